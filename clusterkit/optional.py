@@ -1,0 +1,31 @@
+"""Ask for an optional library at the moment of use."""
+
+import importlib
+from types import ModuleType
+
+from clusterkit.errors import MissingDependencyError
+
+
+def require(module: str, *, extra: str, caller: str) -> ModuleType:
+    """Import an optional module, or say how to install it.
+
+    Parameters
+    ----------
+    module : str
+        Dotted name of the module.
+    extra : str
+        The extra of clusterkit that installs it.
+    caller : str
+        What needs it, for the message.
+
+    Raises
+    ------
+    MissingDependencyError
+        If the module is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{caller} needs {module.partition('.')[0]}: pip install 'clusterkit[{extra}]'"
+        ) from error
