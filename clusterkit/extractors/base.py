@@ -1,0 +1,182 @@
+"""What every extractor shares: batching, padding, checks, dtype and the fingerprint."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+
+from clusterkit.engines import read_batches
+from clusterkit.errors import ImageError, InvalidInputError
+from clusterkit.images import RESIZE_MODES, ImageFolder
+
+
+class Extraction(NamedTuple):
+    """What an extractor returns for one batch.
+
+    Attributes
+    ----------
+    vectors : ndarray of shape (n, dimension), float32
+        The embeddings.
+    probabilities : ndarray of shape (n, 1000), float32, or None
+        ImageNet class probabilities, where the network has that head.
+    """
+
+    vectors: NDArray[np.float32]
+    probabilities: NDArray[np.float32] | None = None
+
+
+class Extractor(BaseEstimator, ABC):
+    """A network with its own preprocessing: uint8 images in, float32 vectors out.
+
+    A subclass stores its parameters in ``__init__`` (no work there), sets ``name`` and
+    ``image_size``, and implements :meth:`_forward`.  ``fit`` learns nothing, so that an extractor
+    can stand first in a scikit-learn pipeline.
+
+    Attributes
+    ----------
+    name : str
+        The name under which the command line knows it.
+    image_size : tuple of int
+        (height, width) of the images that the network takes, in pixels.
+    batch_size : int
+        Images per forward pass.
+    resize : {"stretch", "crop", "pad"}
+        How a picture becomes ``image_size``; see :func:`clusterkit.images.read_image`.
+    """
+
+    name: str
+    image_size: tuple[int, int]
+    batch_size: int = 32
+    resize: str = "stretch"
+    # Raise in a subclass when its preprocessing changes the vectors of the same image.
+    preprocessing_version: int = 1
+    # Parameters that cannot change the vectors, and so are no part of the fingerprint.
+    _neutral_parameters: frozenset[str] = frozenset({"batch_size"})
+
+    @abstractmethod
+    def _forward(self, images: NDArray[np.uint8]) -> Extraction:
+        """Preprocess and embed one full batch of shape (batch_size, height, width, 3)."""
+
+    def _identity(self) -> dict[str, Any]:
+        """Parameters that decide the vectors, JSON-able; weights as a digest, never as a path."""
+        parameters = self.get_params(deep=False)
+        return {k: v for k, v in parameters.items() if k not in self._neutral_parameters}
+
+    def describe(self) -> dict[str, Any]:
+        """Return what makes this extractor's vectors: name, identity, preprocessing version."""
+        return {
+            "extractor": self.name,
+            "image_size": list(self.image_size),
+            "preprocessing_version": self.preprocessing_version,
+            "parameters": self._identity(),
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of :meth:`describe`, in hexadecimal: the identity of the embedding space.
+
+        Computed without loading the network.
+        """
+        text = json.dumps(self.describe(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def extract(self, images: NDArray[np.uint8]) -> Extraction:
+        """Embed up to ``batch_size`` images in one forward pass.
+
+        A smaller batch is padded to the full size, so that the network is traced only once.
+
+        Parameters
+        ----------
+        images : ndarray of shape (n, height, width, 3), uint8
+            RGB images, ``1 <= n <= batch_size``, of this extractor's ``image_size``.
+
+        Returns
+        -------
+        Extraction
+            ``n`` vectors, and ``n`` rows of probabilities where there is an ImageNet head.
+
+        Raises
+        ------
+        InvalidInputError
+            If the shape or dtype is not as above.
+        """
+        images = np.asarray(images)
+        expected = (*self.image_size, 3)
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != expected:
+            raise InvalidInputError(
+                f"{self.name} takes uint8 images of shape (n, {expected[0]}, {expected[1]}, 3). "
+                f"Received: {images.dtype} {images.shape}"
+            )
+        n = len(images)
+        if not 1 <= n <= self.batch_size:
+            raise InvalidInputError(
+                f"a batch holds 1 to batch_size={self.batch_size} images. Received: {n}"
+            )
+        if n < self.batch_size:
+            padded = np.zeros((self.batch_size, *expected), np.uint8)
+            padded[:n] = images
+            images = padded
+        vectors, probabilities = self._forward(images)
+        vectors = np.ascontiguousarray(vectors[:n], dtype=np.float32)
+        if probabilities is not None:
+            probabilities = np.ascontiguousarray(probabilities[:n], dtype=np.float32)
+        return Extraction(vectors, probabilities)
+
+    def fit(self, X: Any = None, y: Any = None) -> Self:
+        """Do nothing: the network is already trained."""
+        return self
+
+    def transform(self, X: ImageFolder | NDArray[np.uint8] | Iterable[Any]) -> NDArray[np.float32]:
+        """Embed images held in memory or on disk.
+
+        Parameters
+        ----------
+        X : ImageFolder, list of paths, or ndarray of shape (n, height, width, 3), uint8
+            The images.
+
+        Returns
+        -------
+        ndarray of shape (n, dimension), float32
+            One vector per image, in the same order.
+
+        Raises
+        ------
+        ImageError
+            If an image cannot be read; :func:`clusterkit.embed` keeps going and lists it instead.
+        """
+        if self.resize not in RESIZE_MODES:
+            raise InvalidInputError(
+                f"resize must be one of {', '.join(RESIZE_MODES)}. Received: {self.resize!r}"
+            )
+        vectors = [self.extract(batch).vectors for batch in self._batches(X)]
+        if not vectors:
+            raise InvalidInputError(f"{self.name} needs at least one image. Received: none")
+        return np.concatenate(vectors)
+
+    def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
+        """Embed images; the same as :meth:`transform`."""
+        return self.transform(X)
+
+    def _batches(self, X: Any) -> Iterator[NDArray[np.uint8]]:
+        """Cut X into arrays of at most ``batch_size`` images."""
+        if isinstance(X, np.ndarray) and X.dtype != object and X.ndim == 4:
+            for start in range(0, len(X), self.batch_size):
+                yield X[start : start + self.batch_size]
+            return
+        files = X.files if isinstance(X, ImageFolder) else [Path(x) for x in X]
+        for batch in read_batches(files, self.image_size, self.batch_size, resize=self.resize):
+            for _, error in batch.failures:
+                raise ImageError(error)
+            yield batch.images
+
+
+def digest_file(path: str | Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
