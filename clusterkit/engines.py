@@ -1,0 +1,151 @@
+"""How work is spread: decode images in threads, ahead of the network that consumes them."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.errors import ImageError
+from clusterkit.images import read_image
+
+
+def count_cpus() -> int:
+    """Return the number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def map_ahead(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    ahead: int,
+    workers: int | None = None,
+) -> Iterator[Result]:
+    """Apply a function in threads and yield the results in order.
+
+    At most ``ahead`` results wait at any moment, so memory stays flat however many items come.
+
+    Parameters
+    ----------
+    function : callable
+        Called once per item, in a thread.
+    items : iterable
+        Consumed lazily.
+    ahead : int
+        How many items may be in work or wait to be taken.
+    workers : int, optional
+        Number of threads; by default one per processor, and one more for waiting on the disk.
+
+    Yields
+    ------
+    object
+        ``function(item)``, in the order of ``items``; an exception is raised at its place.
+    """
+    with ThreadPoolExecutor(workers or count_cpus() + 1) as pool:
+        pending: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                if len(pending) >= ahead:
+                    yield pending.popleft().result()
+                pending.append(pool.submit(function, item))
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+@dataclass
+class Batch:
+    """Images that were read together.
+
+    Attributes
+    ----------
+    rows : list of int
+        Positions, in the list of files, of the images below.
+    images : ndarray of shape (len(rows), height, width, 3), uint8
+        The pictures.
+    failures : list of (int, str)
+        Position and reason of every file that could not be read on the way.
+    """
+
+    rows: list[int]
+    images: NDArray[np.uint8]
+    failures: list[tuple[int, str]] = field(default_factory=list)
+
+
+def read_batches(
+    files: Sequence[str | Path],
+    size: tuple[int, int],
+    batch_size: int,
+    *,
+    resize: str = "stretch",
+    workers: int | None = None,
+) -> Iterator[Batch]:
+    """Read image files into batches of one size, decoding ahead in threads.
+
+    Parameters
+    ----------
+    files : sequence of paths
+        The images.
+    size : tuple of int
+        (height, width) in pixels.
+    batch_size : int
+        Images per batch; only the last batch holds fewer.
+    resize : {"stretch", "crop", "pad"}
+        See :func:`clusterkit.images.decode_image`.
+    workers : int, optional
+        Number of decoding threads.
+
+    Yields
+    ------
+    Batch
+        In the order of ``files``.  A file that cannot be read takes no place among the images; it
+        is listed with its reason.  Only a batch of failures alone has no images.
+    """
+
+    def read(file: str | Path) -> NDArray[np.uint8] | str:
+        try:
+            return read_image(file, size, resize=resize)
+        except ImageError as error:
+            return str(error)
+
+    batch = _BatchBuilder(size)
+    for row, result in enumerate(map_ahead(read, files, ahead=2 * batch_size, workers=workers)):
+        if isinstance(result, str):
+            batch.failures.append((row, result))
+        else:
+            batch.rows.append(row)
+            batch.images.append(result)
+        if len(batch.rows) == batch_size:
+            yield batch.build()
+            batch = _BatchBuilder(size)
+    if batch.rows or batch.failures:
+        yield batch.build()
+
+
+@dataclass
+class _BatchBuilder:
+    """A batch while it is being filled."""
+
+    size: tuple[int, int]
+    rows: list[int] = field(default_factory=list)
+    images: list[NDArray[np.uint8]] = field(default_factory=list)
+    failures: list[tuple[int, str]] = field(default_factory=list)
+
+    def build(self) -> Batch:
+        """Stack the images."""
+        empty = np.zeros((0, *self.size, 3), np.uint8)
+        return Batch(self.rows, np.stack(self.images) if self.images else empty, self.failures)

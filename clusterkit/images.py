@@ -1,0 +1,339 @@
+"""Find image files and read them as upright RGB uint8 arrays."""
+
+import io
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from clusterkit.errors import ImageError, InvalidInputError, NotFoundError
+
+IMAGE_SUFFIXES = frozenset(
+    ".avif .bmp .dib .gif .heic .heif .jfif .jp2 .jpe .jpeg .jpg .mpo .pbm .pgm .png .pnm .ppm "
+    ".tga .tif .tiff .webp".split()
+)
+LIST_SUFFIXES = frozenset({".txt", ".lst"})
+RESIZE_MODES = ("stretch", "crop", "pad")
+
+# A file name that is not UTF-8 reaches Python with lone surrogates, which no text file can hold.
+_SURROGATE = re.compile("[\udc80-\udcff]")
+_ESCAPED_SURROGATE = re.compile(r"\\u(dc[89a-f][0-9a-f])")
+
+
+class ImageFolder(Sequence[NDArray[np.uint8]]):
+    """A sorted, lazy list of image files.
+
+    Folders are searched recursively for the known image suffixes in any mix of case; hidden files
+    and folders are passed over and linked folders are followed.  A file that is named itself is
+    taken whatever its suffix, and a ``.txt`` or ``.lst`` file is read as a list of paths, one a
+    line, relative to the list's own folder.
+
+    Parameters
+    ----------
+    *sources : path or iterable of paths
+        Folders, image files and lists of paths.
+
+    Attributes
+    ----------
+    root : pathlib.Path
+        Absolute: the folder itself when only one is given, else the nearest common folder.
+    paths : list of str
+        The images relative to ``root``, with forward slashes, sorted, each once.
+
+    Raises
+    ------
+    NotFoundError
+        If a source does not exist.
+    InvalidInputError
+        If there is no image at all.
+
+    Examples
+    --------
+    >>> images = ImageFolder("data/digits")
+    >>> images.paths[0], images[0].shape
+    ('0/digit_0000.png', (32, 32, 3))
+    """
+
+    def __init__(self, *sources: str | Path | Iterable[str | Path]) -> None:
+        flat = list(_flatten(sources))
+        if not flat:
+            raise InvalidInputError("ImageFolder needs at least one folder or file. Received: none")
+        files: set[str] = set()
+        for source in flat:
+            files.update(_expand(source))
+        if not files:
+            names = ", ".join(str(source) for source in flat)
+            raise InvalidInputError(
+                f"no images in {names} (looked for {' '.join(sorted(IMAGE_SUFFIXES))})"
+            )
+        self.root = _common_root(flat, files)
+        prefix = len(os.path.join(self.root, ""))  # noqa: PTH118 (keeps a root of "/" right)
+        self.paths = sorted(file[prefix:].replace(os.sep, "/") for file in files)
+
+    @classmethod
+    def _from_paths(cls, root: Path, paths: list[str]) -> "ImageFolder":
+        """Build a part of a listing without searching again."""
+        images = cls.__new__(cls)
+        images.root, images.paths = root, paths
+        return images
+
+    @property
+    def files(self) -> list[Path]:
+        """Absolute paths of all images, in order."""
+        return [self.root / path for path in self.paths]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, index: int) -> NDArray[np.uint8]: ...
+    @overload
+    def __getitem__(self, index: slice) -> "ImageFolder": ...
+    def __getitem__(self, index: int | slice) -> "NDArray[np.uint8] | ImageFolder":
+        """Read one image in its own size, or take a slice of the list without reading."""
+        if isinstance(index, slice):
+            return self._from_paths(self.root, self.paths[index])
+        return read_image(self.root / self.paths[index])
+
+    def __repr__(self) -> str:
+        return f"ImageFolder({str(self.root)!r}, {len(self)} images)"
+
+
+def read_image(
+    path: str | Path, size: tuple[int, int] | None = None, *, resize: str = "stretch"
+) -> NDArray[np.uint8]:
+    """Read one image file as an upright RGB array.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    size : tuple of int, optional
+        Wanted (height, width) in pixels; by default the image's own.
+    resize : {"stretch", "crop", "pad"}
+        How the picture becomes ``size``; see :func:`decode_image`.
+
+    Returns
+    -------
+    ndarray of shape (height, width, 3), uint8
+        The picture.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read as an image; the message is the reason.
+    """
+    return decode_image(read_bytes(path), size, resize=resize)[0]
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Return the bytes of a regular file, or raise ImageError with the reason."""
+    path = Path(path)
+    try:
+        # A pipe or a device would block or never end.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ImageError("not a regular file")
+        return path.read_bytes()
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise ImageError("the link points to a file that does not exist") from None
+        raise ImageError("the file does not exist") from None
+    except PermissionError:
+        raise ImageError("no permission to read the file") from None
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror or error}") from error
+
+
+def decode_image(
+    data: bytes, size: tuple[int, int] | None = None, *, resize: str = "stretch"
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Decode the bytes of an image file.
+
+    EXIF orientation is honoured; grey, palette, CMYK and 16-bit pictures become 8-bit RGB;
+    transparent pixels show white; an animation gives its first frame.  Embedded colour profiles
+    are ignored, as the networks' training pipelines did.
+
+    Parameters
+    ----------
+    data : bytes
+        The file's content.
+    size : tuple of int, optional
+        Wanted (height, width) in pixels.
+    resize : {"stretch", "crop", "pad"}
+        ``stretch`` resizes the whole picture and lets the aspect ratio go, ``crop`` keeps the
+        ratio and cuts the centre, ``pad`` keeps the ratio and adds black bars.  Bicubic.
+
+    Returns
+    -------
+    image : ndarray of shape (height, width, 3), uint8
+        The upright picture.
+    shape : tuple of int
+        (height, width) of the upright picture before resizing.
+
+    Raises
+    ------
+    ImageError
+        If the bytes are no readable image; the message is the reason.
+    """
+    if resize not in RESIZE_MODES:
+        raise InvalidInputError(
+            f"resize must be one of {', '.join(RESIZE_MODES)}. Received: {resize!r}"
+        )
+    if not data:
+        raise ImageError("the file is empty")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            pixels = image.width * image.height
+            limit = Image.MAX_IMAGE_PIXELS
+            if limit and pixels > limit:
+                raise ImageError(
+                    f"{image.width} x {image.height} pixels are over the limit of {limit:,} "
+                    "(PIL.Image.MAX_IMAGE_PIXELS), perhaps a decompression bomb"
+                )
+            sideways = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            shape = (image.width, image.height) if sideways else (image.height, image.width)
+            if size:
+                _draft(image, size, sideways=sideways)
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            rgb = _to_rgb(upright)
+            if size and rgb.size != (size[1], size[0]):
+                rgb = _resize(rgb, size, resize)
+            return np.asarray(rgb), shape
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        raise ImageError("not an image, or of an unknown format") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"too many pixels, perhaps a decompression bomb: {error}") from None
+    # Pillow's plugins raise nearly anything on damaged files, and one file must not end a run.
+    except Exception as error:
+        raise ImageError(f"damaged: {error}") from error
+
+
+def escape_path(path: str) -> str:
+    r"""Write a path as valid Unicode: each byte that is not UTF-8 becomes ``\udcxx``."""
+    return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", path)
+
+
+def unescape_path(text: str) -> str:
+    """Undo :func:`escape_path`."""
+    return _ESCAPED_SURROGATE.sub(lambda match: chr(int(match[1], 16)), text)
+
+
+def _flatten(sources: Iterable[Any]) -> Iterator[Path]:
+    """Yield every source as a path, one level of nesting opened."""
+    for source in sources:
+        if isinstance(source, str | os.PathLike):
+            yield Path(source)
+        else:
+            yield from (Path(item) for item in source)
+
+
+def _expand(source: Path) -> Iterator[str]:
+    """Yield the absolute paths of the images that one source names."""
+    absolute = os.path.abspath(source)  # noqa: PTH100 (resolve() would replace links)
+    if source.is_dir():
+        yield from _walk(absolute)
+    elif not os.path.lexists(absolute):
+        raise NotFoundError(f"no such file or folder: {source}")
+    elif source.suffix.lower() in LIST_SUFFIXES:
+        yield from _read_list(source)
+    else:
+        yield absolute
+
+
+def _walk(folder: str, ancestors: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
+    """Yield image files below a folder; a linked folder that leads back up is not entered."""
+    try:
+        status = os.stat(folder)  # noqa: PTH116 (a million files: no Path object for each)
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise InvalidInputError(f"cannot list {folder}: {error.strerror}") from error
+    identity = (status.st_dev, status.st_ino)
+    if identity in ancestors:
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _walk(entry.path, ancestors | {identity})
+        elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
+            yield entry.path
+
+
+def _read_list(source: Path) -> Iterator[str]:
+    """Yield the absolute paths in a list file; a missing one is found out when it is read."""
+    try:
+        text = source.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {source}: {error.strerror}") from error
+    for line in text.splitlines():
+        if line.strip():
+            yield os.path.abspath(source.parent / line)  # noqa: PTH100
+
+
+def _common_root(sources: list[Path], files: set[str]) -> Path:
+    """Return the folder that the images' paths are relative to."""
+    if len(sources) == 1 and sources[0].is_dir():
+        return Path(os.path.abspath(sources[0]))  # noqa: PTH100
+    folders = {os.path.dirname(file) for file in files}  # noqa: PTH120
+    try:
+        return Path(os.path.commonpath(folders))
+    except ValueError:
+        raise InvalidInputError(
+            "images on different drives need a run each; their paths have no common folder"
+        ) from None
+
+
+def _draft(image: Image.Image, size: tuple[int, int], *, sideways: bool) -> None:
+    """Let the JPEG decoder skip detail that the resize would throw away."""
+    height, width = size[::-1] if sideways else size
+    # Twice the wanted size leaves the antialiased resize enough to work with.
+    image.draft(image.mode, (2 * width, 2 * height))
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Convert any Pillow mode to 8-bit RGB; transparency shows white."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith(("I", "F")):
+        return Image.fromarray(_to_8_bit(np.asarray(image))).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_8_bit(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Scale grey values of more than 8 bits to 0-255.
+
+    Whole numbers above 255 are on the 16-bit scale (0-65535), beyond it on that of their own
+    maximum; fractions are on the scale 0-1 unless one is greater.
+    """
+    fractions = values.dtype.kind == "f"
+    values = np.nan_to_num(values.astype(np.float64))
+    top = values.max(initial=0.0)
+    if fractions and top <= 1:
+        scale = 1.0
+    else:
+        scale = next((limit for limit in (255.0, 65535.0) if top <= limit), top)
+    return np.clip(np.rint(values * (255.0 / scale)), 0, 255).astype(np.uint8)
+
+
+def _resize(image: Image.Image, size: tuple[int, int], mode: str) -> Image.Image:
+    """Bring a picture to (height, width)."""
+    target = (size[1], size[0])
+    bicubic = Image.Resampling.BICUBIC
+    if mode == "crop":
+        return ImageOps.fit(image, target, bicubic)
+    if mode == "pad":
+        return ImageOps.pad(image, target, bicubic)
+    return image.resize(target, bicubic)
