@@ -1,5 +1,6 @@
 """Find image files and read them as upright RGB uint8 arrays."""
 
+import hashlib
 import io
 import os
 import re
@@ -15,8 +16,29 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from clusterkit.errors import ImageError, InvalidInputError, NotFoundError
 
 IMAGE_SUFFIXES = frozenset(
-    ".avif .bmp .dib .gif .heic .heif .jfif .jp2 .jpe .jpeg .jpg .mpo .pbm .pgm .png .pnm .ppm "
-    ".tga .tif .tiff .webp".split()
+    [
+        ".avif",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".heic",
+        ".heif",
+        ".jfif",
+        ".jp2",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".mpo",
+        ".pbm",
+        ".pgm",
+        ".png",
+        ".pnm",
+        ".ppm",
+        ".tga",
+        ".tif",
+        ".tiff",
+        ".webp",
+    ]
 )
 LIST_SUFFIXES = frozenset({".txt", ".lst"})
 RESIZE_MODES = ("stretch", "crop", "pad")
@@ -215,6 +237,12 @@ def decode_image(
     # Pillow's plugins raise nearly anything on damaged files, and one file must not end a run.
     except Exception as error:
         raise ImageError(f"damaged: {error}") from error
+
+
+def digest_file(path: str | Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def escape_path(path: str) -> str:

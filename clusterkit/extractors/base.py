@@ -34,8 +34,9 @@ class Extraction(NamedTuple):
 class Extractor(BaseEstimator, ABC):
     """A network with its own preprocessing: uint8 images in, float32 vectors out.
 
-    A subclass stores its parameters in ``__init__`` (no work there), sets ``name`` and
-    ``image_size``, and implements :meth:`_forward`.  ``fit`` learns nothing, so that an extractor
+    A subclass stores its parameters in ``__init__`` (no work there), sets ``name``,
+    ``image_size`` and ``dimension`` (all known without loading the network), and implements
+    :meth:`_forward`.  ``fit`` learns nothing, so that an extractor
     can stand first in a scikit-learn pipeline.
 
     Attributes
@@ -44,6 +45,8 @@ class Extractor(BaseEstimator, ABC):
         The name under which the command line knows it.
     image_size : tuple of int
         (height, width) of the images that the network takes, in pixels.
+    dimension : int
+        Length of a vector.
     batch_size : int
         Images per forward pass.
     resize : {"stretch", "crop", "pad"}
@@ -52,6 +55,7 @@ class Extractor(BaseEstimator, ABC):
 
     name: str
     image_size: tuple[int, int]
+    dimension: int
     batch_size: int = 32
     resize: str = "stretch"
     # Raise in a subclass when its preprocessing changes the vectors of the same image.
@@ -174,9 +178,3 @@ class Extractor(BaseEstimator, ABC):
             for _, error in batch.failures:
                 raise ImageError(error)
             yield batch.images
-
-
-def digest_file(path: str | Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

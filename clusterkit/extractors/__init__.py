@@ -1,0 +1,87 @@
+"""Networks that turn uint8 images into float32 vectors."""
+
+import difflib
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clusterkit.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from clusterkit.extractors.base import Extractor
+
+_EXPORTS = {
+    "Autoencoder": "clusterkit.extractors.autoencoder",
+    "Extraction": "clusterkit.extractors.base",
+    "Extractor": "clusterkit.extractors.base",
+    "KerasApplication": "clusterkit.extractors.applications",
+    "Xception": "clusterkit.extractors.applications",
+}
+
+__all__ = ["create_extractor", "extractor_names", *sorted(_EXPORTS)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_EXPORTS[name]), name)
+
+
+def extractor_names() -> list[str]:
+    """Return every name that :func:`create_extractor` knows, besides ``.keras`` files."""
+    from clusterkit.extractors.applications import NETWORKS
+
+    return [name + suffix for name in NETWORKS for suffix in ("", "-predictions")]
+
+
+def create_extractor(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    batch_size: int | None = None,
+    resize: str = "stretch",
+) -> "Extractor":
+    """Build an extractor from its name on the command line.
+
+    Parameters
+    ----------
+    name : str
+        A network of ``keras.applications`` in lower case, with ``-predictions`` for its class
+        probabilities, or the path of an autoencoder's ``.keras`` file.
+    weights : path, optional
+        Local weights of a network; by default Keras downloads them.
+    batch_size : int, optional
+        Images per forward pass.
+    resize : {"stretch", "crop", "pad"}
+        How a picture becomes the network's input.  An autoencoder resizes as in its training.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no extractor of that name.
+    """
+    options: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
+    if name.endswith(".keras"):
+        from clusterkit.extractors.autoencoder import Autoencoder
+
+        if weights is not None:
+            raise InvalidInputError(f"{name} holds its own weights; leave out weights={weights}")
+        return Autoencoder(name, **options)
+
+    from clusterkit.extractors.applications import NETWORKS, KerasApplication
+
+    network = name.removesuffix("-predictions")
+    if network not in NETWORKS:
+        close = difflib.get_close_matches(name, extractor_names(), n=3)
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        raise InvalidInputError(
+            f"extractor must be a .keras file of `clusterkit train autoencoder`, or one of "
+            f"{', '.join(NETWORKS)}, each also as NAME-predictions. Received: {name!r}.{hint}"
+        )
+    return KerasApplication(
+        network,
+        output="features" if network == name else "predictions",
+        weights="imagenet" if weights is None else weights,
+        resize=resize,
+        **options,
+    )

@@ -1,0 +1,295 @@
+"""Every network of ``keras.applications``: pooled features or ImageNet class probabilities."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.errors import InvalidInputError, WeightsError
+from clusterkit.extractors.base import Extraction, Extractor
+from clusterkit.images import digest_file
+
+N_CLASSES = 1000
+OUTPUTS = ("features", "predictions")
+
+
+class Network(NamedTuple):
+    """One row of the table: where a network is built, and what it takes and gives.
+
+    Attributes
+    ----------
+    builder : str
+        Function of ``keras.applications``.
+    module : str
+        Module of ``keras.applications`` that holds its ``preprocess_input``.
+    side : int
+        Height and width of its input in pixels.
+    dimension : int
+        Length of its pooled features.
+    """
+
+    builder: str
+    module: str
+    side: int
+    dimension: int
+
+
+NETWORKS = {
+    "xception": Network("Xception", "xception", 299, 2048),
+    "convnexttiny": Network("ConvNeXtTiny", "convnext", 224, 768),
+    "convnextsmall": Network("ConvNeXtSmall", "convnext", 224, 768),
+    "convnextbase": Network("ConvNeXtBase", "convnext", 224, 1024),
+    "convnextlarge": Network("ConvNeXtLarge", "convnext", 224, 1536),
+    "convnextxlarge": Network("ConvNeXtXLarge", "convnext", 224, 2048),
+    "densenet121": Network("DenseNet121", "densenet", 224, 1024),
+    "densenet169": Network("DenseNet169", "densenet", 224, 1664),
+    "densenet201": Network("DenseNet201", "densenet", 224, 1920),
+    "efficientnetb0": Network("EfficientNetB0", "efficientnet", 224, 1280),
+    "efficientnetb1": Network("EfficientNetB1", "efficientnet", 240, 1280),
+    "efficientnetb2": Network("EfficientNetB2", "efficientnet", 260, 1408),
+    "efficientnetb3": Network("EfficientNetB3", "efficientnet", 300, 1536),
+    "efficientnetb4": Network("EfficientNetB4", "efficientnet", 380, 1792),
+    "efficientnetb5": Network("EfficientNetB5", "efficientnet", 456, 2048),
+    "efficientnetb6": Network("EfficientNetB6", "efficientnet", 528, 2304),
+    "efficientnetb7": Network("EfficientNetB7", "efficientnet", 600, 2560),
+    "efficientnetv2b0": Network("EfficientNetV2B0", "efficientnet_v2", 224, 1280),
+    "efficientnetv2b1": Network("EfficientNetV2B1", "efficientnet_v2", 240, 1280),
+    "efficientnetv2b2": Network("EfficientNetV2B2", "efficientnet_v2", 260, 1408),
+    "efficientnetv2b3": Network("EfficientNetV2B3", "efficientnet_v2", 300, 1536),
+    "efficientnetv2s": Network("EfficientNetV2S", "efficientnet_v2", 384, 1280),
+    "efficientnetv2m": Network("EfficientNetV2M", "efficientnet_v2", 480, 1280),
+    "efficientnetv2l": Network("EfficientNetV2L", "efficientnet_v2", 480, 1280),
+    "inceptionresnetv2": Network("InceptionResNetV2", "inception_resnet_v2", 299, 1536),
+    "inceptionv3": Network("InceptionV3", "inception_v3", 299, 2048),
+    "mobilenet": Network("MobileNet", "mobilenet", 224, 1024),
+    "mobilenetv2": Network("MobileNetV2", "mobilenet_v2", 224, 1280),
+    "mobilenetv3large": Network("MobileNetV3Large", "mobilenet_v3", 224, 960),
+    "mobilenetv3small": Network("MobileNetV3Small", "mobilenet_v3", 224, 576),
+    "nasnetlarge": Network("NASNetLarge", "nasnet", 331, 4032),
+    "nasnetmobile": Network("NASNetMobile", "nasnet", 224, 1056),
+    "resnet50": Network("ResNet50", "resnet", 224, 2048),
+    "resnet101": Network("ResNet101", "resnet", 224, 2048),
+    "resnet152": Network("ResNet152", "resnet", 224, 2048),
+    "resnet50v2": Network("ResNet50V2", "resnet_v2", 224, 2048),
+    "resnet101v2": Network("ResNet101V2", "resnet_v2", 224, 2048),
+    "resnet152v2": Network("ResNet152V2", "resnet_v2", 224, 2048),
+    "vgg16": Network("VGG16", "vgg16", 224, 512),
+    "vgg19": Network("VGG19", "vgg19", 224, 512),
+}
+
+
+class KerasApplication(Extractor):
+    """A network of ``keras.applications`` with ImageNet weights.
+
+    Parameters
+    ----------
+    network : str
+        A key of :data:`NETWORKS`, such as ``"xception"`` or ``"efficientnetv2b0"``.
+    output : {"features", "predictions"}
+        The globally average-pooled features of the last convolution, or the probabilities of the
+        1000 ImageNet classes.
+    weights : path or "imagenet"
+        A local weights file, with or without the classification head; by default Keras downloads
+        the ImageNet weights once and keeps them.
+    batch_size : int
+        Images per forward pass.
+    resize : {"stretch", "crop", "pad"}
+        See :func:`clusterkit.images.decode_image`.
+
+    Attributes
+    ----------
+    model_ : keras.Model
+        The network, built and loaded at the first forward pass.
+
+    Raises
+    ------
+    WeightsError
+        At the first forward pass, if the weights cannot be downloaded or do not fit.
+    """
+
+    def __init__(
+        self,
+        network: str = "xception",
+        *,
+        output: str = "features",
+        weights: str | Path = "imagenet",
+        batch_size: int = 32,
+        resize: str = "stretch",
+    ) -> None:
+        self.network = network
+        self.output = output
+        self.weights = weights
+        self.batch_size = batch_size
+        self.resize = resize
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """Name on the command line: the network's, with ``-predictions`` for that output."""
+        return self.network if self.output == "features" else f"{self.network}-predictions"
+
+    @property
+    def image_size(self) -> tuple[int, int]:  # type: ignore[override]
+        """(height, width) of the network's input, in pixels."""
+        side = self._row().side
+        return side, side
+
+    @property
+    def dimension(self) -> int:  # type: ignore[override]
+        """Length of a vector."""
+        return self._row().dimension if self.output == "features" else N_CLASSES
+
+    def _row(self) -> Network:
+        """Return this network's row of the table, after a check of the parameters."""
+        if self.network not in NETWORKS:
+            raise InvalidInputError(
+                f"network must be one of {', '.join(NETWORKS)}. Received: {self.network!r}"
+            )
+        if self.output not in OUTPUTS:
+            raise InvalidInputError(
+                f"output must be one of {', '.join(OUTPUTS)}. Received: {self.output!r}"
+            )
+        return NETWORKS[self.network]
+
+    def _identity(self) -> dict[str, Any]:
+        """Replace the path of the weights by their digest."""
+        return super()._identity() | {"weights": self._weights_digest()}
+
+    def _weights_digest(self) -> str:
+        """Return the digest of a weights file; Keras itself pins the hash of what it downloads."""
+        if self.weights == "imagenet":
+            return "imagenet"
+        path = Path(self.weights)
+        if not path.is_file():
+            raise WeightsError(f"no weights file {path}")
+        if not hasattr(self, "_digest") or self._digest[0] != path:
+            self._digest = (path, digest_file(path))
+        return self._digest[1]
+
+    def _forward(self, images: NDArray[np.uint8]) -> Extraction:
+        """Preprocess as the network was trained, and run it."""
+        if not hasattr(self, "model_"):
+            self.model_ = self._load()
+        outputs = self.model_.predict_on_batch(self._preprocess(images.astype(np.float32)))
+        if self.output == "predictions":
+            return Extraction(outputs, outputs)
+        if isinstance(outputs, list | tuple):
+            return Extraction(*outputs)
+        return Extraction(outputs)
+
+    def _preprocess(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scale pixels as the network's own module does."""
+        from importlib import import_module
+
+        module = import_module(f"keras.applications.{self._module()}")
+        return module.preprocess_input(images, data_format="channels_last")
+
+    def _module(self) -> str:
+        """Return the name of the module with ``preprocess_input``."""
+        return self._row().module
+
+    def _load(self) -> Any:
+        """Build the network with the outputs that the weights allow."""
+        import keras
+
+        row = self._row()
+        builder = getattr(keras.applications, row.builder)
+        shape = (row.side, row.side, 3)
+        file = None if self.weights == "imagenet" else Path(self.weights)
+        has_head = file is None or _has_head(file)
+        if self.output == "predictions" and not has_head:
+            raise WeightsError(
+                f"{file} holds no classification head, which {self.name} needs: give the full "
+                f"weights, or use the extractor {self.network}"
+            )
+        try:
+            model = builder(
+                weights=str(self.weights),
+                include_top=has_head,
+                input_shape=shape,
+                pooling=None if has_head else "avg",
+            )
+        # Keras raises a bare Exception when a download fails, and many kinds on a wrong file.
+        except Exception as error:
+            raise WeightsError(self._explain(error, file)) from error
+        if self.output == "features" and has_head:
+            return keras.Model(model.input, [_pooled_features(model), model.output])
+        return model
+
+    def _explain(self, error: Exception, file: Path | None) -> str:
+        """Say what is wrong with the weights, and the way out."""
+        reason = " ".join(str(error).split())[:300]
+        if file is None:
+            return (
+                f"cannot download the ImageNet weights of {self.network} ({reason}). Without a "
+                "network connection give a local file: --weights FILE, or weights=FILE in Python"
+            )
+        return f"{file} does not hold weights of {self.network} ({reason})"
+
+
+class Xception(KerasApplication):
+    """Xception (Chollet, 2017) with ImageNet weights: 2048 pooled features of 299 x 299 pixels.
+
+    Parameters are those of :class:`KerasApplication`, with the network fixed.
+    """
+
+    def __init__(
+        self,
+        *,
+        output: str = "features",
+        weights: str | Path = "imagenet",
+        batch_size: int = 32,
+        resize: str = "stretch",
+    ) -> None:
+        super().__init__(
+            "xception", output=output, weights=weights, batch_size=batch_size, resize=resize
+        )
+
+    def _identity(self) -> dict[str, Any]:
+        """Be the same space as ``KerasApplication("xception")``."""
+        return super()._identity() | {"network": self.network}
+
+
+def _has_head(file: Path) -> bool:
+    """Tell whether a weights file ends in the 1000 ImageNet classes.
+
+    Raises
+    ------
+    WeightsError
+        If it is no HDF5 file.
+    """
+    import h5py
+
+    found = []
+
+    def visit(_: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.shape == (N_CLASSES,):
+            found.append(item)
+
+    try:
+        with h5py.File(file) as weights:
+            weights.visititems(visit)
+    except OSError as error:
+        raise WeightsError(f"{file} is not a Keras weights file (HDF5): {error}") from error
+    return bool(found)
+
+
+def _pooled_features(model: Any) -> Any:
+    """Return the output of a network with a head as ``include_top=False, pooling="avg"`` would.
+
+    The head starts at the last global pooling, or where there is none (VGG) at the flattening;
+    ConvNeXt normalises after pooling.
+    """
+    import keras
+
+    kinds = (keras.layers.GlobalAveragePooling2D, keras.layers.Flatten)
+    for kind in kinds:
+        positions = [i for i, layer in enumerate(model.layers) if isinstance(layer, kind)]
+        if positions:
+            break
+    head = positions[-1]
+    features = keras.layers.GlobalAveragePooling2D()(model.layers[head].input)
+    following = model.layers[head + 1]
+    if isinstance(following, keras.layers.LayerNormalization):
+        features = following(features)
+    return features

@@ -1,0 +1,361 @@
+"""The store on disk: one folder, a sub-folder per embedding space, Parquet parts in each."""
+
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.embeddings import Embeddings, Failure, describe_space
+from clusterkit.errors import NotFoundError, StoreError
+from clusterkit.images import escape_path, unescape_path
+
+FORMAT = 1
+DEFAULT_FOLDER = ".clusterkit"
+# pyarrow is imported where it is used, so that this module costs nothing to import.
+_FACTS = ["path", "root", "digest", "size", "mtime_ns", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRow:
+    """What the store knows of one file, without its vector."""
+
+    part: str
+    position: int
+    path: str
+    root: str
+    digest: str | None
+    size: int | None
+    mtime_ns: int | None
+    error: str | None
+
+
+class Store:
+    """A folder that keeps embeddings, one sub-folder per embedding space.
+
+    Parameters
+    ----------
+    folder : path, optional
+        Where it lies; made when the first space is.
+
+    Examples
+    --------
+    >>> Store(".clusterkit").space("xception").read()  # doctest: +SKIP
+    Embeddings(380 x 2048, xception-5d41402a)
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] = DEFAULT_FOLDER) -> None:
+        self.folder = Path(folder)
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.folder)!r})"
+
+    def spaces(self) -> list["Space"]:
+        """Return all spaces, the one that was embedded into last first."""
+        found = [Space(file.parent) for file in self.folder.glob("*/space.json")]
+        return sorted(found, key=lambda space: (-space.used_ns, space.folder.name))
+
+    def space(self, extractor: str | None = None) -> "Space":
+        """Return a space of the store.
+
+        Parameters
+        ----------
+        extractor : str, optional
+            Name of the extractor ("xception"), of the space's folder, or the ``.keras`` file that
+            made it.  By default the space that was embedded into last.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such space; the message lists those that there are.
+        """
+        spaces = self.spaces()
+        if not spaces:
+            raise NotFoundError(
+                f"no embeddings in the store {self.folder}: run `clusterkit embed FOLDER` first"
+            )
+        matching = [space for space in spaces if extractor is None or space.answers_to(extractor)]
+        if not matching:
+            names = ", ".join(space.folder.name for space in spaces)
+            raise NotFoundError(
+                f"no space of {extractor!r} in the store {self.folder}. It holds: {names}"
+            )
+        return matching[0]
+
+    def open_space(self, description: dict[str, Any]) -> "Space":
+        """Return the space of an extractor, made if it is not there yet.
+
+        Parameters
+        ----------
+        description : dict
+            ``fingerprint``, ``extractor``, ``dimension`` and whatever else made the vectors.
+
+        Raises
+        ------
+        StoreError
+            If the folder cannot be written.
+        """
+        space = Space(self.folder / describe_space(description))
+        try:
+            space.folder.mkdir(parents=True, exist_ok=True)
+            if not space.info_file.exists():
+                temporary = space.folder / ".space.json.tmp"
+                text = json.dumps({"format": FORMAT, **description}, indent=2, ensure_ascii=False)
+                temporary.write_text(text + "\n", encoding="utf-8")
+                temporary.replace(space.info_file)
+        except OSError as error:
+            raise StoreError(
+                f"cannot write the store {self.folder}: {error.strerror}. "
+                "Choose another folder with --store"
+            ) from error
+        return space
+
+
+class Space:
+    """All rows that one extractor made: a folder with ``space.json`` and Parquet parts.
+
+    A part is never changed in place.  Where two parts hold a row of the same file, the later one
+    counts.
+
+    Parameters
+    ----------
+    folder : path
+        The space's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.info_file = folder / "space.json"
+
+    def __repr__(self) -> str:
+        return f"Space({self.folder.name!r})"
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What made the space.
+
+        Raises
+        ------
+        StoreError
+            If it is damaged, or of a newer format.
+        """
+        try:
+            info: dict[str, Any] = json.loads(self.info_file.read_text(encoding="utf-8"))
+            version = info["format"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{self.info_file} is damaged or cannot be read: {error}") from error
+        if version > FORMAT:
+            raise StoreError(
+                f"{self.info_file} has format {version}, made by a newer clusterkit; this one "
+                f"reads up to format {FORMAT}: pip install --upgrade clusterkit"
+            )
+        return info
+
+    @property
+    def used_ns(self) -> int:
+        """When the space was last embedded into, in nanoseconds."""
+        return self.info_file.stat().st_mtime_ns
+
+    @property
+    def parts(self) -> list[Path]:
+        """The parts, oldest first."""
+        return sorted(self.folder.glob("part-*.parquet"))
+
+    def answers_to(self, extractor: str) -> bool:
+        """Tell whether this space is meant by an extractor's name, a space's, or a model file."""
+        if extractor.endswith(".keras") and Path(extractor).is_file():
+            from clusterkit.images import digest_file
+
+            return digest_file(extractor) in json.dumps(self.info)
+        return extractor in (self.info["extractor"], self.folder.name)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the space for writing, and mark it as used last.
+
+        Raises
+        ------
+        StoreError
+            If another process holds it.
+        """
+        from filelock import FileLock, Timeout
+
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):
+                for leftover in self.folder.glob(".part-*.tmp"):
+                    leftover.unlink()
+                os.utime(self.info_file)
+                yield
+        except Timeout:
+            raise StoreError(
+                f"another run is writing to {self.folder}: wait for it to end, then run again"
+            ) from None
+
+    def known_rows(self) -> dict[str, KnownRow]:
+        """Return what is known of each file, by its absolute path; the last part counts."""
+        known = {}
+        for part in self.parts:
+            table = self._read_part(part, _FACTS)
+            if table is None:
+                continue
+            columns = [column.to_pylist() for column in table.columns]
+            for position, values in enumerate(zip(*columns, strict=True)):
+                row = KnownRow(part.name, position, *values)
+                known[self.file_of(row.root, row.path)] = row
+        return known
+
+    def append(self, rows: list[Any]) -> None:
+        """Write :class:`~clusterkit.parts.Row` objects as the next part."""
+        from clusterkit.parts import rows_to_table, write_part
+
+        last = self.parts[-1:]
+        number = int(last[0].stem.partition("-")[2]) + 1 if last else 1
+        table = rows_to_table(rows, self.info["dimension"])
+        write_part(self.folder / f"part-{number:06d}.parquet", table)
+
+    def read_row(self, known: KnownRow) -> tuple[Any, Any, int | None, int | None]:
+        """Return vector, top5, width and height of a row that is known."""
+        if getattr(self, "_last_part", (None,))[0] != known.part:
+            from clusterkit.parts import read_part
+
+            columns = ["vector", "top5", "width", "height"]
+            self._last_part = (known.part, read_part(self.folder / known.part, columns))
+        row = self._last_part[1].slice(known.position, 1)
+        vector = np.asarray(row.column("vector").combine_chunks().flatten())
+        top5 = _top5(row)[0]
+        return vector, top5, row["width"][0].as_py(), row["height"][0].as_py()
+
+    def drop(self, gone: set[str]) -> None:
+        """Remove superseded rows, and the rows of some files, from the parts.
+
+        Parameters
+        ----------
+        gone : set of str
+            Absolute paths of the files whose rows go.
+        """
+        from clusterkit.parts import read_part, write_part
+
+        known = self.known_rows()
+        keep: dict[str, list[int]] = {}
+        for file, row in known.items():
+            if file not in gone:
+                keep.setdefault(row.part, []).append(row.position)
+        for part in self.parts:
+            table = self._read_part(part, None)
+            if table is None or table.num_rows == len(keep.get(part.name, [])):
+                continue
+            if part.name in keep:
+                write_part(part, read_part(part).take(keep[part.name]))
+            else:
+                part.unlink()
+
+    def read(self) -> Embeddings:
+        """Load the whole space.
+
+        Returns
+        -------
+        Embeddings
+            One row per embedded image, sorted by path, and the failures.  With images of several
+            roots, the paths are relative to their nearest common folder.
+        """
+        import pyarrow as pa
+
+        from clusterkit.parts import table_vectors
+
+        columns = ["path", "root", "digest", "error", "vector", "top5"]
+        tables = [t for t in (self._read_part(part, columns) for part in self.parts) if t]
+        info = self.info
+        if not tables:
+            return Embeddings(np.zeros((0, info["dimension"]), np.float32), space=info)
+        table = pa.concat_tables(tables)
+        files = [
+            self.file_of(root, path)
+            for root, path in zip(table["root"].to_pylist(), table["path"].to_pylist(), strict=True)
+        ]
+        root = self._common_root(set(table["root"].unique().to_pylist()))
+        paths = {
+            os.path.relpath(file, root).replace(os.sep, "/"): i for i, file in enumerate(files)
+        }
+        errors = table["error"].to_pylist()
+        order = sorted(paths)
+        failures = [Failure(p, errors[paths[p]]) for p in order if errors[paths[p]] is not None]
+        embedded = [path for path in order if errors[paths[path]] is None]
+        rows = np.array([paths[path] for path in embedded], dtype=np.int64)
+        # The vectors hold no place for failures: count how many precede each row.
+        has_vector = np.array([error is None for error in errors])
+        position = np.cumsum(has_vector) - 1
+        top5 = _top5(table)
+        digests = table["digest"].to_pylist()
+        return Embeddings(
+            table_vectors(table)[position[rows]],
+            paths=embedded,
+            root=Path(root),
+            space=info,
+            top5=[top5[row] for row in rows] if any(top5) else None,
+            digests=[digests[row] for row in rows],
+            failures=failures,
+        )
+
+    def iter_batches(self, n_rows: int = 8192) -> Iterator[NDArray[np.float32]]:
+        """Yield the vectors part by part, at most ``n_rows`` at a time, in the parts' order."""
+        from clusterkit.parts import table_vectors
+
+        known = self.known_rows()
+        current: dict[str, list[int]] = {}
+        for row in known.values():
+            if row.error is None:
+                current.setdefault(row.part, []).append(row.position)
+        for part in self.parts:
+            if part.name in current:
+                table = self._read_part(part, ["vector"])
+                vectors = table_vectors(table.take(sorted(current[part.name])))
+                for start in range(0, len(vectors), n_rows):
+                    yield vectors[start : start + n_rows]
+
+    def root_of(self, folder: Path) -> str:
+        """Write an image root: relative to the store's own place where it lies beneath it."""
+        place = self._place()
+        inside = folder == place or place in folder.parents
+        return escape_path(os.path.relpath(folder, place) if inside else str(folder))
+
+    def file_of(self, root: str, path: str) -> str:
+        """Return the absolute path of a row's file."""
+        joined = os.path.join(self._place(), unescape_path(root), unescape_path(path))  # noqa: PTH118
+        return os.path.normpath(joined)
+
+    def _place(self) -> Path:
+        """Return the folder in which the store lies."""
+        return Path(os.path.abspath(self.folder.parent.parent))  # noqa: PTH100
+
+    def _common_root(self, roots: set[str]) -> str:
+        """Return the nearest folder above all image roots."""
+        folders = [self.file_of(root, "") for root in roots]
+        return os.path.commonpath(folders)
+
+    def _read_part(self, part: Path, columns: list[str] | None) -> Any:
+        """Read a part, or warn that it is damaged and return None: the others stay usable."""
+        from clusterkit.parts import read_part
+
+        try:
+            return read_part(part, columns)
+        except StoreError as error:
+            warnings.warn(
+                f"{error}. Its images are left out; delete the file and run `clusterkit embed` "
+                "again to restore them",
+                stacklevel=2,
+            )
+            return None
+
+
+def _top5(table: Any) -> list[list[tuple[str, float]] | None]:
+    """Return the top-5 classes of each row as (name, probability) pairs."""
+    return [
+        None if row is None else [(item["class"], item["probability"]) for item in row]
+        for row in table["top5"].to_pylist()
+    ]
