@@ -126,6 +126,14 @@ def read_part(file: Path, columns: list[str] | None = None) -> pa.Table:
         raise StoreError(f"{file} is damaged or cannot be read: {error}") from error
 
 
+def count_rows(file: Path) -> int | None:
+    """Return the number of rows of a part, or None if it is damaged."""
+    try:
+        return int(pq.read_metadata(file).num_rows)
+    except (OSError, pa.ArrowException):
+        return None
+
+
 def table_vectors(table: pa.Table) -> NDArray[np.float32]:
     """Return the vectors of the rows that have one, as an array of shape (n, dimension)."""
     column = table.column("vector")

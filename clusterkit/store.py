@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clusterkit.embeddings import Embeddings, Failure, describe_space
 from clusterkit.errors import NotFoundError, StoreError
-from clusterkit.images import escape_path, unescape_path
+from clusterkit.images import ImageFolder, digest_file, escape_path, unescape_path
 
 FORMAT = 1
 DEFAULT_FOLDER = ".clusterkit"
@@ -57,8 +57,9 @@ class Store:
         return f"Store({str(self.folder)!r})"
 
     def spaces(self) -> list["Space"]:
-        """Return all spaces, the one that was embedded into last first."""
-        found = [Space(file.parent) for file in self.folder.glob("*/space.json")]
+        """Return all spaces that hold rows, the one that was embedded into last first."""
+        folders = [Space(file.parent) for file in self.folder.glob("*/space.json")]
+        found = [space for space in folders if space.parts]
         return sorted(found, key=lambda space: (-space.used_ns, space.folder.name))
 
     def space(self, extractor: str | None = None) -> "Space":
@@ -170,8 +171,6 @@ class Space:
     def answers_to(self, extractor: str) -> bool:
         """Tell whether this space is meant by an extractor's name, a space's, or a model file."""
         if extractor.endswith(".keras") and Path(extractor).is_file():
-            from clusterkit.images import digest_file
-
             return digest_file(extractor) in json.dumps(self.info)
         return extractor in (self.info["extractor"], self.folder.name)
 
@@ -228,7 +227,7 @@ class Space:
             self._last_part = (known.part, read_part(self.folder / known.part, columns))
         row = self._last_part[1].slice(known.position, 1)
         vector = np.asarray(row.column("vector").combine_chunks().flatten())
-        top5 = _top5(row)[0]
+        top5 = _pairs(row["top5"][0].as_py())
         return vector, top5, row["width"][0].as_py(), row["height"][0].as_py()
 
     def drop(self, gone: set[str]) -> None:
@@ -239,7 +238,7 @@ class Space:
         gone : set of str
             Absolute paths of the files whose rows go.
         """
-        from clusterkit.parts import read_part, write_part
+        from clusterkit.parts import count_rows, read_part, write_part
 
         known = self.known_rows()
         keep: dict[str, list[int]] = {}
@@ -247,22 +246,26 @@ class Space:
             if file not in gone:
                 keep.setdefault(row.part, []).append(row.position)
         for part in self.parts:
-            table = self._read_part(part, None)
-            if table is None or table.num_rows == len(keep.get(part.name, [])):
+            if count_rows(part) in (None, len(keep.get(part.name, []))):
                 continue
             if part.name in keep:
                 write_part(part, read_part(part).take(keep[part.name]))
             else:
                 part.unlink()
 
-    def read(self) -> Embeddings:
-        """Load the whole space.
+    def read(self, images: ImageFolder | None = None) -> Embeddings:
+        """Load the space.
+
+        Parameters
+        ----------
+        images : ImageFolder, optional
+            Only these; by default all.
 
         Returns
         -------
         Embeddings
-            One row per embedded image, sorted by path, and the failures.  With images of several
-            roots, the paths are relative to their nearest common folder.
+            One row per embedded image, sorted by path, and the failures.  Paths are relative to
+            the root of ``images``, or by default to the nearest common folder of all roots.
         """
         import pyarrow as pa
 
@@ -274,32 +277,36 @@ class Space:
         if not tables:
             return Embeddings(np.zeros((0, info["dimension"]), np.float32), space=info)
         table = pa.concat_tables(tables)
-        files = [
-            self.file_of(root, path)
-            for root, path in zip(table["root"].to_pylist(), table["path"].to_pylist(), strict=True)
-        ]
-        root = self._common_root(set(table["root"].unique().to_pylist()))
-        paths = {
-            os.path.relpath(file, root).replace(os.sep, "/"): i for i, file in enumerate(files)
+        roots, errors = table["root"].to_pylist(), table["error"].to_pylist()
+        files = map(self.file_of, roots, table["path"].to_pylist())
+        row_of_file = {file: row for row, file in enumerate(files)}
+        if images is None:
+            root = os.path.commonpath([self.file_of(root, "") for root in set(roots)])
+        else:
+            root = str(images.root)
+            row_of_file = {str(f): row_of_file[str(f)] for f in images.files}
+        rows = {
+            os.path.relpath(file, root).replace(os.sep, "/"): row
+            for file, row in row_of_file.items()
         }
-        errors = table["error"].to_pylist()
-        order = sorted(paths)
-        failures = [Failure(p, errors[paths[p]]) for p in order if errors[paths[p]] is not None]
-        embedded = [path for path in order if errors[paths[path]] is None]
-        rows = np.array([paths[path] for path in embedded], dtype=np.int64)
-        # The vectors hold no place for failures: count how many precede each row.
-        has_vector = np.array([error is None for error in errors])
-        position = np.cumsum(has_vector) - 1
-        top5 = _top5(table)
-        digests = table["digest"].to_pylist()
+        paths = sorted(rows)
+        embedded = [path for path in paths if errors[rows[path]] is None]
+        order = np.array([rows[path] for path in embedded], dtype=np.int64)
+        # Failures take no place among the vectors.
+        position = np.cumsum([error is None for error in errors]) - 1
+        top5 = [_pairs(row) for row in table["top5"].take(order).to_pylist()]
         return Embeddings(
-            table_vectors(table)[position[rows]],
+            table_vectors(table)[position[order]],
             paths=embedded,
             root=Path(root),
             space=info,
-            top5=[top5[row] for row in rows] if any(top5) else None,
-            digests=[digests[row] for row in rows],
-            failures=failures,
+            top5=top5 if any(top5) else None,
+            digests=table["digest"].take(order).to_pylist(),
+            failures=[
+                Failure(path, errors[rows[path]])
+                for path in paths
+                if errors[rows[path]] is not None
+            ],
         )
 
     def iter_batches(self, n_rows: int = 8192) -> Iterator[NDArray[np.float32]]:
@@ -333,11 +340,6 @@ class Space:
         """Return the folder in which the store lies."""
         return Path(os.path.abspath(self.folder.parent.parent))  # noqa: PTH100
 
-    def _common_root(self, roots: set[str]) -> str:
-        """Return the nearest folder above all image roots."""
-        folders = [self.file_of(root, "") for root in roots]
-        return os.path.commonpath(folders)
-
     def _read_part(self, part: Path, columns: list[str] | None) -> Any:
         """Read a part, or warn that it is damaged and return None: the others stay usable."""
         from clusterkit.parts import read_part
@@ -353,9 +355,6 @@ class Space:
             return None
 
 
-def _top5(table: Any) -> list[list[tuple[str, float]] | None]:
-    """Return the top-5 classes of each row as (name, probability) pairs."""
-    return [
-        None if row is None else [(item["class"], item["probability"]) for item in row]
-        for row in table["top5"].to_pylist()
-    ]
+def _pairs(top5: list[dict[str, Any]] | None) -> list[tuple[str, float]] | None:
+    """Turn the stored top-5 classes of a row into (name, probability) pairs."""
+    return None if top5 is None else [(item["class"], item["probability"]) for item in top5]

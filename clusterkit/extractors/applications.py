@@ -162,9 +162,7 @@ class KerasApplication(Extractor):
         path = Path(self.weights)
         if not path.is_file():
             raise WeightsError(f"no weights file {path}")
-        if not hasattr(self, "_digest") or self._digest[0] != path:
-            self._digest = (path, digest_file(path))
-        return self._digest[1]
+        return digest_file(path)
 
     def _forward(self, images: NDArray[np.uint8]) -> Extraction:
         """Preprocess as the network was trained, and run it."""
@@ -181,12 +179,8 @@ class KerasApplication(Extractor):
         """Scale pixels as the network's own module does."""
         from importlib import import_module
 
-        module = import_module(f"keras.applications.{self._module()}")
+        module = import_module(f"keras.applications.{self._row().module}")
         return module.preprocess_input(images, data_format="channels_last")
-
-    def _module(self) -> str:
-        """Return the name of the module with ``preprocess_input``."""
-        return self._row().module
 
     def _load(self) -> Any:
         """Build the network with the outputs that the weights allow."""
