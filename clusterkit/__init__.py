@@ -15,7 +15,7 @@ _EXPORTS = {
     "embed": "clusterkit.pipeline",
     "evaluate": "clusterkit.evaluation",
     "explain": "clusterkit.diagnostics",
-    "find_similar": "clusterkit.similar",
+    "find_similar": "clusterkit.queries",
 }
 
 __all__ = ["__version__", *sorted(_EXPORTS)]

@@ -154,7 +154,7 @@ def read_image(
     return decode_image(read_bytes(path), size, resize=resize)[0]
 
 
-def read_bytes(path: str | Path) -> bytes:
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """Return the bytes of a regular file, or raise ImageError with the reason."""
     path = Path(path)
     try:

@@ -1,0 +1,71 @@
+"""The command line: each command opens, makes one library call, and prints."""
+
+import importlib
+import warnings
+from typing import Any
+
+import click
+
+from clusterkit import __version__
+from clusterkit.errors import ClusterkitError
+
+# A command is one line here and one module; it is imported when it is used.
+COMMANDS = {
+    "embed": "clusterkit.cli.embed:embed",
+    "elbow": "clusterkit.cli.elbow:elbow",
+    "cluster": "clusterkit.cli.cluster:cluster",
+    "similar": "clusterkit.cli.similar:similar",
+    "explain": "clusterkit.cli.explain:explain",
+    "evaluate": "clusterkit.cli.evaluate:evaluate",
+    "train": "clusterkit.cli.train:train",
+    "undo": "clusterkit.cli.undo:undo",
+    "demo": "clusterkit.cli.demo:demo",
+}
+
+
+class CommandTable(click.Group):
+    """A group whose commands come from a table, and whose errors become one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command that is asked for."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what the library or the disk refuses is said in one line."""
+        try:
+            return super().invoke(ctx)
+        except ClusterkitError as error:
+            raise click.ClickException(str(error)) from error
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(f"{place}{error.strerror or error}") from error
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning as one line, without the place in the code."""
+    click.echo(f"Warning: {message}", err=True)
+
+
+@click.group(cls=CommandTable, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="clusterkit")
+def main() -> None:
+    """Turn folders of unlabelled images into groups that you can look at and use.
+
+    Results go to stdout, progress and notices to stderr.
+
+    \b
+    Example:
+      clusterkit embed photos/
+      clusterkit elbow
+      clusterkit cluster -k 5
+      clusterkit similar photos/fox.jpg
+    """
+    warnings.showwarning = _show_warning

@@ -1,0 +1,81 @@
+"""``clusterkit embed``."""
+
+from pathlib import Path
+
+import click
+
+from clusterkit.cli.options import (
+    batch_size_option,
+    json_option,
+    notice,
+    print_json,
+    store_option,
+    uses_network,
+    weights_option,
+)
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
+@click.option(
+    "-e",
+    "--extractor",
+    default="xception",
+    show_default=True,
+    help="A network of keras.applications (resnet50, efficientnetv2b0, …), NAME-predictions for "
+    "its ImageNet class probabilities, or the .keras file of an autoencoder.",
+)
+@weights_option
+@click.option(
+    "--resize",
+    type=click.Choice(["stretch", "crop", "pad"]),
+    default="stretch",
+    show_default=True,
+    help="Bring pictures to the network's size: the whole picture, its centre, or with bars.",
+)
+@batch_size_option
+@store_option
+@json_option
+@uses_network
+def embed(
+    folders: tuple[str, ...],
+    extractor: str,
+    weights: Path | None,
+    resize: str,
+    batch_size: int,
+    store: Path,
+    as_json: bool,
+) -> None:
+    """Turn images into embeddings and keep them in the store.
+
+    FOLDER is searched for images with all its sub-folders; single files, and .txt lists of paths,
+    work as well.  Running it again embeds only what is new or changed.  An image that cannot be
+    read is listed with its reason and stops nothing.
+
+    \b
+    Example:
+      clusterkit embed photos/
+      clusterkit embed photos/ -e resnet50-predictions --weights resnet50.h5
+    """
+    from clusterkit.extractors import create_extractor
+    from clusterkit.images import ImageFolder
+    from clusterkit.pipeline import embed_to_store
+
+    report = embed_to_store(
+        ImageFolder(folders),
+        create_extractor(extractor, weights=weights, batch_size=batch_size, resize=resize),
+        store,
+        progress=True,
+    )
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        for path, reason in report.failures:
+            notice(f"Not embedded: {path}: {reason}")
+        click.echo(
+            f"{report.images} images: {report.embedded} embedded, {report.reused} reused, "
+            f"{report.failed} failed ({report.extractor}, {report.dimension} dimensions, "
+            f"{report.seconds:.1f} s)"
+        )
+    if report.failed == report.images:
+        raise click.ClickException("none of the images could be embedded")

@@ -1,0 +1,64 @@
+"""``clusterkit explain``."""
+
+from pathlib import Path
+
+import click
+
+from clusterkit.cli.options import (
+    check_picture,
+    json_option,
+    output_option,
+    overwrite_option,
+    print_json,
+    read_space,
+    space_option,
+    store_option,
+    uses_network,
+    weights_option,
+)
+
+
+@click.command()
+@click.argument("image_a")
+@click.argument("image_b")
+@output_option("Draw the two images and their histograms to this file.")
+@overwrite_option
+@space_option
+@weights_option
+@store_option
+@json_option
+@uses_network
+def explain(
+    image_a: str,
+    image_b: str,
+    output: Path | None,
+    overwrite: bool,
+    extractor: str | None,
+    weights: Path | None,
+    store: Path,
+    as_json: bool,
+) -> None:
+    """Say why IMAGE_A and IMAGE_B are, or are not, similar.
+
+    Compares their latent vectors: cosine similarity and where it stands among all pairs of the
+    store, histograms of the values on shared bins, and the features that the two share most.
+
+    \b
+    Example:
+      clusterkit explain photos/fox.jpg photos/cheetah.jpg -o explain.png
+    """
+    from clusterkit import diagnostics
+    from clusterkit.queries import locate
+
+    check_picture(output, overwrite=overwrite)
+    embeddings = read_space(store, extractor)
+    first, second = (locate(image, embeddings, weights=weights) for image in (image_a, image_b))
+    explanation = diagnostics.explain(first, second, embeddings)
+    if output is not None:
+        from clusterkit.plots import ExplanationDisplay, save_figure
+
+        save_figure(ExplanationDisplay.from_explanation(explanation), output, overwrite=overwrite)
+    if as_json:
+        print_json(explanation.to_dict() | {"output": None if output is None else str(output)})
+    else:
+        click.echo(explanation.summary)

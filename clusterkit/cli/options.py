@@ -1,0 +1,124 @@
+"""Options and helpers that commands share, so that each is spelled the same everywhere."""
+
+import functools
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clusterkit.store import DEFAULT_FOLDER, Store
+
+if TYPE_CHECKING:
+    from clusterkit.embeddings import Embeddings
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+store_option = click.option(
+    "-s",
+    "--store",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_FOLDER,
+    show_default=True,
+    envvar="CLUSTERKIT_STORE",
+    show_envvar=True,
+    help="Folder that keeps the embeddings.",
+)
+space_option = click.option(
+    "-e",
+    "--extractor",
+    help="Whose embeddings to use: an extractor's name, or a .keras file.  [default: the last "
+    "that were made]",
+)
+weights_option = click.option(
+    "--weights",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Local weights of the network; by default Keras downloads them once.",
+)
+batch_size_option = click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    default=32,
+    show_default=True,
+    help="Images per forward pass.",
+)
+seed_option = click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all randomness."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+top_option = click.option(
+    "-n", "--top", type=click.IntRange(1), default=10, show_default=True, help="How many to show."
+)
+
+
+def output_option(help: str, default: str | None = None) -> Decorator:  # noqa: A002 (click's word)
+    """Return the option -o/--output."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Path(dir_okay=False, path_type=Path),
+        default=default,
+        show_default=default is not None,
+        help=help,
+    )
+
+
+def uses_network(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep TensorFlow's start-up messages off the screen."""
+
+    @functools.wraps(function)
+    def quiet(*args: Any, **kwargs: Any) -> Any:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        return function(*args, **kwargs)
+
+    return quiet
+
+
+def read_space(store: Path, extractor: str | None) -> "Embeddings":
+    """Load the embeddings that a command works on; say which, where there is a choice."""
+    found = Store(store)
+    space = found.space(extractor)
+    if extractor is None and len(found.spaces()) > 1:
+        notice(f"Using {space.folder.name}, the last that was embedded; choose another with -e.")
+    embeddings = space.read()
+    if not len(embeddings):
+        reasons = "; ".join(f"{path}: {reason}" for path, reason in embeddings.failures[:3])
+        raise click.ClickException(
+            f"no image in {space.folder} could be embedded ({reasons}). Embed readable images first"
+        )
+    return embeddings
+
+
+def check_picture(output: Path | None, *, overwrite: bool) -> None:
+    """Refuse a picture that cannot be saved, before any work is done."""
+    if output is not None:
+        from clusterkit.plots import check_figure_path
+
+        check_figure_path(output, overwrite=overwrite)
+
+
+def notice(message: str) -> None:
+    """Print a line on stderr."""
+    click.echo(message, err=True)
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print one JSON document; NaN and infinity, which JSON does not know, become null."""
+    click.echo(json.dumps(_finite(document), indent=2, ensure_ascii=False))
+
+
+def _finite(value: Any) -> Any:
+    """Replace what JSON cannot hold."""
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value

@@ -1,0 +1,66 @@
+"""``clusterkit similar``."""
+
+from pathlib import Path
+
+import click
+
+from clusterkit.cli.options import (
+    check_picture,
+    json_option,
+    output_option,
+    overwrite_option,
+    print_json,
+    read_space,
+    space_option,
+    store_option,
+    top_option,
+    uses_network,
+    weights_option,
+)
+
+
+@click.command()
+@click.argument("image")
+@top_option
+@output_option("Draw the image and its neighbours to this file (.png, .pdf, .svg, .jpg).")
+@overwrite_option
+@space_option
+@weights_option
+@store_option
+@json_option
+@uses_network
+def similar(
+    image: str,
+    top: int,
+    output: Path | None,
+    overwrite: bool,
+    extractor: str | None,
+    weights: Path | None,
+    store: Path,
+    as_json: bool,
+) -> None:
+    """Find the images most similar to IMAGE, by cosine.
+
+    IMAGE is a file, or a path as the store knows it.  An image whose content is in the store needs
+    no network; any other goes through the one that made the embeddings.
+
+    \b
+    Example:
+      clusterkit similar photos/fox.jpg -n 5 -o similar.png
+    """
+    from clusterkit.queries import find_similar
+
+    check_picture(output, overwrite=overwrite)
+    found = find_similar(image, read_space(store, extractor), n_neighbors=top, weights=weights)
+    if output is not None:
+        from clusterkit.plots import GalleryDisplay, save_figure
+
+        display = GalleryDisplay.from_neighbors(
+            found.embeddings, 1 - found.similarities, found.rows, query=found.query.files[0]
+        )
+        save_figure(display, output, overwrite=overwrite)
+    if as_json:
+        print_json(found.to_dict() | {"output": None if output is None else str(output)})
+        return
+    for result in found.to_dict()["results"]:
+        click.echo(f"{result['similarity']:.3f}  {result['path']}")

@@ -1,0 +1,224 @@
+"""Clusterings: labels for the rows of one space, with what made them."""
+
+import csv
+import io
+import json
+from collections import Counter
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from clusterkit import __version__
+from clusterkit.clusterers import CLUSTERERS
+from clusterkit.elbow import elbow_curve
+from clusterkit.embeddings import Embeddings, describe_space
+from clusterkit.errors import InvalidInputError
+from clusterkit.files import check_output, write_whole
+from clusterkit.images import escape_path
+from clusterkit.search import unit_rows
+
+NOISE = -1
+
+
+@dataclass(eq=False)
+class Clustering:
+    """Labels for the images of one embedding space, and what made them.
+
+    Attributes
+    ----------
+    embeddings : Embeddings
+        The images.
+    labels : ndarray of shape (n,), int
+        Cluster of each image, from 0; -1 is noise.
+    distances : ndarray of shape (n,), float
+        Euclidean distance of each image to the centre of its cluster, between vectors of length 1
+        unless the clusterer's ``normalize`` is off; NaN for noise.
+    exemplars : ndarray of shape (n,), bool
+        Marks the image nearest to the centre of each cluster.
+    algorithm : str
+        Name of the clusterer.
+    parameters : dict
+        Its parameters.
+    """
+
+    embeddings: Embeddings
+    labels: NDArray[np.int64]
+    distances: NDArray[np.float64]
+    exemplars: NDArray[np.bool_]
+    algorithm: str
+    parameters: dict[str, Any]
+
+    @property
+    def k(self) -> int:
+        """Number of clusters, noise left out."""
+        return len(self.sizes.keys() - {NOISE})
+
+    @property
+    def sizes(self) -> dict[int, int]:
+        """Number of images in each cluster."""
+        return dict(sorted(Counter(self.labels.tolist()).items()))
+
+    def describe(self) -> dict[str, Any]:
+        """Return what made the clustering, as JSON-able values."""
+        return {
+            "algorithm": self.algorithm,
+            "parameters": self.parameters,
+            "k": self.k,
+            "sizes": {str(cluster): size for cluster, size in self.sizes.items()},
+            "space": describe_space(self.embeddings.space),
+            "fingerprint": self.embeddings.fingerprint,
+            "root": None if self.embeddings.root is None else str(self.embeddings.root),
+            "versions": {"clusterkit": __version__}
+            | {name: metadata.version(name) for name in ("numpy", "scikit-learn")},
+        }
+
+    def to_csv(self, output: str | Path, *, overwrite: bool = False) -> Path:
+        """Write ``path,cluster,distance,exemplar``, and what made it beside as ``.json``.
+
+        Parameters
+        ----------
+        output : path
+            The CSV file; rows are in order of path.
+        overwrite : bool
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        pathlib.Path
+            The CSV file.
+
+        Raises
+        ------
+        OutputExistsError
+            If it exists.
+        """
+        output = check_output(output, overwrite=overwrite)
+        origin = check_output(output.with_suffix(".json"), overwrite=overwrite)
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["path", "cluster", "distance", "exemplar"])
+        for path, label, distance, exemplar in zip(
+            self.embeddings.paths, self.labels, self.distances, self.exemplars, strict=True
+        ):
+            shown = "" if np.isnan(distance) else f"{distance:.6f}"
+            writer.writerow([escape_path(path), label, shown, str(bool(exemplar)).lower()])
+        write_whole(output, table.getvalue())
+        write_whole(origin, json.dumps(self.describe(), indent=2, ensure_ascii=False) + "\n")
+        return output
+
+
+def cluster(
+    embeddings: Embeddings,
+    clusterer: Any = "kmeans",
+    *,
+    n_clusters: int | str | None = None,
+    random_state: int | None = 0,
+) -> Clustering:
+    """Group images by their embeddings.
+
+    Parameters
+    ----------
+    embeddings : Embeddings
+        The images.
+    clusterer : str or estimator
+        A name in :data:`clusterkit.clusterers.CLUSTERERS`, or any scikit-learn clusterer.
+    n_clusters : int or "auto", optional
+        Number of clusters, for a clusterer given by name that takes it.  ``"auto"`` asks
+        :func:`clusterkit.elbow.elbow_curve`.
+    random_state : int, optional
+        Seed, for a clusterer given by name that takes one.
+
+    Returns
+    -------
+    Clustering
+        Labels, distances to the centres, exemplars, and what made them.
+
+    Raises
+    ------
+    InvalidInputError
+        If there are no embeddings, more clusters than images, no clear number of clusters for
+        ``"auto"``, or the clusterer takes no ``n_clusters``.
+
+    Examples
+    --------
+    >>> emb = Embeddings(np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1]], dtype="float32"))
+    >>> cluster(emb, n_clusters=2).sizes
+    {0: 2, 1: 2}
+    """
+    if not len(embeddings):
+        raise InvalidInputError(
+            f"there are no embedded images to cluster, and {len(embeddings.failures)} failures"
+        )
+    if n_clusters == "auto":
+        curve = elbow_curve(embeddings, random_state=random_state)
+        if curve.k is None:
+            raise InvalidInputError(f"n_clusters='auto' found no number: {curve.verdict}")
+        n_clusters = curve.k
+    estimator = _create(clusterer, n_clusters, random_state)
+    vectors = np.asarray(embeddings)
+    labels = np.asarray(estimator.fit_predict(vectors), dtype=np.int64)
+    # Distances in the geometry that the clusterer saw.
+    points = unit_rows(vectors) if getattr(estimator, "normalize", False) else vectors
+    distances, exemplars = distances_to_centers(points, labels)
+    name = clusterer if isinstance(clusterer, str) else type(clusterer).__name__
+    return Clustering(
+        embeddings, labels, distances, exemplars, name, _plain(estimator.get_params(deep=False))
+    )
+
+
+def distances_to_centers(
+    X: NDArray[np.float32], labels: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Measure each row against the mean of its cluster.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, dimension)
+        The rows.
+    labels : ndarray of shape (n,), int
+        Cluster of each row; -1 is noise.
+
+    Returns
+    -------
+    distances : ndarray of shape (n,), float64
+        Euclidean distance to the mean of the row's cluster; NaN for noise.
+    exemplars : ndarray of shape (n,), bool
+        Marks the first row nearest to the mean of each cluster.
+    """
+    distances = np.full(len(X), np.nan)
+    exemplars = np.zeros(len(X), dtype=bool)
+    for label in np.unique(labels[labels != NOISE]):
+        rows = np.flatnonzero(labels == label)
+        members = X[rows].astype(np.float64)
+        distances[rows] = np.linalg.norm(members - members.mean(axis=0), axis=1)
+        exemplars[rows[np.argmin(distances[rows])]] = True
+    return distances, exemplars
+
+
+def _create(clusterer: Any, n_clusters: Any, random_state: int | None) -> Any:
+    """Build a clusterer from its name with the parameters that it takes."""
+    if not isinstance(clusterer, str):
+        return clone(clusterer)
+    estimator = CLUSTERERS[clusterer]()
+    known = estimator.get_params(deep=False)
+    if n_clusters is not None:
+        if "n_clusters" not in known:
+            raise InvalidInputError(
+                f"{clusterer} finds the number of clusters itself; leave out n_clusters. "
+                f"Received: {n_clusters!r}"
+            )
+        estimator.set_params(n_clusters=n_clusters)
+    if "random_state" in known:
+        estimator.set_params(random_state=random_state)
+    return estimator
+
+
+def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Keep parameters as JSON-able values; anything else by its text."""
+    simple = (bool, int, float, str, type(None))
+    return {k: v if isinstance(v, simple) else repr(v) for k, v in parameters.items()}
