@@ -1,0 +1,35 @@
+"""Pictures of results: numbers in, matplotlib Axes out.
+
+Every display follows scikit-learn's convention: ``__init__`` stores, :meth:`~Display.plot` draws
+and returns the display with ``figure_`` and ``ax_`` (or ``axes_``), and a classmethod ``from_…``
+takes a result, builds the display and plots it.
+"""
+
+import importlib
+from typing import Any
+
+_EXPORTS = {
+    "ContactSheetDisplay": "clusterkit.plots.contact_sheet",
+    "CrosstabDisplay": "clusterkit.plots.crosstab",
+    "Display": "clusterkit.plots.display",
+    "ElbowDisplay": "clusterkit.plots.elbow",
+    "ExplanationDisplay": "clusterkit.plots.histograms",
+    "GalleryDisplay": "clusterkit.plots.gallery",
+    "LossCurveDisplay": "clusterkit.plots.training",
+    "MapDisplay": "clusterkit.plots.map",
+    "ReconstructionDisplay": "clusterkit.plots.reconstructions",
+    "check_figure_path": "clusterkit.plots.save",
+    "save_figure": "clusterkit.plots.save",
+}
+
+__all__ = sorted(_EXPORTS)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'clusterkit.plots' has no attribute {name!r}")
+    return getattr(importlib.import_module(_EXPORTS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

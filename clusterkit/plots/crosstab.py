@@ -1,0 +1,133 @@
+"""Clusters against known labels."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from numpy.typing import ArrayLike
+
+from clusterkit.errors import InvalidInputError
+from clusterkit.plots.display import Display
+from clusterkit.plots.pictures import and_more
+from clusterkit.plots.style import BLUE, INK, cluster_name, fit
+
+if TYPE_CHECKING:
+    from clusterkit.evaluation import Evaluation
+
+_CELL, _NAME = 26.0, 110.0
+
+
+class CrosstabDisplay(Display):
+    """How many images of each label lie in each cluster, as a heat map.
+
+    The colour is the share of the cluster, so that small clusters read as well as large ones; rows
+    are ordered by their most frequent label, so that good clusters form a diagonal.
+
+    Parameters
+    ----------
+    table : array-like of shape (n_clusters, n_labels), int
+        Numbers of images.
+    clusters : sequence of int
+        The clusters of the rows.
+    label_names : sequence of str
+        The labels of the columns.
+    title : str
+        Drawn above.
+    max_rows, max_columns : int
+        Largest table drawn; what is left out is stated.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        Set by :meth:`plot`.
+    """
+
+    ax_: Axes
+
+    def __init__(
+        self,
+        table: ArrayLike,
+        clusters: Sequence[int],
+        label_names: Sequence[str],
+        *,
+        title: str = "",
+        max_rows: int = 60,
+        max_columns: int = 60,
+    ) -> None:
+        self.table = table
+        self.clusters = clusters
+        self.label_names = label_names
+        self.title = title
+        self.max_rows = max_rows
+        self.max_columns = max_columns
+
+    @classmethod
+    def from_evaluation(cls, evaluation: "Evaluation", *, ax: Axes | None = None) -> Self:
+        """Draw the result of :func:`clusterkit.evaluate`.
+
+        Parameters
+        ----------
+        evaluation : Evaluation
+            The table and its measures.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw.
+
+        Returns
+        -------
+        CrosstabDisplay
+            Plotted.
+        """
+        title = (
+            f"accuracy {evaluation.acc:.3f}   NMI {evaluation.nmi:.3f}   "
+            f"ARI {evaluation.ari:.3f}   purity {evaluation.purity:.3f}"
+        )
+        display = cls(evaluation.table, evaluation.clusters, evaluation.label_names, title=title)
+        return display.plot(ax=ax)
+
+    def _size(self) -> tuple[float, float]:
+        """Return the size of a new figure, in points."""
+        rows, columns = np.shape(self.table)
+        width = max(300, _NAME + _CELL * min(columns, self.max_columns) + 30)
+        return width, 110 + _CELL * min(rows, self.max_rows)
+
+    def _draw(self, ax: Axes) -> None:
+        """Draw the table."""
+        table = np.asarray(self.table)
+        if table.ndim != 2 or table.shape != (len(self.clusters), len(self.label_names)):
+            raise InvalidInputError(
+                f"table must have the shape ({len(self.clusters)}, {len(self.label_names)}): one "
+                f"row a cluster, one column a label. Received: {table.shape}"
+            )
+        is_noise = np.asarray(self.clusters) < 0
+        order = np.lexsort((-table.max(axis=1, initial=0), table.argmax(axis=1), is_noise))
+        rows = order[: self.max_rows]
+        shown = table[rows, : self.max_columns]
+        share = shown / np.maximum(table[rows].sum(axis=1, keepdims=True), 1)
+        colors = LinearSegmentedColormap.from_list("share", ["white", BLUE])
+        ax.imshow(share, cmap=colors, vmin=0, vmax=1, aspect="equal")
+        for (row, column), count in np.ndenumerate(shown):
+            if count:
+                color = "white" if share[row, column] > 0.55 else INK
+                ax.text(
+                    column, row, f"{count}", ha="center", va="center", fontsize=7.5, color=color
+                )
+        names = [fit(cluster_name(self.clusters[row]), _NAME, size=8.5) for row in rows]
+        labels = [fit(str(name), _NAME, size=8.5) for name in self.label_names[: self.max_columns]]
+        ax.set_yticks(range(len(names)), names)
+        ax.set_xticks(range(len(labels)), labels, rotation=45, ha="right", rotation_mode="anchor")
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+        ax.set_title(self.title)
+        ax.set_xlabel(self._left_out(*table.shape))
+        self.ax_ = ax
+
+    def _left_out(self, rows: int, columns: int) -> str:
+        """Say what is beyond the largest table drawn."""
+        notes = []
+        if rows > self.max_rows:
+            notes.append(and_more(rows - self.max_rows, "cluster"))
+        if columns > self.max_columns:
+            notes.append(and_more(columns - self.max_columns, "label"))
+        return ", ".join(notes)

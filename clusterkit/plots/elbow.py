@@ -1,0 +1,141 @@
+"""Inertia over the number of clusters, with what each index says."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+
+from clusterkit.plots.display import Display
+from clusterkit.plots.style import BLUE, INK, QUIET, VERMILION, wrap
+
+if TYPE_CHECKING:
+    from clusterkit.elbow import ElbowCurve
+
+_INDICES = {
+    "silhouette": "silhouette",
+    "calinski_harabasz": "Calinski-Harabasz",
+    "davies_bouldin": "Davies-Bouldin (low is good)",
+    "stability": "stability",
+}
+_WIDTH, _MAIN, _PANEL = 460.0, 230.0, 62.0
+
+
+class ElbowDisplay(Display):
+    """Inertia over k, the chosen k marked, and a small panel for each index.
+
+    Parameters
+    ----------
+    n_clusters : array-like of shape (n,), int
+        The numbers of clusters that were tried, ascending.
+    inertia : array-like of shape (n,)
+        Sum of squared distances to the centres.
+    indices : dict of str to array-like of shape (n,), optional
+        Other indices by name; NaN where one is not defined.
+    votes : dict of str to int or None, optional
+        The k that each index would choose, by its name; "inertia" or "knee" is for the curve.
+    k : int, optional
+        The chosen number; None where there is no clear one.
+    verdict : str
+        The verdict in words, drawn as the title.
+
+    Attributes
+    ----------
+    axes_ : ndarray of matplotlib.axes.Axes
+        The curve and the panels, from the top. Set by :meth:`plot`.
+    """
+
+    def __init__(
+        self,
+        n_clusters: ArrayLike,
+        inertia: ArrayLike,
+        *,
+        indices: Mapping[str, ArrayLike] | None = None,
+        votes: Mapping[str, int | None] | None = None,
+        k: int | None = None,
+        verdict: str = "",
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.inertia = inertia
+        self.indices = indices
+        self.votes = votes
+        self.k = k
+        self.verdict = verdict
+
+    @classmethod
+    def from_curve(cls, curve: "ElbowCurve", *, ax: Axes | None = None) -> Self:
+        """Draw the result of :func:`clusterkit.elbow.elbow_curve`.
+
+        Parameters
+        ----------
+        curve : ElbowCurve
+            The sweep over k, with its verdict.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; it is divided into the curve and the panels.
+
+        Returns
+        -------
+        ElbowDisplay
+            Plotted.
+        """
+        found = {name: getattr(curve, name, None) for name in _INDICES}
+        indices = {name: values for name, values in found.items() if values is not None}
+        display = cls(
+            curve.n_clusters,
+            curve.inertia,
+            indices=indices,
+            votes=curve.votes,
+            k=curve.k,
+            verdict=curve.verdict,
+        )
+        return display.plot(ax=ax)
+
+    def _panels(self) -> dict[str, np.ndarray]:
+        """Return the indices that have any value to show."""
+        arrays = {name: np.asarray(v, float) for name, v in (self.indices or {}).items()}
+        return {name: values for name, values in arrays.items() if np.isfinite(values).any()}
+
+    def _size(self) -> tuple[float, float]:
+        """Return the size of a new figure, in points."""
+        return _WIDTH, _MAIN + _PANEL * len(self._panels()) + 40
+
+    def _draw(self, ax: Axes) -> None:
+        """Draw the curve above the panels."""
+        panels = self._panels()
+        ratios = [_MAIN, *[_PANEL] * len(panels)]
+        self.axes_ = self._divide(ax, len(ratios), 1, height_ratios=ratios, sharex=True)[:, 0]
+        votes = self.votes or {}
+        curve, *others = self.axes_
+        self._draw_line(
+            curve, np.asarray(self.inertia, float), votes.get("inertia", votes.get("knee"))
+        )
+        curve.set_ylabel("inertia")
+        curve.set_title(wrap(self.verdict, 0.88 * _WIDTH, size=10), pad=10)
+        curve.legend(loc="upper right")
+        for panel, (name, values) in zip(others, panels.items(), strict=True):
+            self._draw_line(panel, values, votes.get(name))
+            panel.set_title(self._caption(name), fontsize=8.5, color=QUIET, pad=4)
+            panel.yaxis.set_major_locator(MaxNLocator(3))
+        self.axes_[-1].set_xlabel("number of clusters k")
+        self.axes_[-1].xaxis.set_major_locator(MaxNLocator(12, steps=[1, 2, 5, 10], integer=True))
+
+    def _caption(self, name: str) -> str:
+        """Say what a panel shows, and which k it would choose."""
+        caption = _INDICES.get(name, name)
+        votes = self.votes or {}
+        if name not in votes:
+            return caption
+        return f"{caption}: {'no clear number' if votes[name] is None else votes[name]}"
+
+    def _draw_line(self, ax: Axes, values: np.ndarray, vote: int | None) -> None:
+        """Draw one index over k, its own vote, and the chosen k."""
+        numbers = np.asarray(self.n_clusters)
+        ax.plot(numbers, values, ".-", color=INK, markersize=4, linewidth=1.2)
+        if self.k is not None:
+            ax.axvline(self.k, color=BLUE, linewidth=1.2, zorder=0, label=f"verdict: {self.k}")
+        if vote is not None:
+            chosen = numbers == vote
+            dot = ax.plot(numbers[chosen], values[chosen], "o", label=f"knee: {vote}")[0]
+            dot.set(color=VERMILION, markersize=6, clip_on=False, zorder=3)

@@ -1,0 +1,159 @@
+"""A grid of pictures with titles: for instance a query and its nearest neighbours."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike, NDArray
+
+from clusterkit.errors import InvalidInputError
+from clusterkit.plots.display import Display
+from clusterkit.plots.pictures import Sheet, and_more, load_pictures
+from clusterkit.plots.style import BLUE, QUIET
+
+if TYPE_CHECKING:
+    from clusterkit.embeddings import Embeddings
+
+_SIDE, _GAP, _MARGIN = 112.0, 14.0, 4.0
+_CAPTION = 30.0
+# A vector's cosine distance to itself, in float32.
+_SAME = 1e-5
+
+
+class GalleryDisplay(Display):
+    """A grid of pictures, each with a title and a caption.
+
+    Parameters
+    ----------
+    pictures : list of path or ndarray of shape (height, width, 3), uint8
+        Files, read when the figure is drawn, or images.  A file that cannot be read is a grey tile
+        with the reason.
+    titles, captions : list of str, optional
+        One line each under every picture; what is too long is shortened in the middle.
+    highlighted : int, optional
+        Row of a picture to frame.
+    columns : int
+        Pictures side by side, at most.
+    max_pictures : int
+        Largest number drawn; how many are left out is stated.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        Set by :meth:`plot`.
+    """
+
+    ax_: Axes
+    _fills_figure = True
+
+    def __init__(
+        self,
+        pictures: Sequence[str | Path | NDArray[Any]],
+        *,
+        titles: Sequence[str] | None = None,
+        captions: Sequence[str] | None = None,
+        highlighted: int | None = None,
+        columns: int = 6,
+        max_pictures: int = 60,
+    ) -> None:
+        self.pictures = pictures
+        self.titles = titles
+        self.captions = captions
+        self.highlighted = highlighted
+        self.columns = columns
+        self.max_pictures = max_pictures
+
+    @classmethod
+    def from_neighbors(
+        cls,
+        embeddings: "Embeddings",
+        distances: ArrayLike,
+        rows: ArrayLike,
+        *,
+        query: str | Path | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the neighbours of one image, the query first.
+
+        Parameters
+        ----------
+        embeddings : Embeddings
+            Where the neighbours were found.
+        distances : array-like of shape (n_neighbors,)
+            Cosine distances, 0 to 2, ascending.
+        rows : array-like of shape (n_neighbors,), int
+            Rows of ``embeddings``.
+        query : path, optional
+            The image that was searched with, if it is not among the rows.  By default a first
+            neighbour at distance 0 is taken for it.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw.
+        **kwargs
+            Other parameters of the display.
+
+        Returns
+        -------
+        GalleryDisplay
+            Plotted.
+
+        Raises
+        ------
+        InvalidInputError
+            If there is not one distance for each row.
+        """
+        distances, rows = np.asarray(distances), np.asarray(rows)
+        if distances.ndim != 1 or distances.shape != rows.shape:
+            raise InvalidInputError(
+                "distances and rows of one query must have the same shape (n_neighbors,). "
+                f"Received: {distances.shape} and {rows.shape}"
+            )
+        pictures: list[str | Path] = [embeddings.files[row] for row in rows]
+        captions = [embeddings.paths[row] for row in rows]
+        titles = [f"similarity {1 - distance:.3f}" for distance in distances]
+        if query is not None:
+            pictures.insert(0, query)
+            captions.insert(0, Path(query).name)
+            titles.insert(0, "query")
+        elif len(rows) and distances[0] < _SAME:
+            titles[0] = "query"
+        highlighted = 0 if titles[:1] == ["query"] else None
+        display = cls(pictures, titles=titles, captions=captions, highlighted=highlighted, **kwargs)
+        return display.plot(ax=ax)
+
+    def _size(self) -> tuple[float, float]:
+        """Return the size of the sheet, in points."""
+        shown = min(len(self.pictures), self.max_pictures)
+        columns = max(1, min(shown, self.columns))
+        rows = math.ceil(shown / columns)
+        note = 14 if shown < len(self.pictures) else 0
+        height = rows * (_SIDE + _CAPTION) + (rows - 1) * _GAP + note
+        return columns * (_SIDE + _GAP) - _GAP + 2 * _MARGIN, height + 2 * _MARGIN
+
+    def _draw(self, ax: Axes) -> None:
+        """Place the pictures row by row."""
+        if not len(self.pictures):
+            raise InvalidInputError("a gallery needs at least one picture. Received: none")
+        width, height = self._size()
+        sheet = Sheet(ax, width, height)
+        shown = self.pictures[: self.max_pictures]
+        for index, picture in enumerate(load_pictures(shown)):
+            row, column = divmod(index, self.columns)
+            x = _MARGIN + column * (_SIDE + _GAP)
+            y = _MARGIN + row * (_SIDE + _CAPTION + _GAP)
+            is_query = index == self.highlighted
+            sheet.picture(picture, x, y, _SIDE, frame=BLUE if is_query else None)
+            if self.titles is not None:
+                weight = "bold" if is_query else "normal"
+                sheet.line(self.titles[index], x, y + _SIDE + 9, _SIDE, size=9, weight=weight)
+            if self.captions is not None:
+                caption = self.captions[index]
+                sheet.line(caption, x, y + _SIDE + 21, _SIDE, size=7, color=QUIET)
+        left_out = len(self.pictures) - len(shown)
+        if left_out:
+            note = and_more(left_out, "image")
+            sheet.line(note, _MARGIN, height - _MARGIN, width - 2 * _MARGIN, color=QUIET)
+        self.ax_ = ax

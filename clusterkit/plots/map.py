@@ -1,0 +1,172 @@
+"""A map of the embeddings: similar images lie near each other."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from numpy.typing import ArrayLike, NDArray
+
+from clusterkit.errors import InvalidInputError
+from clusterkit.plots.display import Display
+from clusterkit.plots.pictures import load_pictures
+from clusterkit.plots.style import cluster_color, on_color
+
+if TYPE_CHECKING:
+    from clusterkit.clustering import Clustering
+    from clusterkit.embeddings import Embeddings
+
+
+class MapDisplay(Display):
+    """Images as points or thumbnails in the plane, coloured by cluster.
+
+    Parameters
+    ----------
+    positions : array-like of shape (n, 2)
+        Where each image lies.
+    labels : array-like of shape (n,), int
+        Its cluster; -1 is noise.
+    files : sequence of path, optional
+        The images, to draw as thumbnails instead of points.
+    axis_names : pair of str
+        What the two directions are.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        Set by :meth:`plot`.
+    """
+
+    ax_: Axes
+
+    def __init__(
+        self,
+        positions: ArrayLike,
+        labels: ArrayLike,
+        *,
+        files: Sequence[str | Path] | None = None,
+        axis_names: tuple[str, str] = ("", ""),
+    ) -> None:
+        self.positions = positions
+        self.labels = labels
+        self.files = files
+        self.axis_names = axis_names
+
+    @classmethod
+    def from_clustering(
+        cls,
+        clustering: "Clustering",
+        embeddings: "Embeddings | None" = None,
+        *,
+        max_thumbnails: int = 300,
+        ax: Axes | None = None,
+    ) -> Self:
+        """Draw the first two principal components of the normalised vectors.
+
+        Parameters
+        ----------
+        clustering : Clustering
+            The labels.
+        embeddings : Embeddings, optional
+            The rows that were clustered; by default those that the clustering remembers.
+        max_thumbnails : int
+            Up to so many images are drawn as thumbnails, more as points.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw.
+
+        Returns
+        -------
+        MapDisplay
+            Plotted.
+
+        Raises
+        ------
+        InvalidInputError
+            If there are fewer than two images or dimensions.
+        """
+        from sklearn.decomposition import PCA
+        from sklearn.preprocessing import normalize
+
+        embeddings = clustering.embeddings if embeddings is None else embeddings
+        vectors = np.asarray(embeddings)
+        if min(vectors.shape) < 2:
+            raise InvalidInputError(
+                "a map needs at least 2 images and 2 dimensions. "
+                f"Received: n_samples={vectors.shape[0]}, n_features={vectors.shape[1]}"
+            )
+        pca = PCA(n_components=2, random_state=0)
+        positions = pca.fit_transform(normalize(vectors))
+        first, second = (f"{share:.0%}" for share in pca.explained_variance_ratio_)
+        display = cls(
+            positions,
+            clustering.labels,
+            files=embeddings.files if len(vectors) <= max_thumbnails else None,
+            axis_names=(
+                f"first principal component ({first} of the variance)",
+                f"second principal component ({second})",
+            ),
+        )
+        return display.plot(ax=ax)
+
+    def _size(self) -> tuple[float, float]:
+        """Return the size of a new figure, in points."""
+        return (560.0, 480.0) if self.files is None else (760.0, 660.0)
+
+    def _draw(self, ax: Axes) -> None:
+        """Draw points or thumbnails, and each cluster's name where it lies."""
+        positions, labels = np.asarray(self.positions, float), np.asarray(self.labels)
+        x, y = positions.T
+        colors = [cluster_color(label) for label in labels]
+        ax.set_aspect("equal")
+        if self.files is None:
+            size = np.clip(6000 / max(1, len(labels)), 3, 30)
+            ax.scatter(x, y, s=size, c=colors, alpha=0.7, linewidths=0, rasterized=True)
+        else:
+            self._draw_thumbnails(ax, positions, colors)
+        clusters = np.unique(labels[labels >= 0]).tolist()
+        middles = [np.median(positions[labels == cluster], axis=0) for cluster in clusters]
+        gap = 0.04 * np.ptp(positions, axis=0).max()
+        for cluster, (x, y) in zip(clusters, _spread(middles, gap), strict=True):
+            self._draw_badge(ax, cluster, x, y)
+        ax.set(xlabel=self.axis_names[0], ylabel=self.axis_names[1], xticks=[], yticks=[])
+        self.ax_ = ax
+
+    def _draw_thumbnails(self, ax: Axes, positions: NDArray[Any], colors: Sequence[str]) -> None:
+        """Draw each image in a square frame of its cluster's colour."""
+        half = 0.02 * np.ptp(positions, axis=0).max() or 1.0
+        low, high = positions.min(axis=0) - 1.5 * half, positions.max(axis=0) + 1.5 * half
+        pictures = load_pictures(self.files or (), side=64)
+        for picture, (x, y), color in zip(pictures, positions, colors, strict=True):
+            extent = (x - half, x + half, y - half, y + half)
+            pixels = np.full((1, 1, 3), 235, np.uint8) if picture.pixels is None else picture.pixels
+            # Images lie above patches by default: each would cover the frames of those before it.
+            ax.imshow(pixels, extent=extent, zorder=2)
+            frame = Rectangle((x - half, y - half), 2 * half, 2 * half, fill=False, zorder=2)
+            frame.set(edgecolor=color, linewidth=1.2)
+            ax.add_patch(frame)
+        ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+
+    @staticmethod
+    def _draw_badge(ax: Axes, cluster: int, x: float, y: float) -> None:
+        """Write a cluster's number where the cluster lies."""
+        color = cluster_color(cluster)
+        badge = {"boxstyle": "round,pad=0.25", "facecolor": color, "edgecolor": "white"}
+        number = ax.text(x, y, f"{cluster}", color=on_color(color), weight="bold", bbox=badge)
+        number.set(ha="center", va="center_baseline", zorder=4)
+
+
+def _spread(points: Sequence[NDArray[Any]], gap: float) -> NDArray[Any]:
+    """Push points apart, a little at a time, until all are this far from each other."""
+    spread = np.array(points).reshape(-1, 2)
+    for _ in range(50):
+        for first, second in combinations(range(len(spread)), 2):
+            apart = spread[second] - spread[first]
+            distance = np.hypot(*apart)
+            if distance < gap:
+                direction = apart / distance if distance else np.array([1.0, 0.0])
+                spread[first] -= (gap - distance) / 2 * direction
+                spread[second] += (gap - distance) / 2 * direction
+    return spread

@@ -1,0 +1,176 @@
+"""Read pictures for display and lay them out on a sheet."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from clusterkit.engines import map_ahead
+from clusterkit.errors import ImageError, InvalidInputError
+from clusterkit.images import decode_image, read_bytes
+from clusterkit.plots.style import INK, QUIET, TILE, fit, wrap
+
+
+class Picture(NamedTuple):
+    """A picture to draw.
+
+    Attributes
+    ----------
+    pixels : ndarray of shape (height, width, 3), uint8, or None
+        None if the file cannot be read.
+    aspect : float
+        Height over width, as it is to be drawn.
+    reason : str
+        Why there are no pixels.
+    """
+
+    pixels: NDArray[np.uint8] | None
+    aspect: float = 1.0
+    reason: str = ""
+
+
+def load_picture(source: Any, side: int = 224) -> Picture:
+    """Take a picture from a file or an array; a file that cannot be read gives the reason.
+
+    Parameters
+    ----------
+    source : path, ndarray or None
+        A file, what :func:`to_uint8` takes for one image, or nothing.
+    side : int
+        Height and width at which files are read, in pixels; ``aspect`` keeps their shape.
+
+    Returns
+    -------
+    Picture
+        Ready to draw.
+    """
+    if isinstance(source, np.ndarray):
+        pixels = to_uint8(source[None])[0]
+        return Picture(pixels, pixels.shape[0] / pixels.shape[1])
+    if source is None:
+        return Picture(None, reason="no image file")
+    try:
+        pixels, (height, width) = decode_image(read_bytes(source), (side, side))
+    except ImageError as error:
+        return Picture(None, reason=str(error))
+    return Picture(pixels, height / width)
+
+
+def load_pictures(sources: Iterable[Any], side: int = 224) -> list[Picture]:
+    """Take many pictures, files being decoded in threads; see :func:`load_picture`."""
+    return list(map_ahead(lambda source: load_picture(source, side), sources, ahead=64))
+
+
+def to_uint8(images: NDArray[Any]) -> NDArray[np.uint8]:
+    """Bring images to RGB bytes.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, height, width), (n, height, width, 1) or (n, height, width, 3)
+        Bytes, or fractions on the scale 0-1 (values beyond are clipped).
+
+    Returns
+    -------
+    ndarray of shape (n, height, width, 3), uint8
+        The images.
+
+    Raises
+    ------
+    InvalidInputError
+        If the shape or dtype is not as above.
+    """
+    images = np.asarray(images)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape[1:3]:
+        raise InvalidInputError(
+            "images must have the shape (n, height, width), with 1 or 3 channels last or none. "
+            f"Received: {images.shape}"
+        )
+    if images.dtype.kind == "f":
+        images = np.rint(255 * np.clip(np.nan_to_num(images), 0, 1)).astype(np.uint8)
+    if images.dtype != np.uint8:
+        raise InvalidInputError(f"images must be uint8 or float. Received: {images.dtype}")
+    return np.broadcast_to(images, (*images.shape[:3], 3))
+
+
+class Sheet:
+    """Pictures and text at exact places, measured in points from the top left corner.
+
+    On an Axes of another size, everything is scaled alike.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Where to draw; its own frame and ticks are hidden.
+    width, height : float
+        Size of the sheet, in points.
+    """
+
+    def __init__(self, ax: Axes, width: float, height: float) -> None:
+        self.ax = ax
+        ax.set_axis_off()
+        ax.set_xlim(0, width)
+        ax.set_ylim(height, 0)
+        ax.set_aspect("equal")
+        box, dpi = ax.get_window_extent(), ax.figure.dpi
+        self._scale = min(box.width / width, box.height / height) * 72 / dpi
+
+    def picture(
+        self, picture: Picture, x: float, y: float, side: float, *, frame: str | None = None
+    ) -> None:
+        """Draw a whole picture centred in a square tile, or why there is none."""
+        self.box(x, y, side, side, color=TILE)
+        if picture.pixels is None:
+            size = max(5.5, min(8, side / 12))
+            text = wrap(picture.reason, 0.86 * side, size=size, lines=int(0.8 * side / size / 1.4))
+            self._text(x + side / 2, y + side / 2, text, size, color=QUIET, ha="center")
+        else:
+            # A strip of 1 x 10,000 pixels still shows as a line.
+            width = max(0.02, min(1, 1 / picture.aspect)) * side
+            height = max(0.02, min(1, picture.aspect)) * side
+            left, top = x + (side - width) / 2, y + (side - height) / 2
+            extent = (left, left + width, top + height, top)
+            limits = self.ax.get_xlim(), self.ax.get_ylim()
+            self.ax.imshow(picture.pixels, extent=extent, zorder=2)
+            self.ax.set(xlim=limits[0], ylim=limits[1])
+        if frame:
+            outline = Rectangle((x, y), side, side, fill=False, edgecolor=frame)
+            outline.set(linewidth=2 * self._scale, zorder=3)
+            self.ax.add_patch(outline)
+
+    def box(self, x: float, y: float, width: float, height: float, *, color: str) -> None:
+        """Fill a rectangle."""
+        self.ax.add_patch(Rectangle((x, y), width, height, facecolor=color, linewidth=0, zorder=1))
+
+    def line(
+        self,
+        text: str,
+        x: float,
+        y: float,
+        width: float,
+        *,
+        size: float = 8,
+        color: str = INK,
+        **kwargs: Any,
+    ) -> None:
+        """Write one line with its middle at ``y``, shortened to ``width``."""
+        self._text(x, y, fit(text, width, size=size), size, color=color, **kwargs)
+
+    def _text(self, x: float, y: float, text: str, size: float, **kwargs: Any) -> None:
+        """Write prepared text."""
+        self.ax.text(x, y, text, fontsize=size * self._scale, va="center_baseline", **kwargs)
+
+
+def and_more(count: int, noun: str) -> str:
+    """Return "… and 12 more images", with the noun in the right number."""
+    return f"… and {count:,} more {noun}{'' if count == 1 else 's'}"
+
+
+def as_sources(pictures: Sequence[Any] | NDArray[Any]) -> list[Any]:
+    """Return a list of paths or arrays."""
+    return [p if isinstance(p, np.ndarray) else Path(p) for p in pictures]

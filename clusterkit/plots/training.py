@@ -1,0 +1,98 @@
+"""The loss of a training over its epochs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from clusterkit.errors import InvalidInputError
+from clusterkit.plots.display import Display
+from clusterkit.plots.style import BLUE, INK, RULE
+
+
+class LossCurveDisplay(Display):
+    """Training loss dashed, validation loss solid, the best epoch marked.
+
+    Parameters
+    ----------
+    loss : sequence of float
+        Training loss, one value an epoch.
+    val_loss : sequence of float, optional
+        Validation loss.
+    name : str
+        What the loss is, with its unit, for the axis.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        Set by :meth:`plot`.
+    """
+
+    ax_: Axes
+
+    def __init__(
+        self,
+        loss: Sequence[float],
+        *,
+        val_loss: Sequence[float] | None = None,
+        name: str = "loss",
+    ) -> None:
+        self.loss = loss
+        self.val_loss = val_loss
+        self.name = name
+
+    @classmethod
+    def from_history(cls, history: Any, *, ax: Axes | None = None) -> Self:
+        """Draw what Keras recorded.
+
+        Parameters
+        ----------
+        history : keras.callbacks.History or dict of str to list of float
+            What ``model.fit`` returned.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw.
+
+        Returns
+        -------
+        LossCurveDisplay
+            Plotted.
+
+        Raises
+        ------
+        InvalidInputError
+            If no loss was recorded.
+        """
+        curves: Mapping[str, Sequence[float]] = getattr(history, "history", history)
+        if not len(curves.get("loss", ())):
+            recorded = ", ".join(curves) or "nothing"
+            raise InvalidInputError(f"the history must hold a loss. Received: {recorded}")
+        return cls(curves["loss"], val_loss=curves.get("val_loss")).plot(ax=ax)
+
+    def _size(self) -> tuple[float, float]:
+        """Return the size of a new figure, in points."""
+        return 430.0, 270.0
+
+    def _draw(self, ax: Axes) -> None:
+        """Draw one or two curves."""
+        self._draw_curve(ax, self.loss, "training", color=INK, linestyle="--")
+        if self.val_loss is not None and len(self.val_loss):
+            self._draw_curve(ax, self.val_loss, "validation", color=BLUE, linestyle="-")
+        ax.set_xlabel("epoch")
+        ax.set_ylabel(self.name)
+        ax.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10], integer=True))
+        ax.set_xlim(1 - 0.02 * len(self.loss), 1.02 * len(self.loss))
+        ax.grid(axis="y", color=RULE)
+        ax.legend()
+        self.ax_ = ax
+
+    def _draw_curve(self, ax: Axes, values: Sequence[float], label: str, **kwargs: Any) -> None:
+        """Draw one curve, epochs counted from 1, with a dot at the lowest finite value."""
+        losses = np.asarray(values, float)
+        epochs = np.arange(1, len(losses) + 1)
+        if np.isfinite(losses).any():
+            best = int(np.nanargmin(np.where(np.isfinite(losses), losses, np.nan)))
+            ax.plot(epochs[best], losses[best], "o", color=kwargs["color"], markersize=5)
+            label = f"{label}, lowest {losses[best]:.4g} at epoch {epochs[best]}"
+        ax.plot(epochs, losses, label=label, **kwargs)
