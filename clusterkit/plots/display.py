@@ -12,7 +12,6 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.plots.save import save_figure
 from clusterkit.plots.style import font_families, styled
 
 
@@ -86,6 +85,8 @@ class Display(ABC):
 
     def save(self, path: str | Path, *, overwrite: bool = False, dpi: float = 150) -> Path:
         """Write the figure to a file; see :func:`clusterkit.plots.save_figure`."""
+        from clusterkit.plots.save import save_figure
+
         return save_figure(self, path, overwrite=overwrite, dpi=dpi)
 
 

@@ -3,24 +3,21 @@
 import io
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib
+from matplotlib.figure import Figure, SubFigure
 
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure, SubFigure
-
-    from clusterkit.plots.display import Display
+from clusterkit.plots.display import Display
 
 # The format, and the metadata without which a file would differ from run to run.
-_FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
+_FORMATS: dict[str, tuple[str, dict[str, Any] | None]] = {
     ".png": ("png", {"Software": None}),
     ".pdf": ("pdf", {"CreationDate": None}),
     ".svg": ("svg", {"Date": None}),
-    ".jpg": ("jpeg", {}),
-    ".jpeg": ("jpeg", {}),
+    ".jpg": ("jpeg", None),
+    ".jpeg": ("jpeg", None),
 }
 
 
@@ -62,7 +59,7 @@ def check_figure_path(path: str | Path, *, overwrite: bool = False) -> Path:
 
 
 def save_figure(
-    figure: "Display | Figure | SubFigure",
+    figure: Display | Figure | SubFigure,
     path: str | Path,
     *,
     overwrite: bool = False,
@@ -75,7 +72,7 @@ def save_figure(
     Parameters
     ----------
     figure : Display, Figure or SubFigure
-        A plotted display, or any matplotlib figure.
+        A display (plotted first, if it is not yet), or any matplotlib figure.
     path : path
         The file; its suffix (.png, .pdf, .svg, .jpg) names the format.
     overwrite : bool
@@ -112,14 +109,14 @@ def save_figure(
 
 
 def render_figure(
-    figure: "Display | Figure | SubFigure", suffix: str = ".png", *, dpi: float = 150
+    figure: Display | Figure | SubFigure, suffix: str = ".png", *, dpi: float = 150
 ) -> bytes:
     """Return the content of a picture file, for instance to embed it in a page.
 
     Parameters
     ----------
     figure : Display, Figure or SubFigure
-        A plotted display, or any matplotlib figure.
+        A display (plotted first, if it is not yet), or any matplotlib figure.
     suffix : {".png", ".pdf", ".svg", ".jpg", ".jpeg"}
         The format.
     dpi : float
@@ -130,12 +127,13 @@ def render_figure(
     bytes
         The same for the same figure.
     """
-    whole: Any = getattr(figure, "figure_", figure)
+    if isinstance(figure, Display):
+        figure = (figure if hasattr(figure, "figure_") else figure.plot()).figure_
     name, metadata = _FORMATS[suffix.lower()]
     content = io.BytesIO()
     # The salt replaces the random ids of SVG elements.
     with matplotlib.rc_context({"svg.hashsalt": "clusterkit"}):
-        whole.canvas.figure.savefig(
+        figure.canvas.figure.savefig(
             content, format=name, dpi=dpi, metadata=metadata, bbox_inches="tight", pad_inches=0.12
         )
     return content.getvalue()

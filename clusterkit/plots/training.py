@@ -81,7 +81,9 @@ class LossCurveDisplay(Display):
             self._draw_curve(ax, self.val_loss, "validation", color=BLUE, linestyle="-")
         ax.set_xlabel("epoch")
         ax.set_ylabel(self.name)
-        ax.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10], integer=True))
+        ax.xaxis.set_major_locator(
+            MaxNLocator(10, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+        )
         ax.set_xlim(1 - 0.02 * len(self.loss), 1.02 * len(self.loss))
         ax.grid(axis="y", color=RULE)
         ax.legend()
