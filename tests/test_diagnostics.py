@@ -1,0 +1,196 @@
+"""Explanations: figures against their definitions, and the degenerate cases."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from clusterkit.diagnostics import explain, latent_histograms, rank_similarity
+from clusterkit.embeddings import Embeddings
+from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchError
+
+
+@pytest.fixture
+def emb(tmp_path):
+    vectors = np.random.default_rng(0).gamma(0.3, size=(60, 40)).astype(np.float32)
+    return Embeddings(
+        vectors,
+        paths=[f"wild/{row}.jpg" for row in range(60)],
+        root=tmp_path,
+        space={"extractor": "test", "fingerprint": "f" * 64},
+    )
+
+
+def all_similarities(vectors):
+    unit = vectors.astype(np.float64) / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (unit @ unit.T)[np.triu_indices(len(vectors), 1)]
+
+
+def test_figures_follow_their_definitions(emb):
+    explanation = explain("wild/3.jpg", "wild/9.jpg", emb)
+    a, b = emb.vectors[[3, 9]].astype(np.float64)
+    similarity = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    assert explanation.similarity == pytest.approx(similarity, abs=1e-6)
+    everything = all_similarities(emb.vectors)
+    assert explanation.n_pairs == 60 * 59 // 2
+    assert explanation.is_exact
+    expected = 100 * (everything < similarity - 1e-6).mean()
+    assert explanation.percentile == pytest.approx(expected, abs=1e-9)
+    edges = explanation.bin_edges
+    counts = [np.histogram(values, edges)[0] / 40 for values in (a, b)]
+    np.testing.assert_allclose(explanation.histogram_a, counts[0])
+    np.testing.assert_allclose(explanation.histogram_b, counts[1])
+    assert explanation.intersection == pytest.approx(np.minimum(*counts).sum())
+
+
+def test_top_dimensions_are_addends_of_the_similarity():
+    explanation = explain([3, 0, 4, 0], [1, 9, 2, 0], np.eye(4))
+    top = explanation.top_dimensions
+    assert [entry.dimension for entry in top] == [2, 0]
+    assert (top[0].value_a, top[0].value_b) == (4, 2)
+    assert sum(entry.cosine for entry in top) == pytest.approx(explanation.similarity)
+    assert "The 2 strongest shared features make 100% of it." in explanation.summary
+
+
+@pytest.mark.parametrize("key", ["wild/3.jpg", 3, np.int64(3)])
+def test_images_are_named_by_path_or_row(emb, key):
+    explanation = explain(key, 9, emb)
+    assert (explanation.path_a, explanation.path_b) == ("wild/3.jpg", "wild/9.jpg")
+    assert explanation.file_a == emb.root / "wild/3.jpg"
+
+
+def test_vectors_from_elsewhere(emb):
+    expected = explain(3, 9, emb)
+    bare = explain(emb.vectors[3], emb[[9]], emb)
+    assert bare.path_a is None
+    assert bare.file_a is None
+    assert bare.path_b == "wild/9.jpg"
+    assert bare.similarity == expected.similarity
+    assert bare.percentile == expected.percentile
+
+
+def test_classes_are_passed_on():
+    top5 = [[("red_fox", 0.8)], [("lynx", 0.4)]]
+    explanation = explain(0, 1, Embeddings(np.eye(2), top5=top5))
+    assert explanation.top5_a == [("red_fox", 0.8)]
+    assert explain(0, [1, 1], Embeddings(np.eye(2))).top5_b is None
+
+
+def test_same_spread_of_other_features_overlaps_without_similarity():
+    a = np.zeros(1000)
+    a[:100] = np.random.default_rng(0).uniform(1, 2, 100)
+    explanation = explain(a, np.roll(a, 500), np.eye(1000)[:3])
+    assert explanation.intersection == pytest.approx(1)
+    assert explanation.similarity == 0
+    assert explanation.top_dimensions == ()
+    assert "overlap by 100%, which says how alike their features are spread" in explanation.summary
+
+
+def test_same_image_is_above_all_pairs(emb):
+    explanation = explain(5, 5, emb)
+    assert explanation.similarity == pytest.approx(1)
+    assert explanation.percentile == 100
+    assert explanation.intersection == pytest.approx(1)
+
+
+def test_percentile_never_counts_the_pair_itself(emb):
+    highest = all_similarities(emb.vectors).argmax()
+    a, b = (int(rows[highest]) for rows in np.triu_indices(60, 1))
+    explanation = explain(a, b, emb)
+    assert explanation.percentile == pytest.approx(100 * (1 - 1 / explanation.n_pairs))
+    assert "higher than 99.9 % of all pairs" in explanation.summary
+
+
+def test_blocks_see_each_pair_once():
+    vectors = np.random.default_rng(1).normal(size=(1100, 5))
+    standing = rank_similarity(0.3, vectors)
+    assert standing.n_pairs == 1100 * 1099 // 2
+    assert standing.percentile == pytest.approx(
+        100 * (all_similarities(vectors) < 0.3).mean(), abs=0.001
+    )
+    assert rank_similarity(-1, vectors).percentile == 0
+
+
+def test_a_large_store_is_sampled_by_seed():
+    vectors = np.random.default_rng(1).normal(size=(1100, 5))
+    exact = rank_similarity(0.3, vectors).percentile
+    sampled = [rank_similarity(0.3, vectors, max_rows=1000, random_state=s) for s in (0, 0, 1)]
+    assert not sampled[0].is_exact
+    assert sampled[0].n_pairs == 200_000
+    assert sampled[0] == sampled[1]
+    assert sampled[0] != sampled[2]
+    assert sampled[0].percentile == pytest.approx(exact, abs=0.5)
+
+
+def test_one_row_store_has_no_percentile():
+    explanation = explain(0, 0, np.ones((1, 4)))
+    assert explanation.percentile is None
+    assert explanation.n_pairs == 0
+    assert explanation.summary.startswith("Cosine similarity 1.00.")
+
+
+def test_zero_and_constant_vectors():
+    explanation = explain(np.zeros(4), np.zeros(4), np.ones((3, 4)))
+    assert explanation.similarity == 0
+    assert explanation.percentile == 0
+    assert explanation.intersection == 1
+    constant = explain(0, 1, np.array([[2, 2, 2, 2], [5, 5, 5, 5]]))
+    assert constant.similarity == pytest.approx(1)
+    assert constant.intersection == 0
+
+
+@pytest.mark.parametrize(
+    "values",
+    [np.zeros(2048), np.eye(2048)[0], np.r_[np.full(2000, 1e-12), np.linspace(0, 1, 48)]],
+)
+def test_number_of_bins_stays_within_limits(values):
+    histogram, _, edges = latent_histograms(values, values)
+    assert 10 <= len(histogram) <= 100
+    assert histogram.sum() == pytest.approx(1)
+    assert len(edges) == len(histogram) + 1
+
+
+def test_number_of_bins_can_be_given(emb):
+    assert len(explain(0, 1, emb, bins=7).histogram_b) == 7
+
+
+def test_to_dict_is_json(emb):
+    explanation = explain(0, 1, emb)
+    again = json.loads(json.dumps(explanation.to_dict()))
+    assert again["similarity"] == explanation.similarity
+    assert again["path_a"] == "wild/0.jpg"
+    assert again["summary"] == explanation.summary
+    assert set(again["top_dimensions"][0]) == {"dimension", "value_a", "value_b", "cosine"}
+    assert sum(again["histogram_a"]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("a", "error", "message"),
+    [
+        ("wild/99.jpg", NotFoundError, "wild/99.jpg is not among the 60"),
+        (60, InvalidInputError, "Received: 60 of 60"),
+        ([1, 2, 3], InvalidInputError, "dimension 40. Received: 1 of dimension 3"),
+        (np.ones((2, 40)), InvalidInputError, "Received: 2 of dimension 40"),
+        (np.full(40, np.nan), InvalidInputError, "finite"),
+        (
+            Embeddings(np.ones((1, 40)), space={"fingerprint": "e" * 64}),
+            SpaceMismatchError,
+            "never mix",
+        ),
+    ],
+)
+def test_bad_images(emb, a, error, message):
+    with pytest.raises(error, match=message):
+        explain(a, 0, emb)
+
+
+def test_bad_bins(emb):
+    with pytest.raises(InvalidInputError, match="bins=0"):
+        explain(0, 1, emb, bins=0)
+
+
+def test_starts_without_scikit_learn():
+    code = "import sys, clusterkit.diagnostics; sys.exit('sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
