@@ -1,6 +1,10 @@
-"""Ask for an optional library at the moment of use."""
+"""Import heavy and optional libraries at the moment of use."""
 
 import importlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 from clusterkit.errors import MissingDependencyError
@@ -29,3 +33,32 @@ def require(module: str, *, extra: str, caller: str) -> ModuleType:
         raise MissingDependencyError(
             f"{caller} needs {module.partition('.')[0]}: pip install 'clusterkit[{extra}]'"
         ) from error
+
+
+def import_keras() -> ModuleType:
+    """Import keras without the start-up messages that TensorFlow writes past Python.
+
+    They appear whatever ``TF_CPP_MIN_LOG_LEVEL`` says, from the first import to the first
+    operation.  A user who set that variable asked for them.
+    """
+    if "keras" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return importlib.import_module("keras")
+    with _silenced_stderr():
+        keras = importlib.import_module("keras")
+        keras.ops.zeros(())
+    return keras
+
+
+@contextmanager
+def _silenced_stderr() -> Iterator[None]:
+    """Send the process's standard error, C++ libraries included, to nowhere."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
