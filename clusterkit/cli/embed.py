@@ -10,7 +10,6 @@ from clusterkit.cli.options import (
     notice,
     print_json,
     store_option,
-    uses_network,
     weights_option,
 )
 
@@ -36,7 +35,6 @@ from clusterkit.cli.options import (
 @batch_size_option
 @store_option
 @json_option
-@uses_network
 def embed(
     folders: tuple[str, ...],
     extractor: str,

@@ -13,7 +13,6 @@ from clusterkit.cli.options import (
     read_space,
     space_option,
     store_option,
-    uses_network,
     weights_option,
 )
 
@@ -27,7 +26,6 @@ from clusterkit.cli.options import (
 @weights_option
 @store_option
 @json_option
-@uses_network
 def explain(
     image_a: str,
     image_b: str,

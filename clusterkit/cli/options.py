@@ -1,9 +1,7 @@
 """Options and helpers that commands share, so that each is spelled the same everywhere."""
 
-import functools
 import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,17 +63,6 @@ def output_option(help: str, default: str | None = None) -> Decorator:  # noqa: 
         show_default=default is not None,
         help=help,
     )
-
-
-def uses_network(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep TensorFlow's start-up messages off the screen."""
-
-    @functools.wraps(function)
-    def quiet(*args: Any, **kwargs: Any) -> Any:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        return function(*args, **kwargs)
-
-    return quiet
 
 
 def read_space(store: Path, extractor: str | None) -> "Embeddings":

@@ -14,7 +14,6 @@ from clusterkit.cli.options import (
     space_option,
     store_option,
     top_option,
-    uses_network,
     weights_option,
 )
 
@@ -28,7 +27,6 @@ from clusterkit.cli.options import (
 @weights_option
 @store_option
 @json_option
-@uses_network
 def similar(
     image: str,
     top: int,

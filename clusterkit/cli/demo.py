@@ -1,0 +1,51 @@
+"""``clusterkit demo``."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from clusterkit.cli.options import json_option, notice, print_json, seed_option
+
+
+@click.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="clusterkit-demo",
+    show_default=True,
+    help="Folder to make for the results.",
+)
+@seed_option
+@json_option
+def demo(output: Path, seed: int, as_json: bool) -> None:
+    """Run the whole chain on sample images: about two minutes, no download.
+
+    Trains an autoencoder on handwritten digits, embeds them, finds the number of groups, clusters,
+    evaluates, and draws a picture of each step.
+
+    \b
+    Example:
+      clusterkit demo -o my-demo
+    """
+    from clusterkit.demo import run_demo
+
+    report = run_demo(output, random_state=seed, say=notice, progress=True)
+    if as_json:
+        print_json(asdict(report) | {"folder": str(report.folder), "query": str(report.query)})
+        return
+    store = report.folder / ".clusterkit"
+    click.echo(
+        f"\nDone in {report.seconds:.0f} s. Look at the pictures in {report.folder}:\n"
+        "  clusters.png         the ten clusters, most central images first\n"
+        "  elbow.png            how many groups there are\n"
+        "  evaluation.png       clusters against the true digits\n"
+        "  similar.png          one image and its nearest neighbours\n"
+        "  explain.png          why two of them count as similar\n"
+        "  reconstructions.png  what the autoencoder keeps of an image\n"
+        "  loss.png             how its training went\n"
+        "Then try it yourself:\n"
+        f"  clusterkit similar {report.query} -s {store}\n"
+        "  clusterkit embed YOUR_PHOTOS/ && clusterkit elbow && clusterkit cluster -k 5"
+    )

@@ -1,0 +1,165 @@
+"""The whole chain on the sample images, without any download."""
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clusterkit.clustering import cluster
+from clusterkit.diagnostics import explain
+from clusterkit.elbow import elbow_curve
+from clusterkit.errors import NotFoundError, OutputExistsError
+from clusterkit.evaluation import evaluate, labels_from_folders
+from clusterkit.extractors.autoencoder import Autoencoder
+from clusterkit.extractors.autoencoder_training import train_autoencoder
+from clusterkit.images import ImageFolder
+from clusterkit.pipeline import embed
+from clusterkit.plots import (
+    ContactSheetDisplay,
+    CrosstabDisplay,
+    ElbowDisplay,
+    ExplanationDisplay,
+    GalleryDisplay,
+    LossCurveDisplay,
+    ReconstructionDisplay,
+    save_figure,
+)
+from clusterkit.queries import find_similar
+
+
+@dataclass(frozen=True)
+class DemoReport:
+    """What the demo found, and where it left its pictures.
+
+    Attributes
+    ----------
+    folder : pathlib.Path
+        Holds the images, the autoencoder, the store, ``clusters.csv`` and the pictures.
+    psnr : float
+        Of the autoencoder's reconstructions, in dB.
+    verdict : str
+        What the elbow says about the number of groups.
+    acc, nmi : float
+        Agreement of the clusters with the digits, by optimal matching and mutual information.
+    query : pathlib.Path
+        The image whose neighbours were drawn.
+    seconds : float
+        Wall time.
+    """
+
+    folder: Path
+    psnr: float
+    verdict: str
+    acc: float
+    nmi: float
+    query: Path
+    seconds: float
+
+
+def sample_images() -> Path:
+    """Return the folder of sample images: shipped with the package, or in its repository."""
+    package = Path(__file__).parent
+    for folder in (package / "data" / "digits", package.parent / "data" / "digits"):
+        if folder.is_dir():
+            return folder
+    raise NotFoundError("the sample images are missing; install clusterkit again")
+
+
+def run_demo(
+    folder: str | Path = "clusterkit-demo",
+    *,
+    random_state: int = 0,
+    say: Callable[[str], Any] = print,
+    progress: bool = False,
+) -> DemoReport:
+    """Train, embed, count, cluster, evaluate and explain, on 8 x 8 handwritten digits.
+
+    Parameters
+    ----------
+    folder : path
+        Made for the results; must not exist.
+    random_state : int
+        Seed of everything.
+    say : callable
+        Gets a line of text at each step.
+    progress : bool
+        Draw progress bars on stderr.
+
+    Returns
+    -------
+    DemoReport
+        The figures.
+
+    Raises
+    ------
+    OutputExistsError
+        If the folder exists.
+    """
+    start = time.perf_counter()
+    folder = Path(folder)
+    if folder.exists():
+        raise OutputExistsError(f"{folder} exists; remove it, or name another folder with -o")
+    shutil.copytree(sample_images(), folder / "images", ignore=shutil.ignore_patterns(".*"))
+    images = ImageFolder(folder / "images")
+    say(f"{len(images)} images of handwritten digits in {folder / 'images'}")
+
+    say("Training a convolutional autoencoder on them (clusterkit train autoencoder)")
+    model = folder / "autoencoder.keras"
+    training = train_autoencoder(
+        images,
+        model,
+        image_size=32,
+        latent_size=16,
+        epochs=60,
+        random_state=random_state,
+        progress=progress,
+    )
+    save_figure(LossCurveDisplay.from_history(training.history), folder / "loss.png")
+    save_figure(
+        ReconstructionDisplay.from_arrays(training.originals, training.reconstructions),
+        folder / "reconstructions.png",
+    )
+    say(f"  reconstructions at {training.psnr:.1f} dB PSNR")
+
+    say("Embedding them with its encoder (clusterkit embed)")
+    embeddings = embed(images, Autoencoder(model), store=folder / ".clusterkit", progress=progress)
+
+    say("How many groups are there? (clusterkit elbow)")
+    curve = elbow_curve(embeddings, random_state=random_state)
+    save_figure(ElbowDisplay.from_curve(curve), folder / "elbow.png")
+    say(f"  {curve.verdict}")
+
+    say("Grouping them into 10 clusters (clusterkit cluster -k 10)")
+    clustering = cluster(embeddings, n_clusters=10, random_state=random_state)
+    clustering.to_csv(folder / "clusters.csv")
+    save_figure(ContactSheetDisplay.from_clustering(clustering), folder / "clusters.png")
+
+    say("Comparing the clusters with the folders' names (clusterkit evaluate)")
+    evaluation = evaluate(clustering.labels, labels_from_folders(embeddings.paths))
+    save_figure(CrosstabDisplay.from_evaluation(evaluation), folder / "evaluation.png")
+    say(f"  accuracy {evaluation.acc:.2f}, normalised mutual information {evaluation.nmi:.2f}")
+
+    query = embeddings.paths[0]
+    say(f"Which images are like {query}, and why? (clusterkit similar, clusterkit explain)")
+    found = find_similar(query, embeddings)
+    save_figure(
+        GalleryDisplay.from_neighbors(
+            embeddings, 1 - found.similarities, found.rows, query=found.query.files[0]
+        ),
+        folder / "similar.png",
+    )
+    explanation = explain(query, int(found.rows[0]), embeddings)
+    save_figure(ExplanationDisplay.from_explanation(explanation), folder / "explain.png")
+    say(f"  {explanation.summary}")
+
+    return DemoReport(
+        folder=folder,
+        psnr=training.psnr,
+        verdict=curve.verdict,
+        acc=evaluation.acc,
+        nmi=evaluation.nmi,
+        query=folder / "images" / query,
+        seconds=time.perf_counter() - start,
+    )

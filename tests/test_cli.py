@@ -1,0 +1,228 @@
+"""The command line as a user meets it: help, exit codes, JSON, and errors of one line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from clusterkit.cli import COMMANDS, main
+from clusterkit.embeddings import describe_space
+from clusterkit.images import ImageFolder, digest_file
+from clusterkit.parts import Row
+from clusterkit.store import Store
+
+HEAVY = ("keras", "tensorflow", "sklearn", "faiss", "matplotlib", "pyarrow", "scipy", "PIL")
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def every_command(group: click.Group = main, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Return the words of each command, those of groups included."""
+    context = click.Context(group)
+    found = []
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            found += every_command(command, (*path, name))
+        else:
+            found.append((*path, name))
+    return found
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Enter a folder with three colours of images, embedded by their mean colour."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for name, colour in {
+        "red": (220, 30, 30),
+        "green": (30, 220, 30),
+        "blue": (30, 30, 220),
+    }.items():
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(8):
+            pixels = np.clip(rng.normal(colour, 15, (8, 8, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.png")
+    images = ImageFolder("photos")
+    description = {"fingerprint": "f" * 64, "extractor": "colour", "dimension": 3}
+    space = Store(".clusterkit").open_space(description)
+    rows = [
+        Row(
+            path,
+            space.root_of(images.root),
+            digest=digest_file(file),
+            vector=images[i].mean(axis=(0, 1)).astype(np.float32),
+        )
+        for i, (path, file) in enumerate(zip(images.paths, images.files, strict=True))
+    ]
+    space.append([*rows, Row("broken.jpg", space.root_of(images.root), error="the file is empty")])
+    return tmp_path
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from clusterkit.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as stop:\n    assert stop.code == 0\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert printed.splitlines()[-1] == "[]"
+
+
+def test_similar_for_a_known_image_loads_no_network(project: Path) -> None:
+    code = (
+        "import sys\n"
+        "from clusterkit.cli import main\n"
+        "try:\n    main(['similar', 'photos/red/0.png'])\n"
+        "except SystemExit as stop:\n    assert not stop.code\n"
+        "print([name for name in ('keras', 'tensorflow', 'sklearn') if name in sys.modules])"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert printed.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("words", every_command(), ids=" ".join)
+def test_every_command_has_help_with_an_example(words: tuple[str, ...]) -> None:
+    result = run(*words, "--help")
+    assert result.exit_code == 0
+    assert "Example:" in result.output
+    assert f"clusterkit {' '.join(words)}" in result.output
+
+
+def test_the_table_lists_every_command_once() -> None:
+    listed = run("--help").output
+    assert all(f"\n  {name} " in listed for name in COMMANDS)
+
+
+def test_python_dash_m_is_the_same_program() -> None:
+    printed = subprocess.run(
+        [sys.executable, "-m", "clusterkit", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert printed.startswith("clusterkit, version ")
+
+
+def test_similar_prints_the_same_colour_first(project: Path) -> None:
+    result = run("similar", "photos/red/0.png", "-n", "7", "--json")
+    document = json.loads(result.stdout)
+    assert document["query"] == "red/0.png"
+    assert [item["path"].split("/")[0] for item in document["results"]] == ["red"] * 7
+    assert "red/0.png" not in [item["path"] for item in document["results"]]
+
+
+def test_similar_knows_a_copy_by_its_content(project: Path) -> None:
+    copy = project / "copy.png"
+    copy.write_bytes((project / "photos/blue/3.png").read_bytes())
+    document = json.loads(run("similar", "copy.png", "-n", "1", "--json").stdout)
+    assert document["results"] == [{"path": "blue/3.png", "similarity": 1.0}]
+
+
+def test_cluster_evaluate_and_elbow_follow_each_other(project: Path) -> None:
+    clustered = json.loads(run("cluster", "-k", "3", "--json").stdout)
+    assert clustered["sizes"] == {"0": 8, "1": 8, "2": 8}
+    assert (project / "clusters.csv").read_text().startswith("path,cluster,distance,exemplar\n")
+    assert json.loads((project / "clusters.json").read_text())["space"] == describe_space(
+        {"extractor": "colour", "fingerprint": "f" * 64}
+    )
+    assert json.loads(run("evaluate", "clusters.csv", "--json").stdout)["acc"] == 1.0
+    curve = json.loads(run("elbow", "--k-max", "6", "--json").stdout)
+    assert curve["k"] == 3
+    assert [point["k"] for point in curve["curve"]] == [2, 3, 4, 5, 6]
+
+
+def test_cluster_sorts_into_folders_and_undo_takes_it_back(project: Path) -> None:
+    before = sorted(path for path in (project / "photos").rglob("*.png"))
+    assert run("cluster", "-k", "3", "--into", "sorted", "--mode", "move").exit_code == 0
+    assert len(list((project / "sorted").rglob("*.png"))) == 24
+    assert run("undo", "sorted").exit_code == 0
+    assert sorted((project / "photos").rglob("*.png")) == before
+
+
+def test_pictures_are_drawn_on_demand(project: Path) -> None:
+    for arguments in (
+        ["similar", "photos/red/0.png", "-o", "similar.png"],
+        ["explain", "photos/red/0.png", "photos/blue/0.png", "-o", "explain.png"],
+        ["elbow", "--k-max", "5", "-o", "elbow.png"],
+        ["cluster", "-k", "3", "--sheet", "sheet.png"],
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 0, result.output
+        with Image.open(project / arguments[-1]) as picture:
+            assert min(picture.size) > 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["embed", "nowhere"], "no such file or folder: nowhere"),
+        (["embed", "empty"], "no images in empty"),
+        (["embed", "photos", "-e", "resnet5"], "Did you mean resnet50"),
+        (["embed", "photos", "--weights", "none.h5"], "no weights file none.h5"),
+        (["elbow", "-s", "elsewhere"], "run `clusterkit embed FOLDER` first"),
+        (["elbow", "-e", "xception"], "It holds: colour-ffffffff"),
+        (["cluster", "-k", "25"], "24"),
+        (["cluster", "-k", "3", "-a", "k-means"], "must be one of kmeans"),
+        (["cluster", "-k", "3", "-a", "affinity-propagation", "-o", "no/c.csv"], "no such folder"),
+        (["similar", "nothing.jpg"], "no such file: nothing.jpg"),
+        (["similar", "broken.jpg"], "could not be embedded: the file is empty"),
+        (["similar", "notes.txt"], "notes.txt: not an image"),
+        (["similar", "photos/red/0.png", "-o", "similar.xyz"], ".png"),
+        (["explain", "photos/red/0.png", "nothing.jpg"], "no such file: nothing.jpg"),
+        (["evaluate", "nothing.csv"], "nothing.csv"),
+    ],
+)
+def test_errors_are_one_line_with_exit_code_1(
+    project: Path, arguments: list[str], said: str
+) -> None:
+    (project / "empty").mkdir()
+    (project / "notes.txt").write_text("no picture")
+    result = run(*arguments)
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("Warning")]
+    assert result.exit_code == 1
+    assert len(lines) == 1
+    assert lines[0].startswith("Error: ")
+    assert said in lines[0]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["cluster"], ["cluster", "-k", "many"], ["similar"], ["elbow", "--k-min", "1"], ["nonsense"]],
+)
+def test_wrong_usage_has_exit_code_2(project: Path, arguments: list[str]) -> None:
+    assert run(*arguments).exit_code == 2
+
+
+def test_nothing_is_overwritten_without_being_asked(project: Path) -> None:
+    assert run("cluster", "-k", "3").exit_code == 0
+    again = run("cluster", "-k", "2")
+    assert again.exit_code == 1
+    assert "clusters.csv exists" in again.stderr
+    assert run("cluster", "-k", "2", "--overwrite").exit_code == 0
+
+
+def test_the_same_seed_gives_the_same_file(project: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        assert run("cluster", "-k", "4", "--seed", "7", "-o", name).exit_code == 0
+    assert (project / "a.csv").read_bytes() == (project / "b.csv").read_bytes()
+
+
+def test_an_image_of_unknown_content_needs_the_network(project: Path) -> None:
+    Image.new("RGB", (8, 8), "white").save(project / "white.png")
+    result = run("similar", "white.png")
+    assert result.exit_code == 1
+    assert "what made them is not known" in result.stderr
