@@ -166,20 +166,21 @@ def _embed_query(image: Path, embeddings: Embeddings, weights: str | Path | None
     from clusterkit.pipeline import embed
 
     space = embeddings.space
-    source = weights or space.get("weights_source")
+    source = space.get("weights_source")
     if source is None:
         raise WeightsError(
             f"{image} is not among the embedded images, and what made them is not known"
         )
-    name = str(source) if space["extractor"] == "autoencoder" else space["extractor"]
+    # An autoencoder is its own file; a network has a name, and weights that may have moved.
+    name = source if str(source).endswith(".keras") else space["extractor"]
+    if weights is None and source not in ("imagenet", name):
+        weights = source
     extractor = create_extractor(
-        name,
-        weights=None if name == source or source == "imagenet" else source,
-        resize=space["parameters"].get("resize", "stretch"),
+        name, weights=weights, resize=space["parameters"].get("resize", "stretch")
     )
     if extractor.fingerprint != embeddings.fingerprint:
         raise SpaceMismatchError(
-            f"{source} is not what made the embeddings of {space['extractor']}: give the weights "
+            f"{weights or source} is not what made the embeddings of {space['extractor']}: give the weights "
             "that they were made with (--weights), or embed again"
         )
     query = embed([image], extractor)

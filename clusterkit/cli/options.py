@@ -34,6 +34,8 @@ space_option = click.option(
 weights_option = click.option(
     "--weights",
     type=click.Path(dir_okay=False, path_type=Path),
+    envvar="CLUSTERKIT_WEIGHTS",
+    show_envvar=True,
     help="Local weights of the network; by default Keras downloads them once.",
 )
 batch_size_option = click.option(

@@ -49,7 +49,8 @@ def create_extractor(
         A network of ``keras.applications`` in lower case, with ``-predictions`` for its class
         probabilities, or the path of an autoencoder's ``.keras`` file.
     weights : path, optional
-        Local weights of a network; by default Keras downloads them.
+        Local weights of a network; by default Keras downloads them.  An autoencoder's file holds
+        its own.
     batch_size : int, optional
         Images per forward pass.
     resize : {"stretch", "crop", "pad"}
@@ -64,8 +65,6 @@ def create_extractor(
     if name.endswith(".keras"):
         from clusterkit.extractors.autoencoder import Autoencoder
 
-        if weights is not None:
-            raise InvalidInputError(f"{name} holds its own weights; leave out weights={weights}")
         return Autoencoder(name, **options)
 
     from clusterkit.extractors.applications import NETWORKS, KerasApplication
