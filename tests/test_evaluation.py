@@ -1,0 +1,195 @@
+"""Agreement of clusters with labels, and the reading of both from files."""
+
+import itertools
+import json
+import os
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.evaluation import evaluate, evaluate_file
+from clusterkit.labels import labels_from_folders, read_clusters, read_labels
+
+
+def test_accuracy_is_the_best_of_all_matchings():
+    rng = np.random.default_rng(0)
+    clusters, labels = rng.integers(4, size=80), rng.integers(4, size=80)
+    best = max(
+        np.mean(np.array(permutation)[clusters] == labels)
+        for permutation in itertools.permutations(range(4))
+    )
+    evaluation = evaluate(clusters, labels)
+    assert evaluation.acc == pytest.approx(best)
+    assert evaluation.nmi == pytest.approx(normalized_mutual_info_score(labels, clusters))
+    assert evaluation.ari == pytest.approx(adjusted_rand_score(labels, clusters))
+    assert evaluation.purity == pytest.approx(evaluation.table.max(axis=1).sum() / 80)
+
+
+def test_table_and_matching_name_rows_and_columns():
+    evaluation = evaluate([7, 7, 7, 2, 2, 10], ["cat", "cat", "dog", "dog", "dog", "dog"])
+    assert evaluation.clusters == [2, 7, 10]
+    assert evaluation.label_names == ["cat", "dog"]
+    assert evaluation.table.tolist() == [[0, 2], [2, 1], [0, 1]]
+    assert evaluation.matching == {2: "dog", 7: "cat", 10: None}
+    assert evaluation.acc == pytest.approx(4 / 6)
+    assert evaluation.purity == pytest.approx(5 / 6)
+
+
+def test_more_labels_than_clusters():
+    evaluation = evaluate([0, 0, 0], ["a", "b", "c"])
+    assert evaluation.acc == pytest.approx(1 / 3)
+    assert evaluation.ari == evaluation.nmi == 0
+
+
+def test_noise_counts_as_wrong():
+    evaluation = evaluate([-1, -1, 0, 0], ["a", "a", "b", "b"])
+    assert evaluation.acc == evaluation.purity == 0.5
+    assert evaluation.n_noise == 2
+    assert evaluation.matching == {-1: None, 0: "b"}
+    assert evaluation.nmi == 1
+    assert evaluate([-1, -1], ["a", "b"]).acc == 0
+
+
+def test_equal_partitions_under_other_names_are_perfect():
+    evaluation = evaluate(np.array(["fox", "fox", "cat"]), [3, 3, 1])
+    assert (evaluation.acc, evaluation.nmi, evaluation.ari, evaluation.purity) == (1, 1, 1, 1)
+    assert evaluation.matching == {"cat": "1", "fox": "3"}
+
+
+def test_to_dict_is_json():
+    evaluation = evaluate(np.array([0, 1, 1, -1]), ["a", "b", "b", "a"])
+    again = json.loads(json.dumps(evaluation.to_dict()))
+    assert again["acc"] == 0.75
+    assert again["table"] == [[1, 0], [1, 0], [0, 2]]
+    assert again["clusters"] == [-1, 0, 1]
+    assert again["matching"] == {"-1": None, "0": "a", "1": "b"}
+
+
+@pytest.mark.parametrize(("clusters", "labels"), [([0, 1], ["a"]), ([], [])])
+def test_lengths_must_agree(clusters, labels):
+    message = f"Received: {len(clusters)} clusters, {len(labels)} labels"
+    with pytest.raises(InvalidInputError, match=message):
+        evaluate(clusters, labels)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def _write(name, *lines):
+        file = tmp_path / name
+        text = "\n".join(lines) + "\n"
+        file.write_bytes(text.encode("utf-8", "surrogateescape"))
+        return file
+
+    return _write
+
+
+def test_clusters_are_read_with_any_name_and_further_columns(write):
+    odd = os.fsdecode(b"fox/\xff.jpg")
+    file = write(
+        "clusters.csv",
+        "path,cluster,distance,exemplar",
+        '"fox/a, b.jpg",0,0.5,true',
+        '"fox/say ""hi"".jpg",-1,,false',
+        '"fox/two\nlines.jpg",1,0.1,false',
+        f"{odd},1,0.1,false",
+    )
+    paths, clusters = read_clusters(file)
+    assert paths == ["fox/a, b.jpg", 'fox/say "hi".jpg', "fox/two\nlines.jpg", odd]
+    assert clusters == [0, -1, 1, 1]
+
+
+def test_clusters_may_be_names_and_excel_may_have_saved_them(write):
+    assert read_clusters(write("c.csv", "\ufeffpath,cluster", "a.jpg,fox", "b.jpg,7")) == (
+        ["a.jpg", "b.jpg"],
+        ["fox", "7"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["file,group", "a,1"], "columns path and cluster. Received: file,group"),
+        (["path,cluster"], "at least one row"),
+        ([""], "at least one row"),
+        (["path,cluster", "a.jpg,"], "no cluster for a.jpg"),
+        (["path,cluster", "a,1", "b,1", "a,2"], "each path once. Twice: a"),
+        (["path,cluster", "a,1", "b"], "line 3: must have 2 columns .* Received: 1"),
+    ],
+)
+def test_bad_clusters(write, lines, message):
+    with pytest.raises(InvalidInputError, match=message):
+        read_clusters(write("clusters.csv", *lines))
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(NotFoundError, match=r"no such file: .*clusters\.csv"):
+        evaluate_file(tmp_path / "clusters.csv")
+
+
+def test_labels_from_folders():
+    assert labels_from_folders(["fox/a.jpg", "/x/cat/b.jpg", "train/dog/c.jpg"]) == [
+        "fox",
+        "cat",
+        "dog",
+    ]
+    with pytest.raises(InvalidInputError, match=r"b\.jpg lies in no folder .* \(--labels\)"):
+        labels_from_folders(["fox/a.jpg", "b.jpg"])
+
+
+@pytest.mark.parametrize(
+    ("paths", "names", "expected"),
+    [
+        (["fox/a.jpg", "cat/a.jpg"], ["cat/a.jpg", "fox/a.jpg"], [1, 0]),
+        (["fox/a.jpg", "cat/a.jpg"], ["photos/fox/a.jpg", "./photos/cat/a.jpg"], [0, 1]),
+        (["p/fox/a.jpg", "p/cat/a.jpg"], ["cat/a.jpg", r"fox\a.jpg"], [1, 0]),
+        (["fox/a.jpg", "cat/b.jpg"], ["b.jpg", "a.jpg"], [1, 0]),
+        (["fox/a.jpg", "cat/b.jpg"], ["elsewhere/b.jpg", "elsewhere/c.jpg"], [None, 0]),
+        # The exact path wins, and its line is not given away twice.
+        (["fox/a.jpg", "cat/a.jpg"], ["fox/a.jpg"], [0, None]),
+        (["fox/a.jpg", "a.jpg"], ["a.jpg", "b.jpg"], [None, 0]),
+        (["fox/a.jpg", "cat/a.jpg"], ["fox/a.jpg", "x/a.jpg"], [0, None]),
+        # Not by a part of a file name.
+        (["fox/aa.jpg", "fox/b.jpg"], ["a.jpg", "b.jpg"], [None, 1]),
+    ],
+)
+def test_labels_find_their_images(write, paths, names, expected):
+    lines = [f"{name},label {row}" for row, name in enumerate(names)]
+    labels, n_unused = read_labels(write("labels.csv", "filename,class", *lines), paths)
+    assert labels == [None if row is None else f"label {row}" for row in expected]
+    assert n_unused == len(names) - sum(row is not None for row in expected)
+
+
+@pytest.mark.parametrize(
+    ("paths", "lines", "message"),
+    [
+        (["fox/a.jpg", "cat/a.jpg"], ["f,l", "a.jpg,x"], "a.jpg fits 2 images, such as fox/a.jpg"),
+        (["a.jpg"], ["f,l", "x/a.jpg,x", "y/a.jpg,x"], "a.jpg fits 2 lines, such as x/a.jpg and"),
+        (["a.jpg"], ["f,l", "a.jpg,x", "a.jpg,y"], "two labels for a.jpg: x and y"),
+        (["a.jpg"], ["f,l", "b.jpg,x"], "none of the 1 images.* 1 lines .* b.jpg; .* a.jpg"),
+        (["a.jpg"], ["f,l", "a.jpg,"], "none of the 1 images"),
+        (["a.jpg"], ["a.jpg,x", "b.jpg,x"], "must begin with a header line"),
+        (["a.jpg"], ["f", "a.jpg"], "two columns, file and label. Received: f"),
+    ],
+)
+def test_bad_labels(write, paths, lines, message):
+    with pytest.raises(InvalidInputError, match=message):
+        read_labels(write("labels.csv", *lines), paths)
+
+
+def test_file_against_folders_and_against_labels(write):
+    clusters = write("clusters.csv", "path,cluster", "cat/1.jpg,4", "cat/2.jpg,4", "dog/3.jpg,5")
+    assert evaluate_file(clusters).matching == {4: "cat", 5: "dog"}
+    labels = write("labels.csv", "filename,label", "1.jpg,old", "2.jpg,new", "9.jpg,new", "3.jpg,")
+    evaluation = evaluate_file(clusters, labels)
+    assert (evaluation.n, evaluation.n_unlabelled, evaluation.n_unused) == (2, 1, 1)
+    assert evaluation.acc == 0.5
+
+
+def test_thousands_of_equal_file_names_are_told_apart_quickly(write):
+    paths = [f"photos/{row}/image.jpg" for row in range(5000)]
+    lines = [f"{row}/image.jpg,{row}" for row in reversed(range(5000))]
+    labels, n_unused = read_labels(write("labels.csv", "path,label", *lines), paths)
+    assert labels == [str(row) for row in range(5000)]
+    assert n_unused == 0
