@@ -1,0 +1,224 @@
+"""The encoder of an autoencoder that was trained on the user's own images."""
+
+import json
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.errors import WeightsError
+from clusterkit.extractors.base import Extraction, Extractor
+from clusterkit.images import digest_file
+
+LATENT_LAYER = "latent"
+# A .keras file is a zip archive; Keras passes over entries that it does not know.
+_ENTRY = "clusterkit.json"
+_FORMAT = 1
+
+
+class Autoencoder(Extractor):
+    """The encoder half of a convolutional autoencoder, as vectors for clustering.
+
+    Image size, resizing and vector length are those of the training; they are read from the file
+    without loading the network.
+
+    Parameters
+    ----------
+    path : path
+        A ``.keras`` file of :func:`~clusterkit.extractors.autoencoder_training.train_autoencoder`
+        or ``clusterkit train autoencoder``.
+    batch_size : int
+        Images per forward pass.
+
+    Attributes
+    ----------
+    model_ : keras.Model
+        The whole autoencoder, loaded at the first forward pass.
+
+    Raises
+    ------
+    WeightsError
+        When the file is first needed, if it is missing, damaged, or no autoencoder of clusterkit.
+
+    Examples
+    --------
+    >>> vectors = Autoencoder("ae.keras").transform(images)  # doctest: +SKIP
+    """
+
+    name = "autoencoder"
+
+    def __init__(self, path: str | Path, *, batch_size: int = 32) -> None:
+        self.path = path
+        self.batch_size = batch_size
+
+    @property
+    def image_size(self) -> tuple[int, int]:  # type: ignore[override]
+        """(height, width) of the training's images, in pixels."""
+        height, width = self._metadata["image_size"]
+        return height, width
+
+    @property
+    def dimension(self) -> int:  # type: ignore[override]
+        """Length of a vector: the latent size."""
+        return int(self._metadata["latent_size"])
+
+    @property
+    def resize(self) -> str:  # type: ignore[override]
+        """How the training brought pictures to one size."""
+        return str(self._metadata["resize"])
+
+    @property
+    def _metadata(self) -> dict[str, Any]:
+        """Read what the training noted in the file, once."""
+        if not hasattr(self, "metadata_"):
+            self.metadata_ = read_metadata(self.path)
+        return self.metadata_
+
+    def _identity(self) -> dict[str, Any]:
+        """Let the file's digest stand for everything."""
+        read_metadata(self.path)
+        return {"weights": digest_file(self.path)}
+
+    def _forward(self, images: NDArray[np.uint8]) -> Extraction:
+        """Run the encoder; pixels are scaled inside the network."""
+        if not hasattr(self, "_encoder"):
+            self._load()
+        return Extraction(np.asarray(self._encoder.predict_on_batch(images)))
+
+    def _load(self) -> None:
+        """Load the network and keep its first half."""
+        import keras
+
+        self.model_ = load_autoencoder(self.path)
+        self._encoder = keras.Model(self.model_.input, self.model_.get_layer(LATENT_LAYER).output)
+
+    def reconstruct(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Encode and decode images.
+
+        Parameters
+        ----------
+        images : ndarray of shape (n, height, width, 3), uint8
+            RGB images of this extractor's ``image_size``.
+
+        Returns
+        -------
+        ndarray of shape (n, height, width, 3), uint8
+            What the autoencoder makes of them.
+        """
+        if not hasattr(self, "model_"):
+            self._load()
+        outputs = self.model_.predict(images, batch_size=self.batch_size, verbose=0)
+        return to_pixels(outputs)
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """Return what the training noted in a ``.keras`` file, without importing Keras.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Returns
+    -------
+    dict
+        ``image_size``, ``latent_size``, ``resize``, ``training`` (parameters and results),
+        ``versions``.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged, or no autoencoder of clusterkit.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(
+            f"no autoencoder {path}: train one with `clusterkit train autoencoder FOLDER -o {path}`"
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                raise zipfile.BadZipFile("a checksum is wrong")
+            if _ENTRY not in archive.namelist():
+                raise WeightsError(
+                    f"{path} is no autoencoder of clusterkit (it holds no {_ENTRY}): train one "
+                    "with `clusterkit train autoencoder`"
+                )
+            metadata: dict[str, Any] = json.loads(archive.read(_ENTRY))
+    # zlib and json have errors of their own for the same thing: damaged bytes.
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise WeightsError(
+            f"{path} is damaged or no .keras file ({error}): copy it again, or train it again"
+        ) from error
+    if metadata["format"] > _FORMAT:
+        raise WeightsError(
+            f"{path} was written by a newer clusterkit (format {metadata['format']}, this one "
+            f"reads up to {_FORMAT}): upgrade clusterkit"
+        )
+    return metadata
+
+
+def load_autoencoder(path: str | Path) -> Any:
+    """Load a whole autoencoder.
+
+    Parameters
+    ----------
+    path : path
+        A ``.keras`` file of ``clusterkit train autoencoder``.
+
+    Returns
+    -------
+    keras.Model
+        From pixels (n, height, width, 3) on the scale 0-255 to the same on the scale 0-1; the
+        layer ``latent`` holds the vectors.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged, or no autoencoder of clusterkit.
+    """
+    read_metadata(path)
+    import keras
+
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    # Keras raises nearly anything on a file of another version or with missing weights.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(
+            f"{path} cannot be loaded by Keras {keras.__version__} ({reason}): train it again"
+        ) from error
+
+
+def save_autoencoder(model: Any, path: Path, metadata: dict[str, Any]) -> None:
+    """Write an autoencoder with its metadata, whole or not at all.
+
+    Parameters
+    ----------
+    model : keras.Model
+        The whole autoencoder.
+    path : pathlib.Path
+        The ``.keras`` file; one that exists is replaced.
+    metadata : dict
+        What :func:`read_metadata` shall return, JSON-able.
+    """
+    import keras
+
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part.keras")
+    try:
+        # Compiled, it would carry the optimizer's state: three times the size.
+        keras.Model(model.inputs, model.outputs, name=model.name).save(part)
+        with zipfile.ZipFile(part, "a") as archive:
+            archive.writestr(_ENTRY, json.dumps({"format": _FORMAT} | metadata, indent=2))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def to_pixels(outputs: Any) -> NDArray[np.uint8]:
+    """Bring the network's outputs from the scale 0-1 to whole pixels."""
+    return np.rint(np.clip(np.asarray(outputs), 0, 1) * 255).astype(np.uint8)

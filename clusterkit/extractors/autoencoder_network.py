@@ -1,0 +1,127 @@
+"""The convolutional autoencoder's network: a function that builds a plain ``keras.Model``."""
+
+from typing import Any
+
+import keras
+from keras import layers
+
+from clusterkit.errors import InvalidInputError
+from clusterkit.extractors.autoencoder import LATENT_LAYER
+
+# Channels of the feature map that is the latent where no latent size is asked for.
+CODE_CHANNELS = 8
+# Convolutions at most this wide: deeper networks grow in depth, not in cost.
+MAX_WIDTH = 128
+
+
+def build_autoencoder(
+    image_size: tuple[int, int],
+    *,
+    latent_size: int | None = None,
+    depth: int = 3,
+    width: int = 32,
+) -> keras.Model:
+    """Build an untrained autoencoder whose layer ``latent`` holds the vectors.
+
+    Every step down halves the picture with a plain strided convolution and refines the result in
+    residual blocks that start as the identity; every step up mirrors it with a sub-pixel
+    convolution (Shi et al., 2016, https://arxiv.org/abs/1609.05158).  There is no activation and
+    no pooling on the straight way through, so that training begins as a linear transform of image
+    patches, already sharp, and bends it from there.
+
+    Parameters
+    ----------
+    image_size : tuple of int
+        (height, width) in pixels.
+    latent_size : int, optional
+        Length of the latent vector, for a dense bottleneck.  By default the feature map itself,
+        reduced to 8 channels, is the latent: ceil(height / 2**depth) * ceil(width / 2**depth) * 8
+        numbers.
+    depth : int
+        How often the picture is halved.
+    width : int
+        Channels after the first halving; they double at each further one, up to 128.
+
+    Returns
+    -------
+    keras.Model
+        From uint8 or float pixels (n, height, width, 3) on the scale 0-255 to the same on the
+        scale 0-1.
+
+    Raises
+    ------
+    InvalidInputError
+        If a parameter is out of range.
+    """
+    _check(image_size, latent_size, depth, width)
+    widths = [min(width * 2**step, MAX_WIDTH) for step in range(depth)]
+    inputs = keras.Input((*image_size, 3), name="image")
+    x = layers.Rescaling(1 / 127.5, offset=-1)(inputs)
+    sizes = []
+    for channels in widths:
+        sizes.append(x.shape[1:3])
+        x = _convolution(x, channels, kernel_size=4, strides=2)
+        x = _refine(x)
+    x = _bottleneck(x, latent_size)
+    for size, channels in zip(reversed(sizes), [*reversed(widths[:-1]), 3], strict=True):
+        x = _refine(x)
+        x = _double(x, channels, size)
+    outputs = layers.Rescaling(0.5, offset=0.5, name="reconstruction")(x)
+    return keras.Model(inputs, outputs, name="autoencoder")
+
+
+def _convolution(x: Any, channels: int, **options: Any) -> Any:
+    """Convolve without activation."""
+    options = {"kernel_size": 3, "padding": "same"} | options
+    return layers.Conv2D(channels, **options)(x)
+
+
+def _refine(x: Any) -> Any:
+    """Add a residual block, which starts as the identity (He et al., 2016)."""
+    channels = x.shape[-1]
+    y = layers.Activation("relu")(x)
+    y = _convolution(y, channels, activation="relu", kernel_initializer="he_normal")
+    y = _convolution(y, channels, kernel_initializer="zeros")
+    return layers.Add()([x, y])
+
+
+def _double(x: Any, channels: int, size: tuple[int, int]) -> Any:
+    """Double height and width by sub-pixel convolution, and cut to the wanted size."""
+    height, width = x.shape[1:3]
+    x = _convolution(x, 4 * channels)
+    x = layers.Reshape((height, width, 2, 2, channels))(x)
+    x = layers.Permute((1, 3, 2, 4, 5))(x)
+    x = layers.Reshape((2 * height, 2 * width, channels))(x)
+    excess = ((0, 2 * height - size[0]), (0, 2 * width - size[1]))
+    return layers.Cropping2D(excess)(x)
+
+
+def _bottleneck(x: Any, latent_size: int | None) -> Any:
+    """Reduce a feature map to the latent vector, and bring it back to the same shape."""
+    height, width, channels = x.shape[1:]
+    if latent_size is None:
+        x = layers.Flatten()(_convolution(x, CODE_CHANNELS, kernel_size=1))
+        x = _standardise(x)
+        x = layers.Reshape((height, width, CODE_CHANNELS))(x)
+        return _convolution(x, channels)
+    x = layers.Dense(latent_size)(layers.Flatten()(x))
+    x = _standardise(x)
+    x = layers.Dense(height * width * channels)(x)
+    return layers.Reshape((height, width, channels))(x)
+
+
+def _standardise(x: Any) -> Any:
+    """Give every latent number mean 0 and variance 1, so that none outweighs the others."""
+    return layers.BatchNormalization(center=False, scale=False, momentum=0.9, name=LATENT_LAYER)(x)
+
+
+def _check(image_size: tuple[int, int], latent_size: int | None, depth: int, width: int) -> None:
+    """Refuse parameters out of range."""
+    for name, value in (("latent_size", latent_size), ("depth", depth), ("width", width)):
+        if value is not None and value < 1:
+            raise InvalidInputError(f"{name} must be at least 1. Received: {name}={value}")
+    if min(image_size) < 2**depth:
+        raise InvalidInputError(
+            f"image_size must be at least 2**depth={2**depth} pixels, to be halved {depth} times. "
+            f"Received: image_size={image_size[0]}x{image_size[1]}"
+        )

@@ -1,0 +1,454 @@
+"""Train the convolutional autoencoder on the user's own images."""
+
+import math
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from clusterkit import __version__
+from clusterkit.engines import read_batches
+from clusterkit.errors import InvalidInputError
+from clusterkit.extractors.autoencoder import LATENT_LAYER, save_autoencoder, to_pixels
+from clusterkit.extractors.autoencoder_network import build_autoencoder
+from clusterkit.extractors.pixels import ScratchPixels
+from clusterkit.files import check_output
+from clusterkit.images import RESIZE_MODES, ImageFolder
+
+# Without a number of epochs, the network sees about this many pictures, within these limits:
+# a few hundred photos and tens of thousands of digits then train for about the same time.
+_PICTURES_SEEN = 60_000
+_EPOCHS = (10, 150)
+_LEARNING_RATE = 1e-3
+_N_SAMPLES = 8
+
+Pixels: TypeAlias = NDArray[np.uint8] | ScratchPixels
+
+
+@dataclass
+class TrainingReport:
+    """What a training did and reached.
+
+    Attributes
+    ----------
+    output : pathlib.Path
+        The ``.keras`` file.
+    images : int
+        Images given.
+    failures : list of (str, str)
+        Path and reason of every image that could not be read.
+    image_size : tuple of int
+        (height, width) in pixels.
+    latent_size : int
+        Length of a vector.
+    history : dict of str to list of float
+        ``loss`` and ``val_loss`` (mean squared error, pixels on the scale 0-1), one value per
+        epoch.
+    best_epoch : int
+        The epoch, counted from 1, whose weights were kept: the lowest validation loss.
+    psnr : float
+        Mean over the validation images of 10 log10(1 / mean squared error), in decibels.
+    seconds : float
+        Wall time, decoding included.
+    originals, reconstructions : ndarray of shape (n, height, width, 3), uint8
+        Up to 8 validation images, and what the autoencoder makes of them.
+    """
+
+    output: Path
+    images: int
+    failures: list[tuple[str, str]]
+    image_size: tuple[int, int]
+    latent_size: int
+    history: dict[str, list[float]]
+    best_epoch: int
+    psnr: float
+    seconds: float
+    originals: NDArray[np.uint8] = field(repr=False)
+    reconstructions: NDArray[np.uint8] = field(repr=False)
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs were run."""
+        return len(self.history["loss"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as a JSON-able document; losses are those of the best epoch."""
+        return {
+            "output": str(self.output),
+            "images": self.images,
+            "failed": len(self.failures),
+            "failures": [{"path": path, "reason": reason} for path, reason in self.failures],
+            "image_size": list(self.image_size),
+            "latent_size": self.latent_size,
+            "epochs": self.epochs,
+            "best_epoch": self.best_epoch,
+            "loss": self.history["loss"][self.best_epoch - 1],
+            "val_loss": self.history["val_loss"][self.best_epoch - 1],
+            "psnr": self.psnr,
+            "seconds": self.seconds,
+            "history": self.history,
+        }
+
+
+def train_autoencoder(
+    images: ImageFolder | NDArray[np.uint8],
+    output: str | Path,
+    *,
+    image_size: int | tuple[int, int] = 128,
+    latent_size: int | None = None,
+    depth: int = 3,
+    epochs: int | None = None,
+    validation_split: float = 0.1,
+    patience: int | None = None,
+    batch_size: int = 32,
+    resize: str = "stretch",
+    random_state: int = 0,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> TrainingReport:
+    """Train a convolutional autoencoder and write it to a ``.keras`` file.
+
+    Images are decoded once into a scratch file beside the output and streamed from there, so
+    memory stays flat however many there are.  The same images, parameters and seed give the same
+    network on the same machine.  Keras's global seeds are set.
+
+    Parameters
+    ----------
+    images : ImageFolder or ndarray of shape (n, height, width[, 3]), uint8
+        What to learn from.  Files that cannot be read are skipped and listed.
+    output : path
+        The file to write, ending in ``.keras``.
+    image_size : int or tuple of int
+        Side, or (height, width), in pixels, that pictures from files are brought to.  An array's
+        own size is kept.
+    latent_size : int, optional
+        Length of a vector; see
+        :func:`~clusterkit.extractors.autoencoder_network.build_autoencoder`.
+    depth : int
+        How often the picture is halved.  More saves numbers and blurs.
+    epochs : int, optional
+        At most so many passes over the images.  By default 10 to 150, so that about 60,000
+        pictures are seen.
+    validation_split : float
+        Share of the images that is kept out of the training, to stop in time and to measure; at
+        least one image.
+    patience : int, optional
+        Stop after so many epochs without a lower validation loss; by default a quarter of
+        ``epochs``, at least 5.  The best epoch's weights are kept.
+    batch_size : int
+        Images per step.
+    resize : {"stretch", "crop", "pad"}
+        How pictures are brought to one size; see :func:`clusterkit.images.decode_image`.
+    random_state : int
+        Seed of the split, the order, the augmentation and the network's first weights.
+    overwrite : bool
+        Whether an existing output may be replaced.
+    progress : bool
+        Draw a progress bar on stderr; plain lines where that is no terminal.
+
+    Returns
+    -------
+    TrainingReport
+        The history, the validation PSNR, and pictures to look at.
+
+    Raises
+    ------
+    InvalidInputError
+        If a parameter is out of range, or fewer than two images can be read.
+    OutputExistsError
+        If the output exists and ``overwrite`` is false.
+    """
+    started = time.monotonic()
+    output = check_output(output, overwrite=overwrite)
+    if output.suffix != ".keras":
+        raise InvalidInputError(f"the output's name must end in .keras. Received: {output}")
+    _check(epochs, validation_split, patience, batch_size, resize)
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if isinstance(images, np.ndarray):
+        height, width = _check_array(images)
+    keras.utils.set_random_seed(random_state)
+    model = build_autoencoder((height, width), latent_size=latent_size, depth=depth)
+    with ExitStack() as stack:
+        pixels: Pixels
+        failures: list[tuple[str, str]] = []
+        if isinstance(images, np.ndarray):
+            pixels = _as_rgb(images)
+        else:
+            scratch = ScratchPixels(output.parent, (height, width, 3))
+            pixels = stack.enter_context(scratch)
+            failures = _decode(images, scratch, resize=resize, progress=progress)
+        training, validation = _split(len(pixels), validation_split, failures, random_state)
+        history, best_epoch = _fit(
+            model,
+            Batches(pixels, training, batch_size, random_state=random_state),
+            Batches(pixels, validation, batch_size),
+            epochs=epochs or int(np.clip(_PICTURES_SEEN // len(training), *_EPOCHS)),
+            patience=patience,
+            progress=progress,
+        )
+        psnr = _measure_psnr(model, Batches(pixels, validation, batch_size))
+        originals = pixels[validation[:_N_SAMPLES]]
+    report = TrainingReport(
+        output=output,
+        images=len(images),
+        failures=failures,
+        image_size=(height, width),
+        latent_size=model.get_layer(LATENT_LAYER).output.shape[-1],
+        history=history,
+        best_epoch=best_epoch,
+        psnr=psnr,
+        seconds=time.monotonic() - started,
+        originals=originals,
+        reconstructions=to_pixels(model.predict_on_batch(originals)),
+    )
+    parameters = {
+        "latent_size": latent_size,
+        "depth": depth,
+        "epochs": epochs,
+        "validation_split": validation_split,
+        "patience": patience,
+        "batch_size": batch_size,
+        "random_state": random_state,
+    }
+    save_autoencoder(model, output, _metadata(report, resize, parameters))
+    return report
+
+
+def _check(
+    epochs: int | None,
+    validation_split: float,
+    patience: int | None,
+    batch_size: int,
+    resize: str,
+) -> None:
+    """Refuse parameters out of range before any work is done."""
+    for name, value in (("epochs", epochs), ("patience", patience), ("batch_size", batch_size)):
+        if value is not None and value < 1:
+            raise InvalidInputError(f"{name} must be at least 1. Received: {name}={value}")
+    if not 0 < validation_split < 1:
+        raise InvalidInputError(
+            "validation_split must be between 0 and 1, both excluded. "
+            f"Received: validation_split={validation_split}"
+        )
+    if resize not in RESIZE_MODES:
+        raise InvalidInputError(
+            f"resize must be one of {', '.join(RESIZE_MODES)}. Received: {resize!r}"
+        )
+
+
+def _check_array(images: NDArray[np.uint8]) -> tuple[int, int]:
+    """Return the height and width of images given as an array."""
+    grey, colour = images.ndim == 3, images.ndim == 4 and images.shape[3] == 3
+    if images.dtype != np.uint8 or not (grey or colour):
+        raise InvalidInputError(
+            "images must be uint8 of shape (n, height, width) or (n, height, width, 3). "
+            f"Received: {images.dtype} {images.shape}"
+        )
+    return images.shape[1], images.shape[2]
+
+
+def _as_rgb(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """View grey images as RGB, without a copy."""
+    if images.ndim == 4:
+        return images
+    return np.broadcast_to(images[..., None], (*images.shape, 3))
+
+
+def _decode(
+    images: ImageFolder, pixels: ScratchPixels, *, resize: str, progress: bool
+) -> list[tuple[str, str]]:
+    """Decode every readable file; return path and reason of the others."""
+    failures = []
+    bar = tqdm(
+        total=len(images), desc="Decoding", unit=" images", disable=None if progress else True
+    )
+    with bar:
+        for batch in read_batches(images.files, pixels.shape[:2], 64, resize=resize):
+            pixels.append(batch.images)
+            failures += [(images.paths[row], reason) for row, reason in batch.failures]
+            bar.update(len(batch.images) + len(batch.failures))
+    return failures
+
+
+def _split(
+    n: int, share: float, failures: list[tuple[str, str]], random_state: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Draw the rows to learn from and the rows to measure on."""
+    if n < 2:
+        reasons = "".join(f"; {path}: {reason}" for path, reason in failures[:3])
+        raise InvalidInputError(
+            f"training needs at least 2 readable images. Received: {n}{reasons}"
+        )
+    rows = np.random.default_rng(random_state).permutation(n)
+    n_validation = min(max(1, round(share * n)), n - 1)
+    return rows[n_validation:], rows[:n_validation]
+
+
+def _fit(
+    model: keras.Model,
+    training: "Batches",
+    validation: "Batches",
+    *,
+    epochs: int,
+    patience: int | None,
+    progress: bool,
+) -> tuple[dict[str, list[float]], int]:
+    """Train until the validation loss no longer falls; return the history and the best epoch."""
+    steps = epochs * len(training)
+    warmup = min(100, steps // 10)
+    rate = keras.optimizers.schedules.CosineDecay(
+        _LEARNING_RATE / 100,
+        decay_steps=max(steps - warmup, 1),
+        alpha=0.01,
+        warmup_target=_LEARNING_RATE,
+        warmup_steps=warmup,
+    )
+    # XLA costs more than it gains on a CPU.
+    model.compile(keras.optimizers.Adam(rate, clipnorm=1.0), loss="mse", jit_compile=False)
+    stop = keras.callbacks.EarlyStopping(
+        patience=patience or max(5, epochs // 4), restore_best_weights=True
+    )
+    history = model.fit(
+        training,
+        validation_data=validation,
+        epochs=epochs,
+        callbacks=[stop, _Progress(len(training.rows), enabled=progress)],
+        shuffle=False,
+        verbose=0,
+    ).history
+    losses = {name: [float(value) for value in history[name]] for name in ("loss", "val_loss")}
+    return losses, stop.best_epoch + 1
+
+
+def _measure_psnr(model: keras.Model, batches: "Batches") -> float:
+    """Return the mean PSNR over all images, in decibels."""
+    values = []
+    for index in range(len(batches)):
+        images, targets = batches[index]
+        outputs = np.clip(np.asarray(model.predict_on_batch(images)), 0, 1)
+        errors = np.square(outputs - targets).mean(axis=(1, 2, 3))
+        values.extend(-10 * np.log10(np.maximum(errors, 1e-10)))
+    return float(np.mean(values))
+
+
+def _metadata(report: TrainingReport, resize: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return what travels inside the file."""
+    document = report.to_dict()
+    results = ("images", "failed", "epochs", "best_epoch", "loss", "val_loss", "psnr")
+    return {
+        "image_size": document["image_size"],
+        "latent_size": document["latent_size"],
+        "resize": resize,
+        "parameters": parameters,
+        "training": {name: document[name] for name in results},
+        "versions": {
+            "clusterkit": __version__,
+            "keras": keras.__version__,
+            "backend": keras.backend.backend(),
+        },
+    }
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of (pictures, the same pictures on the scale 0-1).
+
+    Parameters
+    ----------
+    pixels : ndarray or ScratchPixels
+        Images by row, uint8.
+    rows : ndarray of int
+        Which of them.
+    batch_size : int
+        Images per batch; only the last holds fewer.
+    random_state : int, optional
+        For training: a new order in every epoch, each picture shifted by a few pixels.
+    """
+
+    def __init__(
+        self,
+        pixels: Pixels,
+        rows: NDArray[np.intp],
+        batch_size: int,
+        *,
+        random_state: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.pixels = pixels
+        self.rows = rows
+        self.batch_size = batch_size
+        self.rng = None if random_state is None else np.random.default_rng(random_state)
+        self.on_epoch_end()
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.rows) / self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Read one batch."""
+        start = index * self.batch_size
+        images = self.pixels[self.rows[start : start + self.batch_size]]
+        if self.rng is not None:
+            images = _shift(images, self.rng)
+        return images, images.astype(np.float32) / np.float32(255)
+
+    def on_epoch_end(self) -> None:
+        """Draw the order of the next epoch."""
+        if self.rng is not None:
+            self.rows = self.rng.permutation(self.rows)
+
+
+def _shift(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Move each picture by up to a sixteenth of its size; its mirror fills the edge."""
+    n, height, width, _ = images.shape
+    y, x = height // 16, width // 16
+    padded = np.pad(images, ((0, 0), (y, y), (x, x), (0, 0)), mode="reflect")
+    tops, lefts = rng.integers(2 * y + 1, size=n), rng.integers(2 * x + 1, size=n)
+    return np.stack(
+        [
+            picture[top : top + height, left : left + width]
+            for picture, top, left in zip(padded, tops, lefts, strict=True)
+        ]
+    )
+
+
+class _Progress(keras.callbacks.Callback):
+    """A bar over all pictures of all epochs; where stderr is no terminal, ten plain lines."""
+
+    def __init__(self, n_images: int, *, enabled: bool) -> None:
+        super().__init__()
+        self.n_images = n_images
+        self.enabled = enabled
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Open the bar."""
+        self.epochs = self.params["epochs"]
+        self.bar = tqdm(
+            total=self.epochs * self.n_images,
+            desc="Training",
+            unit=" images",
+            disable=None if self.enabled else True,
+        )
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Show the losses."""
+        self.bar.set_postfix(loss=f"{logs['loss']:.5f}", val_loss=f"{logs['val_loss']:.5f}")
+        if self.enabled and self.bar.disable and (epoch + 1) % max(1, self.epochs // 10) == 0:
+            print(
+                f"epoch {epoch + 1} of at most {self.epochs}: loss {logs['loss']:.5f}, "
+                f"validation {logs['val_loss']:.5f}",
+                file=sys.stderr,
+            )
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Move the bar."""
+        self.bar.update(self.n_images / self.params["steps"])
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Close the bar."""
+        self.bar.close()
