@@ -1,0 +1,68 @@
+"""Rows as the elbow needs them: checked, of unit length where that is right, of few dimensions."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clusterkit.errors import InvalidInputError
+from clusterkit.search import unit_rows
+
+Matrix = NDArray[np.float32]
+
+# Lengths that vary by less than a quarter of their mean tell little about a row.
+_MAX_VARIATION = 0.25
+# Squared spread, relative to the squared size, below which rows differ by rounding only.
+_ROUNDING = 1e-10
+
+
+def check_rows(X: ArrayLike) -> Matrix:
+    """Return X as a finite float32 matrix."""
+    rows = np.asarray(X, dtype=np.float32)
+    if rows.ndim != 2 or rows.size == 0:
+        raise InvalidInputError(f"X must have shape (n_samples, dimension). Received: {rows.shape}")
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        row = int(np.flatnonzero(~finite)[0])
+        raise InvalidInputError(f"X must be finite. Received: NaN or infinity in row {row}")
+    return rows
+
+
+def check_numbers(k: Iterable[int], n_samples: int) -> list[int]:
+    """Return the numbers of clusters, ascending and without repetition."""
+    numbers = sorted({int(number) for number in k})
+    if not numbers:
+        raise InvalidInputError(f"k must hold at least one number of clusters. Received: {k!r}")
+    if numbers[0] < 2:
+        raise InvalidInputError(f"k must be at least 2. Received: k={numbers[0]}")
+    if numbers[-1] > n_samples:
+        raise InvalidInputError(
+            "k must be at most the number of rows. "
+            f"Received: k={numbers[-1]}, n_samples={n_samples}"
+        )
+    return numbers
+
+
+def prepare(X: Matrix, normalize: Any) -> Matrix:
+    """Scale the rows to length 1 where that is asked for, or where their lengths are alike."""
+    if normalize not in (True, False, "auto"):
+        raise InvalidInputError(f"normalize must be True, False or 'auto'. Received: {normalize!r}")
+    if normalize == "auto":
+        lengths = np.linalg.norm(X, axis=1)
+        normalize = lengths.std() <= _MAX_VARIATION * lengths.mean()
+    return unit_rows(X) if normalize else X
+
+
+def all_alike(X: Matrix) -> bool:
+    """Return whether the rows differ by no more than rounding."""
+    spread = np.square(X - X[0], dtype=np.float64).mean()
+    return bool(spread <= _ROUNDING * np.square(X, dtype=np.float64).mean())
+
+
+def reduce(X: Matrix, n_dimensions: int, seed: int) -> Matrix:
+    """Project onto the leading principal components."""
+    from sklearn.decomposition import PCA
+
+    pca = PCA(min(n_dimensions, *X.shape), random_state=seed)
+    return np.ascontiguousarray(pca.fit_transform(X), dtype=np.float32)
