@@ -5,6 +5,7 @@ import io
 import os
 import re
 import stat
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -13,7 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from clusterkit.errors import ImageError, InvalidInputError, NotFoundError
+from clusterkit.errors import (
+    ImageError,
+    InvalidInputError,
+    MissingDependencyError,
+    NotFoundError,
+)
+from clusterkit.optional import require
 
 IMAGE_SUFFIXES = frozenset(
     [
@@ -42,19 +49,25 @@ IMAGE_SUFFIXES = frozenset(
 )
 LIST_SUFFIXES = frozenset({".txt", ".lst"})
 RESIZE_MODES = ("stretch", "crop", "pad")
+# A film or a disk image under an image's name would fill the memory.
+MAX_FILE_BYTES = 2**30
 
 # A file name that is not UTF-8 reaches Python with lone surrogates, which no text file can hold.
-_SURROGATE = re.compile("[\udc80-\udcff]")
-_ESCAPED_SURROGATE = re.compile(r"\\u(dc[89a-f][0-9a-f])")
+# A backslash is written out only where it would read as one of them, or as itself written out.
+_TO_ESCAPE = re.compile(r"[\udc80-\udcff]|\\(?=u(?:dc[89a-f][0-9a-f]|005c))")
+_ESCAPED = re.compile(r"\\u(dc[89a-f][0-9a-f]|005c)")
+# What follows the length of the first box in files of the HEIC family.
+_HEIC_MARKS = frozenset({b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1"})
 
 
 class ImageFolder(Sequence[NDArray[np.uint8]]):
     """A sorted, lazy list of image files.
 
     Folders are searched recursively for the known image suffixes in any mix of case; hidden files
-    and folders are passed over and linked folders are followed.  A file that is named itself is
-    taken whatever its suffix, and a ``.txt`` or ``.lst`` file is read as a list of paths, one a
-    line, relative to the list's own folder.
+    and folders are passed over, linked folders are followed, and a folder inside that cannot be
+    listed is left out with a warning.  A file that is named itself is taken whatever its suffix,
+    and a ``.txt`` or ``.lst`` file is read as a list of paths, one a line, relative to the list's
+    own folder.
 
     Parameters
     ----------
@@ -73,7 +86,7 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
     NotFoundError
         If a source does not exist.
     InvalidInputError
-        If there is no image at all.
+        If there is no image at all, or a source cannot be listed.
 
     Examples
     --------
@@ -159,8 +172,13 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     path = Path(path)
     try:
         # A pipe or a device would block or never end.
-        if not stat.S_ISREG(path.stat().st_mode):
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
             raise ImageError("not a regular file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise ImageError(
+                f"the file has {status.st_size:,} bytes; an image may have {MAX_FILE_BYTES:,}"
+            )
         return path.read_bytes()
     except FileNotFoundError:
         if path.is_symlink():
@@ -210,14 +228,7 @@ def decode_image(
     if not data:
         raise ImageError("the file is empty")
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            pixels = image.width * image.height
-            limit = Image.MAX_IMAGE_PIXELS
-            if limit and pixels > limit:
-                raise ImageError(
-                    f"{image.width} x {image.height} pixels are over the limit of {limit:,} "
-                    "(PIL.Image.MAX_IMAGE_PIXELS), perhaps a decompression bomb"
-                )
+        with _open(data) as image:
             sideways = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
             shape = (image.width, image.height) if sideways else (image.height, image.width)
             if size:
@@ -233,7 +244,7 @@ def decode_image(
     except UnidentifiedImageError:
         raise ImageError("not an image, or of an unknown format") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"too many pixels, perhaps a decompression bomb: {error}") from None
+        raise ImageError(f"too many pixels: {error}") from None
     # Pillow's plugins raise nearly anything on damaged files, and one file must not end a run.
     except Exception as error:
         raise ImageError(f"damaged: {error}") from error
@@ -252,12 +263,12 @@ def digest_file(path: str | Path) -> str:
 
 def escape_path(path: str) -> str:
     r"""Write a path as valid Unicode: each byte that is not UTF-8 becomes ``\udcxx``."""
-    return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", path)
+    return _TO_ESCAPE.sub(lambda match: f"\\u{ord(match[0]):04x}", path)
 
 
 def unescape_path(text: str) -> str:
     """Undo :func:`escape_path`."""
-    return _ESCAPED_SURROGATE.sub(lambda match: chr(int(match[1], 16)), text)
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
 
 
 def _flatten(sources: Iterable[Any]) -> Iterator[Path]:
@@ -282,32 +293,46 @@ def _expand(source: Path) -> Iterator[str]:
         yield absolute
 
 
-def _walk(folder: str, ancestors: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
+def _walk(top: str) -> Iterator[str]:
     """Yield image files below a folder; a linked folder that leads back up is not entered."""
+    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(top, frozenset())]
+    while waiting:
+        folder, ancestors = waiting.pop()
+        try:
+            status = os.stat(folder)  # noqa: PTH116 (a million files: no Path object for each)
+            identity = (status.st_dev, status.st_ino)
+            if identity in ancestors:
+                continue
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if _is_folder(entry):
+                        waiting.append((entry.path, ancestors | {identity}))
+                    elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
+                        yield entry.path
+        except OSError as error:
+            if folder == top:
+                raise InvalidInputError(f"cannot list {folder}: {error.strerror}") from error
+            warnings.warn(f"left out {folder}: {error.strerror}", stacklevel=2)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is a folder, or a link to one; a loop of links is none."""
     try:
-        status = os.stat(folder)  # noqa: PTH116 (a million files: no Path object for each)
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        raise InvalidInputError(f"cannot list {folder}: {error.strerror}") from error
-    identity = (status.st_dev, status.st_ino)
-    if identity in ancestors:
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from _walk(entry.path, ancestors | {identity})
-        elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
-            yield entry.path
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _read_list(source: Path) -> Iterator[str]:
     """Yield the absolute paths in a list file; a missing one is found out when it is read."""
     try:
-        text = source.read_text(encoding="utf-8", errors="surrogateescape")
+        # utf-8-sig: Windows editors write a mark at the start.
+        text = source.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
         raise InvalidInputError(f"cannot read {source}: {error.strerror}") from error
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if line.strip():
             yield os.path.abspath(source.parent / line)  # noqa: PTH100
 
@@ -323,6 +348,25 @@ def _common_root(sources: list[Path], files: set[str]) -> Path:
         raise InvalidInputError(
             "images on different drives need a run each; their paths have no common folder"
         ) from None
+
+
+def _open(data: bytes) -> Image.Image:
+    """Open an image that is safe to load."""
+    if data[4:12] in _HEIC_MARKS:
+        try:
+            require("pillow_heif", extra="heic", caller="reading HEIC").register_heif_opener()
+        except MissingDependencyError as error:
+            raise ImageError(str(error)) from error
+    image = Image.open(io.BytesIO(data))
+    if image.format == "EPS":
+        raise ImageError("PostScript is a program, which is not run")
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit and image.width * image.height > limit:
+        raise Image.DecompressionBombError(
+            f"{image.width} x {image.height} are over the limit of {limit:,} "
+            "(PIL.Image.MAX_IMAGE_PIXELS)"
+        )
+    return image
 
 
 def _draft(image: Image.Image, size: tuple[int, int], *, sideways: bool) -> None:
@@ -348,16 +392,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _to_8_bit(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Scale grey values of more than 8 bits to 0-255.
 
-    Whole numbers above 255 are on the 16-bit scale (0-65535), beyond it on that of their own
-    maximum; fractions are on the scale 0-1 unless one is greater.
+    16-bit values are on the scale 0-65535.  Other kinds tell it by their greatest value: whole
+    numbers are on 0-255, 0-65535, or 0 to that value; fractions may be on 0-1 as well.
     """
-    fractions = values.dtype.kind == "f"
+    limits = {"u2": (65535.0,), "f4": (1.0, 255.0, 65535.0)}.get(
+        values.dtype.str[1:], (255.0, 65535.0)
+    )
     values = np.nan_to_num(values.astype(np.float64))
     top = values.max(initial=0.0)
-    if fractions and top <= 1:
-        scale = 1.0
-    else:
-        scale = next((limit for limit in (255.0, 65535.0) if top <= limit), top)
+    scale = next((limit for limit in limits if top <= limit), top)
     return np.clip(np.rint(values * (255.0 / scale)), 0, 255).astype(np.uint8)
 
 
@@ -368,5 +411,11 @@ def _resize(image: Image.Image, size: tuple[int, int], mode: str) -> Image.Image
     if mode == "crop":
         return ImageOps.fit(image, target, bicubic)
     if mode == "pad":
-        return ImageOps.pad(image, target, bicubic)
+        # ImageOps.pad lets a very narrow picture vanish.
+        scale = min(target[0] / image.width, target[1] / image.height)
+        inner = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        padded = Image.new("RGB", target)
+        place = (target[0] - inner[0]) // 2, (target[1] - inner[1]) // 2
+        padded.paste(image.resize(inner, bicubic), place)
+        return padded
     return image.resize(target, bicubic)

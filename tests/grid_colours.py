@@ -1,0 +1,109 @@
+"""A real extractor that needs no network, and a program that embeds with it.
+
+Run as ``python -m tests.grid_colours FOLDER STORE`` it embeds a folder and prints the report.
+"""
+
+import argparse
+import dataclasses
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from clusterkit import pipeline
+from clusterkit.extractors.base import Extraction, Extractor
+from clusterkit.images import ImageFolder, escape_path
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+class GridColours(Extractor):
+    """The mean colours of a grid of cells: (red, green, blue) of each, row by row.
+
+    Parameters
+    ----------
+    cells : int
+        Cells along each side.
+    seconds : float
+        How long a batch takes, so that a test has time to interrupt it.
+    log : str
+        A file that gets a line for each batch: the number of images in it.
+    """
+
+    name = "grid-colours"
+    image_size = (32, 32)
+    _neutral_parameters = frozenset({"batch_size", "seconds", "log"})
+
+    def __init__(
+        self,
+        cells: int = 2,
+        *,
+        batch_size: int = 8,
+        resize: str = "stretch",
+        seconds: float = 0.0,
+        log: str = "",
+    ) -> None:
+        self.cells = cells
+        self.batch_size = batch_size
+        self.resize = resize
+        self.seconds = seconds
+        self.log = log
+
+    @property
+    def dimension(self) -> int:  # type: ignore[override]
+        return 3 * self.cells**2
+
+    def _forward(self, images: NDArray[np.uint8]) -> Extraction:
+        time.sleep(self.seconds)
+        n, side = len(images), self.image_size[0] // self.cells
+        cells = images.reshape(n, self.cells, side, self.cells, side, 3)
+        if self.log:
+            with Path(self.log).open("a") as log:
+                # Padding is black, and the images of the tests are not.
+                log.write(f"{images.any(axis=(1, 2, 3)).sum()}\n")
+        return Extraction(cells.mean(axis=(2, 4), dtype=np.float32).reshape(n, -1))
+
+
+def embed_command(folder: Path, store: Path, **options: object) -> list[str]:
+    """Return the command that embeds a folder in a process of its own."""
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    return [sys.executable, "-m", "tests.grid_colours", str(folder), str(store), *flags]
+
+
+def without_privileges(command: list[str]) -> list[str]:
+    """Let a command meet permissions even where root runs the tests, or skip."""
+    import os
+
+    if os.name != "posix":
+        pytest.skip("needs POSIX permissions")
+    if os.geteuid() != 0:
+        return command
+    if shutil.which("setpriv") is None:
+        pytest.skip("root passes over permissions, and there is no setpriv to give that up")
+    rights = "-dac_override,-dac_read_search"
+    return ["setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}", *command]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder")
+    parser.add_argument("store")
+    parser.add_argument("--seconds", type=float, default=0.0)
+    parser.add_argument("--log", default="")
+    parser.add_argument("--part-rows", type=int, default=pipeline.PART_ROWS)
+    options = parser.parse_args()
+    pipeline.PART_ROWS = options.part_rows
+    extractor = GridColours(seconds=options.seconds, log=options.log)
+    report = pipeline.embed_to_store(ImageFolder(options.folder), extractor, options.store)
+    document = dataclasses.asdict(report)
+    document["failures"] = {escape_path(path): reason for path, reason in report.failures}
+    print(json.dumps(document))
+
+
+if __name__ == "__main__":
+    main()
