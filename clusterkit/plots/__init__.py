@@ -19,6 +19,7 @@ _EXPORTS = {
     "MapDisplay": "clusterkit.plots.map",
     "ReconstructionDisplay": "clusterkit.plots.reconstructions",
     "check_figure_path": "clusterkit.plots.save",
+    "render_figure": "clusterkit.plots.save",
     "save_figure": "clusterkit.plots.save",
 }
 

@@ -113,7 +113,8 @@ class ElbowDisplay(Display):
         )
         curve.set_ylabel("inertia")
         curve.set_title(wrap(self.verdict, 0.88 * _WIDTH, size=10), pad=10)
-        curve.legend(loc="upper right")
+        if curve.get_legend_handles_labels()[0]:
+            curve.legend(loc="upper right")
         for panel, (name, values) in zip(others, panels.items(), strict=True):
             self._draw_line(panel, values, votes.get(name))
             panel.set_title(self._caption(name), fontsize=8.5, color=QUIET, pad=4)

@@ -128,7 +128,7 @@ class GalleryDisplay(Display):
         """Return the size of the sheet, in points."""
         shown = min(len(self.pictures), self.max_pictures)
         columns = max(1, min(shown, self.columns))
-        rows = math.ceil(shown / columns)
+        rows = max(1, math.ceil(shown / columns))
         note = 14 if shown < len(self.pictures) else 0
         height = rows * (_SIDE + _CAPTION) + (rows - 1) * _GAP + note
         return columns * (_SIDE + _GAP) - _GAP + 2 * _MARGIN, height + 2 * _MARGIN

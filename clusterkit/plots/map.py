@@ -98,8 +98,9 @@ class MapDisplay(Display):
                 f"Received: n_samples={vectors.shape[0]}, n_features={vectors.shape[1]}"
             )
         pca = PCA(n_components=2, random_state=0)
-        positions = pca.fit_transform(normalize(vectors))
-        first, second = (f"{share:.0%}" for share in pca.explained_variance_ratio_)
+        with np.errstate(invalid="ignore"):  # vectors that are all the same have no variance
+            positions = pca.fit_transform(normalize(vectors))
+        first, second = (f"{share:.0%}" for share in np.nan_to_num(pca.explained_variance_ratio_))
         display = cls(
             positions,
             clustering.labels,

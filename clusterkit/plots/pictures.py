@@ -1,7 +1,6 @@
 """Read pictures for display and lay them out on a sheet."""
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from clusterkit.engines import map_ahead
 from clusterkit.errors import ImageError, InvalidInputError
 from clusterkit.images import decode_image, read_bytes
-from clusterkit.plots.style import INK, QUIET, TILE, fit, wrap
+from clusterkit.plots.style import INK, QUIET, RULE, TILE, fit, wrap
 
 
 class Picture(NamedTuple):
@@ -138,10 +137,10 @@ class Sheet:
             limits = self.ax.get_xlim(), self.ax.get_ylim()
             self.ax.imshow(picture.pixels, extent=extent, zorder=2)
             self.ax.set(xlim=limits[0], ylim=limits[1])
-        if frame:
-            outline = Rectangle((x, y), side, side, fill=False, edgecolor=frame)
-            outline.set(linewidth=2 * self._scale, zorder=3)
-            self.ax.add_patch(outline)
+        # A hairline shows where a picture with a white background ends.
+        outline = Rectangle((x, y), side, side, fill=False, edgecolor=frame or RULE, zorder=3)
+        outline.set_linewidth((2 if frame else 0.5) * self._scale)
+        self.ax.add_patch(outline)
 
     def box(self, x: float, y: float, width: float, height: float, *, color: str) -> None:
         """Fill a rectangle."""
@@ -156,10 +155,12 @@ class Sheet:
         *,
         size: float = 8,
         color: str = INK,
-        **kwargs: Any,
+        weight: str = "normal",
+        ha: str = "left",
     ) -> None:
         """Write one line with its middle at ``y``, shortened to ``width``."""
-        self._text(x, y, fit(text, width, size=size), size, color=color, **kwargs)
+        text = fit(text, width, size=size, weight=weight)
+        self._text(x, y, text, size, color=color, weight=weight, ha=ha)
 
     def _text(self, x: float, y: float, text: str, size: float, **kwargs: Any) -> None:
         """Write prepared text."""
@@ -169,8 +170,3 @@ class Sheet:
 def and_more(count: int, noun: str) -> str:
     """Return "… and 12 more images", with the noun in the right number."""
     return f"… and {count:,} more {noun}{'' if count == 1 else 's'}"
-
-
-def as_sources(pictures: Sequence[Any] | NDArray[Any]) -> list[Any]:
-    """Return a list of paths or arrays."""
-    return [p if isinstance(p, np.ndarray) else Path(p) for p in pictures]

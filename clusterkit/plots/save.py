@@ -1,14 +1,14 @@
-"""Write figures to files: never over another, never half of one, the same bytes each time."""
+"""Write figures to files, the same bytes each time."""
 
 import io
-import os
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure, SubFigure
 
-from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
+from clusterkit.errors import InvalidInputError
+from clusterkit.files import check_output, write_whole
 from clusterkit.plots.display import Display
 
 # The format, and the metadata without which a file would differ from run to run.
@@ -45,17 +45,8 @@ def check_figure_path(path: str | Path, *, overwrite: bool = False) -> Path:
     OutputExistsError
         If the file exists and ``overwrite`` is false.
     """
-    path = Path(path)
-    if path.suffix.lower() not in _FORMATS:
-        allowed = ", ".join(_FORMATS)
-        raise InvalidInputError(f"a picture's name must end in {allowed}. Received: {path}")
-    if not path.parent.is_dir():
-        raise NotFoundError(f"no such folder: {path.parent}")
-    if path.is_dir():
-        raise OutputExistsError(f"{path} is a folder; name a file")
-    if os.path.lexists(path) and not overwrite:
-        raise OutputExistsError(f"{path} exists; choose another name, or overwrite it")
-    return path
+    _format(Path(path).suffix)
+    return check_output(path, overwrite=overwrite)
 
 
 def save_figure(
@@ -95,16 +86,7 @@ def save_figure(
         If the file exists and ``overwrite`` is false.
     """
     path = check_figure_path(path, overwrite=overwrite)
-    content = render_figure(figure, path.suffix, dpi=dpi)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        try:
-            part.write_bytes(content)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise InvalidInputError(f"cannot write {path}: {error.strerror or error}") from error
+    write_whole(path, render_figure(figure, path.suffix, dpi=dpi))
     return path
 
 
@@ -126,10 +108,15 @@ def render_figure(
     -------
     bytes
         The same for the same figure.
+
+    Raises
+    ------
+    InvalidInputError
+        If the suffix names no format that can be written.
     """
     if isinstance(figure, Display):
         figure = (figure if hasattr(figure, "figure_") else figure.plot()).figure_
-    name, metadata = _FORMATS[suffix.lower()]
+    name, metadata = _format(suffix)
     content = io.BytesIO()
     # The salt replaces the random ids of SVG elements.
     with matplotlib.rc_context({"svg.hashsalt": "clusterkit"}):
@@ -137,3 +124,14 @@ def render_figure(
             content, format=name, dpi=dpi, metadata=metadata, bbox_inches="tight", pad_inches=0.12
         )
     return content.getvalue()
+
+
+def _format(suffix: str) -> tuple[str, dict[str, Any] | None]:
+    """Return matplotlib's name of a format, and the metadata to set."""
+    try:
+        return _FORMATS[suffix.lower()]
+    except KeyError:
+        allowed = ", ".join(_FORMATS)
+        raise InvalidInputError(
+            f"a picture's name must end in {allowed}. Received: {suffix!r}"
+        ) from None

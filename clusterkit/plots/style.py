@@ -101,7 +101,7 @@ def cluster_name(cluster: int) -> str:
     return "noise" if cluster < 0 else f"cluster {cluster}"
 
 
-def fit(text: str, width: float, *, size: float = 9) -> str:
+def fit(text: str, width: float, *, size: float = 9, weight: str = "normal") -> str:
     """Prepare one line of text, shortened in the middle where it is too wide.
 
     Parameters
@@ -112,6 +112,8 @@ def fit(text: str, width: float, *, size: float = 9) -> str:
         The space for it, in points.
     size : float
         Font size, in points.
+    weight : {"normal", "bold"}
+        Font weight.
 
     Returns
     -------
@@ -119,12 +121,13 @@ def fit(text: str, width: float, *, size: float = 9) -> str:
         What to hand to matplotlib.
     """
     text = _printable(text)
-    if _width(text, size) <= width:
+    if _width(text, size, weight) <= width:
         return _escape(text)
     low, high = 0, len(text) - 1
     while low < high:
         kept = (low + high + 1) // 2
-        low, high = (kept, high) if _width(_cut(text, kept), size) <= width else (low, kept - 1)
+        fits = _width(_cut(text, kept), size, weight) <= width
+        low, high = (kept, high) if fits else (low, kept - 1)
     return _escape(_cut(text, low))
 
 
@@ -181,8 +184,8 @@ def _cut(text: str, kept: int) -> str:
     return f"{text[:head]}…{text[len(text) - (kept - head) :]}" if kept else "…"
 
 
-def _width(text: str, size: float) -> float:
+def _width(text: str, size: float, weight: str = "normal") -> float:
     """Measure one line of text, in points."""
-    font = FontProperties(family=font_families(), size=size)
+    font = FontProperties(family=font_families(), size=size, weight=weight)
     # On screens, letters are rounded to pixels, and mostly grow.
     return 1.05 * text_to_path.get_text_width_height_descent(text, font, False)[0]

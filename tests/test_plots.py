@@ -1,0 +1,624 @@
+"""Displays: numbers in, Axes out; every figure can be saved, and any file name is survived."""
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import weakref
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+from PIL import Image
+
+import clusterkit.plots
+from clusterkit.diagnostics import explain
+from clusterkit.embeddings import Embeddings
+from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
+from clusterkit.images import ImageFolder
+from clusterkit.plots import (
+    ContactSheetDisplay,
+    CrosstabDisplay,
+    Display,
+    ElbowDisplay,
+    ExplanationDisplay,
+    GalleryDisplay,
+    LossCurveDisplay,
+    MapDisplay,
+    ReconstructionDisplay,
+    check_figure_path,
+    render_figure,
+    save_figure,
+)
+from clusterkit.plots.style import BLUE, VERMILION, fit, wrap
+
+DIGITS = Path(__file__).parent.parent / "data" / "digits"
+SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
+# Each breaks a naive picture in another way.
+AWKWARD_NAMES = (
+    "x" * 200 + ".png",
+    "costs $5 and $6.png",
+    r"\alpha_{x}^2 $\frac$.png",
+    "猫と犬の写真 한국어.png",
+    "line\nbreak\ttab.png",
+    "العربية.png",
+    "cafe\N{COMBINING ACUTE ACCENT} \N{CAT FACE}.png",
+    os.fsdecode(b"not \xff\xfe unicode.png"),
+    "",
+)
+
+
+@pytest.fixture(scope="module")
+def emb() -> Embeddings:
+    images = ImageFolder(DIGITS)[::5]
+    vectors = np.stack([image[..., 0].ravel() for image in images])
+    return Embeddings(vectors, paths=images.paths, root=images.root)
+
+
+@pytest.fixture(scope="module")
+def clustering(emb: Embeddings) -> Any:
+    """Three clusters and noise; the later a row, the nearer it lies to its centre."""
+    labels = np.arange(len(emb)) % 3
+    labels[-4:] = -1
+    distances = np.linspace(1, 0, len(emb))
+    distances[labels < 0] = np.nan
+    return SimpleNamespace(labels=labels, distances=distances, embeddings=emb, names={1: "ones"})
+
+
+def elbow_curve(**changes: Any) -> Any:
+    curve = {
+        "n_clusters": np.arange(2, 8),
+        "inertia": np.array([9.0, 6.0, 3.0, 2.5, 2.2, 2.0]),
+        "silhouette": np.array([0.1, 0.2, 0.5, 0.4, 0.3, np.nan]),
+        "calinski_harabasz": None,
+        "davies_bouldin": np.full(6, np.nan),
+        "stability": None,
+        "k": 4,
+        "verdict": "4 clusters: knee and silhouette agree",
+        "votes": {"knee": 5, "silhouette": 4, "davies_bouldin": None},
+    }
+    return SimpleNamespace(**curve | changes)
+
+
+def evaluation(**changes: Any) -> Any:
+    result = {
+        "table": np.array([[1, 0, 0], [0, 7, 3], [9, 0, 1]]),
+        "clusters": np.array([-1, 0, 1]),
+        "label_names": ["cat", "dog", "fox"],
+        "acc": 0.81,
+        "nmi": 0.72,
+        "ari": 0.63,
+        "purity": 0.84,
+    }
+    return SimpleNamespace(**result | changes)
+
+
+@pytest.fixture(scope="module")
+def displays(emb: Embeddings, clustering: Any) -> dict[str, Display]:
+    """Return one plotted display of each kind."""
+    images = np.stack([ImageFolder(DIGITS)[row] for row in range(3)])
+    return {
+        "contact sheet": ContactSheetDisplay.from_clustering(clustering),
+        "crosstab": CrosstabDisplay.from_evaluation(evaluation()),
+        "elbow": ElbowDisplay.from_curve(elbow_curve()),
+        "explanation": ExplanationDisplay.from_explanation(explain(0, 1, emb)),
+        "gallery": GalleryDisplay.from_neighbors(emb, [0.0, 0.1, 0.3], [4, 2, 8]),
+        "loss": LossCurveDisplay.from_history({"loss": [3.0, 2.0, 1.5], "val_loss": [3, 2, 2.5]}),
+        "map": MapDisplay.from_clustering(clustering),
+        "map of points": MapDisplay.from_clustering(clustering, max_thumbnails=0),
+        "reconstruction": ReconstructionDisplay.from_arrays(images, images // 2),
+    }
+
+
+KINDS = (
+    "contact sheet",
+    "crosstab",
+    "elbow",
+    "explanation",
+    "gallery",
+    "loss",
+    "map",
+    "map of points",
+    "reconstruction",
+)
+
+
+def texts(display: Display) -> list[str]:
+    """Return everything that is written on a figure."""
+    written = [text.get_text() for text in display.figure_.findobj(Text)]
+    return [text for text in written if text]
+
+
+def drawn_texts(figure: Figure) -> Iterator[Text]:
+    """Yield every text that is drawn: ticks beyond the limits are not."""
+    for ax in figure.axes:
+        yield from (child for child in ax.get_children() if isinstance(child, Text))
+        if ax.get_legend():
+            yield from ax.get_legend().get_texts()
+        for axis in (ax.xaxis, ax.yaxis) if ax.axison else ():
+            yield axis.label
+            low, high = sorted(axis.get_view_interval())
+            yield from (
+                tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high
+            )
+
+
+def read_png(content: bytes, path: Path) -> np.ndarray:
+    path.write_bytes(content)
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+# ---------------------------------------------------------------- every display
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_plot_returns_the_display_with_axes_and_figure(
+    displays: dict[str, Display], kind: str
+) -> None:
+    display = displays[kind]
+    assert display.plot() is display
+    axes = display.axes_[0] if hasattr(display, "axes_") else display.ax_
+    assert axes.figure is display.figure_
+    assert isinstance(display.figure_, Figure)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_plot_draws_into_a_given_axes(displays: dict[str, Display], kind: str) -> None:
+    display = displays[kind]
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    display.plot(ax=left)
+    assert display.figure_ is figure
+    assert not right.has_data()
+    drawn = list(display.axes_) if hasattr(display, "axes_") else [display.ax_]
+    figure.draw_without_rendering()
+    assert all(ax.get_position().x1 <= right.get_position().x0 for ax in drawn)
+    display.plot()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_drawn_outside_the_picture(
+    displays: dict[str, Display], kind: str, tmp_path: Path
+) -> None:
+    pixels = read_png(render_figure(displays[kind]), tmp_path / "a.png")
+    # White all around, so nothing is cut off; dark somewhere, so something is there.
+    edges = np.concatenate([pixels[:4].ravel(), pixels[-4:].ravel(), pixels[:, :4].ravel()])
+    assert edges.min() == 255
+    assert pixels[:, -4:].min() == 255
+    assert pixels.min() < 60
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_two_lines_of_text_overlap(displays: dict[str, Display], kind: str) -> None:
+    figure = displays[kind].figure_
+    figure.draw_without_rendering()
+    drawn = [
+        (text.get_text(), text.get_window_extent())
+        for text in drawn_texts(figure)
+        if text.get_visible() and text.get_text() and text.get_rotation() in (0, 90)
+    ]
+    for (text, box), (other, other_box) in combinations(drawn, 2):
+        shared = Bbox.intersection(box, other_box)
+        area = 0 if shared is None else shared.width * shared.height
+        # The boxes of two lines touch: they hold room for accents.
+        assert area < 0.1 * box.width * box.height, (text, other)
+
+
+def test_the_style_does_not_leak(emb: Embeddings) -> None:
+    before = dict(matplotlib.rcParams)
+    LossCurveDisplay([1.0, 2.0]).plot()
+    GalleryDisplay(emb.files[:2]).plot()
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_figures_are_freed(emb: Embeddings, tmp_path: Path) -> None:
+    alive = []
+    for index in range(30):  # pyplot would warn from the 21st on
+        display = GalleryDisplay(emb.files[:1]).plot()
+        display.save(tmp_path / f"{index}.png", dpi=30)
+        alive.append(weakref.ref(display.figure_))
+    del display
+    gc.collect()
+    assert [figure for figure in alive if figure() is not None] == []
+
+
+def test_a_fresh_process_needs_no_screen_and_no_pyplot(tmp_path: Path) -> None:
+    code = (
+        "import sys, clusterkit.plots\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "from clusterkit.plots import LossCurveDisplay\n"
+        f"LossCurveDisplay([2, 1]).save({str(tmp_path / 'loss.png')!r})\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    hidden = {"DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND"}
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, env=environment)
+    assert (tmp_path / "loss.png").stat().st_size > 1000
+
+
+def test_a_notebook_shows_every_display_of_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MPLBACKEND")  # the notebook sets its own
+    nbclient = pytest.importorskip("nbclient")
+    cell = (
+        "from clusterkit.plots import LossCurveDisplay\n"
+        "LossCurveDisplay([2, 1]).plot()\n"
+        "LossCurveDisplay([3, 1]).plot();\n"
+    )
+    notebook = {
+        "cells": [
+            {
+                "cell_type": "code",
+                "id": "a",
+                "source": cell,
+                "metadata": {},
+                "outputs": [],
+                "execution_count": None,
+            }
+        ],
+        "metadata": {},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    nbformat = pytest.importorskip("nbformat")
+    done = nbclient.execute(nbformat.reads(json.dumps(notebook), as_version=4), timeout=60)
+    shown = [out for out in done.cells[0].outputs if "image/png" in out.get("data", {})]
+    assert len(shown) == 2
+
+
+def test_all_names_are_exported() -> None:
+    assert {"ElbowDisplay", "save_figure"} <= set(dir(clusterkit.plots))
+    for name in clusterkit.plots.__all__:
+        assert getattr(clusterkit.plots, name).__name__ == name
+    with pytest.raises(AttributeError, match="NoDisplay"):
+        _ = clusterkit.plots.NoDisplay
+
+
+# ---------------------------------------------------------------- saving
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_same_numbers_give_the_same_bytes(suffix: str, emb: Embeddings) -> None:
+    first, second = (
+        render_figure(GalleryDisplay(emb.files[:3], captions=["a", "b", "c"]), suffix)
+        for _ in range(2)
+    )
+    assert first == second
+    assert len(first) > 1000
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".PNG"])
+def test_save_writes_one_whole_file(suffix: str, tmp_path: Path) -> None:
+    display = LossCurveDisplay([2.0, 1.0])
+    file = display.save(tmp_path / f"loss{suffix}")
+    assert [file] == list(tmp_path.iterdir())
+    assert file.read_bytes() == render_figure(display, suffix)
+
+
+def test_save_never_replaces_unasked(tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    file.write_text("mine")
+    display = LossCurveDisplay([2.0, 1.0]).plot()
+    with pytest.raises(OutputExistsError, match=r"a\.png exists"):
+        save_figure(display, file)
+    assert file.read_text() == "mine"
+    save_figure(display, file, overwrite=True)
+    assert file.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    file.write_text("old")
+    figure = Figure()
+    figure.text(0, 0, r"$\frac$")  # fails when it is drawn
+    with pytest.raises(ValueError, match="frac"):
+        save_figure(figure, file, overwrite=True)
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a", ".png"])
+def test_a_bad_suffix_names_the_allowed_ones(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"\.png, \.pdf, \.svg, \.jpg"):
+        check_figure_path(tmp_path / name)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="nowhere"):
+        check_figure_path(tmp_path / "nowhere" / "a.png")
+
+
+# ---------------------------------------------------------------- text
+
+
+@pytest.mark.parametrize("name", AWKWARD_NAMES)
+def test_any_file_name_is_drawn_within_its_place(name: str, emb: Embeddings) -> None:
+    display = GalleryDisplay(emb.files[:2], titles=[name] * 2, captions=[name] * 2).plot()
+    render_figure(display)  # a warning would be an error
+    display.figure_.draw_without_rendering()
+    tile = display.ax_.images[0].get_window_extent()
+    for text in display.ax_.texts[:2]:
+        assert text.get_window_extent().x1 <= tile.x1 + 0.02 * tile.width
+
+
+def test_labels_with_awkward_names_are_drawn() -> None:
+    names = list(AWKWARD_NAMES)
+    table = np.eye(len(names), dtype=int)
+    render_figure(CrosstabDisplay(table, range(len(names)), names))
+    render_figure(ContactSheetDisplay({0: []}, names={0: names[0]}))
+
+
+def test_fit_keeps_both_ends() -> None:
+    shortened = fit("fox/" + "long " * 50 + "0815.jpg", 100)
+    assert shortened.startswith("fox/")
+    assert shortened.endswith("0815.jpg")
+    assert "…" in shortened
+    assert fit("short.jpg", 100) == "short.jpg"
+    assert fit("short.jpg", 1) == "…"
+
+
+def test_fit_replaces_what_no_font_has() -> None:
+    assert fit("a\nb\udcff", 100) == "a□b□"
+
+
+def test_wrap_breaks_lines_and_says_when_there_is_more() -> None:
+    lines = wrap("one two three four five six seven", 60).split("\n")
+    assert len(lines) > 1
+    assert " ".join(lines) == "one two three four five six seven"
+    cut = wrap("one two three four five six seven", 60, lines=2)
+    assert cut.count("\n") == 1
+    assert cut.endswith("…")
+    assert wrap("", 60) == ""
+
+
+# ---------------------------------------------------------------- elbow
+
+
+def test_elbow_marks_the_verdict_and_each_vote() -> None:
+    display = ElbowDisplay.from_curve(elbow_curve())
+    curve, silhouette = display.axes_  # what is None or NaN throughout has no panel
+    for ax, vote in ((curve, 5), (silhouette, 4)):
+        verdicts = [line for line in ax.lines if line.get_color() == BLUE]
+        dots = [line for line in ax.lines if line.get_color() == VERMILION]
+        assert [line.get_xdata()[0] for line in verdicts] == [4]
+        assert [line.get_xdata().tolist() for line in dots] == [[vote]]
+    assert curve.get_title(loc="left") == "4 clusters: knee and silhouette agree"
+    assert silhouette.get_title(loc="left") == "silhouette: 4"
+
+
+def test_elbow_without_a_clear_number() -> None:
+    votes = {"knee": None, "silhouette": None}
+    display = ElbowDisplay.from_curve(elbow_curve(k=None, votes=votes, verdict="no clear number"))
+    colors = {line.get_color() for ax in display.axes_ for line in ax.lines}
+    assert not colors & {BLUE, VERMILION}
+    assert display.axes_[1].get_title(loc="left") == "silhouette: no clear number"
+    render_figure(display)
+
+
+def test_elbow_of_a_single_k() -> None:
+    one = elbow_curve(n_clusters=[2], inertia=[1.0], silhouette=None, davies_bouldin=None, k=2)
+    render_figure(ElbowDisplay.from_curve(one))
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def test_gallery_puts_the_query_first(emb: Embeddings) -> None:
+    display = GalleryDisplay.from_neighbors(emb, [0.0, 0.25], [4, 2])
+    assert display.pictures == [emb.files[4], emb.files[2]]
+    assert display.titles == ["query", "similarity 0.750"]
+    assert display.highlighted == 0
+
+
+def test_gallery_takes_a_query_from_outside(emb: Embeddings) -> None:
+    outside = DIGITS / "7" / "digit_0007.png"
+    display = GalleryDisplay.from_neighbors(emb, [0.1, 0.25], [4, 2], query=outside)
+    assert display.pictures == [outside, emb.files[4], emb.files[2]]
+    assert display.titles == ["query", "similarity 0.900", "similarity 0.750"]
+
+
+def test_gallery_without_the_query_frames_none(emb: Embeddings) -> None:
+    display = GalleryDisplay.from_neighbors(emb, [0.1, 0.25], [4, 2])
+    assert display.highlighted is None
+    assert display.titles == ["similarity 0.900", "similarity 0.750"]
+
+
+def test_gallery_refuses_what_does_not_fit(emb: Embeddings) -> None:
+    with pytest.raises(InvalidInputError, match=r"\(2,\) and \(3,\)"):
+        GalleryDisplay.from_neighbors(emb, [0.1, 0.2], [1, 2, 3])
+    with pytest.raises(InvalidInputError, match="at least one"):
+        GalleryDisplay([]).plot()
+
+
+def test_gallery_says_how_many_are_left_out(emb: Embeddings) -> None:
+    display = GalleryDisplay(emb.files[:15], max_pictures=3).plot()
+    assert len(display.ax_.images) == 3
+    assert texts(display) == ["… and 12 more images"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "does not exist"), (b"", "empty"), (b"text", "not an image"), ("half", "damaged")],
+)
+def test_an_unreadable_picture_is_a_tile_with_the_reason(
+    content: bytes | str | None, reason: str, tmp_path: Path, emb: Embeddings
+) -> None:
+    file = tmp_path / "a.png"
+    if content == "half":
+        file.write_bytes(emb.files[0].read_bytes()[:500])
+    elif content is not None:
+        file.write_bytes(content)
+    display = GalleryDisplay([emb.files[0], file, emb.files[1]]).plot()
+    assert len(display.ax_.images) == 2
+    assert reason in " ".join(texts(display)).replace("\n", " ")
+
+
+@pytest.mark.parametrize(("width", "height"), [(900, 90), (90, 900), (2000, 1), (1, 1)])
+def test_pictures_keep_their_shape(width: int, height: int, tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    Image.new("RGB", (width, height), "red").save(file)
+    left, right, bottom, top = GalleryDisplay([file]).plot().ax_.images[0].get_extent()
+    drawn = (right - left) / (bottom - top)
+    assert drawn == pytest.approx(np.clip(width / height, 1 / 50, 50))
+
+
+def test_contact_sheet_shows_the_most_central_first(clustering: Any, emb: Embeddings) -> None:
+    display = ContactSheetDisplay.from_clustering(clustering, n_images=3)
+    assert [list(display.files), list(display.sizes.values())] == [[-1, 0, 1, 2], [4, 16, 15, 15]]
+    members = np.flatnonzero(clustering.labels == 1)
+    assert display.files[1] == [emb.files[row] for row in members[::-1][:3]]
+    written = texts(display)
+    assert written.index("cluster 0") < written.index("cluster 2") < written.index("noise")
+    assert "ones" in written
+    assert "3 of 15 images" in written
+
+
+def test_contact_sheet_of_many_clusters(emb: Embeddings) -> None:
+    files = {cluster: [emb.files[cluster]] for cluster in range(50)}
+    display = ContactSheetDisplay(files).plot()
+    assert len(display.ax_.images) == 30
+    assert "… and 20 more clusters with 20 images" in texts(display)
+
+
+def test_contact_sheet_takes_a_page_of_clusters(clustering: Any) -> None:
+    display = ContactSheetDisplay.from_clustering(clustering, clusters=[1, 2])
+    assert list(display.files) == [1, 2]
+    with pytest.raises(InvalidInputError, match=r"-1 to 2\. Received: \[7\]"):
+        ContactSheetDisplay.from_clustering(clustering, clusters=[1, 7])
+    with pytest.raises(InvalidInputError, match="at least one"):
+        ContactSheetDisplay({}).plot()
+
+
+def test_reconstruction_states_the_psnr() -> None:
+    originals = np.zeros((2, 4, 4, 3), np.uint8)
+    others = originals.copy()
+    others[0] += 51  # a fifth of the scale: 20 log10(5)
+    display = ReconstructionDisplay.from_arrays(originals, others)
+    assert display.psnr == pytest.approx([20 * np.log10(5), np.inf])
+    assert {"14.0 dB", "inf dB"} <= set(texts(display))
+
+
+def test_reconstruction_takes_floats_and_grey() -> None:
+    originals = np.random.default_rng(0).random((12, 5, 7))
+    display = ReconstructionDisplay.from_arrays(originals, originals[..., None], psnr=range(12))
+    assert display.originals.shape == (8, 5, 7, 3)
+    assert display.psnr.tolist() == list(range(8))
+
+
+@pytest.mark.parametrize(
+    ("originals", "others", "message"),
+    [
+        (np.zeros((2, 4, 4, 3)), np.zeros((3, 4, 4, 3)), "same shape"),
+        (np.zeros((2, 4)), np.zeros((2, 4)), r"shape.*Received: \(2, 4\)"),
+        (np.zeros((2, 4, 4), int), np.zeros((2, 4, 4), int), "uint8 or float. Received: int64"),
+        (np.zeros((0, 4, 4)), np.zeros((0, 4, 4)), "at least one"),
+    ],
+)
+def test_reconstruction_refuses(originals: Any, others: Any, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        ReconstructionDisplay.from_arrays(originals, others)
+
+
+# ---------------------------------------------------------------- curves and tables
+
+
+def test_loss_is_dashed_in_training_and_solid_in_validation() -> None:
+    history = SimpleNamespace(history={"loss": [3, 2, 1], "val_loss": [3.0, 1.5, np.nan]})
+    display = LossCurveDisplay.from_history(history)
+    curves = {line.get_label().split(",")[0]: line for line in display.ax_.lines}
+    assert curves["training"].get_linestyle() == "--"
+    assert curves["validation"].get_linestyle() == "-"
+    assert curves["validation"].get_label() == "validation, lowest 1.5 at epoch 2"
+
+
+def test_loss_of_one_epoch_and_of_none() -> None:
+    render_figure(LossCurveDisplay.from_history({"loss": [1.0]}))
+    with pytest.raises(InvalidInputError, match="Received: accuracy"):
+        LossCurveDisplay.from_history({"accuracy": [1.0]})
+
+
+def test_crosstab_orders_rows_into_a_diagonal() -> None:
+    display = CrosstabDisplay.from_evaluation(evaluation())
+    rows = [label.get_text() for label in display.ax_.get_yticklabels()]
+    assert rows == ["cluster 1", "cluster 0", "noise"]
+    counts = {text.get_position(): text.get_text() for text in display.ax_.texts}
+    assert counts == {(0, 0): "9", (2, 0): "1", (1, 1): "7", (2, 1): "3", (0, 2): "1"}
+    title = display.ax_.get_title(loc="left")
+    assert title == "accuracy 0.810   NMI 0.720   ARI 0.630   purity 0.840"
+
+
+def test_crosstab_says_what_is_left_out() -> None:
+    display = CrosstabDisplay(np.ones((5, 4), int), range(5), "abcd", max_rows=3, max_columns=3)
+    display.plot()
+    assert display.ax_.images[0].get_array().shape == (3, 3)
+    assert display.ax_.get_xlabel() == "… and 2 more clusters, … and 1 more label"
+
+
+def test_crosstab_refuses_a_table_of_another_shape() -> None:
+    with pytest.raises(InvalidInputError, match=r"\(2, 3\).*Received: \(3, 2\)"):
+        CrosstabDisplay(np.ones((3, 2)), [0, 1], "abc").plot()
+
+
+def test_explanation_draws_both_histograms(emb: Embeddings) -> None:
+    explanation = explain(0, 1, emb)
+    display = ExplanationDisplay.from_explanation(explanation)
+    left, middle, right = display.axes_
+    outlines = [patch.get_data() for patch in middle.patches if not patch.get_fill()]
+    assert [data.values.tolist() for data in outlines] == [
+        explanation.histogram_a.tolist(),
+        explanation.histogram_b.tolist(),
+    ]
+    assert all(np.array_equal(data.edges, explanation.bin_edges) for data in outlines)
+    assert (len(left.images), len(right.images)) == (1, 1)
+    assert left.get_title(loc="left") == emb.paths[0]
+    assert explanation.summary[:30] in " ".join(texts(display)).replace("\n", " ")
+
+
+def test_explanation_of_a_bare_vector(emb: Embeddings) -> None:
+    display = ExplanationDisplay.from_explanation(explain(0, emb.vectors[3], emb))
+    assert "no image file" in texts(display)
+
+
+def test_map_draws_few_as_pictures_and_many_as_points(clustering: Any) -> None:
+    few = MapDisplay.from_clustering(clustering)
+    assert len(few.ax_.images) == 50
+    many = MapDisplay.from_clustering(clustering, max_thumbnails=49)
+    assert len(many.ax_.images) == 0
+    points = many.ax_.collections[0]
+    assert len(points.get_offsets()) == 50
+    colors = {tuple(color[:3]) for color in points.get_facecolors()}
+    assert len(colors) == 4
+    assert to_rgba(BLUE)[:3] in colors
+    assert [text.get_text() for text in many.ax_.texts] == ["0", "1", "2"]
+
+
+def test_map_keeps_names_apart() -> None:
+    positions = [[0, 0], [1, 0], [0, 0], [0, 0], [0, 0], [0, 0]]
+    display = MapDisplay(positions, [0, 0, 1, 2, 3, 4])
+    display.plot()
+    places = np.array([text.get_position() for text in display.ax_.texts])
+    gaps = np.hypot(*(places[:, None] - places[None]).T)[np.triu_indices(5, 1)]
+    assert gaps.min() > 0.03
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (5, 1)])
+def test_map_needs_a_plane(shape: tuple[int, int]) -> None:
+    small = SimpleNamespace(labels=np.zeros(shape[0], int), embeddings=Embeddings(np.ones(shape)))
+    with pytest.raises(InvalidInputError, match=f"n_samples={shape[0]}, n_features={shape[1]}"):
+        MapDisplay.from_clustering(small)
+
+
+def test_map_of_identical_vectors(emb: Embeddings) -> None:
+    same = Embeddings(np.ones((4, 3)), paths=emb.paths[:4], root=emb.root)
+    display = MapDisplay.from_clustering(SimpleNamespace(labels=np.zeros(4, int), embeddings=same))
+    render_figure(display)
