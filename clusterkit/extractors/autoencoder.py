@@ -28,7 +28,7 @@ class Autoencoder(Extractor):
 
     Parameters
     ----------
-    path : path
+    weights : path
         A ``.keras`` file of :func:`~clusterkit.extractors.autoencoder_training.train_autoencoder`
         or ``clusterkit train autoencoder``.
     batch_size : int
@@ -51,8 +51,8 @@ class Autoencoder(Extractor):
 
     name = "autoencoder"
 
-    def __init__(self, path: str | Path, *, batch_size: int = 32) -> None:
-        self.path = path
+    def __init__(self, weights: str | Path, *, batch_size: int = 32) -> None:
+        self.weights = weights
         self.batch_size = batch_size
 
     @property
@@ -75,13 +75,13 @@ class Autoencoder(Extractor):
     def _metadata(self) -> dict[str, Any]:
         """Read what the training noted in the file, once."""
         if not hasattr(self, "metadata_"):
-            self.metadata_ = read_metadata(self.path)
+            self.metadata_ = read_metadata(self.weights)
         return self.metadata_
 
     def _identity(self) -> dict[str, Any]:
         """Let the file's digest stand for everything."""
-        read_metadata(self.path)
-        return {"weights": digest_file(self.path)}
+        read_metadata(self.weights)
+        return {"weights": digest_file(self.weights)}
 
     def _forward(self, images: NDArray[np.uint8]) -> Extraction:
         """Run the encoder; pixels are scaled inside the network."""
@@ -93,7 +93,7 @@ class Autoencoder(Extractor):
         """Load the network and keep its first half."""
         import keras
 
-        self.model_ = load_autoencoder(self.path)
+        self.model_ = load_autoencoder(self.weights)
         self._encoder = keras.Model(self.model_.input, self.model_.get_layer(LATENT_LAYER).output)
 
     def reconstruct(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:

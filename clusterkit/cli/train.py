@@ -1,0 +1,156 @@
+"""``clusterkit train``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from clusterkit.cli.options import (
+    batch_size_option,
+    check_picture,
+    json_option,
+    notice,
+    output_option,
+    overwrite_option,
+    print_json,
+    seed_option,
+)
+
+if TYPE_CHECKING:
+    from clusterkit.extractors.autoencoder_training import TrainingReport
+
+
+@click.group()
+def train() -> None:
+    """Train a network on your own images.
+
+    \b
+    Example:
+      clusterkit train autoencoder photos/ -o ae.keras
+    """
+
+
+@train.command()
+@click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
+@output_option(
+    "The file to write, ending in .keras; pictures of the training go beside it.", "ae.keras"
+)
+@click.option(
+    "--latent-size",
+    type=click.IntRange(1),
+    help="Length of a vector.  [default: a feature map of 8 channels, 1/24 of the image's numbers]",
+)
+@click.option(
+    "--image-size",
+    type=click.IntRange(1),
+    default=128,
+    show_default=True,
+    help="Side in pixels that pictures are brought to.",
+)
+@click.option(
+    "--depth",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="How often the picture is halved; more saves numbers and blurs.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    help="At most so many passes over the images.  [default: by their number, 10 to 150]",
+)
+@click.option(
+    "--validation-split",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.1,
+    show_default=True,
+    help="Share of the images that is kept out, to stop in time and to measure.",
+)
+@click.option(
+    "--patience",
+    type=click.IntRange(1),
+    help="Stop after so many epochs without a gain.  [default: a quarter of --epochs]",
+)
+@click.option(
+    "--resize",
+    type=click.Choice(["stretch", "crop", "pad"]),
+    default="stretch",
+    show_default=True,
+    help="Bring pictures to one size: the whole picture, its centre, or with bars.",
+)
+@batch_size_option
+@overwrite_option
+@seed_option
+@json_option
+def autoencoder(
+    folders: tuple[str, ...],
+    output: Path,
+    latent_size: int | None,
+    image_size: int,
+    depth: int,
+    epochs: int | None,
+    validation_split: float,
+    patience: int | None,
+    resize: str,
+    batch_size: int,
+    overwrite: bool,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Train a convolutional autoencoder; its encoder is then an extractor.
+
+    Writes the network, its loss curve (NAME-loss.png) and some images beside their reconstructions
+    (NAME-reconstructions.png).  An image that cannot be read is listed and stops nothing.
+
+    \b
+    Example:
+      clusterkit train autoencoder photos/ -o ae.keras
+      clusterkit embed photos/ -e ae.keras
+    """
+    pictures = [
+        output.with_name(f"{output.stem}-{kind}.png") for kind in ("loss", "reconstructions")
+    ]
+    for picture in pictures:
+        check_picture(picture, overwrite=overwrite)
+    from clusterkit.extractors.autoencoder_training import train_autoencoder
+    from clusterkit.images import ImageFolder
+
+    report = train_autoencoder(
+        ImageFolder(folders),
+        output,
+        image_size=image_size,
+        latent_size=latent_size,
+        depth=depth,
+        epochs=epochs,
+        validation_split=validation_split,
+        patience=patience,
+        batch_size=batch_size,
+        resize=resize,
+        random_state=seed,
+        overwrite=overwrite,
+        progress=True,
+    )
+    _draw(report, *pictures)
+    if as_json:
+        print_json(report.to_dict() | {"pictures": [str(picture) for picture in pictures]})
+        return
+    for path, reason in report.failures:
+        notice(f"Not learned from: {path}: {reason}")
+    click.echo(
+        f"{report.images - len(report.failures)} images, {report.epochs} epochs in "
+        f"{report.seconds:.0f} s: validation PSNR {report.psnr:.1f} dB with {report.latent_size} "
+        f"numbers per image\n{output}, {', '.join(map(str, pictures))}\n"
+        f"Next: clusterkit embed {' '.join(folders)} -e {output}"
+    )
+
+
+def _draw(report: "TrainingReport", loss: Path, reconstructions: Path) -> None:
+    """Save the pictures of a training."""
+    from clusterkit.plots import LossCurveDisplay, ReconstructionDisplay, save_figure
+
+    save_figure(LossCurveDisplay.from_history(report.history), loss, overwrite=True)
+    save_figure(
+        ReconstructionDisplay.from_arrays(report.originals, report.reconstructions),
+        reconstructions,
+        overwrite=True,
+    )

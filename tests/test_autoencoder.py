@@ -1,0 +1,245 @@
+"""The autoencoder: what it learns, what its file keeps, and which files it refuses."""
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from numpy.typing import NDArray
+from PIL import Image
+
+from clusterkit.cli import main
+from clusterkit.errors import InvalidInputError, OutputExistsError, WeightsError
+from clusterkit.extractors import Autoencoder
+from clusterkit.extractors.autoencoder import read_metadata
+from clusterkit.extractors.autoencoder_network import build_autoencoder
+from clusterkit.extractors.autoencoder_training import (
+    Batches,
+    TrainingReport,
+    train_autoencoder,
+)
+from clusterkit.extractors.pixels import ScratchPixels
+from clusterkit.images import ImageFolder
+
+# Keras turns TensorFlow's variables into arrays in NumPy 1's way when it saves them.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+SIZE = 18  # not divisible by 2 ** depth
+QUICK = {"image_size": SIZE, "depth": 2, "epochs": 4, "batch_size": 16}
+
+
+def draw_discs(n: int) -> NDArray[np.uint8]:
+    """Return pictures of a disc of random colour at a random place."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:SIZE, :SIZE]
+    images = np.empty((n, SIZE, SIZE, 3), np.uint8)
+    for image in images:
+        row, column = rng.uniform(5, SIZE - 5, 2)
+        disc = (y - row) ** 2 + (x - column) ** 2 < 16
+        image[:] = np.where(disc[..., None], rng.integers(120, 256, 3), 20)
+    return images
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write 40 good images and a broken one."""
+    folder = tmp_path_factory.mktemp("discs")
+    for i, image in enumerate(draw_discs(40)):
+        Image.fromarray(image).save(folder / f"{i:02}.png")
+    (folder / "broken.png").write_bytes(b"no image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingReport:
+    """Train once for all tests."""
+    output = tmp_path_factory.mktemp("model") / "ae.keras"
+    return train_autoencoder(ImageFolder(folder), output, **QUICK)
+
+
+def test_training_learns_and_reports(trained: TrainingReport) -> None:
+    assert trained.images == 41
+    assert [path for path, _ in trained.failures] == ["broken.png"]
+    assert trained.epochs == len(trained.history["val_loss"]) == 4
+    assert trained.history["val_loss"][-1] < trained.history["val_loss"][0] * 0.7
+    assert trained.originals.shape == trained.reconstructions.shape == (4, SIZE, SIZE, 3)
+    assert trained.originals.dtype == trained.reconstructions.dtype == np.uint8
+    error = np.square(trained.originals / 255 - trained.reconstructions / 255)
+    psnr = np.mean(-10 * np.log10(error.mean(axis=(1, 2, 3))))
+    assert trained.psnr == pytest.approx(psnr, abs=0.05)
+    json.dumps(trained.to_dict())
+
+
+def test_extractor_is_the_encoder_alone(trained: TrainingReport, folder: Path) -> None:
+    extractor = Autoencoder(trained.output, batch_size=16)
+    files = [folder / f"{i:02}.png" for i in range(40)]
+    vectors = extractor.transform(files)
+    assert vectors.dtype == np.float32
+    assert vectors.shape == (40, extractor.dimension) == (40, trained.latent_size)
+    np.testing.assert_allclose(extractor.transform(draw_discs(40)), vectors, atol=1e-5)
+    assert extractor.resize == "stretch"
+    np.testing.assert_array_equal(extractor.reconstruct(trained.originals), trained.reconstructions)
+
+
+def test_same_seed_same_vectors(trained: TrainingReport, folder: Path, tmp_path: Path) -> None:
+    again = train_autoencoder(ImageFolder(folder), tmp_path / "again.keras", **QUICK)
+    assert again.history == trained.history
+    images = draw_discs(8)
+    np.testing.assert_array_equal(
+        Autoencoder(again.output).transform(images), Autoencoder(trained.output).transform(images)
+    )
+    other = train_autoencoder(
+        ImageFolder(folder), tmp_path / "other.keras", **QUICK | {"epochs": 1}, random_state=1
+    )
+    assert other.history["loss"][0] != trained.history["loss"][0]
+
+
+def test_grey_arrays_and_a_dense_bottleneck(tmp_path: Path) -> None:
+    grey = draw_discs(30)[..., 0]
+    report = train_autoencoder(
+        grey, tmp_path / "grey.keras", latent_size=5, depth=2, epochs=1, batch_size=16
+    )
+    assert report.image_size == (SIZE, SIZE)
+    assert Autoencoder(report.output).transform(np.stack([grey] * 3, -1)).shape == (30, 5)
+
+
+def test_training_stops_when_nothing_is_gained(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 3), dtype=np.uint8)
+    report = train_autoencoder(
+        noise, tmp_path / "noise.keras", depth=1, epochs=200, patience=2, latent_size=1
+    )
+    assert report.epochs < 200
+    assert report.best_epoch == 1 + int(np.argmin(report.history["val_loss"]))
+
+
+def test_file_describes_itself_without_keras(trained: TrainingReport) -> None:
+    code = (
+        "import sys; from clusterkit.extractors import Autoencoder;"
+        f"a = Autoencoder({str(trained.output)!r}); print(a.image_size, a.dimension, a.resize);"
+        "a.fingerprint; assert 'keras' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [f"({SIZE},", f"{SIZE})", str(trained.latent_size), "stretch"]
+    metadata = read_metadata(trained.output)
+    assert metadata["parameters"]["random_state"] == 0
+    assert metadata["training"]["psnr"] == trained.psnr
+
+
+def test_fingerprint_is_that_of_the_file(trained: TrainingReport, tmp_path: Path) -> None:
+    copy = shutil.copy(trained.output, tmp_path / "copy.keras")
+    fingerprint = Autoencoder(trained.output).fingerprint
+    assert Autoencoder(copy, batch_size=1).fingerprint == fingerprint
+    with zipfile.ZipFile(copy, "a") as archive:
+        archive.writestr("more", "bytes")
+    assert Autoencoder(copy).fingerprint != fingerprint
+
+
+def test_files_that_are_refused(trained: TrainingReport, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="train autoencoder"):
+        Autoencoder(tmp_path / "none.keras").image_size  # noqa: B018
+    text = tmp_path / "text.keras"
+    text.write_text("not a zip")
+    content = trained.output.read_bytes()
+    cut = tmp_path / "cut.keras"
+    cut.write_bytes(content[: len(content) // 2])
+    flipped = tmp_path / "flipped.keras"
+    middle = len(content) // 2
+    flipped.write_bytes(content[:middle] + bytes(64) + content[middle + 64 :])
+    for file in (text, cut, flipped):
+        with pytest.raises(WeightsError, match=f"{file.name} is damaged"):
+            Autoencoder(file).fingerprint  # noqa: B018
+    foreign = tmp_path / "foreign.keras"
+    build_autoencoder((8, 8), depth=1, width=1).save(foreign)
+    with pytest.raises(WeightsError, match=r"no autoencoder of clusterkit"):
+        Autoencoder(foreign).transform(np.zeros((1, 8, 8, 3), np.uint8))
+
+
+def test_file_of_a_newer_format_is_refused(tmp_path: Path) -> None:
+    newer = tmp_path / "newer.keras"
+    with zipfile.ZipFile(newer, "w") as archive:
+        archive.writestr("clusterkit.json", json.dumps({"format": 99}))
+    with pytest.raises(WeightsError, match="upgrade clusterkit"):
+        read_metadata(newer)
+
+
+def test_nothing_is_overwritten_or_left_behind(trained: TrainingReport, folder: Path) -> None:
+    with pytest.raises(OutputExistsError):
+        train_autoencoder(ImageFolder(folder), trained.output, **QUICK)
+    assert [file.name for file in trained.output.parent.iterdir()] == [trained.output.name]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"latent_size": 0}, "latent_size=0"),
+        ({"depth": 6}, "at least 2"),
+        ({"epochs": 0}, "epochs=0"),
+        ({"validation_split": 1.0}, "validation_split=1.0"),
+        ({"resize": "squeeze"}, "squeeze"),
+    ],
+)
+def test_parameters_out_of_range(
+    folder: Path, tmp_path: Path, parameters: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        train_autoencoder(ImageFolder(folder), tmp_path / "x.keras", **QUICK | parameters)
+    assert not list(tmp_path.iterdir())
+
+
+def test_images_that_cannot_teach(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"\.keras"):
+        train_autoencoder(draw_discs(4), tmp_path / "ae.h5")
+    with pytest.raises(InvalidInputError, match="float64"):
+        train_autoencoder(draw_discs(4) / 255, tmp_path / "x.keras")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with pytest.raises(InvalidInputError, match=r"at least 2 readable.*broken\.png"):
+        train_autoencoder(ImageFolder(tmp_path), tmp_path / "x.keras", **QUICK)
+
+
+def test_training_batches_are_shuffled_and_shifted_validation_is_not() -> None:
+    images = draw_discs(10)
+    rows = np.arange(10)
+    batch, target = Batches(images, rows, 10)[0]
+    np.testing.assert_array_equal(batch, images)
+    np.testing.assert_allclose(target, images / 255, atol=1e-6)
+    training = Batches(images, rows, 4, random_state=0)
+    assert len(training) == 3
+    assert sorted(training.rows) == list(rows)
+    assert list(training.rows) != list(rows)
+    batch, target = training[0]
+    np.testing.assert_allclose(target, batch / 255, atol=1e-6)
+    assert (batch != images[training.rows[:4]]).any()
+
+
+def test_scratch_pixels_return_what_was_appended(tmp_path: Path) -> None:
+    images = draw_discs(7)
+    with ScratchPixels(tmp_path, images.shape[1:]) as pixels:
+        pixels.append(images[:4])
+        pixels.append(images[4:])
+        assert len(pixels) == 7
+        np.testing.assert_array_equal(pixels[np.array([6, 0, 3])], images[[6, 0, 3]])
+    assert not list(tmp_path.iterdir())
+
+
+def test_command_writes_network_and_pictures(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "ae.keras"
+    options = ["--image-size", "16", "--depth", "1", "--epochs", "1", "--latent-size", "4"]
+    arguments = ["train", "autoencoder", str(folder), "-o", str(output), *options, "--json"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["output"] == str(output)
+    assert report["epochs"] == 1
+    assert {"loss", "val_loss", "psnr", "seconds"} <= report.keys()
+    assert (report["images"], report["failed"], report["latent_size"]) == (41, 1, 4)
+    assert report["failures"][0]["path"] == "broken.png"
+    names = sorted(file.name for file in tmp_path.iterdir())
+    assert names == ["ae-loss.png", "ae-reconstructions.png", "ae.keras"]
+    again = CliRunner().invoke(main, arguments)
+    assert again.exit_code == 1
+    assert "exists" in again.stderr
