@@ -1,4 +1,4 @@
-"""The README is true: its commands and code run as they stand, and its command table is complete."""
+"""The README is true: commands and code run as they stand, and its command table is complete."""
 
 import re
 import shlex
