@@ -103,7 +103,9 @@ def write_part(file: Path, table: pa.Table) -> None:
     try:
         with temporary.open("wb") as stream:
             # Vectors of floats hardly compress; paths and digests do a little.
-            pq.write_table(table, stream, compression="zstd", compression_level=1)
+            pq.write_table(
+                table, stream, compression="zstd", compression_level=1, write_page_checksum=True
+            )
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(file)
@@ -121,17 +123,25 @@ def read_part(file: Path, columns: list[str] | None = None) -> pa.Table:
         If the part is damaged or cannot be read.
     """
     try:
-        return pq.read_table(file, columns=columns, partitioning=None)
+        return pq.read_table(
+            file, columns=columns, partitioning=None, page_checksum_verification=True
+        )
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"{file} is damaged or cannot be read: {error}") from error
 
 
-def count_rows(file: Path) -> int | None:
-    """Return the number of rows of a part, or None if it is damaged."""
+def find_damage(file: Path, dimension: int) -> str | None:
+    """Read a part whole, and say what is wrong with it; None where all is well."""
     try:
-        return int(pq.read_metadata(file).num_rows)
-    except (OSError, pa.ArrowException):
-        return None
+        table = read_part(file)
+    except StoreError as error:
+        return f"damaged or cannot be read: {error.__cause__}"
+    return None if table.schema.equals(schema(dimension)) else "of another shape than its space"
+
+
+def count_rows(file: Path) -> int:
+    """Return the number of rows of a part."""
+    return int(pq.read_metadata(file).num_rows)
 
 
 def table_vectors(table: pa.Table) -> NDArray[np.float32]:

@@ -46,6 +46,8 @@ class EmbedReport:
     ----------
     images, embedded, reused, failed : int
         Every image counts once in ``embedded``, ``reused`` or ``failed``.
+    pruned : int
+        Files that are gone, whose rows were dropped.
     failures : list of Failure
         Path and reason of each image that could not be embedded.
     extractor : str
@@ -63,6 +65,7 @@ class EmbedReport:
     images: int
     embedded: int
     reused: int
+    pruned: int
     failures: list[Failure]
     extractor: str
     dimension: int
@@ -150,13 +153,14 @@ def embed_to_store(
     extractor: Extractor | str,
     store: Store | str | Path,
     *,
+    prune: bool = False,
     progress: bool = False,
 ) -> EmbedReport:
     """Embed images into a store, and only those that are new or changed.
 
     A file is known by its place, size and modification time, else by its digest: a moved or copied
     file keeps its vector.  Failures are tried again.  A run that was killed loses at most the part
-    in hand, and the next run goes on from there.
+    in hand, and the next run goes on from there.  The images of a damaged part are embedded again.
 
     Parameters
     ----------
@@ -166,6 +170,9 @@ def embed_to_store(
         The network, or its name.
     store : Store or path
         Where to keep the embeddings.
+    prune : bool
+        Drop the rows of all files that are gone, of this folder and of any other.  By default only
+        those go whose content is known elsewhere: the file was moved.
     progress : bool
         Draw a progress bar on stderr.
 
@@ -188,12 +195,12 @@ def embed_to_store(
     with space.writing():
         run = _Run(images, extractor, space, progress=progress)
         _write(space, run.rows())
-        if run.moved or run.replaced:
-            space.drop(run.moved)
+        pruned = space.clean(prune=prune)
     return EmbedReport(
         images=len(images),
         embedded=run.embedded,
         reused=run.reused,
+        pruned=pruned,
         failures=run.failures,
         extractor=extractor.name,
         dimension=extractor.dimension,
@@ -253,10 +260,6 @@ class _Run:
         Images that went through the network, and that kept the vector of an earlier run.
     failures : list of Failure
         Images that could not be embedded.
-    moved : set of str
-        Absolute paths of known files that are gone and whose content came back elsewhere.
-    replaced : bool
-        Whether a new row supersedes an old one.
     """
 
     def __init__(
@@ -277,8 +280,6 @@ class _Run:
         }
         self.embedded = self.reused = 0
         self.failures: list[Failure] = []
-        self.moved: set[str] = set()
-        self.replaced = False
         self.bar = tqdm(
             total=len(images), desc="Embedding", unit=" images", disable=None if progress else True
         )
@@ -325,7 +326,8 @@ class _Run:
         for loaded, vector, classes in zip(batch, vectors, top5, strict=True):
             loaded.row.vector, loaded.row.top5 = vector, classes
             self.embedded += 1
-            yield self._finish(loaded)
+            self.bar.update()
+            yield loaded.row
 
     def _settle(self, loaded: "_Loaded") -> Iterator[Row]:
         """Finish an image that needs no network: a failure, or content that is known."""
@@ -344,15 +346,8 @@ class _Run:
             source = self.file_of_digest[row.digest]
             row.vector, row.top5, row.width, row.height = self.space.read_row(self.known[source])
             self.reused += 1
-            if not os.path.lexists(source):
-                self.moved.add(source)
-        yield self._finish(loaded)
-
-    def _finish(self, loaded: "_Loaded") -> Row:
-        """Count an image as done."""
-        self.replaced |= os.path.normpath(loaded.file) in self.known
         self.bar.update()
-        return loaded.row
+        yield row
 
 
 @dataclass

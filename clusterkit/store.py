@@ -4,16 +4,15 @@ import json
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clusterkit.embeddings import Embeddings, Failure, describe_space
-from clusterkit.errors import NotFoundError, StoreError
+from clusterkit.errors import NotFoundError, SpaceMismatchError, StoreError
 from clusterkit.images import ImageFolder, digest_file, escape_path, unescape_path
 
 FORMAT = 1
@@ -100,21 +99,19 @@ class Store:
         Raises
         ------
         StoreError
-            If the folder cannot be written.
+            If the folder cannot be written, or is of a newer format.
+        SpaceMismatchError
+            If the folder of that name holds another space.
         """
         space = Space(self.folder / describe_space(description))
-        try:
-            space.folder.mkdir(parents=True, exist_ok=True)
-            if not space.info_file.exists():
-                temporary = space.folder / ".space.json.tmp"
-                text = json.dumps({"format": FORMAT, **description}, indent=2, ensure_ascii=False)
-                temporary.write_text(text + "\n", encoding="utf-8")
-                temporary.replace(space.info_file)
-        except OSError as error:
-            raise StoreError(
-                f"cannot write the store {self.folder}: {error.strerror}. "
-                "Choose another folder with --store"
-            ) from error
+        recorded = space.read_info()
+        if recorded is None:
+            space.write_info(description)
+        elif recorded["fingerprint"] != description["fingerprint"]:
+            raise SpaceMismatchError(
+                f"{space.folder} holds vectors of fingerprint {recorded['fingerprint']}. "
+                f"Received: {description['fingerprint']}. Choose another folder with --store"
+            )
         return space
 
 
@@ -144,19 +141,53 @@ class Space:
         Raises
         ------
         StoreError
-            If it is damaged, or of a newer format.
+            If it is missing or damaged, or of a newer format.
+        """
+        info = self.read_info()
+        if info is None:
+            raise StoreError(
+                f"{self.info_file} is missing or damaged: `clusterkit embed` with the same "
+                "extractor writes it again"
+            )
+        return info
+
+    def read_info(self) -> dict[str, Any] | None:
+        """Return what made the space, or None where that is missing or damaged.
+
+        Raises
+        ------
+        StoreError
+            If it is of a newer format.
         """
         try:
             info: dict[str, Any] = json.loads(self.info_file.read_text(encoding="utf-8"))
             version = info["format"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{self.info_file} is damaged or cannot be read: {error}") from error
+            whole = version > FORMAT or {"extractor", "fingerprint", "dimension"} <= info.keys()
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
         if version > FORMAT:
             raise StoreError(
                 f"{self.info_file} has format {version}, made by a newer clusterkit; this one "
                 f"reads up to format {FORMAT}: pip install --upgrade clusterkit"
             )
-        return info
+        return info if whole else None
+
+    def write_info(self, description: dict[str, Any]) -> None:
+        """Make the space's folder, and record what makes its vectors.
+
+        Raises
+        ------
+        StoreError
+            If the folder cannot be written.
+        """
+        text = json.dumps({"format": FORMAT, **description}, indent=2, ensure_ascii=False)
+        temporary = self.folder / f".space.json.{os.getpid()}.tmp"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(text + "\n", encoding="utf-8")
+            temporary.replace(self.info_file)
+        except OSError as error:
+            raise self._cannot_write(error) from error
 
     @property
     def used_ns(self) -> int:
@@ -171,30 +202,52 @@ class Space:
     def answers_to(self, extractor: str) -> bool:
         """Tell whether this space is meant by an extractor's name, a space's, or a model file."""
         if extractor.endswith(".keras") and Path(extractor).is_file():
-            return digest_file(extractor) in json.dumps(self.info)
-        return extractor in (self.info["extractor"], self.folder.name)
+            return digest_file(extractor) in self.info_file.read_text(encoding="utf-8")
+        # Without the JSON, so that a damaged space is not in the way of the others.
+        return extractor in (self.folder.name, self.folder.name.rpartition("-")[0])
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the space for writing, and mark it as used last.
 
+        What a killed run left half-written goes; a damaged part is set aside with a warning, so
+        that its images count as new.
+
         Raises
         ------
         StoreError
-            If another process holds it.
+            If another process holds it, or the folder cannot be written.
         """
         from filelock import FileLock, Timeout
 
-        try:
-            with FileLock(self.folder / ".lock", timeout=0):
-                for leftover in self.folder.glob(".part-*.tmp"):
+        with ExitStack() as held:
+            try:
+                held.enter_context(FileLock(self.folder / ".lock", timeout=0))
+                for leftover in self.folder.glob(".*.tmp"):
                     leftover.unlink()
+                for part, reason in self.verify():
+                    part.rename(part.with_name(part.name + ".damaged"))
+                    warnings.warn(
+                        f"{part} is {reason}. It is set aside as {part.name}.damaged, and its "
+                        "images are embedded again",
+                        stacklevel=3,
+                    )
                 os.utime(self.info_file)
-                yield
-        except Timeout:
-            raise StoreError(
-                f"another run is writing to {self.folder}: wait for it to end, then run again"
-            ) from None
+            except Timeout:
+                raise StoreError(
+                    f"another run is writing to {self.folder}: wait for it to end, then run again"
+                ) from None
+            except OSError as error:
+                raise self._cannot_write(error) from error
+            yield
+
+    def verify(self) -> list[tuple[Path, str]]:
+        """Read all parts whole, and return those that are damaged with what is wrong."""
+        from clusterkit.parts import find_damage
+
+        dimension = self.info["dimension"]
+        damages = [(part, find_damage(part, dimension)) for part in self.parts]
+        return [(part, damage) for part, damage in damages if damage is not None]
 
     def known_rows(self) -> dict[str, KnownRow]:
         """Return what is known of each file, by its absolute path; the last part counts."""
@@ -230,28 +283,39 @@ class Space:
         top5 = _pairs(row["top5"][0].as_py())
         return vector, top5, row["width"][0].as_py(), row["height"][0].as_py()
 
-    def drop(self, gone: set[str]) -> None:
-        """Remove superseded rows, and the rows of some files, from the parts.
+    def clean(self, *, prune: bool = False) -> int:
+        """Drop the rows that no longer count.
+
+        These are the superseded ones, and those of files that were moved: the file is gone, and
+        its content is known elsewhere.
 
         Parameters
         ----------
-        gone : set of str
-            Absolute paths of the files whose rows go.
+        prune : bool
+            Drop the rows of all files that are gone.
+
+        Returns
+        -------
+        int
+            Number of gone files whose rows were dropped.
         """
         from clusterkit.parts import count_rows, read_part, write_part
 
         known = self.known_rows()
+        gone = {file for file in known if _is_gone(file)}
+        if not prune:
+            present = {row.digest for file, row in known.items() if file not in gone}
+            gone = {file for file in gone if known[file].digest in present - {None}}
         keep: dict[str, list[int]] = {}
-        for file, row in known.items():
-            if file not in gone:
-                keep.setdefault(row.part, []).append(row.position)
+        for file in known.keys() - gone:
+            keep.setdefault(known[file].part, []).append(known[file].position)
         for part in self.parts:
-            if count_rows(part) in (None, len(keep.get(part.name, []))):
-                continue
-            if part.name in keep:
-                write_part(part, read_part(part).take(keep[part.name]))
-            else:
+            positions = sorted(keep.get(part.name, []))
+            if not positions:
                 part.unlink()
+            elif count_rows(part) != len(positions):
+                write_part(part, read_part(part).take(positions))
+        return len(gone)
 
     def read(self, images: ImageFolder | None = None) -> Embeddings:
         """Load the space.
@@ -284,7 +348,8 @@ class Space:
             root = os.path.commonpath([self.file_of(root, "") for root in set(roots)])
         else:
             root = str(images.root)
-            row_of_file = {str(f): row_of_file[str(f)] for f in images.files}
+            wanted = map(str, images.files)
+            row_of_file = {file: row_of_file[file] for file in wanted if file in row_of_file}
         rows = {
             os.path.relpath(file, root).replace(os.sep, "/"): row
             for file, row in row_of_file.items()
@@ -309,22 +374,6 @@ class Space:
             ],
         )
 
-    def iter_batches(self, n_rows: int = 8192) -> Iterator[NDArray[np.float32]]:
-        """Yield the vectors part by part, at most ``n_rows`` at a time, in the parts' order."""
-        from clusterkit.parts import table_vectors
-
-        known = self.known_rows()
-        current: dict[str, list[int]] = {}
-        for row in known.values():
-            if row.error is None:
-                current.setdefault(row.part, []).append(row.position)
-        for part in self.parts:
-            if part.name in current:
-                table = self._read_part(part, ["vector"])
-                vectors = table_vectors(table.take(sorted(current[part.name])))
-                for start in range(0, len(vectors), n_rows):
-                    yield vectors[start : start + n_rows]
-
     def root_of(self, folder: Path) -> str:
         """Write an image root: relative to the store's own place where it lies beneath it."""
         place = self._place()
@@ -340,6 +389,13 @@ class Space:
         """Return the folder in which the store lies."""
         return Path(os.path.abspath(self.folder.parent.parent))  # noqa: PTH100
 
+    def _cannot_write(self, error: OSError) -> StoreError:
+        """Say why the store cannot be written, and the way out."""
+        return StoreError(
+            f"cannot write the store {self.folder.parent}: {error.strerror or error}. "
+            "Choose another folder with --store"
+        )
+
     def _read_part(self, part: Path, columns: list[str] | None) -> Any:
         """Read a part, or warn that it is damaged and return None: the others stay usable."""
         from clusterkit.parts import read_part
@@ -348,8 +404,7 @@ class Space:
             return read_part(part, columns)
         except StoreError as error:
             warnings.warn(
-                f"{error}. Its images are left out; delete the file and run `clusterkit embed` "
-                "again to restore them",
+                f"{error}. Its images are left out; run `clusterkit embed` again to restore them",
                 stacklevel=2,
             )
             return None
@@ -358,3 +413,14 @@ class Space:
 def _pairs(top5: list[dict[str, Any]] | None) -> list[tuple[str, float]] | None:
     """Turn the stored top-5 classes of a row into (name, probability) pairs."""
     return None if top5 is None else [(item["class"], item["probability"]) for item in top5]
+
+
+def _is_gone(file: str) -> bool:
+    """Tell whether a file is surely not there; one that is out of reach may be."""
+    try:
+        os.lstat(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
