@@ -98,8 +98,8 @@ class Embeddings:
         return iter(self.vectors)
 
     def __getitem__(self, key: Any) -> "Embeddings":
-        """Select images by a slice, row numbers, a boolean mask, or a list of paths."""
-        if isinstance(key, str | int | np.integer):
+        """Select images by a slice, row numbers, a boolean mask, or paths."""
+        if isinstance(key, str | os.PathLike | int | np.integer):
             key = [key]
         if isinstance(key, slice):
             rows = np.arange(len(self))[key]

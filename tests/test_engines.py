@@ -1,0 +1,87 @@
+"""Reading ahead in threads: in order, bounded, and with every failure at its place."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clusterkit.engines import count_cpus, map_ahead, read_batches
+from tests.odd_files import PNG
+
+
+def test_results_come_in_order_whatever_takes_longest() -> None:
+    def wait(i: int) -> int:
+        time.sleep(0.02 if i % 3 == 0 else 0)
+        return i
+
+    assert list(map_ahead(wait, range(20), ahead=6, workers=4)) == list(range(20))
+    assert list(map_ahead(wait, [], ahead=6)) == []
+    assert list(map_ahead(wait, range(5), ahead=1, workers=1)) == list(range(5))
+
+
+def test_no_more_than_ahead_are_begun_before_they_are_taken() -> None:
+    begun = 0
+
+    def items() -> Iterator[int]:
+        nonlocal begun
+        for i in range(100):
+            begun += 1
+            yield i
+
+    for taken, _ in enumerate(map_ahead(lambda i: i, items(), ahead=7, workers=2)):
+        assert begun <= taken + 1 + 7
+
+
+def test_work_is_done_in_several_threads() -> None:
+    barrier = threading.Barrier(3, timeout=10)
+    assert len(list(map_ahead(lambda _: barrier.wait(), range(3), ahead=3, workers=3))) == 3
+
+
+def test_an_exception_comes_at_its_place_and_ends_the_threads() -> None:
+    def fail(i: int) -> int:
+        if i == 3:
+            raise ValueError("three")
+        return i
+
+    before = threading.active_count()
+    results = map_ahead(fail, range(1000), ahead=5, workers=2)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="three"):
+        next(results)
+    assert threading.active_count() == before
+
+
+def test_leaving_early_ends_the_threads() -> None:
+    before = threading.active_count()
+    results = map_ahead(lambda i: i, range(1000), ahead=5, workers=2)
+    assert next(results) == 0
+    results.close()
+    assert threading.active_count() == before
+
+
+def test_batches_are_full_and_failures_take_no_place(tmp_path: Path) -> None:
+    files = []
+    for i in range(11):
+        files.append(tmp_path / f"{i:02}.png")
+        files[-1].write_bytes(b"broken" if i in (0, 4, 10) else PNG)
+    batches = list(read_batches(files, (8, 12), 3, workers=2))
+    assert [batch.rows for batch in batches] == [[1, 2, 3], [5, 6, 7], [8, 9]]
+    assert [[row for row, _ in batch.failures] for batch in batches] == [[0], [4], [10]]
+    assert all("not an image" in reason for batch in batches for _, reason in batch.failures)
+    assert [batch.images.shape for batch in batches] == [(3, 8, 12, 3)] * 2 + [(2, 8, 12, 3)]
+    assert batches[0].images.dtype == np.uint8
+
+
+def test_a_batch_of_failures_alone_has_no_images(tmp_path: Path) -> None:
+    (batch,) = read_batches([tmp_path / "nowhere.png"], (8, 12), 3)
+    assert batch.rows == []
+    assert batch.images.shape == (0, 8, 12, 3)
+    assert batch.failures == [(0, "the file does not exist")]
+    assert list(read_batches([], (8, 12), 3)) == []
+
+
+def test_there_is_at_least_one_processor() -> None:
+    assert count_cpus() >= 1

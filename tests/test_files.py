@@ -1,0 +1,64 @@
+"""Result files: whole or not at all, and never over another."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
+from clusterkit.files import check_output, write_whole
+from tests.grid_colours import REPOSITORY, without_privileges
+
+
+def test_what_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
+    assert check_output(str(tmp_path / "new.csv")) == tmp_path / "new.csv"
+    with pytest.raises(NotFoundError, match=r"no such folder: .*nowhere"):
+        check_output(tmp_path / "nowhere/new.csv")
+    with pytest.raises(OutputExistsError, match="is a folder; name a file"):
+        check_output(tmp_path, overwrite=True)
+    (tmp_path / "old.csv").touch()
+    (tmp_path / "dangling.csv").symlink_to("nowhere")
+    for name in ("old.csv", "dangling.csv"):
+        with pytest.raises(OutputExistsError, match=f"{name} exists.*--overwrite"):
+            check_output(tmp_path / name)
+        check_output(tmp_path / name, overwrite=True)
+
+
+def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    code = f"from clusterkit.files import check_output; check_output('{tmp_path}/closed/new.csv')"
+    command = without_privileges([sys.executable, "-c", code])
+    run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert run.stderr.endswith(f"InvalidInputError: no permission to write in {tmp_path}/closed\n")
+
+
+def test_a_file_appears_whole_and_replaces(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a.txt", "ünï")
+    assert (tmp_path / "a.txt").read_bytes() == "ünï".encode()
+    write_whole(str(tmp_path / "a.txt"), b"\0\1")
+    assert (tmp_path / "a.txt").read_bytes() == b"\0\1"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("old")
+    # A limit on the size of files stands for the full disk.
+    code = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
+        "from clusterkit.files import write_whole;"
+        f"write_whole('{tmp_path}/a.txt', bytes(5000))"
+    )
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert run.stderr.endswith(
+        f"InvalidInputError: cannot write {tmp_path}/a.txt: File too large\n"
+    )
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"cannot write .*No such file or directory"):
+        write_whole(tmp_path / "nowhere/a.txt", "")
