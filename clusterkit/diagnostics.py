@@ -131,12 +131,12 @@ class Explanation:
         if 0 < strongest <= self.similarity:
             shared = (
                 f" The {len(self.top_dimensions)} strongest shared features make "
-                f"{strongest / self.similarity:.0%} of it."
+                f"{100 * strongest / self.similarity:.0f} % of it."
             )
         return (
             f"Cosine similarity {self.similarity:.2f}{standing}.{shared} "
-            f"The histograms of their latent values overlap by {self.intersection:.0%}, which says "
-            "how alike their features are spread, not whether these are the same."
+            f"The histograms of their latent values overlap by {100 * self.intersection:.0f} %, "
+            "which says how alike their features are spread, not whether these are the same."
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,0 +1,78 @@
+"""``clusterkit evaluate``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from clusterkit.cli.options import (
+    check_picture,
+    json_option,
+    notice,
+    output_option,
+    overwrite_option,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from clusterkit.evaluation import Evaluation
+
+
+@click.command()
+@click.argument("clusters_csv", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--labels",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A CSV file with a header, the file in its first column and the label in its second.  "
+    "[default: the name of each image's folder]",
+)
+@output_option("Draw the cluster by label table to this file (.png, .pdf, .svg, .jpg).")
+@overwrite_option
+@json_option
+def evaluate(
+    clusters_csv: Path, labels: Path | None, output: Path | None, overwrite: bool, as_json: bool
+) -> None:
+    """Compare CLUSTERS_CSV with known labels.
+
+    Accuracy counts the images whose cluster is matched to their label, under the best one-to-one
+    matching.  NMI (normalised mutual information) and ARI (adjusted Rand index) compare the two
+    groupings as they are.  Purity is the share of images with the most frequent label of their
+    cluster.  1 is perfect for each.
+
+    \b
+    Example:
+      clusterkit evaluate clusters.csv
+      clusterkit evaluate clusters.csv --labels labels.csv -o table.png
+    """
+    from clusterkit.evaluation import evaluate_file
+
+    check_picture(output, overwrite=overwrite)
+    evaluation = evaluate_file(clusters_csv, labels)
+    if output is not None:
+        from clusterkit.plots import CrosstabDisplay, save_figure
+
+        save_figure(CrosstabDisplay.from_evaluation(evaluation), output, overwrite=overwrite)
+    if evaluation.n_unlabelled:
+        notice(f"{evaluation.n_unlabelled} images have no label and are left out.")
+    if evaluation.n_unused:
+        notice(f"{evaluation.n_unused} labels are of files that were not clustered.")
+    if as_json:
+        print_json(evaluation.to_dict() | {"output": None if output is None else str(output)})
+    else:
+        _print(evaluation)
+
+
+def _print(evaluation: "Evaluation") -> None:
+    """Print the measures, and which labels lie in each cluster."""
+    for name in ("acc", "nmi", "ari", "purity"):
+        click.echo(f"{name:>7}  {getattr(evaluation, name):.3f}")
+    click.echo(f"{'n':>7}  {evaluation.n}")
+    click.echo("cluster  images  labels")
+    for cluster, row in zip(evaluation.clusters, evaluation.table, strict=True):
+        labels = [
+            f"{evaluation.label_names[column]} {row[column]}"
+            for column in (-row).argsort(kind="stable")
+            if row[column]
+        ]
+        name = "noise" if cluster == -1 else cluster
+        click.echo(f"{name:>7}  {row.sum():>6}  {', '.join(labels)}")

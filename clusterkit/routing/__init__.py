@@ -1,0 +1,16 @@
+"""Sort files into folders, so that it can be interrupted, continued and taken back."""
+
+from clusterkit.routing.manifest import MANIFEST_NAME
+from clusterkit.routing.sorting import MODES, Sorting, sort_into_folders
+from clusterkit.routing.transfer import Transfer
+from clusterkit.routing.undoing import Undoing, undo
+
+__all__ = [
+    "MANIFEST_NAME",
+    "MODES",
+    "Sorting",
+    "Transfer",
+    "Undoing",
+    "sort_into_folders",
+    "undo",
+]
