@@ -1,0 +1,395 @@
+"""Embedding: every image ends as a row, whatever happens on the way."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from clusterkit.errors import StoreError
+from clusterkit.extractors import create_extractor
+from clusterkit.images import ImageFolder
+from clusterkit.parts import Row, read_part
+from clusterkit.pipeline import describe, embed, embed_to_store
+from clusterkit.store import Space, Store
+from tests.grid_colours import REPOSITORY, GridColours, embed_command
+from tests.odd_files import PNG
+
+BROKEN = b"no image"
+
+
+def make_photos(folder: Path, n: int = 20, *, seed: int = 0) -> Path:
+    """Make small pictures of random colours, every seventh of them broken."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(n):
+        path = folder / f"{i:03}.png"
+        if i % 7 == 6:
+            path.write_bytes(BROKEN + bytes([i]))
+        else:
+            colours = rng.integers(1, 256, (2, 2, 3), dtype=np.uint8)
+            Image.fromarray(colours).resize((24, 20), Image.Resampling.NEAREST).save(path)
+    return folder
+
+
+def run(folder: Path, store: Path, **options: Any) -> Any:
+    return embed_to_store(ImageFolder(folder), GridColours(), store, **options)
+
+
+def rows_of(store: Path) -> dict[str, tuple[Any, ...]]:
+    """Return every row that lies in the only space of a store, all columns, by file."""
+    space = Store(store).space()
+    table = pa.concat_tables(read_part(part) for part in space.parts)
+    rows = {}
+    for row in table.to_pylist():
+        file = space.file_of(row.pop("root"), row.pop("path"))
+        assert file not in rows, "two rows of one file"
+        rows[file] = tuple(row.values())
+    return rows
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return make_photos(tmp_path / "photos")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / ".clusterkit"
+
+
+def test_in_memory_and_through_a_store_is_the_same(photos: Path, store: Path) -> None:
+    in_memory = embed(photos, GridColours())
+    stored = embed(ImageFolder(photos), GridColours(), store=store)
+    assert np.array_equal(in_memory.vectors, stored.vectors)
+    for name in ("paths", "root", "digests", "failures", "top5", "fingerprint", "files"):
+        assert getattr(in_memory, name) == getattr(stored, name), name
+    assert len(stored) == 18
+    assert [failure.path for failure in stored.failures] == ["006.png", "013.png"]
+    assert stored.space["versions"].keys() >= {"clusterkit", "keras", "python"}
+
+
+def test_vectors_are_those_of_the_extractor(photos: Path) -> None:
+    emb = embed([photos / "003.png", photos / "001.png"], GridColours())
+    assert emb.paths == ["001.png", "003.png"]
+    assert np.array_equal(emb.vectors, GridColours().transform(emb.files))
+
+
+def test_the_report_counts_every_image_once(photos: Path, store: Path) -> None:
+    report = run(photos, store)
+    assert (report.images, report.embedded, report.reused, report.failed) == (20, 18, 0, 2)
+    document = report.to_dict()
+    keys = "images embedded reused pruned failed failures extractor dimension seconds"
+    assert {*keys.split(), "images_per_second"} <= document.keys()
+    assert document["failures"][0].keys() == {"path", "reason"}
+    assert (document["extractor"], document["dimension"]) == ("grid-colours", 12)
+    json.dumps(document)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 18, 64])
+def test_the_batch_size_changes_nothing(photos: Path, batch_size: int) -> None:
+    reference = embed(photos, GridColours())
+    other = embed(photos, GridColours(batch_size=batch_size))
+    assert other.paths == reference.paths
+    assert other.fingerprint == reference.fingerprint
+    np.testing.assert_allclose(other.vectors, reference.vectors, atol=1e-5)
+
+
+@pytest.mark.parametrize("processors", [1, 7])
+def test_the_number_of_threads_changes_nothing(
+    photos: Path, processors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = embed(photos, GridColours())
+    monkeypatch.setattr("clusterkit.engines.count_cpus", lambda: processors)
+    assert np.array_equal(embed(photos, GridColours()).vectors, reference.vectors)
+
+
+def test_the_order_on_disk_changes_nothing(photos: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for file in sorted(photos.iterdir(), reverse=True):
+        shutil.copy(file, other)
+    assert np.array_equal(embed(photos, GridColours()).vectors, embed(other, GridColours()).vectors)
+
+
+def test_a_second_run_embeds_nothing_and_writes_nothing(photos: Path, store: Path) -> None:
+    run(photos, store)
+    before = {path: path.stat().st_mtime_ns for path in store.rglob("*.parquet")}
+    report = run(photos, store)
+    assert (report.embedded, report.reused, report.failed) == (0, 18, 2)
+    assert {path: path.stat().st_mtime_ns for path in store.rglob("*.parquet")} == before
+
+
+def test_only_what_is_new_or_changed_is_embedded(photos: Path, store: Path) -> None:
+    run(photos, store)
+    (photos / "000.png").write_bytes(PNG)
+    (photos / "new.png").write_bytes(PNG + b"!")
+    os.utime(photos / "001.png", ns=(1, 1))
+    (photos / "006.png").write_bytes((photos / "005.png").read_bytes())
+    (photos / "002.png").write_bytes(BROKEN)
+    report = run(photos, store)
+    assert (report.images, report.embedded, report.reused, report.failed) == (21, 2, 17, 2)
+    assert len(rows_of(store)) == 21
+    after = Store(store).space().read()
+    assert np.array_equal(after.vectors, embed(photos, GridColours()).vectors)
+    assert [failure.path for failure in after.failures] == ["002.png", "013.png"]
+
+
+def test_a_moved_or_copied_file_keeps_its_vector(photos: Path, store: Path) -> None:
+    run(photos, store)
+    (photos / "000.png").rename(photos / "moved.png")
+    shutil.copy(photos / "001.png", photos / "copied.png")
+    report = run(photos, store)
+    assert (report.images, report.embedded, report.reused) == (21, 0, 19)
+    assert report.pruned == 1
+    emb = Store(store).space().read()
+    assert emb.paths == embed(photos, GridColours()).paths
+    assert np.array_equal(emb["copied.png"].vectors, emb["001.png"].vectors)
+    sizes = {file: row[3:5] for file, row in rows_of(store).items()}
+    assert sizes[str(photos / "moved.png")] == (24, 20)
+
+
+def test_a_deleted_file_keeps_its_row_until_it_is_pruned(photos: Path, store: Path) -> None:
+    run(photos, store)
+    (photos / "000.png").unlink()
+    (photos / "006.png").unlink()
+    assert run(photos, store).pruned == 0
+    assert len(rows_of(store)) == 20
+    assert run(photos, store, prune=True).pruned == 2
+    assert len(rows_of(store)) == 18
+    emb = Store(store).space().read()
+    assert "000.png" not in emb.paths
+    assert [failure.path for failure in emb.failures] == ["013.png"]
+
+
+def test_pruning_can_empty_a_folder_and_a_part(photos: Path, store: Path) -> None:
+    other = make_photos(photos.parent / "other", 3, seed=1)
+    run(other, store)
+    run(photos, store)
+    shutil.rmtree(other)
+    assert run(photos, store, prune=True).pruned == 3
+    assert len(Store(store).space().parts) == 1
+    assert Store(store).space().read().root == photos
+
+
+def test_two_roots_share_a_space(photos: Path, store: Path) -> None:
+    other = make_photos(photos.parent / "other/deep", 3, seed=1)
+    run(photos, store)
+    report = run(other, store)
+    assert (report.images, report.embedded) == (3, 3)
+    everything = Store(store).space().read()
+    assert everything.root == photos.parent
+    assert everything.paths[:3] == [
+        "other/deep/000.png",
+        "other/deep/001.png",
+        "other/deep/002.png",
+    ]
+    assert len(everything) == 21
+    assert Store(store).space().read(ImageFolder(other)).paths == ["000.png", "001.png", "002.png"]
+    # The same files, reached through the folder above, are the same rows.
+    assert run(photos.parent, store).embedded == 0
+    assert len(rows_of(store)) == 23
+
+
+def test_a_store_moves_together_with_its_images(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "before/photos")
+    run(photos, tmp_path / "before/.clusterkit")
+    (tmp_path / "before").rename(tmp_path / "after")
+    emb = Store(tmp_path / "after/.clusterkit").space().read()
+    assert emb.root == tmp_path / "after/photos"
+    assert all(file.is_file() for file in emb.files)
+    report = run(tmp_path / "after/photos", tmp_path / "after/.clusterkit")
+    assert (report.embedded, report.reused) == (0, 18)
+    assert len(rows_of(tmp_path / "after/.clusterkit")) == 20
+
+
+def test_images_elsewhere_keep_their_absolute_place(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "disk/photos", 3)
+    run(photos, tmp_path / "work/.clusterkit")
+    (tmp_path / "work").rename(tmp_path / "moved")
+    assert Store(tmp_path / "moved/.clusterkit").space().read().root == photos
+
+
+def test_no_image_at_all_can_be_embedded(tmp_path: Path, store: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.png").write_bytes(BROKEN)
+    report = run(tmp_path / "photos", store)
+    assert (report.embedded, report.failed) == (0, 1)
+    emb = Store(store).space().read()
+    assert emb.shape == embed(tmp_path / "photos", GridColours()).shape == (0, 12)
+
+
+def start(folder: Path, store: Path, log: Path, **options: Any) -> subprocess.Popen[str]:
+    """Start to embed in another process, slowly, in parts of 8 rows."""
+    command = embed_command(folder, store, log=log, part_rows=8, seconds=0.03, **options)
+    return subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_lines(process: subprocess.Popen[str], log: Path, n: int) -> None:
+    """Wait until a process has embedded some batches more."""
+    end = time.monotonic() + 60
+    while len(log.read_text().splitlines()) < n and process.poll() is None:
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_killed_run_is_resumed_and_nothing_is_lost(tmp_path: Path, store: Path) -> None:
+    photos = make_photos(tmp_path / "photos", 100)
+    log = tmp_path / "log"
+    log.touch()
+    rng = random.Random(0)
+    kills = 0
+    for _ in range(4):
+        process = start(photos, store, log)
+        wait_for_lines(process, log, len(log.read_text().splitlines()) + rng.randint(1, 4))
+        time.sleep(rng.random() * 0.04)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += process.returncode == -signal.SIGKILL
+    assert kills >= 2
+    process = start(photos, store, log)
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    report = json.loads(output)
+    assert report["embedded"] + report["reused"] == 86
+    assert report["reused"] > 0
+    # What a kill can cost: the part in hand, and the batch in the network.
+    assert sum(map(int, log.read_text().split())) <= 86 + kills * (8 + 8)
+    run(photos, tmp_path / "uninterrupted")
+    assert rows_of(store) == rows_of(tmp_path / "uninterrupted")
+    assert not list(store.rglob("*.tmp"))
+
+
+def test_a_kill_between_writing_and_dropping_leaves_no_ghosts(
+    photos: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(photos, store)
+    (photos / "000.png").rename(photos / "moved.png")
+    with monkeypatch.context() as patched:
+        patched.setattr(Space, "clean", lambda *_, **__: 0)
+        run(photos, store)
+    run(photos, store)
+    run(photos, store.parent / "uninterrupted")
+    assert rows_of(store) == rows_of(store.parent / "uninterrupted")
+
+
+class Interrupted(GridColours):
+    """Stops as Ctrl-C does, in the second batch."""
+
+    def _forward(self, images: Any) -> Any:
+        self.batches = getattr(self, "batches", 0) + 1
+        if self.batches == 2:
+            raise KeyboardInterrupt
+        return super()._forward(images)
+
+
+def test_ctrl_c_keeps_what_was_embedded(photos: Path, store: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        embed_to_store(ImageFolder(photos), Interrupted(), store)
+    report = run(photos, store)
+    assert (report.embedded, report.reused) == (10, 8)
+
+
+def test_two_runs_at_once_the_second_refuses(photos: Path, store: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    process = start(photos, store, log)
+    wait_for_lines(process, log, 1)
+    with pytest.raises(StoreError, match=r"another run is writing to .*grid-colours-"):
+        run(photos, store)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert run(photos, store).embedded == 0
+
+
+def test_another_extractor_is_another_space(photos: Path, store: Path) -> None:
+    run(photos, store)
+    finer = embed(photos, GridColours(cells=4), store=store)
+    assert finer.shape == (18, 48)
+    assert len(Store(store).spaces()) == 2
+    assert Store(store).space("grid-colours").info["dimension"] == 48
+    assert run(photos, store).embedded == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has its own unit elsewhere")
+def test_memory_does_not_grow_with_the_folder(tmp_path: Path) -> None:
+    Image.new("RGB", (250, 200), "red").save(tmp_path / "one.bmp")
+    code = (
+        "import resource, sys; from tests.grid_colours import main; main();"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    peaks = []
+    for n in (200, 2000):
+        folder = tmp_path / f"{n}"
+        folder.mkdir()
+        for i in range(n):
+            (folder / f"{i}.bmp").symlink_to(tmp_path / "one.bmp")
+        command = [sys.executable, "-c", code, str(folder), str(tmp_path / f"store{n}")]
+        output = subprocess.run(
+            command, cwd=REPOSITORY, check=True, capture_output=True, text=True
+        ).stdout
+        peaks.append(int(output.splitlines()[-1]) / 1024)
+    # The files of the larger folder are 270 MB more.
+    assert peaks[1] - peaks[0] < 30
+
+
+def test_a_run_over_known_images_loads_no_network(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "photos", 6)
+    weights = tmp_path / "weights.h5"
+    weights.write_bytes(b"of which only the digest counts")
+    extractor = create_extractor("xception", weights=weights)
+    space = Store(tmp_path / "store").open_space(describe(extractor))
+    reference = embed(photos, GridColours())
+    rows = []
+    for path, digest in zip(reference.paths, reference.digests or [], strict=True):
+        status = (photos / path).stat()
+        row = Row(path, space.root_of(photos), digest, status.st_size, status.st_mtime_ns, 24, 20)
+        row.vector = np.ones(2048, np.float32)
+        rows.append(row)
+    space.append(rows)
+    code = (
+        "import sys; from clusterkit.cli import main;"
+        f"main(['embed', {str(photos)!r}, '--weights', {str(weights)!r}, '-s',"
+        f" {str(tmp_path / 'store')!r}, '--json'], standalone_mode=False);"
+        "print(*sorted({'keras', 'tensorflow', 'faiss', 'matplotlib'} & {*sys.modules}))"
+    )
+    command = [sys.executable, "-c", code]
+    output = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True)
+    document, _, loaded = output.stdout.rpartition("}")
+    assert json.loads(document + "}")["reused"] == 6
+    assert loaded.strip() == ""
+
+
+def test_the_real_network(shared: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for species in ("fox", "tiger"):
+        for file in sorted((shared / "data/species10" / species).iterdir())[:3]:
+            shutil.copy(file, photos / f"{species}_{file.name}")
+    (photos / "broken.jpg").write_bytes(BROKEN)
+    weights = shared / "weights/xception_imagenet_notop.h5"
+    first = embed(photos, create_extractor("xception", weights=weights, batch_size=2))
+    other = embed(
+        photos, create_extractor("xception", weights=weights, batch_size=5), store=tmp_path / "s"
+    )
+    assert first.shape == (6, 2048)
+    assert [failure.path for failure in first.failures] == ["broken.jpg"]
+    assert first.fingerprint == other.fingerprint
+    np.testing.assert_allclose(first.vectors, other.vectors, atol=1e-5)
+    unit = first.vectors / np.linalg.norm(first.vectors, axis=1, keepdims=True)
+    similarity = unit @ unit.T
+    same = similarity[:3, :3][np.triu_indices(3, 1)].mean()
+    assert same > similarity[:3, 3:].mean() + 0.1
