@@ -84,6 +84,7 @@ def elbow_curve(**changes: Any) -> Any:
         "davies_bouldin": np.full(6, np.nan),
         "stability": None,
         "k": 4,
+        "confidence": 0.75,
         "verdict": "4 clusters: knee and silhouette agree",
         "votes": {"knee": 5, "silhouette": 4, "davies_bouldin": None},
     }
@@ -394,6 +395,8 @@ def test_elbow_marks_the_verdict_and_each_vote() -> None:
         assert [line.get_xdata().tolist() for line in dots] == [[vote]]
     assert curve.get_title(loc="left") == "4 clusters: knee and silhouette agree"
     assert silhouette.get_title(loc="left") == "silhouette: 4"
+    legend = [text.get_text() for text in curve.get_legend().get_texts()]
+    assert legend == ["verdict: 4 (confidence 0.75)", "knee: 5"]
 
 
 def test_elbow_without_a_clear_number() -> None:
@@ -555,6 +558,11 @@ def test_crosstab_orders_rows_into_a_diagonal() -> None:
     assert counts == {(0, 0): "9", (2, 0): "1", (1, 1): "7", (2, 1): "3", (0, 2): "1"}
     title = display.ax_.get_title(loc="left")
     assert title == "accuracy 0.810   NMI 0.720   ARI 0.630   purity 0.840"
+
+
+def test_crosstab_takes_clusters_with_names() -> None:
+    display = CrosstabDisplay([[0, 2], [3, 0]], ["rest", "cats"], ["cat", "dog"]).plot()
+    assert [label.get_text() for label in display.ax_.get_yticklabels()] == ["cats", "rest"]
 
 
 def test_crosstab_says_what_is_left_out() -> None:

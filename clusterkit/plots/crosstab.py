@@ -29,8 +29,8 @@ class CrosstabDisplay(Display):
     ----------
     table : array-like of shape (n_clusters, n_labels), int
         Numbers of images.
-    clusters : sequence of int
-        The clusters of the rows.
+    clusters : sequence of int or str
+        The clusters of the rows; -1 is noise.
     label_names : sequence of str
         The labels of the columns.
     title : str
@@ -49,7 +49,7 @@ class CrosstabDisplay(Display):
     def __init__(
         self,
         table: ArrayLike,
-        clusters: Sequence[int],
+        clusters: Sequence[int | str],
         label_names: Sequence[str],
         *,
         title: str = "",
@@ -100,7 +100,7 @@ class CrosstabDisplay(Display):
                 f"table must have the shape ({len(self.clusters)}, {len(self.label_names)}): one "
                 f"row a cluster, one column a label. Received: {table.shape}"
             )
-        is_noise = np.asarray(self.clusters) < 0
+        is_noise = [cluster == -1 for cluster in self.clusters]
         order = np.lexsort((-table.max(axis=1, initial=0), table.argmax(axis=1), is_noise))
         rows = order[: self.max_rows]
         shown = table[rows, : self.max_columns]

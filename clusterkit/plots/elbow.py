@@ -19,6 +19,7 @@ _INDICES = {
     "calinski_harabasz": "Calinski-Harabasz",
     "davies_bouldin": "Davies-Bouldin (low is good)",
     "stability": "stability",
+    "separation": "separation",
 }
 _WIDTH, _MAIN, _PANEL = 460.0, 230.0, 62.0
 
@@ -38,6 +39,8 @@ class ElbowDisplay(Display):
         The k that each index would choose, by its name; "inertia" or "knee" is for the curve.
     k : int, optional
         The chosen number; None where there is no clear one.
+    confidence : float, optional
+        How sure that is, 0 to 1.
     verdict : str
         The verdict in words, drawn as the title.
 
@@ -55,6 +58,7 @@ class ElbowDisplay(Display):
         indices: Mapping[str, ArrayLike] | None = None,
         votes: Mapping[str, int | None] | None = None,
         k: int | None = None,
+        confidence: float | None = None,
         verdict: str = "",
     ) -> None:
         self.n_clusters = n_clusters
@@ -62,6 +66,7 @@ class ElbowDisplay(Display):
         self.indices = indices
         self.votes = votes
         self.k = k
+        self.confidence = confidence
         self.verdict = verdict
 
     @classmethod
@@ -88,6 +93,7 @@ class ElbowDisplay(Display):
             indices=indices,
             votes=curve.votes,
             k=curve.k,
+            confidence=curve.confidence,
             verdict=curve.verdict,
         )
         return display.plot(ax=ax)
@@ -135,7 +141,9 @@ class ElbowDisplay(Display):
         numbers = np.asarray(self.n_clusters)
         ax.plot(numbers, values, ".-", color=INK, markersize=4, linewidth=1.2)
         if self.k is not None:
-            ax.axvline(self.k, color=BLUE, linewidth=1.2, zorder=0, label=f"verdict: {self.k}")
+            sure = "" if self.confidence is None else f" (confidence {self.confidence:.2f})"
+            label = f"verdict: {self.k}{sure}"
+            ax.axvline(self.k, color=BLUE, linewidth=1.2, zorder=0, label=label)
         if vote is not None:
             chosen = numbers == vote
             dot = ax.plot(numbers[chosen], values[chosen], "o", label=f"knee: {vote}")[0]

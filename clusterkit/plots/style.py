@@ -96,8 +96,10 @@ def on_color(color: str) -> str:
     return INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.5 else "white"
 
 
-def cluster_name(cluster: int) -> str:
-    """Return "cluster 3", or "noise" for -1."""
+def cluster_name(cluster: int | str) -> str:
+    """Return "cluster 3", "noise" for -1, and a name as it is."""
+    if isinstance(cluster, str):
+        return cluster
     return "noise" if cluster < 0 else f"cluster {cluster}"
 
 
