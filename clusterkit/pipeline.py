@@ -31,7 +31,8 @@ from clusterkit.images import (
     unescape_path,
 )
 from clusterkit.parts import Row
-from clusterkit.store import Space, Store
+from clusterkit.space import Space
+from clusterkit.store import Store
 
 # A part is closed after so many seconds or rows: what a kill can lose, and what memory holds.
 PART_SECONDS = 15.0

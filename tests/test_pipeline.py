@@ -21,7 +21,8 @@ from clusterkit.extractors import create_extractor
 from clusterkit.images import ImageFolder
 from clusterkit.parts import Row, read_part
 from clusterkit.pipeline import describe, embed, embed_to_store
-from clusterkit.store import Space, Store
+from clusterkit.space import Space
+from clusterkit.store import Store
 from tests.grid_colours import REPOSITORY, GridColours, embed_command
 from tests.odd_files import PNG
 

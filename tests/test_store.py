@@ -17,7 +17,8 @@ from clusterkit.errors import NotFoundError, SpaceMismatchError, StoreError
 from clusterkit.images import ImageFolder
 from clusterkit.parts import Row
 from clusterkit.pipeline import embed_to_store
-from clusterkit.store import Space, Store
+from clusterkit.space import Space
+from clusterkit.store import Store
 from tests.grid_colours import REPOSITORY, GridColours, embed_command, without_privileges
 from tests.test_pipeline import make_photos, rows_of
 

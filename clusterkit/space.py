@@ -1,0 +1,345 @@
+"""One embedding space on disk: a description, and Parquet parts that hold a row per image."""
+
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clusterkit.embeddings import Embeddings, Failure
+from clusterkit.errors import StoreError
+from clusterkit.images import ImageFolder, digest_file, escape_path, unescape_path
+
+FORMAT = 1
+# pyarrow is imported where it is used, so that this module costs nothing to import.
+_FACTS = ["path", "root", "digest", "size", "mtime_ns", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRow:
+    """What the store knows of one file, without its vector."""
+
+    part: str
+    position: int
+    path: str
+    root: str
+    digest: str | None
+    size: int | None
+    mtime_ns: int | None
+    error: str | None
+
+
+class Space:
+    """All rows that one extractor made: a folder with ``space.json`` and Parquet parts.
+
+    A part is never changed in place.  Where two parts hold a row of the same file, the later one
+    counts.
+
+    Parameters
+    ----------
+    folder : path
+        The space's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.info_file = folder / "space.json"
+
+    def __repr__(self) -> str:
+        return f"Space({self.folder.name!r})"
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What made the space.
+
+        Raises
+        ------
+        StoreError
+            If it is missing or damaged, or of a newer format.
+        """
+        info = self.read_info()
+        if info is None:
+            raise StoreError(
+                f"{self.info_file} is missing or damaged: `clusterkit embed` with the same "
+                "extractor writes it again"
+            )
+        return info
+
+    def read_info(self) -> dict[str, Any] | None:
+        """Return what made the space, or None where that is missing or damaged.
+
+        Raises
+        ------
+        StoreError
+            If it is of a newer format.
+        """
+        try:
+            info: dict[str, Any] = json.loads(self.info_file.read_text(encoding="utf-8"))
+            version = info["format"]
+            whole = version > FORMAT or {"extractor", "fingerprint", "dimension"} <= info.keys()
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        if version > FORMAT:
+            raise StoreError(
+                f"{self.info_file} has format {version}, made by a newer clusterkit; this one "
+                f"reads up to format {FORMAT}: pip install --upgrade clusterkit"
+            )
+        return info if whole else None
+
+    def write_info(self, description: dict[str, Any]) -> None:
+        """Make the space's folder, and record what makes its vectors.
+
+        Raises
+        ------
+        StoreError
+            If the folder cannot be written.
+        """
+        text = json.dumps({"format": FORMAT, **description}, indent=2, ensure_ascii=False)
+        temporary = self.folder / f".space.json.{os.getpid()}.tmp"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(text + "\n", encoding="utf-8")
+            temporary.replace(self.info_file)
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    @property
+    def used_ns(self) -> int:
+        """When the space was last embedded into, in nanoseconds."""
+        return self.info_file.stat().st_mtime_ns
+
+    @property
+    def parts(self) -> list[Path]:
+        """The parts, oldest first."""
+        return sorted(self.folder.glob("part-*.parquet"))
+
+    def answers_to(self, extractor: str) -> bool:
+        """Tell whether this space is meant by an extractor's name, a space's, or a model file."""
+        if extractor.endswith(".keras") and Path(extractor).is_file():
+            return digest_file(extractor) in self.info_file.read_text(encoding="utf-8")
+        # Without the JSON, so that a damaged space is not in the way of the others.
+        return extractor in (self.folder.name, self.folder.name.rpartition("-")[0])
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the space for writing, and mark it as used last.
+
+        What a killed run left half-written goes; a damaged part is set aside with a warning, so
+        that its images count as new.
+
+        Raises
+        ------
+        StoreError
+            If another process holds it, or the folder cannot be written.
+        """
+        from filelock import FileLock, Timeout
+
+        with ExitStack() as held:
+            try:
+                held.enter_context(FileLock(self.folder / ".lock", timeout=0))
+                for leftover in self.folder.glob(".*.tmp"):
+                    leftover.unlink()
+                for part, reason in self.verify():
+                    part.rename(part.with_name(part.name + ".damaged"))
+                    warnings.warn(
+                        f"{part} is {reason}. It is set aside as {part.name}.damaged, and its "
+                        "images are embedded again",
+                        stacklevel=3,
+                    )
+                os.utime(self.info_file)
+            except Timeout:
+                raise StoreError(
+                    f"another run is writing to {self.folder}: wait for it to end, then run again"
+                ) from None
+            except OSError as error:
+                raise self._cannot_write(error) from error
+            yield
+
+    def verify(self) -> list[tuple[Path, str]]:
+        """Read all parts whole, and return those that are damaged with what is wrong."""
+        from clusterkit.parts import find_damage
+
+        dimension = self.info["dimension"]
+        damages = [(part, find_damage(part, dimension)) for part in self.parts]
+        return [(part, damage) for part, damage in damages if damage is not None]
+
+    def known_rows(self) -> dict[str, KnownRow]:
+        """Return what is known of each file, by its absolute path; the last part counts."""
+        known = {}
+        for part in self.parts:
+            table = self._read_part(part, _FACTS)
+            if table is None:
+                continue
+            columns = [column.to_pylist() for column in table.columns]
+            for position, values in enumerate(zip(*columns, strict=True)):
+                row = KnownRow(part.name, position, *values)
+                known[self.file_of(row.root, row.path)] = row
+        return known
+
+    def append(self, rows: list[Any]) -> None:
+        """Write :class:`~clusterkit.parts.Row` objects as the next part."""
+        from clusterkit.parts import rows_to_table, write_part
+
+        last = self.parts[-1:]
+        number = int(last[0].stem.partition("-")[2]) + 1 if last else 1
+        table = rows_to_table(rows, self.info["dimension"])
+        write_part(self.folder / f"part-{number:06d}.parquet", table)
+
+    def read_row(self, known: KnownRow) -> tuple[Any, Any, int | None, int | None]:
+        """Return vector, top5, width and height of a row that is known."""
+        if getattr(self, "_last_part", (None,))[0] != known.part:
+            from clusterkit.parts import read_part
+
+            columns = ["vector", "top5", "width", "height"]
+            self._last_part = (known.part, read_part(self.folder / known.part, columns))
+        row = self._last_part[1].slice(known.position, 1)
+        vector = np.asarray(row.column("vector").combine_chunks().flatten())
+        top5 = _pairs(row["top5"][0].as_py())
+        return vector, top5, row["width"][0].as_py(), row["height"][0].as_py()
+
+    def clean(self, *, prune: bool = False) -> int:
+        """Drop the rows that no longer count.
+
+        These are the superseded ones, and those of files that were moved: the file is gone, and
+        its content is known elsewhere.
+
+        Parameters
+        ----------
+        prune : bool
+            Drop the rows of all files that are gone.
+
+        Returns
+        -------
+        int
+            Number of gone files whose rows were dropped.
+        """
+        from clusterkit.parts import count_rows, read_part, write_part
+
+        known = self.known_rows()
+        gone = {file for file in known if _is_gone(file)}
+        if not prune:
+            present = {row.digest for file, row in known.items() if file not in gone}
+            gone = {file for file in gone if known[file].digest in present - {None}}
+        keep: dict[str, list[int]] = {}
+        for file in known.keys() - gone:
+            keep.setdefault(known[file].part, []).append(known[file].position)
+        for part in self.parts:
+            positions = sorted(keep.get(part.name, []))
+            if not positions:
+                part.unlink()
+            elif count_rows(part) != len(positions):
+                write_part(part, read_part(part).take(positions))
+        return len(gone)
+
+    def read(self, images: ImageFolder | None = None) -> Embeddings:
+        """Load the space.
+
+        Parameters
+        ----------
+        images : ImageFolder, optional
+            Only these; by default all.
+
+        Returns
+        -------
+        Embeddings
+            One row per embedded image, sorted by path, and the failures.  Paths are relative to
+            the root of ``images``, or by default to the nearest common folder of all roots.
+        """
+        import pyarrow as pa
+
+        from clusterkit.parts import table_vectors
+
+        columns = ["path", "root", "digest", "error", "vector", "top5"]
+        tables = [t for t in (self._read_part(part, columns) for part in self.parts) if t]
+        info = self.info
+        if not tables:
+            return Embeddings(np.zeros((0, info["dimension"]), np.float32), space=info)
+        table = pa.concat_tables(tables)
+        roots, errors = table["root"].to_pylist(), table["error"].to_pylist()
+        files = map(self.file_of, roots, table["path"].to_pylist())
+        row_of_file = {file: row for row, file in enumerate(files)}
+        if images is None:
+            root = os.path.commonpath([self.file_of(root, "") for root in set(roots)])
+        else:
+            root = str(images.root)
+            wanted = map(str, images.files)
+            row_of_file = {file: row_of_file[file] for file in wanted if file in row_of_file}
+        rows = {
+            os.path.relpath(file, root).replace(os.sep, "/"): row
+            for file, row in row_of_file.items()
+        }
+        paths = sorted(rows)
+        embedded = [path for path in paths if errors[rows[path]] is None]
+        order = np.array([rows[path] for path in embedded], dtype=np.int64)
+        # Failures take no place among the vectors.
+        position = np.cumsum([error is None for error in errors]) - 1
+        top5 = [_pairs(row) for row in table["top5"].take(order).to_pylist()]
+        return Embeddings(
+            table_vectors(table)[position[order]],
+            paths=embedded,
+            root=Path(root),
+            space=info,
+            top5=top5 if any(top5) else None,
+            digests=table["digest"].take(order).to_pylist(),
+            failures=[
+                Failure(path, errors[rows[path]])
+                for path in paths
+                if errors[rows[path]] is not None
+            ],
+        )
+
+    def root_of(self, folder: Path) -> str:
+        """Write an image root: relative to the store's own place where it lies beneath it."""
+        place = self._place()
+        inside = folder == place or place in folder.parents
+        return escape_path(os.path.relpath(folder, place) if inside else str(folder))
+
+    def file_of(self, root: str, path: str) -> str:
+        """Return the absolute path of a row's file."""
+        joined = os.path.join(self._place(), unescape_path(root), unescape_path(path))  # noqa: PTH118
+        return os.path.normpath(joined)
+
+    def _place(self) -> Path:
+        """Return the folder in which the store lies."""
+        return Path(os.path.abspath(self.folder.parent.parent))  # noqa: PTH100
+
+    def _cannot_write(self, error: OSError) -> StoreError:
+        """Say why the store cannot be written, and the way out."""
+        return StoreError(
+            f"cannot write the store {self.folder.parent}: {error.strerror or error}. "
+            "Choose another folder with --store"
+        )
+
+    def _read_part(self, part: Path, columns: list[str] | None) -> Any:
+        """Read a part, or warn that it is damaged and return None: the others stay usable."""
+        from clusterkit.parts import read_part
+
+        try:
+            return read_part(part, columns)
+        except StoreError as error:
+            warnings.warn(
+                f"{error}. Its images are left out; run `clusterkit embed` again to restore them",
+                stacklevel=2,
+            )
+            return None
+
+
+def _pairs(top5: list[dict[str, Any]] | None) -> list[tuple[str, float]] | None:
+    """Turn the stored top-5 classes of a row into (name, probability) pairs."""
+    return None if top5 is None else [(item["class"], item["probability"]) for item in top5]
+
+
+def _is_gone(file: str) -> bool:
+    """Tell whether a file is surely not there; one that is out of reach may be."""
+    try:
+        os.lstat(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
