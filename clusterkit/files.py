@@ -5,6 +5,9 @@ from pathlib import Path
 
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
 
+# Named here, since the command line shows it without loading the store.
+DEFAULT_STORE = ".clusterkit"
+
 
 def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
     """Check, before any work is done, that a file can be written under this name.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clusterkit.store import DEFAULT_FOLDER, Store
+from clusterkit.files import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from clusterkit.embeddings import Embeddings
@@ -19,7 +19,7 @@ store_option = click.option(
     "-s",
     "--store",
     type=click.Path(file_okay=False, path_type=Path),
-    default=DEFAULT_FOLDER,
+    default=DEFAULT_STORE,
     show_default=True,
     envvar="CLUSTERKIT_STORE",
     show_envvar=True,
@@ -69,6 +69,8 @@ def output_option(help: str, default: str | None = None) -> Decorator:  # noqa: 
 
 def read_space(store: Path, extractor: str | None) -> "Embeddings":
     """Load the embeddings that a command works on; say which, where there is a choice."""
+    from clusterkit.store import Store
+
     found = Store(store)
     space = found.space(extractor)
     if extractor is None and len(found.spaces()) > 1:
