@@ -10,7 +10,6 @@ from clusterkit.files import DEFAULT_STORE
 from clusterkit.space import Space
 
 
-
 class Store:
     """A folder that keeps embeddings, one sub-folder per embedding space.
 
