@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clusterkit.embeddings import Embeddings, Failure
 from clusterkit.errors import StoreError
@@ -169,13 +170,18 @@ class Space:
         return [(part, damage) for part, damage in damages if damage is not None]
 
     def known_rows(self) -> dict[str, KnownRow]:
-        """Return what is known of each file, by its absolute path; the last part counts."""
+        """Return what is known of each file, by its absolute path; the last part counts.
+
+        Raises
+        ------
+        StoreError
+            If a part is damaged: what follows from the rows must follow from all of them.
+        """
+        from clusterkit.parts import read_part
+
         known = {}
         for part in self.parts:
-            table = self._read_part(part, _FACTS)
-            if table is None:
-                continue
-            columns = [column.to_pylist() for column in table.columns]
+            columns = [column.to_pylist() for column in read_part(part, _FACTS).columns]
             for position, values in enumerate(zip(*columns, strict=True)):
                 row = KnownRow(part.name, position, *values)
                 known[self.file_of(row.root, row.path)] = row
@@ -252,14 +258,13 @@ class Space:
         """
         import pyarrow as pa
 
-        from clusterkit.parts import table_vectors
-
-        columns = ["path", "root", "digest", "error", "vector", "top5"]
-        tables = [t for t in (self._read_part(part, columns) for part in self.parts) if t]
         info = self.info
+        columns = ["path", "root", "digest", "error", "top5"]
+        tables = {part: self._read_part(part, columns) for part in self.parts}
+        tables = {part: table for part, table in tables.items() if table is not None}
         if not tables:
             return Embeddings(np.zeros((0, info["dimension"]), np.float32), space=info)
-        table = pa.concat_tables(tables)
+        table = pa.concat_tables(tables.values())
         roots, errors = table["root"].to_pylist(), table["error"].to_pylist()
         files = map(self.file_of, roots, table["path"].to_pylist())
         row_of_file = {file: row for row, file in enumerate(files)}
@@ -269,29 +274,47 @@ class Space:
             root = str(images.root)
             wanted = map(str, images.files)
             row_of_file = {file: row_of_file[file] for file in wanted if file in row_of_file}
-        rows = {
+        row_of_path = {
             os.path.relpath(file, root).replace(os.sep, "/"): row
             for file, row in row_of_file.items()
         }
-        paths = sorted(rows)
-        embedded = [path for path in paths if errors[rows[path]] is None]
-        order = np.array([rows[path] for path in embedded], dtype=np.int64)
-        # Failures take no place among the vectors.
-        position = np.cumsum([error is None for error in errors]) - 1
+        rows = sorted(row_of_path.items())
+        embedded = [(path, row) for path, row in rows if errors[row] is None]
+        order = np.array([row for _, row in embedded], dtype=np.int64)
+        vectors, intact = self._read_vectors(tables, order)
+        order = order[intact]
         top5 = [_pairs(row) for row in table["top5"].take(order).to_pylist()]
         return Embeddings(
-            table_vectors(table)[position[order]],
-            paths=embedded,
+            vectors,
+            paths=[path for (path, _), whole in zip(embedded, intact, strict=True) if whole],
             root=Path(root),
             space=info,
             top5=top5 if any(top5) else None,
             digests=table["digest"].take(order).to_pylist(),
-            failures=[
-                Failure(path, errors[rows[path]])
-                for path in paths
-                if errors[rows[path]] is not None
-            ],
+            failures=[Failure(path, errors[row]) for path, row in rows if errors[row] is not None],
         )
+
+    def _read_vectors(
+        self, tables: dict[Path, Any], order: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Read vectors in a given order of the parts' rows, and which of them are whole.
+
+        One part is in memory at a time, besides the result.
+        """
+        from clusterkit.parts import table_vectors
+
+        vectors = np.empty((len(order), self.info["dimension"]), np.float32)
+        intact = np.ones(len(order), np.bool_)
+        first = 0
+        for part, facts in tables.items():
+            targets = np.flatnonzero((first <= order) & (order < first + len(facts)))
+            table = self._read_part(part, ["vector"])
+            if table is None:
+                intact[targets] = False
+            else:
+                vectors[targets] = table_vectors(table.take(order[targets] - first))
+            first += len(facts)
+        return (vectors if intact.all() else vectors[intact]), intact
 
     def root_of(self, folder: Path) -> str:
         """Write an image root: relative to the store's own place where it lies beneath it."""
@@ -315,7 +338,7 @@ class Space:
             "Choose another folder with --store"
         )
 
-    def _read_part(self, part: Path, columns: list[str] | None) -> Any:
+    def _read_part(self, part: Path, columns: list[str]) -> Any:
         """Read a part, or warn that it is damaged and return None: the others stay usable."""
         from clusterkit.parts import read_part
 
@@ -341,5 +364,5 @@ def _is_gone(file: str) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError:
-        return False
+        pass
     return False
