@@ -7,6 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -17,7 +18,7 @@ from clusterkit.cli import main
 from clusterkit.errors import InvalidInputError, OutputExistsError, WeightsError
 from clusterkit.extractors import Autoencoder
 from clusterkit.extractors.autoencoder import read_metadata
-from clusterkit.extractors.autoencoder_network import build_autoencoder
+from clusterkit.extractors.autoencoder_network import build_autoencoder, whiten
 from clusterkit.extractors.autoencoder_training import (
     Batches,
     TrainingReport,
@@ -115,6 +116,20 @@ def test_training_stops_when_nothing_is_gained(tmp_path: Path) -> None:
     )
     assert report.epochs < 200
     assert report.best_epoch == 1 + int(np.argmin(report.history["val_loss"]))
+
+
+@pytest.mark.parametrize("latent_size", [None, 6])
+def test_whitening_changes_the_vectors_and_not_the_pictures(latent_size: int | None) -> None:
+    model = build_autoencoder((SIZE, SIZE), latent_size=latent_size, depth=2, width=8)
+    encoder = keras.Model(model.input, model.get_layer("latent").output)
+    images = draw_discs(200)
+    before = model.predict(images, verbose=0)
+    whiten(model, encoder.predict(images, verbose=0))
+    np.testing.assert_allclose(model.predict(images, verbose=0), before, atol=1e-4)
+    vectors = encoder.predict(images, verbose=0).reshape(-1, latent_size or 8)
+    np.testing.assert_allclose(vectors.mean(axis=0), 0, atol=0.02)
+    correlation = np.corrcoef(vectors.T)
+    np.testing.assert_allclose(correlation, np.eye(len(correlation)), atol=0.05)
 
 
 def test_file_describes_itself_without_keras(trained: TrainingReport) -> None:

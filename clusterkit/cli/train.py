@@ -15,6 +15,7 @@ from clusterkit.cli.options import (
     print_json,
     seed_option,
 )
+from clusterkit.optional import import_keras
 
 if TYPE_CHECKING:
     from clusterkit.extractors.autoencoder_training import TrainingReport
@@ -112,6 +113,7 @@ def autoencoder(
     ]
     for picture in pictures:
         check_picture(picture, overwrite=overwrite)
+    import_keras()
     from clusterkit.extractors.autoencoder_training import train_autoencoder
     from clusterkit.images import ImageFolder
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from clusterkit.errors import WeightsError
 from clusterkit.extractors.base import Extraction, Extractor
 from clusterkit.images import digest_file
+from clusterkit.optional import import_keras
 
 LATENT_LAYER = "latent"
 # A .keras file is a zip archive; Keras passes over entries that it does not know.
@@ -91,8 +92,7 @@ class Autoencoder(Extractor):
 
     def _load(self) -> None:
         """Load the network and keep its first half."""
-        import keras
-
+        keras = import_keras()
         self.model_ = load_autoencoder(self.weights)
         self._encoder = keras.Model(self.model_.input, self.model_.get_layer(LATENT_LAYER).output)
 
@@ -182,7 +182,7 @@ def load_autoencoder(path: str | Path) -> Any:
         If the file is missing, damaged, or no autoencoder of clusterkit.
     """
     read_metadata(path)
-    import keras
+    keras = import_keras()
 
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
@@ -206,8 +206,7 @@ def save_autoencoder(model: Any, path: Path, metadata: dict[str, Any]) -> None:
     metadata : dict
         What :func:`read_metadata` shall return, JSON-able.
     """
-    import keras
-
+    keras = import_keras()
     part = path.with_name(f".{path.stem}.{os.getpid()}.part.keras")
     try:
         # Compiled, it would carry the optimizer's state: three times the size.

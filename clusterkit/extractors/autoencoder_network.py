@@ -3,7 +3,9 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
+from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.autoencoder import LATENT_LAYER
@@ -12,6 +14,9 @@ from clusterkit.extractors.autoencoder import LATENT_LAYER
 CODE_CHANNELS = 8
 # Convolutions at most this wide: deeper networks grow in depth, not in cost.
 MAX_WIDTH = 128
+# Between the feature map and a dense bottleneck.
+HIDDEN_UNITS = 512
+_ENCODE, _DECODE = "encode", "decode"
 
 
 def build_autoencoder(
@@ -70,6 +75,39 @@ def build_autoencoder(
     return keras.Model(inputs, outputs, name="autoencoder")
 
 
+def whiten(model: keras.Model, vectors: NDArray[np.float32]) -> None:
+    """Turn and scale the latent space so that its numbers are uncorrelated, of mean 0, variance 1.
+
+    A bottleneck's basis is arbitrary: any invertible map of it can be undone by the next layer.
+    This choice, principal components of equal weight, makes distances and angles between vectors
+    depend on all that was learned and not on the scales that the training happened to end with.
+    The reconstructions stay as they are.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A trained network of :func:`build_autoencoder`; changed in place.
+    vectors : ndarray of shape (n, latent size)
+        Latent vectors of training images.
+    """
+    from sklearn.covariance import ledoit_wolf
+
+    encode, decode = model.get_layer(_ENCODE), model.get_layer(_DECODE)
+    (kernel, bias), (next_kernel, next_bias) = encode.get_weights(), decode.get_weights()
+    n_channels = len(bias)
+    samples = vectors.reshape(-1, n_channels).astype(np.float64)
+    mean = samples.mean(axis=0)
+    # Shrunk, so that directions which few images leave undetermined are not blown up.
+    covariance, _ = ledoit_wolf(samples)
+    variances, axes = np.linalg.eigh(np.atleast_2d(covariance))
+    scales = np.sqrt(np.maximum(variances[::-1], np.finfo(np.float32).tiny))
+    axes = axes[:, ::-1]
+    encode.set_weights([kernel @ (axes / scales), (bias - mean) @ (axes / scales)])
+    matrix = next_kernel.reshape(n_channels, -1)
+    unmixed = ((axes * scales).T @ matrix).reshape(next_kernel.shape)
+    decode.set_weights([unmixed, next_bias + mean @ matrix])
+
+
 def _convolution(x: Any, channels: int, **options: Any) -> Any:
     """Convolve without activation."""
     options = {"kernel_size": 3, "padding": "same"} | options
@@ -97,22 +135,22 @@ def _double(x: Any, channels: int, size: tuple[int, int]) -> Any:
 
 
 def _bottleneck(x: Any, latent_size: int | None) -> Any:
-    """Reduce a feature map to the latent vector, and bring it back to the same shape."""
+    """Reduce a feature map to the latent vector, and bring it back to the same shape.
+
+    The layers on both sides of the vector are linear, which :func:`whiten` relies on.
+    """
     height, width, channels = x.shape[1:]
     if latent_size is None:
-        x = layers.Flatten()(_convolution(x, CODE_CHANNELS, kernel_size=1))
-        x = _standardise(x)
+        x = _convolution(x, CODE_CHANNELS, kernel_size=1, name=_ENCODE)
+        x = layers.Flatten(name=LATENT_LAYER)(x)
         x = layers.Reshape((height, width, CODE_CHANNELS))(x)
-        return _convolution(x, channels)
-    x = layers.Dense(latent_size)(layers.Flatten()(x))
-    x = _standardise(x)
-    x = layers.Dense(height * width * channels)(x)
+        return _convolution(x, channels, kernel_size=1, name=_DECODE)
+    x = layers.Dense(HIDDEN_UNITS, activation="relu")(layers.Flatten()(x))
+    x = layers.Dense(latent_size, name=_ENCODE)(x)
+    x = layers.Identity(name=LATENT_LAYER)(x)
+    x = layers.Dense(HIDDEN_UNITS, activation="relu", name=_DECODE)(x)
+    x = layers.Dense(height * width * channels, activation="relu")(x)
     return layers.Reshape((height, width, channels))(x)
-
-
-def _standardise(x: Any) -> Any:
-    """Give every latent number mean 0 and variance 1, so that none outweighs the others."""
-    return layers.BatchNormalization(center=False, scale=False, momentum=0.9, name=LATENT_LAYER)(x)
 
 
 def _check(image_size: tuple[int, int], latent_size: int | None, depth: int, width: int) -> None:

@@ -17,7 +17,7 @@ from clusterkit import __version__
 from clusterkit.engines import read_batches
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.autoencoder import LATENT_LAYER, save_autoencoder, to_pixels
-from clusterkit.extractors.autoencoder_network import build_autoencoder
+from clusterkit.extractors.autoencoder_network import build_autoencoder, whiten
 from clusterkit.extractors.pixels import ScratchPixels
 from clusterkit.files import check_output
 from clusterkit.images import RESIZE_MODES, ImageFolder
@@ -28,6 +28,8 @@ _PICTURES_SEEN = 60_000
 _EPOCHS = (10, 150)
 _LEARNING_RATE = 1e-3
 _N_SAMPLES = 8
+# Enough for the covariance of the latent numbers, and little memory.
+_N_WHITENING = 5000
 
 Pixels: TypeAlias = NDArray[np.uint8] | ScratchPixels
 
@@ -193,6 +195,7 @@ def train_autoencoder(
             patience=patience,
             progress=progress,
         )
+        whiten(model, _encode(model, Batches(pixels, training[:_N_WHITENING], batch_size)))
         psnr = _measure_psnr(model, Batches(pixels, validation, batch_size))
         originals = pixels[validation[:_N_SAMPLES]]
     report = TrainingReport(
@@ -310,8 +313,9 @@ def _fit(
         warmup_target=_LEARNING_RATE,
         warmup_steps=warmup,
     )
-    # XLA costs more than it gains on a CPU.
-    model.compile(keras.optimizers.Adam(rate, clipnorm=1.0), loss="mse", jit_compile=False)
+    # TensorFlow's XLA has slow convolutions on a CPU; without JAX's there is no speed at all.
+    compiled: Any = False if keras.backend.backend() == "tensorflow" else "auto"
+    model.compile(keras.optimizers.Adam(rate, clipnorm=1.0), loss="mse", jit_compile=compiled)
     stop = keras.callbacks.EarlyStopping(
         patience=patience or max(5, epochs // 4), restore_best_weights=True
     )
@@ -325,6 +329,12 @@ def _fit(
     ).history
     losses = {name: [float(value) for value in history[name]] for name in ("loss", "val_loss")}
     return losses, stop.best_epoch + 1
+
+
+def _encode(model: keras.Model, batches: "Batches") -> NDArray[np.float32]:
+    """Return the latent vectors of some images."""
+    encoder = keras.Model(model.input, model.get_layer(LATENT_LAYER).output)
+    return np.asarray(encoder.predict(batches, verbose=0))
 
 
 def _measure_psnr(model: keras.Model, batches: "Batches") -> float:
@@ -404,9 +414,9 @@ class Batches(keras.utils.PyDataset):
 
 
 def _shift(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Move each picture by up to a sixteenth of its size; its mirror fills the edge."""
+    """Move each picture by up to a twelfth of its size; its mirror fills the edge."""
     n, height, width, _ = images.shape
-    y, x = height // 16, width // 16
+    y, x = height // 12, width // 12
     padded = np.pad(images, ((0, 0), (y, y), (x, x), (0, 0)), mode="reflect")
     tops, lefts = rng.integers(2 * y + 1, size=n), rng.integers(2 * x + 1, size=n)
     return np.stack(
