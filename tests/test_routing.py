@@ -227,7 +227,9 @@ def test_a_killed_run_goes_on_and_is_undone(photos, tmp_path, mode, victim, coun
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize(("victim", "count"), [("os.link", 4), ("Path.unlink", 4)])
+@pytest.mark.parametrize(
+    ("victim", "count"), [("os.link", 4), ("Path.unlink", 4), ("Path.rmdir", 2)]
+)
 def test_a_killed_undo_goes_on(photos, tmp_path, victim, count):
     before = contents(tmp_path)
     sort(photos, tmp_path / "sorted", mode="move")

@@ -92,14 +92,17 @@ def undo(folder: str | Path, *, dry_run: bool = False, progress: bool = False) -
         undoing, left = _undo(folder, manifest, dry_run=False, progress=progress)
         for name in {transfer.folder for transfer in manifest.transfers}:
             (folder / name / PART_NAME).unlink(missing_ok=True)
+        for name in manifest.folders:
+            # Works only on an empty folder; the sorted folder itself still has its manifest.
+            with suppress(OSError):
+                (folder / name).rmdir()
         if left:
             Manifest(left, manifest.folders).write(folder)
         else:
             (folder / MANIFEST_NAME).unlink()
-    for name in sorted(manifest.folders, key=lambda name: name == "."):
-        # Works only on an empty folder; the sorted folder itself comes last.
+    if "." in manifest.folders:
         with suppress(OSError):
-            (folder / name).rmdir()
+            folder.rmdir()
     return undoing
 
 
