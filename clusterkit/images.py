@@ -261,6 +261,24 @@ def digest_file(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_list(source: Path) -> Iterator[str]:
+    """Yield the absolute paths that a text file names, one a line, relative to its own folder.
+
+    Raises
+    ------
+    InvalidInputError
+        If the list cannot be read; whether its files are there is found out when they are read.
+    """
+    try:
+        # utf-8-sig: Windows editors write a mark at the start.
+        text = source.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {source}: {error.strerror}") from error
+    for line in text.split("\n"):
+        if line.strip():
+            yield os.path.abspath(source.parent / line)  # noqa: PTH100
+
+
 def escape_path(path: str) -> str:
     r"""Write a path as valid Unicode: each byte that is not UTF-8 becomes ``\udcxx``."""
     return _TO_ESCAPE.sub(lambda match: f"\\u{ord(match[0]):04x}", path)
@@ -288,7 +306,7 @@ def _expand(source: Path) -> Iterator[str]:
     elif not os.path.lexists(absolute):
         raise NotFoundError(f"no such file or folder: {source}")
     elif source.suffix.lower() in LIST_SUFFIXES:
-        yield from _read_list(source)
+        yield from read_list(source)
     else:
         yield absolute
 
@@ -323,18 +341,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:
         return False
-
-
-def _read_list(source: Path) -> Iterator[str]:
-    """Yield the absolute paths in a list file; a missing one is found out when it is read."""
-    try:
-        # utf-8-sig: Windows editors write a mark at the start.
-        text = source.read_text(encoding="utf-8-sig", errors="surrogateescape")
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {source}: {error.strerror}") from error
-    for line in text.split("\n"):
-        if line.strip():
-            yield os.path.abspath(source.parent / line)  # noqa: PTH100
 
 
 def _common_root(sources: list[Path], files: set[str]) -> Path:

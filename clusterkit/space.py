@@ -169,6 +169,36 @@ class Space:
         damages = [(part, find_damage(part, dimension)) for part in self.parts]
         return [(part, damage) for part, damage in damages if damage is not None]
 
+    def summary(self) -> dict[str, Any]:
+        """Count what the space holds.
+
+        Returns
+        -------
+        dict
+            ``space`` (its folder's name), ``extractor``, ``dimension``, ``created``, ``images``,
+            ``embedded``, ``failed``, ``gone`` (their file is no longer there), ``parts``,
+            ``bytes``.
+
+        Raises
+        ------
+        StoreError
+            If it is damaged, or of a newer format.
+        """
+        info, known = self.info, self.known_rows()
+        failed = sum(row.error is not None for row in known.values())
+        return {
+            "space": self.folder.name,
+            "extractor": info["extractor"],
+            "dimension": info["dimension"],
+            "created": info.get("created"),
+            "images": len(known),
+            "embedded": len(known) - failed,
+            "failed": failed,
+            "gone": sum(map(_is_gone, known)),
+            "parts": len(self.parts),
+            "bytes": sum(part.stat().st_size for part in self.parts),
+        }
+
     def known_rows(self) -> dict[str, KnownRow]:
         """Return what is known of each file, by its absolute path; the last part counts.
 

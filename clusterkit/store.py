@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from clusterkit.embeddings import describe_space
-from clusterkit.errors import NotFoundError, SpaceMismatchError
+from clusterkit.errors import NotFoundError, SpaceMismatchError, StoreError
 from clusterkit.files import DEFAULT_STORE
 from clusterkit.space import Space
 
@@ -32,9 +32,49 @@ class Store:
 
     def spaces(self) -> list["Space"]:
         """Return all spaces that hold rows, the one that was embedded into last first."""
-        folders = [Space(file.parent) for file in self.folder.glob("*/space.json")]
-        found = [space for space in folders if space.parts]
+        found = [space for space in self._folders() if space.parts and space.info_file.exists()]
         return sorted(found, key=lambda space: (-space.used_ns, space.folder.name))
+
+    def summaries(self) -> list[dict[str, Any]]:
+        """Return :meth:`Space.summary` of every space, or its ``space`` and ``error``.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no store.
+        """
+        found = []
+        for space in self._folders(required=True):
+            try:
+                found.append(space.summary())
+            except StoreError as error:
+                found.append({"space": space.folder.name, "error": str(error)})
+        return found
+
+    def verify(self) -> list[tuple[Path, str]]:
+        """Read everything whole, and return each damaged file with what is wrong.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no store.
+        """
+        damages = []
+        for space in self._folders(required=True):
+            try:
+                damages += space.verify()
+            except StoreError as error:
+                damages.append((space.info_file, str(error)))
+        return damages
+
+    def _folders(self, *, required: bool = False) -> list[Space]:
+        """Return every folder that looks like a space, in order of name."""
+        files = [*self.folder.glob("*/space.json"), *self.folder.glob("*/part-*.parquet")]
+        if required and not files:
+            raise NotFoundError(
+                f"no embeddings in the store {self.folder}: run `clusterkit embed FOLDER` first"
+            )
+        return [Space(folder) for folder in sorted({file.parent for file in files})]
 
     def space(self, extractor: str | None = None) -> "Space":
         """Return a space of the store.

@@ -18,6 +18,9 @@ COMMANDS = {
     "explain": "clusterkit.cli.explain:explain",
     "evaluate": "clusterkit.cli.evaluate:evaluate",
     "train": "clusterkit.cli.train:train",
+    "store": "clusterkit.cli.store:store",
+    "import": "clusterkit.cli.interchange:import_",
+    "export": "clusterkit.cli.interchange:export",
     "undo": "clusterkit.cli.undo:undo",
     "demo": "clusterkit.cli.demo:demo",
 }
@@ -69,3 +72,5 @@ def main() -> None:
       clusterkit similar photos/fox.jpg
     """
     warnings.showwarning = _show_warning
+    # Pillow's name no file; what cannot be read is listed with its reason.
+    warnings.filterwarnings("ignore", module="PIL")

@@ -33,6 +33,7 @@ from clusterkit.cli.options import (
     help="Bring pictures to the network's size: the whole picture, its centre, or with bars.",
 )
 @batch_size_option
+@click.option("--prune", is_flag=True, help="Forget all images whose file is gone.")
 @store_option
 @json_option
 def embed(
@@ -41,6 +42,7 @@ def embed(
     weights: Path | None,
     resize: str,
     batch_size: int,
+    prune: bool,
     store: Path,
     as_json: bool,
 ) -> None:
@@ -63,6 +65,7 @@ def embed(
         ImageFolder(folders),
         create_extractor(extractor, weights=weights, batch_size=batch_size, resize=resize),
         store,
+        prune=prune,
         progress=True,
     )
     if as_json:

@@ -1,0 +1,257 @@
+"""Vectors of other networks come into the store, and embeddings go out to other programs."""
+
+import csv
+import hashlib
+import io
+import os
+import re
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit import __version__
+from clusterkit.embeddings import Embeddings
+from clusterkit.engines import map_ahead
+from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.files import check_output, write_whole
+from clusterkit.images import digest_file, escape_path, read_list, unescape_path
+from clusterkit.space import Space
+from clusterkit.store import Store
+
+IMPORT_SUFFIXES = (".npy", ".npz", ".parquet")
+EXPORT_SUFFIXES = (".npz", ".parquet", ".csv")
+_PART_ROWS = 8192
+# Vectors of shape (n, dimension), the path of each, and the folder that they are relative to.
+Contents = tuple[NDArray[Any], list[str], str]
+
+
+def import_vectors(
+    source: str | Path,
+    store: Store | str | Path,
+    *,
+    paths: str | Path | None = None,
+    name: str | None = None,
+) -> Space:
+    """Bring vectors that another program made into a store, as a space of their own.
+
+    Everything works on them as on any space, but for images outside the store: what would embed
+    them is not known.
+
+    Parameters
+    ----------
+    source : path
+        A ``.npy`` file of shape (n, dimension); an ``.npz`` file with ``vectors`` and ``paths``;
+        or a ``.parquet`` file with columns ``path`` and ``vector``, such as
+        :func:`export_embeddings` writes.
+    store : Store or path
+        Where to keep them.
+    paths : path, optional
+        For ``.npy``: a text file with the path of each image, one a line, relative to its own
+        folder.  Paths in ``.npz`` and ``.parquet`` files are relative to the ``root`` that they
+        name, else to the file's folder.  The images need not be there.
+    name : str, optional
+        Name of the space's extractor; by default the file's name without its suffix.
+
+    Returns
+    -------
+    Space
+        Its fingerprint is the digest of vectors and paths, so that importing the same again
+        changes nothing.
+
+    Raises
+    ------
+    NotFoundError
+        If a file does not exist.
+    InvalidInputError
+        If a file does not hold what it should.
+    StoreError
+        If the store cannot be written.
+    """
+    from clusterkit.parts import Row
+
+    source = Path(source)
+    name = source.stem if name is None else name
+    if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
+        raise InvalidInputError(
+            f"a name may hold letters, digits, '.', '_' and '-'. Received: {name!r} (use --name)"
+        )
+    values, files = _read(source, None if paths is None else Path(paths))
+    _check(source, values, files)
+    vectors = np.ascontiguousarray(values, np.float32)
+    content = hashlib.sha256(vectors.tobytes())
+    content.update("\0".join(map(escape_path, files)).encode())
+    store = store if isinstance(store, Store) else Store(store)
+    space = store.open_space(
+        {
+            "extractor": name,
+            "fingerprint": content.hexdigest(),
+            "dimension": vectors.shape[1],
+            "imported_from": escape_path(os.path.abspath(source)),  # noqa: PTH100
+            "versions": {"clusterkit": __version__},
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    )
+    root = os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
+    with space.writing():
+        rows = []
+        for file, digest, vector in zip(
+            files, map_ahead(_digest, files, ahead=64), vectors, strict=True
+        ):
+            path = os.path.relpath(file, root).replace(os.sep, "/")
+            rows.append(
+                Row(escape_path(path), space.root_of(Path(root)), digest=digest, vector=vector)
+            )
+        for start in range(0, len(rows), _PART_ROWS):
+            space.append(rows[start : start + _PART_ROWS])
+        space.clean()
+    return space
+
+
+def export_embeddings(
+    embeddings: Embeddings, output: str | Path, *, overwrite: bool = False
+) -> Path:
+    r"""Write vectors and paths for other programs.
+
+    Parameters
+    ----------
+    embeddings : Embeddings
+        What to write.
+    output : path
+        ``.npz`` (arrays ``vectors``, ``paths``, ``root``), ``.parquet`` (columns ``path``,
+        ``vector``; ``root`` in the schema's metadata) or ``.csv`` (``path`` and a column for each
+        dimension).  A byte of a path that is not UTF-8 is written as ``\udcxx``.
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    InvalidInputError
+        If the suffix is none of these, or the file cannot be written.
+    OutputExistsError
+        If it exists.
+    """
+    output = Path(output)
+    writers = {".npz": _to_npz, ".parquet": _to_parquet, ".csv": _to_csv}
+    if output.suffix.lower() not in writers:
+        raise InvalidInputError(
+            f"output must end in {', '.join(EXPORT_SUFFIXES)}. Received: {output}"
+        )
+    check_output(output, overwrite=overwrite)
+    paths = [escape_path(path) for path in embeddings.paths]
+    root = escape_path(str(embeddings.root or ""))
+    write_whole(output, writers[output.suffix.lower()](embeddings.vectors, paths, root))
+    return output
+
+
+def _read(source: Path, paths: Path | None) -> tuple[NDArray[Any], list[str]]:
+    """Read vectors, and the absolute path of each."""
+    suffix = source.suffix.lower()
+    if suffix not in IMPORT_SUFFIXES:
+        raise InvalidInputError(
+            f"vectors are read from {', '.join(IMPORT_SUFFIXES)}. Received: {source}"
+        )
+    if (paths is not None) != (suffix == ".npy"):
+        raise InvalidInputError(
+            f"a .npy file needs the images' paths (--paths FILE): {source}"
+            if paths is None
+            else f"{source} holds its own paths; leave out --paths"
+        )
+    for file in (source, paths):
+        if file is not None and not file.is_file():
+            raise NotFoundError(f"no such file: {file}")
+    try:
+        if paths is not None:
+            return np.load(source, allow_pickle=False), list(read_list(paths))
+        values, names, root = (_from_npz if suffix == ".npz" else _from_parquet)(source)
+    # numpy, zipfile and pyarrow raise many kinds on a file that is not theirs.
+    except Exception as error:
+        raise InvalidInputError(f"{source} cannot be read: {error}") from error
+    base = unescape_path(root) if root else source.parent
+    return values, [os.path.abspath(os.path.join(base, unescape_path(name))) for name in names]  # noqa: PTH100, PTH118
+
+
+def _check(source: Path, vectors: NDArray[Any], files: list[str]) -> None:
+    """Refuse vectors and paths that do not fit."""
+    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or not vectors.size:
+        raise InvalidInputError(
+            f"vectors must be numbers of shape (n, dimension). Received: {vectors.dtype} "
+            f"{vectors.shape} in {source}"
+        )
+    if len(vectors) != len(files):
+        raise InvalidInputError(
+            f"there must be one path per vector. Received: {len(files)} paths, "
+            f"{len(vectors)} vectors"
+        )
+    if not np.isfinite(vectors).all():
+        row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
+        raise InvalidInputError(f"vectors must be finite. Received: NaN or infinity in row {row}")
+    if len(set(files)) != len(files):
+        twice = Counter(files).most_common(1)[0][0]
+        raise InvalidInputError(f"each path must come once. Received: {twice} twice")
+
+
+def _from_npz(source: Path) -> Contents:
+    """Read vectors, paths and root of an ``.npz`` file."""
+    with np.load(source, allow_pickle=False) as arrays:
+        root = str(arrays["root"]) if "root" in arrays else ""
+        return arrays["vectors"], arrays["paths"].tolist(), root
+
+
+def _from_parquet(source: Path) -> Contents:
+    """Read vectors, paths and root of a ``.parquet`` file."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(source, columns=["path", "vector"], partitioning=None)
+    root = (table.schema.metadata or {}).get(b"root", b"").decode()
+    column = table["vector"].combine_chunks()
+    lengths = pc.unique(pc.list_value_length(column)).to_pylist()
+    if len(lengths) != 1 or None in lengths:
+        raise ValueError(f"vectors must have one length. Received: {lengths}")
+    return np.asarray(column.flatten()).reshape(-1, *lengths), table["path"].to_pylist(), root
+
+
+def _to_npz(vectors: NDArray[np.float32], paths: list[str], root: str) -> bytes:
+    """Write an ``.npz`` file."""
+    stream = io.BytesIO()
+    np.savez(stream, vectors=vectors, paths=np.array(paths, str), root=np.array(root))
+    return stream.getvalue()
+
+
+def _to_parquet(vectors: NDArray[np.float32], paths: list[str], root: str) -> bytes:
+    """Write a ``.parquet`` file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+    table = pa.table({"path": pa.array(paths, pa.string()), "vector": column})
+    stream = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({"root": root}), stream, compression="zstd")
+    return stream.getvalue()
+
+
+def _to_csv(vectors: NDArray[np.float32], paths: list[str], root: str) -> bytes:
+    """Write a ``.csv`` file; nine digits tell every float32 apart."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["path", *range(vectors.shape[1])])
+    for path, vector in zip(paths, vectors, strict=True):
+        writer.writerow([path, *(f"{value:.9g}" for value in vector)])
+    return stream.getvalue().encode()
+
+
+def _digest(file: str) -> str | None:
+    """Return the digest of a file, so that queries know it; None where it is not there."""
+    try:
+        return digest_file(file)
+    except OSError:
+        return None

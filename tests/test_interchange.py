@@ -1,0 +1,174 @@
+"""Vectors come in from other programs and go out to them."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from clusterkit.embeddings import Embeddings
+from clusterkit.errors import (
+    ClusterkitError,
+    InvalidInputError,
+    OutputExistsError,
+    WeightsError,
+)
+from clusterkit.interchange import export_embeddings, import_vectors
+from clusterkit.queries import find_similar
+from clusterkit.store import Store
+from tests.odd_files import JPEG, PNG
+
+VECTORS = np.array([[1, 0, 0], [0, 1, 0], [0.9, 0.1, 0]], np.float32)
+NAMES = ["b.png", "a.png", "sub/c.png"]
+
+
+def write_npy(folder: Path) -> dict[str, Path]:
+    np.save(folder / "clip.npy", VECTORS.astype(np.float64))
+    (folder / "paths.txt").write_text("\n".join(NAMES))
+    return {"source": folder / "clip.npy", "paths": folder / "paths.txt"}
+
+
+def write_npz(folder: Path) -> dict[str, Path]:
+    np.savez(folder / "clip.npz", vectors=VECTORS, paths=NAMES)
+    return {"source": folder / "clip.npz"}
+
+
+def write_parquet(folder: Path) -> dict[str, Path]:
+    table = pa.table({"path": NAMES, "vector": VECTORS.tolist(), "other": [1, 2, 3]})
+    pq.write_table(table, folder / "clip.parquet")
+    return {"source": folder / "clip.parquet"}
+
+
+@pytest.mark.parametrize("write", [write_npy, write_npz, write_parquet])
+def test_vectors_come_in(tmp_path: Path, write: Callable[[Path], dict[str, Path]]) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/c.png").write_bytes(PNG)
+    (tmp_path / "copy.png").write_bytes(PNG)
+    store = Store(tmp_path / "store")
+    space = import_vectors(**write(tmp_path), store=store)
+    assert space.folder.name.startswith("clip-")
+    emb = store.space("clip").read()
+    assert emb.paths == ["a.png", "b.png", "sub/c.png"]
+    assert np.array_equal(emb.vectors, VECTORS[[1, 0, 2]])
+    assert emb.root == tmp_path
+    # A file that is there is known by its content, a name alone by the name.
+    for query, nearest in ((tmp_path / "copy.png", "sub/c.png"), ("b.png", "sub/c.png")):
+        assert find_similar(query, emb).to_dict()["results"][0]["path"] == nearest
+    (tmp_path / "other.jpg").write_bytes(JPEG)
+    with pytest.raises(WeightsError, match="what made them is not known"):
+        find_similar(tmp_path / "other.jpg", emb)
+
+
+def test_the_same_again_changes_nothing_and_other_content_is_another_space(tmp_path: Path) -> None:
+    files = write_npy(tmp_path)
+    store = Store(tmp_path / "store")
+    first = import_vectors(**files, store=store)
+    again = import_vectors(**files, store=store)
+    assert again.folder == first.folder
+    assert again.summary()["images"] == 3
+    assert len(again.read()) == 3
+    np.save(files["source"], VECTORS + 1)
+    assert import_vectors(**files, store=store, name="clip").folder != first.folder
+    assert store.space("clip").read().vectors.max() == 2
+
+
+def emb_of(folder: Path) -> Embeddings:
+    vectors = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+    return Embeddings(
+        vectors, paths=["a.png", "caf\udce9.png", "x/b,c.png"], root=folder / "photos"
+    )
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet", ".NPZ"])
+def test_what_goes_out_comes_back(tmp_path: Path, suffix: str) -> None:
+    emb = emb_of(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    file = export_embeddings(emb, tmp_path / f"elsewhere/own{suffix}")
+    back = import_vectors(file, tmp_path / "store").read()
+    assert np.array_equal(back.vectors, emb.vectors)
+    assert back.paths == emb.paths
+    assert back.files == emb.files
+
+
+def test_csv_keeps_every_bit(tmp_path: Path) -> None:
+    emb = emb_of(tmp_path)
+    export_embeddings(emb, tmp_path / "own.csv")
+    with (tmp_path / "own.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["path", "0", "1", "2", "3", "4"]
+    assert [row[0] for row in rows] == ["a.png", r"caf\udce9.png", "x/b,c.png"]
+    assert np.array_equal(np.array([row[1:] for row in rows], np.float32), emb.vectors)
+
+
+def test_parquet_is_read_by_pandas(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    emb = emb_of(tmp_path)
+    table = pandas.read_parquet(export_embeddings(emb, tmp_path / "own.parquet"))
+    assert np.array_equal(np.stack(table["vector"]), emb.vectors)
+
+
+def test_outputs_that_are_refused(tmp_path: Path) -> None:
+    emb = emb_of(tmp_path)
+    with pytest.raises(InvalidInputError, match=r"must end in \.npz, \.parquet, \.csv.*own\.xlsx"):
+        export_embeddings(emb, tmp_path / "own.xlsx")
+    export_embeddings(emb, tmp_path / "own.csv")
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        export_embeddings(emb, tmp_path / "own.csv")
+    export_embeddings(emb, tmp_path / "own.csv", overwrite=True)
+
+
+def bad_npy(folder: Path, values: object, names: str = "a\nb\n") -> dict[str, Path]:
+    np.save(folder / "bad.npy", values)
+    (folder / "paths.txt").write_text(names)
+    return {"source": folder / "bad.npy", "paths": folder / "paths.txt"}
+
+
+def bad_file(folder: Path, name: str, content: bytes = b"") -> dict[str, Path]:
+    (folder / name).write_bytes(content)
+    return {"source": folder / name}
+
+
+def bad_npz(folder: Path, **arrays: object) -> dict[str, Path]:
+    np.savez(folder / "bad.npz", **arrays)
+    return {"source": folder / "bad.npz"}
+
+
+def ragged(folder: Path) -> dict[str, Path]:
+    pq.write_table(
+        pa.table({"path": ["a", "b"], "vector": [[1.0], [1.0, 2.0, 3.0]]}), folder / "r.parquet"
+    )
+    return {"source": folder / "r.parquet"}
+
+
+BAD = [
+    (lambda f: bad_npy(f, np.eye(3)), "2 paths, 3 vectors"),
+    (lambda f: bad_npy(f, np.eye(2)[0]), r"shape \(n, dimension\)"),
+    (lambda f: bad_npy(f, np.array([["a"], ["b"]])), "must be numbers"),
+    (lambda f: bad_npy(f, np.zeros((0, 4)), ""), r"Received: float64 \(0, 4\)"),
+    (lambda f: bad_npy(f, [[1.0], [np.nan]]), "infinity in row 1"),
+    (lambda f: bad_npy(f, np.eye(2), "a\n./a\n"), "once. Received: .*a twice"),
+    (lambda f: {"source": bad_npy(f, np.eye(2))["source"]}, "--paths FILE"),
+    (lambda f: write_npz(f) | {"paths": f}, "leave out --paths"),
+    (lambda f: {"source": f / "gone.npz"}, "no such file: .*gone"),
+    (lambda f: write_npy(f) | {"paths": f / "gone"}, "no such file: .*gone"),
+    (lambda f: bad_file(f, "vectors.csv"), r"read from \.npy, \.npz, \.parquet"),
+    (lambda f: bad_file(f, "text.npz", b"text"), r"text\.npz cannot be read"),
+    (lambda f: bad_file(f, "text.parquet", b"text"), "cannot be read"),
+    (lambda f: bad_npz(f, features=VECTORS), "cannot be read: .*vectors"),
+    (lambda f: bad_npz(f, vectors=VECTORS, paths=np.array(NAMES, object)), "pickle"),
+    (ragged, "one length"),
+    (lambda f: write_npz(f) | {"name": "../up"}, r"Received: '\.\./up'"),
+    (lambda f: write_npz(f) | {"name": ".hidden"}, "--name"),
+]
+
+
+@pytest.mark.parametrize(("make", "words"), BAD, ids=[words for _, words in BAD])
+def test_bad_vectors_are_refused_and_nothing_is_made(
+    tmp_path: Path, make: Callable[[Path], dict[str, Path]], words: str
+) -> None:
+    with pytest.raises(ClusterkitError, match=words):
+        import_vectors(**make(tmp_path), store=tmp_path / "store")
+    assert not (tmp_path / "store").exists()
