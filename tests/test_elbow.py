@@ -1,44 +1,234 @@
 import json
+import warnings
 
 import numpy as np
 import pytest
 
 from clusterkit.elbow import elbow_curve
+from clusterkit.elbow.knee import knee
+from clusterkit.elbow.rows import prepare
+from clusterkit.elbow.valleys import Valleys
+from clusterkit.elbow.verdict import count_votes, judge
+from clusterkit.embeddings import Embeddings
 from clusterkit.errors import InvalidInputError
 
+FEW = range(2, 9)
 
-def blobs(k, n=400, d=64, seed=0):
+
+def blobs(k, n=240, d=64, seed=0):
     rng = np.random.default_rng(seed)
-    centers = rng.normal(size=(k, d)) * 2
-    return (centers[np.arange(n) % k] + rng.normal(size=(n, d))).astype(np.float32)
+    centers = rng.normal(size=(k, d))
+    return (centers[np.arange(n) % k] + rng.normal(size=(n, d)) / 2).astype(np.float32)
 
 
-@pytest.mark.parametrize("k", [3, 8])
+def find(X, k=FEW, **options):
+    return elbow_curve(X, k=k, random_state=0, n_resamples=8, **options)
+
+
+@pytest.fixture(scope="module")
+def five():
+    return find(blobs(5))
+
+
+@pytest.mark.parametrize("k", [2, 3, 7])
 def test_finds_clearly_separated_clusters(k):
-    curve = elbow_curve(blobs(k), k=range(2, 13), random_state=0)
-    assert curve.k == k
+    assert find(blobs(k)).k == k
 
 
-def test_a_single_cloud_has_no_clear_number():
-    rows = np.random.default_rng(0).normal(size=(400, 64))
-    assert elbow_curve(rows, k=range(2, 13), random_state=0).k is None
+def test_finds_clusters_in_two_dimensions_around_the_origin():
+    rng = np.random.default_rng(0)
+    centers = np.array([[0, 0], [9, 0], [0, 9], [-9, -9]])
+    assert find(centers[np.arange(200) % 4] + rng.normal(size=(200, 2))).k == 4
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "uniform", "filament"])
+def test_one_cloud_has_no_clear_number(kind):
+    rng = np.random.default_rng(1)
+    noise = rng.normal(size=(300, 64))
+    clouds = {
+        "gaussian": noise,
+        "uniform": rng.uniform(size=(300, 64)),
+        "filament": noise + np.outer(rng.uniform(-30, 30, 300), np.eye(64)[0]),
+    }
+    curve = find(clouds[kind])
+    assert curve.k is None
+    assert curve.verdict.startswith("No clear number of clusters: for no number from 2 to 8")
+    assert curve.confidence == 0
+    assert curve.labels is None
+
+
+def test_result_describes_every_number(five):
+    assert five.k == 5
+    assert five.confidence > 0.9
+    assert five.verdict.startswith("5 clusters: they come back")
+    assert five.n_clusters.tolist() == list(FEW)
+    assert len(np.unique(five.labels)) == 5
+    assert (np.diff(five.inertia) <= 0).all()
+    assert set(five.votes) >= {"knee", "silhouette", "stability", "separation"}
+    assert five.votes["silhouette"] == five.votes["separation"] == 5
+    chosen = five.n_clusters == 5
+    assert five.stability[chosen] > 0.95 > five.stability[~chosen][-1]
+    assert five.separation[chosen] > 0.95 > 0.5 > five.separation[-1]
+
+
+def test_silhouette_is_scikit_learns_in_few_dimensions():
+    from sklearn.metrics import silhouette_score
+
+    X = blobs(3, n=90, d=5)
+    curve = find(X, k=[3], normalize=False)
+    assert curve.silhouette[0] == pytest.approx(silhouette_score(X, curve.labels), abs=1e-4)
+
+
+def test_to_dict_is_json_with_null_for_nan(five):
+    found = json.loads(json.dumps(five.to_dict(), allow_nan=False))
+    assert found["k"] == 5
+    assert found["verdict"] == five.verdict
+    assert [row["k"] for row in found["curve"]] == list(FEW)
+    assert found["curve"][0]["inertia"] == pytest.approx(five.inertia[0])
+    same = elbow_curve(np.ones((9, 4)), k=[2, 3])
+    assert same.to_dict()["curve"][0]["silhouette"] is None
+
+
+def test_same_seed_same_result_whatever_the_order_of_k():
+    X = blobs(3, n=100)
+    assert find(X, k=[4, 2, 3]).to_dict() == find(X, k=[2, 3, 4]).to_dict()
+
+
+def test_embeddings_and_other_dtypes_give_the_same():
+    X = np.round(blobs(3, n=90, d=8) * 100)
+    X32 = X.astype(np.float32)
+    X32.flags.writeable = False
+    expected = find(X32, k=[2, 3]).to_dict()
+    for other in (X.astype(np.float64), X.astype(np.int64), Embeddings(X32)):
+        assert find(other, k=[2, 3]).to_dict() == expected
+
+
+def test_costly_indices_use_a_sample():
+    X = blobs(4, n=3000, d=8)
+    curve = find(X, k=[3, 4, 5], max_samples=200)
+    assert curve.k == 4
+    assert len(curve.labels) == 3000
 
 
 def test_identical_rows_have_no_clear_number():
     curve = elbow_curve(np.ones((30, 5)), k=range(2, 6))
     assert curve.k is None
-    assert "the same" in curve.verdict
+    assert "all rows are the same" in curve.verdict
+    assert curve.inertia.tolist() == [0] * 4
 
 
-def test_to_dict_is_json():
-    found = json.loads(json.dumps(elbow_curve(blobs(3), k=range(2, 6), random_state=0).to_dict()))
-    assert found["k"] == 3
-    assert [row["k"] for row in found["curve"]] == [2, 3, 4, 5]
+def test_few_different_rows():
+    X = np.repeat(np.eye(3), 20, axis=0)
+    assert find(X, k=range(2, 6)).k == 3
+
+
+def test_as_many_clusters_as_rows():
+    curve = find(blobs(2, n=6), k=range(2, 7))
+    assert curve.inertia[-1] == pytest.approx(0, abs=1e-5)
+    assert np.isnan(curve.silhouette[-1])
+
+
+def test_zero_rows_are_no_error():
+    X = blobs(3, n=90)
+    X[0] = 0
+    assert find(X, k=[2, 3, 4], normalize=True).k == 3
 
 
 @pytest.mark.parametrize(
-    ("k", "message"), [([], "at least one"), ([1], "at least 2"), ([41], "k=41, n_samples=40")]
+    ("k", "message"),
+    [
+        ([], "at least one number of clusters"),
+        (range(20, 2), "at least one number of clusters"),
+        ([1, 2], "at least 2. Received: k=1"),
+        ([2, 41], "k=41, n_samples=40"),
+    ],
 )
 def test_wrong_numbers_of_clusters(k, message):
     with pytest.raises(InvalidInputError, match=message):
         elbow_curve(blobs(3, n=40), k=k)
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (np.zeros(5), r"Received: \(5,\)"),
+        (np.zeros((0, 3)), r"Received: \(0, 3\)"),
+        (np.array([[0, 1], [np.nan, 1], [1, 1]]), "row 1"),
+        (np.array([[0, 1], [1, 1], [np.inf, 1]]), "row 2"),
+        (np.ones((1, 4)), "k=2, n_samples=1"),
+    ],
+)
+def test_wrong_rows(X, message):
+    with pytest.raises(InvalidInputError, match=message):
+        elbow_curve(X, k=[2])
+
+
+@pytest.mark.parametrize("option", [{"normalize": "yes"}, {"n_resamples": 1}, {"max_samples": 1}])
+def test_wrong_options(option):
+    with pytest.raises(InvalidInputError, match=f"Received.*{next(iter(option.values()))}"):
+        elbow_curve(blobs(2, n=40), k=[2], **option)
+
+
+def test_auto_normalizes_only_rows_of_similar_length():
+    features = np.abs(blobs(2)) + 1
+    assert np.allclose(np.linalg.norm(prepare(features, "auto"), axis=1), 1)
+    around_the_origin = blobs(2, d=2)
+    assert prepare(around_the_origin, "auto") is around_the_origin
+
+
+def test_knee_guards_kneed():
+    numbers = np.arange(2, 9)
+    assert knee(numbers, 100.0 / numbers**2) == 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert knee(numbers, np.full(7, 3.0)) is None
+        assert knee(numbers, 10.0 - numbers) is None
+        assert knee(numbers[:2], np.array([2.0, 1.0])) is None
+
+
+def test_valley_is_as_deep_as_two_normal_clusters_make_it():
+    rng = np.random.default_rng(0)
+    for distance, depth in [(0, -1), (3, 0.3), (4, 0.65), (5, 0.85)]:
+        X = rng.normal(size=(20_000, 2)).astype(np.float32)
+        X[::2, 0] += distance
+        centers = np.array([[0, 0], [max(distance, 1), 0]], np.float32)
+        labels = np.linalg.norm(X[:, None] - centers, axis=2).argmin(axis=1).astype(np.int32)
+        valleys = Valleys(2)
+        valleys.add(X, labels, centers)
+        if distance == 0:
+            assert (valleys.depths(1) < 0).all()
+        else:
+            assert valleys.depths(1) == pytest.approx([depth] * 2, abs=0.06)
+
+
+def made_up(stability, separation):
+    n = len(stability)
+    curves = {name: np.linspace(1, 0, n) for name in ("inertia", "silhouette")}
+    curves |= {name: np.linspace(1, 2, n) for name in ("calinski_harabasz", "davies_bouldin")}
+    curves |= {"stability": np.array(stability), "separation": np.array(separation)}
+    curves["chance"] = np.full(n, 0.3)
+    numbers = np.arange(2, n + 2)
+    return judge(numbers, curves, count_votes(numbers, curves))
+
+
+def test_verdict_needs_gaps_and_stability():
+    assert made_up([1, 0.9, 0.9, 0.8], [1, 1, 1, 0.2]).k == 4
+    assert made_up([1, 0.9, 0.5, 0.5], [1, 1, 1, 0.2]).k == 3
+    assert made_up([1, 0.9, 0.9, 0.8], [0.5, 0.7, 0.5, 0.2]).k is None
+    unstable = made_up([0.5, 0.5, 0.5, 0.5], [1, 1, 1, 0.2])
+    assert unstable.k is None
+    assert "come back" in unstable.sentence
+
+
+def test_verdict_owns_up_to_doubt_and_to_the_end_of_the_range():
+    doubtful = made_up([0.7, 0.7, 0.7, 0.8], [0.8, 0.8, 0.8, 0.8])
+    assert doubtful.sentence.startswith("About 5 clusters")
+    assert "there may be more" in doubtful.sentence
+    assert "the silhouette says 2" in doubtful.sentence
+
+
+def test_digits_are_about_ten():
+    from sklearn.datasets import load_digits
+
+    curve = elbow_curve(load_digits().data[:900], k=range(6, 15, 2), random_state=0, n_resamples=8)
+    assert curve.k is None or 8 <= curve.k <= 12

@@ -1,24 +1,34 @@
 """The sweep over k, every index of it, and the verdict."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clusterkit.clusterers.lloyd import Labels, Matrix
+from clusterkit.clusterers.parallel import workers
+from clusterkit.clusterers.search import Search
 from clusterkit.elbow.geometry import Geometry, geometry
-from clusterkit.elbow.resampling import Labels, Matrix, Resampled, resample
-from clusterkit.elbow.rows import all_alike, check_numbers, check_rows, prepare, reduce
+from clusterkit.elbow.resampling import (
+    agreements,
+    cloud_like,
+    cluster_subsamples,
+    largest_number,
+    separation,
+)
+from clusterkit.elbow.rows import all_alike, check_numbers, check_rows, prepare, reduce_rows
 from clusterkit.elbow.verdict import Curve, count_votes, judge
+from clusterkit.errors import InvalidInputError
 
-_N_DIMENSIONS = 50
 _INDICES = (
     "inertia",
     "silhouette",
     "calinski_harabasz",
     "davies_bouldin",
     "stability",
+    "chance",
     "separation",
 )
 
@@ -32,13 +42,22 @@ class ElbowCurve:
     k : int or None
         The number of clusters; None where there is no clear one.
     verdict : str
-        The reason, in one or two plain sentences.
+        The reason, in one to three plain sentences.
     confidence : float
-        From 0 to 1.
+        From 0 to 1: excess stability times separation at ``k``; 0 without ``k``.
     n_clusters : ndarray of shape (m,)
         The numbers of clusters that were tried, ascending.
-    inertia, silhouette, calinski_harabasz, davies_bouldin, stability, separation : ndarray (m,)
-        One value per number of clusters; NaN where an index is not defined.
+    inertia : ndarray of shape (m,)
+        Sum of squared distances to the centres, all rows in full dimension.
+    silhouette, calinski_harabasz, davies_bouldin : ndarray of shape (m,)
+        The classical indices, on at most ``max_samples`` rows and 50 principal components.  NaN
+        where an index is not defined, here and below.
+    stability : ndarray of shape (m,)
+        Mean adjusted Rand index between the groups found in two subsamples.
+    chance : ndarray of shape (m,)
+        The same for a normal cloud of the same mean and covariance, which has no clusters.
+    separation : ndarray of shape (m,)
+        From 0 to 1, how far the clusters come back as such and have gaps around them.
     votes : dict of str to (int or None)
         The number of clusters that each index would choose alone.
     labels : ndarray of shape (n,) or None
@@ -54,6 +73,7 @@ class ElbowCurve:
     calinski_harabasz: NDArray[np.float64]
     davies_bouldin: NDArray[np.float64]
     stability: NDArray[np.float64]
+    chance: NDArray[np.float64]
     separation: NDArray[np.float64]
     votes: dict[str, int | None]
     labels: NDArray[np.int32] | None
@@ -83,7 +103,7 @@ def elbow_curve(
     *,
     k: Iterable[int] = range(2, 21),
     normalize: bool | str = "auto",
-    n_resamples: int = 20,
+    n_resamples: int = 24,
     max_samples: int = 2000,
     random_state: int | None = None,
 ) -> ElbowCurve:
@@ -94,17 +114,18 @@ def elbow_curve(
     X : Embeddings or array-like of shape (n, d)
         The vectors.
     k : iterable of int, default range(2, 21)
-        The numbers of clusters to try, each from 2 to ``n``.
+        The numbers of clusters to try, in any order, each from 2 to n.
     normalize : bool or "auto", default "auto"
         Whether to scale the rows to length 1, as the clusterers do.  "auto" does so where the
-        lengths are much alike, as those of network features are: of rows all around the origin
-        it would push apart what belongs together.
-    n_resamples : int, default 20
-        Subsamples per k for stability and separation.
+        lengths vary by less than a quarter, as those of network features do (by 0.08 to 0.17);
+        where rows lie all around the origin, it would push apart what belongs together.
+    n_resamples : int, default 24
+        Subsamples per k for stability and separation, at least 2.
     max_samples : int, default 2000
-        Rows, drawn at random, for all indices but the inertia.
+        Rows, drawn at random, for all indices but the inertia, so that their cost does not grow
+        with n.
     random_state : int, optional
-        Seed.
+        Seed; the same seed gives the same result on any number of threads.
 
     Returns
     -------
@@ -114,7 +135,55 @@ def elbow_curve(
     ------
     InvalidInputError
         If X is not a finite matrix, or ``k`` is empty, below 2 or above the number of rows.
+
+    Notes
+    -----
+    Every index is reported with its own vote, but only two decide:
+
+    1. *Separation.*  A number is possible where clusters are groups, not slices: three quarters
+       or more of them come back in other subsamples and have fewer rows, among those left out,
+       half-way to any other centre than around either (:class:`clusterkit.elbow.valleys.Valleys`).
+    2. *Stable information.*  Among the possible numbers the verdict is the largest
+       log(k) x excess**2, where excess is the stability under resampling [1]_ beyond that of a
+       normal cloud of the same covariance [2]_.
+
+    Where no number is possible, or the best is not half-way from chance to perfect stability, the
+    verdict is None.  The confidence is excess x separation.
+
+    Why these two: on features of photos (subsets of 3 to 10 classes of two photo sets, Xception and
+    ResNet50), scikit-learn's digits, autoencoder codes of MNIST, and generated blobs, clouds and
+    filaments, the silhouette [3]_ alone was mostly within one of the truth but one or two too low,
+    the knee [4]_ lower still, Calinski-Harabasz and Davies-Bouldin far off, and stability and
+    prediction strength [5]_ without a reference preferred two or three broad groups.  None of them
+    can say None: each has a best value on noise too, and stability is high on a filament.  The gap
+    statistic [6]_ was left out: it compares the inertia with noise of the same extent, which
+    features of any kind beat at every k.  Gaps alone overshoot on dense sets, where stability does
+    not.  A strongly bent filament can still be taken for a few groups.
+
+    References
+    ----------
+    .. [1] Ben-Hur, Elisseeff, Guyon: A stability based method for discovering structure in
+       clustered data. Pacific Symposium on Biocomputing, 2002.
+    .. [2] Lange, Roth, Braun, Buhmann: Stability-based validation of clustering solutions. Neural
+       Computation 16, 2004.
+    .. [3] Rousseeuw: Silhouettes. Journal of Computational and Applied Mathematics 20, 1987.
+    .. [4] Satopaa, Albrecht, Irwin, Raghavan: Finding a "Kneedle" in a haystack. ICDCS, 2011.
+    .. [5] Tibshirani, Walther: Cluster validation by prediction strength. Journal of Computational
+       and Graphical Statistics 14, 2005.
+    .. [6] Tibshirani, Walther, Hastie: Estimating the number of clusters in a data set via the gap
+       statistic. Journal of the Royal Statistical Society B 63, 2001.
+
+    Examples
+    --------
+    >>> X = np.repeat(np.eye(3), 30, axis=0) + np.random.default_rng(0).normal(0, 0.05, (90, 3))
+    >>> elbow_curve(X, k=range(2, 7), random_state=0).k
+    3
     """
+    if n_resamples < 2 or max_samples < 2:
+        raise InvalidInputError(
+            "n_resamples and max_samples must be at least 2. "
+            f"Received: n_resamples={n_resamples}, max_samples={max_samples}"
+        )
     X = check_rows(X)
     numbers = check_numbers(k, len(X))
     X = prepare(X, normalize)
@@ -124,12 +193,12 @@ def elbow_curve(
     seed = int(rng.integers(2**31))
     labels, inertia = _sweep(X, numbers, seed)
     rows = np.sort(rng.permutation(len(X))[:max_samples])
-    reduced = reduce(X[rows], _N_DIMENSIONS, seed)
+    reduced = reduce_rows(X[rows], seed)
     sampled = {number: found[rows] for number, found in labels.items()}
     curves = {
         "inertia": inertia,
         **_geometries(reduced, sampled),
-        **_resampled(reduced, sampled, n_resamples, seed),
+        **_resampled(reduced, numbers, n_resamples, seed),
     }
     n_clusters = np.array(numbers)
     votes = count_votes(n_clusters, curves)
@@ -169,20 +238,30 @@ def _geometries(X: Matrix, labels: Mapping[int, Labels]) -> dict[str, Curve]:
     return dict(zip(Geometry._fields, table.T, strict=True))
 
 
-def _resampled(
-    X: Matrix, labels: Mapping[int, Labels], n_resamples: int, seed: int
-) -> dict[str, Curve]:
-    """Return stability and separation over k."""
-    found = resample(X, labels, n_resamples=n_resamples, random_state=seed)
-    nothing = Resampled(np.nan, np.nan)
-    table = np.array([found.get(number, nothing) for number in labels])
-    return dict(zip(Resampled._fields, table.T, strict=True))
+def _resampled(X: Matrix, numbers: Sequence[int], n_resamples: int, seed: int) -> dict[str, Curve]:
+    """Return stability, that of a cloud without clusters, and separation over k."""
+    possible = [k for k in numbers if k <= largest_number(len(X))]
+    with workers() as run:
+        found = cluster_subsamples(X, possible, n_resamples=n_resamples, seed=seed, run=run)
+        clouds = cluster_subsamples(
+            cloud_like(X, seed), possible, n_resamples=n_resamples, seed=seed, run=run
+        )
+    table = np.full((len(numbers), 3), np.nan)
+    for row, k in enumerate(possible):
+        agreement = agreements(found[k], k)
+        typical = found[k][int(agreement.argmax())].labels
+        table[row] = (
+            agreement.mean(),
+            agreements(clouds[k], k).mean(),
+            separation(X, found[k], typical, k),
+        )
+    return dict(zip(("stability", "chance", "separation"), table.T, strict=True))
 
 
 def _sweep(X: Matrix, numbers: list[int], seed: int) -> tuple[dict[int, Labels], Curve]:
     """Cluster all rows for every k."""
-    from sklearn.cluster import KMeans
-
-    fits = [KMeans(number, n_init=5, random_state=seed).fit(X) for number in numbers]
-    labels = {number: fit.labels_ for number, fit in zip(numbers, fits, strict=True)}
-    return labels, np.array([fit.inertia_ for fit in fits])
+    with workers() as run:
+        search = Search(X, np.ones(len(X), np.float32), seed=seed, run=run)
+        fits = [search.finish(search.improve(search.start(k, 10)[:2])[0]) for k in numbers]
+    labels = {number: fit.labels for number, fit in zip(numbers, fits, strict=True)}
+    return labels, np.array([fit.inertia for fit in fits])

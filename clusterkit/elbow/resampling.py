@@ -1,130 +1,155 @@
-"""Stability and separation: whether clusters come back, and whether there are gaps between them.
+"""Stability and separation: whether clusters come back, and whether there are gaps between them."""
 
-Both are judged on subsamples of the rows, each clustered anew.  *Stability* asks whether all rows
-are grouped in the same way again.  *Separation* asks the rows that were left out whether there are
-fewer of them half-way between two centres than around either centre.  The held-out rows matter:
-in hundreds of dimensions k-means finds a direction that tears any cloud apart, but only for the
-rows that it saw.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Labels = NDArray[np.int32]
-Matrix = NDArray[np.float32]
+from clusterkit.clusterers.lloyd import Labels, Matrix, assign
+from clusterkit.clusterers.parallel import Map
+from clusterkit.clusterers.search import Search
+from clusterkit.elbow.valleys import Valleys
 
-# The share of the rows that each subsample keeps (Ben-Hur et al., 2002, use 0.8).
-KEPT = 0.8
+# The share of the rows that each subsample keeps (Ben-Hur et al., 2002).
+_KEPT = 0.8
+# Few runs of k-means on purpose: where the number of clusters is right, even a hasty search finds
+# the same groups each time; where it is wrong, a thorough one finds the same arbitrary groups
+# (Bubeck, Meila, von Luxburg: How the initialization affects the stability of the k-means
+# algorithm. ESAIM: Probability and Statistics 16, 2012).
+_N_INIT = 3
+# A cluster whose best counterpart shares less has dissolved (Hennig: Cluster-wise assessment of
+# cluster stability. Computational Statistics & Data Analysis 52, 2007).
+_DISSOLVED = 0.5
+# Valleys deeper than this are as good as empty gaps.
+_DEEP = 0.5
 
 
-class Resampled(NamedTuple):
-    """What resampling says about one number of clusters.
+class Subsample(NamedTuple):
+    """A clustering of some of the rows.
 
     Attributes
     ----------
-    stability : float
-        Mean adjusted Rand index between the clusterings of two subsamples, each extended to all
-        rows; 1 for the same groups each time, 0 for chance.
-    separation : float
-        Depth of the shallowest valley between any two clusters: 1 for an empty gap, 0 or less
-        for none.
+    held_out : ndarray of int
+        The rows that were not clustered.
+    centers : ndarray of shape (k, d)
+        The centres.
+    labels : ndarray of shape (n,)
+        The nearest centre to each row, held out or not.
     """
 
-    stability: float
-    separation: float
+    held_out: NDArray[np.int64]
+    centers: Matrix
+    labels: Labels
 
 
-def resample(
-    X: Matrix, labels: Mapping[int, Labels], *, n_resamples: int, random_state: int
-) -> dict[int, Resampled]:
-    """Cluster subsamples of the rows for every k, and see what becomes of the clusters.
+def largest_number(n_samples: int) -> int:
+    """Return how many rows a subsample keeps, and so how many clusters it can have."""
+    return int(_KEPT * n_samples)
+
+
+def cluster_subsamples(
+    X: Matrix, numbers: Sequence[int], *, n_resamples: int, seed: int, run: Map
+) -> dict[int, list[Subsample]]:
+    """Cluster random subsamples of the rows, each anew for every number of clusters.
 
     Parameters
     ----------
     X : ndarray of shape (n, d), float32
         The rows, best of few dimensions.
-    labels : mapping of int to ndarray of shape (n,)
-        The clusters of all rows, for each number of clusters.
+    numbers : sequence of int
+        The numbers of clusters, each at most :func:`largest_number` of n.
     n_resamples : int
-        Number of subsamples, at least 2.
-    random_state : int
-        Seed.
+        Number of subsamples.
+    seed : int
+        Decides the subsamples and their clusterings.
+    run : callable
+        From :func:`clusterkit.clusterers.parallel.workers`.
 
     Returns
     -------
-    dict of int to Resampled
-        For each number of clusters that is no more than the rows of a subsample.
+    dict of int to list of Subsample
+        For each number of clusters.
+    """
+
+    def cluster_once(i: int) -> list[Subsample]:
+        """Draw one subsample, and cluster it for every number."""
+        kept, held_out = np.split(
+            np.random.default_rng((seed, i)).permutation(len(X)), [largest_number(len(X))]
+        )
+        search = Search(X[kept], np.ones(len(kept), np.float32), seed=seed + i)
+        centers = [search.start(k, _N_INIT)[0].centers for k in numbers]
+        return [Subsample(held_out, found, assign(X, found)[0]) for found in centers]
+
+    by_subsample = run(cluster_once, range(n_resamples))
+    return dict(zip(numbers, map(list, zip(*by_subsample, strict=True)), strict=True))
+
+
+def agreements(subsamples: Sequence[Subsample], k: int) -> NDArray[np.float64]:
+    """Return how much each clustering into k agrees with the others.
+
+    Returns
+    -------
+    ndarray of shape (n_resamples,)
+        Mean adjusted Rand index of a subsample's labels of all rows with those of each other
+        subsample: 1 for the same groups each time, 0 for chance.  Their mean is the stability.
 
     References
     ----------
     Ben-Hur, Elisseeff, Guyon: A stability based method for discovering structure in clustered
     data. Pacific Symposium on Biocomputing, 2002.
-    Lange, Roth, Braun, Buhmann: Stability-based validation of clustering solutions. Neural
-    Computation 16, 2004.
     """
-    n_kept = int(KEPT * len(X))
-    labels = {k: found for k, found in labels.items() if k <= n_kept}
-    rng = np.random.default_rng(random_state)
-    grouped: dict[int, list[Labels]] = {k: [] for k in labels}
-    valleys = {k: Valleys(k) for k in labels}
-    for _ in range(n_resamples):
-        order = rng.permutation(len(X))
-        kept, held_out = order[:n_kept], order[n_kept:]
-        for k, centers in _sweep_centers(X[kept], list(labels), int(rng.integers(2**31))).items():
-            again = _assign(X, centers)
-            grouped[k].append(again)
-            valleys[k].add(X[held_out], _match(labels[k][kept], again[kept], centers))
-    n_times = n_resamples * len(held_out) / len(X)
-    return {k: Resampled(_agreement(grouped[k], k), valleys[k].depth(n_times)) for k in labels}
+    n = len(subsamples)
+    table = np.zeros((n, n))
+    for i in range(n):
+        for j in range(i):
+            table[i, j] = _adjusted_rand(subsamples[i].labels, subsamples[j].labels, k)
+    return (table + table.T).sum(axis=1) / (n - 1)
 
 
-class Valleys:
-    """Counts of held-out rows around centres and half-way between them, over many subsamples.
-
-    On the line from centre a (0) to centre b (1) three stretches of equal length are compared:
-    around a, around b, and in the middle.  In a density with one peak the middle is never emptier
-    than both ends; two normal clusters of equal size leave a valley of depth 0.3 at three standard
-    deviations, 0.65 at four and 0.85 at five.
+def separation(X: Matrix, subsamples: Sequence[Subsample], typical: Labels, k: int) -> float:
+    """Return to what share the k clusters have gaps around them.
 
     Parameters
     ----------
+    X : ndarray of shape (n, d), float32
+        The rows.
+    subsamples : sequence of Subsample
+        Clusterings into k; their held-out rows are counted.
+    typical : ndarray of shape (n,)
+        The labels of the subsample that agrees best with the others: the clusters to be judged.
     k : int
-        Number of clusters.
+        The number of clusters.
+
+    Returns
+    -------
+    float
+        Mean over the clusters of the depth of the shallowest valley around each, relative to half
+        empty, from 0 to 1; 0 for a cluster that dissolves in other subsamples.
     """
-
-    def __init__(self, k: int) -> None:
-        self._around = np.zeros((k, k))
-        self._between = np.zeros((k, k))
-
-    def add(self, X: Matrix, centers: Matrix) -> None:
-        """Count rows that the centres have not seen."""
-        labels = _assign(X, centers)
-        products, gram = X @ centers.T, centers @ centers.T
-        own = products[np.arange(len(X)), labels][:, None]
-        norms = np.diag(gram)
-        # Where each row lies on the lines from its own centre to all others.
-        along = products - own - gram[labels] + norms[labels][:, None]
-        squared_length = norms[labels][:, None] - 2 * gram[labels] + norms
-        position = along / np.maximum(squared_length, np.finfo(np.float32).tiny)
-        np.add.at(self._around, labels, np.abs(position) < 1 / 6)
-        np.add.at(self._between, labels, position > 1 / 3)
-
-    def depth(self, n_times: float) -> float:
-        """Return the depth of the shallowest valley, each row having been counted ``n_times``."""
-        ends = np.minimum(self._around, self._around.T) / n_times
-        middle = (self._between + self._between.T) / n_times
-        # Half a row more on both sides keeps the ratio finite and tiny clusters in doubt.
-        depth = 1 - (middle + 0.5) / (ends + 0.5)
-        return float(depth[~np.eye(len(depth), dtype=bool)].min())
+    valleys, overlaps = Valleys(k), []
+    for held_out, centers, labels in subsamples:
+        if len(centers) < k:
+            # Fewer different rows than clusters.
+            return 0.0
+        order = _match(typical, labels, k)
+        matched = np.argsort(order).astype(np.int32)[labels]
+        valleys.add(X[held_out], matched[held_out], centers[order])
+        overlaps.append(_overlaps(typical, matched, k))
+    n_times = len(subsamples) * len(subsamples[0].held_out) / len(X)
+    depths = np.clip(valleys.depths(n_times) / _DEEP, 0, 1)
+    return float(np.mean(depths * (np.mean(overlaps, axis=0) >= _DISSOLVED)))
 
 
-def _assign(X: Matrix, centers: Matrix) -> Labels:
-    """Return the nearest centre of each row."""
-    scores = X @ centers.T - 0.5 * np.einsum("ij,ij->i", centers, centers)
-    return scores.argmax(axis=1).astype(np.int32)
+def cloud_like(X: Matrix, seed: int) -> Matrix:
+    """Draw as many rows from the one normal distribution of the same mean and covariance."""
+    rng = np.random.default_rng(seed)
+    covariance = np.atleast_2d(np.cov(X, rowvar=False))
+    # Rounding leaves slightly negative eigenvalues where there are fewer rows than dimensions.
+    drawn = rng.multivariate_normal(
+        X.mean(axis=0), covariance, len(X), method="eigh", check_valid="ignore"
+    )
+    return drawn.astype(np.float32)
 
 
 def _contingency(a: Labels, b: Labels, k: int) -> NDArray[np.int64]:
@@ -132,41 +157,24 @@ def _contingency(a: Labels, b: Labels, k: int) -> NDArray[np.int64]:
     return np.bincount(a.astype(np.int64) * k + b, minlength=k * k).reshape(k, k)
 
 
-def _match(labels: Labels, others: Labels, centers: Matrix) -> Matrix:
-    """Return the centres of the clusters ``others`` in the order of ``labels``."""
+def _match(labels: Labels, others: Labels, k: int) -> NDArray[np.int64]:
+    """Return for each cluster of ``labels`` its counterpart among ``others``."""
     from scipy.optimize import linear_sum_assignment
 
-    _, order = linear_sum_assignment(_contingency(labels, others, len(centers)), maximize=True)
-    return centers[order]
+    return linear_sum_assignment(_contingency(labels, others, k), maximize=True)[1]
+
+
+def _overlaps(labels: Labels, matched: Labels, k: int) -> NDArray[np.float64]:
+    """Return the Jaccard index of each cluster with its counterpart."""
+    table = _contingency(labels, matched, k)
+    both = np.diag(table)
+    return both / np.maximum(table.sum(axis=0) + table.sum(axis=1) - both, 1)
 
 
 def _adjusted_rand(a: Labels, b: Labels, k: int) -> float:
-    """Return the adjusted Rand index, much faster than scikit-learn's for short labels."""
-    pairs = [np.sum(n * (n - 1)) / 2 for n in _margins(_contingency(a, b, k))]
-    both, in_a, in_b = pairs
+    """Return the adjusted Rand index (Hubert, Arabie, 1985), quicker than scikit-learn's."""
+    table = _contingency(a, b, k)
+    both, in_a, in_b = (np.sum(n * (n - 1)) / 2 for n in (table, table.sum(1), table.sum(0)))
     expected = in_a * in_b / (len(a) * (len(a) - 1) / 2)
     highest = (in_a + in_b) / 2
     return 1.0 if highest == expected else float((both - expected) / (highest - expected))
-
-
-def _margins(table: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
-    """Return the cells of a table, its row sums and its column sums."""
-    return table, table.sum(axis=1), table.sum(axis=0)
-
-
-def _agreement(grouped: list[Labels], k: int) -> float:
-    """Return the mean adjusted Rand index of each clustering with the next."""
-    following = [*grouped[1:], grouped[0]]
-    return float(
-        np.mean([_adjusted_rand(a, b, k) for a, b in zip(grouped, following, strict=True)])
-    )
-
-
-def _sweep_centers(X: Matrix, ks: list[int], seed: int) -> dict[int, Matrix]:
-    """Return the k-means centres for each k."""
-    from sklearn.cluster import KMeans
-
-    return {
-        k: KMeans(k, n_init=3, random_state=seed).fit(X).cluster_centers_.astype(np.float32)
-        for k in ks
-    }

@@ -15,6 +15,8 @@ Matrix = NDArray[np.float32]
 _MAX_VARIATION = 0.25
 # Squared spread, relative to the squared size, below which rows differ by rounding only.
 _ROUNDING = 1e-10
+# Enough for the differences between dozens of clusters, few enough to leave out most noise.
+_N_DIMENSIONS = 50
 
 
 def check_rows(X: ArrayLike) -> Matrix:
@@ -60,9 +62,9 @@ def all_alike(X: Matrix) -> bool:
     return bool(spread <= _ROUNDING * np.square(X, dtype=np.float64).mean())
 
 
-def reduce(X: Matrix, n_dimensions: int, seed: int) -> Matrix:
-    """Project onto the leading principal components."""
+def reduce_rows(X: Matrix, seed: int) -> Matrix:
+    """Project onto the 50 leading principal components, or fewer where there are not as many."""
     from sklearn.decomposition import PCA
 
-    pca = PCA(min(n_dimensions, *X.shape), random_state=seed)
+    pca = PCA(min(_N_DIMENSIONS, *X.shape), random_state=seed)
     return np.ascontiguousarray(pca.fit_transform(X), dtype=np.float32)

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from clusterkit.elbow.knee import knee
 
 Curve = NDArray[np.float64]
+Votes = dict[str, int | None]
 
-# Valleys between clusters must be at least this deep: about three standard deviations apart.
-MIN_SEPARATION = 0.25
-# Clusterings that agree less than this from sample to sample count as unstable (Hennig, 2007).
-MIN_STABILITY = 0.7
-# Silhouettes this close to the best one do not tell the numbers of clusters apart.
-SILHOUETTE_MARGIN = 0.9
+# Where three quarters of the clusters or fewer stand apart, they are slices of something larger.
+MIN_SEPARATION = 0.75
+# Half-way between the stability of a cloud without clusters and perfect stability.
+MIN_EXCESS = 0.5
+# Below this the verdict itself says that it is not sure.
+LOW_CONFIDENCE = 0.6
 
 
 class Verdict(NamedTuple):
@@ -26,9 +27,9 @@ class Verdict(NamedTuple):
     k : int or None
         The number of clusters; None where there is no clear one.
     confidence : float
-        From 0 to 1: stability, halved by the indices that disagree.
+        From 0 to 1; 0 without a number.
     sentence : str
-        The verdict in one or two plain sentences.
+        The verdict in one to three plain sentences.
     """
 
     k: int | None
@@ -36,39 +37,46 @@ class Verdict(NamedTuple):
     sentence: str
 
 
-def count_votes(
-    n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]
-) -> dict[str, int | None]:
-    """Return the number of clusters that each index would choose alone.
+def excess_stability(curves: Mapping[str, Curve]) -> Curve:
+    """Return the stability beyond that of a cloud without clusters: 1 perfect, 0 no better.
 
-    Parameters
-    ----------
-    n_clusters : ndarray of shape (m,)
-        The numbers of clusters, ascending.
-    curves : mapping of str to ndarray of shape (m,)
-        Each index by name; NaN where it is not defined.
-
-    Returns
-    -------
-    dict of str to (int or None)
-        The best k of each index; for ``separation`` the largest k whose clusters all have a gap
-        between them.  None where an index has no opinion.
+    Any long cloud splits stably across its middle, and few clusters are always more stable than
+    many; a cloud of the same shape shows how much (Lange, Roth, Braun, Buhmann: Stability-based
+    validation of clustering solutions. Neural Computation 16, 2004).
     """
-    separated = np.flatnonzero(curves["separation"] >= MIN_SEPARATION)
+    chance = curves["chance"]
+    return (curves["stability"] - chance) / np.maximum(1 - chance, 0.01)
+
+
+def information(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> Curve:
+    """Return how much a grouping into each k tells of the rows, beyond chance.
+
+    log(k) is the most that a label of k can tell, and the square of the excess stability what is
+    left of it from one sample to another (in the spirit of Buhmann: Information theoretic model
+    validation for clustering. ISIT, 2010).
+    """
+    return np.log(n_clusters) * np.maximum(excess_stability(curves), 0) ** 2
+
+
+def count_votes(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> Votes:
+    """Return the number of clusters that each index would choose alone, None for no opinion.
+
+    ``stability`` votes for the most information that is stable, ``separation`` for the largest
+    number whose clusters stand apart, the others for their best value.
+    """
+    apart = np.flatnonzero(curves["separation"] >= MIN_SEPARATION)
     return {
         "knee": knee(n_clusters, curves["inertia"]),
         "silhouette": _highest(n_clusters, curves["silhouette"]),
         "calinski_harabasz": _highest(n_clusters, curves["calinski_harabasz"]),
         "davies_bouldin": _highest(n_clusters, -curves["davies_bouldin"]),
-        "stability": _highest(n_clusters, curves["stability"]),
-        "separation": int(n_clusters[separated[-1]]) if separated.size else None,
+        "stability": _highest(n_clusters, information(n_clusters, curves)),
+        "separation": int(n_clusters[apart[-1]]) if apart.size else None,
     }
 
 
-def judge(
-    n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], votes: Mapping[str, int | None]
-) -> Verdict:
-    """Decide on the number of clusters.
+def judge(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], votes: Votes) -> Verdict:
+    """Choose the number of clusters that tells most, among those whose clusters stand apart.
 
     Parameters
     ----------
@@ -76,34 +84,45 @@ def judge(
         The numbers of clusters, ascending.
     curves : mapping of str to ndarray of shape (m,)
         Each index by name; NaN where it is not defined.
-    votes : mapping of str to (int or None)
-        From :func:`count_votes`.
+    votes : dict of str to (int or None)
+        From :func:`count_votes`, for the words.
 
     Returns
     -------
     Verdict
     """
-    low, high = int(n_clusters[0]), int(n_clusters[-1])
-    separated = curves["separation"] >= MIN_SEPARATION
-    stable = curves["stability"] >= MIN_STABILITY
-    if not separated.any():
-        sentence = f"there are no gaps between the groups, for any number from {low} to {high}."
-        return Verdict(None, 0.0, f"No clear number of clusters: {sentence}")
-    possible = separated & stable & np.isfinite(curves["silhouette"])
-    if not possible.any():
-        sentence = "the groups change whenever some of the rows are left out."
-        return Verdict(None, 0.0, f"No clear number of clusters: {sentence}")
-    silhouette = np.where(possible, curves["silhouette"], -np.inf)
-    best = silhouette.max()
-    chosen = int(np.flatnonzero(silhouette >= best - (1 - SILHOUETTE_MARGIN) * abs(best))[-1])
-    k = int(n_clusters[chosen])
-    agreeing = [name for name, vote in votes.items() if vote is not None and abs(vote - k) <= 1]
-    confidence = float(curves["stability"][chosen]) * (1 + len(agreeing) / len(votes)) / 2
-    sentence = (
-        f"{k} clusters: they come back when some of the rows are left out, "
-        "and there are gaps between them."
-    )
-    return Verdict(k, round(confidence, 3), sentence)
+    tried = f"for no number from {n_clusters[0]} to {n_clusters[-1]}"
+    apart = curves["separation"] >= MIN_SEPARATION
+    if not apart.any():
+        return _no_verdict(f"{tried} are there gaps between the groups")
+    best = int(np.where(apart, information(n_clusters, curves), -1).argmax())
+    k, excess = int(n_clusters[best]), float(excess_stability(curves)[best])
+    if excess < MIN_EXCESS:
+        return _no_verdict(f"{tried} do the same groups come back when some rows are left out")
+    confidence = round(excess * float(curves["separation"][best]), 2)
+    sentences = [
+        f"{'About ' if confidence < LOW_CONFIDENCE else ''}{k} clusters: they come back when some "
+        "rows are left out, and there are gaps between them.",
+        _disagreement(k, votes),
+    ]
+    if k == n_clusters[-1] and len(n_clusters) > 1:
+        sentences.append("It is the largest number that was tried: there may be more.")
+    return Verdict(k, confidence, " ".join(filter(None, sentences)))
+
+
+def _no_verdict(reason: str) -> Verdict:
+    """Return None with its reason."""
+    return Verdict(None, 0.0, f"No clear number of clusters: {reason}.")
+
+
+def _disagreement(k: int, votes: Votes) -> str:
+    """Say which of the well-known indices would choose another number."""
+    others = [
+        f"{name} says {votes[name]}"
+        for name in ("silhouette", "knee")
+        if votes[name] not in (None, k)
+    ]
+    return f"Taken alone, the {' and the '.join(others)}." if others else ""
 
 
 def _highest(n_clusters: NDArray[np.int64], values: Curve) -> int | None:
