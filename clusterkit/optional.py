@@ -1,6 +1,7 @@
 """Import heavy and optional libraries at the moment of use."""
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -46,6 +47,8 @@ def import_keras() -> ModuleType:
     with _silenced_stderr():
         keras = importlib.import_module("keras")
         keras.ops.zeros(())
+    # It warns of retracing whenever a few small models are used one after the other.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     return keras
 
 
