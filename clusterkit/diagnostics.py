@@ -69,7 +69,7 @@ class Explanation:
     The *histograms* show how many features are how strong, and forget which ones.  That describes
     each image's latent vector, but their overlap is no measure of similar content: any two photos
     overlap widely (between random pairs of 380 animal photos, Xception's features overlap by 0.88
-    in the median, and the overlap hardly correlates with the similarity, at 0.07).
+    in the median, and the overlap hardly correlates with the similarity, at 0.08).
 
     Attributes
     ----------
