@@ -58,7 +58,7 @@ def train() -> None:
 @click.option(
     "--epochs",
     type=click.IntRange(1),
-    help="At most so many passes over the images.  [default: by their number, 10 to 150]",
+    help="At most so many passes over the images.  [default: by their number, 3 to 75]",
 )
 @click.option(
     "--validation-split",

@@ -24,8 +24,8 @@ from clusterkit.images import RESIZE_MODES, ImageFolder
 
 # Without a number of epochs, the network sees about this many pictures, within these limits:
 # a few hundred photos and tens of thousands of digits then train for about the same time.
-_PICTURES_SEEN = 60_000
-_EPOCHS = (10, 150)
+_PICTURES_SEEN = 50_000
+_EPOCHS = (3, 75)
 _LEARNING_RATE = 1e-3
 _N_SAMPLES = 8
 # Enough for the covariance of the latent numbers, and little memory.
@@ -136,7 +136,7 @@ def train_autoencoder(
     depth : int
         How often the picture is halved.  More saves numbers and blurs.
     epochs : int, optional
-        At most so many passes over the images.  By default 10 to 150, so that about 60,000
+        At most so many passes over the images.  By default 3 to 75, so that about 50,000
         pictures are seen.
     validation_split : float
         Share of the images that is kept out of the training, to stop in time and to measure; at
