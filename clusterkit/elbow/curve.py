@@ -1,5 +1,6 @@
 """The sweep over k, every index of it, and the verdict."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clusterkit.clusterers.base import ClusteringWarning
 from clusterkit.clusterers.lloyd import Labels, Matrix
 from clusterkit.clusterers.parallel import workers
-from clusterkit.clusterers.search import Search
+from clusterkit.clusterers.sweep import kmeans_sweep
 from clusterkit.elbow.geometry import Geometry, geometry
 from clusterkit.elbow.resampling import (
     agreements,
@@ -156,9 +158,9 @@ def elbow_curve(
     the knee [4]_ lower still, Calinski-Harabasz and Davies-Bouldin far off, and stability and
     prediction strength [5]_ without a reference preferred two or three broad groups.  None of them
     can say None: each has a best value on noise too, and stability is high on a filament.  The gap
-    statistic [6]_ was left out: it compares the inertia with noise of the same extent, which
-    features of any kind beat at every k.  Gaps alone overshoot on dense sets, where stability does
-    not.  A strongly bent filament can still be taken for a few groups.
+    statistic [6]_ was left out: on photos it rose to the largest k that was tried.  Gaps alone
+    overshoot on dense sets, where stability does not.  A strongly bent filament can still be taken
+    for a few groups.
 
     References
     ----------
@@ -258,10 +260,11 @@ def _resampled(X: Matrix, numbers: Sequence[int], n_resamples: int, seed: int) -
     return dict(zip(("stability", "chance", "separation"), table.T, strict=True))
 
 
-def _sweep(X: Matrix, numbers: list[int], seed: int) -> tuple[dict[int, Labels], Curve]:
+def _sweep(X: Matrix, numbers: Sequence[int], seed: int) -> tuple[dict[int, Labels], Curve]:
     """Cluster all rows for every k."""
-    with workers() as run:
-        search = Search(X, np.ones(len(X), np.float32), seed=seed, run=run)
-        fits = [search.finish(search.improve(search.start(k, 10)[:2])[0]) for k in numbers]
-    labels = {number: fit.labels for number, fit in zip(numbers, fits, strict=True)}
-    return labels, np.array([fit.inertia for fit in fits])
+    with warnings.catch_warnings():
+        # Odd clusters at some k are to be expected in a sweep; the verdict takes them into account.
+        warnings.simplefilter("ignore", ClusteringWarning)
+        points = kmeans_sweep(X, numbers, normalize=False, random_state=seed)
+    labels = {point.n_clusters: point.labels for point in points}
+    return labels, np.array([point.inertia for point in points])
