@@ -230,9 +230,9 @@ def test_no_image_at_all_can_be_embedded(tmp_path: Path, store: Path) -> None:
     assert emb.shape == embed(tmp_path / "photos", GridColours()).shape == (0, 12)
 
 
-def start(folder: Path, store: Path, log: Path, **options: Any) -> subprocess.Popen[str]:
-    """Start to embed in another process, slowly, in parts of 8 rows."""
-    command = embed_command(folder, store, log=log, part_rows=8, seconds=0.03, **options)
+def start(folder: Path, store: Path, log: Path, seconds: float) -> subprocess.Popen[str]:
+    """Start to embed in another process, in parts of 8 rows, with a pause in each batch."""
+    command = embed_command(folder, store, log=log, part_rows=8, seconds=seconds)
     return subprocess.Popen(
         command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -254,14 +254,14 @@ def test_a_killed_run_is_resumed_and_nothing_is_lost(tmp_path: Path, store: Path
     rng = random.Random(0)
     kills = 0
     for _ in range(4):
-        process = start(photos, store, log)
+        process = start(photos, store, log, 0.1)
         wait_for_lines(process, log, len(log.read_text().splitlines()) + rng.randint(1, 4))
-        time.sleep(rng.random() * 0.04)
+        time.sleep(rng.random() * 0.1)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         kills += process.returncode == -signal.SIGKILL
     assert kills >= 2
-    process = start(photos, store, log)
+    process = start(photos, store, log, 0)
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     report = json.loads(output)
@@ -307,7 +307,7 @@ def test_ctrl_c_keeps_what_was_embedded(photos: Path, store: Path) -> None:
 def test_two_runs_at_once_the_second_refuses(photos: Path, store: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.touch()
-    process = start(photos, store, log)
+    process = start(photos, store, log, 1)
     wait_for_lines(process, log, 1)
     with pytest.raises(StoreError, match=r"another run is writing to .*grid-colours-"):
         run(photos, store)
