@@ -1,0 +1,38 @@
+"""Clusterers: scikit-learn estimators that group vectors, by cosine unless told otherwise.
+
+:data:`CLUSTERERS` maps the names of the command line to classes.  Any other clusterer with
+scikit-learn's interface joins by one line there.
+"""
+
+import importlib
+from typing import Any
+
+from clusterkit.registry import Registry
+
+CLUSTERERS = Registry(
+    "clusterer",
+    {
+        "kmeans": "clusterkit.clusterers.kmeans:KMeans",
+    },
+)
+
+# Names load on first use, so that the table costs nothing.
+_EXPORTS = {
+    "ClusteringWarning": "clusterkit.clusterers.base",
+    "KMeans": "clusterkit.clusterers.kmeans",
+    "SweepPoint": "clusterkit.clusterers.sweep",
+    "centers_of": "clusterkit.clusterers.base",
+    "kmeans_sweep": "clusterkit.clusterers.sweep",
+}
+
+__all__ = ["CLUSTERERS", *sorted(_EXPORTS)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'clusterkit.clusterers' has no attribute {name!r}")
+    return getattr(importlib.import_module(_EXPORTS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,202 @@
+"""What every clusterer shares: checks, unit vectors, centres, and warnings."""
+
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.utils.validation import check_array, validate_data
+
+from clusterkit.errors import InvalidInputError
+from clusterkit.search import unit_rows
+
+NOISE = -1
+
+
+class ClusteringWarning(UserWarning):
+    """A clustering was made, but it may not be what was wanted."""
+
+
+class UnitClusterer(ClusterMixin, BaseEstimator):
+    """Base of clusterers that scale rows to length 1 when ``normalize`` is on."""
+
+    normalize: bool
+
+    def _check_rows(self, X: ArrayLike, *, reset: bool = True) -> NDArray[np.float32]:
+        """Return X as a checked float32 matrix, normalised where that is asked for."""
+        rows = _as_invalid_input(validate_data)(
+            self, X, reset=reset, dtype=[np.float64, np.float32], accept_large_sparse=False
+        )
+        return to_float32(rows, normalize=self.normalize)
+
+
+def check_rows(X: ArrayLike) -> NDArray[Any]:
+    """Return X as a finite matrix of float32 or float64 numbers.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is no matrix, is empty, or holds NaN or infinite values.
+    """
+    return _as_invalid_input(check_array)(X, dtype=[np.float64, np.float32])
+
+
+def to_float32(X: NDArray[Any], *, normalize: bool) -> NDArray[np.float32]:
+    """Return a contiguous float32 matrix, its rows scaled to length 1 where that is asked for.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+        Finite numbers.
+    normalize : bool
+        Whether to scale the rows; a zero row stays zero.
+
+    Returns
+    -------
+    ndarray of shape (n, d), float32
+        X itself where nothing had to be done.
+
+    Raises
+    ------
+    InvalidInputError
+        If a number is too large for float32.
+
+    Warns
+    -----
+    ClusteringWarning
+        If rows to be scaled are zero, and so have no direction.
+    """
+    with np.errstate(over="ignore"):
+        rows = np.ascontiguousarray(X, dtype=np.float32)
+    if rows is not X and not np.isfinite(rows).all():
+        raise InvalidInputError(
+            f"numbers must fit in float32, up to 3.4e38. Received: up to {np.abs(X).max():.3g}"
+        )
+    if not normalize:
+        return rows
+    zero = np.flatnonzero(~rows.any(axis=1))
+    if len(zero):
+        warnings.warn(
+            f"{len(zero)} of {len(rows)} rows are zero and have no direction, the first is row "
+            f"{zero[0]}; they stay zero",
+            ClusteringWarning,
+            stacklevel=2,
+        )
+    return unit_rows(rows)
+
+
+def check_at_least(value: Any, minimum: int, name: str) -> int:
+    """Return a parameter as an int, or raise InvalidInputError with its name."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
+        raise InvalidInputError(
+            f"{name} must be an integer of at least {minimum}. Received: {name}={value!r}"
+        )
+    return int(value)
+
+
+def check_n_clusters(n_clusters: Any, n_samples: int, *, minimum: int = 1) -> int:
+    """Return the number of clusters as an int.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is no integer, below the minimum, or above the number of rows.
+    """
+    check_at_least(n_clusters, minimum, "n_clusters")
+    if n_clusters > n_samples:
+        raise InvalidInputError(
+            "n_clusters must be at most the number of rows. "
+            f"Received: n_clusters={n_clusters}, n_samples={n_samples}"
+        )
+    return int(n_clusters)
+
+
+def check_weights(sample_weight: ArrayLike | None, n_samples: int) -> NDArray[np.float32]:
+    """Return one weight per row, 1 by default.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is not one weight per row, or they are negative, not finite or all zero.
+    """
+    if sample_weight is None:
+        return np.ones(n_samples, np.float32)
+    weights = np.asarray(sample_weight, dtype=np.float32)
+    if weights.shape != (n_samples,):
+        raise InvalidInputError(
+            "sample_weight must hold one number per row. "
+            f"Received: shape {weights.shape}, n_samples={n_samples}"
+        )
+    if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
+        raise InvalidInputError(
+            "sample_weight must be finite, not negative, and not all zero. "
+            f"Received: {weights.min()} to {weights.max()}"
+        )
+    return weights
+
+
+def centers_of(X: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
+    """Return the mean of the rows of each cluster, for any clusterer.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, d)
+        The rows, normalised if the clusterer normalises.
+    labels : array-like of shape (n,), int
+        Cluster of each row, from 0; noise (-1) belongs to none.
+
+    Returns
+    -------
+    ndarray of shape (max(labels) + 1, d), float64
+        NaN for a number that no row carries.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is not one label per row.
+    """
+    X, labels = np.asarray(X), np.asarray(labels)
+    if len(X) != len(labels):
+        raise InvalidInputError(
+            f"there must be one label per row. Received: {len(labels)} labels, {len(X)} rows"
+        )
+    centers = np.full((labels.max(initial=NOISE) + 1, X.shape[1]), np.nan)
+    for label in np.unique(labels[labels != NOISE]):
+        centers[label] = X[labels == label].mean(axis=0, dtype=np.float64)
+    return centers
+
+
+def describe_sizes(labels: NDArray[np.int32]) -> str | None:
+    """Say what is odd about the sizes of the clusters, or return None.
+
+    Odd is, where there are 10 rows or more per cluster on average: a cluster of a single row or
+    of less than a fiftieth of the average; and one with more than half of all rows that is 10 times
+    larger than the next.  Classes of real photo collections differ by a factor of 10 and more,
+    which is no reason to warn.
+    """
+    sizes = np.sort(np.bincount(labels[labels != NOISE]))[::-1]
+    n, k = int(sizes.sum()), len(sizes)
+    if k < 2 or n < 10 * k:
+        return None
+    tiny = sizes[sizes <= max(1, n / k / 50)]
+    if len(tiny):
+        return f"{len(tiny)} of {k} clusters hold {tiny.max()} or fewer of {n} rows"
+    if sizes[0] > n / 2 and sizes[0] > 10 * sizes[1]:
+        return f"one of {k} clusters holds {sizes[0]} of {n} rows, the next {sizes[1]}"
+    return None
+
+
+def _as_invalid_input(check: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn the ValueError of one of scikit-learn's checks into our own, which is one too."""
+
+    @wraps(check)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return check(*args, **kwargs)
+        except ValueError as error:
+            raise InvalidInputError(str(error)) from error
+
+    return checked

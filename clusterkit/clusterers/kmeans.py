@@ -1,0 +1,248 @@
+"""k-means on the unit sphere: robust, quick and reproducible."""
+
+import warnings
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from clusterkit.clusterers.base import (
+    ClusteringWarning,
+    UnitClusterer,
+    check_at_least,
+    check_n_clusters,
+    check_weights,
+    describe_sizes,
+)
+from clusterkit.clusterers.lloyd import Solution, assign_all
+from clusterkit.clusterers.parallel import workers
+from clusterkit.clusterers.problem import Problem
+from clusterkit.clusterers.search import Search
+
+# Solutions of the search that are finished in full dimension: the best on the principal
+# coordinates is often, but not always, the best in all.
+_N_FINALISTS = 3
+
+
+class CentroidClusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, UnitClusterer):
+    """Base of clusterers whose clusters are known by their centres, ``cluster_centers_``."""
+
+    cluster_centers_: NDArray[np.float32]
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int32]:
+        """Find the nearest centre of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            The rows.
+
+        Returns
+        -------
+        ndarray of shape (n,), int32
+            Cluster of each row.
+        """
+        return self._nearest(X)[0]
+
+    def transform(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Measure the distance to every centre.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            The rows.
+
+        Returns
+        -------
+        ndarray of shape (n, n_clusters), float32
+            Euclidean distances, between vectors of length 1 where ``normalize`` is on.
+        """
+        from sklearn.metrics.pairwise import euclidean_distances
+
+        check_is_fitted(self)
+        return euclidean_distances(self._check_rows(X, reset=False), self.cluster_centers_)
+
+    def score(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
+        """Return minus the inertia of rows under the fitted centres.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            The rows.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n,), optional
+            Weight of each row.
+
+        Returns
+        -------
+        float
+            Higher is better, at most 0.
+        """
+        _, distances = self._nearest(X)
+        weights = check_weights(sample_weight, len(distances))
+        return -float(weights @ distances.astype(np.float64))
+
+    def _nearest(self, X: ArrayLike) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Return the nearest centre of each row and the squared distance to it."""
+        check_is_fitted(self)
+        rows = self._check_rows(X, reset=False)
+        # Near the centres' mean float32 is most precise.
+        middle = self.cluster_centers_.mean(axis=0)
+        with workers() as run:
+            return assign_all(rows - middle, self.cluster_centers_ - middle, run)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        """Number of columns of :meth:`transform`."""
+        return len(self.cluster_centers_)
+
+
+class KMeans(CentroidClusterer):
+    """k-means that finds nearly the same, best clustering with every seed.
+
+    The rows are scaled to length 1 (turn ``normalize`` off for other data); the centres are the
+    means of their rows, not scaled: on photo features that agreed with the labels as well as or
+    better than centres of length 1 (spherical k-means proper), and the inertia is that of
+    scikit-learn's ``KMeans`` on ``normalize(X)``.
+
+    The search runs on up to 64 principal coordinates of up to 10,000 rows: ``n_init`` runs of
+    Lloyd's algorithm from greedy k-means++ starts; the best three then *breathe*, that is, centres
+    are added where they save most and as many merged where that costs least, as long as the inertia
+    falls.  They are finished on all rows in all dimensions, and the best is kept.  A cluster that
+    loses all its rows takes the row that fits worst.  Clusters are numbered from the largest to
+    the smallest.
+
+    Parameters
+    ----------
+    n_clusters : int, default 8
+        Number of clusters, at most the number of rows.
+    normalize : bool, default True
+        Whether to scale the rows to length 1.
+    n_init : int, default 10
+        Runs from new starts.
+    max_iter : int, default 300
+        Largest number of iterations of the final runs on all rows.
+    tol : float, default 1e-6
+        A final run ends when an iteration lowers the inertia by less than this share of it.
+    random_state : int, RandomState or None
+        Seed.  The result for a seed is the same on any number of threads.
+
+    Attributes
+    ----------
+    cluster_centers_ : ndarray of shape (n_clusters, d), float32
+        Mean of each cluster, of normalised rows where ``normalize`` is on.  Fewer where there are
+        fewer different rows.
+    labels_ : ndarray of shape (n,), int32
+        Cluster of each row.
+    inertia_ : float
+        Sum of squared distances of the rows to the centres of their clusters, weighted.
+    n_iter_ : int
+        Iterations of the final run.
+    n_features_in_ : int
+        Number of columns.
+
+    References
+    ----------
+    Lloyd: Least squares quantization in PCM. IEEE Transactions on Information Theory 28, 1982.
+
+    Arthur, Vassilvitskii: k-means++: the advantages of careful seeding. SODA 2007; the greedy
+    variant: Grunau, Özüdoğru, Rozhoň, Tětek: A nearly tight analysis of greedy k-means++. SODA
+    2023.
+
+    Fritzke: The breathing k-means algorithm. arXiv:2006.15666, 2020.  We merge by the cost of
+    Ward (1963) instead of removing by utility.
+
+    Halko, Martinsson, Tropp: Finding structure with randomness. SIAM Review 53, 2011, for the
+    principal coordinates; searching on them: Ding, He: K-means clustering via principal component
+    analysis. ICML 2004.
+
+    Examples
+    --------
+    >>> X = [[1, 0], [2, 0.1], [0, 1], [0.1, 2], [3, 0]]
+    >>> KMeans(2, random_state=0).fit_predict(X).tolist()
+    [0, 0, 1, 1, 0]
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        normalize: bool = True,
+        n_init: int = 10,
+        max_iter: int = 300,
+        tol: float = 1e-6,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.normalize = normalize
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Cluster the rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            The rows; Embeddings and read-only memory maps work as they are.  One float32 copy is
+            made.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n,), optional
+            Weight of each row, 0 or above; 1 by default.
+
+        Returns
+        -------
+        KMeans
+            Itself.
+
+        Raises
+        ------
+        InvalidInputError
+            If there are fewer rows than clusters, NaN or infinite values, or weights that do not
+            fit.
+
+        Warns
+        -----
+        ClusteringWarning
+            If a cluster is tiny or grossly larger than the others, there are fewer different
+            rows than clusters, or zero vectors are to be normalised.
+        """
+        rows = self._check_rows(X)
+        k = check_n_clusters(self.n_clusters, len(rows))
+        check_at_least(self.n_init, 1, "n_init")
+        check_at_least(self.max_iter, 1, "max_iter")
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        problem = Problem(rows, sample_weight)
+        with workers() as run:
+            search = Search(problem.X, problem.weights, seed=seed, run=run)
+            finalists = search.improve(search.start(k, self.n_init)[:_N_FINALISTS])
+            finished = [
+                search.finish(one, max_iter=self.max_iter, tol=self.tol) for one in finalists
+            ]
+            best = min(finished, key=lambda solution: solution.inertia)
+            self._keep(problem.settle(best, run))
+        return self
+
+    def _keep(self, solution: Solution) -> None:
+        """Set the fitted attributes, and warn where they look odd."""
+        self.labels_, self.cluster_centers_, self.inertia_, self.n_iter_ = solution
+        n_found = len(self.cluster_centers_)
+        reason = describe_sizes(self.labels_)
+        if n_found < self.n_clusters:
+            reason = (
+                f"there are only {n_found} different rows, fewer than n_clusters={self.n_clusters}"
+            )
+        if reason:
+            warnings.warn(reason, ClusteringWarning, stacklevel=3)

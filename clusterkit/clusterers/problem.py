@@ -1,0 +1,57 @@
+"""A k-means problem as it was posed, made ready for the search, and its answer."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from clusterkit.clusterers.base import check_weights
+from clusterkit.clusterers.lloyd import Matrix, Solution, assign_all, measure_inertia
+from clusterkit.clusterers.parallel import Map, map_serially
+
+
+class Problem:
+    """Rows and weights to cluster.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d), float32
+        All rows.
+    sample_weight : array-like of shape (n,), optional
+        Weight of each row, 0 or above; 1 by default.
+
+    Attributes
+    ----------
+    X : ndarray of shape (m, d), float32
+        The rows of weight above 0, moved so that their mean is the origin, where float32 is most
+        precise.
+    weights : ndarray of shape (m,), float32
+        Their weights.
+    """
+
+    def __init__(self, rows: Matrix, sample_weight: ArrayLike | None = None) -> None:
+        weights = check_weights(sample_weight, len(rows))
+        self._mean = (weights.astype(np.float64) @ rows / weights.sum(dtype=np.float64)).astype(
+            np.float32
+        )
+        rows = rows - self._mean
+        # A row of weight 0 gets a label, and has no part in anything else.
+        counts = weights > 0
+        self._rows = rows
+        self.X, self.weights = (rows, weights) if counts.all() else (rows[counts], weights[counts])
+
+    def settle(self, solution: Solution, run: Map = map_serially) -> Solution:
+        """Return a solution for ``X`` as the answer for all rows, where they were at first.
+
+        Clusters are numbered from the largest to the smallest, so that their numbers depend on
+        the clustering alone; a cluster without rows is left out.
+        """
+        k = len(solution.centers)
+        sizes = np.bincount(solution.labels, self.weights, minlength=k)
+        # Equal sizes: in order of the first coordinate.
+        order = np.lexsort((solution.centers[:, 0], -sizes))[: np.count_nonzero(sizes)]
+        numbers = np.zeros(k, np.int32)
+        numbers[order] = np.arange(len(order))
+        labels, centers = numbers[solution.labels], solution.centers[order]
+        inertia = measure_inertia(self.X, self.weights, labels, centers, run)
+        if len(labels) < len(self._rows):
+            labels, _ = assign_all(self._rows, centers, run)
+        return Solution(labels, centers + self._mean, inertia, solution.n_iter)
