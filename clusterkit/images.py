@@ -56,8 +56,7 @@ MAX_FILE_BYTES = 2**30
 # A backslash is written out only where it would read as one of them, or as itself written out.
 _TO_ESCAPE = re.compile(r"[\udc80-\udcff]|\\(?=u(?:dc[89a-f][0-9a-f]|005c))")
 _ESCAPED = re.compile(r"\\u(dc[89a-f][0-9a-f]|005c)")
-# What follows the length of the first box in files of the HEIC family.
-_HEIC_MARKS = frozenset({b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1"})
+_HEIC_BRANDS = frozenset(b"heic heim heis heix hevc hevx mif1 msf1".split())
 
 
 class ImageFolder(Sequence[NDArray[np.uint8]]):
@@ -267,13 +266,15 @@ def read_list(source: Path) -> Iterator[str]:
     Raises
     ------
     InvalidInputError
-        If the list cannot be read; whether its files are there is found out when they are read.
+        If the list is no text; whether its files are there is found out when they are read.
     """
     try:
         # utf-8-sig: Windows editors write a mark at the start.
         text = source.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
         raise InvalidInputError(f"cannot read {source}: {error.strerror}") from error
+    if "\0" in text:
+        raise InvalidInputError(f"{source} is no list of paths: it holds binary data, or UTF-16")
     for line in text.split("\n"):
         if line.strip():
             yield os.path.abspath(source.parent / line)  # noqa: PTH100
@@ -358,12 +359,16 @@ def _common_root(sources: list[Path], files: set[str]) -> Path:
 
 def _open(data: bytes) -> Image.Image:
     """Open an image that is safe to load."""
-    if data[4:12] in _HEIC_MARKS:
+    try:
+        image = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        if data[4:8] != b"ftyp" or data[8:12] not in _HEIC_BRANDS:
+            raise
         try:
             require("pillow_heif", extra="heic", caller="reading HEIC").register_heif_opener()
         except MissingDependencyError as error:
             raise ImageError(str(error)) from error
-    image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data))
     if image.format == "EPS":
         raise ImageError("PostScript is a program, which is not run")
     limit = Image.MAX_IMAGE_PIXELS

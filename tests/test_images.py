@@ -86,6 +86,12 @@ def test_a_list_names_files_relative_to_itself(tmp_path: Path, ending: str, mark
     assert images.root == tmp_path
 
 
+def test_a_list_must_be_text(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("a.png", encoding="utf-16")
+    with pytest.raises(InvalidInputError, match=r"list\.txt is no list of paths.*UTF-16"):
+        ImageFolder(tmp_path / "list.txt")
+
+
 def test_links_to_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     add(tmp_path, "real/a.png")
     (tmp_path / "link").symlink_to("real")
