@@ -16,7 +16,7 @@ from clusterkit.errors import (
     SpaceMismatchError,
     WeightsError,
 )
-from clusterkit.images import digest_bytes, read_bytes
+from clusterkit.images import decode_image, digest_bytes, read_bytes
 from clusterkit.search import nearest, unit_rows
 
 
@@ -149,15 +149,23 @@ def locate(
             raise NotFoundError(f"no such file: {image}, and no such path in the store")
         return embeddings[[embeddings.row(image)]]
     try:
-        digest = digest_bytes(read_bytes(image))
+        data = read_bytes(image)
+        row = _find_content(digest_bytes(data), image, embeddings)
+        if row is None:
+            # Before the network is loaded: a file that is no image needs none.
+            decode_image(data)
     except ImageError as error:
         raise InvalidInputError(f"{image}: {error}") from error
-    if embeddings.digests is not None and digest in embeddings.digests:
-        row = embeddings.find(image)
-        if row is None or embeddings.digests[row] != digest:
-            row = embeddings.digests.index(digest)
-        return embeddings[[row]]
-    return _embed_query(Path(image), embeddings, weights)
+    return _embed_query(Path(image), embeddings, weights) if row is None else embeddings[[row]]
+
+
+def _find_content(digest: str, image: str | os.PathLike[str], embeddings: Embeddings) -> int | None:
+    """Return the row of some content, the image's own row before that of a copy."""
+    digests = embeddings.digests
+    if digests is None or digest not in digests:
+        return None
+    row = embeddings.find(image)
+    return row if row is not None and digests[row] == digest else digests.index(digest)
 
 
 def _embed_query(image: Path, embeddings: Embeddings, weights: str | Path | None) -> Embeddings:
