@@ -39,11 +39,12 @@ def require(module: str, *, extra: str, caller: str) -> ModuleType:
 def import_keras() -> ModuleType:
     """Import keras without the start-up messages that TensorFlow writes past Python.
 
-    They appear whatever ``TF_CPP_MIN_LOG_LEVEL`` says, from the first import to the first
-    operation.  A user who set that variable asked for them.
+    From the first import to the first operation they appear whatever ``TF_CPP_MIN_LOG_LEVEL``
+    says; later ones it holds back.  A user who set that variable asked for them.
     """
     if "keras" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return importlib.import_module("keras")
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     with _silenced_stderr():
         keras = importlib.import_module("keras")
         keras.ops.zeros(())

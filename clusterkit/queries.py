@@ -188,8 +188,8 @@ def _embed_query(image: Path, embeddings: Embeddings, weights: str | Path | None
     )
     if extractor.fingerprint != embeddings.fingerprint:
         raise SpaceMismatchError(
-            f"{weights or source} is not what made the embeddings of {space['extractor']}: give the weights "
-            "that they were made with (--weights), or embed again"
+            f"{weights or source} is not what made the embeddings of {space['extractor']}: give "
+            "the weights that they were made with (--weights), or embed again"
         )
     query = embed([image], extractor)
     if query.failures:
