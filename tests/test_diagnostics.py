@@ -124,6 +124,13 @@ def test_a_large_store_is_sampled_by_seed():
     assert sampled[0].percentile == pytest.approx(exact, abs=0.5)
 
 
+@pytest.mark.parametrize("max_rows", [1, 9])
+def test_no_image_is_a_pair_with_itself(max_rows):
+    vectors = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    assert rank_similarity(0.5, vectors, max_rows=max_rows).percentile == 100
+    assert rank_similarity(0, vectors, max_rows=max_rows).percentile == 0
+
+
 def test_one_row_store_has_no_percentile():
     explanation = explain(0, 0, np.ones((1, 4)))
     assert explanation.percentile is None

@@ -59,6 +59,17 @@ def test_ties_come_in_order_of_row(vectors):
     assert neighbors.kneighbors()[1][298].tolist() == list(range(0, 40, 2))
 
 
+def test_finer_than_float32_products():
+    """Distances near 1e-10 cannot be told apart in float32 scalar products."""
+    rng = np.random.default_rng(0)
+    near = rng.normal(size=50) + 1e-5 * rng.normal(size=(400, 50))
+    unit = unit_rows(near)
+    distances, rows = nearest(unit, unit[:30], 5)
+    exact = ((unit[:30, None].astype(np.float64) - unit) ** 2).sum(axis=2) / 2
+    np.testing.assert_array_equal(rows, np.argsort(exact, axis=1, kind="stable")[:, :5])
+    np.testing.assert_allclose(distances, np.sort(exact, axis=1)[:, :5], rtol=1e-6)
+
+
 def test_distances_span_zero_to_two():
     neighbors = CosineNeighbors(3).fit([[-2, 0], [0, 1], [5, 0]])
     distances, indices = neighbors.kneighbors([[1, 0]])

@@ -50,6 +50,10 @@ def contents(folder):
     }
 
 
+def refuse(*arguments, **options):
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_sorts_and_takes_back(photos, tmp_path, mode):
     before = contents(tmp_path)
@@ -124,9 +128,14 @@ def test_files_of_others_are_never_overwritten(photos, tmp_path):
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("hard_links", [True, False])
 @pytest.mark.parametrize("mode", MODES)
-def test_a_file_that_appears_meanwhile_is_not_overwritten(photos, tmp_path, mode, monkeypatch):
+def test_a_file_that_appears_meanwhile_is_not_overwritten(
+    photos, tmp_path, mode, hard_links, monkeypatch
+):
     before = contents(photos)
+    if not hard_links:
+        monkeypatch.setattr(os, "link", refuse)
 
     make_folder = Path.mkdir
 
@@ -222,6 +231,10 @@ def test_a_killed_run_goes_on_and_is_undone(photos, tmp_path, mode, victim, coun
             == everything
         )
         assert bool(list(photos.rglob("*.jpg"))) == (mode != "move")
+        # Each in the place that the first run planned for it, and each planned once.
+        found = {path.name for path in (tmp_path / "sorted").glob("*/*.jpg")}
+        assert found == {f"{n}.jpg" for n in range(6)} | {f"{n} (2).jpg" for n in range(6)}
+        assert len((tmp_path / "sorted" / MANIFEST_NAME).read_text().splitlines()) == 13
     undoing = undo(tmp_path / "sorted")
     assert (undoing.kept, undoing.missing) == ([], [])
     assert contents(tmp_path) == before
@@ -258,9 +271,6 @@ def test_moving_between_disks(photos, tmp_path, monkeypatch):
 
 
 def test_a_disk_without_hard_links(photos, tmp_path, monkeypatch):
-    def refuse(*arguments, **options):
-        raise OSError(errno.EPERM, "Operation not permitted")
-
     monkeypatch.setattr(os, "link", refuse)
     before = contents(tmp_path)
     for mode in ("copy", "move"):
@@ -290,6 +300,41 @@ def test_a_full_disk_loses_nothing(photos, tmp_path, monkeypatch):
     assert not (tmp_path / "sorted").exists()
 
 
+def test_a_folder_from_which_nothing_can_be_removed(photos, tmp_path, monkeypatch):
+    unlink = Path.unlink
+
+    def locked_folder(self, **options):
+        if self.parent.name == "two":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        unlink(self, **options)
+
+    monkeypatch.setattr(Path, "unlink", locked_folder)
+    with pytest.raises(InvalidInputError, match=r"cannot move .*two/0\.jpg .*Permission denied"):
+        sort(photos, tmp_path / "sorted", mode="move")
+    # Not in two places.
+    assert len(list(tmp_path.rglob("*.jpg"))) == 12
+    assert len(list((photos / "two").iterdir())) == 6
+
+
+@pytest.mark.parametrize("mode", ["copy", "move"])
+def test_a_file_that_changes_while_it_is_copied(photos, tmp_path, mode, monkeypatch):
+    copyfile = shutil.copyfile
+
+    def change(source, target, **options):
+        Path(source).write_text("changed")
+        copyfile(source, target, **options)
+
+    def other_disk(source, target, **options):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(shutil, "copyfile", change)
+    monkeypatch.setattr(os, "link", other_disk)
+    with pytest.raises(InvalidInputError, match=r"0\.jpg changed while it was being sorted"):
+        sort(photos, tmp_path / "sorted", mode=mode)
+    assert (photos / "one/0.jpg").read_text() == "changed"
+    assert list((tmp_path / "sorted/cat").iterdir()) == []
+
+
 def test_undo_keeps_what_would_be_lost(photos, tmp_path):
     sort(photos, tmp_path / "sorted", mode="copy")
     (tmp_path / "sorted/cat/0.jpg").write_text("retouched")
@@ -303,6 +348,7 @@ def test_undo_keeps_what_would_be_lost(photos, tmp_path):
     ]
     assert (tmp_path / "sorted/dog/1.jpg").read_text() == "one 1"
     assert not (tmp_path / "sorted/wild").exists()
+    assert len((tmp_path / "sorted" / MANIFEST_NAME).read_text().splitlines()) == 1 + 2
     # Resolved, another call takes back the rest.
     (photos / "one/1.jpg").write_text("one 1")
     (tmp_path / "sorted/cat/0.jpg").unlink()
