@@ -386,6 +386,16 @@ def test_a_new_file_at_the_place_of_a_moved_one_is_sorted_too(photos, tmp_path):
     assert (tmp_path / "sorted/cat/0.jpg").read_text() == "one 0"
 
 
+def test_an_edited_file_is_planned_anew(photos, tmp_path):
+    sort(photos, tmp_path / "sorted", mode="copy")
+    (tmp_path / "sorted/cat/0.jpg").unlink()
+    (photos / "one/0.jpg").write_text("retouched")
+    assert sort(photos, tmp_path / "sorted", mode="copy").n_present == 11
+    assert (tmp_path / "sorted/cat/0.jpg").read_text() == "retouched"
+    assert len((tmp_path / "sorted" / MANIFEST_NAME).read_text().splitlines()) == 13
+    assert undo(tmp_path / "sorted").n_undone == 12
+
+
 def test_odd_file_names(tmp_path):
     files = [
         tmp_path / name
