@@ -13,13 +13,23 @@ CLUSTERERS = Registry(
     "clusterer",
     {
         "kmeans": "clusterkit.clusterers.kmeans:KMeans",
+        "affinity-propagation": "clusterkit.clusterers.affinity:AffinityPropagation",
+        "agglomerative": "clusterkit.clusterers.wrapped:AgglomerativeClustering",
+        "hdbscan": "clusterkit.clusterers.wrapped:HDBSCAN",
+        "spectral": "clusterkit.clusterers.wrapped:SpectralClustering",
+        "gaussian-mixture": "clusterkit.clusterers.mixture:GaussianMixture",
     },
 )
 
 # Names load on first use, so that the table costs nothing.
 _EXPORTS = {
+    "AffinityPropagation": "clusterkit.clusterers.affinity",
+    "AgglomerativeClustering": "clusterkit.clusterers.wrapped",
     "ClusteringWarning": "clusterkit.clusterers.base",
+    "GaussianMixture": "clusterkit.clusterers.mixture",
+    "HDBSCAN": "clusterkit.clusterers.wrapped",
     "KMeans": "clusterkit.clusterers.kmeans",
+    "SpectralClustering": "clusterkit.clusterers.wrapped",
     "SweepPoint": "clusterkit.clusterers.sweep",
     "centers_of": "clusterkit.clusterers.base",
     "kmeans_sweep": "clusterkit.clusterers.sweep",

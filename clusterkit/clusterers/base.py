@@ -169,6 +169,19 @@ def centers_of(X: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
     return centers
 
 
+def number_by_size(labels: ArrayLike) -> NDArray[np.int32]:
+    """Number clusters from the largest to the smallest; noise (-1) stays noise.
+
+    Of equal sizes the one whose first row comes first goes first.
+    """
+    labels = np.asarray(labels)
+    found, first, sizes = np.unique(labels[labels != NOISE], return_index=True, return_counts=True)
+    # Noise finds itself in the last place, at -1.
+    numbers = np.full(labels.max(initial=NOISE) + 2, NOISE, dtype=np.int32)
+    numbers[found[np.lexsort((first, -sizes))]] = np.arange(len(found))
+    return numbers[labels]
+
+
 def describe_sizes(labels: NDArray[np.int32]) -> str | None:
     """Say what is odd about the sizes of the clusters, or return None.
 

@@ -4,20 +4,17 @@ import warnings
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
 from clusterkit.clusterers.base import (
     ClusteringWarning,
-    UnitClusterer,
     check_at_least,
     check_n_clusters,
-    check_weights,
     describe_sizes,
 )
-from clusterkit.clusterers.lloyd import Solution, assign_all
+from clusterkit.clusterers.centroids import CentroidClusterer
+from clusterkit.clusterers.lloyd import Solution
 from clusterkit.clusterers.parallel import workers
 from clusterkit.clusterers.problem import Problem
 from clusterkit.clusterers.search import Search
@@ -25,85 +22,6 @@ from clusterkit.clusterers.search import Search
 # Solutions of the search that are finished in full dimension: the best on the principal
 # coordinates is often, but not always, the best in all.
 _N_FINALISTS = 3
-
-
-class CentroidClusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, UnitClusterer):
-    """Base of clusterers whose clusters are known by their centres, ``cluster_centers_``."""
-
-    cluster_centers_: NDArray[np.float32]
-
-    def predict(self, X: ArrayLike) -> NDArray[np.int32]:
-        """Find the nearest centre of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-            The rows.
-
-        Returns
-        -------
-        ndarray of shape (n,), int32
-            Cluster of each row.
-        """
-        return self._nearest(X)[0]
-
-    def transform(self, X: ArrayLike) -> NDArray[np.float32]:
-        """Measure the distance to every centre.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-            The rows.
-
-        Returns
-        -------
-        ndarray of shape (n, n_clusters), float32
-            Euclidean distances, between vectors of length 1 where ``normalize`` is on.
-        """
-        from sklearn.metrics.pairwise import euclidean_distances
-
-        check_is_fitted(self)
-        return euclidean_distances(self._check_rows(X, reset=False), self.cluster_centers_)
-
-    def score(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
-        """Return minus the inertia of rows under the fitted centres.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-            The rows.
-        y : None
-            Ignored.
-        sample_weight : array-like of shape (n,), optional
-            Weight of each row.
-
-        Returns
-        -------
-        float
-            Higher is better, at most 0.
-        """
-        _, distances = self._nearest(X)
-        weights = check_weights(sample_weight, len(distances))
-        return -float(weights @ distances.astype(np.float64))
-
-    def _nearest(self, X: ArrayLike) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Return the nearest centre of each row and the squared distance to it."""
-        check_is_fitted(self)
-        rows = self._check_rows(X, reset=False)
-        # Near the centres' mean float32 is most precise.
-        middle = self.cluster_centers_.mean(axis=0)
-        with workers() as run:
-            return assign_all(rows - middle, self.cluster_centers_ - middle, run)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags
-
-    @property
-    def _n_features_out(self) -> int:
-        """Number of columns of :meth:`transform`."""
-        return len(self.cluster_centers_)
 
 
 class KMeans(CentroidClusterer):

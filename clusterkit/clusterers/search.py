@@ -20,37 +20,40 @@ N_COORDINATES = 64
 N_SEARCH_ROWS = 10_000
 
 
-def reduce_rows(X: Matrix, weights: NDArray[np.float32], rng: np.random.Generator) -> Matrix:
-    """Return the rows on their leading principal axes; narrow rows come back as they are.
+def principal_axes(
+    X: Matrix, weights: NDArray[np.float32], n_axes: int, rng: np.random.Generator
+) -> Matrix:
+    """Find the leading principal axes of rows, nearly.
 
     Parameters
     ----------
     X : ndarray of shape (n, d), float32
-        The rows, their mean at the origin.
+        The rows, their mean at the origin; of more than 10,000 a random sample is used.
     weights : ndarray of shape (n,), float32
         Weight of each row.
+    n_axes : int
+        Number of axes, at most d.
     rng : numpy.random.Generator
-        Source of the random test matrix.
+        Source of the sample and of the random test matrix.
 
     Returns
     -------
-    ndarray of shape (n, min(d, 64)), float32
+    ndarray of shape (d, n_axes), float32
+        Orthonormal columns.
 
     References
     ----------
     Halko, Martinsson, Tropp: Finding structure with randomness: probabilistic algorithms for
     constructing approximate matrix decompositions. SIAM Review 53, 2011 (algorithm 4.4).
     """
-    d = X.shape[1]
-    if d <= N_COORDINATES:
-        return X
     rows = rng.permutation(len(X))[:N_SEARCH_ROWS]
     sample = X[rows] * np.sqrt(weights[rows, None])
-    axes = rng.standard_normal((d, N_COORDINATES + 10), dtype=np.float32)
+    d = X.shape[1]
+    axes = rng.standard_normal((d, min(n_axes + 10, d)), dtype=np.float32)
     for _ in range(3):
         axes, _ = np.linalg.qr(sample.T @ (sample @ axes))
-    _, _, rotation = np.linalg.svd(sample @ axes, full_matrices=False)
-    return X @ (axes @ rotation[:N_COORDINATES].T)
+    _, _, rotation = np.linalg.svd(axes.T @ (sample.T @ (sample @ axes)))
+    return axes @ rotation[:n_axes].T
 
 
 def seed_centers(
@@ -159,7 +162,8 @@ class Search:
     ) -> None:
         self.X, self.weights, self.seed, self.run = X, weights, seed, run
         rng = np.random.default_rng(seed)
-        self._reduced = reduce_rows(X, weights, rng)
+        narrow = X.shape[1] <= N_COORDINATES
+        self._reduced = X if narrow else X @ principal_axes(X, weights, N_COORDINATES, rng)
         # With few rows, or as a permutation, the sample is all rows in their own order.
         rows = np.sort(rng.permutation(len(X))[:N_SEARCH_ROWS])
         self._sample, self._sample_weights = self._reduced[rows], weights[rows]
