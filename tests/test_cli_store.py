@@ -16,6 +16,7 @@ from clusterkit.parts import Row
 from clusterkit.pipeline import describe
 from clusterkit.store import Store
 from tests.grid_colours import GridColours
+from tests.odd_files import JPEG
 from tests.test_pipeline import make_photos
 
 
@@ -103,6 +104,7 @@ def test_export_and_import(project: Path) -> None:
     assert "own" in run("import", "own.npz", "-s", "elsewhere").stdout
     result = run("similar", "photos/001.png", "-e", "mine", "--json")
     assert len(json.loads(result.stdout)["results"]) == 5
-    result = run("similar", "weights.h5", "-e", "mine")
+    (project / "outside.jpg").write_bytes(JPEG)
+    result = run("similar", "outside.jpg", "-e", "mine")
     assert result.exit_code == 1
     assert "what made them is not known" in result.stderr
