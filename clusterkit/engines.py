@@ -22,6 +22,23 @@ def count_cpus() -> int:
     return os.cpu_count() or 1
 
 
+def has_gpu() -> bool:
+    """Tell whether the machine has a GPU: by its device file, without loading a library.
+
+    NVIDIA's, AMD's, and either under WSL.
+    """
+    return any(os.path.exists(file) for file in ("/dev/nvidia0", "/dev/kfd", "/dev/dxg"))  # noqa: PTH110
+
+
+def default_batch_size() -> int:
+    """Return how many images go through a network at once on this machine.
+
+    A GPU needs many to be busy.  A CPU gains nothing beyond a few for each core, and larger
+    batches cost memory.
+    """
+    return 128 if has_gpu() else min(128, max(32, 4 * count_cpus()))
+
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

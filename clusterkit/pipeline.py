@@ -4,7 +4,7 @@ import os
 import platform
 import time
 from collections.abc import Container, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
@@ -20,7 +20,7 @@ from clusterkit.embeddings import Embeddings, Failure
 from clusterkit.engines import map_ahead
 from clusterkit.errors import ClusterkitError, ImageError
 from clusterkit.extractors import create_extractor
-from clusterkit.extractors.base import Extractor
+from clusterkit.extractors.base import Extraction, Extractor
 from clusterkit.extractors.imagenet import top_classes
 from clusterkit.images import (
     ImageFolder,
@@ -287,6 +287,18 @@ class _Run:
 
     def rows(self) -> Iterator[Row]:
         """Yield a row for each image that is new, changed, moved, or failed differently."""
+        with self.bar:
+            # One batch in the network, one ready, one being filled.  The network has a thread of
+            # its own, so that it computes while rows are written.
+            batches = map_ahead(self._extract, self._batches(), ahead=3, workers=1)
+            for batch, extraction in batches:
+                for loaded in batch.settled:
+                    yield from self._settle(loaded)
+                if extraction is not None:
+                    yield from self._finish(batch.images, extraction)
+
+    def _batches(self) -> Iterator["_Batch"]:
+        """Read the new files ahead, in batches for the network."""
         load = partial(
             _load,
             root=self.root,
@@ -294,19 +306,19 @@ class _Run:
             resize=self.extractor.resize,
             known_digests=self.file_of_digest.keys(),
         )
-        batch: list[_Loaded] = []
-        with self.bar:
-            ahead = 2 * self.extractor.batch_size
-            for loaded in map_ahead(load, self._new_files(), ahead=ahead):
-                if loaded.image is not None:
-                    batch.append(loaded)
-                    if len(batch) == self.extractor.batch_size:
-                        yield from self._embed(batch)
-                        batch = []
-                else:
-                    yield from self._settle(loaded)
-            if batch:
-                yield from self._embed(batch)
+        full = self.extractor.full_batch
+        batch = _Batch()
+        for loaded in map_ahead(load, self._new_files(), ahead=2 * full):
+            (batch.settled if loaded.image is None else batch.images).append(loaded)
+            if len(batch.images) == full:
+                yield batch
+                batch = _Batch()
+            elif len(batch.settled) == full:
+                # What needs no network does not wait for it, nor fill the memory.
+                yield _Batch(settled=batch.settled)
+                batch.settled = []
+        if batch.images or batch.settled:
+            yield batch
 
     def _new_files(self) -> Iterator[tuple[str, str]]:
         """Yield path and file of each image that is not known as it is."""
@@ -319,12 +331,18 @@ class _Run:
             else:
                 yield path, file
 
-    def _embed(self, batch: list["_Loaded"]) -> Iterator[Row]:
-        """Run the network on a batch."""
-        images = np.stack([loaded.image for loaded in batch if loaded.image is not None])
-        vectors, probabilities = self.extractor.extract(images)
-        top5 = [None] * len(batch) if probabilities is None else top_classes(probabilities)
-        for loaded, vector, classes in zip(batch, vectors, top5, strict=True):
+    def _extract(self, batch: "_Batch") -> tuple["_Batch", Extraction | None]:
+        """Run the network on a batch, in the network's thread."""
+        if not batch.images:
+            return batch, None
+        images = np.stack([loaded.image for loaded in batch.images if loaded.image is not None])
+        return batch, self.extractor.extract(images)
+
+    def _finish(self, images: list["_Loaded"], extraction: Extraction) -> Iterator[Row]:
+        """Give the images their vectors."""
+        vectors, probabilities = extraction
+        top5 = [None] * len(images) if probabilities is None else top_classes(probabilities)
+        for loaded, vector, classes in zip(images, vectors, top5, strict=True):
             loaded.row.vector, loaded.row.top5 = vector, classes
             self.embedded += 1
             self.bar.update()
@@ -359,6 +377,14 @@ class _Loaded:
     file: str
     row: Row
     image: NDArray[np.uint8] | None = None
+
+
+@dataclass
+class _Batch:
+    """Files that go through the run together: for the network, and those that need none."""
+
+    images: list[_Loaded] = field(default_factory=list)
+    settled: list[_Loaded] = field(default_factory=list)
 
 
 def _load(

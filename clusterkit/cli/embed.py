@@ -5,7 +5,6 @@ from pathlib import Path
 import click
 
 from clusterkit.cli.options import (
-    batch_size_option,
     json_option,
     notice,
     print_json,
@@ -32,7 +31,25 @@ from clusterkit.cli.options import (
     show_default=True,
     help="Bring pictures to the network's size: the whole picture, its centre, or with bars.",
 )
-@batch_size_option
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    help="Images per forward pass.  [default: chosen for the machine]",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="auto is bfloat16 where the hardware has it and the vectors agree with float32.",
+)
+@click.option(
+    "--runtime",
+    type=click.Choice(["auto", "keras", "openvino"]),
+    default="auto",
+    show_default=True,
+    help="auto is OpenVINO where clusterkit[openvino] is installed and there is no GPU.",
+)
 @click.option("--prune", is_flag=True, help="Forget all images whose file is gone.")
 @store_option
 @json_option
@@ -41,7 +58,9 @@ def embed(
     extractor: str,
     weights: Path | None,
     resize: str,
-    batch_size: int,
+    batch_size: int | None,
+    precision: str,
+    runtime: str,
     prune: bool,
     store: Path,
     as_json: bool,
@@ -63,7 +82,14 @@ def embed(
 
     report = embed_to_store(
         ImageFolder(folders),
-        create_extractor(extractor, weights=weights, batch_size=batch_size, resize=resize),
+        create_extractor(
+            extractor,
+            weights=weights,
+            batch_size=batch_size,
+            resize=resize,
+            precision=precision,
+            runtime=runtime,
+        ),
         store,
         prune=prune,
         progress=True,

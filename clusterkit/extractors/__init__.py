@@ -40,6 +40,8 @@ def create_extractor(
     weights: str | Path | None = None,
     batch_size: int | None = None,
     resize: str = "stretch",
+    precision: str = "auto",
+    runtime: str = "auto",
 ) -> "Extractor":
     """Build an extractor from its name on the command line.
 
@@ -52,9 +54,12 @@ def create_extractor(
         Local weights of a network; by default Keras downloads them.  An autoencoder's file holds
         its own.
     batch_size : int, optional
-        Images per forward pass.
+        Images per forward pass; by default chosen for the machine.
     resize : {"stretch", "crop", "pad"}
         How a picture becomes the network's input.  An autoencoder resizes as in its training.
+    precision, runtime : str
+        See :class:`~clusterkit.extractors.applications.KerasApplication`.  An autoencoder is small
+        and runs in float32 with Keras.
 
     Raises
     ------
@@ -82,5 +87,7 @@ def create_extractor(
         output="features" if network == name else "predictions",
         weights="imagenet" if weights is None else weights,
         resize=resize,
+        precision=precision,
+        runtime=runtime,
         **options,
     )

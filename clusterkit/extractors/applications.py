@@ -1,5 +1,8 @@
 """Every network of ``keras.applications``: pooled features or ImageNet class probabilities."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +11,9 @@ from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError, WeightsError
 from clusterkit.extractors.base import Extraction, Extractor
+from clusterkit.extractors.runtimes import NetworkSource, start
 from clusterkit.images import digest_file
+from clusterkit.optional import import_keras
 
 N_CLASSES = 1000
 OUTPUTS = ("features", "predictions")
@@ -92,15 +97,20 @@ class KerasApplication(Extractor):
     weights : path or "imagenet"
         A local weights file, with or without the classification head; by default Keras downloads
         the ImageNet weights once and keeps them.
-    batch_size : int
-        Images per forward pass.
+    batch_size : int, optional
+        Images per forward pass; by default chosen for the machine.
     resize : {"stretch", "crop", "pad"}
         See :func:`clusterkit.images.decode_image`.
+    precision : {"auto", "float32", "bfloat16"}
+        By default bfloat16 where the hardware has it and the first batch agrees with float32.
+    runtime : {"auto", "keras", "openvino"}
+        By default OpenVINO where it is installed and there is no GPU.  Neither this nor the
+        precision is part of the fingerprint; :mod:`clusterkit.extractors.runtimes` says why.
 
     Attributes
     ----------
-    model_ : keras.Model
-        The network, built and loaded at the first forward pass.
+    runtime_, precision_ : str
+        What was chosen at the first forward pass.
 
     Raises
     ------
@@ -108,20 +118,26 @@ class KerasApplication(Extractor):
         At the first forward pass, if the weights cannot be downloaded or do not fit.
     """
 
+    _neutral_parameters = frozenset({"batch_size", "precision", "runtime"})
+
     def __init__(
         self,
         network: str = "xception",
         *,
         output: str = "features",
         weights: str | Path = "imagenet",
-        batch_size: int = 32,
+        batch_size: int | None = None,
         resize: str = "stretch",
+        precision: str = "auto",
+        runtime: str = "auto",
     ) -> None:
         self.network = network
         self.output = output
         self.weights = weights
         self.batch_size = batch_size
         self.resize = resize
+        self.precision = precision
+        self.runtime = runtime
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -165,27 +181,42 @@ class KerasApplication(Extractor):
         return digest_file(path)
 
     def _forward(self, images: NDArray[np.uint8]) -> Extraction:
-        """Preprocess as the network was trained, and run it."""
-        if not hasattr(self, "model_"):
-            self.model_ = self._load()
-        outputs = self.model_.predict_on_batch(self._preprocess(images.astype(np.float32)))
+        """Run the network, started at the first batch."""
+        if not hasattr(self, "_run"):
+            identity = {"network": self.network, "output": self.output}
+            source = NetworkSource(
+                self.name, identity | {"weights": self._weights_digest()}, self._build
+            )
+            self._run, self.runtime_, self.precision_ = start(
+                source, images, runtime=self.runtime, precision=self.precision
+            )
+        outputs = self._run(images)
         if self.output == "predictions":
-            return Extraction(outputs, outputs)
-        if isinstance(outputs, list | tuple):
-            return Extraction(*outputs)
-        return Extraction(outputs)
+            return Extraction(outputs[0], outputs[0])
+        return Extraction(*outputs)
 
-    def _preprocess(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scale pixels as the network's own module does."""
-        from importlib import import_module
+    def _build(self, policy: str) -> Any:
+        """Build the network from pixels to its outputs, preprocessing included.
 
+        Parameters
+        ----------
+        policy : str
+            Keras' dtype policy for the network.  Preprocessing and outputs are float32.
+        """
+        keras = import_keras()
         module = import_module(f"keras.applications.{self._row().module}")
-        return module.preprocess_input(images, data_format="channels_last")
+        pixels = keras.Input((*self.image_size, 3), dtype="uint8")
+        scaled = module.preprocess_input(
+            keras.ops.cast(pixels, "float32"), data_format="channels_last"
+        )
+        with _dtype_policy(policy):
+            outputs = self._load()(scaled)
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        return keras.Model(pixels, [keras.ops.cast(output, "float32") for output in outputs])
 
     def _load(self) -> Any:
-        """Build the network with the outputs that the weights allow."""
-        import keras
-
+        """Load the network, with the outputs that the weights allow."""
+        keras = import_keras()
         row = self._row()
         builder = getattr(keras.applications, row.builder)
         shape = (row.side, row.side, 3)
@@ -232,16 +263,36 @@ class Xception(KerasApplication):
         *,
         output: str = "features",
         weights: str | Path = "imagenet",
-        batch_size: int = 32,
+        batch_size: int | None = None,
         resize: str = "stretch",
+        precision: str = "auto",
+        runtime: str = "auto",
     ) -> None:
         super().__init__(
-            "xception", output=output, weights=weights, batch_size=batch_size, resize=resize
+            "xception",
+            output=output,
+            weights=weights,
+            batch_size=batch_size,
+            resize=resize,
+            precision=precision,
+            runtime=runtime,
         )
 
     def _identity(self) -> dict[str, Any]:
         """Be the same space as ``KerasApplication("xception")``."""
         return super()._identity() | {"network": self.network}
+
+
+@contextmanager
+def _dtype_policy(policy: str) -> Iterator[None]:
+    """Build the layers within under a dtype policy of Keras."""
+    config = import_keras().config
+    before = config.dtype_policy()
+    config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        config.set_dtype_policy(before)
 
 
 def _has_head(file: Path) -> bool:
@@ -274,8 +325,7 @@ def _pooled_features(model: Any) -> Any:
     The head starts at the last global pooling, or where there is none (VGG) at the flattening;
     ConvNeXt normalises after pooling.
     """
-    import keras
-
+    keras = import_keras()
     kinds = (keras.layers.GlobalAveragePooling2D, keras.layers.Flatten)
     for kind in kinds:
         positions = [i for i, layer in enumerate(model.layers) if isinstance(layer, kind)]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from clusterkit.engines import read_batches
+from clusterkit.engines import default_batch_size, read_batches
 from clusterkit.errors import ImageError, InvalidInputError
 from clusterkit.images import RESIZE_MODES, ImageFolder
 
@@ -47,8 +47,8 @@ class Extractor(BaseEstimator, ABC):
         (height, width) of the images that the network takes, in pixels.
     dimension : int
         Length of a vector.
-    batch_size : int
-        Images per forward pass.
+    batch_size : int or None
+        Images per forward pass; None leaves it to the machine.
     resize : {"stretch", "crop", "pad"}
         How a picture becomes ``image_size``; see :func:`clusterkit.images.read_image`.
     """
@@ -56,16 +56,25 @@ class Extractor(BaseEstimator, ABC):
     name: str
     image_size: tuple[int, int]
     dimension: int
-    batch_size: int = 32
+    batch_size: int | None = None
     resize: str = "stretch"
     # Raise in a subclass when its preprocessing changes the vectors of the same image.
     preprocessing_version: int = 1
     # Parameters that cannot change the vectors, and so are no part of the fingerprint.
     _neutral_parameters: frozenset[str] = frozenset({"batch_size"})
 
+    @property
+    def full_batch(self) -> int:
+        """Number of images in a full batch: ``batch_size``, or what suits the machine."""
+        if self.batch_size is None:
+            return default_batch_size()
+        if self.batch_size < 1:
+            raise InvalidInputError(f"batch_size must be at least 1. Received: {self.batch_size}")
+        return self.batch_size
+
     @abstractmethod
     def _forward(self, images: NDArray[np.uint8]) -> Extraction:
-        """Preprocess and embed one full batch of shape (batch_size, height, width, 3)."""
+        """Preprocess and embed one full batch of shape (full_batch, height, width, 3)."""
 
     def _identity(self) -> dict[str, Any]:
         """Parameters that decide the vectors, JSON-able; weights as a digest, never as a path."""
@@ -91,14 +100,14 @@ class Extractor(BaseEstimator, ABC):
         return hashlib.sha256(text.encode()).hexdigest()
 
     def extract(self, images: NDArray[np.uint8]) -> Extraction:
-        """Embed up to ``batch_size`` images in one forward pass.
+        """Embed up to ``full_batch`` images in one forward pass.
 
         A smaller batch is padded to the full size, so that the network is traced only once.
 
         Parameters
         ----------
         images : ndarray of shape (n, height, width, 3), uint8
-            RGB images, ``1 <= n <= batch_size``, of this extractor's ``image_size``.
+            RGB images, ``1 <= n <= full_batch``, of this extractor's ``image_size``.
 
         Returns
         -------
@@ -117,13 +126,11 @@ class Extractor(BaseEstimator, ABC):
                 f"{self.name} takes uint8 images of shape (n, {expected[0]}, {expected[1]}, 3). "
                 f"Received: {images.dtype} {images.shape}"
             )
-        n = len(images)
-        if not 1 <= n <= self.batch_size:
-            raise InvalidInputError(
-                f"a batch holds 1 to batch_size={self.batch_size} images. Received: {n}"
-            )
-        if n < self.batch_size:
-            padded = np.zeros((self.batch_size, *expected), np.uint8)
+        n, full = len(images), self.full_batch
+        if not 1 <= n <= full:
+            raise InvalidInputError(f"a batch holds 1 to batch_size={full} images. Received: {n}")
+        if n < full:
+            padded = np.zeros((full, *expected), np.uint8)
             padded[:n] = images
             images = padded
         vectors, probabilities = self._forward(images)
@@ -168,13 +175,13 @@ class Extractor(BaseEstimator, ABC):
         return self.transform(X)
 
     def _batches(self, X: Any) -> Iterator[NDArray[np.uint8]]:
-        """Cut X into arrays of at most ``batch_size`` images."""
+        """Cut X into arrays of at most ``full_batch`` images."""
         if isinstance(X, np.ndarray) and X.dtype != object and X.ndim == 4:
-            for start in range(0, len(X), self.batch_size):
-                yield X[start : start + self.batch_size]
+            for start in range(0, len(X), self.full_batch):
+                yield X[start : start + self.full_batch]
             return
         files = X.files if isinstance(X, ImageFolder) else [Path(x) for x in X]
-        for batch in read_batches(files, self.image_size, self.batch_size, resize=self.resize):
+        for batch in read_batches(files, self.image_size, self.full_batch, resize=self.resize):
             for _, error in batch.failures:
                 raise ImageError(error)
             yield batch.images

@@ -1,0 +1,122 @@
+"""Run a network with OpenVINO, converted from Keras once and kept."""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.engines import count_cpus
+from clusterkit.extractors.runtimes import NetworkSource, Run
+
+# Raise when the conversion changes.
+_FORMAT = 1
+_PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
+
+
+class OpenVinoRuntime:
+    """A network converted to OpenVINO's format, on the CPU.
+
+    The converted network is kept in :func:`cache_folder` under the digest of its weights and the
+    versions that made it, so that later runs start without Keras.
+
+    Parameters
+    ----------
+    source : NetworkSource
+        The network.
+    """
+
+    name = "openvino"
+
+    def __init__(self, source: NetworkSource) -> None:
+        import openvino
+
+        self._core = openvino.Core()
+        self._file = _converted(source)
+
+    @property
+    def has_bfloat16(self) -> bool:
+        """Whether the CPU computes in bfloat16."""
+        return "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+    def compile(self, precision: str, batch_size: int) -> Run:
+        """Return the function that runs full batches.
+
+        A batch is cut into a few images each for independent streams: threads of their own, which
+        never wait for one another at the end of a layer.
+        """
+        import openvino
+
+        model = self._core.read_model(self._file)
+        chunk = next(size for size in (4, 3, 2, 1) if batch_size % size == 0)
+        model.reshape([chunk, *model.input(0).partial_shape[1:]])
+        compiled = self._core.compile_model(
+            model,
+            "CPU",
+            {
+                "PERFORMANCE_HINT": "THROUGHPUT",
+                "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
+                "INFERENCE_NUM_THREADS": count_cpus(),
+            },
+        )
+        queue = openvino.AsyncInferQueue(compiled)
+        lengths = [output.shape[1] for output in compiled.outputs]
+
+        def run(images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+            """Run the chunks of one batch side by side."""
+            outputs = [np.empty((len(images), n), np.float32) for n in lengths]
+
+            def keep(request: Any, start: int) -> None:
+                for output, tensor in zip(outputs, request.output_tensors, strict=True):
+                    output[start : start + chunk] = tensor.data
+
+            queue.set_callback(keep)
+            for start in range(0, len(images), chunk):
+                queue.start_async({0: images[start : start + chunk]}, start)
+            queue.wait_all()
+            return outputs
+
+        return run
+
+
+def cache_folder() -> Path:
+    """Return the folder of converted networks: ``CLUSTERKIT_CACHE``, or the user's cache."""
+    if chosen := os.environ.get("CLUSTERKIT_CACHE"):
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "clusterkit"
+
+
+def _converted(source: NetworkSource) -> Path:
+    """Return the file of the converted network, made if it is not there yet."""
+    versions = [metadata.version(name) for name in ("keras", "openvino")]
+    key = json.dumps([_FORMAT, source.identity, versions], sort_keys=True)
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    folder = cache_folder() / "openvino" / f"{source.name}-{digest}"
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Renamed as a whole, so that no run ever meets half a network.
+        part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
+        try:
+            model = source.build("float32")
+            model.export(str(part / "network.xml"), format="openvino", verbose=False)
+            part.rename(folder)
+        except OSError:
+            # Another run may have been faster.
+            if not folder.exists():
+                raise
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return folder / "network.xml"

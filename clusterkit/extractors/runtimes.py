@@ -1,0 +1,172 @@
+"""How a network is run: the runtime and the precision, chosen for the machine.
+
+bfloat16 halves the work on processors that have it in hardware, and moves the vectors by less than
+two images of one scene differ.  It is used only where every vector of the first batch agrees with
+float32 to a cosine of :data:`MIN_COSINE`; otherwise float32 is.  So nothing beyond that tolerance
+is ever made, vectors of both precisions and of all runtimes belong to one embedding space, and
+neither is part of an extractor's fingerprint.
+"""
+
+import importlib.util
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.engines import has_gpu
+from clusterkit.errors import InvalidInputError, WeightsError
+from clusterkit.optional import require
+
+RUNTIMES = ("auto", "keras", "openvino")
+PRECISIONS = ("auto", "float32", "bfloat16")
+MIN_COSINE = 0.999
+
+# A full batch of uint8 images in, the network's outputs as float32 out.
+Run = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
+
+
+@dataclass(frozen=True)
+class NetworkSource:
+    """What a runtime needs to know of a network.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    identity : dict
+        What decides its outputs, weights as a digest; JSON-able.
+    build : callable
+        From a Keras dtype policy to a ``keras.Model`` that takes uint8 images of shape
+        (n, height, width, 3) and returns float32 outputs.
+    """
+
+    name: str
+    identity: dict[str, Any]
+    build: Callable[[str], Any]
+
+
+class Runtime(Protocol):
+    """A network that is ready to be compiled for one precision."""
+
+    name: str
+
+    @property
+    def has_bfloat16(self) -> bool:
+        """Whether the hardware computes in bfloat16, and this runtime gains by it."""
+
+    def compile(self, precision: str, batch_size: int) -> Run:
+        """Return the function that runs full batches."""
+
+
+class Started(NamedTuple):
+    """A network that runs, and how it does."""
+
+    run: Run
+    runtime: str
+    precision: str
+
+
+def start(
+    source: NetworkSource,
+    images: NDArray[np.uint8],
+    *,
+    runtime: str = "auto",
+    precision: str = "auto",
+) -> Started:
+    """Compile a network for this machine.
+
+    Parameters
+    ----------
+    source : NetworkSource
+        The network.
+    images : ndarray of shape (batch_size, height, width, 3), uint8
+        The first batch, on which bfloat16 is held against float32.
+    runtime : {"auto", "keras", "openvino"}
+        ``auto`` is OpenVINO where it is installed and there is no GPU, else Keras.
+    precision : {"auto", "float32", "bfloat16"}
+        ``auto`` is bfloat16 where the hardware has it, else float32.
+
+    Returns
+    -------
+    Started
+        The function to call with every batch, and what was chosen.
+
+    Raises
+    ------
+    InvalidInputError
+        If a choice is unknown, or bfloat16 was asked for and disagrees with float32.
+    MissingDependencyError
+        If OpenVINO was asked for and is not installed.
+    WeightsError
+        If the network cannot be built.
+    """
+    for kind, value, allowed in (
+        ("runtime", runtime, RUNTIMES),
+        ("precision", precision, PRECISIONS),
+    ):
+        if value not in allowed:
+            raise InvalidInputError(
+                f"{kind} must be one of {', '.join(allowed)}. Received: {value!r}"
+            )
+    opened = _open(source, runtime)
+    exact = opened.compile("float32", len(images))
+    if precision == "float32" or (precision == "auto" and not opened.has_bfloat16):
+        return Started(exact, opened.name, "float32")
+    fast = opened.compile("bfloat16", len(images))
+    cosine = lowest_cosine(fast(images), exact(images))
+    if cosine >= MIN_COSINE:
+        return Started(fast, opened.name, "bfloat16")
+    finding = (
+        f"bfloat16 moves the vectors of {source.name} too far from float32 "
+        f"(cosine {cosine:.4f}, at least {MIN_COSINE} is allowed)"
+    )
+    if precision == "bfloat16":
+        raise InvalidInputError(f"{finding}: use the precision float32 or auto")
+    warnings.warn(f"{finding}: computing in float32", stacklevel=2)
+    return Started(exact, opened.name, "float32")
+
+
+def lowest_cosine(a: list[NDArray[np.float32]], b: list[NDArray[np.float32]]) -> float:
+    """Return the lowest cosine between matching rows of two lists of outputs."""
+    lowest = 1.0
+    for x, y in zip(a, b, strict=True):
+        norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
+        # Two vectors of zeros agree; one that is not finite never does.
+        cosines = np.divide((x * y).sum(axis=1), norms, out=np.ones(len(x)), where=norms != 0)
+        lowest = min(lowest, float(np.nan_to_num(cosines, nan=-1.0).min()))
+    return lowest
+
+
+def _open(source: NetworkSource, runtime: str) -> Runtime:
+    """Open a network with a runtime; by default with the fastest that takes it."""
+    from clusterkit.extractors.keras_runtime import KerasRuntime
+    from clusterkit.extractors.openvino_runtime import OpenVinoRuntime
+
+    if runtime == "openvino":
+        require("openvino", extra="openvino", caller="the runtime openvino")
+        return OpenVinoRuntime(source)
+    if runtime == "auto" and _openvino_is_faster():
+        try:
+            return OpenVinoRuntime(source)
+        except WeightsError:
+            raise
+        # OpenVINO and its converter raise many kinds, and Keras runs every network.
+        except Exception as error:
+            warnings.warn(f"OpenVINO cannot run {source.name} ({error}): using Keras", stacklevel=3)
+    return KerasRuntime(source)
+
+
+def _openvino_is_faster() -> bool:
+    """Tell whether OpenVINO is there and worth it.
+
+    On every processor measured it is at least as fast as TensorFlow, and starts sooner; a rule
+    instead of a race gives the same choice in every run.  Another backend of Keras is a choice of
+    the user's, and so is a GPU.
+    """
+    chosen = os.environ.get("KERAS_BACKEND", "tensorflow")
+    installed = importlib.util.find_spec("openvino") is not None
+    return installed and chosen in ("tensorflow", "openvino") and not has_gpu()
