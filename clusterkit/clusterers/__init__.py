@@ -13,6 +13,7 @@ CLUSTERERS = Registry(
     "clusterer",
     {
         "kmeans": "clusterkit.clusterers.kmeans:KMeans",
+        "minibatch-kmeans": "clusterkit.clusterers.minibatch:MiniBatchKMeans",
         "affinity-propagation": "clusterkit.clusterers.affinity:AffinityPropagation",
         "agglomerative": "clusterkit.clusterers.wrapped:AgglomerativeClustering",
         "hdbscan": "clusterkit.clusterers.wrapped:HDBSCAN",
@@ -29,6 +30,8 @@ _EXPORTS = {
     "GaussianMixture": "clusterkit.clusterers.mixture",
     "HDBSCAN": "clusterkit.clusterers.wrapped",
     "KMeans": "clusterkit.clusterers.kmeans",
+    "MiniBatchKMeans": "clusterkit.clusterers.minibatch",
+    "RowStream": "clusterkit.clusterers.streams",
     "SpectralClustering": "clusterkit.clusterers.wrapped",
     "SweepPoint": "clusterkit.clusterers.sweep",
     "centers_of": "clusterkit.clusterers.base",

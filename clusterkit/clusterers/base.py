@@ -27,7 +27,7 @@ class UnitClusterer(ClusterMixin, BaseEstimator):
 
     def _check_rows(self, X: ArrayLike, *, reset: bool = True) -> NDArray[np.float32]:
         """Return X as a checked float32 matrix, normalised where that is asked for."""
-        rows = _as_invalid_input(validate_data)(
+        rows = as_invalid_input(validate_data)(
             self, X, reset=reset, dtype=[np.float64, np.float32], accept_large_sparse=False
         )
         return to_float32(rows, normalize=self.normalize)
@@ -41,7 +41,7 @@ def check_rows(X: ArrayLike) -> NDArray[Any]:
     InvalidInputError
         If it is no matrix, is empty, or holds NaN or infinite values.
     """
-    return _as_invalid_input(check_array)(X, dtype=[np.float64, np.float32])
+    return as_invalid_input(check_array)(X, dtype=[np.float64, np.float32])
 
 
 def to_float32(X: NDArray[Any], *, normalize: bool) -> NDArray[np.float32]:
@@ -202,7 +202,16 @@ def describe_sizes(labels: NDArray[np.int32]) -> str | None:
     return None
 
 
-def _as_invalid_input(check: Callable[..., Any]) -> Callable[..., Any]:
+def warn_of_clusters(labels: NDArray[np.int32], n_found: int, n_clusters: int) -> None:
+    """Warn the caller of an estimator's ``fit`` of too few or odd clusters."""
+    reason = describe_sizes(labels)
+    if n_found < n_clusters:
+        reason = f"there are only {n_found} different rows, fewer than n_clusters={n_clusters}"
+    if reason:
+        warnings.warn(reason, ClusteringWarning, stacklevel=3)
+
+
+def as_invalid_input(check: Callable[..., Any]) -> Callable[..., Any]:
     """Turn the ValueError of one of scikit-learn's checks into our own, which is one too."""
 
     @wraps(check)

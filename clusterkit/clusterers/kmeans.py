@@ -1,20 +1,19 @@
 """k-means on the unit sphere: robust, quick and reproducible."""
 
-import warnings
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
 from clusterkit.clusterers.base import (
-    ClusteringWarning,
     check_at_least,
     check_n_clusters,
-    describe_sizes,
+    check_weights,
+    warn_of_clusters,
 )
 from clusterkit.clusterers.centroids import CentroidClusterer
-from clusterkit.clusterers.lloyd import Solution
+from clusterkit.clusterers.lloyd import Matrix, Solution
 from clusterkit.clusterers.parallel import workers
 from clusterkit.clusterers.problem import Problem
 from clusterkit.clusterers.search import Search
@@ -138,29 +137,35 @@ class KMeans(CentroidClusterer):
             rows than clusters, or zero vectors are to be normalised.
         """
         rows = self._check_rows(X)
-        k = check_n_clusters(self.n_clusters, len(rows))
-        check_at_least(self.n_init, 1, "n_init")
-        check_at_least(self.max_iter, 1, "max_iter")
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        problem = Problem(rows, sample_weight)
-        with workers() as run:
-            search = Search(problem.X, problem.weights, seed=seed, run=run)
-            finalists = search.improve(search.start(k, self.n_init)[:_N_FINALISTS])
-            finished = [
-                search.finish(one, max_iter=self.max_iter, tol=self.tol) for one in finalists
-            ]
-            best = min(finished, key=lambda solution: solution.inertia)
-            self._keep(problem.settle(best, run))
+        check_n_clusters(self.n_clusters, len(rows))
+        solution = solve(
+            rows,
+            check_weights(sample_weight, len(rows)),
+            self.n_clusters,
+            n_init=check_at_least(self.n_init, 1, "n_init"),
+            max_iter=check_at_least(self.max_iter, 1, "max_iter"),
+            tol=self.tol,
+            seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
+        )
+        self.labels_, self.cluster_centers_, self.inertia_, self.n_iter_ = solution
+        warn_of_clusters(self.labels_, len(self.cluster_centers_), self.n_clusters)
         return self
 
-    def _keep(self, solution: Solution) -> None:
-        """Set the fitted attributes, and warn where they look odd."""
-        self.labels_, self.cluster_centers_, self.inertia_, self.n_iter_ = solution
-        n_found = len(self.cluster_centers_)
-        reason = describe_sizes(self.labels_)
-        if n_found < self.n_clusters:
-            reason = (
-                f"there are only {n_found} different rows, fewer than n_clusters={self.n_clusters}"
-            )
-        if reason:
-            warnings.warn(reason, ClusteringWarning, stacklevel=3)
+
+def solve(
+    rows: Matrix,
+    weights: NDArray[np.float32],
+    k: int,
+    *,
+    n_init: int,
+    max_iter: int = 300,
+    tol: float = 1e-6,
+    seed: int,
+) -> Solution:
+    """Cluster float32 rows as :class:`KMeans` does, without its checks and warnings."""
+    problem = Problem(rows, weights)
+    with workers() as run:
+        search = Search(problem.X, problem.weights, seed=seed, run=run)
+        finalists = search.improve(search.start(k, n_init)[:_N_FINALISTS])
+        finished = [search.finish(one, max_iter=max_iter, tol=tol) for one in finalists]
+        return problem.settle(min(finished, key=lambda solution: solution.inertia), run)

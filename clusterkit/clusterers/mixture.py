@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from clusterkit.clusterers.base import UnitClusterer, check_n_clusters, number_by_size
+from clusterkit.clusterers.parallel import workers
 from clusterkit.clusterers.wrapped import find_axes
 
 
@@ -100,10 +101,10 @@ class GaussianMixture(UnitClusterer):
             random_state=self.random_state,
         )
         self._mean, self._axes = find_axes(rows, self.n_coordinates, self.random_state)
-        # float64: a covariance matrix squares what float32 cannot hold.
-        coordinates = self._locate(rows)
-        model.fit(coordinates)
-        components = model.predict(coordinates)
+        # One thread for BLAS: the same result on any number of threads.
+        with workers():
+            coordinates = self._locate(rows)
+            components = model.fit(coordinates).predict(coordinates)
         self.labels_ = number_by_size(components)
         # Component of each cluster; those that are nobody's likeliest come last.
         used = np.unique(components, return_index=True)
@@ -146,5 +147,5 @@ class GaussianMixture(UnitClusterer):
         return self.model_.predict_proba(self._locate(rows))[:, self._order]
 
     def _locate(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the principal coordinates of rows."""
+        """Return the principal coordinates of rows in float64, which covariances need."""
         return ((rows - self._mean) @ self._axes).astype(np.float64)

@@ -1,9 +1,8 @@
 """A k-means problem as it was posed, made ready for the search, and its answer."""
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
-from clusterkit.clusterers.base import check_weights
 from clusterkit.clusterers.lloyd import Matrix, Solution, assign_all, measure_inertia
 from clusterkit.clusterers.parallel import Map, map_serially
 
@@ -15,8 +14,8 @@ class Problem:
     ----------
     rows : ndarray of shape (n, d), float32
         All rows.
-    sample_weight : array-like of shape (n,), optional
-        Weight of each row, 0 or above; 1 by default.
+    weights : ndarray of shape (n,), float32
+        Weight of each row, 0 or above, not all 0.
 
     Attributes
     ----------
@@ -27,8 +26,7 @@ class Problem:
         Their weights.
     """
 
-    def __init__(self, rows: Matrix, sample_weight: ArrayLike | None = None) -> None:
-        weights = check_weights(sample_weight, len(rows))
+    def __init__(self, rows: Matrix, weights: NDArray[np.float32]) -> None:
         self._mean = (weights.astype(np.float64) @ rows / weights.sum(dtype=np.float64)).astype(
             np.float32
         )

@@ -13,6 +13,7 @@ from clusterkit.clusterers.base import (
     ClusteringWarning,
     check_n_clusters,
     check_rows,
+    check_weights,
     describe_sizes,
     to_float32,
 )
@@ -106,7 +107,8 @@ def kmeans_sweep(
     rows = check_rows(X)
     numbers = _check_range(k, len(rows))
     seed = int(check_random_state(random_state).randint(2**31 - 1))
-    problem = Problem(to_float32(rows, normalize=normalize), sample_weight)
+    weights = check_weights(sample_weight, len(rows))
+    problem = Problem(to_float32(rows, normalize=normalize), weights)
     with workers() as run:
         search = Search(problem.X, problem.weights, seed=seed, run=run)
         solutions = [search.start(number, n_init)[0] for number in numbers]

@@ -82,7 +82,8 @@ class LabellingClusterer(UnitClusterer):
                 f"{type(self).__name__} needs at least 2 rows. Received: n_samples={len(rows)}"
             )
         model = self._build(len(rows))
-        with warnings.catch_warnings():
+        # One thread for BLAS: the same result on any number of threads.
+        with workers(), warnings.catch_warnings():
             # Parts without connection are no trouble unless there are more than clusters.
             warnings.filterwarnings("ignore", "Graph is not fully connected", UserWarning)
             self.labels_ = number_by_size(model.fit(self._prepare(rows)).labels_)

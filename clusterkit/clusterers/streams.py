@@ -1,0 +1,76 @@
+"""Rows that are read batch by batch, and a random sample of them."""
+
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+@runtime_checkable
+class RowStream(Protocol):
+    """Rows that are read in order, as often as asked, without ever being all in memory."""
+
+    def iter_batches(self, n_rows: int, /) -> Iterator[ArrayLike]:
+        """Yield all rows in order, as arrays of shape (at most ``n_rows``, d)."""
+
+
+class ArrayStream:
+    """The rows of an array or a memory map as a stream."""
+
+    def __init__(self, rows: NDArray[np.generic]) -> None:
+        self._rows = rows
+
+    def iter_batches(self, n_rows: int, /) -> Iterator[NDArray[np.generic]]:
+        """Yield slices of ``n_rows`` rows."""
+        for start in range(0, len(self._rows), n_rows):
+            yield self._rows[start : start + n_rows]
+
+
+class Reservoir:
+    """A sample, without replacement and each row as likely, of rows whose number is not known.
+
+    All rows in their own order as long as there are no more than ``size``.
+
+    Parameters
+    ----------
+    size : int
+        Rows to keep.
+    rng : numpy.random.Generator
+        Source of the draws.
+
+    References
+    ----------
+    Vitter: Random sampling with a reservoir. ACM Transactions on Mathematical Software 11, 1985
+    (algorithm R).
+    """
+
+    def __init__(self, size: int, rng: np.random.Generator) -> None:
+        self.size = size
+        self.n_seen = 0
+        self._rng = rng
+        self._rows: NDArray[np.float32] | None = None
+        self._weights = np.empty(size, np.float32)
+
+    def add(self, rows: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
+        """Show a batch to the reservoir."""
+        if self._rows is None:
+            self._rows = np.empty((self.size, rows.shape[1]), np.float32)
+        ranks = np.arange(self.n_seen, self.n_seen + len(rows))
+        places = np.where(ranks < self.size, ranks, self._rng.integers(0, ranks + 1))
+        kept = places < self.size
+        self._rows[places[kept]] = rows[kept]
+        self._weights[places[kept]] = weights[kept]
+        self.n_seen += len(rows)
+
+    @property
+    def rows(self) -> NDArray[np.float32]:
+        """The sample."""
+        if self._rows is None:
+            return np.empty((0, 1), np.float32)
+        return self._rows[: self.n_seen]
+
+    @property
+    def weights(self) -> NDArray[np.float32]:
+        """Weights of the rows of the sample."""
+        return self._weights[: self.n_seen]
