@@ -19,7 +19,7 @@ from clusterkit.elbow import elbow_curve
 from clusterkit.embeddings import Embeddings, describe_space
 from clusterkit.errors import InvalidInputError
 from clusterkit.files import check_output, write_whole
-from clusterkit.images import escape_path
+from clusterkit.paths import escape_path
 from clusterkit.search import unit_rows
 
 NOISE = -1

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import os
-import re
 import stat
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -52,10 +51,6 @@ RESIZE_MODES = ("stretch", "crop", "pad")
 # A film or a disk image under an image's name would fill the memory.
 MAX_FILE_BYTES = 2**30
 
-# A file name that is not UTF-8 reaches Python with lone surrogates, which no text file can hold.
-# A backslash is written out only where it would read as one of them, or as itself written out.
-_TO_ESCAPE = re.compile(r"[\udc80-\udcff]|\\(?=u(?:dc[89a-f][0-9a-f]|005c))")
-_ESCAPED = re.compile(r"\\u(dc[89a-f][0-9a-f]|005c)")
 _HEIC_BRANDS = frozenset(b"heic heim heis heix hevc hevx mif1 msf1".split())
 
 
@@ -278,16 +273,6 @@ def read_list(source: Path) -> Iterator[str]:
     for line in text.split("\n"):
         if line.strip():
             yield os.path.abspath(source.parent / line)  # noqa: PTH100
-
-
-def escape_path(path: str) -> str:
-    r"""Write a path as valid Unicode: each byte that is not UTF-8 becomes ``\udcxx``."""
-    return _TO_ESCAPE.sub(lambda match: f"\\u{ord(match[0]):04x}", path)
-
-
-def unescape_path(text: str) -> str:
-    """Undo :func:`escape_path`."""
-    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
 
 
 def _flatten(sources: Iterable[Any]) -> Iterator[Path]:

@@ -18,7 +18,8 @@ from clusterkit.embeddings import Embeddings
 from clusterkit.engines import map_ahead
 from clusterkit.errors import InvalidInputError, NotFoundError
 from clusterkit.files import check_output, write_whole
-from clusterkit.images import digest_file, escape_path, read_list, unescape_path
+from clusterkit.images import digest_file, read_list
+from clusterkit.paths import escape_path, unescape_path
 from clusterkit.space import Space
 from clusterkit.store import Store
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath, PureWindowsPath
 
 from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.paths import unescape_path
 
 
 def read_clusters(clusters_csv: str | Path) -> tuple[list[str], list[int | str]]:
@@ -38,7 +39,7 @@ def read_clusters(clusters_csv: str | Path) -> tuple[list[str], list[int | str]]
                 f"{','.join(header)}"
             )
     path_column, cluster_column = header.index("path"), header.index("cluster")
-    paths = [row[path_column] for row in rows]
+    paths = [unescape_path(row[path_column]) for row in rows]
     clusters = [row[cluster_column].strip() for row in rows]
     for path, cluster in zip(paths, clusters, strict=True):
         if not cluster:

@@ -26,11 +26,10 @@ from clusterkit.images import (
     ImageFolder,
     decode_image,
     digest_bytes,
-    escape_path,
     read_bytes,
-    unescape_path,
 )
 from clusterkit.parts import Row
+from clusterkit.paths import escape_path, unescape_path
 from clusterkit.space import Space
 from clusterkit.store import Store
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from clusterkit.embeddings import Embeddings, Failure
 from clusterkit.errors import StoreError
-from clusterkit.images import ImageFolder, digest_file, escape_path, unescape_path
+from clusterkit.images import ImageFolder, digest_file
+from clusterkit.paths import escape_path, unescape_path
 
 FORMAT = 1
 # pyarrow is imported where it is used, so that this module costs nothing to import.

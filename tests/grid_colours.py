@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from clusterkit import pipeline
 from clusterkit.extractors.base import Extraction, Extractor
-from clusterkit.images import ImageFolder, escape_path
+from clusterkit.images import ImageFolder
+from clusterkit.paths import escape_path
 
 REPOSITORY = Path(__file__).parent.parent
 

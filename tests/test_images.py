@@ -16,10 +16,9 @@ from clusterkit.images import (
     decode_image,
     digest_bytes,
     digest_file,
-    escape_path,
     read_image,
-    unescape_path,
 )
+from clusterkit.paths import escape_path, unescape_path
 from tests.grid_colours import REPOSITORY, without_privileges
 from tests.odd_files import JPEG, PICTURE, PNG, picture
 

@@ -11,7 +11,8 @@ import pytest
 from clusterkit import pipeline
 from clusterkit.embeddings import Embeddings
 from clusterkit.errors import ImageError
-from clusterkit.images import ImageFolder, escape_path, read_bytes, read_image
+from clusterkit.images import ImageFolder, read_bytes, read_image
+from clusterkit.paths import escape_path
 from clusterkit.pipeline import embed, embed_to_store
 from clusterkit.store import Store
 from tests.grid_colours import REPOSITORY, GridColours, embed_command, without_privileges
