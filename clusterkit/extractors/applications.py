@@ -195,6 +195,10 @@ class KerasApplication(Extractor):
             return Extraction(outputs[0], outputs[0])
         return Extraction(*outputs)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the running network out of a pickle; it is started again where it is needed."""
+        return {k: v for k, v in super().__getstate__().items() if k != "_run"}
+
     def _build(self, policy: str) -> Any:
         """Build the network from pixels to its outputs, preprocessing included.
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.engines import count_cpus
+from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.runtimes import NetworkSource, Run
 
 # Raise when the conversion changes.
@@ -31,6 +32,11 @@ class OpenVinoRuntime:
     ----------
     source : NetworkSource
         The network.
+
+    Raises
+    ------
+    InvalidInputError
+        If the cache cannot be written.
     """
 
     name = "openvino"
@@ -39,7 +45,7 @@ class OpenVinoRuntime:
         import openvino
 
         self._core = openvino.Core()
-        self._file = _converted(source)
+        self._network = self._core.read_model(_converted(source))
 
     @property
     def has_bfloat16(self) -> bool:
@@ -54,11 +60,11 @@ class OpenVinoRuntime:
         """
         import openvino
 
-        model = self._core.read_model(self._file)
         chunk = next(size for size in (4, 3, 2, 1) if batch_size % size == 0)
-        model.reshape([chunk, *model.input(0).partial_shape[1:]])
+        network = self._network.clone()
+        network.reshape([chunk, *list(network.input(0).partial_shape)[1:]])
         compiled = self._core.compile_model(
-            model,
+            network,
             "CPU",
             {
                 "PERFORMANCE_HINT": "THROUGHPUT",
@@ -106,17 +112,28 @@ def _converted(source: NetworkSource) -> Path:
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     folder = cache_folder() / "openvino" / f"{source.name}-{digest}"
     if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # Renamed as a whole, so that no run ever meets half a network.
-        part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
+        except OSError as error:
+            raise InvalidInputError(
+                f"cannot write the cache {folder.parent}: {error.strerror}. Choose another folder "
+                "with the environment variable CLUSTERKIT_CACHE"
+            ) from error
         try:
             model = source.build("float32")
             model.export(str(part / "network.xml"), format="openvino", verbose=False)
-            part.rename(folder)
-        except OSError:
-            # Another run may have been faster.
-            if not folder.exists():
-                raise
+            _rename(part, folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
     return folder / "network.xml"
+
+
+def _rename(part: Path, folder: Path) -> None:
+    """Put a whole folder into place, so that no run ever meets half a network."""
+    try:
+        part.rename(folder)
+    except OSError:
+        # Another run may have been faster.
+        if not folder.exists():
+            raise

@@ -135,8 +135,9 @@ def lowest_cosine(a: list[NDArray[np.float32]], b: list[NDArray[np.float32]]) ->
     lowest = 1.0
     for x, y in zip(a, b, strict=True):
         norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
-        # Two vectors of zeros agree; one that is not finite never does.
-        cosines = np.divide((x * y).sum(axis=1), norms, out=np.ones(len(x)), where=norms != 0)
+        same = (x == y).all(axis=1)
+        # Vectors of zeros agree with themselves only; what is not finite agrees with nothing.
+        cosines = np.divide((x * y).sum(axis=1), norms, out=same * 1.0, where=norms != 0)
         lowest = min(lowest, float(np.nan_to_num(cosines, nan=-1.0).min()))
     return lowest
 
@@ -168,5 +169,9 @@ def _openvino_is_faster() -> bool:
     the user's, and so is a GPU.
     """
     chosen = os.environ.get("KERAS_BACKEND", "tensorflow")
-    installed = importlib.util.find_spec("openvino") is not None
-    return installed and chosen in ("tensorflow", "openvino") and not has_gpu()
+    return chosen in ("tensorflow", "openvino") and _openvino_is_installed() and not has_gpu()
+
+
+def _openvino_is_installed() -> bool:
+    """Look for OpenVINO without importing it."""
+    return importlib.util.find_spec("openvino") is not None

@@ -1,0 +1,311 @@
+"""Every network of the table keeps the extractors' contract, and the real weights see a fox."""
+
+import importlib
+import pickle
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from clusterkit.errors import InvalidInputError, WeightsError
+from clusterkit.extractors import Xception, create_extractor, extractor_names
+from clusterkit.extractors.applications import NETWORKS, KerasApplication, _pooled_features
+from clusterkit.extractors.imagenet import class_names, top_classes
+from clusterkit.images import read_image
+
+# One of each way to end a network and to scale pixels, and quick to build.
+SOME_NETWORKS = pytest.mark.parametrize(
+    "network",
+    [
+        "convnexttiny",
+        "densenet121",
+        "efficientnetb0",
+        "inceptionv3",
+        "mobilenet",
+        "mobilenetv2",
+        "mobilenetv3large",
+        "mobilenetv3small",
+        "resnet50",
+        "vgg16",
+        "xception",
+    ],
+)
+EXACT = {"runtime": "keras", "precision": "float32"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Keep what is converted out of the user's own cache, and convert each network once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLUSTERKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file of a small network with its head and random weights."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "small.weights.h5"
+    with warnings.catch_warnings():
+        # Keras, of TensorFlow's variables under NumPy 2.
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        keras.applications.MobileNet(weights=None).save_weights(path)
+    return path
+
+
+def pixels(network: str, n: int = 2) -> Any:
+    side = NETWORKS[network].side
+    return np.random.default_rng(0).integers(0, 256, (n, side, side, 3), dtype=np.uint8)
+
+
+def test_the_table_holds_every_network_of_keras() -> None:
+    import keras
+
+    builders = [n for n in dir(keras.applications) if n[0].isupper()]
+    assert sorted(row.builder for row in NETWORKS.values()) == sorted(builders)
+    assert all(name == row.builder.lower() for name, row in NETWORKS.items())
+    assert extractor_names()[:2] == ["xception", "xception-predictions"]
+
+
+# MobileNetV3 takes any size; its documentation names 224.
+@pytest.mark.parametrize("network", [n for n in NETWORKS if not n.startswith("mobilenetv3")])
+def test_builder_module_and_side_are_those_of_keras(
+    network: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import keras
+
+    row = NETWORKS[network]
+    assert callable(importlib.import_module(f"keras.applications.{row.module}").preprocess_input)
+    builder = getattr(keras.applications, row.builder)
+    module = sys.modules[builder.__module__]
+    sides = []
+
+    def take_side(*args: Any, default_size: int, **kwargs: Any) -> Any:
+        sides.append(default_size)
+        raise StopIteration
+
+    monkeypatch.setattr(module.imagenet_utils, "obtain_input_shape", take_side)
+    with pytest.raises(StopIteration):
+        builder(weights=None)
+    assert sides == [row.side]
+    assert module.__name__.rpartition(".")[2] == row.module
+
+
+@SOME_NETWORKS
+def test_features_of_a_network_with_a_head_are_pooled_as_without(network: str) -> None:
+    import keras
+
+    row = NETWORKS[network]
+    builder = getattr(keras.applications, row.builder)
+    # No weights are made: what counts is that both are computed by the same layers.
+    with keras.StatelessScope():
+        whole = builder(weights=None, input_shape=(row.side, row.side, 3))
+        cut = keras.Model(whole.input, _pooled_features(whole))
+        plain = builder(
+            weights=None, include_top=False, pooling="avg", input_shape=(row.side, row.side, 3)
+        )
+    kinds = [[type(layer).__name__ for layer in model.layers] for model in (cut, plain)]
+    assert kinds[0] == kinds[1]
+    assert cut.output.shape == plain.output.shape == (None, row.dimension)
+
+
+def test_features_and_probabilities_are_those_of_keras(small_weights: Path) -> None:
+    import keras
+
+    extractor = create_extractor("mobilenet", weights=small_weights, batch_size=3, **EXACT)
+    images = pixels("mobilenet")
+    vectors, probabilities = extractor.extract(images)
+    whole = keras.applications.MobileNet(weights=str(small_weights))
+    assert isinstance(whole.layers[-5], keras.layers.GlobalAveragePooling2D)
+    pooled = whole.layers[-5].output
+    scaled = keras.applications.mobilenet.preprocess_input(images.astype(np.float32))
+    expected = keras.Model(whole.input, [pooled, whole.output]).predict_on_batch(scaled)
+    np.testing.assert_allclose(vectors, expected[0].reshape(2, -1), atol=1e-5)
+    np.testing.assert_allclose(probabilities, expected[1], atol=1e-6)
+    alone = create_extractor("mobilenet-predictions", weights=small_weights, **EXACT)
+    np.testing.assert_allclose(alone.extract(images).vectors, expected[1], atol=1e-6)
+
+
+@SOME_NETWORKS
+def test_pixels_are_scaled_as_keras_does(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import keras
+
+    extractor = KerasApplication(network)
+    # A network that passes its input on.
+    side = keras.Input((*extractor.image_size, 3))
+    monkeypatch.setattr(
+        extractor, "_load", lambda: keras.Model(side, keras.layers.Identity()(side))
+    )
+    images = pixels(network)
+    module = importlib.import_module(f"keras.applications.{NETWORKS[network].module}")
+    scaled = extractor._build("float32").predict_on_batch(images)
+    np.testing.assert_allclose(scaled, module.preprocess_input(images.astype("float32")), atol=1e-4)
+
+
+def test_transform_fit_and_clone_follow_scikit_learn(small_weights: Path) -> None:
+    extractor = create_extractor("mobilenet", weights=small_weights, batch_size=2, **EXACT)
+    images = pixels("mobilenet", 5)
+    vectors = extractor.fit(images).transform(images)
+    assert (vectors.shape, vectors.dtype) == ((5, 1024), np.float32)
+    assert (extractor.runtime_, extractor.precision_) == ("keras", "float32")
+    other = clone(extractor).set_params(batch_size=4)
+    np.testing.assert_allclose(other.fit_transform(images), vectors, atol=1e-5)
+    again = pickle.loads(pickle.dumps(extractor))
+    np.testing.assert_allclose(again.transform(images[:1]), vectors[:1], atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [None, 7])
+def test_a_batch_is_checked(batch_size: int | None) -> None:
+    extractor = KerasApplication("vgg16", batch_size=batch_size)
+    assert extractor.full_batch == (batch_size or extractor.full_batch) >= 1
+    side, full = 224, extractor.full_batch
+    for wrong in (
+        np.zeros((1, side, side, 3), np.float32),
+        np.zeros((1, side, side, 4), np.uint8),
+        np.zeros((1, 16, 16, 3), np.uint8),
+        np.zeros((side, side, 3), np.uint8),
+        np.zeros((0, side, side, 3), np.uint8),
+        np.broadcast_to(np.uint8(0), (full + 1, side, side, 3)),
+    ):
+        with pytest.raises(InvalidInputError, match="Received"):
+            extractor.extract(wrong)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"network": "resnet51"}, "network must be one of xception.*Received: 'resnet51'"),
+        ({"output": "logits"}, "output must be one of features, predictions.*'logits'"),
+        ({"batch_size": 0}, "batch_size must be at least 1. Received: 0"),
+        ({"resize": "zoom"}, "resize must be one of stretch, crop, pad. Received: 'zoom'"),
+        ({"precision": "half"}, "precision must be one of auto, float32, bfloat16"),
+        ({"runtime": "tpu"}, "runtime must be one of auto, keras, openvino"),
+    ],
+)
+def test_wrong_parameters_are_told(
+    options: dict[str, Any], message: str, small_weights: Path
+) -> None:
+    extractor = KerasApplication(**{"network": "mobilenet", "weights": small_weights} | options)
+    with pytest.raises(InvalidInputError, match=message):
+        extractor.transform(np.zeros((1, 224, 224, 3), np.uint8))
+
+
+def test_an_unknown_name_gets_a_hint() -> None:
+    with pytest.raises(InvalidInputError, match="Did you mean resnet50"):
+        create_extractor("resnet5")
+
+
+def test_the_fingerprint_tells_spaces_apart(small_weights: Path, tmp_path: Path) -> None:
+    def of(**options: Any) -> str:
+        return KerasApplication(
+            **{"network": "xception", "weights": small_weights} | options
+        ).fingerprint
+
+    copy = shutil.copy(small_weights, tmp_path / "copy.h5")
+    same = [
+        of(weights=copy),
+        of(weights=str(small_weights)),
+        of(batch_size=5),
+        of(precision="float32"),
+        of(precision="bfloat16"),
+        of(runtime="keras"),
+        Xception(weights=small_weights).fingerprint,
+        create_extractor("xception", weights=small_weights).fingerprint,
+    ]
+    assert set(same) == {of()}
+    other = tmp_path / "other.h5"
+    other.write_bytes(small_weights.read_bytes() + b"\0")
+    different = [
+        of(),
+        of(weights=other),
+        of(weights="imagenet"),
+        of(network="inceptionv3"),
+        of(output="predictions"),
+        of(resize="crop"),
+    ]
+    assert len(set(different)) == len(different)
+
+
+def test_weights_that_are_missing_or_wrong(small_weights: Path, tmp_path: Path) -> None:
+    images = pixels("mobilenet", 1)
+    missing = KerasApplication("mobilenet", weights=tmp_path / "none.h5", **EXACT)
+    for attempt in (lambda: missing.fingerprint, lambda: missing.extract(images)):
+        with pytest.raises(WeightsError, match=r"no weights file .*none\.h5"):
+            attempt()
+    text = tmp_path / "text.h5"
+    text.write_text("no HDF5")
+    with pytest.raises(WeightsError, match="not a Keras weights file"):
+        KerasApplication("mobilenet", weights=text, **EXACT).extract(images)
+    with pytest.raises(WeightsError, match="does not hold weights of mobilenetv2 "):
+        KerasApplication("mobilenetv2", weights=small_weights, **EXACT).extract(images)
+
+
+def test_a_download_that_fails_names_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    for proxy in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(proxy, "http://127.0.0.1:9")
+    with pytest.raises(WeightsError, match=r"cannot download .* mobilenet .*--weights FILE"):
+        KerasApplication("mobilenet", **EXACT).extract(pixels("mobilenet", 1))
+
+
+def test_resnet50_knows_a_red_fox(shared: Path) -> None:
+    photo = sorted((shared / "data/species10/fox").iterdir())[0]
+    weights = shared / "weights/resnet50_imagenet.h5"
+    extractor = create_extractor("resnet50", weights=weights, batch_size=1)
+    image = read_image(photo, extractor.image_size)[None]
+    vectors, probabilities = extractor.extract(image)
+    assert vectors.shape == (1, 2048)
+    assert probabilities.sum() == pytest.approx(1, abs=0.01)
+    (classes,) = top_classes(probabilities)
+    assert [p for _, p in classes] == sorted((p for _, p in classes), reverse=True)
+    assert classes[0][0] in ("red fox", "kit fox")
+    assert "red fox" in [name for name, _ in classes]
+
+
+def test_xception_has_no_head_here(shared: Path) -> None:
+    weights = shared / "weights/xception_imagenet_notop.h5"
+    extractor = create_extractor("xception-predictions", weights=weights, **EXACT)
+    with pytest.raises(WeightsError, match=r"holds no classification head.*extractor xception"):
+        extractor.extract(pixels("xception", 1))
+
+
+def test_class_names() -> None:
+    names = class_names()
+    assert len(names) == 1000
+    assert (names[0], names[277], names[999]) == ("tench", "red fox", "toilet tissue")
+
+
+def test_the_jax_backend(small_weights: Path, tmp_path: Path) -> None:
+    pytest.importorskip("jax")
+    images = pixels("mobilenet")
+    np.save(tmp_path / "images.npy", images)
+    code = (
+        "import sys, numpy as np\n"
+        "from clusterkit.extractors import KerasApplication\n"
+        "extractor = KerasApplication('mobilenet', weights=sys.argv[1], batch_size=2)\n"
+        "np.save(sys.argv[3], extractor.transform(np.load(sys.argv[2])))\n"
+        "import keras\n"
+        "assert keras.backend.backend() == 'jax'\n"
+        "assert extractor.precision_ == 'float32'\n"
+    )
+    files = [small_weights, tmp_path / "images.npy", tmp_path / "vectors.npy"]
+    subprocess.run(
+        [sys.executable, "-c", code, *files],
+        env={"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PATH": "", "HOME": str(tmp_path)},
+        cwd=Path(__file__).parent.parent,
+        check=True,
+    )
+    expected = KerasApplication(
+        "mobilenet", weights=small_weights, batch_size=2, **EXACT
+    ).transform(images)
+    np.testing.assert_allclose(np.load(files[2]), expected, atol=1e-4)

@@ -1,0 +1,186 @@
+"""How networks are run: every runtime gives the same vectors, and bfloat16 only where it agrees."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from clusterkit.errors import InvalidInputError, MissingDependencyError
+from clusterkit.extractors import runtimes
+from clusterkit.extractors.runtimes import MIN_COSINE, NetworkSource, Run, lowest_cosine, start
+
+BATCH = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep what is converted out of the user's own cache."""
+    monkeypatch.setenv("CLUSTERKIT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    """Return a small network with two outputs."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input((16, 16, 3), dtype="uint8")
+    x = keras.layers.Conv2D(16, 3, activation="relu")(keras.ops.cast(pixels, "float32") / 127.5 - 1)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.BatchNormalization()(x))
+    return keras.Model(pixels, [x, keras.layers.Dense(5, activation="softmax")(x)])
+
+
+def source_of(build: Callable[[str], Any], name: str = "small") -> NetworkSource:
+    return NetworkSource(name, {"weights": "of this test"}, build)
+
+
+def never(policy: str) -> Any:
+    raise AssertionError("the network was built")
+
+
+@pytest.mark.parametrize("runtime", ["keras", "openvino"])
+@pytest.mark.parametrize("precision", ["float32", "auto"])
+def test_every_runtime_gives_the_outputs_of_keras(runtime: str, precision: str, model: Any) -> None:
+    if runtime == "openvino":
+        pytest.importorskip("openvino")
+    started = start(source_of(lambda _: model), BATCH, runtime=runtime, precision=precision)
+    expected = [np.asarray(output) for output in model(BATCH, training=False)]
+    assert started.runtime == runtime
+    for _ in range(2):
+        outputs = started.run(BATCH)
+        assert [output.dtype for output in outputs] == [np.float32] * 2
+        if precision == "float32":
+            assert started.precision == "float32"
+            for output, wanted in zip(outputs, expected, strict=True):
+                np.testing.assert_allclose(output, wanted, atol=1e-5)
+        else:
+            assert lowest_cosine(outputs, expected) >= MIN_COSINE
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_openvino_takes_any_batch_size(size: int, model: Any) -> None:
+    pytest.importorskip("openvino")
+    source = source_of(lambda _: model)
+    run = start(source, BATCH[:size], runtime="openvino", precision="float32").run
+    expected = np.asarray(model(BATCH[:size], training=False)[0])
+    np.testing.assert_allclose(run(BATCH[:size])[0], expected, atol=1e-5)
+
+
+def test_a_converted_network_is_kept_and_starts_without_keras(cache: Path, model: Any) -> None:
+    pytest.importorskip("openvino")
+    first = start(source_of(lambda _: model), BATCH, runtime="openvino", precision="float32")
+    (kept,) = (cache / "openvino").iterdir()
+    assert {file.name for file in kept.iterdir()} == {"network.xml", "network.bin"}
+    again = start(source_of(never), BATCH, runtime="openvino", precision="float32")
+    assert np.array_equal(first.run(BATCH)[0], again.run(BATCH)[0])
+    other = NetworkSource("small", {"weights": "of another test"}, never)
+    with pytest.raises(AssertionError, match="the network was built"):
+        start(other, BATCH, runtime="openvino")
+    assert [folder.name for folder in (cache / "openvino").iterdir()] == [kept.name]
+
+
+def test_a_run_that_was_faster_is_no_error(cache: Path, model: Any) -> None:
+    pytest.importorskip("openvino")
+
+    def build(policy: str) -> Any:
+        start(source_of(lambda _: model), BATCH, runtime="openvino")
+        return model
+
+    start(source_of(build), BATCH, runtime="openvino")
+    assert len(list((cache / "openvino").iterdir())) == 1
+
+
+def test_what_openvino_cannot_run_keras_runs(
+    cache: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(runtimes, "has_gpu", lambda: False)
+    cache.write_text("a file where the cache should be")
+    with pytest.warns(UserWarning, match="OpenVINO cannot run small .*CLUSTERKIT_CACHE.* Keras"):
+        assert start(source_of(lambda _: model), BATCH).runtime == "keras"
+    with pytest.raises(InvalidInputError, match="cannot write the cache"):
+        start(source_of(lambda _: model), BATCH, runtime="openvino")
+
+
+def test_openvino_is_chosen_where_it_is_installed_and_there_is_no_gpu(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    source = source_of(lambda _: model)
+    monkeypatch.setattr(runtimes, "has_gpu", lambda: False)
+    assert start(source, BATCH, precision="float32").runtime == "openvino"
+    monkeypatch.setattr(runtimes, "has_gpu", lambda: True)
+    assert start(source, BATCH, precision="float32").runtime == "keras"
+
+
+def test_without_openvino(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setattr(runtimes, "_openvino_is_installed", lambda: False)
+    assert start(source_of(lambda _: model), BATCH, precision="float32").runtime == "keras"
+    with pytest.raises(MissingDependencyError, match=r"pip install 'clusterkit\[openvino\]'"):
+        start(source_of(never), BATCH, runtime="openvino")
+
+
+class Rounding:
+    """A runtime whose bfloat16 is off by some angle in its last vector."""
+
+    name = "rounding"
+
+    def __init__(self, angle: float, has_bfloat16: bool = True) -> None:
+        self.angle = angle
+        self.has_bfloat16 = has_bfloat16
+
+    def compile(self, precision: str, batch_size: int) -> Run:
+        def run(images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+            vectors = np.tile(np.float32([1, 0]), (batch_size, 1))
+            if precision == "bfloat16":
+                vectors[-1] = np.cos(self.angle), np.sin(self.angle)
+            return [vectors]
+
+        return run
+
+
+@pytest.mark.parametrize(
+    ("has_bfloat16", "precision", "expected"),
+    [
+        (True, "auto", "bfloat16"),
+        (True, "bfloat16", "bfloat16"),
+        (True, "float32", "float32"),
+        (False, "auto", "float32"),
+        (False, "bfloat16", "bfloat16"),
+    ],
+)
+def test_precision_that_agrees(
+    has_bfloat16: bool, precision: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtimes, "_open", lambda *_: Rounding(0.04, has_bfloat16))
+    assert start(source_of(never), BATCH, precision=precision).precision == expected
+
+
+def test_precision_that_disagrees_on_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "_open", lambda *_: Rounding(0.05))
+    with pytest.warns(UserWarning, match="too far from float32 .* computing in float32"):
+        assert start(source_of(never), BATCH).precision == "float32"
+    with pytest.raises(InvalidInputError, match=r"cosine 0\.998\d, at least 0\.999"):
+        start(source_of(never), BATCH, precision="bfloat16")
+
+
+@pytest.mark.parametrize("option", ["runtime", "precision"])
+def test_an_unknown_choice(option: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"{option} must be one of .* 'float8'"):
+        start(source_of(never), BATCH, **{option: "float8"})
+
+
+def test_lowest_cosine() -> None:
+    a = np.float32([[1, 0], [0, 2], [0, 0]])
+    assert lowest_cosine([a], [a]) == 1
+    assert lowest_cosine([a, a], [a, np.float32([[1, 0], [2, 2], [0, 0]])]) == pytest.approx(
+        0.5**0.5
+    )
+    assert lowest_cosine([a], [np.float32([[1, 0], [0, 2], [np.nan, 0]])]) == -1
