@@ -1,11 +1,10 @@
 """Affinity propagation: clusters around examples, their number found or wished for."""
 
-import os
+import math
 import warnings
 from collections.abc import Callable
 from numbers import Real
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +18,7 @@ from clusterkit.clusterers.base import (
     check_at_least,
     check_n_clusters,
 )
+from clusterkit.clusterers.memory import available_memory, format_gb
 from clusterkit.clusterers.messages import Exemplars, find_exemplars
 from clusterkit.clusterers.parallel import Map, workers
 from clusterkit.clusterers.similarities import Similarities, memory_needed
@@ -30,6 +30,27 @@ _DAMPINGS = (0.5, 0.75, 0.9)
 _MAX_RUNS = 16
 
 
+class Run(NamedTuple):
+    """A run of the messages.
+
+    Attributes
+    ----------
+    preference, damping : float
+        What it used.
+    found : Exemplars
+        What it found.
+    """
+
+    preference: float
+    damping: float
+    found: Exemplars
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of exemplars."""
+        return len(self.found.columns)
+
+
 class AffinityPropagation(UnitClusterer):
     """Affinity propagation with scikit-learn's results in a fraction of its time and memory.
 
@@ -39,8 +60,8 @@ class AffinityPropagation(UnitClusterer):
     clusters there will be.
 
     For the same rows, preference, damping and seed the labels are those of
-    ``sklearn.cluster.AffinityPropagation`` wherever its messages settle.  Memory is that of one
-    n × n matrix of the dtype of X (100 MB for 5,000 rows of float32, 1 GB for 16,000), for a moment
+    ``sklearn.cluster.AffinityPropagation`` wherever its messages settle.  Memory is that of one n
+    by n matrix of the dtype of X (100 MB for 5,000 rows of float32, 1 GB for 16,000), for a moment
     two.
 
     Parameters
@@ -50,7 +71,7 @@ class AffinityPropagation(UnitClusterer):
         other comes nearer.  By default the preference decides.
     preference : float, optional
         Similarity of each row to itself: the lower, the fewer clusters.  By default the median
-        of all similarities, which gives many.  Not together with ``n_clusters``.
+        of all similarities, which gives many.  With ``n_clusters``, the first that is tried.
     n_candidates : int, optional
         How many rows, drawn at random, may become exemplars; by default all may.  An approximation
         for large n: time and memory grow with ``n * n_candidates`` instead of ``n ** 2``.  In the
@@ -156,12 +177,11 @@ class AffinityPropagation(UnitClusterer):
             candidates = np.sort(rng.choice(len(rows), self.n_candidates, replace=False))
         similarities = Similarities(rows, candidates, rng)
         if len(rows) == 1 or similarities.are_equal:
-            self._keep(rows, *self._fit_equal(similarities))
+            self._fit_equal(similarities)
             return self
-        with workers() as run:
-            found = self._fit_exemplars(similarities, run)
-            self._keep(rows, *similarities.assign(found.columns, run))
-        self.n_iter_, self.converged_ = found.n_iter, found.converged
+        with workers() as pool:
+            best = self._find(similarities, pool)
+            self._keep(rows, *similarities.assign(best.found.columns, pool), best)
         self._warn()
         return self
 
@@ -184,44 +204,177 @@ class AffinityPropagation(UnitClusterer):
         rows = self._check_rows(X, reset=False)
         return pairwise_distances_argmin(rows, self.cluster_centers_).astype(np.int32)
 
-    def _fit_exemplars(self, similarities: Similarities, run: Map) -> Exemplars:
-        """Find the exemplars for the given preference, or for the given number of clusters."""
+    def _find(self, similarities: Similarities, pool: Map) -> Run:
+        """Find exemplars for the given preference, or for the given number of clusters."""
+        dampings = list(_DAMPINGS if self.damping is None else [self.damping])
 
-        def try_preference(preference: float) -> Exemplars:
+        def try_preference(preference: float) -> Run:
             """Run with a preference, and with more damping until the messages settle."""
             similarities.set_preference(preference)
-            for damping in _DAMPINGS if self.damping is None else (self.damping,):
+            while True:
+                damping = dampings[0]
                 found = find_exemplars(
                     similarities.matrix,
                     similarities.candidates,
                     damping=damping,
                     max_iter=self.max_iter,
                     convergence_iter=self.convergence_iter,
-                    run=run,
+                    run=pool,
                 )
-                self.preference_, self.damping_ = preference, damping
-                if found.converged:
-                    break
-            return found
+                if found.converged or len(dampings) == 1:
+                    return Run(preference, damping, found)
+                # Preferences that follow in a search are near, and would not settle either.
+                del dampings[0]
 
+        preference = float(similarities.median if self.preference is None else self.preference)
         if self.n_clusters is None:
-            preference = similarities.median if self.preference is None else self.preference
-            return try_preference(float(preference))
-        return search_preference(try_preference, self.n_clusters, start=similarities.median)
+            return try_preference(preference)
+        # The median is zero if more than half of the pairs are identical; the mean is not.
+        start = preference if preference < 0 else float(similarities.matrix.mean())
+        best = search_preference(try_preference, self.n_clusters, start=start)
+        similarities.set_preference(best.preference)
+        return best
 
-    def _fit_equal(self, similarities: Similarities) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+    def _fit_equal(self, similarities: Similarities) -> None:
         """Make one cluster, or one of each row, where messages could not tell the rows apart."""
-        n = len(similarities.X)
+        n, similarity = len(similarities.X), similarities.matrix[-1, 0]
         preference = similarities.median if self.preference is None else self.preference
-        self.preference_, self.damping_ = float(preference), self.damping or _DAMPINGS[0]
-        self.n_iter_, self.converged_ = 0, True
+        is_one_each = preference > similarity
+        if self.n_clusters is not None:
+            is_one_each = self.n_clusters == n and similarity < 0
+        exemplars = np.arange(n if is_one_each else 1)
+        found = Exemplars(exemplars, 0, True)
+        run = Run(float(preference), self.damping or _DAMPINGS[0], found)
+        self._keep(similarities.X, exemplars, np.resize(exemplars, n).astype(np.int32), run)
         if n > 1:
             warnings.warn(
-                "all rows are equally far from each other: they make "
-                "one cluster, or one cluster each if the preference is above their similarity",
+                f"all {n} rows are equally far from each other; "
+                f"{'each is its own cluster' if is_one_each else 'they are one cluster'}",
                 ClusteringWarning,
                 stacklevel=3,
             )
-        single = self.n_clusters == n or preference > similarities.matrix[-1, 0]
-        rows = np.arange(n if single else 1)
-        return rows, np.resize(rows, n).astype(np.int32)
+
+    def _keep(
+        self,
+        rows: NDArray[Any],
+        exemplars: NDArray[np.intp],
+        labels: NDArray[np.int32],
+        run: Run,
+    ) -> None:
+        """Set the fitted attributes."""
+        self.cluster_centers_indices_, self.labels_ = exemplars, labels
+        self.cluster_centers_ = rows[exemplars]
+        self.n_iter_, self.converged_ = run.found.n_iter, run.found.converged
+        self.preference_, self.damping_ = run.preference, run.damping
+
+    def _warn(self) -> None:
+        """Say what is not as it was wanted."""
+        n_found = len(self.cluster_centers_indices_)
+        if not self.converged_:
+            warnings.warn(
+                f"the exemplars did not settle in max_iter={self.max_iter} iterations with "
+                f"damping={self.damping_}; the {n_found} clusters are those of the last exemplars. "
+                "Raise max_iter, or damping towards 0.95, or change the preference",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        if self.n_clusters is not None and n_found != self.n_clusters:
+            warnings.warn(
+                f"no preference that was tried gave n_clusters={self.n_clusters}; "
+                f"the nearest is {n_found}",
+                ClusteringWarning,
+                stacklevel=3,
+            )
+
+    def _check_rows(self, X: ArrayLike, *, reset: bool = True) -> NDArray[Any]:
+        """Return checked rows in the precision that scikit-learn works in: their own."""
+        from sklearn.preprocessing import normalize
+
+        rows = super()._check_rows(X, reset=reset)
+        if np.asarray(X).dtype == np.float32:
+            return rows
+        exact = np.asarray(X, dtype=np.float64)
+        return normalize(exact) if self.normalize else exact
+
+    def _check_parameters(self, n: int) -> None:
+        """Raise InvalidInputError for a parameter out of range."""
+        check_at_least(self.max_iter, 1, "max_iter")
+        check_at_least(self.convergence_iter, 1, "convergence_iter")
+        if self.n_candidates is not None:
+            check_at_least(self.n_candidates, 2, "n_candidates")
+        if self.n_clusters is not None:
+            check_n_clusters(self.n_clusters, n)
+            if self.n_candidates is not None and self.n_candidates < self.n_clusters:
+                raise InvalidInputError(
+                    "n_candidates must be at least n_clusters. "
+                    f"Received: n_candidates={self.n_candidates}, n_clusters={self.n_clusters}"
+                )
+        if self.preference is not None and not _is_number(self.preference):
+            raise InvalidInputError(
+                f"preference must be a finite number. Received: preference={self.preference!r}"
+            )
+        if self.damping is not None and not (_is_number(self.damping) and 0.5 <= self.damping < 1):
+            raise InvalidInputError(
+                f"damping must be from 0.5 to below 1. Received: damping={self.damping!r}"
+            )
+
+    def _refuse_too_many(self, rows: NDArray[Any]) -> None:
+        """Raise InvalidInputError if the similarities would not fit in memory."""
+        n, free = len(rows), available_memory()
+        needed = memory_needed(n, min(n, self.n_candidates or n), rows.itemsize)
+        if free is not None and needed > free:
+            fitting = max(2, int(n * (free / needed) / 2))
+            raise InvalidInputError(
+                f"affinity propagation would need about {format_gb(needed)} of memory for "
+                f"n_samples={n}, and {format_gb(free)} are available; let fewer rows be exemplars, "
+                f"for instance n_candidates={min(2000, fitting)}, or use another clusterer"
+            )
+
+
+def search_preference(
+    try_preference: Callable[[float], Run], n_clusters: int, *, start: float
+) -> Run:
+    """Find the preference that gives a number of clusters, by bisection.
+
+    The number of clusters falls about as a power of minus the preference, so that the next
+    preference is interpolated on logarithms.  Every run starts anew: exemplars that come from an
+    earlier run's messages would depend on the way that led there.
+
+    Parameters
+    ----------
+    try_preference : callable
+        Runs the messages with a preference.
+    n_clusters : int
+        Wanted number of clusters.
+    start : float
+        First preference, negative.
+
+    Returns
+    -------
+    Run
+        One that settled and gave this number; otherwise the nearest of those that were tried.
+    """
+    target, x = math.log(n_clusters), math.log(-start)
+    many: tuple[float, float] | None = None
+    few: tuple[float, float] | None = None
+    runs: list[Run] = []
+    while len(runs) < _MAX_RUNS:
+        runs.append(try_preference(-math.exp(x)))
+        found = runs[-1].n_clusters
+        if found == n_clusters and runs[-1].found.converged:
+            return runs[-1]
+        if found > n_clusters:
+            many = x, math.log(found)
+        else:
+            few = x, math.log(found)
+        if many is None or few is None:
+            x += math.copysign(max(0.5, abs(math.log(found) - target)), found - n_clusters)
+            continue
+        share = (many[1] - target) / (many[1] - few[1])
+        x = many[0] + min(max(share, 0.1), 0.9) * (few[0] - many[0])
+    return min(runs, key=lambda run: (not run.found.converged, abs(run.n_clusters - n_clusters)))
+
+
+def _is_number(value: Any) -> bool:
+    """Tell whether this is a finite real number."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
