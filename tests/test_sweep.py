@@ -66,7 +66,7 @@ def test_same_result_on_any_number_of_threads(digits):
 
 def test_agrees_with_kmeans(points, digits):
     alone = KMeans(10, random_state=0).fit(digits)
-    assert points[8].inertia == pytest.approx(alone.inertia_, rel=1e-3)
+    assert points[8].inertia == pytest.approx(alone.inertia_, rel=2e-3)
 
 
 def test_weights_and_lengths():

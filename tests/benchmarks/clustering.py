@@ -1,0 +1,193 @@
+"""k-means of clusterkit, scikit-learn and faiss on the same real vectors: time, memory, inertia.
+
+``python -m tests.benchmarks.clustering`` embeds the labelled photos of the shared folder and takes
+2,339 of them; ``--features DIR`` takes ``.npz`` files with ``vectors`` instead; ``--mnist`` takes
+the first 50,000 training digits of MNIST, their pixels on 512 principal components.  All rows are
+normalised first.  Each method runs in its own process, one after the other, over the same numbers
+of clusters (``--k``).  The table goes to stderr, the same as JSON to stdout.
+"""
+
+import argparse
+import gzip
+import json
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.clusterers import KMeans, kmeans_sweep
+from clusterkit.engines import count_cpus
+from clusterkit.search import unit_rows
+from tests.benchmarks.verdict import SHARED, embed_photos, read_features
+
+Vectors = NDArray[np.float32]
+Inertias = list[float]
+
+
+def sweep(X: Vectors, ks: list[int]) -> Inertias:
+    """Run clusterkit's sweep over k."""
+    return [point.inertia for point in kmeans_sweep(X, ks, random_state=0)]
+
+
+def kmeans(X: Vectors, ks: list[int]) -> Inertias:
+    """Fit clusterkit's KMeans for each k on its own."""
+    return [KMeans(k, random_state=0).fit(X).inertia_ for k in ks]
+
+
+def scikit_learn(X: Vectors, ks: list[int], *, n_init: int) -> Inertias:
+    """Fit scikit-learn's KMeans for each k."""
+    from sklearn.cluster import KMeans
+
+    return [float(KMeans(k, n_init=n_init, random_state=0).fit(X).inertia_) for k in ks]
+
+
+def scikit_learn_batches(X: Vectors, ks: list[int]) -> Inertias:
+    """Fit scikit-learn's MiniBatchKMeans for each k."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    models = [MiniBatchKMeans(k, n_init=10, random_state=0).fit(X) for k in ks]
+    return [exact_inertia(X, model.cluster_centers_) for model in models]
+
+
+def faiss_plus_plus(X: Vectors, ks: list[int]) -> Inertias:
+    """Train faiss from 10 k-means++ starts on all rows for each k."""
+    import faiss
+
+    inertias = []
+    for k in ks:
+        model = faiss.Kmeans(
+            X.shape[1],
+            k,
+            niter=50,
+            nredo=10,
+            seed=1,
+            min_points_per_centroid=1,
+            max_points_per_centroid=len(X),
+        )
+        model.cp.init_method = faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS
+        model.train(X)
+        inertias.append(exact_inertia(X, np.asarray(model.centroids)))
+    return inertias
+
+
+METHODS: dict[str, Callable[[Vectors, list[int]], Inertias]] = {
+    "sweep": sweep,
+    "kmeans": kmeans,
+    "sklearn-10": lambda X, ks: scikit_learn(X, ks, n_init=10),
+    "sklearn-1": lambda X, ks: scikit_learn(X, ks, n_init=1),
+    "sklearn-minibatch": scikit_learn_batches,
+    "faiss-10": faiss_plus_plus,
+}
+
+
+def exact_inertia(X: Vectors, centers: Vectors) -> float:
+    """Sum the squared distances of unit rows to their nearest centres."""
+    nearest = ((centers**2).sum(axis=1) - 2 * X @ centers.T).min(axis=1)
+    return float((1 + nearest).sum(dtype=np.float64))
+
+
+def load_photos(features: Path | None, n_rows: int) -> Vectors:
+    """Return random rows of the features of all photos."""
+    sets = read_features(features) if features else embed_photos()
+    X = np.concatenate([vectors for _, vectors, _ in sets if vectors.shape[1] == 2048])
+    return X[np.sort(np.random.default_rng(0).permutation(len(X))[:n_rows])]
+
+
+def load_mnist() -> Vectors:
+    """Return 50,000 digits on 512 principal components of their pixels."""
+    from sklearn.decomposition import PCA
+
+    path = SHARED / "data" / "mnist" / "train-images-idx3-ubyte.gz"
+    with gzip.open(path) as file:
+        pixels = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 784)
+    return PCA(512, random_state=0).fit_transform(pixels[:50_000].astype(np.float32) / 255)
+
+
+def measure(method: str, data: Path, ks: list[int]) -> dict[str, Any]:
+    """Run one method in this process."""
+    X = np.load(data)
+    # Imports and first calls outside of the time.
+    METHODS[method](X[:200], [2])
+    before = resident_mib()
+    start = time.perf_counter()
+    inertias = METHODS[method](X, ks)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"method": method, "seconds": seconds, "mib": peak - before, "inertias": inertias}
+
+
+def resident_mib() -> float:
+    """Return the memory of this process on Linux."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def measure_apart(method: str, data: Path, ks: list[int]) -> dict[str, Any]:
+    """Run one method in a process of its own."""
+    command = [sys.executable, "-m", "tests.benchmarks.clustering", "--run", method]
+    command += ["--data", str(data), "--k", *map(str, ks)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def report(results: list[dict[str, Any]], shape: tuple[int, ...], ks: list[int]) -> None:
+    """Print the table and the JSON document."""
+    reference = next((r for r in results if r["method"] == "sklearn-10"), results[0])
+    total = sum(reference["inertias"])
+    line = "{:<18}{:>10}{:>10}{:>10}{:>14}{:>10}"
+    heads = ["", "seconds", "times", "MiB", "sum inertia", "ratio"]
+    print(f"{shape[0]} x {shape[1]}, k = {ks}", line.format(*heads), sep="\n", file=sys.stderr)
+    for result in results:
+        result["times"] = reference["seconds"] / result["seconds"]
+        result["ratio"] = sum(result["inertias"]) / total
+        row = [
+            result["method"],
+            f"{result['seconds']:.2f}",
+            f"{result['times']:.1f}",
+            f"{result['mib']:.0f}",
+            f"{sum(result['inertias']):.1f}",
+            f"{result['ratio']:.4f}",
+        ]
+        print(line.format(*row), file=sys.stderr)
+    document = {
+        "rows": shape[0],
+        "dimension": shape[1],
+        "k": ks,
+        "processors": count_cpus(),
+        "machine": platform.platform(),
+        "results": results,
+    }
+    print(json.dumps(document, indent=2))
+
+
+def main() -> None:
+    """Measure, and print table and JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--features", type=Path, help="folder of .npz files")
+    parser.add_argument("--rows", type=int, default=2339, help="of the photos")
+    parser.add_argument("--mnist", action="store_true", help="digits instead of photos")
+    parser.add_argument("--k", type=int, nargs="+", default=list(range(2, 21)))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--run", choices=METHODS, help=argparse.SUPPRESS)
+    parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.run:
+        print(json.dumps(measure(options.run, options.data, options.k)))
+        return
+    X = load_mnist() if options.mnist else load_photos(options.features, options.rows)
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder, "X.npy")
+        np.save(data, unit_rows(X))
+        results = [measure_apart(method, data, options.k) for method in options.methods]
+    report(results, X.shape, options.k)
+
+
+if __name__ == "__main__":
+    main()
