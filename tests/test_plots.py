@@ -1,7 +1,6 @@
 """Displays: numbers in, Axes out; every figure can be saved, and any file name is survived."""
 
 import gc
-import json
 import os
 import subprocess
 import sys
@@ -248,33 +247,22 @@ def test_a_fresh_process_needs_no_screen_and_no_pyplot(tmp_path: Path) -> None:
     assert (tmp_path / "loss.png").stat().st_size > 1000
 
 
-def test_a_notebook_shows_every_display_of_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notebook_shows_every_display_of_every_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MPLBACKEND")  # the notebook sets its own
     nbclient = pytest.importorskip("nbclient")
-    cell = (
+    nbformat = pytest.importorskip("nbformat")
+    sources = [
         "from clusterkit.plots import LossCurveDisplay\n"
         "LossCurveDisplay([2, 1]).plot()\n"
-        "LossCurveDisplay([3, 1]).plot();\n"
-    )
-    notebook = {
-        "cells": [
-            {
-                "cell_type": "code",
-                "id": "a",
-                "source": cell,
-                "metadata": {},
-                "outputs": [],
-                "execution_count": None,
-            }
-        ],
-        "metadata": {},
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
-    nbformat = pytest.importorskip("nbformat")
-    done = nbclient.execute(nbformat.reads(json.dumps(notebook), as_version=4), timeout=60)
-    shown = [out for out in done.cells[0].outputs if "image/png" in out.get("data", {})]
-    assert len(shown) == 2
+        "LossCurveDisplay([3, 1]).plot();",
+        "LossCurveDisplay([4, 1]).plot();",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
+    done = nbclient.execute(notebook, timeout=60)
+    shown = [
+        sum("image/png" in output.get("data", {}) for output in cell.outputs) for cell in done.cells
+    ]
+    assert shown == [2, 1]
 
 
 def test_all_names_are_exported() -> None:

@@ -98,5 +98,7 @@ def _figure_maker() -> Callable[..., Figure]:
     if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
         from matplotlib import pyplot
 
+        # A notebook's backend turns interactive as it loads; inside the style that would be undone.
+        pyplot.draw_if_interactive()
         return pyplot.figure
     return Figure
