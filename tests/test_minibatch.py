@@ -138,6 +138,14 @@ def test_identical_rows_are_one_cluster():
     assert set(model.labels_) == {0}
 
 
+def test_zero_rows_are_counted_over_all_batches():
+    X = np.vstack([np.eye(6)] * 5)
+    X[[13, 20]] = 0
+    with pytest.warns(ClusteringWarning, match="2 of 30 rows are zero .* row 13") as caught:
+        MiniBatchKMeans(3, batch_size=7, random_state=0).fit(X)
+    assert len(caught) == 1
+
+
 @pytest.mark.parametrize(
     ("X", "parameters", "message"),
     [

@@ -114,6 +114,12 @@ def test_identical_rows_warn_once_and_lie_flat():
     assert [point.inertia for point in points] == pytest.approx([0] * 4, abs=1e-9)
 
 
+def test_zero_rows_are_named():
+    X = np.vstack([np.eye(8), np.zeros((1, 8))])
+    with pytest.warns(ClusteringWarning, match="1 of 9 rows are zero .* row 8"):
+        kmeans_sweep(X, [2, 3], random_state=0)
+
+
 def test_tiny_clusters_warn_once():
     X, _ = make_blobs([200, 200, 1], centers=[[0, 0], [9, 9], [999, 0]], random_state=0)
     with pytest.warns(ClusteringWarning, match="k=2: one of 2|k=2: 1 of 2") as caught:

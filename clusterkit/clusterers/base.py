@@ -30,7 +30,10 @@ class UnitClusterer(ClusterMixin, BaseEstimator):
         rows = as_invalid_input(validate_data)(
             self, X, reset=reset, dtype=[np.float64, np.float32], accept_large_sparse=False
         )
-        return to_float32(rows, normalize=self.normalize)
+        rows = to_float32(rows, normalize=self.normalize)
+        if reset and self.normalize:
+            warn_of_zeros(find_zeros(rows))
+        return rows
 
 
 def check_rows(X: ArrayLike) -> NDArray[Any]:
@@ -63,11 +66,6 @@ def to_float32(X: NDArray[Any], *, normalize: bool) -> NDArray[np.float32]:
     ------
     InvalidInputError
         If a number is too large for float32.
-
-    Warns
-    -----
-    ClusteringWarning
-        If rows to be scaled are zero, and so have no direction.
     """
     with np.errstate(over="ignore"):
         rows = np.ascontiguousarray(X, dtype=np.float32)
@@ -75,17 +73,23 @@ def to_float32(X: NDArray[Any], *, normalize: bool) -> NDArray[np.float32]:
         raise InvalidInputError(
             f"numbers must fit in float32, up to 3.4e38. Received: up to {np.abs(X).max():.3g}"
         )
-    if not normalize:
-        return rows
-    zero = np.flatnonzero(~rows.any(axis=1))
-    if len(zero):
+    return unit_rows(rows) if normalize else rows
+
+
+def find_zeros(rows: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Mark the rows that are zero."""
+    return ~np.asarray(rows.any(axis=1))
+
+
+def warn_of_zeros(is_zero: NDArray[np.bool_]) -> None:
+    """Warn of rows that have no direction and so stay zero when they are normalised."""
+    if is_zero.any():
         warnings.warn(
-            f"{len(zero)} of {len(rows)} rows are zero and have no direction, the first is row "
-            f"{zero[0]}; they stay zero",
+            f"{is_zero.sum()} of {len(is_zero)} rows are zero and have no direction, the first is "
+            f"row {is_zero.argmax()}; they stay zero",
             ClusteringWarning,
-            stacklevel=2,
+            stacklevel=4,
         )
-    return unit_rows(rows)
 
 
 def check_at_least(value: Any, minimum: int, name: str) -> int:

@@ -14,8 +14,10 @@ from clusterkit.clusterers.base import (
     check_n_clusters,
     check_rows,
     check_weights,
+    find_zeros,
     to_float32,
     warn_of_clusters,
+    warn_of_zeros,
 )
 from clusterkit.clusterers.centroids import CentroidClusterer
 from clusterkit.clusterers.kmeans import solve
@@ -274,12 +276,16 @@ class MiniBatchKMeans(CentroidClusterer):
     def _draw(self, stream: RowStream, weights: NDArray[np.float32] | None) -> Batch:
         """Read all rows once, and return a random sample of those whose weight is above 0."""
         size = max(check_at_least(self.n_sample, 1, "n_sample"), 20 * self.n_clusters)
-        sample, n_read = Reservoir(size, np.random.default_rng(self._draw_seed())), 0
+        sample = Reservoir(size, np.random.default_rng(self._draw_seed()))
+        is_zero: list[NDArray[np.bool_]] = [np.empty(0, bool)]
         for rows, share in self._batches(stream, weights):
             sample.add(rows[share > 0], share[share > 0])
-            n_read += len(rows)
+            is_zero.append(find_zeros(rows))
+        n_read = sum(map(len, is_zero))
         check_n_clusters(self.n_clusters, n_read)
         check_weights(weights, n_read)
+        if self.normalize:
+            warn_of_zeros(np.concatenate(is_zero))
         return sample.rows, sample.weights
 
     def _draw_seed(self) -> int:

@@ -15,7 +15,9 @@ from clusterkit.clusterers.base import (
     check_rows,
     check_weights,
     describe_sizes,
+    find_zeros,
     to_float32,
+    warn_of_zeros,
 )
 from clusterkit.clusterers.lloyd import Solution
 from clusterkit.clusterers.parallel import workers
@@ -108,7 +110,10 @@ def kmeans_sweep(
     numbers = _check_range(k, len(rows))
     seed = int(check_random_state(random_state).randint(2**31 - 1))
     weights = check_weights(sample_weight, len(rows))
-    problem = Problem(to_float32(rows, normalize=normalize), weights)
+    rows = to_float32(rows, normalize=normalize)
+    if normalize:
+        warn_of_zeros(find_zeros(rows))
+    problem = Problem(rows, weights)
     with workers() as run:
         search = Search(problem.X, problem.weights, seed=seed, run=run)
         solutions = [search.start(number, n_init)[0] for number in numbers]
