@@ -12,8 +12,7 @@ from clusterkit.diagnostics import explain
 from clusterkit.elbow import elbow_curve
 from clusterkit.errors import NotFoundError, OutputExistsError
 from clusterkit.evaluation import evaluate, labels_from_folders
-from clusterkit.extractors.autoencoder import Autoencoder
-from clusterkit.extractors.autoencoder_training import train_autoencoder
+from clusterkit.extractors import Autoencoder, train_autoencoder
 from clusterkit.images import ImageFolder
 from clusterkit.pipeline import embed
 from clusterkit.plots import (

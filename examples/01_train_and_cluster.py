@@ -5,8 +5,7 @@ from pathlib import Path
 
 import clusterkit as ck
 from clusterkit.elbow import elbow_curve
-from clusterkit.extractors import Autoencoder
-from clusterkit.extractors.autoencoder_training import train_autoencoder
+from clusterkit.extractors import Autoencoder, train_autoencoder
 from clusterkit.plots import (
     ContactSheetDisplay,
     ElbowDisplay,

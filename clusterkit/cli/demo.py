@@ -29,9 +29,6 @@ def demo(output: Path, seed: int, as_json: bool) -> None:
     Example:
       clusterkit demo -o my-demo
     """
-    from clusterkit.optional import import_keras
-
-    import_keras()
     from clusterkit.demo import run_demo
 
     report = run_demo(output, random_state=seed, say=notice, progress=True)

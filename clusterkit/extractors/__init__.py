@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clusterkit.errors import InvalidInputError
+from clusterkit.optional import import_keras
 
 if TYPE_CHECKING:
     from clusterkit.extractors.base import Extractor
@@ -16,6 +17,8 @@ _EXPORTS = {
     "Extractor": "clusterkit.extractors.base",
     "KerasApplication": "clusterkit.extractors.applications",
     "Xception": "clusterkit.extractors.applications",
+    "build_autoencoder": "clusterkit.extractors.autoencoder_network",
+    "train_autoencoder": "clusterkit.extractors.autoencoder_training",
 }
 
 __all__ = ["create_extractor", "extractor_names", *sorted(_EXPORTS)]
@@ -24,6 +27,8 @@ __all__ = ["create_extractor", "extractor_names", *sorted(_EXPORTS)]
 def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name.endswith("_autoencoder"):
+        import_keras()  # quietly, before the modules that build networks do
     return getattr(importlib.import_module(_EXPORTS[name]), name)
 
 
