@@ -60,9 +60,9 @@ class AffinityPropagation(UnitClusterer):
     clusters there will be.
 
     For the same rows, preference, damping and seed the labels are those of
-    ``sklearn.cluster.AffinityPropagation`` wherever its messages settle.  Memory is that of one n
-    by n matrix of the dtype of X (100 MB for 5,000 rows of float32, 1 GB for 16,000), for a moment
-    two.
+    ``sklearn.cluster.AffinityPropagation`` wherever its messages settle; only which of several
+    identical rows is the exemplar may differ.  Memory is that of two n by n matrices of the dtype
+    of X (200 MB for 5,000 rows of float32, 2 GB for 16,000), a little more for few clusters.
 
     Parameters
     ----------
@@ -176,8 +176,8 @@ class AffinityPropagation(UnitClusterer):
         if self.n_candidates is not None and self.n_candidates < len(rows):
             candidates = np.sort(rng.choice(len(rows), self.n_candidates, replace=False))
         similarities = Similarities(rows, candidates, rng)
-        if len(rows) == 1 or similarities.are_equal:
-            self._fit_equal(similarities)
+        if similarities.equal is not None:
+            self._fit_equal(similarities, similarities.equal)
             return self
         with workers() as pool:
             best = self._find(similarities, pool)
@@ -235,13 +235,15 @@ class AffinityPropagation(UnitClusterer):
         similarities.set_preference(best.preference)
         return best
 
-    def _fit_equal(self, similarities: Similarities) -> None:
+    def _fit_equal(self, similarities: Similarities, similarity: float) -> None:
         """Make one cluster, or one of each row, where messages could not tell the rows apart."""
-        n, similarity = len(similarities.X), similarities.matrix[-1, 0]
+        n = len(similarities.X)
         preference = similarities.median if self.preference is None else self.preference
         is_one_each = preference > similarity
         if self.n_clusters is not None:
-            is_one_each = self.n_clusters == n and similarity < 0
+            is_one_each = self.n_clusters == n
+        # Identical rows may be told apart by rounding only.
+        is_one_each = is_one_each and bool((similarities.X[0] != similarities.X[-1]).any())
         exemplars = np.arange(n if is_one_each else 1)
         found = Exemplars(exemplars, 0, True)
         run = Run(float(preference), self.damping or _DAMPINGS[0], found)

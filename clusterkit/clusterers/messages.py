@@ -172,8 +172,7 @@ class _Block:
         mine = np.searchsorted(self.at, self.own)
         positive = np.maximum(self.r, 0)
         positive[mine] = 0
-        totals: Array = np.bincount(self.columns, positive, len(shared.a))
-        return totals, self.r[mine]
+        return np.bincount(self.columns, positive, len(shared.a)).astype(float), self.r[mine]
 
     def _update_availabilities(self, shared: _Shared) -> None:
         """Update q by the responsibilities of the last iteration."""

@@ -38,6 +38,8 @@ class Similarities:
         The similarities, with noise.
     median : float
         Median of the similarities before noise, those of rows to themselves included.
+    equal : float or None
+        The similarity of any two different rows before noise, where it is the same for all.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Similarities:
         np.negative(self.matrix, out=self.matrix)
         self._own = (candidates, np.arange(len(candidates)))
         self.matrix[self._own] = 0
-        self.are_equal = self._check_equal()
+        self.equal = self._find_equal()
         with ThreadPoolExecutor(1) as pool:
             median = pool.submit(np.median, self.matrix.copy(), overwrite_input=True)
             self._add_noise(rng)
@@ -100,14 +102,14 @@ class Similarities:
         gaps = self.X[rows] - self.X[rows].mean(axis=0)
         return rows[np.einsum("ij,ij->i", gaps, gaps).argmin()]
 
-    def _check_equal(self) -> bool:
-        """Tell whether all similarities between different rows are the same."""
-        first = self.matrix[-1, 0]
-        equal = self.matrix == first if (self.matrix[-1, :-1] == first).all() else None
-        if equal is None:
-            return False
-        equal[self._own] = True
-        return bool(equal.all())
+    def _find_equal(self) -> float | None:
+        """Return the similarity of different rows if there is only one such value."""
+        value = self.matrix[-1, 0]
+        if (self.matrix[-1, :-1] != value).any():
+            return None
+        is_equal = self.matrix == value
+        is_equal[self._own] = True
+        return float(value) if is_equal.all() else None
 
     def _add_noise(self, rng: np.random.RandomState) -> None:
         """Change similarities by about their rounding error."""
