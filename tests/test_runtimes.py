@@ -30,7 +30,9 @@ def model() -> Any:
 
     keras.utils.set_random_seed(0)
     pixels = keras.Input((16, 16, 3), dtype="uint8")
-    x = keras.layers.Conv2D(16, 3, activation="relu")(keras.ops.cast(pixels, "float32") / 127.5 - 1)
+    x = keras.layers.Conv2D(16, 3, activation="swish")(
+        keras.ops.cast(pixels, "float32") / 127.5 - 1
+    )
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.BatchNormalization()(x))
     return keras.Model(pixels, [x, keras.layers.Dense(5, activation="softmax")(x)])
 

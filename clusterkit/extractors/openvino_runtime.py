@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.engines import count_cpus
-from clusterkit.errors import InvalidInputError
-from clusterkit.extractors.runtimes import NetworkSource, Run
+from clusterkit.errors import ClusterkitError, InvalidInputError
+from clusterkit.extractors.runtimes import MIN_COSINE, NetworkSource, Run, lowest_cosine
 
 # Raise when the conversion changes.
 _FORMAT = 1
@@ -45,7 +45,7 @@ class OpenVinoRuntime:
         import openvino
 
         self._core = openvino.Core()
-        self._network = self._core.read_model(_converted(source))
+        self._network = _read(self._core, _converted(source))
 
     @property
     def has_bfloat16(self) -> bool:
@@ -121,12 +121,37 @@ def _converted(source: NetworkSource) -> Path:
                 "with the environment variable CLUSTERKIT_CACHE"
             ) from error
         try:
-            model = source.build("float32")
-            model.export(str(part / "network.xml"), format="openvino", verbose=False)
+            _convert(source, part / "network.xml")
             _rename(part, folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
     return folder / "network.xml"
+
+
+def _convert(source: NetworkSource, file: Path) -> None:
+    """Convert a network, and hold the result against Keras."""
+    import openvino
+
+    model = source.build("float32")
+    model.export(str(file), format="openvino", verbose=False)
+    core = openvino.Core()
+    converted = core.compile_model(_read(core, file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    noise = np.random.default_rng(0).integers(0, 256, (2, *model.input.shape[1:]), np.uint8)
+    expected = model(noise, training=False)
+    expected = expected if isinstance(expected, list) else [expected]
+    cosine = lowest_cosine(list(converted(noise).values()), [np.asarray(x) for x in expected])
+    if cosine < MIN_COSINE:
+        raise ClusterkitError(f"the converted network disagrees with Keras (cosine {cosine:.4f})")
+
+
+def _read(core: Any, file: Path) -> Any:
+    """Read a converted network."""
+    network = core.read_model(file)
+    for result in network.get_results():
+        # The converter takes the inner side of each swish for an output; ours are vectors.
+        if result.get_output_partial_shape(0).rank.get_length() != 2:
+            network.remove_result(result)
+    return network
 
 
 def _rename(part: Path, folder: Path) -> None:
