@@ -176,7 +176,6 @@ def test_pictures_are_drawn_on_demand(project: Path) -> None:
         (["elbow", "-s", "elsewhere"], "run `clusterkit embed FOLDER` first"),
         (["elbow", "-e", "xception"], "It holds: colour-ffffffff"),
         (["cluster", "-k", "25"], "24"),
-        (["cluster", "-k", "3", "-a", "k-means"], "must be one of kmeans"),
         (["cluster", "-k", "3", "-a", "affinity-propagation", "-o", "no/c.csv"], "no such folder"),
         (["similar", "nothing.jpg"], "no such file: nothing.jpg"),
         (["similar", "broken.jpg"], "could not be embedded: the file is empty"),
@@ -201,10 +200,60 @@ def test_errors_are_one_line_with_exit_code_1(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["cluster"], ["cluster", "-k", "many"], ["similar"], ["elbow", "--k-min", "1"], ["nonsense"]],
+    [
+        ["cluster"],
+        ["cluster", "-k", "many"],
+        ["cluster", "-k", "0"],
+        ["cluster", "-k", "3", "-a", "k-means"],
+        ["cluster", "-k", "auto", "-a", "hdbscan"],
+        ["cluster", "-k", "3", "--seed", "4294967296"],
+        ["similar"],
+        ["elbow", "--k-min", "1"],
+        ["elbow", "--k-min", "9", "--k-max", "5"],
+        ["nonsense"],
+    ],
 )
 def test_wrong_usage_has_exit_code_2(project: Path, arguments: list[str]) -> None:
     assert run(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "outputs", [["-o", "groups.json"], ["-o", "groups.png", "--sheet", "groups.png"]]
+)
+def test_the_outputs_of_cluster_do_not_replace_each_other(
+    project: Path, outputs: list[str]
+) -> None:
+    result = run("cluster", "-k", "3", *outputs)
+    assert result.exit_code == 2
+    assert "different files" in result.stderr
+    assert not list(project.glob("groups*"))
+
+
+def test_elbow_tries_no_more_clusters_than_images(project: Path) -> None:
+    description = {"fingerprint": "e" * 64, "extractor": "few", "dimension": 2}
+    space = Store(".clusterkit").open_space(description)
+    vectors = np.eye(2, dtype=np.float32)[[0, 1, 0, 1, 0, 1]]
+    space.append([Row(f"{i}.png", "/", vector=vector) for i, vector in enumerate(vectors)])
+    curve = json.loads(run("elbow", "-e", "few", "--json").stdout)["curve"]
+    assert [point["k"] for point in curve] == [2, 3, 4, 5, 6]
+
+
+def test_elbow_of_identical_images_says_so(project: Path) -> None:
+    description = {"fingerprint": "d" * 64, "extractor": "same", "dimension": 2}
+    space = Store(".clusterkit").open_space(description)
+    vector = np.ones(2, np.float32)
+    space.append([Row(f"{i}.png", "/", vector=vector) for i in range(5)])
+    result = run("elbow", "-e", "same")
+    assert result.exit_code == 0
+    assert "all rows are the same" in result.stdout
+
+
+def test_a_sorting_that_fails_leaves_no_table_in_the_way(project: Path) -> None:
+    (project / "photos/red/0.png").unlink()
+    arguments = ["cluster", "-k", "3", "--into", "sorted", "--sheet", "sheet.png"]
+    assert run(*arguments).exit_code == 1
+    assert not list(project.glob("clusters.*"))
+    assert not (project / "sheet.png").exists()
 
 
 def test_nothing_is_overwritten_without_being_asked(project: Path) -> None:

@@ -47,6 +47,8 @@ class CommandTable(click.Group):
             return super().invoke(ctx)
         except ClusterkitError as error:
             raise click.ClickException(str(error)) from error
+        except BrokenPipeError:
+            raise  # `| head` has seen enough; click ends quietly.
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{place}{error.strerror or error}") from error

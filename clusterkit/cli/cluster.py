@@ -11,12 +11,14 @@ from clusterkit.cli.options import (
     notice,
     output_option,
     overwrite_option,
+    plural,
     print_json,
     read_space,
     seed_option,
     space_option,
     store_option,
 )
+from clusterkit.clusterers import CLUSTERERS
 
 
 class NumberOrAuto(click.ParamType):
@@ -28,7 +30,13 @@ class NumberOrAuto(click.ParamType):
         """Return an int of at least 1, or "auto"."""
         if value == "auto":
             return "auto"
-        return int(click.IntRange(1).convert(value, param, ctx))
+        try:
+            number = int(value)
+        except ValueError:
+            number = 0
+        if number < 1:
+            self.fail(f"{value!r} is neither a number of at least 1 nor auto", param, ctx)
+        return number
 
 
 @click.command()
@@ -36,21 +44,23 @@ class NumberOrAuto(click.ParamType):
     "-k",
     "--n-clusters",
     type=NumberOrAuto(),
+    metavar="N|auto",
     help="Number of clusters, or auto to take the verdict of `clusterkit elbow`.",
 )
 @click.option(
     "-a",
     "--algorithm",
+    type=click.Choice(list(CLUSTERERS)),
+    metavar="NAME",
     default="kmeans",
     show_default=True,
-    help="kmeans, minibatch-kmeans, affinity-propagation, agglomerative, hdbscan, spectral or "
-    "gaussian-mixture.",
+    help=f"One of {', '.join(CLUSTERERS)}.",
 )
 @output_option("The table of clusters.", default="clusters.csv")
 @click.option(
     "--sheet",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Draw each cluster's most central images to this file.",
+    help="Draw each cluster's most central images to this file (.png, .pdf, .svg, .jpg).",
 )
 @click.option(
     "--into",
@@ -95,29 +105,54 @@ def cluster(
     from clusterkit import clustering
     from clusterkit.files import check_output
 
-    check_picture(sheet, overwrite=overwrite)
-    check_output(output, overwrite=overwrite)
-    if n_clusters is None and algorithm not in ("affinity-propagation", "hdbscan"):
+    _check_number(algorithm, n_clusters)
+    origin = output.with_suffix(".json")
+    if len({output, origin, sheet}) < 3:
         raise click.UsageError(
-            f"{algorithm} needs the number of clusters: -k N, or -k auto to have it chosen"
+            "--output, the .json file beside it and --sheet must be different files. "
+            f"Received: {output}, {origin}" + (f", {sheet}" if sheet else "")
         )
+    check_picture(sheet, overwrite=overwrite)
+    for file in (output, origin):
+        check_output(file, overwrite=overwrite)
     result = clustering.cluster(
         read_space(store, extractor), algorithm, n_clusters=n_clusters, random_state=seed
     )
-    result.to_csv(output, overwrite=overwrite)
+    written: list[Path] = [output]
     if sheet is not None:
         from clusterkit.plots import ContactSheetDisplay, save_figure
 
-        save_figure(ContactSheetDisplay.from_clustering(result), sheet, overwrite=overwrite)
+        # Drawn before --into moves the images.
+        display = ContactSheetDisplay.from_clustering(result)
+        written.append(sheet)
     if into is not None:
         from clusterkit.routing import sort_into_folders
 
         names = ["noise" if label < 0 else f"{label:03d}" for label in result.labels]
-        sort_into_folders(result.embeddings.files, names, into, mode=mode)
+        sort_into_folders(result.embeddings.files, names, into, mode=mode, progress=True)
+        written.append(into)
+    # Written last, so that a sorting that fails can be tried again with the same command.
+    result.to_csv(output, overwrite=overwrite)
+    if sheet is not None:
+        save_figure(display, sheet, overwrite=overwrite)
     if as_json:
-        print_json(result.describe() | {"output": str(output), "into": into and str(into)})
+        print_json(result.describe() | {"output": output, "sheet": sheet, "into": into})
         return
-    click.echo(f"{len(result.labels)} images in {result.k} clusters ({algorithm})")
+    click.echo(
+        f"{plural(len(result.labels), 'image')} in {plural(result.k, 'cluster')} ({algorithm})"
+    )
+    click.echo("cluster  images")
     for label, size in result.sizes.items():
-        click.echo(f"{'noise' if label < 0 else label:>7}  {size:>6} images")
-    notice(f"Wrote {output}" + (f", {sheet}" if sheet else "") + (f", {into}" if into else ""))
+        click.echo(f"{'noise' if label < 0 else label:>7}  {size:>6}")
+    notice(f"Wrote {', '.join(map(str, written))}")
+
+
+def _check_number(algorithm: str, n_clusters: int | str | None) -> None:
+    """Refuse -k where the clusterer takes none, and its absence where it must be given."""
+    parameters = CLUSTERERS[algorithm]().get_params(deep=False)
+    if n_clusters is None and parameters.get("n_clusters") is not None:
+        raise click.UsageError(
+            f"{algorithm} needs the number of clusters: -k N, or -k auto to have it chosen"
+        )
+    if n_clusters is not None and "n_clusters" not in parameters:
+        raise click.UsageError(f"{algorithm} finds the number of clusters itself: leave out -k")

@@ -33,7 +33,7 @@ def demo(output: Path, seed: int, as_json: bool) -> None:
 
     report = run_demo(output, random_state=seed, say=notice, progress=True)
     if as_json:
-        print_json(asdict(report) | {"folder": str(report.folder), "query": str(report.query)})
+        print_json(asdict(report))
         return
     store = report.folder / ".clusterkit"
     click.echo(

@@ -7,10 +7,11 @@ import click
 from clusterkit.cli.options import (
     check_picture,
     json_option,
-    output_option,
     overwrite_option,
+    picture_option,
     print_json,
     read_space,
+    save_picture,
     seed_option,
     space_option,
     store_option,
@@ -19,8 +20,12 @@ from clusterkit.cli.options import (
 
 @click.command()
 @click.option("--k-min", type=click.IntRange(2), default=2, show_default=True, help="Smallest k.")
-@click.option("--k-max", type=click.IntRange(2), default=20, show_default=True, help="Largest k.")
-@output_option("Draw the curve and the verdict to this file (.png, .pdf, .svg, .jpg).")
+@click.option(
+    "--k-max",
+    type=click.IntRange(2),
+    help="Largest k.  [default: 20, or the number of images where that is less]",
+)
+@picture_option("Draw the curve and the verdict to this file")
 @overwrite_option
 @seed_option
 @space_option
@@ -28,7 +33,7 @@ from clusterkit.cli.options import (
 @json_option
 def elbow(
     k_min: int,
-    k_max: int,
+    k_max: int | None,
     output: Path | None,
     overwrite: bool,
     seed: int,
@@ -49,19 +54,23 @@ def elbow(
 
     check_picture(output, overwrite=overwrite)
     embeddings = read_space(store, extractor)
+    if k_max is None:
+        k_max = max(2, min(20, len(embeddings)))
+    if k_min > k_max:
+        raise click.UsageError(f"--k-min must be at most --k-max. Received: {k_min} and {k_max}")
     curve = elbow_curve(embeddings, k=range(k_min, k_max + 1), random_state=seed)
     if output is not None:
-        from clusterkit.plots import ElbowDisplay, save_figure
+        from clusterkit.plots import ElbowDisplay
 
-        save_figure(ElbowDisplay.from_curve(curve), output, overwrite=overwrite)
-    document = curve.to_dict()
+        save_picture(ElbowDisplay.from_curve(curve), output, overwrite=overwrite)
     if as_json:
-        print_json(document | {"output": None if output is None else str(output)})
+        print_json(curve.to_dict() | {"output": output})
         return
     click.echo(f"{'k':>4}  {'inertia':>12}  {'silhouette':>10}")
-    for point in document["curve"]:
-        mark = "  <" if point["k"] == curve.k else ""
-        click.echo(
-            f"{point['k']:>4}  {point['inertia']:>12.4f}  {point['silhouette']:>10.4f}{mark}"
-        )
+    # An array's NaN, where an index is not defined, is printed as such.
+    for k, inertia, silhouette in zip(
+        curve.n_clusters, curve.inertia, curve.silhouette, strict=True
+    ):
+        mark = "  <" if k == curve.k else ""
+        click.echo(f"{k:>4}  {inertia:>12.4f}  {silhouette:>10.4f}{mark}")
     click.echo(curve.verdict)

@@ -7,6 +7,7 @@ import click
 from clusterkit.cli.options import (
     json_option,
     notice,
+    plural,
     print_json,
     store_option,
     weights_option,
@@ -100,9 +101,9 @@ def embed(
         for path, reason in report.failures:
             notice(f"Not embedded: {path}: {reason}")
         click.echo(
-            f"{report.images} images: {report.embedded} embedded, {report.reused} reused, "
-            f"{report.failed} failed ({report.extractor}, {report.dimension} dimensions, "
-            f"{report.seconds:.1f} s)"
+            f"{plural(report.images, 'image')}: {report.embedded} embedded, "
+            f"{report.reused} reused, {report.failed} failed "
+            f"({report.extractor}, {report.dimension} dimensions, {report.seconds:.1f} s)"
         )
     if report.failed == report.images:
         raise click.ClickException("none of the images could be embedded")

@@ -9,9 +9,10 @@ from clusterkit.cli.options import (
     check_picture,
     json_option,
     notice,
-    output_option,
     overwrite_option,
+    picture_option,
     print_json,
+    save_picture,
 )
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     help="A CSV file with a header, the file in its first column and the label in its second.  "
     "[default: the name of each image's folder]",
 )
-@output_option("Draw the cluster by label table to this file (.png, .pdf, .svg, .jpg).")
+@picture_option("Draw the cluster by label table to this file")
 @overwrite_option
 @json_option
 def evaluate(
@@ -49,15 +50,15 @@ def evaluate(
     check_picture(output, overwrite=overwrite)
     evaluation = evaluate_file(clusters_csv, labels)
     if output is not None:
-        from clusterkit.plots import CrosstabDisplay, save_figure
+        from clusterkit.plots import CrosstabDisplay
 
-        save_figure(CrosstabDisplay.from_evaluation(evaluation), output, overwrite=overwrite)
+        save_picture(CrosstabDisplay.from_evaluation(evaluation), output, overwrite=overwrite)
     if evaluation.n_unlabelled:
         notice(f"{evaluation.n_unlabelled} images have no label and are left out.")
     if evaluation.n_unused:
         notice(f"{evaluation.n_unused} labels are of files that were not clustered.")
     if as_json:
-        print_json(evaluation.to_dict() | {"output": None if output is None else str(output)})
+        print_json(evaluation.to_dict() | {"output": output})
     else:
         _print(evaluation)
 

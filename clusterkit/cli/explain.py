@@ -7,10 +7,11 @@ import click
 from clusterkit.cli.options import (
     check_picture,
     json_option,
-    output_option,
     overwrite_option,
+    picture_option,
     print_json,
     read_space,
+    save_picture,
     space_option,
     store_option,
     weights_option,
@@ -20,7 +21,7 @@ from clusterkit.cli.options import (
 @click.command()
 @click.argument("image_a")
 @click.argument("image_b")
-@output_option("Draw the two images and their histograms to this file.")
+@picture_option("Draw the two images and their histograms to this file")
 @overwrite_option
 @space_option
 @weights_option
@@ -53,10 +54,10 @@ def explain(
     first, second = (locate(image, embeddings, weights=weights) for image in (image_a, image_b))
     explanation = diagnostics.explain(first, second, embeddings)
     if output is not None:
-        from clusterkit.plots import ExplanationDisplay, save_figure
+        from clusterkit.plots import ExplanationDisplay
 
-        save_figure(ExplanationDisplay.from_explanation(explanation), output, overwrite=overwrite)
+        save_picture(ExplanationDisplay.from_explanation(explanation), output, overwrite=overwrite)
     if as_json:
-        print_json(explanation.to_dict() | {"output": None if output is None else str(output)})
+        print_json(explanation.to_dict() | {"output": output})
     else:
         click.echo(explanation.summary)

@@ -72,6 +72,6 @@ def export(
     export_embeddings(embeddings, output, overwrite=overwrite)
     if as_json:
         images, dimension = embeddings.shape
-        print_json({"output": str(output), "images": images, "dimension": dimension})
+        print_json({"output": output, "images": images, "dimension": dimension})
     else:
         click.echo(f"{len(embeddings)} vectors of {embeddings.shape[1]} dimensions in {output}")

@@ -46,7 +46,11 @@ batch_size_option = click.option(
     help="Images per forward pass.",
 )
 seed_option = click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all randomness."
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),  # what NumPy's generators take
+    default=0,
+    show_default=True,
+    help="Seed of all randomness.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
@@ -67,6 +71,11 @@ def output_option(help: str, default: str | None = None) -> Decorator:  # noqa: 
     )
 
 
+def picture_option(help: str) -> Decorator:  # noqa: A002 (click's word)
+    """Return the option -o/--output of a picture."""
+    return output_option(f"{help} (.png, .pdf, .svg, .jpg).")
+
+
 def read_space(store: Path, extractor: str | None) -> "Embeddings":
     """Load the embeddings that a command works on; say which, where there is a choice."""
     from clusterkit.store import Store
@@ -79,7 +88,8 @@ def read_space(store: Path, extractor: str | None) -> "Embeddings":
     if not len(embeddings):
         reasons = "; ".join(f"{path}: {reason}" for path, reason in embeddings.failures[:3])
         raise click.ClickException(
-            f"no image in {space.folder} could be embedded ({reasons}). Embed readable images first"
+            f"{space.folder} holds no embedded image" + (f" ({reasons})" if reasons else "") + ". "
+            "Run `clusterkit embed` on readable images first"
         )
     return embeddings
 
@@ -92,6 +102,19 @@ def check_picture(output: Path | None, *, overwrite: bool) -> None:
         check_figure_path(output, overwrite=overwrite)
 
 
+def save_picture(display: Any, output: Path, *, overwrite: bool) -> None:
+    """Save a display, and say where."""
+    from clusterkit.plots import save_figure
+
+    save_figure(display, output, overwrite=overwrite)
+    notice(f"Wrote {output}")
+
+
+def plural(number: int, noun: str) -> str:
+    """Return a number of things, such as "1 image" or "2 images"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def notice(message: str) -> None:
     """Print a line on stderr."""
     click.echo(message, err=True)
@@ -99,17 +122,19 @@ def notice(message: str) -> None:
 
 def print_json(document: dict[str, Any]) -> None:
     """Print one JSON document; NaN and infinity, which JSON does not know, become null."""
-    click.echo(json.dumps(_finite(document), indent=2, ensure_ascii=False))
+    click.echo(json.dumps(_plain(document), indent=2, ensure_ascii=False))
 
 
-def _finite(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     """Replace what JSON cannot hold."""
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, Path):
+        value = str(value)
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     return value

@@ -7,10 +7,11 @@ import click
 from clusterkit.cli.options import (
     check_picture,
     json_option,
-    output_option,
     overwrite_option,
+    picture_option,
     print_json,
     read_space,
+    save_picture,
     space_option,
     store_option,
     top_option,
@@ -21,7 +22,7 @@ from clusterkit.cli.options import (
 @click.command()
 @click.argument("image")
 @top_option
-@output_option("Draw the image and its neighbours to this file (.png, .pdf, .svg, .jpg).")
+@picture_option("Draw the image and its neighbours to this file")
 @overwrite_option
 @space_option
 @weights_option
@@ -51,14 +52,14 @@ def similar(
     check_picture(output, overwrite=overwrite)
     found = find_similar(image, read_space(store, extractor), n_neighbors=top, weights=weights)
     if output is not None:
-        from clusterkit.plots import GalleryDisplay, save_figure
+        from clusterkit.plots import GalleryDisplay
 
         display = GalleryDisplay.from_neighbors(
             found.embeddings, 1 - found.similarities, found.rows, query=found.query.files[0]
         )
-        save_figure(display, output, overwrite=overwrite)
+        save_picture(display, output, overwrite=overwrite)
     if as_json:
-        print_json(found.to_dict() | {"output": None if output is None else str(output)})
+        print_json(found.to_dict() | {"output": output})
         return
     for result in found.to_dict()["results"]:
         click.echo(f"{result['similarity']:.3f}  {result['path']}")

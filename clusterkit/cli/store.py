@@ -32,7 +32,7 @@ def info(store: Path, as_json: bool) -> None:
 
     spaces = Store(store).summaries()
     if as_json:
-        print_json({"store": str(store), "spaces": spaces})
+        print_json({"store": store, "spaces": spaces})
         return
     for space in spaces:
         if "error" in space:
@@ -62,8 +62,8 @@ def verify(store: Path, as_json: bool) -> None:
 
     damages = Store(store).verify()
     if as_json:
-        damaged = [{"file": str(file), "reason": reason} for file, reason in damages]
-        print_json({"store": str(store), "whole": not damages, "damaged": damaged})
+        damaged = [{"file": file, "reason": reason} for file, reason in damages]
+        print_json({"store": store, "whole": not damages, "damaged": damaged})
     else:
         for file, reason in damages:
             click.echo(f"{file}: {reason}")
