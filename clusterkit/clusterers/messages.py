@@ -25,10 +25,12 @@ from numpy.typing import NDArray
 from clusterkit.clusterers.parallel import Map, map_serially
 
 Array = NDArray[np.float64]
-# Numbers of S that are worked on at once: 2 MiB in float64 stay in a core's cache.
-_BLOCK_VALUES = 2**18
+# Numbers of S that are worked on at once: 4 MiB in float64 stay in a shared cache.
+_BLOCK_VALUES = 2**19
 # Each block returns a sum per column; with fewer rows than this the sums would fill the memory.
 _MIN_ROWS = 64
+# Share of a similarity by which entries reach farther than they must.
+_SLACK = 0.05
 
 
 class Exemplars(NamedTuple):
@@ -141,6 +143,7 @@ class _Block:
         # The sparse entries: position in the block, its column, and p, q and R there.
         self.at = self.own
         self.columns = np.arange(own_columns.start, own_columns.stop)
+        self.reach = np.full(len(S), np.inf, S.dtype)
         self.p, self.q, self.r = np.zeros((3, len(self.own)))
 
     def step(self, shared: _Shared) -> tuple[Array, Array]:
@@ -154,7 +157,8 @@ class _Block:
             Responsibilities to themselves.
         """
         self._update_availabilities(shared)
-        received = self.S + shared.a
+        received = self.S.astype(np.float64)  # at once: adding float32 to float64 is slower
+        received += shared.a
         flat = received.reshape(-1)
         flat[self.at] += self.q
         best = self.starts + received.argmax(axis=1)
@@ -165,10 +169,10 @@ class _Block:
         weight = shared.next_weight()
         self.u = shared.old * self.u + shared.new * first
         self.p *= shared.old
-        n_entries = self._choose_entries(best, weight, scratch=flat)
+        self._cover(best, self.u / weight, scratch=flat)
         self.p[np.searchsorted(self.at, best)] += shared.new * (first - second)
         self.r = np.multiply(self.S.reshape(-1)[self.at], weight, dtype=np.float64)
-        self.r += self.p - np.repeat(self.u, n_entries)
+        self.r += self.p - np.repeat(self.u, self.n_entries)
         mine = np.searchsorted(self.at, self.own)
         positive = np.maximum(self.r, 0)
         positive[mine] = 0
@@ -182,23 +186,21 @@ class _Block:
         mine = np.searchsorted(self.at, self.own)
         self.q[mine] = (shared.own_a - shared.a)[self.own_columns]
 
-    def _choose_entries(
-        self, best: NDArray[np.intp], weight: float, *, scratch: Array
-    ) -> NDArray[np.intp]:
-        """Keep the entries that matter and add those with R > 0; return their number per row."""
-        # Rounded down, so that none is missed in float32.
-        dtype = self.S.dtype
-        bound = np.nextafter((self.u / weight).astype(dtype), -np.inf, dtype=dtype)
-        wanted = (bound[:, None] < self.S).reshape(-1)
+    def _cover(self, best: NDArray[np.intp], bound: Array, *, scratch: Array) -> None:
+        """Have entries for the best candidates, and for all whose similarity is above a bound."""
+        if (bound >= self.reach).all() and np.isin(best, self.at, assume_unique=True).all():
+            return
+        # A little lower than needed, so that most iterations need no new entries.
+        self.reach = (bound - _SLACK * np.abs(bound)).astype(self.S.dtype)
+        wanted = (self.reach[:, None] < self.S).reshape(-1)
         wanted[self.at[(np.abs(self.q) > self.negligible) | (self.p > self.negligible)]] = True
         wanted[self.own] = wanted[best] = True
         old, self.at = self.at, np.flatnonzero(wanted)
         self.p, self.q = (
             _move(values, old, self.at, scratch=scratch) for values in (self.p, self.q)
         )
-        n_entries = np.diff(np.searchsorted(self.at, self.starts), append=len(self.at))
-        self.columns = self.at - np.repeat(self.starts, n_entries)
-        return n_entries
+        self.n_entries = np.diff(np.searchsorted(self.at, self.starts), append=len(self.at))
+        self.columns = self.at - np.repeat(self.starts, self.n_entries)
 
 
 def _move(values: Array, old: NDArray[np.intp], new: NDArray[np.intp], *, scratch: Array) -> Array:
