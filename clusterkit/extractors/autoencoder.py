@@ -32,8 +32,8 @@ class Autoencoder(Extractor):
     weights : path
         A ``.keras`` file of :func:`~clusterkit.extractors.autoencoder_training.train_autoencoder`
         or ``clusterkit train autoencoder``.
-    batch_size : int
-        Images per forward pass.
+    batch_size : int, optional
+        Images per forward pass; by default chosen for the machine.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Autoencoder(Extractor):
 
     name = "autoencoder"
 
-    def __init__(self, weights: str | Path, *, batch_size: int = 32) -> None:
+    def __init__(self, weights: str | Path, *, batch_size: int | None = None) -> None:
         self.weights = weights
         self.batch_size = batch_size
 
@@ -111,7 +111,7 @@ class Autoencoder(Extractor):
         """
         if not hasattr(self, "model_"):
             self._load()
-        outputs = self.model_.predict(images, batch_size=self.batch_size, verbose=0)
+        outputs = self.model_.predict(images, batch_size=self.full_batch, verbose=0)
         return to_pixels(outputs)
 
 

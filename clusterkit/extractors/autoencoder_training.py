@@ -1,12 +1,10 @@
 """Train the convolutional autoencoder on the user's own images."""
 
-import math
 import sys
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,24 +12,22 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from clusterkit import __version__
-from clusterkit.engines import read_batches
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.autoencoder import LATENT_LAYER, save_autoencoder, to_pixels
+from clusterkit.extractors.autoencoder_batches import Batches, as_rgb, open_pixels
 from clusterkit.extractors.autoencoder_network import build_autoencoder, whiten
-from clusterkit.extractors.pixels import ScratchPixels
 from clusterkit.files import check_output
-from clusterkit.images import RESIZE_MODES, ImageFolder
+from clusterkit.images import ImageFolder
 
 # Without a number of epochs, the network sees about this many pictures, within these limits:
 # a few hundred photos and tens of thousands of digits then train for about the same time.
 _PICTURES_SEEN = 50_000
 _EPOCHS = (3, 75)
+_MANY = 10_000
 _LEARNING_RATE = 1e-3
 _N_SAMPLES = 8
 # Enough for the covariance of the latent numbers, and little memory.
 _N_WHITENING = 5000
-
-Pixels: TypeAlias = NDArray[np.uint8] | ScratchPixels
 
 
 @dataclass
@@ -109,7 +105,7 @@ def train_autoencoder(
     epochs: int | None = None,
     validation_split: float = 0.1,
     patience: int | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     resize: str = "stretch",
     random_state: int = 0,
     overwrite: bool = False,
@@ -144,8 +140,8 @@ def train_autoencoder(
     patience : int, optional
         Stop after so many epochs without a lower validation loss; by default a quarter of
         ``epochs``, at least 5.  The best epoch's weights are kept.
-    batch_size : int
-        Images per step.
+    batch_size : int, optional
+        Images per step; by default 16, and 64 from 10,000 images on.
     resize : {"stretch", "crop", "pad"}
         How pictures are brought to one size; see :func:`clusterkit.images.decode_image`.
     random_state : int
@@ -171,38 +167,38 @@ def train_autoencoder(
     output = check_output(output, overwrite=overwrite)
     if output.suffix != ".keras":
         raise InvalidInputError(f"the output's name must end in .keras. Received: {output}")
-    _check(epochs, validation_split, patience, batch_size, resize)
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    _check(epochs, validation_split, patience, batch_size)
     if isinstance(images, np.ndarray):
-        height, width = _check_array(images)
+        images = as_rgb(images)
+        image_size = images.shape[1], images.shape[2]
+    elif isinstance(image_size, int):
+        image_size = image_size, image_size
     keras.utils.set_random_seed(random_state)
-    model = build_autoencoder((height, width), latent_size=latent_size, depth=depth)
-    with ExitStack() as stack:
-        pixels: Pixels
-        failures: list[tuple[str, str]] = []
-        if isinstance(images, np.ndarray):
-            pixels = _as_rgb(images)
-        else:
-            scratch = ScratchPixels(output.parent, (height, width, 3))
-            pixels = stack.enter_context(scratch)
-            failures = _decode(images, scratch, resize=resize, progress=progress)
-        training, validation = _split(len(pixels), validation_split, failures, random_state)
+    model = build_autoencoder(image_size, latent_size=latent_size, depth=depth)
+    with open_pixels(
+        images, image_size, resize=resize, scratch=output.parent, progress=progress
+    ) as (pixels, failures):
+        rows = _split(len(pixels), validation_split, failures, random_state)
+        # Few images make few steps in an epoch, unless these are small.
+        size = batch_size or (64 if len(rows[0]) >= _MANY else 16)
+        training = Batches(pixels, rows[0], size, random_state=random_state)
+        validation = Batches(pixels, rows[1], size)
         history, best_epoch = _fit(
             model,
-            Batches(pixels, training, batch_size, random_state=random_state),
-            Batches(pixels, validation, batch_size),
-            epochs=epochs or int(np.clip(_PICTURES_SEEN // len(training), *_EPOCHS)),
+            training,
+            validation,
+            epochs=epochs or int(np.clip(_PICTURES_SEEN // len(rows[0]), *_EPOCHS)),
             patience=patience,
             progress=progress,
         )
-        whiten(model, _encode(model, Batches(pixels, training[:_N_WHITENING], batch_size)))
-        psnr = _measure_psnr(model, Batches(pixels, validation, batch_size))
-        originals = pixels[validation[:_N_SAMPLES]]
+        whiten(model, _encode(model, Batches(pixels, rows[0][:_N_WHITENING], size)))
+        psnr = _measure_psnr(model, validation)
+        originals = pixels[rows[1][:_N_SAMPLES]]
     report = TrainingReport(
         output=output,
         images=len(images),
         failures=failures,
-        image_size=(height, width),
+        image_size=image_size,
         latent_size=model.get_layer(LATENT_LAYER).output.shape[-1],
         history=history,
         best_epoch=best_epoch,
@@ -217,7 +213,7 @@ def train_autoencoder(
         "epochs": epochs,
         "validation_split": validation_split,
         "patience": patience,
-        "batch_size": batch_size,
+        "batch_size": size,
         "random_state": random_state,
     }
     save_autoencoder(model, output, _metadata(report, resize, parameters))
@@ -228,8 +224,7 @@ def _check(
     epochs: int | None,
     validation_split: float,
     patience: int | None,
-    batch_size: int,
-    resize: str,
+    batch_size: int | None,
 ) -> None:
     """Refuse parameters out of range before any work is done."""
     for name, value in (("epochs", epochs), ("patience", patience), ("batch_size", batch_size)):
@@ -240,44 +235,6 @@ def _check(
             "validation_split must be between 0 and 1, both excluded. "
             f"Received: validation_split={validation_split}"
         )
-    if resize not in RESIZE_MODES:
-        raise InvalidInputError(
-            f"resize must be one of {', '.join(RESIZE_MODES)}. Received: {resize!r}"
-        )
-
-
-def _check_array(images: NDArray[np.uint8]) -> tuple[int, int]:
-    """Return the height and width of images given as an array."""
-    grey, colour = images.ndim == 3, images.ndim == 4 and images.shape[3] == 3
-    if images.dtype != np.uint8 or not (grey or colour):
-        raise InvalidInputError(
-            "images must be uint8 of shape (n, height, width) or (n, height, width, 3). "
-            f"Received: {images.dtype} {images.shape}"
-        )
-    return images.shape[1], images.shape[2]
-
-
-def _as_rgb(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """View grey images as RGB, without a copy."""
-    if images.ndim == 4:
-        return images
-    return np.broadcast_to(images[..., None], (*images.shape, 3))
-
-
-def _decode(
-    images: ImageFolder, pixels: ScratchPixels, *, resize: str, progress: bool
-) -> list[tuple[str, str]]:
-    """Decode every readable file; return path and reason of the others."""
-    failures = []
-    bar = tqdm(
-        total=len(images), desc="Decoding", unit=" images", disable=None if progress else True
-    )
-    with bar:
-        for batch in read_batches(images.files, pixels.shape[:2], 64, resize=resize):
-            pixels.append(batch.images)
-            failures += [(images.paths[row], reason) for row, reason in batch.failures]
-            bar.update(len(batch.images) + len(batch.failures))
-    return failures
 
 
 def _split(
@@ -296,8 +253,8 @@ def _split(
 
 def _fit(
     model: keras.Model,
-    training: "Batches",
-    validation: "Batches",
+    training: Batches,
+    validation: Batches,
     *,
     epochs: int,
     patience: int | None,
@@ -331,13 +288,13 @@ def _fit(
     return losses, stop.best_epoch + 1
 
 
-def _encode(model: keras.Model, batches: "Batches") -> NDArray[np.float32]:
+def _encode(model: keras.Model, batches: Batches) -> NDArray[np.float32]:
     """Return the latent vectors of some images."""
     encoder = keras.Model(model.input, model.get_layer(LATENT_LAYER).output)
     return np.asarray(encoder.predict(batches, verbose=0))
 
 
-def _measure_psnr(model: keras.Model, batches: "Batches") -> float:
+def _measure_psnr(model: keras.Model, batches: Batches) -> float:
     """Return the mean PSNR over all images, in decibels."""
     values = []
     for index in range(len(batches)):
@@ -364,67 +321,6 @@ def _metadata(report: TrainingReport, resize: str, parameters: dict[str, Any]) -
             "backend": keras.backend.backend(),
         },
     }
-
-
-class Batches(keras.utils.PyDataset):
-    """Batches of (pictures, the same pictures on the scale 0-1).
-
-    Parameters
-    ----------
-    pixels : ndarray or ScratchPixels
-        Images by row, uint8.
-    rows : ndarray of int
-        Which of them.
-    batch_size : int
-        Images per batch; only the last holds fewer.
-    random_state : int, optional
-        For training: a new order in every epoch, each picture shifted by a few pixels.
-    """
-
-    def __init__(
-        self,
-        pixels: Pixels,
-        rows: NDArray[np.intp],
-        batch_size: int,
-        *,
-        random_state: int | None = None,
-    ) -> None:
-        super().__init__()
-        self.pixels = pixels
-        self.rows = rows
-        self.batch_size = batch_size
-        self.rng = None if random_state is None else np.random.default_rng(random_state)
-        self.on_epoch_end()
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.rows) / self.batch_size)
-
-    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Read one batch."""
-        start = index * self.batch_size
-        images = self.pixels[self.rows[start : start + self.batch_size]]
-        if self.rng is not None:
-            images = _shift(images, self.rng)
-        return images, images.astype(np.float32) / np.float32(255)
-
-    def on_epoch_end(self) -> None:
-        """Draw the order of the next epoch."""
-        if self.rng is not None:
-            self.rows = self.rng.permutation(self.rows)
-
-
-def _shift(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Move each picture by up to a twelfth of its size; its mirror fills the edge."""
-    n, height, width, _ = images.shape
-    y, x = height // 12, width // 12
-    padded = np.pad(images, ((0, 0), (y, y), (x, x), (0, 0)), mode="reflect")
-    tops, lefts = rng.integers(2 * y + 1, size=n), rng.integers(2 * x + 1, size=n)
-    return np.stack(
-        [
-            picture[top : top + height, left : left + width]
-            for picture, top, left in zip(padded, tops, lefts, strict=True)
-        ]
-    )
 
 
 class _Progress(keras.callbacks.Callback):
