@@ -198,6 +198,12 @@ def test_wrong_parameters_are_told(
         extractor.transform(np.zeros((1, 224, 224, 3), np.uint8))
 
 
+def test_options_reach_the_extractor() -> None:
+    options = {"batch_size": 3, "resize": "pad", "precision": "bfloat16", "runtime": "openvino"}
+    parameters = create_extractor("vgg16", weights="vgg.h5", **options).get_params()
+    assert parameters == options | {"network": "vgg16", "output": "features", "weights": "vgg.h5"}
+
+
 def test_an_unknown_name_gets_a_hint() -> None:
     with pytest.raises(InvalidInputError, match="Did you mean resnet50"):
         create_extractor("resnet5")

@@ -58,8 +58,8 @@ def _bfloat16_session(model: Any) -> Run:
     """Run batches through a frozen graph that TensorFlow itself rewrites for bfloat16.
 
     With constants for weights it folds batch normalisation into the convolutions and keeps whole
-    chains of layers in bfloat16: nearly twice as fast as a model of the policy
-    ``mixed_bfloat16``.  A session has options of its own, where ``tf.config`` would change
+    chains of layers in bfloat16: 1.7 times as fast as a model of the policy ``mixed_bfloat16``.  A
+    session has options of its own, where ``tf.config`` would change
     whatever else the process trains.
     """
     import tensorflow as tf
