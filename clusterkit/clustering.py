@@ -96,9 +96,15 @@ class Clustering:
         ------
         OutputExistsError
             If it exists.
+        InvalidInputError
+            If its name ends in ``.json``.
         """
         output = check_output(output, overwrite=overwrite)
         origin = check_output(output.with_suffix(".json"), overwrite=overwrite)
+        if output == origin:
+            raise InvalidInputError(
+                f"the table's name must not end in .json, which its description takes: {output}"
+            )
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["path", "cluster", "distance", "exemplar"])
@@ -128,8 +134,8 @@ def cluster(
     clusterer : str or estimator
         A name in :data:`clusterkit.clusterers.CLUSTERERS`, or any scikit-learn clusterer.
     n_clusters : int or "auto", optional
-        Number of clusters, for a clusterer given by name that takes it.  ``"auto"`` asks
-        :func:`clusterkit.elbow.elbow_curve`.
+        Number of clusters, for a clusterer that takes it; by default the clusterer's own.
+        ``"auto"`` asks :func:`clusterkit.elbow.elbow_curve`.
     random_state : int, optional
         Seed, for a clusterer given by name that takes one.
 
@@ -154,12 +160,19 @@ def cluster(
         raise InvalidInputError(
             f"there are no embedded images to cluster, and {len(embeddings.failures)} failures"
         )
+    estimator = _create(clusterer, random_state)
+    if n_clusters is not None and "n_clusters" not in estimator.get_params(deep=False):
+        raise InvalidInputError(
+            f"{clusterer} finds the number of clusters itself; leave out n_clusters. "
+            f"Received: {n_clusters!r}"
+        )
     if n_clusters == "auto":
         curve = elbow_curve(embeddings, random_state=random_state)
         if curve.k is None:
             raise InvalidInputError(f"n_clusters='auto' found no number: {curve.verdict}")
         n_clusters = curve.k
-    estimator = _create(clusterer, n_clusters, random_state)
+    if n_clusters is not None:
+        estimator.set_params(n_clusters=n_clusters)
     vectors = np.asarray(embeddings)
     labels = np.asarray(estimator.fit_predict(vectors), dtype=np.int64)
     # Distances in the geometry that the clusterer saw.
@@ -200,20 +213,12 @@ def distances_to_centers(
     return distances, exemplars
 
 
-def _create(clusterer: Any, n_clusters: Any, random_state: int | None) -> Any:
-    """Build a clusterer from its name with the parameters that it takes."""
+def _create(clusterer: Any, random_state: int | None) -> Any:
+    """Build a clusterer from its name, seeded where it draws; copy an instance."""
     if not isinstance(clusterer, str):
         return clone(clusterer)
     estimator = CLUSTERERS[clusterer]()
-    known = estimator.get_params(deep=False)
-    if n_clusters is not None:
-        if "n_clusters" not in known:
-            raise InvalidInputError(
-                f"{clusterer} finds the number of clusters itself; leave out n_clusters. "
-                f"Received: {n_clusters!r}"
-            )
-        estimator.set_params(n_clusters=n_clusters)
-    if "random_state" in known:
+    if "random_state" in estimator.get_params(deep=False):
         estimator.set_params(random_state=random_state)
     return estimator
 

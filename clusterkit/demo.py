@@ -143,12 +143,7 @@ def run_demo(
     query = embeddings.paths[0]
     say(f"Which images are like {query}, and why? (clusterkit similar, clusterkit explain)")
     found = find_similar(query, embeddings)
-    save_figure(
-        GalleryDisplay.from_neighbors(
-            embeddings, 1 - found.similarities, found.rows, query=found.query.files[0]
-        ),
-        folder / "similar.png",
-    )
+    save_figure(GalleryDisplay.from_similar(found), folder / "similar.png")
     explanation = explain(query, int(found.rows[0]), embeddings)
     save_figure(ExplanationDisplay.from_explanation(explanation), folder / "explain.png")
     say(f"  {explanation.summary}")

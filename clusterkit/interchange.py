@@ -160,15 +160,16 @@ def _read(source: Path, paths: Path | None) -> tuple[NDArray[Any], list[str]]:
         raise InvalidInputError(
             f"vectors are read from {', '.join(IMPORT_SUFFIXES)}. Received: {source}"
         )
+    if not source.is_file():
+        raise NotFoundError(f"no such file: {source}")
     if (paths is not None) != (suffix == ".npy"):
         raise InvalidInputError(
             f"a .npy file needs the images' paths (--paths FILE): {source}"
             if paths is None
             else f"{source} holds its own paths; leave out --paths"
         )
-    for file in (source, paths):
-        if file is not None and not file.is_file():
-            raise NotFoundError(f"no such file: {file}")
+    if paths is not None and not paths.is_file():
+        raise NotFoundError(f"no such file: {paths}")
     try:
         if paths is not None:
             return np.load(source, allow_pickle=False), list(read_list(paths))

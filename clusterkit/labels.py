@@ -36,7 +36,7 @@ def read_clusters(clusters_csv: str | Path) -> tuple[list[str], list[int | str]]
         if name not in header:
             raise InvalidInputError(
                 f"{clusters_csv} must have the columns path and cluster. Received: "
-                f"{','.join(header)}"
+                f"{','.join(header)[:100]}"
             )
     path_column, cluster_column = header.index("path"), header.index("cluster")
     paths = [unescape_path(row[path_column]) for row in rows]

@@ -127,7 +127,9 @@ def read_part(file: Path, columns: list[str] | None = None) -> pa.Table:
             file, columns=columns, partitioning=None, page_checksum_verification=True
         )
     except (OSError, pa.ArrowException) as error:
-        raise StoreError(f"{file} is damaged or cannot be read: {error}") from error
+        raise StoreError(
+            f"{file} is damaged or cannot be read: {str(error).rstrip('.')}"
+        ) from error
 
 
 def find_damage(file: Path, dimension: int) -> str | None:

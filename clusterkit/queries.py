@@ -179,13 +179,15 @@ def _embed_query(image: Path, embeddings: Embeddings, weights: str | Path | None
         raise WeightsError(
             f"{image} is not among the embedded images, and what made them is not known"
         )
-    # An autoencoder is its own file; a network has a name, and weights that may have moved.
-    name = source if str(source).endswith(".keras") else space["extractor"]
-    if weights is None and source not in ("imagenet", name):
-        weights = source
-    extractor = create_extractor(
-        name, weights=weights, resize=space["parameters"].get("resize", "stretch")
-    )
+    if str(source).endswith(".keras"):
+        # An autoencoder is its own file; the weights of a network, set for all commands, are not.
+        moved = weights is not None and str(weights).endswith(".keras")
+        extractor = create_extractor(str(weights if moved else source))
+    else:
+        if weights is None and source != "imagenet":
+            weights = source
+        resize = space["parameters"].get("resize", "stretch")
+        extractor = create_extractor(space["extractor"], weights=weights, resize=resize)
     if extractor.fingerprint != embeddings.fingerprint:
         raise SpaceMismatchError(
             f"{weights or source} is not what made the embeddings of {space['extractor']}: give "

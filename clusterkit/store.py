@@ -45,6 +45,8 @@ class Store:
         """
         found = []
         for space in self._folders(required=True):
+            if not space.parts:
+                continue  # a run that failed before its first part
             try:
                 found.append(space.summary())
             except StoreError as error:

@@ -18,10 +18,7 @@ query = embeddings.paths[0]
 found = ck.find_similar(query, embeddings, n_neighbors=8)
 for result in found.to_dict()["results"]:
     print(f"{result['similarity']:.3f}  {result['path']}")
-gallery = GalleryDisplay.from_neighbors(
-    embeddings, 1 - found.similarities, found.rows, query=found.query.files[0]
-)
-save_figure(gallery, "similar.png", overwrite=True)
+save_figure(GalleryDisplay.from_similar(found), "similar.png", overwrite=True)
 
 # The nearest image, and one of another digit: what do their latent vectors share?
 for other in (embeddings.paths[found.rows[0]], embeddings.paths[-1]):

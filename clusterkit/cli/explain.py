@@ -6,6 +6,7 @@ import click
 
 from clusterkit.cli.options import (
     check_picture,
+    extractor_file,
     json_option,
     overwrite_option,
     picture_option,
@@ -51,7 +52,10 @@ def explain(
 
     check_picture(output, overwrite=overwrite)
     embeddings = read_space(store, extractor)
-    first, second = (locate(image, embeddings, weights=weights) for image in (image_a, image_b))
+    first, second = (
+        locate(image, embeddings, weights=weights or extractor_file(extractor))
+        for image in (image_a, image_b)
+    )
     explanation = diagnostics.explain(first, second, embeddings)
     if output is not None:
         from clusterkit.plots import ExplanationDisplay

@@ -94,6 +94,11 @@ def read_space(store: Path, extractor: str | None) -> "Embeddings":
     return embeddings
 
 
+def extractor_file(extractor: str | None) -> str | None:
+    """Return the file that -e names, if it names one: it holds the network's weights too."""
+    return extractor if extractor is not None and extractor.endswith(".keras") else None
+
+
 def check_picture(output: Path | None, *, overwrite: bool) -> None:
     """Refuse a picture that cannot be saved, before any work is done."""
     if output is not None:

@@ -6,6 +6,7 @@ import click
 
 from clusterkit.cli.options import (
     check_picture,
+    extractor_file,
     json_option,
     overwrite_option,
     picture_option,
@@ -50,14 +51,16 @@ def similar(
     from clusterkit.queries import find_similar
 
     check_picture(output, overwrite=overwrite)
-    found = find_similar(image, read_space(store, extractor), n_neighbors=top, weights=weights)
+    found = find_similar(
+        image,
+        read_space(store, extractor),
+        n_neighbors=top,
+        weights=weights or extractor_file(extractor),
+    )
     if output is not None:
         from clusterkit.plots import GalleryDisplay
 
-        display = GalleryDisplay.from_neighbors(
-            found.embeddings, 1 - found.similarities, found.rows, query=found.query.files[0]
-        )
-        save_picture(display, output, overwrite=overwrite)
+        save_picture(GalleryDisplay.from_similar(found), output, overwrite=overwrite)
     if as_json:
         print_json(found.to_dict() | {"output": output})
         return

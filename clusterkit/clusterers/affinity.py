@@ -354,27 +354,41 @@ def search_preference(
     Returns
     -------
     Run
-        One that settled and gave this number; otherwise the nearest of those that were tried.
+        One that settled and gave this number; otherwise the nearest of those that were tried,
+        by ratio.
     """
     target, x = math.log(n_clusters), math.log(-start)
     many: tuple[float, float] | None = None
     few: tuple[float, float] | None = None
     runs: list[Run] = []
     while len(runs) < _MAX_RUNS:
-        runs.append(try_preference(-math.exp(x)))
-        found = runs[-1].n_clusters
-        if found == n_clusters and runs[-1].found.converged:
-            return runs[-1]
-        if found > n_clusters:
+        run = try_preference(-math.exp(x))
+        found, higher = (
+            run.n_clusters,
+            [r.n_clusters for r in runs if r.preference > run.preference],
+        )
+        runs.append(run)
+        if found == n_clusters and run.found.converged:
+            return run
+        if higher and found > 2 * min(higher):
+            few = x, 0.0  # far too low: at the start everybody is everybody's exemplar, and stays
+        elif found > n_clusters:
             many = x, math.log(found)
         else:
             few = x, math.log(found)
         if many is None or few is None:
-            x += math.copysign(max(0.5, abs(math.log(found) - target)), found - n_clusters)
-            continue
-        share = (many[1] - target) / (many[1] - few[1])
-        x = many[0] + min(max(share, 0.1), 0.9) * (few[0] - many[0])
-    return min(runs, key=lambda run: (not run.found.converged, abs(run.n_clusters - n_clusters)))
+            gap = math.log(found) - target
+            x += math.copysign(min(max(abs(gap), 0.5), 1.5), found - n_clusters)
+        else:
+            share = (many[1] - target) / (many[1] - few[1])
+            x = many[0] + min(max(share, 0.1), 0.9) * (few[0] - many[0])
+    return min(runs, key=lambda run: _distance(run, n_clusters))
+
+
+def _distance(run: Run, n_clusters: int) -> float:
+    """Tell how far a run is from what was wanted; one that did not settle must be clearly nearer."""
+    penalty = 0 if run.found.converged else math.log(1.5)
+    return abs(math.log(run.n_clusters / n_clusters)) + penalty
 
 
 def _is_number(value: Any) -> bool:

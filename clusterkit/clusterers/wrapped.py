@@ -180,8 +180,14 @@ class SpectralClustering(LabellingClusterer):
     def _build(self, n_samples: int) -> Any:
         from sklearn.cluster import SpectralClustering
 
+        n_clusters = check_n_clusters(self.n_clusters, n_samples)
+        if n_clusters == n_samples:
+            raise InvalidInputError(
+                "spectral clustering needs more rows than clusters. "
+                f"Received: n_clusters={n_clusters}, n_samples={n_samples}"
+            )
         return SpectralClustering(
-            check_n_clusters(self.n_clusters, n_samples),
+            n_clusters,
             affinity="precomputed",
             random_state=self.random_state,
         )

@@ -103,7 +103,7 @@ def _plain(value: float) -> float | None:
 def elbow_curve(
     X: ArrayLike,
     *,
-    k: Iterable[int] = range(2, 21),
+    k: Iterable[int] | None = None,
     normalize: bool | str = "auto",
     n_resamples: int = 24,
     max_samples: int = 2000,
@@ -115,8 +115,8 @@ def elbow_curve(
     ----------
     X : Embeddings or array-like of shape (n, d)
         The vectors.
-    k : iterable of int, default range(2, 21)
-        The numbers of clusters to try, in any order, each from 2 to n.
+    k : iterable of int, optional
+        The numbers of clusters to try, in any order, each from 2 to n; by default up to 20.
     normalize : bool or "auto", default "auto"
         Whether to scale the rows to length 1, as the clusterers do.  "auto" does so where the
         lengths vary by less than a quarter, as those of network features do (by 0.08 to 0.17);
@@ -187,6 +187,8 @@ def elbow_curve(
             f"Received: n_resamples={n_resamples}, max_samples={max_samples}"
         )
     X = check_rows(X)
+    if k is None:
+        k = range(2, max(2, min(20, len(X))) + 1)
     numbers = check_numbers(k, len(X))
     X = prepare(X, normalize)
     if all_alike(X):

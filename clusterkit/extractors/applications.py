@@ -1,5 +1,7 @@
 """Every network of ``keras.applications``: pooled features or ImageNet class probabilities."""
 
+import contextlib
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -232,12 +234,14 @@ class KerasApplication(Extractor):
                 f"weights, or use the extractor {self.network}"
             )
         try:
-            model = builder(
-                weights=str(self.weights),
-                include_top=has_head,
-                input_shape=shape,
-                pooling=None if has_head else "avg",
-            )
+            # Keras tells of a download on stdout, which belongs to results.
+            with contextlib.redirect_stdout(sys.stderr):
+                model = builder(
+                    weights=str(self.weights),
+                    include_top=has_head,
+                    input_shape=shape,
+                    pooling=None if has_head else "avg",
+                )
         # Keras raises a bare Exception when a download fails, and many kinds on a wrong file.
         except Exception as error:
             raise WeightsError(self._explain(error, file)) from error

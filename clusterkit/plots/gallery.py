@@ -16,6 +16,7 @@ from clusterkit.plots.style import BLUE, QUIET
 
 if TYPE_CHECKING:
     from clusterkit.embeddings import Embeddings
+    from clusterkit.queries import SimilarImages
 
 _SIDE, _GAP, _MARGIN = 112.0, 14.0, 4.0
 _CAPTION = 30.0
@@ -65,6 +66,33 @@ class GalleryDisplay(Display):
         self.highlighted = highlighted
         self.columns = columns
         self.max_pictures = max_pictures
+
+    @classmethod
+    def from_similar(
+        cls, similar: "SimilarImages", *, ax: Axes | None = None, **kwargs: Any
+    ) -> Self:
+        """Draw an image and those found most similar to it.
+
+        Parameters
+        ----------
+        similar : SimilarImages
+            From :func:`clusterkit.find_similar`.
+        ax, **kwargs
+            As for :meth:`from_neighbors`.
+
+        Returns
+        -------
+        GalleryDisplay
+            Plotted.
+        """
+        return cls.from_neighbors(
+            similar.embeddings,
+            1 - similar.similarities,
+            similar.rows,
+            query=similar.query.files[0],
+            ax=ax,
+            **kwargs,
+        )
 
     @classmethod
     def from_neighbors(

@@ -129,7 +129,7 @@ def sort_into_folders(
         with locked(into):
             manifest = _known(into)
             todo, n_present = make_plan(files, names, into, mode, manifest)
-            bar = tqdm(todo, "check", unit="file", disable=not progress)
+            bar = tqdm(todo, "check", unit="file", disable=None if progress else True)
             todo = [_with_digest(transfer) for transfer in bar]
             _write_ahead(todo, into, manifest, is_new=is_new)
             _carry_out(todo, into, progress=progress)
@@ -168,7 +168,9 @@ def _write_ahead(todo: Sequence[Transfer], into: Path, manifest: Manifest, *, is
 
 def _carry_out(todo: Sequence[Transfer], into: Path, *, progress: bool) -> None:
     """Bring the files to their folders."""
-    for n_done, transfer in enumerate(tqdm(todo, "sort", unit="file", disable=not progress)):
+    for n_done, transfer in enumerate(
+        tqdm(todo, "sort", unit="file", disable=None if progress else True)
+    ):
         try:
             transfer.carry_out(into)
         except ClusterkitError:

@@ -112,7 +112,9 @@ def _undo(
     """Take back what can be, last things first; return also the transfers that are left."""
     n_undone = 0
     kept, missing, left = [], [], []
-    for transfer in tqdm(manifest.transfers[::-1], "undo", unit="file", disable=not progress):
+    for transfer in tqdm(
+        manifest.transfers[::-1], "undo", unit="file", disable=None if progress else True
+    ):
         target = folder / transfer.target
         if not os.path.lexists(target):
             # It never came, or was taken back before, or someone took it away.
