@@ -88,6 +88,16 @@ def test_more_damping_where_messages_do_not_settle():
     assert (free.converged_, free.damping_) == (True, 0.75)
 
 
+def test_all_candidates_as_exemplars_are_no_result_for_a_low_preference():
+    # The messages seem to have settled after 16 iterations, long before they do.
+    model = AffinityPropagation(preference=-50, n_candidates=150, random_state=0)
+    with pytest.warns(ConvergenceWarning, match="did not settle"):
+        model.set_params(damping=0.5).fit(DIGITS[:300])
+    assert (model.n_iter_, len(model.cluster_centers_)) == (16, 150)
+    model.set_params(damping=None).fit(DIGITS[:300])
+    assert (model.converged_, len(model.cluster_centers_)) == (True, 1)
+
+
 @pytest.mark.parametrize("max_iter", [1, 2, 5])
 def test_without_convergence_every_row_has_a_cluster(max_iter):
     with pytest.warns(ConvergenceWarning, match=f"max_iter={max_iter} "):

@@ -207,6 +207,7 @@ class AffinityPropagation(UnitClusterer):
     def _find(self, similarities: Similarities, pool: Map) -> Run:
         """Find exemplars for the given preference, or for the given number of clusters."""
         dampings = list(_DAMPINGS if self.damping is None else [self.damping])
+        m = len(similarities.candidates)
 
         def try_preference(preference: float) -> Run:
             """Run with a preference, and with more damping until the messages settle."""
@@ -221,6 +222,9 @@ class AffinityPropagation(UnitClusterer):
                     convergence_iter=self.convergence_iter,
                     run=pool,
                 )
+                if len(found.columns) == m and preference < similarities.median:
+                    # At the start everybody is everybody's exemplar, and may stay so for long.
+                    found = found._replace(converged=False)
                 if found.converged or len(dampings) == 1:
                     return Run(preference, damping, found)
                 # Preferences that follow in a search are near, and would not settle either.
@@ -362,17 +366,11 @@ def search_preference(
     few: tuple[float, float] | None = None
     runs: list[Run] = []
     while len(runs) < _MAX_RUNS:
-        run = try_preference(-math.exp(x))
-        found, higher = (
-            run.n_clusters,
-            [r.n_clusters for r in runs if r.preference > run.preference],
-        )
-        runs.append(run)
-        if found == n_clusters and run.found.converged:
-            return run
-        if higher and found > 2 * min(higher):
-            few = x, 0.0  # far too low: at the start everybody is everybody's exemplar, and stays
-        elif found > n_clusters:
+        runs.append(try_preference(-math.exp(x)))
+        found = runs[-1].n_clusters
+        if found == n_clusters and runs[-1].found.converged:
+            return runs[-1]
+        if found > n_clusters:
             many = x, math.log(found)
         else:
             few = x, math.log(found)
@@ -386,7 +384,7 @@ def search_preference(
 
 
 def _distance(run: Run, n_clusters: int) -> float:
-    """Tell how far a run is from what was wanted; one that did not settle must be clearly nearer."""
+    """Tell how far off a run is; one that did not settle must be clearly nearer."""
     penalty = 0 if run.found.converged else math.log(1.5)
     return abs(math.log(run.n_clusters / n_clusters)) + penalty
 
