@@ -203,7 +203,7 @@ def test_valley_is_as_deep_as_two_normal_clusters_make_it():
 
 def made_up(stability, separation):
     n = len(stability)
-    curves = {name: np.linspace(1, 0, n) for name in ("inertia", "silhouette")}
+    curves = {"inertia": np.linspace(1, 0, n), "silhouette": np.full(n, 0.5)}
     curves |= {name: np.linspace(1, 2, n) for name in ("calinski_harabasz", "davies_bouldin")}
     curves |= {"stability": np.array(stability), "separation": np.array(separation)}
     curves["chance"] = np.full(n, 0.3)
@@ -214,7 +214,7 @@ def made_up(stability, separation):
 def test_verdict_needs_gaps_and_stability():
     assert made_up([1, 0.9, 0.9, 0.8], [1, 1, 1, 0.2]).k == 4
     assert made_up([1, 0.9, 0.5, 0.5], [1, 1, 1, 0.2]).k == 3
-    assert made_up([1, 0.9, 0.9, 0.8], [0.5, 0.7, 0.5, 0.2]).k is None
+    assert made_up([1, 0.9, 0.9, 0.8], [0.5, 0.5, 0.5, 0.2]).k is None
     unstable = made_up([0.5, 0.5, 0.5, 0.5], [1, 1, 1, 0.2])
     assert unstable.k is None
     assert "come back" in unstable.sentence

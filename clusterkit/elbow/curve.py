@@ -140,27 +140,30 @@ def elbow_curve(
 
     Notes
     -----
-    Every index is reported with its own vote, but only two decide:
+    Every index is reported with its own vote; three decide:
 
-    1. *Separation.*  A number is possible where clusters are groups, not slices: three quarters
-       or more of them come back in other subsamples and have fewer rows, among those left out,
-       half-way to any other centre than around either (:class:`clusterkit.elbow.valleys.Valleys`).
-    2. *Stable information.*  Among the possible numbers the verdict is the largest
-       log(k) x excess**2, where excess is the stability under resampling [1]_ beyond that of a
-       normal cloud of the same covariance [2]_.
+    1. *Separation.*  A number is possible where most clusters are groups, not slices: they come
+       back in other subsamples and have fewer rows, among those left out, half-way to any other
+       centre than around either (:class:`clusterkit.elbow.valleys.Valleys`).
+    2. *Stable information.*  log(k) x excess**2, where excess is the stability under resampling
+       [1]_ beyond that of a normal cloud of the same covariance [2]_.
+    3. *Silhouette* [3]_.
 
-    Where no number is possible, or the best is not half-way from chance to perfect stability, the
-    verdict is None.  The confidence is excess x separation.
+    The verdict is the possible number with the largest product of stable information and
+    sqrt(separation x silhouette).  Where no number is possible, or the best is not half-way from
+    chance to perfect stability, it is None.  The confidence is excess x separation.
 
-    Why these two: on features of photos (subsets of 3 to 10 classes of two photo sets, Xception and
-    ResNet50), scikit-learn's digits, autoencoder codes of MNIST, and generated blobs, clouds and
-    filaments, the silhouette [3]_ alone was mostly within one of the truth but one or two too low,
-    the knee [4]_ lower still, Calinski-Harabasz and Davies-Bouldin far off, and stability and
-    prediction strength [5]_ without a reference preferred two or three broad groups.  None of them
-    can say None: each has a best value on noise too, and stability is high on a filament.  The gap
-    statistic [6]_ was left out: on photos it rose to the largest k that was tried.  Gaps alone
-    overshoot on dense sets, where stability does not.  A strongly bent filament can still be taken
-    for a few groups.
+    Why this combination.  It was compared on subsets of 3 to 10 classes of two photo sets (Xception
+    and ResNet50 features) and of scikit-learn's digits, on autoencoder codes of MNIST, and on
+    generated blobs, clouds and filaments.  The silhouette alone was as often within one of the
+    truth, but seldom exact, mostly one or two too low; the knee [4]_ was lower still,
+    Calinski-Harabasz and Davies-Bouldin far off; stability and prediction strength [5]_ without a
+    reference preferred two or three broad groups; gaps alone overshot on dense sets; the gap
+    statistic [6]_ rose to the largest k that was tried.  And most have a best value on noise too,
+    where they ought to say None; stability is high even on a filament.
+
+    Known limits: where the classes are of very unequal size, or blend into each other as digits do,
+    the verdict is often off by two.  A strongly bent filament can be taken for a few groups.
 
     References
     ----------

@@ -11,8 +11,8 @@ from clusterkit.elbow.knee import knee
 Curve = NDArray[np.float64]
 Votes = dict[str, int | None]
 
-# Where three quarters of the clusters or fewer stand apart, they are slices of something larger.
-MIN_SEPARATION = 0.75
+# Where fewer clusters stand apart, they are slices of something larger.
+MIN_SEPARATION = 0.6
 # Half-way between the stability of a cloud without clusters and perfect stability.
 MIN_EXCESS = 0.5
 # Below this the verdict itself says that it is not sure.
@@ -58,6 +58,17 @@ def information(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> C
     return np.log(n_clusters) * np.maximum(excess_stability(curves), 0) ** 2
 
 
+def evidence(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> Curve:
+    """Return the information of each k, weighted by how well its clusters stand apart.
+
+    The weight is the geometric mean of separation and silhouette; -1 where k is not possible.
+    """
+    apart = np.sqrt(curves["separation"] * np.maximum(curves["silhouette"], 0))
+    possible = curves["separation"] >= MIN_SEPARATION
+    found = information(n_clusters, curves) * apart
+    return np.where(possible & np.isfinite(found), found, -1)
+
+
 def count_votes(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> Votes:
     """Return the number of clusters that each index would choose alone, None for no opinion.
 
@@ -76,7 +87,7 @@ def count_votes(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> V
 
 
 def judge(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], votes: Votes) -> Verdict:
-    """Choose the number of clusters that tells most, among those whose clusters stand apart.
+    """Choose the number of clusters with most evidence, among those whose clusters stand apart.
 
     Parameters
     ----------
@@ -92,10 +103,10 @@ def judge(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], votes: Vot
     Verdict
     """
     tried = f"for no number from {n_clusters[0]} to {n_clusters[-1]}"
-    apart = curves["separation"] >= MIN_SEPARATION
-    if not apart.any():
+    weighed = evidence(n_clusters, curves)
+    best = int(weighed.argmax())
+    if weighed[best] < 0:
         return _no_verdict(f"{tried} are there gaps between the groups")
-    best = int(np.where(apart, information(n_clusters, curves), -1).argmax())
     k, excess = int(n_clusters[best]), float(excess_stability(curves)[best])
     if excess < MIN_EXCESS:
         return _no_verdict(f"{tried} do the same groups come back when some rows are left out")
