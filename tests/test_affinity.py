@@ -182,7 +182,7 @@ def test_refuses_what_does_not_fit_in_memory(monkeypatch):
     monkeypatch.setattr(affinity, "available_memory", lambda: 3 * 10**9)
     X = np.zeros((30_000, 2), dtype=np.float32)
     X[:, 0] = 1
-    message = r"about 8.\d GB .* n_samples=30000, and 3.0 GB are available; .* n_candidates="
+    message = r"about 10.9 GB .* n_samples=30000, and 3.0 GB are available; .* n_candidates="
     with pytest.raises(InvalidInputError, match=message):
         AffinityPropagation().fit(X)
 

@@ -13,7 +13,8 @@ exemplar.  So
 
 with one number per row (u), one per column (a), the sum w of the damping weights, and sparse p and
 q.  These are the same messages, kept in float64 but with only S in memory, and an iteration reads
-S twice instead of passing over four matrices a dozen times.
+S a few times instead of passing over four matrices a dozen times.  Only while messages still swing,
+with a preference far below the similarities, q may be dense.
 """
 
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ _BLOCK_VALUES = 2**19
 _MIN_ROWS = 64
 # Share of a similarity by which entries reach farther than they must.
 _SLACK = 0.05
+# Share of positions above which it is faster to work on all, as while messages still swing.
+_MOST_ENTRIES = 0.1
 
 
 class Exemplars(NamedTuple):
@@ -130,6 +133,65 @@ class _Shared:
         return self.old * self.weight + self.new
 
 
+class _Some:
+    """Some positions of a block of S, ascending; their values are one-dimensional."""
+
+    def __init__(self, at: NDArray[np.intp], shape: tuple[int, int]) -> None:
+        self.at, self.shape = at, shape
+        starts = np.arange(shape[0]) * shape[1]
+        self.n_in_row = np.diff(np.searchsorted(at, starts), append=len(at))
+        self.column = at - np.repeat(starts, self.n_in_row)
+
+    def take(self, matrix: NDArray[Any]) -> NDArray[Any]:
+        """Return the values of a matrix."""
+        return matrix.reshape(-1)[self.at]
+
+    def put(self, matrix: NDArray[Any], values: Any) -> None:
+        """Set the values of a matrix."""
+        matrix.reshape(-1)[self.at] = values
+
+    def by_row(self, values: Array) -> Array:
+        """Return the value of each position's row."""
+        return np.repeat(values, self.n_in_row)
+
+    def by_column(self, values: Array) -> Array:
+        """Return the value of each position's column."""
+        return values[self.column]
+
+    def find(self, at: NDArray[np.intp]) -> Any:
+        """Return the index of flat positions, all of which are here, in the values."""
+        return np.searchsorted(self.at, at)
+
+    def sum_columns(self, values: Array) -> Array:
+        """Return the sum of the values in each column."""
+        return np.bincount(self.column, values, self.shape[1]).astype(np.float64)
+
+
+class _All:
+    """All positions of a block of S: the same methods, for values of the block's shape."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.shape = shape
+
+    def take(self, matrix: NDArray[Any]) -> NDArray[Any]:
+        return matrix.copy()
+
+    def put(self, matrix: NDArray[Any], values: Any) -> None:
+        matrix[:] = values
+
+    def by_row(self, values: Array) -> Array:
+        return values[:, None]
+
+    def by_column(self, values: Array) -> Array:
+        return values
+
+    def find(self, at: NDArray[np.intp]) -> Any:
+        return np.unravel_index(at, self.shape)
+
+    def sum_columns(self, values: Array) -> Array:
+        return values.sum(axis=0)
+
+
 class _Block:
     """The messages of some consecutive rows."""
 
@@ -138,13 +200,13 @@ class _Block:
         self.own_columns = own_columns
         self.starts = np.arange(len(S)) * S.shape[1]
         self.own = self.starts[own_rows] + np.arange(own_columns.start, own_columns.stop)
-        self.u = np.zeros(len(S))
         self.negligible = np.finfo(np.float64).eps * max(S.max(), -S.min())
-        # The sparse entries: position in the block, its column, and p, q and R there.
-        self.at = self.own
-        self.columns = np.arange(own_columns.start, own_columns.stop)
+        self.u = np.zeros(len(S))
+        # p is where a candidate was best lately; q there and wherever R is or was above 0.
+        self.at_p, self.p = self.own, np.zeros(len(self.own))
+        self.entries: _Some | _All = _Some(self.own, S.shape)
+        self.q = np.zeros(len(self.own))
         self.reach = np.full(len(S), np.inf, S.dtype)
-        self.p, self.q, self.r = np.zeros((3, len(self.own)))
 
     def step(self, shared: _Shared) -> tuple[Array, Array]:
         """Run one iteration.
@@ -159,8 +221,8 @@ class _Block:
         self._update_availabilities(shared)
         received = self.S.astype(np.float64)  # at once: adding float32 to float64 is slower
         received += shared.a
+        self.entries.put(received, self.entries.take(received) + self.q)
         flat = received.reshape(-1)
-        flat[self.at] += self.q
         best = self.starts + received.argmax(axis=1)
         first = flat[best]
         flat[best] = -np.inf
@@ -168,46 +230,63 @@ class _Block:
 
         weight = shared.next_weight()
         self.u = shared.old * self.u + shared.new * first
-        self.p *= shared.old
-        self._cover(best, self.u / weight, scratch=flat)
-        self.p[np.searchsorted(self.at, best)] += shared.new * (first - second)
-        self.r = np.multiply(self.S.reshape(-1)[self.at], weight, dtype=np.float64)
-        self.r += self.p - np.repeat(self.u, self.n_entries)
-        mine = np.searchsorted(self.at, self.own)
-        positive = np.maximum(self.r, 0)
+        self._update_p(best, shared.new * (first - second), shared.old)
+        self._cover(self.u / weight, scratch=received)
+        r = self._responsibilities(weight)
+        mine = self.entries.find(self.own)
+        own = r[mine]
+        positive = np.maximum(r, 0, out=r)
         positive[mine] = 0
-        return np.bincount(self.columns, positive, len(shared.a)).astype(float), self.r[mine]
+        return self.entries.sum_columns(positive), own
+
+    def _responsibilities(self, weight: float) -> Array:
+        """Return R at the entries."""
+        r: Array = np.multiply(self.entries.take(self.S), weight, dtype=np.float64)
+        r -= self.entries.by_row(self.u)
+        r[self.entries.find(self.at_p)] += self.p
+        return r
 
     def _update_availabilities(self, shared: _Shared) -> None:
         """Update q by the responsibilities of the last iteration."""
-        totals = shared.totals[self.columns]
-        new = np.minimum(totals - np.maximum(self.r, 0), 0) - np.minimum(totals, 0)
-        self.q = shared.old * self.q + shared.new * new
-        mine = np.searchsorted(self.at, self.own)
-        self.q[mine] = (shared.own_a - shared.a)[self.own_columns]
+        positive = np.maximum(self._responsibilities(shared.weight), 0)
+        new = np.minimum(self.entries.by_column(shared.totals) - positive, 0)
+        new -= self.entries.by_column(np.minimum(shared.totals, 0))
+        self.q *= shared.old
+        self.q += shared.new * new
+        self.q[self.entries.find(self.own)] = (shared.own_a - shared.a)[self.own_columns]
 
-    def _cover(self, best: NDArray[np.intp], bound: Array, *, scratch: Array) -> None:
-        """Have entries for the best candidates, and for all whose similarity is above a bound."""
-        if (bound >= self.reach).all() and np.isin(best, self.at, assume_unique=True).all():
+    def _update_p(self, best: NDArray[np.intp], gain: Array, old: float) -> None:
+        """Damp p, and add what the best candidates have gained."""
+        self.p *= old
+        kept = self.p > self.negligible
+        at = np.union1d(self.at_p[kept], best)
+        p = np.zeros(len(at))
+        p[np.searchsorted(at, self.at_p[kept])] = self.p[kept]
+        p[np.searchsorted(at, best)] += gain
+        self.at_p, self.p = at, p
+
+    def _cover(self, bound: Array, *, scratch: Array) -> None:
+        """Have entries where p is, and wherever the similarity is above a bound."""
+        if (
+            isinstance(self.entries, _Some)
+            and (bound >= self.reach).all()
+            and np.isin(self.at_p, self.entries.at, assume_unique=True).all()
+        ):
             return
         # A little lower than needed, so that most iterations need no new entries.
         self.reach = (bound - _SLACK * np.abs(bound)).astype(self.S.dtype)
-        wanted = (self.reach[:, None] < self.S).reshape(-1)
-        wanted[self.at[(np.abs(self.q) > self.negligible) | (self.p > self.negligible)]] = True
-        wanted[self.own] = wanted[best] = True
-        old, self.at = self.at, np.flatnonzero(wanted)
-        self.p, self.q = (
-            _move(values, old, self.at, scratch=scratch) for values in (self.p, self.q)
-        )
-        self.n_entries = np.diff(np.searchsorted(self.at, self.starts), append=len(self.at))
-        self.columns = self.at - np.repeat(self.starts, self.n_entries)
-
-
-def _move(values: Array, old: NDArray[np.intp], new: NDArray[np.intp], *, scratch: Array) -> Array:
-    """Take sparse values from their old positions to new ones, zero where there was none."""
-    scratch[new] = 0
-    scratch[old] = values
-    return scratch[new]
+        wanted = self.reach[:, None] < self.S
+        matters = np.abs(self.q) > self.negligible
+        self.entries.put(wanted, self.entries.take(wanted) | matters)
+        wanted.reshape(-1)[self.own] = wanted.reshape(-1)[self.at_p] = True
+        old = self.entries
+        if np.count_nonzero(wanted) > _MOST_ENTRIES * wanted.size:
+            self.entries = _All(wanted.shape)
+        else:
+            self.entries = _Some(np.flatnonzero(wanted), wanted.shape)
+        self.entries.put(scratch, 0)
+        old.put(scratch, self.q)
+        self.q = self.entries.take(scratch)
 
 
 def _split(S: NDArray[Any], candidates: NDArray[np.intp]) -> Iterator[_Block]:

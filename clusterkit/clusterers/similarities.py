@@ -12,9 +12,9 @@ from clusterkit.clusterers.parallel import Map, map_serially
 
 # Numbers that get their noise at once.
 _BLOCK_VALUES = 2**16
-# Bytes of the messages' sparse entries, per number in S: about 0.6 / (number of clusters) of the
-# numbers have an entry of 48 bytes.  This is for six clusters or more.
-_MESSAGE_BYTES = 5
+# Bytes of the messages per number in S: next to nothing in the end, but a float64 for each while
+# messages swing.
+_MESSAGE_BYTES = 8
 # Blocks under work, the sums of columns, the rows in float64 while distances are measured.
 _FIXED_BYTES = 2**27
 
@@ -127,7 +127,7 @@ class Similarities:
 
 def memory_needed(n_rows: int, n_candidates: int, itemsize: int) -> int:
     """Estimate the memory in bytes for rows and candidates, for numbers of ``itemsize`` bytes."""
-    # While the median is found the similarities are in memory twice; later there are messages.
+    # While the median is sought the similarities are in memory twice; later there are messages.
     return n_rows * n_candidates * (itemsize + max(itemsize, _MESSAGE_BYTES)) + _FIXED_BYTES
 
 
