@@ -165,8 +165,8 @@ def solve(
     seed: int,
 ) -> Solution:
     """Cluster float32 rows as :class:`KMeans` does, without its checks and warnings."""
-    problem = Problem(rows, weights)
     with workers() as run:
+        problem = Problem(rows, weights)
         search = Search(problem.X, problem.weights, seed=seed, run=run)
         started = search.start(k, n_init)
         finalists = search.shortlist([*started, *search.improve(started[:_N_IMPROVED])])

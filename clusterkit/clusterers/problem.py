@@ -8,7 +8,7 @@ from clusterkit.clusterers.parallel import Map, map_serially
 
 
 class Problem:
-    """Rows and weights to cluster.
+    """Rows and weights to cluster; made and settled by the :func:`workers` that search.
 
     Parameters
     ----------
@@ -27,9 +27,7 @@ class Problem:
     """
 
     def __init__(self, rows: Matrix, weights: NDArray[np.float32]) -> None:
-        self._mean = (weights.astype(np.float64) @ rows / weights.sum(dtype=np.float64)).astype(
-            np.float32
-        )
+        self._mean = (weights / weights.sum()) @ rows
         rows = rows - self._mean
         # A row of weight 0 gets a label, and has no part in anything else.
         counts = weights > 0

@@ -113,8 +113,8 @@ def kmeans_sweep(
     rows = to_float32(rows, normalize=normalize)
     if normalize:
         warn_of_zeros(find_zeros(rows))
-    problem = Problem(rows, weights)
     with workers() as run:
+        problem = Problem(rows, weights)
         search = Search(problem.X, problem.weights, seed=seed, run=run)
         solutions = [search.start(number, n_init)[0] for number in numbers]
         solutions = run(search.breathe, _exchange(search, solutions, numbers))

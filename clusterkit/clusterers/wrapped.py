@@ -136,8 +136,8 @@ class AgglomerativeClustering(LabellingClusterer):
 class SpectralClustering(LabellingClusterer):
     """Cut the graph of nearest neighbours into ``n_clusters`` parts.
 
-    Finds clusters of any shape where neighbours are alike.  On imbalanced10, a set of photos of 10
-    classes of 34 to 320, it agreed far better with the labels (ARI 0.96) than any other here.
+    Finds clusters of any shape where neighbours are alike: on imbalanced10, photos of 10 classes of
+    34 to 320, the adjusted Rand index with the labels was 0.97, where k-means has 0.73.
 
     Parameters
     ----------
@@ -214,8 +214,9 @@ class HDBSCAN(LabellingClusterer):
     """Find dense groups and their number; rows in between are noise (-1).
 
     Density means little in many dimensions, so the search takes place on the leading principal
-    coordinates.  On photo features and digits that left 5 to 27 % of the rows as noise instead of
-    15 to 43 %, and agreed better with the labels on all four sets tried.
+    coordinates.  On species10, cat_dog_wild and digits that left 5, 19 and 27 % of the rows as
+    noise instead of 15, 31 and 31 %, and the adjusted Rand index with the labels was 0.81, 0.43 and
+    0.51 instead of 0.77, 0.44 and 0.45.
 
     Parameters
     ----------
