@@ -61,8 +61,8 @@ class AffinityPropagation(UnitClusterer):
 
     For the same rows, preference, damping and seed the labels are those of
     ``sklearn.cluster.AffinityPropagation`` wherever its messages settle; only which of several
-    identical rows is the exemplar may differ.  float32 rows take 8 bytes per pair of rows (200 MB for
-    5,000 rows, 2 GB for 16,000), 12 where the preference is very low; float64 rows 16.
+    identical rows is the exemplar may differ.  float32 rows take 8 bytes per pair of rows (200 MB
+    for 5,000 rows, 2 GB for 16,000), 12 where the preference is very low; float64 rows 16.
 
     Parameters
     ----------
