@@ -35,7 +35,7 @@ from clusterkit.store import Store
 
 # A part is closed after so many seconds or rows: what a kill can lose, and what memory holds.
 PART_SECONDS = 15.0
-PART_ROWS = 8192
+PART_ROWS = 2048
 
 
 @dataclass

@@ -48,7 +48,11 @@ class CentroidClusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, UnitC
         from sklearn.metrics.pairwise import euclidean_distances
 
         check_is_fitted(self)
-        return euclidean_distances(self._check_rows(X, reset=False), self.cluster_centers_)
+        rows = self._check_rows(X, reset=False)
+        distances = euclidean_distances(rows, self.cluster_centers_)
+        # What is left between a row and a centre on it is the rounding of float32.
+        distances[distances < 4 * np.finfo(np.float32).eps * np.abs(rows).max()] = 0
+        return distances
 
     def score(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Return minus the inertia of rows under the fitted centres.
