@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.base import clone
 
 from clusterkit.errors import InvalidInputError, WeightsError
@@ -163,10 +164,11 @@ def test_transform_fit_and_clone_follow_scikit_learn(small_weights: Path) -> Non
 
 
 @pytest.mark.parametrize("batch_size", [None, 7])
-def test_a_batch_is_checked(batch_size: int | None) -> None:
-    extractor = KerasApplication("vgg16", batch_size=batch_size)
+@pytest.mark.parametrize("name", ["vgg16", "pixels"])
+def test_a_batch_is_checked(name: str, batch_size: int | None) -> None:
+    extractor = create_extractor(name, batch_size=batch_size)
     assert extractor.full_batch == (batch_size or extractor.full_batch) >= 1
-    side, full = 224, extractor.full_batch
+    side, full = extractor.image_size[0], extractor.full_batch
     for wrong in (
         np.zeros((1, side, side, 3), np.float32),
         np.zeros((1, side, side, 4), np.uint8),
@@ -262,6 +264,23 @@ def test_a_download_that_fails_names_the_way_out(
         monkeypatch.setenv(proxy, "http://127.0.0.1:9")
     with pytest.raises(WeightsError, match=r"cannot download .* mobilenet .*--weights FILE"):
         KerasApplication("mobilenet", **EXACT).extract(pixels("mobilenet", 1))
+
+
+def test_pixels_are_a_small_copy_of_the_picture(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    extractor = create_extractor("pixels", weights="of_a_network.h5", batch_size=2)
+    vectors = extractor.transform(images)
+    assert (vectors.shape, vectors.dtype) == ((5, extractor.dimension), np.float32)
+    np.testing.assert_allclose(vectors, images.reshape(5, -1) / 255, atol=1e-6)
+    again = pickle.loads(pickle.dumps(clone(extractor).set_params(batch_size=3)))
+    np.testing.assert_array_equal(again.fit_transform(images), vectors)
+    assert again.fingerprint == extractor.fingerprint
+    assert create_extractor("pixels", resize="pad").fingerprint != extractor.fingerprint
+    Image.fromarray(np.full((64, 48, 3), (255, 0, 51), np.uint8)).save(tmp_path / "plain.png")
+    (plain,) = extractor.transform([tmp_path / "plain.png"]).reshape(-1, 32, 32, 3)
+    np.testing.assert_allclose(plain, np.broadcast_to([1, 0, 0.2], plain.shape), atol=1e-6)
+    with pytest.raises(InvalidInputError, match="resize must be one of"):
+        create_extractor("pixels", resize="zoom").transform(images)
 
 
 def test_resnet50_knows_a_red_fox(shared: Path) -> None:

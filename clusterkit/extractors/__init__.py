@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.optional import import_keras
+from clusterkit.registry import Registry
 
 if TYPE_CHECKING:
     from clusterkit.extractors.base import Extractor
@@ -16,12 +17,16 @@ _EXPORTS = {
     "Extraction": "clusterkit.extractors.base",
     "Extractor": "clusterkit.extractors.base",
     "KerasApplication": "clusterkit.extractors.applications",
+    "Pixels": "clusterkit.extractors.pixels",
     "Xception": "clusterkit.extractors.applications",
     "build_autoencoder": "clusterkit.extractors.autoencoder_network",
     "train_autoencoder": "clusterkit.extractors.autoencoder_training",
 }
 
-__all__ = ["create_extractor", "extractor_names", *sorted(_EXPORTS)]
+# Those that are no network, and so take no weights.
+WITHOUT_NETWORK = Registry("extractor", {"pixels": "clusterkit.extractors.pixels:Pixels"})
+
+__all__ = ["WITHOUT_NETWORK", "create_extractor", "extractor_names", *sorted(_EXPORTS)]
 
 
 def __getattr__(name: str) -> Any:
@@ -36,7 +41,8 @@ def extractor_names() -> list[str]:
     """Return every name that :func:`create_extractor` knows, besides ``.keras`` files."""
     from clusterkit.extractors.applications import NETWORKS
 
-    return [name + suffix for name in NETWORKS for suffix in ("", "-predictions")]
+    networks = [name + suffix for name in NETWORKS for suffix in ("", "-predictions")]
+    return [*networks, *WITHOUT_NETWORK]
 
 
 def create_extractor(
@@ -54,10 +60,10 @@ def create_extractor(
     ----------
     name : str
         A network of ``keras.applications`` in lower case, with ``-predictions`` for its class
-        probabilities, or the path of an autoencoder's ``.keras`` file.
+        probabilities, ``pixels``, or the path of an autoencoder's ``.keras`` file.
     weights : path, optional
         Local weights of a network; by default Keras downloads them.  An autoencoder's file holds
-        its own.
+        its own, and pixels need none.
     batch_size : int, optional
         Images per forward pass; by default chosen for the machine.
     resize : {"stretch", "crop", "pad"}
@@ -76,6 +82,8 @@ def create_extractor(
         from clusterkit.extractors.autoencoder import Autoencoder
 
         return Autoencoder(name, **options)
+    if name in WITHOUT_NETWORK:
+        return WITHOUT_NETWORK.create(name, resize=resize, **options)
 
     from clusterkit.extractors.applications import NETWORKS, KerasApplication
 
@@ -85,7 +93,8 @@ def create_extractor(
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
         raise InvalidInputError(
             f"extractor must be a .keras file of `clusterkit train autoencoder`, or one of "
-            f"{', '.join(NETWORKS)}, each also as NAME-predictions. Received: {name!r}.{hint}"
+            f"{', '.join(NETWORKS)}, each also as NAME-predictions, or "
+            f"{', '.join(WITHOUT_NETWORK)}. Received: {name!r}.{hint}"
         )
     return KerasApplication(
         network,
