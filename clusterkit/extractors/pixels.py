@@ -36,4 +36,4 @@ class Pixels(Extractor):
 
     def _forward(self, images: NDArray[np.uint8]) -> Extraction:
         """Scale the pixels, and lay each picture out as one row."""
-        return Extraction(images.reshape(len(images), -1) / np.float32(255))
+        return Extraction((images.reshape(len(images), -1) / 255).astype(np.float32))
