@@ -1,6 +1,7 @@
 """The Parquet parts of a space: their schema, and writing and reading them whole."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,9 +128,24 @@ def read_part(file: Path, columns: list[str] | None = None) -> pa.Table:
             file, columns=columns, partitioning=None, page_checksum_verification=True
         )
     except (OSError, pa.ArrowException) as error:
-        raise StoreError(
-            f"{file} is damaged or cannot be read: {str(error).rstrip('.')}"
-        ) from error
+        raise _cannot_read(file, error) from error
+
+
+def read_batches(file: Path, columns: list[str], n_rows: int) -> Iterator[pa.Table]:
+    """Read some columns of a part as tables of at most ``n_rows`` rows.
+
+    Raises
+    ------
+    StoreError
+        If the part is damaged or cannot be read.
+    """
+    try:
+        # Without pre-buffering, which would hold a whole row group.
+        with pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True) as part:
+            for batch in part.iter_batches(n_rows, columns=columns):
+                yield pa.Table.from_batches([batch])
+    except (OSError, pa.ArrowException) as error:
+        raise _cannot_read(file, error) from error
 
 
 def find_damage(file: Path, dimension: int) -> str | None:
@@ -153,3 +169,8 @@ def table_vectors(table: pa.Table) -> NDArray[np.float32]:
     dimension = column.type.list_size
     flat = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
     return flat.reshape(-1, dimension)
+
+
+def _cannot_read(file: Path, error: Exception) -> StoreError:
+    """Say which part is damaged, and how."""
+    return StoreError(f"{file} is damaged or cannot be read: {str(error).rstrip('.')}")

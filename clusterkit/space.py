@@ -16,6 +16,7 @@ from clusterkit.embeddings import Embeddings, Failure
 from clusterkit.errors import StoreError
 from clusterkit.images import ImageFolder, digest_file
 from clusterkit.paths import escape_path, unescape_path
+from clusterkit.stream import VectorStream
 
 FORMAT = 1
 # pyarrow is imported where it is used, so that this module costs nothing to import.
@@ -296,19 +297,15 @@ class Space:
         if not tables:
             return Embeddings(np.zeros((0, info["dimension"]), np.float32), space=info)
         table = pa.concat_tables(tables.values())
-        roots, errors = table["root"].to_pylist(), table["error"].to_pylist()
-        files = map(self.file_of, roots, table["path"].to_pylist())
-        row_of_file = {file: row for row, file in enumerate(files)}
+        errors = table["error"].to_pylist()
+        row_of_file = self._row_of_file(table)
         if images is None:
-            root = os.path.commonpath([self.file_of(root, "") for root in set(roots)])
+            root = self._common_root(table)
         else:
             root = str(images.root)
             wanted = map(str, images.files)
             row_of_file = {file: row_of_file[file] for file in wanted if file in row_of_file}
-        row_of_path = {
-            os.path.relpath(file, root).replace(os.sep, "/"): row
-            for file, row in row_of_file.items()
-        }
+        row_of_path = {_relative(file, root): row for file, row in row_of_file.items()}
         rows = sorted(row_of_path.items())
         embedded = [(path, row) for path, row in rows if errors[row] is None]
         order = np.array([row for _, row in embedded], dtype=np.int64)
@@ -323,6 +320,57 @@ class Space:
             top5=top5 if any(top5) else None,
             digests=table["digest"].take(order).to_pylist(),
             failures=[Failure(path, errors[row]) for path, row in rows if errors[row] is not None],
+        )
+
+    def stream(self) -> VectorStream:
+        """Open the vectors of all embedded images for reading batch by batch.
+
+        For spaces that are larger than memory, which :meth:`read` would fill.
+
+        Returns
+        -------
+        VectorStream
+            One row per embedded image, in the order in which they were stored.  Paths are relative
+            to the nearest common folder of all roots.
+
+        Raises
+        ------
+        StoreError
+            If a part is damaged.
+        """
+        import pyarrow as pa
+
+        from clusterkit.parts import read_part
+
+        tables = {part: read_part(part, ["path", "root", "error"]) for part in self.parts}
+        if not tables:
+            return VectorStream([], self.folder, self.info)
+        table = pa.concat_tables(tables.values())
+        row_of_file = self._row_of_file(table)
+        root = self._common_root(table)
+        embedded = table["error"].is_null().to_numpy()
+        path_of_row = {
+            row: _relative(file, root) for file, row in row_of_file.items() if embedded[row]
+        }
+        chosen = np.zeros(len(table), np.bool_)
+        chosen[list(path_of_row)] = True
+        ends = np.cumsum([len(facts) for facts in tables.values()])
+        return VectorStream(
+            [path_of_row[row] for row in sorted(path_of_row)],
+            Path(root),
+            self.info,
+            dict(zip(tables, np.split(chosen, ends[:-1]), strict=True)),
+        )
+
+    def _row_of_file(self, table: Any) -> dict[str, int]:
+        """Map each file, by its absolute path, to its row of the parts' columns that counts."""
+        files = map(self.file_of, table["root"].to_pylist(), table["path"].to_pylist())
+        return {file: row for row, file in enumerate(files)}
+
+    def _common_root(self, table: Any) -> str:
+        """Return the nearest common folder of all roots."""
+        return os.path.commonpath(
+            [self.file_of(root, "") for root in table["root"].unique().to_pylist()]
         )
 
     def _read_vectors(
@@ -386,6 +434,11 @@ class Space:
 def _pairs(top5: list[dict[str, Any]] | None) -> list[tuple[str, float]] | None:
     """Turn the stored top-5 classes of a row into (name, probability) pairs."""
     return None if top5 is None else [(item["class"], item["probability"]) for item in top5]
+
+
+def _relative(file: str, root: str) -> str:
+    """Return a file's path relative to a folder, with forward slashes."""
+    return os.path.relpath(file, root).replace(os.sep, "/")
 
 
 def _is_gone(file: str) -> bool:

@@ -9,6 +9,8 @@ from threadpoolctl import threadpool_limits
 from clusterkit.clusterers import ClusteringWarning, KMeans, MiniBatchKMeans
 from clusterkit.clusterers.streams import Reservoir
 from clusterkit.errors import InvalidInputError
+from clusterkit.parts import Row
+from clusterkit.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +71,23 @@ def test_a_stream_gives_what_its_array_gives(digits):
     from_array = MiniBatchKMeans(6, batch_size=500, n_sample=400, random_state=0).fit(digits)
     assert adjusted_rand_score(from_stream, from_array.labels_) > 0.99
     np.testing.assert_array_equal(model.predict(stream), from_stream)
+
+
+def test_fits_a_space_from_its_parts(digits, tmp_path):
+    description = {"extractor": "own", "fingerprint": "0123456789abcdef", "dimension": 64}
+    space = Store(tmp_path / "store").open_space(description)
+    for start in range(0, len(digits), 500):
+        numbers = range(start, min(start + 500, len(digits)))
+        space.append([Row(f"{i:04d}.png", "digits", vector=digits[i]) for i in numbers])
+    space.append([Row("0003.png", "digits", error="it is broken now")])
+    stream = space.stream()
+    model = MiniBatchKMeans(10, batch_size=400, random_state=0).fit(stream)
+    assert stream.paths[2:4] == ["0002.png", "0004.png"]
+    rows = np.delete(digits, 3, axis=0)
+    in_memory = MiniBatchKMeans(10, batch_size=400, random_state=0).fit(rows)
+    assert adjusted_rand_score(model.labels_, in_memory.labels_) > 0.99
+    np.testing.assert_array_equal(model.predict(rows), model.labels_)
+    np.testing.assert_array_equal(model.predict(stream), model.labels_)
 
 
 def test_batch_size_does_not_matter_but_for_rounding(digits):

@@ -15,7 +15,7 @@ import pytest
 from clusterkit.embeddings import Embeddings, Failure
 from clusterkit.errors import NotFoundError, SpaceMismatchError, StoreError
 from clusterkit.images import ImageFolder
-from clusterkit.parts import Row
+from clusterkit.parts import Row, read_part, write_part
 from clusterkit.pipeline import embed_to_store
 from clusterkit.space import Space
 from clusterkit.store import Store
@@ -47,6 +47,41 @@ def make_row(i: int, path: str = "", root: str = "photos") -> Row:
 
 def numbers(emb: Embeddings) -> list[int]:
     return emb.vectors[:, 0].astype(int).tolist()
+
+
+def test_stream_gives_what_read_gives_in_order_of_writing(space: Space, tmp_path: Path) -> None:
+    # Written again, and from another folder: the last row of each file counts.
+    space.append([make_row(8, "2.png"), make_row(4, "5.png"), make_row(7, "old/1.png", "other")])
+    stream, emb = space.stream(), space.read()
+    assert stream.paths[:3] == ["photos/0.png", "photos/1.png", "photos/3.png"]
+    assert stream.root == emb.root == tmp_path
+    assert stream.shape == (len(stream), 3) == emb.shape
+    for n_rows in (1, 2, 100):
+        batches = list(stream.iter_batches(n_rows))
+        assert max(map(len, batches)) <= n_rows
+        assert np.array_equal(np.concatenate(batches), emb[stream.paths].vectors)
+    assert repr(stream) == "VectorStream(8 x 3, own-01234567)"
+
+
+def test_stream_of_an_empty_space(tmp_path: Path) -> None:
+    stream = Store(tmp_path).open_space(SPACE).stream()
+    assert stream.shape == (0, 3)
+    assert list(stream.iter_batches(10)) == []
+
+
+def test_stream_names_parts_that_are_damaged_or_rewritten(space: Space) -> None:
+    stream = space.stream()
+    space.clean()
+    (space.folder / "part-000002.parquet").write_bytes(b"cut off")
+    with pytest.raises(StoreError, match=r"part-000002.parquet is damaged"):
+        list(stream.iter_batches(2))
+    with pytest.raises(StoreError, match=r"part-000002.parquet is damaged"):
+        space.stream()
+    shutil.copy(space.parts[2], space.parts[1])
+    stream = space.stream()
+    write_part(space.parts[1], read_part(space.parts[1]).slice(1))
+    with pytest.raises(StoreError, match=r"part-000002.parquet was rewritten"):
+        list(stream.iter_batches(2))
 
 
 def test_what_is_written_is_read(space: Space, tmp_path: Path) -> None:

@@ -108,6 +108,11 @@ class MiniBatchKMeans(CentroidClusterer):
     >>> X = [[1, 0], [2, 0.1], [0, 1], [0.1, 2], [3, 0]]
     >>> MiniBatchKMeans(2, batch_size=2, random_state=0).fit_predict(X).tolist()
     [0, 0, 1, 1, 0]
+
+    A space of any size, part by part; ``stream.paths`` are the images that the labels belong to:
+
+    >>> stream = Store(".clusterkit").space("xception").stream()  # doctest: +SKIP
+    >>> labels = MiniBatchKMeans(100, random_state=0).fit_predict(stream)  # doctest: +SKIP
     """
 
     def __init__(
@@ -142,7 +147,8 @@ class MiniBatchKMeans(CentroidClusterer):
         Parameters
         ----------
         X : array-like of shape (n, d), or RowStream
-            The rows.  A memory map is read batch by batch, and so is any object with a method
+            The rows.  A memory map is read batch by batch, and so are the vectors of a space on
+            disk (:meth:`clusterkit.space.Space.stream`) and any other object with a method
             ``iter_batches(n_rows)`` that yields them in order, the same on every call.
         y : None
             Ignored.
