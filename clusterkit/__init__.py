@@ -16,6 +16,8 @@ _EXPORTS = {
     "evaluate": "clusterkit.evaluation",
     "explain": "clusterkit.diagnostics",
     "find_similar": "clusterkit.queries",
+    "match_clusters": "clusterkit.identity",
+    "name_clusters": "clusterkit.naming",
 }
 
 __all__ = ["__version__", *sorted(_EXPORTS)]

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,15 @@ from sklearn.base import clone
 
 from clusterkit import __version__
 from clusterkit.clusterers import CLUSTERERS
+from clusterkit.earlier import EarlierClusters, check_earlier, read_earlier
 from clusterkit.elbow import elbow_curve
 from clusterkit.embeddings import Embeddings, describe_space
 from clusterkit.errors import InvalidInputError
 from clusterkit.files import check_output, write_whole
+from clusterkit.identity import NOISE, IdentityReport, match_clusters
+from clusterkit.naming import name_clusters
 from clusterkit.paths import escape_path
 from clusterkit.search import unit_rows
-
-NOISE = -1
 
 
 @dataclass(eq=False)
@@ -44,6 +45,11 @@ class Clustering:
         Name of the clusterer.
     parameters : dict
         Its parameters.
+    names : dict of int to str
+        What the clusters are called, see :func:`clusterkit.naming.name_clusters`; clusters without
+        a name are left out.
+    identity : IdentityReport, optional
+        What became of the clusters of an earlier run, where one was given.
     """
 
     embeddings: Embeddings
@@ -52,6 +58,8 @@ class Clustering:
     exemplars: NDArray[np.bool_]
     algorithm: str
     parameters: dict[str, Any]
+    names: dict[int, str] = field(default_factory=dict)
+    identity: IdentityReport | None = None
 
     @property
     def k(self) -> int:
@@ -65,20 +73,25 @@ class Clustering:
 
     def describe(self) -> dict[str, Any]:
         """Return what made the clustering, as JSON-able values."""
+        root = self.embeddings.root
         return {
             "algorithm": self.algorithm,
             "parameters": self.parameters,
             "k": self.k,
             "sizes": {str(cluster): size for cluster, size in self.sizes.items()},
+            "names": {str(cluster): name for cluster, name in self.names.items()},
+            "identity": None if self.identity is None else self.identity.to_dict(),
             "space": describe_space(self.embeddings.space),
             "fingerprint": self.embeddings.fingerprint,
-            "root": None if self.embeddings.root is None else str(self.embeddings.root),
+            "root": None if root is None else escape_path(str(root)),
             "versions": {"clusterkit": __version__}
             | {name: metadata.version(name) for name in ("numpy", "scikit-learn")},
         }
 
     def to_csv(self, output: str | Path, *, overwrite: bool = False) -> Path:
         """Write ``path,cluster,distance,exemplar``, and what made it beside as ``.json``.
+
+        Where clusters have names, these follow in a column ``name``.
 
         Parameters
         ----------
@@ -107,12 +120,15 @@ class Clustering:
             )
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["path", "cluster", "distance", "exemplar"])
+        columns = ["path", "cluster", "distance", "exemplar", *(["name"] if self.names else [])]
+        writer.writerow(columns)
         for path, label, distance, exemplar in zip(
             self.embeddings.paths, self.labels, self.distances, self.exemplars, strict=True
         ):
             shown = "" if np.isnan(distance) else f"{distance:.6f}"
-            writer.writerow([escape_path(path), label, shown, str(bool(exemplar)).lower()])
+            name = self.names.get(int(label), "")
+            row = [escape_path(path), label, shown, str(bool(exemplar)).lower(), name]
+            writer.writerow(row[: len(columns)])
         write_whole(output, table.getvalue())
         write_whole(origin, json.dumps(self.describe(), indent=2, ensure_ascii=False) + "\n")
         return output
@@ -124,8 +140,9 @@ def cluster(
     *,
     n_clusters: int | str | None = None,
     random_state: int | None = 0,
+    previous: Clustering | str | Path | None = None,
 ) -> Clustering:
-    """Group images by their embeddings.
+    """Group images by their embeddings; name the groups where their ImageNet classes are known.
 
     Parameters
     ----------
@@ -138,17 +155,28 @@ def cluster(
         ``"auto"`` asks :func:`clusterkit.elbow.elbow_curve`.
     random_state : int, optional
         Seed, for a clusterer given by name that takes one.
+    previous : Clustering or path, optional
+        An earlier clustering, or its ``clusters.csv``: clusters that go on keep its numbers, see
+        :func:`clusterkit.identity.match_clusters`.
 
     Returns
     -------
     Clustering
-        Labels, distances to the centres, exemplars, and what made them.
+        Labels, distances to the centres, exemplars, names, and what made them.
 
     Raises
     ------
+    NotFoundError
+        If the earlier table does not exist.
     InvalidInputError
         If there are no embeddings, more clusters than images, no clear number of clusters for
-        ``"auto"``, or the clusterer takes no ``n_clusters``.
+        ``"auto"``, the clusterer takes no ``n_clusters``, or the earlier clustering has no numbers
+        or no image in common.
+
+    Warns
+    -----
+    UserWarning
+        If the earlier clustering is of another embedding space.
 
     Examples
     --------
@@ -160,6 +188,7 @@ def cluster(
         raise InvalidInputError(
             f"there are no embedded images to cluster, and {len(embeddings.failures)} failures"
         )
+    earlier = None if previous is None else check_earlier(_earlier(previous), embeddings)
     estimator = _create(clusterer, random_state)
     if n_clusters is not None and "n_clusters" not in estimator.get_params(deep=False):
         raise InvalidInputError(
@@ -175,12 +204,25 @@ def cluster(
         estimator.set_params(n_clusters=n_clusters)
     vectors = np.asarray(embeddings)
     labels = np.asarray(estimator.fit_predict(vectors), dtype=np.int64)
+    identity = None
+    if earlier is not None:
+        identity = match_clusters(
+            labels, earlier.labels, paths=embeddings.paths, previous_paths=earlier.paths
+        )
+        labels = identity.labels
     # Distances in the geometry that the clusterer saw.
     points = unit_rows(vectors) if getattr(estimator, "normalize", False) else vectors
     distances, exemplars = distances_to_centers(points, labels)
     name = clusterer if isinstance(clusterer, str) else type(clusterer).__name__
     return Clustering(
-        embeddings, labels, distances, exemplars, name, _plain(estimator.get_params(deep=False))
+        embeddings,
+        labels,
+        distances,
+        exemplars,
+        algorithm=name,
+        parameters=_plain(estimator.get_params(deep=False)),
+        names=name_clusters(labels, embeddings.top5),
+        identity=identity,
     )
 
 
@@ -211,6 +253,16 @@ def distances_to_centers(
         distances[rows] = np.linalg.norm(members - members.mean(axis=0), axis=1)
         exemplars[rows[np.argmin(distances[rows])]] = True
     return distances, exemplars
+
+
+def _earlier(previous: Clustering | str | Path) -> EarlierClusters:
+    """Return the clustering to go on from."""
+    if not isinstance(previous, Clustering):
+        return read_earlier(previous)
+    made = previous.embeddings
+    root = None if made.root is None else str(made.root)
+    space = describe_space(made.space)
+    return EarlierClusters(previous.labels.tolist(), made.paths, root, made.fingerprint, space)
 
 
 def _create(clusterer: Any, random_state: int | None) -> Any:

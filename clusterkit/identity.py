@@ -69,20 +69,22 @@ class IdentityReport:
     def lines(self) -> list[str]:
         """The report in words, a fact a line."""
         lines = [f"{self.n_kept} of {self.n_common} images keep their number"]
-        lines += [f"new: {number}" for number in self.new]
-        lines += [f"split: {number} into {_join(new)}" for number, new in self.split.items()]
-        lines += [f"merged: {_join(old)} into {number}" for number, old in self.merged.items()]
-        lines += [f"vanished: {number}" for number in self.vanished]
+        lines += [f"new: cluster {number}" for number in self.new]
+        lines += [f"split: cluster {old} into {_join(new)}" for old, new in self.split.items()]
+        lines += [f"merged: clusters {_join(old)} into {new}" for new, old in self.merged.items()]
+        lines += [f"vanished: cluster {number}" for number in self.vanished]
         moves = Counter((move.before, move.after) for move in self.moved).most_common()
         lines += [
-            f"moved: {images} from {_word(before)} to {_word(after)}"
-            for (before, after), images in moves[:_MOST_LINES]
+            f"moved: {_images_of(n)} from {_word(before)} to {_word(after)}"
+            for (before, after), n in moves[:_MOST_LINES]
         ]
         if len(moves) > _MOST_LINES:
-            rest = sum(images for _, images in moves[_MOST_LINES:])
-            lines.append(f"moved: {rest} more, between other clusters")
-        if self.n_added or self.n_removed:
-            lines.append(f"images: {self.n_added} added, {self.n_removed} removed")
+            rest = sum(n for _, n in moves[_MOST_LINES:])
+            lines.append(f"moved: {_images_of(rest)} between other clusters")
+        if self.n_added:
+            lines.append(f"added: {_images_of(self.n_added)}")
+        if self.n_removed:
+            lines.append(f"removed: {_images_of(self.n_removed)}")
         return lines
 
     def to_dict(self) -> dict[str, Any]:
@@ -159,7 +161,7 @@ def match_clusters(
     rows = [row for row, image in enumerate(images) if image in number_before]
     if not rows:
         raise InvalidInputError(
-            "the two clusterings have no image in common. "
+            "the two clusterings must have an image in common. "
             f"Received: {len(images)} images now, {len(old_images)} before"
         )
     before = [number_before[images[row]] for row in rows]
@@ -247,6 +249,11 @@ def _images(paths: Sequence[Hashable] | None, n: int, name: str) -> Sequence[Has
             f"Received: {len(images)} paths, {len(set(images))} of them different, {n} labels"
         )
     return images
+
+
+def _images_of(n: int) -> str:
+    """Return a number of images in words."""
+    return "1 image" if n == 1 else f"{n} images"
 
 
 def _word(number: int) -> str:

@@ -1,15 +1,17 @@
 """Names for clusters: the ImageNet classes that are frequent in one and rare elsewhere."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clusterkit.errors import InvalidInputError
+from clusterkit.embeddings import Embeddings
+from clusterkit.errors import InvalidInputError, StoreError
 from clusterkit.extractors.imagenet import TopClasses, class_names
+from clusterkit.space import Space
 
 # Kinds of animals that ImageNet divides so finely that no class names a cluster of them, as runs
 # of classes (first, last) in the order of the networks' outputs.
@@ -108,6 +110,37 @@ def name_clusters(labels: ArrayLike, top5: Sequence[TopClasses | None] | None) -
     return _choose(candidates)
 
 
+def find_top5(
+    embeddings: Embeddings, spaces: Iterable[Space]
+) -> tuple[list[TopClasses | None], Space] | None:
+    """Look for the ImageNet classes of images in other spaces of a store.
+
+    Parameters
+    ----------
+    embeddings : Embeddings
+        The images.
+    spaces : iterable of Space
+        Where to look; the space that knows most of the images is taken, of equals the first.
+
+    Returns
+    -------
+    top5 : list of length n
+        The most probable classes of each image, or None where they are not known.
+    space : Space
+        Which space knows them.
+        Without images that any of the spaces knows, None stands for both.
+    """
+    files = list(map(str, embeddings.files))
+    best, most = None, 0
+    for space in spaces:
+        known = _read_top5(space)
+        top5 = [known.get(file) or None for file in files]
+        count = len(files) - top5.count(None)
+        if count > most:
+            best, most = (top5, space), count
+    return best
+
+
 class _Name(NamedTuple):
     """A name that a cluster could have, what it says, and the probability that it holds."""
 
@@ -139,6 +172,23 @@ class _Terms:
         used = order[:_MAX_CLASSES][: count + added]
         text = " / ".join(self.terms[column] for column in used)
         return _Name(text, self.scores[number, used].sum(), self.shares[number, used].sum())
+
+
+def _read_top5(space: Space) -> dict[str, TopClasses]:
+    """Return the classes of each file of a space; damaged parts of it are as if they had none."""
+    from clusterkit.parts import read_part
+
+    known = {}
+    for part in space.parts:
+        try:
+            table = read_part(part, ["root", "path", "top5"])
+        except StoreError:
+            continue
+        if table["top5"].null_count < len(table):
+            for row in table.to_pylist():
+                classes = [(entry["class"], entry["probability"]) for entry in row["top5"] or ()]
+                known[space.file_of(row["root"], row["path"])] = classes
+    return known
 
 
 def _candidates(classes: _Terms, kinds: _Terms, number: int) -> list[_Name]:

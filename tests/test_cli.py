@@ -14,6 +14,7 @@ from PIL import Image
 from clusterkit.cli import COMMANDS, main
 from clusterkit.embeddings import describe_space
 from clusterkit.images import ImageFolder, digest_file
+from clusterkit.labels import read_clusters
 from clusterkit.parts import Row
 from clusterkit.store import Store
 
@@ -254,6 +255,77 @@ def test_a_sorting_that_fails_leaves_no_table_in_the_way(project: Path) -> None:
     assert run(*arguments).exit_code == 1
     assert not list(project.glob("clusters.*"))
     assert not (project / "sheet.png").exists()
+
+
+def add_predictions() -> None:
+    """Embed all photos but one by a network that takes colours for animals."""
+    animals = {"red": "fox_squirrel", "green": "green mamba", "blue": "jack-o'-lantern"}
+    description = {"fingerprint": "b" * 64, "extractor": "guess-predictions", "dimension": 2}
+    space = Store(".clusterkit").open_space(description)
+    images = ImageFolder("photos")
+    rows = [
+        Row(
+            path,
+            space.root_of(images.root),
+            vector=np.ones(2, np.float32),
+            top5=[(animals[path.partition("/")[0]], 0.9)],
+        )
+        for path in images.paths[1:]
+    ]
+    space.append(rows)
+
+
+def test_names_are_taken_from_the_space_that_has_them(project: Path) -> None:
+    without = run("cluster", "-k", "3", "-o", "plain.csv")
+    assert "resnet50-predictions" in without.stderr
+    assert "name" not in without.stdout
+    add_predictions()
+    arguments = ["cluster", "-e", "colour", "-k", "3"]
+    result = run(*arguments, "--into", "sorted", "--sheet", "sheet.png")
+    assert "names are from guess-predictions-bbbbbbbb" in result.stderr
+    assert {line[15:].strip() for line in result.stdout.splitlines()[1:]} == {
+        "name",
+        "fox squirrel",
+        "green mamba",
+        "jack-o'-lantern",
+    }
+    assert sorted(folder.name[4:] for folder in project.glob("sorted/*/")) == [
+        "fox_squirrel",
+        "green_mamba",
+        "jack_o_lantern",
+    ]
+    header = "path,cluster,distance,exemplar,name\n"
+    assert (project / "clusters.csv").read_text().startswith(header)
+    document = json.loads(run(*arguments, "--overwrite", "--json").stdout)
+    assert sorted(document["names"].values()) == ["fox squirrel", "green mamba", "jack-o'-lantern"]
+    assert json.loads(run("evaluate", "clusters.csv", "--json").stdout)["acc"] == 1
+
+
+def test_a_second_run_keeps_the_numbers_and_says_what_changed(project: Path) -> None:
+    assert run("cluster", "-k", "3").exit_code == 0
+    before = read_clusters("clusters.csv")
+    arguments = ["cluster", "--previous", "clusters.csv", "--overwrite"]
+    again = run(*arguments, "-k", "3", "--seed", "5")
+    assert again.stdout.splitlines()[-1] == "24 of 24 images keep their number"
+    assert read_clusters("clusters.csv") == before
+    merged = run(*arguments, "-k", "2")
+    assert "merged: clusters" in merged.stdout
+    split = json.loads(run(*arguments, "-k", "3", "--json").stdout)
+    assert len(split["identity"]["split"]) == 1
+    assert split["identity"]["moved"] == []
+
+
+@pytest.mark.filterwarnings("default:the earlier clusters")
+def test_an_earlier_table_of_another_space_is_warned_of(project: Path) -> None:
+    assert run("cluster", "-k", "3").exit_code == 0
+    add_predictions()
+    result = run("cluster", "-k", "1", "--previous", "clusters.csv", "-o", "b.csv")
+    assert result.exit_code == 0
+    assert "Warning: the earlier clusters are of the space colour-ffffffff" in result.stderr
+    (project / "others.csv").write_text("path,cluster\nx.png,1\n")
+    result = run("cluster", "-k", "3", "--previous", "others.csv", "-o", "c.csv")
+    assert result.exit_code == 1
+    assert "must have an image in common" in result.stderr
 
 
 def test_nothing_is_overwritten_without_being_asked(project: Path) -> None:

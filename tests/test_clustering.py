@@ -11,6 +11,7 @@ from sklearn.cluster import DBSCAN
 from clusterkit.clustering import cluster, distances_to_centers
 from clusterkit.embeddings import Embeddings, Failure
 from clusterkit.errors import InvalidInputError, OutputExistsError
+from clusterkit.labels import read_clusters
 
 
 @pytest.fixture
@@ -69,6 +70,95 @@ def test_the_table_and_its_origin(emb: Embeddings, tmp_path: Path) -> None:
     assert origin["fingerprint"] == "0" * 64
     with pytest.raises(OutputExistsError, match=r"clusters\.csv exists"):
         clustering.to_csv(tmp_path / "clusters.csv")
+
+
+def with_classes(emb: Embeddings) -> Embeddings:
+    """Add the ImageNet classes of three animals."""
+    emb.top5 = [[(name, 0.9)] for name in ("fox squirrel", "lion", "zebra") for _ in range(10)]
+    return emb
+
+
+def test_clusters_are_named_where_classes_are_known(emb: Embeddings, tmp_path: Path) -> None:
+    assert cluster(emb, n_clusters=3).names == {}
+    clustering = cluster(with_classes(emb), n_clusters=3)
+    assert [clustering.names[label] for label in clustering.labels[[0, 10, 20]]] == [
+        "fox squirrel",
+        "lion",
+        "zebra",
+    ]
+    assert clustering.describe()["names"] == {str(k): v for k, v in clustering.names.items()}
+    table = clustering.to_csv(tmp_path / "clusters.csv")
+    with table.open(newline="") as stream:
+        assert [row["name"] for row in csv.DictReader(stream)][9:11] == ["fox squirrel", "lion"]
+    assert read_clusters(table) == (emb.paths, clustering.labels.tolist())
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("as_table", [True, False])
+def test_a_second_run_keeps_the_numbers(
+    emb: Embeddings, tmp_path: Path, seed: int, as_table: bool
+) -> None:
+    first = cluster(emb, n_clusters=3)
+    first.labels = (first.labels + seed + 3) % 7  # as if it went on from runs before it
+    previous = first.to_csv(tmp_path / "clusters.csv") if as_table else first
+    second = cluster(emb, "minibatch-kmeans", n_clusters=3, random_state=seed, previous=previous)
+    np.testing.assert_array_equal(second.labels, first.labels)
+    assert second.sizes == first.sizes
+    assert second.exemplars.sum() == 3
+    assert second.identity is not None
+    assert second.identity.lines == ["30 of 30 images keep their number"]
+
+
+def test_added_images_leave_the_numbers_as_they_are(emb: Embeddings) -> None:
+    first = cluster(emb[5:], n_clusters=3)
+    rng = np.random.default_rng(1)
+    added = Embeddings(
+        np.concatenate([emb.vectors, np.eye(8)[[5] * 4] + rng.normal(0, 0.05, (4, 8))]),
+        paths=[*emb.paths, "w.png", "x.png", "y.png", "z.png"],
+        space=emb.space,
+    )
+    second = cluster(added, n_clusters=4, previous=first)
+    np.testing.assert_array_equal(second.labels[5:30], first.labels)
+    assert second.identity is not None
+    assert second.identity.new == [3]
+    assert (second.identity.n_added, second.identity.n_kept) == (9, 25)
+    assert second.describe()["identity"]["new"] == [3]
+    assert set(second.labels[30:]) == {3}
+
+
+def test_an_earlier_clustering_that_does_not_fit_is_said_before_any_work(emb: Embeddings) -> None:
+    other = Embeddings(emb.vectors, paths=[f"other/{row}.png" for row in range(30)])
+    earlier = cluster(other, n_clusters=3)
+    with pytest.raises(InvalidInputError, match="in common"):
+        cluster(emb, n_clusters=31, previous=earlier)
+    other = Embeddings(emb.vectors, paths=emb.paths, space={"fingerprint": "1" * 64})
+    with pytest.warns(UserWarning, match="the earlier clusters are of the space"):
+        cluster(emb, n_clusters=3, previous=cluster(other, n_clusters=3))
+
+
+def test_one_cluster_and_as_many_as_images(emb: Embeddings) -> None:
+    one = cluster(with_classes(emb), n_clusters=1)
+    assert one.sizes == {0: 30}
+    each = cluster(emb, n_clusters=30, previous=one)
+    assert list(each.sizes.values()) == [1] * 30
+    assert set(each.names.values()) == {"fox squirrel", "lion", "zebra"}
+    assert each.identity is not None
+    assert each.identity.split == {0: list(range(30))}
+
+
+def test_identical_vectors_are_one_group_with_a_name() -> None:
+    same = Embeddings(np.ones((6, 4)), top5=[[("lion", 0.9)]] * 6)
+    clustering = cluster(same, n_clusters=1)
+    assert clustering.names == {0: "lion"}
+    assert cluster(same, n_clusters=1, previous=clustering).identity is not None
+
+
+def test_a_root_that_is_not_utf8_is_written(emb: Embeddings, tmp_path: Path) -> None:
+    emb.root = Path("/photos/\udcff")
+    clustering = cluster(emb, n_clusters=3)
+    clustering.to_csv(tmp_path / "clusters.csv")
+    again = cluster(emb, n_clusters=3, previous=tmp_path / "clusters.csv")
+    np.testing.assert_array_equal(again.labels, clustering.labels)
 
 
 def test_what_cannot_be_clustered_is_said(emb: Embeddings) -> None:

@@ -51,7 +51,7 @@ def test_moved_images_are_named() -> None:
     report = match_clusters(renumbered(after), BEFORE)
     np.testing.assert_array_equal(report.labels, after)
     assert changes(report) == {"moved": [Move(0, 0, 1), Move(1, 0, 1), Move(45, 1, 3)]}
-    assert report.lines[1:] == ["moved: 2 from 0 to 1", "moved: 1 from 1 to 3"]
+    assert report.lines[1:] == ["moved: 2 images from 0 to 1", "moved: 1 image from 1 to 3"]
 
 
 def test_a_split_keeps_the_number_for_its_largest_part() -> None:
@@ -62,7 +62,7 @@ def test_a_split_keeps_the_number_for_its_largest_part() -> None:
     np.testing.assert_array_equal(report.labels[20:], BEFORE[20:])
     assert set(report.labels[:20]) == {4, 5}
     assert changes(report) == {"split": {0: [0, 4, 5]}}
-    assert "split: 0 into 0, 4 and 5" in report.lines
+    assert "split: cluster 0 into 0, 4 and 5" in report.lines
 
 
 def test_a_merge_keeps_the_number_of_its_largest_source() -> None:
@@ -70,7 +70,7 @@ def test_a_merge_keeps_the_number_of_its_largest_source() -> None:
     report = match_clusters(renumbered(after), BEFORE)
     np.testing.assert_array_equal(report.labels, after)
     assert changes(report) == {"merged": {1: [1, 2, 3]}}
-    assert "merged: 1, 2 and 3 into 1" in report.lines
+    assert "merged: clusters 1, 2 and 3 into 1" in report.lines
 
 
 def test_a_cluster_of_added_images_is_new_and_the_others_keep_their_numbers() -> None:
@@ -79,6 +79,7 @@ def test_a_cluster_of_added_images_is_new_and_the_others_keep_their_numbers() ->
     report = match_clusters(renumbered(after), BEFORE, paths=names, previous_paths=names[:100])
     np.testing.assert_array_equal(report.labels, after)
     assert changes(report) == {"new": [4], "n_added": 10}
+    assert report.lines[1:] == ["new: cluster 4", "added: 10 images"]
     assert report.n_common == report.n_kept == 100
 
 
@@ -137,7 +138,7 @@ def test_noise_is_matched_with_no_cluster() -> None:
     assert set(report.labels[40:70]) == {-1}
     np.testing.assert_array_equal(report.labels[70:], BEFORE[70:])
     assert len(report.moved) == 70
-    assert "moved: 40 from noise to 0" in report.lines
+    assert "moved: 40 images from noise to 0" in report.lines
 
 
 @pytest.mark.parametrize(("labels", "previous"), [([-1, -1], [0, 0]), ([0, 0], [-1, -1])])
@@ -182,8 +183,8 @@ def test_many_moves_take_few_lines() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (([0], [0]), "no image in common"),
-        (([0, 0], [0]), "no image in common"),
+        (([0], [0]), "must have an image in common"),
+        (([0, 0], [0]), "must have an image in common"),
         (([0.5], [0]), "labels must be integers"),
         (([-2], [0]), "such as \\[-2\\]"),
         (([0], ["fox"]), "previous must be integers"),

@@ -474,6 +474,14 @@ def test_contact_sheet_shows_the_most_central_first(clustering: Any, emb: Embedd
     assert "3 of 15 images" in written
 
 
+def test_contact_sheet_writes_long_names_a_class_a_line(emb: Embeddings) -> None:
+    display = ContactSheetDisplay(
+        {0: emb.files[:1]}, names={0: "tabby / Egyptian cat / lynx"}
+    ).plot()
+    written = texts(display)
+    assert written == ["cluster 0", "tabby /", "Egyptian cat /", "lynx", "1 image"]
+
+
 def test_contact_sheet_of_many_clusters(emb: Embeddings) -> None:
     files = {cluster: [emb.files[cluster]] for cluster in range(50)}
     display = ContactSheetDisplay(files).plot()

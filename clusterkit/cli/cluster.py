@@ -1,7 +1,8 @@
 """``clusterkit cluster``."""
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +20,10 @@ from clusterkit.cli.options import (
     store_option,
 )
 from clusterkit.clusterers import CLUSTERERS
+
+if TYPE_CHECKING:
+    from clusterkit.clustering import Clustering
+    from clusterkit.embeddings import Embeddings
 
 
 class NumberOrAuto(click.ParamType):
@@ -74,6 +79,11 @@ class NumberOrAuto(click.ParamType):
     show_default=True,
     help="How --into brings them there; `clusterkit undo` takes it back.",
 )
+@click.option(
+    "--previous",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The clusters.csv of an earlier run: clusters that go on keep its numbers.",
+)
 @overwrite_option
 @seed_option
 @space_option
@@ -86,6 +96,7 @@ def cluster(
     sheet: Path | None,
     into: Path | None,
     mode: str,
+    previous: Path | None,
     overwrite: bool,
     seed: int,
     extractor: str | None,
@@ -94,13 +105,18 @@ def cluster(
 ) -> None:
     """Group the embedded images and write clusters.csv.
 
-    Its columns are path, cluster, distance (to the cluster's centre) and exemplar (true for the
-    image nearest to the centre).  What made it is written beside it as .json.
+    Its columns are path, cluster, distance (to the cluster's centre), exemplar (true for the image
+    nearest to the centre) and, where ImageNet's classes of the images are in the store, the name
+    of the cluster.  What made it is written beside it as .json.
+
+    With --previous, it is also said which clusters are new, split, merged or vanished, and how
+    many images moved between the others.
 
     \b
     Example:
       clusterkit cluster -k 5 --sheet clusters.png
       clusterkit cluster -k auto --into sorted/ --mode link
+      clusterkit cluster -k 6 --previous clusters.csv --overwrite
     """
     from clusterkit import clustering
     from clusterkit.files import check_output
@@ -115,8 +131,10 @@ def cluster(
     check_picture(sheet, overwrite=overwrite)
     for file in (output, origin):
         check_output(file, overwrite=overwrite)
+    embeddings = read_space(store, extractor)
+    source = _borrow_classes(embeddings, store) if embeddings.top5 is None else None
     result = clustering.cluster(
-        read_space(store, extractor), algorithm, n_clusters=n_clusters, random_state=seed
+        embeddings, algorithm, n_clusters=n_clusters, random_state=seed, previous=previous
     )
     written: list[Path] = [output]
     if sheet is not None:
@@ -128,23 +146,58 @@ def cluster(
     if into is not None:
         from clusterkit.routing import sort_into_folders
 
-        names = ["noise" if label < 0 else f"{label:03d}" for label in result.labels]
+        folders = {label: _folder(label, result.names.get(label)) for label in result.sizes}
+        names = [folders[label] for label in result.labels]
         sort_into_folders(result.embeddings.files, names, into, mode=mode, progress=True)
         written.append(into)
     # Written last, so that a sorting that fails can be tried again with the same command.
     result.to_csv(output, overwrite=overwrite)
     if sheet is not None:
         save_figure(display, sheet, overwrite=overwrite)
+    if embeddings.top5 is None:
+        notice(
+            "The clusters have no names: these need ImageNet's classes of the images, such as "
+            "`clusterkit embed FOLDER -e resnet50-predictions` adds."
+        )
+    elif source is not None:
+        notice(f"The clusters' names are from {source}.")
     if as_json:
         print_json(result.describe() | {"output": output, "sheet": sheet, "into": into})
         return
-    click.echo(
-        f"{plural(len(result.labels), 'image')} in {plural(result.k, 'cluster')} ({algorithm})"
-    )
-    click.echo("cluster  images")
-    for label, size in result.sizes.items():
-        click.echo(f"{'noise' if label < 0 else label:>7}  {size:>6}")
+    _print(result)
     notice(f"Wrote {', '.join(map(str, written))}")
+
+
+def _print(result: "Clustering") -> None:
+    """Print the size and name of each cluster, and what became of those of the earlier run."""
+    images, clusters = plural(len(result.labels), "image"), plural(result.k, "cluster")
+    click.echo(f"{images} in {clusters} ({result.algorithm})")
+    click.echo("cluster  images" + ("  name" if result.names else ""))
+    for label, size in result.sizes.items():
+        line = f"{'noise' if label < 0 else label:>7}  {size:>6}  {result.names.get(label, '')}"
+        click.echo(line.rstrip())
+    for line in result.identity.lines if result.identity else ():
+        click.echo(line)
+
+
+def _borrow_classes(embeddings: "Embeddings", store: Path) -> str | None:
+    """Take the images' ImageNet classes from another space that has them, and return its name."""
+    from clusterkit.naming import find_top5
+    from clusterkit.store import Store
+
+    found = find_top5(embeddings, Store(store).spaces())
+    if found is None:
+        return None
+    embeddings.top5, space = found
+    return space.folder.name
+
+
+def _folder(label: int, name: str | None) -> str:
+    """Return a cluster's folder, such as "003-red_fox-timber_wolf"."""
+    if label < 0:
+        return "noise"
+    words = [re.sub(r"\W+", "_", word) for word in name.split(" / ")] if name else []
+    return "-".join([f"{label:03d}", *words])
 
 
 def _check_number(algorithm: str, n_clusters: int | str | None) -> None:

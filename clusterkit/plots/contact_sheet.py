@@ -154,7 +154,9 @@ class ContactSheetDisplay(Display):
         x, width = _MARGIN + 12, _HEAD - 20
         lines = [(cluster_name(cluster), "bold")]
         if self.names and cluster in self.names:
-            lines.append((self.names[cluster], "normal"))
+            # A name of several classes, such as "red fox / timber wolf", is a list.
+            *first, last = self.names[cluster].split(" / ", 2)
+            lines += [(f"{part} /", "normal") for part in first] + [(last, "normal")]
         files = self.files[cluster][: self.n_images]
         lines.append((_share(len(files), self._count(cluster)), "normal"))
         top = y + _SIDE / 2 - 7 * (len(lines) - 1)

@@ -1,0 +1,89 @@
+"""The clusters of an earlier run: read from its table, and found among the images of today."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clusterkit.earlier import EarlierClusters, check_earlier, read_earlier
+from clusterkit.embeddings import Embeddings
+from clusterkit.errors import InvalidInputError, NotFoundError
+
+SPACE = {"extractor": "colour", "fingerprint": "f" * 64}
+
+
+@pytest.fixture
+def emb() -> Embeddings:
+    return Embeddings(
+        np.eye(3, dtype=np.float32),
+        paths=["a/1.png", "a/2.png", "b/1.png"],
+        root=Path("/photos"),
+        space=SPACE,
+    )
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Write a table, and beside it what made it."""
+    table = tmp_path / "clusters.csv"
+    table.write_text(
+        "path,cluster,distance,exemplar,name\na/1.png,0,0.1,true,fox\nb.png,-1,,false,\n"
+    )
+    origin = {"root": "/photos", "fingerprint": "f" * 64, "space": "colour-ffffffff"}
+    table.with_suffix(".json").write_text(json.dumps(origin))
+    return table
+
+
+def test_a_table_and_what_made_it_are_read(table: Path) -> None:
+    assert read_earlier(table) == EarlierClusters(
+        [0, -1], ["a/1.png", "b.png"], "/photos", "f" * 64, "colour-ffffffff"
+    )
+
+
+@pytest.mark.parametrize("origin", [None, "not JSON", "[]", "{}", "3"])
+def test_the_table_alone_will_do(table: Path, origin: str | None) -> None:
+    beside = table.with_suffix(".json")
+    beside.unlink() if origin is None else beside.write_text(origin)
+    assert read_earlier(table) == EarlierClusters([0, -1], ["a/1.png", "b.png"])
+
+
+@pytest.mark.parametrize("cluster", ["fox", "-2"])
+def test_only_numbers_can_be_kept(table: Path, cluster: str) -> None:
+    table.write_text(f"path,cluster\na.png,{cluster}\n")
+    with pytest.raises(InvalidInputError, match=f"Received: cluster {cluster} in .*clusters.csv"):
+        read_earlier(table)
+
+
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"none\.csv"):
+        read_earlier(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("root", "paths"),
+    [
+        ("/photos", ["a/1.png", "gone.png"]),
+        (None, ["a/1.png", "gone.png"]),
+        ("/photos/a", ["1.png", "gone.png"]),
+        ("/", ["photos/a/1.png", "photos/gone.png"]),
+        ("/elsewhere", ["a/1.png", "gone.png"]),
+    ],
+    ids=["same", "unknown", "below", "above", "moved"],
+)
+def test_images_are_found_whatever_the_root(
+    emb: Embeddings, root: str | None, paths: list[str]
+) -> None:
+    assert "a/1.png" in check_earlier(EarlierClusters([0, 0], paths, root), emb).paths
+
+
+def test_nothing_in_common_is_an_error(emb: Embeddings) -> None:
+    earlier = EarlierClusters([0], ["z.png"], "/photos", "f" * 64)
+    with pytest.raises(InvalidInputError, match=r"in common.*3 images now, such as a/1\.png"):
+        check_earlier(earlier, emb)
+
+
+def test_another_space_is_warned_of(emb: Embeddings) -> None:
+    earlier = EarlierClusters([0], ["a/1.png"], "/photos", "0" * 64, "shape-00000000")
+    with pytest.warns(UserWarning, match="shape-00000000, these of colour-ffffffff"):
+        check_earlier(earlier, emb)
