@@ -216,11 +216,11 @@ def _splits_and_merges(
 ) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
     """Return the parts of each split cluster and the sources of each merged one, itself first."""
     remaining = Counter(before)
-    kept = earlier & sizes.keys()
+    kept, fresh = earlier & sizes.keys(), sizes.keys() - earlier - {NOISE}
     split: dict[int, list[int]] = {}
     merged: dict[int, list[int]] = {}
     for (old, new), images in sorted(Counter(zip(before, after, strict=True)).items()):
-        if old in kept and new not in {NOISE, *earlier} and 2 * images >= sizes[new]:
+        if old in kept and new in fresh and 2 * images >= sizes[new]:
             split.setdefault(old, [old]).append(new)
         if new in kept and old in earlier - kept and 2 * images >= remaining[old]:
             merged.setdefault(new, [new]).append(old)
