@@ -122,7 +122,7 @@ def read_batches(
     batch_size : int
         Images per batch; only the last batch holds fewer.
     resize : {"stretch", "crop", "pad"}
-        See :func:`clusterkit.images.decode_image`.
+        See :func:`clusterkit.resizing.resize_image`.
     workers : int, optional
         Number of decoding threads.
 

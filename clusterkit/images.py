@@ -1,7 +1,6 @@
 """Find image files and read them as upright RGB uint8 arrays."""
 
 import hashlib
-import io
 import os
 import stat
 import warnings
@@ -11,15 +10,9 @@ from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from clusterkit.errors import (
-    ImageError,
-    InvalidInputError,
-    MissingDependencyError,
-    NotFoundError,
-)
-from clusterkit.optional import require
+from clusterkit.decoding import decode_image
+from clusterkit.errors import ImageError, InvalidInputError, NotFoundError
 
 IMAGE_SUFFIXES = frozenset(
     [
@@ -47,11 +40,8 @@ IMAGE_SUFFIXES = frozenset(
     ]
 )
 LIST_SUFFIXES = frozenset({".txt", ".lst"})
-RESIZE_MODES = ("stretch", "crop", "pad")
 # A film or a disk image under an image's name would fill the memory.
 MAX_FILE_BYTES = 2**30
-
-_HEIC_BRANDS = frozenset(b"heic heim heis heix hevc hevx mif1 msf1".split())
 
 
 class ImageFolder(Sequence[NDArray[np.uint8]]):
@@ -146,7 +136,7 @@ def read_image(
     size : tuple of int, optional
         Wanted (height, width) in pixels; by default the image's own.
     resize : {"stretch", "crop", "pad"}
-        How the picture becomes ``size``; see :func:`decode_image`.
+        How the picture becomes ``size``; see :func:`~clusterkit.resizing.resize_image`.
 
     Returns
     -------
@@ -182,66 +172,6 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         raise ImageError("no permission to read the file") from None
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror or error}") from error
-
-
-def decode_image(
-    data: bytes, size: tuple[int, int] | None = None, *, resize: str = "stretch"
-) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Decode the bytes of an image file.
-
-    EXIF orientation is honoured; grey, palette, CMYK and 16-bit pictures become 8-bit RGB;
-    transparent pixels show white; an animation gives its first frame.  Embedded colour profiles
-    are ignored, as the networks' training pipelines did.
-
-    Parameters
-    ----------
-    data : bytes
-        The file's content.
-    size : tuple of int, optional
-        Wanted (height, width) in pixels.
-    resize : {"stretch", "crop", "pad"}
-        ``stretch`` resizes the whole picture and lets the aspect ratio go, ``crop`` keeps the
-        ratio and cuts the centre, ``pad`` keeps the ratio and adds black bars.  Bicubic.
-
-    Returns
-    -------
-    image : ndarray of shape (height, width, 3), uint8
-        The upright picture.
-    shape : tuple of int
-        (height, width) of the upright picture before resizing.
-
-    Raises
-    ------
-    ImageError
-        If the bytes are no readable image; the message is the reason.
-    """
-    if resize not in RESIZE_MODES:
-        raise InvalidInputError(
-            f"resize must be one of {', '.join(RESIZE_MODES)}. Received: {resize!r}"
-        )
-    if not data:
-        raise ImageError("the file is empty")
-    try:
-        with _open(data) as image:
-            sideways = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            shape = (image.width, image.height) if sideways else (image.height, image.width)
-            if size:
-                _draft(image, size, sideways=sideways)
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-            rgb = _to_rgb(upright)
-            if size and rgb.size != (size[1], size[0]):
-                rgb = _resize(rgb, size, resize)
-            return np.asarray(rgb), shape
-    except ImageError:
-        raise
-    except UnidentifiedImageError:
-        raise ImageError("not an image, or of an unknown format") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"too many pixels: {error}") from None
-    # Pillow's plugins raise nearly anything on damaged files, and one file must not end a run.
-    except Exception as error:
-        raise ImageError(f"damaged: {error}") from error
 
 
 def digest_bytes(data: bytes) -> str:
@@ -340,79 +270,3 @@ def _common_root(sources: list[Path], files: set[str]) -> Path:
         raise InvalidInputError(
             "images on different drives need a run each; their paths have no common folder"
         ) from None
-
-
-def _open(data: bytes) -> Image.Image:
-    """Open an image that is safe to load."""
-    try:
-        image = Image.open(io.BytesIO(data))
-    except UnidentifiedImageError:
-        if data[4:8] != b"ftyp" or data[8:12] not in _HEIC_BRANDS:
-            raise
-        try:
-            require("pillow_heif", extra="heic", caller="reading HEIC").register_heif_opener()
-        except MissingDependencyError as error:
-            raise ImageError(str(error)) from error
-        image = Image.open(io.BytesIO(data))
-    if image.format == "EPS":
-        raise ImageError("PostScript is a program, which is not run")
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit and image.width * image.height > limit:
-        raise Image.DecompressionBombError(
-            f"{image.width} x {image.height} are over the limit of {limit:,} "
-            "(PIL.Image.MAX_IMAGE_PIXELS)"
-        )
-    return image
-
-
-def _draft(image: Image.Image, size: tuple[int, int], *, sideways: bool) -> None:
-    """Let the JPEG decoder skip detail that the resize would throw away."""
-    height, width = size[::-1] if sideways else size
-    # It halves the sides as long as they stay above the wanted ones.  Vectors of photos agree with
-    # those of the full decoding to a cosine of 0.9994, in half the time.
-    image.draft(image.mode, (width, height))
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any Pillow mode to 8-bit RGB; transparency shows white."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_to_8_bit(np.asarray(image))).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-def _to_8_bit(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Scale grey values of more than 8 bits to 0-255.
-
-    16-bit values are on the scale 0-65535.  Other kinds tell it by their greatest value: whole
-    numbers are on 0-255, 0-65535, or 0 to that value; fractions may be on 0-1 as well.
-    """
-    limits = {"u2": (65535.0,), "f4": (1.0, 255.0, 65535.0)}.get(
-        values.dtype.str[1:], (255.0, 65535.0)
-    )
-    values = np.nan_to_num(values.astype(np.float64))
-    top = values.max(initial=0.0)
-    scale = next((limit for limit in limits if top <= limit), top)
-    return np.clip(np.rint(values * (255.0 / scale)), 0, 255).astype(np.uint8)
-
-
-def _resize(image: Image.Image, size: tuple[int, int], mode: str) -> Image.Image:
-    """Bring a picture to (height, width)."""
-    target = (size[1], size[0])
-    bicubic = Image.Resampling.BICUBIC
-    if mode == "crop":
-        return ImageOps.fit(image, target, bicubic)
-    if mode == "pad":
-        # ImageOps.pad lets a very narrow picture vanish.
-        scale = min(target[0] / image.width, target[1] / image.height)
-        inner = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-        padded = Image.new("RGB", target)
-        place = (target[0] - inner[0]) // 2, (target[1] - inner[1]) // 2
-        padded.paste(image.resize(inner, bicubic), place)
-        return padded
-    return image.resize(target, bicubic)

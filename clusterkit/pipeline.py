@@ -16,18 +16,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from clusterkit import __version__
+from clusterkit.decoding import decode_image
 from clusterkit.embeddings import Embeddings, Failure
 from clusterkit.engines import map_ahead
 from clusterkit.errors import ClusterkitError, ImageError
 from clusterkit.extractors import create_extractor
 from clusterkit.extractors.base import Extraction, Extractor
 from clusterkit.extractors.imagenet import top_classes
-from clusterkit.images import (
-    ImageFolder,
-    decode_image,
-    digest_bytes,
-    read_bytes,
-)
+from clusterkit.images import ImageFolder, digest_bytes, read_bytes
 from clusterkit.parts import Row
 from clusterkit.paths import escape_path, unescape_path
 from clusterkit.space import Space

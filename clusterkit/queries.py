@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterkit.decoding import decode_image
 from clusterkit.embeddings import Embeddings
 from clusterkit.errors import (
     ImageError,
@@ -16,7 +17,7 @@ from clusterkit.errors import (
     SpaceMismatchError,
     WeightsError,
 )
-from clusterkit.images import decode_image, digest_bytes, read_bytes
+from clusterkit.images import digest_bytes, read_bytes
 from clusterkit.search import nearest, unit_rows
 
 

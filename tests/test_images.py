@@ -1,6 +1,5 @@
 """Finding image files, and decoding them to a wanted size."""
 
-import io
 import os
 import subprocess
 import sys
@@ -8,19 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from clusterkit.errors import ImageError, InvalidInputError, NotFoundError
-from clusterkit.images import (
-    ImageFolder,
-    decode_image,
-    digest_bytes,
-    digest_file,
-    read_image,
-)
+from clusterkit.images import ImageFolder, digest_bytes, digest_file, read_image
 from clusterkit.paths import escape_path, unescape_path
 from tests.grid_colours import REPOSITORY, without_privileges
-from tests.odd_files import JPEG, PICTURE, PNG, picture
+from tests.odd_files import JPEG, PNG, picture
 
 
 def add(folder: Path, *names: str) -> None:
@@ -156,57 +148,8 @@ def test_digests_agree(tmp_path: Path) -> None:
     assert len(digest_bytes(b"")) == 64
 
 
-def test_stretch_crop_and_pad() -> None:
-    stripes = np.zeros((60, 120, 3), np.uint8)
-    stripes[:, :30], stripes[:, 30:90], stripes[:, 90:] = 60, 120, 240
-    stream = io.BytesIO()
-    Image.fromarray(stripes).save(stream, "PNG")
-    middle = {}
-    for mode in ("stretch", "crop", "pad"):
-        image, shape = decode_image(stream.getvalue(), (40, 40), resize=mode)
-        assert shape == (60, 120)
-        assert image.shape == (40, 40, 3)
-        middle[mode] = image[20, [2, 20, 37], 0].tolist()
-        assert (image[0, 20, 0] == 0) == (mode == "pad")
-    assert middle == {"stretch": [60, 120, 240], "crop": [120, 120, 120], "pad": [60, 120, 240]}
-    with pytest.raises(InvalidInputError, match=r"resize must be one of .*Received: 'zoom'"):
-        decode_image(stream.getvalue(), (4, 4), resize="zoom")
-
-
-def test_draft_decoding_shows_the_same_picture() -> None:
-    rng = np.random.default_rng(0)
-    small = Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8))
-    large = small.resize((2400, 1600), Image.Resampling.BICUBIC)
-    stream = io.BytesIO()
-    large.save(stream, "JPEG", quality=95)
-    drafted, shape = decode_image(stream.getvalue(), (100, 150))
-    full = np.asarray(
-        Image.open(stream).convert("RGB").resize((150, 100), Image.Resampling.BICUBIC)
-    )
-    assert shape == (1600, 2400)
-    assert np.abs(drafted.astype(int) - full).mean() < 1.5
-
-
 def test_an_image_is_its_own_and_contiguous(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(JPEG)
     image = read_image(tmp_path / "a.jpg", (48, 32))
     assert image.flags.c_contiguous
     assert image.dtype == np.uint8
-
-
-def test_the_size_is_that_of_the_upright_picture() -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    stream = io.BytesIO()
-    PICTURE.save(stream, "JPEG", exif=exif)
-    image, shape = decode_image(stream.getvalue(), (10, 20))
-    assert shape == (48, 32)
-    assert image.shape == (10, 20, 3)
-
-
-def test_the_limit_of_pixels_is_pillows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(ImageError, match=r"too many pixels: .*1000 pixels"):
-        decode_image(PNG)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    assert decode_image(PNG)[0].shape == (32, 48, 3)

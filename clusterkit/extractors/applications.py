@@ -102,7 +102,7 @@ class KerasApplication(Extractor):
     batch_size : int, optional
         Images per forward pass; by default chosen for the machine.
     resize : {"stretch", "crop", "pad"}
-        See :func:`clusterkit.images.decode_image`.
+        See :func:`clusterkit.resizing.resize_image`.
     precision : {"auto", "float32", "bfloat16"}
         By default bfloat16 where the hardware has it and the first batch agrees with float32.
     runtime : {"auto", "keras", "openvino"}

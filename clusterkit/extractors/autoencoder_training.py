@@ -143,7 +143,7 @@ def train_autoencoder(
     batch_size : int, optional
         Images per step; by default 16, and 64 from 10,000 images on.
     resize : {"stretch", "crop", "pad"}
-        How pictures are brought to one size; see :func:`clusterkit.images.decode_image`.
+        How pictures are brought to one size; see :func:`clusterkit.resizing.resize_image`.
     random_state : int
         Seed of the split, the order, the augmentation and the network's first weights.
     overwrite : bool

@@ -13,7 +13,8 @@ from sklearn.base import BaseEstimator
 
 from clusterkit.engines import default_batch_size, read_batches
 from clusterkit.errors import ImageError, InvalidInputError
-from clusterkit.images import RESIZE_MODES, ImageFolder
+from clusterkit.images import ImageFolder
+from clusterkit.resizing import check_resize_mode
 
 
 class Extraction(NamedTuple):
@@ -50,7 +51,7 @@ class Extractor(BaseEstimator, ABC):
     batch_size : int or None
         Images per forward pass; None leaves it to the machine.
     resize : {"stretch", "crop", "pad"}
-        How a picture becomes ``image_size``; see :func:`clusterkit.images.read_image`.
+        How a picture becomes ``image_size``; see :func:`clusterkit.resizing.resize_image`.
     """
 
     name: str
@@ -59,7 +60,7 @@ class Extractor(BaseEstimator, ABC):
     batch_size: int | None = None
     resize: str = "stretch"
     # Raise in a subclass when its preprocessing changes the vectors of the same image.
-    preprocessing_version: int = 1
+    preprocessing_version: int = 2
     # Parameters that cannot change the vectors, and so are no part of the fingerprint.
     _neutral_parameters: frozenset[str] = frozenset({"batch_size"})
 
@@ -161,10 +162,7 @@ class Extractor(BaseEstimator, ABC):
         ImageError
             If an image cannot be read; :func:`clusterkit.embed` keeps going and lists it instead.
         """
-        if self.resize not in RESIZE_MODES:
-            raise InvalidInputError(
-                f"resize must be one of {', '.join(RESIZE_MODES)}. Received: {self.resize!r}"
-            )
+        check_resize_mode(self.resize)
         vectors = [self.extract(batch).vectors for batch in self._batches(X)]
         if not vectors:
             raise InvalidInputError(f"{self.name} needs at least one image. Received: none")

@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from clusterkit.decoding import decode_image
 from clusterkit.engines import map_ahead
 from clusterkit.errors import ImageError, InvalidInputError
-from clusterkit.images import decode_image, read_bytes
+from clusterkit.images import read_bytes
 from clusterkit.plots.style import INK, QUIET, RULE, TILE, fit, wrap
 
 

