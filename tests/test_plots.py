@@ -606,6 +606,14 @@ def test_map_draws_few_as_pictures_and_many_as_points(clustering: Any) -> None:
     assert [text.get_text() for text in many.ax_.texts] == ["0", "1", "2"]
 
 
+def test_map_lists_the_names_of_clusters() -> None:
+    names = {cluster: f"kind {cluster}" for cluster in range(40)}
+    display = MapDisplay(np.eye(40)[:, :2], range(40), names=names).plot()
+    written = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert written == [*(f"{i}  kind {i}" for i in range(30)), "… and 10 more clusters"]
+    assert MapDisplay(np.eye(40)[:, :2], range(40)).plot().ax_.get_legend() is None
+
+
 def test_map_keeps_names_apart() -> None:
     positions = [[0, 0], [1, 0], [0, 0], [0, 0], [0, 0], [0, 0]]
     display = MapDisplay(positions, [0, 0, 1, 2, 3, 4])

@@ -1,6 +1,6 @@
 """A map of the embeddings: similar images lie near each other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -12,12 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display
-from clusterkit.plots.pictures import load_pictures
-from clusterkit.plots.style import cluster_color, on_color
+from clusterkit.plots.pictures import and_more, load_pictures
+from clusterkit.plots.style import cluster_color, fit, on_color
 
 if TYPE_CHECKING:
     from clusterkit.clustering import Clustering
     from clusterkit.embeddings import Embeddings
+
+_NAME, _MAX_NAMES = 170.0, 30
 
 
 class MapDisplay(Display):
@@ -31,6 +33,8 @@ class MapDisplay(Display):
         Its cluster; -1 is noise.
     files : sequence of path, optional
         The images, to draw as thumbnails instead of points.
+    names : dict of int to str, optional
+        What the clusters are called, to list beside the map.
     axis_names : pair of str
         What the two directions are.
 
@@ -48,11 +52,13 @@ class MapDisplay(Display):
         labels: ArrayLike,
         *,
         files: Sequence[str | Path] | None = None,
+        names: Mapping[int, str] | None = None,
         axis_names: tuple[str, str] = ("", ""),
     ) -> None:
         self.positions = positions
         self.labels = labels
         self.files = files
+        self.names = names
         self.axis_names = axis_names
 
     @classmethod
@@ -105,6 +111,7 @@ class MapDisplay(Display):
             positions,
             clustering.labels,
             files=embeddings.files if len(vectors) <= max_thumbnails else None,
+            names=getattr(clustering, "names", None),
             axis_names=(
                 f"first principal component ({first} of the variance)",
                 f"second principal component ({second})",
@@ -114,7 +121,8 @@ class MapDisplay(Display):
 
     def _size(self) -> tuple[float, float]:
         """Return the size of a new figure, in points."""
-        return (560.0, 480.0) if self.files is None else (760.0, 660.0)
+        width, height = (560.0, 480.0) if self.files is None else (760.0, 660.0)
+        return width + (_NAME if self.names else 0), height
 
     def _draw(self, ax: Axes) -> None:
         """Draw points or thumbnails, and each cluster's name where it lies."""
@@ -132,6 +140,8 @@ class MapDisplay(Display):
         gap = 0.04 * np.ptp(positions, axis=0).max()
         for cluster, (x, y) in zip(clusters, _spread(middles, gap), strict=True):
             self._draw_badge(ax, cluster, x, y)
+        if self.names:
+            self._list_names(ax, self.names)
         ax.set(xlabel=self.axis_names[0], ylabel=self.axis_names[1], xticks=[], yticks=[])
         self.ax_ = ax
 
@@ -149,6 +159,17 @@ class MapDisplay(Display):
             frame.set(edgecolor=color, linewidth=1.2)
             ax.add_patch(frame)
         ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+
+    @staticmethod
+    def _list_names(ax: Axes, names: Mapping[int, str]) -> None:
+        """Write beside the map what the clusters are called."""
+        shown = sorted(names)[:_MAX_NAMES]
+        colors = [Rectangle((0, 0), 1, 1, color=cluster_color(cluster)) for cluster in shown]
+        texts = [fit(f"{cluster}  {names[cluster]}", _NAME - 30, size=8.5) for cluster in shown]
+        if len(shown) < len(names):
+            colors.append(Rectangle((0, 0), 1, 1, visible=False))
+            texts.append(and_more(len(names) - len(shown), "cluster"))
+        ax.legend(colors, texts, loc="upper left", bbox_to_anchor=(1, 1))
 
     @staticmethod
     def _draw_badge(ax: Axes, cluster: int, x: float, y: float) -> None:
