@@ -5,6 +5,9 @@
 the first 50,000 training digits of MNIST, their pixels on 512 principal components.  All rows are
 normalised first.  Each method runs in its own process, one after the other, over the same numbers
 of clusters (``--k``).  The table goes to stderr, the same as JSON to stdout.
+
+``--store ROWS`` measures something else: the memory of MiniBatchKMeans over a store on disk of so
+many rows of 256 columns, which is written first.
 """
 
 import argparse
@@ -23,11 +26,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.clusterers import KMeans, kmeans_sweep
+from clusterkit.clusterers import KMeans, MiniBatchKMeans, kmeans_sweep
 from clusterkit.engines import count_cpus
+from clusterkit.parts import Row
 from clusterkit.search import unit_rows
+from clusterkit.store import Store
 from tests.benchmarks.verdict import SHARED, embed_photos, read_features
 
+# Of the rows of the store.
+N_GROUPS = 10
 Vectors = NDArray[np.float32]
 Inertias = list[float]
 
@@ -137,11 +144,51 @@ def resident_mib() -> float:
     return pages * resource.getpagesize() / 2**20
 
 
-def measure_apart(method: str, data: Path, ks: list[int]) -> dict[str, Any]:
-    """Run one method in a process of its own."""
-    command = [sys.executable, "-m", "tests.benchmarks.clustering", "--run", method]
-    command += ["--data", str(data), "--k", *map(str, ks)]
+def run_apart(*options: str) -> dict[str, Any]:
+    """Run this benchmark with other options in a process of its own."""
+    command = [sys.executable, "-m", "tests.benchmarks.clustering", *options]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def write_store(folder: Path, n_rows: int) -> None:
+    """Write rows around 10 directions as a store, with the parts and columns of a real one."""
+    centers = np.random.default_rng(0).normal(size=(N_GROUPS, 256)).astype(np.float32)
+    description = {"extractor": "made-up", "fingerprint": "0" * 64, "dimension": 256}
+    space = Store(folder).open_space(description)
+    for start in range(0, n_rows, 2048):
+        rng = np.random.default_rng(start)
+        numbers = range(start, min(start + 2048, n_rows))
+        noise = rng.standard_normal((len(numbers), 256), np.float32)
+        vectors = centers[rng.integers(N_GROUPS, size=len(numbers))] + noise
+        space.append(
+            [
+                Row(f"{i // 1000:04}/{i:07}.jpg", "photos", f"{i:064x}", i, i, vector=vector)
+                for i, vector in zip(numbers, vectors, strict=True)
+            ]
+        )
+
+
+def measure_store(folder: Path) -> dict[str, Any]:
+    """Cluster a store in this process."""
+    # Imports and first calls outside of the memory.
+    MiniBatchKMeans(2).fit(np.random.default_rng(0).normal(size=(100, 4)))
+    import pyarrow.parquet  # noqa: F401
+
+    before = resident_mib()
+    start = time.perf_counter()
+    stream = Store(folder).space().stream()
+    opened = time.perf_counter()
+    model = MiniBatchKMeans(N_GROUPS, random_state=0).fit(stream)
+    return {
+        "rows": stream.shape[0],
+        "dimension": stream.shape[1],
+        "before_mib": before,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before,
+        "open_seconds": opened - start,
+        "fit_seconds": time.perf_counter() - opened,
+        "passes": model.n_iter_,
+        "sizes": np.bincount(model.labels_).tolist(),
+    }
 
 
 def report(result: dict[str, Any], first: dict[str, Any]) -> None:
@@ -164,11 +211,20 @@ def main() -> None:
     parser.add_argument("--mnist", action="store_true", help="digits instead of photos")
     parser.add_argument("--k", type=int, nargs="+", default=list(range(2, 21)))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--run", choices=METHODS, help=argparse.SUPPRESS)
+    parser.add_argument("--run", choices=[*METHODS, "store"], help=argparse.SUPPRESS)
     parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--store", type=int, metavar="ROWS", help="memory over a store on disk")
     options = parser.parse_args()
+    if options.run == "store":
+        print(json.dumps(measure_store(options.data)))
+        return
     if options.run:
         print(json.dumps(measure(options.run, options.data, options.k)))
+        return
+    if options.store:
+        with tempfile.TemporaryDirectory() as folder:
+            write_store(Path(folder), options.store)
+            print(json.dumps(run_apart("--run", "store", "--data", folder), indent=2))
         return
     X = load_mnist() if options.mnist else load_photos(options.features, options.rows)
     print(f"{X.shape[0]} x {X.shape[1]}, k = {options.k}", file=sys.stderr)
@@ -179,7 +235,8 @@ def main() -> None:
         data = Path(folder, "X.npy")
         np.save(data, unit_rows(X))
         for method in options.methods:
-            results.append(measure_apart(method, data, options.k))
+            ks = map(str, options.k)
+            results.append(run_apart("--run", method, "--data", str(data), "--k", *ks))
             report(results[-1], results[0])
     document = {
         "rows": X.shape[0],
