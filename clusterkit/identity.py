@@ -15,7 +15,7 @@ from clusterkit.paths import escape_path
 NOISE = -1
 # A cluster goes on in one that holds this share of its remaining images, or their largest part.
 _LEAST_SHARE = 0.2
-_MOST_LINES = 10
+_MOST_SHOWN = 10
 # Numbers of images by their earlier and their present cluster.
 Flows = Counter[tuple[int, int]]
 
@@ -76,10 +76,10 @@ class IdentityReport:
         moves = Counter((move.before, move.after) for move in self.moved).most_common()
         lines += [
             f"moved: {_images_of(n)} from {_word(before)} to {_word(after)}"
-            for (before, after), n in moves[:_MOST_LINES]
+            for (before, after), n in moves[:_MOST_SHOWN]
         ]
-        if len(moves) > _MOST_LINES:
-            rest = sum(n for _, n in moves[_MOST_LINES:])
+        if len(moves) > _MOST_SHOWN:
+            rest = sum(n for _, n in moves[_MOST_SHOWN:])
             lines.append(f"moved: {_images_of(rest)} between other clusters")
         if self.n_added:
             lines.append(f"added: {_images_of(self.n_added)}")
@@ -262,6 +262,7 @@ def _word(number: int) -> str:
 
 
 def _join(numbers: Sequence[int]) -> str:
-    """Return numbers in a row of words: "1, 2 and 3"."""
-    *first, last = map(str, numbers)
-    return f"{', '.join(first)} and {last}"
+    """Return numbers in words: "1, 2 and 3", or of many the first and how many more."""
+    shown = [str(number) for number in numbers[:_MOST_SHOWN]]
+    last = shown.pop() if len(numbers) <= _MOST_SHOWN else f"{len(numbers) - _MOST_SHOWN} more"
+    return f"{', '.join(shown)} and {last}"

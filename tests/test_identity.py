@@ -156,6 +156,7 @@ def test_one_cluster_and_as_many_clusters_as_images() -> None:
     assert apart.moved == []
     together = match_clusters(one, each)
     assert changes(together) == {"merged": {together.labels[0]: [*range(20)]}}
+    assert together.lines[1] == "merged: clusters 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 10 more into 0"
 
 
 def test_numbers_with_gaps_are_kept() -> None:

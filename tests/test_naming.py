@@ -12,8 +12,11 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.extractors import create_extractor
 from clusterkit.extractors.imagenet import TopClasses, class_names
 from clusterkit.images import ImageFolder
-from clusterkit.naming import name_clusters
+from clusterkit.naming import find_top5, name_clusters
+from clusterkit.parts import Row
 from clusterkit.pipeline import embed
+from clusterkit.space import Space
+from clusterkit.store import Store
 
 ANIMALS = ("cheetah", "fox", "lion", "tiger", "wolf")
 
@@ -121,12 +124,43 @@ def test_a_name_that_two_classes_share_belongs_to_no_kind() -> None:
     assert names == {0: "bird / crane", 1: "lion"}
 
 
+def add_space(store: Store, name: str, top5: dict[str, TopClasses | None]) -> Space:
+    """Embed photos of a folder as if by a network that has these answers."""
+    description = {"extractor": name, "fingerprint": name[0] * 64, "dimension": 2}
+    space = store.open_space(description)
+    vector = np.ones(2, np.float32)
+    space.append([Row(path, "/photos", vector=vector, top5=row) for path, row in top5.items()])
+    return space
+
+
+def test_classes_are_taken_from_the_space_that_knows_most_images(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    plain = add_space(store, "plain", {"a.png": None, "b.png": None, "c.png": None})
+    add_space(store, "few", {"a.png": LION, "other.png": FOX})
+    most = add_space(store, "most", {"a.png": CHEETAH, "c.png": FOX})
+    found = find_top5(plain.read(), store.spaces())
+    assert found is not None
+    top5, space = found
+    assert space.folder == most.folder
+    assert [row and row[0][0] for row in top5] == ["cheetah", None, "red_fox"]
+
+
+def test_no_space_knows_classes(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    plain = add_space(store, "plain", {"a.png": None})
+    assert find_top5(plain.read(), store.spaces()) is None
+    add_space(store, "elsewhere", {"z.png": LION})
+    damaged = add_space(store, "damaged", {"a.png": LION})
+    damaged.parts[0].write_bytes(b"PAR1")
+    assert find_top5(plain.read(), store.spaces()) is None
+
+
 @pytest.fixture(scope="module")
 def animals(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Embeddings:
-    """Return the ImageNet predictions of eight photos each of five animals."""
+    """Return the ImageNet predictions of six photos each of five animals."""
     folder = tmp_path_factory.mktemp("animals")
     for animal in ANIMALS:
-        for photo in sorted((shared / "data/species10" / animal).iterdir())[:8]:
+        for photo in sorted((shared / "data/species10" / animal).iterdir())[:6]:
             shutil.copy(photo, folder / f"{animal}_{photo.name}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLUSTERKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
