@@ -30,7 +30,7 @@ from clusterkit.space import Space
 from clusterkit.store import Store
 
 # A part is closed after so many seconds or rows: what a kill can lose, and what memory holds.
-PART_SECONDS = 15.0
+PART_SECONDS = 5.0
 PART_ROWS = 2048
 
 
