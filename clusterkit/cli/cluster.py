@@ -154,6 +154,11 @@ def cluster(
     result.to_csv(output, overwrite=overwrite)
     if sheet is not None:
         save_figure(display, sheet, overwrite=overwrite)
+    if as_json:
+        print_json(result.describe() | {"output": output, "sheet": sheet, "into": into})
+    else:
+        _print(result)
+        notice(f"Wrote {', '.join(map(str, written))}")
     if embeddings.top5 is None:
         notice(
             "The clusters have no names: these need ImageNet's classes of the images, such as "
@@ -161,11 +166,6 @@ def cluster(
         )
     elif source is not None:
         notice(f"The clusters' names are from {source}.")
-    if as_json:
-        print_json(result.describe() | {"output": output, "sheet": sheet, "into": into})
-        return
-    _print(result)
-    notice(f"Wrote {', '.join(map(str, written))}")
 
 
 def _print(result: "Clustering") -> None:
