@@ -17,6 +17,7 @@ COMMANDS = {
     "similar": "clusterkit.cli.similar:similar",
     "explain": "clusterkit.cli.explain:explain",
     "evaluate": "clusterkit.cli.evaluate:evaluate",
+    "compare-spaces": "clusterkit.cli.compare_spaces:compare_spaces",
     "train": "clusterkit.cli.train:train",
     "store": "clusterkit.cli.store:store",
     "import": "clusterkit.cli.interchange:import_",

@@ -9,6 +9,7 @@ import importlib
 from typing import Any
 
 _EXPORTS = {
+    "ComparisonDisplay": "clusterkit.plots.comparison",
     "ContactSheetDisplay": "clusterkit.plots.contact_sheet",
     "CrosstabDisplay": "clusterkit.plots.crosstab",
     "Display": "clusterkit.plots.display",

@@ -1,0 +1,90 @@
+"""``clusterkit compare-spaces``."""
+
+from pathlib import Path
+
+import click
+
+from clusterkit.cli.options import (
+    check_picture,
+    json_option,
+    notice,
+    overwrite_option,
+    picture_option,
+    plural,
+    print_json,
+    save_picture,
+    seed_option,
+    store_option,
+)
+
+
+@click.command("compare-spaces")
+@click.option(
+    "-e",
+    "--extractor",
+    "extractors",
+    multiple=True,
+    help="A space to compare: an extractor's name, or a .keras file; may be given several times.  "
+    "[default: all of the store]",
+)
+@click.option(
+    "-k",
+    "--n-clusters",
+    type=click.IntRange(2),
+    help="Number of clusters.  [default: the mean over several; for the accuracy, the number of "
+    "labels]",
+)
+@click.option(
+    "--labels",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A CSV file with a header, the file in its first column and the label in its second.  "
+    "[default: the name of each image's folder]",
+)
+@picture_option("Draw the scores to this file")
+@overwrite_option
+@seed_option
+@store_option
+@json_option
+def compare_spaces(
+    extractors: tuple[str, ...],
+    n_clusters: int | None,
+    labels: Path | None,
+    output: Path | None,
+    overwrite: bool,
+    seed: int,
+    store: Path,
+    as_json: bool,
+) -> None:
+    """Say which embedding space of the store groups the images best, without labels.
+
+    Each space is clustered by k-means.  Its score says how far one grouping, the same for all
+    spaces, explains that the clusters come back when images are left out (stability), hold an
+    image's nearest neighbours together (neighbors), and are found in other spaces too (agreement).
+    The silhouette and, where there are labels, the accuracy are shown beside it; no rank depends
+    on them.
+
+    \b
+    Example:
+      clusterkit embed photos/
+      clusterkit embed photos/ -e pixels
+      clusterkit compare-spaces
+    """
+    from clusterkit import comparison
+    from clusterkit.store import Store
+
+    check_picture(output, overwrite=overwrite)
+    found = comparison.compare_spaces(
+        comparison.read_spaces(Store(store), extractors),
+        n_clusters=n_clusters,
+        labels=labels,
+        random_state=seed,
+    )
+    if output is not None:
+        from clusterkit.plots import ComparisonDisplay
+
+        save_picture(ComparisonDisplay.from_comparison(found), output, overwrite=overwrite)
+    notice(f"Compared on the {plural(found.n, 'image')} that all of the spaces hold.")
+    if as_json:
+        print_json(found.to_dict() | {"output": output})
+    else:
+        click.echo(found.table())

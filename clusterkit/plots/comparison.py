@@ -1,0 +1,110 @@
+"""Embedding spaces beside each other."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from clusterkit.errors import InvalidInputError
+from clusterkit.plots.display import Display
+from clusterkit.plots.style import BLUE, CYCLE, INK, RULE, fit
+
+if TYPE_CHECKING:
+    from clusterkit.comparison import SpaceComparison
+
+_ROW, _NAME, _WIDTH = 26.0, 170.0, 520.0
+_MARKERS = "osD^vP"
+
+
+class ComparisonDisplay(Display):
+    """The score of each space as a bar, what it rests on as marks, the best space on top.
+
+    Parameters
+    ----------
+    spaces : sequence of str
+        Names of the spaces, in the order in which they are drawn from the top.
+    score : sequence of float
+        What they are ranked by.
+    others : dict of str to sequence of float, optional
+        Further values for each space, by their name.
+    title : str
+        Drawn above.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        Set by :meth:`plot`.
+    """
+
+    ax_: Axes
+
+    def __init__(
+        self,
+        spaces: Sequence[str],
+        score: Sequence[float],
+        *,
+        others: Mapping[str, Sequence[float]] | None = None,
+        title: str = "",
+    ) -> None:
+        self.spaces = spaces
+        self.score = score
+        self.others = others
+        self.title = title
+
+    @classmethod
+    def from_comparison(cls, comparison: "SpaceComparison", *, ax: Axes | None = None) -> Self:
+        """Draw the result of :func:`clusterkit.comparison.compare_spaces`.
+
+        Parameters
+        ----------
+        comparison : SpaceComparison
+            The spaces and their scores.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw.
+
+        Returns
+        -------
+        ComparisonDisplay
+            Plotted.
+        """
+        names = ["stability", "neighbors", "agreement"]
+        if comparison.n_labels is not None:
+            names.append("accuracy")
+        display = cls(
+            comparison.rank,
+            [one.score for one in comparison.spaces],
+            others={name: [getattr(one, name) for one in comparison.spaces] for name in names},
+            title=f"{len(comparison.spaces)} spaces of {comparison.n} images",
+        )
+        return display.plot(ax=ax)
+
+    def _size(self) -> tuple[float, float]:
+        """Return the size of a new figure, in points."""
+        return _WIDTH, 110 + _ROW * len(self.spaces)
+
+    def _draw(self, ax: Axes) -> None:
+        """Draw a row for each space."""
+        others = dict(self.others or {})
+        for name, values in {"score": self.score, **others}.items():
+            if len(values) != len(self.spaces):
+                raise InvalidInputError(
+                    f"{name} must hold one value for each space. "
+                    f"Received: {len(values)} values, {len(self.spaces)} spaces"
+                )
+        rows = np.arange(len(self.spaces))
+        ax.barh(rows, self.score, height=0.62, color=BLUE, alpha=0.25, label="score")
+        for i, (name, values) in enumerate(others.items()):
+            is_truth = name == "accuracy"
+            color = INK if is_truth else CYCLE[(i + 1) % len(CYCLE)]
+            marker = "|" if is_truth else _MARKERS[i % len(_MARKERS)]
+            dots = ax.plot(values, rows, marker, color=color, label=name, clip_on=False)[0]
+            dots.set(markersize=16 if is_truth else 5, markeredgewidth=2 if is_truth else 0)
+        ax.set_yticks(rows, [fit(name, _NAME, size=8.5) for name in self.spaces])
+        ax.invert_yaxis()
+        ax.set_xlim(0, max(1.0, *self.score))
+        ax.tick_params(axis="y", length=0)
+        ax.grid(axis="x", color=RULE)
+        ax.set_title(self.title)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=len(others) + 1)
+        self.ax_ = ax
