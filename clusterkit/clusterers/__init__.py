@@ -19,6 +19,7 @@ CLUSTERERS = Registry(
         "hdbscan": "clusterkit.clusterers.wrapped:HDBSCAN",
         "spectral": "clusterkit.clusterers.wrapped:SpectralClustering",
         "gaussian-mixture": "clusterkit.clusterers.mixture:GaussianMixture",
+        "refined-kmeans": "clusterkit.clusterers.refinement:RefinedKMeans",
     },
 )
 
@@ -31,6 +32,7 @@ _EXPORTS = {
     "HDBSCAN": "clusterkit.clusterers.wrapped",
     "KMeans": "clusterkit.clusterers.kmeans",
     "MiniBatchKMeans": "clusterkit.clusterers.minibatch",
+    "RefinedKMeans": "clusterkit.clusterers.refinement",
     "RowStream": "clusterkit.clusterers.streams",
     "SpectralClustering": "clusterkit.clusterers.wrapped",
     "SweepPoint": "clusterkit.clusterers.sweep",

@@ -1,0 +1,147 @@
+import numpy as np
+import pytest
+from scipy.sparse import block_diag, csr_array
+from sklearn.datasets import make_blobs, make_circles
+from sklearn.metrics import adjusted_rand_score
+from threadpoolctl import threadpool_limits
+
+from clusterkit.clusterers import KMeans, RefinedKMeans
+from clusterkit.clusterers.refinement import modularity_shares, spectral_labels
+from clusterkit.errors import InvalidInputError
+from clusterkit.evaluation import evaluate
+
+
+def refine(X, k, **parameters):
+    """Fit on rows as they are."""
+    parameters = {"normalize": False, "random_state": 0} | parameters
+    return RefinedKMeans(k, **parameters).fit(X)
+
+
+def chosen(model):
+    """Return the one chosen candidate."""
+    (candidate,) = [candidate for candidate in model.candidates_ if candidate.chosen]
+    return candidate
+
+
+def cliques(sizes):
+    """Return a graph of cliques without links between them."""
+    return csr_array(block_diag([np.ones((n, n)) - np.eye(n) for n in sizes]))
+
+
+def test_round_clusters_stay_with_k_means():
+    X, truth = make_blobs(300, centers=4, n_features=5, random_state=0)
+    model = refine(X, 4)
+    assert chosen(model).name == "k-means"
+    assert adjusted_rand_score(truth, model.labels_) == 1
+    plain = KMeans(4, normalize=False, random_state=0).fit(X)
+    np.testing.assert_array_equal(model.labels_, plain.labels_)
+
+
+def test_clusters_of_different_spread_find_the_mixture():
+    rng = np.random.default_rng(0)
+    X = np.vstack([rng.normal(0, 6, (300, 5)), rng.normal(1, 1, (300, 5))])
+    truth = np.repeat([0, 1], 300)
+    model = refine(X, 2)
+    assert chosen(model).name.startswith("mixture")
+    assert adjusted_rand_score(truth, model.candidates_[0].labels) < 0.3
+    assert adjusted_rand_score(truth, model.labels_) > 0.9
+
+
+def test_rings_find_the_graph():
+    X, truth = make_circles(600, noise=0.04, factor=0.4, random_state=0)
+    model = refine(X, 2)
+    assert chosen(model).name.startswith("spectral")
+    assert adjusted_rand_score(truth, model.candidates_[0].labels) < 0.1
+    assert adjusted_rand_score(truth, model.labels_) == 1
+
+
+def test_digits_gain(shared):
+    table = np.loadtxt(
+        shared / "data" / "mnist" / "kaggle_2000.csv", delimiter=",", skiprows=1, max_rows=1000
+    )
+    truth, X = table[:, 0].astype(int), table[:, 1:]
+    model = RefinedKMeans(10, random_state=0).fit(X)
+    plain = KMeans(10, random_state=0).fit(X)
+    assert evaluate(model.labels_, truth).acc > evaluate(plain.labels_, truth).acc + 0.05
+
+
+def test_candidates_say_what_was_compared():
+    X, _ = make_circles(200, noise=0.04, factor=0.4, random_state=0)
+    model = refine(X, 2)
+    names = [candidate.name for candidate in model.candidates_]
+    assert names == [
+        "k-means",
+        "mixture, full, 10 coordinates",
+        "mixture, full, 20 coordinates",
+        "mixture, diag, 20 coordinates",
+        "spectral, 10 neighbors",
+        "spectral, 20 neighbors",
+    ]
+    first, best = model.candidates_[0], chosen(model)
+    assert best.modularity == max(candidate.modularity for candidate in model.candidates_)
+    assert best.gain == pytest.approx(best.modularity - first.modularity)
+    assert best.gain > 3 * best.error > 0
+    assert (first.gain, first.error) == (0, 0)
+    assert model.reason_.startswith(f"{best.name}: modularity {best.modularity:.3f}")
+    np.testing.assert_array_equal(model.labels_, best.labels)
+
+
+@pytest.mark.parametrize("n_clusters", [1, 12])
+def test_nothing_to_choose(n_clusters):
+    X = np.random.default_rng(0).normal(size=(12, 3))
+    model = refine(X, n_clusters)
+    assert len(np.unique(model.labels_)) == n_clusters
+    assert "nothing to choose" in model.reason_
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+@pytest.mark.filterwarnings("ignore::clusterkit.clusterers.ClusteringWarning")
+def test_few_rows(n):
+    labels = refine(np.random.default_rng(0).normal(size=(n, 3)), 2).labels_
+    assert set(labels) == {0, 1}
+
+
+def test_rows_beyond_the_sample_join_their_neighbors():
+    X, truth = make_circles(1500, noise=0.04, factor=0.4, random_state=0)
+    model = refine(X, 2, max_rows=400)
+    assert len(chosen(model).labels) == 400
+    assert adjusted_rand_score(truth, model.labels_) == 1
+
+
+def test_sample_of_fewer_rows_than_clusters():
+    with pytest.raises(InvalidInputError, match="max_rows must be an integer of at least 5"):
+        refine(np.eye(9), 5, max_rows=4)
+
+
+def test_threads_change_nothing():
+    X, _ = make_circles(700, noise=0.1, factor=0.6, random_state=0)
+    fitted = []
+    for n_threads in (1, 2):
+        with threadpool_limits(n_threads):
+            fitted.append(refine(X, 5))
+    assert fitted[0].candidates_ == fitted[1].candidates_
+    np.testing.assert_array_equal(fitted[0].labels_, fitted[1].labels_)
+
+
+def test_modularity_is_links_within_less_chance():
+    rng = np.random.default_rng(0)
+    A = rng.integers(0, 3, (30, 30))
+    A = A + A.T
+    labels = rng.integers(0, 4, 30)
+    degrees = A.sum(axis=1)
+    same = labels[:, None] == labels
+    expected = ((A - np.outer(degrees, degrees) / A.sum()) * same).sum() / A.sum()
+    assert modularity_shares(csr_array(A), labels).mean() == pytest.approx(expected)
+
+
+def test_modularity_of_cliques():
+    graph = cliques([4, 4])
+    assert modularity_shares(graph, np.repeat([0, 1], 4)).mean() == pytest.approx(0.5)
+    assert modularity_shares(graph, np.zeros(8, int)).mean() == pytest.approx(0)
+
+
+# Below 500 nodes all eigenvectors are found at once, from there on step by step.
+@pytest.mark.parametrize("sizes", [[30, 20, 10], [300, 200, 100, 50, 40, 30, 20, 10]])
+def test_parts_of_a_graph_are_found(sizes):
+    labels = spectral_labels(cliques(sizes), len(sizes), seed=0)
+    np.testing.assert_array_equal(labels, np.repeat(np.arange(len(sizes)), sizes))
