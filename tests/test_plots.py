@@ -21,11 +21,13 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 import clusterkit.plots
+from clusterkit.comparison import SpaceComparison, SpaceScores
 from clusterkit.diagnostics import explain
 from clusterkit.embeddings import Embeddings
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
 from clusterkit.images import ImageFolder
 from clusterkit.plots import (
+    ComparisonDisplay,
     ContactSheetDisplay,
     CrosstabDisplay,
     Display,
@@ -103,11 +105,22 @@ def evaluation(**changes: Any) -> Any:
     return SimpleNamespace(**result | changes)
 
 
+def comparison() -> SpaceComparison:
+    """Return three compared spaces."""
+    spaces = [
+        SpaceScores("xception-5d41402a", 2048, 380, 0.85, 0.70, 0.93, 0.33, 0.63, 0.95),
+        SpaceScores("resnet50-predictions-0a1b2c3d", 1000, 380, 0.77, 0.64, 0.94, 0.54, 0.58, 0.9),
+        SpaceScores("pixels-11111111", 3072, 400, 0.03, 0.08, 0.46, 0.05, 0.02, 0.22),
+    ]
+    return SpaceComparison(tuple(spaces), n=380, n_clusters=(8, 10, 12), n_labels=10)
+
+
 @pytest.fixture(scope="module")
 def displays(emb: Embeddings, clustering: Any) -> dict[str, Display]:
     """Return one plotted display of each kind."""
     images = np.stack([ImageFolder(DIGITS)[row] for row in range(3)])
     return {
+        "comparison": ComparisonDisplay.from_comparison(comparison()),
         "contact sheet": ContactSheetDisplay.from_clustering(clustering),
         "crosstab": CrosstabDisplay.from_evaluation(evaluation()),
         "elbow": ElbowDisplay.from_curve(elbow_curve()),
@@ -121,6 +134,7 @@ def displays(emb: Embeddings, clustering: Any) -> dict[str, Display]:
 
 
 KINDS = (
+    "comparison",
     "contact sheet",
     "crosstab",
     "elbow",
