@@ -84,6 +84,23 @@ def map_ahead(
                 future.cancel()
 
 
+def pad_batch(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Return images with black ones appended, up to a batch size that is compiled already.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, height, width, 3), uint8
+        ``n`` is at most ``size``.
+    size : int
+        How many images are wanted.
+    """
+    if len(images) == size:
+        return images
+    padded = np.zeros((size, *images.shape[1:]), images.dtype)
+    padded[: len(images)] = images
+    return padded
+
+
 @dataclass
 class Batch:
     """Images that were read together.

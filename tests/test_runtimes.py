@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError, MissingDependencyError
 from clusterkit.extractors import runtimes
-from clusterkit.extractors.runtimes import MIN_COSINE, NetworkSource, Run, lowest_cosine, start
+from clusterkit.extractors.runtimes import MIN_COSINE, NetworkSource, Run, lowest_cosine
 
 BATCH = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
+start = partial(runtimes.start, batch_size=len(BATCH))
 
 
 @pytest.fixture(autouse=True)
@@ -64,13 +66,23 @@ def test_every_runtime_gives_the_outputs_of_keras(runtime: str, precision: str, 
             assert lowest_cosine(outputs, expected) >= MIN_COSINE
 
 
-@pytest.mark.parametrize("size", [1, 3, 5])
-def test_openvino_takes_any_batch_size(size: int, model: Any) -> None:
-    pytest.importorskip("openvino")
+@pytest.mark.parametrize("runtime", ["keras", "openvino"])
+@pytest.mark.parametrize("precision", ["float32", "auto"])
+@pytest.mark.parametrize("batch_size", [1, 3, len(BATCH)])
+def test_a_batch_may_be_smaller_than_full(
+    runtime: str, precision: str, batch_size: int, model: Any
+) -> None:
+    if runtime == "openvino":
+        pytest.importorskip("openvino")
     source = source_of(lambda _: model)
-    run = start(source, BATCH[:size], runtime="openvino", precision="float32").run
-    expected = np.asarray(model(BATCH[:size], training=False)[0])
-    np.testing.assert_allclose(run(BATCH[:size])[0], expected, atol=1e-5)
+    run = runtimes.start(
+        source, BATCH[:1], batch_size=batch_size, runtime=runtime, precision=precision
+    ).run
+    expected = np.asarray(model(BATCH, training=False)[0])
+    for n in range(1, batch_size + 1):
+        vectors, _ = outputs = run(BATCH[:n])
+        assert [len(output) for output in outputs] == [n, n]
+        assert lowest_cosine([vectors], [expected[:n]]) >= MIN_COSINE
 
 
 def test_a_converted_network_is_kept_and_starts_without_keras(cache: Path, model: Any) -> None:

@@ -190,7 +190,11 @@ class KerasApplication(Extractor):
                 self.name, identity | {"weights": self._weights_digest()}, self._build
             )
             self._run, self.runtime_, self.precision_ = start(
-                source, images, runtime=self.runtime, precision=self.precision
+                source,
+                images,
+                batch_size=self.full_batch,
+                runtime=self.runtime,
+                precision=self.precision,
             )
         outputs = self._run(images)
         if self.output == "predictions":

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterkit.engines import pad_batch
 from clusterkit.errors import WeightsError
 from clusterkit.extractors.base import Extraction, Extractor
 from clusterkit.images import digest_file
@@ -88,7 +89,8 @@ class Autoencoder(Extractor):
         """Run the encoder; pixels are scaled inside the network."""
         if not hasattr(self, "_encoder"):
             self._load()
-        return Extraction(np.asarray(self._encoder.predict_on_batch(images)))
+        vectors = self._encoder.predict_on_batch(pad_batch(images, self.full_batch))
+        return Extraction(np.asarray(vectors)[: len(images)])
 
     def _load(self) -> None:
         """Load the network and keep its first half."""

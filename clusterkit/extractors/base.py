@@ -75,7 +75,11 @@ class Extractor(BaseEstimator, ABC):
 
     @abstractmethod
     def _forward(self, images: NDArray[np.uint8]) -> Extraction:
-        """Preprocess and embed one full batch of shape (full_batch, height, width, 3)."""
+        """Preprocess and embed one batch of shape (n, height, width, 3), ``1 <= n <= full_batch``.
+
+        A network that is compiled for one batch size pads with
+        :func:`~clusterkit.engines.pad_batch`.
+        """
 
     def _identity(self) -> dict[str, Any]:
         """Parameters that decide the vectors, JSON-able; weights as a digest, never as a path."""
@@ -103,8 +107,6 @@ class Extractor(BaseEstimator, ABC):
     def extract(self, images: NDArray[np.uint8]) -> Extraction:
         """Embed up to ``full_batch`` images in one forward pass.
 
-        A smaller batch is padded to the full size, so that the network is traced only once.
-
         Parameters
         ----------
         images : ndarray of shape (n, height, width, 3), uint8
@@ -130,14 +132,10 @@ class Extractor(BaseEstimator, ABC):
         n, full = len(images), self.full_batch
         if not 1 <= n <= full:
             raise InvalidInputError(f"a batch holds 1 to batch_size={full} images. Received: {n}")
-        if n < full:
-            padded = np.zeros((full, *expected), np.uint8)
-            padded[:n] = images
-            images = padded
         vectors, probabilities = self._forward(images)
-        vectors = np.ascontiguousarray(vectors[:n], dtype=np.float32)
+        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         if probabilities is not None:
-            probabilities = np.ascontiguousarray(probabilities[:n], dtype=np.float32)
+            probabilities = np.ascontiguousarray(probabilities, dtype=np.float32)
         return Extraction(vectors, probabilities)
 
     def fit(self, X: Any = None, y: Any = None) -> Self:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.engines import has_gpu
+from clusterkit.engines import has_gpu, pad_batch
 from clusterkit.extractors.runtimes import NetworkSource, Run
 from clusterkit.optional import import_keras
 
@@ -36,20 +36,21 @@ class KerasRuntime:
         return backend == "tensorflow" and _cpu_has_bfloat16()
 
     def compile(self, precision: str, batch_size: int) -> Run:
-        """Return the function that runs full batches."""
+        """Return the function that runs batches of up to ``batch_size`` images."""
         if precision == "float32":
-            return _predict(self._model)
+            return _predict(self._model, batch_size)
         if import_keras().backend.backend() == "tensorflow" and not has_gpu():
             return _bfloat16_session(self._model)
-        return _predict(self._source.build("mixed_bfloat16"))
+        return _predict(self._source.build("mixed_bfloat16"), batch_size)
 
 
-def _predict(model: Any) -> Run:
-    """Run batches through ``predict_on_batch``."""
+def _predict(model: Any, batch_size: int) -> Run:
+    """Run batches through ``predict_on_batch``, all of one size: another is traced anew."""
 
     def run(images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        outputs = model.predict_on_batch(images)
-        return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
+        outputs = model.predict_on_batch(pad_batch(images, batch_size))
+        outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
+        return [output[: len(images)] for output in outputs]
 
     return run
 

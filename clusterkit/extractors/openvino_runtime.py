@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.engines import count_cpus
+from clusterkit.engines import count_cpus, pad_batch
 from clusterkit.errors import ClusterkitError, InvalidInputError
 from clusterkit.extractors.runtimes import MIN_COSINE, NetworkSource, Run, lowest_cosine
 
@@ -53,14 +53,14 @@ class OpenVinoRuntime:
         return "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
     def compile(self, precision: str, batch_size: int) -> Run:
-        """Return the function that runs full batches.
+        """Return the function that runs batches of up to ``batch_size`` images.
 
         A batch is cut into a few images each for independent streams: threads of their own, which
         never wait for one another at the end of a layer.
         """
         import openvino
 
-        chunk = next(size for size in (4, 3, 2, 1) if batch_size % size == 0)
+        chunk = min(4, batch_size)
         network = self._network.clone()
         network.reshape([chunk, *list(network.input(0).partial_shape)[1:]])
         compiled = self._core.compile_model(
@@ -76,7 +76,9 @@ class OpenVinoRuntime:
         lengths = [output.shape[1] for output in compiled.outputs]
 
         def run(images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-            """Run the chunks of one batch side by side."""
+            """Run the chunks of one batch side by side; only the last is padded."""
+            n_images = len(images)
+            images = pad_batch(images, -(-n_images // chunk) * chunk)
             outputs = [np.empty((len(images), n), np.float32) for n in lengths]
 
             def keep(request: Any, start: int) -> None:
@@ -87,7 +89,7 @@ class OpenVinoRuntime:
             for start in range(0, len(images), chunk):
                 queue.start_async({0: images[start : start + chunk]}, start)
             queue.wait_all()
-            return outputs
+            return [output[:n_images] for output in outputs]
 
         return run
 

@@ -25,7 +25,7 @@ RUNTIMES = ("auto", "keras", "openvino")
 PRECISIONS = ("auto", "float32", "bfloat16")
 MIN_COSINE = 0.999
 
-# A full batch of uint8 images in, the network's outputs as float32 out.
+# uint8 images in, up to a full batch, and the network's outputs as float32 out.
 Run = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
 
 
@@ -59,7 +59,7 @@ class Runtime(Protocol):
         """Whether the hardware computes in bfloat16, and this runtime gains by it."""
 
     def compile(self, precision: str, batch_size: int) -> Run:
-        """Return the function that runs full batches."""
+        """Return the function that runs batches of up to ``batch_size`` images."""
 
 
 class Started(NamedTuple):
@@ -74,6 +74,7 @@ def start(
     source: NetworkSource,
     images: NDArray[np.uint8],
     *,
+    batch_size: int,
     runtime: str = "auto",
     precision: str = "auto",
 ) -> Started:
@@ -83,8 +84,10 @@ def start(
     ----------
     source : NetworkSource
         The network.
-    images : ndarray of shape (batch_size, height, width, 3), uint8
+    images : ndarray of shape (n, height, width, 3), uint8
         The first batch, on which bfloat16 is held against float32.
+    batch_size : int
+        The most images that a batch will hold.
     runtime : {"auto", "keras", "openvino"}
         ``auto`` is OpenVINO where it is installed and there is no GPU, else Keras.
     precision : {"auto", "float32", "bfloat16"}
@@ -113,10 +116,10 @@ def start(
                 f"{kind} must be one of {', '.join(allowed)}. Received: {value!r}"
             )
     opened = _open(source, runtime)
-    exact = opened.compile("float32", len(images))
+    exact = opened.compile("float32", batch_size)
     if precision == "float32" or (precision == "auto" and not opened.has_bfloat16):
         return Started(exact, opened.name, "float32")
-    fast = opened.compile("bfloat16", len(images))
+    fast = opened.compile("bfloat16", batch_size)
     # The vectors decide; class probabilities beside them need no more digits than one reads.
     cosine = lowest_cosine(fast(images)[:1], exact(images)[:1])
     if cosine >= MIN_COSINE:
