@@ -1,4 +1,11 @@
-"""Run a network with OpenVINO, converted from Keras once and kept."""
+"""Run a network with OpenVINO, converted from Keras once and kept.
+
+8-bit weights and activations were tried and left out.  Xception quantised by NNCF on 100 photos ran
+1.9 times as fast as in bfloat16 (87.5 and 46.6 images/s on two cores) and grouped 380 photos of ten
+animals as well (accuracy 0.948 and 0.941), but moved vectors to a cosine as low as 0.964, where
+1 - cosine of bfloat16 stays under 0.0004: an embedding space of its own, which every user would
+have to calibrate, with one more heavy dependency.
+"""
 
 import hashlib
 import json
