@@ -58,7 +58,8 @@ def find_labels(labels: Any, space: Embeddings, rows: NDArray[np.int64]) -> Labe
 
 
 def measure_accuracy(
-    vectors: Mapping[str, NDArray[np.float32]],
+    spaces: Mapping[str, Embeddings],
+    shared: Mapping[str, NDArray[np.int64]],
     labels: Labels,
     n_clusters: int | None,
     random_state: int,
@@ -67,8 +68,10 @@ def measure_accuracy(
 
     Parameters
     ----------
-    vectors : mapping of str to ndarray of shape (n, d)
-        The same images in each space.
+    spaces : mapping of str to Embeddings
+        The spaces.
+    shared : mapping of str to ndarray of shape (n,)
+        The rows of the same images in each of them.
     labels : list of (str or None), length n
         Their labels.
     n_clusters : int, optional
@@ -100,6 +103,9 @@ def measure_accuracy(
     clusterer = KMeans(n_clusters or len(distinct), random_state=random_state)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ClusteringWarning)
-        found = {name: clusterer.fit_predict(rows) for name, rows in vectors.items()}
+        found = {
+            name: clusterer.fit_predict(space.vectors[shared[name]])
+            for name, space in spaces.items()
+        }
     truth = [labels[row] for row in known]
     return {name: evaluate(clusters[known], truth).acc for name, clusters in found.items()}

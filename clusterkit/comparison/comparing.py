@@ -1,6 +1,5 @@
 """Rank embedding spaces by how well they group the same images, without labels."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -229,18 +228,17 @@ def compare_spaces(
     named = name_spaces(spaces)
     shared = share_rows(named)
     known = find_labels(labels, next(iter(named.values())), next(iter(shared.values())))
-    vectors = {name: space.vectors[shared[name]] for name, space in named.items()}
-    n = len(next(iter(vectors.values())))
+    n = len(next(iter(shared.values())))
     numbers = _choose_numbers(n_clusters, n)
     sample = np.sort(np.random.default_rng(random_state).permutation(n)[:max_samples])
-    measured = [measure(rows[sample], numbers, random_state) for rows in vectors.values()]
-    for name, one in zip(vectors, measured, strict=True):
-        if not any(found.any() for found in one.labels):
-            warnings.warn(f"{name} tells nothing apart: all its vectors are the same", stacklevel=2)
+    measured = [
+        measure(space.vectors[shared[name][sample]], numbers, random_state)
+        for name, space in named.items()
+    ]
     table = agreement(measured)
     scores = rank_one_scores(table)
     others = agreement_with_others(table, scores)
-    accuracies = measure_accuracy(vectors, known, n_clusters, random_state)
+    accuracies = measure_accuracy(named, shared, known, n_clusters, random_state)
     found = [
         SpaceScores(
             space=name,

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterkit.elbow.rows import all_alike
 from clusterkit.embeddings import Embeddings, describe_space
 from clusterkit.errors import InvalidInputError, StoreError
+from clusterkit.search import unit_rows
 from clusterkit.store import Store
 
 
@@ -63,6 +65,11 @@ def name_spaces(spaces: Any) -> dict[str, Embeddings]:
     ------
     InvalidInputError
         If there are fewer than two spaces, two of the same name, or a space is no finite matrix.
+
+    Warns
+    -----
+    UserWarning
+        If all vectors of a space are the same, or one of a store cannot be read.
     """
     if isinstance(spaces, str | PathLike):
         spaces = Store(spaces)
@@ -86,7 +93,7 @@ def name_spaces(spaces: Any) -> dict[str, Embeddings]:
     for name, space in named:
         if name in found:
             raise InvalidInputError(f"each space must come once. Twice: {name}")
-        _check_finite(name, space)
+        _check_vectors(name, space)
         found[name] = space
     return found
 
@@ -135,14 +142,16 @@ def _as_embeddings(space: Any) -> Embeddings:
     return space if isinstance(space, Embeddings) else Embeddings(np.asarray(space, np.float32))
 
 
-def _check_finite(name: str, space: Embeddings) -> None:
-    """Refuse NaN and infinity, and name the image."""
+def _check_vectors(name: str, space: Embeddings) -> None:
+    """Refuse NaN and infinity, and warn of vectors that are all the same."""
     finite = np.isfinite(space.vectors).all(axis=1)
     if not finite.all():
         path = space.paths[int(np.flatnonzero(~finite)[0])]
         raise InvalidInputError(
             f"vectors must be finite. Received: NaN or infinity in {name}, image {path}"
         )
+    if len(space) and all_alike(unit_rows(space.vectors)):
+        warnings.warn(f"{name} tells nothing apart: all its vectors are the same", stacklevel=4)
 
 
 def _has_digests(space: Embeddings) -> bool:
