@@ -128,6 +128,12 @@ def test_as_many_clusters_as_rows():
     assert np.isnan(curve.silhouette[-1])
 
 
+def test_too_few_rows_for_subsamples():
+    curve = find(np.array([[0.0, 1], [1, 0]]), k=[2])
+    assert curve.k is None
+    assert np.isnan(curve.stability).all()
+
+
 def test_zero_rows_are_no_error():
     X = blobs(3, n=90)
     X[0] = 0
@@ -213,7 +219,7 @@ def made_up(stability, separation):
 
 def test_verdict_needs_gaps_and_stability():
     assert made_up([1, 0.9, 0.9, 0.8], [1, 1, 1, 0.2]).k == 4
-    assert made_up([1, 0.9, 0.5, 0.5], [1, 1, 1, 0.2]).k == 3
+    assert made_up([1, 0.95, 0.5, 0.5], [1, 1, 1, 0.2]).k == 3
     assert made_up([1, 0.9, 0.9, 0.8], [0.5, 0.5, 0.5, 0.2]).k is None
     unstable = made_up([0.5, 0.5, 0.5, 0.5], [1, 1, 1, 0.2])
     assert unstable.k is None

@@ -7,6 +7,7 @@ from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
 from clusterkit.clusterers import ClusteringWarning, KMeans
+from clusterkit.clusterers.lloyd import sum_clusters
 from clusterkit.clusterers.search import Search, mean_silhouette
 from clusterkit.errors import InvalidInputError
 
@@ -221,3 +222,15 @@ def test_grossly_unequal_clusters_are_warned_of():
     X, _ = make_blobs([1000, 30, 30], centers=[[0, 0], [9, 9], [9, 0]], random_state=0)
     with pytest.warns(ClusteringWarning, match="one of 3 clusters holds 1000 of 1060"):
         KMeans(3, normalize=False, random_state=0).fit(X)
+
+
+@pytest.mark.parametrize("n", [50, 9000])
+def test_weighted_sums_of_few_and_of_many_rows(n):
+    rng = np.random.default_rng(0)
+    X, weights = rng.random((n, 3), np.float32), rng.random(n, np.float32)
+    # The fourth cluster is empty.
+    labels = rng.integers(3, size=n).astype(np.int32)
+    totals, sizes = sum_clusters(X, weights, labels, 4)
+    of = [labels == cluster for cluster in range(4)]
+    assert totals == pytest.approx(np.array([weights[rows] @ X[rows] for rows in of]), rel=1e-4)
+    assert sizes == pytest.approx(np.array([weights[rows].sum() for rows in of]), rel=1e-4)

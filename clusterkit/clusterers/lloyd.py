@@ -1,6 +1,6 @@
 """Lloyd's algorithm on weighted float32 rows, by matrix products."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ Labels = NDArray[np.int32]
 RESOLUTION = 1e-6
 # Rows of one task: large enough for BLAS, small enough to stay in a core's cache.
 CHUNK = 4096
+# Entries of an indicator matrix up to which making a sparse one costs more than it saves.
+_SMALL = 20_000
 
 
 class Solution(NamedTuple):
@@ -67,18 +69,27 @@ def sum_clusters(
     X: Matrix, weights: NDArray[np.float32], labels: Labels, k: int, run: Map = map_serially
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the weighted sum of the rows of each cluster (k, d), and its weight (k,)."""
-    from scipy.sparse import csc_matrix
 
     def sum_chunk(rows: slice) -> NDArray[np.float32]:
-        """Sum one chunk as the product of a sparse indicator matrix with the rows."""
-        n = rows.stop - rows.start
-        indicator = csc_matrix((weights[rows], labels[rows], np.arange(n + 1)), shape=(k, n))
-        return indicator @ X[rows]
+        """Sum one chunk as the product of an indicator matrix with the rows."""
+        return _indicator(weights[rows], labels[rows], k) @ X[rows]
 
     totals = np.zeros((k, X.shape[1]))
     for part in run(sum_chunk, _chunks(len(X))):
         totals += part
     return totals, np.bincount(labels, weights, minlength=k).astype(np.float64)
+
+
+def _indicator(weights: NDArray[np.float32], labels: Labels, k: int) -> Any:
+    """Return the matrix (k, n) that holds the weight of each row at its cluster."""
+    n = len(labels)
+    if k * n > _SMALL:
+        from scipy.sparse import csc_matrix
+
+        return csc_matrix((weights, labels, np.arange(n + 1)), shape=(k, n))
+    indicator = np.zeros((k, n), np.float32)
+    indicator[labels, np.arange(n)] = weights
+    return indicator
 
 
 def lloyd(

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from clusterkit.clusterers.sweep import kmeans_sweep
 from clusterkit.elbow.geometry import Geometry, geometry
 from clusterkit.elbow.resampling import (
     agreements,
-    cloud_like,
+    clouds_like,
     cluster_subsamples,
     largest_number,
     separation,
@@ -24,6 +25,7 @@ from clusterkit.elbow.rows import all_alike, check_numbers, check_rows, prepare,
 from clusterkit.elbow.verdict import Curve, count_votes, judge
 from clusterkit.errors import InvalidInputError
 
+_N_CLOUDS = 4
 _INDICES = (
     "inertia",
     "silhouette",
@@ -249,17 +251,20 @@ def _resampled(X: Matrix, numbers: Sequence[int], n_resamples: int, seed: int) -
     """Return stability, that of a cloud without clusters, and separation over k."""
     possible = [k for k in numbers if k <= largest_number(len(X))]
     with workers() as run:
-        found = cluster_subsamples(X, possible, n_resamples=n_resamples, seed=seed, run=run)
-        clouds = cluster_subsamples(
-            cloud_like(X, seed), possible, n_resamples=n_resamples, seed=seed, run=run
-        )
+        cluster = partial(cluster_subsamples, numbers=possible, seed=seed, run=run)
+        found = cluster(X, n_resamples=n_resamples)
+        # A cloud of few dimensions may happen to be cut stably; several seldom are.
+        clouds = [
+            cluster(cloud, n_resamples=max(2, n_resamples // 6))
+            for cloud in clouds_like(X, _N_CLOUDS, seed)
+        ]
     table = np.full((len(numbers), 3), np.nan)
     for row, k in enumerate(possible):
         agreement = agreements(found[k], k)
         typical = found[k][int(agreement.argmax())].labels
         table[row] = (
             agreement.mean(),
-            agreements(clouds[k], k).mean(),
+            np.mean([agreements(cloud[k], k).mean() for cloud in clouds]),
             separation(X, found[k], typical, k),
         )
     return dict(zip(("stability", "chance", "separation"), table.T, strict=True))

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.clusterers.lloyd import Labels, Matrix, assign
+from clusterkit.clusterers.lloyd import Labels, Matrix, assign, lloyd
 from clusterkit.clusterers.parallel import Map
-from clusterkit.clusterers.search import Search
+from clusterkit.clusterers.search import Search, seed_centers
 from clusterkit.elbow.valleys import Valleys
 
 # The share of the rows that each subsample keeps (Ben-Hur et al., 2002).
@@ -61,7 +61,7 @@ def cluster_subsamples(
     X : ndarray of shape (n, d), float32
         The rows, best of few dimensions.
     numbers : sequence of int
-        The numbers of clusters, each at most :func:`largest_number` of n.
+        The numbers of clusters, ascending, each at most :func:`largest_number` of n.
     n_resamples : int
         Number of subsamples.
     seed : int
@@ -80,8 +80,7 @@ def cluster_subsamples(
         kept, held_out = np.split(
             np.random.default_rng((seed, i)).permutation(len(X)), [largest_number(len(X))]
         )
-        search = Search(X[kept], np.ones(len(kept), np.float32), seed=seed + i)
-        centers = [_search_centers(search, k) for k in numbers]
+        centers = _search_centers(X[kept], numbers, seed=seed + i)
         return [Subsample(held_out, found, assign(X, found)[0]) for found in centers]
 
     by_subsample = run(cluster_once, range(n_resamples))
@@ -144,25 +143,44 @@ def separation(X: Matrix, subsamples: Sequence[Subsample], typical: Labels, k: i
     return float(np.mean(depths * (np.mean(overlaps, axis=0) >= _DISSOLVED)))
 
 
-def cloud_like(X: Matrix, seed: int) -> Matrix:
-    """Draw as many rows from the one normal distribution of the same mean and covariance."""
+def clouds_like(X: Matrix, n_clouds: int, seed: int) -> list[Matrix]:
+    """Draw as many rows, a few times, from the one normal distribution of X's mean and covariance.
+
+    Returns
+    -------
+    list of ndarray of shape (n, d), float32
+        The clouds.
+    """
     rng = np.random.default_rng(seed)
     covariance = np.atleast_2d(np.cov(X, rowvar=False))
     # Rounding leaves slightly negative eigenvalues where there are fewer rows than dimensions.
     drawn = rng.multivariate_normal(
-        X.mean(axis=0), covariance, len(X), method="eigh", check_valid="ignore"
+        X.mean(axis=0), covariance, (n_clouds, len(X)), method="eigh", check_valid="ignore"
     )
-    return drawn.astype(np.float32)
+    return list(drawn.astype(np.float32))
 
 
-def _search_centers(search: Search, k: int) -> Matrix:
-    """Cluster hastily, or thoroughly where that has missed clusters."""
-    hasty = search.start(k, _N_INIT)[0]
+def _search_centers(X: Matrix, numbers: Sequence[int], *, seed: int) -> list[Matrix]:
+    """Cluster hastily for every number, or thoroughly where that has missed clusters."""
+    weights = np.ones(len(X), np.float32)
+    search = Search(X, weights, seed=seed)
     # Too many centres leave no cluster without one; those that share one are merged.
-    n_more = min(k + max(3, k // 2), len(search.X))
-    thorough = search.merge(search.start(n_more, 1)[0], k)
-    missed = hasty.inertia - thorough.inertia > _MISSED * thorough.inertia / k
-    return thorough.centers if missed and len(thorough.centers) == k else hasty.centers
+    largest = max(numbers, default=1)
+    n_most = min(largest + max(3, largest // 2), len(X))
+    # The first k centres of a long start are a start for k.
+    starts = [
+        seed_centers(X, weights, n_most, np.random.default_rng((seed, run)))
+        for run in range(_N_INIT)
+    ]
+    thorough = lloyd(X, weights, starts[0])
+    found = []
+    for k in reversed(numbers):
+        thorough = search.merge(thorough, k)
+        hasty = min((lloyd(X, weights, start[:k]) for start in starts), key=lambda s: s.inertia)
+        missed = hasty.inertia - thorough.inertia > _MISSED * thorough.inertia / k
+        best = thorough if missed and len(thorough.centers) == k else hasty
+        found.append(best.centers)
+    return found[::-1]
 
 
 def _contingency(a: Labels, b: Labels, k: int) -> NDArray[np.int64]:
