@@ -15,7 +15,7 @@ from sklearn.base import clone
 
 from clusterkit import __version__
 from clusterkit.clusterers import CLUSTERERS
-from clusterkit.earlier import EarlierClusters, check_earlier, read_earlier
+from clusterkit.earlier import EarlierClusters, check_earlier, continue_kmeans, read_earlier
 from clusterkit.elbow import elbow_curve
 from clusterkit.embeddings import Embeddings, describe_space
 from clusterkit.errors import InvalidInputError
@@ -157,7 +157,8 @@ def cluster(
         Seed, for a clusterer given by name that takes one.
     previous : Clustering or path, optional
         An earlier clustering, or its ``clusters.csv``: clusters that go on keep its numbers, see
-        :func:`clusterkit.identity.match_clusters`.
+        :func:`clusterkit.identity.match_clusters`.  With as many clusters as before, k-means also
+        goes on from their centres, see :func:`clusterkit.earlier.continue_kmeans`.
 
     Returns
     -------
@@ -188,7 +189,7 @@ def cluster(
         raise InvalidInputError(
             f"there are no embedded images to cluster, and {len(embeddings.failures)} failures"
         )
-    earlier = None if previous is None else check_earlier(_earlier(previous), embeddings)
+    earlier = None if previous is None else check_earlier(read_earlier(previous), embeddings)
     estimator = _create(clusterer, random_state)
     if n_clusters is not None and "n_clusters" not in estimator.get_params(deep=False):
         raise InvalidInputError(
@@ -204,14 +205,12 @@ def cluster(
         estimator.set_params(n_clusters=n_clusters)
     vectors = np.asarray(embeddings)
     labels = np.asarray(estimator.fit_predict(vectors), dtype=np.int64)
+    # The geometry that the clusterer saw.
+    points = unit_rows(vectors) if getattr(estimator, "normalize", False) else vectors
     identity = None
     if earlier is not None:
-        identity = match_clusters(
-            labels, earlier.labels, paths=embeddings.paths, previous_paths=earlier.paths
-        )
+        identity = _identify(estimator, points, labels, embeddings.paths, earlier)
         labels = identity.labels
-    # Distances in the geometry that the clusterer saw.
-    points = unit_rows(vectors) if getattr(estimator, "normalize", False) else vectors
     distances, exemplars = distances_to_centers(points, labels)
     name = clusterer if isinstance(clusterer, str) else type(clusterer).__name__
     return Clustering(
@@ -255,14 +254,21 @@ def distances_to_centers(
     return distances, exemplars
 
 
-def _earlier(previous: Clustering | str | Path) -> EarlierClusters:
-    """Return the clustering to go on from."""
-    if not isinstance(previous, Clustering):
-        return read_earlier(previous)
-    made = previous.embeddings
-    root = None if made.root is None else str(made.root)
-    space = describe_space(made.space)
-    return EarlierClusters(previous.labels.tolist(), made.paths, root, made.fingerprint, space)
+def _identify(
+    estimator: Any,
+    X: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    paths: list[str],
+    earlier: EarlierClusters,
+) -> IdentityReport:
+    """Let clusters go on from the earlier ones."""
+    from clusterkit.clusterers import KMeans
+
+    if isinstance(estimator, KMeans):
+        number = dict(zip(earlier.paths, earlier.labels, strict=True))
+        previous = np.array([number.get(path, NOISE) for path in paths])
+        labels = continue_kmeans(X, labels, estimator.inertia_, previous=previous)
+    return match_clusters(labels, earlier.labels, paths=paths, previous_paths=earlier.paths)
 
 
 def _create(clusterer: Any, random_state: int | None) -> Any:

@@ -1,16 +1,23 @@
-"""Read the clusters of an earlier run, and find their images among those of today."""
+"""The clusters of an earlier run: read them, find their images today, and go on from them."""
 
 import json
 import os
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.clusterers.lloyd import lloyd
 from clusterkit.embeddings import Embeddings, describe_space
 from clusterkit.errors import InvalidInputError
 from clusterkit.identity import NOISE
 from clusterkit.labels import read_clusters
 from clusterkit.paths import unescape_path
+
+# Inertias that differ by less than this share say little about which clustering is better.
+_NEARLY_EQUAL = 1e-3
 
 
 class EarlierClusters(NamedTuple):
@@ -37,14 +44,14 @@ class EarlierClusters(NamedTuple):
     space: str = "unknown space"
 
 
-def read_earlier(clusters_csv: str | Path) -> EarlierClusters:
+def read_earlier(previous: Any) -> EarlierClusters:
     """Read the clusters of an earlier run.
 
     Parameters
     ----------
-    clusters_csv : path
-        A table with the columns ``path`` and ``cluster``.  What made it is read from the ``.json``
-        file beside it, where there is one.
+    previous : Clustering or path
+        A clustering, or a table with the columns ``path`` and ``cluster``.  What made the table is
+        read from the ``.json`` file beside it, where there is one.
 
     Returns
     -------
@@ -58,16 +65,20 @@ def read_earlier(clusters_csv: str | Path) -> EarlierClusters:
     InvalidInputError
         If it is no such table, or its clusters are no numbers.
     """
-    paths, labels = read_clusters(clusters_csv)
+    if not isinstance(previous, str | Path):
+        made = previous.embeddings
+        root = None if made.root is None else str(made.root)
+        space = describe_space(made.space)
+        return EarlierClusters(previous.labels.tolist(), made.paths, root, made.fingerprint, space)
+    paths, labels = read_clusters(previous)
     numbers = [label for label in labels if isinstance(label, int) and label >= NOISE]
     if len(numbers) < len(labels):
         others = [label for label in labels if isinstance(label, str) or label < NOISE]
         raise InvalidInputError(
-            f"only numbers from {NOISE} can be kept. Received: cluster {others[0]} in "
-            f"{clusters_csv}"
+            f"only numbers from {NOISE} can be kept. Received: cluster {others[0]} in {previous}"
         )
     try:
-        origin = json.loads(Path(clusters_csv).with_suffix(".json").read_text(encoding="utf-8"))
+        origin = json.loads(Path(previous).with_suffix(".json").read_text(encoding="utf-8"))
         root, fingerprint, space = (origin[name] for name in ("root", "fingerprint", "space"))
     except (OSError, ValueError, TypeError, KeyError):
         return EarlierClusters(numbers, paths)  # the table alone will do
@@ -121,3 +132,43 @@ def check_earlier(earlier: EarlierClusters, embeddings: Embeddings) -> EarlierCl
             stacklevel=3,
         )
     return earlier
+
+
+def continue_kmeans(
+    X: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    inertia: float,
+    *,
+    previous: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Prefer, of k-means clusterings that fit as well, the one that goes on from earlier clusters.
+
+    Where k-means has several solutions of nearly the same inertia, a few added images can make
+    another one the best.  So Lloyd's algorithm is also run from the centres of the earlier
+    clusters, and its outcome taken unless the inertia is 0.1 % worse.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d), float32
+        The rows, in the geometry of the k-means.
+    labels : ndarray of shape (n,), int
+        Their clusters by k-means.
+    inertia : float
+        Its inertia.
+    previous : ndarray of shape (n,), int
+        Earlier cluster of each row; -1 where there is none.
+
+    Returns
+    -------
+    ndarray of shape (n,), int
+        The labels of the preferred clustering; those received where the number of clusters was
+        another.
+    """
+    numbers = np.unique(previous[previous != NOISE])
+    if len(numbers) != len(np.unique(labels)):
+        return labels
+    centers = np.stack([X[previous == number].mean(axis=0) for number in numbers])
+    continued = lloyd(X, np.ones(len(X), np.float32), centers)
+    if continued.inertia > (1 + _NEARLY_EQUAL) * inertia:
+        return labels
+    return continued.labels.astype(np.int64)

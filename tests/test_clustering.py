@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import DBSCAN
 
+from clusterkit.clusterers import KMeans
 from clusterkit.clustering import cluster, distances_to_centers
 from clusterkit.embeddings import Embeddings, Failure
 from clusterkit.errors import InvalidInputError, OutputExistsError
@@ -107,6 +108,17 @@ def test_a_second_run_keeps_the_numbers(
     assert second.exemplars.sum() == 3
     assert second.identity is not None
     assert second.identity.lines == ["30 of 30 images keep their number"]
+
+
+@pytest.mark.parametrize("before", [np.repeat([0, 1], 20), np.tile(np.repeat([0, 1], 10), 2)])
+def test_of_two_solutions_that_fit_as_well_the_earlier_one_stays(before: np.ndarray) -> None:
+    # Four bundles in a square, as good side by side as one above the other.
+    corners = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]).repeat(10, axis=0)
+    square = Embeddings(corners + np.random.default_rng(0).normal(0, 1e-4, corners.shape))
+    first = cluster(square, KMeans(2, normalize=False, random_state=0))
+    first.labels = before
+    second = cluster(square, KMeans(2, normalize=False, random_state=0), previous=first)
+    np.testing.assert_array_equal(second.labels, before)
 
 
 def test_added_images_leave_the_numbers_as_they_are(emb: Embeddings) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clusterkit.earlier import EarlierClusters, check_earlier, read_earlier
+from clusterkit.earlier import EarlierClusters, check_earlier, continue_kmeans, read_earlier
 from clusterkit.embeddings import Embeddings
 from clusterkit.errors import InvalidInputError, NotFoundError
 
@@ -87,3 +87,21 @@ def test_another_space_is_warned_of(emb: Embeddings) -> None:
     earlier = EarlierClusters([0], ["a/1.png"], "/photos", "0" * 64, "shape-00000000")
     with pytest.warns(UserWarning, match="shape-00000000, these of colour-ffffffff"):
         check_earlier(earlier, emb)
+
+
+def test_kmeans_goes_on_where_another_solution_fits_as_well() -> None:
+    # A square of four bundles: two clusters fit as well side by side as one above the other.
+    corners = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32).repeat(5, axis=0)
+    rows = corners + np.random.default_rng(0).normal(0, 0.01, corners.shape).astype(np.float32)
+    above = np.tile(np.repeat([0, 1], 5), 2)
+    beside = np.repeat([0, 1], 10)
+    inertia = sum(((rows[beside == i] - rows[beside == i].mean(axis=0)) ** 2).sum() for i in (0, 1))
+    previous = np.where(np.arange(20) % 5 == 0, -1, above)
+    continued = continue_kmeans(rows, beside, 1.01 * inertia, previous=previous)
+    np.testing.assert_array_equal(continued, above)
+    np.testing.assert_array_equal(
+        continue_kmeans(rows, beside, 0.9 * inertia, previous=previous), beside
+    )
+    np.testing.assert_array_equal(
+        continue_kmeans(rows, beside, 1.01 * inertia, previous=np.arange(20)), beside
+    )
