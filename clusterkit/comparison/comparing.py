@@ -174,15 +174,14 @@ def compare_spaces(
     Notes
     -----
     Numbers of different spaces may be compared only where they mean the same in each.  All spaces
-    are brought to rows of length 1 on their 50 leading principal components, and clustered there by
-    k-means.  Then, each beyond chance:
+    are brought to rows of length 1, and clustered by k-means.  Then, each beyond chance:
 
     - *stability*: adjusted Rand index between clusterings of subsamples, beyond that of a
       normal cloud of the same covariance;
     - *neighbors*: share of an image's ten nearest neighbours that are in its cluster;
     - *agreement*: adjusted Rand index with the clusters of the other spaces, weighted by
       their scores;
-    - *silhouette*: in the reduced space, for comparison only;
+    - *silhouette*: on the 50 leading principal components, for comparison only;
     - *score*, by which the spaces are ranked: the table of agreements between all spaces, with
       stability x neighbors on its diagonal, is explained by one number for each space
       (:func:`clusterkit.comparison.scores.rank_one_scores`); mean over the numbers of clusters.

@@ -9,11 +9,7 @@ from numpy.typing import NDArray
 
 from clusterkit.clusterers import ClusteringWarning, kmeans_sweep
 from clusterkit.clusterers.lloyd import Labels, Matrix
-from clusterkit.clusterers.parallel import workers
-from clusterkit.elbow.geometry import geometry
-from clusterkit.elbow.resampling import agreements, cloud_like, cluster_subsamples
-from clusterkit.elbow.rows import all_alike, reduce_rows
-from clusterkit.elbow.verdict import excess_stability
+from clusterkit.elbow import elbow_curve
 from clusterkit.neighbors import CosineNeighbors
 from clusterkit.search import unit_rows
 
@@ -50,8 +46,8 @@ class Measures(NamedTuple):
 def measure(X: Matrix, numbers: Sequence[int], seed: int) -> Measures:
     """Cluster one space for each number of clusters, and measure the clusters.
 
-    All spaces are brought to the same form: rows of length 1, as the clusterers see them, on their
-    50 leading principal components.  Neighbours are those by cosine in the whole space.
+    All spaces are brought to the same form: rows of length 1, as the clusterers see them, and for
+    stability and silhouette their 50 leading principal components.
 
     Parameters
     ----------
@@ -68,20 +64,25 @@ def measure(X: Matrix, numbers: Sequence[int], seed: int) -> Measures:
         All zero where the vectors are all the same.
     """
     rows = unit_rows(X)
-    if all_alike(rows):
-        nothing = np.zeros(len(numbers))
-        return Measures([np.zeros(len(X), np.int32)] * len(numbers), nothing, nothing, nothing)
-    reduced = reduce_rows(rows, seed)
     with warnings.catch_warnings():
         # Odd clusters are to be expected where the space or the number does not suit the images.
         warnings.simplefilter("ignore", ClusteringWarning)
-        points = kmeans_sweep(reduced, numbers, normalize=False, random_state=seed)
+        points = kmeans_sweep(rows, numbers, normalize=False, random_state=seed)
+    curve = elbow_curve(
+        rows,
+        k=numbers,
+        normalize=False,
+        n_resamples=_N_RESAMPLES,
+        max_samples=len(rows),
+        random_state=seed,
+    )
+    excess = (curve.stability - curve.chance) / np.maximum(1 - curve.chance, 0.01)
     labels = [point.labels for point in points]
     return Measures(
         labels,
-        _stability(reduced, numbers, seed),
-        _share_of_neighbors(rows, labels),
-        _silhouettes(reduced, labels),
+        stability=np.maximum(np.nan_to_num(excess), 0),
+        neighbors=_share_of_neighbors(rows, labels),
+        silhouette=np.nan_to_num(curve.silhouette),
     )
 
 
@@ -157,20 +158,6 @@ def agreement_with_others(
     return (table.mean(axis=0) * weights).sum(axis=1) / np.where(totals > 0, totals, 1)
 
 
-def _stability(X: Matrix, numbers: Sequence[int], seed: int) -> Curve:
-    """Return the stability of the rows beyond that of a cloud of the same shape."""
-    with workers() as run:
-        found, chance = (
-            cluster_subsamples(rows, numbers, n_resamples=_N_RESAMPLES, seed=seed, run=run)
-            for rows in (X, cloud_like(X, seed))
-        )
-    curves = {
-        name: np.array([agreements(by_number[k], k).mean() for k in numbers])
-        for name, by_number in (("stability", found), ("chance", chance))
-    }
-    return np.maximum(excess_stability(curves), 0)
-
-
 def _share_of_neighbors(X: Matrix, labels: Sequence[Labels]) -> Curve:
     """Return the share of the nearest neighbours in the same cluster, beyond chance."""
     neighbors = CosineNeighbors(min(_N_NEIGHBORS, max(len(X) // 4, 1))).fit(X)
@@ -181,12 +168,3 @@ def _share_of_neighbors(X: Matrix, labels: Sequence[Labels]) -> Curve:
         share = np.mean(found[rows] == found[:, None])
         shares.append((share - chance) / (1 - chance) if chance < 1 else 0.0)
     return np.maximum(shares, 0)
-
-
-def _silhouettes(X: Matrix, labels: Sequence[Labels]) -> Curve:
-    """Return the mean silhouettes, with the distances computed once."""
-    from sklearn.metrics import pairwise_distances
-
-    distances = pairwise_distances(X)
-    np.fill_diagonal(distances, 0)
-    return np.array([geometry(X, found, distances).silhouette for found in labels])
