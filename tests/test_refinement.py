@@ -71,9 +71,7 @@ def test_candidates_say_what_was_compared():
     names = [candidate.name for candidate in model.candidates_]
     assert names == [
         "k-means",
-        "mixture, full, 10 coordinates",
-        "mixture, full, 20 coordinates",
-        "mixture, diag, 20 coordinates",
+        *(f"mixture, {n} coordinates, run {run}" for n in (10, 20) for run in range(1, 17)),
         "spectral, 10 neighbors",
         "spectral, 20 neighbors",
     ]

@@ -29,6 +29,9 @@ N_COORDINATES = 64
 # Neighbours in the two graphs: few, so that a cluster of 20 rows shows, and more, so that a large
 # one holds together.
 N_NEIGHBORS = (10, 20)
+# Principal coordinates of the mixtures, and runs of each from new starts.
+MIXTURE_COORDINATES = (10, 20)
+N_MIXTURES = 16
 # Standard errors by which another candidate must beat k-means.
 N_ERRORS = 3
 # From this many rows on, only the eigenvectors that are needed are computed, iteratively.
@@ -74,8 +77,8 @@ class RefinedKMeans(UnitClusterer):
     made and one is chosen without labels:
 
     - k-means, as :class:`KMeans` with the same seed makes it;
-    - mixtures of Gaussians, for clusters of different spread: with full covariances on 10 and 20
-      principal coordinates, with diagonal ones on 20;
+    - mixtures of Gaussians with full covariances on 10 and 20 principal coordinates, sixteen runs
+      each from new starts, for clusters of different spread;
     - spectral clusterings of the graphs of 10 and 20 nearest neighbours, for clusters of different
       size and any shape: k-means on the ``n_clusters`` leading eigenvectors of the normalised
       graph, rows scaled to length 1.
@@ -281,14 +284,10 @@ def _other_makers(
 ) -> dict[str, Callable[[], Labels]]:
     """Name what makes the candidates besides k-means."""
 
-    def mixture(kind: str, n_coordinates: int) -> Callable[[], Labels]:
-        """Prepare one mixture."""
+    def mixture(n_coordinates: int, start: int) -> Callable[[], Labels]:
+        """Prepare one run of a mixture."""
         model = GaussianMixture(
-            k,
-            normalize=False,
-            covariance_type=kind,
-            n_coordinates=n_coordinates,
-            random_state=seed,
+            k, normalize=False, n_coordinates=n_coordinates, n_init=1, random_state=start
         )
         return lambda: model.fit(rows).labels_
 
@@ -296,9 +295,11 @@ def _other_makers(
         """Prepare one spectral clustering."""
         return lambda: spectral_labels(graph, k, seed)
 
+    starts = np.random.RandomState(seed).randint(2**31 - 1, size=N_MIXTURES)
     mixtures = {
-        f"mixture, {kind}, {n} coordinates": mixture(kind, n)
-        for kind, n in (("full", 10), ("full", 20), ("diag", 20))
+        f"mixture, {n} coordinates, run {run}": mixture(n, int(start))
+        for n in MIXTURE_COORDINATES
+        for run, start in enumerate(starts, 1)
     }
     spectrals = {
         f"spectral, {n} neighbors": spectral(graph)
