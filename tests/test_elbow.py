@@ -21,6 +21,10 @@ def blobs(k, n=240, d=64, seed=0):
     return (centers[np.arange(n) % k] + rng.normal(size=(n, d)) / 2).astype(np.float32)
 
 
+def half_circle(angles):
+    return np.outer(np.cos(angles), np.eye(64)[0]) + np.outer(np.sin(angles), np.eye(64)[1])
+
+
 def find(X, k=FEW, **options):
     return elbow_curve(X, k=k, random_state=0, n_resamples=8, **options)
 
@@ -41,7 +45,7 @@ def test_finds_clusters_in_two_dimensions_around_the_origin():
     assert find(centers[np.arange(200) % 4] + rng.normal(size=(200, 2))).k == 4
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "uniform", "filament"])
+@pytest.mark.parametrize("kind", ["gaussian", "uniform", "filament", "half circle"])
 def test_one_cloud_has_no_clear_number(kind):
     rng = np.random.default_rng(1)
     noise = rng.normal(size=(300, 64))
@@ -49,6 +53,7 @@ def test_one_cloud_has_no_clear_number(kind):
         "gaussian": noise,
         "uniform": rng.uniform(size=(300, 64)),
         "filament": noise + np.outer(rng.uniform(-30, 30, 300), np.eye(64)[0]),
+        "half circle": noise + 30 * half_circle(rng.uniform(0, np.pi, 300)),
     }
     curve = find(clouds[kind])
     assert curve.k is None
@@ -224,6 +229,11 @@ def test_verdict_needs_gaps_and_stability():
     unstable = made_up([0.5, 0.5, 0.5, 0.5], [1, 1, 1, 0.2])
     assert unstable.k is None
     assert "come back" in unstable.sentence
+
+
+def test_two_groups_need_more_than_the_shallow_valley_of_a_bend():
+    assert made_up([1, 0.5, 0.5, 0.5], [0.8, 0.2, 0.2, 0.2]).k is None
+    assert made_up([1, 0.5, 0.5, 0.5], [1, 0.2, 0.2, 0.2]).k == 2
 
 
 def test_verdict_owns_up_to_doubt_and_to_the_end_of_the_range():

@@ -13,6 +13,9 @@ Votes = dict[str, int | None]
 
 # Where fewer clusters stand apart, they are slices of something larger.
 MIN_SEPARATION = 0.6
+# Two groups have only one valley between them, and along the chord of a bent filament there is one
+# too, up to 0.4 deep: theirs must be a gap.
+MIN_SEPARATION_OF_TWO = 1.0
 # Half-way between the stability of a cloud without clusters and perfect stability.
 MIN_EXCESS = 0.5
 # Below this the verdict itself says that it is not sure.
@@ -61,13 +64,18 @@ def information(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> C
 def evidence(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> Curve:
     """Return the information of each k, weighted by how well its clusters stand apart.
 
-    The weight, the fourth root of separation times silhouette, decides between numbers that are
-    about as stable; -1 where k is not possible.
+    The roots leave the weight to decide between numbers that are about as stable; -1 where k is not
+    possible.
     """
-    apart = (curves["separation"] * np.maximum(curves["silhouette"], 0)) ** 0.25
-    possible = curves["separation"] >= MIN_SEPARATION
+    apart = curves["separation"] ** 0.25 * np.sqrt(np.maximum(curves["silhouette"], 0))
     found = information(n_clusters, curves) * apart
-    return np.where(possible & np.isfinite(found), found, -1)
+    return np.where(stand_apart(n_clusters, curves) & np.isfinite(found), found, -1)
+
+
+def stand_apart(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> NDArray[np.bool_]:
+    """Tell for which numbers the clusters are groups with gaps around them, not slices."""
+    needed = np.where(n_clusters == 2, MIN_SEPARATION_OF_TWO, MIN_SEPARATION)
+    return curves["separation"] >= needed
 
 
 def count_votes(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> Votes:
@@ -76,7 +84,7 @@ def count_votes(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> V
     ``stability`` votes for the most information that is stable, ``separation`` for the largest
     number whose clusters stand apart, the others for their best value.
     """
-    apart = np.flatnonzero(curves["separation"] >= MIN_SEPARATION)
+    apart = np.flatnonzero(stand_apart(n_clusters, curves))
     return {
         "knee": knee(n_clusters, curves["inertia"]),
         "silhouette": _highest(n_clusters, curves["silhouette"]),
