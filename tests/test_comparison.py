@@ -141,9 +141,10 @@ def test_agreement_is_symmetric_and_within_bounds(spaces: Spaces) -> None:
 
 def test_identical_vectors_come_last_with_a_warning(spaces: Spaces) -> None:
     same = np.ones((len(TRUTH), 4), np.float32)
-    with pytest.warns(UserWarning, match="same tells nothing apart: all its vectors are the same"):
-        result = compare_spaces(spaces | {"same": same}, n_clusters=KINDS, labels=TRUTH)
-    assert result.rank[-1] == "same"
+    alike = {"same": same, "same too": 2 * same}
+    with pytest.warns(UserWarning, match=r"same.* tells nothing apart: all its vectors"):
+        result = compare_spaces(alike | spaces, n_clusters=KINDS, labels=TRUTH)
+    assert result.rank[-2:] == ["same", "same too"]
     assert result.spaces[-1].score == result.spaces[-1].stability == 0
     json.dumps(result.to_dict(), allow_nan=False)
 
@@ -222,6 +223,8 @@ def test_moved_images_are_known_by_content_and_copies_count_once(spaces: Spaces)
     assert compare_spaces({"here": here, "moved": moved}, n_clusters=2).n == 120
     twice = embeddings(spaces["blurred"], [*rows, 0], paths=[*here.paths, "copy.png"])
     assert compare_spaces({"here": here, "twice": twice}, n_clusters=2).n == 120
+    nowhere = embeddings(spaces["blurred"][::-1], rows, root=None, digests=None)
+    assert compare_spaces({"nowhere": nowhere, "too": nowhere[rows[:99]]}, n_clusters=2).n == 99
     unknown = embeddings(spaces["blurred"], rows, root=Path("/elsewhere"), digests=None)
     with pytest.raises(InvalidInputError, match=r"none in common.*here 120, unknown 120"):
         compare_spaces({"here": here, "unknown": unknown})

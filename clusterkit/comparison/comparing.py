@@ -1,5 +1,6 @@
 """Rank embedding spaces by how well they group the same images, without labels."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,7 +15,9 @@ from clusterkit.comparison.scores import (
     rank_one_scores,
 )
 from clusterkit.comparison.shared import name_spaces, share_rows
+from clusterkit.elbow.rows import all_alike
 from clusterkit.errors import InvalidInputError
+from clusterkit.search import unit_rows
 
 SCORES = ("score", "stability", "neighbors", "silhouette", "agreement")
 # Where the number of clusters is not known, the mean over these stands for it.
@@ -230,10 +233,11 @@ def compare_spaces(
     n = len(next(iter(shared.values())))
     numbers = _choose_numbers(n_clusters, n)
     sample = np.sort(np.random.default_rng(random_state).permutation(n)[:max_samples])
-    measured = [
-        measure(space.vectors[shared[name][sample]], numbers, random_state)
-        for name, space in named.items()
-    ]
+    rows = {name: space.vectors[shared[name][sample]] for name, space in named.items()}
+    for name, vectors in rows.items():
+        if all_alike(unit_rows(vectors)):
+            warnings.warn(f"{name} tells nothing apart: all its vectors are the same", stacklevel=2)
+    measured = [measure(vectors, numbers, random_state) for vectors in rows.values()]
     table = agreement(measured)
     scores = rank_one_scores(table)
     others = agreement_with_others(table, scores)

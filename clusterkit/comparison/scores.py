@@ -100,14 +100,12 @@ def agreement(measured: Sequence[Measures]) -> NDArray[np.float64]:
         From 0 to 1: the adjusted Rand index (Hubert, Arabie, 1985) between two spaces; on the
         diagonal, how far a space's clusters bear themselves out: stability x neighbours.
     """
-    from sklearn.metrics import adjusted_rand_score
-
     self_agreement = np.array([one.stability * one.neighbors for one in measured]).T
     table = np.array([np.diag(values) for values in self_agreement])
     for i, one in enumerate(measured):
         for j, other in enumerate(measured[:i]):
-            for number, pair in enumerate(zip(one.labels, other.labels, strict=True)):
-                table[number, i, j] = table[number, j, i] = max(adjusted_rand_score(*pair), 0)
+            pairs = zip(one.labels, other.labels, strict=True)
+            table[:, i, j] = table[:, j, i] = [_agree(*pair) for pair in pairs]
     return table
 
 
@@ -156,6 +154,15 @@ def agreement_with_others(
     np.fill_diagonal(weights, 0)
     totals = weights.sum(axis=1)
     return (table.mean(axis=0) * weights).sum(axis=1) / np.where(totals > 0, totals, 1)
+
+
+def _agree(labels: Labels, others: Labels) -> float:
+    """Return the adjusted Rand index, where both tell anything apart, if it is above 0."""
+    from sklearn.metrics import adjusted_rand_score
+
+    if np.ptp(labels) == 0 or np.ptp(others) == 0:
+        return 0.0
+    return max(float(adjusted_rand_score(labels, others)), 0.0)
 
 
 def _share_of_neighbors(X: Matrix, labels: Sequence[Labels]) -> Curve:

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.elbow.rows import all_alike
 from clusterkit.embeddings import Embeddings, describe_space
 from clusterkit.errors import InvalidInputError, StoreError
-from clusterkit.search import unit_rows
 from clusterkit.store import Store
 
 
@@ -69,7 +67,7 @@ def name_spaces(spaces: Any) -> dict[str, Embeddings]:
     Warns
     -----
     UserWarning
-        If all vectors of a space are the same, or one of a store cannot be read.
+        If a space of a store is left out.
     """
     if isinstance(spaces, str | PathLike):
         spaces = Store(spaces)
@@ -87,13 +85,13 @@ def name_spaces(spaces: Any) -> dict[str, Embeddings]:
         names = ", ".join(name for name, _ in named) or "none"
         raise InvalidInputError(
             f"a comparison needs at least two spaces. Received: {names}. Embed the same images "
-            "with another extractor, for instance `clusterkit embed FOLDER -e pixels`"
+            "with another extractor: `clusterkit embed FOLDER -e resnet50`, or -e pixels"
         )
     found: dict[str, Embeddings] = {}
     for name, space in named:
         if name in found:
             raise InvalidInputError(f"each space must come once. Twice: {name}")
-        _check_vectors(name, space)
+        _check_finite(name, space)
         found[name] = space
     return found
 
@@ -115,7 +113,7 @@ def share_rows(spaces: Mapping[str, Embeddings]) -> dict[str, NDArray[np.int64]]
         If there is no such image, or rows go by their number and the spaces differ in length.
     """
     counts = ", ".join(f"{name} {len(space)}" for name, space in spaces.items())
-    if any(space.root is None for space in spaces.values()):
+    if any(_is_nameless(space) for space in spaces.values()):
         if len({len(space) for space in spaces.values()}) > 1:
             raise InvalidInputError(
                 "arrays go by rows, of which all spaces must have the same number. "
@@ -142,16 +140,19 @@ def _as_embeddings(space: Any) -> Embeddings:
     return space if isinstance(space, Embeddings) else Embeddings(np.asarray(space, np.float32))
 
 
-def _check_vectors(name: str, space: Embeddings) -> None:
-    """Refuse NaN and infinity, and warn of vectors that are all the same."""
+def _check_finite(name: str, space: Embeddings) -> None:
+    """Refuse NaN and infinity, and name the image."""
     finite = np.isfinite(space.vectors).all(axis=1)
     if not finite.all():
         path = space.paths[int(np.flatnonzero(~finite)[0])]
         raise InvalidInputError(
             f"vectors must be finite. Received: NaN or infinity in {name}, image {path}"
         )
-    if len(space) and all_alike(unit_rows(space.vectors)):
-        warnings.warn(f"{name} tells nothing apart: all its vectors are the same", stacklevel=4)
+
+
+def _is_nameless(space: Embeddings) -> bool:
+    """Tell whether the images are known by nothing but their row."""
+    return space.paths == [str(row) for row in range(len(space))]
 
 
 def _has_digests(space: Embeddings) -> bool:
