@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from scipy.sparse import block_diag, csr_array
@@ -6,7 +8,8 @@ from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
 from clusterkit.clusterers import KMeans, RefinedKMeans
-from clusterkit.clusterers.refinement import modularity_shares, spectral_labels
+from clusterkit.clusterers.refinement.candidates import spectral_labels
+from clusterkit.clusterers.refinement.selection import modularity_shares
 from clusterkit.errors import InvalidInputError
 from clusterkit.evaluation import evaluate
 
@@ -80,6 +83,9 @@ def test_candidates_say_what_was_compared():
     assert best.gain == pytest.approx(best.modularity - first.modularity)
     assert best.gain > 3 * best.error > 0
     assert (first.gain, first.error) == (0, 0)
+    described = json.loads(json.dumps(model.describe()))
+    assert [entry["name"] for entry in described["candidates"] if entry["chosen"]] == [best.name]
+    assert described["reason"] == model.reason_
     assert model.reason_.startswith(f"{best.name}: modularity {best.modularity:.3f}")
     np.testing.assert_array_equal(model.labels_, best.labels)
 
@@ -89,7 +95,16 @@ def test_nothing_to_choose(n_clusters):
     X = np.random.default_rng(0).normal(size=(12, 3))
     model = refine(X, n_clusters)
     assert len(np.unique(model.labels_)) == n_clusters
-    assert "nothing to choose" in model.reason_
+    assert "nothing else was compared" in model.reason_
+
+
+def test_bursts_of_pictures_are_left_to_k_means():
+    rng = np.random.default_rng(0)
+    moments = make_blobs([10, 4, 2], n_features=5, random_state=0)[0]
+    X = np.repeat(moments, 30, axis=0) + rng.normal(0, 1e-3, (480, 5))
+    model = refine(X, 3)
+    assert "more parts than clusters" in model.reason_
+    assert [candidate.name for candidate in model.candidates_] == ["k-means"]
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 5])
@@ -97,6 +112,11 @@ def test_nothing_to_choose(n_clusters):
 def test_few_rows(n):
     labels = refine(np.random.default_rng(0).normal(size=(n, 3)), 2).labels_
     assert set(labels) == {0, 1}
+
+
+def test_one_row_is_refused():
+    with pytest.raises(InvalidInputError, match="at least 2 rows"):
+        refine(np.ones((1, 3)), 1)
 
 
 def test_rows_beyond_the_sample_join_their_neighbors():

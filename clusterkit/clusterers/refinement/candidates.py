@@ -1,0 +1,152 @@
+"""The clusterings between which refinement chooses, and the graphs of neighbours that judge."""
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.clusterers.kmeans import KMeans
+from clusterkit.clusterers.mixture import GaussianMixture
+from clusterkit.clusterers.parallel import workers
+from clusterkit.clusterers.refinement.selection import FIRST, Labels
+
+Rows = NDArray[np.float32]
+# Neighbours in the two graphs: few, so that a cluster of 20 rows shows, and more, so that a large
+# one holds together.
+N_NEIGHBORS = (10, 20)
+# Principal coordinates of the mixtures, and runs of each from new starts.
+MIXTURE_COORDINATES = (10, 20)
+N_MIXTURES = 16
+# From this many rows on, only the eigenvectors that are needed are computed, iteratively.
+N_DENSE = 500
+
+
+def link_neighbors(points: Rows) -> dict[int, Any]:
+    """Link each point to its nearest ones.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n, d), float32
+        The points, at least 2.
+
+    Returns
+    -------
+    dict of int to sparse array of shape (n, n)
+        Number of neighbours to symmetric graph; a link that is found from both sides counts 1,
+        from one side half.
+    """
+    from scipy.sparse import csr_array
+    from sklearn.neighbors import kneighbors_graph
+
+    graphs = {}
+    for n_neighbors in N_NEIGHBORS:
+        graph = csr_array(kneighbors_graph(points, min(n_neighbors, len(points) - 1)))
+        graphs[n_neighbors] = (graph + graph.T) / 2
+    return graphs
+
+
+def count_parts(graph: Any) -> int:
+    """Count the parts of a graph that no link joins."""
+    from scipy.sparse.csgraph import connected_components
+
+    return connected_components(graph, directed=False, return_labels=False)
+
+
+def make_candidates(
+    rows: Rows, points: Rows, graphs: dict[int, Any], k: int, seed: int
+) -> dict[str, Labels]:
+    """Cluster the rows in several ways.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d), float32
+        The rows.
+    points : ndarray of shape (n, m), float32
+        Their leading principal coordinates.
+    graphs : dict of int to sparse array of shape (n, n)
+        From :func:`link_neighbors`.  Without any, only k-means is made.
+    k : int
+        Number of clusters.
+    seed : int
+        Decides all draws.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n,), int32
+        Name to cluster of each row, numbered from the largest; k-means first.  What cannot be made,
+        because rows are too few or too much alike for it, is left out.
+    """
+    makers: dict[str, Callable[[], Labels]] = {FIRST: partial(_kmeans_labels, rows, k, seed)}
+    if graphs:
+        starts = np.random.RandomState(seed).randint(2**31 - 1, size=N_MIXTURES)
+        for n in MIXTURE_COORDINATES:
+            for run, start in enumerate(starts, 1):
+                make = partial(_mixture_labels, points, k, n, int(start))
+                makers[f"mixture, {n} coordinates, run {run}"] = make
+    for n, graph in graphs.items():
+        makers[f"spectral, {n} neighbors"] = partial(spectral_labels, graph, k, seed)
+    with workers() as run_all, warnings.catch_warnings():
+        # What is odd about a candidate matters only if it is chosen, and is then looked at again.
+        warnings.simplefilter("ignore")
+        made = run_all(_try, makers.values())
+    return {name: labels for name, labels in zip(makers, made, strict=True) if labels is not None}
+
+
+def spectral_labels(graph: Any, k: int, seed: int) -> Labels:
+    """Cluster the nodes of a graph by its leading eigenvectors.
+
+    Parameters
+    ----------
+    graph : sparse array of shape (n, n)
+        Symmetric weights of the links, none negative, each node with at least one.
+    k : int
+        Number of clusters, below n.
+    seed : int
+        Decides all draws.
+
+    Returns
+    -------
+    ndarray of shape (n,), int32
+        Cluster of each node.
+
+    References
+    ----------
+    Ng, Jordan, Weiss: On spectral clustering: analysis and an algorithm. NeurIPS 2001.
+    """
+    from scipy.linalg import eigh
+    from scipy.sparse import diags_array
+    from scipy.sparse.linalg import eigsh
+
+    n = graph.shape[0]
+    scale = diags_array(1 / np.sqrt(graph.sum(axis=1)))
+    normalised = scale @ graph @ scale
+    if n < N_DENSE:
+        _, vectors = eigh(normalised.toarray(), subset_by_index=[n - k, n - 1])
+    else:
+        start = np.random.default_rng(seed).standard_normal(n)
+        _, vectors = eigsh(normalised, k, which="LA", v0=start)
+    return KMeans(k, random_state=seed).fit(vectors).labels_
+
+
+def _kmeans_labels(rows: Rows, k: int, seed: int) -> Labels:
+    """Cluster by k-means."""
+    return KMeans(k, normalize=False, random_state=seed).fit(rows).labels_
+
+
+def _mixture_labels(points: Rows, k: int, n_coordinates: int, seed: int) -> Labels:
+    """Cluster by one run of a mixture of Gaussians."""
+    model = GaussianMixture(
+        k, normalize=False, n_coordinates=n_coordinates, n_init=1, random_state=seed
+    )
+    return model.fit(points).labels_
+
+
+def _try(make: Callable[[], Labels]) -> Labels | None:
+    """Make a candidate, or None where its method fails."""
+    try:
+        return make()
+    except (ValueError, RuntimeError, np.linalg.LinAlgError):
+        return None

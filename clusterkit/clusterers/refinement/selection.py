@@ -1,0 +1,126 @@
+"""The choice between clusterings by the modularity of graphs of neighbours."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Labels = NDArray[np.int32]
+FIRST = "k-means"
+# Standard errors by which another candidate must beat k-means.
+N_ERRORS = 3
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of the clusterings between which was chosen.
+
+    Attributes
+    ----------
+    name : str
+        What made it.
+    modularity : float
+        How many more of the graph's links stay within clusters than chance would put there, as a
+        share of all links; below 1.
+    gain : float
+        Its modularity less that of k-means.
+    error : float
+        Standard error of ``gain`` over the rows.
+    chosen : bool
+        Whether it was chosen.
+    labels : ndarray of shape (n,), int32
+        Cluster of each row that was fitted, numbered from the largest.
+    """
+
+    name: str
+    modularity: float
+    gain: float
+    error: float
+    chosen: bool
+    labels: Labels = field(repr=False, compare=False)
+
+
+def modularity_shares(graph: Any, labels: Labels) -> NDArray[np.float64]:
+    """Return what each node adds to the modularity of a partition, times the number of nodes.
+
+    Parameters
+    ----------
+    graph : sparse array of shape (n, n)
+        Symmetric weights of the links.
+    labels : ndarray of shape (n,), int
+        Cluster of each node, from 0.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        Their mean is the modularity.
+
+    References
+    ----------
+    Newman, Girvan: Finding and evaluating community structure in networks. Physical Review E 69,
+    2004.
+    """
+    n = len(labels)
+    degrees = graph.sum(axis=1)
+    total = degrees.sum()
+    links = graph @ np.eye(labels.max() + 1)[labels]
+    within = links[np.arange(n), labels]
+    expected = degrees * np.bincount(labels, degrees)[labels] / total
+    return n * (within - expected) / total
+
+
+def choose(made: dict[str, Labels], graphs: Collection[Any]) -> list[Candidate]:
+    """Mark the candidate of highest modularity, or the first if that is not clearly lower.
+
+    Parameters
+    ----------
+    made : dict of str to ndarray of shape (n,), int32
+        Name to cluster of each row; k-means first.
+    graphs : collection of sparse arrays of shape (n, n)
+        The modularity is the mean over these.
+
+    Returns
+    -------
+    list of Candidate
+        In the same order, one of them chosen.
+    """
+    shares = {
+        name: np.mean([modularity_shares(graph, labels) for graph in graphs], axis=0)
+        for name, labels in made.items()
+    }
+    gains = {name: share - shares[FIRST] for name, share in shares.items()}
+    errors = {name: gain.std() / np.sqrt(len(gain)) for name, gain in gains.items()}
+    best = max(made, key=lambda name: shares[name].mean())
+    if gains[best].mean() <= N_ERRORS * errors[best]:
+        best = FIRST
+    return [
+        Candidate(
+            name,
+            modularity=float(shares[name].mean()),
+            gain=float(gains[name].mean()),
+            error=float(errors[name]),
+            chosen=name == best,
+            labels=labels,
+        )
+        for name, labels in made.items()
+    ]
+
+
+def explain(candidates: list[Candidate]) -> str:
+    """Say what was chosen and why."""
+    first, others = candidates[0], candidates[1:]
+    if not others:
+        return (
+            f"{FIRST}: nothing else was compared, because there is one cluster, or one of each "
+            "row, or rows so alike that the graphs of neighbors fall into more parts than clusters"
+        )
+    best = max(others, key=lambda candidate: candidate.modularity)
+    comparison = (
+        f"modularity {best.modularity:.3f}, that of {FIRST} {first.modularity:.3f} "
+        f"(difference {best.gain:+.3f} ± {best.error:.3f})"
+    )
+    if best.chosen:
+        return f"{best.name}: {comparison}"
+    return f"{FIRST}: no other is clearly better; the next, {best.name}, has {comparison}"
