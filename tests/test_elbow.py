@@ -115,6 +115,14 @@ def test_costly_indices_use_a_sample():
     assert len(curve.labels) == 3000
 
 
+def test_by_default_the_range_grows_while_its_end_is_best():
+    X = blobs(22, n=264, d=32)
+    curve = elbow_curve(X, random_state=0, n_resamples=4)
+    assert curve.k == 22
+    assert curve.n_clusters.tolist() == list(range(2, 41))
+    assert elbow_curve(X[:12], random_state=0, n_resamples=4).n_clusters[-1] == 12
+
+
 def test_identical_rows_have_no_clear_number():
     curve = elbow_curve(np.ones((30, 5)), k=range(2, 6))
     assert curve.k is None

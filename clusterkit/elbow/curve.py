@@ -26,6 +26,8 @@ from clusterkit.elbow.verdict import Curve, count_votes, judge
 from clusterkit.errors import InvalidInputError
 
 _N_CLOUDS = 4
+# Of the numbers of clusters that are tried by default.
+_LARGEST = (20, 40, 80)
 _INDICES = (
     "inertia",
     "silhouette",
@@ -118,7 +120,8 @@ def elbow_curve(
     X : Embeddings or array-like of shape (n, d)
         The vectors.
     k : iterable of int, optional
-        The numbers of clusters to try, in any order, each from 2 to n; by default up to 20.
+        The numbers of clusters to try, in any order, each from 2 to n; by default up to 20, and as
+        long as the verdict is the largest number that was tried, up to 40 and to 80.
     normalize : bool or "auto", default "auto"
         Whether to scale the rows to length 1, as the clusterers do.  "auto" does so where the
         lengths vary by less than a quarter, as those of network features do (by 0.08 to 0.17);
@@ -216,12 +219,29 @@ def elbow_curve(
             f"Received: n_resamples={n_resamples}, max_samples={max_samples}"
         )
     X = check_rows(X)
-    if k is None:
-        k = range(2, max(2, min(20, len(X))) + 1)
-    numbers = check_numbers(k, len(X))
+    ranges: list[Iterable[int]] = [k] if k is not None else _default_ranges(len(X))
+    numbers = check_numbers(ranges[0], len(X))
     X = prepare(X, normalize)
     if all_alike(X):
         return _without_structure(numbers)
+    curve = _weigh(X, numbers, n_resamples, max_samples, random_state)
+    for wider in ranges[1:]:
+        if curve.k != curve.n_clusters[-1]:
+            break
+        curve = _weigh(X, list(wider), n_resamples, max_samples, random_state)
+    return curve
+
+
+def _default_ranges(n_samples: int) -> list[Iterable[int]]:
+    """Return the numbers of clusters to try, and those to try instead if these prove too few."""
+    largest = sorted({max(2, min(number, n_samples)) for number in _LARGEST})
+    return [range(2, number + 1) for number in largest]
+
+
+def _weigh(
+    X: Matrix, numbers: list[int], n_resamples: int, max_samples: int, random_state: int | None
+) -> ElbowCurve:
+    """Compute all indices, and judge."""
     rng = np.random.default_rng(random_state)
     seed = int(rng.integers(2**31))
     labels, inertia = _sweep(X, numbers, seed)
