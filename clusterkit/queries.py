@@ -171,12 +171,12 @@ def _find_content(digest: str, image: str | os.PathLike[str], embeddings: Embedd
 
 def _embed_query(image: Path, embeddings: Embeddings, weights: str | Path | None) -> Embeddings:
     """Run the network that made the embeddings on a new image."""
-    from clusterkit.extractors import create_extractor
+    from clusterkit.extractors import WITHOUT_NETWORK, create_extractor
     from clusterkit.pipeline import embed
 
     space = embeddings.space
-    source = space.get("weights_source")
-    if source is None:
+    source, name = space.get("weights_source"), space.get("extractor", "")
+    if source is None and name not in WITHOUT_NETWORK:
         raise WeightsError(
             f"{image} is not among the embedded images, and what made them is not known"
         )
@@ -188,10 +188,10 @@ def _embed_query(image: Path, embeddings: Embeddings, weights: str | Path | None
         if weights is None and source != "imagenet":
             weights = source
         resize = space["parameters"].get("resize", "stretch")
-        extractor = create_extractor(space["extractor"], weights=weights, resize=resize)
+        extractor = create_extractor(name, weights=weights, resize=resize)
     if extractor.fingerprint != embeddings.fingerprint:
         raise SpaceMismatchError(
-            f"{weights or source} is not what made the embeddings of {space['extractor']}: give "
+            f"{weights or source} is not what made the embeddings of {name}: give "
             "the weights that they were made with (--weights), or embed again"
         )
     query = embed([image], extractor)

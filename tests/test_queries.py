@@ -82,6 +82,13 @@ def test_unknown_content_needs_to_know_what_made_the_vectors(photos: Path, emb: 
         locate(other, emb)
 
 
+def test_unknown_content_needs_no_weights_where_there_is_no_network(photos: Path) -> None:
+    new = photos.parent / "new.png"
+    Image.open(photos / "2.png").resize((17, 17)).save(new)
+    found = find_similar(new, embed(photos, "pixels"), n_neighbors=1)
+    assert found.rows.tolist() == [2]
+
+
 def test_unknown_content_goes_through_the_same_network(shared: Path, tmp_path: Path) -> None:
     weights = shared / "weights/xception_imagenet_notop.h5"
     foxes = sorted((shared / "data/species10/fox").iterdir())

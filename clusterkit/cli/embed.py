@@ -22,7 +22,7 @@ from clusterkit.cli.options import (
     default="xception",
     show_default=True,
     help="A network of keras.applications (resnet50, efficientnetv2b0, …), NAME-predictions for "
-    "its ImageNet class probabilities, or the .keras file of an autoencoder.",
+    "its ImageNet class probabilities, the .keras file of an autoencoder, or pixels.",
 )
 @weights_option
 @click.option(
