@@ -155,9 +155,9 @@ def elbow_curve(
        [1]_ beyond that of normal clouds of the same covariance [2]_.
     3. *Silhouette* [3]_.
 
-    The verdict is the possible number with the largest product of stable information,
-    separation**(1/4) and silhouette**(1/2).  Where no number is possible, or the best is not
-    half-way from chance to perfect stability, it is None.  The confidence is excess x separation.
+    The verdict is the possible number with the largest product of stable information and
+    silhouette**(1/2).  Where no number is possible, or the best is not half-way from chance to
+    perfect stability, it is None.  The confidence is excess x separation.
 
     Why this combination.  It was compared on 111 subsets of 3 to 10 classes of two photo sets
     (Xception and ResNet50 features), of scikit-learn's digits and of MNIST (pixels and autoencoder
@@ -171,16 +171,16 @@ def elbow_curve(
     weight on stability the verdict on photos changed with the seed, with more it fell to a few
     broad groups.
 
-    What it says of whole sets, where two numbers are given for different seeds:
+    What it says of whole sets; where it depends on the seed, the rarer answer is in brackets:
 
     ======================================  =======  ==============
     set                                     classes  verdict
     ======================================  =======  ==============
-    species10, Xception                     10       10
-    species10, ResNet50                     10       9, 10
-    imbalanced10, Xception                  10       9, 10
+    species10, Xception                     10       10 (9)
+    species10, ResNet50                     10       9 (10)
+    imbalanced10, Xception                  10       9 (10)
     imbalanced10, ResNet50                  10       14
-    cat_dog_wild, Xception (8 species wild) 3        5, 6
+    cat_dog_wild, Xception                  3        6 (5)
     cat_dog_wild, ResNet50                  3        4
     anime5, Xception                        5        None
     digits                                  10       9

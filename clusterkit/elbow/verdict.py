@@ -62,13 +62,11 @@ def information(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> C
 
 
 def evidence(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> Curve:
-    """Return the information of each k, weighted by how well its clusters stand apart.
+    """Return the information of each k, weighted by the root of the silhouette; -1 if impossible.
 
-    The roots leave the weight to decide between numbers that are about as stable; -1 where k is not
-    possible.
+    The root leaves the silhouette to decide between numbers that are about as stable.
     """
-    apart = curves["separation"] ** 0.25 * np.sqrt(np.maximum(curves["silhouette"], 0))
-    found = information(n_clusters, curves) * apart
+    found = information(n_clusters, curves) * np.sqrt(np.maximum(curves["silhouette"], 0))
     return np.where(stand_apart(n_clusters, curves) & np.isfinite(found), found, -1)
 
 
