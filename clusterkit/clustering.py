@@ -50,6 +50,9 @@ class Clustering:
         a name are left out.
     identity : IdentityReport, optional
         What became of the clusters of an earlier run, where one was given.
+    refinement : dict, optional
+        What k-means was compared with, what was chosen and why, where it was refined: see
+        :meth:`clusterkit.clusterers.RefinedKMeans.describe`.
     """
 
     embeddings: Embeddings
@@ -60,6 +63,7 @@ class Clustering:
     parameters: dict[str, Any]
     names: dict[int, str] = field(default_factory=dict)
     identity: IdentityReport | None = None
+    refinement: dict[str, Any] | None = None
 
     @property
     def k(self) -> int:
@@ -81,6 +85,7 @@ class Clustering:
             "sizes": {str(cluster): size for cluster, size in self.sizes.items()},
             "names": {str(cluster): name for cluster, name in self.names.items()},
             "identity": None if self.identity is None else self.identity.to_dict(),
+            "refinement": self.refinement,
             "space": describe_space(self.embeddings.space),
             "fingerprint": self.embeddings.fingerprint,
             "root": None if root is None else escape_path(str(root)),
@@ -141,6 +146,7 @@ def cluster(
     n_clusters: int | str | None = None,
     random_state: int | None = 0,
     previous: Clustering | str | Path | None = None,
+    refine: bool = False,
 ) -> Clustering:
     """Group images by their embeddings; name the groups where their ImageNet classes are known.
 
@@ -159,6 +165,9 @@ def cluster(
         An earlier clustering, or its ``clusters.csv``: clusters that go on keep its numbers, see
         :func:`clusterkit.identity.match_clusters`.  With as many clusters as before, k-means also
         goes on from their centres, see :func:`clusterkit.earlier.continue_kmeans`.
+    refine : bool
+        Let another clustering replace k-means where the neighbours of the images clearly speak for
+        it, see :class:`clusterkit.clusterers.RefinedKMeans`.
 
     Returns
     -------
@@ -171,8 +180,8 @@ def cluster(
         If the earlier table does not exist.
     InvalidInputError
         If there are no embeddings, more clusters than images, no clear number of clusters for
-        ``"auto"``, the clusterer takes no ``n_clusters``, or the earlier clustering has no numbers
-        or no image in common.
+        ``"auto"``, the clusterer takes no ``n_clusters`` or, with ``refine``, is not k-means, or
+        the earlier clustering has no numbers or no image in common.
 
     Warns
     -----
@@ -190,6 +199,12 @@ def cluster(
             f"there are no embedded images to cluster, and {len(embeddings.failures)} failures"
         )
     earlier = None if previous is None else check_earlier(read_earlier(previous), embeddings)
+    if refine:
+        if clusterer != "kmeans":
+            raise InvalidInputError(
+                f"refine starts from k-means; leave out the clusterer. Received: {clusterer!r}"
+            )
+        clusterer = "refined-kmeans"
     estimator = _create(clusterer, random_state)
     if n_clusters is not None and "n_clusters" not in estimator.get_params(deep=False):
         raise InvalidInputError(
@@ -222,6 +237,7 @@ def cluster(
         parameters=_plain(estimator.get_params(deep=False)),
         names=name_clusters(labels, embeddings.top5),
         identity=identity,
+        refinement=_describe_refinement(estimator),
     )
 
 
@@ -269,6 +285,13 @@ def _identify(
         previous = np.array([number.get(path, NOISE) for path in paths])
         labels = continue_kmeans(X, labels, estimator.inertia_, previous=previous)
     return match_clusters(labels, earlier.labels, paths=paths, previous_paths=earlier.paths)
+
+
+def _describe_refinement(estimator: Any) -> dict[str, Any] | None:
+    """Return what a refinement compared and chose; None for other clusterers."""
+    from clusterkit.clusterers import RefinedKMeans
+
+    return estimator.describe() if isinstance(estimator, RefinedKMeans) else None
 
 
 def _create(clusterer: Any, random_state: int | None) -> Any:

@@ -146,6 +146,13 @@ def test_cluster_evaluate_and_elbow_follow_each_other(project: Path) -> None:
     assert [point["k"] for point in curve["curve"]] == [2, 3, 4, 5, 6]
 
 
+def test_cluster_says_what_refinement_chose(project: Path) -> None:
+    printed = run("cluster", "-k", "3", "--refine").stdout
+    assert "24 images in 3 clusters (refined-kmeans)\nChosen: k-means: " in printed
+    written = json.loads((project / "clusters.json").read_text())
+    assert written["refinement"]["reason"] in printed
+
+
 def test_cluster_sorts_into_folders_and_undo_takes_it_back(project: Path) -> None:
     before = sorted(path for path in (project / "photos").rglob("*.png"))
     assert run("cluster", "-k", "3", "--into", "sorted", "--mode", "move").exit_code == 0
@@ -207,6 +214,7 @@ def test_errors_are_one_line_with_exit_code_1(
         ["cluster", "-k", "0"],
         ["cluster", "-k", "3", "-a", "k-means"],
         ["cluster", "-k", "auto", "-a", "hdbscan"],
+        ["cluster", "-k", "3", "-a", "agglomerative", "--refine"],
         ["cluster", "-k", "3", "--seed", "4294967296"],
         ["similar"],
         ["elbow", "--k-min", "1"],

@@ -45,6 +45,24 @@ def test_bundles_come_out_whole_by_any_clusterer(emb: Embeddings, name: str) -> 
     assert all(len(set(clustering.labels[i : i + 10])) == 1 for i in (0, 10, 20))
 
 
+def test_refinement_says_what_was_compared(emb: Embeddings, tmp_path: Path) -> None:
+    clustering = cluster(emb, n_clusters=3, refine=True)
+    assert clustering.algorithm == "refined-kmeans"
+    assert clustering.sizes == {0: 10, 1: 10, 2: 10}
+    clustering.to_csv(tmp_path / "clusters.csv")
+    written = json.loads((tmp_path / "clusters.json").read_text())["refinement"]
+    assert written == clustering.refinement
+    assert [entry["name"] for entry in written["candidates"] if entry["chosen"]] == ["k-means"]
+    assert written["reason"].startswith("k-means: ")
+    assert cluster(emb, n_clusters=3).describe()["refinement"] is None
+
+
+@pytest.mark.parametrize("clusterer", ["hdbscan", KMeans(3)])
+def test_only_k_means_is_refined(emb: Embeddings, clusterer: object) -> None:
+    with pytest.raises(InvalidInputError, match="refine starts from k-means"):
+        cluster(emb, clusterer, refine=True)
+
+
 def test_auto_takes_the_verdict(emb: Embeddings) -> None:
     assert cluster(emb, n_clusters="auto").k == 3
 

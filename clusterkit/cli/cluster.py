@@ -61,6 +61,11 @@ class NumberOrAuto(click.ParamType):
     show_default=True,
     help=f"One of {', '.join(CLUSTERERS)}.",
 )
+@click.option(
+    "--refine",
+    is_flag=True,
+    help="Let another clustering replace k-means where the images' neighbours speak for it.",
+)
 @output_option("The table of clusters.", default="clusters.csv")
 @click.option(
     "--sheet",
@@ -92,6 +97,7 @@ class NumberOrAuto(click.ParamType):
 def cluster(
     n_clusters: int | str | None,
     algorithm: str,
+    refine: bool,
     output: Path,
     sheet: Path | None,
     into: Path | None,
@@ -109,12 +115,16 @@ def cluster(
     nearest to the centre) and, where ImageNet's classes of the images are in the store, the name
     of the cluster.  What made it is written beside it as .json.
 
+    With --refine, k-means is compared with mixtures of Gaussians and spectral clusterings, without
+    labels, and it is said what was chosen and why.
+
     With --previous, it is also said which clusters are new, split, merged or vanished, and how
     many images moved between the others.
 
     \b
     Example:
       clusterkit cluster -k 5 --sheet clusters.png
+      clusterkit cluster -k 5 --refine -o refined.csv
       clusterkit cluster -k auto --into sorted/ --mode link
       clusterkit cluster -k 6 --previous clusters.csv --overwrite
     """
@@ -122,6 +132,8 @@ def cluster(
     from clusterkit.files import check_output
 
     _check_number(algorithm, n_clusters)
+    if refine and algorithm != "kmeans":
+        raise click.UsageError(f"--refine starts from k-means: leave out -a {algorithm}")
     origin = output.with_suffix(".json")
     if len({output, origin, sheet}) < 3:
         raise click.UsageError(
@@ -134,7 +146,12 @@ def cluster(
     embeddings = read_space(store, extractor)
     source = _borrow_classes(embeddings, store) if embeddings.top5 is None else None
     result = clustering.cluster(
-        embeddings, algorithm, n_clusters=n_clusters, random_state=seed, previous=previous
+        embeddings,
+        algorithm,
+        n_clusters=n_clusters,
+        random_state=seed,
+        previous=previous,
+        refine=refine,
     )
     written: list[Path] = [output]
     if sheet is not None:
@@ -172,6 +189,8 @@ def _print(result: "Clustering") -> None:
     """Print the size and name of each cluster, and what became of those of the earlier run."""
     images, clusters = plural(len(result.labels), "image"), plural(result.k, "cluster")
     click.echo(f"{images} in {clusters} ({result.algorithm})")
+    if result.refinement is not None:
+        click.echo(f"Chosen: {result.refinement['reason']}")
     click.echo("cluster  images" + ("  name" if result.names else ""))
     for label, size in result.sizes.items():
         line = f"{'noise' if label < 0 else label:>7}  {size:>6}  {result.names.get(label, '')}"
