@@ -18,9 +18,6 @@ _KEPT = 0.8
 # (Bubeck, Meila, von Luxburg: How the initialization affects the stability of the k-means
 # algorithm. ESAIM: Probability and Statistics 16, 2012).
 _N_INIT = 3
-# But among many clear clusters a hasty search misses some.  Then it ends above a thorough one by
-# more than this share of what a cluster contributes to the inertia.
-_MISSED = 0.5
 # A cluster whose best counterpart shares less has dissolved (Hennig: Cluster-wise assessment of
 # cluster stability. Computational Statistics & Data Analysis 52, 2007).
 _DISSOLVED = 0.5
@@ -175,11 +172,13 @@ def _search_centers(X: Matrix, numbers: Sequence[int], *, seed: int) -> list[Mat
     thorough = lloyd(X, weights, starts[0])
     found = []
     for k in reversed(numbers):
-        thorough = search.merge(thorough, k)
+        finer, thorough = thorough, search.merge(thorough, k)
         hasty = min((lloyd(X, weights, start[:k]) for start in starts), key=lambda s: s.inertia)
-        missed = hasty.inertia - thorough.inertia > _MISSED * thorough.inertia / k
-        best = thorough if missed and len(thorough.centers) == k else hasty
-        found.append(best.centers)
+        # A search that has missed a clear cluster, and cut another in two instead, loses more than
+        # one cluster more would save.
+        n_more = len(finer.centers) - k
+        missed = (hasty.inertia - thorough.inertia) * n_more > thorough.inertia - finer.inertia
+        found.append(thorough.centers if missed and len(thorough.centers) == k else hasty.centers)
     return found[::-1]
 
 
