@@ -171,16 +171,16 @@ def elbow_curve(
     weight on stability the verdict on photos changed with the seed, with more it fell to a few
     broad groups.
 
-    What it says of whole sets; where it depends on the seed, the rarer answer is in brackets:
+    What it says of whole sets; where it depends on the seed, the rarer answers are in brackets:
 
     ======================================  =======  ==============
     set                                     classes  verdict
     ======================================  =======  ==============
-    species10, Xception                     10       10 (9)
-    species10, ResNet50                     10       9 (10)
-    imbalanced10, Xception                  10       9 (10)
+    species10, Xception                     10       10
+    species10, ResNet50                     10       9
+    imbalanced10, Xception                  10       9
     imbalanced10, ResNet50                  10       14
-    cat_dog_wild, Xception                  3        6 (5)
+    cat_dog_wild, Xception (8 species wild) 3        6 (5, 8)
     cat_dog_wild, ResNet50                  3        4
     anime5, Xception                        5        None
     digits                                  10       9
