@@ -43,12 +43,11 @@ class RefinedKMeans(UnitClusterer):
       size and any shape: k-means on the ``n_clusters`` leading eigenvectors of the normalised
       graph, rows scaled to length 1.
 
-    Each is judged by its *modularity* on both graphs, on average: the share of links between
-    neighbours that stay within a cluster, less the share that would if the same clusters were
-    linked at random.  It needs neither centres nor shapes, so it favours none of the methods, and
-    chance is taken off, so it favours neither few large clusters nor many equal ones as much as
-    the share alone does.  The candidate of highest modularity replaces k-means if it gains three
-    standard errors or more, taken over the rows; otherwise k-means stays.
+    Each is judged by its *modularity* on the two graphs, on average: the share of links between
+    neighbours that stay within a cluster, less the share that would if as many links were drawn at
+    random.  That asks for neither centres nor shapes, and neither tiny clusters nor one that
+    swallows nearly all gain by it.  The candidate of highest modularity replaces k-means if it
+    gains more than three standard errors, taken over the rows; otherwise k-means stays.
 
     Parameters
     ----------
@@ -72,6 +71,41 @@ class RefinedKMeans(UnitClusterer):
         What was chosen and why, in a sentence.
     n_features_in_ : int
         Number of columns.
+
+    Notes
+    -----
+    Accuracy of ten seeds with the true number of clusters, mean (worst), by
+    ``tests/benchmarks/refinement.py``, which also has every candidate's:
+
+    ======================  =====================  =============
+    set, features           k-means, scikit-learn  refined
+    ======================  =====================  =============
+    species10, Xception     0.943 (0.942)          0.947 (0.945)
+    species10, ResNet50     0.798 (0.771)          0.800 (0.782)
+    imbalanced10, Xception  0.811 (0.780)          0.974 (0.919)
+    imbalanced10, ResNet50  0.785 (0.746)          0.806 (0.801)
+    cat_dog_wild, Xception  0.765 (0.753)          0.944 (0.872)
+    cat_dog_wild, ResNet50  0.786 (0.775)          0.939 (0.936)
+    anime5, Xception        0.395 (0.385)          0.440 (0.435)
+    anime5, ResNet50, half  0.424 (0.407)          0.424 (0.412)
+    54 faces, Xception      0.946 (0.796)          0.946 (0.796)
+    digits, pixels          0.793 (0.790)          0.905 (0.905)
+    2,000 of MNIST, pixels  0.547 (0.490)          0.702 (0.700)
+    ======================  =====================  =============
+
+    That is 7.6 points more on average.  No candidate alone comes near: the best, the spectral
+    clustering of 20 neighbours, gains 3.8, and each of them loses 4 to 35 points on some set.  On
+    88 random parts of these sets (some of the classes, or unequal sizes) the gain was 5.4 points on
+    average; 56 parts gained more than a point, 10 lost more than one, 7.5 at worst.  Ten of
+    the parts had fewer than 20 rows a cluster; these gained 1.4, the others 6.0.
+
+    The modularity was found among some sixty scores, on 16 other parts of the photo sets and 27
+    candidates each, of which the best by accuracy would have gained 7.8 points over k-means.
+    Choosing by modularity gained 6.5, by the likelihood of a mixture 4.9 at best, by the silhouette
+    0.8, by agreement with the other candidates -1.3, by how well a linear classifier predicts the
+    labels of rows held out -6.4 to 2.2.  It is for choosing only: moving single rows towards a
+    still higher modularity made clusters equal in size, at a loss of up to 20 points on uneven
+    sets.
 
     References
     ----------
