@@ -180,7 +180,7 @@ def elbow_curve(
     species10, ResNet50                     10       9
     imbalanced10, Xception                  10       9
     imbalanced10, ResNet50                  10       14
-    cat_dog_wild, Xception (8 species wild) 3        6 (5, 8)
+    cat_dog_wild, Xception                  3        6 (5, 8)
     cat_dog_wild, ResNet50                  3        4
     anime5, Xception                        5        None
     digits                                  10       9
@@ -191,8 +191,8 @@ def elbow_curve(
     ======================================  =======  ==============
 
     Known limits: where the classes are of very unequal size, or blend into each other as digits do,
-    the verdict is often off by two.  A filament that is bent to most of a circle can be taken for a
-    few groups.
+    the verdict is often off by two.  A filament that is strongly bent, as a helix is, can be taken
+    for a few groups, and so can clusters of fewer than ten rows be overlooked among many.
 
     References
     ----------
