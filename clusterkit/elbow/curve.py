@@ -192,7 +192,7 @@ def elbow_curve(
 
     Known limits: where the classes are of very unequal size, or blend into each other as digits do,
     the verdict is often off by two.  A filament that is strongly bent, as a helix is, can be taken
-    for a few groups, and so can clusters of fewer than ten rows be overlooked among many.
+    for a few groups.  Among many clusters those of fewer than ten rows can be overlooked.
 
     References
     ----------
