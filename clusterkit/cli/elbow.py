@@ -23,7 +23,7 @@ from clusterkit.cli.options import (
 @click.option(
     "--k-max",
     type=click.IntRange(2),
-    help="Largest k.  [default: 20, or the number of images where that is less]",
+    help="Largest k.  [default: 20, and more while the verdict is the largest that was tried]",
 )
 @picture_option("Draw the curve and the verdict to this file")
 @overwrite_option
@@ -54,11 +54,15 @@ def elbow(
 
     check_picture(output, overwrite=overwrite)
     embeddings = read_space(store, extractor)
-    if k_max is None:
-        k_max = max(2, min(20, len(embeddings)))
-    if k_min > k_max:
-        raise click.UsageError(f"--k-min must be at most --k-max. Received: {k_min} and {k_max}")
-    curve = elbow_curve(embeddings, k=range(k_min, k_max + 1), random_state=seed)
+    numbers = None
+    if k_max is not None or k_min > 2:
+        k_max = k_max or max(2, min(20, len(embeddings)))
+        if k_min > k_max:
+            raise click.UsageError(
+                f"--k-min must be at most --k-max. Received: {k_min} and {k_max}"
+            )
+        numbers = range(k_min, k_max + 1)
+    curve = elbow_curve(embeddings, k=numbers, random_state=seed)
     if output is not None:
         from clusterkit.plots import ElbowDisplay
 
