@@ -167,9 +167,9 @@ def elbow_curve(
     far off; stability and prediction strength [5]_ without a reference preferred two or three broad
     groups; gaps alone overshot on dense sets; the gap statistic [6]_ rose to the largest k that was
     tried.  And most have a best value on noise too, where they ought to say None; stability is high
-    even on a filament.  The exponents are taken from the middle of those that do about as well: with
-    less weight on stability the verdict on photos changed with the seed, with more it fell to a few
-    broad groups.
+    even on a filament.  The exponents are taken from the middle of those that do about as well:
+    with less weight on stability the verdict on photos changed with the seed, with more it fell to
+    a few broad groups.
 
     What it says of whole sets; where it depends on the seed, the rarer answers are in brackets:
 
