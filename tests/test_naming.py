@@ -165,7 +165,9 @@ def animals(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Embedding
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLUSTERKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
         extractor = create_extractor(
-            "resnet50-predictions", weights=shared / "weights/resnet50_imagenet.h5"
+            "resnet50-predictions",
+            weights=shared / "weights/resnet50_imagenet.h5",
+            precision="float32",
         )
         return embed(ImageFolder(folder), extractor)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clusterkit import pipeline
+from clusterkit import embed_run
 from clusterkit.embeddings import Embeddings
 from clusterkit.errors import ImageError
 from clusterkit.images import ImageFolder, read_bytes, read_image
@@ -118,7 +118,7 @@ def test_files_that_change_under_the_run(tmp_path: Path, monkeypatch: pytest.Mon
             odd.event(Path(path))
         return data
 
-    monkeypatch.setattr(pipeline, "read_bytes", read_then_change)
+    monkeypatch.setattr(embed_run, "read_bytes", read_then_change)
     check_all(embed(listed, GridColours(), store=tmp_path / "store"), EVENTFUL)
     monkeypatch.undo()
     # What had changed is whole by now, and is embedded by the next run.
