@@ -53,6 +53,39 @@ def read_clusters(clusters_csv: str | Path) -> tuple[list[str], list[int | str]]
         return paths, list(clusters)
 
 
+def read_cluster_names(clusters_csv: str | Path) -> dict[int, str]:
+    """Read what clusters are called, in the column ``name`` of their table.
+
+    Parameters
+    ----------
+    clusters_csv : path
+        A table as :func:`read_clusters` takes it, its clusters numbers.
+
+    Returns
+    -------
+    dict of int to str
+        Without the clusters that have no name; empty where there is no such column.
+
+    Raises
+    ------
+    InvalidInputError
+        If a cluster has two names.
+    """
+    header, rows = _read_table(clusters_csv)
+    if "name" not in header:
+        return {}
+    cluster_column, name_column = header.index("cluster"), header.index("name")
+    names: dict[int, str] = {}
+    for row in rows:
+        cluster, name = int(row[cluster_column]), row[name_column].strip()
+        if names.setdefault(cluster, name) != name:
+            raise InvalidInputError(
+                f"{clusters_csv} has two names for cluster {cluster}: "
+                f"{names[cluster]!r} and {name!r}"
+            )
+    return {cluster: name for cluster, name in names.items() if name}
+
+
 def labels_from_folders(paths: Sequence[str]) -> list[str]:
     """Take the name of each image's folder as its label.
 
@@ -109,22 +142,13 @@ def read_labels(labels_csv: str | Path, paths: Sequence[str]) -> tuple[list[str 
         If the file is no such table, a line belongs to several images or an image to several
         lines, or no line belongs to any image.
     """
-    header, rows = _read_table(labels_csv)
-    if len(header) < 2:
-        raise InvalidInputError(
-            f"{labels_csv} must have two columns, file and label. Received: {','.join(header)}"
-        )
+    header, pairs = _read_pairs(labels_csv)
     if header[0] in set(paths):
         raise InvalidInputError(
             f"{labels_csv} must begin with a header line, such as filename,label. "
             f"Received: {','.join(header)}"
         )
-    known: dict[str, str] = {}
-    for name, label in ((row[0], row[1].strip()) for row in rows):
-        if label and known.setdefault(name, label) != label:
-            raise InvalidInputError(
-                f"{labels_csv} has two labels for {name}: {known[name]} and {label}"
-            )
+    known = {name: label for name, label in pairs.items() if label}
     names = _assign(paths, list(known), labels_csv)
     if not names:
         example = f", for instance {next(iter(known))}" if known else ""
@@ -134,6 +158,45 @@ def read_labels(labels_csv: str | Path, paths: Sequence[str]) -> tuple[list[str 
         )
     labels = [known[names[path]] if path in names else None for path in paths]
     return labels, len(known) - len(names)
+
+
+def read_pairs(labels_csv: str | Path) -> dict[str, str]:
+    """Read files and their labels as a table has them.
+
+    Parameters
+    ----------
+    labels_csv : path
+        A UTF-8 CSV file with a header; the first column names the file, the second its label.
+
+    Returns
+    -------
+    dict of str to str
+        The label of each file, in order of the lines; empty where a file has none.
+
+    Raises
+    ------
+    NotFoundError
+        If the table does not exist.
+    InvalidInputError
+        If the file is no such table, or has two labels for a file.
+    """
+    return _read_pairs(labels_csv)[1]
+
+
+def _read_pairs(file: str | Path) -> tuple[list[str], dict[str, str]]:
+    """Return the header, and the first two columns of the rows."""
+    header, rows = _read_table(file)
+    if len(header) < 2:
+        raise InvalidInputError(
+            f"{file} must have two columns, file and label. Received: {','.join(header)}"
+        )
+    known: dict[str, str] = {}
+    for name, label in ((row[0], row[1].strip()) for row in rows):
+        # A line without a label says nothing against another one.
+        known[name] = label if not known.get(name) else known[name]
+        if label and known[name] != label:
+            raise InvalidInputError(f"{file} has two labels for {name}: {known[name]} and {label}")
+    return header, known
 
 
 def _read_table(file: str | Path) -> tuple[list[str], list[list[str]]]:

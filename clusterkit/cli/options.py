@@ -12,6 +12,7 @@ from clusterkit.files import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from clusterkit.embeddings import Embeddings
+    from clusterkit.routing import Sorting
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -57,6 +58,28 @@ overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files
 top_option = click.option(
     "-n", "--top", type=click.IntRange(1), default=10, show_default=True, help="How many to show."
 )
+
+model_option = click.option(
+    "--model",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="The .keras file of `clusterkit train classifier`.",
+)
+mode_option = click.option(
+    "--mode",
+    type=click.Choice(["copy", "link", "move"]),
+    default="copy",
+    show_default=True,
+    help="How files are brought there; `clusterkit undo` takes it back.",
+)
+dry_run_option = click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+
+
+def into_option(help: str) -> Decorator:  # noqa: A002 (click's word)
+    """Return the option --into of a command that sorts files."""
+    return click.option(
+        "--into", type=click.Path(file_okay=False, path_type=Path), required=True, help=help
+    )
 
 
 def output_option(help: str, default: str | None = None) -> Decorator:  # noqa: A002 (click's word)
@@ -113,6 +136,16 @@ def save_picture(display: Any, output: Path, *, overwrite: bool) -> None:
 
     save_figure(display, output, overwrite=overwrite)
     notice(f"Wrote {output}")
+
+
+def print_sorting(sorting: "Sorting") -> None:
+    """Print how many files went, or would go, into each folder."""
+    for folder, n_files in sorting.folders.items():
+        click.echo(f"{n_files:>7}  {sorting.into / folder}")
+    verb = {"copy": "copied", "link": "linked", "move": "moved"}[sorting.mode]
+    done = f"would be {verb}" if sorting.dry_run else verb
+    before = f", {sorting.n_present} were there before" if sorting.n_present else ""
+    click.echo(f"{plural(len(sorting.transfers), 'file')} {done}{before}")
 
 
 def plural(number: int, noun: str) -> str:

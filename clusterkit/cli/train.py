@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clusterkit.classifiers import SCRATCH_NETWORKS
 from clusterkit.cli.options import (
+    batch_size_option,
     check_picture,
     json_option,
     notice,
@@ -13,9 +15,12 @@ from clusterkit.cli.options import (
     overwrite_option,
     print_json,
     seed_option,
+    store_option,
+    weights_option,
 )
 
 if TYPE_CHECKING:
+    from clusterkit.classifiers.training import TrainingReport as ClassifierReport
     from clusterkit.extractors.autoencoder_training import TrainingReport
 
 
@@ -26,6 +31,7 @@ def train() -> None:
     \b
     Example:
       clusterkit train autoencoder photos/ -o ae.keras
+      clusterkit train classifier labelled/ -o clf.keras
     """
 
 
@@ -145,6 +151,163 @@ def autoencoder(
         f"numbers per image\n{output}, {', '.join(map(str, pictures))}\n"
         f"Next: clusterkit embed {' '.join(folders)} -e {output}"
     )
+
+
+@train.command()
+@click.argument("source", metavar="FOLDER", type=click.Path(path_type=Path))
+@click.option(
+    "--network",
+    default="xception",
+    show_default=True,
+    help=f"Trained from scratch: {', '.join(SCRATCH_NETWORKS)}.  Or a network of "
+    "keras.applications (xception, resnet50, …) whose last layer is trained on its embeddings.",
+)
+@output_option(
+    "The file to write, ending in .keras; tables and pictures of its test go beside it.",
+    "clf.keras",
+)
+@click.option(
+    "--image-size",
+    type=click.IntRange(1),
+    help="Side in pixels, for a network trained from scratch.  [default: 28 to 128, by network]",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    help="At most so many passes over the images.  [default: 20 to 100, by network]",
+)
+@click.option(
+    "--patience",
+    type=click.IntRange(1),
+    help="Stop after so many epochs without a gain.  [default: a quarter of --epochs, 5 to 15]",
+)
+@click.option(
+    "--test-split",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.2,
+    show_default=True,
+    help="Share of the images to measure on, where FOLDER has no test images of its own.",
+)
+@click.option(
+    "--validation-split",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.1,
+    show_default=True,
+    help="Share of the images to stop in time by, where FOLDER has none of its own.",
+)
+@click.option(
+    "--class-weight",
+    type=click.Choice(["auto", "balanced", "none"]),
+    default="auto",
+    show_default=True,
+    help="auto makes classes count the same where the largest has twice the smallest's images.",
+)
+@click.option(
+    "--resize",
+    type=click.Choice(["stretch", "crop", "pad"]),
+    default="stretch",
+    show_default=True,
+    help="Bring pictures to one size: the whole picture, its centre, or with bars.",
+)
+@batch_size_option
+@weights_option
+@overwrite_option
+@seed_option
+@store_option
+@json_option
+def classifier(
+    source: Path,
+    network: str,
+    output: Path,
+    image_size: int | None,
+    epochs: int | None,
+    patience: int | None,
+    test_split: float,
+    validation_split: float,
+    class_weight: str,
+    resize: str,
+    batch_size: int,
+    weights: Path | None,
+    overwrite: bool,
+    seed: int,
+    store: Path,
+    as_json: bool,
+) -> None:
+    """Train a classifier on labelled images, and measure it on images that it never saw.
+
+    FOLDER has one sub-folder a class, or train/, val/ and test/ with these; or it is a CSV file of
+    filename and label (`|` between several labels), a CSV file of label and pixels, or a folder of
+    idx files.  Equal files are never both in training and test.
+
+    Writes the network (NAME.keras), its curves (NAME-curves.png), and of the test images the
+    predictions (NAME-test.csv) and the confusion matrix (NAME-confusion.png).
+
+    \b
+    Example:
+      clusterkit train classifier photos/ --network xception -o clf.keras
+      clusterkit predict new.jpg --model clf.keras
+    """
+    curves = output.with_name(f"{output.stem}-curves.png")
+    confusion = output.with_name(f"{output.stem}-confusion.png")
+    table = output.with_name(f"{output.stem}-test.csv")
+    for picture in (curves, confusion):
+        check_picture(picture, overwrite=overwrite)
+    from clusterkit.classifiers import Classifier, train_classifier
+    from clusterkit.files import check_output
+    from clusterkit.plots import ConfusionDisplay, LearningCurvesDisplay, save_figure
+
+    check_output(table, overwrite=overwrite)
+    report = train_classifier(
+        source,
+        output,
+        Classifier(
+            network,
+            weights=weights,
+            image_size=image_size,
+            epochs=epochs,
+            batch_size=batch_size,
+            validation_split=validation_split,
+            patience=patience,
+            class_weight=None if class_weight == "none" else class_weight,
+            resize=resize,
+            random_state=seed,
+            progress=True,
+        ),
+        test_size=test_split,
+        store=store,
+        overwrite=overwrite,
+    )
+    written = [output, curves]
+    display = LearningCurvesDisplay.from_classifier(report.classifier)
+    save_figure(display, curves, overwrite=True)
+    if report.test is not None:
+        report.test.to_csv(table)
+        written.append(table)
+        if not report.test.is_multilabel:
+            save_figure(ConfusionDisplay.from_report(report.test), confusion, overwrite=True)
+            written.append(confusion)
+    if as_json:
+        print_json(report.to_dict() | {"written": written})
+        return
+    for path, reason in report.failures:
+        notice(f"Not learned from: {path}: {reason}")
+    _print_training(report)
+    notice(f"Wrote {', '.join(map(str, written))}")
+
+
+def _print_training(report: "ClassifierReport") -> None:
+    """Print class counts, and the figures on the test images."""
+    counts = {part: sum(classes.values()) for part, classes in report.counts.items()}
+    for name in report.classifier.classes_:
+        numbers = (f"{part} {classes.get(name, 0)}" for part, classes in report.counts.items())
+        click.echo(f"{name}: {', '.join(numbers)}")
+    click.echo(
+        f"in all: {', '.join(f'{part} {n}' for part, n in counts.items())}; "
+        f"epoch {report.classifier.best_epoch_} of {len(report.classifier.history_['loss'])} kept, "
+        f"{report.training_seconds:.1f} s of training"
+    )
+    if report.test is not None:
+        click.echo(report.test.to_text())
 
 
 def _draw(report: "TrainingReport", loss: Path, reconstructions: Path) -> None:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import json_option, notice, print_json
+from clusterkit.cli.options import dry_run_option, json_option, notice, print_json
 
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@dry_run_option
 @json_option
 def undo(folder: Path, dry_run: bool, as_json: bool) -> None:
     """Take back the sorting of files into FOLDER.

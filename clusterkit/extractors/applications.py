@@ -224,6 +224,18 @@ class KerasApplication(Extractor):
         outputs = outputs if isinstance(outputs, list) else [outputs]
         return keras.Model(pixels, [keras.ops.cast(output, "float32") for output in outputs])
 
+    def build_network(self) -> Any:
+        """Build the whole network, so that layers can be put on top of it.
+
+        Returns
+        -------
+        keras.Model
+            From uint8 pixels (n, height, width, 3) to float32 vectors (n, dimension);
+            preprocessing is part of it.
+        """
+        model = self._build("float32")
+        return import_keras().Model(model.input, model.outputs[0])
+
     def _load(self) -> Any:
         """Load the network, with the outputs that the weights allow."""
         keras = import_keras()

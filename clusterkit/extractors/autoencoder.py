@@ -1,9 +1,5 @@
 """The encoder of an autoencoder that was trained on the user's own images."""
 
-import json
-import os
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.engines import pad_batch
-from clusterkit.errors import WeightsError
 from clusterkit.extractors.base import Extraction, Extractor
 from clusterkit.images import digest_file
+from clusterkit.keras_files import load_network, read_document, save_network
 from clusterkit.optional import import_keras
 
 LATENT_LAYER = "latent"
-# A .keras file is a zip archive; Keras passes over entries that it does not know.
-_ENTRY = "clusterkit.json"
-_FORMAT = 1
+_KIND = "autoencoder"
 
 
 class Autoencoder(Extractor):
@@ -136,32 +130,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     WeightsError
         If the file is missing, damaged, or no autoencoder of clusterkit.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsError(
-            f"no autoencoder {path}: train one with `clusterkit train autoencoder FOLDER -o {path}`"
-        )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:
-                raise zipfile.BadZipFile("a checksum is wrong")
-            if _ENTRY not in archive.namelist():
-                raise WeightsError(
-                    f"{path} is no autoencoder of clusterkit (it holds no {_ENTRY}): train one "
-                    "with `clusterkit train autoencoder`"
-                )
-            metadata: dict[str, Any] = json.loads(archive.read(_ENTRY))
-    # zlib and json have errors of their own for the same thing: damaged bytes.
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise WeightsError(
-            f"{path} is damaged or no .keras file ({error}): copy it again, or train it again"
-        ) from error
-    if metadata["format"] > _FORMAT:
-        raise WeightsError(
-            f"{path} was written by a newer clusterkit (format {metadata['format']}, this one "
-            f"reads up to {_FORMAT}): upgrade clusterkit"
-        )
-    return metadata
+    return read_document(path, _KIND)
 
 
 def load_autoencoder(path: str | Path) -> Any:
@@ -184,16 +153,7 @@ def load_autoencoder(path: str | Path) -> Any:
         If the file is missing, damaged, or no autoencoder of clusterkit.
     """
     read_metadata(path)
-    keras = import_keras()
-
-    try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
-    # Keras raises nearly anything on a file of another version or with missing weights.
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise WeightsError(
-            f"{path} cannot be loaded by Keras {keras.__version__} ({reason}): train it again"
-        ) from error
+    return load_network(path)
 
 
 def save_autoencoder(model: Any, path: Path, metadata: dict[str, Any]) -> None:
@@ -208,16 +168,7 @@ def save_autoencoder(model: Any, path: Path, metadata: dict[str, Any]) -> None:
     metadata : dict
         What :func:`read_metadata` shall return, JSON-able.
     """
-    keras = import_keras()
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part.keras")
-    try:
-        # Compiled, it would carry the optimizer's state: three times the size.
-        keras.Model(model.inputs, model.outputs, name=model.name).save(part)
-        with zipfile.ZipFile(part, "a") as archive:
-            archive.writestr(_ENTRY, json.dumps({"format": _FORMAT} | metadata, indent=2))
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    save_network(model, path, _KIND, metadata)
 
 
 def to_pixels(outputs: Any) -> NDArray[np.uint8]:

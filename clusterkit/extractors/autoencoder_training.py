@@ -1,6 +1,5 @@
 """Train the convolutional autoencoder on the user's own images."""
 
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from clusterkit import __version__
 from clusterkit.errors import InvalidInputError
@@ -18,6 +16,7 @@ from clusterkit.extractors.autoencoder_batches import Batches, as_rgb, open_pixe
 from clusterkit.extractors.autoencoder_network import build_autoencoder, whiten
 from clusterkit.files import check_output
 from clusterkit.images import ImageFolder
+from clusterkit.training_bar import TrainingBar
 
 # Without a number of epochs, the network sees about this many pictures, within these limits:
 # a few hundred photos and tens of thousands of digits then train for about the same time.
@@ -280,7 +279,7 @@ def _fit(
         training,
         validation_data=validation,
         epochs=epochs,
-        callbacks=[stop, _Progress(len(training.rows), enabled=progress)],
+        callbacks=[stop, TrainingBar(len(training.rows), enabled=progress)],
         shuffle=False,
         verbose=0,
     ).history
@@ -321,40 +320,3 @@ def _metadata(report: TrainingReport, resize: str, parameters: dict[str, Any]) -
             "backend": keras.backend.backend(),
         },
     }
-
-
-class _Progress(keras.callbacks.Callback):
-    """A bar over all pictures of all epochs; where stderr is no terminal, ten plain lines."""
-
-    def __init__(self, n_images: int, *, enabled: bool) -> None:
-        super().__init__()
-        self.n_images = n_images
-        self.enabled = enabled
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        """Open the bar."""
-        self.epochs = self.params["epochs"]
-        self.bar = tqdm(
-            total=self.epochs * self.n_images,
-            desc="Training",
-            unit=" images",
-            disable=None if self.enabled else True,
-        )
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Show the losses."""
-        self.bar.set_postfix(loss=f"{logs['loss']:.5f}", val_loss=f"{logs['val_loss']:.5f}")
-        if self.enabled and self.bar.disable and (epoch + 1) % max(1, self.epochs // 10) == 0:
-            print(
-                f"epoch {epoch + 1} of at most {self.epochs}: loss {logs['loss']:.5f}, "
-                f"validation {logs['val_loss']:.5f}",
-                file=sys.stderr,
-            )
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Move the bar."""
-        self.bar.update(self.n_images / self.params["steps"])
-
-    def on_train_end(self, logs: Any = None) -> None:
-        """Close the bar."""
-        self.bar.close()

@@ -10,12 +10,14 @@ from typing import Any
 
 _EXPORTS = {
     "ComparisonDisplay": "clusterkit.plots.comparison",
+    "ConfusionDisplay": "clusterkit.plots.confusion",
     "ContactSheetDisplay": "clusterkit.plots.contact_sheet",
     "CrosstabDisplay": "clusterkit.plots.crosstab",
     "Display": "clusterkit.plots.display",
     "ElbowDisplay": "clusterkit.plots.elbow",
     "ExplanationDisplay": "clusterkit.plots.histograms",
     "GalleryDisplay": "clusterkit.plots.gallery",
+    "LearningCurvesDisplay": "clusterkit.plots.training",
     "LossCurveDisplay": "clusterkit.plots.training",
     "MapDisplay": "clusterkit.plots.map",
     "ReconstructionDisplay": "clusterkit.plots.reconstructions",

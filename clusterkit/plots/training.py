@@ -1,4 +1,4 @@
-"""The loss of a training over its epochs."""
+"""What a training reached over its epochs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display
@@ -98,3 +99,65 @@ class LossCurveDisplay(Display):
             ax.plot(epochs[best], losses[best], "o", color=kwargs["color"], markersize=5)
             label = f"{label}, lowest {losses[best]:.4g} at epoch {epochs[best]}"
         ax.plot(epochs, losses, label=label, **kwargs)
+
+
+class LearningCurvesDisplay(Display):
+    """Loss and accuracy side by side: training dashed, validation solid, the kept epoch marked.
+
+    Parameters
+    ----------
+    history : mapping of str to sequence of float
+        ``loss``, ``val_loss``, ``accuracy`` and ``val_accuracy``, one value an epoch.
+    best_epoch : int
+        The epoch, counted from 1, whose weights were kept.
+
+    Attributes
+    ----------
+    axes_ : ndarray of shape (2,) of matplotlib.axes.Axes
+        Set by :meth:`plot`.
+    """
+
+    axes_: NDArray[Any]
+
+    def __init__(self, history: Mapping[str, Sequence[float]], *, best_epoch: int) -> None:
+        self.history = history
+        self.best_epoch = best_epoch
+
+    @classmethod
+    def from_classifier(cls, classifier: Any, *, ax: Axes | None = None) -> Self:
+        """Draw the training of a :class:`~clusterkit.classifiers.Classifier`.
+
+        Parameters
+        ----------
+        classifier : Classifier
+            Trained.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; it must be of a grid.
+
+        Returns
+        -------
+        LearningCurvesDisplay
+            Plotted.
+        """
+        return cls(classifier.history_, best_epoch=classifier.best_epoch_).plot(ax=ax)
+
+    def _size(self) -> tuple[float, float]:
+        """Return the size of a new figure, in points."""
+        return 700.0, 270.0
+
+    def _draw(self, ax: Axes) -> None:
+        """Draw the two charts."""
+        self.axes_ = self._divide(ax, 1, 2)[0]
+        for axes, name in zip(self.axes_, ("loss", "accuracy"), strict=True):
+            training, validation = self.history[name], self.history[f"val_{name}"]
+            epochs = np.arange(1, len(training) + 1)
+            kept = validation[self.best_epoch - 1]
+            axes.plot(epochs, training, color=INK, linestyle="--", label="training")
+            label = f"validation, {kept:.4g} at epoch {self.best_epoch}"
+            axes.plot(epochs, validation, color=BLUE, label=label)
+            axes.plot(self.best_epoch, kept, "o", color=BLUE, markersize=5)
+            axes.set_xlabel("epoch")
+            axes.set_ylabel(name)
+            axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
+            axes.grid(axis="y", color=RULE)
+            axes.legend()

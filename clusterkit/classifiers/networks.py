@@ -1,0 +1,177 @@
+"""The networks that are trained from scratch: functions that build plain ``keras.Model`` objects.
+
+Each takes uint8 or float pixels of shape (n, height, width, channels) on the scale 0-255 and ends
+in a layer ``head``, whose outputs are probabilities.  Scaling and augmentation are layers of the
+network; the latter work in training only.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import layers
+from numpy.typing import NDArray
+
+Shape = tuple[int, int, int]
+
+
+class Recipe(NamedTuple):
+    """One row of the table: how a network is built, and how it is usually trained.
+
+    Attributes
+    ----------
+    build : callable
+        From (image shape, number of outputs, activation of the outputs) to a ``keras.Model``.
+    side : int
+        Height and width in pixels that pictures from files are brought to.
+    epochs : int
+        At most so many passes over the images.
+    """
+
+    build: Callable[[Shape, int, str], keras.Model]
+    side: int
+    epochs: int
+
+
+def build_nn(shape: Shape, n_outputs: int, activation: str) -> keras.Model:
+    """Build a network of one dense layer: multinomial logistic regression on pixels."""
+    inputs, x = _start(shape)
+    return _finish(inputs, layers.Flatten()(x), n_outputs, activation)
+
+
+def build_dnn(
+    shape: Shape, n_outputs: int, activation: str, *, dropout: float = 0.0
+) -> keras.Model:
+    """Build a network of two hidden dense layers, optionally with dropout behind each."""
+    inputs, x = _start(shape)
+    x = layers.Flatten()(x)
+    for _ in range(2):
+        x = layers.Dense(512, activation="relu")(x)
+        if dropout:
+            x = layers.Dropout(dropout)(x)
+    return _finish(inputs, x, n_outputs, activation)
+
+
+def build_dnn_dropout(shape: Shape, n_outputs: int, activation: str) -> keras.Model:
+    """Build :func:`build_dnn` with a dropout of 25 %."""
+    return build_dnn(shape, n_outputs, activation, dropout=0.25)
+
+
+def build_cnn(shape: Shape, n_outputs: int, activation: str) -> keras.Model:
+    """Build two convolutions, each with pooling, and a dense layer."""
+    inputs, x = _start(shape, *_small_shifts())
+    for width in (32, 64):
+        x = _convolve(x, width)
+        x = layers.MaxPooling2D()(x)
+    x = layers.Dense(128, activation="relu")(layers.Flatten()(x))
+    return _finish(inputs, layers.Dropout(0.5)(x), n_outputs, activation)
+
+
+def build_dcnn(shape: Shape, n_outputs: int, activation: str) -> keras.Model:
+    """Build three pairs of convolutions, a dropout behind each, and a dense layer."""
+    inputs, x = _start(shape, *_small_shifts())
+    for width in (32, 64, 128):
+        x = _convolve(_convolve(x, width), width)
+        x = layers.Dropout(0.25)(layers.MaxPooling2D(padding="same")(x))
+    x = layers.Dense(256, activation="relu")(layers.Flatten()(x))
+    return _finish(inputs, layers.Dropout(0.5)(x), n_outputs, activation)
+
+
+def build_two_conv(shape: Shape, n_outputs: int, activation: str) -> keras.Model:
+    """Build two convolutions back to back, pooling, a dense layer, and dropout in two places."""
+    inputs, x = _start(shape, layers.RandomFlip("horizontal"), layers.RandomZoom(0.2))
+    for _ in range(2):
+        x = layers.Conv2D(32, 3, activation="relu")(x)
+    x = layers.Dropout(0.25)(layers.MaxPooling2D(4)(x))
+    x = layers.Dense(128, activation="relu")(layers.Flatten()(x))
+    return _finish(inputs, layers.Dropout(0.5)(x), n_outputs, activation)
+
+
+def build_cnn5(shape: Shape, n_outputs: int, activation: str) -> keras.Model:
+    """Build five convolutions with batch normalisation, pooling and dropout behind each.
+
+    A dense layer follows, which has both as well: five dropouts of 20 % and a last one of 50 %.
+    """
+    inputs, x = _start(
+        shape,
+        layers.RandomFlip("horizontal"),
+        layers.RandomTranslation(0.1, 0.1),
+        layers.RandomRotation(0.03),
+        layers.RandomZoom(0.2),
+        layers.RandomBrightness(0.15, value_range=(0, 1)),
+    )
+    for width in (32, 64, 128, 128, 256):
+        x = _convolve(x, width)
+        x = layers.Dropout(0.2)(layers.MaxPooling2D(padding="same")(x))
+    x = layers.Dense(256, use_bias=False)(layers.GlobalAveragePooling2D()(x))
+    x = layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(x))
+    return _finish(inputs, layers.Dropout(0.5)(x), n_outputs, activation)
+
+
+RECIPES = {
+    "nn": Recipe(build_nn, 28, 20),
+    "dnn": Recipe(build_dnn, 28, 20),
+    "dnn-dropout": Recipe(build_dnn_dropout, 28, 20),
+    "cnn": Recipe(build_cnn, 28, 20),
+    "dcnn": Recipe(build_dcnn, 28, 20),
+    "two-conv": Recipe(build_two_conv, 64, 60),
+    "cnn5": Recipe(build_cnn5, 128, 80),
+}
+
+
+def build_head(
+    vectors: NDArray[np.float32], targets: NDArray[np.float32], activation: str
+) -> keras.Model:
+    """Build the last layer of a transfer: from a frozen network's features to probabilities.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, dimension), float32
+        Features of the training images: each is brought to mean 0 and variance 1 over them, so
+        that one learning rate suits every network.
+    targets : ndarray of shape (n, n_outputs), float32
+        What it shall put out for them.  It begins with each class's share, so that rare classes
+        need not be unlearned first.
+    activation : str
+        ``"sigmoid"`` or ``"softmax"``.
+    """
+    share = np.clip(targets.mean(axis=0), 1e-3, 1 - 1e-3)
+    bias = np.log(share) if activation == "softmax" else np.log(share / (1 - share))
+    inputs = keras.Input(vectors.shape[1:], name="features")
+    scale = layers.Normalization()
+    scale.adapt(vectors)
+    x = layers.Dropout(0.5)(scale(inputs))
+    last = layers.Dense(len(bias), activation=activation, kernel_initializer="zeros")
+    model = keras.Model(inputs, last(x), name="head")
+    last.bias.assign(bias)
+    return model
+
+
+def _start(shape: Shape, *augmentation: Any) -> tuple[Any, Any]:
+    """Open a network: pixels on the scale 0-1, varied in training."""
+    inputs = keras.Input(shape, name="image")
+    x = layers.Rescaling(1 / 255)(inputs)
+    for layer in augmentation:
+        x = layer(x)
+    return inputs, x
+
+
+def _small_shifts() -> list[Any]:
+    """Return the augmentation of digits and signs, which a mirror would turn into others."""
+    return [
+        layers.RandomTranslation(0.07, 0.07, fill_mode="constant"),
+        layers.RandomRotation(0.02, fill_mode="constant"),
+        layers.RandomZoom(0.08, fill_mode="constant"),
+    ]
+
+
+def _convolve(x: Any, width: int) -> Any:
+    """Convolve with batch normalisation (Ioffe & Szegedy, 2015)."""
+    x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
+    return layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(x))
+
+
+def _finish(inputs: Any, x: Any, n_outputs: int, activation: str) -> keras.Model:
+    """Close a network."""
+    return keras.Model(inputs, layers.Dense(n_outputs, activation=activation, name="head")(x))

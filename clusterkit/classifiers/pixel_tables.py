@@ -1,0 +1,174 @@
+"""Images as tables of pixels: CSV files as on Kaggle, and the idx files of MNIST."""
+
+import csv
+import gzip
+import math
+import re
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.errors import InvalidInputError, NotFoundError
+
+_PIXEL_COLUMN = re.compile(r"(pixel_?)?\d+(x\d+)?", re.IGNORECASE)
+_LABEL_COLUMN = "label"
+# The last two bytes of an idx file's first four: unsigned bytes, and the number of dimensions.
+_IDX_LABELS, _IDX_IMAGES = b"\0\0\x08\x01", b"\0\0\x08\x03"
+IDX_IMAGES = "-images-idx3-ubyte"
+_IDX_OF_LABELS = "-labels-idx1-ubyte"
+
+
+def is_pixel_csv(path: Path) -> bool:
+    """Tell from the header of a CSV file whether its columns are pixels."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
+            header = next(csv.reader(stream), [])
+    except FileNotFoundError:
+        raise NotFoundError(f"no such file: {path}") from None
+    except (OSError, csv.Error) as error:
+        raise InvalidInputError(f"cannot read {path}: {error}") from error
+    pixels = [name.strip() for name in header if name.strip().lower() != _LABEL_COLUMN]
+    return len(pixels) > 2 and all(_PIXEL_COLUMN.fullmatch(name) for name in pixels)
+
+
+def read_pixel_csv(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
+    """Read a CSV file with one image a line.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A header line, then one column a pixel, row after row of the image, and optionally a
+        column ``label``.  The images are square: s * s columns are grey, 3 * s * s are RGB.
+
+    Returns
+    -------
+    images : ndarray of shape (n, s, s, 1) or (n, s, s, 3), uint8
+        The images.
+    labels : list of str, or None
+        Their labels; None where there is no such column.
+
+    Raises
+    ------
+    InvalidInputError
+        If a line has another number of columns, a value is no whole number from 0 to 255, the
+        images would not be square, or a label is missing.
+    """
+    from pyarrow import ArrowInvalid
+    from pyarrow import csv as arrow
+
+    try:
+        table = arrow.read_csv(path)
+    except (ArrowInvalid, OSError) as error:
+        raise InvalidInputError(f"cannot read {path}: {error}") from error
+    if not table.num_rows:
+        raise InvalidInputError(f"{path} must have a header and at least one image. It has none")
+    names = [name.strip().lower() for name in table.column_names]
+    columns = [index for index, name in enumerate(names) if name != _LABEL_COLUMN]
+    if len(set(names)) < len(names):
+        raise InvalidInputError(
+            f"{path} must begin with a header line that names each column once, such as "
+            f"label,pixel0,pixel1. Received: {','.join(names[:6])},…"
+        )
+    shape = _image_shape(len(columns), path)
+    pixels = np.empty((table.num_rows, len(columns)), np.uint8)
+    for place, index in enumerate(columns):
+        pixels[:, place] = _to_bytes(table.column(index), f"{path}, column {names[index]}")
+    labels = None
+    if _LABEL_COLUMN in names:
+        values = table.column(names.index(_LABEL_COLUMN)).to_pylist()
+        labels = [_check_label(value, f"{path}, image {row}") for row, value in enumerate(values)]
+    return pixels.reshape(-1, *shape), labels
+
+
+def read_idx_pair(images: Path) -> tuple[NDArray[np.uint8], list[str]]:
+    """Read images and labels in the format of MNIST, compressed (.gz) or not.
+
+    Parameters
+    ----------
+    images : pathlib.Path
+        The file ``NAME-images-idx3-ubyte``; ``NAME-labels-idx1-ubyte`` lies beside it.
+
+    Returns
+    -------
+    images : ndarray of shape (n, height, width, 1), uint8
+        The images.
+    labels : list of str
+        Their labels.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no file of labels.
+    InvalidInputError
+        If a file is damaged or of another kind, or their numbers differ.
+    """
+    stem = images.name.partition(IDX_IMAGES)[0] + _IDX_OF_LABELS
+    files = [images.with_name(stem + suffix) for suffix in ("", ".gz")]
+    labels = next((file for file in files if file.is_file()), None)
+    if labels is None:
+        raise NotFoundError(f"no labels for {images}: {files[0]} is missing")
+    pixels, numbers = _read_idx(images, _IDX_IMAGES), _read_idx(labels, _IDX_LABELS)
+    if len(pixels) != len(numbers):
+        raise InvalidInputError(
+            f"{images} and {labels.name} must belong together. "
+            f"Received: {len(pixels)} images, {len(numbers)} labels"
+        )
+    return pixels[..., None], [str(number) for number in numbers]
+
+
+def _image_shape(n_columns: int, path: Path) -> tuple[int, int, int]:
+    """Return (side, side, channels) of images with so many values."""
+    for channels in (1, 3):
+        side = math.isqrt(n_columns // channels)
+        if side * side * channels == n_columns:
+            return side, side, channels
+    raise InvalidInputError(
+        f"{path} must have s*s pixel columns (grey) or 3*s*s (RGB), for square images. "
+        f"Received: {n_columns} pixel columns"
+    )
+
+
+def _to_bytes(column: Any, place: str) -> NDArray[np.uint8]:
+    """Check one column of pixels, and return it as bytes."""
+    from pyarrow import types
+
+    if not types.is_integer(column.type) or column.null_count:
+        values = (value for value in column.to_pylist() if not isinstance(value, int))
+        raise InvalidInputError(
+            f"{place}: pixels must be whole numbers from 0 to 255. Received: {next(values, None)!r}"
+        )
+    values = column.to_numpy()
+    wrong = values[(values < 0) | (values > 255)]
+    if len(wrong):
+        raise InvalidInputError(
+            f"{place}: pixels must be whole numbers from 0 to 255. Received: {wrong[0]}"
+        )
+    return values.astype(np.uint8)
+
+
+def _check_label(value: Any, place: str) -> str:
+    """Return a label as text; an empty one is refused."""
+    if value is None or not str(value).strip():
+        raise InvalidInputError(f"{place} has no label")
+    return str(value).strip()
+
+
+def _read_idx(path: Path, kind: bytes) -> NDArray[np.uint8]:
+    """Read an idx file of unsigned bytes (http://yann.lecun.com/exdb/mnist, "file format")."""
+    try:
+        data = path.read_bytes()
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InvalidInputError(f"cannot read {path}: {error}") from error
+    n_dimensions = kind[3]
+    header = 4 + 4 * n_dimensions
+    shape = [int.from_bytes(data[at : at + 4], "big") for at in range(4, header, 4)]
+    if data[:4] != kind or len(data) != header + math.prod(shape):
+        raise InvalidInputError(
+            f"{path} is damaged, or no idx file of unsigned bytes in {n_dimensions} dimensions"
+        )
+    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)

@@ -1,0 +1,197 @@
+"""From labelled images to a classifier in a file, measured on images that it never saw."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.classifiers.classifier import Classifier, check_model_path
+from clusterkit.classifiers.datasets import TEST, TRAIN, VALIDATION, LabelledImages, read_labelled
+from clusterkit.classifiers.inputs import pixel_batches
+from clusterkit.classifiers.report import ClassificationReport
+from clusterkit.classifiers.splitting import split
+from clusterkit.embeddings import Embeddings
+from clusterkit.errors import InvalidInputError
+from clusterkit.images import ImageFolder
+from clusterkit.pipeline import embed
+from clusterkit.store import Store
+
+
+@dataclass
+class TrainingReport:
+    """What a training did and reached.
+
+    Attributes
+    ----------
+    output : pathlib.Path
+        The ``.keras`` file.
+    classifier : Classifier
+        What it holds.
+    counts : dict of str to dict of str to int
+        Number of images of each class in each part.
+    failures : list of (str, str)
+        Name and reason of every image that could not be read.
+    test : ClassificationReport, or None
+        Figures on the test images; None if there are none.
+    seconds : float
+        Wall time, reading and embedding included.
+    training_seconds : float
+        Wall time of the training alone.
+    """
+
+    output: Path
+    classifier: Classifier
+    counts: dict[str, dict[str, int]]
+    failures: list[tuple[str, str]]
+    test: ClassificationReport | None
+    seconds: float
+    training_seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as a JSON-able document."""
+        classifier = self.classifier
+        return {
+            "output": str(self.output),
+            "network": classifier.network,
+            "task": classifier.task_.kind,
+            "classes": classifier.classes_.tolist(),
+            "counts": self.counts,
+            "failed": len(self.failures),
+            "failures": [{"path": path, "reason": reason} for path, reason in self.failures],
+            "epochs": len(classifier.history_["loss"]),
+            "best_epoch": classifier.best_epoch_,
+            "history": classifier.history_,
+            "test": None if self.test is None else self.test.to_dict(),
+            "seconds": self.seconds,
+            "training_seconds": self.training_seconds,
+        }
+
+
+def train_classifier(
+    source: str | Path | LabelledImages,
+    output: str | Path,
+    classifier: Classifier,
+    *,
+    test_size: float = 0.2,
+    store: Store | str | Path | None = None,
+    overwrite: bool = False,
+) -> TrainingReport:
+    """Train a classifier, measure it, and write it to a ``.keras`` file.
+
+    Parameters
+    ----------
+    source : path or LabelledImages
+        The images; see :func:`~clusterkit.classifiers.datasets.read_labelled`.
+    output : path
+        The file to write, ending in ``.keras``.
+    classifier : Classifier
+        With its parameters, among them the share for validation and the seed of the split.
+    test_size : float
+        Share of the images to measure on, unless the source has test images; 0 for none.
+    store : Store or path, optional
+        Where the embeddings of a transfer are kept, so that the next training takes seconds.
+    overwrite : bool
+        Whether an existing output may be replaced.
+
+    Returns
+    -------
+    TrainingReport
+        The classifier and its figures.
+
+    Raises
+    ------
+    InvalidInputError, NotFoundError
+        If images or labels are such that nothing could be learned from them; before any training.
+    OutputExistsError
+        If the output exists and ``overwrite`` is false.
+    """
+    started = time.monotonic()
+    output = check_model_path(output, overwrite=overwrite)
+    data = source if isinstance(source, LabelledImages) else read_labelled(source)
+    parts = split(
+        data,
+        test_size=test_size,
+        validation_size=classifier.validation_split,
+        random_state=classifier.random_state,
+    )
+    inputs, readable, failures = _read(data, classifier, store)
+    rows = {part: _places(rows, readable) for part, rows in parts.items()}
+    labels = np.empty(len(data), dtype=object)
+    labels[:] = data.labels
+    y = {part: list(labels[readable[places]]) for part, places in rows.items()}
+    for part in (TRAIN, VALIDATION):
+        if not len(rows[part]):
+            raise InvalidInputError(f"there is no readable image for the part {part!r}")
+    learning = time.monotonic()
+    classifier.fit(
+        inputs[rows[TRAIN]],
+        y[TRAIN],
+        validation_data=(inputs[rows[VALIDATION]], y[VALIDATION]),
+    )
+    learned = time.monotonic()
+    test = None
+    if len(rows[TEST]):
+        test = ClassificationReport.from_predictions(
+            classifier.task_,
+            [data.names[row] for row in readable[rows[TEST]]],
+            y[TEST],
+            classifier.predict_proba(inputs[rows[TEST]]),
+            classifier.thresholds_,
+        )
+    counts = {part: data[readable[places]].class_counts for part, places in rows.items()}
+    figures = None if test is None else test.to_dict()
+    classifier.save(output, overwrite=overwrite, images=counts, test=figures)
+    return TrainingReport(
+        output,
+        classifier,
+        counts,
+        failures,
+        test,
+        time.monotonic() - started,
+        learned - learning,
+    )
+
+
+def _read(
+    data: LabelledImages, classifier: Classifier, store: Store | str | Path | None
+) -> tuple[Any, NDArray[np.intp], list[tuple[str, str]]]:
+    """Return inputs of the network, the rows that they are of, and what could not be read."""
+    if classifier.is_transfer and not isinstance(data.images, np.ndarray):
+        return _embed(data, classifier, store)
+    if classifier.is_transfer:
+        # Pixels in memory have no file to be known by.
+        return data.images, np.arange(len(data)), []
+    shape = classifier.choose_shape(data.images)
+    pixels = np.empty((len(data), *shape), np.uint8)
+    rows: list[int] = []
+    failures = []
+    for found, batch, failed in pixel_batches(data.images, shape, 64, resize=classifier.resize):
+        pixels[len(rows) : len(rows) + len(found)] = batch
+        rows += found
+        failures += [(data.names[row], reason) for row, reason in failed]
+    return pixels[: len(rows)], np.array(rows, np.intp), failures
+
+
+def _embed(
+    data: LabelledImages, classifier: Classifier, store: Store | str | Path | None
+) -> tuple[Embeddings, NDArray[np.intp], list[tuple[str, str]]]:
+    """Embed files, or take their embeddings from the store."""
+    embeddings = embed(
+        ImageFolder([str(file) for file in data.images]),
+        classifier.extractor,
+        store=store,
+        progress=classifier.progress,
+    )
+    places = [embeddings.find(file) for file in data.images]
+    rows = [row for row, place in enumerate(places) if place is not None]
+    if not rows:
+        raise InvalidInputError("none of the images can be read")
+    return embeddings[[places[row] for row in rows]], np.array(rows), list(embeddings.failures)
+
+
+def _places(rows: NDArray[np.intp], readable: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return where some rows lie among the readable ones."""
+    return np.flatnonzero(np.isin(readable, rows))

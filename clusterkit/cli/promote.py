@@ -1,0 +1,77 @@
+"""``clusterkit promote``."""
+
+from pathlib import Path
+
+import click
+
+from clusterkit.cli.options import (
+    dry_run_option,
+    into_option,
+    json_option,
+    mode_option,
+    print_json,
+    print_sorting,
+)
+
+
+@click.command()
+@click.argument("clusters_csv", type=click.Path(dir_okay=False, path_type=Path))
+@into_option("Make the classes' folders in this one.")
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    metavar="NUMBER=NAME",
+    help="What a cluster is called; may be repeated.  [default: the table's column name]",
+)
+@click.option(
+    "--root",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The folder that the table's paths are relative to.  [default: as the .json file beside "
+    "the table says]",
+)
+@mode_option
+@dry_run_option
+@json_option
+def promote(
+    clusters_csv: Path,
+    into: Path,
+    names: tuple[str, ...],
+    root: Path | None,
+    mode: str,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Turn the named clusters of CLUSTERS_CSV into class folders, to train a classifier from.
+
+    Clusters with one name become one class; those without a name, and noise, are left out.  `--name
+    3=` leaves a cluster out that has a name.
+
+    \b
+    Example:
+      clusterkit promote clusters.csv --into classes/ --name 0=fox --name 1=wolf
+      clusterkit train classifier classes/ --network xception -o clf.keras
+    """
+    from clusterkit.promotion import promote as promote_clusters
+
+    sorting = promote_clusters(
+        clusters_csv,
+        into,
+        names=dict(_read_name(name) for name in names),
+        root=root,
+        mode=mode,
+        dry_run=dry_run,
+        progress=True,
+    )
+    if as_json:
+        print_json(sorting.to_dict())
+    else:
+        print_sorting(sorting)
+
+
+def _read_name(text: str) -> tuple[int, str]:
+    """Read NUMBER=NAME."""
+    number, equals, name = text.partition("=")
+    if not equals or not number.strip().isdecimal():
+        raise click.BadParameter(f"must be NUMBER=NAME. Received: {text!r}", param_hint="--name")
+    return int(number), name.strip()

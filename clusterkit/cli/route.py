@@ -1,0 +1,70 @@
+"""``clusterkit route``."""
+
+from pathlib import Path
+
+import click
+
+from clusterkit.cli.options import (
+    dry_run_option,
+    into_option,
+    json_option,
+    mode_option,
+    model_option,
+    notice,
+    print_json,
+    print_sorting,
+)
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
+@model_option
+@into_option("Make the classes' folders in this one.")
+@mode_option
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Images whose class is less probable go to unsure/.",
+)
+@dry_run_option
+@json_option
+def route(
+    folders: tuple[str, ...],
+    model: Path,
+    into: Path,
+    mode: str,
+    threshold: float,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Send the images of FOLDER into the folders of their classes.
+
+    Nothing is ever overwritten, a run that was cut goes on with the same command, and `clusterkit
+    undo` takes it back.  An image that cannot be read is listed and stays where it is.
+
+    \b
+    Example:
+      clusterkit route photos/ --model clf.keras --into sorted/ --dry-run
+      clusterkit route photos/ --model clf.keras --into sorted/ --mode move
+      clusterkit undo sorted/
+    """
+    from clusterkit import classifiers
+    from clusterkit.images import ImageFolder
+
+    routing = classifiers.route(
+        ImageFolder(folders),
+        classifiers.Classifier.load(model),
+        into,
+        mode=mode,
+        threshold=threshold,
+        dry_run=dry_run,
+        progress=True,
+    )
+    if as_json:
+        print_json(routing.to_dict())
+        return
+    for path, reason in routing.failures:
+        notice(f"Not routed: {path}: {reason}")
+    print_sorting(routing.sorting)

@@ -1,0 +1,212 @@
+"""Labelled images in every shape that people keep them in, and splits that are fair."""
+
+import gzip
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clusterkit.classifiers import LabelledImages, read_labelled, split
+from clusterkit.classifiers.splitting import class_weights
+from clusterkit.errors import InvalidInputError, NotFoundError
+
+
+def save(file: Path, seed: int) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(file)
+
+
+def write(file: Path, text: str) -> Path:
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def idx(array: np.ndarray) -> bytes:
+    shape = b"".join(int(n).to_bytes(4, "big") for n in array.shape)
+    return bytes([0, 0, 8, array.ndim]) + shape + array.tobytes()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(10):
+        save(tmp_path / "photos/cat" / f"{number}.png", number)
+        save(tmp_path / "photos/dog/deeper" / f"{number}.png", 50 + number)
+    return tmp_path / "photos"
+
+
+def test_a_folder_a_class(folder: Path) -> None:
+    data = read_labelled(folder)
+    assert data.class_counts == {"cat": 10, "dog": 10}
+    assert data.names[-1] == "dog/deeper/9.png"
+    assert data.labels == ["cat"] * 10 + ["dog"] * 10
+    assert data.parts is None
+
+
+def test_train_and_test_folders_are_kept(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "both/train")
+    save(tmp_path / "both/test/cat/new.png", 99)
+    data = read_labelled(tmp_path / "both")
+    rows = split(data, validation_size=0.2)
+    assert [data.names[row] for row in rows["test"]] == ["test/cat/new.png"]
+    assert len(rows["val"]) == 4
+    save(tmp_path / "both/test/fox/new.png", 98)
+    with pytest.raises(InvalidInputError, match="Not there: fox"):
+        split(read_labelled(tmp_path / "both"))
+
+
+def test_equal_files_in_train_and_test_are_told(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "both/train")
+    shutil.copytree(folder / "cat", tmp_path / "both/test/cat")
+    with pytest.warns(UserWarning, match="10 images are both"):
+        split(read_labelled(tmp_path / "both"))
+
+
+def test_a_table_of_labels(folder: Path) -> None:
+    table = write(folder / "labels.csv", "filename,label\ncat/0.png,a\ncat/1.png,\n")
+    with pytest.warns(UserWarning) as caught:
+        data = read_labelled(table)
+    assert (data.names, data.labels, data.is_multilabel) == (["cat/0.png"], ["a"], False)
+    told = " ".join(str(one.message) for one in caught)
+    assert "left out 1 files without a label" in told
+    assert "left out 8 images" in told
+
+
+def test_bars_in_a_table_make_it_multilabel(folder: Path) -> None:
+    lines = [f"cat/{number}.png,{'a|b' if number % 2 else 'b'}" for number in range(10)]
+    table = write(folder / "labels.csv", "\n".join(["filename,genres", *lines]))
+    data = read_labelled(table)
+    assert data.is_multilabel
+    assert data.labels is not None
+    assert data.labels[:2] == [("b",), ("a", "b")]
+    assert data.class_counts == {"a": 5, "b": 10}
+
+
+def test_labels_of_files_that_do_not_exist(folder: Path) -> None:
+    table = write(folder / "labels.csv", "filename,label\ncat/0.png,a\ngone.png,b\n")
+    with pytest.raises(NotFoundError, match=r"1 of the 2 files .* such as gone.png"):
+        read_labelled(table)
+
+
+def test_a_pixel_table(tmp_path: Path) -> None:
+    header = ",".join(f"pixel{number}" for number in range(4))
+    data = read_labelled(write(tmp_path / "a.csv", f"label,{header}\n7,0,1,2,255\n3,9,9,9,9\n"))
+    assert data.labels == ["7", "3"]
+    np.testing.assert_array_equal(data.images[0], [[[0], [1]], [[2], [255]]])
+    unlabelled = read_labelled(write(tmp_path / "b.csv", f"{header}\n0,1,2,255\n"))
+    assert unlabelled.labels is None
+    with pytest.raises(InvalidInputError, match="can be predicted, not learned"):
+        split(unlabelled)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,4\n", "Expected 5 columns, got 4"),
+        ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,x,4\n", "column pixel2.*Received: 'x'"),
+        ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,256,4\n", "column pixel2.*Received: 256"),
+        ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,,4\n", "column pixel2.*Received: None"),
+        ("label,pixel0,pixel1,pixel2,pixel3\n,2,3,4,4\n", "image 0 has no label"),
+        ("label,pixel0,pixel1,pixel2,pixel3,pixel4\n1,2,3,4,4,4\n", "Received: 5 pixel columns"),
+        ("5,0,0,7,0\n5,0,0,7,0\n", "begin with a header line"),
+        ("label,pixel0,pixel1,pixel2,pixel3\n", "at least one image"),
+    ],
+)
+def test_bad_pixel_tables(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        read_labelled(write(tmp_path / "bad.csv", text))
+
+
+def test_idx_files(tmp_path: Path) -> None:
+    images = np.arange(40, dtype=np.uint8).reshape(10, 2, 2)
+    labels = np.arange(10, dtype=np.uint8) % 2
+    for name, take in (("train", slice(0, 6)), ("t10k", slice(6, 10))):
+        packed = gzip.compress(idx(images[take]))
+        (tmp_path / f"{name}-images-idx3-ubyte.gz").write_bytes(packed)
+        (tmp_path / f"{name}-labels-idx1-ubyte").write_bytes(idx(labels[take]))
+    data = read_labelled(tmp_path)
+    assert data.images.shape == (10, 2, 2, 1)  # type: ignore[union-attr]
+    assert data.parts is not None
+    assert (data.parts.count("train"), data.parts.count("test")) == (6, 4)
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx(labels[:3]))
+    with pytest.raises(InvalidInputError, match="4 images, 3 labels"):
+        read_labelled(tmp_path)
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01 cut")
+    with pytest.raises(InvalidInputError, match="is damaged"):
+        read_labelled(tmp_path)
+
+
+def test_folders_that_hold_no_classes(folder: Path, tmp_path: Path) -> None:
+    (folder / "empty").mkdir()
+    with pytest.raises(InvalidInputError, match="empty holds no image"):
+        read_labelled(folder)
+    (folder / "empty").rmdir()
+    save(folder / "stray.png", 5)
+    with pytest.raises(InvalidInputError, match=r"stray.png has no label"):
+        read_labelled(folder)
+    with pytest.raises(NotFoundError, match="no such file or folder"):
+        read_labelled(tmp_path / "nowhere")
+    with pytest.raises(InvalidInputError, match=r"must be a folder, a \.csv file"):
+        read_labelled(folder / "cat/0.png")
+
+
+def pixels_of(values: list[int]) -> np.ndarray:
+    return np.array(values, np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 1), np.uint8)
+
+
+def make(values: list[int], labels: list[str]) -> LabelledImages:
+    return LabelledImages(pixels_of(values), [str(v) for v in values], labels)
+
+
+def test_a_split_is_stratified_seeded_and_complete() -> None:
+    data = make(list(range(100)), ["a"] * 80 + ["b"] * 20)
+    rows = split(data, test_size=0.2, validation_size=0.1, random_state=3)
+    assert sorted(np.concatenate(list(rows.values()))) == list(range(100))
+    assert [int((rows["test"] < 80).sum()), len(rows["test"])] == [16, 20]
+    assert [int((rows["val"] < 80).sum()), len(rows["val"])] == [8, 10]
+    again = split(data, random_state=3)
+    assert all((rows[part] == again[part]).all() for part in rows)
+    assert (split(data, random_state=4)["test"] != rows["test"]).any()
+
+
+def test_equal_images_stay_on_one_side() -> None:
+    values = [number // 3 for number in range(90)]
+    data = make(values, ["a" if value % 2 else "b" for value in values])
+    rows = split(data, random_state=1)
+    sides = [{values[row] for row in part} for part in rows.values()]
+    assert all(sides)
+    assert sum(map(len, sides)) == 30
+
+
+def test_small_classes_keep_an_image_to_learn_from() -> None:
+    data = make(list(range(12)), ["a"] * 10 + ["b"] * 2)
+    rows = split(data)
+    parts = [part for part in rows if rows[part].max() >= 10]
+    assert parts == ["train", "test"]
+
+
+@pytest.mark.parametrize(
+    ("values", "labels", "message"),
+    [
+        ([1, 2, 3], ["a", "a", "a"], "at least 2 classes. Received: a"),
+        ([1, 2, 3], ["a", "a", "b"], "Received: 1 of b"),
+        ([1, 2, 3, 3], ["a", "a", "b", "b"], "Received: 1 of b"),
+    ],
+)
+def test_classes_that_cannot_be_learned(values: list[int], labels: list[str], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        split(make(values, labels))
+
+
+def test_shares_must_fit() -> None:
+    with pytest.raises(InvalidInputError, match=r"together below 1. Received: 0.6, 0.5"):
+        split(make([1, 2], ["a", "b"]), test_size=0.6, validation_size=0.5)
+
+
+def test_class_weights_answer_imbalance_only() -> None:
+    assert class_weights([20, 10]) is None
+    weights = class_weights([30, 10])
+    assert weights is not None
+    np.testing.assert_allclose(weights * [30, 10], 20)
