@@ -66,7 +66,7 @@ def test_equal_files_in_train_and_test_are_told(folder: Path, tmp_path: Path) ->
 
 def test_a_table_of_labels(folder: Path) -> None:
     table = write(folder / "labels.csv", "filename,label\ncat/0.png,a\ncat/1.png,\n")
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="left out") as caught:
         data = read_labelled(table)
     assert (data.names, data.labels, data.is_multilabel) == (["cat/0.png"], ["a"], False)
     told = " ".join(str(one.message) for one in caught)

@@ -1,0 +1,323 @@
+"""Classifiers: what they learn, what their file keeps, and where they send images."""
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.base import clone
+
+from clusterkit.classifiers import SCRATCH_NETWORKS, ClassificationReport, Classifier
+from clusterkit.classifiers.networks import RECIPES
+from clusterkit.classifiers.tasks import Task, choose_thresholds
+from clusterkit.cli import main
+from clusterkit.embeddings import Embeddings
+from clusterkit.errors import ImageError, InvalidInputError, SpaceMismatchError, WeightsError
+from clusterkit.keras_files import read_document
+
+# Keras turns TensorFlow's variables into arrays in NumPy 1's way when it saves them.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+COLOURS = {"blue": (30, 30, 200), "green": (30, 200, 30), "red": (200, 30, 30)}
+QUICK: dict[str, Any] = {"network": "nn", "epochs": 15, "batch_size": 8}
+
+
+def paint(colour: str, n: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Return noisy pictures of one colour."""
+    noise = np.random.default_rng(seed).integers(-30, 30, (n, 10, 12, 3))
+    return (np.array(COLOURS[colour]) + noise).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def arrays() -> tuple[NDArray[np.uint8], list[str]]:
+    images = np.concatenate([paint(colour, 16) for colour in COLOURS])
+    return images, [colour for colour in COLOURS for _ in range(16)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a folder a colour, and a broken file."""
+    folder = tmp_path_factory.mktemp("colours")
+    for colour in COLOURS:
+        (folder / colour).mkdir()
+        for number, image in enumerate(paint(colour, 16)):
+            Image.fromarray(image).save(folder / colour / f"{number:02}.png")
+    (folder / "red/broken.png").write_bytes(b"no image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """Train once on the command line."""
+    output = tmp_path_factory.mktemp("model") / "clf.keras"
+    command = (
+        f"train classifier {folder} --network nn --epochs 15 --batch-size 8 --json -o {output}"
+    )
+    result = run(command)
+    assert result.exit_code == 0, result.output
+    return output, json.loads(result.stdout)
+
+
+def run(command: str) -> Any:
+    return CliRunner().invoke(main, command.split())
+
+
+def test_the_table_of_networks_is_whole() -> None:
+    assert tuple(RECIPES) == SCRATCH_NETWORKS
+
+
+@pytest.mark.parametrize("name", SCRATCH_NETWORKS)
+@pytest.mark.parametrize("shape", [(28, 28, 1), (33, 40, 3)])
+def test_every_network_gives_probabilities(name: str, shape: tuple[int, int, int]) -> None:
+    model = RECIPES[name].build(shape, 3, "softmax")
+    images = np.random.default_rng(0).integers(0, 256, (2, *shape), dtype=np.uint8)
+    outputs = np.asarray(model(images, training=False))
+    assert outputs.shape == (2, 3)
+    np.testing.assert_allclose(outputs.sum(axis=1), 1, rtol=1e-5)
+    # Nothing is varied in prediction.
+    np.testing.assert_array_equal(outputs, model.predict_on_batch(images))
+
+
+def test_several_classes(arrays: tuple[NDArray[np.uint8], list[str]]) -> None:
+    images, y = arrays
+    clf = Classifier(**QUICK).fit(images, y)
+    assert clf.classes_.tolist() == list(COLOURS)
+    assert clf.score(images, y) == 1
+    np.testing.assert_allclose(clf.predict_proba(images).sum(axis=1), 1, rtol=1e-5)
+    assert isinstance(clf.model_, keras.Model)
+    assert clf.model_.output_shape == (None, 3)
+    assert clf.best_epoch_ == 1 + int(np.argmin(clf.history_["val_loss"]))
+    assert clone(clf).get_params() == clf.get_params()
+
+
+def test_two_classes_have_one_output(arrays: tuple[NDArray[np.uint8], list[str]]) -> None:
+    images, numbers = arrays[0][:32], np.repeat([3, 7], 16)
+    clf = Classifier(**QUICK).fit(images, numbers)
+    assert clf.model_.output_shape == (None, 1)
+    assert clf.predict(images).tolist() == numbers.tolist()
+    np.testing.assert_allclose(clf.predict_proba(images).sum(axis=1), 1, rtol=1e-5)
+
+
+def test_several_labels_have_thresholds(arrays: tuple[NDArray[np.uint8], list[str]]) -> None:
+    images, y = arrays
+    labels = [("any", colour) if colour != "red" else () for colour in y]
+    clf = Classifier(**QUICK | {"epochs": 60}).fit(images, labels)
+    assert clf.thresholds_ is not None
+    assert clf.thresholds_.shape == (3,)
+    predicted = clf.predict(images)
+    assert all(isinstance(names, tuple) for names in predicted)
+    right = clf.task_.indicators(predicted) == clf.task_.indicators(labels)
+    assert right.mean() > 0.9
+
+
+def test_same_seed_same_network(arrays: tuple[NDArray[np.uint8], list[str]]) -> None:
+    images, y = arrays
+    options = QUICK | {"epochs": 2, "random_state": 5}
+    one, two = (Classifier(**options).fit(images, y) for _ in range(2))
+    np.testing.assert_array_equal(one.predict_proba(images), two.predict_proba(images))
+
+
+def test_rare_classes_are_weighted(arrays: tuple[NDArray[np.uint8], list[str]]) -> None:
+    truth = np.eye(2, dtype=bool)[[0] * 9 + [1]]
+    clf = Classifier()
+    clf.task_ = Task.from_labels(["a"] * 9 + ["b"])
+    weights = clf._sample_weight(truth)
+    assert weights is not None
+    assert weights[:9].sum() == pytest.approx(weights[9])
+    clf.class_weight = None
+    assert clf._sample_weight(truth) is None
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"network": "cnn9"}, "network must be one of nn, dnn"),
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"validation_split": 1.0}, "validation_split must be between"),
+        ({"class_weight": "heavy"}, "class_weight must be one of"),
+    ],
+)
+def test_bad_parameters(
+    parameters: dict[str, Any], message: str, arrays: tuple[NDArray[np.uint8], list[str]]
+) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        Classifier(**QUICK | parameters).fit(*arrays)
+
+
+def test_bad_images_and_labels(arrays: tuple[NDArray[np.uint8], list[str]], folder: Path) -> None:
+    images, y = arrays
+    with pytest.raises(InvalidInputError, match="48 images, 47 labels"):
+        Classifier(**QUICK).fit(images, y[1:])
+    with pytest.raises(InvalidInputError, match="at least 2 classes"):
+        Classifier(**QUICK).fit(images, ["a"] * 48)
+    with pytest.raises(InvalidInputError, match="Received: float64"):
+        Classifier(**QUICK).fit(images / 255, y)
+    with pytest.raises(InvalidInputError, match="Received: 'pink'"):
+        Classifier(**QUICK).fit(images, y, validation_data=(images[:1], ["pink"]))
+    with pytest.raises(ImageError, match=r"broken\.png"):
+        Classifier(**QUICK).fit([folder / "red/broken.png"] * 48, y)
+    with pytest.raises(InvalidInputError, match="nn takes images"):
+        Classifier(**QUICK).fit(Embeddings(np.eye(48)), y)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file of a small network with random weights."""
+    path = tmp_path_factory.mktemp("weights") / "small.weights.h5"
+    keras.utils.set_random_seed(0)
+    keras.applications.MobileNet(weights=None, include_top=False).save_weights(path)
+    return path
+
+
+def test_transfer_learns_from_embeddings(
+    weights: Path, arrays: tuple[NDArray[np.uint8], list[str]]
+) -> None:
+    y = arrays[1]
+    clf = Classifier("mobilenet", weights=weights, epochs=10)
+    space = {"extractor": "mobilenet", "fingerprint": clf.extractor.fingerprint}
+    rng = np.random.default_rng(0)
+    signal = np.repeat(np.eye(3, 1024, dtype=np.float32), 16, axis=0)
+    vectors = Embeddings(signal * 4 + rng.normal(0, 0.1, (48, 1024)), space=space)
+    assert clf.fit(vectors, y).score(vectors, y) == 1
+    assert clf.input_shape_ == (224, 224, 3)
+    with pytest.raises(SpaceMismatchError, match="must be of mobilenet"):
+        clf.predict(Embeddings(vectors.vectors, space={"fingerprint": "0" * 64}))
+
+
+def test_transfer_trains_on_stored_embeddings_and_saves_the_whole_network(
+    weights: Path, folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "clf.keras"
+    result = run(
+        f"train classifier {folder} --network mobilenet --weights {weights} --epochs 2 --json "
+        f"-s {tmp_path / 'store'} -o {output}"
+    )
+    assert result.exit_code == 0, result.output
+    assert [failure["path"] for failure in json.loads(result.stdout)["failures"]] == [
+        "red/broken.png"
+    ]
+    assert list((tmp_path / "store").glob("mobilenet-*/part-*.parquet"))
+    with (tmp_path / "clf-test.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    # The file predicts from pixels on, without weights or store, what was measured on embeddings.
+    clf = Classifier.load(output)
+    files = [folder / row["filename"] for row in rows]
+    measured = [[float(row[colour]) for colour in COLOURS] for row in rows]
+    np.testing.assert_allclose(clf.predict_proba(files), measured, atol=0.02)
+
+
+def test_the_command_measures_on_images_it_never_saw(
+    trained: tuple[Path, dict[str, Any]], folder: Path
+) -> None:
+    output, report = trained
+    assert report["task"] == "multiclass"
+    assert [failure["path"] for failure in report["failures"]] == ["red/broken.png"]
+    assert report["test"]["accuracy"] == 1
+    assert np.diag(report["test"]["confusion"]).sum() == report["test"]["n"]
+    assert sum(sum(part.values()) for part in report["counts"].values()) == 48
+    with output.with_name("clf-test.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == report["test"]["n"]
+    assert all(row["truth"] == row["prediction"] == row["filename"].split("/")[0] for row in rows)
+    for picture in ("clf-curves.png", "clf-confusion.png"):
+        assert output.with_name(picture).stat().st_size > 5000
+    again = run(f"train classifier {folder} --network nn -o {output}")
+    assert again.exit_code == 1
+    assert "exists" in again.output
+
+
+def test_the_file_says_how_it_was_made(trained: tuple[Path, dict[str, Any]]) -> None:
+    document = read_document(trained[0], "classifier")
+    assert document["classes"] == list(COLOURS)
+    assert document["input_shape"] == [28, 28, 3]
+    assert document["parameters"]["network"] == "nn"
+    assert document["test"]["accuracy"] == 1
+    assert document["images"]["train"] == trained[1]["counts"]["train"]
+
+
+def test_files_that_are_no_classifier(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"no classifier .* train one with"):
+        Classifier.load(tmp_path / "none.keras")
+    damaged = tmp_path / "damaged.keras"
+    damaged.write_bytes(trained[0].read_bytes()[:-200])
+    with pytest.raises(WeightsError, match="damaged"):
+        Classifier.load(damaged)
+    with pytest.raises(WeightsError, match="must be a file of `clusterkit train autoencoder`"):
+        read_document(trained[0], "autoencoder")
+
+
+def test_predict(trained: tuple[Path, dict[str, Any]], folder: Path) -> None:
+    result = run(f"predict {folder / 'blue/00.png'} --model {trained[0]}")
+    assert re.fullmatch(rf"blue [01]\.\d+  {folder}/blue/00.png\n", result.stdout)
+    result = run(f"predict {folder} --model {trained[0]} --json")
+    document = json.loads(result.stdout)
+    assert [Path(failure["path"]).name for failure in document["failures"]] == ["broken.png"]
+    for prediction in document["predictions"]:
+        assert prediction["classes"] == [Path(prediction["path"]).parent.name]
+        assert prediction["probability"] == max(prediction["probabilities"].values())
+    assert run(f"predict {folder / 'red/broken.png'} --model {trained[0]}").exit_code == 1
+
+
+def test_route_sends_to_classes_and_unsure_and_back(
+    trained: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    wild, into = tmp_path / "wild", tmp_path / "sorted"
+    wild.mkdir()
+    for colour in COLOURS:
+        for number, image in enumerate(paint(colour, 4, seed=9)):
+            Image.fromarray(image).save(wild / f"{colour}{number}.png")
+    (wild / "broken.png").write_bytes(b"no image")
+    before = {file.name: file.read_bytes() for file in wild.iterdir()}
+    command = f"route {wild} --model {trained[0]} --into {into} --mode move"
+    planned = run(f"{command} --dry-run")
+    assert "12 files would be moved" in planned.stdout
+    assert not into.exists()
+    done = run(command)
+    assert done.exit_code == 0, done.output
+    assert "broken.png" in done.stderr
+    assert sorted(file.name for file in (into / "red").iterdir()) == [
+        f"red{i}.png" for i in range(4)
+    ]
+    assert [file.name for file in wild.iterdir()] == ["broken.png"]
+    assert run(f"undo {into}").exit_code == 0
+    assert {file.name: file.read_bytes() for file in wild.iterdir()} == before
+    unsure = run(f"{command} --threshold 1 --json")
+    assert json.loads(unsure.stdout)["folders"] == {"unsure": 12}
+
+
+def test_thresholds_are_those_of_the_highest_f1() -> None:
+    truth = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0]], bool)
+    probabilities = np.array([[0.4, 0.8, 0.1], [0.3, 0.7, 0], [0.2, 0.6, 0], [0.1, 0.5, 0]])
+    thresholds = choose_thresholds(truth, probabilities.astype(np.float32))
+    predicted = probabilities >= thresholds
+    assert predicted[:, 0].tolist() == [True, True, False, False]
+    assert predicted[:, 1].tolist() == [True, False, False, False]
+    assert thresholds[2] > 0.1  # nothing known of it: as for all classes together
+
+
+def test_a_report_agrees_with_scikit_learn() -> None:
+    from sklearn import metrics
+
+    rng = np.random.default_rng(0)
+    y = list(rng.choice(["a", "b", "c"], 60))
+    probabilities = rng.dirichlet(np.ones(3), 60).astype(np.float32)
+    task = Task.from_labels(y)
+    report = ClassificationReport.from_predictions(
+        task, list(map(str, range(60))), y, probabilities
+    )
+    predicted = task.classes[probabilities.argmax(axis=1)]
+    expected = metrics.classification_report(y, predicted, output_dict=True)
+    assert report.accuracy == pytest.approx(expected["accuracy"])
+    for average, ours in (("macro avg", report.macro), ("weighted avg", report.weighted)):
+        for name, theirs in (("precision",) * 2, ("recall",) * 2, ("f1", "f1-score")):
+            assert ours[name] == pytest.approx(expected[average][theirs])
+    assert report.per_class["b"]["f1"] == pytest.approx(expected["b"]["f1-score"])
+    np.testing.assert_array_equal(report.confusion, metrics.confusion_matrix(y, predicted))
+    assert "accuracy: 0." in report.to_text()
