@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.base import clone
 
-from clusterkit.classifiers import SCRATCH_NETWORKS, ClassificationReport, Classifier
+from clusterkit.classifiers import (
+    SCRATCH_NETWORKS,
+    ClassificationReport,
+    Classifier,
+    train_classifier,
+)
 from clusterkit.classifiers.networks import RECIPES
 from clusterkit.classifiers.tasks import Task, choose_thresholds
 from clusterkit.cli import main
@@ -206,6 +212,17 @@ def test_transfer_trains_on_stored_embeddings_and_saves_the_whole_network(
     assert list((tmp_path / "store").glob("mobilenet-*/part-*.parquet"))
     with (tmp_path / "clf-test.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
+    # Other files of the same content leave the store as it is.
+    shutil.copytree(folder, tmp_path / "copies", ignore=lambda *_: {"broken.png"})
+    before = sorted((tmp_path / "store").rglob("*"))
+    again = train_classifier(
+        tmp_path / "copies",
+        tmp_path / "again.keras",
+        Classifier("mobilenet", weights=weights, epochs=1),
+        store=tmp_path / "store",
+    )
+    assert sorted((tmp_path / "store").rglob("*")) == before
+    assert again.test is not None
     # The file predicts from pixels on, without weights or store, what was measured on embeddings.
     clf = Classifier.load(output)
     files = [folder / row["filename"] for row in rows]

@@ -21,6 +21,7 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 import clusterkit.plots
+from clusterkit.classifiers import ClassificationReport
 from clusterkit.comparison import SpaceComparison, SpaceScores
 from clusterkit.diagnostics import explain
 from clusterkit.embeddings import Embeddings
@@ -28,12 +29,14 @@ from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsErro
 from clusterkit.images import ImageFolder
 from clusterkit.plots import (
     ComparisonDisplay,
+    ConfusionDisplay,
     ContactSheetDisplay,
     CrosstabDisplay,
     Display,
     ElbowDisplay,
     ExplanationDisplay,
     GalleryDisplay,
+    LearningCurvesDisplay,
     LossCurveDisplay,
     MapDisplay,
     ReconstructionDisplay,
@@ -105,6 +108,21 @@ def evaluation(**changes: Any) -> Any:
     return SimpleNamespace(**result | changes)
 
 
+HISTORY = {
+    "loss": [3.0, 2.0, 1.5],
+    "val_loss": [3.0, 2.0, 2.5],
+    "accuracy": [0.3, 0.5, 0.7],
+    "val_accuracy": [0.3, 0.6, 0.4],
+}
+
+
+def report() -> ClassificationReport:
+    truth, predicted = np.eye(3, dtype=bool)[[0, 0, 1, 2]], np.eye(3, dtype=bool)[[0, 1, 1, 2]]
+    classes = ["cat $5", "猫", "x" * 80]
+    probabilities = predicted.astype(np.float32)
+    return ClassificationReport(classes, list("abcd"), truth, predicted, probabilities, False)
+
+
 def comparison() -> SpaceComparison:
     """Return three compared spaces."""
     spaces = [
@@ -126,6 +144,8 @@ def displays(emb: Embeddings, clustering: Any) -> dict[str, Display]:
         "elbow": ElbowDisplay.from_curve(elbow_curve()),
         "explanation": ExplanationDisplay.from_explanation(explain(0, 1, emb)),
         "gallery": GalleryDisplay.from_neighbors(emb, [0.0, 0.1, 0.3], [4, 2, 8]),
+        "confusion": ConfusionDisplay.from_report(report()),
+        "curves": LearningCurvesDisplay(HISTORY, best_epoch=2).plot(),
         "loss": LossCurveDisplay.from_history({"loss": [3.0, 2.0, 1.5], "val_loss": [3, 2, 2.5]}),
         "map": MapDisplay.from_clustering(clustering),
         "map of points": MapDisplay.from_clustering(clustering, max_thumbnails=0),
@@ -648,3 +668,23 @@ def test_map_of_identical_vectors(emb: Embeddings) -> None:
     same = Embeddings(np.ones((4, 3)), paths=emb.paths[:4], root=emb.root)
     display = MapDisplay.from_clustering(SimpleNamespace(labels=np.zeros(4, int), embeddings=same))
     render_figure(display)
+
+
+def test_a_confusion_matrix_shows_counts_and_rates() -> None:
+    texts = {text.get_text() for text in ConfusionDisplay.from_report(report()).ax_.texts}
+    assert texts == {"1\n50%", "1\n100%"}
+    several = ClassificationReport(
+        ["a"], ["1"], *[np.ones((1, 1), bool)] * 2, np.ones((1, 1)), True
+    )
+    with pytest.raises(InvalidInputError, match="several labels"):
+        ConfusionDisplay.from_report(several)
+    with pytest.raises(InvalidInputError, match=r"shape \(2, 2\)"):
+        ConfusionDisplay(np.eye(3), ["a", "b"]).plot()
+
+
+def test_learning_curves_mark_the_epoch_that_was_kept() -> None:
+    display = LearningCurvesDisplay(HISTORY, best_epoch=2).plot()
+    for axes, value in zip(display.axes_, (2.0, 0.6), strict=True):
+        training, validation, mark = axes.get_lines()
+        assert (training.get_linestyle(), validation.get_linestyle()) == ("--", "-")
+        assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (2, value)

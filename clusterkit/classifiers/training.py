@@ -1,5 +1,6 @@
 """From labelled images to a classifier in a file, measured on images that it never saw."""
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ from clusterkit.classifiers.inputs import pixel_batches
 from clusterkit.classifiers.report import ClassificationReport
 from clusterkit.classifiers.splitting import split
 from clusterkit.embeddings import Embeddings
+from clusterkit.engines import map_ahead
 from clusterkit.errors import InvalidInputError
-from clusterkit.images import ImageFolder
-from clusterkit.pipeline import embed
+from clusterkit.images import ImageFolder, digest_file
+from clusterkit.pipeline import describe, embed
 from clusterkit.store import Store
 
 
@@ -178,18 +180,39 @@ def _read(
 def _embed(
     data: LabelledImages, classifier: Classifier, store: Store | str | Path | None
 ) -> tuple[Embeddings, NDArray[np.intp], list[tuple[str, str]]]:
-    """Embed files, or take their embeddings from the store."""
-    embeddings = embed(
-        ImageFolder([str(file) for file in data.images]),
-        classifier.extractor,
-        store=store,
-        progress=classifier.progress,
-    )
-    places = [embeddings.find(file) for file in data.images]
-    rows = [row for row, place in enumerate(places) if place is not None]
+    """Embed files, but for those whose content the store knows, under whatever name.
+
+    So training on copies or links of embedded images leaves the store, and what is clustered from
+    it, as it is.
+    """
+    extractor = classifier.extractor
+    files = [Path(file) for file in data.images]
+    digests = list(map_ahead(digest_file, files, ahead=64))
+    vectors: dict[str, NDArray[np.float32]] = {}
+    if store is not None:
+        folder = store if isinstance(store, Store) else Store(store)
+        known = folder.open_space(describe(extractor)).read()
+        vectors.update(zip(known.digests or [], known.vectors, strict=True))
+    new = [file for file, digest in zip(files, digests, strict=True) if digest not in vectors]
+    failures = []
+    if new:
+        images = ImageFolder([str(file) for file in new])
+        made = embed(images, extractor, store=store, progress=classifier.progress)
+        vectors.update(zip(made.digests or [], made.vectors, strict=True))
+        names = dict(zip(map(os.path.abspath, files), data.names, strict=True))
+        failures = [
+            (names[os.path.abspath(images.root / path)], reason)  # noqa: PTH100
+            for path, reason in made.failures
+        ]
+    rows = [row for row, digest in enumerate(digests) if digest in vectors]
     if not rows:
         raise InvalidInputError("none of the images can be read")
-    return embeddings[[places[row] for row in rows]], np.array(rows), list(embeddings.failures)
+    embeddings = Embeddings(
+        np.stack([vectors[digests[row]] for row in rows]),
+        paths=[data.names[row] for row in rows],
+        space=describe(extractor),
+    )
+    return embeddings, np.array(rows, np.intp), failures
 
 
 def _places(rows: NDArray[np.intp], readable: NDArray[np.intp]) -> NDArray[np.intp]:
