@@ -145,6 +145,7 @@ def test_rare_classes_are_weighted(arrays: tuple[NDArray[np.uint8], list[str]]) 
     ("parameters", "message"),
     [
         ({"network": "cnn9"}, "network must be one of nn, dnn"),
+        ({"network": "xception", "image_size": 99}, "xception has its own"),
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"validation_split": 1.0}, "validation_split must be between"),
         ({"class_weight": "heavy"}, "class_weight must be one of"),
@@ -169,6 +170,8 @@ def test_bad_images_and_labels(arrays: tuple[NDArray[np.uint8], list[str]], fold
         Classifier(**QUICK).fit(images, y, validation_data=(images[:1], ["pink"]))
     with pytest.raises(ImageError, match=r"broken\.png"):
         Classifier(**QUICK).fit([folder / "red/broken.png"] * 48, y)
+    with pytest.raises(InvalidInputError, match=r"cnn needs larger images\. Received: 2x3"):
+        Classifier("cnn").fit(images[:, :2, :3], y)
     with pytest.raises(InvalidInputError, match="nn takes images"):
         Classifier(**QUICK).fit(Embeddings(np.eye(48)), y)
 
@@ -192,6 +195,11 @@ def test_transfer_learns_from_embeddings(
     signal = np.repeat(np.eye(3, 1024, dtype=np.float32), 16, axis=0)
     vectors = Embeddings(signal * 4 + rng.normal(0, 0.1, (48, 1024)), space=space)
     assert clf.fit(vectors, y).score(vectors, y) == 1
+    labels = [(colour, "any") if colour != "red" else () for colour in y]
+    several = clone(clf).fit(vectors, labels)
+    assert several.thresholds_ is not None
+    truth = several.task_.indicators(labels)
+    assert (several.task_.indicators(several.predict(vectors)) == truth).mean() > 0.9
     assert clf.input_shape_ == (224, 224, 3)
     with pytest.raises(SpaceMismatchError, match="must be of mobilenet"):
         clf.predict(Embeddings(vectors.vectors, space={"fingerprint": "0" * 64}))
@@ -279,6 +287,11 @@ def test_predict(trained: tuple[Path, dict[str, Any]], folder: Path) -> None:
     for prediction in document["predictions"]:
         assert prediction["classes"] == [Path(prediction["path"]).parent.name]
         assert prediction["probability"] == max(prediction["probabilities"].values())
+    pixels = ",".join(f"pixel{number}" for number in range(4))
+    table = folder.parent / "test.csv"
+    table.write_text(f"{pixels}\n0,1,2,255\n9,9,9,9\n")
+    rows = json.loads(run(f"predict {table} --model {trained[0]} --json").stdout)["predictions"]
+    assert [row["path"] for row in rows] == ["test.csv:0", "test.csv:1"]
     assert run(f"predict {folder / 'red/broken.png'} --model {trained[0]}").exit_code == 1
 
 

@@ -1,8 +1,8 @@
 """An image classifier in scikit-learn's conventions, around a plain Keras network."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +14,14 @@ from clusterkit.classifiers.datasets import TRAIN, VALIDATION, LabelledImages
 from clusterkit.classifiers.inputs import (
     check_pixels,
     is_pixels,
-    list_files,
     pixel_batches,
-    read_pixels,
+    strict_batches,
 )
 from clusterkit.classifiers.splitting import class_weights, split
 from clusterkit.classifiers.tasks import MULTILABEL, Task, choose_thresholds, is_multilabel
 from clusterkit.embeddings import Embeddings
 from clusterkit.engines import default_batch_size, pad_batch
-from clusterkit.errors import ImageError, InvalidInputError, SpaceMismatchError
+from clusterkit.errors import InvalidInputError, SpaceMismatchError
 from clusterkit.extractors.applications import NETWORKS, KerasApplication
 from clusterkit.files import check_output
 from clusterkit.keras_files import load_network, read_document, save_network
@@ -36,6 +35,7 @@ _FOLDS = 3
 
 # Inputs of a network, and which classes each shows.
 Part = tuple[NDArray[Any], NDArray[np.bool_]]
+Batch = TypeVar("Batch")
 
 
 class Classifier(ClassifierMixin, BaseEstimator):
@@ -103,6 +103,10 @@ class Classifier(ClassifierMixin, BaseEstimator):
     array(['fox'], dtype='<U5')
     """
 
+    # Of a transfer: the trained layer, and the whole network once it was asked for.
+    _head: Any
+    _model: Any
+
     def __init__(
         self,
         network: str = "xception",
@@ -146,7 +150,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
     def model_(self) -> Any:
         """The whole network; that of a transfer is put together when it is first asked for."""
         check_is_fitted(self, "task_")
-        if not hasattr(self, "_model"):
+        if self._model is None:
             backbone = self.extractor.build_network()
             outputs = self._head(backbone.output)
             self._model = import_keras().Model(backbone.input, outputs, name=KIND)
@@ -182,6 +186,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self._check(X, y)
         self.task_ = Task.from_labels(y)
         self.classes_ = self.task_.classes
+        self.fingerprint_ = self.extractor.fingerprint if self.is_transfer else None
         self.input_shape_ = self.choose_shape(X)
         inputs = self._inputs(X)
         truth = self.task_.indicators(y)
@@ -210,14 +215,11 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self, "task_")
         if isinstance(X, Embeddings):
-            vectors = self._inputs(X)
-            return self.task_.probabilities(run_network(self._head_model(), vectors))
-        rows = np.empty((len(X), len(self.classes_)), np.float32)
-        for indices, probabilities, failures in self.predict_batches(X):
-            for row, reason in failures:
-                raise ImageError(f"{list_files(X)[row]}: {reason}")
-            rows[indices] = probabilities
-        return rows
+            return self.task_.probabilities(run_network(self._head, self._check_space(X)))
+        outputs = np.empty((len(X), self.task_.n_outputs), np.float32)
+        for rows, pixels in self._batches(X, strict_batches):
+            outputs[rows] = run_network(self.model_, pixels, default_batch_size())
+        return self.task_.probabilities(outputs)
 
     def predict(self, X: Any) -> Any:
         """Return the class of each image.
@@ -233,7 +235,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """Return the classes that probabilities stand for, as :meth:`predict` does."""
         return self.task_.names(self.task_.decide(probabilities, self.thresholds_))
 
-    def predict_batches(self, X: Any) -> Any:
+    def predict_batches(
+        self, X: Any
+    ) -> Iterator[tuple[list[int], NDArray[np.float32], list[tuple[int, str]]]]:
         """Predict images batch by batch; memory stays flat, and a bad file stops nothing.
 
         Yields
@@ -245,11 +249,10 @@ class Classifier(ClassifierMixin, BaseEstimator):
         failures : list of (int, str)
             Position and reason of every file that could not be read.
         """
-        size = default_batch_size()
-        for rows, pixels, failures in pixel_batches(X, self.input_shape_, size, resize=self.resize):
+        for rows, pixels, failures in self._batches(X, pixel_batches):
             outputs = np.empty((0, self.task_.n_outputs), np.float32)
             if rows:
-                outputs = run_network(self.model_, pixels, size)
+                outputs = run_network(self.model_, pixels, default_batch_size())
             yield rows, self.task_.probabilities(outputs), failures
 
     def save(self, path: str | Path, *, overwrite: bool = False, **notes: Any) -> Path:
@@ -297,6 +300,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         classifier.best_epoch_ = document["best_epoch"]
         classifier.fingerprint_ = document["fingerprint"]
         classifier._model = load_network(path)
+        classifier._head = classifier._model.get_layer(_HEAD) if classifier.is_transfer else None
         return classifier
 
     def _check(self, X: Any, y: Sequence[Any]) -> None:
@@ -310,6 +314,11 @@ class Classifier(ClassifierMixin, BaseEstimator):
         if len(X) != len(y):
             raise InvalidInputError(
                 f"there must be one label per image. Received: {len(X)} images, {len(y)} labels"
+            )
+        if self.is_transfer and self.image_size is not None:
+            raise InvalidInputError(
+                f"image_size is for networks that are trained from scratch; {self.network} has its "
+                f"own. Received: image_size={self.image_size}"
             )
         numbers = {name: getattr(self, name) for name in ("image_size", "epochs", "patience")}
         for name, value in (numbers | {"batch_size": self.batch_size}).items():
@@ -330,8 +339,19 @@ class Classifier(ClassifierMixin, BaseEstimator):
         if isinstance(X, Embeddings):
             return self._check_space(X)
         if not self.is_transfer:
-            return read_pixels(X, self.input_shape_, resize=self.resize)
-        return self.extractor.transform(read_pixels(X, self.input_shape_, resize=self.resize))
+            inputs = np.empty((len(X), *self.input_shape_), np.uint8)
+            for rows, pixels in self._batches(X, strict_batches):
+                inputs[rows] = pixels
+            return inputs
+        extractor = self.extractor
+        vectors = np.empty((len(X), extractor.dimension), np.float32)
+        for rows, pixels in self._batches(X, strict_batches):
+            vectors[rows] = extractor.extract(pixels).vectors
+        return vectors
+
+    def _batches(self, X: Any, read: Callable[..., Iterator[Batch]]) -> Iterator[Batch]:
+        """Read images in the network's size."""
+        return read(X, self.input_shape_, default_batch_size(), resize=self.resize)
 
     def choose_shape(self, X: Any) -> tuple[int, int, int]:
         """Return (height, width, channels) of the network's input, if it is trained on images."""
@@ -353,9 +373,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             raise InvalidInputError(
                 f"{self.network} takes images; embeddings are for networks of keras.applications"
             )
-        if not hasattr(self, "fingerprint_") and X.fingerprint is not None:
-            self.fingerprint_ = self.extractor.fingerprint
-        if X.fingerprint not in (None, getattr(self, "fingerprint_", None)):
+        if X.fingerprint not in (None, self.fingerprint_):
             raise SpaceMismatchError(
                 f"the embeddings must be of {self.network} with this classifier's weights and "
                 f"resize={self.resize!r}. Received: {X!r}"
@@ -384,7 +402,14 @@ class Classifier(ClassifierMixin, BaseEstimator):
         from clusterkit.classifiers.networks import RECIPES
 
         recipe, task = RECIPES[self.network], self.task_
-        self._model = recipe.build(self.input_shape_, task.n_outputs, task.activation)
+        try:
+            model = recipe.build(self.input_shape_, task.n_outputs, task.activation)
+        except ValueError as error:
+            height, width, _ = self.input_shape_
+            raise InvalidInputError(
+                f"{self.network} needs larger images. Received: {height}x{width} pixels"
+            ) from error
+        self._head, self._model = None, model
         self.history_, self.best_epoch_ = self._fit_network(
             self._model, training, validation, epochs=recipe.epochs, learning_rate=_RATE
         )
@@ -425,7 +450,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
                 head, _ = train((inputs[~out], truth[~out]), last_epoch=self.best_epoch_)
                 probabilities[out] = run_network(head, inputs[out])
             self.thresholds_ = choose_thresholds(truth, probabilities)
-        self._head: Any = train((inputs, truth), last_epoch=self.best_epoch_)[0]
+        head, _ = train((inputs, truth), last_epoch=self.best_epoch_)
+        self._head, self._model = head, None
 
     def _fit_network(
         self, model: Any, training: Part, validation: Part | None, *, epochs: int, **options: Any
@@ -456,10 +482,6 @@ class Classifier(ClassifierMixin, BaseEstimator):
         weights = class_weights(counts, max_ratio=1.0 if self.class_weight == "balanced" else 2.0)
         return None if weights is None else weights[truth.argmax(axis=1)]
 
-    def _head_model(self) -> Any:
-        """Return the last layer of a transfer."""
-        return self._head if hasattr(self, "_head") else self._model.get_layer(_HEAD)
-
     def _document(self) -> dict[str, Any]:
         """Return what travels inside the file."""
         keras = import_keras()
@@ -472,7 +494,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             "scale": "pixels 0-255; preprocessing is part of the network",
             "thresholds": None if self.thresholds_ is None else self.thresholds_.tolist(),
             "parameters": parameters,
-            "fingerprint": self.extractor.fingerprint if self.is_transfer else None,
+            "fingerprint": self.fingerprint_,
             "history": self.history_,
             "best_epoch": self.best_epoch_,
             "versions": {

@@ -84,22 +84,20 @@ def pixel_batches(
         yield batch.rows, _with_channels(batch.images, shape[2]), batch.failures
 
 
-def read_pixels(
-    images: Any, shape: tuple[int, int, int], *, resize: str = "stretch"
-) -> NDArray[np.uint8]:
-    """Read all images into one array of shape (n, *shape).
+def strict_batches(
+    images: Any, shape: tuple[int, int, int], batch_size: int, *, resize: str = "stretch"
+) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
+    """Yield rows and pixels as :func:`pixel_batches` does, where every file must be readable.
 
     Raises
     ------
     ImageError
         If a file cannot be read as an image.
     """
-    pixels = np.empty((len(images), *shape), np.uint8)
-    for rows, batch, failures in pixel_batches(images, shape, 64, resize=resize):
+    for rows, pixels, failures in pixel_batches(images, shape, batch_size, resize=resize):
         for row, reason in failures:
             raise ImageError(f"{list_files(images)[row]}: {reason}")
-        pixels[rows] = batch
-    return pixels
+        yield rows, pixels
 
 
 def _resized(

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from clusterkit.classifiers.classifier import Classifier
+from clusterkit.classifiers.datasets import LabelledImages
+from clusterkit.classifiers.inputs import list_files
 from clusterkit.classifiers.tasks import MULTILABEL
 from clusterkit.errors import InvalidInputError
 from clusterkit.images import ImageFolder
@@ -17,19 +19,19 @@ UNSURE = "unsure"
 
 
 class Prediction(NamedTuple):
-    """What a classifier says of one file.
+    """What a classifier says of one image.
 
     Attributes
     ----------
-    file : pathlib.Path
-        The image.
+    name : str
+        The image: its file, or its place in a table.
     classes : tuple of str
         The most probable class, or all above their threshold where there may be several.
     probabilities : dict of str to float
         Of every class.
     """
 
-    file: Path
+    name: str
     classes: tuple[str, ...]
     probabilities: dict[str, float]
 
@@ -41,7 +43,7 @@ class Prediction(NamedTuple):
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
         return {
-            "path": str(self.file),
+            "path": self.name,
             "classes": list(self.classes),
             "probability": self.probability,
             "probabilities": self.probabilities,
@@ -75,14 +77,17 @@ class Routing:
 
 
 def classify(
-    images: ImageFolder | Sequence[str | Path], classifier: Classifier, *, progress: bool = False
+    images: ImageFolder | LabelledImages | Sequence[str | Path],
+    classifier: Classifier,
+    *,
+    progress: bool = False,
 ) -> tuple[list[Prediction], list[tuple[str, str]]]:
-    """Predict files in batches.
+    """Predict images in batches.
 
     Parameters
     ----------
-    images : ImageFolder or sequence of paths
-        The files.
+    images : ImageFolder, LabelledImages, or sequence of paths
+        The images; labels are not looked at.
     classifier : Classifier
         Trained.
     progress : bool
@@ -91,25 +96,27 @@ def classify(
     Returns
     -------
     predictions : list of Prediction
-        Of all files that can be read, in order.
+        Of all images that can be read, in order.
     failures : list of (str, str)
         Path and reason of the others.
     """
-    files = images.files if isinstance(images, ImageFolder) else [Path(image) for image in images]
-    names = [str(name) for name in classifier.classes_]
+    if isinstance(images, LabelledImages):
+        inputs, names = images.images, images.names
+    else:
+        inputs = list_files(images)
+        names = [str(file) for file in inputs]
+    classes = [str(name) for name in classifier.classes_]
     predictions, failures = [], []
     with tqdm(
-        total=len(files), desc="Predicting", unit=" images", disable=None if progress else True
+        total=len(names), desc="Predicting", unit=" images", disable=None if progress else True
     ) as bar:
-        for rows, probabilities, failed in classifier.predict_batches(files):
+        for rows, probabilities, failed in classifier.predict_batches(inputs):
             chosen = classifier.task_.decide(probabilities, classifier.thresholds_)
             for row, numbers, shown in zip(rows, probabilities, chosen, strict=True):
-                classes = tuple(
-                    name for name, is_shown in zip(names, shown, strict=True) if is_shown
-                )
-                values = dict(zip(names, map(float, numbers), strict=True))
-                predictions.append(Prediction(files[row], classes, values))
-            failures += [(str(files[row]), reason) for row, reason in failed]
+                values = dict(zip(classes, map(float, numbers), strict=True))
+                found = tuple(name for name, is_in in zip(classes, shown, strict=True) if is_in)
+                predictions.append(Prediction(names[row], found, values))
+            failures += [(names[row], reason) for row, reason in failed]
             bar.update(len(rows) + len(failed))
     return predictions, failures
 
@@ -171,6 +178,6 @@ def route(
             f"{failures[0][1]}"
         )
     names = [p.classes[0] if p.probability >= threshold else UNSURE for p in predictions]
-    files = [prediction.file for prediction in predictions]
+    files = [prediction.name for prediction in predictions]
     sorting = sort_into_folders(files, names, into, mode=mode, dry_run=dry_run, progress=progress)
     return Routing(sorting, predictions, failures)

@@ -121,9 +121,8 @@ def train_classifier(
     )
     inputs, readable, failures = _read(data, classifier, store)
     rows = {part: _places(rows, readable) for part, rows in parts.items()}
-    labels = np.empty(len(data), dtype=object)
-    labels[:] = data.labels
-    y = {part: list(labels[readable[places]]) for part, places in rows.items()}
+    found = {part: data[readable[places]] for part, places in rows.items()}
+    y = {part: images.labels or [] for part, images in found.items()}
     for part in (TRAIN, VALIDATION):
         if not len(rows[part]):
             raise InvalidInputError(f"there is no readable image for the part {part!r}")
@@ -138,12 +137,12 @@ def train_classifier(
     if len(rows[TEST]):
         test = ClassificationReport.from_predictions(
             classifier.task_,
-            [data.names[row] for row in readable[rows[TEST]]],
+            found[TEST].names,
             y[TEST],
             classifier.predict_proba(inputs[rows[TEST]]),
             classifier.thresholds_,
         )
-    counts = {part: data[readable[places]].class_counts for part, places in rows.items()}
+    counts = {part: images.class_counts for part, images in found.items()}
     figures = None if test is None else test.to_dict()
     classifier.save(output, overwrite=overwrite, images=counts, test=figures)
     return TrainingReport(
