@@ -187,6 +187,17 @@ def test_small_classes_keep_an_image_to_learn_from() -> None:
     assert parts == ["train", "test"]
 
 
+def test_every_one_of_several_labels_is_learned() -> None:
+    names = list("abcdefgh")
+    rng = np.random.default_rng(0)
+    labels = [tuple(rng.choice(names, 3, replace=False)) for _ in range(12)]
+    data = LabelledImages(pixels_of(list(range(12))), list(map(str, range(12))), labels, True)
+    for seed in range(20):
+        rows = split(data, test_size=0.4, validation_size=0.3, random_state=seed)
+        learned = {name for row in rows["train"] for name in labels[row]}
+        assert learned == {name for label in labels for name in label}
+
+
 @pytest.mark.parametrize(
     ("values", "labels", "message"),
     [

@@ -258,6 +258,12 @@ def test_the_command_measures_on_images_it_never_saw(
     assert "exists" in again.output
 
 
+def test_an_unknown_network_on_the_command_line(folder: Path, tmp_path: Path) -> None:
+    result = run(f"train classifier {folder} --network cnn9 -o {tmp_path / 'clf.keras'}")
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: network must be one of nn, dnn")
+
+
 def test_the_file_says_how_it_was_made(trained: tuple[Path, dict[str, Any]]) -> None:
     document = read_document(trained[0], "classifier")
     assert document["classes"] == list(COLOURS)

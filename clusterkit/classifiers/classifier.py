@@ -183,7 +183,11 @@ class Classifier(ClassifierMixin, BaseEstimator):
         WeightsError
             If the weights of a transfer cannot be had.
         """
-        self._check(X, y)
+        self.check_parameters()
+        if len(X) != len(y):
+            raise InvalidInputError(
+                f"there must be one label per image. Received: {len(X)} images, {len(y)} labels"
+            )
         self.task_ = Task.from_labels(y)
         self.classes_ = self.task_.classes
         self.fingerprint_ = self.extractor.fingerprint if self.is_transfer else None
@@ -303,17 +307,19 @@ class Classifier(ClassifierMixin, BaseEstimator):
         classifier._head = classifier._model.get_layer(_HEAD) if classifier.is_transfer else None
         return classifier
 
-    def _check(self, X: Any, y: Sequence[Any]) -> None:
-        """Refuse parameters out of range, before any work is done."""
+    def check_parameters(self) -> None:
+        """Refuse parameters out of range, before any work is done.
+
+        Raises
+        ------
+        InvalidInputError
+            If one is.
+        """
         from clusterkit.classifiers import network_names
 
         if self.network not in network_names():
             raise InvalidInputError(
                 f"network must be one of {', '.join(network_names())}. Received: {self.network!r}"
-            )
-        if len(X) != len(y):
-            raise InvalidInputError(
-                f"there must be one label per image. Received: {len(X)} images, {len(y)} labels"
             )
         if self.is_transfer and self.image_size is not None:
             raise InvalidInputError(

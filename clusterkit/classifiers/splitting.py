@@ -76,6 +76,8 @@ def split(
         order = rng.permutation(len(members))
         for index, part in zip(order, _portion(len(members), wanted), strict=True):
             part_of_row[members[index]] = part
+    if data.is_multilabel:
+        _keep_every_class(list(groups.values()), data.labels, part_of_row)
     return {part: np.flatnonzero(part_of_row == part) for part in (TRAIN, VALIDATION, TEST)}
 
 
@@ -163,6 +165,18 @@ def _by_class(groups: list[list[int]], labels: Sequence[Any]) -> dict[str, list[
         names = as_labels(labels[group[0]])
         classes[min(names, key=lambda name: (counts[name], name), default="")].append(group)
     return dict(sorted(classes.items()))
+
+
+def _keep_every_class(
+    groups: list[list[int]], labels: Sequence[Any], part_of_row: NDArray[np.object_]
+) -> None:
+    """Bring images back into the training, where one class of several an image was left without."""
+    learned = {n for row in np.flatnonzero(part_of_row == TRAIN) for n in as_labels(labels[row])}
+    for group in groups:
+        names = {name for row in group for name in as_labels(labels[row])}
+        if names - learned:
+            part_of_row[group] = TRAIN
+            learned |= names
 
 
 def _portion(n: int, shares: dict[str, float]) -> list[str]:

@@ -111,6 +111,7 @@ def train_classifier(
         If the output exists and ``overwrite`` is false.
     """
     started = time.monotonic()
+    classifier.check_parameters()
     output = check_model_path(output, overwrite=overwrite)
     data = source if isinstance(source, LabelledImages) else read_labelled(source)
     parts = split(
