@@ -171,7 +171,8 @@ def _keep_every_class(
     groups: list[list[int]], labels: Sequence[Any], part_of_row: NDArray[np.object_]
 ) -> None:
     """Bring images back into the training, where one class of several an image was left without."""
-    learned = {n for row in np.flatnonzero(part_of_row == TRAIN) for n in as_labels(labels[row])}
+    rows = np.flatnonzero(part_of_row == TRAIN).tolist()
+    learned = {name for row in rows for name in as_labels(labels[row])}
     for group in groups:
         names = {name for row in group for name in as_labels(labels[row])}
         if names - learned:
