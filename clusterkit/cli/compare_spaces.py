@@ -7,6 +7,7 @@ import click
 from clusterkit.cli.options import (
     check_picture,
     json_option,
+    labels_option,
     notice,
     overwrite_option,
     picture_option,
@@ -34,12 +35,7 @@ from clusterkit.cli.options import (
     help="Number of clusters.  [default: the mean over several; for the accuracy, the number of "
     "labels]",
 )
-@click.option(
-    "--labels",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="A CSV file with a header, the file in its first column and the label in its second.  "
-    "[default: the name of each image's folder]",
-)
+@labels_option
 @picture_option("Draw the scores to this file")
 @overwrite_option
 @seed_option

@@ -9,6 +9,7 @@ from clusterkit.cli.options import (
     notice,
     plural,
     print_json,
+    resize_option,
     store_option,
     weights_option,
 )
@@ -25,13 +26,7 @@ from clusterkit.cli.options import (
     "its ImageNet class probabilities, the .keras file of an autoencoder, or pixels.",
 )
 @weights_option
-@click.option(
-    "--resize",
-    type=click.Choice(["stretch", "crop", "pad"]),
-    default="stretch",
-    show_default=True,
-    help="Bring pictures to the network's size: the whole picture, its centre, or with bars.",
-)
+@resize_option
 @click.option(
     "--batch-size",
     type=click.IntRange(1),

@@ -8,6 +8,7 @@ import click
 from clusterkit.cli.options import (
     check_picture,
     json_option,
+    labels_option,
     notice,
     overwrite_option,
     picture_option,
@@ -21,12 +22,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("clusters_csv", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
-    "--labels",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="A CSV file with a header, the file in its first column and the label in its second.  "
-    "[default: the name of each image's folder]",
-)
+@labels_option
 @picture_option("Draw the cluster by label table to this file")
 @overwrite_option
 @json_option

@@ -46,6 +46,19 @@ batch_size_option = click.option(
     show_default=True,
     help="Images per forward pass.",
 )
+resize_option = click.option(
+    "--resize",
+    type=click.Choice(["stretch", "crop", "pad"]),
+    default="stretch",
+    show_default=True,
+    help="Bring pictures to the network's size: the whole picture, its centre, or with bars.",
+)
+labels_option = click.option(
+    "--labels",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A CSV file with a header, the file in its first column and the label in its second.  "
+    "[default: the name of each image's folder]",
+)
 seed_option = click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),  # what NumPy's generators take

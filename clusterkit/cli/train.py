@@ -14,6 +14,7 @@ from clusterkit.cli.options import (
     output_option,
     overwrite_option,
     print_json,
+    resize_option,
     seed_option,
     store_option,
     weights_option,
@@ -76,13 +77,7 @@ def train() -> None:
     type=click.IntRange(1),
     help="Stop after so many epochs without a gain.  [default: a quarter of --epochs]",
 )
-@click.option(
-    "--resize",
-    type=click.Choice(["stretch", "crop", "pad"]),
-    default="stretch",
-    show_default=True,
-    help="Bring pictures to one size: the whole picture, its centre, or with bars.",
-)
+@resize_option
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
@@ -202,13 +197,7 @@ def autoencoder(
     show_default=True,
     help="auto makes classes count the same where the largest has twice the smallest's images.",
 )
-@click.option(
-    "--resize",
-    type=click.Choice(["stretch", "crop", "pad"]),
-    default="stretch",
-    show_default=True,
-    help="Bring pictures to one size: the whole picture, its centre, or with bars.",
-)
+@resize_option
 @batch_size_option
 @weights_option
 @overwrite_option
