@@ -1,7 +1,7 @@
 """Compare clusters with known labels."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.labels import labels_from_folders, read_clusters, read_labels
+from clusterkit.labels import labels_from_folders, read_cluster_names, read_clusters, read_labels
 
 NOISE = -1
 
@@ -47,6 +47,8 @@ class Evaluation:
         Clustered images without a known label; not among the ``n``.
     n_unused : int
         Labels of files that were not clustered.
+    names : dict
+        What clusters are called, where their table says so.
     """
 
     acc: float
@@ -61,6 +63,7 @@ class Evaluation:
     matching: dict[Any, str | None]
     n_unlabelled: int = 0
     n_unused: int = 0
+    names: dict[Any, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
@@ -74,6 +77,7 @@ class Evaluation:
             "n_unlabelled": self.n_unlabelled,
             "n_unused": self.n_unused,
             "clusters": self.clusters,
+            "names": {str(cluster): name for cluster, name in self.names.items()},
             "label_names": self.label_names,
             "matching": {str(cluster): label for cluster, label in self.matching.items()},
             "table": self.table.tolist(),
@@ -175,16 +179,26 @@ def evaluate_file(clusters_csv: str | Path, labels_csv: str | Path | None = None
         If a file is no such table, or no image has a label.
     """
     paths, clusters = read_clusters(clusters_csv)
+    names = _read_names(clusters_csv)
     if labels_csv is None:
-        return evaluate(clusters, labels_from_folders(paths))
+        return replace(evaluate(clusters, labels_from_folders(paths)), names=names)
     labels, n_unused = read_labels(labels_csv, paths)
     pairs = [(c, label) for c, label in zip(clusters, labels, strict=True) if label is not None]
-    return evaluate(
+    evaluation = evaluate(
         [cluster for cluster, _ in pairs],
         [label for _, label in pairs],
         n_unlabelled=len(paths) - len(pairs),
         n_unused=n_unused,
     )
+    return replace(evaluation, names=names)
+
+
+def _read_names(clusters_csv: str | Path) -> dict[int, str]:
+    """Read what clusters are called; in another program's table ``name`` may mean anything."""
+    try:
+        return read_cluster_names(clusters_csv)
+    except (InvalidInputError, ValueError):
+        return {}
 
 
 def _plain(name: Any) -> Any:

@@ -193,3 +193,21 @@ def test_thousands_of_equal_file_names_are_told_apart_quickly(write):
     labels, n_unused = read_labels(write("labels.csv", "path,label", *lines), paths)
     assert labels == [str(row) for row in range(5000)]
     assert n_unused == 0
+
+
+@pytest.mark.parametrize(
+    ("table", "names"),
+    [
+        ("path,cluster,name\na/1,0,red fox\na/2,0,red fox\nb/3,1,\n", {0: "red fox"}),
+        ("path,cluster\na/1,0\nb/3,1\n", {}),
+        # Another program's column of that name.
+        ("path,cluster,name\na/1,0,1.jpg\na/2,0,2.jpg\nb/3,1,3.jpg\n", {}),
+        ("path,cluster,name\na/1,left,x\nb/3,right,y\n", {}),
+    ],
+)
+def test_names_of_clusters_come_along(table, names, tmp_path):
+    (tmp_path / "clusters.csv").write_text(table, encoding="utf-8")
+    evaluation = evaluate_file(tmp_path / "clusters.csv")
+    assert evaluation.names == names
+    assert evaluation.to_dict()["names"] == {str(key): name for key, name in names.items()}
+    assert evaluation.acc == 1

@@ -104,6 +104,7 @@ def evaluation(**changes: Any) -> Any:
         "nmi": 0.72,
         "ari": 0.63,
         "purity": 0.84,
+        "names": {1: "fox"},
     }
     return SimpleNamespace(**result | changes)
 
@@ -583,7 +584,7 @@ def test_loss_of_one_epoch_and_of_none() -> None:
 def test_crosstab_orders_rows_into_a_diagonal() -> None:
     display = CrosstabDisplay.from_evaluation(evaluation())
     rows = [label.get_text() for label in display.ax_.get_yticklabels()]
-    assert rows == ["cluster 1", "cluster 0", "noise"]
+    assert rows == ["1 fox", "cluster 0", "noise"]
     counts = {text.get_position(): text.get_text() for text in display.ax_.texts}
     assert counts == {(0, 0): "9", (2, 0): "1", (1, 1): "7", (2, 1): "3", (0, 2): "1"}
     title = display.ax_.get_title(loc="left")

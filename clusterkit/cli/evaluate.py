@@ -71,5 +71,6 @@ def _print(evaluation: "Evaluation") -> None:
             for column in (-row).argsort(kind="stable")
             if row[column]
         ]
-        name = "noise" if cluster == -1 else cluster
-        click.echo(f"{name:>7}  {row.sum():>6}  {', '.join(labels)}")
+        number = "noise" if cluster == -1 else cluster
+        name = f"  ({evaluation.names[cluster]})" if cluster in evaluation.names else ""
+        click.echo(f"{number:>7}  {row.sum():>6}  {', '.join(labels)}{name}")

@@ -83,7 +83,9 @@ class CrosstabDisplay(Display):
             f"accuracy {evaluation.acc:.3f}   NMI {evaluation.nmi:.3f}   "
             f"ARI {evaluation.ari:.3f}   purity {evaluation.purity:.3f}"
         )
-        display = cls(evaluation.table, evaluation.clusters, evaluation.label_names, title=title)
+        names = {cluster: f"{cluster} {name}" for cluster, name in evaluation.names.items()}
+        clusters = [names.get(cluster, cluster) for cluster in evaluation.clusters]
+        display = cls(evaluation.table, clusters, evaluation.label_names, title=title)
         return display.plot(ax=ax)
 
     def _size(self) -> tuple[float, float]:
