@@ -19,9 +19,9 @@ from clusterkit.cli.options import (
     store_option,
     weights_option,
 )
+from clusterkit.cli.training_report import check_report, write_report
 
 if TYPE_CHECKING:
-    from clusterkit.classifiers.training import TrainingReport as ClassifierReport
     from clusterkit.extractors.autoencoder_training import TrainingReport
 
 
@@ -236,16 +236,9 @@ def classifier(
       clusterkit train classifier photos/ --network xception -o clf.keras
       clusterkit predict new.jpg --model clf.keras
     """
-    curves = output.with_name(f"{output.stem}-curves.png")
-    confusion = output.with_name(f"{output.stem}-confusion.png")
-    table = output.with_name(f"{output.stem}-test.csv")
-    for picture in (curves, confusion):
-        check_picture(picture, overwrite=overwrite)
+    check_report(output, overwrite=overwrite)
     from clusterkit.classifiers import Classifier, train_classifier
-    from clusterkit.files import check_output
-    from clusterkit.plots import ConfusionDisplay, LearningCurvesDisplay, save_figure
 
-    check_output(table, overwrite=overwrite)
     report = train_classifier(
         source,
         output,
@@ -266,37 +259,7 @@ def classifier(
         store=store,
         overwrite=overwrite,
     )
-    written = [output, curves]
-    display = LearningCurvesDisplay.from_classifier(report.classifier)
-    save_figure(display, curves, overwrite=True)
-    if report.test is not None:
-        report.test.to_csv(table)
-        written.append(table)
-        if not report.test.is_multilabel:
-            save_figure(ConfusionDisplay.from_report(report.test), confusion, overwrite=True)
-            written.append(confusion)
-    if as_json:
-        print_json(report.to_dict() | {"written": written})
-        return
-    for path, reason in report.failures:
-        notice(f"Not learned from: {path}: {reason}")
-    _print_training(report)
-    notice(f"Wrote {', '.join(map(str, written))}")
-
-
-def _print_training(report: "ClassifierReport") -> None:
-    """Print class counts, and the figures on the test images."""
-    counts = {part: sum(classes.values()) for part, classes in report.counts.items()}
-    for name in report.classifier.classes_:
-        numbers = (f"{part} {classes.get(name, 0)}" for part, classes in report.counts.items())
-        click.echo(f"{name}: {', '.join(numbers)}")
-    click.echo(
-        f"in all: {', '.join(f'{part} {n}' for part, n in counts.items())}; "
-        f"epoch {report.classifier.best_epoch_} of {len(report.classifier.history_['loss'])} kept, "
-        f"{report.training_seconds:.1f} s of training"
-    )
-    if report.test is not None:
-        click.echo(report.test.to_text())
+    write_report(report, as_json=as_json)
 
 
 def _draw(report: "TrainingReport", loss: Path, reconstructions: Path) -> None:
