@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from clusterkit import __version__
-from clusterkit.clusterers import CLUSTERERS
+from clusterkit.clusterers import CLUSTERERS, KMeans, MiniBatchKMeans, RefinedKMeans
+from clusterkit.clusterers.distances import distances_to_centers
+from clusterkit.clusterers.streams import sample_rows
 from clusterkit.earlier import EarlierClusters, check_earlier, continue_kmeans, read_earlier
 from clusterkit.elbow import elbow_curve
 from clusterkit.embeddings import Embeddings, describe_space
@@ -24,6 +26,10 @@ from clusterkit.identity import NOISE, IdentityReport, match_clusters
 from clusterkit.naming import name_clusters
 from clusterkit.paths import escape_path
 from clusterkit.search import unit_rows
+from clusterkit.stream import VectorStream
+
+# Rows of a stream that the number of clusters is chosen from.
+_SAMPLE_SIZE = 20_000
 
 
 @dataclass(eq=False)
@@ -32,7 +38,7 @@ class Clustering:
 
     Attributes
     ----------
-    embeddings : Embeddings
+    embeddings : Embeddings or VectorStream
         The images.
     labels : ndarray of shape (n,), int
         Cluster of each image, from 0; -1 is noise.
@@ -55,7 +61,7 @@ class Clustering:
         :meth:`clusterkit.clusterers.RefinedKMeans.describe`.
     """
 
-    embeddings: Embeddings
+    embeddings: Embeddings | VectorStream
     labels: NDArray[np.int64]
     distances: NDArray[np.float64]
     exemplars: NDArray[np.bool_]
@@ -127,20 +133,24 @@ class Clustering:
         writer = csv.writer(table, lineterminator="\n")
         columns = ["path", "cluster", "distance", "exemplar", *(["name"] if self.names else [])]
         writer.writerow(columns)
-        for path, label, distance, exemplar in zip(
-            self.embeddings.paths, self.labels, self.distances, self.exemplars, strict=True
+        paths = self.embeddings.paths
+        # A stream is in the order in which it was stored.
+        is_stream = isinstance(self.embeddings, VectorStream)
+        for row in (
+            sorted(range(len(paths)), key=paths.__getitem__) if is_stream else range(len(paths))
         ):
+            label, distance = int(self.labels[row]), self.distances[row]
             shown = "" if np.isnan(distance) else f"{distance:.6f}"
-            name = self.names.get(int(label), "")
-            row = [escape_path(path), label, shown, str(bool(exemplar)).lower(), name]
-            writer.writerow(row[: len(columns)])
+            exemplar = str(bool(self.exemplars[row])).lower()
+            cells = [escape_path(paths[row]), label, shown, exemplar, self.names.get(label, "")]
+            writer.writerow(cells[: len(columns)])
         write_whole(output, table.getvalue())
         write_whole(origin, json.dumps(self.describe(), indent=2, ensure_ascii=False) + "\n")
         return output
 
 
 def cluster(
-    embeddings: Embeddings,
+    embeddings: Embeddings | VectorStream,
     clusterer: Any = "kmeans",
     *,
     n_clusters: int | str | None = None,
@@ -152,8 +162,9 @@ def cluster(
 
     Parameters
     ----------
-    embeddings : Embeddings
-        The images.
+    embeddings : Embeddings or VectorStream
+        The images.  A stream (:meth:`clusterkit.space.Space.stream`) is never all in memory; it is
+        for ``"minibatch-kmeans"``.
     clusterer : str or estimator
         A name in :data:`clusterkit.clusterers.CLUSTERERS`, or any scikit-learn clusterer.
     n_clusters : int or "auto", optional
@@ -211,22 +222,27 @@ def cluster(
             f"{clusterer} finds the number of clusters itself; leave out n_clusters. "
             f"Received: {n_clusters!r}"
         )
+    if isinstance(embeddings, VectorStream) and not isinstance(estimator, MiniBatchKMeans):
+        raise InvalidInputError(
+            "only minibatch-kmeans clusters a stream; the others take the Embeddings that "
+            f"Space.read() loads. Received: {clusterer!r}"
+        )
     if n_clusters == "auto":
-        curve = elbow_curve(embeddings, random_state=random_state)
+        curve = elbow_curve(_sample(embeddings, random_state), random_state=random_state)
         if curve.k is None:
             raise InvalidInputError(f"n_clusters='auto' found no number: {curve.verdict}")
         n_clusters = curve.k
     if n_clusters is not None:
         estimator.set_params(n_clusters=n_clusters)
-    vectors = np.asarray(embeddings)
+    vectors = embeddings if isinstance(embeddings, VectorStream) else np.asarray(embeddings)
     labels = np.asarray(estimator.fit_predict(vectors), dtype=np.int64)
     # The geometry that the clusterer saw.
-    points = unit_rows(vectors) if getattr(estimator, "normalize", False) else vectors
+    normalize = bool(getattr(estimator, "normalize", False))
     identity = None
     if earlier is not None:
-        identity = _identify(estimator, points, labels, embeddings.paths, earlier)
+        identity = _identify(estimator, vectors, labels, embeddings.paths, earlier)
         labels = identity.labels
-    distances, exemplars = distances_to_centers(points, labels)
+    distances, exemplars = distances_to_centers(vectors, labels, normalize=normalize)
     name = clusterer if isinstance(clusterer, str) else type(clusterer).__name__
     return Clustering(
         embeddings,
@@ -241,57 +257,32 @@ def cluster(
     )
 
 
-def distances_to_centers(
-    X: NDArray[np.float32], labels: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Measure each row against the mean of its cluster.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n, dimension)
-        The rows.
-    labels : ndarray of shape (n,), int
-        Cluster of each row; -1 is noise.
-
-    Returns
-    -------
-    distances : ndarray of shape (n,), float64
-        Euclidean distance to the mean of the row's cluster; NaN for noise.
-    exemplars : ndarray of shape (n,), bool
-        Marks the first row nearest to the mean of each cluster.
-    """
-    distances = np.full(len(X), np.nan)
-    exemplars = np.zeros(len(X), dtype=bool)
-    for label in np.unique(labels[labels != NOISE]):
-        rows = np.flatnonzero(labels == label)
-        members = X[rows].astype(np.float64)
-        distances[rows] = np.linalg.norm(members - members.mean(axis=0), axis=1)
-        exemplars[rows[np.argmin(distances[rows])]] = True
-    return distances, exemplars
-
-
 def _identify(
     estimator: Any,
-    X: NDArray[np.float32],
+    vectors: Any,
     labels: NDArray[np.int64],
     paths: list[str],
     earlier: EarlierClusters,
 ) -> IdentityReport:
     """Let clusters go on from the earlier ones."""
-    from clusterkit.clusterers import KMeans
-
     if isinstance(estimator, KMeans):
+        points = unit_rows(vectors) if estimator.normalize else vectors
         number = dict(zip(earlier.paths, earlier.labels, strict=True))
         previous = np.array([number.get(path, NOISE) for path in paths])
-        labels = continue_kmeans(X, labels, estimator.inertia_, previous=previous)
+        labels = continue_kmeans(points, labels, estimator.inertia_, previous=previous)
     return match_clusters(labels, earlier.labels, paths=paths, previous_paths=earlier.paths)
 
 
 def _describe_refinement(estimator: Any) -> dict[str, Any] | None:
     """Return what a refinement compared and chose; None for other clusterers."""
-    from clusterkit.clusterers import RefinedKMeans
-
     return estimator.describe() if isinstance(estimator, RefinedKMeans) else None
+
+
+def _sample(embeddings: Embeddings | VectorStream, random_state: int | None) -> Any:
+    """Return the embeddings, or a random sample of a stream."""
+    if isinstance(embeddings, VectorStream):
+        return sample_rows(embeddings, _SAMPLE_SIZE, random_state)
+    return embeddings
 
 
 def _create(clusterer: Any, random_state: int | None) -> Any:

@@ -15,6 +15,7 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.identity import NOISE
 from clusterkit.labels import read_clusters
 from clusterkit.paths import unescape_path
+from clusterkit.stream import VectorStream
 
 # Inertias that differ by less than this share say little about which clustering is better.
 _NEARLY_EQUAL = 1e-3
@@ -86,14 +87,16 @@ def read_earlier(previous: Any) -> EarlierClusters:
     return EarlierClusters(numbers, paths, root, fingerprint, space)
 
 
-def check_earlier(earlier: EarlierClusters, embeddings: Embeddings) -> EarlierClusters:
+def check_earlier(
+    earlier: EarlierClusters, embeddings: Embeddings | VectorStream
+) -> EarlierClusters:
     """Find the images of an earlier clustering among those that are to be clustered.
 
     Parameters
     ----------
     earlier : EarlierClusters
         The earlier clustering.
-    embeddings : Embeddings
+    embeddings : Embeddings or VectorStream
         The images.
 
     Returns

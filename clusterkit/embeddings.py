@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchError
 
 T = TypeVar("T")
+# The most probable ImageNet classes of an image, as (name, probability) pairs.
+TopClasses = list[tuple[str, float]]
 
 
 class Failure(NamedTuple):
@@ -55,7 +57,7 @@ class Embeddings:
     paths: list[str] = field(default_factory=list)
     root: Path | None = None
     space: dict[str, Any] = field(default_factory=dict)
-    top5: list[list[tuple[str, float]] | None] | None = None
+    top5: list[TopClasses | None] | None = None
     digests: list[str] | None = None
     failures: list[Failure] = field(default_factory=list)
 

@@ -1,18 +1,21 @@
 """Names for clusters: the ImageNet classes that are frequent in one and rare elsewhere."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clusterkit.embeddings import Embeddings
-from clusterkit.errors import InvalidInputError, StoreError
-from clusterkit.extractors.imagenet import TopClasses, class_names
+from clusterkit.embeddings import Embeddings, TopClasses
+from clusterkit.errors import InvalidInputError
+from clusterkit.extractors.imagenet import class_names
 from clusterkit.space import Space
+from clusterkit.stream import VectorStream
 
+# Of each class, the sum of its probabilities.
+_Shares = defaultdict[str, float]
 # Kinds of animals that ImageNet divides so finely that no class names a cluster of them, as runs
 # of classes (first, last) in the order of the networks' outputs.
 _KINDS = {
@@ -44,14 +47,14 @@ _LEAST_SHARE = 0.25
 _ADDED_SHARE = 0.1
 
 
-def name_clusters(labels: ArrayLike, top5: Sequence[TopClasses | None] | None) -> dict[int, str]:
+def name_clusters(labels: ArrayLike, top5: Iterable[TopClasses | None] | None) -> dict[int, str]:
     """Name clusters after the ImageNet classes that tell them from the other images.
 
     Parameters
     ----------
     labels : array-like of shape (n,), int
         Cluster of each image; -1 is noise, which gets no name.
-    top5 : sequence of length n, or None
+    top5 : iterable of length n, or None
         For each image its most probable classes as (name, probability) pairs, or None where they
         are not known.
 
@@ -87,37 +90,32 @@ def name_clusters(labels: ArrayLike, top5: Sequence[TopClasses | None] | None) -
     >>> name_clusters([0, 0, 1, 1], top5)
     {0: 'cheetah', 1: 'lion'}
     """
-    labels = np.asarray(labels)
     if top5 is None:
         return {}
-    if len(top5) != len(labels):
-        raise InvalidInputError(
-            "there must be one list of classes per label. "
-            f"Received: {len(top5)} lists, {len(labels)} labels"
-        )
-    known = [row for row, row_classes in enumerate(top5) if row_classes]
-    if not known:
+    sizes, classes = _tally(np.asarray(labels), top5)
+    if not sizes:
         return {}
-    clusters, numbers = np.unique(labels[known], return_inverse=True)
-    observed = [[(name.replace("_", " "), p) for name, p in top5[row] or ()] for row in known]
-    of_kinds = [[(_kinds().get(name, name), p) for name, p in row] for row in observed]
-    classes, kinds = _Terms(numbers, observed), _Terms(numbers, of_kinds)
+    kinds = {cluster: defaultdict[str, float](float) for cluster in sizes}
+    for cluster, shares in classes.items():
+        for name, share in shares.items():
+            kinds[cluster][_kinds().get(name, name)] += share
+    of_classes, of_kinds = _Terms(sizes, classes), _Terms(sizes, kinds)
     candidates = {
-        int(cluster): _candidates(classes, kinds, number)
-        for number, cluster in enumerate(clusters)
+        cluster: _candidates(of_classes, of_kinds, number)
+        for number, cluster in enumerate(sizes)
         if cluster >= 0
     }
     return _choose(candidates)
 
 
 def find_top5(
-    embeddings: Embeddings, spaces: Iterable[Space]
+    embeddings: Embeddings | VectorStream, spaces: Iterable[Space]
 ) -> tuple[list[TopClasses | None], Space] | None:
     """Look for the ImageNet classes of images in other spaces of a store.
 
     Parameters
     ----------
-    embeddings : Embeddings
+    embeddings : Embeddings or VectorStream
         The images.
     spaces : iterable of Space
         Where to look; the space that knows most of the images is taken, of equals the first.
@@ -133,8 +131,8 @@ def find_top5(
     files = list(map(str, embeddings.files))
     best, most = None, 0
     for space in spaces:
-        known = _read_top5(space)
-        top5 = [known.get(file) or None for file in files]
+        known = space.read_top5()
+        top5 = [known.get(file) for file in files]
         count = len(files) - top5.count(None)
         if count > most:
             best, most = (top5, space), count
@@ -152,16 +150,12 @@ class _Name(NamedTuple):
 class _Terms:
     """What each term says of each cluster; a term is a class, or a kind of classes."""
 
-    def __init__(self, numbers: NDArray[np.int64], observed: Sequence[TopClasses]) -> None:
-        self.terms = sorted({name for row in observed for name, _ in row})
-        column = {name: index for index, name in enumerate(self.terms)}
-        sizes = np.bincount(numbers)[:, None]
-        total = np.zeros((len(sizes), len(column)))
-        for number, row in zip(numbers, observed, strict=True):
-            for name, p in row:
-                total[number, column[name]] += p
-        elsewhere = (total.sum(axis=0) - total + 1 / len(column)) / (sizes.sum() - sizes + 1)
-        self.shares = total / sizes
+    def __init__(self, sizes: dict[int, int], totals: dict[int, _Shares]) -> None:
+        self.terms = sorted({name for total in totals.values() for name in total})
+        table = np.array([[totals[cluster][name] for name in self.terms] for cluster in sizes])
+        rows = np.array(list(sizes.values()))[:, None]
+        elsewhere = (table.sum(axis=0) - table + 1 / len(self.terms)) / (rows.sum() - rows + 1)
+        self.shares = table / rows
         self.scores = self.shares * np.log1p(self.shares / elsewhere)
 
     def name(self, number: int, *, added: int = 0) -> _Name:
@@ -174,21 +168,24 @@ class _Terms:
         return _Name(text, self.scores[number, used].sum(), self.shares[number, used].sum())
 
 
-def _read_top5(space: Space) -> dict[str, TopClasses]:
-    """Return the classes of each file of a space; damaged parts of it are as if they had none."""
-    from clusterkit.parts import read_part
-
-    known = {}
-    for part in space.parts:
-        try:
-            table = read_part(part, ["root", "path", "top5"])
-        except StoreError:
-            continue
-        if table["top5"].null_count < len(table):
-            for row in table.to_pylist():
-                classes = [(entry["class"], entry["probability"]) for entry in row["top5"] or ()]
-                known[space.file_of(row["root"], row["path"])] = classes
-    return known
+def _tally(
+    labels: NDArray[np.int64], top5: Iterable[TopClasses | None]
+) -> tuple[dict[int, int], dict[int, _Shares]]:
+    """Count the images of each cluster whose classes are known, and sum their probabilities."""
+    sizes = Counter[int]()
+    totals: dict[int, _Shares] = defaultdict(lambda: defaultdict(float))
+    try:
+        for label, classes in zip(labels.tolist(), top5, strict=True):
+            if classes:
+                sizes[label] += 1
+                for name, probability in classes:
+                    totals[label][name.replace("_", " ")] += probability
+    except ValueError as error:
+        raise InvalidInputError(
+            "there must be one list of classes per label. "
+            f"Received: {sum(1 for _ in top5)} lists, {len(labels)} labels"
+        ) from error
+    return dict(sorted(sizes.items())), totals
 
 
 def _candidates(classes: _Terms, kinds: _Terms, number: int) -> list[_Name]:

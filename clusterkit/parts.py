@@ -171,6 +171,14 @@ def table_vectors(table: pa.Table) -> NDArray[np.float32]:
     return flat.reshape(-1, dimension)
 
 
+def table_top5(table: pa.Table) -> list[list[tuple[str, float]] | None]:
+    """Return the most probable classes of each row as (name, probability) pairs, where stored."""
+    return [
+        None if row is None else [(item["class"], item["probability"]) for item in row]
+        for row in table.column("top5").to_pylist()
+    ]
+
+
 def _cannot_read(file: Path, error: Exception) -> StoreError:
     """Say which part is damaged, and how."""
     return StoreError(f"{file} is damaged or cannot be read: {str(error).rstrip('.')}")

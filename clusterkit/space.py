@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.embeddings import Embeddings, Failure
+from clusterkit.embeddings import Embeddings, Failure, TopClasses
 from clusterkit.errors import StoreError
 from clusterkit.images import ImageFolder, digest_file
 from clusterkit.paths import escape_path, unescape_path
@@ -230,15 +230,14 @@ class Space:
 
     def read_row(self, known: KnownRow) -> tuple[Any, Any, int | None, int | None]:
         """Return vector, top5, width and height of a row that is known."""
-        if getattr(self, "_last_part", (None,))[0] != known.part:
-            from clusterkit.parts import read_part
+        from clusterkit.parts import read_part, table_top5
 
+        if getattr(self, "_last_part", (None,))[0] != known.part:
             columns = ["vector", "top5", "width", "height"]
             self._last_part = (known.part, read_part(self.folder / known.part, columns))
         row = self._last_part[1].slice(known.position, 1)
         vector = np.asarray(row.column("vector").combine_chunks().flatten())
-        top5 = _pairs(row["top5"][0].as_py())
-        return vector, top5, row["width"][0].as_py(), row["height"][0].as_py()
+        return vector, table_top5(row)[0], row["width"][0].as_py(), row["height"][0].as_py()
 
     def clean(self, *, prune: bool = False) -> int:
         """Drop the rows that no longer count.
@@ -290,6 +289,8 @@ class Space:
         """
         import pyarrow as pa
 
+        from clusterkit.parts import table_top5
+
         info = self.info
         columns = ["path", "root", "digest", "error", "top5"]
         tables = {part: self._read_part(part, columns) for part in self.parts}
@@ -311,7 +312,7 @@ class Space:
         order = np.array([row for _, row in embedded], dtype=np.int64)
         vectors, intact = self._read_vectors(tables, order)
         order = order[intact]
-        top5 = [_pairs(row) for row in table["top5"].take(order).to_pylist()]
+        top5 = table_top5(table.select(["top5"]).take(order))
         return Embeddings(
             vectors,
             paths=[path for (path, _), whole in zip(embedded, intact, strict=True) if whole],
@@ -348,19 +349,39 @@ class Space:
         table = pa.concat_tables(tables.values())
         row_of_file = self._row_of_file(table)
         root = self._common_root(table)
-        embedded = table["error"].is_null().to_numpy()
-        path_of_row = {
-            row: _relative(file, root) for file, row in row_of_file.items() if embedded[row]
-        }
+        errors = table["error"].to_pylist()
+        path_of_row = {row: _relative(file, root) for file, row in row_of_file.items()}
+        rows = sorted(path_of_row)
+        embedded = [row for row in rows if errors[row] is None]
         chosen = np.zeros(len(table), np.bool_)
-        chosen[list(path_of_row)] = True
+        chosen[embedded] = True
         ends = np.cumsum([len(facts) for facts in tables.values()])
         return VectorStream(
-            [path_of_row[row] for row in sorted(path_of_row)],
+            [path_of_row[row] for row in embedded],
             Path(root),
             self.info,
             dict(zip(tables, np.split(chosen, ends[:-1]), strict=True)),
+            [Failure(path_of_row[row], errors[row]) for row in rows if errors[row] is not None],
         )
+
+    def read_top5(self) -> dict[str, TopClasses]:
+        """Return the most probable ImageNet classes of each file, where the space has them.
+
+        Files of damaged parts are as if they had none.
+        """
+        from clusterkit.parts import read_part, table_top5
+
+        known = {}
+        for part in self.parts:
+            try:
+                table = read_part(part, ["root", "path", "top5"])
+            except StoreError:
+                continue
+            if table["top5"].null_count < len(table):
+                files = map(self.file_of, table["root"].to_pylist(), table["path"].to_pylist())
+                rows = zip(files, table_top5(table), strict=True)
+                known.update({file: classes for file, classes in rows if classes})
+        return known
 
     def _row_of_file(self, table: Any) -> dict[str, int]:
         """Map each file, by its absolute path, to its row of the parts' columns that counts."""
@@ -429,11 +450,6 @@ class Space:
                 stacklevel=2,
             )
             return None
-
-
-def _pairs(top5: list[dict[str, Any]] | None) -> list[tuple[str, float]] | None:
-    """Turn the stored top-5 classes of a row into (name, probability) pairs."""
-    return None if top5 is None else [(item["class"], item["probability"]) for item in top5]
 
 
 def _relative(file: str, root: str) -> str:

@@ -1,15 +1,19 @@
 """The vectors of a space as a stream: read from disk batch by batch, never all in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.embeddings import describe_space
+from clusterkit.embeddings import Failure, TopClasses, describe_space
 from clusterkit.errors import StoreError
+
+# Classes of images that are read at once.
+_BATCH_ROWS = 8192
 
 
 @dataclass(eq=False)
@@ -30,6 +34,8 @@ class VectorStream:
         What made the vectors.
     parts : dict of pathlib.Path to ndarray of bool
         Each Parquet part, and which of its rows are in the stream.
+    failures : list of Failure
+        Images that have no vector.
 
     Examples
     --------
@@ -44,6 +50,7 @@ class VectorStream:
     root: Path
     space: dict[str, Any] = field(default_factory=dict)
     parts: dict[Path, NDArray[np.bool_]] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
 
     def iter_batches(self, n_rows: int, /) -> Iterator[NDArray[np.float32]]:
         """Yield all vectors in order, as arrays of shape (at most ``n_rows``, dimension).
@@ -53,17 +60,42 @@ class VectorStream:
         StoreError
             If a part is damaged, or was rewritten since the stream was opened.
         """
-        from clusterkit.parts import read_batches, table_vectors
+        from clusterkit.parts import table_vectors
+
+        yield from map(table_vectors, self.iter_tables("vector", n_rows))
+
+    @cached_property
+    def top5(self) -> Iterable[TopClasses | None] | None:
+        """The most probable ImageNet classes of each image, read as often as asked.
+
+        None if they are known of no image.
+        """
+        stored = _StoredClasses(self)
+        return stored if any(stored) else None
+
+    def iter_tables(self, column: str, n_rows: int) -> Iterator[Any]:
+        """Yield one column of the rows of the stream, as tables of at most ``n_rows`` rows."""
+        from clusterkit.parts import read_batches
 
         for part, chosen in self.parts.items():
             n_read = 0
-            for table in read_batches(part, ["vector"], n_rows):
+            for table in read_batches(part, [column], n_rows):
                 mask = chosen[n_read : n_read + len(table)]
                 n_read += len(table)
                 if len(mask) == len(table) and mask.any():
-                    yield table_vectors(table.filter(mask))
+                    yield table.filter(mask)
             if n_read != len(chosen):
                 raise StoreError(f"{part} was rewritten while it was read: open the stream again")
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Identity of the embedding space, where it is known."""
+        return self.space.get("fingerprint")
+
+    @property
+    def files(self) -> list[Path]:
+        """Absolute path of each image."""
+        return [self.root / path for path in self.paths]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -75,3 +107,16 @@ class VectorStream:
 
     def __repr__(self) -> str:
         return f"VectorStream({len(self)} x {self.shape[1]}, {describe_space(self.space)})"
+
+
+class _StoredClasses:
+    """The ImageNet classes of the images of a stream, read from its parts each time."""
+
+    def __init__(self, stream: VectorStream) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[TopClasses | None]:
+        from clusterkit.parts import table_top5
+
+        for table in self._stream.iter_tables("top5", _BATCH_ROWS):
+            yield from table_top5(table)

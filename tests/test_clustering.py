@@ -9,10 +9,13 @@ import pytest
 from sklearn.cluster import DBSCAN
 
 from clusterkit.clusterers import KMeans
-from clusterkit.clustering import cluster, distances_to_centers
+from clusterkit.clusterers.distances import distances_to_centers
+from clusterkit.clustering import cluster
 from clusterkit.embeddings import Embeddings, Failure
 from clusterkit.errors import InvalidInputError, OutputExistsError
 from clusterkit.labels import read_clusters
+from clusterkit.parts import Row
+from clusterkit.store import Store
 
 
 @pytest.fixture
@@ -189,6 +192,30 @@ def test_a_root_that_is_not_utf8_is_written(emb: Embeddings, tmp_path: Path) -> 
     clustering.to_csv(tmp_path / "clusters.csv")
     again = cluster(emb, n_clusters=3, previous=tmp_path / "clusters.csv")
     np.testing.assert_array_equal(again.labels, clustering.labels)
+
+
+def test_a_stream_is_clustered_as_its_embeddings_are(emb: Embeddings, tmp_path: Path) -> None:
+    names = [("fox squirrel", "lion", "zebra")[i // 10] for i in range(30)]
+    space = Store(tmp_path / "store").open_space(emb.space | {"dimension": 8})
+    for rows in (range(29, 14, -1), range(15)):
+        space.append(
+            [Row(emb.paths[i], "", vector=emb.vectors[i], top5=[(names[i], 0.9)]) for i in rows]
+        )
+    for number in (3, "auto"):
+        streamed = cluster(space.stream(), "minibatch-kmeans", n_clusters=number)
+        loaded = cluster(space.read(), "minibatch-kmeans", n_clusters=number)
+        order = np.argsort(streamed.embeddings.paths)
+        np.testing.assert_allclose(streamed.distances[order], loaded.distances, rtol=1e-4)
+        np.testing.assert_array_equal(streamed.exemplars[order], loaded.exemplars)
+        assert set(streamed.names.values()) == set(loaded.names.values()) == set(names)
+        files = [streamed.to_csv(tmp_path / "a.csv", overwrite=True)]
+        files.append(loaded.to_csv(tmp_path / "b.csv", overwrite=True))
+        assert read_clusters(files[0])[0] == read_clusters(files[1])[0]
+        again = cluster(space.stream(), "minibatch-kmeans", n_clusters=number, previous=files[0])
+        assert again.identity is not None
+        assert again.identity.moved == []
+    with pytest.raises(InvalidInputError, match="only minibatch-kmeans clusters a stream"):
+        cluster(space.stream(), n_clusters=3)
 
 
 def test_what_cannot_be_clustered_is_said(emb: Embeddings) -> None:

@@ -61,6 +61,11 @@ def test_stream_gives_what_read_gives_in_order_of_writing(space: Space, tmp_path
         assert max(map(len, batches)) <= n_rows
         assert np.array_equal(np.concatenate(batches), emb[stream.paths].vectors)
     assert repr(stream) == "VectorStream(8 x 3, own-01234567)"
+    assert stream.files == [tmp_path / path for path in stream.paths]
+    assert stream.fingerprint == emb.fingerprint
+    assert stream.failures == emb.failures
+    assert stream.top5 is not None
+    assert list(stream.top5) == list(stream.top5) == emb[stream.paths].top5
 
 
 def test_stream_of_an_empty_space(tmp_path: Path) -> None:

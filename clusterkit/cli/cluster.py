@@ -18,12 +18,14 @@ from clusterkit.cli.options import (
     seed_option,
     space_option,
     store_option,
+    stream_space,
 )
 from clusterkit.clusterers import CLUSTERERS
 
 if TYPE_CHECKING:
     from clusterkit.clustering import Clustering
     from clusterkit.embeddings import Embeddings
+    from clusterkit.stream import VectorStream
 
 
 class NumberOrAuto(click.ParamType):
@@ -115,6 +117,8 @@ def cluster(
     nearest to the centre) and, where ImageNet's classes of the images are in the store, the name
     of the cluster.  What made it is written beside it as .json.
 
+    With -a minibatch-kmeans the embeddings are read in batches, and never all held in memory.
+
     With --refine, k-means is compared with mixtures of Gaussians and spectral clusterings, without
     labels, and it is said what was chosen and why.
 
@@ -143,7 +147,11 @@ def cluster(
     check_picture(sheet, overwrite=overwrite)
     for file in (output, origin):
         check_output(file, overwrite=overwrite)
-    embeddings = read_space(store, extractor)
+    embeddings: Embeddings | VectorStream
+    if algorithm == "minibatch-kmeans":
+        embeddings = stream_space(store, extractor)
+    else:
+        embeddings = read_space(store, extractor)
     source = _borrow_classes(embeddings, store) if embeddings.top5 is None else None
     result = clustering.cluster(
         embeddings,
@@ -199,7 +207,7 @@ def _print(result: "Clustering") -> None:
         click.echo(line)
 
 
-def _borrow_classes(embeddings: "Embeddings", store: Path) -> str | None:
+def _borrow_classes(embeddings: "Embeddings | VectorStream", store: Path) -> str | None:
     """Take the images' ImageNet classes from another space that has them, and return its name."""
     from clusterkit.naming import find_top5
     from clusterkit.store import Store

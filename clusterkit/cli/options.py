@@ -13,6 +13,8 @@ from clusterkit.files import DEFAULT_STORE
 if TYPE_CHECKING:
     from clusterkit.embeddings import Embeddings
     from clusterkit.routing import Sorting
+    from clusterkit.space import Space
+    from clusterkit.stream import VectorStream
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -114,13 +116,32 @@ def picture_option(help: str) -> Decorator:  # noqa: A002 (click's word)
 
 def read_space(store: Path, extractor: str | None) -> "Embeddings":
     """Load the embeddings that a command works on; say which, where there is a choice."""
+    space = _choose_space(store, extractor)
+    return _refuse_empty(space, space.read())
+
+
+def stream_space(store: Path, extractor: str | None) -> "VectorStream":
+    """Open the same embeddings as a stream, for a command that need not load them."""
+    space = _choose_space(store, extractor)
+    stream = space.stream()
+    if not len(stream):
+        _refuse_empty(space, space.read())
+    return stream
+
+
+def _choose_space(store: Path, extractor: str | None) -> "Space":
+    """Return the space that -e names, or the last; say which, where there is a choice."""
     from clusterkit.store import Store
 
     found = Store(store)
     space = found.space(extractor)
     if extractor is None and len(found.spaces()) > 1:
         notice(f"Using {space.folder.name}, the last that was embedded; choose another with -e.")
-    embeddings = space.read()
+    return space
+
+
+def _refuse_empty(space: "Space", embeddings: "Embeddings") -> "Embeddings":
+    """Return the embeddings, unless there are none."""
     if not len(embeddings):
         reasons = "; ".join(f"{path}: {reason}" for path, reason in embeddings.failures[:3])
         raise click.ClickException(

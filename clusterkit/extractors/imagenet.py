@@ -6,7 +6,7 @@ from importlib import resources
 import numpy as np
 from numpy.typing import NDArray
 
-TopClasses = list[tuple[str, float]]
+from clusterkit.embeddings import TopClasses
 
 
 @cache

@@ -1,0 +1,73 @@
+"""How far each row lies from the centre of its cluster, and which row lies nearest."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clusterkit.clusterers.streams import ArrayStream, RowStream
+from clusterkit.search import unit_rows
+
+_BATCH_ROWS = 8192
+
+
+def distances_to_centers(
+    X: ArrayLike | RowStream, labels: NDArray[np.int64], *, normalize: bool = False
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Measure each row against the mean of its cluster.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, d), or RowStream
+        The rows; a stream is read twice, a batch at a time.
+    labels : ndarray of shape (n,), int
+        Cluster of each row; -1 is noise.
+    normalize : bool
+        Whether to scale the rows to length 1.
+
+    Returns
+    -------
+    distances : ndarray of shape (n,), float64
+        Euclidean distance to the mean of the row's cluster; NaN for noise.
+    exemplars : ndarray of shape (n,), bool
+        Marks the first row nearest to the mean of each cluster.
+    """
+    stream = X if isinstance(X, RowStream) else ArrayStream(np.asarray(X))
+    clusters, numbers = np.unique(labels, return_inverse=True)
+    centers = _means(stream, numbers, len(clusters), normalize)
+    distances = np.full(len(labels), np.nan)
+    for place, rows in _batches(stream, normalize):
+        distances[place] = np.linalg.norm(rows - centers[numbers[place]], axis=1)
+    distances[labels < 0] = np.nan
+    exemplars = np.zeros(len(labels), dtype=bool)
+    for number in np.flatnonzero(clusters >= 0):
+        members = np.flatnonzero(numbers == number)
+        exemplars[members[np.argmin(distances[members])]] = True
+    return distances, exemplars
+
+
+def _means(
+    stream: RowStream, numbers: NDArray[np.intp], n_clusters: int, normalize: bool
+) -> NDArray[np.float64]:
+    """Return the mean of the rows of each cluster."""
+    from scipy.sparse import csr_array
+
+    sizes = np.bincount(numbers, minlength=n_clusters)
+    total = None
+    for place, rows in _batches(stream, normalize):
+        own = numbers[place]
+        shares = csr_array(
+            (1 / sizes[own], own, np.arange(len(own) + 1)), shape=(len(own), n_clusters)
+        )
+        part = shares.T @ rows
+        total = part if total is None else total + part
+    return np.empty((n_clusters, 0)) if total is None else total
+
+
+def _batches(stream: RowStream, normalize: bool) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Read a stream as float64, with the place of each batch."""
+    start = 0
+    for batch in stream.iter_batches(_BATCH_ROWS):
+        rows = unit_rows(batch) if normalize else np.asarray(batch)
+        yield slice(start, start + len(rows)), rows.astype(np.float64)
+        start += len(rows)
