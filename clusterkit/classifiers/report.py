@@ -1,21 +1,27 @@
 """How good a classifier is on images that it did not learn from."""
 
-import csv
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterkit.classifiers.datasets import LabelledImages
+from clusterkit.classifiers.reliability import Reliability
+from clusterkit.classifiers.similarity import class_similarity, last_features
+from clusterkit.classifiers.tables import score_table, write_predictions
 from clusterkit.classifiers.tasks import MULTILABEL, Task
 from clusterkit.errors import InvalidInputError
-from clusterkit.files import write_whole
-from clusterkit.paths import escape_path
+
+if TYPE_CHECKING:
+    from clusterkit.classifiers.classifier import Classifier
 
 _MEASURES = ("precision", "recall", "f1")
+# Keras' smallest probability in a loss.
+_EPSILON = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +40,12 @@ class ClassificationReport:
         As predicted.
     is_multilabel : bool
         Whether an image may have any number of classes.
+    thresholds : ndarray of shape (n_classes,), or None
+        The probabilities from which on classes are predicted, where there may be several.
+    images : list of path, or ndarray of shape (n, height, width, channels), uint8, or None
+        The pictures, to be drawn.
+    class_similarity : ndarray of shape (n_classes, n_classes), or None
+        See :func:`~clusterkit.classifiers.similarity.class_similarity`.
     """
 
     classes: list[str]
@@ -42,6 +54,51 @@ class ClassificationReport:
     predicted: NDArray[np.bool_]
     probabilities: NDArray[np.float32]
     is_multilabel: bool
+    thresholds: NDArray[np.float64] | None = None
+    images: "list[Path] | NDArray[np.uint8] | None" = None
+    class_similarity: NDArray[np.float64] | None = None
+
+    @classmethod
+    def from_classifier(
+        cls, classifier: "Classifier", data: LabelledImages, *, inputs: Any = None
+    ) -> "ClassificationReport":
+        """Measure a classifier on labelled images.
+
+        Parameters
+        ----------
+        classifier : Classifier
+            Trained.
+        data : LabelledImages
+            Images that it did not learn from, such as of :func:`clusterkit.read_labelled`.
+        inputs : as for ``Classifier.predict_proba``, optional
+            What it is given in place of the images, such as their embeddings.
+
+        Returns
+        -------
+        ClassificationReport
+            With the images and the similarity of the classes.
+
+        Raises
+        ------
+        InvalidInputError
+            If there is no image, or a label is missing or unknown.
+        """
+        if data.labels is None:
+            raise InvalidInputError("only images with labels can be measured on")
+        X = data.images if inputs is None else inputs
+        report = cls.from_predictions(
+            classifier.task_,
+            data.names,
+            data.labels,
+            classifier.predict_proba(X),
+            classifier.thresholds_,
+        )
+        vectors = last_features(classifier, X)
+        return replace(
+            report,
+            images=data.images,
+            class_similarity=class_similarity(vectors, report.truth),
+        )
 
     @classmethod
     def from_predictions(
@@ -70,10 +127,14 @@ class ClassificationReport:
         Raises
         ------
         InvalidInputError
-            If there is no image, or a label is unknown.
+            If there is no image, a label is unknown, or a probability is no number.
         """
         if not len(names):
             raise InvalidInputError("a report needs at least one image. Received: none")
+        if not np.isfinite(probabilities).all():
+            raise InvalidInputError(
+                "probabilities must be numbers. Received: NaN, as of a training that diverged"
+            )
         return cls(
             [str(name) for name in task.classes],
             list(names),
@@ -81,31 +142,40 @@ class ClassificationReport:
             task.decide(probabilities, thresholds),
             probabilities,
             task.kind == MULTILABEL,
+            thresholds,
         )
 
     @property
     def accuracy(self) -> float:
         """Fraction of images whose class, or whose whole set of classes, is predicted."""
-        return float((self.truth == self.predicted).all(axis=1).mean())
+        return float(self._is_right.mean())
 
     @property
     def per_class(self) -> dict[str, dict[str, float]]:
-        """``precision``, ``recall``, ``f1`` and ``support`` (number of images) of each class.
+        """Measures of each class.
 
-        A measure whose denominator is 0 counts as 0.
+        ``precision``, ``recall``, ``f1`` (0 where their denominator is 0), ``support`` (number of
+        images), ``roc_auc`` and ``average_precision`` (absent where all images show the class, or
+        none does), and ``threshold``, where an image may have several classes.
         """
-        scores = np.column_stack([*self._scores(), self.truth.sum(axis=0)])
+        columns = [*self._scores(), self.truth.sum(axis=0)]
+        names = [*_MEASURES, "support"]
+        if self.thresholds is not None:
+            columns.append(self.thresholds)
+            names.append("threshold")
         return {
-            name: dict(zip((*_MEASURES, "support"), map(float, row), strict=True))
-            for name, row in zip(self.classes, scores, strict=True)
+            name: dict(zip(names, map(float, row), strict=True)) | self._ranking.get(name, {})
+            for name, row in zip(self.classes, zip(*columns, strict=True), strict=True)
         }
 
     @property
     def macro(self) -> dict[str, float]:
-        """Mean of each measure over the classes that the images show."""
+        """Mean of each measure over the classes that the images show, and that have it."""
         present = self.truth.any(axis=0)
-        means = self._scores()[:, present].mean(axis=1)
-        return dict(zip(_MEASURES, map(float, means), strict=True))
+        means = dict(zip(_MEASURES, self._scores()[:, present].mean(axis=1), strict=True))
+        for name in ("roc_auc", "average_precision") if self._ranking else ():
+            means[name] = np.mean([scores[name] for scores in self._ranking.values()])
+        return {name: float(mean) for name, mean in means.items()}
 
     @property
     def weighted(self) -> dict[str, float]:
@@ -113,6 +183,40 @@ class ClassificationReport:
         support = self.truth.sum(axis=0)
         means = self._scores() @ support / max(support.sum(), 1)
         return dict(zip(_MEASURES, map(float, means), strict=True))
+
+    @property
+    def losses(self) -> NDArray[np.float64]:
+        """Negative logarithm of the probability of each image's truth, of shape (n,).
+
+        The loss that a network is trained with; with several labels, the mean over the classes.
+        """
+        given = np.where(self.truth, self.probabilities, 1 - self.probabilities)
+        losses = -np.log(np.clip(given.astype(np.float64), _EPSILON, 1))
+        return losses.mean(axis=1) if self.is_multilabel else losses[self.truth]
+
+    @property
+    def log_loss(self) -> float:
+        """Mean of the losses."""
+        return float(self.losses.mean())
+
+    @property
+    def reliability(self) -> Reliability:
+        """Whether the probabilities come true."""
+        if self.is_multilabel:
+            return Reliability.from_predictions(self.probabilities.ravel(), self.truth.ravel())
+        return Reliability.from_predictions(self.probabilities.max(axis=1), self._is_right)
+
+    @property
+    def worst_first(self) -> NDArray[np.intp]:
+        """Rows of all images, those first that a person should look at.
+
+        The mistakes, the surest first, then the right ones, the least sure first; with several
+        labels, by falling loss.
+        """
+        if self.is_multilabel:
+            return np.argsort(-self.losses, kind="stable")
+        sureness = self.probabilities.max(axis=1)
+        return np.lexsort((np.where(self._is_right, sureness, -sureness), self._is_right))
 
     @property
     def confusion(self) -> NDArray[np.int64] | None:
@@ -126,44 +230,61 @@ class ClassificationReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all figures as JSON-able values."""
-        confusion = self.confusion
+        confusion, similarity = self.confusion, self.class_similarity
         return {
             "n": len(self.names),
             "accuracy": self.accuracy,
+            "log_loss": self.log_loss,
             "macro": self.macro,
             "weighted": self.weighted,
             "classes": self.per_class,
             "confusion": None if confusion is None else confusion.tolist(),
+            "calibration": self.reliability.to_dict(),
+            "class_similarity": None if similarity is None else _without_nan(similarity),
         }
 
     def to_text(self) -> str:
         """Return a table of the figures, for people."""
-        width = max(len("weighted"), *map(len, self.classes))
-        rows = [f"{'':{width}}  precision  recall     f1  images"]
         averages = {"macro": self.macro, "weighted": self.weighted}
-        for name, scores in (self.per_class | averages).items():
-            support = int(scores.get("support", len(self.names)))
-            rows.append(
-                f"{name:{width}}  {scores['precision']:9.3f}  {scores['recall']:6.3f}  "
-                f"{scores['f1']:5.3f}  {support:6}"
+        table = score_table(self.per_class | averages)
+        n = len(self.names)
+        verdict = f"accuracy: {self.accuracy:.3f} of {n} images"
+        if self.is_multilabel:
+            verdict = (
+                f"weighted F1: {self.weighted['f1']:.3f}; all classes of the image right: "
+                f"{self.accuracy:.3f} of {n} images"
             )
-        what = "all classes of the image right" if self.is_multilabel else "accuracy"
-        return "\n".join([*rows, f"{what}: {self.accuracy:.3f} of {len(self.names)} images"])
+        error = self.reliability.expected_error
+        return f"{table}\n{verdict}; loss {self.log_loss:.3f}; calibration error {error:.3f}"
 
     def to_csv(self, path: str | Path) -> None:
         """Write a line an image: file name, truth, prediction, and each class's probability."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["filename", "truth", "prediction", *self.classes])
-        for row, name in enumerate(self.names):
-            numbers = [f"{value:.6f}" for value in self.probabilities[row]]
-            sides = (self._joined(self.truth[row]), self._joined(self.predicted[row]))
-            writer.writerow([escape_path(name), *sides, *numbers])
-        write_whole(path, text.getvalue())
+        labels = {"truth": self.named(self.truth), "prediction": self.named(self.predicted)}
+        write_predictions(path, self.names, labels, self.classes, self.probabilities)
 
-    def _joined(self, row: NDArray[np.bool_]) -> str:
-        """Return the classes of an image in one cell, as labels are read."""
-        return "|".join(name for name, shown in zip(self.classes, row, strict=True) if shown)
+    def named(self, indicators: NDArray[np.bool_]) -> list[list[str]]:
+        """Return the names of the classes that each row says."""
+        return [[self.classes[column] for column in np.flatnonzero(row)] for row in indicators]
+
+    @property
+    def _is_right(self) -> NDArray[np.bool_]:
+        """Of each image, whether all its classes and no other are predicted."""
+        return (self.truth == self.predicted).all(axis=1)
+
+    @cached_property
+    def _ranking(self) -> dict[str, dict[str, float]]:
+        """Measures that need no threshold, of the classes that some images show and others not."""
+        from sklearn.metrics import average_precision_score, roc_auc_score
+
+        usable = self.truth.any(axis=0) & ~self.truth.all(axis=0)
+        measures = {"roc_auc": roc_auc_score, "average_precision": average_precision_score}
+        return {
+            self.classes[column]: {
+                name: float(measure(self.truth[:, column], self.probabilities[:, column]))
+                for name, measure in measures.items()
+            }
+            for column in np.flatnonzero(usable)
+        }
 
     def _scores(self) -> NDArray[np.float64]:
         """Return precision, recall and F1 of each class, of shape (3, n_classes)."""
@@ -176,3 +297,10 @@ class ClassificationReport:
                 2 * hits / np.maximum(n_true + n_predicted, 1),
             ]
         )
+
+
+def _without_nan(numbers: NDArray[np.float64]) -> list[Any]:
+    """Return nested lists, with None for what is no number: JSON has no NaN."""
+    plain = numbers.astype(object)
+    plain[np.isnan(numbers)] = None
+    return plain.tolist()

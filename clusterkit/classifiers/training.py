@@ -136,12 +136,8 @@ def train_classifier(
     learned = time.monotonic()
     test = None
     if len(rows[TEST]):
-        test = ClassificationReport.from_predictions(
-            classifier.task_,
-            found[TEST].names,
-            y[TEST],
-            classifier.predict_proba(inputs[rows[TEST]]),
-            classifier.thresholds_,
+        test = ClassificationReport.from_classifier(
+            classifier, found[TEST], inputs=inputs[rows[TEST]]
         )
     counts = {part: images.class_counts for part, images in found.items()}
     figures = None if test is None else test.to_dict()

@@ -1,0 +1,69 @@
+"""How near the classes lie to each other, as a network sees them."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.embeddings import Embeddings
+from clusterkit.engines import default_batch_size
+from clusterkit.optional import import_keras
+
+if TYPE_CHECKING:
+    from clusterkit.classifiers.classifier import Classifier
+
+
+def class_similarity(vectors: NDArray[np.float32], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Compare the mean vectors of classes.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, d)
+        Embeddings of images.
+    truth : ndarray of shape (n, n_classes), bool
+        Which classes each image shows.
+
+    Returns
+    -------
+    ndarray of shape (n_classes, n_classes), float64
+        Cosines, in [-1, 1]; NaN for a class without an image, or whose mean is 0.
+    """
+    # The length of a sum does not matter to a cosine, so sums serve as means.
+    sums = truth.T.astype(np.float64) @ vectors
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    directions = sums / np.where(lengths, lengths, np.nan)
+    return np.clip(directions @ directions.T, -1, 1)
+
+
+def last_features(classifier: "Classifier", X: Any) -> NDArray[np.float32]:
+    """Return what the last layer of a classifier sees of images.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Trained.
+    X : as for ``Classifier.predict_proba``
+        The images, or embeddings by the network that is transferred, which are returned.
+
+    Returns
+    -------
+    ndarray of shape (n, d), float32
+        Activations before the last layer.
+    """
+    if isinstance(X, Embeddings):
+        return X.vectors
+    from clusterkit.classifiers.classifier import run_network
+    from clusterkit.classifiers.inputs import strict_batches
+
+    network = classifier.model_
+    head = [layer.name for layer in network.layers].index("head")
+    body = import_keras().Model(network.input, network.layers[head - 1].output)
+    size = default_batch_size()
+    return np.concatenate(
+        [
+            run_network(body, pixels, size)
+            for _, pixels in strict_batches(
+                X, classifier.input_shape_, size, resize=classifier.resize
+            )
+        ]
+    )

@@ -1,0 +1,81 @@
+"""Predictions as a CSV file, and figures as a table for people."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.files import write_whole
+from clusterkit.paths import escape_path
+
+_SEPARATOR = "|"
+_HEADINGS = {
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "   F1",
+    "roc_auc": "ROC AUC",
+    "average_precision": "avg. prec.",
+    "threshold": "threshold",
+    "support": "images",
+}
+
+
+def write_predictions(
+    path: str | Path,
+    names: Sequence[str],
+    labels: Mapping[str, Sequence[Sequence[str]]],
+    classes: Sequence[str],
+    probabilities: NDArray[np.floating],
+) -> None:
+    """Write a line an image: file name, labels, and each class's probability.
+
+    Parameters
+    ----------
+    path : path
+        The file; an existing one is replaced.
+    names : sequence of str, length n
+        The images.
+    labels : mapping of str to sequence of length n
+        Columns of labels, such as ``truth`` and ``prediction``: for each image its classes, which
+        are written as they are read, with ``|`` between several.
+    classes : sequence of str
+        The columns of ``probabilities``.
+    probabilities : ndarray of shape (n, n_classes)
+        As predicted.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["filename", *labels, *classes])
+    for row, name in enumerate(names):
+        cells = [_SEPARATOR.join(column[row]) for column in labels.values()]
+        numbers = [f"{value:.6f}" for value in probabilities[row]]
+        writer.writerow([escape_path(name), *cells, *numbers])
+    write_whole(path, text.getvalue())
+
+
+def score_table(scores: Mapping[str, Mapping[str, float]]) -> str:
+    """Return figures as a table, for people.
+
+    Parameters
+    ----------
+    scores : mapping of str to mapping of str to float
+        The measures of each class or average.  Only measures that one of them has are columns.
+    """
+    has = set().union(*scores.values())
+    columns = {key: title for key, title in _HEADINGS.items() if key in has}
+    width = max(map(len, scores))
+    lines = ["  ".join([" " * width, *columns.values()])]
+    for name, row in scores.items():
+        cells = [_cell(key, row.get(key)).rjust(len(title)) for key, title in columns.items()]
+        lines.append("  ".join([f"{name:{width}}", *cells]).rstrip())
+    return "\n".join(lines)
+
+
+def _cell(key: str, value: float | None) -> str:
+    """Return one figure, or nothing."""
+    if value is None:
+        return ""
+    return f"{value:.0f}" if key == "support" else f"{value:.3f}"
