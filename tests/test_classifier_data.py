@@ -60,7 +60,7 @@ def test_train_and_test_folders_are_kept(folder: Path, tmp_path: Path) -> None:
 def test_equal_files_in_train_and_test_are_told(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "both/train")
     shutil.copytree(folder / "cat", tmp_path / "both/test/cat")
-    with pytest.warns(UserWarning, match="10 images are both"):
+    with pytest.warns(UserWarning, match="10 of the test and validation images are also among"):
         split(read_labelled(tmp_path / "both"))
 
 
@@ -178,6 +178,60 @@ def test_equal_images_stay_on_one_side() -> None:
     sides = [{values[row] for row in part} for part in rows.values()]
     assert all(sides)
     assert sum(map(len, sides)) == 30
+
+
+def pictures(seeds: list[int], side: int = 64) -> np.ndarray:
+    """Return a smooth picture for each seed; the same seed again is a paler copy."""
+    made = []
+    for place, seed in enumerate(seeds):
+        coarse = np.random.default_rng(seed).integers(0, 256, (7, 7, 3), dtype=np.uint8)
+        picture = np.asarray(Image.fromarray(coarse).resize((side, side)))
+        made.append(picture if seed not in seeds[:place] else picture // 2)
+    return np.stack(made)
+
+
+def test_nearly_equal_images_of_a_class_stay_on_one_side() -> None:
+    seeds = [number // 2 for number in range(40)]
+    labels = ["a" if seed % 2 else "b" for seed in seeds]
+    data = LabelledImages(pictures(seeds), list(map(str, range(40))), labels)
+    rows = split(data, test_size=0.3, validation_size=0.2)
+    sides = [{seeds[row] for row in part} for part in rows.values()]
+    assert sum(map(len, sides)) == 20
+    # Each part keeps its share of the images, not of the pictures.
+    assert [len(part) for part in rows.values()] == [20, 8, 12]
+
+
+def test_looks_say_nothing_where_most_of_a_class_looks_alike() -> None:
+    images = pictures([0] * 7 + list(range(1, 14)))
+    images[:7, 0, 0, 0] = range(7)
+    rows = split(LabelledImages(images, list(map(str, range(20))), ["a"] * 10 + ["b"] * 10))
+    of_a = {part: int((found < 10).sum()) for part, found in rows.items()}
+    assert of_a == {"train": 7, "val": 1, "test": 2}
+    # The seven are not kept together: the other three of the class would fill these parts.
+    assert min(*rows["val"], *rows["test"]) < 7
+
+
+def test_pictures_with_different_labels_are_no_copies() -> None:
+    seeds = [number // 2 for number in range(40)]
+    data = LabelledImages(pictures(seeds), list(map(str, range(40))), ["a", "b"] * 20)
+    rows = split(data, test_size=0.3, validation_size=0.2)
+    assert sum(len({seeds[row] for row in part}) for part in rows.values()) > 20
+
+
+def test_nearly_equal_images_in_train_and_test_are_told() -> None:
+    seeds = [0, 1, 2, 3, 0, 9]
+    data = LabelledImages(
+        pictures(seeds), list("abcdef"), list("xyxyxy"), parts=["train"] * 4 + ["test"] * 2
+    )
+    with pytest.warns(UserWarning, match="1 of the test and validation images"):
+        split(data)
+
+
+def test_a_large_group_of_copies_stays_in_training() -> None:
+    values = [0] * 12 + list(range(1, 19)) + list(range(50, 80))
+    rows = split(make(values, ["a"] * 30 + ["b"] * 30), test_size=0.1, validation_size=0.1)
+    assert set(range(12)) <= set(rows["train"])
+    assert [len(part) for part in rows.values()] == [48, 6, 6]
 
 
 def test_small_classes_keep_an_image_to_learn_from() -> None:

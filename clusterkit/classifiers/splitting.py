@@ -1,22 +1,21 @@
 """Divide labelled images into training, validation and test, fairly and the same each time."""
 
-import hashlib
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.classifiers.datasets import TEST, TRAIN, VALIDATION, LabelledImages, as_labels
-from clusterkit.engines import map_ahead
+from clusterkit.duplicates import Look, find_copies, look_at
 from clusterkit.errors import InvalidInputError
-from clusterkit.images import digest_file
 
 # The largest class may be so many times the smallest before classes are weighted.
 MAX_RATIO = 2.0
+# Even in a small class so many images may be of one picture.
+_FEW = 5
 
 
 def split(
@@ -26,7 +25,11 @@ def split(
     validation_size: float = 0.1,
     random_state: int = 0,
 ) -> dict[str, NDArray[np.intp]]:
-    """Divide images, each class in the same shares, and equal files never on two sides.
+    """Divide images, each class in the same shares, and copies of one never on two sides.
+
+    Copies are equal files, and images of one class that :func:`clusterkit.duplicates.find_copies`
+    takes for the same picture: in another size, quality or brightness, or mirrored.  Where these
+    are most of a class, as with scans of one form, only equal files count as copies in it.
 
     Parameters
     ----------
@@ -62,20 +65,23 @@ def split(
         )
     if data.labels is None:
         raise InvalidInputError("these images have no labels: they can be predicted, not learned")
-    digests = _digests(data.images)
+    looks = look_at(data.images)
     part_of_row = np.array(data.parts or [TRAIN] * len(data), dtype=object)
-    _check_classes(data, digests, part_of_row)
+    _check_classes(data, [look.digest for look in looks], part_of_row)
+    group_of_row = _group_copies(data.labels, looks)
+    _warn_of_shared(group_of_row, part_of_row)
     present = set(part_of_row)
     rng = np.random.default_rng(random_state)
     shares = {TEST: test_size, VALIDATION: validation_size}
     wanted = {part: share for part, share in shares.items() if share and part not in present}
-    groups: dict[str, list[int]] = defaultdict(list)
+    groups: dict[int, list[int]] = defaultdict(list)
     for row in np.flatnonzero(part_of_row == TRAIN):
-        groups[digests[row]].append(int(row))
+        groups[group_of_row[row]].append(int(row))
     for members in _by_class(list(groups.values()), data.labels).values():
-        order = rng.permutation(len(members))
-        for index, part in zip(order, _portion(len(members), wanted), strict=True):
-            part_of_row[members[index]] = part
+        shuffled = [members[index] for index in rng.permutation(len(members))]
+        parts = _portion([len(group) for group in shuffled], wanted)
+        for group, part in zip(shuffled, parts, strict=True):
+            part_of_row[group] = part
     if data.is_multilabel:
         _keep_every_class(list(groups.values()), data.labels, part_of_row)
     return {part: np.flatnonzero(part_of_row == part) for part in (TRAIN, VALIDATION, TEST)}
@@ -112,14 +118,46 @@ def class_weights(
     return numbers.sum() / (len(numbers) * numbers)
 
 
-def _digests(images: list[Path] | NDArray[np.uint8]) -> list[str]:
-    """Return what tells images apart: a digest of each file, or of each image's pixels."""
-    if isinstance(images, np.ndarray):
-        return [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
-    try:
-        return list(map_ahead(digest_file, images, ahead=64))
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {error.filename}: {error.strerror}") from error
+def _group_copies(labels: Sequence[Any], looks: Sequence[Look]) -> NDArray[np.int32]:
+    """Number the groups of images that must stay on one side, in the images' order."""
+    names = [set(as_labels(label)) for label in labels]
+    pairs = find_copies(looks)
+    equal = [(a, b) for a, b in pairs if looks[a].digest == looks[b].digest]
+    alike = [(a, b) for a, b in pairs if names[a] & names[b]]
+    uniform = _uniform_classes(_join(equal + alike, len(looks)), names)
+    copies = [(a, b) for a, b in alike if names[a] & names[b] - uniform]
+    return _join(equal + copies, len(looks))
+
+
+def _uniform_classes(groups: NDArray[np.int32], names: Sequence[set[str]]) -> set[str]:
+    """Return the classes of which one group, and no small one, holds more than half."""
+    sizes = Counter(name for found in names for name in found)
+    within = Counter(
+        (name, group) for found, group in zip(names, groups, strict=True) for name in found
+    )
+    return {name for (name, _), size in within.items() if size > max(_FEW, sizes[name] / 2)}
+
+
+def _join(pairs: Sequence[tuple[int, int]], n: int) -> NDArray[np.int32]:
+    """Number the groups that pairs of ``n`` images make."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    first, second = np.array(pairs, np.intp).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(pairs)), (first, second)), shape=(n, n))
+    return connected_components(graph, directed=False)[1]
+
+
+def _warn_of_shared(group_of_row: NDArray[np.int32], part_of_row: NDArray[np.object_]) -> None:
+    """Say that copies of training images are among the others, where a source has parts."""
+    is_train = part_of_row == TRAIN
+    shared = np.isin(group_of_row[~is_train], group_of_row[is_train]).sum()
+    if shared:
+        warnings.warn(
+            f"{shared} of the test and validation images are also among the training images, "
+            "equal or nearly so: the figures on these are too good",
+            stacklevel=3,
+        )
 
 
 def _check_classes(
@@ -147,18 +185,10 @@ def _check_classes(
             raise InvalidInputError(
                 f"each class needs at least 2 different images to learn from. Received: 1 of {name}"
             )
-    trained = {digest for images in known.values() for digest in images}
-    tested = {digest for images in others.values() for digest in images}
-    if shared := len(trained & tested):
-        warnings.warn(
-            f"{shared} images are both among the training images and the others: the figures on "
-            "these are too good",
-            stacklevel=4,
-        )
 
 
 def _by_class(groups: list[list[int]], labels: Sequence[Any]) -> dict[str, list[list[int]]]:
-    """Sort groups of equal images by class; of several labels, by the rarest."""
+    """Sort groups of copies by class; of several labels, by the rarest."""
     counts = Counter(name for label in labels for name in as_labels(label))
     classes: dict[str, list[list[int]]] = defaultdict(list)
     for group in groups:
@@ -180,9 +210,17 @@ def _keep_every_class(
             learned |= names
 
 
-def _portion(n: int, shares: dict[str, float]) -> list[str]:
-    """Return the part of each of ``n`` images of a class, the training keeping at least one."""
-    parts: list[str] = []
+def _portion(sizes: Sequence[int], shares: dict[str, float]) -> list[str]:
+    """Return the part of each group of a class's images, the training keeping at least one."""
+    parts = [TRAIN] * len(sizes)
     for part, share in shares.items():
-        parts += [part] * min(max(1, round(share * n)), n - 1 - len(parts))
-    return parts + [TRAIN] * (n - len(parts))
+        wanted = left = max(1, round(share * sum(sizes)))
+        free = [place for place, taken in enumerate(parts) if taken == TRAIN][:-1]
+        for place in free:
+            # As long as it brings the part nearer to its share.
+            if sizes[place] <= 2 * left:
+                parts[place] = part
+                left -= sizes[place]
+        if free and left == wanted:
+            parts[min(free, key=lambda place: sizes[place])] = part
+    return parts

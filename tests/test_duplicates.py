@@ -1,0 +1,101 @@
+"""Copies of a picture are found in any size, quality and format; other pictures are none."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance
+
+from clusterkit.duplicates import find_copies, look_at
+from clusterkit.images import ImageFolder
+
+
+def landscape(seed: int, side: int = 96) -> Image.Image:
+    """Return a picture of smooth random shapes."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (7, 7, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
+
+
+CHANGES: dict[str, Callable[[Image.Image, Path], None]] = {
+    "equal.png": lambda image, file: image.save(file),
+    "poor.jpg": lambda image, file: image.save(file, quality=20),
+    "small.png": lambda image, file: image.resize((50, 50)).save(file),
+    "large.webp": lambda image, file: image.resize((200, 200)).save(file),
+    "dark.png": lambda image, file: ImageEnhance.Brightness(image).enhance(0.6).save(file),
+    "grey.png": lambda image, file: image.convert("L").save(file),
+    "mirrored.png": lambda image, file: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(file),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_copy_is_found(name: str, tmp_path: Path) -> None:
+    files = []
+    for seed in range(6):
+        files.append(tmp_path / f"{seed}.png")
+        landscape(seed).save(files[-1])
+    files.append(tmp_path / name)
+    CHANGES[name](landscape(4), files[-1])
+    assert find_copies(look_at(files)) == [(4, 6)]
+
+
+def test_all_copies_of_one_picture_are_linked(tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.jpg" for number in range(30)]
+    for number, file in enumerate(files):
+        landscape(number % 2).save(file, quality=95 - number)
+    pairs = find_copies(look_at(files))
+    assert all((a - b) % 2 == 0 for a, b in pairs)
+    linked = {0, 1}
+    for _ in files:
+        linked |= {row for pair in pairs for row in pair if linked & set(pair)}
+    assert linked == set(range(30))
+
+
+def test_pixels_are_compared_as_files_are() -> None:
+    pictures = np.stack([np.asarray(landscape(seed)) for seed in (0, 1, 0)])
+    pictures[2] //= 2
+    assert find_copies(look_at(pictures)) == [(0, 2)]
+    grey = pictures.mean(axis=3, keepdims=True).astype(np.uint8)
+    assert find_copies(look_at(grey)) == [(0, 2)]
+
+
+@pytest.mark.parametrize("side", [8, 32])
+def test_small_pictures_are_copies_only_if_equal(side: int) -> None:
+    pictures = np.stack([np.asarray(landscape(0, side))] * 3)
+    pictures[1] //= 2
+    assert find_copies(look_at(pictures)) == [(0, 2)]
+
+
+def test_pictures_of_one_tone_and_broken_files_are_like_no_other(tmp_path: Path) -> None:
+    for level in (10, 11, 200):
+        Image.new("L", (64, 64), level).save(tmp_path / f"{level}.png")
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    (tmp_path / "empty.jpg").touch()
+    files = [*ImageFolder(tmp_path).files, tmp_path / "gone.jpg"]
+    assert find_copies(look_at(files)) == []
+
+
+def test_vectors_have_digests_only() -> None:
+    vectors: NDArray[np.float32] = np.eye(4, 100, dtype=np.float32)[[0, 1, 0]]
+    assert find_copies(look_at(vectors)) == [(0, 2)]  # type: ignore[arg-type]
+    assert find_copies([]) == []
+
+
+def test_real_duplicates(shared: Path) -> None:
+    images = ImageFolder(shared / "data/near_dup")
+    names = [Path(path).name for path in images.paths]
+    found = {frozenset((names[a], names[b])) for a, b in find_copies(look_at(images.files))}
+    original = "ukbench00120.jpg"
+    assert frozenset((original, "ukbench00120_hflip.jpg")) in found
+    assert frozenset(("ukbench09268.jpg",)) in found  # the same file in two folders
+    # ukbench00000 to 00003 and the like are different photos of one thing.
+    others = {pair for pair in found if not any("00120" in name for name in pair)}
+    assert others == {frozenset(("ukbench09268.jpg",))}
+
+
+@pytest.mark.parametrize("name", ["species10", "cat_dog_wild", "imbalanced10"])
+def test_photos_of_one_kind_are_no_copies(shared: Path, name: str) -> None:
+    images = ImageFolder(shared / "data" / name)
+    pairs = find_copies(look_at(images.files))
+    assert len(pairs) <= 2, [(images.paths[a], images.paths[b]) for a, b in pairs]
