@@ -21,6 +21,7 @@ from clusterkit.classifiers import (
     Classifier,
     train_classifier,
 )
+from clusterkit.classifiers.fitting import sample_weight
 from clusterkit.classifiers.networks import RECIPES
 from clusterkit.classifiers.tasks import Task, choose_thresholds
 from clusterkit.cli import main
@@ -130,15 +131,13 @@ def test_same_seed_same_network(arrays: tuple[NDArray[np.uint8], list[str]]) -> 
     np.testing.assert_array_equal(one.predict_proba(images), two.predict_proba(images))
 
 
-def test_rare_classes_are_weighted(arrays: tuple[NDArray[np.uint8], list[str]]) -> None:
+def test_rare_classes_are_weighted() -> None:
     truth = np.eye(2, dtype=bool)[[0] * 9 + [1]]
-    clf = Classifier()
-    clf.task_ = Task.from_labels(["a"] * 9 + ["b"])
-    weights = clf._sample_weight(truth)
+    task = Task.from_labels(["a"] * 9 + ["b"])
+    weights = sample_weight(task, truth, "auto")
     assert weights is not None
     assert weights[:9].sum() == pytest.approx(weights[9])
-    clf.class_weight = None
-    assert clf._sample_weight(truth) is None
+    assert sample_weight(task, truth, None) is None
 
 
 @pytest.mark.parametrize(

@@ -2,39 +2,44 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from clusterkit import __version__
 from clusterkit.classifiers.datasets import TRAIN, VALIDATION, LabelledImages
 from clusterkit.classifiers.inputs import (
     check_pixels,
     is_pixels,
     pixel_batches,
+    run_network,
     strict_batches,
 )
-from clusterkit.classifiers.splitting import class_weights, split
-from clusterkit.classifiers.tasks import MULTILABEL, Task, choose_thresholds, is_multilabel
+from clusterkit.classifiers.model_file import (
+    KIND,
+    check_model_path,
+    read_classifier,
+    write_classifier,
+)
+from clusterkit.classifiers.parameters import check_parameters
+from clusterkit.classifiers.splitting import split
+from clusterkit.classifiers.tasks import Task, is_multilabel
 from clusterkit.embeddings import Embeddings
-from clusterkit.engines import default_batch_size, pad_batch
+from clusterkit.engines import default_batch_size
 from clusterkit.errors import InvalidInputError, SpaceMismatchError
 from clusterkit.extractors.applications import NETWORKS, KerasApplication
-from clusterkit.files import check_output
-from clusterkit.keras_files import load_network, read_document, save_network
 from clusterkit.optional import import_keras
 
-KIND = "classifier"
+if TYPE_CHECKING:
+    from clusterkit.classifiers.fitting import Fitting, Part
+    from clusterkit.classifiers.learning import Learned
+
 _HEAD = "head"
 _HEAD_EPOCHS = 100
 _RATE, _HEAD_RATE = 1e-3, 3e-4
-_FOLDS = 3
 
-# Inputs of a network, and which classes each shows.
-Part = tuple[NDArray[Any], NDArray[np.bool_]]
 Batch = TypeVar("Batch")
 
 
@@ -201,7 +206,10 @@ class Classifier(ClassifierMixin, BaseEstimator):
         else:
             training = inputs, truth
             validation = self._inputs(validation_data[0]), self.task_.indicators(validation_data[1])
-        self._train(training, validation)
+        learned = self._learn(training, validation)
+        self.set_network(learned.network)
+        self.history_, self.best_epoch_ = learned.history, learned.best_epoch
+        self.thresholds_ = learned.thresholds
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
@@ -281,7 +289,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self, "task_")
         path = check_model_path(path, overwrite=overwrite)
-        save_network(self.model_, path, KIND, self._document() | notes)
+        write_classifier(self, path, notes)
         return path
 
     @classmethod
@@ -293,19 +301,13 @@ class Classifier(ClassifierMixin, BaseEstimator):
         WeightsError
             If the file is missing, damaged, or no classifier of clusterkit.
         """
-        document = read_document(path, KIND)
-        classifier = cls(**document["parameters"])
-        classifier.task_ = Task(document["task"], np.array(document["classes"]))
-        classifier.classes_ = classifier.task_.classes
-        classifier.input_shape_ = tuple(document["input_shape"])
-        thresholds = document["thresholds"]
-        classifier.thresholds_ = None if thresholds is None else np.array(thresholds)
-        classifier.history_ = document["history"]
-        classifier.best_epoch_ = document["best_epoch"]
-        classifier.fingerprint_ = document["fingerprint"]
-        classifier._model = load_network(path)
-        classifier._head = classifier._model.get_layer(_HEAD) if classifier.is_transfer else None
-        return classifier
+        return read_classifier(path, cls)
+
+    def set_network(self, network: Any) -> None:
+        """Take a trained network: a whole one, or only the last layer of a transfer."""
+        is_head = network.name == _HEAD
+        self._model = None if is_head else network
+        self._head = network if is_head else network.get_layer(_HEAD)
 
     def check_parameters(self) -> None:
         """Refuse parameters out of range, before any work is done.
@@ -315,30 +317,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         InvalidInputError
             If one is.
         """
-        from clusterkit.classifiers import network_names
-
-        if self.network not in network_names():
-            raise InvalidInputError(
-                f"network must be one of {', '.join(network_names())}. Received: {self.network!r}"
-            )
-        if self.is_transfer and self.image_size is not None:
-            raise InvalidInputError(
-                f"image_size is for networks that are trained from scratch; {self.network} has its "
-                f"own. Received: image_size={self.image_size}"
-            )
-        numbers = {name: getattr(self, name) for name in ("image_size", "epochs", "patience")}
-        for name, value in (numbers | {"batch_size": self.batch_size}).items():
-            if value is not None and value < 1:
-                raise InvalidInputError(f"{name} must be at least 1. Received: {name}={value}")
-        if not 0 < self.validation_split < 1:
-            raise InvalidInputError(
-                "validation_split must be between 0 and 1, both excluded. "
-                f"Received: validation_split={self.validation_split}"
-            )
-        if self.class_weight not in ("auto", "balanced", None):
-            raise InvalidInputError(
-                f"class_weight must be one of auto, balanced, None. Received: {self.class_weight!r}"
-            )
+        check_parameters(self)
 
     def _inputs(self, X: Any) -> NDArray[Any]:
         """Return what is trained on: vectors for a transfer, else pixels."""
@@ -399,130 +378,38 @@ class Classifier(ClassifierMixin, BaseEstimator):
         )
         return rows[TRAIN], rows[VALIDATION]
 
-    def _train(self, training: Part, validation: Part) -> None:
-        """Train the network, or the last layer of a transfer; choose thresholds."""
+    def _learn(self, training: "Part", validation: "Part") -> "Learned":
+        """Train the network, or the last layer of a transfer."""
         import_keras().utils.set_random_seed(self.random_state)
-        if self.is_transfer:
-            self._train_head(training, validation)
-            return
+        from clusterkit.classifiers.learning import learn_head, learn_network
         from clusterkit.classifiers.networks import RECIPES
 
-        recipe, task = RECIPES[self.network], self.task_
+        task = self.task_
+        if self.is_transfer:
+            fitting = self._fitting(_HEAD_EPOCHS, _HEAD_RATE)
+            return learn_head(task, training, validation, fitting)
+        recipe = RECIPES[self.network]
         try:
-            model = recipe.build(self.input_shape_, task.n_outputs, task.activation)
+            network = recipe.build(self.input_shape_, task.n_outputs, task.activation)
         except ValueError as error:
             height, width, _ = self.input_shape_
             raise InvalidInputError(
                 f"{self.network} needs larger images. Received: {height}x{width} pixels"
             ) from error
-        self._head, self._model = None, model
-        self.history_, self.best_epoch_ = self._fit_network(
-            self._model, training, validation, epochs=recipe.epochs, learning_rate=_RATE
+        return learn_network(
+            network, task, training, validation, self._fitting(recipe.epochs, _RATE)
         )
-        self.thresholds_ = None
-        if task.kind == MULTILABEL:
-            probabilities = run_network(self._model, validation[0])
-            self.thresholds_ = choose_thresholds(validation[1], probabilities)
 
-    def _train_head(self, training: Part, validation: Part) -> None:
-        """Train a last layer: find the best epoch, then learn from all images up to there.
+    def _fitting(self, epochs: int, learning_rate: float) -> "Fitting":
+        """Return how to train, with the network's usual values where none were given."""
+        from clusterkit.classifiers.fitting import Fitting
 
-        It is small and takes seconds, so no image need be spared.  Thresholds are chosen on
-        predictions for each third of the images by a layer that learned from the others.
-        """
-        from clusterkit.classifiers.networks import build_head
-
-        task = self.task_
-
-        def train(part: Part, validation: Part | None = None, last_epoch: int | None = None) -> Any:
-            head = build_head(part[0], task.targets(part[1]), task.activation)
-            found = self._fit_network(
-                head,
-                part,
-                validation,
-                epochs=_HEAD_EPOCHS,
-                learning_rate=_HEAD_RATE,
-                last_epoch=last_epoch,
-            )
-            return head, found
-
-        _, (self.history_, self.best_epoch_) = train(training, validation)
-        inputs, truth = (np.concatenate(both) for both in zip(training, validation, strict=True))
-        self.thresholds_ = None
-        if task.kind == MULTILABEL:
-            fold = np.random.default_rng(self.random_state).permutation(len(inputs)) % _FOLDS
-            probabilities = np.empty(truth.shape, np.float32)
-            for out in (fold == number for number in range(_FOLDS)):
-                head, _ = train((inputs[~out], truth[~out]), last_epoch=self.best_epoch_)
-                probabilities[out] = run_network(head, inputs[out])
-            self.thresholds_ = choose_thresholds(truth, probabilities)
-        head, _ = train((inputs, truth), last_epoch=self.best_epoch_)
-        self._head, self._model = head, None
-
-    def _fit_network(
-        self, model: Any, training: Part, validation: Part | None, *, epochs: int, **options: Any
-    ) -> tuple[dict[str, list[float]], int]:
-        """Train a network with this classifier's parameters."""
-        from clusterkit.classifiers.fitting import fit_network
-
-        targets = self.task_.targets
-        return fit_network(
-            model,
-            training[0],
-            targets(training[1]),
-            None if validation is None else (validation[0], targets(validation[1])),
-            loss=self.task_.loss,
-            sample_weight=self._sample_weight(training[1]),
+        return Fitting(
             epochs=self.epochs or epochs,
             batch_size=self.batch_size,
+            learning_rate=learning_rate,
             patience=self.patience,
+            class_weight=self.class_weight,
+            random_state=self.random_state,
             progress=self.progress,
-            **options,
         )
-
-    def _sample_weight(self, truth: NDArray[np.bool_]) -> NDArray[np.float64] | None:
-        """Return the weight of each training image, where classes are weighted."""
-        if self.class_weight is None or self.task_.kind == MULTILABEL:
-            return None
-        counts = truth.sum(axis=0)
-        weights = class_weights(counts, max_ratio=1.0 if self.class_weight == "balanced" else 2.0)
-        return None if weights is None else weights[truth.argmax(axis=1)]
-
-    def _document(self) -> dict[str, Any]:
-        """Return what travels inside the file."""
-        keras = import_keras()
-        parameters = self.get_params() | {"progress": False}
-        parameters["weights"] = None if self.weights is None else str(self.weights)
-        return {
-            "task": self.task_.kind,
-            "classes": self.classes_.tolist(),
-            "input_shape": list(self.input_shape_),
-            "scale": "pixels 0-255; preprocessing is part of the network",
-            "thresholds": None if self.thresholds_ is None else self.thresholds_.tolist(),
-            "parameters": parameters,
-            "fingerprint": self.fingerprint_,
-            "history": self.history_,
-            "best_epoch": self.best_epoch_,
-            "versions": {
-                "clusterkit": __version__,
-                "keras": keras.__version__,
-                "backend": keras.backend.backend(),
-            },
-        }
-
-
-def check_model_path(path: str | Path, *, overwrite: bool) -> Path:
-    """Check, before any work is done, that a classifier can be written under this name."""
-    path = check_output(path, overwrite=overwrite)
-    if path.suffix != ".keras":
-        raise InvalidInputError(f"the output's name must end in .keras. Received: {path}")
-    return path
-
-
-def run_network(model: Any, inputs: NDArray[Any], batch_size: int = 256) -> NDArray[np.float32]:
-    """Run a network on inputs, in batches of one size: another is traced anew."""
-    outputs = []
-    for start in range(0, len(inputs), batch_size):
-        part = inputs[start : start + batch_size]
-        outputs.append(np.asarray(model.predict_on_batch(pad_batch(part, batch_size)))[: len(part)])
-    return np.concatenate(outputs)

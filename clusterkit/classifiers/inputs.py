@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.engines import read_batches
+from clusterkit.engines import pad_batch, read_batches
 from clusterkit.errors import ImageError, InvalidInputError
 from clusterkit.images import ImageFolder
 from clusterkit.resizing import resize_image
@@ -117,3 +117,12 @@ def _with_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8
     if channels == 3:
         return np.repeat(pixels, 3, axis=3)
     return np.rint(pixels @ _LUMA).astype(np.uint8)[..., None]
+
+
+def run_network(model: Any, inputs: NDArray[Any], batch_size: int = 256) -> NDArray[np.float32]:
+    """Run a network on inputs, in batches of one size: another is traced anew."""
+    outputs = []
+    for start in range(0, len(inputs), batch_size):
+        part = inputs[start : start + batch_size]
+        outputs.append(np.asarray(model.predict_on_batch(pad_batch(part, batch_size)))[: len(part)])
+    return np.concatenate(outputs)

@@ -52,8 +52,7 @@ def last_features(classifier: "Classifier", X: Any) -> NDArray[np.float32]:
     """
     if isinstance(X, Embeddings):
         return X.vectors
-    from clusterkit.classifiers.classifier import run_network
-    from clusterkit.classifiers.inputs import strict_batches
+    from clusterkit.classifiers.inputs import run_network, strict_batches
 
     network = classifier.model_
     head = [layer.name for layer in network.layers].index("head")

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.classifiers.classifier import Classifier, check_model_path
+from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.datasets import TEST, TRAIN, VALIDATION, LabelledImages, read_labelled
 from clusterkit.classifiers.inputs import pixel_batches
+from clusterkit.classifiers.model_file import check_model_path
 from clusterkit.classifiers.report import ClassificationReport
 from clusterkit.classifiers.splitting import split
 from clusterkit.embeddings import Embeddings
