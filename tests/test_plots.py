@@ -28,6 +28,9 @@ from clusterkit.embeddings import Embeddings
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
 from clusterkit.images import ImageFolder
 from clusterkit.plots import (
+    ClassCountsDisplay,
+    ClassScoresDisplay,
+    ClassSimilarityDisplay,
     ComparisonDisplay,
     ConfusionDisplay,
     ContactSheetDisplay,
@@ -39,7 +42,10 @@ from clusterkit.plots import (
     LearningCurvesDisplay,
     LossCurveDisplay,
     MapDisplay,
+    PredictionsDisplay,
+    RankingCurvesDisplay,
     ReconstructionDisplay,
+    ReliabilityDisplay,
     check_figure_path,
     render_figure,
     save_figure,
@@ -119,9 +125,16 @@ HISTORY = {
 
 def report() -> ClassificationReport:
     truth, predicted = np.eye(3, dtype=bool)[[0, 0, 1, 2]], np.eye(3, dtype=bool)[[0, 1, 1, 2]]
-    classes = ["cat $5", "猫", "x" * 80]
-    probabilities = predicted.astype(np.float32)
-    return ClassificationReport(classes, list("abcd"), truth, predicted, probabilities, False)
+    return ClassificationReport(
+        ["cat $5", "猫", "x" * 80],
+        list("abcd"),
+        truth,
+        predicted,
+        (0.7 * predicted + 0.1).astype(np.float32),
+        is_multilabel=False,
+        images=list(ImageFolder(DIGITS).files[:4]),
+        class_similarity=np.array([[1, 0.8, np.nan], [0.8, 1, np.nan], [np.nan] * 3]),
+    )
 
 
 def comparison() -> SpaceComparison:
@@ -139,6 +152,11 @@ def displays(emb: Embeddings, clustering: Any) -> dict[str, Display]:
     """Return one plotted display of each kind."""
     images = np.stack([ImageFolder(DIGITS)[row] for row in range(3)])
     return {
+        "class counts": ClassCountsDisplay(
+            {"train": {"cat": 90, "$": 7}, "test": {"cat": 12}}
+        ).plot(),
+        "class scores": ClassScoresDisplay.from_report(report()),
+        "class similarity": ClassSimilarityDisplay.from_report(report()),
         "comparison": ComparisonDisplay.from_comparison(comparison()),
         "contact sheet": ContactSheetDisplay.from_clustering(clustering),
         "crosstab": CrosstabDisplay.from_evaluation(evaluation()),
@@ -150,21 +168,32 @@ def displays(emb: Embeddings, clustering: Any) -> dict[str, Display]:
         "loss": LossCurveDisplay.from_history({"loss": [3.0, 2.0, 1.5], "val_loss": [3, 2, 2.5]}),
         "map": MapDisplay.from_clustering(clustering),
         "map of points": MapDisplay.from_clustering(clustering, max_thumbnails=0),
+        "predictions": PredictionsDisplay.from_report(report()),
+        "ranking": RankingCurvesDisplay.from_report(report()),
+        "reliability": ReliabilityDisplay.from_report(report()),
         "reconstruction": ReconstructionDisplay.from_arrays(images, images // 2),
     }
 
 
 KINDS = (
+    "class counts",
+    "class scores",
+    "class similarity",
     "comparison",
+    "confusion",
     "contact sheet",
     "crosstab",
+    "curves",
     "elbow",
     "explanation",
     "gallery",
     "loss",
     "map",
     "map of points",
+    "predictions",
+    "ranking",
     "reconstruction",
+    "reliability",
 )
 
 

@@ -146,9 +146,14 @@ class ClassificationReport:
         )
 
     @property
+    def is_right(self) -> NDArray[np.bool_]:
+        """Of each image, whether all its classes and no other are predicted, of shape (n,)."""
+        return (self.truth == self.predicted).all(axis=1)
+
+    @property
     def accuracy(self) -> float:
         """Fraction of images whose class, or whose whole set of classes, is predicted."""
-        return float(self._is_right.mean())
+        return float(self.is_right.mean())
 
     @property
     def per_class(self) -> dict[str, dict[str, float]]:
@@ -204,7 +209,7 @@ class ClassificationReport:
         """Whether the probabilities come true."""
         if self.is_multilabel:
             return Reliability.from_predictions(self.probabilities.ravel(), self.truth.ravel())
-        return Reliability.from_predictions(self.probabilities.max(axis=1), self._is_right)
+        return Reliability.from_predictions(self.probabilities.max(axis=1), self.is_right)
 
     @property
     def worst_first(self) -> NDArray[np.intp]:
@@ -216,7 +221,7 @@ class ClassificationReport:
         if self.is_multilabel:
             return np.argsort(-self.losses, kind="stable")
         sureness = self.probabilities.max(axis=1)
-        return np.lexsort((np.where(self._is_right, sureness, -sureness), self._is_right))
+        return np.lexsort((np.where(self.is_right, sureness, -sureness), self.is_right))
 
     @property
     def confusion(self) -> NDArray[np.int64] | None:
@@ -265,11 +270,6 @@ class ClassificationReport:
     def named(self, indicators: NDArray[np.bool_]) -> list[list[str]]:
         """Return the names of the classes that each row says."""
         return [[self.classes[column] for column in np.flatnonzero(row)] for row in indicators]
-
-    @property
-    def _is_right(self) -> NDArray[np.bool_]:
-        """Of each image, whether all its classes and no other are predicted."""
-        return (self.truth == self.predicted).all(axis=1)
 
     @cached_property
     def _ranking(self) -> dict[str, dict[str, float]]:

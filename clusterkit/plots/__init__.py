@@ -9,6 +9,9 @@ import importlib
 from typing import Any
 
 _EXPORTS = {
+    "ClassCountsDisplay": "clusterkit.plots.class_counts",
+    "ClassScoresDisplay": "clusterkit.plots.class_scores",
+    "ClassSimilarityDisplay": "clusterkit.plots.class_similarity",
     "ComparisonDisplay": "clusterkit.plots.comparison",
     "ConfusionDisplay": "clusterkit.plots.confusion",
     "ContactSheetDisplay": "clusterkit.plots.contact_sheet",
@@ -20,7 +23,10 @@ _EXPORTS = {
     "LearningCurvesDisplay": "clusterkit.plots.training",
     "LossCurveDisplay": "clusterkit.plots.training",
     "MapDisplay": "clusterkit.plots.map",
+    "PredictionsDisplay": "clusterkit.plots.predictions",
+    "RankingCurvesDisplay": "clusterkit.plots.ranking",
     "ReconstructionDisplay": "clusterkit.plots.reconstructions",
+    "ReliabilityDisplay": "clusterkit.plots.reliability",
     "check_figure_path": "clusterkit.plots.save",
     "render_figure": "clusterkit.plots.save",
     "save_figure": "clusterkit.plots.save",

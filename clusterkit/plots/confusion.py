@@ -5,17 +5,16 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import ArrayLike
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display
-from clusterkit.plots.style import BLUE, INK, fit
+from clusterkit.plots.heat_map import NAME, draw_heat_map
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.report import ClassificationReport
 
-_CELL, _NAME = 34.0, 110.0
+_CELL = 34.0
 
 
 class ConfusionDisplay(Display):
@@ -76,7 +75,7 @@ class ConfusionDisplay(Display):
     def _size(self) -> tuple[float, float]:
         """Return the size of a new figure, in points."""
         side = _CELL * len(self.classes)
-        return max(300, _NAME + side + 40), _NAME + side + 50
+        return max(300, NAME + side + 40), NAME + side + 50
 
     def _draw(self, ax: Axes) -> None:
         """Draw the table."""
@@ -88,18 +87,11 @@ class ConfusionDisplay(Display):
                 f"Received: {table.shape}"
             )
         share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-        colors = LinearSegmentedColormap.from_list("share", ["white", BLUE])
-        ax.imshow(share, cmap=colors, vmin=0, vmax=1, aspect="equal")
-        for (row, column), count in np.ndenumerate(table):
-            if count:
-                color = "white" if share[row, column] > 0.55 else INK
-                text = f"{count}\n{share[row, column]:.0%}"
-                ax.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
-        names = [fit(str(name), _NAME, size=8.5) for name in self.classes]
-        ax.set_yticks(range(n), names)
-        ax.set_xticks(range(n), names, rotation=45, ha="right", rotation_mode="anchor")
-        ax.tick_params(length=0)
-        ax.spines[:].set_visible(False)
+        texts = [
+            [f"{count}\n{part:.0%}" if count else "" for count, part in zip(*row, strict=True)]
+            for row in zip(table, share, strict=True)
+        ]
+        draw_heat_map(ax, share, texts, rows=self.classes, columns=self.classes, text_size=7)
         ax.set_title(self.title)
         ax.set_xlabel("predicted")
         ax.set_ylabel("true")

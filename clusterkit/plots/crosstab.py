@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import ArrayLike
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display
+from clusterkit.plots.heat_map import NAME, draw_heat_map
 from clusterkit.plots.pictures import and_more
-from clusterkit.plots.style import BLUE, INK, cluster_name, fit
+from clusterkit.plots.style import cluster_name
 
 if TYPE_CHECKING:
     from clusterkit.evaluation import Evaluation
 
-_CELL, _NAME = 26.0, 110.0
+_CELL = 26.0
 
 
 class CrosstabDisplay(Display):
@@ -91,7 +91,7 @@ class CrosstabDisplay(Display):
     def _size(self) -> tuple[float, float]:
         """Return the size of a new figure, in points."""
         rows, columns = np.shape(self.table)
-        width = max(300, _NAME + _CELL * min(columns, self.max_columns) + 30)
+        width = max(300, NAME + _CELL * min(columns, self.max_columns) + 30)
         return width, 110 + _CELL * min(rows, self.max_rows)
 
     def _draw(self, ax: Axes) -> None:
@@ -107,20 +107,9 @@ class CrosstabDisplay(Display):
         rows = order[: self.max_rows]
         shown = table[rows, : self.max_columns]
         share = shown / np.maximum(table[rows].sum(axis=1, keepdims=True), 1)
-        colors = LinearSegmentedColormap.from_list("share", ["white", BLUE])
-        ax.imshow(share, cmap=colors, vmin=0, vmax=1, aspect="equal")
-        for (row, column), count in np.ndenumerate(shown):
-            if count:
-                color = "white" if share[row, column] > 0.55 else INK
-                ax.text(
-                    column, row, f"{count}", ha="center", va="center", fontsize=7.5, color=color
-                )
-        names = [fit(cluster_name(self.clusters[row]), _NAME, size=8.5) for row in rows]
-        labels = [fit(str(name), _NAME, size=8.5) for name in self.label_names[: self.max_columns]]
-        ax.set_yticks(range(len(names)), names)
-        ax.set_xticks(range(len(labels)), labels, rotation=45, ha="right", rotation_mode="anchor")
-        ax.tick_params(length=0)
-        ax.spines[:].set_visible(False)
+        texts = [[str(count) if count else "" for count in row] for row in shown]
+        names = [cluster_name(self.clusters[row]) for row in rows]
+        draw_heat_map(ax, share, texts, rows=names, columns=self.label_names[: self.max_columns])
         ax.set_title(self.title)
         ax.set_xlabel(self._left_out(*table.shape))
         self.ax_ = ax

@@ -1,6 +1,5 @@
 """A grid of pictures with titles: for instance a query and its nearest neighbours."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -10,21 +9,19 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.plots.display import Display
-from clusterkit.plots.pictures import Sheet, and_more, load_pictures
+from clusterkit.plots.grid import SIDE, PictureGrid
+from clusterkit.plots.pictures import Sheet
 from clusterkit.plots.style import BLUE, QUIET
 
 if TYPE_CHECKING:
     from clusterkit.embeddings import Embeddings
     from clusterkit.queries import SimilarImages
 
-_SIDE, _GAP, _MARGIN = 112.0, 14.0, 4.0
-_CAPTION = 30.0
 # A vector's cosine distance to itself, in float32.
 _SAME = 1e-5
 
 
-class GalleryDisplay(Display):
+class GalleryDisplay(PictureGrid):
     """A grid of pictures, each with a title and a caption.
 
     Parameters
@@ -46,9 +43,6 @@ class GalleryDisplay(Display):
     ax_ : matplotlib.axes.Axes
         Set by :meth:`plot`.
     """
-
-    ax_: Axes
-    _fills_figure = True
 
     def __init__(
         self,
@@ -152,36 +146,18 @@ class GalleryDisplay(Display):
         display = cls(pictures, titles=titles, captions=captions, highlighted=highlighted, **kwargs)
         return display.plot(ax=ax)
 
-    def _size(self) -> tuple[float, float]:
-        """Return the size of the sheet, in points."""
-        shown = min(len(self.pictures), self.max_pictures)
-        columns = max(1, min(shown, self.columns))
-        rows = max(1, math.ceil(shown / columns))
-        note = 14 if shown < len(self.pictures) else 0
-        height = rows * (_SIDE + _CAPTION) + (rows - 1) * _GAP + note
-        return columns * (_SIDE + _GAP) - _GAP + 2 * _MARGIN, height + 2 * _MARGIN
+    def _foot(self) -> float:
+        """Return the height of a title and a caption."""
+        return 30.0
 
-    def _draw(self, ax: Axes) -> None:
-        """Place the pictures row by row."""
-        if not len(self.pictures):
-            raise InvalidInputError("a gallery needs at least one picture. Received: none")
-        width, height = self._size()
-        sheet = Sheet(ax, width, height)
-        shown = self.pictures[: self.max_pictures]
-        for index, picture in enumerate(load_pictures(shown)):
-            row, column = divmod(index, self.columns)
-            x = _MARGIN + column * (_SIDE + _GAP)
-            y = _MARGIN + row * (_SIDE + _CAPTION + _GAP)
-            is_query = index == self.highlighted
-            sheet.picture(picture, x, y, _SIDE, frame=BLUE if is_query else None)
-            if self.titles is not None:
-                weight = "bold" if is_query else "normal"
-                sheet.line(self.titles[index], x, y + _SIDE + 9, _SIDE, size=9, weight=weight)
-            if self.captions is not None:
-                caption = self.captions[index]
-                sheet.line(caption, x, y + _SIDE + 21, _SIDE, size=7, color=QUIET)
-        left_out = len(self.pictures) - len(shown)
-        if left_out:
-            note = and_more(left_out, "image")
-            sheet.line(note, _MARGIN, height - _MARGIN, width - 2 * _MARGIN, color=QUIET)
-        self.ax_ = ax
+    def _frame(self, index: int) -> str | None:
+        """Frame the picture that is highlighted."""
+        return BLUE if index == self.highlighted else None
+
+    def _draw_foot(self, sheet: Sheet, index: int, x: float, y: float) -> None:
+        """Write the title and the caption of a picture."""
+        if self.titles is not None:
+            weight = "bold" if index == self.highlighted else "normal"
+            sheet.line(self.titles[index], x, y + 9, SIDE, size=9, weight=weight)
+        if self.captions is not None:
+            sheet.line(self.captions[index], x, y + 21, SIDE, size=7, color=QUIET)

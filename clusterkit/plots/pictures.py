@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from matplotlib.typing import ColorType
 from numpy.typing import NDArray
 
 from clusterkit.decoding import decode_image
@@ -143,7 +144,7 @@ class Sheet:
         outline.set_linewidth((2 if frame else 0.5) * self._scale)
         self.ax.add_patch(outline)
 
-    def box(self, x: float, y: float, width: float, height: float, *, color: str) -> None:
+    def box(self, x: float, y: float, width: float, height: float, *, color: ColorType) -> None:
         """Fill a rectangle."""
         self.ax.add_patch(Rectangle((x, y), width, height, facecolor=color, linewidth=0, zorder=1))
 

@@ -1,0 +1,89 @@
+"""How many images each class has."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from clusterkit.errors import InvalidInputError
+from clusterkit.plots.display import Display
+from clusterkit.plots.style import BLUE, GREEN, ORANGE, PURPLE, QUIET, RULE, fit
+
+if TYPE_CHECKING:
+    from clusterkit.classifiers.training import TrainingReport
+
+_BAR, _GAP, _NAME, _WIDTH = 9.0, 7.0, 110.0, 430.0
+_COLORS = (BLUE, ORANGE, GREEN, PURPLE)
+
+
+class ClassCountsDisplay(Display):
+    """The number of images of each class as bars, those of the parts beside each other.
+
+    Parameters
+    ----------
+    counts : mapping of str to mapping of str to int
+        For each part, such as ``"train"``, the number of images of each class.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        Set by :meth:`plot`.
+    """
+
+    ax_: Axes
+
+    def __init__(self, counts: Mapping[str, Mapping[str, int]]) -> None:
+        self.counts = counts
+
+    @classmethod
+    def from_report(cls, report: "TrainingReport", *, ax: Axes | None = None) -> Self:
+        """Draw the classes that a classifier was trained and tested on.
+
+        Parameters
+        ----------
+        report : TrainingReport
+            From :func:`clusterkit.classifiers.train_classifier`.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw.
+
+        Returns
+        -------
+        ClassCountsDisplay
+            Plotted.
+        """
+        return cls(report.counts).plot(ax=ax)
+
+    def _parts(self) -> dict[str, Mapping[str, int]]:
+        """Return the parts that have images."""
+        return {part: classes for part, classes in self.counts.items() if any(classes.values())}
+
+    def _classes(self) -> list[str]:
+        """Return all classes, in order of the parts and of their names there."""
+        return list(dict.fromkeys(name for part in self.counts.values() for name in part))
+
+    def _size(self) -> tuple[float, float]:
+        """Return the size of a new figure, in points."""
+        return _WIDTH, 80 + len(self._classes()) * (_BAR * len(self._parts()) + _GAP)
+
+    def _draw(self, ax: Axes) -> None:
+        """Draw a group of bars for each class."""
+        parts, classes = self._parts(), self._classes()
+        if not parts:
+            raise InvalidInputError("there must be at least one image. Received: none")
+        group = _BAR * len(parts) + _GAP
+        rows = np.arange(len(classes))
+        for index, (part, numbers) in enumerate(parts.items()):
+            heights = [numbers.get(name, 0) for name in classes]
+            place = rows + (index - (len(parts) - 1) / 2) * _BAR / group
+            color = _COLORS[index % len(_COLORS)]
+            bars = ax.barh(place, heights, height=0.9 * _BAR / group, color=color, label=part)
+            ax.bar_label(bars, [f"{n:,}" for n in heights], padding=2, fontsize=6.5, color=QUIET)
+        ax.set_yticks(rows, [fit(name, _NAME, size=8.5) for name in classes])
+        ax.set_ylim(len(classes) - 0.5, -0.5)
+        ax.tick_params(axis="y", length=0)
+        ax.set_xlabel("images")
+        ax.margins(x=0.08)
+        ax.grid(axis="x", color=RULE)
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(parts))
+        self.ax_ = ax

@@ -1,0 +1,96 @@
+"""How well each class is found, beside its number of images."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from clusterkit.errors import InvalidInputError
+from clusterkit.plots.display import Display
+from clusterkit.plots.style import BLUE, GREEN, INK, ORANGE, QUIET, RULE, SKY, fit
+
+if TYPE_CHECKING:
+    from clusterkit.classifiers.report import ClassificationReport
+
+_ROW, _NAME, _WIDTH = 18.0, 110.0, 560.0
+_MARKS = {"precision": ("o", ORANGE), "recall": ("D", GREEN), "threshold": ("|", INK)}
+
+
+class ClassScoresDisplay(Display):
+    """F1 of each class as a bar, with precision and recall, beside its number of images.
+
+    Where an image may have several classes, it takes the place of the confusion matrix.
+
+    Parameters
+    ----------
+    scores : mapping of str to mapping of str to float
+        ``f1``, ``precision``, ``recall``, ``support`` and maybe ``threshold`` of each class.
+    title : str
+        Drawn above.
+
+    Attributes
+    ----------
+    axes_ : ndarray of shape (2,) of matplotlib.axes.Axes
+        Scores, and numbers of images; set by :meth:`plot`.
+    """
+
+    axes_: NDArray[Any]
+
+    def __init__(self, scores: Mapping[str, Mapping[str, float]], *, title: str = "") -> None:
+        self.scores = scores
+        self.title = title
+
+    @classmethod
+    def from_report(cls, report: "ClassificationReport", *, ax: Axes | None = None) -> Self:
+        """Draw the classes of a report.
+
+        Parameters
+        ----------
+        report : ClassificationReport
+            Of any classifier.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; it must be of a grid.
+
+        Returns
+        -------
+        ClassScoresDisplay
+            Plotted.
+        """
+        title = f"weighted F1 {report.weighted['f1']:.3f}, macro F1 {report.macro['f1']:.3f}"
+        return cls(report.per_class, title=title).plot(ax=ax)
+
+    def _size(self) -> tuple[float, float]:
+        """Return the size of a new figure, in points."""
+        return _WIDTH, 100 + _ROW * len(self.scores)
+
+    def _draw(self, ax: Axes) -> None:
+        """Draw the scores, and the numbers of images beside them."""
+        if not self.scores:
+            raise InvalidInputError("there must be at least one class. Received: none")
+        self.axes_ = self._divide(ax, 1, 2, sharey=True, width_ratios=(3, 1))[0]
+        left, right = self.axes_
+        rows = np.arange(len(self.scores))
+
+        def column(name: str) -> list[float]:
+            return [scores.get(name, np.nan) for scores in self.scores.values()]
+
+        left.barh(rows, column("f1"), height=0.62, color=SKY, alpha=0.6, label="F1")
+        for name, (marker, color) in _MARKS.items():
+            if any(name in scores for scores in self.scores.values()):
+                marks = left.plot(column(name), rows, marker, color=color, label=name)[0]
+                marks.set(markersize=10 if marker == "|" else 4.5, clip_on=False)
+        left.set_yticks(rows, [fit(name, _NAME, size=8.5) for name in self.scores])
+        left.set_ylim(len(rows) - 0.5, -0.5)
+        left.set_xlim(0, 1)
+        left.set_title(self.title)
+        left.legend(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=3, ncols=4)
+        support = column("support")
+        bars = right.barh(rows, support, height=0.62, color=BLUE)
+        right.bar_label(bars, [f"{n:,.0f}" for n in support], padding=2, fontsize=7, color=QUIET)
+        right.set_title("images")
+        right.margins(x=0.25)
+        for axes in self.axes_:
+            axes.tick_params(axis="y", length=0)
+            axes.grid(axis="x", color=RULE)

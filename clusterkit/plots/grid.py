@@ -1,0 +1,87 @@
+"""Pictures in rows and columns, with what a display writes under each."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from clusterkit.errors import InvalidInputError
+from clusterkit.plots.display import Display
+from clusterkit.plots.pictures import Sheet, and_more, load_pictures
+from clusterkit.plots.style import QUIET
+
+# Points: a picture, between pictures, around all, for a line above or below all.
+SIDE, _GAP, _MARGIN, _LINE = 112.0, 14.0, 4.0, 18.0
+
+
+class PictureGrid(Display):
+    """A grid of pictures.
+
+    A class of it says what stands under a picture, and how high that is.
+
+    Attributes
+    ----------
+    pictures : sequence of path or ndarray of shape (height, width[, 1 or 3]), uint8
+        What is drawn; a file that cannot be read is a grey tile with the reason.
+    columns : int
+        Pictures side by side, at most.
+    max_pictures : int
+        Largest number drawn; how many are left out is stated.
+    title : str
+        Drawn above.
+    ax_ : matplotlib.axes.Axes
+        Set by :meth:`plot`.
+    """
+
+    pictures: Sequence[Any]
+    columns: int
+    max_pictures: int
+    title: str = ""
+    ax_: Axes
+    _fills_figure = True
+
+    @abstractmethod
+    def _foot(self) -> float:
+        """Return the height, in points, of what stands under each picture."""
+
+    @abstractmethod
+    def _draw_foot(self, sheet: Sheet, index: int, x: float, y: float) -> None:
+        """Write below a picture, from (x, y) on."""
+
+    def _frame(self, index: int) -> str | None:
+        """Return the colour of the frame of a picture, if it has one."""
+        return None
+
+    def _size(self) -> tuple[float, float]:
+        """Return the size of the sheet, in points."""
+        shown = min(len(self.pictures), self.max_pictures)
+        columns = max(1, min(shown, self.columns))
+        rows = max(1, math.ceil(shown / columns))
+        height = rows * (SIDE + self._foot() + _GAP) - _GAP
+        height += _LINE * (bool(self.title) + (shown < len(self.pictures)))
+        return columns * (SIDE + _GAP) - _GAP + 2 * _MARGIN, height + 2 * _MARGIN
+
+    def _draw(self, ax: Axes) -> None:
+        """Place the pictures row by row."""
+        if not len(self.pictures):
+            raise InvalidInputError("there must be at least one picture. Received: none")
+        width, height = self._size()
+        sheet = Sheet(ax, width, height)
+        top = _MARGIN
+        if self.title:
+            sheet.line(self.title, _MARGIN, _MARGIN + 5, width - 2 * _MARGIN, size=10)
+            top += _LINE
+        shown = self.pictures[: self.max_pictures]
+        for index, picture in enumerate(load_pictures(shown)):
+            row, column = divmod(index, self.columns)
+            x = _MARGIN + column * (SIDE + _GAP)
+            y = top + row * (SIDE + self._foot() + _GAP)
+            sheet.picture(picture, x, y, SIDE, frame=self._frame(index))
+            self._draw_foot(sheet, index, x, y + SIDE)
+        left_out = len(self.pictures) - len(shown)
+        if left_out:
+            note = and_more(left_out, "image")
+            sheet.line(note, _MARGIN, height - _MARGIN - 4, width - 2 * _MARGIN, color=QUIET)
+        self.ax_ = ax

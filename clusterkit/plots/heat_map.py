@@ -1,0 +1,56 @@
+"""A table drawn as a heat map with its figures: what several displays share."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from numpy.typing import ArrayLike
+
+from clusterkit.plots.style import BLUE, INK, fit
+
+# Points for the name of a row or a column.
+NAME = 110.0
+_NAME_SIZE = 8.5
+
+
+def draw_heat_map(
+    ax: Axes,
+    shades: ArrayLike,
+    texts: Sequence[Sequence[str]],
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    text_size: float = 7.5,
+) -> None:
+    """Draw a table, each cell shaded from white to blue with its text.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Where.
+    shades : array-like of shape (n_rows, n_columns)
+        In [0, 1]; NaN stays white.
+    texts : sequence of shape (n_rows, n_columns), str
+        What to write in each cell.
+    rows, columns : sequence of str
+        Their names.
+    text_size : float
+        Font size of the texts, in points.
+    """
+    shades = np.asarray(shades, float)
+    colors = LinearSegmentedColormap.from_list("shades", ["white", BLUE])
+    ax.imshow(shades, cmap=colors, vmin=0, vmax=1, aspect="equal")
+    for (row, column), shade in np.ndenumerate(shades):
+        if text := texts[row][column]:
+            color = "white" if shade > 0.55 else INK
+            ax.text(column, row, text, ha="center", va="center", fontsize=text_size, color=color)
+    row_names, column_names = (
+        [fit(str(name), NAME, size=_NAME_SIZE) for name in names] for names in (rows, columns)
+    )
+    ax.set_yticks(range(len(rows)), row_names)
+    ax.set_xticks(
+        range(len(columns)), column_names, rotation=45, ha="right", rotation_mode="anchor"
+    )
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)

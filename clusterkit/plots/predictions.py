@@ -1,0 +1,237 @@
+"""Pictures with what a classifier says of them."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+
+from clusterkit.errors import InvalidInputError
+from clusterkit.plots.grid import SIDE, PictureGrid
+from clusterkit.plots.pictures import Sheet
+from clusterkit.plots.style import BLUE, GREEN, QUIET, TILE, VERMILION
+
+if TYPE_CHECKING:
+    from clusterkit.classifiers.datasets import LabelledImages
+    from clusterkit.classifiers.report import ClassificationReport
+    from clusterkit.classifiers.sending import Prediction
+
+_LINE, _NUMBER, _NAME = 13.0, 26.0, 14.0
+_MAX_LINES = 6
+
+
+class Verdict(NamedTuple):
+    """One line under a picture.
+
+    Attributes
+    ----------
+    text : str
+        What is said.
+    probability : float
+        In [0, 1], written behind it and drawn as a bar.
+    color : str
+        Of the bar.
+    is_bold : bool
+        Whether it is what the classifier chose.
+    """
+
+    text: str
+    probability: float
+    color: str
+    is_bold: bool = False
+
+
+class PredictionsDisplay(PictureGrid):
+    """A grid of pictures, each with classes and their probabilities as bars.
+
+    Parameters
+    ----------
+    pictures : sequence of path or ndarray of shape (height, width[, 1 or 3]), uint8
+        Files, read when the figure is drawn, or images.
+    verdicts : sequence of sequence of Verdict
+        The lines under each picture.
+    names : sequence of str
+        What the pictures are called.
+    mistakes : collection of int
+        Rows of pictures to frame in red.
+    title : str
+        Drawn above.
+    columns : int
+        Pictures side by side, at most.
+    max_pictures : int
+        Largest number drawn; how many are left out is stated.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        Set by :meth:`plot`.
+    """
+
+    def __init__(
+        self,
+        pictures: Sequence[Any],
+        verdicts: Sequence[Sequence[Verdict]],
+        names: Sequence[str],
+        *,
+        mistakes: Collection[int] = (),
+        title: str = "",
+        columns: int = 6,
+        max_pictures: int = 60,
+    ) -> None:
+        self.pictures = pictures
+        self.verdicts = verdicts
+        self.names = names
+        self.mistakes = mistakes
+        self.title = title
+        self.columns = columns
+        self.max_pictures = max_pictures
+
+    @classmethod
+    def from_predictions(
+        cls,
+        predictions: Sequence["Prediction"],
+        images: "LabelledImages | None" = None,
+        *,
+        n_classes: int = 3,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw pictures with their most probable classes.
+
+        Parameters
+        ----------
+        predictions : sequence of Prediction
+            From :func:`clusterkit.classifiers.classify`.
+        images : LabelledImages, optional
+            What was predicted, where the predictions' names are no files: a table of pixels.
+        n_classes : int
+            Classes under each picture; more where more were chosen, up to six.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw.
+        **kwargs
+            Other parameters of the display.
+
+        Returns
+        -------
+        PredictionsDisplay
+            Plotted.
+        """
+        known = {} if images is None else dict(zip(images.names, images.images, strict=True))
+        return cls(
+            [known.get(prediction.name, prediction.name) for prediction in predictions],
+            [_most_probable(prediction, n_classes) for prediction in predictions],
+            [Path(prediction.name).name for prediction in predictions],
+            **kwargs,
+        ).plot(ax=ax)
+
+    @classmethod
+    def from_report(
+        cls,
+        report: "ClassificationReport",
+        *,
+        n_images: int = 24,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw test images, the worst mistakes first, then the right ones that were least sure.
+
+        Under each are the classes that were predicted, in bold, and those that it shows, in green;
+        a wrong one is red, as is the frame of its picture.
+
+        Parameters
+        ----------
+        report : ClassificationReport
+            With images; see
+            :attr:`~clusterkit.classifiers.ClassificationReport.worst_first` for their order.
+        n_images : int
+            How many are drawn, at most.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw.
+        **kwargs
+            Other parameters of the display.
+
+        Returns
+        -------
+        PredictionsDisplay
+            Plotted.
+
+        Raises
+        ------
+        InvalidInputError
+            If the report was made without images.
+        """
+        if report.images is None:
+            raise InvalidInputError("the report was made without its images")
+        rows = report.worst_first[:n_images].tolist()
+        n, n_wrong = len(report.names), np.count_nonzero(~report.is_right)
+        title = f"{n_wrong} of {n} images wrong, the surest mistakes first"
+        if report.is_multilabel:
+            title = f"{n_wrong} of {n} images not wholly right, the highest loss first"
+        kwargs.setdefault("title", f"{title}; bold: predicted, green: real")
+        return cls(
+            [report.images[row] for row in rows],
+            [_judge(report, row) for row in rows],
+            [report.names[row] for row in rows],
+            mistakes=np.flatnonzero(~report.is_right[rows]).tolist(),
+            **kwargs,
+        ).plot(ax=ax)
+
+    def _foot(self) -> float:
+        """Return the height of the lines and the name."""
+        shown = self.verdicts[: self.max_pictures]
+        return _LINE * max(map(len, shown), default=0) + _NAME
+
+    def _frame(self, index: int) -> str | None:
+        """Frame mistakes."""
+        return VERMILION if index in self.mistakes else None
+
+    def _draw_foot(self, sheet: Sheet, index: int, x: float, y: float) -> None:
+        """Write the lines, each on its bar, and the name."""
+        for verdict in self.verdicts[index]:
+            weight = "bold" if verdict.is_bold else "normal"
+            sheet.box(x, y + 2, SIDE, _LINE - 2, color=TILE)
+            sheet.box(x, y + 2, verdict.probability * SIDE, _LINE - 2, color=_tint(verdict.color))
+            width = SIDE - _NUMBER - 3
+            sheet.line(verdict.text, x + 3, y + 2 + _LINE / 2, width, weight=weight)
+            number = f"{verdict.probability:.2f}"
+            sheet.line(number, x + SIDE - 2, y + 2 + _LINE / 2, _NUMBER, ha="right", weight=weight)
+            y += _LINE
+        sheet.line(self.names[index], x, y + 8, SIDE, size=6.5, color=QUIET)
+
+
+def _most_probable(prediction: "Prediction", n_classes: int) -> list[Verdict]:
+    """Return the classes that were chosen, in bold, then the most probable others."""
+    pairs = prediction.probabilities.items()
+    ranked = sorted(pairs, key=lambda pair: (pair[0] not in prediction.classes, -pair[1]))
+    n_shown = min(max(n_classes, len(prediction.classes)), _MAX_LINES)
+    return [
+        Verdict(name, value, BLUE if is_chosen else QUIET, is_chosen)
+        for name, value in ranked[:n_shown]
+        for is_chosen in (name in prediction.classes,)
+    ]
+
+
+def _judge(report: "ClassificationReport", row: int) -> list[Verdict]:
+    """Return the lines of a test image: what was predicted, and what it is, by probability."""
+    probabilities = report.probabilities[row]
+    real, predicted = report.truth[row], report.predicted[row]
+    # What it is comes first where not all can be shown.
+    order = np.lexsort((-probabilities, ~real))
+    shown = [column for column in order if real[column] or predicted[column]][:_MAX_LINES]
+    return [
+        Verdict(
+            report.classes[column] if predicted[column] else f"is {report.classes[column]}",
+            float(probabilities[column]),
+            GREEN if real[column] else VERMILION,
+            bool(predicted[column]),
+        )
+        for column in sorted(shown, key=lambda column: -probabilities[column])
+    ]
+
+
+def _tint(color: str) -> tuple[float, float, float]:
+    """Return a light version of a colour, to write on."""
+    red, green, blue = (0.6 + 0.4 * part for part in to_rgb(color))
+    return red, green, blue

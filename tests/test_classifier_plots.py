@@ -1,0 +1,182 @@
+"""Pictures of classifiers show the figures of their reports."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgba
+from matplotlib.text import Text
+from PIL import Image
+
+from clusterkit.classifiers import ClassificationReport
+from clusterkit.classifiers.datasets import LabelledImages
+from clusterkit.classifiers.sending import Prediction
+from clusterkit.classifiers.tasks import Task
+from clusterkit.errors import InvalidInputError
+from clusterkit.plots import (
+    ClassCountsDisplay,
+    ClassScoresDisplay,
+    ClassSimilarityDisplay,
+    Display,
+    PredictionsDisplay,
+    RankingCurvesDisplay,
+    ReliabilityDisplay,
+    render_figure,
+)
+from clusterkit.plots.style import INK, QUIET, VERMILION
+
+
+def make_report(n_classes: int, n: int = 120, *, several: bool = False) -> ClassificationReport:
+    """Return a report of random images, predicted a little better than by chance."""
+    rng = np.random.default_rng(0)
+    classes = [f"class {number:02}" for number in range(n_classes)]
+    y = [str(name) for name in rng.choice(classes, n)]
+    labels = [(name, classes[0]) for name in y] if several else y
+    task = Task.from_labels(labels)
+    scores = np.exp(rng.normal(0, 1, (n, n_classes)) + 2 * task.indicators(labels))
+    probabilities = (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
+    thresholds = np.full(n_classes, 1 / n_classes) if several else None
+    names = [f"{row}.png" for row in range(n)]
+    report = ClassificationReport.from_predictions(task, names, labels, probabilities, thresholds)
+    return replace(report, images=rng.integers(0, 256, (n, 8, 8, 1), np.uint8))
+
+
+def texts(display: Display) -> list[str]:
+    return [text for text in map(Text.get_text, display.figure_.findobj(Text)) if text]
+
+
+def legend(axes: Any) -> list[str]:
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_curves_of_few_classes_are_named_with_their_area() -> None:
+    report = make_report(3)
+    left, right = RankingCurvesDisplay.from_report(report).axes_
+    assert legend(left) == [
+        *(f"{name}  {report.per_class[name]['roc_auc']:.3f}" for name in report.classes),
+        f"mean of all  {report.macro['roc_auc']:.3f}",
+    ]
+    assert legend(right)[-1] == f"mean of all  {report.macro['average_precision']:.3f}"
+    # The area below the steps is scikit-learn's average precision.
+    recall, precision = right.get_lines()[0].get_data()
+    area = (np.diff(recall, prepend=0) * precision).sum()
+    assert area == pytest.approx(report.per_class["class 00"]["average_precision"])
+
+
+def test_of_many_classes_the_worst_are_named() -> None:
+    report = make_report(24, 480)
+    _, right = RankingCurvesDisplay.from_report(report).axes_
+    worst = sorted(report.classes, key=lambda name: report.per_class[name]["average_precision"])
+    shown = legend(right)
+    assert shown.pop(-1).startswith("mean of all")
+    assert "20 other classes" in shown
+    assert {text.split("  ")[0] for text in shown} - {"20 other classes"} == set(worst[:4])
+    assert sum(line.get_color() == QUIET for line in right.get_lines()) == 20
+    assert right.get_lines()[-1].get_color() == INK
+
+
+def test_curves_need_a_class_that_is_not_everywhere() -> None:
+    truth = np.ones((3, 2), bool)
+    with pytest.raises(InvalidInputError, match="some images show"):
+        RankingCurvesDisplay(truth, np.ones((3, 2)), ["a", "b"]).plot()
+
+
+def test_reliability_draws_each_bin() -> None:
+    report = make_report(3)
+    upper, lower = ReliabilityDisplay.from_report(report).axes_
+    assert [bar.get_height() for bar in lower.patches] == report.reliability.counts.tolist()
+    assert f"{report.reliability.expected_error:.3f}" in upper.get_title(loc="left")
+
+
+def test_the_surest_mistakes_are_drawn_first_and_framed() -> None:
+    report = make_report(3)
+    n_wrong = int((~report.is_right).sum())
+    display = PredictionsDisplay.from_report(report, n_images=n_wrong + 2)
+    assert len(display.pictures) == n_wrong + 2
+    assert list(display.mistakes) == list(range(n_wrong))
+    first = report.worst_first[0]
+    sure, real = display.verdicts[0]
+    assert sure.is_bold
+    assert sure.text == report.named(report.predicted)[first][0]
+    assert sure.probability == pytest.approx(report.probabilities[first].max())
+    assert real.text == f"is {report.named(report.truth)[first][0]}"
+    assert display.verdicts[-1][0].text.startswith("class")
+    frames = [patch for patch in display.ax_.patches if not patch.get_fill()]
+    red = [patch.get_edgecolor() == to_rgba(VERMILION) for patch in frames]
+    assert red == [True] * n_wrong + [False] * 2
+    assert f"{n_wrong} of 120 images wrong" in texts(display)[0]
+
+
+def test_predictions_of_several_labels() -> None:
+    report = make_report(24, several=True)
+    display = PredictionsDisplay.from_report(report, n_images=5)
+    for verdicts, row in zip(display.verdicts, report.worst_first, strict=False):
+        shown = {verdict.text.removeprefix("is ") for verdict in verdicts}
+        assert set(report.named(report.truth)[row]) <= shown
+        assert len(verdicts) <= 6
+
+
+def test_a_report_without_images_draws_none() -> None:
+    report = replace(make_report(3), images=None)
+    with pytest.raises(InvalidInputError, match="without its images"):
+        PredictionsDisplay.from_report(report)
+    with pytest.raises(InvalidInputError, match="without embeddings"):
+        ClassSimilarityDisplay.from_report(report)
+
+
+def test_predictions_of_files_and_of_pixels(tmp_path: Path) -> None:
+    file = tmp_path / "photo.png"
+    Image.new("RGB", (9, 5), "red").save(file)
+    probabilities = {"cat": 0.2, "dog": 0.7, "fox": 0.04, "owl": 0.06}
+    predictions = [
+        Prediction(str(file), ("dog",), probabilities),
+        Prediction("test.csv:0", ("fox", "cat"), probabilities),
+    ]
+    pixels = LabelledImages(np.zeros((1, 4, 4, 1), np.uint8), ["test.csv:0"], None)
+    display = PredictionsDisplay.from_predictions(predictions, pixels)
+    assert [verdict.text for verdict in display.verdicts[0]] == ["dog", "cat", "owl"]
+    assert [verdict.text for verdict in display.verdicts[1]] == ["cat", "fox", "dog"]
+    assert [verdict.is_bold for verdict in display.verdicts[1]] == [True, True, False]
+    assert {"photo.png", "test.csv:0", "0.70"} <= set(texts(display))
+    assert len(display.ax_.images) == 2
+
+
+def test_counts_are_drawn_part_by_part() -> None:
+    counts = {"train": {"a": 90, "b": 1200}, "val": {}, "test": {"b": 30, "c": 1}}
+    display = ClassCountsDisplay(counts).plot()
+    # Validation has no image, and no bar.
+    assert [bar.get_width() for bar in display.ax_.patches] == [90, 1200, 0, 0, 30, 1]
+    assert legend(display.ax_) == ["train", "test"]
+    assert "1,200" in texts(display)
+    with pytest.raises(InvalidInputError, match="at least one image"):
+        ClassCountsDisplay({"train": {}}).plot()
+
+
+def test_scores_of_several_labels_have_thresholds() -> None:
+    report = make_report(4, several=True)
+    left, right = ClassScoresDisplay.from_report(report).axes_
+    f1 = [scores["f1"] for scores in report.per_class.values()]
+    assert [bar.get_width() for bar in left.patches] == pytest.approx(f1)
+    assert [bar.get_width() for bar in right.patches] == report.truth.sum(axis=0).tolist()
+    assert "threshold" in legend(left)
+    assert "threshold" not in legend(ClassScoresDisplay.from_report(make_report(3)).axes_[0])
+
+
+def test_similarity_writes_every_cosine() -> None:
+    similarity = np.array([[1, 0.62, np.nan], [0.62, 1, np.nan], [np.nan] * 3])
+    display = ClassSimilarityDisplay(similarity, ["a", "b", "c"]).plot()
+    cells = [text.get_text() for text in display.ax_.texts]
+    assert sorted(cells) == ["0.62", "0.62", "1.00", "1.00"]
+    with pytest.raises(InvalidInputError, match=r"shape \(2, 2\)"):
+        ClassSimilarityDisplay(similarity, ["a", "b"]).plot()
+
+
+@pytest.mark.parametrize("n_classes", [2, 24])
+def test_every_picture_can_be_drawn(n_classes: int) -> None:
+    report = make_report(n_classes)
+    report = replace(report, class_similarity=np.eye(n_classes))
+    kinds = (ClassScoresDisplay, ClassSimilarityDisplay, PredictionsDisplay, ReliabilityDisplay)
+    for kind in (*kinds, RankingCurvesDisplay):
+        assert len(render_figure(kind.from_report(report), dpi=40)) > 1000
