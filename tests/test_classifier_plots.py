@@ -1,7 +1,9 @@
 """Pictures of classifiers show the figures of their reports."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,8 @@ from clusterkit.classifiers import ClassificationReport
 from clusterkit.classifiers.datasets import LabelledImages
 from clusterkit.classifiers.sending import Prediction
 from clusterkit.classifiers.tasks import Task
-from clusterkit.errors import InvalidInputError
+from clusterkit.classifiers.training import TrainingReport
+from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
 from clusterkit.plots import (
     ClassCountsDisplay,
     ClassScoresDisplay,
@@ -23,7 +26,9 @@ from clusterkit.plots import (
     PredictionsDisplay,
     RankingCurvesDisplay,
     ReliabilityDisplay,
+    check_report_folder,
     render_figure,
+    save_classifier_report,
 )
 from clusterkit.plots.style import INK, QUIET, VERMILION
 
@@ -171,6 +176,60 @@ def test_similarity_writes_every_cosine() -> None:
     assert sorted(cells) == ["0.62", "0.62", "1.00", "1.00"]
     with pytest.raises(InvalidInputError, match=r"shape \(2, 2\)"):
         ClassSimilarityDisplay(similarity, ["a", "b"]).plot()
+
+
+def training(test: ClassificationReport | None) -> TrainingReport:
+    """Return the report of a training of two epochs."""
+    history = {name: [0.5, 0.4] for name in ("loss", "val_loss", "accuracy", "val_accuracy")}
+    classes = np.array(["a", "b"])
+    task = SimpleNamespace(kind="multiclass")
+    classifier: Any = SimpleNamespace(
+        history_=history, best_epoch_=2, network="nn", task_=task, classes_=classes
+    )
+    counts = {"train": {"a": 3, "b": 4}, "val": {"a": 1}, "test": {}}
+    return TrainingReport(Path("clf.keras"), classifier, counts, [], test, 1.0, 0.5)
+
+
+def test_the_report_of_a_training_is_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "clf-report"
+    test = replace(make_report(3), class_similarity=np.eye(3))
+    written = save_classifier_report(training(test), folder)
+    assert set(written) == set(folder.iterdir())
+    assert {file.name for file in written} == {
+        "report.json",
+        "predictions.csv",
+        *(f"{name}.png" for name in ("classes", "confusion", "curves", "predictions", "ranking")),
+        *(f"{name}.png" for name in ("reliability", "similarity")),
+    }
+    figures = json.loads((folder / "report.json").read_text())
+    assert figures["test"]["accuracy"] == test.accuracy
+    # Nothing is replaced unasked; and of an earlier report nothing remains but others' files.
+    (folder / "notes.txt").write_text("mine")
+    before = {file: file.read_bytes() for file in folder.iterdir()}
+    with pytest.raises(OutputExistsError, match=r"report\.json exists"):
+        save_classifier_report(training(None), folder)
+    assert {file: file.read_bytes() for file in folder.iterdir()} == before
+    save_classifier_report(training(None), folder, overwrite=True)
+    names = {file.name for file in folder.iterdir()}
+    assert names == {"report.json", "classes.png", "curves.png", "notes.txt"}
+
+
+def test_the_report_of_several_labels_has_scores_in_place_of_a_confusion_matrix(
+    tmp_path: Path,
+) -> None:
+    test = replace(make_report(4, several=True), class_similarity=np.eye(4))
+    written = save_classifier_report(training(test), tmp_path)
+    names = {file.name for file in written}
+    assert "scores.png" in names
+    assert "confusion.png" not in names
+
+
+def test_a_folder_that_no_report_can_be_written_to(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="no such folder"):
+        check_report_folder(tmp_path / "none" / "clf-report")
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputExistsError, match="exists"):
+        check_report_folder(tmp_path / "file", overwrite=True)
 
 
 @pytest.mark.parametrize("n_classes", [2, 24])

@@ -216,7 +216,7 @@ def test_transfer_trains_on_stored_embeddings_and_saves_the_whole_network(
         "red/broken.png"
     ]
     assert list((tmp_path / "store").glob("mobilenet-*/part-*.parquet"))
-    with (tmp_path / "clf-test.csv").open(encoding="utf-8") as stream:
+    with (tmp_path / "clf-report/predictions.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     # Other files of the same content leave the store as it is.
     shutil.copytree(folder, tmp_path / "copies", ignore=lambda *_: {"broken.png"})
@@ -245,12 +245,15 @@ def test_the_command_measures_on_images_it_never_saw(
     assert report["test"]["accuracy"] == 1
     assert np.diag(report["test"]["confusion"]).sum() == report["test"]["n"]
     assert sum(sum(part.values()) for part in report["counts"].values()) == 48
-    with output.with_name("clf-test.csv").open(encoding="utf-8") as stream:
+    folder_of_report = output.with_name("clf-report")
+    with (folder_of_report / "predictions.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == report["test"]["n"]
     assert all(row["truth"] == row["prediction"] == row["filename"].split("/")[0] for row in rows)
-    for picture in ("clf-curves.png", "clf-confusion.png"):
-        assert output.with_name(picture).stat().st_size > 5000
+    written = sorted(file.name for file in folder_of_report.iterdir())
+    assert written == sorted(Path(file).name for file in report["written"][1:])
+    assert {"classes.png", "confusion.png", "curves.png", "predictions.png"} < set(written)
+    assert "scores.png" not in written
     again = run(f"train classifier {folder} --network nn -o {output}")
     assert again.exit_code == 1
     assert "exists" in again.output

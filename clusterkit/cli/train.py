@@ -158,7 +158,7 @@ def autoencoder(
     "keras.applications (xception, resnet50, …) whose last layer is trained on its embeddings.",
 )
 @output_option(
-    "The file to write, ending in .keras; tables and pictures of its test go beside it.",
+    "The file to write, ending in .keras; tables and pictures go to NAME-report/ beside it.",
     "clf.keras",
 )
 @click.option(
@@ -228,8 +228,9 @@ def classifier(
     filename and label (`|` between several labels), a CSV file of label and pixels, or a folder of
     idx files.  Equal files are never both in training and test.
 
-    Writes the network (NAME.keras), its curves (NAME-curves.png), and of the test images the
-    predictions (NAME-test.csv) and the confusion matrix (NAME-confusion.png).
+    Writes the network (NAME.keras), and tables and pictures of it to NAME-report/: figures, class
+    counts, training curves, and of the test images the predictions, the worst mistakes, the
+    confusion matrix, ROC and precision-recall curves, reliability, and similarity of the classes.
 
     \b
     Example:

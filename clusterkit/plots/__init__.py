@@ -28,7 +28,9 @@ _EXPORTS = {
     "ReconstructionDisplay": "clusterkit.plots.reconstructions",
     "ReliabilityDisplay": "clusterkit.plots.reliability",
     "check_figure_path": "clusterkit.plots.save",
+    "check_report_folder": "clusterkit.plots.classifier_report",
     "render_figure": "clusterkit.plots.save",
+    "save_classifier_report": "clusterkit.plots.classifier_report",
     "save_figure": "clusterkit.plots.save",
 }
 
