@@ -1,0 +1,69 @@
+"""Augmentation by name: layers that vary images in training, and only there.
+
+No Keras is imported here but to build them, so that a command line can list the names.
+"""
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from clusterkit.errors import InvalidInputError
+from clusterkit.optional import import_keras
+
+# Name of a Keras layer and its arguments at a strength, in the order in which they are applied:
+# where things are first, then their colours.  Borders are filled by reflection.
+AUGMENTATIONS: dict[str, tuple[str, Callable[[float], dict[str, Any]]]] = {
+    "flip": ("RandomFlip", lambda strength: {"mode": "horizontal"}),
+    "rotation": ("RandomRotation", lambda strength: {"factor": 0.04 * strength}),
+    "shift": (
+        "RandomTranslation",
+        lambda strength: {"height_factor": 0.1 * strength, "width_factor": 0.1 * strength},
+    ),
+    "zoom": ("RandomZoom", lambda strength: {"height_factor": 0.2 * strength}),
+    # Keras cannot load a shear again that was given as one number.
+    "shear": (
+        "RandomShear",
+        lambda strength: {"x_factor": (0.0, 0.1 * strength), "y_factor": (0.0, 0.1 * strength)},
+    ),
+    "brightness": (
+        "RandomBrightness",
+        lambda strength: {"factor": 0.15 * strength, "value_range": (0, 1)},
+    ),
+    "hue": ("RandomHue", lambda strength: {"factor": 0.05 * strength, "value_range": (0, 1)}),
+}
+
+
+def build_augmentation(
+    names: Collection[str], channels: int = 3, *, strength: float = 1.0
+) -> list[Any]:
+    """Build layers that vary images with pixels on the scale 0-1.
+
+    Parameters
+    ----------
+    names : collection of str
+        Keys of ``AUGMENTATIONS``, in any order; none for no augmentation.
+    channels : int
+        Of the images.  Those of one channel have no hue, which is left out.
+    strength : float
+        How far images are varied: at 1 as photos can be, by up to 14 degrees, a tenth of the side,
+        and a fifth of the size.  A flip has no strength.
+
+    Returns
+    -------
+    list of keras.layers.Layer
+        In the order of the table.
+
+    Raises
+    ------
+    InvalidInputError
+        If a name is not in the table.
+    """
+    if unknown := sorted(set(names) - set(AUGMENTATIONS)):
+        raise InvalidInputError(
+            f"augmentation must be among {', '.join(AUGMENTATIONS)}. Received: {', '.join(unknown)}"
+        )
+    layers = import_keras().layers
+    return [
+        getattr(layers, layer)(**arguments(strength))
+        for name, (layer, arguments) in AUGMENTATIONS.items()
+        if name in names and (name != "hue" or channels == 3)
+    ]

@@ -1,0 +1,77 @@
+"""The networks that are trained from scratch, and what varies their images in training."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from clusterkit.classifiers.augmentation import AUGMENTATIONS, build_augmentation
+from clusterkit.classifiers.networks import RECIPES
+from clusterkit.errors import InvalidInputError
+
+# Keras turns TensorFlow's variables into arrays in NumPy 1's way when it saves them.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def images() -> NDArray[np.float32]:
+    """Return coloured noise on the scale 0-1."""
+    return np.random.default_rng(0).uniform(size=(8, 24, 24, 3)).astype(np.float32)
+
+
+def layer_kinds(model: keras.Model) -> list[str]:
+    return [type(layer).__name__ for layer in model.layers]
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_images_are_varied_in_training_only(name: str, images: NDArray[np.float32]) -> None:
+    (layer,) = build_augmentation([name])
+    varied = np.asarray(layer(images, training=True))
+    assert varied.shape == images.shape
+    assert np.abs(varied - images).max() > 0.01
+    assert varied.min() >= -1e-5
+    assert varied.max() <= 1 + 1e-5
+    np.testing.assert_array_equal(layer(images, training=False), images)
+
+
+@pytest.mark.parametrize("name", sorted(set(AUGMENTATIONS) - {"flip"}))
+def test_strength(name: str, images: NDArray[np.float32]) -> None:
+    def change(strength: float) -> float:
+        keras.utils.set_random_seed(0)
+        (layer,) = build_augmentation([name], strength=strength)
+        return float(np.abs(np.asarray(layer(images, training=True)) - images).mean())
+
+    assert change(0) < 1e-5 < change(0.1) < change(1)
+
+
+def test_names() -> None:
+    layers = build_augmentation(["hue", "shear", "flip"])
+    assert [type(layer).__name__ for layer in layers] == ["RandomFlip", "RandomShear", "RandomHue"]
+    # There is no hue without colours.
+    assert len(build_augmentation(["hue", "shear", "flip"], channels=1)) == 2
+    with pytest.raises(InvalidInputError, match=r"flip, rotation, .*\. Received: mirror$"):
+        build_augmentation(["flip", "mirror"])
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_network_takes_other_augmentation(name: str) -> None:
+    build, shape = RECIPES[name].build, (33, 40, 3)
+    plain = build(shape, 3, "softmax", augmentation=())
+    varied = build(shape, 3, "softmax", augmentation=tuple(AUGMENTATIONS))
+    added = [kind for kind in layer_kinds(varied) if kind not in layer_kinds(plain)]
+    assert added == [layer for layer, _ in AUGMENTATIONS.values()]
+    assert plain.count_params() == varied.count_params()
+
+
+def test_digits_are_not_mirrored() -> None:
+    for name in ("nn", "dnn", "dnn-dropout", "cnn", "dcnn"):
+        assert "RandomFlip" not in layer_kinds(RECIPES[name].build((28, 28, 1), 10, "softmax"))
+
+
+def test_a_file_with_all_augmentation_opens_in_safe_mode(tmp_path: Path) -> None:
+    model = RECIPES["cnn5"].build((40, 40, 3), 2, "softmax", augmentation=tuple(AUGMENTATIONS))
+    model.save(tmp_path / "net.keras")
+    again = keras.models.load_model(tmp_path / "net.keras", compile=False, safe_mode=True)
+    assert layer_kinds(again) == layer_kinds(model)
