@@ -67,13 +67,12 @@ def split(
         raise InvalidInputError("these images have no labels: they can be predicted, not learned")
     looks = look_at(data.images)
     part_of_row = np.array(data.parts or [TRAIN] * len(data), dtype=object)
-    _check_classes(data, [look.digest for look in looks], part_of_row)
+    shares = {TEST: test_size, VALIDATION: validation_size}
+    wanted = {part: share for part, share in shares.items() if share and part not in part_of_row}
+    _check_classes(data, [look.digest for look in looks], part_of_row, least=2 if wanted else 1)
     group_of_row = _group_copies(data.labels, looks)
     _warn_of_shared(group_of_row, part_of_row)
-    present = set(part_of_row)
     rng = np.random.default_rng(random_state)
-    shares = {TEST: test_size, VALIDATION: validation_size}
-    wanted = {part: share for part, share in shares.items() if share and part not in present}
     groups: dict[int, list[int]] = defaultdict(list)
     for row in np.flatnonzero(part_of_row == TRAIN):
         groups[group_of_row[row]].append(int(row))
@@ -161,9 +160,12 @@ def _warn_of_shared(group_of_row: NDArray[np.int32], part_of_row: NDArray[np.obj
 
 
 def _check_classes(
-    data: LabelledImages, digests: Sequence[str], part_of_row: NDArray[np.object_]
+    data: LabelledImages, digests: Sequence[str], part_of_row: NDArray[np.object_], *, least: int
 ) -> None:
-    """Refuse classes that cannot be learned, and parts that do not fit."""
+    """Refuse classes that cannot be learned, and parts that do not fit.
+
+    Each class must have ``least`` different training images.
+    """
     parts: dict[str, dict[str, set[str]]] = {part: defaultdict(set) for part in (TRAIN, TEST)}
     others = parts[TEST]
     for label, digest, part in zip(data.labels or [], digests, part_of_row, strict=True):
@@ -181,7 +183,7 @@ def _check_classes(
         )
     for name, images in sorted(known.items()):
         # One label of several cannot be spread either, but its images serve the others.
-        if len(images) < 2 and not data.is_multilabel:
+        if len(images) < least and not data.is_multilabel:
             raise InvalidInputError(
                 f"each class needs at least 2 different images to learn from. Received: 1 of {name}"
             )

@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": "clusterkit.cli.evaluate:evaluate",
     "compare-spaces": "clusterkit.cli.compare_spaces:compare_spaces",
     "train": "clusterkit.cli.train:train",
+    "compare": "clusterkit.cli.compare:compare",
     "predict": "clusterkit.cli.predict:predict",
     "route": "clusterkit.cli.route:route",
     "promote": "clusterkit.cli.promote:promote",

@@ -23,6 +23,7 @@ _EXPORTS = {
     "LearningCurvesDisplay": "clusterkit.plots.training",
     "LossCurveDisplay": "clusterkit.plots.training",
     "MapDisplay": "clusterkit.plots.map",
+    "NetworkCurvesDisplay": "clusterkit.plots.network_curves",
     "PredictionsDisplay": "clusterkit.plots.predictions",
     "RankingCurvesDisplay": "clusterkit.plots.ranking",
     "ReconstructionDisplay": "clusterkit.plots.reconstructions",

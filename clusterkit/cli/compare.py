@@ -1,0 +1,137 @@
+"""``clusterkit compare``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clusterkit.classifiers import SCRATCH_NETWORKS
+from clusterkit.cli.options import (
+    batch_size_option,
+    json_option,
+    notice,
+    overwrite_option,
+    print_json,
+    resize_option,
+    seed_option,
+    store_option,
+    weights_option,
+)
+from clusterkit.cli.training_options import (
+    class_weight_option,
+    epochs_option,
+    image_size_option,
+    patience_option,
+    test_split_option,
+    validation_split_option,
+)
+
+if TYPE_CHECKING:
+    from clusterkit.classifiers import NetworkComparison
+
+
+@click.command()
+@click.argument("source", metavar="FOLDER", type=click.Path(path_type=Path))
+@click.option(
+    "--network",
+    "networks",
+    multiple=True,
+    required=True,
+    help=f"A network to train; to be given several times.  From scratch: "
+    f"{', '.join(SCRATCH_NETWORKS)}.  Or one of keras.applications (xception, resnet50, …).",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="comparison",
+    show_default=True,
+    help="Folder for the networks, the table and the picture.",
+)
+@image_size_option
+@epochs_option
+@patience_option
+@test_split_option
+@validation_split_option
+@class_weight_option
+@resize_option
+@batch_size_option
+@weights_option
+@overwrite_option
+@seed_option
+@store_option
+@json_option
+def compare(
+    source: Path,
+    networks: tuple[str, ...],
+    output: Path,
+    test_split: float,
+    validation_split: float,
+    overwrite: bool,
+    seed: int,
+    store: Path,
+    as_json: bool,
+    **parameters: Any,
+) -> None:
+    """Train several networks on the same images of FOLDER, and show them side by side.
+
+    FOLDER is what `clusterkit train classifier` takes.  All networks learn from the same images and
+    are measured on the same test images.  One that cannot be trained, for instance since the images
+    are too small for it, is listed with its reason.
+
+    Writes each network (NAME.keras), the table (comparison.csv) and the curves of all
+    (comparison.png) into a folder.  A network that is there already, from a run that was cut or an
+    earlier one with the same images and options, is not trained again.
+
+    \b
+    Example:
+      clusterkit compare digits.csv --network dnn-dropout --network cnn --network dcnn
+      clusterkit predict new.png --model comparison/cnn.keras
+    """
+    from clusterkit.classifiers import compare_networks
+
+    found = compare_networks(
+        source,
+        {name: _classifier(name, seed=seed, **parameters) for name in networks},
+        output,
+        test_size=test_split,
+        validation_size=validation_split,
+        random_state=seed,
+        store=store,
+        overwrite=overwrite,
+    )
+    written = _write(found, output)
+    if as_json:
+        print_json(found.to_dict() | {"written": written})
+    else:
+        for result in found.results:
+            if result.is_reused:
+                notice(f"Not trained again: {result.name}, which {result.model} holds")
+        click.echo(found.to_text())
+        notice(f"Wrote {', '.join(map(str, written))}")
+    if not found.results:
+        raise click.ClickException("none of the networks could be trained")
+
+
+def _classifier(name: str, *, seed: int, **parameters: Any) -> Any:
+    """Return an untrained classifier with the options of the command line."""
+    from clusterkit.classifiers import Classifier
+
+    if parameters["class_weight"] == "none":
+        parameters["class_weight"] = None
+    classifier = Classifier(name, random_state=seed, progress=True, **parameters)
+    # Each kind has an option that is for the other: a transfer has a size of its own.
+    return classifier.set_params(**{"image_size" if classifier.is_transfer else "weights": None})
+
+
+def _write(found: "NetworkComparison", folder: Path) -> list[Path]:
+    """Write the table and the picture; those of an earlier run in the folder are replaced."""
+    table, picture = folder / "comparison.csv", folder / "comparison.png"
+    found.to_csv(table)
+    if not found.results:
+        return [table]
+    from clusterkit.plots import NetworkCurvesDisplay, save_figure
+
+    save_figure(NetworkCurvesDisplay.from_comparison(found), picture, overwrite=True)
+    models = [Path(result.model) for result in found.results if result.model is not None]
+    return [*models, table, picture]
