@@ -25,8 +25,8 @@ def half_circle(angles):
     return np.outer(np.cos(angles), np.eye(64)[0]) + np.outer(np.sin(angles), np.eye(64)[1])
 
 
-def find(X, k=FEW, **options):
-    return elbow_curve(X, k=k, random_state=0, n_resamples=8, **options)
+def find(X, k=FEW, n_resamples=8, **options):
+    return elbow_curve(X, k=k, random_state=0, n_resamples=n_resamples, **options)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_one_cloud_has_no_clear_number(kind):
         "filament": noise + np.outer(rng.uniform(-30, 30, 300), np.eye(64)[0]),
         "half circle": noise + 30 * half_circle(rng.uniform(0, np.pi, 300)),
     }
-    curve = find(clouds[kind])
+    curve = find(clouds[kind], n_resamples=32)
     assert curve.k is None
     assert curve.verdict.startswith("No clear number of clusters: for no number from 2 to 8")
     assert curve.confidence == 0
@@ -233,7 +233,10 @@ def made_up(stability, separation):
 def test_verdict_needs_gaps_and_stability():
     assert made_up([1, 0.9, 0.9, 0.8], [1, 1, 1, 0.2]).k == 4
     assert made_up([1, 0.95, 0.5, 0.5], [1, 1, 1, 0.2]).k == 3
-    assert made_up([1, 0.9, 0.9, 0.8], [0.5, 0.5, 0.5, 0.2]).k is None
+    assert made_up([1, 0.9, 0.9, 0.8], [0.5, 0.5, 0.3, 0.2]).k == 3
+    sliced = made_up([1, 0.9, 0.9, 0.8], [0.2, 0.2, 0.2, 0.2])
+    assert sliced.k is None
+    assert "gaps" in sliced.sentence
     unstable = made_up([0.5, 0.5, 0.5, 0.5], [1, 1, 1, 0.2])
     assert unstable.k is None
     assert "come back" in unstable.sentence

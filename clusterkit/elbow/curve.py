@@ -109,7 +109,7 @@ def elbow_curve(
     *,
     k: Iterable[int] | None = None,
     normalize: bool | str = "auto",
-    n_resamples: int = 24,
+    n_resamples: int = 64,
     max_samples: int = 2000,
     random_state: int | None = None,
 ) -> ElbowCurve:
@@ -126,7 +126,7 @@ def elbow_curve(
         Whether to scale the rows to length 1, as the clusterers do.  "auto" does so where the
         lengths vary by less than a quarter, as those of network features do (by 0.08 to 0.17);
         where rows lie all around the origin, it would push apart what belongs together.
-    n_resamples : int, default 24
+    n_resamples : int, default 64
         Subsamples per k for stability and separation, at least 2.
     max_samples : int, default 2000
         Rows, drawn at random, for all indices but the inertia, so that their cost does not grow
@@ -299,7 +299,7 @@ def _resampled(X: Matrix, numbers: Sequence[int], n_resamples: int, seed: int) -
         found = cluster(X, n_resamples=n_resamples)
         # A cloud of few dimensions may happen to be cut stably; several seldom are.
         clouds = [
-            cluster(cloud, n_resamples=max(2, n_resamples // 6))
+            cluster(cloud, n_resamples=max(2, n_resamples // 16))
             for cloud in clouds_like(X, _N_CLOUDS, seed)
         ]
     table = np.full((len(numbers), 3), np.nan)

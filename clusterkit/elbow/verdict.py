@@ -11,13 +11,15 @@ from clusterkit.elbow.knee import knee
 Curve = NDArray[np.float64]
 Votes = dict[str, int | None]
 
-# Where fewer clusters stand apart, they are slices of something larger.
-MIN_SEPARATION = 0.6
+# From here on clusters stand apart; where fewer do, they may be slices of something larger.
+FULL_SEPARATION = 0.6
 # Two groups have only one valley between them, and along the chord of a bent filament there is one
 # too, up to 0.4 deep: theirs must be a gap.
 MIN_SEPARATION_OF_TWO = 1.0
 # Half-way between the stability of a cloud without clusters and perfect stability.
 MIN_EXCESS = 0.5
+# A straight filament, whose slices are stable, reaches 0.2.
+MIN_CONFIDENCE = 0.25
 # Below this the verdict itself says that it is not sure.
 LOW_CONFIDENCE = 0.6
 
@@ -54,25 +56,28 @@ def excess_stability(curves: Mapping[str, Curve]) -> Curve:
 def information(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> Curve:
     """Return how much a grouping into each k tells of the rows, beyond chance.
 
-    log(k) is the most that a label of k can tell, and the excess stability, cubed, what is left of
-    it from one sample to another (in the spirit of Buhmann: Information theoretic model validation
-    for clustering. ISIT, 2010).
+    log(k) is the most that a label of k can tell, and the excess stability what is left of it from
+    one sample to another (in the spirit of Buhmann: Information theoretic model validation for
+    clustering. ISIT, 2010).
     """
-    return np.log(n_clusters) * np.maximum(excess_stability(curves), 0) ** 3
+    return np.sqrt(np.log(n_clusters)) * np.maximum(excess_stability(curves), 0) ** 2
 
 
 def evidence(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> Curve:
-    """Return the information of each k, weighted by the root of the silhouette; -1 if impossible.
+    """Return what speaks for each k; 0 or NaN where nothing does.
 
-    The root leaves the silhouette to decide between numbers that are about as stable.
+    It is the information, times the root of the silhouette, which decides between numbers that are
+    about as stable, times the share of the separation that clusters need to stand apart.
     """
-    found = information(n_clusters, curves) * np.sqrt(np.maximum(curves["silhouette"], 0))
-    return np.where(stand_apart(n_clusters, curves) & np.isfinite(found), found, -1)
+    apart = np.clip(curves["separation"] / FULL_SEPARATION, 0, 1)
+    apart = np.where((n_clusters == 2) & ~stand_apart(n_clusters, curves), 0, apart)
+    compact = np.sqrt(np.maximum(curves["silhouette"], 0))
+    return information(n_clusters, curves) * compact * apart
 
 
 def stand_apart(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> NDArray[np.bool_]:
     """Tell for which numbers the clusters are groups with gaps around them, not slices."""
-    needed = np.where(n_clusters == 2, MIN_SEPARATION_OF_TWO, MIN_SEPARATION)
+    needed = np.where(n_clusters == 2, MIN_SEPARATION_OF_TWO, FULL_SEPARATION)
     return curves["separation"] >= needed
 
 
@@ -94,7 +99,7 @@ def count_votes(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> V
 
 
 def judge(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], votes: Votes) -> Verdict:
-    """Choose the number of clusters with most evidence, among those whose clusters stand apart.
+    """Choose the number of clusters with most evidence, if it is stable and has gaps enough.
 
     Parameters
     ----------
@@ -110,14 +115,14 @@ def judge(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], votes: Vot
     Verdict
     """
     tried = f"for no number from {n_clusters[0]} to {n_clusters[-1]}"
-    weighed = evidence(n_clusters, curves)
+    weighed = np.nan_to_num(evidence(n_clusters, curves))
     best = int(weighed.argmax())
-    if weighed[best] < 0:
-        return _no_verdict(f"{tried} are there gaps between the groups")
     k, excess = int(n_clusters[best]), float(excess_stability(curves)[best])
-    if excess < MIN_EXCESS:
+    if weighed[best] > 0 and excess < MIN_EXCESS:
         return _no_verdict(f"{tried} do the same groups come back when some rows are left out")
     confidence = round(excess * float(curves["separation"][best]), 2)
+    if weighed[best] <= 0 or confidence < MIN_CONFIDENCE:
+        return _no_verdict(f"{tried} are there gaps between the groups")
     sentences = [
         f"{'About ' if confidence < LOW_CONFIDENCE else ''}{k} clusters: they come back when some "
         "rows are left out, and there are gaps between them.",
