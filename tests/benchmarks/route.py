@@ -1,0 +1,146 @@
+"""Whether routing is safe: moved, killed half-way, resumed, undone, and every file is back.
+
+``python -m tests.benchmarks.route --images DIR`` makes a folder of copies of DIR's photos (a folder
+a class) under other names, with broken files among them, trains a small network on DIR, and routes
+the folder in processes of their own: one is killed half-way, the next goes on; of the undoing too.
+The files are compared by their SHA-256 and modification time.  Prints one JSON document.
+"""
+
+import argparse
+import hashlib
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from clusterkit.images import ImageFolder
+from clusterkit.routing import MANIFEST_NAME
+
+# The command line, in a process that ends itself at a given call of os.link, which moves a file.
+_COMMAND = """
+import os, signal, sys
+count, *arguments = sys.argv[1:]
+link, calls = os.link, iter(range(1, 10**9))
+
+def deadly(*paths, **options):
+    if next(calls) == int(count):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return link(*paths, **options)
+
+os.link = deadly
+from clusterkit.cli import main
+main(arguments)
+"""
+NEVER = 0
+
+
+def run(*arguments: str | Path, killed_at: int = NEVER) -> dict[str, Any]:
+    """Run the command line in a process of its own; return its JSON, or {} if it was killed."""
+    command = [sys.executable, "-c", _COMMAND, str(killed_at), *map(str, arguments), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if killed_at != NEVER:
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        return {}
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def state(folder: Path) -> dict[str, tuple[str, int]]:
+    """Return the digest and the modification time of every file below a folder, by its path.
+
+    Not of what sorting keeps there for itself.
+    """
+    return {
+        path.relative_to(folder).as_posix(): (
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+            path.stat().st_mtime_ns,
+        )
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in (MANIFEST_NAME, ".clusterkit.lock")
+    }
+
+
+def mix(photos: Path, folder: Path, n: int) -> None:
+    """Make a folder of ``n`` files: photos under names that say nothing, and some broken ones."""
+    files = ImageFolder(photos).files
+    rng = random.Random(0)
+    rng.shuffle(files)
+    n_broken = max(1, n // 100)
+    for number, file in enumerate(files[: n - n_broken]):
+        # Three cameras that count alike: the same name in each folder.
+        target = folder / f"camera {number % 3}" / f"IMG_{number // 3:04}{file.suffix.upper()}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, target)
+    for number in range(n_broken):
+        (folder / f"broken {number}.jpg").write_bytes(rng.randbytes(1000))
+    (folder / "notes.txt").write_text("not an image\n")
+    assert len(ImageFolder(folder)) == n
+
+
+def check(model: Path, folder: Path, into: Path, *, threshold: float = 0.4) -> dict[str, Any]:
+    """Move the images of a folder with interruptions, undo it with one, and compare at each step.
+
+    Returns
+    -------
+    dict
+        ``n`` images, how many of them were moved when the run was killed, folders after it went
+        on, and ``failures`` that stayed where they were.
+    """
+    before = state(folder)
+    everything = sorted(before.values())
+    n_images = len(ImageFolder(folder))
+    options = (folder, "--model", model, "--into", into, "--mode", "move", "--threshold", threshold)
+    route = ("route", *map(str, options))
+    planned = run(*route, "--dry-run")
+    assert (state(folder), into.exists()) == (before, False), "a dry run has changed something"
+
+    run(*route, killed_at=planned["n"] // 2)
+    moved = state(into)
+    both = sorted([*state(folder).values(), *moved.values()])
+    assert both == everything, "a file was lost or doubled by the kill"
+
+    done = run(*route)
+    routed = state(into)
+    assert sorted([*state(folder).values(), *routed.values()]) == everything
+    assert len(routed) == planned["n"] == n_images - len(planned["failures"])
+    planned_targets = {transfer["target"] for transfer in planned["transfers"]}
+    assert set(routed) == planned_targets, "a file is not where the first plan wanted it"
+
+    run("undo", into, killed_at=planned["n"] // 3)
+    undone = run("undo", into)
+    assert (undone["kept"], undone["missing"]) == ([], [])
+    assert state(folder) == before, "a file is not back"
+    assert not into.exists()
+    return {
+        "n": n_images,
+        "moved_when_killed": len(moved),
+        "moved_after": done["n"],
+        "folders": planned["folders"],
+        "failures": len(planned["failures"]),
+    }
+
+
+def main() -> None:
+    """Read the arguments, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--images", type=Path, required=True, help="photos, a folder a class")
+    parser.add_argument("--model", type=Path, help="a classifier; by default a small one is made")
+    parser.add_argument("-n", type=int, default=300, help="how many files to route")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        model = options.model or Path(name, "clf.keras")
+        if options.model is None:
+            arguments = ["--network", "two-conv", "--image-size", "32", "--epochs", "12", "-o"]
+            run("train", "classifier", options.images, *arguments, model)
+        mix(options.images, Path(name, "mixed"), options.n)
+        print(json.dumps(check(model, Path(name, "mixed"), Path(name, "sorted")), indent=2))
+
+
+if __name__ == "__main__":
+    main()
