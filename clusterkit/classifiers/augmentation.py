@@ -32,6 +32,20 @@ AUGMENTATIONS: dict[str, tuple[str, Callable[[float], dict[str, Any]]]] = {
 }
 
 
+def check_augmentation(names: Collection[str]) -> None:
+    """Refuse names that are not in the table.
+
+    Raises
+    ------
+    InvalidInputError
+        If one is not.
+    """
+    if unknown := sorted(set(names) - set(AUGMENTATIONS)):
+        raise InvalidInputError(
+            f"augmentation must be among {', '.join(AUGMENTATIONS)}. Received: {', '.join(unknown)}"
+        )
+
+
 def build_augmentation(
     names: Collection[str], channels: int = 3, *, strength: float = 1.0
 ) -> list[Any]:
@@ -57,10 +71,7 @@ def build_augmentation(
     InvalidInputError
         If a name is not in the table.
     """
-    if unknown := sorted(set(names) - set(AUGMENTATIONS)):
-        raise InvalidInputError(
-            f"augmentation must be among {', '.join(AUGMENTATIONS)}. Received: {', '.join(unknown)}"
-        )
+    check_augmentation(names)
     layers = import_keras().layers
     return [
         getattr(layers, layer)(**arguments(strength))
