@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,18 +13,13 @@ from clusterkit.clusterers.lloyd import Labels, Matrix
 from clusterkit.clusterers.parallel import workers
 from clusterkit.clusterers.sweep import kmeans_sweep
 from clusterkit.elbow.geometry import Geometry, geometry
-from clusterkit.elbow.resampling import (
-    agreements,
-    clouds_like,
-    cluster_subsamples,
-    largest_number,
-    separation,
-)
+from clusterkit.elbow.resampling import Resampling, chance
 from clusterkit.elbow.rows import all_alike, check_numbers, check_rows, prepare, reduce_rows
-from clusterkit.elbow.verdict import Curve, count_votes, judge
+from clusterkit.elbow.verdict import Curve, count_votes, is_settled, judge
 from clusterkit.errors import InvalidInputError
 
-_N_CLOUDS = 4
+# Subsamples that are enough where the verdict is clear.
+_N_FIRST = 24
 # Of the numbers of clusters that are tried by default.
 _LARGEST = (20, 40, 80)
 _INDICES = (
@@ -61,7 +55,7 @@ class ElbowCurve:
     stability : ndarray of shape (m,)
         Mean adjusted Rand index between the groups found in two subsamples.
     chance : ndarray of shape (m,)
-        The same for a normal cloud of the same mean and covariance, which has no clusters.
+        The same for normal clouds of the same mean and covariance, which have no clusters.
     separation : ndarray of shape (m,)
         From 0 to 1, how far the clusters come back as such and have gaps around them.
     votes : dict of str to (int or None)
@@ -127,7 +121,8 @@ def elbow_curve(
         lengths vary by less than a quarter, as those of network features do (by 0.08 to 0.17);
         where rows lie all around the origin, it would push apart what belongs together.
     n_resamples : int, default 64
-        Subsamples per k for stability and separation, at least 2.
+        Subsamples per k for stability and separation, at least 2; 24 where the verdict is clear
+        from these.
     max_samples : int, default 2000
         Rows, drawn at random, for all indices but the inertia, so that their cost does not grow
         with n.
@@ -248,12 +243,16 @@ def _weigh(
     rows = np.sort(rng.permutation(len(X))[:max_samples])
     reduced = reduce_rows(X[rows], seed)
     sampled = {number: found[rows] for number, found in labels.items()}
-    curves = {
-        "inertia": inertia,
-        **_geometries(reduced, sampled),
-        **_resampled(reduced, numbers, n_resamples, seed),
-    }
     n_clusters = np.array(numbers)
+    curves = {"inertia": inertia, **_geometries(reduced, sampled)}
+    with workers() as run:
+        curves["chance"] = chance(reduced, numbers, seed=seed, run=run)
+        resampling = Resampling(reduced, numbers, seed=seed, run=run)
+        for n in sorted({min(_N_FIRST, n_resamples), n_resamples}):
+            resampling.draw(n)
+            curves["stability"], curves["separation"] = resampling.curves()
+            if is_settled(n_clusters, curves):
+                break
     votes = count_votes(n_clusters, curves)
     verdict = judge(n_clusters, curves, votes)
     return ElbowCurve(
@@ -289,29 +288,6 @@ def _geometries(X: Matrix, labels: Mapping[int, Labels]) -> dict[str, Curve]:
     np.fill_diagonal(distances, 0)
     table = np.array([geometry(X, found, distances) for found in labels.values()])
     return dict(zip(Geometry._fields, table.T, strict=True))
-
-
-def _resampled(X: Matrix, numbers: Sequence[int], n_resamples: int, seed: int) -> dict[str, Curve]:
-    """Return stability, that of a cloud without clusters, and separation over k."""
-    possible = [k for k in numbers if k <= largest_number(len(X))]
-    with workers() as run:
-        cluster = partial(cluster_subsamples, numbers=possible, seed=seed, run=run)
-        found = cluster(X, n_resamples=n_resamples)
-        # A cloud of few dimensions may happen to be cut stably; several seldom are.
-        clouds = [
-            cluster(cloud, n_resamples=max(2, n_resamples // 16))
-            for cloud in clouds_like(X, _N_CLOUDS, seed)
-        ]
-    table = np.full((len(numbers), 3), np.nan)
-    for row, k in enumerate(possible):
-        agreement = agreements(found[k], k)
-        typical = found[k][int(agreement.argmax())].labels
-        table[row] = (
-            agreement.mean(),
-            np.mean([agreements(cloud[k], k).mean() for cloud in clouds]),
-            separation(X, found[k], typical, k),
-        )
-    return dict(zip(("stability", "chance", "separation"), table.T, strict=True))
 
 
 def _sweep(X: Matrix, numbers: Sequence[int], seed: int) -> tuple[dict[int, Labels], Curve]:

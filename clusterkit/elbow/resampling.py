@@ -1,6 +1,6 @@
 """Stability and separation: whether clusters come back, and whether there are gaps between them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,8 @@ from clusterkit.elbow.valleys import Valleys
 
 # The share of the rows that each subsample keeps (Ben-Hur et al., 2002).
 _KEPT = 0.8
+# Clouds without clusters, and subsamples of each.
+_N_CLOUDS, _N_CLOUD_DRAWS = 4, 4
 # Few runs of k-means on purpose: where the number of clusters is right, even a hasty search finds
 # the same groups each time; where it is wrong, a thorough one finds the same arbitrary groups
 # (Bubeck, Meila, von Luxburg: How the initialization affects the stability of the k-means
@@ -43,13 +45,68 @@ class Subsample(NamedTuple):
     labels: Labels
 
 
-def largest_number(n_samples: int) -> int:
-    """Return how many rows a subsample keeps, and so how many clusters it can have."""
-    return int(_KEPT * n_samples)
+class Resampling:
+    """Subsamples that are drawn and clustered for every number of clusters, as many as it takes.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d), float32
+        The rows, best of few dimensions.
+    numbers : sequence of int
+        The numbers of clusters, ascending.
+    seed : int
+        Decides the subsamples and their clusterings.
+    run : callable
+        From :func:`clusterkit.clusterers.parallel.workers`.
+    """
+
+    def __init__(self, X: Matrix, numbers: Sequence[int], *, seed: int, run: Map) -> None:
+        self._X, self._seed, self._run = X, seed, run
+        self._found: dict[int, list[Subsample]] = {k: [] for k in _possible(numbers, len(X))}
+        self._n_numbers, self._n_drawn = len(numbers), 0
+
+    def draw(self, n: int) -> None:
+        """Draw until there are ``n`` subsamples."""
+        found = cluster_subsamples(
+            self._X,
+            list(self._found),
+            draws=range(self._n_drawn, n),
+            seed=self._seed,
+            run=self._run,
+        )
+        for k, subsamples in found.items():
+            self._found[k] += subsamples
+        self._n_drawn = n
+
+    def curves(self) -> NDArray[np.float64]:
+        """Return stability and separation, of shape (2, numbers of clusters); NaN if impossible."""
+        table = np.full((2, self._n_numbers), np.nan)
+        for row, (k, found) in enumerate(self._found.items()):
+            agreement = agreements(found, k)
+            typical = found[int(agreement.argmax())].labels
+            table[:, row] = agreement.mean(), separation(self._X, found, typical, k)
+        return table
+
+
+def chance(X: Matrix, numbers: Sequence[int], *, seed: int, run: Map) -> NDArray[np.float64]:
+    """Return the mean stability of clouds without clusters, of shape (numbers of clusters,)."""
+    possible = _possible(numbers, len(X))
+    # A cloud of few dimensions may happen to be cut stably; several seldom are.
+    clouds = [
+        cluster_subsamples(cloud, possible, draws=range(_N_CLOUD_DRAWS), seed=seed, run=run)
+        for cloud in clouds_like(X, _N_CLOUDS, seed)
+    ]
+    means = [np.mean([agreements(cloud[k], k).mean() for cloud in clouds]) for k in possible]
+    return np.array(means + [np.nan] * (len(numbers) - len(possible)))
+
+
+def _possible(numbers: Sequence[int], n_samples: int) -> list[int]:
+    """Return the numbers of clusters that a subsample can have."""
+    return [k for k in numbers if k <= int(_KEPT * n_samples)]
 
 
 def cluster_subsamples(
-    X: Matrix, numbers: Sequence[int], *, n_resamples: int, seed: int, run: Map
+    X: Matrix, numbers: Sequence[int], *, draws: Iterable[int], seed: int, run: Map
 ) -> dict[int, list[Subsample]]:
     """Cluster random subsamples of the rows, each anew for every number of clusters.
 
@@ -58,9 +115,9 @@ def cluster_subsamples(
     X : ndarray of shape (n, d), float32
         The rows, best of few dimensions.
     numbers : sequence of int
-        The numbers of clusters, ascending, each at most :func:`largest_number` of n.
-    n_resamples : int
-        Number of subsamples.
+        The numbers of clusters, ascending, each at most the rows of a subsample.
+    draws : iterable of int
+        The numbers of the subsamples: each number stands for one subsample.
     seed : int
         Decides the subsamples and their clusterings.
     run : callable
@@ -75,12 +132,12 @@ def cluster_subsamples(
     def cluster_once(i: int) -> list[Subsample]:
         """Draw one subsample, and cluster it for every number."""
         kept, held_out = np.split(
-            np.random.default_rng((seed, i)).permutation(len(X)), [largest_number(len(X))]
+            np.random.default_rng((seed, i)).permutation(len(X)), [int(_KEPT * len(X))]
         )
         centers = _search_centers(X[kept], numbers, seed=seed + i)
         return [Subsample(held_out, found, assign(X, found)[0]) for found in centers]
 
-    by_subsample = run(cluster_once, range(n_resamples))
+    by_subsample = run(cluster_once, draws)
     return dict(zip(numbers, map(list, zip(*by_subsample, strict=True)), strict=True))
 
 

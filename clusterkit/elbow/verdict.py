@@ -20,6 +20,10 @@ MIN_SEPARATION_OF_TWO = 1.0
 MIN_EXCESS = 0.5
 # A straight filament, whose slices are stable, reaches 0.2.
 MIN_CONFIDENCE = 0.25
+# More subsamples seldom change which of two numbers has more evidence where the other has less than
+# this share, or find gaps where there is less than this share of the confidence that is needed.
+_CLEAR = 0.75
+_HOPELESS = 0.5
 # Below this the verdict itself says that it is not sure.
 LOW_CONFIDENCE = 0.6
 
@@ -79,6 +83,16 @@ def stand_apart(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> N
     """Tell for which numbers the clusters are groups with gaps around them, not slices."""
     needed = np.where(n_clusters == 2, MIN_SEPARATION_OF_TWO, FULL_SEPARATION)
     return curves["separation"] >= needed
+
+
+def is_settled(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> bool:
+    """Tell whether more subsamples would hardly change the verdict."""
+    weighed = np.nan_to_num(evidence(n_clusters, curves))
+    best = int(weighed.argmax())
+    confidence = excess_stability(curves)[best] * curves["separation"][best]
+    if not confidence >= _HOPELESS * MIN_CONFIDENCE:
+        return True
+    return bool(np.delete(weighed, best).max(initial=0) < _CLEAR * weighed[best])
 
 
 def count_votes(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> Votes:
