@@ -21,7 +21,6 @@ from clusterkit.classifiers import (
     Classifier,
     train_classifier,
 )
-from clusterkit.classifiers.fitting import sample_weight
 from clusterkit.classifiers.networks import RECIPES
 from clusterkit.classifiers.tasks import Task, choose_thresholds
 from clusterkit.cli import main
@@ -131,15 +130,6 @@ def test_same_seed_same_network(arrays: tuple[NDArray[np.uint8], list[str]]) -> 
     np.testing.assert_array_equal(one.predict_proba(images), two.predict_proba(images))
 
 
-def test_rare_classes_are_weighted() -> None:
-    truth = np.eye(2, dtype=bool)[[0] * 9 + [1]]
-    task = Task.from_labels(["a"] * 9 + ["b"])
-    weights = sample_weight(task, truth, "auto")
-    assert weights is not None
-    assert weights[:9].sum() == pytest.approx(weights[9])
-    assert sample_weight(task, truth, None) is None
-
-
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
@@ -147,7 +137,9 @@ def test_rare_classes_are_weighted() -> None:
         ({"network": "xception", "image_size": 99}, "xception has its own"),
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"validation_split": 1.0}, "validation_split must be between"),
-        ({"class_weight": "heavy"}, "class_weight must be one of"),
+        ({"balance": "heavy"}, "balance must be one of auto, weights, oversample, None"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"tensorboard": __file__}, "tensorboard must be a folder"),
     ],
 )
 def test_bad_parameters(
@@ -300,6 +292,29 @@ def test_predict(trained: tuple[Path, dict[str, Any]], folder: Path) -> None:
     rows = json.loads(run(f"predict {table} --model {trained[0]} --json").stdout)["predictions"]
     assert [row["path"] for row in rows] == ["test.csv:0", "test.csv:1"]
     assert run(f"predict {folder / 'red/broken.png'} --model {trained[0]}").exit_code == 1
+
+
+def test_predict_draws_and_writes_a_table(
+    trained: tuple[Path, dict[str, Any]], folder: Path, tmp_path: Path
+) -> None:
+    picture, table = tmp_path / "predictions.png", tmp_path / "predictions.csv"
+    command = f"predict {folder / 'blue'} --model {trained[0]} -o {picture} --table {table}"
+    result = run(command)
+    assert result.exit_code == 0, result.output
+    with Image.open(picture) as drawn:
+        # Sixteen blue pictures, whose noise is as large as their tiles.
+        assert min(drawn.size) > 300
+        red, _, blue = np.asarray(drawn.convert("RGB"), int).transpose(2, 0, 1)
+        assert (blue - red > 100).mean() > 0.3
+    with table.open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["prediction"] for row in rows] == ["blue"] * 16
+    assert sum(float(rows[0][colour]) for colour in COLOURS) == pytest.approx(1, abs=1e-5)
+    for option in (f"-o {picture}", f"--table {table}"):
+        again = run(f"predict {folder / 'blue'} --model {trained[0]} {option}")
+        assert again.exit_code == 1
+        assert "exists" in again.output
+    assert run(f"{command} --overwrite").exit_code == 0
 
 
 def test_route_sends_to_classes_and_unsure_and_back(

@@ -4,12 +4,16 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.files import write_whole
+from clusterkit.files import check_output, write_whole
 from clusterkit.paths import escape_path
+
+if TYPE_CHECKING:
+    from clusterkit.classifiers.sending import Prediction
 
 _SEPARATOR = "|"
 _HEADINGS = {
@@ -54,6 +58,41 @@ def write_predictions(
         numbers = [f"{value:.6f}" for value in probabilities[row]]
         writer.writerow([escape_path(name), *cells, *numbers])
     write_whole(path, text.getvalue())
+
+
+def predictions_to_csv(
+    predictions: Sequence["Prediction"], path: str | Path, *, overwrite: bool = False
+) -> Path:
+    """Write what a classifier says of images, as :func:`write_predictions` does.
+
+    Parameters
+    ----------
+    predictions : sequence of Prediction
+        From :func:`clusterkit.classifiers.classify`, at least one.
+    path : path
+        The file.
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    OutputExistsError
+        If the file exists and ``overwrite`` is false.
+    """
+    path = check_output(path, overwrite=overwrite)
+    write_predictions(
+        path,
+        [prediction.name for prediction in predictions],
+        {"prediction": [prediction.classes for prediction in predictions]},
+        list(predictions[0].probabilities),
+        np.array([list(prediction.probabilities.values()) for prediction in predictions]),
+    )
+    return path
 
 
 def score_table(scores: Mapping[str, Mapping[str, float]]) -> str:

@@ -1,17 +1,44 @@
 """``clusterkit predict``."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from clusterkit.cli.options import json_option, model_option, notice, print_json
+from clusterkit.cli.options import (
+    check_picture,
+    json_option,
+    model_option,
+    notice,
+    overwrite_option,
+    picture_option,
+    print_json,
+    save_picture,
+)
+
+if TYPE_CHECKING:
+    from clusterkit.classifiers.sending import Prediction
 
 
 @click.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @model_option
+@picture_option("Draw the images with their most probable classes to this file")
+@click.option(
+    "--table",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the classes and all probabilities to this CSV file.",
+)
+@overwrite_option
 @json_option
-def predict(images: tuple[str, ...], model: Path, as_json: bool) -> None:
+def predict(
+    images: tuple[str, ...],
+    model: Path,
+    output: Path | None,
+    table: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
     """Say what IMAGE shows, with the probability of each class.
 
     IMAGE is a file, a folder, a .txt list of paths, or one .csv file with a column a pixel.  An
@@ -20,28 +47,49 @@ def predict(images: tuple[str, ...], model: Path, as_json: bool) -> None:
     \b
     Example:
       clusterkit predict new.jpg --model clf.keras
-      clusterkit predict photos/ --model clf.keras --json
+      clusterkit predict photos/ --model clf.keras -o predictions.png --table predictions.csv
     """
     from clusterkit.classifiers import Classifier, classify, read_labelled
+    from clusterkit.classifiers.tables import predictions_to_csv
+    from clusterkit.files import check_output
     from clusterkit.images import ImageFolder
 
-    is_table = len(images) == 1 and images[0].lower().endswith(".csv")
-    found = read_labelled(images[0]) if is_table else ImageFolder(images)
+    check_picture(output, overwrite=overwrite)
+    if table is not None:
+        check_output(table, overwrite=overwrite)
+    pixels = read_labelled(images[0]) if len(images) == 1 and _is_csv(images[0]) else None
+    found = ImageFolder(images) if pixels is None else pixels
     predictions, failures = classify(found, Classifier.load(model), progress=True)
     if as_json:
-        print_json(
-            {
-                "predictions": [prediction.to_dict() for prediction in predictions],
-                "failures": [{"path": path, "reason": reason} for path, reason in failures],
-            }
-        )
+        document = {
+            "predictions": [prediction.to_dict() for prediction in predictions],
+            "failures": [{"path": path, "reason": reason} for path, reason in failures],
+        }
+        print_json(document | {"output": output, "table": table})
     else:
         for path, reason in failures:
             notice(f"Not predicted: {path}: {reason}")
-        for prediction in predictions:
-            shown = ", ".join(
-                f"{name} {prediction.probabilities[name]:.3f}" for name in prediction.classes
-            )
-            click.echo(f"{shown or '(none)'}  {prediction.name}")
+        _print(predictions)
     if not predictions:
         raise click.ClickException("none of the images can be read")
+    if table is not None:
+        notice(f"Wrote {predictions_to_csv(predictions, table, overwrite=overwrite)}")
+    if output is not None:
+        from clusterkit.plots import PredictionsDisplay
+
+        display = PredictionsDisplay.from_predictions(predictions, pixels)
+        save_picture(display, output, overwrite=overwrite)
+
+
+def _is_csv(name: str) -> bool:
+    """Tell whether an argument is a table."""
+    return name.lower().endswith(".csv")
+
+
+def _print(predictions: list["Prediction"]) -> None:
+    """Print a line an image: its classes, with their probability, and its name."""
+    for prediction in predictions:
+        shown = ", ".join(
+            f"{name} {prediction.probabilities[name]:.3f}" for name in prediction.classes
+        )
+        click.echo(f"{shown or '(none)'}  {prediction.name}")

@@ -12,6 +12,8 @@ from clusterkit.plots.style import BLUE, INK, fit
 # Points for the name of a row or a column.
 NAME = 110.0
 _NAME_SIZE = 8.5
+# Names of so many letters need no more width than a cell.
+_SHORT = 3
 
 
 def draw_heat_map(
@@ -49,8 +51,9 @@ def draw_heat_map(
         [fit(str(name), NAME, size=_NAME_SIZE) for name in names] for names in (rows, columns)
     )
     ax.set_yticks(range(len(rows)), row_names)
-    ax.set_xticks(
-        range(len(columns)), column_names, rotation=45, ha="right", rotation_mode="anchor"
-    )
+    ax.set_xticks(range(len(columns)), column_names)
+    if max(map(len, column_names), default=0) > _SHORT:
+        for label in ax.get_xticklabels():
+            label.set(rotation=45, ha="right", rotation_mode="anchor")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
