@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from clusterkit.classifiers import ClassificationReport
+from clusterkit.classifiers import ClassificationReport, Classifier, LabelledImages
 from clusterkit.classifiers.reliability import Reliability
-from clusterkit.classifiers.similarity import class_similarity
+from clusterkit.classifiers.similarity import class_similarity, last_features
 from clusterkit.classifiers.tasks import Task
 from clusterkit.errors import InvalidInputError
 
@@ -127,6 +127,30 @@ def test_classes_are_compared_by_the_cosine_of_their_means() -> None:
     shown = replace(found, class_similarity=similarity).to_dict()["class_similarity"]
     assert shown[0][0] == pytest.approx(1)
     assert shown[2] == [None] * 3
+
+
+def test_measuring_a_classifier_keeps_images_and_compares_classes() -> None:
+    rng = np.random.default_rng(0)
+    colours = {"a": (200, 30, 30), "b": (200, 60, 30), "c": (30, 30, 200)}
+    y = [name for name in colours for _ in range(12)]
+    noise = rng.integers(-20, 20, (36, 8, 8, 3))
+    images = (np.array([colours[name] for name in y])[:, None, None] + noise).astype(np.uint8)
+    classifier = Classifier("dnn", epochs=3, batch_size=8).fit(images, y)
+    features = last_features(classifier, images)
+    head = classifier.model_.get_layer("head")
+    expected = classifier.predict_proba(images)
+    np.testing.assert_allclose(np.asarray(head(features)), expected, atol=1e-5)
+    data = LabelledImages(images, list(map(str, range(36))), y)
+    found = ClassificationReport.from_classifier(classifier, data)
+    assert (
+        found.accuracy == (found.probabilities.argmax(axis=1) == found.truth.argmax(axis=1)).mean()
+    )
+    assert found.images is images
+    assert found.class_similarity is not None
+    # Two reds are more alike than red and blue.
+    assert found.class_similarity[0, 1] > found.class_similarity[0, 2]
+    with pytest.raises(InvalidInputError, match="only images with labels"):
+        ClassificationReport.from_classifier(classifier, replace(data, labels=None))
 
 
 def test_a_table_of_predictions(several: ClassificationReport, tmp_path: Path) -> None:

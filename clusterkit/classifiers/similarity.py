@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterkit.classifiers.inputs import run_network, strict_batches
 from clusterkit.embeddings import Embeddings
 from clusterkit.engines import default_batch_size
 from clusterkit.optional import import_keras
@@ -52,17 +53,9 @@ def last_features(classifier: "Classifier", X: Any) -> NDArray[np.float32]:
     """
     if isinstance(X, Embeddings):
         return X.vectors
-    from clusterkit.classifiers.inputs import run_network, strict_batches
-
     network = classifier.model_
     head = [layer.name for layer in network.layers].index("head")
     body = import_keras().Model(network.input, network.layers[head - 1].output)
-    size = default_batch_size()
-    return np.concatenate(
-        [
-            run_network(body, pixels, size)
-            for _, pixels in strict_batches(
-                X, classifier.input_shape_, size, resize=classifier.resize
-            )
-        ]
-    )
+    size, shape = default_batch_size(), classifier.input_shape_
+    batches = strict_batches(X, shape, size, resize=classifier.resize)
+    return np.concatenate([run_network(body, pixels, size) for _, pixels in batches])

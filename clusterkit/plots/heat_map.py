@@ -13,7 +13,7 @@ from clusterkit.plots.style import BLUE, INK, fit
 NAME = 110.0
 _NAME_SIZE = 8.5
 # Names of so many letters need no more width than a cell.
-_SHORT = 3
+_SHORT = 4
 
 
 def draw_heat_map(
