@@ -44,10 +44,13 @@ class Look(NamedTuple):
     thumb : ndarray of shape (256,), float32
         A grey thumbnail, of mean 0 and length 1; zero where it says nothing, since the picture is
         too small, of one tone, or cannot be read.
+    is_readable : bool
+        Whether it is an image at all.
     """
 
     digest: str
     thumb: NDArray[np.float32]
+    is_readable: bool = True
 
 
 def look_at(images: Sequence[str | Path] | NDArray[np.uint8]) -> list[Look]:
@@ -109,11 +112,11 @@ def _look_at_file(file: str | Path) -> Look:
     try:
         data = read_bytes(file)
     except ImageError:
-        return Look(str(file), _NOTHING)
+        return Look(str(file), _NOTHING, is_readable=False)
     try:
         picture, shape = decode_image(data, _THUMB)
     except ImageError:
-        return Look(digest_bytes(data), _NOTHING)
+        return Look(digest_bytes(data), _NOTHING, is_readable=False)
     return Look(digest_bytes(data), _thumb(picture, min(shape)))
 
 

@@ -252,6 +252,25 @@ def test_every_one_of_several_labels_is_learned() -> None:
         assert learned == {name for label in labels for name in label}
 
 
+def test_files_that_cannot_be_read_are_in_no_part(folder: Path) -> None:
+    broken = [folder / "cat/0.png", folder / "dog/deeper/3.png"]
+    for file in broken:
+        file.write_bytes(b"no image")
+    data = read_labelled(folder)
+    rows = split(data)
+    assert sorted(np.concatenate(list(rows.values()))) == [
+        row for row, file in enumerate(data.images) if file not in broken
+    ]
+    for file in (folder / "dog").rglob("*.png"):
+        file.write_bytes(b"no image")
+    with pytest.raises(InvalidInputError, match=r"images of dog can be read, such as dog/deeper/0"):
+        split(data)
+    for file in folder.rglob("*.png"):
+        file.write_bytes(b"no image")
+    with pytest.raises(InvalidInputError, match=r"none of the images can be read, such as cat/0"):
+        split(data)
+
+
 @pytest.mark.parametrize(
     ("values", "labels", "message"),
     [

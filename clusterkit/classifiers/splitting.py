@@ -45,13 +45,14 @@ def split(
     Returns
     -------
     dict of str to ndarray of int
-        The rows of ``"train"``, ``"val"`` and ``"test"``, each sorted.
+        The rows of ``"train"``, ``"val"`` and ``"test"``, each sorted.  Files that cannot be read
+        are in none of them.
 
     Raises
     ------
     InvalidInputError
-        If there is one class only, a class has fewer than two different images, the shares do not
-        fit, or a test image is of a class that no training image is of.
+        If there is one class only, a class has fewer than two different images that can be read,
+        the shares do not fit, or a test image is of a class that no training image is of.
 
     Warns
     -----
@@ -66,24 +67,13 @@ def split(
     if data.labels is None:
         raise InvalidInputError("these images have no labels: they can be predicted, not learned")
     looks = look_at(data.images)
-    part_of_row = np.array(data.parts or [TRAIN] * len(data), dtype=object)
+    readable = np.flatnonzero([look.is_readable for look in looks])
+    if len(readable) < len(looks):
+        _check_readable(data, readable)
+        data, looks = data[readable], [looks[row] for row in readable]
     shares = {TEST: test_size, VALIDATION: validation_size}
-    wanted = {part: share for part, share in shares.items() if share and part not in part_of_row}
-    _check_classes(data, [look.digest for look in looks], part_of_row, least=2 if wanted else 1)
-    group_of_row = _group_copies(data.labels, looks)
-    _warn_of_shared(group_of_row, part_of_row)
-    rng = np.random.default_rng(random_state)
-    groups: dict[int, list[int]] = defaultdict(list)
-    for row in np.flatnonzero(part_of_row == TRAIN):
-        groups[group_of_row[row]].append(int(row))
-    for members in _by_class(list(groups.values()), data.labels).values():
-        shuffled = [members[index] for index in rng.permutation(len(members))]
-        parts = _portion([len(group) for group in shuffled], wanted)
-        for group, part in zip(shuffled, parts, strict=True):
-            part_of_row[group] = part
-    if data.is_multilabel:
-        _keep_every_class(list(groups.values()), data.labels, part_of_row)
-    return {part: np.flatnonzero(part_of_row == part) for part in (TRAIN, VALIDATION, TEST)}
+    part_of_row = _divide(data, looks, shares, np.random.default_rng(random_state))
+    return {part: readable[part_of_row == part] for part in (TRAIN, VALIDATION, TEST)}
 
 
 def class_weights(
@@ -115,6 +105,32 @@ def class_weights(
     if numbers.max() <= max_ratio * numbers.min():
         return None
     return numbers.sum() / (len(numbers) * numbers)
+
+
+def _divide(
+    data: LabelledImages,
+    looks: Sequence[Look],
+    shares: dict[str, float],
+    rng: np.random.Generator,
+) -> NDArray[np.object_]:
+    """Return the part of each image; what its source says is kept."""
+    labels = data.labels or []
+    part_of_row = np.array(data.parts or [TRAIN] * len(data), dtype=object)
+    wanted = {part: share for part, share in shares.items() if share and part not in part_of_row}
+    _check_classes(data, [look.digest for look in looks], part_of_row, least=2 if wanted else 1)
+    group_of_row = _group_copies(labels, looks)
+    _warn_of_shared(group_of_row, part_of_row)
+    groups: dict[int, list[int]] = defaultdict(list)
+    for row in np.flatnonzero(part_of_row == TRAIN):
+        groups[group_of_row[row]].append(int(row))
+    for members in _by_class(list(groups.values()), labels).values():
+        shuffled = [members[index] for index in rng.permutation(len(members))]
+        parts = _portion([len(group) for group in shuffled], wanted)
+        for group, part in zip(shuffled, parts, strict=True):
+            part_of_row[group] = part
+    if data.is_multilabel:
+        _keep_every_class(list(groups.values()), labels, part_of_row)
+    return part_of_row
 
 
 def _group_copies(labels: Sequence[Any], looks: Sequence[Look]) -> NDArray[np.int32]:
@@ -155,8 +171,20 @@ def _warn_of_shared(group_of_row: NDArray[np.int32], part_of_row: NDArray[np.obj
         warnings.warn(
             f"{shared} of the test and validation images are also among the training images, "
             "equal or nearly so: the figures on these are too good",
-            stacklevel=3,
+            stacklevel=4,
         )
+
+
+def _check_readable(data: LabelledImages, readable: NDArray[np.intp]) -> None:
+    """Refuse files of which none, or none of a class, can be read."""
+    if not len(readable):
+        raise InvalidInputError(f"none of the images can be read, such as {data.names[0]}")
+    labels = data.labels or []
+    seen = {labels[row] for row in readable}
+    for name, label in zip(data.names, labels, strict=True):
+        # One label of several is passed over: its images were to serve the others, too.
+        if label not in seen and not data.is_multilabel:
+            raise InvalidInputError(f"none of the images of {label} can be read, such as {name}")
 
 
 def _check_classes(
