@@ -22,6 +22,7 @@ from clusterkit.plots import (
     ClassCountsDisplay,
     ClassScoresDisplay,
     ClassSimilarityDisplay,
+    ConfusionDisplay,
     Display,
     PredictionsDisplay,
     RankingCurvesDisplay,
@@ -230,6 +231,32 @@ def test_a_folder_that_no_report_can_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputExistsError, match="exists"):
         check_report_folder(tmp_path / "file", overwrite=True)
+
+
+def test_of_very_many_classes_those_to_look_at_are_drawn() -> None:
+    names = [f"class {number}" for number in range(200)]
+    table = 5 * np.eye(200, dtype=int)
+    table[150, 7] = table[160, 150] = 3
+    confusion = ConfusionDisplay(table, names, title="accuracy", max_classes=3).plot()
+    ticks = [label.get_text() for label in confusion.ax_.get_yticklabels()]
+    assert ticks == ["class 7", "class 150", "class 160"]
+    assert confusion.ax_.get_title(loc="left") == "accuracy (3 of 200 classes: the most mistakes)"
+    similarity = np.eye(200)
+    similarity[3, 9] = similarity[9, 3] = 0.9
+    display: Display = ClassSimilarityDisplay(similarity, names, max_classes=2).plot()
+    assert {"class 3", "class 9", "0.90"} < set(texts(display))
+    scores = {name: dict.fromkeys(("f1", "precision", "recall", "support"), 1.0) for name in names}
+    scores["class 42"]["f1"] = 0.5
+    display = ClassScoresDisplay(scores, max_classes=1).plot()
+    assert "class 42" in texts(display)
+    assert "class 41" not in texts(display)
+    counts = {"train": {name: 100 + number for number, name in enumerate(names)}}
+    display = ClassCountsDisplay(counts, max_classes=4).plot()
+    assert {"class 0", "class 1", "class 198", "class 199"} < set(texts(display))
+    assert "images (4 of 200 classes: the largest and smallest)" in texts(display)
+    # At 150 dots per inch no picture is larger than matplotlib can draw.
+    for kind in (confusion, ClassCountsDisplay(counts), ClassScoresDisplay(scores)):
+        assert max(kind._size()) * 150 / 72 < 2**16 / 4
 
 
 @pytest.mark.parametrize("n_classes", [2, 24])

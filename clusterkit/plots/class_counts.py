@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.plots.display import Display
+from clusterkit.plots.display import Display, highest
 from clusterkit.plots.style import BLUE, GREEN, ORANGE, PURPLE, QUIET, RULE, fit
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ class ClassCountsDisplay(Display):
     ----------
     counts : mapping of str to mapping of str to int
         For each part, such as ``"train"``, the number of images of each class.
+    max_classes : int
+        Of more classes, the largest and the smallest are drawn.
 
     Attributes
     ----------
@@ -33,8 +35,9 @@ class ClassCountsDisplay(Display):
 
     ax_: Axes
 
-    def __init__(self, counts: Mapping[str, Mapping[str, int]]) -> None:
+    def __init__(self, counts: Mapping[str, Mapping[str, int]], *, max_classes: int = 60) -> None:
         self.counts = counts
+        self.max_classes = max_classes
 
     @classmethod
     def from_report(cls, report: "TrainingReport", *, ax: Axes | None = None) -> Self:
@@ -62,13 +65,21 @@ class ClassCountsDisplay(Display):
         """Return all classes, in order of the parts and of their names there."""
         return list(dict.fromkeys(name for part in self.counts.values() for name in part))
 
+    def _shown(self) -> list[str]:
+        """Return the classes to draw."""
+        names = self._classes()
+        totals = [sum(part.get(name, 0) for part in self.counts.values()) for name in names]
+        # The largest and the smallest are, by rank, the farthest from the middle.
+        ranks = np.argsort(np.argsort(totals, kind="stable"))
+        return [names[row] for row in highest(abs(ranks - (len(names) - 1) / 2), self.max_classes)]
+
     def _size(self) -> tuple[float, float]:
         """Return the size of a new figure, in points."""
-        return _WIDTH, 80 + len(self._classes()) * (_BAR * len(self._parts()) + _GAP)
+        return _WIDTH, 80 + len(self._shown()) * (_BAR * len(self._parts()) + _GAP)
 
     def _draw(self, ax: Axes) -> None:
         """Draw a group of bars for each class."""
-        parts, classes = self._parts(), self._classes()
+        parts, classes, n_classes = self._parts(), self._shown(), len(self._classes())
         if not parts:
             raise InvalidInputError("there must be at least one image. Received: none")
         group = _BAR * len(parts) + _GAP
@@ -82,7 +93,8 @@ class ClassCountsDisplay(Display):
         ax.set_yticks(rows, [fit(name, _NAME, size=8.5) for name in classes])
         ax.set_ylim(len(classes) - 0.5, -0.5)
         ax.tick_params(axis="y", length=0)
-        ax.set_xlabel("images")
+        note = f" ({len(classes)} of {n_classes} classes: the largest and smallest)"
+        ax.set_xlabel("images" + note * (len(classes) < n_classes))
         ax.margins(x=0.08)
         ax.grid(axis="x", color=RULE)
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(parts))

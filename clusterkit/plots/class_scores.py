@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.plots.display import Display
+from clusterkit.plots.display import Display, highest
 from clusterkit.plots.style import BLUE, GREEN, INK, ORANGE, QUIET, RULE, SKY, fit
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ class ClassScoresDisplay(Display):
         ``f1``, ``precision``, ``recall``, ``support`` and maybe ``threshold`` of each class.
     title : str
         Drawn above.
+    max_classes : int
+        Of more classes, those of the lowest F1 are drawn.
 
     Attributes
     ----------
@@ -38,9 +40,16 @@ class ClassScoresDisplay(Display):
 
     axes_: NDArray[Any]
 
-    def __init__(self, scores: Mapping[str, Mapping[str, float]], *, title: str = "") -> None:
+    def __init__(
+        self,
+        scores: Mapping[str, Mapping[str, float]],
+        *,
+        title: str = "",
+        max_classes: int = 60,
+    ) -> None:
         self.scores = scores
         self.title = title
+        self.max_classes = max_classes
 
     @classmethod
     def from_report(cls, report: "ClassificationReport", *, ax: Axes | None = None) -> Self:
@@ -63,7 +72,7 @@ class ClassScoresDisplay(Display):
 
     def _size(self) -> tuple[float, float]:
         """Return the size of a new figure, in points."""
-        return _WIDTH, 100 + _ROW * len(self.scores)
+        return _WIDTH, 100 + _ROW * min(len(self.scores), self.max_classes)
 
     def _draw(self, ax: Axes) -> None:
         """Draw the scores, and the numbers of images beside them."""
@@ -71,20 +80,28 @@ class ClassScoresDisplay(Display):
             raise InvalidInputError("there must be at least one class. Received: none")
         self.axes_ = self._divide(ax, 1, 2, sharey=True, width_ratios=(3, 1))[0]
         left, right = self.axes_
-        rows = np.arange(len(self.scores))
+        names = list(self.scores)
+        worst = highest([-scores["f1"] for scores in self.scores.values()], self.max_classes)
+        shown = {names[row]: self.scores[names[row]] for row in worst}
+        rows = np.arange(len(shown))
 
         def column(name: str) -> list[float]:
-            return [scores.get(name, np.nan) for scores in self.scores.values()]
+            return [scores.get(name, np.nan) for scores in shown.values()]
 
         left.barh(rows, column("f1"), height=0.62, color=SKY, alpha=0.6, label="F1")
         for name, (marker, color) in _MARKS.items():
-            if any(name in scores for scores in self.scores.values()):
+            if any(name in scores for scores in shown.values()):
                 marks = left.plot(column(name), rows, marker, color=color, label=name)[0]
                 marks.set(markersize=10 if marker == "|" else 4.5, clip_on=False)
-        left.set_yticks(rows, [fit(name, _NAME, size=8.5) for name in self.scores])
+        left.set_yticks(rows, [fit(name, _NAME, size=8.5) for name in shown])
         left.set_ylim(len(rows) - 0.5, -0.5)
         left.set_xlim(0, 1)
-        left.set_title(self.title)
+        note = (
+            f" ({len(shown)} of {len(names)} classes: the lowest)"
+            if len(shown) < len(names)
+            else ""
+        )
+        left.set_title(self.title + note)
         left.legend(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=3, ncols=4)
         support = column("support")
         bars = right.barh(rows, support, height=0.62, color=BLUE)
@@ -92,5 +109,5 @@ class ClassScoresDisplay(Display):
         right.set_title("images")
         right.margins(x=0.25)
         for axes in self.axes_:
-            axes.tick_params(axis="y", length=0)
+            axes.tick_params(axis="y", length=0, pad=7)  # a mark at 0 shall not touch a name
             axes.grid(axis="x", color=RULE)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.plots.display import Display
+from clusterkit.plots.display import Display, highest
 from clusterkit.plots.heat_map import NAME, draw_heat_map
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ class ClassSimilarityDisplay(Display):
         Cosines; NaN, where a class has no image, is left out.
     classes : sequence of str
         Their names.
+    max_classes : int
+        Of more classes, those are drawn that are most similar to another.
 
     Attributes
     ----------
@@ -38,9 +40,12 @@ class ClassSimilarityDisplay(Display):
 
     ax_: Axes
 
-    def __init__(self, similarity: ArrayLike, classes: Sequence[str]) -> None:
+    def __init__(
+        self, similarity: ArrayLike, classes: Sequence[str], *, max_classes: int = 60
+    ) -> None:
         self.similarity = similarity
         self.classes = classes
+        self.max_classes = max_classes
 
     @classmethod
     def from_report(cls, report: "ClassificationReport", *, ax: Axes | None = None) -> Self:
@@ -69,7 +74,7 @@ class ClassSimilarityDisplay(Display):
 
     def _size(self) -> tuple[float, float]:
         """Return the size of a new figure, in points."""
-        side = _CELL * len(self.classes)
+        side = _CELL * min(len(self.classes), self.max_classes)
         return max(300, NAME + side + 40), NAME + side + 50
 
     def _draw(self, ax: Axes) -> None:
@@ -81,9 +86,13 @@ class ClassSimilarityDisplay(Display):
                 f"similarity must have the shape ({n}, {n}), one row and one column a class. "
                 f"Received: {cosines.shape}"
             )
+        others = np.where(np.eye(n, dtype=bool) | np.isnan(cosines), -1, cosines)
+        shown = highest(others.max(axis=1), self.max_classes)
+        cosines, names = cosines[np.ix_(shown, shown)], [self.classes[row] for row in shown]
         low = np.nanmin(cosines) if np.isfinite(cosines).any() else 0.0
-        shades = (cosines - low) / max(1 - low, 1e-9)
         texts = [[f"{value:.2f}" if np.isfinite(value) else "" for value in row] for row in cosines]
-        draw_heat_map(ax, shades, texts, rows=self.classes, columns=self.classes)
-        ax.set_title("cosine similarity of mean embeddings")
+        shades = (cosines - low) / max(1 - low, 1e-9)
+        draw_heat_map(ax, shades, texts, rows=names, columns=names)
+        note = f" ({len(shown)} of {n} classes: the most similar)" if len(shown) < n else ""
+        ax.set_title(f"cosine similarity of mean embeddings{note}")
         self.ax_ = ax

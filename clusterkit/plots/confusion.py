@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.plots.display import Display
+from clusterkit.plots.display import Display, highest
 from clusterkit.plots.heat_map import NAME, draw_heat_map
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ class ConfusionDisplay(Display):
         Their names.
     title : str
         Drawn above.
+    max_classes : int
+        Of more classes, those with the most mistakes are drawn.
 
     Attributes
     ----------
@@ -40,10 +42,18 @@ class ConfusionDisplay(Display):
 
     ax_: Axes
 
-    def __init__(self, table: ArrayLike, classes: Sequence[str], *, title: str = "") -> None:
+    def __init__(
+        self,
+        table: ArrayLike,
+        classes: Sequence[str],
+        *,
+        title: str = "",
+        max_classes: int = 60,
+    ) -> None:
         self.table = table
         self.classes = classes
         self.title = title
+        self.max_classes = max_classes
 
     @classmethod
     def from_report(cls, report: "ClassificationReport", *, ax: Axes | None = None) -> Self:
@@ -74,7 +84,7 @@ class ConfusionDisplay(Display):
 
     def _size(self) -> tuple[float, float]:
         """Return the size of a new figure, in points."""
-        side = _CELL * len(self.classes)
+        side = _CELL * min(len(self.classes), self.max_classes)
         return max(300, NAME + side + 40), NAME + side + 50
 
     def _draw(self, ax: Axes) -> None:
@@ -87,12 +97,18 @@ class ConfusionDisplay(Display):
                 f"Received: {table.shape}"
             )
         share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+        mistakes = table.sum(axis=0) + table.sum(axis=1) - 2 * np.diagonal(table)
+        shown = highest(mistakes, self.max_classes)
         texts = [
-            [f"{count}\n{part:.0%}" if count else "" for count, part in zip(*row, strict=True)]
-            for row in zip(table, share, strict=True)
+            [f"{table[i, j]}\n{share[i, j]:.0%}" if table[i, j] else "" for j in shown]
+            for i in shown
         ]
-        draw_heat_map(ax, share, texts, rows=self.classes, columns=self.classes, text_size=7)
-        ax.set_title(self.title)
+        names = [self.classes[i] for i in shown]
+        draw_heat_map(
+            ax, share[np.ix_(shown, shown)], texts, rows=names, columns=names, text_size=7
+        )
+        note = f" ({len(shown)} of {n} classes: the most mistakes)" if len(shown) < n else ""
+        ax.set_title(self.title + note)
         ax.set_xlabel("predicted")
         ax.set_ylabel("true")
         self.ax_ = ax

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Text
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.plots.style import font_families, styled
@@ -88,6 +89,12 @@ class Display(ABC):
         from clusterkit.plots.save import save_figure
 
         return save_figure(self, path, overwrite=overwrite, dpi=dpi)
+
+
+def highest(values: ArrayLike, count: int) -> list[int]:
+    """Return the rows of the highest values, at most so many, in their order."""
+    values = np.asarray(values, float)
+    return sorted(np.argsort(-values, kind="stable")[:count].tolist())
 
 
 def _figure_maker() -> Callable[..., Figure]:
