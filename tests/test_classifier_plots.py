@@ -113,6 +113,9 @@ def test_the_surest_mistakes_are_drawn_first_and_framed() -> None:
     red = [patch.get_edgecolor() == to_rgba(VERMILION) for patch in frames]
     assert red == [True] * n_wrong + [False] * 2
     assert f"{n_wrong} of 120 images wrong" in texts(display)[0]
+    perfect = PredictionsDisplay.from_report(replace(report, predicted=report.truth))
+    assert "all 120 images right, the least sure first" in texts(perfect)[0]
+    assert not perfect.mistakes
 
 
 def test_predictions_of_several_labels() -> None:

@@ -165,11 +165,7 @@ class PredictionsDisplay(PictureGrid):
         if report.images is None:
             raise InvalidInputError("the report was made without its images")
         rows = report.worst_first[:n_images].tolist()
-        n, n_wrong = len(report.names), np.count_nonzero(~report.is_right)
-        title = f"{n_wrong} of {n} images wrong, the surest mistakes first"
-        if report.is_multilabel:
-            title = f"{n_wrong} of {n} images not wholly right, the highest loss first"
-        kwargs.setdefault("title", f"{title}; bold: predicted, green: real")
+        kwargs.setdefault("title", f"{_count_mistakes(report)}; bold: predicted, green: real")
         return cls(
             [report.images[row] for row in rows],
             [_judge(report, row) for row in rows],
@@ -211,6 +207,16 @@ def _most_probable(prediction: "Prediction", n_classes: int) -> list[Verdict]:
         for name, value in ranked[:n_shown]
         for is_chosen in (name in prediction.classes,)
     ]
+
+
+def _count_mistakes(report: "ClassificationReport") -> str:
+    """Say how many images are wrong, and in which order they are drawn."""
+    n, n_wrong = len(report.names), np.count_nonzero(~report.is_right)
+    if report.is_multilabel:
+        return f"{n_wrong} of {n} images not wholly right, the highest loss first"
+    if not n_wrong:
+        return f"all {n} images right, the least sure first"
+    return f"{n_wrong} of {n} images wrong, the surest mistakes first"
 
 
 def _judge(report: "ClassificationReport", row: int) -> list[Verdict]:
