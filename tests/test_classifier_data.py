@@ -95,6 +95,8 @@ def test_a_pixel_table(tmp_path: Path) -> None:
     data = read_labelled(write(tmp_path / "a.csv", f"label,{header}\n7,0,1,2,255\n3,9,9,9,9\n"))
     assert data.labels == ["7", "3"]
     np.testing.assert_array_equal(data.images[0], [[[0], [1]], [[2], [255]]])
+    floats = read_labelled(write(tmp_path / "c.csv", f"label,{header}\n7,0.0,1.0,2.0,255.0\n"))
+    np.testing.assert_array_equal(floats.images[0], data.images[0])
     unlabelled = read_labelled(write(tmp_path / "b.csv", f"{header}\n0,1,2,255\n"))
     assert unlabelled.labels is None
     with pytest.raises(InvalidInputError, match="can be predicted, not learned"):
@@ -108,6 +110,12 @@ def test_a_pixel_table(tmp_path: Path) -> None:
         ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,x,4\n", "column pixel2.*Received: 'x'"),
         ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,256,4\n", "column pixel2.*Received: 256"),
         ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,,4\n", "column pixel2.*Received: None"),
+        # The wrong value is named, and not the good one before it.
+        ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,5,4\n1,2,3,x,4\n", "Received: 'x'"),
+        ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,5,4\n1,2,3,0.5,4\n", "Received: 0.5"),
+        ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,5,4\n1,2,3,-1,4\n", "Received: -1"),
+        ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,nan,4\n1,2,3,1,4\n", "pixel2.*Received"),
+        ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,5,4\n1,2,3,,4\n", "Received: None"),
         ("label,pixel0,pixel1,pixel2,pixel3\n,2,3,4,4\n", "image 0 has no label"),
         ("label,pixel0,pixel1,pixel2,pixel3,pixel4\n1,2,3,4,4,4\n", "Received: 5 pixel columns"),
         ("5,0,0,7,0\n5,0,0,7,0\n", "begin with a header line"),

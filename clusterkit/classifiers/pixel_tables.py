@@ -135,18 +135,28 @@ def _to_bytes(column: Any, place: str) -> NDArray[np.uint8]:
     """Check one column of pixels, and return it as bytes."""
     from pyarrow import types
 
-    if not types.is_integer(column.type) or column.null_count:
-        values = (value for value in column.to_pylist() if not isinstance(value, int))
+    is_number = types.is_integer(column.type) or types.is_floating(column.type)
+    cells = column.to_numpy() if is_number and not column.null_count else column.to_pylist()
+    if isinstance(cells, np.ndarray):
+        is_pixel = (cells >= 0) & (cells <= 255) & (cells == np.floor(cells))
+    else:
+        is_pixel = np.array([_is_pixel(cell) for cell in cells])
+    if not is_pixel.all():
+        wrong = cells[int(is_pixel.argmin())]
         raise InvalidInputError(
-            f"{place}: pixels must be whole numbers from 0 to 255. Received: {next(values, None)!r}"
+            f"{place}: pixels must be whole numbers from 0 to 255. "
+            f"Received: {wrong.item() if isinstance(wrong, np.generic) else wrong!r}"
         )
-    values = column.to_numpy()
-    wrong = values[(values < 0) | (values > 255)]
-    if len(wrong):
-        raise InvalidInputError(
-            f"{place}: pixels must be whole numbers from 0 to 255. Received: {wrong[0]}"
-        )
-    return values.astype(np.uint8)
+    return np.asarray(cells, float).astype(np.uint8)
+
+
+def _is_pixel(cell: Any) -> bool:
+    """Tell whether a cell is a whole number from 0 to 255."""
+    try:
+        number = float(cell)
+    except (TypeError, ValueError):
+        return False
+    return number.is_integer() and 0 <= number <= 255
 
 
 def _check_label(value: Any, place: str) -> str:
