@@ -27,6 +27,7 @@ from clusterkit.cli import main
 from clusterkit.embeddings import Embeddings
 from clusterkit.errors import ImageError, InvalidInputError, SpaceMismatchError, WeightsError
 from clusterkit.keras_files import read_document
+from clusterkit.plots import PredictionsDisplay
 
 # Keras turns TensorFlow's variables into arrays in NumPy 1's way when it saves them.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -161,8 +162,8 @@ def test_bad_images_and_labels(arrays: tuple[NDArray[np.uint8], list[str]], fold
         Classifier(**QUICK).fit(images, y, validation_data=(images[:1], ["pink"]))
     with pytest.raises(ImageError, match=r"broken\.png"):
         Classifier(**QUICK).fit([folder / "red/broken.png"] * 48, y)
-    with pytest.raises(InvalidInputError, match=r"cnn needs larger images\. Received: 2x3"):
-        Classifier("cnn").fit(images[:, :2, :3], y)
+    with pytest.raises(InvalidInputError, match=r"two-conv needs larger images\. Received: 2x3"):
+        Classifier("two-conv").fit(images[:, :2, :3], y)
     with pytest.raises(InvalidInputError, match="nn takes images"):
         Classifier(**QUICK).fit(Embeddings(np.eye(48)), y)
 
@@ -315,6 +316,10 @@ def test_predict_draws_and_writes_a_table(
         assert again.exit_code == 1
         assert "exists" in again.output
     assert run(f"{command} --overwrite").exit_code == 0
+    # The same in Python.
+    clf = Classifier.load(trained[0])
+    display = PredictionsDisplay.from_classifier(clf, [folder / "red/00.png"])
+    assert [verdict.text for verdict in display.verdicts[0] if verdict.is_bold] == ["red"]
 
 
 def test_route_sends_to_classes_and_unsure_and_back(

@@ -14,6 +14,7 @@ from clusterkit.plots.pictures import Sheet
 from clusterkit.plots.style import BLUE, GREEN, QUIET, TILE, VERMILION
 
 if TYPE_CHECKING:
+    from clusterkit.classifiers.classifier import Classifier
     from clusterkit.classifiers.datasets import LabelledImages
     from clusterkit.classifiers.report import ClassificationReport
     from clusterkit.classifiers.sending import Prediction
@@ -87,6 +88,35 @@ class PredictionsDisplay(PictureGrid):
         self.title = title
         self.columns = columns
         self.max_pictures = max_pictures
+
+    @classmethod
+    def from_classifier(cls, classifier: "Classifier", images: Any, **kwargs: Any) -> Self:
+        """Predict pictures and draw them with their most probable classes.
+
+        Parameters
+        ----------
+        classifier : Classifier
+            Trained.
+        images : ImageFolder, LabelledImages, or sequence of paths
+            The pictures; one that cannot be read is left out.
+        **kwargs
+            As for :meth:`from_predictions`.
+
+        Returns
+        -------
+        PredictionsDisplay
+            Plotted.
+
+        Examples
+        --------
+        >>> clf = Classifier.load("clf.keras")  # doctest: +SKIP
+        >>> PredictionsDisplay.from_classifier(clf, ["new.jpg"])  # doctest: +SKIP
+        """
+        from clusterkit.classifiers import LabelledImages, classify
+
+        predictions, _ = classify(images, classifier)
+        known = images if isinstance(images, LabelledImages) else None
+        return cls.from_predictions(predictions, known, **kwargs)
 
     @classmethod
     def from_predictions(
