@@ -18,7 +18,14 @@ AUGMENTATIONS: dict[str, tuple[str, Callable[[float], dict[str, Any]]]] = {
         "RandomTranslation",
         lambda strength: {"height_factor": 0.1 * strength, "width_factor": 0.1 * strength},
     ),
-    "zoom": ("RandomZoom", lambda strength: {"height_factor": 0.2 * strength}),
+    # Closer rather than farther, height and width each on its own: most of what a random crop is.
+    "zoom": (
+        "RandomZoom",
+        lambda strength: {
+            "height_factor": (-0.3 * strength, 0.1 * strength),
+            "width_factor": (-0.3 * strength, 0.1 * strength),
+        },
+    ),
     # Keras cannot load a shear again that was given as one number.
     "shear": (
         "RandomShear",
@@ -59,7 +66,7 @@ def build_augmentation(
         Of the images.  Those of one channel have no hue, which is left out.
     strength : float
         How far images are varied: at 1 as photos can be, by up to 14 degrees, a tenth of the side,
-        and a fifth of the size.  A flip has no strength.
+        and a third of the size.  A flip has no strength.
 
     Returns
     -------
