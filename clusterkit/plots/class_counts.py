@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.plots.display import Display, highest
+from clusterkit.plots.display import Display, highest, of_classes
 from clusterkit.plots.style import BLUE, GREEN, ORANGE, PURPLE, QUIET, RULE, fit
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class ClassCountsDisplay(Display):
 
     def _draw(self, ax: Axes) -> None:
         """Draw a group of bars for each class."""
-        parts, classes, n_classes = self._parts(), self._shown(), len(self._classes())
+        parts, classes = self._parts(), self._shown()
         if not parts:
             raise InvalidInputError("there must be at least one image. Received: none")
         group = _BAR * len(parts) + _GAP
@@ -93,8 +93,8 @@ class ClassCountsDisplay(Display):
         ax.set_yticks(rows, [fit(name, _NAME, size=8.5) for name in classes])
         ax.set_ylim(len(classes) - 0.5, -0.5)
         ax.tick_params(axis="y", length=0)
-        note = f" ({len(classes)} of {n_classes} classes: the largest and smallest)"
-        ax.set_xlabel("images" + note * (len(classes) < n_classes))
+        note = of_classes(len(classes), len(self._classes()), "the largest and smallest")
+        ax.set_xlabel(f"images{note}")
         ax.margins(x=0.08)
         ax.grid(axis="x", color=RULE)
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(parts))

@@ -1,6 +1,6 @@
 """How well each class is found, beside its number of images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.plots.display import Display, highest
+from clusterkit.plots.display import Display, highest, of_classes
 from clusterkit.plots.style import BLUE, GREEN, INK, ORANGE, QUIET, RULE, SKY, fit
 
 if TYPE_CHECKING:
@@ -83,31 +83,31 @@ class ClassScoresDisplay(Display):
         names = list(self.scores)
         worst = highest([-scores["f1"] for scores in self.scores.values()], self.max_classes)
         shown = {names[row]: self.scores[names[row]] for row in worst}
-        rows = np.arange(len(shown))
-
-        def column(name: str) -> list[float]:
-            return [scores.get(name, np.nan) for scores in shown.values()]
-
-        left.barh(rows, column("f1"), height=0.62, color=SKY, alpha=0.6, label="F1")
-        for name, (marker, color) in _MARKS.items():
-            if any(name in scores for scores in shown.values()):
-                marks = left.plot(column(name), rows, marker, color=color, label=name)[0]
-                marks.set(markersize=10 if marker == "|" else 4.5, clip_on=False)
-        left.set_yticks(rows, [fit(name, _NAME, size=8.5) for name in shown])
-        left.set_ylim(len(rows) - 0.5, -0.5)
-        left.set_xlim(0, 1)
-        note = (
-            f" ({len(shown)} of {len(names)} classes: the lowest)"
-            if len(shown) < len(names)
-            else ""
-        )
-        left.set_title(self.title + note)
-        left.legend(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=3, ncols=4)
-        support = column("support")
-        bars = right.barh(rows, support, height=0.62, color=BLUE)
-        right.bar_label(bars, [f"{n:,.0f}" for n in support], padding=2, fontsize=7, color=QUIET)
-        right.set_title("images")
-        right.margins(x=0.25)
+        _draw_scores(left, shown)
+        left.set_title(self.title + of_classes(len(shown), len(names), "the lowest"))
+        _draw_support(right, [scores["support"] for scores in shown.values()])
         for axes in self.axes_:
             axes.tick_params(axis="y", length=0, pad=7)  # a mark at 0 shall not touch a name
             axes.grid(axis="x", color=RULE)
+
+
+def _draw_scores(ax: Axes, shown: Mapping[str, Mapping[str, float]]) -> None:
+    """Draw F1 as bars, and the other measures that there are as marks."""
+    rows = np.arange(len(shown))
+    ax.barh(rows, [scores["f1"] for scores in shown.values()], color=SKY, alpha=0.6, label="F1")
+    for name, (marker, color) in _MARKS.items():
+        values = [scores.get(name, np.nan) for scores in shown.values()]
+        if not np.isnan(values).all():
+            marks = ax.plot(values, rows, marker, color=color, label=name)[0]
+            marks.set(markersize=10 if marker == "|" else 4.5, clip_on=False)
+    ax.set_yticks(rows, [fit(name, _NAME, size=8.5) for name in shown])
+    ax.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5))
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=3, ncols=4)
+
+
+def _draw_support(ax: Axes, support: Sequence[float]) -> None:
+    """Draw numbers of images."""
+    bars = ax.barh(np.arange(len(support)), support, color=BLUE)
+    ax.bar_label(bars, [f"{n:,.0f}" for n in support], padding=2, fontsize=7, color=QUIET)
+    ax.set_title("images")
+    ax.margins(x=0.25)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.plots.display import Display, highest
+from clusterkit.plots.display import Display, highest, of_classes
 from clusterkit.plots.heat_map import NAME, draw_heat_map
 
 if TYPE_CHECKING:
@@ -93,6 +93,6 @@ class ClassSimilarityDisplay(Display):
         texts = [[f"{value:.2f}" if np.isfinite(value) else "" for value in row] for row in cosines]
         shades = (cosines - low) / max(1 - low, 1e-9)
         draw_heat_map(ax, shades, texts, rows=names, columns=names)
-        note = f" ({len(shown)} of {n} classes: the most similar)" if len(shown) < n else ""
+        note = of_classes(len(shown), n, "the most similar")
         ax.set_title(f"cosine similarity of mean embeddings{note}")
         self.ax_ = ax

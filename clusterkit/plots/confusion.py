@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.plots.display import Display, highest
+from clusterkit.plots.display import Display, highest, of_classes
 from clusterkit.plots.heat_map import NAME, draw_heat_map
 
 if TYPE_CHECKING:
@@ -107,8 +107,7 @@ class ConfusionDisplay(Display):
         draw_heat_map(
             ax, share[np.ix_(shown, shown)], texts, rows=names, columns=names, text_size=7
         )
-        note = f" ({len(shown)} of {n} classes: the most mistakes)" if len(shown) < n else ""
-        ax.set_title(self.title + note)
+        ax.set_title(self.title + of_classes(len(shown), n, "the most mistakes"))
         ax.set_xlabel("predicted")
         ax.set_ylabel("true")
         self.ax_ = ax

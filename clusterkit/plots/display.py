@@ -97,6 +97,11 @@ def highest(values: ArrayLike, count: int) -> list[int]:
     return sorted(np.argsort(-values, kind="stable")[:count].tolist())
 
 
+def of_classes(shown: int, total: int, which: str) -> str:
+    """Say that not all classes are drawn, and which are; nothing where all are."""
+    return f" ({shown} of {total:,} classes: {which})" if shown < total else ""
+
+
 def _figure_maker() -> Callable[..., Figure]:
     """Return pyplot's function where a notebook will show the figure, else the plain class.
 
