@@ -15,6 +15,7 @@ from clusterkit.embeddings import Embeddings, Failure
 from clusterkit.errors import InvalidInputError, OutputExistsError
 from clusterkit.labels import read_clusters
 from clusterkit.parts import Row
+from clusterkit.plots import MapDisplay
 from clusterkit.store import Store
 
 
@@ -214,6 +215,9 @@ def test_a_stream_is_clustered_as_its_embeddings_are(emb: Embeddings, tmp_path: 
         again = cluster(space.stream(), "minibatch-kmeans", n_clusters=number, previous=files[0])
         assert again.identity is not None
         assert again.identity.moved == []
+    with pytest.raises(InvalidInputError, match="a map needs all vectors"):
+        MapDisplay.from_clustering(again)
+    MapDisplay.from_clustering(again, space.read()[again.embeddings.paths])
     with pytest.raises(InvalidInputError, match="only minibatch-kmeans clusters a stream"):
         cluster(space.stream(), n_clusters=3)
 

@@ -14,6 +14,7 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display
 from clusterkit.plots.pictures import and_more, load_pictures
 from clusterkit.plots.style import cluster_color, fit, on_color
+from clusterkit.stream import VectorStream
 
 if TYPE_CHECKING:
     from clusterkit.clustering import Clustering
@@ -91,13 +92,19 @@ class MapDisplay(Display):
         Raises
         ------
         InvalidInputError
-            If there are fewer than two images or dimensions.
+            If there are fewer than two images or dimensions, or the clustering is of a stream and
+            no embeddings are given.
         """
         from sklearn.decomposition import PCA
         from sklearn.preprocessing import normalize
 
-        embeddings = clustering.embeddings if embeddings is None else embeddings
-        vectors = np.asarray(embeddings)
+        rows = clustering.embeddings if embeddings is None else embeddings
+        if isinstance(rows, VectorStream):
+            raise InvalidInputError(
+                "a map needs all vectors in memory: pass what Space.read() gives as embeddings. "
+                f"Received: {rows!r}"
+            )
+        vectors = np.asarray(rows)
         if min(vectors.shape) < 2:
             raise InvalidInputError(
                 "a map needs at least 2 images and 2 dimensions. "
@@ -110,7 +117,7 @@ class MapDisplay(Display):
         display = cls(
             positions,
             clustering.labels,
-            files=embeddings.files if len(vectors) <= max_thumbnails else None,
+            files=rows.files if len(vectors) <= max_thumbnails else None,
             names=getattr(clustering, "names", None),
             axis_names=(
                 f"first principal component ({first} of the variance)",
