@@ -36,6 +36,15 @@ def test_images_are_varied_in_training_only(name: str, images: NDArray[np.float3
     np.testing.assert_array_equal(layer(images, training=False), images)
 
 
+def test_images_stay_sharp(images: NDArray[np.float32]) -> None:
+    varied = np.tile(images, (8, 1, 1, 1))
+    for layer in build_augmentation(["rotation", "shift", "zoom", "shear"]):
+        varied = np.asarray(layer(varied, training=True))
+    steps = [np.abs(np.diff(pixels, axis=2)).mean() for pixels in (images, varied)]
+    # Noise is all detail: closer, some neighbours become equal.  Blurred, less than half is left.
+    assert steps[1] > 0.75 * steps[0]
+
+
 @pytest.mark.parametrize("name", sorted(set(AUGMENTATIONS) - {"flip"}))
 def test_strength(name: str, images: NDArray[np.float32]) -> None:
     def change(strength: float) -> float:
@@ -43,7 +52,7 @@ def test_strength(name: str, images: NDArray[np.float32]) -> None:
         (layer,) = build_augmentation([name], strength=strength)
         return float(np.abs(np.asarray(layer(images, training=True)) - images).mean())
 
-    assert change(0) < 1e-5 < change(0.1) < change(1)
+    assert change(0) < 1e-5 < change(0.4) < change(1)
 
 
 def test_names() -> None:
