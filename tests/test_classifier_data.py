@@ -219,6 +219,13 @@ def test_looks_say_nothing_where_most_of_a_class_looks_alike() -> None:
     assert min(*rows["val"], *rows["test"]) < 7
 
 
+def test_a_small_class_of_one_look_is_divided() -> None:
+    images = pictures([0, 0, 0, 1, 2, 3])
+    images[2] //= 2
+    rows = split(LabelledImages(images, list("abcdef"), list("xxxyyy")), test_size=0.3)
+    assert all((found < 3).sum() == (found >= 3).sum() == 1 for found in rows.values())
+
+
 def test_pictures_with_different_labels_are_no_copies() -> None:
     seeds = [number // 2 for number in range(40)]
     data = LabelledImages(pictures(seeds), list(map(str, range(40))), ["a", "b"] * 20)

@@ -145,12 +145,16 @@ def _group_copies(labels: Sequence[Any], looks: Sequence[Look]) -> NDArray[np.in
 
 
 def _uniform_classes(groups: NDArray[np.int32], names: Sequence[set[str]]) -> set[str]:
-    """Return the classes of which one group, and no small one, holds more than half."""
+    """Return the classes that one group holds whole, or holds more than half of and no few."""
     sizes = Counter(name for found in names for name in found)
-    within = Counter(
-        (name, group) for found, group in zip(names, groups, strict=True) for name in found
-    )
-    return {name for (name, _), size in within.items() if size > max(_FEW, sizes[name] / 2)}
+    within: Counter[tuple[str, int]] = Counter()
+    for found, group in zip(names, groups, strict=True):
+        within.update((name, int(group)) for name in found)
+    return {
+        name
+        for (name, _), size in within.items()
+        if size == sizes[name] or size > max(_FEW, sizes[name] / 2)
+    }
 
 
 def _join(pairs: Sequence[tuple[int, int]], n: int) -> NDArray[np.int32]:
