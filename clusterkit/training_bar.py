@@ -16,10 +16,13 @@ class TrainingBar(keras.callbacks.Callback):
         Training images of one epoch.
     enabled : bool
         Whether to show anything.
+    first_epoch : int
+        How many epochs were run before.
     """
 
-    def __init__(self, n_images: int, *, enabled: bool) -> None:
+    def __init__(self, n_images: int, *, enabled: bool, first_epoch: int = 0) -> None:
         super().__init__()
+        self.first_epoch = first_epoch
         self.n_images = n_images
         self.enabled = enabled
 
@@ -28,6 +31,7 @@ class TrainingBar(keras.callbacks.Callback):
         self.epochs = self.params["epochs"]
         self.bar = tqdm(
             total=self.epochs * self.n_images,
+            initial=self.first_epoch * self.n_images,
             desc="Training",
             unit=" images",
             disable=None if self.enabled else True,

@@ -350,13 +350,19 @@ def test_route_sends_to_classes_and_unsure_and_back(
 
 
 def test_thresholds_are_those_of_the_highest_f1() -> None:
+    # Where probabilities are certain, what is expected and what is shown are one.
     truth = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0]], bool)
-    probabilities = np.array([[0.4, 0.8, 0.1], [0.3, 0.7, 0], [0.2, 0.6, 0], [0.1, 0.5, 0]])
+    probabilities = np.array([[0.9, 0.8, 0.1], [0.85, 0.1, 0], [0.05, 0.05, 0], [0, 0.05, 0]])
     thresholds = choose_thresholds(truth, probabilities.astype(np.float32))
-    predicted = probabilities >= thresholds
-    assert predicted[:, 0].tolist() == [True, True, False, False]
-    assert predicted[:, 1].tolist() == [True, False, False, False]
-    assert thresholds[2] > 0.1  # nothing known of it: as for all classes together
+    np.testing.assert_array_equal((probabilities >= thresholds)[:, :2], truth[:, :2])
+    assert thresholds[2] > 0.05
+
+
+def test_a_threshold_is_not_left_to_one_image() -> None:
+    probabilities = np.linspace(0.02, 0.5, 100, dtype=np.float32)[:, None]
+    truth = np.arange(100)[:, None] == 99
+    # By what is shown alone it would be 0.5; many more images are expected to be of the class.
+    assert choose_thresholds(truth, probabilities)[0] < 0.45
 
 
 def test_a_report_agrees_with_scikit_learn() -> None:

@@ -1,6 +1,7 @@
 """An image classifier in scikit-learn's conventions, around a plain Keras network."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -33,12 +34,10 @@ from clusterkit.extractors.applications import NETWORKS, KerasApplication
 from clusterkit.optional import import_keras
 
 if TYPE_CHECKING:
-    from clusterkit.classifiers.fitting import Fitting, Part
+    from clusterkit.classifiers.fitting import Part
     from clusterkit.classifiers.learning import Learned
 
 _HEAD = "head"
-_HEAD_EPOCHS = 100
-_RATE, _HEAD_RATE = 1e-3, 3e-4
 
 Batch = TypeVar("Batch")
 
@@ -49,7 +48,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
     The task follows from the labels: two classes, several, or (where each label is a list, tuple
     or set of names) any number of classes an image.  The network is either small and trained from
     scratch, or one of ``keras.applications`` with its ImageNet weights, of which only a new last
-    layer is trained: on cached embeddings that takes seconds.
+    layer is trained: on cached embeddings that takes seconds.  Its loss is convex, so the numbers
+    of epochs, images per step and patience, and the learning rate, are for the others only.
 
     Parameters
     ----------
@@ -65,16 +65,20 @@ class Classifier(ClassifierMixin, BaseEstimator):
         At most so many passes over the images; by default the network's usual number.
     batch_size : int
         Images per step of the training.
+    learning_rate : float
+        Of Adam, at the start; it falls to a hundredth along a cosine.
     validation_split : float
         Share of the images that is kept out of the training to stop in time, where ``fit`` is
         given no ``validation_data``.
     patience : int, optional
         Stop after so many epochs without a lower validation loss; by default a quarter of
         ``epochs``, at least 5 and at most 15.
-    class_weight : {"auto", "balanced"} or None
-        ``balanced`` makes all classes count the same, ``auto`` does so where the largest has more
-        than twice the images of the smallest.  Not for several labels an image, where thresholds
-        are chosen instead.
+    balance : {"auto", "weights", "oversample"} or None
+        What makes all classes count the same: ``weights``, which count images of rare classes
+        more, or ``oversample``, which shows them more often, each time varied by the network's
+        augmentation.  ``auto`` is ``weights`` where the largest class has more than twice the
+        images of the smallest.  Not for several labels an image, where thresholds are chosen
+        instead.
     resize : {"stretch", "crop", "pad"}
         See :func:`clusterkit.resizing.resize_image`.
     random_state : int
@@ -82,6 +86,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         seeds are set.
     progress : bool
         Draw a progress bar on stderr.
+    tensorboard : path, optional
+        Folder of logs for TensorBoard: loss and accuracy of each epoch.
 
     Attributes
     ----------
@@ -94,6 +100,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
         What was asked.
     input_shape_ : tuple of int
         (height, width, channels) of the network's input.
+    temperature_ : float
+        By which the last layer was divided so that probabilities come true as often as they say;
+        above 1 where the network was too sure.
     thresholds_ : ndarray of shape (n_classes,), or None
         For several labels an image: the probabilities from which on classes are predicted.
     history_ : dict of str to list of float
@@ -120,24 +129,28 @@ class Classifier(ClassifierMixin, BaseEstimator):
         image_size: int | None = None,
         epochs: int | None = None,
         batch_size: int = 32,
+        learning_rate: float = 1e-3,
         validation_split: float = 0.1,
         patience: int | None = None,
-        class_weight: str | None = "auto",
+        balance: str | None = "auto",
         resize: str = "stretch",
         random_state: int = 0,
         progress: bool = False,
+        tensorboard: str | Path | None = None,
     ) -> None:
         self.network = network
         self.weights = weights
         self.image_size = image_size
         self.epochs = epochs
         self.batch_size = batch_size
+        self.learning_rate = learning_rate
         self.validation_split = validation_split
         self.patience = patience
-        self.class_weight = class_weight
+        self.balance = balance
         self.resize = resize
         self.random_state = random_state
         self.progress = progress
+        self.tensorboard = tensorboard
 
     @property
     def is_transfer(self) -> bool:
@@ -161,7 +174,14 @@ class Classifier(ClassifierMixin, BaseEstimator):
             self._model = import_keras().Model(backbone.input, outputs, name=KIND)
         return self._model
 
-    def fit(self, X: Any, y: Sequence[Any], *, validation_data: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Sequence[Any],
+        *,
+        validation_data: Any = None,
+        checkpoint: str | Path | None = None,
+    ) -> Self:
         """Train.
 
         Parameters
@@ -172,7 +192,12 @@ class Classifier(ClassifierMixin, BaseEstimator):
         y : sequence of length n
             The class of each image, or a list, tuple or set of classes of each.
         validation_data : tuple (X, y), optional
-            Images to stop in time by, and to choose thresholds on.
+            Images to stop in time by, and to choose temperature and thresholds on.  The last
+            layer of a transfer, which is measured by cross-validation, learns from them as well.
+        checkpoint : path, optional
+            An ``.npz`` file that keeps the state of the training after each epoch.  Where it holds
+            that of the same training, with the same parameters and images, this goes on from
+            there; remove it when the result is safe.
 
         Returns
         -------
@@ -206,10 +231,10 @@ class Classifier(ClassifierMixin, BaseEstimator):
         else:
             training = inputs, truth
             validation = self._inputs(validation_data[0]), self.task_.indicators(validation_data[1])
-        learned = self._learn(training, validation)
+        learned = self._learn(training, validation, checkpoint)
         self.set_network(learned.network)
         self.history_, self.best_epoch_ = learned.history, learned.best_epoch
-        self.thresholds_ = learned.thresholds
+        self.temperature_, self.thresholds_ = learned.temperature, learned.thresholds
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
@@ -303,6 +328,13 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """
         return read_classifier(path, cls)
 
+    def describe(self) -> dict[str, Any]:
+        """Return the parameters that decide what is learned, JSON-able."""
+        parameters = self.get_params()
+        del parameters["progress"], parameters["tensorboard"]
+        parameters["weights"] = None if self.weights is None else str(self.weights)
+        return parameters
+
     def set_network(self, network: Any) -> None:
         """Take a trained network: a whole one, or only the last layer of a transfer."""
         is_head = network.name == _HEAD
@@ -378,38 +410,57 @@ class Classifier(ClassifierMixin, BaseEstimator):
         )
         return rows[TRAIN], rows[VALIDATION]
 
-    def _learn(self, training: "Part", validation: "Part") -> "Learned":
+    def _learn(
+        self, training: "Part", validation: "Part", checkpoint: str | Path | None
+    ) -> "Learned":
         """Train the network, or the last layer of a transfer."""
         import_keras().utils.set_random_seed(self.random_state)
-        from clusterkit.classifiers.learning import learn_head, learn_network
+        if self.is_transfer:
+            return self._learn_head(training, validation)
+        from clusterkit.classifiers.checkpoint import open_checkpoint
+        from clusterkit.classifiers.fitting import Fitting
+        from clusterkit.classifiers.learning import learn_network
         from clusterkit.classifiers.networks import RECIPES
 
-        task = self.task_
-        if self.is_transfer:
-            fitting = self._fitting(_HEAD_EPOCHS, _HEAD_RATE)
-            return learn_head(task, training, validation, fitting)
-        recipe = RECIPES[self.network]
+        fitting = Fitting(
+            epochs=self.epochs or RECIPES[self.network].epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            patience=self.patience,
+            balance=self.balance,
+            random_state=self.random_state,
+            progress=self.progress,
+            tensorboard=self.tensorboard,
+        )
+        if checkpoint is not None:
+            kept = open_checkpoint(checkpoint, self.describe(), *training, *validation)
+            fitting = replace(fitting, checkpoint=kept)
+        return learn_network(self._build(), self.task_, training, validation, fitting)
+
+    def _learn_head(self, training: "Part", validation: "Part") -> "Learned":
+        """Find the last layer of a transfer."""
+        from clusterkit.classifiers.heads import learn_head
+
+        vectors, truth = (np.concatenate(both) for both in zip(training, validation, strict=True))
+        learned = learn_head(
+            self.task_, (vectors, truth), balance=self.balance, random_state=self.random_state
+        )
+        if self.tensorboard is not None:
+            from clusterkit.classifiers.tensorboard import write_history
+
+            write_history(self.tensorboard, learned.history)
+        return learned
+
+    def _build(self) -> Any:
+        """Build a network that is trained from scratch."""
+        from clusterkit.classifiers.networks import RECIPES
+
+        height, width, _ = self.input_shape_
         try:
-            network = recipe.build(self.input_shape_, task.n_outputs, task.activation)
+            return RECIPES[self.network].build(
+                self.input_shape_, self.task_.n_outputs, self.task_.activation
+            )
         except ValueError as error:
-            height, width, _ = self.input_shape_
             raise InvalidInputError(
                 f"{self.network} needs larger images. Received: {height}x{width} pixels"
             ) from error
-        return learn_network(
-            network, task, training, validation, self._fitting(recipe.epochs, _RATE)
-        )
-
-    def _fitting(self, epochs: int, learning_rate: float) -> "Fitting":
-        """Return how to train, with the network's usual values where none were given."""
-        from clusterkit.classifiers.fitting import Fitting
-
-        return Fitting(
-            epochs=self.epochs or epochs,
-            batch_size=self.batch_size,
-            learning_rate=learning_rate,
-            patience=self.patience,
-            class_weight=self.class_weight,
-            random_state=self.random_state,
-            progress=self.progress,
-        )

@@ -1,14 +1,18 @@
 """Train a Keras network: one seed, early stopping, the best epoch kept."""
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.classifiers.splitting import class_weights
-from clusterkit.classifiers.tasks import MULTICLASS, MULTILABEL, Task
+from clusterkit.classifiers.batches import Batches
+from clusterkit.classifiers.checkpoint import BestEpoch, Checkpoint, KeepCheckpoint
+from clusterkit.classifiers.tasks import MULTICLASS, Task
+from clusterkit.classifiers.tensorboard import TensorBoardLog
 from clusterkit.training_bar import TrainingBar
 
 # Inputs of a network, and which classes each shows.
@@ -28,33 +32,39 @@ class Fitting:
     patience : int, optional
         Stop after so many epochs without a gain; by default a quarter of ``epochs``, at least 5
         and at most 15.
-    class_weight : {"auto", "balanced"} or None
+    balance : {"auto", "weights", "oversample"} or None
         See :class:`~clusterkit.classifiers.classifier.Classifier`.
     random_state : int
         Seed.
     progress : bool
         Draw a progress bar on stderr.
+    tensorboard : path, optional
+        Folder of logs.
+    checkpoint : Checkpoint, optional
+        Where the state is kept after each epoch.
     """
 
     epochs: int
     batch_size: int
     learning_rate: float
     patience: int | None
-    class_weight: str | None
+    balance: str | None
     random_state: int
-    progress: bool
+    progress: bool = False
+    tensorboard: str | Path | None = None
+    checkpoint: Checkpoint | None = None
 
 
 def fit_network(
     model: keras.Model,
     task: Task,
-    training: Part,
-    validation: Part | None,
+    batches: Batches,
+    validation: tuple[NDArray[Any], NDArray[np.float32]],
     fitting: Fitting,
     *,
-    last_epoch: int | None = None,
+    loss: float = np.inf,
 ) -> tuple[dict[str, list[float]], int]:
-    """Train until the validation loss no longer falls, or to a given epoch.
+    """Train until the validation loss no longer falls.
 
     Parameters
     ----------
@@ -62,26 +72,53 @@ def fit_network(
         The network, trained in place; it ends with the weights of the best epoch.
     task : Task
         What it learns.
-    training : tuple of (inputs, truth)
-        Pixels or vectors, and the classes of each: bool, of shape (n, n_classes).
-    validation : tuple of (inputs, truth), or None
-        Images that are not learned from; without them all runs to ``last_epoch``.
+    batches : Batches
+        What it learns from.
+    validation : tuple of (inputs, targets)
+        What is held out.
     fitting : Fitting
         How.
-    last_epoch : int, optional
-        Where to end without validation.
+    loss : float
+        The validation loss of the network as it is given, if that is an answer too.
 
     Returns
     -------
     history : dict of str to list of float
         ``loss`` and ``accuracy``, ``val_loss`` and ``val_accuracy``, one value an epoch.
     best_epoch : int
-        The epoch, counted from 1, whose weights it has: of the lowest validation loss, or the last.
+        The epoch, counted from 1, of the lowest validation loss, whose weights it has; 0 if none
+        was below ``loss``.
     """
-    inputs, truth = training
+    _compile(model, task, fitting, steps=fitting.epochs * len(batches))
+    patience = fitting.patience or min(15, max(5, fitting.epochs // 4))
+    best = BestEpoch(patience, loss)
+    followers: list[keras.callbacks.Callback] = [best]
+    if fitting.checkpoint is not None:
+        fitting.checkpoint.restore(model, best)
+        followers.append(KeepCheckpoint(fitting.checkpoint, best))
+    if fitting.tensorboard is not None:
+        followers.append(TensorBoardLog(fitting.tensorboard))
+    first = fitting.epochs if best.is_over else best.n_epochs
+    if first and fitting.progress:
+        print(f"Going on after epoch {best.n_epochs}", file=sys.stderr)
+    followers.append(TrainingBar(len(batches.targets), enabled=fitting.progress, first_epoch=first))
+    batches.set_epoch(first)
+    model.fit(
+        batches,
+        validation_data=validation,
+        initial_epoch=first,
+        epochs=fitting.epochs,
+        callbacks=followers,
+        shuffle=False,
+        verbose=0,
+    )
+    return best.history, best.epoch
+
+
+def _compile(model: keras.Model, task: Task, fitting: Fitting, *, steps: int) -> None:
+    """Give a network its optimizer, loss and metric."""
     is_softmax = task.kind == MULTICLASS
     accuracy = keras.metrics.CategoricalAccuracy if is_softmax else keras.metrics.BinaryAccuracy
-    steps = fitting.epochs * -(-len(inputs) // fitting.batch_size)
     rate = keras.optimizers.schedules.CosineDecay(
         fitting.learning_rate, decay_steps=steps, alpha=0.01
     )
@@ -93,33 +130,3 @@ def fit_network(
         metrics=[accuracy("accuracy")],
         jit_compile=compiled,
     )
-    stop = keras.callbacks.EarlyStopping(
-        patience=fitting.patience or min(15, max(5, fitting.epochs // 4)),
-        restore_best_weights=True,
-    )
-    bar = TrainingBar(len(inputs), enabled=fitting.progress)
-    history = model.fit(
-        inputs,
-        task.targets(truth),
-        sample_weight=sample_weight(task, truth, fitting.class_weight),
-        validation_data=validation and (validation[0], task.targets(validation[1])),
-        epochs=fitting.epochs if validation else last_epoch,
-        batch_size=fitting.batch_size,
-        callbacks=[stop, bar] if validation else [],
-        verbose=0,
-    ).history
-    best_epoch = stop.best_epoch + 1 if validation else len(history["loss"])
-    return {
-        name: [float(value) for value in values] for name, values in history.items()
-    }, best_epoch
-
-
-def sample_weight(
-    task: Task, truth: NDArray[np.bool_], class_weight: str | None
-) -> NDArray[np.float64] | None:
-    """Return the weight of each training image, where classes are weighted."""
-    if class_weight is None or task.kind == MULTILABEL:
-        return None
-    counts = truth.sum(axis=0)
-    weights = class_weights(counts, max_ratio=1.0 if class_weight == "balanced" else 2.0)
-    return None if weights is None else weights[truth.argmax(axis=1)]

@@ -1,4 +1,4 @@
-"""What a classifier learns: a whole network from scratch, or the last layer of a transfer."""
+"""What a classifier learns, and how a whole network learns it from scratch."""
 
 from dataclasses import dataclass
 
@@ -6,12 +6,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterkit.classifiers.batches import Batches, balance_classes
+from clusterkit.classifiers.calibration import apply_temperature, calibrate
 from clusterkit.classifiers.fitting import Fitting, Part, fit_network
 from clusterkit.classifiers.inputs import run_network
-from clusterkit.classifiers.networks import build_head
-from clusterkit.classifiers.tasks import MULTILABEL, Task, choose_thresholds
-
-_FOLDS = 3
+from clusterkit.classifiers.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,8 @@ class Learned:
         Loss and accuracy of training and validation, one value an epoch.
     best_epoch : int
         The epoch, counted from 1, of the lowest validation loss.
+    temperature : float
+        By which the last layer was divided.
     thresholds : ndarray of shape (n_classes,), or None
         For several labels an image: the probabilities from which on classes are predicted.
     """
@@ -33,47 +34,26 @@ class Learned:
     network: keras.Model
     history: dict[str, list[float]]
     best_epoch: int
+    temperature: float
     thresholds: NDArray[np.float64] | None
 
 
 def learn_network(
     network: keras.Model, task: Task, training: Part, validation: Part, fitting: Fitting
 ) -> Learned:
-    """Train a whole network; choose thresholds on the validation images."""
-    history, best_epoch = fit_network(network, task, training, validation, fitting)
-    thresholds = None
-    if task.kind == MULTILABEL:
-        thresholds = choose_thresholds(validation[1], run_network(network, validation[0]))
-    return Learned(network, history, best_epoch, thresholds)
-
-
-def learn_head(task: Task, training: Part, validation: Part, fitting: Fitting) -> Learned:
-    """Train a last layer: find the best epoch, then learn from all images up to there.
-
-    It is small and takes seconds, so no image need be spared.  Thresholds are chosen on
-    predictions for each third of the images by a layer that learned from the others.
-    """
-    _, history, best_epoch = _fit_head(task, training, validation, fitting)
-    inputs, truth = (np.concatenate(both) for both in zip(training, validation, strict=True))
-    thresholds = None
-    if task.kind == MULTILABEL:
-        fold = np.random.default_rng(fitting.random_state).permutation(len(inputs)) % _FOLDS
-        probabilities = np.empty(truth.shape, np.float32)
-        for out in (fold == number for number in range(_FOLDS)):
-            head, *_ = _fit_head(task, (inputs[~out], truth[~out]), None, fitting, best_epoch)
-            probabilities[out] = run_network(head, inputs[out])
-        thresholds = choose_thresholds(truth, probabilities)
-    head, *_ = _fit_head(task, (inputs, truth), None, fitting, best_epoch)
-    return Learned(head, history, best_epoch, thresholds)
-
-
-def _fit_head(
-    task: Task,
-    training: Part,
-    validation: Part | None,
-    fitting: Fitting,
-    last_epoch: int | None = None,
-) -> tuple[keras.Model, dict[str, list[float]], int]:
-    """Build and train a last layer; return it with its history and best epoch."""
-    head = build_head(training[0], task.targets(training[1]), task.activation)
-    return head, *fit_network(head, task, training, validation, fitting, last_epoch=last_epoch)
+    """Train a whole network, which ends in a layer ``head``."""
+    inputs, truth = training
+    weights, repeats = balance_classes(task, truth, fitting.balance)
+    batches = Batches(
+        inputs,
+        task.targets(truth),
+        weights,
+        batch_size=fitting.batch_size,
+        random_state=fitting.random_state,
+        repeats=repeats,
+    )
+    held_out = validation[0], task.targets(validation[1])
+    history, best_epoch = fit_network(network, task, batches, held_out, fitting)
+    temperature, thresholds = calibrate(task, run_network(network, validation[0]), validation[1])
+    apply_temperature(network.get_layer("head"), temperature)
+    return Learned(network, history, best_epoch, temperature, thresholds)

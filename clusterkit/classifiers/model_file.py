@@ -48,6 +48,7 @@ def read_classifier(path: str | Path, build: type["Classifier"]) -> "Classifier"
     classifier.thresholds_ = None if thresholds is None else np.array(thresholds)
     classifier.history_ = document["history"]
     classifier.best_epoch_ = document["best_epoch"]
+    classifier.temperature_ = document["temperature"]
     classifier.fingerprint_ = document["fingerprint"]
     classifier.set_network(load_network(path))
     return classifier
@@ -56,16 +57,15 @@ def read_classifier(path: str | Path, build: type["Classifier"]) -> "Classifier"
 def _document(classifier: "Classifier") -> dict[str, Any]:
     """Return what travels inside the file."""
     keras = import_keras()
-    parameters = classifier.get_params() | {"progress": False}
-    parameters["weights"] = None if classifier.weights is None else str(classifier.weights)
     thresholds = classifier.thresholds_
     return {
         "task": classifier.task_.kind,
         "classes": classifier.classes_.tolist(),
         "input_shape": list(classifier.input_shape_),
         "scale": "pixels 0-255; preprocessing is part of the network",
+        "temperature": classifier.temperature_,
         "thresholds": None if thresholds is None else thresholds.tolist(),
-        "parameters": parameters,
+        "parameters": classifier.describe(),
         "fingerprint": classifier.fingerprint_,
         "history": classifier.history_,
         "best_epoch": classifier.best_epoch_,

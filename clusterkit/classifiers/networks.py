@@ -9,9 +9,7 @@ from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 from keras import layers
-from numpy.typing import NDArray
 
 from clusterkit.classifiers.augmentation import AUGMENTATIONS, build_augmentation
 
@@ -152,34 +150,6 @@ RECIPES = {
     "two-conv": Recipe(build_two_conv, 64, 60),
     "cnn5": Recipe(build_cnn5, 128, 80),
 }
-
-
-def build_head(
-    vectors: NDArray[np.float32], targets: NDArray[np.float32], activation: str
-) -> keras.Model:
-    """Build the last layer of a transfer: from a frozen network's features to probabilities.
-
-    Parameters
-    ----------
-    vectors : ndarray of shape (n, dimension), float32
-        Features of the training images: each is brought to mean 0 and variance 1 over them, so
-        that one learning rate suits every network.
-    targets : ndarray of shape (n, n_outputs), float32
-        What it shall put out for them.  It begins with each class's share, so that rare classes
-        need not be unlearned first.
-    activation : str
-        ``"sigmoid"`` or ``"softmax"``.
-    """
-    share = np.clip(targets.mean(axis=0), 1e-3, 1 - 1e-3)
-    bias = np.log(share) if activation == "softmax" else np.log(share / (1 - share))
-    inputs = keras.Input(vectors.shape[1:], name="features")
-    scale = layers.Normalization()
-    scale.adapt(vectors)
-    x = layers.Dropout(0.5)(scale(inputs))
-    last = layers.Dense(len(bias), activation=activation, kernel_initializer="zeros")
-    model = keras.Model(inputs, last(x), name="head")
-    last.bias.assign(bias)
-    return model
 
 
 def _start(shape: Shape, augmentation: Collection[str], strength: float) -> tuple[Any, Any]:

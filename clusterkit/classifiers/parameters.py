@@ -1,5 +1,6 @@
 """Checks of a classifier's parameters, before any work is done."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clusterkit.classifiers import network_names
@@ -8,7 +9,7 @@ from clusterkit.errors import InvalidInputError
 if TYPE_CHECKING:
     from clusterkit.classifiers.classifier import Classifier
 
-CLASS_WEIGHTS = ("auto", "balanced", None)
+BALANCES = ("auto", "weights", "oversample", None)
 
 
 def check_parameters(classifier: "Classifier") -> None:
@@ -38,8 +39,16 @@ def check_parameters(classifier: "Classifier") -> None:
             "validation_split must be between 0 and 1, both excluded. "
             f"Received: validation_split={classifier.validation_split}"
         )
-    if classifier.class_weight not in CLASS_WEIGHTS:
+    rate = classifier.learning_rate
+    if not 0 < rate <= 1:
         raise InvalidInputError(
-            f"class_weight must be one of {', '.join(map(str, CLASS_WEIGHTS))}. "
-            f"Received: {classifier.class_weight!r}"
+            f"learning_rate must be above 0, and at most 1. Received: learning_rate={rate}"
         )
+    if classifier.balance not in BALANCES:
+        raise InvalidInputError(
+            f"balance must be one of {', '.join(map(str, BALANCES))}. "
+            f"Received: {classifier.balance!r}"
+        )
+    folder = classifier.tensorboard
+    if folder is not None and Path(folder).exists() and not Path(folder).is_dir():
+        raise InvalidInputError(f"tensorboard must be a folder. Received: {folder}, a file")

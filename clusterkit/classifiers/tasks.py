@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from clusterkit.errors import InvalidInputError
 
 BINARY, MULTICLASS, MULTILABEL = "binary", "multiclass", "multilabel"
+_TINY = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +97,32 @@ class Task:
         """Return the probability of each class, of shape (n, n_classes)."""
         return np.hstack([1 - outputs, outputs]) if self.kind == BINARY else outputs
 
+    def activate(self, sums: NDArray[Any]) -> NDArray[Any]:
+        """Return what the last layer puts out for its sums."""
+        from scipy.special import expit, softmax
+
+        return softmax(sums, axis=1) if self.kind == MULTICLASS else expit(sums)
+
+    def log_losses(self, sums: NDArray[Any], targets: NDArray[np.float32]) -> NDArray[Any]:
+        """Return the log loss of each image, summed over its outputs, from the last layer's sums.
+
+        Parameters
+        ----------
+        sums, targets : ndarray of shape (n, n_outputs)
+            Before the activation, and what shall come out behind it.
+        """
+        from scipy.special import log_softmax
+
+        if self.kind == MULTICLASS:
+            return -(targets * log_softmax(sums, axis=1)).sum(axis=1)
+        return (np.logaddexp(0, sums) - targets * sums).sum(axis=1)
+
+    def accuracy(self, targets: NDArray[np.float32], outputs: NDArray[np.float32]) -> float:
+        """Return the share of right answers: of images, or of the outputs if they are sigmoids."""
+        if self.kind == MULTICLASS:
+            return float((outputs.argmax(axis=1) == targets.argmax(axis=1)).mean())
+        return float(((outputs >= 0.5) == (targets >= 0.5)).mean())
+
     def decide(
         self, probabilities: NDArray[np.float32], thresholds: NDArray[np.float64] | None
     ) -> NDArray[np.bool_]:
@@ -121,15 +148,19 @@ def choose_thresholds(
 ) -> NDArray[np.float64]:
     """Choose the probability from which on each class is predicted.
 
-    Each class takes the threshold of its highest F1 on these images; where several are as good,
-    or there is no image of the class, that of all classes together decides.
+    Each class takes the threshold of its highest F1 on these images, where half of what an image
+    counts is what it shows, and half the probability that it does.  A rare class is shown by so
+    few that they alone would find a threshold by chance; calibrated probabilities alone find the
+    one of the highest expected F1 (Lipton et al. 2014, "Optimal Thresholding of Classifiers to
+    Maximize F1 Measure"), if they are right.  Where several are as good, that of all classes
+    together decides.
 
     Parameters
     ----------
     truth : ndarray of shape (n, n_classes), bool
         Which classes each image shows.
     probabilities : ndarray of shape (n, n_classes)
-        As predicted for images that were not learned from.
+        As predicted for images that were not learned from; calibrated.
 
     Returns
     -------
@@ -137,9 +168,10 @@ def choose_thresholds(
         In (0, 1).
     """
     grid = np.linspace(0.02, 0.9, 89)
+    shown = ((truth + probabilities) / 2)[:, :, None]
     predicted = probabilities[:, :, None] >= grid
-    hits = (predicted & truth[:, :, None]).sum(axis=0).astype(float)
-    size = predicted.sum(axis=0) + truth.sum(axis=0)[:, None]
-    common = 2 * hits.sum(axis=0) / np.maximum(size.sum(axis=0), 1)
-    own = 2 * hits / np.maximum(size, 1)
+    hits = (predicted * shown).sum(axis=0)
+    size = predicted.sum(axis=0) + shown.sum(axis=0)
+    common = hits.sum(axis=0) / np.maximum(size.sum(axis=0), _TINY)
+    own = hits / np.maximum(size, _TINY)
     return grid[(own + 1e-6 * common).argmax(axis=1)]

@@ -84,6 +84,9 @@ def train_classifier(
 ) -> TrainingReport:
     """Train a classifier, measure it, and write it to a ``.keras`` file.
 
+    The state after each epoch is kept beside it, as NAME-checkpoint.npz, until it is written: a
+    training from scratch that was interrupted goes on when it is started again.
+
     Parameters
     ----------
     source : path or LabelledImages
@@ -129,10 +132,12 @@ def train_classifier(
         if not len(rows[part]):
             raise InvalidInputError(f"there is no readable image for the part {part!r}")
     learning = time.monotonic()
+    checkpoint = output.with_name(f"{output.stem}-checkpoint.npz")
     classifier.fit(
         inputs[rows[TRAIN]],
         y[TRAIN],
         validation_data=(inputs[rows[VALIDATION]], y[VALIDATION]),
+        checkpoint=checkpoint,
     )
     learned = time.monotonic()
     test = None
@@ -143,6 +148,7 @@ def train_classifier(
     counts = {part: images.class_counts for part, images in found.items()}
     figures = None if test is None else test.to_dict()
     classifier.save(output, overwrite=overwrite, images=counts, test=figures)
+    checkpoint.unlink(missing_ok=True)
     return TrainingReport(
         output,
         classifier,

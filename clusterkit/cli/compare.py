@@ -18,7 +18,7 @@ from clusterkit.cli.options import (
     weights_option,
 )
 from clusterkit.cli.training_options import (
-    class_weight_option,
+    balance_option,
     epochs_option,
     image_size_option,
     patience_option,
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 @patience_option
 @test_split_option
 @validation_split_option
-@class_weight_option
+@balance_option
 @resize_option
 @batch_size_option
 @weights_option
@@ -117,8 +117,6 @@ def _classifier(name: str, *, seed: int, **parameters: Any) -> Any:
     """Return an untrained classifier with the options of the command line."""
     from clusterkit.classifiers import Classifier
 
-    if parameters["class_weight"] == "none":
-        parameters["class_weight"] = None
     classifier = Classifier(name, random_state=seed, progress=True, **parameters)
     # Each kind has an option that is for the other: a transfer has a size of its own.
     return classifier.set_params(**{"image_size" if classifier.is_transfer else "weights": None})

@@ -19,6 +19,16 @@ from clusterkit.cli.options import (
     store_option,
     weights_option,
 )
+from clusterkit.cli.training_options import (
+    balance_option,
+    epochs_option,
+    image_size_option,
+    learning_rate_option,
+    patience_option,
+    tensorboard_option,
+    test_split_option,
+    validation_split_option,
+)
 from clusterkit.cli.training_report import check_report, write_report
 
 if TYPE_CHECKING:
@@ -161,44 +171,16 @@ def autoencoder(
     "The file to write, ending in .keras; tables and pictures go to NAME-report/ beside it.",
     "clf.keras",
 )
-@click.option(
-    "--image-size",
-    type=click.IntRange(1),
-    help="Side in pixels, for a network trained from scratch.  [default: 28 to 128, by network]",
-)
-@click.option(
-    "--epochs",
-    type=click.IntRange(1),
-    help="At most so many passes over the images.  [default: 20 to 100, by network]",
-)
-@click.option(
-    "--patience",
-    type=click.IntRange(1),
-    help="Stop after so many epochs without a gain.  [default: a quarter of --epochs, 5 to 15]",
-)
-@click.option(
-    "--test-split",
-    type=click.FloatRange(0, 1, max_open=True),
-    default=0.2,
-    show_default=True,
-    help="Share of the images to measure on, where FOLDER has no test images of its own.",
-)
-@click.option(
-    "--validation-split",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.1,
-    show_default=True,
-    help="Share of the images to stop in time by, where FOLDER has none of its own.",
-)
-@click.option(
-    "--class-weight",
-    type=click.Choice(["auto", "balanced", "none"]),
-    default="auto",
-    show_default=True,
-    help="auto makes classes count the same where the largest has twice the smallest's images.",
-)
+@image_size_option
+@epochs_option
+@learning_rate_option
+@patience_option
+@test_split_option
+@validation_split_option
+@balance_option
 @resize_option
 @batch_size_option
+@tensorboard_option
 @weights_option
 @overwrite_option
 @seed_option
@@ -210,12 +192,14 @@ def classifier(
     output: Path,
     image_size: int | None,
     epochs: int | None,
+    learning_rate: float,
     patience: int | None,
     test_split: float,
     validation_split: float,
-    class_weight: str,
+    balance: str | None,
     resize: str,
     batch_size: int,
+    tensorboard: Path | None,
     weights: Path | None,
     overwrite: bool,
     seed: int,
@@ -231,6 +215,7 @@ def classifier(
     Writes the network (NAME.keras), and tables and pictures of it to NAME-report/: figures, class
     counts, training curves, and of the test images the predictions, the worst mistakes, the
     confusion matrix, ROC and precision-recall curves, reliability, and similarity of the classes.
+    A training from scratch that was interrupted goes on when the same command is given again.
 
     \b
     Example:
@@ -249,12 +234,14 @@ def classifier(
             image_size=image_size,
             epochs=epochs,
             batch_size=batch_size,
+            learning_rate=learning_rate,
             validation_split=validation_split,
             patience=patience,
-            class_weight=None if class_weight == "none" else class_weight,
+            balance=balance,
             resize=resize,
             random_state=seed,
             progress=True,
+            tensorboard=tensorboard,
         ),
         test_size=test_split,
         store=store,

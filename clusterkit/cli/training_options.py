@@ -1,5 +1,7 @@
 """Options of the commands that train classifiers."""
 
+from pathlib import Path
+
 import click
 
 image_size_option = click.option(
@@ -10,7 +12,20 @@ image_size_option = click.option(
 epochs_option = click.option(
     "--epochs",
     type=click.IntRange(1),
-    help="At most so many passes over the images.  [default: 20 to 100, by network]",
+    help="At most so many passes over the images.  [default: 20 to 80, by network]",
+)
+learning_rate_option = click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1e-3,
+    show_default=True,
+    help="Of the first step; it falls to a hundredth along a cosine.",
+)
+tensorboard_option = click.option(
+    "--tensorboard",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder of logs, to look at with `tensorboard --logdir DIR`.",
 )
 patience_option = click.option(
     "--patience",
@@ -31,10 +46,12 @@ validation_split_option = click.option(
     show_default=True,
     help="Share of the images to stop in time by, where FOLDER has none of its own.",
 )
-class_weight_option = click.option(
-    "--class-weight",
-    type=click.Choice(["auto", "balanced", "none"]),
+balance_option = click.option(
+    "--balance",
+    type=click.Choice(["auto", "weights", "oversample", "none"]),
     default="auto",
     show_default=True,
-    help="auto makes classes count the same where the largest has twice the smallest's images.",
+    callback=lambda _context, _option, value: None if value == "none" else value,
+    help="How rare classes are made to count: by weights, or shown more often.  auto is weights "
+    "where the largest class has more than twice the images of the smallest.",
 )

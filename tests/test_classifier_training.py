@@ -1,0 +1,230 @@
+"""How classifiers are trained: balance, calibration, cross-validation, checkpoints and logs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from clusterkit.classifiers import Classifier, train_classifier
+from clusterkit.classifiers.batches import Batches, balance_classes
+from clusterkit.classifiers.calibration import apply_temperature, fit_temperature
+from clusterkit.classifiers.checkpoint import Checkpoint, open_checkpoint
+from clusterkit.classifiers.heads import learn_head
+from clusterkit.classifiers.tasks import Task
+from clusterkit.keras_files import read_document
+
+# Keras turns TensorFlow's variables into arrays in NumPy 1's way when it saves them.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def draw_vectors(n: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """Return vectors of three overlapping classes."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 3
+    return (np.eye(3, 8)[y] * 2 + rng.normal(size=(n, 8))).astype(np.float32), y
+
+
+def test_every_epoch_shows_each_image_once_in_an_order_of_its_own() -> None:
+    inputs, y = draw_vectors(10)
+    batches = Batches(inputs, np.eye(3)[y], np.ones(10), batch_size=4, random_state=0)
+    orders = []
+    for _ in range(2):
+        orders.append(batches.rows.tolist())
+        shown = np.concatenate([batches[index][0] for index in range(len(batches))])
+        np.testing.assert_array_equal(shown, inputs[orders[-1]])
+        batches.on_epoch_end()
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(10))
+    assert orders[0] != orders[1]
+    batches.set_epoch(0)
+    assert batches.rows.tolist() == orders[0]
+
+
+def test_variants_take_turns() -> None:
+    inputs = np.stack([np.zeros((50, 2)), np.ones((50, 2))])
+    batches = Batches(
+        inputs, np.zeros((50, 1)), np.ones(50), batch_size=50, random_state=0, n_variants=2
+    )
+    shown = batches[0][0]
+    assert shown.shape == (50, 2)
+    assert 10 < shown[:, 0].sum() < 40
+
+
+@pytest.mark.parametrize("balance", ["auto", "weights", "oversample", None])
+def test_rare_classes_count_as_much(balance: str | None) -> None:
+    truth = np.eye(2, dtype=bool)[[0] * 9 + [1] * 3]
+    weights, repeats = balance_classes(Task.from_labels(["a", "b"]), truth, balance)
+    batches = Batches(truth, truth, weights, batch_size=5, random_state=0, repeats=repeats)
+    counted = np.zeros(2)
+    for index in range(len(batches)):
+        _, targets, weight = batches[index]
+        counted += (targets * weight[:, None]).sum(axis=0)
+    assert counted[0] / counted[1] == pytest.approx(1 if balance else 3)
+
+
+def test_auto_leaves_even_classes_alone() -> None:
+    truth = np.eye(2, dtype=bool)[[0] * 6 + [1] * 3]
+    weights, repeats = balance_classes(Task.from_labels(["a", "b"]), truth, "auto")
+    assert (weights == 1).all()
+    assert repeats is None
+
+
+@pytest.mark.parametrize("labels", [["a", "b", "c"], ["a", "b"], [("a",), ("b", "c"), ("a", "c")]])
+def test_the_temperature_finds_how_far_a_network_is_too_sure(labels: list[Any]) -> None:
+    task = Task.from_labels(labels)
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (3000, task.n_outputs))
+    if task.activation == "softmax":
+        true = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        sure = np.exp(3 * logits) / np.exp(3 * logits).sum(axis=1, keepdims=True)
+        truth = np.stack([rng.multinomial(1, p) for p in true]).astype(bool)
+    else:
+        true, sure = 1 / (1 + np.exp(-logits)), 1 / (1 + np.exp(-3 * logits))
+        truth = rng.random(true.shape) < true
+        truth = np.hstack([~truth, truth]) if task.kind == "binary" else truth
+    assert fit_temperature(task, sure.astype(np.float32), truth) == pytest.approx(3, rel=0.1)
+
+
+def test_a_few_images_that_are_all_right_do_not_make_a_network_certain() -> None:
+    task = Task.from_labels(["a", "b"])
+    truth = np.eye(2, dtype=bool)[[0, 1, 0, 1]]
+    outputs = np.array([[0.2], [0.8], [0.2], [0.8]])
+    assert 0.4 < fit_temperature(task, outputs, truth) < 1
+
+
+def test_the_temperature_is_part_of_the_layer() -> None:
+    layer = keras.layers.Dense(3)
+    inputs = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
+    before = np.asarray(layer(inputs))
+    apply_temperature(layer, 2.0)
+    np.testing.assert_allclose(np.asarray(layer(inputs)), before / 2, rtol=1e-5)
+
+
+def test_a_head_is_measured_on_images_that_it_did_not_learn_from() -> None:
+    # Labels by chance can be learned by heart, and not be foreseen.
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(90, 200)).astype(np.float32)
+    task = Task.from_labels(["a", "b", "c"])
+    truth = np.eye(3, dtype=bool)[rng.integers(3, size=90)]
+    learned = learn_head(task, (vectors, truth), balance=None, random_state=0)
+    assert max(learned.history["accuracy"]) > 0.9
+    assert max(learned.history["val_accuracy"]) < 0.6
+    assert learned.best_epoch == 1 + int(np.argmin(learned.history["val_loss"]))
+
+
+@pytest.mark.parametrize("balance", [None, "oversample"])
+def test_a_head_is_calibrated(balance: str | None) -> None:
+    vectors, y = draw_vectors(300)
+    task = Task.from_labels(["a", "b", "c"])
+    part = vectors, np.eye(3, dtype=bool)[y]
+    learned = learn_head(task, part, balance=balance, random_state=0)
+    fresh, true = draw_vectors(3000, seed=1)
+    outputs = learned.network.predict(fresh, verbose=0)
+    hits = outputs.argmax(axis=1) == true
+    assert hits.mean() > 0.8
+    assert outputs.max(axis=1).mean() == pytest.approx(hits.mean(), abs=0.04)
+    assert learned.temperature > 0
+
+
+def test_tensorboard_logs_hold_the_history(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    images = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
+    y = ["a", "b"] * 6
+    clf = Classifier("nn", epochs=2, tensorboard=tmp_path / "logs").fit(images, y)
+    for run, prefix in (("train", ""), ("validation", "val_")):
+        (file,) = (tmp_path / "logs" / run).iterdir()
+        found: dict[str, list[float]] = {}
+        for record in tf.data.TFRecordDataset(str(file)):
+            for value in tf.compat.v1.Event.FromString(record.numpy()).summary.value:
+                assert value.metadata.plugin_data.plugin_name == "scalars"
+                found.setdefault(value.tag, []).append(float(tf.make_ndarray(value.tensor)))
+        for name in ("loss", "accuracy"):
+            assert found[f"epoch_{name}"] == pytest.approx(clf.history_[prefix + name])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write pictures of two classes that differ a little."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(("dark", "light")):
+        (folder / name).mkdir()
+        for i in range(30):
+            pixels = rng.integers(0, 200, (12, 12, 3)) + 20 * number
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{i:02}.png")
+    return folder
+
+
+def test_a_killed_training_goes_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"image_size": 12, "epochs": 12, "batch_size": 8, "patience": 12}
+    whole = train_classifier(folder, tmp_path / "whole.keras", Classifier("cnn", **options))
+    output = tmp_path / "clf.keras"
+    checkpoint = tmp_path / "clf-checkpoint.npz"
+    code = (
+        "import sys, time\n"
+        "from clusterkit.classifiers import Classifier, checkpoint, train_classifier\n"
+        "save = checkpoint.Checkpoint.save\n"
+        "def slow(self, *args): save(self, *args); time.sleep(0.3)\n"
+        "checkpoint.Checkpoint.save = slow\n"
+        f"train_classifier({str(folder)!r}, {str(output)!r}, Classifier('cnn', **{options!r}))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], env=os.environ)
+    while not checkpoint.exists() and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not output.exists()
+    with np.load(checkpoint) as file:
+        n_epochs = len(json.loads(str(file["state"]))["history"]["loss"])
+    assert 1 <= n_epochs < 12
+    saved = []
+    save = Checkpoint.save
+    monkeypatch.setattr(Checkpoint, "save", lambda self, *args: saved.append(save(self, *args)))
+    report = train_classifier(folder, output, Classifier("cnn", **options))
+    assert len(saved) == 12 - n_epochs
+    assert not checkpoint.exists()
+    for name, values in whole.classifier.history_.items():
+        assert report.classifier.history_[name] == pytest.approx(values, rel=1e-3), name
+    assert report.classifier.best_epoch_ == whole.classifier.best_epoch_
+    assert read_document(output, "classifier")["temperature"] == pytest.approx(
+        whole.classifier.temperature_, rel=1e-2
+    )
+
+
+def test_a_checkpoint_is_of_one_training_only(tmp_path: Path) -> None:
+    file, images = tmp_path / "clf-checkpoint.npz", np.random.default_rng(0).random((20, 8, 8))
+    pixels, y = (images * 255).astype(np.uint8), ["a", "b"] * 10
+    options: dict[str, Any] = {"network": "nn", "epochs": 2}
+    first = Classifier(**options).fit(pixels, y, checkpoint=file)
+    state = file.read_bytes()
+    # All epochs are run: the result is there at once, and the same.
+    again = Classifier(**options).fit(pixels, y, checkpoint=file)
+    assert file.read_bytes() == state
+    assert again.history_ == first.history_
+    np.testing.assert_array_equal(again.predict_proba(pixels), first.predict_proba(pixels))
+    for change in ({"random_state": 1}, {"epochs": 3}):
+        other = Classifier(**options | change).fit(pixels, y, checkpoint=file)
+        assert (
+            other.history_["loss"][0] != first.history_["loss"][0]
+            or len(other.history_["loss"]) == 3
+        )
+        assert file.read_bytes() != state
+    key = open_checkpoint(file, {}, pixels).key
+    assert open_checkpoint(file, {}, pixels).key == key
+    assert open_checkpoint(file, {}, 255 - pixels).key != key
+    file.write_bytes(b"damaged")
+    Classifier(**options).fit(pixels, y, checkpoint=file)
+    assert file.read_bytes() == state
