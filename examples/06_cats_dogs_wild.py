@@ -1,0 +1,34 @@
+"""Cats, dogs and wild animals: two convolutions from scratch beside a network that knows photos."""
+
+from options import read_options
+
+from clusterkit.classifiers import Classifier, classify, compare_networks, read_labelled
+from clusterkit.plots import NetworkCurvesDisplay, PredictionsDisplay, save_figure
+
+options = read_options(__doc__, images="cat_dog_wild")
+
+# Both learn from the same images and are measured on the same others.  Run this again, and what was
+# trained is taken from the folder.
+found = compare_networks(
+    options.images,
+    {
+        # Flipped, zoomed and sheared while it learns, in batches of 32.
+        "two-conv": Classifier("two-conv", epochs=options.epochs, progress=True),
+        # Only the last layer is trained, on embeddings that the store keeps: seconds.
+        "xception": Classifier(
+            "xception", weights=options.weights, epochs=options.epochs, progress=True
+        ),
+    },
+    "cats_dogs_wild",
+    store=".clusterkit",
+)
+print(found.to_text())
+save_figure(NetworkCurvesDisplay.from_comparison(found), "cats_dogs_wild.png", overwrite=True)
+
+# Any picture: its class, and the probability of each.  To sort a folder of them, see
+# 11_the_loop.py or `clusterkit route`.
+classifier = Classifier.load(found.results[0].model)
+predictions, _ = classify(read_labelled(options.images).images[::45], classifier)
+for prediction in predictions:
+    print(f"{prediction.classes[0]:>6} {prediction.probability:.2f}  {prediction.name}")
+save_figure(PredictionsDisplay.from_predictions(predictions), "predictions.png", overwrite=True)
