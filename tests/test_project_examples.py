@@ -1,15 +1,12 @@
 """The examples of the five projects and the loop run, on a few images and for an epoch or two."""
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
+from tests.small_sets import CHANNELS, paint, take, take_posters
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-CLASSES = {"cat": 0, "dog": 1, "wild": 2}
 
 
 def run(script: str, folder: Path, *arguments: str | Path) -> str:
@@ -18,30 +15,6 @@ def run(script: str, folder: Path, *arguments: str | Path) -> str:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def take(source: Path, target: Path, n: int) -> Path:
-    """Copy the first ``n`` images of each class."""
-    for folder in sorted(path for path in source.iterdir() if path.is_dir()):
-        (target / folder.name).mkdir(parents=True)
-        for file in sorted(folder.iterdir())[:n]:
-            shutil.copy(file, target / folder.name)
-    return target
-
-
-def paint(folder: Path, n: int, *, seed: int, kinds: int = 1) -> Path:
-    """Write pictures of three colours into folders of their names; the wild have several kinds."""
-    rng = np.random.default_rng(seed)
-    for name, channel in CLASSES.items():
-        (folder / name).mkdir(parents=True)
-        for number in range(n):
-            pixels = rng.integers(0, 60, (72, 72, 3), dtype=np.uint8)
-            pixels[..., channel] += 150
-            if name == "wild":
-                width = 6 * 2 ** (number % kinds)
-                pixels[:, np.arange(72) // width % 2 == 0] //= 3
-            Image.fromarray(pixels).save(folder / name / f"{seed}-{number}.png")
-    return folder
 
 
 def test_digits(shared: Path, tmp_path: Path) -> None:
@@ -83,21 +56,19 @@ def test_unbalanced_animals(shared: Path, tmp_path: Path) -> None:
 
 
 def test_poster_genres(shared: Path, tmp_path: Path) -> None:
-    source = shared / "data/posters700"
-    lines = (source / "labels.csv").read_text().splitlines()[:41]
-    (tmp_path / "images").mkdir()
-    for line in lines[1:]:
-        shutil.copy(source / line.partition(",")[0], tmp_path / "images")
-    (tmp_path / "labels.csv").write_text("\n".join(lines))
-    out = run("09_poster_genres.py", tmp_path, tmp_path / "labels.csv", "--epochs", "1")
+    table = take_posters(shared / "data/posters700", tmp_path / "posters", 40)
+    out = run("09_poster_genres.py", tmp_path, table, "--epochs", "1")
     assert out.count("with a threshold for each genre") == 2
     assert out.count("with thresholds of 0.5") == 2
     assert (tmp_path / "posters-report/report.json").is_file()
 
 
 def test_the_loop(shared: Path, tmp_path: Path) -> None:
-    labelled = paint(tmp_path / "labelled", 20, seed=0, kinds=3)
-    mixed = paint(tmp_path / "mixed", 15, seed=1, kinds=3)
+    labelled, mixed = tmp_path / "labelled", tmp_path / "mixed"
+    for name in CHANNELS:
+        kinds = 3 if name == "wild" else 1
+        paint(labelled, name, 20, seed=0, kinds=kinds)
+        paint(mixed, name, 15, seed=1, kinds=kinds)
     for _ in range(2):  # again, with what the first run sorted
         out = run("11_the_loop.py", tmp_path, labelled, mixed, "--epochs", "6")
         assert "routed: {" in out

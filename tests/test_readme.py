@@ -1,5 +1,6 @@
 """The README is true: commands and code run as they stand, and its command table is complete."""
 
+import gzip
 import re
 import shlex
 import shutil
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from clusterkit.cli import main
+from tests.small_sets import paint, take, take_posters
 
 README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text(encoding="utf-8")
@@ -76,6 +78,55 @@ def test_every_command_runs(wild: Path) -> None:
     for command in commands:
         result = CliRunner().invoke(main, shlex.split(command)[1:])
         assert result.exit_code == 0, f"{command}\n{result.output}"
+
+
+@pytest.fixture
+def projects(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Enter a folder with a few images for each of the five projects, under the README's names."""
+    monkeypatch.chdir(tmp_path)
+    data = shared / "data"
+    # What two convolutions tell apart at once: coloured noise for cats and dogs, photos of wild.
+    for name in ("cat", "dog"):
+        paint(tmp_path / "faces", name, 20, seed=0)
+        paint(tmp_path / "mixed", name, 4, seed=1)
+    for kind in ("fox", "leopard", "lion", "tiger", "wolf"):
+        for number, photo in enumerate(sorted((data / "species10" / kind).iterdir())[:16]):
+            folder = tmp_path / ("faces/wild" if number < 5 else "mixed/others")
+            folder.mkdir(exist_ok=True)
+            shutil.copy(photo, folder)
+    take(data / "anime5", tmp_path / "shows", 6)
+    take(data / "imbalanced10", tmp_path / "animals", 5)
+    take_posters(data / "posters700", tmp_path / "posters", 40)
+    lines = (data / "mnist/kaggle_2000.csv").read_text().splitlines()
+    (tmp_path / "test.csv").write_text(
+        "\n".join(line.partition(",")[2] for line in [lines[0], *lines[-9:]])
+    )
+    (tmp_path / "digits").mkdir()
+    for name, n in (("train", 300), ("t10k", 100)):
+        for kind, size in (("images-idx3", 16 + 784 * n), ("labels-idx1", 8 + n)):
+            packed = (data / f"mnist/{name}-{kind}-ubyte.gz").read_bytes()
+            content = bytearray(gzip.decompress(packed)[:size])
+            content[4:8] = n.to_bytes(4, "big")
+            (tmp_path / "digits" / f"{name}-{kind}-ubyte").write_bytes(content)
+    shutil.copy(tmp_path / "shows/Death Note/Death Note_001.jpg", tmp_path / "new.jpg")
+    (tmp_path / "resnet50.h5").symlink_to(shared / "weights/resnet50_imagenet.h5")
+    weights = shared / "weights/xception_imagenet_notop.h5"
+    monkeypatch.setenv("CLUSTERKIT_WEIGHTS", str(weights))
+    return tmp_path
+
+
+def test_the_five_projects_can_be_redone(projects: Path) -> None:
+    commands = [line for block in blocks("sh") for line in block.splitlines()]
+    assert len(commands) == 19
+    for command in commands:
+        words = shlex.split(command)
+        assert words[0] == "clusterkit"
+        if words[1] in ("train", "compare"):
+            words += ["--epochs", "6" if "two-conv" in words else "1"]
+        result = CliRunner().invoke(main, words[1:])
+        assert result.exit_code == 0, f"{command}\n{result.output}"
+    for file in ("kinds.png", "anime-report/confusion.png", "five/comparison.png", "answers.csv"):
+        assert (projects / file).is_file()
 
 
 def test_the_notebook_runs(wild: Path) -> None:

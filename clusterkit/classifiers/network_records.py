@@ -39,7 +39,7 @@ class NetworkRecord:
         parameters = {
             key: str(value) if isinstance(value, Path) else value
             for key, value in classifier.get_params().items()
-            if key != "progress"
+            if key not in ("progress", "tensorboard")  # neither changes what is learned
         }
         self._made_from = {"images": digest, "parameters": parameters}
 
