@@ -200,6 +200,7 @@ def photos(tmp_path: Path) -> Path:
     for name, label, image in zip(data.names, data.labels or [], data.images, strict=True):
         (tmp_path / "photos" / label).mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(tmp_path / "photos" / label / f"{name}.png")
+    (tmp_path / "photos/red/broken.png").write_bytes(b"no image")
     return tmp_path / "photos"
 
 
@@ -222,8 +223,11 @@ def test_on_the_command_line(photos: Path, tmp_path: Path) -> None:
     }
     assert all(Path(file).stat().st_size for file in document["written"])
     assert read_document(output / "nn.keras", "classifier")["input_shape"] == [8, 8, 3]
+    assert document["unreadable"] == ["red/broken.png"]
+    assert sum(document["counts"].values()) == 48
     again = CliRunner().invoke(main, command.split())
     assert again.exit_code == 0, again.output
+    assert "Not learned from: red/broken.png" in again.stderr
     assert f"Not trained again: nn, which {output / 'nn.keras'} holds" in again.stderr
     assert again.stdout.splitlines()[1].startswith("nn ")
     none = CliRunner().invoke(main, ["compare", str(photos), "--network", "cnn9"])

@@ -66,6 +66,8 @@ class NetworkComparison:
         Name of each other network, and the reason.
     counts : dict of str to int
         Number of images of ``"train"``, ``"val"`` and ``"test"``.
+    unreadable : list of str
+        Names of the images that cannot be read, and are in none of these.
     is_multilabel : bool
         Whether an image may have several labels; an accuracy is then the share of right labels in
         training, and of images of which all labels are right in the test.
@@ -74,6 +76,7 @@ class NetworkComparison:
     results: list[NetworkResult]
     failures: list[tuple[str, str]]
     counts: dict[str, int]
+    unreadable: list[str]
     is_multilabel: bool
 
     @property
@@ -92,6 +95,7 @@ class NetworkComparison:
         """Return everything as JSON-able values."""
         return {
             "counts": self.counts,
+            "unreadable": self.unreadable,
             "best": None if self.best is None else self.best.name,
             "networks": [asdict(result) for result in self.results],
             "failures": [{"name": name, "reason": reason} for name, reason in self.failures],

@@ -148,7 +148,9 @@ def _compare(
                 continue
         results.append(result)
     counts = {part: len(rows) for part, rows in parts.items()}
-    return NetworkComparison(results, failures, counts, data.is_multilabel)
+    divided = set(np.concatenate(list(parts.values())).tolist())
+    unreadable = [name for row, name in enumerate(data.names) if row not in divided]
+    return NetworkComparison(results, failures, counts, unreadable, data.is_multilabel)
 
 
 def _train(

@@ -104,6 +104,8 @@ def compare(
     if as_json:
         print_json(found.to_dict() | {"written": written})
     else:
+        for name in found.unreadable:
+            notice(f"Not learned from: {name}, which cannot be read")
         for result in found.results:
             if result.is_reused:
                 notice(f"Not trained again: {result.name}, which {result.model} holds")
