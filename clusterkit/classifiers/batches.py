@@ -74,7 +74,11 @@ class Batches(keras.utils.PyDataset):
         if index == len(self) - 1:
             part = slice(part.start, None)
         rows = self.rows[part]
-        return self.inputs[self.variants[part], rows], self.targets[rows], self.weights[rows]
+        inputs = self.inputs[self.variants[part], rows]
+        if inputs.dtype == np.float16:
+            # So activations are kept, and nothing is computed in it.
+            inputs = inputs.astype(np.float32)
+        return inputs, self.targets[rows], self.weights[rows]
 
 
 def balance_classes(

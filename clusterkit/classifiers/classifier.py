@@ -1,7 +1,6 @@
 """An image classifier in scikit-learn's conventions, around a plain Keras network."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -34,7 +33,7 @@ from clusterkit.extractors.applications import NETWORKS, KerasApplication
 from clusterkit.optional import import_keras
 
 if TYPE_CHECKING:
-    from clusterkit.classifiers.fitting import Part
+    from clusterkit.classifiers.fitting import Fitting, Part
     from clusterkit.classifiers.learning import Learned
 
 _HEAD = "head"
@@ -58,6 +57,10 @@ class Classifier(ClassifierMixin, BaseEstimator):
         ``keras.applications`` (``"xception"``, …).
     weights : path, optional
         Local weights of a network of ``keras.applications``; by default Keras downloads them.
+    fine_tune : int
+        Of a network of ``keras.applications``, train so many of its top blocks together with the
+        last layer; see :func:`~clusterkit.classifiers.fine_tuning.find_blocks`.  It learns from
+        images, not from embeddings.
     image_size : int, optional
         Side in pixels that images are brought to, for a network that is trained from scratch.  By
         default an array keeps its own size, and files are brought to the network's usual one.
@@ -126,6 +129,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         network: str = "xception",
         *,
         weights: str | Path | None = None,
+        fine_tune: int = 0,
         image_size: int | None = None,
         epochs: int | None = None,
         batch_size: int = 32,
@@ -140,6 +144,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
     ) -> None:
         self.network = network
         self.weights = weights
+        self.fine_tune = fine_tune
         self.image_size = image_size
         self.epochs = epochs
         self.batch_size = batch_size
@@ -154,8 +159,13 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
     @property
     def is_transfer(self) -> bool:
-        """Whether only a last layer is trained, on top of a network of ``keras.applications``."""
+        """Whether the network is one of ``keras.applications``, with a last layer of its own."""
         return self.network in NETWORKS
+
+    @property
+    def takes_embeddings(self) -> bool:
+        """Whether embeddings may be given instead of images: nothing below them is trained."""
+        return self.is_transfer and not self.fine_tune
 
     @property
     def extractor(self) -> KerasApplication:
@@ -355,7 +365,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """Return what is trained on: vectors for a transfer, else pixels."""
         if isinstance(X, Embeddings):
             return self._check_space(X)
-        if not self.is_transfer:
+        if not self.takes_embeddings:
             inputs = np.empty((len(X), *self.input_shape_), np.uint8)
             for rows, pixels in self._batches(X, strict_batches):
                 inputs[rows] = pixels
@@ -386,9 +396,10 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
     def _check_space(self, X: Embeddings) -> NDArray[np.float32]:
         """Return vectors, if they are of the network that is transferred."""
-        if not self.is_transfer:
+        if not self.takes_embeddings:
             raise InvalidInputError(
-                f"{self.network} takes images; embeddings are for networks of keras.applications"
+                f"{self.network} takes images; embeddings are for networks of keras.applications "
+                f"that are not fine-tuned. Received: {X!r}, fine_tune={self.fine_tune}"
             )
         if X.fingerprint not in (None, self.fingerprint_):
             raise SpaceMismatchError(
@@ -415,15 +426,29 @@ class Classifier(ClassifierMixin, BaseEstimator):
     ) -> "Learned":
         """Train the network, or the last layer of a transfer."""
         import_keras().utils.set_random_seed(self.random_state)
-        if self.is_transfer:
+        if self.takes_embeddings:
             return self._learn_head(training, validation)
+        from clusterkit.classifiers import fine_tuning, learning
+
+        fitting = self._fitting(training, validation, checkpoint)
+        if self.is_transfer:
+            return fine_tuning.learn_top(
+                self.task_, self.extractor, self.fine_tune, training, validation, fitting
+            )
+        return learning.learn_network(self._build(), self.task_, training, validation, fitting)
+
+    def _fitting(
+        self, training: "Part", validation: "Part", checkpoint: str | Path | None
+    ) -> "Fitting":
+        """Return how a network is trained by epochs."""
+        from clusterkit.classifiers import fine_tuning
         from clusterkit.classifiers.checkpoint import open_checkpoint
         from clusterkit.classifiers.fitting import Fitting
-        from clusterkit.classifiers.learning import learn_network
         from clusterkit.classifiers.networks import RECIPES
 
-        fitting = Fitting(
-            epochs=self.epochs or RECIPES[self.network].epochs,
+        usual = fine_tuning.EPOCHS if self.is_transfer else RECIPES[self.network].epochs
+        return Fitting(
+            epochs=self.epochs or usual,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             patience=self.patience,
@@ -431,11 +456,10 @@ class Classifier(ClassifierMixin, BaseEstimator):
             random_state=self.random_state,
             progress=self.progress,
             tensorboard=self.tensorboard,
+            checkpoint=None
+            if checkpoint is None
+            else open_checkpoint(checkpoint, self.describe(), *training, *validation),
         )
-        if checkpoint is not None:
-            kept = open_checkpoint(checkpoint, self.describe(), *training, *validation)
-            fitting = replace(fitting, checkpoint=kept)
-        return learn_network(self._build(), self.task_, training, validation, fitting)
 
     def _learn_head(self, training: "Part", validation: "Part") -> "Learned":
         """Find the last layer of a transfer."""

@@ -72,7 +72,8 @@ def learn_head(task: Task, part: Part, *, balance: str | None, random_state: int
             outputs = np.empty_like(targets)
             for rows, layer in zip(parts, layers, strict=True):
                 outputs[~rows] = _predict(task, layer, coordinates[~rows])
-            _note(history, task, targets, _predict(task, whole, coordinates), outputs)
+            note_outputs(history, "", task, targets, _predict(task, whole, coordinates))
+            note_outputs(history, "val_", task, targets, outputs)
             if min(history["val_loss"]) == history["val_loss"][-1]:
                 best_epoch, held_out = epoch, outputs
                 kernel, bias = whole
@@ -149,18 +150,17 @@ def _predict(task: Task, layer: Weights, vectors: NDArray[np.float32]) -> NDArra
     return task.activate(vectors @ kernel + bias)
 
 
-def _note(
+def note_outputs(
     history: dict[str, list[float]],
+    prefix: str,
     task: Task,
     targets: NDArray[np.float32],
-    learned: NDArray[np.float32],
-    held_out: NDArray[np.float32],
+    outputs: NDArray[np.float32],
 ) -> None:
-    """Append loss and accuracy as Keras defines them."""
-    for prefix, outputs in (("", learned), ("val_", held_out)):
-        loss = np.mean(np.asarray(keras.losses.get(task.loss)(targets, outputs)))
-        history.setdefault(f"{prefix}loss", []).append(float(loss))
-        history.setdefault(f"{prefix}accuracy", []).append(task.accuracy(targets, outputs))
+    """Append loss and accuracy to a history, as Keras defines them."""
+    loss = np.mean(np.asarray(keras.losses.get(task.loss)(targets, outputs)))
+    history.setdefault(f"{prefix}loss", []).append(float(loss))
+    history.setdefault(f"{prefix}accuracy", []).append(task.accuracy(targets, outputs))
 
 
 def _build(task: Task, kernel: NDArray[np.float32], bias: NDArray[np.float32]) -> keras.Model:

@@ -124,5 +124,8 @@ def run_network(model: Any, inputs: NDArray[Any], batch_size: int = 256) -> NDAr
     outputs = []
     for start in range(0, len(inputs), batch_size):
         part = inputs[start : start + batch_size]
+        if part.dtype == np.float16:
+            # So they are kept, and nothing is computed in it.
+            part = part.astype(np.float32)
         outputs.append(np.asarray(model.predict_on_batch(pad_batch(part, batch_size)))[: len(part)])
     return np.concatenate(outputs)

@@ -30,6 +30,11 @@ def check_parameters(classifier: "Classifier") -> None:
             f"image_size is for networks that are trained from scratch; {network} has its own. "
             f"Received: image_size={classifier.image_size}"
         )
+    if classifier.fine_tune < 0 or (classifier.fine_tune and not classifier.is_transfer):
+        raise InvalidInputError(
+            "fine_tune must be at least 0, and is for networks of keras.applications. "
+            f"Received: fine_tune={classifier.fine_tune}, network={network!r}"
+        )
     for name in ("image_size", "epochs", "patience", "batch_size"):
         value = getattr(classifier, name)
         if value is not None and value < 1:

@@ -85,7 +85,7 @@ def train_classifier(
     """Train a classifier, measure it, and write it to a ``.keras`` file.
 
     The state after each epoch is kept beside it, as NAME-checkpoint.npz, until it is written: a
-    training from scratch that was interrupted goes on when it is started again.
+    training that was interrupted goes on when it is started again.
 
     Parameters
     ----------
@@ -164,9 +164,9 @@ def _read(
     data: LabelledImages, classifier: Classifier, store: Store | str | Path | None
 ) -> tuple[Any, NDArray[np.intp], list[tuple[str, str]]]:
     """Return inputs of the network, the rows that they are of, and what could not be read."""
-    if classifier.is_transfer and not isinstance(data.images, np.ndarray):
+    if classifier.takes_embeddings and not isinstance(data.images, np.ndarray):
         return _embed(data, classifier, store)
-    if classifier.is_transfer:
+    if classifier.takes_embeddings:
         # Pixels in memory have no file to be known by.
         return data.images, np.arange(len(data)), []
     shape = classifier.choose_shape(data.images)

@@ -22,6 +22,7 @@ from clusterkit.cli.options import (
 from clusterkit.cli.training_options import (
     balance_option,
     epochs_option,
+    fine_tune_option,
     image_size_option,
     learning_rate_option,
     patience_option,
@@ -171,6 +172,7 @@ def autoencoder(
     "The file to write, ending in .keras; tables and pictures go to NAME-report/ beside it.",
     "clf.keras",
 )
+@fine_tune_option
 @image_size_option
 @epochs_option
 @learning_rate_option
@@ -190,6 +192,7 @@ def classifier(
     source: Path,
     network: str,
     output: Path,
+    fine_tune: int,
     image_size: int | None,
     epochs: int | None,
     learning_rate: float,
@@ -215,7 +218,7 @@ def classifier(
     Writes the network (NAME.keras), and tables and pictures of it to NAME-report/: figures, class
     counts, training curves, and of the test images the predictions, the worst mistakes, the
     confusion matrix, ROC and precision-recall curves, reliability, and similarity of the classes.
-    A training from scratch that was interrupted goes on when the same command is given again.
+    A training that was interrupted goes on when the same command is given again.
 
     \b
     Example:
@@ -231,6 +234,7 @@ def classifier(
         Classifier(
             network,
             weights=weights,
+            fine_tune=fine_tune,
             image_size=image_size,
             epochs=epochs,
             batch_size=batch_size,

@@ -21,6 +21,14 @@ learning_rate_option = click.option(
     show_default=True,
     help="Of the first step; it falls to a hundredth along a cosine.",
 )
+fine_tune_option = click.option(
+    "--fine-tune",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Of a network of keras.applications, train the top N blocks with the last layer.",
+)
 tensorboard_option = click.option(
     "--tensorboard",
     type=click.Path(file_okay=False, path_type=Path),

@@ -224,8 +224,13 @@ class KerasApplication(Extractor):
         outputs = outputs if isinstance(outputs, list) else [outputs]
         return keras.Model(pixels, [keras.ops.cast(output, "float32") for output in outputs])
 
-    def build_network(self) -> Any:
+    def build_network(self, policy: str = "float32") -> Any:
         """Build the whole network, so that layers can be put on top of it.
+
+        Parameters
+        ----------
+        policy : str
+            Keras' dtype policy.
 
         Returns
         -------
@@ -233,7 +238,7 @@ class KerasApplication(Extractor):
             From uint8 pixels (n, height, width, 3) to float32 vectors (n, dimension);
             preprocessing is part of it.
         """
-        model = self._build("float32")
+        model = self._build(policy)
         return import_keras().Model(model.input, model.outputs[0])
 
     def _load(self) -> Any:

@@ -1,0 +1,129 @@
+"""Fine-tuning: which blocks a network has, and what training its top does."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from clusterkit.classifiers import Classifier, fine_tuning
+from clusterkit.classifiers.fine_tuning import check_memory, find_blocks
+from clusterkit.embeddings import Embeddings
+from clusterkit.errors import InvalidInputError
+from clusterkit.extractors.applications import NETWORKS
+
+# Keras turns TensorFlow's variables into arrays in NumPy 1's way when it saves them.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    # Random weights are not made to be rounded.
+    pytest.mark.filterwarnings("ignore:bfloat16 moves the vectors"),
+]
+
+
+def build(name: str, **options: Any) -> keras.Model:
+    """Build a network of keras.applications without ImageNet weights."""
+    builder = getattr(keras.applications, NETWORKS[name].builder)
+    return builder(weights=None, include_top=False, pooling="avg", **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_blocks"), [("resnet50", 17), ("vgg16", 13), ("mobilenet", 27), ("xception", 16)]
+)
+def test_blocks_are_those_of_the_papers(name: str, n_blocks: int) -> None:
+    network = build(name, input_shape=(75, 75, 3))
+    blocks = find_blocks(network)
+    assert len(blocks) == n_blocks
+    # Cut at any of them, the two parts are the whole.
+    images = np.random.default_rng(0).random((2, 75, 75, 3)).astype(np.float32)
+    below = keras.Model(network.inputs[0], blocks[-3])(images, training=False)
+    top = keras.Model(blocks[-3], network.outputs[0])
+    np.testing.assert_array_equal(
+        np.asarray(top(below, training=False)), np.asarray(network(images, training=False))
+    )
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file of a small network with random weights."""
+    path = tmp_path_factory.mktemp("weights") / "small.weights.h5"
+    keras.utils.set_random_seed(0)
+    network = build("mobilenet")
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    # Statistics of some images, without which all of them would end in the same vector.
+    network(draw_stripes(2)[0] / np.float32(127.5) - 1, training=True)
+    network.save_weights(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures() -> tuple[NDArray[np.uint8], list[str]]:
+    """Draw the training images."""
+    return draw_stripes(0)
+
+
+def draw_stripes(seed: int, n: int = 24) -> tuple[NDArray[np.uint8], list[str]]:
+    """Draw stripes that run down, and stripes that run across, hidden in noise."""
+    rng = np.random.default_rng(seed)
+    stripes = np.repeat(rng.integers(0, 140, (2 * n, 1, 14, 3)), 4, axis=2)
+    images = stripes + rng.integers(0, 116, (2 * n, 56, 56, 3))
+    images[n:] = images[n:].transpose(0, 2, 1, 3)
+    return images.astype(np.uint8), ["down"] * n + ["across"] * n
+
+
+def test_tuning_changes_the_top_alone_and_never_makes_validation_worse(
+    weights: Path, pictures: tuple[NDArray[np.uint8], list[str]], tmp_path: Path
+) -> None:
+    images, y = pictures
+    clf = Classifier(
+        "mobilenet", weights=weights, fine_tune=2, epochs=3, batch_size=8, learning_rate=3e-3
+    ).fit(images, y, validation_data=draw_stripes(1))
+    assert len(clf.history_["val_loss"]) == 4  # the last layer alone, then three epochs
+    assert clf.best_epoch_ == 1 + int(np.argmin(clf.history_["val_loss"]))
+    assert clf.best_epoch_ > 1
+    before, after = (
+        next(layer for layer in network.layers if isinstance(layer, keras.Model))
+        for network in (clf.extractor.build_network(), clf.model_)
+    )
+    changed = {
+        old.path.split("/")[-2]
+        for old, new in zip(before.weights, after.weights, strict=True)
+        if not np.array_equal(np.asarray(old), np.asarray(new))
+    }
+    assert changed == {"conv_dw_13", "conv_pw_13"}
+    # The file holds the tuned network, and embeddings do not serve it.
+    copy = Classifier.load(clf.save(tmp_path / "clf.keras"))
+    np.testing.assert_allclose(
+        copy.predict_proba(images), clf.predict_proba(images), rtol=1e-3, atol=1e-5
+    )
+    with pytest.raises(InvalidInputError, match="that are not fine-tuned"):
+        copy.predict(Embeddings(np.zeros((1, 1024), np.float32)))
+
+
+def test_the_last_layer_alone_is_kept_where_tuning_is_worse(
+    weights: Path, pictures: tuple[NDArray[np.uint8], list[str]]
+) -> None:
+    images, y = pictures
+    clf = Classifier("mobilenet", weights=weights, fine_tune=1, epochs=1, learning_rate=1.0)
+    clf.fit(images, y, validation_data=draw_stripes(1))
+    assert clf.history_["val_loss"][1] > clf.history_["val_loss"][0]
+    assert clf.best_epoch_ == 1
+    assert np.isfinite(clf.predict_proba(images)).all()
+
+
+def test_what_cannot_be_tuned(
+    weights: Path, pictures: tuple[NDArray[np.uint8], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InvalidInputError, match="is for networks of keras"):
+        Classifier("cnn", fine_tune=1).fit(*pictures)
+    with pytest.raises(InvalidInputError, match="fine_tune must be at least 0"):
+        Classifier("mobilenet", fine_tune=-1).fit(*pictures)
+    with pytest.raises(InvalidInputError, match=r"Received: fine_tune=99, 27 blocks"):
+        Classifier("mobilenet", weights=weights, fine_tune=99).fit(*pictures)
+    check_memory(1000, 100, (10, 10, 1024))
+    monkeypatch.setattr(fine_tuning, "MAX_BYTES", 2**20)
+    with pytest.raises(InvalidInputError, match="tune fewer blocks"):
+        check_memory(1000, 100, (10, 10, 1024))
