@@ -154,6 +154,10 @@ def test_folders_that_hold_no_classes(folder: Path, tmp_path: Path) -> None:
     save(folder / "stray.png", 5)
     with pytest.raises(InvalidInputError, match=r"stray.png has no label"):
         read_labelled(folder)
+    (tmp_path / "tables").mkdir()
+    write(tmp_path / "tables/train.csv", "label,pixel0\n")
+    with pytest.raises(InvalidInputError, match=r"to read a table, name it: .*train\.csv"):
+        read_labelled(tmp_path / "tables")
     with pytest.raises(NotFoundError, match="no such file or folder"):
         read_labelled(tmp_path / "nowhere")
     with pytest.raises(InvalidInputError, match=r"must be a folder, a \.csv file"):
@@ -292,6 +296,7 @@ def test_files_that_cannot_be_read_are_in_no_part(folder: Path) -> None:
         ([1, 2, 3], ["a", "a", "a"], "at least 2 classes. Received: a"),
         ([1, 2, 3], ["a", "a", "b"], "Received: 1 of b"),
         ([1, 2, 3, 3], ["a", "a", "b", "b"], "Received: 1 of b"),
+        ([1, 2, 3, 4, 4], ["a", "a", "b", "b", "b"], "part 'val': no class has 3 different ones"),
     ],
 )
 def test_classes_that_cannot_be_learned(values: list[int], labels: list[str], message: str) -> None:

@@ -148,7 +148,12 @@ def read_labelled(source: str | Path) -> LabelledImages:
 
 def _from_folder(folder: Path) -> LabelledImages:
     """Read a folder a class, alone or below train, val and test."""
-    images = ImageFolder(folder)
+    try:
+        images = ImageFolder(folder)
+    except InvalidInputError as error:
+        tables = sorted(folder.glob("*.csv"))
+        hint = f"; to read a table, name it: {tables[0]}" if tables else ""
+        raise InvalidInputError(f"{error}{hint}") from error
     tops = [entry.name for entry in sorted(folder.iterdir()) if _is_shown_folder(entry)]
     has_parts = set(tops) <= set(_PART_OF_FOLDER) and TRAIN in map(_PART_OF_FOLDER.get, tops)
     depth = 1 if has_parts and len(tops) > 1 else 0

@@ -52,7 +52,8 @@ def split(
     ------
     InvalidInputError
         If there is one class only, a class has fewer than two different images that can be read,
-        the shares do not fit, or a test image is of a class that no training image is of.
+        there are too few images for all parts, the shares do not fit, or a test image is of a class
+        that no training image is of.
 
     Warns
     -----
@@ -130,6 +131,12 @@ def _divide(
             part_of_row[group] = part
     if data.is_multilabel:
         _keep_every_class(list(groups.values()), labels, part_of_row)
+    for part in wanted:
+        if part not in part_of_row:
+            raise InvalidInputError(
+                f"there are too few images to keep some out for the part {part!r}: no class has "
+                f"{len(wanted) + 1} different ones. Received: {len(data)} images"
+            )
     return part_of_row
 
 
