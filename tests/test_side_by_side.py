@@ -140,7 +140,7 @@ def test_classes_that_cannot_be_learned_stop_before_any_training(tmp_path: Path)
 
 
 def test_without_a_folder_nothing_is_kept() -> None:
-    found = compare_networks(paint(), quick("nn"))
+    found = compare_networks(paint(), "nn")
     assert found.results[0].model is None
     assert found.best is found.results[0]
     assert "best on" not in found.to_text()

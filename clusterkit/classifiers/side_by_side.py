@@ -99,6 +99,8 @@ def _named(
     networks: Sequence[str] | Mapping[str, Classifier], random_state: int
 ) -> dict[str, Classifier]:
     """Return the classifiers by name, their parameters checked."""
+    if isinstance(networks, str):
+        networks = [networks]
     if not isinstance(networks, Mapping):
         networks = {name: Classifier(name, random_state=random_state) for name in networks}
     if not networks:

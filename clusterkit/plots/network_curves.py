@@ -130,5 +130,6 @@ class NetworkCurvesDisplay(Display):
 
 
 def _draw_curve(axes: Axes, values: Sequence[float], **style: Any) -> None:
-    """Draw values of the epochs, counted from 1."""
-    axes.plot(np.arange(1, len(values) + 1), values, **style)
+    """Draw values of the epochs, counted from 1; a single one is no line, but a dot."""
+    marker = "." if len(values) == 1 else None
+    axes.plot(np.arange(1, len(values) + 1), values, marker=marker, **style)
