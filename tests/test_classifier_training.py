@@ -135,6 +135,17 @@ def test_a_head_is_calibrated(balance: str | None) -> None:
     assert learned.temperature > 0
 
 
+def test_half_precision_leaves_a_plain_network(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 128, (40, 12, 12), dtype=np.uint8)
+    images[::2] += 100
+    y = ["light", "dark"] * 20
+    clf = Classifier("cnn", epochs=6, batch_size=8, precision="bfloat16").fit(images, y)
+    assert clf.score(images, y) == 1
+    copy = Classifier.load(clf.save(tmp_path / "clf.keras"))
+    assert {layer.compute_dtype for layer in copy.model_.layers if layer.weights} == {"float32"}
+    np.testing.assert_allclose(copy.predict_proba(images), clf.predict_proba(images), rtol=1e-5)
+
+
 def test_tensorboard_logs_hold_the_history(tmp_path: Path) -> None:
     import tensorflow as tf
 

@@ -84,6 +84,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
         instead.
     resize : {"stretch", "crop", "pad"}
         See :func:`clusterkit.resizing.resize_image`.
+    precision : {"auto", "float32", "bfloat16"}
+        What a network that is trained from scratch is computed in; by default bfloat16 where a GPU
+        has it.  On a CPU it saves less than a tenth of the time.  The result is float32.
     random_state : int
         Seed of the split, the order, the augmentation and the first weights.  Keras's global
         seeds are set.
@@ -138,6 +141,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         patience: int | None = None,
         balance: str | None = "auto",
         resize: str = "stretch",
+        precision: str = "auto",
         random_state: int = 0,
         progress: bool = False,
         tensorboard: str | Path | None = None,
@@ -153,6 +157,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self.patience = patience
         self.balance = balance
         self.resize = resize
+        self.precision = precision
         self.random_state = random_state
         self.progress = progress
         self.tensorboard = tensorboard
@@ -435,7 +440,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             return fine_tuning.learn_top(
                 self.task_, self.extractor, self.fine_tune, training, validation, fitting
             )
-        return learning.learn_network(self._build(), self.task_, training, validation, fitting)
+        return learning.learn_network(self._build, self.task_, training, validation, fitting)
 
     def _fitting(
         self, training: "Part", validation: "Part", checkpoint: str | Path | None
@@ -445,7 +450,11 @@ class Classifier(ClassifierMixin, BaseEstimator):
         from clusterkit.classifiers.checkpoint import open_checkpoint
         from clusterkit.classifiers.fitting import Fitting
         from clusterkit.classifiers.networks import RECIPES
+        from clusterkit.extractors.keras_runtime import gpu_has_bfloat16
 
+        in_bfloat16 = self.precision == "bfloat16" or (
+            self.precision == "auto" and gpu_has_bfloat16()
+        )
         usual = fine_tuning.EPOCHS if self.is_transfer else RECIPES[self.network].epochs
         return Fitting(
             epochs=self.epochs or usual,
@@ -454,6 +463,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             patience=self.patience,
             balance=self.balance,
             random_state=self.random_state,
+            precision="bfloat16" if in_bfloat16 else "float32",
             progress=self.progress,
             tensorboard=self.tensorboard,
             checkpoint=None

@@ -36,6 +36,8 @@ class Fitting:
         See :class:`~clusterkit.classifiers.classifier.Classifier`.
     random_state : int
         Seed.
+    precision : {"float32", "bfloat16"}
+        What a network is computed in; its weights are float32 either way.
     progress : bool
         Draw a progress bar on stderr.
     tensorboard : path, optional
@@ -50,6 +52,7 @@ class Fitting:
     patience: int | None
     balance: str | None
     random_state: int
+    precision: str = "float32"
     progress: bool = False
     tensorboard: str | Path | None = None
     checkpoint: Checkpoint | None = None

@@ -1,5 +1,6 @@
 """What a classifier learns, and how a whole network learns it from scratch."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
@@ -11,6 +12,9 @@ from clusterkit.classifiers.calibration import apply_temperature, calibrate
 from clusterkit.classifiers.fitting import Fitting, Part, fit_network
 from clusterkit.classifiers.inputs import run_network
 from clusterkit.classifiers.tasks import Task
+from clusterkit.extractors.applications import dtype_policy
+
+_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,32 @@ class Learned:
 
 
 def learn_network(
-    network: keras.Model, task: Task, training: Part, validation: Part, fitting: Fitting
+    build: Callable[[], keras.Model],
+    task: Task,
+    training: Part,
+    validation: Part,
+    fitting: Fitting,
 ) -> Learned:
-    """Train a whole network, which ends in a layer ``head``."""
+    """Train a whole network.
+
+    Parameters
+    ----------
+    build : callable
+        Returns the network, which ends in a layer ``head``.
+    task : Task
+        What is learned.
+    training, validation : tuple of (pixels, truth)
+        Images and their classes.
+    fitting : Fitting
+        How.
+
+    Returns
+    -------
+    Learned
+        The network, computed in float32 whatever it was trained in.
+    """
+    with dtype_policy(_POLICIES[fitting.precision]):
+        network = build()
     inputs, truth = training
     weights, repeats = balance_classes(task, truth, fitting.balance)
     batches = Batches(
@@ -54,6 +81,9 @@ def learn_network(
     )
     held_out = validation[0], task.targets(validation[1])
     history, best_epoch = fit_network(network, task, batches, held_out, fitting)
+    if fitting.precision != "float32":
+        trained, network = network, build()
+        network.set_weights(trained.get_weights())
     temperature, thresholds = calibrate(task, run_network(network, validation[0]), validation[1])
     apply_temperature(network.get_layer("head"), temperature)
     return Learned(network, history, best_epoch, temperature, thresholds)

@@ -174,5 +174,6 @@ def _convolve(x: Any, width: int, *, pool: bool = False) -> Any:
 
 
 def _finish(inputs: Any, x: Any, n_outputs: int, activation: str) -> keras.Model:
-    """Close a network."""
-    return keras.Model(inputs, layers.Dense(n_outputs, activation=activation, name="head")(x))
+    """Close a network; its probabilities are float32 whatever it is computed in."""
+    head = layers.Dense(n_outputs, activation=activation, dtype="float32", name="head")
+    return keras.Model(inputs, head(x))

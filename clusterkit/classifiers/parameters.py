@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from clusterkit.classifiers import network_names
 from clusterkit.errors import InvalidInputError
+from clusterkit.extractors.runtimes import PRECISIONS
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.classifier import Classifier
@@ -44,15 +45,16 @@ def check_parameters(classifier: "Classifier") -> None:
             "validation_split must be between 0 and 1, both excluded. "
             f"Received: validation_split={classifier.validation_split}"
         )
+    for name, allowed in (("balance", BALANCES), ("precision", PRECISIONS)):
+        value = getattr(classifier, name)
+        if value not in allowed:
+            raise InvalidInputError(
+                f"{name} must be one of {', '.join(map(str, allowed))}. Received: {value!r}"
+            )
     rate = classifier.learning_rate
     if not 0 < rate <= 1:
         raise InvalidInputError(
             f"learning_rate must be above 0, and at most 1. Received: learning_rate={rate}"
-        )
-    if classifier.balance not in BALANCES:
-        raise InvalidInputError(
-            f"balance must be one of {', '.join(map(str, BALANCES))}. "
-            f"Received: {classifier.balance!r}"
         )
     folder = classifier.tensorboard
     if folder is not None and Path(folder).exists() and not Path(folder).is_dir():

@@ -26,6 +26,7 @@ from clusterkit.cli.training_options import (
     image_size_option,
     learning_rate_option,
     patience_option,
+    precision_option,
     tensorboard_option,
     test_split_option,
     validation_split_option,
@@ -182,6 +183,7 @@ def autoencoder(
 @balance_option
 @resize_option
 @batch_size_option
+@precision_option
 @tensorboard_option
 @weights_option
 @overwrite_option
@@ -202,6 +204,7 @@ def classifier(
     balance: str | None,
     resize: str,
     batch_size: int,
+    precision: str,
     tensorboard: Path | None,
     weights: Path | None,
     overwrite: bool,
@@ -243,6 +246,7 @@ def classifier(
             patience=patience,
             balance=balance,
             resize=resize,
+            precision=precision,
             random_state=seed,
             progress=True,
             tensorboard=tensorboard,

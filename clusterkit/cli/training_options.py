@@ -29,6 +29,13 @@ fine_tune_option = click.option(
     metavar="N",
     help="Of a network of keras.applications, train the top N blocks with the last layer.",
 )
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Of a training from scratch: auto is bfloat16 where a GPU has it.",
+)
 tensorboard_option = click.option(
     "--tensorboard",
     type=click.Path(file_okay=False, path_type=Path),

@@ -219,7 +219,7 @@ class KerasApplication(Extractor):
         scaled = module.preprocess_input(
             keras.ops.cast(pixels, "float32"), data_format="channels_last"
         )
-        with _dtype_policy(policy):
+        with dtype_policy(policy):
             outputs = self._load()(scaled)
         outputs = outputs if isinstance(outputs, list) else [outputs]
         return keras.Model(pixels, [keras.ops.cast(output, "float32") for output in outputs])
@@ -313,7 +313,7 @@ class Xception(KerasApplication):
 
 
 @contextmanager
-def _dtype_policy(policy: str) -> Iterator[None]:
+def dtype_policy(policy: str) -> Iterator[None]:
     """Build the layers within under a dtype policy of Keras."""
     config = import_keras().config
     before = config.dtype_policy()

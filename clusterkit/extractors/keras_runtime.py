@@ -29,11 +29,10 @@ class KerasRuntime:
     @property
     def has_bfloat16(self) -> bool:
         """Whether the GPU, or the CPU under TensorFlow, computes in bfloat16."""
-        backend = import_keras().backend.backend()
         if has_gpu():
-            return backend in _GPU_CHECKS and _GPU_CHECKS[backend]()
+            return gpu_has_bfloat16()
         # Other backends emulate it on the CPU, which is slower than float32.
-        return backend == "tensorflow" and _cpu_has_bfloat16()
+        return import_keras().backend.backend() == "tensorflow" and _cpu_has_bfloat16()
 
     def compile(self, precision: str, batch_size: int) -> Run:
         """Return the function that runs batches of up to ``batch_size`` images."""
@@ -42,6 +41,12 @@ class KerasRuntime:
         if precision == "float32":
             return _predict(self._model, batch_size)
         return _predict(self._source.build("mixed_bfloat16"), batch_size)
+
+
+def gpu_has_bfloat16() -> bool:
+    """Tell whether there is a GPU that computes in bfloat16, and Keras' backend uses it."""
+    backend = import_keras().backend.backend()
+    return has_gpu() and backend in _GPU_CHECKS and _GPU_CHECKS[backend]()
 
 
 def _predict(model: Any, batch_size: int) -> Run:
