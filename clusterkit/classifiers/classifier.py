@@ -1,8 +1,8 @@
 """An image classifier in scikit-learn's conventions, around a plain Keras network."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from clusterkit.classifiers.datasets import TRAIN, VALIDATION, LabelledImages
-from clusterkit.classifiers.inputs import (
-    check_pixels,
-    is_pixels,
-    pixel_batches,
-    run_network,
-    strict_batches,
-)
+from clusterkit.classifiers.inputs import pixel_batches, run_network, strict_batches
 from clusterkit.classifiers.model_file import (
     KIND,
     check_model_path,
@@ -24,21 +18,16 @@ from clusterkit.classifiers.model_file import (
     write_classifier,
 )
 from clusterkit.classifiers.parameters import check_parameters
+from clusterkit.classifiers.reading import check_space, choose_shape, read_batches, read_inputs
 from clusterkit.classifiers.splitting import split
 from clusterkit.classifiers.tasks import Task, is_multilabel
 from clusterkit.embeddings import Embeddings
 from clusterkit.engines import default_batch_size
-from clusterkit.errors import InvalidInputError, SpaceMismatchError
+from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.applications import NETWORKS, KerasApplication
 from clusterkit.optional import import_keras
 
-if TYPE_CHECKING:
-    from clusterkit.classifiers.fitting import Fitting, Part
-    from clusterkit.classifiers.learning import Learned
-
 _HEAD = "head"
-
-Batch = TypeVar("Batch")
 
 
 class Classifier(ClassifierMixin, BaseEstimator):
@@ -228,6 +217,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
         WeightsError
             If the weights of a transfer cannot be had.
         """
+        import_keras()
+        from clusterkit.classifiers.learning import learn
+
         self.check_parameters()
         if len(X) != len(y):
             raise InvalidInputError(
@@ -236,8 +228,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self.task_ = Task.from_labels(y)
         self.classes_ = self.task_.classes
         self.fingerprint_ = self.extractor.fingerprint if self.is_transfer else None
-        self.input_shape_ = self.choose_shape(X)
-        inputs = self._inputs(X)
+        self.input_shape_ = choose_shape(self, X)
+        inputs = read_inputs(self, X)
         truth = self.task_.indicators(y)
         if validation_data is None:
             train, val = self._split(inputs, list(y))
@@ -245,8 +237,11 @@ class Classifier(ClassifierMixin, BaseEstimator):
             validation = inputs[val], truth[val]
         else:
             training = inputs, truth
-            validation = self._inputs(validation_data[0]), self.task_.indicators(validation_data[1])
-        learned = self._learn(training, validation, checkpoint)
+            validation = (
+                read_inputs(self, validation_data[0]),
+                self.task_.indicators(validation_data[1]),
+            )
+        learned = learn(self, training, validation, checkpoint)
         self.set_network(learned.network)
         self.history_, self.best_epoch_ = learned.history, learned.best_epoch
         self.temperature_, self.thresholds_ = learned.temperature, learned.thresholds
@@ -267,9 +262,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self, "task_")
         if isinstance(X, Embeddings):
-            return self.task_.probabilities(run_network(self._head, self._check_space(X)))
+            return self.task_.probabilities(run_network(self._head, check_space(self, X)))
         outputs = np.empty((len(X), self.task_.n_outputs), np.float32)
-        for rows, pixels in self._batches(X, strict_batches):
+        for rows, pixels in read_batches(self, X, strict_batches):
             outputs[rows] = run_network(self.model_, pixels, default_batch_size())
         return self.task_.probabilities(outputs)
 
@@ -301,7 +296,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         failures : list of (int, str)
             Position and reason of every file that could not be read.
         """
-        for rows, pixels, failures in self._batches(X, pixel_batches):
+        for rows, pixels, failures in read_batches(self, X, pixel_batches):
             outputs = np.empty((0, self.task_.n_outputs), np.float32)
             if rows:
                 outputs = run_network(self.model_, pixels, default_batch_size())
@@ -366,53 +361,6 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """
         check_parameters(self)
 
-    def _inputs(self, X: Any) -> NDArray[Any]:
-        """Return what is trained on: vectors for a transfer, else pixels."""
-        if isinstance(X, Embeddings):
-            return self._check_space(X)
-        if not self.takes_embeddings:
-            inputs = np.empty((len(X), *self.input_shape_), np.uint8)
-            for rows, pixels in self._batches(X, strict_batches):
-                inputs[rows] = pixels
-            return inputs
-        extractor = self.extractor
-        vectors = np.empty((len(X), extractor.dimension), np.float32)
-        for rows, pixels in self._batches(X, strict_batches):
-            vectors[rows] = extractor.extract(pixels).vectors
-        return vectors
-
-    def _batches(self, X: Any, read: Callable[..., Iterator[Batch]]) -> Iterator[Batch]:
-        """Read images in the network's size."""
-        return read(X, self.input_shape_, default_batch_size(), resize=self.resize)
-
-    def choose_shape(self, X: Any) -> tuple[int, int, int]:
-        """Return (height, width, channels) of the network's input, if it is trained on images."""
-        if self.is_transfer:
-            return (*self.extractor.image_size, 3)
-        import_keras()
-        from clusterkit.classifiers.networks import RECIPES
-
-        side = self.image_size
-        if is_pixels(X):
-            _, height, width, channels = check_pixels(X).shape
-            return (side or height, side or width, channels)
-        side = side or RECIPES[self.network].side
-        return (side, side, 3)
-
-    def _check_space(self, X: Embeddings) -> NDArray[np.float32]:
-        """Return vectors, if they are of the network that is transferred."""
-        if not self.takes_embeddings:
-            raise InvalidInputError(
-                f"{self.network} takes images; embeddings are for networks of keras.applications "
-                f"that are not fine-tuned. Received: {X!r}, fine_tune={self.fine_tune}"
-            )
-        if X.fingerprint not in (None, self.fingerprint_):
-            raise SpaceMismatchError(
-                f"the embeddings must be of {self.network} with this classifier's weights and "
-                f"resize={self.resize!r}. Received: {X!r}"
-            )
-        return X.vectors
-
     def _split(
         self, inputs: NDArray[Any], y: list[Any]
     ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -425,76 +373,3 @@ class Classifier(ClassifierMixin, BaseEstimator):
             random_state=self.random_state,
         )
         return rows[TRAIN], rows[VALIDATION]
-
-    def _learn(
-        self, training: "Part", validation: "Part", checkpoint: str | Path | None
-    ) -> "Learned":
-        """Train the network, or the last layer of a transfer."""
-        import_keras().utils.set_random_seed(self.random_state)
-        if self.takes_embeddings:
-            return self._learn_head(training, validation)
-        from clusterkit.classifiers import fine_tuning, learning
-
-        fitting = self._fitting(training, validation, checkpoint)
-        if self.is_transfer:
-            return fine_tuning.learn_top(
-                self.task_, self.extractor, self.fine_tune, training, validation, fitting
-            )
-        return learning.learn_network(self._build, self.task_, training, validation, fitting)
-
-    def _fitting(
-        self, training: "Part", validation: "Part", checkpoint: str | Path | None
-    ) -> "Fitting":
-        """Return how a network is trained by epochs."""
-        from clusterkit.classifiers import fine_tuning
-        from clusterkit.classifiers.checkpoint import open_checkpoint
-        from clusterkit.classifiers.fitting import Fitting
-        from clusterkit.classifiers.networks import RECIPES
-        from clusterkit.extractors.keras_runtime import gpu_has_bfloat16
-
-        in_bfloat16 = self.precision == "bfloat16" or (
-            self.precision == "auto" and gpu_has_bfloat16()
-        )
-        usual = fine_tuning.EPOCHS if self.is_transfer else RECIPES[self.network].epochs
-        return Fitting(
-            epochs=self.epochs or usual,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            patience=self.patience,
-            balance=self.balance,
-            random_state=self.random_state,
-            precision="bfloat16" if in_bfloat16 else "float32",
-            progress=self.progress,
-            tensorboard=self.tensorboard,
-            checkpoint=None
-            if checkpoint is None
-            else open_checkpoint(checkpoint, self.describe(), *training, *validation),
-        )
-
-    def _learn_head(self, training: "Part", validation: "Part") -> "Learned":
-        """Find the last layer of a transfer."""
-        from clusterkit.classifiers.heads import learn_head
-
-        vectors, truth = (np.concatenate(both) for both in zip(training, validation, strict=True))
-        learned = learn_head(
-            self.task_, (vectors, truth), balance=self.balance, random_state=self.random_state
-        )
-        if self.tensorboard is not None:
-            from clusterkit.classifiers.tensorboard import write_history
-
-            write_history(self.tensorboard, learned.history)
-        return learned
-
-    def _build(self) -> Any:
-        """Build a network that is trained from scratch."""
-        from clusterkit.classifiers.networks import RECIPES
-
-        height, width, _ = self.input_shape_
-        try:
-            return RECIPES[self.network].build(
-                self.input_shape_, self.task_.n_outputs, self.task_.activation
-            )
-        except ValueError as error:
-            raise InvalidInputError(
-                f"{self.network} needs larger images. Received: {height}x{width} pixels"
-            ) from error

@@ -14,7 +14,7 @@ from clusterkit.classifiers.calibration import apply_temperature, calibrate
 from clusterkit.classifiers.fitting import Fitting, Part, fit_network
 from clusterkit.classifiers.heads import learn_head, note_outputs
 from clusterkit.classifiers.inputs import run_network
-from clusterkit.classifiers.learning import Learned
+from clusterkit.classifiers.learned import Learned
 from clusterkit.classifiers.tasks import Task
 from clusterkit.engines import default_batch_size
 from clusterkit.errors import InvalidInputError

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from clusterkit.classifiers.batches import balance_classes
 from clusterkit.classifiers.calibration import apply_temperature, calibrate
 from clusterkit.classifiers.fitting import Part
-from clusterkit.classifiers.learning import Learned
+from clusterkit.classifiers.learned import Learned
 from clusterkit.classifiers.tasks import Task
 from clusterkit.clusterers.parallel import workers
 

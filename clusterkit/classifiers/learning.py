@@ -1,89 +1,99 @@
-"""What a classifier learns, and how a whole network learns it from scratch."""
+"""Which way a classifier learns: from scratch, a last layer alone, or with blocks below it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
-from clusterkit.classifiers.batches import Batches, balance_classes
-from clusterkit.classifiers.calibration import apply_temperature, calibrate
-from clusterkit.classifiers.fitting import Fitting, Part, fit_network
-from clusterkit.classifiers.inputs import run_network
-from clusterkit.classifiers.tasks import Task
-from clusterkit.extractors.applications import dtype_policy
+from clusterkit.classifiers import fine_tuning
+from clusterkit.classifiers.checkpoint import open_checkpoint
+from clusterkit.classifiers.fitting import Fitting, Part
+from clusterkit.classifiers.heads import learn_head
+from clusterkit.classifiers.learned import Learned
+from clusterkit.classifiers.networks import RECIPES
+from clusterkit.classifiers.scratch import learn_network
+from clusterkit.classifiers.tensorboard import write_history
+from clusterkit.errors import InvalidInputError
+from clusterkit.extractors.keras_runtime import gpu_has_bfloat16
 
-_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
-
-
-@dataclass(frozen=True)
-class Learned:
-    """What a training found.
-
-    Attributes
-    ----------
-    network : keras.Model
-        The network, with the weights of the best epoch.
-    history : dict of str to list of float
-        Loss and accuracy of training and validation, one value an epoch.
-    best_epoch : int
-        The epoch, counted from 1, of the lowest validation loss.
-    temperature : float
-        By which the last layer was divided.
-    thresholds : ndarray of shape (n_classes,), or None
-        For several labels an image: the probabilities from which on classes are predicted.
-    """
-
-    network: keras.Model
-    history: dict[str, list[float]]
-    best_epoch: int
-    temperature: float
-    thresholds: NDArray[np.float64] | None
+if TYPE_CHECKING:
+    from clusterkit.classifiers.classifier import Classifier
 
 
-def learn_network(
-    build: Callable[[], keras.Model],
-    task: Task,
-    training: Part,
-    validation: Part,
-    fitting: Fitting,
+def learn(
+    classifier: "Classifier", training: Part, validation: Part, checkpoint: str | Path | None
 ) -> Learned:
-    """Train a whole network.
+    """Train what a classifier's parameters ask for.
 
     Parameters
     ----------
-    build : callable
-        Returns the network, which ends in a layer ``head``.
-    task : Task
-        What is learned.
-    training, validation : tuple of (pixels, truth)
-        Images and their classes.
-    fitting : Fitting
-        How.
-
-    Returns
-    -------
-    Learned
-        The network, computed in float32 whatever it was trained in.
+    classifier : Classifier
+        Its parameters, task and input shape.
+    training, validation : tuple of (inputs, truth)
+        Pixels, or vectors for a last layer alone, and the classes of each.
+    checkpoint : path, optional
+        Where the state of a training by epochs is kept.
     """
-    with dtype_policy(_POLICIES[fitting.precision]):
-        network = build()
-    inputs, truth = training
-    weights, repeats = balance_classes(task, truth, fitting.balance)
-    batches = Batches(
-        inputs,
-        task.targets(truth),
-        weights,
-        batch_size=fitting.batch_size,
-        random_state=fitting.random_state,
-        repeats=repeats,
+    keras.utils.set_random_seed(classifier.random_state)
+    if classifier.takes_embeddings:
+        return _learn_head(classifier, training, validation)
+    fitting = _fitting(classifier, training, validation, checkpoint)
+    task = classifier.task_
+    if classifier.is_transfer:
+        return fine_tuning.learn_top(
+            task, classifier.extractor, classifier.fine_tune, training, validation, fitting
+        )
+    return learn_network(lambda: _build(classifier), task, training, validation, fitting)
+
+
+def _learn_head(classifier: "Classifier", training: Part, validation: Part) -> Learned:
+    """Find a last layer; cross-validation measures it, so that it learns from all images."""
+    vectors, truth = (np.concatenate(both) for both in zip(training, validation, strict=True))
+    learned = learn_head(
+        classifier.task_,
+        (vectors, truth),
+        balance=classifier.balance,
+        random_state=classifier.random_state,
     )
-    held_out = validation[0], task.targets(validation[1])
-    history, best_epoch = fit_network(network, task, batches, held_out, fitting)
-    if fitting.precision != "float32":
-        trained, network = network, build()
-        network.set_weights(trained.get_weights())
-    temperature, thresholds = calibrate(task, run_network(network, validation[0]), validation[1])
-    apply_temperature(network.get_layer("head"), temperature)
-    return Learned(network, history, best_epoch, temperature, thresholds)
+    if classifier.tensorboard is not None:
+        write_history(classifier.tensorboard, learned.history)
+    return learned
+
+
+def _fitting(
+    classifier: "Classifier", training: Part, validation: Part, checkpoint: str | Path | None
+) -> Fitting:
+    """Return how a network is trained by epochs, with its usual values where none were given."""
+    usual = fine_tuning.EPOCHS
+    if not classifier.is_transfer:
+        usual = RECIPES[classifier.network].epochs
+    precision = classifier.precision
+    if precision == "auto":
+        precision = "bfloat16" if gpu_has_bfloat16() else "float32"
+    kept = None
+    if checkpoint is not None:
+        kept = open_checkpoint(checkpoint, classifier.describe(), *training, *validation)
+    return Fitting(
+        epochs=classifier.epochs or usual,
+        batch_size=classifier.batch_size,
+        learning_rate=classifier.learning_rate,
+        patience=classifier.patience,
+        balance=classifier.balance,
+        random_state=classifier.random_state,
+        precision=precision,
+        progress=classifier.progress,
+        tensorboard=classifier.tensorboard,
+        checkpoint=kept,
+    )
+
+
+def _build(classifier: "Classifier") -> keras.Model:
+    """Build a network that is trained from scratch."""
+    task, shape = classifier.task_, classifier.input_shape_
+    try:
+        return RECIPES[classifier.network].build(shape, task.n_outputs, task.activation)
+    except ValueError as error:
+        raise InvalidInputError(
+            f"{classifier.network} needs larger images. Received: {shape[0]}x{shape[1]} pixels"
+        ) from error

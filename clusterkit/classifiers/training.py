@@ -13,6 +13,7 @@ from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.datasets import TEST, TRAIN, VALIDATION, LabelledImages, read_labelled
 from clusterkit.classifiers.inputs import pixel_batches
 from clusterkit.classifiers.model_file import check_model_path
+from clusterkit.classifiers.reading import choose_shape
 from clusterkit.classifiers.report import ClassificationReport
 from clusterkit.classifiers.splitting import split
 from clusterkit.embeddings import Embeddings
@@ -169,7 +170,7 @@ def _read(
     if classifier.takes_embeddings:
         # Pixels in memory have no file to be known by.
         return data.images, np.arange(len(data)), []
-    shape = classifier.choose_shape(data.images)
+    shape = choose_shape(classifier, data.images)
     pixels = np.empty((len(data), *shape), np.uint8)
     rows: list[int] = []
     failures = []
