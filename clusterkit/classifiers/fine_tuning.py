@@ -1,6 +1,5 @@
 """Train the top blocks of a transferred network, whose frozen rest is run only once an image."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -71,10 +70,9 @@ def learn_top(
     cut, top = _split(_find_inner(whole), extractor.network, n_blocks)
     check_memory(len(training[0]), len(validation[0]), cut.shape[1:])
     fitting = replace(fitting, learning_rate=_RATE * fitting.learning_rate)
-    run = _start_bottom(extractor, n_blocks, training[0], progress=fitting.progress)
-    mirrored = training[0][:, :, ::-1]
-    activations = np.stack([run(training[0], cut.shape[1:]), run(mirrored, cut.shape[1:])])
-    held_out = run(validation[0], cut.shape[1:]).astype(np.float32)
+    activations, held_out = _run_bottom(
+        extractor, n_blocks, cut.shape[1:], training[0], validation[0], progress=fitting.progress
+    )
     features = run_network(top, activations[0], fitting.batch_size)
     learned = learn_head(
         task,
@@ -178,33 +176,50 @@ def _split(network: keras.Model, name: str, n_blocks: int) -> tuple[Any, keras.M
     return cut, top
 
 
-def _start_bottom(
-    extractor: KerasApplication, n_blocks: int, pixels: NDArray[np.uint8], *, progress: bool
-) -> Callable[[NDArray[np.uint8], tuple[int, ...]], NDArray[Any]]:
-    """Start the frozen part with the fastest runtime; return what runs it on images."""
-
-    def build(policy: str) -> keras.Model:
-        whole = extractor.build_network(policy)
-        inner = _find_inner(whole)
-        cut, _ = _split(inner, extractor.network, n_blocks)
-        scaled = whole.operations[whole.operations.index(inner) - 1].output
-        activations = keras.ops.cast(keras.Model(inner.inputs[0], cut)(scaled), "float32")
-        # A runtime makes rows of numbers, and judges bfloat16 by the first: pooled, as features
-        # are, for the single values are not looked at any more closely by what comes behind.
-        pooled = keras.layers.GlobalAveragePooling2D()(activations)
-        return keras.Model(whole.input, [pooled, keras.layers.Flatten()(activations)])
-
+def _run_bottom(
+    extractor: KerasApplication,
+    n_blocks: int,
+    shape: tuple[int, ...],
+    training: NDArray[np.uint8],
+    validation: NDArray[np.uint8],
+    *,
+    progress: bool,
+) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+    """Return what the frozen part makes of the training images and their mirrors, and of others."""
     size = default_batch_size()
-    identity = {"extractor": extractor.fingerprint, "fine_tune": n_blocks}
-    source = NetworkSource(f"{extractor.network}-below-{n_blocks}", identity, build)
-    started = start(source, pixels[:size], batch_size=size)
+    source = NetworkSource(
+        f"{extractor.network}-below-{n_blocks}",
+        {"extractor": extractor.fingerprint, "fine_tune": n_blocks},
+        lambda policy: _build_bottom(extractor, n_blocks, policy),
+    )
+    started = start(source, training[:size], batch_size=size)
+    activations = np.empty((2, len(training), *shape), _DTYPE)
+    held_out = np.empty((len(validation), *shape), np.float32)
+    jobs = (
+        (training, activations[0]),
+        (training[:, :, ::-1], activations[1]),
+        (validation, held_out),
+    )
+    n_images = sum(len(images) for images, _ in jobs)
+    with tqdm(total=n_images, desc="Frozen layers", disable=None if progress else True) as bar:
+        for images, outputs in jobs:
+            for first in range(0, len(images), size):
+                part = np.ascontiguousarray(images[first : first + size])
+                outputs[first : first + size] = started.run(part)[1].reshape(-1, *shape)
+                bar.update(len(part))
+    return activations, held_out
 
-    def run(images: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[Any]:
-        outputs = np.empty((len(images), *shape), _DTYPE)
-        hidden = None if progress else True
-        for first in tqdm(range(0, len(images), size), desc="Frozen layers", disable=hidden):
-            part = np.ascontiguousarray(images[first : first + size])
-            outputs[first : first + size] = started.run(part)[1].reshape(-1, *shape)
-        return outputs
 
-    return run
+def _build_bottom(extractor: KerasApplication, n_blocks: int, policy: str) -> keras.Model:
+    """Build the frozen part, from pixels to its activations as rows of numbers.
+
+    They follow their own means over the image, by which a runtime judges bfloat16, as it judges
+    features: what comes behind looks at single values no more closely.
+    """
+    whole = extractor.build_network(policy)
+    inner = _find_inner(whole)
+    cut, _ = _split(inner, extractor.network, n_blocks)
+    scaled = whole.operations[whole.operations.index(inner) - 1].output
+    activations = keras.ops.cast(keras.Model(inner.inputs[0], cut)(scaled), "float32")
+    pooled = keras.layers.GlobalAveragePooling2D()(activations)
+    return keras.Model(whole.input, [pooled, keras.layers.Flatten()(activations)])
