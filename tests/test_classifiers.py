@@ -264,6 +264,7 @@ def test_the_file_says_how_it_was_made(trained: tuple[Path, dict[str, Any]]) -> 
     assert document["input_shape"] == [28, 28, 3]
     assert document["parameters"]["network"] == "nn"
     assert document["test"]["accuracy"] == 1
+    assert document["temperature"] == trained[1]["temperature"] > 0
     assert document["images"]["train"] == trained[1]["counts"]["train"]
 
 

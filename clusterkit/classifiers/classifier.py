@@ -101,7 +101,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
     thresholds_ : ndarray of shape (n_classes,), or None
         For several labels an image: the probabilities from which on classes are predicted.
     history_ : dict of str to list of float
-        Loss and accuracy of training and validation, one value an epoch.
+        Loss and accuracy of training and validation, one value an epoch.  Of a last layer alone
+        an epoch is a step of its regularisation, and validation is cross-validation; where blocks
+        are fine-tuned, the first is the last layer alone.
     best_epoch_ : int
         The epoch, counted from 1, whose weights were kept: the lowest validation loss.
 

@@ -67,6 +67,7 @@ class TrainingReport:
             "failures": [{"path": path, "reason": reason} for path, reason in self.failures],
             "epochs": len(classifier.history_["loss"]),
             "best_epoch": classifier.best_epoch_,
+            "temperature": classifier.temperature_,
             "history": classifier.history_,
             "test": None if self.test is None else self.test.to_dict(),
             "seconds": self.seconds,
