@@ -74,6 +74,13 @@ def test_a_network_takes_other_augmentation(name: str) -> None:
     assert plain.count_params() == varied.count_params()
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_no_normalisation_meets_the_noise_of_a_dropout(name: str) -> None:
+    kinds = layer_kinds(RECIPES[name].build((40, 40, 3), 3, "softmax"))
+    behind = kinds[kinds.index("Dropout") :] if "Dropout" in kinds else []
+    assert "BatchNormalization" not in behind
+
+
 def test_digits_are_not_mirrored() -> None:
     for name in ("nn", "dnn", "dnn-dropout", "cnn", "dcnn"):
         assert "RandomFlip" not in layer_kinds(RECIPES[name].build((28, 28, 1), 10, "softmax"))
