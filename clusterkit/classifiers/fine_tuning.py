@@ -23,6 +23,7 @@ from clusterkit.extractors.runtimes import NetworkSource, start
 EPOCHS = 10
 # What a network knows already is changed by small steps.
 _RATE = 0.1
+_SHIFT, _DROPOUT = 0.1, 0.5
 # Activations of the frozen part that are held in memory, and how they are kept.
 MAX_BYTES = 8 * 2**30
 _DTYPE = np.float16
@@ -86,7 +87,7 @@ def learn_top(
     before = run_network(head, run_network(top, held_out, fitting.batch_size))
     note_outputs(history, "", task, targets[0], run_network(head, features))
     note_outputs(history, "val_", task, targets[1], before)
-    tuned = keras.Model(cut, head(top(cut)))
+    tuned = keras.Model(cut, head(_varied(top, cut)))
     weights, repeats = balance_classes(task, training[1], fitting.balance)
     batches = Batches(
         activations,
@@ -174,6 +175,15 @@ def _split(network: keras.Model, name: str, n_blocks: int) -> tuple[Any, keras.M
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
     return cut, top
+
+
+def _varied(top: keras.Model, cut: Any) -> Any:
+    """Shift activations and leave out features, in training: a few images are soon known by heart.
+
+    A shift of the activations is one of the image by as many strides of the frozen part.
+    """
+    shifted = keras.layers.RandomTranslation(_SHIFT, _SHIFT, fill_mode="nearest")(cut)
+    return keras.layers.Dropout(_DROPOUT)(top(shifted))
 
 
 def _run_bottom(
