@@ -19,8 +19,12 @@ from clusterkit.classifiers import Classifier, train_classifier
 from clusterkit.classifiers.batches import Batches, balance_classes
 from clusterkit.classifiers.calibration import apply_temperature, fit_temperature
 from clusterkit.classifiers.checkpoint import Checkpoint, open_checkpoint
+from clusterkit.classifiers.fitting import Fitting
 from clusterkit.classifiers.heads import learn_head
+from clusterkit.classifiers.networks import RECIPES
+from clusterkit.classifiers.scratch import learn_network
 from clusterkit.classifiers.tasks import Task
+from clusterkit.errors import InvalidInputError
 from clusterkit.keras_files import read_document
 
 # Keras turns TensorFlow's variables into arrays in NumPy 1's way when it saves them.
@@ -133,6 +137,20 @@ def test_a_head_is_calibrated(balance: str | None) -> None:
     assert hits.mean() > 0.8
     assert outputs.max(axis=1).mean() == pytest.approx(hits.mean(), abs=0.04)
     assert learned.temperature > 0
+
+
+def test_a_training_that_diverges_says_so() -> None:
+    def build() -> keras.Model:
+        """Return a network that has diverged already."""
+        network = RECIPES["nn"].build((4, 4, 3), 2, "softmax")
+        network.get_layer("head").bias.assign([np.nan, 0])
+        return network
+
+    part = np.zeros((4, 4, 4, 3), np.uint8), np.eye(2, dtype=bool)[[0, 1, 0, 1]]
+    task = Task("multiclass", np.array(["a", "b"]))
+    fitting = Fitting(2, 2, 0.5, None, None, 0)
+    with pytest.raises(InvalidInputError, match=r"diverged.*Received: learning_rate=0\.5"):
+        learn_network(build, task, part, part, fitting)
 
 
 def test_half_precision_leaves_a_plain_network(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from clusterkit.classifiers.tasks import Task, choose_thresholds
 from clusterkit.cli import main
 from clusterkit.embeddings import Embeddings
 from clusterkit.errors import ImageError, InvalidInputError, SpaceMismatchError, WeightsError
-from clusterkit.keras_files import read_document
+from clusterkit.keras_files import read_document, save_network
 from clusterkit.plots import PredictionsDisplay
 
 # Keras turns TensorFlow's variables into arrays in NumPy 1's way when it saves them.
@@ -140,6 +140,12 @@ def test_same_seed_same_network(arrays: tuple[NDArray[np.uint8], list[str]]) -> 
         ({"validation_split": 1.0}, "validation_split must be between"),
         ({"balance": "heavy"}, "balance must be one of auto, weights, oversample, None"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"augmentation": ["flip", "rain"]}, "augmentation must be among flip, .*Received: rain"),
+        ({"augmentation": "flip"}, "augmentation must be among"),
+        (
+            {"network": "xception", "image_size": None, "augmentation": ()},
+            "augmentation is for networks that are trained from scratch",
+        ),
         ({"tensorboard": __file__}, "tensorboard must be a folder"),
     ],
 )
@@ -148,6 +154,28 @@ def test_bad_parameters(
 ) -> None:
     with pytest.raises(InvalidInputError, match=message):
         Classifier(**QUICK | parameters).fit(*arrays)
+
+
+def test_augmentation_is_chosen_by_name(
+    arrays: tuple[NDArray[np.uint8], list[str]], tmp_path: Path
+) -> None:
+    options = QUICK | {"epochs": 1, "augmentation": ("shear", "flip")}
+    classifier = Classifier(**options).fit(*arrays)
+    kinds = [type(layer).__name__ for layer in classifier.model_.layers]
+    assert [kind for kind in kinds if kind.startswith("Random")] == ["RandomFlip", "RandomShear"]
+    again = Classifier.load(classifier.save(tmp_path / "a.keras"))
+    assert again.augmentation == ["shear", "flip"]
+
+
+def test_a_file_with_parameters_of_another_version_is_told_as_such(
+    arrays: tuple[NDArray[np.uint8], list[str]], tmp_path: Path
+) -> None:
+    classifier = Classifier(**QUICK | {"epochs": 1}).fit(*arrays)
+    document = read_document(classifier.save(tmp_path / "a.keras"), "classifier")
+    document["parameters"]["colours"] = 2
+    save_network(classifier.model_, tmp_path / "b.keras", "classifier", document)
+    with pytest.raises(WeightsError, match=r"b\.keras was trained by clusterkit .*'colours'"):
+        Classifier.load(tmp_path / "b.keras")
 
 
 def test_bad_images_and_labels(arrays: tuple[NDArray[np.uint8], list[str]], folder: Path) -> None:

@@ -54,9 +54,10 @@ def check_augmentation(names: Collection[str]) -> None:
     Raises
     ------
     InvalidInputError
-        If one is not.
+        If one is not, or if it is no collection of names.
     """
-    if unknown := sorted(set(names) - set(AUGMENTATIONS)):
+    unknown = [names] if isinstance(names, str) else sorted(set(names) - set(AUGMENTATIONS))
+    if unknown:
         raise InvalidInputError(
             f"augmentation must be among {', '.join(AUGMENTATIONS)}. Received: {', '.join(unknown)}"
         )

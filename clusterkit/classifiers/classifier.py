@@ -53,6 +53,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
     image_size : int, optional
         Side in pixels that images are brought to, for a network that is trained from scratch.  By
         default an array keeps its own size, and files are brought to the network's usual one.
+    augmentation : sequence of str, optional
+        How images are varied while a network is trained from scratch: any of flip, rotation, shift,
+        zoom, shear, brightness and hue, or none of them; by default the network's usual ones.
     epochs : int, optional
         At most so many passes over the images; by default the network's usual number.
     batch_size : int
@@ -125,6 +128,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         weights: str | Path | None = None,
         fine_tune: int = 0,
         image_size: int | None = None,
+        augmentation: Sequence[str] | None = None,
         epochs: int | None = None,
         batch_size: int = 32,
         learning_rate: float = 1e-3,
@@ -141,6 +145,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self.weights = weights
         self.fine_tune = fine_tune
         self.image_size = image_size
+        self.augmentation = augmentation
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -345,6 +350,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         parameters = self.get_params()
         del parameters["progress"], parameters["tensorboard"]
         parameters["weights"] = None if self.weights is None else str(self.weights)
+        if self.augmentation is not None:
+            parameters["augmentation"] = list(self.augmentation)
         return parameters
 
     def set_network(self, network: Any) -> None:

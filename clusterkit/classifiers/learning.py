@@ -91,8 +91,11 @@ def _fitting(
 def _build(classifier: "Classifier") -> keras.Model:
     """Build a network that is trained from scratch."""
     task, shape = classifier.task_, classifier.input_shape_
+    chosen = classifier.augmentation
+    options = {} if chosen is None else {"augmentation": tuple(chosen)}
     try:
-        return RECIPES[classifier.network].build(shape, task.n_outputs, task.activation)
+        build = RECIPES[classifier.network].build
+        return build(shape, task.n_outputs, task.activation, **options)
     except ValueError as error:
         raise InvalidInputError(
             f"{classifier.network} needs larger images. Received: {shape[0]}x{shape[1]} pixels"

@@ -7,7 +7,7 @@ import numpy as np
 
 from clusterkit import __version__
 from clusterkit.classifiers.tasks import Task
-from clusterkit.errors import InvalidInputError
+from clusterkit.errors import InvalidInputError, WeightsError
 from clusterkit.files import check_output
 from clusterkit.keras_files import load_network, read_document, save_network
 from clusterkit.optional import import_keras
@@ -37,10 +37,16 @@ def read_classifier(path: str | Path, build: type["Classifier"]) -> "Classifier"
     Raises
     ------
     WeightsError
-        If the file is missing, damaged, or no classifier of clusterkit.
+        If the file is missing, damaged, no classifier of clusterkit, or of another version.
     """
     document = read_document(path, KIND)
-    classifier = build(**document["parameters"])
+    try:
+        classifier = build(**document["parameters"])
+    except TypeError as error:
+        raise WeightsError(
+            f"{path} was trained by clusterkit {document['versions']['clusterkit']} with "
+            f"parameters that this one does not have ({error}): train it again"
+        ) from error
     classifier.task_ = Task(document["task"], np.array(document["classes"]))
     classifier.classes_ = classifier.task_.classes
     classifier.input_shape_ = tuple(document["input_shape"])

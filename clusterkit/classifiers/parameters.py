@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clusterkit.classifiers import network_names
+from clusterkit.classifiers.augmentation import check_augmentation
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.runtimes import PRECISIONS
 
@@ -36,6 +37,12 @@ def check_parameters(classifier: "Classifier") -> None:
             "fine_tune must be at least 0, and is for networks of keras.applications. "
             f"Received: fine_tune={classifier.fine_tune}, network={network!r}"
         )
+    if classifier.is_transfer and classifier.augmentation is not None:
+        raise InvalidInputError(
+            f"augmentation is for networks that are trained from scratch, not for {network}. "
+            f"Received: augmentation={classifier.augmentation!r}"
+        )
+    check_augmentation(classifier.augmentation or ())
     for name in ("image_size", "epochs", "patience", "batch_size"):
         value = getattr(classifier, name)
         if value is not None and value < 1:

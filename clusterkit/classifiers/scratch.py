@@ -10,6 +10,7 @@ from clusterkit.classifiers.fitting import Fitting, Part, fit_network
 from clusterkit.classifiers.inputs import run_network
 from clusterkit.classifiers.learned import Learned
 from clusterkit.classifiers.tasks import Task
+from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.applications import dtype_policy
 
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
@@ -39,6 +40,11 @@ def learn_network(
     -------
     Learned
         The network, computed in float32 whatever it was trained in.
+
+    Raises
+    ------
+    InvalidInputError
+        If the training diverges.
     """
     with dtype_policy(_POLICIES[fitting.precision]):
         network = build()
@@ -54,6 +60,11 @@ def learn_network(
     )
     held_out = validation[0], task.targets(validation[1])
     history, best_epoch = fit_network(network, task, batches, held_out, fitting)
+    if not best_epoch:
+        raise InvalidInputError(
+            "the training diverged: no epoch has a finite validation loss. Try a lower learning "
+            f"rate. Received: learning_rate={fitting.learning_rate}"
+        )
     if fitting.precision != "float32":
         trained, network = network, build()
         network.set_weights(trained.get_weights())

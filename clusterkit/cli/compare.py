@@ -18,6 +18,7 @@ from clusterkit.cli.options import (
     weights_option,
 )
 from clusterkit.cli.training_options import (
+    augmentation_option,
     balance_option,
     epochs_option,
     image_size_option,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     help="Folder for the networks, the table and the picture.",
 )
 @image_size_option
+@augmentation_option
 @epochs_option
 @patience_option
 @test_split_option
@@ -120,8 +122,9 @@ def _classifier(name: str, *, seed: int, **parameters: Any) -> Any:
     from clusterkit.classifiers import Classifier
 
     classifier = Classifier(name, random_state=seed, progress=True, **parameters)
-    # Each kind has an option that is for the other: a transfer has a size of its own.
-    return classifier.set_params(**{"image_size" if classifier.is_transfer else "weights": None})
+    # Each kind leaves out the options that are for the other.
+    foreign = ("image_size", "augmentation") if classifier.is_transfer else ("weights",)
+    return classifier.set_params(**dict.fromkeys(foreign))
 
 
 def _write(found: "NetworkComparison", folder: Path) -> list[Path]:

@@ -20,6 +20,7 @@ from clusterkit.cli.options import (
     weights_option,
 )
 from clusterkit.cli.training_options import (
+    augmentation_option,
     balance_option,
     epochs_option,
     fine_tune_option,
@@ -175,6 +176,7 @@ def autoencoder(
 )
 @fine_tune_option
 @image_size_option
+@augmentation_option
 @epochs_option
 @learning_rate_option
 @patience_option
@@ -196,6 +198,7 @@ def classifier(
     output: Path,
     fine_tune: int,
     image_size: int | None,
+    augmentation: tuple[str, ...] | None,
     epochs: int | None,
     learning_rate: float,
     patience: int | None,
@@ -216,7 +219,7 @@ def classifier(
 
     FOLDER has one sub-folder a class, or train/, val/ and test/ with these; or it is a CSV file of
     filename and label (`|` between several labels), a CSV file of label and pixels, or a folder of
-    idx files.  Equal files are never both in training and test.
+    idx files.  Copies of one picture are never both in training and test.
 
     Writes the network (NAME.keras), and tables and pictures of it to NAME-report/: figures, class
     counts, training curves, and of the test images the predictions, the worst mistakes, the
@@ -239,6 +242,7 @@ def classifier(
             weights=weights,
             fine_tune=fine_tune,
             image_size=image_size,
+            augmentation=augmentation,
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,

@@ -4,10 +4,19 @@ from pathlib import Path
 
 import click
 
+from clusterkit.classifiers.augmentation import AUGMENTATIONS
+
 image_size_option = click.option(
     "--image-size",
     type=click.IntRange(1),
     help="Side in pixels, for a network trained from scratch.  [default: 28 to 128, by network]",
+)
+augmentation_option = click.option(
+    "--augmentation",
+    metavar="NAME,...|none",
+    callback=lambda _context, _option, value: _split_names(value),
+    help=f"How images are varied in a training from scratch: {', '.join(AUGMENTATIONS)}.  "
+    "[default: by network]",
 )
 epochs_option = click.option(
     "--epochs",
@@ -70,3 +79,10 @@ balance_option = click.option(
     help="How rare classes are made to count: by weights, or shown more often.  auto is weights "
     "where the largest class has more than twice the images of the smallest.",
 )
+
+
+def _split_names(value: str | None) -> tuple[str, ...] | None:
+    """Return the names between commas; "none" stands for no name."""
+    if value is None:
+        return None
+    return () if value == "none" else tuple(name.strip() for name in value.split(","))
