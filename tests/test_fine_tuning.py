@@ -7,12 +7,15 @@ import keras
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
-from clusterkit.classifiers import Classifier, fine_tuning
+from clusterkit.classifiers import Classifier, fine_tuning, train_classifier
 from clusterkit.classifiers.fine_tuning import check_memory, find_blocks
+from clusterkit.classifiers.similarity import last_features
 from clusterkit.embeddings import Embeddings
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.applications import NETWORKS
+from clusterkit.plots import save_classifier_report
 
 # Keras turns TensorFlow's variables into arrays in NumPy 1's way when it saves them.
 pytestmark = [
@@ -99,8 +102,34 @@ def test_tuning_changes_the_top_alone_and_never_makes_validation_worse(
     np.testing.assert_allclose(
         copy.predict_proba(images), clf.predict_proba(images), rtol=1e-3, atol=1e-5
     )
+    # The last layer, on what it sees, says what the whole network says.
+    for one in (clf, copy):
+        seen = last_features(one, images)
+        head = one.model_.get_layer("head")
+        np.testing.assert_allclose(
+            np.asarray(head(seen, training=False))[:, 0],
+            one.predict_proba(images)[:, 1],
+            rtol=1e-3,
+            atol=1e-5,
+        )
     with pytest.raises(InvalidInputError, match="that are not fine-tuned"):
         copy.predict(Embeddings(np.zeros((1, 1024), np.float32)))
+
+
+def test_a_tuned_network_is_reported_and_written(
+    weights: Path, pictures: tuple[NDArray[np.uint8], list[str]], tmp_path: Path
+) -> None:
+    images, y = pictures
+    for number, (image, name) in enumerate(zip(images, y, strict=True)):
+        (tmp_path / "images" / name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "images" / name / f"{number:02}.png")
+    clf = Classifier("mobilenet", weights=weights, fine_tune=1, epochs=1, batch_size=8)
+    report = train_classifier(tmp_path / "images", tmp_path / "tuned.keras", clf)
+    assert report.test is not None
+    assert report.test.class_similarity.shape == (2, 2)
+    names = save_classifier_report(report, tmp_path / "report")
+    assert "similarity.png" in [path.name for path in names]
+    assert [path.name for path in tmp_path.glob("tuned*")] == ["tuned.keras"]
 
 
 def test_the_last_layer_alone_is_kept_where_tuning_is_worse(

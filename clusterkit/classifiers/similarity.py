@@ -53,9 +53,16 @@ def last_features(classifier: "Classifier", X: Any) -> NDArray[np.float32]:
     """
     if isinstance(X, Embeddings):
         return X.vectors
-    network = classifier.model_
-    head = [layer.name for layer in network.layers].index("head")
-    body = import_keras().Model(network.input, network.layers[head - 1].output)
+    keras = import_keras()
+
+    def without_head(layer: Any) -> Any:
+        """Return the layer itself, but in place of the last one a network without any layer."""
+        if layer.name != "head":
+            return layer
+        features = keras.Input(layer.input.shape[1:])
+        return keras.Model(features, features)
+
+    body = keras.models.clone_model(classifier.model_, clone_function=without_head)
     size, shape = default_batch_size(), classifier.input_shape_
     batches = strict_batches(X, shape, size, resize=classifier.resize)
     return np.concatenate([run_network(body, pixels, size) for _, pixels in batches])
