@@ -18,7 +18,7 @@ from PIL import Image
 from clusterkit.classifiers import Classifier, train_classifier
 from clusterkit.classifiers.batches import Batches, balance_classes
 from clusterkit.classifiers.calibration import apply_temperature, fit_temperature
-from clusterkit.classifiers.checkpoint import Checkpoint, open_checkpoint
+from clusterkit.classifiers.checkpoint import BestEpoch, Checkpoint, open_checkpoint
 from clusterkit.classifiers.fitting import Fitting
 from clusterkit.classifiers.heads import learn_head
 from clusterkit.classifiers.networks import RECIPES
@@ -137,6 +137,19 @@ def test_a_head_is_calibrated(balance: str | None) -> None:
     assert hits.mean() > 0.8
     assert outputs.max(axis=1).mean() == pytest.approx(hits.mean(), abs=0.04)
     assert learned.temperature > 0
+
+
+def test_the_best_epoch_is_no_lucky_one() -> None:
+    losses = [3.0, 2.0, 0.9, 2.0, 1.6, 1.2, 1.1, 1.1, 1.3]
+    found = {}
+    for span in (1, 3):
+        best = BestEpoch(9, span=span)
+        best.set_model(RECIPES["nn"].build((2, 2, 3), 2, "softmax"))
+        best.on_train_begin()
+        for epoch, loss in enumerate(losses):
+            best.on_epoch_end(epoch, {"val_loss": loss})
+        found[span] = best.epoch
+    assert found == {1: 3, 3: 8}
 
 
 def test_a_training_that_diverges_says_so() -> None:

@@ -25,6 +25,9 @@ class BestEpoch(keras.callbacks.Callback):
         Stop after so many epochs without a gain.
     loss : float
         The validation loss before the first epoch, where these weights are an answer too.
+    span : int
+        So many epochs are averaged, up to the one whose weights are kept: of a few images, and at
+        a high learning rate, the loss of one epoch may be low by chance.
 
     Attributes
     ----------
@@ -34,10 +37,11 @@ class BestEpoch(keras.callbacks.Callback):
         What was logged, one value an epoch.
     """
 
-    def __init__(self, patience: int, loss: float = np.inf) -> None:
+    def __init__(self, patience: int, loss: float = np.inf, *, span: int = 1) -> None:
         super().__init__()
         self.patience = patience
         self.loss = loss
+        self.span = span
         self.epoch = 0
         self.history: dict[str, list[float]] = {}
         self.weights: list[Any] = []
@@ -61,8 +65,9 @@ class BestEpoch(keras.callbacks.Callback):
         """Note what was reached."""
         for name, value in logs.items():
             self.history.setdefault(name, []).append(float(value))
-        if logs["val_loss"] < self.loss:
-            self.loss, self.epoch = float(logs["val_loss"]), epoch + 1
+        loss = float(np.mean(self.history["val_loss"][-self.span :]))
+        if loss < self.loss:
+            self.loss, self.epoch = loss, epoch + 1
             self.weights = self.model.get_weights()
         if self.is_over:
             self.model.stop_training = True

@@ -108,7 +108,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         an epoch is a step of its regularisation, and validation is cross-validation; where blocks
         are fine-tuned, the first is the last layer alone.
     best_epoch_ : int
-        The epoch, counted from 1, whose weights were kept: the lowest validation loss.
+        The epoch, counted from 1, whose weights were kept: the lowest validation loss; of 32 epochs
+        or more, averaged over the last sixteenth of them, up to that epoch.
 
     Examples
     --------

@@ -15,6 +15,8 @@ from clusterkit.classifiers.tasks import MULTICLASS, Task
 from clusterkit.classifiers.tensorboard import TensorBoardLog
 from clusterkit.training_bar import TrainingBar
 
+# The validation loss is averaged over this part of the epochs.
+_SPANS = 16
 # Inputs of a network, and which classes each shows.
 Part = tuple[NDArray[Any], NDArray[np.bool_]]
 
@@ -90,11 +92,12 @@ def fit_network(
         ``loss`` and ``accuracy``, ``val_loss`` and ``val_accuracy``, one value an epoch.
     best_epoch : int
         The epoch, counted from 1, of the lowest validation loss, whose weights it has; 0 if none
-        was below ``loss``.
+        was below ``loss``.  Of 32 epochs or more, the loss is averaged over the last sixteenth of
+        them, up to that epoch.
     """
     _compile(model, task, fitting, steps=fitting.epochs * len(batches))
     patience = fitting.patience or min(15, max(5, fitting.epochs // 4))
-    best = BestEpoch(patience, loss)
+    best = BestEpoch(patience, loss, span=max(1, fitting.epochs // _SPANS))
     followers: list[keras.callbacks.Callback] = [best]
     if fitting.checkpoint is not None:
         fitting.checkpoint.restore(model, best)
