@@ -188,7 +188,12 @@ def training(test: ClassificationReport | None) -> TrainingReport:
     classes = np.array(["a", "b"])
     task = SimpleNamespace(kind="multiclass")
     classifier: Any = SimpleNamespace(
-        history_=history, best_epoch_=2, network="nn", task_=task, classes_=classes
+        history_=history,
+        best_epoch_=2,
+        temperature_=1.0,
+        network="nn",
+        task_=task,
+        classes_=classes,
     )
     counts = {"train": {"a": 3, "b": 4}, "val": {"a": 1}, "test": {}}
     return TrainingReport(Path("clf.keras"), classifier, counts, [], test, 1.0, 0.5)

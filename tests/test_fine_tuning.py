@@ -78,13 +78,14 @@ def draw_stripes(seed: int, n: int = 24) -> tuple[NDArray[np.uint8], list[str]]:
 
 
 def test_tuning_changes_the_top_alone_and_never_makes_validation_worse(
-    weights: Path, pictures: tuple[NDArray[np.uint8], list[str]], tmp_path: Path
+    weights: Path, tmp_path: Path
 ) -> None:
-    images, y = pictures
+    # Enough images for blocks of random weights to learn something new from.
+    images, y = draw_stripes(0, 120)
     clf = Classifier(
-        "mobilenet", weights=weights, fine_tune=2, epochs=3, batch_size=8, learning_rate=3e-3
-    ).fit(images, y, validation_data=draw_stripes(1))
-    assert len(clf.history_["val_loss"]) == 4  # the last layer alone, then three epochs
+        "mobilenet", weights=weights, fine_tune=2, epochs=6, batch_size=8, learning_rate=3e-3
+    ).fit(images, y, validation_data=draw_stripes(1, 60))
+    assert len(clf.history_["val_loss"]) == 7  # the last layer alone, then six epochs
     assert clf.best_epoch_ == 1 + int(np.argmin(clf.history_["val_loss"]))
     assert clf.best_epoch_ > 1
     before, after = (
