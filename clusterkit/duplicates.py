@@ -15,6 +15,7 @@ from clusterkit.decoding import decode_image
 from clusterkit.engines import map_ahead
 from clusterkit.errors import ImageError
 from clusterkit.images import digest_bytes, read_bytes
+from clusterkit.pixels import to_grey, to_rgb
 from clusterkit.resizing import resize_image
 
 # Pictures with a smaller side are mostly digits, signs and icons, of which many look alike.
@@ -25,8 +26,6 @@ MIN_SIDE = 48
 # brightness or contrast; most are with 1 % cut off each side, but few with 5 %.
 SAME_LOOK = 0.96
 _THUMB = (16, 16)
-# ITU-R BT.601, as Pillow turns colours to grey.
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 # A picture with more copies than this is linked to the others through the nearest ones.
 _N_NEIGHBORS = 8
 # Below this, grey values differ by less than one level in the mean: rounding, and no picture.
@@ -125,13 +124,13 @@ def _look_at_pixels(image: NDArray[np.uint8]) -> Look:
     digest, side = digest_bytes(image.tobytes()), min(image.shape[:2])
     if image.ndim != 3 or side < MIN_SIDE:
         return Look(digest, _NOTHING)
-    colours = np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
+    colours = np.ascontiguousarray(to_rgb(image))
     return Look(digest, _thumb(resize_image(colours, _THUMB), side))
 
 
 def _thumb(picture: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
     """Bring a picture of the size of a thumbnail to grey values of mean 0 and length 1."""
-    grey = (picture @ _LUMA).ravel()
+    grey = to_grey(picture).ravel()
     grey -= grey.mean()
     length = np.linalg.norm(grey)
     return grey / length if side >= MIN_SIDE and length > _PLAIN else _NOTHING

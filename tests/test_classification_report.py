@@ -13,7 +13,7 @@ from sklearn import metrics
 
 from clusterkit.classifiers import ClassificationReport, Classifier, LabelledImages
 from clusterkit.classifiers.reliability import Reliability
-from clusterkit.classifiers.similarity import class_similarity, last_features
+from clusterkit.classifiers.similarity import class_similarity, predict_with_features
 from clusterkit.classifiers.tasks import Task
 from clusterkit.errors import InvalidInputError
 
@@ -136,9 +136,10 @@ def test_measuring_a_classifier_keeps_images_and_compares_classes() -> None:
     noise = rng.integers(-20, 20, (36, 8, 8, 3))
     images = (np.array([colours[name] for name in y])[:, None, None] + noise).astype(np.uint8)
     classifier = Classifier("dnn", epochs=3, batch_size=8).fit(images, y)
-    features = last_features(classifier, images)
+    probabilities, features = predict_with_features(classifier, images)
     head = classifier.model_.get_layer("head")
     expected = classifier.predict_proba(images)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
     np.testing.assert_allclose(np.asarray(head(features)), expected, atol=1e-5)
     data = LabelledImages(images, list(map(str, range(36))), y)
     found = ClassificationReport.from_classifier(classifier, data)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from clusterkit.classifiers import Classifier, fine_tuning, train_classifier
 from clusterkit.classifiers.fine_tuning import check_memory, find_blocks
-from clusterkit.classifiers.similarity import last_features
+from clusterkit.classifiers.similarity import predict_with_features
 from clusterkit.embeddings import Embeddings
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.applications import NETWORKS
@@ -105,7 +105,7 @@ def test_tuning_changes_the_top_alone_and_never_makes_validation_worse(
     )
     # The last layer, on what it sees, says what the whole network says.
     for one in (clf, copy):
-        seen = last_features(one, images)
+        _, seen = predict_with_features(one, images)
         head = one.model_.get_layer("head")
         np.testing.assert_allclose(
             np.asarray(head(seen, training=False))[:, 0],

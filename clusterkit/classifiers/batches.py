@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterkit.classifiers.inputs import to_computed
 from clusterkit.classifiers.splitting import class_weights
 from clusterkit.classifiers.tasks import MULTILABEL, Task
 
@@ -74,10 +75,7 @@ class Batches(keras.utils.PyDataset):
         if index == len(self) - 1:
             part = slice(part.start, None)
         rows = self.rows[part]
-        inputs = self.inputs[self.variants[part], rows]
-        if inputs.dtype == np.float16:
-            # So activations are kept, and nothing is computed in it.
-            inputs = inputs.astype(np.float32)
+        inputs = to_computed(self.inputs[self.variants[part], rows])
         return inputs, self.targets[rows], self.weights[rows]
 
 

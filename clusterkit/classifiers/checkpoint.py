@@ -123,10 +123,6 @@ class Checkpoint:
         best.history, best.epoch, best.loss = state["history"], state["epoch"], state["loss"]
         best.weights = [arrays[f"best-{i}"] for i in range(len(model.weights))]
 
-    def remove(self) -> None:
-        """Remove the file, once the training's result is safe."""
-        self.path.unlink(missing_ok=True)
-
 
 def open_checkpoint(
     path: str | Path, parameters: dict[str, Any], *arrays: NDArray[Any]

@@ -20,14 +20,12 @@ from clusterkit.classifiers.model_file import (
 from clusterkit.classifiers.parameters import check_parameters
 from clusterkit.classifiers.reading import check_space, choose_shape, read_batches, read_inputs
 from clusterkit.classifiers.splitting import split
-from clusterkit.classifiers.tasks import Task, is_multilabel
+from clusterkit.classifiers.tasks import HEAD, Task, is_multilabel
 from clusterkit.embeddings import Embeddings
 from clusterkit.engines import default_batch_size
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.applications import NETWORKS, KerasApplication
 from clusterkit.optional import import_keras
-
-_HEAD = "head"
 
 
 class Classifier(ClassifierMixin, BaseEstimator):
@@ -357,9 +355,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
     def set_network(self, network: Any) -> None:
         """Take a trained network: a whole one, or only the last layer of a transfer."""
-        is_head = network.name == _HEAD
+        is_head = network.name == HEAD
         self._model = None if is_head else network
-        self._head = network if is_head else network.get_layer(_HEAD)
+        self._head = network if is_head else network.get_layer(HEAD)
 
     def check_parameters(self) -> None:
         """Refuse parameters out of range, before any work is done.

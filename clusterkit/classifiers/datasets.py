@@ -1,7 +1,6 @@
 """Labelled images, from the shapes in which people keep them."""
 
 import os
-import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -32,7 +31,8 @@ _PART_OF_FOLDER = {
     "test": TEST,
     "testing": TEST,
 }
-_SEPARATOR = "|"
+# Between several labels of an image, in tables.
+LABEL_SEPARATOR = "|"
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +185,7 @@ def _from_label_csv(table: Path) -> LabelledImages:
             f"{folder}, such as {missing[0]}"
         )
     _warn_of_unlisted(files, table)
-    multi = any(_SEPARATOR in label for _, label in pairs)
+    multi = any(LABEL_SEPARATOR in label for _, label in pairs)
     known = [row for row, (_, label) in enumerate(pairs) if label]
     if len(known) < len(pairs):
         warnings.warn(
@@ -193,7 +193,7 @@ def _from_label_csv(table: Path) -> LabelledImages:
         )
     labels: list[Any] = [pairs[row][1] for row in known]
     if multi:
-        split = (re.split(re.escape(_SEPARATOR), label) for label in labels)
+        split = (label.split(LABEL_SEPARATOR) for label in labels)
         labels = [tuple(dict.fromkeys(filter(None, map(str.strip, one)))) for one in split]
     return LabelledImages(
         [files[row] for row in known], [pairs[row][0] for row in known], labels, multi

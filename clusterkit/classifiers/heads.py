@@ -10,10 +10,9 @@ from clusterkit.classifiers.batches import balance_classes
 from clusterkit.classifiers.calibration import apply_temperature, calibrate
 from clusterkit.classifiers.fitting import Part
 from clusterkit.classifiers.learned import Learned
-from clusterkit.classifiers.tasks import Task
+from clusterkit.classifiers.tasks import HEAD, Task
 from clusterkit.clusterers.parallel import workers
 
-HEAD = "head"
 _FOLDS = 5
 # From hardly more than the classes' shares to learnt by heart, three to a decade.
 _STRENGTHS = np.logspace(-1, -6, 16)

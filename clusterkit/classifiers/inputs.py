@@ -8,34 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.engines import pad_batch, read_batches
-from clusterkit.errors import ImageError, InvalidInputError
+from clusterkit.errors import ImageError
 from clusterkit.images import ImageFolder
+from clusterkit.pixels import check_pixels, is_pixels, to_grey, to_rgb
 from clusterkit.resizing import resize_image
-
-# ITU-R BT.601, as Pillow turns colours to grey.
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-
-
-def is_pixels(images: Any) -> bool:
-    """Tell whether images are given as an array of pixels, and not as files."""
-    return isinstance(images, np.ndarray) and images.ndim >= 3
-
-
-def check_pixels(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return an array of images with its channels, of shape (n, height, width, 1 or 3).
-
-    Raises
-    ------
-    InvalidInputError
-        If the shape or dtype is another.
-    """
-    pixels = images[..., None] if images.ndim == 3 else images
-    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] not in (1, 3):
-        raise InvalidInputError(
-            "images must be uint8 of shape (n, height, width), (n, height, width, 1) or "
-            f"(n, height, width, 3). Received: {images.dtype} {images.shape}"
-        )
-    return pixels
 
 
 def list_files(images: Any) -> list[Path]:
@@ -115,17 +91,19 @@ def _with_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8
     if pixels.shape[3] == channels:
         return pixels
     if channels == 3:
-        return np.repeat(pixels, 3, axis=3)
-    return np.rint(pixels @ _LUMA).astype(np.uint8)[..., None]
+        return np.ascontiguousarray(to_rgb(pixels))
+    return np.rint(to_grey(pixels)).astype(np.uint8)[..., None]
+
+
+def to_computed(inputs: NDArray[Any]) -> NDArray[Any]:
+    """Return float16 as float32: activations are kept in it, and nothing is computed in it."""
+    return inputs.astype(np.float32) if inputs.dtype == np.float16 else inputs
 
 
 def run_network(model: Any, inputs: NDArray[Any], batch_size: int = 256) -> NDArray[np.float32]:
     """Run a network on inputs, in batches of one size: another is traced anew."""
     outputs = []
     for start in range(0, len(inputs), batch_size):
-        part = inputs[start : start + batch_size]
-        if part.dtype == np.float16:
-            # So they are kept, and nothing is computed in it.
-            part = part.astype(np.float32)
+        part = to_computed(inputs[start : start + batch_size])
         outputs.append(np.asarray(model.predict_on_batch(pad_batch(part, batch_size)))[: len(part)])
     return np.concatenate(outputs)

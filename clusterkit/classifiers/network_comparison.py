@@ -30,7 +30,7 @@ class NetworkResult:
     n_parameters : int
         Numbers that the network holds, a transferred network's included.
     seconds : float
-        Wall time of the training alone.
+        Wall time of ``Classifier.fit`` alone.
     best_epoch : int
         The epoch, counted from 1, whose weights were kept.
     history : dict of str to list of float

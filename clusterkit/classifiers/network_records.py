@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.datasets import LabelledImages
@@ -36,12 +38,7 @@ class NetworkRecord:
     def __init__(self, stem: Path, digest: str, classifier: Classifier) -> None:
         self.model = stem.with_name(f"{stem.name}.keras")
         self._file = stem.with_name(f"{stem.name}.json")
-        parameters = {
-            key: str(value) if isinstance(value, Path) else value
-            for key, value in classifier.get_params().items()
-            if key not in ("progress", "tensorboard")  # neither changes what is learned
-        }
-        self._made_from = {"images": digest, "parameters": parameters}
+        self._made_from = {"images": digest, "parameters": classifier.describe()}
 
     def read(self, *, overwrite: bool) -> NetworkResult | None:
         """Return what an earlier run reached with the same images and parameters.
@@ -90,9 +87,10 @@ class NetworkRecord:
         )
 
 
-def digest_images(data: LabelledImages) -> str:
+def digest_images(data: LabelledImages, parts: Mapping[str, NDArray[np.intp]]) -> str:
     """Return what changes whenever an image, a label or the split does."""
-    digest = hashlib.sha256(json.dumps([data.names, data.labels, data.parts], default=str).encode())
+    rows = {part: members.tolist() for part, members in parts.items()}
+    digest = hashlib.sha256(json.dumps([data.names, data.labels, rows], default=str).encode())
     if isinstance(data.images, np.ndarray):
         digest.update(data.images.tobytes())
     else:

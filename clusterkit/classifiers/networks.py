@@ -1,8 +1,8 @@
 """The networks that are trained from scratch: functions that build plain ``keras.Model`` objects.
 
 Each takes uint8 or float pixels of shape (n, height, width, channels) on the scale 0-255 and ends
-in a layer ``head``, whose outputs are probabilities.  Scaling and augmentation are layers of the
-network; the latter work in training only.
+in a layer called ``HEAD``, whose outputs are probabilities.  Scaling and augmentation are layers of
+the network; the latter work in training only.
 """
 
 from collections.abc import Callable, Collection
@@ -12,6 +12,7 @@ import keras
 from keras import layers
 
 from clusterkit.classifiers.augmentation import AUGMENTATIONS, build_augmentation
+from clusterkit.classifiers.tasks import HEAD
 
 Shape = tuple[int, int, int]
 
@@ -175,5 +176,5 @@ def _convolve(x: Any, width: int, *, pool: bool = False) -> Any:
 
 def _finish(inputs: Any, x: Any, n_outputs: int, activation: str) -> keras.Model:
     """Close a network; its probabilities are float32 whatever it is computed in."""
-    head = layers.Dense(n_outputs, activation=activation, dtype="float32", name="head")
+    head = layers.Dense(n_outputs, activation=activation, dtype="float32", name=HEAD)
     return keras.Model(inputs, head(x))

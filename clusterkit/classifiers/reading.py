@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.classifiers.inputs import check_pixels, is_pixels, strict_batches
+from clusterkit.classifiers.inputs import strict_batches
 from clusterkit.embeddings import Embeddings
 from clusterkit.engines import default_batch_size
 from clusterkit.errors import InvalidInputError, SpaceMismatchError
 from clusterkit.optional import import_keras
+from clusterkit.pixels import check_pixels, is_pixels
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.classifier import Classifier

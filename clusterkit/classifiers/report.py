@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clusterkit.classifiers.datasets import LabelledImages
 from clusterkit.classifiers.reliability import Reliability
-from clusterkit.classifiers.similarity import class_similarity, last_features
+from clusterkit.classifiers.similarity import class_similarity, predict_with_features
 from clusterkit.classifiers.tables import score_table, write_predictions
 from clusterkit.classifiers.tasks import MULTILABEL, Task
 from clusterkit.errors import InvalidInputError
@@ -86,14 +86,10 @@ class ClassificationReport:
         if data.labels is None:
             raise InvalidInputError("only images with labels can be measured on")
         X = data.images if inputs is None else inputs
+        probabilities, vectors = predict_with_features(classifier, X)
         report = cls.from_predictions(
-            classifier.task_,
-            data.names,
-            data.labels,
-            classifier.predict_proba(X),
-            classifier.thresholds_,
+            classifier.task_, data.names, data.labels, probabilities, classifier.thresholds_
         )
-        vectors = last_features(classifier, X)
         return replace(
             report,
             images=data.images,

@@ -9,7 +9,7 @@ from clusterkit.classifiers.calibration import apply_temperature, calibrate
 from clusterkit.classifiers.fitting import Fitting, Part, fit_network
 from clusterkit.classifiers.inputs import run_network
 from clusterkit.classifiers.learned import Learned
-from clusterkit.classifiers.tasks import Task
+from clusterkit.classifiers.tasks import HEAD, Task
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.applications import dtype_policy
 
@@ -28,7 +28,7 @@ def learn_network(
     Parameters
     ----------
     build : callable
-        Returns the network, which ends in a layer ``head``.
+        Returns the network, which ends in a layer called ``HEAD``.
     task : Task
         What is learned.
     training, validation : tuple of (pixels, truth)
@@ -69,5 +69,5 @@ def learn_network(
         trained, network = network, build()
         network.set_weights(trained.get_weights())
     temperature, thresholds = calibrate(task, run_network(network, validation[0]), validation[1])
-    apply_temperature(network.get_layer("head"), temperature)
+    apply_temperature(network.get_layer(HEAD), temperature)
     return Learned(network, history, best_epoch, temperature, thresholds)

@@ -19,7 +19,7 @@ from clusterkit.classifiers.datasets import TRAIN, LabelledImages, read_labelled
 from clusterkit.classifiers.network_comparison import NetworkComparison, NetworkResult
 from clusterkit.classifiers.network_records import NetworkRecord, digest_images
 from clusterkit.classifiers.splitting import split
-from clusterkit.classifiers.training import TrainingReport, train_classifier
+from clusterkit.classifiers.training import TrainingReport, train_on_parts
 from clusterkit.errors import ClusterkitError, InvalidInputError, OutputExistsError
 from clusterkit.store import Store
 
@@ -82,7 +82,6 @@ def compare_networks(
     parts = split(
         data, test_size=test_size, validation_size=validation_size, random_state=random_state
     )
-    data = _with_parts(data, parts)
     if output is None:
         with tempfile.TemporaryDirectory() as name:
             found = _compare(data, parts, classifiers, Path(name), store, overwrite=True)
@@ -112,14 +111,6 @@ def _named(
     return dict(networks)
 
 
-def _with_parts(data: LabelledImages, parts: Mapping[str, NDArray[np.intp]]) -> LabelledImages:
-    """Write a split down in the images, so that every training keeps to it."""
-    names = np.full(len(data), TRAIN, dtype=object)
-    for part, rows in parts.items():
-        names[rows] = part
-    return replace(data, parts=names.tolist())
-
-
 def _compare(
     data: LabelledImages,
     parts: Mapping[str, NDArray[np.intp]],
@@ -130,7 +121,7 @@ def _compare(
     overwrite: bool,
 ) -> NetworkComparison:
     """Train each network that is not there yet, and gather what all of them reached."""
-    digest = digest_images(data)
+    digest = digest_images(data, parts)
     records = {
         name: NetworkRecord(folder / name, digest, classifier)
         for name, classifier in classifiers.items()
@@ -165,9 +156,7 @@ def _train(
 ) -> NetworkResult:
     """Train one network, measure it, and put down what it reached."""
     record.begin()
-    report = train_classifier(
-        data, record.model, classifier, test_size=0, store=store, overwrite=True
-    )
+    report = train_on_parts(data, parts, record.model, classifier, store=store, overwrite=True)
     trained = report.classifier
     result = NetworkResult(
         name,
@@ -192,9 +181,5 @@ def _training_accuracy(report: TrainingReport, training: LabelledImages) -> floa
         return classifier.history_["accuracy"][classifier.best_epoch_ - 1]
     sample = training[range(0, len(training), -(-len(training) // _MAX_TRAINING_IMAGES))]
     truth = classifier.task_.indicators(sample.labels or [])
-    hits, n = 0, 0
-    for rows, probabilities, _ in classifier.predict_batches(sample.images):
-        predicted = classifier.task_.decide(probabilities, classifier.thresholds_)
-        hits += int((predicted == truth[rows]).all(axis=1).sum())
-        n += len(rows)
-    return hits / n
+    predicted = classifier.task_.decide(classifier.predict_proba(sample.images), None)
+    return float((predicted == truth).all(axis=1).mean())

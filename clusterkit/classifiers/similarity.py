@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.classifiers.inputs import run_network, strict_batches
+from clusterkit.classifiers.reading import read_batches
+from clusterkit.classifiers.tasks import HEAD
 from clusterkit.embeddings import Embeddings
 from clusterkit.engines import default_batch_size
 from clusterkit.optional import import_keras
@@ -36,33 +38,40 @@ def class_similarity(vectors: NDArray[np.float32], truth: NDArray[np.bool_]) -> 
     return np.clip(directions @ directions.T, -1, 1)
 
 
-def last_features(classifier: "Classifier", X: Any) -> NDArray[np.float32]:
-    """Return what the last layer of a classifier sees of images.
+def predict_with_features(
+    classifier: "Classifier", X: Any
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Predict images, and return what the last layer saw of them.
 
     Parameters
     ----------
     classifier : Classifier
         Trained.
     X : as for ``Classifier.predict_proba``
-        The images, or embeddings by the network that is transferred, which are returned.
+        The images, or embeddings by the network that is transferred.
 
     Returns
     -------
-    ndarray of shape (n, d), float32
-        Activations before the last layer.
+    probabilities : ndarray of shape (n, n_classes), float32
+        As of ``Classifier.predict_proba``.
+    features : ndarray of shape (n, d), float32
+        Activations before the last layer; embeddings are returned as they are.
     """
     if isinstance(X, Embeddings):
-        return X.vectors
+        return classifier.predict_proba(X), X.vectors
     keras = import_keras()
 
-    def without_head(layer: Any) -> Any:
-        """Return the layer itself, but in place of the last one a network without any layer."""
-        if layer.name != "head":
+    def show_features(layer: Any) -> Any:
+        """Return the layer itself, but for the last one a network that passes its input on, too."""
+        if layer.name != HEAD:
             return layer
         features = keras.Input(layer.input.shape[1:])
-        return keras.Model(features, features)
+        outputs = keras.layers.Concatenate(dtype="float32")([features, layer(features)])
+        return keras.Model(features, outputs)
 
-    body = keras.models.clone_model(classifier.model_, clone_function=without_head)
-    size, shape = default_batch_size(), classifier.input_shape_
-    batches = strict_batches(X, shape, size, resize=classifier.resize)
-    return np.concatenate([run_network(body, pixels, size) for _, pixels in batches])
+    network = keras.models.clone_model(classifier.model_, clone_function=show_features)
+    size = default_batch_size()
+    batches = read_batches(classifier, X, strict_batches)
+    found = np.concatenate([run_network(network, pixels, size) for _, pixels in batches])
+    features, outputs = np.split(found, [-classifier.task_.n_outputs], axis=1)
+    return classifier.task_.probabilities(outputs), features

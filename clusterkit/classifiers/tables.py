@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterkit.classifiers.datasets import LABEL_SEPARATOR
 from clusterkit.files import check_output, write_whole
 from clusterkit.paths import escape_path
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.sending import Prediction
 
-_SEPARATOR = "|"
 _HEADINGS = {
     "precision": "precision",
     "recall": "recall",
@@ -54,7 +54,7 @@ def write_predictions(
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["filename", *labels, *classes])
     for row, name in enumerate(names):
-        cells = [_SEPARATOR.join(column[row]) for column in labels.values()]
+        cells = [LABEL_SEPARATOR.join(column[row]) for column in labels.values()]
         numbers = [f"{value:.6f}" for value in probabilities[row]]
         writer.writerow([escape_path(name), *cells, *numbers])
     write_whole(path, text.getvalue())

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from clusterkit.errors import InvalidInputError
 
 BINARY, MULTICLASS, MULTILABEL = "binary", "multiclass", "multilabel"
+# Name of the last layer, or of the network that it is alone in.
+HEAD = "head"
 _TINY = 1e-9
 
 

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.datasets import TEST, TRAIN, VALIDATION, LabelledImages, read_labelled
 from clusterkit.classifiers.inputs import pixel_batches
 from clusterkit.classifiers.model_file import check_model_path
-from clusterkit.classifiers.reading import choose_shape
 from clusterkit.classifiers.report import ClassificationReport
 from clusterkit.classifiers.splitting import split
 from clusterkit.embeddings import Embeddings
@@ -41,9 +41,9 @@ class TrainingReport:
     test : ClassificationReport, or None
         Figures on the test images; None if there are none.
     seconds : float
-        Wall time, reading and embedding included.
+        Wall time, embedding included.
     training_seconds : float
-        Wall time of the training alone.
+        Wall time of ``Classifier.fit`` alone.
     """
 
     output: Path
@@ -126,9 +126,44 @@ def train_classifier(
         validation_size=classifier.validation_split,
         random_state=classifier.random_state,
     )
-    inputs, readable, failures = _read(data, classifier, store)
-    rows = {part: _places(rows, readable) for part, rows in parts.items()}
-    found = {part: data[readable[places]] for part, places in rows.items()}
+    report = train_on_parts(data, parts, output, classifier, store=store, overwrite=overwrite)
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def train_on_parts(
+    data: LabelledImages,
+    parts: Mapping[str, NDArray[np.intp]],
+    output: Path,
+    classifier: Classifier,
+    *,
+    store: Store | str | Path | None = None,
+    overwrite: bool = False,
+) -> TrainingReport:
+    """Train, measure and write a classifier as :func:`train_classifier` does, on a given split.
+
+    Parameters
+    ----------
+    data : LabelledImages
+        The images.
+    parts : mapping of str to ndarray of int
+        From :func:`~clusterkit.classifiers.split`.
+    output, classifier, store, overwrite
+        As for :func:`train_classifier`.
+
+    Returns
+    -------
+    TrainingReport
+        The classifier and its figures.
+
+    Raises
+    ------
+    InvalidInputError
+        If no image of a part can be read.
+    """
+    started = time.monotonic()
+    inputs, rows, failures = _read(data, parts, classifier, store)
+    found = {part: data[members] for part, members in rows.items()}
     y = {part: images.labels or [] for part, images in found.items()}
     for part in (TRAIN, VALIDATION):
         if not len(rows[part]):
@@ -136,17 +171,15 @@ def train_classifier(
     learning = time.monotonic()
     checkpoint = output.with_name(f"{output.stem}-checkpoint.npz")
     classifier.fit(
-        inputs[rows[TRAIN]],
+        inputs[TRAIN],
         y[TRAIN],
-        validation_data=(inputs[rows[VALIDATION]], y[VALIDATION]),
+        validation_data=(inputs[VALIDATION], y[VALIDATION]),
         checkpoint=checkpoint,
     )
     learned = time.monotonic()
     test = None
     if len(rows[TEST]):
-        test = ClassificationReport.from_classifier(
-            classifier, found[TEST], inputs=inputs[rows[TEST]]
-        )
+        test = ClassificationReport.from_classifier(classifier, found[TEST], inputs=inputs[TEST])
     counts = {part: images.class_counts for part, images in found.items()}
     figures = None if test is None else test.to_dict()
     classifier.save(output, overwrite=overwrite, images=counts, test=figures)
@@ -163,23 +196,30 @@ def train_classifier(
 
 
 def _read(
-    data: LabelledImages, classifier: Classifier, store: Store | str | Path | None
-) -> tuple[Any, NDArray[np.intp], list[tuple[str, str]]]:
-    """Return inputs of the network, the rows that they are of, and what could not be read."""
-    if classifier.takes_embeddings and not isinstance(data.images, np.ndarray):
-        return _embed(data, classifier, store)
-    if classifier.takes_embeddings:
-        # Pixels in memory have no file to be known by.
-        return data.images, np.arange(len(data)), []
-    shape = choose_shape(classifier, data.images)
-    pixels = np.empty((len(data), *shape), np.uint8)
-    rows: list[int] = []
-    failures = []
-    for found, batch, failed in pixel_batches(data.images, shape, 64, resize=classifier.resize):
-        pixels[len(rows) : len(rows) + len(found)] = batch
-        rows += found
-        failures += [(data.names[row], reason) for row, reason in failed]
-    return pixels[: len(rows)], np.array(rows, np.intp), failures
+    data: LabelledImages,
+    parts: Mapping[str, NDArray[np.intp]],
+    classifier: Classifier,
+    store: Store | str | Path | None,
+) -> tuple[dict[str, Any], dict[str, NDArray[np.intp]], list[tuple[str, str]]]:
+    """Return what each part is learned from, the rows that it is of, and what cannot be read."""
+    if not classifier.takes_embeddings or isinstance(data.images, np.ndarray):
+        # The classifier reads files itself; pixels in memory have no file to be known by.
+        return (
+            {part: data[rows].images for part, rows in parts.items()},
+            dict(parts),
+            _explain(data, parts),
+        )
+    embeddings, readable, failures = _embed(data, classifier, store)
+    places = {part: np.flatnonzero(np.isin(readable, rows)) for part, rows in parts.items()}
+    inputs = {part: embeddings[found] for part, found in places.items()}
+    return inputs, {part: readable[found] for part, found in places.items()}, failures
+
+
+def _explain(data: LabelledImages, parts: Mapping[str, NDArray[np.intp]]) -> list[tuple[str, str]]:
+    """Return name and reason of each file that is in no part, since it cannot be read."""
+    left_out = data[np.setdiff1d(np.arange(len(data)), np.concatenate([*parts.values()]))]
+    batches = pixel_batches(left_out.images, (1, 1, 3), 64) if len(left_out) else ()
+    return [(left_out.names[row], reason) for _, _, failed in batches for row, reason in failed]
 
 
 def _embed(
@@ -218,8 +258,3 @@ def _embed(
         space=describe(extractor),
     )
     return embeddings, np.array(rows, np.intp), failures
-
-
-def _places(rows: NDArray[np.intp], readable: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return where some rows lie among the readable ones."""
-    return np.flatnonzero(np.isin(readable, rows))

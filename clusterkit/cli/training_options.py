@@ -21,14 +21,15 @@ augmentation_option = click.option(
 epochs_option = click.option(
     "--epochs",
     type=click.IntRange(1),
-    help="At most so many passes over the images.  [default: 20 to 80, by network]",
+    help="At most so many passes over the images.  Not for a last layer alone.  [default: 10 to "
+    "80, by network]",
 )
 learning_rate_option = click.option(
     "--learning-rate",
     type=click.FloatRange(0, 1, min_open=True),
     default=1e-3,
     show_default=True,
-    help="Of the first step; it falls to a hundredth along a cosine.",
+    help="Of the first step; it falls to a hundredth along a cosine.  Not for a last layer alone.",
 )
 fine_tune_option = click.option(
     "--fine-tune",
@@ -54,7 +55,8 @@ tensorboard_option = click.option(
 patience_option = click.option(
     "--patience",
     type=click.IntRange(1),
-    help="Stop after so many epochs without a gain.  [default: a quarter of --epochs, 5 to 15]",
+    help="Stop after so many epochs without a gain.  Not for a last layer alone.  [default: a "
+    "quarter of --epochs, 5 to 15]",
 )
 test_split_option = click.option(
     "--test-split",

@@ -100,34 +100,6 @@ class ScratchPixels:
 Pixels: TypeAlias = NDArray[np.uint8] | ScratchPixels
 
 
-def as_rgb(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Check images given as an array, and view grey ones as RGB, without a copy.
-
-    Parameters
-    ----------
-    images : ndarray of shape (n, height, width) or (n, height, width, 3), uint8
-        The images.
-
-    Returns
-    -------
-    ndarray of shape (n, height, width, 3), uint8
-        The same memory.
-
-    Raises
-    ------
-    InvalidInputError
-        If the shape or dtype is another.
-    """
-    if images.dtype == np.uint8 and images.ndim == 3:
-        return np.broadcast_to(images[..., None], (*images.shape, 3))
-    if images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3:
-        return images
-    raise InvalidInputError(
-        "images must be uint8 of shape (n, height, width) or (n, height, width, 3). "
-        f"Received: {images.dtype} {images.shape}"
-    )
-
-
 @contextmanager
 def open_pixels(
     images: ImageFolder | NDArray[np.uint8],

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from clusterkit import __version__
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.autoencoder import LATENT_LAYER, save_autoencoder, to_pixels
-from clusterkit.extractors.autoencoder_batches import Batches, as_rgb, open_pixels
+from clusterkit.extractors.autoencoder_batches import Batches, open_pixels
 from clusterkit.extractors.autoencoder_network import build_autoencoder, whiten
 from clusterkit.files import check_output
 from clusterkit.images import ImageFolder
+from clusterkit.pixels import check_pixels, to_rgb
 from clusterkit.training_bar import TrainingBar
 
 # Without a number of epochs, the network sees about this many pictures, within these limits:
@@ -168,7 +169,7 @@ def train_autoencoder(
         raise InvalidInputError(f"the output's name must end in .keras. Received: {output}")
     _check(epochs, validation_split, patience, batch_size)
     if isinstance(images, np.ndarray):
-        images = as_rgb(images)
+        images = to_rgb(check_pixels(images))
         image_size = images.shape[1], images.shape[2]
     elif isinstance(image_size, int):
         image_size = image_size, image_size

@@ -13,6 +13,7 @@ from clusterkit.decoding import decode_image
 from clusterkit.engines import map_ahead
 from clusterkit.errors import ImageError, InvalidInputError
 from clusterkit.images import read_bytes
+from clusterkit.pixels import to_rgb
 from clusterkit.plots.style import INK, QUIET, RULE, TILE, fit, wrap
 
 
@@ -96,7 +97,7 @@ def to_uint8(images: NDArray[Any]) -> NDArray[np.uint8]:
         images = np.rint(255 * np.clip(np.nan_to_num(images), 0, 1)).astype(np.uint8)
     if images.dtype != np.uint8:
         raise InvalidInputError(f"images must be uint8 or float. Received: {images.dtype}")
-    return np.broadcast_to(images, (*images.shape[:3], 3))
+    return to_rgb(images)
 
 
 class Sheet:
