@@ -87,7 +87,7 @@ def learn_top(
     before = run_network(head, run_network(top, held_out, fitting.batch_size))
     note_outputs(history, "", task, targets[0], run_network(head, features))
     note_outputs(history, "val_", task, targets[1], before)
-    tuned = keras.Model(cut, head(_varied(top, cut)))
+    tuned = keras.Model(cut, head(_varied(top, cut, fitting.random_state)))
     weights, repeats = balance_classes(task, training[1], fitting.balance)
     batches = Batches(
         activations,
@@ -177,13 +177,15 @@ def _split(network: keras.Model, name: str, n_blocks: int) -> tuple[Any, keras.M
     return cut, top
 
 
-def _varied(top: keras.Model, cut: Any) -> Any:
+def _varied(top: keras.Model, cut: Any, seed: int) -> Any:
     """Shift activations and leave out features, in training: a few images are soon known by heart.
 
-    A shift of the activations is one of the image by as many strides of the frozen part.
+    A shift of the activations is one of the image by as many strides of the frozen part.  The seeds
+    are given: Keras' own depend on how many layers were built before, and so on whether the frozen
+    part had to be converted for its runtime.
     """
-    shifted = keras.layers.RandomTranslation(_SHIFT, _SHIFT, fill_mode="nearest")(cut)
-    return keras.layers.Dropout(_DROPOUT)(top(shifted))
+    shift = keras.layers.RandomTranslation(_SHIFT, _SHIFT, fill_mode="nearest", seed=seed)
+    return keras.layers.Dropout(_DROPOUT, seed=seed)(top(shift(cut)))
 
 
 def _run_bottom(
