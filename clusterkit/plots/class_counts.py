@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display, highest, of_classes
@@ -96,6 +97,7 @@ class ClassCountsDisplay(Display):
         note = of_classes(len(classes), len(self._classes()), "the largest and smallest")
         ax.set_xlabel(f"images{note}")
         ax.margins(x=0.08)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(axis="x", color=RULE)
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(parts))
         self.ax_ = ax

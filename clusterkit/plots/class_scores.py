@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
@@ -111,3 +112,4 @@ def _draw_support(ax: Axes, support: Sequence[float]) -> None:
     ax.bar_label(bars, [f"{n:,.0f}" for n in support], padding=2, fontsize=7, color=QUIET)
     ax.set_title("images")
     ax.margins(x=0.25)
+    ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
