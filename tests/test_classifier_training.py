@@ -258,7 +258,8 @@ def test_a_checkpoint_is_of_one_training_only(tmp_path: Path) -> None:
     assert again.history_ == first.history_
     np.testing.assert_array_equal(again.predict_proba(pixels), first.predict_proba(pixels))
     for change in ({"random_state": 1}, {"epochs": 3}):
-        other = Classifier(**options | change).fit(pixels, y, checkpoint=file)
+        with pytest.warns(UserWarning, match="is of another training"):
+            other = Classifier(**options | change).fit(pixels, y, checkpoint=file)
         assert (
             other.history_["loss"][0] != first.history_["loss"][0]
             or len(other.history_["loss"]) == 3

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,11 +109,22 @@ class Checkpoint:
         write_whole(self.path, content.getvalue())
 
     def restore(self, model: keras.Model, best: BestEpoch) -> None:
-        """Bring a compiled model back to the last epoch of the same training, if there is one."""
+        """Bring a compiled model back to the last epoch of the same training, if there is one.
+
+        Warns
+        -----
+        UserWarning
+            If the file is of another training.
+        """
         try:
             with np.load(self.path) as file:
                 state = json.loads(str(file["state"]))
                 if state["key"] != self.key:
+                    warnings.warn(
+                        f"{self.path} is of another training, with other images, parameters or "
+                        "versions: starting anew, and replacing it",
+                        stacklevel=2,
+                    )
                     return
                 arrays = dict(file)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
