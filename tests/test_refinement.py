@@ -2,14 +2,11 @@ import json
 
 import numpy as np
 import pytest
-from scipy.sparse import block_diag, csr_array
 from sklearn.datasets import make_blobs, make_circles
 from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
 from clusterkit.clusterers import KMeans, RefinedKMeans
-from clusterkit.clusterers.refinement.candidates import spectral_labels
-from clusterkit.clusterers.refinement.selection import modularity_shares
 from clusterkit.errors import InvalidInputError
 from clusterkit.evaluation import evaluate
 
@@ -24,11 +21,6 @@ def chosen(model):
     """Return the one chosen candidate."""
     (candidate,) = [candidate for candidate in model.candidates_ if candidate.chosen]
     return candidate
-
-
-def cliques(sizes):
-    """Return a graph of cliques without links between them."""
-    return csr_array(block_diag([np.ones((n, n)) - np.eye(n) for n in sizes]))
 
 
 def test_round_clusters_stay_with_k_means():
@@ -139,27 +131,3 @@ def test_threads_change_nothing():
             fitted.append(refine(X, 5))
     assert fitted[0].candidates_ == fitted[1].candidates_
     np.testing.assert_array_equal(fitted[0].labels_, fitted[1].labels_)
-
-
-def test_modularity_is_links_within_less_chance():
-    rng = np.random.default_rng(0)
-    A = rng.integers(0, 3, (30, 30))
-    A = A + A.T
-    labels = rng.integers(0, 4, 30)
-    degrees = A.sum(axis=1)
-    same = labels[:, None] == labels
-    expected = ((A - np.outer(degrees, degrees) / A.sum()) * same).sum() / A.sum()
-    assert modularity_shares(csr_array(A), labels).mean() == pytest.approx(expected)
-
-
-def test_modularity_of_cliques():
-    graph = cliques([4, 4])
-    assert modularity_shares(graph, np.repeat([0, 1], 4)).mean() == pytest.approx(0.5)
-    assert modularity_shares(graph, np.zeros(8, int)).mean() == pytest.approx(0)
-
-
-# Below 500 nodes all eigenvectors are found at once, from there on step by step.
-@pytest.mark.parametrize("sizes", [[30, 20, 10], [300, 200, 100, 50, 40, 30, 20, 10]])
-def test_parts_of_a_graph_are_found(sizes):
-    labels = spectral_labels(cliques(sizes), len(sizes), seed=0)
-    np.testing.assert_array_equal(labels, np.repeat(np.arange(len(sizes)), sizes))

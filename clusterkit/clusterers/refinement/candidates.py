@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clusterkit.clusterers.kmeans import KMeans
 from clusterkit.clusterers.mixture import GaussianMixture
+from clusterkit.clusterers.neighbor_graph import leading_eigenvectors, link_neighbors
 from clusterkit.clusterers.parallel import workers
 from clusterkit.clusterers.refinement.selection import FIRST, Labels
 
@@ -20,39 +21,11 @@ N_NEIGHBORS = (10, 20)
 # Principal coordinates of the mixtures, and runs of each from new starts.
 MIXTURE_COORDINATES = (10, 20)
 N_MIXTURES = 16
-# From this many rows on, only the eigenvectors that are needed are computed, iteratively.
-N_DENSE = 500
 
 
-def link_neighbors(points: Rows) -> dict[int, Any]:
-    """Link each point to its nearest ones.
-
-    Parameters
-    ----------
-    points : ndarray of shape (n, d), float32
-        The points, at least 2.
-
-    Returns
-    -------
-    dict of int to sparse array of shape (n, n)
-        Number of neighbours to symmetric graph; a link that is found from both sides counts 1,
-        from one side half.
-    """
-    from scipy.sparse import csr_array
-    from sklearn.neighbors import kneighbors_graph
-
-    graphs = {}
-    for n_neighbors in N_NEIGHBORS:
-        graph = csr_array(kneighbors_graph(points, min(n_neighbors, len(points) - 1)))
-        graphs[n_neighbors] = (graph + graph.T) / 2
-    return graphs
-
-
-def count_parts(graph: Any) -> int:
-    """Count the parts of a graph that no link joins."""
-    from scipy.sparse.csgraph import connected_components
-
-    return connected_components(graph, directed=False, return_labels=False)
+def link_graphs(points: Rows) -> dict[int, Any]:
+    """Return number of neighbours to graph, for the numbers that judge."""
+    return {n_neighbors: link_neighbors(points, n_neighbors) for n_neighbors in N_NEIGHBORS}
 
 
 def make_candidates(
@@ -67,7 +40,7 @@ def make_candidates(
     points : ndarray of shape (n, m), float32
         Their leading principal coordinates.
     graphs : dict of int to sparse array of shape (n, n)
-        From :func:`link_neighbors`.  Without any, only k-means is made.
+        From :func:`link_graphs`.  Without any, only k-means is made.
     k : int
         Number of clusters.
     seed : int
@@ -116,18 +89,7 @@ def spectral_labels(graph: Any, k: int, seed: int) -> Labels:
     ----------
     Ng, Jordan, Weiss: On spectral clustering: analysis and an algorithm. NeurIPS 2001.
     """
-    from scipy.linalg import eigh
-    from scipy.sparse import diags_array
-    from scipy.sparse.linalg import eigsh
-
-    n = graph.shape[0]
-    scale = diags_array(1 / np.sqrt(graph.sum(axis=1)))
-    normalised = scale @ graph @ scale
-    if n < N_DENSE:
-        _, vectors = eigh(normalised.toarray(), subset_by_index=[n - k, n - 1])
-    else:
-        start = np.random.default_rng(seed).standard_normal(n)
-        _, vectors = eigsh(normalised, k, which="LA", v0=start)
+    vectors = leading_eigenvectors(graph, k, seed)
     return KMeans(k, random_state=seed).fit(vectors).labels_
 
 

@@ -13,10 +13,10 @@ from clusterkit.clusterers.base import (
     number_by_size,
     warn_of_clusters,
 )
+from clusterkit.clusterers.neighbor_graph import number_parts
 from clusterkit.clusterers.refinement.candidates import (
     Rows,
-    count_parts,
-    link_neighbors,
+    link_graphs,
     make_candidates,
 )
 from clusterkit.clusterers.refinement.selection import Candidate, Labels, choose, explain
@@ -202,9 +202,9 @@ class RefinedKMeans(UnitClusterer):
 
 def _compare(rows: Rows, points: Rows, k: int, seed: int) -> list[Candidate]:
     """Make all candidates and choose one."""
-    graphs = link_neighbors(points)
+    graphs = link_graphs(points)
     # A graph of more parts than clusters does not tell which parts belong together.
-    whole = {n: graph for n, graph in graphs.items() if count_parts(graph) <= k}
+    whole = {n: graph for n, graph in graphs.items() if number_parts(graph)[0] <= k}
     is_open = 1 < k < len(rows)
     made = make_candidates(rows, points, whole if is_open else {}, k, seed)
     return choose(made, (whole or graphs).values())

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterkit.clusterers.neighbor_graph import modularity_shares
+
 Labels = NDArray[np.int32]
 FIRST = "k-means"
 # Standard errors by which another candidate must beat k-means.
@@ -40,35 +42,6 @@ class Candidate:
     error: float
     chosen: bool
     labels: Labels = field(repr=False, compare=False)
-
-
-def modularity_shares(graph: Any, labels: Labels) -> NDArray[np.float64]:
-    """Return what each node adds to the modularity of a partition, times the number of nodes.
-
-    Parameters
-    ----------
-    graph : sparse array of shape (n, n)
-        Symmetric weights of the links.
-    labels : ndarray of shape (n,), int
-        Cluster of each node, from 0.
-
-    Returns
-    -------
-    ndarray of shape (n,), float64
-        Their mean is the modularity.
-
-    References
-    ----------
-    Newman, Girvan: Finding and evaluating community structure in networks. Physical Review E 69,
-    2004.
-    """
-    n = len(labels)
-    degrees = graph.sum(axis=1)
-    total = degrees.sum()
-    links = graph @ np.eye(labels.max() + 1)[labels]
-    within = links[np.arange(n), labels]
-    expected = degrees * np.bincount(labels, degrees)[labels] / total
-    return n * (within - expected) / total
 
 
 def choose(made: dict[str, Labels], graphs: Collection[Any]) -> list[Candidate]:
