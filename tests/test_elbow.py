@@ -6,9 +6,9 @@ import pytest
 
 from clusterkit.elbow import elbow_curve
 from clusterkit.elbow.knee import knee
+from clusterkit.elbow.resampling import find_groups
 from clusterkit.elbow.rows import prepare
-from clusterkit.elbow.valleys import Valleys
-from clusterkit.elbow.verdict import count_votes, judge
+from clusterkit.elbow.verdict import count_votes, evidence, judge
 from clusterkit.embeddings import Embeddings
 from clusterkit.errors import InvalidInputError
 
@@ -45,6 +45,16 @@ def test_finds_clusters_in_two_dimensions_around_the_origin():
     assert find(centers[np.arange(200) % 4] + rng.normal(size=(200, 2))).k == 4
 
 
+def test_finds_clusters_of_any_shape():
+    from sklearn.datasets import make_moons
+
+    assert find(make_moons(300, noise=0.05, random_state=0)[0]).k == 2
+
+
+def test_small_clusters_of_few_rows_are_not_tied_to_each_other():
+    assert find(blobs(5, n=60)).k == 5
+
+
 @pytest.mark.parametrize("kind", ["gaussian", "uniform", "filament", "half circle"])
 def test_one_cloud_has_no_clear_number(kind):
     rng = np.random.default_rng(1)
@@ -55,7 +65,7 @@ def test_one_cloud_has_no_clear_number(kind):
         "filament": noise + np.outer(rng.uniform(-30, 30, 300), np.eye(64)[0]),
         "half circle": noise + 30 * half_circle(rng.uniform(0, np.pi, 300)),
     }
-    curve = find(clouds[kind], n_resamples=32)
+    curve = find(clouds[kind], n_resamples=16)
     assert curve.k is None
     assert curve.verdict.startswith("No clear number of clusters: for no number from 2 to 8")
     assert curve.confidence == 0
@@ -69,17 +79,20 @@ def test_result_describes_every_number(five):
     assert five.n_clusters.tolist() == list(FEW)
     assert len(np.unique(five.labels)) == 5
     assert (np.diff(five.inertia) <= 0).all()
-    assert set(five.votes) >= {"knee", "silhouette", "stability", "separation"}
-    assert five.votes["silhouette"] == five.votes["stability"] == 5
+    assert set(five.votes) >= {"knee", "silhouette", "stability", "modularity", "eigengap"}
+    assert {five.votes[name] for name in ("silhouette", "stability", "eigengap")} == {5}
     chosen = five.n_clusters == 5
-    assert five.stability[chosen] > 0.95 > five.stability[~chosen][-1]
-    assert five.separation[chosen] > 0.95 > 0.5 > five.separation[-1]
+    for excess in five.excesses.values():
+        assert excess[chosen] > 0.95 > excess[-1]
+    # Five groups of 48 rows without a link between them.
+    assert five.modularity[chosen] == pytest.approx(0.8, abs=0.01)
+    assert five.conductance[chosen] == pytest.approx(0, abs=0.01)
 
 
 def test_silhouette_is_scikit_learns_in_few_dimensions():
     from sklearn.metrics import silhouette_score
 
-    X = blobs(3, n=90, d=5)
+    X = blobs(3, n=90, d=8)
     curve = find(X, k=[3], normalize=False)
     assert curve.silhouette[0] == pytest.approx(silhouette_score(X, curve.labels), abs=1e-4)
 
@@ -115,12 +128,18 @@ def test_costly_indices_use_a_sample():
     assert len(curve.labels) == 3000
 
 
-def test_by_default_the_range_grows_while_its_end_is_best():
-    X = blobs(22, n=264, d=32)
+def test_by_default_the_range_grows_while_there_may_be_more():
+    X = blobs(30, n=600)
     curve = elbow_curve(X, random_state=0, n_resamples=4)
-    assert curve.k == 22
+    assert curve.k == 30
     assert curve.n_clusters.tolist() == list(range(2, 41))
     assert elbow_curve(X[:12], random_state=0, n_resamples=4).n_clusters[-1] == 12
+
+
+def test_groups_beyond_the_range_are_suspected():
+    curve = find(blobs(30, n=600), k=range(2, 13))
+    assert curve.k is None
+    assert curve.verdict.endswith("there may be more than 12.")
 
 
 def test_identical_rows_have_no_clear_number():
@@ -205,50 +224,72 @@ def test_knee_guards_kneed():
         assert knee(numbers[:2], np.array([2.0, 1.0])) is None
 
 
-def test_valley_is_as_deep_as_two_normal_clusters_make_it():
-    rng = np.random.default_rng(0)
-    for distance, depth in [(0, -1), (3, 0.3), (4, 0.65), (5, 0.85)]:
-        X = rng.normal(size=(20_000, 2)).astype(np.float32)
-        X[::2, 0] += distance
-        centers = np.array([[0, 0], [max(distance, 1), 0]], np.float32)
-        labels = np.linalg.norm(X[:, None] - centers, axis=2).argmin(axis=1).astype(np.int32)
-        valleys = Valleys(2)
-        valleys.add(X, labels, centers)
-        if distance == 0:
-            assert (valleys.depths(1) < 0).all()
-        else:
-            assert valleys.depths(1) == pytest.approx([depth] * 2, abs=0.06)
+def test_same_result_on_any_number_of_threads():
+    from threadpoolctl import threadpool_limits
+
+    results = []
+    for n_threads in (1, 2, 3):
+        with threadpool_limits(n_threads):
+            results.append(find(blobs(4, n=900), k=[3, 4, 5]).to_dict())
+    assert results[0] == results[1] == results[2]
 
 
-def made_up(stability, separation):
+def test_groups_are_read_off_the_eigenvectors_of_separate_groups():
+    sizes = [40, 25, 10, 5]
+    labels = np.repeat(np.arange(4), sizes)
+    # Whatever basis an eigensolver finds for equal eigenvalues.
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(4, 4)))[0]
+    found = find_groups((np.eye(4)[labels] / np.sqrt(np.array(sizes)[labels, None])) @ rotation)
+    assert [len(np.unique(found[labels == group])) for group in range(4)] == [1] * 4
+    assert len(np.unique(found)) == 4
+
+
+def made_up(stability, apart, *, chance=0):
+    """Judge curves from 2 on: groups of equal size, beside a chance stability of 0.3.
+
+    ``apart`` is how far modularity and conductance are on the way from their chance to perfect.
+    """
     n = len(stability)
-    curves = {"inertia": np.linspace(1, 0, n), "silhouette": np.full(n, 0.5)}
-    curves |= {name: np.linspace(1, 2, n) for name in ("calinski_harabasz", "davies_bouldin")}
-    curves |= {"stability": np.array(stability), "separation": np.array(separation)}
-    curves["chance"] = np.full(n, 0.3)
     numbers = np.arange(2, n + 2)
+    curves = {"inertia": np.linspace(1, 0, n), "silhouette": np.linspace(0.5, 0.4, n)}
+    curves |= {name: np.linspace(1, 2, n) for name in ("calinski_harabasz", "davies_bouldin")}
+    curves |= {"stability": np.array(stability), "chance_stability": np.full(n, 0.3)}
+    most = 1 - 1 / numbers
+    curves["chance_conductance"] = most * (1 - chance)
+    curves["conductance"] = curves["chance_conductance"] * (1 - np.array(apart))
+    curves["chance_modularity"] = most - curves["chance_conductance"]
+    curves["modularity"] = most - curves["conductance"]
+    curves["eigengap"] = np.full(n, 0.1)
     return judge(numbers, curves, count_votes(numbers, curves))
 
 
 def test_verdict_needs_gaps_and_stability():
-    assert made_up([1, 0.9, 0.9, 0.8], [1, 1, 1, 0.2]).k == 4
-    assert made_up([1, 0.95, 0.5, 0.5], [1, 1, 1, 0.2]).k == 3
-    assert made_up([1, 0.9, 0.9, 0.8], [0.5, 0.5, 0.3, 0.2]).k == 3
-    sliced = made_up([1, 0.9, 0.9, 0.8], [0.2, 0.2, 0.2, 0.2])
-    assert sliced.k is None
-    assert "gaps" in sliced.sentence
+    assert made_up([0.8, 0.8, 1, 0.6], [0.9, 0.9, 0.9, 0.8]).k == 4
+    assert made_up([0.9, 1, 0.5, 0.4], [0.9, 0.9, 0.8, 0.7]).k == 3
+    assert made_up([1, 1, 1, 1], [0.9, 0.9, 0.5, 0.2]).k == 3
+    torn = made_up([1, 1, 1, 1], [0.2, 0.2, 0.2, 0.2])
+    assert torn.k is None
+    assert "gaps" in torn.sentence
     unstable = made_up([0.5, 0.5, 0.5, 0.5], [1, 1, 1, 0.2])
     assert unstable.k is None
     assert "come back" in unstable.sentence
 
 
-def test_two_groups_need_more_than_the_shallow_valley_of_a_bend():
-    assert made_up([1, 0.5, 0.5, 0.5], [0.8, 0.2, 0.2, 0.2]).k is None
-    assert made_up([1, 0.5, 0.5, 0.5], [1, 0.2, 0.2, 0.2]).k == 2
+def test_evidence_is_smooth_where_there_is_any():
+    numbers = np.array([7, 7, 7])
+    excesses = {"stability": np.ones(3)}
+    excesses |= dict.fromkeys(["modularity", "conductance"], np.array([1, 0, 1]))
+    found = evidence(numbers, np.ones(3), excesses)
+    np.testing.assert_allclose(found / np.log(7) ** 1.5, [0.85, 0, 0.85])
+
+
+def test_slices_of_a_ring_are_no_groups_though_they_come_back():
+    assert made_up([0.9] * 3, [0.6] * 3, chance=0.8).k is None
+    assert made_up([0.9] * 3, [0.95] * 3, chance=0.8).k == 4
 
 
 def test_verdict_owns_up_to_doubt_and_to_the_end_of_the_range():
-    doubtful = made_up([0.7, 0.7, 0.7, 0.8], [0.8, 0.8, 0.8, 0.8])
+    doubtful = made_up([0.7, 0.7, 0.7, 0.8], [0.6, 0.6, 0.6, 0.6])
     assert doubtful.sentence.startswith("About 5 clusters")
     assert "there may be more" in doubtful.sentence
     assert "the silhouette says 2" in doubtful.sentence

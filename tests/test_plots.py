@@ -460,6 +460,15 @@ def test_elbow_without_a_clear_number() -> None:
     render_figure(display)
 
 
+def test_elbow_shows_what_chance_reaches() -> None:
+    stability, chance = np.linspace(1, 0.5, 6), np.linspace(0.6, 0.3, 6)
+    curve = elbow_curve(stability=stability, chance_stability=chance)
+    panel = ElbowDisplay.from_curve(curve).axes_[-1]
+    dashed = [line for line in panel.lines if line.get_linestyle() == "--"]
+    assert [line.get_ydata().tolist() for line in dashed] == [chance.tolist()]
+    assert panel.get_title(loc="left") == "stability (dashed: without clusters)"
+
+
 def test_elbow_of_a_single_k() -> None:
     one = elbow_curve(n_clusters=[2], inertia=[1.0], silhouette=None, davies_bouldin=None, k=2)
     render_figure(ElbowDisplay.from_curve(one))

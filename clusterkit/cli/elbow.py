@@ -17,13 +17,15 @@ from clusterkit.cli.options import (
     store_option,
 )
 
+_COLUMNS = ("inertia", "silhouette", "stability", "modularity", "conductance")
+
 
 @click.command()
 @click.option("--k-min", type=click.IntRange(2), default=2, show_default=True, help="Smallest k.")
 @click.option(
     "--k-max",
     type=click.IntRange(2),
-    help="Largest k.  [default: 20, and more while the verdict is the largest that was tried]",
+    help="Largest k.  [default: 20, then 40 and 80 as long as there may be more]",
 )
 @picture_option("Draw the curve and the verdict to this file")
 @overwrite_option
@@ -43,8 +45,9 @@ def elbow(
 ) -> None:
     """Say into how many groups the images fall, or that there is no clear number.
 
-    Clusters the embeddings for every k in a range and weighs several indices: the inertia and its
-    knee, silhouette, Calinski-Harabasz, Davies-Bouldin, and stability under resampling.
+    Clusters the embeddings for every k in a range, and weighs how stable the groups are under
+    resampling and how few near neighbours they tear apart.  The knee of the inertia, silhouette,
+    Calinski-Harabasz, Davies-Bouldin and the eigengap are shown beside it.
 
     \b
     Example:
@@ -62,7 +65,7 @@ def elbow(
                 f"--k-min must be at most --k-max. Received: {k_min} and {k_max}"
             )
         numbers = range(k_min, k_max + 1)
-    curve = elbow_curve(embeddings, k=numbers, random_state=seed)
+    curve = elbow_curve(embeddings, k=numbers, random_state=seed, progress=True)
     if output is not None:
         from clusterkit.plots import ElbowDisplay
 
@@ -70,11 +73,11 @@ def elbow(
     if as_json:
         print_json(curve.to_dict() | {"output": output})
         return
-    click.echo(f"{'k':>4}  {'inertia':>12}  {'silhouette':>10}")
+    click.echo("".join(f"{name:>12}" for name in ("k", *_COLUMNS)))
     # An array's NaN, where an index is not defined, is printed as such.
-    for k, inertia, silhouette in zip(
-        curve.n_clusters, curve.inertia, curve.silhouette, strict=True
+    for k, *values in zip(
+        curve.n_clusters, *(getattr(curve, name) for name in _COLUMNS), strict=True
     ):
         mark = "  <" if k == curve.k else ""
-        click.echo(f"{k:>4}  {inertia:>12.4f}  {silhouette:>10.4f}{mark}")
+        click.echo(f"{k:>12}" + "".join(f"{value:>12.4f}" for value in values) + mark)
     click.echo(curve.verdict)

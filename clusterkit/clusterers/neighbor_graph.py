@@ -1,4 +1,4 @@
-"""The graph of nearest neighbours: its parts, its eigenvectors, and how modular a partition is."""
+"""The graph of nearest neighbours: its parts and eigenvectors, and how good a partition is."""
 
 from typing import Any
 
@@ -40,7 +40,9 @@ def number_parts(graph: Any) -> tuple[int, Labels]:
     return connected_components(graph, directed=False)
 
 
-def leading_eigenvectors(graph: Any, n_vectors: int, seed: int) -> NDArray[np.float64]:
+def leading_eigenvectors(
+    graph: Any, n_vectors: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Find the leading eigenvectors of a graph's normalised adjacency.
 
     Parameters
@@ -54,9 +56,11 @@ def leading_eigenvectors(graph: Any, n_vectors: int, seed: int) -> NDArray[np.fl
 
     Returns
     -------
-    ndarray of shape (n, n_vectors)
-        Orthonormal, those of the largest eigenvalues first.  A node's row says where it belongs:
-        groups with few links between them point in different directions.
+    values : ndarray of shape (n_vectors,)
+        The largest eigenvalues, descending: 1 for each part of the graph.
+    vectors : ndarray of shape (n, n_vectors)
+        Their eigenvectors, orthonormal.  A node's row says where it belongs: groups with few links
+        between them point in different directions.
 
     References
     ----------
@@ -78,8 +82,9 @@ def leading_eigenvectors(graph: Any, n_vectors: int, seed: int) -> NDArray[np.fl
         padded[nodes] = vectors
         values.append(found)
         columns.append(padded)
-    order = np.argsort(-np.concatenate(values), kind="stable")[:n_vectors]
-    return np.hstack(columns)[:, order]
+    all_values = np.concatenate(values)
+    order = np.argsort(-all_values, kind="stable")[:n_vectors]
+    return all_values[order], np.hstack(columns)[:, order]
 
 
 def _solve(matrix: Any, n_vectors: int, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -120,7 +125,36 @@ def modularity_shares(graph: Any, labels: Labels) -> NDArray[np.float64]:
     n = len(labels)
     degrees = graph.sum(axis=1)
     total = degrees.sum()
-    links = graph @ np.eye(labels.max() + 1)[labels]
-    within = links[np.arange(n), labels]
+    within = _links_within(graph, labels)
     expected = degrees * np.bincount(labels, degrees)[labels] / total
     return n * (within - expected) / total
+
+
+def conductances(graph: Any, labels: Labels) -> NDArray[np.float64]:
+    """Return for each cluster of a partition the share of its links that leave it.
+
+    Parameters
+    ----------
+    graph : sparse array of shape (n, n)
+        Symmetric weights of the links.
+    labels : ndarray of shape (n,), int
+        Cluster of each node, from 0.
+
+    Returns
+    -------
+    ndarray of shape (n_clusters,), float64
+        From 0 to 1; 1 for a cluster without nodes.
+
+    References
+    ----------
+    Kannan, Vempala, Vetta: On clusterings: good, bad and spectral. Journal of the ACM 51, 2004.
+    """
+    volumes = np.bincount(labels, graph.sum(axis=1))
+    inside = np.bincount(labels, _links_within(graph, labels))
+    return 1 - inside / np.where(volumes > 0, volumes, 1)
+
+
+def _links_within(graph: Any, labels: Labels) -> NDArray[np.float64]:
+    """Return the weight of each node's links to its own cluster."""
+    links = graph @ np.eye(labels.max() + 1)[labels]
+    return links[np.arange(len(labels)), labels]

@@ -27,9 +27,9 @@ class Measures(NamedTuple):
     labels : list of ndarray of shape (n,)
         The clusters that k-means finds.
     stability : ndarray of shape (m,)
-        Adjusted Rand index between clusterings of subsamples, beyond that of a cloud without
-        clusters of the same mean and covariance: 1 for the same clusters each time, 0 for no better
-        than the cloud.  Negative values count as 0.
+        Adjusted Rand index between spectral clusterings of subsamples, beyond that of a cloud
+        without clusters of the same mean and covariance: 1 for the same clusters each time, 0 for
+        no better than the cloud.  Negative values count as 0.
     neighbors : ndarray of shape (m,)
         Share of an image's nearest neighbours that are in its cluster, beyond chance: 1 for all,
         0 for as many as in random clusters of these sizes.  Negative values count as 0.
@@ -76,11 +76,10 @@ def measure(X: Matrix, numbers: Sequence[int], seed: int) -> Measures:
         max_samples=len(rows),
         random_state=seed,
     )
-    excess = (curve.stability - curve.chance) / np.maximum(1 - curve.chance, 0.01)
     labels = [point.labels for point in points]
     return Measures(
         labels,
-        stability=np.maximum(np.nan_to_num(excess), 0),
+        stability=np.maximum(np.nan_to_num(curve.excesses["stability"]), 0),
         neighbors=_share_of_neighbors(rows, labels),
         silhouette=np.nan_to_num(curve.silhouette),
     )

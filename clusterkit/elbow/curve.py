@@ -7,29 +7,38 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm
 
 from clusterkit.clusterers.base import ClusteringWarning
 from clusterkit.clusterers.lloyd import Labels, Matrix
 from clusterkit.clusterers.parallel import workers
 from clusterkit.clusterers.sweep import kmeans_sweep
 from clusterkit.elbow.geometry import Geometry, geometry
-from clusterkit.elbow.resampling import Resampling, chance
+from clusterkit.elbow.resampling import count_draws, resample
 from clusterkit.elbow.rows import all_alike, check_numbers, check_rows, prepare, reduce_rows
-from clusterkit.elbow.verdict import Curve, count_votes, is_settled, judge
+from clusterkit.elbow.verdict import (
+    Curve,
+    count_excesses,
+    count_votes,
+    distinctness,
+    judge,
+    may_be_more,
+)
 from clusterkit.errors import InvalidInputError
 
-# Subsamples that are enough where the verdict is clear.
-_N_FIRST = 24
+# Subsamples are drawn from so many times their number of rows, where there are as many.
+_N_POOLED = 10
 # Of the numbers of clusters that are tried by default.
 _LARGEST = (20, 40, 80)
+_BESIDE_CHANCE = ("stability", "modularity", "conductance")
 _INDICES = (
     "inertia",
     "silhouette",
     "calinski_harabasz",
     "davies_bouldin",
-    "stability",
-    "chance",
-    "separation",
+    *_BESIDE_CHANCE,
+    *(f"chance_{name}" for name in _BESIDE_CHANCE),
+    "eigengap",
 )
 
 
@@ -44,7 +53,7 @@ class ElbowCurve:
     verdict : str
         The reason, in one to three plain sentences.
     confidence : float
-        From 0 to 1: excess stability times separation at ``k``; 0 without ``k``.
+        From 0 to 1: how stable the groups are times how far apart, at ``k``; 0 without ``k``.
     n_clusters : ndarray of shape (m,)
         The numbers of clusters that were tried, ascending.
     inertia : ndarray of shape (m,)
@@ -53,11 +62,16 @@ class ElbowCurve:
         The classical indices, on at most ``max_samples`` rows and 50 principal components.  NaN
         where an index is not defined, here and below.
     stability : ndarray of shape (m,)
-        Mean adjusted Rand index between the groups found in two subsamples.
-    chance : ndarray of shape (m,)
+        Mean adjusted Rand index between the groups that spectral clustering finds in the graphs of
+        nearest neighbours of two subsamples.
+    modularity : ndarray of shape (m,)
+        Mean share of the links of such a graph that are within groups, beyond that of random links.
+    conductance : ndarray of shape (m,)
+        Mean share of a group's links that leave it, each group counted once; lower is better.
+    chance_stability, chance_modularity, chance_conductance : ndarray of shape (m,)
         The same for normal clouds of the same mean and covariance, which have no clusters.
-    separation : ndarray of shape (m,)
-        From 0 to 1, how far the clusters come back as such and have gaps around them.
+    eigengap : ndarray of shape (m,)
+        Mean distance of the k-th eigenvalue of such a graph from the next.
     votes : dict of str to (int or None)
         The number of clusters that each index would choose alone.
     labels : ndarray of shape (n,) or None
@@ -73,10 +87,22 @@ class ElbowCurve:
     calinski_harabasz: NDArray[np.float64]
     davies_bouldin: NDArray[np.float64]
     stability: NDArray[np.float64]
-    chance: NDArray[np.float64]
-    separation: NDArray[np.float64]
+    chance_stability: NDArray[np.float64]
+    modularity: NDArray[np.float64]
+    chance_modularity: NDArray[np.float64]
+    conductance: NDArray[np.float64]
+    chance_conductance: NDArray[np.float64]
+    eigengap: NDArray[np.float64]
     votes: dict[str, int | None]
     labels: NDArray[np.int32] | None
+
+    @property
+    def excesses(self) -> dict[str, NDArray[np.float64]]:
+        """How much better than chance, each of shape (m,): 1 perfect, 0 no better than a cloud.
+
+        By name: "stability", "modularity", and "conductance", where lower is better.
+        """
+        return count_excesses(self.n_clusters, {name: getattr(self, name) for name in _INDICES})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain Python values that :mod:`json` can write; NaN becomes None."""
@@ -103,9 +129,10 @@ def elbow_curve(
     *,
     k: Iterable[int] | None = None,
     normalize: bool | str = "auto",
-    n_resamples: int = 64,
+    n_resamples: int = 32,
     max_samples: int = 2000,
     random_state: int | None = None,
+    progress: bool = False,
 ) -> ElbowCurve:
     """Cluster for every number of clusters, and say which is right, if any is.
 
@@ -115,19 +142,20 @@ def elbow_curve(
         The vectors.
     k : iterable of int, optional
         The numbers of clusters to try, in any order, each from 2 to n; by default up to 20, and as
-        long as the verdict is the largest number that was tried, up to 40 and to 80.
+        long as there may be more, up to 40 and to 80.
     normalize : bool or "auto", default "auto"
         Whether to scale the rows to length 1, as the clusterers do.  "auto" does so where the
         lengths vary by less than a quarter, as those of network features do (by 0.08 to 0.17);
         where rows lie all around the origin, it would push apart what belongs together.
-    n_resamples : int, default 64
-        Subsamples per k for stability and separation, at least 2; 24 where the verdict is clear
-        from these.
+    n_resamples : int, default 32
+        Subsamples for stability and modularity, at least 2.
     max_samples : int, default 2000
-        Rows, drawn at random, for all indices but the inertia, so that their cost does not grow
-        with n.
+        Rows, drawn at random, of each subsample, and for all indices but the inertia, so that their
+        cost does not grow with n.
     random_state : int, optional
         Seed; the same seed gives the same result on any number of threads.
+    progress : bool, default False
+        Whether to show a progress bar on a terminal.
 
     Returns
     -------
@@ -218,11 +246,12 @@ def elbow_curve(
     X = prepare(X, normalize)
     if all_alike(X):
         return _without_structure(numbers)
-    curve = _weigh(X, numbers, n_resamples, max_samples, random_state)
+    settings = (n_resamples, max_samples, random_state, progress)
+    curve = _weigh(X, numbers, *settings)
     for wider in ranges[1:]:
-        if curve.k != curve.n_clusters[-1]:
+        if not may_be_more(curve.k, curve.n_clusters, distinctness(curve.excesses)):
             break
-        curve = _weigh(X, list(wider), n_resamples, max_samples, random_state)
+        curve = _weigh(X, list(wider), *settings)
     return curve
 
 
@@ -233,25 +262,35 @@ def _default_ranges(n_samples: int) -> list[Iterable[int]]:
 
 
 def _weigh(
-    X: Matrix, numbers: list[int], n_resamples: int, max_samples: int, random_state: int | None
+    X: Matrix,
+    numbers: list[int],
+    n_resamples: int,
+    max_samples: int,
+    random_state: int | None,
+    progress: bool,
 ) -> ElbowCurve:
     """Compute all indices, and judge."""
     rng = np.random.default_rng(random_state)
     seed = int(rng.integers(2**31))
-    labels, inertia = _sweep(X, numbers, seed)
-    rows = np.sort(rng.permutation(len(X))[:max_samples])
-    reduced = reduce_rows(X[rows], seed)
-    sampled = {number: found[rows] for number, found in labels.items()}
     n_clusters = np.array(numbers)
-    curves = {"inertia": inertia, **_geometries(reduced, sampled)}
-    with workers() as run:
-        curves["chance"] = chance(reduced, numbers, seed=seed, run=run)
-        resampling = Resampling(reduced, numbers, seed=seed, run=run)
-        for n in sorted({min(_N_FIRST, n_resamples), n_resamples}):
-            resampling.draw(n)
-            curves["stability"], curves["separation"] = resampling.curves()
-            if is_settled(n_clusters, curves):
-                break
+    labels, inertia = _sweep(X, numbers, seed)
+    rows = rng.permutation(len(X))[: _N_POOLED * max_samples]
+    sampled = {number: found[rows[:max_samples]] for number, found in labels.items()}
+    bar = tqdm(total=count_draws(n_resamples), desc="elbow", disable=None if progress else True)
+    with bar, workers() as run:
+        reduced = reduce_rows(X[rows], seed)
+        curves = {"inertia": inertia, **_geometries(reduced[:max_samples], sampled)}
+        found, chance = resample(
+            reduced,
+            numbers,
+            n_resamples=n_resamples,
+            max_samples=max_samples,
+            seed=seed,
+            run=run,
+            advance=bar.update,
+        )
+    curves |= found._asdict()
+    curves |= {f"chance_{name}": getattr(chance, name) for name in _BESIDE_CHANCE}
     votes = count_votes(n_clusters, curves)
     verdict = judge(n_clusters, curves, votes)
     return ElbowCurve(

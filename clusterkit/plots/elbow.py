@@ -19,7 +19,9 @@ _INDICES = {
     "calinski_harabasz": "Calinski-Harabasz",
     "davies_bouldin": "Davies-Bouldin (low is good)",
     "stability": "stability",
-    "separation": "separation",
+    "modularity": "modularity",
+    "conductance": "conductance (low is good)",
+    "eigengap": "eigengap",
 }
 _WIDTH, _MAIN, _PANEL = 460.0, 230.0, 62.0
 
@@ -35,6 +37,8 @@ class ElbowDisplay(Display):
         Sum of squared distances to the centres.
     indices : dict of str to array-like of shape (n,), optional
         Other indices by name; NaN where one is not defined.
+    references : dict of str to array-like of shape (n,), optional
+        By the names of ``indices``: their values for a cloud without clusters, drawn dashed.
     votes : dict of str to int or None, optional
         The k that each index would choose, by its name; "inertia" or "knee" is for the curve.
     k : int, optional
@@ -56,6 +60,7 @@ class ElbowDisplay(Display):
         inertia: ArrayLike,
         *,
         indices: Mapping[str, ArrayLike] | None = None,
+        references: Mapping[str, ArrayLike] | None = None,
         votes: Mapping[str, int | None] | None = None,
         k: int | None = None,
         confidence: float | None = None,
@@ -64,6 +69,7 @@ class ElbowDisplay(Display):
         self.n_clusters = n_clusters
         self.inertia = inertia
         self.indices = indices
+        self.references = references or {}
         self.votes = votes
         self.k = k
         self.confidence = confidence
@@ -85,12 +91,12 @@ class ElbowDisplay(Display):
         ElbowDisplay
             Plotted.
         """
-        found = {name: getattr(curve, name, None) for name in _INDICES}
-        indices = {name: values for name, values in found.items() if values is not None}
+        indices, references = _present(curve, ""), _present(curve, "chance_")
         display = cls(
             curve.n_clusters,
             curve.inertia,
             indices=indices,
+            references=references,
             votes=curve.votes,
             k=curve.k,
             confidence=curve.confidence,
@@ -122,6 +128,8 @@ class ElbowDisplay(Display):
         if curve.get_legend_handles_labels()[0]:
             curve.legend(loc="upper right")
         for panel, (name, values) in zip(others, panels.items(), strict=True):
+            if name in self.references:
+                panel.plot(self.n_clusters, self.references[name], "--", color=QUIET, linewidth=1)
             self._draw_line(panel, values, votes.get(name))
             panel.set_title(self._caption(name), fontsize=8.5, color=QUIET, pad=4)
             panel.yaxis.set_major_locator(MaxNLocator(3))
@@ -132,6 +140,8 @@ class ElbowDisplay(Display):
         """Say what a panel shows, and which k it would choose."""
         caption = _INDICES.get(name, name)
         votes = self.votes or {}
+        if name in self.references:
+            caption += " (dashed: without clusters)"
         if name not in votes:
             return caption
         return f"{caption}: {'no clear number' if votes[name] is None else votes[name]}"
@@ -148,3 +158,9 @@ class ElbowDisplay(Display):
             chosen = numbers == vote
             dot = ax.plot(numbers[chosen], values[chosen], "o", label=f"knee: {vote}")[0]
             dot.set(color=VERMILION, markersize=6, clip_on=False, zorder=3)
+
+
+def _present(curve: "ElbowCurve", prefix: str) -> dict[str, np.ndarray]:
+    """Return the indices that a curve has, or their references, by the index's name."""
+    found = {name: getattr(curve, prefix + name, None) for name in _INDICES}
+    return {name: values for name, values in found.items() if values is not None}

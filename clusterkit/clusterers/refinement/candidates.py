@@ -89,7 +89,7 @@ def spectral_labels(graph: Any, k: int, seed: int) -> Labels:
     ----------
     Ng, Jordan, Weiss: On spectral clustering: analysis and an algorithm. NeurIPS 2001.
     """
-    vectors = leading_eigenvectors(graph, k, seed)
+    _, vectors = leading_eigenvectors(graph, k, seed)
     return KMeans(k, random_state=seed).fit(vectors).labels_
 
 
