@@ -129,7 +129,7 @@ def elbow_curve(
     *,
     k: Iterable[int] | None = None,
     normalize: bool | str = "auto",
-    n_resamples: int = 32,
+    n_resamples: int = 48,
     max_samples: int = 2000,
     random_state: int | None = None,
     progress: bool = False,
@@ -147,7 +147,7 @@ def elbow_curve(
         Whether to scale the rows to length 1, as the clusterers do.  "auto" does so where the
         lengths vary by less than a quarter, as those of network features do (by 0.08 to 0.17);
         where rows lie all around the origin, it would push apart what belongs together.
-    n_resamples : int, default 32
+    n_resamples : int, default 48
         Subsamples for stability and modularity, at least 2.
     max_samples : int, default 2000
         Rows, drawn at random, of each subsample, and for all indices but the inertia, so that their

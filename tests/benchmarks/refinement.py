@@ -22,18 +22,11 @@ from clusterkit.clusterers import RefinedKMeans
 from clusterkit.engines import count_cpus
 from clusterkit.evaluation import evaluate
 from clusterkit.search import unit_rows
-from tests.benchmarks.verdict import SHARED, WIDTH, Labelled, digits, embed_photos, read_features
+from tests.benchmarks.verdict import WIDTH, Labelled, digits, embed_photos, mnist, read_features
 
 REFINED, PLAIN = "refined", "scikit-learn, 10 runs"
 # Rows of a part, at most.
 N_ROWS = 1000
-
-
-def mnist() -> Iterator[Labelled]:
-    """Return 2,000 handwritten digits as pixels."""
-    path = SHARED / "data" / "mnist" / "kaggle_2000.csv"
-    table = np.loadtxt(path, delimiter=",", skiprows=1, dtype=np.float32)
-    yield "mnist", table[:, 1:], table[:, 0].astype(np.int64)
 
 
 def parts(sets: Iterable[Labelled], draws: int) -> Iterator[Labelled]:
