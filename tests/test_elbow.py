@@ -51,8 +51,9 @@ def test_finds_clusters_of_any_shape():
     assert find(make_moons(300, noise=0.05, random_state=0)[0]).k == 2
 
 
-def test_small_clusters_of_few_rows_are_not_tied_to_each_other():
-    assert find(blobs(5, n=60)).k == 5
+@pytest.mark.parametrize(("k", "n"), [(3, 15), (5, 60), (20, 240)])
+def test_small_clusters_of_few_rows_are_not_tied_to_each_other(k, n):
+    assert find(blobs(k, n=n), k=range(2, min(n - 2, 24))).k == k
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "uniform", "filament", "half circle"])

@@ -24,7 +24,7 @@ _N_CLOUDS, _N_CLOUD_DRAWS = 4, 4
 # Links from each row, in turn: groups should outlast another subsample at another scale.
 _N_NEIGHBORS = (15, 20)
 # Few rows may well be small groups, which more links would tie to each other.
-_N_FEW, _MIN_NEIGHBORS = 270, 5
+_N_FEW, _MIN_NEIGHBORS = 270, 3
 
 
 class Resampled(NamedTuple):
