@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 _INDICES = {
     "silhouette": "silhouette",
     "calinski_harabasz": "Calinski-Harabasz",
-    "davies_bouldin": "Davies-Bouldin (low is good)",
+    "davies_bouldin": "Davies-Bouldin, low is good",
     "stability": "stability",
     "modularity": "modularity",
-    "conductance": "conductance (low is good)",
+    "conductance": "conductance, low is good",
     "eigengap": "eigengap",
 }
 _WIDTH, _MAIN, _PANEL = 460.0, 230.0, 62.0
