@@ -150,9 +150,10 @@ def test_identical_rows_have_no_clear_number():
     assert curve.inertia.tolist() == [0] * 4
 
 
-def test_few_different_rows():
-    X = np.repeat(np.eye(3), 20, axis=0)
-    assert find(X, k=range(2, 6)).k == 3
+@pytest.mark.parametrize(("k", "n_copies"), [(3, 20), (2, 40)])
+def test_few_different_rows(k, n_copies):
+    X = np.repeat(np.eye(3)[:k], n_copies, axis=0)
+    assert find(X, k=range(2, 6)).k == k
 
 
 def test_as_many_clusters_as_rows():

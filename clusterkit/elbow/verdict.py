@@ -23,6 +23,8 @@ MIN_SPARED = 0.14
 ALMOST_ALL = 0.85
 # Groups of the largest number that was tried that are still so far apart, and nearly as far as any.
 _STILL_APART, _NEAR_THE_BEST = 0.4, 0.9
+# Distance from the best value that is due to rounding.
+_PERFECT = 1e-9
 # Below this the verdict itself says that it is not sure.
 LOW_CONFIDENCE = 0.5
 
@@ -74,7 +76,9 @@ def count_excesses(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -
 def _share(values: Curve, chance: Curve, best: Curve) -> Curve:
     """Return how far along the way from chance to the best the values are."""
     way = best - chance
-    return (values - chance) / (np.sign(way) * np.maximum(np.abs(way), 0.01))
+    share = (values - chance) / (np.sign(way) * np.maximum(np.abs(way), 0.01))
+    # Nothing is better than perfect, though a cloud be perfect, too.
+    return np.where(np.abs(values - best) < _PERFECT, 1, share)
 
 
 def distinctness(excesses: Mapping[str, Curve]) -> Curve:
