@@ -286,7 +286,7 @@ def _weigh(
     labels, inertia = _sweep(X, numbers, seed)
     rows = rng.permutation(len(X))[: _N_POOLED * max_samples]
     sampled = {number: found[rows[:max_samples]] for number, found in labels.items()}
-    bar = tqdm(total=count_draws(n_resamples), desc="Resampling", disable=None if progress else True)
+    bar = tqdm(total=count_draws(n_resamples), desc="Resamples", disable=None if progress else True)
     with bar, workers() as run:
         reduced = reduce_rows(X[rows], seed)
         curves = {"inertia": inertia, **_geometries(reduced[:max_samples], sampled)}
