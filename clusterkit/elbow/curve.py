@@ -176,8 +176,8 @@ def elbow_curve(
        each row once, and conductance [4]_, which counts each group once.
 
     0 stands for what normal clouds of the same covariance reach [5]_, which have no groups, and 1
-    for perfect.  The verdict is the k with the largest stability**0.5 x distinctness**4 x
-    log(k)**1.5 x eigengap**0.05, of which each k takes 15 % from either neighbour.  It is None
+    for perfect.  The verdict is the k with the largest stability**0.5 x distinctness**3 x log(k) x
+    eigengap**0.1, of which each k takes 20 % from either neighbour.  It is None
     where that k is not half-way from chance to perfect stability, where stability x distinctness,
     the confidence, is below 0.24, or where the groups have hardly fewer links between them than
     slices of a cloud.

@@ -12,7 +12,7 @@ Curve = NDArray[np.float64]
 Votes = dict[str, int | None]
 
 # How much each neighbouring number's evidence counts towards a number's own.
-_SMOOTHING = 0.15
+_SMOOTHING = 0.2
 # Half-way between the stability of a cloud without clusters and perfect stability.
 MIN_EXCESS = 0.5
 # The photos of anime5, whose shows blend into each other, reach 0.2, the digits of MNIST 0.3.
@@ -100,9 +100,9 @@ def evidence(
     """
     weighed = (
         np.sqrt(_positive(excesses["stability"]))
-        * distinctness(excesses) ** 4
-        * np.log(n_clusters) ** 1.5
-        * np.maximum(_positive(eigengap), 1e-5) ** 0.05
+        * distinctness(excesses) ** 3
+        * np.log(n_clusters)
+        * np.maximum(_positive(eigengap), 1e-5) ** 0.1
     )
     padded = np.pad(weighed, 1, mode="edge")
     neighbors = _SMOOTHING * (padded[:-2] + padded[2:])
