@@ -18,11 +18,11 @@ from clusterkit.elbow.resampling import count_draws, resample
 from clusterkit.elbow.rows import all_alike, check_numbers, check_rows, prepare, reduce_rows
 from clusterkit.elbow.verdict import (
     Curve,
-    count_excesses,
     count_votes,
     distinctness,
     judge,
     may_be_more,
+    measure_excesses,
 )
 from clusterkit.errors import InvalidInputError
 
@@ -102,7 +102,7 @@ class ElbowCurve:
 
         By name: "stability", "modularity", and "conductance", where lower is better.
         """
-        return count_excesses(self.n_clusters, {name: getattr(self, name) for name in _INDICES})
+        return measure_excesses(self.n_clusters, {name: getattr(self, name) for name in _INDICES})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain Python values that :mod:`json` can write; NaN becomes None."""

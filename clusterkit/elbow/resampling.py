@@ -197,12 +197,14 @@ def _group(
     rows = X[kept]
     graph = link_neighbors(rows, n_neighbors)
     values, vectors = leading_eigenvectors(graph, numbers[-1] + 1, seed)
-    near = _neighbors(rows, X[:n_compared], n_neighbors)
-    # A row that was kept is in its own group.
     place = np.full(len(X), -1)
     place[kept] = np.arange(len(kept))
     own = place[:n_compared]
-    near[own >= 0] = own[own >= 0, None]
+    # A row that was kept is in its own group; only for the others are neighbours looked up.
+    near = np.repeat(own[:, None], min(n_neighbors, len(rows)), axis=1)
+    lacking = np.flatnonzero(own < 0)
+    if lacking.size:
+        near[lacking] = _neighbors(rows, X[lacking], n_neighbors)
     found, quality = [], []
     for k in numbers:
         labels = find_groups(vectors[:, :k])

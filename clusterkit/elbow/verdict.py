@@ -47,7 +47,9 @@ class Verdict(NamedTuple):
     sentence: str
 
 
-def count_excesses(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> dict[str, Curve]:
+def measure_excesses(
+    n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]
+) -> dict[str, Curve]:
     """Return how much better than chance the groups are: 1 perfect, 0 no better.
 
     Any long cloud splits stably across its middle, and few clusters are always more stable than
@@ -136,7 +138,7 @@ def count_votes(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> V
     are easily stable and apart.
     """
     told = np.sqrt(np.log(n_clusters))
-    excesses = count_excesses(n_clusters, curves)
+    excesses = measure_excesses(n_clusters, curves)
     return {
         "knee": knee(n_clusters, curves["inertia"]),
         "silhouette": _highest(n_clusters, curves["silhouette"]),
@@ -164,7 +166,7 @@ def judge(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], votes: Vot
     Verdict
     """
     tried = f"for no number from {n_clusters[0]} to {n_clusters[-1]}"
-    excesses = count_excesses(n_clusters, curves)
+    excesses = measure_excesses(n_clusters, curves)
     weighed, apart = evidence(n_clusters, curves["eigengap"], excesses), distinctness(excesses)
     best = int(weighed.argmax())
     k, stable = int(n_clusters[best]), float(excesses["stability"][best])

@@ -69,7 +69,7 @@ class ElbowDisplay(Display):
         self.n_clusters = n_clusters
         self.inertia = inertia
         self.indices = indices
-        self.references = references or {}
+        self.references = references
         self.votes = votes
         self.k = k
         self.confidence = confidence
@@ -118,7 +118,7 @@ class ElbowDisplay(Display):
         panels = self._panels()
         ratios = [_MAIN, *[_PANEL] * len(panels)]
         self.axes_ = self._divide(ax, len(ratios), 1, height_ratios=ratios, sharex=True)[:, 0]
-        votes = self.votes or {}
+        votes, references = self.votes or {}, self.references or {}
         curve, *others = self.axes_
         self._draw_line(
             curve, np.asarray(self.inertia, float), votes.get("inertia", votes.get("knee"))
@@ -128,8 +128,8 @@ class ElbowDisplay(Display):
         if curve.get_legend_handles_labels()[0]:
             curve.legend(loc="upper right")
         for panel, (name, values) in zip(others, panels.items(), strict=True):
-            if name in self.references:
-                panel.plot(self.n_clusters, self.references[name], "--", color=QUIET, linewidth=1)
+            if name in references:
+                panel.plot(self.n_clusters, references[name], "--", color=QUIET, linewidth=1)
             self._draw_line(panel, values, votes.get(name))
             panel.set_title(self._caption(name), fontsize=8.5, color=QUIET, pad=4)
             panel.yaxis.set_major_locator(MaxNLocator(3))
@@ -140,7 +140,7 @@ class ElbowDisplay(Display):
         """Say what a panel shows, and which k it would choose."""
         caption = _INDICES.get(name, name)
         votes = self.votes or {}
-        if name in self.references:
+        if name in (self.references or {}):
             caption += " (dashed: without clusters)"
         if name not in votes:
             return caption
