@@ -51,9 +51,10 @@ class ElbowCurve:
     k : int or None
         The number of clusters; None where there is no clear one.
     verdict : str
-        The reason, in one to three plain sentences.
+        The reason, in one to four plain sentences.
     confidence : float
-        From 0 to 1: how stable the groups are times how far apart, at ``k``; 0 without ``k``.
+        From 0 to 1: how stable the groups are times how far apart, for the number with most
+        evidence; 0 without ``k``.
     n_clusters : ndarray of shape (m,)
         The numbers of clusters that were tried, ascending.
     inertia : ndarray of shape (m,)

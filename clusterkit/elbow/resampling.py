@@ -1,5 +1,6 @@
 """Groups in the graphs of many subsamples: how alike they are, and how well they are kept apart."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -21,8 +22,9 @@ Curve = NDArray[np.float64]
 _KEPT = 0.8
 # Clouds without clusters, and subsamples of each.
 _N_CLOUDS, _N_CLOUD_DRAWS = 4, 4
-# Links from each row, in turn: groups should outlast another subsample at another scale.
-_N_NEIGHBORS = (15, 20)
+# Links from each row for each unit of log(rows), as many as keep groups whole (von Luxburg, 2007),
+# in turn: groups should outlast another subsample at another scale.
+_LINKS = (2.7, 4.0)
 # Few rows may well be small groups, which more links would tie to each other.
 _N_FEW, _MIN_NEIGHBORS = 270, 3
 
@@ -218,8 +220,8 @@ def _group(
 
 def _count_neighbors(i: int, size: int) -> int:
     """Return how many neighbours a row is linked to in subsample ``i`` of so many rows."""
-    usual = _N_NEIGHBORS[i % len(_N_NEIGHBORS)]
-    return max(usual * min(size, _N_FEW) // _N_FEW, _MIN_NEIGHBORS)
+    usual = _LINKS[i % len(_LINKS)] * math.log(size)
+    return max(int(usual * min(size / _N_FEW, 1)), _MIN_NEIGHBORS)
 
 
 def _neighbors(X: Matrix, queries: Matrix, n_neighbors: int) -> NDArray[np.int64]:
