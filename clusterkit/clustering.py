@@ -157,6 +157,7 @@ def cluster(
     random_state: int | None = 0,
     previous: Clustering | str | Path | None = None,
     refine: bool = False,
+    progress: bool = False,
 ) -> Clustering:
     """Group images by their embeddings; name the groups where their ImageNet classes are known.
 
@@ -179,6 +180,8 @@ def cluster(
     refine : bool
         Let another clustering replace k-means where the neighbours of the images clearly speak for
         it, see :class:`clusterkit.clusterers.RefinedKMeans`.
+    progress : bool, default False
+        Whether to show a progress bar on a terminal while ``"auto"`` looks for the number.
 
     Returns
     -------
@@ -228,7 +231,8 @@ def cluster(
             f"Space.read() loads. Received: {clusterer!r}"
         )
     if n_clusters == "auto":
-        curve = elbow_curve(_sample(embeddings, random_state), random_state=random_state)
+        sample = _sample(embeddings, random_state)
+        curve = elbow_curve(sample, random_state=random_state, progress=progress)
         if curve.k is None:
             raise InvalidInputError(f"n_clusters='auto' found no number: {curve.verdict}")
         n_clusters = curve.k

@@ -126,7 +126,7 @@ def run_demo(
     embeddings = embed(images, Autoencoder(model), store=folder / ".clusterkit", progress=progress)
 
     say("How many groups are there? (clusterkit elbow)")
-    curve = elbow_curve(embeddings, random_state=random_state)
+    curve = elbow_curve(embeddings, random_state=random_state, progress=progress)
     save_figure(ElbowDisplay.from_curve(curve), folder / "elbow.png")
     say(f"  {curve.verdict}")
 

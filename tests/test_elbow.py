@@ -8,7 +8,7 @@ from clusterkit.elbow import elbow_curve
 from clusterkit.elbow.knee import knee
 from clusterkit.elbow.resampling import find_groups
 from clusterkit.elbow.rows import prepare
-from clusterkit.elbow.verdict import count_votes, evidence, judge
+from clusterkit.elbow.verdict import count_votes, evidence, find_middle, judge
 from clusterkit.embeddings import Embeddings
 from clusterkit.errors import InvalidInputError
 
@@ -283,6 +283,34 @@ def test_evidence_is_smooth_where_there_is_any():
     excesses |= dict.fromkeys(["modularity", "conductance"], np.array([1, 0, 1]))
     found = evidence(numbers, np.ones(3), excesses)
     np.testing.assert_allclose(found / np.log(7), [0.8, 0, 0.8])
+
+
+@pytest.mark.parametrize(
+    ("weighed", "k"),
+    [
+        ([0.2, 0.5, 0.8, 1, 0.8, 0.5], 5),
+        # By a hair either might be the best.
+        ([0.8, 0.99, 1, 0.98, 0.97, 0.8], 4),
+        ([0.8, 1, 0.99, 0.98, 0.97, 0.8], 4),
+        # Two and six fit, and nothing between them.
+        ([1, 0.5, 0.4, 0.5, 0.99, 0.5], 2),
+        ([0, 0, 0, 0, 0, 0.1], 7),
+    ],
+)
+def test_middle_of_the_numbers_with_most_evidence(weighed, k):
+    assert find_middle(np.arange(2, 8), np.array(weighed)) == k
+
+
+def test_middle_is_one_of_the_numbers_that_were_tried():
+    assert find_middle(np.array([5, 10, 20]), np.array([0.9, 1.0, 0.99])) == 10
+
+
+def test_verdict_tells_which_numbers_are_almost_as_good():
+    flat = made_up([0.9] * 6, [0.9, 0.8, 0.75, 0.72, 0.69, 0.65])
+    assert "every number is almost as good" in flat.sentence
+    clear = made_up([0.3, 0.4, 1, 0.3], [0.4, 0.5, 1, 0.5])
+    assert clear.k == 4
+    assert "almost as good" not in clear.sentence
 
 
 def test_slices_of_a_ring_are_no_groups_though_they_come_back():

@@ -160,6 +160,7 @@ def cluster(
         random_state=seed,
         previous=previous,
         refine=refine,
+        progress=True,
     )
     written: list[Path] = [output]
     if sheet is not None:

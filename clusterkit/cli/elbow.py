@@ -17,7 +17,7 @@ from clusterkit.cli.options import (
     store_option,
 )
 
-_COLUMNS = ("inertia", "silhouette", "stability", "modularity", "conductance")
+_COLUMNS = ("inertia", "silhouette", "stability", "modularity", "conductance", "evidence")
 
 
 @click.command()

@@ -22,6 +22,7 @@ _INDICES = {
     "modularity": "modularity",
     "conductance": "conductance, low is good",
     "eigengap": "eigengap",
+    "evidence": "evidence, from the four above",
 }
 _WIDTH, _MAIN, _PANEL = 460.0, 230.0, 62.0
 
