@@ -255,7 +255,8 @@ def elbow_curve(
     settings = (n_resamples, max_samples, random_state, progress)
     curve = _weigh(X, numbers, *settings)
     for wider in ranges[1:]:
-        if not may_be_more(curve.k, curve.n_clusters, distinctness(curve.excesses)):
+        best = None if curve.k is None else int(curve.n_clusters[curve.evidence.argmax()])
+        if not may_be_more(best, curve.n_clusters, distinctness(curve.excesses)):
             break
         curve = _weigh(X, list(wider), *settings)
     return curve

@@ -153,7 +153,7 @@ def _around_best(weighed: Curve, share: float) -> slice:
     return slice(int(start), int(stop))
 
 
-def may_be_more(k: int | None, n_clusters: NDArray[np.int64], apart: Curve) -> bool:
+def may_be_more(best: int | None, n_clusters: NDArray[np.int64], apart: Curve) -> bool:
     """Tell whether the verdict might be another, had larger numbers been tried.
 
     Groups that stand apart are merged in a new way each time where they are more than k: they are
@@ -161,8 +161,8 @@ def may_be_more(k: int | None, n_clusters: NDArray[np.int64], apart: Curve) -> b
 
     Parameters
     ----------
-    k : int or None
-        The verdict.
+    best : int or None
+        The number with most evidence; None where that is not enough.
     n_clusters : ndarray of shape (m,)
         The numbers of clusters that were tried, ascending.
     apart : ndarray of shape (m,)
@@ -170,7 +170,7 @@ def may_be_more(k: int | None, n_clusters: NDArray[np.int64], apart: Curve) -> b
     """
     if len(apart) == 1:
         return False
-    return k == n_clusters[-1] or apart[-1] >= max(_STILL_APART, _NEAR_THE_BEST * apart.max())
+    return best == n_clusters[-1] or apart[-1] >= max(_STILL_APART, _NEAR_THE_BEST * apart.max())
 
 
 def count_votes(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> Votes:
@@ -229,8 +229,8 @@ def judge(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], votes: Vot
         _alternatives(k, n_clusters[_around_best(weighed, _ALMOST_AS_GOOD)]),
         _disagreement(k, votes),
     ]
-    if k == n_clusters[-1] and len(n_clusters) > 1:
-        sentences.append("It is the largest number that was tried: there may be more.")
+    if best == len(n_clusters) - 1 > 0:
+        sentences.append(f"More than {n_clusters[-1]} were not tried: there may be more.")
     return Verdict(k, confidence, " ".join(filter(None, sentences)))
 
 
