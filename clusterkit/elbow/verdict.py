@@ -14,8 +14,8 @@ Votes = dict[str, int | None]
 # How much each neighbouring number's evidence counts towards a number's own.
 _SMOOTHING = 0.2
 # Numbers around the best one belong to its plateau down to this share of its evidence, and weigh
-# there by a power of theirs, so that half of the weight is lost within 4 % of the evidence.
-_PLATEAU, _SHARPNESS = 0.75, 20
+# there by a power of theirs, so that half of the weight is lost within 7 % of the evidence.
+_PLATEAU, _SHARPNESS = 0.75, 10
 # Numbers with more than this share of the best one's evidence are told, too.
 _ALMOST_AS_GOOD = 0.9
 # Of the way from a cloud without clusters to the same groups each time.  Clusters that overlap, as
@@ -24,9 +24,9 @@ MIN_EXCESS = 0.45
 # The photos of anime5, whose shows blend into each other, reach 0.38, a thousand digits 0.43.
 MIN_DISTINCTNESS = 0.41
 # Slices of a ring have a tenth fewer links that leave them than slices of a cloud.  So little is
-# enough only where hardly any leave.
+# enough only where hardly any leave, or hardly a row ever changes its group.
 MIN_SPARED = 0.14
-ALMOST_ALL = 0.85
+ALMOST_ALL, ALMOST_ALWAYS = 0.85, 0.95
 # Groups of the largest number that was tried that are still so far apart, and nearly as far as any.
 _STILL_APART, _NEAR_THE_BEST = 0.4, 0.9
 # Distance from the best value that is due to rounding.
@@ -109,12 +109,15 @@ def evidence(
     with about as much evidence.
     """
     weighed = (
-        np.sqrt(_positive(excesses["stability"]))
-        * distinctness(excesses) ** 3
-        * np.log(n_clusters)
-        * np.maximum(_positive(eigengap), 1e-5) ** 0.2
+        _positive(excesses["stability"]) ** 0.25
+        * distinctness(excesses) ** 4
+        * np.log(n_clusters) ** 0.75
+        * np.maximum(_positive(eigengap), 1e-5) ** 0.3
     )
     padded = np.pad(weighed, 1, mode="edge")
+    if n_clusters[0] == 2:
+        # Of one cluster, whose label tells nothing.
+        padded[0] = 0
     neighbors = _SMOOTHING * (padded[:-2] + padded[2:])
     return np.where(weighed > 0, (1 - 2 * _SMOOTHING) * weighed + neighbors, 0)
 
@@ -218,7 +221,8 @@ def judge(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], votes: Vot
             reason += f"; they stand apart, though, and there may be more than {n_clusters[-1]}"
         return _no_verdict(reason)
     spared = float(curves["chance_conductance"][best] - curves["conductance"][best])
-    is_slices = spared < MIN_SPARED and excesses["conductance"][best] < ALMOST_ALL
+    is_set_off = excesses["conductance"][best] >= ALMOST_ALL or stable >= ALMOST_ALWAYS
+    is_slices = spared < MIN_SPARED and not is_set_off
     if weighed[best] <= 0 or is_slices or apart[best] < MIN_DISTINCTNESS:
         return _no_verdict(f"{tried} are there gaps between the groups")
     k = find_middle(n_clusters, weighed)
