@@ -227,7 +227,8 @@ def elbow_curve(
     MNIST, 2,000 rows, autoencoder codes    10       8 to 10, once 6
     ======================================  =======  ==============
 
-    Of 100 draws each, TODO.
+    Generated blobs of 3 to 30 clusters in 64 dimensions are counted exactly; one Gaussian, uniform
+    noise and straight filaments are None.
 
     Known limits: where classes blend into each other, as handwritten digits do in their pixels,
     which rows were drawn decides between 7 and 11.  A filament that is wound up, as a helix is, is
