@@ -307,7 +307,12 @@ def test_middle_is_one_of_the_numbers_that_were_tried():
 
 def test_verdict_tells_which_numbers_are_almost_as_good():
     flat = made_up([0.9] * 6, [0.9, 0.85, 0.8, 0.77, 0.75, 0.73])
-    assert "every number is almost as good" in flat.sentence
+    assert "From 3 to 6, every number is almost as good as 3" in flat.sentence
+    # Most evidence for 4, and two thirds of it for each from 5 to 9.
+    wanted = np.array([0.2, 0.4, 1.2, 0.8, 0.8, 0.8, 0.8, 0.8])
+    tail = made_up([0.9] * 8, (wanted / 4 / np.log(np.arange(2, 10)) ** 0.75) ** 0.25)
+    assert tail.k == 5
+    assert "most speaks for 4" in tail.sentence
     clear = made_up([0.3, 0.4, 1, 0.3], [0.4, 0.5, 1, 0.5])
     assert clear.k == 4
     assert "almost as good" not in clear.sentence

@@ -46,8 +46,9 @@ def elbow(
     """Say into how many groups the images fall, or that there is no clear number.
 
     Clusters the embeddings for every k in a range, and weighs how stable the groups are under
-    resampling and how few near neighbours they tear apart.  The knee of the inertia, silhouette,
-    Calinski-Harabasz, Davies-Bouldin and the eigengap are shown beside it.
+    resampling, how few near neighbours they tear apart, and the eigengap of the graph of
+    neighbours.  The knee of the inertia, silhouette, Calinski-Harabasz and Davies-Bouldin are shown
+    beside it.
 
     \b
     Example:

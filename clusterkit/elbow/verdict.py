@@ -230,7 +230,7 @@ def judge(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], votes: Vot
     sentences = [
         f"{'About ' if confidence < LOW_CONFIDENCE else ''}{k} clusters: they come back when some "
         "rows are left out, and there are gaps between them.",
-        _alternatives(k, n_clusters[_around_best(weighed, _ALMOST_AS_GOOD)]),
+        _alternatives(k, int(n_clusters[best]), n_clusters[_around_best(weighed, _ALMOST_AS_GOOD)]),
         _disagreement(k, votes),
     ]
     if best == len(n_clusters) - 1 > 0:
@@ -243,11 +243,12 @@ def _no_verdict(reason: str) -> Verdict:
     return Verdict(None, 0.0, f"No clear number of clusters: {reason}.")
 
 
-def _alternatives(k: int, numbers: NDArray[np.int64]) -> str:
-    """Say which numbers are almost as good, where they are more than one beside k."""
-    if len(numbers) < 3:
-        return ""
-    return f"From {numbers[0]} to {numbers[-1]}, every number is almost as good."
+def _alternatives(k: int, best: int, numbers: NDArray[np.int64]) -> str:
+    """Say which numbers are almost as good as the best, and which that is where it is not k."""
+    if len(numbers) > 2:
+        other = f" as {best}" if k != best else ""
+        return f"From {numbers[0]} to {numbers[-1]}, every number is almost as good{other}."
+    return f"It is the middle of several: most speaks for {best}." if k != best else ""
 
 
 def _disagreement(k: int, votes: Votes) -> str:
