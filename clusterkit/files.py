@@ -1,6 +1,9 @@
 """Write result files: never over another without being asked, never half of one."""
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
@@ -52,13 +55,48 @@ def write_whole(path: str | Path, content: bytes | str) -> None:
         If it cannot be written.
     """
     path = Path(path)
-    data = content.encode() if isinstance(content, str) else content
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        try:
-            part.write_bytes(data)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with atomic_file(path) as temporary:
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     except OSError as error:
         raise InvalidInputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Give the name of a temporary file that becomes ``path`` when the block ends.
+
+    The file and its folder are flushed to the disk, so that after a power loss ``path`` is the old
+    file or the new one, whole.  If the block raises, ``path`` stays as it was.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file to be; one that exists is replaced.
+
+    Yields
+    ------
+    pathlib.Path
+        A hidden name in the same folder, with the same suffix.
+    """
+    # The length of a name is limited, in bytes; the temporary one needs no more than a hint.
+    stem = path.stem.encode("utf-8", "surrogateescape")[:100].decode("utf-8", "ignore")
+    temporary = path.with_name(f".{stem}.{os.getpid()}-{threading.get_ident()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        flush(temporary)
+        temporary.replace(path)
+        flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folder, and its file systems keep names in a journal.
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

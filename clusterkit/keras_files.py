@@ -5,13 +5,13 @@ file stays a plain Keras model, which ``keras.models.load_model`` opens in its s
 """
 
 import json
-import os
 import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
 
 from clusterkit.errors import WeightsError
+from clusterkit.files import atomic_file
 from clusterkit.optional import import_keras
 
 _ENTRY = "clusterkit.json"
@@ -111,13 +111,9 @@ def save_network(model: Any, path: Path, kind: str, document: dict[str, Any]) ->
         What :func:`read_document` shall return, JSON-able.
     """
     keras = import_keras()
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part.keras")
-    try:
+    with atomic_file(path) as part:
         # Compiled, it would carry the optimizer's state: three times the size.
         keras.Model(model.inputs, model.outputs, name=model.name).save(part)
         with zipfile.ZipFile(part, "a") as archive:
             whole = {"format": _FORMAT, "kind": kind} | document
             archive.writestr(_ENTRY, json.dumps(whole, indent=2))
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

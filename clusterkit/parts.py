@@ -1,6 +1,5 @@
 """The Parquet parts of a space: their schema, and writing and reading them whole."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clusterkit.errors import StoreError
+from clusterkit.files import atomic_file
 
 PATTERN = "part-*.parquet"
 
@@ -100,18 +100,14 @@ def write_part(file: Path, table: pa.Table) -> None:
     StoreError
         If it cannot be written; nothing half-written is left behind.
     """
-    temporary = file.with_name(f".{file.name}.tmp")
     try:
-        with temporary.open("wb") as stream:
+        # Python's stream, whose errors have the system's words.
+        with atomic_file(file) as temporary, temporary.open("wb") as stream:
             # Vectors of floats hardly compress; paths and digests do a little.
             pq.write_table(
                 table, stream, compression="zstd", compression_level=1, write_page_checksum=True
             )
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StoreError(f"cannot write {file}: {error.strerror or error}") from error
 
 

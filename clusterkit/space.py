@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from clusterkit.embeddings import Embeddings, Failure, TopClasses
 from clusterkit.errors import StoreError
+from clusterkit.files import atomic_file
 from clusterkit.images import ImageFolder, digest_file
 from clusterkit.paths import escape_path, unescape_path
 from clusterkit.stream import VectorStream
@@ -103,11 +104,10 @@ class Space:
             If the folder cannot be written.
         """
         text = json.dumps({"format": FORMAT, **description}, indent=2, ensure_ascii=False)
-        temporary = self.folder / f".space.json.{os.getpid()}.tmp"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(text + "\n", encoding="utf-8")
-            temporary.replace(self.info_file)
+            with atomic_file(self.info_file) as temporary:
+                temporary.write_text(text + "\n", encoding="utf-8")
         except OSError as error:
             raise self._cannot_write(error) from error
 
@@ -145,7 +145,7 @@ class Space:
         with ExitStack() as held:
             try:
                 held.enter_context(FileLock(self.folder / ".lock", timeout=0))
-                for leftover in self.folder.glob(".*.tmp"):
+                for leftover in self.folder.glob(".*.tmp*"):
                     leftover.unlink()
                 for part, reason in self.verify():
                     part.rename(part.with_name(part.name + ".damaged"))
