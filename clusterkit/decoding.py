@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from clusterkit.errors import ImageError, MissingDependencyError
+from clusterkit.jpeg import MAX_SCANS, has_too_many_scans, read_frame
 from clusterkit.optional import require
 from clusterkit.resizing import check_resize_mode, resize_image
 
@@ -110,7 +111,13 @@ def _decode_jpeg(image: Image.Image, data: bytes, size: tuple[int, int] | None) 
     the resize would throw away.  Vectors of photos agree with those of the full decoding to a
     cosine of 0.9994.  None where Pillow should look: other formats, four channels, damage.
     """
-    if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L"):
+    if image.format not in ("JPEG", "MPO"):
+        return None
+    frame = read_frame(data)
+    if frame and frame.keeps_coefficients and has_too_many_scans(data):
+        raise ImageError(f"the JPEG comes in more than {MAX_SCANS} scans, each a full decoding")
+    # TurboJPEG writes past its buffer where it is to scale what cannot be scaled.
+    if frame is None or not frame.can_be_scaled or image.mode not in ("RGB", "L"):
         return None
     orientation = image.getexif().get(_ORIENTATION, 1)
     shape = image.height, image.width

@@ -1,0 +1,94 @@
+"""Read what the headers of a JPEG file say about how it can be decoded."""
+
+import re
+from typing import NamedTuple
+
+# A scan is a pass over the picture.  Ordinary progressive files have about ten; each takes the time
+# of a whole decoding, and a scan of nothing needs a dozen bytes.
+MAX_SCANS = 100
+
+# Baseline, extended and progressive DCT, with Huffman or arithmetic coding.  The others (lossless,
+# differential) have no smaller version in their coefficients.
+_SCALABLE = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_START, _END, _SCAN = 0xD8, 0xD9, 0xDA
+_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
+# In coded data, FF is followed by zero, a restart, or another FF that fills.
+_MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
+
+
+class Frame(NamedTuple):
+    """What a JPEG file says of its picture before the first scan.
+
+    Attributes
+    ----------
+    kind : int
+        The second byte of the frame's marker, such as 0xC0 for baseline.
+    precision : int
+        Bits a sample.
+    height, width : int
+        In pixels.
+    n_components : int
+        Samples a pixel.
+    keeps_coefficients : bool
+        Whether decoding holds the whole picture in coefficients, since it comes in several scans.
+    """
+
+    kind: int
+    precision: int
+    height: int
+    width: int
+    n_components: int
+    keeps_coefficients: bool
+
+    @property
+    def can_be_scaled(self) -> bool:
+        """Whether a half, a quarter or an eighth can be decoded directly."""
+        return self.kind in _SCALABLE and self.precision == 8
+
+
+def read_frame(data: bytes) -> Frame | None:
+    """Return the frame that a decoder meets first, or None if there is none before the scans.
+
+    Markers are found as libjpeg finds them: bytes that belong to no segment are passed over.
+    """
+    frame = None
+    position = 2
+    while found := _MARKER.search(data, position):
+        marker, position = found[1][0], found.end()
+        if marker in _BARE:
+            continue
+        if marker == _END:
+            return None
+        length = int.from_bytes(data[position : position + 2], "big")
+        body = data[position + 2 : position + length]
+        if marker == _SCAN:
+            if frame is None or not body:
+                return None
+            several = frame.kind in _PROGRESSIVE or body[0] < frame.n_components
+            return frame._replace(keeps_coefficients=several)
+        if marker in _FRAMES:
+            if frame is not None or len(body) < 6:
+                return None
+            height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
+            frame = Frame(marker, body[0], height, width, body[5], False)
+        position += length
+    return None
+
+
+def has_too_many_scans(data: bytes) -> bool:
+    """Tell whether a picture that comes in several scans comes in more than ``MAX_SCANS``."""
+    # Quick, and nearly always the answer; what follows leaves out thumbnails, further pictures and
+    # films at the end, which hold these two bytes as well.
+    if data.count(bytes([0xFF, _SCAN])) <= MAX_SCANS:
+        return False
+    n_scans, position = 0, 2
+    while n_scans <= MAX_SCANS and (found := _MARKER.search(data, position)):
+        marker, position = found[1][0], found.end()
+        if marker == _END:
+            return False
+        if marker not in _BARE:
+            position += int.from_bytes(data[position : position + 2], "big")
+            n_scans += marker == _SCAN
+    return n_scans > MAX_SCANS

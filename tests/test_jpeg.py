@@ -1,0 +1,92 @@
+"""What JPEG headers say: the kinds that can be scaled, and files that take for ever."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clusterkit.decoding import decode_image
+from clusterkit.errors import ImageError
+from clusterkit.jpeg import MAX_SCANS, has_too_many_scans, read_frame
+from tests.odd_files import PICTURE, encode
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
+
+
+def lossless_jpeg(width: int, height: int, bands: int = 3, kind: int = 0xC3) -> bytes:
+    """Return a plain lossless JPEG of one tone."""
+    components = b"".join(bytes([i + 1, 0x11, 0]) for i in range(bands))
+    frame = segment(kind, struct.pack(">BHHB", 8, height, width, bands) + components)
+    # Category 0 is the code 0, category 1 is 10.
+    table = segment(0xC4, bytes([0, 1, 1, *[0] * 14, 0, 1]))
+    selectors = b"".join(bytes([i + 1, 0]) for i in range(bands))
+    scan = segment(0xDA, bytes([bands]) + selectors + bytes([1, 0, 0]))
+    differences = bytes(width * height * bands // 8 + 1)
+    return b"\xff\xd8" + frame + table + scan + differences + b"\xff\xd9"
+
+
+def with_scans(n: int) -> bytes:
+    """Return a progressive JPEG whose last scan is said ``n`` times more, without its data."""
+    data = encode(PICTURE, "JPEG", progressive=True)
+    start = data.rindex(b"\xff\xda")
+    header = data[start : start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")]
+    return data[:-2] + n * header + data[-2:]
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+@pytest.mark.parametrize("size", [None, (299, 299), (20, 40), (1, 1)])
+def test_a_lossless_jpeg_is_decoded_whole(bands: int, size: tuple[int, int] | None) -> None:
+    image, shape = decode_image(lossless_jpeg(640, 328, bands), size)
+    assert shape == (328, 640)
+    assert image.shape == (*(size or shape), 3)
+    assert image.min() == image.max() == 128
+
+
+@pytest.mark.parametrize("kind", sorted(set(range(0xC3, 0xD0)) - {0xC4, 0xC9, 0xCA}))
+def test_other_frames_end_in_a_picture_or_a_reason(kind: int) -> None:
+    data = lossless_jpeg(256, 256, kind=kind)
+    try:
+        assert decode_image(data, (16, 16))[0].shape == (16, 16, 3)
+    except ImageError as error:
+        assert str(error).strip()
+
+
+def test_the_frame_is_found_as_libjpeg_finds_it() -> None:
+    data = encode(PICTURE, "JPEG")
+    frame = read_frame(data)
+    assert frame is not None
+    assert frame[:5] == (0xC0, 8, PICTURE.height, PICTURE.width, 3)
+    assert not frame.keeps_coefficients
+    # A thumbnail's frame, inside a segment, is none; fill and stray bytes are passed over.
+    thumbnail = segment(0xE1, encode(PICTURE.resize((8, 8)), "JPEG"))
+    assert read_frame(data[:2] + thumbnail + b"\0\x12\xff\xff\xff" + data[3:]) == frame
+    assert read_frame(lossless_jpeg(8, 8)).kind == 0xC3  # type: ignore[union-attr]
+    assert read_frame(data[:20]) is None
+    assert read_frame(b"\xff\xd8\xff") is None
+    assert read_frame(b"\xff\xd8\xff\xe0\0\0" + data[2:4]) is None
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_progressive_files_keep_their_coefficients(mode: str) -> None:
+    frame = read_frame(encode(PICTURE.convert(mode), "JPEG", progressive=True))
+    assert frame is not None
+    assert frame.keeps_coefficients
+    assert frame.n_components == len(mode)
+
+
+def test_a_jpeg_of_endless_scans_is_refused() -> None:
+    assert not has_too_many_scans(with_scans(20))
+    assert decode_image(with_scans(20))[1] == (PICTURE.height, PICTURE.width)
+    with pytest.raises(ImageError, match=f"more than {MAX_SCANS} scans"):
+        decode_image(with_scans(200))
+
+
+def test_bytes_after_the_picture_are_no_scans() -> None:
+    data = encode(PICTURE, "JPEG", progressive=True) + 200 * b"\xff\xda\0\x08"
+    assert not has_too_many_scans(data)
+    expected = np.asarray(Image.open(io.BytesIO(data)))
+    np.testing.assert_array_equal(decode_image(data)[0], expected)
