@@ -2,24 +2,25 @@
 
 import io
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from clusterkit.eight_bit import to_8_bit
 from clusterkit.errors import ImageError, MissingDependencyError
 from clusterkit.jpeg import MAX_SCANS, has_too_many_scans, read_frame
+from clusterkit.metadata import read_orientation, without_metadata
 from clusterkit.optional import require
 from clusterkit.resizing import check_resize_mode, resize_image
+from clusterkit.tiff import Tiff, is_tiff
 
 _HEIC_BRANDS = frozenset(b"heic heim heis heix hevc hevx mif1 msf1".split())
 
 # A picture, and the (height, width) of its file.
 Decoded = tuple[NDArray[np.uint8], tuple[int, int]]
 
-_ORIENTATION = ExifTags.Base.Orientation
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     2: lambda rgb: rgb[:, ::-1],
@@ -37,9 +38,10 @@ def decode_image(
 ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Decode the bytes of an image file.
 
-    EXIF orientation is honoured; grey, palette, CMYK and 16-bit pictures become 8-bit RGB;
-    transparent pixels show white; an animation gives its first frame.  Embedded colour profiles
-    are ignored, as the networks' training pipelines did.
+    EXIF orientation is honoured; grey, palette, CMYK and deeper pictures become 8-bit RGB, as
+    :func:`~clusterkit.eight_bit.to_8_bit` says; transparent pixels show white; an animation gives
+    its first frame.  Embedded colour profiles are ignored, as the networks' training pipelines did.
+    Damaged metadata do not matter where the pixels are whole.
 
     Parameters
     ----------
@@ -66,19 +68,43 @@ def decode_image(
     if not data:
         raise ImageError("the file is empty")
     try:
-        with _open(data) as image:
-            rgb, shape = _decode_jpeg(image, data, size) or _decode(image)
-            rgb = resize_image(rgb, size, resize) if size else np.ascontiguousarray(rgb)
-            return rgb, shape
+        rgb, shape = _decode_file(data, size)
+        return resize_image(rgb, size, resize) if size else np.ascontiguousarray(rgb), shape
     except ImageError:
         raise
     except UnidentifiedImageError:
-        raise ImageError("not an image, or of an unknown format") from None
+        raise ImageError(_why_unknown(data)) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"too many pixels: {error}") from None
     # Pillow's plugins raise nearly anything on damaged files, and one file must not end a run.
     except Exception as error:
         raise ImageError(f"damaged: {error}") from error
+
+
+def _decode_file(data: bytes, size: tuple[int, int] | None) -> Decoded:
+    """Decode a file of any format; where that fails, without what is not needed for its pixels."""
+    if is_tiff(data):
+        return _decode_tiff(data)
+    try:
+        return _decode_with_metadata(data, size)
+    except (ImageError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise
+    except Exception:
+        bare = without_metadata(data)
+        if bare is None:
+            raise
+        return _decode_with_metadata(bare, size)
+
+
+def _decode_with_metadata(data: bytes, size: tuple[int, int] | None) -> Decoded:
+    with _open(data) as image:
+        return _decode_jpeg(image, data, size) or _decode(image)
+
+
+def _decode_tiff(data: bytes) -> Decoded:
+    picture = Tiff(data)
+    _check_size(picture.width, picture.height)
+    return _turn(picture.read(), picture.orientation)
 
 
 def _open(data: bytes) -> Image.Image:
@@ -95,13 +121,28 @@ def _open(data: bytes) -> Image.Image:
         image = Image.open(io.BytesIO(data))
     if image.format == "EPS":
         raise ImageError("PostScript is a program, which is not run")
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit and image.width * image.height > limit:
-        raise Image.DecompressionBombError(
-            f"{image.width} x {image.height} are over the limit of {limit:,} "
-            "(PIL.Image.MAX_IMAGE_PIXELS)"
-        )
+    _check_size(image.width, image.height)
     return image
+
+
+def _why_unknown(data: bytes) -> str:
+    """Return why Pillow opens nothing: it keeps to itself what its plugins find damaged."""
+    for factory, accepts in Image.OPEN.values():
+        try:
+            if accepts and accepts(data[:16]) is True:
+                factory(io.BytesIO(data), "")
+        except Exception as error:
+            return f"damaged: {error}"
+    return "not an image, or of an unknown format"
+
+
+def _check_size(width: int, height: int) -> None:
+    """Raise DecompressionBombError if a picture has too many pixels."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit and width * height > limit:
+        raise Image.DecompressionBombError(
+            f"{width} x {height} are over the limit of {limit:,} (PIL.Image.MAX_IMAGE_PIXELS)"
+        )
 
 
 def _decode_jpeg(image: Image.Image, data: bytes, size: tuple[int, int] | None) -> Decoded | None:
@@ -119,7 +160,7 @@ def _decode_jpeg(image: Image.Image, data: bytes, size: tuple[int, int] | None) 
     # TurboJPEG writes past its buffer where it is to scale what cannot be scaled.
     if frame is None or not frame.can_be_scaled or image.mode not in ("RGB", "L"):
         return None
-    orientation = image.getexif().get(_ORIENTATION, 1)
+    orientation = read_orientation(image)
     shape = image.height, image.width
     least = (0, 0)
     if size:
@@ -132,41 +173,32 @@ def _decode_jpeg(image: Image.Image, data: bytes, size: tuple[int, int] | None) 
         rgb = simplejpeg.decode_jpeg(data, "RGB", min_height=least[0], min_width=least[1])
     except ValueError:
         return None
-    return _UPRIGHT.get(orientation, np.asarray)(rgb), (
-        shape[::-1] if orientation in _SIDEWAYS else shape
-    )
+    upright, _ = _turn(rgb, orientation)
+    return upright, shape[::-1] if orientation in _SIDEWAYS else shape
 
 
 def _decode(image: Image.Image) -> Decoded:
-    """Decode an image of any format with Pillow."""
+    """Decode an image of any other format with Pillow."""
     image.load()
-    rgb = np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+    # After loading, as a PNG may tell it behind its pixels.
+    return _turn(_to_rgb(image), read_orientation(image))
+
+
+def _turn(rgb: NDArray[np.uint8], orientation: int) -> Decoded:
+    """Turn a picture upright."""
+    rgb = _UPRIGHT.get(orientation, np.asarray)(rgb)
     return rgb, (rgb.shape[0], rgb.shape[1])
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """Convert any Pillow mode to 8-bit RGB; transparency shows white."""
     if image.mode == "RGB" and "transparency" not in image.info:
-        return image
+        return np.asarray(image)
     if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_to_8_bit(np.asarray(image))).convert("RGB")
+        grey = to_8_bit(np.asarray(image))
+        return np.broadcast_to(grey[..., None], (*grey.shape, 3))
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-def _to_8_bit(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Scale grey values of more than 8 bits to 0-255.
-
-    16-bit values are on the scale 0-65535.  Other kinds tell it by their greatest value: whole
-    numbers are on 0-255, 0-65535, or 0 to that value; fractions may be on 0-1 as well.
-    """
-    limits = {"u2": (65535.0,), "f4": (1.0, 255.0, 65535.0)}.get(
-        values.dtype.str[1:], (255.0, 65535.0)
-    )
-    values = np.nan_to_num(values.astype(np.float64))
-    top = values.max(initial=0.0)
-    scale = next((limit for limit in limits if top <= limit), top)
-    return np.clip(np.rint(values * (255.0 / scale)), 0, 255).astype(np.uint8)
+        return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
+    return np.asarray(image.convert("RGB"))

@@ -1,0 +1,166 @@
+"""Keep what a picture file says beside its pixels from deciding whether it can be read."""
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import simplejpeg
+from PIL import ExifTags, Image
+
+from clusterkit.jpeg import read_frame
+from clusterkit.tiff import is_tiff, read_tags
+
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+# Texts of a PNG that may tell the orientation, and how long such a one may be.
+_PNG_ORIENTED_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
+_MAX_TEXT_BYTES = 2**16
+_WEBP_KEPT = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"EXIF", b"XMP "})
+# Bits of a WebP's header that announce a chunk: a profile, EXIF, XMP.
+_WEBP_FLAGS = {b"ICCP": 0x20, b"EXIF": 0x08, b"XMP ": 0x04}
+
+
+def read_orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of an opened picture: 1 to 8, and 1 where none can be read."""
+    tag = ExifTags.Base.Orientation
+    try:
+        value: Any = image.getexif().get(tag, 1)
+    # Pillow reads much else on the way, and raises nearly anything where that is damaged.
+    except Exception:
+        block = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
+        value = read_tags(block)[1].get(tag, (1,))[0] if is_tiff(block) else 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def without_metadata(data: bytes) -> bytes | None:
+    """Return a PNG, JPEG or WebP file of the same pixels with what else is needed, and no more.
+
+    The orientation is kept where it can be read, and an end that lacks nothing but its mark gets
+    it.  None for other formats.
+    """
+    try:
+        if data.startswith(_PNG_START):
+            return _bare_png(data)
+        if data.startswith(_JPEG_START):
+            return _bare_jpeg(data)
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+            return _bare_webp(data)
+    except (struct.error, zlib.error, IndexError):
+        pass
+    return None
+
+
+def _bare_png(data: bytes) -> bytes:
+    """Keep the chunks of a PNG that make its pixels, transparency and orientation."""
+    kept = [_PNG_START]
+    colours, n_entries, position = -1, 0, len(_PNG_START)
+    while position + 8 <= len(data):
+        (length,) = struct.unpack_from(">I", data, position)
+        kind = data[position + 4 : position + 8]
+        whole = data[position : position + 12 + length]
+        body, check = whole[8 : 8 + length], whole[8 + length :]
+        position += len(whole)
+        if kind == b"IHDR":
+            colours = body[9]
+        if kind == b"PLTE":
+            n_entries = length // 3
+        if kind.isupper() and kind.isalpha():
+            # A palette is a mere hint where the pixels are colours themselves.
+            if kind != b"PLTE" or colours == 3:
+                kept.append(whole)
+        elif check == struct.pack(">I", zlib.crc32(kind + body)) and (
+            kind == b"eXIf"
+            or (kind == b"tRNS" and _is_transparency(body, colours, n_entries))
+            or _tells_orientation(kind, body)
+        ):
+            kept.append(whole)
+    return b"".join(kept)
+
+
+def _is_transparency(body: bytes, colours: int, n_entries: int) -> bool:
+    """Tell whether a tRNS chunk has the length that goes with the type of colours."""
+    if colours == 3:
+        return 0 < len(body) <= n_entries
+    return len(body) == {0: 2, 2: 6}.get(colours)
+
+
+def _tells_orientation(kind: bytes, body: bytes) -> bool:
+    """Tell whether a text of a PNG may hold the orientation, and can be read."""
+    if len(body) > _MAX_TEXT_BYTES or not body.startswith(_PNG_ORIENTED_TEXTS):
+        return False
+    if kind == b"zTXt":
+        unpacked = zlib.decompressobj()
+        unpacked.decompress(body[body.index(b"\0") + 2 :], _MAX_TEXT_BYTES)
+        return not unpacked.unconsumed_tail
+    return kind in (b"tEXt", b"iTXt")
+
+
+def _bare_jpeg(data: bytes) -> bytes:
+    """Keep the segments of a JPEG that make its pixels and orientation, and end it if it is whole.
+
+    Of the application segments the decoder heeds JFIF's, and Adobe's where it is long enough.
+    """
+    kept, position = [_JPEG_START], 2
+    while position + 4 <= len(data):
+        if data[position] != 0xFF or data[position + 1] == 0xFF:
+            # What belongs to no segment is passed over, as decoders do.
+            position += 1
+            continue
+        marker = data[position + 1]
+        if marker == 0xDA:
+            break
+        if marker == 0x00 or marker == 0x01 or 0xD0 <= marker <= 0xD8:
+            position += 2
+            continue
+        (length,) = struct.unpack_from(">H", data, position + 2)
+        segment = data[position : position + 2 + length]
+        body = segment[4:]
+        position += len(segment)
+        needed = {
+            0xE0: body.startswith(b"JFIF\0") and len(body) >= 14,
+            0xE1: body.startswith(b"Exif\0\0"),
+            0xEE: body.startswith(b"Adobe") and len(body) >= 12,
+        }
+        if needed.get(marker, not 0xE0 <= marker <= 0xEF and marker != 0xFE):
+            kept.append(segment)
+    bare = b"".join(kept) + data[position:]
+    return bare + _JPEG_END if _is_whole_jpeg(bare + _JPEG_END) else bare
+
+
+def _is_whole_jpeg(data: bytes) -> bool:
+    """Tell whether a JPEG decodes without a complaint, so that no pixel of it is missing."""
+    frame = read_frame(data)
+    if frame is None or not frame.can_be_scaled:
+        return False
+    try:
+        simplejpeg.decode_jpeg(data, "CMYK" if frame.n_components == 4 else "RGB")
+    except ValueError:
+        return False
+    return True
+
+
+def _bare_webp(data: bytes) -> bytes:
+    """Keep the chunks of a WebP that make its pixels and orientation."""
+    chunks = [(kind, body) for kind, body in _riff_chunks(data) if kind in _WEBP_KEPT]
+    kinds = {kind for kind, _ in chunks}
+    absent = sum(flag for kind, flag in _WEBP_FLAGS.items() if kind not in kinds)
+    stream = io.BytesIO()
+    for kind, body in chunks:
+        if kind == b"VP8X":
+            body = bytes([body[0] & ~absent]) + body[1:]
+        stream.write(kind + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2))
+    content = b"WEBP" + stream.getvalue()
+    return b"RIFF" + struct.pack("<I", len(content)) + content
+
+
+def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (kind, body) of the chunks of a RIFF file that are there as a whole."""
+    position = 12
+    while position + 8 <= len(data):
+        kind, length = data[position : position + 4], *struct.unpack_from("<I", data, position + 4)
+        body = data[position + 8 : position + 8 + length]
+        if len(body) == length:
+            yield kind, body
+        position += 8 + length + length % 2
