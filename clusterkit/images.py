@@ -1,10 +1,14 @@
 """Find image files and read them as upright RGB uint8 arrays."""
 
 import hashlib
+import io
 import os
 import stat
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Any, overload
 
@@ -16,17 +20,24 @@ from clusterkit.errors import ImageError, InvalidInputError, NotFoundError
 
 IMAGE_SUFFIXES = frozenset(
     [
+        ".apng",
         ".avif",
         ".bmp",
         ".dib",
         ".gif",
         ".heic",
         ".heif",
+        ".hif",
+        ".j2c",
+        ".j2k",
         ".jfif",
         ".jp2",
+        ".jpc",
         ".jpe",
         ".jpeg",
+        ".jpf",
         ".jpg",
+        ".jpx",
         ".mpo",
         ".pbm",
         ".pgm",
@@ -40,6 +51,26 @@ IMAGE_SUFFIXES = frozenset(
     ]
 )
 LIST_SUFFIXES = frozenset({".txt", ".lst"})
+RAW_SUFFIXES = frozenset(
+    ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef "  # noqa: SIM905
+    ".raf .raw .rw2 .rwl .sr2 .srf .srw .x3f".split()
+)
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .avi .flv .insv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .webm .wmv".split()  # noqa: SIM905
+)
+# Folders that systems make beside photos, for thumbnails, resource forks and deleted files.
+SYSTEM_FOLDERS = frozenset(
+    {
+        "#recycle",
+        "$recycle.bin",
+        "@eadir",
+        "@recycle",
+        "@tmp",
+        "__macosx",
+        "lost+found",
+        "system volume information",
+    }
+)
 # A film or a disk image under an image's name would fill the memory.
 MAX_FILE_BYTES = 2**30
 
@@ -48,15 +79,22 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
     """A sorted, lazy list of image files.
 
     Folders are searched recursively for the known image suffixes in any mix of case; hidden files
-    and folders are passed over, linked folders are followed, and a folder inside that cannot be
-    listed is left out with a warning.  A file that is named itself is taken whatever its suffix,
-    and a ``.txt`` or ``.lst`` file is read as a list of paths, one a line, relative to the list's
-    own folder.
+    and folders, and folders that systems make for thumbnails (``@eaDir``, ``__MACOSX``), are passed
+    over, and a folder inside that cannot be listed is left out with a warning.  Links are followed,
+    but a file that several paths lead to is listed once, under the path without a link.  A file
+    that is named itself is taken whatever its suffix, and a ``.txt`` or ``.lst`` file is read as a
+    list of paths, one a line, relative to the list's own folder.
 
     Parameters
     ----------
     *sources : path or iterable of paths
         Folders, image files and lists of paths.
+    exclude : iterable of str
+        Patterns of what to leave out of the folders, as in a ``.gitignore``: ``*``, ``?`` and
+        ``[]`` stand for parts of a name, ``**`` for any folders.  A pattern without a slash, such
+        as ``*_small.jpg``, is compared with the name of each file and folder, others, such as
+        ``2019/raw`` or ``**/raw/*.tif``, with the path below the folder.  What lies in a folder
+        that is left out is left out as well.
 
     Attributes
     ----------
@@ -64,6 +102,10 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
         Absolute: the folder itself when only one is given, else the nearest common folder.
     paths : list of str
         The images relative to ``root``, with forward slashes, sorted, each once.
+    passed_over : collections.Counter
+        How many entries of the folders were not listed, by kind: ``"RAW photo"``, ``"video"``,
+        ``"other file"``, ``"hidden entry"``, ``"system folder"``, ``"excluded entry"`` and
+        ``"second path to a file or folder"``.
 
     Raises
     ------
@@ -79,17 +121,22 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
     ('0/digit_0000.png', (32, 32, 3))
     """
 
-    def __init__(self, *sources: str | Path | Iterable[str | Path]) -> None:
+    def __init__(
+        self, *sources: str | Path | Iterable[str | Path], exclude: Iterable[str] = ()
+    ) -> None:
         flat = list(_flatten(sources))
         if not flat:
             raise InvalidInputError("ImageFolder needs at least one folder or file. Received: none")
-        files: set[str] = set()
+        listing = _Listing(exclude)
         for source in flat:
-            files.update(_expand(source))
+            listing.add(source)
+        files = listing.finish()
+        self.passed_over = listing.passed_over
         if not files:
             names = ", ".join(str(source) for source in flat)
             raise InvalidInputError(
-                f"no images in {names} (looked for {' '.join(sorted(IMAGE_SUFFIXES))})"
+                f"no images in {names} (looked for {' '.join(sorted(IMAGE_SUFFIXES))}"
+                f"{_in_words(self.passed_over, '; passed over: ')})"
             )
         self.root = _common_root(flat, files)
         prefix = len(os.path.join(self.root, ""))  # noqa: PTH118 (keeps a root of "/" right)
@@ -99,8 +146,13 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
     def _from_paths(cls, root: Path, paths: list[str]) -> "ImageFolder":
         """Build a part of a listing without searching again."""
         images = cls.__new__(cls)
-        images.root, images.paths = root, paths
+        images.root, images.paths, images.passed_over = root, paths, Counter()
         return images
+
+    @property
+    def passed_over_in_words(self) -> str:
+        """What was passed over, such as ``"3 RAW photos, 1 video"``; empty if nothing was."""
+        return _in_words(self.passed_over)
 
     @property
     def files(self) -> list[Path]:
@@ -155,23 +207,50 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """Return the bytes of a regular file, or raise ImageError with the reason."""
     path = Path(path)
     try:
-        # A pipe or a device would block or never end.
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError("not a regular file")
-        if status.st_size > MAX_FILE_BYTES:
-            raise ImageError(
-                f"the file has {status.st_size:,} bytes; an image may have {MAX_FILE_BYTES:,}"
-            )
-        return path.read_bytes()
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_FILE_BYTES:
+                raise ImageError(
+                    f"the file has {size:,} bytes; an image may have {MAX_FILE_BYTES:,}"
+                )
+            # No more than was announced: files that the system makes up have no size, or no end.
+            return file.read(size)
     except FileNotFoundError:
         if path.is_symlink():
             raise ImageError("the link points to a file that does not exist") from None
         raise ImageError("the file does not exist") from None
     except PermissionError:
         raise ImageError("no permission to read the file") from None
+    except MemoryError:
+        raise ImageError("not enough memory to read the file") from None
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror or error}") from error
+
+
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
+    """Open a regular file for reading; never wait for one that is none.
+
+    Raises
+    ------
+    ImageError
+        If it is a folder, a pipe, a socket or a device.
+    OSError
+        If it cannot be opened.
+    """
+    # Looked at before, since opening a device may do something, and after, since it may have
+    # changed in between.
+    if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+        raise ImageError("not a regular file")
+    file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise ImageError("not a regular file")
+    return file
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe without a writer, or a log without news, does not block."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def digest_bytes(data: bytes) -> str:
@@ -181,7 +260,7 @@ def digest_bytes(data: bytes) -> str:
 
 def digest_file(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
-    with Path(path).open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -205,6 +284,11 @@ def read_list(source: Path) -> Iterator[str]:
             yield os.path.abspath(source.parent / line)  # noqa: PTH100
 
 
+def is_passed_over(name: str) -> bool:
+    """Tell whether folders of this name are not searched: hidden ones, and those of systems."""
+    return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
+
+
 def _flatten(sources: Iterable[Any]) -> Iterator[Path]:
     """Yield every source as a path, one level of nesting opened."""
     for source in sources:
@@ -214,41 +298,146 @@ def _flatten(sources: Iterable[Any]) -> Iterator[Path]:
             yield from (Path(item) for item in source)
 
 
-def _expand(source: Path) -> Iterator[str]:
-    """Yield the absolute paths of the images that one source names."""
-    absolute = os.path.abspath(source)  # noqa: PTH100 (resolve() would replace links)
-    if source.is_dir():
-        yield from _walk(absolute)
-    elif not os.path.lexists(absolute):
-        raise NotFoundError(f"no such file or folder: {source}")
-    elif source.suffix.lower() in LIST_SUFFIXES:
-        yield from read_list(source)
-    else:
-        yield absolute
+class _Listing:
+    """The search of folders: what is found without links first, then what only links lead to."""
+
+    def __init__(self, exclude: Iterable[str]) -> None:
+        self.files: set[str] = set()
+        self.passed_over: Counter[str] = Counter()
+        self._exclude = [_parse_pattern(pattern) for pattern in exclude]
+        self._searched: set[tuple[int, int]] = set()
+        # Pairs of a path and its place below the folder that was given.
+        self._linked_folders: list[tuple[str, tuple[str, ...]]] = []
+        self._linked_files: set[str] = set()
+
+    def add(self, source: Path) -> None:
+        """Add what one source names."""
+        absolute = os.path.abspath(source)  # noqa: PTH100 (resolve() would replace links)
+        if source.is_dir():
+            if os.path.realpath(absolute) == absolute:
+                self._search(absolute, ())
+            else:
+                self._linked_folders.append((absolute, ()))
+        elif not os.path.lexists(absolute):
+            raise NotFoundError(f"no such file or folder: {source}")
+        elif source.suffix.lower() in LIST_SUFFIXES:
+            self.files.update(read_list(source))
+        else:
+            self.files.add(absolute)
+
+    def finish(self) -> set[str]:
+        """Follow the links, and return all files."""
+        while self._linked_folders:
+            # A folder that the user named comes before links that were met on the way.
+            self._linked_folders.sort(key=lambda item: (bool(item[1]), item[0]), reverse=True)
+            self._search(*self._linked_folders.pop(), is_linked=True)
+        if self._linked_files:
+            folder_of = cache(os.path.realpath)
+            real = {
+                os.path.join(folder_of(os.path.dirname(file)), os.path.basename(file))  # noqa: PTH118, PTH119, PTH120
+                for file in self.files
+            }
+            for file in sorted(self._linked_files - self.files):
+                target = os.path.realpath(file)
+                if target in real:
+                    self.passed_over["second path to a file or folder"] += 1
+                else:
+                    real.add(target)
+                    self.files.add(file)
+        return self.files
+
+    def _search(self, top: str, place: tuple[str, ...], *, is_linked: bool = False) -> None:
+        """Collect the image files below a folder; links to folders are left for later."""
+        waiting = [(top, place)]
+        while waiting:
+            folder, place = waiting.pop()
+            try:
+                status = os.stat(folder)  # noqa: PTH116 (a million files: no Path object for each)
+                identity = (status.st_dev, status.st_ino)
+                # Not all systems number folders reliably, so that none is left out for its number
+                # which no link led to.
+                if is_linked and identity in self._searched:
+                    self.passed_over["second path to a file or folder"] += 1
+                    continue
+                with os.scandir(folder) as entries:
+                    self._searched.add(identity)
+                    for entry in entries:
+                        self._sort_in(entry, place, waiting)
+            except OSError as error:
+                if not place:
+                    raise InvalidInputError(f"cannot list {folder}: {error.strerror}") from error
+                warnings.warn(f"left out {folder}: {error.strerror}", stacklevel=5)
+
+    def _sort_in(
+        self,
+        entry: os.DirEntry[str],
+        place: tuple[str, ...],
+        waiting: list[tuple[str, tuple[str, ...]]],
+    ) -> None:
+        """Put one entry of a folder where it belongs."""
+        name = entry.name
+        if name.startswith("."):
+            self.passed_over["hidden entry"] += 1
+            return
+        is_folder = _is_folder(entry)
+        if is_folder and is_passed_over(name):
+            self.passed_over["system folder"] += 1
+        elif self._exclude and self._is_excluded((*place, name), is_folder):
+            self.passed_over["excluded entry"] += 1
+        elif is_folder:
+            todo = self._linked_folders if _is_link(entry) else waiting
+            todo.append((entry.path, (*place, name)))
+        else:
+            suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+            if suffix in IMAGE_SUFFIXES:
+                (self._linked_files if entry.is_symlink() else self.files).add(entry.path)
+            elif suffix in RAW_SUFFIXES:
+                self.passed_over["RAW photo"] += 1
+            elif suffix in VIDEO_SUFFIXES:
+                self.passed_over["video"] += 1
+            else:
+                self.passed_over["other file"] += 1
+
+    def _is_excluded(self, path: tuple[str, ...], is_folder: bool) -> bool:
+        """Tell whether a pattern leaves an entry out."""
+        return any(
+            (is_folder or not folders_only) and _fits(path, pattern)
+            for pattern, folders_only in self._exclude
+        )
 
 
-def _walk(top: str) -> Iterator[str]:
-    """Yield image files below a folder; a linked folder that leads back up is not entered."""
-    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(top, frozenset())]
-    while waiting:
-        folder, ancestors = waiting.pop()
-        try:
-            status = os.stat(folder)  # noqa: PTH116 (a million files: no Path object for each)
-            identity = (status.st_dev, status.st_ino)
-            if identity in ancestors:
-                continue
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if _is_folder(entry):
-                        waiting.append((entry.path, ancestors | {identity}))
-                    elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
-                        yield entry.path
-        except OSError as error:
-            if folder == top:
-                raise InvalidInputError(f"cannot list {folder}: {error.strerror}") from error
-            warnings.warn(f"left out {folder}: {error.strerror}", stacklevel=2)
+def _parse_pattern(pattern: str) -> tuple[list[str], bool]:
+    """Split a pattern at its slashes; tell also whether it is for folders only."""
+    text = pattern.replace(os.sep, "/").strip()
+    pieces = [piece for piece in text.split("/") if piece not in ("", ".")]
+    if not pieces or ".." in pieces:
+        raise InvalidInputError(
+            f"a pattern must name files or folders below the folder. Received: {pattern!r}"
+        )
+    anywhere = "/" not in text.rstrip("/")
+    return ["**", *pieces] if anywhere else pieces, text.endswith("/")
+
+
+def _fits(path: tuple[str, ...], pattern: list[str]) -> bool:
+    """Tell whether a path fits a pattern, piece by piece; ``**`` is any number of folders."""
+    if not pattern:
+        return not path
+    if pattern[0] == "**":
+        return (not pattern[1:] and bool(path)) or any(
+            _fits(path[start:], pattern[1:]) for start in range(len(path))
+        )
+    return bool(path) and fnmatchcase(path[0], pattern[0]) and _fits(path[1:], pattern[1:])
+
+
+def _in_words(counts: "Counter[str]", start: str = "") -> str:
+    """Say how many there are of each kind, most first; nothing if there is none."""
+    plural = {"hidden entry": "hidden entries", "excluded entry": "excluded entries"}
+    plural["second path to a file or folder"] = "second paths to a file or folder"
+    said = [
+        f"{n:,} {kind if n == 1 else plural.get(kind, kind + 's')}"
+        for kind, n in counts.most_common()
+    ]
+    return start + ", ".join(said) if said else ""
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -257,6 +446,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:
         return False
+
+
+def _is_link(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry leads elsewhere: a symbolic link, or a junction of Windows."""
+    if entry.is_symlink():
+        return True
+    tag = getattr(entry.stat(follow_symlinks=False), "st_reparse_tag", 0) if os.name == "nt" else 0
+    return tag == 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT
 
 
 def _common_root(sources: list[Path], files: set[str]) -> Path:

@@ -45,6 +45,14 @@ def test_a_folder_a_class(folder: Path) -> None:
     assert data.parts is None
 
 
+def test_folders_of_systems_and_what_is_excluded_are_no_classes(folder: Path) -> None:
+    save(folder / "cat/@eaDir/0.png/THUMB.png", 0)
+    save(folder / "@eaDir/0.png", 0)
+    save(folder / "fox/0.png", 7)
+    data = read_labelled(folder, exclude=["fox/", "cat/[1-9].png"])
+    assert data.class_counts == {"cat": 1, "dog": 10}
+
+
 def test_train_and_test_folders_are_kept(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "both/train")
     save(tmp_path / "both/test/cat/new.png", 99)

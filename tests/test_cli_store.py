@@ -52,6 +52,27 @@ def test_embed_prunes_on_demand(project: Path) -> None:
     assert len(Store().space().read()) == 5
 
 
+def test_embed_leaves_out_what_is_excluded_and_says_what_it_passed_over(project: Path) -> None:
+    (project / "photos/a.cr2").touch()
+    (project / "photos/@eaDir").mkdir()
+    embed = (
+        "embed",
+        "photos",
+        "-e",
+        "pixels",
+        "--exclude",
+        "000.*",
+        "--exclude",
+        "[12].png",
+        "--json",
+    )
+    found = run(*embed)
+    assert json.loads(found.stdout)["embedded"] == 5
+    assert "Passed over: " in found.stderr
+    for said in ("1 excluded entry", "1 RAW photo", "1 system folder"):
+        assert said in found.stderr
+
+
 def test_info_counts(project: Path) -> None:
     (project / "photos/000.png").unlink()
     (space,) = json.loads(run("store", "info", "--json").stdout)["spaces"]

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from clusterkit.errors import ImageError, InvalidInputError, NotFoundError
-from clusterkit.images import ImageFolder, digest_bytes, digest_file, read_image
+from clusterkit.images import (
+    ImageFolder,
+    digest_bytes,
+    digest_file,
+    read_bytes,
+    read_image,
+)
 from clusterkit.paths import escape_path, unescape_path
 from tests.grid_colours import REPOSITORY, without_privileges
 from tests.odd_files import JPEG, PNG, picture
@@ -88,7 +94,9 @@ def test_links_to_folders_are_followed_but_not_in_circles(tmp_path: Path) -> Non
     (tmp_path / "link").symlink_to("real")
     (tmp_path / "real/up").symlink_to(tmp_path)
     (tmp_path / "real/self").symlink_to("self")
-    assert ImageFolder(tmp_path).paths == ["link/a.png", "real/a.png"]
+    images = ImageFolder(tmp_path)
+    assert images.paths == ["real/a.png"]
+    assert images.passed_over == {"second path to a file or folder": 2, "other file": 1}
 
 
 def test_a_very_deep_folder(tmp_path: Path) -> None:
@@ -130,6 +138,118 @@ def test_bad_sources(tmp_path: Path) -> None:
     add(tmp_path, "notes.md")
     with pytest.raises(InvalidInputError, match="no images"):
         ImageFolder(tmp_path)
+
+
+def test_one_file_is_one_row_under_the_path_without_a_link(tmp_path: Path) -> None:
+    add(tmp_path, "photos/z/real/a.png", "photos/z/real/deep/b.png", "outside/c.png")
+    photos = tmp_path / "photos"
+    (photos / "a_link").symlink_to(photos / "z/real/deep")
+    (photos / "b_link").symlink_to(tmp_path / "outside")
+    (photos / "c_link").symlink_to(tmp_path / "outside")
+    (photos / "a.png").symlink_to(photos / "z/real/a.png")
+    (photos / "c.png").symlink_to(tmp_path / "outside/c.png")
+    (photos / "z/gone.png").symlink_to(photos / "nowhere.png")
+    real = ["b_link/c.png", "z/gone.png", "z/real/a.png", "z/real/deep/b.png"]
+    assert ImageFolder(photos).paths == real
+    # Also where the folder itself, or one above it, is a link.
+    (tmp_path / "way").symlink_to(photos)
+    assert ImageFolder(tmp_path / "way").paths == real
+    both = ImageFolder(tmp_path / "way/a_link", tmp_path / "way/z")
+    assert both.paths == ["a_link/b.png", "z/gone.png", "z/real/a.png"]
+    assert both.passed_over == {"second path to a file or folder": 1}
+    # Hard links are two files that happen to be equal.
+    (photos / "hard.png").hardlink_to(photos / "z/real/a.png")
+    assert "hard.png" in ImageFolder(photos).paths
+
+
+def test_a_link_to_a_folder_above_ends(tmp_path: Path) -> None:
+    add(tmp_path, "above/in/a.png", "above/beside/b.png")
+    (tmp_path / "above/in/up").symlink_to(tmp_path / "above")
+    assert ImageFolder(tmp_path / "above/in").paths == ["a.png", "up/beside/b.png"]
+
+
+def test_folders_of_systems_are_passed_over_unless_named(tmp_path: Path) -> None:
+    add(tmp_path, "a.png", "@eaDir/a.png/THUMB.jpg", "__MACOSX/._a.png", ".thumbnails/a.png")
+    add(tmp_path, "sub/@eaDir/x.jpg", "$RECYCLE.BIN/b.png", "sub/Thumbs.db", "sub/c.png")
+    images = ImageFolder(tmp_path)
+    assert images.paths == ["a.png", "sub/c.png"]
+    assert images.passed_over == {"system folder": 4, "hidden entry": 1, "other file": 1}
+    assert ImageFolder(tmp_path / "sub/@eaDir").paths == ["x.jpg"]
+
+
+def test_what_is_passed_over_is_counted_by_kind(tmp_path: Path) -> None:
+    add(tmp_path, "a.png", "a.CR2", "b.NEF", "c.dng", "d.MOV", "e.mp4", "f.txt", ".g.png")
+    images = ImageFolder(tmp_path, exclude=["d.*"])
+    said = ["3 RAW photos", "1 excluded entry", "1 video", "1 other file", "1 hidden entry"]
+    assert images.passed_over_in_words.startswith(said[0])
+    assert sorted(images.passed_over_in_words.split(", ")) == sorted(said)
+    assert ImageFolder(tmp_path / "a.png").passed_over_in_words == ""
+    assert not images[:1].passed_over
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(InvalidInputError, match=r"passed over: 3 RAW photos, 2 videos"):
+        ImageFolder(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["HIF", "j2k", "jpx", "jpf", "apng"])
+def test_further_suffixes_of_images(suffix: str, tmp_path: Path) -> None:
+    add(tmp_path, f"a.{suffix}")
+    assert len(ImageFolder(tmp_path)) == 1
+
+
+PLACES = ["a.png", "a_small.png", "raw/b.png", "2019/raw/c.png", "2019/d.png", "2019/e/d.png"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left_out"),
+    [
+        ("*_small.png", ["a_small.png"]),
+        ("raw", ["raw/b.png", "2019/raw/c.png"]),
+        ("raw/", ["raw/b.png", "2019/raw/c.png"]),
+        ("/raw", ["raw/b.png"]),
+        ("2019/raw", ["2019/raw/c.png"]),
+        ("2019/*.png", ["2019/d.png"]),
+        ("2019/**/*.png", ["2019/raw/c.png", "2019/d.png", "2019/e/d.png"]),
+        ("**/raw/*", ["raw/b.png", "2019/raw/c.png"]),
+        ("2019/**", ["2019/raw/c.png", "2019/d.png", "2019/e/d.png"]),
+        ("[de].png", ["2019/d.png", "2019/e/d.png"]),
+        ("d.png/", []),
+        ("?.png", ["a.png", "raw/b.png", "2019/raw/c.png", "2019/d.png", "2019/e/d.png"]),
+        ("A.png", []),
+    ],
+)
+def test_patterns_leave_files_and_folders_out(
+    pattern: str, left_out: list[str], tmp_path: Path
+) -> None:
+    add(tmp_path, *PLACES)
+    images = ImageFolder(tmp_path, exclude=[pattern])
+    assert images.paths == sorted(set(PLACES) - set(left_out))
+    assert bool(images.passed_over["excluded entry"]) == bool(left_out)
+
+
+@pytest.mark.parametrize("pattern", ["", "/", " ", "../a", "a/../b"])
+def test_a_pattern_that_can_fit_nothing_is_refused(pattern: str, tmp_path: Path) -> None:
+    add(tmp_path, "a.png")
+    with pytest.raises(InvalidInputError, match="a pattern must name files or folders"):
+        ImageFolder(tmp_path, exclude=[pattern])
+
+
+def test_nothing_waits_for_what_is_no_regular_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    (tmp_path / "folder.png").mkdir()
+    for name in ("pipe.png", "zero.png", "folder.png"):
+        for read in (read_bytes, digest_file):
+            with pytest.raises(ImageError, match="not a regular file"):
+                read(tmp_path / name)
+
+
+@pytest.mark.parametrize("file", ["/proc/kmsg", "/proc/kcore", "/proc/self/pagemap"])
+def test_files_without_an_end_are_not_read_to_it(file: str, tmp_path: Path) -> None:
+    if not Path(file).exists():
+        pytest.skip(f"this system has no {file}")
+    (tmp_path / "a.png").symlink_to(file)
+    with pytest.raises(ImageError, match=r"empty|no permission|bytes|cannot be read"):
+        read_image(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize(

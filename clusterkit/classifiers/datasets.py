@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from clusterkit.classifiers.pixel_tables import (
     read_pixel_csv,
 )
 from clusterkit.errors import InvalidInputError, NotFoundError
-from clusterkit.images import IMAGE_SUFFIXES, ImageFolder
+from clusterkit.images import IMAGE_SUFFIXES, ImageFolder, is_passed_over
 from clusterkit.labels import read_pairs
 
 TRAIN, VALIDATION, TEST = "train", "val", "test"
@@ -99,7 +99,7 @@ def as_labels(label: Any) -> tuple[str, ...]:
     return tuple(map(str, label)) if isinstance(label, list | tuple | set) else (str(label),)
 
 
-def read_labelled(source: str | Path) -> LabelledImages:
+def read_labelled(source: str | Path, *, exclude: Iterable[str] = ()) -> LabelledImages:
     """Read labelled images from a folder or a table.
 
     Parameters
@@ -113,6 +113,8 @@ def read_labelled(source: str | Path) -> LabelledImages:
           a ``|`` in any label makes it multi-label;
         - a CSV file with a column a pixel, and ``label`` unless the labels are not known;
         - a folder of idx files, as MNIST comes, or one such file of images.
+    exclude : iterable of str
+        Patterns of what to leave out of a folder; see :class:`~clusterkit.images.ImageFolder`.
 
     Returns
     -------
@@ -143,13 +145,13 @@ def read_labelled(source: str | Path) -> LabelledImages:
             f"labelled images must be a folder, a .csv file or idx files. Received: {source}"
         )
     idx_files = sorted(source.glob(f"*{IDX_IMAGES}*"))
-    return _from_idx(idx_files) if idx_files else _from_folder(source)
+    return _from_idx(idx_files) if idx_files else _from_folder(source, list(exclude))
 
 
-def _from_folder(folder: Path) -> LabelledImages:
+def _from_folder(folder: Path, exclude: list[str]) -> LabelledImages:
     """Read a folder a class, alone or below train, val and test."""
     try:
-        images = ImageFolder(folder)
+        images = ImageFolder(folder, exclude=exclude)
     except InvalidInputError as error:
         tables = sorted(folder.glob("*.csv"))
         hint = f"; to read a table, name it: {tables[0]}" if tables else ""
@@ -167,7 +169,7 @@ def _from_folder(folder: Path) -> LabelledImages:
         labels.append(pieces[depth])
     for parent in [folder / top for top in tops] if depth else [folder]:
         for entry in sorted(filter(_is_shown_folder, parent.iterdir())):
-            if entry.name not in set(labels):
+            if entry.name not in set(labels) and not exclude:
                 raise InvalidInputError(f"the class folder {entry} holds no image")
     parts = [_PART_OF_FOLDER[path.split("/")[0]] for path in images.paths] if depth else None
     return LabelledImages(images.files, images.paths, labels, parts=parts)
@@ -242,5 +244,5 @@ def _warn_of_unlisted(files: Sequence[Path], table: Path) -> None:
 
 
 def _is_shown_folder(entry: Path) -> bool:
-    """Tell whether an entry of a folder is a folder that is not hidden."""
-    return entry.is_dir() and not entry.name.startswith(".")
+    """Tell whether an entry is a folder that is searched."""
+    return entry.is_dir() and not is_passed_over(entry.name)

@@ -8,6 +8,7 @@ import click
 from clusterkit.classifiers import SCRATCH_NETWORKS
 from clusterkit.cli.options import (
     batch_size_option,
+    exclude_option,
     json_option,
     notice,
     overwrite_option,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("source", metavar="FOLDER", type=click.Path(path_type=Path))
+@exclude_option
 @click.option(
     "--network",
     "networks",
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
 @json_option
 def compare(
     source: Path,
+    exclude: tuple[str, ...],
     networks: tuple[str, ...],
     output: Path,
     test_split: float,
@@ -90,10 +93,10 @@ def compare(
       clusterkit compare digits.csv --network dnn-dropout --network cnn --network dcnn
       clusterkit predict new.png --model comparison/cnn.keras
     """
-    from clusterkit.classifiers import compare_networks
+    from clusterkit.classifiers import compare_networks, read_labelled
 
     found = compare_networks(
-        source,
+        read_labelled(source, exclude=exclude),
         {name: _classifier(name, seed=seed, **parameters) for name in networks},
         output,
         test_size=test_split,

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from clusterkit.cli.options import (
+    exclude_option,
     json_option,
     notice,
     plural,
@@ -17,6 +18,7 @@ from clusterkit.cli.options import (
 
 @click.command()
 @click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
+@exclude_option
 @click.option(
     "-e",
     "--extractor",
@@ -51,6 +53,7 @@ from clusterkit.cli.options import (
 @json_option
 def embed(
     folders: tuple[str, ...],
+    exclude: tuple[str, ...],
     extractor: str,
     weights: Path | None,
     resize: str,
@@ -76,8 +79,11 @@ def embed(
     from clusterkit.images import ImageFolder
     from clusterkit.pipeline import embed_to_store
 
+    images = ImageFolder(folders, exclude=exclude)
+    if images.passed_over:
+        notice(f"Passed over: {images.passed_over_in_words}")
     report = embed_to_store(
-        ImageFolder(folders),
+        images,
         create_extractor(
             extractor,
             weights=weights,

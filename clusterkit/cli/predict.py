@@ -7,6 +7,7 @@ import click
 
 from clusterkit.cli.options import (
     check_picture,
+    exclude_option,
     json_option,
     model_option,
     notice,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@exclude_option
 @model_option
 @picture_option("Draw the images with their most probable classes to this file")
 @click.option(
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 @json_option
 def predict(
     images: tuple[str, ...],
+    exclude: tuple[str, ...],
     model: Path,
     output: Path | None,
     table: Path | None,
@@ -58,7 +61,7 @@ def predict(
     if table is not None:
         check_output(table, overwrite=overwrite)
     pixels = read_labelled(images[0]) if len(images) == 1 and _is_csv(images[0]) else None
-    found = ImageFolder(images) if pixels is None else pixels
+    found = ImageFolder(images, exclude=exclude) if pixels is None else pixels
     predictions, failures = classify(found, Classifier.load(model), progress=True)
     if as_json:
         document = {

@@ -6,6 +6,7 @@ import click
 
 from clusterkit.cli.options import (
     dry_run_option,
+    exclude_option,
     into_option,
     json_option,
     mode_option,
@@ -18,6 +19,7 @@ from clusterkit.cli.options import (
 
 @click.command()
 @click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
+@exclude_option
 @model_option
 @into_option("Make the classes' folders in this one.")
 @mode_option
@@ -32,6 +34,7 @@ from clusterkit.cli.options import (
 @json_option
 def route(
     folders: tuple[str, ...],
+    exclude: tuple[str, ...],
     model: Path,
     into: Path,
     mode: str,
@@ -54,7 +57,7 @@ def route(
     from clusterkit.images import ImageFolder
 
     routing = classifiers.route(
-        ImageFolder(folders),
+        ImageFolder(folders, exclude=exclude),
         classifiers.Classifier.load(model),
         into,
         mode=mode,

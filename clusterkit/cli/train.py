@@ -9,6 +9,7 @@ from clusterkit.classifiers import SCRATCH_NETWORKS
 from clusterkit.cli.options import (
     batch_size_option,
     check_picture,
+    exclude_option,
     json_option,
     notice,
     output_option,
@@ -51,6 +52,7 @@ def train() -> None:
 
 @train.command()
 @click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
+@exclude_option
 @output_option(
     "The file to write, ending in .keras; pictures of the training go beside it.", "ae.keras"
 )
@@ -101,6 +103,7 @@ def train() -> None:
 @json_option
 def autoencoder(
     folders: tuple[str, ...],
+    exclude: tuple[str, ...],
     output: Path,
     latent_size: int | None,
     image_size: int,
@@ -133,7 +136,7 @@ def autoencoder(
     from clusterkit.images import ImageFolder
 
     report = train_autoencoder(
-        ImageFolder(folders),
+        ImageFolder(folders, exclude=exclude),
         output,
         image_size=image_size,
         latent_size=latent_size,
@@ -163,6 +166,7 @@ def autoencoder(
 
 @train.command()
 @click.argument("source", metavar="FOLDER", type=click.Path(path_type=Path))
+@exclude_option
 @click.option(
     "--network",
     default="xception",
@@ -194,6 +198,7 @@ def autoencoder(
 @json_option
 def classifier(
     source: Path,
+    exclude: tuple[str, ...],
     network: str,
     output: Path,
     fine_tune: int,
@@ -232,10 +237,10 @@ def classifier(
       clusterkit predict new.jpg --model clf.keras
     """
     check_report(output, overwrite=overwrite)
-    from clusterkit.classifiers import Classifier, train_classifier
+    from clusterkit.classifiers import Classifier, read_labelled, train_classifier
 
     report = train_classifier(
-        source,
+        read_labelled(source, exclude=exclude),
         output,
         Classifier(
             network,
