@@ -26,6 +26,10 @@ MIN_SIDE = 48
 # brightness or contrast; most are with 1 % cut off each side, but few with 5 %.
 SAME_LOOK = 0.96
 _THUMB = (16, 16)
+# Files are decoded for this size first.  A JPEG that is decoded at an eighth has up to seven columns
+# of padding in its last one; of 16 columns that is too many for a copy in another size to look
+# alike, of 128 it is not.
+_FIRST = (128, 128)
 # A picture with more copies than this is linked to the others through the nearest ones.
 _N_NEIGHBORS = 8
 # Below this, grey values differ by less than one level in the mean: rounding, and no picture.
@@ -113,10 +117,10 @@ def _look_at_file(file: str | Path) -> Look:
     except ImageError:
         return Look(str(file), _NOTHING, is_readable=False)
     try:
-        picture, shape = decode_image(data, _THUMB)
+        picture, shape = decode_image(data, _FIRST)
     except ImageError:
         return Look(digest_bytes(data), _NOTHING, is_readable=False)
-    return Look(digest_bytes(data), _thumb(picture, min(shape)))
+    return Look(digest_bytes(data), _thumb(resize_image(picture, _THUMB), min(shape)))
 
 
 def _look_at_pixels(image: NDArray[np.uint8]) -> Look:

@@ -40,6 +40,35 @@ def test_a_copy_is_found(name: str, tmp_path: Path) -> None:
     assert find_copies(look_at(files)) == [(4, 6)]
 
 
+@pytest.mark.parametrize("scale", [0.9, 0.55, 1.1, 2.3])
+@pytest.mark.parametrize("shape", [(224, 224), (1023, 767), (181, 256)])
+def test_a_jpeg_in_another_size_looks_the_same(
+    shape: tuple[int, int], scale: float, tmp_path: Path
+) -> None:
+    # Fine detail, since blocks of eight pixels matter; sides that are no multiples of eight.
+    coarse = np.random.default_rng(1).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+    image = Image.fromarray(coarse).resize(shape, Image.Resampling.NEAREST)
+    image.save(tmp_path / "a.jpg", quality=92)
+    size = round(shape[0] * scale), round(shape[1] * scale)
+    image.resize(size, Image.Resampling.LANCZOS).save(tmp_path / "b.jpg", quality=92)
+    one, other = look_at([tmp_path / "a.jpg", tmp_path / "b.jpg"])
+    assert one.thumb @ other.thumb > 0.995
+
+
+@pytest.mark.parametrize("name", ["species10", "cat_dog_wild"])
+def test_photos_and_their_smaller_copies_are_linked(
+    shared: Path, tmp_path: Path, name: str
+) -> None:
+    files = sorted((shared / "data" / name).rglob("*.jpg"))[::8]
+    for number, file in enumerate(files):
+        with Image.open(file) as image:
+            size = image.width * 9 // 10, image.height * 9 // 10
+            small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+            small.save(tmp_path / f"{number:03}.jpg", quality=90)
+    pairs = find_copies(look_at([*files, *sorted(tmp_path.iterdir())]))
+    assert {(row, len(files) + row) for row in range(len(files))} <= set(pairs)
+
+
 def test_all_copies_of_one_picture_are_linked(tmp_path: Path) -> None:
     files = [tmp_path / f"{number}.jpg" for number in range(30)]
     for number, file in enumerate(files):
