@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -24,7 +23,7 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.files import check_output, write_whole
 from clusterkit.identity import NOISE, IdentityReport, match_clusters
 from clusterkit.naming import name_clusters
-from clusterkit.paths import escape_path
+from clusterkit.paths import escape_path, json_text
 from clusterkit.search import unit_rows
 from clusterkit.stream import VectorStream
 
@@ -82,7 +81,7 @@ class Clustering:
         return dict(sorted(Counter(self.labels.tolist()).items()))
 
     def describe(self) -> dict[str, Any]:
-        """Return what made the clustering, as JSON-able values."""
+        """Return what made the clustering, as values for :func:`clusterkit.paths.json_text`."""
         root = self.embeddings.root
         return {
             "algorithm": self.algorithm,
@@ -94,7 +93,7 @@ class Clustering:
             "refinement": self.refinement,
             "space": describe_space(self.embeddings.space),
             "fingerprint": self.embeddings.fingerprint,
-            "root": None if root is None else escape_path(str(root)),
+            "root": None if root is None else str(root),
             "versions": {"clusterkit": __version__}
             | {name: metadata.version(name) for name in ("numpy", "scikit-learn")},
         }
@@ -145,7 +144,7 @@ class Clustering:
             cells = [escape_path(paths[row]), label, shown, exemplar, self.names.get(label, "")]
             writer.writerow(cells[: len(columns)])
         write_whole(output, table.getvalue())
-        write_whole(origin, json.dumps(self.describe(), indent=2, ensure_ascii=False) + "\n")
+        write_whole(origin, json_text(self.describe()) + "\n")
         return output
 
 

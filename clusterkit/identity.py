@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.paths import escape_path
 
 NOISE = -1
 # A cluster goes on in one that holds this share of its remaining images, or their largest part.
@@ -88,7 +87,7 @@ class IdentityReport:
         return lines
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the labels, as JSON-able values."""
+        """Return all but the labels, as values for :func:`clusterkit.paths.json_text`."""
         return {
             "n_common": self.n_common,
             "n_kept": self.n_kept,
@@ -99,7 +98,7 @@ class IdentityReport:
             "merged": {str(number): parts for number, parts in self.merged.items()},
             "vanished": self.vanished,
             "moved": [
-                {"path": escape_path(str(path)), "from": before, "to": after}
+                {"path": str(path), "from": before, "to": after}
                 for path, before, after in self.moved
             ],
         }

@@ -18,6 +18,7 @@ from clusterkit.errors import (
     WeightsError,
 )
 from clusterkit.images import digest_bytes, read_bytes
+from clusterkit.paths import is_gone, unescape_path
 from clusterkit.search import nearest, unit_rows
 
 
@@ -35,12 +36,16 @@ class SimilarImages:
         The neighbours' rows in ``embeddings``.
     similarities : ndarray of shape (n_neighbors,), float64
         Cosine similarities, in [-1, 1].
+    n_gone : int
+        How many nearer images are left out, since their files are gone.  Where none of the files
+        is there, such as on a disk that is not mounted, none is left out.
     """
 
     query: Embeddings
     embeddings: Embeddings
     rows: NDArray[np.int64]
     similarities: NDArray[np.float64]
+    n_gone: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return query and results as JSON-able values."""
@@ -52,6 +57,7 @@ class SimilarImages:
                 {"path": paths[row], "similarity": float(similarity)}
                 for row, similarity in zip(self.rows, self.similarities, strict=True)
             ],
+            "gone": self.n_gone,
         }
 
 
@@ -69,7 +75,8 @@ def find_similar(
     image : path
         A file, or a path in ``embeddings``; see :func:`locate`.
     embeddings : Embeddings
-        The images to search.  The query's own row is left out.
+        The images to search.  The very file that is asked about is left out, and so are files that
+        are gone.
     n_neighbors : int
         How many to return; fewer where there are fewer.
     weights : path, optional
@@ -95,20 +102,13 @@ def find_similar(
     """
     if n_neighbors < 1:
         raise InvalidInputError(f"n_neighbors must be at least 1. Received: {n_neighbors}")
-    query = locate(image, embeddings, weights=weights)
-    own = embeddings.find(image)
-    others = np.array([row for row in range(len(embeddings)) if row != own], dtype=np.int64)
-    if not len(others):
+    query, own = _look_up(image, embeddings, weights)
+    if len(own) == len(embeddings):
         raise InvalidInputError(
             f"there is nothing to compare {image} with: the store holds "
             f"{len(embeddings)} embedded images"
         )
-    distances, found = nearest(
-        unit_rows(embeddings.vectors[others]),
-        unit_rows(query.vectors),
-        min(n_neighbors, len(others)),
-    )
-    return SimilarImages(query, embeddings, others[found[0]], 1.0 - distances[0])
+    return _nearest_present(query, embeddings, own, n_neighbors)
 
 
 def locate(
@@ -122,8 +122,8 @@ def locate(
     Parameters
     ----------
     image : path
-        A file, or a path in ``embeddings``.  A file is known by the digest of its bytes; any other
-        goes through the network that made the embeddings.
+        A file, or where there is no such file a path in ``embeddings``.  A file is known by the
+        digest of its bytes; any other goes through the network that made the embeddings.
     embeddings : Embeddings
         The known images.
     weights : path, optional
@@ -143,30 +143,73 @@ def locate(
     WeightsError, SpaceMismatchError
         If the network cannot be had, or is not the one that made the embeddings.
     """
+    return _look_up(image, embeddings, weights)[0]
+
+
+def _look_up(
+    image: str | os.PathLike[str], embeddings: Embeddings, weights: str | Path | None
+) -> tuple[Embeddings, list[int]]:
+    """Return the embedding of an image, and the rows of that very file."""
+    # What the user names is the file; a stored image of an equal name elsewhere is another one.
+    own = embeddings.find(os.path.abspath(image))  # noqa: PTH100
     if not os.path.lexists(image):
-        if embeddings.find(image) is None and not any(
-            str(image) == failure.path for failure in embeddings.failures
-        ):
+        if own is None:
+            own = embeddings.find(unescape_path(os.fspath(image)))
+        if own is None and not any(str(image) == failure.path for failure in embeddings.failures):
             raise NotFoundError(f"no such file: {image}, and no such path in the store")
-        return embeddings[[embeddings.row(image)]]
+        row = embeddings.row(image) if own is None else own
+        return embeddings[[row]], [row]
     try:
         data = read_bytes(image)
-        row = _find_content(digest_bytes(data), image, embeddings)
-        if row is None:
+        same = _rows_of_content(digest_bytes(data), embeddings)
+        if not same:
             # Before the network is loaded: a file that is no image needs none.
             decode_image(data)
     except ImageError as error:
         raise InvalidInputError(f"{image}: {error}") from error
-    return _embed_query(Path(image), embeddings, weights) if row is None else embeddings[[row]]
+    place = os.path.realpath(image)
+    files = [Path(embeddings.root or "", embeddings.paths[row]) for row in same]
+    rows = {row for row, file in zip(same, files, strict=True) if os.path.realpath(file) == place}
+    rows |= {row for row in (own, embeddings.find(place)) if row is not None}
+    if not same:
+        return _embed_query(Path(image), embeddings, weights), sorted(rows)
+    # Its own row before that of a copy.
+    return embeddings[[min(same, key=lambda row: row not in rows)]], sorted(rows)
 
 
-def _find_content(digest: str, image: str | os.PathLike[str], embeddings: Embeddings) -> int | None:
-    """Return the row of some content, the image's own row before that of a copy."""
-    digests = embeddings.digests
-    if digests is None or digest not in digests:
-        return None
-    row = embeddings.find(image)
-    return row if row is not None and digests[row] == digest else digests.index(digest)
+def _rows_of_content(digest: str, embeddings: Embeddings) -> list[int]:
+    """Return the rows of all files of some content."""
+    return [row for row, known in enumerate(embeddings.digests or ()) if known == digest]
+
+
+def _nearest_present(
+    query: Embeddings, embeddings: Embeddings, own: list[int], n_neighbors: int
+) -> SimilarImages:
+    """Return the images nearest to a query whose files are still there."""
+    vectors, query_vector = unit_rows(embeddings.vectors), unit_rows(query.vectors)
+    root = embeddings.root
+    n_wanted = min(n_neighbors, len(embeddings) - len(own))
+    n_looked_at = n_wanted + len(own)
+    while True:
+        distances, found = nearest(vectors, query_vector, n_looked_at)
+        is_other = ~np.isin(found[0], own)
+        rows, similarities = found[0][is_other], 1.0 - distances[0][is_other]
+        # Where no root is known, paths may be mere names.
+        is_there = np.array(
+            [root is None or not is_gone(root / embeddings.paths[row]) for row in rows], dtype=bool
+        )
+        n_there = np.count_nonzero(is_there)
+        if n_there >= n_wanted or n_looked_at == len(embeddings):
+            break
+        n_looked_at = min(4 * n_looked_at, len(embeddings))
+    if not n_there:
+        return SimilarImages(query, embeddings, rows[:n_wanted], similarities[:n_wanted])
+    shown = np.flatnonzero(is_there)[:n_wanted]
+    # Of all images asked for and not had, the nearer ones; of all, where there are too few.
+    n_passed = len(rows) if len(shown) < n_wanted else int(shown[-1]) + 1
+    return SimilarImages(
+        query, embeddings, rows[shown], similarities[shown], n_gone=n_passed - len(shown)
+    )
 
 
 def _embed_query(image: Path, embeddings: Embeddings, weights: str | Path | None) -> Embeddings:

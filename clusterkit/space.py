@@ -16,7 +16,7 @@ from clusterkit.embeddings import Embeddings, Failure, TopClasses
 from clusterkit.errors import StoreError
 from clusterkit.files import atomic_file
 from clusterkit.images import ImageFolder, digest_file
-from clusterkit.paths import escape_path, unescape_path
+from clusterkit.paths import escape_path, is_gone, unescape_path
 from clusterkit.stream import VectorStream
 
 FORMAT = 1
@@ -196,7 +196,7 @@ class Space:
             "images": len(known),
             "embedded": len(known) - failed,
             "failed": failed,
-            "gone": sum(map(_is_gone, known)),
+            "gone": sum(map(is_gone, known)),
             "parts": len(self.parts),
             "bytes": sum(part.stat().st_size for part in self.parts),
         }
@@ -258,7 +258,7 @@ class Space:
         from clusterkit.parts import count_rows, read_part, write_part
 
         known = self.known_rows()
-        gone = {file for file in known if _is_gone(file)}
+        gone = {file for file in known if is_gone(file)}
         if not prune:
             present = {row.digest for file, row in known.items() if file not in gone}
             gone = {file for file in gone if known[file].digest in present - {None}}
@@ -455,14 +455,3 @@ class Space:
 def _relative(file: str, root: str) -> str:
     """Return a file's path relative to a folder, with forward slashes."""
     return os.path.relpath(file, root).replace(os.sep, "/")
-
-
-def _is_gone(file: str) -> bool:
-    """Tell whether a file is surely not there; one that is out of reach may be."""
-    try:
-        os.lstat(file)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        pass
-    return False

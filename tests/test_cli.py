@@ -126,6 +126,19 @@ def test_similar_prints_the_same_colour_first(project: Path) -> None:
     assert "red/0.png" not in [item["path"] for item in document["results"]]
 
 
+def test_similar_says_how_many_files_are_gone(project: Path) -> None:
+    first, *_ = run("similar", "photos/red/0.png").stdout.splitlines()
+    (project / "photos" / first[7:]).unlink()
+    result = run("similar", "photos/red/0.png")
+    assert first not in result.stdout
+    assert len(result.stdout.splitlines()) == 10
+    assert result.stderr.startswith("1 nearer image left out, since the file is gone: `clusterkit")
+    (project / "photos").rename(project / "elsewhere")
+    result = run("similar", "red/0.png")
+    assert result.stdout.splitlines()[0] == first
+    assert result.stderr == "None of these files is there: is their disk mounted?\n"
+
+
 def test_similar_knows_a_copy_by_its_content(project: Path) -> None:
     copy = project / "copy.png"
     copy.write_bytes((project / "photos/blue/3.png").read_bytes())
@@ -216,6 +229,8 @@ def test_errors_are_one_line_with_exit_code_1(
         ["cluster", "-k", "auto", "-a", "hdbscan"],
         ["cluster", "-k", "3", "-a", "agglomerative", "--refine"],
         ["cluster", "-k", "3", "--seed", "4294967296"],
+        ["cluster", "-k", "3", "--mode", "move"],
+        ["cluster", "-k", "3", "--mode", "copy"],
         ["similar"],
         ["elbow", "--k-min", "1"],
         ["elbow", "--k-min", "9", "--k-max", "5"],
@@ -260,7 +275,10 @@ def test_elbow_of_identical_images_says_so(project: Path) -> None:
 def test_a_sorting_that_fails_leaves_no_table_in_the_way(project: Path) -> None:
     (project / "photos/red/0.png").unlink()
     arguments = ["cluster", "-k", "3", "--into", "sorted", "--sheet", "sheet.png"]
-    assert run(*arguments).exit_code == 1
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert "1 of the 24 images are gone" in result.stderr
+    assert "`clusterkit embed FOLDER --prune`" in result.stderr
     assert not list(project.glob("clusters.*"))
     assert not (project / "sheet.png").exists()
 

@@ -1,5 +1,7 @@
 """Clusters that keep their numbers, and the report of what changed, on planted cases."""
 
+import json
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -7,6 +9,7 @@ from scipy.optimize import linear_sum_assignment
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.identity import IdentityReport, Move, match_clusters
+from clusterkit.paths import json_text
 
 BEFORE = np.repeat([0, 1, 2, 3], [40, 30, 20, 10])
 
@@ -170,7 +173,7 @@ def test_the_report_is_json_that_any_path_survives() -> None:
     report = match_clusters(
         [0, 1, 1], [0, 0, 1], paths=["a", "\udcff", "c"], previous_paths=["a", "\udcff", "c"]
     )
-    (move,) = report.to_dict()["moved"]
+    (move,) = json.loads(json_text(report.to_dict()))["moved"]
     assert move == {"path": "\\udcff", "from": 0, "to": 1}
 
 

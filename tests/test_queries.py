@@ -1,5 +1,6 @@
 """Finding an image among embeddings, and its neighbours."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from clusterkit.embeddings import Embeddings
 from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchError, WeightsError
 from clusterkit.extractors import Extraction, Extractor
 from clusterkit.images import ImageFolder
+from clusterkit.paths import escape_path
 from clusterkit.pipeline import embed
 from clusterkit.queries import find_similar, locate
 
@@ -105,3 +107,99 @@ def test_unknown_content_goes_through_the_same_network(shared: Path, tmp_path: P
     emb.space["fingerprint"] = "0" * 64
     with pytest.raises(SpaceMismatchError, match="is not what made the embeddings"):
         find_similar(altered, emb)
+
+
+@pytest.fixture
+def cameras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Embeddings:
+    """Enter the folder of one of two cameras that give their photos the same names."""
+    rng = np.random.default_rng(1)
+    (tmp_path / "camera2").mkdir()
+    for name in ("1.png", "2.png", "camera2/1.png", "camera2/2.png"):
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path / "camera2")
+    return embed(tmp_path, Grid())
+
+
+def names(image: str | Path, embeddings: Embeddings) -> set[str]:
+    return {result["path"] for result in find_similar(image, embeddings).to_dict()["results"]}
+
+
+@pytest.mark.parametrize("image", ["1.png", "./1.png", "../camera2/1.png"])
+def test_the_file_as_given_comes_before_a_path_in_the_store(
+    cameras: Embeddings, image: str
+) -> None:
+    assert locate(image, cameras).paths == ["camera2/1.png"]
+    assert names(image, cameras) == {"1.png", "2.png", "camera2/2.png"}
+
+
+def test_a_file_that_is_gone_is_meant_by_its_place_then_by_its_path(cameras: Embeddings) -> None:
+    assert locate("camera2/2.png", cameras).paths == ["camera2/2.png"]
+    Path("2.png").unlink()
+    assert locate("2.png", cameras).paths == ["camera2/2.png"]
+    assert names("2.png", cameras) == {"1.png", "2.png", "camera2/1.png"}
+
+
+def test_an_image_of_the_same_name_elsewhere_is_another_image(
+    cameras: Embeddings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "downloads").mkdir()
+    monkeypatch.chdir(tmp_path / "downloads")
+    Path("1.png").write_bytes((tmp_path / "1.png").read_bytes())
+    assert names("1.png", cameras) == set(cameras.paths)
+    Image.open("1.png").resize((9, 9)).save("1.png")
+    every = embed([tmp_path / path for path in cameras.paths], "pixels")
+    assert names("1.png", every) == set(every.paths)
+
+
+def test_the_very_file_is_known_through_links(cameras: Embeddings, tmp_path: Path) -> None:
+    link, folder = tmp_path / "link.png", tmp_path / "linked"
+    link.symlink_to(tmp_path / "1.png")
+    folder.symlink_to(tmp_path / "camera2", target_is_directory=True)
+    assert names(link, cameras) == set(cameras.paths) - {"1.png"}
+    assert names(folder / "1.png", cameras) == set(cameras.paths) - {"camera2/1.png"}
+    through = embed(folder, Grid())
+    assert names(tmp_path / "camera2/1.png", through) == {"2.png"}
+
+
+def test_a_file_that_changed_is_still_the_very_file(cameras: Embeddings, tmp_path: Path) -> None:
+    Path("1.png").write_bytes((tmp_path / "2.png").read_bytes())
+    assert locate("1.png", cameras).paths == ["2.png"]
+    assert names("1.png", cameras) == set(cameras.paths) - {"camera2/1.png"}
+
+
+def test_a_copy_is_shown_for_itself(photos: Path) -> None:
+    (photos / "7.png").write_bytes((photos / "3.png").read_bytes())
+    emb = embed(photos, Grid())
+    for image, other in (("7.png", "3.png"), ("3.png", "7.png")):
+        assert locate(photos / image, emb).paths == [image]
+        assert find_similar(photos / image, emb, n_neighbors=1).to_dict()["results"] == [
+            {"path": other, "similarity": 1.0}
+        ]
+
+
+def test_files_that_are_gone_are_counted_and_not_shown(photos: Path, emb: Embeddings) -> None:
+    whole = find_similar("2.png", emb, n_neighbors=5)
+    order = [emb.paths[row] for row in whole.rows]
+    for path in (order[0], order[2]):
+        (photos / path).unlink()
+    found = find_similar("2.png", emb, n_neighbors=2)
+    assert [emb.paths[row] for row in found.rows] == [order[1], order[3]]
+    np.testing.assert_array_equal(found.similarities, whole.similarities[[1, 3]])
+    assert found.n_gone == found.to_dict()["gone"] == 2
+    assert find_similar("2.png", emb, n_neighbors=1).n_gone == 1
+    every = find_similar("2.png", emb, n_neighbors=99)
+    assert (len(every.rows), every.n_gone) == (3, 2)
+
+
+def test_where_all_files_are_gone_all_are_shown(photos: Path, emb: Embeddings) -> None:
+    photos.rename(photos.with_name("elsewhere"))
+    found = find_similar("2.png", emb, n_neighbors=3)
+    assert (len(found.rows), found.n_gone) == (3, 0)
+
+
+def test_a_name_that_is_not_utf8_is_taken_as_it_is_printed(photos: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9.png")
+    (photos / odd).write_bytes((photos / "3.png").read_bytes())
+    (photos / "3.png").unlink()
+    emb = embed(photos, Grid())
+    assert locate(escape_path(odd), emb).paths == [odd]

@@ -1,12 +1,18 @@
 """The command line: each command opens, makes one library call, and prints."""
 
 import importlib
+import io
+import signal
+import sys
+import threading
 import warnings
 from typing import Any
 
 import click
 
 from clusterkit import __version__
+from clusterkit.cli.options import notice
+from clusterkit.cli.streams import open_streams
 from clusterkit.errors import ClusterkitError
 
 # A command is one line here and one module; it is imported when it is used.
@@ -52,16 +58,47 @@ class CommandTable(click.Group):
             return super().invoke(ctx)
         except ClusterkitError as error:
             raise click.ClickException(str(error)) from error
-        except BrokenPipeError:
-            raise  # `| head` has seen enough; click ends quietly.
+        except KeyboardInterrupt:
+            raise click.Abort from None
+        except EOFError as error:
+            # click would take it for Ctrl-D.
+            raise click.ClickException(f"a file ends too early {error}".rstrip()) from error
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{place}{error.strerror or error}") from error
 
+    def main(  # type: ignore[override]
+        self, args: Any = None, prog_name: str | None = None, *, standalone_mode: bool = True
+    ) -> Any:
+        """Run the program: errors are one line on stderr, and Ctrl-C ends with status 130."""
+        with open_streams():
+            if not standalone_mode:
+                return super().main(args, prog_name, standalone_mode=False)
+            try:
+                status = super().main(args, prog_name, standalone_mode=False)
+            except click.UsageError as error:
+                shown = io.StringIO()
+                error.show(shown)
+                for line in shown.getvalue().splitlines():
+                    notice(line)
+                status = error.exit_code
+            except click.ClickException as error:
+                notice(f"Error: {error.format_message()}")
+                status = error.exit_code
+            except click.Abort:
+                # Whoever cannot wait until all threads have ended presses it once more.
+                if threading.current_thread() is threading.main_thread():
+                    signal.signal(signal.SIGINT, signal.SIG_DFL)
+                if sys.stderr.isatty():
+                    print(file=sys.stderr)  # After the ^C, or the bar.
+                notice("Interrupted")
+                status = 130
+            sys.exit(status)
+
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """Print a warning as one line, without the place in the code."""
-    click.echo(f"Warning: {message}", err=True)
+    notice(f"Warning: {message}")
 
 
 @click.group(cls=CommandTable, context_settings={"help_option_names": ["-h", "--help"]})

@@ -15,12 +15,14 @@ from clusterkit.cli.options import (
     plural,
     print_json,
     read_space,
+    say,
     seed_option,
     space_option,
     store_option,
     stream_space,
 )
 from clusterkit.clusterers import CLUSTERERS
+from clusterkit.paths import is_gone
 
 if TYPE_CHECKING:
     from clusterkit.clustering import Clustering
@@ -82,8 +84,7 @@ class NumberOrAuto(click.ParamType):
 @click.option(
     "--mode",
     type=click.Choice(["copy", "link", "move"]),
-    default="copy",
-    show_default=True,
+    show_default="copy",
     help="How --into brings them there; `clusterkit undo` takes it back.",
 )
 @click.option(
@@ -103,7 +104,7 @@ def cluster(
     output: Path,
     sheet: Path | None,
     into: Path | None,
-    mode: str,
+    mode: str | None,
     previous: Path | None,
     overwrite: bool,
     seed: int,
@@ -135,6 +136,8 @@ def cluster(
     from clusterkit import clustering
     from clusterkit.files import check_output
 
+    if mode is not None and into is None:
+        raise click.UsageError(f"--mode {mode} says how --into sorts: give --into DIR, too")
     _check_number(algorithm, n_clusters)
     if refine and algorithm != "kmeans":
         raise click.UsageError(f"--refine starts from k-means: leave out -a {algorithm}")
@@ -152,6 +155,8 @@ def cluster(
         embeddings = stream_space(store, extractor)
     else:
         embeddings = read_space(store, extractor)
+    if into is not None:
+        _check_files(embeddings, into)
     source = _borrow_classes(embeddings, store) if embeddings.top5 is None else None
     result = clustering.cluster(
         embeddings,
@@ -174,7 +179,7 @@ def cluster(
 
         folders = {label: _folder(label, result.names.get(label)) for label in result.sizes}
         names = [folders[label] for label in result.labels]
-        sort_into_folders(result.embeddings.files, names, into, mode=mode, progress=True)
+        sort_into_folders(result.embeddings.files, names, into, mode=mode or "copy", progress=True)
         written.append(into)
     # Written last, so that a sorting that fails can be tried again with the same command.
     result.to_csv(output, overwrite=overwrite)
@@ -194,18 +199,32 @@ def cluster(
         notice(f"The clusters' names are from {source}.")
 
 
+def _check_files(embeddings: "Embeddings | VectorStream", into: Path) -> None:
+    """Refuse, before any work, to sort files that are gone, and say how to forget them."""
+    from clusterkit.routing import MANIFEST_NAME
+
+    if (into / MANIFEST_NAME).exists():
+        return  # An earlier run may have moved them.
+    gone = [file for file in embeddings.files if is_gone(file)]
+    if gone:
+        raise click.ClickException(
+            f"the files of {len(gone)} of the {plural(len(embeddings), 'image')} are gone, such as "
+            f"{gone[0]}: forget them with `clusterkit embed FOLDER --prune`, then run again"
+        )
+
+
 def _print(result: "Clustering") -> None:
     """Print the size and name of each cluster, and what became of those of the earlier run."""
     images, clusters = plural(len(result.labels), "image"), plural(result.k, "cluster")
-    click.echo(f"{images} in {clusters} ({result.algorithm})")
+    say(f"{images} in {clusters} ({result.algorithm})")
     if result.refinement is not None:
-        click.echo(f"Chosen: {result.refinement['reason']}")
-    click.echo("cluster  images" + ("  name" if result.names else ""))
+        say(f"Chosen: {result.refinement['reason']}")
+    say("cluster  images" + ("  name" if result.names else ""))
     for label, size in result.sizes.items():
         line = f"{'noise' if label < 0 else label:>7}  {size:>6}  {result.names.get(label, '')}"
-        click.echo(line.rstrip())
+        say(line.rstrip())
     for line in result.identity.lines if result.identity else ():
-        click.echo(line)
+        say(line)
 
 
 def _borrow_classes(embeddings: "Embeddings | VectorStream", store: Path) -> str | None:

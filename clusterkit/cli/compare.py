@@ -14,6 +14,7 @@ from clusterkit.cli.options import (
     overwrite_option,
     print_json,
     resize_option,
+    say,
     seed_option,
     store_option,
     weights_option,
@@ -114,7 +115,7 @@ def compare(
         for result in found.results:
             if result.is_reused:
                 notice(f"Not trained again: {result.name}, which {result.model} holds")
-        click.echo(found.to_text())
+        say(*found.to_text().split("\n"))
         notice(f"Wrote {', '.join(map(str, written))}")
     if not found.results:
         raise click.ClickException("none of the networks could be trained")

@@ -14,6 +14,7 @@ from clusterkit.cli.options import (
     plural,
     print_json,
     save_picture,
+    say,
     seed_option,
     store_option,
 )
@@ -83,4 +84,4 @@ def compare_spaces(
     if as_json:
         print_json(found.to_dict() | {"output": output})
     else:
-        click.echo(found.table())
+        say(*found.table().split("\n"))

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import json_option, notice, print_json, seed_option
+from clusterkit.cli.options import (
+    json_option,
+    notice,
+    print_json,
+    say,
+    seed_option,
+)
 
 
 @click.command()
@@ -36,16 +42,17 @@ def demo(output: Path, seed: int, as_json: bool) -> None:
         print_json(asdict(report))
         return
     store = report.folder / ".clusterkit"
-    click.echo(
-        f"\nDone in {report.seconds:.0f} s. Look at the pictures in {report.folder}:\n"
-        "  clusters.png         the ten clusters, most central images first\n"
-        "  elbow.png            how many groups there are\n"
-        "  evaluation.png       clusters against the true digits\n"
-        "  similar.png          one image and its nearest neighbours\n"
-        "  explain.png          why two of them count as similar\n"
-        "  reconstructions.png  what the autoencoder keeps of an image\n"
-        "  loss.png             how its training went\n"
-        "Then try it yourself:\n"
-        f"  clusterkit similar {report.query} -s {store}\n"
-        "  clusterkit embed YOUR_PHOTOS/ && clusterkit elbow && clusterkit cluster -k 5"
+    say(
+        "",
+        f"Done in {report.seconds:.0f} s. Look at the pictures in {report.folder}:",
+        "  clusters.png         the ten clusters, most central images first",
+        "  elbow.png            how many groups there are",
+        "  evaluation.png       clusters against the true digits",
+        "  similar.png          one image and its nearest neighbours",
+        "  explain.png          why two of them count as similar",
+        "  reconstructions.png  what the autoencoder keeps of an image",
+        "  loss.png             how its training went",
+        "Then try it yourself:",
+        f"  clusterkit similar {report.query} -s {store}",
+        "  clusterkit embed YOUR_PHOTOS/ && clusterkit elbow && clusterkit cluster -k 5",
     )

@@ -12,6 +12,7 @@ from clusterkit.cli.options import (
     print_json,
     read_space,
     save_picture,
+    say,
     seed_option,
     space_option,
     store_option,
@@ -74,11 +75,11 @@ def elbow(
     if as_json:
         print_json(curve.to_dict() | {"output": output})
         return
-    click.echo("".join(f"{name:>12}" for name in ("k", *_COLUMNS)))
+    say("".join(f"{name:>12}" for name in ("k", *_COLUMNS)))
     # An array's NaN, where an index is not defined, is printed as such.
     for k, *values in zip(
         curve.n_clusters, *(getattr(curve, name) for name in _COLUMNS), strict=True
     ):
         mark = "  <" if k == curve.k else ""
-        click.echo(f"{k:>12}" + "".join(f"{value:>12.4f}" for value in values) + mark)
-    click.echo(curve.verdict)
+        say(f"{k:>12}" + "".join(f"{value:>12.4f}" for value in values) + mark)
+    say(curve.verdict)

@@ -11,6 +11,7 @@ from clusterkit.cli.options import (
     plural,
     print_json,
     resize_option,
+    say,
     store_option,
     weights_option,
 )
@@ -101,7 +102,7 @@ def embed(
     else:
         for path, reason in report.failures:
             notice(f"Not embedded: {path}: {reason}")
-        click.echo(
+        say(
             f"{plural(report.images, 'image')}: {report.embedded} embedded, "
             f"{report.reused} reused, {report.failed} failed "
             f"({report.extractor}, {report.dimension} dimensions, {report.seconds:.1f} s)"

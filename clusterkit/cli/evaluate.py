@@ -14,6 +14,7 @@ from clusterkit.cli.options import (
     picture_option,
     print_json,
     save_picture,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -62,9 +63,9 @@ def evaluate(
 def _print(evaluation: "Evaluation") -> None:
     """Print the measures, and which labels lie in each cluster."""
     for name in ("acc", "nmi", "ari", "purity"):
-        click.echo(f"{name:>7}  {getattr(evaluation, name):.3f}")
-    click.echo(f"{'n':>7}  {evaluation.n}")
-    click.echo("cluster  images  labels")
+        say(f"{name:>7}  {getattr(evaluation, name):.3f}")
+    say(f"{'n':>7}  {evaluation.n}")
+    say("cluster  images  labels")
     for cluster, row in zip(evaluation.clusters, evaluation.table, strict=True):
         labels = [
             f"{evaluation.label_names[column]} {row[column]}"
@@ -73,4 +74,4 @@ def _print(evaluation: "Evaluation") -> None:
         ]
         number = "noise" if cluster == -1 else cluster
         name = f"  ({evaluation.names[cluster]})" if cluster in evaluation.names else ""
-        click.echo(f"{number:>7}  {row.sum():>6}  {', '.join(labels)}{name}")
+        say(f"{number:>7}  {row.sum():>6}  {', '.join(labels)}{name}")

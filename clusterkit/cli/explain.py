@@ -13,6 +13,7 @@ from clusterkit.cli.options import (
     print_json,
     read_space,
     save_picture,
+    say,
     space_option,
     store_option,
     weights_option,
@@ -64,4 +65,4 @@ def explain(
     if as_json:
         print_json(explanation.to_dict() | {"output": output})
     else:
-        click.echo(explanation.summary)
+        say(explanation.summary)

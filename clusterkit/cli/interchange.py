@@ -10,6 +10,7 @@ from clusterkit.cli.options import (
     overwrite_option,
     print_json,
     read_space,
+    say,
     space_option,
     store_option,
 )
@@ -45,7 +46,7 @@ def import_(
     if as_json:
         print_json(summary)
     else:
-        click.echo(
+        say(
             f"{summary['images']} vectors of {summary['dimension']} dimensions as "
             f"{summary['extractor']}"
         )
@@ -74,4 +75,4 @@ def export(
         images, dimension = embeddings.shape
         print_json({"output": output, "images": images, "dimension": dimension})
     else:
-        click.echo(f"{len(embeddings)} vectors of {embeddings.shape[1]} dimensions in {output}")
+        say(f"{len(embeddings)} vectors of {embeddings.shape[1]} dimensions in {output}")

@@ -1,14 +1,15 @@
 """Options and helpers that commands share, so that each is spelled the same everywhere."""
 
-import json
-import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from clusterkit.cli.streams import drop_stdout
 from clusterkit.files import DEFAULT_STORE
+from clusterkit.paths import json_text, printable
 
 if TYPE_CHECKING:
     from clusterkit.embeddings import Embeddings
@@ -182,11 +183,11 @@ def save_picture(display: Any, output: Path, *, overwrite: bool) -> None:
 def print_sorting(sorting: "Sorting") -> None:
     """Print how many files went, or would go, into each folder."""
     for folder, n_files in sorting.folders.items():
-        click.echo(f"{n_files:>7}  {sorting.into / folder}")
+        say(f"{n_files:>7}  {sorting.into / folder}")
     verb = {"copy": "copied", "link": "linked", "move": "moved"}[sorting.mode]
     done = f"would be {verb}" if sorting.dry_run else verb
     before = f", {sorting.n_present} were there before" if sorting.n_present else ""
-    click.echo(f"{plural(len(sorting.transfers), 'file')} {done}{before}")
+    say(f"{plural(len(sorting.transfers), 'file')} {done}{before}")
 
 
 def plural(number: int, noun: str) -> str:
@@ -194,26 +195,27 @@ def plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def notice(message: str) -> None:
+def say(*lines: object) -> None:
+    """Print results on stdout, each on a line of its own, whatever names they hold."""
+    _write("".join(f"{printable(line)}\n" for line in lines))
+
+
+def notice(message: object) -> None:
     """Print a line on stderr."""
-    click.echo(message, err=True)
+    print(printable(message), file=sys.stderr, flush=True)
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """Print one JSON document; NaN and infinity, which JSON does not know, become null."""
-    click.echo(json.dumps(_plain(document), indent=2, ensure_ascii=False))
+    """Print one JSON document; see :func:`clusterkit.paths.json_text`."""
+    encoding = (sys.stdout.encoding or "utf-8").lower().replace("_", "-")
+    # JSON is UTF-8; where that cannot be written, its own escapes say the same.
+    _write(json_text(document, only_ascii=encoding not in ("utf-8", "utf8")) + "\n")
 
 
-def _plain(value: Any) -> Any:
-    """Replace what JSON cannot hold."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Path):
-        value = str(value)
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    return value
+def _write(text: str) -> None:
+    """Write on stdout; where nobody reads it any more, as with ``| head``, end quietly."""
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        drop_stdout()
+        raise click.exceptions.Exit(1) from None

@@ -15,6 +15,7 @@ from clusterkit.cli.options import (
     picture_option,
     print_json,
     save_picture,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -63,6 +64,14 @@ def predict(
     pixels = read_labelled(images[0]) if len(images) == 1 and _is_csv(images[0]) else None
     found = ImageFolder(images, exclude=exclude) if pixels is None else pixels
     predictions, failures = classify(found, Classifier.load(model), progress=True)
+    # Written first: who reads the lines may leave, as in `| head`.
+    if table is not None and predictions:
+        notice(f"Wrote {predictions_to_csv(predictions, table, overwrite=overwrite)}")
+    if output is not None and predictions:
+        from clusterkit.plots import PredictionsDisplay
+
+        display = PredictionsDisplay.from_predictions(predictions, pixels)
+        save_picture(display, output, overwrite=overwrite)
     if as_json:
         document = {
             "predictions": [prediction.to_dict() for prediction in predictions],
@@ -75,13 +84,6 @@ def predict(
         _print(predictions)
     if not predictions:
         raise click.ClickException("none of the images can be read")
-    if table is not None:
-        notice(f"Wrote {predictions_to_csv(predictions, table, overwrite=overwrite)}")
-    if output is not None:
-        from clusterkit.plots import PredictionsDisplay
-
-        display = PredictionsDisplay.from_predictions(predictions, pixels)
-        save_picture(display, output, overwrite=overwrite)
 
 
 def _is_csv(name: str) -> bool:
@@ -95,4 +97,4 @@ def _print(predictions: list["Prediction"]) -> None:
         shown = ", ".join(
             f"{name} {prediction.probabilities[name]:.3f}" for name in prediction.classes
         )
-        click.echo(f"{shown or '(none)'}  {prediction.name}")
+        say(f"{shown or '(none)'}  {prediction.name}")

@@ -8,11 +8,14 @@ from clusterkit.cli.options import (
     check_picture,
     extractor_file,
     json_option,
+    notice,
     overwrite_option,
     picture_option,
+    plural,
     print_json,
     read_space,
     save_picture,
+    say,
     space_option,
     store_option,
     top_option,
@@ -64,5 +67,12 @@ def similar(
     if as_json:
         print_json(found.to_dict() | {"output": output})
         return
+    if found.n_gone:
+        notice(
+            f"{plural(found.n_gone, 'nearer image')} left out, since the file is gone: `clusterkit "
+            "embed FOLDER --prune` forgets such images."
+        )
+    if not any(Path(file).exists() for file in found.embeddings[found.rows].files):
+        notice("None of these files is there: is their disk mounted?")
     for result in found.to_dict()["results"]:
-        click.echo(f"{result['similarity']:.3f}  {result['path']}")
+        say(f"{result['similarity']:.3f}  {result['path']}")

@@ -4,7 +4,12 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import json_option, print_json, store_option
+from clusterkit.cli.options import (
+    json_option,
+    print_json,
+    say,
+    store_option,
+)
 
 
 @click.group()
@@ -36,9 +41,9 @@ def info(store: Path, as_json: bool) -> None:
         return
     for space in spaces:
         if "error" in space:
-            click.echo(f"{space['space']}: {space['error']}")
+            say(f"{space['space']}: {space['error']}")
             continue
-        click.echo(
+        say(
             f"{space['space']}: {space['embedded']} images of {space['dimension']} dimensions, "
             f"{space['failed']} failed, {space['gone']} gone, {space['parts']} parts, "
             f"{space['bytes'] / 1e6:.1f} MB"
@@ -66,11 +71,11 @@ def verify(store: Path, as_json: bool) -> None:
         print_json({"store": store, "whole": not damages, "damaged": damaged})
     else:
         for file, reason in damages:
-            click.echo(f"{file}: {reason}")
+            say(f"{file}: {reason}")
     if damages:
         raise click.ClickException(
             f"{len(damages)} damaged: run `clusterkit embed` again with the same folder and "
             "extractor to restore them"
         )
     if not as_json:
-        click.echo(f"{store} is whole")
+        say(f"{store} is whole")

@@ -16,6 +16,7 @@ from clusterkit.cli.options import (
     overwrite_option,
     print_json,
     resize_option,
+    say,
     seed_option,
     store_option,
     weights_option,
@@ -156,11 +157,12 @@ def autoencoder(
         return
     for path, reason in report.failures:
         notice(f"Not learned from: {path}: {reason}")
-    click.echo(
+    say(
         f"{report.images - len(report.failures)} images, {report.epochs} epochs in "
         f"{report.seconds:.0f} s: validation PSNR {report.psnr:.1f} dB with {report.latent_size} "
-        f"numbers per image\n{output}, {', '.join(map(str, pictures))}\n"
-        f"Next: clusterkit embed {' '.join(folders)} -e {output}"
+        "numbers per image",
+        f"{output}, {', '.join(map(str, pictures))}",
+        f"Next: clusterkit embed {' '.join(folders)} -e {output}",
     )
 
 

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from clusterkit.cli.options import notice, print_json
+from clusterkit.cli.options import (
+    notice,
+    print_json,
+    say,
+)
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.training import TrainingReport
@@ -45,12 +47,12 @@ def _print(report: "TrainingReport") -> None:
     counts = {part: sum(classes.values()) for part, classes in report.counts.items()}
     for name in map(str, report.classifier.classes_):
         numbers = (f"{part} {classes.get(name, 0)}" for part, classes in report.counts.items())
-        click.echo(f"{name}: {', '.join(numbers)}")
+        say(f"{name}: {', '.join(numbers)}")
     what = "labels" if report.classifier.task_.kind == MULTILABEL else "images"
-    click.echo(
+    say(
         f"{what} in all: {', '.join(f'{part} {n}' for part, n in counts.items())}; "
         f"epoch {report.classifier.best_epoch_} of {len(report.classifier.history_['loss'])} kept, "
         f"{report.training_seconds:.1f} s of training"
     )
     if report.test is not None:
-        click.echo(report.test.to_text())
+        say(*report.test.to_text().split("\n"))

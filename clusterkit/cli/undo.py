@@ -4,7 +4,13 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import dry_run_option, json_option, notice, print_json
+from clusterkit.cli.options import (
+    dry_run_option,
+    json_option,
+    notice,
+    print_json,
+    say,
+)
 
 
 @click.command()
@@ -33,4 +39,4 @@ def undo(folder: Path, dry_run: bool, as_json: bool) -> None:
     for path in undoing.missing:
         notice(f"In neither place any more: {path}")
     verb = "would be taken back" if dry_run else "taken back"
-    click.echo(f"{undoing.n_undone} files {verb}, {len(undoing.kept)} kept")
+    say(f"{undoing.n_undone} files {verb}, {len(undoing.kept)} kept")

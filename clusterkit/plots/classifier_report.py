@@ -1,11 +1,11 @@
 """All that is known of a classifier, as a folder of pictures and tables."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clusterkit.files import check_output, write_whole
+from clusterkit.paths import json_text
 from clusterkit.plots.class_counts import ClassCountsDisplay
 from clusterkit.plots.class_scores import ClassScoresDisplay
 from clusterkit.plots.class_similarity import ClassSimilarityDisplay
@@ -106,7 +106,7 @@ def save_classifier_report(
         # A picture that this report has not shall not remain of an earlier one.
         (folder / name).unlink(missing_ok=True)
     written = [folder / _FIGURES]
-    write_whole(written[0], json.dumps(report.to_dict(), indent=2))
+    write_whole(written[0], json_text(report.to_dict()))
     if report.test is not None:
         written.append(folder / _TABLE)
         report.test.to_csv(written[1])

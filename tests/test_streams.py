@@ -1,0 +1,169 @@
+"""The standard streams: any encoding, closed, or without a reader; and Ctrl-C."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import clusterkit.cli.similar
+from clusterkit.cli import main
+from clusterkit.cli.options import notice
+from clusterkit.cli.streams import PatientStream
+from clusterkit.paths import escape_path
+from clusterkit.pipeline import embed
+
+ODD_NAMES = [
+    b"a.png",
+    b"caf\xe9.png",
+    "東京.png".encode(),
+    b"two\nlines.png",
+    b"\x1b[31mred\x1b[2J.png",
+    "\u202egnp.exe.png".encode(),
+]
+SHOWN = {
+    r"caf\udce9.png",
+    r"two\nlines.png",
+    r"\x1b[31mred\x1b[2J.png",
+    r"\u202egnp.exe.png",
+}
+PLAIN_C = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+LOCALES = [
+    {"PYTHONIOENCODING": "utf-8:strict"},
+    {"PYTHONIOENCODING": "latin-1:strict"},
+    {"PYTHONIOENCODING": "ascii:strict"},
+    PLAIN_C,
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of pictures with odd names, and a store of them."""
+    folder = tmp_path_factory.mktemp("odd")
+    (folder / "photos").mkdir()
+    rng = np.random.default_rng(0)
+    for name in ODD_NAMES:
+        pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "photos" / os.fsdecode(name))
+    (folder / "photos" / os.fsdecode(b"brok\xe9n\x1b.png")).write_bytes(b"no")
+    embed(folder / "photos", "pixels", store=folder / ".clusterkit")
+    return folder
+
+
+def run(
+    folder: Path, *arguments: str, shell: str = '"$@"', **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the program as a user does, from a shell."""
+    command = ["sh", "-c", shell, "sh", sys.executable, "-m", "clusterkit", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=os.environ | environment, capture_output=True, check=False
+    )
+
+
+@pytest.mark.parametrize("environment", LOCALES, ids=lambda locale: next(iter(locale.values())))
+def test_names_are_printed_in_every_locale(folder: Path, environment: dict[str, str]) -> None:
+    done = run(folder, "similar", "photos/a.png", **environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+    encoding = environment.get("PYTHONIOENCODING", "ascii").partition(":")[0]
+    printed = {line[7:] for line in done.stdout.decode(encoding).splitlines()}
+    tokyo = "東京.png" if encoding == "utf-8" else r"\u6771\u4eac.png"
+    assert printed == SHOWN | {tokyo}
+
+
+@pytest.mark.parametrize("environment", LOCALES[2:], ids=["ascii", "C"])
+def test_json_says_the_same_in_every_locale(folder: Path, environment: dict[str, str]) -> None:
+    done = run(folder, "similar", "photos/a.png", "--json", **environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+    results = json.loads(done.stdout)["results"]
+    names = {escape_path(os.fsdecode(name)) for name in ODD_NAMES[1:]}
+    assert {result["path"] for result in results} == names
+
+
+def test_errors_and_notices_are_lines_without_effects(folder: Path) -> None:
+    runner = CliRunner()
+    wrong = runner.invoke(main, ["similar", "no\nsuch\x1b[2J.png", "-s", f"{folder}/.clusterkit"])
+    assert wrong.exit_code == 1
+    assert (
+        wrong.stderr
+        == "Error: no such file: no\\nsuch\\x1b[2J.png, and no such path in the store\n"
+    )
+    usage = runner.invoke(main, ["similar", "a.png", "-n", "\x1b[2J\u202e"])
+    assert usage.exit_code == 2
+    assert "Usage: " in usage.stderr
+    assert usage.stderr.replace("\n", "").isprintable()
+    store = str(folder / "again")
+    again = runner.invoke(main, ["embed", f"{folder}/photos", "-e", "pixels", "-s", store])
+    assert r"Not embedded: brok\udce9n\x1b.png: " in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("shell", "arguments", "status"),
+    [
+        ('"$@" <&- >&- 2>&-', ["embed", "photos", "-e", "pixels", "-s", "new"], 0),
+        ('"$@" 2>&-', ["similar", "nothing.png"], 1),
+        ('("$@"; echo $? > status) | true; exit $(cat status)', ["similar", "photos/a.png"], 1),
+        (
+            '("$@" 2>&1 >out; echo $? > status) | true; exit $(cat status)',
+            ["similar", "photos/a.png", "-o", "a.png", "--overwrite"],
+            0,
+        ),
+    ],
+    ids=["all closed", "stderr closed", "stdout without reader", "stderr without reader"],
+)
+def test_closed_streams_lose_no_work(
+    folder: Path, shell: str, arguments: list[str], status: int
+) -> None:
+    done = run(folder, *arguments, shell=shell)
+    assert (done.returncode, done.stderr) == (status, b"")
+    if "new" in arguments:
+        # Nothing that was meant for a closed stream went into the store.
+        again = run(folder, "embed", "photos", "-e", "pixels", "-s", "new", "--json")
+        assert json.loads(again.stdout)["reused"] == len(ODD_NAMES)
+
+
+def test_a_full_disk_is_an_error(folder: Path) -> None:
+    done = run(folder, "similar", "photos/a.png", shell='"$@" > /dev/full')
+    assert (done.returncode, done.stderr) == (1, b"Error: No space left on device\n")
+
+
+def test_ctrl_c_ends_with_130_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    reset = []
+    monkeypatch.setattr(signal, "signal", lambda *arguments: reset.append(arguments))
+    monkeypatch.setattr(clusterkit.cli.similar, "read_space", interrupt)
+    result = CliRunner().invoke(main, ["similar", "a.png"])
+    assert (result.exit_code, result.stdout, result.stderr) == (130, "", "Interrupted\n")
+    assert reset == [(signal.SIGINT, signal.SIG_DFL)]
+
+
+def test_a_pipe_that_breaks_inside_a_command_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_pipe(*_: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(clusterkit.cli.similar, "read_space", break_pipe)
+    result = CliRunner().invoke(main, ["similar", "a.png"])
+    assert (result.exit_code, result.stderr) == (1, "Error: Broken pipe\n")
+
+
+def test_a_patient_stream_drops_what_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stderr", PatientStream(full))
+        notice("said to nobody")
+        assert not sys.stderr.isatty()
+        monkeypatch.undo()
+        with pytest.raises(OSError, match="No space"):
+            full.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
+
+
+def test_every_command_prints_through_the_same_functions() -> None:
+    for file in Path(clusterkit.cli.similar.__file__).parent.glob("*.py"):
+        assert "click.echo(" not in file.read_text(encoding="utf-8"), file.name
