@@ -1,13 +1,16 @@
 """Turn named clusters into class folders, from which a classifier can be trained."""
 
-from collections.abc import Mapping
-from pathlib import Path
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
 
 from clusterkit.earlier import read_earlier
 from clusterkit.errors import InvalidInputError
+from clusterkit.files import DEFAULT_STORE
 from clusterkit.identity import NOISE
 from clusterkit.labels import read_cluster_names
-from clusterkit.routing import Sorting, sort_into_folders
+from clusterkit.routing import Sorting, is_inside, sort_into_folders
+from clusterkit.store import Store
 
 
 def promote(
@@ -16,6 +19,7 @@ def promote(
     *,
     names: Mapping[int, str] | None = None,
     root: str | Path | None = None,
+    store: str | Path = DEFAULT_STORE,
     mode: str = "copy",
     dry_run: bool = False,
     progress: bool = False,
@@ -34,7 +38,10 @@ def promote(
         of the table, where there is one; an empty name leaves a cluster out.
     root : path, optional
         The folder that the table's paths are relative to; by default the one that the ``.json``
-        file beside the table names.
+        file beside the table names.  A table can come from anyone: all images must lie below a
+        root that is given here, or be in the store.
+    store : path
+        The store whose images may be sorted without a ``root``.
     mode, dry_run, progress
         See :func:`clusterkit.routing.sort_into_folders`.
 
@@ -46,8 +53,8 @@ def promote(
     Raises
     ------
     InvalidInputError
-        If no cluster has a name, a name is for a cluster that does not exist, or the images'
-        folder is not known.
+        If no cluster has a name, a name is for a cluster that does not exist, the images' folder
+        is not known, or a path leads out of it.
     NotFoundError
         If the table or an image does not exist.
     """
@@ -58,13 +65,8 @@ def promote(
             f"there is no cluster {unknown[0]} in {clusters_csv}, which has "
             f"{', '.join(map(str, sorted(set(clusters.labels))))}"
         )
-    root = root or clusters.root
-    if root is None:
-        raise InvalidInputError(
-            f"{clusters_csv} does not say which folder its images are in: give it with --root"
-        )
     chosen = [
-        (Path(root) / path, known[label])
+        (path, known[label])
         for path, label in zip(clusters.paths, clusters.labels, strict=True)
         if label != NOISE and known.get(label)
     ]
@@ -73,5 +75,48 @@ def promote(
             f"no cluster of {clusters_csv} has a name: give one with --name NUMBER=NAME, or in a "
             "column name of the table"
         )
-    files, folders = zip(*chosen, strict=True)
+    paths, folders = zip(*chosen, strict=True)
+    files = _find_files(clusters_csv, paths, root, clusters.root, store)
     return sort_into_folders(files, folders, into, mode=mode, dry_run=dry_run, progress=progress)
+
+
+def _find_files(
+    table: str | Path,
+    paths: Sequence[str],
+    given: str | Path | None,
+    named: str | None,
+    store: str | Path,
+) -> list[Path]:
+    """Return the files of a table, which must not reach out of the folder that it is about.
+
+    A table can come from anyone, and so can the root that is named beside it: only a root that the
+    user gives, and the images that the user has embedded, are known to be meant.
+    """
+    root = given or named
+    if root is None:
+        raise InvalidInputError(
+            f"{table} does not say which folder its images are in: give it with --root"
+        )
+    known = {str(file) for space in Store(store).spaces() for file in space.stream().files}
+    files = []
+    for path in paths:
+        inner = PurePath(path)
+        if not path or "\0" in path or inner.anchor or ".." in inner.parts:
+            raise InvalidInputError(
+                f"{table}: the path {path!r} is not inside of the folder {root}, below which all "
+                "must be. Where that is right, write the paths anew, relative to the folder that "
+                "--root gives"
+            )
+        file = Path(os.path.abspath(Path(root, path)))  # noqa: PTH100 (links stay as they are)
+        if str(file) not in known and given is None:
+            raise InvalidInputError(
+                f"{table}: {file} is not in the store {store}, and only the .json file beside the "
+                f"table says that its images are in {root}. If that is right, give it with --root"
+            )
+        if str(file) not in known and not is_inside(file, Path(root)):
+            raise InvalidInputError(
+                f"{table}: {file} is a link, or in a linked folder, that leads out of {root} to "
+                f"{os.path.realpath(file)}. If that is right, embed the folder first"
+            )
+        files.append(file)
+    return files

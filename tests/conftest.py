@@ -18,3 +18,9 @@ def shared() -> Path:
     if not (folder / "weights").is_dir():
         pytest.skip(f"needs the real weights and photos in {folder} (CLUSTERKIT_SHARED)")
     return folder.resolve()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what clusterkit knows of its user, such as a key, apart from the real user's."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))

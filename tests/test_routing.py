@@ -160,6 +160,8 @@ KILLED_RUN = """
 import os, signal, sys, errno
 from pathlib import Path
 from clusterkit.routing import sort_into_folders, undo
+from clusterkit.routing.seals import seal
+seal([])  # makes the user's key, once
 photos, into, action, mode, victim, count, across = sys.argv[1:]
 
 calls = 0
@@ -540,4 +542,35 @@ def test_nothing_to_undo(tmp_path):
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(NotFoundError, match=f"no {MANIFEST_NAME} in {folder}: nothing was"):
             undo(folder)
+    assert list(tmp_path.iterdir()) == []
+
+
+LOCKING_RUN = """
+import os, sys
+from pathlib import Path
+from clusterkit.errors import InvalidInputError
+from clusterkit.routing.manifest import locked
+folder, n_rounds = Path(sys.argv[1]), int(sys.argv[2])
+n_held = n_shared = 0
+while n_held < n_rounds:
+    try:
+        with locked(folder):
+            try:
+                os.close(os.open(folder / "held", os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                n_shared += 1
+            else:
+                os.sched_yield()
+                os.unlink(folder / "held")
+            n_held += 1
+    except InvalidInputError:
+        os.sched_yield()
+print(n_shared)
+"""
+
+
+def test_of_four_processes_one_holds_the_lock(tmp_path):
+    command = [sys.executable, "-c", LOCKING_RUN, str(tmp_path), "20"]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [run.communicate()[0] for run in runs] == ["0\n"] * 4
     assert list(tmp_path.iterdir()) == []

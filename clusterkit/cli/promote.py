@@ -11,6 +11,7 @@ from clusterkit.cli.options import (
     mode_option,
     print_json,
     print_sorting,
+    store_option,
 )
 
 
@@ -27,9 +28,10 @@ from clusterkit.cli.options import (
 @click.option(
     "--root",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="The folder that the table's paths are relative to.  [default: as the .json file beside "
-    "the table says]",
+    help="The folder that the table's paths are relative to; needed where its images are not in "
+    "the store.  [default: as the .json file beside the table says]",
 )
+@store_option
 @mode_option
 @dry_run_option
 @json_option
@@ -38,6 +40,7 @@ def promote(
     into: Path,
     names: tuple[str, ...],
     root: Path | None,
+    store: Path,
     mode: str,
     dry_run: bool,
     as_json: bool,
@@ -45,7 +48,8 @@ def promote(
     """Turn the named clusters of CLUSTERS_CSV into class folders, to train a classifier from.
 
     Clusters with one name become one class; those without a name, and noise, are left out.  `--name
-    3=` leaves a cluster out that has a name.
+    3=` leaves a cluster out that has a name.  The table may come from anyone: only images that
+    are in the store, or below the --root that you give, are sorted.
 
     \b
     Example:
@@ -59,6 +63,7 @@ def promote(
         into,
         names=dict(_read_name(name) for name in names),
         root=root,
+        store=store,
         mode=mode,
         dry_run=dry_run,
         progress=True,

@@ -15,13 +15,25 @@ from clusterkit.cli.options import (
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--root",
+    "roots",
+    multiple=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Files may go back into this folder, though you did not sort them on this machine; may "
+    "be repeated.",
+)
+@click.option("--yes", "trust", is_flag=True, help="Files may go back to wherever they came from.")
 @dry_run_option
 @json_option
-def undo(folder: Path, dry_run: bool, as_json: bool) -> None:
+def undo(folder: Path, roots: tuple[Path, ...], trust: bool, dry_run: bool, as_json: bool) -> None:
     """Take back the sorting of files into FOLDER.
 
     Copies and links are removed, and moved files go back to where they were.  What was changed
-    since, or would overwrite another file, is kept and listed.
+    since, would overwrite another file, or has lost its original, is kept and listed.
+
+    A folder that came from someone else could send files anywhere: where you did not sort it
+    yourself on this machine, the places are shown, and nothing is done before you allow them.
 
     \b
     Example:
@@ -30,7 +42,7 @@ def undo(folder: Path, dry_run: bool, as_json: bool) -> None:
     """
     from clusterkit import routing
 
-    undoing = routing.undo(folder, dry_run=dry_run, progress=True)
+    undoing = routing.undo(folder, roots=roots, trust=trust, dry_run=dry_run, progress=True)
     if as_json:
         print_json(undoing.to_dict())
         return
@@ -38,5 +50,9 @@ def undo(folder: Path, dry_run: bool, as_json: bool) -> None:
         notice(f"Kept: {path}: {reason}")
     for path in undoing.missing:
         notice(f"In neither place any more: {path}")
+    for place, n_files in undoing.places.items():
+        say(f"{n_files:>7}  {place}")
     verb = "would be taken back" if dry_run else "taken back"
     say(f"{undoing.n_undone} files {verb}, {len(undoing.kept)} kept")
+    if (undoing.kept or undoing.missing) and not dry_run:
+        notice("What is open stays in the manifest: the same command can take it back later.")

@@ -1,8 +1,8 @@
 """Sort files into folders, so that it can be interrupted, continued and taken back."""
 
 from clusterkit.routing.manifest import MANIFEST_NAME
-from clusterkit.routing.sorting import MODES, Sorting, sort_into_folders
-from clusterkit.routing.transfer import Transfer
+from clusterkit.routing.sorting import Sorting, sort_into_folders
+from clusterkit.routing.transfer import MODES, Transfer, is_inside
 from clusterkit.routing.undoing import Undoing, undo
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Sorting",
     "Transfer",
     "Undoing",
+    "is_inside",
     "sort_into_folders",
     "undo",
 ]

@@ -1,18 +1,22 @@
 """The manifest of a sorted folder: what goes where, written before any file is touched."""
 
 import json
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Iterator, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from clusterkit.errors import InvalidInputError, NotFoundError
 from clusterkit.files import write_whole
-from clusterkit.routing.transfer import Transfer
+from clusterkit.routing.transfer import MODES, Transfer
 
 MANIFEST_NAME = "clusterkit-manifest.jsonl"
+LOCK_NAME = ".clusterkit.lock"
 _FORMAT = 1
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass
@@ -35,23 +39,29 @@ class Manifest:
     folders: list[str] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
-        """Write the manifest into a sorted folder, whole or not at all."""
+        """Write the manifest into a sorted folder, whole or not at all, and flushed."""
         lines: list[dict[str, Any]] = [{"clusterkit_manifest": _FORMAT, "folders": self.folders}]
-        lines += [transfer._asdict() for transfer in self.transfers]
+        for transfer in self.transfers:
+            line = transfer._asdict()
+            if transfer.seal is None:
+                del line["seal"]
+            lines.append(line)
         write_whole(folder / MANIFEST_NAME, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of a sorted folder.
+    """Read the manifest of a sorted folder, which may be anyone's.
 
     Raises
     ------
     NotFoundError
         If there is none.
     InvalidInputError
-        If it is damaged, or of another format.
+        If it is damaged or of another format, or says what no manifest may say.
     """
     file = folder / MANIFEST_NAME
+    if os.path.lexists(file) and not file.is_file():
+        raise InvalidInputError(f"{file} is not a regular file")
     try:
         first, *rest = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
         if first["clusterkit_manifest"] != _FORMAT:
@@ -59,22 +69,74 @@ def read_manifest(folder: Path) -> Manifest:
                 f"{file} must have format {_FORMAT} for this version of clusterkit. "
                 f"Received: {first['clusterkit_manifest']}"
             )
-        manifest = Manifest([Transfer(**line) for line in rest], list(first["folders"]))
-        inner = [PurePosixPath(t.target) for t in manifest.transfers]
-        inner += [PurePosixPath(name) for name in manifest.folders]
+        _check_fields(first, required={"clusterkit_manifest", "folders"})
+        folders = [_inner_path(name) for name in list(first["folders"])]
+        return Manifest([_read_transfer(line) for line in rest], folders)
     except (FileNotFoundError, NotADirectoryError):
         raise NotFoundError(
             f"no {MANIFEST_NAME} in {folder}: nothing was sorted into it, or all was taken back"
         ) from None
     except InvalidInputError:
         raise
-    except (ValueError, KeyError, TypeError) as error:
+    except _DamageError as damage:
+        raise InvalidInputError(f"{file} is damaged: {damage}") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidInputError(f"{file} is damaged: {error!r}") from error
-    for path in inner:
-        # A manifest that came with someone else's folder must not reach out of it.
-        if path.is_absolute() or ".." in path.parts:
-            raise InvalidInputError(f"{file} is damaged: {path} is not inside of its folder")
-    return manifest
+
+
+class _DamageError(Exception):
+    """What is wrong with a manifest."""
+
+
+def _check_fields(line: Any, required: set[str], optional: Set[str] = frozenset()) -> None:
+    """Refuse a line with fields that are not known, or without those that must be there."""
+    if not isinstance(line, dict):
+        raise _DamageError(f"a line must be an object. Received: {line!r:.100}")
+    if missing := required - set(line):
+        raise _DamageError(f"a line has no {sorted(missing)[0]}")
+    if unknown := set(line) - required - optional:
+        raise _DamageError(f"the field {sorted(unknown)[0]!r:.100} is not known")
+
+
+def _read_transfer(line: Any) -> Transfer:
+    """Check every value of a transfer."""
+    _check_fields(
+        line, required={"source", "target", "mode", "digest"}, optional=frozenset({"seal"})
+    )
+    source, target = _path(line["source"]), _inner_path(line["target"])
+    if PurePosixPath(target) == PurePosixPath("."):
+        raise _DamageError(f"{target!r} is no file")
+    if not os.path.isabs(source) or os.path.abspath(source) != source:  # noqa: PTH100, PTH117
+        raise _DamageError(f"{source!r} is not an absolute path")
+    mode, digest, seal = line["mode"], line["digest"], line.get("seal")
+    if mode not in MODES:
+        raise _DamageError(f"mode must be one of {', '.join(MODES)}. Received: {mode!r:.100}")
+    if (digest is None) != (mode == "link") or not _is_digest(digest) or not _is_digest(seal):
+        raise _DamageError(f"the digest of {target} is none")
+    return Transfer(source, target, mode, digest, seal)
+
+
+def _is_digest(value: Any) -> bool:
+    """Return whether a value is None or 64 hexadecimal digits."""
+    return value is None or (isinstance(value, str) and _DIGEST.fullmatch(value) is not None)
+
+
+def _path(text: Any) -> str:
+    """Return a path that the system can take."""
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise _DamageError(f"{text!r:.100} is no path")
+    os.fsencode(text)
+    return text
+
+
+def _inner_path(text: Any) -> str:
+    """Return a path that names a place inside of the sorted folder."""
+    path = PurePosixPath(_path(text))
+    # A backslash and a colon are part of a name, but on Windows.
+    windows = PureWindowsPath(text) if os.name == "nt" else path
+    if path.is_absolute() or windows.anchor or ".." in (*path.parts, *windows.parts):
+        raise _DamageError(f"{path} is not inside of its folder")
+    return str(text)
 
 
 @contextmanager
@@ -88,7 +150,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / ".clusterkit.lock")
+    lock = FileLock(folder / LOCK_NAME)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -100,7 +162,8 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # Windows removes no open file; there the empty file stays.
+        # Removed while it is held: from 4.0 on, filelock notices that the file it has locked is
+        # no longer the one of that name.  Windows removes no open file; there it stays, empty.
         with suppress(OSError):
             Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()

@@ -1,27 +1,49 @@
-"""Decide which file goes where, before any is touched."""
+"""Decide which file goes where, and check all of it, before any file is touched."""
 
 import os
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
 from clusterkit.routing.manifest import Manifest
-from clusterkit.routing.transfer import Transfer
+from clusterkit.routing.strays import Strays
+from clusterkit.routing.transfer import Transfer, find_entry, is_inside, is_same_entry
 
 # What Windows, macOS or Linux does not take in a name, and names that Windows keeps for devices.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 # Of four bytes each, these fit into the 255 bytes that a name may have.
 _MAX_CHARACTERS = 60
+_MAX_SUFFIX_BYTES = 32
+
+
+class Plan(NamedTuple):
+    """What is left to do of a sorting.
+
+    Attributes
+    ----------
+    todo : list of Transfer
+        In order of the files.
+    n_present : int
+        Number of files that need nothing: they are in their folder already, or are another path
+        to a file of this sorting.
+    replaced : set of Transfer
+        Earlier plans that never came, or are gone, and that ``todo`` takes the place of.
+    """
+
+    todo: list[Transfer]
+    n_present: int
+    replaced: set[Transfer]
 
 
 def make_plan(
     files: Sequence[str | Path], names: Sequence[Any], into: Path, mode: str, manifest: Manifest
-) -> tuple[list[Transfer], int]:
+) -> Plan:
     """Plan the transfers of files into the folders of their names.
 
     Parameters
@@ -33,45 +55,70 @@ def make_plan(
 
     Returns
     -------
-    todo : list of Transfer
-        What is left to do, in order of the files.
-    n_present : int
-        Number of files that are in their folder already.
+    Plan
+        What is left to do.
 
     Raises
     ------
     NotFoundError, OutputExistsError, InvalidInputError
-        If a file is missing, was sorted otherwise before, or cannot be sorted.
+        If a file is missing, was sorted otherwise before, or cannot be sorted, or a folder cannot
+        be made.
     """
     # Links are not followed: what is named is what is sorted.
     sources = [os.path.abspath(file) for file in files]  # noqa: PTH100
     twice = [source for source, count in Counter(sources).items() if count > 1]
     if twice:
         raise InvalidInputError(f"each file can be sorted once. Twice: {twice[0]}")
-    folders = _folder_names(names)
-    brought_here = {str(into / transfer.target) for transfer in manifest.transfers}
+    folders = _folder_names(names, into)
+    # A file may have several paths, through a linked folder.
+    parents: dict[str, Any] = {}
+    brought_here = {find_entry(str(into / t.target), parents) for t in manifest.transfers}
     earlier = defaultdict(list)
     for transfer in manifest.transfers:
-        earlier[transfer.source].append(transfer)
+        earlier[find_entry(transfer.source, parents)].append(transfer)
+    strays = Strays(into, manifest.transfers)
     free_names = _FreeNames(into, manifest)
-    todo = []
+    chosen: dict[object, tuple[str, str]] = {}
+    todo: list[Transfer] = []
+    replaced: set[Transfer] = set()
     for source, name in zip(sources, names, strict=True):
-        if source in brought_here:
+        entry, folder = find_entry(source, parents), folders[str(name)]
+        other, its_folder = chosen.setdefault(entry, (source, folder))
+        if folder != its_folder:
+            raise InvalidInputError(
+                f"{other} and {source} are two paths to one file, which cannot go both to "
+                f"{its_folder} and to {folder}: leave one of them out"
+            )
+        if other != source or entry in brought_here:
             continue
-        folder = folders[str(name)]
-        done = [t for t in earlier[source] if t.is_in_place(into) and not t.is_source_taken()]
+        planned = earlier[entry]
+        done = [t for t in planned if t.is_in_place(into) and not t.is_source_taken()]
         if done:
             _check_same(done[0], folder, mode, into)
             # A move that was cut between its two halves still has its source.
-            todo += [t for t in done if mode == "move" and os.path.lexists(source)]
+            todo += [t for t in done if mode == "move" and _is_still_there(t, into)]
             continue
+        if not os.path.lexists(source):
+            moved = [(t, strays.find(t)) for t in planned if t.mode == "move"]
+            if here := [(t, place) for t, place in moved if place is not None]:
+                # Someone has moved it on by hand; or a power loss has left it as a part.
+                todo += [t for t, place in here if place.name.startswith(".")]
+                continue
         # A planned transfer that never came keeps its name.
-        waiting = [t.target for t in earlier[source] if t.folder == folder]
+        waiting = [t.target for t in planned if t.folder == folder]
         free = [target for target in waiting if not os.path.lexists(into / target)]
         target = free[0] if free else free_names.take(folder, PurePath(source).name)
         todo.append(Transfer(source, target, mode))
+        # What was moved, and then moved on, can still be taken back.
+        replaced |= {
+            t
+            for t in planned
+            if not t.is_in_place(into)
+            and (t.mode != "move" or not t.is_source_taken() or strays.find(t) is None)
+        }
     _check_sources([transfer for transfer in todo if transfer.digest is None])
-    return todo, len(files) - len(todo)
+    _check_targets(todo, into)
+    return Plan(todo, len(files) - len(todo), replaced)
 
 
 class _FreeNames:
@@ -79,10 +126,10 @@ class _FreeNames:
 
     def __init__(self, into: Path, manifest: Manifest) -> None:
         self._into = into
-        # Two names that differ in case only are one file on Windows and macOS.
-        self._taken = {transfer.target.casefold() for transfer in manifest.transfers}
+        self._taken = {_alike(transfer.target) for transfer in manifest.transfers}
         self._listed: set[str] = set()
         self._number: dict[str, int] = {}
+        self._max_bytes = _name_limit(into)
 
     def take(self, folder: str, file_name: str) -> str:
         """Return the path of a file in the sorted folder that no other has or will have."""
@@ -90,17 +137,51 @@ class _FreeNames:
             self._listed.add(folder)
             with suppress(FileNotFoundError, NotADirectoryError):
                 present = os.listdir(self._into / folder)  # noqa: PTH208 (names are all it needs)
-                self._taken.update(f"{folder}/{name}".casefold() for name in present)
-        stem, suffix = os.path.splitext(file_name)  # noqa: PTH122
-        target = f"{folder}/{file_name}"
-        key = target.casefold()
+                self._taken.update(_alike(f"{folder}/{name}") for name in present)
+        key = _alike(f"{folder}/{file_name}")
         number = self._number.get(key, 1)
-        while target.casefold() in self._taken:
+        target = f"{folder}/{self._fit(file_name, number)}"
+        while _alike(target) in self._taken:
             number += 1
-            target = f"{folder}/{stem} ({number}){suffix}"
+            target = f"{folder}/{self._fit(file_name, number)}"
         self._number[key] = number
-        self._taken.add(target.casefold())
+        self._taken.add(_alike(target))
         return target
+
+    def _fit(self, file_name: str, number: int) -> str:
+        """Add a number to a file name, which is cut where it would be too long."""
+        stem, suffix = os.path.splitext(file_name)  # noqa: PTH122
+        if len(os.fsencode(suffix)) > _MAX_SUFFIX_BYTES:
+            stem, suffix = file_name, ""
+        end = f" ({number}){suffix}" if number > 1 else suffix
+        while len(os.fsencode(stem + end)) > self._max_bytes:
+            stem = stem[:-1]
+        return stem + end
+
+
+def _name_limit(into: Path) -> int:
+    """Return how many bytes a file name may have."""
+    place = next((place for place in (into, *into.parents) if place.exists()), into)
+    try:
+        return os.pathconf(place, "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):
+        return 255
+
+
+def _alike(path: str) -> str:
+    """Return a key that is equal for paths that are one file on Windows or macOS."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+
+
+def _is_one(one: Path, other: Path) -> bool:
+    """Return whether two paths lead to one file or folder, which is there."""
+    return one.exists() and other.exists() and one.samefile(other)
+
+
+def _is_still_there(done: Transfer, into: Path) -> bool:
+    """Return whether a move has brought its file, but not yet removed it from its old place."""
+    target = into / done.target
+    return os.path.lexists(done.source) and not is_same_entry(Path(done.source), target)
 
 
 def _check_same(done: Transfer, folder: str, mode: str, into: Path) -> None:
@@ -114,33 +195,86 @@ def _check_same(done: Transfer, folder: str, mode: str, into: Path) -> None:
 
 
 def _check_sources(todo: Sequence[Transfer]) -> None:
-    """Refuse files that are not there or cannot be moved, before any is touched."""
+    """Refuse files that are not there or cannot be moved."""
     missing = [t.source for t in todo if not os.path.lexists(t.source)]
     if missing:
         raise NotFoundError(
             f"{len(missing)} of the {len(todo)} files to sort do not exist, such as {missing[0]}"
         )
+    only_names: dict[tuple[int, int], str] = {}
     for transfer in todo:
-        if not Path(transfer.source).is_file():
-            raise InvalidInputError(f"{transfer.source} is not a regular file")
-        if transfer.mode == "move" and Path(transfer.source).is_symlink():
+        source = Path(transfer.source)
+        if not source.is_file():
+            raise InvalidInputError(f"{source} is not a regular file")
+        if transfer.mode != "move":
+            continue
+        if source.is_symlink():
             raise InvalidInputError(
-                f"{transfer.source} is a link, and moving it could break it: use copy or link"
+                f"{source} is a link, and moving it could break it: use copy or link"
             )
+        found = source.stat()
+        if found.st_ino and found.st_nlink == 1:
+            other = only_names.setdefault((found.st_dev, found.st_ino), transfer.source)
+            if other != transfer.source:
+                raise InvalidInputError(
+                    f"{other} and {source} are two paths to one file: leave one of them out"
+                )
+    if todo and todo[0].mode == "move":
+        for parent in {Path(transfer.source).parent for transfer in todo}:
+            if not os.access(parent, os.W_OK | os.X_OK):
+                raise InvalidInputError(f"no permission to move files out of {parent}")
 
 
-def _folder_names(names: Iterable[Any]) -> dict[str, str]:
-    """Map each name to a folder name that every file system takes."""
+def _check_targets(todo: Sequence[Transfer], into: Path) -> None:
+    """Refuse folders that cannot be made or written, or that lead elsewhere, and overlong paths."""
+    for folder in dict.fromkeys(transfer.folder for transfer in todo):
+        place = into / folder
+        if os.path.lexists(place) and not place.is_dir():
+            raise InvalidInputError(
+                f"cannot make the folder {place}: something that is no folder has its name"
+            )
+        if not is_inside(place, into):
+            raise InvalidInputError(f"{place} is a link that leads out of {into}: remove the link")
+        nearest = next(path for path in (place, *place.parents) if os.path.lexists(path))
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise InvalidInputError(f"cannot write in {nearest}: no permission")
+    for transfer in todo:
+        try:
+            os.lstat(into / transfer.target)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise InvalidInputError(
+                f"cannot bring {transfer.source} to {into / transfer.target}: {error.strerror}"
+            ) from error
+
+
+def _folder_names(names: Iterable[Any], into: Path) -> dict[str, str]:
+    """Map each name to a folder name that every file system takes, and takes for no other."""
     folders: dict[str, str] = {}
+    owners: dict[str, str] = {}
     for name in dict.fromkeys(str(name) for name in names):
         folder = _UNSAFE.sub("_", name)[:_MAX_CHARACTERS].strip(" .")
         if not folder or _DEVICE.fullmatch(folder):
             folder = f"_{folder}"
-        if folder in folders.values():
-            other = next(key for key, value in folders.items() if value == folder)
+        other = owners.setdefault(_alike(folder), name)
+        if other != name:
+            why = f"both become {folder!r}"
+            if folder != folders[other]:
+                why = f"become {folders[other]!r} and {folder!r}, one folder on Windows and macOS"
             raise InvalidInputError(
                 f"two names must not share one folder. Received: {other!r} and {name!r}, which "
-                f"both become {folder!r}"
+                f"{why}"
             )
         folders[name] = folder
+    with suppress(OSError):
+        for present in os.listdir(into):  # noqa: PTH208 (names are all it needs)
+            owner = owners.get(_alike(present))
+            folder = present if owner is None else folders[owner]
+            # Where this system takes them for one, the folder that is there is the one.
+            if folder != present and not _is_one(into / folder, into / present):
+                raise InvalidInputError(
+                    f"the folder {folder} and {into / present}, which is there, are one "
+                    "folder on Windows and macOS: rename one of them"
+                )
     return folders

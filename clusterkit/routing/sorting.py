@@ -1,6 +1,7 @@
 """Bring files into folders."""
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,10 +14,17 @@ from tqdm import tqdm
 from clusterkit.errors import ClusterkitError, InvalidInputError, NotFoundError
 from clusterkit.images import digest_file
 from clusterkit.routing.manifest import Manifest, locked, read_manifest
-from clusterkit.routing.planning import make_plan
-from clusterkit.routing.transfer import Transfer
-
-MODES = ("copy", "link", "move")
+from clusterkit.routing.planning import Plan, make_plan
+from clusterkit.routing.seals import seal
+from clusterkit.routing.transfer import (
+    MODES,
+    Transfer,
+    adopt_parts,
+    find_parts,
+    flush_folders,
+    make_folder,
+    sweep_parts,
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,8 @@ class Sorting:
     transfers : list of Transfer
         The files of this run, in order, without those that were there before.
     n_present : int
-        Number of files that an earlier run had already brought there.
+        Number of files that an earlier run had already brought there, and of further paths to a
+        file of this run.
     dry_run : bool
         Whether nothing was done.
     """
@@ -73,14 +82,16 @@ def sort_into_folders(
     """Bring each file into the folder of its name.
 
     Nothing is ever overwritten: where a file name is taken, the next free ``name (2).jpg`` is
-    used.  The plan is written to ``clusterkit-manifest.jsonl`` in ``into`` before any file is
-    touched.  So the same call goes on after an interruption, another call may add further files,
-    and :func:`undo` takes everything back.
+    used.  The plan is checked as a whole, and written to ``clusterkit-manifest.jsonl`` in ``into``,
+    before any file is touched.  So the same call goes on after an interruption, another call may
+    add further files, and :func:`undo` takes everything back.  When the call returns, all of it is
+    on the disk: a power loss does not take it away, nor any file at any other moment.
 
     Parameters
     ----------
     files : sequence of path
-        The files.  Those that an earlier call brought into ``into`` are left where they are.
+        The files.  Those that an earlier call brought into ``into`` are left where they are.  A
+        file that is named by two paths, through a linked folder, is sorted once.
     names : sequence, same length
         The folder of each; characters that a file system may refuse become ``_``.
     into : path
@@ -88,7 +99,8 @@ def sort_into_folders(
     mode : {"copy", "link", "move"}
         ``copy`` keeps the modification time.  ``link`` makes symbolic links with absolute paths:
         the sorted folder may be moved later, the files may not.  ``move`` works between disks
-        too, where a file is deleted only after its copy was read back and found equal.
+        too, where a file is deleted only after its copy was read back, found equal, and is on the
+        disk.
     dry_run : bool
         Plan only: nothing is written.
     progress : bool
@@ -106,8 +118,14 @@ def sort_into_folders(
     OutputExistsError
         If an earlier call brought a file to another folder of ``into``, or in another mode.
     InvalidInputError
-        If the arguments do not fit, or a file or folder cannot be read or written.  What was done
-        until then stays, and the same call goes on with the rest.
+        If the arguments do not fit, two names would be one folder on some system, or a file or
+        folder cannot be read or written.  What was done until then stays, and the same call goes
+        on with the rest.
+
+    Warns
+    -----
+    UserWarning
+        If a file in the making is found whose content is not known: it is kept.
 
     Examples
     --------
@@ -121,66 +139,96 @@ def sort_into_folders(
         )
     into = Path(os.path.abspath(into))  # noqa: PTH100 (resolve() would follow links)
     if dry_run:
-        todo, n_present = make_plan(files, names, into, mode, _known(into))
-        return Sorting(into, mode, todo, n_present, dry_run=True)
+        plan = make_plan(files, names, into, mode, _known(into))
+        return Sorting(into, mode, plan.todo, plan.n_present, dry_run=True)
     is_new = not into.exists()
-    _make_folder(into)
+    make_folder(into)
     try:
         with locked(into):
             manifest = _known(into)
-            todo, n_present = make_plan(files, names, into, mode, manifest)
-            bar = tqdm(todo, "check", unit="file", disable=None if progress else True)
-            todo = [_with_digest(transfer) for transfer in bar]
-            _write_ahead(todo, into, manifest, is_new=is_new)
+            plan = make_plan(files, names, into, mode, manifest)
+            todo = _with_digests(plan.todo, progress=progress)
+            _write_ahead(plan._replace(todo=todo), into, manifest, is_new=is_new)
+            _settle_parts(into, manifest.transfers + todo)
             _carry_out(todo, into, progress=progress)
     finally:
         if is_new:
             # Works only on an empty folder, when nothing came of this run.
             with suppress(OSError):
                 into.rmdir()
-    return Sorting(into, mode, todo, n_present, dry_run=False)
+    return Sorting(into, mode, todo, plan.n_present, dry_run=False)
 
 
-def _with_digest(transfer: Transfer) -> Transfer:
-    """Add the digest by which the file is known again."""
-    if transfer.mode == "link" or transfer.digest:
-        return transfer
-    try:
-        return transfer._replace(digest=digest_file(transfer.source))
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {transfer.source}: {error.strerror}") from error
+def _with_digests(todo: Sequence[Transfer], *, progress: bool) -> list[Transfer]:
+    """Add the digests by which the files are known again, and the seals."""
+    found = []
+    for transfer in tqdm(todo, "check", unit="file", disable=None if progress else True):
+        if transfer.mode != "link" and transfer.digest is None:
+            try:
+                transfer = transfer._replace(digest=digest_file(transfer.source))
+            except OSError as error:
+                raise InvalidInputError(
+                    f"cannot read {transfer.source}: {error.strerror}"
+                ) from error
+        found.append(transfer)
+    new = iter(seal(t for t, planned in zip(found, todo, strict=True) if planned.digest is None))
+    # A move that goes on stays as its manifest has it.
+    return [t if planned.digest else next(new) for t, planned in zip(found, todo, strict=True)]
 
 
-def _write_ahead(todo: Sequence[Transfer], into: Path, manifest: Manifest, *, is_new: bool) -> None:
-    """Make the folders, and put down what will be done before any of it is."""
-    known = set(manifest.transfers)
-    new = [transfer for transfer in todo if transfer not in known]
-    sources = {transfer.source for transfer in new}
-    kept = [t for t in manifest.transfers if t.source not in sources or t.is_in_place(into)]
-    folders = sorted({transfer.folder for transfer in new})
-    made = [folder for folder in folders if not (into / folder).exists()]
-    manifest = Manifest(kept + new, manifest.folders + ["."] * is_new + made)
-    if new:
-        manifest.write(into)
-    for folder in folders:
-        _make_folder(into / folder)
+def _write_ahead(plan: Plan, into: Path, manifest: Manifest, *, is_new: bool) -> None:
+    """Put down what will be done before any of it is, and make the folders."""
+    known, gone = set(manifest.transfers), plan.replaced - set(plan.todo)
+    new = [transfer for transfer in plan.todo if transfer not in known]
+    kept = [transfer for transfer in manifest.transfers if transfer not in gone]
+    folders = sorted({transfer.folder for transfer in plan.todo})
+    missing = [folder for folder in folders if not (into / folder).exists()]
+    made = [*(["."] if is_new else []), *missing]
+    made = [folder for folder in made if folder not in manifest.folders]
+    if new or made:
+        Manifest(kept + new, manifest.folders + made).write(into)
+    # One may be missing that an earlier run could not make.
+    for folder in missing:
+        make_folder(into / folder)
+
+
+def _settle_parts(into: Path, transfers: Sequence[Transfer]) -> None:
+    """Adopt what a kill or a power loss has left in the making, or say that it is there."""
+    for folder in {transfer.folder for transfer in transfers}:
+        if find_parts(into / folder):
+            here = [t for t in transfers if t.folder == folder and t.digest]
+            adopt_parts(into / folder, ((t.digest, into / t.target) for t in here))
+            wholes = [place for t in here for place in (into / t.target, Path(t.source))]
+            for part in sweep_parts(into / folder, wholes):
+                warnings.warn(
+                    f"{part} is a copy that was cut short, of a file that is not known: it is "
+                    "kept; delete it if nothing is missing",
+                    stacklevel=3,
+                )
 
 
 def _carry_out(todo: Sequence[Transfer], into: Path, *, progress: bool) -> None:
-    """Bring the files to their folders."""
-    for n_done, transfer in enumerate(
-        tqdm(todo, "sort", unit="file", disable=None if progress else True)
-    ):
-        try:
-            transfer.carry_out(into)
-        except ClusterkitError:
-            raise
-        except OSError as error:
-            raise InvalidInputError(
-                f"cannot {transfer.mode} {transfer.source} to {into / transfer.target}: "
-                f"{error.strerror or error}. {n_done} of {len(todo)} files are done; the same "
-                f"command goes on with the rest, and `clusterkit undo {into}` takes them back"
-            ) from error
+    """Bring the files to their folders, and wait until they are there for good."""
+    touched: set[Path] = set()
+    try:
+        for n_done, transfer in enumerate(
+            tqdm(todo, "sort", unit="file", disable=None if progress else True)
+        ):
+            touched.add((into / transfer.target).parent)
+            if transfer.mode == "move":
+                touched.add(Path(transfer.source).parent)
+            try:
+                transfer.carry_out(into)
+            except ClusterkitError:
+                raise
+            except OSError as error:
+                raise InvalidInputError(
+                    f"cannot {transfer.mode} {transfer.source} to {into / transfer.target}: "
+                    f"{error.strerror or error}. {n_done} of {len(todo)} files are done; the same "
+                    f"command goes on with the rest, and `clusterkit undo {into}` takes them back"
+                ) from error
+    finally:
+        flush_folders(touched)
 
 
 def _known(into: Path) -> Manifest:
@@ -189,11 +237,3 @@ def _known(into: Path) -> Manifest:
         return read_manifest(into)
     except NotFoundError:
         return Manifest()
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder where it is missing."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInputError(f"cannot make the folder {folder}: {error.strerror}") from error

@@ -3,14 +3,20 @@
 import errno
 import os
 import shutil
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from clusterkit.errors import InvalidInputError
+from clusterkit.files import flush
 from clusterkit.images import digest_file
 
-# A copy in the making, one in each folder at most; what a killed run leaves is swept by the next.
-PART_NAME = ".clusterkit.part"
+MODES = ("copy", "link", "move")
+# A copy in the making.  A kill, or a power loss, may leave one; it can be all that is left of a
+# file, so that none is removed unseen.
+PARTS = ".clusterkit*.part"
 
 
 class Transfer(NamedTuple):
@@ -26,30 +32,36 @@ class Transfer(NamedTuple):
         How it gets there.
     digest : str or None
         SHA-256 of its bytes, in hexadecimal; None for a link.
+    seal : str or None
+        Proof that this user planned a move on this machine, see :mod:`clusterkit.routing.seals`.
     """
 
     source: str
     target: str
     mode: str
     digest: str | None = None
+    seal: str | None = None
 
     @property
     def folder(self) -> str:
         """The target's folder, relative to the sorted folder."""
         return str(PurePosixPath(self.target).parent)
 
+    def is_brought_by(self, file: Path) -> bool:
+        """Return whether a file is just what this transfer brings."""
+        if self.mode == "link":
+            return file.is_symlink() and os.readlink(file) == self.source  # noqa: PTH115
+        return self.digest is not None and holds(file, self.digest)
+
     def is_in_place(self, folder: Path) -> bool:
         """Return whether the sorted folder holds just what this transfer brings."""
-        target = folder / self.target
-        if self.mode == "link":
-            return target.is_symlink() and os.readlink(target) == self.source  # noqa: PTH115
-        return target.is_file() and not target.is_symlink() and digest_file(target) == self.digest
+        return self.is_brought_by(folder / self.target)
 
     def is_source_taken(self) -> bool:
         """Return whether another file is now where a moved one came from."""
         if self.mode != "move" or not os.path.lexists(self.source):
             return False
-        return not Path(self.source).is_file() or digest_file(self.source) != self.digest
+        return self.digest is None or not holds(Path(self.source), self.digest)
 
     def carry_out(self, folder: Path) -> None:
         """Bring the file into the sorted folder.
@@ -62,72 +74,107 @@ class Transfer(NamedTuple):
             If the file changed since its digest was taken.
         """
         source, target = Path(self.source), folder / self.target
-        if self.mode == "link":
+        if self.is_in_place(folder):
+            # A run was killed between the two halves of a move, or left a part that was adopted.
+            is_in_both = os.path.lexists(source) and not is_same_entry(source, target)
+            if self.mode == "move" and is_in_both:
+                flush(target.parent)
+                source.unlink()
+        elif self.mode == "link":
             target.symlink_to(source)
         elif self.mode == "copy":
             _copy(source, target, self.digest)
-        elif self.is_in_place(folder):
-            # A run was killed between the two halves of this move.
-            source.unlink()
         else:
-            _move(source, target, self.digest)
-
-    def obstacle(self, folder: Path) -> str | None:
-        """Return why the file must stay in the sorted folder, or None where it can go back."""
-        if not self.is_in_place(folder):
-            return "it was changed after it was sorted"
-        if self.mode == "copy" and not Path(self.source).is_file():
-            return f"its original is gone: {self.source}"
-        if self.is_source_taken():
-            return f"another file is in its old place: {self.source}"
-        return None
-
-    def take_back(self, folder: Path) -> None:
-        """Undo the transfer, where there is no :meth:`obstacle`.
-
-        Raises
-        ------
-        OSError
-            If the disk refuses; nothing is lost.
-        """
-        source, target = Path(self.source), folder / self.target
-        # A file that a killed move left in both places is only removed from the second.
-        if self.mode != "move" or os.path.lexists(source):
-            target.unlink()
-            return
-        source.parent.mkdir(parents=True, exist_ok=True)
-        _move(target, source, self.digest)
+            move(source, target, self.digest)
 
 
-def _move(source: Path, target: Path, digest: str | None) -> None:
-    """Move a file, between disks too."""
+def holds(file: Path, digest: str) -> bool:
+    """Return whether this is a regular file, no link, with content of a digest."""
     try:
-        _rename(source, target)
+        return stat.S_ISREG(file.lstat().st_mode) and digest_file(file) == digest
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def is_same_entry(one: Path, other: Path) -> bool:
+    """Return whether two paths are one entry of one folder: removing it would remove both."""
+    return find_entry(os.path.realpath(one)) == find_entry(os.path.realpath(other))
+
+
+def find_entry(path: str, folders: dict[str, tuple[int, int] | str] | None = None) -> object:
+    """Return a key that is equal for all paths to one entry of one folder, there or not.
+
+    Parameters
+    ----------
+    path : str
+        Absolute.
+    folders : dict, optional
+        What was found out about folders before.
+    """
+    parent, name = os.path.split(path)
+    folders = {} if folders is None else folders
+    if parent not in folders:
+        # By device and inode: a folder may be linked, or mounted in two places.
+        try:
+            found = Path(parent).stat()
+            folders[parent] = (found.st_dev, found.st_ino) if found.st_ino else parent
+        except OSError:
+            folders[parent] = parent
+    return folders[parent], name
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Return whether a path lies in a folder, or is it, when all links are followed."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder where it is missing, so that a power loss does not take it away.
+
+    Raises
+    ------
+    InvalidInputError
+        If it cannot be made.
+    """
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for place in missing:
+            flush(place.parent)
+    except OSError as error:
+        raise InvalidInputError(f"cannot make the folder {folder}: {error.strerror}") from error
+
+
+def flush_folders(folders: Iterable[Path]) -> None:
+    """Wait until what was brought into folders, or taken out of them, is so on the disk."""
+    for folder in folders:
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            flush(folder)
+
+
+def move(source: Path, target: Path, digest: str | None) -> None:
+    """Move a file, between disks too: there, only after its copy is on the other disk.
+
+    Within a disk, the two folders are left to be flushed by the caller, all at once.
+
+    Raises
+    ------
+    OSError
+        If a file is at the target, or the disk refuses; nothing is lost.
+    InvalidInputError
+        If the file has not the content of its digest.
+    """
+    try:
+        rename(source, target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        _copy(source, target, digest, sync=True)
+        _copy(source, target, digest)
+        flush(target.parent)
         source.unlink()
 
 
-def _copy(source: Path, target: Path, digest: str | None, *, sync: bool = False) -> None:
-    """Copy a file with its times, whole or not at all, and read the copy back."""
-    part = target.with_name(PART_NAME)
-    part.unlink(missing_ok=True)
-    try:
-        shutil.copyfile(source, part)
-        if sync:
-            with part.open("rb+") as file:
-                os.fsync(file.fileno())
-        shutil.copystat(source, part)
-        if digest_file(part) != digest:
-            raise InvalidInputError(f"{source} changed while it was being sorted")
-        _rename(part, target)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _rename(source: Path, target: Path) -> None:
+def rename(source: Path, target: Path) -> None:
     """Rename a file, but unlike ``os.rename`` never over another."""
     try:
         os.link(source, target)
@@ -144,3 +191,69 @@ def _rename(source: Path, target: Path) -> None:
     except OSError:
         target.unlink()
         raise
+
+
+def _copy(source: Path, target: Path, digest: str | None) -> None:
+    """Copy a file with its times, whole or not at all, flushed, and read the copy back."""
+    number, part = 1, target.with_name(".clusterkit.part")
+    while os.path.lexists(part):
+        number += 1
+        part = target.with_name(f".clusterkit-{number}.part")
+    try:
+        shutil.copyfile(source, part)
+        flush(part)
+        shutil.copystat(source, part)
+        if digest_file(part) != digest:
+            raise InvalidInputError(f"{source} changed while it was being sorted")
+        rename(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def adopt_parts(folder: Path, wanted: Iterable[tuple[str | None, Path]]) -> None:
+    """Give the parts in a folder that are whole the names under which they are missed.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where a copy was cut.
+    wanted : iterable of (str, pathlib.Path)
+        Digests of files, and where each belongs.
+    """
+    if parts := {digest_file(part): part for part in find_parts(folder)}:
+        for digest, place in wanted:
+            if digest in parts and not os.path.lexists(place):
+                part = parts.pop(digest)
+                flush(part)
+                rename(part, place)
+
+
+def sweep_parts(folder: Path, wholes: Iterable[str | Path]) -> list[Path]:
+    """Remove the parts in a folder that other files begin with; return those that are left.
+
+    A copy that was cut short is no loss where the file it was made of is still there.
+    """
+    parts = find_parts(folder)
+    for whole in wholes if parts else ():
+        for part in [part for part in parts if _begins_with(Path(whole), part)]:
+            part.unlink()
+            parts.remove(part)
+    return parts
+
+
+def find_parts(folder: Path) -> list[Path]:
+    """Return the parts that lie in a folder."""
+    return [part for part in folder.glob(PARTS) if stat.S_ISREG(part.lstat().st_mode)]
+
+
+def _begins_with(whole: Path, part: Path) -> bool:
+    """Return whether a file begins with all the bytes of a part."""
+    if not whole.is_file() or is_same_entry(whole, part):
+        return False
+    if whole.stat().st_size < part.stat().st_size:
+        return False
+    with whole.open("rb") as one, part.open("rb") as other:
+        while block := other.read(2**20):
+            if one.read(len(block)) != block:
+                return False
+    return True

@@ -1,16 +1,34 @@
 """Take back what was sorted into a folder."""
 
 import os
+import warnings
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from clusterkit.errors import ClusterkitError
+from clusterkit.errors import ClusterkitError, InvalidInputError
+from clusterkit.files import flush
 from clusterkit.routing.manifest import MANIFEST_NAME, Manifest, locked, read_manifest
-from clusterkit.routing.transfer import PART_NAME, Transfer
+from clusterkit.routing.seals import find_unsealed
+from clusterkit.routing.strays import Strays
+from clusterkit.routing.transfer import (
+    Transfer,
+    find_parts,
+    flush_folders,
+    holds,
+    is_inside,
+    is_same_entry,
+    make_folder,
+    move,
+    sweep_parts,
+)
+
+_N_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -26,9 +44,12 @@ class Undoing:
     kept : list of (str, str)
         Files that were left in the sorted folder, and why.
     missing : list of str
-        Moved files that are in neither place any more, by where they came from.
+        Moved files that are neither in the sorted folder nor in their old place, by where they
+        came from.
     dry_run : bool
         Whether nothing was done.
+    places : dict of str to int
+        Folders that moved files went back to, and how many.
     """
 
     folder: Path
@@ -36,6 +57,7 @@ class Undoing:
     kept: list[tuple[str, str]]
     missing: list[str]
     dry_run: bool
+    places: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
@@ -44,23 +66,37 @@ class Undoing:
             "n_undone": self.n_undone,
             "kept": [{"path": path, "reason": reason} for path, reason in self.kept],
             "missing": self.missing,
+            "places": self.places,
             "dry_run": self.dry_run,
         }
 
 
-def undo(folder: str | Path, *, dry_run: bool = False, progress: bool = False) -> Undoing:
+def undo(
+    folder: str | Path,
+    *,
+    roots: Sequence[str | Path] = (),
+    trust: bool = False,
+    dry_run: bool = False,
+    progress: bool = False,
+) -> Undoing:
     """Take back everything that :func:`sort_into_folders` brought into a folder.
 
-    Copies and links are removed, moved files go back to where they were.  What cannot be taken
-    back without a loss is kept: a file that was changed since, a copy whose original is gone, a
-    moved file whose old place is taken.  It stays in the manifest, so that another call can take
-    it back once that is resolved.  Folders that were made for the sorting and are empty, and at
-    last the manifest, are removed.
+    Copies and links are removed, moved files go back to where they were, also those that were
+    moved on by hand within the folder.  What cannot be taken back without a loss is kept: a file
+    that was changed since, a copy whose original is gone or no longer the same, a moved file whose
+    old place is taken.  It stays in the manifest, so that another call can take it back once that
+    is resolved; so does a moved file that is not found.  Folders that were made for the sorting
+    and are empty, and at last the manifest, are removed.
 
     Parameters
     ----------
     folder : path
         The sorted folder.
+    roots : sequence of path
+        Folders that files may be moved back to though the manifest was not written by this user
+        on this machine: it may have come with someone else's folder, and name any place.
+    trust : bool
+        Move files back to wherever the manifest says.
     dry_run : bool
         Only say what would be done.
     progress : bool
@@ -76,7 +112,8 @@ def undo(folder: str | Path, *, dry_run: bool = False, progress: bool = False) -
     NotFoundError
         If the folder has no manifest.
     InvalidInputError
-        If the manifest is damaged, or another process is at work in the folder.
+        If the manifest is damaged, another process is at work in the folder, or files would be
+        moved to places that need to be confirmed.
 
     Examples
     --------
@@ -84,52 +121,195 @@ def undo(folder: str | Path, *, dry_run: bool = False, progress: bool = False) -
     300
     """
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 (resolve() would follow links)
+    manifest = read_manifest(folder)  # where there is none, the lock would leave a trace
+    if not trust:
+        _check_places(folder, manifest, roots)
     if dry_run:
-        return _undo(folder, read_manifest(folder), dry_run=True, progress=progress)[0]
-    read_manifest(folder)  # where there is none, the lock would leave a trace
+        return _undo(folder, manifest, dry_run=True, progress=progress)[0]
     with locked(folder):
         manifest = read_manifest(folder)
+        if not trust:
+            _check_places(folder, manifest, roots)
         undoing, left = _undo(folder, manifest, dry_run=False, progress=progress)
-        for name in {transfer.folder for transfer in manifest.transfers}:
-            (folder / name / PART_NAME).unlink(missing_ok=True)
+        _sweep(folder, manifest)
         for name in manifest.folders:
             # Works only on an empty folder; the sorted folder itself still has its manifest.
-            with suppress(OSError):
-                (folder / name).rmdir()
+            if is_inside((folder / name).parent, folder):
+                with suppress(OSError):
+                    (folder / name).rmdir()
         if left:
             Manifest(left, manifest.folders).write(folder)
         else:
             (folder / MANIFEST_NAME).unlink()
+            flush(folder)
     if "." in manifest.folders:
         with suppress(OSError):
             folder.rmdir()
     return undoing
 
 
+def _check_places(folder: Path, manifest: Manifest, roots: Sequence[str | Path]) -> None:
+    """Refuse to move files to places that only a manifest of unknown origin names."""
+    allowed = [folder, *map(Path, roots)]
+    sources = [transfer.source for transfer in find_unsealed(manifest.transfers)]
+    places = Counter(str(Path(source).parent) for source in sources)
+    others = {
+        place: n
+        for place, n in places.items()
+        if not any(is_inside(Path(place), root) for root in allowed)
+    }
+    if others:
+        shown = [f"{n} to {place}" for place, n in list(others.items())[:_N_SHOWN]]
+        if len(others) > _N_SHOWN:
+            shown.append(f"others to {len(others) - _N_SHOWN} more folders")
+        raise InvalidInputError(
+            f"{folder / MANIFEST_NAME} was not written by you on this machine, or by an older "
+            f"clusterkit. It would move files out of {folder}: {', '.join(shown)}. If that is "
+            "right, allow it with --root FOLDER, which may be repeated, or all of it with --yes"
+        )
+
+
+class _Step(NamedTuple):
+    """What can be done about one transfer."""
+
+    place: Path | None = None  # where its file is now
+    goes_back: bool = False  # to its old place; otherwise it is only removed from the new one
+    reason: str | None = None  # why it must stay
+    is_missing: bool = False
+
+
+class _Planner:
+    """Finds out, last transfers first, what can be taken back without a loss."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self._folder = folder
+        self._folders = manifest.folders
+        self._strays = Strays(folder, manifest.transfers)
+        # Where a dry run would have brought files by now.
+        self._back: dict[str, str | None] = {}
+
+    def decide(self, transfer: Transfer) -> _Step:
+        """Return what can be done about a transfer."""
+        target, old_place = self._folder / transfer.target, Path(transfer.source)
+        step = self._find(transfer, target)
+        if step.place is None:
+            return step
+        if transfer.mode == "link":
+            return step
+        is_there = transfer.source in self._back or os.path.lexists(old_place)
+        if not is_there and transfer.mode == "move":
+            self._back[transfer.source] = transfer.digest
+            return _Step(step.place, goes_back=True)
+        if transfer.mode == "move":
+            if self._is_same(transfer, old_place, step.place):
+                # A kill has left it in both places.
+                return step
+            return _Step(step.place, reason=f"another file is in its old place: {old_place}")
+        if not is_there or not (transfer.source in self._back or old_place.exists()):
+            return _Step(step.place, reason=f"its original is gone: {old_place}")
+        if not self._is_same(transfer, Path(os.path.realpath(old_place)), step.place):
+            return _Step(step.place, reason=f"its original is no longer the same: {old_place}")
+        return step
+
+    def _find(self, transfer: Transfer, target: Path) -> _Step:
+        """Return where the file of a transfer is, or what is known where it is nowhere."""
+        # A linked sub-folder may lead anywhere: nothing is touched there.
+        is_ours = is_inside(target.parent, self._folder)
+        if is_ours and transfer.is_brought_by(target):
+            return _Step(target)
+        if transfer.mode == "move" and not transfer.is_source_taken():
+            if os.path.lexists(transfer.source):
+                return _Step()  # never moved, or taken back
+            for part in find_parts(Path(transfer.source).parent):
+                if transfer.is_brought_by(part):
+                    return _Step(part)  # taking it back was cut short
+        place = self._strays.find(transfer)
+        if place is not None:
+            if transfer.mode != "move" and not self._is_made(place):
+                # It could be a file of the user's own with the same content.
+                return _Step(place, reason=f"it was moved by hand from {target}")
+            return _Step(place)
+        if os.path.lexists(target):
+            where = "changed after it was sorted" if is_ours else f"moved out of {self._folder}"
+            return _Step(reason=f"it was {where}")
+        return _Step(is_missing=transfer.mode == "move")
+
+    def _is_made(self, place: Path) -> bool:
+        """Return whether a file is in a folder that was made for the sorting."""
+        return any(place.is_relative_to(self._folder / name) for name in self._folders)
+
+    def _is_same(self, transfer: Transfer, old: Path, place: Path) -> bool:
+        """Return whether the file's content is in its old place, too, and not through a link."""
+        if transfer.source in self._back:
+            return self._back[transfer.source] == transfer.digest
+        if is_same_entry(old, place) or transfer.digest is None:
+            return False
+        # The size first: the manifest may name a device, or a file of endless content.
+        return old.lstat().st_size == place.lstat().st_size and holds(old, transfer.digest)
+
+
 def _undo(
     folder: Path, manifest: Manifest, *, dry_run: bool, progress: bool
 ) -> tuple[Undoing, list[Transfer]]:
     """Take back what can be, last things first; return also the transfers that are left."""
-    n_undone = 0
+    planner = _Planner(folder, manifest)
+    n_undone, places = 0, Counter[str]()
     kept, missing, left = [], [], []
+    touched: set[Path] = set()
     for transfer in tqdm(
         manifest.transfers[::-1], "undo", unit="file", disable=None if progress else True
     ):
-        target = folder / transfer.target
-        if not os.path.lexists(target):
-            # It never came, or was taken back before, or someone took it away.
-            if transfer.mode == "move" and not os.path.lexists(transfer.source):
-                missing.append(transfer.source)
-            continue
+        step = _Step()
         try:
-            reason = transfer.obstacle(folder)
-            if reason is None and not dry_run:
-                transfer.take_back(folder)
+            step = planner.decide(transfer)
+            reason = step.reason
+            if reason is None and step.place is not None and not dry_run:
+                touched |= {step.place.parent, Path(transfer.source).parent}
+                _take_back(transfer, step.place, goes_back=step.goes_back)
         except (OSError, ClusterkitError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-        if reason is None:
-            n_undone += 1
-        else:
-            kept.append((str(target), reason))
+        if reason is not None:
+            kept.append((str(step.place or folder / transfer.target), reason))
             left.append(transfer)
-    return Undoing(folder, n_undone, kept[::-1], missing[::-1], dry_run), left[::-1]
+        elif step.is_missing:
+            missing.append(transfer.source)
+            left.append(transfer)
+        elif step.place is not None:
+            n_undone += 1
+            if transfer.mode == "move":
+                places[str(Path(transfer.source).parent)] += 1
+    flush_folders(touched)
+    back = dict(sorted(places.items()))
+    return Undoing(folder, n_undone, kept[::-1], missing[::-1], dry_run, back), left[::-1]
+
+
+def _take_back(transfer: Transfer, place: Path, *, goes_back: bool) -> None:
+    """Undo one transfer."""
+    old_place = Path(transfer.source)
+    if goes_back:
+        make_folder(old_place.parent)
+        move(place, old_place, transfer.digest)
+        return
+    if transfer.mode != "link":
+        # What is left of the file must be on the disk before the other goes.
+        flush(old_place)
+        flush(old_place.parent)
+    place.unlink()
+
+
+def _sweep(folder: Path, manifest: Manifest) -> None:
+    """Remove what killed runs have left in the making, where nothing is lost; else say so."""
+    wholes: dict[Path, list[Path]] = {}
+    for transfer in manifest.transfers:
+        target, source = folder / transfer.target, Path(transfer.source)
+        if is_inside(target.parent, folder):
+            wholes.setdefault(target.parent, []).extend((source, target))
+        if transfer.mode == "move":
+            wholes.setdefault(source.parent, []).extend((source, target))
+    for place, files in wholes.items():
+        for part in sweep_parts(place, files):
+            warnings.warn(
+                f"{part} is a copy that was cut short, of a file that is not known: it is kept; "
+                "delete it if nothing is missing",
+                stacklevel=3,
+            )
