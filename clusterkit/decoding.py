@@ -2,11 +2,13 @@
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 
 from clusterkit.eight_bit import to_8_bit
 from clusterkit.errors import ImageError, MissingDependencyError
@@ -21,6 +23,22 @@ _HEIC_BRANDS = frozenset(b"heic heim heis heix hevc hevx mif1 msf1".split())
 # A picture, and the (height, width) of its file.
 Decoded = tuple[NDArray[np.uint8], tuple[int, int]]
 
+# Formats whose mode "I" holds 16 bits.
+_16_BIT_FORMATS = frozenset({"PNG", "PPM", "JPEG2000"})
+_CLEAR_IN_8_BITS: dict[str, Callable[[Any], Any]] = {
+    "L;2": lambda clear: clear * 85,
+    "L;4": lambda clear: clear * 17,
+    "RGB;16B": lambda clear: tuple(value >> 8 for value in clear),
+}
+# Formats that some name ".jpg" or the like, by how they begin.
+_UNSUPPORTED = {
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"II\xbc": "JPEG XR",
+    b"P7": "PAM",
+    b"\x76\x2f\x31\x01": "OpenEXR",
+    b"#?R": "Radiance HDR",
+}
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     2: lambda rgb: rgb[:, ::-1],
@@ -127,6 +145,15 @@ def _open(data: bytes) -> Image.Image:
 
 def _why_unknown(data: bytes) -> str:
     """Return why Pillow opens nothing: it keeps to itself what its plugins find damaged."""
+    for start, name in _UNSUPPORTED.items():
+        if data.startswith(start):
+            return f"{name} is not supported"
+    if data.startswith(b"\xff\xd8"):
+        frame = read_frame(data)
+        if frame and frame.precision != 8:
+            return f"a JPEG of {frame.precision} bits a sample is not supported"
+        if b"\xff\xf7" in data[: 2**16]:
+            return "JPEG-LS is not supported"
     for factory, accepts in Image.OPEN.values():
         try:
             if accepts and accepts(data[:16]) is True:
@@ -179,6 +206,11 @@ def _decode_jpeg(image: Image.Image, data: bytes, size: tuple[int, int] | None) 
 
 def _decode(image: Image.Image) -> Decoded:
     """Decode an image of any other format with Pillow."""
+    if isinstance(image, PngImageFile) and "transparency" in image.info and image.tile:
+        # Pillow brings the pixels to 8 bits, and leaves the value that is clear as it stands.
+        in_8_bits = _CLEAR_IN_8_BITS.get(str(image.tile[0][3]))
+        if in_8_bits:
+            image.info["transparency"] = in_8_bits(image.info["transparency"])
     image.load()
     # After loading, as a PNG may tell it behind its pixels.
     return _turn(_to_rgb(image), read_orientation(image))
@@ -194,8 +226,14 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """Convert any Pillow mode to 8-bit RGB; transparency shows white."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return np.asarray(image)
+    clear = image.info.get("transparency")
     if image.mode.startswith(("I", "F")):
-        grey = to_8_bit(np.asarray(image))
+        values = np.asarray(image)
+        if image.format in _16_BIT_FORMATS and image.mode == "I":
+            values = values.astype(np.uint16)
+        grey = to_8_bit(values)
+        if clear is not None:
+            grey[values == clear] = 255
         return np.broadcast_to(grey[..., None], (*grey.shape, 3))
     if image.has_transparency_data:
         rgba = image.convert("RGBA")

@@ -2,7 +2,7 @@
 
 Pillow's libtiff unpacks the compressed bytes.  What the bytes mean is read here, by the bits, the
 format and the colours that the tags state: Pillow takes many of these layouts for others.  Where
-the codec itself knows the samples, as JPEG and WebP do, Pillow reads all.
+the codec itself knows the samples, as JPEG does, Pillow reads all.
 """
 
 import io
@@ -47,12 +47,13 @@ _FRACTIONS = frozenset({5, 10})
 
 _BYTE_CODECS = frozenset({1, 5, 8, 32773, 32946, 34925, 50000})
 _FAX_CODECS = frozenset({2, 3, 4, 32771})
-_PICTURE_CODECS = frozenset({6, 7, 50001})
+_JPEG_CODECS = frozenset({6, 7})
+# Each strip or tile is a file of its own.
+_FILE_CODECS = {50001: "WEBP", 34712: "JPEG2000"}
 _OTHER_CODECS = {
     34661: "JBIG",
     34676: "SGI LogLuv",
     34677: "SGI LogLuv",
-    34712: "JPEG 2000",
     33003: "JPEG 2000",
     33005: "JPEG 2000",
     34892: "lossy JPEG of a camera",
@@ -114,7 +115,7 @@ class Tiff:
 
     def read(self) -> NDArray[np.uint8]:
         """Return the picture as it is stored, not turned: (height, width, 3), uint8."""
-        if self.compression in _PICTURE_CODECS:
+        if self.compression in _JPEG_CODECS:
             return self._read_with_pillow()
         if self._photometric == _YCBCR and self._subsampling != (1, 1):
             colour, extra = self._read_subsampled(), None
@@ -137,10 +138,10 @@ class Tiff:
 
     def _check_supported(self) -> None:
         """Raise ImageError, with the reason, for what cannot be read."""
-        if self.compression not in _BYTE_CODECS | _FAX_CODECS | _PICTURE_CODECS:
+        if self.compression not in _BYTE_CODECS | _FAX_CODECS | _JPEG_CODECS | _FILE_CODECS.keys():
             name = _OTHER_CODECS.get(self.compression, f"number {self.compression}")
             raise ImageError(f"the TIFF compression {name} is not supported")
-        if self.compression in _PICTURE_CODECS:
+        if self.compression in _JPEG_CODECS:
             return
         if self._photometric not in _COLOURS:
             name = _OTHER_PHOTOMETRICS.get(self._photometric, f"colours {self._photometric}")
@@ -162,6 +163,10 @@ class Tiff:
             raise ImageError(f"TIFF YCbCr of {self._bits} bits ({kind}) is not supported")
         if self._photometric in (_LAB, _ICC_LAB) and self._bits not in (8, 16):
             raise ImageError(f"TIFF L*a*b* of {self._bits} bits is not supported")
+        if self.compression in _FILE_CODECS and self._bits != 8:
+            raise ImageError(
+                f"TIFF samples of {self._bits} bits in this compression are not supported"
+            )
         if self.compression in _FAX_CODECS and (self._bits, self._samples) != (1, 1):
             raise ImageError("a TIFF fax of more than one bit is not supported")
         if self._photometric == _YCBCR and self._planar and self._subsampling != (1, 1):
@@ -316,6 +321,8 @@ class Tiff:
                 np.frombuffer(block, np.uint8, rows * row_bytes).reshape(rows, row_bytes)
                 for block, rows in zip(blocks, n_rows, strict=True)
             ]
+        if self.compression in _FILE_CODECS:
+            return [self._unpack_file(block, row_bytes) for block in blocks]
         # libtiff is shown a picture whose pixels are the bytes, one strip a piece.
         height = max(n_rows)
         offsets = np.cumsum([8, *(len(block) for block in blocks[:-1])]).tolist()
@@ -344,6 +351,13 @@ class Tiff:
             values = np.packbits(values, axis=1)
         values = values.reshape(-1, row_bytes)
         return np.split(values, np.cumsum(n_rows)[:-1])
+
+    def _unpack_file(self, block: bytes, row_bytes: int) -> NDArray[np.uint8]:
+        """Return the rows of bytes of a strip or tile that is a file itself."""
+        with Image.open(io.BytesIO(block), formats=[_FILE_CODECS[self.compression]]) as image:
+            # WebP leaves out an opacity that is full.
+            full = image.convert("RGBA") if image.width * 4 == row_bytes else image
+            return np.asarray(full).reshape(image.height, row_bytes)
 
     def _to_samples(self, rows: NDArray[np.uint8], width: int, samples: int) -> NDArray[Any]:
         """Read rows of bytes as samples, of shape (rows, width, samples)."""
@@ -460,7 +474,7 @@ class Tiff:
     # Pillow's part
 
     def _read_with_pillow(self) -> NDArray[np.uint8]:
-        """Read what JPEG or WebP packed, without the tags that do not matter."""
+        """Read what JPEG packed, without the tags that do not matter."""
         kept = {
             tag: (_type_of(tag, values), list(values))
             for tag, values in self._tags.items()
