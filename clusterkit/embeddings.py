@@ -1,7 +1,7 @@
 """Embeddings in memory: vectors that stay glued to their paths and to what made them."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -27,12 +27,15 @@ class Failure(NamedTuple):
 class Embeddings:
     """Vectors of images in one embedding space, accepted wherever scikit-learn takes X.
 
+    Rows are selected as those of an array, or by path, and keep their paths: ``emb[:5]``,
+    ``emb[mask]``, ``emb[["a.png"]]``.  With columns, the result is an array: ``emb[:5, :3]``.
+
     Parameters
     ----------
     vectors : ndarray of shape (n, dimension), float32
         One row per embedded image.
-    paths : list of str, optional
-        The images, relative to ``root``; by default the row numbers.
+    paths : sequence of str, optional
+        The images, relative to ``root``; by default the row numbers.  Kept as a list.
     root : pathlib.Path, optional
         Absolute folder that the paths are relative to.
     space : dict, optional
@@ -51,6 +54,8 @@ class Embeddings:
     ['c.png', 'a.png']
     >>> np.asarray(emb).shape
     (3, 3)
+    >>> emb[1:, 0]
+    array([0., 0.], dtype=float32)
     """
 
     vectors: NDArray[np.float32]
@@ -62,23 +67,43 @@ class Embeddings:
     failures: list[Failure] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.vectors = np.asarray(self.vectors, dtype=np.float32)
+        try:
+            self.vectors = np.asarray(self.vectors, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(
+                f"vectors must be numbers of shape (n, dimension). Received: {error}"
+            ) from error
         if self.vectors.ndim != 2:
             raise InvalidInputError(
                 f"vectors must have shape (n, dimension). Received: {self.vectors.shape}"
             )
-        if not self.paths:
-            self.paths = [str(row) for row in range(len(self.vectors))]
-        if len(self.paths) != len(self.vectors):
-            raise InvalidInputError(
-                "there must be one path per vector. "
-                f"Received: {len(self.paths)} paths, {len(self.vectors)} vectors"
-            )
+        self.paths = _names(self.paths) or [str(row) for row in range(len(self.vectors))]
+        self.failures = list(self.failures)
+        for what, values in (
+            ("path", self.paths),
+            ("list of classes", self.top5),
+            ("digest", self.digests),
+        ):
+            if values is not None and len(values) != len(self.vectors):
+                raise InvalidInputError(
+                    f"there must be one {what} per vector. "
+                    f"Received: {len(values)} {what}s, {len(self.vectors)} vectors"
+                )
 
     @property
     def shape(self) -> tuple[int, int]:
         """(number of images, dimension)."""
         return self.vectors.shape[0], self.vectors.shape[1]
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions of the vectors' array: 2."""
+        return 2
+
+    @property
+    def dtype(self) -> np.dtype[np.float32]:
+        """Type of the numbers: float32."""
+        return self.vectors.dtype
 
     @property
     def fingerprint(self) -> str | None:
@@ -99,16 +124,20 @@ class Embeddings:
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         return iter(self.vectors)
 
-    def __getitem__(self, key: Any) -> "Embeddings":
-        """Select images by a slice, row numbers, a boolean mask, or paths."""
-        if isinstance(key, str | os.PathLike | int | np.integer):
-            key = [key]
-        if isinstance(key, slice):
-            rows = np.arange(len(self))[key]
-        elif len(key) and all(isinstance(item, str | os.PathLike) for item in key):
-            rows = np.array([self.row(item) for item in key])
-        else:
-            rows = np.arange(len(self))[np.asarray(key, dtype=None if len(key) else int)]
+    def __getitem__(self, key: Any) -> Any:
+        """Select images by a slice, row numbers, a boolean mask, or paths; or numbers of them.
+
+        A row and a column, ``emb[rows, columns]``, select numbers as of an array.
+        """
+        if isinstance(key, tuple) and not (key and all(map(_is_path, key))):
+            rows, *columns = key or (slice(None),)
+            if not all(map(_is_whole, columns)):
+                return self.vectors[(self._select(rows), *columns)]
+            key = rows
+        selected = self._select(key)
+        if np.ndim(selected) > 1:
+            return self.vectors[selected]
+        rows = np.atleast_1d(np.arange(len(self))[selected])
         return Embeddings(
             self.vectors[rows],
             paths=[self.paths[row] for row in rows],
@@ -117,6 +146,21 @@ class Embeddings:
             top5=_take(self.top5, rows),
             digests=_take(self.digests, rows),
         )
+
+    def _select(self, key: Any) -> Any:
+        """Return what selects rows of an array: paths become their rows."""
+        if _is_path(key):
+            return self.row(key)
+        if isinstance(key, np.ndarray):
+            # Columns of a table hold rows, masks and paths as objects.
+            key = key.tolist() if key.dtype.kind in "OUT" or not key.size else key
+        elif isinstance(key, Iterable):
+            key = list(key)
+        if isinstance(key, list):
+            if key and all(map(_is_path, key)):
+                return np.array([self.row(path) for path in key])
+            return np.array(key, dtype=None if key else int)
+        return key
 
     def row(self, path: str | os.PathLike[str]) -> int:
         """Return the row of an image, named by its path in the space or by its file.
@@ -151,7 +195,7 @@ class Embeddings:
         SpaceMismatchError
             If both fingerprints are known and differ.
         """
-        theirs = getattr(other, "fingerprint", None)
+        theirs = fingerprint_of(other)
         if self.fingerprint and theirs and theirs != self.fingerprint:
             raise SpaceMismatchError(
                 "vectors of two embedding spaces never mix. Received: "
@@ -202,11 +246,62 @@ def concatenate(parts: Sequence[Embeddings]) -> Embeddings:
     )
 
 
+def fingerprint_of(X: Any) -> str | None:
+    """Return the fingerprint of the space that vectors are of; None for a plain array."""
+    fingerprint = getattr(X, "fingerprint", None)
+    return fingerprint if isinstance(fingerprint, str) else None
+
+
+def check_fitted_space(estimator: Any, X: Any) -> None:
+    """Refuse vectors of another space than an estimator was fitted on.
+
+    Parameters
+    ----------
+    estimator : object
+        Its ``fingerprint_`` is that of the space, None if it was fitted on a plain array.
+    X : Embeddings, VectorStream or array-like
+        A plain array is of no known space, and free.
+
+    Raises
+    ------
+    SpaceMismatchError
+        If both fingerprints are known and differ.
+    """
+    fitted, received = estimator.fingerprint_, fingerprint_of(X)
+    if fitted and received and fitted != received:
+        raise SpaceMismatchError(
+            f"this {type(estimator).__name__} was fitted on vectors of another embedding space, "
+            f"{fitted[:8]}, and vectors of two spaces never mix. "
+            f"Received: {describe_space(X.space)}"
+        )
+
+
 def describe_space(space: dict[str, Any]) -> str:
     """Name a space in a few characters: its extractor and the start of its fingerprint."""
     if not space.get("fingerprint"):
         return "unknown space"
     return f"{space.get('extractor', 'unknown')}-{space['fingerprint'][:8]}"
+
+
+def _names(paths: Iterable[Any]) -> list[str]:
+    """Return paths, in whatever sequence they came, as a list of strings."""
+    if isinstance(paths, str):
+        raise InvalidInputError(f"paths must be a sequence of paths. Received: {paths!r}")
+    names = list(paths)
+    for name in names:
+        if not _is_path(name):
+            raise InvalidInputError(f"paths must be strings. Received: {name!r}")
+    return [str(name) for name in names]
+
+
+def _is_path(key: Any) -> bool:
+    """Tell whether this names an image."""
+    return isinstance(key, str | os.PathLike)
+
+
+def _is_whole(key: Any) -> bool:
+    """Tell whether a selection of columns leaves them as they are."""
+    return key is Ellipsis or (isinstance(key, slice) and key == slice(None))
 
 
 def _take(values: list[T] | None, rows: NDArray[np.int64]) -> list[T] | None:

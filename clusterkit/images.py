@@ -7,8 +7,9 @@ import stat
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, overload
 
@@ -162,15 +163,27 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def shape(self) -> tuple[int]:
+        """(number of images,): scikit-learn takes rows of what has a shape as those of an array."""
+        return (len(self),)
+
     @overload
     def __getitem__(self, index: int) -> NDArray[np.uint8]: ...
     @overload
-    def __getitem__(self, index: slice) -> "ImageFolder": ...
-    def __getitem__(self, index: int | slice) -> "NDArray[np.uint8] | ImageFolder":
-        """Read one image in its own size, or take a slice of the list without reading."""
-        if isinstance(index, slice):
-            return self._from_paths(self.root, self.paths[index])
-        return read_image(self.root / self.paths[index])
+    def __getitem__(self, index: slice | Sequence[Any] | NDArray[Any]) -> "ImageFolder": ...
+    def __getitem__(self, index: Any) -> "NDArray[np.uint8] | ImageFolder":
+        """Read one image in its own size, or take a part of the list without reading.
+
+        A part is a slice, row numbers or a boolean mask.
+        """
+        if isinstance(index, tuple) and index[1:] == (Ellipsis,):
+            index = index[0]
+        if isinstance(index, int | np.integer):
+            return read_image(self.root / self.paths[index])
+        rows = np.arange(len(self))
+        rows = rows[index if isinstance(index, slice) or len(index) else []]
+        return self._from_paths(self.root, [self.paths[row] for row in rows])
 
     def __repr__(self) -> str:
         return f"ImageFolder({str(self.root)!r}, {len(self)} images)"
@@ -262,6 +275,40 @@ def digest_file(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What changes when a file does."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: str | Path) -> "FileState":
+        """Look at a file."""
+        status = Path(path).stat()
+        return cls(
+            os.path.abspath(path),  # noqa: PTH100
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+            status.st_ino,
+        )
+
+
+def digest_weights(path: str | Path) -> str:
+    """Return the SHA-256 of a file of weights, which is read again only if it has changed."""
+    return _digest_state(FileState.of(path))
+
+
+@lru_cache(maxsize=64)
+def _digest_state(state: FileState) -> str:
+    """Return the digest of a file that looks like this."""
+    return digest_file(state.path)
 
 
 def read_list(source: Path) -> Iterator[str]:

@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from clusterkit.embeddings import check_fitted_space, fingerprint_of
 from clusterkit.errors import InvalidInputError
 from clusterkit.search import nearest, unit_rows
+
+_NUMBERS = [np.float64, np.float32]
 
 
 class CosineNeighbors(BaseEstimator):
@@ -32,6 +35,8 @@ class CosineNeighbors(BaseEstimator):
         Number of fitted vectors.
     n_features_in_ : int
         Their dimension.
+    fingerprint_ : str or None
+        The embedding space they are of; None for plain arrays.
 
     See Also
     --------
@@ -64,8 +69,9 @@ class CosineNeighbors(BaseEstimator):
             This object.
         """
         _check_n_neighbors(self.n_neighbors)
-        self.vectors_ = unit_rows(validate_data(self, X, dtype=np.float32))
+        self.vectors_ = unit_rows(validate_data(self, X, dtype=_NUMBERS))
         self.n_samples_fit_ = len(self.vectors_)
+        self.fingerprint_ = fingerprint_of(X)
         return self
 
     def kneighbors(
@@ -93,6 +99,8 @@ class CosineNeighbors(BaseEstimator):
         ------
         InvalidInputError
             If there are fewer fitted vectors (for the default X: other vectors) than neighbours.
+        SpaceMismatchError
+            If the queries are of another embedding space.
         """
         check_is_fitted(self)
         n_neighbors = self.n_neighbors if n_neighbors is None else n_neighbors
@@ -107,7 +115,8 @@ class CosineNeighbors(BaseEstimator):
         if X is None:
             distances, indices = self._others(n_neighbors)
         else:
-            queries = unit_rows(validate_data(self, X, dtype=np.float32, reset=False))
+            check_fitted_space(self, X)
+            queries = unit_rows(validate_data(self, X, dtype=_NUMBERS, reset=False))
             distances, indices = nearest(self.vectors_, queries, n_neighbors)
         return (distances, indices) if return_distance else indices
 

@@ -19,7 +19,7 @@ def unit_rows(vectors: Any) -> NDArray[np.float32]:
     Parameters
     ----------
     vectors : array-like of shape (n, dimension)
-        Finite numbers.
+        Finite numbers, however large or small.
 
     Returns
     -------
@@ -31,9 +31,11 @@ def unit_rows(vectors: Any) -> NDArray[np.float32]:
     InvalidInputError
         If the array is not two-dimensional or holds NaN or infinite values.
     """
-    rows = np.asarray(vectors, dtype=np.float32)
+    rows = np.asarray(vectors)
     if rows.ndim != 2:
         raise InvalidInputError(f"vectors must have shape (n, dimension). Received: {rows.shape}")
+    if rows.dtype != np.float32:
+        rows = level_rows(rows.astype(np.float64, copy=False)).astype(np.float32)
     # Squares of float32 numbers fit in float64, so that no length overflows or vanishes.
     lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
     if not np.isfinite(lengths).all():
@@ -41,6 +43,12 @@ def unit_rows(vectors: Any) -> NDArray[np.float32]:
         raise InvalidInputError(f"vectors must be finite. Received: NaN or infinity in row {row}")
     lengths[lengths == 0] = 1
     return np.divide(rows, lengths[:, None], out=np.empty_like(rows), casting="same_kind")
+
+
+def level_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Multiply each row by the power of two that brings its largest number to 0.5 to 1."""
+    _, exponents = np.frexp(np.abs(rows).max(axis=1, initial=0))
+    return np.ldexp(rows, -exponents[:, None])
 
 
 def nearest(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clusterkit.embeddings import Embeddings, Failure, TopClasses
 from clusterkit.errors import StoreError
 from clusterkit.files import atomic_file
-from clusterkit.images import ImageFolder, digest_file
+from clusterkit.images import ImageFolder, digest_weights
 from clusterkit.paths import escape_path, is_gone, unescape_path
 from clusterkit.stream import VectorStream
 
@@ -124,7 +124,7 @@ class Space:
     def answers_to(self, extractor: str) -> bool:
         """Tell whether this space is meant by an extractor's name, a space's, or a model file."""
         if extractor.endswith(".keras") and Path(extractor).is_file():
-            return digest_file(extractor) in self.info_file.read_text(encoding="utf-8")
+            return digest_weights(extractor) in self.info_file.read_text(encoding="utf-8")
         # Without the JSON, so that a damaged space is not in the way of the others.
         return extractor in (self.folder.name, self.folder.name.rpartition("-")[0])
 

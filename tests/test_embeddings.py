@@ -3,8 +3,10 @@
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.cluster import KMeans
 
@@ -33,7 +35,7 @@ def test_it_is_an_array_wherever_one_is_taken(emb: Embeddings) -> None:
     assert np.asarray(emb) is emb.vectors
     assert np.array(emb) is not emb.vectors
     assert np.asarray(emb, dtype=np.float64).dtype == np.float64
-    assert (len(emb), emb.shape) == (3, (3, 2))
+    assert (len(emb), emb.shape, emb.ndim, emb.dtype) == (3, (3, 2), 2, np.float32)
     assert np.array_equal(list(emb), emb.vectors)
     assert KMeans(2, n_init=1, random_state=0).fit(emb).labels_.shape == (3,)
 
@@ -53,6 +55,19 @@ def test_it_is_an_array_wherever_one_is_taken(emb: Embeddings) -> None:
         (ROOT / "b/c.png", [1]),
         (["d.png", ROOT / "a.png"], [2, 0]),
         (np.array(["b/c.png"]), [1]),
+        (np.array(["b/c.png", ROOT / "a.png"], dtype=object), [1, 0]),
+        (("a.png", "d.png"), [0, 2]),
+        ([True, False, True], [0, 2]),
+        (np.array([True, False, True], dtype=object), [0, 2]),
+        (np.array([], dtype=float), []),
+        (range(2), [0, 1]),
+        (pd.Series([2, 0], index=[7, 8]), [2, 0]),
+        (pd.Series([True, False, True], index=[7, 8, 9]), [0, 2]),
+        (pd.Series(["d.png"], dtype="string"), [2]),
+        (pd.Index([1]), [1]),
+        (Ellipsis, [0, 1, 2]),
+        ((slice(2), slice(None)), [0, 1]),
+        (([1, 2], Ellipsis), [1, 2]),
     ],
     ids=str,
 )
@@ -63,6 +78,77 @@ def test_selection_keeps_everything_of_a_row(emb: Embeddings, key: object, rows:
     assert part.top5 == [emb.top5[row] for row in rows]
     assert part.digests == [emb.digests[row] for row in rows]
     assert (part.root, part.space) == (ROOT, SPACE)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        (slice(2), slice(1)),
+        (slice(None), 0),
+        (1, 1),
+        (Ellipsis, slice(1)),
+        ([2, 0], [1, 0]),
+        (np.array([True, False, True]), 1),
+        (slice(None), None),
+        (slice(None), [True, False]),
+        (slice(None), slice(None, None, -1)),
+        np.array([[True, False], [False, False], [False, True]]),
+    ],
+    ids=str,
+)
+def test_columns_are_selected_as_of_an_array(emb: Embeddings, key: Any) -> None:
+    part = emb[key]
+    assert type(part) is type(emb.vectors[key])
+    np.testing.assert_array_equal(part, emb.vectors[key])
+
+
+def test_columns_of_rows_that_are_named_by_path(emb: Embeddings) -> None:
+    assert emb["d.png", 1] == 5
+    assert emb[["d.png", "a.png"], :1].tolist() == [[4], [0]]
+
+
+@pytest.mark.parametrize(
+    "key", [7, [0, 7], [True], 1.5, [0.5], {"a.png": 1, "x": 2}, (slice(None), 5)], ids=str
+)
+def test_what_is_not_there_is_no_row(emb: Embeddings, key: Any) -> None:
+    with pytest.raises((IndexError, NotFoundError)):
+        emb[key]
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        np.array(["x.png", "y.png"]),
+        np.array([Path("x.png"), Path("y.png")]),
+        pd.Series(["x.png", "y.png"], index=[5, 6]),
+        ("x.png", "y.png"),
+        iter(["x.png", "y.png"]),
+    ],
+    ids=lambda paths: type(paths).__name__,
+)
+def test_paths_come_in_any_sequence(paths: Any) -> None:
+    emb = Embeddings(np.eye(2), paths=paths)
+    assert emb.paths == ["x.png", "y.png"]
+    assert all(type(path) is str for path in emb.paths)
+    assert emb["y.png"].vectors.tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"vectors": np.eye(2), "paths": np.arange(2)}, "paths must be strings. Received: "),
+        ({"vectors": np.eye(2), "paths": ["a.png", None]}, "strings. Received: None"),
+        ({"vectors": np.eye(2), "paths": "ab"}, "sequence of paths. Received: 'ab'"),
+        ({"vectors": np.eye(2), "digests": ["1"]}, "one digest per vector. Received: 1 digests"),
+        ({"vectors": np.eye(2), "top5": [None]}, "one list of classes per vector"),
+        ({"vectors": [["a", "b"]]}, "must be numbers"),
+        ({"vectors": [[1, 2], [3]]}, "must be numbers"),
+        ({"vectors": None}, "must have shape"),
+    ],
+)
+def test_what_does_not_fit_is_named(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        Embeddings(**arguments)
 
 
 def test_a_row_is_found_by_path_and_by_file(

@@ -17,12 +17,16 @@ from clusterkit.clusterers.base import (
     UnitClusterer,
     check_at_least,
     check_n_clusters,
+    count_distinct,
+    find_equal,
+    in_units,
 )
 from clusterkit.clusterers.memory import available_memory, format_gb
 from clusterkit.clusterers.messages import Exemplars, find_exemplars
 from clusterkit.clusterers.parallel import Map, workers
 from clusterkit.clusterers.similarities import Similarities, memory_needed
 from clusterkit.errors import InvalidInputError
+from clusterkit.search import level_rows
 
 # Tried in turn until the messages settle.  Frey and Dueck recommend 0.5 to 0.9.
 _DAMPINGS = (0.5, 0.75, 0.9)
@@ -179,10 +183,12 @@ class AffinityPropagation(UnitClusterer):
         if similarities.equal is not None:
             self._fit_equal(similarities, similarities.equal)
             return self
+        first = find_equal(rows)
+        n_distinct = count_distinct(first)
         with workers() as pool:
-            best = self._find(similarities, pool)
-            self._keep(rows, *similarities.assign(best.found.columns, pool), best)
-        self._warn()
+            best = self._find(similarities, pool, n_distinct)
+            self._keep(rows, *similarities.assign(best.found.columns, pool, first), best)
+        self._warn(n_distinct)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.int32]:
@@ -202,9 +208,9 @@ class AffinityPropagation(UnitClusterer):
 
         check_is_fitted(self)
         rows = self._check_rows(X, reset=False)
-        return pairwise_distances_argmin(rows, self.cluster_centers_).astype(np.int32)
+        return pairwise_distances_argmin(rows, self.cluster_centers_ / self._unit).astype(np.int32)
 
-    def _find(self, similarities: Similarities, pool: Map) -> Run:
+    def _find(self, similarities: Similarities, pool: Map, n_distinct: int) -> Run:
         """Find exemplars for the given preference, or for the given number of clusters."""
         dampings = list(_DAMPINGS if self.damping is None else [self.damping])
         m = len(similarities.candidates)
@@ -230,19 +236,20 @@ class AffinityPropagation(UnitClusterer):
                 # Preferences that follow in a search are near, and would not settle either.
                 del dampings[0]
 
-        preference = float(similarities.median if self.preference is None else self.preference)
+        preference = self._first_preference(similarities)
         if self.n_clusters is None:
             return try_preference(preference)
         # The median is zero if more than half of the pairs are identical; the mean is not.
         start = preference if preference < 0 else float(similarities.matrix.mean())
-        best = search_preference(try_preference, self.n_clusters, start=start)
+        wanted = min(self.n_clusters, n_distinct)
+        best = search_preference(try_preference, wanted, start=start)
         similarities.set_preference(best.preference)
         return best
 
     def _fit_equal(self, similarities: Similarities, similarity: float) -> None:
         """Make one cluster, or one of each row, where messages could not tell the rows apart."""
         n = len(similarities.X)
-        preference = similarities.median if self.preference is None else self.preference
+        preference = self._first_preference(similarities)
         is_one_each = preference > similarity
         if self.n_clusters is not None:
             is_one_each = self.n_clusters == n
@@ -250,7 +257,7 @@ class AffinityPropagation(UnitClusterer):
         is_one_each = is_one_each and bool((similarities.X[0] != similarities.X[-1]).any())
         exemplars = np.arange(n if is_one_each else 1)
         found = Exemplars(exemplars, 0, True)
-        run = Run(float(preference), self.damping or _DAMPINGS[0], found)
+        run = Run(preference, self.damping or _DAMPINGS[0], found)
         self._keep(similarities.X, exemplars, np.resize(exemplars, n).astype(np.int32), run)
         if n > 1:
             warnings.warn(
@@ -269,11 +276,17 @@ class AffinityPropagation(UnitClusterer):
     ) -> None:
         """Set the fitted attributes."""
         self.cluster_centers_indices_, self.labels_ = exemplars, labels
-        self.cluster_centers_ = rows[exemplars]
+        self.cluster_centers_ = in_units(rows[exemplars], self._unit)
         self.n_iter_, self.converged_ = run.found.n_iter, run.found.converged
-        self.preference_, self.damping_ = run.preference, run.damping
+        self.preference_, self.damping_ = run.preference * self._unit * self._unit, run.damping
 
-    def _warn(self) -> None:
+    def _first_preference(self, similarities: Similarities) -> float:
+        """Return the preference to begin with, in units of work."""
+        if self.preference is None:
+            return float(similarities.median)
+        return float(self.preference) / self._unit / self._unit
+
+    def _warn(self, n_distinct: int) -> None:
         """Say what is not as it was wanted."""
         n_found = len(self.cluster_centers_indices_)
         if not self.converged_:
@@ -285,9 +298,11 @@ class AffinityPropagation(UnitClusterer):
                 stacklevel=3,
             )
         if self.n_clusters is not None and n_found != self.n_clusters:
+            is_few = n_distinct < self.n_clusters
             warnings.warn(
                 f"no preference that was tried gave n_clusters={self.n_clusters}; "
-                f"the nearest is {n_found}",
+                f"the nearest is {n_found}"
+                f"{f', and there are only {n_distinct} different rows' if is_few else ''}",
                 ClusteringWarning,
                 stacklevel=3,
             )
@@ -300,7 +315,7 @@ class AffinityPropagation(UnitClusterer):
         if np.asarray(X).dtype == np.float32:
             return rows
         exact = np.asarray(X, dtype=np.float64)
-        return normalize(exact) if self.normalize else exact
+        return normalize(level_rows(exact)) if self.normalize else exact / self._unit
 
     def _check_parameters(self, n: int) -> None:
         """Raise InvalidInputError for a parameter out of range."""

@@ -1,5 +1,6 @@
-"""What every clusterer shares: checks, unit vectors, centres, and warnings."""
+"""What every clusterer shares: checks, unit vectors, equal rows, centres, and warnings."""
 
+import hashlib
 import warnings
 from collections.abc import Callable
 from functools import wraps
@@ -10,10 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import check_array, validate_data
 
+from clusterkit.embeddings import check_fitted_space, fingerprint_of
 from clusterkit.errors import InvalidInputError
 from clusterkit.search import unit_rows
 
 NOISE = -1
+# Squares of numbers that are this many times larger than those fitted on would overflow.
+_MAX_RATIO = 1e18
+# That of the largest numbers that fit in float32.
+_LARGEST_UNIT = 2.0**127
+# Columns that are compared first, for rows that differ mostly differ there.
+_N_COMPARED = 16
 
 
 class ClusteringWarning(UserWarning):
@@ -21,16 +29,34 @@ class ClusteringWarning(UserWarning):
 
 
 class UnitClusterer(ClusterMixin, BaseEstimator):
-    """Base of clusterers that scale rows to length 1 when ``normalize`` is on."""
+    """Base of clusterers that scale rows to length 1 when ``normalize`` is on.
+
+    Where it is off, they work in units of a power of two near the largest number, so that nothing
+    depends on the scale of the rows.
+
+    Attributes
+    ----------
+    fingerprint_ : str or None
+        The embedding space that it was fitted on; None for plain arrays.  Vectors of another are
+        refused.
+    """
 
     normalize: bool
+    fingerprint_: str | None
+    # The unit of work.
+    _unit: float
 
     def _check_rows(self, X: ArrayLike, *, reset: bool = True) -> NDArray[np.float32]:
-        """Return X as a checked float32 matrix, normalised where that is asked for."""
+        """Return X as a checked float32 matrix of the fitted space, in units of work."""
+        if not reset:
+            check_fitted_space(self, X)
         rows = as_invalid_input(validate_data)(
             self, X, reset=reset, dtype=[np.float64, np.float32], accept_large_sparse=False
         )
-        rows = to_float32(rows, normalize=self.normalize)
+        if reset:
+            self.fingerprint_ = fingerprint_of(X)
+            self._unit = 1.0 if self.normalize else find_unit(rows)
+        rows = to_float32(rows, normalize=self.normalize, unit=self._unit)
         if reset and self.normalize:
             warn_of_zeros(find_zeros(rows))
         return rows
@@ -47,7 +73,13 @@ def check_rows(X: ArrayLike) -> NDArray[Any]:
     return as_invalid_input(check_array)(X, dtype=[np.float64, np.float32])
 
 
-def to_float32(X: NDArray[Any], *, normalize: bool) -> NDArray[np.float32]:
+def find_unit(X: NDArray[Any]) -> float:
+    """Return the power of two of which the largest number of X is 1 to 2 times; 1 for zeros."""
+    largest = max(X.max(initial=0), -X.min(initial=0))
+    return float(np.ldexp(1.0, np.frexp(float(largest))[1] - 1)) if largest else 1.0
+
+
+def to_float32(X: NDArray[Any], *, normalize: bool, unit: float = 1.0) -> NDArray[np.float32]:
     """Return a contiguous float32 matrix, its rows scaled to length 1 where that is asked for.
 
     Parameters
@@ -56,6 +88,8 @@ def to_float32(X: NDArray[Any], *, normalize: bool) -> NDArray[np.float32]:
         Finite numbers.
     normalize : bool
         Whether to scale the rows; a zero row stays zero.
+    unit : float, default 1.0
+        A power of two, by which rows that are not normalised are divided.
 
     Returns
     -------
@@ -65,15 +99,78 @@ def to_float32(X: NDArray[Any], *, normalize: bool) -> NDArray[np.float32]:
     Raises
     ------
     InvalidInputError
-        If a number is too large for float32.
+        If a number is too large for float32, or for such a unit.
     """
-    with np.errstate(over="ignore"):
-        rows = np.ascontiguousarray(X, dtype=np.float32)
-    if rows is not X and not np.isfinite(rows).all():
+    if X.dtype != np.float32 and not find_unit(X) <= _LARGEST_UNIT:
         raise InvalidInputError(
             f"numbers must fit in float32, up to 3.4e38. Received: up to {np.abs(X).max():.3g}"
         )
-    return unit_rows(rows) if normalize else rows
+    if normalize:
+        return unit_rows(X)
+    if find_unit(X) / _MAX_RATIO > unit:
+        raise InvalidInputError(
+            "numbers are too large beside those that were fitted, of about "
+            f"{unit:.3g}. Received: up to {np.abs(X).max():.3g}"
+        )
+    return np.ascontiguousarray(X if unit == 1 else X / unit, dtype=np.float32)
+
+
+def in_units(X: NDArray[np.float32], unit: float) -> NDArray[Any]:
+    """Return numbers in units of work on their own scale; float64 where float32 cannot hold it."""
+    if unit == 1:
+        return X
+    range_ = np.finfo(np.float32)
+    fits = float(range_.tiny) <= unit <= float(range_.max) / _MAX_RATIO
+    return X * np.float32(unit) if fits else X * np.float64(unit)
+
+
+def find_equal(rows: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return for each row the first one that equals it.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d), float32
+        Finite numbers.
+
+    Returns
+    -------
+    ndarray of shape (n,), int
+        Row numbers; a row that is the first of its kind has its own.
+    """
+    first = np.arange(len(rows))
+    columns = np.linspace(0, rows.shape[1] - 1, min(rows.shape[1], _N_COMPARED)).astype(int)
+    # 0.0 is added because it turns -0.0 into 0.0, which equals it.
+    keys = np.ascontiguousarray(rows[:, columns] + np.float32(0))
+    keys = keys.view(np.dtype((np.void, keys.itemsize * keys.shape[1])))[:, 0]
+    _, numbers, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    seen: dict[bytes, int] = {}
+    for row in np.flatnonzero(counts[numbers] > 1).tolist():
+        content = hashlib.blake2b((rows[row] + np.float32(0)).tobytes(), digest_size=16).digest()
+        first[row] = seen.setdefault(content, row)
+    return first
+
+
+def count_distinct(first: NDArray[np.intp]) -> int:
+    """Return the number of different rows, from :func:`find_equal`."""
+    return int((first == np.arange(len(first))).sum())
+
+
+def unite_equal(labels: NDArray[Any], first: NDArray[np.intp]) -> NDArray[Any]:
+    """Give equal rows one label: that of most of them, of several the lowest.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), int
+        Cluster of each row.
+    first : ndarray of shape (n,), int
+        From :func:`find_equal`.
+    """
+    if np.array_equal(labels, labels[first]):
+        return labels
+    (rows, found), counts = np.unique(np.stack([first, labels]), axis=1, return_counts=True)
+    order = np.lexsort((found, -counts, rows))
+    kinds, places = np.unique(rows[order], return_index=True)
+    return found[order][places][np.searchsorted(kinds, first)].astype(labels.dtype)
 
 
 def find_zeros(rows: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -208,11 +305,23 @@ def describe_sizes(labels: NDArray[np.int32]) -> str | None:
 
 def warn_of_clusters(labels: NDArray[np.int32], n_found: int, n_clusters: int) -> None:
     """Warn the caller of an estimator's ``fit`` of too few or odd clusters."""
-    reason = describe_sizes(labels)
     if n_found < n_clusters:
-        reason = f"there are only {n_found} different rows, fewer than n_clusters={n_clusters}"
+        reason: str | None = _too_few(n_found, n_clusters)
+    else:
+        reason = describe_sizes(labels)
     if reason:
         warnings.warn(reason, ClusteringWarning, stacklevel=3)
+
+
+def warn_of_equal_rows(n_distinct: int, n_clusters: int) -> None:
+    """Warn the caller of an estimator's ``fit`` of fewer different rows than clusters."""
+    if n_distinct < n_clusters:
+        warnings.warn(_too_few(n_distinct, n_clusters), ClusteringWarning, stacklevel=3)
+
+
+def _too_few(n_distinct: int, n_clusters: int) -> str:
+    """Say that there are fewer different rows than clusters."""
+    return f"there are only {n_distinct} different rows, fewer than n_clusters={n_clusters}"
 
 
 def as_invalid_input(check: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from clusterkit.clusterers.base import UnitClusterer, check_weights
+from clusterkit.clusterers.base import UnitClusterer, check_weights, in_units, to_float32
 from clusterkit.clusterers.lloyd import assign_all
 from clusterkit.clusterers.parallel import workers
 
@@ -49,10 +49,10 @@ class CentroidClusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, UnitC
 
         check_is_fitted(self)
         rows = self._check_rows(X, reset=False)
-        distances = euclidean_distances(rows, self.cluster_centers_)
+        distances = euclidean_distances(rows, self._centers())
         # What is left between a row and a centre on it is the rounding of float32.
         distances[distances < 4 * np.finfo(np.float32).eps * np.abs(rows).max()] = 0
-        return distances
+        return in_units(distances, self._unit)
 
     def score(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Return minus the inertia of rows under the fitted centres.
@@ -73,16 +73,20 @@ class CentroidClusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, UnitC
         """
         _, distances = self._nearest(X)
         weights = check_weights(sample_weight, len(distances))
-        return -float(weights @ distances.astype(np.float64))
+        return -float(weights @ distances.astype(np.float64)) * self._unit * self._unit
 
     def _nearest(self, X: ArrayLike) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Return the nearest centre of each row and the squared distance to it."""
+        """Return the nearest centre of each row and the squared distance in units of work."""
         check_is_fitted(self)
-        rows = self._check_rows(X, reset=False)
+        rows, centers = self._check_rows(X, reset=False), self._centers()
         # Near the centres' mean float32 is most precise.
-        middle = self.cluster_centers_.mean(axis=0)
+        middle = centers.mean(axis=0)
         with workers() as run:
-            return assign_all(rows - middle, self.cluster_centers_ - middle, run)
+            return assign_all(rows - middle, centers - middle, run)
+
+    def _centers(self) -> NDArray[np.float32]:
+        """Return the centres in units of work."""
+        return to_float32(self.cluster_centers_, normalize=False, unit=self._unit)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

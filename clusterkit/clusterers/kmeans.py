@@ -10,6 +10,7 @@ from clusterkit.clusterers.base import (
     check_at_least,
     check_n_clusters,
     check_weights,
+    in_units,
     warn_of_clusters,
 )
 from clusterkit.clusterers.centroids import CentroidClusterer
@@ -149,7 +150,9 @@ class KMeans(CentroidClusterer):
             tol=self.tol,
             seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
         )
-        self.labels_, self.cluster_centers_, self.inertia_, self.n_iter_ = solution
+        self.labels_, self.n_iter_ = solution.labels, solution.n_iter
+        self.cluster_centers_ = in_units(solution.centers, self._unit)
+        self.inertia_ = solution.inertia * self._unit * self._unit
         warn_of_clusters(self.labels_, len(self.cluster_centers_), self.n_clusters)
         return self
 

@@ -14,7 +14,9 @@ from clusterkit.clusterers.base import (
     check_n_clusters,
     check_rows,
     check_weights,
+    find_unit,
     find_zeros,
+    in_units,
     to_float32,
     warn_of_clusters,
     warn_of_zeros,
@@ -24,6 +26,7 @@ from clusterkit.clusterers.kmeans import solve
 from clusterkit.clusterers.lloyd import Matrix, assign_all, sum_clusters
 from clusterkit.clusterers.parallel import Map, workers
 from clusterkit.clusterers.streams import ArrayStream, Reservoir, RowStream
+from clusterkit.embeddings import check_fitted_space, fingerprint_of
 from clusterkit.errors import InvalidInputError
 
 # A batch of rows and their weights.
@@ -208,6 +211,8 @@ class MiniBatchKMeans(CentroidClusterer):
         ------
         InvalidInputError
             If the first batch has too few different rows, or as in :meth:`fit`.
+        SpaceMismatchError
+            If the batch is of another embedding space than those before.
         """
         is_first = not hasattr(self, "cluster_centers_")
         rows = self._check_rows(X, reset=is_first)
@@ -220,14 +225,18 @@ class MiniBatchKMeans(CentroidClusterer):
                     "the first batch must hold at least n_clusters different rows. "
                     f"Received: n_clusters={self.n_clusters}, {len(centers)} different rows"
                 )
-            self.cluster_centers_, self.counts_, self.n_iter_ = centers, np.zeros(len(centers)), 0
+            self.counts_, self.n_iter_ = np.zeros(len(centers)), 0
+        else:
+            centers = self._centers()
+            self.fingerprint_ = self.fingerprint_ or fingerprint_of(X)
         with workers() as run:
-            found = _read([batch], self.cluster_centers_, run)
+            found = _read([batch], centers, run)
         self.counts_ = self.counts_ + found.sizes
         share = found.sizes / np.maximum(self.counts_, np.finfo(float).tiny)
-        moves = share[:, None] * (found.means - self.cluster_centers_)
-        self.cluster_centers_ = (self.cluster_centers_ + moves).astype(np.float32)
-        self.labels_, self.inertia_, self.n_iter_ = found.labels, found.inertia, self.n_iter_ + 1
+        moved = (centers + share[:, None] * (found.means - centers)).astype(np.float32)
+        self.cluster_centers_ = in_units(moved, self._unit)
+        self.labels_, self.n_iter_ = found.labels, self.n_iter_ + 1
+        self.inertia_ = found.inertia * self._unit * self._unit
         return self
 
     def predict(self, X: ArrayLike | RowStream) -> NDArray[np.int32]:
@@ -246,11 +255,15 @@ class MiniBatchKMeans(CentroidClusterer):
         check_is_fitted(self)
         stream = self._open(X, reset=False)
         with workers() as run:
-            return _read(self._batches(stream), self.cluster_centers_, run).labels
+            return _read(self._batches(stream), self._centers(), run).labels
 
     def _open(self, X: ArrayLike | RowStream, *, reset: bool = True) -> RowStream:
         """Return X as a stream."""
         check_at_least(self.batch_size, 1, "batch_size")
+        if reset:
+            self.fingerprint_, self._unit = fingerprint_of(X), 1.0
+        else:
+            check_fitted_space(self, X)
         if not isinstance(X, RowStream):
             return ArrayStream(as_invalid_input(validate_data)(self, X, reset=reset))
         if reset and hasattr(self, "n_features_in_"):
@@ -258,10 +271,15 @@ class MiniBatchKMeans(CentroidClusterer):
         return X
 
     def _batches(
-        self, stream: RowStream, weights: NDArray[np.float32] | None = None
+        self,
+        stream: RowStream,
+        weights: NDArray[np.float32] | None = None,
+        *,
+        is_first: bool = False,
     ) -> Iterator[Batch]:
-        """Read a stream: checked float32 batches, normalised where that is asked for."""
+        """Read a stream: checked float32 batches in units, which the first reading finds."""
         n_read = 0
+        has_unit = self.normalize or not is_first
         for batch in stream.iter_batches(self.batch_size):
             rows = check_rows(batch)
             if not hasattr(self, "n_features_in_"):
@@ -277,14 +295,16 @@ class MiniBatchKMeans(CentroidClusterer):
                 share = weights[n_read - len(rows) : n_read]
                 if len(share) < len(rows):
                     check_weights(weights, n_read)
-            yield to_float32(rows, normalize=self.normalize), share
+            if not has_unit and rows.any():
+                self._unit, has_unit = find_unit(rows), True
+            yield to_float32(rows, normalize=self.normalize, unit=self._unit), share
 
     def _draw(self, stream: RowStream, weights: NDArray[np.float32] | None) -> Batch:
         """Read all rows once, and return a random sample of those whose weight is above 0."""
         size = max(check_at_least(self.n_sample, 1, "n_sample"), 20 * self.n_clusters)
         sample = Reservoir(size, np.random.default_rng(self._draw_seed()))
         is_zero: list[NDArray[np.bool_]] = [np.empty(0, bool)]
-        for rows, share in self._batches(stream, weights):
+        for rows, share in self._batches(stream, weights, is_first=True):
             sample.add(rows[share > 0], share[share > 0])
             is_zero.append(find_zeros(rows))
         n_read = sum(map(len, is_zero))
@@ -308,8 +328,10 @@ class MiniBatchKMeans(CentroidClusterer):
         """Set the fitted attributes, clusters numbered from the largest."""
         order = np.argsort(-found.sizes, kind="stable")
         numbers = np.argsort(order).astype(np.int32)
-        self.cluster_centers_, self.counts_ = centers[order], found.sizes[order]
-        self.labels_, self.inertia_, self.n_iter_ = numbers[found.labels], found.inertia, n_iter
+        self.cluster_centers_ = in_units(centers[order], self._unit)
+        self.inertia_ = found.inertia * self._unit * self._unit
+        self.counts_ = found.sizes[order]
+        self.labels_, self.n_iter_ = numbers[found.labels], n_iter
 
 
 def _read(batches: Iterable[Batch], centers: Matrix, run: Map) -> Pass:

@@ -6,7 +6,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from clusterkit.clusterers.base import UnitClusterer, check_n_clusters, number_by_size
+from clusterkit.clusterers.base import (
+    UnitClusterer,
+    check_n_clusters,
+    count_distinct,
+    find_equal,
+    number_by_size,
+    unite_equal,
+    warn_of_equal_rows,
+)
 from clusterkit.clusterers.parallel import workers
 from clusterkit.clusterers.wrapped import find_axes
 
@@ -89,12 +97,20 @@ class GaussianMixture(UnitClusterer):
         ------
         InvalidInputError
             If there are fewer rows than clusters, or NaN or infinite values.
+
+        Warns
+        -----
+        ClusteringWarning
+            If there are fewer different rows than clusters, so that there are fewer Gaussians, or
+            zero vectors are to be normalised.
         """
         from sklearn.mixture import GaussianMixture
 
         rows = self._check_rows(X)
+        first = find_equal(rows)
+        n_distinct = count_distinct(first)
         model = GaussianMixture(
-            check_n_clusters(self.n_clusters, len(rows)),
+            min(check_n_clusters(self.n_clusters, len(rows)), n_distinct),
             covariance_type=self.covariance_type,
             n_init=self.n_init,
             max_iter=self.max_iter,
@@ -104,7 +120,7 @@ class GaussianMixture(UnitClusterer):
         # One thread for BLAS: the same result on any number of threads.
         with workers():
             coordinates = self._locate(rows)
-            components = model.fit(coordinates).predict(coordinates)
+            components = unite_equal(model.fit(coordinates).predict(coordinates), first)
         self.labels_ = number_by_size(components)
         # Component of each cluster; those that are nobody's likeliest come last.
         used = np.unique(components, return_index=True)
@@ -112,6 +128,7 @@ class GaussianMixture(UnitClusterer):
         rest = np.setdiff1d(np.arange(model.n_components), order)
         self._order = np.concatenate([order, rest])
         self.model_, self.n_iter_ = model, model.n_iter_
+        warn_of_equal_rows(n_distinct, self.n_clusters)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.int32]:

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterkit.clusterers.base import find_equal, unite_equal
 from clusterkit.clusterers.lloyd import Matrix, Solution, assign_all, measure_inertia
 from clusterkit.clusterers.parallel import Map, map_serially
 
@@ -33,20 +34,21 @@ class Problem:
         counts = weights > 0
         self._rows = rows
         self.X, self.weights = (rows, weights) if counts.all() else (rows[counts], weights[counts])
+        self._first = find_equal(self.X)
 
     def settle(self, solution: Solution, run: Map = map_serially) -> Solution:
         """Return a solution for ``X`` as the answer for all rows, where they were at first.
 
         Clusters are numbered from the largest to the smallest, so that their numbers depend on
-        the clustering alone; a cluster without rows is left out.
+        the clustering alone; a cluster without rows is left out.  Equal rows are in one.
         """
-        k = len(solution.centers)
-        sizes = np.bincount(solution.labels, self.weights, minlength=k)
+        k, found = len(solution.centers), unite_equal(solution.labels, self._first)
+        sizes = np.bincount(found, self.weights, minlength=k)
         # Equal sizes: in order of the first coordinate.
         order = np.lexsort((solution.centers[:, 0], -sizes))[: np.count_nonzero(sizes)]
         numbers = np.zeros(k, np.int32)
         numbers[order] = np.arange(len(order))
-        labels, centers = numbers[solution.labels], solution.centers[order]
+        labels, centers = numbers[found], solution.centers[order]
         inertia = measure_inertia(self.X, self.weights, labels, centers, run)
         if len(labels) < len(self._rows):
             labels, _ = assign_all(self._rows, centers, run)

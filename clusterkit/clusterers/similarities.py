@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.metrics.pairwise import euclidean_distances
 
-from clusterkit.clusterers.parallel import Map, map_serially
+from clusterkit.clusterers.parallel import Map
 
 # Numbers that get their noise at once.
 _BLOCK_VALUES = 2**16
@@ -65,7 +65,7 @@ class Similarities:
         self.matrix[self._own] = own
 
     def assign(
-        self, columns: NDArray[np.intp], run: Map = map_serially
+        self, columns: NDArray[np.intp], run: Map, first: NDArray[np.intp]
     ) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
         """Make clusters around exemplars, and choose the best exemplar of each once more.
 
@@ -75,14 +75,18 @@ class Similarities:
             The candidates that are exemplars.
         run : callable
             From :func:`clusterkit.clusterers.parallel.workers`.
+        first : ndarray of shape (n,), int
+            From :func:`clusterkit.clusterers.base.find_equal`: equal rows have one exemplar.
 
         Returns
         -------
         exemplars : ndarray of shape (k,), int
-            Rows, ascending.
+            Rows, ascending; fewer where some were equal.
         labels : ndarray of shape (n,), int32
             Position in ``exemplars`` of each row's exemplar.
         """
+        _, different = np.unique(first[self.candidates[columns]], return_index=True)
+        columns = columns[np.sort(different)]
         labels = self.matrix[:, columns].argmax(axis=1)
         labels[self.candidates[columns]] = np.arange(len(columns))
         members = [np.flatnonzero(labels == k) for k in range(len(columns))]
@@ -91,8 +95,9 @@ class Similarities:
             labels = self.matrix[:, exemplars].argmax(axis=1)
         else:
             labels = pairwise_distances_argmin(self.X, self.X[exemplars])
-        labels[exemplars] = np.arange(len(exemplars))
-        return exemplars, labels.astype(np.int32)
+        # Noise tells equal rows apart, which belong together, with their exemplar if one has one.
+        labels[first[exemplars]] = np.arange(len(exemplars))
+        return exemplars, labels[first].astype(np.int32)
 
     def _choose_exemplar(self, rows: NDArray[np.intp]) -> np.intp:
         """Return the row that is most similar to all rows of its cluster."""

@@ -15,7 +15,9 @@ from clusterkit.clusterers.base import (
     check_rows,
     check_weights,
     describe_sizes,
+    find_unit,
     find_zeros,
+    in_units,
     to_float32,
     warn_of_zeros,
 )
@@ -110,7 +112,8 @@ def kmeans_sweep(
     numbers = _check_range(k, len(rows))
     seed = int(check_random_state(random_state).randint(2**31 - 1))
     weights = check_weights(sample_weight, len(rows))
-    rows = to_float32(rows, normalize=normalize)
+    unit = 1.0 if normalize else find_unit(rows)
+    rows = to_float32(rows, normalize=normalize, unit=unit)
     if normalize:
         warn_of_zeros(find_zeros(rows))
     with workers() as run:
@@ -123,7 +126,7 @@ def kmeans_sweep(
     # Measured exactly, equal inertias may differ in their last digits.
     inertias = accumulate((solution.inertia for solution in settled), min)
     points = [
-        SweepPoint(number, solution.labels, solution.centers, inertia)
+        SweepPoint(number, solution.labels, in_units(solution.centers, unit), inertia * unit * unit)
         for number, solution, inertia in zip(numbers, settled, inertias, strict=True)
     ]
     _warn(points)

@@ -13,7 +13,11 @@ from clusterkit.clusterers.base import (
     UnitClusterer,
     check_at_least,
     check_n_clusters,
+    count_distinct,
+    find_equal,
     number_by_size,
+    unite_equal,
+    warn_of_equal_rows,
 )
 from clusterkit.clusterers.parallel import workers
 from clusterkit.clusterers.search import principal_axes
@@ -41,6 +45,8 @@ def find_axes(
 class LabellingClusterer(UnitClusterer):
     """Base of clusterers that let a model of scikit-learn label the rows.
 
+    Equal rows are in one cluster.
+
     Attributes
     ----------
     labels_ : ndarray of shape (n,), int32
@@ -50,12 +56,16 @@ class LabellingClusterer(UnitClusterer):
     """
 
     @abstractmethod
-    def _build(self, n_samples: int) -> Any:
-        """Return the model of scikit-learn for this many rows."""
+    def _build(self, n_samples: int, n_distinct: int) -> Any:
+        """Return the model of scikit-learn for this many rows and different rows."""
 
     def _prepare(self, rows: NDArray[np.float32]) -> Any:
         """Return what the model is fitted on."""
         return rows
+
+    def _label(self, model: Any, rows: NDArray[np.float32], first: NDArray[np.intp]) -> Any:
+        """Fit the model, and return its labels; ``first`` is from :func:`find_equal`."""
+        return model.fit(self._prepare(rows)).labels_
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Cluster the rows.
@@ -75,19 +85,27 @@ class LabellingClusterer(UnitClusterer):
         ------
         InvalidInputError
             If there are fewer than 2 rows or fewer rows than clusters, or NaN or infinite values.
+
+        Warns
+        -----
+        ClusteringWarning
+            If there are fewer different rows than clusters, or zero vectors are to be normalised.
         """
         rows = self._check_rows(X)
         if len(rows) < 2:
             raise InvalidInputError(
                 f"{type(self).__name__} needs at least 2 rows. Received: n_samples={len(rows)}"
             )
-        model = self._build(len(rows))
+        first = find_equal(rows)
+        n_distinct = count_distinct(first)
+        model = self._build(len(rows), n_distinct)
         # One thread for BLAS: the same result on any number of threads.
         with workers(), warnings.catch_warnings():
             # Parts without connection are no trouble unless there are more than clusters.
             warnings.filterwarnings("ignore", "Graph is not fully connected", UserWarning)
-            self.labels_ = number_by_size(model.fit(self._prepare(rows)).labels_)
+            self.labels_ = number_by_size(unite_equal(self._label(model, rows, first), first))
         self.model_ = model
+        warn_of_equal_rows(n_distinct, getattr(self, "n_clusters", 1))
         return self
 
 
@@ -126,10 +144,10 @@ class AgglomerativeClustering(LabellingClusterer):
         self.normalize = normalize
         self.linkage = linkage
 
-    def _build(self, n_samples: int) -> Any:
+    def _build(self, n_samples: int, n_distinct: int) -> Any:
         from sklearn.cluster import AgglomerativeClustering
 
-        k = check_n_clusters(self.n_clusters, n_samples)
+        k = min(check_n_clusters(self.n_clusters, n_samples), n_distinct)
         return AgglomerativeClustering(k, linkage=self.linkage)
 
 
@@ -155,7 +173,7 @@ class SpectralClustering(LabellingClusterer):
     labels_ : ndarray of shape (n,), int32
         Cluster of each row, numbered from the largest.
     model_ : sklearn.cluster.SpectralClustering
-        The fitted model.
+        The model, fitted on the different rows where these are more than clusters.
     n_features_in_ : int
         Number of columns.
 
@@ -177,7 +195,7 @@ class SpectralClustering(LabellingClusterer):
         self.n_neighbors = n_neighbors
         self.random_state = random_state
 
-    def _build(self, n_samples: int) -> Any:
+    def _build(self, n_samples: int, n_distinct: int) -> Any:
         from sklearn.cluster import SpectralClustering
 
         n_clusters = check_n_clusters(self.n_clusters, n_samples)
@@ -187,10 +205,17 @@ class SpectralClustering(LabellingClusterer):
                 f"Received: n_clusters={n_clusters}, n_samples={n_samples}"
             )
         return SpectralClustering(
-            n_clusters,
+            min(n_clusters, n_distinct),
             affinity="precomputed",
             random_state=self.random_state,
         )
+
+    def _label(self, model: Any, rows: NDArray[np.float32], first: NDArray[np.intp]) -> Any:
+        """Cut the graph of the different rows: many copies are neighbours of each other only."""
+        kinds, numbers = np.unique(first, return_inverse=True)
+        if len(kinds) == model.n_clusters:
+            return numbers
+        return super()._label(model, rows[kinds], kinds)[numbers]
 
     def _prepare(self, rows: NDArray[np.float32]) -> Any:
         """Return the symmetric graph of nearest neighbours, with each row its own first one."""
@@ -205,7 +230,7 @@ class SpectralClustering(LabellingClusterer):
                 f"the graph of neighbours falls into {n_parts} parts, more than "
                 f"n_clusters={self.n_clusters}; raise n_neighbors={self.n_neighbors}",
                 ClusteringWarning,
-                stacklevel=3,
+                stacklevel=5,
             )
         return (graph + graph.T) / 2
 
@@ -261,7 +286,7 @@ class HDBSCAN(LabellingClusterer):
         self.n_coordinates = n_coordinates
         self.random_state = random_state
 
-    def _build(self, n_samples: int) -> Any:
+    def _build(self, n_samples: int, n_distinct: int) -> Any:
         from sklearn.cluster import HDBSCAN
 
         size = check_at_least(self.min_cluster_size, 2, "min_cluster_size")

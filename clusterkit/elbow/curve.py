@@ -2,14 +2,14 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from clusterkit.clusterers.base import ClusteringWarning
+from clusterkit.clusterers.base import ClusteringWarning, find_unit, to_float32
 from clusterkit.clusterers.lloyd import Labels, Matrix
 from clusterkit.clusterers.parallel import workers
 from clusterkit.clusterers.sweep import kmeans_sweep
@@ -175,7 +175,8 @@ def elbow_curve(
     Raises
     ------
     InvalidInputError
-        If X is not a finite matrix, or ``k`` is empty, below 2 or above the number of rows.
+        If X is not a finite matrix, or ``k`` is a single number, empty, below 2 or above the
+        number of rows.
 
     Notes
     -----
@@ -266,17 +267,20 @@ def elbow_curve(
     X = check_rows(X)
     ranges: list[Iterable[int]] = [k] if k is not None else _default_ranges(len(X))
     numbers = check_numbers(ranges[0], len(X))
-    X = prepare(X, normalize)
-    if all_alike(X):
+    # Nothing depends on the scale of the rows.
+    unit = find_unit(X)
+    scaled = to_float32(X, normalize=False, unit=unit)
+    rows = prepare(scaled, normalize)
+    if all_alike(rows):
         return _without_structure(numbers)
     settings = (n_resamples, max_samples, random_state, progress)
-    curve = _weigh(X, numbers, *settings)
+    curve = _weigh(rows, numbers, *settings)
     for wider in ranges[1:]:
         best = None if curve.k is None else int(curve.n_clusters[curve.evidence.argmax()])
         if not may_be_more(best, curve.n_clusters, distinctness(curve.excesses)):
             break
-        curve = _weigh(X, list(wider), *settings)
-    return curve
+        curve = _weigh(rows, list(wider), *settings)
+    return curve if rows is not scaled else replace(curve, inertia=curve.inertia * unit * unit)
 
 
 def _default_ranges(n_samples: int) -> list[Iterable[int]]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clusterkit.clusterers.base import check_at_least
 from clusterkit.errors import InvalidInputError
 from clusterkit.search import unit_rows
 
@@ -19,9 +20,13 @@ _ROUNDING = 1e-10
 _N_DIMENSIONS = 50
 
 
-def check_rows(X: ArrayLike) -> Matrix:
-    """Return X as a finite float32 matrix."""
-    rows = np.asarray(X, dtype=np.float32)
+def check_rows(X: ArrayLike) -> NDArray[Any]:
+    """Return X as a finite matrix of float32 or float64 numbers."""
+    try:
+        rows = np.asarray(X)
+        rows = rows if rows.dtype == np.float32 else rows.astype(np.float64, copy=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"X must be a matrix of numbers. Received: {error}") from error
     if rows.ndim != 2 or rows.size == 0:
         raise InvalidInputError(f"X must have shape (n_samples, dimension). Received: {rows.shape}")
     finite = np.isfinite(rows).all(axis=1)
@@ -33,11 +38,13 @@ def check_rows(X: ArrayLike) -> Matrix:
 
 def check_numbers(k: Iterable[int], n_samples: int) -> list[int]:
     """Return the numbers of clusters, ascending and without repetition."""
-    numbers = sorted({int(number) for number in k})
+    if not isinstance(k, Iterable):
+        raise InvalidInputError(
+            f"k must be the numbers of clusters to try, such as range(2, 21). Received: k={k}"
+        )
+    numbers = sorted({check_at_least(number, 2, "k") for number in k})
     if not numbers:
         raise InvalidInputError(f"k must hold at least one number of clusters. Received: {k!r}")
-    if numbers[0] < 2:
-        raise InvalidInputError(f"k must be at least 2. Received: k={numbers[0]}")
     if numbers[-1] > n_samples:
         raise InvalidInputError(
             "k must be at most the number of rows. "

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from clusterkit.errors import InvalidInputError, WeightsError
 from clusterkit.extractors.base import Extraction, Extractor
 from clusterkit.extractors.runtimes import NetworkSource, start
-from clusterkit.images import digest_file
+from clusterkit.images import digest_weights
 from clusterkit.optional import import_keras
 
 N_CLASSES = 1000
@@ -180,7 +180,7 @@ class KerasApplication(Extractor):
         path = Path(self.weights)
         if not path.is_file():
             raise WeightsError(f"no weights file {path}")
-        return digest_file(path)
+        return digest_weights(path)
 
     def _forward(self, images: NDArray[np.uint8]) -> Extraction:
         """Run the network, started at the first batch."""

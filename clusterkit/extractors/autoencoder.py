@@ -1,5 +1,6 @@
 """The encoder of an autoencoder that was trained on the user's own images."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from clusterkit.engines import pad_batch
 from clusterkit.extractors.base import Extraction, Extractor
-from clusterkit.images import digest_file
+from clusterkit.images import FileState, digest_weights
 from clusterkit.keras_files import load_network, read_document, save_network
 from clusterkit.optional import import_keras
 
@@ -69,15 +70,15 @@ class Autoencoder(Extractor):
 
     @property
     def _metadata(self) -> dict[str, Any]:
-        """Read what the training noted in the file, once."""
-        if not hasattr(self, "metadata_"):
-            self.metadata_ = read_metadata(self.weights)
-        return self.metadata_
+        """Return what the training noted in the file, which is read again if it has changed."""
+        if not Path(self.weights).is_file():
+            return read_metadata(self.weights)  # says what is wrong
+        return _read_state(FileState.of(self.weights))
 
     def _identity(self) -> dict[str, Any]:
         """Let the file's digest stand for everything."""
-        read_metadata(self.weights)
-        return {"weights": digest_file(self.weights)}
+        _ = self._metadata
+        return {"weights": digest_weights(self.weights)}
 
     def _forward(self, images: NDArray[np.uint8]) -> Extraction:
         """Run the encoder; pixels are scaled inside the network."""
@@ -105,10 +106,17 @@ class Autoencoder(Extractor):
         ndarray of shape (n, height, width, 3), uint8
             What the autoencoder makes of them.
         """
+        self._drop_outdated()
         if not hasattr(self, "model_"):
             self._load()
         outputs = self.model_.predict(images, batch_size=self.full_batch, verbose=0)
         return to_pixels(outputs)
+
+
+@lru_cache(maxsize=64)
+def _read_state(state: FileState) -> dict[str, Any]:
+    """Return the metadata of a file that looks like this."""
+    return read_metadata(state.path)
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:

@@ -40,6 +40,9 @@ class Extractor(BaseEstimator, ABC):
     :meth:`_forward`.  ``fit`` learns nothing, so that an extractor
     can stand first in a scikit-learn pipeline.
 
+    What :meth:`_forward` keeps on the object, such as a network that runs, serves as long as the
+    parameters and the fingerprint stay the same; then it is dropped and made anew.
+
     Attributes
     ----------
     name : str
@@ -63,6 +66,9 @@ class Extractor(BaseEstimator, ABC):
     preprocessing_version: int = 2
     # Parameters that cannot change the vectors, and so are no part of the fingerprint.
     _neutral_parameters: frozenset[str] = frozenset({"batch_size"})
+    # What is kept was made with these, and the names of what was there before.
+    _made_with: tuple[str, dict[str, str]]
+    _own_names: set[str]
 
     @property
     def full_batch(self) -> int:
@@ -132,11 +138,23 @@ class Extractor(BaseEstimator, ABC):
         n, full = len(images), self.full_batch
         if not 1 <= n <= full:
             raise InvalidInputError(f"a batch holds 1 to batch_size={full} images. Received: {n}")
+        self._drop_outdated()
         vectors, probabilities = self._forward(images)
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         if probabilities is not None:
             probabilities = np.ascontiguousarray(probabilities, dtype=np.float32)
         return Extraction(vectors, probabilities)
+
+    def _drop_outdated(self) -> None:
+        """Drop what was kept under other parameters, or from a file that has changed since."""
+        parameters = self.get_params(deep=False)
+        current = self.fingerprint, {name: repr(value) for name, value in parameters.items()}
+        if not hasattr(self, "_made_with"):
+            self._own_names = set(vars(self))
+        elif self._made_with != current:
+            for name in vars(self).keys() - self._own_names - {"_own_names"}:
+                delattr(self, name)
+        self._made_with = current
 
     def fit(self, X: Any = None, y: Any = None) -> Self:
         """Do nothing: the network is already trained."""

@@ -10,7 +10,10 @@ from clusterkit.clusterers.base import (
     UnitClusterer,
     check_at_least,
     check_n_clusters,
+    count_distinct,
+    find_equal,
     number_by_size,
+    unite_equal,
     warn_of_clusters,
 )
 from clusterkit.clusterers.neighbor_graph import number_parts
@@ -180,12 +183,14 @@ class RefinedKMeans(UnitClusterer):
         self.candidates_ = _compare(rows[sample], points[sample], k, int(seed))
         self.reason_ = explain(self.candidates_)
         chosen = next(candidate for candidate in self.candidates_ if candidate.chosen)
-        self.labels_ = chosen.labels
+        labels = np.empty(len(rows), np.int32)
+        labels[sample] = chosen.labels
         if len(rest):
-            labels = np.empty(len(rows), np.int32)
-            labels[sample] = chosen.labels
             labels[rest] = _vote(points[sample], chosen.labels, points[rest])
-            self.labels_ = number_by_size(labels)
+        united = unite_equal(labels, find_equal(rows))
+        if len(rest) or united is not labels:
+            united = number_by_size(united)
+        self.labels_ = united
         warn_of_clusters(self.labels_, self.labels_.max() + 1, k)
         return self
 
@@ -205,7 +210,7 @@ def _compare(rows: Rows, points: Rows, k: int, seed: int) -> list[Candidate]:
     graphs = link_graphs(points)
     # A graph of more parts than clusters does not tell which parts belong together.
     whole = {n: graph for n, graph in graphs.items() if number_parts(graph)[0] <= k}
-    is_open = 1 < k < len(rows)
+    is_open = 1 < k < count_distinct(find_equal(rows))
     made = make_candidates(rows, points, whole if is_open else {}, k, seed)
     return choose(made, (whole or graphs).values())
 
