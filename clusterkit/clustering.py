@@ -1,7 +1,5 @@
 """Clusterings: labels for the rows of one space, with what made them."""
 
-import csv
-import io
 from collections import Counter
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -16,14 +14,16 @@ from clusterkit import __version__
 from clusterkit.clusterers import CLUSTERERS, KMeans, MiniBatchKMeans, RefinedKMeans
 from clusterkit.clusterers.distances import distances_to_centers
 from clusterkit.clusterers.streams import sample_rows
+from clusterkit.datasets.tables import to_csv
 from clusterkit.earlier import EarlierClusters, check_earlier, continue_kmeans, read_earlier
 from clusterkit.elbow import elbow_curve
 from clusterkit.embeddings import Embeddings, describe_space
 from clusterkit.errors import InvalidInputError
 from clusterkit.files import check_output, write_whole
-from clusterkit.identity import NOISE, IdentityReport, match_clusters
+from clusterkit.identity import IdentityReport, match_clusters
 from clusterkit.naming import name_clusters
-from clusterkit.paths import escape_path, json_text
+from clusterkit.noise import NOISE
+from clusterkit.paths import json_text
 from clusterkit.search import unit_rows
 from clusterkit.stream import VectorStream
 
@@ -128,10 +128,8 @@ class Clustering:
             raise InvalidInputError(
                 f"the table's name must not end in .json, which its description takes: {output}"
             )
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
         columns = ["path", "cluster", "distance", "exemplar", *(["name"] if self.names else [])]
-        writer.writerow(columns)
+        rows = []
         paths = self.embeddings.paths
         # A stream is in the order in which it was stored.
         is_stream = isinstance(self.embeddings, VectorStream)
@@ -141,9 +139,9 @@ class Clustering:
             label, distance = int(self.labels[row]), self.distances[row]
             shown = "" if np.isnan(distance) else f"{distance:.6f}"
             exemplar = str(bool(self.exemplars[row])).lower()
-            cells = [escape_path(paths[row]), label, shown, exemplar, self.names.get(label, "")]
-            writer.writerow(cells[: len(columns)])
-        write_whole(output, table.getvalue())
+            cells = [paths[row], label, shown, exemplar, self.names.get(label, "")]
+            rows.append(cells[: len(columns)])
+        write_whole(output, to_csv(columns, rows))
         write_whole(origin, json_text(self.describe()) + "\n")
         return output
 

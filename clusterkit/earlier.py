@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from clusterkit.clusterers.lloyd import lloyd
 from clusterkit.embeddings import Embeddings, describe_space
 from clusterkit.errors import InvalidInputError
-from clusterkit.identity import NOISE
 from clusterkit.labels import read_clusters
+from clusterkit.noise import NOISE
 from clusterkit.paths import unescape_path
 from clusterkit.stream import VectorStream
 

@@ -43,3 +43,7 @@ class WeightsError(ClusterkitError, RuntimeError):
 
 class MissingDependencyError(ClusterkitError, ImportError):
     """An optional library is needed for what was asked."""
+
+
+class Notice(UserWarning):
+    """Nothing is wrong: it says what was taken for what, where that is not plain to see."""

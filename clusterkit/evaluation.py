@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.labels import labels_from_folders, read_cluster_names, read_clusters, read_labels
-
-NOISE = -1
+from clusterkit.labels import find_labels, labels_from_folders, read_cluster_names, read_clusters
+from clusterkit.noise import NOISE, as_cluster, is_missing
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +48,8 @@ class Evaluation:
         Labels of files that were not clustered.
     names : dict
         What clusters are called, where their table says so.
+    unlabelled, unused : list of str
+        These images, and these files, where both were read from tables.
     """
 
     acc: float
@@ -64,6 +65,8 @@ class Evaluation:
     n_unlabelled: int = 0
     n_unused: int = 0
     names: dict[Any, str] = field(default_factory=dict)
+    unlabelled: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
@@ -92,11 +95,13 @@ def evaluate(
     Parameters
     ----------
     clusters : sequence of int or str, length n
-        The cluster of each image; -1 is noise.
+        The cluster of each image; noise is -1, ``-1.0``, ``"-1"`` or ``"noise"``.
     labels : sequence, length n
-        The true label of each image, in the same order.
+        The true label of each image, in the same order.  An image whose label is missing (None,
+        NaN, an empty text) is left out and counted in ``n_unlabelled``; so is one whose cluster is
+        missing, in ``n_unused``.
     n_unlabelled, n_unused : int
-        Passed on to the result by readers that had to leave something out.
+        What readers had to leave out before; added to what is left out here.
 
     Returns
     -------
@@ -122,20 +127,29 @@ def evaluate(
     """
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-    clusters, labels = list(clusters), [str(label) for label in labels]
+    clusters, labels = [as_cluster(cluster) for cluster in clusters], list(labels)
     if len(clusters) != len(labels) or not clusters:
         raise InvalidInputError(
             "there must be one label per image, and at least one. "
             f"Received: {len(clusters)} clusters, {len(labels)} labels"
         )
-    names, rows = _enumerate(_plain(cluster) for cluster in clusters)
-    label_names, columns = _enumerate(labels)
+    pairs = [
+        (cluster, str(as_cluster(label) if isinstance(label, float | np.floating) else label))
+        for cluster, label in zip(clusters, labels, strict=True)
+        if cluster is not None and not is_missing(label)
+    ]
+    n_unlabelled += sum(map(is_missing, labels))
+    n_unused += len(clusters) - len(pairs) - sum(map(is_missing, labels))
+    if not pairs:
+        raise InvalidInputError(f"none of the {len(labels)} images has a cluster and a label")
+    names, rows = _enumerate(cluster for cluster, _ in pairs)
+    label_names, columns = _enumerate(label for _, label in pairs)
     table = np.zeros((len(names), len(label_names)), np.int64)
     np.add.at(table, (rows, columns), 1)
     grouped = table.copy()
     grouped[[row for row, name in enumerate(names) if name == NOISE]] = 0
     matched = _match(grouped)
-    n = len(clusters)
+    n = len(pairs)
     return Evaluation(
         acc=sum(int(grouped[row, column]) for row, column in matched.items()) / n,
         nmi=float(normalized_mutual_info_score(columns, rows)),
@@ -155,7 +169,9 @@ def evaluate(
     )
 
 
-def evaluate_file(clusters_csv: str | Path, labels_csv: str | Path | None = None) -> Evaluation:
+def evaluate_file(
+    clusters_csv: str | Path, labels_csv: str | Path | None = None, **columns: Any
+) -> Evaluation:
     """Compare a ``clusters.csv`` with known labels.
 
     Parameters
@@ -163,8 +179,10 @@ def evaluate_file(clusters_csv: str | Path, labels_csv: str | Path | None = None
     clusters_csv : path
         A table with the columns ``path`` and ``cluster``.
     labels_csv : path, optional
-        A table of files and labels, see :func:`read_labels`; by default the label of an image is
-        the name of its folder.
+        A table of files and labels, see :func:`~clusterkit.labels.find_labels`; by default the
+        label of an image is the name of its folder.
+    **columns
+        ``label_column``, ``path_column`` and ``label_separator`` of that table.
 
     Returns
     -------
@@ -177,20 +195,23 @@ def evaluate_file(clusters_csv: str | Path, labels_csv: str | Path | None = None
         If a file does not exist.
     InvalidInputError
         If a file is no such table, or no image has a label.
+
+    Warns
+    -----
+    Notice
+        What was taken for what, where a table is not plain CSV.
     """
     paths, clusters = read_clusters(clusters_csv)
     names = _read_names(clusters_csv)
     if labels_csv is None:
         return replace(evaluate(clusters, labels_from_folders(paths)), names=names)
-    labels, n_unused = read_labels(labels_csv, paths)
-    pairs = [(c, label) for c, label in zip(clusters, labels, strict=True) if label is not None]
-    evaluation = evaluate(
-        [cluster for cluster, _ in pairs],
-        [label for _, label in pairs],
-        n_unlabelled=len(paths) - len(pairs),
-        n_unused=n_unused,
+    known = find_labels(labels_csv, paths, **columns)
+    return replace(
+        evaluate(clusters, known.labels, n_unused=len(known.unused)),
+        names=names,
+        unlabelled=[path for path, label in zip(paths, known.labels, strict=True) if label is None],
+        unused=known.unused,
     )
-    return replace(evaluation, names=names)
 
 
 def _read_names(clusters_csv: str | Path) -> dict[int, str]:
@@ -199,11 +220,6 @@ def _read_names(clusters_csv: str | Path) -> dict[int, str]:
         return read_cluster_names(clusters_csv)
     except (InvalidInputError, ValueError):
         return {}
-
-
-def _plain(name: Any) -> Any:
-    """Return a NumPy scalar as the Python value that JSON and a reader expect."""
-    return name.item() if isinstance(name, np.generic) else name
 
 
 def _enumerate(values: Iterable[Any]) -> tuple[list[Any], NDArray[np.int64]]:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.errors import InvalidInputError
+from clusterkit.noise import NOISE
 
-NOISE = -1
 # A cluster goes on in one that holds this share of its remaining images, or their largest part.
 _LEAST_SHARE = 0.2
 _MOST_SHOWN = 10

@@ -1,56 +1,52 @@
 """Read clusters and known labels from files, and say which label belongs to which image."""
 
-import csv
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePath, PureWindowsPath
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
 
-from clusterkit.errors import InvalidInputError, NotFoundError
-from clusterkit.paths import unescape_path
+from clusterkit.datasets.label_tables import LABEL_SEPARATOR, read_label_table
+from clusterkit.datasets.names import first_few, match_names
+from clusterkit.datasets.tables import Table, as_text, read_table, say_code_page, unprotect
+from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.noise import as_cluster, is_missing_text
+
+_PATH_COLUMNS, _CLUSTER_COLUMNS = ("path", "filename", "file", "image"), ("cluster", "clusters")
 
 
 def read_clusters(clusters_csv: str | Path) -> tuple[list[str], list[int | str]]:
-    """Read the columns ``path`` and ``cluster`` of a CSV file.
+    """Read the columns ``path`` and ``cluster`` of a table.
 
     Parameters
     ----------
     clusters_csv : path
-        A UTF-8 file with a header; other columns are ignored.
+        A table with a header, see :func:`clusterkit.datasets.tables.read_table`; other columns are
+        ignored.
 
     Returns
     -------
     paths : list of str
         The images.
     clusters : list of int or str
-        Their clusters: numbers if all of them are, else names.
+        Their clusters: numbers if all of them are, else names; noise is -1 in either case, see
+        :func:`clusterkit.noise.as_cluster`.
 
     Raises
     ------
     NotFoundError
         If the file does not exist.
     InvalidInputError
-        If a column is missing, a row has no cluster, or a path comes twice.
+        If a column is missing, no row has a cluster, or a path comes twice.
+
+    Warns
+    -----
+    Notice
+        If images without a cluster are left out, or the table is not plain CSV.
     """
-    header, rows = _read_table(clusters_csv)
-    for name in ("path", "cluster"):
-        if name not in header:
-            raise InvalidInputError(
-                f"{clusters_csv} must have the columns path and cluster. Received: "
-                f"{','.join(header)[:100]}"
-            )
-    path_column, cluster_column = header.index("path"), header.index("cluster")
-    paths = [unescape_path(row[path_column]) for row in rows]
-    clusters = [row[cluster_column].strip() for row in rows]
-    for path, cluster in zip(paths, clusters, strict=True):
-        if not cluster:
-            raise InvalidInputError(f"{clusters_csv} has no cluster for {path}")
-    twice = [path for path, count in Counter(paths).items() if count > 1]
-    if twice:
-        raise InvalidInputError(f"{clusters_csv} must hold each path once. Twice: {twice[0]}")
-    try:
-        return paths, [int(cluster) for cluster in clusters]
-    except ValueError:
-        return paths, list(clusters)
+    table = _read_clusters_table(clusters_csv)
+    return [path for path, _, _ in table], [cluster for _, cluster, _ in table]
 
 
 def read_cluster_names(clusters_csv: str | Path) -> dict[int, str]:
@@ -69,15 +65,20 @@ def read_cluster_names(clusters_csv: str | Path) -> dict[int, str]:
     Raises
     ------
     InvalidInputError
-        If a cluster has two names.
+        If a cluster has two names, or is no number.
     """
-    header, rows = _read_table(clusters_csv)
-    if "name" not in header:
-        return {}
-    cluster_column, name_column = header.index("cluster"), header.index("name")
+    with warnings.catch_warnings():
+        # Said already where the clusters themselves are read.
+        warnings.simplefilter("ignore", Notice)
+        rows = _read_clusters_table(clusters_csv)
     names: dict[int, str] = {}
-    for row in rows:
-        cluster, name = int(row[cluster_column]), row[name_column].strip()
+    for _, cluster, name in rows:
+        if name is None:
+            return {}
+        if not isinstance(cluster, int):
+            raise InvalidInputError(
+                f"only clusters that are numbers have names. Received: {cluster} in {clusters_csv}"
+            )
         if names.setdefault(cluster, name) != name:
             raise InvalidInputError(
                 f"{clusters_csv} has two names for cluster {cluster}: "
@@ -114,18 +115,38 @@ def labels_from_folders(paths: Sequence[str]) -> list[str]:
     return labels
 
 
-def read_labels(labels_csv: str | Path, paths: Sequence[str]) -> tuple[list[str | None], int]:
+@dataclass(frozen=True)
+class KnownLabels:
+    """The labels that a table has for images.
+
+    Attributes
+    ----------
+    labels : list of (str or None)
+        One per image; None where the table has none.
+    unused : list of str
+        What the table calls the files that are none of the images.
+    n_rows : int
+        Number of files that the table has a label for.
+    """
+
+    labels: list[str | None]
+    unused: list[str] = field(default_factory=list)
+    n_rows: int = 0
+
+
+def read_labels(
+    labels_csv: str | Path, paths: Sequence[str], **columns: Any
+) -> tuple[list[str | None], int]:
     """Read known labels and assign them to images.
 
     Parameters
     ----------
     labels_csv : path
-        A UTF-8 CSV file with a header; the first column names the file, the second its label.
-        A file without a label counts as not listed.
+        A table of files and labels, see :func:`find_labels`.
     paths : sequence of str
-        The images.  A line belongs to the image with exactly its path; else to the one whose path
-        ends with it, or that it ends with (``fox/1.jpg``, ``photos/fox/1.jpg``); else to the one
-        with its file name, if no other image or line has that name.
+        The images.
+    **columns
+        As for :func:`find_labels`.
 
     Returns
     -------
@@ -136,140 +157,149 @@ def read_labels(labels_csv: str | Path, paths: Sequence[str]) -> tuple[list[str 
 
     Raises
     ------
-    NotFoundError
-        If the file does not exist.
-    InvalidInputError
-        If the file is no such table, a line belongs to several images or an image to several
-        lines, or no line belongs to any image.
+    NotFoundError, InvalidInputError
+        As :func:`find_labels`.
     """
-    header, pairs = _read_pairs(labels_csv)
-    if header[0] in set(paths):
-        raise InvalidInputError(
-            f"{labels_csv} must begin with a header line, such as filename,label. "
-            f"Received: {','.join(header)}"
-        )
-    known = {name: label for name, label in pairs.items() if label}
-    names = _assign(paths, list(known), labels_csv)
-    if not names:
-        example = f", for instance {next(iter(known))}" if known else ""
-        raise InvalidInputError(
-            f"{labels_csv} has a label for none of the {len(paths)} images. Its {len(known)} "
-            f"lines name other files{example}; the first image is {paths[0]}"
-        )
-    labels = [known[names[path]] if path in names else None for path in paths]
-    return labels, len(known) - len(names)
+    found = find_labels(labels_csv, paths, **columns)
+    return found.labels, len(found.unused)
 
 
-def read_pairs(labels_csv: str | Path) -> dict[str, str]:
-    """Read files and their labels as a table has them.
+def find_labels(
+    labels_csv: str | Path,
+    paths: Sequence[str],
+    *,
+    label_column: str | Sequence[str] | None = None,
+    path_column: str | None = None,
+    label_separator: str | None = None,
+) -> KnownLabels:
+    """Read known labels and assign them to images.
 
     Parameters
     ----------
     labels_csv : path
-        A UTF-8 CSV file with a header; the first column names the file, the second its label.
+        A table of files and labels; a file without a label counts as not listed.  Several labels
+        of an image are one, with ``|`` between them.
+    paths : sequence of str
+        The images; see :func:`clusterkit.datasets.names.match_names` for which line means which.
+    label_column, path_column, label_separator
+        See :func:`clusterkit.datasets.label_tables.read_label_table`.
 
     Returns
     -------
-    dict of str to str
-        The label of each file, in order of the lines; empty where a file has none.
+    KnownLabels
+        The labels in order of the paths.
 
     Raises
     ------
     NotFoundError
-        If the table does not exist.
+        If the file does not exist.
     InvalidInputError
-        If the file is no such table, or has two labels for a file.
+        If the file is no such table, it cannot be told which columns are meant, a line belongs to
+        several images or an image to several lines, or no line belongs to any image.
+
+    Warns
+    -----
+    Notice
+        What was taken for what, where the table is not plain.
     """
-    return _read_pairs(labels_csv)[1]
-
-
-def _read_pairs(file: str | Path) -> tuple[list[str], dict[str, str]]:
-    """Return the header, and the first two columns of the rows."""
-    header, rows = _read_table(file)
-    if len(header) < 2:
-        raise InvalidInputError(
-            f"{file} must have two columns, file and label. Received: {','.join(header)}"
+    table = read_label_table(
+        labels_csv,
+        label_column=label_column,
+        path_column=path_column,
+        label_separator=label_separator,
+        is_file=set(paths).__contains__,
+    )
+    if table.is_multilabel:
+        warnings.warn(
+            f"images have several labels in {labels_csv}: each combination counts as one label",
+            Notice,
+            stacklevel=2,
         )
-    known: dict[str, str] = {}
-    for name, label in ((row[0], row[1].strip()) for row in rows):
-        # A line without a label says nothing against another one.
-        known[name] = label if not known.get(name) else known[name]
-        if label and known[name] != label:
-            raise InvalidInputError(f"{file} has two labels for {name}: {known[name]} and {label}")
-    return header, known
+    known = {
+        name: LABEL_SEPARATOR.join(label) if isinstance(label, tuple) else label
+        for name, label in zip(table.names, table.labels, strict=True)
+        if label is not None
+    }
+    names = match_names(paths, list(known), labels_csv)
+    if not names:
+        example = f", for instance {first_few(known)}" if known else ""
+        raise InvalidInputError(
+            f"{labels_csv} has a label for none of the {len(paths)} images. Its {len(known)} "
+            f"lines name other files{example}; the first image is {paths[0]}. If the files are in "
+            "another column than "
+            f"{table.header[0] or 'the one without a name'}, name it with --path-column"
+        )
+    used = set(names.values())
+    return KnownLabels(
+        [known[names[path]] if path in names else None for path in paths],
+        [as_text(name) for name in known if name not in used],
+        len(known),
+    )
 
 
-def _read_table(file: str | Path) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the rows of a CSV file."""
-    try:
-        # The byte order mark is Excel's; surrogates are file names that are not UTF-8.
-        with Path(file).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
-            reader = csv.reader(stream)
-            header = [name.strip() for name in next(reader, [])]
-            rows = []
-            for row in reader:
-                if row and len(row) != len(header):
-                    raise InvalidInputError(
-                        f"{file}, line {reader.line_num}: must have {len(header)} columns like "
-                        f"the header. Received: {len(row)}"
-                    )
-                if row:
-                    rows.append(row)
-    except FileNotFoundError:
-        raise NotFoundError(f"no such file: {file}") from None
-    except (OSError, csv.Error) as error:
-        raise InvalidInputError(f"cannot read {file}: {error}") from error
-    if not rows:
-        raise InvalidInputError(f"{file} must have a header and at least one row. It has none")
-    return header, rows
+def _read_clusters_table(file: str | Path) -> list[tuple[str, int | str, str | None]]:
+    """Return path, cluster and name of each image that has a cluster."""
+    table = read_table(file)
+    columns = [_find(table, names) for names in (_PATH_COLUMNS, _CLUSTER_COLUMNS)]
+    if None in columns:
+        raise InvalidInputError(
+            f"{file} must have the columns path and cluster. Received: "
+            f"{','.join(table.header)[:100]}"
+        )
+    cells = [table.column(index) for index in columns if index is not None]
+    remarks = table.remarks + (say_code_page(cells[0]) if table.is_windows else [])
+    if remarks:
+        warnings.warn(f"{file} is read {', '.join(remarks)}", Notice, stacklevel=4)
+    paths = [unprotect(as_text(path) if table.is_windows else path) for path in cells[0]]
+    if twice := [path for path, count in Counter(paths).items() if count > 1]:
+        raise InvalidInputError(f"{file} must hold each path once. Twice: {twice[0]}")
+    clusters = _read_numbers([unprotect(as_text(cell)).strip() for cell in cells[1]])
+    missing = [path for path, one in zip(paths, clusters, strict=True) if one is None]
+    if len(missing) == len(paths):
+        raise InvalidInputError(f"{file} has no cluster for {missing[0]}, nor for any other image")
+    if missing:
+        warnings.warn(
+            f"left out {len(missing)} of {len(paths)} images, which have no cluster in {file}: "
+            f"{first_few(missing)}",
+            Notice,
+            stacklevel=4,
+        )
+    column = _find(table, ("name",))
+    names: list[str | None] = [None] * len(paths)
+    if column is not None:
+        names = [_read_name(cell) for cell in table.column(column)]
+    return [
+        (path, one, name)
+        for path, one, name in zip(paths, clusters, names, strict=True)
+        if one is not None
+    ]
 
 
-def _assign(paths: Sequence[str], names: Sequence[str], source: str | Path) -> dict[str, str]:
-    """Map each path to the name that means it, as :func:`read_labels` says."""
-    assigned = {path: path for path in set(paths) & set(names)}
-    rest_paths = [path for path in paths if path not in assigned]
-    rest_names = [name for name in names if name not in assigned]
-    assigned.update(_assign_by_end(rest_paths, rest_names, source))
-    n_paths = Counter(PureWindowsPath(path).name for path in paths)
-    n_names = Counter(PureWindowsPath(name).name for name in names)
-    by_file = {PureWindowsPath(name).name: name for name in rest_names}
-    for path in rest_paths:
-        file = PureWindowsPath(path).name
-        if path not in assigned and n_paths[file] == n_names[file] == 1:
-            assigned[path] = by_file[file]
-    return assigned
+def _find(table: Table, names: Sequence[str]) -> int | None:
+    """Return the first column that has one of the names."""
+    header = [name.casefold() for name in table.header]
+    return next((header.index(name) for name in names if name in header), None)
 
 
-def _assign_by_end(
-    paths: Sequence[str], names: Sequence[str], source: str | Path
-) -> list[tuple[str, str]]:
-    """Pair the paths and names of which one ends with the other; each must have one partner."""
-    whole: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    ends: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for name in names:
-        for depth, end in enumerate(_ends(name)):
-            (ends if depth else whole)[end].append(name)
-    pairs = []
-    for path in paths:
-        path_ends = list(_ends(path))
-        fitting = ends[path_ends[0]] + [name for end in path_ends for name in whole[end]]
-        pairs += [(path, name) for name in fitting]
-    for side, what in ((0, "lines"), (1, "images")):
-        partners = defaultdict(list)
-        for pair in pairs:
-            partners[pair[side]].append(pair[1 - side])
-        for item, found in partners.items():
-            if len(found) > 1:
-                raise InvalidInputError(
-                    f"{source}: {item} fits {len(found)} {what}, such as {found[0]} and "
-                    f"{found[1]}. Write each path as the clusters' table has it"
-                )
-    return pairs
+def _read_name(cell: str) -> str:
+    """Return what a cluster is called; empty where it has no name."""
+    return "" if is_missing_text(cell) else unprotect(as_text(cell).strip())
 
 
-def _ends(path: str) -> Iterator[tuple[str, ...]]:
-    """Yield the parts of a path, then of its ends, down to the file name."""
-    # Windows' rules part at both kinds of slash, wherever the table was written.
-    parts = PureWindowsPath(path).parts
-    for start in range(len(parts)):
-        yield parts[start:]
+def _read_numbers(cells: Sequence[str]) -> list[int | str | None]:
+    """Return clusters as numbers, if all are numbers as we write them, else as names."""
+    clusters = [None if is_missing_text(cell) else as_cluster(cell) for cell in cells]
+    numbers = [_as_number(one) if isinstance(one, str) else one for one in clusters]
+    known = [one for one in clusters if one is not None]
+    is_number = all(
+        number is not None for number, one in zip(numbers, clusters, strict=True) if one is not None
+    )
+    return numbers if is_number and known else clusters
+
+
+def _as_number(text: str) -> int | None:
+    """Return a whole number, maybe with .0; 01 is a name, and no number."""
+    whole, _, fraction = text.partition(".")
+    digits = whole.removeprefix("-")
+    is_plain = digits.isascii() and digits.isdecimal() and str(int(digits)) == digits
+    return int(whole) if is_plain and not fraction.strip("0") and text != f"{whole}." else None

@@ -7,8 +7,8 @@ from pathlib import Path, PurePath
 from clusterkit.earlier import read_earlier
 from clusterkit.errors import InvalidInputError
 from clusterkit.files import DEFAULT_STORE
-from clusterkit.identity import NOISE
 from clusterkit.labels import read_cluster_names
+from clusterkit.noise import NOISE
 from clusterkit.routing import Sorting, is_inside, sort_into_folders
 from clusterkit.store import Store
 

@@ -1,11 +1,10 @@
 """Figures of several networks side by side, and tables of them."""
 
-import csv
-import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from clusterkit.datasets.tables import to_csv
 from clusterkit.files import write_whole
 
 
@@ -134,11 +133,7 @@ def _csv_table(comparison: NetworkComparison) -> str:
     rows = [{"network": result.name} | _figures(result) for result in comparison.results]
     rows += [{"network": name, "reason": reason} for name, reason in comparison.failures]
     columns = dict.fromkeys(key for row in rows for key in row)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*columns], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return to_csv([*columns], [[row.get(key) for key in columns] for row in rows])
 
 
 def _text_table(comparison: NetworkComparison) -> str:

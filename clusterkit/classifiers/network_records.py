@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,12 @@ from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.datasets import LabelledImages
 from clusterkit.classifiers.network_comparison import NetworkResult
 from clusterkit.errors import OutputExistsError
-from clusterkit.files import write_whole
+from clusterkit.files import check_output, write_whole
+from clusterkit.images import digest_file
+
+# Which files of the folder are of a comparison as a whole, and their digests.
+OWN = "comparison"
+_FIRST_COLUMNS = b"network,"
 
 
 class NetworkRecord:
@@ -95,6 +100,51 @@ def digest_images(data: LabelledImages, parts: Mapping[str, NDArray[np.intp]]) -
         digest.update(data.images.tobytes())
     else:
         for file in data.images:
-            status = file.stat()
+            try:
+                status = Path(file).stat()
+            except OSError:
+                continue  # a link to nowhere: it cannot be read, and is in no part
             digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
+
+
+def check_own(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
+    """Refuse, before any training, to replace files that no comparison wrote in the folder.
+
+    Raises
+    ------
+    OutputExistsError
+        If one of the files is there, is not as :func:`record_own` knows it, and must not be
+        replaced.
+    """
+    digests = _read_own(folder)
+    for name in names:
+        file = folder / name
+        if file.is_file() and (_is_own(file, digests) or overwrite):
+            continue
+        if file.exists():
+            check_output(file, overwrite=overwrite)
+
+
+def record_own(folder: Path, name: str) -> None:
+    """Put down that a file of the folder is of a comparison, which may replace it."""
+    digests = _read_own(folder) | {name: digest_file(folder / name)}
+    write_whole(folder / f"{OWN}.json", json.dumps(digests, indent=2))
+
+
+def _is_own(file: Path, digests: Mapping[str, Any]) -> bool:
+    """Tell whether a comparison wrote a file, and nobody changed it since."""
+    if not digests:
+        # Of a version that put nothing down: known by its table.
+        table = file.with_suffix(".csv")
+        return table.is_file() and table.read_bytes().startswith(_FIRST_COLUMNS)
+    return digests.get(file.name) == digest_file(file)
+
+
+def _read_own(folder: Path) -> dict[str, Any]:
+    """Return the digests that were put down."""
+    try:
+        digests = json.loads((folder / f"{OWN}.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return digests if isinstance(digests, dict) else {}

@@ -1,6 +1,5 @@
 """Images as tables of pixels: CSV files as on Kaggle, and the idx files of MNIST."""
 
-import csv
 import gzip
 import math
 import re
@@ -11,10 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterkit.datasets.label_tables import is_index_name, is_label_name
+from clusterkit.datasets.tables import as_text, sniff
 from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.noise import is_missing_text
 
 _PIXEL_COLUMN = re.compile(r"(pixel_?)?\d+(x\d+)?", re.IGNORECASE)
-_LABEL_COLUMN = "label"
 # The last two bytes of an idx file's first four: unsigned bytes, and the number of dimensions.
 _IDX_LABELS, _IDX_IMAGES = b"\0\0\x08\x01", b"\0\0\x08\x03"
 IDX_IMAGES = "-images-idx3-ubyte"
@@ -23,14 +24,8 @@ _IDX_OF_LABELS = "-labels-idx1-ubyte"
 
 def is_pixel_csv(path: Path) -> bool:
     """Tell from the header of a CSV file whether its columns are pixels."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
-            header = next(csv.reader(stream), [])
-    except FileNotFoundError:
-        raise NotFoundError(f"no such file: {path}") from None
-    except (OSError, csv.Error) as error:
-        raise InvalidInputError(f"cannot read {path}: {error}") from error
-    pixels = [name.strip() for name in header if name.strip().lower() != _LABEL_COLUMN]
+    header = sniff(path)[0]
+    pixels = [name.strip() for name in header if not (_is_number_of_row(name) or _is_label(name))]
     return len(pixels) > 2 and all(_PIXEL_COLUMN.fullmatch(name) for name in pixels)
 
 
@@ -41,7 +36,9 @@ def read_pixel_csv(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
     ----------
     path : pathlib.Path
         A header line, then one column a pixel, row after row of the image, and optionally a
-        column ``label``.  The images are square: s * s columns are grey, 3 * s * s are RGB.
+        column ``label`` (or ``class``, ``target``, …) and one that numbers the rows.  The images
+        are square: s * s columns are grey, 3 * s * s are RGB.  Delimiter and encoding are found
+        out.
 
     Returns
     -------
@@ -56,17 +53,30 @@ def read_pixel_csv(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
         If a line has another number of columns, a value is no whole number from 0 to 255, the
         images would not be square, or a label is missing.
     """
-    from pyarrow import ArrowInvalid
+    from pyarrow import ArrowInvalid, binary
     from pyarrow import csv as arrow
 
+    header, delimiter, encoding = sniff(path)
+    labelled = [name for name in header if _is_label(name)]
     try:
-        table = arrow.read_csv(path)
-    except (ArrowInvalid, OSError) as error:
+        table = arrow.read_csv(
+            path,
+            arrow.ReadOptions(encoding=encoding or "utf8"),
+            arrow.ParseOptions(delimiter=delimiter),
+            # Labels are names, whatever they look like: 01 is not 1.
+            arrow.ConvertOptions(column_types=dict.fromkeys(labelled, binary())),
+        )
+    except (ArrowInvalid, OSError, UnicodeError) as error:
         raise InvalidInputError(f"cannot read {path}: {error}") from error
     if not table.num_rows:
         raise InvalidInputError(f"{path} must have a header and at least one image. It has none")
     names = [name.strip().lower() for name in table.column_names]
-    columns = [index for index, name in enumerate(names) if name != _LABEL_COLUMN]
+    label_columns = [index for index, name in enumerate(names) if _is_label(name)]
+    columns = [
+        index
+        for index, name in enumerate(names)
+        if index not in label_columns and not _is_number_of_row(name)
+    ]
     if len(set(names)) < len(names):
         raise InvalidInputError(
             f"{path} must begin with a header line that names each column once, such as "
@@ -77,8 +87,13 @@ def read_pixel_csv(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
     for place, index in enumerate(columns):
         pixels[:, place] = _to_bytes(table.column(index), f"{path}, column {names[index]}")
     labels = None
-    if _LABEL_COLUMN in names:
-        values = table.column(names.index(_LABEL_COLUMN)).to_pylist()
+    if len(label_columns) > 1:
+        raise InvalidInputError(
+            f"{path} must have one column of labels. Received: "
+            f"{', '.join(names[index] for index in label_columns)}"
+        )
+    if label_columns:
+        values = table.column(label_columns[0]).to_pylist()
         labels = [_check_label(value, f"{path}, image {row}") for row, value in enumerate(values)]
     return pixels.reshape(-1, *shape), labels
 
@@ -159,11 +174,22 @@ def _is_pixel(cell: Any) -> bool:
     return number.is_integer() and 0 <= number <= 255
 
 
-def _check_label(value: Any, place: str) -> str:
-    """Return a label as text; an empty one is refused."""
-    if value is None or not str(value).strip():
+def _check_label(value: bytes | None, place: str) -> str:
+    """Return a label as text; a missing one is refused."""
+    label = as_text((value or b"").decode("utf-8", "surrogateescape")).strip()
+    if is_missing_text(label):
         raise InvalidInputError(f"{place} has no label")
-    return str(value).strip()
+    return label
+
+
+def _is_label(name: str) -> bool:
+    """Tell whether a column is of labels."""
+    return is_label_name(name.strip())
+
+
+def _is_number_of_row(name: str) -> bool:
+    """Tell whether a column only says which row it is."""
+    return is_index_name(name.strip()) or name.strip().lower() in ("id", "imageid", "image_id")
 
 
 def _read_idx(path: Path, kind: bytes) -> NDArray[np.uint8]:

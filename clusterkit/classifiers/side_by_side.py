@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.datasets import TRAIN, LabelledImages, read_labelled
 from clusterkit.classifiers.network_comparison import NetworkComparison, NetworkResult
-from clusterkit.classifiers.network_records import NetworkRecord, digest_images
+from clusterkit.classifiers.network_records import OWN, NetworkRecord, digest_images
 from clusterkit.classifiers.splitting import split
 from clusterkit.classifiers.training import TrainingReport, train_on_parts
 from clusterkit.errors import ClusterkitError, InvalidInputError, OutputExistsError
@@ -105,7 +105,7 @@ def _named(
     if not networks:
         raise InvalidInputError("a comparison needs at least one network. Received: none")
     for name, classifier in networks.items():
-        if not name or name != Path(name).name:
+        if not name or name == OWN or name != Path(name).name:
             raise InvalidInputError(f"a network's name must be a file's name. Received: {name!r}")
         classifier.check_parameters()
     return dict(networks)

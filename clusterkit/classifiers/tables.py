@@ -1,7 +1,5 @@
 """Predictions as a CSV file, and figures as a table for people."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.classifiers.datasets import LABEL_SEPARATOR
+from clusterkit.datasets.label_tables import LABEL_SEPARATOR
+from clusterkit.datasets.tables import to_csv
 from clusterkit.files import check_output, write_whole
-from clusterkit.paths import escape_path
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.sending import Prediction
@@ -50,14 +48,15 @@ def write_predictions(
     probabilities : ndarray of shape (n, n_classes)
         As predicted.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["filename", *labels, *classes])
-    for row, name in enumerate(names):
-        cells = [LABEL_SEPARATOR.join(column[row]) for column in labels.values()]
-        numbers = [f"{value:.6f}" for value in probabilities[row]]
-        writer.writerow([escape_path(name), *cells, *numbers])
-    write_whole(path, text.getvalue())
+    rows = (
+        [
+            name,
+            *(LABEL_SEPARATOR.join(column[row]) for column in labels.values()),
+            *(f"{value:.6f}" for value in probabilities[row]),
+        ]
+        for row, name in enumerate(names)
+    )
+    write_whole(path, to_csv(["filename", *labels, *classes], rows))
 
 
 def predictions_to_csv(

@@ -209,7 +209,10 @@ def _read(
             dict(parts),
             _explain(data, parts),
         )
-    embeddings, readable, failures = _embed(data, classifier, store)
+    divided = np.sort(np.concatenate([*parts.values()]))
+    embeddings, readable, failures = _embed(data[divided], classifier, store)
+    readable = divided[readable]
+    failures = _explain(data, parts) + failures
     places = {part: np.flatnonzero(np.isin(readable, rows)) for part, rows in parts.items()}
     inputs = {part: embeddings[found] for part, found in places.items()}
     return inputs, {part: readable[found] for part, found in places.items()}, failures

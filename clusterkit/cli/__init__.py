@@ -13,7 +13,7 @@ import click
 from clusterkit import __version__
 from clusterkit.cli.options import notice
 from clusterkit.cli.streams import open_streams
-from clusterkit.errors import ClusterkitError
+from clusterkit.errors import ClusterkitError, Notice
 
 # A command is one line here and one module; it is imported when it is used.
 COMMANDS = {
@@ -96,9 +96,9 @@ class CommandTable(click.Group):
             sys.exit(status)
 
 
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     """Print a warning as one line, without the place in the code."""
-    notice(f"Warning: {message}")
+    notice(f"{'Note' if issubclass(category, Notice) else 'Warning'}: {message}")
 
 
 @click.group(cls=CommandTable, context_settings={"help_option_names": ["-h", "--help"]})

@@ -8,6 +8,7 @@ import click
 from clusterkit.classifiers import SCRATCH_NETWORKS
 from clusterkit.cli.options import (
     batch_size_option,
+    columns_options,
     exclude_option,
     json_option,
     notice,
@@ -32,6 +33,8 @@ from clusterkit.cli.training_options import (
 if TYPE_CHECKING:
     from clusterkit.classifiers import NetworkComparison
 
+_TABLE, _PICTURE = "comparison.csv", "comparison.png"
+
 
 @click.command()
 @click.argument("source", metavar="FOLDER", type=click.Path(path_type=Path))
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Folder for the networks, the table and the picture.",
 )
+@columns_options
 @image_size_option
 @augmentation_option
 @epochs_option
@@ -77,6 +81,9 @@ def compare(
     seed: int,
     store: Path,
     as_json: bool,
+    label_column: tuple[str, ...],
+    path_column: str | None,
+    label_separator: str | None,
     **parameters: Any,
 ) -> None:
     """Train several networks on the same images of FOLDER, and show them side by side.
@@ -87,7 +94,8 @@ def compare(
 
     Writes each network (NAME.keras), the table (comparison.csv) and the curves of all
     (comparison.png) into a folder.  A network that is there already, from a run that was cut or an
-    earlier one with the same images and options, is not trained again.
+    earlier one with the same images and options, is not trained again.  A table or picture that is
+    not of an earlier run, or was changed since, is replaced with --overwrite only.
 
     \b
     Example:
@@ -95,9 +103,17 @@ def compare(
       clusterkit predict new.png --model comparison/cnn.keras
     """
     from clusterkit.classifiers import compare_networks, read_labelled
+    from clusterkit.classifiers.network_records import check_own
 
+    check_own(output, (_TABLE, _PICTURE), overwrite=overwrite)
     found = compare_networks(
-        read_labelled(source, exclude=exclude),
+        read_labelled(
+            source,
+            exclude=exclude,
+            label_column=label_column,
+            path_column=path_column,
+            label_separator=label_separator,
+        ),
         {name: _classifier(name, seed=seed, **parameters) for name in networks},
         output,
         test_size=test_split,
@@ -133,12 +149,16 @@ def _classifier(name: str, *, seed: int, **parameters: Any) -> Any:
 
 def _write(found: "NetworkComparison", folder: Path) -> list[Path]:
     """Write the table and the picture; those of an earlier run in the folder are replaced."""
-    table, picture = folder / "comparison.csv", folder / "comparison.png"
+    from clusterkit.classifiers.network_records import record_own
+
+    table, picture = folder / _TABLE, folder / _PICTURE
     found.to_csv(table)
+    record_own(folder, _TABLE)
     if not found.results:
         return [table]
     from clusterkit.plots import NetworkCurvesDisplay, save_figure
 
     save_figure(NetworkCurvesDisplay.from_comparison(found), picture, overwrite=True)
+    record_own(folder, _PICTURE)
     models = [Path(result.model) for result in found.results if result.model is not None]
     return [*models, table, picture]

@@ -1,12 +1,13 @@
 """``clusterkit evaluate``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from clusterkit.cli.options import (
     check_picture,
+    columns_options,
     json_option,
     labels_option,
     notice,
@@ -24,11 +25,17 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("clusters_csv", type=click.Path(dir_okay=False, path_type=Path))
 @labels_option
+@columns_options
 @picture_option("Draw the cluster by label table to this file")
 @overwrite_option
 @json_option
 def evaluate(
-    clusters_csv: Path, labels: Path | None, output: Path | None, overwrite: bool, as_json: bool
+    clusters_csv: Path,
+    labels: Path | None,
+    output: Path | None,
+    overwrite: bool,
+    as_json: bool,
+    **columns: Any,
 ) -> None:
     """Compare CLUSTERS_CSV with known labels.
 
@@ -42,18 +49,23 @@ def evaluate(
       clusterkit evaluate clusters.csv
       clusterkit evaluate clusters.csv --labels labels.csv -o table.png
     """
+    from clusterkit.datasets.names import first_few
     from clusterkit.evaluation import evaluate_file
 
     check_picture(output, overwrite=overwrite)
-    evaluation = evaluate_file(clusters_csv, labels)
+    evaluation = evaluate_file(clusters_csv, labels, **columns)
     if output is not None:
         from clusterkit.plots import CrosstabDisplay
 
         save_picture(CrosstabDisplay.from_evaluation(evaluation), output, overwrite=overwrite)
-    if evaluation.n_unlabelled:
-        notice(f"{evaluation.n_unlabelled} images have no label and are left out.")
-    if evaluation.n_unused:
-        notice(f"{evaluation.n_unused} labels are of files that were not clustered.")
+    if labels is not None:
+        notice(f"{labels} has a label for {evaluation.n} of the images.")
+    for n, what, names in (
+        (evaluation.n_unlabelled, "images have no label and are left out", evaluation.unlabelled),
+        (evaluation.n_unused, "labels are of files that were not clustered", evaluation.unused),
+    ):
+        if n:
+            notice(f"{n} {what}{': ' if names else ''}{first_few(names)}.")
     if as_json:
         print_json(evaluation.to_dict() | {"output": output})
     else:
@@ -62,6 +74,8 @@ def evaluate(
 
 def _print(evaluation: "Evaluation") -> None:
     """Print the measures, and which labels lie in each cluster."""
+    from clusterkit.noise import NOISE
+
     for name in ("acc", "nmi", "ari", "purity"):
         say(f"{name:>7}  {getattr(evaluation, name):.3f}")
     say(f"{'n':>7}  {evaluation.n}")
@@ -72,6 +86,6 @@ def _print(evaluation: "Evaluation") -> None:
             for column in (-row).argsort(kind="stable")
             if row[column]
         ]
-        number = "noise" if cluster == -1 else cluster
+        number = "noise" if cluster == NOISE else cluster
         name = f"  ({evaluation.names[cluster]})" if cluster in evaluation.names else ""
         say(f"{number:>7}  {row.sum():>6}  {', '.join(labels)}{name}")

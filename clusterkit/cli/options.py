@@ -59,9 +59,36 @@ resize_option = click.option(
 labels_option = click.option(
     "--labels",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="A CSV file with a header, the file in its first column and the label in its second.  "
-    "[default: the name of each image's folder]",
+    help="A table of files and labels.  [default: the name of each image's folder]",
 )
+
+
+def columns_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say what is what in a table of files and labels."""
+    options = (
+        click.option(
+            "--label-column",
+            multiple=True,
+            metavar="NAME",
+            help="The table's column of labels; of several with 0 and 1, each is a class.  "
+            "[default: found by its name]",
+        ),
+        click.option(
+            "--path-column",
+            metavar="NAME",
+            help="The table's column of files.  [default: found by its name]",
+        ),
+        click.option(
+            "--label-separator",
+            metavar="TEXT|none",
+            help="What is between several labels in one cell.  [default: |, or what can be told]",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 seed_option = click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),  # what NumPy's generators take

@@ -1,7 +1,7 @@
 """``clusterkit train``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,6 +9,7 @@ from clusterkit.classifiers import SCRATCH_NETWORKS
 from clusterkit.cli.options import (
     batch_size_option,
     check_picture,
+    columns_options,
     exclude_option,
     json_option,
     notice,
@@ -180,6 +181,7 @@ def autoencoder(
     "The file to write, ending in .keras; tables and pictures go to NAME-report/ beside it.",
     "clf.keras",
 )
+@columns_options
 @fine_tune_option
 @image_size_option
 @augmentation_option
@@ -221,12 +223,14 @@ def classifier(
     seed: int,
     store: Path,
     as_json: bool,
+    **columns: Any,
 ) -> None:
     """Train a classifier on labelled images, and measure it on images that it never saw.
 
-    FOLDER has one sub-folder a class, or train/, val/ and test/ with these; or it is a CSV file of
-    filename and label (`|` between several labels), a CSV file of label and pixels, or a folder of
-    idx files.  Copies of one picture are never both in training and test.
+    FOLDER has one sub-folder a class, or train/, val/ and test/ with these; or it is a table (CSV)
+    of files and labels (`|` between several labels), a table of label and pixels, or a folder of
+    idx files.  What is read from a table is said, and what cannot be told is refused.  Copies of
+    one picture are never both in training and test.
 
     Writes the network (NAME.keras), and tables and pictures of it to NAME-report/: figures, class
     counts, training curves, and of the test images the predictions, the worst mistakes, the
@@ -242,7 +246,7 @@ def classifier(
     from clusterkit.classifiers import Classifier, read_labelled, train_classifier
 
     report = train_classifier(
-        read_labelled(source, exclude=exclude),
+        read_labelled(source, exclude=exclude, **columns),
         output,
         Classifier(
             network,

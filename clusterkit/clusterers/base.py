@@ -13,9 +13,9 @@ from sklearn.utils.validation import check_array, validate_data
 
 from clusterkit.embeddings import check_fitted_space, fingerprint_of
 from clusterkit.errors import InvalidInputError
+from clusterkit.noise import NOISE
 from clusterkit.search import unit_rows
 
-NOISE = -1
 # Squares of numbers that are this many times larger than those fitted on would overflow.
 _MAX_RATIO = 1e18
 # That of the largest numbers that fit in float32.

@@ -1,0 +1,469 @@
+"""Find the files, the labels and the parts of a data set in the columns of a table.
+
+Columns are known by their names, and labels by their form: one name a cell, several with a
+separator or as a list, or a column for each class.  What cannot be told is refused.
+"""
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from clusterkit.datasets.parts import UNLABELLED, part_of
+from clusterkit.datasets.tables import Table, as_text, is_raw, read_table, say_code_page, unprotect
+from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.noise import is_missing_text
+
+# Between several labels of an image.
+LABEL_SEPARATOR = "|"
+# What headers call the column of files, by how sure it is; compared without case and signs.
+_PATH_NAMES = (
+    "path filepath imagepath imgpath photopath relativepath relpath fullpath pfad",
+    "filename file filenames files image images img imagename imgname imagefile imgfile "
+    "imagefilename picture photo pic frame dateiname datei bild fichier archivo",
+    "id imageid imgid fileid photoid pictureid isicid uuid guid key",
+    "name",
+)
+_LABEL_NAMES = (
+    "label labels labelname class classes classname category categories categoryname genre genres "
+    "tag tags target targets truth groundtruth annotation annotations species breed diagnosis dx "
+    "kind type klasse kategorie etikett",
+    "labelid labelidx labelindex classid classidx classindex categoryid targetid cluster y",
+)
+_PART_NAMES = "split set subset partition part usage phase datasplit dataset fold traintest"
+_TRUE = frozenset({"1", "1.0", "true", "yes", "t", "y"})
+_FALSE = frozenset({"0", "0.0", "false", "no", "f", "n", "-1", "-1.0"})
+_LIST = re.compile(r"\s*[\[({](.*)[\])}]\s*", re.DOTALL)
+_QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")
+_SUFFIX = re.compile(r"\.[a-z][a-z0-9]{1,4}")
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """What a table says of files.
+
+    Attributes
+    ----------
+    file : pathlib.Path
+        The table.
+    names : list of str
+        What it calls each file, once each, as its cells are: see
+        :func:`clusterkit.datasets.tables.spellings`.
+    labels : list of (str or tuple of str or None)
+        The label, or the labels where there may be several; None where it is missing.
+    is_multilabel : bool
+        Whether a file may have any number of labels.
+    parts : list of (str or None), or None
+        Part of each file, see :func:`clusterkit.datasets.parts.part_of`, where a column says it.
+    header : list of str
+        Names of the two columns; empty where the table has no header.
+    """
+
+    file: Path
+    names: list[str]
+    labels: list[Any]
+    is_multilabel: bool = False
+    parts: list[str | None] | None = None
+    header: tuple[str, str] = ("", "")
+
+
+def read_label_table(
+    file: str | Path,
+    *,
+    label_column: str | Sequence[str] | None = None,
+    path_column: str | None = None,
+    label_separator: str | None = None,
+    is_file: Callable[[str], bool] = lambda name: False,
+) -> LabelTable:
+    """Read files and their labels.
+
+    Parameters
+    ----------
+    file : path
+        A table of any delimiter and encoding, see :func:`clusterkit.datasets.tables.read_table`.
+    label_column : str or sequence of str, optional
+        The column of labels, or several that have 1 where an image shows their class and 0
+        elsewhere.  By default the column with a name such as label, class or genres; else the
+        only one left beside the files; else all columns left, if they are of 0 and 1.
+    path_column : str, optional
+        The column of files.  By default the one with a name such as path, filename, image or id;
+        else the one whose cells end like file names; else the first of two columns.
+    label_separator : str, optional
+        What is between several labels of an image; ``"none"`` where each cell is one label.  By
+        default ``|``, or what can be told: ``['cat', 'dog']`` is a list, and so is ``cat, dog`` or
+        ``cat; dog`` where other cells hold the same words in other company.
+    is_file : callable, optional
+        Tells whether a text is the name of a known file: a first line that has one is no header.
+
+    Returns
+    -------
+    LabelTable
+        In order of the table's lines.
+
+    Raises
+    ------
+    NotFoundError
+        If the table does not exist.
+    InvalidInputError
+        If the file is no such table, it cannot be told which column is which or whether a cell is
+        one label, a label is not text, or a file has two labels.
+
+    Warns
+    -----
+    Notice
+        What was found, where the table is not a plain CSV file of two columns.
+    """
+    table = read_table(file)
+    remarks = list(table.remarks)
+    wanted = [label_column] if isinstance(label_column, str) else list(label_column or [])
+    table = _with_header(table, is_file, remarks)
+    header = [_plain(name) for name in table.header]
+    taken = [_find_column(table, name, "--label-column") for name in wanted]
+    parts, part_column = _find_parts(table, header, taken, remarks)
+    free = [
+        index
+        for index in range(len(header))
+        if index != part_column and not _is_index(table, index, path_column)
+    ]
+    if path_column is not None:
+        paths = _find_column(table, path_column, "--path-column")
+    else:
+        paths = _find_paths(table, header, [index for index in free if index not in taken])
+    chosen = taken or _find_labels(table, header, [index for index in free if index != paths])
+    remarks += say_code_page(cell for index in chosen for cell in table.column(index))
+    if len(chosen) > 1:
+        labels, is_multilabel = _from_indicators(table, chosen)
+        remarks.append(f"a class from each of {len(chosen)} columns of 0 and 1")
+    else:
+        cells = [as_text(cell) for cell in table.column(chosen[0])]
+        labels, is_multilabel = parse_labels(cells, label_separator, table.file, remarks)
+    if len(header) > 2 or paths:
+        said = "" if len(chosen) > 1 else f", labels from {_name(table, chosen[0])}"
+        remarks.append(f"files from {_name(table, paths)}{said}")
+    if remarks:
+        warnings.warn(f"{table.file} is read {', '.join(remarks)}", Notice, stacklevel=3)
+    found = _unite(table, paths, labels, parts)
+    names = (table.header[paths], table.header[chosen[0]])
+    return LabelTable(
+        table.file,
+        list(found),
+        [label for label, _ in found.values()],
+        is_multilabel,
+        None if parts is None else [part for _, part in found.values()],
+        names,
+    )
+
+
+def parse_labels(
+    cells: Sequence[str],
+    separator: str | None,
+    source: str | Path,
+    remarks: list[str],
+) -> tuple[list[Any], bool]:
+    """Read the labels of a column.
+
+    Parameters
+    ----------
+    cells : sequence of str
+        As in the table.
+    separator : str, optional
+        See :func:`read_label_table`.
+    source : path
+        The table, for messages.
+    remarks : list of str
+        What is found is added.
+
+    Returns
+    -------
+    labels : list of (str or tuple of str or None)
+        None where the cell says that it is missing.
+    is_multilabel : bool
+        Whether they are tuples.
+
+    Raises
+    ------
+    InvalidInputError
+        If it cannot be told whether cells are one label or several, or one is not text.
+    """
+    for cell in cells:
+        if is_raw(cell):
+            raise InvalidInputError(
+                f"{source}: the label {cell!a} is neither UTF-8 nor of Windows' code page "
+                "1252: save the table as UTF-8"
+            )
+    known = [None if is_missing_text(cell) else unprotect(cell.strip()) for cell in cells]
+    values = list(dict.fromkeys(cell for cell in known if cell is not None))
+    if separator is None and not any(LABEL_SEPARATOR in value for value in values):
+        if any((inner := _LIST.fullmatch(value)) and _QUOTED.search(inner[1]) for value in values):
+            remarks.append("with a list of labels in each cell")
+            return [None if cell is None else _read_list(cell) for cell in known], True
+        separator = _find_separator(values, source, remarks)
+    separator = separator or LABEL_SEPARATOR
+    if separator == "none" or not any(separator in value for value in values):
+        return list(known), False
+    return [None if cell is None else _split(cell, separator) for cell in known], True
+
+
+def _find_separator(values: Sequence[str], source: str | Path, remarks: list[str]) -> str | None:
+    """Return the sign between several labels in one cell; None where each cell is one label."""
+    signs = [sign for sign in ",;" if any(sign in value for value in values)]
+    if not signs:
+        return None
+    remedy = (
+        f"Write {LABEL_SEPARATOR} between the labels of an image, or say what is between them "
+        "with --label-separator (none if each cell is one label)"
+    )
+    example = next(value for value in values if signs[0] in value)
+    if len(signs) > 1:
+        raise InvalidInputError(
+            f"{source}: labels such as {example!r} may be one or several, with , or ; between "
+            f"them. {remedy}"
+        )
+    pieces = [_split(value, signs[0]) for value in values]
+    company = Counter(piece for found in pieces for piece in set(found))
+    if all(company[piece] == 1 for found in pieces if len(found) > 1 for piece in found):
+        # As in "tench, Tinca tinca": no word has another company elsewhere.
+        remarks.append(f"with {signs[0]} as a part of names such as {example!r}")
+        return "none"
+    places = [set(column) for column in zip(*pieces, strict=False)]
+    is_even = len({len(found) for found in pieces}) == 1
+    if is_even and sum(map(len, places)) == len(set().union(*places)):
+        # As in "Paris, France": each place has words of its own.
+        raise InvalidInputError(
+            f"{source}: labels such as {example!r} may be one name or several. {remedy}"
+        )
+    remarks.append(f"with {signs[0]} between several labels")
+    return signs[0]
+
+
+def _split(cell: str, separator: str) -> tuple[str, ...]:
+    """Return the labels between separators, each once."""
+    return tuple(dict.fromkeys(filter(None, map(str.strip, cell.split(separator)))))
+
+
+def _read_list(cell: str) -> tuple[str, ...]:
+    """Return the labels of a list as Python, JSON or NumPy writes it; other text is one label."""
+    inner = _LIST.fullmatch(cell)
+    if inner is None:
+        return (cell,)
+    quoted = [re.sub(r"\\(.)", r"\1", one or two).strip() for one, two in _QUOTED.findall(inner[1])]
+    return tuple(dict.fromkeys(filter(None, quoted))) if quoted else _split(inner[1], ",")
+
+
+def _from_indicators(table: Table, columns: Sequence[int]) -> tuple[list[Any], bool]:
+    """Return the labels that columns of 0 and 1 say.
+
+    Where no image has several, one that has none is without a label.
+    """
+    classes = [table.header[index] for index in columns]
+    labels: list[Any] = []
+    for line, row in enumerate(table.rows, 1):
+        cells = [row[index].strip().casefold() for index in columns]
+        if all(map(is_missing_text, cells)):
+            labels.append(None)
+            continue
+        for name, cell in zip(classes, cells, strict=True):
+            if cell not in _TRUE and cell not in _FALSE:
+                raise InvalidInputError(
+                    f"{table.file}, image {line}: the column {name} must hold 0 or 1. "
+                    f"Received: {cell!r}"
+                )
+        shown = [name for name, cell in zip(classes, cells, strict=True) if cell in _TRUE]
+        labels.append(tuple(shown))
+    is_multilabel = any(label is not None and len(label) > 1 for label in labels)
+    if not is_multilabel:
+        labels = [label[0] if label else None for label in labels]
+    return labels, is_multilabel
+
+
+def _with_header(table: Table, is_file: Callable[[str], bool], remarks: list[str]) -> Table:
+    """Return the table; a first line that is plainly an image's becomes a row again."""
+    first, second = table.header, table.rows[0]
+    is_row = any(map(is_file, first)) or any(
+        (suffix := _suffix(cell)) and suffix == _suffix(below)
+        for cell, below in zip(first, second, strict=True)
+    )
+    if not is_row:
+        return table
+    remarks.append("as a table without a header")
+    names = [f"column {number}" for number in range(1, len(first) + 1)]
+    return Table(table.file, names, [first, *table.rows], table.remarks)
+
+
+def _find_parts(
+    table: Table, header: Sequence[str], taken: Sequence[int], remarks: list[str]
+) -> tuple[list[str | None] | None, int | None]:
+    """Return the part that a column gives each row, and the column."""
+    for index, name in enumerate(header):
+        if name not in _PART_NAMES.split() or index in taken:
+            continue
+        cells = [cell.strip() for cell in table.column(index)]
+        parts = [part_of(cell) for cell in cells]
+        others = [
+            cell
+            for cell, part in zip(cells, parts, strict=True)
+            if part is None and not is_missing_text(cell)
+        ]
+        if not any(parts):
+            if name == "fold" or len(header) > 2:
+                remarks.append(f"without {_name(table, index)}, which names no parts")
+                return None, index
+            continue
+        if others:
+            raise InvalidInputError(
+                f"{table.file}: the column {table.header[index]} must say train, val or test. "
+                f"Received: {others[0]!r}"
+            )
+        remarks.append(f"with parts from {_name(table, index)}")
+        missing = UNLABELLED  # an image of no part is of no use
+        return [part or missing for part in parts], index
+    return None, None
+
+
+def _find_paths(table: Table, header: Sequence[str], free: Sequence[int]) -> int:
+    """Return the column of files."""
+    for names in _PATH_NAMES:
+        found = [index for index in free if header[index] in names.split()]
+        if len(found) > 1:
+            found = [index for index in found if _holds_files(table, index)] or found
+        if len(found) == 1:
+            return found[0]
+        if found:
+            _refuse(table, "files", found, "--path-column")
+    found = [index for index in free if _holds_files(table, index)]
+    if len(found) == 1:
+        return found[0]
+    others = [index for index in free if not is_label_name(header[index])]
+    if len(free) == 1 or len(others) == 1:
+        return (others or free)[0]
+    # Rows that have names, as in R, or the plain table of two columns.
+    if len(free) == 2 or (free and not header[free[0]]):
+        return free[0]
+    return _refuse(table, "files", free, "--path-column")
+
+
+def _find_labels(table: Table, header: Sequence[str], free: Sequence[int]) -> list[int]:
+    """Return the column of labels, or those of 0 and 1 that stand for the classes."""
+    if not free:
+        raise InvalidInputError(
+            f"{table.file} must have two columns, file and label. Received: "
+            f"{','.join(table.header)}"
+        )
+    for names in _LABEL_NAMES:
+        found = [index for index in free if header[index] in names.split()]
+        if len(found) == 1:
+            return found
+        if found:
+            return [_choose_equal(table, found)]
+    if len(free) == 1:
+        return list(free)
+    values = {cell.strip().casefold() for index in free for cell in table.column(index)}
+    if {value for value in values if not is_missing_text(value)} <= _TRUE | _FALSE:
+        return list(free)
+    return [_refuse(table, "labels", free, "--label-column")]
+
+
+def _choose_equal(table: Table, columns: Sequence[int]) -> int:
+    """Return one of the columns that say the same in other words, names rather than numbers."""
+    first = table.column(columns[0])
+    for other in columns[1:]:
+        pairs = set(zip(first, table.column(other), strict=True))
+        if not len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs}):
+            _refuse(table, "labels", columns, "--label-column")
+    named = [
+        index
+        for index in columns
+        if not all(re.fullmatch(r"[\d.]*", cell.strip()) for cell in table.column(index))
+    ]
+    return (named or list(columns))[0]
+
+
+def _refuse(table: Table, what: str, columns: Sequence[int], option: str) -> int:
+    """Say that it cannot be told which column is meant."""
+    names = ", ".join(table.header[index] or "(no name)" for index in columns)
+    raise InvalidInputError(
+        f"{table.file}: which column holds the {what} cannot be told from {names}: name it with "
+        f"{option}"
+    )
+
+
+def _find_column(table: Table, name: str, option: str) -> int:
+    """Return the column of a name: as it is written, else without regard to case and signs."""
+    for spell in (str.strip, _plain):
+        found = [index for index, one in enumerate(table.header) if spell(one) == spell(name)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise InvalidInputError(f"{table.file} has {len(found)} columns {name}")
+    raise InvalidInputError(
+        f"{option} must be a column of {table.file}: {', '.join(table.header)}. Received: {name}"
+    )
+
+
+def _unite(
+    table: Table, column: int, labels: Sequence[Any], parts: Sequence[str | None] | None
+) -> dict[str, tuple[Any, str | None]]:
+    """Return label and part by the name of the file; a line without a label says nothing."""
+    known: dict[str, tuple[Any, str | None]] = {}
+    for row, (name, label) in enumerate(zip(table.column(column), labels, strict=True)):
+        if not name.strip():
+            raise InvalidInputError(f"{table.file}: a label has no file: {label}")
+        earlier, part = known.get(name, (None, None if parts is None else parts[row]))
+        if label is not None and earlier not in (None, label):
+            raise InvalidInputError(
+                f"{table.file} has two labels for {name}: {_shown(earlier)} and {_shown(label)}. "
+                f"Several labels of an image belong into one line, with {LABEL_SEPARATOR} between"
+            )
+        if parts is not None and part != parts[row]:
+            raise InvalidInputError(f"{table.file} has two parts for {name}: {part}, {parts[row]}")
+        known[name] = (earlier if label is None else label, part)
+    return known
+
+
+def _shown(label: Any) -> str:
+    """Return a label, or several, as they are written."""
+    return LABEL_SEPARATOR.join(label) if isinstance(label, tuple) else str(label)
+
+
+def _is_index(table: Table, index: int, path_column: str | None) -> bool:
+    """Tell whether a column only numbers the rows, as pandas and R write it."""
+    name = table.header[index]
+    if path_column == name or not is_index_name(name):
+        return False
+    cells = [cell.strip() for cell in table.column(index)]
+    return len(table.header) > 2 and all(re.fullmatch(r"\d+", cell) for cell in cells)
+
+
+def _holds_files(table: Table, index: int) -> bool:
+    """Tell whether most cells of a column end like file names."""
+    cells = table.column(index)
+    return 2 * sum(bool(_suffix(cell)) for cell in cells) > len(cells)
+
+
+def _suffix(cell: str) -> str:
+    """Return what a file's name ends with; nothing where a cell is none."""
+    suffix = PureWindowsPath(cell.strip()).suffix.lower()
+    return suffix if _SUFFIX.fullmatch(suffix) else ""
+
+
+def is_label_name(name: str) -> bool:
+    """Tell whether the name of a column is one of labels."""
+    return any(_plain(name) in names.split() for names in _LABEL_NAMES)
+
+
+def is_index_name(name: str) -> bool:
+    """Tell whether the name of a column is that of a number of the row, as pandas and R write."""
+    return not name or re.fullmatch(r"Unnamed: \d+|index", name, re.IGNORECASE) is not None
+
+
+def _plain(name: str) -> str:
+    """Return a column's name without case and signs."""
+    return re.sub(r"[\W_]", "", name.casefold())
+
+
+def _name(table: Table, index: int) -> str:
+    """Return the name of a column, for messages."""
+    return f"column {table.header[index]!r}" if table.header[index] else "the column without a name"

@@ -1,0 +1,323 @@
+"""Read any table that a user hands in as rows of text, and write ours.
+
+A table is a CSV file as pandas, R, Excel or a person writes it: its delimiter and its encoding are
+found out, blank rows and empty columns are passed over, and what was found is kept as remarks.
+"""
+
+import codecs
+import csv
+import io
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.paths import escape_path, unescape_path
+
+TABLE_SUFFIXES = frozenset({".csv", ".tab", ".tsv"})
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",  # begins like UTF-16's, so it comes first
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+# Bytes that are enough for a header and some rows; a multiple of UTF-32's four.
+_HEAD = 2**20
+# Rows that the delimiter is found from.
+_SAMPLE = 100
+# What a spreadsheet program takes for a formula, and the sign that says that it is text; that
+# sign is doubled where a text has it itself.
+_SIGNS = r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"  # the last four are as wide as Chinese letters
+_FORMULA = re.compile(f"'*{_SIGNS}")
+_PROTECTED = re.compile(f"'(?='*{_SIGNS})")
+_RAW = re.compile("[\udc80-\udcff]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The cells of a table, as text.
+
+    Attributes
+    ----------
+    file : pathlib.Path
+        Where it was read.
+    header : list of str
+        The names of the columns.
+    rows : list of list of str
+        As many cells each as the header has.  Bytes that are not UTF-8 are lone surrogates, as in
+        file names; :func:`as_text` reads them.
+    remarks : list of str
+        What is not as in a plain CSV file: the delimiter, or that it is UTF-16.
+    is_windows : bool
+        Whether its lines end as on Windows, where a byte that is not UTF-8 is no part of a name.
+    """
+
+    file: Path
+    header: list[str]
+    rows: list[list[str]]
+    remarks: list[str] = field(default_factory=list)
+    is_windows: bool = False
+
+    def column(self, index: int) -> list[str]:
+        """Return the cells of one column."""
+        return [row[index] for row in self.rows]
+
+
+def read_table(file: str | Path) -> Table:
+    """Read a table of any delimiter and encoding.
+
+    Parameters
+    ----------
+    file : path
+        A text file with a header.  Between its columns are commas, semicolons, tabs, bars or
+        spaces; it is UTF-8 or UTF-16, or of Windows' code page 1252.
+
+    Returns
+    -------
+    Table
+        Without blank rows, and without columns that have neither name nor content.
+
+    Raises
+    ------
+    NotFoundError
+        If the file does not exist.
+    InvalidInputError
+        If it is no table, has no row, or a row has another number of columns than the header.
+    """
+    file = Path(file)
+    try:
+        data = file.read_bytes() if file.is_file() or not file.exists() else None
+    except FileNotFoundError:
+        raise NotFoundError(f"no such file: {file}") from None
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {file}: {error}") from error
+    if data is None:
+        raise InvalidInputError(f"cannot read {file}: it is no regular file")
+    text, encoding = _decode(data, file)
+    text, delimiter, is_short = _find_delimiter(text)
+    remarks = [f"as {encoding}"] if encoding else []
+    if delimiter != ",":
+        remarks.append(f"with {_DELIMITERS.get(delimiter, repr(delimiter))} between its columns")
+    header, rows = _read_rows(text, delimiter, is_short, file)
+    if not rows:
+        raise InvalidInputError(f"{file} must have a header and at least one row. It has none")
+    used = [
+        index
+        for index, name in enumerate(header)
+        if name or any(row[index].strip() for row in rows)
+    ]
+    if len(used) < len(header):
+        header = [header[index] for index in used]
+        rows = [[row[index] for index in used] for row in rows]
+    return Table(file, header, rows, remarks, b"\r\n" in data)
+
+
+def sniff(file: Path) -> tuple[list[str], str, str]:
+    """Look at the beginning of a table, which may be too large to be read as rows of text.
+
+    Parameters
+    ----------
+    file : pathlib.Path
+        The table.
+
+    Returns
+    -------
+    header : list of str
+        Names of the columns.
+    delimiter : str
+        What is between them.
+    encoding : str
+        Empty for UTF-8.
+
+    Raises
+    ------
+    NotFoundError, InvalidInputError
+        As :func:`read_table`.
+    """
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(_HEAD)
+    except FileNotFoundError:
+        raise NotFoundError(f"no such file: {file}") from None
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {file}: {error}") from error
+    # What is read may end within a line, and in UTF-8 within a letter.
+    is_cut = len(data) == _HEAD and b"\n" in data
+    if is_cut and b"\0" not in data:
+        data = data[: data.rindex(b"\n")]
+    text, encoding = _decode(data, file)
+    if is_cut and b"\0" in data:
+        text = text.rpartition("\n")[0]
+    text, delimiter, _ = _find_delimiter(text)
+    first = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+    return [as_text(cell) for cell in first], delimiter, encoding
+
+
+def is_raw(cell: str) -> bool:
+    """Tell whether a cell has bytes that are not UTF-8, as lone surrogates."""
+    return not cell.isascii() and _RAW.search(cell) is not None
+
+
+def say_code_page(cells: Iterable[str]) -> list[str]:
+    """Return the remark, with an example, that cells are not UTF-8; none where all are."""
+    for cell in cells:
+        if is_raw(cell):
+            return [f"as Windows' code page 1252 (such as {as_text(cell)!r})"]
+    return []
+
+
+def as_text(cell: str) -> str:
+    """Return a cell as proper text: bytes that are not UTF-8 are read as Windows' code page 1252.
+
+    A byte that the code page has not stays a lone surrogate.
+    """
+    if not is_raw(cell):
+        return cell
+    return cell.encode("utf-8", "surrogateescape").decode("cp1252", "surrogateescape")
+
+
+def spellings(cell: str) -> list[str]:
+    """Return what a cell may mean as a file's name, the likeliest first.
+
+    As it is; read as :func:`as_text` does; and with what :func:`to_csv` did to it undone.
+    """
+    found = [cell, as_text(cell)]
+    return list(dict.fromkeys([*found, *map(unprotect, found)]))
+
+
+def to_csv(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
+    r"""Write a table as CSV, for every reader: of bytes, of spreadsheets, and ours.
+
+    Parameters
+    ----------
+    header : sequence
+        Names of the columns.
+    rows : iterable of sequences
+        Their cells: numbers, and texts such as paths and names.
+
+    Returns
+    -------
+    str
+        Lines that end in ``\n``.  A text that a spreadsheet program would run as a formula, since
+        it begins with ``=``, ``+``, ``-``, ``@``, a tab or a new line, is written with a ``'``
+        before it; so is one that begins with such a ``'``.  Bytes that are not UTF-8 are written
+        as :func:`clusterkit.paths.escape_path` does.  :func:`unprotect` undoes both.
+
+    Examples
+    --------
+    >>> print(to_csv(["path", "cluster"], [["=1+1.png", -1]]), end="")
+    path,cluster
+    '=1+1.png,-1
+    """
+    lines = _Lines()
+    # csv quotes what is in its line's end: with "\r" in it, a return within a cell is quoted too.
+    writer = csv.writer(lines, lineterminator="\r\n")
+    for row in itertools.chain([header], rows):
+        writer.writerow([_protect(cell) for cell in row])
+    return "".join(lines.lines)
+
+
+def unprotect(cell: str) -> str:
+    """Undo what :func:`to_csv` did to a text."""
+    return unescape_path(cell[1:] if _PROTECTED.match(cell) else cell)
+
+
+class _Lines:
+    """Where the csv module writes its lines; each is kept with a plain end."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def write(self, line: str) -> None:
+        self.lines.append(line[:-2] + "\n")
+
+
+def _protect(cell: Any) -> Any:
+    """Return a text so that no program takes it for a formula; a number stays one."""
+    if not isinstance(cell, str):
+        return cell
+    is_formula = _FORMULA.match(cell) and not _NUMBER.fullmatch(cell)
+    return escape_path(f"'{cell}" if is_formula else cell)
+
+
+def _decode(data: bytes, file: Path) -> tuple[str, str]:
+    """Return a table's text, and its encoding where that is not UTF-8."""
+    encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), None)
+    if encoding is None and b"\0" in data[:400]:
+        # Without a mark: of the two bytes of a letter of a western language, one is 0.
+        even, odd = data[:400:2], data[1:400:2]
+        if b"\0" not in even or b"\0" not in odd:
+            encoding = "utf-16-le" if b"\0" not in even else "utf-16-be"
+    try:
+        text = data.decode(encoding or "utf-8", "surrogateescape" if encoding is None else "strict")
+    except UnicodeDecodeError as error:
+        if encoding != "utf-8-sig":
+            raise InvalidInputError(f"{file} is no table: as {encoding} {error.reason}") from error
+        text = data.decode(encoding, "surrogateescape")
+    if "\0" in text:
+        raise InvalidInputError(f"{file} is no table: it holds binary data")
+    if encoding not in (None, "utf-8-sig"):
+        return text, str(encoding).upper()
+    return text, ""
+
+
+def _find_delimiter(text: str) -> tuple[str, str, bool]:
+    """Return the text, the delimiter, and whether the header is one name short.
+
+    Excel's line that names the delimiter is left out.  A header is short where R gave the rows
+    names.
+    """
+    named = re.match(r"sep=(.)\r?\n", text)
+    if named:
+        text = text[named.end() :]
+    ranks = {}
+    for order, delimiter in enumerate(named[1] if named else _DELIMITERS):
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        try:
+            rows = list(
+                itertools.islice((row for row in reader if any(map(str.strip, row))), _SAMPLE)
+            )
+        except csv.Error:
+            continue
+        header, *others = map(len, rows or [[]])
+        is_even = all(width == header for width in others)
+        is_short = bool(others) and all(width == header + 1 for width in others)
+        if header > 1 or is_short:
+            rank = (header == 1, not (is_even or is_short), delimiter == " ", order)
+            ranks[rank] = (delimiter, is_short)
+    delimiter, is_short = ranks[min(ranks)] if ranks else (named[1] if named else ",", False)
+    return text, delimiter, is_short
+
+
+def _read_rows(
+    text: str, delimiter: str, is_short: bool, file: Path
+) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the rows that are not blank."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    rows: list[list[str]] = []
+    try:
+        for row in reader:
+            if not any(cell.strip() for cell in row):
+                continue
+            if not header:
+                header = [unprotect(as_text(name)).strip() for name in row]
+                header = ["", *header] if is_short else header
+                continue
+            while len(row) > len(header) and not row[-1].strip():
+                row.pop()
+            if len(row) != len(header):
+                raise InvalidInputError(
+                    f"{file}, line {reader.line_num}: must have {len(header)} columns like "
+                    f"the header. Received: {len(row)}"
+                )
+            rows.append(row)
+    except csv.Error as error:
+        raise InvalidInputError(f"cannot read {file}, line {reader.line_num}: {error}") from error
+    return header, rows
