@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 
+from clusterkit.decoding_apart import can_decode_apart, decode_apart
 from clusterkit.eight_bit import to_8_bit
-from clusterkit.errors import ImageError, MissingDependencyError
+from clusterkit.errors import ClusterkitError, ImageError, MissingDependencyError
 from clusterkit.jpeg import MAX_SCANS, has_too_many_scans, read_frame
+from clusterkit.memory import Claim
 from clusterkit.metadata import read_orientation, without_metadata
 from clusterkit.optional import require
 from clusterkit.resizing import check_resize_mode, resize_image
@@ -20,6 +22,18 @@ from clusterkit.tiff import Tiff, is_tiff
 
 _HEIC_BRANDS = frozenset(b"heic heim heis heix hevc hevx mif1 msf1".split())
 
+# As Pillow limits it, unless told otherwise.
+_MOST_PIXELS_HERE = 89_478_485
+_PIXELS_AT_ONCE = 2**20
+# Bytes that decoding takes for a pixel, by measurement, rounded up: the decoder's own, Pillow's,
+# and the array's.
+_WEBP_BYTES = _TIFF_BYTES = 20
+_BYTES_OF_FORMAT = {"WEBP": _WEBP_BYTES, "AVIF": 20, "HEIF": 20, "JPEG2000": 32}
+_BYTES_OF_MODE = {"1": 4, "L": 4, "P": 4, "I;16": 10, "I;16B": 10, "I": 36, "F": 36}
+# The resize's values, once lying and once standing.
+_FLOAT_BYTES = 2 * 3 * 4
+# Asked for so many bytes, for what is told to the user, before they are taken.
+ClaimBytes = Callable[[int, str], None]
 # A picture, and the (height, width) of its file.
 Decoded = tuple[NDArray[np.uint8], tuple[int, int]]
 
@@ -85,43 +99,79 @@ def decode_image(
     check_resize_mode(resize)
     if not data:
         raise ImageError("the file is empty")
+    with Claim() as claim:
+        if _is_safe_here(data) or not can_decode_apart():
+            return decode_here(data, size, claim, resize=resize)
+        return decode_apart(data, size, claim, resize=resize)
+
+
+def decode_here(
+    data: bytes, size: tuple[int, int] | None, claim: ClaimBytes, *, resize: str
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Decode an image file in this process; ``claim`` is asked before memory is taken."""
     try:
-        rgb, shape = _decode_file(data, size)
+        rgb, shape = _decode_file(data, size, claim)
         return resize_image(rgb, size, resize) if size else np.ascontiguousarray(rgb), shape
-    except ImageError:
+    except ClusterkitError:
         raise
     except UnidentifiedImageError:
         raise ImageError(_why_unknown(data)) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"too many pixels: {error}") from None
+    except MemoryError:
+        raise ImageError("there is not enough memory to decode it") from None
     # Pillow's plugins raise nearly anything on damaged files, and one file must not end a run.
     except Exception as error:
-        raise ImageError(f"damaged: {error}") from error
+        raise ImageError(f"damaged: {error or type(error).__name__}") from error
 
 
-def _decode_file(data: bytes, size: tuple[int, int] | None) -> Decoded:
+def _is_safe_here(data: bytes) -> bool:
+    """Tell whether a file is of the few kinds, and the sizes, that are decoded in this process.
+
+    Their decoders have been attacked for decades, and took 100,000 damaged files each without a
+    fault (``tests/benchmarks/fuzz_decoders.py``).
+    """
+    if data.startswith(b"\xff\xd8\xff"):
+        frame = read_frame(data)
+        if frame is None or not frame.can_be_scaled:
+            return False
+        height, width = frame.height, frame.width
+    elif data.startswith(b"\x89PNG\r\n\x1a\n"):
+        width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    elif data.startswith((b"GIF87a", b"GIF89a")):
+        width, height = int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
+    else:
+        return False
+    # Pillow opens no larger ones, unless its limit is changed for the whole process.
+    return height * width <= min(_MOST_PIXELS_HERE, Image.MAX_IMAGE_PIXELS or _MOST_PIXELS_HERE)
+
+
+def _decode_file(data: bytes, size: tuple[int, int] | None, claim: ClaimBytes) -> Decoded:
     """Decode a file of any format; where that fails, without what is not needed for its pixels."""
     if is_tiff(data):
-        return _decode_tiff(data)
+        return _decode_tiff(data, claim)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        # Pillow makes room for its pixels already when it opens it.
+        height, width = _webp_shape(data)
+        claim(_WEBP_BYTES * height * width, f"{width} x {height} pixels")
     try:
-        return _decode_with_metadata(data, size)
-    except (ImageError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return _decode_with_metadata(data, size, claim)
+    except (ClusterkitError, MemoryError):
         raise
     except Exception:
         bare = without_metadata(data)
         if bare is None:
             raise
-        return _decode_with_metadata(bare, size)
+        return _decode_with_metadata(bare, size, claim)
 
 
-def _decode_with_metadata(data: bytes, size: tuple[int, int] | None) -> Decoded:
+def _decode_with_metadata(data: bytes, size: tuple[int, int] | None, claim: ClaimBytes) -> Decoded:
     with _open(data) as image:
-        return _decode_jpeg(image, data, size) or _decode(image)
+        return _decode_jpeg(image, data, size, claim) or _decode(image, data, claim)
 
 
-def _decode_tiff(data: bytes) -> Decoded:
+def _decode_tiff(data: bytes, claim: ClaimBytes) -> Decoded:
     picture = Tiff(data)
-    _check_size(picture.width, picture.height)
+    height, width = picture.height, picture.width
+    claim(_TIFF_BYTES * height * width + len(data), f"{width} x {height} pixels")
     return _turn(picture.read(), picture.orientation)
 
 
@@ -139,7 +189,6 @@ def _open(data: bytes) -> Image.Image:
         image = Image.open(io.BytesIO(data))
     if image.format == "EPS":
         raise ImageError("PostScript is a program, which is not run")
-    _check_size(image.width, image.height)
     return image
 
 
@@ -163,16 +212,22 @@ def _why_unknown(data: bytes) -> str:
     return "not an image, or of an unknown format"
 
 
-def _check_size(width: int, height: int) -> None:
-    """Raise DecompressionBombError if a picture has too many pixels."""
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit and width * height > limit:
-        raise Image.DecompressionBombError(
-            f"{width} x {height} are over the limit of {limit:,} (PIL.Image.MAX_IMAGE_PIXELS)"
-        )
+def _webp_shape(data: bytes) -> tuple[int, int]:
+    """Return (height, width) of a WebP file's canvas, as its first chunk tells it."""
+    kind, body = data[12:16], data[20:30].ljust(10, b"\0")
+    if kind == b"VP8X":
+        width, height = (int.from_bytes(body[at : at + 3], "little") + 1 for at in (4, 7))
+    elif kind == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    else:
+        width, height = (int.from_bytes(body[at : at + 2], "little") & 0x3FFF for at in (6, 8))
+    return height, width
 
 
-def _decode_jpeg(image: Image.Image, data: bytes, size: tuple[int, int] | None) -> Decoded | None:
+def _decode_jpeg(
+    image: Image.Image, data: bytes, size: tuple[int, int] | None, claim: ClaimBytes
+) -> Decoded | None:
     """Decode an ordinary JPEG with TurboJPEG: Pillow's pixels, in 0.6 of its time.
 
     With a wanted size, the sides are halved as long as they stay above it, which skips detail that
@@ -196,6 +251,12 @@ def _decode_jpeg(image: Image.Image, data: bytes, size: tuple[int, int] | None) 
         factor = max(f for f in (1, 2, 4, 8) if f <= max(factor, 1))
         if factor > 1:
             least = -(-shape[0] // factor), -(-shape[1] // factor)
+    height, width = least if any(least) else shape
+    resized = _FLOAT_BYTES * size[0] * width if size else 3 * height * width
+    claim(
+        3 * height * width + resized + frame.coefficient_bytes + len(data),
+        f"{shape[1]} x {shape[0]} pixels",
+    )
     try:
         rgb = simplejpeg.decode_jpeg(data, "RGB", min_height=least[0], min_width=least[1])
     except ValueError:
@@ -204,8 +265,12 @@ def _decode_jpeg(image: Image.Image, data: bytes, size: tuple[int, int] | None) 
     return upright, shape[::-1] if orientation in _SIDEWAYS else shape
 
 
-def _decode(image: Image.Image) -> Decoded:
+def _decode(image: Image.Image, data: bytes, claim: ClaimBytes) -> Decoded:
     """Decode an image of any other format with Pillow."""
+    n_bytes = _BYTES_OF_FORMAT.get(image.format or "") or _BYTES_OF_MODE.get(image.mode, 10)
+    claim(
+        n_bytes * image.height * image.width + len(data), f"{image.width} x {image.height} pixels"
+    )
     if isinstance(image, PngImageFile) and "transparency" in image.info and image.tile:
         # Pillow brings the pixels to 8 bits, and leaves the value that is clear as it stands.
         in_8_bits = _CLEAR_IN_8_BITS.get(str(image.tile[0][3]))
@@ -235,8 +300,13 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
         if clear is not None:
             grey[values == clear] = 255
         return np.broadcast_to(grey[..., None], (*grey.shape, 3))
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
-    return np.asarray(image.convert("RGB"))
+    # Part by part, since Pillow's versions on the way take four bytes a pixel each.
+    result = np.empty((image.height, image.width, 3), np.uint8)
+    n_rows = max(1, _PIXELS_AT_ONCE // max(1, image.width))
+    for top in range(0, image.height, n_rows):
+        part = image.crop((0, top, image.width, min(top + n_rows, image.height)))
+        if image.has_transparency_data:
+            rgba = part.convert("RGBA")
+            part = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+        result[top : top + n_rows] = np.asarray(part.convert("RGB"))
+    return result

@@ -26,9 +26,9 @@ MIN_SIDE = 48
 # brightness or contrast; most are with 1 % cut off each side, but few with 5 %.
 SAME_LOOK = 0.96
 _THUMB = (16, 16)
-# Files are decoded for this size first.  A JPEG that is decoded at an eighth has up to seven columns
-# of padding in its last one; of 16 columns that is too many for a copy in another size to look
-# alike, of 128 it is not.
+# Files are decoded for this size first.  A JPEG that is decoded at an eighth has up to seven
+# columns of padding in its last one; of 16 columns that is too many for a copy in another size to
+# look alike, of 128 it is not.
 _FIRST = (128, 128)
 # A picture with more copies than this is linked to the others through the nearest ones.
 _N_NEIGHBORS = 8

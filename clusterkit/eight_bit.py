@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 # Programs mark missing fractions with the greatest float, with 1.7e38, 9.97e36, 1e30 or 1e20.
 _MARKS_FROM = 1e20
+# Pixels, of which each takes several times as much on the way.
+_AT_ONCE = 2**18
 
 
 def to_8_bit(
@@ -67,8 +69,14 @@ def on_white(
     rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], *, premultiplied: bool = False
 ) -> NDArray[np.uint8]:
     """Lay a picture, of shape (height, width, 3), on white by its opacity (height, width)."""
-    opacity = alpha[..., None].astype(np.uint16)
-    white = 255 * (255 - opacity)
-    covered = rgb.astype(np.uint16) * (255 if premultiplied else opacity)
-    # In the premultiplied form a colour cannot be above its opacity, though damaged files say so.
-    return np.minimum((covered.astype(np.uint32) + white + 127) // 255, 255).astype(np.uint8)
+    result = np.empty(rgb.shape, np.uint8)
+    n_rows = max(1, _AT_ONCE // max(1, rgb.shape[1]))
+    for top in range(0, len(rgb), n_rows):
+        rows = slice(top, top + n_rows)
+        opacity = alpha[rows, :, None].astype(np.uint16)
+        white = 255 * (255 - opacity)
+        covered = rgb[rows].astype(np.uint16) * (255 if premultiplied else opacity)
+        # Premultiplied, a colour cannot be above its opacity, though damaged files say so.
+        sums = (covered.astype(np.uint32) + white + 127) // 255
+        result[rows] = np.minimum(sums, 255)
+    return result

@@ -33,6 +33,8 @@ class Frame(NamedTuple):
         Samples a pixel.
     keeps_coefficients : bool
         Whether decoding holds the whole picture in coefficients, since it comes in several scans.
+    samples_per_pixel : float
+        Of all components, some of which may be stored in half the size.
     """
 
     kind: int
@@ -41,11 +43,18 @@ class Frame(NamedTuple):
     width: int
     n_components: int
     keeps_coefficients: bool
+    samples_per_pixel: float
 
     @property
     def can_be_scaled(self) -> bool:
         """Whether a half, a quarter or an eighth can be decoded directly."""
         return self.kind in _SCALABLE and self.precision == 8
+
+    @property
+    def coefficient_bytes(self) -> int:
+        """How much memory the coefficients take that are held, if they are."""
+        samples = self.height * self.width * self.samples_per_pixel
+        return int(2 * samples) if self.keeps_coefficients else 0
 
 
 def read_frame(data: bytes) -> Frame | None:
@@ -72,7 +81,9 @@ def read_frame(data: bytes) -> Frame | None:
             if frame is not None or len(body) < 6:
                 return None
             height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
-            frame = Frame(marker, body[0], height, width, body[5], False)
+            factors = [(piece >> 4) * (piece & 15) for piece in body[7::3][: body[5]]]
+            samples = sum(factors) / max(1, *factors, 1)
+            frame = Frame(marker, body[0], height, width, body[5], False, samples)
         position += length
     return None
 

@@ -256,8 +256,8 @@ ODD_FILES = [
     broken("bad_checksum.png", write(PNG.replace(b"IDAT", b"IDAT\xff", 1)[:-1]), "damaged"),
     broken("no_pixels.png", write(png(picture()[:0])), "damaged"),
     broken("gif_header_only.gif", write(encode(PICTURE, "GIF")[:13]), "damaged"),
-    broken("huge_header.png", write(png(picture(), claim=(50_000, 50_000))), "too many pixels"),
-    broken("over_the_limit.png", write(png(picture(), claim=(10_000, 9_000))), "too many pixels"),
+    broken("huge_header.png", write(png(picture(), claim=(50_000, 50_000))), "too large"),
+    broken("large_and_cut.png", write(png(picture(), claim=(10_000, 9_000))), "runcated"),
     broken("five_gigabytes.jpg", sparse, "5,000,000,000 bytes"),
     # What the file system brings along.
     broken("unreadable.png", no_permission, "permission"),
