@@ -1,6 +1,7 @@
 """Keep what a picture file says beside its pixels from deciding whether it can be read."""
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -18,8 +19,13 @@ _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _PNG_ORIENTED_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
 _MAX_TEXT_BYTES = 2**16
 _WEBP_KEPT = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"EXIF", b"XMP "})
-# Bits of a WebP's header that announce a chunk: a profile, EXIF, XMP.
-_WEBP_FLAGS = {b"ICCP": 0x20, b"EXIF": 0x08, b"XMP ": 0x04}
+# Bits of a WebP's header that announce a chunk: a profile, EXIF, XMP, frames.
+_WEBP_FLAGS = {b"ICCP": 0x20, b"EXIF": 0x08, b"XMP ": 0x04, b"ANMF": 0x02}
+_WEBP_ALPHA = 0x10
+# The entry of AVIF and HEIC for an item that is EXIF.
+_EXIF_ITEM = re.compile(rb"(infe\x02.{7}|infe\x03.{9})Exif", re.DOTALL)
+_JP2_START, _JP2_PIXELS = b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"
+_JP2_KEPT = frozenset(b"ihdr bpcc colr pclr cmap cdef".split())
 
 
 def read_orientation(image: Image.Image) -> int:
@@ -30,15 +36,16 @@ def read_orientation(image: Image.Image) -> int:
     # Pillow reads much else on the way, and raises nearly anything where that is damaged.
     except Exception:
         block = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
-        value = read_tags(block)[1].get(tag, (1,))[0] if is_tiff(block) else 1
+        values = read_tags(block)[1].get(tag) if is_tiff(block) else None
+        value = values[0] if values else 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def without_metadata(data: bytes) -> bytes | None:
-    """Return a PNG, JPEG or WebP file of the same pixels with what else is needed, and no more.
+    """Return a file of the same pixels with what else is needed, and no more.
 
-    The orientation is kept where it can be read, and an end that lacks nothing but its mark gets
-    it.  None for other formats.
+    The orientation is kept where it can be read, except in AVIF and HEIC, and a JPEG that lacks
+    nothing but the mark of its end gets it.  None for formats that need no such care.
     """
     try:
         if data.startswith(_PNG_START):
@@ -47,6 +54,10 @@ def without_metadata(data: bytes) -> bytes | None:
             return _bare_jpeg(data)
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
             return _bare_webp(data)
+        if data.startswith(_JP2_START):
+            return _bare_jp2(data)
+        if data[4:8] == b"ftyp":
+            return _EXIF_ITEM.sub(rb"\1none", data)
     except (struct.error, zlib.error, IndexError):
         pass
     return None
@@ -145,11 +156,11 @@ def _bare_webp(data: bytes) -> bytes:
     """Keep the chunks of a WebP that make its pixels and orientation."""
     chunks = [(kind, body) for kind, body in _riff_chunks(data) if kind in _WEBP_KEPT]
     kinds = {kind for kind, _ in chunks}
-    absent = sum(flag for kind, flag in _WEBP_FLAGS.items() if kind not in kinds)
+    present = sum(flag for kind, flag in _WEBP_FLAGS.items() if kind in kinds)
     stream = io.BytesIO()
     for kind, body in chunks:
         if kind == b"VP8X":
-            body = bytes([body[0] & ~absent]) + body[1:]
+            body = bytes([body[0] & _WEBP_ALPHA | present]) + body[1:]
         stream.write(kind + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2))
     content = b"WEBP" + stream.getvalue()
     return b"RIFF" + struct.pack("<I", len(content)) + content
@@ -164,3 +175,26 @@ def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         if len(body) == length:
             yield kind, body
         position += 8 + length + length % 2
+
+
+def _bare_jp2(data: bytes) -> bytes | None:
+    """Keep what describes the pixels of a JPEG 2000 file, and the pixels."""
+    header = data.find(b"jp2h") - 4
+    pixels = data.find(_JP2_PIXELS)
+    if header < 0 or pixels < 0:
+        return None
+    (length,) = struct.unpack_from(">I", data, header)
+    kept, position = b"", header + 8
+    while position + 8 <= header + length:
+        (size,) = struct.unpack_from(">I", data, position)
+        if data[position + 4 : position + 8] in _JP2_KEPT:
+            kept += data[position : position + size]
+        position += max(size, 8)
+    boxes = [
+        _JP2_START + b"\r\n\x87\n",
+        b"\0\0\0\x14ftypjp2 \0\0\0\0jp2 ",
+        struct.pack(">I", len(kept) + 8) + b"jp2h" + kept,
+        # A length of zero: up to the end.
+        b"\0\0\0\0jp2c" + data[pixels:],
+    ]
+    return b"".join(boxes)

@@ -31,11 +31,19 @@ _GDAL_NO_DATA = 42113
 # JPEG's tables and, for its old form, everything else.
 _JPEG_TAGS = frozenset({347, *range(512, 522)})
 # What describes pixels, and is all that is looked at: nothing else can spoil the picture.
-_PIXEL_TAGS = _JPEG_TAGS | {
-    *(_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _STRIP_OFFSETS, _SAMPLES),
-    *(_ROWS_PER_STRIP, _STRIP_BYTES, _PLANAR, _T4_OPTIONS, _T6_OPTIONS, _PREDICTOR, _COLOUR_MAP),
-    *(_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES, _INK_SET, _EXTRA_SAMPLES),
-    *(_SAMPLE_FORMAT, _YCBCR_WEIGHTS, _YCBCR_SUBSAMPLING, _REFERENCE_BLACK_WHITE),
+# No tag has the number zero: it stands for the list of tags, which is None where its end is lost.
+_LIST = 0
+_DECISIVE_TAGS = frozenset(
+    [
+        _LIST,
+        *(_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _SAMPLES, _PLANAR),
+        *(_STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_BYTES, _PREDICTOR, _COLOUR_MAP),
+        *(_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES, _EXTRA_SAMPLES, _SAMPLE_FORMAT),
+    ]
+)
+_PIXEL_TAGS = (_DECISIVE_TAGS | _JPEG_TAGS) | {
+    *(_T4_OPTIONS, _T6_OPTIONS, _INK_SET),
+    *(_YCBCR_WEIGHTS, _YCBCR_SUBSAMPLING, _REFERENCE_BLACK_WHITE),
 }
 # More values than the strips of any picture; a damaged count must not fill the memory.
 _MOST_VALUES = 2**22
@@ -104,7 +112,10 @@ class Tiff:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._order, self._tags = read_tags(data)
+        self._order, tags = read_tags(data)
+        if any(tags.get(tag, ()) is None for tag in _DECISIVE_TAGS):
+            raise ImageError("damaged: the TIFF file is truncated")
+        self._tags = {tag: values for tag, values in tags.items() if values is not None}
         self.width, self.height = self._number(_WIDTH), self._number(_HEIGHT)
         if not self.width or not self.height:
             raise ImageError("damaged: a TIFF file without the size of its picture")
@@ -523,7 +534,7 @@ def _write_tiff(tags: dict[int, tuple[int, list[Any]]], body: bytes, order: str 
 def read_tags(data: bytes) -> tuple[str, dict[int, Any]]:
     """Return the order of bytes ("<" or ">"), and the tags of the first picture that matter.
 
-    A tag's values are a tuple of numbers, or bytes.  What is damaged is left out.
+    A tag's values are a tuple of numbers, or bytes, or None where they are not there.
 
     Raises
     ------
@@ -541,11 +552,17 @@ def read_tags(data: bytes) -> tuple[str, dict[int, Any]]:
     head, room = (f"{order}HHQ", 8) if big else (f"{order}HHL", 4)
     step = struct.calcsize(head) + room
     tags: dict[int, Any] = {}
-    for entry in range(at, min(at + n * step, len(data) - step + 1), step):
+    if at + n * step > len(data):
+        tags[_LIST] = None
+        n = (len(data) - at) // step
+    for entry in range(at, at + n * step, step):
         tag, kind, count = struct.unpack_from(head, data, entry)
         letter = _TYPES.get(kind)
         known = tag in _PIXEL_TAGS or tag in (_ORIENTATION, _GDAL_NO_DATA)
-        if not known or letter is None or not 0 < count <= _MOST_VALUES or tag in tags:
+        if not known or letter is None or not count or tag in tags:
+            continue
+        tags[tag] = None
+        if count > _MOST_VALUES:
             continue
         form = f"{order}{count * (2 if kind in _FRACTIONS else 1)}{letter}"
         size = struct.calcsize(form)
