@@ -1,5 +1,7 @@
 """Images as arrays of pixels: grey or colours, checked and turned into each other."""
 
+import os
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,81 @@ def is_pixels(images: Any) -> bool:
     return isinstance(images, np.ndarray) and images.ndim >= 3
 
 
+def as_images(X: Any) -> Any:
+    """Bring images of any usual form to an array of pixels or a list of files.
+
+    Parameters
+    ----------
+    X : ImageFolder, Embeddings, ndarray, or sequence of paths or of arrays
+        The images.  Pictures of one size in a list are put together as one array.
+
+    Returns
+    -------
+    ImageFolder or Embeddings
+        As they are.
+    ndarray of shape (n, height, width) or (n, height, width, channels)
+        Pixels, of any dtype: :func:`check_pixels` refuses all but uint8.
+    list of path
+        Files.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is one picture or one path, flat rows of pixels, or neither pictures nor files.
+    """
+    if hasattr(X, "files"):
+        return X
+    if isinstance(X, str | os.PathLike):
+        raise InvalidInputError(
+            f"images must be several: give a list of files, or ImageFolder(folder). Received: {X}"
+        )
+    if isinstance(X, bytes | Mapping | Set) or not isinstance(X, Iterable):
+        raise InvalidInputError(
+            f"images must be files or arrays of pixels. Received: {type(X).__name__}"
+        )
+    images = np.asarray(X) if hasattr(X, "__array__") else list(X)
+    if isinstance(images, np.ndarray) and images.ndim == 1:
+        images = images.tolist()
+    if isinstance(images, list):
+        if all(isinstance(image, str | os.PathLike) for image in images):
+            return images
+        images = _stack(images)
+    if images.ndim == 3 and images.shape[2] in (1, 3, 4):
+        raise InvalidInputError(
+            "images must be several, of shape (n, height, width) or (n, height, width, channels): "
+            f"give one as X[None]. Received: one of shape {images.shape}"
+        )
+    if images.ndim < 3:
+        raise InvalidInputError(
+            "images must have shape (n, height, width) or (n, height, width, channels): reshape "
+            f"flat rows of pixels, and give vectors as Embeddings. Received: {images.shape}"
+        )
+    return images
+
+
+def _stack(pictures: list[Any]) -> NDArray[Any]:
+    """Put pictures of one size together."""
+    for picture in pictures:
+        if not isinstance(picture, list | tuple) and not (
+            hasattr(picture, "__array__") and hasattr(picture, "shape")
+        ):
+            raise InvalidInputError(
+                "images must be all files, or all arrays of pixels. "
+                f"Received: {type(picture).__name__}"
+            )
+    try:
+        arrays = [np.asarray(picture) for picture in pictures]
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"images must be arrays of pixels. Received: {error}") from error
+    shapes = sorted({array.shape for array in arrays})
+    if len(shapes) > 1:
+        raise InvalidInputError(
+            "pictures in a list must have one size: resize them, or give files. "
+            f"Received: {' and '.join(map(str, shapes[:2]))}"
+        )
+    return np.stack(arrays)
+
+
 def check_pixels(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return an array of images with its channels, of shape (n, height, width, 1 or 3).
 
@@ -27,8 +104,9 @@ def check_pixels(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     pixels = images[..., None] if images.ndim == 3 else images
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] not in (1, 3):
         raise InvalidInputError(
-            "images must be uint8 of shape (n, height, width), (n, height, width, 1) or "
-            f"(n, height, width, 3). Received: {images.dtype} {images.shape}"
+            "images must be uint8, from 0 to 255, of shape (n, height, width), "
+            "(n, height, width, 1) or (n, height, width, 3). "
+            f"Received: {images.dtype} {images.shape}"
         )
     return pixels
 

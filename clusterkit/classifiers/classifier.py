@@ -20,12 +20,13 @@ from clusterkit.classifiers.model_file import (
 from clusterkit.classifiers.parameters import check_parameters
 from clusterkit.classifiers.reading import check_space, choose_shape, read_batches, read_inputs
 from clusterkit.classifiers.splitting import split
-from clusterkit.classifiers.tasks import HEAD, Task, is_multilabel
+from clusterkit.classifiers.tasks import HEAD, Task, as_labels, is_multilabel
 from clusterkit.embeddings import Embeddings
 from clusterkit.engines import default_batch_size
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.applications import NETWORKS, KerasApplication
 from clusterkit.optional import import_keras
+from clusterkit.pixels import as_images
 
 
 class Classifier(ClassifierMixin, BaseEstimator):
@@ -199,8 +200,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
         X : ImageFolder, list of paths, ndarray of shape (n, height, width[, 1 or 3]), or Embeddings
             The images: files, or uint8 pixels.  For a transfer, embeddings by the same network
             save its passes.  Pixels of files are held in memory, a byte a value.
-        y : sequence of length n
-            The class of each image, or a list, tuple or set of classes of each.
+        y : sequence of length n, or array of shape (n, n_classes)
+            The class of each image, or a list, tuple or set of classes of each, or columns of 0 and
+            1; see :func:`clusterkit.classifiers.tasks.as_labels`.
         validation_data : tuple (X, y), optional
             Images to stop in time by, and to choose temperature and thresholds on.  The last
             layer of a transfer, which is measured by cross-validation, learns from them as well.
@@ -227,10 +229,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
         from clusterkit.classifiers.learning import learn
 
         self.check_parameters()
-        if len(X) != len(y):
-            raise InvalidInputError(
-                f"there must be one label per image. Received: {len(X)} images, {len(y)} labels"
-            )
+        X, y = _check_pair(X, y)
+        if validation_data is not None:
+            validation_data = _check_pair(*validation_data)
         self.task_ = Task.from_labels(y)
         self.classes_ = self.task_.classes
         self.fingerprint_ = self.extractor.fingerprint if self.is_transfer else None
@@ -238,7 +239,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         inputs = read_inputs(self, X)
         truth = self.task_.indicators(y)
         if validation_data is None:
-            train, val = self._split(inputs, list(y))
+            train, val = self._split(inputs, y)
             training = inputs[train], truth[train]
             validation = inputs[val], truth[val]
         else:
@@ -267,6 +268,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             In order of ``classes_``; rows sum to 1, unless an image may have several labels.
         """
         check_is_fitted(self, "task_")
+        X = as_images(X)
         if isinstance(X, Embeddings):
             return self.task_.probabilities(run_network(self._head, check_space(self, X)))
         outputs = np.empty((len(X), self.task_.n_outputs), np.float32)
@@ -288,6 +290,22 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """Return the classes that probabilities stand for, as :meth:`predict` does."""
         return self.task_.names(self.task_.decide(probabilities, self.thresholds_))
 
+    def score(self, X: Any, y: Sequence[Any], sample_weight: Any = None) -> float:
+        """Return the share of images whose class, or whose set of classes, is predicted.
+
+        Parameters
+        ----------
+        X, y : as for :meth:`fit`
+            The images and their labels.
+        sample_weight : array-like of shape (n,), optional
+            How much each counts.
+        """
+        check_is_fitted(self, "task_")
+        X, y = _check_pair(X, y)
+        pairs = zip(self.predict(X), y, strict=True)
+        right = [self.task_.same(predicted, label) for predicted, label in pairs]
+        return float(np.average(right, weights=sample_weight))
+
     def predict_batches(
         self, X: Any
     ) -> Iterator[tuple[list[int], NDArray[np.float32], list[tuple[int, str]]]]:
@@ -302,7 +320,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         failures : list of (int, str)
             Position and reason of every file that could not be read.
         """
-        for rows, pixels, failures in read_batches(self, X, pixel_batches):
+        for rows, pixels, failures in read_batches(self, as_images(X), pixel_batches):
             outputs = np.empty((0, self.task_.n_outputs), np.float32)
             if rows:
                 outputs = run_network(self.model_, pixels, default_batch_size())
@@ -381,3 +399,13 @@ class Classifier(ClassifierMixin, BaseEstimator):
             random_state=self.random_state,
         )
         return rows[TRAIN], rows[VALIDATION]
+
+
+def _check_pair(X: Any, y: Any) -> tuple[Any, list[Any]]:
+    """Return images and labels in the forms that all else works on."""
+    X, y = as_images(X), as_labels(y)
+    if len(X) != len(y):
+        raise InvalidInputError(
+            f"there must be one label per image. Received: {len(X)} images, {len(y)} labels"
+        )
+    return X, y

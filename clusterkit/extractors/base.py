@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 from clusterkit.engines import default_batch_size, read_batches
 from clusterkit.errors import ImageError, InvalidInputError
 from clusterkit.images import ImageFolder
+from clusterkit.pixels import as_images
 from clusterkit.resizing import check_resize_mode
 
 
@@ -190,11 +191,12 @@ class Extractor(BaseEstimator, ABC):
 
     def _batches(self, X: Any) -> Iterator[NDArray[np.uint8]]:
         """Cut X into arrays of at most ``full_batch`` images."""
-        if isinstance(X, np.ndarray) and X.dtype != object and X.ndim == 4:
+        X = as_images(X)
+        if isinstance(X, np.ndarray):
             for start in range(0, len(X), self.full_batch):
                 yield X[start : start + self.full_batch]
             return
-        files = X.files if isinstance(X, ImageFolder) else [Path(x) for x in X]
+        files = X.files if hasattr(X, "files") else [Path(x) for x in X]
         for batch in read_batches(files, self.image_size, self.full_batch, resize=self.resize):
             for _, error in batch.failures:
                 raise ImageError(error)
