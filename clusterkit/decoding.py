@@ -27,7 +27,7 @@ _MOST_PIXELS_HERE = 89_478_485
 _PIXELS_AT_ONCE = 2**20
 # Bytes that decoding takes for a pixel, by measurement, rounded up: the decoder's own, Pillow's,
 # and the array's.
-_WEBP_BYTES = _TIFF_BYTES = 20
+_WEBP_BYTES = 20
 _BYTES_OF_FORMAT = {"WEBP": _WEBP_BYTES, "AVIF": 20, "HEIF": 20, "JPEG2000": 32}
 _BYTES_OF_MODE = {"1": 4, "L": 4, "P": 4, "I;16": 10, "I;16B": 10, "I": 36, "F": 36}
 # The resize's values, once lying and once standing.
@@ -171,7 +171,7 @@ def _decode_with_metadata(data: bytes, size: tuple[int, int] | None, claim: Clai
 def _decode_tiff(data: bytes, claim: ClaimBytes) -> Decoded:
     picture = Tiff(data)
     height, width = picture.height, picture.width
-    claim(_TIFF_BYTES * height * width + len(data), f"{width} x {height} pixels")
+    claim(picture.n_bytes + len(data), f"{width} x {height} pixels")
     return _turn(picture.read(), picture.orientation)
 
 

@@ -1,5 +1,6 @@
 """Bring samples of any depth to 8 bits, and what is transparent onto white."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -41,19 +42,17 @@ def to_8_bit(
         top = 2**bits - 1
         if top == 255:
             return values.astype(np.uint8, copy=False)
-        scaled = np.rint(np.arange(top + 1) * (255 / top)).astype(np.uint8)
+        scaled: NDArray[np.uint8] = np.rint(np.arange(top + 1) * (255 / top)).astype(np.uint8)
         return scaled[values]
-    numbers = values.astype(np.float64)
-    present = np.isfinite(numbers)
-    if no_data is not None:
-        present &= numbers != values.dtype.type(no_data)
-    if kind == "f":
-        marked = np.abs(numbers) >= _MARKS_FROM
-        # Not where the whole picture lies up there.
-        if not marked[present].all():
-            present &= ~marked
-    numbers[~present] = 0.0
-    greatest = numbers.max(initial=0.0)
+    # In parts, as the numbers take up to eight bytes each.
+    n_rows = max(1, _AT_ONCE // max(1, values[:1].size))
+    parts = [slice(at, at + n_rows) for at in range(0, len(values), n_rows)]
+    marks_from = _MARKS_FROM if kind == "f" else np.inf
+    greatest = _greatest((values[part] for part in parts), no_data, marks_from)
+    if greatest is None:
+        # The whole picture lies where others have their marks.
+        marks_from = np.inf
+        greatest = _greatest((values[part] for part in parts), no_data, marks_from) or 0.0
     if kind == "f":
         limits = [1.0, 255.0, 65535.0, greatest]
     elif kind == "i" and bits <= 16:
@@ -61,8 +60,38 @@ def to_8_bit(
     else:
         limits = [255.0, 65535.0, 2.0 ** int(greatest).bit_length() - 1.0, greatest]
     scale = next(limit for limit in limits if greatest <= limit)
-    numbers *= 255.0 / scale
-    return np.clip(np.rint(numbers, out=numbers), 0.0, 255.0).astype(np.uint8)
+    result = np.empty(values.shape, np.uint8)
+    for part in parts:
+        numbers, missing = _numbers(values[part], no_data, marks_from)
+        numbers[missing] = 0.0
+        numbers *= 255.0 / scale
+        result[part] = np.rint(np.clip(numbers, 0.0, 255.0, out=numbers), out=numbers)
+    return result
+
+
+def _numbers(
+    values: NDArray[Any], no_data: float | None, marks_from: float
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return samples as fractions, and which of them are missing."""
+    numbers = values.astype(np.float32 if values.dtype.str[1:] in ("f2", "f4") else np.float64)
+    missing = ~(np.abs(numbers) < marks_from)
+    if no_data is not None:
+        # As the file could hold it: the nearest fraction of its depth.
+        mark = values.dtype.type(no_data) if values.dtype.kind == "f" else no_data
+        missing |= numbers == mark
+    return numbers, missing
+
+
+def _greatest(
+    parts: Iterable[NDArray[Any]], no_data: float | None, marks_from: float
+) -> float | None:
+    """Return the greatest sample that is not missing, at least 0; None where all are."""
+    found = None
+    for part in parts:
+        numbers, missing = _numbers(part, no_data, marks_from)
+        if not missing.all():
+            found = max(found or 0.0, float(numbers.max(where=~missing, initial=0.0)))
+    return found
 
 
 def on_white(

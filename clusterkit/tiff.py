@@ -124,6 +124,19 @@ class Tiff:
         self._photometric = self._number(_PHOTOMETRIC, 0)
         self._check_supported()
 
+    @property
+    def n_bytes(self) -> int:
+        """About how much memory reading takes."""
+        n_pixels = self.width * self.height
+        if self.compression in _JPEG_CODECS:
+            return 20 * n_pixels
+        depth = 1 if self._bits <= 8 else 2 if self._bits <= 16 else max(4, self._bits // 8)
+        needed = _COLOURS[self._photometric] + self._alpha
+        unpacked = n_pixels * (1 if self._planar else self._samples) * self._bits // 8
+        # Planes are put together; packed bytes are there packed, in Pillow, and as an array.
+        taken = needed * depth * (2 if self._planar else 1) + needed + 3
+        return taken * n_pixels + (3 if self.compression != 1 else 0) * unpacked + _AT_ONCE
+
     def read(self) -> NDArray[np.uint8]:
         """Return the picture as it is stored, not turned: (height, width, 3), uint8."""
         if self.compression in _JPEG_CODECS:
@@ -264,12 +277,15 @@ class Tiff:
         width = self._number(_TILE_WIDTH) if tiled else self.width
         row_bytes = (width * samples * self._bits + 7) // 8
         result: NDArray[Any] | None = None
+        # Samples of odd depths take a byte for each bit on the way.
+        step = max(1, _AT_ONCE // 8 // row_bytes)
         for top, left, rows in self._read_pieces(plane, width, row_bytes):
-            values = self._to_samples(rows, width, samples)[..., :needed]
-            if result is None:
-                result = np.zeros((self.height, self.width, needed), values.dtype)
-            part = result[top : top + len(rows), left : left + width]
-            part[:] = values[: part.shape[0], : part.shape[1]]
+            for at in range(0, min(len(rows), self.height - top), step):
+                values = self._to_samples(rows[at : at + step], width, samples)[..., :needed]
+                if result is None:
+                    result = np.zeros((self.height, self.width, needed), values.dtype)
+                part = result[top + at : top + at + len(values), left : left + width]
+                part[:] = values[: part.shape[0], : part.shape[1]]
         if result is None:
             raise ImageError("damaged: a TIFF file without pixels")
         return result
