@@ -57,7 +57,7 @@ def read_manifest(folder: Path) -> Manifest:
     NotFoundError
         If there is none.
     InvalidInputError
-        If it is damaged or of another format, or says what no manifest may say.
+        If it cannot be read, is damaged or of another format, or says what no manifest may say.
     """
     file = folder / MANIFEST_NAME
     if os.path.lexists(file) and not file.is_file():
@@ -76,6 +76,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise NotFoundError(
             f"no {MANIFEST_NAME} in {folder}: nothing was sorted into it, or all was taken back"
         ) from None
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {file}: {error.strerror}") from error
     except InvalidInputError:
         raise
     except _DamageError as damage:

@@ -142,6 +142,9 @@ def sort_into_folders(
         plan = make_plan(files, names, into, mode, _known(into))
         return Sorting(into, mode, plan.todo, plan.n_present, dry_run=True)
     is_new = not into.exists()
+    if is_new:
+        # What is refused leaves no folder behind.
+        make_plan(files, names, into, mode, Manifest())
     make_folder(into)
     try:
         with locked(into):
