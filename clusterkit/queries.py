@@ -19,7 +19,7 @@ from clusterkit.errors import (
 )
 from clusterkit.images import digest_bytes, read_bytes
 from clusterkit.paths import is_gone, unescape_path
-from clusterkit.search import nearest, unit_rows
+from clusterkit.search import nearest_of_any_length
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,12 +186,11 @@ def _nearest_present(
     query: Embeddings, embeddings: Embeddings, own: list[int], n_neighbors: int
 ) -> SimilarImages:
     """Return the images nearest to a query whose files are still there."""
-    vectors, query_vector = unit_rows(embeddings.vectors), unit_rows(query.vectors)
     root = embeddings.root
     n_wanted = min(n_neighbors, len(embeddings) - len(own))
     n_looked_at = n_wanted + len(own)
     while True:
-        distances, found = nearest(vectors, query_vector, n_looked_at)
+        distances, found = nearest_of_any_length(embeddings.vectors, query.vectors, n_looked_at)
         is_other = ~np.isin(found[0], own)
         rows, similarities = found[0][is_other], 1.0 - distances[0][is_other]
         # Where no root is known, paths may be mere names.

@@ -11,6 +11,12 @@ from clusterkit.errors import InvalidInputError
 _FLOAT32_NOISE = 2e-6
 # Vectors that are looked at again in one go: 2**25 float32 values are 128 MiB.
 _BLOCK_VALUES = 2**25
+# Scalar products in float64 agree to less than this.
+_FLOAT64_NOISE = 1e-12
+# With more candidates than this, it is quicker to compare a query with all rows in float64.
+_MOST_CANDIDATES = 512
+# Numbers of a block that are scaled, or turned into float64, at once: 16 and 32 MiB.
+_PART_VALUES = 2**22
 
 
 def unit_rows(vectors: Any) -> NDArray[np.float32]:
@@ -60,6 +66,10 @@ def nearest(
     float64 as half the squared difference of the unit vectors, which equals 1 - cosine and is
     exactly 0 for identical vectors.  Equal distances are in order of row number.
 
+    Where very many rows tie with the last neighbour by float32, all rows are compared once more
+    by scalar products in float64, and of more than some hundreds that tie even then, to 1e-12, the
+    first are taken: memory stays bounded, and the time that of comparing all pairs.
+
     Parameters
     ----------
     vectors : ndarray of shape (n, dimension), float32
@@ -97,7 +107,8 @@ def nearest(
     rows = np.tile(np.arange(n_neighbors), (len(queries), 1))
     open_queries = np.flatnonzero(queries.any(axis=1))
     n_candidates = n_neighbors + 1
-    while len(open_queries):
+    most = max(_MOST_CANDIDATES, 4 * n_candidates)
+    while len(open_queries) and n_candidates <= most:
         n_candidates = min(n_candidates, len(vectors))
         similarities, candidates = _candidates(vectors, queries[open_queries], n_candidates)
         # Where the last candidate ties with the last neighbour, a row not seen yet may come first.
@@ -114,7 +125,77 @@ def nearest(
             rows[targets] = np.take_along_axis(found, order, axis=1)
         open_queries = open_queries[is_tied]
         n_candidates *= 4
+    block = max(1, _BLOCK_VALUES // 4 // len(vectors))
+    for start in range(0, len(open_queries), block):
+        part = open_queries[start : start + block]
+        for target, measured in zip(part, _measure_all(vectors, queries[part]), strict=True):
+            found = _choose(measured, n_neighbors, most)
+            exact = _distances(vectors[found][None], queries[[target]])[0]
+            order = np.lexsort((found, exact))[:n_neighbors]
+            distances[target], rows[target] = exact[order], found[order]
     return distances, rows
+
+
+def nearest_of_any_length(
+    vectors: NDArray[np.float32],
+    queries: NDArray[np.float32],
+    n_neighbors: int,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Find the nearest rows as :func:`nearest` does, of vectors that are scaled block by block.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, dimension)
+        Rows of any length; no copy of all of them is made.
+    queries : ndarray of shape (n_queries, dimension)
+        Rows of any length.
+    n_neighbors : int
+        How many rows to return, ``1 <= n_neighbors <= n``.
+
+    Returns
+    -------
+    distances, rows : ndarray of shape (n_queries, n_neighbors)
+        As of :func:`nearest`.
+    """
+    unit_queries = unit_rows(queries)
+    distances = np.empty((len(queries), 0))
+    rows = np.empty((len(queries), 0), np.int64)
+    step = max(1, _PART_VALUES // max(1, vectors.shape[1]))
+    for start in range(0, len(vectors), step):
+        part = unit_rows(vectors[start : start + step])
+        near, found = nearest(part, unit_queries, min(n_neighbors, len(part)))
+        distances, rows = np.hstack([distances, near]), np.hstack([rows, found + start])
+        order = np.lexsort((rows, distances))[:, :n_neighbors]
+        distances = np.take_along_axis(distances, order, axis=1)
+        rows = np.take_along_axis(rows, order, axis=1)
+    return distances, rows
+
+
+def _measure_all(vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the cosine distance of each query to each row, shape (q, n), by float64 products."""
+    wide = queries.astype(np.float64)
+    halves = np.einsum("qd,qd->q", wide, wide) / 2
+    measured = np.empty((len(queries), len(vectors)))
+    step = max(1, _PART_VALUES // vectors.shape[1])
+    for start in range(0, len(vectors), step):
+        part = vectors[start : start + step].astype(np.float64)
+        lengths = np.einsum("nd,nd->n", part, part)
+        columns = measured[:, start : start + step]
+        np.matmul(wide, part.T, out=columns)
+        np.subtract(lengths / 2 + halves[:, None], columns, out=columns)
+        columns[:, lengths == 0] = 1
+    return measured
+
+
+def _choose(measured: NDArray[np.float64], n_neighbors: int, most: int) -> NDArray[np.int64]:
+    """Return the rows that may be nearest; of too many that tie, those that come first."""
+    last = np.partition(measured, n_neighbors - 1)[n_neighbors - 1]
+    found = np.flatnonzero(measured <= last + _FLOAT64_NOISE)
+    if len(found) <= most:
+        return found
+    is_nearer = measured[found] < last - _FLOAT64_NOISE
+    tied = found[~is_nearer][: n_neighbors - is_nearer.sum()]
+    return np.concatenate([found[is_nearer], tied])
 
 
 def _candidates(

@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from clusterkit.embeddings import Embeddings
 from clusterkit.errors import InvalidInputError
 from clusterkit.images import ImageFolder, read_image
 from clusterkit.neighbors import CosineNeighbors
-from clusterkit.search import nearest, unit_rows
+from clusterkit.queries import find_similar
+from clusterkit.search import nearest, nearest_of_any_length, unit_rows
 
 
 @parametrize_with_checks([CosineNeighbors()])
@@ -68,6 +70,59 @@ def test_finer_than_float32_products():
     exact = ((unit[:30, None].astype(np.float64) - unit) ** 2).sum(axis=2) / 2
     np.testing.assert_array_equal(rows, np.argsort(exact, axis=1, kind="stable")[:, :5])
     np.testing.assert_allclose(distances, np.sort(exact, axis=1)[:, :5], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["equal", "at right angles", "nearly equal", "mixed"])
+def test_thousands_of_ties_are_settled_in_bounded_memory(kind):
+    rng = np.random.default_rng(0)
+    n, width = 3000, 64
+    if kind == "at right angles":
+        rows = np.eye(n, dtype=np.float32)
+    elif kind == "nearly equal":
+        rows = rng.normal(size=width) + 1e-5 * rng.normal(size=(n, width))
+    else:
+        rows = np.repeat(rng.normal(size=(1, width)), n, axis=0)
+        rows[::3] *= 4
+    if kind == "mixed":
+        rows[100:120] = rng.normal(size=(20, width))
+        rows[7] = 0
+    unit = unit_rows(rows)
+    tracemalloc.start()
+    distances, found = nearest(unit, unit[:40], 5)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5 * unit.nbytes + 2**27
+    wide = unit.astype(np.float64)
+    for query in (0, 7, 39):
+        exact = ((wide - wide[query]) ** 2).sum(axis=1) / 2
+        exact[~wide.any(axis=1)] = 1
+        if not wide[query].any():
+            exact[:] = 1
+        expected = np.argsort(exact, kind="stable")[:5]
+        assert found[query].tolist() == expected.tolist()
+        np.testing.assert_allclose(distances[query], exact[expected], atol=1e-15)
+
+
+def test_rows_of_any_length_are_searched_without_a_copy(vectors, monkeypatch):
+    rows = (vectors * np.geomspace(1e-30, 1e30, 300)[:, None]).astype(np.float32)
+    rows[50:90] = rows[50]
+    rows[3] = 0
+    expected = nearest(unit_rows(rows), unit_rows(rows[50:53]), 30)
+    monkeypatch.setattr("clusterkit.search._PART_VALUES", 17 * 23)
+    for found, wanted in zip(nearest_of_any_length(rows, rows[50:53], 30), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    assert nearest_of_any_length(rows, rows[:1], 300)[1].shape == (1, 300)
+
+
+def test_one_query_takes_little_memory_beside_the_vectors():
+    rows = np.random.default_rng(0).random((60_000, 256), dtype=np.float32)
+    emb = Embeddings(rows)
+    find_similar("5", emb)
+    tracemalloc.start()
+    find_similar("5", emb)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 0.6 * rows.nbytes + 2**24
 
 
 def test_distances_span_zero_to_two():
