@@ -18,7 +18,7 @@ from clusterkit.extractors.imagenet import top_classes
 from clusterkit.images import ImageFolder, digest_bytes, read_bytes
 from clusterkit.parts import Row
 from clusterkit.paths import escape_path
-from clusterkit.space import Space
+from clusterkit.space import FileStatus, Space
 
 
 class EmbedRun:
@@ -38,6 +38,7 @@ class EmbedRun:
         extractor: Extractor,
         space: Space | None = None,
         *,
+        again: bool = False,
         progress: bool = False,
     ) -> None:
         self.images = images
@@ -45,8 +46,11 @@ class EmbedRun:
         self.space = space
         self.root = space.root_of(images.root) if space else str(images.root)
         self.known = space.known_rows() if space else {}
-        self.file_of_digest = {
-            row.digest: file for file, row in self.known.items() if row.error is None
+        self.again = again
+        self.kept_of_digest = {
+            row.digest: (row.part, row.position)
+            for row in self.known.values()
+            if row.error is None and not again
         }
         self.embedded = self.reused = 0
         self.failures: list[Failure] = []
@@ -73,7 +77,7 @@ class EmbedRun:
             root=self.root,
             size=self.extractor.image_size,
             resize=self.extractor.resize,
-            known_digests=self.file_of_digest.keys(),
+            known_digests=self.kept_of_digest.keys(),
         )
         full = self.extractor.full_batch
         batch = _Batch()
@@ -93,8 +97,14 @@ class EmbedRun:
         """Yield path and file of each image that is not known as it is."""
         for path in self.images.paths:
             file = os.path.join(self.images.root, path)  # noqa: PTH118
-            known = self.known.get(os.path.normpath(file))
-            if known and known.error is None and _status(file) == (known.size, known.mtime_ns):
+            known = None if self.again else self.known.get(os.path.normpath(file))
+            # An imported row has no status, nor has a file that is not there.
+            if (
+                known
+                and known.error is None
+                and known.size is not None
+                and known.status == _status(file)
+            ):
                 self.reused += 1
                 self.bar.update()
             else:
@@ -112,6 +122,10 @@ class EmbedRun:
         vectors, probabilities = extraction
         top5 = [None] * len(images) if probabilities is None else top_classes(probabilities)
         for loaded, vector, classes in zip(images, vectors, top5, strict=True):
+            if not np.isfinite(vector).all():
+                loaded.row.error = "the network's vector of it has NaN or infinity"
+                yield from self._settle(loaded)
+                continue
             loaded.row.vector, loaded.row.top5 = vector, classes
             self.embedded += 1
             self.bar.update()
@@ -123,16 +137,12 @@ class EmbedRun:
         if row.error is not None:
             self.failures.append(Failure(loaded.path, row.error))
             self.bar.set_postfix(failed=len(self.failures))
-            if known and (known.error, known.size, known.mtime_ns) == (
-                row.error,
-                row.size,
-                row.mtime_ns,
-            ):
+            status = FileStatus(row.size, row.mtime_ns, row.ctime_ns, row.inode)
+            if known and (known.error, known.status) == (row.error, status):
                 self.bar.update()
                 return
-        elif self.space is not None:
-            source = self.file_of_digest[row.digest]
-            row.vector, row.top5, row.width, row.height = self.space.read_row(self.known[source])
+        else:
+            row.kept = self.kept_of_digest[row.digest]
             self.reused += 1
         self.bar.update()
         yield row
@@ -169,22 +179,26 @@ def _load(
     row = Row(escape_path(path), root)
     loaded = _Loaded(path, file, row)
     try:
-        row.size, row.mtime_ns = _status(file)
+        status = _status(file)
+        row.size, row.mtime_ns, row.ctime_ns, row.inode = status
         data = read_bytes(file)
-        if _status(file) != (row.size, row.mtime_ns) or len(data) != row.size:
+        if _status(file) != status or len(data) != row.size:
             raise ImageError("the file changed while it was read")
         row.digest = digest_bytes(data)
         if row.digest not in known_digests:
             loaded.image, (row.height, row.width) = decode_image(data, size, resize=resize)
     except ImageError as error:
-        row.error = str(error)
+        # A reason may quote the file, whose bytes need not be text.
+        row.error = str(error).encode("utf-8", "backslashreplace").decode()
     return loaded
 
 
-def _status(file: str) -> tuple[int | None, int | None]:
-    """Return size and modification time of a file; None for a file that is not there."""
+def _status(file: str) -> FileStatus:
+    """Return what the file system tells of a file; nothing of one that is not there."""
     try:
         status = os.stat(file)  # noqa: PTH116
     except OSError:
-        return None, None
-    return status.st_size, status.st_mtime_ns
+        return FileStatus()
+    values = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    # Files are dated 1601 and 2300, and some systems number them with 64 bits or more.
+    return FileStatus(*(value if -(2**63) <= value < 2**63 else None for value in values))

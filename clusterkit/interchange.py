@@ -5,10 +5,11 @@ import hashlib
 import io
 import os
 import re
+import zipfile
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,9 @@ from numpy.typing import NDArray
 from clusterkit import __version__
 from clusterkit.embeddings import Embeddings
 from clusterkit.engines import map_ahead
-from clusterkit.errors import InvalidInputError, NotFoundError
-from clusterkit.files import check_output, write_whole
-from clusterkit.images import digest_file, read_list
+from clusterkit.errors import ClusterkitError, ImageError, InvalidInputError, NotFoundError
+from clusterkit.files import atomic_file, check_output
+from clusterkit.images import digest_bytes, read_bytes, read_list
 from clusterkit.paths import escape_path, unescape_path
 from clusterkit.space import Space
 from clusterkit.store import Store
@@ -26,6 +27,8 @@ from clusterkit.store import Store
 IMPORT_SUFFIXES = (".npy", ".npz", ".parquet")
 EXPORT_SUFFIXES = (".npz", ".parquet", ".csv")
 _PART_ROWS = 8192
+# How much of the paths of an .npz file is in memory at once.
+_TEXT_BYTES = 2**24
 # Vectors of shape (n, dimension), the path of each, and the folder that they are relative to.
 Contents = tuple[NDArray[Any], list[str], str]
 
@@ -81,8 +84,7 @@ def import_vectors(
             f"a name may hold letters, digits, '.', '_' and '-'. Received: {name!r} (use --name)"
         )
     values, files = _read(source, None if paths is None else Path(paths))
-    _check(source, values, files)
-    vectors = np.ascontiguousarray(values, np.float32)
+    vectors = _check(source, values, files)
     content = hashlib.sha256(vectors.tobytes())
     content.update("\0".join(map(escape_path, files)).encode())
     store = store if isinstance(store, Store) else Store(store)
@@ -141,7 +143,7 @@ def export_embeddings(
         If it exists.
     """
     output = Path(output)
-    writers = {".npz": _to_npz, ".parquet": _to_parquet, ".csv": _to_csv}
+    writers = {".npz": _write_npz, ".parquet": _write_parquet, ".csv": _write_csv}
     if output.suffix.lower() not in writers:
         raise InvalidInputError(
             f"output must end in {', '.join(EXPORT_SUFFIXES)}. Received: {output}"
@@ -149,7 +151,11 @@ def export_embeddings(
     check_output(output, overwrite=overwrite)
     paths = [escape_path(path) for path in embeddings.paths]
     root = escape_path(str(embeddings.root or ""))
-    write_whole(output, writers[output.suffix.lower()](embeddings.vectors, paths, root))
+    try:
+        with atomic_file(output) as temporary, temporary.open("wb") as stream:
+            writers[output.suffix.lower()](stream, embeddings.vectors, paths, root)
+    except OSError as error:
+        raise InvalidInputError(f"cannot write {output}: {error.strerror or error}") from error
     return output
 
 
@@ -172,17 +178,38 @@ def _read(source: Path, paths: Path | None) -> tuple[NDArray[Any], list[str]]:
         raise NotFoundError(f"no such file: {paths}")
     try:
         if paths is not None:
-            return np.load(source, allow_pickle=False), list(read_list(paths))
+            return _from_npy(source), list(read_list(paths))
         values, names, root = (_from_npz if suffix == ".npz" else _from_parquet)(source)
+        base = unescape_path(_check_path(root, "root")) if root else source.parent
+        names = [unescape_path(_check_path(name, f"row {row}")) for row, name in enumerate(names)]
+    except ClusterkitError:
+        raise
     # numpy, zipfile and pyarrow raise many kinds on a file that is not theirs.
     except Exception as error:
-        raise InvalidInputError(f"{source} cannot be read: {error}") from error
-    base = unescape_path(root) if root else source.parent
-    return values, [os.path.abspath(os.path.join(base, unescape_path(name))) for name in names]  # noqa: PTH100, PTH118
+        reason = str(error) or type(error).__name__
+        raise InvalidInputError(f"{source} cannot be read: {reason}") from error
+    return values, [os.path.abspath(os.path.join(base, name)) for name in names]  # noqa: PTH100, PTH118
 
 
-def _check(source: Path, vectors: NDArray[Any], files: list[str]) -> None:
-    """Refuse vectors and paths that do not fit."""
+def _check_path(path: Any, place: str) -> str:
+    """Return a path as text, or refuse what is none."""
+    if isinstance(path, bytes):
+        path = path.decode("utf-8", "surrogateescape")
+    if not isinstance(path, str) or not path.strip() or "\0" in path:
+        raise InvalidInputError(
+            f"a path must be text, and not empty. Received: {path!r} as {place}"
+        )
+    try:
+        escape_path(path).encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError(
+            f"a path must be valid Unicode. Received: {path!r} as {place}"
+        ) from None
+    return path
+
+
+def _check(source: Path, vectors: NDArray[Any], files: list[str]) -> NDArray[np.float32]:
+    """Return vectors as float32, or refuse vectors and paths that do not fit."""
     if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or not vectors.size:
         raise InvalidInputError(
             f"vectors must be numbers of shape (n, dimension). Received: {vectors.dtype} "
@@ -193,19 +220,40 @@ def _check(source: Path, vectors: NDArray[Any], files: list[str]) -> None:
             f"there must be one path per vector. Received: {len(files)} paths, "
             f"{len(vectors)} vectors"
         )
-    if not np.isfinite(vectors).all():
-        row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
-        raise InvalidInputError(f"vectors must be finite. Received: NaN or infinity in row {row}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        stored = np.ascontiguousarray(vectors, np.float32)
+    finite = np.isfinite(stored).all(axis=1)
+    if not finite.all():
+        row = int(np.flatnonzero(~finite)[0])
+        value = vectors[row, ~np.isfinite(stored[row])][0]
+        raise InvalidInputError(
+            "vectors must be finite numbers within the range of float32, 3.4e38. "
+            f"Received: {value} in row {row}"
+        )
     if len(set(files)) != len(files):
         twice = Counter(files).most_common(1)[0][0]
         raise InvalidInputError(f"each path must come once. Received: {twice} twice")
+    return stored
+
+
+def _from_npy(source: Path) -> NDArray[Any]:
+    """Read the array of an ``.npy`` file."""
+    values = np.load(source, allow_pickle=False)
+    if not isinstance(values, np.ndarray):
+        raise ValueError("it is an .npz file")
+    return values
 
 
 def _from_npz(source: Path) -> Contents:
     """Read vectors, paths and root of an ``.npz`` file."""
     with np.load(source, allow_pickle=False) as arrays:
-        root = str(arrays["root"]) if "root" in arrays else ""
-        return arrays["vectors"], arrays["paths"].tolist(), root
+        paths = arrays["paths"]
+        if paths.ndim != 1:
+            raise ValueError(f"paths must have shape (n,). Received: {paths.shape}")
+        root = arrays["root"] if "root" in arrays else np.array("")
+        if root.size != 1:
+            raise ValueError(f"root must be one folder. Received: shape {root.shape}")
+        return arrays["vectors"], paths.tolist(), root.item()
 
 
 def _from_parquet(source: Path) -> Contents:
@@ -213,7 +261,8 @@ def _from_parquet(source: Path) -> Contents:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    table = pq.read_table(source, columns=["path", "vector"], partitioning=None)
+    with source.open("rb") as stream, pq.ParquetFile(stream) as file:
+        table = file.read(columns=["path", "vector"])
     root = (table.schema.metadata or {}).get(b"root", b"").decode()
     column = table["vector"].combine_chunks()
     lengths = pc.unique(pc.list_value_length(column)).to_pylist()
@@ -222,38 +271,50 @@ def _from_parquet(source: Path) -> Contents:
     return np.asarray(column.flatten()).reshape(-1, *lengths), table["path"].to_pylist(), root
 
 
-def _to_npz(vectors: NDArray[np.float32], paths: list[str], root: str) -> bytes:
-    """Write an ``.npz`` file."""
-    stream = io.BytesIO()
-    np.savez(stream, vectors=vectors, paths=np.array(paths, str), root=np.array(root))
-    return stream.getvalue()
+def _write_npz(stream: IO[bytes], vectors: NDArray[Any], paths: list[str], root: str) -> None:
+    """Write an ``.npz`` file.
+
+    An array of text gives each path the length of the longest.  So it is compressed, and made a
+    few rows at a time.
+    """
+    width = max(map(len, paths), default=1)
+    header = {"descr": f"<U{width}", "fortran_order": False, "shape": (len(paths),)}
+    step = max(1, _TEXT_BYTES // (4 * width))
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, array in (("vectors", vectors), ("root", np.array(root))):
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+        packed = zipfile.ZipInfo("paths.npy")
+        packed.compress_type = zipfile.ZIP_DEFLATED
+        with archive.open(packed, "w", force_zip64=True) as member:
+            np.lib.format.write_array_header_1_0(member, header)
+            for start in range(0, len(paths), step):
+                member.write(np.array(paths[start : start + step], header["descr"]).tobytes())
 
 
-def _to_parquet(vectors: NDArray[np.float32], paths: list[str], root: str) -> bytes:
+def _write_parquet(stream: IO[bytes], vectors: NDArray[Any], paths: list[str], root: str) -> None:
     """Write a ``.parquet`` file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
     table = pa.table({"path": pa.array(paths, pa.string()), "vector": column})
-    stream = io.BytesIO()
     pq.write_table(table.replace_schema_metadata({"root": root}), stream, compression="zstd")
-    return stream.getvalue()
 
 
-def _to_csv(vectors: NDArray[np.float32], paths: list[str], root: str) -> bytes:
+def _write_csv(stream: IO[bytes], vectors: NDArray[Any], paths: list[str], root: str) -> None:
     """Write a ``.csv`` file; nine digits tell every float32 apart."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", *range(vectors.shape[1])])
     for path, vector in zip(paths, vectors, strict=True):
         writer.writerow([path, *(f"{value:.9g}" for value in vector)])
-    return stream.getvalue().encode()
+    text.detach()
 
 
 def _digest(file: str) -> str | None:
-    """Return the digest of a file, so that queries know it; None where it is not there."""
+    """Return the digest of a file, so that queries know it; None where it cannot be read."""
     try:
-        return digest_file(file)
-    except OSError:
+        return digest_bytes(read_bytes(file))
+    except ImageError:
         return None

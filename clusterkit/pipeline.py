@@ -145,13 +145,15 @@ def embed_to_store(
     store: Store | str | Path,
     *,
     prune: bool = False,
+    again: bool = False,
     progress: bool = False,
 ) -> EmbedReport:
     """Embed images into a store, and only those that are new or changed.
 
-    A file is known by its place, size and modification time, else by its digest: a moved or copied
-    file keeps its vector.  Failures are tried again.  A run that was killed loses at most the part
-    in hand, and the next run goes on from there.  The images of a damaged part are embedded again.
+    A file is known by its place, size, times and number (inode), else by its digest: a moved or
+    copied file keeps its vector.  Failures are tried again.  A run that was killed loses at most
+    the part in hand, and the next run goes on from there.  The images of a damaged part are
+    embedded again.
 
     Parameters
     ----------
@@ -164,6 +166,8 @@ def embed_to_store(
     prune : bool
         Drop the rows of all files that are gone, of this folder and of any other.  By default only
         those go whose content is known elsewhere: the file was moved.
+    again : bool
+        Embed all images anew, known or not.
     progress : bool
         Draw a progress bar on stderr.
 
@@ -184,7 +188,7 @@ def embed_to_store(
     extractor = create_extractor(extractor) if isinstance(extractor, str) else extractor
     space = store.open_space(describe(extractor))
     with space.writing():
-        run = EmbedRun(images, extractor, space, progress=progress)
+        run = EmbedRun(images, extractor, space, again=again, progress=progress)
         _write(space, run.rows())
         pruned = space.clean(prune=prune)
     return EmbedReport(

@@ -1,27 +1,46 @@
 """One embedding space on disk: a description, and Parquet parts that hold a row per image."""
 
-import json
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.embeddings import Embeddings, Failure, TopClasses
 from clusterkit.errors import StoreError
-from clusterkit.files import atomic_file
 from clusterkit.images import ImageFolder, digest_weights
+from clusterkit.part_list import Part, PartList, is_part, number_of
 from clusterkit.paths import escape_path, is_gone, unescape_path
+from clusterkit.sealed import read_sealed, write_sealed
 from clusterkit.stream import VectorStream
 
-FORMAT = 1
 # pyarrow is imported where it is used, so that this module costs nothing to import.
-_FACTS = ["path", "root", "digest", "size", "mtime_ns", "error"]
+if TYPE_CHECKING:
+    from clusterkit.parts import Row
+
+T = TypeVar("T")
+FORMAT = 2
+_FACTS = ["path", "root", "digest", "size", "mtime_ns", "ctime_ns", "inode", "error"]
+# How often a reader starts over beside writers that replace the parts.
+_ATTEMPTS = 100
+# Rows that are rewritten together.
+_PART_ROWS = 2048
+# So many parts of fewer rows are joined: small runs would leave ever more of them.
+_SMALL_ROWS, _MANY_SMALL = 256, 64
+
+
+class FileStatus(NamedTuple):
+    """What the file system tells of a file, as far as it fits a column; None where it does not."""
+
+    size: int | None = None
+    mtime_ns: int | None = None
+    ctime_ns: int | None = None
+    inode: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +54,41 @@ class KnownRow:
     digest: str | None
     size: int | None
     mtime_ns: int | None
+    ctime_ns: int | None
+    inode: int | None
     error: str | None
+
+    @property
+    def status(self) -> FileStatus:
+        """What the file system told of the file."""
+        return FileStatus(self.size, self.mtime_ns, self.ctime_ns, self.inode)
+
+
+class _SupersededError(Exception):
+    """A part is no longer in the list: what was read of the space so far is of an older state."""
 
 
 class Space:
     """All rows that one extractor made: a folder with ``space.json`` and Parquet parts.
 
-    A part is never changed in place.  Where two parts hold a row of the same file, the later one
-    counts.
+    A part is never changed, nor is its name used again.  ``parts.json`` lists the parts that count;
+    it is replaced as a whole, so that a reader beside a writer sees one state of the space.  Where
+    two parts hold a row of the same file, the later one counts.
 
     Parameters
     ----------
     folder : path
-        The space's folder.
+        The space's folder; it need not be there.
+    description : dict, optional
+        What makes the vectors, where that is known: it is written with the first part, and where
+        ``space.json`` is damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, description: dict[str, Any] | None = None) -> None:
         self.folder = folder
+        self.description = description
         self.info_file = folder / "space.json"
+        self.list_file = folder / "parts.json"
 
     def __repr__(self) -> str:
         return f"Space({self.folder.name!r})"
@@ -66,11 +102,11 @@ class Space:
         StoreError
             If it is missing or damaged, or of a newer format.
         """
-        info = self.read_info()
+        info = self.read_info() or self.description
         if info is None:
             raise StoreError(
                 f"{self.info_file} is missing or damaged: `clusterkit embed` with the same "
-                "extractor writes it again"
+                "extractor writes it again, and keeps the vectors"
             )
         return info
 
@@ -83,17 +119,32 @@ class Space:
             If it is of a newer format.
         """
         try:
-            info: dict[str, Any] = json.loads(self.info_file.read_text(encoding="utf-8"))
-            version = info["format"]
-            whole = version > FORMAT or {"extractor", "fingerprint", "dimension"} <= info.keys()
-        except (OSError, ValueError, KeyError, TypeError):
+            # Format 1 has no digest of itself.
+            info = read_sealed(self.info_file, required=False)
+        except (OSError, ValueError):
+            return None
+        version = info.get("format")
+        if not isinstance(version, int):
             return None
         if version > FORMAT:
             raise StoreError(
                 f"{self.info_file} has format {version}, made by a newer clusterkit; this one "
                 f"reads up to format {FORMAT}: pip install --upgrade clusterkit"
             )
-        return info if whole else None
+        return info if self._is_description(info) else None
+
+    def _is_description(self, info: dict[str, Any]) -> bool:
+        """Tell whether a description says what it must; one of format 1 is held to the parts."""
+        kinds = {"extractor": str, "fingerprint": str, "dimension": int}
+        if not all(isinstance(info.get(name), kind) for name, kind in kinds.items()):
+            return False
+        if info["format"] > 1:
+            return True
+        from clusterkit.parts import find_dimension
+
+        found = map(find_dimension, self._part_files())
+        stored = next((dimension for dimension in found if dimension is not None), None)
+        return stored in (None, info["dimension"])
 
     def write_info(self, description: dict[str, Any]) -> None:
         """Make the space's folder, and record what makes its vectors.
@@ -103,28 +154,37 @@ class Space:
         StoreError
             If the folder cannot be written.
         """
-        text = json.dumps({"format": FORMAT, **description}, indent=2, ensure_ascii=False)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with atomic_file(self.info_file) as temporary:
-                temporary.write_text(text + "\n", encoding="utf-8")
+            write_sealed(self.info_file, description | {"format": FORMAT})
         except OSError as error:
             raise self._cannot_write(error) from error
 
     @property
     def used_ns(self) -> int:
-        """When the space was last embedded into, in nanoseconds."""
-        return self.info_file.stat().st_mtime_ns
+        """When the space was last embedded into, in nanoseconds; 0 if that cannot be told."""
+        try:
+            return self.info_file.stat().st_mtime_ns
+        except OSError:
+            return 0
 
     @property
     def parts(self) -> list[Path]:
-        """The parts, oldest first."""
-        return sorted(self.folder.glob("part-*.parquet"))
+        """The parts that count, oldest first."""
+        return [self.folder / part.name for part in self._listed().parts]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no part at all, as in a run that failed before its first."""
+        return not self._part_files()
 
     def answers_to(self, extractor: str) -> bool:
         """Tell whether this space is meant by an extractor's name, a space's, or a model file."""
         if extractor.endswith(".keras") and Path(extractor).is_file():
-            return digest_weights(extractor) in self.info_file.read_text(encoding="utf-8")
+            try:
+                return digest_weights(extractor).encode() in self.info_file.read_bytes()
+            except OSError:
+                return False
         # Without the JSON, so that a damaged space is not in the way of the others.
         return extractor in (self.folder.name, self.folder.name.rpartition("-")[0])
 
@@ -133,7 +193,7 @@ class Space:
         """Hold the space for writing, and mark it as used last.
 
         What a killed run left half-written goes; a damaged part is set aside with a warning, so
-        that its images count as new.
+        that its images count as new.  If no part is written at all, the space leaves no folder.
 
         Raises
         ------
@@ -142,18 +202,15 @@ class Space:
         """
         from filelock import FileLock, Timeout
 
+        info = self.info
         with ExitStack() as held:
             try:
+                self.folder.mkdir(parents=True, exist_ok=True)
                 held.enter_context(FileLock(self.folder / ".lock", timeout=0))
                 for leftover in self.folder.glob(".*.tmp*"):
                     leftover.unlink()
-                for part, reason in self.verify():
-                    part.rename(part.with_name(part.name + ".damaged"))
-                    warnings.warn(
-                        f"{part} is {reason}. It is set aside as {part.name}.damaged, and its "
-                        "images are embedded again",
-                        stacklevel=3,
-                    )
+                self._begin(info)
+                self._mend()
                 os.utime(self.info_file)
             except Timeout:
                 raise StoreError(
@@ -161,15 +218,40 @@ class Space:
                 ) from None
             except OSError as error:
                 raise self._cannot_write(error) from error
-            yield
+            try:
+                yield
+            finally:
+                self._remove_empty()
 
     def verify(self) -> list[tuple[Path, str]]:
-        """Read all parts whole, and return those that are damaged with what is wrong."""
+        """Read everything whole, and return each file that is damaged with what is wrong.
+
+        A part that is missing or of another network is damage, and so are a description and a list
+        of parts that do not say what was written.
+        """
+        damages = []
+        if self.read_info() is None:
+            damages.append((self.info_file, "missing or damaged"))
+            if self.description is None:
+                return damages
+        return damages + self._consistently(self._verify)
+
+    def _verify(self, listed: PartList) -> list[tuple[Path, str]]:
+        """Return what is wrong with the parts of a list, and with files that it should name."""
         from clusterkit.parts import find_damage
 
-        dimension = self.info["dimension"]
-        damages = [(part, find_damage(part, dimension)) for part in self.parts]
-        return [(part, damage) for part, damage in damages if damage is not None]
+        info, damages = self.info, []
+        strays = [Part(file.name) for file in self._part_files()]
+        names = {part.name for part in listed.parts}
+        # A part that is not listed yet is a killed run's, or one of a run that goes on.
+        strays = [part for part in strays if part.name not in names]
+        for part in [*listed.parts, *strays]:
+            file = self.folder / part.name
+            damage, _ = find_damage(file, info["dimension"], info["fingerprint"], part)
+            if damage is not None and (part.name in names or file.exists()):
+                self._check_listed(part)
+                damages.append((file, damage))
+        return damages
 
     def summary(self) -> dict[str, Any]:
         """Count what the space holds.
@@ -186,8 +268,18 @@ class Space:
         StoreError
             If it is damaged, or of a newer format.
         """
-        info, known = self.info, self.known_rows()
+        return self._consistently(self._summary)
+
+    def _summary(self, listed: PartList) -> dict[str, Any]:
+        """Count what the parts of a list hold."""
+        info, known = self.info, self._known_rows(listed)
         failed = sum(row.error is not None for row in known.values())
+        n_bytes = 0
+        for part in listed.parts:
+            try:
+                n_bytes += (self.folder / part.name).stat().st_size
+            except OSError:
+                self._check_listed(part)
         return {
             "space": self.folder.name,
             "extractor": info["extractor"],
@@ -197,8 +289,8 @@ class Space:
             "embedded": len(known) - failed,
             "failed": failed,
             "gone": sum(map(is_gone, known)),
-            "parts": len(self.parts),
-            "bytes": sum(part.stat().st_size for part in self.parts),
+            "parts": len(listed.parts),
+            "bytes": n_bytes,
         }
 
     def known_rows(self) -> dict[str, KnownRow]:
@@ -209,41 +301,45 @@ class Space:
         StoreError
             If a part is damaged: what follows from the rows must follow from all of them.
         """
-        from clusterkit.parts import read_part
+        return self._consistently(self._known_rows)
 
+    def _known_rows(self, listed: PartList) -> dict[str, KnownRow]:
+        """Return what the parts of a list know of each file."""
         known = {}
-        for part in self.parts:
-            columns = [column.to_pylist() for column in read_part(part, _FACTS).columns]
+        for part in listed.parts:
+            columns = [column.to_pylist() for column in self._read(part, _FACTS).columns]
             for position, values in enumerate(zip(*columns, strict=True)):
                 row = KnownRow(part.name, position, *values)
                 known[self.file_of(row.root, row.path)] = row
         return known
 
-    def append(self, rows: list[Any]) -> None:
-        """Write :class:`~clusterkit.parts.Row` objects as the next part."""
-        from clusterkit.parts import rows_to_table, write_part
+    def append(self, rows: list["Row"]) -> None:
+        """Write rows as the next part; those that could not be embedded go into a file beside it.
 
-        last = self.parts[-1:]
-        number = int(last[0].stem.partition("-")[2]) + 1 if last else 1
-        table = rows_to_table(rows, self.info["dimension"])
-        write_part(self.folder / f"part-{number:06d}.parquet", table)
+        Raises
+        ------
+        StoreError
+            If they cannot be written.
+        """
+        from clusterkit.parts import rows_to_table
 
-    def read_row(self, known: KnownRow) -> tuple[Any, Any, int | None, int | None]:
-        """Return vector, top5, width and height of a row that is known."""
-        from clusterkit.parts import read_part, table_top5
-
-        if getattr(self, "_last_part", (None,))[0] != known.part:
-            columns = ["vector", "top5", "width", "height"]
-            self._last_part = (known.part, read_part(self.folder / known.part, columns))
-        row = self._last_part[1].slice(known.position, 1)
-        vector = np.asarray(row.column("vector").combine_chunks().flatten())
-        return vector, table_top5(row)[0], row["width"][0].as_py(), row["height"][0].as_py()
+        if self.read_info() is None:
+            self._begin(self.info)
+        dimension = self.info["dimension"]
+        self._fetch_kept(rows)
+        listed = self._listed()
+        tables = [
+            rows_to_table([row for row in rows if row.error is None], dimension),
+            rows_to_table([row for row in rows if row.error is not None], None),
+        ]
+        written = self._write_parts(tables, listed.next_number)
+        self._write_list(PartList((*listed.parts, *written), listed.next_number + 1))
 
     def clean(self, *, prune: bool = False) -> int:
         """Drop the rows that no longer count.
 
         These are the superseded ones, and those of files that were moved: the file is gone, and
-        its content is known elsewhere.
+        its content is known elsewhere.  What is left of a part is written as a new one.
 
         Parameters
         ----------
@@ -255,23 +351,57 @@ class Space:
         int
             Number of gone files whose rows were dropped.
         """
-        from clusterkit.parts import count_rows, read_part, write_part
-
-        known = self.known_rows()
+        listed = self._listed()
+        known = self._known_rows(listed)
         gone = {file for file in known if is_gone(file)}
         if not prune:
             present = {row.digest for file, row in known.items() if file not in gone}
             gone = {file for file in gone if known[file].digest in present - {None}}
-        keep: dict[str, list[int]] = {}
+        keep: dict[str, list[int]] = {part.name: [] for part in listed.parts}
         for file in known.keys() - gone:
-            keep.setdefault(known[file].part, []).append(known[file].position)
-        for part in self.parts:
-            positions = sorted(keep.get(part.name, []))
-            if not positions:
-                part.unlink()
-            elif count_rows(part) != len(positions):
-                write_part(part, read_part(part).take(positions))
+            keep[known[file].part].append(known[file].position)
+        small = [part for part in listed.parts if 0 < len(keep[part.name]) < _SMALL_ROWS]
+        joined = {part.name for part in small} if len(small) > _MANY_SMALL else set()
+        # A part of format 1 has no checksum, and may hold failures.
+        stay = [
+            part
+            for part in listed.parts
+            if part.rows == len(keep[part.name]) and part.checksum and part.name not in joined
+        ]
+        if len(stay) < len(listed.parts):
+            number = listed.next_number
+            rewritten = []
+            for tables in self._rows_to_rewrite(listed, keep, {part.name for part in stay}):
+                rewritten += self._write_parts(tables, number)
+                number += 1
+            self._write_list(PartList((*stay, *rewritten), number))
+            for name in keep.keys() - {part.name for part in stay}:
+                # What is still open elsewhere goes with the next run.
+                with suppress(OSError):
+                    (self.folder / name).unlink()
         return len(gone)
+
+    def _rows_to_rewrite(
+        self, listed: PartList, keep: dict[str, list[int]], stay: set[str]
+    ) -> Iterator[list[Any]]:
+        """Yield the rows to keep of the parts that do not stay, as tables for new parts."""
+        import pyarrow as pa
+
+        from clusterkit.parts import schema, split_table
+
+        columns = [*_FACTS, "width", "height", "vector", "top5"]
+        dimension = self.info["dimension"]
+        waiting: list[list[Any]] = [[schema(dimension).empty_table()], [schema(None).empty_table()]]
+        for part in listed.parts:
+            if part.name in stay or not keep[part.name]:
+                continue
+            table = self._read(part, columns).take(sorted(keep[part.name]))
+            for tables, found in zip(waiting, split_table(table, dimension), strict=True):
+                tables.append(found)
+            if max(sum(map(len, tables)) for tables in waiting) >= _PART_ROWS:
+                yield [pa.concat_tables(tables) for tables in waiting]
+                waiting = [tables[:1] for tables in waiting]
+        yield [pa.concat_tables(tables) for tables in waiting]
 
     def read(self, images: ImageFolder | None = None) -> Embeddings:
         """Load the space.
@@ -287,13 +417,17 @@ class Space:
             One row per embedded image, sorted by path, and the failures.  Paths are relative to
             the root of ``images``, or by default to the nearest common folder of all roots.
         """
+        return self._consistently(lambda listed: self._read_all(listed, images))
+
+    def _read_all(self, listed: PartList, images: ImageFolder | None) -> Embeddings:
+        """Load the parts of a list."""
         import pyarrow as pa
 
         from clusterkit.parts import table_top5
 
         info = self.info
         columns = ["path", "root", "digest", "error", "top5"]
-        tables = {part: self._read_part(part, columns) for part in self.parts}
+        tables = {part: self._read_or_warn(part, columns) for part in listed.parts}
         tables = {part: table for part, table in tables.items() if table is not None}
         if not tables:
             return Embeddings(np.zeros((0, info["dimension"]), np.float32), space=info)
@@ -331,19 +465,24 @@ class Space:
         Returns
         -------
         VectorStream
-            One row per embedded image, in the order in which they were stored.  Paths are relative
-            to the nearest common folder of all roots.
+            One row per embedded image, in the order in which the parts hold them.  Paths are
+            relative to the nearest common folder of all roots.
 
         Raises
         ------
         StoreError
             If a part is damaged.
         """
+        return self._consistently(self._stream)
+
+    def _stream(self, listed: PartList) -> VectorStream:
+        """Open the parts of a list."""
         import pyarrow as pa
 
-        from clusterkit.parts import read_part
-
-        tables = {part: read_part(part, ["path", "root", "error"]) for part in self.parts}
+        tables = {
+            self.folder / part.name: self._read(part, ["path", "root", "error"])
+            for part in listed.parts
+        }
         if not tables:
             return VectorStream([], self.folder, self.info)
         table = pa.concat_tables(tables.values())
@@ -369,12 +508,16 @@ class Space:
 
         Files of damaged parts are as if they had none.
         """
-        from clusterkit.parts import read_part, table_top5
+        return self._consistently(self._read_top5)
+
+    def _read_top5(self, listed: PartList) -> dict[str, TopClasses]:
+        """Return the most probable ImageNet classes of the files in the parts of a list."""
+        from clusterkit.parts import table_top5
 
         known = {}
-        for part in self.parts:
+        for part in listed.parts:
             try:
-                table = read_part(part, ["root", "path", "top5"])
+                table = self._read(part, ["root", "path", "top5"])
             except StoreError:
                 continue
             if table["top5"].null_count < len(table):
@@ -390,31 +533,203 @@ class Space:
 
     def _common_root(self, table: Any) -> str:
         """Return the nearest common folder of all roots."""
-        return os.path.commonpath(
-            [self.file_of(root, "") for root in table["root"].unique().to_pylist()]
-        )
+        roots = [self.file_of(root, "") for root in table["root"].unique().to_pylist()]
+        return os.path.commonpath(roots or [str(self._place())])
 
     def _read_vectors(
-        self, tables: dict[Path, Any], order: NDArray[np.int64]
+        self, tables: dict[Part, Any], order: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Read vectors in a given order of the parts' rows, and which of them are whole.
 
         One part is in memory at a time, besides the result.
         """
-        from clusterkit.parts import table_vectors
+        from clusterkit.parts import read_vectors
 
-        vectors = np.empty((len(order), self.info["dimension"]), np.float32)
+        dimension = self.info["dimension"]
+        vectors = np.empty((len(order), dimension), np.float32)
         intact = np.ones(len(order), np.bool_)
         first = 0
         for part, facts in tables.items():
             targets = np.flatnonzero((first <= order) & (order < first + len(facts)))
-            table = self._read_part(part, ["vector"])
-            if table is None:
-                intact[targets] = False
-            else:
-                vectors[targets] = table_vectors(table.take(order[targets] - first))
+            if len(targets):
+                try:
+                    rows = order[targets] - first
+                    vectors[targets] = read_vectors(self._file(part), rows, dimension, part)
+                except StoreError as error:
+                    self._check_listed(part)
+                    intact[targets] = False
+                    _warn_of_damage(error)
             first += len(facts)
         return (vectors if intact.all() else vectors[intact]), intact
+
+    def _consistently(self, read: Callable[[PartList], T]) -> T:
+        """Call a reader with the list of parts, anew where a writer has replaced them meanwhile.
+
+        Raises
+        ------
+        StoreError
+            If they are replaced again and again.
+        """
+        for _ in range(_ATTEMPTS):
+            with suppress(_SupersededError):
+                return read(self._listed())
+        raise StoreError(
+            f"{self.folder} was rewritten {_ATTEMPTS} times while it was read: wait until "
+            "`clusterkit embed` has ended, then run again"
+        )
+
+    def _read(self, part: Part, columns: list[str]) -> Any:
+        """Read some columns of a part that is still in the list."""
+        from clusterkit.parts import read_part
+
+        try:
+            return read_part(self._file(part), columns, part)
+        except StoreError:
+            self._check_listed(part)
+            raise
+
+    def _read_or_warn(self, part: Part, columns: list[str]) -> Any:
+        """Read a part, or warn that it is damaged and return None: the others stay usable."""
+        try:
+            return self._read(part, columns)
+        except StoreError as error:
+            _warn_of_damage(error)
+            return None
+
+    def _check_listed(self, part: Part) -> None:
+        """Let a reader start over if a part that it cannot read is no longer in the list."""
+        if part not in self._listed().parts:
+            raise _SupersededError
+
+    def _listed(self) -> PartList:
+        """Return the list of parts; a store of format 1 has none, and there all files count.
+
+        Raises
+        ------
+        StoreError
+            If it is damaged or missing.
+        """
+        listed = PartList.read(self.list_file)
+        if listed is not None:
+            return listed
+        files = self._part_files()
+        if files and self.info.get("format", FORMAT) > 1:
+            # Unless a writer has made it this moment.
+            listed = PartList.read(self.list_file)
+            if listed is not None:
+                return listed
+            raise StoreError(
+                f"{self.list_file} is missing: run `clusterkit embed` again with the same "
+                "extractor; it is written again from the parts"
+            )
+        return PartList.of_files([file.name for file in files])
+
+    def _write_list(self, listed: PartList) -> None:
+        """Replace the list of parts.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be written.
+        """
+        try:
+            listed.write(self.list_file)
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def _write_parts(self, tables: Iterable[Any], number: int) -> list[Part]:
+        """Write rows with vectors and failures, where there are any, as parts of one number."""
+        from clusterkit.parts import write_part
+
+        fingerprint = self.info["fingerprint"]
+        return [
+            write_part(self.folder / f"{kind}-{number:06d}.parquet", table, fingerprint)
+            for kind, table in zip(("part", "failures"), tables, strict=True)
+            if len(table)
+        ]
+
+    def _fetch_kept(self, rows: list["Row"]) -> None:
+        """Give the rows whose vector lies in a part already what lies there, part by part."""
+        from clusterkit.parts import read_part, read_vectors, table_top5
+
+        rows_of_part: dict[str, list[Row]] = {}
+        for row in rows:
+            if row.kept is not None:
+                rows_of_part.setdefault(row.kept[0], []).append(row)
+        for name, found in rows_of_part.items():
+            positions = np.array([row.kept[1] for row in found if row.kept], np.int64)
+            facts = read_part(self.folder / name, ["width", "height", "top5"]).take(positions)
+            vectors = read_vectors(self.folder / name, positions, self.info["dimension"])
+            columns = zip(
+                found,
+                vectors,
+                table_top5(facts),
+                facts["width"].to_pylist(),
+                facts["height"].to_pylist(),
+                strict=True,
+            )
+            for row, row.vector, row.top5, row.width, row.height in columns:
+                row.kept = None
+
+    def _begin(self, info: dict[str, Any]) -> None:
+        """Make what every space has: its folder, its list of parts and its description."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.list_file.exists():
+            self._write_list(PartList.of_files([file.name for file in self._part_files()]))
+        recorded = self.read_info()
+        if recorded is None or recorded["format"] < FORMAT:
+            self.write_info(info)
+
+    def _mend(self) -> None:
+        """Bring the list of parts and the files together, after a run that was killed or damage."""
+        from clusterkit.parts import find_damage
+
+        info, files = self.info, [file.name for file in self._part_files()]
+        try:
+            listed = PartList.read(self.list_file) or PartList()
+        except StoreError as error:
+            warnings.warn(str(error), stacklevel=4)
+            listed = PartList()
+        names = {part.name for part in listed.parts}
+        strays = PartList.of_files([name for name in files if name not in names])
+        sound = []
+        for part in [*listed.parts, *strays.parts]:
+            file = self._file(part)
+            if part.name not in names and number_of(part.name) < listed.next_number:
+                # Replaced by a run that was killed before it could remove the file.
+                file.unlink()
+                continue
+            damage, found = find_damage(file, info["dimension"], info["fingerprint"], part)
+            if found is not None:
+                sound.append(found)
+                continue
+            aside = ""
+            if damage != "missing":
+                file.replace(file.with_name(file.name + ".damaged"))
+                aside = f" It is set aside as {file.name}.damaged."
+            warnings.warn(f"{file} is {damage}.{aside} Its images are embedded again", stacklevel=4)
+        mended = PartList(tuple(sound), max(listed.next_number, strays.next_number))
+        if mended != listed:
+            self._write_list(mended)
+
+    def _remove_empty(self) -> None:
+        """Leave no folder where there is no part: a network that cannot be had makes no space."""
+        own = {self.info_file.name, self.list_file.name, ".lock"}
+        # Whatever cannot be removed does no harm.
+        with suppress(OSError):
+            if own.issuperset(file.name for file in self.folder.iterdir()):
+                for name in sorted(own, reverse=True):
+                    (self.folder / name).unlink(missing_ok=True)
+                self.folder.rmdir()
+                self.folder.parent.rmdir()
+
+    def _part_files(self) -> list[Path]:
+        """Return all files that are named as parts are, listed or not."""
+        return sorted(file for file in self.folder.glob("*.parquet") if is_part(file.name))
+
+    def _file(self, part: Part) -> Path:
+        """Return the file of a part."""
+        return self.folder / part.name
 
     def root_of(self, folder: Path) -> str:
         """Write an image root: relative to the store's own place where it lies beneath it."""
@@ -438,18 +753,13 @@ class Space:
             "Choose another folder with --store"
         )
 
-    def _read_part(self, part: Path, columns: list[str]) -> Any:
-        """Read a part, or warn that it is damaged and return None: the others stay usable."""
-        from clusterkit.parts import read_part
 
-        try:
-            return read_part(part, columns)
-        except StoreError as error:
-            warnings.warn(
-                f"{error}. Its images are left out; run `clusterkit embed` again to restore them",
-                stacklevel=2,
-            )
-            return None
+def _warn_of_damage(error: StoreError) -> None:
+    """Say that what cannot be read is left out."""
+    warnings.warn(
+        f"{error}. Its images are left out; run `clusterkit embed` again to restore them",
+        stacklevel=2,
+    )
 
 
 def _relative(file: str, root: str) -> str:

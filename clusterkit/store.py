@@ -32,7 +32,7 @@ class Store:
 
     def spaces(self) -> list["Space"]:
         """Return all spaces that hold rows, the one that was embedded into last first."""
-        found = [space for space in self._folders() if space.parts and space.info_file.exists()]
+        found = [space for space in self._folders() if not space.is_empty]
         return sorted(found, key=lambda space: (-space.used_ns, space.folder.name))
 
     def summaries(self) -> list[dict[str, Any]]:
@@ -45,7 +45,7 @@ class Store:
         """
         found = []
         for space in self._folders(required=True):
-            if not space.parts:
+            if space.is_empty:
                 continue  # a run that failed before its first part
             try:
                 found.append(space.summary())
@@ -71,7 +71,7 @@ class Store:
 
     def _folders(self, *, required: bool = False) -> list[Space]:
         """Return every folder that looks like a space, in order of name."""
-        files = [*self.folder.glob("*/space.json"), *self.folder.glob("*/part-*.parquet")]
+        files = [*self.folder.glob("*/space.json"), *self.folder.glob("*/part*")]
         if required and not files:
             raise NotFoundError(
                 f"no embeddings in the store {self.folder}: run `clusterkit embed FOLDER` first"
@@ -106,7 +106,7 @@ class Store:
         return matching[0]
 
     def open_space(self, description: dict[str, Any]) -> "Space":
-        """Return the space of an extractor, made if it is not there yet.
+        """Return the space of an extractor; its folder is made when it is first written to.
 
         Parameters
         ----------
@@ -116,15 +116,13 @@ class Store:
         Raises
         ------
         StoreError
-            If the folder cannot be written, or is of a newer format.
+            If the folder is of a newer format.
         SpaceMismatchError
             If the folder of that name holds another space.
         """
-        space = Space(self.folder / describe_space(description))
+        space = Space(self.folder / describe_space(description), description)
         recorded = space.read_info()
-        if recorded is None:
-            space.write_info(description)
-        elif recorded["fingerprint"] != description["fingerprint"]:
+        if recorded and recorded["fingerprint"] != description["fingerprint"]:
             raise SpaceMismatchError(
                 f"{space.folder} holds vectors of fingerprint {recorded['fingerprint']}. "
                 f"Received: {description['fingerprint']}. Choose another folder with --store"

@@ -62,7 +62,11 @@ class VectorStream:
         """
         from clusterkit.parts import table_vectors
 
-        yield from map(table_vectors, self.iter_tables("vector", n_rows))
+        for table in self.iter_tables("vector", n_rows):
+            try:
+                yield table_vectors(table, self.shape[1])
+            except ValueError as error:
+                raise StoreError(f"a part of {self!r} is damaged: {error}") from error
 
     @cached_property
     def top5(self) -> Iterable[TopClasses | None] | None:
@@ -78,8 +82,15 @@ class VectorStream:
         from clusterkit.parts import read_batches
 
         for part, chosen in self.parts.items():
+            if not chosen.any():
+                continue
+            if not part.exists():
+                raise StoreError(
+                    f"{part} was replaced while it was read: wait until `clusterkit embed` has "
+                    "ended, then run again"
+                )
             n_read = 0
-            for table in read_batches(part, [column], n_rows):
+            for table in read_batches(part, column, n_rows):
                 mask = chosen[n_read : n_read + len(table)]
                 n_read += len(table)
                 if len(mask) == len(table) and mask.any():

@@ -148,7 +148,7 @@ BAD = [
     (lambda f: bad_npy(f, np.eye(2)[0]), r"shape \(n, dimension\)"),
     (lambda f: bad_npy(f, np.array([["a"], ["b"]])), "must be numbers"),
     (lambda f: bad_npy(f, np.zeros((0, 4)), ""), r"Received: float64 \(0, 4\)"),
-    (lambda f: bad_npy(f, [[1.0], [np.nan]]), "infinity in row 1"),
+    (lambda f: bad_npy(f, [[1.0], [np.nan]]), "Received: nan in row 1"),
     (lambda f: bad_npy(f, np.eye(2), "a\n./a\n"), "once. Received: .*a twice"),
     (lambda f: {"source": bad_npy(f, np.eye(2))["source"]}, "--paths FILE"),
     (lambda f: write_npz(f) | {"paths": f}, "leave out --paths"),

@@ -50,6 +50,7 @@ from clusterkit.cli.options import (
     help="auto is OpenVINO where clusterkit[openvino] is installed and there is no GPU.",
 )
 @click.option("--prune", is_flag=True, help="Forget all images whose file is gone.")
+@click.option("--again", is_flag=True, help="Embed all images anew, known or not.")
 @store_option
 @json_option
 def embed(
@@ -62,6 +63,7 @@ def embed(
     precision: str,
     runtime: str,
     prune: bool,
+    again: bool,
     store: Path,
     as_json: bool,
 ) -> None:
@@ -95,6 +97,7 @@ def embed(
         ),
         store,
         prune=prune,
+        again=again,
         progress=True,
     )
     if as_json:
