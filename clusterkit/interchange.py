@@ -247,13 +247,13 @@ def _from_npy(source: Path) -> NDArray[Any]:
 def _from_npz(source: Path) -> Contents:
     """Read vectors, paths and root of an ``.npz`` file."""
     with np.load(source, allow_pickle=False) as arrays:
-        paths = arrays["paths"]
+        vectors, paths = arrays["vectors"], arrays["paths"]
         if paths.ndim != 1:
             raise ValueError(f"paths must have shape (n,). Received: {paths.shape}")
         root = arrays["root"] if "root" in arrays else np.array("")
         if root.size != 1:
             raise ValueError(f"root must be one folder. Received: shape {root.shape}")
-        return arrays["vectors"], paths.tolist(), root.item()
+        return vectors, paths.tolist(), root.item()
 
 
 def _from_parquet(source: Path) -> Contents:
@@ -289,7 +289,7 @@ def _write_npz(stream: IO[bytes], vectors: NDArray[Any], paths: list[str], root:
         with archive.open(packed, "w", force_zip64=True) as member:
             np.lib.format.write_array_header_1_0(member, header)
             for start in range(0, len(paths), step):
-                member.write(np.array(paths[start : start + step], header["descr"]).tobytes())
+                member.write(np.array(paths[start : start + step], f"<U{width}").tobytes())
 
 
 def _write_parquet(stream: IO[bytes], vectors: NDArray[Any], paths: list[str], root: str) -> None:
