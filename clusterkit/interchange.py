@@ -262,7 +262,7 @@ def _from_parquet(source: Path) -> Contents:
     import pyarrow.parquet as pq
 
     with source.open("rb") as stream, pq.ParquetFile(stream) as file:
-        table = file.read(columns=["path", "vector"])
+        table = file.read(["path", "vector"], use_threads=False)
     root = (table.schema.metadata or {}).get(b"root", b"").decode()
     column = table["vector"].combine_chunks()
     lengths = pc.unique(pc.list_value_length(column)).to_pylist()

@@ -165,7 +165,7 @@ def read_part(file: Path, columns: list[str], part: Part | None = None) -> pa.Ta
     """
     with _opened(file) as opened:
         names = set(opened.schema_arrow.names)
-        table = opened.read(columns=[name for name in columns if name in names])
+        table = opened.read([name for name in columns if name in names], use_threads=False)
     if part is not None and part.checksum != _metadata(table).get("checksum"):
         raise StoreError(f"{file} is not the part that the list of parts names")
     found = {
@@ -208,7 +208,7 @@ def read_batches(file: Path, column: str, n_rows: int) -> Iterator[pa.Table]:
         If the part is missing or damaged.
     """
     with _opened(file) as part:
-        for batch in part.iter_batches(n_rows, columns=[column]):
+        for batch in part.iter_batches(n_rows, columns=[column], use_threads=False):
             yield pa.Table.from_batches([batch])
 
 
@@ -235,7 +235,7 @@ def find_damage(
     """
     try:
         with _opened(file) as opened:
-            table = opened.read()
+            table = opened.read(use_threads=False)
     except StoreError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return "missing", None
@@ -298,7 +298,8 @@ def table_top5(table: pa.Table) -> list[list[tuple[str, float]] | None]:
 @contextmanager
 def _opened(file: Path) -> Iterator[pq.ParquetFile]:
     """Open a part, and turn whatever reading it raises into a StoreError."""
-    # Without pre-buffering, which would hold a whole row group.
+    # Without pre-buffering, which would hold a whole row group.  And read without threads: one of
+    # Arrow's that lets go of a Python stream while Python ends aborts the process.
     options = {"pre_buffer": False, "page_checksum_verification": True}
     try:
         with ExitStack() as stack:
