@@ -234,6 +234,11 @@ class Space:
             damages.append((self.info_file, "missing or damaged"))
             if self.description is None:
                 return damages
+        try:
+            self._listed()
+        except StoreError as error:
+            # The parts say themselves what they are.
+            return [*damages, (self.list_file, str(error)), *self._verify(PartList())]
         return damages + self._consistently(self._verify)
 
     def _verify(self, listed: PartList) -> list[tuple[Path, str]]:
