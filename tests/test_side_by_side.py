@@ -262,3 +262,19 @@ def test_a_run_that_was_killed_goes_on(photos: Path, tmp_path: Path) -> None:
     networks = json.loads(result.stdout)["networks"]
     assert [(one["name"], one["is_reused"]) for one in networks] == [("nn", True), ("dnn", False)]
     assert (output / "nn.keras").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "changes", [{"result": 3}, {"result": {}}, {"seconds": "x"}, {"history": 1}, {"more": 1}]
+)
+def test_a_damaged_record_counts_as_none(
+    folder: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    record = json.loads((folder / "nn.json").read_text())
+    if "result" in changes:
+        record |= changes
+    else:
+        record["result"] |= changes
+    (tmp_path / "nn.json").write_text(json.dumps(record))
+    with pytest.raises(OutputExistsError, match=r"nn\.json is of other"):
+        compare_again(tmp_path, "nn")

@@ -5,6 +5,7 @@ import io
 import json
 import warnings
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit import __version__
+from clusterkit.documents import NUMBER, TEXT, check_document, integer, list_of, table_of
 from clusterkit.files import write_whole
+from clusterkit.keras_files import check_sizes
+
+_RULES = {
+    "key": TEXT,
+    "history": table_of(list_of(NUMBER)),
+    "epoch": integer(0),
+    "loss": NUMBER,
+}
 
 
 class BestEpoch(keras.callbacks.Callback):
@@ -114,26 +124,60 @@ class Checkpoint:
         Warns
         -----
         UserWarning
-            If the file is of another training.
+            If the file is of another training, or damaged.
         """
-        try:
-            with np.load(self.path) as file:
-                state = json.loads(str(file["state"]))
-                if state["key"] != self.key:
-                    warnings.warn(
-                        f"{self.path} is of another training, with other images, parameters or "
-                        "versions: starting anew, and replacing it",
-                        stacklevel=2,
-                    )
-                    return
-                arrays = dict(file)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            # None was begun, or the file is no checkpoint.
+        if not self.path.exists():
             return
-        for index, variable in enumerate(_variables(model)):
-            variable.assign(arrays[f"now-{index}"])
+        now, weights = _variables(model), model.weights
+        try:
+            state = self._read_state()
+            if state["key"] == self.key:
+                arrays = self._read_arrays(now, weights)
+        # NumPy raises nearly anything on damaged bytes.
+        except Exception as error:
+            warnings.warn(
+                f"{self.path} is damaged or no checkpoint ({error}): starting anew, and replacing "
+                "it",
+                stacklevel=2,
+            )
+            return
+        if state["key"] != self.key:
+            warnings.warn(
+                f"{self.path} is of another training, with other images, parameters or "
+                "versions: starting anew, and replacing it",
+                stacklevel=2,
+            )
+            return
+        for variable, value in zip(now, arrays, strict=False):
+            variable.assign(value)
         best.history, best.epoch, best.loss = state["history"], state["epoch"], state["loss"]
-        best.weights = [arrays[f"best-{i}"] for i in range(len(model.weights))]
+        best.weights = arrays[len(now) :]
+
+    def _read_state(self) -> dict[str, Any]:
+        """Read all but the arrays."""
+        with zipfile.ZipFile(self.path) as archive:
+            check_sizes(archive)
+        with np.load(self.path) as file:
+            if "state" not in file:
+                raise ValueError("it holds no state")
+            state = check_document(json.loads(str(file["state"])), _RULES)
+        lengths = {len(values) for values in state["history"].values()}
+        if lengths != {len(state["history"].get("val_loss", ()))} or state["epoch"] > max(lengths):
+            raise ValueError("its history has gaps")
+        return state
+
+    def _read_arrays(self, now: Sequence[Any], weights: Sequence[Any]) -> list[NDArray[Any]]:
+        """Read the arrays, which must fit the variables that they are for."""
+        variables = {f"now-{i}": variable for i, variable in enumerate(now)}
+        variables |= {f"best-{i}": variable for i, variable in enumerate(weights)}
+        arrays = []
+        with np.load(self.path) as file:
+            for name, variable in variables.items():
+                array = file[name] if name in file else np.empty(0)
+                if array.shape != tuple(variable.shape) or array.dtype.kind not in "biuf":
+                    raise ValueError(f"{name} does not fit the network")
+                arrays.append(array)
+        return arrays
 
 
 def open_checkpoint(

@@ -13,6 +13,17 @@ from numpy.typing import NDArray
 from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.datasets import LabelledImages
 from clusterkit.classifiers.network_comparison import NetworkResult
+from clusterkit.documents import (
+    FLAG,
+    NOTHING,
+    NUMBER,
+    TEXT,
+    Rule,
+    check_document,
+    integer,
+    list_of,
+    table_of,
+)
 from clusterkit.errors import OutputExistsError
 from clusterkit.files import check_output, write_whole
 from clusterkit.images import digest_file
@@ -20,6 +31,22 @@ from clusterkit.images import digest_file
 # Which files of the folder are of a comparison as a whole, and their digests.
 OWN = "comparison"
 _FIRST_COLUMNS = b"network,"
+
+_TABLE = Rule("a table", lambda value: isinstance(value, dict))
+_RULES = {"made_from": _TABLE, "result": _TABLE | NOTHING}
+_RESULT_RULES = {
+    "name": TEXT,
+    "network": TEXT,
+    "train_accuracy": NUMBER,
+    "val_accuracy": NUMBER,
+    "test": _TABLE | NOTHING,
+    "n_parameters": integer(0),
+    "seconds": NUMBER,
+    "best_epoch": integer(0),
+    "history": table_of(list_of(NUMBER)),
+    "model": TEXT | NOTHING,
+    "is_reused": FLAG,
+}
 
 
 class NetworkRecord:
@@ -80,9 +107,12 @@ class NetworkRecord:
     def _load(self) -> dict[str, Any] | None:
         """Return the record, or None where there is none of ours."""
         try:
-            document: dict[str, Any] = json.loads(self._file.read_text("utf-8"))
-            return document if {"made_from", "result"} <= set(document) else None
-        except (OSError, ValueError, TypeError):
+            document = check_document(json.loads(self._file.read_text("utf-8")), _RULES)
+            if document["result"] is not None:
+                check_document(document["result"], _RESULT_RULES)
+                NetworkResult(**document["result"])
+            return document
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
 
     def _write(self, result: dict[str, Any] | None) -> None:

@@ -7,14 +7,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterkit.documents import integer, list_of, one_of
 from clusterkit.engines import pad_batch
 from clusterkit.extractors.base import Extraction, Extractor
 from clusterkit.images import FileState, digest_weights
 from clusterkit.keras_files import load_network, read_document, save_network
 from clusterkit.optional import import_keras
+from clusterkit.resizing import RESIZE_MODES
 
 LATENT_LAYER = "latent"
 _KIND = "autoencoder"
+_RULES = {
+    "image_size": list_of(integer(1, 2**14), 2, 2),
+    "latent_size": integer(1, 2**24),
+    "resize": one_of(RESIZE_MODES),
+}
 
 
 class Autoencoder(Extractor):
@@ -138,7 +145,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     WeightsError
         If the file is missing, damaged, or no autoencoder of clusterkit.
     """
-    return read_document(path, _KIND)
+    return read_document(path, _KIND, _RULES)
 
 
 def load_autoencoder(path: str | Path) -> Any:
@@ -160,8 +167,10 @@ def load_autoencoder(path: str | Path) -> Any:
     WeightsError
         If the file is missing, damaged, or no autoencoder of clusterkit.
     """
-    read_metadata(path)
-    return load_network(path)
+    metadata = read_metadata(path)
+    shape = [*metadata["image_size"], 3]
+    latent = {LATENT_LAYER: metadata["latent_size"]}
+    return load_network(path, input_shape=shape, output_shape=shape, layers=latent)
 
 
 def save_autoencoder(model: Any, path: Path, metadata: dict[str, Any]) -> None:
