@@ -269,5 +269,6 @@ def test_a_checkpoint_is_of_one_training_only(tmp_path: Path) -> None:
     assert open_checkpoint(file, {}, pixels).key == key
     assert open_checkpoint(file, {}, 255 - pixels).key != key
     file.write_bytes(b"damaged")
-    Classifier(**options).fit(pixels, y, checkpoint=file)
+    with pytest.warns(UserWarning, match="damaged or no checkpoint"):
+        Classifier(**options).fit(pixels, y, checkpoint=file)
     assert file.read_bytes() == state
