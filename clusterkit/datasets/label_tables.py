@@ -31,7 +31,8 @@ _LABEL_NAMES = (
     "label labels labelname class classes classname category categories categoryname genre genres "
     "tag tags target targets truth groundtruth annotation annotations species breed diagnosis dx "
     "kind type klasse kategorie etikett",
-    "labelid labelidx labelindex classid classidx classindex categoryid targetid cluster y",
+    "labelid labelidx labelindex classid classidx classindex categoryid targetid cluster y "
+    "prediction predicted",
 )
 _PART_NAMES = "split set subset partition part usage phase datasplit dataset fold traintest"
 _TRUE = frozenset({"1", "1.0", "true", "yes", "t", "y"})

@@ -9,7 +9,7 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -215,12 +215,17 @@ def to_csv(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
     path,cluster
     '=1+1.png,-1
     """
-    lines = _Lines()
+    return "".join(csv_lines(header, rows))
+
+
+def csv_lines(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+    """Yield the lines of :func:`to_csv`, for a table that need not be in memory at once."""
+    line = _Line()
     # csv quotes what is in its line's end: with "\r" in it, a return within a cell is quoted too.
-    writer = csv.writer(lines, lineterminator="\r\n")
+    writer = csv.writer(line, lineterminator="\r\n")
     for row in itertools.chain([header], rows):
         writer.writerow([_protect(cell) for cell in row])
-    return "".join(lines.lines)
+        yield f"{line.text[:-2]}\n"
 
 
 def unprotect(cell: str) -> str:
@@ -228,20 +233,19 @@ def unprotect(cell: str) -> str:
     return unescape_path(cell[1:] if _PROTECTED.match(cell) else cell)
 
 
-class _Lines:
-    """Where the csv module writes its lines; each is kept with a plain end."""
+class _Line:
+    """Where the csv module writes a line."""
 
-    def __init__(self) -> None:
-        self.lines: list[str] = []
+    text = ""
 
-    def write(self, line: str) -> None:
-        self.lines.append(line[:-2] + "\n")
+    def write(self, text: str) -> None:
+        self.text = text
 
 
 def _protect(cell: Any) -> Any:
     """Return a text so that no program takes it for a formula; a number stays one."""
-    if not isinstance(cell, str):
-        return cell
+    if not isinstance(cell, str) or (cell.isascii() and cell[:1].isalnum() and "\\" not in cell):
+        return cell  # most, and quickly
     is_formula = _FORMULA.match(cell) and not _NUMBER.fullmatch(cell)
     return escape_path(f"'{cell}" if is_formula else cell)
 

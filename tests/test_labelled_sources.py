@@ -1,0 +1,317 @@
+"""Folders and tables of labelled images, as data sets are handed round: read right, or refused."""
+
+import csv
+import json
+import os
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from clusterkit.classifiers import Classifier, read_labelled, split
+from clusterkit.classifiers.network_records import check_own, record_own
+from clusterkit.classifiers.tables import write_predictions
+from clusterkit.cli import main
+from clusterkit.datasets.label_tables import read_label_table
+from clusterkit.errors import InvalidInputError, NotFoundError, Notice, OutputExistsError
+from clusterkit.evaluation import evaluate, evaluate_file
+from clusterkit.promotion import promote
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::clusterkit.errors.Notice",
+    "ignore:__array__ implementation:DeprecationWarning",  # Keras saves in NumPy 1's way
+)
+
+
+def paint(*files: str | Path) -> None:
+    """Write different small pictures."""
+    for file in map(Path, files):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(zlib.crc32(os.fsencode(file))).integers(
+            0, 256, (6, 6, 3), dtype=np.uint8
+        )
+        with file.open("wb") as stream:
+            Image.fromarray(pixels).save(stream, "png")
+
+
+def fill(folder: Path, *parts: str, classes: str = "cat dog", n: int = 4) -> Path:
+    for part in parts:
+        paint(*(folder / part / name / f"{i}.png" for name in classes.split() for i in range(n)))
+    return folder
+
+
+def run(*arguments: Any) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize(
+    ("folders", "parts"),
+    [
+        ("Training Testing", "train test"),
+        ("Train Test", "train test"),
+        ("training_set test_set", "train test"),
+        ("seg_train seg_test", "train test"),
+        ("train dev", "train val"),
+        ("TRAIN valid eval", "train val test"),
+        ("train2017 val2017", "train val"),
+        ("train-images test-images", "train test"),
+        ("trainset", "train"),
+        # As archives of Kaggle unpack.
+        ("seg_train/seg_train seg_test/seg_test", "train test"),
+        ("archive/../training/training test", "train test"),
+    ],
+)
+def test_parts_of_any_name_are_kept(folders: str, parts: str, tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    data = read_labelled(fill(tmp_path / "d", *folders.split()).resolve(), exclude=["archive"])
+    assert data.class_counts == {"cat": 4 * len(parts.split()), "dog": 4 * len(parts.split())}
+    assert data.parts is not None
+    assert set(data.parts) == set(parts.split())
+    for name, part in zip(folders.split(), parts.split(), strict=True):
+        top = Path(os.path.normpath(name)).parts[0]
+        assert {p for n, p in zip(data.names, data.parts, strict=True) if n.startswith(top)} == {
+            part
+        }
+
+
+@pytest.mark.parametrize("beside", ["pred", "seg_pred/seg_pred", "unlabelled", "samples", "test2"])
+def test_what_lies_beside_parts_is_left_out_and_said(beside: str, tmp_path: Path) -> None:
+    folder = fill(tmp_path / "d", "train", "val")
+    paint(*(folder / beside / f"{i}.png" for i in range(3)), folder / "stray.png")
+    with pytest.warns(UserWarning, match=f"left out {beside.split('/')[0]}, stray.png in .*train"):
+        data = read_labelled(folder)
+    assert data.class_counts == {"cat": 8, "dog": 8}
+
+
+def test_a_train_is_a_class_beside_others(tmp_path: Path) -> None:
+    data = read_labelled(fill(tmp_path / "d", "", classes="bus train car"))
+    assert (data.class_counts, data.parts) == ({"bus": 4, "car": 4, "train": 4}, None)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (["one", "two"], "one, two in .* all hold the folders cat, dog. Call parts"),
+        (["train/one", "train/two", "test/one", "test/two"], "which folders are the classes"),
+        (["test", "val"], "must have training images.* Received: test, val"),
+    ],
+)
+def test_folders_that_are_hardly_classes_are_refused(
+    parts: list[str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        read_labelled(fill(tmp_path / "d", *parts))
+
+
+def test_one_folder_more_in_each_class_does_no_harm(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "d", "", classes="n01/images n02/images")
+    assert read_labelled(folder).class_counts == {"n01": 4, "n02": 4}
+
+
+def test_a_table_finds_its_files(tmp_path: Path) -> None:
+    paint(tmp_path / "train/001.png", tmp_path / "train/01.png", tmp_path / "train/cafe\u0301.png")
+    table = tmp_path / "labels.csv"
+    pd.DataFrame({"id": ["001", "01", "caf\u00e9"], "breed": list("xyz")}).to_csv(table)
+    with pytest.warns(Notice, match="3 of the 3 files .* are found by their names below"):
+        data = read_labelled(table)
+    assert [Path(file).name for file in data.images] == ["001.png", "01.png", "cafe\u0301.png"]
+    assert (data.names, data.labels) == (["001", "01", "caf\u00e9"], ["x", "y", "z"])
+    pd.DataFrame({"id": ["001", "1", "2", "3", "4"], "breed": list("xyzxy")}).to_csv(table)
+    with pytest.raises(NotFoundError, match=r"4 of the 5 files .* 1, 2, 3 and 1 more.*--path-col"):
+        read_labelled(table)
+    paint(tmp_path / "test/001.png")
+    with pytest.raises(InvalidInputError, match="001 fits 2 images"):
+        read_labelled(table)
+
+
+def test_parts_of_a_table_are_the_split(tmp_path: Path) -> None:
+    paint(*(tmp_path / f"{i}.png" for i in range(9)))
+    pd.DataFrame(
+        {
+            "filename": [f"{i}.png" for i in range(9)],
+            "split": ["train"] * 5 + ["test"] * 3 + ["pred"],
+            "label": list("abababaab"),
+        }
+    ).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.warns(UserWarning, match="left out 1 files of no part for learning"):
+        data = read_labelled(tmp_path / "t.csv")
+    assert data.names[-1] == "7.png"
+    assert split(data, validation_size=0)["test"].tolist() == [5, 6, 7]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_pixel_tables_of_any_kind(delimiter: str, encoding: str, tmp_path: Path) -> None:
+    pixels = np.arange(16).reshape(4, 4)
+    table = pd.DataFrame(pixels, columns=[f"pixel{i}" for i in range(4)])
+    table.insert(1, "class", ["01", "1", "Löwe", "x"])
+    table.to_csv(tmp_path / "t.csv", sep=delimiter, encoding=encoding)
+    data = read_labelled(tmp_path / "t.csv")
+    assert data.labels == ["01", "1", "Löwe", "x"]
+    np.testing.assert_array_equal(np.reshape(data.images, (4, 4)), pixels)
+    table.drop(columns="class").to_csv(tmp_path / "test.csv", sep=delimiter, index_label="id")
+    assert read_labelled(tmp_path / "test.csv").labels is None
+
+
+NOISY: dict[str, list[Any]] = {
+    "int": [0, 0, -1, 1, 1, -1],
+    "float": [0.0, 0.0, -1.0, 1.0, 1.0, -1.0],
+    "names": ["cats", "cats", "-1", "dogs", "dogs", "-1"],
+    "noise": ["cats", "cats", "noise", "dogs", "dogs", "Noise"],
+    "mixed": ["cats", "cats", -1, "dogs", "dogs", -1.0],
+}
+
+
+@pytest.mark.parametrize("kind", NOISY)
+@pytest.mark.parametrize("form", [list, np.array, pd.Series, "table"])
+def test_noise_is_noise_everywhere(kind: str, form: Any, tmp_path: Path) -> None:
+    paths = [f"{name}/{i}.png" for name in ("cat", "dog") for i in range(3)]
+    if form == "table":
+        table = pd.DataFrame({"path": paths, "cluster": NOISY[kind]})
+        table.to_csv(tmp_path / "c.csv", index=False)
+        found = evaluate_file(tmp_path / "c.csv")
+    else:
+        found = evaluate(form(NOISY[kind]), [path[:3] for path in paths])
+    assert (found.purity, found.n_noise, found.clusters[0]) == (pytest.approx(4 / 6), 2, -1)
+    assert len(found.clusters) == 3
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT, ""], ids=repr)
+@pytest.mark.parametrize("form", [list, pd.Series])
+def test_what_is_missing_is_left_out(missing: Any, form: Any) -> None:
+    found = evaluate([0, 0, 1, 1], form(["a", missing, "b", "b"]))
+    assert (found.n, found.n_unlabelled, found.acc, found.label_names) == (3, 1, 1, ["a", "b"])
+    found = evaluate(form([0, missing, 1, 1]), list("abbb"))
+    assert (found.n, found.n_unused, found.clusters) == (3, 1, [0, 1])
+    with pytest.raises(InvalidInputError, match="none of the 2 images"):
+        evaluate([0, 1], [missing, missing])
+
+
+def test_folders_may_be_called_like_nothing_and_numbers_stay_names() -> None:
+    assert evaluate([0, 1, 2], ["nan", "None", "NA"]).label_names == ["NA", "None", "nan"]
+    assert evaluate(["01", "1", "001"], [1, 2, 3]).clusters == ["001", "01", "1"]
+    assert evaluate([0, 1], np.array(["a", np.nan])).n_unlabelled == 1
+
+
+def test_promotion_takes_a_table_that_pandas_joined(tmp_path: Path) -> None:
+    paint(*(tmp_path / f"photos/{i}.png" for i in range(5)))
+    pd.DataFrame(
+        {
+            "path": [f"{i}.png" for i in range(5)],
+            "cluster": [0.0, 0.0, -1.0, 1.0, np.nan],
+            "name": ["cats", "cats", None, "dogs", None],
+        }
+    ).to_csv(tmp_path / "c.csv", index=False, sep=";")
+    done = promote(tmp_path / "c.csv", tmp_path / "classes", root=tmp_path / "photos")
+    assert done.folders == {"cats": 2, "dogs": 1}
+
+
+def test_evaluate_says_what_matched(tmp_path: Path) -> None:
+    clusters, table = tmp_path / "clusters.csv", tmp_path / "labels.csv"
+    clusters.write_text("path,cluster\nx/a.png,0\nx/b.png,1\nx/c.png,1\n")
+    table.write_bytes("id;split;art\na;1;Löwe\nd;1;fox\nb;1;fox\n".encode("cp1252"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        done = run("evaluate", clusters, "--labels", table)
+    assert done.exit_code == 0, done.output
+    assert "semicolons between its columns" in done.stderr
+    assert "labels from column 'art'" in done.stderr
+    assert "Löwe" in done.stderr
+    assert "labels.csv has a label for 2 of the images." in done.stderr
+    assert "1 images have no label and are left out: x/c.png." in done.stderr
+    assert "1 labels are of files that were not clustered: d." in done.stderr
+    columns = ["--label-column", "split", "--path-column", "id", "--json"]
+    again = run("evaluate", clusters, "--labels", table, *columns)
+    assert json.loads(again.stdout)["label_names"] == ["1"]
+    table.write_text("id,label\nx,a\ny,b\n")
+    refused = run("evaluate", clusters, "--labels", table)
+    assert refused.exit_code == 1
+    assert "has a label for none of the 3 images" in refused.stderr
+    assert "name it with --path-column" in refused.stderr
+
+
+@pytest.fixture
+def odd_folder(tmp_path: Path) -> Path:
+    """Make class folders whose names are no UTF-8 or a formula, with entries that are no images."""
+    folder = tmp_path / "photos"
+    for name in (os.fsdecode(b"L\xf6we"), "=1+1", "$x_{"):
+        paint(*(folder / name / f"{'=' if i else '-'}{i}.png" for i in range(6)))
+    os.mkfifo(folder / "=1+1/pipe.png")
+    (folder / "=1+1/zero.png").symlink_to("/dev/zero")
+    (folder / "$x_{/nowhere.png").symlink_to("nowhere")
+    (folder / "$x_{/cut.png").write_bytes(b"x")
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:left out")
+def test_names_of_any_bytes_and_entries_of_any_kind(odd_folder: Path, tmp_path: Path) -> None:
+    options = ["--network", "nn", "--epochs", "1", "--image-size", "4"]
+    done = run("train", "classifier", odd_folder, *options, "-o", tmp_path / "c.keras", "--json")
+    assert done.exit_code == 0, done.output
+    reasons = {Path(one["path"]).name: one["reason"] for one in json.loads(done.stdout)["failures"]}
+    assert set(reasons) == {"pipe.png", "zero.png", "nowhere.png", "cut.png"}
+    assert reasons["pipe.png"] == reasons["zero.png"] == "not a regular file"
+    table = tmp_path / "c-report/predictions.csv"
+    truth = read_label_table(table, label_column="truth")
+    names = {os.fsdecode(b"L\xf6we"), "=1+1", "$x_{"}
+    assert set(truth.labels) == names
+    with table.open(newline="", encoding="utf-8") as stream:
+        cells = [cell for row in csv.reader(stream) for cell in row]
+    assert not [cell for cell in cells if cell[0] in "=+-@"]
+    predicted = run(
+        "predict", odd_folder, "--model", tmp_path / "c.keras", "--table", tmp_path / "t.csv"
+    )
+    assert predicted.exit_code == 0, predicted.output
+    assert set(read_label_table(tmp_path / "t.csv").labels) <= names
+    assert set(map(str, Classifier.load(tmp_path / "c.keras").classes_)) == names
+
+
+def test_bad_labels_are_found_before_any_work(tmp_path: Path) -> None:
+    paint(*(tmp_path / f"{i}.png" for i in range(4)))
+    table = tmp_path / "labels.csv"
+    table.write_bytes(b"filename,label\n0.png,a\n1.png,\x81\x8f\n2.png,a\n3.png,b\n")
+    for command in (["train", "classifier"], ["compare"]):
+        output = tmp_path / "out.keras"
+        done = run(*command, table, "--network", "nn", "-o", output)
+        assert done.exit_code == 1
+        assert "neither UTF-8 nor of Windows' code page 1252" in done.stderr
+        assert not output.exists()
+
+
+def test_compare_replaces_only_what_it_wrote(tmp_path: Path) -> None:
+    names = ("comparison.csv", "comparison.png")
+    check_own(tmp_path, names, overwrite=False)
+    (tmp_path / "comparison.csv").write_text("my,own\nnumbers,1\n")
+    paint(*(tmp_path / f"photos/{name}/{i}.png" for name in "ab" for i in range(5)))
+    done = run("compare", tmp_path / "photos", "--network", "nn", "-o", tmp_path)
+    assert done.exit_code == 1
+    assert "comparison.csv exists" in done.stderr
+    assert not (tmp_path / "nn.keras").exists()
+    assert (tmp_path / "comparison.csv").read_text() == "my,own\nnumbers,1\n"
+    check_own(tmp_path, names, overwrite=True)
+    # What a comparison wrote is its own until someone changes it.
+    record_own(tmp_path, "comparison.csv")
+    check_own(tmp_path, names, overwrite=False)
+    (tmp_path / "comparison.csv").write_text("my,own\nnumbers,2\n")
+    with pytest.raises(OutputExistsError, match=r"comparison\.csv exists"):
+        check_own(tmp_path, names, overwrite=False)
+    # Folders of the version that put nothing down.
+    (tmp_path / "comparison.json").unlink()
+    (tmp_path / "comparison.csv").write_text("network,train,val\nnn,1,1\n")
+    check_own(tmp_path, names, overwrite=False)
+
+
+def test_predictions_are_read_as_they_were_written(tmp_path: Path) -> None:
+    names = ["-1.png", "\tx", os.fsdecode(b"\xff.png"), "'=x"]
+    classes = ["=a", os.fsdecode(b"\xfe"), "-1", "b"]
+    labels = [[name] for name in classes]
+    write_predictions(tmp_path / "p.csv", names, {"truth": labels}, classes, np.eye(4) - 0.5)
+    table = read_label_table(tmp_path / "p.csv", label_column="truth")
+    assert table.labels == classes
+    assert "-0.500000" in (tmp_path / "p.csv").read_text()
