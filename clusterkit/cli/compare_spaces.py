@@ -1,11 +1,13 @@
 """``clusterkit compare-spaces``."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from clusterkit.cli.options import (
     check_picture,
+    columns_options,
     json_option,
     labels_option,
     notice,
@@ -37,6 +39,7 @@ from clusterkit.cli.options import (
     "labels]",
 )
 @labels_option
+@columns_options
 @picture_option("Draw the scores to this file")
 @overwrite_option
 @seed_option
@@ -51,6 +54,7 @@ def compare_spaces(
     seed: int,
     store: Path,
     as_json: bool,
+    **columns: Any,
 ) -> None:
     """Say which embedding space of the store groups the images best, without labels.
 
@@ -75,6 +79,7 @@ def compare_spaces(
         n_clusters=n_clusters,
         labels=labels,
         random_state=seed,
+        **columns,
     )
     if output is not None:
         from clusterkit.plots import ComparisonDisplay

@@ -13,11 +13,12 @@ from clusterkit.embeddings import Embeddings
 from clusterkit.errors import InvalidInputError
 from clusterkit.evaluation import evaluate
 from clusterkit.labels import labels_from_folders, read_labels
+from clusterkit.noise import is_missing
 
 Labels = list[str | None]
 
 
-def find_labels(labels: Any, space: Embeddings, rows: NDArray[np.int64]) -> Labels:
+def find_labels(labels: Any, space: Embeddings, rows: NDArray[np.int64], **columns: Any) -> Labels:
     """Return the label of each shared image, None where it has none.
 
     Parameters
@@ -28,6 +29,8 @@ def find_labels(labels: Any, space: Embeddings, rows: NDArray[np.int64]) -> Labe
         The first space.
     rows : ndarray of shape (n,)
         The shared images in it.
+    **columns
+        Of a table of labels, as for :func:`clusterkit.labels.read_labels`.
 
     Returns
     -------
@@ -47,14 +50,14 @@ def find_labels(labels: Any, space: Embeddings, rows: NDArray[np.int64]) -> Labe
             found = []
         return found if len(set(found)) > 1 else [None] * len(paths)
     if isinstance(labels, str | PathLike):
-        return read_labels(str(labels), paths)[0]
+        return read_labels(str(labels), paths, **columns)[0]
     given = list(labels)
     if len(given) != len(space):
         raise InvalidInputError(
             "labels must be a CSV file, or one label for each row of the first space. "
             f"Received: {len(given)} labels, {len(space)} rows"
         )
-    return [None if given[row] is None else str(given[row]) for row in rows]
+    return [None if is_missing(given[row]) else str(given[row]) for row in rows]
 
 
 def measure_accuracy(

@@ -134,6 +134,7 @@ def compare_spaces(
     labels: Any = None,
     random_state: int = 0,
     max_samples: int = 2000,
+    **columns: Any,
 ) -> SpaceComparison:
     """Rank embedding spaces of the same images by how well they group them, without labels.
 
@@ -147,14 +148,16 @@ def compare_spaces(
         quarter less and a quarter more: one number alone is a matter of luck.  By default they are
         means over nine numbers from 3 to 20.
     labels : path or sequence of length n, optional
-        Known labels, for the accuracy only: no score and no rank depends on them.  A CSV file (see
-        :func:`clusterkit.labels.read_labels`), or one label for each row of the first space, None
+        Known labels, for the accuracy only: no score and no rank depends on them.  A table (see
+        :func:`clusterkit.labels.find_labels`), or one label for each row of the first space, None
         where it is not known.  By default the names of the images' folders, where there are
         several.
     random_state : int, default 0
         Seed.
     max_samples : int, default 2000
         Images, drawn at random, for all scores but the accuracy.
+    **columns
+        ``label_column``, ``path_column`` and ``label_separator`` of the table of labels.
 
     Returns
     -------
@@ -229,7 +232,8 @@ def compare_spaces(
     """
     named = name_spaces(spaces)
     shared = share_rows(named)
-    known = find_labels(labels, next(iter(named.values())), next(iter(shared.values())))
+    first, rows_of_first = next(iter(named.values())), next(iter(shared.values()))
+    known = find_labels(labels, first, rows_of_first, **columns)
     n = len(next(iter(shared.values())))
     numbers = _choose_numbers(n_clusters, n)
     sample = np.sort(np.random.default_rng(random_state).permutation(n)[:max_samples])

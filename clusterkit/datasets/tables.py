@@ -187,7 +187,7 @@ def spellings(cell: str) -> list[str]:
 
     As it is; read as :func:`as_text` does; and with what :func:`to_csv` did to it undone.
     """
-    found = [cell, as_text(cell)]
+    found = [cell, cell.strip(), as_text(cell)]
     return list(dict.fromkeys([*found, *map(unprotect, found)]))
 
 
