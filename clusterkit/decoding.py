@@ -22,9 +22,12 @@ from clusterkit.tiff import Tiff, is_tiff
 
 _HEIC_BRANDS = frozenset(b"heic heim heis heix hevc hevx mif1 msf1".split())
 
-# As Pillow limits it, unless told otherwise.
-_MOST_PIXELS_HERE = 89_478_485
-_PIXELS_AT_ONCE = 2**20
+# Pillow opens no more, unless its limit is changed for the whole process.
+_MOST_JPEG_PIXELS_HERE = 89_478_485
+# What Pillow's pixels took in a thread, the C library may keep for that thread; not so for the
+# processes apart.
+_MOST_PIXELS_HERE = 2**24
+_PIXELS_AT_ONCE = 2**17
 # Bytes that decoding takes for a pixel, by measurement, rounded up: the decoder's own, Pillow's,
 # and the array's.
 _WEBP_BYTES = 20
@@ -129,19 +132,19 @@ def _is_safe_here(data: bytes) -> bool:
     Their decoders have been attacked for decades, and took 100,000 damaged files each without a
     fault (``tests/benchmarks/fuzz_decoders.py``).
     """
+    most = _MOST_PIXELS_HERE
     if data.startswith(b"\xff\xd8\xff"):
         frame = read_frame(data)
         if frame is None or not frame.can_be_scaled:
             return False
-        height, width = frame.height, frame.width
+        most, height, width = _MOST_JPEG_PIXELS_HERE, frame.height, frame.width
     elif data.startswith(b"\x89PNG\r\n\x1a\n"):
         width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     elif data.startswith((b"GIF87a", b"GIF89a")):
         width, height = int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
     else:
         return False
-    # Pillow opens no larger ones, unless its limit is changed for the whole process.
-    return height * width <= min(_MOST_PIXELS_HERE, Image.MAX_IMAGE_PIXELS or _MOST_PIXELS_HERE)
+    return height * width <= min(most, Image.MAX_IMAGE_PIXELS or most)
 
 
 def _decode_file(data: bytes, size: tuple[int, int] | None, claim: ClaimBytes) -> Decoded:

@@ -80,14 +80,16 @@ class _Child:
     def __init__(self) -> None:
         code = f"import sys; sys.path[:] = {sys.path!r}; {_MAIN}"
         # One core each: there are several of them.
-        one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        changes = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        # Pixels are given back to the system at once, not kept for the next picture.
+        changes["MALLOC_MMAP_THRESHOLD_"] = "1000000"
         try:
             self._process = subprocess.Popen(
                 [os.fsdecode(multiprocessing.spawn.get_executable()), "-c", code],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, **one},
+                env={**os.environ, **changes},
                 # No window on Windows.
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 # Programs mark missing fractions with the greatest float, with 1.7e38, 9.97e36, 1e30 or 1e20.
 _MARKS_FROM = 1e20
 # Pixels, of which each takes several times as much on the way.
-_AT_ONCE = 2**18
+_AT_ONCE = 2**15
 
 
 def to_8_bit(
