@@ -15,7 +15,7 @@ from clusterkit.eight_bit import to_8_bit
 from clusterkit.errors import ClusterkitError, ImageError, MissingDependencyError
 from clusterkit.jpeg import MAX_SCANS, has_too_many_scans, read_frame
 from clusterkit.memory import Claim
-from clusterkit.metadata import read_orientation, without_metadata
+from clusterkit.metadata import read_jpeg_orientation, read_orientation, without_metadata
 from clusterkit.optional import require
 from clusterkit.resizing import check_resize_mode, resize_image
 from clusterkit.tiff import Tiff, is_tiff
@@ -167,8 +167,10 @@ def _decode_file(data: bytes, size: tuple[int, int] | None, claim: ClaimBytes) -
 
 
 def _decode_with_metadata(data: bytes, size: tuple[int, int] | None, claim: ClaimBytes) -> Decoded:
+    if data.startswith(b"\xff\xd8") and (decoded := _decode_jpeg(data, size, claim)):
+        return decoded
     with _open(data) as image:
-        return _decode_jpeg(image, data, size, claim) or _decode(image, data, claim)
+        return _decode(image, data, claim)
 
 
 def _decode_tiff(data: bytes, claim: ClaimBytes) -> Decoded:
@@ -228,25 +230,21 @@ def _webp_shape(data: bytes) -> tuple[int, int]:
     return height, width
 
 
-def _decode_jpeg(
-    image: Image.Image, data: bytes, size: tuple[int, int] | None, claim: ClaimBytes
-) -> Decoded | None:
-    """Decode an ordinary JPEG with TurboJPEG: Pillow's pixels, in 0.6 of its time.
+def _decode_jpeg(data: bytes, size: tuple[int, int] | None, claim: ClaimBytes) -> Decoded | None:
+    """Decode an ordinary JPEG with TurboJPEG: Pillow's pixels, in half of its time.
 
     With a wanted size, the sides are halved as long as they stay above it, which skips detail that
     the resize would throw away.  Vectors of photos agree with those of the full decoding to a
-    cosine of 0.9994.  None where Pillow should look: other formats, four channels, damage.
+    cosine of 0.9994.  None where Pillow should look: other kinds of JPEG, four channels, damage.
     """
-    if image.format not in ("JPEG", "MPO"):
-        return None
     frame = read_frame(data)
     if frame and frame.keeps_coefficients and has_too_many_scans(data):
         raise ImageError(f"the JPEG comes in more than {MAX_SCANS} scans, each a full decoding")
     # TurboJPEG writes past its buffer where it is to scale what cannot be scaled.
-    if frame is None or not frame.can_be_scaled or image.mode not in ("RGB", "L"):
+    if frame is None or not frame.can_be_scaled or frame.n_components not in (1, 3):
         return None
-    orientation = read_orientation(image)
-    shape = image.height, image.width
+    orientation = read_jpeg_orientation(data)
+    shape = frame.height, frame.width
     least = (0, 0)
     if size:
         wanted = size[::-1] if orientation in _SIDEWAYS else size

@@ -1,6 +1,8 @@
 """Read what the headers of a JPEG file say about how it can be decoded."""
 
 import re
+from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 # A scan is a pass over the picture.  Ordinary progressive files have about ten; each takes the time
@@ -12,7 +14,8 @@ MAX_SCANS = 100
 _SCALABLE = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
-_START, _END, _SCAN = 0xD8, 0xD9, 0xDA
+SCAN = 0xDA
+_END = 0xD9
 _BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 # In coded data, FF is followed by zero, a restart, or another FF that fills.
 _MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
@@ -57,34 +60,56 @@ class Frame(NamedTuple):
         return int(2 * samples) if self.keeps_coefficients else 0
 
 
-def read_frame(data: bytes) -> Frame | None:
-    """Return the frame that a decoder meets first, or None if there is none before the scans.
+class Segment(NamedTuple):
+    """A piece of a JPEG file before its end: the marker's second byte, and where it lies.
+
+    Attributes
+    ----------
+    marker : int
+        The second byte of its marker.
+    start, body, end : int
+        Where its marker begins, where its content does, and where it ends.
+    """
+
+    marker: int
+    start: int
+    body: int
+    end: int
+
+
+def read_segments(data: bytes) -> Iterator[Segment]:
+    """Yield the segments with a content, the headers of scans among them.
 
     Markers are found as libjpeg finds them: bytes that belong to no segment are passed over.
     """
-    frame = None
     position = 2
     while found := _MARKER.search(data, position):
         marker, position = found[1][0], found.end()
-        if marker in _BARE:
-            continue
         if marker == _END:
-            return None
-        length = int.from_bytes(data[position : position + 2], "big")
-        body = data[position + 2 : position + length]
-        if marker == _SCAN:
-            if frame is None or not body:
+            return
+        if marker not in _BARE:
+            end = position + int.from_bytes(data[position : position + 2], "big")
+            yield Segment(marker, found.start(), position + 2, end)
+            position = end
+
+
+def read_frame(data: bytes) -> Frame | None:
+    """Return the frame that a decoder meets first, or None if there is none before the scans."""
+    frame = None
+    for marker, _, start, end in read_segments(data):
+        if marker == SCAN:
+            if frame is None or start >= min(end, len(data)):
                 return None
-            several = frame.kind in _PROGRESSIVE or body[0] < frame.n_components
+            several = frame.kind in _PROGRESSIVE or data[start] < frame.n_components
             return frame._replace(keeps_coefficients=several)
         if marker in _FRAMES:
+            body = data[start:end]
             if frame is not None or len(body) < 6:
                 return None
             height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
             factors = [(piece >> 4) * (piece & 15) for piece in body[7::3][: body[5]]]
             samples = sum(factors) / max(1, *factors, 1)
             frame = Frame(marker, body[0], height, width, body[5], False, samples)
-        position += length
     return None
 
 
@@ -92,14 +117,7 @@ def has_too_many_scans(data: bytes) -> bool:
     """Tell whether a picture that comes in several scans comes in more than ``MAX_SCANS``."""
     # Quick, and nearly always the answer; what follows leaves out thumbnails, further pictures and
     # films at the end, which hold these two bytes as well.
-    if data.count(bytes([0xFF, _SCAN])) <= MAX_SCANS:
+    if data.count(bytes([0xFF, SCAN])) <= MAX_SCANS:
         return False
-    n_scans, position = 0, 2
-    while n_scans <= MAX_SCANS and (found := _MARKER.search(data, position)):
-        marker, position = found[1][0], found.end()
-        if marker == _END:
-            return False
-        if marker not in _BARE:
-            position += int.from_bytes(data[position : position + 2], "big")
-            n_scans += marker == _SCAN
-    return n_scans > MAX_SCANS
+    scans = (None for segment in read_segments(data) if segment.marker == SCAN)
+    return len(list(islice(scans, MAX_SCANS + 1))) > MAX_SCANS

@@ -10,11 +10,15 @@ from typing import Any
 import simplejpeg
 from PIL import ExifTags, Image
 
-from clusterkit.jpeg import read_frame
+from clusterkit.errors import ImageError
+from clusterkit.jpeg import SCAN, read_frame, read_segments
 from clusterkit.tiff import is_tiff, read_tags
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_ORIENTATION = ExifTags.Base.Orientation
+_APP1, _EXIF_START, _XMP_START = 0xE1, b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+_XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 # Texts of a PNG that may tell the orientation, and how long such a one may be.
 _PNG_ORIENTED_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
 _MAX_TEXT_BYTES = 2**16
@@ -30,15 +34,43 @@ _JP2_KEPT = frozenset(b"ihdr bpcc colr pclr cmap cdef".split())
 
 def read_orientation(image: Image.Image) -> int:
     """Return the EXIF orientation of an opened picture: 1 to 8, and 1 where none can be read."""
-    tag = ExifTags.Base.Orientation
     try:
-        value: Any = image.getexif().get(tag, 1)
+        value: Any = image.getexif().get(_ORIENTATION, 1)
     # Pillow reads much else on the way, and raises nearly anything where that is damaged.
     except Exception:
-        block = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
-        values = read_tags(block)[1].get(tag) if is_tiff(block) else None
-        value = values[0] if values else 1
+        value = _orientation_in(image.info.get("exif", b""))
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def read_jpeg_orientation(data: bytes) -> int:
+    """Return the EXIF orientation of a JPEG file, as :func:`read_orientation`, without opening it.
+
+    Where the EXIF block has none, that of the XMP block counts, as Pillow has it.
+    """
+    value: Any = None
+    xmp = b""
+    for marker, _, start, end in read_segments(data):
+        if marker == SCAN:
+            break
+        if marker == _APP1 and data.startswith(_EXIF_START, start) and value is None:
+            value = _orientation_in(data[start:end])
+        elif marker == _APP1 and data.startswith(_XMP_START, start):
+            xmp = xmp or data[start:end]
+    if value is None and (found := _XMP_ORIENTATION.search(xmp)):
+        value = int(found[1])
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _orientation_in(block: bytes) -> Any:
+    """Return the orientation in an EXIF block, or None."""
+    # Some programs write the start twice.
+    while block.startswith(_EXIF_START):
+        block = block[len(_EXIF_START) :]
+    try:
+        values = read_tags(block)[1].get(_ORIENTATION) if is_tiff(block) else None
+    except ImageError:
+        return None
+    return values[0] if values else None
 
 
 def without_metadata(data: bytes) -> bytes | None:
@@ -113,30 +145,19 @@ def _bare_jpeg(data: bytes) -> bytes:
 
     Of the application segments the decoder heeds JFIF's, and Adobe's where it is long enough.
     """
-    kept, position = [_JPEG_START], 2
-    while position + 4 <= len(data):
-        if data[position] != 0xFF or data[position + 1] == 0xFF:
-            # What belongs to no segment is passed over, as decoders do.
-            position += 1
-            continue
-        marker = data[position + 1]
-        if marker == 0xDA:
+    kept, pixels = [_JPEG_START], len(data)
+    for marker, start, body, end in read_segments(data):
+        if marker == SCAN:
+            pixels = start
             break
-        if marker == 0x00 or marker == 0x01 or 0xD0 <= marker <= 0xD8:
-            position += 2
-            continue
-        (length,) = struct.unpack_from(">H", data, position + 2)
-        segment = data[position : position + 2 + length]
-        body = segment[4:]
-        position += len(segment)
         needed = {
-            0xE0: body.startswith(b"JFIF\0") and len(body) >= 14,
-            0xE1: body.startswith(b"Exif\0\0"),
-            0xEE: body.startswith(b"Adobe") and len(body) >= 12,
+            0xE0: data.startswith(b"JFIF\0", body) and end - body >= 14,
+            _APP1: data.startswith(_EXIF_START, body),
+            0xEE: data.startswith(b"Adobe", body) and end - body >= 12,
         }
         if needed.get(marker, not 0xE0 <= marker <= 0xEF and marker != 0xFE):
-            kept.append(segment)
-    bare = b"".join(kept) + data[position:]
+            kept.append(data[start:end])
+    bare = b"".join(kept) + data[pixels:]
     return bare + _JPEG_END if _is_whole_jpeg(bare + _JPEG_END) else bare
 
 
