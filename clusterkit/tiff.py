@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from clusterkit.eight_bit import on_white, to_8_bit
 from clusterkit.errors import ImageError
@@ -45,8 +45,9 @@ _PIXEL_TAGS = (_DECISIVE_TAGS | _JPEG_TAGS) | {
     *(_T4_OPTIONS, _T6_OPTIONS, _INK_SET),
     *(_YCBCR_WEIGHTS, _YCBCR_SUBSAMPLING, _REFERENCE_BLACK_WHITE),
 }
-# More values than the strips of any picture; a damaged count must not fill the memory.
-_MOST_VALUES = 2**22
+# More strips or tiles than any picture has, and more values than any tag; a damaged count must
+# neither fill the memory nor take for ever.
+_MOST_PIECES, _MOST_VALUES = 2**18, 2**22
 
 # The struct letter of each type of value; 2 and 7 are bytes, 5 and 10 are fractions.
 _TYPES = {1: "B", 2: "s", 3: "H", 4: "L", 5: "L", 6: "b", 7: "s", 8: "h", 9: "l", 10: "l"}
@@ -57,7 +58,7 @@ _BYTE_CODECS = frozenset({1, 5, 8, 32773, 32946, 34925, 50000})
 _FAX_CODECS = frozenset({2, 3, 4, 32771})
 _JPEG_CODECS = frozenset({6, 7})
 # Each strip or tile is a file of its own.
-_FILE_CODECS = {50001: "WEBP", 34712: "JPEG2000"}
+_FILE_CODECS = {50001: "WEBP", 34712: "JPEG2000", 34933: "PNG"}
 _OTHER_CODECS = {
     34661: "JBIG",
     34676: "SGI LogLuv",
@@ -66,6 +67,8 @@ _OTHER_CODECS = {
     33005: "JPEG 2000",
     34892: "lossy JPEG of a camera",
     34887: "LERC",
+    34934: "JPEG XR",
+    22610: "JPEG XR",
     50002: "JPEG XL",
     52546: "JPEG XL",
 }
@@ -117,7 +120,7 @@ class Tiff:
             raise ImageError("damaged: the TIFF file is truncated")
         self._tags = {tag: values for tag, values in tags.items() if values is not None}
         self.width, self.height = self._number(_WIDTH), self._number(_HEIGHT)
-        if not self.width or not self.height:
+        if self.width < 1 or self.height < 1:
             raise ImageError("damaged: a TIFF file without the size of its picture")
         self.orientation = self._number(_ORIENTATION, 1)
         self.compression = self._number(_COMPRESSION, 1)
@@ -166,6 +169,8 @@ class Tiff:
             name = _OTHER_CODECS.get(self.compression, f"number {self.compression}")
             raise ImageError(f"the TIFF compression {name} is not supported")
         if self.compression in _JPEG_CODECS:
+            if self._number(_BITS, 8) != 8:
+                raise ImageError(f"TIFF JPEG of {self._bits} bits a sample is not supported")
             return
         if self._photometric not in _COLOURS:
             name = _OTHER_PHOTOMETRICS.get(self._photometric, f"colours {self._photometric}")
@@ -302,10 +307,12 @@ class Tiff:
             height = self._number(_TILE_HEIGHT)
         else:
             height = min(self._number(_ROWS_PER_STRIP, self.height) or self.height, self.height)
-        if not width or not height:
+        if width < 1 or height < 1:
             raise ImageError("damaged: TIFF tiles without a size")
         columns = -(-self.width // width)
         n = columns * -(-self.height // height)
+        if n > _MOST_PIECES:
+            raise ImageError(f"the TIFF file comes in {n:,} pieces; it may have {_MOST_PIECES:,}")
         offsets = self._tags.get(_TILE_OFFSETS if tiled else _STRIP_OFFSETS, ())
         sizes = self._tags.get(_TILE_BYTES if tiled else _STRIP_BYTES, ())
         offsets = offsets[plane * n : (plane + 1) * n]
@@ -330,6 +337,8 @@ class Tiff:
         """Return the packed bytes of a strip or tile, in the usual order of the bits."""
         # Old writers leave out the sizes, or state them wrongly where nothing is packed.
         end = None if size is None or self.compression == 1 else offset + size
+        if size == 0:
+            raise ImageError("damaged: the TIFF file lacks a piece of its picture")
         packed = self._data[offset:end]
         if not packed or (end is not None and end > len(self._data)):
             raise ImageError("damaged: the TIFF file is truncated")
@@ -507,7 +516,10 @@ class Tiff:
             for tag, values in self._tags.items()
             if tag in _PIXEL_TAGS
         }
-        return _load_with_pillow(_write_tiff(kept, self._data[8:], self._order), "RGB")
+        try:
+            return _load_with_pillow(_write_tiff(kept, self._data[8:], self._order), "RGB")
+        except UnidentifiedImageError:
+            raise ImageError("TIFF JPEG of this layout is not supported") from None
 
 
 def _load_with_pillow(data: bytes, mode: str | None = None) -> NDArray[np.uint8]:

@@ -564,6 +564,7 @@ def tiff_by_pillow() -> Iterator[FileKind]:
         for kind, codec, options in (
             ("WEBP", 50001, {"lossless": True, "exact": True}),
             ("JPEG2000", 34712, {"no_jp2": True}),
+            ("PNG", 34933, {}),
         ):
             values = np.asarray(image).astype(np.int64)
             blocks = [
@@ -587,6 +588,10 @@ def tiff_refused() -> Iterator[FileKind]:
         ("complex", "complex", tiff(grey, 1, 64, tags={339: (3, [6])}, blocks=[pairs])),
         ("complex whole", "complex", tiff(grey, 1, 32, tags={339: (3, [5])})),
         ("jbig", "JBIG", tiff(grey, 1, tags={259: (3, [34661])})),
+        ("jpeg xr", "JPEG XR", tiff(grey, 1, tags={259: (3, [34934])})),
+        ("jpeg of 12 bits", "12 bits", tiff(grey, 1, 12, tags={259: (3, [7])})),
+        ("jpeg of a mask", "this layout", tiff(grey, 4, tags={259: (3, [7])})),
+        ("left-out strip", "lacks a piece", tiff(grey, 1, tags={279: (4, [0] * 3)})),
         ("lerc", "LERC", tiff(grey, 1, tags={259: (3, [34887])})),
         ("jpeg 2000 of a microscope", "JPEG 2000", tiff(grey, 1, tags={259: (3, [33003])})),
         ("logluv", "LogLuv", tiff(grey, 32845, tags={259: (3, [34676])})),
