@@ -354,6 +354,33 @@ def test_an_earlier_table_of_another_space_is_warned_of(project: Path) -> None:
     assert "must have an image in common" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            "embed photos -e pixels --weights w.h5 --runtime keras",
+            "--weights, --runtime, since pixels",
+        ),
+        (
+            "train classifier photos --network nn --weights w.h5 -o x",
+            "--weights, since nn is trained",
+        ),
+        (
+            "train classifier photos --epochs 3 --patience 2 -o x",
+            "--epochs, --patience, since a last",
+        ),
+        ("compare none --network nn --weights w.h5", "--weights, since all of the networks"),
+        ("compare none --network xception --image-size 9", "--image-size, since none of the"),
+    ],
+)
+def test_options_that_are_given_for_nothing_are_named(
+    project: Path, arguments: str, said: str
+) -> None:
+    assert f"Not used: {said}" in run(*arguments.split()).stderr
+    without = run("embed", "photos", "-e", "pixels", "-s", "other")
+    assert "Not used" not in without.stderr
+
+
 def test_nothing_is_overwritten_without_being_asked(project: Path) -> None:
     assert run("cluster", "-k", "3").exit_code == 0
     again = run("cluster", "-k", "2")

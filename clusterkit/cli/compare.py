@@ -12,6 +12,7 @@ from clusterkit.cli.options import (
     exclude_option,
     json_option,
     notice,
+    notice_unused,
     overwrite_option,
     print_json,
     resize_option,
@@ -105,6 +106,11 @@ def compare(
     from clusterkit.classifiers import compare_networks, read_labelled
     from clusterkit.classifiers.network_records import check_own
 
+    if set(networks) <= set(SCRATCH_NETWORKS):
+        notice_unused("all of the networks are trained from scratch", "weights")
+    if not set(networks) & set(SCRATCH_NETWORKS):
+        reason = "none of the networks is trained from scratch"
+        notice_unused(reason, "image_size", "augmentation", "epochs", "patience")
     check_own(output, (_TABLE, _PICTURE), overwrite=overwrite)
     found = compare_networks(
         read_labelled(

@@ -6,8 +6,10 @@ import click
 
 from clusterkit.cli.options import (
     exclude_option,
+    extractor_file,
     json_option,
     notice,
+    notice_unused,
     plural,
     print_json,
     resize_option,
@@ -78,13 +80,18 @@ def embed(
       clusterkit embed photos/
       clusterkit embed photos/ -e resnet50-predictions --weights resnet50.h5
     """
-    from clusterkit.extractors import create_extractor
+    from clusterkit.extractors import WITHOUT_NETWORK, create_extractor
     from clusterkit.images import ImageFolder
     from clusterkit.pipeline import embed_to_store
 
     images = ImageFolder(folders, exclude=exclude)
     if images.passed_over:
         notice(f"Passed over: {images.passed_over_in_words}")
+    if extractor_file(extractor) is not None:
+        reason = "the file of an autoencoder says all this itself"
+        notice_unused(reason, "weights", "resize", "precision", "runtime")
+    elif extractor in WITHOUT_NETWORK:
+        notice_unused(f"{extractor} is no network", "weights", "precision", "runtime")
     report = embed_to_store(
         images,
         create_extractor(

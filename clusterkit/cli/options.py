@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from clusterkit.cli.streams import drop_stdout
 from clusterkit.files import DEFAULT_STORE
@@ -230,6 +231,18 @@ def say(*lines: object) -> None:
 def notice(message: object) -> None:
     """Print a line on stderr."""
     print(printable(message), file=sys.stderr, flush=True)
+
+
+def notice_unused(reason: str, *names: str) -> None:
+    """Say which of some options were given on the command line for nothing."""
+    context = click.get_current_context()
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in names
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        notice(f"Not used: {', '.join(given)}, since {reason}.")
 
 
 def print_json(document: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from clusterkit.cli.options import (
     exclude_option,
     json_option,
     notice,
+    notice_unused,
     output_option,
     overwrite_option,
     print_json,
@@ -245,6 +246,11 @@ def classifier(
     check_report(output, overwrite=overwrite)
     from clusterkit.classifiers import Classifier, read_labelled, train_classifier
 
+    if network in SCRATCH_NETWORKS:
+        notice_unused(f"{network} is trained from scratch", "weights")
+    elif not fine_tune:
+        reason = "a last layer alone is not trained by epochs"
+        notice_unused(reason, "epochs", "learning_rate", "patience", "precision")
     report = train_classifier(
         read_labelled(source, exclude=exclude, **columns),
         output,
