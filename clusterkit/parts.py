@@ -131,7 +131,7 @@ def write_part(file: Path, table: pa.Table, fingerprint: str) -> Part:
     StoreError
         If it cannot be written; nothing half-written is left behind.
     """
-    checksum = _checksum(table)
+    checksum = _checksum(table, fingerprint)
     made = {"format": _FORMAT, "fingerprint": fingerprint, "checksum": checksum}
     table = table.replace_schema_metadata({_METADATA: json.dumps(made)})
     try:
@@ -250,7 +250,7 @@ def find_damage(
         damage = _OTHER_SHAPE
     else:
         damage = _damage_of_rows(table, dimension)
-        if damage is None and made.get("checksum") != _checksum(table):
+        if damage is None and made.get("checksum") != _checksum(table, fingerprint):
             damage = "damaged: its content does not have its checksum"
     found = Part(file.name, len(table), made.get("checksum"))
     if damage is None and part not in (Part(file.name), found):
@@ -342,9 +342,9 @@ def _metadata(table: pa.Table) -> dict[str, Any]:
     return made if isinstance(made, dict) else {"format": None}
 
 
-def _checksum(table: pa.Table) -> str:
-    """Return the SHA-256 of a part's rows, however they are encoded."""
-    digest = hashlib.sha256()
+def _checksum(table: pa.Table, fingerprint: str) -> str:
+    """Return the SHA-256 of a part's rows and of what made them, however they are encoded."""
+    digest = hashlib.sha256(fingerprint.encode())
     for name in table.column_names:
         column = table[name]
         if name == "vector":

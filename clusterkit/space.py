@@ -253,8 +253,10 @@ class Space:
         for part in [*listed.parts, *strays]:
             file = self.folder / part.name
             damage, _ = find_damage(file, info["dimension"], info["fingerprint"], part)
-            if damage is not None and (part.name in names or file.exists()):
+            if damage is not None and part.name in names:
                 self._check_listed(part)
+                damages.append((file, damage))
+            elif damage is not None and file.exists():
                 damages.append((file, damage))
         return damages
 

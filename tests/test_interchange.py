@@ -1,6 +1,7 @@
 """Vectors come in from other programs and go out to them."""
 
 import csv
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,6 +144,18 @@ def ragged(folder: Path) -> dict[str, Path]:
     return {"source": folder / "r.parquet"}
 
 
+def bad_parquet(folder: Path, root: bytes = b"", **columns: object) -> dict[str, Path]:
+    table = pa.table(columns).replace_schema_metadata({"root": root})
+    pq.write_table(table, folder / "bad.parquet")
+    return {"source": folder / "bad.parquet"}
+
+
+def npz_named_npy(folder: Path) -> dict[str, Path]:
+    files = write_npy(folder)
+    write_npz(folder)["source"].replace(files["source"])
+    return files
+
+
 BAD = [
     (lambda f: bad_npy(f, np.eye(3)), "2 paths, 3 vectors"),
     (lambda f: bad_npy(f, np.eye(2)[0]), r"shape \(n, dimension\)"),
@@ -162,6 +175,29 @@ BAD = [
     (ragged, "one length"),
     (lambda f: write_npz(f) | {"name": "../up"}, r"Received: '\.\./up'"),
     (lambda f: write_npz(f) | {"name": ".hidden"}, "--name"),
+    (lambda f: bad_npy(f, [[1.0], [1e39]]), "range of float32, 3.4e38. Received: 1e[+]39 in row 1"),
+    (lambda f: bad_npy(f, np.array([[1], [-np.inf]], np.float16)), "Received: -inf in row 1"),
+    (lambda f: bad_npy(f, np.eye(2, dtype=complex)), "must be numbers"),
+    (lambda f: bad_npy(f, np.array(1.0)), r"Received: float64 \(\)"),
+    (lambda f: bad_npz(f, vectors=VECTORS, paths=np.arange(3)), "text.*Received: 0 as row 0"),
+    (lambda f: bad_npz(f, vectors=VECTORS, paths=np.array("abc")), r"shape \(n,\). Received: \(\)"),
+    (lambda f: bad_npz(f, vectors=VECTORS, paths=[NAMES]), r"paths must have shape \(n,\)"),
+    (lambda f: bad_npz(f, vectors=VECTORS, paths=["a", "", "c"]), "Received: '' as row 1"),
+    (lambda f: bad_npz(f, vectors=VECTORS, paths=["a", "x\0y", "c"]), "as row 1"),
+    (lambda f: bad_npz(f, vectors=VECTORS, paths=["a", "\ud800", "c"]), "valid Unicode.*as row 1"),
+    (lambda f: bad_npz(f, vectors=VECTORS, paths=NAMES, root=["/a", "/b"]), "one folder"),
+    (lambda f: bad_npz(f, vectors=VECTORS, paths=NAMES, root=3), "Received: 3 as root"),
+    (lambda f: bad_parquet(f, path=["a", None], vector=[[1.0], [2.0]]), "Received: None as row 1"),
+    (lambda f: bad_parquet(f, path=[1, 2], vector=[[1.0], [2.0]]), "Received: 1 as row 0"),
+    (lambda f: bad_parquet(f, path=[["a"], ["b"]], vector=[[1.0], [2.0]]), "as row 0"),
+    (lambda f: bad_parquet(f, path=["a", "b"], vector=[[1.0], None]), "one length"),
+    (lambda f: bad_parquet(f, path=["a", "b"], vector=[[1.0], [None]]), "nan in row 1"),
+    (lambda f: bad_parquet(f, path=["a", "b"], vector=[["x"], ["y"]]), "must be numbers"),
+    (lambda f: bad_parquet(f, path=["a", "b"], vector=[1.0, 2.0]), "cannot be read"),
+    (lambda f: bad_parquet(f, path=["a", "b"], vector=[{"a": 1}, {"a": 2}]), "cannot be read"),
+    (lambda f: bad_parquet(f, path=["a", "b"]), "cannot be read"),
+    (lambda f: bad_parquet(f, root=b"\xff", path=["a"], vector=[[1.0]]), "cannot be read"),
+    (lambda f: npz_named_npy(f), "it is an .npz file"),
 ]
 
 
@@ -172,3 +208,34 @@ def test_bad_vectors_are_refused_and_nothing_is_made(
     with pytest.raises(ClusterkitError, match=words):
         import_vectors(**make(tmp_path), store=tmp_path / "store")
     assert not (tmp_path / "store").exists()
+
+
+def test_paths_of_bytes_are_text(tmp_path: Path) -> None:
+    np.savez(
+        tmp_path / "clip.npz", vectors=VECTORS, paths=np.array([b"a", b"caf\xc3\xa9", b"\xff"])
+    )
+    emb = import_vectors(tmp_path / "clip.npz", tmp_path / "store").read()
+    assert emb.paths == ["a", "caf\u00e9", "\udcff"]
+
+
+def test_the_largest_float_stays_and_no_pipe_is_read(tmp_path: Path) -> None:
+    largest = float(np.finfo(np.float32).max)
+    os.mkfifo(tmp_path / "a.png")
+    np.savez(tmp_path / "clip.npz", vectors=[[largest, -largest]], paths=["a.png"])
+    emb = import_vectors(tmp_path / "clip.npz", tmp_path / "store").read()
+    assert emb.vectors.tolist() == [[largest, -largest]]
+    assert emb.digests == [None]
+
+
+def test_one_long_path_does_not_blow_up_the_export(tmp_path: Path) -> None:
+    n = 3000
+    paths = [*(f"{i}.png" for i in range(n - 1)), "/".join(["x" * 219] * 10)]
+    emb = Embeddings(np.ones((n, 4), np.float32), paths=paths, root=tmp_path)
+    for suffix in (".npz", ".parquet", ".csv"):
+        file = export_embeddings(emb, tmp_path / f"long{suffix}")
+        assert file.stat().st_size < 400_000
+    with np.load(tmp_path / "long.npz") as arrays:
+        assert arrays["paths"].tolist() == paths
+        assert arrays["vectors"].shape == (n, 4)
+        assert str(arrays["root"]) == str(tmp_path)
+    assert len(import_vectors(tmp_path / "long.npz", tmp_path / "store").read()) == n

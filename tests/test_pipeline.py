@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from clusterkit import parts
 from clusterkit.errors import StoreError
 from clusterkit.extractors import create_extractor
 from clusterkit.images import ImageFolder
@@ -157,6 +159,136 @@ def test_a_moved_or_copied_file_keeps_its_vector(photos: Path, store: Path) -> N
     assert np.array_equal(emb["copied.png"].vectors, emb["001.png"].vectors)
     sizes = {file: row[5:7] for file, row in rows_of(store).items()}
     assert sizes[str(photos / "moved.png")] == (24, 20)
+
+
+def test_renumbered_files_of_one_size_and_time_keep_their_own_vectors(
+    tmp_path: Path, store: Path
+) -> None:
+    photos = tmp_path / "frames"
+    photos.mkdir()
+    for i, colour in enumerate(("red", "lime", "blue", "yellow")):
+        Image.new("RGB", (16, 12), colour).save(photos / f"{i}.bmp")
+        os.utime(photos / f"{i}.bmp", (1, 1))
+    run(photos, store)
+    (photos / "0.bmp").unlink()
+    for i in (1, 2, 3):
+        (photos / f"{i}.bmp").rename(photos / f"{i - 1}.bmp")
+    report = run(photos, store)
+    assert (report.embedded, report.reused) == (0, 3)
+    emb = Store(store).space().read(ImageFolder(photos))
+    assert np.array_equal(emb.vectors, embed(photos, GridColours()).vectors)
+
+
+@pytest.mark.parametrize("how", ["written over", "replaced", "swapped"])
+def test_other_content_of_one_size_and_time_is_embedded(
+    photos: Path, store: Path, how: str
+) -> None:
+    names = ("a.bmp", "b.bmp")
+    for name, colour in zip(names, ("red", "blue"), strict=True):
+        Image.new("RGB", (16, 12), colour).save(photos / name)
+        os.utime(photos / name, (1, 1))
+    run(photos, store)
+    if how == "swapped":
+        (photos / "a.bmp").rename(photos / "c")
+        (photos / "b.bmp").rename(photos / "a.bmp")
+        (photos / "c").rename(photos / "b.bmp")
+    else:
+        Image.new("RGB", (16, 12), "lime").save(photos / "new", "bmp")
+        if how == "replaced":
+            (photos / "new").replace(photos / "a.bmp")
+        else:
+            (photos / "a.bmp").write_bytes((photos / "new").read_bytes())
+            (photos / "new").unlink()
+        os.utime(photos / "a.bmp", (1, 1))
+    assert run(photos, store).embedded == (how != "swapped")
+    emb = Store(store).space().read(ImageFolder(photos))
+    assert np.array_equal(emb.vectors, embed(photos, GridColours()).vectors)
+
+
+def test_what_only_looks_changed_is_read_and_not_embedded(photos: Path, store: Path) -> None:
+    run(photos, store)
+    (photos / "000.png").chmod(0o600)
+    copy = (photos / "001.png").read_bytes()
+    status = (photos / "001.png").stat()
+    (photos / "001.png").unlink()
+    (photos / "001.png").write_bytes(copy)
+    os.utime(photos / "001.png", ns=(status.st_atime_ns, status.st_mtime_ns))
+    report = run(photos, store)
+    assert (report.embedded, report.reused) == (0, 18)
+    before = Store(store).space().list_file.read_bytes()
+    assert run(photos, store).reused == 18
+    assert Store(store).space().list_file.read_bytes() == before
+
+
+def test_embedding_again_embeds_what_is_known(photos: Path, store: Path) -> None:
+    run(photos, store)
+    before = rows_of(store)
+    assert run(photos, store).embedded == 0
+    report = run(photos, store, again=True)
+    assert (report.embedded, report.reused, report.failed) == (18, 0, 2)
+    assert rows_of(store) == before
+
+
+# 1601 is the first time of NTFS; the last that fits 64 bits of nanoseconds is in 2262.
+@pytest.mark.parametrize("seconds", [-11_644_473_600, 10_413_792_000, 2**33])
+def test_a_time_that_fits_no_column_stops_nothing(
+    photos: Path, store: Path, seconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Not every file system keeps such times, so the call that tells them does.
+    stat = os.stat
+
+    def told(file: Any, *arguments: Any, **options: Any) -> Any:
+        status = stat(file, *arguments, **options)
+        if Path(file).name not in ("000.png", "006.png"):
+            return status
+        told = {name: getattr(status, name) for name in dir(status) if name.startswith("st_")}
+        told["st_mtime_ns"] = told["st_ctime_ns"] = seconds * 10**9
+        told["st_ino"] = 2**64 - 1
+        return SimpleNamespace(**told)
+
+    monkeypatch.setattr("clusterkit.embed_run.os.stat", told)
+    report = run(photos, store)
+    assert (report.embedded, report.failed) == (18, 2)
+    assert run(photos, store).reused == 18
+    assert Store(store).verify() == []
+
+
+def test_any_name_is_kept(tmp_path: Path, store: Path) -> None:
+    photos = make_photos(tmp_path / "photos", 1)
+    names = ["x" * 251 + ".png", "\n.png", " .png", "\udce9\udcff.png", "\\udce9.png", "\u202e.png"]
+    for name in names:
+        shutil.copy(photos / "000.png", photos / name)
+        (photos / f"b{name[-200:]}").write_bytes(BROKEN)
+    assert run(photos, store).embedded == len(names) + 1
+    emb = Store(store).space().read()
+    assert sorted(emb.paths) == sorted(["000.png", *names])
+    assert sorted(path for path, _ in emb.failures) == sorted(f"b{name[-200:]}" for name in names)
+    assert run(photos, store).reused == len(names) + 1
+
+
+def test_renamed_files_are_read_from_each_part_once(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = make_photos(tmp_path / "photos", 60)
+    monkeypatch.setattr("clusterkit.pipeline.PART_ROWS", 20)
+    run(photos, store)
+    before = embed(photos, GridColours())
+    names = random.Random(0).sample(range(60), 60)
+    for number, file in zip(names, sorted(photos.iterdir()), strict=True):
+        file.rename(photos / f"renamed-{number:02}.png")
+    n_parts = len(Store(store).space().parts)
+    calls = []
+    opened = parts._opened
+    monkeypatch.setattr(parts, "_opened", lambda file: calls.append(file) or opened(file))
+    report = run(photos, store)
+    assert (report.embedded, report.reused) == (0, 52)
+    # Facts, width and vector of each part for each part that is written, and some more reads.
+    assert len(calls) < 3 * n_parts * (52 // 20 + 2)
+    emb = Store(store).space().read()
+    assert len(emb) == 52
+    of_digest = dict(zip(before.digests or [], before.vectors, strict=True))
+    for digest, vector in zip(emb.digests or [], emb.vectors, strict=True):
+        assert np.array_equal(vector, of_digest[digest])
 
 
 def test_a_deleted_file_keeps_its_row_until_it_is_pruned(photos: Path, store: Path) -> None:
