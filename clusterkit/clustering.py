@@ -162,7 +162,7 @@ def cluster(
     ----------
     embeddings : Embeddings or VectorStream
         The images.  A stream (:meth:`clusterkit.space.Space.stream`) is never all in memory; it is
-        for ``"minibatch-kmeans"``.
+        for ``"minibatch-kmeans"``.  Plain vectors are named by their row numbers.
     clusterer : str or estimator
         A name in :data:`clusterkit.clusterers.CLUSTERERS`, or any scikit-learn clusterer.
     n_clusters : int or "auto", optional
@@ -205,6 +205,8 @@ def cluster(
     >>> cluster(emb, n_clusters=2).sizes
     {0: 2, 1: 2}
     """
+    if not isinstance(embeddings, Embeddings | VectorStream):
+        embeddings = Embeddings(embeddings)
     if not len(embeddings):
         raise InvalidInputError(
             f"there are no embedded images to cluster, and {len(embeddings.failures)} failures"

@@ -1,5 +1,6 @@
 """Exact cosine search over arrays, without scikit-learn, whose import takes most of a second."""
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ _BLOCK_VALUES = 2**25
 _FLOAT64_NOISE = 1e-12
 # With more candidates than this, it is quicker to compare a query with all rows in float64.
 _MOST_CANDIDATES = 512
+# Columns that are compared first, for rows that differ mostly differ there.
+_N_COMPARED = 16
 # Numbers of a block that are scaled, or turned into float64, at once: 16 and 32 MiB.
 _PART_VALUES = 2**22
 
@@ -55,6 +58,32 @@ def level_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Multiply each row by the power of two that brings its largest number to 0.5 to 1."""
     _, exponents = np.frexp(np.abs(rows).max(axis=1, initial=0))
     return np.ldexp(rows, -exponents[:, None])
+
+
+def find_equal(rows: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return for each row the first one that equals it.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d), float32
+        Finite numbers.
+
+    Returns
+    -------
+    ndarray of shape (n,), int
+        Row numbers; a row that is the first of its kind has its own.
+    """
+    first = np.arange(len(rows))
+    columns = np.linspace(0, rows.shape[1] - 1, min(rows.shape[1], _N_COMPARED)).astype(int)
+    # 0.0 is added because it turns -0.0 into 0.0, which equals it.
+    keys = np.ascontiguousarray(rows[:, columns] + np.float32(0))
+    keys = keys.view(np.dtype((np.void, keys.itemsize * keys.shape[1])))[:, 0]
+    _, numbers, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    seen: dict[bytes, int] = {}
+    for row in np.flatnonzero(counts[numbers] > 1).tolist():
+        content = hashlib.blake2b((rows[row] + np.float32(0)).tobytes(), digest_size=16).digest()
+        first[row] = seen.setdefault(content, row)
+    return first
 
 
 def nearest(
@@ -102,6 +131,10 @@ def nearest(
             "queries must have the dimension of the vectors. "
             f"Received: {queries.shape[1]} and {vectors.shape[1]}"
         )
+    kinds, place = np.unique(find_equal(queries), return_inverse=True)
+    if len(kinds) < len(queries):
+        distances, rows = nearest(vectors, queries[kinds], n_neighbors)
+        return distances[place], rows[place]
     distances = np.ones((len(queries), n_neighbors))
     # A zero query is equally far from everything: the first rows, at distance 1.
     rows = np.tile(np.arange(n_neighbors), (len(queries), 1))
@@ -124,7 +157,7 @@ def nearest(
             distances[targets] = np.take_along_axis(exact, order, axis=1)
             rows[targets] = np.take_along_axis(found, order, axis=1)
         open_queries = open_queries[is_tied]
-        n_candidates *= 4
+        n_candidates *= 8
     block = max(1, _BLOCK_VALUES // 4 // len(vectors))
     for start in range(0, len(open_queries), block):
         part = open_queries[start : start + block]

@@ -267,6 +267,28 @@ def test_of_very_many_classes_those_to_look_at_are_drawn() -> None:
         assert max(kind._size()) * 150 / 72 < 2**16 / 4
 
 
+@pytest.mark.parametrize("n_classes", [3, 61, 100, 1000])
+@pytest.mark.parametrize("name", ["c", "a rather long name of a class {}"])
+@pytest.mark.parametrize("title", ["weighted F1 0.912, macro F1 0.870", "My network " * 9])
+def test_titles_of_scores_do_not_collide(n_classes: int, name: str, title: str) -> None:
+    scores = {
+        f"{name} {number}": dict.fromkeys(("f1", "precision", "recall", "support"), 0.5)
+        for number in range(n_classes)
+    }
+    display = ClassScoresDisplay(scores, title=title, max_classes=8).plot()
+    figure: Any = display.figure_
+    figure.draw_without_rendering()
+    titles = [
+        text.get_window_extent()
+        for axes in display.axes_
+        for text in axes.findobj(Text)
+        if text.get_text() and text.get_text() == axes.get_title(loc="left")
+    ]
+    assert len(titles) == 2
+    assert titles[0].x1 < titles[1].x0
+    assert titles[0].y1 <= figure.bbox.y1
+
+
 @pytest.mark.parametrize("n_classes", [2, 24])
 def test_every_picture_can_be_drawn(n_classes: int) -> None:
     report = make_report(n_classes)

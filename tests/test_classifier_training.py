@@ -75,6 +75,31 @@ def test_rare_classes_count_as_much(balance: str | None) -> None:
     assert counted[0] / counted[1] == pytest.approx(1 if balance else 3)
 
 
+@pytest.mark.parametrize(("n", "n_rare"), [(64, 13), (30, 7), (9, 1), (100, 33)])
+@pytest.mark.parametrize("batch_size", [1, 8, 100])
+def test_every_epoch_of_oversampling_has_full_batches(n: int, n_rare: int, batch_size: int) -> None:
+    truth = np.eye(2, dtype=bool)[[0] * n + [1] * n_rare]
+    weights, repeats = balance_classes(Task.from_labels(["a", "b"]), truth, "oversample")
+    assert repeats is not None
+    inputs = np.arange(n + n_rare)
+    batches = Batches(
+        inputs, truth, weights, batch_size=batch_size, random_state=0, repeats=repeats
+    )
+    shown = np.zeros(n + n_rare)
+    for epoch in range(100):
+        batches.set_epoch(epoch)
+        parts = [batches[index][0] for index in range(len(batches))]
+        assert {len(part) for part in parts[:-1]} <= {batch_size}
+        assert 1 <= len(parts[-1]) <= batch_size
+        times = np.bincount(np.concatenate(parts), minlength=len(shown))
+        assert (times >= 1).all()
+        assert (np.abs(times - repeats) < 1.1).all()
+        shown += times
+    # On average each as often as it should, and all classes as often.
+    assert np.abs(shown / 100 / repeats - 1).max() < 0.12
+    assert shown[:n].sum() / shown[n:].sum() == pytest.approx(1, rel=0.03)
+
+
 def test_auto_leaves_even_classes_alone() -> None:
     truth = np.eye(2, dtype=bool)[[0] * 6 + [1] * 3]
     weights, repeats = balance_classes(Task.from_labels(["a", "b"]), truth, "auto")

@@ -13,11 +13,13 @@ import clusterkit.clusterers
 from clusterkit.clusterers import (
     CLUSTERERS,
     HDBSCAN,
+    AffinityPropagation,
     AgglomerativeClustering,
     ClusteringWarning,
     GaussianMixture,
     SpectralClustering,
     centers_of,
+    kmeans_sweep,
 )
 from clusterkit.errors import InvalidInputError
 
@@ -121,10 +123,110 @@ def test_zero_rows_are_warned_of_or_stay_apart(name, directions):
 @pytest.mark.filterwarnings("ignore::clusterkit.clusterers.ClusteringWarning")
 @pytest.mark.filterwarnings("ignore:Number of distinct clusters")
 @pytest.mark.filterwarnings("ignore:All samples have mutually equal similarities")
-@pytest.mark.parametrize("name", sorted(set(CLUSTERERS) - {"agglomerative", "spectral"}))
+@pytest.mark.parametrize("name", CLUSTERERS)
 def test_identical_rows_are_alike(name):
     labels = create(name, n_clusters=2).fit_predict(np.ones((30, 4)))
     assert len(set(labels)) == 1
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", CLUSTERERS)
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("kind", ["few of many", "many of few", "in between", "zeros"])
+def test_equal_rows_are_in_one_cluster(name, normalize, kind):
+    rng = np.random.default_rng(0)
+    kinds = rng.normal(size=(20, 6)).astype(np.float32)
+    rows = np.repeat(kinds, rng.integers(1, 5, 20), axis=0)
+    if kind == "many of few":
+        rows = np.repeat(kinds[:4], 25, axis=0)
+    elif kind == "in between":
+        rows = np.vstack(
+            [np.repeat([[-1, 0], [1, 0]], 20, axis=0), np.repeat([[0, 1]], 21, axis=0)]
+        )
+    elif kind == "zeros":
+        rows[:7] = [[0.0], [-0.0], [0.0], [-0.0], [0.0], [0.0], [-0.0]]
+    rows = rng.permutation(rows).astype(np.float32)
+    for n_clusters in (2, 7, len(rows) - 1):
+        model = create(name, n_clusters).set_params(normalize=normalize).fit(rows)
+        _, numbers = np.unique(rows, axis=0, return_inverse=True)
+        for number in range(numbers.max() + 1):
+            assert len(set(model.labels_[numbers == number].tolist())) == 1
+        found = model.labels_[model.labels_ >= 0]
+        assert set(found.tolist()) == set(range(len(set(found.tolist()))))
+        if hasattr(model, "predict"):
+            np.testing.assert_array_equal(model.predict(rows), model.labels_)
+
+
+@pytest.mark.parametrize("name", sorted(set(CLUSTERERS) - {"hdbscan"}))
+def test_fewer_different_rows_than_clusters_are_warned_of(name):
+    rows = np.repeat(np.tri(4)[:3], 6, axis=0)
+    with pytest.warns(ClusteringWarning, match="only 3 different rows"):
+        model = create(name, n_clusters=5).fit(rows)
+    assert sorted(np.bincount(model.labels_).tolist()) == [6, 6, 6]
+
+
+SCALES = [
+    (1e20, np.float32),
+    (1e-30, np.float32),
+    (3e-42, np.float32),
+    (1e37, np.float64),
+    (1e-200, np.float64),
+    (5e-320, np.float64),
+]
+
+
+@pytest.mark.filterwarnings("ignore::clusterkit.clusterers.ClusteringWarning")
+@pytest.mark.parametrize("name", CLUSTERERS)
+@pytest.mark.parametrize("normalize", [True, False])
+def test_the_scale_of_the_rows_does_not_matter(name, normalize):
+    X, _ = make_blobs([30, 20, 15], centers=[[5, 5, 0], [1, 0, 2], [0, 6, 1]], random_state=0)
+    X = (X - X.min()) / np.ptp(X)
+    new = X[::7] * 1.01
+    model = create(name, n_clusters=3).set_params(normalize=normalize)
+    expected = clone(model).fit(X)
+    for scale, dtype in SCALES[: 2 if name == "refined-kmeans" else None]:
+        rows = (X * scale).astype(dtype)
+        found = clone(model).fit(rows)
+        # Numbers that are nearly zero have a few digits.
+        is_exact = scale > 1e-310 and (scale > 1e-37 or dtype == np.float64)
+        agreement = adjusted_rand_score(expected.labels_, found.labels_)
+        assert agreement == 1 if is_exact else agreement > 0.9, (scale, dtype)
+        if hasattr(model, "predict") and is_exact:
+            labels = found.predict((new * scale).astype(dtype))
+            assert adjusted_rand_score(expected.predict(new), labels) == 1
+        if not normalize and hasattr(found, "cluster_centers_") and is_exact:
+            centers = np.sort(np.asarray(found.cluster_centers_, float) / scale, axis=0)
+            wanted = np.sort(expected.cluster_centers_, axis=0)
+            np.testing.assert_allclose(centers, wanted, rtol=1e-4)
+
+
+def test_measures_are_on_the_scale_of_the_rows():
+    X, _ = make_blobs([60, 40], centers=[[5, 5], [50, 50]], random_state=0)
+    for name in ("kmeans", "minibatch-kmeans"):
+        model = create(name, 2).set_params(normalize=False)
+        small, large = clone(model).fit(X), clone(model).fit(X * 1e20)
+        assert large.inertia_ == pytest.approx(small.inertia_ * 1e40, rel=1e-5)
+        assert large.score(X * 1e20) == pytest.approx(small.score(X) * 1e40, rel=1e-5)
+        distances = small.transform(X) * 1e20
+        np.testing.assert_allclose(large.transform(X * 1e20), distances, rtol=1e-3)
+    model = AffinityPropagation(preference=-50.0, normalize=False, random_state=0)
+    large = clone(model).set_params(preference=-50e40).fit(X * 1e20)
+    np.testing.assert_array_equal(large.labels_, model.fit(X).labels_)
+    assert large.preference_ == pytest.approx(-50e40)
+    points = [
+        kmeans_sweep(X * scale, [2, 3], normalize=False, random_state=0) for scale in (1, 1e20)
+    ]
+    for one, two in zip(*points, strict=True):
+        np.testing.assert_array_equal(one.labels, two.labels)
+        assert two.inertia == pytest.approx(one.inertia * 1e40, rel=1e-5)
+
+
+def test_rows_far_beyond_those_fitted_are_refused():
+    X, _ = make_blobs([60, 40], centers=[[5, 5], [50, 50]], random_state=0)
+    for name in ("kmeans", "minibatch-kmeans", "gaussian-mixture", "affinity-propagation"):
+        model = create(name, 2).set_params(normalize=False).fit(X)
+        with pytest.raises(InvalidInputError, match="too large beside those that were fitted"):
+            model.predict(X * 1e25)
 
 
 def test_centers_of():

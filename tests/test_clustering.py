@@ -230,3 +230,15 @@ def test_what_cannot_be_clustered_is_said(emb: Embeddings) -> None:
         cluster(emb, "hdbscan", n_clusters=3)
     with pytest.raises(InvalidInputError, match=r"31.*30|30.*31"):
         cluster(emb, n_clusters=31)
+
+
+def test_plain_vectors_are_named_by_their_rows(emb: Embeddings, tmp_path: Path) -> None:
+    for vectors in (emb.vectors, emb.vectors.tolist()):
+        clustering = cluster(vectors, n_clusters=3)
+        np.testing.assert_array_equal(clustering.labels, cluster(emb, n_clusters=3).labels)
+        assert clustering.embeddings.paths[:2] == ["0", "1"]
+    assert clustering.to_csv(tmp_path / "c.csv").read_text().splitlines()[1].startswith("0,")
+    with pytest.raises(InvalidInputError, match=r"shape \(n, dimension\)"):
+        cluster(np.arange(5))
+    with pytest.raises(InvalidInputError, match="must be numbers"):
+        cluster([["a.png", "b.png"]])

@@ -209,6 +209,32 @@ def test_wrong_options(option):
         elbow_curve(blobs(2, n=40), k=[2], **option)
 
 
+@pytest.mark.parametrize("normalize", [True, False, "auto"])
+def test_the_scale_of_the_rows_does_not_matter(normalize):
+    X = blobs(3, n=60, d=2).astype(np.float64)
+    options = {"k": [2, 3, 4], "normalize": normalize, "n_resamples": 4, "random_state": 0}
+    expected = elbow_curve(X, **options)
+    for scale, dtype in [(1e-30, np.float32), (1e-100, np.float64)]:
+        curve = elbow_curve((X * scale).astype(dtype), **options)
+        assert curve.k == expected.k
+        if curve.labels is not None:
+            np.testing.assert_array_equal(curve.labels, expected.labels)
+        unit = 1 if normalize is True else scale
+        np.testing.assert_allclose(curve.inertia / unit / unit, expected.inertia, rtol=1e-4)
+
+
+@pytest.mark.parametrize("k", [5, 5.0, np.int64(3), 2.5])
+def test_a_single_number_of_clusters_is_no_range(k):
+    with pytest.raises(InvalidInputError, match=r"such as range\(2, 21\). Received: k="):
+        elbow_curve(blobs(2, n=40), k=k)
+
+
+@pytest.mark.parametrize("X", [[["a", "b"]], [[1, 2], [3]], None, "photos"])
+def test_what_is_no_matrix_is_named(X):
+    with pytest.raises(InvalidInputError, match=r"matrix of numbers|shape \(n_samples"):
+        elbow_curve(X)
+
+
 def test_auto_normalizes_only_rows_of_similar_length():
     features = np.abs(blobs(2)) + 1
     assert np.allclose(np.linalg.norm(prepare(features, "auto"), axis=1), 1)

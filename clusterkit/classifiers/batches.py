@@ -49,16 +49,26 @@ class Batches(keras.utils.PyDataset):
         self.weights = weights
         self.batch_size = batch_size
         self.random_state = random_state
-        self.repeats = np.ones(len(targets)) if repeats is None else repeats
+        repeats = np.ones(len(targets)) if repeats is None else repeats
+        # Every epoch shows as many images.
+        self.n_shown = math.ceil(repeats.sum() * (1 - 1e-12))
+        self.repeats = repeats * (self.n_shown / repeats.sum())
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw the order of an epoch, counted from 0: the same one however often it is drawn."""
+        """Draw the order of an epoch, counted from 0: the same one however often it is drawn.
+
+        How often each image is shown is drawn by systematic sampling: images in random order take
+        as many places on a line as they have repeats, and places are marked at equal distances.
+        """
         self.epoch = epoch
         rng = np.random.default_rng((self.random_state, epoch))
-        whole = np.floor(self.repeats)
-        times = whole + (rng.random(len(whole)) < self.repeats - whole)
-        self.rows = rng.permutation(np.repeat(np.arange(len(whole)), times.astype(int)))
+        draws = rng.random(len(self.repeats))
+        order, offset = np.argsort(draws), draws.sum() % 1
+        ends = np.minimum(np.floor(np.cumsum(self.repeats[order]) + offset), self.n_shown)
+        ends[-1] = self.n_shown
+        times = np.diff(ends.astype(int), prepend=0)
+        self.rows = rng.permutation(np.repeat(np.arange(len(times)), times[np.argsort(order)]))
         self.variants = rng.integers(len(self.inputs), size=len(self.rows))
 
     def on_epoch_end(self) -> None:
@@ -66,14 +76,11 @@ class Batches(keras.utils.PyDataset):
         self.set_epoch(self.epoch + 1)
 
     def __len__(self) -> int:
-        # The same for each epoch, though repeats are drawn.
-        return math.ceil(self.repeats.sum() / self.batch_size)
+        return math.ceil(self.n_shown / self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.generic], ...]:
         """Return one batch."""
         part = slice(index * self.batch_size, (index + 1) * self.batch_size)
-        if index == len(self) - 1:
-            part = slice(part.start, None)
         rows = self.rows[part]
         inputs = to_computed(self.inputs[self.variants[part], rows])
         return inputs, self.targets[rows], self.weights[rows]

@@ -18,7 +18,6 @@ from clusterkit.clusterers.base import (
     check_at_least,
     check_n_clusters,
     count_distinct,
-    find_equal,
     in_units,
 )
 from clusterkit.clusterers.memory import available_memory, format_gb
@@ -26,7 +25,7 @@ from clusterkit.clusterers.messages import Exemplars, find_exemplars
 from clusterkit.clusterers.parallel import Map, workers
 from clusterkit.clusterers.similarities import Similarities, memory_needed
 from clusterkit.errors import InvalidInputError
-from clusterkit.search import level_rows
+from clusterkit.search import find_equal, level_rows
 
 # Tried in turn until the messages settle.  Frey and Dueck recommend 0.5 to 0.9.
 _DAMPINGS = (0.5, 0.75, 0.9)
@@ -64,8 +63,12 @@ class AffinityPropagation(UnitClusterer):
     clusters there will be.
 
     For the same rows, preference, damping and seed the labels are those of
-    ``sklearn.cluster.AffinityPropagation`` wherever its messages settle; only which of several
-    identical rows is the exemplar may differ.  float32 rows take 8 bytes per pair of rows (200 MB
+    ``sklearn.cluster.AffinityPropagation`` as a rule where its messages settle; which of several
+    identical rows is the exemplar may differ.  Where rows lie scattered, without clear groups,
+    many sets of exemplars are nearly as good, and the last digits of the messages decide on which
+    they settle: then the seed, the precision and the library change the labels and, for the same
+    preference, the number of clusters (between 3 and 5, say).  That the exemplars settled does not
+    tell; another seed does.  float32 rows take 8 bytes per pair of rows (200 MB
     for 5,000 rows, 2 GB for 16,000), 12 where the preference is very low; float64 rows 16.
 
     Parameters
@@ -90,7 +93,8 @@ class AffinityPropagation(UnitClusterer):
     convergence_iter : int, default 15
         A run ends when the exemplars have stayed the same for so many iterations.
     random_state : int, RandomState or None
-        Seed of the tiny noise that decides between equals, and of the draw of candidates.
+        Seed of the tiny noise that decides between equals, and of the draw of candidates.  For
+        scattered rows it decides more, as said above.
 
     Attributes
     ----------

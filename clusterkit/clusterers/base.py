@@ -1,6 +1,5 @@
 """What every clusterer shares: checks, unit vectors, equal rows, centres, and warnings."""
 
-import hashlib
 import warnings
 from collections.abc import Callable
 from functools import wraps
@@ -20,8 +19,6 @@ from clusterkit.search import unit_rows
 _MAX_RATIO = 1e18
 # That of the largest numbers that fit in float32.
 _LARGEST_UNIT = 2.0**127
-# Columns that are compared first, for rows that differ mostly differ there.
-_N_COMPARED = 16
 
 
 class ClusteringWarning(UserWarning):
@@ -124,34 +121,8 @@ def in_units(X: NDArray[np.float32], unit: float) -> NDArray[Any]:
     return X * np.float32(unit) if fits else X * np.float64(unit)
 
 
-def find_equal(rows: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Return for each row the first one that equals it.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n, d), float32
-        Finite numbers.
-
-    Returns
-    -------
-    ndarray of shape (n,), int
-        Row numbers; a row that is the first of its kind has its own.
-    """
-    first = np.arange(len(rows))
-    columns = np.linspace(0, rows.shape[1] - 1, min(rows.shape[1], _N_COMPARED)).astype(int)
-    # 0.0 is added because it turns -0.0 into 0.0, which equals it.
-    keys = np.ascontiguousarray(rows[:, columns] + np.float32(0))
-    keys = keys.view(np.dtype((np.void, keys.itemsize * keys.shape[1])))[:, 0]
-    _, numbers, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    seen: dict[bytes, int] = {}
-    for row in np.flatnonzero(counts[numbers] > 1).tolist():
-        content = hashlib.blake2b((rows[row] + np.float32(0)).tobytes(), digest_size=16).digest()
-        first[row] = seen.setdefault(content, row)
-    return first
-
-
 def count_distinct(first: NDArray[np.intp]) -> int:
-    """Return the number of different rows, from :func:`find_equal`."""
+    """Return the number of different rows, from :func:`clusterkit.search.find_equal`."""
     return int((first == np.arange(len(first))).sum())
 
 
@@ -163,7 +134,7 @@ def unite_equal(labels: NDArray[Any], first: NDArray[np.intp]) -> NDArray[Any]:
     labels : ndarray of shape (n,), int
         Cluster of each row.
     first : ndarray of shape (n,), int
-        From :func:`find_equal`.
+        From :func:`clusterkit.search.find_equal`.
     """
     if np.array_equal(labels, labels[first]):
         return labels

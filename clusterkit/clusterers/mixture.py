@@ -10,13 +10,13 @@ from clusterkit.clusterers.base import (
     UnitClusterer,
     check_n_clusters,
     count_distinct,
-    find_equal,
     number_by_size,
     unite_equal,
     warn_of_equal_rows,
 )
 from clusterkit.clusterers.parallel import workers
 from clusterkit.clusterers.wrapped import find_axes
+from clusterkit.search import find_equal
 
 
 class GaussianMixture(UnitClusterer):

@@ -3,9 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.clusterers.base import find_equal, unite_equal
+from clusterkit.clusterers.base import unite_equal
 from clusterkit.clusterers.lloyd import Matrix, Solution, assign_all, measure_inertia
 from clusterkit.clusterers.parallel import Map, map_serially
+from clusterkit.search import find_equal
 
 
 class Problem:

@@ -76,7 +76,7 @@ class Similarities:
         run : callable
             From :func:`clusterkit.clusterers.parallel.workers`.
         first : ndarray of shape (n,), int
-            From :func:`clusterkit.clusterers.base.find_equal`: equal rows have one exemplar.
+            From :func:`clusterkit.search.find_equal`: equal rows have one exemplar.
 
         Returns
         -------

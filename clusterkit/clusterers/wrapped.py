@@ -14,7 +14,6 @@ from clusterkit.clusterers.base import (
     check_at_least,
     check_n_clusters,
     count_distinct,
-    find_equal,
     number_by_size,
     unite_equal,
     warn_of_equal_rows,
@@ -22,6 +21,7 @@ from clusterkit.clusterers.base import (
 from clusterkit.clusterers.parallel import workers
 from clusterkit.clusterers.search import principal_axes
 from clusterkit.errors import InvalidInputError
+from clusterkit.search import find_equal
 
 
 def find_axes(

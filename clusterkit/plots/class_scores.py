@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display, highest, of_classes
-from clusterkit.plots.style import BLUE, GREEN, INK, ORANGE, QUIET, RULE, SKY, fit
+from clusterkit.plots.style import BLUE, GREEN, INK, ORANGE, QUIET, RULE, SKY, fit, wrap
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.report import ClassificationReport
 
 _ROW, _NAME, _WIDTH = 18.0, 110.0, 560.0
+# A line of the title, which ends before that of the numbers of images begins.
+_TITLE = 280.0
 _MARKS = {"precision": ("o", ORANGE), "recall": ("D", GREEN), "threshold": ("|", INK)}
 
 
@@ -73,7 +75,7 @@ class ClassScoresDisplay(Display):
 
     def _size(self) -> tuple[float, float]:
         """Return the size of a new figure, in points."""
-        return _WIDTH, 100 + _ROW * min(len(self.scores), self.max_classes)
+        return _WIDTH, 112 + _ROW * min(len(self.scores), self.max_classes)
 
     def _draw(self, ax: Axes) -> None:
         """Draw the scores, and the numbers of images beside them."""
@@ -85,7 +87,8 @@ class ClassScoresDisplay(Display):
         worst = highest([-scores["f1"] for scores in self.scores.values()], self.max_classes)
         shown = {names[row]: self.scores[names[row]] for row in worst}
         _draw_scores(left, shown)
-        left.set_title(self.title + of_classes(len(shown), len(names), "the lowest"))
+        title = self.title + of_classes(len(shown), len(names), "the lowest")
+        left.set_title(wrap(title, _TITLE, size=10, lines=4))
         _draw_support(right, [scores["support"] for scores in shown.values()])
         for axes in self.axes_:
             axes.tick_params(axis="y", length=0, pad=7)  # a mark at 0 shall not touch a name

@@ -11,7 +11,6 @@ from clusterkit.clusterers.base import (
     check_at_least,
     check_n_clusters,
     count_distinct,
-    find_equal,
     number_by_size,
     unite_equal,
     warn_of_clusters,
@@ -25,6 +24,7 @@ from clusterkit.clusterers.refinement.candidates import (
 from clusterkit.clusterers.refinement.selection import Candidate, Labels, choose, explain
 from clusterkit.clusterers.wrapped import find_axes
 from clusterkit.errors import InvalidInputError
+from clusterkit.search import find_equal
 
 # Principal coordinates on which neighbours are searched.
 N_COORDINATES = 64
