@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -28,6 +29,10 @@ WRITES = [
     (shutil, "copystat"),
     (Path, "write_bytes"),
 ]
+
+
+# A part whose file has gone elsewhere is kept, and said.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is a copy that was cut short:UserWarning")
 
 
 class Killed(BaseException):

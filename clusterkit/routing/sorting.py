@@ -22,6 +22,7 @@ from clusterkit.routing.transfer import (
     adopt_parts,
     find_parts,
     flush_folders,
+    is_inside,
     make_folder,
     sweep_parts,
 )
@@ -198,7 +199,7 @@ def _write_ahead(plan: Plan, into: Path, manifest: Manifest, *, is_new: bool) ->
 def _settle_parts(into: Path, transfers: Sequence[Transfer]) -> None:
     """Adopt what a kill or a power loss has left in the making, or say that it is there."""
     for folder in {transfer.folder for transfer in transfers}:
-        if find_parts(into / folder):
+        if is_inside(into / folder, into) and find_parts(into / folder):
             here = [t for t in transfers if t.folder == folder and t.digest]
             adopt_parts(into / folder, ((t.digest, into / t.target) for t in here))
             wholes = [place for t in here for place in (into / t.target, Path(t.source))]
