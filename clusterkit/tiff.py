@@ -45,9 +45,9 @@ _PIXEL_TAGS = (_DECISIVE_TAGS | _JPEG_TAGS) | {
     *(_T4_OPTIONS, _T6_OPTIONS, _INK_SET),
     *(_YCBCR_WEIGHTS, _YCBCR_SUBSAMPLING, _REFERENCE_BLACK_WHITE),
 }
-# More strips or tiles than any picture has, and more values than any tag; a damaged count must
-# neither fill the memory nor take for ever.
-_MOST_PIECES, _MOST_VALUES = 2**18, 2**22
+# More strips or tiles than any picture has, values than any tag, and tags than a classic file can
+# have; a damaged count must neither fill the memory nor take for ever.
+_MOST_PIECES, _MOST_VALUES, _MOST_TAGS = 2**18, 2**22, 2**16
 
 # The struct letter of each type of value; 2 and 7 are bytes, 5 and 10 are fractions.
 _TYPES = {1: "B", 2: "s", 3: "H", 4: "L", 5: "L", 6: "b", 7: "s", 8: "h", 9: "l", 10: "l"}
@@ -135,7 +135,9 @@ class Tiff:
             return 20 * n_pixels
         depth = 1 if self._bits <= 8 else 2 if self._bits <= 16 else max(4, self._bits // 8)
         needed = _COLOURS[self._photometric] + self._alpha
-        unpacked = n_pixels * (1 if self._planar else self._samples) * self._bits // 8
+        width, height = self._piece_shape
+        with_edges = -(-self.width // width) * width * -(-self.height // height) * height
+        unpacked = with_edges * (1 if self._planar else self._samples) * self._bits // 8
         # Planes are put together; packed bytes are there packed, in Pillow, and as an array.
         taken = needed * depth * (2 if self._planar else 1) + needed + 3
         return taken * n_pixels + (3 if self.compression != 1 else 0) * unpacked + _AT_ONCE
@@ -244,6 +246,18 @@ class Tiff:
         return int(along), int(down)
 
     @cached_property
+    def _piece_shape(self) -> tuple[int, int]:
+        """The width and height in pixels of the tiles, or of the strips."""
+        if _TILE_OFFSETS in self._tags:
+            width, height = self._number(_TILE_WIDTH), self._number(_TILE_HEIGHT)
+        else:
+            rows = self._number(_ROWS_PER_STRIP, self.height) or self.height
+            width, height = self.width, min(rows, self.height)
+        if width < 1 or height < 1:
+            raise ImageError("damaged: TIFF tiles without a size")
+        return width, height
+
+    @cached_property
     def _alpha(self) -> int:
         """The extra sample that is the opacity, counted from 1; 0 for none."""
         # Four samples of which the fourth is not explained are RGBA, as old programs write it.
@@ -278,13 +292,12 @@ class Tiff:
 
     def _read_plane(self, plane: int, samples: int, needed: int) -> NDArray[Any]:
         """Return one plane of the file: (height, width, needed of its samples)."""
-        tiled = _TILE_OFFSETS in self._tags
-        width = self._number(_TILE_WIDTH) if tiled else self.width
+        width, _ = self._piece_shape
         row_bytes = (width * samples * self._bits + 7) // 8
         result: NDArray[Any] | None = None
         # Samples of odd depths take a byte for each bit on the way.
         step = max(1, _AT_ONCE // 8 // row_bytes)
-        for top, left, rows in self._read_pieces(plane, width, row_bytes):
+        for top, left, rows in self._read_pieces(plane, row_bytes):
             for at in range(0, min(len(rows), self.height - top), step):
                 values = self._to_samples(rows[at : at + step], width, samples)[..., :needed]
                 if result is None:
@@ -296,19 +309,14 @@ class Tiff:
         return result
 
     def _read_pieces(
-        self, plane: int, width: int, row_bytes: int, down: int = 1
+        self, plane: int, row_bytes: int, down: int = 1
     ) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
         """Yield (top, left, rows of bytes) of each strip or tile.
 
         ``down`` is the number of rows of pixels in each row of bytes.
         """
         tiled = _TILE_OFFSETS in self._tags
-        if tiled:
-            height = self._number(_TILE_HEIGHT)
-        else:
-            height = min(self._number(_ROWS_PER_STRIP, self.height) or self.height, self.height)
-        if width < 1 or height < 1:
-            raise ImageError("damaged: TIFF tiles without a size")
+        width, height = self._piece_shape
         columns = -(-self.width // width)
         n = columns * -(-self.height // height)
         if n > _MOST_PIECES:
@@ -440,11 +448,10 @@ class Tiff:
         if self._alpha or self._samples != 3 or self._predictor != 1:
             raise ImageError("TIFF YCbCr of this layout is not supported")
         along, down = self._subsampling
-        tiled = _TILE_OFFSETS in self._tags
-        width = self._number(_TILE_WIDTH) if tiled else self.width
+        width, _ = self._piece_shape
         units, unit = -(-width // along), along * down + 2
         result = np.zeros((self.height, self.width, 3), np.uint8)
-        for top, left, rows in self._read_pieces(0, width, units * unit, down):
+        for top, left, rows in self._read_pieces(0, units * unit, down):
             blocks = rows.reshape(len(rows), units, unit)
             pixels = blocks[..., :-2].reshape(len(rows), units, down, along).swapaxes(1, 2)
             luma = pixels.reshape(len(rows) * down, units * along)
@@ -525,7 +532,10 @@ class Tiff:
 def _load_with_pillow(data: bytes, mode: str | None = None) -> NDArray[np.uint8]:
     """Return what Pillow makes of a TIFF file."""
     with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
-        return np.asarray(image.convert(mode) if mode else image)
+        try:
+            return np.asarray(image.convert(mode) if mode else image)
+        except OSError as error:
+            raise ImageError(f"damaged: the TIFF file cannot be unpacked ({error})") from error
 
 
 def _type_of(tag: int, values: Any) -> int:
@@ -577,6 +587,7 @@ def read_tags(data: bytes) -> tuple[str, dict[int, Any]]:
     except struct.error:
         raise ImageError("damaged: the TIFF file is truncated") from None
     at += 8 if big else 2
+    n = min(n, _MOST_TAGS)
     head, room = (f"{order}HHQ", 8) if big else (f"{order}HHL", 4)
     step = struct.calcsize(head) + room
     tags: dict[int, Any] = {}

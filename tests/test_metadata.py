@@ -10,6 +10,7 @@ from PIL import Image
 
 from clusterkit.decoding import decode_image
 from clusterkit.errors import ImageError
+from tests.file_kinds import tiff
 from tests.odd_files import PICTURE, chunk, encode, picture
 
 PNG, WEBP = encode(PICTURE, "PNG"), encode(PICTURE, "WEBP", lossless=True)
@@ -184,6 +185,26 @@ def test_whole_pixels_are_shown(name: str) -> None:
 def test_short_chunks_of_a_png_are_passed_over(kind: str, length: int) -> None:
     check(chunks(chunk(kind.encode(), b"\1" * length)), picture())
     check(PNG[:-12] + chunk(kind.encode(), b"\1" * length) + PNG[-12:], picture())
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {34665: (4, [10**8])},
+        {270: (2, b"\xff\xfe\xa8\0" * 99)},
+        {282: (5, [1, 0]), 283: (5, [0, 0])},
+        {34675: (7, b"no profile")},
+        {700: (1, b"<\xff>" * 99)},
+        {274: (3, [9])},
+        {305: (3, [1, 2, 3])},
+        {34377: (7, b"8BIM" * 9)},
+        {42113: (2, b"none\0")},
+        {529: (5, [0, 0, 0, 0, 0, 0])},
+    ],
+    ids=str,
+)
+def test_odd_tags_of_a_tiff_are_passed_over(tags: dict) -> None:
+    check(tiff(picture().astype(int), 2, tags=tags), picture())
 
 
 def test_orientation_and_transparency_outlive_other_damage() -> None:
