@@ -1,6 +1,5 @@
 """Vectors of other networks come into the store, and embeddings go out to other programs."""
 
-import csv
 import hashlib
 import io
 import os
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit import __version__
+from clusterkit.datasets.tables import csv_lines
 from clusterkit.embeddings import Embeddings
 from clusterkit.engines import map_ahead
 from clusterkit.errors import ClusterkitError, ImageError, InvalidInputError, NotFoundError
@@ -126,7 +126,8 @@ def export_embeddings(
     output : path
         ``.npz`` (arrays ``vectors``, ``paths``, ``root``), ``.parquet`` (columns ``path``,
         ``vector``; ``root`` in the schema's metadata) or ``.csv`` (``path`` and a column for each
-        dimension).  A byte of a path that is not UTF-8 is written as ``\udcxx``.
+        dimension; as :func:`clusterkit.datasets.tables.to_csv`, so that no path is a formula).  A
+        byte of a path that is not UTF-8 is written as ``\udcxx``.
     overwrite : bool
         Whether an existing file may be replaced.
 
@@ -305,10 +306,11 @@ def _write_parquet(stream: IO[bytes], vectors: NDArray[Any], paths: list[str], r
 def _write_csv(stream: IO[bytes], vectors: NDArray[Any], paths: list[str], root: str) -> None:
     """Write a ``.csv`` file; nine digits tell every float32 apart."""
     text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", *range(vectors.shape[1])])
-    for path, vector in zip(paths, vectors, strict=True):
-        writer.writerow([path, *(f"{value:.9g}" for value in vector)])
+    rows = (
+        [unescape_path(path), *(f"{value:.9g}" for value in vector)]
+        for path, vector in zip(paths, vectors, strict=True)
+    )
+    text.writelines(csv_lines(["path", *range(vectors.shape[1])], rows))
     text.detach()
 
 

@@ -239,3 +239,9 @@ def test_one_long_path_does_not_blow_up_the_export(tmp_path: Path) -> None:
         assert arrays["vectors"].shape == (n, 4)
         assert str(arrays["root"]) == str(tmp_path)
     assert len(import_vectors(tmp_path / "long.npz", tmp_path / "store").read()) == n
+
+
+def test_no_path_is_a_formula_in_csv(tmp_path: Path) -> None:
+    emb = Embeddings(np.array([[-1.5, 2], [3, -1e-5]], np.float32), paths=["=1.png", "-2/a.png"])
+    text = export_embeddings(emb, tmp_path / "e.csv").read_text()
+    assert text == "path,0,1\n'=1.png,-1.5,2\n'-2/a.png,3,-9.99999975e-06\n"

@@ -347,3 +347,20 @@ def test_nothing_is_said_of_a_plain_table(tmp_path: Path, recwarn: pytest.Warnin
     found: LabelTable = read_label_table(write(tmp_path / "t.csv", "filename,label", *lines))
     assert found.labels == ONE
     assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [["0001,cat", "0002,dog"], ["x,cat", "y,dog", "z,cat"], ["a.png,cat", "b.png,dog"]],
+)
+def test_a_first_line_that_is_plainly_a_row_is_one(lines: list[str], tmp_path: Path) -> None:
+    with pytest.warns(Notice, match="as a table without a header"):
+        table = read_label_table(write(tmp_path / "t.csv", *lines))
+    assert len(table.names) == len(lines)
+
+
+def test_lists_of_more_than_names_are_refused(tmp_path: Path) -> None:
+    cells = ["[{'id': 28, 'name': 'Action'}]"] * 4
+    pd.DataFrame({"id": NAMES, "genres": cells}).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(InvalidInputError, match=r"a plain list of names\. Received: .*28"):
+        read_label_table(tmp_path / "t.csv")

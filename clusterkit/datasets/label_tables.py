@@ -30,7 +30,7 @@ _PATH_NAMES = (
 _LABEL_NAMES = (
     "label labels labelname class classes classname category categories categoryname genre genres "
     "tag tags target targets truth groundtruth annotation annotations species breed diagnosis dx "
-    "kind type klasse kategorie etikett",
+    "emotion kind type klasse kategorie etikett",
     "labelid labelidx labelindex classid classidx classindex categoryid targetid cluster y "
     "prediction predicted",
 )
@@ -200,7 +200,7 @@ def parse_labels(
     if separator is None and not any(LABEL_SEPARATOR in value for value in values):
         if any((inner := _LIST.fullmatch(value)) and _QUOTED.search(inner[1]) for value in values):
             remarks.append("with a list of labels in each cell")
-            return [None if cell is None else _read_list(cell) for cell in known], True
+            return [None if cell is None else _read_list(cell, source) for cell in known], True
         separator = _find_separator(values, source, remarks)
     separator = separator or LABEL_SEPARATOR
     if separator == "none" or not any(separator in value for value in values):
@@ -245,11 +245,16 @@ def _split(cell: str, separator: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, map(str.strip, cell.split(separator)))))
 
 
-def _read_list(cell: str) -> tuple[str, ...]:
+def _read_list(cell: str, source: str | Path) -> tuple[str, ...]:
     """Return the labels of a list as Python, JSON or NumPy writes it; other text is one label."""
     inner = _LIST.fullmatch(cell)
     if inner is None:
         return (cell,)
+    if _QUOTED.search(inner[1]) and _QUOTED.sub("", inner[1]).strip(", \n\t\r"):
+        raise InvalidInputError(
+            f"{source}: the labels of an image must be a plain list of names. Received: "
+            f"{cell[:100]}"
+        )
     quoted = [re.sub(r"\\(.)", r"\1", one or two).strip() for one, two in _QUOTED.findall(inner[1])]
     return tuple(dict.fromkeys(filter(None, quoted))) if quoted else _split(inner[1], ",")
 
@@ -287,6 +292,13 @@ def _with_header(table: Table, is_file: Callable[[str], bool], remarks: list[str
         (suffix := _suffix(cell)) and suffix == _suffix(below)
         for cell, below in zip(first, second, strict=True)
     )
+    if not is_row and not any(map(_is_known_name, first)):
+        # A number over a number, or a word that comes again below.
+        is_row = any(
+            (cell.isdecimal() and below.strip().isdecimal())
+            or (cell != "" and cell in map(str.strip, table.column(index)))
+            for index, (cell, below) in enumerate(zip(first, second, strict=True))
+        )
     if not is_row:
         return table
     remarks.append("as a table without a header")
@@ -448,6 +460,12 @@ def _suffix(cell: str) -> str:
     """Return what a file's name ends with; nothing where a cell is none."""
     suffix = PureWindowsPath(cell.strip()).suffix.lower()
     return suffix if _SUFFIX.fullmatch(suffix) else ""
+
+
+def _is_known_name(name: str) -> bool:
+    """Tell whether a column's name is one of files, labels or parts."""
+    known = (*_PATH_NAMES, *_LABEL_NAMES, _PART_NAMES)
+    return any(_plain(name) in names.split() for names in known)
 
 
 def is_label_name(name: str) -> bool:
