@@ -53,6 +53,7 @@ _UNSUPPORTED = {
     b"\0\0\0\x0cJXL ": "JPEG XL",
     b"II\xbc": "JPEG XR",
     b"P7": "PAM",
+    b"PF": "PFM in colour",
     b"\x76\x2f\x31\x01": "OpenEXR",
     b"#?R": "Radiance HDR",
 }
@@ -277,9 +278,23 @@ def _decode(image: Image.Image, data: bytes, claim: ClaimBytes) -> Decoded:
         in_8_bits = _CLEAR_IN_8_BITS.get(str(image.tile[0][3]))
         if in_8_bits:
             image.info["transparency"] = in_8_bits(image.info["transparency"])
+    if image.format == "JPEG2000" and (bits := _jpeg_2000_colour_bits(data)) > 8:
+        # Pillow rounds up what is nearly white, which becomes black.
+        raise ImageError(f"JPEG 2000 of {bits} bits a colour is not supported")
     image.load()
+    if image.format == "TGA" and image.mode in ("RGBA", "LA") and not data[17] & 0x0F:
+        # The file says that its fourth byte is no opacity.
+        image = image.convert(image.mode[:-1])
     # After loading, as a PNG may tell it behind its pixels.
     return _turn(_to_rgb(image), read_orientation(image))
+
+
+def _jpeg_2000_colour_bits(data: bytes) -> int:
+    """Return the bits a sample of a JPEG 2000 file with several components, and 0 for greys."""
+    size_marker = data.find(b"\xff\x4f\xff\x51") + 4
+    n_components = int.from_bytes(data[size_marker + 36 : size_marker + 38], "big")
+    depths = data[size_marker + 38 :: 3][:n_components]
+    return max((depth & 0x7F) + 1 for depth in depths) if n_components > 1 and depths else 0
 
 
 def _turn(rgb: NDArray[np.uint8], orientation: int) -> Decoded:

@@ -869,6 +869,22 @@ def targas() -> Iterator[FileKind]:
         )
 
 
+def targa_without_opacity() -> Iterator[FileKind]:
+    """A fourth byte that the header says to be none of opacity."""
+    four = np.dstack([eight(RGB)[..., ::-1], np.zeros((HEIGHT, WIDTH), np.uint8)])
+    head = struct.pack("<BBBHHBHHHHBB", 0, 0, 2, 0, 0, 0, 0, 0, WIDTH, HEIGHT, 32, 0x20)
+    yield FileKind("tga rgb and nothing", head + four.tobytes(), eight(RGB), others=False)
+
+
+def deep_jpeg_2000() -> Iterator[FileKind]:
+    """JPEG 2000 of 8 bits whose header says 12: what Pillow cannot read rightly is not read."""
+    data = encode(Image.fromarray(eight(RGB)), "JPEG2000")
+    depths = data.index(b"\xff\x4f\xff\x51") + 4 + 38
+    deep = bytearray(data)
+    deep[depths : depths + 9 : 3] = bytes([11]) * 3
+    yield FileKind("jp2 rgb 12 bits", bytes(deep), None, "12 bits a colour", others=False)
+
+
 def portable_maps() -> Iterator[FileKind]:
     for top in (1, 7, 100, 255, 1023, 65535):
         for name, values in {"pgm": GREY, "ppm": RGB}.items():
@@ -1004,6 +1020,6 @@ def all_kinds() -> list[FileKind]:
     makers = [
         *(tiff_greys, tiff_no_data, tiff_colours, tiff_alphas, tiff_palettes, tiff_ycbcr, tiff_lab),
         *(tiff_by_pillow, tiff_refused, pngs, jpegs, windows_bitmaps, targas, portable_maps),
-        *(other_formats, heic_files),
+        *(other_formats, heic_files, targa_without_opacity, deep_jpeg_2000),
     ]
     return [kind for maker in makers for kind in maker()]
