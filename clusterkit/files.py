@@ -1,5 +1,6 @@
 """Write result files: never over another without being asked, never half of one."""
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -92,11 +93,20 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def flush(path: Path) -> None:
-    """Wait until a file's content, or a folder's list of names, is on the disk."""
-    if os.name == "nt" and path.is_dir():
-        return  # Windows opens no folder, and its file systems keep names in a journal.
-    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    """Wait until a file's content, or a folder's list of names, is on the disk.
+
+    A folder is left to the system where that flushes none: Windows, some network file systems, or
+    a folder that may be written but not listed.
+    """
+    is_folder = path.is_dir()
+    if os.name == "nt" and is_folder:
+        return
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if not is_folder or error.errno not in (errno.EACCES, errno.EINVAL, errno.ENOTSUP):
+            raise

@@ -1,13 +1,16 @@
 """Result files: whole or not at all, and never over another."""
 
+import errno
+import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
-from clusterkit.files import check_output, write_whole
+from clusterkit.files import check_output, flush, write_whole
 from tests.grid_colours import REPOSITORY, without_privileges
 
 
@@ -62,3 +65,19 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
 def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"cannot write .*No such file or directory"):
         write_whole(tmp_path / "nowhere/a.txt", "")
+
+
+@pytest.mark.parametrize("name", ["a.txt", "."])
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO])
+def test_a_disk_that_flushes_no_folder(
+    tmp_path: Path, name: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_text("a")
+
+    def refuse(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    is_fine = name == "." and number == errno.EINVAL
+    with nullcontext() if is_fine else pytest.raises(OSError, match=os.strerror(number)):
+        flush(tmp_path / name)

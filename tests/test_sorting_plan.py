@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.routing import sort_into_folders, undo
+from tests.grid_colours import without_privileges
 from tests.test_undo import take, texts
 
 
@@ -82,18 +85,40 @@ def test_something_in_the_way_of_a_folder(tmp_path: Path) -> None:
     assert sort(photos, into).folders == {"cat": 2, "dog": 2}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="everything is permitted to root")
-@pytest.mark.parametrize("folder", ["photos", "sorted", "sorted/dog"])
-def test_folders_without_permission(tmp_path: Path, folder: str) -> None:
-    photos = take(tmp_path / "photos")
-    (tmp_path / "sorted/dog").mkdir(parents=True)
-    (tmp_path / folder).chmod(0o555)
+WITHOUT_PERMISSION = """
+import sys
+from pathlib import Path
+from clusterkit.errors import InvalidInputError
+from clusterkit.routing import sort_into_folders
+for home in map(Path, sys.argv[1:]):
+    files = sorted((home / "photos").iterdir())
     try:
-        with pytest.raises(InvalidInputError, match=r"permission|cannot write in"):
-            sort(photos, tmp_path / "sorted")
+        sort_into_folders(files, ["cat", "cat", "dog", "dog"], home / "sorted", mode="move")
+    except InvalidInputError as error:
+        print(error)
+"""
+
+
+def test_folders_without_permission(tmp_path: Path) -> None:
+    folders = [tmp_path / "0/photos", tmp_path / "1/sorted", tmp_path / "2/sorted/dog"]
+    homes = [tmp_path / str(number) for number in range(3)]
+    for home in homes:
+        take(home / "photos")
+        (home / "sorted/dog").mkdir(parents=True)
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        command = without_privileges([sys.executable, "-c", WITHOUT_PERMISSION, *map(str, homes)])
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
     finally:
-        (tmp_path / folder).chmod(0o755)
-    assert len(texts(tmp_path / "photos")) == 4
+        for folder in folders:
+            folder.chmod(0o755)
+    assert run.stdout.splitlines() == [
+        f"no permission to move files out of {folders[0]}",
+        f"cannot write in {folders[1]}: Permission denied",
+        f"cannot write in {folders[2]}: no permission",
+    ]
+    assert [len(texts(home / "photos")) for home in homes] == [4, 4, 4]
 
 
 @pytest.mark.parametrize("mode", ["copy", "link", "move"])

@@ -336,3 +336,15 @@ def test_a_manifest_of_an_older_version(tmp_path: Path) -> None:
     write_manifest(tmp_path / "sorted", transfer(photos[0], "cat/a.jpg", "move"))
     assert undo_twice(tmp_path / "sorted", roots=[photos[0].parent]).n_undone == 1
     assert photos[0].read_text() == "photo a"
+
+
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    photos = take(tmp_path / os.fsdecode(b"ph\xf6tos"))
+    into = tmp_path / os.fsdecode(b"s\xf6rted")
+    sort_into_folders(photos, ["cat", "cat", "dog", "dog"], into, mode="move")
+    (into / "cat/a.jpg").write_text("changed")
+    result = CliRunner().invoke(main, ["undo", str(into), "--dry-run", "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["n_undone"] == 3
+    assert CliRunner().invoke(main, ["undo", str(into)]).exit_code == 0
+    assert len(texts(photos[0].parent)) == 3

@@ -148,7 +148,7 @@ def make_folder(folder: Path) -> None:
 def flush_folders(folders: Iterable[Path]) -> None:
     """Wait until what was brought into folders, or taken out of them, is so on the disk."""
     for folder in folders:
-        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             flush(folder)
 
 
