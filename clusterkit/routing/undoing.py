@@ -290,8 +290,8 @@ def _take_back(transfer: Transfer, place: Path, *, goes_back: bool) -> None:
         make_folder(old_place.parent)
         move(place, old_place, transfer.digest)
         return
-    if transfer.mode != "link":
-        # What is left of the file must be on the disk before the other goes.
+    if transfer.mode == "move":
+        # Only now brought back by a run that was killed: on the disk before the other goes.
         flush(old_place)
         flush(old_place.parent)
     place.unlink()
