@@ -124,7 +124,7 @@ class Tiff:
             raise ImageError("damaged: a TIFF file without the size of its picture")
         self.orientation = self._number(_ORIENTATION, 1)
         self.compression = self._number(_COMPRESSION, 1)
-        self._photometric = self._number(_PHOTOMETRIC, 0)
+        self._photometric = self._number(_PHOTOMETRIC, self._likely_photometric)
         self._check_supported()
 
     @property
@@ -210,6 +210,13 @@ class Tiff:
             raise ImageError(
                 f"the TIFF predictor {self._predictor} for {self._bits} bits is not supported"
             )
+
+    @property
+    def _likely_photometric(self) -> int:
+        """What libtiff takes for the meaning of the colours where a file does not say it."""
+        if self.compression in _FAX_CODECS:
+            return 0
+        return _RGB if self._samples - len(self._tags.get(_EXTRA_SAMPLES, ())) >= 3 else 1
 
     @cached_property
     def _bits(self) -> int:
@@ -473,7 +480,8 @@ class Tiff:
         if self._photometric == _YCBCR:
             return self._ycbcr_to_rgb(eight)
         if self._photometric == _CMYK:
-            return np.asarray(Image.fromarray(np.ascontiguousarray(eight), "CMYK").convert("RGB"))
+            size = eight.shape[1], eight.shape[0]
+            return np.asarray(Image.frombytes("CMYK", size, eight.tobytes()).convert("RGB"))
         if self._photometric == 0:
             eight = 255 - eight
         return np.broadcast_to(eight, (*eight.shape[:2], 3))

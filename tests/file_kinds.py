@@ -202,7 +202,7 @@ def tiff(
     tile: tuple[int, int] | None = None,
     rows_per_strip: int = 8,
     fill_order: int = 1,
-    tags: dict[int, tuple[int, Any]] | None = None,
+    tags: dict[int, Any] | None = None,
     blocks: list[bytes] | None = None,
 ) -> bytes:
     """Return samples, of shape (height, width, samples), as a TIFF file."""
@@ -231,7 +231,7 @@ def tiff(
     offsets = [start + sum(map(len, blocks[:i])) for i in range(len(blocks))]
     sizes = [len(block) for block in blocks]
     kind = 2 if signed else 3 if values.dtype.kind == "f" else 1
-    all_tags: dict[int, tuple[int, Any]] = {
+    all_tags: dict[int, Any] = {
         256: (4, [width]), 257: (4, [height]), 258: (3, [bits] * samples), 259: (3, [codec]),
         262: (3, [photometric]), 277: (3, [samples]), 284: (3, [2 if planar else 1]),
     }  # fmt: skip
@@ -246,6 +246,7 @@ def tiff(
     if kind != 1:
         all_tags[339] = (3, [kind] * samples)
     all_tags |= tags or {}
+    all_tags = {tag: values for tag, values in all_tags.items() if values is not None}
     body = b"".join(blocks)
     body += b"\0" * (-len(body) % 8)
     mark = b"II" if order == "<" else b"MM"
@@ -394,6 +395,11 @@ def tiff_colours() -> Iterator[FileKind]:
             tiff(stored, 2, 16, tile=tile, tags={274: (3, [orientation])}),
             seen_of(RGB, 16),
         )
+    for name, values in (("grey", GREY), ("rgb", RGB)):
+        for bits in (8, 16):
+            data = tiff(whole(values, bits), 0, bits, tags={262: None})
+            what = f"tiff {name} {bits} bits, colours not explained"
+            yield FileKind(what, data, seen_of(values, bits))
     for bits, order in itertools.product([8, 16, 32], ORDERS):
         yield FileKind(
             f"bigtiff rgb {bits} bits{ORDERS[order]}",
