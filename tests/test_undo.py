@@ -183,7 +183,7 @@ def test_a_manifest_of_others_moves_nothing_out(tmp_path: Path) -> None:
                 undo(into, dry_run=dry_run, **options)
     result = CliRunner().invoke(main, ["undo", str(into), "--dry-run"])
     assert result.exit_code == 1
-    assert "home/autostart" in result.output
+    assert "home/autostart, such as x.desktop" in result.output
     assert sorted(tmp_path.rglob("*")) == before
 
 

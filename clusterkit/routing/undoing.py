@@ -151,20 +151,23 @@ def undo(
 def _check_places(folder: Path, manifest: Manifest, roots: Sequence[str | Path]) -> None:
     """Refuse to move files to places that only a manifest of unknown origin names."""
     allowed = [folder, *map(Path, roots)]
-    sources = [transfer.source for transfer in find_unsealed(manifest.transfers)]
-    places = Counter(str(Path(source).parent) for source in sources)
-    others = {
-        place: n
-        for place, n in places.items()
-        if not any(is_inside(Path(place), root) for root in allowed)
-    }
-    if others:
-        shown = [f"{n} to {place}" for place, n in list(others.items())[:_N_SHOWN]]
-        if len(others) > _N_SHOWN:
-            shown.append(f"others to {len(others) - _N_SHOWN} more folders")
+    places: dict[Path, list[str]] = {}
+    for transfer in find_unsealed(manifest.transfers):
+        source = Path(transfer.source)
+        places.setdefault(source.parent, []).append(source.name)
+    for place in list(places):
+        if any(is_inside(place, root) for root in allowed):
+            del places[place]
+    if places:
+        shown = [
+            f"{len(names)} to {place}, such as {names[0]}"
+            for place, names in list(places.items())[:_N_SHOWN]
+        ]
+        if len(places) > _N_SHOWN:
+            shown.append(f"others to {len(places) - _N_SHOWN} more folders")
         raise InvalidInputError(
             f"{folder / MANIFEST_NAME} was not written by you on this machine, or by an older "
-            f"clusterkit. It would move files out of {folder}: {', '.join(shown)}. If that is "
+            f"clusterkit. It would move files out of {folder}: {'; '.join(shown)}. If that is "
             "right, allow it with --root FOLDER, which may be repeated, or all of it with --yes"
         )
 
