@@ -3,6 +3,7 @@
 All show one picture, or what their kind can hold of it, so that it is known what must be seen.
 """
 
+import io
 import itertools
 import lzma
 import struct
@@ -1019,6 +1020,14 @@ def heic_files() -> Iterator[FileKind]:
         yield FileKind(
             f"heic orientation {orientation}", data, eight(RGB), tolerance=40, others=False
         )
+    deep = {"RGB;16": (RGB, RGB), "L;16": (GREY, GREY)}
+    deep["RGBA;16"] = np.concatenate([RGB, ALPHA], axis=2), on_white(RGB, ALPHA)
+    for mode, (stored, shows) in deep.items():
+        numbers = whole(stored, 16).astype("<u2").tobytes()
+        stream = io.BytesIO()
+        image = pillow_heif.from_bytes(mode=mode, size=(WIDTH, HEIGHT), data=numbers)
+        image.save(stream, quality=95, chroma=444)
+        yield FileKind(f"heic {mode}", stream.getvalue(), eight(shows), tolerance=40, others=False)
 
 
 def all_kinds() -> list[FileKind]:
