@@ -266,6 +266,27 @@ def test_any_name_is_kept(tmp_path: Path, store: Path) -> None:
     assert run(photos, store).reused == len(names) + 1
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs names of bytes")
+def test_another_locale_knows_the_same_files(tmp_path: Path, store: Path) -> None:
+    photos = make_photos(tmp_path / "caf\u00e9", 4)
+    for name in ("\u732b.png", "\udce9.png"):
+        (photos / "000.png").with_name(name).write_bytes((photos / "000.png").read_bytes())
+    run(photos, store)
+    before = rows_of(store)
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    process = subprocess.run(
+        embed_command(photos, store),
+        cwd=REPOSITORY,
+        env=os.environ | plain,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    report = json.loads(process.stdout)
+    assert (report["embedded"], report["reused"]) == (0, 6)
+    assert rows_of(store) == before
+
+
 def test_renamed_files_are_read_from_each_part_once(
     tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
