@@ -6,6 +6,7 @@ import os
 import warnings
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,12 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from clusterkit.classifiers import Classifier, read_labelled, split
+from clusterkit.classifiers import Classifier, LabelledImages, read_labelled, split, training
 from clusterkit.classifiers.network_records import check_own, record_own
 from clusterkit.classifiers.tables import write_predictions
 from clusterkit.cli import main
 from clusterkit.datasets.label_tables import read_label_table
+from clusterkit.embeddings import Embeddings
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice, OutputExistsError
 from clusterkit.evaluation import evaluate, evaluate_file
 from clusterkit.promotion import promote
@@ -270,6 +272,34 @@ def test_names_of_any_bytes_and_entries_of_any_kind(odd_folder: Path, tmp_path: 
     assert predicted.exit_code == 0, predicted.output
     assert set(read_label_table(tmp_path / "t.csv").labels) <= names
     assert set(map(str, Classifier.load(tmp_path / "c.keras").classes_)) == names
+
+
+@pytest.mark.filterwarnings("ignore:left out")
+def test_a_transfer_opens_only_what_can_be_read(
+    odd_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+
+    def embed(data: LabelledImages, *_: Any) -> Any:
+        opened.extend(map(Path, data.images))
+        return Embeddings(np.eye(len(data), dtype=np.float32)), np.arange(len(data)), []
+
+    monkeypatch.setattr(training, "_embed", embed)
+    data = read_labelled(odd_folder)
+    parts = split(data)
+    classifier: Any = SimpleNamespace(takes_embeddings=True)
+    inputs, rows, failures = training._read(data, parts, classifier, None)
+    assert len(opened) == 18
+    assert all(file.is_file() for file in opened)
+    assert {Path(name).name for name, _ in failures} == {
+        "pipe.png",
+        "zero.png",
+        "nowhere.png",
+        "cut.png",
+    }
+    for part, members in parts.items():
+        assert rows[part].tolist() == members.tolist()
+        assert len(inputs[part]) == len(members)
 
 
 def test_bad_labels_are_found_before_any_work(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Tables as pandas, R, Excel and people write them, read as what they mean; and ours, written."""
 
+import contextlib
 import csv
 import io
 import os
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from clusterkit.classifiers import read_labelled
 from clusterkit.datasets.label_tables import LabelTable, read_label_table
 from clusterkit.datasets.names import match_names
 from clusterkit.datasets.parts import part_of
 from clusterkit.datasets.tables import read_table, to_csv, unprotect
-from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.errors import ClusterkitError, InvalidInputError, Notice
 from clusterkit.labels import find_labels, read_cluster_names, read_clusters
 
 # What is said of a table that is not plain is for the tests below that ask for it.
@@ -364,3 +367,43 @@ def test_lists_of_more_than_names_are_refused(tmp_path: Path) -> None:
     pd.DataFrame({"id": NAMES, "genres": cells}).to_csv(tmp_path / "t.csv", index=False)
     with pytest.raises(InvalidInputError, match=r"a plain list of names\. Received: .*28"):
         read_label_table(tmp_path / "t.csv")
+
+
+BITS = [
+    b",",
+    b";",
+    b"\t",
+    b"|",
+    b'"',
+    b"'",
+    b"\n",
+    b"\r",
+    b"\0",
+    b"\xff",
+    b"\xef\xbb\xbf",
+    b"[",
+    b"{",
+]
+BITS += [b"-1", b"nan", b"1e999", b"\\udcff", b"sep=;\n", b"9" * 30, b"\xc2\xb2", b"\xd9\xa3"]
+TABLES = [
+    b"filename,split,label\na.png,train,caf\xe9\nb.png,test,dog\n",
+    b"path,cluster,distance,exemplar,name\na/1.png,0,0.1,true,fox\nb.png,-1,,false,\n",
+    "id;tags\n1;['a','b']\n2;a, b\n".encode("utf-16"),
+    b"label,pixel0,pixel1,pixel2,pixel3\n1,2,3,4,5\n2,3,4,5,6\n",
+    b'"","f","x y"\n"1","a","q|r"\n',
+]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_damage_ends_in_a_traceback(seed: int, tmp_path: Path) -> None:
+    rng = random.Random(seed)
+    file = tmp_path / "t.csv"
+    for _ in range(40):
+        data = bytearray(TABLES[seed])
+        for _ in range(rng.randint(1, 5)):
+            place = rng.randrange(len(data) + 1)
+            data[place : place + rng.randint(0, 5)] = rng.choice(BITS)
+        file.write_bytes(data)
+        for read in (read_label_table, read_clusters, read_cluster_names, read_labelled):
+            with contextlib.suppress(ClusterkitError):
+                read(file)
