@@ -14,7 +14,7 @@ from clusterkit.cli import main
 from clusterkit.comparison import SpaceComparison, compare_spaces, read_spaces
 from clusterkit.comparison.scores import agreement, measure, rank_one_scores
 from clusterkit.embeddings import Embeddings
-from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.images import ImageFolder
 from clusterkit.pipeline import embed_to_store
 from clusterkit.store import Store
@@ -238,13 +238,15 @@ def test_the_same_space_twice_is_refused(spaces: Spaces) -> None:
 
 def test_a_label_file(spaces: Spaces, tmp_path: Path) -> None:
     lines = ["file,label", *(f"{row}.png,kind {TRUTH[row]}" for row in range(0, 120, 2))]
+    lines.append("z.png,kind 0")
     (tmp_path / "labels.csv").write_text("\n".join(lines))
     pair = {
         name: embeddings(spaces[name], np.arange(120), paths=[f"{row}.png" for row in range(120)])
         for name in ("clear", "noise")
     }
     assert compare_spaces(pair, n_clusters=2).n_labels is None
-    result = compare_spaces(pair, n_clusters=KINDS, labels=tmp_path / "labels.csv")
+    with pytest.warns(Notice, match=r"a label for 60 of 120 images, and 1 for other files: z\.png"):
+        result = compare_spaces(pair, n_clusters=KINDS, labels=tmp_path / "labels.csv")
     assert result.n_labels == 5
     assert result.spaces[0].accuracy > 0.95
 
@@ -289,6 +291,7 @@ def test_the_command_ranks_the_spaces_of_the_store(store: Path) -> None:
     assert lines[1].split()[1] == document["spaces"][0]["space"]
 
 
+@pytest.mark.filterwarnings("ignore:labels.csv has a label for")
 def test_the_command_takes_some_spaces_a_number_and_labels(store: Path) -> None:
     (store / "labels.csv").write_text(
         "file,label\n"

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.clusterers import ClusteringWarning, KMeans
+from clusterkit.datasets.names import first_few
 from clusterkit.embeddings import Embeddings
-from clusterkit.errors import InvalidInputError
+from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.evaluation import evaluate
-from clusterkit.labels import labels_from_folders, read_labels
+from clusterkit.labels import find_labels as read_known_labels
+from clusterkit.labels import labels_from_folders
 from clusterkit.noise import is_missing
 
 Labels = list[str | None]
@@ -50,7 +52,17 @@ def find_labels(labels: Any, space: Embeddings, rows: NDArray[np.int64], **colum
             found = []
         return found if len(set(found)) > 1 else [None] * len(paths)
     if isinstance(labels, str | PathLike):
-        return read_labels(str(labels), paths, **columns)[0]
+        known = read_known_labels(str(labels), paths, **columns)
+        n_missing = known.labels.count(None)
+        if n_missing or known.unused:
+            warnings.warn(
+                f"{labels} has a label for {len(paths) - n_missing} of {len(paths)} images, and "
+                f"{len(known.unused)} for other files"
+                + (f": {first_few(known.unused)}" if known.unused else ""),
+                Notice,
+                stacklevel=4,
+            )
+        return known.labels
     given = list(labels)
     if len(given) != len(space):
         raise InvalidInputError(
