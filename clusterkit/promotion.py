@@ -97,7 +97,6 @@ def _find_files(
         raise InvalidInputError(
             f"{table} does not say which folder its images are in: give it with --root"
         )
-    known = {str(file) for space in Store(store).spaces() for file in space.stream().files}
     files = []
     for path in paths:
         inner = PurePath(path)
@@ -107,16 +106,19 @@ def _find_files(
                 "must be. Where that is right, write the paths anew, relative to the folder that "
                 "--root gives"
             )
-        file = Path(os.path.abspath(Path(root, path)))  # noqa: PTH100 (links stay as they are)
-        if str(file) not in known and given is None:
-            raise InvalidInputError(
-                f"{table}: {file} is not in the store {store}, and only the .json file beside the "
-                f"table says that its images are in {root}. If that is right, give it with --root"
-            )
-        if str(file) not in known and not is_inside(file, Path(root)):
-            raise InvalidInputError(
-                f"{table}: {file} is a link, or in a linked folder, that leads out of {root} to "
-                f"{os.path.realpath(file)}. If that is right, embed the folder first"
-            )
-        files.append(file)
+        files.append(Path(os.path.abspath(Path(root, path))))  # noqa: PTH100 (links stay)
+    others = [file for file in files if given is None or not is_inside(file, Path(given))]
+    if others:
+        known = {str(file) for space in Store(store).spaces() for file in space.stream().files}
+        others = [file for file in others if str(file) not in known]
+    if others and given is None:
+        raise InvalidInputError(
+            f"{table}: {others[0]} is not in the store {store}, and only the .json file beside the "
+            f"table says that its images are in {root}. If that is right, give it with --root"
+        )
+    if others:
+        raise InvalidInputError(
+            f"{table}: {others[0]} is a link, or in a linked folder, that leads out of {root} to "
+            f"{os.path.realpath(others[0])}. If that is right, embed the folder first"
+        )
     return files
