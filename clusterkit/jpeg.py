@@ -82,14 +82,21 @@ def read_segments(data: bytes) -> Iterator[Segment]:
 
     Markers are found as libjpeg finds them: bytes that belong to no segment are passed over.
     """
-    position = 2
-    while found := _MARKER.search(data, position):
-        marker, position = found[1][0], found.end()
+    position, last = 2, len(data) - 4
+    while position <= last:
+        marker, place = data[position + 1], position
+        # Nearly always a marker follows at once, and a search takes longer.
+        if data[position] != 0xFF or marker in (0x00, 0xFF):
+            found = _MARKER.search(data, position)
+            if not found or found.end() - 2 > last:
+                return
+            marker, place, position = found[1][0], found.start(), found.end() - 2
+        position += 2
         if marker == _END:
             return
         if marker not in _BARE:
-            end = position + int.from_bytes(data[position : position + 2], "big")
-            yield Segment(marker, found.start(), position + 2, end)
+            end = position + (data[position] << 8 | data[position + 1])
+            yield Segment(marker, place, position + 2, end)
             position = end
 
 
@@ -101,14 +108,14 @@ def read_frame(data: bytes) -> Frame | None:
             if frame is None or start >= min(end, len(data)):
                 return None
             several = frame.kind in _PROGRESSIVE or data[start] < frame.n_components
-            return frame._replace(keeps_coefficients=several)
+            return frame._replace(keeps_coefficients=True) if several else frame
         if marker in _FRAMES:
             body = data[start:end]
             if frame is not None or len(body) < 6:
                 return None
-            height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
+            height, width = body[1] << 8 | body[2], body[3] << 8 | body[4]
             factors = [(piece >> 4) * (piece & 15) for piece in body[7::3][: body[5]]]
-            samples = sum(factors) / max(1, *factors, 1)
+            samples = sum(factors) / max(1, 1, *factors)
             frame = Frame(marker, body[0], height, width, body[5], False, samples)
     return None
 

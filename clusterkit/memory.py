@@ -13,6 +13,8 @@ GIB = 2**30
 # With Pillow's own limit, 89 million pixels, this is 2 GiB: what its decoders and conversions take
 # for a picture of that size in the worst case.
 _BYTES_PER_PIXEL_OF_LIMIT = 24
+# Not worth the counting.
+_SMALL_BYTES = 2**20
 
 
 def memory_limit() -> float:
@@ -92,7 +94,8 @@ class Claim:
                 f"{limit / GIB:.2g} GiB are allowed; {LIMIT_VARIABLE}="
                 f"{math.ceil(n_bytes / GIB)} in the environment allows it"
             )
-        self._swap(n_bytes, limit / 2.0)
+        if self._held or n_bytes >= _SMALL_BYTES:
+            self._swap(n_bytes, limit / 2.0)
 
     def __enter__(self) -> "Claim":
         return self
@@ -101,5 +104,7 @@ class Claim:
         self._swap(0.0, math.inf)
 
     def _swap(self, n_bytes: float, total: float) -> None:
+        if n_bytes == self._held:
+            return
         _budget.swap(self._held, n_bytes, total)
         self._held = n_bytes

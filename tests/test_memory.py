@@ -15,6 +15,8 @@ from clusterkit.errors import ImageError, InvalidInputError
 from clusterkit.memory import GIB, LIMIT_VARIABLE, Claim, memory_limit
 from tests.odd_files import PNG, encode
 
+MIB = 2**20
+
 
 def test_the_limit_follows_the_environment_then_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(LIMIT_VARIABLE, raising=False)
@@ -42,7 +44,7 @@ def test_what_is_over_the_limit_says_how_to_allow_it(monkeypatch: pytest.MonkeyP
 
 
 def test_no_more_is_taken_at_once_than_half_of_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(LIMIT_VARIABLE, str(100 / GIB))
+    monkeypatch.setenv(LIMIT_VARIABLE, str(100 * MIB / GIB))
     lock, taken, most = threading.Lock(), 0, 0
 
     def work(n_bytes: int) -> None:
@@ -59,18 +61,18 @@ def test_no_more_is_taken_at_once_than_half_of_the_limit(monkeypatch: pytest.Mon
     rng = np.random.default_rng(0)
     with ThreadPoolExecutor(8) as pool:
         # Those of more than half are taken alone.
-        list(pool.map(work, rng.integers(1, 100, 300).tolist()))
-    assert most <= 100
+        list(pool.map(work, (MIB * rng.integers(1, 100, 300)).tolist()))
+    assert most <= 100 * MIB
     assert memory._budget._taken == 0
 
 
 def test_a_claim_is_given_back_when_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(LIMIT_VARIABLE, str(100 / GIB))
+    monkeypatch.setenv(LIMIT_VARIABLE, str(100 * MIB / GIB))
     with Claim() as claim:
-        claim(60, "a picture")
+        claim(60 * MIB, "a picture")
         with pytest.raises(ImageError, match="too large"):
-            claim(101, "a picture")
-        assert memory._budget._taken == 60
+            claim(101 * MIB, "a picture")
+        assert memory._budget._taken == 60 * MIB
     assert memory._budget._taken == 0
 
 
