@@ -3,11 +3,12 @@
 ``python -m tests.benchmarks.fuzz_decoders --mutations 100000 [--only jpeg webp] [--seed 0]``
 counts, for each decoder, pictures, reasons and crashes of the processes apart.  A crash of this
 process ends it, and is what must not be.  ``--here`` decodes all kinds in this process, for use
-under a checker, such as ``PYTHONMALLOC=malloc valgrind --error-exitcode=9 python -m …``.
+under a checker (and ``CLUSTERKIT_IMAGE_MEMORY=0.1`` makes it quick), such as ``PYTHONMALLOC=malloc valgrind --error-exitcode=9 python -m …``.
 """
 
 import argparse
 import io
+import math
 import random
 import time
 from collections import Counter
@@ -148,11 +149,16 @@ def checked_png(data: bytes | bytearray) -> bytes:
     return bytes(result)
 
 
-def fuzz(kind: str, n: int, seed: int = 0, *, here: bool = False) -> Counter[str]:
-    """Decode ``n`` damaged files of a kind, scaled and not; count how they end."""
+def fuzz(
+    kind: str, n: int, seed: int = 0, *, here: bool = False, seconds: float = math.inf
+) -> Counter[str]:
+    """Decode up to ``n`` damaged files of a kind, scaled and not; count how they end."""
     ends: Counter[str] = Counter()
+    end = time.monotonic() + seconds
     seeds = SEEDS[kind]()
     for number, data in enumerate(mutations(seeds, n if seeds else 0, seed)):
+        if time.monotonic() > end:
+            break
         size = ((5, 4), None, (50, 60))[number % 3]
         try:
             if here:
@@ -180,12 +186,19 @@ def main() -> None:
     parser.add_argument("--mutations", type=int, default=100_000)
     parser.add_argument("--only", nargs="*", choices=SEEDS, default=list(SEEDS))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="for each decoder")
     parser.add_argument("--here", action="store_true")
     arguments = parser.parse_args()
     with suppress(KeyboardInterrupt):
         for kind in arguments.only:
             started = time.monotonic()
-            ends = fuzz(kind, arguments.mutations, arguments.seed, here=arguments.here)
+            ends = fuzz(
+                kind,
+                arguments.mutations,
+                arguments.seed,
+                here=arguments.here,
+                seconds=arguments.seconds,
+            )
             said = ", ".join(f"{n:,} {end}" for end, n in ends.most_common())
             print(f"{kind:5} {said}; {time.monotonic() - started:.0f} s", flush=True)
 
