@@ -3,7 +3,8 @@
 ``python -m tests.benchmarks.fuzz_decoders --mutations 100000 [--only jpeg webp] [--seed 0]``
 counts, for each decoder, pictures, reasons and crashes of the processes apart.  A crash of this
 process ends it, and is what must not be.  ``--here`` decodes all kinds in this process, for use
-under a checker (and ``CLUSTERKIT_IMAGE_MEMORY=0.1`` makes it quick), such as ``PYTHONMALLOC=malloc valgrind --error-exitcode=9 python -m …``.
+under a checker: ``PYTHONMALLOC=malloc valgrind --error-exitcode=9 python -m …``.  With
+``CLUSTERKIT_IMAGE_MEMORY=0.1`` in the environment it is quicker.
 """
 
 import argparse
