@@ -101,6 +101,7 @@ def test_a_train_is_a_class_beside_others(tmp_path: Path) -> None:
     [
         (["one", "two"], "one, two in .* all hold the folders cat, dog. Call parts"),
         (["train/one", "train/two", "test/one", "test/two"], "which folders are the classes"),
+        (["train", "samples"], "train may be a class, or hold the classes cat, dog: name it"),
         (["test", "val"], "must have training images.* Received: test, val"),
     ],
 )

@@ -88,6 +88,15 @@ def test_names_with_a_comma_and_cells_that_may_be_either(tmp_path: Path) -> None
         read(file)
 
 
+def test_tags_between_spaces_are_asked_for(tmp_path: Path) -> None:
+    tags = ["haze primary", "clear primary water", "clear", "haze primary"]
+    pd.DataFrame({"image_name": NAMES, "tags": tags}).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(InvalidInputError, match=r"'clear primary water' may be.*' ' for spaces"):
+        read(tmp_path / "t.csv")
+    assert read(tmp_path / "t.csv", label_separator=" ")[1] == ("clear", "primary", "water")
+    assert read(tmp_path / "t.csv", label_separator="none") == tags
+
+
 @pytest.mark.parametrize("one", [1, True, 1.0, "yes"])
 @pytest.mark.parametrize("is_several", [False, True])
 def test_a_column_for_each_class(one: Any, is_several: bool, tmp_path: Path) -> None:

@@ -212,6 +212,16 @@ def _find_parts(folder: Path, paths: Sequence[str]) -> dict[str, str]:
                 f"{folder} must have training images, in a folder such as train. Received: "
                 f"{', '.join(tops)}"
             )
+        for top in (top for top in tops if meant[top] == TRAIN):
+            start = f"{top}/"
+            classes = _folders_of(paths, start)
+            is_flat = any(path.count("/") == 1 for path in paths if path.startswith(start))
+            if len(classes) > 1 and not is_flat:
+                raise InvalidInputError(
+                    f"{folder / top} may be a class, or hold the classes "
+                    f"{first_few(sorted(classes))}: name it to learn from it alone, or leave out "
+                    f"{first_few(sorted(set(tops) - {top}))} with --exclude"
+                )
         return {"": TRAIN}
     parts, others = {}, []
     for top in tops:

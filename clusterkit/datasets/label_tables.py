@@ -140,6 +140,8 @@ def read_label_table(
         remarks.append(f"a class from each of {len(chosen)} columns of 0 and 1")
     else:
         cells = [as_text(cell) for cell in table.column(chosen[0])]
+        if header[chosen[0]] == "tags" and label_separator is None:
+            _refuse_words(cells, table.file)
         labels, is_multilabel = parse_labels(cells, label_separator, table.file, remarks)
     if len(header) > 2 or paths:
         said = "" if len(chosen) > 1 else f", labels from {_name(table, chosen[0])}"
@@ -238,6 +240,19 @@ def _find_separator(values: Sequence[str], source: str | Path, remarks: list[str
         )
     remarks.append(f"with {signs[0]} between several labels")
     return signs[0]
+
+
+def _refuse_words(cells: Sequence[str], source: str | Path) -> None:
+    """Refuse tags such as "haze primary": spaces are between tags, or within names."""
+    values = {cell.strip() for cell in cells}
+    company = Counter(word for value in values for word in set(value.split()))
+    several = [value for value in values if len(value.split()) > 1]
+    has_signs = any(sign in value for value in values for sign in "|,;[")
+    if not has_signs and any(company[word] > 1 for value in several for word in value.split()):
+        raise InvalidInputError(
+            f"{source}: tags such as {min(several)!r} may be one or several. Say what is between "
+            "them with --label-separator (' ' for spaces, none if each cell is one label)"
+        )
 
 
 def _split(cell: str, separator: str) -> tuple[str, ...]:
