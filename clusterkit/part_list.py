@@ -8,7 +8,7 @@ from typing import Any
 from clusterkit.errors import StoreError
 from clusterkit.sealed import read_sealed, write_sealed
 
-_NAME = re.compile(r"(part|failures)-(\d{6,})\.parquet")
+_NAME = re.compile(r"(part|failures)-(\d{6,15})\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +98,14 @@ def number_of(name: str) -> int:
 def _is_sound(listed: PartList) -> bool:
     """Tell whether values from a file make a list; a name never leads out of the space's folder."""
     parts: tuple[Any, ...] = listed.parts
-    return isinstance(listed.next_number, int) and all(
-        isinstance(part.name, str)
-        and is_part(part.name)
-        and isinstance(part.rows, int | None)
-        and isinstance(part.checksum, str | None)
-        for part in parts
+    return (
+        isinstance(listed.next_number, int)
+        and 0 < listed.next_number < 10**15
+        and all(
+            isinstance(part.name, str)
+            and is_part(part.name)
+            and isinstance(part.rows, int | None)
+            and isinstance(part.checksum, str | None)
+            for part in parts
+        )
     )

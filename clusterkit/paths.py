@@ -89,8 +89,8 @@ def is_gone(file: str | os.PathLike[str]) -> bool:
     """Tell whether a file is surely not there; one that is out of reach may be."""
     try:
         os.lstat(file)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return True  # ValueError: a name that no file can have.
     except OSError:
         pass
     return False

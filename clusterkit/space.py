@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 FORMAT = 2
 _FACTS = ["path", "root", "digest", "size", "mtime_ns", "ctime_ns", "inode", "error"]
+# Far beyond any network; a description from elsewhere may say anything.
+_MAX_DIMENSION = 2**24
 # How often a reader starts over beside writers that replace the parts.
 _ATTEMPTS = 100
 # Rows that are rewritten together.
@@ -137,6 +139,8 @@ class Space:
         """Tell whether a description says what it must; one of format 1 is held to the parts."""
         kinds = {"extractor": str, "fingerprint": str, "dimension": int}
         if not all(isinstance(info.get(name), kind) for name, kind in kinds.items()):
+            return False
+        if not 0 < info["dimension"] < _MAX_DIMENSION:
             return False
         if info["format"] > 1:
             return True
@@ -513,9 +517,12 @@ class Space:
     def read_top5(self) -> dict[str, TopClasses]:
         """Return the most probable ImageNet classes of each file, where the space has them.
 
-        Files of damaged parts are as if they had none.
+        Files of damaged parts, and of a damaged list, are as if they had none.
         """
-        return self._consistently(self._read_top5)
+        try:
+            return self._consistently(self._read_top5)
+        except StoreError:
+            return {}
 
     def _read_top5(self, listed: PartList) -> dict[str, TopClasses]:
         """Return the most probable ImageNet classes of the files in the parts of a list."""

@@ -174,6 +174,7 @@ def after_kills(folder: Path, n_kills: int, seed: int) -> dict[str, int]:
         counts["failed"] += process.exitcode not in (0, -signal.SIGKILL)
         # Some go to the end, so that a run's last steps are reached, too.
         seconds = seconds * 0.8 if ended else seconds * 1.05
+        print(dict(counts), file=sys.stderr)
         if not Store(store).spaces():
             continue
         with warnings.catch_warnings():
