@@ -12,6 +12,7 @@ from sklearn.base import clone
 
 from clusterkit import __version__
 from clusterkit.clusterers import CLUSTERERS, KMeans, MiniBatchKMeans, RefinedKMeans
+from clusterkit.clusterers.base import find_unit, to_float32
 from clusterkit.clusterers.distances import distances_to_centers
 from clusterkit.clusterers.streams import sample_rows
 from clusterkit.datasets.tables import to_csv
@@ -24,7 +25,6 @@ from clusterkit.identity import IdentityReport, match_clusters
 from clusterkit.naming import name_clusters
 from clusterkit.noise import NOISE
 from clusterkit.paths import json_text
-from clusterkit.search import unit_rows
 from clusterkit.stream import VectorStream
 
 # Rows of a stream that the number of clusters is chosen from.
@@ -269,10 +269,13 @@ def _identify(
 ) -> IdentityReport:
     """Let clusters go on from the earlier ones."""
     if isinstance(estimator, KMeans):
-        points = unit_rows(vectors) if estimator.normalize else vectors
+        unit = 1.0 if estimator.normalize else find_unit(vectors)
+        points = to_float32(vectors, normalize=estimator.normalize, unit=unit)
         number = dict(zip(earlier.paths, earlier.labels, strict=True))
         previous = np.array([number.get(path, NOISE) for path in paths])
-        labels = continue_kmeans(points, labels, estimator.inertia_, previous=previous)
+        labels = continue_kmeans(
+            points, labels, estimator.inertia_ / unit / unit, previous=previous
+        )
     return match_clusters(labels, earlier.labels, paths=paths, previous_paths=earlier.paths)
 
 

@@ -242,3 +242,16 @@ def test_plain_vectors_are_named_by_their_rows(emb: Embeddings, tmp_path: Path) 
         cluster(np.arange(5))
     with pytest.raises(InvalidInputError, match="must be numbers"):
         cluster([["a.png", "b.png"]])
+
+
+def test_clusters_go_on_at_any_scale(emb: Embeddings) -> None:
+    for scale in (1e-30, 1, 1e20):
+        scaled = Embeddings(emb.vectors * np.float32(scale), paths=emb.paths)
+        before = cluster(scaled, KMeans(3, normalize=False, random_state=0))
+        after = cluster(scaled, KMeans(3, normalize=False, random_state=1), previous=before)
+        np.testing.assert_array_equal(after.labels, before.labels)
+        np.testing.assert_allclose(
+            after.distances / scale,
+            cluster(emb, KMeans(3, normalize=False, random_state=0)).distances,
+            rtol=1e-4,
+        )
