@@ -98,7 +98,10 @@ def decode_image(
     Raises
     ------
     ImageError
-        If the bytes are no readable image; the message is the reason.
+        If the bytes are no readable image; the message is the reason.  Among these are pictures
+        that take more memory than :func:`~clusterkit.memory.memory_limit` or more time than
+        ``CLUSTERKIT_IMAGE_SECONDS`` in the environment, by default 120, and those on which a
+        decoder crashed: but for ordinary JPEG, PNG and GIF files, it is in a process of its own.
     """
     check_resize_mode(resize)
     if not data:

@@ -24,7 +24,7 @@ from clusterkit.errors import ImageError, InvalidInputError
 from clusterkit.memory import Claim, memory_limit
 
 TIME_VARIABLE = "CLUSTERKIT_IMAGE_SECONDS"
-_DEFAULT_SECONDS = 60.0
+_DEFAULT_SECONDS = 120.0
 _MAIN = "from clusterkit.decoding_child import main; main()"
 # Importing NumPy and Pillow from a slow disk.
 _START_SECONDS = 300.0
@@ -49,7 +49,7 @@ def decode_apart(
     ------
     ImageError
         If there is no picture: for the reason that the decoder gives, or since it crashed, or took
-        more than ``CLUSTERKIT_IMAGE_SECONDS``, by default 60.
+        more than ``CLUSTERKIT_IMAGE_SECONDS``, by default 120.
     """
     while True:
         child = _take_child()
