@@ -2,7 +2,7 @@
 
 ``python -m tests.benchmarks.sorting kills --images DIR`` copies DIR's photos, embeds them, and runs
 ``clusterkit cluster --into sorted --mode move`` and ``clusterkit undo`` again and again, each in a
-process that is killed (SIGKILL) at a random time, until ``-n`` were killed: within one disk, and
+process that is killed (SIGKILL) at a random time, until ``-n`` sortings were: within one disk, and
 between two where ``--other`` names a folder on another.  ``together`` lets four processes sort into
 one folder, and take back, for ``--seconds``.  After each kill, and at the end, every file is there,
 known by its SHA-256, and every file in the sorted folder is in its manifest.  Prints one JSON
@@ -72,7 +72,7 @@ def start(command: list[str], folder: Path) -> int:
 
 
 def kills(images: Path, n: int, other: Path | None, seed: int) -> dict[str, Any]:
-    """Kill sortings and undoings until ``n`` were killed, and check after each."""
+    """Kill sortings and undoings until ``n`` sortings were killed, and check after each."""
     import clusterkit.clustering
     import clusterkit.store  # noqa: F401 (for the forks)
 
@@ -85,7 +85,7 @@ def kills(images: Path, n: int, other: Path | None, seed: int) -> dict[str, Any]
         photos = home / "photos"
         expected = set(contents(photos).values())
         counts = {"files": len(expected), "killed sortings": 0, "killed undoings": 0, "finished": 0}
-        while counts["killed sortings"] + counts["killed undoings"] < n:
+        while counts["killed sortings"] < n:
             into = Path(away, "sorted") if other and rng.random() < 0.5 else home / "sorted"
             steps = [["cluster", "-k", "5", "--into", str(into), "--mode", "move", "--overwrite"]]
             steps.append(["undo", str(into)])
@@ -98,8 +98,8 @@ def kills(images: Path, n: int, other: Path | None, seed: int) -> dict[str, Any]
                     waits_until = time.monotonic() + 10
                     while not (into / MANIFEST_NAME).exists() and time.monotonic() < waits_until:
                         time.sleep(0.0005)
-                    if rng.random() < 0.8:
-                        time.sleep(rng.uniform(0, 0.6))
+                    if rng.random() < (0.9 if command[0] == "cluster" else 0.4):
+                        time.sleep(rng.uniform(0, 1.0))
                         os.kill(child, signal.SIGKILL)
                     status = os.waitpid(child, 0)[1]
                     if status == 0:
@@ -176,7 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("what", choices=["kills", "together"])
     parser.add_argument("--images", type=Path, required=True, help="photos")
-    parser.add_argument("-n", type=int, default=100, help="how many to kill")
+    parser.add_argument("-n", type=int, default=100, help="how many sortings to kill")
     parser.add_argument("--other", type=Path, help="a folder on another disk")
     parser.add_argument("--seconds", type=float, default=120, help="how long together")
     parser.add_argument("--seed", type=int, default=0)
