@@ -259,6 +259,22 @@ def test_a_hostile_network_runs_nothing(files: dict[str, Path], tmp_path: Path, 
     assert not keras.src.saving.serialization_lib.in_safe_mode()
 
 
+def test_a_hostile_function_is_not_called(files: dict[str, Path], tmp_path: Path) -> None:
+    first = layer("InputLayer", batch_shape=[None, 4, 4, 3]) | {"name": "x", "inbound_nodes": []}
+    call = {"args": [f"touch {tmp_path / 'mark'}"], "kwargs": {}}
+    evil = named("os", "system") | {"name": "evil", "inbound_nodes": [call]}
+    ends = {"input_layers": [["x", 0, 0]], "output_layers": [["x", 0, 0]]}
+    config = {
+        "module": "keras",
+        "class_name": "Functional",
+        "config": {"name": "a", "layers": [first, evil]} | ends,
+    }
+    file = rewrite(files["classifier"], tmp_path / "a.keras", "config.json", json.dumps(config))
+    with pytest.raises(WeightsError, match=r"a\.keras cannot be loaded by Keras"):
+        Classifier.load(file)
+    assert not list(tmp_path.rglob("mark"))
+
+
 def test_weights_are_never_read_from_another_file(files: dict[str, Path], tmp_path: Path) -> None:
     secret, weights = tmp_path / "secret.h5", io.BytesIO()
     with zipfile.ZipFile(files["classifier"]) as archive:
