@@ -7,25 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clusterkit.clustering import cluster
-from clusterkit.diagnostics import explain
-from clusterkit.elbow import elbow_curve
+from clusterkit.clustering.cluster import cluster
+from clusterkit.clustering.evaluation import evaluate, labels_from_folders
+from clusterkit.elbow.curve import elbow_curve
+from clusterkit.embedding.embed import embed
 from clusterkit.errors import NotFoundError, OutputExistsError
-from clusterkit.evaluation import evaluate, labels_from_folders
-from clusterkit.extractors import Autoencoder, train_autoencoder
-from clusterkit.images import ImageFolder
-from clusterkit.pipeline import embed
-from clusterkit.plots import (
-    ContactSheetDisplay,
-    CrosstabDisplay,
-    ElbowDisplay,
-    ExplanationDisplay,
-    GalleryDisplay,
-    LossCurveDisplay,
-    ReconstructionDisplay,
-    save_figure,
-)
-from clusterkit.queries import find_similar
+from clusterkit.extractors.autoencoder.extractor import Autoencoder
+from clusterkit.extractors.autoencoder.training import train_autoencoder
+from clusterkit.images.folder import ImageFolder
+from clusterkit.plots.contact_sheet import ContactSheetDisplay
+from clusterkit.plots.crosstab import CrosstabDisplay
+from clusterkit.plots.display import save_figure
+from clusterkit.plots.elbow import ElbowDisplay
+from clusterkit.plots.gallery import GalleryDisplay
+from clusterkit.plots.histograms import ExplanationDisplay
+from clusterkit.plots.reconstructions import ReconstructionDisplay
+from clusterkit.plots.training import LossCurveDisplay
+from clusterkit.similarity.explain import explain
+from clusterkit.similarity.similar import find_similar
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,7 @@ from pathlib import Path
 import clusterkit as ck
 from clusterkit.elbow import elbow_curve
 from clusterkit.extractors import Autoencoder, train_autoencoder
-from clusterkit.plots import (
-    ContactSheetDisplay,
-    ElbowDisplay,
-    ReconstructionDisplay,
-    save_figure,
-)
+from clusterkit.plots import ContactSheetDisplay, ElbowDisplay, ReconstructionDisplay, save_figure
 
 SAMPLES = Path(__file__).parent.parent / "data" / "digits"
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import clusterkit as ck
+from clusterkit.embedding import embed_to_store
 from clusterkit.extractors import Extraction, Extractor
-from clusterkit.pipeline import embed_to_store
 
 SAMPLES = Path(__file__).parent.parent / "data" / "digits"
 

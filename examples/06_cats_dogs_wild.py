@@ -2,7 +2,8 @@
 
 from options import read_options
 
-from clusterkit.classifiers import Classifier, classify, compare_networks, read_labelled
+from clusterkit.classifiers import Classifier, classify, compare_networks
+from clusterkit.datasets import read_labelled
 from clusterkit.plots import NetworkCurvesDisplay, PredictionsDisplay, save_figure
 
 options = read_options(__doc__, images="cat_dog_wild")

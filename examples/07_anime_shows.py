@@ -2,7 +2,8 @@
 
 from options import read_options
 
-from clusterkit.classifiers import Classifier, classify, read_labelled, train_classifier
+from clusterkit.classifiers import Classifier, classify, train_classifier
+from clusterkit.datasets import read_labelled
 from clusterkit.plots import save_classifier_report
 
 options = read_options(__doc__, images="anime5")

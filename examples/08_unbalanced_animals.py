@@ -2,7 +2,8 @@
 
 from options import read_options
 
-from clusterkit.classifiers import Classifier, compare_networks, read_labelled
+from clusterkit.classifiers import Classifier, compare_networks
+from clusterkit.datasets import read_labelled
 from clusterkit.plots import ClassCountsDisplay, NetworkCurvesDisplay, save_figure
 
 options = read_options(__doc__, images="imbalanced10")

@@ -2,13 +2,9 @@
 
 from options import read_options
 
-from clusterkit.classifiers import Classifier, classify, compare_networks, read_labelled
-from clusterkit.plots import (
-    ConfusionDisplay,
-    NetworkCurvesDisplay,
-    PredictionsDisplay,
-    save_figure,
-)
+from clusterkit.classifiers import Classifier, classify, compare_networks
+from clusterkit.datasets import read_labelled
+from clusterkit.plots import ConfusionDisplay, NetworkCurvesDisplay, PredictionsDisplay, save_figure
 
 # The idx files of MNIST, of which t10k-… are the test images; or a CSV file as on Kaggle.
 options = read_options(__doc__, images="mnist")

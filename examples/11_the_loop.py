@@ -6,10 +6,10 @@ from options import read_options
 
 import clusterkit as ck
 from clusterkit.classifiers import Classifier, route, train_classifier
+from clusterkit.clustering import promote
 from clusterkit.elbow import elbow_curve
 from clusterkit.extractors import KerasApplication
 from clusterkit.plots import ContactSheetDisplay, ElbowDisplay, save_figure
-from clusterkit.promotion import promote
 from clusterkit.routing import undo
 
 options = read_options(

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clusterkit import pipeline
+from clusterkit.embedding import embed as pipeline
 from clusterkit.extractors.base import Extraction, Extractor
-from clusterkit.images import ImageFolder
-from clusterkit.paths import escape_path
+from clusterkit.images.folder import ImageFolder
+from clusterkit.utils.paths import escape_path
 
 REPOSITORY = Path(__file__).parent.parent
 

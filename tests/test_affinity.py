@@ -10,12 +10,13 @@ from sklearn.preprocessing import normalize, scale
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_limits
 
-from clusterkit.clusterers import AffinityPropagation, ClusteringWarning, affinity
-from clusterkit.clusterers.affinity import Run, search_preference
-from clusterkit.clusterers.memory import available_memory
-from clusterkit.clusterers.messages import Exemplars
-from clusterkit.clusterers.similarities import memory_needed
+from clusterkit.clusterers import AffinityPropagation, ClusteringWarning
+from clusterkit.clusterers.affinity import estimator as affinity
+from clusterkit.clusterers.affinity.estimator import Run, search_preference
+from clusterkit.clusterers.affinity.message_passing import Exemplars
+from clusterkit.clusterers.affinity.similarities import memory_needed
 from clusterkit.errors import InvalidInputError
+from clusterkit.utils.memory import available_memory
 
 DIGITS, DIGIT_NAMES = load_digits(return_X_y=True)
 

@@ -17,11 +17,11 @@ from PIL import Image
 from clusterkit.cli import main
 from clusterkit.errors import InvalidInputError, OutputExistsError, WeightsError
 from clusterkit.extractors import Autoencoder
-from clusterkit.extractors.autoencoder import read_metadata
-from clusterkit.extractors.autoencoder_batches import Batches, ScratchPixels
-from clusterkit.extractors.autoencoder_network import build_autoencoder, whiten
-from clusterkit.extractors.autoencoder_training import TrainingReport, train_autoencoder
-from clusterkit.images import ImageFolder
+from clusterkit.extractors.autoencoder.batches import Batches, ScratchPixels
+from clusterkit.extractors.autoencoder.extractor import read_metadata
+from clusterkit.extractors.autoencoder.network import build_autoencoder, whiten
+from clusterkit.extractors.autoencoder.training import TrainingReport, train_autoencoder
+from clusterkit.images.folder import ImageFolder
 
 # Keras turns TensorFlow's variables into arrays in NumPy 1's way when it saves them.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

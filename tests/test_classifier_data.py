@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clusterkit.classifiers import LabelledImages, read_labelled, split
-from clusterkit.classifiers.splitting import class_weights
+from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
+from clusterkit.datasets.split import class_weights, split
 from clusterkit.errors import InvalidInputError, NotFoundError
 
 

@@ -13,8 +13,8 @@ from clusterkit.classifiers import Classifier
 from clusterkit.classifiers.tasks import BINARY, MULTICLASS, MULTILABEL, Task, as_labels
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors import Pixels
-from clusterkit.images import ImageFolder
-from clusterkit.pixels import as_images
+from clusterkit.images.folder import ImageFolder
+from clusterkit.images.pixels import as_images
 
 NUMBERS = [0, 1, 2, 1, 2, 0]
 NAMES = ["cat", "dog", "fox", "dog", "fox", "cat"]

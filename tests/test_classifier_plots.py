@@ -13,10 +13,10 @@ from matplotlib.text import Text
 from PIL import Image
 
 from clusterkit.classifiers import ClassificationReport
-from clusterkit.classifiers.datasets import LabelledImages
-from clusterkit.classifiers.sending import Prediction
+from clusterkit.classifiers.predict import Prediction
 from clusterkit.classifiers.tasks import Task
-from clusterkit.classifiers.training import TrainingReport
+from clusterkit.classifiers.train import TrainingReport
+from clusterkit.datasets.labelled_images import LabelledImages
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
 from clusterkit.plots import (
     ClassCountsDisplay,

@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clusterkit.classifiers import Classifier, train_classifier
-from clusterkit.classifiers.batches import Batches, balance_classes
-from clusterkit.classifiers.calibration import apply_temperature, fit_temperature
-from clusterkit.classifiers.checkpoint import BestEpoch, Checkpoint, open_checkpoint
-from clusterkit.classifiers.fitting import Fitting
-from clusterkit.classifiers.heads import learn_head
-from clusterkit.classifiers.networks import RECIPES
-from clusterkit.classifiers.scratch import learn_network
 from clusterkit.classifiers.tasks import Task
+from clusterkit.classifiers.training.calibration import apply_temperature, fit_temperature
+from clusterkit.classifiers.training.checkpoint import BestEpoch, Checkpoint, open_checkpoint
+from clusterkit.classifiers.training.fitting import Fitting
+from clusterkit.classifiers.training.heads import learn_head
+from clusterkit.classifiers.training.networks import RECIPES
+from clusterkit.classifiers.training.scratch import learn_network
+from clusterkit.classifiers.training.sequences import Batches, balance_classes
 from clusterkit.errors import InvalidInputError
-from clusterkit.keras_files import read_document
+from clusterkit.networks.keras_file import read_document
 
 # Keras turns TensorFlow's variables into arrays in NumPy 1's way when it saves them.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -21,13 +21,13 @@ from clusterkit.classifiers import (
     Classifier,
     train_classifier,
 )
-from clusterkit.classifiers.networks import RECIPES
 from clusterkit.classifiers.tasks import Task, choose_thresholds
+from clusterkit.classifiers.training.networks import RECIPES
 from clusterkit.cli import main
-from clusterkit.embeddings import Embeddings
 from clusterkit.errors import ImageError, InvalidInputError, SpaceMismatchError, WeightsError
-from clusterkit.keras_files import read_document, save_network
+from clusterkit.networks.keras_file import read_document, save_network
 from clusterkit.plots import PredictionsDisplay
+from clusterkit.store.embeddings import Embeddings
 
 # Keras turns TensorFlow's variables into arrays in NumPy 1's way when it saves them.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -12,11 +12,11 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from clusterkit.cli import COMMANDS, main
-from clusterkit.embeddings import describe_space
-from clusterkit.images import ImageFolder, digest_file
-from clusterkit.labels import read_clusters
-from clusterkit.parts import Row
-from clusterkit.store import Store
+from clusterkit.clustering.saved import read_clusters
+from clusterkit.images.folder import ImageFolder, digest_file
+from clusterkit.store.embeddings import describe_space
+from clusterkit.store.part_file import Row
+from clusterkit.store.store import Store
 
 HEAVY = ("keras", "tensorflow", "sklearn", "faiss", "matplotlib", "pyarrow", "scipy", "PIL")
 

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from clusterkit.cli import main
+from clusterkit.embedding.embed import describe
 from clusterkit.extractors import create_extractor
-from clusterkit.images import ImageFolder, digest_file
-from clusterkit.parts import Row
-from clusterkit.pipeline import describe
-from clusterkit.store import Store
+from clusterkit.images.folder import ImageFolder, digest_file
+from clusterkit.store.part_file import Row
+from clusterkit.store.store import Store
 from tests.grid_colours import GridColours
 from tests.odd_files import JPEG
 from tests.test_pipeline import make_photos

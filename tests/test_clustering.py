@@ -10,13 +10,13 @@ from sklearn.cluster import DBSCAN
 
 from clusterkit.clusterers import KMeans
 from clusterkit.clusterers.distances import distances_to_centers
-from clusterkit.clustering import cluster
-from clusterkit.embeddings import Embeddings, Failure
+from clusterkit.clustering.cluster import cluster
+from clusterkit.clustering.saved import read_clusters
 from clusterkit.errors import InvalidInputError, OutputExistsError
-from clusterkit.labels import read_clusters
-from clusterkit.parts import Row
 from clusterkit.plots import MapDisplay
-from clusterkit.store import Store
+from clusterkit.store.embeddings import Embeddings, Failure
+from clusterkit.store.part_file import Row
+from clusterkit.store.store import Store
 
 
 @pytest.fixture

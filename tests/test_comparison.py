@@ -11,13 +11,13 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
 from clusterkit.cli import main
-from clusterkit.comparison import SpaceComparison, compare_spaces, read_spaces
-from clusterkit.comparison.scores import agreement, measure, rank_one_scores
-from clusterkit.embeddings import Embeddings
+from clusterkit.embedding.embed import embed_to_store
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
-from clusterkit.images import ImageFolder
-from clusterkit.pipeline import embed_to_store
-from clusterkit.store import Store
+from clusterkit.images.folder import ImageFolder
+from clusterkit.space_comparison import SpaceComparison, compare_spaces, read_spaces
+from clusterkit.space_comparison.scores import agreement, measure, rank_one_scores
+from clusterkit.store.embeddings import Embeddings
+from clusterkit.store.store import Store
 from tests.grid_colours import GridColours
 
 KINDS = 5

@@ -1,4 +1,4 @@
-"""Tests of clusterkit.decoding."""
+"""Tests of clusterkit.images.decoding."""
 
 import io
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from clusterkit.decoding import decode_image
 from clusterkit.errors import ImageError, InvalidInputError
+from clusterkit.images.decoding import decode_image
 from tests.odd_files import PICTURE, PNG, encode, picture
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clusterkit import decoding_apart
-from clusterkit.decoding import decode_image
-from clusterkit.decoding_apart import TIME_VARIABLE, can_decode_apart, decode_apart
 from clusterkit.errors import ImageError, InvalidInputError
-from clusterkit.memory import Claim
+from clusterkit.images import decoding_apart
+from clusterkit.images.decoding import decode_image
+from clusterkit.images.decoding_apart import TIME_VARIABLE, can_decode_apart, decode_apart
+from clusterkit.images.memory import Claim
 from tests.grid_colours import REPOSITORY
 from tests.odd_files import PICTURE, encode
 
@@ -24,7 +24,7 @@ WEBP = encode(PICTURE, "WEBP", lossless=True)
 PRETENDED = """
 import os, signal, sys, time
 import numpy as np
-from clusterkit import decoding_child
+from clusterkit.images import decoding_child
 def decode(data, size, claim, *, resize):
     word = bytes(data).split()[0].decode()
     if word == "crash": os.kill(os.getpid(), signal.SIGSEGV)
@@ -135,7 +135,7 @@ def test_a_python_that_cannot_be_started_is_the_reason(
 
 SCRIPT = """
 import pathlib, sys
-from clusterkit.decoding import decode_image
+from clusterkit.images.decoding import decode_image
 data = pathlib.Path(sys.argv[1]).read_bytes()
 print("once", decode_image(data)[1])
 """
@@ -169,7 +169,7 @@ def test_a_script_without_a_main_guard_runs_once(tmp_path: Path, more: str) -> N
 
 
 def test_the_process_knows_no_network() -> None:
-    code = "import sys, clusterkit.decoding_child; print(*sys.modules)"
+    code = "import sys, clusterkit.images.decoding_child; print(*sys.modules)"
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )

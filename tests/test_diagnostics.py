@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from clusterkit.diagnostics import explain, latent_histograms, rank_similarity
-from clusterkit.embeddings import Embeddings
 from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchError
+from clusterkit.similarity.explain import explain, latent_histograms, rank_similarity
+from clusterkit.store.embeddings import Embeddings
 
 
 @pytest.fixture
@@ -199,5 +199,5 @@ def test_bad_bins(emb):
 
 
 def test_starts_without_scikit_learn():
-    code = "import sys, clusterkit.diagnostics; sys.exit('sklearn' in sys.modules)"
+    code = "import sys, clusterkit.similarity.explain; sys.exit('sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

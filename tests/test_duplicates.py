@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from clusterkit.duplicates import find_copies, look_at
-from clusterkit.images import ImageFolder
+from clusterkit.datasets.copies import find_copies, look_at
+from clusterkit.images.folder import ImageFolder
 
 
 def landscape(seed: int, side: int = 96) -> Image.Image:

@@ -6,9 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clusterkit.earlier import EarlierClusters, check_earlier, continue_kmeans, read_earlier
-from clusterkit.embeddings import Embeddings
+from clusterkit.clustering.saved import (
+    EarlierClusters,
+    check_earlier,
+    continue_kmeans,
+    read_earlier,
+)
 from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.store.embeddings import Embeddings
 
 SPACE = {"extractor": "colour", "fingerprint": "f" * 64}
 

@@ -1,9 +1,9 @@
-"""Tests of clusterkit.eight_bit."""
+"""Tests of clusterkit.images.eight_bit."""
 
 import numpy as np
 import pytest
 
-from clusterkit.eight_bit import on_white, to_8_bit
+from clusterkit.images.eight_bit import on_white, to_8_bit
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 
 from clusterkit.elbow import elbow_curve
-from clusterkit.elbow.knee import knee
+from clusterkit.elbow.preprocessing import prepare
 from clusterkit.elbow.resampling import find_groups
-from clusterkit.elbow.rows import prepare
-from clusterkit.elbow.verdict import count_votes, evidence, find_middle, judge
-from clusterkit.embeddings import Embeddings
+from clusterkit.elbow.verdict import count_votes, evidence, find_middle, judge, knee
 from clusterkit.errors import InvalidInputError
+from clusterkit.store.embeddings import Embeddings
 
 FEW = range(2, 9)
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from sklearn.cluster import KMeans
 
-from clusterkit.embeddings import Embeddings, Failure, concatenate, describe_space
 from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchError
+from clusterkit.store.embeddings import Embeddings, Failure, concatenate, describe_space
 
 ROOT = Path("/photos")
 SPACE = {"extractor": "xception", "fingerprint": "5d41402abc4b2a76", "dimension": 2}

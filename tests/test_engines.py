@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clusterkit.engines import count_cpus, map_ahead, read_batches
+from clusterkit.images.batches import read_batches
+from clusterkit.utils.parallel import count_cpus, map_ahead
 from tests.odd_files import PNG
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+from clusterkit.clustering.evaluation import evaluate, evaluate_file
+from clusterkit.clustering.saved import read_clusters
+from clusterkit.datasets.labels import labels_from_folders, read_labels
 from clusterkit.errors import InvalidInputError, NotFoundError
-from clusterkit.evaluation import evaluate, evaluate_file
-from clusterkit.labels import labels_from_folders, read_clusters, read_labels
 
 
 def test_accuracy_is_the_best_of_all_matchings():

@@ -18,7 +18,7 @@ from clusterkit.errors import InvalidInputError, WeightsError
 from clusterkit.extractors import Xception, create_extractor, extractor_names
 from clusterkit.extractors.applications import NETWORKS, KerasApplication, _pooled_features
 from clusterkit.extractors.imagenet import class_names, top_classes
-from clusterkit.images import read_image
+from clusterkit.images.folder import read_image
 
 # One of each way to end a network and to scale pixels, and quick to build.
 SOME_NETWORKS = pytest.mark.parametrize(

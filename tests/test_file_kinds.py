@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clusterkit.decoding import decode_image
 from clusterkit.errors import ImageError
+from clusterkit.images.decoding import decode_image
 from tests.file_kinds import FileKind, Pixels, all_kinds
 
 

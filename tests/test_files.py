@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
-from clusterkit.files import check_output, flush, write_whole
+from clusterkit.utils.files import check_output, flush, write_whole
 from tests.grid_colours import REPOSITORY, without_privileges
 
 
@@ -30,7 +30,8 @@ def test_what_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> No
 
 def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o500)
-    code = f"from clusterkit.files import check_output; check_output('{tmp_path}/closed/new.csv')"
+    new = tmp_path / "closed" / "new.csv"
+    code = f"from clusterkit.utils.files import check_output; check_output('{new}')"
     command = without_privileges([sys.executable, "-c", code])
     run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert run.stderr.endswith(f"InvalidInputError: no permission to write in {tmp_path}/closed\n")
@@ -50,7 +51,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     code = (
         "import resource;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
-        "from clusterkit.files import write_whole;"
+        "from clusterkit.utils.files import write_whole;"
         f"write_whole('{tmp_path}/a.txt', bytes(5000))"
     )
     command = [sys.executable, "-c", code]

@@ -9,13 +9,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from clusterkit.classifiers import Classifier, fine_tuning, train_classifier
-from clusterkit.classifiers.fine_tuning import check_memory, find_blocks
-from clusterkit.classifiers.similarity import predict_with_features
-from clusterkit.embeddings import Embeddings
+from clusterkit.classifiers import Classifier, train_classifier
+from clusterkit.classifiers.class_similarity import predict_with_features
+from clusterkit.classifiers.training import fine_tuning
+from clusterkit.classifiers.training.fine_tuning import check_memory, find_blocks
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.applications import NETWORKS
 from clusterkit.plots import save_classifier_report
+from clusterkit.store.embeddings import Embeddings
 
 # Keras turns TensorFlow's variables into arrays in NumPy 1's way when it saves them.
 pytestmark = [

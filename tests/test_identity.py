@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from clusterkit.clustering.matching import IdentityReport, Move, match_clusters
 from clusterkit.errors import InvalidInputError
-from clusterkit.identity import IdentityReport, Move, match_clusters
-from clusterkit.paths import json_text
+from clusterkit.utils.paths import json_text
 
 BEFORE = np.repeat([0, 1, 2, 3], [40, 30, 20, 10])
 

@@ -9,14 +9,8 @@ import numpy as np
 import pytest
 
 from clusterkit.errors import ImageError, InvalidInputError, NotFoundError
-from clusterkit.images import (
-    ImageFolder,
-    digest_bytes,
-    digest_file,
-    read_bytes,
-    read_image,
-)
-from clusterkit.paths import escape_path, unescape_path
+from clusterkit.images.folder import ImageFolder, digest_bytes, digest_file, read_bytes, read_image
+from clusterkit.utils.paths import escape_path, unescape_path
 from tests.grid_colours import REPOSITORY, without_privileges
 from tests.odd_files import JPEG, PNG, picture
 

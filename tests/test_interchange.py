@@ -10,16 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clusterkit.embeddings import Embeddings
-from clusterkit.errors import (
-    ClusterkitError,
-    InvalidInputError,
-    OutputExistsError,
-    WeightsError,
-)
-from clusterkit.interchange import export_embeddings, import_vectors
-from clusterkit.queries import find_similar
-from clusterkit.store import Store
+from clusterkit.errors import ClusterkitError, InvalidInputError, OutputExistsError, WeightsError
+from clusterkit.similarity.similar import find_similar
+from clusterkit.store.embeddings import Embeddings
+from clusterkit.store.interchange import export_embeddings, import_vectors
+from clusterkit.store.store import Store
 from tests.odd_files import JPEG, PNG
 
 VECTORS = np.array([[1, 0, 0], [0, 1, 0], [0.9, 0.1, 0]], np.float32)

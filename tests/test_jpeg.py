@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clusterkit.decoding import decode_image
 from clusterkit.errors import ImageError
-from clusterkit.jpeg import MAX_SCANS, has_too_many_scans, read_frame
+from clusterkit.images.decoding import decode_image
+from clusterkit.images.jpeg import MAX_SCANS, has_too_many_scans, read_frame
 from tests.odd_files import PICTURE, encode
 
 

@@ -7,8 +7,8 @@ from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
 from clusterkit.clusterers import ClusteringWarning, KMeans
-from clusterkit.clusterers.lloyd import sum_clusters
-from clusterkit.clusterers.search import Search, mean_silhouette
+from clusterkit.clusterers.kmeans.lloyd import sum_clusters
+from clusterkit.clusterers.kmeans.restarts import Search, mean_silhouette
 from clusterkit.errors import InvalidInputError
 
 

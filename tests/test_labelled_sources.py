@@ -15,15 +15,18 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from clusterkit.classifiers import Classifier, LabelledImages, read_labelled, split, training
-from clusterkit.classifiers.network_records import check_own, record_own
-from clusterkit.classifiers.tables import write_predictions
+from clusterkit.classifiers import Classifier
+from clusterkit.classifiers import train as training
+from clusterkit.classifiers.comparison.records import check_own, record_own
+from clusterkit.classifiers.evaluation.tables import write_predictions
 from clusterkit.cli import main
+from clusterkit.clustering.evaluation import evaluate, evaluate_file
+from clusterkit.clustering.promotion import promote
 from clusterkit.datasets.label_tables import read_label_table
-from clusterkit.embeddings import Embeddings
+from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
+from clusterkit.datasets.split import split
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice, OutputExistsError
-from clusterkit.evaluation import evaluate, evaluate_file
-from clusterkit.promotion import promote
+from clusterkit.store.embeddings import Embeddings
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::clusterkit.errors.Notice",

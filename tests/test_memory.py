@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clusterkit import memory
-from clusterkit.decoding import decode_image
 from clusterkit.errors import ImageError, InvalidInputError
-from clusterkit.memory import GIB, LIMIT_VARIABLE, Claim, memory_limit
+from clusterkit.images import memory
+from clusterkit.images.decoding import decode_image
+from clusterkit.images.memory import GIB, LIMIT_VARIABLE, Claim, memory_limit
 from tests.odd_files import PNG, encode
 
 MIB = 2**20

@@ -1,4 +1,4 @@
-"""Tests of clusterkit.metadata: whole pixels are shown, whatever stands beside them."""
+"""Tests of clusterkit.images.metadata: whole pixels are shown, whatever stands beside them."""
 
 import io
 import struct
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clusterkit.decoding import decode_image
 from clusterkit.errors import ImageError
+from clusterkit.images.decoding import decode_image
 from tests.file_kinds import tiff
 from tests.odd_files import PICTURE, chunk, encode, picture
 

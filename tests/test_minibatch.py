@@ -7,10 +7,10 @@ from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
 from clusterkit.clusterers import ClusteringWarning, KMeans, MiniBatchKMeans
-from clusterkit.clusterers.streams import Reservoir
+from clusterkit.clusterers.row_stream import Reservoir
 from clusterkit.errors import InvalidInputError
-from clusterkit.parts import Row
-from clusterkit.store import Store
+from clusterkit.store.part_file import Row
+from clusterkit.store.store import Store
 
 
 @pytest.fixture(scope="module")

@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clusterkit.clustering import cluster
-from clusterkit.embeddings import Embeddings
+from clusterkit.clustering.cluster import cluster
+from clusterkit.clustering.naming import find_top5, name_clusters
+from clusterkit.embedding.embed import embed
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors import create_extractor
 from clusterkit.extractors.imagenet import TopClasses, class_names
-from clusterkit.images import ImageFolder
-from clusterkit.naming import find_top5, name_clusters
-from clusterkit.parts import Row
-from clusterkit.pipeline import embed
-from clusterkit.space import Space
-from clusterkit.store import Store
+from clusterkit.images.folder import ImageFolder
+from clusterkit.store.embeddings import Embeddings
+from clusterkit.store.part_file import Row
+from clusterkit.store.space import Space
+from clusterkit.store.store import Store
 
 ANIMALS = ("cheetah", "fox", "lion", "tiger", "wolf")
 

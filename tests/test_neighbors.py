@@ -10,12 +10,12 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from clusterkit.embeddings import Embeddings
 from clusterkit.errors import InvalidInputError
-from clusterkit.images import ImageFolder, read_image
-from clusterkit.neighbors import CosineNeighbors
-from clusterkit.queries import find_similar
-from clusterkit.search import nearest, nearest_of_any_length, unit_rows
+from clusterkit.images.folder import ImageFolder, read_image
+from clusterkit.similarity.nearest import nearest, nearest_of_any_length, unit_rows
+from clusterkit.similarity.neighbors import CosineNeighbors
+from clusterkit.similarity.similar import find_similar
+from clusterkit.store.embeddings import Embeddings
 
 
 @parametrize_with_checks([CosineNeighbors()])
@@ -108,7 +108,7 @@ def test_rows_of_any_length_are_searched_without_a_copy(vectors, monkeypatch):
     rows[50:90] = rows[50]
     rows[3] = 0
     expected = nearest(unit_rows(rows), unit_rows(rows[50:53]), 30)
-    monkeypatch.setattr("clusterkit.search._PART_VALUES", 17 * 23)
+    monkeypatch.setattr("clusterkit.similarity.nearest._PART_VALUES", 17 * 23)
     for found, wanted in zip(nearest_of_any_length(rows, rows[50:53], 30), expected, strict=True):
         np.testing.assert_array_equal(found, wanted)
     assert nearest_of_any_length(rows, rows[:1], 300)[1].shape == (1, 300)
@@ -189,7 +189,7 @@ def test_agrees_with_all_pairs_on_the_pixels_of_real_photos(shared):
 
 def test_search_imports_neither_scikit_learn_nor_keras():
     code = (
-        "import sys, numpy as np; from clusterkit.search import nearest, unit_rows;"
+        "import sys, numpy as np; from clusterkit.similarity.nearest import nearest, unit_rows;"
         "u = unit_rows(np.eye(4)); nearest(u, u, 2);"
         "sys.exit(bool({'sklearn', 'scipy', 'keras', 'matplotlib'} & set(sys.modules)))"
     )

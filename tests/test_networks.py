@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clusterkit.classifiers.augmentation import AUGMENTATIONS, build_augmentation
-from clusterkit.classifiers.networks import RECIPES
+from clusterkit.classifiers.training.augmentation import AUGMENTATIONS, build_augmentation
+from clusterkit.classifiers.training.networks import RECIPES
 from clusterkit.errors import InvalidInputError
 
 # Keras turns TensorFlow's variables into arrays in NumPy 1's way when it saves them.

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clusterkit import embed_run
-from clusterkit.embeddings import Embeddings
+from clusterkit.embedding import workers as embed_run
+from clusterkit.embedding.embed import embed, embed_to_store
 from clusterkit.errors import ImageError
-from clusterkit.images import ImageFolder, read_bytes, read_image
-from clusterkit.paths import escape_path
-from clusterkit.pipeline import embed, embed_to_store
-from clusterkit.store import Store
+from clusterkit.images.folder import ImageFolder, read_bytes, read_image
+from clusterkit.store.embeddings import Embeddings
+from clusterkit.store.store import Store
+from clusterkit.utils.paths import escape_path
 from tests.grid_colours import REPOSITORY, GridColours, embed_command, without_privileges
 from tests.odd_files import ODD_FILES, Corners, OddFile, make_all
 

@@ -17,14 +17,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from clusterkit import parts
+from clusterkit.embedding.embed import describe, embed, embed_to_store
 from clusterkit.errors import StoreError
 from clusterkit.extractors import create_extractor
-from clusterkit.images import ImageFolder
-from clusterkit.parts import Row
-from clusterkit.pipeline import describe, embed, embed_to_store
-from clusterkit.space import Space
-from clusterkit.store import Store
+from clusterkit.images.folder import ImageFolder
+from clusterkit.store import part_file as parts
+from clusterkit.store.part_file import Row
+from clusterkit.store.space import Space
+from clusterkit.store.store import Store
 from tests.grid_colours import REPOSITORY, GridColours, embed_command
 from tests.odd_files import PNG
 
@@ -112,7 +112,7 @@ def test_the_number_of_threads_changes_nothing(
     photos: Path, processors: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reference = embed(photos, GridColours())
-    monkeypatch.setattr("clusterkit.engines.count_cpus", lambda: processors)
+    monkeypatch.setattr("clusterkit.utils.parallel.count_cpus", lambda: processors)
     assert np.array_equal(embed(photos, GridColours()).vectors, reference.vectors)
 
 
@@ -246,7 +246,7 @@ def test_a_time_that_fits_no_column_stops_nothing(
         told["st_ino"] = 2**64 - 1
         return SimpleNamespace(**told)
 
-    monkeypatch.setattr("clusterkit.embed_run.os.stat", told)
+    monkeypatch.setattr("clusterkit.embedding.workers.os.stat", told)
     report = run(photos, store)
     assert (report.embedded, report.failed) == (18, 2)
     assert run(photos, store).reused == 18
@@ -291,7 +291,7 @@ def test_renamed_files_are_read_from_each_part_once(
     tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos = make_photos(tmp_path / "photos", 60)
-    monkeypatch.setattr("clusterkit.pipeline.PART_ROWS", 20)
+    monkeypatch.setattr("clusterkit.embedding.embed.PART_ROWS", 20)
     run(photos, store)
     before = embed(photos, GridColours())
     names = random.Random(0).sample(range(60), 60)

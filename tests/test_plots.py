@@ -22,11 +22,8 @@ from PIL import Image
 
 import clusterkit.plots
 from clusterkit.classifiers import ClassificationReport
-from clusterkit.comparison import SpaceComparison, SpaceScores
-from clusterkit.diagnostics import explain
-from clusterkit.embeddings import Embeddings
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
-from clusterkit.images import ImageFolder
+from clusterkit.images.folder import ImageFolder
 from clusterkit.plots import (
     ClassCountsDisplay,
     ClassScoresDisplay,
@@ -51,6 +48,9 @@ from clusterkit.plots import (
     save_figure,
 )
 from clusterkit.plots.style import BLUE, VERMILION, fit, wrap
+from clusterkit.similarity.explain import explain
+from clusterkit.space_comparison import SpaceComparison, SpaceScores
+from clusterkit.store.embeddings import Embeddings
 
 DIGITS = Path(__file__).parent.parent / "data" / "digits"
 SUFFIXES = (".png", ".pdf", ".svg", ".jpg")

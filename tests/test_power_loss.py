@@ -21,7 +21,7 @@ N_PHOTOS = 50
 RUN = """
 import sys
 from pathlib import Path
-from clusterkit.files import write_whole
+from clusterkit.utils.files import write_whole
 from clusterkit.routing import sort_into_folders, undo
 photos, into, table, mode, action = sys.argv[1:]
 if action == "undo":

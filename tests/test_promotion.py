@@ -11,9 +11,9 @@ from PIL import Image
 
 import clusterkit as ck
 from clusterkit.cli import main
+from clusterkit.clustering.promotion import promote
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors import Pixels
-from clusterkit.promotion import promote
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from clusterkit.embeddings import Embeddings
+from clusterkit.embedding.embed import embed
 from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchError, WeightsError
 from clusterkit.extractors import Extraction, Extractor
-from clusterkit.images import ImageFolder
-from clusterkit.paths import escape_path
-from clusterkit.pipeline import embed
-from clusterkit.queries import find_similar, locate
+from clusterkit.images.folder import ImageFolder
+from clusterkit.similarity.similar import find_similar, locate
+from clusterkit.store.embeddings import Embeddings
+from clusterkit.utils.paths import escape_path
 
 
 class Grid(Extractor):

@@ -7,8 +7,8 @@ from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
 from clusterkit.clusterers import KMeans, RefinedKMeans
+from clusterkit.clustering.evaluation import evaluate
 from clusterkit.errors import InvalidInputError
-from clusterkit.evaluation import evaluate
 
 
 def refine(X, k, **parameters):

@@ -1,13 +1,13 @@
-"""Tests of clusterkit.resizing."""
+"""Tests of clusterkit.images.resizing."""
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from clusterkit import resizing
 from clusterkit.errors import InvalidInputError
-from clusterkit.resizing import resize_image
+from clusterkit.images import resizing
+from clusterkit.images.resizing import resize_image
 
 BICUBIC = Image.Resampling.BICUBIC
 

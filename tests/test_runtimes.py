@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError, MissingDependencyError
-from clusterkit.extractors import runtimes
-from clusterkit.extractors.runtimes import MIN_COSINE, NetworkSource, Run, lowest_cosine
+from clusterkit.networks.runtimes import choose as runtimes
+from clusterkit.networks.runtimes.base import MIN_COSINE, NetworkSource, Run, lowest_cosine
 
 BATCH = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
 start = partial(runtimes.start, batch_size=len(BATCH))

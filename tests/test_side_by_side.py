@@ -16,10 +16,12 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from clusterkit.classifiers import Classifier, LabelledImages, compare_networks, split
+from clusterkit.classifiers import Classifier, compare_networks
 from clusterkit.cli import main
+from clusterkit.datasets.labelled_images import LabelledImages
+from clusterkit.datasets.split import split
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
-from clusterkit.keras_files import read_document
+from clusterkit.networks.keras_file import read_document
 from clusterkit.plots import NetworkCurvesDisplay
 
 # Keras turns TensorFlow's variables into arrays in NumPy 1's way when it saves them.

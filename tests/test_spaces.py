@@ -9,14 +9,14 @@ import pytest
 from sklearn.base import clone
 
 from clusterkit.clusterers import CLUSTERERS, MiniBatchKMeans
-from clusterkit.embeddings import Embeddings
 from clusterkit.errors import SpaceMismatchError
 from clusterkit.extractors import Extraction, Extractor, create_extractor, extractor_names
 from clusterkit.extractors.applications import NETWORKS
-from clusterkit.extractors.runtimes import Started
-from clusterkit.images import digest_weights
-from clusterkit.neighbors import CosineNeighbors
-from clusterkit.stream import VectorStream
+from clusterkit.images.folder import digest_weights
+from clusterkit.networks.runtimes.base import Started
+from clusterkit.similarity.neighbors import CosineNeighbors
+from clusterkit.store.embeddings import Embeddings
+from clusterkit.store.stream import VectorStream
 
 ESTIMATORS = {**{name: CLUSTERERS[name] for name in CLUSTERERS}, "neighbors": CosineNeighbors}
 # What takes vectors of the space that an estimator was fitted on.
@@ -175,7 +175,7 @@ def test_weights_are_read_once_for_each_state_of_the_file(
         read.append(path)
         return digest_file(path)
 
-    monkeypatch.setattr("clusterkit.images.digest_file", count)
+    monkeypatch.setattr("clusterkit.images.folder.digest_file", count)
     file = tmp_path / "w.h5"
     file.write_bytes(b"one")
     extractor = create_extractor("resnet50", weights=file)

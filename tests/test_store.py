@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clusterkit.embeddings import Embeddings, Failure
+from clusterkit.embedding.embed import embed_to_store
 from clusterkit.errors import NotFoundError, SpaceMismatchError, StoreError
-from clusterkit.images import ImageFolder
-from clusterkit.parts import Row
-from clusterkit.pipeline import embed_to_store
-from clusterkit.space import Space
-from clusterkit.store import Store
+from clusterkit.images.folder import ImageFolder
+from clusterkit.store.embeddings import Embeddings, Failure
+from clusterkit.store.part_file import Row
+from clusterkit.store.space import Space
+from clusterkit.store.store import Store
 from tests.grid_colours import REPOSITORY, GridColours, embed_command, without_privileges
 from tests.test_pipeline import make_photos, rows_of
 
@@ -262,7 +262,7 @@ def test_every_flipped_byte_is_noticed_or_harmless(space: Space) -> None:
 def test_embedding_again_restores_a_damaged_part(
     tmp_path: Path, damage: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clusterkit.pipeline.PART_ROWS", 8)
+    monkeypatch.setattr("clusterkit.embedding.embed.PART_ROWS", 8)
     photos = make_photos(tmp_path / "photos", 30)
     images, store = ImageFolder(photos), tmp_path / ".clusterkit"
     embed_to_store(images, GridColours(cells=1), store)
@@ -328,7 +328,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_said_and_what_is_written_stays(
     tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clusterkit.pipeline.PART_ROWS", 8)
+    monkeypatch.setattr("clusterkit.embedding.embed.PART_ROWS", 8)
     images, store = ImageFolder(make_photos(tmp_path / "photos", 100)), small_disk / ".clusterkit"
     extractor = GridColours(cells=16)
     with pytest.raises(StoreError, match=r"cannot write .*No space left on device"):

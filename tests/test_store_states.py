@@ -16,16 +16,16 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from clusterkit import parts
-from clusterkit.embeddings import Failure
+from clusterkit.embedding.embed import embed, embed_to_store
 from clusterkit.errors import StoreError
 from clusterkit.extractors.base import Extraction
-from clusterkit.images import ImageFolder
-from clusterkit.part_list import PartList
-from clusterkit.parts import Row
-from clusterkit.pipeline import embed, embed_to_store
-from clusterkit.space import Space
-from clusterkit.store import Store
+from clusterkit.images.folder import ImageFolder
+from clusterkit.store import part_file as parts
+from clusterkit.store.embeddings import Failure
+from clusterkit.store.part_file import Row
+from clusterkit.store.part_list import PartList
+from clusterkit.store.space import Space
+from clusterkit.store.store import Store
 from tests.grid_colours import GridColours
 from tests.test_pipeline import make_photos, rows_of
 from tests.test_store import SPACE, make_row, space
@@ -155,7 +155,7 @@ class Changes:
 def test_a_run_killed_at_any_change_of_the_disk_loses_at_most_a_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clusterkit.pipeline.PART_ROWS", 4)
+    monkeypatch.setattr("clusterkit.embedding.embed.PART_ROWS", 4)
     photos, before = make_photos(tmp_path / "photos", 10), tmp_path / "before"
     embed_to_store(ImageFolder(photos), GridColours(), before)
     (photos / "000.png").rename(photos / "moved.png")
@@ -204,7 +204,7 @@ def test_a_part_that_a_killed_run_did_not_list_counts(space: Space, tmp_path: Pa
 
 
 def test_small_parts_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clusterkit.space._MANY_SMALL", 6)
+    monkeypatch.setattr("clusterkit.store.space._MANY_SMALL", 6)
     space = Store(tmp_path / "store").open_space(SPACE)
     (tmp_path / "photos").mkdir()
     for i in range(7):

@@ -16,8 +16,8 @@ import clusterkit.cli.similar
 from clusterkit.cli import main
 from clusterkit.cli.options import notice
 from clusterkit.cli.streams import PatientStream
-from clusterkit.paths import escape_path
-from clusterkit.pipeline import embed
+from clusterkit.embedding.embed import embed
+from clusterkit.utils.paths import escape_path
 
 ODD_NAMES = [
     b"a.png",

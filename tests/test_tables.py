@@ -12,13 +12,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from clusterkit.classifiers import read_labelled
+from clusterkit.clustering.saved import read_cluster_names, read_clusters
 from clusterkit.datasets.label_tables import LabelTable, read_label_table
+from clusterkit.datasets.labelled_images import read_labelled
+from clusterkit.datasets.labels import find_labels
 from clusterkit.datasets.names import match_names
 from clusterkit.datasets.parts import part_of
 from clusterkit.datasets.tables import read_table, to_csv, unprotect
 from clusterkit.errors import ClusterkitError, InvalidInputError, Notice
-from clusterkit.labels import find_labels, read_cluster_names, read_clusters
 
 # What is said of a table that is not plain is for the tests below that ask for it.
 pytestmark = pytest.mark.filterwarnings("ignore::clusterkit.errors.Notice")

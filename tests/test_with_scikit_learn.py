@@ -20,9 +20,9 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.utils import resample, shuffle
 
 from clusterkit.clusterers import HDBSCAN, KMeans
-from clusterkit.embeddings import Embeddings
 from clusterkit.extractors import Pixels
-from clusterkit.images import ImageFolder
+from clusterkit.images.folder import ImageFolder
+from clusterkit.store.embeddings import Embeddings
 
 Y = list("ab") * 15
 
@@ -120,7 +120,7 @@ def test_estimators_take_it_and_leave_it_as_it_was(emb: Embeddings, model: Any) 
 def test_a_list_of_images_is_cut_without_reading(
     images: ImageFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clusterkit.images.read_image", None)
+    monkeypatch.setattr("clusterkit.images.folder.read_image", None)
     assert images.shape == (12,)
     for key in ([3, 1], np.array([3, 1]), (np.array([3, 1]), Ellipsis)):
         assert images[key].paths == ["03.png", "01.png"]

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from clusterkit.classifiers.datasets import TRAIN, VALIDATION, LabelledImages
 from clusterkit.classifiers.inputs import pixel_batches, run_network, strict_batches
 from clusterkit.classifiers.model_file import (
     KIND,
@@ -19,14 +18,15 @@ from clusterkit.classifiers.model_file import (
 )
 from clusterkit.classifiers.parameters import check_parameters
 from clusterkit.classifiers.reading import check_space, choose_shape, read_batches, read_inputs
-from clusterkit.classifiers.splitting import split
 from clusterkit.classifiers.tasks import HEAD, Task, as_labels, is_multilabel
-from clusterkit.embeddings import Embeddings
-from clusterkit.engines import default_batch_size
+from clusterkit.datasets.labelled_images import TRAIN, VALIDATION, LabelledImages
+from clusterkit.datasets.split import split
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.applications import NETWORKS, KerasApplication
-from clusterkit.optional import import_keras
-from clusterkit.pixels import as_images
+from clusterkit.images.pixels import as_images
+from clusterkit.store.embeddings import Embeddings
+from clusterkit.utils.optional_imports import import_keras
+from clusterkit.utils.parallel import default_batch_size
 
 
 class Classifier(ClassifierMixin, BaseEstimator):
@@ -41,14 +41,14 @@ class Classifier(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     network : str
-        A key of :data:`~clusterkit.classifiers.networks.RECIPES` (``"cnn5"``, …), or a network of
-        ``keras.applications`` (``"xception"``, …).
+        A key of :data:`~clusterkit.classifiers.training.networks.RECIPES` (``"cnn5"``, …), or a
+        network of ``keras.applications`` (``"xception"``, …).
     weights : path, optional
         Local weights of a network of ``keras.applications``; by default Keras downloads them.
     fine_tune : int
         Of a network of ``keras.applications``, train so many of its top blocks together with the
-        last layer; see :func:`~clusterkit.classifiers.fine_tuning.find_blocks`.  It learns from
-        images, not from embeddings.
+        last layer; see :func:`~clusterkit.classifiers.training.fine_tuning.find_blocks`.  It learns
+        from images, not from embeddings.
     image_size : int, optional
         Side in pixels that images are brought to, for a network that is trained from scratch.  By
         default an array keeps its own size, and files are brought to the network's usual one.
@@ -74,7 +74,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         images of the smallest.  Not for several labels an image, where thresholds are chosen
         instead.
     resize : {"stretch", "crop", "pad"}
-        See :func:`clusterkit.resizing.resize_image`.
+        See :func:`clusterkit.images.resizing.resize_image`.
     precision : {"auto", "float32", "bfloat16"}
         What a network that is trained from scratch is computed in; by default bfloat16 where a GPU
         has it.  On a CPU it saves less than a tenth of the time.  The result is float32.

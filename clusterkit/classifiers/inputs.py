@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.engines import pad_batch, read_batches
 from clusterkit.errors import ImageError
-from clusterkit.images import ImageFolder
-from clusterkit.pixels import check_pixels, is_pixels, to_grey, to_rgb
-from clusterkit.resizing import resize_image
+from clusterkit.images.batches import pad_batch, read_batches
+from clusterkit.images.folder import ImageFolder
+from clusterkit.images.pixels import check_pixels, is_pixels, to_grey, to_rgb
+from clusterkit.images.resizing import resize_image
 
 
 def list_files(images: Any) -> list[Path]:
@@ -37,7 +37,7 @@ def pixel_batches(
     batch_size : int
         Images per batch.
     resize : {"stretch", "crop", "pad"}
-        See :func:`clusterkit.resizing.resize_image`.
+        See :func:`clusterkit.images.resizing.resize_image`.
 
     Yields
     ------

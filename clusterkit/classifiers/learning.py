@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
-from clusterkit.classifiers import fine_tuning
-from clusterkit.classifiers.checkpoint import open_checkpoint
-from clusterkit.classifiers.fitting import Fitting, Part
-from clusterkit.classifiers.heads import learn_head
-from clusterkit.classifiers.learned import Learned
-from clusterkit.classifiers.networks import RECIPES
-from clusterkit.classifiers.scratch import learn_network
-from clusterkit.classifiers.tensorboard import write_history
+from clusterkit.classifiers.training import fine_tuning
+from clusterkit.classifiers.training.checkpoint import open_checkpoint
+from clusterkit.classifiers.training.fitting import Fitting, Learned, Part
+from clusterkit.classifiers.training.heads import learn_head
+from clusterkit.classifiers.training.networks import RECIPES
+from clusterkit.classifiers.training.scratch import learn_network
+from clusterkit.classifiers.training.tensorboard import write_history
 from clusterkit.errors import InvalidInputError
-from clusterkit.extractors.keras_runtime import gpu_has_bfloat16
+from clusterkit.networks.runtimes.keras import gpu_has_bfloat16
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.classifier import Classifier

@@ -7,7 +7,10 @@ import numpy as np
 
 from clusterkit import __version__
 from clusterkit.classifiers.tasks import BINARY, HEAD, MULTICLASS, MULTILABEL, Task
-from clusterkit.documents import (
+from clusterkit.errors import InvalidInputError, WeightsError
+from clusterkit.images.resizing import RESIZE_MODES
+from clusterkit.networks.keras_file import load_network, read_document, save_network
+from clusterkit.utils.documents import (
     FLAG,
     NOTHING,
     NUMBER,
@@ -19,11 +22,8 @@ from clusterkit.documents import (
     real,
     table_of,
 )
-from clusterkit.errors import InvalidInputError, WeightsError
-from clusterkit.files import check_output
-from clusterkit.keras_files import load_network, read_document, save_network
-from clusterkit.optional import import_keras
-from clusterkit.resizing import RESIZE_MODES
+from clusterkit.utils.files import check_output
+from clusterkit.utils.optional_imports import import_keras
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.classifier import Classifier

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clusterkit.classifiers import network_names
-from clusterkit.classifiers.augmentation import check_augmentation
+from clusterkit.classifiers.by_name import network_names
+from clusterkit.classifiers.training.augmentation import check_augmentation
 from clusterkit.errors import InvalidInputError
-from clusterkit.extractors.runtimes import PRECISIONS
+from clusterkit.networks.runtimes.choose import PRECISIONS
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.classifier import Classifier

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.classifiers.inputs import strict_batches
-from clusterkit.embeddings import Embeddings
-from clusterkit.engines import default_batch_size
 from clusterkit.errors import InvalidInputError, SpaceMismatchError
-from clusterkit.optional import import_keras
-from clusterkit.pixels import check_pixels, is_pixels
+from clusterkit.images.pixels import check_pixels, is_pixels
+from clusterkit.store.embeddings import Embeddings
+from clusterkit.utils.optional_imports import import_keras
+from clusterkit.utils.parallel import default_batch_size
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.classifier import Classifier
@@ -24,7 +24,7 @@ def choose_shape(classifier: "Classifier", X: Any) -> tuple[int, int, int]:
     if classifier.is_transfer:
         return (*classifier.extractor.image_size, 3)
     import_keras()
-    from clusterkit.classifiers.networks import RECIPES
+    from clusterkit.classifiers.training.networks import RECIPES
 
     side = classifier.image_size
     if is_pixels(X):

@@ -21,13 +21,13 @@ from clusterkit.cli.options import (
     store_option,
     stream_space,
 )
-from clusterkit.clusterers import CLUSTERERS
-from clusterkit.paths import is_gone
+from clusterkit.clusterers.by_name import CLUSTERERS
+from clusterkit.utils.paths import is_gone
 
 if TYPE_CHECKING:
-    from clusterkit.clustering import Clustering
-    from clusterkit.embeddings import Embeddings
-    from clusterkit.stream import VectorStream
+    from clusterkit.clustering.cluster import Clustering
+    from clusterkit.store.embeddings import Embeddings
+    from clusterkit.store.stream import VectorStream
 
 
 class NumberOrAuto(click.ParamType):
@@ -133,8 +133,8 @@ def cluster(
       clusterkit cluster -k auto --into sorted/ --mode link
       clusterkit cluster -k 6 --previous clusters.csv --overwrite
     """
-    from clusterkit import clustering
-    from clusterkit.files import check_output
+    from clusterkit.clustering import cluster as clustering
+    from clusterkit.utils.files import check_output
 
     if mode is not None and into is None:
         raise click.UsageError(f"--mode {mode} says how --into sorts: give --into DIR, too")
@@ -169,13 +169,14 @@ def cluster(
     )
     written: list[Path] = [output]
     if sheet is not None:
-        from clusterkit.plots import ContactSheetDisplay, save_figure
+        from clusterkit.plots.contact_sheet import ContactSheetDisplay
+        from clusterkit.plots.display import save_figure
 
         # Drawn before --into moves the images.
         display = ContactSheetDisplay.from_clustering(result)
         written.append(sheet)
     if into is not None:
-        from clusterkit.routing import sort_into_folders
+        from clusterkit.routing.sorting import sort_into_folders
 
         folders = {label: _folder(label, result.names.get(label)) for label in result.sizes}
         names = [folders[label] for label in result.labels]
@@ -201,7 +202,7 @@ def cluster(
 
 def _check_files(embeddings: "Embeddings | VectorStream", into: Path) -> None:
     """Refuse, before any work, to sort files that are gone, and say how to forget them."""
-    from clusterkit.routing import MANIFEST_NAME
+    from clusterkit.routing.manifest import MANIFEST_NAME
 
     if (into / MANIFEST_NAME).exists():
         return  # An earlier run may have moved them.
@@ -229,8 +230,8 @@ def _print(result: "Clustering") -> None:
 
 def _borrow_classes(embeddings: "Embeddings | VectorStream", store: Path) -> str | None:
     """Take the images' ImageNet classes from another space that has them, and return its name."""
-    from clusterkit.naming import find_top5
-    from clusterkit.store import Store
+    from clusterkit.clustering.naming import find_top5
+    from clusterkit.store.store import Store
 
     found = find_top5(embeddings, Store(store).spaces())
     if found is None:

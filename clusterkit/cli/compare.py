@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clusterkit.classifiers import SCRATCH_NETWORKS
+from clusterkit.classifiers.by_name import SCRATCH_NETWORKS
 from clusterkit.cli.options import (
     batch_size_option,
     columns_options,
@@ -32,7 +32,7 @@ from clusterkit.cli.training_options import (
 )
 
 if TYPE_CHECKING:
-    from clusterkit.classifiers import NetworkComparison
+    from clusterkit.classifiers.comparison.result import NetworkComparison
 
 _TABLE, _PICTURE = "comparison.csv", "comparison.png"
 
@@ -103,8 +103,9 @@ def compare(
       clusterkit compare digits.csv --network dnn-dropout --network cnn --network dcnn
       clusterkit predict new.png --model comparison/cnn.keras
     """
-    from clusterkit.classifiers import compare_networks, read_labelled
-    from clusterkit.classifiers.network_records import check_own
+    from clusterkit.classifiers.comparison.compare import compare_networks
+    from clusterkit.classifiers.comparison.records import check_own
+    from clusterkit.datasets.labelled_images import read_labelled
 
     if set(networks) <= set(SCRATCH_NETWORKS):
         notice_unused("all of the networks are trained from scratch", "weights")
@@ -145,7 +146,7 @@ def compare(
 
 def _classifier(name: str, *, seed: int, **parameters: Any) -> Any:
     """Return an untrained classifier with the options of the command line."""
-    from clusterkit.classifiers import Classifier
+    from clusterkit.classifiers.classifier import Classifier
 
     classifier = Classifier(name, random_state=seed, progress=True, **parameters)
     # Each kind leaves out the options that are for the other.
@@ -155,14 +156,15 @@ def _classifier(name: str, *, seed: int, **parameters: Any) -> Any:
 
 def _write(found: "NetworkComparison", folder: Path) -> list[Path]:
     """Write the table and the picture; those of an earlier run in the folder are replaced."""
-    from clusterkit.classifiers.network_records import record_own
+    from clusterkit.classifiers.comparison.records import record_own
 
     table, picture = folder / _TABLE, folder / _PICTURE
     found.to_csv(table)
     record_own(folder, _TABLE)
     if not found.results:
         return [table]
-    from clusterkit.plots import NetworkCurvesDisplay, save_figure
+    from clusterkit.plots.display import save_figure
+    from clusterkit.plots.network_curves import NetworkCurvesDisplay
 
     save_figure(NetworkCurvesDisplay.from_comparison(found), picture, overwrite=True)
     record_own(folder, _PICTURE)

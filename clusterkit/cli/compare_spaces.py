@@ -70,8 +70,8 @@ def compare_spaces(
       clusterkit embed photos/ -e pixels
       clusterkit compare-spaces
     """
-    from clusterkit import comparison
-    from clusterkit.store import Store
+    from clusterkit import space_comparison as comparison
+    from clusterkit.store.store import Store
 
     check_picture(output, overwrite=overwrite)
     found = comparison.compare_spaces(
@@ -82,7 +82,7 @@ def compare_spaces(
         **columns,
     )
     if output is not None:
-        from clusterkit.plots import ComparisonDisplay
+        from clusterkit.plots.comparison import ComparisonDisplay
 
         save_picture(ComparisonDisplay.from_comparison(found), output, overwrite=overwrite)
     notice(f"Compared on the {plural(found.n, 'image')} that all of the spaces hold.")

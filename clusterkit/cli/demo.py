@@ -5,13 +5,7 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import (
-    json_option,
-    notice,
-    print_json,
-    say,
-    seed_option,
-)
+from clusterkit.cli.options import json_option, notice, print_json, say, seed_option
 
 
 @click.command()

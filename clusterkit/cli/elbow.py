@@ -55,7 +55,7 @@ def elbow(
     Example:
       clusterkit elbow --k-max 30 -o elbow.png
     """
-    from clusterkit.elbow import elbow_curve
+    from clusterkit.elbow.curve import elbow_curve
 
     check_picture(output, overwrite=overwrite)
     embeddings = read_space(store, extractor)
@@ -69,7 +69,7 @@ def elbow(
         numbers = range(k_min, k_max + 1)
     curve = elbow_curve(embeddings, k=numbers, random_state=seed, progress=True)
     if output is not None:
-        from clusterkit.plots import ElbowDisplay
+        from clusterkit.plots.elbow import ElbowDisplay
 
         save_picture(ElbowDisplay.from_curve(curve), output, overwrite=overwrite)
     if as_json:

@@ -80,9 +80,9 @@ def embed(
       clusterkit embed photos/
       clusterkit embed photos/ -e resnet50-predictions --weights resnet50.h5
     """
-    from clusterkit.extractors import WITHOUT_NETWORK, create_extractor
-    from clusterkit.images import ImageFolder
-    from clusterkit.pipeline import embed_to_store
+    from clusterkit.embedding.embed import embed_to_store
+    from clusterkit.extractors.by_name import WITHOUT_NETWORK, create_extractor
+    from clusterkit.images.folder import ImageFolder
 
     images = ImageFolder(folders, exclude=exclude)
     if images.passed_over:

@@ -19,7 +19,7 @@ from clusterkit.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from clusterkit.evaluation import Evaluation
+    from clusterkit.clustering.evaluation import Evaluation
 
 
 @click.command()
@@ -49,13 +49,13 @@ def evaluate(
       clusterkit evaluate clusters.csv
       clusterkit evaluate clusters.csv --labels labels.csv -o table.png
     """
+    from clusterkit.clustering.evaluation import evaluate_file
     from clusterkit.datasets.names import first_few
-    from clusterkit.evaluation import evaluate_file
 
     check_picture(output, overwrite=overwrite)
     evaluation = evaluate_file(clusters_csv, labels, **columns)
     if output is not None:
-        from clusterkit.plots import CrosstabDisplay
+        from clusterkit.plots.crosstab import CrosstabDisplay
 
         save_picture(CrosstabDisplay.from_evaluation(evaluation), output, overwrite=overwrite)
     if labels is not None:
@@ -74,7 +74,7 @@ def evaluate(
 
 def _print(evaluation: "Evaluation") -> None:
     """Print the measures, and which labels lie in each cluster."""
-    from clusterkit.noise import NOISE
+    from clusterkit.utils.noise import NOISE
 
     for name in ("acc", "nmi", "ari", "purity"):
         say(f"{name:>7}  {getattr(evaluation, name):.3f}")

@@ -48,8 +48,8 @@ def explain(
     Example:
       clusterkit explain photos/fox.jpg photos/cheetah.jpg -o explain.png
     """
-    from clusterkit import diagnostics
-    from clusterkit.queries import locate
+    from clusterkit.similarity import explain as diagnostics
+    from clusterkit.similarity.similar import locate
 
     check_picture(output, overwrite=overwrite)
     embeddings = read_space(store, extractor)
@@ -59,7 +59,7 @@ def explain(
     )
     explanation = diagnostics.explain(first, second, embeddings)
     if output is not None:
-        from clusterkit.plots import ExplanationDisplay
+        from clusterkit.plots.histograms import ExplanationDisplay
 
         save_picture(ExplanationDisplay.from_explanation(explanation), output, overwrite=overwrite)
     if as_json:

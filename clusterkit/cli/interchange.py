@@ -40,7 +40,7 @@ def import_(
       clusterkit import clip.npy --paths paths.txt
       clusterkit cluster -e clip -k 5
     """
-    from clusterkit.interchange import import_vectors
+    from clusterkit.store.interchange import import_vectors
 
     summary = import_vectors(vectors, store, paths=paths, name=name).summary()
     if as_json:
@@ -67,7 +67,7 @@ def export(
     Example:
       clusterkit export -o embeddings.parquet
     """
-    from clusterkit.interchange import export_embeddings
+    from clusterkit.store.interchange import export_embeddings
 
     embeddings = read_space(store, extractor)
     export_embeddings(embeddings, output, overwrite=overwrite)

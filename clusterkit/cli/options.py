@@ -9,14 +9,14 @@ import click
 from click.core import ParameterSource
 
 from clusterkit.cli.streams import drop_stdout
-from clusterkit.files import DEFAULT_STORE
-from clusterkit.paths import json_text, printable
+from clusterkit.utils.files import DEFAULT_STORE
+from clusterkit.utils.paths import json_text, printable
 
 if TYPE_CHECKING:
-    from clusterkit.embeddings import Embeddings
-    from clusterkit.routing import Sorting
-    from clusterkit.space import Space
-    from clusterkit.stream import VectorStream
+    from clusterkit.routing.sorting import Sorting
+    from clusterkit.store.embeddings import Embeddings
+    from clusterkit.store.space import Space
+    from clusterkit.store.stream import VectorStream
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -167,7 +167,7 @@ def stream_space(store: Path, extractor: str | None) -> "VectorStream":
 
 def _choose_space(store: Path, extractor: str | None) -> "Space":
     """Return the space that -e names, or the last; say which, where there is a choice."""
-    from clusterkit.store import Store
+    from clusterkit.store.store import Store
 
     found = Store(store)
     space = found.space(extractor)
@@ -195,14 +195,14 @@ def extractor_file(extractor: str | None) -> str | None:
 def check_picture(output: Path | None, *, overwrite: bool) -> None:
     """Refuse a picture that cannot be saved, before any work is done."""
     if output is not None:
-        from clusterkit.plots import check_figure_path
+        from clusterkit.plots.display import check_figure_path
 
         check_figure_path(output, overwrite=overwrite)
 
 
 def save_picture(display: Any, output: Path, *, overwrite: bool) -> None:
     """Save a display, and say where."""
-    from clusterkit.plots import save_figure
+    from clusterkit.plots.display import save_figure
 
     save_figure(display, output, overwrite=overwrite)
     notice(f"Wrote {output}")
@@ -246,7 +246,7 @@ def notice_unused(reason: str, *names: str) -> None:
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """Print one JSON document; see :func:`clusterkit.paths.json_text`."""
+    """Print one JSON document; see :func:`clusterkit.utils.paths.json_text`."""
     encoding = (sys.stdout.encoding or "utf-8").lower().replace("_", "-")
     # JSON is UTF-8; where that cannot be written, its own escapes say the same.
     _write(json_text(document, only_ascii=encoding not in ("utf-8", "utf8")) + "\n")

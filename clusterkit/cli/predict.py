@@ -19,7 +19,7 @@ from clusterkit.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from clusterkit.classifiers.sending import Prediction
+    from clusterkit.classifiers.predict import Prediction
 
 
 @click.command()
@@ -53,10 +53,12 @@ def predict(
       clusterkit predict new.jpg --model clf.keras
       clusterkit predict photos/ --model clf.keras -o predictions.png --table predictions.csv
     """
-    from clusterkit.classifiers import Classifier, classify, read_labelled
-    from clusterkit.classifiers.tables import predictions_to_csv
-    from clusterkit.files import check_output
-    from clusterkit.images import ImageFolder
+    from clusterkit.classifiers.classifier import Classifier
+    from clusterkit.classifiers.evaluation.tables import predictions_to_csv
+    from clusterkit.classifiers.predict import classify
+    from clusterkit.datasets.labelled_images import read_labelled
+    from clusterkit.images.folder import ImageFolder
+    from clusterkit.utils.files import check_output
 
     check_picture(output, overwrite=overwrite)
     if table is not None:
@@ -68,7 +70,7 @@ def predict(
     if table is not None and predictions:
         notice(f"Wrote {predictions_to_csv(predictions, table, overwrite=overwrite)}")
     if output is not None and predictions:
-        from clusterkit.plots import PredictionsDisplay
+        from clusterkit.plots.predictions import PredictionsDisplay
 
         display = PredictionsDisplay.from_predictions(predictions, pixels)
         save_picture(display, output, overwrite=overwrite)

@@ -56,7 +56,7 @@ def promote(
       clusterkit promote clusters.csv --into classes/ --name 0=fox --name 1=wolf
       clusterkit train classifier classes/ --network xception -o clf.keras
     """
-    from clusterkit.promotion import promote as promote_clusters
+    from clusterkit.clustering.promotion import promote as promote_clusters
 
     sorting = promote_clusters(
         clusters_csv,

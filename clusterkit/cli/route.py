@@ -54,7 +54,7 @@ def route(
       clusterkit undo sorted/
     """
     from clusterkit import classifiers
-    from clusterkit.images import ImageFolder
+    from clusterkit.images.folder import ImageFolder
 
     routing = classifiers.route(
         ImageFolder(folders, exclude=exclude),

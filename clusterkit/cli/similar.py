@@ -51,7 +51,7 @@ def similar(
     Example:
       clusterkit similar photos/fox.jpg -n 5 -o similar.png
     """
-    from clusterkit.queries import find_similar
+    from clusterkit.similarity.similar import find_similar
 
     check_picture(output, overwrite=overwrite)
     found = find_similar(
@@ -61,7 +61,7 @@ def similar(
         weights=weights or extractor_file(extractor),
     )
     if output is not None:
-        from clusterkit.plots import GalleryDisplay
+        from clusterkit.plots.gallery import GalleryDisplay
 
         save_picture(GalleryDisplay.from_similar(found), output, overwrite=overwrite)
     if as_json:

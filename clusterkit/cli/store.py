@@ -4,12 +4,7 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import (
-    json_option,
-    print_json,
-    say,
-    store_option,
-)
+from clusterkit.cli.options import json_option, print_json, say, store_option
 
 
 @click.group()
@@ -33,7 +28,7 @@ def info(store: Path, as_json: bool) -> None:
     Example:
       clusterkit store info
     """
-    from clusterkit.store import Store
+    from clusterkit.store.store import Store
 
     spaces = Store(store).summaries()
     if as_json:
@@ -63,7 +58,7 @@ def verify(store: Path, as_json: bool) -> None:
     Example:
       clusterkit store verify
     """
-    from clusterkit.store import Store
+    from clusterkit.store.store import Store
 
     damages = Store(store).verify()
     if as_json:

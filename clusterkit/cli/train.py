@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clusterkit.classifiers import SCRATCH_NETWORKS
+from clusterkit.classifiers.by_name import SCRATCH_NETWORKS
 from clusterkit.cli.options import (
     batch_size_option,
     check_picture,
@@ -39,7 +39,7 @@ from clusterkit.cli.training_options import (
 from clusterkit.cli.training_report import check_report, write_report
 
 if TYPE_CHECKING:
-    from clusterkit.extractors.autoencoder_training import TrainingReport
+    from clusterkit.extractors.autoencoder.training import TrainingReport
 
 
 @click.group()
@@ -135,8 +135,8 @@ def autoencoder(
     ]
     for picture in pictures:
         check_picture(picture, overwrite=overwrite)
-    from clusterkit.extractors import train_autoencoder
-    from clusterkit.images import ImageFolder
+    from clusterkit.extractors.autoencoder.training import train_autoencoder
+    from clusterkit.images.folder import ImageFolder
 
     report = train_autoencoder(
         ImageFolder(folders, exclude=exclude),
@@ -244,7 +244,9 @@ def classifier(
       clusterkit predict new.jpg --model clf.keras
     """
     check_report(output, overwrite=overwrite)
-    from clusterkit.classifiers import Classifier, read_labelled, train_classifier
+    from clusterkit.classifiers.classifier import Classifier
+    from clusterkit.classifiers.train import train_classifier
+    from clusterkit.datasets.labelled_images import read_labelled
 
     if network in SCRATCH_NETWORKS:
         notice_unused(f"{network} is trained from scratch", "weights")
@@ -281,7 +283,9 @@ def classifier(
 
 def _draw(report: "TrainingReport", loss: Path, reconstructions: Path) -> None:
     """Save the pictures of a training."""
-    from clusterkit.plots import LossCurveDisplay, ReconstructionDisplay, save_figure
+    from clusterkit.plots.display import save_figure
+    from clusterkit.plots.reconstructions import ReconstructionDisplay
+    from clusterkit.plots.training import LossCurveDisplay
 
     save_figure(LossCurveDisplay.from_history(report.history), loss, overwrite=True)
     save_figure(

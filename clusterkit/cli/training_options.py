@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from clusterkit.classifiers.augmentation import AUGMENTATIONS
+from clusterkit.classifiers.training.augmentation import AUGMENTATIONS
 
 image_size_option = click.option(
     "--image-size",

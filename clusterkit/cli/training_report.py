@@ -3,26 +3,22 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clusterkit.cli.options import (
-    notice,
-    print_json,
-    say,
-)
+from clusterkit.cli.options import notice, print_json, say
 
 if TYPE_CHECKING:
-    from clusterkit.classifiers.training import TrainingReport
+    from clusterkit.classifiers.train import TrainingReport
 
 
 def check_report(output: Path, *, overwrite: bool) -> None:
     """Refuse, before the training, a report that could not be written after it."""
-    from clusterkit.plots import check_report_folder
+    from clusterkit.plots.classifier_report import check_report_folder
 
     check_report_folder(_folder(output), overwrite=overwrite)
 
 
 def write_report(report: "TrainingReport", *, as_json: bool) -> None:
     """Write the report beside the model, and print the figures."""
-    from clusterkit.plots import save_classifier_report
+    from clusterkit.plots.classifier_report import save_classifier_report
 
     folder = _folder(report.output)
     written = [report.output, *save_classifier_report(report, folder, overwrite=True)]

@@ -4,13 +4,7 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import (
-    dry_run_option,
-    json_option,
-    notice,
-    print_json,
-    say,
-)
+from clusterkit.cli.options import dry_run_option, json_option, notice, print_json, say
 
 
 @click.command()

@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import check_array, validate_data
 
-from clusterkit.embeddings import check_fitted_space, fingerprint_of
 from clusterkit.errors import InvalidInputError
-from clusterkit.noise import NOISE
-from clusterkit.search import unit_rows
+from clusterkit.similarity.nearest import unit_rows
+from clusterkit.store.embeddings import check_fitted_space, fingerprint_of
+from clusterkit.utils.noise import NOISE
 
 # Squares of numbers that are this many times larger than those fitted on would overflow.
 _MAX_RATIO = 1e18
@@ -122,7 +122,7 @@ def in_units(X: NDArray[np.float32], unit: float) -> NDArray[Any]:
 
 
 def count_distinct(first: NDArray[np.intp]) -> int:
-    """Return the number of different rows, from :func:`clusterkit.search.find_equal`."""
+    """Return the number of different rows, from ``find_equal``."""
     return int((first == np.arange(len(first))).sum())
 
 
@@ -134,7 +134,7 @@ def unite_equal(labels: NDArray[Any], first: NDArray[np.intp]) -> NDArray[Any]:
     labels : ndarray of shape (n,), int
         Cluster of each row.
     first : ndarray of shape (n,), int
-        From :func:`clusterkit.search.find_equal`.
+        From ``find_equal``.
     """
     if np.array_equal(labels, labels[first]):
         return labels

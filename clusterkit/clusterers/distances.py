@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clusterkit.clusterers.streams import ArrayStream, RowStream
-from clusterkit.search import unit_rows
+from clusterkit.clusterers.row_stream import ArrayStream, RowStream
+from clusterkit.similarity.nearest import unit_rows
 
 _BATCH_ROWS = 8192
 

@@ -14,9 +14,9 @@ from clusterkit.clusterers.base import (
     unite_equal,
     warn_of_equal_rows,
 )
-from clusterkit.clusterers.parallel import workers
-from clusterkit.clusterers.wrapped import find_axes
-from clusterkit.search import find_equal
+from clusterkit.clusterers.scikit_learn import find_axes
+from clusterkit.similarity.nearest import find_equal
+from clusterkit.utils.parallel import workers
 
 
 class GaussianMixture(UnitClusterer):

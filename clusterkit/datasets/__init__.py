@@ -1,1 +1,6 @@
 """Sets of images as people keep them: tables of files and labels, and the parts of a set."""
+
+import lazy_loader
+
+# The names are in __init__.pyi, where type checkers see them, too.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

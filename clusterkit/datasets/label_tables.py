@@ -15,7 +15,7 @@ from typing import Any
 from clusterkit.datasets.parts import UNLABELLED, part_of
 from clusterkit.datasets.tables import Table, as_text, is_raw, read_table, say_code_page, unprotect
 from clusterkit.errors import InvalidInputError, Notice
-from clusterkit.noise import is_missing_text
+from clusterkit.utils.noise import is_missing_text
 
 # Between several labels of an image.
 LABEL_SEPARATOR = "|"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clusterkit.errors import InvalidInputError, NotFoundError
-from clusterkit.paths import escape_path, unescape_path
+from clusterkit.utils.paths import escape_path, unescape_path
 
 TABLE_SUFFIXES = frozenset({".csv", ".tab", ".tsv"})
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
@@ -207,7 +207,7 @@ def to_csv(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
         Lines that end in ``\n``.  A text that a spreadsheet program would run as a formula, since
         it begins with ``=``, ``+``, ``-``, ``@``, a tab or a new line, is written with a ``'``
         before it; so is one that begins with such a ``'``.  Bytes that are not UTF-8 are written
-        as :func:`clusterkit.paths.escape_path` does.  :func:`unprotect` undoes both.
+        as :func:`clusterkit.utils.paths.escape_path` does.  :func:`unprotect` undoes both.
 
     Examples
     --------

@@ -10,12 +10,17 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from clusterkit.clusterers.base import ClusteringWarning, find_unit, to_float32
-from clusterkit.clusterers.lloyd import Labels, Matrix
-from clusterkit.clusterers.parallel import workers
-from clusterkit.clusterers.sweep import kmeans_sweep
-from clusterkit.elbow.geometry import Geometry, geometry
+from clusterkit.clusterers.kmeans.lloyd import Labels, Matrix
+from clusterkit.clusterers.kmeans.sweep import kmeans_sweep
+from clusterkit.elbow.indices import Geometry, geometry
+from clusterkit.elbow.preprocessing import (
+    all_alike,
+    check_numbers,
+    check_rows,
+    prepare,
+    reduce_rows,
+)
 from clusterkit.elbow.resampling import count_draws, resample
-from clusterkit.elbow.rows import all_alike, check_numbers, check_rows, prepare, reduce_rows
 from clusterkit.elbow.verdict import (
     Curve,
     count_votes,
@@ -26,6 +31,7 @@ from clusterkit.elbow.verdict import (
     measure_excesses,
 )
 from clusterkit.errors import InvalidInputError
+from clusterkit.utils.parallel import workers
 
 # Subsamples are drawn from so many times their number of rows, where there are as many.
 _N_POOLED = 10

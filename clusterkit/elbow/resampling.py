@@ -7,14 +7,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.clusterers.lloyd import Labels, Matrix
+from clusterkit.clusterers.kmeans.lloyd import Labels, Matrix
 from clusterkit.clusterers.neighbor_graph import (
     conductances,
     leading_eigenvectors,
     link_neighbors,
     modularity_shares,
 )
-from clusterkit.clusterers.parallel import Map
+from clusterkit.utils.parallel import Map
 
 Curve = NDArray[np.float64]
 
@@ -90,7 +90,7 @@ def resample(
     seed : int
         Decides the subsamples and the clouds.
     run : callable
-        From :func:`clusterkit.clusterers.parallel.workers`.
+        From :func:`clusterkit.utils.parallel.workers`.
     advance : callable, optional
         Called after each of :func:`count_draws` subsamples, from any thread.
 

@@ -1,36 +1,77 @@
 """From the indices of every k to one number of clusters, or to an honest None."""
 
+import warnings
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.elbow.knee import knee
+
+def knee(n_clusters: NDArray[np.int64], inertia: NDArray[np.float64]) -> int | None:
+    """Find the knee of the inertia over the number of clusters with Kneedle.
+
+    Parameters
+    ----------
+    n_clusters : ndarray of shape (m,)
+        The numbers of clusters, ascending.
+    inertia : ndarray of shape (m,)
+        Sum of squared distances to the nearest centre for each.
+
+    Returns
+    -------
+    int or None
+        The knee; None for fewer than three points, a flat curve or one without a knee.
+
+    References
+    ----------
+    Satopaa, Albrecht, Irwin, Raghavan: Finding a "Kneedle" in a haystack. ICDCS workshops, 2011.
+    """
+    # kneed divides by the range of the curve, and fits a spline, which needs a few points.
+    if len(n_clusters) < 3 or not np.ptp(inertia) > 0:
+        return None
+    from kneed import KneeLocator
+
+    with warnings.catch_warnings():
+        # kneed warns where it finds no knee; None says the same.
+        warnings.simplefilter("ignore")
+        found = KneeLocator(n_clusters, inertia, curve="convex", direction="decreasing").knee
+    return None if found is None else int(found)
+
 
 Curve = NDArray[np.float64]
+
 Votes = dict[str, int | None]
 
 # How much each neighbouring number's evidence counts towards a number's own.
 _SMOOTHING = 0.2
+
 # Numbers around the best one belong to its plateau down to this share of its evidence, and weigh
 # there by a power of theirs, so that half of the weight is lost within 7 % of the evidence.
 _PLATEAU, _SHARPNESS = 0.75, 10
+
 # Numbers with more than this share of the best one's evidence are told, too.
 _ALMOST_AS_GOOD = 0.9
+
 # Of the way from a cloud without clusters to the same groups each time.  Clusters that overlap, as
 # the digits of MNIST do in ImageNet's features, come half of it.
 MIN_EXCESS = 0.45
+
 # The photos of anime5, whose shows blend into each other, reach 0.38, a thousand digits 0.43.
 MIN_DISTINCTNESS = 0.41
+
 # Slices of a ring have a tenth fewer links that leave them than slices of a cloud.  So little is
 # enough only where hardly any leave, or hardly a row ever changes its group.
 MIN_SPARED = 0.14
+
 ALMOST_ALL, ALMOST_ALWAYS = 0.85, 0.95
+
 # Groups of the largest number that was tried that are still so far apart, and nearly as far as any.
 _STILL_APART, _NEAR_THE_BEST = 0.4, 0.9
+
 # Distance from the best value that is due to rounding.
 _PERFECT = 1e-9
+
 # Below this the verdict itself says that it is not sure.
 LOW_CONFIDENCE = 0.5
 

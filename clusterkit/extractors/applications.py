@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError, WeightsError
 from clusterkit.extractors.base import Extraction, Extractor
-from clusterkit.extractors.runtimes import NetworkSource, start
-from clusterkit.images import digest_weights
-from clusterkit.optional import import_keras
+from clusterkit.images.folder import digest_weights
+from clusterkit.networks.runtimes.base import NetworkSource
+from clusterkit.networks.runtimes.choose import start
+from clusterkit.utils.optional_imports import import_keras
 
 N_CLASSES = 1000
 OUTPUTS = ("features", "predictions")
@@ -102,12 +103,12 @@ class KerasApplication(Extractor):
     batch_size : int, optional
         Images per forward pass; by default chosen for the machine.
     resize : {"stretch", "crop", "pad"}
-        See :func:`clusterkit.resizing.resize_image`.
+        See :func:`clusterkit.images.resizing.resize_image`.
     precision : {"auto", "float32", "bfloat16"}
         By default bfloat16 where the hardware has it and the first batch agrees with float32.
     runtime : {"auto", "keras", "openvino"}
         By default OpenVINO where it is installed and there is no GPU.  Neither this nor the
-        precision is part of the fingerprint; :mod:`clusterkit.extractors.runtimes` says why.
+        precision is part of the fingerprint; :mod:`clusterkit.networks.runtimes.choose` says why.
 
     Attributes
     ----------

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from clusterkit.engines import default_batch_size, read_batches
 from clusterkit.errors import ImageError, InvalidInputError
-from clusterkit.images import ImageFolder
-from clusterkit.pixels import as_images
-from clusterkit.resizing import check_resize_mode
+from clusterkit.images.batches import read_batches
+from clusterkit.images.folder import ImageFolder
+from clusterkit.images.pixels import as_images
+from clusterkit.images.resizing import check_resize_mode
+from clusterkit.utils.parallel import default_batch_size
 
 
 class Extraction(NamedTuple):
@@ -55,7 +56,7 @@ class Extractor(BaseEstimator, ABC):
     batch_size : int or None
         Images per forward pass; None leaves it to the machine.
     resize : {"stretch", "crop", "pad"}
-        How a picture becomes ``image_size``; see :func:`clusterkit.resizing.resize_image`.
+        How a picture becomes ``image_size``; see :func:`clusterkit.images.resizing.resize_image`.
     """
 
     name: str
@@ -85,7 +86,7 @@ class Extractor(BaseEstimator, ABC):
         """Preprocess and embed one batch of shape (n, height, width, 3), ``1 <= n <= full_batch``.
 
         A network that is compiled for one batch size pads with
-        :func:`~clusterkit.engines.pad_batch`.
+        :func:`~clusterkit.images.batches.pad_batch`.
         """
 
     def _identity(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from importlib import resources
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.embeddings import TopClasses
+from clusterkit.store.embeddings import TopClasses
 
 
 @cache

@@ -18,7 +18,7 @@ class Pixels(Extractor):
     batch_size : int, optional
         Images in one go; by default chosen for the machine.
     resize : {"stretch", "crop", "pad"}
-        See :func:`clusterkit.resizing.resize_image`.
+        See :func:`clusterkit.images.resizing.resize_image`.
 
     Examples
     --------

@@ -5,44 +5,7 @@ and returns the display with ``figure_`` and ``ax_`` (or ``axes_``), and a class
 takes a result, builds the display and plots it.
 """
 
-import importlib
-from typing import Any
+import lazy_loader
 
-_EXPORTS = {
-    "ClassCountsDisplay": "clusterkit.plots.class_counts",
-    "ClassScoresDisplay": "clusterkit.plots.class_scores",
-    "ClassSimilarityDisplay": "clusterkit.plots.class_similarity",
-    "ComparisonDisplay": "clusterkit.plots.comparison",
-    "ConfusionDisplay": "clusterkit.plots.confusion",
-    "ContactSheetDisplay": "clusterkit.plots.contact_sheet",
-    "CrosstabDisplay": "clusterkit.plots.crosstab",
-    "Display": "clusterkit.plots.display",
-    "ElbowDisplay": "clusterkit.plots.elbow",
-    "ExplanationDisplay": "clusterkit.plots.histograms",
-    "GalleryDisplay": "clusterkit.plots.gallery",
-    "LearningCurvesDisplay": "clusterkit.plots.training",
-    "LossCurveDisplay": "clusterkit.plots.training",
-    "MapDisplay": "clusterkit.plots.map",
-    "NetworkCurvesDisplay": "clusterkit.plots.network_curves",
-    "PredictionsDisplay": "clusterkit.plots.predictions",
-    "RankingCurvesDisplay": "clusterkit.plots.ranking",
-    "ReconstructionDisplay": "clusterkit.plots.reconstructions",
-    "ReliabilityDisplay": "clusterkit.plots.reliability",
-    "check_figure_path": "clusterkit.plots.save",
-    "check_report_folder": "clusterkit.plots.classifier_report",
-    "render_figure": "clusterkit.plots.save",
-    "save_classifier_report": "clusterkit.plots.classifier_report",
-    "save_figure": "clusterkit.plots.save",
-}
-
-__all__ = sorted(_EXPORTS)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module 'clusterkit.plots' has no attribute {name!r}")
-    return getattr(importlib.import_module(_EXPORTS[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+# The names are in __init__.pyi, where type checkers see them, too.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,7 +12,7 @@ from clusterkit.plots.display import Display, highest, of_classes
 from clusterkit.plots.style import BLUE, GREEN, ORANGE, PURPLE, QUIET, RULE, fit
 
 if TYPE_CHECKING:
-    from clusterkit.classifiers.training import TrainingReport
+    from clusterkit.classifiers.train import TrainingReport
 
 _BAR, _GAP, _NAME, _WIDTH = 9.0, 7.0, 110.0, 430.0
 _COLORS = (BLUE, ORANGE, GREEN, PURPLE)

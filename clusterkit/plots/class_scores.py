@@ -13,7 +13,7 @@ from clusterkit.plots.display import Display, highest, of_classes
 from clusterkit.plots.style import BLUE, GREEN, INK, ORANGE, QUIET, RULE, SKY, fit, wrap
 
 if TYPE_CHECKING:
-    from clusterkit.classifiers.report import ClassificationReport
+    from clusterkit.classifiers.evaluation.report import ClassificationReport
 
 _ROW, _NAME, _WIDTH = 18.0, 110.0, 560.0
 # A line of the title, which ends before that of the numbers of images begins.

@@ -12,7 +12,7 @@ from clusterkit.plots.display import Display, highest, of_classes
 from clusterkit.plots.heat_map import NAME, draw_heat_map
 
 if TYPE_CHECKING:
-    from clusterkit.classifiers.report import ClassificationReport
+    from clusterkit.classifiers.evaluation.report import ClassificationReport
 
 _CELL = 28.0
 

@@ -4,21 +4,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clusterkit.files import check_output, write_whole
-from clusterkit.paths import json_text
 from clusterkit.plots.class_counts import ClassCountsDisplay
 from clusterkit.plots.class_scores import ClassScoresDisplay
 from clusterkit.plots.class_similarity import ClassSimilarityDisplay
 from clusterkit.plots.confusion import ConfusionDisplay
-from clusterkit.plots.display import Display
+from clusterkit.plots.display import Display, save_figure
 from clusterkit.plots.predictions import PredictionsDisplay
 from clusterkit.plots.ranking import RankingCurvesDisplay
 from clusterkit.plots.reliability import ReliabilityDisplay
-from clusterkit.plots.save import save_figure
 from clusterkit.plots.training import LearningCurvesDisplay
+from clusterkit.utils.files import check_output, write_whole
+from clusterkit.utils.paths import json_text
 
 if TYPE_CHECKING:
-    from clusterkit.classifiers.training import TrainingReport
+    from clusterkit.classifiers.train import TrainingReport
 
 _FIGURES, _TABLE = "report.json", "predictions.csv"
 _PICTURES = (

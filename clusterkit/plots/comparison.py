@@ -11,7 +11,7 @@ from clusterkit.plots.display import Display
 from clusterkit.plots.style import BLUE, CYCLE, INK, RULE, fit
 
 if TYPE_CHECKING:
-    from clusterkit.comparison import SpaceComparison
+    from clusterkit.space_comparison.compare import SpaceComparison
 
 _ROW, _NAME, _WIDTH = 26.0, 170.0, 520.0
 _MARKERS = "osD^vP"
@@ -54,7 +54,7 @@ class ComparisonDisplay(Display):
 
     @classmethod
     def from_comparison(cls, comparison: "SpaceComparison", *, ax: Axes | None = None) -> Self:
-        """Draw the result of :func:`clusterkit.comparison.compare_spaces`.
+        """Draw the result of :func:`clusterkit.space_comparison.compare_spaces`.
 
         Parameters
         ----------

@@ -13,8 +13,8 @@ from clusterkit.plots.pictures import Sheet, and_more, load_pictures
 from clusterkit.plots.style import QUIET, cluster_color, cluster_name
 
 if TYPE_CHECKING:
-    from clusterkit.clustering import Clustering
-    from clusterkit.embeddings import Embeddings
+    from clusterkit.clustering.cluster import Clustering
+    from clusterkit.store.embeddings import Embeddings
 
 _SIDE, _GAP, _MARGIN, _HEAD, _NOTE = 76.0, 6.0, 4.0, 112.0, 20.0
 

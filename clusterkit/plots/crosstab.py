@@ -14,7 +14,7 @@ from clusterkit.plots.pictures import and_more
 from clusterkit.plots.style import cluster_name
 
 if TYPE_CHECKING:
-    from clusterkit.evaluation import Evaluation
+    from clusterkit.clustering.evaluation import Evaluation
 
 _CELL = 26.0
 

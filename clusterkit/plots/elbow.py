@@ -12,7 +12,7 @@ from clusterkit.plots.display import Display
 from clusterkit.plots.style import BLUE, INK, QUIET, VERMILION, wrap
 
 if TYPE_CHECKING:
-    from clusterkit.elbow import ElbowCurve
+    from clusterkit.elbow.curve import ElbowCurve
 
 _INDICES = {
     "silhouette": "silhouette",

@@ -14,8 +14,8 @@ from clusterkit.plots.pictures import Sheet
 from clusterkit.plots.style import BLUE, QUIET
 
 if TYPE_CHECKING:
-    from clusterkit.embeddings import Embeddings
-    from clusterkit.queries import SimilarImages
+    from clusterkit.similarity.similar import SimilarImages
+    from clusterkit.store.embeddings import Embeddings
 
 # A vector's cosine distance to itself, in float32.
 _SAME = 1e-5

@@ -14,11 +14,11 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display
 from clusterkit.plots.pictures import and_more, load_pictures
 from clusterkit.plots.style import cluster_color, fit, on_color
-from clusterkit.stream import VectorStream
+from clusterkit.store.stream import VectorStream
 
 if TYPE_CHECKING:
-    from clusterkit.clustering import Clustering
-    from clusterkit.embeddings import Embeddings
+    from clusterkit.clustering.cluster import Clustering
+    from clusterkit.store.embeddings import Embeddings
 
 _NAME, _MAX_NAMES = 170.0, 30
 

@@ -12,7 +12,7 @@ from clusterkit.plots.display import Display
 from clusterkit.plots.style import BLUE, INK, QUIET, RULE, VERMILION, fit
 
 if TYPE_CHECKING:
-    from clusterkit.classifiers.side_by_side import NetworkComparison
+    from clusterkit.classifiers.comparison.compare import NetworkComparison
 
 _COLUMNS, _WIDTH, _HEIGHT = 3, 235.0, 190.0
 

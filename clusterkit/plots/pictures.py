@@ -9,12 +9,12 @@ from matplotlib.patches import Rectangle
 from matplotlib.typing import ColorType
 from numpy.typing import NDArray
 
-from clusterkit.decoding import decode_image
-from clusterkit.engines import map_ahead
 from clusterkit.errors import ImageError, InvalidInputError
-from clusterkit.images import read_bytes
-from clusterkit.pixels import to_rgb
+from clusterkit.images.decoding import decode_image
+from clusterkit.images.folder import read_bytes
+from clusterkit.images.pixels import to_rgb
 from clusterkit.plots.style import INK, QUIET, RULE, TILE, fit, wrap
+from clusterkit.utils.parallel import map_ahead
 
 
 class Picture(NamedTuple):

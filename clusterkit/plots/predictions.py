@@ -15,9 +15,9 @@ from clusterkit.plots.style import BLUE, GREEN, QUIET, TILE, VERMILION
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.classifier import Classifier
-    from clusterkit.classifiers.datasets import LabelledImages
-    from clusterkit.classifiers.report import ClassificationReport
-    from clusterkit.classifiers.sending import Prediction
+    from clusterkit.classifiers.evaluation.report import ClassificationReport
+    from clusterkit.classifiers.predict import Prediction
+    from clusterkit.datasets.labelled_images import LabelledImages
 
 _LINE, _NUMBER, _NAME = 13.0, 26.0, 14.0
 _MAX_LINES = 6
@@ -112,7 +112,8 @@ class PredictionsDisplay(PictureGrid):
         >>> clf = Classifier.load("clf.keras")  # doctest: +SKIP
         >>> PredictionsDisplay.from_classifier(clf, ["new.jpg"])  # doctest: +SKIP
         """
-        from clusterkit.classifiers import LabelledImages, classify
+        from clusterkit.classifiers.predict import classify
+        from clusterkit.datasets.labelled_images import LabelledImages
 
         predictions, _ = classify(images, classifier)
         known = images if isinstance(images, LabelledImages) else None

@@ -9,8 +9,8 @@ from clusterkit.plots.display import Display
 from clusterkit.plots.style import BLUE, INK, QUIET, RULE
 
 if TYPE_CHECKING:
-    from clusterkit.classifiers.reliability import Reliability
-    from clusterkit.classifiers.report import ClassificationReport
+    from clusterkit.classifiers.evaluation.reliability import Reliability
+    from clusterkit.classifiers.evaluation.report import ClassificationReport
 
 
 class ReliabilityDisplay(Display):

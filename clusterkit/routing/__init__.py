@@ -1,17 +1,6 @@
 """Sort files into folders, so that it can be interrupted, continued and taken back."""
 
-from clusterkit.routing.manifest import MANIFEST_NAME
-from clusterkit.routing.sorting import Sorting, sort_into_folders
-from clusterkit.routing.transfer import MODES, Transfer, is_inside
-from clusterkit.routing.undoing import Undoing, undo
+import lazy_loader
 
-__all__ = [
-    "MANIFEST_NAME",
-    "MODES",
-    "Sorting",
-    "Transfer",
-    "Undoing",
-    "is_inside",
-    "sort_into_folders",
-    "undo",
-]
+# The names are in __init__.pyi, where type checkers see them, too.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

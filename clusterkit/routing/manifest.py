@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from clusterkit.errors import InvalidInputError, NotFoundError
-from clusterkit.files import write_whole
 from clusterkit.routing.transfer import MODES, Transfer
+from clusterkit.utils.files import write_whole
 
 MANIFEST_NAME = "clusterkit-manifest.jsonl"
 LOCK_NAME = ".clusterkit.lock"

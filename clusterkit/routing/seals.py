@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from clusterkit.files import flush
 from clusterkit.routing.transfer import Transfer, rename
+from clusterkit.utils.files import flush
 
 _KEY_BYTES = 32
 

@@ -12,9 +12,9 @@ from typing import Any
 from tqdm import tqdm
 
 from clusterkit.errors import ClusterkitError, InvalidInputError, NotFoundError
-from clusterkit.images import digest_file
+from clusterkit.images.folder import digest_file
 from clusterkit.routing.manifest import Manifest, locked, read_manifest
-from clusterkit.routing.planning import Plan, make_plan
+from clusterkit.routing.plan import Plan, make_plan
 from clusterkit.routing.seals import seal
 from clusterkit.routing.transfer import (
     MODES,

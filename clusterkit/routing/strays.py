@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from clusterkit.images import digest_file
+from clusterkit.images.folder import digest_file
 from clusterkit.routing.manifest import MANIFEST_NAME
 from clusterkit.routing.transfer import Transfer, find_parts
 

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.files import flush
-from clusterkit.images import digest_file
+from clusterkit.images.folder import digest_file
+from clusterkit.utils.files import flush
 
 MODES = ("copy", "link", "move")
 # A copy in the making.  A kill, or a power loss, may leave one; it can be all that is left of a

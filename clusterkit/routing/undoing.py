@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from clusterkit.errors import ClusterkitError, InvalidInputError
-from clusterkit.files import flush
 from clusterkit.routing.manifest import MANIFEST_NAME, Manifest, locked, read_manifest
 from clusterkit.routing.seals import find_unsealed
 from clusterkit.routing.strays import Strays
@@ -27,6 +26,7 @@ from clusterkit.routing.transfer import (
     move,
     sweep_parts,
 )
+from clusterkit.utils.files import flush
 
 _N_SHOWN = 5
 

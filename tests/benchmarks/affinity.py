@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.clusterers import AffinityPropagation
-from clusterkit.engines import count_cpus
-from clusterkit.evaluation import evaluate
-from clusterkit.search import unit_rows
+from clusterkit.clustering.evaluation import evaluate
+from clusterkit.similarity.nearest import unit_rows
+from clusterkit.utils.parallel import count_cpus
 from tests.benchmarks.verdict import SHARED
 
 

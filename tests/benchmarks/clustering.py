@@ -27,11 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.clusterers import KMeans, MiniBatchKMeans, kmeans_sweep
-from clusterkit.clustering import cluster
-from clusterkit.engines import count_cpus
-from clusterkit.parts import Row
-from clusterkit.search import unit_rows
-from clusterkit.store import Store
+from clusterkit.clustering.cluster import cluster
+from clusterkit.similarity.nearest import unit_rows
+from clusterkit.store.part_file import Row
+from clusterkit.store.store import Store
+from clusterkit.utils.parallel import count_cpus
 from tests.benchmarks.verdict import SHARED, embed_photos, read_features
 
 # Of the rows of the store.

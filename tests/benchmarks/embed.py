@@ -21,13 +21,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.engines import count_cpus, read_batches
+from clusterkit.embedding.embed import embed_to_store
 from clusterkit.errors import MissingDependencyError
 from clusterkit.extractors.applications import NETWORKS, KerasApplication
-from clusterkit.extractors.runtimes import lowest_cosine
-from clusterkit.images import ImageFolder
-from clusterkit.pipeline import embed_to_store
-from clusterkit.store import Store
+from clusterkit.images.batches import read_batches
+from clusterkit.images.folder import ImageFolder
+from clusterkit.networks.runtimes.base import lowest_cosine
+from clusterkit.store.store import Store
+from clusterkit.utils.parallel import count_cpus
 
 FORWARD_IMAGES = 256
 

@@ -19,8 +19,8 @@ from contextlib import suppress
 import numpy as np
 from PIL import Image
 
-from clusterkit.decoding import decode_here, decode_image
 from clusterkit.errors import ImageError
+from clusterkit.images.decoding import decode_here, decode_image
 from tests.odd_files import chunk, encode
 from tests.test_jpeg import lossless_jpeg
 

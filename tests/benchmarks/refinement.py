@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from clusterkit.clusterers import RefinedKMeans
-from clusterkit.engines import count_cpus
-from clusterkit.evaluation import evaluate
-from clusterkit.search import unit_rows
+from clusterkit.clustering.evaluation import evaluate
+from clusterkit.similarity.nearest import unit_rows
+from clusterkit.utils.parallel import count_cpus
 from tests.benchmarks.verdict import WIDTH, Labelled, digits, embed_photos, mnist, read_features
 
 REFINED, PLAIN = "refined", "scikit-learn, 10 runs"

@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from clusterkit.images import ImageFolder
+from clusterkit.images.folder import ImageFolder
 from clusterkit.routing import MANIFEST_NAME
 
 # The command line, in a process that ends itself at a given call of os.link, which moves a file.

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from clusterkit.errors import InvalidInputError, NotFoundError
-from clusterkit.images import ImageFolder
+from clusterkit.images.folder import ImageFolder
 from clusterkit.routing import MANIFEST_NAME, sort_into_folders, undo
 from clusterkit.routing.manifest import LOCK_NAME, read_manifest
 
@@ -73,8 +73,8 @@ def start(command: list[str], folder: Path) -> int:
 
 def kills(images: Path, n: int, other: Path | None, seed: int) -> dict[str, Any]:
     """Kill sortings and undoings until ``n`` sortings were killed, and check after each."""
-    import clusterkit.clustering
-    import clusterkit.store  # noqa: F401 (for the forks)
+    import clusterkit.clustering.cluster
+    import clusterkit.store.store  # noqa: F401 (for the forks)
 
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory(dir=other) as away:

@@ -22,20 +22,20 @@ import numpy as np
 from click.testing import CliRunner
 from PIL import Image
 
-from clusterkit import pipeline
 from clusterkit.cli import main as command_line
-from clusterkit.embeddings import Embeddings
-from clusterkit.images import ImageFolder, digest_file
-from clusterkit.pipeline import embed_to_store
-from clusterkit.store import Store
+from clusterkit.embedding import embed as pipeline
+from clusterkit.embedding.embed import embed_to_store
+from clusterkit.images.folder import ImageFolder, digest_file
+from clusterkit.store.embeddings import Embeddings
+from clusterkit.store.store import Store
 from tests.grid_colours import REPOSITORY, GridColours
 
 N_PHOTOS, N_BROKEN = 1888, 40
 WRITER = """
 import sys, time
 from pathlib import Path
-from clusterkit.images import ImageFolder, digest_file
-from clusterkit.pipeline import embed_to_store
+from clusterkit.images.folder import ImageFolder, digest_file
+from clusterkit.embedding.embed import embed_to_store
 photos, store, end = Path(sys.argv[1]), sys.argv[2], time.time() + float(sys.argv[3])
 rounds = 0
 while time.time() < end:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.clusterers.kmeans import KMeans
+from clusterkit.clusterers.kmeans.estimator import KMeans
 from clusterkit.clusterers.mixture import GaussianMixture
 from clusterkit.clusterers.neighbor_graph import leading_eigenvectors, link_neighbors
-from clusterkit.clusterers.parallel import workers
 from clusterkit.clusterers.refinement.selection import FIRST, Labels
+from clusterkit.utils.parallel import workers
 
 Rows = NDArray[np.float32]
 # Neighbours in the two graphs: few, so that a cluster of 20 rows shows, and more, so that a large

@@ -16,15 +16,11 @@ from clusterkit.clusterers.base import (
     warn_of_clusters,
 )
 from clusterkit.clusterers.neighbor_graph import number_parts
-from clusterkit.clusterers.refinement.candidates import (
-    Rows,
-    link_graphs,
-    make_candidates,
-)
+from clusterkit.clusterers.refinement.candidates import Rows, link_graphs, make_candidates
 from clusterkit.clusterers.refinement.selection import Candidate, Labels, choose, explain
-from clusterkit.clusterers.wrapped import find_axes
+from clusterkit.clusterers.scikit_learn import find_axes
 from clusterkit.errors import InvalidInputError
-from clusterkit.search import find_equal
+from clusterkit.similarity.nearest import find_equal
 
 # Principal coordinates on which neighbours are searched.
 N_COORDINATES = 64

@@ -1,0 +1,29 @@
+from .classifiers.classifier import Classifier as Classifier
+from .classifiers.comparison.compare import compare_networks as compare_networks
+from .classifiers.predict import classify as classify
+from .classifiers.predict import route as route
+from .classifiers.train import train_classifier as train_classifier
+from .clustering.cluster import Clustering as Clustering
+from .clustering.cluster import cluster as cluster
+from .clustering.evaluation import evaluate as evaluate
+from .clustering.matching import match_clusters as match_clusters
+from .clustering.naming import name_clusters as name_clusters
+from .clustering.promotion import promote as promote
+from .datasets.labelled_images import read_labelled as read_labelled
+from .elbow.curve import elbow_curve as elbow_curve
+from .embedding.embed import embed as embed
+from .embedding.embed import embed_to_store as embed_to_store
+from .extractors.autoencoder.training import train_autoencoder as train_autoencoder
+from .extractors.by_name import create_extractor as create_extractor
+from .images.folder import ImageFolder as ImageFolder
+from .routing.sorting import sort_into_folders as sort_into_folders
+from .routing.undoing import undo as undo
+from .similarity.explain import explain as explain
+from .similarity.similar import find_similar as find_similar
+from .space_comparison.compare import compare_spaces as compare_spaces
+from .store.embeddings import Embeddings as Embeddings
+from .store.interchange import export_embeddings as export_embeddings
+from .store.interchange import import_vectors as import_vectors
+from .store.store import Store as Store
+
+__version__: str

@@ -1,0 +1,11 @@
+from .by_name import SCRATCH_NETWORKS as SCRATCH_NETWORKS
+from .by_name import network_names as network_names
+from .classifier import Classifier as Classifier
+from .comparison.compare import compare_networks as compare_networks
+from .comparison.result import NetworkComparison as NetworkComparison
+from .evaluation.report import ClassificationReport as ClassificationReport
+from .predict import Prediction as Prediction
+from .predict import classify as classify
+from .predict import route as route
+from .train import TrainingReport as TrainingReport
+from .train import train_classifier as train_classifier

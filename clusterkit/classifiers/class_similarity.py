@@ -1,0 +1,77 @@
+"""How near the classes lie to each other, as a network sees them."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.classifiers.inputs import run_network, strict_batches
+from clusterkit.classifiers.reading import read_batches
+from clusterkit.classifiers.tasks import HEAD
+from clusterkit.store.embeddings import Embeddings
+from clusterkit.utils.optional_imports import import_keras
+from clusterkit.utils.parallel import default_batch_size
+
+if TYPE_CHECKING:
+    from clusterkit.classifiers.classifier import Classifier
+
+
+def class_similarity(vectors: NDArray[np.float32], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Compare the mean vectors of classes.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, d)
+        Embeddings of images.
+    truth : ndarray of shape (n, n_classes), bool
+        Which classes each image shows.
+
+    Returns
+    -------
+    ndarray of shape (n_classes, n_classes), float64
+        Cosines, in [-1, 1]; NaN for a class without an image, or whose mean is 0.
+    """
+    # The length of a sum does not matter to a cosine, so sums serve as means.
+    sums = truth.T.astype(np.float64) @ vectors
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    directions = sums / np.where(lengths, lengths, np.nan)
+    return np.clip(directions @ directions.T, -1, 1)
+
+
+def predict_with_features(
+    classifier: "Classifier", X: Any
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Predict images, and return what the last layer saw of them.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Trained.
+    X : as for ``Classifier.predict_proba``
+        The images, or embeddings by the network that is transferred.
+
+    Returns
+    -------
+    probabilities : ndarray of shape (n, n_classes), float32
+        As of ``Classifier.predict_proba``.
+    features : ndarray of shape (n, d), float32
+        Activations before the last layer; embeddings are returned as they are.
+    """
+    if isinstance(X, Embeddings):
+        return classifier.predict_proba(X), X.vectors
+    keras = import_keras()
+
+    def show_features(layer: Any) -> Any:
+        """Return the layer itself, but for the last one a network that passes its input on, too."""
+        if layer.name != HEAD:
+            return layer
+        features = keras.Input(layer.input.shape[1:])
+        outputs = keras.layers.Concatenate(dtype="float32")([features, layer(features)])
+        return keras.Model(features, outputs)
+
+    network = keras.models.clone_model(classifier.model_, clone_function=show_features)
+    size = default_batch_size()
+    batches = read_batches(classifier, X, strict_batches)
+    found = np.concatenate([run_network(network, pixels, size) for _, pixels in batches])
+    features, outputs = np.split(found, [-classifier.task_.n_outputs], axis=1)
+    return classifier.task_.probabilities(outputs), features

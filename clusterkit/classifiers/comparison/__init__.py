@@ -1,0 +1,1 @@
+"""Train several networks on the same images, and compare them."""

@@ -1,0 +1,185 @@
+"""Train several networks on the same images, and hold them side by side.
+
+Each network leaves two files in the folder of the comparison: ``NAME.keras``, and ``NAME.json``,
+which says what it was trained on and what it reached.  So a comparison that was cut goes on where
+it was, and another network can join it later.
+"""
+
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.classifiers.classifier import Classifier
+from clusterkit.classifiers.comparison.records import OWN, NetworkRecord, digest_images
+from clusterkit.classifiers.comparison.result import NetworkComparison, NetworkResult
+from clusterkit.classifiers.train import TrainingReport, train_on_parts
+from clusterkit.datasets.labelled_images import TRAIN, LabelledImages, read_labelled
+from clusterkit.datasets.split import split
+from clusterkit.errors import ClusterkitError, InvalidInputError, OutputExistsError
+from clusterkit.store.store import Store
+
+# Enough to tell the accuracy on training images to half a percent, without another epoch's time.
+_MAX_TRAINING_IMAGES = 5_000
+
+
+def compare_networks(
+    source: str | Path | LabelledImages,
+    networks: Sequence[str] | Mapping[str, Classifier],
+    output: str | Path | None = None,
+    *,
+    test_size: float = 0.2,
+    validation_size: float = 0.1,
+    random_state: int = 0,
+    store: Store | str | Path | None = None,
+    overwrite: bool = False,
+) -> NetworkComparison:
+    """Train several networks on one split, and measure each on the same test images.
+
+    Parameters
+    ----------
+    source : path or LabelledImages
+        The images; see :func:`~clusterkit.classifiers.read_labelled`.
+    networks : sequence of str, or mapping of str to Classifier
+        Names of networks, or classifiers by what they shall be called.
+    output : path, optional
+        Folder for ``NAME.keras`` and ``NAME.json`` of each network.  A network that an earlier call
+        trained there, on the same images and with the same parameters, is not trained again.  By
+        default no network is kept.
+    test_size, validation_size : float
+        Shares of the images, where the source has no parts of its own.
+    random_state : int
+        Seed of the split; and of networks that are given by name.
+    store : Store or path, optional
+        Where the embeddings of transfers are kept.
+    overwrite : bool
+        Whether networks in ``output`` that differ in images or parameters may be replaced.
+
+    Returns
+    -------
+    NetworkComparison
+        Figures and curves of each.  A network that cannot be trained, for instance since the images
+        are too small for it, is listed with its reason and stops no other.
+
+    Raises
+    ------
+    InvalidInputError, NotFoundError
+        If images, labels or parameters are such that nothing could be learned; before any training.
+    OutputExistsError
+        If the folder holds another network of the name and ``overwrite`` is false.
+
+    Examples
+    --------
+    >>> found = compare_networks("digits.csv", ["nn", "cnn"], "comparison")  # doctest: +SKIP
+    >>> print(found.to_text())  # doctest: +SKIP
+    """
+    classifiers = _named(networks, random_state)
+    data = source if isinstance(source, LabelledImages) else read_labelled(source)
+    parts = split(
+        data, test_size=test_size, validation_size=validation_size, random_state=random_state
+    )
+    if output is None:
+        with tempfile.TemporaryDirectory() as name:
+            found = _compare(data, parts, classifiers, Path(name), store, overwrite=True)
+        kept = [replace(result, model=None) for result in found.results]
+        return replace(found, results=kept)
+    folder = Path(output)
+    if folder.exists() and not folder.is_dir():
+        raise OutputExistsError(f"{folder} is a file; name a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    return _compare(data, parts, classifiers, folder, store, overwrite=overwrite)
+
+
+def _named(
+    networks: Sequence[str] | Mapping[str, Classifier], random_state: int
+) -> dict[str, Classifier]:
+    """Return the classifiers by name, their parameters checked."""
+    if isinstance(networks, str):
+        networks = [networks]
+    if not isinstance(networks, Mapping):
+        networks = {name: Classifier(name, random_state=random_state) for name in networks}
+    if not networks:
+        raise InvalidInputError("a comparison needs at least one network. Received: none")
+    for name, classifier in networks.items():
+        if not name or name == OWN or name != Path(name).name:
+            raise InvalidInputError(f"a network's name must be a file's name. Received: {name!r}")
+        classifier.check_parameters()
+    return dict(networks)
+
+
+def _compare(
+    data: LabelledImages,
+    parts: Mapping[str, NDArray[np.intp]],
+    classifiers: Mapping[str, Classifier],
+    folder: Path,
+    store: Store | str | Path | None,
+    *,
+    overwrite: bool,
+) -> NetworkComparison:
+    """Train each network that is not there yet, and gather what all of them reached."""
+    digest = digest_images(data, parts)
+    records = {
+        name: NetworkRecord(folder / name, digest, classifier)
+        for name, classifier in classifiers.items()
+    }
+    known = {name: record.read(overwrite=overwrite) for name, record in records.items()}
+    results: list[NetworkResult] = []
+    failures: list[tuple[str, str]] = []
+    for name, classifier in classifiers.items():
+        result = known[name]
+        if result is None:
+            if classifier.progress:
+                print(f"{name}:", file=sys.stderr)
+            try:
+                result = _train(name, classifier, data, parts, records[name], store)
+            except ClusterkitError as error:
+                failures.append((name, str(error)))
+                continue
+        results.append(result)
+    counts = {part: len(rows) for part, rows in parts.items()}
+    divided = set(np.concatenate(list(parts.values())).tolist())
+    unreadable = [name for row, name in enumerate(data.names) if row not in divided]
+    return NetworkComparison(results, failures, counts, unreadable, data.is_multilabel)
+
+
+def _train(
+    name: str,
+    classifier: Classifier,
+    data: LabelledImages,
+    parts: Mapping[str, NDArray[np.intp]],
+    record: NetworkRecord,
+    store: Store | str | Path | None,
+) -> NetworkResult:
+    """Train one network, measure it, and put down what it reached."""
+    record.begin()
+    report = train_on_parts(data, parts, record.model, classifier, store=store, overwrite=True)
+    trained = report.classifier
+    result = NetworkResult(
+        name,
+        trained.network,
+        _training_accuracy(report, data[parts[TRAIN]]),
+        trained.history_["val_accuracy"][trained.best_epoch_ - 1],
+        None if report.test is None else report.test.to_dict(),
+        int(trained.model_.count_params()),
+        report.training_seconds,
+        trained.best_epoch_,
+        trained.history_,
+        str(record.model),
+    )
+    record.end(result)
+    return result
+
+
+def _training_accuracy(report: TrainingReport, training: LabelledImages) -> float:
+    """Return the accuracy on training images as they are, where that takes little time."""
+    classifier = report.classifier
+    if classifier.is_transfer or training.is_multilabel:
+        return classifier.history_["accuracy"][classifier.best_epoch_ - 1]
+    sample = training[range(0, len(training), -(-len(training) // _MAX_TRAINING_IMAGES))]
+    truth = classifier.task_.indicators(sample.labels or [])
+    predicted = classifier.task_.decide(classifier.predict_proba(sample.images), None)
+    return float((predicted == truth).all(axis=1).mean())

@@ -1,0 +1,180 @@
+"""What a comparison of networks puts down, so that it can go on where it was cut."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.classifiers.classifier import Classifier
+from clusterkit.classifiers.comparison.result import NetworkResult
+from clusterkit.datasets.labelled_images import LabelledImages
+from clusterkit.errors import OutputExistsError
+from clusterkit.images.folder import digest_file
+from clusterkit.utils.documents import (
+    FLAG,
+    NOTHING,
+    NUMBER,
+    TEXT,
+    Rule,
+    check_document,
+    integer,
+    list_of,
+    table_of,
+)
+from clusterkit.utils.files import check_output, write_whole
+
+# Which files of the folder are of a comparison as a whole, and their digests.
+OWN = "comparison"
+_FIRST_COLUMNS = b"network,"
+
+_TABLE = Rule("a table", lambda value: isinstance(value, dict))
+_RULES = {"made_from": _TABLE, "result": _TABLE | NOTHING}
+_RESULT_RULES = {
+    "name": TEXT,
+    "network": TEXT,
+    "train_accuracy": NUMBER,
+    "val_accuracy": NUMBER,
+    "test": _TABLE | NOTHING,
+    "n_parameters": integer(0),
+    "seconds": NUMBER,
+    "best_epoch": integer(0),
+    "history": table_of(list_of(NUMBER)),
+    "model": TEXT | NOTHING,
+    "is_reused": FLAG,
+}
+
+
+class NetworkRecord:
+    """The two files of one network in the folder of a comparison.
+
+    Parameters
+    ----------
+    stem : pathlib.Path
+        Their path without ``.keras`` and ``.json``.
+    digest : str
+        Of the images and their split, from :func:`digest_images`.
+    classifier : Classifier
+        With its parameters.
+
+    Attributes
+    ----------
+    model : pathlib.Path
+        The ``.keras`` file.
+    """
+
+    def __init__(self, stem: Path, digest: str, classifier: Classifier) -> None:
+        self.model = stem.with_name(f"{stem.name}.keras")
+        self._file = stem.with_name(f"{stem.name}.json")
+        self._made_from = {"images": digest, "parameters": classifier.describe()}
+
+    def read(self, *, overwrite: bool) -> NetworkResult | None:
+        """Return what an earlier run reached with the same images and parameters.
+
+        Raises
+        ------
+        OutputExistsError
+            If the files are of other images or parameters, and must not be replaced.
+        """
+        document = self._load()
+        if document is not None and document["made_from"] == self._made_from:
+            if document["result"] is None or not self.model.is_file():
+                return None
+            found = NetworkResult(**document["result"])
+            return replace(found, model=str(self.model), is_reused=True)
+        # What was begun with other parameters and never ended holds nothing.
+        was_begun = document is not None and not self.model.exists()
+        for file in (self.model, self._file):
+            if file.exists() and not was_begun and not overwrite:
+                raise OutputExistsError(
+                    f"{file} is of other images or other parameters: name another folder, or "
+                    "allow it to be replaced with --overwrite"
+                )
+        return None
+
+    def begin(self) -> None:
+        """Put down what the network is about to be trained on, before it is."""
+        self._write(None)
+
+    def end(self, result: NetworkResult) -> None:
+        """Put down what it reached."""
+        self._write(asdict(result))
+
+    def _load(self) -> dict[str, Any] | None:
+        """Return the record, or None where there is none of ours."""
+        try:
+            document = check_document(json.loads(self._file.read_text("utf-8")), _RULES)
+            if document["result"] is not None:
+                check_document(document["result"], _RESULT_RULES)
+                NetworkResult(**document["result"])
+            return document
+        except (OSError, ValueError, TypeError, RecursionError):
+            return None
+
+    def _write(self, result: dict[str, Any] | None) -> None:
+        """Write the record, whole or not at all."""
+        write_whole(
+            self._file, json.dumps({"made_from": self._made_from, "result": result}, indent=2)
+        )
+
+
+def digest_images(data: LabelledImages, parts: Mapping[str, NDArray[np.intp]]) -> str:
+    """Return what changes whenever an image, a label or the split does."""
+    rows = {part: members.tolist() for part, members in parts.items()}
+    digest = hashlib.sha256(json.dumps([data.names, data.labels, rows], default=str).encode())
+    if isinstance(data.images, np.ndarray):
+        digest.update(data.images.tobytes())
+    else:
+        for file in data.images:
+            try:
+                status = Path(file).stat()
+            except OSError:
+                continue  # a link to nowhere: it cannot be read, and is in no part
+            digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def check_own(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
+    """Refuse, before any training, to replace files that no comparison wrote in the folder.
+
+    Raises
+    ------
+    OutputExistsError
+        If one of the files is there, is not as :func:`record_own` knows it, and must not be
+        replaced.
+    """
+    digests = _read_own(folder)
+    for name in names:
+        file = folder / name
+        if file.is_file() and (_is_own(file, digests) or overwrite):
+            continue
+        if file.exists():
+            check_output(file, overwrite=overwrite)
+
+
+def record_own(folder: Path, name: str) -> None:
+    """Put down that a file of the folder is of a comparison, which may replace it."""
+    digests = _read_own(folder) | {name: digest_file(folder / name)}
+    write_whole(folder / f"{OWN}.json", json.dumps(digests, indent=2))
+
+
+def _is_own(file: Path, digests: Mapping[str, Any]) -> bool:
+    """Tell whether a comparison wrote a file, and nobody changed it since."""
+    if not digests:
+        # Of a version that put nothing down: known by its table.
+        table = file.with_suffix(".csv")
+        return table.is_file() and table.read_bytes().startswith(_FIRST_COLUMNS)
+    return digests.get(file.name) == digest_file(file)
+
+
+def _read_own(folder: Path) -> dict[str, Any]:
+    """Return the digests that were put down."""
+    try:
+        digests = json.loads((folder / f"{OWN}.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return digests if isinstance(digests, dict) else {}

@@ -1,0 +1,302 @@
+"""How good a classifier is on images that it did not learn from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.classifiers.class_similarity import class_similarity, predict_with_features
+from clusterkit.classifiers.evaluation.reliability import Reliability
+from clusterkit.classifiers.evaluation.tables import score_table, write_predictions
+from clusterkit.classifiers.tasks import MULTILABEL, Task
+from clusterkit.datasets.labelled_images import LabelledImages
+from clusterkit.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from clusterkit.classifiers.classifier import Classifier
+
+_MEASURES = ("precision", "recall", "f1")
+# Keras' smallest probability in a loss.
+_EPSILON = 1e-7
+
+
+@dataclass(frozen=True, eq=False)
+class ClassificationReport:
+    """Predictions beside the truth.
+
+    Attributes
+    ----------
+    classes : list of str
+        The classes.
+    names : list of str
+        The images.
+    truth, predicted : ndarray of shape (n, n_classes), bool
+        Which classes each image shows, and which were predicted.
+    probabilities : ndarray of shape (n, n_classes), float32
+        As predicted.
+    is_multilabel : bool
+        Whether an image may have any number of classes.
+    thresholds : ndarray of shape (n_classes,), or None
+        The probabilities from which on classes are predicted, where there may be several.
+    images : list of path, or ndarray of shape (n, height, width, channels), uint8, or None
+        The pictures, to be drawn.
+    class_similarity : ndarray of shape (n_classes, n_classes), or None
+        See :func:`~clusterkit.classifiers.class_similarity.class_similarity`.
+    """
+
+    classes: list[str]
+    names: list[str]
+    truth: NDArray[np.bool_]
+    predicted: NDArray[np.bool_]
+    probabilities: NDArray[np.float32]
+    is_multilabel: bool
+    thresholds: NDArray[np.float64] | None = None
+    images: "list[Path] | NDArray[np.uint8] | None" = None
+    class_similarity: NDArray[np.float64] | None = None
+
+    @classmethod
+    def from_classifier(
+        cls, classifier: "Classifier", data: LabelledImages, *, inputs: Any = None
+    ) -> "ClassificationReport":
+        """Measure a classifier on labelled images.
+
+        Parameters
+        ----------
+        classifier : Classifier
+            Trained.
+        data : LabelledImages
+            Images that it did not learn from, such as of :func:`clusterkit.read_labelled`.
+        inputs : as for ``Classifier.predict_proba``, optional
+            What it is given in place of the images, such as their embeddings.
+
+        Returns
+        -------
+        ClassificationReport
+            With the images and the similarity of the classes.
+
+        Raises
+        ------
+        InvalidInputError
+            If there is no image, or a label is missing or unknown.
+        """
+        if data.labels is None:
+            raise InvalidInputError("only images with labels can be measured on")
+        X = data.images if inputs is None else inputs
+        probabilities, vectors = predict_with_features(classifier, X)
+        report = cls.from_predictions(
+            classifier.task_, data.names, data.labels, probabilities, classifier.thresholds_
+        )
+        return replace(
+            report,
+            images=data.images,
+            class_similarity=class_similarity(vectors, report.truth),
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        task: Task,
+        names: Sequence[str],
+        y: Sequence[Any],
+        probabilities: NDArray[np.float32],
+        thresholds: NDArray[np.float64] | None = None,
+    ) -> "ClassificationReport":
+        """Hold predictions against known labels.
+
+        Parameters
+        ----------
+        task : Task
+            Of the classifier.
+        names : sequence of str
+            The images.
+        y : sequence
+            Their labels.
+        probabilities : ndarray of shape (n, n_classes)
+            As of ``Classifier.predict_proba``.
+        thresholds : ndarray of shape (n_classes,), optional
+            As of ``Classifier.thresholds_``.
+
+        Raises
+        ------
+        InvalidInputError
+            If there is no image, a label is unknown, or a probability is no number.
+        """
+        if not len(names):
+            raise InvalidInputError("a report needs at least one image. Received: none")
+        if not np.isfinite(probabilities).all():
+            raise InvalidInputError(
+                "probabilities must be numbers. Received: NaN, as of a training that diverged"
+            )
+        return cls(
+            [str(name) for name in task.classes],
+            list(names),
+            task.indicators(y),
+            task.decide(probabilities, thresholds),
+            probabilities,
+            task.kind == MULTILABEL,
+            thresholds,
+        )
+
+    @property
+    def is_right(self) -> NDArray[np.bool_]:
+        """Of each image, whether all its classes and no other are predicted, of shape (n,)."""
+        return (self.truth == self.predicted).all(axis=1)
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction of images whose class, or whose whole set of classes, is predicted."""
+        return float(self.is_right.mean())
+
+    @property
+    def per_class(self) -> dict[str, dict[str, float]]:
+        """Measures of each class.
+
+        ``precision``, ``recall``, ``f1`` (0 where their denominator is 0), ``support`` (number of
+        images), ``roc_auc`` and ``average_precision`` (absent where all images show the class, or
+        none does), and ``threshold``, where an image may have several classes.
+        """
+        columns = [*self._scores(), self.truth.sum(axis=0)]
+        names = [*_MEASURES, "support"]
+        if self.thresholds is not None:
+            columns.append(self.thresholds)
+            names.append("threshold")
+        return {
+            name: dict(zip(names, map(float, row), strict=True)) | self._ranking.get(name, {})
+            for name, row in zip(self.classes, zip(*columns, strict=True), strict=True)
+        }
+
+    @property
+    def macro(self) -> dict[str, float]:
+        """Mean of each measure over the classes that the images show, and that have it."""
+        present = self.truth.any(axis=0)
+        means = dict(zip(_MEASURES, self._scores()[:, present].mean(axis=1), strict=True))
+        for name in ("roc_auc", "average_precision") if self._ranking else ():
+            means[name] = np.mean([scores[name] for scores in self._ranking.values()])
+        return {name: float(mean) for name, mean in means.items()}
+
+    @property
+    def weighted(self) -> dict[str, float]:
+        """Mean of each measure over the classes, weighted by their number of images."""
+        support = self.truth.sum(axis=0)
+        means = self._scores() @ support / max(support.sum(), 1)
+        return dict(zip(_MEASURES, map(float, means), strict=True))
+
+    @property
+    def losses(self) -> NDArray[np.float64]:
+        """Negative logarithm of the probability of each image's truth, of shape (n,).
+
+        The loss that a network is trained with; with several labels, the mean over the classes.
+        """
+        given = np.where(self.truth, self.probabilities, 1 - self.probabilities)
+        losses = -np.log(np.clip(given.astype(np.float64), _EPSILON, 1))
+        return losses.mean(axis=1) if self.is_multilabel else losses[self.truth]
+
+    @property
+    def log_loss(self) -> float:
+        """Mean of the losses."""
+        return float(self.losses.mean())
+
+    @property
+    def reliability(self) -> Reliability:
+        """Whether the probabilities come true."""
+        if self.is_multilabel:
+            return Reliability.from_predictions(self.probabilities.ravel(), self.truth.ravel())
+        return Reliability.from_predictions(self.probabilities.max(axis=1), self.is_right)
+
+    @property
+    def worst_first(self) -> NDArray[np.intp]:
+        """Rows of all images, those first that a person should look at.
+
+        The mistakes, the surest first, then the right ones, the least sure first; with several
+        labels, by falling loss.
+        """
+        if self.is_multilabel:
+            return np.argsort(-self.losses, kind="stable")
+        sureness = self.probabilities.max(axis=1)
+        return np.lexsort((np.where(self.is_right, sureness, -sureness), self.is_right))
+
+    @property
+    def confusion(self) -> NDArray[np.int64] | None:
+        """Number of images of each class (rows) predicted as each (columns).
+
+        None where an image may have several classes.
+        """
+        if self.is_multilabel:
+            return None
+        return self.truth.T.astype(np.int64) @ self.predicted.astype(np.int64)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all figures as JSON-able values."""
+        confusion, similarity = self.confusion, self.class_similarity
+        return {
+            "n": len(self.names),
+            "accuracy": self.accuracy,
+            "log_loss": self.log_loss,
+            "macro": self.macro,
+            "weighted": self.weighted,
+            "classes": self.per_class,
+            "confusion": None if confusion is None else confusion.tolist(),
+            "calibration": self.reliability.to_dict(),
+            "class_similarity": None if similarity is None else _without_nan(similarity),
+        }
+
+    def to_text(self) -> str:
+        """Return a table of the figures, for people."""
+        averages = {"macro": self.macro, "weighted": self.weighted}
+        table = score_table(self.per_class | averages)
+        n = len(self.names)
+        verdict = f"accuracy: {self.accuracy:.3f} of {n} images"
+        if self.is_multilabel:
+            verdict = (
+                f"weighted F1: {self.weighted['f1']:.3f}; all classes of the image right: "
+                f"{self.accuracy:.3f} of {n} images"
+            )
+        error = self.reliability.expected_error
+        return f"{table}\n{verdict}; loss {self.log_loss:.3f}; calibration error {error:.3f}"
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write a line an image: file name, truth, prediction, and each class's probability."""
+        labels = {"truth": self.named(self.truth), "prediction": self.named(self.predicted)}
+        write_predictions(path, self.names, labels, self.classes, self.probabilities)
+
+    def named(self, indicators: NDArray[np.bool_]) -> list[list[str]]:
+        """Return the names of the classes that each row says."""
+        return [[self.classes[column] for column in np.flatnonzero(row)] for row in indicators]
+
+    @cached_property
+    def _ranking(self) -> dict[str, dict[str, float]]:
+        """Measures that need no threshold, of the classes that some images show and others not."""
+        from sklearn.metrics import average_precision_score, roc_auc_score
+
+        usable = self.truth.any(axis=0) & ~self.truth.all(axis=0)
+        measures = {"roc_auc": roc_auc_score, "average_precision": average_precision_score}
+        return {
+            self.classes[column]: {
+                name: float(measure(self.truth[:, column], self.probabilities[:, column]))
+                for name, measure in measures.items()
+            }
+            for column in np.flatnonzero(usable)
+        }
+
+    def _scores(self) -> NDArray[np.float64]:
+        """Return precision, recall and F1 of each class, of shape (3, n_classes)."""
+        hits = (self.truth & self.predicted).sum(axis=0)
+        n_true, n_predicted = self.truth.sum(axis=0), self.predicted.sum(axis=0)
+        return np.stack(
+            [
+                hits / np.maximum(n_predicted, 1),
+                hits / np.maximum(n_true, 1),
+                2 * hits / np.maximum(n_true + n_predicted, 1),
+            ]
+        )
+
+
+def _without_nan(numbers: NDArray[np.float64]) -> list[Any]:
+    """Return nested lists, with None for what is no number: JSON has no NaN."""
+    plain = numbers.astype(object)
+    plain[np.isnan(numbers)] = None
+    return plain.tolist()

@@ -1,0 +1,119 @@
+"""Predictions as a CSV file, and figures as a table for people."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.datasets.label_tables import LABEL_SEPARATOR
+from clusterkit.datasets.tables import to_csv
+from clusterkit.utils.files import check_output, write_whole
+
+if TYPE_CHECKING:
+    from clusterkit.classifiers.predict import Prediction
+
+_HEADINGS = {
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "   F1",
+    "roc_auc": "ROC AUC",
+    "average_precision": "avg. prec.",
+    "threshold": "threshold",
+    "support": "images",
+}
+
+
+def write_predictions(
+    path: str | Path,
+    names: Sequence[str],
+    labels: Mapping[str, Sequence[Sequence[str]]],
+    classes: Sequence[str],
+    probabilities: NDArray[np.floating],
+) -> None:
+    """Write a line an image: file name, labels, and each class's probability.
+
+    Parameters
+    ----------
+    path : path
+        The file; an existing one is replaced.
+    names : sequence of str, length n
+        The images.
+    labels : mapping of str to sequence of length n
+        Columns of labels, such as ``truth`` and ``prediction``: for each image its classes, which
+        are written as they are read, with ``|`` between several.
+    classes : sequence of str
+        The columns of ``probabilities``.
+    probabilities : ndarray of shape (n, n_classes)
+        As predicted.
+    """
+    rows = (
+        [
+            name,
+            *(LABEL_SEPARATOR.join(column[row]) for column in labels.values()),
+            *(f"{value:.6f}" for value in probabilities[row]),
+        ]
+        for row, name in enumerate(names)
+    )
+    write_whole(path, to_csv(["filename", *labels, *classes], rows))
+
+
+def predictions_to_csv(
+    predictions: Sequence["Prediction"], path: str | Path, *, overwrite: bool = False
+) -> Path:
+    """Write what a classifier says of images, as :func:`write_predictions` does.
+
+    Parameters
+    ----------
+    predictions : sequence of Prediction
+        From :func:`clusterkit.classifiers.classify`, at least one.
+    path : path
+        The file.
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    OutputExistsError
+        If the file exists and ``overwrite`` is false.
+    """
+    path = check_output(path, overwrite=overwrite)
+    write_predictions(
+        path,
+        [prediction.name for prediction in predictions],
+        {"prediction": [prediction.classes for prediction in predictions]},
+        list(predictions[0].probabilities),
+        np.array([list(prediction.probabilities.values()) for prediction in predictions]),
+    )
+    return path
+
+
+def score_table(scores: Mapping[str, Mapping[str, float]]) -> str:
+    """Return figures as a table, for people.
+
+    Parameters
+    ----------
+    scores : mapping of str to mapping of str to float
+        The measures of each class or average.  Only measures that one of them has are columns.
+    """
+    has = set().union(*scores.values())
+    columns = {key: title for key, title in _HEADINGS.items() if key in has}
+    width = max(map(len, scores))
+    lines = ["  ".join([" " * width, *columns.values()])]
+    for name, row in scores.items():
+        cells = [_cell(key, row.get(key)).rjust(len(title)) for key, title in columns.items()]
+        lines.append("  ".join([f"{name:{width}}", *cells]).rstrip())
+    return "\n".join(lines)
+
+
+def _cell(key: str, value: float | None) -> str:
+    """Return one figure, or nothing."""
+    if value is None:
+        return ""
+    return f"{value:.0f}" if key == "support" else f"{value:.3f}"

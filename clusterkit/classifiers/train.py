@@ -1,0 +1,269 @@
+"""From labelled images to a classifier in a file, measured on images that it never saw."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.classifiers.classifier import Classifier
+from clusterkit.classifiers.evaluation.report import ClassificationReport
+from clusterkit.classifiers.inputs import pixel_batches
+from clusterkit.classifiers.model_file import check_model_path
+from clusterkit.datasets.labelled_images import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    LabelledImages,
+    read_labelled,
+)
+from clusterkit.datasets.split import split
+from clusterkit.embedding.embed import describe, embed
+from clusterkit.errors import InvalidInputError
+from clusterkit.images.folder import ImageFolder, digest_file
+from clusterkit.store.embeddings import Embeddings
+from clusterkit.store.store import Store
+from clusterkit.utils.parallel import map_ahead
+
+
+@dataclass
+class TrainingReport:
+    """What a training did and reached.
+
+    Attributes
+    ----------
+    output : pathlib.Path
+        The ``.keras`` file.
+    classifier : Classifier
+        What it holds.
+    counts : dict of str to dict of str to int
+        Number of images of each class in each part.
+    failures : list of (str, str)
+        Name and reason of every image that could not be read.
+    test : ClassificationReport, or None
+        Figures on the test images; None if there are none.
+    seconds : float
+        Wall time, embedding included.
+    training_seconds : float
+        Wall time of ``Classifier.fit`` alone.
+    """
+
+    output: Path
+    classifier: Classifier
+    counts: dict[str, dict[str, int]]
+    failures: list[tuple[str, str]]
+    test: ClassificationReport | None
+    seconds: float
+    training_seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as a JSON-able document."""
+        classifier = self.classifier
+        return {
+            "output": str(self.output),
+            "network": classifier.network,
+            "task": classifier.task_.kind,
+            "classes": classifier.classes_.tolist(),
+            "counts": self.counts,
+            "failed": len(self.failures),
+            "failures": [{"path": path, "reason": reason} for path, reason in self.failures],
+            "epochs": len(classifier.history_["loss"]),
+            "best_epoch": classifier.best_epoch_,
+            "temperature": classifier.temperature_,
+            "history": classifier.history_,
+            "test": None if self.test is None else self.test.to_dict(),
+            "seconds": self.seconds,
+            "training_seconds": self.training_seconds,
+        }
+
+
+def train_classifier(
+    source: str | Path | LabelledImages,
+    output: str | Path,
+    classifier: Classifier,
+    *,
+    test_size: float = 0.2,
+    store: Store | str | Path | None = None,
+    overwrite: bool = False,
+) -> TrainingReport:
+    """Train a classifier, measure it, and write it to a ``.keras`` file.
+
+    The state after each epoch is kept beside it, as NAME-checkpoint.npz, until it is written: a
+    training that was interrupted goes on when it is started again.
+
+    Parameters
+    ----------
+    source : path or LabelledImages
+        The images; see :func:`~clusterkit.datasets.labelled_images.read_labelled`.
+    output : path
+        The file to write, ending in ``.keras``.
+    classifier : Classifier
+        With its parameters, among them the share for validation and the seed of the split.
+    test_size : float
+        Share of the images to measure on, unless the source has test images; 0 for none.
+    store : Store or path, optional
+        Where the embeddings of a transfer are kept, so that the next training takes seconds.
+    overwrite : bool
+        Whether an existing output may be replaced.
+
+    Returns
+    -------
+    TrainingReport
+        The classifier and its figures.
+
+    Raises
+    ------
+    InvalidInputError, NotFoundError
+        If images or labels are such that nothing could be learned from them; before any training.
+    OutputExistsError
+        If the output exists and ``overwrite`` is false.
+    """
+    started = time.monotonic()
+    classifier.check_parameters()
+    output = check_model_path(output, overwrite=overwrite)
+    data = source if isinstance(source, LabelledImages) else read_labelled(source)
+    parts = split(
+        data,
+        test_size=test_size,
+        validation_size=classifier.validation_split,
+        random_state=classifier.random_state,
+    )
+    report = train_on_parts(data, parts, output, classifier, store=store, overwrite=overwrite)
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def train_on_parts(
+    data: LabelledImages,
+    parts: Mapping[str, NDArray[np.intp]],
+    output: Path,
+    classifier: Classifier,
+    *,
+    store: Store | str | Path | None = None,
+    overwrite: bool = False,
+) -> TrainingReport:
+    """Train, measure and write a classifier as :func:`train_classifier` does, on a given split.
+
+    Parameters
+    ----------
+    data : LabelledImages
+        The images.
+    parts : mapping of str to ndarray of int
+        From :func:`~clusterkit.classifiers.split`.
+    output, classifier, store, overwrite
+        As for :func:`train_classifier`.
+
+    Returns
+    -------
+    TrainingReport
+        The classifier and its figures.
+
+    Raises
+    ------
+    InvalidInputError
+        If no image of a part can be read.
+    """
+    started = time.monotonic()
+    inputs, rows, failures = _read(data, parts, classifier, store)
+    found = {part: data[members] for part, members in rows.items()}
+    y = {part: images.labels or [] for part, images in found.items()}
+    for part in (TRAIN, VALIDATION):
+        if not len(rows[part]):
+            raise InvalidInputError(f"there is no readable image for the part {part!r}")
+    learning = time.monotonic()
+    checkpoint = output.with_name(f"{output.stem}-checkpoint.npz")
+    classifier.fit(
+        inputs[TRAIN],
+        y[TRAIN],
+        validation_data=(inputs[VALIDATION], y[VALIDATION]),
+        checkpoint=checkpoint,
+    )
+    learned = time.monotonic()
+    test = None
+    if len(rows[TEST]):
+        test = ClassificationReport.from_classifier(classifier, found[TEST], inputs=inputs[TEST])
+    counts = {part: images.class_counts for part, images in found.items()}
+    figures = None if test is None else test.to_dict()
+    classifier.save(output, overwrite=overwrite, images=counts, test=figures)
+    checkpoint.unlink(missing_ok=True)
+    return TrainingReport(
+        output,
+        classifier,
+        counts,
+        failures,
+        test,
+        time.monotonic() - started,
+        learned - learning,
+    )
+
+
+def _read(
+    data: LabelledImages,
+    parts: Mapping[str, NDArray[np.intp]],
+    classifier: Classifier,
+    store: Store | str | Path | None,
+) -> tuple[dict[str, Any], dict[str, NDArray[np.intp]], list[tuple[str, str]]]:
+    """Return what each part is learned from, the rows that it is of, and what cannot be read."""
+    if not classifier.takes_embeddings or isinstance(data.images, np.ndarray):
+        # The classifier reads files itself; pixels in memory have no file to be known by.
+        return (
+            {part: data[rows].images for part, rows in parts.items()},
+            dict(parts),
+            _explain(data, parts),
+        )
+    divided = np.sort(np.concatenate([*parts.values()]))
+    embeddings, readable, failures = _embed(data[divided], classifier, store)
+    readable = divided[readable]
+    failures = _explain(data, parts) + failures
+    places = {part: np.flatnonzero(np.isin(readable, rows)) for part, rows in parts.items()}
+    inputs = {part: embeddings[found] for part, found in places.items()}
+    return inputs, {part: readable[found] for part, found in places.items()}, failures
+
+
+def _explain(data: LabelledImages, parts: Mapping[str, NDArray[np.intp]]) -> list[tuple[str, str]]:
+    """Return name and reason of each file that is in no part, since it cannot be read."""
+    left_out = data[np.setdiff1d(np.arange(len(data)), np.concatenate([*parts.values()]))]
+    batches = pixel_batches(left_out.images, (1, 1, 3), 64) if len(left_out) else ()
+    return [(left_out.names[row], reason) for _, _, failed in batches for row, reason in failed]
+
+
+def _embed(
+    data: LabelledImages, classifier: Classifier, store: Store | str | Path | None
+) -> tuple[Embeddings, NDArray[np.intp], list[tuple[str, str]]]:
+    """Embed files, but for those whose content the store knows, under whatever name.
+
+    So training on copies or links of embedded images leaves the store, and what is clustered from
+    it, as it is.
+    """
+    extractor = classifier.extractor
+    files = [Path(file) for file in data.images]
+    digests = list(map_ahead(digest_file, files, ahead=64))
+    vectors: dict[str, NDArray[np.float32]] = {}
+    if store is not None:
+        folder = store if isinstance(store, Store) else Store(store)
+        known = folder.open_space(describe(extractor)).read()
+        vectors.update(zip(known.digests or [], known.vectors, strict=True))
+    new = [file for file, digest in zip(files, digests, strict=True) if digest not in vectors]
+    failures = []
+    if new:
+        images = ImageFolder([str(file) for file in new])
+        made = embed(images, extractor, store=store, progress=classifier.progress)
+        vectors.update(zip(made.digests or [], made.vectors, strict=True))
+        names = dict(zip(map(os.path.abspath, files), data.names, strict=True))
+        failures = [
+            (names[os.path.abspath(images.root / path)], reason)  # noqa: PTH100
+            for path, reason in made.failures
+        ]
+    rows = [row for row, digest in enumerate(digests) if digest in vectors]
+    if not rows:
+        raise InvalidInputError("none of the images can be read")
+    embeddings = Embeddings(
+        np.stack([vectors[digests[row]] for row in rows]),
+        paths=[data.names[row] for row in rows],
+        space=describe(extractor),
+    )
+    return embeddings, np.array(rows, np.intp), failures

@@ -1,0 +1,237 @@
+"""Train the top blocks of a transferred network, whose frozen rest is run only once an image."""
+
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from clusterkit.classifiers.inputs import run_network
+from clusterkit.classifiers.tasks import Task
+from clusterkit.classifiers.training.calibration import apply_temperature, calibrate
+from clusterkit.classifiers.training.fitting import Fitting, Learned, Part, fit_network
+from clusterkit.classifiers.training.heads import learn_head, note_outputs
+from clusterkit.classifiers.training.sequences import Batches, balance_classes
+from clusterkit.errors import InvalidInputError
+from clusterkit.extractors.applications import KerasApplication
+from clusterkit.networks.runtimes.base import NetworkSource
+from clusterkit.networks.runtimes.choose import start
+from clusterkit.utils.parallel import default_batch_size
+
+EPOCHS = 10
+# What a network knows already is changed by small steps.
+_RATE = 0.1
+_SHIFT, _DROPOUT = 0.1, 0.5
+# Activations of the frozen part that are held in memory, and how they are kept.
+MAX_BYTES = 8 * 2**30
+_DTYPE = np.float16
+
+
+def learn_top(
+    task: Task,
+    extractor: KerasApplication,
+    n_blocks: int,
+    training: Part,
+    validation: Part,
+    fitting: Fitting,
+) -> Learned:
+    """Find a last layer, then train it together with the network's top blocks.
+
+    The frozen part is run once for each image and once for its mirror image; an epoch shows one
+    of the two.  Batch normalisation keeps the statistics that it has, which a few images would
+    spoil.  The last layer alone, on the network as it is, counts as the first epoch: if no later
+    one has a lower validation loss, it is the result.
+
+    Parameters
+    ----------
+    task : Task
+        What is learned.
+    extractor : KerasApplication
+        The network that is transferred.
+    n_blocks : int
+        How many blocks are trained; see :func:`find_blocks`.
+    training, validation : tuple of (pixels, truth)
+        Images of the network's size, uint8, and their classes.
+    fitting : Fitting
+        How; it starts at a tenth of the learning rate.
+
+    Returns
+    -------
+    Learned
+        The whole network, from pixels to probabilities.
+
+    Raises
+    ------
+    InvalidInputError
+        If the network has fewer blocks, or the activations would not fit into memory.
+    """
+    whole = extractor.build_network()
+    cut, top = _split(_find_inner(whole), extractor.network, n_blocks)
+    check_memory(len(training[0]), len(validation[0]), cut.shape[1:])
+    fitting = replace(fitting, learning_rate=_RATE * fitting.learning_rate)
+    activations, held_out = _run_bottom(
+        extractor, n_blocks, cut.shape[1:], training[0], validation[0], progress=fitting.progress
+    )
+    features = run_network(top, activations[0], fitting.batch_size)
+    learned = learn_head(
+        task,
+        (features, training[1]),
+        balance=fitting.balance,
+        random_state=fitting.random_state,
+    )
+    head = learned.network
+    targets = task.targets(training[1]), task.targets(validation[1])
+    history: dict[str, list[float]] = {}
+    before = run_network(head, run_network(top, held_out, fitting.batch_size))
+    note_outputs(history, "", task, targets[0], run_network(head, features))
+    note_outputs(history, "val_", task, targets[1], before)
+    tuned = keras.Model(cut, head(_varied(top, cut, fitting.random_state)))
+    weights, repeats = balance_classes(task, training[1], fitting.balance)
+    batches = Batches(
+        activations,
+        targets[0],
+        weights,
+        batch_size=fitting.batch_size,
+        random_state=fitting.random_state,
+        repeats=repeats,
+        n_variants=2,
+    )
+    later, best_epoch = fit_network(
+        tuned, task, batches, (held_out, targets[1]), fitting, loss=history["val_loss"][0]
+    )
+    outputs = run_network(tuned, held_out, fitting.batch_size)
+    temperature, thresholds = calibrate(task, outputs, validation[1])
+    apply_temperature(head.layers[-1], temperature)
+    return Learned(
+        keras.Model(whole.input, head(whole.output), name="classifier"),
+        {name: history[name] + later.get(name, []) for name in history},
+        best_epoch + 1,
+        learned.temperature * temperature,
+        thresholds,
+    )
+
+
+def find_blocks(network: keras.Model) -> list[Any]:
+    """Return the tensor that each block of a network starts from, first to last.
+
+    A block lies between two places where all that the network knows of an image passes through
+    one tensor, and holds at least one convolution or dense layer: a residual block, an inception,
+    a cell, or where nothing goes around it a single convolution with its normalisation.
+    """
+    operations = [one for one in network.operations if not isinstance(one, keras.layers.InputLayer)]
+    needed_by = {
+        id(tensor): position
+        for position, one in enumerate(operations)
+        for tensor in keras.tree.flatten(one.input)
+    }
+    start, waiting, has_kernel = network.inputs[0], {id(network.inputs[0])}, False
+    blocks = []
+    for position, one in enumerate(operations):
+        has_kernel |= any(len(weight.shape) > 1 for weight in getattr(one, "weights", []))
+        waiting.add(id(one.output))
+        waiting = {tensor for tensor in waiting if needed_by.get(tensor, np.inf) > position}
+        if waiting == {id(one.output)}:
+            if has_kernel:
+                blocks.append(start)
+            start, has_kernel = one.output, False
+    return blocks
+
+
+def check_memory(n_training: int, n_validation: int, shape: tuple[int, ...]) -> None:
+    """Refuse activations that would not fit into memory.
+
+    Raises
+    ------
+    InvalidInputError
+        If they take more than :data:`MAX_BYTES`.
+    """
+    size = (2 * n_training + n_validation) * int(np.prod(shape)) * np.dtype(_DTYPE).itemsize
+    if size > MAX_BYTES:
+        raise InvalidInputError(
+            f"fine-tuning holds the activations of all images in memory, at most "
+            f"{MAX_BYTES / 2**30:.0f} GiB: tune fewer blocks, or learn from fewer images. "
+            f"Received: {n_training} training images, {size / 2**30:.1f} GiB"
+        )
+
+
+def _find_inner(whole: keras.Model) -> keras.Model:
+    """Return the network behind the preprocessing."""
+    return next(layer for layer in whole.layers if isinstance(layer, keras.Model))
+
+
+def _split(network: keras.Model, name: str, n_blocks: int) -> tuple[Any, keras.Model]:
+    """Return the tensor that the top blocks start from, and these as a network."""
+    blocks = find_blocks(network)
+    if n_blocks > len(blocks):
+        raise InvalidInputError(
+            f"fine_tune must be at most the number of blocks of {name}. "
+            f"Received: fine_tune={n_blocks}, {len(blocks)} blocks"
+        )
+    cut = blocks[-n_blocks]
+    top = keras.Model(cut, network.outputs[0])
+    for layer in top.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+    return cut, top
+
+
+def _varied(top: keras.Model, cut: Any, seed: int) -> Any:
+    """Shift activations and leave out features, in training: a few images are soon known by heart.
+
+    A shift of the activations is one of the image by as many strides of the frozen part.  The seeds
+    are given: Keras' own depend on how many layers were built before, and so on whether the frozen
+    part had to be converted for its runtime.
+    """
+    shift = keras.layers.RandomTranslation(_SHIFT, _SHIFT, fill_mode="nearest", seed=seed)
+    return keras.layers.Dropout(_DROPOUT, seed=seed)(top(shift(cut)))
+
+
+def _run_bottom(
+    extractor: KerasApplication,
+    n_blocks: int,
+    shape: tuple[int, ...],
+    training: NDArray[np.uint8],
+    validation: NDArray[np.uint8],
+    *,
+    progress: bool,
+) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+    """Return what the frozen part makes of the training images and their mirrors, and of others."""
+    size = default_batch_size()
+    source = NetworkSource(
+        f"{extractor.network}-below-{n_blocks}",
+        {"extractor": extractor.fingerprint, "fine_tune": n_blocks},
+        lambda policy: _build_bottom(extractor, n_blocks, policy),
+    )
+    started = start(source, training[:size], batch_size=size)
+    activations = np.empty((2, len(training), *shape), _DTYPE)
+    held_out = np.empty((len(validation), *shape), np.float32)
+    jobs = (
+        (training, activations[0]),
+        (training[:, :, ::-1], activations[1]),
+        (validation, held_out),
+    )
+    n_images = sum(len(images) for images, _ in jobs)
+    with tqdm(total=n_images, desc="Frozen layers", disable=None if progress else True) as bar:
+        for images, outputs in jobs:
+            for first in range(0, len(images), size):
+                part = np.ascontiguousarray(images[first : first + size])
+                outputs[first : first + size] = started.run(part)[1].reshape(-1, *shape)
+                bar.update(len(part))
+    return activations, held_out
+
+
+def _build_bottom(extractor: KerasApplication, n_blocks: int, policy: str) -> keras.Model:
+    """Build the frozen part, from pixels to its activations as rows of numbers.
+
+    They follow their own means over the image, by which a runtime judges bfloat16, as it judges
+    features: what comes behind looks at single values no more closely.
+    """
+    whole = extractor.build_network(policy)
+    inner = _find_inner(whole)
+    cut, _ = _split(inner, extractor.network, n_blocks)
+    scaled = whole.operations[whole.operations.index(inner) - 1].output
+    activations = keras.ops.cast(keras.Model(inner.inputs[0], cut)(scaled), "float32")
+    pooled = keras.layers.GlobalAveragePooling2D()(activations)
+    return keras.Model(whole.input, [pooled, keras.layers.Flatten()(activations)])

@@ -1,0 +1,170 @@
+"""The last layer of a transfer: logistic regression on features, which takes seconds."""
+
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.classifiers.tasks import HEAD, Task
+from clusterkit.classifiers.training.calibration import apply_temperature, calibrate
+from clusterkit.classifiers.training.fitting import Learned, Part
+from clusterkit.classifiers.training.sequences import balance_classes
+from clusterkit.utils.parallel import workers
+
+_FOLDS = 5
+# From hardly more than the classes' shares to learnt by heart, three to a decade.
+_STRENGTHS = np.logspace(-1, -6, 16)
+_PATIENCE = 4
+_STEPS = 60
+_TINY = np.float32(1e-12)
+
+# A layer's kernel of shape (dimension, n_outputs), and its bias.
+Weights = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+def learn_head(task: Task, part: Part, *, balance: str | None, random_state: int) -> Learned:
+    """Find a last layer by regularised logistic regression, with the strength by cross-validation.
+
+    The loss is convex, so there is nothing to stop in time: instead the regularisation is loosened
+    step by step, and each step is an epoch of the history.  At each, five layers that learned from
+    four fifths of the images say what they think of the fifth that they have not seen.  These
+    predictions find the best strength, the temperature and the thresholds; then one layer has
+    learned from all images, and none need be spared.
+
+    Parameters
+    ----------
+    task : Task
+        What it learns.
+    part : tuple of (vectors, truth)
+        Features of shape (n, dimension), float32, and classes of shape (n, n_classes), bool.
+    balance : {"auto", "weights", "oversample"} or None
+        See :class:`~clusterkit.classifiers.classifier.Classifier`; without augmentation the first
+        three are one.
+    random_state : int
+        Seed of the folds.
+
+    Returns
+    -------
+    Learned
+        A network of one layer, from features to probabilities.  In its history, ``loss`` is of
+        the layer that learns from all images, and ``val_loss`` of the five.
+    """
+    vectors, truth = part
+    targets = task.targets(truth)
+    weights, repeats = balance_classes(task, truth, balance)
+    if repeats is not None:
+        weights = repeats.astype(np.float32)
+    basis, coordinates = _shorten(vectors)
+    fold = _draw_folds(truth, random_state)
+    parts = [fold != number for number in range(fold.max() + 1)]
+    paths = [
+        _loosen(coordinates[rows], targets[rows], weights[rows], task)
+        for rows in [*parts, slice(None)]
+    ]
+    history: dict[str, list[float]] = {}
+    best_epoch, held_out = 0, targets
+    with workers() as spread:
+        for epoch in range(1, len(_STRENGTHS) + 1):
+            *layers, whole = spread(next, paths)
+            outputs = np.empty_like(targets)
+            for rows, layer in zip(parts, layers, strict=True):
+                outputs[~rows] = _predict(task, layer, coordinates[~rows])
+            note_outputs(history, "", task, targets, _predict(task, whole, coordinates))
+            note_outputs(history, "val_", task, targets, outputs)
+            if min(history["val_loss"]) == history["val_loss"][-1]:
+                best_epoch, held_out = epoch, outputs
+                kernel, bias = whole
+            elif epoch - best_epoch == _PATIENCE:
+                break
+    temperature, thresholds = calibrate(task, held_out, truth)
+    head = _build(task, basis @ kernel, bias)
+    apply_temperature(head.layers[-1], temperature)
+    return Learned(head, history, best_epoch, temperature, thresholds)
+
+
+def _shorten(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return a basis and the vectors' coordinates in it, where they are fewer than dimensions.
+
+    Few images span few dimensions.  The loss and its penalty are the same in any orthonormal basis
+    of these, and shorter vectors take less time.
+    """
+    if len(vectors) >= vectors.shape[1]:
+        return np.eye(vectors.shape[1], dtype=np.float32), vectors
+    basis, triangle = np.linalg.qr(vectors.T)
+    return basis, np.ascontiguousarray(triangle.T)
+
+
+def _draw_folds(truth: NDArray[np.bool_], random_state: int) -> NDArray[np.intp]:
+    """Deal the images out to folds, each class evenly."""
+    order = np.random.default_rng(random_state).permutation(len(truth))
+    order = order[np.argsort(truth[order].argmax(axis=1), kind="stable")]
+    fold = np.empty(len(truth), np.intp)
+    fold[order] = np.arange(len(truth)) % min(_FOLDS, len(truth))
+    return fold
+
+
+def _loosen(
+    vectors: NDArray[np.float32],
+    targets: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    task: Task,
+) -> Iterator[Weights]:
+    """Yield the layer of each strength, each found from the one before.
+
+    Features are centred and brought to a mean squared length of 1 by one factor, so that the
+    strengths suit every network, and features that vary little are not blown up.
+    """
+    from scipy.optimize import minimize
+
+    mean = vectors.mean(axis=0)
+    centred = vectors - mean
+    scale = np.sqrt(np.square(centred).sum(axis=1).mean()) + _TINY
+    centred /= scale
+    share = (weights / weights.sum())[:, None]
+    shape = vectors.shape[1] + 1, targets.shape[1]
+    found = np.zeros(shape).ravel()
+
+    def loss(flat: NDArray[np.float64], strength: float) -> tuple[float, NDArray[np.float64]]:
+        """Return the weighted mean log loss with its penalty, and the gradient."""
+        kernel, bias = np.split(flat.reshape(shape).astype(np.float32), [-1])
+        sums = centred @ kernel + bias
+        errors = (task.activate(sums) - targets) * share
+        gradient = np.vstack([centred.T @ errors + strength * kernel, errors.sum(axis=0)])
+        penalty = strength / 2 * float(np.square(kernel).sum())
+        return float((task.log_losses(sums, targets) * share[:, 0]).sum()) + penalty, gradient
+
+    for strength in _STRENGTHS:
+        options = {"maxiter": _STEPS}
+        found = minimize(loss, found, strength, jac=True, method="L-BFGS-B", options=options).x
+        kernel, bias = np.split(found.reshape(shape).astype(np.float32), [-1])
+        kernel /= scale
+        yield kernel, bias[0] - mean @ kernel
+
+
+def _predict(task: Task, layer: Weights, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a layer's outputs."""
+    kernel, bias = layer
+    return task.activate(vectors @ kernel + bias)
+
+
+def note_outputs(
+    history: dict[str, list[float]],
+    prefix: str,
+    task: Task,
+    targets: NDArray[np.float32],
+    outputs: NDArray[np.float32],
+) -> None:
+    """Append loss and accuracy to a history, as Keras defines them."""
+    loss = np.mean(np.asarray(keras.losses.get(task.loss)(targets, outputs)))
+    history.setdefault(f"{prefix}loss", []).append(float(loss))
+    history.setdefault(f"{prefix}accuracy", []).append(task.accuracy(targets, outputs))
+
+
+def _build(task: Task, kernel: NDArray[np.float32], bias: NDArray[np.float32]) -> keras.Model:
+    """Put a layer into a network of its own."""
+    inputs = keras.Input(kernel.shape[:1], name="features")
+    last = keras.layers.Dense(task.n_outputs, activation=task.activation)
+    head = keras.Model(inputs, last(inputs), name=HEAD)
+    last.set_weights([kernel, bias])
+    return head

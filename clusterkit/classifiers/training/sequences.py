@@ -1,0 +1,119 @@
+"""What a network learns from: batches in an order that follows from the seed and the epoch."""
+
+import math
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.classifiers.inputs import to_computed
+from clusterkit.classifiers.tasks import MULTILABEL, Task
+from clusterkit.datasets.split import class_weights
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of (inputs, targets, weights).
+
+    Parameters
+    ----------
+    inputs : ndarray of shape (n, ...) or (n_variants, n, ...)
+        Pixels, vectors or activations; of several variants of an image, each epoch shows one.
+    targets : ndarray of shape (n, ...), float32
+        What the network shall put out.
+    weights : ndarray of shape (n, ...), float32
+        How much each counts.
+    batch_size : int
+        Images per batch; only the last holds fewer.
+    random_state : int
+        Seed.
+    repeats : ndarray of shape (n,), optional
+        How often an epoch shows each image on average; at least 1.
+    n_variants : int
+        How many variants of each image there are; 1 if ``inputs`` has no axis for them.
+    """
+
+    def __init__(
+        self,
+        inputs: NDArray[np.generic],
+        targets: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        *,
+        batch_size: int,
+        random_state: int,
+        repeats: NDArray[np.float64] | None = None,
+        n_variants: int = 1,
+    ) -> None:
+        super().__init__()
+        self.inputs = inputs if n_variants > 1 else inputs[None]
+        self.targets = targets
+        self.weights = weights
+        self.batch_size = batch_size
+        self.random_state = random_state
+        repeats = np.ones(len(targets)) if repeats is None else repeats
+        # Every epoch shows as many images.
+        self.n_shown = math.ceil(repeats.sum() * (1 - 1e-12))
+        self.repeats = repeats * (self.n_shown / repeats.sum())
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the order of an epoch, counted from 0: the same one however often it is drawn.
+
+        How often each image is shown is drawn by systematic sampling: images in random order take
+        as many places on a line as they have repeats, and places are marked at equal distances.
+        """
+        self.epoch = epoch
+        rng = np.random.default_rng((self.random_state, epoch))
+        draws = rng.random(len(self.repeats))
+        order, offset = np.argsort(draws), draws.sum() % 1
+        ends = np.minimum(np.floor(np.cumsum(self.repeats[order]) + offset), self.n_shown)
+        ends[-1] = self.n_shown
+        times = np.diff(ends.astype(int), prepend=0)
+        self.rows = rng.permutation(np.repeat(np.arange(len(times)), times[np.argsort(order)]))
+        self.variants = rng.integers(len(self.inputs), size=len(self.rows))
+
+    def on_epoch_end(self) -> None:
+        """Go on to the next epoch."""
+        self.set_epoch(self.epoch + 1)
+
+    def __len__(self) -> int:
+        return math.ceil(self.n_shown / self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.generic], ...]:
+        """Return one batch."""
+        part = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        rows = self.rows[part]
+        inputs = to_computed(self.inputs[self.variants[part], rows])
+        return inputs, self.targets[rows], self.weights[rows]
+
+
+def balance_classes(
+    task: Task, truth: NDArray[np.bool_], balance: str | None
+) -> tuple[NDArray[np.float32], NDArray[np.float64] | None]:
+    """Say how much each image counts, and how often it is shown, so that rare classes are learned.
+
+    Parameters
+    ----------
+    task : Task
+        What is learned; several labels an image are left as they are.
+    truth : ndarray of shape (n, n_classes), bool
+        The classes of the training images.
+    balance : {"auto", "weights", "oversample"} or None
+        See :class:`~clusterkit.classifiers.classifier.Classifier`.
+
+    Returns
+    -------
+    weights : ndarray of shape (n,), float32
+        Of mean 1.
+    repeats : ndarray of shape (n,), or None
+        How often an epoch shows each image.
+    """
+    even = np.ones(len(truth), np.float32)
+    if balance is None or task.kind == MULTILABEL:
+        return even, None
+    wanted = class_weights(truth.sum(axis=0), max_ratio=2.0 if balance == "auto" else 1.0)
+    if wanted is None:
+        return even, None
+    weights = wanted[truth.argmax(axis=1)]
+    if balance == "oversample":
+        return even, weights / weights.min()
+    return weights.astype(np.float32), None

@@ -1,0 +1,14 @@
+from .affinity.estimator import AffinityPropagation as AffinityPropagation
+from .base import ClusteringWarning as ClusteringWarning
+from .base import centers_of as centers_of
+from .by_name import CLUSTERERS as CLUSTERERS
+from .kmeans.estimator import KMeans as KMeans
+from .kmeans.minibatch import MiniBatchKMeans as MiniBatchKMeans
+from .kmeans.sweep import SweepPoint as SweepPoint
+from .kmeans.sweep import kmeans_sweep as kmeans_sweep
+from .mixture import GaussianMixture as GaussianMixture
+from .refinement.estimator import RefinedKMeans as RefinedKMeans
+from .row_stream import RowStream as RowStream
+from .scikit_learn import HDBSCAN as HDBSCAN
+from .scikit_learn import AgglomerativeClustering as AgglomerativeClustering
+from .scikit_learn import SpectralClustering as SpectralClustering

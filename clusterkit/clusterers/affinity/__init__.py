@@ -1,0 +1,1 @@
+"""Affinity propagation."""

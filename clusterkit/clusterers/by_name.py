@@ -1,0 +1,17 @@
+"""Clusterers by the names that the command line knows."""
+
+from clusterkit.utils.registry import Registry
+
+CLUSTERERS = Registry(
+    "clusterer",
+    {
+        "kmeans": "clusterkit.clusterers.kmeans.estimator:KMeans",
+        "minibatch-kmeans": "clusterkit.clusterers.kmeans.minibatch:MiniBatchKMeans",
+        "affinity-propagation": "clusterkit.clusterers.affinity.estimator:AffinityPropagation",
+        "agglomerative": "clusterkit.clusterers.scikit_learn:AgglomerativeClustering",
+        "hdbscan": "clusterkit.clusterers.scikit_learn:HDBSCAN",
+        "spectral": "clusterkit.clusterers.scikit_learn:SpectralClustering",
+        "gaussian-mixture": "clusterkit.clusterers.mixture:GaussianMixture",
+        "refined-kmeans": "clusterkit.clusterers.refinement.estimator:RefinedKMeans",
+    },
+)

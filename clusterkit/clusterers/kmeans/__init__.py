@@ -1,0 +1,1 @@
+"""K-means: restarts with splits and swaps, mini-batches, and a sweep over k."""

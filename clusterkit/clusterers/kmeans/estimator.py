@@ -1,0 +1,176 @@
+"""k-means on the unit sphere: robust, quick and reproducible."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_random_state
+
+from clusterkit.clusterers.base import (
+    check_at_least,
+    check_n_clusters,
+    check_weights,
+    in_units,
+    warn_of_clusters,
+)
+from clusterkit.clusterers.kmeans.centroids import CentroidClusterer
+from clusterkit.clusterers.kmeans.lloyd import Matrix, Solution
+from clusterkit.clusterers.kmeans.restarts import Problem, Search
+from clusterkit.utils.parallel import workers
+
+# Runs that are improved by breathing.
+_N_IMPROVED = 3
+
+
+class KMeans(CentroidClusterer):
+    """k-means that finds nearly the same, best clustering with every seed.
+
+    The rows are scaled to length 1 (turn ``normalize`` off for other data); the centres are the
+    means of their rows, not scaled: on photo features that agreed with the labels as well as or
+    better than centres of length 1 (spherical k-means proper), and the inertia is that of
+    scikit-learn's ``KMeans`` on ``normalize(X)``.
+
+    The search runs on up to 64 principal coordinates of up to 10,000 rows: ``n_init`` runs of
+    Lloyd's algorithm from greedy k-means++ starts, the best three of which then *breathe*, that is,
+    centres are added where they save most and as many merged where that costs least, as long as
+    the inertia falls.  The best are finished on all rows in all dimensions.  The one of lowest
+    inertia is kept; where others come within 0.1 % of it, which says little, that with the best
+    mean silhouette is.  A cluster that loses all its rows takes the row that fits worst.  Clusters
+    are numbered from the largest to the smallest.
+
+    Parameters
+    ----------
+    n_clusters : int, default 8
+        Number of clusters, at most the number of rows.
+    normalize : bool, default True
+        Whether to scale the rows to length 1.
+    n_init : int, default 10
+        Runs from new starts.
+    max_iter : int, default 300
+        Largest number of iterations of the final runs on all rows.
+    tol : float, default 1e-6
+        A final run ends when an iteration lowers the inertia by less than this share of it.
+    random_state : int, RandomState or None
+        Seed.  The result for a seed is the same on any number of threads.
+
+    Attributes
+    ----------
+    cluster_centers_ : ndarray of shape (n_clusters, d), float32
+        Mean of each cluster, of normalised rows where ``normalize`` is on.  Fewer where there are
+        fewer different rows.
+    labels_ : ndarray of shape (n,), int32
+        Cluster of each row.
+    inertia_ : float
+        Sum of squared distances of the rows to the centres of their clusters, weighted.
+    n_iter_ : int
+        Iterations of the final run.
+    n_features_in_ : int
+        Number of columns.
+
+    References
+    ----------
+    Lloyd: Least squares quantization in PCM. IEEE Transactions on Information Theory 28, 1982.
+
+    Arthur, Vassilvitskii: k-means++: the advantages of careful seeding. SODA 2007; the greedy
+    variant: Grunau, Özüdoğru, Rozhoň, Tětek: A nearly tight analysis of greedy k-means++. SODA
+    2023.
+
+    Fritzke: The breathing k-means algorithm. arXiv:2006.15666, 2020.  We merge by the cost of
+    Ward (1963) instead of removing by utility.
+
+    Rousseeuw: Silhouettes. Journal of Computational and Applied Mathematics 20, 1987.
+
+    Halko, Martinsson, Tropp: Finding structure with randomness. SIAM Review 53, 2011, for the
+    principal coordinates; searching on them: Ding, He: K-means clustering via principal component
+    analysis. ICML 2004.
+
+    Examples
+    --------
+    >>> X = [[1, 0], [2, 0.1], [0, 1], [0.1, 2], [3, 0]]
+    >>> KMeans(2, random_state=0).fit_predict(X).tolist()
+    [0, 0, 1, 1, 0]
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        normalize: bool = True,
+        n_init: int = 10,
+        max_iter: int = 300,
+        tol: float = 1e-6,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.normalize = normalize
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Cluster the rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            The rows; Embeddings and read-only memory maps work as they are.  One float32 copy is
+            made.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n,), optional
+            Weight of each row, 0 or above; 1 by default.
+
+        Returns
+        -------
+        KMeans
+            Itself.
+
+        Raises
+        ------
+        InvalidInputError
+            If there are fewer rows than clusters, NaN or infinite values, or weights that do not
+            fit.
+
+        Warns
+        -----
+        ClusteringWarning
+            If a cluster is tiny or grossly larger than the others, there are fewer different
+            rows than clusters, or zero vectors are to be normalised.
+        """
+        rows = self._check_rows(X)
+        check_n_clusters(self.n_clusters, len(rows))
+        solution = solve(
+            rows,
+            check_weights(sample_weight, len(rows)),
+            self.n_clusters,
+            n_init=check_at_least(self.n_init, 1, "n_init"),
+            max_iter=check_at_least(self.max_iter, 1, "max_iter"),
+            tol=self.tol,
+            seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
+        )
+        self.labels_, self.n_iter_ = solution.labels, solution.n_iter
+        self.cluster_centers_ = in_units(solution.centers, self._unit)
+        self.inertia_ = solution.inertia * self._unit * self._unit
+        warn_of_clusters(self.labels_, len(self.cluster_centers_), self.n_clusters)
+        return self
+
+
+def solve(
+    rows: Matrix,
+    weights: NDArray[np.float32],
+    k: int,
+    *,
+    n_init: int,
+    max_iter: int = 300,
+    tol: float = 1e-6,
+    seed: int,
+) -> Solution:
+    """Cluster float32 rows as :class:`KMeans` does, without its checks and warnings."""
+    with workers() as run:
+        problem = Problem(rows, weights)
+        search = Search(problem.X, problem.weights, seed=seed, run=run)
+        started = search.start(k, n_init)
+        finalists = search.shortlist([*started, *search.improve(started[:_N_IMPROVED])])
+        finished = run(lambda one: search.finish(one, max_iter=max_iter, tol=tol), finalists)
+        return problem.settle(search.choose(finished), run)

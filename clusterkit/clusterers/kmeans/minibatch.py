@@ -1,0 +1,355 @@
+"""k-means over rows that do not fit into memory."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from clusterkit.clusterers.base import (
+    as_invalid_input,
+    check_at_least,
+    check_n_clusters,
+    check_rows,
+    check_weights,
+    find_unit,
+    find_zeros,
+    in_units,
+    to_float32,
+    warn_of_clusters,
+    warn_of_zeros,
+)
+from clusterkit.clusterers.kmeans.centroids import CentroidClusterer
+from clusterkit.clusterers.kmeans.estimator import solve
+from clusterkit.clusterers.kmeans.lloyd import Matrix, assign_all, sum_clusters
+from clusterkit.clusterers.row_stream import ArrayStream, Reservoir, RowStream
+from clusterkit.errors import InvalidInputError
+from clusterkit.store.embeddings import check_fitted_space, fingerprint_of
+from clusterkit.utils.parallel import Map, workers
+
+# A batch of rows and their weights.
+Batch = tuple[Matrix, NDArray[np.float32]]
+
+
+class Pass(NamedTuple):
+    """What one reading of all rows found.
+
+    Attributes
+    ----------
+    labels : ndarray of shape (n,), int32
+        Nearest centre of each row.
+    inertia : float
+        Weighted sum of squared distances to them.
+    means : ndarray of shape (k, d), float32
+        Weighted mean of the rows of each centre; the centre itself where it has none.
+    sizes : ndarray of shape (k,), float64
+        Weight of the rows of each centre.
+    """
+
+    labels: NDArray[np.int32]
+    inertia: float
+    means: NDArray[np.float32]
+    sizes: NDArray[np.float64]
+
+
+class MiniBatchKMeans(CentroidClusterer):
+    """k-means that reads the rows in batches, over and over, and never holds them all.
+
+    The start is :class:`KMeans` on a random sample.  Each pass then reads all rows once and moves
+    the centres to the means of their rows: exact iterations of Lloyd's algorithm, so that the
+    result comes close to that of :class:`KMeans` on all rows.  :meth:`partial_fit` follows rows
+    that arrive one batch after the other, each seen once.
+
+    Memory: the sample, and one batch, with their temporaries, and 4 bytes per row for the labels.
+
+    Parameters
+    ----------
+    n_clusters : int, default 8
+        Number of clusters, at most the number of rows.
+    normalize : bool, default True
+        Whether to scale the rows to length 1.
+    batch_size : int, default 8192
+        Rows that are read at once.
+    n_sample : int, default 20000
+        Rows, drawn at random, from which the start is found; at least 20 times ``n_clusters`` are
+        used.
+    n_init : int, default 10
+        Runs from new starts on the sample.
+    max_iter : int, default 20
+        Largest number of passes.
+    tol : float, default 1e-4
+        Passes end when one lowers the inertia by less than this share of it.
+    random_state : int, RandomState or None
+        Seed.  The result for a seed is the same on any number of threads.
+
+    Attributes
+    ----------
+    cluster_centers_ : ndarray of shape (n_clusters, d), float32
+        Centre of each cluster.
+    labels_ : ndarray of shape (n,), int32
+        Cluster of each row of ``fit``, numbered from the largest; of the last batch after
+        ``partial_fit``.
+    inertia_ : float
+        Sum of squared distances of these rows to the centres of their clusters, weighted.
+    counts_ : ndarray of shape (n_clusters,), float64
+        Weight of all rows seen by each centre.
+    n_iter_ : int
+        Passes, or batches of ``partial_fit``.
+    n_features_in_ : int
+        Number of columns.
+
+    References
+    ----------
+    Lloyd: Least squares quantization in PCM. IEEE Transactions on Information Theory 28, 1982.
+
+    Sculley: Web-scale k-means clustering. WWW 2010, for ``partial_fit``.
+
+    Examples
+    --------
+    >>> X = [[1, 0], [2, 0.1], [0, 1], [0.1, 2], [3, 0]]
+    >>> MiniBatchKMeans(2, batch_size=2, random_state=0).fit_predict(X).tolist()
+    [0, 0, 1, 1, 0]
+
+    A space of any size, part by part; ``stream.paths`` are the images that the labels belong to:
+
+    >>> stream = Store(".clusterkit").space("xception").stream()  # doctest: +SKIP
+    >>> labels = MiniBatchKMeans(100, random_state=0).fit_predict(stream)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        normalize: bool = True,
+        batch_size: int = 8192,
+        n_sample: int = 20_000,
+        n_init: int = 10,
+        max_iter: int = 20,
+        tol: float = 1e-4,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.normalize = normalize
+        self.batch_size = batch_size
+        self.n_sample = n_sample
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: ArrayLike | RowStream,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Cluster the rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d), or RowStream
+            The rows.  A memory map is read batch by batch, and so are the vectors of a space on
+            disk (:meth:`clusterkit.store.space.Space.stream`) and any other object with a method
+            ``iter_batches(n_rows)`` that yields them in order, the same on every call.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n,), optional
+            Weight of each row, 0 or above; 1 by default.
+
+        Returns
+        -------
+        MiniBatchKMeans
+            Itself.
+
+        Raises
+        ------
+        InvalidInputError
+            If there are fewer rows than clusters, NaN or infinite values, or weights that do not
+            fit.
+        """
+        stream = self._open(X)
+        check_at_least(self.max_iter, 1, "max_iter")
+        weights = None if sample_weight is None else np.asarray(sample_weight, np.float32)
+        if weights is not None:
+            check_weights(weights, weights.size)
+        centers = self._start(self._draw(stream, weights))
+        last_inertia, n_iter = np.inf, 0
+        with workers() as run:
+            while True:
+                found = _read(self._batches(stream, weights), centers, run)
+                n_iter += 1
+                saved = last_inertia - found.inertia
+                if n_iter == self.max_iter or saved <= self.tol * found.inertia:
+                    break
+                centers, last_inertia = found.means, found.inertia
+        self._keep(centers, found, n_iter)
+        warn_of_clusters(self.labels_, len(centers), self.n_clusters)
+        return self
+
+    def partial_fit(
+        self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Move the centres by one more batch: each is the mean of all rows it has been given.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            The batch; the first must hold at least ``n_clusters`` different rows, of all kinds.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n,), optional
+            Weight of each row, 0 or above; 1 by default.
+
+        Returns
+        -------
+        MiniBatchKMeans
+            Itself.
+
+        Raises
+        ------
+        InvalidInputError
+            If the first batch has too few different rows, or as in :meth:`fit`.
+        SpaceMismatchError
+            If the batch is of another embedding space than those before.
+        """
+        is_first = not hasattr(self, "cluster_centers_")
+        rows = self._check_rows(X, reset=is_first)
+        batch = rows, check_weights(sample_weight, len(rows))
+        if is_first:
+            check_n_clusters(self.n_clusters, len(rows))
+            centers = self._start(batch)
+            if len(centers) < self.n_clusters:
+                raise InvalidInputError(
+                    "the first batch must hold at least n_clusters different rows. "
+                    f"Received: n_clusters={self.n_clusters}, {len(centers)} different rows"
+                )
+            self.counts_, self.n_iter_ = np.zeros(len(centers)), 0
+        else:
+            centers = self._centers()
+            self.fingerprint_ = self.fingerprint_ or fingerprint_of(X)
+        with workers() as run:
+            found = _read([batch], centers, run)
+        self.counts_ = self.counts_ + found.sizes
+        share = found.sizes / np.maximum(self.counts_, np.finfo(float).tiny)
+        moved = (centers + share[:, None] * (found.means - centers)).astype(np.float32)
+        self.cluster_centers_ = in_units(moved, self._unit)
+        self.labels_, self.n_iter_ = found.labels, self.n_iter_ + 1
+        self.inertia_ = found.inertia * self._unit * self._unit
+        return self
+
+    def predict(self, X: ArrayLike | RowStream) -> NDArray[np.int32]:
+        """Find the nearest centre of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d), or RowStream
+            The rows, as in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n,), int32
+            Cluster of each row.
+        """
+        check_is_fitted(self)
+        stream = self._open(X, reset=False)
+        with workers() as run:
+            return _read(self._batches(stream), self._centers(), run).labels
+
+    def _open(self, X: ArrayLike | RowStream, *, reset: bool = True) -> RowStream:
+        """Return X as a stream."""
+        check_at_least(self.batch_size, 1, "batch_size")
+        if reset:
+            self.fingerprint_, self._unit = fingerprint_of(X), 1.0
+        else:
+            check_fitted_space(self, X)
+        if not isinstance(X, RowStream):
+            return ArrayStream(as_invalid_input(validate_data)(self, X, reset=reset))
+        if reset and hasattr(self, "n_features_in_"):
+            del self.n_features_in_
+        return X
+
+    def _batches(
+        self,
+        stream: RowStream,
+        weights: NDArray[np.float32] | None = None,
+        *,
+        is_first: bool = False,
+    ) -> Iterator[Batch]:
+        """Read a stream: checked float32 batches in units, which the first reading finds."""
+        n_read = 0
+        has_unit = self.normalize or not is_first
+        for batch in stream.iter_batches(self.batch_size):
+            rows = check_rows(batch)
+            if not hasattr(self, "n_features_in_"):
+                self.n_features_in_ = rows.shape[1]
+            if rows.shape[1] != self.n_features_in_:
+                raise InvalidInputError(
+                    f"batches must have {self.n_features_in_} columns. Received: {rows.shape[1]}"
+                )
+            n_read += len(rows)
+            if weights is None:
+                share = np.ones(len(rows), np.float32)
+            else:
+                share = weights[n_read - len(rows) : n_read]
+                if len(share) < len(rows):
+                    check_weights(weights, n_read)
+            if not has_unit and rows.any():
+                self._unit, has_unit = find_unit(rows), True
+            yield to_float32(rows, normalize=self.normalize, unit=self._unit), share
+
+    def _draw(self, stream: RowStream, weights: NDArray[np.float32] | None) -> Batch:
+        """Read all rows once, and return a random sample of those whose weight is above 0."""
+        size = max(check_at_least(self.n_sample, 1, "n_sample"), 20 * self.n_clusters)
+        sample = Reservoir(size, np.random.default_rng(self._draw_seed()))
+        is_zero: list[NDArray[np.bool_]] = [np.empty(0, bool)]
+        for rows, share in self._batches(stream, weights, is_first=True):
+            sample.add(rows[share > 0], share[share > 0])
+            is_zero.append(find_zeros(rows))
+        n_read = sum(map(len, is_zero))
+        check_n_clusters(self.n_clusters, n_read)
+        check_weights(weights, n_read)
+        if self.normalize:
+            warn_of_zeros(np.concatenate(is_zero))
+        return sample.rows, sample.weights
+
+    def _draw_seed(self) -> int:
+        """Draw a seed from ``random_state``."""
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _start(self, sample: Batch) -> Matrix:
+        """Return the centres of KMeans on a sample."""
+        rows, weights = sample
+        solution = solve(rows, weights, self.n_clusters, n_init=self.n_init, seed=self._draw_seed())
+        return solution.centers
+
+    def _keep(self, centers: NDArray[np.float32], found: Pass, n_iter: int) -> None:
+        """Set the fitted attributes, clusters numbered from the largest."""
+        order = np.argsort(-found.sizes, kind="stable")
+        numbers = np.argsort(order).astype(np.int32)
+        self.cluster_centers_ = in_units(centers[order], self._unit)
+        self.inertia_ = found.inertia * self._unit * self._unit
+        self.counts_ = found.sizes[order]
+        self.labels_, self.n_iter_ = numbers[found.labels], n_iter
+
+
+def _read(batches: Iterable[Batch], centers: Matrix, run: Map) -> Pass:
+    """Read all rows once."""
+    # Near the centres' mean float32 is most precise.
+    middle = centers.mean(axis=0)
+    near, k = centers - middle, len(centers)
+    totals, sizes = np.zeros(centers.shape), np.zeros(k)
+    labels, inertia = [], 0.0
+    for rows, weights in batches:
+        moved = rows - middle
+        nearest, distances = assign_all(moved, near, run)
+        batch_totals, batch_sizes = sum_clusters(moved, weights, nearest, k, run)
+        totals += batch_totals
+        sizes += batch_sizes
+        labels.append(nearest)
+        inertia += float(weights @ distances.astype(np.float64))
+    means = centers.copy()
+    filled = sizes > 0
+    means[filled] = totals[filled] / sizes[filled, None] + middle
+    return Pass(np.concatenate(labels), inertia, means, sizes)

@@ -1,0 +1,298 @@
+"""scikit-learn's clusterers that only label the rows they were fitted on, for unit vectors."""
+
+import warnings
+from abc import abstractmethod
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_random_state
+
+from clusterkit.clusterers.base import (
+    ClusteringWarning,
+    UnitClusterer,
+    check_at_least,
+    check_n_clusters,
+    count_distinct,
+    number_by_size,
+    unite_equal,
+    warn_of_equal_rows,
+)
+from clusterkit.clusterers.kmeans.restarts import principal_axes
+from clusterkit.errors import InvalidInputError
+from clusterkit.similarity.nearest import find_equal
+from clusterkit.utils.parallel import workers
+
+
+def find_axes(
+    rows: NDArray[np.float32],
+    n_coordinates: int | None,
+    random_state: int | np.random.RandomState | None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the mean (d,) and the leading principal axes (d, n_coordinates) of rows.
+
+    All axes, as they are, where there are no more than ``n_coordinates``, or that is None.
+    """
+    mean, d = rows.mean(axis=0), rows.shape[1]
+    if n_coordinates is None or d <= check_at_least(n_coordinates, 1, "n_coordinates"):
+        return mean, np.eye(d, dtype=np.float32)
+    rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
+    with workers():
+        axes = principal_axes(rows - mean, np.ones(len(rows), np.float32), n_coordinates, rng)
+    return mean, axes
+
+
+class LabellingClusterer(UnitClusterer):
+    """Base of clusterers that let a model of scikit-learn label the rows.
+
+    Equal rows are in one cluster.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n,), int32
+        Cluster of each row, numbered from the largest; -1 is noise.
+    model_ : estimator
+        The fitted model of scikit-learn.
+    """
+
+    @abstractmethod
+    def _build(self, n_samples: int, n_distinct: int) -> Any:
+        """Return the model of scikit-learn for this many rows and different rows."""
+
+    def _prepare(self, rows: NDArray[np.float32]) -> Any:
+        """Return what the model is fitted on."""
+        return rows
+
+    def _label(self, model: Any, rows: NDArray[np.float32], first: NDArray[np.intp]) -> Any:
+        """Fit the model, and return its labels; ``first`` is from :func:`find_equal`."""
+        return model.fit(self._prepare(rows)).labels_
+
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
+        """Cluster the rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            The rows; Embeddings work as they are.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InvalidInputError
+            If there are fewer than 2 rows or fewer rows than clusters, or NaN or infinite values.
+
+        Warns
+        -----
+        ClusteringWarning
+            If there are fewer different rows than clusters, or zero vectors are to be normalised.
+        """
+        rows = self._check_rows(X)
+        if len(rows) < 2:
+            raise InvalidInputError(
+                f"{type(self).__name__} needs at least 2 rows. Received: n_samples={len(rows)}"
+            )
+        first = find_equal(rows)
+        n_distinct = count_distinct(first)
+        model = self._build(len(rows), n_distinct)
+        # One thread for BLAS: the same result on any number of threads.
+        with workers(), warnings.catch_warnings():
+            # Parts without connection are no trouble unless there are more than clusters.
+            warnings.filterwarnings("ignore", "Graph is not fully connected", UserWarning)
+            self.labels_ = number_by_size(unite_equal(self._label(model, rows, first), first))
+        self.model_ = model
+        warn_of_equal_rows(n_distinct, getattr(self, "n_clusters", 1))
+        return self
+
+
+class AgglomerativeClustering(LabellingClusterer):
+    """Merge the two nearest clusters until ``n_clusters`` are left; Ward's criterion by default.
+
+    Needs the distances of all pairs: for up to about 20,000 rows.
+
+    Parameters
+    ----------
+    n_clusters : int, default 8
+        Number of clusters, at most the number of rows.
+    normalize : bool, default True
+        Whether to scale the rows to length 1.
+    linkage : {"ward", "average", "complete", "single"}, default "ward"
+        What "nearest" means.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n,), int32
+        Cluster of each row, numbered from the largest.
+    model_ : sklearn.cluster.AgglomerativeClustering
+        The fitted model; ``model_.children_`` is the tree.
+    n_features_in_ : int
+        Number of columns.
+
+    References
+    ----------
+    Ward: Hierarchical grouping to optimize an objective function. JASA 58, 1963.
+    """
+
+    def __init__(
+        self, n_clusters: int = 8, *, normalize: bool = True, linkage: str = "ward"
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.normalize = normalize
+        self.linkage = linkage
+
+    def _build(self, n_samples: int, n_distinct: int) -> Any:
+        from sklearn.cluster import AgglomerativeClustering
+
+        k = min(check_n_clusters(self.n_clusters, n_samples), n_distinct)
+        return AgglomerativeClustering(k, linkage=self.linkage)
+
+
+class SpectralClustering(LabellingClusterer):
+    """Cut the graph of nearest neighbours into ``n_clusters`` parts.
+
+    Finds clusters of any shape where neighbours are alike: on imbalanced10, photos of 10 classes of
+    34 to 320, the adjusted Rand index with the labels was 0.97, where k-means has 0.73.
+
+    Parameters
+    ----------
+    n_clusters : int, default 8
+        Number of clusters, at most the number of rows.
+    normalize : bool, default True
+        Whether to scale the rows to length 1.
+    n_neighbors : int, default 10
+        Neighbours of a row in the graph; all others if there are fewer.
+    random_state : int, RandomState or None
+        Seed.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n,), int32
+        Cluster of each row, numbered from the largest.
+    model_ : sklearn.cluster.SpectralClustering
+        The model, fitted on the different rows where these are more than clusters.
+    n_features_in_ : int
+        Number of columns.
+
+    References
+    ----------
+    von Luxburg: A tutorial on spectral clustering. Statistics and Computing 17, 2007.
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        normalize: bool = True,
+        n_neighbors: int = 10,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.normalize = normalize
+        self.n_neighbors = n_neighbors
+        self.random_state = random_state
+
+    def _build(self, n_samples: int, n_distinct: int) -> Any:
+        from sklearn.cluster import SpectralClustering
+
+        n_clusters = check_n_clusters(self.n_clusters, n_samples)
+        if n_clusters == n_samples:
+            raise InvalidInputError(
+                "spectral clustering needs more rows than clusters. "
+                f"Received: n_clusters={n_clusters}, n_samples={n_samples}"
+            )
+        return SpectralClustering(
+            min(n_clusters, n_distinct),
+            affinity="precomputed",
+            random_state=self.random_state,
+        )
+
+    def _label(self, model: Any, rows: NDArray[np.float32], first: NDArray[np.intp]) -> Any:
+        """Cut the graph of the different rows: many copies are neighbours of each other only."""
+        kinds, numbers = np.unique(first, return_inverse=True)
+        if len(kinds) == model.n_clusters:
+            return numbers
+        return super()._label(model, rows[kinds], kinds)[numbers]
+
+    def _prepare(self, rows: NDArray[np.float32]) -> Any:
+        """Return the symmetric graph of nearest neighbours, with each row its own first one."""
+        from scipy.sparse.csgraph import connected_components
+        from sklearn.neighbors import kneighbors_graph
+
+        n_neighbors = min(check_at_least(self.n_neighbors, 1, "n_neighbors"), len(rows))
+        graph = kneighbors_graph(rows, n_neighbors, include_self=True)
+        n_parts, _ = connected_components(graph, directed=False)
+        if n_parts > self.n_clusters:
+            warnings.warn(
+                f"the graph of neighbours falls into {n_parts} parts, more than "
+                f"n_clusters={self.n_clusters}; raise n_neighbors={self.n_neighbors}",
+                ClusteringWarning,
+                stacklevel=5,
+            )
+        return (graph + graph.T) / 2
+
+
+class HDBSCAN(LabellingClusterer):
+    """Find dense groups and their number; rows in between are noise (-1).
+
+    Density means little in many dimensions, so the search takes place on the leading principal
+    coordinates.  On species10, cat_dog_wild and digits that left 5, 19 and 27 % of the rows as
+    noise instead of 15, 31 and 31 %, and the adjusted Rand index with the labels was 0.81, 0.43 and
+    0.51 instead of 0.77, 0.44 and 0.45.
+
+    Parameters
+    ----------
+    min_cluster_size : int, default 10
+        Fewest rows that make a cluster; all rows if there are fewer.
+    normalize : bool, default True
+        Whether to scale the rows to length 1.
+    min_samples : int, default 5
+        Neighbours that decide how dense it is around a row; more make more noise.
+    n_coordinates : int or None, default 20
+        Principal coordinates; None for the rows as they are.
+    random_state : int, RandomState or None
+        Seed of the principal coordinates.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n,), int32
+        Cluster of each row, numbered from the largest; -1 is noise.
+    model_ : sklearn.cluster.HDBSCAN
+        The fitted model; ``model_.probabilities_`` is how firmly a row belongs.
+    n_features_in_ : int
+        Number of columns.
+
+    References
+    ----------
+    Campello, Moulavi, Sander: Density-based clustering based on hierarchical density estimates.
+    PAKDD 2013.
+    """
+
+    def __init__(
+        self,
+        min_cluster_size: int = 10,
+        *,
+        normalize: bool = True,
+        min_samples: int = 5,
+        n_coordinates: int | None = 20,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.min_cluster_size = min_cluster_size
+        self.normalize = normalize
+        self.min_samples = min_samples
+        self.n_coordinates = n_coordinates
+        self.random_state = random_state
+
+    def _build(self, n_samples: int, n_distinct: int) -> Any:
+        from sklearn.cluster import HDBSCAN
+
+        size = check_at_least(self.min_cluster_size, 2, "min_cluster_size")
+        neighbors = check_at_least(self.min_samples, 1, "min_samples")
+        return HDBSCAN(min(size, n_samples), min(neighbors, n_samples), copy=True)
+
+    def _prepare(self, rows: NDArray[np.float32]) -> Any:
+        mean, axes = find_axes(rows, self.n_coordinates, self.random_state)
+        return (rows - mean) @ axes

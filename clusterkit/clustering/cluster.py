@@ -1,0 +1,316 @@
+"""Clusterings: labels for the rows of one space, with what made them."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from clusterkit import __version__
+from clusterkit.clusterers.base import find_unit, to_float32
+from clusterkit.clusterers.by_name import CLUSTERERS
+from clusterkit.clusterers.distances import distances_to_centers
+from clusterkit.clusterers.kmeans.estimator import KMeans
+from clusterkit.clusterers.kmeans.minibatch import MiniBatchKMeans
+from clusterkit.clusterers.refinement.estimator import RefinedKMeans
+from clusterkit.clusterers.row_stream import sample_rows
+from clusterkit.clustering.matching import IdentityReport, match_clusters
+from clusterkit.clustering.naming import name_clusters
+from clusterkit.clustering.saved import (
+    EarlierClusters,
+    check_earlier,
+    continue_kmeans,
+    read_earlier,
+)
+from clusterkit.datasets.tables import to_csv
+from clusterkit.elbow.curve import elbow_curve
+from clusterkit.errors import InvalidInputError
+from clusterkit.store.embeddings import Embeddings, describe_space
+from clusterkit.store.stream import VectorStream
+from clusterkit.utils.files import check_output, write_whole
+from clusterkit.utils.noise import NOISE
+from clusterkit.utils.paths import json_text
+
+# Rows of a stream that the number of clusters is chosen from.
+_SAMPLE_SIZE = 20_000
+
+
+@dataclass(eq=False)
+class Clustering:
+    """Labels for the images of one embedding space, and what made them.
+
+    Attributes
+    ----------
+    embeddings : Embeddings or VectorStream
+        The images.
+    labels : ndarray of shape (n,), int
+        Cluster of each image, from 0; -1 is noise.
+    distances : ndarray of shape (n,), float
+        Euclidean distance of each image to the centre of its cluster, between vectors of length 1
+        unless the clusterer's ``normalize`` is off; NaN for noise.
+    exemplars : ndarray of shape (n,), bool
+        Marks the image nearest to the centre of each cluster.
+    algorithm : str
+        Name of the clusterer.
+    parameters : dict
+        Its parameters.
+    names : dict of int to str
+        What the clusters are called, see :func:`clusterkit.clustering.naming.name_clusters`;
+        clusters without a name are left out.
+    identity : IdentityReport, optional
+        What became of the clusters of an earlier run, where one was given.
+    refinement : dict, optional
+        What k-means was compared with, what was chosen and why, where it was refined: see
+        :meth:`clusterkit.clusterers.RefinedKMeans.describe`.
+    """
+
+    embeddings: Embeddings | VectorStream
+    labels: NDArray[np.int64]
+    distances: NDArray[np.float64]
+    exemplars: NDArray[np.bool_]
+    algorithm: str
+    parameters: dict[str, Any]
+    names: dict[int, str] = field(default_factory=dict)
+    identity: IdentityReport | None = None
+    refinement: dict[str, Any] | None = None
+
+    @property
+    def k(self) -> int:
+        """Number of clusters, noise left out."""
+        return len(self.sizes.keys() - {NOISE})
+
+    @property
+    def sizes(self) -> dict[int, int]:
+        """Number of images in each cluster."""
+        return dict(sorted(Counter(self.labels.tolist()).items()))
+
+    def describe(self) -> dict[str, Any]:
+        """Return what made the clustering, as values for ``json_text``."""
+        root = self.embeddings.root
+        return {
+            "algorithm": self.algorithm,
+            "parameters": self.parameters,
+            "k": self.k,
+            "sizes": {str(cluster): size for cluster, size in self.sizes.items()},
+            "names": {str(cluster): name for cluster, name in self.names.items()},
+            "identity": None if self.identity is None else self.identity.to_dict(),
+            "refinement": self.refinement,
+            "space": describe_space(self.embeddings.space),
+            "fingerprint": self.embeddings.fingerprint,
+            "root": None if root is None else str(root),
+            "versions": {"clusterkit": __version__}
+            | {name: metadata.version(name) for name in ("numpy", "scikit-learn")},
+        }
+
+    def to_csv(self, output: str | Path, *, overwrite: bool = False) -> Path:
+        """Write ``path,cluster,distance,exemplar``, and what made it beside as ``.json``.
+
+        Where clusters have names, these follow in a column ``name``.
+
+        Parameters
+        ----------
+        output : path
+            The CSV file; rows are in order of path.
+        overwrite : bool
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        pathlib.Path
+            The CSV file.
+
+        Raises
+        ------
+        OutputExistsError
+            If it exists.
+        InvalidInputError
+            If its name ends in ``.json``.
+        """
+        output = check_output(output, overwrite=overwrite)
+        origin = check_output(output.with_suffix(".json"), overwrite=overwrite)
+        if output == origin:
+            raise InvalidInputError(
+                f"the table's name must not end in .json, which its description takes: {output}"
+            )
+        columns = ["path", "cluster", "distance", "exemplar", *(["name"] if self.names else [])]
+        rows = []
+        paths = self.embeddings.paths
+        # A stream is in the order in which it was stored.
+        is_stream = isinstance(self.embeddings, VectorStream)
+        for row in (
+            sorted(range(len(paths)), key=paths.__getitem__) if is_stream else range(len(paths))
+        ):
+            label, distance = int(self.labels[row]), self.distances[row]
+            shown = "" if np.isnan(distance) else f"{distance:.6f}"
+            exemplar = str(bool(self.exemplars[row])).lower()
+            cells = [paths[row], label, shown, exemplar, self.names.get(label, "")]
+            rows.append(cells[: len(columns)])
+        write_whole(output, to_csv(columns, rows))
+        write_whole(origin, json_text(self.describe()) + "\n")
+        return output
+
+
+def cluster(
+    embeddings: Embeddings | VectorStream,
+    clusterer: Any = "kmeans",
+    *,
+    n_clusters: int | str | None = None,
+    random_state: int | None = 0,
+    previous: Clustering | str | Path | None = None,
+    refine: bool = False,
+    progress: bool = False,
+) -> Clustering:
+    """Group images by their embeddings; name the groups where their ImageNet classes are known.
+
+    Parameters
+    ----------
+    embeddings : Embeddings or VectorStream
+        The images.  A stream (:meth:`clusterkit.store.space.Space.stream`) is never all in memory;
+        it is for ``"minibatch-kmeans"``.  Plain vectors are named by their row numbers.
+    clusterer : str or estimator
+        A name in :data:`clusterkit.clusterers.CLUSTERERS`, or any scikit-learn clusterer.
+    n_clusters : int or "auto", optional
+        Number of clusters, for a clusterer that takes it; by default the clusterer's own.
+        ``"auto"`` asks :func:`clusterkit.elbow.elbow_curve`.
+    random_state : int, optional
+        Seed, for a clusterer given by name that takes one.
+    previous : Clustering or path, optional
+        An earlier clustering, or its ``clusters.csv``: clusters that go on keep its numbers, see
+        :func:`clusterkit.clustering.matching.match_clusters`.  With as many clusters as before,
+        k-means also goes on from their centres, see
+        :func:`clusterkit.clustering.saved.continue_kmeans`.
+    refine : bool
+        Let another clustering replace k-means where the neighbours of the images clearly speak for
+        it, see :class:`clusterkit.clusterers.RefinedKMeans`.
+    progress : bool, default False
+        Whether to show a progress bar on a terminal while ``"auto"`` looks for the number.
+
+    Returns
+    -------
+    Clustering
+        Labels, distances to the centres, exemplars, names, and what made them.
+
+    Raises
+    ------
+    NotFoundError
+        If the earlier table does not exist.
+    InvalidInputError
+        If there are no embeddings, more clusters than images, no clear number of clusters for
+        ``"auto"``, the clusterer takes no ``n_clusters`` or, with ``refine``, is not k-means, or
+        the earlier clustering has no numbers or no image in common.
+
+    Warns
+    -----
+    UserWarning
+        If the earlier clustering is of another embedding space.
+
+    Examples
+    --------
+    >>> emb = Embeddings(np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1]], dtype="float32"))
+    >>> cluster(emb, n_clusters=2).sizes
+    {0: 2, 1: 2}
+    """
+    if not isinstance(embeddings, Embeddings | VectorStream):
+        embeddings = Embeddings(embeddings)
+    if not len(embeddings):
+        raise InvalidInputError(
+            f"there are no embedded images to cluster, and {len(embeddings.failures)} failures"
+        )
+    earlier = None if previous is None else check_earlier(read_earlier(previous), embeddings)
+    if refine:
+        if clusterer != "kmeans":
+            raise InvalidInputError(
+                f"refine starts from k-means; leave out the clusterer. Received: {clusterer!r}"
+            )
+        clusterer = "refined-kmeans"
+    estimator = _create(clusterer, random_state)
+    if n_clusters is not None and "n_clusters" not in estimator.get_params(deep=False):
+        raise InvalidInputError(
+            f"{clusterer} finds the number of clusters itself; leave out n_clusters. "
+            f"Received: {n_clusters!r}"
+        )
+    if isinstance(embeddings, VectorStream) and not isinstance(estimator, MiniBatchKMeans):
+        raise InvalidInputError(
+            "only minibatch-kmeans clusters a stream; the others take the Embeddings that "
+            f"Space.read() loads. Received: {clusterer!r}"
+        )
+    if n_clusters == "auto":
+        sample = _sample(embeddings, random_state)
+        curve = elbow_curve(sample, random_state=random_state, progress=progress)
+        if curve.k is None:
+            raise InvalidInputError(f"n_clusters='auto' found no number: {curve.verdict}")
+        n_clusters = curve.k
+    if n_clusters is not None:
+        estimator.set_params(n_clusters=n_clusters)
+    vectors = embeddings if isinstance(embeddings, VectorStream) else np.asarray(embeddings)
+    labels = np.asarray(estimator.fit_predict(vectors), dtype=np.int64)
+    # The geometry that the clusterer saw.
+    normalize = bool(getattr(estimator, "normalize", False))
+    identity = None
+    if earlier is not None:
+        identity = _identify(estimator, vectors, labels, embeddings.paths, earlier)
+        labels = identity.labels
+    distances, exemplars = distances_to_centers(vectors, labels, normalize=normalize)
+    name = clusterer if isinstance(clusterer, str) else type(clusterer).__name__
+    return Clustering(
+        embeddings,
+        labels,
+        distances,
+        exemplars,
+        algorithm=name,
+        parameters=_plain(estimator.get_params(deep=False)),
+        names=name_clusters(labels, embeddings.top5),
+        identity=identity,
+        refinement=_describe_refinement(estimator),
+    )
+
+
+def _identify(
+    estimator: Any,
+    vectors: Any,
+    labels: NDArray[np.int64],
+    paths: list[str],
+    earlier: EarlierClusters,
+) -> IdentityReport:
+    """Let clusters go on from the earlier ones."""
+    if isinstance(estimator, KMeans):
+        unit = 1.0 if estimator.normalize else find_unit(vectors)
+        points = to_float32(vectors, normalize=estimator.normalize, unit=unit)
+        number = dict(zip(earlier.paths, earlier.labels, strict=True))
+        previous = np.array([number.get(path, NOISE) for path in paths])
+        labels = continue_kmeans(
+            points, labels, estimator.inertia_ / unit / unit, previous=previous
+        )
+    return match_clusters(labels, earlier.labels, paths=paths, previous_paths=earlier.paths)
+
+
+def _describe_refinement(estimator: Any) -> dict[str, Any] | None:
+    """Return what a refinement compared and chose; None for other clusterers."""
+    return estimator.describe() if isinstance(estimator, RefinedKMeans) else None
+
+
+def _sample(embeddings: Embeddings | VectorStream, random_state: int | None) -> Any:
+    """Return the embeddings, or a random sample of a stream."""
+    if isinstance(embeddings, VectorStream):
+        return sample_rows(embeddings, _SAMPLE_SIZE, random_state)
+    return embeddings
+
+
+def _create(clusterer: Any, random_state: int | None) -> Any:
+    """Build a clusterer from its name, seeded where it draws; copy an instance."""
+    if not isinstance(clusterer, str):
+        return clone(clusterer)
+    estimator = CLUSTERERS[clusterer]()
+    if "random_state" in estimator.get_params(deep=False):
+        estimator.set_params(random_state=random_state)
+    return estimator
+
+
+def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Keep parameters as JSON-able values; anything else by its text."""
+    simple = (bool, int, float, str, type(None))
+    return {k: v if isinstance(v, simple) else repr(v) for k, v in parameters.items()}

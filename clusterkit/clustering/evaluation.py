@@ -1,0 +1,240 @@
+"""Compare clusters with known labels."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.clustering.saved import read_cluster_names, read_clusters
+from clusterkit.datasets.labels import find_labels, labels_from_folders
+from clusterkit.errors import InvalidInputError
+from clusterkit.utils.noise import NOISE, as_cluster, is_missing
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """How well clusters agree with known labels.
+
+    Attributes
+    ----------
+    acc : float
+        Clustering accuracy, in [0, 1]: the fraction of images whose cluster is matched to their
+        label, under the one-to-one matching of clusters to labels that makes it highest.
+    nmi : float
+        Normalised mutual information (arithmetic mean), in [0, 1]; 1 only for equal partitions.
+    ari : float
+        Adjusted Rand index, in [-0.5, 1]; 0 on average for random labels.
+    purity : float
+        Fraction of images that have the most frequent label of their cluster, in [0, 1].  It rises
+        with the number of clusters.
+    n : int
+        Number of images compared.
+    n_noise : int
+        Number of them in no cluster (-1).  They count as wrong in ``acc`` and ``purity`` and as a
+        cluster of their own in ``nmi`` and ``ari``.
+    table : ndarray of shape (n_clusters, n_labels), int64
+        Number of images in each cluster (rows) with each label (columns).
+    clusters : list of int or str
+        The clusters, in order of the rows.
+    label_names : list of str
+        The labels, in order of the columns.
+    matching : dict
+        The label that each cluster is matched to; None for noise and for clusters left over.
+    n_unlabelled : int
+        Clustered images without a known label; not among the ``n``.
+    n_unused : int
+        Labels of files that were not clustered.
+    names : dict
+        What clusters are called, where their table says so.
+    unlabelled, unused : list of str
+        These images, and these files, where both were read from tables.
+    """
+
+    acc: float
+    nmi: float
+    ari: float
+    purity: float
+    n: int
+    n_noise: int
+    table: NDArray[np.int64]
+    clusters: list[Any]
+    label_names: list[str]
+    matching: dict[Any, str | None]
+    n_unlabelled: int = 0
+    n_unused: int = 0
+    names: dict[Any, str] = field(default_factory=dict)
+    unlabelled: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-able values."""
+        return {
+            "acc": self.acc,
+            "nmi": self.nmi,
+            "ari": self.ari,
+            "purity": self.purity,
+            "n": self.n,
+            "n_noise": self.n_noise,
+            "n_unlabelled": self.n_unlabelled,
+            "n_unused": self.n_unused,
+            "clusters": self.clusters,
+            "names": {str(cluster): name for cluster, name in self.names.items()},
+            "label_names": self.label_names,
+            "matching": {str(cluster): label for cluster, label in self.matching.items()},
+            "table": self.table.tolist(),
+        }
+
+
+def evaluate(
+    clusters: Iterable[Any], labels: Iterable[Any], *, n_unlabelled: int = 0, n_unused: int = 0
+) -> Evaluation:
+    """Compare clusters with known labels.
+
+    Parameters
+    ----------
+    clusters : sequence of int or str, length n
+        The cluster of each image; noise is -1, ``-1.0``, ``"-1"`` or ``"noise"``.
+    labels : sequence, length n
+        The true label of each image, in the same order.  An image whose label is missing (None,
+        NaN, an empty text) is left out and counted in ``n_unlabelled``; so is one whose cluster is
+        missing, in ``n_unused``.
+    n_unlabelled, n_unused : int
+        What readers had to leave out before; added to what is left out here.
+
+    Returns
+    -------
+    Evaluation
+        Accuracy, NMI, ARI, purity, the cluster by label table and the matching behind it.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is nothing to compare, or the lengths differ.
+
+    Notes
+    -----
+    The matching is found by the Hungarian method (Kuhn 1955, "The Hungarian method for the
+    assignment problem"); accuracy under it is the "ACC" of Yang et al. (2010, "Image clustering
+    using local discriminant models and global integration").
+
+    Examples
+    --------
+    >>> evaluation = evaluate([0, 0, 1, 1, 1], ["cat", "cat", "dog", "dog", "cat"])
+    >>> evaluation.acc, evaluation.matching
+    (0.8, {0: 'cat', 1: 'dog'})
+    """
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+    clusters, labels = [as_cluster(cluster) for cluster in clusters], list(labels)
+    if len(clusters) != len(labels) or not clusters:
+        raise InvalidInputError(
+            "there must be one label per image, and at least one. "
+            f"Received: {len(clusters)} clusters, {len(labels)} labels"
+        )
+    pairs = [
+        (cluster, str(as_cluster(label) if isinstance(label, float | np.floating) else label))
+        for cluster, label in zip(clusters, labels, strict=True)
+        if cluster is not None and not is_missing(label)
+    ]
+    n_unlabelled += sum(map(is_missing, labels))
+    n_unused += len(clusters) - len(pairs) - sum(map(is_missing, labels))
+    if not pairs:
+        raise InvalidInputError(f"none of the {len(labels)} images has a cluster and a label")
+    names, rows = _enumerate(cluster for cluster, _ in pairs)
+    label_names, columns = _enumerate(label for _, label in pairs)
+    table = np.zeros((len(names), len(label_names)), np.int64)
+    np.add.at(table, (rows, columns), 1)
+    grouped = table.copy()
+    grouped[[row for row, name in enumerate(names) if name == NOISE]] = 0
+    matched = _match(grouped)
+    n = len(pairs)
+    return Evaluation(
+        acc=sum(int(grouped[row, column]) for row, column in matched.items()) / n,
+        nmi=float(normalized_mutual_info_score(columns, rows)),
+        ari=float(adjusted_rand_score(columns, rows)),
+        purity=int(grouped.max(axis=1).sum()) / n,
+        n=n,
+        n_noise=int(table.sum() - grouped.sum()),
+        table=table,
+        clusters=names,
+        label_names=label_names,
+        matching={
+            name: label_names[matched[row]] if row in matched else None
+            for row, name in enumerate(names)
+        },
+        n_unlabelled=n_unlabelled,
+        n_unused=n_unused,
+    )
+
+
+def evaluate_file(
+    clusters_csv: str | Path, labels_csv: str | Path | None = None, **columns: Any
+) -> Evaluation:
+    """Compare a ``clusters.csv`` with known labels.
+
+    Parameters
+    ----------
+    clusters_csv : path
+        A table with the columns ``path`` and ``cluster``.
+    labels_csv : path, optional
+        A table of files and labels, see :func:`~clusterkit.datasets.labels.find_labels`; by default
+        the label of an image is the name of its folder.
+    **columns
+        ``label_column``, ``path_column`` and ``label_separator`` of that table.
+
+    Returns
+    -------
+    Evaluation
+        Images without a label are left out and counted in ``n_unlabelled``.
+
+    Raises
+    ------
+    NotFoundError
+        If a file does not exist.
+    InvalidInputError
+        If a file is no such table, or no image has a label.
+
+    Warns
+    -----
+    Notice
+        What was taken for what, where a table is not plain CSV.
+    """
+    paths, clusters = read_clusters(clusters_csv)
+    names = _read_names(clusters_csv)
+    if labels_csv is None:
+        return replace(evaluate(clusters, labels_from_folders(paths)), names=names)
+    known = find_labels(labels_csv, paths, **columns)
+    return replace(
+        evaluate(clusters, known.labels, n_unused=len(known.unused)),
+        names=names,
+        unlabelled=[path for path, label in zip(paths, known.labels, strict=True) if label is None],
+        unused=known.unused,
+    )
+
+
+def _read_names(clusters_csv: str | Path) -> dict[int, str]:
+    """Read what clusters are called; in another program's table ``name`` may mean anything."""
+    try:
+        return read_cluster_names(clusters_csv)
+    except (InvalidInputError, ValueError):
+        return {}
+
+
+def _enumerate(values: Iterable[Any]) -> tuple[list[Any], NDArray[np.int64]]:
+    """Return the sorted distinct values, and the number of each value among them."""
+    values = list(values)
+    # Numbers in their order, then words in theirs.
+    distinct = sorted(set(values), key=lambda value: (isinstance(value, str), value))
+    number = {value: index for index, value in enumerate(distinct)}
+    return distinct, np.array([number[value] for value in values], dtype=np.int64)
+
+
+def _match(table: NDArray[np.int64]) -> dict[int, int]:
+    """Match rows to columns one to one, with the highest sum; pairs without an image are none."""
+    from scipy.optimize import linear_sum_assignment
+
+    pairs = zip(*linear_sum_assignment(table, maximize=True), strict=True)
+    return {int(row): int(column) for row, column in pairs if table[row, column]}

@@ -1,0 +1,267 @@
+"""Clusters that keep their numbers from one run to the next, and a report of what changed."""
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clusterkit.errors import InvalidInputError
+from clusterkit.utils.noise import NOISE
+
+# A cluster goes on in one that holds this share of its remaining images, or their largest part.
+_LEAST_SHARE = 0.2
+_MOST_SHOWN = 10
+# Numbers of images by their earlier and their present cluster.
+Flows = Counter[tuple[int, int]]
+
+
+class Move(NamedTuple):
+    """An image that changed its cluster; -1 is noise."""
+
+    path: Any
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, eq=False)
+class IdentityReport:
+    """What became of the clusters of an earlier run.
+
+    Attributes
+    ----------
+    labels : ndarray of shape (n,), int64
+        The new clustering under its final numbers, which are those of all other fields.
+    new : list of int
+        Clusters that no earlier one goes on in, but for the parts of a split.
+    split : dict of int to list of int
+        The parts of each earlier cluster that was split; the first keeps its number.
+    merged : dict of int to list of int
+        The earlier clusters that each merged cluster is made of; the first gave its number.
+    vanished : list of int
+        Earlier clusters that go on nowhere, but for those that were merged.
+    moved : list of Move
+        Images whose cluster changed otherwise than by a split or a merge.
+    n_common : int
+        Number of images of both runs.
+    n_kept : int
+        Number of these with the same number as before.
+    n_added, n_removed : int
+        Number of images of the new run only, and of the earlier run only.
+    """
+
+    labels: NDArray[np.int64]
+    new: list[int]
+    split: dict[int, list[int]]
+    merged: dict[int, list[int]]
+    vanished: list[int]
+    moved: list[Move]
+    n_common: int
+    n_kept: int
+    n_added: int
+    n_removed: int
+
+    @property
+    def lines(self) -> list[str]:
+        """The report in words, a fact a line."""
+        lines = [f"{self.n_kept} of {self.n_common} images keep their number"]
+        lines += [f"new: cluster {number}" for number in self.new]
+        lines += [f"split: cluster {old} into {_join(new)}" for old, new in self.split.items()]
+        lines += [f"merged: clusters {_join(old)} into {new}" for new, old in self.merged.items()]
+        lines += [f"vanished: cluster {number}" for number in self.vanished]
+        moves = Counter((move.before, move.after) for move in self.moved).most_common()
+        lines += [
+            f"moved: {_images_of(n)} from {_word(before)} to {_word(after)}"
+            for (before, after), n in moves[:_MOST_SHOWN]
+        ]
+        if len(moves) > _MOST_SHOWN:
+            rest = sum(n for _, n in moves[_MOST_SHOWN:])
+            lines.append(f"moved: {_images_of(rest)} between other clusters")
+        if self.n_added:
+            lines.append(f"added: {_images_of(self.n_added)}")
+        if self.n_removed:
+            lines.append(f"removed: {_images_of(self.n_removed)}")
+        return lines
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but the labels, as values for :func:`clusterkit.utils.paths.json_text`."""
+        return {
+            "n_common": self.n_common,
+            "n_kept": self.n_kept,
+            "n_added": self.n_added,
+            "n_removed": self.n_removed,
+            "new": self.new,
+            "split": {str(number): parts for number, parts in self.split.items()},
+            "merged": {str(number): parts for number, parts in self.merged.items()},
+            "vanished": self.vanished,
+            "moved": [
+                {"path": str(path), "from": before, "to": after}
+                for path, before, after in self.moved
+            ],
+        }
+
+
+def match_clusters(
+    labels: ArrayLike,
+    previous: ArrayLike,
+    *,
+    paths: Sequence[Hashable] | None = None,
+    previous_paths: Sequence[Hashable] | None = None,
+) -> IdentityReport:
+    """Number clusters like the earlier ones that go on in them.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n,), int
+        The new clustering; -1 is noise.
+    previous : array-like of shape (m,), int
+        The earlier one.
+    paths, previous_paths : sequence of length n and m, optional
+        The image that each label belongs to; by default its row.
+
+    Returns
+    -------
+    IdentityReport
+        The new labels under their final numbers, and what is new, split, merged, vanished and
+        moved.
+
+    Raises
+    ------
+    InvalidInputError
+        If the labels are no integers from -1, there is not one path per label, a path comes
+        twice, or no image is in both.
+
+    Notes
+    -----
+    Earlier clusters go on under the one-to-one matching that lets most images keep their number,
+    found by the Hungarian method (Kuhn 1955, "The Hungarian method for the assignment problem").
+    A matched cluster must hold a fifth of the remaining images of the earlier one, or the largest
+    part of them: else a stray image would hand down a number.  Clusters that are left over get the
+    lowest numbers that the earlier clustering did not use.
+
+    An earlier cluster that goes on was split if it also gave at least half of the images of a
+    cluster that is left over.  A cluster in which an earlier one goes on was merged if it also got
+    at least half of the remaining images of an earlier one that goes on nowhere.  Noise is matched
+    with no cluster.
+
+    Examples
+    --------
+    >>> report = match_clusters([1, 1, 0, 0, 0, 2], [0, 0, 1, 1, 1, 1])
+    >>> report.labels.tolist(), report.split
+    ([0, 0, 1, 1, 1, 2], {1: [1, 2]})
+    """
+    new_labels, old_labels = _integers(labels, "labels"), _integers(previous, "previous")
+    images = _images(paths, len(new_labels), "paths")
+    old_images = _images(previous_paths, len(old_labels), "previous_paths")
+    number_before = dict(zip(old_images, old_labels, strict=True))
+    rows = [row for row, image in enumerate(images) if image in number_before]
+    if not rows:
+        raise InvalidInputError(
+            "the two clusterings must have an image in common. "
+            f"Received: {len(images)} images now, {len(old_images)} before"
+        )
+    before = [number_before[images[row]] for row in rows]
+    number = _go_on(Counter(zip(before, (new_labels[row] for row in rows), strict=True)))
+    taken = set(old_labels)
+    free = (candidate for candidate in count() if candidate not in taken)
+    number |= {label: next(free) for label in sorted(set(new_labels) - number.keys())}
+    final = [number[label] for label in new_labels]
+    after = [final[row] for row in rows]
+    earlier, present = taken - {NOISE}, set(final) - {NOISE}
+    split, merged = _splits_and_merges(before, after, earlier, Counter(final))
+    return IdentityReport(
+        labels=np.array(final, np.int64),
+        new=sorted((present - earlier).difference(*split.values())),
+        split=split,
+        merged=merged,
+        vanished=sorted((earlier - present).difference(*merged.values())),
+        moved=[
+            Move(images[row], start, end)
+            for row, start, end in zip(rows, before, after, strict=True)
+            if start != end and end not in split.get(start, ()) and start not in merged.get(end, ())
+        ],
+        n_common=len(rows),
+        n_kept=sum(start == end for start, end in zip(before, after, strict=True)),
+        n_added=len(images) - len(rows),
+        n_removed=len(old_images) - len(rows),
+    )
+
+
+def _go_on(flows: Flows) -> dict[int, int]:
+    """Map each label in which an earlier cluster goes on to that cluster's number."""
+    from scipy.optimize import linear_sum_assignment
+
+    remaining: Counter[int] = Counter()
+    for (old, _), images in flows.items():
+        remaining[old] += images
+    olds = sorted({old for old, _ in flows} - {NOISE})
+    news = sorted({new for _, new in flows} - {NOISE})
+    table = np.array([[flows[old, new] for new in news] for old in olds])
+    number = {NOISE: NOISE}
+    if not table.size:
+        return number
+    for row, column in zip(*linear_sum_assignment(table, maximize=True), strict=True):
+        least = min(_LEAST_SHARE * remaining[olds[row]], table[row].max())
+        if table[row, column] >= max(1, least):
+            number[news[column]] = olds[row]
+    return number
+
+
+def _splits_and_merges(
+    before: Sequence[int], after: Sequence[int], earlier: set[int], sizes: Counter[int]
+) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
+    """Return the parts of each split cluster and the sources of each merged one, itself first."""
+    remaining = Counter(before)
+    kept, fresh = earlier & sizes.keys(), sizes.keys() - earlier - {NOISE}
+    split: dict[int, list[int]] = {}
+    merged: dict[int, list[int]] = {}
+    for (old, new), images in sorted(Counter(zip(before, after, strict=True)).items()):
+        if old in kept and new in fresh and 2 * images >= sizes[new]:
+            split.setdefault(old, [old]).append(new)
+        if new in kept and old in earlier - kept and 2 * images >= remaining[old]:
+            merged.setdefault(new, [new]).append(old)
+    return split, merged
+
+
+def _integers(labels: ArrayLike, name: str) -> list[int]:
+    """Return labels as a list of integers from -1."""
+    values = np.asarray(labels)
+    if values.ndim != 1 or (
+        values.size and (values.dtype.kind not in "iu" or values.min() < NOISE)
+    ):
+        raise InvalidInputError(
+            f"{name} must be integers of at least -1, in one dimension. "
+            f"Received: {values.dtype} of shape {values.shape}, such as {values.ravel()[:3]}"
+        )
+    return values.tolist()
+
+
+def _images(paths: Sequence[Hashable] | None, n: int, name: str) -> Sequence[Hashable]:
+    """Return the images of the labels: the paths, or the rows."""
+    images = range(n) if paths is None else paths
+    if len(images) != n or len(set(images)) != n:
+        raise InvalidInputError(
+            f"{name} must hold one path per label, each once. "
+            f"Received: {len(images)} paths, {len(set(images))} of them different, {n} labels"
+        )
+    return images
+
+
+def _images_of(n: int) -> str:
+    """Return a number of images in words."""
+    return "1 image" if n == 1 else f"{n} images"
+
+
+def _word(number: int) -> str:
+    """Return a cluster's number, or "noise"."""
+    return "noise" if number == NOISE else str(number)
+
+
+def _join(numbers: Sequence[int]) -> str:
+    """Return numbers in words: "1, 2 and 3", or of many the first and how many more."""
+    shown = [str(number) for number in numbers[:_MOST_SHOWN]]
+    last = shown.pop() if len(numbers) <= _MOST_SHOWN else f"{len(numbers) - _MOST_SHOWN} more"
+    return f"{', '.join(shown)} and {last}"

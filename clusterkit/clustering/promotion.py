@@ -1,0 +1,124 @@
+"""Turn named clusters into class folders, from which a classifier can be trained."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+
+from clusterkit.clustering.saved import read_cluster_names, read_earlier
+from clusterkit.errors import InvalidInputError
+from clusterkit.routing.sorting import Sorting, sort_into_folders
+from clusterkit.routing.transfer import is_inside
+from clusterkit.store.store import Store
+from clusterkit.utils.files import DEFAULT_STORE
+from clusterkit.utils.noise import NOISE
+
+
+def promote(
+    clusters_csv: str | Path,
+    into: str | Path,
+    *,
+    names: Mapping[int, str] | None = None,
+    root: str | Path | None = None,
+    store: str | Path = DEFAULT_STORE,
+    mode: str = "copy",
+    dry_run: bool = False,
+    progress: bool = False,
+) -> Sorting:
+    """Bring the images of named clusters into a folder a class.
+
+    Parameters
+    ----------
+    clusters_csv : path
+        The table of ``clusterkit cluster``.  Clusters with one name become one class; clusters
+        without a name, and noise, are left out.
+    into : path
+        Where the class folders are made.
+    names : mapping of int to str, optional
+        Names of clusters.  By default, and for clusters that it leaves out, the column ``name``
+        of the table, where there is one; an empty name leaves a cluster out.
+    root : path, optional
+        The folder that the table's paths are relative to; by default the one that the ``.json``
+        file beside the table names.  A table can come from anyone: all images must lie below a
+        root that is given here, or be in the store.
+    store : path
+        The store whose images may be sorted without a ``root``.
+    mode, dry_run, progress
+        See :func:`clusterkit.routing.sort_into_folders`.
+
+    Returns
+    -------
+    Sorting
+        What was done, or planned.
+
+    Raises
+    ------
+    InvalidInputError
+        If no cluster has a name, a name is for a cluster that does not exist, the images' folder
+        is not known, or a path leads out of it.
+    NotFoundError
+        If the table or an image does not exist.
+    """
+    clusters = read_earlier(clusters_csv)
+    known = read_cluster_names(clusters_csv) | dict(names or {})
+    if unknown := sorted(set(known) - set(clusters.labels)):
+        raise InvalidInputError(
+            f"there is no cluster {unknown[0]} in {clusters_csv}, which has "
+            f"{', '.join(map(str, sorted(set(clusters.labels))))}"
+        )
+    chosen = [
+        (path, known[label])
+        for path, label in zip(clusters.paths, clusters.labels, strict=True)
+        if label != NOISE and known.get(label)
+    ]
+    if not chosen:
+        raise InvalidInputError(
+            f"no cluster of {clusters_csv} has a name: give one with --name NUMBER=NAME, or in a "
+            "column name of the table"
+        )
+    paths, folders = zip(*chosen, strict=True)
+    files = _find_files(clusters_csv, paths, root, clusters.root, store)
+    return sort_into_folders(files, folders, into, mode=mode, dry_run=dry_run, progress=progress)
+
+
+def _find_files(
+    table: str | Path,
+    paths: Sequence[str],
+    given: str | Path | None,
+    named: str | None,
+    store: str | Path,
+) -> list[Path]:
+    """Return the files of a table, which must not reach out of the folder that it is about.
+
+    A table can come from anyone, and so can the root that is named beside it: only a root that the
+    user gives, and the images that the user has embedded, are known to be meant.
+    """
+    root = given or named
+    if root is None:
+        raise InvalidInputError(
+            f"{table} does not say which folder its images are in: give it with --root"
+        )
+    files = []
+    for path in paths:
+        inner = PurePath(path)
+        if not path or "\0" in path or inner.anchor or ".." in inner.parts:
+            raise InvalidInputError(
+                f"{table}: the path {path!r} is not inside of the folder {root}, below which all "
+                "must be. Where that is right, write the paths anew, relative to the folder that "
+                "--root gives"
+            )
+        files.append(Path(os.path.abspath(Path(root, path))))  # noqa: PTH100 (links stay)
+    others = [file for file in files if given is None or not is_inside(file, Path(given))]
+    if others:
+        known = {str(file) for space in Store(store).spaces() for file in space.stream().files}
+        others = [file for file in others if str(file) not in known]
+    if others and given is None:
+        raise InvalidInputError(
+            f"{table}: {others[0]} is not in the store {store}, and only the .json file beside the "
+            f"table says that its images are in {root}. If that is right, give it with --root"
+        )
+    if others:
+        raise InvalidInputError(
+            f"{table}: {others[0]} is a link, or in a linked folder, that leads out of {root} to "
+            f"{os.path.realpath(others[0])}. If that is right, embed the folder first"
+        )
+    return files

@@ -1,0 +1,322 @@
+"""The clusters of an earlier run: read them, find their images today, and go on from them."""
+
+import json
+import os
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.clusterers.kmeans.lloyd import lloyd
+from clusterkit.datasets.names import first_few
+from clusterkit.datasets.tables import Table, as_text, read_table, say_code_page, unprotect
+from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.store.embeddings import Embeddings, describe_space
+from clusterkit.store.stream import VectorStream
+from clusterkit.utils.noise import NOISE, as_cluster, is_missing_text
+from clusterkit.utils.paths import unescape_path
+
+# Inertias that differ by less than this share say little about which clustering is better.
+_NEARLY_EQUAL = 1e-3
+
+
+class EarlierClusters(NamedTuple):
+    """A clustering to go on from.
+
+    Attributes
+    ----------
+    labels : list of int
+        Cluster of each image; -1 is noise.
+    paths : list of str
+        The images.
+    root : str or None
+        Folder that the paths are relative to, where it is known.
+    fingerprint : str or None
+        Identity of the embedding space, where it is known.
+    space : str
+        Its short name.
+    """
+
+    labels: list[int]
+    paths: list[str]
+    root: str | None = None
+    fingerprint: str | None = None
+    space: str = "unknown space"
+
+
+def read_earlier(previous: Any) -> EarlierClusters:
+    """Read the clusters of an earlier run.
+
+    Parameters
+    ----------
+    previous : Clustering or path
+        A clustering, or a table with the columns ``path`` and ``cluster``.  What made the table is
+        read from the ``.json`` file beside it, where there is one.
+
+    Returns
+    -------
+    EarlierClusters
+        Labels and images, and their space as far as it is known.
+
+    Raises
+    ------
+    NotFoundError
+        If the table does not exist.
+    InvalidInputError
+        If it is no such table, or its clusters are no numbers.
+    """
+    if not isinstance(previous, str | Path):
+        made = previous.embeddings
+        root = None if made.root is None else str(made.root)
+        space = describe_space(made.space)
+        return EarlierClusters(previous.labels.tolist(), made.paths, root, made.fingerprint, space)
+    paths, labels = read_clusters(previous)
+    numbers = [label for label in labels if isinstance(label, int) and label >= NOISE]
+    if len(numbers) < len(labels):
+        others = [label for label in labels if isinstance(label, str) or label < NOISE]
+        raise InvalidInputError(
+            f"only numbers from {NOISE} can be kept. Received: cluster {others[0]} in {previous}"
+        )
+    try:
+        origin = json.loads(Path(previous).with_suffix(".json").read_text(encoding="utf-8"))
+        root, fingerprint, space = (origin[name] for name in ("root", "fingerprint", "space"))
+    except (OSError, ValueError, TypeError, KeyError):
+        return EarlierClusters(numbers, paths)  # the table alone will do
+    root = None if root is None else unescape_path(root)
+    return EarlierClusters(numbers, paths, root, fingerprint, space)
+
+
+def check_earlier(
+    earlier: EarlierClusters, embeddings: Embeddings | VectorStream
+) -> EarlierClusters:
+    """Find the images of an earlier clustering among those that are to be clustered.
+
+    Parameters
+    ----------
+    earlier : EarlierClusters
+        The earlier clustering.
+    embeddings : Embeddings or VectorStream
+        The images.
+
+    Returns
+    -------
+    EarlierClusters
+        With paths as in the embeddings, where another folder was their root.
+
+    Raises
+    ------
+    InvalidInputError
+        If no image is in both.
+
+    Warns
+    -----
+    UserWarning
+        If the spaces are known to differ: the numbers then mean clusters of another kind.
+    """
+    present = set(embeddings.paths)
+    here = str(embeddings.root)
+    if earlier.root is not None and embeddings.root is not None and earlier.root != here:
+        files = (Path(earlier.root, path) for path in earlier.paths)
+        moved = [os.path.relpath(file, here).replace(os.sep, "/") for file in files]
+        if present.intersection(moved):
+            earlier = earlier._replace(paths=moved)
+    if not present.intersection(earlier.paths):
+        raise InvalidInputError(
+            "the two clusterings must have an image in common. Received: "
+            f"{len(embeddings)} images now, such as {embeddings.paths[0]}, and "
+            f"{len(earlier.paths)} before, such as {earlier.paths[0]}"
+        )
+    if earlier.fingerprint and embeddings.fingerprint not in (None, earlier.fingerprint):
+        warnings.warn(
+            f"the earlier clusters are of the space {earlier.space}, these of "
+            f"{describe_space(embeddings.space)}: the numbers are matched by common images, but "
+            "the two spaces may group by different things",
+            stacklevel=3,
+        )
+    return earlier
+
+
+def continue_kmeans(
+    X: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    inertia: float,
+    *,
+    previous: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Prefer, of k-means clusterings that fit as well, the one that goes on from earlier clusters.
+
+    Where k-means has several solutions of nearly the same inertia, a few added images can make
+    another one the best.  So Lloyd's algorithm is also run from the centres of the earlier
+    clusters, and its outcome taken unless the inertia is 0.1 % worse.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d), float32
+        The rows, in the geometry of the k-means.
+    labels : ndarray of shape (n,), int
+        Their clusters by k-means.
+    inertia : float
+        Its inertia.
+    previous : ndarray of shape (n,), int
+        Earlier cluster of each row; -1 where there is none.
+
+    Returns
+    -------
+    ndarray of shape (n,), int
+        The labels of the preferred clustering; those received where the number of clusters was
+        another.
+    """
+    numbers = np.unique(previous[previous != NOISE])
+    if len(numbers) != len(np.unique(labels)):
+        return labels
+    centers = np.stack([X[previous == number].mean(axis=0) for number in numbers])
+    continued = lloyd(X, np.ones(len(X), np.float32), centers)
+    if continued.inertia > (1 + _NEARLY_EQUAL) * inertia:
+        return labels
+    return continued.labels.astype(np.int64)
+
+
+_PATH_COLUMNS, _CLUSTER_COLUMNS = ("path", "filename", "file", "image"), ("cluster", "clusters")
+
+
+def read_clusters(clusters_csv: str | Path) -> tuple[list[str], list[int | str]]:
+    """Read the columns ``path`` and ``cluster`` of a table.
+
+    Parameters
+    ----------
+    clusters_csv : path
+        A table with a header, see :func:`clusterkit.datasets.tables.read_table`; other columns are
+        ignored.
+
+    Returns
+    -------
+    paths : list of str
+        The images.
+    clusters : list of int or str
+        Their clusters: numbers if all of them are, else names; noise is -1 in either case, see
+        :func:`clusterkit.utils.noise.as_cluster`.
+
+    Raises
+    ------
+    NotFoundError
+        If the file does not exist.
+    InvalidInputError
+        If a column is missing, no row has a cluster, or a path comes twice.
+
+    Warns
+    -----
+    Notice
+        If images without a cluster are left out, or the table is not plain CSV.
+    """
+    table = _read_clusters_table(clusters_csv)
+    return [path for path, _, _ in table], [cluster for _, cluster, _ in table]
+
+
+def read_cluster_names(clusters_csv: str | Path) -> dict[int, str]:
+    """Read what clusters are called, in the column ``name`` of their table.
+
+    Parameters
+    ----------
+    clusters_csv : path
+        A table as :func:`read_clusters` takes it, its clusters numbers.
+
+    Returns
+    -------
+    dict of int to str
+        Without the clusters that have no name; empty where there is no such column.
+
+    Raises
+    ------
+    InvalidInputError
+        If a cluster has two names, or is no number.
+    """
+    with warnings.catch_warnings():
+        # Said already where the clusters themselves are read.
+        warnings.simplefilter("ignore", Notice)
+        rows = _read_clusters_table(clusters_csv)
+    names: dict[int, str] = {}
+    for _, cluster, name in rows:
+        if name is None:
+            return {}
+        if not isinstance(cluster, int):
+            raise InvalidInputError(
+                f"only clusters that are numbers have names. Received: {cluster} in {clusters_csv}"
+            )
+        if names.setdefault(cluster, name) != name:
+            raise InvalidInputError(
+                f"{clusters_csv} has two names for cluster {cluster}: "
+                f"{names[cluster]!r} and {name!r}"
+            )
+    return {cluster: name for cluster, name in names.items() if name}
+
+
+def _read_clusters_table(file: str | Path) -> list[tuple[str, int | str, str | None]]:
+    """Return path, cluster and name of each image that has a cluster."""
+    table = read_table(file)
+    columns = [_find(table, names) for names in (_PATH_COLUMNS, _CLUSTER_COLUMNS)]
+    if None in columns:
+        raise InvalidInputError(
+            f"{file} must have the columns path and cluster. Received: "
+            f"{','.join(table.header)[:100]}"
+        )
+    cells = [table.column(index) for index in columns if index is not None]
+    remarks = table.remarks + (say_code_page(cells[0]) if table.is_windows else [])
+    if remarks:
+        warnings.warn(f"{file} is read {', '.join(remarks)}", Notice, stacklevel=4)
+    paths = [unprotect(as_text(path) if table.is_windows else path) for path in cells[0]]
+    if twice := [path for path, count in Counter(paths).items() if count > 1]:
+        raise InvalidInputError(f"{file} must hold each path once. Twice: {twice[0]}")
+    clusters = _read_numbers([unprotect(as_text(cell)).strip() for cell in cells[1]])
+    missing = [path for path, one in zip(paths, clusters, strict=True) if one is None]
+    if len(missing) == len(paths):
+        raise InvalidInputError(f"{file} has no cluster for {missing[0]}, nor for any other image")
+    if missing:
+        warnings.warn(
+            f"left out {len(missing)} of {len(paths)} images, which have no cluster in {file}: "
+            f"{first_few(missing)}",
+            Notice,
+            stacklevel=4,
+        )
+    column = _find(table, ("name",))
+    names: list[str | None] = [None] * len(paths)
+    if column is not None:
+        names = [_read_name(cell) for cell in table.column(column)]
+    return [
+        (path, one, name)
+        for path, one, name in zip(paths, clusters, names, strict=True)
+        if one is not None
+    ]
+
+
+def _find(table: Table, names: Sequence[str]) -> int | None:
+    """Return the first column that has one of the names."""
+    header = [name.casefold() for name in table.header]
+    return next((header.index(name) for name in names if name in header), None)
+
+
+def _read_name(cell: str) -> str:
+    """Return what a cluster is called; empty where it has no name."""
+    return "" if is_missing_text(cell) else unprotect(as_text(cell).strip())
+
+
+def _read_numbers(cells: Sequence[str]) -> list[int | str | None]:
+    """Return clusters as numbers, if all are numbers as we write them, else as names."""
+    clusters = [None if is_missing_text(cell) else as_cluster(cell) for cell in cells]
+    numbers = [_as_number(one) if isinstance(one, str) else one for one in clusters]
+    known = [one for one in clusters if one is not None]
+    is_number = all(
+        number is not None for number, one in zip(numbers, clusters, strict=True) if one is not None
+    )
+    return numbers if is_number and known else clusters
+
+
+def _as_number(text: str) -> int | None:
+    """Return a whole number, maybe with .0; 01 is a name, and no number."""
+    whole, _, fraction = text.partition(".")
+    digits = whole.removeprefix("-")
+    is_plain = digits.isascii() and digits.isdecimal() and str(int(digits)) == digits
+    return int(whole) if is_plain and not fraction.strip("0") and text != f"{whole}." else None

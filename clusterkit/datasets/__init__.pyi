@@ -1,0 +1,3 @@
+from .copies import find_copies as find_copies
+from .labelled_images import LabelledImages as LabelledImages
+from .labelled_images import read_labelled as read_labelled

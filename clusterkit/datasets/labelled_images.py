@@ -1,0 +1,380 @@
+"""Labelled images, from the shapes in which people keep them."""
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.datasets.label_tables import read_label_table
+from clusterkit.datasets.names import first_few, match_names
+from clusterkit.datasets.parts import TEST, TRAIN, UNLABELLED, VALIDATION, part_of
+from clusterkit.datasets.pixel_tables import IDX_IMAGES, is_pixel_csv, read_idx_pair, read_pixel_csv
+from clusterkit.datasets.tables import TABLE_SUFFIXES, as_text, spellings
+from clusterkit.errors import InvalidInputError, NotFoundError, Notice
+from clusterkit.images.folder import IMAGE_SUFFIXES, ImageFolder, is_passed_over
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """Images and what they show.
+
+    Attributes
+    ----------
+    images : list of pathlib.Path, or ndarray of shape (n, height, width, channels), uint8
+        Files, or pixels with 1 or 3 channels.
+    names : list of str
+        What tables call each image.
+    labels : list of (str or tuple of str), or None
+        One label an image, or several where ``is_multilabel``; None if they are not known.
+    is_multilabel : bool
+        Whether an image may have any number of labels.
+    parts : list of str, or None
+        ``"train"``, ``"val"`` or ``"test"`` for each image, where the source says it.
+    """
+
+    images: "list[Path] | NDArray[np.uint8]"
+    names: list[str]
+    labels: list[Any] | None
+    is_multilabel: bool = False
+    parts: list[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, rows: Sequence[int] | NDArray[np.intp]) -> "LabelledImages":
+        """Take some rows."""
+        take = [int(row) for row in rows]
+        images = self.images
+        return LabelledImages(
+            images[take] if isinstance(images, np.ndarray) else [images[row] for row in take],
+            [self.names[row] for row in take],
+            None if self.labels is None else [self.labels[row] for row in take],
+            self.is_multilabel,
+            None if self.parts is None else [self.parts[row] for row in take],
+        )
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """Number of images of each class, in the classes' order."""
+        return count_classes(self.labels or [])
+
+
+def count_classes(labels: Sequence[Any]) -> dict[str, int]:
+    """Count images by class; one with several labels counts for each.
+
+    Examples
+    --------
+    >>> count_classes(["dog", "cat", "dog"])
+    {'cat': 1, 'dog': 2}
+    >>> count_classes([("Action", "Drama"), ("Drama",), ()])
+    {'Action': 1, 'Drama': 2}
+    """
+    counts = Counter(name for label in labels for name in as_labels(label))
+    return dict(sorted(counts.items()))
+
+
+def as_labels(label: Any) -> tuple[str, ...]:
+    """Return the label or labels of one image as a tuple of names."""
+    return tuple(map(str, label)) if isinstance(label, list | tuple | set) else (str(label),)
+
+
+def read_labelled(
+    source: str | Path,
+    *,
+    exclude: Iterable[str] = (),
+    label_column: str | Sequence[str] | None = None,
+    path_column: str | None = None,
+    label_separator: str | None = None,
+) -> LabelledImages:
+    """Read labelled images from a folder or a table.
+
+    Parameters
+    ----------
+    source : path
+        One of
+
+        - a folder with one sub-folder a class;
+        - a folder with sub-folders such as ``train``, ``Testing`` or ``validation_set``, see
+          :func:`clusterkit.datasets.parts.part_of`, each with one sub-folder a class;
+        - a table of files and labels, see
+          :func:`clusterkit.datasets.label_tables.read_label_table`; its files are relative to its
+          own folder, and one that is not there is looked for below it, see
+          :func:`clusterkit.datasets.names.match_names`;
+        - a table with a column a pixel, and ``label`` unless the labels are not known;
+        - a folder of idx files, as MNIST comes, or one such file of images.
+    exclude : iterable of str
+        Patterns of what to leave out of a folder; see
+        :class:`~clusterkit.images.folder.ImageFolder`.
+    label_column, path_column, label_separator
+        Of a table of files, see :func:`clusterkit.datasets.label_tables.read_label_table`.
+
+    Returns
+    -------
+    LabelledImages
+        In order of path, or of the table's lines.
+
+    Raises
+    ------
+    NotFoundError
+        If the source or a file that it names does not exist.
+    InvalidInputError
+        If it is none of these, holds what no training could use, or it cannot be told what is
+        meant.
+
+    Warns
+    -----
+    UserWarning
+        If there are images without a label; they are left out.
+    Notice
+        What was taken for what, where that is not plain to see.
+    """
+    source = Path(source)
+    if not source.exists():
+        raise NotFoundError(f"no such file or folder: {source}")
+    if source.is_file() and source.suffix.lower() in TABLE_SUFFIXES:
+        if is_pixel_csv(source):
+            return _from_pixel_csv(source)
+        return _from_label_csv(
+            source,
+            label_column=label_column,
+            path_column=path_column,
+            label_separator=label_separator,
+        )
+    if source.is_file() and IDX_IMAGES in source.name:
+        return _from_idx([source])
+    if not source.is_dir():
+        raise InvalidInputError(
+            f"labelled images must be a folder, a .csv file or idx files. Received: {source}"
+        )
+    idx_files = sorted(source.glob(f"*{IDX_IMAGES}*"))
+    return _from_idx(idx_files) if idx_files else _from_folder(source, list(exclude))
+
+
+def _from_folder(folder: Path, exclude: list[str]) -> LabelledImages:
+    """Read a folder a class, alone or below folders of parts."""
+    try:
+        images = ImageFolder(folder, exclude=exclude)
+    except InvalidInputError as error:
+        tables = sorted(folder.glob("*.csv"))
+        hint = f"; to read a table, name it: {tables[0]}" if tables else ""
+        raise InvalidInputError(f"{error}{hint}") from error
+    parts = _find_parts(folder, images.paths)
+    kept, labels, part_of_image = [], [], []
+    for row, path in enumerate(images.paths):
+        top = next((top for top in parts if path.startswith(top)), None)
+        if top is None:
+            continue
+        name, slash, _ = path[len(top) :].partition("/")
+        if not slash:
+            raise InvalidInputError(
+                f"{folder / path} has no label: it lies in none of the classes' folders"
+            )
+        kept.append(row)
+        labels.append(name)
+        part_of_image.append(parts[top])
+    for top in parts:
+        for entry in sorted(filter(_is_shown_folder, (folder / top).iterdir())):
+            if entry.name not in set(labels) and not exclude:
+                raise InvalidInputError(f"the class folder {entry} holds no image")
+        _refuse_equal_folders(folder / top, [path[len(top) :] for path in images.paths])
+    return LabelledImages(
+        [images.files[row] for row in kept],
+        [images.paths[row] for row in kept],
+        labels,
+        parts=part_of_image if any(parts) else None,
+    )
+
+
+def _find_parts(folder: Path, paths: Sequence[str]) -> dict[str, str]:
+    """Return the part of each folder that holds the classes' folders, by how its paths begin.
+
+    A folder that is no part, beside others that are, is left out and said; without parts all of
+    the folder is for training, and its paths begin with nothing.
+    """
+    tops = sorted(_folders_of(paths, ""))
+    meant = {top: part_of(top) for top in tops}
+    known = [part for part in meant.values() if part is not None]
+    # A class may be called train; parts are several, or have nothing beside them.
+    is_divided = TRAIN in known and (None not in meant.values() or {VALIDATION, TEST} & set(known))
+    if not is_divided:
+        if known and None not in meant.values():
+            raise InvalidInputError(
+                f"{folder} must have training images, in a folder such as train. Received: "
+                f"{', '.join(tops)}"
+            )
+        for top in (top for top in tops if meant[top] == TRAIN):
+            start = f"{top}/"
+            classes = _folders_of(paths, start)
+            is_flat = any(path.count("/") == 1 for path in paths if path.startswith(start))
+            if len(classes) > 1 and not is_flat:
+                raise InvalidInputError(
+                    f"{folder / top} may be a class, or hold the classes "
+                    f"{first_few(sorted(classes))}: name it to learn from it alone, or leave out "
+                    f"{first_few(sorted(set(tops) - {top}))} with --exclude"
+                )
+        return {"": TRAIN}
+    parts, others = {}, []
+    for top in tops:
+        part, start = meant[top], f"{top}/"
+        # Archives often hold the folder of a part within one of the same name.
+        while start not in parts and len(inner := _folders_of(paths, start)) == 1:
+            (only,) = inner
+            if part is None or part_of(only) != part:
+                break
+            start += f"{only}/"
+        is_flat = part != TRAIN and not _folders_of(paths, start)
+        if part in (None, UNLABELLED) or is_flat:
+            others.append(top)
+        else:
+            parts[start] = part
+    others += [path for path in paths if "/" not in path]
+    if others:
+        warnings.warn(
+            f"left out {first_few(others)} in {folder}: no labelled part of the data beside "
+            f"{', '.join(start.rstrip('/') for start in parts)}",
+            stacklevel=4,
+        )
+    return parts
+
+
+def _folders_of(paths: Sequence[str], start: str) -> set[str]:
+    """Return the folders, next after ``start``, that hold images."""
+    rest = (path[len(start) :] for path in paths if path.startswith(start))
+    return {inner.partition("/")[0] for inner in rest if "/" in inner}
+
+
+def _refuse_equal_folders(folder: Path, paths: Sequence[str]) -> None:
+    """Refuse folders that hold all the same sub-folders: they are hardly classes."""
+    below: dict[str, set[str]] = {}
+    for path in paths:
+        name, _, rest = path.partition("/")
+        if "/" in rest:
+            below.setdefault(name, set()).add(rest.partition("/")[0])
+        elif rest:
+            return
+    first = next(iter(below.values()), set())
+    if len(below) > 1 and len(first) > 1 and all(names == first for names in below.values()):
+        raise InvalidInputError(
+            f"which folders are the classes cannot be told: {first_few(sorted(below))} in {folder} "
+            f"all hold the folders {first_few(sorted(first))}. Call parts of the data train, val "
+            "and test; put the images of a class right into its folder; or name the labels in a "
+            "CSV file"
+        )
+
+
+def _from_label_csv(table: Path, **columns: Any) -> LabelledImages:
+    """Read a table of files and labels."""
+    folder = table.absolute().parent
+
+    def is_file(name: str) -> bool:
+        return bool(name.strip()) and (folder / name).is_file()
+
+    found = read_label_table(table, is_file=is_file, **columns)
+    files = _find_files(found.names, folder, table)
+    _warn_of_unlisted(files, table)
+    rows = list(range(len(files)))
+    if found.parts is not None:
+        rows = [row for row in rows if found.parts[row] != UNLABELLED]
+        if len(rows) < len(files):
+            warnings.warn(
+                f"left out {len(files) - len(rows)} files of no part for learning in {table}",
+                stacklevel=3,
+            )
+    known = [row for row in rows if found.labels[row] is not None]
+    if len(known) < len(rows):
+        warnings.warn(
+            f"left out {len(rows) - len(known)} files without a label in {table}", stacklevel=3
+        )
+    return LabelledImages(
+        [files[row] for row in known],
+        [as_text(found.names[row]) for row in known],
+        [found.labels[row] for row in known],
+        found.is_multilabel,
+        None if found.parts is None else [str(found.parts[row]) for row in known],
+    )
+
+
+def _find_files(names: Sequence[str], folder: Path, table: Path) -> list[Path]:
+    """Return the file of each name: right where it says, else below the table's folder."""
+    files: dict[str, Path] = {}
+    for name in names:
+        there = (folder / spelling for spelling in spellings(name) if "\0" not in spelling)
+        for file in filter(os.path.lexists, there):
+            files.setdefault(name, file)
+    missing = [name for name in names if name not in files]
+    if missing:
+        try:
+            images = ImageFolder(folder)
+        except InvalidInputError:
+            paths = []
+        else:
+            paths = images.paths
+        matched = match_names(paths, missing, table)
+        files |= {name: folder / path for path, name in matched.items()}
+        if matched:
+            warnings.warn(
+                f"{len(matched)} of the {len(names)} files of {table} are found by their names "
+                f"below {folder}, such as {next(iter(matched))}",
+                Notice,
+                stacklevel=4,
+            )
+        missing = [name for name in missing if name not in files]
+    if missing:
+        raise NotFoundError(
+            f"{len(missing)} of the {len(names)} files that {table} names do not exist in "
+            f"{folder}, such as {first_few(map(as_text, missing))}. If the files are in another "
+            "column, name it with --path-column"
+        )
+    return [files[name] for name in names]
+
+
+def _from_pixel_csv(table: Path) -> LabelledImages:
+    """Read a table of pixels; its images are called by their line."""
+    images, labels = read_pixel_csv(table)
+    return LabelledImages(images, [f"{table.name}:{row}" for row in range(len(images))], labels)
+
+
+def _from_idx(files: list[Path]) -> LabelledImages:
+    """Read pairs of idx files; ``train-…`` and others beside it are training and test images."""
+    pairs = [read_idx_pair(file) for file in files]
+    shapes = {images.shape[1:] for images, _ in pairs}
+    if len(shapes) > 1:
+        raise InvalidInputError(f"idx files of one folder must have one image size: {shapes}")
+    names, parts = [], []
+    for file, (images, _) in zip(files, pairs, strict=True):
+        stem = file.name.partition(IDX_IMAGES)[0]
+        names += [f"{stem}:{row}" for row in range(len(images))]
+        parts += [TRAIN if stem.startswith(TRAIN) else TEST] * len(images)
+    return LabelledImages(
+        np.concatenate([images for images, _ in pairs]),
+        names,
+        [label for _, labels in pairs for label in labels],
+        parts=parts if len(set(parts)) > 1 else None,
+    )
+
+
+def _warn_of_unlisted(files: Sequence[Path], table: Path) -> None:
+    """Say that there are images beside the listed ones that have no label."""
+    listed = {os.path.normpath(file) for file in files}
+    beside = {
+        os.path.normpath(entry)
+        for folder in {file.parent for file in files}
+        for entry in folder.iterdir()
+        if entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".")
+    }
+    if unlisted := sorted(beside - listed):
+        warnings.warn(
+            f"left out {len(unlisted)} images that {table} gives no label, such as {unlisted[0]}",
+            stacklevel=4,
+        )
+
+
+def _is_shown_folder(entry: Path) -> bool:
+    """Tell whether an entry is a folder that is searched."""
+    return entry.is_dir() and not is_passed_over(entry.name)

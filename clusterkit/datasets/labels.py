@@ -1,0 +1,162 @@
+"""Read clusters and known labels from files, and say which label belongs to which image."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+from clusterkit.datasets.label_tables import LABEL_SEPARATOR, read_label_table
+from clusterkit.datasets.names import first_few, match_names
+from clusterkit.datasets.tables import as_text
+from clusterkit.errors import InvalidInputError, Notice
+
+
+def labels_from_folders(paths: Sequence[str]) -> list[str]:
+    """Take the name of each image's folder as its label.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        The images.
+
+    Returns
+    -------
+    list of str
+        One label per path.
+
+    Raises
+    ------
+    InvalidInputError
+        If a path has no folder.
+    """
+    labels = [PurePath(path).parent.name for path in paths]
+    for path, label in zip(paths, labels, strict=True):
+        if not label:
+            raise InvalidInputError(
+                f"{path} lies in no folder that could be its label: "
+                "give the known labels as a CSV file (--labels)"
+            )
+    return labels
+
+
+@dataclass(frozen=True)
+class KnownLabels:
+    """The labels that a table has for images.
+
+    Attributes
+    ----------
+    labels : list of (str or None)
+        One per image; None where the table has none.
+    unused : list of str
+        What the table calls the files that are none of the images.
+    n_rows : int
+        Number of files that the table has a label for.
+    """
+
+    labels: list[str | None]
+    unused: list[str] = field(default_factory=list)
+    n_rows: int = 0
+
+
+def read_labels(
+    labels_csv: str | Path, paths: Sequence[str], **columns: Any
+) -> tuple[list[str | None], int]:
+    """Read known labels and assign them to images.
+
+    Parameters
+    ----------
+    labels_csv : path
+        A table of files and labels, see :func:`find_labels`.
+    paths : sequence of str
+        The images.
+    **columns
+        As for :func:`find_labels`.
+
+    Returns
+    -------
+    labels : list of (str or None)
+        One per path; None where the file has none.
+    n_unused : int
+        Number of lines that belong to none of the images.
+
+    Raises
+    ------
+    NotFoundError, InvalidInputError
+        As :func:`find_labels`.
+    """
+    found = find_labels(labels_csv, paths, **columns)
+    return found.labels, len(found.unused)
+
+
+def find_labels(
+    labels_csv: str | Path,
+    paths: Sequence[str],
+    *,
+    label_column: str | Sequence[str] | None = None,
+    path_column: str | None = None,
+    label_separator: str | None = None,
+) -> KnownLabels:
+    """Read known labels and assign them to images.
+
+    Parameters
+    ----------
+    labels_csv : path
+        A table of files and labels; a file without a label counts as not listed.  Several labels
+        of an image are one, with ``|`` between them.
+    paths : sequence of str
+        The images; see :func:`clusterkit.datasets.names.match_names` for which line means which.
+    label_column, path_column, label_separator
+        See :func:`clusterkit.datasets.label_tables.read_label_table`.
+
+    Returns
+    -------
+    KnownLabels
+        The labels in order of the paths.
+
+    Raises
+    ------
+    NotFoundError
+        If the file does not exist.
+    InvalidInputError
+        If the file is no such table, it cannot be told which columns are meant, a line belongs to
+        several images or an image to several lines, or no line belongs to any image.
+
+    Warns
+    -----
+    Notice
+        What was taken for what, where the table is not plain.
+    """
+    table = read_label_table(
+        labels_csv,
+        label_column=label_column,
+        path_column=path_column,
+        label_separator=label_separator,
+        is_file=set(paths).__contains__,
+    )
+    if table.is_multilabel:
+        warnings.warn(
+            f"images have several labels in {labels_csv}: each combination counts as one label",
+            Notice,
+            stacklevel=2,
+        )
+    known = {
+        name: LABEL_SEPARATOR.join(label) if isinstance(label, tuple) else label
+        for name, label in zip(table.names, table.labels, strict=True)
+        if label is not None
+    }
+    names = match_names(paths, list(known), labels_csv)
+    if not names:
+        example = f", for instance {first_few(known)}" if known else ""
+        raise InvalidInputError(
+            f"{labels_csv} has a label for none of the {len(paths)} images. Its {len(known)} "
+            f"lines name other files{example}; the first image is {paths[0]}. If the files are in "
+            "another column than "
+            f"{table.header[0] or 'the one without a name'}, name it with --path-column"
+        )
+    used = set(names.values())
+    return KnownLabels(
+        [known[names[path]] if path in names else None for path in paths],
+        [as_text(name) for name in known if name not in used],
+        len(known),
+    )

@@ -1,0 +1,210 @@
+"""Images as tables of pixels: CSV files as on Kaggle, and the idx files of MNIST."""
+
+import gzip
+import math
+import re
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.datasets.label_tables import is_index_name, is_label_name
+from clusterkit.datasets.tables import as_text, sniff
+from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.utils.noise import is_missing_text
+
+_PIXEL_COLUMN = re.compile(r"(pixel_?)?\d+(x\d+)?", re.IGNORECASE)
+# The last two bytes of an idx file's first four: unsigned bytes, and the number of dimensions.
+_IDX_LABELS, _IDX_IMAGES = b"\0\0\x08\x01", b"\0\0\x08\x03"
+IDX_IMAGES = "-images-idx3-ubyte"
+_IDX_OF_LABELS = "-labels-idx1-ubyte"
+
+
+def is_pixel_csv(path: Path) -> bool:
+    """Tell from the header of a CSV file whether its columns are pixels."""
+    header = sniff(path)[0]
+    pixels = [name.strip() for name in header if not (_is_number_of_row(name) or _is_label(name))]
+    return len(pixels) > 2 and all(_PIXEL_COLUMN.fullmatch(name) for name in pixels)
+
+
+def read_pixel_csv(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
+    """Read a CSV file with one image a line.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A header line, then one column a pixel, row after row of the image, and optionally a
+        column ``label`` (or ``class``, ``target``, …) and one that numbers the rows.  The images
+        are square: s * s columns are grey, 3 * s * s are RGB.  Delimiter and encoding are found
+        out.
+
+    Returns
+    -------
+    images : ndarray of shape (n, s, s, 1) or (n, s, s, 3), uint8
+        The images.
+    labels : list of str, or None
+        Their labels; None where there is no such column.
+
+    Raises
+    ------
+    InvalidInputError
+        If a line has another number of columns, a value is no whole number from 0 to 255, the
+        images would not be square, or a label is missing.
+    """
+    from pyarrow import ArrowInvalid, binary
+    from pyarrow import csv as arrow
+
+    header, delimiter, encoding = sniff(path)
+    labelled = [name for name in header if _is_label(name)]
+    try:
+        table = arrow.read_csv(
+            path,
+            arrow.ReadOptions(encoding=encoding or "utf8"),
+            arrow.ParseOptions(delimiter=delimiter),
+            # Labels are names, whatever they look like: 01 is not 1.
+            arrow.ConvertOptions(column_types=dict.fromkeys(labelled, binary())),
+        )
+    except (ArrowInvalid, OSError, UnicodeError) as error:
+        raise InvalidInputError(f"cannot read {path}: {error}") from error
+    if not table.num_rows:
+        raise InvalidInputError(f"{path} must have a header and at least one image. It has none")
+    names = [name.strip().lower() for name in table.column_names]
+    label_columns = [index for index, name in enumerate(names) if _is_label(name)]
+    columns = [
+        index
+        for index, name in enumerate(names)
+        if index not in label_columns and not _is_number_of_row(name)
+    ]
+    if len(set(names)) < len(names):
+        raise InvalidInputError(
+            f"{path} must begin with a header line that names each column once, such as "
+            f"label,pixel0,pixel1. Received: {','.join(names[:6])},…"
+        )
+    shape = _image_shape(len(columns), path)
+    pixels = np.empty((table.num_rows, len(columns)), np.uint8)
+    for place, index in enumerate(columns):
+        pixels[:, place] = _to_bytes(table.column(index), f"{path}, column {names[index]}")
+    labels = None
+    if len(label_columns) > 1:
+        raise InvalidInputError(
+            f"{path} must have one column of labels. Received: "
+            f"{', '.join(names[index] for index in label_columns)}"
+        )
+    if label_columns:
+        values = table.column(label_columns[0]).to_pylist()
+        labels = [_check_label(value, f"{path}, image {row}") for row, value in enumerate(values)]
+    return pixels.reshape(-1, *shape), labels
+
+
+def read_idx_pair(images: Path) -> tuple[NDArray[np.uint8], list[str]]:
+    """Read images and labels in the format of MNIST, compressed (.gz) or not.
+
+    Parameters
+    ----------
+    images : pathlib.Path
+        The file ``NAME-images-idx3-ubyte``; ``NAME-labels-idx1-ubyte`` lies beside it.
+
+    Returns
+    -------
+    images : ndarray of shape (n, height, width, 1), uint8
+        The images.
+    labels : list of str
+        Their labels.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no file of labels.
+    InvalidInputError
+        If a file is damaged or of another kind, or their numbers differ.
+    """
+    stem = images.name.partition(IDX_IMAGES)[0] + _IDX_OF_LABELS
+    files = [images.with_name(stem + suffix) for suffix in ("", ".gz")]
+    labels = next((file for file in files if file.is_file()), None)
+    if labels is None:
+        raise NotFoundError(f"no labels for {images}: {files[0]} is missing")
+    pixels, numbers = _read_idx(images, _IDX_IMAGES), _read_idx(labels, _IDX_LABELS)
+    if len(pixels) != len(numbers):
+        raise InvalidInputError(
+            f"{images} and {labels.name} must belong together. "
+            f"Received: {len(pixels)} images, {len(numbers)} labels"
+        )
+    return pixels[..., None], [str(number) for number in numbers]
+
+
+def _image_shape(n_columns: int, path: Path) -> tuple[int, int, int]:
+    """Return (side, side, channels) of images with so many values."""
+    for channels in (1, 3):
+        side = math.isqrt(n_columns // channels)
+        if side * side * channels == n_columns:
+            return side, side, channels
+    raise InvalidInputError(
+        f"{path} must have s*s pixel columns (grey) or 3*s*s (RGB), for square images. "
+        f"Received: {n_columns} pixel columns"
+    )
+
+
+def _to_bytes(column: Any, place: str) -> NDArray[np.uint8]:
+    """Check one column of pixels, and return it as bytes."""
+    from pyarrow import types
+
+    is_number = types.is_integer(column.type) or types.is_floating(column.type)
+    cells = column.to_numpy() if is_number and not column.null_count else column.to_pylist()
+    if isinstance(cells, np.ndarray):
+        is_pixel = (cells >= 0) & (cells <= 255) & (cells == np.floor(cells))
+    else:
+        is_pixel = np.array([_is_pixel(cell) for cell in cells])
+    if not is_pixel.all():
+        wrong = cells[int(is_pixel.argmin())]
+        raise InvalidInputError(
+            f"{place}: pixels must be whole numbers from 0 to 255. "
+            f"Received: {wrong.item() if isinstance(wrong, np.generic) else wrong!r}"
+        )
+    return np.asarray(cells, float).astype(np.uint8)
+
+
+def _is_pixel(cell: Any) -> bool:
+    """Tell whether a cell is a whole number from 0 to 255."""
+    try:
+        number = float(cell)
+    except (TypeError, ValueError):
+        return False
+    return number.is_integer() and 0 <= number <= 255
+
+
+def _check_label(value: bytes | None, place: str) -> str:
+    """Return a label as text; a missing one is refused."""
+    label = as_text((value or b"").decode("utf-8", "surrogateescape")).strip()
+    if is_missing_text(label):
+        raise InvalidInputError(f"{place} has no label")
+    return label
+
+
+def _is_label(name: str) -> bool:
+    """Tell whether a column is of labels."""
+    return is_label_name(name.strip())
+
+
+def _is_number_of_row(name: str) -> bool:
+    """Tell whether a column only says which row it is."""
+    return is_index_name(name.strip()) or name.strip().lower() in ("id", "imageid", "image_id")
+
+
+def _read_idx(path: Path, kind: bytes) -> NDArray[np.uint8]:
+    """Read an idx file of unsigned bytes (http://yann.lecun.com/exdb/mnist, "file format")."""
+    try:
+        data = path.read_bytes()
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InvalidInputError(f"cannot read {path}: {error}") from error
+    n_dimensions = kind[3]
+    header = 4 + 4 * n_dimensions
+    shape = [int.from_bytes(data[at : at + 4], "big") for at in range(4, header, 4)]
+    if data[:4] != kind or len(data) != header + math.prod(shape):
+        raise InvalidInputError(
+            f"{path} is damaged, or no idx file of unsigned bytes in {n_dimensions} dimensions"
+        )
+    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)

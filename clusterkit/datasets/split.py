@@ -1,0 +1,269 @@
+"""Divide labelled images into training, validation and test, fairly and the same each time."""
+
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.datasets.copies import Look, find_copies, look_at
+from clusterkit.datasets.labelled_images import TEST, TRAIN, VALIDATION, LabelledImages, as_labels
+from clusterkit.errors import InvalidInputError
+
+# The largest class may be so many times the smallest before classes are weighted.
+MAX_RATIO = 2.0
+# Even in a small class so many images may be of one picture.
+_FEW = 5
+
+
+def split(
+    data: LabelledImages,
+    *,
+    test_size: float = 0.2,
+    validation_size: float = 0.1,
+    random_state: int = 0,
+) -> dict[str, NDArray[np.intp]]:
+    """Divide images, each class in the same shares, and copies of one never on two sides.
+
+    Copies are equal files, and images of one class that
+    :func:`clusterkit.datasets.copies.find_copies` takes for the same picture: in another size,
+    quality or brightness, or mirrored.
+     Where these are most of a class, as with scans of one form, only equal files count as copies in
+    it.
+
+    Parameters
+    ----------
+    data : LabelledImages
+        With labels.  Where its source has parts, these are kept, and only what is missing is
+        taken from the training images.
+    test_size, validation_size : float
+        Shares of all images, in [0, 1); together below 1.  Of each class that has enough, at least
+        one image goes to either part.
+    random_state : int
+        Seed.
+
+    Returns
+    -------
+    dict of str to ndarray of int
+        The rows of ``"train"``, ``"val"`` and ``"test"``, each sorted.  Files that cannot be read
+        are in none of them.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is one class only, a class has fewer than two different images that can be read,
+        there are too few images for all parts, the shares do not fit, or a test image is of a class
+        that no training image is of.
+
+    Warns
+    -----
+    UserWarning
+        If the source's own parts share images.
+    """
+    if min(test_size, validation_size) < 0 or test_size + validation_size >= 1:
+        raise InvalidInputError(
+            "test_size and validation_size must be at least 0, and together below 1. "
+            f"Received: {test_size}, {validation_size}"
+        )
+    if data.labels is None:
+        raise InvalidInputError("these images have no labels: they can be predicted, not learned")
+    looks = look_at(data.images)
+    readable = np.flatnonzero([look.is_readable for look in looks])
+    if len(readable) < len(looks):
+        _check_readable(data, readable)
+        data, looks = data[readable], [looks[row] for row in readable]
+    shares = {TEST: test_size, VALIDATION: validation_size}
+    part_of_row = _divide(data, looks, shares, np.random.default_rng(random_state))
+    return {part: readable[part_of_row == part] for part in (TRAIN, VALIDATION, TEST)}
+
+
+def class_weights(
+    counts: Sequence[int] | NDArray[np.int64], *, max_ratio: float = MAX_RATIO
+) -> NDArray[np.float64] | None:
+    """Return a weight for each class that makes all count the same, or None where that is idle.
+
+    Parameters
+    ----------
+    counts : sequence of int
+        Number of training images of each class.
+    max_ratio : float
+        How many times the images of the smallest class the largest may have unweighted.
+
+    Returns
+    -------
+    ndarray of shape (n_classes,), or None
+        ``n / (n_classes * count)``, of mean 1 over the images; None if the largest class has at
+        most ``max_ratio`` times the images of the smallest.
+
+    Examples
+    --------
+    >>> class_weights([30, 10])
+    array([0.66666667, 2.        ])
+    >>> class_weights([20, 10]) is None
+    True
+    """
+    numbers = np.asarray(counts, float)
+    if numbers.max() <= max_ratio * numbers.min():
+        return None
+    return numbers.sum() / (len(numbers) * numbers)
+
+
+def _divide(
+    data: LabelledImages,
+    looks: Sequence[Look],
+    shares: dict[str, float],
+    rng: np.random.Generator,
+) -> NDArray[np.object_]:
+    """Return the part of each image; what its source says is kept."""
+    labels = data.labels or []
+    part_of_row = np.array(data.parts or [TRAIN] * len(data), dtype=object)
+    wanted = {part: share for part, share in shares.items() if share and part not in part_of_row}
+    _check_classes(data, [look.digest for look in looks], part_of_row, least=2 if wanted else 1)
+    group_of_row = _group_copies(labels, looks)
+    _warn_of_shared(group_of_row, part_of_row)
+    groups: dict[int, list[int]] = defaultdict(list)
+    for row in np.flatnonzero(part_of_row == TRAIN):
+        groups[group_of_row[row]].append(int(row))
+    for members in _by_class(list(groups.values()), labels).values():
+        shuffled = [members[index] for index in rng.permutation(len(members))]
+        parts = _portion([len(group) for group in shuffled], wanted)
+        for group, part in zip(shuffled, parts, strict=True):
+            part_of_row[group] = part
+    if data.is_multilabel:
+        _keep_every_class(list(groups.values()), labels, part_of_row)
+    for part in wanted:
+        if part not in part_of_row:
+            raise InvalidInputError(
+                f"there are too few images to keep some out for the part {part!r}: no class has "
+                f"{len(wanted) + 1} different ones. Received: {len(data)} images"
+            )
+    return part_of_row
+
+
+def _group_copies(labels: Sequence[Any], looks: Sequence[Look]) -> NDArray[np.int32]:
+    """Number the groups of images that must stay on one side, in the images' order."""
+    names = [set(as_labels(label)) for label in labels]
+    pairs = find_copies(looks)
+    equal = [(a, b) for a, b in pairs if looks[a].digest == looks[b].digest]
+    alike = [(a, b) for a, b in pairs if names[a] & names[b]]
+    uniform = _uniform_classes(_join(equal + alike, len(looks)), names)
+    copies = [(a, b) for a, b in alike if names[a] & names[b] - uniform]
+    return _join(equal + copies, len(looks))
+
+
+def _uniform_classes(groups: NDArray[np.int32], names: Sequence[set[str]]) -> set[str]:
+    """Return the classes that one group holds whole, or holds more than half of and no few."""
+    sizes = Counter(name for found in names for name in found)
+    within: Counter[tuple[str, int]] = Counter()
+    for found, group in zip(names, groups, strict=True):
+        within.update((name, int(group)) for name in found)
+    return {
+        name
+        for (name, _), size in within.items()
+        if size == sizes[name] or size > max(_FEW, sizes[name] / 2)
+    }
+
+
+def _join(pairs: Sequence[tuple[int, int]], n: int) -> NDArray[np.int32]:
+    """Number the groups that pairs of ``n`` images make."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    first, second = np.array(pairs, np.intp).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(pairs)), (first, second)), shape=(n, n))
+    return connected_components(graph, directed=False)[1]
+
+
+def _warn_of_shared(group_of_row: NDArray[np.int32], part_of_row: NDArray[np.object_]) -> None:
+    """Say that copies of training images are among the others, where a source has parts."""
+    is_train = part_of_row == TRAIN
+    shared = np.isin(group_of_row[~is_train], group_of_row[is_train]).sum()
+    if shared:
+        warnings.warn(
+            f"{shared} of the test and validation images are also among the training images, "
+            "equal or nearly so: the figures on these are too good",
+            stacklevel=4,
+        )
+
+
+def _check_readable(data: LabelledImages, readable: NDArray[np.intp]) -> None:
+    """Refuse files of which none, or none of a class, can be read."""
+    if not len(readable):
+        raise InvalidInputError(f"none of the images can be read, such as {data.names[0]}")
+    labels = data.labels or []
+    seen = {labels[row] for row in readable}
+    for name, label in zip(data.names, labels, strict=True):
+        # One label of several is passed over: its images were to serve the others, too.
+        if label not in seen and not data.is_multilabel:
+            raise InvalidInputError(f"none of the images of {label} can be read, such as {name}")
+
+
+def _check_classes(
+    data: LabelledImages, digests: Sequence[str], part_of_row: NDArray[np.object_], *, least: int
+) -> None:
+    """Refuse classes that cannot be learned, and parts that do not fit.
+
+    Each class must have ``least`` different training images.
+    """
+    parts: dict[str, dict[str, set[str]]] = {part: defaultdict(set) for part in (TRAIN, TEST)}
+    others = parts[TEST]
+    for label, digest, part in zip(data.labels or [], digests, part_of_row, strict=True):
+        for name in as_labels(label):
+            (parts[TRAIN] if part == TRAIN else others)[name].add(digest)
+    known = parts[TRAIN]
+    if len(known) < 2:
+        raise InvalidInputError(
+            f"a classifier needs at least 2 classes. Received: {', '.join(known) or 'none'}"
+        )
+    if unknown := sorted(set(others) - set(known)):
+        raise InvalidInputError(
+            f"every class of the test and validation images must be among the training images. "
+            f"Not there: {', '.join(unknown)}"
+        )
+    for name, images in sorted(known.items()):
+        # One label of several cannot be spread either, but its images serve the others.
+        if len(images) < least and not data.is_multilabel:
+            raise InvalidInputError(
+                f"each class needs at least 2 different images to learn from. Received: 1 of {name}"
+            )
+
+
+def _by_class(groups: list[list[int]], labels: Sequence[Any]) -> dict[str, list[list[int]]]:
+    """Sort groups of copies by class; of several labels, by the rarest."""
+    counts = Counter(name for label in labels for name in as_labels(label))
+    classes: dict[str, list[list[int]]] = defaultdict(list)
+    for group in groups:
+        names = as_labels(labels[group[0]])
+        classes[min(names, key=lambda name: (counts[name], name), default="")].append(group)
+    return dict(sorted(classes.items()))
+
+
+def _keep_every_class(
+    groups: list[list[int]], labels: Sequence[Any], part_of_row: NDArray[np.object_]
+) -> None:
+    """Bring images back into the training, where one class of several an image was left without."""
+    rows = np.flatnonzero(part_of_row == TRAIN).tolist()
+    learned = {name for row in rows for name in as_labels(labels[row])}
+    for group in groups:
+        names = {name for row in group for name in as_labels(labels[row])}
+        if names - learned:
+            part_of_row[group] = TRAIN
+            learned |= names
+
+
+def _portion(sizes: Sequence[int], shares: dict[str, float]) -> list[str]:
+    """Return the part of each group of a class's images, the training keeping at least one."""
+    parts = [TRAIN] * len(sizes)
+    for part, share in shares.items():
+        wanted = left = max(1, round(share * sum(sizes)))
+        free = [place for place, taken in enumerate(parts) if taken == TRAIN][:-1]
+        for place in free:
+            # As long as it brings the part nearer to its share.
+            if sizes[place] <= 2 * left:
+                parts[place] = part
+                left -= sizes[place]
+        if free and left == wanted:
+            parts[min(free, key=lambda place: sizes[place])] = part
+    return parts

@@ -1,0 +1,2 @@
+from .curve import ElbowCurve as ElbowCurve
+from .curve import elbow_curve as elbow_curve

@@ -1,0 +1,77 @@
+"""Rows as the elbow needs them: checked, of unit length where that is right, of few dimensions."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clusterkit.clusterers.base import check_at_least
+from clusterkit.errors import InvalidInputError
+from clusterkit.similarity.nearest import unit_rows
+
+Matrix = NDArray[np.float32]
+
+# Lengths that vary by less than a quarter of their mean tell little about a row.
+_MAX_VARIATION = 0.25
+# Squared spread, relative to the squared size, below which rows differ by rounding only.
+_ROUNDING = 1e-10
+# Enough for the differences between dozens of clusters, few enough to leave out most noise.
+_N_DIMENSIONS = 50
+
+
+def check_rows(X: ArrayLike) -> NDArray[Any]:
+    """Return X as a finite matrix of float32 or float64 numbers."""
+    try:
+        rows = np.asarray(X)
+        rows = rows if rows.dtype == np.float32 else rows.astype(np.float64, copy=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"X must be a matrix of numbers. Received: {error}") from error
+    if rows.ndim != 2 or rows.size == 0:
+        raise InvalidInputError(f"X must have shape (n_samples, dimension). Received: {rows.shape}")
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        row = int(np.flatnonzero(~finite)[0])
+        raise InvalidInputError(f"X must be finite. Received: NaN or infinity in row {row}")
+    return rows
+
+
+def check_numbers(k: Iterable[int], n_samples: int) -> list[int]:
+    """Return the numbers of clusters, ascending and without repetition."""
+    if not isinstance(k, Iterable):
+        raise InvalidInputError(
+            f"k must be the numbers of clusters to try, such as range(2, 21). Received: k={k}"
+        )
+    numbers = sorted({check_at_least(number, 2, "k") for number in k})
+    if not numbers:
+        raise InvalidInputError(f"k must hold at least one number of clusters. Received: {k!r}")
+    if numbers[-1] > n_samples:
+        raise InvalidInputError(
+            "k must be at most the number of rows. "
+            f"Received: k={numbers[-1]}, n_samples={n_samples}"
+        )
+    return numbers
+
+
+def prepare(X: Matrix, normalize: Any) -> Matrix:
+    """Scale the rows to length 1 where that is asked for, or where their lengths are alike."""
+    if normalize not in (True, False, "auto"):
+        raise InvalidInputError(f"normalize must be True, False or 'auto'. Received: {normalize!r}")
+    if normalize == "auto":
+        lengths = np.linalg.norm(X, axis=1)
+        normalize = lengths.std() <= _MAX_VARIATION * lengths.mean()
+    return unit_rows(X) if normalize else X
+
+
+def all_alike(X: Matrix) -> bool:
+    """Return whether the rows differ by no more than rounding."""
+    spread = np.square(X - X[0], dtype=np.float64).mean()
+    return bool(spread <= _ROUNDING * np.square(X, dtype=np.float64).mean())
+
+
+def reduce_rows(X: Matrix, seed: int) -> Matrix:
+    """Project onto the 50 leading principal components, or fewer where there are not as many."""
+    from sklearn.decomposition import PCA
+
+    pca = PCA(min(_N_DIMENSIONS, *X.shape), random_state=seed)
+    return np.ascontiguousarray(pca.fit_transform(X), dtype=np.float32)

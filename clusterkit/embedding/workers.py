@@ -1,0 +1,204 @@
+"""One pass over images: tell the known from the new, read ahead, embed in batches."""
+
+import os
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from clusterkit.errors import ImageError
+from clusterkit.extractors.base import Extraction, Extractor
+from clusterkit.extractors.imagenet import top_classes
+from clusterkit.images.decoding import decode_image
+from clusterkit.images.folder import ImageFolder, digest_bytes, read_bytes
+from clusterkit.store.embeddings import Failure
+from clusterkit.store.part_file import Row
+from clusterkit.store.space import FileStatus, Space
+from clusterkit.utils.parallel import map_ahead
+from clusterkit.utils.paths import escape_path
+
+
+class EmbedRun:
+    """One pass over images: tells the known from the new, and embeds the new in batches.
+
+    Attributes
+    ----------
+    embedded, reused : int
+        Images that went through the network, and that kept the vector of an earlier run.
+    failures : list of Failure
+        Images that could not be embedded.
+    """
+
+    def __init__(
+        self,
+        images: ImageFolder,
+        extractor: Extractor,
+        space: Space | None = None,
+        *,
+        again: bool = False,
+        progress: bool = False,
+    ) -> None:
+        self.images = images
+        self.extractor = extractor
+        self.space = space
+        self.root = space.root_of(images.root) if space else str(images.root)
+        self.known = space.known_rows() if space else {}
+        self.again = again
+        self.kept_of_digest = {
+            row.digest: (row.part, row.position)
+            for row in self.known.values()
+            if row.error is None and not again
+        }
+        self.embedded = self.reused = 0
+        self.failures: list[Failure] = []
+        self.bar = tqdm(
+            total=len(images), desc="Embedding", unit=" images", disable=None if progress else True
+        )
+
+    def rows(self) -> Iterator[Row]:
+        """Yield a row for each image that is new, changed, moved, or failed differently."""
+        with self.bar:
+            # One batch in the network, one ready, one being filled.  The network has a thread of
+            # its own, so that it computes while rows are written.
+            batches = map_ahead(self._extract, self._batches(), ahead=3, workers=1)
+            for batch, extraction in batches:
+                for loaded in batch.settled:
+                    yield from self._settle(loaded)
+                if extraction is not None:
+                    yield from self._finish(batch.images, extraction)
+
+    def _batches(self) -> Iterator["_Batch"]:
+        """Read the new files ahead, in batches for the network."""
+        load = partial(
+            _load,
+            root=self.root,
+            size=self.extractor.image_size,
+            resize=self.extractor.resize,
+            known_digests=self.kept_of_digest.keys(),
+        )
+        full = self.extractor.full_batch
+        batch = _Batch()
+        for loaded in map_ahead(load, self._new_files(), ahead=2 * full):
+            (batch.settled if loaded.image is None else batch.images).append(loaded)
+            if len(batch.images) == full:
+                yield batch
+                batch = _Batch()
+            elif len(batch.settled) == full:
+                # What needs no network does not wait for it, nor fill the memory.
+                yield _Batch(settled=batch.settled)
+                batch.settled = []
+        if batch.images or batch.settled:
+            yield batch
+
+    def _new_files(self) -> Iterator[tuple[str, str]]:
+        """Yield path and file of each image that is not known as it is."""
+        for path in self.images.paths:
+            file = os.path.join(self.images.root, path)  # noqa: PTH118
+            known = None if self.again else self.known.get(os.path.normpath(file))
+            # An imported row has no status, nor has a file that is not there.
+            if (
+                known
+                and known.error is None
+                and known.size is not None
+                and known.status == _status(file)
+            ):
+                self.reused += 1
+                self.bar.update()
+            else:
+                yield path, file
+
+    def _extract(self, batch: "_Batch") -> tuple["_Batch", Extraction | None]:
+        """Run the network on a batch, in the network's thread."""
+        if not batch.images:
+            return batch, None
+        images = np.stack([loaded.image for loaded in batch.images if loaded.image is not None])
+        return batch, self.extractor.extract(images)
+
+    def _finish(self, images: list["_Loaded"], extraction: Extraction) -> Iterator[Row]:
+        """Give the images their vectors."""
+        vectors, probabilities = extraction
+        top5 = [None] * len(images) if probabilities is None else top_classes(probabilities)
+        for loaded, vector, classes in zip(images, vectors, top5, strict=True):
+            if not np.isfinite(vector).all():
+                loaded.row.error = "the network's vector of it has NaN or infinity"
+                yield from self._settle(loaded)
+                continue
+            loaded.row.vector, loaded.row.top5 = vector, classes
+            self.embedded += 1
+            self.bar.update()
+            yield loaded.row
+
+    def _settle(self, loaded: "_Loaded") -> Iterator[Row]:
+        """Finish an image that needs no network: a failure, or content that is known."""
+        row, known = loaded.row, self.known.get(os.path.normpath(loaded.file))
+        if row.error is not None:
+            self.failures.append(Failure(loaded.path, row.error))
+            self.bar.set_postfix(failed=len(self.failures))
+            status = FileStatus(row.size, row.mtime_ns, row.ctime_ns, row.inode)
+            if known and (known.error, known.status) == (row.error, status):
+                self.bar.update()
+                return
+        else:
+            row.kept = self.kept_of_digest[row.digest]
+            self.reused += 1
+        self.bar.update()
+        yield row
+
+
+@dataclass
+class _Loaded:
+    """A file that was read: its row, and the picture where the network must see it."""
+
+    path: str
+    file: str
+    row: Row
+    image: NDArray[np.uint8] | None = None
+
+
+@dataclass
+class _Batch:
+    """Files that go through the run together: for the network, and those that need none."""
+
+    images: list[_Loaded] = field(default_factory=list)
+    settled: list[_Loaded] = field(default_factory=list)
+
+
+def _load(
+    path_and_file: tuple[str, str],
+    *,
+    root: str,
+    size: tuple[int, int],
+    resize: str,
+    known_digests: Container[str | None],
+) -> _Loaded:
+    """Read one file, and decode it unless its content is known."""
+    path, file = path_and_file
+    row = Row(escape_path(path), root)
+    loaded = _Loaded(path, file, row)
+    try:
+        status = _status(file)
+        row.size, row.mtime_ns, row.ctime_ns, row.inode = status
+        data = read_bytes(file)
+        if _status(file) != status or len(data) != row.size:
+            raise ImageError("the file changed while it was read")
+        row.digest = digest_bytes(data)
+        if row.digest not in known_digests:
+            loaded.image, (row.height, row.width) = decode_image(data, size, resize=resize)
+    except ImageError as error:
+        # A reason may quote the file, whose bytes need not be text.
+        row.error = str(error).encode("utf-8", "backslashreplace").decode()
+    return loaded
+
+
+def _status(file: str) -> FileStatus:
+    """Return what the file system tells of a file; nothing of one that is not there."""
+    try:
+        status = os.stat(file)  # noqa: PTH116
+    except OSError:
+        return FileStatus()
+    values = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    # Files are dated 1601 and 2300, and some systems number them with 64 bits or more.
+    return FileStatus(*(value if -(2**63) <= value < 2**63 else None for value in values))

@@ -1,0 +1,11 @@
+from .applications import KerasApplication as KerasApplication
+from .applications import Xception as Xception
+from .autoencoder.extractor import Autoencoder as Autoencoder
+from .autoencoder.network import build_autoencoder as build_autoencoder
+from .autoencoder.training import train_autoencoder as train_autoencoder
+from .base import Extraction as Extraction
+from .base import Extractor as Extractor
+from .by_name import WITHOUT_NETWORK as WITHOUT_NETWORK
+from .by_name import create_extractor as create_extractor
+from .by_name import extractor_names as extractor_names
+from .pixels import Pixels as Pixels

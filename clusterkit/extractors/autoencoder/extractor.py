@@ -1,0 +1,193 @@
+"""The encoder of an autoencoder that was trained on the user's own images."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.extractors.base import Extraction, Extractor
+from clusterkit.images.batches import pad_batch
+from clusterkit.images.folder import FileState, digest_weights
+from clusterkit.images.resizing import RESIZE_MODES
+from clusterkit.networks.keras_file import load_network, read_document, save_network
+from clusterkit.utils.documents import integer, list_of, one_of
+from clusterkit.utils.optional_imports import import_keras
+
+LATENT_LAYER = "latent"
+_KIND = "autoencoder"
+_RULES = {
+    "image_size": list_of(integer(1, 2**14), 2, 2),
+    "latent_size": integer(1, 2**24),
+    "resize": one_of(RESIZE_MODES),
+}
+
+
+class Autoencoder(Extractor):
+    """The encoder half of a convolutional autoencoder, as vectors for clustering.
+
+    Image size, resizing and vector length are those of the training; they are read from the file
+    without loading the network.
+
+    Parameters
+    ----------
+    weights : path
+        A ``.keras`` file of :func:`~clusterkit.extractors.autoencoder.training.train_autoencoder`
+        or ``clusterkit train autoencoder``.
+    batch_size : int, optional
+        Images per forward pass; by default chosen for the machine.
+
+    Attributes
+    ----------
+    model_ : keras.Model
+        The whole autoencoder, loaded at the first forward pass.
+
+    Raises
+    ------
+    WeightsError
+        When the file is first needed, if it is missing, damaged, or no autoencoder of clusterkit.
+
+    Examples
+    --------
+    >>> vectors = Autoencoder("ae.keras").transform(images)  # doctest: +SKIP
+    """
+
+    name = "autoencoder"
+
+    def __init__(self, weights: str | Path, *, batch_size: int | None = None) -> None:
+        self.weights = weights
+        self.batch_size = batch_size
+
+    @property
+    def image_size(self) -> tuple[int, int]:  # type: ignore[override]
+        """(height, width) of the training's images, in pixels."""
+        height, width = self._metadata["image_size"]
+        return height, width
+
+    @property
+    def dimension(self) -> int:  # type: ignore[override]
+        """Length of a vector: the latent size."""
+        return int(self._metadata["latent_size"])
+
+    @property
+    def resize(self) -> str:  # type: ignore[override]
+        """How the training brought pictures to one size."""
+        return str(self._metadata["resize"])
+
+    @property
+    def _metadata(self) -> dict[str, Any]:
+        """Return what the training noted in the file, which is read again if it has changed."""
+        if not Path(self.weights).is_file():
+            return read_metadata(self.weights)  # says what is wrong
+        return _read_state(FileState.of(self.weights))
+
+    def _identity(self) -> dict[str, Any]:
+        """Let the file's digest stand for everything."""
+        _ = self._metadata
+        return {"weights": digest_weights(self.weights)}
+
+    def _forward(self, images: NDArray[np.uint8]) -> Extraction:
+        """Run the encoder; pixels are scaled inside the network."""
+        if not hasattr(self, "_encoder"):
+            self._load()
+        vectors = self._encoder.predict_on_batch(pad_batch(images, self.full_batch))
+        return Extraction(np.asarray(vectors)[: len(images)])
+
+    def _load(self) -> None:
+        """Load the network and keep its first half."""
+        keras = import_keras()
+        self.model_ = load_autoencoder(self.weights)
+        self._encoder = keras.Model(self.model_.input, self.model_.get_layer(LATENT_LAYER).output)
+
+    def reconstruct(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Encode and decode images.
+
+        Parameters
+        ----------
+        images : ndarray of shape (n, height, width, 3), uint8
+            RGB images of this extractor's ``image_size``.
+
+        Returns
+        -------
+        ndarray of shape (n, height, width, 3), uint8
+            What the autoencoder makes of them.
+        """
+        self._drop_outdated()
+        if not hasattr(self, "model_"):
+            self._load()
+        outputs = self.model_.predict(images, batch_size=self.full_batch, verbose=0)
+        return to_pixels(outputs)
+
+
+@lru_cache(maxsize=64)
+def _read_state(state: FileState) -> dict[str, Any]:
+    """Return the metadata of a file that looks like this."""
+    return read_metadata(state.path)
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """Return what the training noted in a ``.keras`` file, without importing Keras.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Returns
+    -------
+    dict
+        ``image_size``, ``latent_size``, ``resize``, ``training`` (parameters and results),
+        ``versions``.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged, or no autoencoder of clusterkit.
+    """
+    return read_document(path, _KIND, _RULES)
+
+
+def load_autoencoder(path: str | Path) -> Any:
+    """Load a whole autoencoder.
+
+    Parameters
+    ----------
+    path : path
+        A ``.keras`` file of ``clusterkit train autoencoder``.
+
+    Returns
+    -------
+    keras.Model
+        From pixels (n, height, width, 3) on the scale 0-255 to the same on the scale 0-1; the
+        layer ``latent`` holds the vectors.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged, or no autoencoder of clusterkit.
+    """
+    metadata = read_metadata(path)
+    shape = [*metadata["image_size"], 3]
+    latent = {LATENT_LAYER: metadata["latent_size"]}
+    return load_network(path, input_shape=shape, output_shape=shape, layers=latent)
+
+
+def save_autoencoder(model: Any, path: Path, metadata: dict[str, Any]) -> None:
+    """Write an autoencoder with its metadata, whole or not at all.
+
+    Parameters
+    ----------
+    model : keras.Model
+        The whole autoencoder.
+    path : pathlib.Path
+        The ``.keras`` file; one that exists is replaced.
+    metadata : dict
+        What :func:`read_metadata` shall return, JSON-able.
+    """
+    save_network(model, path, _KIND, metadata)
+
+
+def to_pixels(outputs: Any) -> NDArray[np.uint8]:
+    """Bring the network's outputs from the scale 0-1 to whole pixels."""
+    return np.rint(np.clip(np.asarray(outputs), 0, 1) * 255).astype(np.uint8)

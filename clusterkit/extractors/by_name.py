@@ -1,0 +1,85 @@
+"""Extractors by the names that the command line knows."""
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clusterkit.errors import InvalidInputError
+from clusterkit.utils.registry import Registry
+
+if TYPE_CHECKING:
+    from clusterkit.extractors.base import Extractor
+
+
+# Those that are no network, and so take no weights.
+WITHOUT_NETWORK = Registry("extractor", {"pixels": "clusterkit.extractors.pixels:Pixels"})
+
+
+def extractor_names() -> list[str]:
+    """Return every name that :func:`create_extractor` knows, besides ``.keras`` files."""
+    from clusterkit.extractors.applications import NETWORKS
+
+    networks = [name + suffix for name in NETWORKS for suffix in ("", "-predictions")]
+    return [*networks, *WITHOUT_NETWORK]
+
+
+def create_extractor(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    batch_size: int | None = None,
+    resize: str = "stretch",
+    precision: str = "auto",
+    runtime: str = "auto",
+) -> "Extractor":
+    """Build an extractor from its name on the command line.
+
+    Parameters
+    ----------
+    name : str
+        A network of ``keras.applications`` in lower case, with ``-predictions`` for its class
+        probabilities, ``pixels``, or the path of an autoencoder's ``.keras`` file.
+    weights : path, optional
+        Local weights of a network; by default Keras downloads them.  An autoencoder's file holds
+        its own, and pixels need none.
+    batch_size : int, optional
+        Images per forward pass; by default chosen for the machine.
+    resize : {"stretch", "crop", "pad"}
+        How a picture becomes the network's input.  An autoencoder resizes as in its training.
+    precision, runtime : str
+        See :class:`~clusterkit.extractors.applications.KerasApplication`.  An autoencoder is small
+        and runs in float32 with Keras.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no extractor of that name.
+    """
+    options: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
+    if name.endswith(".keras"):
+        from clusterkit.extractors.autoencoder.extractor import Autoencoder
+
+        return Autoencoder(name, **options)
+    if name in WITHOUT_NETWORK:
+        return WITHOUT_NETWORK.create(name, resize=resize, **options)
+
+    from clusterkit.extractors.applications import NETWORKS, KerasApplication
+
+    network = name.removesuffix("-predictions")
+    if network not in NETWORKS:
+        close = difflib.get_close_matches(name, extractor_names(), n=3)
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        raise InvalidInputError(
+            f"extractor must be a .keras file of `clusterkit train autoencoder`, or one of "
+            f"{', '.join(NETWORKS)}, each also as NAME-predictions, or "
+            f"{', '.join(WITHOUT_NETWORK)}. Received: {name!r}.{hint}"
+        )
+    return KerasApplication(
+        network,
+        output="features" if network == name else "predictions",
+        weights="imagenet" if weights is None else weights,
+        resize=resize,
+        precision=precision,
+        runtime=runtime,
+        **options,
+    )

@@ -1,0 +1,6 @@
+"""Image files: find them, and read them as upright RGB uint8 arrays."""
+
+import lazy_loader
+
+# The names are in __init__.pyi, where type checkers see them, too.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,331 @@
+"""Decode the bytes of image files to upright RGB uint8 arrays."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
+
+from clusterkit.errors import ClusterkitError, ImageError, MissingDependencyError
+from clusterkit.images.decoding_apart import can_decode_apart, decode_apart
+from clusterkit.images.eight_bit import to_8_bit
+from clusterkit.images.jpeg import MAX_SCANS, has_too_many_scans, read_frame
+from clusterkit.images.memory import Claim
+from clusterkit.images.metadata import read_jpeg_orientation, read_orientation, without_metadata
+from clusterkit.images.resizing import check_resize_mode, resize_image
+from clusterkit.images.tiff import Tiff, is_tiff
+from clusterkit.utils.optional_imports import require
+
+_HEIC_BRANDS = frozenset(b"heic heim heis heix hevc hevx mif1 msf1".split())
+
+# Pillow opens no more, unless its limit is changed for the whole process.
+_MOST_JPEG_PIXELS_HERE = 89_478_485
+# What Pillow's pixels took in a thread, the C library may keep for that thread; not so for the
+# processes apart.
+_MOST_PIXELS_HERE = 2**24
+_PIXELS_AT_ONCE = 2**17
+# Bytes that decoding takes for a pixel, by measurement, rounded up: the decoder's own, Pillow's,
+# and the array's.
+_WEBP_BYTES = 20
+_BYTES_OF_FORMAT = {"WEBP": _WEBP_BYTES, "AVIF": 20, "HEIF": 20, "JPEG2000": 32}
+_BYTES_OF_MODE = {"1": 4, "L": 4, "P": 4, "I;16": 10, "I;16B": 10, "I": 36, "F": 36}
+# The resize's values, once lying and once standing.
+_FLOAT_BYTES = 2 * 3 * 4
+# Asked for so many bytes, for what is told to the user, before they are taken.
+ClaimBytes = Callable[[int, str], None]
+# A picture, and the (height, width) of its file.
+Decoded = tuple[NDArray[np.uint8], tuple[int, int]]
+
+# Formats whose mode "I" holds 16 bits.
+_16_BIT_FORMATS = frozenset({"PNG", "PPM", "JPEG2000"})
+_CLEAR_IN_8_BITS: dict[str, Callable[[Any], Any]] = {
+    "L;2": lambda clear: clear * 85,
+    "L;4": lambda clear: clear * 17,
+    "RGB;16B": lambda clear: tuple(value >> 8 for value in clear),
+}
+# Formats that some name ".jpg" or the like, by how they begin.
+_UNSUPPORTED = {
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"II\xbc": "JPEG XR",
+    b"P7": "PAM",
+    b"PF": "PFM in colour",
+    b"\x76\x2f\x31\x01": "OpenEXR",
+    b"#?R": "Radiance HDR",
+}
+_SIDEWAYS = frozenset({5, 6, 7, 8})
+_UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    2: lambda rgb: rgb[:, ::-1],
+    3: lambda rgb: rgb[::-1, ::-1],
+    4: lambda rgb: rgb[::-1],
+    5: lambda rgb: rgb.swapaxes(0, 1),
+    6: lambda rgb: rgb[::-1].swapaxes(0, 1),
+    7: lambda rgb: rgb[::-1, ::-1].swapaxes(0, 1),
+    8: lambda rgb: rgb[:, ::-1].swapaxes(0, 1),
+}
+
+
+def decode_image(
+    data: bytes, size: tuple[int, int] | None = None, *, resize: str = "stretch"
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Decode the bytes of an image file.
+
+    EXIF orientation is honoured; grey, palette, CMYK and deeper pictures become 8-bit RGB, as
+    :func:`~clusterkit.images.eight_bit.to_8_bit` says; transparent pixels show white; an animation
+    gives its first frame.  Embedded colour profiles are ignored, as the networks' training
+    pipelines did. Damaged metadata do not matter where the pixels are whole.
+
+    Parameters
+    ----------
+    data : bytes
+        The file's content.
+    size : tuple of int, optional
+        Wanted (height, width) in pixels.
+    resize : {"stretch", "crop", "pad"}
+        See :func:`clusterkit.images.resizing.resize_image`.
+
+    Returns
+    -------
+    image : ndarray of shape (height, width, 3), uint8
+        The upright picture.
+    shape : tuple of int
+        (height, width) of the upright picture before resizing.
+
+    Raises
+    ------
+    ImageError
+        If the bytes are no readable image; the message is the reason.  Among these are pictures
+        that take more memory than :func:`~clusterkit.images.memory.memory_limit` or more time than
+        ``CLUSTERKIT_IMAGE_SECONDS`` in the environment, by default 120, and those on which a
+        decoder crashed: but for ordinary JPEG, PNG and GIF files, it is in a process of its own.
+    """
+    check_resize_mode(resize)
+    if not data:
+        raise ImageError("the file is empty")
+    with Claim() as claim:
+        if _is_safe_here(data) or not can_decode_apart():
+            return decode_here(data, size, claim, resize=resize)
+        return decode_apart(data, size, claim, resize=resize)
+
+
+def decode_here(
+    data: bytes, size: tuple[int, int] | None, claim: ClaimBytes, *, resize: str
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Decode an image file in this process; ``claim`` is asked before memory is taken."""
+    try:
+        rgb, shape = _decode_file(data, size, claim)
+        return resize_image(rgb, size, resize) if size else np.ascontiguousarray(rgb), shape
+    except ClusterkitError:
+        raise
+    except UnidentifiedImageError:
+        raise ImageError(_why_unknown(data)) from None
+    except MemoryError:
+        raise ImageError("there is not enough memory to decode it") from None
+    # Pillow's plugins raise nearly anything on damaged files, and one file must not end a run.
+    except Exception as error:
+        raise ImageError(f"damaged: {error or type(error).__name__}") from error
+
+
+def _is_safe_here(data: bytes) -> bool:
+    """Tell whether a file is of the few kinds, and the sizes, that are decoded in this process.
+
+    Their decoders have been attacked for decades, and took 100,000 damaged files each without a
+    fault (``tests/benchmarks/fuzz_decoders.py``).
+    """
+    most = _MOST_PIXELS_HERE
+    if data.startswith(b"\xff\xd8\xff"):
+        frame = read_frame(data)
+        if frame is None or not frame.can_be_scaled:
+            return False
+        most, height, width = _MOST_JPEG_PIXELS_HERE, frame.height, frame.width
+    elif data.startswith(b"\x89PNG\r\n\x1a\n"):
+        width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    elif data.startswith((b"GIF87a", b"GIF89a")):
+        width, height = int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
+    else:
+        return False
+    return height * width <= min(most, Image.MAX_IMAGE_PIXELS or most)
+
+
+def _decode_file(data: bytes, size: tuple[int, int] | None, claim: ClaimBytes) -> Decoded:
+    """Decode a file of any format; where that fails, without what is not needed for its pixels."""
+    if is_tiff(data):
+        return _decode_tiff(data, claim)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        # Pillow makes room for its pixels already when it opens it.
+        height, width = _webp_shape(data)
+        claim(_WEBP_BYTES * height * width, f"{width} x {height} pixels")
+    try:
+        return _decode_with_metadata(data, size, claim)
+    except (ClusterkitError, MemoryError):
+        raise
+    except Exception:
+        bare = without_metadata(data)
+        if bare is None:
+            raise
+        return _decode_with_metadata(bare, size, claim)
+
+
+def _decode_with_metadata(data: bytes, size: tuple[int, int] | None, claim: ClaimBytes) -> Decoded:
+    if data.startswith(b"\xff\xd8") and (decoded := _decode_jpeg(data, size, claim)):
+        return decoded
+    with _open(data) as image:
+        return _decode(image, data, claim)
+
+
+def _decode_tiff(data: bytes, claim: ClaimBytes) -> Decoded:
+    picture = Tiff(data)
+    height, width = picture.height, picture.width
+    claim(picture.n_bytes + len(data), f"{width} x {height} pixels")
+    return _turn(picture.read(), picture.orientation)
+
+
+def _open(data: bytes) -> Image.Image:
+    """Open an image that is safe to load."""
+    try:
+        image = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        if data[4:8] != b"ftyp" or data[8:12] not in _HEIC_BRANDS:
+            raise
+        try:
+            require("pillow_heif", extra="heic", caller="reading HEIC").register_heif_opener()
+        except MissingDependencyError as error:
+            raise ImageError(str(error)) from error
+        image = Image.open(io.BytesIO(data))
+    if image.format == "EPS":
+        raise ImageError("PostScript is a program, which is not run")
+    return image
+
+
+def _why_unknown(data: bytes) -> str:
+    """Return why Pillow opens nothing: it keeps to itself what its plugins find damaged."""
+    for start, name in _UNSUPPORTED.items():
+        if data.startswith(start):
+            return f"{name} is not supported"
+    if data.startswith(b"\xff\xd8"):
+        frame = read_frame(data)
+        if frame and frame.precision != 8:
+            return f"a JPEG of {frame.precision} bits a sample is not supported"
+        if b"\xff\xf7" in data[: 2**16]:
+            return "JPEG-LS is not supported"
+    for factory, accepts in Image.OPEN.values():
+        try:
+            if accepts and accepts(data[:16]) is True:
+                factory(io.BytesIO(data), "")
+        except Exception as error:
+            return f"damaged: {error}"
+    return "not an image, or of an unknown format"
+
+
+def _webp_shape(data: bytes) -> tuple[int, int]:
+    """Return (height, width) of a WebP file's canvas, as its first chunk tells it."""
+    kind, body = data[12:16], data[20:30].ljust(10, b"\0")
+    if kind == b"VP8X":
+        width, height = (int.from_bytes(body[at : at + 3], "little") + 1 for at in (4, 7))
+    elif kind == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    else:
+        width, height = (int.from_bytes(body[at : at + 2], "little") & 0x3FFF for at in (6, 8))
+    return height, width
+
+
+def _decode_jpeg(data: bytes, size: tuple[int, int] | None, claim: ClaimBytes) -> Decoded | None:
+    """Decode an ordinary JPEG with TurboJPEG: Pillow's pixels, in half of its time.
+
+    With a wanted size, the sides are halved as long as they stay above it, which skips detail that
+    the resize would throw away.  Vectors of photos agree with those of the full decoding to a
+    cosine of 0.9994.  None where Pillow should look: other kinds of JPEG, four channels, damage.
+    """
+    frame = read_frame(data)
+    if frame and frame.keeps_coefficients and has_too_many_scans(data):
+        raise ImageError(f"the JPEG comes in more than {MAX_SCANS} scans, each a full decoding")
+    # TurboJPEG writes past its buffer where it is to scale what cannot be scaled.
+    if frame is None or not frame.can_be_scaled or frame.n_components not in (1, 3):
+        return None
+    orientation = read_jpeg_orientation(data)
+    shape = frame.height, frame.width
+    least = (0, 0)
+    if size:
+        wanted = size[::-1] if orientation in _SIDEWAYS else size
+        factor = min(have // want for have, want in zip(shape, wanted, strict=True))
+        factor = max(f for f in (1, 2, 4, 8) if f <= max(factor, 1))
+        if factor > 1:
+            least = -(-shape[0] // factor), -(-shape[1] // factor)
+    height, width = least if any(least) else shape
+    resized = _FLOAT_BYTES * size[0] * width if size else 3 * height * width
+    claim(
+        3 * height * width + resized + frame.coefficient_bytes + len(data),
+        f"{shape[1]} x {shape[0]} pixels",
+    )
+    try:
+        rgb = simplejpeg.decode_jpeg(data, "RGB", min_height=least[0], min_width=least[1])
+    except ValueError:
+        return None
+    upright, _ = _turn(rgb, orientation)
+    return upright, shape[::-1] if orientation in _SIDEWAYS else shape
+
+
+def _decode(image: Image.Image, data: bytes, claim: ClaimBytes) -> Decoded:
+    """Decode an image of any other format with Pillow."""
+    n_bytes = _BYTES_OF_FORMAT.get(image.format or "") or _BYTES_OF_MODE.get(image.mode, 10)
+    claim(
+        n_bytes * image.height * image.width + len(data), f"{image.width} x {image.height} pixels"
+    )
+    if isinstance(image, PngImageFile) and "transparency" in image.info and image.tile:
+        # Pillow brings the pixels to 8 bits, and leaves the value that is clear as it stands.
+        in_8_bits = _CLEAR_IN_8_BITS.get(str(image.tile[0][3]))
+        if in_8_bits:
+            image.info["transparency"] = in_8_bits(image.info["transparency"])
+    if image.format == "JPEG2000" and (bits := _jpeg_2000_colour_bits(data)) > 8:
+        # Pillow rounds up what is nearly white, which becomes black.
+        raise ImageError(f"JPEG 2000 of {bits} bits a colour is not supported")
+    image.load()
+    if image.format == "TGA" and image.mode in ("RGBA", "LA") and not data[17] & 0x0F:
+        # The file says that its fourth byte is no opacity.
+        image = image.convert(image.mode[:-1])
+    # After loading, as a PNG may tell it behind its pixels.
+    return _turn(_to_rgb(image), read_orientation(image))
+
+
+def _jpeg_2000_colour_bits(data: bytes) -> int:
+    """Return the bits a sample of a JPEG 2000 file with several components, and 0 for greys."""
+    size_marker = data.find(b"\xff\x4f\xff\x51") + 4
+    n_components = int.from_bytes(data[size_marker + 36 : size_marker + 38], "big")
+    depths = data[size_marker + 38 :: 3][:n_components]
+    return max((depth & 0x7F) + 1 for depth in depths) if n_components > 1 and depths else 0
+
+
+def _turn(rgb: NDArray[np.uint8], orientation: int) -> Decoded:
+    """Turn a picture upright."""
+    rgb = _UPRIGHT.get(orientation, np.asarray)(rgb)
+    return rgb, (rgb.shape[0], rgb.shape[1])
+
+
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Convert any Pillow mode to 8-bit RGB; transparency shows white."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return np.asarray(image)
+    clear = image.info.get("transparency")
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image)
+        if image.format in _16_BIT_FORMATS and image.mode == "I":
+            values = values.astype(np.uint16)
+        grey = to_8_bit(values)
+        if clear is not None:
+            grey[values == clear] = 255
+        return np.broadcast_to(grey[..., None], (*grey.shape, 3))
+    # Part by part, since Pillow's versions on the way take four bytes a pixel each.
+    result = np.empty((image.height, image.width, 3), np.uint8)
+    n_rows = max(1, _PIXELS_AT_ONCE // max(1, image.width))
+    for top in range(0, image.height, n_rows):
+        part = image.crop((0, top, image.width, min(top + n_rows, image.height)))
+        if image.has_transparency_data:
+            rgba = part.convert("RGBA")
+            part = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+        result[top : top + n_rows] = np.asarray(part.convert("RGB"))
+    return result

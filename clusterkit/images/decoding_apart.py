@@ -1,0 +1,271 @@
+"""Decode pictures in processes of their own, so that a crash or a hang costs one picture.
+
+The processes are started when the first such picture comes, and wait for the next.  They run
+:mod:`clusterkit.images.decoding_child`, and neither the user's script nor what it imports.
+"""
+
+import atexit
+import contextlib
+import json
+import math
+import multiprocessing.spawn
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.errors import ImageError, InvalidInputError
+from clusterkit.images.memory import Claim, memory_limit
+
+TIME_VARIABLE = "CLUSTERKIT_IMAGE_SECONDS"
+_DEFAULT_SECONDS = 120.0
+_MAIN = "from clusterkit.images.decoding_child import main; main()"
+# Importing NumPy and Pillow from a slow disk.
+_START_SECONDS = 300.0
+# A process that closed its output is about to end, and how it does is of interest.
+_END_SECONDS = 5.0
+_LENGTHS = struct.Struct("<QQ")
+# Answers are short but for the pixels; a process whose memory is damaged may say anything.
+_MOST_HEAD_BYTES = 2**16
+
+
+def can_decode_apart() -> bool:
+    """Tell whether there is a Python to start: a program that was frozen into one file has none."""
+    return bool(multiprocessing.spawn.get_executable()) and not getattr(sys, "frozen", False)
+
+
+def decode_apart(
+    data: bytes, size: tuple[int, int] | None, claim: Claim, *, resize: str
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Decode the bytes of an image file as :func:`~clusterkit.images.decoding.decode_image` does.
+
+    Raises
+    ------
+    ImageError
+        If there is no picture: for the reason that the decoder gives, or since it crashed, or took
+        more than ``CLUSTERKIT_IMAGE_SECONDS``, by default 120.
+    """
+    while True:
+        child = _take_child()
+        was_used = child.was_used
+        try:
+            return child.decode(data, size, claim, resize)
+        except _CrashError as error:
+            # An earlier picture may have damaged it; a new process knows.
+            if not was_used:
+                raise ImageError(str(error)) from None
+        except ImageError:
+            raise
+        except BaseException:
+            child.end()
+            raise
+        finally:
+            if child.is_running:
+                _idle.append(child)
+
+
+class _CrashError(ImageError):
+    """The process ended, or made no sense."""
+
+
+class _Child:
+    """One process that decodes."""
+
+    def __init__(self) -> None:
+        code = f"import sys; sys.path[:] = {sys.path!r}; {_MAIN}"
+        # One core each: there are several of them.
+        changes = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        # Pixels are given back to the system at once, not kept for the next picture.
+        changes["MALLOC_MMAP_THRESHOLD_"] = "1000000"
+        try:
+            self._process = subprocess.Popen(
+                [os.fsdecode(multiprocessing.spawn.get_executable()), "-c", code],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, **changes},
+                # No window on Windows.
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+        except OSError as error:
+            raise ImageError(
+                f"its decoder could not be started: {error.strerror or error}"
+            ) from error
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._requests: BinaryIO = self._process.stdin  # type: ignore[assignment]
+        self._answers: BinaryIO = self._process.stdout  # type: ignore[assignment]
+        self.is_running, self.was_used = True, False
+        with self._ending_after(_START_SECONDS, "its decoder did not start"):
+            receive(self._answers)
+
+    def decode(
+        self, data: bytes, size: tuple[int, int] | None, claim: Claim, resize: str
+    ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+        """Have one file decoded."""
+        self.was_used = True
+        seconds = _time_limit()
+        slow = (
+            f"decoding took more than {seconds:g} seconds; {TIME_VARIABLE} in the environment "
+            "sets the limit"
+        )
+        limit = memory_limit()
+        head: dict[str, Any] = {"size": size, "resize": resize}
+        head["limit"] = limit if math.isfinite(limit) else None
+        with self._ending_after(seconds, slow):
+            send(self._requests, head, data)
+            answer = self._receive(limit)
+        while "bytes" in answer:
+            try:
+                # The time that other pictures take is not this one's.
+                claim(float(answer["bytes"]), str(answer["what"]))
+                granted: dict[str, Any] = {}
+            except ImageError as error:
+                granted = {"error": str(error)}
+            with self._ending_after(seconds, slow):
+                send(self._requests, granted)
+                answer = self._receive(limit)
+        if "error" in answer:
+            raise ImageError(str(answer["error"]))
+        height, width = answer["shape"]
+        return answer["pixels"], (int(height), int(width))
+
+    def _receive(self, limit: float) -> dict[str, Any]:
+        """Receive an answer, its pixels among it."""
+        answer, pixels = receive(self._answers, most_bytes=limit)
+        if "image" in answer:
+            height, width = answer["image"]
+            answer["pixels"] = np.frombuffer(pixels, np.uint8).reshape(int(height), int(width), 3)
+        return answer
+
+    def _ending_after(self, seconds: float, slow: str) -> "_Watch":
+        return _Watch(self, seconds, slow)
+
+    def end(self, patience: float = 0.0) -> int:
+        """End the process, unless it ends by itself, and return its exit status."""
+        self.is_running = False
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(patience)
+        self._process.kill()
+        status = self._process.wait()
+        for stream in (self._requests, self._answers):
+            # What was not sent has nobody to go to.
+            with contextlib.suppress(OSError):
+                stream.close()
+        return status
+
+
+class _Watch:
+    """A context in which a process must answer in time; whatever goes wrong has a reason."""
+
+    def __init__(self, child: _Child, seconds: float, slow: str) -> None:
+        self._child, self._slow = child, slow
+        self._is_late = False
+        self._timer = threading.Timer(seconds, self._kill)
+        self._timer.daemon = True
+
+    def _kill(self) -> None:
+        self._is_late = True
+        self._child._process.kill()
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._timer.cancel()
+        if kind is None and not self._is_late:
+            return
+        if self._is_late:
+            self._child.end()
+            raise ImageError(self._slow) from None
+        if kind and issubclass(kind, EOFError | OSError | ValueError | KeyError | TypeError):
+            raise _CrashError(_crash(self._child.end(_END_SECONDS))) from None
+
+
+def _crash(status: int) -> str:
+    """Say how a decoder ended."""
+    try:
+        how = signal.Signals(-status).name
+    except ValueError:
+        how = f"exit status {status}"
+    return f"damaged: its decoder crashed on it ({how})"
+
+
+def _time_limit() -> float:
+    """Return how many seconds one picture may take."""
+    value = os.environ.get(TIME_VARIABLE, str(_DEFAULT_SECONDS))
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 0.0 < seconds <= threading.TIMEOUT_MAX:
+        raise InvalidInputError(
+            f"{TIME_VARIABLE} must be a positive number of seconds. Received: {value!r}"
+        )
+    return seconds
+
+
+# Appending and popping are atomic.
+_idle: list[_Child] = []
+_of_parent: list[list[_Child]] = []
+
+
+def _take_child() -> _Child:
+    """Return a process that waits, or a new one."""
+    try:
+        return _idle.pop()
+    except IndexError:
+        return _Child()
+
+
+@atexit.register
+def _end_all() -> None:
+    """End the processes that wait."""
+    while _idle:
+        _idle.pop().end()
+
+
+def _forget_parents() -> None:
+    """Leave the processes to the parent of a fork, which talks to them on the same pipes."""
+    _of_parent.append(_idle.copy())
+    _idle.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parents)
+
+
+def send(stream: BinaryIO, head: dict[str, Any], body: bytes | NDArray[np.uint8] = b"") -> None:
+    """Write a message: a few words as JSON, and bytes."""
+    words = json.dumps(head).encode()
+    content = np.frombuffer(body, np.uint8) if len(body) else np.empty(0, np.uint8)
+    stream.write(_LENGTHS.pack(len(words), len(content)) + words)
+    stream.write(content.data)
+    stream.flush()
+
+
+def receive(stream: BinaryIO, *, most_bytes: float = math.inf) -> tuple[dict[str, Any], bytearray]:
+    """Read a message; raise EOFError if the other side ended, ValueError if it is none."""
+    n_words, n_bytes = _LENGTHS.unpack(_read(stream, _LENGTHS.size))
+    if n_words > _MOST_HEAD_BYTES or n_bytes > most_bytes:
+        raise ValueError("no message")
+    head = json.loads(bytes(_read(stream, n_words)))
+    return head, _read(stream, n_bytes)
+
+
+def _read(stream: BinaryIO, n_bytes: int) -> bytearray:
+    """Read so many bytes."""
+    content = bytearray(n_bytes)
+    view, position = memoryview(content), 0
+    while position < n_bytes:
+        got = stream.readinto(view[position:])  # type: ignore[attr-defined]
+        if not got:
+            raise EOFError
+        position += got
+    return content

@@ -1,0 +1,516 @@
+"""Find image files and read them as upright RGB uint8 arrays."""
+
+import hashlib
+import io
+import os
+import stat
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.errors import ImageError, InvalidInputError, NotFoundError
+from clusterkit.images.decoding import decode_image
+
+IMAGE_SUFFIXES = frozenset(
+    [
+        ".apng",
+        ".avif",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".heic",
+        ".heif",
+        ".hif",
+        ".j2c",
+        ".j2k",
+        ".jfif",
+        ".jp2",
+        ".jpc",
+        ".jpe",
+        ".jpeg",
+        ".jpf",
+        ".jpg",
+        ".jpx",
+        ".mpo",
+        ".pbm",
+        ".pgm",
+        ".png",
+        ".pnm",
+        ".ppm",
+        ".tga",
+        ".tif",
+        ".tiff",
+        ".webp",
+    ]
+)
+LIST_SUFFIXES = frozenset({".txt", ".lst"})
+RAW_SUFFIXES = frozenset(
+    ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef "  # noqa: SIM905
+    ".raf .raw .rw2 .rwl .sr2 .srf .srw .x3f".split()
+)
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .avi .flv .insv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .webm .wmv".split()  # noqa: SIM905
+)
+# Folders that systems make beside photos, for thumbnails, resource forks and deleted files.
+SYSTEM_FOLDERS = frozenset(
+    {
+        "#recycle",
+        "$recycle.bin",
+        "@eadir",
+        "@recycle",
+        "@tmp",
+        "__macosx",
+        "lost+found",
+        "system volume information",
+    }
+)
+# A film or a disk image under an image's name would fill the memory.
+MAX_FILE_BYTES = 2**30
+
+
+class ImageFolder(Sequence[NDArray[np.uint8]]):
+    """A sorted, lazy list of image files.
+
+    Folders are searched recursively for the known image suffixes in any mix of case; hidden files
+    and folders, and folders that systems make for thumbnails (``@eaDir``, ``__MACOSX``), are passed
+    over, and a folder inside that cannot be listed is left out with a warning.  Links are followed,
+    but a file that several paths lead to is listed once, under the path without a link.  A file
+    that is named itself is taken whatever its suffix, and a ``.txt`` or ``.lst`` file is read as a
+    list of paths, one a line, relative to the list's own folder.
+
+    Parameters
+    ----------
+    *sources : path or iterable of paths
+        Folders, image files and lists of paths.
+    exclude : iterable of str
+        Patterns of what to leave out of the folders, as in a ``.gitignore``: ``*``, ``?`` and
+        ``[]`` stand for parts of a name, ``**`` for any folders.  A pattern without a slash, such
+        as ``*_small.jpg``, is compared with the name of each file and folder, others, such as
+        ``2019/raw`` or ``**/raw/*.tif``, with the path below the folder.  What lies in a folder
+        that is left out is left out as well.
+
+    Attributes
+    ----------
+    root : pathlib.Path
+        Absolute: the folder itself when only one is given, else the nearest common folder.
+    paths : list of str
+        The images relative to ``root``, with forward slashes, sorted, each once.
+    passed_over : collections.Counter
+        How many entries of the folders were not listed, by kind: ``"RAW photo"``, ``"video"``,
+        ``"other file"``, ``"hidden entry"``, ``"system folder"``, ``"excluded entry"`` and
+        ``"second path to a file or folder"``.
+
+    Raises
+    ------
+    NotFoundError
+        If a source does not exist.
+    InvalidInputError
+        If there is no image at all, or a source cannot be listed.
+
+    Examples
+    --------
+    >>> images = ImageFolder("data/digits")
+    >>> images.paths[0], images[0].shape
+    ('0/digit_0000.png', (32, 32, 3))
+    """
+
+    def __init__(
+        self, *sources: str | Path | Iterable[str | Path], exclude: Iterable[str] = ()
+    ) -> None:
+        flat = list(_flatten(sources))
+        if not flat:
+            raise InvalidInputError("ImageFolder needs at least one folder or file. Received: none")
+        listing = _Listing(exclude)
+        for source in flat:
+            listing.add(source)
+        files = listing.finish()
+        self.passed_over = listing.passed_over
+        if not files:
+            names = ", ".join(str(source) for source in flat)
+            raise InvalidInputError(
+                f"no images in {names} (looked for {' '.join(sorted(IMAGE_SUFFIXES))}"
+                f"{_in_words(self.passed_over, '; passed over: ')})"
+            )
+        self.root = _common_root(flat, files)
+        prefix = len(os.path.join(self.root, ""))  # noqa: PTH118 (keeps a root of "/" right)
+        self.paths = sorted(file[prefix:].replace(os.sep, "/") for file in files)
+
+    @classmethod
+    def _from_paths(cls, root: Path, paths: list[str]) -> "ImageFolder":
+        """Build a part of a listing without searching again."""
+        images = cls.__new__(cls)
+        images.root, images.paths, images.passed_over = root, paths, Counter()
+        return images
+
+    @property
+    def passed_over_in_words(self) -> str:
+        """What was passed over, such as ``"3 RAW photos, 1 video"``; empty if nothing was."""
+        return _in_words(self.passed_over)
+
+    @property
+    def files(self) -> list[Path]:
+        """Absolute paths of all images, in order."""
+        return [self.root / path for path in self.paths]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def shape(self) -> tuple[int]:
+        """(number of images,): scikit-learn takes rows of what has a shape as those of an array."""
+        return (len(self),)
+
+    @overload
+    def __getitem__(self, index: int) -> NDArray[np.uint8]: ...
+    @overload
+    def __getitem__(self, index: slice | Sequence[Any] | NDArray[Any]) -> "ImageFolder": ...
+    def __getitem__(self, index: Any) -> "NDArray[np.uint8] | ImageFolder":
+        """Read one image in its own size, or take a part of the list without reading.
+
+        A part is a slice, row numbers or a boolean mask.
+        """
+        if isinstance(index, tuple) and index[1:] == (Ellipsis,):
+            index = index[0]
+        if isinstance(index, int | np.integer):
+            return read_image(self.root / self.paths[index])
+        rows = np.arange(len(self))
+        rows = rows[index if isinstance(index, slice) or len(index) else []]
+        return self._from_paths(self.root, [self.paths[row] for row in rows])
+
+    def __repr__(self) -> str:
+        return f"ImageFolder({str(self.root)!r}, {len(self)} images)"
+
+
+def read_image(
+    path: str | Path, size: tuple[int, int] | None = None, *, resize: str = "stretch"
+) -> NDArray[np.uint8]:
+    """Read one image file as an upright RGB array.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    size : tuple of int, optional
+        Wanted (height, width) in pixels; by default the image's own.
+    resize : {"stretch", "crop", "pad"}
+        How the picture becomes ``size``; see :func:`~clusterkit.images.resizing.resize_image`.
+
+    Returns
+    -------
+    ndarray of shape (height, width, 3), uint8
+        The picture.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read as an image; the message is the reason.
+    """
+    return decode_image(read_bytes(path), size, resize=resize)[0]
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Return the bytes of a regular file, or raise ImageError with the reason."""
+    path = Path(path)
+    try:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_FILE_BYTES:
+                raise ImageError(
+                    f"the file has {size:,} bytes; an image may have {MAX_FILE_BYTES:,}"
+                )
+            # No more than was announced: files that the system makes up have no size, or no end.
+            return file.read(size)
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise ImageError("the link points to a file that does not exist") from None
+        raise ImageError("the file does not exist") from None
+    except PermissionError:
+        raise ImageError("no permission to read the file") from None
+    except MemoryError:
+        raise ImageError("not enough memory to read the file") from None
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror or error}") from error
+
+
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
+    """Open a regular file for reading; never wait for one that is none.
+
+    Raises
+    ------
+    ImageError
+        If it is a folder, a pipe, a socket or a device.
+    OSError
+        If it cannot be opened.
+    """
+    # Looked at before, since opening a device may do something, and after, since it may have
+    # changed in between.
+    if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+        raise ImageError("not a regular file")
+    file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise ImageError("not a regular file")
+    return file
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe without a writer, or a log without news, does not block."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def digest_bytes(data: bytes) -> str:
+    """Return the SHA-256 of some bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_file(path: str | Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What changes when a file does."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: str | Path) -> "FileState":
+        """Look at a file."""
+        status = Path(path).stat()
+        return cls(
+            os.path.abspath(path),  # noqa: PTH100
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+            status.st_ino,
+        )
+
+
+def digest_weights(path: str | Path) -> str:
+    """Return the SHA-256 of a file of weights, which is read again only if it has changed."""
+    return _digest_state(FileState.of(path))
+
+
+@lru_cache(maxsize=64)
+def _digest_state(state: FileState) -> str:
+    """Return the digest of a file that looks like this."""
+    return digest_file(state.path)
+
+
+def read_list(source: Path) -> Iterator[str]:
+    """Yield the absolute paths that a text file names, one a line, relative to its own folder.
+
+    Raises
+    ------
+    InvalidInputError
+        If the list is no text; whether its files are there is found out when they are read.
+    """
+    try:
+        # utf-8-sig: Windows editors write a mark at the start.
+        text = source.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {source}: {error.strerror}") from error
+    if "\0" in text:
+        raise InvalidInputError(f"{source} is no list of paths: it holds binary data, or UTF-16")
+    for line in text.split("\n"):
+        if line.strip():
+            yield os.path.abspath(source.parent / line)  # noqa: PTH100
+
+
+def is_passed_over(name: str) -> bool:
+    """Tell whether folders of this name are not searched: hidden ones, and those of systems."""
+    return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
+
+
+def _flatten(sources: Iterable[Any]) -> Iterator[Path]:
+    """Yield every source as a path, one level of nesting opened."""
+    for source in sources:
+        if isinstance(source, str | os.PathLike):
+            yield Path(source)
+        else:
+            yield from (Path(item) for item in source)
+
+
+class _Listing:
+    """The search of folders: what is found without links first, then what only links lead to."""
+
+    def __init__(self, exclude: Iterable[str]) -> None:
+        self.files: set[str] = set()
+        self.passed_over: Counter[str] = Counter()
+        self._exclude = [_parse_pattern(pattern) for pattern in exclude]
+        self._searched: set[tuple[int, int]] = set()
+        # Pairs of a path and its place below the folder that was given.
+        self._linked_folders: list[tuple[str, tuple[str, ...]]] = []
+        self._linked_files: set[str] = set()
+
+    def add(self, source: Path) -> None:
+        """Add what one source names."""
+        absolute = os.path.abspath(source)  # noqa: PTH100 (resolve() would replace links)
+        if source.is_dir():
+            if os.path.realpath(absolute) == absolute:
+                self._search(absolute, ())
+            else:
+                self._linked_folders.append((absolute, ()))
+        elif not os.path.lexists(absolute):
+            raise NotFoundError(f"no such file or folder: {source}")
+        elif source.suffix.lower() in LIST_SUFFIXES:
+            self.files.update(read_list(source))
+        else:
+            self.files.add(absolute)
+
+    def finish(self) -> set[str]:
+        """Follow the links, and return all files."""
+        while self._linked_folders:
+            # A folder that the user named comes before links that were met on the way.
+            self._linked_folders.sort(key=lambda item: (bool(item[1]), item[0]), reverse=True)
+            self._search(*self._linked_folders.pop(), is_linked=True)
+        if self._linked_files:
+            folder_of = cache(os.path.realpath)
+            real = {
+                os.path.join(folder_of(os.path.dirname(file)), os.path.basename(file))  # noqa: PTH118, PTH119, PTH120
+                for file in self.files
+            }
+            for file in sorted(self._linked_files - self.files):
+                target = os.path.realpath(file)
+                if target in real:
+                    self.passed_over["second path to a file or folder"] += 1
+                else:
+                    real.add(target)
+                    self.files.add(file)
+        return self.files
+
+    def _search(self, top: str, place: tuple[str, ...], *, is_linked: bool = False) -> None:
+        """Collect the image files below a folder; links to folders are left for later."""
+        waiting = [(top, place)]
+        while waiting:
+            folder, place = waiting.pop()
+            try:
+                status = os.stat(folder)  # noqa: PTH116 (a million files: no Path object for each)
+                identity = (status.st_dev, status.st_ino)
+                # Not all systems number folders reliably, so that none is left out for its number
+                # which no link led to.
+                if is_linked and identity in self._searched:
+                    self.passed_over["second path to a file or folder"] += 1
+                    continue
+                with os.scandir(folder) as entries:
+                    self._searched.add(identity)
+                    for entry in entries:
+                        self._sort_in(entry, place, waiting)
+            except OSError as error:
+                if not place:
+                    raise InvalidInputError(f"cannot list {folder}: {error.strerror}") from error
+                warnings.warn(f"left out {folder}: {error.strerror}", stacklevel=5)
+
+    def _sort_in(
+        self,
+        entry: os.DirEntry[str],
+        place: tuple[str, ...],
+        waiting: list[tuple[str, tuple[str, ...]]],
+    ) -> None:
+        """Put one entry of a folder where it belongs."""
+        name = entry.name
+        if name.startswith("."):
+            self.passed_over["hidden entry"] += 1
+            return
+        is_folder = _is_folder(entry)
+        if is_folder and is_passed_over(name):
+            self.passed_over["system folder"] += 1
+        elif self._exclude and self._is_excluded((*place, name), is_folder):
+            self.passed_over["excluded entry"] += 1
+        elif is_folder:
+            todo = self._linked_folders if _is_link(entry) else waiting
+            todo.append((entry.path, (*place, name)))
+        else:
+            suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+            if suffix in IMAGE_SUFFIXES:
+                (self._linked_files if entry.is_symlink() else self.files).add(entry.path)
+            elif suffix in RAW_SUFFIXES:
+                self.passed_over["RAW photo"] += 1
+            elif suffix in VIDEO_SUFFIXES:
+                self.passed_over["video"] += 1
+            else:
+                self.passed_over["other file"] += 1
+
+    def _is_excluded(self, path: tuple[str, ...], is_folder: bool) -> bool:
+        """Tell whether a pattern leaves an entry out."""
+        return any(
+            (is_folder or not folders_only) and _fits(path, pattern)
+            for pattern, folders_only in self._exclude
+        )
+
+
+def _parse_pattern(pattern: str) -> tuple[list[str], bool]:
+    """Split a pattern at its slashes; tell also whether it is for folders only."""
+    text = pattern.replace(os.sep, "/").strip()
+    pieces = [piece for piece in text.split("/") if piece not in ("", ".")]
+    if not pieces or ".." in pieces:
+        raise InvalidInputError(
+            f"a pattern must name files or folders below the folder. Received: {pattern!r}"
+        )
+    anywhere = "/" not in text.rstrip("/")
+    return ["**", *pieces] if anywhere else pieces, text.endswith("/")
+
+
+def _fits(path: tuple[str, ...], pattern: list[str]) -> bool:
+    """Tell whether a path fits a pattern, piece by piece; ``**`` is any number of folders."""
+    if not pattern:
+        return not path
+    if pattern[0] == "**":
+        return (not pattern[1:] and bool(path)) or any(
+            _fits(path[start:], pattern[1:]) for start in range(len(path))
+        )
+    return bool(path) and fnmatchcase(path[0], pattern[0]) and _fits(path[1:], pattern[1:])
+
+
+def _in_words(counts: "Counter[str]", start: str = "") -> str:
+    """Say how many there are of each kind, most first; nothing if there is none."""
+    plural = {"hidden entry": "hidden entries", "excluded entry": "excluded entries"}
+    plural["second path to a file or folder"] = "second paths to a file or folder"
+    said = [
+        f"{n:,} {kind if n == 1 else plural.get(kind, kind + 's')}"
+        for kind, n in counts.most_common()
+    ]
+    return start + ", ".join(said) if said else ""
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is a folder, or a link to one; a loop of links is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _is_link(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry leads elsewhere: a symbolic link, or a junction of Windows."""
+    if entry.is_symlink():
+        return True
+    tag = getattr(entry.stat(follow_symlinks=False), "st_reparse_tag", 0) if os.name == "nt" else 0
+    return tag == 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT
+
+
+def _common_root(sources: list[Path], files: set[str]) -> Path:
+    """Return the folder that the images' paths are relative to."""
+    if len(sources) == 1 and sources[0].is_dir():
+        return Path(os.path.abspath(sources[0]))  # noqa: PTH100
+    folders = {os.path.dirname(file) for file in files}  # noqa: PTH120
+    try:
+        return Path(os.path.commonpath(folders))
+    except ValueError:
+        raise InvalidInputError(
+            "images on different drives need a run each; their paths have no common folder"
+        ) from None

@@ -1,0 +1,221 @@
+"""Keep what a picture file says beside its pixels from deciding whether it can be read."""
+
+import io
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import simplejpeg
+from PIL import ExifTags, Image
+
+from clusterkit.errors import ImageError
+from clusterkit.images.jpeg import SCAN, read_frame, read_segments
+from clusterkit.images.tiff import is_tiff, read_tags
+
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_ORIENTATION = ExifTags.Base.Orientation
+_APP1, _EXIF_START, _XMP_START = 0xE1, b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+_XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
+# Texts of a PNG that may tell the orientation, and how long such a one may be.
+_PNG_ORIENTED_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
+_MAX_TEXT_BYTES = 2**16
+_WEBP_KEPT = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"EXIF", b"XMP "})
+# Bits of a WebP's header that announce a chunk: a profile, EXIF, XMP, frames.
+_WEBP_FLAGS = {b"ICCP": 0x20, b"EXIF": 0x08, b"XMP ": 0x04, b"ANMF": 0x02}
+_WEBP_ALPHA = 0x10
+# The entry of AVIF and HEIC for an item that is EXIF.
+_EXIF_ITEM = re.compile(rb"(infe\x02.{7}|infe\x03.{9})Exif", re.DOTALL)
+_JP2_START, _JP2_PIXELS = b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"
+_JP2_KEPT = frozenset(b"ihdr bpcc colr pclr cmap cdef".split())
+
+
+def read_orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of an opened picture: 1 to 8, and 1 where none can be read."""
+    try:
+        value: Any = image.getexif().get(_ORIENTATION, 1)
+    # Pillow reads much else on the way, and raises nearly anything where that is damaged.
+    except Exception:
+        value = _orientation_in(image.info.get("exif", b""))
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def read_jpeg_orientation(data: bytes) -> int:
+    """Return the EXIF orientation of a JPEG file, as :func:`read_orientation`, without opening it.
+
+    Where the EXIF block has none, that of the XMP block counts, as Pillow has it.
+    """
+    value: Any = None
+    xmp = b""
+    for marker, _, start, end in read_segments(data):
+        if marker == SCAN:
+            break
+        if marker == _APP1 and data.startswith(_EXIF_START, start) and value is None:
+            value = _orientation_in(data[start:end])
+        elif marker == _APP1 and data.startswith(_XMP_START, start):
+            xmp = xmp or data[start:end]
+    if value is None and (found := _XMP_ORIENTATION.search(xmp)):
+        value = int(found[1])
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _orientation_in(block: bytes) -> Any:
+    """Return the orientation in an EXIF block, or None."""
+    # Some programs write the start twice.
+    while block.startswith(_EXIF_START):
+        block = block[len(_EXIF_START) :]
+    try:
+        values = read_tags(block)[1].get(_ORIENTATION) if is_tiff(block) else None
+    except ImageError:
+        return None
+    return values[0] if values else None
+
+
+def without_metadata(data: bytes) -> bytes | None:
+    """Return a file of the same pixels with what else is needed, and no more.
+
+    The orientation is kept where it can be read, except in AVIF and HEIC, and a JPEG that lacks
+    nothing but the mark of its end gets it.  None for formats that need no such care.
+    """
+    try:
+        if data.startswith(_PNG_START):
+            return _bare_png(data)
+        if data.startswith(_JPEG_START):
+            return _bare_jpeg(data)
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+            return _bare_webp(data)
+        if data.startswith(_JP2_START):
+            return _bare_jp2(data)
+        if data[4:8] == b"ftyp":
+            return _EXIF_ITEM.sub(rb"\1none", data)
+    except (struct.error, zlib.error, IndexError):
+        pass
+    return None
+
+
+def _bare_png(data: bytes) -> bytes:
+    """Keep the chunks of a PNG that make its pixels, transparency and orientation."""
+    kept = [_PNG_START]
+    colours, n_entries, position = -1, 0, len(_PNG_START)
+    while position + 8 <= len(data):
+        (length,) = struct.unpack_from(">I", data, position)
+        kind = data[position + 4 : position + 8]
+        whole = data[position : position + 12 + length]
+        body, check = whole[8 : 8 + length], whole[8 + length :]
+        position += len(whole)
+        if kind == b"IHDR":
+            colours = body[9]
+        if kind == b"PLTE":
+            n_entries = length // 3
+        if kind.isupper() and kind.isalpha():
+            # A palette is a mere hint where the pixels are colours themselves.
+            if kind != b"PLTE" or colours == 3:
+                kept.append(whole)
+        elif check == struct.pack(">I", zlib.crc32(kind + body)) and (
+            kind == b"eXIf"
+            or (kind == b"tRNS" and _is_transparency(body, colours, n_entries))
+            or _tells_orientation(kind, body)
+        ):
+            kept.append(whole)
+    return b"".join(kept)
+
+
+def _is_transparency(body: bytes, colours: int, n_entries: int) -> bool:
+    """Tell whether a tRNS chunk has the length that goes with the type of colours."""
+    if colours == 3:
+        return 0 < len(body) <= n_entries
+    return len(body) == {0: 2, 2: 6}.get(colours)
+
+
+def _tells_orientation(kind: bytes, body: bytes) -> bool:
+    """Tell whether a text of a PNG may hold the orientation, and can be read."""
+    if len(body) > _MAX_TEXT_BYTES or not body.startswith(_PNG_ORIENTED_TEXTS):
+        return False
+    if kind == b"zTXt":
+        unpacked = zlib.decompressobj()
+        unpacked.decompress(body[body.index(b"\0") + 2 :], _MAX_TEXT_BYTES)
+        return not unpacked.unconsumed_tail
+    return kind in (b"tEXt", b"iTXt")
+
+
+def _bare_jpeg(data: bytes) -> bytes:
+    """Keep the segments of a JPEG that make its pixels and orientation, and end it if it is whole.
+
+    Of the application segments the decoder heeds JFIF's, and Adobe's where it is long enough.
+    """
+    kept, pixels = [_JPEG_START], len(data)
+    for marker, start, body, end in read_segments(data):
+        if marker == SCAN:
+            pixels = start
+            break
+        needed = {
+            0xE0: data.startswith(b"JFIF\0", body) and end - body >= 14,
+            _APP1: data.startswith(_EXIF_START, body),
+            0xEE: data.startswith(b"Adobe", body) and end - body >= 12,
+        }
+        if needed.get(marker, not 0xE0 <= marker <= 0xEF and marker != 0xFE):
+            kept.append(data[start:end])
+    bare = b"".join(kept) + data[pixels:]
+    return bare + _JPEG_END if _is_whole_jpeg(bare + _JPEG_END) else bare
+
+
+def _is_whole_jpeg(data: bytes) -> bool:
+    """Tell whether a JPEG decodes without a complaint, so that no pixel of it is missing."""
+    frame = read_frame(data)
+    if frame is None or not frame.can_be_scaled:
+        return False
+    try:
+        simplejpeg.decode_jpeg(data, "CMYK" if frame.n_components == 4 else "RGB")
+    except ValueError:
+        return False
+    return True
+
+
+def _bare_webp(data: bytes) -> bytes:
+    """Keep the chunks of a WebP that make its pixels and orientation."""
+    chunks = [(kind, body) for kind, body in _riff_chunks(data) if kind in _WEBP_KEPT]
+    kinds = {kind for kind, _ in chunks}
+    present = sum(flag for kind, flag in _WEBP_FLAGS.items() if kind in kinds)
+    stream = io.BytesIO()
+    for kind, body in chunks:
+        if kind == b"VP8X":
+            body = bytes([body[0] & _WEBP_ALPHA | present]) + body[1:]
+        stream.write(kind + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2))
+    content = b"WEBP" + stream.getvalue()
+    return b"RIFF" + struct.pack("<I", len(content)) + content
+
+
+def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (kind, body) of the chunks of a RIFF file that are there as a whole."""
+    position = 12
+    while position + 8 <= len(data):
+        kind, length = data[position : position + 4], *struct.unpack_from("<I", data, position + 4)
+        body = data[position + 8 : position + 8 + length]
+        if len(body) == length:
+            yield kind, body
+        position += 8 + length + length % 2
+
+
+def _bare_jp2(data: bytes) -> bytes | None:
+    """Keep what describes the pixels of a JPEG 2000 file, and the pixels."""
+    header = data.find(b"jp2h") - 4
+    pixels = data.find(_JP2_PIXELS)
+    if header < 0 or pixels < 0:
+        return None
+    (length,) = struct.unpack_from(">I", data, header)
+    kept, position = b"", header + 8
+    while position + 8 <= header + length:
+        (size,) = struct.unpack_from(">I", data, position)
+        if data[position + 4 : position + 8] in _JP2_KEPT:
+            kept += data[position : position + size]
+        position += max(size, 8)
+    boxes = [
+        _JP2_START + b"\r\n\x87\n",
+        b"\0\0\0\x14ftypjp2 \0\0\0\0jp2 ",
+        struct.pack(">I", len(kept) + 8) + b"jp2h" + kept,
+        # A length of zero: up to the end.
+        b"\0\0\0\0jp2c" + data[pixels:],
+    ]
+    return b"".join(boxes)

@@ -1,0 +1,124 @@
+"""Run a network with the backend of Keras."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.images.batches import pad_batch
+from clusterkit.networks.runtimes.base import NetworkSource, Run
+from clusterkit.utils.optional_imports import import_keras
+from clusterkit.utils.parallel import has_gpu
+
+
+class KerasRuntime:
+    """A network as Keras runs it: with any backend, on CPU or GPU.
+
+    Parameters
+    ----------
+    source : NetworkSource
+        The network.
+    """
+
+    name = "keras"
+
+    def __init__(self, source: NetworkSource) -> None:
+        self._source = source
+        self._model = source.build("float32")
+
+    @property
+    def has_bfloat16(self) -> bool:
+        """Whether the GPU, or the CPU under TensorFlow, computes in bfloat16."""
+        if has_gpu():
+            return gpu_has_bfloat16()
+        # Other backends emulate it on the CPU, which is slower than float32.
+        return import_keras().backend.backend() == "tensorflow" and _cpu_has_bfloat16()
+
+    def compile(self, precision: str, batch_size: int) -> Run:
+        """Return the function that runs batches of up to ``batch_size`` images."""
+        if import_keras().backend.backend() == "tensorflow" and not has_gpu():
+            return _session(self._model, precision)
+        if precision == "float32":
+            return _predict(self._model, batch_size)
+        return _predict(self._source.build("mixed_bfloat16"), batch_size)
+
+
+def gpu_has_bfloat16() -> bool:
+    """Tell whether there is a GPU that computes in bfloat16, and Keras' backend uses it."""
+    backend = import_keras().backend.backend()
+    return has_gpu() and backend in _GPU_CHECKS and _GPU_CHECKS[backend]()
+
+
+def _predict(model: Any, batch_size: int) -> Run:
+    """Run batches through ``predict_on_batch``, all of one size: another is traced anew."""
+
+    def run(images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        outputs = model.predict_on_batch(pad_batch(images, batch_size))
+        outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
+        return [output[: len(images)] for output in outputs]
+
+    return run
+
+
+def _session(model: Any, precision: str) -> Run:
+    """Run batches of any size through a frozen graph, which TensorFlow rewrites for bfloat16.
+
+    With constants for weights it folds batch normalisation into the convolutions and keeps whole
+    chains of layers in bfloat16: 1.7 times as fast as a model of the policy ``mixed_bfloat16``.  A
+    session has options of its own, where ``tf.config`` would change whatever else the process
+    trains.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    function = tf.function(lambda images: model(images, training=False))
+    shape = tf.TensorSpec(model.input.shape, tf.uint8)
+    frozen = convert_variables_to_constants_v2(function.get_concrete_function(shape))
+    config = tf.compat.v1.ConfigProto()
+    if precision == "bfloat16":
+        config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = 1  # ON
+    session = tf.compat.v1.Session(graph=frozen.graph, config=config)
+    pixels, outputs = frozen.inputs[0].name, [output.name for output in frozen.outputs]
+    return lambda images: session.run(outputs, {pixels: images})
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Tell whether an x86 processor has bfloat16 instructions; unknown is no."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    flags = next((line.split() for line in text.splitlines() if line.startswith("flags")), [])
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def _tensorflow_gpu_has_bfloat16() -> bool:
+    """Ask TensorFlow for the GPU's generation: bfloat16 came with 8.0."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    return bool(gpus) and all(one.get("compute_capability", (0, 0)) >= (8, 0) for one in details)
+
+
+def _jax_gpu_has_bfloat16() -> bool:
+    """Ask JAX for the GPU's generation; every TPU has bfloat16."""
+    import jax
+
+    device = jax.devices()[0]
+    return device.platform == "tpu" or float(getattr(device, "compute_capability", 0)) >= 8.0
+
+
+def _torch_gpu_has_bfloat16() -> bool:
+    """Ask PyTorch."""
+    import torch
+
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+
+
+_GPU_CHECKS = {
+    "tensorflow": _tensorflow_gpu_has_bfloat16,
+    "jax": _jax_gpu_has_bfloat16,
+    "torch": _torch_gpu_has_bfloat16,
+}

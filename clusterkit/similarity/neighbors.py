@@ -1,0 +1,138 @@
+"""Nearest neighbours by cosine distance, in scikit-learn's contract."""
+
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from clusterkit.errors import InvalidInputError
+from clusterkit.similarity.nearest import nearest, unit_rows
+from clusterkit.store.embeddings import check_fitted_space, fingerprint_of
+
+_NUMBERS = [np.float64, np.float32]
+
+
+class CosineNeighbors(BaseEstimator):
+    """Exact nearest neighbours by cosine distance, searched by faiss.
+
+    The distance is 1 - cosine similarity, in [0, 2]: 0 for the same direction, 1 for a right
+    angle, 2 for opposite directions.  A zero vector has no direction; its similarity to everything
+    is 0, its distance 1.  Rows at the same distance come in order of their number.
+
+    Parameters
+    ----------
+    n_neighbors : int
+        How many neighbours :meth:`kneighbors` returns by default.
+
+    Attributes
+    ----------
+    vectors_ : ndarray of shape (n_samples, n_features), float32
+        The fitted vectors, scaled to length 1.
+    n_samples_fit_ : int
+        Number of fitted vectors.
+    n_features_in_ : int
+        Their dimension.
+    fingerprint_ : str or None
+        The embedding space they are of; None for plain arrays.
+
+    See Also
+    --------
+    clusterkit.similarity.nearest.nearest : The search itself, for programs that must start quickly.
+
+    Examples
+    --------
+    >>> neighbors = CosineNeighbors(n_neighbors=2).fit([[1, 0], [1, 1], [0, 2]])
+    >>> distances, rows = neighbors.kneighbors([[3, 0]])
+    >>> rows.tolist(), distances.round(3).tolist()
+    ([[0, 1]], [[0.0, 0.293]])
+    """
+
+    def __init__(self, n_neighbors: int = 10) -> None:
+        self.n_neighbors = n_neighbors
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Keep the vectors.
+
+        Parameters
+        ----------
+        X : Embeddings or array-like of shape (n_samples, n_features)
+            The vectors to search in.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        CosineNeighbors
+            This object.
+        """
+        _check_n_neighbors(self.n_neighbors)
+        self.vectors_ = unit_rows(validate_data(self, X, dtype=_NUMBERS))
+        self.n_samples_fit_ = len(self.vectors_)
+        self.fingerprint_ = fingerprint_of(X)
+        return self
+
+    def kneighbors(
+        self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]] | NDArray[np.int64]:
+        """Find the nearest fitted vectors.
+
+        Parameters
+        ----------
+        X : Embeddings or array-like of shape (n_queries, n_features), optional
+            The queries.  By default the fitted vectors, none of which is its own neighbour.
+        n_neighbors : int, optional
+            How many; by default the constructor's.
+        return_distance : bool
+            Whether to return the distances too.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_queries, n_neighbors), float64
+            Cosine distances in [0, 2], ascending.  Only with ``return_distance``.
+        indices : ndarray of shape (n_queries, n_neighbors), int64
+            Rows of the fitted vectors.
+
+        Raises
+        ------
+        InvalidInputError
+            If there are fewer fitted vectors (for the default X: other vectors) than neighbours.
+        SpaceMismatchError
+            If the queries are of another embedding space.
+        """
+        check_is_fitted(self)
+        n_neighbors = self.n_neighbors if n_neighbors is None else n_neighbors
+        _check_n_neighbors(n_neighbors)
+        others = self.n_samples_fit_ - (X is None)
+        if n_neighbors > others:
+            raise InvalidInputError(
+                f"n_neighbors must be at most {others}, the number of "
+                f"{'other ' if X is None else ''}vectors. "
+                f"Received: n_neighbors={n_neighbors}, n_samples_fit={self.n_samples_fit_}"
+            )
+        if X is None:
+            distances, indices = self._others(n_neighbors)
+        else:
+            check_fitted_space(self, X)
+            queries = unit_rows(validate_data(self, X, dtype=_NUMBERS, reset=False))
+            distances, indices = nearest(self.vectors_, queries, n_neighbors)
+        return (distances, indices) if return_distance else indices
+
+    def _others(self, n_neighbors: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Find the neighbours of the fitted vectors among the others."""
+        distances, indices = nearest(self.vectors_, self.vectors_, n_neighbors + 1)
+        is_other = indices != np.arange(self.n_samples_fit_)[:, None]
+        # Among many duplicates a row may not have found itself; then its last one is too many.
+        is_other[is_other.all(axis=1), -1] = False
+        shape = (self.n_samples_fit_, n_neighbors)
+        return distances[is_other].reshape(shape), indices[is_other].reshape(shape)
+
+
+def _check_n_neighbors(n_neighbors: Any) -> None:
+    """Refuse what is no whole number from 1 up."""
+    if not isinstance(n_neighbors, Integral) or isinstance(n_neighbors, bool) or n_neighbors < 1:
+        raise InvalidInputError(
+            f"n_neighbors must be an integer of at least 1. Received: {n_neighbors!r}"
+        )

@@ -1,0 +1,242 @@
+"""Find an image among embeddings, and the images most similar to it."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.errors import (
+    ImageError,
+    InvalidInputError,
+    NotFoundError,
+    SpaceMismatchError,
+    WeightsError,
+)
+from clusterkit.images.decoding import decode_image
+from clusterkit.images.folder import digest_bytes, read_bytes
+from clusterkit.similarity.nearest import nearest_of_any_length
+from clusterkit.store.embeddings import Embeddings
+from clusterkit.utils.paths import is_gone, unescape_path
+
+
+@dataclass(frozen=True, eq=False)
+class SimilarImages:
+    """The images nearest to a query, the most similar first.
+
+    Attributes
+    ----------
+    query : Embeddings
+        One row: the image that was asked about.
+    embeddings : Embeddings
+        The images that were searched.
+    rows : ndarray of shape (n_neighbors,), int64
+        The neighbours' rows in ``embeddings``.
+    similarities : ndarray of shape (n_neighbors,), float64
+        Cosine similarities, in [-1, 1].
+    n_gone : int
+        How many nearer images are left out, since their files are gone.  Where none of the files
+        is there, such as on a disk that is not mounted, none is left out.
+    """
+
+    query: Embeddings
+    embeddings: Embeddings
+    rows: NDArray[np.int64]
+    similarities: NDArray[np.float64]
+    n_gone: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return query and results as JSON-able values."""
+        paths = self.embeddings.paths
+        return {
+            "query": self.query.paths[0],
+            "root": str(self.embeddings.root),
+            "results": [
+                {"path": paths[row], "similarity": float(similarity)}
+                for row, similarity in zip(self.rows, self.similarities, strict=True)
+            ],
+            "gone": self.n_gone,
+        }
+
+
+def find_similar(
+    image: str | os.PathLike[str],
+    embeddings: Embeddings,
+    *,
+    n_neighbors: int = 10,
+    weights: str | Path | None = None,
+) -> SimilarImages:
+    """Find the images that are most similar to one, by exact cosine search.
+
+    Parameters
+    ----------
+    image : path
+        A file, or a path in ``embeddings``; see :func:`locate`.
+    embeddings : Embeddings
+        The images to search.  The very file that is asked about is left out, and so are files that
+        are gone.
+    n_neighbors : int
+        How many to return; fewer where there are fewer.
+    weights : path, optional
+        The network's weights, for a query that is not among the embeddings.
+
+    Returns
+    -------
+    SimilarImages
+        The neighbours, the most similar first; ties are in order of path.
+
+    Raises
+    ------
+    NotFoundError
+        If the image does not exist.
+    InvalidInputError
+        If the file is no image, ``n_neighbors`` is below 1, or there is nothing to search.
+
+    Examples
+    --------
+    >>> emb = Embeddings(np.array([[1, 0], [1, 0.1], [0, 1]]), paths=["a.png", "b.png", "c.png"])
+    >>> find_similar("a.png", emb, n_neighbors=1).to_dict()["results"][0]["path"]
+    'b.png'
+    """
+    if n_neighbors < 1:
+        raise InvalidInputError(f"n_neighbors must be at least 1. Received: {n_neighbors}")
+    query, own = _look_up(image, embeddings, weights)
+    if len(own) == len(embeddings):
+        raise InvalidInputError(
+            f"there is nothing to compare {image} with: the store holds "
+            f"{len(embeddings)} embedded images"
+        )
+    return _nearest_present(query, embeddings, own, n_neighbors)
+
+
+def locate(
+    image: str | os.PathLike[str],
+    embeddings: Embeddings,
+    *,
+    weights: str | Path | None = None,
+) -> Embeddings:
+    """Return the embedding of one image, without a network where its content is known.
+
+    Parameters
+    ----------
+    image : path
+        A file, or where there is no such file a path in ``embeddings``.  A file is known by the
+        digest of its bytes; any other goes through the network that made the embeddings.
+    embeddings : Embeddings
+        The known images.
+    weights : path, optional
+        The network's weights, if they are no longer where they were.
+
+    Returns
+    -------
+    Embeddings
+        One row.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such file, nor such a path in the embeddings.
+    InvalidInputError
+        If the file is no readable image.
+    WeightsError, SpaceMismatchError
+        If the network cannot be had, or is not the one that made the embeddings.
+    """
+    return _look_up(image, embeddings, weights)[0]
+
+
+def _look_up(
+    image: str | os.PathLike[str], embeddings: Embeddings, weights: str | Path | None
+) -> tuple[Embeddings, list[int]]:
+    """Return the embedding of an image, and the rows of that very file."""
+    # What the user names is the file; a stored image of an equal name elsewhere is another one.
+    own = embeddings.find(os.path.abspath(image))  # noqa: PTH100
+    if not os.path.lexists(image):
+        if own is None:
+            own = embeddings.find(unescape_path(os.fspath(image)))
+        if own is None and not any(str(image) == failure.path for failure in embeddings.failures):
+            raise NotFoundError(f"no such file: {image}, and no such path in the store")
+        row = embeddings.row(image) if own is None else own
+        return embeddings[[row]], [row]
+    try:
+        data = read_bytes(image)
+        same = _rows_of_content(digest_bytes(data), embeddings)
+        if not same:
+            # Before the network is loaded: a file that is no image needs none.
+            decode_image(data)
+    except ImageError as error:
+        raise InvalidInputError(f"{image}: {error}") from error
+    place = os.path.realpath(image)
+    files = [Path(embeddings.root or "", embeddings.paths[row]) for row in same]
+    rows = {row for row, file in zip(same, files, strict=True) if os.path.realpath(file) == place}
+    rows |= {row for row in (own, embeddings.find(place)) if row is not None}
+    if not same:
+        return _embed_query(Path(image), embeddings, weights), sorted(rows)
+    # Its own row before that of a copy.
+    return embeddings[[min(same, key=lambda row: row not in rows)]], sorted(rows)
+
+
+def _rows_of_content(digest: str, embeddings: Embeddings) -> list[int]:
+    """Return the rows of all files of some content."""
+    return [row for row, known in enumerate(embeddings.digests or ()) if known == digest]
+
+
+def _nearest_present(
+    query: Embeddings, embeddings: Embeddings, own: list[int], n_neighbors: int
+) -> SimilarImages:
+    """Return the images nearest to a query whose files are still there."""
+    root = embeddings.root
+    n_wanted = min(n_neighbors, len(embeddings) - len(own))
+    n_looked_at = n_wanted + len(own)
+    while True:
+        distances, found = nearest_of_any_length(embeddings.vectors, query.vectors, n_looked_at)
+        is_other = ~np.isin(found[0], own)
+        rows, similarities = found[0][is_other], 1.0 - distances[0][is_other]
+        # Where no root is known, paths may be mere names.
+        is_there = np.array(
+            [root is None or not is_gone(root / embeddings.paths[row]) for row in rows], dtype=bool
+        )
+        n_there = np.count_nonzero(is_there)
+        if n_there >= n_wanted or n_looked_at == len(embeddings):
+            break
+        n_looked_at = min(4 * n_looked_at, len(embeddings))
+    if not n_there:
+        return SimilarImages(query, embeddings, rows[:n_wanted], similarities[:n_wanted])
+    shown = np.flatnonzero(is_there)[:n_wanted]
+    # Of all images asked for and not had, the nearer ones; of all, where there are too few.
+    n_passed = len(rows) if len(shown) < n_wanted else int(shown[-1]) + 1
+    return SimilarImages(
+        query, embeddings, rows[shown], similarities[shown], n_gone=n_passed - len(shown)
+    )
+
+
+def _embed_query(image: Path, embeddings: Embeddings, weights: str | Path | None) -> Embeddings:
+    """Run the network that made the embeddings on a new image."""
+    from clusterkit.embedding.embed import embed
+    from clusterkit.extractors.by_name import WITHOUT_NETWORK, create_extractor
+
+    space = embeddings.space
+    source, name = space.get("weights_source"), space.get("extractor", "")
+    if source is None and name not in WITHOUT_NETWORK:
+        raise WeightsError(
+            f"{image} is not among the embedded images, and what made them is not known"
+        )
+    if str(source).endswith(".keras"):
+        # An autoencoder is its own file; the weights of a network, set for all commands, are not.
+        moved = weights is not None and str(weights).endswith(".keras")
+        extractor = create_extractor(str(weights if moved else source))
+    else:
+        if weights is None and source != "imagenet":
+            weights = source
+        resize = space["parameters"].get("resize", "stretch")
+        extractor = create_extractor(name, weights=weights, resize=resize)
+    if extractor.fingerprint != embeddings.fingerprint:
+        raise SpaceMismatchError(
+            f"{weights or source} is not what made the embeddings of {name}: give "
+            "the weights that they were made with (--weights), or embed again"
+        )
+    query = embed([image], extractor)
+    if query.failures:
+        raise InvalidInputError(f"{image}: {query.failures[0].reason}")
+    return query

@@ -1,0 +1,127 @@
+"""What is known of the images, and how far each space agrees with it."""
+
+import warnings
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.clusterers.base import ClusteringWarning
+from clusterkit.clusterers.kmeans.estimator import KMeans
+from clusterkit.clustering.evaluation import evaluate
+from clusterkit.datasets.labels import find_labels as read_known_labels
+from clusterkit.datasets.labels import labels_from_folders
+from clusterkit.datasets.names import first_few
+from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.store.embeddings import Embeddings
+from clusterkit.utils.noise import is_missing
+
+Labels = list[str | None]
+
+
+def find_labels(labels: Any, space: Embeddings, rows: NDArray[np.int64], **columns: Any) -> Labels:
+    """Return the label of each shared image, None where it has none.
+
+    Parameters
+    ----------
+    labels : path, sequence or None
+        As :func:`~clusterkit.space_comparison.compare_spaces` takes them.
+    space : Embeddings
+        The first space.
+    rows : ndarray of shape (n,)
+        The shared images in it.
+    **columns
+        Of a table of labels, as for :func:`clusterkit.datasets.labels.read_labels`.
+
+    Returns
+    -------
+    list of (str or None)
+        All None where the images do not lie in several folders that could be their labels.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is not one label per row, or a file of labels does not fit.
+    """
+    paths = [space.paths[row] for row in rows]
+    if labels is None:
+        try:
+            found: Labels = list(labels_from_folders(paths))
+        except InvalidInputError:
+            found = []
+        return found if len(set(found)) > 1 else [None] * len(paths)
+    if isinstance(labels, str | PathLike):
+        known = read_known_labels(str(labels), paths, **columns)
+        n_missing = known.labels.count(None)
+        if n_missing or known.unused:
+            warnings.warn(
+                f"{labels} has a label for {len(paths) - n_missing} of {len(paths)} images, and "
+                f"{len(known.unused)} for other files"
+                + (f": {first_few(known.unused)}" if known.unused else ""),
+                Notice,
+                stacklevel=4,
+            )
+        return known.labels
+    given = list(labels)
+    if len(given) != len(space):
+        raise InvalidInputError(
+            "labels must be a CSV file, or one label for each row of the first space. "
+            f"Received: {len(given)} labels, {len(space)} rows"
+        )
+    return [None if is_missing(given[row]) else str(given[row]) for row in rows]
+
+
+def measure_accuracy(
+    spaces: Mapping[str, Embeddings],
+    shared: Mapping[str, NDArray[np.int64]],
+    labels: Labels,
+    n_clusters: int | None,
+    random_state: int,
+) -> dict[str, float]:
+    """Cluster each space, and compare with the labels.
+
+    Parameters
+    ----------
+    spaces : mapping of str to Embeddings
+        The spaces.
+    shared : mapping of str to ndarray of shape (n,)
+        The rows of the same images in each of them.
+    labels : list of (str or None), length n
+        Their labels.
+    n_clusters : int, optional
+        Number of clusters; by default that of different labels.
+    random_state : int
+        Seed of k-means.
+
+    Returns
+    -------
+    dict of str to float
+        The accuracy in each space, see :func:`clusterkit.evaluate`; empty where there are not at
+        least two labels, and two images to a label.
+
+    Warns
+    -----
+    UserWarning
+        If there are too many labels.
+    """
+    known = [row for row, label in enumerate(labels) if label is not None]
+    distinct = {labels[row] for row in known}
+    if len(distinct) < 2:
+        return {}
+    if len(distinct) > len(known) // 2:
+        warnings.warn(
+            f"no accuracy: {len(distinct)} labels are too many for {len(known)} images",
+            stacklevel=3,
+        )
+        return {}
+    clusterer = KMeans(n_clusters or len(distinct), random_state=random_state)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ClusteringWarning)
+        found = {
+            name: clusterer.fit_predict(space.vectors[shared[name]])
+            for name, space in spaces.items()
+        }
+    truth = [labels[row] for row in known]
+    return {name: evaluate(clusters[known], truth).acc for name, clusters in found.items()}

@@ -1,0 +1,7 @@
+from .embeddings import Embeddings as Embeddings
+from .embeddings import Failure as Failure
+from .interchange import export_embeddings as export_embeddings
+from .interchange import import_vectors as import_vectors
+from .space import Space as Space
+from .store import Store as Store
+from .stream import VectorStream as VectorStream

@@ -1,0 +1,322 @@
+"""Vectors of other networks come into the store, and embeddings go out to other programs."""
+
+import hashlib
+import io
+import os
+import re
+import zipfile
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit import __version__
+from clusterkit.datasets.tables import csv_lines
+from clusterkit.errors import ClusterkitError, ImageError, InvalidInputError, NotFoundError
+from clusterkit.images.folder import digest_bytes, read_bytes, read_list
+from clusterkit.store.embeddings import Embeddings
+from clusterkit.store.space import Space
+from clusterkit.store.store import Store
+from clusterkit.utils.files import atomic_file, check_output
+from clusterkit.utils.parallel import map_ahead
+from clusterkit.utils.paths import escape_path, unescape_path
+
+IMPORT_SUFFIXES = (".npy", ".npz", ".parquet")
+EXPORT_SUFFIXES = (".npz", ".parquet", ".csv")
+_PART_ROWS = 8192
+# How much of the paths of an .npz file is in memory at once.
+_TEXT_BYTES = 2**24
+# Vectors of shape (n, dimension), the path of each, and the folder that they are relative to.
+Contents = tuple[NDArray[Any], list[str], str]
+
+
+def import_vectors(
+    source: str | Path,
+    store: Store | str | Path,
+    *,
+    paths: str | Path | None = None,
+    name: str | None = None,
+) -> Space:
+    """Bring vectors that another program made into a store, as a space of their own.
+
+    Everything works on them as on any space, but for images outside the store: what would embed
+    them is not known.
+
+    Parameters
+    ----------
+    source : path
+        A ``.npy`` file of shape (n, dimension); an ``.npz`` file with ``vectors`` and ``paths``;
+        or a ``.parquet`` file with columns ``path`` and ``vector``, such as
+        :func:`export_embeddings` writes.
+    store : Store or path
+        Where to keep them.
+    paths : path, optional
+        For ``.npy``: a text file with the path of each image, one a line, relative to its own
+        folder.  Paths in ``.npz`` and ``.parquet`` files are relative to the ``root`` that they
+        name, else to the file's folder.  The images need not be there.
+    name : str, optional
+        Name of the space's extractor; by default the file's name without its suffix.
+
+    Returns
+    -------
+    Space
+        Its fingerprint is the digest of vectors and paths, so that importing the same again
+        changes nothing.
+
+    Raises
+    ------
+    NotFoundError
+        If a file does not exist.
+    InvalidInputError
+        If a file does not hold what it should.
+    StoreError
+        If the store cannot be written.
+    """
+    from clusterkit.store.part_file import Row
+
+    source = Path(source)
+    name = source.stem if name is None else name
+    if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
+        raise InvalidInputError(
+            f"a name may hold letters, digits, '.', '_' and '-'. Received: {name!r} (use --name)"
+        )
+    values, files = _read(source, None if paths is None else Path(paths))
+    vectors = _check(source, values, files)
+    content = hashlib.sha256(vectors.tobytes())
+    content.update("\0".join(map(escape_path, files)).encode())
+    store = store if isinstance(store, Store) else Store(store)
+    space = store.open_space(
+        {
+            "extractor": name,
+            "fingerprint": content.hexdigest(),
+            "dimension": vectors.shape[1],
+            "imported_from": escape_path(os.path.abspath(source)),  # noqa: PTH100
+            "versions": {"clusterkit": __version__},
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    )
+    root = os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
+    with space.writing():
+        rows = []
+        for file, digest, vector in zip(
+            files, map_ahead(_digest, files, ahead=64), vectors, strict=True
+        ):
+            path = os.path.relpath(file, root).replace(os.sep, "/")
+            rows.append(
+                Row(escape_path(path), space.root_of(Path(root)), digest=digest, vector=vector)
+            )
+        for start in range(0, len(rows), _PART_ROWS):
+            space.append(rows[start : start + _PART_ROWS])
+        space.clean()
+    return space
+
+
+def export_embeddings(
+    embeddings: Embeddings, output: str | Path, *, overwrite: bool = False
+) -> Path:
+    r"""Write vectors and paths for other programs.
+
+    Parameters
+    ----------
+    embeddings : Embeddings
+        What to write.
+    output : path
+        ``.npz`` (arrays ``vectors``, ``paths``, ``root``), ``.parquet`` (columns ``path``,
+        ``vector``; ``root`` in the schema's metadata) or ``.csv`` (``path`` and a column for each
+        dimension; as :func:`clusterkit.datasets.tables.to_csv`, so that no path is a formula).  A
+        byte of a path that is not UTF-8 is written as ``\udcxx``.
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    InvalidInputError
+        If the suffix is none of these, or the file cannot be written.
+    OutputExistsError
+        If it exists.
+    """
+    output = Path(output)
+    writers = {".npz": _write_npz, ".parquet": _write_parquet, ".csv": _write_csv}
+    if output.suffix.lower() not in writers:
+        raise InvalidInputError(
+            f"output must end in {', '.join(EXPORT_SUFFIXES)}. Received: {output}"
+        )
+    check_output(output, overwrite=overwrite)
+    paths = [escape_path(path) for path in embeddings.paths]
+    root = escape_path(str(embeddings.root or ""))
+    try:
+        with atomic_file(output) as temporary, temporary.open("wb") as stream:
+            writers[output.suffix.lower()](stream, embeddings.vectors, paths, root)
+    except OSError as error:
+        raise InvalidInputError(f"cannot write {output}: {error.strerror or error}") from error
+    return output
+
+
+def _read(source: Path, paths: Path | None) -> tuple[NDArray[Any], list[str]]:
+    """Read vectors, and the absolute path of each."""
+    suffix = source.suffix.lower()
+    if suffix not in IMPORT_SUFFIXES:
+        raise InvalidInputError(
+            f"vectors are read from {', '.join(IMPORT_SUFFIXES)}. Received: {source}"
+        )
+    if not source.is_file():
+        raise NotFoundError(f"no such file: {source}")
+    if (paths is not None) != (suffix == ".npy"):
+        raise InvalidInputError(
+            f"a .npy file needs the images' paths (--paths FILE): {source}"
+            if paths is None
+            else f"{source} holds its own paths; leave out --paths"
+        )
+    if paths is not None and not paths.is_file():
+        raise NotFoundError(f"no such file: {paths}")
+    try:
+        if paths is not None:
+            return _from_npy(source), list(read_list(paths))
+        values, names, root = (_from_npz if suffix == ".npz" else _from_parquet)(source)
+        base = unescape_path(_check_path(root, "root")) if root else source.parent
+        names = [unescape_path(_check_path(name, f"row {row}")) for row, name in enumerate(names)]
+    except ClusterkitError:
+        raise
+    # numpy, zipfile and pyarrow raise many kinds on a file that is not theirs.
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise InvalidInputError(f"{source} cannot be read: {reason}") from error
+    return values, [os.path.abspath(os.path.join(base, name)) for name in names]  # noqa: PTH100, PTH118
+
+
+def _check_path(path: Any, place: str) -> str:
+    """Return a path as text, or refuse what is none."""
+    if isinstance(path, bytes):
+        path = path.decode("utf-8", "surrogateescape")
+    if not isinstance(path, str) or not path.strip() or "\0" in path:
+        raise InvalidInputError(
+            f"a path must be text, and not empty. Received: {path!r} as {place}"
+        )
+    try:
+        escape_path(path).encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError(
+            f"a path must be valid Unicode. Received: {path!r} as {place}"
+        ) from None
+    return path
+
+
+def _check(source: Path, vectors: NDArray[Any], files: list[str]) -> NDArray[np.float32]:
+    """Return vectors as float32, or refuse vectors and paths that do not fit."""
+    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or not vectors.size:
+        raise InvalidInputError(
+            f"vectors must be numbers of shape (n, dimension). Received: {vectors.dtype} "
+            f"{vectors.shape} in {source}"
+        )
+    if len(vectors) != len(files):
+        raise InvalidInputError(
+            f"there must be one path per vector. Received: {len(files)} paths, "
+            f"{len(vectors)} vectors"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        stored = np.ascontiguousarray(vectors, np.float32)
+    finite = np.isfinite(stored).all(axis=1)
+    if not finite.all():
+        row = int(np.flatnonzero(~finite)[0])
+        value = vectors[row, ~np.isfinite(stored[row])][0]
+        raise InvalidInputError(
+            "vectors must be finite numbers within the range of float32, 3.4e38. "
+            f"Received: {value} in row {row}"
+        )
+    if len(set(files)) != len(files):
+        twice = Counter(files).most_common(1)[0][0]
+        raise InvalidInputError(f"each path must come once. Received: {twice} twice")
+    return stored
+
+
+def _from_npy(source: Path) -> NDArray[Any]:
+    """Read the array of an ``.npy`` file."""
+    values = np.load(source, allow_pickle=False)
+    if not isinstance(values, np.ndarray):
+        raise ValueError("it is an .npz file")
+    return values
+
+
+def _from_npz(source: Path) -> Contents:
+    """Read vectors, paths and root of an ``.npz`` file."""
+    with np.load(source, allow_pickle=False) as arrays:
+        vectors, paths = arrays["vectors"], arrays["paths"]
+        if paths.ndim != 1:
+            raise ValueError(f"paths must have shape (n,). Received: {paths.shape}")
+        root = arrays["root"] if "root" in arrays else np.array("")
+        if root.size != 1:
+            raise ValueError(f"root must be one folder. Received: shape {root.shape}")
+        return vectors, paths.tolist(), root.item()
+
+
+def _from_parquet(source: Path) -> Contents:
+    """Read vectors, paths and root of a ``.parquet`` file."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    with source.open("rb") as stream, pq.ParquetFile(stream) as file:
+        table = file.read(["path", "vector"], use_threads=False)
+    root = (table.schema.metadata or {}).get(b"root", b"").decode()
+    column = table["vector"].combine_chunks()
+    lengths = pc.unique(pc.list_value_length(column)).to_pylist()
+    if len(lengths) != 1 or None in lengths:
+        raise ValueError(f"vectors must have one length. Received: {lengths}")
+    return np.asarray(column.flatten()).reshape(-1, *lengths), table["path"].to_pylist(), root
+
+
+def _write_npz(stream: IO[bytes], vectors: NDArray[Any], paths: list[str], root: str) -> None:
+    """Write an ``.npz`` file.
+
+    An array of text gives each path the length of the longest.  So it is compressed, and made a
+    few rows at a time.
+    """
+    width = max(map(len, paths), default=1)
+    header = {"descr": f"<U{width}", "fortran_order": False, "shape": (len(paths),)}
+    step = max(1, _TEXT_BYTES // (4 * width))
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, array in (("vectors", vectors), ("root", np.array(root))):
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+        packed = zipfile.ZipInfo("paths.npy")
+        packed.compress_type = zipfile.ZIP_DEFLATED
+        with archive.open(packed, "w", force_zip64=True) as member:
+            np.lib.format.write_array_header_1_0(member, header)
+            for start in range(0, len(paths), step):
+                member.write(np.array(paths[start : start + step], f"<U{width}").tobytes())
+
+
+def _write_parquet(stream: IO[bytes], vectors: NDArray[Any], paths: list[str], root: str) -> None:
+    """Write a ``.parquet`` file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+    table = pa.table({"path": pa.array(paths, pa.string()), "vector": column})
+    pq.write_table(table.replace_schema_metadata({"root": root}), stream, compression="zstd")
+
+
+def _write_csv(stream: IO[bytes], vectors: NDArray[Any], paths: list[str], root: str) -> None:
+    """Write a ``.csv`` file; nine digits tell every float32 apart."""
+    text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
+    rows = (
+        [unescape_path(path), *(f"{value:.9g}" for value in vector)]
+        for path, vector in zip(paths, vectors, strict=True)
+    )
+    text.writelines(csv_lines(["path", *range(vectors.shape[1])], rows))
+    text.detach()
+
+
+def _digest(file: str) -> str | None:
+    """Return the digest of a file, so that queries know it; None where it cannot be read."""
+    try:
+        return digest_bytes(read_bytes(file))
+    except ImageError:
+        return None

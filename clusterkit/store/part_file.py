@@ -1,0 +1,397 @@
+"""The Parquet files of a space: their columns, and writing and reading them whole.
+
+Images that have a vector lie in ``part-*.parquet``, those that could not be embedded in
+``failures-*.parquet``, which has no vectors: pyarrow before 26 neither writes nor reads a missing
+one.  In a store of format 1 both lie in one file.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from clusterkit.errors import ClusterkitError, StoreError
+from clusterkit.store.part_list import Part
+from clusterkit.utils.files import atomic_file
+
+# What a part says of itself: its format, the fingerprint of its space, and a checksum.
+_METADATA = b"clusterkit"
+_FORMAT = 2
+_FILE = {
+    "path": pa.string(),
+    "root": pa.string(),
+    "digest": pa.string(),
+    "size": pa.int64(),
+    "mtime_ns": pa.int64(),
+    "ctime_ns": pa.int64(),
+    "inode": pa.int64(),
+}
+_TOP5 = pa.list_(pa.struct([("class", pa.string()), ("probability", pa.float32())]))
+_PICTURE = {"width": pa.int32(), "height": pa.int32()}
+_TYPES = _FILE | _PICTURE | {"top5": _TOP5, "error": pa.string()}
+_NEVER_NULL = frozenset({"path", "root", "vector", "error"})
+_OTHER_SHAPE = "of another shape than its space"
+
+
+@dataclass(slots=True)
+class Row:
+    """One image of a space: embedded, or a failure with its reason.
+
+    Attributes
+    ----------
+    path, root : str
+        The file's path, and the folder that it is relative to.
+    digest : str or None
+        SHA-256 of the file's bytes, where they could be read.
+    size, mtime_ns, ctime_ns, inode : int or None
+        Of the file, as the file system tells; None where that does not fit.
+    width, height : int or None
+        Of the upright picture, in pixels.
+    error : str or None
+        Why there is no vector.
+    vector : ndarray of shape (dimension,), float32, or None
+        The embedding.
+    top5 : list of (str, float), or None
+        The most probable ImageNet classes, where the network has that head.
+    kept : (str, int) or None
+        The part and the row in it where vector, top5, width and height lie already.
+    """
+
+    path: str
+    root: str
+    digest: str | None = None
+    size: int | None = None
+    mtime_ns: int | None = None
+    width: int | None = None
+    height: int | None = None
+    error: str | None = None
+    vector: NDArray[np.float32] | None = None
+    top5: list[tuple[str, float]] | None = None
+    ctime_ns: int | None = None
+    inode: int | None = None
+    kept: tuple[str, int] | None = None
+
+
+def schema(dimension: int | None) -> pa.Schema:
+    """Return the columns of a part, or without a dimension those of a file of failures."""
+    types = _FILE | (
+        {"error": pa.string()}
+        if dimension is None
+        else _PICTURE | {"vector": pa.list_(pa.float32(), dimension), "top5": _TOP5}
+    )
+    return pa.schema(
+        [pa.field(name, type_, nullable=name not in _NEVER_NULL) for name, type_ in types.items()]
+    )
+
+
+def rows_to_table(rows: list[Row], dimension: int | None) -> pa.Table:
+    """Turn rows into a table, the vectors without a detour through Python floats."""
+    columns: dict[str, Any] = {}
+    for name in schema(dimension).names:
+        if name == "vector":
+            vectors = np.empty((len(rows), dimension or 0), np.float32)
+            for i, row in enumerate(rows):
+                vectors[i] = row.vector
+            columns[name] = _fixed_size(vectors)
+        elif name == "top5":
+            columns[name] = [
+                row.top5 and [{"class": text, "probability": share} for text, share in row.top5]
+                for row in rows
+            ]
+        else:
+            columns[name] = [getattr(row, name) for row in rows]
+    return pa.table(columns, schema=schema(dimension))
+
+
+def split_table(table: pa.Table, dimension: int) -> tuple[pa.Table, pa.Table]:
+    """Return the rows with a vector as a part has them, and those without as failures have them."""
+    failed = np.asarray(table["error"].is_valid())
+    failures = table.filter(failed).select(schema(None).names).cast(schema(None))
+    if failed.all():
+        return schema(dimension).empty_table(), failures
+    table = table.filter(~failed)
+    columns = {name: table[name] for name in schema(dimension).names}
+    columns["vector"] = _fixed_size(table_vectors(table, dimension))
+    return pa.table(columns, schema=schema(dimension)), failures
+
+
+def write_part(file: Path, table: pa.Table, fingerprint: str) -> Part:
+    """Write a part whole, flush it to the disk, then rename it into place.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written; nothing half-written is left behind.
+    """
+    checksum = _checksum(table, fingerprint)
+    made = {"format": _FORMAT, "fingerprint": fingerprint, "checksum": checksum}
+    table = table.replace_schema_metadata({_METADATA: json.dumps(made)})
+    try:
+        # Python's stream, whose errors have the system's words.
+        with atomic_file(file) as temporary, temporary.open("wb") as stream:
+            # Vectors of floats hardly compress; paths and digests do a little.
+            pq.write_table(
+                table, stream, compression="zstd", compression_level=1, write_page_checksum=True
+            )
+    except OSError as error:
+        raise StoreError(f"cannot write {file}: {error.strerror or error}") from error
+    return Part(file.name, len(table), checksum)
+
+
+def read_part(file: Path, columns: list[str], part: Part | None = None) -> pa.Table:
+    """Read some columns of a part; those that it does not have are null.
+
+    Parameters
+    ----------
+    file : pathlib.Path
+        The part.
+    columns : list of str
+        What to read; a "vector" that it does not have is left out.
+    part : Part, optional
+        What the list of parts says of it.
+
+    Raises
+    ------
+    StoreError
+        If the part is missing, damaged, or another than the list says.
+    """
+    with _opened(file) as opened:
+        names = set(opened.schema_arrow.names)
+        table = opened.read([name for name in columns if name in names], use_threads=False)
+    if part is not None and part.checksum != _metadata(table).get("checksum"):
+        raise StoreError(f"{file} is not the part that the list of parts names")
+    found = {
+        name: table[name] if name in names else pa.nulls(len(table), _TYPES[name])
+        for name in columns
+        if name in names or name != "vector"
+    }
+    for name, column in found.items():
+        wrong_type = name != "vector" and column.type != _TYPES[name]
+        if wrong_type or (name in ("path", "root") and column.null_count):
+            raise StoreError(f"{file} is {_OTHER_SHAPE}")
+    return pa.table(found)
+
+
+def read_vectors(
+    file: Path, rows: NDArray[np.int64], dimension: int, part: Part | None = None
+) -> NDArray[np.float32]:
+    """Read the vectors of some rows of a part, as an array of shape (n, dimension).
+
+    Raises
+    ------
+    StoreError
+        As :func:`read_part`, or if a vector is missing, of another length, or not finite.
+    """
+    table = read_part(file, ["vector"], part)
+    if "vector" not in table.column_names or (len(rows) and rows.max() >= len(table)):
+        raise StoreError(f"{file} is {_OTHER_SHAPE}")
+    try:
+        return table_vectors(table.take(rows), dimension)
+    except ValueError as error:
+        raise StoreError(f"{file} is damaged: {error}") from error
+
+
+def read_batches(file: Path, column: str, n_rows: int) -> Iterator[pa.Table]:
+    """Read a column of a part as tables of at most ``n_rows`` rows.
+
+    Raises
+    ------
+    StoreError
+        If the part is missing or damaged.
+    """
+    with _opened(file) as part:
+        for batch in part.iter_batches(n_rows, columns=[column], use_threads=False):
+            yield pa.Table.from_batches([batch])
+
+
+def find_damage(
+    file: Path, dimension: int, fingerprint: str, part: Part
+) -> tuple[str, None] | tuple[None, Part]:
+    """Read a part whole, and say what is wrong with it, or what it is where all is well.
+
+    Parameters
+    ----------
+    file : pathlib.Path
+        The part.
+    dimension, fingerprint : int, str
+        Of the space.
+    part : Part
+        What is known of the part.
+
+    Returns
+    -------
+    damage : str or None
+        What is wrong.
+    found : Part or None
+        What the part says of itself.
+    """
+    try:
+        with _opened(file) as opened:
+            table = opened.read(use_threads=False)
+    except StoreError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return "missing", None
+        return f"damaged or cannot be read: {_reason(error.__cause__)}", None
+    made = _metadata(table)
+    if not made:
+        # Of format 1, which says nothing of itself; once listed with a checksum it is none.
+        damage = "not the part that was written" if part.checksum else _old_damage(table, dimension)
+    elif made.get("fingerprint") != fingerprint:
+        damage = f"of another network (fingerprint {made.get('fingerprint')})"
+    elif not table.schema.equals(schema(None if _is_failures(file) else dimension)):
+        damage = _OTHER_SHAPE
+    else:
+        damage = _damage_of_rows(table, dimension)
+        if damage is None and made.get("checksum") != _checksum(table, fingerprint):
+            damage = "damaged: its content does not have its checksum"
+    found = Part(file.name, len(table), made.get("checksum"))
+    if damage is None and part not in (Part(file.name), found):
+        damage = "not the part that was written"
+    return (None, found) if damage is None else (damage, None)
+
+
+def find_dimension(file: Path) -> int | None:
+    """Return the length of a part's vectors, or None where it has none or cannot be read."""
+    try:
+        with file.open("rb") as stream:
+            vector = pq.read_schema(stream).field("vector").type
+        return int(vector.list_size)
+    # A damaged footer raises many kinds.
+    except Exception:
+        return None
+
+
+def table_vectors(table: pa.Table, dimension: int) -> NDArray[np.float32]:
+    """Return the vectors of a table's rows, as an array of shape (n, dimension).
+
+    Raises
+    ------
+    ValueError
+        If one is missing, of another length, or not finite.
+    """
+    column = table.column("vector")
+    chunks = [np.asarray(chunk.flatten()) for chunk in column.chunks]
+    flat = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
+    if column.null_count or flat.dtype != np.float32 or len(flat) != len(table) * dimension:
+        raise ValueError(f"it holds rows without a vector of {dimension} numbers")
+    if not np.isfinite(flat).all():
+        raise ValueError("it holds vectors with NaN or infinity")
+    return flat.reshape(-1, dimension)
+
+
+def table_top5(table: pa.Table) -> list[list[tuple[str, float]] | None]:
+    """Return the most probable classes of each row as (name, probability) pairs, where stored."""
+    return [
+        None if row is None else [(item["class"], item["probability"]) for item in row]
+        for row in table.column("top5").to_pylist()
+    ]
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[pq.ParquetFile]:
+    """Open a part, and turn whatever reading it raises into a StoreError."""
+    # Without pre-buffering, which would hold a whole row group.  And read without threads: one of
+    # Arrow's that lets go of a Python stream while Python ends aborts the process.
+    options = {"pre_buffer": False, "page_checksum_verification": True}
+    try:
+        with ExitStack() as stack:
+            stream = stack.enter_context(file.open("rb"))
+            part = stack.enter_context(pq.ParquetFile(stream, **options))
+            if _METADATA not in (part.metadata.metadata or {}):
+                stream.seek(0)
+                source = pa.BufferReader(_with_plain_lists(stream.read()))
+                part = stack.enter_context(pq.ParquetFile(source, **options))
+            yield part
+    except ClusterkitError:
+        raise
+    except FileNotFoundError as error:
+        raise StoreError(f"{file} is missing") from error
+    # A damaged footer raises many kinds.
+    except Exception as error:
+        raise StoreError(f"{file} is damaged or cannot be read: {_reason(error)}") from error
+
+
+def _with_plain_lists(data: bytes) -> bytes:
+    """Hide that the vectors of format 1 have a fixed size: pyarrow before 26 reads no null there.
+
+    Without Arrow's own schema, which the footer repeats, they are lists.
+    """
+    before, key, after = data.rpartition(b"ARROW:schema")
+    return before + key.replace(b":", b"-") + after
+
+
+def _reason(error: BaseException | None) -> str:
+    """Return an error's words, or at least its kind."""
+    return str(error).rstrip(".") or type(error).__name__
+
+
+def _metadata(table: pa.Table) -> dict[str, Any]:
+    """Return what a part says of itself; nothing where it is of format 1."""
+    try:
+        made = json.loads((table.schema.metadata or {}).get(_METADATA, b"{}"))
+    except ValueError:
+        return {"format": None}
+    return made if isinstance(made, dict) else {"format": None}
+
+
+def _checksum(table: pa.Table, fingerprint: str) -> str:
+    """Return the SHA-256 of a part's rows and of what made them, however they are encoded."""
+    digest = hashlib.sha256(fingerprint.encode())
+    for name in table.column_names:
+        column = table[name]
+        if name == "vector":
+            for chunk in column.chunks:
+                digest.update(np.ascontiguousarray(chunk.flatten()).data)
+        else:
+            digest.update(repr(column.to_pylist()).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _damage_of_rows(table: pa.Table, dimension: int) -> str | None:
+    """Say what is wrong with the values of a part's rows."""
+    if any(table[name].null_count for name in _NEVER_NULL & set(table.column_names)):
+        return "damaged: it holds rows without a path, a vector or a reason"
+    if "vector" in table.column_names:
+        try:
+            table_vectors(table, dimension)
+        except ValueError as error:
+            return f"damaged: {error}"
+    return None
+
+
+def _old_damage(table: pa.Table, dimension: int) -> str | None:
+    """Say what is wrong with a part of format 1."""
+    expected = {name: type_ for name, type_ in _TYPES.items() if name not in ("ctime_ns", "inode")}
+    if {*table.column_names} != {*expected, "vector"} or any(
+        table[name].type != type_ for name, type_ in expected.items()
+    ):
+        return _OTHER_SHAPE
+    if table["path"].null_count or table["root"].null_count:
+        return "damaged: it holds rows without a path"
+    vector, failed = table["vector"], np.asarray(table["error"].is_valid())
+    if np.asarray(vector.is_valid())[failed].any():
+        return "damaged: it holds failures with a vector"
+    if not pa.types.is_list(vector.type) and not pa.types.is_fixed_size_list(vector.type):
+        return _OTHER_SHAPE
+    lengths = {len(vector[i]) for i in np.flatnonzero(~failed)[:1] if vector[i].is_valid}
+    if lengths - {dimension}:
+        return _OTHER_SHAPE
+    return _damage_of_rows(table.filter(~failed).select(["path", "root", "vector"]), dimension)
+
+
+def _is_failures(file: Path) -> bool:
+    """Tell whether a file is one of failures, by its name."""
+    return file.name.startswith("failures-")
+
+
+def _fixed_size(vectors: NDArray[np.float32]) -> pa.FixedSizeListArray:
+    """Return vectors as a column."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])

@@ -1,0 +1,781 @@
+"""One embedding space on disk: a description, and Parquet parts that hold a row per image."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.errors import StoreError
+from clusterkit.images.folder import ImageFolder, digest_weights
+from clusterkit.store.embeddings import Embeddings, Failure, TopClasses
+from clusterkit.store.part_list import Part, PartList, is_part, number_of
+from clusterkit.store.sealed import read_sealed, write_sealed
+from clusterkit.store.stream import VectorStream
+from clusterkit.utils.paths import escape_path, is_gone, unescape_path
+
+# pyarrow is imported where it is used, so that this module costs nothing to import.
+if TYPE_CHECKING:
+    from clusterkit.store.part_file import Row
+
+T = TypeVar("T")
+FORMAT = 2
+_FACTS = ["path", "root", "digest", "size", "mtime_ns", "ctime_ns", "inode", "error"]
+# Far beyond any network; a description from elsewhere may say anything.
+_MAX_DIMENSION = 2**24
+# How often a reader starts over beside writers that replace the parts.
+_ATTEMPTS = 100
+# Rows that are rewritten together.
+_PART_ROWS = 2048
+# So many parts of fewer rows are joined: small runs would leave ever more of them.
+_SMALL_ROWS, _MANY_SMALL = 256, 64
+
+
+class FileStatus(NamedTuple):
+    """What the file system tells of a file, as far as it fits a column; None where it does not."""
+
+    size: int | None = None
+    mtime_ns: int | None = None
+    ctime_ns: int | None = None
+    inode: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRow:
+    """What the store knows of one file, without its vector."""
+
+    part: str
+    position: int
+    path: str
+    root: str
+    digest: str | None
+    size: int | None
+    mtime_ns: int | None
+    ctime_ns: int | None
+    inode: int | None
+    error: str | None
+
+    @property
+    def status(self) -> FileStatus:
+        """What the file system told of the file."""
+        return FileStatus(self.size, self.mtime_ns, self.ctime_ns, self.inode)
+
+
+class _SupersededError(Exception):
+    """A part is no longer in the list: what was read of the space so far is of an older state."""
+
+
+class Space:
+    """All rows that one extractor made: a folder with ``space.json`` and Parquet parts.
+
+    A part is never changed, nor is its name used again.  ``parts.json`` lists the parts that count;
+    it is replaced as a whole, so that a reader beside a writer sees one state of the space.  Where
+    two parts hold a row of the same file, the later one counts.
+
+    Parameters
+    ----------
+    folder : path
+        The space's folder; it need not be there.
+    description : dict, optional
+        What makes the vectors, where that is known: it is written with the first part, and where
+        ``space.json`` is damaged.
+    """
+
+    def __init__(self, folder: Path, description: dict[str, Any] | None = None) -> None:
+        self.folder = folder
+        self.description = description
+        self.info_file = folder / "space.json"
+        self.list_file = folder / "parts.json"
+
+    def __repr__(self) -> str:
+        return f"Space({self.folder.name!r})"
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What made the space.
+
+        Raises
+        ------
+        StoreError
+            If it is missing or damaged, or of a newer format.
+        """
+        info = self.read_info() or self.description
+        if info is None:
+            raise StoreError(
+                f"{self.info_file} is missing or damaged: `clusterkit embed` with the same "
+                "extractor writes it again, and keeps the vectors"
+            )
+        return info
+
+    def read_info(self) -> dict[str, Any] | None:
+        """Return what made the space, or None where that is missing or damaged.
+
+        Raises
+        ------
+        StoreError
+            If it is of a newer format.
+        """
+        try:
+            # Format 1 has no digest of itself.
+            info = read_sealed(self.info_file, required=False)
+        except (OSError, ValueError):
+            return None
+        version = info.get("format")
+        if not isinstance(version, int):
+            return None
+        if version > FORMAT:
+            raise StoreError(
+                f"{self.info_file} has format {version}, made by a newer clusterkit; this one "
+                f"reads up to format {FORMAT}: pip install --upgrade clusterkit"
+            )
+        return info if self._is_description(info) else None
+
+    def _is_description(self, info: dict[str, Any]) -> bool:
+        """Tell whether a description says what it must; one of format 1 is held to the parts."""
+        kinds = {"extractor": str, "fingerprint": str, "dimension": int}
+        if not all(isinstance(info.get(name), kind) for name, kind in kinds.items()):
+            return False
+        if not 0 < info["dimension"] < _MAX_DIMENSION:
+            return False
+        if info["format"] > 1:
+            return True
+        from clusterkit.store.part_file import find_dimension
+
+        found = map(find_dimension, self._part_files())
+        stored = next((dimension for dimension in found if dimension is not None), None)
+        return stored in (None, info["dimension"])
+
+    def write_info(self, description: dict[str, Any]) -> None:
+        """Make the space's folder, and record what makes its vectors.
+
+        Raises
+        ------
+        StoreError
+            If the folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_sealed(self.info_file, description | {"format": FORMAT})
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    @property
+    def used_ns(self) -> int:
+        """When the space was last embedded into, in nanoseconds; 0 if that cannot be told."""
+        try:
+            return self.info_file.stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    @property
+    def parts(self) -> list[Path]:
+        """The parts that count, oldest first."""
+        return [self.folder / part.name for part in self._listed().parts]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no part at all, as in a run that failed before its first."""
+        return not self._part_files()
+
+    def answers_to(self, extractor: str) -> bool:
+        """Tell whether this space is meant by an extractor's name, a space's, or a model file."""
+        if extractor.endswith(".keras") and Path(extractor).is_file():
+            try:
+                return digest_weights(extractor).encode() in self.info_file.read_bytes()
+            except OSError:
+                return False
+        # Without the JSON, so that a damaged space is not in the way of the others.
+        return extractor in (self.folder.name, self.folder.name.rpartition("-")[0])
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the space for writing, and mark it as used last.
+
+        What a killed run left half-written goes; a damaged part is set aside with a warning, so
+        that its images count as new.  If no part is written at all, the space leaves no folder.
+
+        Raises
+        ------
+        StoreError
+            If another process holds it, or the folder cannot be written.
+        """
+        from filelock import FileLock, Timeout
+
+        info = self.info
+        with ExitStack() as held:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(FileLock(self.folder / ".lock", timeout=0))
+                for leftover in self.folder.glob(".*.tmp*"):
+                    leftover.unlink()
+                self._begin(info)
+                self._mend()
+                os.utime(self.info_file)
+            except Timeout:
+                raise StoreError(
+                    f"another run is writing to {self.folder}: wait for it to end, then run again"
+                ) from None
+            except OSError as error:
+                raise self._cannot_write(error) from error
+            try:
+                yield
+            finally:
+                self._remove_empty()
+
+    def verify(self) -> list[tuple[Path, str]]:
+        """Read everything whole, and return each file that is damaged with what is wrong.
+
+        A part that is missing or of another network is damage, and so are a description and a list
+        of parts that do not say what was written.
+        """
+        damages = []
+        if self.read_info() is None:
+            damages.append((self.info_file, "missing or damaged"))
+            if self.description is None:
+                return damages
+        try:
+            self._listed()
+        except StoreError as error:
+            # The parts say themselves what they are.
+            return [*damages, (self.list_file, str(error)), *self._verify(PartList())]
+        return damages + self._consistently(self._verify)
+
+    def _verify(self, listed: PartList) -> list[tuple[Path, str]]:
+        """Return what is wrong with the parts of a list, and with files that it should name."""
+        from clusterkit.store.part_file import find_damage
+
+        info, damages = self.info, []
+        strays = [Part(file.name) for file in self._part_files()]
+        names = {part.name for part in listed.parts}
+        # A part that is not listed yet is a killed run's, or one of a run that goes on.
+        strays = [part for part in strays if part.name not in names]
+        for part in [*listed.parts, *strays]:
+            file = self.folder / part.name
+            damage, _ = find_damage(file, info["dimension"], info["fingerprint"], part)
+            if damage is not None and part.name in names:
+                self._check_listed(part)
+                damages.append((file, damage))
+            elif damage is not None and file.exists():
+                damages.append((file, damage))
+        return damages
+
+    def summary(self) -> dict[str, Any]:
+        """Count what the space holds.
+
+        Returns
+        -------
+        dict
+            ``space`` (its folder's name), ``extractor``, ``dimension``, ``created``, ``images``,
+            ``embedded``, ``failed``, ``gone`` (their file is no longer there), ``parts``,
+            ``bytes``.
+
+        Raises
+        ------
+        StoreError
+            If it is damaged, or of a newer format.
+        """
+        return self._consistently(self._summary)
+
+    def _summary(self, listed: PartList) -> dict[str, Any]:
+        """Count what the parts of a list hold."""
+        info, known = self.info, self._known_rows(listed)
+        failed = sum(row.error is not None for row in known.values())
+        n_bytes = 0
+        for part in listed.parts:
+            try:
+                n_bytes += (self.folder / part.name).stat().st_size
+            except OSError:
+                self._check_listed(part)
+        return {
+            "space": self.folder.name,
+            "extractor": info["extractor"],
+            "dimension": info["dimension"],
+            "created": info.get("created"),
+            "images": len(known),
+            "embedded": len(known) - failed,
+            "failed": failed,
+            "gone": sum(map(is_gone, known)),
+            "parts": len(listed.parts),
+            "bytes": n_bytes,
+        }
+
+    def known_rows(self) -> dict[str, KnownRow]:
+        """Return what is known of each file, by its absolute path; the last part counts.
+
+        Raises
+        ------
+        StoreError
+            If a part is damaged: what follows from the rows must follow from all of them.
+        """
+        return self._consistently(self._known_rows)
+
+    def _known_rows(self, listed: PartList) -> dict[str, KnownRow]:
+        """Return what the parts of a list know of each file."""
+        known = {}
+        for part in listed.parts:
+            columns = [column.to_pylist() for column in self._read(part, _FACTS).columns]
+            for position, values in enumerate(zip(*columns, strict=True)):
+                row = KnownRow(part.name, position, *values)
+                known[self.file_of(row.root, row.path)] = row
+        return known
+
+    def append(self, rows: list["Row"]) -> None:
+        """Write rows as the next part; those that could not be embedded go into a file beside it.
+
+        Raises
+        ------
+        StoreError
+            If they cannot be written.
+        """
+        from clusterkit.store.part_file import rows_to_table
+
+        if self.read_info() is None:
+            self._begin(self.info)
+        dimension = self.info["dimension"]
+        self._fetch_kept(rows)
+        listed = self._listed()
+        tables = [
+            rows_to_table([row for row in rows if row.error is None], dimension),
+            rows_to_table([row for row in rows if row.error is not None], None),
+        ]
+        written = self._write_parts(tables, listed.next_number)
+        self._write_list(PartList((*listed.parts, *written), listed.next_number + 1))
+
+    def clean(self, *, prune: bool = False) -> int:
+        """Drop the rows that no longer count.
+
+        These are the superseded ones, and those of files that were moved: the file is gone, and
+        its content is known elsewhere.  What is left of a part is written as a new one.
+
+        Parameters
+        ----------
+        prune : bool
+            Drop the rows of all files that are gone.
+
+        Returns
+        -------
+        int
+            Number of gone files whose rows were dropped.
+        """
+        listed = self._listed()
+        known = self._known_rows(listed)
+        gone = {file for file in known if is_gone(file)}
+        if not prune:
+            present = {row.digest for file, row in known.items() if file not in gone}
+            gone = {file for file in gone if known[file].digest in present - {None}}
+        keep: dict[str, list[int]] = {part.name: [] for part in listed.parts}
+        for file in known.keys() - gone:
+            keep[known[file].part].append(known[file].position)
+        small = [part for part in listed.parts if 0 < len(keep[part.name]) < _SMALL_ROWS]
+        joined = {part.name for part in small} if len(small) > _MANY_SMALL else set()
+        # A part of format 1 has no checksum, and may hold failures.
+        stay = [
+            part
+            for part in listed.parts
+            if part.rows == len(keep[part.name]) and part.checksum and part.name not in joined
+        ]
+        if len(stay) < len(listed.parts):
+            number = listed.next_number
+            rewritten = []
+            for tables in self._rows_to_rewrite(listed, keep, {part.name for part in stay}):
+                rewritten += self._write_parts(tables, number)
+                number += 1
+            self._write_list(PartList((*stay, *rewritten), number))
+            for name in keep.keys() - {part.name for part in stay}:
+                # What is still open elsewhere goes with the next run.
+                with suppress(OSError):
+                    (self.folder / name).unlink()
+        return len(gone)
+
+    def _rows_to_rewrite(
+        self, listed: PartList, keep: dict[str, list[int]], stay: set[str]
+    ) -> Iterator[list[Any]]:
+        """Yield the rows to keep of the parts that do not stay, as tables for new parts."""
+        import pyarrow as pa
+
+        from clusterkit.store.part_file import schema, split_table
+
+        columns = [*_FACTS, "width", "height", "vector", "top5"]
+        dimension = self.info["dimension"]
+        waiting: list[list[Any]] = [[schema(dimension).empty_table()], [schema(None).empty_table()]]
+        for part in listed.parts:
+            if part.name in stay or not keep[part.name]:
+                continue
+            table = self._read(part, columns).take(sorted(keep[part.name]))
+            for tables, found in zip(waiting, split_table(table, dimension), strict=True):
+                tables.append(found)
+            if max(sum(map(len, tables)) for tables in waiting) >= _PART_ROWS:
+                yield [pa.concat_tables(tables) for tables in waiting]
+                waiting = [tables[:1] for tables in waiting]
+        yield [pa.concat_tables(tables) for tables in waiting]
+
+    def read(self, images: ImageFolder | None = None) -> Embeddings:
+        """Load the space.
+
+        Parameters
+        ----------
+        images : ImageFolder, optional
+            Only these; by default all.
+
+        Returns
+        -------
+        Embeddings
+            One row per embedded image, sorted by path, and the failures.  Paths are relative to
+            the root of ``images``, or by default to the nearest common folder of all roots.
+        """
+        return self._consistently(lambda listed: self._read_all(listed, images))
+
+    def _read_all(self, listed: PartList, images: ImageFolder | None) -> Embeddings:
+        """Load the parts of a list."""
+        import pyarrow as pa
+
+        from clusterkit.store.part_file import table_top5
+
+        info = self.info
+        columns = ["path", "root", "digest", "error", "top5"]
+        tables = {part: self._read_or_warn(part, columns) for part in listed.parts}
+        tables = {part: table for part, table in tables.items() if table is not None}
+        if not tables:
+            return Embeddings(np.zeros((0, info["dimension"]), np.float32), space=info)
+        table = pa.concat_tables(tables.values())
+        errors = table["error"].to_pylist()
+        row_of_file = self._row_of_file(table)
+        if images is None:
+            root = self._common_root(table)
+        else:
+            root = str(images.root)
+            wanted = map(str, images.files)
+            row_of_file = {file: row_of_file[file] for file in wanted if file in row_of_file}
+        row_of_path = {_relative(file, root): row for file, row in row_of_file.items()}
+        rows = sorted(row_of_path.items())
+        embedded = [(path, row) for path, row in rows if errors[row] is None]
+        order = np.array([row for _, row in embedded], dtype=np.int64)
+        vectors, intact = self._read_vectors(tables, order)
+        order = order[intact]
+        top5 = table_top5(table.select(["top5"]).take(order))
+        return Embeddings(
+            vectors,
+            paths=[path for (path, _), whole in zip(embedded, intact, strict=True) if whole],
+            root=Path(root),
+            space=info,
+            top5=top5 if any(top5) else None,
+            digests=table["digest"].take(order).to_pylist(),
+            failures=[Failure(path, errors[row]) for path, row in rows if errors[row] is not None],
+        )
+
+    def stream(self) -> VectorStream:
+        """Open the vectors of all embedded images for reading batch by batch.
+
+        For spaces that are larger than memory, which :meth:`read` would fill.
+
+        Returns
+        -------
+        VectorStream
+            One row per embedded image, in the order in which the parts hold them.  Paths are
+            relative to the nearest common folder of all roots.
+
+        Raises
+        ------
+        StoreError
+            If a part is damaged.
+        """
+        return self._consistently(self._stream)
+
+    def _stream(self, listed: PartList) -> VectorStream:
+        """Open the parts of a list."""
+        import pyarrow as pa
+
+        tables = {
+            self.folder / part.name: self._read(part, ["path", "root", "error"])
+            for part in listed.parts
+        }
+        if not tables:
+            return VectorStream([], self.folder, self.info)
+        table = pa.concat_tables(tables.values())
+        row_of_file = self._row_of_file(table)
+        root = self._common_root(table)
+        errors = table["error"].to_pylist()
+        path_of_row = {row: _relative(file, root) for file, row in row_of_file.items()}
+        rows = sorted(path_of_row)
+        embedded = [row for row in rows if errors[row] is None]
+        chosen = np.zeros(len(table), np.bool_)
+        chosen[embedded] = True
+        ends = np.cumsum([len(facts) for facts in tables.values()])
+        return VectorStream(
+            [path_of_row[row] for row in embedded],
+            Path(root),
+            self.info,
+            dict(zip(tables, np.split(chosen, ends[:-1]), strict=True)),
+            [Failure(path_of_row[row], errors[row]) for row in rows if errors[row] is not None],
+        )
+
+    def read_top5(self) -> dict[str, TopClasses]:
+        """Return the most probable ImageNet classes of each file, where the space has them.
+
+        Files of damaged parts, and of a damaged list, are as if they had none.
+        """
+        try:
+            return self._consistently(self._read_top5)
+        except StoreError:
+            return {}
+
+    def _read_top5(self, listed: PartList) -> dict[str, TopClasses]:
+        """Return the most probable ImageNet classes of the files in the parts of a list."""
+        from clusterkit.store.part_file import table_top5
+
+        known = {}
+        for part in listed.parts:
+            try:
+                table = self._read(part, ["root", "path", "top5"])
+            except StoreError:
+                continue
+            if table["top5"].null_count < len(table):
+                files = map(self.file_of, table["root"].to_pylist(), table["path"].to_pylist())
+                rows = zip(files, table_top5(table), strict=True)
+                known.update({file: classes for file, classes in rows if classes})
+        return known
+
+    def _row_of_file(self, table: Any) -> dict[str, int]:
+        """Map each file, by its absolute path, to its row of the parts' columns that counts."""
+        files = map(self.file_of, table["root"].to_pylist(), table["path"].to_pylist())
+        return {file: row for row, file in enumerate(files)}
+
+    def _common_root(self, table: Any) -> str:
+        """Return the nearest common folder of all roots."""
+        roots = [self.file_of(root, "") for root in table["root"].unique().to_pylist()]
+        return os.path.commonpath(roots or [str(self._place())])
+
+    def _read_vectors(
+        self, tables: dict[Part, Any], order: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Read vectors in a given order of the parts' rows, and which of them are whole.
+
+        One part is in memory at a time, besides the result.
+        """
+        from clusterkit.store.part_file import read_vectors
+
+        dimension = self.info["dimension"]
+        vectors = np.empty((len(order), dimension), np.float32)
+        intact = np.ones(len(order), np.bool_)
+        first = 0
+        for part, facts in tables.items():
+            targets = np.flatnonzero((first <= order) & (order < first + len(facts)))
+            if len(targets):
+                try:
+                    rows = order[targets] - first
+                    vectors[targets] = read_vectors(self._file(part), rows, dimension, part)
+                except StoreError as error:
+                    self._check_listed(part)
+                    intact[targets] = False
+                    _warn_of_damage(error)
+            first += len(facts)
+        return (vectors if intact.all() else vectors[intact]), intact
+
+    def _consistently(self, read: Callable[[PartList], T]) -> T:
+        """Call a reader with the list of parts, anew where a writer has replaced them meanwhile.
+
+        Raises
+        ------
+        StoreError
+            If they are replaced again and again.
+        """
+        for _ in range(_ATTEMPTS):
+            with suppress(_SupersededError):
+                return read(self._listed())
+        raise StoreError(
+            f"{self.folder} was rewritten {_ATTEMPTS} times while it was read: wait until "
+            "`clusterkit embed` has ended, then run again"
+        )
+
+    def _read(self, part: Part, columns: list[str]) -> Any:
+        """Read some columns of a part that is still in the list."""
+        from clusterkit.store.part_file import read_part
+
+        try:
+            return read_part(self._file(part), columns, part)
+        except StoreError:
+            self._check_listed(part)
+            raise
+
+    def _read_or_warn(self, part: Part, columns: list[str]) -> Any:
+        """Read a part, or warn that it is damaged and return None: the others stay usable."""
+        try:
+            return self._read(part, columns)
+        except StoreError as error:
+            _warn_of_damage(error)
+            return None
+
+    def _check_listed(self, part: Part) -> None:
+        """Let a reader start over if a part that it cannot read is no longer in the list."""
+        if part not in self._listed().parts:
+            raise _SupersededError
+
+    def _listed(self) -> PartList:
+        """Return the list of parts; a store of format 1 has none, and there all files count.
+
+        Raises
+        ------
+        StoreError
+            If it is damaged or missing.
+        """
+        listed = PartList.read(self.list_file)
+        if listed is not None:
+            return listed
+        files = self._part_files()
+        if files and self.info.get("format", FORMAT) > 1:
+            # Unless a writer has made it this moment.
+            listed = PartList.read(self.list_file)
+            if listed is not None:
+                return listed
+            raise StoreError(
+                f"{self.list_file} is missing: run `clusterkit embed` again with the same "
+                "extractor; it is written again from the parts"
+            )
+        return PartList.of_files([file.name for file in files])
+
+    def _write_list(self, listed: PartList) -> None:
+        """Replace the list of parts.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be written.
+        """
+        try:
+            listed.write(self.list_file)
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def _write_parts(self, tables: Iterable[Any], number: int) -> list[Part]:
+        """Write rows with vectors and failures, where there are any, as parts of one number."""
+        from clusterkit.store.part_file import write_part
+
+        fingerprint = self.info["fingerprint"]
+        return [
+            write_part(self.folder / f"{kind}-{number:06d}.parquet", table, fingerprint)
+            for kind, table in zip(("part", "failures"), tables, strict=True)
+            if len(table)
+        ]
+
+    def _fetch_kept(self, rows: list["Row"]) -> None:
+        """Give the rows whose vector lies in a part already what lies there, part by part."""
+        from clusterkit.store.part_file import read_part, read_vectors, table_top5
+
+        rows_of_part: dict[str, list[Row]] = {}
+        for row in rows:
+            if row.kept is not None:
+                rows_of_part.setdefault(row.kept[0], []).append(row)
+        for name, found in rows_of_part.items():
+            positions = np.array([row.kept[1] for row in found if row.kept], np.int64)
+            facts = read_part(self.folder / name, ["width", "height", "top5"]).take(positions)
+            vectors = read_vectors(self.folder / name, positions, self.info["dimension"])
+            columns = zip(
+                found,
+                vectors,
+                table_top5(facts),
+                facts["width"].to_pylist(),
+                facts["height"].to_pylist(),
+                strict=True,
+            )
+            for row, row.vector, row.top5, row.width, row.height in columns:
+                row.kept = None
+
+    def _begin(self, info: dict[str, Any]) -> None:
+        """Make what every space has: its folder, its list of parts and its description."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.list_file.exists():
+            self._write_list(PartList.of_files([file.name for file in self._part_files()]))
+        recorded = self.read_info()
+        if recorded is None or recorded["format"] < FORMAT:
+            self.write_info(info)
+
+    def _mend(self) -> None:
+        """Bring the list of parts and the files together, after a run that was killed or damage."""
+        from clusterkit.store.part_file import find_damage
+
+        info, files = self.info, [file.name for file in self._part_files()]
+        try:
+            listed = PartList.read(self.list_file) or PartList()
+        except StoreError as error:
+            warnings.warn(str(error), stacklevel=4)
+            listed = PartList()
+        names = {part.name for part in listed.parts}
+        strays = PartList.of_files([name for name in files if name not in names])
+        sound = []
+        for part in [*listed.parts, *strays.parts]:
+            file = self._file(part)
+            if part.name not in names and number_of(part.name) < listed.next_number:
+                # Replaced by a run that was killed before it could remove the file.
+                file.unlink()
+                continue
+            damage, found = find_damage(file, info["dimension"], info["fingerprint"], part)
+            if found is not None:
+                sound.append(found)
+                continue
+            aside = ""
+            if damage != "missing":
+                file.replace(file.with_name(file.name + ".damaged"))
+                aside = f" It is set aside as {file.name}.damaged."
+            warnings.warn(f"{file} is {damage}.{aside} Its images are embedded again", stacklevel=4)
+        mended = PartList(tuple(sound), max(listed.next_number, strays.next_number))
+        if mended != listed:
+            self._write_list(mended)
+
+    def _remove_empty(self) -> None:
+        """Leave no folder where there is no part: a network that cannot be had makes no space."""
+        own = {self.info_file.name, self.list_file.name, ".lock"}
+        # Whatever cannot be removed does no harm.
+        with suppress(OSError):
+            if own.issuperset(file.name for file in self.folder.iterdir()):
+                for name in sorted(own, reverse=True):
+                    (self.folder / name).unlink(missing_ok=True)
+                self.folder.rmdir()
+                self.folder.parent.rmdir()
+
+    def _part_files(self) -> list[Path]:
+        """Return all files that are named as parts are, listed or not."""
+        return sorted(file for file in self.folder.glob("*.parquet") if is_part(file.name))
+
+    def _file(self, part: Part) -> Path:
+        """Return the file of a part."""
+        return self.folder / part.name
+
+    def root_of(self, folder: Path) -> str:
+        """Write an image root: relative to the store's own place where it lies beneath it."""
+        place = self._place()
+        inside = folder == place or place in folder.parents
+        return escape_path(os.path.relpath(folder, place) if inside else str(folder))
+
+    def file_of(self, root: str, path: str) -> str:
+        """Return the absolute path of a row's file."""
+        joined = os.path.join(self._place(), unescape_path(root), unescape_path(path))  # noqa: PTH118
+        return os.path.normpath(joined)
+
+    def _place(self) -> Path:
+        """Return the folder in which the store lies."""
+        return Path(os.path.abspath(self.folder.parent.parent))  # noqa: PTH100
+
+    def _cannot_write(self, error: OSError) -> StoreError:
+        """Say why the store cannot be written, and the way out."""
+        return StoreError(
+            f"cannot write the store {self.folder.parent}: {error.strerror or error}. "
+            "Choose another folder with --store"
+        )
+
+
+def _warn_of_damage(error: StoreError) -> None:
+    """Say that what cannot be read is left out."""
+    warnings.warn(
+        f"{error}. Its images are left out; run `clusterkit embed` again to restore them",
+        stacklevel=2,
+    )
+
+
+def _relative(file: str, root: str) -> str:
+    """Return a file's path relative to a folder, with forward slashes."""
+    return os.path.relpath(file, root).replace(os.sep, "/")

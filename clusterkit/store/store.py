@@ -1,0 +1,130 @@
+"""The store on disk: one folder, a sub-folder per embedding space."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from clusterkit.errors import NotFoundError, SpaceMismatchError, StoreError
+from clusterkit.store.embeddings import describe_space
+from clusterkit.store.space import Space
+from clusterkit.utils.files import DEFAULT_STORE
+
+
+class Store:
+    """A folder that keeps embeddings, one sub-folder per embedding space.
+
+    Parameters
+    ----------
+    folder : path, optional
+        Where it lies; made when the first space is.
+
+    Examples
+    --------
+    >>> Store(".clusterkit").space("xception").read()  # doctest: +SKIP
+    Embeddings(380 x 2048, xception-5d41402a)
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] = DEFAULT_STORE) -> None:
+        self.folder = Path(folder)
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.folder)!r})"
+
+    def spaces(self) -> list["Space"]:
+        """Return all spaces that hold rows, the one that was embedded into last first."""
+        found = [space for space in self._folders() if not space.is_empty]
+        return sorted(found, key=lambda space: (-space.used_ns, space.folder.name))
+
+    def summaries(self) -> list[dict[str, Any]]:
+        """Return :meth:`Space.summary` of every space, or its ``space`` and ``error``.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no store.
+        """
+        found = []
+        for space in self._folders(required=True):
+            if space.is_empty:
+                continue  # a run that failed before its first part
+            try:
+                found.append(space.summary())
+            except StoreError as error:
+                found.append({"space": space.folder.name, "error": str(error)})
+        return found
+
+    def verify(self) -> list[tuple[Path, str]]:
+        """Read everything whole, and return each damaged file with what is wrong.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no store.
+        """
+        damages = []
+        for space in self._folders(required=True):
+            try:
+                damages += space.verify()
+            except StoreError as error:
+                damages.append((space.info_file, str(error)))
+        return damages
+
+    def _folders(self, *, required: bool = False) -> list[Space]:
+        """Return every folder that looks like a space, in order of name."""
+        files = [*self.folder.glob("*/space.json"), *self.folder.glob("*/part*")]
+        if required and not files:
+            raise NotFoundError(
+                f"no embeddings in the store {self.folder}: run `clusterkit embed FOLDER` first"
+            )
+        return [Space(folder) for folder in sorted({file.parent for file in files})]
+
+    def space(self, extractor: str | None = None) -> "Space":
+        """Return a space of the store.
+
+        Parameters
+        ----------
+        extractor : str, optional
+            Name of the extractor ("xception"), of the space's folder, or the ``.keras`` file that
+            made it.  By default the space that was embedded into last.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such space; the message lists those that there are.
+        """
+        spaces = self.spaces()
+        if not spaces:
+            raise NotFoundError(
+                f"no embeddings in the store {self.folder}: run `clusterkit embed FOLDER` first"
+            )
+        matching = [space for space in spaces if extractor is None or space.answers_to(extractor)]
+        if not matching:
+            names = ", ".join(space.folder.name for space in spaces)
+            raise NotFoundError(
+                f"no space of {extractor!r} in the store {self.folder}. It holds: {names}"
+            )
+        return matching[0]
+
+    def open_space(self, description: dict[str, Any]) -> "Space":
+        """Return the space of an extractor; its folder is made when it is first written to.
+
+        Parameters
+        ----------
+        description : dict
+            ``fingerprint``, ``extractor``, ``dimension`` and whatever else made the vectors.
+
+        Raises
+        ------
+        StoreError
+            If the folder is of a newer format.
+        SpaceMismatchError
+            If the folder of that name holds another space.
+        """
+        space = Space(self.folder / describe_space(description), description)
+        recorded = space.read_info()
+        if recorded and recorded["fingerprint"] != description["fingerprint"]:
+            raise SpaceMismatchError(
+                f"{space.folder} holds vectors of fingerprint {recorded['fingerprint']}. "
+                f"Received: {description['fingerprint']}. Choose another folder with --store"
+            )
+        return space

@@ -1,0 +1,133 @@
+"""The vectors of a space as a stream: read from disk batch by batch, never all in memory."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.errors import StoreError
+from clusterkit.store.embeddings import Failure, TopClasses, describe_space
+
+# Classes of images that are read at once.
+_BATCH_ROWS = 8192
+
+
+@dataclass(eq=False)
+class VectorStream:
+    """The vectors of a space, as often as asked, in the order in which they were stored.
+
+    What :class:`~clusterkit.clusterers.MiniBatchKMeans` fits and predicts where
+    :class:`~clusterkit.store.embeddings.Embeddings` would not fit into memory.  Made by
+    :meth:`clusterkit.store.space.Space.stream`.
+
+    Attributes
+    ----------
+    paths : list of str
+        The images, one per vector, relative to ``root``.
+    root : pathlib.Path
+        Absolute folder that the paths are relative to.
+    space : dict
+        What made the vectors.
+    parts : dict of pathlib.Path to ndarray of bool
+        Each Parquet part, and which of its rows are in the stream.
+    failures : list of Failure
+        Images that have no vector.
+
+    Examples
+    --------
+    >>> from clusterkit.clusterers import MiniBatchKMeans
+    >>> stream = Store(".clusterkit").space("xception").stream()  # doctest: +SKIP
+    >>> labels = MiniBatchKMeans(100, random_state=0).fit_predict(stream)  # doctest: +SKIP
+    >>> dict(zip(stream.paths, labels.tolist()))  # doctest: +SKIP
+    {'fox/001.jpg': 17, 'fox/002.jpg': 17, ...}
+    """
+
+    paths: list[str]
+    root: Path
+    space: dict[str, Any] = field(default_factory=dict)
+    parts: dict[Path, NDArray[np.bool_]] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+
+    def iter_batches(self, n_rows: int, /) -> Iterator[NDArray[np.float32]]:
+        """Yield all vectors in order, as arrays of shape (at most ``n_rows``, dimension).
+
+        Raises
+        ------
+        StoreError
+            If a part is damaged, or was rewritten since the stream was opened.
+        """
+        from clusterkit.store.part_file import table_vectors
+
+        for table in self.iter_tables("vector", n_rows):
+            try:
+                yield table_vectors(table, self.shape[1])
+            except ValueError as error:
+                raise StoreError(f"a part of {self!r} is damaged: {error}") from error
+
+    @cached_property
+    def top5(self) -> Iterable[TopClasses | None] | None:
+        """The most probable ImageNet classes of each image, read as often as asked.
+
+        None if they are known of no image.
+        """
+        stored = _StoredClasses(self)
+        return stored if any(stored) else None
+
+    def iter_tables(self, column: str, n_rows: int) -> Iterator[Any]:
+        """Yield one column of the rows of the stream, as tables of at most ``n_rows`` rows."""
+        from clusterkit.store.part_file import read_batches
+
+        for part, chosen in self.parts.items():
+            if not chosen.any():
+                continue
+            if not part.exists():
+                raise StoreError(
+                    f"{part} was replaced while it was read: wait until `clusterkit embed` has "
+                    "ended, then run again"
+                )
+            n_read = 0
+            for table in read_batches(part, column, n_rows):
+                mask = chosen[n_read : n_read + len(table)]
+                n_read += len(table)
+                if len(mask) == len(table) and mask.any():
+                    yield table.filter(mask)
+            if n_read != len(chosen):
+                raise StoreError(f"{part} was rewritten while it was read: open the stream again")
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Identity of the embedding space, where it is known."""
+        return self.space.get("fingerprint")
+
+    @property
+    def files(self) -> list[Path]:
+        """Absolute path of each image."""
+        return [self.root / path for path in self.paths]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(number of images, dimension)."""
+        return len(self.paths), int(self.space["dimension"])
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __repr__(self) -> str:
+        return f"VectorStream({len(self)} x {self.shape[1]}, {describe_space(self.space)})"
+
+
+class _StoredClasses:
+    """The ImageNet classes of the images of a stream, read from its parts each time."""
+
+    def __init__(self, stream: VectorStream) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[TopClasses | None]:
+        from clusterkit.store.part_file import table_top5
+
+        for table in self._stream.iter_tables("top5", _BATCH_ROWS):
+            yield from table_top5(table)
