@@ -1,7 +1,6 @@
 """Clusterers: scikit-learn estimators that group vectors, by cosine unless told otherwise.
 
-:data:`CLUSTERERS` maps the names of the command line to classes.  Any other clusterer with
-scikit-learn's interface joins by one line there.
+:data:`CLUSTERERS` maps command-line names to classes.
 """
 
 import lazy_loader

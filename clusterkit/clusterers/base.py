@@ -1,4 +1,4 @@
-"""What every clusterer shares: checks, unit vectors, equal rows, centres, and warnings."""
+"""Base class of clusterers, with input checks, scaling and warnings."""
 
 import warnings
 from collections.abc import Callable
@@ -15,27 +15,27 @@ from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.embeddings import check_fitted_space, fingerprint_of
 from clusterkit.utils.noise import NOISE
 
-# Squares of numbers that are this many times larger than those fitted on would overflow.
+# Squares of numbers this many times larger than the fitted ones would overflow.
 _MAX_RATIO = 1e18
-# That of the largest numbers that fit in float32.
+# Unit of the largest float32 numbers.
 _LARGEST_UNIT = 2.0**127
 
 
 class ClusteringWarning(UserWarning):
-    """A clustering was made, but it may not be what was wanted."""
+    """The clustering may not be what was intended."""
 
 
 class UnitClusterer(ClusterMixin, BaseEstimator):
-    """Base of clusterers that scale rows to length 1 when ``normalize`` is on.
+    """Base of clusterers that scale rows to length 1 if ``normalize=True``.
 
-    Where it is off, they work in units of a power of two near the largest number, so that nothing
-    depends on the scale of the rows.
+    Otherwise rows are divided by a power of two near the largest number, so that the result does
+    not depend on their scale.
 
     Attributes
     ----------
     fingerprint_ : str or None
-        The embedding space that it was fitted on; None for plain arrays.  Vectors of another are
-        refused.
+        Fingerprint of the fitted embedding space; None for plain arrays.  Vectors of another space
+        raise an error.
     """
 
     normalize: bool
@@ -44,7 +44,7 @@ class UnitClusterer(ClusterMixin, BaseEstimator):
     _unit: float
 
     def _check_rows(self, X: ArrayLike, *, reset: bool = True) -> NDArray[np.float32]:
-        """Return X as a checked float32 matrix of the fitted space, in units of work."""
+        """Check X and return it as a scaled float32 matrix."""
         if not reset:
             check_fitted_space(self, X)
         rows = as_invalid_input(validate_data)(
@@ -65,19 +65,19 @@ def check_rows(X: ArrayLike) -> NDArray[Any]:
     Raises
     ------
     InvalidInputError
-        If it is no matrix, is empty, or holds NaN or infinite values.
+        If X is not a matrix, is empty, or contains NaN or infinite values.
     """
     return as_invalid_input(check_array)(X, dtype=[np.float64, np.float32])
 
 
 def find_unit(X: NDArray[Any]) -> float:
-    """Return the power of two of which the largest number of X is 1 to 2 times; 1 for zeros."""
+    """Return the largest power of two up to the largest absolute value of X; 1 for zeros."""
     largest = max(X.max(initial=0), -X.min(initial=0))
     return float(np.ldexp(1.0, np.frexp(float(largest))[1] - 1)) if largest else 1.0
 
 
 def to_float32(X: NDArray[Any], *, normalize: bool, unit: float = 1.0) -> NDArray[np.float32]:
-    """Return a contiguous float32 matrix, its rows scaled to length 1 where that is asked for.
+    """Return a contiguous float32 matrix, with rows scaled to length 1 if ``normalize``.
 
     Parameters
     ----------
@@ -86,17 +86,17 @@ def to_float32(X: NDArray[Any], *, normalize: bool, unit: float = 1.0) -> NDArra
     normalize : bool
         Whether to scale the rows; a zero row stays zero.
     unit : float, default 1.0
-        A power of two, by which rows that are not normalised are divided.
+        A power of two that divides rows which are not normalised.
 
     Returns
     -------
     ndarray of shape (n, d), float32
-        X itself where nothing had to be done.
+        X itself if it needs no change.
 
     Raises
     ------
     InvalidInputError
-        If a number is too large for float32, or for such a unit.
+        If a number is too large for float32, or for the unit.
     """
     if X.dtype != np.float32 and not find_unit(X) <= _LARGEST_UNIT:
         raise InvalidInputError(
@@ -113,7 +113,7 @@ def to_float32(X: NDArray[Any], *, normalize: bool, unit: float = 1.0) -> NDArra
 
 
 def in_units(X: NDArray[np.float32], unit: float) -> NDArray[Any]:
-    """Return numbers in units of work on their own scale; float64 where float32 cannot hold it."""
+    """Undo the division by the unit; float64 if float32 cannot hold the result."""
     if unit == 1:
         return X
     range_ = np.finfo(np.float32)
@@ -127,7 +127,7 @@ def count_distinct(first: NDArray[np.intp]) -> int:
 
 
 def unite_equal(labels: NDArray[Any], first: NDArray[np.intp]) -> NDArray[Any]:
-    """Give equal rows one label: that of most of them, of several the lowest.
+    """Give equal rows the most frequent of their labels, the lowest on ties.
 
     Parameters
     ----------
@@ -145,12 +145,12 @@ def unite_equal(labels: NDArray[Any], first: NDArray[np.intp]) -> NDArray[Any]:
 
 
 def find_zeros(rows: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Mark the rows that are zero."""
+    """Return a mask of the zero rows."""
     return ~np.asarray(rows.any(axis=1))
 
 
 def warn_of_zeros(is_zero: NDArray[np.bool_]) -> None:
-    """Warn of rows that have no direction and so stay zero when they are normalised."""
+    """Warn about zero rows, which cannot be normalised."""
     if is_zero.any():
         warnings.warn(
             f"{is_zero.sum()} of {len(is_zero)} rows are zero and have no direction, the first is "
@@ -175,7 +175,7 @@ def check_n_clusters(n_clusters: Any, n_samples: int, *, minimum: int = 1) -> in
     Raises
     ------
     InvalidInputError
-        If it is no integer, below the minimum, or above the number of rows.
+        If it is not an integer, below the minimum, or above the number of rows.
     """
     check_at_least(n_clusters, minimum, "n_clusters")
     if n_clusters > n_samples:
@@ -192,7 +192,7 @@ def check_weights(sample_weight: ArrayLike | None, n_samples: int) -> NDArray[np
     Raises
     ------
     InvalidInputError
-        If there is not one weight per row, or they are negative, not finite or all zero.
+        If there is not one weight per row, or weights are negative, not finite or all zero.
     """
     if sample_weight is None:
         return np.ones(n_samples, np.float32)
@@ -218,12 +218,12 @@ def centers_of(X: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
     X : array-like of shape (n, d)
         The rows, normalised if the clusterer normalises.
     labels : array-like of shape (n,), int
-        Cluster of each row, from 0; noise (-1) belongs to none.
+        Cluster of each row, from 0; noise (-1) is ignored.
 
     Returns
     -------
     ndarray of shape (max(labels) + 1, d), float64
-        NaN for a number that no row carries.
+        NaN for labels without rows.
 
     Raises
     ------
@@ -244,23 +244,23 @@ def centers_of(X: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
 def number_by_size(labels: ArrayLike) -> NDArray[np.int32]:
     """Number clusters from the largest to the smallest; noise (-1) stays noise.
 
-    Of equal sizes the one whose first row comes first goes first.
+    Ties are in order of their first row.
     """
     labels = np.asarray(labels)
     found, first, sizes = np.unique(labels[labels != NOISE], return_index=True, return_counts=True)
-    # Noise finds itself in the last place, at -1.
+    # Noise is in the last place, at index -1.
     numbers = np.full(labels.max(initial=NOISE) + 2, NOISE, dtype=np.int32)
     numbers[found[np.lexsort((first, -sizes))]] = np.arange(len(found))
     return numbers[labels]
 
 
 def describe_sizes(labels: NDArray[np.int32]) -> str | None:
-    """Say what is odd about the sizes of the clusters, or return None.
+    """Describe odd cluster sizes, or return None.
 
-    Odd is, where there are 10 rows or more per cluster on average: a cluster of a single row or
-    of less than a fiftieth of the average; and one with more than half of all rows that is 10 times
-    larger than the next.  Classes of real photo collections differ by a factor of 10 and more,
-    which is no reason to warn.
+    With a mean of at least 10 rows per cluster, a cluster is odd if it has a single row or less
+    than a fiftieth of the mean, or more than half of all rows and 10 times as many as the next.
+    Classes of real photo collections differ in size by a factor of 10 and more, so that alone is
+    not odd.
     """
     sizes = np.sort(np.bincount(labels[labels != NOISE]))[::-1]
     n, k = int(sizes.sum()), len(sizes)
@@ -275,7 +275,7 @@ def describe_sizes(labels: NDArray[np.int32]) -> str | None:
 
 
 def warn_of_clusters(labels: NDArray[np.int32], n_found: int, n_clusters: int) -> None:
-    """Warn the caller of an estimator's ``fit`` of too few or odd clusters."""
+    """Warn the caller of ``fit`` about too few clusters or odd sizes."""
     if n_found < n_clusters:
         reason: str | None = _too_few(n_found, n_clusters)
     else:
@@ -285,18 +285,18 @@ def warn_of_clusters(labels: NDArray[np.int32], n_found: int, n_clusters: int) -
 
 
 def warn_of_equal_rows(n_distinct: int, n_clusters: int) -> None:
-    """Warn the caller of an estimator's ``fit`` of fewer different rows than clusters."""
+    """Warn the caller of ``fit`` about fewer different rows than clusters."""
     if n_distinct < n_clusters:
         warnings.warn(_too_few(n_distinct, n_clusters), ClusteringWarning, stacklevel=3)
 
 
 def _too_few(n_distinct: int, n_clusters: int) -> str:
-    """Say that there are fewer different rows than clusters."""
+    """Return the message for fewer different rows than clusters."""
     return f"there are only {n_distinct} different rows, fewer than n_clusters={n_clusters}"
 
 
 def as_invalid_input(check: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn the ValueError of one of scikit-learn's checks into our own, which is one too."""
+    """Convert the ValueError of a scikit-learn check to InvalidInputError."""
 
     @wraps(check)
     def checked(*args: Any, **kwargs: Any) -> Any:

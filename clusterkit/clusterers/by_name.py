@@ -1,4 +1,4 @@
-"""Clusterers by the names that the command line knows."""
+"""Registry of clusterers by their command-line names."""
 
 from clusterkit.utils.registry import Registry
 

@@ -1,4 +1,4 @@
-"""How far each row lies from the centre of its cluster, and which row lies nearest."""
+"""Distances of rows to the mean of their cluster, and the nearest row of each cluster."""
 
 from collections.abc import Iterator
 
@@ -14,12 +14,12 @@ _BATCH_ROWS = 8192
 def distances_to_centers(
     X: ArrayLike | RowStream, labels: NDArray[np.int64], *, normalize: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Measure each row against the mean of its cluster.
+    """Return the distance of each row to the mean of its cluster.
 
     Parameters
     ----------
     X : array-like of shape (n, d), or RowStream
-        The rows; a stream is read twice, a batch at a time.
+        The rows; a stream is read twice, in batches.
     labels : ndarray of shape (n,), int
         Cluster of each row; -1 is noise.
     normalize : bool
@@ -30,7 +30,7 @@ def distances_to_centers(
     distances : ndarray of shape (n,), float64
         Euclidean distance to the mean of the row's cluster; NaN for noise.
     exemplars : ndarray of shape (n,), bool
-        Marks the first row nearest to the mean of each cluster.
+        Mask of the row nearest to the mean of each cluster, the first on ties.
     """
     stream = X if isinstance(X, RowStream) else ArrayStream(np.asarray(X))
     clusters, numbers = np.unique(labels, return_inverse=True)
@@ -65,7 +65,7 @@ def _means(
 
 
 def _batches(stream: RowStream, normalize: bool) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """Read a stream as float64, with the place of each batch."""
+    """Yield float64 batches of a stream with their slices."""
     start = 0
     for batch in stream.iter_batches(_BATCH_ROWS):
         rows = unit_rows(batch) if normalize else np.asarray(batch)

@@ -1,4 +1,4 @@
-"""A mixture of Gaussians as a clusterer."""
+"""Gaussian mixture as a clusterer."""
 
 from typing import Any, Self
 
@@ -20,10 +20,10 @@ from clusterkit.utils.parallel import workers
 
 
 class GaussianMixture(UnitClusterer):
-    """Fit ``n_clusters`` Gaussians, which may differ in size and shape.
+    """Gaussian mixture on principal components, for clusters of different size and shape.
 
-    A full covariance matrix needs more rows than there are columns in an embedding, so the
-    Gaussians live on the leading principal coordinates.
+    A full covariance matrix needs more rows than columns, so the mixture is fitted to the leading
+    principal components.
 
     Parameters
     ----------
@@ -32,22 +32,22 @@ class GaussianMixture(UnitClusterer):
     normalize : bool, default True
         Whether to scale the rows to length 1.
     covariance_type : {"full", "tied", "diag", "spherical"}, default "full"
-        What shapes the Gaussians may have.
+        Type of covariance, as in ``sklearn.mixture.GaussianMixture``.
     n_coordinates : int or None, default 20
-        Principal coordinates; None for the rows as they are.
+        Number of principal components; None to use the rows unchanged.
     n_init : int, default 3
-        Runs from new starts; the best is kept.
+        Number of initialisations; the best run is kept.
     max_iter : int, default 300
-        Largest number of iterations of a run.
+        Maximum number of iterations of a run.
     random_state : int, RandomState or None
         Seed.
 
     Attributes
     ----------
     labels_ : ndarray of shape (n,), int32
-        The likeliest Gaussian of each row, numbered from the one with most rows.
+        The most probable component of each row, numbered from the largest.
     model_ : sklearn.mixture.GaussianMixture
-        The fitted model on the principal coordinates, its components in its own order.
+        The model fitted to the principal components, with its own order of mixture components.
     n_iter_ : int
         Iterations of the best run.
     n_features_in_ : int
@@ -79,12 +79,12 @@ class GaussianMixture(UnitClusterer):
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Fit the Gaussians.
+        """Fit the mixture.
 
         Parameters
         ----------
         X : array-like of shape (n, d)
-            The rows; Embeddings work as they are.
+            The rows; Embeddings are accepted.
         y : None
             Ignored.
 
@@ -101,8 +101,8 @@ class GaussianMixture(UnitClusterer):
         Warns
         -----
         ClusteringWarning
-            If there are fewer different rows than clusters, so that there are fewer Gaussians, or
-            zero vectors are to be normalised.
+            If there are fewer different rows than clusters, which gives fewer components, or zero
+            vectors are to be normalised.
         """
         from sklearn.mixture import GaussianMixture
 
@@ -122,7 +122,7 @@ class GaussianMixture(UnitClusterer):
             coordinates = self._locate(rows)
             components = unite_equal(model.fit(coordinates).predict(coordinates), first)
         self.labels_ = number_by_size(components)
-        # Component of each cluster; those that are nobody's likeliest come last.
+        # Component of each cluster; components without rows come last.
         used = np.unique(components, return_index=True)
         order = used[0][np.argsort(self.labels_[used[1]])]
         rest = np.setdiff1d(np.arange(model.n_components), order)
@@ -132,7 +132,7 @@ class GaussianMixture(UnitClusterer):
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.int32]:
-        """Find the likeliest Gaussian of each row.
+        """Predict the most probable component of each row.
 
         Parameters
         ----------
@@ -147,7 +147,7 @@ class GaussianMixture(UnitClusterer):
         return self.predict_proba(X).argmax(axis=1).astype(np.int32)
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return the probability of each Gaussian for each row.
+        """Predict the probability of each component for each row.
 
         Parameters
         ----------
@@ -164,5 +164,5 @@ class GaussianMixture(UnitClusterer):
         return self.model_.predict_proba(self._locate(rows))[:, self._order]
 
     def _locate(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the principal coordinates of rows in float64, which covariances need."""
+        """Return the principal components of rows in float64, which covariances need."""
         return ((rows - self._mean) @ self._axes).astype(np.float64)

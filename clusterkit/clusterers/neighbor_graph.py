@@ -1,4 +1,4 @@
-"""The graph of nearest neighbours: its parts and eigenvectors, and how good a partition is."""
+"""Nearest-neighbour graph: connected components, eigenvectors, modularity and conductance."""
 
 from typing import Any
 
@@ -7,24 +7,24 @@ from numpy.typing import NDArray
 
 Matrix = NDArray[np.float32]
 Labels = NDArray[np.int32]
-# Up to this many nodes all eigenvectors are computed, from then on iteratively those needed.
+# Maximum number of nodes for a full eigendecomposition; larger graphs are solved iteratively.
 _N_DENSE = 500
 
 
 def link_neighbors(points: Matrix, n_neighbors: int) -> Any:
-    """Link each point to its nearest ones.
+    """Return the symmetric nearest-neighbour graph of points.
 
     Parameters
     ----------
     points : ndarray of shape (n, d), float32
         The points, at least 2.
     n_neighbors : int
-        Links from each; to all others where there are fewer.
+        Number of neighbours of each point; at most all others.
 
     Returns
     -------
     sparse array of shape (n, n)
-        Symmetric; a link that is found from both sides counts 1, from one side half.
+        Symmetric; mutual neighbours have weight 1, others weight 0.5.
     """
     from scipy.sparse import csr_array
     from sklearn.neighbors import kneighbors_graph
@@ -34,7 +34,7 @@ def link_neighbors(points: Matrix, n_neighbors: int) -> Any:
 
 
 def number_parts(graph: Any) -> tuple[int, Labels]:
-    """Return how many parts a graph has that no link joins, and the part of each node."""
+    """Return the number of connected components of a graph, and the component of each node."""
     from scipy.sparse.csgraph import connected_components
 
     return connected_components(graph, directed=False)
@@ -43,24 +43,24 @@ def number_parts(graph: Any) -> tuple[int, Labels]:
 def leading_eigenvectors(
     graph: Any, n_vectors: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Find the leading eigenvectors of a graph's normalised adjacency.
+    """Return the leading eigenvectors of a graph's normalised adjacency matrix.
 
     Parameters
     ----------
     graph : sparse array of shape (n, n)
-        Symmetric weights of the links, none negative, each node with at least one.
+        Symmetric non-negative weights; each node has at least one link.
     n_vectors : int
         Number of eigenvectors, at most n.
     seed : int
-        Decides where the iterations start.
+        Seed of the starting vector.
 
     Returns
     -------
     values : ndarray of shape (n_vectors,)
-        The largest eigenvalues, descending: 1 for each part of the graph.
+        The largest eigenvalues, descending; 1 for each connected component.
     vectors : ndarray of shape (n, n_vectors)
-        Their eigenvectors, orthonormal.  A node's row says where it belongs: groups with few links
-        between them point in different directions.
+        Their orthonormal eigenvectors.  The rows of nodes in groups with few links between them
+        point in different directions.
 
     References
     ----------
@@ -73,7 +73,7 @@ def leading_eigenvectors(
     normalised = (scale @ graph @ scale).tocsr()
     n_parts, part_of_node = number_parts(graph)
     values, columns = [], []
-    # Each part has the eigenvalue 1; of equal ones, an iteration over the whole would miss some.
+    # Each component has the eigenvalue 1; iterative solvers miss some of several equal eigenvalues.
     for part in range(n_parts):
         nodes = np.flatnonzero(part_of_node == part)
         inside = normalised if n_parts == 1 else normalised[nodes][:, nodes]
@@ -88,12 +88,12 @@ def leading_eigenvectors(
 
 
 def _solve(matrix: Any, n_vectors: int, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the largest eigenvalues of a symmetric matrix, and their eigenvectors."""
+    """Return the largest eigenvalues of a symmetric matrix and their eigenvectors."""
     n = matrix.shape[0]
     if n <= max(_N_DENSE, n_vectors):
         from scipy.linalg import eigh
 
-        # LAPACK's drivers for some of the eigenvectors fail where others are equal.
+        # LAPACK's drivers for a subset of eigenvectors fail on equal eigenvalues.
         values, vectors = eigh(matrix.toarray(), driver="evd")
         return values[n - n_vectors :], vectors[:, n - n_vectors :]
     from scipy.sparse.linalg import eigsh
@@ -103,7 +103,7 @@ def _solve(matrix: Any, n_vectors: int, seed: int) -> tuple[NDArray[Any], NDArra
 
 
 def modularity_shares(graph: Any, labels: Labels) -> NDArray[np.float64]:
-    """Return what each node adds to the modularity of a partition, times the number of nodes.
+    """Return each node's contribution to the modularity of a partition, times the number of nodes.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def modularity_shares(graph: Any, labels: Labels) -> NDArray[np.float64]:
 
 
 def conductances(graph: Any, labels: Labels) -> NDArray[np.float64]:
-    """Return for each cluster of a partition the share of its links that leave it.
+    """Return the conductance of each cluster: the share of its links that leave it.
 
     Parameters
     ----------
@@ -155,6 +155,6 @@ def conductances(graph: Any, labels: Labels) -> NDArray[np.float64]:
 
 
 def _links_within(graph: Any, labels: Labels) -> NDArray[np.float64]:
-    """Return the weight of each node's links to its own cluster."""
+    """Return the total weight of each node's links to its own cluster."""
     links = graph @ np.eye(labels.max() + 1)[labels]
     return links[np.arange(len(labels)), labels]

@@ -1,4 +1,4 @@
-"""Rows that are read batch by batch, and a random sample of them."""
+"""Streams of rows, read in batches, and random samples of them."""
 
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
@@ -9,10 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 
 @runtime_checkable
 class RowStream(Protocol):
-    """Rows that are read in order, as often as asked, without ever being all in memory."""
+    """Rows that can be read repeatedly in order, in batches."""
 
     def iter_batches(self, n_rows: int, /) -> Iterator[ArrayLike]:
-        """Yield all rows in order, as arrays of shape (at most ``n_rows``, d)."""
+        """Yield all rows in order as arrays of shape (up to ``n_rows``, d)."""
 
 
 class ArrayStream:
@@ -28,16 +28,16 @@ class ArrayStream:
 
 
 class Reservoir:
-    """A sample, without replacement and each row as likely, of rows whose number is not known.
+    """Uniform random sample, without replacement, of a stream of unknown length.
 
-    All rows in their own order as long as there are no more than ``size``.
+    Up to ``size`` rows are all kept in their order.
 
     Parameters
     ----------
     size : int
-        Rows to keep.
+        Sample size.
     rng : numpy.random.Generator
-        Source of the draws.
+        Random generator.
 
     References
     ----------
@@ -53,7 +53,7 @@ class Reservoir:
         self._weights = np.empty(size, np.float32)
 
     def add(self, rows: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
-        """Show a batch to the reservoir."""
+        """Add a batch."""
         if self._rows is None:
             self._rows = np.empty((self.size, rows.shape[1]), np.float32)
         ranks = np.arange(self.n_seen, self.n_seen + len(rows))
@@ -77,7 +77,7 @@ class Reservoir:
 
 
 def sample_rows(stream: RowStream, size: int, random_state: int | None) -> NDArray[np.float32]:
-    """Draw at most so many rows of a stream, in one reading, each as likely."""
+    """Draw a uniform random sample of at most `size` rows in one pass (reservoir sampling)."""
     sample = Reservoir(size, np.random.default_rng(random_state))
     for batch in stream.iter_batches(8192):
         rows = np.asarray(batch, np.float32)

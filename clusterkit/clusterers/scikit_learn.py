@@ -1,4 +1,4 @@
-"""scikit-learn's clusterers that only label the rows they were fitted on, for unit vectors."""
+"""scikit-learn's clusterers without ``predict``, for unit vectors."""
 
 import warnings
 from abc import abstractmethod
@@ -31,7 +31,7 @@ def find_axes(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the mean (d,) and the leading principal axes (d, n_coordinates) of rows.
 
-    All axes, as they are, where there are no more than ``n_coordinates``, or that is None.
+    Returns the identity if there are at most ``n_coordinates`` columns, or if it is None.
     """
     mean, d = rows.mean(axis=0), rows.shape[1]
     if n_coordinates is None or d <= check_at_least(n_coordinates, 1, "n_coordinates"):
@@ -43,24 +43,24 @@ def find_axes(
 
 
 class LabellingClusterer(UnitClusterer):
-    """Base of clusterers that let a model of scikit-learn label the rows.
+    """Base of clusterers that wrap a scikit-learn clusterer.
 
-    Equal rows are in one cluster.
+    Equal rows are in the same cluster.
 
     Attributes
     ----------
     labels_ : ndarray of shape (n,), int32
         Cluster of each row, numbered from the largest; -1 is noise.
     model_ : estimator
-        The fitted model of scikit-learn.
+        The fitted scikit-learn clusterer.
     """
 
     @abstractmethod
     def _build(self, n_samples: int, n_distinct: int) -> Any:
-        """Return the model of scikit-learn for this many rows and different rows."""
+        """Return the scikit-learn clusterer for these numbers of rows and different rows."""
 
     def _prepare(self, rows: NDArray[np.float32]) -> Any:
-        """Return what the model is fitted on."""
+        """Return the input of the model."""
         return rows
 
     def _label(self, model: Any, rows: NDArray[np.float32], first: NDArray[np.intp]) -> Any:
@@ -73,7 +73,7 @@ class LabellingClusterer(UnitClusterer):
         Parameters
         ----------
         X : array-like of shape (n, d)
-            The rows; Embeddings work as they are.
+            The rows; Embeddings are accepted.
         y : None
             Ignored.
 
@@ -101,7 +101,7 @@ class LabellingClusterer(UnitClusterer):
         model = self._build(len(rows), n_distinct)
         # One thread for BLAS: the same result on any number of threads.
         with workers(), warnings.catch_warnings():
-            # Parts without connection are no trouble unless there are more than clusters.
+            # Unconnected components matter only if there are more than clusters.
             warnings.filterwarnings("ignore", "Graph is not fully connected", UserWarning)
             self.labels_ = number_by_size(unite_equal(self._label(model, rows, first), first))
         self.model_ = model
@@ -110,9 +110,9 @@ class LabellingClusterer(UnitClusterer):
 
 
 class AgglomerativeClustering(LabellingClusterer):
-    """Merge the two nearest clusters until ``n_clusters`` are left; Ward's criterion by default.
+    """Agglomerative clustering, with Ward's criterion by default.
 
-    Needs the distances of all pairs: for up to about 20,000 rows.
+    Computes the distances of all pairs, so it is suitable for up to about 20,000 rows.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class AgglomerativeClustering(LabellingClusterer):
     normalize : bool, default True
         Whether to scale the rows to length 1.
     linkage : {"ward", "average", "complete", "single"}, default "ward"
-        What "nearest" means.
+        Linkage criterion.
 
     Attributes
     ----------
@@ -152,10 +152,10 @@ class AgglomerativeClustering(LabellingClusterer):
 
 
 class SpectralClustering(LabellingClusterer):
-    """Cut the graph of nearest neighbours into ``n_clusters`` parts.
+    """Spectral clustering of the nearest-neighbour graph.
 
-    Finds clusters of any shape where neighbours are alike: on imbalanced10, photos of 10 classes of
-    34 to 320, the adjusted Rand index with the labels was 0.97, where k-means has 0.73.
+    Finds clusters of any shape.  On imbalanced10, photos of 10 classes of 34 to 320 images, the
+    adjusted Rand index with the labels was 0.97, compared with 0.73 for k-means.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ class SpectralClustering(LabellingClusterer):
     normalize : bool, default True
         Whether to scale the rows to length 1.
     n_neighbors : int, default 10
-        Neighbours of a row in the graph; all others if there are fewer.
+        Number of neighbours in the graph; at most all other rows.
     random_state : int, RandomState or None
         Seed.
 
@@ -173,7 +173,7 @@ class SpectralClustering(LabellingClusterer):
     labels_ : ndarray of shape (n,), int32
         Cluster of each row, numbered from the largest.
     model_ : sklearn.cluster.SpectralClustering
-        The model, fitted on the different rows where these are more than clusters.
+        The model, fitted to the distinct rows if there are more than clusters.
     n_features_in_ : int
         Number of columns.
 
@@ -211,14 +211,14 @@ class SpectralClustering(LabellingClusterer):
         )
 
     def _label(self, model: Any, rows: NDArray[np.float32], first: NDArray[np.intp]) -> Any:
-        """Cut the graph of the different rows: many copies are neighbours of each other only."""
+        """Cluster the distinct rows, since copies would be neighbours of each other only."""
         kinds, numbers = np.unique(first, return_inverse=True)
         if len(kinds) == model.n_clusters:
             return numbers
         return super()._label(model, rows[kinds], kinds)[numbers]
 
     def _prepare(self, rows: NDArray[np.float32]) -> Any:
-        """Return the symmetric graph of nearest neighbours, with each row its own first one."""
+        """Return the symmetric graph of nearest neighbours, each row the first of its own."""
         from scipy.sparse.csgraph import connected_components
         from sklearn.neighbors import kneighbors_graph
 
@@ -236,32 +236,32 @@ class SpectralClustering(LabellingClusterer):
 
 
 class HDBSCAN(LabellingClusterer):
-    """Find dense groups and their number; rows in between are noise (-1).
+    """HDBSCAN on principal components; outliers are noise (-1).
 
-    Density means little in many dimensions, so the search takes place on the leading principal
-    coordinates.  On species10, cat_dog_wild and digits that left 5, 19 and 27 % of the rows as
-    noise instead of 15, 31 and 31 %, and the adjusted Rand index with the labels was 0.81, 0.43 and
-    0.51 instead of 0.77, 0.44 and 0.45.
+    Density is hardly informative in many dimensions, so the leading principal components are
+    clustered.  On species10, cat_dog_wild and digits this left 5, 19 and 27 % of the rows as noise
+    instead of 15, 31 and 31 %, and the adjusted Rand index with the labels was 0.81, 0.43 and 0.51
+    instead of 0.77, 0.44 and 0.45.
 
     Parameters
     ----------
     min_cluster_size : int, default 10
-        Fewest rows that make a cluster; all rows if there are fewer.
+        Minimum number of rows of a cluster; at most all rows.
     normalize : bool, default True
         Whether to scale the rows to length 1.
     min_samples : int, default 5
-        Neighbours that decide how dense it is around a row; more make more noise.
+        Number of neighbours for the density estimate; larger values give more noise.
     n_coordinates : int or None, default 20
-        Principal coordinates; None for the rows as they are.
+        Number of principal components; None to use the rows unchanged.
     random_state : int, RandomState or None
-        Seed of the principal coordinates.
+        Seed of the principal components.
 
     Attributes
     ----------
     labels_ : ndarray of shape (n,), int32
         Cluster of each row, numbered from the largest; -1 is noise.
     model_ : sklearn.cluster.HDBSCAN
-        The fitted model; ``model_.probabilities_`` is how firmly a row belongs.
+        The fitted model; ``model_.probabilities_`` is the strength of membership.
     n_features_in_ : int
         Number of columns.
 

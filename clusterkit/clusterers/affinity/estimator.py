@@ -1,4 +1,4 @@
-"""Affinity propagation: clusters around examples, their number found or wished for."""
+"""Affinity propagation, with an optional number of clusters."""
 
 import math
 import warnings
@@ -27,21 +27,21 @@ from clusterkit.similarity.nearest import find_equal, level_rows
 from clusterkit.utils.memory import available_memory, format_gb
 from clusterkit.utils.parallel import Map, workers
 
-# Tried in turn until the messages settle.  Frey and Dueck recommend 0.5 to 0.9.
+# Tried in turn until the messages converge.  Frey and Dueck recommend 0.5 to 0.9.
 _DAMPINGS = (0.5, 0.75, 0.9)
-# Runs with different preferences until the wanted number of clusters is found.
+# Maximum number of runs to find the requested number of clusters.
 _MAX_RUNS = 16
 
 
 class Run(NamedTuple):
-    """A run of the messages.
+    """One run of message passing.
 
     Attributes
     ----------
     preference, damping : float
-        What it used.
+        Parameters of the run.
     found : Exemplars
-        What it found.
+        Resulting exemplars.
     """
 
     preference: float
@@ -55,69 +55,68 @@ class Run(NamedTuple):
 
 
 class AffinityPropagation(UnitClusterer):
-    """Affinity propagation with scikit-learn's results in a fraction of its time and memory.
+    """Affinity propagation, faster and with less memory than scikit-learn's.
 
-    Every row sends messages to the rows that might stand for it, until a set of *exemplars* has
-    emerged, rows of the data that the others group around.  Similarity is minus the squared
-    Euclidean distance.  The *preference*, the similarity of a row to itself, decides how many
-    clusters there will be.
+    Rows exchange messages until a set of *exemplars* emerges, rows that represent the clusters.
+    Similarity is the negative squared Euclidean distance.  The *preference*, the similarity of a
+    row to itself, controls the number of clusters.
 
-    For the same rows, preference, damping and seed the labels are those of
-    ``sklearn.cluster.AffinityPropagation`` as a rule where its messages settle; which of several
-    identical rows is the exemplar may differ.  Where rows lie scattered, without clear groups,
-    many sets of exemplars are nearly as good, and the last digits of the messages decide on which
-    they settle: then the seed, the precision and the library change the labels and, for the same
-    preference, the number of clusters (between 3 and 5, say).  That the exemplars settled does not
-    tell; another seed does.  float32 rows take 8 bytes per pair of rows (200 MB
-    for 5,000 rows, 2 GB for 16,000), 12 where the preference is very low; float64 rows 16.
+    For the same rows, preference, damping and seed, the labels usually equal those of
+    ``sklearn.cluster.AffinityPropagation`` if its messages converge; which of several identical
+    rows is the exemplar may differ.  On scattered rows without clear groups many sets of exemplars
+    are nearly optimal, and rounding decides between them: seed, precision and library then change
+    the labels and even the number of clusters (for example from 3 to 5).  Convergence does not rule
+    this out; try another seed.  Memory: for float32 rows 8 bytes per pair of rows (200 MB for 5,000
+    rows, 2 GB for 16,000), or 12 with a very low preference; for float64 rows 16.
 
     Parameters
     ----------
     n_clusters : int, optional
-        About how many clusters to make: preferences are tried until one gives this number, or no
-        other comes nearer.  By default the preference decides.
+        Approximate number of clusters: preferences are searched until one gives this number or the
+        closest one possible.  By default the preference decides.
     preference : float, optional
-        Similarity of each row to itself: the lower, the fewer clusters.  By default the median
-        of all similarities, which gives many.  With ``n_clusters``, the first that is tried.
+        Similarity of each row to itself; lower values give fewer clusters.  By default the median
+        of all similarities, which gives many.  With ``n_clusters``, the first preference that is
+        tried.
     n_candidates : int, optional
-        How many rows, drawn at random, may become exemplars; by default all may.  An approximation
-        for large n: time and memory grow with ``n * n_candidates`` instead of ``n ** 2``.  In the
-        end each cluster's exemplar is chosen from all of its rows.
+        Number of randomly drawn rows that may become exemplars; by default all rows.  An
+        approximation for large n: time and memory grow with ``n * n_candidates`` instead of ``n **
+        2``.  The final exemplar of each cluster is chosen from all of its rows.
     normalize : bool, default True
         Whether to scale the rows to length 1.
     damping : float, optional
-        Share of the old message in the new one, from 0.5 to below 1.  By default 0.5, and where
-        the messages do not settle, 0.75 and then 0.9.
+        Damping factor, the weight of the old message in the update, in [0.5, 1).  By default 0.5,
+        then 0.75 and 0.9 if the messages do not converge.
     max_iter : int, default 200
-        Largest number of iterations of a run.
+        Maximum number of iterations of a run.
     convergence_iter : int, default 15
-        A run ends when the exemplars have stayed the same for so many iterations.
+        Number of iterations without a change of exemplars after which a run has converged.
     random_state : int, RandomState or None
-        Seed of the tiny noise that decides between equals, and of the draw of candidates.  For
-        scattered rows it decides more, as said above.
+        Seed of the tiny noise that breaks ties, and of the candidates.  For scattered rows it
+        matters more, see above.
 
     Attributes
     ----------
     cluster_centers_indices_ : ndarray of shape (n_clusters_found,), int
         The exemplars: rows of X, ascending.
     cluster_centers_ : ndarray of shape (n_clusters_found, d)
-        Their vectors, normalised where ``normalize`` is on.
+        Their vectors, scaled to length 1 if ``normalize=True``.
     labels_ : ndarray of shape (n,), int32
         Cluster of each row; never -1.
     n_iter_ : int
         Iterations of the last run.
     converged_ : bool
-        Whether its exemplars had settled.  If not, there was a warning, and the clusters are
-        those of the last exemplars that the messages named.
+        Whether the run converged.  If not, a warning was issued, and the clusters are those of the
+        last exemplars.
     preference_, damping_ : float
-        What that run used.
+        Parameters of that run.
     n_features_in_ : int
         Number of columns.
 
     References
     ----------
-    Frey, Dueck: Clustering by passing messages between data points. Science 315, 2007.  There,
-    too, damping, and bisection of the preference for a wanted number of clusters.
+    Frey, Dueck: Clustering by passing messages between data points. Science 315, 2007.  Also for
+    damping, and bisection of the preference for a given number of clusters.
 
     Examples
     --------
@@ -153,7 +152,7 @@ class AffinityPropagation(UnitClusterer):
         Parameters
         ----------
         X : array-like of shape (n, d)
-            The rows.  float32 is worked on as it is, everything else as float64.
+            The rows.  float32 is kept, all other types are converted to float64.
         y : None
             Ignored.
 
@@ -165,13 +164,13 @@ class AffinityPropagation(UnitClusterer):
         Raises
         ------
         InvalidInputError
-            If a parameter is out of range, X holds NaN or infinite values, or the work would
-            need more memory than there is.
+            If a parameter is out of range, X holds NaN or infinite values, or there is not enough
+            memory.
 
         Warns
         -----
         ConvergenceWarning
-            If the messages did not settle.
+            If the messages did not converge.
         ClusteringWarning
             If no preference gave ``n_clusters``, all rows are equally far from each other, or
             zero vectors are to be normalised.
@@ -220,7 +219,7 @@ class AffinityPropagation(UnitClusterer):
         m = len(similarities.candidates)
 
         def try_preference(preference: float) -> Run:
-            """Run with a preference, and with more damping until the messages settle."""
+            """Run with a preference, increasing the damping until the messages converge."""
             similarities.set_preference(preference)
             while True:
                 damping = dampings[0]
@@ -233,11 +232,11 @@ class AffinityPropagation(UnitClusterer):
                     run=pool,
                 )
                 if len(found.columns) == m and preference < similarities.median:
-                    # At the start everybody is everybody's exemplar, and may stay so for long.
+                    # At first all rows are exemplars, and may remain so for many iterations.
                     found = found._replace(converged=False)
                 if found.converged or len(dampings) == 1:
                     return Run(preference, damping, found)
-                # Preferences that follow in a search are near, and would not settle either.
+                # Later preferences of the search are similar, and would not converge either.
                 del dampings[0]
 
         preference = self._first_preference(similarities)
@@ -251,13 +250,13 @@ class AffinityPropagation(UnitClusterer):
         return best
 
     def _fit_equal(self, similarities: Similarities, similarity: float) -> None:
-        """Make one cluster, or one of each row, where messages could not tell the rows apart."""
+        """Make one cluster, or one per row, if all rows are equally similar."""
         n = len(similarities.X)
         preference = self._first_preference(similarities)
         is_one_each = preference > similarity
         if self.n_clusters is not None:
             is_one_each = self.n_clusters == n
-        # Identical rows may be told apart by rounding only.
+        # Identical rows may differ by rounding.
         is_one_each = is_one_each and bool((similarities.X[0] != similarities.X[-1]).any())
         exemplars = np.arange(n if is_one_each else 1)
         found = Exemplars(exemplars, 0, True)
@@ -285,13 +284,13 @@ class AffinityPropagation(UnitClusterer):
         self.preference_, self.damping_ = run.preference * self._unit * self._unit, run.damping
 
     def _first_preference(self, similarities: Similarities) -> float:
-        """Return the preference to begin with, in units of work."""
+        """Return the first preference, in units of work."""
         if self.preference is None:
             return float(similarities.median)
         return float(self.preference) / self._unit / self._unit
 
     def _warn(self, n_distinct: int) -> None:
-        """Say what is not as it was wanted."""
+        """Warn about a result that is not as requested."""
         n_found = len(self.cluster_centers_indices_)
         if not self.converged_:
             warnings.warn(
@@ -312,7 +311,7 @@ class AffinityPropagation(UnitClusterer):
             )
 
     def _check_rows(self, X: ArrayLike, *, reset: bool = True) -> NDArray[Any]:
-        """Return checked rows in the precision that scikit-learn works in: their own."""
+        """Return checked rows in their own precision, as scikit-learn does."""
         from sklearn.preprocessing import normalize
 
         rows = super()._check_rows(X, reset=reset)
@@ -322,7 +321,7 @@ class AffinityPropagation(UnitClusterer):
         return normalize(level_rows(exact)) if self.normalize else exact / self._unit
 
     def _check_parameters(self, n: int) -> None:
-        """Raise InvalidInputError for a parameter out of range."""
+        """Check that the parameters are in range."""
         check_at_least(self.max_iter, 1, "max_iter")
         check_at_least(self.convergence_iter, 1, "convergence_iter")
         if self.n_candidates is not None:
@@ -344,7 +343,7 @@ class AffinityPropagation(UnitClusterer):
             )
 
     def _refuse_too_many(self, rows: NDArray[Any]) -> None:
-        """Raise InvalidInputError if the similarities would not fit in memory."""
+        """Check that the similarities fit in memory."""
         n, free = len(rows), available_memory()
         needed = memory_needed(n, min(n, self.n_candidates or n), rows.itemsize)
         if free is not None and needed > free:
@@ -359,26 +358,25 @@ class AffinityPropagation(UnitClusterer):
 def search_preference(
     try_preference: Callable[[float], Run], n_clusters: int, *, start: float
 ) -> Run:
-    """Find the preference that gives a number of clusters, by bisection.
+    """Find the preference for a given number of clusters by bisection.
 
-    The number of clusters falls about as a power of minus the preference, so that the next
-    preference is interpolated on logarithms.  Every run starts anew: exemplars that come from an
-    earlier run's messages would depend on the way that led there.
+    The number of clusters is roughly a power of the negative preference, so the next preference is
+    interpolated on logarithms.  Every run starts from zero messages, so that its result does not
+    depend on earlier runs.
 
     Parameters
     ----------
     try_preference : callable
-        Runs the messages with a preference.
+        Runs message passing with a preference.
     n_clusters : int
-        Wanted number of clusters.
+        Requested number of clusters.
     start : float
         First preference, negative.
 
     Returns
     -------
     Run
-        One that settled and gave this number; otherwise the nearest of those that were tried,
-        by ratio.
+        A converged run with this number of clusters; otherwise the closest run by ratio.
     """
     target, x = math.log(n_clusters), math.log(-start)
     many: tuple[float, float] | None = None
@@ -403,11 +401,11 @@ def search_preference(
 
 
 def _distance(run: Run, n_clusters: int) -> float:
-    """Tell how far off a run is; one that did not settle must be clearly nearer."""
+    """Return how far a run is from the requested number, with a penalty if it did not converge."""
     penalty = 0 if run.found.converged else math.log(1.5)
     return abs(math.log(run.n_clusters / n_clusters)) + penalty
 
 
 def _is_number(value: Any) -> bool:
-    """Tell whether this is a finite real number."""
+    """Return whether the value is a finite real number."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,20 +1,20 @@
-"""The messages of affinity propagation, without the two matrices that they usually fill.
+"""Message passing of affinity propagation, without storing the two dense message matrices.
 
 The updates of Frey and Dueck, damped by a factor d, are for row i and candidate k
 
     R(i,k) <- d R(i,k) + (1-d) [S(i,k) - max over j != k of (A(i,j) + S(i,j))]
     A(i,k) <- d A(i,k) + (1-d) min(0, R(k,k) + sum over j not in {i,k} of max(0, R(j,k)))
 
-The maximum is the same for all k of a row but the best one, and the minimum the same for all i of a
-column but those with R(i,k) > 0, which are few: a row sends them only to candidates nearer than its
+Within a row the maximum is the same for all k except the best one, and within a column the minimum
+is the same for all i except the few with R(i,k) > 0: candidates nearer to the row than its
 exemplar.  So
 
     R(i,k) = w S(i,k) - u(i) + p(i,k)        A(i,k) = a(k) + q(i,k)
 
 with one number per row (u), one per column (a), the sum w of the damping weights, and sparse p and
-q.  These are the same messages, kept in float64 but with only S in memory, and an iteration reads
-S a few times instead of passing over four matrices a dozen times.  Only while messages still swing,
-with a preference far below the similarities, q may be dense.
+q.  The messages are the same, in float64, but only S is held in memory, and an iteration reads it a
+few times instead of passing over four matrices a dozen times.  q may be dense only while messages
+oscillate, with a preference far below the similarities.
 """
 
 from collections.abc import Iterator
@@ -26,18 +26,18 @@ from numpy.typing import NDArray
 from clusterkit.utils.parallel import Map, map_serially
 
 Array = NDArray[np.float64]
-# Numbers of S that are worked on at once: 4 MiB in float64 stay in a shared cache.
+# Number of values of S per block: 4 MiB in float64 fit in a shared cache.
 _BLOCK_VALUES = 2**19
-# Each block returns a sum per column; with fewer rows than this the sums would fill the memory.
+# Minimum rows per block: each block returns column sums, which need memory.
 _MIN_ROWS = 64
-# Share of a similarity by which entries reach farther than they must.
+# Margin, relative to a similarity, for entries beyond those needed.
 _SLACK = 0.05
-# Share of positions above which it is faster to work on all, as while messages still swing.
+# Fraction of positions above which dense work is faster, as while messages oscillate.
 _MOST_ENTRIES = 0.1
 
 
 class Exemplars(NamedTuple):
-    """Where the messages ended.
+    """Result of message passing.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Exemplars(NamedTuple):
     n_iter : int
         Iterations.
     converged : bool
-        Whether the exemplars stayed the same for ``convergence_iter`` iterations.
+        Whether the exemplars did not change for ``convergence_iter`` iterations.
     """
 
     columns: NDArray[np.intp]
@@ -68,22 +68,22 @@ def find_exemplars(
     Parameters
     ----------
     S : ndarray of shape (n, m)
-        Similarity of each row to each candidate; to itself, a candidate's preference.
+        Similarity of each row to each candidate; of a candidate to itself, its preference.
     candidates : ndarray of shape (m,), int
         Rows that the columns of S stand for, ascending.
     damping : float
-        Share of the old message in the new one, from 0.5 to below 1.
+        Damping factor, in [0.5, 1).
     max_iter : int
-        Largest number of iterations.
+        Maximum number of iterations.
     convergence_iter : int
-        Iterations without a change that end the search.
+        Number of iterations without a change after which the run has converged.
     run : callable
         From :func:`clusterkit.utils.parallel.workers`.
 
     Returns
     -------
     Exemplars
-        Those of the last iteration that had any.  If none had, the candidate with most evidence.
+        Exemplars of the last iteration that had any, otherwise the candidate with most evidence.
 
     References
     ----------
@@ -102,7 +102,7 @@ def find_exemplars(
         is_exemplar = evidence > 0
         if is_exemplar.any():
             columns = np.flatnonzero(is_exemplar)
-            # As in scikit-learn: no verdict before convergence_iter iterations have passed.
+            # As in scikit-learn, convergence is not tested before convergence_iter iterations.
             converged = n_iter > convergence_iter and stable_for.min() >= convergence_iter
             if converged:
                 break
@@ -112,7 +112,7 @@ def find_exemplars(
 
 
 class _Shared:
-    """What all rows share: one number per candidate, and the damping weights."""
+    """State shared by all rows: one value per candidate, and the damping weights."""
 
     def __init__(self, damping: float, m: int) -> None:
         self.old, self.new = damping, 1 - damping
@@ -120,7 +120,7 @@ class _Shared:
         self.a, self.own_a, self.own_r, self.totals = np.zeros((4, m))
 
     def advance(self, results: list[tuple[Array, Array]]) -> None:
-        """Take the rows' responsibilities, and update the availabilities of the columns."""
+        """Update the availabilities of the columns from the rows' responsibilities."""
         support = np.sum([totals for totals, _ in results], axis=0)
         self.own_r = np.concatenate([own for _, own in results])
         self.totals = support + self.own_r
@@ -134,7 +134,7 @@ class _Shared:
 
 
 class _Some:
-    """Some positions of a block of S, ascending; their values are one-dimensional."""
+    """Selected positions of a block of S, ascending, with one-dimensional values."""
 
     def __init__(self, at: NDArray[np.intp], shape: tuple[int, int]) -> None:
         self.at, self.shape = at, shape
@@ -159,7 +159,7 @@ class _Some:
         return values[self.column]
 
     def find(self, at: NDArray[np.intp]) -> Any:
-        """Return the index of flat positions, all of which are here, in the values."""
+        """Return where the given flat positions, which must be selected, are in the values."""
         return np.searchsorted(self.at, at)
 
     def sum_columns(self, values: Array) -> Array:
@@ -168,7 +168,7 @@ class _Some:
 
 
 class _All:
-    """All positions of a block of S: the same methods, for values of the block's shape."""
+    """All positions of a block of S, with values of the block's shape."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self.shape = shape
@@ -193,7 +193,7 @@ class _All:
 
 
 class _Block:
-    """The messages of some consecutive rows."""
+    """Messages of a block of consecutive rows."""
 
     def __init__(self, S: NDArray[Any], own_rows: NDArray[np.intp], own_columns: slice) -> None:
         self.S = S
@@ -202,7 +202,7 @@ class _Block:
         self.own = self.starts[own_rows] + np.arange(own_columns.start, own_columns.stop)
         self.negligible = np.finfo(np.float64).eps * max(S.max(), -S.min())
         self.u = np.zeros(len(S))
-        # p is where a candidate was best lately; q there and wherever R is or was above 0.
+        # p is nonzero for recent best candidates; q for these and where R is or was above 0.
         self.at_p, self.p = self.own, np.zeros(len(self.own))
         self.entries: _Some | _All = _Some(self.own, S.shape)
         self.q = np.zeros(len(self.own))
@@ -214,12 +214,12 @@ class _Block:
         Returns
         -------
         totals : ndarray of shape (m,), float64
-            Sums over these rows of the positive responsibilities, but those to themselves.
+            Column sums of the positive responsibilities, excluding those of rows to themselves.
         own : ndarray of shape (number of candidates among these rows,), float64
-            Responsibilities to themselves.
+            Responsibilities of candidates to themselves.
         """
         self._update_availabilities(shared)
-        received = self.S.astype(np.float64)  # at once: adding float32 to float64 is slower
+        received = self.S.astype(np.float64)  # adding float32 to float64 is slower
         received += shared.a
         self.entries.put(received, self.entries.take(received) + self.q)
         flat = received.reshape(-1)
@@ -247,7 +247,7 @@ class _Block:
         return r
 
     def _update_availabilities(self, shared: _Shared) -> None:
-        """Update q by the responsibilities of the last iteration."""
+        """Update q from the responsibilities of the last iteration."""
         positive = np.maximum(self._responsibilities(shared.weight), 0)
         new = np.minimum(self.entries.by_column(shared.totals) - positive, 0)
         new -= self.entries.by_column(np.minimum(shared.totals, 0))
@@ -256,7 +256,7 @@ class _Block:
         self.q[self.entries.find(self.own)] = (shared.own_a - shared.a)[self.own_columns]
 
     def _update_p(self, best: NDArray[np.intp], gain: Array, old: float) -> None:
-        """Damp p, and add what the best candidates have gained."""
+        """Damp p, and add the gain of the best candidates."""
         self.p *= old
         kept = self.p > self.negligible
         at = np.union1d(self.at_p[kept], best)
@@ -266,14 +266,14 @@ class _Block:
         self.at_p, self.p = at, p
 
     def _cover(self, bound: Array, *, scratch: Array) -> None:
-        """Have entries where p is, and wherever the similarity is above a bound."""
+        """Select the positions of p, and those with a similarity above a bound."""
         if (
             isinstance(self.entries, _Some)
             and (bound >= self.reach).all()
             and np.isin(self.at_p, self.entries.at, assume_unique=True).all()
         ):
             return
-        # A little lower than needed, so that most iterations need no new entries.
+        # Slightly lower than needed, so that most iterations need no new entries.
         self.reach = (bound - _SLACK * np.abs(bound)).astype(self.S.dtype)
         wanted = self.reach[:, None] < self.S
         matters = np.abs(self.q) > self.negligible
@@ -290,7 +290,7 @@ class _Block:
 
 
 def _split(S: NDArray[Any], candidates: NDArray[np.intp]) -> Iterator[_Block]:
-    """Cut the rows into blocks."""
+    """Split the rows into blocks."""
     n, m = S.shape
     height = max(_MIN_ROWS, _BLOCK_VALUES // m)
     for start in range(0, n, height):

@@ -1,4 +1,4 @@
-"""The similarities that affinity propagation works on, and the clusters that exemplars make."""
+"""Similarities for affinity propagation, and assignment of rows to exemplars."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,17 +10,17 @@ from sklearn.metrics.pairwise import euclidean_distances
 
 from clusterkit.utils.parallel import Map
 
-# Numbers that get their noise at once.
+# Number of values that are perturbed at a time.
 _BLOCK_VALUES = 2**16
-# Bytes of the messages per number in S: next to nothing in the end, but a float64 for each while
-# messages swing.
+# Bytes of the messages per value of S: almost none at the end, but a float64 each while messages
+# oscillate.
 _MESSAGE_BYTES = 8
-# Blocks under work, the sums of columns, the rows in float64 while distances are measured.
+# Blocks in progress, column sums, and the rows in float64 while distances are computed.
 _FIXED_BYTES = 2**27
 
 
 class Similarities:
-    """Negative squared Euclidean distances of all rows to the rows that may be exemplars.
+    """Negative squared Euclidean distances of all rows to the candidate exemplars.
 
     Parameters
     ----------
@@ -29,17 +29,17 @@ class Similarities:
     candidates : ndarray of shape (m,), int
         Rows that may become exemplars, ascending.
     rng : numpy.random.RandomState
-        Source of the tiny noise that decides between equals.  With all rows as candidates this is
-        scikit-learn's noise, number by number.
+        Source of the tiny noise that breaks ties.  With all rows as candidates it is identical to
+        scikit-learn's noise.
 
     Attributes
     ----------
     matrix : ndarray of shape (n, m), of the dtype of X
         The similarities, with noise.
     median : float
-        Median of the similarities before noise, those of rows to themselves included.
+        Median of the similarities before noise, including those of rows to themselves.
     equal : float or None
-        The similarity of any two different rows before noise, where it is the same for all.
+        The similarity of any two different rows before noise, if it is the same for all pairs.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Similarities:
             self.median = float(median.result())
 
     def set_preference(self, preference: float) -> None:
-        """Give the candidates their similarity to themselves."""
+        """Set the similarity of candidates to themselves."""
         own = np.full(len(self.candidates), preference, self.matrix.dtype)
         _perturb(own, self._own_noise)
         self.matrix[self._own] = own
@@ -67,7 +67,7 @@ class Similarities:
     def assign(
         self, columns: NDArray[np.intp], run: Map, first: NDArray[np.intp]
     ) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
-        """Make clusters around exemplars, and choose the best exemplar of each once more.
+        """Assign rows to exemplars, and choose the best exemplar of each cluster again.
 
         Parameters
         ----------
@@ -81,7 +81,7 @@ class Similarities:
         Returns
         -------
         exemplars : ndarray of shape (k,), int
-            Rows, ascending; fewer where some were equal.
+            Rows, ascending; fewer if some were equal.
         labels : ndarray of shape (n,), int32
             Position in ``exemplars`` of each row's exemplar.
         """
@@ -95,20 +95,21 @@ class Similarities:
             labels = self.matrix[:, exemplars].argmax(axis=1)
         else:
             labels = pairwise_distances_argmin(self.X, self.X[exemplars])
-        # Noise tells equal rows apart, which belong together, with their exemplar if one has one.
+        # Noise separates equal rows, which belong to the same cluster, with their exemplar if there
+        # is one.
         labels[first[exemplars]] = np.arange(len(exemplars))
         return exemplars, labels[first].astype(np.int32)
 
     def _choose_exemplar(self, rows: NDArray[np.intp]) -> np.intp:
-        """Return the row that is most similar to all rows of its cluster."""
+        """Return the row most similar to all rows of its cluster."""
         if self._is_full:
             return rows[self.matrix[np.ix_(rows, rows)].sum(axis=0).argmax()]
-        # The sum of squared distances to all rows is least for the row that is nearest to the mean.
+        # The row nearest to the mean has the smallest sum of squared distances to all rows.
         gaps = self.X[rows] - self.X[rows].mean(axis=0)
         return rows[np.einsum("ij,ij->i", gaps, gaps).argmin()]
 
     def _find_equal(self) -> float | None:
-        """Return the similarity of different rows if there is only one such value."""
+        """Return the similarity of different rows if all have the same."""
         value = self.matrix[-1, 0]
         if (self.matrix[-1, :-1] != value).any():
             return None
@@ -117,7 +118,7 @@ class Similarities:
         return float(value) if is_equal.all() else None
 
     def _add_noise(self, rng: np.random.RandomState) -> None:
-        """Change similarities by about their rounding error."""
+        """Perturb the similarities by about their rounding error."""
         n, m = self.matrix.shape
         noise_of_own = []
         step = max(1, _BLOCK_VALUES // m)
@@ -131,8 +132,8 @@ class Similarities:
 
 
 def memory_needed(n_rows: int, n_candidates: int, itemsize: int) -> int:
-    """Estimate the memory in bytes for rows and candidates, for numbers of ``itemsize`` bytes."""
-    # While the median is sought the similarities are in memory twice; later there are messages.
+    """Estimate the memory in bytes for values of ``itemsize`` bytes."""
+    # The median needs a second copy of the similarities; later the messages need memory.
     return n_rows * n_candidates * (itemsize + max(itemsize, _MESSAGE_BYTES)) + _FIXED_BYTES
 
 

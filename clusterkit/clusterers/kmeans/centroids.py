@@ -1,4 +1,4 @@
-"""Clusterers whose clusters are known by their centres."""
+"""Base class of clusterers with cluster centres."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from clusterkit.utils.parallel import workers
 
 
 class CentroidClusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, UnitClusterer):
-    """Base of clusterers whose clusters are known by their centres, ``cluster_centers_``."""
+    """Base of clusterers that assign rows to the nearest of ``cluster_centers_``."""
 
     cluster_centers_: NDArray[np.float32]
 
@@ -33,7 +33,7 @@ class CentroidClusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, UnitC
         return self._nearest(X)[0]
 
     def transform(self, X: ArrayLike) -> NDArray[np.float32]:
-        """Measure the distance to every centre.
+        """Return the distance to every centre.
 
         Parameters
         ----------
@@ -43,19 +43,19 @@ class CentroidClusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, UnitC
         Returns
         -------
         ndarray of shape (n, n_clusters), float32
-            Euclidean distances, between vectors of length 1 where ``normalize`` is on.
+            Euclidean distances, of rows scaled to length 1 if ``normalize=True``.
         """
         from sklearn.metrics.pairwise import euclidean_distances
 
         check_is_fitted(self)
         rows = self._check_rows(X, reset=False)
         distances = euclidean_distances(rows, self._centers())
-        # What is left between a row and a centre on it is the rounding of float32.
+        # The distance between a row and a centre equal to it is only float32 rounding.
         distances[distances < 4 * np.finfo(np.float32).eps * np.abs(rows).max()] = 0
         return in_units(distances, self._unit)
 
     def score(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
-        """Return minus the inertia of rows under the fitted centres.
+        """Return the negative inertia of rows for the fitted centres.
 
         Parameters
         ----------
@@ -79,7 +79,7 @@ class CentroidClusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, UnitC
         """Return the nearest centre of each row and the squared distance in units of work."""
         check_is_fitted(self)
         rows, centers = self._check_rows(X, reset=False), self._centers()
-        # Near the centres' mean float32 is most precise.
+        # float32 is most precise near the centres' mean.
         middle = centers.mean(axis=0)
         with workers() as run:
             return assign_all(rows - middle, centers - middle, run)

@@ -1,4 +1,4 @@
-"""k-means on the unit sphere: robust, quick and reproducible."""
+"""k-means on vectors of unit length."""
 
 from typing import Any, Self
 
@@ -18,25 +18,25 @@ from clusterkit.clusterers.kmeans.lloyd import Matrix, Solution
 from clusterkit.clusterers.kmeans.restarts import Problem, Search
 from clusterkit.utils.parallel import workers
 
-# Runs that are improved by breathing.
+# Number of runs improved by breathing k-means.
 _N_IMPROVED = 3
 
 
 class KMeans(CentroidClusterer):
-    """k-means that finds nearly the same, best clustering with every seed.
+    """k-means with a thorough search, so that results hardly depend on the seed.
 
-    The rows are scaled to length 1 (turn ``normalize`` off for other data); the centres are the
-    means of their rows, not scaled: on photo features that agreed with the labels as well as or
-    better than centres of length 1 (spherical k-means proper), and the inertia is that of
-    scikit-learn's ``KMeans`` on ``normalize(X)``.
+    The rows are scaled to length 1 (set ``normalize=False`` for other data).  The centres are the
+    unscaled means of their rows: on photo features this agreed with the labels at least as well as
+    centres of length 1 (spherical k-means), and the inertia is that of scikit-learn's ``KMeans`` on
+    ``normalize(X)``.
 
-    The search runs on up to 64 principal coordinates of up to 10,000 rows: ``n_init`` runs of
-    Lloyd's algorithm from greedy k-means++ starts, the best three of which then *breathe*, that is,
-    centres are added where they save most and as many merged where that costs least, as long as
-    the inertia falls.  The best are finished on all rows in all dimensions.  The one of lowest
-    inertia is kept; where others come within 0.1 % of it, which says little, that with the best
-    mean silhouette is.  A cluster that loses all its rows takes the row that fits worst.  Clusters
-    are numbered from the largest to the smallest.
+    The search uses up to 64 principal components of up to 10,000 rows: ``n_init`` runs of Lloyd's
+    algorithm with greedy k-means++ initialisation, then breathing k-means on the best three, which
+    adds centres where they lower the inertia most and merges as many where that raises it least,
+    until the inertia no longer falls.  The best runs are finished on all rows and dimensions, and
+    the one of lowest inertia is kept; among those within 0.1 % of it, the one of highest mean
+    silhouette.  An empty cluster is given the row farthest from its centre.  Clusters are numbered
+    from the largest to the smallest.
 
     Parameters
     ----------
@@ -45,23 +45,23 @@ class KMeans(CentroidClusterer):
     normalize : bool, default True
         Whether to scale the rows to length 1.
     n_init : int, default 10
-        Runs from new starts.
+        Number of initialisations.
     max_iter : int, default 300
-        Largest number of iterations of the final runs on all rows.
+        Maximum number of iterations of the final runs on all rows.
     tol : float, default 1e-6
-        A final run ends when an iteration lowers the inertia by less than this share of it.
+        A final run stops when an iteration lowers the inertia by less than this fraction of it.
     random_state : int, RandomState or None
         Seed.  The result for a seed is the same on any number of threads.
 
     Attributes
     ----------
     cluster_centers_ : ndarray of shape (n_clusters, d), float32
-        Mean of each cluster, of normalised rows where ``normalize`` is on.  Fewer where there are
-        fewer different rows.
+        Mean of each cluster, of normalised rows if ``normalize=True``.  Fewer than ``n_clusters``
+        if there are fewer different rows.
     labels_ : ndarray of shape (n,), int32
         Cluster of each row.
     inertia_ : float
-        Sum of squared distances of the rows to the centres of their clusters, weighted.
+        Weighted sum of squared distances of the rows to the centres of their clusters.
     n_iter_ : int
         Iterations of the final run.
     n_features_in_ : int
@@ -75,13 +75,13 @@ class KMeans(CentroidClusterer):
     variant: Grunau, Özüdoğru, Rozhoň, Tětek: A nearly tight analysis of greedy k-means++. SODA
     2023.
 
-    Fritzke: The breathing k-means algorithm. arXiv:2006.15666, 2020.  We merge by the cost of
-    Ward (1963) instead of removing by utility.
+    Fritzke: The breathing k-means algorithm. arXiv:2006.15666, 2020.  Here centres are merged by
+    the cost of Ward (1963) instead of removed by utility.
 
     Rousseeuw: Silhouettes. Journal of Computational and Applied Mathematics 20, 1987.
 
     Halko, Martinsson, Tropp: Finding structure with randomness. SIAM Review 53, 2011, for the
-    principal coordinates; searching on them: Ding, He: K-means clustering via principal component
+    principal components; searching on them: Ding, He: K-means clustering via principal component
     analysis. ICML 2004.
 
     Examples
@@ -114,8 +114,7 @@ class KMeans(CentroidClusterer):
         Parameters
         ----------
         X : array-like of shape (n, d)
-            The rows; Embeddings and read-only memory maps work as they are.  One float32 copy is
-            made.
+            The rows; Embeddings and read-only memory maps are accepted.  One float32 copy is made.
         y : None
             Ignored.
         sample_weight : array-like of shape (n,), optional

@@ -1,4 +1,4 @@
-"""Lloyd's algorithm on weighted float32 rows, by matrix products."""
+"""Lloyd's algorithm on weighted float32 rows, with matrix products."""
 
 from typing import Any, NamedTuple
 
@@ -9,11 +9,11 @@ from clusterkit.utils.parallel import Map, map_serially
 
 Matrix = NDArray[np.float32]
 Labels = NDArray[np.int32]
-# Squared distances below this share of a squared length are lost in float32's rounding.
+# Squared distances below this fraction of a squared length are lost to float32 rounding.
 RESOLUTION = 1e-6
-# Rows of one task: large enough for BLAS, small enough to stay in a core's cache.
+# Rows per task: large enough for BLAS, small enough for a core's cache.
 CHUNK = 4096
-# Entries of an indicator matrix up to which making a sparse one costs more than it saves.
+# Indicator matrices of up to this many entries are dense, which is faster.
 _SMALL = 20_000
 
 
@@ -29,7 +29,7 @@ class Solution(NamedTuple):
     inertia : float
         Weighted sum of squared distances of the rows to the centres of their clusters.
     n_iter : int
-        Iterations of the run that led here.
+        Number of iterations.
     """
 
     labels: Labels
@@ -44,7 +44,7 @@ def assign(X: Matrix, centers: Matrix) -> tuple[Labels, Matrix]:
     Returns
     -------
     labels : ndarray of shape (n,), int32
-        The nearest centre; the first of equals.
+        The nearest centre; the first one on ties.
     distances : ndarray of shape (n,), float32
         Squared Euclidean distance to it.
     """
@@ -59,7 +59,7 @@ def assign(X: Matrix, centers: Matrix) -> tuple[Labels, Matrix]:
 
 
 def assign_all(X: Matrix, centers: Matrix, run: Map = map_serially) -> tuple[Labels, Matrix]:
-    """Find the nearest centre of each row, chunk by chunk; see :func:`assign`."""
+    """Find the nearest centre of each row in chunks; see :func:`assign`."""
     parts = run(lambda rows: assign(X[rows], centers), _chunks(len(X)))
     labels, distances = zip(*parts, strict=True)
     return np.concatenate(labels), np.concatenate(distances)
@@ -71,7 +71,7 @@ def sum_clusters(
     """Return the weighted sum of the rows of each cluster (k, d), and its weight (k,)."""
 
     def sum_chunk(rows: slice) -> NDArray[np.float32]:
-        """Sum one chunk as the product of an indicator matrix with the rows."""
+        """Sum one chunk as the product of an indicator matrix and the rows."""
         return _indicator(weights[rows], labels[rows], k) @ X[rows]
 
     totals = np.zeros((k, X.shape[1]))
@@ -101,10 +101,10 @@ def lloyd(
     tol: float = 0.0,
     run: Map = map_serially,
 ) -> Solution:
-    """Alternate between nearest centres and means until the inertia settles.
+    """Run Lloyd's algorithm until the inertia converges.
 
-    A cluster that loses all its rows takes over the row that is farthest from its own centre, so
-    that the number of clusters stays as long as there are as many different rows.
+    An empty cluster is given the row farthest from its own centre, so that the number of clusters
+    is kept if there are enough different rows.
 
     Parameters
     ----------
@@ -113,18 +113,18 @@ def lloyd(
     weights : ndarray of shape (n,), float32
         Weight of each row.
     centers : ndarray of shape (k, d), float32
-        Where to start.
+        Initial centres.
     max_iter : int
-        Largest number of iterations.
+        Maximum number of iterations.
     tol : float
-        Stop when an iteration lowers the inertia by less than this share of it.
+        Stop when an iteration lowers the inertia by less than this fraction of it.
     run : callable
         From :func:`clusterkit.utils.parallel.workers`.
 
     Returns
     -------
     Solution
-        Labels whose means are ``centers``.
+        The clustering; ``centers`` are the means of its labels.
 
     References
     ----------
@@ -159,7 +159,7 @@ def measure_inertia(
     centers: Matrix,
     run: Map = map_serially,
 ) -> float:
-    """Sum the weighted squared distances of rows to their centres, free of cancellation."""
+    """Return the weighted sum of squared distances to the centres, without cancellation."""
 
     def measure_chunk(rows: slice) -> float:
         """Measure one chunk."""
@@ -170,7 +170,7 @@ def measure_inertia(
 
 
 def _refill_empty(labels: Labels, costs: Matrix, k: int) -> None:
-    """Give each empty cluster the row that costs most, of a cluster that keeps others."""
+    """Give each empty cluster the row of highest cost from a cluster with several rows."""
     sizes = np.bincount(labels, minlength=k)
     empty = np.flatnonzero(sizes == 0)
     if not len(empty):

@@ -34,7 +34,7 @@ Batch = tuple[Matrix, NDArray[np.float32]]
 
 
 class Pass(NamedTuple):
-    """What one reading of all rows found.
+    """Result of one pass over all rows.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Pass(NamedTuple):
     inertia : float
         Weighted sum of squared distances to them.
     means : ndarray of shape (k, d), float32
-        Weighted mean of the rows of each centre; the centre itself where it has none.
+        Weighted mean of the rows of each centre; the centre itself if it has no rows.
     sizes : ndarray of shape (k,), float64
         Weight of the rows of each centre.
     """
@@ -55,14 +55,14 @@ class Pass(NamedTuple):
 
 
 class MiniBatchKMeans(CentroidClusterer):
-    """k-means that reads the rows in batches, over and over, and never holds them all.
+    """k-means for data that do not fit in memory, read in batches.
 
-    The start is :class:`KMeans` on a random sample.  Each pass then reads all rows once and moves
-    the centres to the means of their rows: exact iterations of Lloyd's algorithm, so that the
-    result comes close to that of :class:`KMeans` on all rows.  :meth:`partial_fit` follows rows
-    that arrive one batch after the other, each seen once.
+    The centres are initialised by :class:`KMeans` on a random sample.  Each pass then reads all
+    rows once and moves the centres to the means of their rows: exact iterations of Lloyd's
+    algorithm, so that the result is close to that of :class:`KMeans` on all rows.
+    :meth:`partial_fit` updates the centres from one batch at a time, each seen once.
 
-    Memory: the sample, and one batch, with their temporaries, and 4 bytes per row for the labels.
+    Memory: the sample and one batch, with temporaries, and 4 bytes per row for the labels.
 
     Parameters
     ----------
@@ -71,16 +71,16 @@ class MiniBatchKMeans(CentroidClusterer):
     normalize : bool, default True
         Whether to scale the rows to length 1.
     batch_size : int, default 8192
-        Rows that are read at once.
+        Number of rows per batch.
     n_sample : int, default 20000
-        Rows, drawn at random, from which the start is found; at least 20 times ``n_clusters`` are
+        Size of the random sample for the initialisation; at least 20 times ``n_clusters`` rows are
         used.
     n_init : int, default 10
-        Runs from new starts on the sample.
+        Number of initialisations on the sample.
     max_iter : int, default 20
-        Largest number of passes.
+        Maximum number of passes.
     tol : float, default 1e-4
-        Passes end when one lowers the inertia by less than this share of it.
+        Stop when a pass lowers the inertia by less than this fraction of it.
     random_state : int, RandomState or None
         Seed.  The result for a seed is the same on any number of threads.
 
@@ -92,11 +92,11 @@ class MiniBatchKMeans(CentroidClusterer):
         Cluster of each row of ``fit``, numbered from the largest; of the last batch after
         ``partial_fit``.
     inertia_ : float
-        Sum of squared distances of these rows to the centres of their clusters, weighted.
+        Weighted sum of squared distances of these rows to the centres of their clusters.
     counts_ : ndarray of shape (n_clusters,), float64
         Weight of all rows seen by each centre.
     n_iter_ : int
-        Passes, or batches of ``partial_fit``.
+        Number of passes, or of batches of ``partial_fit``.
     n_features_in_ : int
         Number of columns.
 
@@ -112,7 +112,7 @@ class MiniBatchKMeans(CentroidClusterer):
     >>> MiniBatchKMeans(2, batch_size=2, random_state=0).fit_predict(X).tolist()
     [0, 0, 1, 1, 0]
 
-    A space of any size, part by part; ``stream.paths`` are the images that the labels belong to:
+    Cluster a space of any size; ``stream.paths`` are the images of the labels:
 
     >>> stream = Store(".clusterkit").space("xception").stream()  # doctest: +SKIP
     >>> labels = MiniBatchKMeans(100, random_state=0).fit_predict(stream)  # doctest: +SKIP
@@ -150,9 +150,9 @@ class MiniBatchKMeans(CentroidClusterer):
         Parameters
         ----------
         X : array-like of shape (n, d), or RowStream
-            The rows.  A memory map is read batch by batch, and so are the vectors of a space on
-            disk (:meth:`clusterkit.store.space.Space.stream`) and any other object with a method
-            ``iter_batches(n_rows)`` that yields them in order, the same on every call.
+            The rows.  Read batch by batch: memory maps, the vectors of a space on disk
+            (:meth:`clusterkit.store.space.Space.stream`), and any object with a method
+            ``iter_batches(n_rows)`` that yields the same rows in the same order on every call.
         y : None
             Ignored.
         sample_weight : array-like of shape (n,), optional
@@ -191,12 +191,15 @@ class MiniBatchKMeans(CentroidClusterer):
     def partial_fit(
         self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None
     ) -> Self:
-        """Move the centres by one more batch: each is the mean of all rows it has been given.
+        """Update the centres with one batch.
+
+        Each centre is the mean of all rows assigned to it so far.
 
         Parameters
         ----------
         X : array-like of shape (n, d)
-            The batch; the first must hold at least ``n_clusters`` different rows, of all kinds.
+            The batch; the first must hold at least ``n_clusters`` different rows and represent all
+            the data.
         y : None
             Ignored.
         sample_weight : array-like of shape (n,), optional
@@ -210,9 +213,9 @@ class MiniBatchKMeans(CentroidClusterer):
         Raises
         ------
         InvalidInputError
-            If the first batch has too few different rows, or as in :meth:`fit`.
+            If the first batch has too few different rows, or for the reasons of :meth:`fit`.
         SpaceMismatchError
-            If the batch is of another embedding space than those before.
+            If the batch is from a different embedding space than the earlier ones.
         """
         is_first = not hasattr(self, "cluster_centers_")
         rows = self._check_rows(X, reset=is_first)
@@ -277,7 +280,7 @@ class MiniBatchKMeans(CentroidClusterer):
         *,
         is_first: bool = False,
     ) -> Iterator[Batch]:
-        """Read a stream: checked float32 batches in units, which the first reading finds."""
+        """Yield checked float32 batches in units of work; the first pass finds the unit."""
         n_read = 0
         has_unit = self.normalize or not is_first
         for batch in stream.iter_batches(self.batch_size):
@@ -300,7 +303,7 @@ class MiniBatchKMeans(CentroidClusterer):
             yield to_float32(rows, normalize=self.normalize, unit=self._unit), share
 
     def _draw(self, stream: RowStream, weights: NDArray[np.float32] | None) -> Batch:
-        """Read all rows once, and return a random sample of those whose weight is above 0."""
+        """Return a random sample of the rows of positive weight, in one pass."""
         size = max(check_at_least(self.n_sample, 1, "n_sample"), 20 * self.n_clusters)
         sample = Reservoir(size, np.random.default_rng(self._draw_seed()))
         is_zero: list[NDArray[np.bool_]] = [np.empty(0, bool)]
@@ -335,8 +338,8 @@ class MiniBatchKMeans(CentroidClusterer):
 
 
 def _read(batches: Iterable[Batch], centers: Matrix, run: Map) -> Pass:
-    """Read all rows once."""
-    # Near the centres' mean float32 is most precise.
+    """Make one pass over all rows."""
+    # float32 is most precise near the centres' mean.
     middle = centers.mean(axis=0)
     near, k = centers - middle, len(centers)
     totals, sizes = np.zeros(centers.shape), np.zeros(k)

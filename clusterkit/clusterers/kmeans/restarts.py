@@ -1,8 +1,7 @@
-"""The search for the k-means clustering of lowest inertia, shared by KMeans and the sweep.
+"""Search for the k-means clustering of lowest inertia, shared by KMeans and the sweep.
 
-Nearly all of the work is done on a few principal coordinates, where an iteration costs a small part
-of one in full dimension and clusterings rank almost alike; the best few are then finished in
-full dimension.
+Most of the work is done on a few principal components, where iterations are much cheaper and
+clusterings rank almost the same; the best few are then finished in full dimension.
 """
 
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from clusterkit.utils.parallel import Map, map_serially
 
 
 class Problem:
-    """Rows and weights to cluster; made and settled by the :func:`workers` that search.
+    """Rows and weights to cluster.
 
     Parameters
     ----------
@@ -38,8 +37,7 @@ class Problem:
     Attributes
     ----------
     X : ndarray of shape (m, d), float32
-        The rows of weight above 0, moved so that their mean is the origin, where float32 is most
-        precise.
+        The rows of positive weight, centred, since float32 is most precise near the origin.
     weights : ndarray of shape (m,), float32
         Their weights.
     """
@@ -47,21 +45,21 @@ class Problem:
     def __init__(self, rows: Matrix, weights: NDArray[np.float32]) -> None:
         self._mean = (weights / weights.sum()) @ rows
         rows = rows - self._mean
-        # A row of weight 0 gets a label, and has no part in anything else.
+        # Rows of weight 0 are labelled but otherwise ignored.
         counts = weights > 0
         self._rows = rows
         self.X, self.weights = (rows, weights) if counts.all() else (rows[counts], weights[counts])
         self._first = find_equal(self.X)
 
     def settle(self, solution: Solution, run: Map = map_serially) -> Solution:
-        """Return a solution for ``X`` as the answer for all rows, where they were at first.
+        """Convert a solution for ``X`` to all rows in their original position.
 
-        Clusters are numbered from the largest to the smallest, so that their numbers depend on
-        the clustering alone; a cluster without rows is left out.  Equal rows are in one.
+        Clusters are numbered from the largest to the smallest, so that the numbers depend only on
+        the clustering; empty clusters are left out.  Equal rows are in the same cluster.
         """
         k, found = len(solution.centers), unite_equal(solution.labels, self._first)
         sizes = np.bincount(found, self.weights, minlength=k)
-        # Equal sizes: in order of the first coordinate.
+        # Ties are in order of the first coordinate.
         order = np.lexsort((solution.centers[:, 0], -sizes))[: np.count_nonzero(sizes)]
         numbers = np.zeros(k, np.int32)
         numbers[order] = np.arange(len(order))
@@ -72,39 +70,39 @@ class Problem:
         return Solution(labels, centers + self._mean, inertia, solution.n_iter)
 
 
-# Principal coordinates kept.  With 64, ten runs reach in full dimension the inertia of ten runs
-# that never left it, on network features of 1,000 to 4,000 photos (32 to 128 differ little).
+# Number of principal components.  With 64, ten runs reach the same inertia as ten runs in full
+# dimension, on network features of 1,000 to 4,000 photos (32 to 128 differ little).
 N_COORDINATES = 64
 
-# Inertias that differ by less than this share count as equal, and the silhouette decides.  On eight
-# sets of photo features and digits, one of them at two k, the labels agreed with the truth better
-# for it in eight cases (by 0.3 to 4.7 points of accuracy) and as well in one.
+# Inertias that differ by less than this fraction count as equal, and the silhouette decides.  On
+# eight sets of photo features and digits, one of them with two k, this improved the accuracy in
+# eight cases (by 0.3 to 4.7 points) and left it unchanged in one.
 EQUAL_INERTIA = 1e-3
 
-# Solutions that are finished, at most, and rows that the silhouette is measured on.
+# Maximum number of finished solutions, and number of rows for the silhouette.
 N_FINALISTS = 8
 
 N_SILHOUETTE_ROWS = 2_000
 
-# Rows that take part in the search for starts; all rows take part in what follows.
+# Number of rows used for the search; the final runs use all rows.
 N_SEARCH_ROWS = 10_000
 
 
 def principal_axes(
     X: Matrix, weights: NDArray[np.float32], n_axes: int, rng: np.random.Generator
 ) -> Matrix:
-    """Find the leading principal axes of rows, nearly.
+    """Approximate the leading principal axes by randomised SVD.
 
     Parameters
     ----------
     X : ndarray of shape (n, d), float32
-        The rows, their mean at the origin; of more than 10,000 a random sample is used.
+        The centred rows; above 10,000 a random sample is used.
     weights : ndarray of shape (n,), float32
         Weight of each row.
     n_axes : int
         Number of axes, at most d.
     rng : numpy.random.Generator
-        Source of the sample and of the random test matrix.
+        Random generator.
 
     Returns
     -------
@@ -134,7 +132,7 @@ def seed_centers(
     *,
     centers: Matrix | None = None,
 ) -> Matrix:
-    """Choose rows as centres by greedy k-means++, beside those that are already there.
+    """Choose rows as centres by greedy k-means++, in addition to given centres.
 
     Parameters
     ----------
@@ -152,7 +150,7 @@ def seed_centers(
     Returns
     -------
     ndarray of shape (k, d), float32
-        Fewer where there are fewer than k different rows.
+        Fewer if there are fewer than k different rows.
 
     References
     ----------
@@ -177,7 +175,7 @@ def seed_centers(
 
 
 def merge_centers(centers: Matrix, sizes: NDArray[np.float64], k: int) -> Matrix:
-    """Merge the pair whose union raises the inertia least, until k centres are left.
+    """Merge the pair that increases the inertia least, until k centres are left.
 
     References
     ----------
@@ -198,7 +196,7 @@ def merge_centers(centers: Matrix, sizes: NDArray[np.float64], k: int) -> Matrix
 def mean_silhouette(
     distances: Matrix, weights: NDArray[np.float32], labels: NDArray[np.int32]
 ) -> float:
-    """Return the weighted mean silhouette width, of a cluster's only row 0.
+    """Return the weighted mean silhouette width; 0 for clusters of one row.
 
     References
     ----------
@@ -225,7 +223,7 @@ def _draw(mass: Matrix, size: int, rng: np.random.Generator) -> NDArray[np.int64
     """Draw rows with probability in proportion to their mass."""
     cumulated = np.cumsum(mass, dtype=np.float64)
     drawn = np.searchsorted(cumulated, rng.random(size) * cumulated[-1], side="right")
-    # Rounding must not draw past the last row that has any mass.
+    # Rounding must not draw past the last row of positive mass.
     return np.minimum(drawn, np.flatnonzero(mass)[-1])
 
 
@@ -248,7 +246,7 @@ class Search:
     weights : ndarray of shape (n,), float32
         Weight of each row, above 0.
     seed : int
-        Decides all draws, whatever is asked for first.
+        Random seed; the order of calls does not matter.
     run : callable
         From :func:`clusterkit.utils.parallel.workers`.
     """
@@ -260,12 +258,12 @@ class Search:
         rng = np.random.default_rng(seed)
         narrow = X.shape[1] <= N_COORDINATES
         self._reduced = X if narrow else X @ principal_axes(X, weights, N_COORDINATES, rng)
-        # With few rows, or as a permutation, the sample is all rows in their own order.
+        # If the sample is all rows, it keeps their order.
         rows = np.sort(rng.permutation(len(X))[:N_SEARCH_ROWS])
         self._sample, self._sample_weights = self._reduced[rows], weights[rows]
 
     def start(self, k: int, n_init: int) -> list[Solution]:
-        """Run k-means ``n_init`` times on the sample; best first."""
+        """Run k-means ``n_init`` times on the sample; return the best first."""
 
         def run_once(i: int) -> Solution:
             """Seed and run Lloyd's algorithm once."""
@@ -275,24 +273,24 @@ class Search:
         return _rank(self.run(run_once, range(n_init)))
 
     def improve(self, solutions: Sequence[Solution]) -> list[Solution]:
-        """Breathe each solution on the sample; best first."""
+        """Run breathing k-means on each solution on the sample; return the best first."""
         return _rank(self.run(self.breathe, solutions))
 
     def split(self, solution: Solution, k: int) -> Solution:
-        """Go up to k clusters on the sample: add centres where they save most."""
+        """Increase to k clusters on the sample by adding the centres that help most."""
         centers = self._add(self._sample, self._sample_weights, solution.centers, k)
         return self._lloyd(centers)
 
     def merge(self, solution: Solution, k: int) -> Solution:
-        """Go down to k clusters on the sample: merge the pairs that cost least."""
+        """Reduce to k clusters on the sample, merging the pairs that raise the inertia least."""
         k_now = len(solution.centers)
         sizes = np.bincount(solution.labels, self._sample_weights, minlength=k_now)
         return self._lloyd(merge_centers(solution.centers, sizes.astype(np.float64), k))
 
     def breathe(self, solution: Solution) -> Solution:
-        """Add and merge centres, ever fewer, as long as that lowers the inertia.
+        """Add and merge centres, in decreasing numbers, while the inertia falls.
 
-        In the manner of Fritzke: The breathing k-means algorithm. arXiv:2006.15666, 2020.
+        Based on Fritzke: The breathing k-means algorithm. arXiv:2006.15666, 2020.
         """
         k = len(solution.centers)
         breadth = min(3, k)
@@ -305,7 +303,7 @@ class Search:
         return solution
 
     def finish(self, solution: Solution, *, max_iter: int = 300, tol: float = 0.0) -> Solution:
-        """Go from the sample to all rows, and from principal coordinates to all dimensions."""
+        """Run Lloyd's algorithm on all rows and dimensions, starting from the sample's solution."""
         X, weights, run = self.X, self.weights, self.run
         if len(self._sample) < len(X):
             solution = lloyd(
@@ -319,7 +317,7 @@ class Search:
         return lloyd(X, weights, centers, max_iter=max_iter, tol=tol, run=run)
 
     def shortlist(self, solutions: Sequence[Solution]) -> list[Solution]:
-        """Return different solutions on the sample that may be the best once finished."""
+        """Return the distinct solutions on the sample that are worth finishing."""
         ranked = _rank(solutions)
         kept = ranked[:1]
         for solution in ranked[1:]:
@@ -329,7 +327,7 @@ class Search:
         return kept[:N_FINALISTS]
 
     def choose(self, solutions: Sequence[Solution]) -> Solution:
-        """Return the finished solution of lowest inertia; of nearly equals, the clearest one."""
+        """Return the solution of lowest inertia; among near ties, the one of best silhouette."""
         ranked = _rank(solutions)
         equals = [s for s in ranked if s.inertia <= ranked[0].inertia * (1 + EQUAL_INERTIA)]
         if len(equals) == 1:
@@ -342,12 +340,12 @@ class Search:
         return max(equals, key=lambda s: mean_silhouette(distances, weights, s.labels[rows]))
 
     def split_finished(self, solution: Solution, k: int) -> Solution:
-        """Go up to k clusters on all rows in full dimension: the inertia cannot rise."""
+        """Increase to k clusters on all rows in full dimension; the inertia cannot increase."""
         centers = self._add(self.X, self.weights, solution.centers, k)
         return lloyd(self.X, self.weights, centers, run=self.run)
 
     def _add(self, X: Matrix, weights: NDArray[np.float32], centers: Matrix, k: int) -> Matrix:
-        """Add centres where they save most."""
+        """Add centres where they lower the inertia most."""
         rng = np.random.default_rng((self.seed, k))
         return seed_centers(X, weights, k, rng, centers=centers)
 
@@ -357,5 +355,5 @@ class Search:
 
 
 def _rank(solutions: Sequence[Solution]) -> list[Solution]:
-    """Sort by inertia; the first of equals stays first."""
+    """Sort by inertia (stable)."""
     return sorted(solutions, key=lambda solution: solution.inertia)

@@ -1,4 +1,4 @@
-"""k-means for every number of clusters of a range, as one computation."""
+"""k-means for a range of numbers of clusters in one computation."""
 
 import warnings
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ from clusterkit.clusterers.kmeans.restarts import Problem, Search
 from clusterkit.errors import InvalidInputError
 from clusterkit.utils.parallel import workers
 
-# Lloyd's algorithm ends when an iteration lowers the inertia by less than this share.
+# Lloyd's algorithm stops when an iteration lowers the inertia by less than this fraction.
 _TOL = 1e-5
 
 
@@ -36,11 +36,11 @@ class SweepPoint(NamedTuple):
     Attributes
     ----------
     n_clusters : int
-        The number of clusters that was asked for.
+        The requested number of clusters.
     labels : ndarray of shape (n,), int32
         Cluster of each row, from 0 (the largest).
     cluster_centers : ndarray of shape (n_clusters, d), float32
-        Mean of each cluster; fewer where there are fewer different rows.
+        Mean of each cluster; fewer than ``n_clusters`` if there are fewer different rows.
     inertia : float
         Sum of squared distances of the rows to their centres, weighted by ``sample_weight``.
     """
@@ -60,25 +60,24 @@ def kmeans_sweep(
     n_init: int = 5,
     sample_weight: ArrayLike | None = None,
 ) -> list[SweepPoint]:
-    """Cluster the same rows for every number of clusters.
+    """Run k-means for each number of clusters.
 
-    What one k learns serves the others: all work on the same principal coordinates, and besides
-    its own runs from new starts each k is offered the clustering of the next smaller k with
-    clusters added, and that of the next larger with clusters merged.  The inertia never rises
-    with k.
+    The runs share their work: all use the same principal components, and each k also tries the
+    clustering of the next smaller k with clusters split, and that of the next larger k with
+    clusters merged.  The inertia never increases with k.
 
     Parameters
     ----------
     X : array-like of shape (n, d)
-        The rows; Embeddings work as they are.
+        The rows; Embeddings are accepted.
     k : iterable of int, default range(2, 21)
         Numbers of clusters, in any order, each from 2 to n.
     normalize : bool, default True
-        Whether to scale the rows to length 1 first, since search is by cosine.
+        Whether to scale the rows to length 1.
     random_state : int, RandomState or None
         Seed.  The result for a seed is the same on any number of threads.
     n_init : int, default 5
-        Runs from new starts for each k.
+        Number of initialisations for each k.
     sample_weight : array-like of shape (n,), optional
         Weight of each row, 0 or above; 1 by default.
 
@@ -90,12 +89,13 @@ def kmeans_sweep(
     Raises
     ------
     InvalidInputError
-        If ``k`` is empty or out of range, or the rows or weights do not fit.
+        If ``k`` is empty or out of range, or the rows or weights are invalid.
 
     Warns
     -----
     ClusteringWarning
-        Once, if some clusters are tiny or grossly unequal, or rows are too alike.
+        Once, if some clusters are tiny or of very unequal size, or there are too few different
+        rows.
 
     References
     ----------
@@ -122,7 +122,7 @@ def kmeans_sweep(
         solutions = run(search.breathe, _exchange(search, solutions, numbers))
         solutions = run(lambda solution: search.finish(solution, tol=_TOL), solutions)
         settled = run(problem.settle, _never_rising(search, solutions, numbers))
-    # Measured exactly, equal inertias may differ in their last digits.
+    # Equal inertias may differ by rounding.
     inertias = accumulate((solution.inertia for solution in settled), min)
     points = [
         SweepPoint(number, solution.labels, in_units(solution.centers, unit), inertia * unit * unit)
@@ -143,7 +143,7 @@ def _check_range(k: Iterable[int], n_samples: int) -> list[int]:
 
 
 def _exchange(search: Search, solutions: list[Solution], numbers: list[int]) -> list[Solution]:
-    """Let each solution learn from its neighbours, upwards and then downwards."""
+    """Improve each solution from that of the next smaller and next larger k."""
     solutions = list(solutions)
     last = len(solutions) - 1
     for i in range(1, last + 1):
@@ -156,7 +156,7 @@ def _exchange(search: Search, solutions: list[Solution], numbers: list[int]) -> 
 
 
 def _better(solution: Solution, other: Solution) -> Solution:
-    """Return the one of lower inertia, unless it has lost clusters."""
+    """Return the solution of lower inertia, unless it has fewer clusters."""
     if len(other.centers) < len(solution.centers) or other.inertia >= solution.inertia:
         return solution
     return other
@@ -172,7 +172,7 @@ def _never_rising(search: Search, solutions: list[Solution], numbers: list[int])
 
 
 def _warn(points: list[SweepPoint]) -> None:
-    """Warn once about all that is odd."""
+    """Warn once about all odd clusterings."""
     alike = [point for point in points if len(point.cluster_centers) < point.n_clusters]
     if alike:
         warnings.warn(

@@ -1,4 +1,4 @@
-"""Refinement: of several clusterings, the one that the neighbours of the rows speak for."""
+"""Refinement: choose among several clusterings by modularity."""
 
 from clusterkit.clusterers.refinement.estimator import RefinedKMeans
 from clusterkit.clusterers.refinement.selection import Candidate

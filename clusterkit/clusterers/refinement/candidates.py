@@ -1,4 +1,4 @@
-"""The clusterings between which refinement chooses, and the graphs of neighbours that judge."""
+"""Candidate clusterings for refinement, and the neighbour graphs that they are compared on."""
 
 import warnings
 from collections.abc import Callable
@@ -15,42 +15,42 @@ from clusterkit.clusterers.refinement.selection import FIRST, Labels
 from clusterkit.utils.parallel import workers
 
 Rows = NDArray[np.float32]
-# Neighbours in the two graphs: few, so that a cluster of 20 rows shows, and more, so that a large
-# one holds together.
+# Neighbours in the two graphs: few, to find clusters of 20 rows, and more, to keep large clusters
+# connected.
 N_NEIGHBORS = (10, 20)
-# Principal coordinates of the mixtures, and runs of each from new starts.
+# Principal components for the mixtures, and number of initialisations of each.
 MIXTURE_COORDINATES = (10, 20)
 N_MIXTURES = 16
 
 
 def link_graphs(points: Rows) -> dict[int, Any]:
-    """Return number of neighbours to graph, for the numbers that judge."""
+    """Return the neighbour graphs, keyed by number of neighbours."""
     return {n_neighbors: link_neighbors(points, n_neighbors) for n_neighbors in N_NEIGHBORS}
 
 
 def make_candidates(
     rows: Rows, points: Rows, graphs: dict[int, Any], k: int, seed: int
 ) -> dict[str, Labels]:
-    """Cluster the rows in several ways.
+    """Cluster the rows with several methods.
 
     Parameters
     ----------
     rows : ndarray of shape (n, d), float32
         The rows.
     points : ndarray of shape (n, m), float32
-        Their leading principal coordinates.
+        Their leading principal components.
     graphs : dict of int to sparse array of shape (n, n)
         From :func:`link_graphs`.  Without any, only k-means is made.
     k : int
         Number of clusters.
     seed : int
-        Decides all draws.
+        Random seed.
 
     Returns
     -------
     dict of str to ndarray of shape (n,), int32
-        Name to cluster of each row, numbered from the largest; k-means first.  What cannot be made,
-        because rows are too few or too much alike for it, is left out.
+        Name to cluster of each row, numbered from the largest; k-means first.  Methods that fail,
+        because rows are too few or too similar, are left out.
     """
     makers: dict[str, Callable[[], Labels]] = {FIRST: partial(_kmeans_labels, rows, k, seed)}
     if graphs:
@@ -62,7 +62,7 @@ def make_candidates(
     for n, graph in graphs.items():
         makers[f"spectral, {n} neighbors"] = partial(spectral_labels, graph, k, seed)
     with workers() as run_all, warnings.catch_warnings():
-        # What is odd about a candidate matters only if it is chosen, and is then looked at again.
+        # Warnings matter only for the chosen candidate, which is checked again.
         warnings.simplefilter("ignore")
         made = run_all(_try, makers.values())
     return {name: labels for name, labels in zip(makers, made, strict=True) if labels is not None}
@@ -78,7 +78,7 @@ def spectral_labels(graph: Any, k: int, seed: int) -> Labels:
     k : int
         Number of clusters, below n.
     seed : int
-        Decides all draws.
+        Random seed.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""k-means or, where the neighbours of the rows speak for it, another clustering."""
+"""k-means, or another clustering of clearly higher modularity."""
 
 from typing import Any, Self
 
@@ -22,31 +22,31 @@ from clusterkit.clusterers.scikit_learn import find_axes
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import find_equal
 
-# Principal coordinates on which neighbours are searched.
+# Number of principal components for the neighbour search.
 N_COORDINATES = 64
-# Neighbours that decide on the rows beyond ``max_rows``.
+# Number of neighbours that label the rows beyond ``max_rows``.
 N_VOTERS = 10
 
 
 class RefinedKMeans(UnitClusterer):
-    """k-means, or another clustering where the neighbours of the rows clearly speak for it.
+    """k-means, or another clustering if its modularity is clearly higher.
 
     k-means splits large clusters before it finds small ones, and cuts half-way between clusters
-    of different spread.  What mends that on one set of photos does harm on another, so several are
-    made and one is chosen without labels:
+    of different spread.  No single remedy helps on every data set, so several clusterings are
+    computed and one is chosen without labels:
 
-    - k-means, as :class:`KMeans` with the same seed makes it;
-    - mixtures of Gaussians with full covariances on 10 and 20 principal coordinates, sixteen runs
-      each from new starts, for clusters of different spread;
+    - k-means, identical to :class:`KMeans` with the same seed;
+    - Gaussian mixtures with full covariances on 10 and 20 principal components, with sixteen
+    initialisations each, for clusters of different spread;
     - spectral clusterings of the graphs of 10 and 20 nearest neighbours, for clusters of different
       size and any shape: k-means on the ``n_clusters`` leading eigenvectors of the normalised
       graph, rows scaled to length 1.
 
-    Each is judged by its *modularity* on the two graphs, on average: the share of links between
-    neighbours that stay within a cluster, less the share that would if as many links were drawn at
-    random.  That asks for neither centres nor shapes, and neither tiny clusters nor one that
-    swallows nearly all gain by it.  The candidate of highest modularity replaces k-means if it
-    gains more than three standard errors, taken over the rows; otherwise k-means stays.
+    Candidates are compared by their mean *modularity* on the two graphs: the share of links between
+    neighbours that stay within a cluster, minus the share expected for random links.  Modularity
+    assumes neither centres nor shapes, and favours neither tiny clusters nor a single dominant one.
+    The candidate of highest modularity replaces k-means if it gains more than three standard
+    errors, taken over the rows; otherwise k-means stays.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ class RefinedKMeans(UnitClusterer):
     normalize : bool, default True
         Whether to scale the rows to length 1.
     max_rows : int, default 10000
-        Of more rows, a random sample of this size is clustered; each other row joins the cluster
-        that most of its 10 nearest rows of the sample are in.
+        With more rows, a random sample of this size is clustered; every other row is assigned by
+        majority vote of its 10 nearest neighbours in the sample.
     random_state : int, RandomState or None
         Seed.
 
@@ -65,7 +65,7 @@ class RefinedKMeans(UnitClusterer):
     labels_ : ndarray of shape (n,), int32
         Cluster of each row, numbered from the largest.
     candidates_ : list of Candidate
-        What was compared, k-means first.
+        The compared clusterings, k-means first.
     reason_ : str
         What was chosen and why, in a sentence.
     n_features_in_ : int
@@ -73,8 +73,8 @@ class RefinedKMeans(UnitClusterer):
 
     Notes
     -----
-    Accuracy of ten seeds with the true number of clusters, mean (worst), by
-    ``tests/benchmarks/refinement.py``, which also has every candidate's:
+    Mean (worst) accuracy over ten seeds with the true number of clusters, measured by
+    ``tests/benchmarks/refinement.py``, which also lists every candidate:
 
     ======================  =====================  =============
     set, features           k-means, scikit-learn  refined
@@ -92,19 +92,18 @@ class RefinedKMeans(UnitClusterer):
     2,000 of MNIST, pixels  0.547 (0.490)          0.702 (0.700)
     ======================  =====================  =============
 
-    That is 7.6 points more on average.  No candidate alone comes near: the best, the spectral
-    clustering of 20 neighbours, gains 3.8, and each of them loses 4 to 35 points on some set.  On
-    88 random parts of these sets (some of the classes, or unequal sizes) the gain was 5.4 points on
-    average; 56 parts gained more than a point, 10 lost more than one, 7.5 at worst.  Ten of
-    the parts had fewer than 20 rows a cluster; these gained 1.4, the others 6.0.
+    The mean gain is 7.6 points.  No single candidate comes close: the best, spectral clustering
+    with 20 neighbours, gains 3.8, and each candidate loses 4 to 35 points on some set.  On 88
+    random subsets of these sets (some of the classes, or unequal sizes) the mean gain was 5.4
+    points; 56 subsets gained more than one point, 10 lost more than one, 7.5 at worst.  Ten subsets
+    had fewer than 20 rows per cluster; these gained 1.4, the others 6.0.
 
-    The modularity was found among some sixty scores, on 16 other parts of the photo sets and 27
-    candidates each, of which the best by accuracy would have gained 7.8 points over k-means.
+    Modularity was selected among about sixty scores, on 16 other subsets of the photo sets with 27
+    candidates each; the candidate of best accuracy would have gained 7.8 points over k-means.
     Choosing by modularity gained 6.5, by the likelihood of a mixture 4.9 at best, by the silhouette
-    0.8, by agreement with the other candidates -1.3, by how well a linear classifier predicts the
-    labels of rows held out -6.4 to 2.2.  It is for choosing only: moving single rows towards a
-    still higher modularity made clusters equal in size, at a loss of up to 20 points on uneven
-    sets.
+    0.8, by agreement with the other candidates -1.3, by the held-out accuracy of a linear
+    classifier -6.4 to 2.2.  Modularity serves only to choose a candidate: moving single rows to
+    increase it further made clusters equal in size, and lost up to 20 points on uneven sets.
 
     References
     ----------
@@ -136,12 +135,12 @@ class RefinedKMeans(UnitClusterer):
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Make the candidates and choose one.
+        """Compute the candidates and choose one.
 
         Parameters
         ----------
         X : array-like of shape (n, d)
-            The rows; Embeddings work as they are.
+            The rows; Embeddings are accepted.
         y : None
             Ignored.
 
@@ -191,7 +190,7 @@ class RefinedKMeans(UnitClusterer):
         return self
 
     def describe(self) -> dict[str, Any]:
-        """Return what was chosen, why, and what was compared, as JSON-able values."""
+        """Return the choice, its reason and the candidates as JSON-able values."""
         names = ("name", "modularity", "gain", "error", "chosen")
         return {
             "reason": self.reason_,
@@ -204,7 +203,7 @@ class RefinedKMeans(UnitClusterer):
 def _compare(rows: Rows, points: Rows, k: int, seed: int) -> list[Candidate]:
     """Make all candidates and choose one."""
     graphs = link_graphs(points)
-    # A graph of more parts than clusters does not tell which parts belong together.
+    # With more connected components than clusters, the graph cannot tell which belong together.
     whole = {n: graph for n, graph in graphs.items() if number_parts(graph)[0] <= k}
     is_open = 1 < k < count_distinct(find_equal(rows))
     made = make_candidates(rows, points, whole if is_open else {}, k, seed)
@@ -212,7 +211,7 @@ def _compare(rows: Rows, points: Rows, k: int, seed: int) -> list[Candidate]:
 
 
 def _vote(points: Rows, labels: Labels, others: Rows) -> Labels:
-    """Give each other point the label that most of its nearest points have."""
+    """Label the other points by majority vote of their nearest points."""
     from sklearn.neighbors import KNeighborsClassifier
 
     voters = KNeighborsClassifier(min(N_VOTERS, len(points))).fit(points, labels)

@@ -1,4 +1,4 @@
-"""The choice between clusterings by the modularity of graphs of neighbours."""
+"""Choose between clusterings by the modularity of nearest-neighbour graphs."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -11,29 +11,29 @@ from clusterkit.clusterers.neighbor_graph import modularity_shares
 
 Labels = NDArray[np.int32]
 FIRST = "k-means"
-# Standard errors by which another candidate must beat k-means.
+# Number of standard errors by which a candidate must beat k-means.
 N_ERRORS = 3
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of the clusterings between which was chosen.
+    """One candidate clustering.
 
     Attributes
     ----------
     name : str
-        What made it.
+        Name of the method.
     modularity : float
-        How many more of the graph's links stay within clusters than chance would put there, as a
-        share of all links; below 1.
+        Modularity of the clustering: the share of the graph's links within clusters, minus the
+        share expected by chance; below 1.
     gain : float
-        Its modularity less that of k-means.
+        Difference to the modularity of k-means.
     error : float
         Standard error of ``gain`` over the rows.
     chosen : bool
         Whether it was chosen.
     labels : ndarray of shape (n,), int32
-        Cluster of each row that was fitted, numbered from the largest.
+        Cluster of each fitted row, numbered from the largest.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Candidate:
 
 
 def choose(made: dict[str, Labels], graphs: Collection[Any]) -> list[Candidate]:
-    """Mark the candidate of highest modularity, or the first if that is not clearly lower.
+    """Choose the candidate of highest modularity, or the first one unless it is clearly lower.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def choose(made: dict[str, Labels], graphs: Collection[Any]) -> list[Candidate]:
     Returns
     -------
     list of Candidate
-        In the same order, one of them chosen.
+        In the same order; exactly one is chosen.
     """
     shares = {
         name: np.mean([modularity_shares(graph, labels) for graph in graphs], axis=0)
@@ -82,7 +82,7 @@ def choose(made: dict[str, Labels], graphs: Collection[Any]) -> list[Candidate]:
 
 
 def explain(candidates: list[Candidate]) -> str:
-    """Say what was chosen and why."""
+    """Return what was chosen and why, in a sentence."""
     first, others = candidates[0], candidates[1:]
     if not others:
         return (
