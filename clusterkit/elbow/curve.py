@@ -1,4 +1,4 @@
-"""The sweep over k, every index of it, and the verdict."""
+"""Compute internal indices over a range of k, and choose the number of clusters."""
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,9 +33,9 @@ from clusterkit.elbow.verdict import (
 from clusterkit.errors import InvalidInputError
 from clusterkit.utils.parallel import workers
 
-# Subsamples are drawn from so many times their number of rows, where there are as many.
+# Subsamples are drawn from at most this many times their number of rows.
 _N_POOLED = 10
-# Of the numbers of clusters that are tried by default.
+# Largest default numbers of clusters, tried in turn.
 _LARGEST = (20, 40, 80)
 _BESIDE_CHANCE = ("stability", "modularity", "conductance")
 _INDICES = (
@@ -51,39 +51,40 @@ _INDICES = (
 
 @dataclass(frozen=True, eq=False)
 class ElbowCurve:
-    """The indices for each number of clusters, and what they amount to.
+    """Indices for each number of clusters, and the chosen number.
 
     Attributes
     ----------
     k : int or None
-        The number of clusters; None where there is no clear one.
+        The number of clusters; None if there is no clear one.
     verdict : str
-        The reason, in one to four plain sentences.
+        The reason, in one to four sentences.
     confidence : float
-        From 0 to 1: how stable the groups are times how far apart, for the number with most
-        evidence; 0 without ``k``.
+        From 0 to 1: stability times distinctness of the groups for the number with most evidence.
+        0 if ``k`` is None, but 1 if all rows are identical.
     n_clusters : ndarray of shape (m,)
-        The numbers of clusters that were tried, ascending.
+        The tried numbers of clusters, ascending.
     inertia : ndarray of shape (m,)
-        Sum of squared distances to the centres, all rows in full dimension.
+        Sum of squared distances to the centres, for all rows in full dimension.
     silhouette, calinski_harabasz, davies_bouldin : ndarray of shape (m,)
-        The classical indices, on at most ``max_samples`` rows and 50 principal components.  NaN
-        where an index is not defined, here and below.
+        Classical indices, on at most ``max_samples`` rows and 50 principal components.  Here and
+        below, undefined values are NaN.
     stability : ndarray of shape (m,)
-        Mean adjusted Rand index between the groups that spectral clustering finds in the graphs of
-        nearest neighbours of two subsamples.
+        Mean adjusted Rand index between spectral clusterings of the nearest-neighbour graphs of two
+        subsamples.
     modularity : ndarray of shape (m,)
-        Mean share of the links of such a graph that are within groups, beyond that of random links.
+        Mean share of the graph's links that are within groups, minus that of random links.
     conductance : ndarray of shape (m,)
-        Mean share of a group's links that leave it, each group counted once; lower is better.
+        Mean share of a group's links that leave it, each group with the same weight; lower is
+        better.
     chance_stability, chance_modularity, chance_conductance : ndarray of shape (m,)
-        The same for normal clouds of the same mean and covariance, which have no clusters.
+        The same for normal distributions of the same mean and covariance, which have no clusters.
     eigengap : ndarray of shape (m,)
-        Mean distance of the k-th eigenvalue of such a graph from the next.
+        Mean difference between the k-th eigenvalue of the graph and the next.
     votes : dict of str to (int or None)
-        The number of clusters that each index would choose alone.
+        The number of clusters preferred by each index alone.
     labels : ndarray of shape (n,) or None
-        The cluster of each row for ``k``; None without ``k``.
+        The cluster of each row for ``k``; None if ``k`` is None.
     """
 
     k: int | None
@@ -106,22 +107,22 @@ class ElbowCurve:
 
     @property
     def excesses(self) -> dict[str, NDArray[np.float64]]:
-        """How much better than chance, each of shape (m,): 1 perfect, 0 no better than a cloud.
+        """Indices corrected for chance, each of shape (m,): 1 is perfect, 0 as good as a cloud.
 
-        By name: "stability", "modularity", and "conductance", where lower is better.
+        The keys are "stability", "modularity" and "conductance".
         """
         return measure_excesses(self.n_clusters, {name: getattr(self, name) for name in _INDICES})
 
     @property
     def evidence(self) -> NDArray[np.float64]:
-        """What speaks for each number of clusters, of shape (m,): the verdict is its middle.
+        """Evidence for each number of clusters, shape (m,), 0 or above.
 
-        By the formula in the notes of :func:`elbow_curve`; 0 where nothing does.
+        See the notes of :func:`elbow_curve` for the formula.
         """
         return evidence(self.n_clusters, self.eigengap, self.excesses)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain Python values that :mod:`json` can write; NaN becomes None."""
+        """Return the result as JSON-able values; NaN becomes None."""
         names = (*_INDICES, "evidence")
         columns = {name: getattr(self, name).tolist() for name in names}
         return {
@@ -137,7 +138,7 @@ class ElbowCurve:
 
 
 def _plain(value: float) -> float | None:
-    """Return None for NaN, which JSON does not know."""
+    """Return None for NaN, which JSON does not support."""
     return value if np.isfinite(value) else None
 
 
@@ -151,24 +152,24 @@ def elbow_curve(
     random_state: int | None = None,
     progress: bool = False,
 ) -> ElbowCurve:
-    """Cluster for every number of clusters, and say which is right, if any is.
+    """Estimate the number of clusters.
 
     Parameters
     ----------
     X : Embeddings or array-like of shape (n, d)
         The vectors.
     k : iterable of int, optional
-        The numbers of clusters to try, in any order, each from 2 to n; by default up to 20, and as
-        long as there may be more, up to 40 and to 80.
+        The numbers of clusters to try, in any order, each from 2 to n; by default up to 20, and up
+        to 40 and then 80 if there may be more.
     normalize : bool or "auto", default "auto"
-        Whether to scale the rows to length 1, as the clusterers do.  "auto" does so where the
-        lengths vary by less than a quarter, as those of network features do (by 0.08 to 0.17);
-        where rows lie all around the origin, it would push apart what belongs together.
+        Whether to scale the rows to length 1, as the clusterers do.  "auto" does so if the lengths
+        vary by less than a quarter, as those of network features do (by 0.08 to 0.17).  For rows
+        all around the origin, scaling would separate rows that belong together.
     n_resamples : int, default 48
-        Subsamples for stability and modularity, at least 2.
+        Number of subsamples for stability and modularity, at least 2.
     max_samples : int, default 2000
-        Rows, drawn at random, of each subsample, and for all indices but the inertia, so that their
-        cost does not grow with n.
+        Number of random rows for each subsample and for all indices except the inertia, so that
+        their cost does not grow with n.
     random_state : int, optional
         Seed; the same seed gives the same result on any number of threads.
     progress : bool, default False
@@ -186,36 +187,35 @@ def elbow_curve(
 
     Notes
     -----
-    Every index is reported with its own vote.  Those that decide are taken of groups in the graph
-    of nearest neighbours, which spectral clustering [1]_ finds, for each k, in many subsamples:
+    Every index is reported with its own vote.  The deciding ones are computed for spectral
+    clusterings [1]_ of the nearest-neighbour graphs of many subsamples, for each k:
 
-    1. *Stability* [2]_: whether two subsamples agree on the groups.
-    2. *Distinctness*: whether few links leave the groups, mean of modularity [3]_, which counts
-       each row once, and conductance [4]_, which counts each group once.
+    1. *Stability* [2]_: how well two subsamples agree on the groups.
+    2. *Distinctness*: how few links leave the groups, the mean of modularity [3]_, which weights
+       each row equally, and conductance [4]_, which weights each group equally.
 
-    0 stands for what normal clouds of the same covariance reach [5]_, which have no groups, and 1
-    for perfect.  The evidence for k is stability**0.25 x distinctness**4 x log(k)**0.75 x
-    eigengap**0.3, of which each k takes 20 % from either neighbour.  The verdict is the middle of
-    the numbers around the best, weighed by evidence**10, down to three quarters of it: a clear peak
-    itself, but where several numbers are about as good, neither a seed nor a few rows decide.  It
-    is None where the stability of the best is below 0.45, its distinctness below 0.41, or its
-    groups have hardly fewer links between them than slices of a cloud.  The confidence is the
-    product of both.
+    Both are 0 for normal distributions of the same covariance [5]_, which have no groups, and 1 if
+    perfect.  The evidence for k is stability**0.25 x distinctness**4 x log(k)**0.75 x
+    eigengap**0.3, smoothed by 20 % from either neighbour.  The verdict is the mean of the numbers
+    around the best with at least three quarters of its evidence, weighted by evidence**10: a clear
+    peak itself, and robust to the seed and to a few rows if several numbers are about as good.  It
+    is None if the stability of the best is below 0.45, its distinctness below 0.41, or its groups
+    have hardly fewer links between them than slices of a cloud.  The confidence is stability times
+    distinctness.
 
-    Why this combination.  Some thousands were compared, by their verdicts on subsets of 3 to 9
-    classes of two photo sets (Xception and ResNet50 features), of scikit-learn's digits, of MNIST
-    (pixels, autoencoder codes, Xception features of five times 2,000 digits) and of Fashion-MNIST
-    (pixels), on these sets as a whole with several seeds, and on generated blobs of equal and
-    unequal size, clouds and filaments.  Groups of k-means and the gaps between their centres find
-    far fewer of these numbers.  Modularity alone is blind to a small group beside a large one;
-    conductance alone more often prefers a few broad groups.  The eigengap alone may prefer two
-    groups, or as many as were tried; it helps between numbers with about the same evidence.  The
-    silhouette [6]_ alone is mostly one or two too low, the knee [7]_ lower still, Calinski-Harabasz
-    and Davies-Bouldin far off, and the gap statistic [8]_ rises to the largest k that was tried.
-    Most have a best value on noise, too, where they ought to say None.  The exponents are taken
-    from among those that do about as well.
+    This combination was chosen among some thousands by their verdicts on subsets of 3 to 9 classes
+    of two photo sets (Xception and ResNet50 features), scikit-learn's digits, MNIST (pixels,
+    autoencoder codes, Xception features of five times 2,000 digits) and Fashion-MNIST (pixels), on
+    the full sets with several seeds, and on generated blobs of equal and unequal size, clouds and
+    filaments.  k-means and the gaps between its centres find far fewer of these numbers.
+    Modularity alone misses a small group beside a large one; conductance alone more often prefers a
+    few broad groups.  The eigengap alone may prefer two groups, or the largest tried number; it
+    helps between numbers of similar evidence.  The silhouette [6]_ alone is usually too low by one
+    or two, the knee [7]_ even lower, Calinski-Harabasz and Davies-Bouldin far off, and the gap
+    statistic [8]_ increases up to the largest tried k.  Most also choose a number on noise, where
+    None is correct.  Similar exponents do about as well.
 
-    What it says of whole sets, for four seeds or more; where they differ, all answers.
+    Verdicts on full sets with at least four seeds; all verdicts if seeds differ:
 
     ======================================  =======  ==============
     set                                     classes  verdict
@@ -235,16 +235,16 @@ def elbow_curve(
     ======================================  =======  ==============
 
     Generated blobs of 3 to 30 clusters in 64 dimensions are counted exactly; one Gaussian, uniform
-    noise and straight filaments are None.
+    noise and straight filaments give None.
 
-    Known limits: where classes blend into each other, as handwritten digits do in their pixels,
-    which rows were drawn decides between 7 and 11.  A filament that is wound up, as a helix is, is
-    taken for a few groups.  Among many clusters those of fewer than ten rows are overlooked.
+    Known limits: if classes overlap, as handwritten digits do in their pixels, the drawn rows
+    decide between 7 and 11.  A coiled filament, such as a helix, is taken for a few groups.  Among
+    many clusters, those of fewer than ten rows are missed.
 
     References
     ----------
     .. [1] von Luxburg: A tutorial on spectral clustering. Statistics and Computing 17, 2007.  The
-       groups are read off the eigenvectors as in Damle, Minden, Ying: Simple, direct and efficient
+    groups are found from the eigenvectors as in Damle, Minden, Ying: Simple, direct and efficient
        multi-way spectral clustering. Information and Inference 8, 2019.
     .. [2] Ben-Hur, Elisseeff, Guyon: A stability based method for discovering structure in
        clustered data. Pacific Symposium on Biocomputing, 2002.
@@ -273,7 +273,7 @@ def elbow_curve(
     X = check_rows(X)
     ranges: list[Iterable[int]] = [k] if k is not None else _default_ranges(len(X))
     numbers = check_numbers(ranges[0], len(X))
-    # Nothing depends on the scale of the rows.
+    # The result does not depend on the scale of the rows.
     unit = find_unit(X)
     scaled = to_float32(X, normalize=False, unit=unit)
     rows = prepare(scaled, normalize)
@@ -290,7 +290,7 @@ def elbow_curve(
 
 
 def _default_ranges(n_samples: int) -> list[Iterable[int]]:
-    """Return the numbers of clusters to try, and those to try instead if these prove too few."""
+    """Return the ranges of numbers of clusters to try in turn."""
     largest = sorted({max(2, min(number, n_samples)) for number in _LARGEST})
     return [range(2, number + 1) for number in largest]
 
@@ -303,7 +303,7 @@ def _weigh(
     random_state: int | None,
     progress: bool,
 ) -> ElbowCurve:
-    """Compute all indices, and judge."""
+    """Compute all indices and the verdict."""
     rng = np.random.default_rng(random_state)
     seed = int(rng.integers(2**31))
     n_clusters = np.array(numbers)
@@ -339,7 +339,7 @@ def _weigh(
 
 
 def _without_structure(numbers: list[int]) -> ElbowCurve:
-    """Return the verdict on rows that are all the same."""
+    """Return the result for identical rows."""
     undefined = np.full(len(numbers), np.nan)
     return ElbowCurve(
         k=None,
@@ -363,9 +363,9 @@ def _geometries(X: Matrix, labels: Mapping[int, Labels]) -> dict[str, Curve]:
 
 
 def _sweep(X: Matrix, numbers: Sequence[int], seed: int) -> tuple[dict[int, Labels], Curve]:
-    """Cluster all rows for every k."""
+    """Cluster all rows for every k, and return labels and inertia."""
     with warnings.catch_warnings():
-        # Odd clusters at some k are to be expected in a sweep; the verdict takes them into account.
+        # Odd clusters are expected at some k of a sweep; the verdict accounts for them.
         warnings.simplefilter("ignore", ClusteringWarning)
         points = kmeans_sweep(X, numbers, normalize=False, random_state=seed)
     labels = {point.n_clusters: point.labels for point in points}

@@ -1,4 +1,4 @@
-"""Silhouette, Calinski-Harabasz and Davies-Bouldin: how compact and how far apart clusters are."""
+"""Silhouette, Calinski-Harabasz and Davies-Bouldin indices."""
 
 from typing import NamedTuple
 
@@ -7,16 +7,16 @@ from numpy.typing import NDArray
 
 
 class Geometry(NamedTuple):
-    """The internal indices of one clustering; NaN where it has no meaning.
+    """The internal indices of one clustering; NaN if undefined.
 
     Attributes
     ----------
     silhouette : float
         Mean silhouette width, in [-1, 1]; higher is better.
     calinski_harabasz : float
-        Variance between over variance within clusters; higher is better.
+        Ratio of the variance between clusters to that within clusters; higher is better.
     davies_bouldin : float
-        Mean over clusters of the worst ratio of spread to distance; lower is better.
+        Mean over clusters of the largest ratio of spread to distance; lower is better.
     """
 
     silhouette: float

@@ -1,4 +1,4 @@
-"""Rows as the elbow needs them: checked, of unit length where that is right, of few dimensions."""
+"""Input checks, scaling and dimensionality reduction for the elbow."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,16 +12,16 @@ from clusterkit.similarity.nearest import unit_rows
 
 Matrix = NDArray[np.float32]
 
-# Lengths that vary by less than a quarter of their mean tell little about a row.
+# Lengths that vary by less than a quarter of their mean carry little information.
 _MAX_VARIATION = 0.25
-# Squared spread, relative to the squared size, below which rows differ by rounding only.
+# Relative squared spread below which rows differ only by rounding.
 _ROUNDING = 1e-10
-# Enough for the differences between dozens of clusters, few enough to leave out most noise.
+# Enough to separate dozens of clusters, few enough to remove most noise.
 _N_DIMENSIONS = 50
 
 
 def check_rows(X: ArrayLike) -> NDArray[Any]:
-    """Return X as a finite matrix of float32 or float64 numbers."""
+    """Return X as a finite float32 or float64 matrix."""
     try:
         rows = np.asarray(X)
         rows = rows if rows.dtype == np.float32 else rows.astype(np.float64, copy=False)
@@ -37,7 +37,7 @@ def check_rows(X: ArrayLike) -> NDArray[Any]:
 
 
 def check_numbers(k: Iterable[int], n_samples: int) -> list[int]:
-    """Return the numbers of clusters, ascending and without repetition."""
+    """Return the numbers of clusters, sorted and unique."""
     if not isinstance(k, Iterable):
         raise InvalidInputError(
             f"k must be the numbers of clusters to try, such as range(2, 21). Received: k={k}"
@@ -54,7 +54,7 @@ def check_numbers(k: Iterable[int], n_samples: int) -> list[int]:
 
 
 def prepare(X: Matrix, normalize: Any) -> Matrix:
-    """Scale the rows to length 1 where that is asked for, or where their lengths are alike."""
+    """Scale the rows to length 1 if requested, or with "auto" if their lengths are similar."""
     if normalize not in (True, False, "auto"):
         raise InvalidInputError(f"normalize must be True, False or 'auto'. Received: {normalize!r}")
     if normalize == "auto":
@@ -64,13 +64,13 @@ def prepare(X: Matrix, normalize: Any) -> Matrix:
 
 
 def all_alike(X: Matrix) -> bool:
-    """Return whether the rows differ by no more than rounding."""
+    """Return whether the rows differ only by rounding."""
     spread = np.square(X - X[0], dtype=np.float64).mean()
     return bool(spread <= _ROUNDING * np.square(X, dtype=np.float64).mean())
 
 
 def reduce_rows(X: Matrix, seed: int) -> Matrix:
-    """Project onto the 50 leading principal components, or fewer where there are not as many."""
+    """Project onto at most 50 leading principal components."""
     from sklearn.decomposition import PCA
 
     pca = PCA(min(_N_DIMENSIONS, *X.shape), random_state=seed)

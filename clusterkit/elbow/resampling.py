@@ -1,4 +1,4 @@
-"""Groups in the graphs of many subsamples: how alike they are, and how well they are kept apart."""
+"""Stability and separation of spectral clusterings of subsamples."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,31 +18,30 @@ from clusterkit.utils.parallel import Map
 
 Curve = NDArray[np.float64]
 
-# The largest share of the rows that a subsample keeps (Ben-Hur et al., 2002).
+# Maximum fraction of the rows in a subsample (Ben-Hur et al., 2002).
 _KEPT = 0.8
-# Clouds without clusters, and subsamples of each.
+# Number of reference clouds without clusters, and subsamples of each.
 _N_CLOUDS, _N_CLOUD_DRAWS = 4, 4
-# Links from each row for each unit of log(rows), as many as keep groups whole (von Luxburg, 2007),
-# in turn: groups should outlast another subsample at another scale.
+# Number of neighbours per log(number of rows), enough to keep groups connected (von Luxburg, 2007).
+# Subsamples alternate between these: groups should be stable across scales.
 _LINKS = (2.7, 4.0)
-# Few rows may well be small groups, which more links would tie to each other.
+# Few rows may be small groups, which more links would connect.
 _N_FEW, _MIN_NEIGHBORS = 270, 3
 
 
 class Resampled(NamedTuple):
-    """What the groups of many subsamples have in common, for each of ``m`` numbers of groups.
+    """Means over the subsamples, for each of ``m`` numbers of groups.
 
     Attributes
     ----------
     stability : ndarray of shape (m,)
-        Mean adjusted Rand index between two subsamples' groups: 1 for the same each time, 0 for
-        chance.
+        Mean adjusted Rand index between the groups of two subsamples: 1 if identical, 0 for chance.
     modularity : ndarray of shape (m,)
-        Mean share of the links within groups, beyond that of random links between the same rows.
+        Mean share of the links within groups, minus that of random links between the same rows.
     conductance : ndarray of shape (m,)
-        Mean share of a group's links that leave it, the same weight for each group.
+        Mean share of a group's links that leave it, each group with the same weight.
     eigengap : ndarray of shape (m,)
-        Mean difference of the k-th largest eigenvalue from the next.
+        Mean difference between the k-th largest eigenvalue and the next.
     """
 
     stability: Curve
@@ -52,7 +51,7 @@ class Resampled(NamedTuple):
 
 
 class _Draw(NamedTuple):
-    """The groups of one subsample: labels of shape (m, n_compared), and a value for each k."""
+    """Result of one subsample: labels of shape (m, n_compared), and one value per k."""
 
     labels: Labels
     modularity: Curve
@@ -70,25 +69,25 @@ def resample(
     run: Map,
     advance: Callable[[], object] = lambda: None,
 ) -> tuple[Resampled, Resampled]:
-    """Group subsamples of the rows, and of normal clouds of the same mean and covariance.
+    """Cluster subsamples of the rows, and of normal distributions of the same mean and covariance.
 
-    Each subsample is grouped by spectral clustering of its graph of nearest neighbours.  Unlike
-    k-means it cuts where rows are sparse, whatever the groups' sizes and shapes, and it finds the
-    groups for every k in the same eigenvectors.  All subsamples are compared on the same rows; a
-    row that a subsample lacks belongs to most of its neighbours' group.
+    Each subsample is clustered by spectral clustering of its nearest-neighbour graph.  Unlike
+    k-means it cuts where rows are sparse, for groups of any size and shape, and one set of
+    eigenvectors serves every k.  All subsamples are compared on the same rows; rows outside a
+    subsample are labelled by majority vote of their neighbours in it.
 
     Parameters
     ----------
     X : ndarray of shape (n, d), float32
-        The rows in random order, best of few dimensions.
+        The rows in random order, preferably of few dimensions.
     numbers : sequence of int, length m
         The numbers of groups, ascending.
     n_resamples : int
-        Subsamples, at least 2.
+        Number of subsamples, at least 2.
     max_samples : int
-        Largest number of rows of a subsample, and of the rows that are compared.
+        Maximum number of rows of a subsample, and of compared rows.
     seed : int
-        Decides the subsamples and the clouds.
+        Random seed.
     run : callable
         From :func:`clusterkit.utils.parallel.workers`.
     advance : callable, optional
@@ -97,8 +96,8 @@ def resample(
     Returns
     -------
     rows, clouds : Resampled
-        Of the rows; and, as a reference, mean over the clouds, which have no groups.  NaN for
-        numbers that a subsample is too small for.
+        Results for the rows, and their mean over the clouds, which have no groups, as a reference.
+        NaN for numbers of groups that are too large for a subsample.
 
     References
     ----------
@@ -113,7 +112,7 @@ def resample(
         return nothing, nothing
 
     def draw(task: tuple[Matrix, int]) -> _Draw:
-        """Draw one subsample, and group it."""
+        """Draw and cluster one subsample."""
         rows, i = task
         kept = np.random.default_rng((seed, i)).permutation(len(rows))[:size]
         n_neighbors = _count_neighbors(i, size)
@@ -137,12 +136,12 @@ def resample(
 
 
 def count_draws(n_resamples: int) -> int:
-    """Return how many subsamples :func:`resample` groups, those of the clouds included."""
+    """Return the number of subsamples of :func:`resample`, including those of the clouds."""
     return n_resamples + _N_CLOUDS * _N_CLOUD_DRAWS
 
 
 def clouds_like(X: Matrix, n_clouds: int, seed: int) -> list[Matrix]:
-    """Draw as many rows, a few times, from the one normal distribution of X's mean and covariance.
+    """Draw samples of n rows from the normal distribution with the mean and covariance of X.
 
     Returns
     -------
@@ -151,7 +150,7 @@ def clouds_like(X: Matrix, n_clouds: int, seed: int) -> list[Matrix]:
     """
     rng = np.random.default_rng(seed)
     covariance = np.atleast_2d(np.cov(X, rowvar=False))
-    # Rounding leaves slightly negative eigenvalues where there are fewer rows than dimensions.
+    # With fewer rows than dimensions, rounding gives slightly negative eigenvalues.
     drawn = rng.multivariate_normal(
         X.mean(axis=0), covariance, (n_clouds, len(X)), method="eigh", check_valid="ignore"
     )
@@ -159,10 +158,10 @@ def clouds_like(X: Matrix, n_clouds: int, seed: int) -> list[Matrix]:
 
 
 def find_groups(vectors: NDArray[np.float64]) -> Labels:
-    """Find as many groups of nodes as there are eigenvectors, without iterations or a start.
+    """Find as many groups of nodes as there are eigenvectors, without random initialisation.
 
-    Where groups are far apart, the nodes' rows lie along orthogonal lines, one for each group.
-    Pivoting finds a node on each, and each node joins the line that is nearest.
+    If groups are well separated, the nodes' rows lie along orthogonal lines, one per group.
+    Pivoting finds a node on each line, and every node joins the nearest line.
 
     Parameters
     ----------
@@ -195,14 +194,14 @@ def _group(
     n_neighbors: int,
     seed: int,
 ) -> _Draw:
-    """Group the rows that were kept, and tell the group of each row that is compared."""
+    """Cluster the subsample, and return the group of each compared row."""
     rows = X[kept]
     graph = link_neighbors(rows, n_neighbors)
     values, vectors = leading_eigenvectors(graph, numbers[-1] + 1, seed)
     place = np.full(len(X), -1)
     place[kept] = np.arange(len(kept))
     own = place[:n_compared]
-    # A row that was kept is in its own group; only for the others are neighbours looked up.
+    # Only rows outside the subsample are labelled by their neighbours.
     near = np.repeat(own[:, None], min(n_neighbors, len(rows)), axis=1)
     lacking = np.flatnonzero(own < 0)
     if lacking.size:
@@ -219,13 +218,13 @@ def _group(
 
 
 def _count_neighbors(i: int, size: int) -> int:
-    """Return how many neighbours a row is linked to in subsample ``i`` of so many rows."""
+    """Return the number of neighbours in the graph of subsample ``i`` of ``size`` rows."""
     usual = _LINKS[i % len(_LINKS)] * math.log(size)
     return max(int(usual * min(size / _N_FEW, 1)), _MIN_NEIGHBORS)
 
 
 def _neighbors(X: Matrix, queries: Matrix, n_neighbors: int) -> NDArray[np.int64]:
-    """Return the nearest rows to each query."""
+    """Return the nearest rows of each query."""
     from sklearn.neighbors import NearestNeighbors
 
     index = NearestNeighbors(n_neighbors=min(n_neighbors, len(X))).fit(X)
@@ -233,14 +232,14 @@ def _neighbors(X: Matrix, queries: Matrix, n_neighbors: int) -> NDArray[np.int64
 
 
 def _most_frequent(labels: Labels, k: int) -> Labels:
-    """Return the label that is most frequent in each row, the lowest of equals."""
+    """Return the most frequent label of each row, the lowest on ties."""
     n = len(labels)
     cells = labels + k * np.arange(n)[:, None]
     return np.bincount(cells.ravel(), minlength=n * k).reshape(n, k).argmax(axis=1).astype(np.int32)
 
 
 def _summarise(draws: Sequence[_Draw], numbers: Sequence[int]) -> Resampled:
-    """Compare the groups of all subsamples with each other, and average the rest."""
+    """Average the agreement over pairs of subsamples, and the other values over subsamples."""
     labels = np.array([draw.labels for draw in draws])
     stability = [
         np.mean([_adjusted_rand(a, b, k) for i, a in enumerate(found) for b in found[:i]])
@@ -251,7 +250,7 @@ def _summarise(draws: Sequence[_Draw], numbers: Sequence[int]) -> Resampled:
 
 
 def _adjusted_rand(a: Labels, b: Labels, k: int) -> float:
-    """Return the adjusted Rand index (Hubert, Arabie, 1985), quicker than scikit-learn's."""
+    """Return the adjusted Rand index (Hubert, Arabie, 1985), faster than scikit-learn's."""
     table = np.bincount(a * k + b, minlength=k * k).reshape(k, k)
     both, in_a, in_b = (np.sum(n * (n - 1)) / 2 for n in (table, table.sum(1), table.sum(0)))
     expected = in_a * in_b / (len(a) * (len(a) - 1) / 2)

@@ -1,4 +1,4 @@
-"""From the indices of every k to one number of clusters, or to an honest None."""
+"""Choose the number of clusters from the indices of every k."""
 
 import warnings
 from collections.abc import Mapping
@@ -21,19 +21,19 @@ def knee(n_clusters: NDArray[np.int64], inertia: NDArray[np.float64]) -> int | N
     Returns
     -------
     int or None
-        The knee; None for fewer than three points, a flat curve or one without a knee.
+        The knee; None for fewer than three points or a curve without a knee.
 
     References
     ----------
     Satopaa, Albrecht, Irwin, Raghavan: Finding a "Kneedle" in a haystack. ICDCS workshops, 2011.
     """
-    # kneed divides by the range of the curve, and fits a spline, which needs a few points.
+    # kneed divides by the range of the curve, and its spline needs a few points.
     if len(n_clusters) < 3 or not np.ptp(inertia) > 0:
         return None
     from kneed import KneeLocator
 
     with warnings.catch_warnings():
-        # kneed warns where it finds no knee; None says the same.
+        # kneed warns if it finds no knee; here None is returned.
         warnings.simplefilter("ignore")
         found = KneeLocator(n_clusters, inertia, curve="convex", direction="decreasing").knee
     return None if found is None else int(found)
@@ -43,46 +43,46 @@ Curve = NDArray[np.float64]
 
 Votes = dict[str, int | None]
 
-# How much each neighbouring number's evidence counts towards a number's own.
+# Weight of the evidence for each neighbouring number.
 _SMOOTHING = 0.2
 
-# Numbers around the best one belong to its plateau down to this share of its evidence, and weigh
-# there by a power of theirs, so that half of the weight is lost within 7 % of the evidence.
+# The plateau of the best number extends down to this fraction of its evidence.  Weights are this
+# power of the evidence, so that they halve within 7 % of it.
 _PLATEAU, _SHARPNESS = 0.75, 10
 
-# Numbers with more than this share of the best one's evidence are told, too.
+# Numbers with more than this fraction of the best evidence are mentioned in the verdict.
 _ALMOST_AS_GOOD = 0.9
 
-# Of the way from a cloud without clusters to the same groups each time.  Clusters that overlap, as
-# the digits of MNIST do in ImageNet's features, come half of it.
+# Minimum stability, from 0 (a cloud without clusters) to 1 (identical groups).  Overlapping
+# clusters, such as MNIST's digits in ImageNet features, reach about 0.5.
 MIN_EXCESS = 0.45
 
-# The photos of anime5, whose shows blend into each other, reach 0.38, a thousand digits 0.43.
+# The photos of anime5, whose shows overlap, reach 0.38; a thousand digits 0.43.
 MIN_DISTINCTNESS = 0.41
 
-# Slices of a ring have a tenth fewer links that leave them than slices of a cloud.  So little is
-# enough only where hardly any leave, or hardly a row ever changes its group.
+# The conductance of slices of a ring is 0.1 below that of slices of a cloud.  A difference as small
+# as this suffices only if hardly any links leave, or hardly any row changes its group.
 MIN_SPARED = 0.14
 
 ALMOST_ALL, ALMOST_ALWAYS = 0.85, 0.95
 
-# Groups of the largest number that was tried that are still so far apart, and nearly as far as any.
+# Thresholds on the distinctness at the largest tried number: absolute, and relative to the best.
 _STILL_APART, _NEAR_THE_BEST = 0.4, 0.9
 
-# Distance from the best value that is due to rounding.
+# Tolerance for rounding.
 _PERFECT = 1e-9
 
-# Below this the verdict itself says that it is not sure.
+# Below this confidence the verdict says "About".
 LOW_CONFIDENCE = 0.5
 
 
 class Verdict(NamedTuple):
-    """What was concluded.
+    """The chosen number of clusters and the reason.
 
     Attributes
     ----------
     k : int or None
-        The number of clusters; None where there is no clear one.
+        The number of clusters; None if there is no clear one.
     confidence : float
         From 0 to 1; 0 without a number.
     sentence : str
@@ -97,25 +97,25 @@ class Verdict(NamedTuple):
 def measure_excesses(
     n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]
 ) -> dict[str, Curve]:
-    """Return how much better than chance the groups are: 1 perfect, 0 no better.
+    """Return the indices corrected for chance: 1 is perfect, 0 no better than chance.
 
-    Any long cloud splits stably across its middle, and few clusters are always more stable than
-    many; a cloud of the same shape shows how much (Lange, Roth, Braun, Buhmann: Stability-based
-    validation of clustering solutions. Neural Computation 16, 2004).
+    Any elongated cloud splits stably across its middle, and few clusters are always more stable
+    than many; a cloud of the same shape is the reference (Lange, Roth, Braun, Buhmann:
+    Stability-based validation of clustering solutions. Neural Computation 16, 2004).
 
     Parameters
     ----------
     n_clusters : ndarray of shape (m,)
         The numbers of clusters.
     curves : mapping of str to ndarray of shape (m,)
-        Stability, modularity and conductance, and those of a cloud without clusters as "chance_".
+        Stability, modularity and conductance, and with the prefix "chance_" those of a cloud.
 
     Returns
     -------
     dict of str to ndarray of shape (m,)
-        For "stability", "modularity" and "conductance", the share of what is left above chance.
-        The best modularity is 1 - 1/k, that of equal groups without a link between them; groups of
-        unequal size cannot reach it.  The best conductance is 0, whatever their size.
+        "stability", "modularity" and "conductance" as a fraction of the range from chance to the
+        best value.  The best modularity is 1 - 1/k, that of unconnected groups of equal size;
+        groups of unequal size cannot reach it.  The best conductance is 0 for groups of any size.
     """
     ones = np.ones(len(n_clusters))
     best = {"stability": ones, "modularity": 1 - 1 / n_clusters, "conductance": 0 * ones}
@@ -123,20 +123,20 @@ def measure_excesses(
 
 
 def _share(values: Curve, chance: Curve, best: Curve) -> Curve:
-    """Return how far along the way from chance to the best the values are."""
+    """Return the values rescaled to 0 for chance and 1 for the best."""
     way = best - chance
-    # A cloud may be all but perfect: then little that is left would be divided by next to nothing.
+    # A cloud may be almost perfect; avoid a division by almost zero.
     least = np.where(best > 0, 0.01, -0.01)
     share = (values - chance) / np.where(np.abs(way) < 0.01, least, way)
-    # Nothing is better than perfect, though a cloud be perfect, too.
+    # A perfect value scores 1 even if the cloud is perfect, too.
     return np.where(np.abs(values - best) < _PERFECT, 1, share)
 
 
 def distinctness(excesses: Mapping[str, Curve]) -> Curve:
-    """Return how far apart the groups are, from 0 to 1: mean over modularity and conductance.
+    """Return the separation of the groups in [0, 1]: the mean of modularity and conductance.
 
-    Modularity counts each row once, conductance each group.  Where groups are of very unequal size
-    either alone errs, towards many or towards few.
+    Modularity weights each row equally, conductance each group.  For groups of very unequal size
+    each alone is biased, towards many or towards few groups.
     """
     return (_positive(excesses["modularity"]) + _positive(excesses["conductance"])) / 2
 
@@ -144,10 +144,10 @@ def distinctness(excesses: Mapping[str, Curve]) -> Curve:
 def evidence(
     n_clusters: NDArray[np.int64], eigengap: Curve, excesses: Mapping[str, Curve]
 ) -> Curve:
-    """Return what speaks for each k; 0 where nothing does.
+    """Return the evidence for each k, 0 or above.
 
-    log(k) is the most that a label of k can tell of a row.  The eigengap decides between numbers
-    with about as much evidence.
+    log(k) is the maximum entropy of k labels.  The eigengap decides between numbers of similar
+    evidence.
     """
     weighed = (
         _positive(excesses["stability"]) ** 0.25
@@ -157,18 +157,17 @@ def evidence(
     )
     padded = np.pad(weighed, 1, mode="edge")
     if n_clusters[0] == 2:
-        # Of one cluster, whose label tells nothing.
+        # For k = 1, whose labels carry no information.
         padded[0] = 0
     neighbors = _SMOOTHING * (padded[:-2] + padded[2:])
     return np.where(weighed > 0, (1 - 2 * _SMOOTHING) * weighed + neighbors, 0)
 
 
 def find_middle(n_clusters: NDArray[np.int64], weighed: Curve) -> int:
-    """Return the middle of the numbers with most evidence.
+    """Return the centre of the numbers with most evidence.
 
-    Where clusters overlap, a seed or a few rows decide which of several numbers has a hair more
-    evidence than the next.  Their mean, weighed by their evidence, does not hang on it; a clear
-    peak is its own middle.
+    For overlapping clusters, the seed or a few rows decide which of several numbers has slightly
+    more evidence.  The mean weighted by evidence is robust to this; a clear peak is its own centre.
 
     Parameters
     ----------
@@ -180,7 +179,7 @@ def find_middle(n_clusters: NDArray[np.int64], weighed: Curve) -> int:
     Returns
     -------
     int
-        The one of the numbers that is nearest to the mean.
+        The number nearest to the mean.
     """
     plateau = _around_best(weighed, _PLATEAU)
     weights = (weighed[plateau] / weighed.max()) ** _SHARPNESS
@@ -189,7 +188,7 @@ def find_middle(n_clusters: NDArray[np.int64], weighed: Curve) -> int:
 
 
 def _around_best(weighed: Curve, share: float) -> slice:
-    """Return where evidence stays above a share of the best, without a gap, around the best."""
+    """Return the contiguous range around the best in which evidence is above a fraction of it."""
     best = int(weighed.argmax())
     below = np.flatnonzero(weighed < share * weighed[best])
     start = below[below < best].max(initial=-1) + 1
@@ -198,17 +197,17 @@ def _around_best(weighed: Curve, share: float) -> slice:
 
 
 def may_be_more(best: int | None, n_clusters: NDArray[np.int64], apart: Curve) -> bool:
-    """Tell whether the verdict might be another, had larger numbers been tried.
+    """Return whether larger numbers of clusters might change the verdict.
 
-    Groups that stand apart are merged in a new way each time where they are more than k: they are
+    If there are more than k separate groups, each subsample merges them differently: they are
     modular long before they are stable.
 
     Parameters
     ----------
     best : int or None
-        The number with most evidence; None where that is not enough.
+        The number with most evidence; None if the evidence is insufficient.
     n_clusters : ndarray of shape (m,)
-        The numbers of clusters that were tried, ascending.
+        The tried numbers of clusters, ascending.
     apart : ndarray of shape (m,)
         Their :func:`distinctness`.
     """
@@ -218,10 +217,10 @@ def may_be_more(best: int | None, n_clusters: NDArray[np.int64], apart: Curve) -
 
 
 def count_votes(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> Votes:
-    """Return the number of clusters that each index would choose alone, None for no opinion.
+    """Return the number of clusters preferred by each index alone, or None.
 
-    Stability, modularity and conductance vote for the largest excess x sqrt(log(k)), for few groups
-    are easily stable and apart.
+    Stability, modularity and conductance vote for the largest excess x sqrt(log(k)), because few
+    groups are easily stable and separate.
     """
     told = np.sqrt(np.log(n_clusters))
     excesses = measure_excesses(n_clusters, curves)
@@ -236,7 +235,7 @@ def count_votes(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> V
 
 
 def judge(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], votes: Votes) -> Verdict:
-    """Choose the number of clusters with most evidence, if those are stable and apart enough.
+    """Choose the number of clusters with most evidence, if they are stable and separate enough.
 
     Parameters
     ----------
@@ -245,7 +244,7 @@ def judge(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], votes: Vot
     curves : mapping of str to ndarray of shape (m,)
         Each index by name; NaN where it is not defined.
     votes : dict of str to (int or None)
-        From :func:`count_votes`, for the words.
+        From :func:`count_votes`, for the verdict's text.
 
     Returns
     -------
@@ -280,12 +279,12 @@ def judge(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], votes: Vot
 
 
 def _no_verdict(reason: str) -> Verdict:
-    """Return None with its reason."""
+    """Return a verdict without a number, with its reason."""
     return Verdict(None, 0.0, f"No clear number of clusters: {reason}.")
 
 
 def _alternatives(k: int, best: int, numbers: NDArray[np.int64]) -> str:
-    """Say which numbers are almost as good as the best, and which that is where it is not k."""
+    """Return a sentence on the numbers almost as good as the best, and the best if not k."""
     if len(numbers) > 2:
         other = f" as {best}" if k != best else ""
         return f"From {numbers[0]} to {numbers[-1]}, every number is almost as good{other}."
@@ -293,7 +292,7 @@ def _alternatives(k: int, best: int, numbers: NDArray[np.int64]) -> str:
 
 
 def _disagreement(k: int, votes: Votes) -> str:
-    """Say which of the well-known indices would choose another number."""
+    """Return a sentence on the classical indices that prefer another number."""
     others = [
         f"{name} says {votes[name]}"
         for name in ("silhouette", "knee")
@@ -303,7 +302,7 @@ def _disagreement(k: int, votes: Votes) -> str:
 
 
 def _highest(n_clusters: NDArray[np.int64], values: Curve) -> int | None:
-    """Return the k of the highest value, or None where all are NaN."""
+    """Return the k of the highest value, or None if all are NaN."""
     return int(n_clusters[np.nanargmax(values)]) if np.isfinite(values).any() else None
 
 
