@@ -12,7 +12,7 @@ from clusterkit.clusterers import KMeans
 from clusterkit.clusterers.distances import distances_to_centers
 from clusterkit.clustering.cluster import cluster
 from clusterkit.clustering.saved import read_clusters
-from clusterkit.errors import InvalidInputError, OutputExistsError
+from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
 from clusterkit.plots import MapDisplay
 from clusterkit.store.embeddings import Embeddings, Failure
 from clusterkit.store.part_file import Row
@@ -50,7 +50,7 @@ def test_bundles_come_out_whole_by_any_clusterer(emb: Embeddings, name: str) -> 
 
 
 def test_refinement_says_what_was_compared(emb: Embeddings, tmp_path: Path) -> None:
-    clustering = cluster(emb, n_clusters=3, refine=True)
+    clustering = cluster(emb, "refined-kmeans", n_clusters=3)
     assert clustering.algorithm == "refined-kmeans"
     assert clustering.sizes == {0: 10, 1: 10, 2: 10}
     clustering.to_csv(tmp_path / "clusters.csv")
@@ -59,12 +59,6 @@ def test_refinement_says_what_was_compared(emb: Embeddings, tmp_path: Path) -> N
     assert [entry["name"] for entry in written["candidates"] if entry["chosen"]] == ["k-means"]
     assert written["reason"].startswith("k-means: ")
     assert cluster(emb, n_clusters=3).describe()["refinement"] is None
-
-
-@pytest.mark.parametrize("clusterer", ["hdbscan", KMeans(3)])
-def test_only_k_means_is_refined(emb: Embeddings, clusterer: object) -> None:
-    with pytest.raises(InvalidInputError, match="refine starts from k-means"):
-        cluster(emb, clusterer, refine=True)
 
 
 def test_auto_takes_the_verdict(emb: Embeddings) -> None:
@@ -255,3 +249,38 @@ def test_clusters_go_on_at_any_scale(emb: Embeddings) -> None:
             cluster(emb, KMeans(3, normalize=False, random_state=0)).distances,
             rtol=1e-4,
         )
+
+
+def test_clusters_are_sorted_into_folders_of_their_names(emb: Embeddings, tmp_path: Path) -> None:
+    for path in emb.paths:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(path)
+    found = cluster(
+        Embeddings(emb.vectors, paths=emb.paths, root=tmp_path, top5=with_classes(emb).top5),
+        n_clusters=3,
+    )
+    sorting = found.sort_into(tmp_path / "sorted", mode="move")
+    names = sorted(folder.partition("-")[2] for folder in sorting.folders)
+    assert names == ["fox_squirrel", "lion", "zebra"]
+    assert set(sorting.folders.values()) == {10}
+    with pytest.raises(NotFoundError, match="the files of 30 of the 30 images are gone"):
+        found.sort_into(tmp_path / "elsewhere")
+
+
+def test_classes_are_looked_up_in_a_store(emb: Embeddings, tmp_path: Path) -> None:
+    images = Embeddings(emb.vectors, paths=emb.paths, root=tmp_path)
+    space = Store(tmp_path / "store").open_space(
+        {"fingerprint": "b" * 64, "extractor": "guess", "dimension": 8}
+    )
+    rows = zip(emb.paths, emb.vectors, with_classes(emb).top5 or (), strict=True)
+    space.append(
+        [
+            Row(path, space.root_of(tmp_path), vector=vector.astype(np.float32), top5=top5)
+            for path, vector, top5 in rows
+        ]
+    )
+    assert cluster(images, n_clusters=3).names_from is None
+    found = cluster(images, n_clusters=3, store=tmp_path / "store")
+    assert found.names_from == "guess-bbbbbbbb"
+    assert sorted(found.names.values()) == ["fox squirrel", "lion", "zebra"]
+    assert images.top5 is None

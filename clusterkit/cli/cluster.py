@@ -1,6 +1,5 @@
 """``clusterkit cluster``."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +21,9 @@ from clusterkit.cli.options import (
     stream_space,
 )
 from clusterkit.clusterers.by_name import CLUSTERERS
-from clusterkit.utils.paths import is_gone
 
 if TYPE_CHECKING:
     from clusterkit.clustering.cluster import Clustering
-    from clusterkit.store.embeddings import Embeddings
-    from clusterkit.store.stream import VectorStream
 
 
 class NumberOrAuto(click.ParamType):
@@ -150,21 +146,17 @@ def cluster(
     check_picture(sheet, overwrite=overwrite)
     for file in (output, origin):
         check_output(file, overwrite=overwrite)
-    embeddings: Embeddings | VectorStream
-    if algorithm == "minibatch-kmeans":
-        embeddings = stream_space(store, extractor)
-    else:
-        embeddings = read_space(store, extractor)
+    is_stream = algorithm == "minibatch-kmeans"
+    embeddings = stream_space(store, extractor) if is_stream else read_space(store, extractor)
     if into is not None:
-        _check_files(embeddings, into)
-    source = _borrow_classes(embeddings, store) if embeddings.top5 is None else None
+        clustering.check_sortable(embeddings, into)
     result = clustering.cluster(
         embeddings,
-        algorithm,
+        "refined-kmeans" if refine else algorithm,
         n_clusters=n_clusters,
         random_state=seed,
         previous=previous,
-        refine=refine,
+        store=store,
         progress=True,
     )
     written: list[Path] = [output]
@@ -176,11 +168,7 @@ def cluster(
         display = ContactSheetDisplay.from_clustering(result)
         written.append(sheet)
     if into is not None:
-        from clusterkit.routing.sorting import sort_into_folders
-
-        folders = {label: _folder(label, result.names.get(label)) for label in result.sizes}
-        names = [folders[label] for label in result.labels]
-        sort_into_folders(result.embeddings.files, names, into, mode=mode or "copy", progress=True)
+        result.sort_into(into, mode=mode or "copy", progress=True)
         written.append(into)
     # Written last, so that a sorting that fails can be tried again with the same command.
     result.to_csv(output, overwrite=overwrite)
@@ -191,27 +179,13 @@ def cluster(
     else:
         _print(result)
         notice(f"Wrote {', '.join(map(str, written))}")
-    if embeddings.top5 is None:
+    if result.names_from is None:
         notice(
             "The clusters have no names: these need ImageNet's classes of the images, such as "
             "`clusterkit embed FOLDER -e resnet50-predictions` adds."
         )
-    elif source is not None:
-        notice(f"The clusters' names are from {source}.")
-
-
-def _check_files(embeddings: "Embeddings | VectorStream", into: Path) -> None:
-    """Refuse, before any work, to sort files that are gone, and say how to forget them."""
-    from clusterkit.routing.manifest import MANIFEST_NAME
-
-    if (into / MANIFEST_NAME).exists():
-        return  # An earlier run may have moved them.
-    gone = [file for file in embeddings.files if is_gone(file)]
-    if gone:
-        raise click.ClickException(
-            f"the files of {len(gone)} of the {plural(len(embeddings), 'image')} are gone, such as "
-            f"{gone[0]}: forget them with `clusterkit embed FOLDER --prune`, then run again"
-        )
+    elif embeddings.top5 is None:
+        notice(f"The clusters' names are from {result.names_from}.")
 
 
 def _print(result: "Clustering") -> None:
@@ -226,26 +200,6 @@ def _print(result: "Clustering") -> None:
         say(line.rstrip())
     for line in result.identity.lines if result.identity else ():
         say(line)
-
-
-def _borrow_classes(embeddings: "Embeddings | VectorStream", store: Path) -> str | None:
-    """Take the images' ImageNet classes from another space that has them, and return its name."""
-    from clusterkit.clustering.naming import find_top5
-    from clusterkit.store.store import Store
-
-    found = find_top5(embeddings, Store(store).spaces())
-    if found is None:
-        return None
-    embeddings.top5, space = found
-    return space.folder.name
-
-
-def _folder(label: int, name: str | None) -> str:
-    """Return a cluster's folder, such as "003-red_fox-timber_wolf"."""
-    if label < 0:
-        return "noise"
-    words = [re.sub(r"\W+", "_", word) for word in name.split(" / ")] if name else []
-    return "-".join([f"{label:03d}", *words])
 
 
 def _check_number(algorithm: str, n_clusters: int | str | None) -> None:

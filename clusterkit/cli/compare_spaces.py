@@ -71,11 +71,11 @@ def compare_spaces(
       clusterkit compare-spaces
     """
     from clusterkit import space_comparison as comparison
-    from clusterkit.store.store import Store
 
     check_picture(output, overwrite=overwrite)
     found = comparison.compare_spaces(
-        comparison.read_spaces(Store(store), extractors),
+        store,
+        extractors=extractors,
         n_clusters=n_clusters,
         labels=labels,
         random_state=seed,

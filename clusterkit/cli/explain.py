@@ -48,16 +48,15 @@ def explain(
     Example:
       clusterkit explain photos/fox.jpg photos/cheetah.jpg -o explain.png
     """
-    from clusterkit.similarity import explain as diagnostics
-    from clusterkit.similarity.similar import locate
+    from clusterkit.similarity.similar import explain_images
 
     check_picture(output, overwrite=overwrite)
-    embeddings = read_space(store, extractor)
-    first, second = (
-        locate(image, embeddings, weights=weights or extractor_file(extractor))
-        for image in (image_a, image_b)
+    explanation = explain_images(
+        image_a,
+        image_b,
+        read_space(store, extractor),
+        weights=weights or extractor_file(extractor),
     )
-    explanation = diagnostics.explain(first, second, embeddings)
     if output is not None:
         from clusterkit.plots.histograms import ExplanationDisplay
 

@@ -1,6 +1,8 @@
 """Clusterings: labels for the rows of one space, with what made them."""
 
+import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -19,21 +21,23 @@ from clusterkit.clusterers.kmeans.minibatch import MiniBatchKMeans
 from clusterkit.clusterers.refinement.estimator import RefinedKMeans
 from clusterkit.clusterers.row_stream import sample_rows
 from clusterkit.clustering.matching import IdentityReport, match_clusters
-from clusterkit.clustering.naming import name_clusters
+from clusterkit.clustering.naming import find_top5, name_clusters
 from clusterkit.clustering.saved import (
     EarlierClusters,
     check_earlier,
     continue_kmeans,
     read_earlier,
+    write_clusters,
 )
-from clusterkit.datasets.tables import to_csv
 from clusterkit.elbow.curve import elbow_curve
-from clusterkit.errors import InvalidInputError
-from clusterkit.store.embeddings import Embeddings, describe_space
+from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.routing.manifest import MANIFEST_NAME
+from clusterkit.routing.sorting import Sorting, sort_into_folders
+from clusterkit.store.embeddings import Embeddings, TopClasses, describe_space
+from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
-from clusterkit.utils.files import check_output, write_whole
 from clusterkit.utils.noise import NOISE
-from clusterkit.utils.paths import json_text
+from clusterkit.utils.paths import is_gone
 
 # Rows of a stream that the number of clusters is chosen from.
 _SAMPLE_SIZE = 20_000
@@ -61,6 +65,9 @@ class Clustering:
     names : dict of int to str
         What the clusters are called, see :func:`clusterkit.clustering.naming.name_clusters`;
         clusters without a name are left out.
+    names_from : str, optional
+        The embedding space whose ImageNet classes the names are made of; None if no classes are
+        known.
     identity : IdentityReport, optional
         What became of the clusters of an earlier run, where one was given.
     refinement : dict, optional
@@ -75,6 +82,7 @@ class Clustering:
     algorithm: str
     parameters: dict[str, Any]
     names: dict[int, str] = field(default_factory=dict)
+    names_from: str | None = None
     identity: IdentityReport | None = None
     refinement: dict[str, Any] | None = None
 
@@ -130,28 +138,72 @@ class Clustering:
         InvalidInputError
             If its name ends in ``.json``.
         """
-        output = check_output(output, overwrite=overwrite)
-        origin = check_output(output.with_suffix(".json"), overwrite=overwrite)
-        if output == origin:
-            raise InvalidInputError(
-                f"the table's name must not end in .json, which its description takes: {output}"
-            )
-        columns = ["path", "cluster", "distance", "exemplar", *(["name"] if self.names else [])]
-        rows = []
-        paths = self.embeddings.paths
-        # A stream is in the order in which it was stored.
-        is_stream = isinstance(self.embeddings, VectorStream)
-        for row in (
-            sorted(range(len(paths)), key=paths.__getitem__) if is_stream else range(len(paths))
-        ):
-            label, distance = int(self.labels[row]), self.distances[row]
-            shown = "" if np.isnan(distance) else f"{distance:.6f}"
-            exemplar = str(bool(self.exemplars[row])).lower()
-            cells = [paths[row], label, shown, exemplar, self.names.get(label, "")]
-            rows.append(cells[: len(columns)])
-        write_whole(output, to_csv(columns, rows))
-        write_whole(origin, json_text(self.describe()) + "\n")
-        return output
+        return write_clusters(self, output, overwrite=overwrite)
+
+    def sort_into(
+        self,
+        into: str | Path,
+        *,
+        mode: str = "copy",
+        dry_run: bool = False,
+        progress: bool = False,
+    ) -> Sorting:
+        """Bring the image files into one folder per cluster, such as ``003-red_fox``.
+
+        Parameters
+        ----------
+        into : path
+            Where the folders are made.
+        mode, dry_run, progress
+            See :func:`clusterkit.routing.sort_into_folders`.
+
+        Returns
+        -------
+        Sorting
+            What was done, or planned.
+
+        Raises
+        ------
+        NotFoundError
+            If files are gone.
+        """
+        check_sortable(self.embeddings, into)
+        folders = {label: _folder_name(label, self.names.get(label)) for label in self.sizes}
+        return sort_into_folders(
+            self.embeddings.files,
+            [folders[label] for label in self.labels.tolist()],
+            into,
+            mode=mode,
+            dry_run=dry_run,
+            progress=progress,
+        )
+
+
+def check_sortable(embeddings: Embeddings | VectorStream, into: str | Path) -> None:
+    """Check, before any work is done, that the image files are there to be sorted.
+
+    Parameters
+    ----------
+    embeddings : Embeddings or VectorStream
+        The images.
+    into : path
+        Where they are to go.  A folder that an earlier run sorted into is not checked, since that
+        run may have moved them.
+
+    Raises
+    ------
+    NotFoundError
+        If files are gone.
+    """
+    if Path(into, MANIFEST_NAME).exists():
+        return
+    gone = [file for file in embeddings.files if is_gone(file)]
+    if gone:
+        images = "1 image" if len(embeddings) == 1 else f"{len(embeddings)} images"
+        raise NotFoundError(
+            f"the files of {len(gone)} of the {images} are gone, such as {gone[0]}: forget them "
+            "with `clusterkit embed FOLDER --prune`, then run again"
+        )
 
 
 def cluster(
@@ -161,7 +213,7 @@ def cluster(
     n_clusters: int | str | None = None,
     random_state: int | None = 0,
     previous: Clustering | str | Path | None = None,
-    refine: bool = False,
+    store: Store | str | Path | None = None,
     progress: bool = False,
 ) -> Clustering:
     """Group images by their embeddings; name the groups where their ImageNet classes are known.
@@ -183,9 +235,9 @@ def cluster(
         :func:`clusterkit.clustering.matching.match_clusters`.  With as many clusters as before,
         k-means also goes on from their centres, see
         :func:`clusterkit.clustering.saved.continue_kmeans`.
-    refine : bool
-        Let another clustering replace k-means where the neighbours of the images clearly speak for
-        it, see :class:`clusterkit.clusterers.RefinedKMeans`.
+    store : Store or path, optional
+        Where to look for the ImageNet classes of the images, if the embeddings have none; see
+        :func:`clusterkit.clustering.naming.find_top5`.  By default the clusters then have no names.
     progress : bool, default False
         Whether to show a progress bar on a terminal while ``"auto"`` looks for the number.
 
@@ -200,8 +252,8 @@ def cluster(
         If the earlier table does not exist.
     InvalidInputError
         If there are no embeddings, more clusters than images, no clear number of clusters for
-        ``"auto"``, the clusterer takes no ``n_clusters`` or, with ``refine``, is not k-means, or
-        the earlier clustering has no numbers or no image in common.
+        ``"auto"``, the clusterer takes no ``n_clusters``, or the earlier clustering has no numbers
+        or no image in common.
 
     Warns
     -----
@@ -221,12 +273,6 @@ def cluster(
             f"there are no embedded images to cluster, and {len(embeddings.failures)} failures"
         )
     earlier = None if previous is None else check_earlier(read_earlier(previous), embeddings)
-    if refine:
-        if clusterer != "kmeans":
-            raise InvalidInputError(
-                f"refine starts from k-means; leave out the clusterer. Received: {clusterer!r}"
-            )
-        clusterer = "refined-kmeans"
     estimator = _create(clusterer, random_state)
     if n_clusters is not None and "n_clusters" not in estimator.get_params(deep=False):
         raise InvalidInputError(
@@ -238,6 +284,7 @@ def cluster(
             "only minibatch-kmeans clusters a stream; the others take the Embeddings that "
             f"Space.read() loads. Received: {clusterer!r}"
         )
+    top5, names_from = _find_classes(embeddings, store)
     if n_clusters == "auto":
         sample = _sample(embeddings, random_state)
         curve = elbow_curve(sample, random_state=random_state, progress=progress)
@@ -263,10 +310,23 @@ def cluster(
         exemplars,
         algorithm=name,
         parameters=_plain(estimator.get_params(deep=False)),
-        names=name_clusters(labels, embeddings.top5),
+        names=name_clusters(labels, top5),
+        names_from=names_from,
         identity=identity,
         refinement=_describe_refinement(estimator),
     )
+
+
+def _find_classes(
+    embeddings: Embeddings | VectorStream, store: Store | str | Path | None
+) -> tuple[Iterable[TopClasses | None] | None, str | None]:
+    """Return the ImageNet classes of the images, and the space that they are from."""
+    if embeddings.top5 is not None:
+        return embeddings.top5, describe_space(embeddings.space)
+    if store is None:
+        return None, None
+    found = find_top5(embeddings, (store if isinstance(store, Store) else Store(store)).spaces())
+    return (None, None) if found is None else (found[0], found[1].folder.name)
 
 
 def _identify(
@@ -308,6 +368,14 @@ def _create(clusterer: Any, random_state: int | None) -> Any:
     if "random_state" in estimator.get_params(deep=False):
         estimator.set_params(random_state=random_state)
     return estimator
+
+
+def _folder_name(label: int, name: str | None) -> str:
+    """Return a cluster's folder, such as "003-red_fox-timber_wolf"."""
+    if label == NOISE:
+        return "noise"
+    words = [re.sub(r"\W+", "_", word) for word in name.split(" / ")] if name else []
+    return "-".join([f"{label:03d}", *words])
 
 
 def _plain(parameters: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The clusters of an earlier run: read them, find their images today, and go on from them."""
+"""Tables of clusters: written, read, and gone on from by a later run."""
 
 import json
 import os
@@ -13,15 +13,71 @@ from numpy.typing import NDArray
 
 from clusterkit.clusterers.kmeans.lloyd import lloyd
 from clusterkit.datasets.names import first_few
-from clusterkit.datasets.tables import Table, as_text, read_table, say_code_page, unprotect
+from clusterkit.datasets.tables import (
+    Table,
+    as_text,
+    read_table,
+    say_code_page,
+    to_csv,
+    unprotect,
+)
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.store.embeddings import Embeddings, describe_space
 from clusterkit.store.stream import VectorStream
+from clusterkit.utils.files import check_output, write_whole
 from clusterkit.utils.noise import NOISE, as_cluster, is_missing_text
-from clusterkit.utils.paths import unescape_path
+from clusterkit.utils.paths import json_text, unescape_path
 
 # Inertias that differ by less than this share say little about which clustering is better.
 _NEARLY_EQUAL = 1e-3
+
+
+def write_clusters(clustering: Any, output: str | Path, *, overwrite: bool = False) -> Path:
+    """Write a table of clusters, and what made it beside it as ``.json``.
+
+    Parameters
+    ----------
+    clustering : Clustering
+        The clusters.
+    output : path
+        The CSV file: ``path,cluster,distance,exemplar`` and, if clusters have names, ``name``.
+    overwrite : bool
+        Whether existing files may be replaced.
+
+    Returns
+    -------
+    pathlib.Path
+        The CSV file.
+
+    Raises
+    ------
+    OutputExistsError
+        If one of the files exists and ``overwrite`` is false.
+    InvalidInputError
+        If the name ends in ``.json``.
+    """
+    output = check_output(output, overwrite=overwrite)
+    origin = check_output(output.with_suffix(".json"), overwrite=overwrite)
+    if output == origin:
+        raise InvalidInputError(
+            f"the table's name must not end in .json, which its description takes: {output}"
+        )
+    columns = ["path", "cluster", "distance", "exemplar", *(["name"] if clustering.names else [])]
+    paths = clustering.embeddings.paths
+    order: Sequence[int] = range(len(paths))
+    if isinstance(clustering.embeddings, VectorStream):
+        # A stream is in the order in which it was stored.
+        order = sorted(order, key=paths.__getitem__)
+    rows = []
+    for row in order:
+        label, distance = int(clustering.labels[row]), clustering.distances[row]
+        shown = "" if np.isnan(distance) else f"{distance:.6f}"
+        exemplar = str(bool(clustering.exemplars[row])).lower()
+        cells = [paths[row], label, shown, exemplar, clustering.names.get(label, "")]
+        rows.append(cells[: len(columns)])
+    write_whole(output, to_csv(columns, rows))
+    write_whole(origin, json_text(clustering.describe()) + "\n")
+    return output
 
 
 class EarlierClusters(NamedTuple):

@@ -17,6 +17,7 @@ from clusterkit.errors import (
 )
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import digest_bytes, read_bytes
+from clusterkit.similarity.explain import Explanation, explain
 from clusterkit.similarity.nearest import nearest_of_any_length
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.paths import is_gone, unescape_path
@@ -109,6 +110,44 @@ def find_similar(
             f"{len(embeddings)} embedded images"
         )
     return _nearest_present(query, embeddings, own, n_neighbors)
+
+
+def explain_images(
+    image_a: str | os.PathLike[str],
+    image_b: str | os.PathLike[str],
+    embeddings: Embeddings,
+    *,
+    weights: str | Path | None = None,
+    bins: int | None = None,
+    random_state: int = 0,
+) -> Explanation:
+    """Explain why two images are, or are not, similar; they need not be among the embeddings.
+
+    Parameters
+    ----------
+    image_a, image_b : path
+        Files, or paths in ``embeddings``; see :func:`locate`.
+    embeddings : Embeddings
+        The images that the two are compared with.
+    weights : path, optional
+        The network's weights, for an image that is not among the embeddings.
+    bins, random_state
+        See :func:`clusterkit.similarity.explain`.
+
+    Returns
+    -------
+    Explanation
+        Similarity, where it stands among all pairs, histograms, and shared features.
+
+    Raises
+    ------
+    NotFoundError
+        If an image does not exist.
+    InvalidInputError
+        If a file is no image.
+    """
+    first, second = (locate(image, embeddings, weights=weights) for image in (image_a, image_b))
+    return explain(first, second, embeddings, bins=bins, random_state=random_state)
 
 
 def locate(

@@ -130,6 +130,7 @@ class SpaceComparison:
 def compare_spaces(
     spaces: Any,
     *,
+    extractors: Sequence[str] = (),
     n_clusters: int | None = None,
     labels: Any = None,
     random_state: int = 0,
@@ -143,6 +144,9 @@ def compare_spaces(
     spaces : Store, path of a store, mapping of str to space, or sequence of spaces
         At least two.  A space is Embeddings, or an array of shape (n, dimension); an array goes by
         rows, so that all spaces must then have the same number of them.
+    extractors : sequence of str
+        Which spaces of a store, as :meth:`clusterkit.store.store.Store.space` takes them; by
+        default all.
     n_clusters : int, optional
         Number of clusters, from 2 to a quarter of the images.  The scores are means over it, a
         quarter less and a quarter more: one number alone is a matter of luck.  By default they are
@@ -231,7 +235,7 @@ def compare_spaces(
     >>> compare_spaces({"blurred": blurred, "clear": clear}, n_clusters=3).rank
     ['clear', 'blurred']
     """
-    named = name_spaces(spaces)
+    named = name_spaces(spaces, extractors)
     shared = share_rows(named)
     first, rows_of_first = next(iter(named.values())), next(iter(shared.values()))
     known = find_labels(labels, first, rows_of_first, **columns)

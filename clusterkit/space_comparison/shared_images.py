@@ -1,7 +1,7 @@
 """The spaces of a comparison, and the images that all of them hold."""
 
 import warnings
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
@@ -56,7 +56,7 @@ def read_spaces(store: Store, extractors: Iterable[str] = ()) -> dict[str, Embed
     return found
 
 
-def name_spaces(spaces: Any) -> dict[str, Embeddings]:
+def name_spaces(spaces: Any, extractors: Sequence[str] = ()) -> dict[str, Embeddings]:
     """Return what :func:`~clusterkit.space_comparison.compare_spaces` takes as named Embeddings.
 
     Raises
@@ -72,7 +72,12 @@ def name_spaces(spaces: Any) -> dict[str, Embeddings]:
     if isinstance(spaces, str | PathLike):
         spaces = Store(spaces)
     if isinstance(spaces, Store):
-        spaces = read_spaces(spaces)
+        spaces = read_spaces(spaces, extractors)
+    elif extractors:
+        raise InvalidInputError(
+            "extractors choose among the spaces of a store; leave them out. "
+            f"Received: {', '.join(extractors)}"
+        )
     if isinstance(spaces, Mapping):
         named = [(str(name), _as_embeddings(space)) for name, space in spaces.items()]
     else:
