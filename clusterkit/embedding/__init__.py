@@ -1,4 +1,4 @@
-"""From images to embeddings: decode ahead, run the network, keep the rows."""
+"""Embed images: decode files, run the network, store the vectors."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""From images to embeddings, in memory or in the store."""
+"""Embed images, in memory or in a store."""
 
 import os
 import platform
@@ -24,21 +24,21 @@ from clusterkit.store.space import Space
 from clusterkit.store.store import Store
 from clusterkit.utils.paths import unescape_path
 
-# A part is closed after so many seconds or rows: what a kill can lose, and what memory holds.
+# Maximum seconds and rows per part, which bound lost work and memory.
 PART_SECONDS = 5.0
 PART_ROWS = 2048
 
 
 @dataclass
 class EmbedReport:
-    """What a run of :func:`embed_to_store` did.
+    """Result of :func:`embed_to_store`.
 
     Attributes
     ----------
     images, embedded, reused, failed : int
-        Every image counts once in ``embedded``, ``reused`` or ``failed``.
+        Numbers of images; each counts in one of ``embedded``, ``reused`` and ``failed``.
     pruned : int
-        Files that are gone, whose rows were dropped.
+        Number of files that no longer exist, whose rows were dropped.
     failures : list of Failure
         Path and reason of each image that could not be embedded.
     extractor : str
@@ -46,7 +46,7 @@ class EmbedReport:
     dimension : int
         Length of a vector.
     seconds : float
-        Wall time of the run, without the start of Python.
+        Wall time of the run, excluding the start of Python.
     space : str
         Name of the space's folder in the store.
     root : str
@@ -71,7 +71,7 @@ class EmbedReport:
 
     @property
     def images_per_second(self) -> float:
-        """Images that went through the network, per second of the run."""
+        """Number of images embedded by the network per second."""
         return self.embedded / self.seconds if self.seconds else 0.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -90,29 +90,29 @@ def embed(
     store: Store | str | Path | None = None,
     progress: bool = False,
 ) -> Embeddings:
-    """Turn images into embeddings.
+    """Embed images.
 
     Parameters
     ----------
     images : ImageFolder, path, or list of paths
-        The images; anything else than an ImageFolder is made one.
+        The images; paths are converted to an ImageFolder.
     extractor : Extractor or str
         The network, or its name.
     store : Store or path, optional
-        Where to keep the embeddings, so that the next run embeds only what is new or changed.  By
-        default they are kept in memory only.
+        Where to store the embeddings, so that the next run embeds only new or changed images.  By
+        default they are kept only in memory.
     progress : bool
-        Draw a progress bar on stderr.
+        Whether to show a progress bar on stderr.
 
     Returns
     -------
     Embeddings
-        One row per image that could be read, sorted by path; the others are its ``failures``.
+        One row per readable image, sorted by path; the others are listed in ``failures``.
 
     Raises
     ------
     WeightsError
-        If the network's weights cannot be had.
+        If the network's weights are not available.
 
     Examples
     --------
@@ -148,12 +148,12 @@ def embed_to_store(
     again: bool = False,
     progress: bool = False,
 ) -> EmbedReport:
-    """Embed images into a store, and only those that are new or changed.
+    """Embed new and changed images into a store.
 
-    A file is known by its place, size, times and number (inode), else by its digest: a moved or
-    copied file keeps its vector.  Failures are tried again.  A run that was killed loses at most
-    the part in hand, and the next run goes on from there.  The images of a damaged part are
-    embedded again.
+    A file is recognised by its path, size, times and inode, otherwise by its digest: moved and
+    copied files keep their vectors.  Failed images are tried again.  A killed run loses at most the
+    current part, and the next run continues from there.  Images of a damaged part are embedded
+    again.
 
     Parameters
     ----------
@@ -162,26 +162,26 @@ def embed_to_store(
     extractor : Extractor or str
         The network, or its name.
     store : Store or path
-        Where to keep the embeddings.
+        Where to store the embeddings.
     prune : bool
-        Drop the rows of all files that are gone, of this folder and of any other.  By default only
-        those go whose content is known elsewhere: the file was moved.
+        Whether to drop the rows of all files that no longer exist, in this and any other folder.
+        By default only rows of moved files are dropped, whose content is known elsewhere.
     again : bool
-        Embed all images anew, known or not.
+        Whether to embed all images again, including known ones.
     progress : bool
-        Draw a progress bar on stderr.
+        Whether to show a progress bar on stderr.
 
     Returns
     -------
     EmbedReport
-        Counts, failures and speed.
+        Counts, failures and speed of the run.
 
     Raises
     ------
     StoreError
         If the store cannot be written, or another run is writing to the same space.
     WeightsError
-        If the network's weights cannot be had.
+        If the network's weights are not available.
     """
     start = time.perf_counter()
     store = store if isinstance(store, Store) else Store(store)
@@ -206,7 +206,7 @@ def embed_to_store(
 
 
 def describe(extractor: Extractor) -> dict[str, Any]:
-    """Return what a space records of its extractor: identity, source of weights, versions."""
+    """Return the description of an extractor for a space: identity, source of weights, versions."""
     versions = {"clusterkit": __version__, "python": platform.python_version()}
     versions |= {name: metadata.version(name) for name in ("keras", "numpy", "pillow")}
     weights = getattr(extractor, "weights", None)
@@ -220,12 +220,12 @@ def describe(extractor: Extractor) -> dict[str, Any]:
 
 
 def _absolute_source(weights: str) -> str:
-    """Return where the weights came from, so that a later query finds them again."""
+    """Return the absolute path of the weights, so that later queries find them."""
     return weights if weights == "imagenet" else os.path.abspath(weights)  # noqa: PTH100
 
 
 def _write(space: Space, rows: Iterator[Row]) -> None:
-    """Write rows as parts, each closed after some seconds or rows."""
+    """Write rows as parts, each limited in seconds and rows."""
     waiting: list[Row] = []
     opened = time.monotonic()
     try:
@@ -238,7 +238,7 @@ def _write(space: Space, rows: Iterator[Row]) -> None:
     except ClusterkitError:
         raise
     except BaseException:
-        # Ctrl-C, or a network that failed: what was embedded is kept.
+        # On Ctrl-C or a failing network, keep what was embedded.
         if waiting:
             space.append(waiting)
         raise

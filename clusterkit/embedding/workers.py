@@ -1,4 +1,4 @@
-"""One pass over images: tell the known from the new, read ahead, embed in batches."""
+"""One pass over images: skip known ones, decode ahead, embed in batches."""
 
 import os
 from collections.abc import Container, Iterator
@@ -22,12 +22,12 @@ from clusterkit.utils.paths import escape_path
 
 
 class EmbedRun:
-    """One pass over images: tells the known from the new, and embeds the new in batches.
+    """One pass over images that embeds the new ones in batches.
 
     Attributes
     ----------
     embedded, reused : int
-        Images that went through the network, and that kept the vector of an earlier run.
+        Number of images embedded by the network, and of those with a vector from an earlier run.
     failures : list of Failure
         Images that could not be embedded.
     """
@@ -59,10 +59,10 @@ class EmbedRun:
         )
 
     def rows(self) -> Iterator[Row]:
-        """Yield a row for each image that is new, changed, moved, or failed differently."""
+        """Yield a row for each image that is new, changed, moved, or failed for another reason."""
         with self.bar:
-            # One batch in the network, one ready, one being filled.  The network has a thread of
-            # its own, so that it computes while rows are written.
+            # One batch in the network, one ready, one being filled.  The network runs in its own
+            # thread while rows are written.
             batches = map_ahead(self._extract, self._batches(), ahead=3, workers=1)
             for batch, extraction in batches:
                 for loaded in batch.settled:
@@ -71,7 +71,7 @@ class EmbedRun:
                     yield from self._finish(batch.images, extraction)
 
     def _batches(self) -> Iterator["_Batch"]:
-        """Read the new files ahead, in batches for the network."""
+        """Read new files ahead, in batches for the network."""
         load = partial(
             _load,
             root=self.root,
@@ -87,18 +87,18 @@ class EmbedRun:
                 yield batch
                 batch = _Batch()
             elif len(batch.settled) == full:
-                # What needs no network does not wait for it, nor fill the memory.
+                # Rows that need no network are yielded at once, to save memory.
                 yield _Batch(settled=batch.settled)
                 batch.settled = []
         if batch.images or batch.settled:
             yield batch
 
     def _new_files(self) -> Iterator[tuple[str, str]]:
-        """Yield path and file of each image that is not known as it is."""
+        """Yield path and file of each new or changed image."""
         for path in self.images.paths:
             file = os.path.join(self.images.root, path)  # noqa: PTH118
             known = None if self.again else self.known.get(os.path.normpath(file))
-            # An imported row has no status, nor has a file that is not there.
+            # Imported rows and missing files have no status.
             if (
                 known
                 and known.error is None
@@ -111,14 +111,14 @@ class EmbedRun:
                 yield path, file
 
     def _extract(self, batch: "_Batch") -> tuple["_Batch", Extraction | None]:
-        """Run the network on a batch, in the network's thread."""
+        """Run the network on a batch, in its thread."""
         if not batch.images:
             return batch, None
         images = np.stack([loaded.image for loaded in batch.images if loaded.image is not None])
         return batch, self.extractor.extract(images)
 
     def _finish(self, images: list["_Loaded"], extraction: Extraction) -> Iterator[Row]:
-        """Give the images their vectors."""
+        """Add the vectors to the images."""
         vectors, probabilities = extraction
         top5 = [None] * len(images) if probabilities is None else top_classes(probabilities)
         for loaded, vector, classes in zip(images, vectors, top5, strict=True):
@@ -132,7 +132,7 @@ class EmbedRun:
             yield loaded.row
 
     def _settle(self, loaded: "_Loaded") -> Iterator[Row]:
-        """Finish an image that needs no network: a failure, or content that is known."""
+        """Finish an image that needs no network: a failure, or known content."""
         row, known = loaded.row, self.known.get(os.path.normpath(loaded.file))
         if row.error is not None:
             self.failures.append(Failure(loaded.path, row.error))
@@ -150,7 +150,7 @@ class EmbedRun:
 
 @dataclass
 class _Loaded:
-    """A file that was read: its row, and the picture where the network must see it."""
+    """A file that was read: its row, and the pixels if they must be embedded."""
 
     path: str
     file: str
@@ -160,7 +160,7 @@ class _Loaded:
 
 @dataclass
 class _Batch:
-    """Files that go through the run together: for the network, and those that need none."""
+    """A batch of files, with and without need of the network."""
 
     images: list[_Loaded] = field(default_factory=list)
     settled: list[_Loaded] = field(default_factory=list)
@@ -188,17 +188,17 @@ def _load(
         if row.digest not in known_digests:
             loaded.image, (row.height, row.width) = decode_image(data, size, resize=resize)
     except ImageError as error:
-        # A reason may quote the file, whose bytes need not be text.
+        # The reason may quote bytes of the file that are not text.
         row.error = str(error).encode("utf-8", "backslashreplace").decode()
     return loaded
 
 
 def _status(file: str) -> FileStatus:
-    """Return what the file system tells of a file; nothing of one that is not there."""
+    """Return the status of a file; all None if it does not exist."""
     try:
         status = os.stat(file)  # noqa: PTH116
     except OSError:
         return FileStatus()
     values = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-    # Files are dated 1601 and 2300, and some systems number them with 64 bits or more.
+    # Some files have dates such as 1601 or 2300, and some inodes exceed 63 bits.
     return FileStatus(*(value if -(2**63) <= value < 2**63 else None for value in values))

@@ -1,4 +1,4 @@
-"""Say in figures and words why two images are, or are not, similar."""
+"""Explain the similarity of two images with numbers and a summary."""
 
 import math
 import os
@@ -13,23 +13,23 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.embeddings import Embeddings
 
-# Fewer bins show no shape; more cannot be told apart in a picture.
+# Limits on the number of bins of a readable histogram.
 _BIN_LIMITS = (10, 100)
 _N_TOP_DIMENSIONS = 10
 _BLOCK_ROWS = 512
-# Below this, two float32 similarities may be one number, summed in another order.
+# Float32 similarities within this tolerance may differ only by the order of summation.
 _FLOAT32_NOISE = 2e-6
 
 
 class Contribution(NamedTuple):
-    """What one dimension of the vectors adds to the cosine similarity.
+    """Contribution of one dimension of the vectors to the cosine similarity.
 
     Attributes
     ----------
     dimension : int
         Column of the embeddings.
     value_a, value_b : float
-        The two vectors' values there.
+        The values of the two vectors.
     cosine : float
         ``value_a * value_b / (|a| |b|)``; over all dimensions these sum to the similarity.
     """
@@ -41,16 +41,16 @@ class Contribution(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """Where a similarity stands among the pairs of a set of vectors.
+    """Percentile of a similarity among the pairs of a set of vectors.
 
     Attributes
     ----------
     percentile : float or None
-        Percentage of the pairs that are less similar; None where there is no pair.
+        Percentage of pairs that are less similar; None if there are no pairs.
     n_pairs : int
-        Number of pairs that were compared.
+        Number of compared pairs.
     is_exact : bool
-        Whether these were all pairs.
+        Whether all pairs were compared.
     """
 
     percentile: float | None
@@ -60,16 +60,15 @@ class Standing(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """How similar two images are to the network, and what makes them so.
+    """Similarity of two images, and the features that contribute to it.
 
-    The *similarity* compares the vectors dimension by dimension: it is high where the network sees
-    the same features in both.  The *percentile* says what that is worth in this store, since in
-    some stores every pair is at 0.8.  The *top dimensions* are the features that the two share.
-
-    The *histograms* show how many features are how strong, and forget which ones.  That describes
-    each image's latent vector, but their overlap is no measure of similar content: any two photos
-    overlap widely (between random pairs of 380 animal photos, Xception's features overlap by 0.88
-    in the median, and the overlap hardly correlates with the similarity, at 0.08).
+    The *similarity* is high if the network finds the same features in both images.  The
+    *percentile* puts it in the context of the store, since in some stores every pair is at 0.8. The
+    *top dimensions* are the features that both images share.  The *histograms* show the
+    distribution of feature values in each latent vector, regardless of which feature has which
+    value, so their overlap does not measure similar content: any two photos overlap widely (the
+    median overlap of Xception's features over random pairs of 380 animal photos is 0.88, and its
+    correlation with the similarity only 0.08).
 
     Attributes
     ----------
@@ -78,24 +77,24 @@ class Explanation:
     file_a, file_b : pathlib.Path or None
         Their files.
     top5_a, top5_b : list of (str, float) or None
-        Their most probable ImageNet classes, where the network has that head.
+        Their most probable ImageNet classes, if the network predicts them.
     similarity : float
-        Cosine similarity, in [-1, 1]; 0 where a vector is zero.
+        Cosine similarity, in [-1, 1]; 0 if a vector is zero.
     percentile : float or None
-        Percentage of the store's pairs of images that are less similar than these two; None where
-        the store has no pair.
+        Percentage of the store's pairs of images that are less similar; None if the store has no
+        pairs.
     n_pairs : int
-        Number of pairs that the percentile rests on.
+        Number of pairs for the percentile.
     is_exact : bool
-        Whether these are all pairs of the store; else they are a random sample.
+        Whether these are all pairs of the store, not a random sample.
     intersection : float
-        Overlap of the two histograms, in [0, 1]: the sum over the bins of the smaller fraction.
+        Histogram intersection, in [0, 1]: the sum over the bins of the smaller fraction.
     histogram_a, histogram_b : ndarray of shape (n_bins,), float64
         Fraction of each vector's values in each bin; each sums to 1.
     bin_edges : ndarray of shape (n_bins + 1,), float64
-        The edges that both histograms share.
+        Bin edges of both histograms.
     top_dimensions : tuple of Contribution
-        The dimensions that add most to the similarity, strongest first.
+        The dimensions with the largest contributions, in descending order.
     summary : str
         The figures in plain words.
     """
@@ -122,12 +121,12 @@ class Explanation:
         standing = ""
         if self.percentile is not None:
             pairs = "all pairs" if self.is_exact else f"{self.n_pairs:,} random pairs"
-            # Rounded down, so that 100 % is said only where it is true.
+            # Rounded down, so that 100 % is exact.
             percent = math.floor(10 * self.percentile) / 10
             standing = f", higher than {percent:g} % of {pairs} of images"
         shared = ""
         strongest = sum(entry.cosine for entry in self.top_dimensions)
-        # Negative products elsewhere can make the strongest ones exceed the whole.
+        # With negative products elsewhere, the strongest ones can exceed the total.
         if 0 < strongest <= self.similarity:
             shared = (
                 f" The {len(self.top_dimensions)} strongest shared features make "
@@ -176,25 +175,25 @@ def explain(
     a, b : path, int, one-row Embeddings, or ndarray of shape (dimension,)
         The two images: a path or row number in ``embeddings``, or a vector of the same space.
     embeddings : Embeddings or array-like of shape (n, dimension)
-        The images among whose pairs the similarity is placed.
+        The images whose pairs give the percentile.
     bins : int, optional
         Number of bins of the histograms; see :func:`latent_histograms`.
     random_state : int
-        Seed of the sample of pairs, where there are too many for all; see :func:`rank_similarity`.
+        Seed of the sample of pairs, if there are too many pairs; see :func:`rank_similarity`.
 
     Returns
     -------
     Explanation
-        Similarity, where it stands, shared histograms and the strongest common dimensions.
+        Similarity, percentile, histograms and the strongest common dimensions.
 
     Raises
     ------
     NotFoundError
         If a path is not among the embeddings.
     InvalidInputError
-        If a row does not exist, or a vector has another dimension or is not finite.
+        If a row does not exist, or a vector has a different dimension or is not finite.
     SpaceMismatchError
-        If ``a`` or ``b`` is of another embedding space.
+        If ``a`` or ``b`` is from a different embedding space.
 
     Examples
     --------
@@ -227,15 +226,15 @@ def explain(
 def latent_histograms(
     a: NDArray[np.float32], b: NDArray[np.float32], *, bins: int | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Count the values of two vectors in shared bins.
+    """Compute histograms of two vectors with common bins.
 
     Parameters
     ----------
     a, b : ndarray of shape (dimension,)
-        The vectors, as the network gave them.
+        The vectors, not normalised.
     bins : int, optional
         Number of bins; by default the rule of Freedman and Diaconis (1981, "On the histogram as a
-        density estimator") on the values of both, kept within 10 to 100.
+        density estimator") on the values of both, clipped to 10 to 100.
 
     Returns
     -------
@@ -266,18 +265,18 @@ def rank_similarity(
     sample_size: int = 200_000,
     random_state: int = 0,
 ) -> Standing:
-    """Find which percentage of all pairs of vectors is less similar than a given similarity.
+    """Return the percentile of a similarity among all pairs of vectors.
 
-    Memory does not grow with the number of pairs.
+    Memory use does not grow with the number of pairs.
 
     Parameters
     ----------
     similarity : float
         A cosine similarity.
     vectors : Embeddings or array-like of shape (n, dimension)
-        The vectors whose pairs are compared, a pair being two different rows.
+        The vectors; pairs are of different rows.
     max_rows : int
-        Up to so many rows all pairs are compared, above it a random sample of them.
+        Maximum number of rows for comparing all pairs; above it, a random sample is used.
     sample_size : int
         Number of sampled pairs; the standard error of the percentile is at most
         ``50 / sqrt(sample_size)`` (0.11 for the default).
@@ -287,13 +286,13 @@ def rank_similarity(
     Returns
     -------
     Standing
-        The percentile, the number of pairs it rests on, and whether these are all.
+        The percentile, the number of compared pairs, and whether these are all.
     """
     vectors = np.asarray(vectors, dtype=np.float32)
     n = len(vectors)
     if n < 2:
         return Standing(None, 0, True)
-    # A pair must not count as less similar than itself.
+    # A pair must not be counted as less similar than itself.
     limit = similarity - _FLOAT32_NOISE
     if n <= max_rows:
         n_pairs = n * (n - 1) // 2
@@ -305,12 +304,12 @@ def rank_similarity(
 
 
 def _count_all_below(unit: NDArray[np.float32], limit: float) -> int:
-    """Count the pairs of rows whose similarity is below the limit, a block of rows at a time."""
+    """Count the pairs of rows with a similarity below the limit, in blocks of rows."""
     count = 0
     for start in range(0, len(unit), _BLOCK_ROWS):
         block = unit[start : start + _BLOCK_ROWS]
         is_below = block @ unit[start:].T < limit
-        # Row i of the block is column i here: each pair once, none with itself.
+        # Count each pair once, and no row with itself.
         count += int(np.triu(is_below, k=1).sum())
     return count
 
@@ -330,7 +329,7 @@ def _count_sample_below(vectors: NDArray[np.float32], limit: float, size: int, s
 
 
 def _select(image: Any, embeddings: Embeddings) -> Embeddings:
-    """Return one image as embeddings of one row."""
+    """Return an image as Embeddings of one row."""
     if isinstance(image, str | os.PathLike):
         return embeddings[[image]]
     if isinstance(image, int | np.integer):
@@ -353,7 +352,7 @@ def _select(image: Any, embeddings: Embeddings) -> Embeddings:
 
 
 def _describe(image: Embeddings, suffix: str) -> dict[str, Any]:
-    """Return the fields that name one of the two images; a bare vector has an empty path."""
+    """Return the fields of one image; the path of a bare vector is empty."""
     path = image.paths[0] or None
     return {
         f"path_{suffix}": path,
@@ -363,10 +362,10 @@ def _describe(image: Embeddings, suffix: str) -> dict[str, Any]:
 
 
 def _count_bins(values: NDArray[np.float64]) -> int:
-    """Choose a number of bins by Freedman and Diaconis, within limits."""
+    """Return the number of bins by the rule of Freedman and Diaconis, within limits."""
     low, high = np.percentile(values, [25, 75])
     width = 2 * (high - low) / np.cbrt(len(values))
-    # Where most values are equal (zero, after ReLU) the width is zero: as fine as allowed.
+    # If most values are equal (zero, after ReLU) the width is zero: use the maximum number of bins.
     wanted = np.ptp(values) / width if width > 0 else np.inf
     return int(np.clip(np.ceil(wanted), *_BIN_LIMITS))
 
@@ -374,7 +373,7 @@ def _count_bins(values: NDArray[np.float64]) -> int:
 def _strongest(
     a: NDArray[np.float32], b: NDArray[np.float32], products: NDArray[np.float64]
 ) -> tuple[Contribution, ...]:
-    """Return the dimensions with the largest positive products, strongest first."""
+    """Return the dimensions with the largest positive products, in descending order."""
     order = np.argsort(-products, kind="stable")[:_N_TOP_DIMENSIONS]
     return tuple(
         Contribution(int(row), float(a[row]), float(b[row]), float(products[row]))

@@ -1,4 +1,4 @@
-"""Exact cosine search over arrays, without scikit-learn, whose import takes most of a second."""
+"""Exact cosine search over arrays, without importing scikit-learn, which is slow."""
 
 import hashlib
 from typing import Any
@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
 
-# Scalar products of float32 unit vectors agree to about this, whichever way they are summed.
+# Tolerance of scalar products of float32 unit vectors for any order of summation.
 _FLOAT32_NOISE = 2e-6
-# Vectors that are looked at again in one go: 2**25 float32 values are 128 MiB.
+# Number of float32 values recomputed at a time: 2**25 are 128 MiB.
 _BLOCK_VALUES = 2**25
-# Scalar products in float64 agree to less than this.
+# Tolerance of scalar products in float64.
 _FLOAT64_NOISE = 1e-12
-# With more candidates than this, it is quicker to compare a query with all rows in float64.
+# With more candidates than this, comparing all rows in float64 is faster.
 _MOST_CANDIDATES = 512
-# Columns that are compared first, for rows that differ mostly differ there.
+# Columns that are compared first: different rows usually differ in these.
 _N_COMPARED = 16
-# Numbers of a block that are scaled, or turned into float64, at once: 16 and 32 MiB.
+# Number of values scaled or converted to float64 at a time: 16 and 32 MiB.
 _PART_VALUES = 2**22
 
 
@@ -28,7 +28,7 @@ def unit_rows(vectors: Any) -> NDArray[np.float32]:
     Parameters
     ----------
     vectors : array-like of shape (n, dimension)
-        Finite numbers, however large or small.
+        Finite numbers of any magnitude.
 
     Returns
     -------
@@ -38,14 +38,14 @@ def unit_rows(vectors: Any) -> NDArray[np.float32]:
     Raises
     ------
     InvalidInputError
-        If the array is not two-dimensional or holds NaN or infinite values.
+        If the array is not two-dimensional or contains NaN or infinite values.
     """
     rows = np.asarray(vectors)
     if rows.ndim != 2:
         raise InvalidInputError(f"vectors must have shape (n, dimension). Received: {rows.shape}")
     if rows.dtype != np.float32:
         rows = level_rows(rows.astype(np.float64, copy=False)).astype(np.float32)
-    # Squares of float32 numbers fit in float64, so that no length overflows or vanishes.
+    # Squares of float32 numbers fit in float64, so that lengths neither overflow nor underflow.
     lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
     if not np.isfinite(lengths).all():
         row = int(np.flatnonzero(~np.isfinite(lengths))[0])
@@ -55,13 +55,13 @@ def unit_rows(vectors: Any) -> NDArray[np.float32]:
 
 
 def level_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Multiply each row by the power of two that brings its largest number to 0.5 to 1."""
+    """Multiply each row by a power of two so that its largest number is in [0.5, 1)."""
     _, exponents = np.frexp(np.abs(rows).max(axis=1, initial=0))
     return np.ldexp(rows, -exponents[:, None])
 
 
 def find_equal(rows: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Return for each row the first one that equals it.
+    """Return the first equal row of each row.
 
     Parameters
     ----------
@@ -71,11 +71,11 @@ def find_equal(rows: NDArray[np.float32]) -> NDArray[np.intp]:
     Returns
     -------
     ndarray of shape (n,), int
-        Row numbers; a row that is the first of its kind has its own.
+        Row numbers; the first of equal rows has its own.
     """
     first = np.arange(len(rows))
     columns = np.linspace(0, rows.shape[1] - 1, min(rows.shape[1], _N_COMPARED)).astype(int)
-    # 0.0 is added because it turns -0.0 into 0.0, which equals it.
+    # Adding 0.0 converts -0.0 to 0.0.
     keys = np.ascontiguousarray(rows[:, columns] + np.float32(0))
     keys = keys.view(np.dtype((np.void, keys.itemsize * keys.shape[1])))[:, 0]
     _, numbers, counts = np.unique(keys, return_inverse=True, return_counts=True)
@@ -89,15 +89,15 @@ def find_equal(rows: NDArray[np.float32]) -> NDArray[np.intp]:
 def nearest(
     vectors: NDArray[np.float32], queries: NDArray[np.float32], n_neighbors: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Find the rows that are nearest to each query by cosine distance, exactly.
+    """Find the nearest rows of each query by cosine distance, exactly.
 
-    faiss compares all pairs in float32; the candidates' distances are then computed again in
+    faiss compares all pairs in float32; the distances of the candidates are then recomputed in
     float64 as half the squared difference of the unit vectors, which equals 1 - cosine and is
-    exactly 0 for identical vectors.  Equal distances are in order of row number.
+    exactly 0 for identical vectors.  Ties are in order of row number.
 
-    Where very many rows tie with the last neighbour by float32, all rows are compared once more
-    by scalar products in float64, and of more than some hundreds that tie even then, to 1e-12, the
-    first are taken: memory stays bounded, and the time that of comparing all pairs.
+    If very many rows tie with the last neighbour in float32, all rows are compared again by scalar
+    products in float64; if more than some hundreds still tie, within 1e-12, the first are taken.
+    Memory stays bounded, and the time is that of comparing all pairs.
 
     Parameters
     ----------
@@ -106,13 +106,12 @@ def nearest(
     queries : ndarray of shape (n_queries, dimension), float32
         Rows of length 1 or 0, from :func:`unit_rows`.
     n_neighbors : int
-        How many rows to return, ``1 <= n_neighbors <= n``.
+        Number of neighbours, ``1 <= n_neighbors <= n``.
 
     Returns
     -------
     distances : ndarray of shape (n_queries, n_neighbors), float64
-        1 - cosine similarity, in [0, 2], ascending.  The similarity to a zero vector is 0, so
-        that its distance to everything is 1.
+        1 - cosine similarity, in [0, 2], ascending.  The distance to a zero vector is 1.
     rows : ndarray of shape (n_queries, n_neighbors), int64
         The rows of ``vectors``.
 
@@ -136,7 +135,7 @@ def nearest(
         distances, rows = nearest(vectors, queries[kinds], n_neighbors)
         return distances[place], rows[place]
     distances = np.ones((len(queries), n_neighbors))
-    # A zero query is equally far from everything: the first rows, at distance 1.
+    # All rows are at distance 1 from a zero query: return the first ones.
     rows = np.tile(np.arange(n_neighbors), (len(queries), 1))
     open_queries = np.flatnonzero(queries.any(axis=1))
     n_candidates = n_neighbors + 1
@@ -144,7 +143,8 @@ def nearest(
     while len(open_queries) and n_candidates <= most:
         n_candidates = min(n_candidates, len(vectors))
         similarities, candidates = _candidates(vectors, queries[open_queries], n_candidates)
-        # Where the last candidate ties with the last neighbour, a row not seen yet may come first.
+        # If the last candidate ties with the last neighbour, a row that is no candidate may come
+        # first.
         is_tied = similarities[:, n_neighbors - 1] - similarities[:, -1] < _FLOAT32_NOISE
         is_tied &= n_candidates < len(vectors)
         settled = np.flatnonzero(~is_tied)
@@ -174,21 +174,21 @@ def nearest_of_any_length(
     queries: NDArray[np.float32],
     n_neighbors: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Find the nearest rows as :func:`nearest` does, of vectors that are scaled block by block.
+    """Find the nearest rows of vectors that are not normalised; see :func:`nearest`.
 
     Parameters
     ----------
     vectors : ndarray of shape (n, dimension)
-        Rows of any length; no copy of all of them is made.
+        Rows of any length, scaled block by block without a full copy.
     queries : ndarray of shape (n_queries, dimension)
         Rows of any length.
     n_neighbors : int
-        How many rows to return, ``1 <= n_neighbors <= n``.
+        Number of neighbours, ``1 <= n_neighbors <= n``.
 
     Returns
     -------
     distances, rows : ndarray of shape (n_queries, n_neighbors)
-        As of :func:`nearest`.
+        As for :func:`nearest`.
     """
     unit_queries = unit_rows(queries)
     distances = np.empty((len(queries), 0))
@@ -205,7 +205,7 @@ def nearest_of_any_length(
 
 
 def _measure_all(vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the cosine distance of each query to each row, shape (q, n), by float64 products."""
+    """Return the float64 cosine distances of queries to all rows, shape (q, n)."""
     wide = queries.astype(np.float64)
     halves = np.einsum("qd,qd->q", wide, wide) / 2
     measured = np.empty((len(queries), len(vectors)))
@@ -221,7 +221,7 @@ def _measure_all(vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> 
 
 
 def _choose(measured: NDArray[np.float64], n_neighbors: int, most: int) -> NDArray[np.int64]:
-    """Return the rows that may be nearest; of too many that tie, those that come first."""
+    """Return the candidate rows; of too many ties, the first."""
     last = np.partition(measured, n_neighbors - 1)[n_neighbors - 1]
     found = np.flatnonzero(measured <= last + _FLOAT64_NOISE)
     if len(found) <= most:
@@ -237,7 +237,7 @@ def _candidates(
     """Return the highest float32 similarities of each query and their rows, ties in any order."""
     import faiss
 
-    # What IndexFlatIP.search runs, without a second copy of the vectors.
+    # The same as IndexFlatIP.search, without a second copy of the vectors.
     return faiss.knn(
         np.ascontiguousarray(queries), vectors, n_candidates, metric=faiss.METRIC_INNER_PRODUCT
     )
@@ -246,7 +246,7 @@ def _candidates(
 def _distances(
     candidates: NDArray[np.float32], queries: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """Return the cosine distance of each query to its own candidates, shape (q, k)."""
+    """Return the cosine distances of each query to its candidates, shape (q, k)."""
     difference = candidates - queries[:, None]
     distances = np.einsum("qkd,qkd->qk", difference, difference, dtype=np.float64) / 2
     distances[~candidates.any(axis=2)] = 1

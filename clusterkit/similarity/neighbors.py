@@ -1,4 +1,4 @@
-"""Nearest neighbours by cosine distance, in scikit-learn's contract."""
+"""Nearest neighbours by cosine distance, with scikit-learn's interface."""
 
 from numbers import Integral
 from typing import Any, Self
@@ -18,14 +18,14 @@ _NUMBERS = [np.float64, np.float32]
 class CosineNeighbors(BaseEstimator):
     """Exact nearest neighbours by cosine distance, searched by faiss.
 
-    The distance is 1 - cosine similarity, in [0, 2]: 0 for the same direction, 1 for a right
-    angle, 2 for opposite directions.  A zero vector has no direction; its similarity to everything
-    is 0, its distance 1.  Rows at the same distance come in order of their number.
+    The distance is 1 - cosine similarity, in [0, 2]: 0 for the same direction, 1 for orthogonal
+    vectors, 2 for opposite directions.  The similarity of a zero vector to any vector is 0, its
+    distance 1.  Ties are in order of row number.
 
     Parameters
     ----------
     n_neighbors : int
-        How many neighbours :meth:`kneighbors` returns by default.
+        Default number of neighbours for :meth:`kneighbors`.
 
     Attributes
     ----------
@@ -36,11 +36,11 @@ class CosineNeighbors(BaseEstimator):
     n_features_in_ : int
         Their dimension.
     fingerprint_ : str or None
-        The embedding space they are of; None for plain arrays.
+        Fingerprint of their embedding space; None for plain arrays.
 
     See Also
     --------
-    clusterkit.similarity.nearest.nearest : The search itself, for programs that must start quickly.
+    clusterkit.similarity.nearest.nearest : The underlying function, without scikit-learn.
 
     Examples
     --------
@@ -54,12 +54,12 @@ class CosineNeighbors(BaseEstimator):
         self.n_neighbors = n_neighbors
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Keep the vectors.
+        """Store the vectors, scaled to length 1.
 
         Parameters
         ----------
         X : Embeddings or array-like of shape (n_samples, n_features)
-            The vectors to search in.
+            The vectors to search.
         y : None
             Ignored.
 
@@ -82,11 +82,11 @@ class CosineNeighbors(BaseEstimator):
         Parameters
         ----------
         X : Embeddings or array-like of shape (n_queries, n_features), optional
-            The queries.  By default the fitted vectors, none of which is its own neighbour.
+            The queries.  By default the fitted vectors, excluding each from its own neighbours.
         n_neighbors : int, optional
-            How many; by default the constructor's.
+            Number of neighbours; by default that of the constructor.
         return_distance : bool
-            Whether to return the distances too.
+            Whether to return the distances as well.
 
         Returns
         -------
@@ -98,9 +98,9 @@ class CosineNeighbors(BaseEstimator):
         Raises
         ------
         InvalidInputError
-            If there are fewer fitted vectors (for the default X: other vectors) than neighbours.
+            If there are fewer fitted vectors (by default: other vectors) than neighbours.
         SpaceMismatchError
-            If the queries are of another embedding space.
+            If the queries are from a different embedding space.
         """
         check_is_fitted(self)
         n_neighbors = self.n_neighbors if n_neighbors is None else n_neighbors
@@ -121,17 +121,17 @@ class CosineNeighbors(BaseEstimator):
         return (distances, indices) if return_distance else indices
 
     def _others(self, n_neighbors: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Find the neighbours of the fitted vectors among the others."""
+        """Find the neighbours of each fitted vector among the others."""
         distances, indices = nearest(self.vectors_, self.vectors_, n_neighbors + 1)
         is_other = indices != np.arange(self.n_samples_fit_)[:, None]
-        # Among many duplicates a row may not have found itself; then its last one is too many.
+        # Among many duplicates a row may not find itself; then drop its last neighbour.
         is_other[is_other.all(axis=1), -1] = False
         shape = (self.n_samples_fit_, n_neighbors)
         return distances[is_other].reshape(shape), indices[is_other].reshape(shape)
 
 
 def _check_n_neighbors(n_neighbors: Any) -> None:
-    """Refuse what is no whole number from 1 up."""
+    """Check that the number of neighbours is an integer of at least 1."""
     if not isinstance(n_neighbors, Integral) or isinstance(n_neighbors, bool) or n_neighbors < 1:
         raise InvalidInputError(
             f"n_neighbors must be an integer of at least 1. Received: {n_neighbors!r}"

@@ -1,4 +1,4 @@
-"""Find an image among embeddings, and the images most similar to it."""
+"""Find the images most similar to a given one."""
 
 import os
 from dataclasses import dataclass
@@ -25,21 +25,21 @@ from clusterkit.utils.paths import is_gone, unescape_path
 
 @dataclass(frozen=True, eq=False)
 class SimilarImages:
-    """The images nearest to a query, the most similar first.
+    """The nearest images of a query, in descending order of similarity.
 
     Attributes
     ----------
     query : Embeddings
-        One row: the image that was asked about.
+        The query image, as one row.
     embeddings : Embeddings
-        The images that were searched.
+        The searched images.
     rows : ndarray of shape (n_neighbors,), int64
         The neighbours' rows in ``embeddings``.
     similarities : ndarray of shape (n_neighbors,), float64
         Cosine similarities, in [-1, 1].
     n_gone : int
-        How many nearer images are left out, since their files are gone.  Where none of the files
-        is there, such as on a disk that is not mounted, none is left out.
+        Number of nearer images left out because their files no longer exist.  If no file exists, as
+        on a disk that is not mounted, none is left out.
     """
 
     query: Embeddings
@@ -69,31 +69,30 @@ def find_similar(
     n_neighbors: int = 10,
     weights: str | Path | None = None,
 ) -> SimilarImages:
-    """Find the images that are most similar to one, by exact cosine search.
+    """Find the images most similar to a given one by exact cosine search.
 
     Parameters
     ----------
     image : path
         A file, or a path in ``embeddings``; see :func:`locate`.
     embeddings : Embeddings
-        The images to search.  The very file that is asked about is left out, and so are files that
-        are gone.
+        The images to search.  The query file itself and files that no longer exist are left out.
     n_neighbors : int
-        How many to return; fewer where there are fewer.
+        Maximum number of images to return.
     weights : path, optional
-        The network's weights, for a query that is not among the embeddings.
+        The network's weights, if the query is not among the embeddings.
 
     Returns
     -------
     SimilarImages
-        The neighbours, the most similar first; ties are in order of path.
+        The neighbours, in descending order of similarity; ties are in order of path.
 
     Raises
     ------
     NotFoundError
         If the image does not exist.
     InvalidInputError
-        If the file is no image, ``n_neighbors`` is below 1, or there is nothing to search.
+        If the file is not an image, ``n_neighbors`` is below 1, or the embeddings are empty.
 
     Examples
     --------
@@ -156,17 +155,17 @@ def locate(
     *,
     weights: str | Path | None = None,
 ) -> Embeddings:
-    """Return the embedding of one image, without a network where its content is known.
+    """Return the embedding of one image, running the network only for unknown content.
 
     Parameters
     ----------
     image : path
-        A file, or where there is no such file a path in ``embeddings``.  A file is known by the
-        digest of its bytes; any other goes through the network that made the embeddings.
+        A file or, if no such file exists, a path in ``embeddings``.  Known files are recognised by
+        the digest of their bytes; other files are embedded by the same network.
     embeddings : Embeddings
         The known images.
     weights : path, optional
-        The network's weights, if they are no longer where they were.
+        The network's weights, if their file has moved.
 
     Returns
     -------
@@ -176,11 +175,11 @@ def locate(
     Raises
     ------
     NotFoundError
-        If there is no such file, nor such a path in the embeddings.
+        If there is neither such a file nor such a path in the embeddings.
     InvalidInputError
-        If the file is no readable image.
+        If the file is not a readable image.
     WeightsError, SpaceMismatchError
-        If the network cannot be had, or is not the one that made the embeddings.
+        If the network is unavailable, or is not the one that made the embeddings.
     """
     return _look_up(image, embeddings, weights)[0]
 
@@ -188,8 +187,8 @@ def locate(
 def _look_up(
     image: str | os.PathLike[str], embeddings: Embeddings, weights: str | Path | None
 ) -> tuple[Embeddings, list[int]]:
-    """Return the embedding of an image, and the rows of that very file."""
-    # What the user names is the file; a stored image of an equal name elsewhere is another one.
+    """Return the embedding of an image, and the rows of the same file."""
+    # A file takes precedence over a stored image of the same name elsewhere.
     own = embeddings.find(os.path.abspath(image))  # noqa: PTH100
     if not os.path.lexists(image):
         if own is None:
@@ -202,7 +201,7 @@ def _look_up(
         data = read_bytes(image)
         same = _rows_of_content(digest_bytes(data), embeddings)
         if not same:
-            # Before the network is loaded: a file that is no image needs none.
+            # Check that the file is an image before loading the network.
             decode_image(data)
     except ImageError as error:
         raise InvalidInputError(f"{image}: {error}") from error
@@ -212,19 +211,19 @@ def _look_up(
     rows |= {row for row in (own, embeddings.find(place)) if row is not None}
     if not same:
         return _embed_query(Path(image), embeddings, weights), sorted(rows)
-    # Its own row before that of a copy.
+    # Prefer the file's own row to that of a copy.
     return embeddings[[min(same, key=lambda row: row not in rows)]], sorted(rows)
 
 
 def _rows_of_content(digest: str, embeddings: Embeddings) -> list[int]:
-    """Return the rows of all files of some content."""
+    """Return the rows of all files with a given digest."""
     return [row for row, known in enumerate(embeddings.digests or ()) if known == digest]
 
 
 def _nearest_present(
     query: Embeddings, embeddings: Embeddings, own: list[int], n_neighbors: int
 ) -> SimilarImages:
-    """Return the images nearest to a query whose files are still there."""
+    """Return the nearest images of a query whose files exist."""
     root = embeddings.root
     n_wanted = min(n_neighbors, len(embeddings) - len(own))
     n_looked_at = n_wanted + len(own)
@@ -232,7 +231,7 @@ def _nearest_present(
         distances, found = nearest_of_any_length(embeddings.vectors, query.vectors, n_looked_at)
         is_other = ~np.isin(found[0], own)
         rows, similarities = found[0][is_other], 1.0 - distances[0][is_other]
-        # Where no root is known, paths may be mere names.
+        # Without a root, paths may be mere names.
         is_there = np.array(
             [root is None or not is_gone(root / embeddings.paths[row]) for row in rows], dtype=bool
         )
@@ -243,7 +242,7 @@ def _nearest_present(
     if not n_there:
         return SimilarImages(query, embeddings, rows[:n_wanted], similarities[:n_wanted])
     shown = np.flatnonzero(is_there)[:n_wanted]
-    # Of all images asked for and not had, the nearer ones; of all, where there are too few.
+    # Count missing files nearer than the last result, or all of them if there are too few results.
     n_passed = len(rows) if len(shown) < n_wanted else int(shown[-1]) + 1
     return SimilarImages(
         query, embeddings, rows[shown], similarities[shown], n_gone=n_passed - len(shown)
@@ -251,7 +250,7 @@ def _nearest_present(
 
 
 def _embed_query(image: Path, embeddings: Embeddings, weights: str | Path | None) -> Embeddings:
-    """Run the network that made the embeddings on a new image."""
+    """Embed a new image with the network that made the embeddings."""
     from clusterkit.embedding.embed import embed
     from clusterkit.extractors.by_name import WITHOUT_NETWORK, create_extractor
 
@@ -262,7 +261,7 @@ def _embed_query(image: Path, embeddings: Embeddings, weights: str | Path | None
             f"{image} is not among the embedded images, and what made them is not known"
         )
     if str(source).endswith(".keras"):
-        # An autoencoder is its own file; the weights of a network, set for all commands, are not.
+        # An autoencoder's file holds its weights; weights meant for other networks are ignored.
         moved = weights is not None and str(weights).endswith(".keras")
         extractor = create_extractor(str(weights if moved else source))
     else:

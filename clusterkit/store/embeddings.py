@@ -1,4 +1,4 @@
-"""Embeddings in memory: vectors that stay glued to their paths and to what made them."""
+"""Embeddings in memory: vectors with their paths and a description of their space."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,27 +25,27 @@ class Failure(NamedTuple):
 
 @dataclass(eq=False)
 class Embeddings:
-    """Vectors of images in one embedding space, accepted wherever scikit-learn takes X.
+    """Vectors of images in one embedding space, accepted as X by scikit-learn.
 
-    Rows are selected as those of an array, or by path, and keep their paths: ``emb[:5]``,
-    ``emb[mask]``, ``emb[["a.png"]]``.  With columns, the result is an array: ``emb[:5, :3]``.
+    Rows are selected as in an array, or by path, and keep their paths: ``emb[:5]``, ``emb[mask]``,
+    ``emb[["a.png"]]``.  Selecting columns returns an array: ``emb[:5, :3]``.
 
     Parameters
     ----------
     vectors : ndarray of shape (n, dimension), float32
         One row per embedded image.
     paths : sequence of str, optional
-        The images, relative to ``root``; by default the row numbers.  Kept as a list.
+        The images, relative to ``root``; by default the row numbers.  Stored as a list.
     root : pathlib.Path, optional
         Absolute folder that the paths are relative to.
     space : dict, optional
-        What made the vectors; its ``fingerprint`` is the identity of the embedding space.
+        Description of what made the vectors; its ``fingerprint`` identifies the embedding space.
     top5 : list, optional
-        For each row the five most probable ImageNet classes as (name, probability) pairs.
+        The five most probable ImageNet classes of each row as (name, probability) pairs.
     digests : list of str, optional
-        SHA-256 of each image file's bytes.
+        SHA-256 digest of each image file.
     failures : list of Failure, optional
-        Images that have no vector.
+        Images without a vector.
 
     Examples
     --------
@@ -97,17 +97,17 @@ class Embeddings:
 
     @property
     def ndim(self) -> int:
-        """Number of dimensions of the vectors' array: 2."""
+        """Number of array dimensions: 2."""
         return 2
 
     @property
     def dtype(self) -> np.dtype[np.float32]:
-        """Type of the numbers: float32."""
+        """Data type: float32."""
         return self.vectors.dtype
 
     @property
     def fingerprint(self) -> str | None:
-        """Identity of the embedding space, where it is known."""
+        """Identity of the embedding space; None if unknown."""
         return self.space.get("fingerprint")
 
     @property
@@ -125,9 +125,9 @@ class Embeddings:
         return iter(self.vectors)
 
     def __getitem__(self, key: Any) -> Any:
-        """Select images by a slice, row numbers, a boolean mask, or paths; or numbers of them.
+        """Select images by a slice, row numbers, a boolean mask or paths.
 
-        A row and a column, ``emb[rows, columns]``, select numbers as of an array.
+        With rows and columns, ``emb[rows, columns]``, return an array.
         """
         if isinstance(key, tuple) and not (key and all(map(_is_path, key))):
             rows, *columns = key or (slice(None),)
@@ -148,11 +148,11 @@ class Embeddings:
         )
 
     def _select(self, key: Any) -> Any:
-        """Return what selects rows of an array: paths become their rows."""
+        """Convert paths in a key to row numbers."""
         if _is_path(key):
             return self.row(key)
         if isinstance(key, np.ndarray):
-            # Columns of a table hold rows, masks and paths as objects.
+            # Table columns hold rows, masks and paths as objects.
             key = key.tolist() if key.dtype.kind in "OUT" or not key.size else key
         elif isinstance(key, Iterable):
             key = list(key)
@@ -163,12 +163,12 @@ class Embeddings:
         return key
 
     def row(self, path: str | os.PathLike[str]) -> int:
-        """Return the row of an image, named by its path in the space or by its file.
+        """Return the row of an image, given by its path in the space or by its file.
 
         Raises
         ------
         NotFoundError
-            If there is no such image; the reason is given where it could not be embedded.
+            If there is no such image, or it could not be embedded.
         """
         row = self.find(path)
         if row is not None:
@@ -179,7 +179,7 @@ class Embeddings:
         raise NotFoundError(f"{path} is not among the {len(self)} embedded images")
 
     def find(self, path: str | os.PathLike[str]) -> int | None:
-        """Return the row of an image as :meth:`row` does, or None where there is none."""
+        """Return the row of an image as :meth:`row` does, or None if there is none."""
         rows = self._rows()
         row = rows.get(os.fspath(path))
         if row is None and self.root is not None:
@@ -188,7 +188,7 @@ class Embeddings:
         return row
 
     def check_same_space(self, other: Any) -> None:
-        """Refuse to go on where the other vectors are known to be of another space.
+        """Check that the other vectors are not from a different space.
 
         Raises
         ------
@@ -203,11 +203,11 @@ class Embeddings:
             )
 
     def _file(self, path: str) -> Path:
-        """Return where an image of this space lies."""
+        """Return the absolute path of an image."""
         return self.root / path if self.root else Path(path)
 
     def _rows(self) -> dict[str, int]:
-        """Map each path to its row, once."""
+        """Row of each path."""
         if not hasattr(self, "_row_of_path"):
             self._row_of_path = {path: row for row, path in enumerate(self.paths)}
         return self._row_of_path
@@ -217,14 +217,14 @@ class Embeddings:
 
 
 def concatenate(parts: Sequence[Embeddings]) -> Embeddings:
-    """Join embeddings of one space and one root, row after row.
+    """Concatenate the rows of embeddings with the same space and root.
 
     Raises
     ------
     SpaceMismatchError
-        If two of them are of different spaces.
+        If they are from different spaces.
     InvalidInputError
-        If there is none, or their roots differ.
+        If the sequence is empty, or the roots differ.
     """
     if not parts:
         raise InvalidInputError("concatenate needs at least one Embeddings. Received: none")
@@ -247,20 +247,20 @@ def concatenate(parts: Sequence[Embeddings]) -> Embeddings:
 
 
 def fingerprint_of(X: Any) -> str | None:
-    """Return the fingerprint of the space that vectors are of; None for a plain array."""
+    """Return the fingerprint of the vectors' space; None for a plain array."""
     fingerprint = getattr(X, "fingerprint", None)
     return fingerprint if isinstance(fingerprint, str) else None
 
 
 def check_fitted_space(estimator: Any, X: Any) -> None:
-    """Refuse vectors of another space than an estimator was fitted on.
+    """Check that vectors are not from a different space than the one an estimator was fitted on.
 
     Parameters
     ----------
     estimator : object
-        Its ``fingerprint_`` is that of the space, None if it was fitted on a plain array.
+        Its ``fingerprint_`` identifies the space; None if it was fitted on a plain array.
     X : Embeddings, VectorStream or array-like
-        A plain array is of no known space, and free.
+        Plain arrays have no known space and are always accepted.
 
     Raises
     ------
@@ -277,14 +277,14 @@ def check_fitted_space(estimator: Any, X: Any) -> None:
 
 
 def describe_space(space: dict[str, Any]) -> str:
-    """Name a space in a few characters: its extractor and the start of its fingerprint."""
+    """Return a short name of a space: its extractor and the start of its fingerprint."""
     if not space.get("fingerprint"):
         return "unknown space"
     return f"{space.get('extractor', 'unknown')}-{space['fingerprint'][:8]}"
 
 
 def _names(paths: Iterable[Any]) -> list[str]:
-    """Return paths, in whatever sequence they came, as a list of strings."""
+    """Return any sequence of paths as a list of strings."""
     if isinstance(paths, str):
         raise InvalidInputError(f"paths must be a sequence of paths. Received: {paths!r}")
     names = list(paths)
@@ -295,12 +295,12 @@ def _names(paths: Iterable[Any]) -> list[str]:
 
 
 def _is_path(key: Any) -> bool:
-    """Tell whether this names an image."""
+    """Return whether the key is a path."""
     return isinstance(key, str | os.PathLike)
 
 
 def _is_whole(key: Any) -> bool:
-    """Tell whether a selection of columns leaves them as they are."""
+    """Return whether the key selects all columns."""
     return key is Ellipsis or (isinstance(key, slice) and key == slice(None))
 
 
@@ -310,7 +310,7 @@ def _take(values: list[T] | None, rows: NDArray[np.int64]) -> list[T] | None:
 
 
 def _chain(lists: list[list[T] | None]) -> list[T] | None:
-    """Join optional lists; None where one is missing."""
+    """Concatenate optional lists; None if one is missing."""
     present = [values for values in lists if values is not None]
     return [value for values in present for value in values] if len(present) == len(lists) else None
 

@@ -1,4 +1,4 @@
-"""Vectors of other networks come into the store, and embeddings go out to other programs."""
+"""Import vectors of other programs into a store, and export embeddings."""
 
 import hashlib
 import io
@@ -27,9 +27,9 @@ from clusterkit.utils.paths import escape_path, unescape_path
 IMPORT_SUFFIXES = (".npy", ".npz", ".parquet")
 EXPORT_SUFFIXES = (".npz", ".parquet", ".csv")
 _PART_ROWS = 8192
-# How much of the paths of an .npz file is in memory at once.
+# Bytes of the paths of an .npz file that are in memory at a time.
 _TEXT_BYTES = 2**24
-# Vectors of shape (n, dimension), the path of each, and the folder that they are relative to.
+# Vectors of shape (n, dimension), their paths, and the folder that these are relative to.
 Contents = tuple[NDArray[Any], list[str], str]
 
 
@@ -40,10 +40,9 @@ def import_vectors(
     paths: str | Path | None = None,
     name: str | None = None,
 ) -> Space:
-    """Bring vectors that another program made into a store, as a space of their own.
+    """Import vectors of another program into a store, as a new space.
 
-    Everything works on them as on any space, but for images outside the store: what would embed
-    them is not known.
+    The space supports everything except new images, since the network that made it is unknown.
 
     Parameters
     ----------
@@ -52,26 +51,26 @@ def import_vectors(
         or a ``.parquet`` file with columns ``path`` and ``vector``, such as
         :func:`export_embeddings` writes.
     store : Store or path
-        Where to keep them.
+        The destination.
     paths : path, optional
-        For ``.npy``: a text file with the path of each image, one a line, relative to its own
-        folder.  Paths in ``.npz`` and ``.parquet`` files are relative to the ``root`` that they
-        name, else to the file's folder.  The images need not be there.
+        For ``.npy``: a text file with one image path per line, relative to the text file's folder.
+        Paths in ``.npz`` and ``.parquet`` files are relative to their ``root``, if given, otherwise
+        to the file's folder.  The images need not exist.
     name : str, optional
         Name of the space's extractor; by default the file's name without its suffix.
 
     Returns
     -------
     Space
-        Its fingerprint is the digest of vectors and paths, so that importing the same again
-        changes nothing.
+        The new space.  Its fingerprint is the digest of vectors and paths, so that importing the
+        same file again changes nothing.
 
     Raises
     ------
     NotFoundError
         If a file does not exist.
     InvalidInputError
-        If a file does not hold what it should.
+        If the content of a file is invalid.
     StoreError
         If the store cannot be written.
     """
@@ -117,31 +116,31 @@ def import_vectors(
 def export_embeddings(
     embeddings: Embeddings, output: str | Path, *, overwrite: bool = False
 ) -> Path:
-    r"""Write vectors and paths for other programs.
+    r"""Export vectors and paths to a file.
 
     Parameters
     ----------
     embeddings : Embeddings
-        What to write.
+        The embeddings to export.
     output : path
         ``.npz`` (arrays ``vectors``, ``paths``, ``root``), ``.parquet`` (columns ``path``,
-        ``vector``; ``root`` in the schema's metadata) or ``.csv`` (``path`` and a column for each
-        dimension; as :func:`clusterkit.datasets.tables.to_csv`, so that no path is a formula).  A
-        byte of a path that is not UTF-8 is written as ``\udcxx``.
+        ``vector``; ``root`` in the schema's metadata) or ``.csv`` (``path`` and one column per
+        dimension, written by :func:`clusterkit.datasets.tables.to_csv`, which escapes formulas).
+        Bytes of a path that are not UTF-8 are written as ``\udcxx``.
     overwrite : bool
-        Whether an existing file may be replaced.
+        Whether to overwrite an existing file.
 
     Returns
     -------
     pathlib.Path
-        The file.
+        The written file.
 
     Raises
     ------
     InvalidInputError
-        If the suffix is none of these, or the file cannot be written.
+        If the suffix is unknown, or the file cannot be written.
     OutputExistsError
-        If it exists.
+        If the file exists and ``overwrite`` is False.
     """
     output = Path(output)
     writers = {".npz": _write_npz, ".parquet": _write_parquet, ".csv": _write_csv}
@@ -161,7 +160,7 @@ def export_embeddings(
 
 
 def _read(source: Path, paths: Path | None) -> tuple[NDArray[Any], list[str]]:
-    """Read vectors, and the absolute path of each."""
+    """Read vectors and their absolute paths."""
     suffix = source.suffix.lower()
     if suffix not in IMPORT_SUFFIXES:
         raise InvalidInputError(
@@ -185,7 +184,7 @@ def _read(source: Path, paths: Path | None) -> tuple[NDArray[Any], list[str]]:
         names = [unescape_path(_check_path(name, f"row {row}")) for row, name in enumerate(names)]
     except ClusterkitError:
         raise
-    # numpy, zipfile and pyarrow raise many kinds on a file that is not theirs.
+    # numpy, zipfile and pyarrow raise many kinds of errors on invalid files.
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise InvalidInputError(f"{source} cannot be read: {reason}") from error
@@ -193,7 +192,7 @@ def _read(source: Path, paths: Path | None) -> tuple[NDArray[Any], list[str]]:
 
 
 def _check_path(path: Any, place: str) -> str:
-    """Return a path as text, or refuse what is none."""
+    """Check that a path is a non-empty string of valid Unicode, and return it."""
     if isinstance(path, bytes):
         path = path.decode("utf-8", "surrogateescape")
     if not isinstance(path, str) or not path.strip() or "\0" in path:
@@ -210,7 +209,7 @@ def _check_path(path: Any, place: str) -> str:
 
 
 def _check(source: Path, vectors: NDArray[Any], files: list[str]) -> NDArray[np.float32]:
-    """Return vectors as float32, or refuse vectors and paths that do not fit."""
+    """Check vectors and paths, and return the vectors as float32."""
     if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or not vectors.size:
         raise InvalidInputError(
             f"vectors must be numbers of shape (n, dimension). Received: {vectors.dtype} "
@@ -275,8 +274,8 @@ def _from_parquet(source: Path) -> Contents:
 def _write_npz(stream: IO[bytes], vectors: NDArray[Any], paths: list[str], root: str) -> None:
     """Write an ``.npz`` file.
 
-    An array of text gives each path the length of the longest.  So it is compressed, and made a
-    few rows at a time.
+    NumPy pads each path to the length of the longest, so the paths are compressed and written a few
+    rows at a time.
     """
     width = max(map(len, paths), default=1)
     header = {"descr": f"<U{width}", "fortran_order": False, "shape": (len(paths),)}
@@ -304,7 +303,7 @@ def _write_parquet(stream: IO[bytes], vectors: NDArray[Any], paths: list[str], r
 
 
 def _write_csv(stream: IO[bytes], vectors: NDArray[Any], paths: list[str], root: str) -> None:
-    """Write a ``.csv`` file; nine digits tell every float32 apart."""
+    """Write a ``.csv`` file; nine digits are exact for float32."""
     text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
     rows = (
         [unescape_path(path), *(f"{value:.9g}" for value in vector)]
@@ -315,7 +314,7 @@ def _write_csv(stream: IO[bytes], vectors: NDArray[Any], paths: list[str], root:
 
 
 def _digest(file: str) -> str | None:
-    """Return the digest of a file, so that queries know it; None where it cannot be read."""
+    """Return the digest of a file, for later queries; None if it cannot be read."""
     try:
         return digest_bytes(read_bytes(file))
     except ImageError:

@@ -1,8 +1,8 @@
-"""The Parquet files of a space: their columns, and writing and reading them whole.
+"""Reading and writing the Parquet files of a space.
 
-Images that have a vector lie in ``part-*.parquet``, those that could not be embedded in
-``failures-*.parquet``, which has no vectors: pyarrow before 26 neither writes nor reads a missing
-one.  In a store of format 1 both lie in one file.
+Images with a vector are in ``part-*.parquet``; those that could not be embedded are in
+``failures-*.parquet`` without a vector column, because pyarrow before 26 does not support null
+vectors.  In format 1 both are in one file.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from clusterkit.errors import ClusterkitError, StoreError
 from clusterkit.store.part_list import Part
 from clusterkit.utils.files import atomic_file
 
-# What a part says of itself: its format, the fingerprint of its space, and a checksum.
+# Metadata key of a part's format, fingerprint and checksum.
 _METADATA = b"clusterkit"
 _FORMAT = 2
 _FILE = {
@@ -43,26 +43,26 @@ _OTHER_SHAPE = "of another shape than its space"
 
 @dataclass(slots=True)
 class Row:
-    """One image of a space: embedded, or a failure with its reason.
+    """One image of a space, with its vector or the reason of its failure.
 
     Attributes
     ----------
     path, root : str
-        The file's path, and the folder that it is relative to.
+        Path of the file, and the folder that it is relative to.
     digest : str or None
-        SHA-256 of the file's bytes, where they could be read.
+        SHA-256 of the file's bytes, if it could be read.
     size, mtime_ns, ctime_ns, inode : int or None
-        Of the file, as the file system tells; None where that does not fit.
+        Status of the file; None for values beyond 64 bits.
     width, height : int or None
-        Of the upright picture, in pixels.
+        Size of the upright image in pixels.
     error : str or None
-        Why there is no vector.
+        The reason if there is no vector.
     vector : ndarray of shape (dimension,), float32, or None
         The embedding.
     top5 : list of (str, float), or None
-        The most probable ImageNet classes, where the network has that head.
+        The most probable ImageNet classes, if the network predicts them.
     kept : (str, int) or None
-        The part and the row in it where vector, top5, width and height lie already.
+        The part and row that already hold vector, top5, width and height.
     """
 
     path: str
@@ -81,7 +81,7 @@ class Row:
 
 
 def schema(dimension: int | None) -> pa.Schema:
-    """Return the columns of a part, or without a dimension those of a file of failures."""
+    """Return the schema of a part or, without a dimension, of a failures file."""
     types = _FILE | (
         {"error": pa.string()}
         if dimension is None
@@ -93,7 +93,7 @@ def schema(dimension: int | None) -> pa.Schema:
 
 
 def rows_to_table(rows: list[Row], dimension: int | None) -> pa.Table:
-    """Turn rows into a table, the vectors without a detour through Python floats."""
+    """Convert rows to a table, without converting vectors to Python floats."""
     columns: dict[str, Any] = {}
     for name in schema(dimension).names:
         if name == "vector":
@@ -112,7 +112,7 @@ def rows_to_table(rows: list[Row], dimension: int | None) -> pa.Table:
 
 
 def split_table(table: pa.Table, dimension: int) -> tuple[pa.Table, pa.Table]:
-    """Return the rows with a vector as a part has them, and those without as failures have them."""
+    """Split a table into rows with and without a vector, with the schemas of their files."""
     failed = np.asarray(table["error"].is_valid())
     failures = table.filter(failed).select(schema(None).names).cast(schema(None))
     if failed.all():
@@ -124,20 +124,20 @@ def split_table(table: pa.Table, dimension: int) -> tuple[pa.Table, pa.Table]:
 
 
 def write_part(file: Path, table: pa.Table, fingerprint: str) -> Part:
-    """Write a part whole, flush it to the disk, then rename it into place.
+    """Write a part atomically, flushed to disk.
 
     Raises
     ------
     StoreError
-        If it cannot be written; nothing half-written is left behind.
+        If it cannot be written; no partial file is left.
     """
     checksum = _checksum(table, fingerprint)
     made = {"format": _FORMAT, "fingerprint": fingerprint, "checksum": checksum}
     table = table.replace_schema_metadata({_METADATA: json.dumps(made)})
     try:
-        # Python's stream, whose errors have the system's words.
+        # Use a Python stream, whose errors are those of the system.
         with atomic_file(file) as temporary, temporary.open("wb") as stream:
-            # Vectors of floats hardly compress; paths and digests do a little.
+            # Float vectors hardly compress.
             pq.write_table(
                 table, stream, compression="zstd", compression_level=1, write_page_checksum=True
             )
@@ -147,21 +147,21 @@ def write_part(file: Path, table: pa.Table, fingerprint: str) -> Part:
 
 
 def read_part(file: Path, columns: list[str], part: Part | None = None) -> pa.Table:
-    """Read some columns of a part; those that it does not have are null.
+    """Read columns of a part; missing columns are null.
 
     Parameters
     ----------
     file : pathlib.Path
         The part.
     columns : list of str
-        What to read; a "vector" that it does not have is left out.
+        Column names; a missing "vector" is left out.
     part : Part, optional
-        What the list of parts says of it.
+        Its entry in the list of parts.
 
     Raises
     ------
     StoreError
-        If the part is missing, damaged, or another than the list says.
+        If the part is missing, damaged, or differs from its entry in the list.
     """
     with _opened(file) as opened:
         names = set(opened.schema_arrow.names)
@@ -183,12 +183,12 @@ def read_part(file: Path, columns: list[str], part: Part | None = None) -> pa.Ta
 def read_vectors(
     file: Path, rows: NDArray[np.int64], dimension: int, part: Part | None = None
 ) -> NDArray[np.float32]:
-    """Read the vectors of some rows of a part, as an array of shape (n, dimension).
+    """Read the vectors of rows of a part, as an array of shape (n, dimension).
 
     Raises
     ------
     StoreError
-        As :func:`read_part`, or if a vector is missing, of another length, or not finite.
+        As for :func:`read_part`, or if a vector is missing, of the wrong length, or not finite.
     """
     table = read_part(file, ["vector"], part)
     if "vector" not in table.column_names or (len(rows) and rows.max() >= len(table)):
@@ -215,23 +215,23 @@ def read_batches(file: Path, column: str, n_rows: int) -> Iterator[pa.Table]:
 def find_damage(
     file: Path, dimension: int, fingerprint: str, part: Part
 ) -> tuple[str, None] | tuple[None, Part]:
-    """Read a part whole, and say what is wrong with it, or what it is where all is well.
+    """Read a whole part, and return its damage or, if it is intact, its description.
 
     Parameters
     ----------
     file : pathlib.Path
         The part.
     dimension, fingerprint : int, str
-        Of the space.
+        Those of the space.
     part : Part
-        What is known of the part.
+        The expected part.
 
     Returns
     -------
     damage : str or None
-        What is wrong.
+        Description of the damage.
     found : Part or None
-        What the part says of itself.
+        The part as described by its own metadata.
     """
     try:
         with _opened(file) as opened:
@@ -242,7 +242,7 @@ def find_damage(
         return f"damaged or cannot be read: {_reason(error.__cause__)}", None
     made = _metadata(table)
     if not made:
-        # Of format 1, which says nothing of itself; once listed with a checksum it is none.
+        # Parts of format 1 have no metadata; parts listed with a checksum must have it.
         damage = "not the part that was written" if part.checksum else _old_damage(table, dimension)
     elif made.get("fingerprint") != fingerprint:
         damage = f"of another network (fingerprint {made.get('fingerprint')})"
@@ -259,7 +259,7 @@ def find_damage(
 
 
 def find_dimension(file: Path) -> int | None:
-    """Return the length of a part's vectors, or None where it has none or cannot be read."""
+    """Return the length of a part's vectors, or None if it has none or cannot be read."""
     try:
         with file.open("rb") as stream:
             vector = pq.read_schema(stream).field("vector").type
@@ -270,12 +270,12 @@ def find_dimension(file: Path) -> int | None:
 
 
 def table_vectors(table: pa.Table, dimension: int) -> NDArray[np.float32]:
-    """Return the vectors of a table's rows, as an array of shape (n, dimension).
+    """Return the vectors of a table as an array of shape (n, dimension).
 
     Raises
     ------
     ValueError
-        If one is missing, of another length, or not finite.
+        If one is missing, of the wrong length, or not finite.
     """
     column = table.column("vector")
     chunks = [np.asarray(chunk.flatten()) for chunk in column.chunks]
@@ -288,7 +288,7 @@ def table_vectors(table: pa.Table, dimension: int) -> NDArray[np.float32]:
 
 
 def table_top5(table: pa.Table) -> list[list[tuple[str, float]] | None]:
-    """Return the most probable classes of each row as (name, probability) pairs, where stored."""
+    """Return the most probable classes of each row as (name, probability) pairs, if stored."""
     return [
         None if row is None else [(item["class"], item["probability"]) for item in row]
         for row in table.column("top5").to_pylist()
@@ -297,9 +297,9 @@ def table_top5(table: pa.Table) -> list[list[tuple[str, float]] | None]:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[pq.ParquetFile]:
-    """Open a part, and turn whatever reading it raises into a StoreError."""
-    # Without pre-buffering, which would hold a whole row group.  And read without threads: one of
-    # Arrow's that lets go of a Python stream while Python ends aborts the process.
+    """Open a part, and convert all errors of reading it to StoreError."""
+    # Pre-buffering would hold a whole row group in memory.  Threads are off because an Arrow thread
+    # that releases a Python stream during shutdown aborts the process.
     options = {"pre_buffer": False, "page_checksum_verification": True}
     try:
         with ExitStack() as stack:
@@ -320,21 +320,21 @@ def _opened(file: Path) -> Iterator[pq.ParquetFile]:
 
 
 def _with_plain_lists(data: bytes) -> bytes:
-    """Hide that the vectors of format 1 have a fixed size: pyarrow before 26 reads no null there.
+    """Remove the Arrow schema from a file of format 1, so that vectors are plain lists.
 
-    Without Arrow's own schema, which the footer repeats, they are lists.
+    pyarrow before 26 cannot read nulls in fixed-size lists.
     """
     before, key, after = data.rpartition(b"ARROW:schema")
     return before + key.replace(b":", b"-") + after
 
 
 def _reason(error: BaseException | None) -> str:
-    """Return an error's words, or at least its kind."""
+    """Return an error's message, or its type if it has none."""
     return str(error).rstrip(".") or type(error).__name__
 
 
 def _metadata(table: pa.Table) -> dict[str, Any]:
-    """Return what a part says of itself; nothing where it is of format 1."""
+    """Return the metadata of a part; empty for format 1."""
     try:
         made = json.loads((table.schema.metadata or {}).get(_METADATA, b"{}"))
     except ValueError:
@@ -343,7 +343,7 @@ def _metadata(table: pa.Table) -> dict[str, Any]:
 
 
 def _checksum(table: pa.Table, fingerprint: str) -> str:
-    """Return the SHA-256 of a part's rows and of what made them, however they are encoded."""
+    """Return the SHA-256 of a part's rows and fingerprint, independent of the encoding."""
     digest = hashlib.sha256(fingerprint.encode())
     for name in table.column_names:
         column = table[name]
@@ -356,7 +356,7 @@ def _checksum(table: pa.Table, fingerprint: str) -> str:
 
 
 def _damage_of_rows(table: pa.Table, dimension: int) -> str | None:
-    """Say what is wrong with the values of a part's rows."""
+    """Return the damage of a part's values, or None."""
     if any(table[name].null_count for name in _NEVER_NULL & set(table.column_names)):
         return "damaged: it holds rows without a path, a vector or a reason"
     if "vector" in table.column_names:
@@ -368,7 +368,7 @@ def _damage_of_rows(table: pa.Table, dimension: int) -> str | None:
 
 
 def _old_damage(table: pa.Table, dimension: int) -> str | None:
-    """Say what is wrong with a part of format 1."""
+    """Return the damage of a part of format 1, or None."""
     expected = {name: type_ for name, type_ in _TYPES.items() if name not in ("ctime_ns", "inode")}
     if {*table.column_names} != {*expected, "vector"} or any(
         table[name].type != type_ for name, type_ in expected.items()
@@ -388,10 +388,10 @@ def _old_damage(table: pa.Table, dimension: int) -> str | None:
 
 
 def _is_failures(file: Path) -> bool:
-    """Tell whether a file is one of failures, by its name."""
+    """Return whether a file name is that of a failures file."""
     return file.name.startswith("failures-")
 
 
 def _fixed_size(vectors: NDArray[np.float32]) -> pa.FixedSizeListArray:
-    """Return vectors as a column."""
+    """Return vectors as a fixed-size list column."""
     return pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])

@@ -1,4 +1,4 @@
-"""Which parts of a space count, in which order: ``parts.json``."""
+"""The list of valid parts of a space, ``parts.json``."""
 
 import re
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ class Part:
     Attributes
     ----------
     name : str
-        ``part-NNNNNN.parquet`` where it holds vectors, ``failures-NNNNNN.parquet`` where not.
+        ``part-NNNNNN.parquet`` for rows with vectors, ``failures-NNNNNN.parquet`` for failures.
     rows : int or None
-        How many rows it holds; None where no list says so, as in a store of format 1.
+        Number of rows; None if unknown, as in a store of format 1.
     checksum : str or None
-        Of its content, as its own metadata has it.
+        Checksum of its content, as in its metadata.
     """
 
     name: str
@@ -34,8 +34,8 @@ class Part:
 class PartList:
     """The parts of a space, oldest first, and the number of the next one.
 
-    The list is replaced as a whole, so that whoever reads it sees one state of the space.  Numbers
-    only grow: a part's name is never used again for other rows.
+    The list is replaced atomically, so that readers see a consistent state of the space.  Numbers
+    only increase: the name of a part is never reused.
     """
 
     parts: tuple[Part, ...] = ()
@@ -54,7 +54,7 @@ class PartList:
 
     @classmethod
     def read(cls, file: Path) -> "PartList | None":
-        """Read the list, or return None where there is none.
+        """Read the list, or return None if there is none.
 
         Raises
         ------
@@ -78,14 +78,14 @@ class PartList:
 
     @classmethod
     def of_files(cls, names: list[str]) -> "PartList":
-        """Make the list of files that none names, in order of their numbers."""
+        """Make a list of files in order of their numbers."""
         names = sorted(filter(is_part, names), key=lambda name: (number_of(name), name))
         last = number_of(names[-1]) if names else 0
         return cls(tuple(map(Part, names)), last + 1)
 
 
 def is_part(name: str) -> bool:
-    """Tell whether a file's name is that of a part."""
+    """Return whether a file name is that of a part."""
     return _NAME.fullmatch(name) is not None
 
 
@@ -96,7 +96,7 @@ def number_of(name: str) -> int:
 
 
 def _is_sound(listed: PartList) -> bool:
-    """Tell whether values from a file make a list; a name never leads out of the space's folder."""
+    """Return whether a list read from a file is valid, with names only in the space's folder."""
     parts: tuple[Any, ...] = listed.parts
     return (
         isinstance(listed.next_number, int)

@@ -1,4 +1,4 @@
-"""JSON documents that carry a digest of themselves, so that one wrong digit is noticed."""
+"""JSON documents that contain their own digest, to detect damage."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ _SEAL = "digest"
 
 
 def write_sealed(file: Path, document: dict[str, Any]) -> None:
-    """Write a document whole, with the digest of what it says.
+    """Write a document atomically, with its digest.
 
     Raises
     ------
@@ -31,14 +31,14 @@ def read_sealed(file: Path, *, required: bool = True) -> dict[str, Any]:
     file : pathlib.Path
         The document.
     required : bool
-        Whether one that has no digest is refused, too.
+        Whether a missing digest is an error.
 
     Raises
     ------
     OSError
         If it cannot be read.
     ValueError
-        If it is no such document, or does not say what was written.
+        If it is not such a document, or its digest does not match.
     """
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
@@ -53,6 +53,6 @@ def read_sealed(file: Path, *, required: bool = True) -> dict[str, Any]:
 
 
 def _digest(document: dict[str, Any]) -> str:
-    """Return the SHA-256 of what a document says, however it is laid out."""
+    """Return the SHA-256 of a document's content, independent of its formatting."""
     text = json.dumps(document, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

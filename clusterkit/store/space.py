@@ -1,4 +1,4 @@
-"""One embedding space on disk: a description, and Parquet parts that hold a row per image."""
+"""One embedding space on disk: a description, and Parquet parts with one row per image."""
 
 import os
 import warnings
@@ -19,25 +19,25 @@ from clusterkit.store.sealed import read_sealed, write_sealed
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.paths import escape_path, is_gone, unescape_path
 
-# pyarrow is imported where it is used, so that this module costs nothing to import.
+# pyarrow is imported on use, to keep the import of this module fast.
 if TYPE_CHECKING:
     from clusterkit.store.part_file import Row
 
 T = TypeVar("T")
 FORMAT = 2
 _FACTS = ["path", "root", "digest", "size", "mtime_ns", "ctime_ns", "inode", "error"]
-# Far beyond any network; a description from elsewhere may say anything.
+# Beyond any network; foreign descriptions may contain any number.
 _MAX_DIMENSION = 2**24
-# How often a reader starts over beside writers that replace the parts.
+# Maximum attempts of a reader while writers replace the parts.
 _ATTEMPTS = 100
-# Rows that are rewritten together.
+# Number of rows rewritten at a time.
 _PART_ROWS = 2048
-# So many parts of fewer rows are joined: small runs would leave ever more of them.
+# Join small parts when there are this many, since small runs would add more and more of them.
 _SMALL_ROWS, _MANY_SMALL = 256, 64
 
 
 class FileStatus(NamedTuple):
-    """What the file system tells of a file, as far as it fits a column; None where it does not."""
+    """File status; values that do not fit a column are None."""
 
     size: int | None = None
     mtime_ns: int | None = None
@@ -47,7 +47,7 @@ class FileStatus(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KnownRow:
-    """What the store knows of one file, without its vector."""
+    """What the store knows about one file, without its vector."""
 
     part: str
     position: int
@@ -62,28 +62,28 @@ class KnownRow:
 
     @property
     def status(self) -> FileStatus:
-        """What the file system told of the file."""
+        """Recorded status of the file."""
         return FileStatus(self.size, self.mtime_ns, self.ctime_ns, self.inode)
 
 
 class _SupersededError(Exception):
-    """A part is no longer in the list: what was read of the space so far is of an older state."""
+    """A part is no longer in the list, so the state read so far is outdated."""
 
 
 class Space:
-    """All rows that one extractor made: a folder with ``space.json`` and Parquet parts.
+    """The rows of one extractor: a folder with ``space.json`` and Parquet parts.
 
-    A part is never changed, nor is its name used again.  ``parts.json`` lists the parts that count;
-    it is replaced as a whole, so that a reader beside a writer sees one state of the space.  Where
-    two parts hold a row of the same file, the later one counts.
+    Parts are never changed, and their names never reused.  ``parts.json`` lists the valid parts; it
+    is replaced atomically, so that concurrent readers see a consistent state.  If several parts
+    have a row of the same file, the latest is valid.
 
     Parameters
     ----------
     folder : path
-        The space's folder; it need not be there.
+        The space's folder, which need not exist.
     description : dict, optional
-        What makes the vectors, where that is known: it is written with the first part, and where
-        ``space.json`` is damaged.
+        What makes the vectors, if known.  Written with the first part, and if ``space.json`` is
+        damaged.
     """
 
     def __init__(self, folder: Path, description: dict[str, Any] | None = None) -> None:
@@ -102,7 +102,7 @@ class Space:
         Raises
         ------
         StoreError
-            If it is missing or damaged, or of a newer format.
+            If the description is missing, damaged, or of a newer format.
         """
         info = self.read_info() or self.description
         if info is None:
@@ -113,7 +113,7 @@ class Space:
         return info
 
     def read_info(self) -> dict[str, Any] | None:
-        """Return what made the space, or None where that is missing or damaged.
+        """Return the description of the space, or None if it is missing or damaged.
 
         Raises
         ------
@@ -136,7 +136,7 @@ class Space:
         return info if self._is_description(info) else None
 
     def _is_description(self, info: dict[str, Any]) -> bool:
-        """Tell whether a description says what it must; one of format 1 is held to the parts."""
+        """Return whether a description is valid; for format 1, by comparison with the parts."""
         kinds = {"extractor": str, "fingerprint": str, "dimension": int}
         if not all(isinstance(info.get(name), kind) for name, kind in kinds.items()):
             return False
@@ -151,7 +151,7 @@ class Space:
         return stored in (None, info["dimension"])
 
     def write_info(self, description: dict[str, Any]) -> None:
-        """Make the space's folder, and record what makes its vectors.
+        """Create the space's folder and write its description.
 
         Raises
         ------
@@ -166,7 +166,7 @@ class Space:
 
     @property
     def used_ns(self) -> int:
-        """When the space was last embedded into, in nanoseconds; 0 if that cannot be told."""
+        """Time of the last embedding in nanoseconds; 0 if unknown."""
         try:
             return self.info_file.stat().st_mtime_ns
         except OSError:
@@ -174,35 +174,35 @@ class Space:
 
     @property
     def parts(self) -> list[Path]:
-        """The parts that count, oldest first."""
+        """The valid parts, oldest first."""
         return [self.folder / part.name for part in self._listed().parts]
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no part at all, as in a run that failed before its first."""
+        """Whether there are no parts, as after a run that failed before its first."""
         return not self._part_files()
 
     def answers_to(self, extractor: str) -> bool:
-        """Tell whether this space is meant by an extractor's name, a space's, or a model file."""
+        """Return whether the name of an extractor, space or model file refers to this space."""
         if extractor.endswith(".keras") and Path(extractor).is_file():
             try:
                 return digest_weights(extractor).encode() in self.info_file.read_bytes()
             except OSError:
                 return False
-        # Without the JSON, so that a damaged space is not in the way of the others.
+        # Do not read the JSON, so that a damaged space does not affect the others.
         return extractor in (self.folder.name, self.folder.name.rpartition("-")[0])
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the space for writing, and mark it as used last.
+        """Lock the space for writing, and mark it as last used.
 
-        What a killed run left half-written goes; a damaged part is set aside with a warning, so
-        that its images count as new.  If no part is written at all, the space leaves no folder.
+        Remains of killed runs are deleted, and damaged parts are set aside with a warning, so that
+        their images count as new.  If no part is written, the folder is removed.
 
         Raises
         ------
         StoreError
-            If another process holds it, or the folder cannot be written.
+            If another process holds the lock, or the folder cannot be written.
         """
         from filelock import FileLock, Timeout
 
@@ -228,10 +228,10 @@ class Space:
                 self._remove_empty()
 
     def verify(self) -> list[tuple[Path, str]]:
-        """Read everything whole, and return each file that is damaged with what is wrong.
+        """Read all files, and return the damaged ones with a description of the damage.
 
-        A part that is missing or of another network is damage, and so are a description and a list
-        of parts that do not say what was written.
+        Damage includes missing parts, parts of another network, and an altered description or list
+        of parts.
         """
         damages = []
         if self.read_info() is None:
@@ -241,18 +241,18 @@ class Space:
         try:
             self._listed()
         except StoreError as error:
-            # The parts say themselves what they are.
+            # Each part has its own metadata.
             return [*damages, (self.list_file, str(error)), *self._verify(PartList())]
         return damages + self._consistently(self._verify)
 
     def _verify(self, listed: PartList) -> list[tuple[Path, str]]:
-        """Return what is wrong with the parts of a list, and with files that it should name."""
+        """Return the damage of listed parts, and of files that are missing in the list."""
         from clusterkit.store.part_file import find_damage
 
         info, damages = self.info, []
         strays = [Part(file.name) for file in self._part_files()]
         names = {part.name for part in listed.parts}
-        # A part that is not listed yet is a killed run's, or one of a run that goes on.
+        # A part that is not listed yet belongs to a killed or a running process.
         strays = [part for part in strays if part.name not in names]
         for part in [*listed.parts, *strays]:
             file = self.folder / part.name
@@ -265,24 +265,24 @@ class Space:
         return damages
 
     def summary(self) -> dict[str, Any]:
-        """Count what the space holds.
+        """Return counts of the space's content.
 
         Returns
         -------
         dict
             ``space`` (its folder's name), ``extractor``, ``dimension``, ``created``, ``images``,
-            ``embedded``, ``failed``, ``gone`` (their file is no longer there), ``parts``,
+            ``embedded``, ``failed``, ``gone`` (the file no longer exists), ``parts``,
             ``bytes``.
 
         Raises
         ------
         StoreError
-            If it is damaged, or of a newer format.
+            If the space is damaged, or of a newer format.
         """
         return self._consistently(self._summary)
 
     def _summary(self, listed: PartList) -> dict[str, Any]:
-        """Count what the parts of a list hold."""
+        """Return counts of the content of listed parts."""
         info, known = self.info, self._known_rows(listed)
         failed = sum(row.error is not None for row in known.values())
         n_bytes = 0
@@ -305,17 +305,17 @@ class Space:
         }
 
     def known_rows(self) -> dict[str, KnownRow]:
-        """Return what is known of each file, by its absolute path; the last part counts.
+        """Return the known rows by absolute path; later parts replace earlier ones.
 
         Raises
         ------
         StoreError
-            If a part is damaged: what follows from the rows must follow from all of them.
+            If a part is damaged, since decisions need all rows.
         """
         return self._consistently(self._known_rows)
 
     def _known_rows(self, listed: PartList) -> dict[str, KnownRow]:
-        """Return what the parts of a list know of each file."""
+        """Return the known rows of listed parts."""
         known = {}
         for part in listed.parts:
             columns = [column.to_pylist() for column in self._read(part, _FACTS).columns]
@@ -325,7 +325,7 @@ class Space:
         return known
 
     def append(self, rows: list["Row"]) -> None:
-        """Write rows as the next part; those that could not be embedded go into a file beside it.
+        """Write rows as the next part, with failures in a separate file.
 
         Raises
         ------
@@ -347,20 +347,20 @@ class Space:
         self._write_list(PartList((*listed.parts, *written), listed.next_number + 1))
 
     def clean(self, *, prune: bool = False) -> int:
-        """Drop the rows that no longer count.
+        """Drop outdated rows.
 
-        These are the superseded ones, and those of files that were moved: the file is gone, and
-        its content is known elsewhere.  What is left of a part is written as a new one.
+        These are replaced rows, and rows of moved files, whose content is known at another path.
+        The remaining rows of a part are written as a new one.
 
         Parameters
         ----------
         prune : bool
-            Drop the rows of all files that are gone.
+            Whether to drop the rows of all files that no longer exist.
 
         Returns
         -------
         int
-            Number of gone files whose rows were dropped.
+            Number of missing files whose rows were dropped.
         """
         listed = self._listed()
         known = self._known_rows(listed)
@@ -387,7 +387,7 @@ class Space:
                 number += 1
             self._write_list(PartList((*stay, *rewritten), number))
             for name in keep.keys() - {part.name for part in stay}:
-                # What is still open elsewhere goes with the next run.
+                # Files that are still open elsewhere are deleted by the next run.
                 with suppress(OSError):
                     (self.folder / name).unlink()
         return len(gone)
@@ -395,7 +395,7 @@ class Space:
     def _rows_to_rewrite(
         self, listed: PartList, keep: dict[str, list[int]], stay: set[str]
     ) -> Iterator[list[Any]]:
-        """Yield the rows to keep of the parts that do not stay, as tables for new parts."""
+        """Yield the valid rows of replaced parts, as tables for new parts."""
         import pyarrow as pa
 
         from clusterkit.store.part_file import schema, split_table
@@ -420,7 +420,7 @@ class Space:
         Parameters
         ----------
         images : ImageFolder, optional
-            Only these; by default all.
+            Only these images; by default all.
 
         Returns
         -------
@@ -431,7 +431,7 @@ class Space:
         return self._consistently(lambda listed: self._read_all(listed, images))
 
     def _read_all(self, listed: PartList, images: ImageFolder | None) -> Embeddings:
-        """Load the parts of a list."""
+        """Load listed parts."""
         import pyarrow as pa
 
         from clusterkit.store.part_file import table_top5
@@ -469,15 +469,15 @@ class Space:
         )
 
     def stream(self) -> VectorStream:
-        """Open the vectors of all embedded images for reading batch by batch.
+        """Open the vectors of all embedded images as a stream of batches.
 
-        For spaces that are larger than memory, which :meth:`read` would fill.
+        For spaces that do not fit in memory.
 
         Returns
         -------
         VectorStream
-            One row per embedded image, in the order in which the parts hold them.  Paths are
-            relative to the nearest common folder of all roots.
+            One row per embedded image, in storage order.  Paths are relative to the nearest common
+            folder of all roots.
 
         Raises
         ------
@@ -487,7 +487,7 @@ class Space:
         return self._consistently(self._stream)
 
     def _stream(self, listed: PartList) -> VectorStream:
-        """Open the parts of a list."""
+        """Open listed parts as a stream."""
         import pyarrow as pa
 
         tables = {
@@ -515,9 +515,9 @@ class Space:
         )
 
     def read_top5(self) -> dict[str, TopClasses]:
-        """Return the most probable ImageNet classes of each file, where the space has them.
+        """Return the most probable ImageNet classes of each file, if stored.
 
-        Files of damaged parts, and of a damaged list, are as if they had none.
+        Files of damaged parts or of a damaged list are left out.
         """
         try:
             return self._consistently(self._read_top5)
@@ -525,7 +525,7 @@ class Space:
             return {}
 
     def _read_top5(self, listed: PartList) -> dict[str, TopClasses]:
-        """Return the most probable ImageNet classes of the files in the parts of a list."""
+        """Return the most probable ImageNet classes of the files in listed parts."""
         from clusterkit.store.part_file import table_top5
 
         known = {}
@@ -541,7 +541,7 @@ class Space:
         return known
 
     def _row_of_file(self, table: Any) -> dict[str, int]:
-        """Map each file, by its absolute path, to its row of the parts' columns that counts."""
+        """Map the absolute path of each file to its valid row."""
         files = map(self.file_of, table["root"].to_pylist(), table["path"].to_pylist())
         return {file: row for row, file in enumerate(files)}
 
@@ -553,9 +553,9 @@ class Space:
     def _read_vectors(
         self, tables: dict[Part, Any], order: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Read vectors in a given order of the parts' rows, and which of them are whole.
+        """Read vectors of the parts in a given order, and return which are intact.
 
-        One part is in memory at a time, besides the result.
+        Besides the result, one part is in memory at a time.
         """
         from clusterkit.store.part_file import read_vectors
 
@@ -577,12 +577,12 @@ class Space:
         return (vectors if intact.all() else vectors[intact]), intact
 
     def _consistently(self, read: Callable[[PartList], T]) -> T:
-        """Call a reader with the list of parts, anew where a writer has replaced them meanwhile.
+        """Call a reader with the list of parts, again if a writer replaces them meanwhile.
 
         Raises
         ------
         StoreError
-            If they are replaced again and again.
+            If they are replaced repeatedly.
         """
         for _ in range(_ATTEMPTS):
             with suppress(_SupersededError):
@@ -593,7 +593,7 @@ class Space:
         )
 
     def _read(self, part: Part, columns: list[str]) -> Any:
-        """Read some columns of a part that is still in the list."""
+        """Read columns of a part, checking that it is still in the list."""
         from clusterkit.store.part_file import read_part
 
         try:
@@ -603,7 +603,7 @@ class Space:
             raise
 
     def _read_or_warn(self, part: Part, columns: list[str]) -> Any:
-        """Read a part, or warn that it is damaged and return None: the others stay usable."""
+        """Read a part, or warn that it is damaged and return None."""
         try:
             return self._read(part, columns)
         except StoreError as error:
@@ -611,24 +611,24 @@ class Space:
             return None
 
     def _check_listed(self, part: Part) -> None:
-        """Let a reader start over if a part that it cannot read is no longer in the list."""
+        """Restart the reader if an unreadable part is no longer in the list."""
         if part not in self._listed().parts:
             raise _SupersededError
 
     def _listed(self) -> PartList:
-        """Return the list of parts; a store of format 1 has none, and there all files count.
+        """Return the list of parts; for format 1, without a list, all part files.
 
         Raises
         ------
         StoreError
-            If it is damaged or missing.
+            If the list is damaged or missing.
         """
         listed = PartList.read(self.list_file)
         if listed is not None:
             return listed
         files = self._part_files()
         if files and self.info.get("format", FORMAT) > 1:
-            # Unless a writer has made it this moment.
+            # A writer may just have created it.
             listed = PartList.read(self.list_file)
             if listed is not None:
                 return listed
@@ -652,7 +652,7 @@ class Space:
             raise self._cannot_write(error) from error
 
     def _write_parts(self, tables: Iterable[Any], number: int) -> list[Part]:
-        """Write rows with vectors and failures, where there are any, as parts of one number."""
+        """Write rows with vectors, and failures, as parts of the same number."""
         from clusterkit.store.part_file import write_part
 
         fingerprint = self.info["fingerprint"]
@@ -663,7 +663,7 @@ class Space:
         ]
 
     def _fetch_kept(self, rows: list["Row"]) -> None:
-        """Give the rows whose vector lies in a part already what lies there, part by part."""
+        """Fill rows with the vectors that are already in parts, part by part."""
         from clusterkit.store.part_file import read_part, read_vectors, table_top5
 
         rows_of_part: dict[str, list[Row]] = {}
@@ -686,7 +686,7 @@ class Space:
                 row.kept = None
 
     def _begin(self, info: dict[str, Any]) -> None:
-        """Make what every space has: its folder, its list of parts and its description."""
+        """Create the folder, list of parts and description."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.list_file.exists():
             self._write_list(PartList.of_files([file.name for file in self._part_files()]))
@@ -695,7 +695,7 @@ class Space:
             self.write_info(info)
 
     def _mend(self) -> None:
-        """Bring the list of parts and the files together, after a run that was killed or damage."""
+        """Repair the list of parts and the files after a killed run or damage."""
         from clusterkit.store.part_file import find_damage
 
         info, files = self.info, [file.name for file in self._part_files()]
@@ -710,7 +710,7 @@ class Space:
         for part in [*listed.parts, *strays.parts]:
             file = self._file(part)
             if part.name not in names and number_of(part.name) < listed.next_number:
-                # Replaced by a run that was killed before it could remove the file.
+                # Replaced by a run that was killed before it deleted the file.
                 file.unlink()
                 continue
             damage, found = find_damage(file, info["dimension"], info["fingerprint"], part)
@@ -727,9 +727,9 @@ class Space:
             self._write_list(mended)
 
     def _remove_empty(self) -> None:
-        """Leave no folder where there is no part: a network that cannot be had makes no space."""
+        """Remove the folder if it has no parts, as when the network is unavailable."""
         own = {self.info_file.name, self.list_file.name, ".lock"}
-        # Whatever cannot be removed does no harm.
+        # Files that cannot be removed are harmless.
         with suppress(OSError):
             if own.issuperset(file.name for file in self.folder.iterdir()):
                 for name in sorted(own, reverse=True):
@@ -738,7 +738,7 @@ class Space:
                 self.folder.parent.rmdir()
 
     def _part_files(self) -> list[Path]:
-        """Return all files that are named as parts are, listed or not."""
+        """Return all files with the name of a part, listed or not."""
         return sorted(file for file in self.folder.glob("*.parquet") if is_part(file.name))
 
     def _file(self, part: Part) -> Path:
@@ -746,7 +746,7 @@ class Space:
         return self.folder / part.name
 
     def root_of(self, folder: Path) -> str:
-        """Write an image root: relative to the store's own place where it lies beneath it."""
+        """Return an image root as stored, relative to the store's location if below it."""
         place = self._place()
         inside = folder == place or place in folder.parents
         return escape_path(os.path.relpath(folder, place) if inside else str(folder))
@@ -757,11 +757,11 @@ class Space:
         return os.path.normpath(joined)
 
     def _place(self) -> Path:
-        """Return the folder in which the store lies."""
+        """Return the folder that contains the store."""
         return Path(os.path.abspath(self.folder.parent.parent))  # noqa: PTH100
 
     def _cannot_write(self, error: OSError) -> StoreError:
-        """Say why the store cannot be written, and the way out."""
+        """Return an error with the reason and a remedy."""
         return StoreError(
             f"cannot write the store {self.folder.parent}: {error.strerror or error}. "
             "Choose another folder with --store"
@@ -769,7 +769,7 @@ class Space:
 
 
 def _warn_of_damage(error: StoreError) -> None:
-    """Say that what cannot be read is left out."""
+    """Warn that damaged data is left out."""
     warnings.warn(
         f"{error}. Its images are left out; run `clusterkit embed` again to restore them",
         stacklevel=2,

@@ -1,4 +1,4 @@
-"""The store on disk: one folder, a sub-folder per embedding space."""
+"""The store on disk: a folder with a sub-folder per embedding space."""
 
 import os
 from pathlib import Path
@@ -11,12 +11,12 @@ from clusterkit.utils.files import DEFAULT_STORE
 
 
 class Store:
-    """A folder that keeps embeddings, one sub-folder per embedding space.
+    """A folder of embeddings, with one sub-folder per embedding space.
 
     Parameters
     ----------
     folder : path, optional
-        Where it lies; made when the first space is.
+        The folder; created with its first space.
 
     Examples
     --------
@@ -31,12 +31,12 @@ class Store:
         return f"Store({str(self.folder)!r})"
 
     def spaces(self) -> list["Space"]:
-        """Return all spaces that hold rows, the one that was embedded into last first."""
+        """Return all spaces with rows, the most recently used first."""
         found = [space for space in self._folders() if not space.is_empty]
         return sorted(found, key=lambda space: (-space.used_ns, space.folder.name))
 
     def summaries(self) -> list[dict[str, Any]]:
-        """Return :meth:`Space.summary` of every space, or its ``space`` and ``error``.
+        """Return :meth:`Space.summary` of every space, or ``space`` and ``error`` if it is damaged.
 
         Raises
         ------
@@ -46,7 +46,7 @@ class Store:
         found = []
         for space in self._folders(required=True):
             if space.is_empty:
-                continue  # a run that failed before its first part
+                continue  # left by a run that failed before its first part
             try:
                 found.append(space.summary())
             except StoreError as error:
@@ -54,7 +54,7 @@ class Store:
         return found
 
     def verify(self) -> list[tuple[Path, str]]:
-        """Read everything whole, and return each damaged file with what is wrong.
+        """Read all files, and return the damaged ones with a description of the damage.
 
         Raises
         ------
@@ -70,7 +70,7 @@ class Store:
         return damages
 
     def _folders(self, *, required: bool = False) -> list[Space]:
-        """Return every folder that looks like a space, in order of name."""
+        """Return all spaces in order of name."""
         files = [*self.folder.glob("*/space.json"), *self.folder.glob("*/part*")]
         if required and not files:
             raise NotFoundError(
@@ -84,13 +84,13 @@ class Store:
         Parameters
         ----------
         extractor : str, optional
-            Name of the extractor ("xception"), of the space's folder, or the ``.keras`` file that
-            made it.  By default the space that was embedded into last.
+            Name of the extractor ("xception") or of the space's folder, or the ``.keras`` file that
+            made it.  By default the most recently used space.
 
         Raises
         ------
         NotFoundError
-            If there is no such space; the message lists those that there are.
+            If there is no such space; the message lists the available ones.
         """
         spaces = self.spaces()
         if not spaces:
@@ -106,19 +106,19 @@ class Store:
         return matching[0]
 
     def open_space(self, description: dict[str, Any]) -> "Space":
-        """Return the space of an extractor; its folder is made when it is first written to.
+        """Return the space of an extractor; its folder is created at the first write.
 
         Parameters
         ----------
         description : dict
-            ``fingerprint``, ``extractor``, ``dimension`` and whatever else made the vectors.
+            ``fingerprint``, ``extractor``, ``dimension`` and other properties of the extractor.
 
         Raises
         ------
         StoreError
-            If the folder is of a newer format.
+            If the folder has a newer format.
         SpaceMismatchError
-            If the folder of that name holds another space.
+            If the folder of that name contains a different space.
         """
         space = Space(self.folder / describe_space(description), description)
         recorded = space.read_info()

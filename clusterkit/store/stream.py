@@ -1,4 +1,4 @@
-"""The vectors of a space as a stream: read from disk batch by batch, never all in memory."""
+"""The vectors of a space as a stream of batches from disk."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from clusterkit.errors import StoreError
 from clusterkit.store.embeddings import Failure, TopClasses, describe_space
 
-# Classes of images that are read at once.
+# Number of images whose classes are read at a time.
 _BATCH_ROWS = 8192
 
 
 @dataclass(eq=False)
 class VectorStream:
-    """The vectors of a space, as often as asked, in the order in which they were stored.
+    """The vectors of a space as a repeatable stream, in storage order.
 
-    What :class:`~clusterkit.clusterers.MiniBatchKMeans` fits and predicts where
-    :class:`~clusterkit.store.embeddings.Embeddings` would not fit into memory.  Made by
+    Input for :class:`~clusterkit.clusterers.MiniBatchKMeans` if
+    :class:`~clusterkit.store.embeddings.Embeddings` would not fit in memory.  Created by
     :meth:`clusterkit.store.space.Space.stream`.
 
     Attributes
@@ -31,11 +31,11 @@ class VectorStream:
     root : pathlib.Path
         Absolute folder that the paths are relative to.
     space : dict
-        What made the vectors.
+        Description of what made the vectors.
     parts : dict of pathlib.Path to ndarray of bool
-        Each Parquet part, and which of its rows are in the stream.
+        Parquet parts, each with a mask of the rows in the stream.
     failures : list of Failure
-        Images that have no vector.
+        Images without a vector.
 
     Examples
     --------
@@ -53,7 +53,7 @@ class VectorStream:
     failures: list[Failure] = field(default_factory=list)
 
     def iter_batches(self, n_rows: int, /) -> Iterator[NDArray[np.float32]]:
-        """Yield all vectors in order, as arrays of shape (at most ``n_rows``, dimension).
+        """Yield all vectors in order as arrays of shape (up to ``n_rows``, dimension).
 
         Raises
         ------
@@ -70,9 +70,9 @@ class VectorStream:
 
     @cached_property
     def top5(self) -> Iterable[TopClasses | None] | None:
-        """The most probable ImageNet classes of each image, read as often as asked.
+        """The most probable ImageNet classes of each image, as a repeatable iterable.
 
-        None if they are known of no image.
+        None if no image has any.
         """
         stored = _StoredClasses(self)
         return stored if any(stored) else None
@@ -100,7 +100,7 @@ class VectorStream:
 
     @property
     def fingerprint(self) -> str | None:
-        """Identity of the embedding space, where it is known."""
+        """Identity of the embedding space; None if unknown."""
         return self.space.get("fingerprint")
 
     @property
