@@ -5,15 +5,15 @@ import io
 import signal
 import sys
 import threading
-import warnings
 from typing import Any
 
 import click
 
 from clusterkit import __version__
 from clusterkit.cli.options import notice
+from clusterkit.cli.quiet import quiet_libraries
 from clusterkit.cli.streams import open_streams
-from clusterkit.errors import ClusterkitError, Notice
+from clusterkit.errors import ClusterkitError
 
 # A command is one line here and one module; it is imported when it is used.
 COMMANDS = {
@@ -71,7 +71,7 @@ class CommandTable(click.Group):
         self, args: Any = None, prog_name: str | None = None, *, standalone_mode: bool = True
     ) -> Any:
         """Run the program: errors are one line on stderr, and Ctrl-C ends with status 130."""
-        with open_streams():
+        with open_streams(), quiet_libraries():
             if not standalone_mode:
                 return super().main(args, prog_name, standalone_mode=False)
             try:
@@ -96,11 +96,6 @@ class CommandTable(click.Group):
             sys.exit(status)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    """Print a warning as one line, without the place in the code."""
-    notice(f"{'Note' if issubclass(category, Notice) else 'Warning'}: {message}")
-
-
 @click.group(cls=CommandTable, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="clusterkit")
 def main() -> None:
@@ -115,6 +110,3 @@ def main() -> None:
       clusterkit cluster -k 5
       clusterkit similar photos/fox.jpg
     """
-    warnings.showwarning = _show_warning
-    # Pillow's name no file; what cannot be read is listed with its reason.
-    warnings.filterwarnings("ignore", module="PIL")

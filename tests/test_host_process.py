@@ -1,0 +1,106 @@
+"""The library leaves the process that uses it as it was; only the command line quiets libraries."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+USE = """
+import json, logging, os, pkgutil, importlib, sys, warnings
+names = ("stdin", "stdout", "stderr")
+
+def state():
+    loggers = logging.Logger.manager.loggerDict
+    levels = {n: (g.level, g.disabled) for n, g in loggers.items() if isinstance(g, logging.Logger)}
+    files = [(s.st_dev, s.st_ino) for s in map(os.fstat, range(3))]
+    streams = [id(getattr(sys, name)) for name in names]
+    return {"levels": {n: level for n, level in levels.items() if n in known},
+            "root": (logging.root.level, len(logging.root.handlers)), "files": files,
+            "streams": streams, "environ": dict(os.environ), "finders": [*map(repr, sys.meta_path)],
+            "filters": list(map(repr, warnings.filters)), "show": id(warnings.showwarning)}
+
+def refuse(*_, **__):
+    raise AssertionError("a file descriptor was redirected")
+
+os.dup2 = refuse
+FIRST
+known = {*logging.Logger.manager.loggerDict}
+before = state()
+import clusterkit
+for module in pkgutil.walk_packages(clusterkit.__path__, "clusterkit."):
+    if not module.name.startswith(("clusterkit.cli", "clusterkit.__main__",
+                                   "clusterkit.images.decoding_child")):
+        importlib.import_module(module.name)
+import numpy as np
+from clusterkit.extractors.autoencoder.network import build_autoencoder
+from clusterkit.utils.optional_imports import import_keras
+build_autoencoder((16, 16), latent_size=4, depth=2)(np.zeros((1, 16, 16, 3), np.uint8))
+clusterkit.cluster(np.random.default_rng(0).random((20, 3)), n_clusters=2)
+clusterkit.plots.CrosstabDisplay
+after = state()
+THEN
+"""
+# What they do themselves to the process that imports them is no fault of ours.
+OTHERS = """
+import keras, tensorflow, sklearn.cluster, sklearn.neighbors, matplotlib.figure, PIL.Image
+import pyarrow.parquet, scipy.optimize, tqdm, h5py, threadpoolctl
+keras.ops.zeros(())
+"""
+
+
+def use(first: str, then: str) -> str:
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    code = USE.replace("FIRST", first).replace("THEN", then)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_levels_filters_variables_and_streams_stay_as_they_were() -> None:
+    use(OTHERS, "for name in before:\n    assert before[name] == after[name], name")
+
+
+def test_the_first_import_of_keras_is_no_exception() -> None:
+    use(
+        "known = ()",
+        "assert 'TF_CPP_MIN_LOG_LEVEL' not in os.environ\n"
+        "assert logging.getLogger('tensorflow').level == logging.NOTSET\n"
+        "for name in ('files', 'streams', 'root'):\n    assert before[name] == after[name], name",
+    )
+
+
+@pytest.mark.parametrize("asked_for", [False, True])
+def test_the_command_line_holds_back_start_up_messages(tmp_path: Path, asked_for: bool) -> None:
+    code = (
+        "import os, sys, warnings, logging\n"
+        "from clusterkit.cli import main\n"
+        "state = lambda: (os.environ.get('TF_CPP_MIN_LOG_LEVEL'), warnings.showwarning, "
+        "sys.stderr, "
+        "logging.getLogger('tensorflow').level, [f for f in sys.meta_path if 'Quiet' in repr(f)])\n"
+        "before = state()\n"
+        "import importlib\n"
+        "import clusterkit.cli.store as store\n"
+        "store.store.callback = lambda: importlib.import_module('keras') and None\n"
+        "try:\n    main(['store', 'info', '-s', sys.argv[1]])\n"
+        "except SystemExit as stop:\n    assert stop.code == 1\n"
+        "assert 'keras' in sys.modules\n"
+        "assert before == state()\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    if asked_for:
+        environment["TF_CPP_MIN_LOG_LEVEL"] = "0"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    assert lines[-1].startswith("Error: no embeddings in the store")
+    assert (len(lines) > 1) == asked_for
