@@ -1,4 +1,4 @@
-"""Image files: find them, and read them as upright RGB uint8 arrays."""
+"""Find image files and read them as upright RGB uint8 arrays."""
 
 import lazy_loader
 

@@ -13,14 +13,14 @@ from clusterkit.utils.parallel import map_ahead
 
 
 def pad_batch(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Return images with black ones appended, up to a batch size that is compiled already.
+    """Pad a batch with black images to a batch size that is already compiled.
 
     Parameters
     ----------
     images : ndarray of shape (n, height, width, 3), uint8
         ``n`` is at most ``size``.
     size : int
-        How many images are wanted.
+        Batch size.
     """
     if len(images) == size:
         return images
@@ -31,16 +31,16 @@ def pad_batch(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 @dataclass
 class Batch:
-    """Images that were read together.
+    """One batch of images.
 
     Attributes
     ----------
     rows : list of int
-        Positions, in the list of files, of the images below.
+        Positions of the images in the list of files.
     images : ndarray of shape (len(rows), height, width, 3), uint8
         The pictures.
     failures : list of (int, str)
-        Position and reason of every file that could not be read on the way.
+        Position and reason of every unreadable file since the last batch.
     """
 
     rows: list[int]
@@ -65,7 +65,7 @@ def read_batches(
     size : tuple of int
         (height, width) in pixels.
     batch_size : int
-        Images per batch; only the last batch holds fewer.
+        Readable images per batch; the last batch may have fewer, or none but failures.
     resize : {"stretch", "crop", "pad"}
         See :func:`clusterkit.images.resizing.resize_image`.
     workers : int, optional
@@ -74,8 +74,7 @@ def read_batches(
     Yields
     ------
     Batch
-        In the order of ``files``.  A file that cannot be read takes no place among the images; it
-        is listed with its reason.  Only a batch of failures alone has no images.
+        In the order of ``files``.  Unreadable files are listed in ``failures`` with the reason.
     """
 
     def read(file: str | Path) -> NDArray[np.uint8] | str:
@@ -100,7 +99,7 @@ def read_batches(
 
 @dataclass
 class _BatchBuilder:
-    """A batch while it is being filled."""
+    """A batch under construction."""
 
     size: tuple[int, int]
     rows: list[int] = field(default_factory=list)

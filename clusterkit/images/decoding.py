@@ -22,22 +22,21 @@ from clusterkit.utils.optional_imports import require
 
 _HEIC_BRANDS = frozenset(b"heic heim heis heix hevc hevx mif1 msf1".split())
 
-# Pillow opens no more, unless its limit is changed for the whole process.
+# Pillow's own limit, unless changed for the whole process.
 _MOST_JPEG_PIXELS_HERE = 89_478_485
-# What Pillow's pixels took in a thread, the C library may keep for that thread; not so for the
-# processes apart.
+# The C library may keep the memory of Pillow's pixels per thread; larger images are decoded in
+# separate processes, which return it.
 _MOST_PIXELS_HERE = 2**24
 _PIXELS_AT_ONCE = 2**17
-# Bytes that decoding takes for a pixel, by measurement, rounded up: the decoder's own, Pillow's,
-# and the array's.
+# Measured bytes per pixel of decoding, rounded up: the decoder's, Pillow's, and the array's.
 _WEBP_BYTES = 20
 _BYTES_OF_FORMAT = {"WEBP": _WEBP_BYTES, "AVIF": 20, "HEIF": 20, "JPEG2000": 32}
 _BYTES_OF_MODE = {"1": 4, "L": 4, "P": 4, "I;16": 10, "I;16B": 10, "I": 36, "F": 36}
-# The resize's values, once lying and once standing.
+# Values of the resize, in both orientations.
 _FLOAT_BYTES = 2 * 3 * 4
-# Asked for so many bytes, for what is told to the user, before they are taken.
+# Called with a number of bytes and a description before memory is allocated.
 ClaimBytes = Callable[[int, str], None]
-# A picture, and the (height, width) of its file.
+# An image, and the (height, width) of its file.
 Decoded = tuple[NDArray[np.uint8], tuple[int, int]]
 
 # Formats whose mode "I" holds 16 bits.
@@ -47,7 +46,7 @@ _CLEAR_IN_8_BITS: dict[str, Callable[[Any], Any]] = {
     "L;4": lambda clear: clear * 17,
     "RGB;16B": lambda clear: tuple(value >> 8 for value in clear),
 }
-# Formats that some name ".jpg" or the like, by how they begin.
+# Signatures of unsupported formats that sometimes have a suffix such as ".jpg".
 _UNSUPPORTED = {
     b"\xff\x0a": "JPEG XL",
     b"\0\0\0\x0cJXL ": "JPEG XL",
@@ -74,34 +73,35 @@ def decode_image(
 ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Decode the bytes of an image file.
 
-    EXIF orientation is honoured; grey, palette, CMYK and deeper pictures become 8-bit RGB, as
-    :func:`~clusterkit.images.eight_bit.to_8_bit` says; transparent pixels show white; an animation
-    gives its first frame.  Embedded colour profiles are ignored, as the networks' training
-    pipelines did. Damaged metadata do not matter where the pixels are whole.
+    EXIF orientation is applied.  Grey, palette, CMYK and deeper images are converted to 8-bit RGB,
+    see :func:`~clusterkit.images.eight_bit.to_8_bit`; transparency is rendered on white; of
+    animations, the first frame is used.  Embedded colour profiles are ignored, as in the training
+    of the networks.  Damaged metadata are ignored if the pixels are intact.
 
     Parameters
     ----------
     data : bytes
         The file's content.
     size : tuple of int, optional
-        Wanted (height, width) in pixels.
+        Target (height, width) in pixels.
     resize : {"stretch", "crop", "pad"}
         See :func:`clusterkit.images.resizing.resize_image`.
 
     Returns
     -------
     image : ndarray of shape (height, width, 3), uint8
-        The upright picture.
+        The upright image.
     shape : tuple of int
-        (height, width) of the upright picture before resizing.
+        (height, width) of the upright image before resizing.
 
     Raises
     ------
     ImageError
-        If the bytes are no readable image; the message is the reason.  Among these are pictures
-        that take more memory than :func:`~clusterkit.images.memory.memory_limit` or more time than
-        ``CLUSTERKIT_IMAGE_SECONDS`` in the environment, by default 120, and those on which a
-        decoder crashed: but for ordinary JPEG, PNG and GIF files, it is in a process of its own.
+        If the image cannot be read; the message is the reason.  This includes images that exceed
+        the memory limit (:func:`~clusterkit.images.memory.memory_limit`) or the time limit
+        (environment variable ``CLUSTERKIT_IMAGE_SECONDS``, by default 120), and crashes of a
+        decoder: all files except ordinary JPEG, PNG and GIF files are decoded in a separate
+        process.
     """
     check_resize_mode(resize)
     if not data:
@@ -115,7 +115,7 @@ def decode_image(
 def decode_here(
     data: bytes, size: tuple[int, int] | None, claim: ClaimBytes, *, resize: str
 ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Decode an image file in this process; ``claim`` is asked before memory is taken."""
+    """Decode an image file in this process; ``claim`` is called before memory is allocated."""
     try:
         rgb, shape = _decode_file(data, size, claim)
         return resize_image(rgb, size, resize) if size else np.ascontiguousarray(rgb), shape
@@ -125,16 +125,16 @@ def decode_here(
         raise ImageError(_why_unknown(data)) from None
     except MemoryError:
         raise ImageError("there is not enough memory to decode it") from None
-    # Pillow's plugins raise nearly anything on damaged files, and one file must not end a run.
+    # Pillow's plugins raise almost any exception on damaged files.
     except Exception as error:
         raise ImageError(f"damaged: {error or type(error).__name__}") from error
 
 
 def _is_safe_here(data: bytes) -> bool:
-    """Tell whether a file is of the few kinds, and the sizes, that are decoded in this process.
+    """Return whether the format and size of a file are safe to decode in this process.
 
-    Their decoders have been attacked for decades, and took 100,000 damaged files each without a
-    fault (``tests/benchmarks/fuzz_decoders.py``).
+    The decoders of these formats are mature, and decoded 100,000 damaged files each without a crash
+    (``tests/benchmarks/fuzz_decoders.py``).
     """
     most = _MOST_PIXELS_HERE
     if data.startswith(b"\xff\xd8\xff"):
@@ -152,11 +152,11 @@ def _is_safe_here(data: bytes) -> bool:
 
 
 def _decode_file(data: bytes, size: tuple[int, int] | None, claim: ClaimBytes) -> Decoded:
-    """Decode a file of any format; where that fails, without what is not needed for its pixels."""
+    """Decode a file of any format; if that fails, try again without metadata."""
     if is_tiff(data):
         return _decode_tiff(data, claim)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        # Pillow makes room for its pixels already when it opens it.
+        # Pillow allocates the pixels when it opens the file.
         height, width = _webp_shape(data)
         claim(_WEBP_BYTES * height * width, f"{width} x {height} pixels")
     try:
@@ -202,7 +202,7 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _why_unknown(data: bytes) -> str:
-    """Return why Pillow opens nothing: it keeps to itself what its plugins find damaged."""
+    """Return why Pillow cannot open a file, which its own error does not tell."""
     for start, name in _UNSUPPORTED.items():
         if data.startswith(start):
             return f"{name} is not supported"
@@ -222,7 +222,7 @@ def _why_unknown(data: bytes) -> str:
 
 
 def _webp_shape(data: bytes) -> tuple[int, int]:
-    """Return (height, width) of a WebP file's canvas, as its first chunk tells it."""
+    """Return (height, width) of a WebP file's canvas from its first chunk."""
     kind, body = data[12:16], data[20:30].ljust(10, b"\0")
     if kind == b"VP8X":
         width, height = (int.from_bytes(body[at : at + 3], "little") + 1 for at in (4, 7))
@@ -235,16 +235,16 @@ def _webp_shape(data: bytes) -> tuple[int, int]:
 
 
 def _decode_jpeg(data: bytes, size: tuple[int, int] | None, claim: ClaimBytes) -> Decoded | None:
-    """Decode an ordinary JPEG with TurboJPEG: Pillow's pixels, in half of its time.
+    """Decode an ordinary JPEG with TurboJPEG: Pillow's pixels in half the time.
 
-    With a wanted size, the sides are halved as long as they stay above it, which skips detail that
-    the resize would throw away.  Vectors of photos agree with those of the full decoding to a
-    cosine of 0.9994.  None where Pillow should look: other kinds of JPEG, four channels, damage.
+    With a target size, the image is decoded at the smallest of 1/1, 1/2, 1/4 and 1/8 scale that is
+    not below it.  Vectors of photos agree with those of full decoding to a cosine of 0.9994.
+    Returns None for files left to Pillow: other kinds of JPEG, four channels, damage.
     """
     frame = read_frame(data)
     if frame and frame.keeps_coefficients and has_too_many_scans(data):
         raise ImageError(f"the JPEG comes in more than {MAX_SCANS} scans, each a full decoding")
-    # TurboJPEG writes past its buffer where it is to scale what cannot be scaled.
+    # TurboJPEG overruns its buffer when scaling an image that cannot be scaled.
     if frame is None or not frame.can_be_scaled or frame.n_components not in (1, 3):
         return None
     orientation = read_jpeg_orientation(data)
@@ -277,23 +277,23 @@ def _decode(image: Image.Image, data: bytes, claim: ClaimBytes) -> Decoded:
         n_bytes * image.height * image.width + len(data), f"{image.width} x {image.height} pixels"
     )
     if isinstance(image, PngImageFile) and "transparency" in image.info and image.tile:
-        # Pillow brings the pixels to 8 bits, and leaves the value that is clear as it stands.
+        # Pillow converts the pixels to 8 bits, but not the transparent value.
         in_8_bits = _CLEAR_IN_8_BITS.get(str(image.tile[0][3]))
         if in_8_bits:
             image.info["transparency"] = in_8_bits(image.info["transparency"])
     if image.format == "JPEG2000" and (bits := _jpeg_2000_colour_bits(data)) > 8:
-        # Pillow rounds up what is nearly white, which becomes black.
+        # Pillow's rounding overflows from nearly white to black.
         raise ImageError(f"JPEG 2000 of {bits} bits a colour is not supported")
     image.load()
     if image.format == "TGA" and image.mode in ("RGBA", "LA") and not data[17] & 0x0F:
-        # The file says that its fourth byte is no opacity.
+        # The header states that the fourth byte is not opacity.
         image = image.convert(image.mode[:-1])
-    # After loading, as a PNG may tell it behind its pixels.
+    # After loading, since a PNG may store it behind its pixels.
     return _turn(_to_rgb(image), read_orientation(image))
 
 
 def _jpeg_2000_colour_bits(data: bytes) -> int:
-    """Return the bits a sample of a JPEG 2000 file with several components, and 0 for greys."""
+    """Return the bits per sample of a JPEG 2000 file with several components; 0 for grey."""
     size_marker = data.find(b"\xff\x4f\xff\x51") + 4
     n_components = int.from_bytes(data[size_marker + 36 : size_marker + 38], "big")
     depths = data[size_marker + 38 :: 3][:n_components]
@@ -301,13 +301,13 @@ def _jpeg_2000_colour_bits(data: bytes) -> int:
 
 
 def _turn(rgb: NDArray[np.uint8], orientation: int) -> Decoded:
-    """Turn a picture upright."""
+    """Rotate and flip an image to its upright orientation."""
     rgb = _UPRIGHT.get(orientation, np.asarray)(rgb)
     return rgb, (rgb.shape[0], rgb.shape[1])
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """Convert any Pillow mode to 8-bit RGB; transparency shows white."""
+    """Convert any Pillow mode to 8-bit RGB, with transparency on white."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return np.asarray(image)
     clear = image.info.get("transparency")
@@ -319,7 +319,7 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
         if clear is not None:
             grey[values == clear] = 255
         return np.broadcast_to(grey[..., None], (*grey.shape, 3))
-    # Part by part, since Pillow's versions on the way take four bytes a pixel each.
+    # In parts, since Pillow's intermediate images take four bytes per pixel each.
     result = np.empty((image.height, image.width, 3), np.uint8)
     n_rows = max(1, _PIXELS_AT_ONCE // max(1, image.width))
     for top in range(0, image.height, n_rows):

@@ -1,7 +1,7 @@
-"""Decode pictures in processes of their own, so that a crash or a hang costs one picture.
+"""Decode images in separate processes, so that a crash or hang affects a single image.
 
-The processes are started when the first such picture comes, and wait for the next.  They run
-:mod:`clusterkit.images.decoding_child`, and neither the user's script nor what it imports.
+Processes are started on demand and reused.  They run :mod:`clusterkit.images.decoding_child` and do
+not import the user's script.
 """
 
 import atexit
@@ -26,30 +26,30 @@ from clusterkit.images.memory import Claim, memory_limit
 TIME_VARIABLE = "CLUSTERKIT_IMAGE_SECONDS"
 _DEFAULT_SECONDS = 120.0
 _MAIN = "from clusterkit.images.decoding_child import main; main()"
-# Importing NumPy and Pillow from a slow disk.
+# Enough for importing NumPy and Pillow from a slow disk.
 _START_SECONDS = 300.0
-# A process that closed its output is about to end, and how it does is of interest.
+# Time for a process that closed its output to exit, to get its status.
 _END_SECONDS = 5.0
 _LENGTHS = struct.Struct("<QQ")
-# Answers are short but for the pixels; a process whose memory is damaged may say anything.
+# Limit for an answer without pixels, in case the process's memory is corrupted.
 _MOST_HEAD_BYTES = 2**16
 
 
 def can_decode_apart() -> bool:
-    """Tell whether there is a Python to start: a program that was frozen into one file has none."""
+    """Return whether a Python process can be started, unlike in a frozen program."""
     return bool(multiprocessing.spawn.get_executable()) and not getattr(sys, "frozen", False)
 
 
 def decode_apart(
     data: bytes, size: tuple[int, int] | None, claim: Claim, *, resize: str
 ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Decode the bytes of an image file as :func:`~clusterkit.images.decoding.decode_image` does.
+    """Decode an image in a separate process; see :func:`~clusterkit.images.decoding.decode_image`.
 
     Raises
     ------
     ImageError
-        If there is no picture: for the reason that the decoder gives, or since it crashed, or took
-        more than ``CLUSTERKIT_IMAGE_SECONDS``, by default 120.
+        If the decoder fails, crashes, or takes longer than ``CLUSTERKIT_IMAGE_SECONDS``, by default
+        120.
     """
     while True:
         child = _take_child()
@@ -57,7 +57,7 @@ def decode_apart(
         try:
             return child.decode(data, size, claim, resize)
         except _CrashError as error:
-            # An earlier picture may have damaged it; a new process knows.
+            # An earlier image may have corrupted the process: try again in a new one.
             if not was_used:
                 raise ImageError(str(error)) from None
         except ImageError:
@@ -71,17 +71,17 @@ def decode_apart(
 
 
 class _CrashError(ImageError):
-    """The process ended, or made no sense."""
+    """The process ended, or sent an invalid answer."""
 
 
 class _Child:
-    """One process that decodes."""
+    """One decoding process."""
 
     def __init__(self) -> None:
         code = f"import sys; sys.path[:] = {sys.path!r}; {_MAIN}"
-        # One core each: there are several of them.
+        # One thread each, since there are several processes.
         changes = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        # Pixels are given back to the system at once, not kept for the next picture.
+        # Return the memory of pixels to the system at once.
         changes["MALLOC_MMAP_THRESHOLD_"] = "1000000"
         try:
             self._process = subprocess.Popen(
@@ -108,7 +108,7 @@ class _Child:
     def decode(
         self, data: bytes, size: tuple[int, int] | None, claim: Claim, resize: str
     ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-        """Have one file decoded."""
+        """Decode one file in the process."""
         self.was_used = True
         seconds = _time_limit()
         slow = (
@@ -123,7 +123,7 @@ class _Child:
             answer = self._receive(limit)
         while "bytes" in answer:
             try:
-                # The time that other pictures take is not this one's.
+                # Waiting for the memory of other images does not count.
                 claim(float(answer["bytes"]), str(answer["what"]))
                 granted: dict[str, Any] = {}
             except ImageError as error:
@@ -137,7 +137,7 @@ class _Child:
         return answer["pixels"], (int(height), int(width))
 
     def _receive(self, limit: float) -> dict[str, Any]:
-        """Receive an answer, its pixels among it."""
+        """Receive an answer with its pixels."""
         answer, pixels = receive(self._answers, most_bytes=limit)
         if "image" in answer:
             height, width = answer["image"]
@@ -148,21 +148,21 @@ class _Child:
         return _Watch(self, seconds, slow)
 
     def end(self, patience: float = 0.0) -> int:
-        """End the process, unless it ends by itself, and return its exit status."""
+        """Terminate the process, unless it ends within ``patience``, and return its exit status."""
         self.is_running = False
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(patience)
         self._process.kill()
         status = self._process.wait()
         for stream in (self._requests, self._answers):
-            # What was not sent has nobody to go to.
+            # Unsent data can be discarded.
             with contextlib.suppress(OSError):
                 stream.close()
         return status
 
 
 class _Watch:
-    """A context in which a process must answer in time; whatever goes wrong has a reason."""
+    """Context manager that limits the time of an answer and converts errors to ImageError."""
 
     def __init__(self, child: _Child, seconds: float, slow: str) -> None:
         self._child, self._slow = child, slow
@@ -189,7 +189,7 @@ class _Watch:
 
 
 def _crash(status: int) -> str:
-    """Say how a decoder ended."""
+    """Describe how a decoder ended."""
     try:
         how = signal.Signals(-status).name
     except ValueError:
@@ -198,7 +198,7 @@ def _crash(status: int) -> str:
 
 
 def _time_limit() -> float:
-    """Return how many seconds one picture may take."""
+    """Return the time limit for one image in seconds."""
     value = os.environ.get(TIME_VARIABLE, str(_DEFAULT_SECONDS))
     try:
         seconds = float(value)
@@ -217,7 +217,7 @@ _of_parent: list[list[_Child]] = []
 
 
 def _take_child() -> _Child:
-    """Return a process that waits, or a new one."""
+    """Return an idle process, or a new one."""
     try:
         return _idle.pop()
     except IndexError:
@@ -226,13 +226,13 @@ def _take_child() -> _Child:
 
 @atexit.register
 def _end_all() -> None:
-    """End the processes that wait."""
+    """Terminate idle processes."""
     while _idle:
         _idle.pop().end()
 
 
 def _forget_parents() -> None:
-    """Leave the processes to the parent of a fork, which talks to them on the same pipes."""
+    """Drop the processes after a fork, since the parent uses the same pipes."""
     _of_parent.append(_idle.copy())
     _idle.clear()
 
@@ -242,7 +242,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def send(stream: BinaryIO, head: dict[str, Any], body: bytes | NDArray[np.uint8] = b"") -> None:
-    """Write a message: a few words as JSON, and bytes."""
+    """Write a message: a JSON header and bytes."""
     words = json.dumps(head).encode()
     content = np.frombuffer(body, np.uint8) if len(body) else np.empty(0, np.uint8)
     stream.write(_LENGTHS.pack(len(words), len(content)) + words)
@@ -251,7 +251,7 @@ def send(stream: BinaryIO, head: dict[str, Any], body: bytes | NDArray[np.uint8]
 
 
 def receive(stream: BinaryIO, *, most_bytes: float = math.inf) -> tuple[dict[str, Any], bytearray]:
-    """Read a message; raise EOFError if the other side ended, ValueError if it is none."""
+    """Read a message; raise EOFError at the end of the stream, ValueError if it is invalid."""
     n_words, n_bytes = _LENGTHS.unpack(_read(stream, _LENGTHS.size))
     if n_words > _MOST_HEAD_BYTES or n_bytes > most_bytes:
         raise ValueError("no message")
@@ -260,7 +260,7 @@ def receive(stream: BinaryIO, *, most_bytes: float = math.inf) -> tuple[dict[str
 
 
 def _read(stream: BinaryIO, n_bytes: int) -> bytearray:
-    """Read so many bytes."""
+    """Read exactly ``n_bytes`` bytes."""
     content = bytearray(n_bytes)
     view, position = memoryview(content), 0
     while position < n_bytes:

@@ -1,7 +1,7 @@
-"""The process in which pictures of rare or risky kinds are decoded: a crash costs one picture.
+"""Main program of the process that decodes images of rare or risky formats.
 
-It reads requests on its standard input and answers on its standard output, as
-:mod:`clusterkit.images.decoding_apart` writes and reads them.  It imports no network library.
+It reads requests from standard input and writes answers to standard output, in the format of
+:mod:`clusterkit.images.decoding_apart`.  It imports no network library.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from clusterkit.errors import ImageError
 from clusterkit.images.decoding import decode_here
 from clusterkit.images.decoding_apart import receive, send
 
-# Above the limit for a picture: what the decoders' threads and the allocator take besides.
+# Allowance above the limit of an image for the decoders' threads and the allocator.
 _SPARE_BYTES = 2**29
 _MOST_LETTERS = 1000
 
@@ -28,9 +28,9 @@ def main() -> None:
     """Answer requests until the input ends."""
     # Ctrl-C ends the parent, which ends this process by closing its input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The parent's limit counts memory.
+    # The parent checks the memory limit.
     Image.MAX_IMAGE_PIXELS = None
-    # Several pictures are decoded in processes of their own.
+    # Several processes decode at the same time.
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     with contextlib.suppress(ImportError):
         import pillow_heif
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def _answer(request: dict[str, Any], data: bytes, requests: BinaryIO, answers: BinaryIO) -> None:
-    """Decode one picture and send it, or the reason why there is none."""
+    """Decode one image, and send it or the reason of the failure."""
 
     def claim(n_bytes: float, what: str) -> None:
         send(answers, {"bytes": n_bytes, "what": what})
@@ -66,7 +66,7 @@ def _answer(request: dict[str, Any], data: bytes, requests: BinaryIO, answers: B
 
 
 def _take_output() -> BinaryIO:
-    """Keep the standard output for answers; what a library prints goes nowhere."""
+    """Reserve standard output for answers, and discard what libraries print."""
     answers = os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
@@ -75,7 +75,7 @@ def _take_output() -> BinaryIO:
 
 
 def _data_bytes() -> int:
-    """Return how much memory of its own this process has mapped; 0 where that cannot be told."""
+    """Return the private memory mapped by this process; 0 if unknown."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
@@ -85,7 +85,7 @@ def _data_bytes() -> int:
 
 
 def _limit_memory(n_bytes: int) -> None:
-    """Let allocations beyond fail, so that a decoder that was misled does not fill the machine."""
+    """Make allocations beyond a limit fail."""
     import resource
 
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)

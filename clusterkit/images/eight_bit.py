@@ -1,4 +1,4 @@
-"""Bring samples of any depth to 8 bits, and what is transparent onto white."""
+"""Convert samples of any depth to 8 bits, and render transparency on white."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Programs mark missing fractions with the greatest float, with 1.7e38, 9.97e36, 1e30 or 1e20.
+# Programs mark missing floats with the largest float, 1.7e38, 9.97e36, 1e30 or 1e20.
 _MARKS_FROM = 1e20
-# Pixels, of which each takes several times as much on the way.
+# Number of pixels per part, since intermediate values take several times as much memory.
 _AT_ONCE = 2**15
 
 
@@ -17,20 +17,20 @@ def to_8_bit(
 ) -> NDArray[np.uint8]:
     """Scale samples to 0-255.
 
-    Whole numbers of at most 16 bits without a sign are on the scale of their bits: 0-65535 for 16.
-    All others tell their scale by their greatest value: fractions are on 0-1, 0-255, 0-65535, or 0
-    to that value; whole numbers with a sign are on 0-255 or on the scale of their bits; those of
-    more than 16 bits on 0-255, 0-65535, or 0 to the next power of two.  Negative values and
-    missing ones are black, and the missing have no part in the scale.
+    Unsigned integers of at most 16 bits use the full range of their bits, such as 0-65535 for 16.
+    For all others, the maximum decides: floats are in the range 0-1, 0-255, 0-65535, or 0 to the
+    maximum; signed integers in 0-255 or the full range of their bits; integers of more than 16 bits
+    in 0-255, 0-65535, or 0 to the next power of two.  Negative and missing values become black, and
+    missing values are ignored in the maximum.
 
     Parameters
     ----------
     values : ndarray of any shape
         The samples.
     bits : int
-        How many bits of each are used; by default all.
+        Number of used bits per sample; by default all.
     no_data : float, optional
-        The value that marks a missing one, beside infinity, NaN, and fractions from 1e20 on.
+        Marker of missing values, in addition to infinity, NaN, and floats from 1e20.
 
     Returns
     -------
@@ -44,13 +44,13 @@ def to_8_bit(
             return values.astype(np.uint8, copy=False)
         scaled: NDArray[np.uint8] = np.rint(np.arange(top + 1) * (255 / top)).astype(np.uint8)
         return scaled[values]
-    # In parts, as the numbers take up to eight bytes each.
+    # In parts, since intermediate values take up to eight bytes each.
     n_rows = max(1, _AT_ONCE // max(1, values[:1].size))
     parts = [slice(at, at + n_rows) for at in range(0, len(values), n_rows)]
     marks_from = _MARKS_FROM if kind == "f" else np.inf
     greatest = _greatest((values[part] for part in parts), no_data, marks_from)
     if greatest is None:
-        # The whole picture lies where others have their marks.
+        # All values of the image are in the range of such markers.
         marks_from = np.inf
         greatest = _greatest((values[part] for part in parts), no_data, marks_from) or 0.0
     if kind == "f":
@@ -72,11 +72,11 @@ def to_8_bit(
 def _numbers(
     values: NDArray[Any], no_data: float | None, marks_from: float
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return samples as fractions, and which of them are missing."""
+    """Return samples as floats, and a mask of missing ones."""
     numbers = values.astype(np.float32 if values.dtype.str[1:] in ("f2", "f4") else np.float64)
     missing = ~(np.abs(numbers) < marks_from)
     if no_data is not None:
-        # As the file could hold it: the nearest fraction of its depth.
+        # Round to the precision of the file.
         mark = values.dtype.type(no_data) if values.dtype.kind == "f" else no_data
         missing |= numbers == mark
     return numbers, missing
@@ -85,7 +85,7 @@ def _numbers(
 def _greatest(
     parts: Iterable[NDArray[Any]], no_data: float | None, marks_from: float
 ) -> float | None:
-    """Return the greatest sample that is not missing, at least 0; None where all are."""
+    """Return the largest sample that is not missing, at least 0; None if all are missing."""
     found = None
     for part in parts:
         numbers, missing = _numbers(part, no_data, marks_from)
@@ -97,7 +97,7 @@ def _greatest(
 def on_white(
     rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], *, premultiplied: bool = False
 ) -> NDArray[np.uint8]:
-    """Lay a picture, of shape (height, width, 3), on white by its opacity (height, width)."""
+    """Render an image of shape (height, width, 3) on white by its opacity (height, width)."""
     result = np.empty(rgb.shape, np.uint8)
     n_rows = max(1, _AT_ONCE // max(1, rgb.shape[1]))
     for top in range(0, len(rgb), n_rows):
@@ -105,7 +105,7 @@ def on_white(
         opacity = alpha[rows, :, None].astype(np.uint16)
         white = 255 * (255 - opacity)
         covered = rgb[rows].astype(np.uint16) * (255 if premultiplied else opacity)
-        # Premultiplied, a colour cannot be above its opacity, though damaged files say so.
+        # A premultiplied colour cannot exceed its opacity, except in damaged files.
         sums = (covered.astype(np.uint32) + white + 127) // 255
         result[rows] = np.minimum(sums, 255)
     return result

@@ -59,7 +59,7 @@ RAW_SUFFIXES = frozenset(
 VIDEO_SUFFIXES = frozenset(
     ".3gp .avi .flv .insv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .webm .wmv".split()  # noqa: SIM905
 )
-# Folders that systems make beside photos, for thumbnails, resource forks and deleted files.
+# System folders for thumbnails, resource forks and deleted files.
 SYSTEM_FOLDERS = frozenset(
     {
         "#recycle",
@@ -72,39 +72,39 @@ SYSTEM_FOLDERS = frozenset(
         "system volume information",
     }
 )
-# A film or a disk image under an image's name would fill the memory.
+# Limit for files such as videos or disk images with an image suffix.
 MAX_FILE_BYTES = 2**30
 
 
 class ImageFolder(Sequence[NDArray[np.uint8]]):
     """A sorted, lazy list of image files.
 
-    Folders are searched recursively for the known image suffixes in any mix of case; hidden files
-    and folders, and folders that systems make for thumbnails (``@eaDir``, ``__MACOSX``), are passed
-    over, and a folder inside that cannot be listed is left out with a warning.  Links are followed,
-    but a file that several paths lead to is listed once, under the path without a link.  A file
-    that is named itself is taken whatever its suffix, and a ``.txt`` or ``.lst`` file is read as a
-    list of paths, one a line, relative to the list's own folder.
+    Folders are searched recursively for the known image suffixes, ignoring case.  Hidden files and
+    folders and system folders for thumbnails (``@eaDir``, ``__MACOSX``) are skipped; subfolders
+    that cannot be listed are skipped with a warning.  Links are followed, but a file with several
+    paths is listed once, under the path without a link.  Files given directly may have any suffix,
+    and a ``.txt`` or ``.lst`` file is read as a list of paths, one per line, relative to its own
+    folder.
 
     Parameters
     ----------
     *sources : path or iterable of paths
         Folders, image files and lists of paths.
     exclude : iterable of str
-        Patterns of what to leave out of the folders, as in a ``.gitignore``: ``*``, ``?`` and
-        ``[]`` stand for parts of a name, ``**`` for any folders.  A pattern without a slash, such
-        as ``*_small.jpg``, is compared with the name of each file and folder, others, such as
-        ``2019/raw`` or ``**/raw/*.tif``, with the path below the folder.  What lies in a folder
-        that is left out is left out as well.
+        Patterns of files and folders to skip, as in a ``.gitignore``: ``*``, ``?`` and ``[]`` match
+        within a name, ``**`` matches any folders.  A pattern without a slash, such as
+        ``*_small.jpg``, is matched against the name of each file and folder; others, such as
+        ``2019/raw`` or ``**/raw/*.tif``, against the path below the folder.  The content of
+        excluded folders is excluded as well.
 
     Attributes
     ----------
     root : pathlib.Path
-        Absolute: the folder itself when only one is given, else the nearest common folder.
+        Absolute path of the folder if only one is given, otherwise of the nearest common folder.
     paths : list of str
-        The images relative to ``root``, with forward slashes, sorted, each once.
+        Sorted unique paths of the images relative to ``root``, with forward slashes.
     passed_over : collections.Counter
-        How many entries of the folders were not listed, by kind: ``"RAW photo"``, ``"video"``,
+        Number of skipped entries of the folders by kind: ``"RAW photo"``, ``"video"``,
         ``"other file"``, ``"hidden entry"``, ``"system folder"``, ``"excluded entry"`` and
         ``"second path to a file or folder"``.
 
@@ -113,7 +113,7 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
     NotFoundError
         If a source does not exist.
     InvalidInputError
-        If there is no image at all, or a source cannot be listed.
+        If there are no images, or a source cannot be listed.
 
     Examples
     --------
@@ -145,14 +145,14 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
 
     @classmethod
     def _from_paths(cls, root: Path, paths: list[str]) -> "ImageFolder":
-        """Build a part of a listing without searching again."""
+        """Return a subset without searching again."""
         images = cls.__new__(cls)
         images.root, images.paths, images.passed_over = root, paths, Counter()
         return images
 
     @property
     def passed_over_in_words(self) -> str:
-        """What was passed over, such as ``"3 RAW photos, 1 video"``; empty if nothing was."""
+        """Summary of skipped entries, such as ``"3 RAW photos, 1 video"``; empty if none."""
         return _in_words(self.passed_over)
 
     @property
@@ -165,7 +165,7 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
 
     @property
     def shape(self) -> tuple[int]:
-        """(number of images,): scikit-learn takes rows of what has a shape as those of an array."""
+        """(number of images,), for scikit-learn's indexing."""
         return (len(self),)
 
     @overload
@@ -173,9 +173,9 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
     @overload
     def __getitem__(self, index: slice | Sequence[Any] | NDArray[Any]) -> "ImageFolder": ...
     def __getitem__(self, index: Any) -> "NDArray[np.uint8] | ImageFolder":
-        """Read one image in its own size, or take a part of the list without reading.
+        """Read one image in its original size, or select a subset without reading.
 
-        A part is a slice, row numbers or a boolean mask.
+        A subset is selected by a slice, row numbers or a boolean mask.
         """
         if isinstance(index, tuple) and index[1:] == (Ellipsis,):
             index = index[0]
@@ -199,14 +199,14 @@ def read_image(
     path : path
         The file.
     size : tuple of int, optional
-        Wanted (height, width) in pixels; by default the image's own.
+        Target (height, width) in pixels; by default the original size.
     resize : {"stretch", "crop", "pad"}
-        How the picture becomes ``size``; see :func:`~clusterkit.images.resizing.resize_image`.
+        How the image is resized to ``size``; see :func:`~clusterkit.images.resizing.resize_image`.
 
     Returns
     -------
     ndarray of shape (height, width, 3), uint8
-        The picture.
+        The image.
 
     Raises
     ------
@@ -226,7 +226,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
                 raise ImageError(
                     f"the file has {size:,} bytes; an image may have {MAX_FILE_BYTES:,}"
                 )
-            # No more than was announced: files that the system makes up have no size, or no end.
+            # Read at most the announced size: virtual files may be endless.
             return file.read(size)
     except FileNotFoundError:
         if path.is_symlink():
@@ -241,7 +241,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 
 
 def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
-    """Open a regular file for reading; never wait for one that is none.
+    """Open a regular file for reading, without blocking on other kinds of files.
 
     Raises
     ------
@@ -250,8 +250,8 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
     OSError
         If it cannot be opened.
     """
-    # Looked at before, since opening a device may do something, and after, since it may have
-    # changed in between.
+    # Checked before, because opening a device may have side effects, and again after, because the
+    # file may have changed in between.
     if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
         raise ImageError("not a regular file")
     file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115
@@ -262,7 +262,7 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    """Open a file; a pipe without a writer, or a log without news, does not block."""
+    """Open a file in non-blocking mode."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -279,7 +279,7 @@ def digest_file(path: str | Path) -> str:
 
 @dataclass(frozen=True)
 class FileState:
-    """What changes when a file does."""
+    """Status that identifies the content of a file."""
 
     path: str
     size: int
@@ -289,7 +289,7 @@ class FileState:
 
     @classmethod
     def of(cls, path: str | Path) -> "FileState":
-        """Look at a file."""
+        """Return the state of a file."""
         status = Path(path).stat()
         return cls(
             os.path.abspath(path),  # noqa: PTH100
@@ -301,26 +301,26 @@ class FileState:
 
 
 def digest_weights(path: str | Path) -> str:
-    """Return the SHA-256 of a file of weights, which is read again only if it has changed."""
+    """Return the SHA-256 of a weights file, cached until it changes."""
     return _digest_state(FileState.of(path))
 
 
 @lru_cache(maxsize=64)
 def _digest_state(state: FileState) -> str:
-    """Return the digest of a file that looks like this."""
+    """Return the digest of the file with this state."""
     return digest_file(state.path)
 
 
 def read_list(source: Path) -> Iterator[str]:
-    """Yield the absolute paths that a text file names, one a line, relative to its own folder.
+    """Yield the absolute paths of a list file, one per line, relative to its own folder.
 
     Raises
     ------
     InvalidInputError
-        If the list is no text; whether its files are there is found out when they are read.
+        If the list is not text.  Whether its files exist is not checked.
     """
     try:
-        # utf-8-sig: Windows editors write a mark at the start.
+        # utf-8-sig: Windows editors write a byte order mark.
         text = source.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
         raise InvalidInputError(f"cannot read {source}: {error.strerror}") from error
@@ -332,12 +332,12 @@ def read_list(source: Path) -> Iterator[str]:
 
 
 def is_passed_over(name: str) -> bool:
-    """Tell whether folders of this name are not searched: hidden ones, and those of systems."""
+    """Return whether a folder name is that of a hidden or system folder."""
     return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
 
 
 def _flatten(sources: Iterable[Any]) -> Iterator[Path]:
-    """Yield every source as a path, one level of nesting opened."""
+    """Yield every source as a path, flattening one level of nesting."""
     for source in sources:
         if isinstance(source, str | os.PathLike):
             yield Path(source)
@@ -346,19 +346,19 @@ def _flatten(sources: Iterable[Any]) -> Iterator[Path]:
 
 
 class _Listing:
-    """The search of folders: what is found without links first, then what only links lead to."""
+    """Folder search: first without links, then following them."""
 
     def __init__(self, exclude: Iterable[str]) -> None:
         self.files: set[str] = set()
         self.passed_over: Counter[str] = Counter()
         self._exclude = [_parse_pattern(pattern) for pattern in exclude]
         self._searched: set[tuple[int, int]] = set()
-        # Pairs of a path and its place below the folder that was given.
+        # Pairs of a path and its parts below the given folder.
         self._linked_folders: list[tuple[str, tuple[str, ...]]] = []
         self._linked_files: set[str] = set()
 
     def add(self, source: Path) -> None:
-        """Add what one source names."""
+        """Add the files of one source."""
         absolute = os.path.abspath(source)  # noqa: PTH100 (resolve() would replace links)
         if source.is_dir():
             if os.path.realpath(absolute) == absolute:
@@ -373,9 +373,9 @@ class _Listing:
             self.files.add(absolute)
 
     def finish(self) -> set[str]:
-        """Follow the links, and return all files."""
+        """Follow links, and return all files."""
         while self._linked_folders:
-            # A folder that the user named comes before links that were met on the way.
+            # Folders given by the user come before links found in the search.
             self._linked_folders.sort(key=lambda item: (bool(item[1]), item[0]), reverse=True)
             self._search(*self._linked_folders.pop(), is_linked=True)
         if self._linked_files:
@@ -394,15 +394,15 @@ class _Listing:
         return self.files
 
     def _search(self, top: str, place: tuple[str, ...], *, is_linked: bool = False) -> None:
-        """Collect the image files below a folder; links to folders are left for later."""
+        """Collect the image files below a folder, deferring links to folders."""
         waiting = [(top, place)]
         while waiting:
             folder, place = waiting.pop()
             try:
                 status = os.stat(folder)  # noqa: PTH116 (a million files: no Path object for each)
                 identity = (status.st_dev, status.st_ino)
-                # Not all systems number folders reliably, so that none is left out for its number
-                # which no link led to.
+                # Inodes of folders are not reliable on all systems, so only folders reached by a
+                # link are skipped as duplicates.
                 if is_linked and identity in self._searched:
                     self.passed_over["second path to a file or folder"] += 1
                     continue
@@ -421,7 +421,7 @@ class _Listing:
         place: tuple[str, ...],
         waiting: list[tuple[str, tuple[str, ...]]],
     ) -> None:
-        """Put one entry of a folder where it belongs."""
+        """Process one entry of a folder."""
         name = entry.name
         if name.startswith("."):
             self.passed_over["hidden entry"] += 1
@@ -446,7 +446,7 @@ class _Listing:
                 self.passed_over["other file"] += 1
 
     def _is_excluded(self, path: tuple[str, ...], is_folder: bool) -> bool:
-        """Tell whether a pattern leaves an entry out."""
+        """Return whether a pattern excludes an entry."""
         return any(
             (is_folder or not folders_only) and _fits(path, pattern)
             for pattern, folders_only in self._exclude
@@ -454,7 +454,7 @@ class _Listing:
 
 
 def _parse_pattern(pattern: str) -> tuple[list[str], bool]:
-    """Split a pattern at its slashes; tell also whether it is for folders only."""
+    """Split a pattern at its slashes; return also whether it matches folders only."""
     text = pattern.replace(os.sep, "/").strip()
     pieces = [piece for piece in text.split("/") if piece not in ("", ".")]
     if not pieces or ".." in pieces:
@@ -466,7 +466,7 @@ def _parse_pattern(pattern: str) -> tuple[list[str], bool]:
 
 
 def _fits(path: tuple[str, ...], pattern: list[str]) -> bool:
-    """Tell whether a path fits a pattern, piece by piece; ``**`` is any number of folders."""
+    """Return whether a path matches a pattern; ``**`` matches any number of folders."""
     if not pattern:
         return not path
     if pattern[0] == "**":
@@ -477,7 +477,7 @@ def _fits(path: tuple[str, ...], pattern: list[str]) -> bool:
 
 
 def _in_words(counts: "Counter[str]", start: str = "") -> str:
-    """Say how many there are of each kind, most first; nothing if there is none."""
+    """Return counts as text, in descending order; empty if there are none."""
     plural = {"hidden entry": "hidden entries", "excluded entry": "excluded entries"}
     plural["second path to a file or folder"] = "second paths to a file or folder"
     said = [
@@ -488,7 +488,7 @@ def _in_words(counts: "Counter[str]", start: str = "") -> str:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Tell whether an entry is a folder, or a link to one; a loop of links is none."""
+    """Return whether an entry is a folder or a link to one."""
     try:
         return entry.is_dir()
     except OSError:
@@ -496,7 +496,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_link(entry: os.DirEntry[str]) -> bool:
-    """Tell whether an entry leads elsewhere: a symbolic link, or a junction of Windows."""
+    """Return whether an entry is a symbolic link or a Windows junction."""
     if entry.is_symlink():
         return True
     tag = getattr(entry.stat(follow_symlinks=False), "st_reparse_tag", 0) if os.name == "nt" else 0
@@ -504,7 +504,7 @@ def _is_link(entry: os.DirEntry[str]) -> bool:
 
 
 def _common_root(sources: list[Path], files: set[str]) -> Path:
-    """Return the folder that the images' paths are relative to."""
+    """Return the common folder of the images."""
     if len(sources) == 1 and sources[0].is_dir():
         return Path(os.path.abspath(sources[0]))  # noqa: PTH100
     folders = {os.path.dirname(file) for file in files}  # noqa: PTH120

@@ -1,43 +1,43 @@
-"""Read what the headers of a JPEG file say about how it can be decoded."""
+"""Parse the headers of JPEG files."""
 
 import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
-# A scan is a pass over the picture.  Ordinary progressive files have about ten; each takes the time
-# of a whole decoding, and a scan of nothing needs a dozen bytes.
+# Ordinary progressive files have about ten scans.  Each takes the time of a full decoding, and an
+# empty scan needs only a dozen bytes.
 MAX_SCANS = 100
 
 # Baseline, extended and progressive DCT, with Huffman or arithmetic coding.  The others (lossless,
-# differential) have no smaller version in their coefficients.
+# differential) cannot be decoded at a smaller scale.
 _SCALABLE = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 SCAN = 0xDA
 _END = 0xD9
 _BARE = frozenset({0x01, *range(0xD0, 0xD9)})
-# In coded data, FF is followed by zero, a restart, or another FF that fills.
+# In coded data, FF is followed by zero, a restart marker, or a fill byte FF.
 _MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
 
 
 class Frame(NamedTuple):
-    """What a JPEG file says of its picture before the first scan.
+    """Frame header of a JPEG file.
 
     Attributes
     ----------
     kind : int
         The second byte of the frame's marker, such as 0xC0 for baseline.
     precision : int
-        Bits a sample.
+        Bits per sample.
     height, width : int
-        In pixels.
+        Size in pixels.
     n_components : int
-        Samples a pixel.
+        Number of components.
     keeps_coefficients : bool
-        Whether decoding holds the whole picture in coefficients, since it comes in several scans.
+        Whether the decoder keeps all coefficients in memory, because there are several scans.
     samples_per_pixel : float
-        Of all components, some of which may be stored in half the size.
+        Mean number of samples per pixel, including subsampling.
     """
 
     kind: int
@@ -50,25 +50,25 @@ class Frame(NamedTuple):
 
     @property
     def can_be_scaled(self) -> bool:
-        """Whether a half, a quarter or an eighth can be decoded directly."""
+        """Whether the image can be decoded at a half, a quarter or an eighth."""
         return self.kind in _SCALABLE and self.precision == 8
 
     @property
     def coefficient_bytes(self) -> int:
-        """How much memory the coefficients take that are held, if they are."""
+        """Bytes of the coefficients kept in memory; 0 if none."""
         samples = self.height * self.width * self.samples_per_pixel
         return int(2 * samples) if self.keeps_coefficients else 0
 
 
 class Segment(NamedTuple):
-    """A piece of a JPEG file before its end: the marker's second byte, and where it lies.
+    """A segment of a JPEG file.
 
     Attributes
     ----------
     marker : int
         The second byte of its marker.
     start, body, end : int
-        Where its marker begins, where its content does, and where it ends.
+        Offsets of its marker, of its content, and of its end.
     """
 
     marker: int
@@ -78,14 +78,14 @@ class Segment(NamedTuple):
 
 
 def read_segments(data: bytes) -> Iterator[Segment]:
-    """Yield the segments with a content, the headers of scans among them.
+    """Yield the segments with content, including scan headers.
 
-    Markers are found as libjpeg finds them: bytes that belong to no segment are passed over.
+    As in libjpeg, bytes outside segments are skipped.
     """
     position, last = 2, len(data) - 4
     while position <= last:
         marker, place = data[position + 1], position
-        # Nearly always a marker follows at once, and a search takes longer.
+        # Fast path: a marker usually follows at once.
         if data[position] != 0xFF or marker in (0x00, 0xFF):
             found = _MARKER.search(data, position)
             if not found or found.end() - 2 > last:
@@ -101,7 +101,7 @@ def read_segments(data: bytes) -> Iterator[Segment]:
 
 
 def read_frame(data: bytes) -> Frame | None:
-    """Return the frame that a decoder meets first, or None if there is none before the scans."""
+    """Return the first frame header, or None if there is none before the scans."""
     frame = None
     for marker, _, start, end in read_segments(data):
         if marker == SCAN:
@@ -121,9 +121,9 @@ def read_frame(data: bytes) -> Frame | None:
 
 
 def has_too_many_scans(data: bytes) -> bool:
-    """Tell whether a picture that comes in several scans comes in more than ``MAX_SCANS``."""
-    # Quick, and nearly always the answer; what follows leaves out thumbnails, further pictures and
-    # films at the end, which hold these two bytes as well.
+    """Return whether an image has more than ``MAX_SCANS`` scans."""
+    # A fast check that usually suffices; the slow one excludes scans of thumbnails, further images
+    # and videos at the end.
     if data.count(bytes([0xFF, SCAN])) <= MAX_SCANS:
         return False
     scans = (None for segment in read_segments(data) if segment.marker == SCAN)

@@ -1,4 +1,4 @@
-"""How much memory pictures may take: one by itself, and all that are decoded at once."""
+"""Memory limits for decoding: of a single image, and of all images decoded at the same time."""
 
 import math
 import os
@@ -10,24 +10,24 @@ from clusterkit.errors import ImageError, InvalidInputError
 
 LIMIT_VARIABLE = "CLUSTERKIT_IMAGE_MEMORY"
 GIB = 2**30
-# With Pillow's own limit, 89 million pixels, this is 2 GiB: what its decoders and conversions take
-# for a picture of that size in the worst case.
+# With Pillow's own limit, 89 million pixels, this is 2 GiB, the worst case of its decoders and
+# conversions for an image of that size.
 _BYTES_PER_PIXEL_OF_LIMIT = 24
-# Not worth the counting.
+# Too small to count.
 _SMALL_BYTES = 2**20
 
 
 def memory_limit() -> float:
-    """Return how many bytes the decoding of one picture may take.
+    """Return the memory limit for decoding one image in bytes.
 
-    The environment variable ``CLUSTERKIT_IMAGE_MEMORY`` says it in GiB.  Without it, it is 24 bytes
-    for each of ``PIL.Image.MAX_IMAGE_PIXELS``, which are 2 GiB unless that was changed; None, which
-    is Pillow's word for trusted files, means no limit.
+    The environment variable ``CLUSTERKIT_IMAGE_MEMORY`` sets it in GiB.  The default is 24 bytes
+    for each of ``PIL.Image.MAX_IMAGE_PIXELS``, which is 2 GiB unless changed; if that is None,
+    Pillow's setting for trusted files, there is no limit.
 
     Raises
     ------
     InvalidInputError
-        If the variable holds no positive number.
+        If the variable is not a positive number.
     """
     value = os.environ.get(LIMIT_VARIABLE)
     if value is None:
@@ -45,16 +45,16 @@ def memory_limit() -> float:
 
 
 class _Budget:
-    """Bytes that are shared by all pictures in decoding; those for which there are none wait."""
+    """Memory shared by all images being decoded; images wait until there is enough."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._taken = 0.0
 
     def swap(self, held: float, wanted: float, total: float) -> None:
-        """Give back what is held and take what is wanted, once there is room for it.
+        """Release ``held`` bytes and wait until ``wanted`` bytes are available.
 
-        What is more than all is taken when nothing else is.
+        A request above the total is granted when nothing else is held.
         """
         with self._changed:
             self._taken -= held
@@ -64,28 +64,28 @@ class _Budget:
 
 
 _budget = _Budget()
-# A thread of a parent may hold the lock at the moment of a fork, and its pictures are not here.
+# After a fork, a thread of the parent may hold the lock, and its images do not exist here.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_budget.__init__)  # type: ignore[misc]
 
 
 class Claim:
-    """The memory that one decoding takes of what all may take together, half of the limit.
+    """The memory of one decoding, taken from a budget of half the limit shared by all.
 
-    Used as a context, it is given back at the end.  Called again, it takes the new amount instead
-    of the old one.
+    As a context manager, it releases the memory at the end.  Each call replaces the previous
+    amount.
     """
 
     def __init__(self) -> None:
         self._held = 0.0
 
     def __call__(self, n_bytes: float, what: str) -> None:
-        """Wait until a decoding may take so many bytes.
+        """Wait until ``n_bytes`` bytes are available.
 
         Raises
         ------
         ImageError
-            If that is over the limit for one picture.
+            If that exceeds the limit for one image.
         """
         limit = memory_limit()
         if n_bytes > limit:

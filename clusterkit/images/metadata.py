@@ -1,4 +1,4 @@
-"""Keep what a picture file says beside its pixels from deciding whether it can be read."""
+"""Read the orientation of images, and remove metadata that may be damaged."""
 
 import io
 import re
@@ -19,33 +19,33 @@ _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _ORIENTATION = ExifTags.Base.Orientation
 _APP1, _EXIF_START, _XMP_START = 0xE1, b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
-# Texts of a PNG that may tell the orientation, and how long such a one may be.
+# PNG text chunks that may contain the orientation, and their maximum length.
 _PNG_ORIENTED_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
 _MAX_TEXT_BYTES = 2**16
 _WEBP_KEPT = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"EXIF", b"XMP "})
-# Bits of a WebP's header that announce a chunk: a profile, EXIF, XMP, frames.
+# Bits of a WebP header for optional chunks: profile, EXIF, XMP, frames.
 _WEBP_FLAGS = {b"ICCP": 0x20, b"EXIF": 0x08, b"XMP ": 0x04, b"ANMF": 0x02}
 _WEBP_ALPHA = 0x10
-# The entry of AVIF and HEIC for an item that is EXIF.
+# The item entry of EXIF in AVIF and HEIC.
 _EXIF_ITEM = re.compile(rb"(infe\x02.{7}|infe\x03.{9})Exif", re.DOTALL)
 _JP2_START, _JP2_PIXELS = b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"
 _JP2_KEPT = frozenset(b"ihdr bpcc colr pclr cmap cdef".split())
 
 
 def read_orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation of an opened picture: 1 to 8, and 1 where none can be read."""
+    """Return the EXIF orientation of an opened image, 1 to 8; 1 if it cannot be read."""
     try:
         value: Any = image.getexif().get(_ORIENTATION, 1)
-    # Pillow reads much else on the way, and raises nearly anything where that is damaged.
+    # Pillow parses other metadata as well, and raises almost any exception if it is damaged.
     except Exception:
         value = _orientation_in(image.info.get("exif", b""))
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def read_jpeg_orientation(data: bytes) -> int:
-    """Return the EXIF orientation of a JPEG file, as :func:`read_orientation`, without opening it.
+    """Return the EXIF orientation of a JPEG file without opening it.
 
-    Where the EXIF block has none, that of the XMP block counts, as Pillow has it.
+    If the EXIF block has none, that of the XMP block is used, as in Pillow.
     """
     value: Any = None
     xmp = b""
@@ -63,7 +63,7 @@ def read_jpeg_orientation(data: bytes) -> int:
 
 def _orientation_in(block: bytes) -> Any:
     """Return the orientation in an EXIF block, or None."""
-    # Some programs write the start twice.
+    # Some programs write the prefix twice.
     while block.startswith(_EXIF_START):
         block = block[len(_EXIF_START) :]
     try:
@@ -74,10 +74,10 @@ def _orientation_in(block: bytes) -> Any:
 
 
 def without_metadata(data: bytes) -> bytes | None:
-    """Return a file of the same pixels with what else is needed, and no more.
+    """Return a file with the same pixels but without unneeded metadata.
 
-    The orientation is kept where it can be read, except in AVIF and HEIC, and a JPEG that lacks
-    nothing but the mark of its end gets it.  None for formats that need no such care.
+    The orientation is kept if it can be read, except in AVIF and HEIC, and a JPEG that lacks only
+    its end marker gets one.  None for other formats.
     """
     try:
         if data.startswith(_PNG_START):
@@ -96,7 +96,7 @@ def without_metadata(data: bytes) -> bytes | None:
 
 
 def _bare_png(data: bytes) -> bytes:
-    """Keep the chunks of a PNG that make its pixels, transparency and orientation."""
+    """Keep only the chunks of a PNG for pixels, transparency and orientation."""
     kept = [_PNG_START]
     colours, n_entries, position = -1, 0, len(_PNG_START)
     while position + 8 <= len(data):
@@ -110,7 +110,7 @@ def _bare_png(data: bytes) -> bytes:
         if kind == b"PLTE":
             n_entries = length // 3
         if kind.isupper() and kind.isalpha():
-            # A palette is a mere hint where the pixels are colours themselves.
+            # The palette is only a suggestion in true-colour images.
             if kind != b"PLTE" or colours == 3:
                 kept.append(whole)
         elif check == struct.pack(">I", zlib.crc32(kind + body)) and (
@@ -123,14 +123,14 @@ def _bare_png(data: bytes) -> bytes:
 
 
 def _is_transparency(body: bytes, colours: int, n_entries: int) -> bool:
-    """Tell whether a tRNS chunk has the length that goes with the type of colours."""
+    """Return whether the length of a tRNS chunk matches the colour type."""
     if colours == 3:
         return 0 < len(body) <= n_entries
     return len(body) == {0: 2, 2: 6}.get(colours)
 
 
 def _tells_orientation(kind: bytes, body: bytes) -> bool:
-    """Tell whether a text of a PNG may hold the orientation, and can be read."""
+    """Return whether a PNG text chunk may contain the orientation and is readable."""
     if len(body) > _MAX_TEXT_BYTES or not body.startswith(_PNG_ORIENTED_TEXTS):
         return False
     if kind == b"zTXt":
@@ -141,9 +141,9 @@ def _tells_orientation(kind: bytes, body: bytes) -> bool:
 
 
 def _bare_jpeg(data: bytes) -> bytes:
-    """Keep the segments of a JPEG that make its pixels and orientation, and end it if it is whole.
+    """Keep only the segments of a JPEG for pixels and orientation, and complete its end.
 
-    Of the application segments the decoder heeds JFIF's, and Adobe's where it is long enough.
+    Of the application segments, decoders use JFIF and, if long enough, Adobe.
     """
     kept, pixels = [_JPEG_START], len(data)
     for marker, start, body, end in read_segments(data):
@@ -162,7 +162,7 @@ def _bare_jpeg(data: bytes) -> bytes:
 
 
 def _is_whole_jpeg(data: bytes) -> bool:
-    """Tell whether a JPEG decodes without a complaint, so that no pixel of it is missing."""
+    """Return whether a JPEG decodes without warnings, so that no pixels are missing."""
     frame = read_frame(data)
     if frame is None or not frame.can_be_scaled:
         return False
@@ -174,7 +174,7 @@ def _is_whole_jpeg(data: bytes) -> bool:
 
 
 def _bare_webp(data: bytes) -> bytes:
-    """Keep the chunks of a WebP that make its pixels and orientation."""
+    """Keep only the chunks of a WebP for pixels and orientation."""
     chunks = [(kind, body) for kind, body in _riff_chunks(data) if kind in _WEBP_KEPT]
     kinds = {kind for kind, _ in chunks}
     present = sum(flag for kind, flag in _WEBP_FLAGS.items() if kind in kinds)
@@ -188,7 +188,7 @@ def _bare_webp(data: bytes) -> bytes:
 
 
 def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield (kind, body) of the chunks of a RIFF file that are there as a whole."""
+    """Yield (kind, body) of the complete chunks of a RIFF file."""
     position = 12
     while position + 8 <= len(data):
         kind, length = data[position : position + 4], *struct.unpack_from("<I", data, position + 4)
@@ -199,7 +199,7 @@ def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _bare_jp2(data: bytes) -> bytes | None:
-    """Keep what describes the pixels of a JPEG 2000 file, and the pixels."""
+    """Keep only the pixels of a JPEG 2000 file and their description."""
     header = data.find(b"jp2h") - 4
     pixels = data.find(_JP2_PIXELS)
     if header < 0 or pixels < 0:
@@ -215,7 +215,7 @@ def _bare_jp2(data: bytes) -> bytes | None:
         _JP2_START + b"\r\n\x87\n",
         b"\0\0\0\x14ftypjp2 \0\0\0\0jp2 ",
         struct.pack(">I", len(kept) + 8) + b"jp2h" + kept,
-        # A length of zero: up to the end.
+        # A length of zero means up to the end.
         b"\0\0\0\0jp2c" + data[pixels:],
     ]
     return b"".join(boxes)

@@ -1,4 +1,4 @@
-"""Images as arrays of pixels: grey or colours, checked and turned into each other."""
+"""Check arrays of pixels, and convert between grey and RGB."""
 
 import os
 from collections.abc import Iterable, Mapping, Set
@@ -9,36 +9,36 @@ from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
 
-# ITU-R BT.601, as Pillow turns colours to grey.
+# ITU-R BT.601, as in Pillow's conversion to grey.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def is_pixels(images: Any) -> bool:
-    """Tell whether images are given as an array of pixels, and not as files."""
+    """Return whether images are an array of pixels, not files."""
     return isinstance(images, np.ndarray) and images.ndim >= 3
 
 
 def as_images(X: Any) -> Any:
-    """Bring images of any usual form to an array of pixels or a list of files.
+    """Convert images of any supported type to an array of pixels or a list of files.
 
     Parameters
     ----------
     X : ImageFolder, Embeddings, ndarray, or sequence of paths or of arrays
-        The images.  Pictures of one size in a list are put together as one array.
+        The images.  A list of arrays of equal size is stacked to one array.
 
     Returns
     -------
     ImageFolder or Embeddings
-        As they are.
+        Unchanged.
     ndarray of shape (n, height, width) or (n, height, width, channels)
-        Pixels, of any dtype: :func:`check_pixels` refuses all but uint8.
+        Pixels of any dtype; :func:`check_pixels` requires uint8.
     list of path
         Files.
 
     Raises
     ------
     InvalidInputError
-        If it is one picture or one path, flat rows of pixels, or neither pictures nor files.
+        If X is a single image or path, flat rows of pixels, or neither images nor files.
     """
     if hasattr(X, "files"):
         return X
@@ -71,7 +71,7 @@ def as_images(X: Any) -> Any:
 
 
 def _stack(pictures: list[Any]) -> NDArray[Any]:
-    """Put pictures of one size together."""
+    """Stack images of equal size."""
     for picture in pictures:
         if not isinstance(picture, list | tuple) and not (
             hasattr(picture, "__array__") and hasattr(picture, "shape")
@@ -94,12 +94,12 @@ def _stack(pictures: list[Any]) -> NDArray[Any]:
 
 
 def check_pixels(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return an array of images with its channels, of shape (n, height, width, 1 or 3).
+    """Return an array of images of shape (n, height, width, 1 or 3).
 
     Raises
     ------
     InvalidInputError
-        If the shape or dtype is another.
+        If the shape or dtype is invalid.
     """
     pixels = images[..., None] if images.ndim == 3 else images
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] not in (1, 3):
@@ -112,10 +112,10 @@ def check_pixels(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def to_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """View pixels of shape (..., 1 or 3) as colours, of shape (..., 3), without a copy."""
+    """Return a view of pixels of shape (..., 1 or 3) as RGB, of shape (..., 3)."""
     return np.broadcast_to(pixels, (*pixels.shape[:-1], 3))
 
 
 def to_grey(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the brightness, from 0 to 255, of pixels of shape (..., 3)."""
+    """Return the luma, from 0 to 255, of pixels of shape (..., 3)."""
     return pixels @ _LUMA

@@ -1,4 +1,4 @@
-"""Resize pictures: bicubic and antialiased, as Pillow does it, in about half the time."""
+"""Antialiased bicubic resizing, as in Pillow but in about half the time."""
 
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from clusterkit.errors import InvalidInputError
 
 RESIZE_MODES = ("stretch", "crop", "pad")
-# A large picture is resized in strips, as its pixels take four bytes each on the way.
+# Large images are resized in strips, since intermediate pixels take four bytes each.
 _STRIP_VALUES = 2**22
 
 Pixel = TypeVar("Pixel", np.uint8, np.float32)
@@ -18,22 +18,22 @@ Pixel = TypeVar("Pixel", np.uint8, np.float32)
 def resize_image(
     image: NDArray[np.uint8], size: tuple[int, int], mode: str = "stretch"
 ) -> NDArray[np.uint8]:
-    """Bring a picture to a size.
+    """Resize an image.
 
     Parameters
     ----------
     image : ndarray of shape (height, width, 3), uint8
-        The picture.
+        The image.
     size : tuple of int
-        Wanted (height, width) in pixels.
+        Target (height, width) in pixels.
     mode : {"stretch", "crop", "pad"}
-        ``stretch`` lets the aspect ratio go, ``crop`` keeps it and cuts the centre, ``pad`` keeps
-        it and adds black bars.
+        ``stretch`` ignores the aspect ratio, ``crop`` keeps it by cropping the centre, ``pad``
+        keeps it by adding black bars.
 
     Returns
     -------
     ndarray of shape (*size, 3), uint8
-        The resized picture.
+        The resized image.
 
     Raises
     ------
@@ -42,10 +42,10 @@ def resize_image(
 
     Notes
     -----
-    Resizing is a product with one sparse matrix a side, which holds the cubic kernel of Keys
-    (1981, "Cubic convolution interpolation for digital image processing", a = -1/2), widened by
-    the factor of reduction.  The weights are Pillow's; between the sides Pillow rounds to 8 bits,
-    which changes a few pixels by one level.
+    Each side is resized by a product with a sparse matrix of the cubic kernel of Keys (1981, "Cubic
+    convolution interpolation for digital image processing", a = -1/2), scaled by the reduction
+    factor.  The weights are Pillow's; Pillow rounds to 8 bits between the sides, which changes a
+    few pixels by one level.
     """
     check_resize_mode(mode)
     height, width = image.shape[:2]
@@ -53,7 +53,7 @@ def resize_image(
         return image
     if mode == "pad":
         scale = min(size[0] / height, size[1] / width)
-        # A very narrow picture must not vanish.
+        # A very narrow image keeps at least one pixel.
         inner = max(1, round(height * scale)), max(1, round(width * scale))
         top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
         padded = np.zeros((*size, 3), np.uint8)
@@ -68,7 +68,7 @@ def resize_image(
 
 
 def check_resize_mode(mode: str) -> None:
-    """Raise InvalidInputError unless a mode of resizing is known."""
+    """Check that a resize mode is valid."""
     if mode not in RESIZE_MODES:
         raise InvalidInputError(
             f"resize must be one of {', '.join(RESIZE_MODES)}. Received: {mode!r}"
@@ -88,13 +88,13 @@ def _apply(weights: Any, image: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _swap_sides(image: NDArray[Pixel]) -> NDArray[Pixel]:
-    """Turn (height, width, 3) into (width, height, 3); twice as fast with pixels as one value."""
+    """Swap height and width; copying whole pixels as one value is twice as fast."""
     pixels = image.view(np.dtype((np.void, 3 * image.itemsize)))
     return np.ascontiguousarray(pixels[:, :, 0].T)[:, :, None].view(image.dtype)
 
 
 def _round(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Round to 8 bits; the kernel overshoots at edges."""
+    """Round to 8 bits and clip, since the kernel overshoots at edges."""
     np.clip(values, 0.0, 255.0, out=values)
     values += 0.5
     return values.astype(np.uint8)
@@ -102,9 +102,9 @@ def _round(values: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=256)
 def _weights(n: int, wanted: int, kept: float) -> Any:
-    """Return the weights of ``n`` pixels for each wanted one, as a sparse matrix (wanted, n).
+    """Return the sparse matrix (wanted, n) of weights of ``n`` pixels.
 
-    Only the middle part ``kept`` of the side is seen.
+    Only the middle part ``kept`` of the side is used.
     """
     from scipy.sparse import csr_array
 

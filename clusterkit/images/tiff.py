@@ -1,8 +1,8 @@
-"""Read TIFF files of any layout of samples, or say truly what is not supported.
+"""Read TIFF files of many sample layouts.
 
-Pillow's libtiff unpacks the compressed bytes.  What the bytes mean is read here, by the bits, the
-format and the colours that the tags state: Pillow takes many of these layouts for others.  Where
-the codec itself knows the samples, as JPEG does, Pillow reads all.
+Pillow's libtiff decompresses the data.  The samples are interpreted here, from the bit depth,
+format and colours in the tags, because Pillow misinterprets many of these layouts.  If the codec
+itself defines the samples, as JPEG does, Pillow reads the whole image.
 """
 
 import io
@@ -20,7 +20,7 @@ from clusterkit.images.eight_bit import on_white, to_8_bit
 
 _STARTS = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")
 
-# The tags that are read, of the standard's section 8 and later supplements.
+# The tags in use, from section 8 of the standard and later supplements.
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
 _STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTES = 273, 274, 277, 278, 279
 _PLANAR, _T4_OPTIONS, _T6_OPTIONS, _PREDICTOR, _COLOUR_MAP = 284, 292, 293, 317, 320
@@ -28,10 +28,10 @@ _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES, _INK_SET = 322, 323, 324,
 _EXTRA_SAMPLES, _SAMPLE_FORMAT = 338, 339
 _YCBCR_WEIGHTS, _YCBCR_SUBSAMPLING, _REFERENCE_BLACK_WHITE = 529, 530, 532
 _GDAL_NO_DATA = 42113
-# JPEG's tables and, for its old form, everything else.
+# JPEG tables and, for old-style JPEG, all other data.
 _JPEG_TAGS = frozenset({347, *range(512, 522)})
-# What describes pixels, and is all that is looked at: nothing else can spoil the picture.
-# No tag has the number zero: it stands for the list of tags, which is None where its end is lost.
+# Only these tags are read, so that damage to others has no effect.
+# There is no tag zero; here it stands for the tag list, which is None if truncated.
 _LIST = 0
 _DECISIVE_TAGS = frozenset(
     [
@@ -45,11 +45,11 @@ _PIXEL_TAGS = (_DECISIVE_TAGS | _JPEG_TAGS) | {
     *(_T4_OPTIONS, _T6_OPTIONS, _INK_SET),
     *(_YCBCR_WEIGHTS, _YCBCR_SUBSAMPLING, _REFERENCE_BLACK_WHITE),
 }
-# More strips or tiles than any picture has, values than any tag, and tags than a classic file can
-# have; a damaged count must neither fill the memory nor take for ever.
+# Limits on strips or tiles, values per tag, and tags, so that damaged counts take neither much
+# memory nor time.
 _MOST_PIECES, _MOST_VALUES, _MOST_TAGS = 2**18, 2**22, 2**16
 
-# The struct letter of each type of value; 2 and 7 are bytes, 5 and 10 are fractions.
+# Struct format of each value type; 2 and 7 are bytes, 5 and 10 are fractions.
 _TYPES = {1: "B", 2: "s", 3: "H", 4: "L", 5: "L", 6: "b", 7: "s", 8: "h", 9: "l", 10: "l"}
 _TYPES |= {11: "f", 12: "d", 13: "L", 16: "Q", 17: "q", 18: "Q"}
 _FRACTIONS = frozenset({5, 10})
@@ -57,7 +57,7 @@ _FRACTIONS = frozenset({5, 10})
 _BYTE_CODECS = frozenset({1, 5, 8, 32773, 32946, 34925, 50000})
 _FAX_CODECS = frozenset({2, 3, 4, 32771})
 _JPEG_CODECS = frozenset({6, 7})
-# Each strip or tile is a file of its own.
+# Compressions in which each strip or tile is a complete file.
 _FILE_CODECS = {50001: "WEBP", 34712: "JPEG2000", 34933: "PNG"}
 _OTHER_CODECS = {
     34661: "JBIG",
@@ -83,17 +83,17 @@ _OTHER_PHOTOMETRICS = {
     34892: "a camera's raw data",
 }
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-# Bytes that are unpacked at once; what they become takes several times as much.
+# Bytes decompressed at a time; intermediate values take several times as much.
 _AT_ONCE = 2**24
 
 
 def is_tiff(data: bytes) -> bool:
-    """Tell whether the bytes begin as a TIFF file does."""
+    """Return whether the bytes have the signature of a TIFF file."""
     return data[:4] in _STARTS
 
 
 class Tiff:
-    """The first picture of a TIFF file.
+    """The first image of a TIFF file.
 
     Parameters
     ----------
@@ -103,14 +103,14 @@ class Tiff:
     Attributes
     ----------
     width, height : int
-        The sides of the picture as it is stored, before it is turned upright.
+        Size of the stored image, before applying the orientation.
     orientation : int
-        The EXIF orientation, 1 to 8; what is none counts as 1.
+        The EXIF orientation, 1 to 8; invalid values count as 1.
 
     Raises
     ------
     ImageError
-        If the tags cannot be read, or describe nothing that is supported.
+        If the tags cannot be read, or describe an unsupported layout.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -129,7 +129,7 @@ class Tiff:
 
     @property
     def n_bytes(self) -> int:
-        """About how much memory reading takes."""
+        """Estimated memory for reading, in bytes."""
         n_pixels = self.width * self.height
         if self.compression in _JPEG_CODECS:
             return 20 * n_pixels
@@ -138,12 +138,12 @@ class Tiff:
         width, height = self._piece_shape
         with_edges = -(-self.width // width) * width * -(-self.height // height) * height
         unpacked = with_edges * (1 if self._planar else self._samples) * self._bits // 8
-        # Planes are put together; packed bytes are there packed, in Pillow, and as an array.
+        # Planes are stacked; data exist compressed, in Pillow, and as an array.
         taken = needed * depth * (2 if self._planar else 1) + needed + 3
         return taken * n_pixels + (3 if self.compression != 1 else 0) * unpacked + _AT_ONCE
 
     def read(self) -> NDArray[np.uint8]:
-        """Return the picture as it is stored, not turned: (height, width, 3), uint8."""
+        """Return the image without applying the orientation: (height, width, 3), uint8."""
         if self.compression in _JPEG_CODECS:
             return self._read_with_pillow()
         if self._photometric == _YCBCR and self._subsampling != (1, 1):
@@ -158,15 +158,15 @@ class Tiff:
         opacity = to_8_bit(extra[..., self._alpha - 1], self._bits)
         return on_white(rgb, opacity, premultiplied=self._premultiplied)
 
-    # What the tags say
+    # Interpretation of tags
 
     def _number(self, tag: int, default: int = 0) -> int:
-        """Return the first value of a tag as a whole number."""
+        """Return the first value of a tag as an integer."""
         values = self._tags.get(tag)
         return int(values[0]) if values else default
 
     def _check_supported(self) -> None:
-        """Raise ImageError, with the reason, for what cannot be read."""
+        """Raise ImageError with the reason if the layout is not supported."""
         if self.compression not in _BYTE_CODECS | _FAX_CODECS | _JPEG_CODECS | _FILE_CODECS.keys():
             name = _OTHER_CODECS.get(self.compression, f"number {self.compression}")
             raise ImageError(f"the TIFF compression {name} is not supported")
@@ -213,7 +213,7 @@ class Tiff:
 
     @property
     def _likely_photometric(self) -> int:
-        """What libtiff takes for the meaning of the colours where a file does not say it."""
+        """Photometric interpretation that libtiff assumes if it is missing."""
         if self.compression in _FAX_CODECS:
             return 0
         return _RGB if self._samples - len(self._tags.get(_EXTRA_SAMPLES, ())) >= 3 else 1
@@ -246,7 +246,7 @@ class Tiff:
 
     @cached_property
     def _subsampling(self) -> tuple[int, int]:
-        """The pixels along and down that share one colour."""
+        """Horizontal and vertical subsampling of colours."""
         along, down = (*self._tags.get(_YCBCR_SUBSAMPLING, (2, 2)), 0, 0)[:2]
         if along not in (1, 2, 4) or down not in (1, 2, 4):
             raise ImageError(f"damaged: TIFF colours for {along} x {down} pixels")
@@ -266,8 +266,8 @@ class Tiff:
 
     @cached_property
     def _alpha(self) -> int:
-        """The extra sample that is the opacity, counted from 1; 0 for none."""
-        # Four samples of which the fourth is not explained are RGBA, as old programs write it.
+        """Index of the extra sample with the opacity, from 1; 0 for none."""
+        # Four samples without a description of the fourth are RGBA, as in old programs.
         unexplained = (2,) if self._photometric == _RGB and self._samples == 4 else ()
         extra = self._tags.get(_EXTRA_SAMPLES, unexplained)
         # Corel Draw writes 999.
@@ -279,16 +279,16 @@ class Tiff:
 
     @cached_property
     def _no_data(self) -> float | None:
-        """The value that GDAL's tag gives for missing pixels."""
+        """Value of missing pixels in GDAL's tag."""
         try:
             return float(self._tags[_GDAL_NO_DATA].split(b"\0")[0])
         except (KeyError, ValueError, AttributeError):
             return None
 
-    # From bytes to samples
+    # Decoding of samples
 
     def _read_samples(self) -> NDArray[Any]:
-        """Return the samples that matter, of shape (height, width, samples)."""
+        """Return the used samples, of shape (height, width, samples)."""
         needed = _COLOURS[self._photometric] + self._alpha
         if needed > self._samples:
             raise ImageError("damaged: a TIFF file with fewer samples than it explains")
@@ -298,11 +298,11 @@ class Tiff:
         return np.concatenate(planes, axis=2)
 
     def _read_plane(self, plane: int, samples: int, needed: int) -> NDArray[Any]:
-        """Return one plane of the file: (height, width, needed of its samples)."""
+        """Return the first ``needed`` samples of a plane: (height, width, needed)."""
         width, _ = self._piece_shape
         row_bytes = (width * samples * self._bits + 7) // 8
         result: NDArray[Any] | None = None
-        # Samples of odd depths take a byte for each bit on the way.
+        # Samples of odd depths need one byte per bit.
         step = max(1, _AT_ONCE // 8 // row_bytes)
         for top, left, rows in self._read_pieces(plane, row_bytes):
             for at in range(0, min(len(rows), self.height - top), step):
@@ -320,7 +320,7 @@ class Tiff:
     ) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
         """Yield (top, left, rows of bytes) of each strip or tile.
 
-        ``down`` is the number of rows of pixels in each row of bytes.
+        ``down`` is the number of pixel rows per row of bytes.
         """
         tiled = _TILE_OFFSETS in self._tags
         width, height = self._piece_shape
@@ -336,7 +336,7 @@ class Tiff:
             raise ImageError("damaged: a TIFF file that lacks the places of its pixels")
 
         def rows_of(piece: int) -> int:
-            """Return how many rows of bytes a piece has; the last strip may be short."""
+            """Return the number of rows of bytes of a piece; the last strip may be shorter."""
             top = piece // columns * height
             return -(-(height if tiled else min(height, self.height - top)) // down)
 
@@ -349,8 +349,8 @@ class Tiff:
                 yield piece // columns * height, piece % columns * width, rows
 
     def _piece(self, offset: int, size: int | None) -> bytes:
-        """Return the packed bytes of a strip or tile, in the usual order of the bits."""
-        # Old writers leave out the sizes, or state them wrongly where nothing is packed.
+        """Return the compressed bytes of a strip or tile, in normal bit order."""
+        # Old programs omit the sizes, or write wrong ones for uncompressed data.
         end = None if size is None or self.compression == 1 else offset + size
         if size == 0:
             raise ImageError("damaged: the TIFF file lacks a piece of its picture")
@@ -364,7 +364,7 @@ class Tiff:
     def _unpack(
         self, blocks: list[bytes], row_bytes: int, n_rows: list[int]
     ) -> list[NDArray[np.uint8]]:
-        """Unpack strips or tiles to rows of bytes: (rows, row_bytes) each."""
+        """Decompress strips or tiles to rows of bytes: (rows, row_bytes) each."""
         if self.compression == 1:
             if any(len(b) < rows * row_bytes for b, rows in zip(blocks, n_rows, strict=True)):
                 raise ImageError("damaged: the TIFF file is truncated")
@@ -374,7 +374,7 @@ class Tiff:
             ]
         if self.compression in _FILE_CODECS:
             return [self._unpack_file(block, row_bytes) for block in blocks]
-        # libtiff is shown a picture whose pixels are the bytes, one strip a piece.
+        # libtiff gets an image whose pixels are the bytes, with one strip per piece.
         height = max(n_rows)
         offsets = np.cumsum([8, *(len(block) for block in blocks[:-1])]).tolist()
         tags: dict[int, tuple[int, list[int]]] = {
@@ -394,7 +394,7 @@ class Tiff:
             for tag in (_T4_OPTIONS, _T6_OPTIONS):
                 tags[tag] = (4, [self._number(tag)])
         elif row_bytes % 4 == 0:
-            # Four bytes a pixel of Pillow's, whose limit is one of pixels.
+            # Four bytes per pixel, because Pillow limits the number of pixels.
             tags |= {_WIDTH: (4, [row_bytes // 4]), _SAMPLES: (3, [4]), _PHOTOMETRIC: (3, [2])}
             tags |= {_BITS: (3, [8] * 4), _EXTRA_SAMPLES: (3, [2])}
         values = _load_with_pillow(_write_tiff(tags, b"".join(blocks)))
@@ -404,14 +404,14 @@ class Tiff:
         return np.split(values, np.cumsum(n_rows)[:-1])
 
     def _unpack_file(self, block: bytes, row_bytes: int) -> NDArray[np.uint8]:
-        """Return the rows of bytes of a strip or tile that is a file itself."""
+        """Return the rows of bytes of a strip or tile that is a complete file."""
         with Image.open(io.BytesIO(block), formats=[_FILE_CODECS[self.compression]]) as image:
-            # WebP leaves out an opacity that is full.
+            # WebP omits the alpha channel of opaque images.
             full = image.convert("RGBA") if image.width * 4 == row_bytes else image
             return np.asarray(full).reshape(image.height, row_bytes)
 
     def _to_samples(self, rows: NDArray[np.uint8], width: int, samples: int) -> NDArray[Any]:
-        """Read rows of bytes as samples, of shape (rows, width, samples)."""
+        """Convert rows of bytes to samples, of shape (rows, width, samples)."""
         n = width * samples
         if self._predictor == 3:
             return self._undo_float_differences(rows, width, samples)
@@ -431,7 +431,7 @@ class Tiff:
             triples: NDArray[Any] = rows.reshape(len(rows), width, samples, 3).astype(np.uint32)
             triples = triples if self._order == ">" else triples[..., ::-1]
             return triples[..., 0] << 16 | triples[..., 1] << 8 | triples[..., 2]
-        # Samples that are no whole bytes stand bit after bit, in either order of bytes.
+        # Samples of partial bytes are packed bit by bit, in either byte order.
         bits = np.unpackbits(rows, axis=1, count=n * self._bits).reshape(-1, self._bits)
         smallest = np.uint8 if self._bits < 8 else np.uint16 if self._bits < 16 else np.uint32
         values = np.zeros(len(bits), smallest)
@@ -443,7 +443,7 @@ class Tiff:
     def _undo_float_differences(
         self, rows: NDArray[np.uint8], width: int, samples: int
     ) -> NDArray[Any]:
-        """Undo predictor 3: differences of the bytes, the highest bytes of a row first."""
+        """Undo predictor 3: byte differences, with the most significant bytes of a row first."""
         depth = self._bits // 8
         summed = np.cumsum(rows.reshape(len(rows), -1, samples), axis=1, dtype=np.uint8)
         planes = summed.reshape(len(rows), depth, width * samples)
@@ -451,7 +451,7 @@ class Tiff:
         return values.astype(f"=f{depth}").reshape(len(rows), width, samples)
 
     def _read_subsampled(self) -> NDArray[np.uint8]:
-        """Return YCbCr whose colours are stored for blocks of pixels, of shape (h, w, 3)."""
+        """Return subsampled YCbCr at full size, of shape (h, w, 3)."""
         if self._alpha or self._samples != 3 or self._predictor != 1:
             raise ImageError("TIFF YCbCr of this layout is not supported")
         along, down = self._subsampling
@@ -468,10 +468,10 @@ class Tiff:
             part[:] = values[: part.shape[0], : part.shape[1]]
         return result
 
-    # From samples to colours
+    # Conversion to RGB
 
     def _to_rgb(self, values: NDArray[Any]) -> NDArray[np.uint8]:
-        """Return the samples of the colours as RGB."""
+        """Convert samples to RGB."""
         if self._photometric == _PALETTE:
             return self._colour_map[values[..., 0]]
         if self._photometric in (_LAB, _ICC_LAB):
@@ -492,12 +492,13 @@ class Tiff:
         values = np.array(self._tags.get(_COLOUR_MAP, ()), np.uint16)
         if values.size != 3 * 2**self._bits:
             raise ImageError("damaged: a TIFF palette of the wrong size")
-        # The standard says 16 bits, yet some programs write 8, which libtiff tells in this way.
+        # The standard requires 16 bits, but some programs write 8; libtiff detects them in this
+        # way.
         eight = to_8_bit(values) if values.max() > 255 else values.astype(np.uint8)
         return np.ascontiguousarray(eight.reshape(3, -1).T)
 
     def _ycbcr_to_rgb(self, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return YCbCr as RGB, by the weights and ranges of the tags."""
+        """Convert YCbCr to RGB, with the weights and ranges of the tags."""
         red, green, blue = self._tags.get(_YCBCR_WEIGHTS, (0.299, 0.587, 0.114))[:3]
         if not green:
             raise ImageError("damaged: TIFF colours without a weight for green")
@@ -514,18 +515,18 @@ class Tiff:
         return np.clip(np.rint(np.stack([r, g, b], axis=2)), 0, 255).astype(np.uint8)
 
     def _lab_to_rgb(self, values: NDArray[Any]) -> NDArray[np.uint8]:
-        """Return CIE L*a*b* as RGB."""
+        """Convert CIE L*a*b* to RGB."""
         eight = (values >> (self._bits - 8)).astype(np.uint8)
         if self._photometric == _ICC_LAB:
-            # ICC's form counts a* and b* from -128 on; Pillow wants them with a sign.
+            # ICC L*a*b* stores a* and b* with an offset of 128; Pillow expects signed values.
             eight[..., 1:] ^= 128
         image = Image.frombytes("LAB", (self.width, self.height), eight.tobytes())
         return np.asarray(image.convert("RGB"))
 
-    # Pillow's part
+    # Reading with Pillow
 
     def _read_with_pillow(self) -> NDArray[np.uint8]:
-        """Read what JPEG packed, without the tags that do not matter."""
+        """Read JPEG-compressed data, without unneeded tags."""
         kept = {
             tag: (_type_of(tag, values), list(values))
             for tag, values in self._tags.items()
@@ -538,7 +539,7 @@ class Tiff:
 
 
 def _load_with_pillow(data: bytes, mode: str | None = None) -> NDArray[np.uint8]:
-    """Return what Pillow makes of a TIFF file."""
+    """Decode a TIFF file with Pillow."""
     with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
         try:
             return np.asarray(image.convert(mode) if mode else image)
@@ -547,7 +548,7 @@ def _load_with_pillow(data: bytes, mode: str | None = None) -> NDArray[np.uint8]
 
 
 def _type_of(tag: int, values: Any) -> int:
-    """Return the type to write a tag's values with."""
+    """Return the value type for writing a tag."""
     if isinstance(values, bytes):
         return 7
     if isinstance(values[0], float):
@@ -556,7 +557,7 @@ def _type_of(tag: int, values: Any) -> int:
 
 
 def _write_tiff(tags: dict[int, tuple[int, list[Any]]], body: bytes, order: str = "<") -> bytes:
-    """Return a TIFF file of one picture, whose body begins at byte 8."""
+    """Return a TIFF file of one image, with the body at byte 8."""
     at = 8 + len(body) + len(body) % 2
     outside_at = at + 2 + 12 * len(tags) + 4
     entries = outside = b""
@@ -578,14 +579,14 @@ def _write_tiff(tags: dict[int, tuple[int, list[Any]]], body: bytes, order: str 
 
 
 def read_tags(data: bytes) -> tuple[str, dict[int, Any]]:
-    """Return the order of bytes ("<" or ">"), and the tags of the first picture that matter.
+    """Return the byte order ("<" or ">"), and the used tags of the first image.
 
-    A tag's values are a tuple of numbers, or bytes, or None where they are not there.
+    The values of a tag are a tuple of numbers, bytes, or None if truncated.
 
     Raises
     ------
     ImageError
-        If there is no list of tags.
+        If there is no tag list.
     """
     order = "<" if data[:2] == b"II" else ">"
     big = 43 in data[2:4]
