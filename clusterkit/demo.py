@@ -1,4 +1,4 @@
-"""The whole chain on the sample images, without any download."""
+"""Run all steps on the sample images, without downloads."""
 
 import shutil
 import time
@@ -29,22 +29,22 @@ from clusterkit.similarity.similar import find_similar
 
 @dataclass(frozen=True)
 class DemoReport:
-    """What the demo found, and where it left its pictures.
+    """Results of the demo.
 
     Attributes
     ----------
     folder : pathlib.Path
-        Holds the images, the autoencoder, the store, ``clusters.csv`` and the pictures.
+        Folder with the images, the autoencoder, the store, ``clusters.csv`` and the figures.
     psnr : float
-        Of the autoencoder's reconstructions, in dB.
+        PSNR of the autoencoder's reconstructions in dB.
     verdict : str
-        What the elbow says about the number of groups.
+        The verdict on the number of clusters.
     acc, nmi : float
-        Agreement of the clusters with the digits, by optimal matching and mutual information.
+        Clustering accuracy and normalised mutual information with the digits.
     query : pathlib.Path
-        The image whose neighbours were drawn.
+        The query image of the gallery.
     seconds : float
-        Wall time.
+        Wall time of the run.
     """
 
     folder: Path
@@ -57,7 +57,7 @@ class DemoReport:
 
 
 def sample_images() -> Path:
-    """Return the folder of sample images: shipped with the package, or in its repository."""
+    """Return the folder of sample images, in the package or its repository."""
     package = Path(__file__).parent
     for folder in (package / "data" / "digits", package.parent / "data" / "digits"):
         if folder.is_dir():
@@ -72,23 +72,23 @@ def run_demo(
     say: Callable[[str], Any] = print,
     progress: bool = False,
 ) -> DemoReport:
-    """Train, embed, count, cluster, evaluate and explain, on 8 x 8 handwritten digits.
+    """Train, embed, cluster, evaluate and explain on 8 x 8 handwritten digits.
 
     Parameters
     ----------
     folder : path
-        Made for the results; must not exist.
+        Folder for the results; must not exist.
     random_state : int
-        Seed of everything.
+        Random seed.
     say : callable
-        Gets a line of text at each step.
+        Called with a line of text at each step.
     progress : bool
-        Draw progress bars on stderr.
+        Whether to show progress bars on stderr.
 
     Returns
     -------
     DemoReport
-        The figures.
+        Results and figures.
 
     Raises
     ------

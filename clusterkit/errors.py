@@ -1,32 +1,32 @@
-"""The exceptions that clusterkit raises on purpose.
+"""Exceptions of clusterkit.
 
-Each also inherits the built-in exception that a caller would naturally catch.  The command line
-turns every :class:`ClusterkitError` into one ``Error: …`` line and exit status 1.
+Each also inherits from a matching built-in exception.  The command line prints every
+:class:`ClusterkitError` as ``Error: …`` and exits with status 1.
 """
 
 
 class ClusterkitError(Exception):
-    """Base of all errors that clusterkit raises on purpose."""
+    """Base class of clusterkit's errors."""
 
     def __str__(self) -> str:
-        # OSError and KeyError decorate their message; users get the plain sentence.
+        # OSError and KeyError decorate their message.
         return str(self.args[0]) if self.args else ""
 
 
 class InvalidInputError(ClusterkitError, ValueError):
-    """An argument or the data does not fit what was asked."""
+    """An argument or the data is invalid."""
 
 
 class NotFoundError(ClusterkitError, FileNotFoundError):
-    """A file, a folder or a row that was named does not exist."""
+    """A file, folder or row does not exist."""
 
 
 class OutputExistsError(ClusterkitError, FileExistsError):
-    """The output is already there and overwriting was not asked for."""
+    """The output exists and overwriting was not requested."""
 
 
 class ImageError(ClusterkitError, ValueError):
-    """One image cannot be read; the message is the reason."""
+    """An image cannot be read; the message is the reason."""
 
 
 class StoreError(ClusterkitError, RuntimeError):
@@ -34,16 +34,16 @@ class StoreError(ClusterkitError, RuntimeError):
 
 
 class SpaceMismatchError(ClusterkitError, ValueError):
-    """Vectors of two embedding spaces were about to be mixed."""
+    """Vectors of different embedding spaces would be mixed."""
 
 
 class WeightsError(ClusterkitError, RuntimeError):
-    """The weights of a network could not be found, downloaded or loaded."""
+    """The weights of a network cannot be found, downloaded or loaded."""
 
 
 class MissingDependencyError(ClusterkitError, ImportError):
-    """An optional library is needed for what was asked."""
+    """A required optional library is not installed."""
 
 
 class Notice(UserWarning):
-    """Nothing is wrong: it says what was taken for what, where that is not plain to see."""
+    """Information on how ambiguous input was interpreted."""

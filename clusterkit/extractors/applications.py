@@ -1,4 +1,4 @@
-"""Every network of ``keras.applications``: pooled features or ImageNet class probabilities."""
+"""Networks of ``keras.applications``: pooled features or ImageNet class probabilities."""
 
 import contextlib
 import sys
@@ -23,14 +23,14 @@ OUTPUTS = ("features", "predictions")
 
 
 class Network(NamedTuple):
-    """One row of the table: where a network is built, and what it takes and gives.
+    """Properties of a network.
 
     Attributes
     ----------
     builder : str
         Function of ``keras.applications``.
     module : str
-        Module of ``keras.applications`` that holds its ``preprocess_input``.
+        Module of ``keras.applications`` with its ``preprocess_input``.
     side : int
         Height and width of its input in pixels.
     dimension : int
@@ -99,26 +99,26 @@ class KerasApplication(Extractor):
         1000 ImageNet classes.
     weights : path or "imagenet"
         A local weights file, with or without the classification head; by default Keras downloads
-        the ImageNet weights once and keeps them.
+        and caches the ImageNet weights.
     batch_size : int, optional
-        Images per forward pass; by default chosen for the machine.
+        Images per forward pass; by default depends on the hardware.
     resize : {"stretch", "crop", "pad"}
         See :func:`clusterkit.images.resizing.resize_image`.
     precision : {"auto", "float32", "bfloat16"}
-        By default bfloat16 where the hardware has it and the first batch agrees with float32.
+        By default bfloat16 if the hardware supports it and the first batch agrees with float32.
     runtime : {"auto", "keras", "openvino"}
-        By default OpenVINO where it is installed and there is no GPU.  Neither this nor the
-        precision is part of the fingerprint; :mod:`clusterkit.networks.runtimes.choose` says why.
+        By default OpenVINO if it is installed and there is no GPU.  Runtime and precision are not
+        part of the fingerprint; see :mod:`clusterkit.networks.runtimes.choose`.
 
     Attributes
     ----------
     runtime_, precision_ : str
-        What was chosen at the first forward pass.
+        The choice made at the first forward pass.
 
     Raises
     ------
     WeightsError
-        At the first forward pass, if the weights cannot be downloaded or do not fit.
+        At the first forward pass, if the weights cannot be downloaded or do not match.
     """
 
     _neutral_parameters = frozenset({"batch_size", "precision", "runtime"})
@@ -144,7 +144,7 @@ class KerasApplication(Extractor):
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        """Name on the command line: the network's, with ``-predictions`` for that output."""
+        """Command-line name: that of the network, with ``-predictions`` for predictions."""
         return self.network if self.output == "features" else f"{self.network}-predictions"
 
     @property
@@ -159,7 +159,7 @@ class KerasApplication(Extractor):
         return self._row().dimension if self.output == "features" else N_CLASSES
 
     def _row(self) -> Network:
-        """Return this network's row of the table, after a check of the parameters."""
+        """Check the parameters, and return the network's properties."""
         if self.network not in NETWORKS:
             raise InvalidInputError(
                 f"network must be one of {', '.join(NETWORKS)}. Received: {self.network!r}"
@@ -171,11 +171,11 @@ class KerasApplication(Extractor):
         return NETWORKS[self.network]
 
     def _identity(self) -> dict[str, Any]:
-        """Replace the path of the weights by their digest."""
+        """Return the parameters with the digest of the weights instead of their path."""
         return super()._identity() | {"weights": self._weights_digest()}
 
     def _weights_digest(self) -> str:
-        """Return the digest of a weights file; Keras itself pins the hash of what it downloads."""
+        """Return the digest of a weights file; Keras checks the hashes of its downloads."""
         if self.weights == "imagenet":
             return "imagenet"
         path = Path(self.weights)
@@ -184,7 +184,7 @@ class KerasApplication(Extractor):
         return digest_weights(path)
 
     def _forward(self, images: NDArray[np.uint8]) -> Extraction:
-        """Run the network, started at the first batch."""
+        """Run the network, which is loaded at the first batch."""
         if not hasattr(self, "_run"):
             identity = {"network": self.network, "output": self.output}
             source = NetworkSource(
@@ -203,16 +203,16 @@ class KerasApplication(Extractor):
         return Extraction(*outputs)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the running network out of a pickle; it is started again where it is needed."""
+        """Exclude the loaded network from pickles; it is loaded again on use."""
         return {k: v for k, v in super().__getstate__().items() if k != "_run"}
 
     def _build(self, policy: str) -> Any:
-        """Build the network from pixels to its outputs, preprocessing included.
+        """Build the network from pixels to outputs, including preprocessing.
 
         Parameters
         ----------
         policy : str
-            Keras' dtype policy for the network.  Preprocessing and outputs are float32.
+            Keras dtype policy of the network.  Preprocessing and outputs are float32.
         """
         keras = import_keras()
         module = import_module(f"keras.applications.{self._row().module}")
@@ -226,24 +226,24 @@ class KerasApplication(Extractor):
         return keras.Model(pixels, [keras.ops.cast(output, "float32") for output in outputs])
 
     def build_network(self, policy: str = "float32") -> Any:
-        """Build the whole network, so that layers can be put on top of it.
+        """Build the whole network, as a base for further layers.
 
         Parameters
         ----------
         policy : str
-            Keras' dtype policy.
+            Keras dtype policy.
 
         Returns
         -------
         keras.Model
-            From uint8 pixels (n, height, width, 3) to float32 vectors (n, dimension);
-            preprocessing is part of it.
+            From uint8 pixels (n, height, width, 3) to float32 vectors (n, dimension), including
+            preprocessing.
         """
         model = self._build(policy)
         return import_keras().Model(model.input, model.outputs[0])
 
     def _load(self) -> Any:
-        """Load the network, with the outputs that the weights allow."""
+        """Load the network, with features and, if the weights have a head, predictions."""
         keras = import_keras()
         row = self._row()
         builder = getattr(keras.applications, row.builder)
@@ -256,7 +256,7 @@ class KerasApplication(Extractor):
                 f"weights, or use the extractor {self.network}"
             )
         try:
-            # Keras tells of a download on stdout, which belongs to results.
+            # Keras reports downloads on stdout, which is for results.
             with contextlib.redirect_stdout(sys.stderr):
                 model = builder(
                     weights=str(self.weights),
@@ -264,7 +264,8 @@ class KerasApplication(Extractor):
                     input_shape=shape,
                     pooling=None if has_head else "avg",
                 )
-        # Keras raises a bare Exception when a download fails, and many kinds on a wrong file.
+        # Keras raises a bare Exception if a download fails, and many kinds of errors on wrong
+        # files.
         except Exception as error:
             raise WeightsError(self._explain(error, file)) from error
         if self.output == "features" and has_head:
@@ -272,7 +273,7 @@ class KerasApplication(Extractor):
         return model
 
     def _explain(self, error: Exception, file: Path | None) -> str:
-        """Say what is wrong with the weights, and the way out."""
+        """Return an error message for the weights, with a remedy."""
         reason = " ".join(str(error).split())[:300]
         if file is None:
             return (
@@ -285,7 +286,7 @@ class KerasApplication(Extractor):
 class Xception(KerasApplication):
     """Xception (Chollet, 2017) with ImageNet weights: 2048 pooled features of 299 x 299 pixels.
 
-    Parameters are those of :class:`KerasApplication`, with the network fixed.
+    Parameters are those of :class:`KerasApplication` except ``network``.
     """
 
     def __init__(
@@ -309,13 +310,13 @@ class Xception(KerasApplication):
         )
 
     def _identity(self) -> dict[str, Any]:
-        """Be the same space as ``KerasApplication("xception")``."""
+        """Return the identity of ``KerasApplication("xception")``."""
         return super()._identity() | {"network": self.network}
 
 
 @contextmanager
 def dtype_policy(policy: str) -> Iterator[None]:
-    """Build the layers within under a dtype policy of Keras."""
+    """Set the Keras dtype policy within a context."""
     config = import_keras().config
     before = config.dtype_policy()
     config.set_dtype_policy(policy)
@@ -326,12 +327,12 @@ def dtype_policy(policy: str) -> Iterator[None]:
 
 
 def _has_head(file: Path) -> bool:
-    """Tell whether a weights file ends in the 1000 ImageNet classes.
+    """Return whether a weights file has the head of 1000 ImageNet classes.
 
     Raises
     ------
     WeightsError
-        If it is no HDF5 file.
+        If it is not an HDF5 file.
     """
     import h5py
 
@@ -350,9 +351,9 @@ def _has_head(file: Path) -> bool:
 
 
 def _pooled_features(model: Any) -> Any:
-    """Return the output of a network with a head as ``include_top=False, pooling="avg"`` would.
+    """Return the pooled features of a network with a head, as of ``include_top=False``.
 
-    The head starts at the last global pooling, or where there is none (VGG) at the flattening;
+    The head starts at the last global pooling or, if there is none (VGG), at the flattening;
     ConvNeXt normalises after pooling.
     """
     keras = import_keras()

@@ -1,4 +1,4 @@
-"""What every extractor shares: batching, padding, checks, dtype and the fingerprint."""
+"""Base class of extractors: batching, checks and the fingerprint."""
 
 import hashlib
 import json
@@ -20,14 +20,14 @@ from clusterkit.utils.parallel import default_batch_size
 
 
 class Extraction(NamedTuple):
-    """What an extractor returns for one batch.
+    """Output of an extractor for one batch.
 
     Attributes
     ----------
     vectors : ndarray of shape (n, dimension), float32
         The embeddings.
     probabilities : ndarray of shape (n, 1000), float32, or None
-        ImageNet class probabilities, where the network has that head.
+        ImageNet class probabilities, if the network predicts them.
     """
 
     vectors: NDArray[np.float32]
@@ -37,26 +37,26 @@ class Extraction(NamedTuple):
 class Extractor(BaseEstimator, ABC):
     """A network with its own preprocessing: uint8 images in, float32 vectors out.
 
-    A subclass stores its parameters in ``__init__`` (no work there), sets ``name``,
-    ``image_size`` and ``dimension`` (all known without loading the network), and implements
-    :meth:`_forward`.  ``fit`` learns nothing, so that an extractor
-    can stand first in a scikit-learn pipeline.
+    A subclass only stores its parameters in ``__init__``, defines ``name``, ``image_size`` and
+    ``dimension`` without loading the network, and implements :meth:`_forward`.  ``fit`` does
+    nothing, so that an extractor can be the first step of a scikit-learn pipeline.
 
-    What :meth:`_forward` keeps on the object, such as a network that runs, serves as long as the
-    parameters and the fingerprint stay the same; then it is dropped and made anew.
+    State that :meth:`_forward` sets on the object, such as a loaded network, is dropped when the
+    parameters or the fingerprint change.
 
     Attributes
     ----------
     name : str
-        The name under which the command line knows it.
+        Command-line name.
     image_size : tuple of int
-        (height, width) of the images that the network takes, in pixels.
+        (height, width) of the network's input in pixels.
     dimension : int
         Length of a vector.
     batch_size : int or None
-        Images per forward pass; None leaves it to the machine.
+        Images per forward pass; None for a default that depends on the hardware.
     resize : {"stretch", "crop", "pad"}
-        How a picture becomes ``image_size``; see :func:`clusterkit.images.resizing.resize_image`.
+        How images are resized to ``image_size``; see
+        :func:`clusterkit.images.resizing.resize_image`.
     """
 
     name: str
@@ -64,17 +64,17 @@ class Extractor(BaseEstimator, ABC):
     dimension: int
     batch_size: int | None = None
     resize: str = "stretch"
-    # Raise in a subclass when its preprocessing changes the vectors of the same image.
+    # Increment in a subclass when a change of preprocessing changes the vectors.
     preprocessing_version: int = 2
-    # Parameters that cannot change the vectors, and so are no part of the fingerprint.
+    # Parameters that do not affect the vectors and are not part of the fingerprint.
     _neutral_parameters: frozenset[str] = frozenset({"batch_size"})
-    # What is kept was made with these, and the names of what was there before.
+    # Parameters of the cached state, and the attributes that existed before it.
     _made_with: tuple[str, dict[str, str]]
     _own_names: set[str]
 
     @property
     def full_batch(self) -> int:
-        """Number of images in a full batch: ``batch_size``, or what suits the machine."""
+        """Number of images in a full batch: ``batch_size`` or the hardware's default."""
         if self.batch_size is None:
             return default_batch_size()
         if self.batch_size < 1:
@@ -85,17 +85,16 @@ class Extractor(BaseEstimator, ABC):
     def _forward(self, images: NDArray[np.uint8]) -> Extraction:
         """Preprocess and embed one batch of shape (n, height, width, 3), ``1 <= n <= full_batch``.
 
-        A network that is compiled for one batch size pads with
-        :func:`~clusterkit.images.batches.pad_batch`.
+        Networks compiled for one batch size pad with :func:`~clusterkit.images.batches.pad_batch`.
         """
 
     def _identity(self) -> dict[str, Any]:
-        """Parameters that decide the vectors, JSON-able; weights as a digest, never as a path."""
+        """JSON-able parameters that affect the vectors; weights as a digest, never as a path."""
         parameters = self.get_params(deep=False)
         return {k: v for k, v in parameters.items() if k not in self._neutral_parameters}
 
     def describe(self) -> dict[str, Any]:
-        """Return what makes this extractor's vectors: name, identity, preprocessing version."""
+        """Return name, identity and preprocessing version of the extractor."""
         return {
             "extractor": self.name,
             "image_size": list(self.image_size),
@@ -123,12 +122,12 @@ class Extractor(BaseEstimator, ABC):
         Returns
         -------
         Extraction
-            ``n`` vectors, and ``n`` rows of probabilities where there is an ImageNet head.
+            ``n`` vectors, and ``n`` rows of probabilities if the network predicts them.
 
         Raises
         ------
         InvalidInputError
-            If the shape or dtype is not as above.
+            If the shape or dtype is invalid.
         """
         images = np.asarray(images)
         expected = (*self.image_size, 3)
@@ -148,7 +147,7 @@ class Extractor(BaseEstimator, ABC):
         return Extraction(vectors, probabilities)
 
     def _drop_outdated(self) -> None:
-        """Drop what was kept under other parameters, or from a file that has changed since."""
+        """Drop cached state if the parameters or the weights file have changed."""
         parameters = self.get_params(deep=False)
         current = self.fingerprint, {name: repr(value) for name, value in parameters.items()}
         if not hasattr(self, "_made_with"):
@@ -163,7 +162,7 @@ class Extractor(BaseEstimator, ABC):
         return self
 
     def transform(self, X: ImageFolder | NDArray[np.uint8] | Iterable[Any]) -> NDArray[np.float32]:
-        """Embed images held in memory or on disk.
+        """Embed images in memory or on disk.
 
         Parameters
         ----------
@@ -173,12 +172,12 @@ class Extractor(BaseEstimator, ABC):
         Returns
         -------
         ndarray of shape (n, dimension), float32
-            One vector per image, in the same order.
+            One vector per image.
 
         Raises
         ------
         ImageError
-            If an image cannot be read; :func:`clusterkit.embed` keeps going and lists it instead.
+            If an image cannot be read; :func:`clusterkit.embed` skips and lists it instead.
         """
         check_resize_mode(self.resize)
         vectors = [self.extract(batch).vectors for batch in self._batches(X)]
@@ -191,7 +190,7 @@ class Extractor(BaseEstimator, ABC):
         return self.transform(X)
 
     def _batches(self, X: Any) -> Iterator[NDArray[np.uint8]]:
-        """Cut X into arrays of at most ``full_batch`` images."""
+        """Yield arrays of at most ``full_batch`` images."""
         X = as_images(X)
         if isinstance(X, np.ndarray):
             for start in range(0, len(X), self.full_batch):

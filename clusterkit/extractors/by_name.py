@@ -1,4 +1,4 @@
-"""Extractors by the names that the command line knows."""
+"""Registry of extractors by their command-line names."""
 
 import difflib
 from pathlib import Path
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from clusterkit.extractors.base import Extractor
 
 
-# Those that are no network, and so take no weights.
+# Extractors without a network and weights.
 WITHOUT_NETWORK = Registry("extractor", {"pixels": "clusterkit.extractors.pixels:Pixels"})
 
 
 def extractor_names() -> list[str]:
-    """Return every name that :func:`create_extractor` knows, besides ``.keras`` files."""
+    """Return all names accepted by :func:`create_extractor`, except ``.keras`` files."""
     from clusterkit.extractors.applications import NETWORKS
 
     networks = [name + suffix for name in NETWORKS for suffix in ("", "-predictions")]
@@ -32,7 +32,7 @@ def create_extractor(
     precision: str = "auto",
     runtime: str = "auto",
 ) -> "Extractor":
-    """Build an extractor from its name on the command line.
+    """Create an extractor from its command-line name.
 
     Parameters
     ----------
@@ -40,15 +40,15 @@ def create_extractor(
         A network of ``keras.applications`` in lower case, with ``-predictions`` for its class
         probabilities, ``pixels``, or the path of an autoencoder's ``.keras`` file.
     weights : path, optional
-        Local weights of a network; by default Keras downloads them.  An autoencoder's file holds
-        its own, and pixels need none.
+        Local weights of a network; by default Keras downloads them.  An autoencoder's file contains
+        them, and pixels need none.
     batch_size : int, optional
-        Images per forward pass; by default chosen for the machine.
+        Images per forward pass; by default depends on the hardware.
     resize : {"stretch", "crop", "pad"}
-        How a picture becomes the network's input.  An autoencoder resizes as in its training.
+        How images are resized to the network's input.  An autoencoder resizes as in its training.
     precision, runtime : str
-        See :class:`~clusterkit.extractors.applications.KerasApplication`.  An autoencoder is small
-        and runs in float32 with Keras.
+        See :class:`~clusterkit.extractors.applications.KerasApplication`.  Autoencoders run in
+        float32 with Keras.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The pixels themselves, as a baseline that knows nothing of what a picture shows."""
+"""Raw pixels, as a baseline."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,14 +9,14 @@ _SIDE = 32
 
 
 class Pixels(Extractor):
-    """A small copy of the picture: 32 x 32 RGB values on the scale 0 to 1, row after row.
+    """The image reduced to 32 x 32 RGB values in [0, 1], flattened.
 
-    No network and no weights.  What a network adds is what its groups are better than these.
+    A baseline without network or weights, to measure what a network adds.
 
     Parameters
     ----------
     batch_size : int, optional
-        Images in one go; by default chosen for the machine.
+        Images per batch; by default depends on the hardware.
     resize : {"stretch", "crop", "pad"}
         See :func:`clusterkit.images.resizing.resize_image`.
 
@@ -35,5 +35,5 @@ class Pixels(Extractor):
         self.resize = resize
 
     def _forward(self, images: NDArray[np.uint8]) -> Extraction:
-        """Scale the pixels, and lay each picture out as one row."""
+        """Scale the pixels and flatten each image."""
         return Extraction((images.reshape(len(images), -1) / 255).astype(np.float32))

@@ -1,1 +1,1 @@
-"""Small helpers that know nothing of images."""
+"""Helpers that are independent of images."""

@@ -1,4 +1,4 @@
-"""Check the values of a document that was read from a file, before anything is made of them."""
+"""Validation of documents that were read from files."""
 
 import reprlib
 from collections.abc import Callable, Mapping
@@ -11,14 +11,14 @@ from clusterkit.errors import InvalidInputError
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value must be.
+    """Validation rule of a value.
 
     Attributes
     ----------
     expected : str
-        In words, such as "a whole number from 1 to 9".
+        Description of valid values, such as "a whole number from 1 to 9".
     accepts : callable
-        Tells whether a value is so; it may be of any type.
+        Returns whether a value of any type is valid.
     """
 
     expected: str
@@ -38,7 +38,7 @@ NUMBER = Rule("a number", lambda x: isinstance(x, int | float) and not isinstanc
 
 
 def integer(low: float = -inf, high: float = inf) -> Rule:
-    """Return the rule of a whole number within limits."""
+    """Return the rule for integers within limits."""
     return Rule(
         f"a whole number {_limits(low, high)}",
         lambda x: isinstance(x, int) and not isinstance(x, bool) and low <= x <= high,
@@ -46,7 +46,7 @@ def integer(low: float = -inf, high: float = inf) -> Rule:
 
 
 def real(low: float = -inf, high: float = inf) -> Rule:
-    """Return the rule of a finite number within limits."""
+    """Return the rule for finite numbers within limits."""
     return Rule(
         f"a number {_limits(low, high)}",
         lambda x: NUMBER.accepts(x) and low <= x <= high and isfinite(x),
@@ -54,14 +54,14 @@ def real(low: float = -inf, high: float = inf) -> Rule:
 
 
 def one_of(values: Any) -> Rule:
-    """Return the rule of one of some texts."""
+    """Return the rule for one of several strings."""
     return Rule(
         f"one of {', '.join(map(str, values))}", lambda x: isinstance(x, str) and x in values
     )
 
 
 def list_of(rule: Rule, low: float = 0, high: float = inf) -> Rule:
-    """Return the rule of a list with so many values that keep a rule."""
+    """Return the rule for lists of valid values, with limits on the length."""
     return Rule(
         f"a list of {rule.expected}",
         lambda x: isinstance(x, list) and low <= len(x) <= high and all(map(rule.accepts, x)),
@@ -69,7 +69,7 @@ def list_of(rule: Rule, low: float = 0, high: float = inf) -> Rule:
 
 
 def table_of(rule: Rule) -> Rule:
-    """Return the rule of a mapping from texts to values that keep a rule."""
+    """Return the rule for mappings from strings to valid values."""
     return Rule(
         f"a table of {rule.expected}",
         lambda x: isinstance(x, dict) and all(map(rule.accepts, x.values())),
@@ -77,12 +77,12 @@ def table_of(rule: Rule) -> Rule:
 
 
 def check_document(document: Any, rules: Mapping[str, Rule]) -> dict[str, Any]:
-    """Return a document whose values keep their rules; what has no rule may be anything.
+    """Check the values of a document against their rules, and return it.
 
     Raises
     ------
     InvalidInputError
-        If it is no mapping, lacks a value, or one is not what it must be.
+        If it is not a mapping, or a value is missing or invalid.
     """
     if not isinstance(document, dict):
         raise InvalidInputError("it holds no table of values")
@@ -97,5 +97,5 @@ def check_document(document: Any, rules: Mapping[str, Rule]) -> dict[str, Any]:
 
 
 def _limits(low: float, high: float) -> str:
-    """Say what range a number must lie in."""
+    """Return the range of a number as text."""
     return f"from {low} to {high}" if high < inf else f"of at least {low}"

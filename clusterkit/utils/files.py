@@ -1,4 +1,4 @@
-"""Write result files: never over another without being asked, never half of one."""
+"""Write result files atomically, and overwrite only on request."""
 
 import errno
 import os
@@ -9,19 +9,19 @@ from pathlib import Path
 
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
 
-# Named here, since the command line shows it without loading the store.
+# Defined here so that the command line need not load the store.
 DEFAULT_STORE = ".clusterkit"
 
 
 def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
-    """Check, before any work is done, that a file can be written under this name.
+    """Check that an output file can be written.
 
     Parameters
     ----------
     path : path
-        The file to be.
+        The output file.
     overwrite : bool
-        Whether an existing file may be replaced.
+        Whether to overwrite an existing file.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
 
 
 def write_whole(path: str | Path, content: bytes | str) -> None:
-    """Write a file so that it appears whole or not at all; text is written as UTF-8.
+    """Write a file atomically; text is encoded as UTF-8.
 
     Raises
     ------
@@ -65,22 +65,22 @@ def write_whole(path: str | Path, content: bytes | str) -> None:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Give the name of a temporary file that becomes ``path`` when the block ends.
+    """Context manager with a temporary file that is renamed to ``path`` at the end.
 
-    The file and its folder are flushed to the disk, so that after a power loss ``path`` is the old
-    file or the new one, whole.  If the block raises, ``path`` stays as it was.
+    The file and its folder are flushed to disk, so that after a power loss ``path`` is either the
+    old or the complete new file.  If the block raises, ``path`` is not changed.
 
     Parameters
     ----------
     path : pathlib.Path
-        The file to be; one that exists is replaced.
+        The final file; an existing file is replaced.
 
     Yields
     ------
     pathlib.Path
-        A hidden name in the same folder, with the same suffix.
+        A hidden file name in the same folder, with the same suffix.
     """
-    # The length of a name is limited, in bytes; the temporary one needs no more than a hint.
+    # Shortened, since the length of a name in bytes is limited.
     stem = path.stem.encode("utf-8", "surrogateescape")[:100].decode("utf-8", "ignore")
     temporary = path.with_name(f".{stem}.{os.getpid()}-{threading.get_ident()}.tmp{path.suffix}")
     try:
@@ -93,10 +93,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def flush(path: Path) -> None:
-    """Wait until a file's content, or a folder's list of names, is on the disk.
+    """Flush a file, or a folder's list of names, to disk.
 
-    A folder is left to the system where that flushes none: Windows, some network file systems, or
-    a folder that may be written but not listed.
+    Folders are skipped if that is not supported: on Windows, on some network file systems, and for
+    folders that are writable but not readable.
     """
     is_folder = path.is_dir()
     if os.name == "nt" and is_folder:

@@ -1,4 +1,4 @@
-"""How much memory there is, for clusterers whose need grows with the square of the rows."""
+"""Available memory, for clusterers with quadratic memory use."""
 
 import os
 from pathlib import Path
@@ -7,10 +7,10 @@ _GB = 1e9
 
 
 def available_memory() -> int | None:
-    """Return the memory in bytes that this process can still take, or None where unknown.
+    """Return the memory in bytes available to this process, or None if unknown.
 
-    On Linux what the kernel calls available, or what is left of the limit of the container; on
-    other systems all memory of the machine.
+    On Linux the kernel's available memory or the rest of the container's limit; on other systems
+    the total memory of the machine.
     """
     try:
         machine = _read_numbers("/proc/meminfo")["MemAvailable:"] * 1024
@@ -19,17 +19,17 @@ def available_memory() -> int | None:
     try:
         limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
         return max(0, min(machine, limit - _read_numbers("/sys/fs/cgroup/memory.stat")["anon"]))
-    except (OSError, ValueError, KeyError):  # no container, or one without a limit ("max")
+    except (OSError, ValueError, KeyError):  # no container, or no limit ("max")
         return machine
 
 
 def format_gb(n_bytes: float) -> str:
-    """Write bytes as gigabytes (1e9) with one digit after the point."""
+    """Format bytes as gigabytes (1e9) with one decimal."""
     return f"{n_bytes / _GB:,.1f} GB"
 
 
 def _total_memory() -> int | None:
-    """Return the memory of the machine where the system tells it."""
+    """Return the total memory of the machine, or None if unknown."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
@@ -37,6 +37,6 @@ def _total_memory() -> int | None:
 
 
 def _read_numbers(path: str) -> dict[str, int]:
-    """Read a file of the kernel with a name and a number in each line."""
+    """Read a kernel file with a name and a number per line."""
     lines = (line.split() for line in Path(path).read_text().splitlines())
     return {words[0]: int(words[1]) for words in lines if len(words) > 1}

@@ -1,20 +1,20 @@
-"""What stands for "in no cluster", and for a value that is missing."""
+"""Representations of noise and of missing values."""
 
 from typing import Any
 
 import numpy as np
 
 NOISE = -1
-# As numbers that became text, and as people write it.
+# Spellings of noise as text.
 _NOISE_WORDS = frozenset({"-1", "-1.0", "noise"})
-# How pandas, R, Excel and databases write a missing value in a table.
+# Missing values as written by pandas, R, Excel and databases.
 _MISSING_WORDS = frozenset(
     ["", "#N/A", "<NA>", "N/A", "NA", "NULL", "NaN", "NaT", "None", "n/a", "nan", "null"]
 )
 
 
 def is_missing(value: Any) -> bool:
-    """Tell whether a value is none at all: None, NaN, pandas' NA and NaT, or an empty text.
+    """Return whether a value is missing: None, NaN, pandas' NA and NaT, or an empty string.
 
     Examples
     --------
@@ -24,7 +24,7 @@ def is_missing(value: Any) -> bool:
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     if isinstance(value, np.str_):
-        # NumPy makes the text "nan" of NaN; a name that is given as a plain str stays one.
+        # NumPy converts NaN to the string "nan"; a plain str "nan" is a name.
         return is_missing_text(value)
     if isinstance(value, str):
         return not value.strip()
@@ -32,15 +32,15 @@ def is_missing(value: Any) -> bool:
 
 
 def is_missing_text(cell: str) -> bool:
-    """Tell whether a cell of a table says that there is no value."""
+    """Return whether a table cell stands for a missing value."""
     return cell.strip() in _MISSING_WORDS
 
 
 def as_cluster(value: Any) -> Any:
-    """Return a cluster as a plain int or str: -1 for noise, None where it is missing.
+    """Return a cluster as a plain int or str: -1 for noise, None if missing.
 
-    Noise is -1, ``-1.0``, ``"-1"`` and ``"noise"``; other whole numbers lose a ``.0``, which
-    pandas gives them where a column has gaps.  A text stays as it is: 01 and 1 are two names.
+    Noise is -1, ``-1.0``, ``"-1"`` and ``"noise"``; other integral floats, which pandas makes of
+    columns with missing values, become int.  Strings do not change: 01 and 1 are different names.
 
     Examples
     --------

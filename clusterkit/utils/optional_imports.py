@@ -1,4 +1,4 @@
-"""Import heavy and optional libraries at the moment of use."""
+"""Import heavy and optional libraries on use."""
 
 import importlib
 from types import ModuleType
@@ -7,7 +7,7 @@ from clusterkit.errors import MissingDependencyError
 
 
 def require(module: str, *, extra: str, caller: str) -> ModuleType:
-    """Import an optional module, or say how to install it.
+    """Import an optional module, or raise an error with the command that installs it.
 
     Parameters
     ----------
@@ -16,7 +16,7 @@ def require(module: str, *, extra: str, caller: str) -> ModuleType:
     extra : str
         The extra of clusterkit that installs it.
     caller : str
-        What needs it, for the message.
+        Name of the caller, for the message.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Work on all processors: tasks in threads, with results in order."""
+"""Run tasks in threads, with results in order."""
 
 import os
 import threading
@@ -12,24 +12,23 @@ Map = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
 
 
 def map_serially(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-    """Apply a function to each item in this thread."""
+    """Apply a function to each item in the current thread."""
     return [function(item) for item in items]
 
 
 @contextmanager
 def workers() -> Iterator[Map]:
-    """Yield a ``map`` that runs on as many threads as BLAS was allowed to use.
+    """Yield a ``map`` that uses as many threads as BLAS was allowed to use.
 
-    A matrix product that BLAS itself spreads over threads is rounded differently for each number
-    of threads, and one different rounding can send k-means elsewhere.  Here BLAS is held to one
-    thread and whole tasks are spread instead: each task's result, and their order, are the same on
-    any number of threads.
+    The rounding of a multi-threaded BLAS product depends on the number of threads, and can change
+    the result of k-means.  Here BLAS uses one thread and tasks run in parallel instead, so that
+    results and their order do not depend on the number of threads.
 
     Yields
     ------
     callable
-        ``map(function, items)``, which returns the list of results in order of the items.  Called
-        within a task it runs in that task's thread, for the others are busy.
+        ``map(function, items)``, which returns a list of results in order.  Nested calls run in the
+        thread of the calling task.
     """
     from threadpoolctl import ThreadpoolController
 
@@ -38,11 +37,11 @@ def workers() -> Iterator[Map]:
     thread = threading.local()
 
     def mark() -> None:
-        """Know the pool's own threads."""
+        """Mark the threads of the pool."""
         thread.is_worker = True
 
     def run(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-        """Spread the items, or not within one of them."""
+        """Map in the pool, or serially in a thread of the pool."""
         if n_threads == 1 or hasattr(thread, "is_worker"):
             return map_serially(function, items)
         return list(pool.map(function, items))
@@ -52,25 +51,25 @@ def workers() -> Iterator[Map]:
 
 
 def count_cpus() -> int:
-    """Return the number of processors that this process may use."""
+    """Return the number of CPUs available to this process."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def has_gpu() -> bool:
-    """Tell whether the machine has a GPU: by its device file, without loading a library.
+    """Return whether the machine has a GPU, from device files without loading a library.
 
-    NVIDIA's, AMD's, and either under WSL.
+    Covers NVIDIA, AMD, and both under WSL.
     """
     return any(os.path.exists(file) for file in ("/dev/nvidia0", "/dev/kfd", "/dev/dxg"))  # noqa: PTH110
 
 
 def default_batch_size() -> int:
-    """Return how many images go through a network at once on this machine.
+    """Return the default number of images per forward pass for this machine.
 
-    A GPU needs many to be busy.  A CPU gains nothing beyond a few for each core, and larger
-    batches cost memory.
+    GPUs need large batches.  CPUs gain nothing beyond a few images per core, and larger batches
+    need more memory.
     """
     return 128 if has_gpu() else min(128, max(32, 4 * count_cpus()))
 
@@ -89,7 +88,7 @@ def map_ahead(
 ) -> Iterator[Result]:
     """Apply a function in threads and yield the results in order.
 
-    At most ``ahead`` results wait at any moment, so memory stays flat however many items come.
+    At most ``ahead`` results are pending, so that memory use is bounded.
 
     Parameters
     ----------
@@ -98,14 +97,15 @@ def map_ahead(
     items : iterable
         Consumed lazily.
     ahead : int
-        How many items may be in work or wait to be taken.
+        Maximum number of items that are in progress or waiting to be consumed.
     workers : int, optional
-        Number of threads; by default one per processor, and one more for waiting on the disk.
+        Number of threads; by default one per CPU, and one more for waiting on the disk.
 
     Yields
     ------
     object
-        ``function(item)``, in the order of ``items``; an exception is raised at its place.
+        ``function(item)``, in the order of ``items``; exceptions are raised at the position of
+        their item.
     """
     with ThreadPoolExecutor(workers or count_cpus() + 1) as pool:
         pending: deque[Future[Result]] = deque()

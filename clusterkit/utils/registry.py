@@ -1,4 +1,4 @@
-"""Tables from names to classes: a name on the command line, an instance in Python."""
+"""Registries of classes by name."""
 
 import importlib
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ from clusterkit.errors import InvalidInputError
 
 
 class Registry(Mapping[str, type]):
-    """A table from a name to a class that is imported only when it is looked up.
+    """Mapping from names to classes, which are imported on access.
 
     Parameters
     ----------
     kind : str
-        What the table holds, for messages ("clusterer").
+        What the classes are, for messages ("clusterer").
     table : mapping of str to str
-        Name to ``"module:Class"``.
+        ``"module:Class"`` of each name.
 
     Examples
     --------
@@ -48,7 +48,7 @@ class Registry(Mapping[str, type]):
         return len(self._table)
 
     def create(self, name_or_instance: Any, **parameters: Any) -> Any:
-        """Build the named class with the given parameters; an instance comes back as it is."""
+        """Create an instance of the named class; an instance is returned unchanged."""
         if isinstance(name_or_instance, str):
             return self[name_or_instance](**parameters)
         return name_or_instance

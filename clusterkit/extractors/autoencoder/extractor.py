@@ -1,4 +1,4 @@
-"""The encoder of an autoencoder that was trained on the user's own images."""
+"""Extractor with the encoder of a trained autoencoder."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -25,10 +25,10 @@ _RULES = {
 
 
 class Autoencoder(Extractor):
-    """The encoder half of a convolutional autoencoder, as vectors for clustering.
+    """The encoder of a convolutional autoencoder.
 
-    Image size, resizing and vector length are those of the training; they are read from the file
-    without loading the network.
+    Image size, resizing and dimension are those of the training, read from the file without loading
+    the network.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Autoencoder(Extractor):
         A ``.keras`` file of :func:`~clusterkit.extractors.autoencoder.training.train_autoencoder`
         or ``clusterkit train autoencoder``.
     batch_size : int, optional
-        Images per forward pass; by default chosen for the machine.
+        Images per forward pass; by default depends on the hardware.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Autoencoder(Extractor):
     Raises
     ------
     WeightsError
-        When the file is first needed, if it is missing, damaged, or no autoencoder of clusterkit.
+        On first use, if the file is missing, damaged, or not an autoencoder of clusterkit.
 
     Examples
     --------
@@ -61,7 +61,7 @@ class Autoencoder(Extractor):
 
     @property
     def image_size(self) -> tuple[int, int]:  # type: ignore[override]
-        """(height, width) of the training's images, in pixels."""
+        """(height, width) of the training images in pixels."""
         height, width = self._metadata["image_size"]
         return height, width
 
@@ -72,18 +72,18 @@ class Autoencoder(Extractor):
 
     @property
     def resize(self) -> str:  # type: ignore[override]
-        """How the training brought pictures to one size."""
+        """How training images were resized."""
         return str(self._metadata["resize"])
 
     @property
     def _metadata(self) -> dict[str, Any]:
-        """Return what the training noted in the file, which is read again if it has changed."""
+        """Return the metadata of the file, cached until it changes."""
         if not Path(self.weights).is_file():
-            return read_metadata(self.weights)  # says what is wrong
+            return read_metadata(self.weights)  # raises an error with the reason
         return _read_state(FileState.of(self.weights))
 
     def _identity(self) -> dict[str, Any]:
-        """Let the file's digest stand for everything."""
+        """Return the file's digest, which determines the vectors."""
         _ = self._metadata
         return {"weights": digest_weights(self.weights)}
 
@@ -95,7 +95,7 @@ class Autoencoder(Extractor):
         return Extraction(np.asarray(vectors)[: len(images)])
 
     def _load(self) -> None:
-        """Load the network and keep its first half."""
+        """Load the network and its encoder."""
         keras = import_keras()
         self.model_ = load_autoencoder(self.weights)
         self._encoder = keras.Model(self.model_.input, self.model_.get_layer(LATENT_LAYER).output)
@@ -111,7 +111,7 @@ class Autoencoder(Extractor):
         Returns
         -------
         ndarray of shape (n, height, width, 3), uint8
-            What the autoencoder makes of them.
+            The reconstructed images.
         """
         self._drop_outdated()
         if not hasattr(self, "model_"):
@@ -122,12 +122,12 @@ class Autoencoder(Extractor):
 
 @lru_cache(maxsize=64)
 def _read_state(state: FileState) -> dict[str, Any]:
-    """Return the metadata of a file that looks like this."""
+    """Return the metadata of the file with this state."""
     return read_metadata(state.path)
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
-    """Return what the training noted in a ``.keras`` file, without importing Keras.
+    """Return the metadata of a ``.keras`` file without importing Keras.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     WeightsError
-        If the file is missing, damaged, or no autoencoder of clusterkit.
+        If the file is missing, damaged, or not an autoencoder of clusterkit.
     """
     return read_document(path, _KIND, _RULES)
 
@@ -159,13 +159,13 @@ def load_autoencoder(path: str | Path) -> Any:
     Returns
     -------
     keras.Model
-        From pixels (n, height, width, 3) on the scale 0-255 to the same on the scale 0-1; the
-        layer ``latent`` holds the vectors.
+        From pixels (n, height, width, 3) in [0, 255] to reconstructions in [0, 1]; the output of
+        the layer ``latent`` is the vectors.
 
     Raises
     ------
     WeightsError
-        If the file is missing, damaged, or no autoencoder of clusterkit.
+        If the file is missing, damaged, or not an autoencoder of clusterkit.
     """
     metadata = read_metadata(path)
     shape = [*metadata["image_size"], 3]
@@ -174,20 +174,20 @@ def load_autoencoder(path: str | Path) -> Any:
 
 
 def save_autoencoder(model: Any, path: Path, metadata: dict[str, Any]) -> None:
-    """Write an autoencoder with its metadata, whole or not at all.
+    """Write an autoencoder with its metadata atomically.
 
     Parameters
     ----------
     model : keras.Model
         The whole autoencoder.
     path : pathlib.Path
-        The ``.keras`` file; one that exists is replaced.
+        The ``.keras`` file; an existing file is replaced.
     metadata : dict
-        What :func:`read_metadata` shall return, JSON-able.
+        JSON-able metadata for :func:`read_metadata`.
     """
     save_network(model, path, _KIND, metadata)
 
 
 def to_pixels(outputs: Any) -> NDArray[np.uint8]:
-    """Bring the network's outputs from the scale 0-1 to whole pixels."""
+    """Convert outputs in [0, 1] to uint8 pixels."""
     return np.rint(np.clip(np.asarray(outputs), 0, 1) * 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The convolutional autoencoder's network: a function that builds a plain ``keras.Model``."""
+"""The network of the convolutional autoencoder."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.autoencoder.extractor import LATENT_LAYER
 
-# Channels of the feature map that is the latent where no latent size is asked for.
+# Channels of the latent feature map if there is no latent size.
 CODE_CHANNELS = 8
-# Convolutions at most this wide: deeper networks grow in depth, not in cost.
+# Maximum channels, to limit the cost of deeper networks.
 MAX_WIDTH = 128
-# Between the feature map and a dense bottleneck.
+# Channels between the feature map and a dense bottleneck.
 HIDDEN_UNITS = 512
 _ENCODE, _DECODE = "encode", "decode"
 
@@ -26,32 +26,29 @@ def build_autoencoder(
     depth: int = 3,
     width: int = 32,
 ) -> keras.Model:
-    """Build an untrained autoencoder whose layer ``latent`` holds the vectors.
+    """Build an untrained autoencoder; the output of its layer ``latent`` is the vectors.
 
-    Every step down halves the picture with a plain strided convolution and refines the result in
-    residual blocks that start as the identity; every step up mirrors it with a sub-pixel
-    convolution (Shi et al., 2016, https://arxiv.org/abs/1609.05158).  There is no activation and
-    no pooling on the straight way through, so that training begins as a linear transform of image
-    patches, already sharp, and bends it from there.
+    The encoder halves the image with strided convolutions, each followed by residual blocks
+    initialised as the identity; the decoder mirrors it with sub-pixel convolutions (Shi et al.,
+    2016, https://arxiv.org/abs/1609.05158).  The main path has no activations and no pooling, so
+    that training starts from a linear transform of image patches with sharp reconstructions.
 
     Parameters
     ----------
     image_size : tuple of int
         (height, width) in pixels.
     latent_size : int, optional
-        Length of the latent vector, for a dense bottleneck.  By default the feature map itself,
-        reduced to 8 channels, is the latent: ceil(height / 2**depth) * ceil(width / 2**depth) * 8
-        numbers.
+        Length of the latent vector of a dense bottleneck.  By default the latent is the feature
+        map, reduced to 8 channels: ceil(height / 2**depth) * ceil(width / 2**depth) * 8 numbers.
     depth : int
-        How often the picture is halved.
+        Number of times the image is halved.
     width : int
-        Channels after the first halving; they double at each further one, up to 128.
+        Channels after the first halving; doubled at each further one, up to 128.
 
     Returns
     -------
     keras.Model
-        From uint8 or float pixels (n, height, width, 3) on the scale 0-255 to the same on the
-        scale 0-1.
+        From uint8 or float pixels (n, height, width, 3) in [0, 255] to reconstructions in [0, 1].
 
     Raises
     ------
@@ -60,8 +57,7 @@ def build_autoencoder(
     """
     _check(image_size, latent_size, depth, width)
     widths = [min(width * 2**step, MAX_WIDTH) for step in range(depth)]
-    # The finest scale holds most of the pixels and least to understand: blocks there would cost
-    # half of the time and gain little.
+    # No blocks at the finest scale, where they would take half of the time for little gain.
     refined = range(min(1, depth - 1), depth)
     inputs = keras.Input((*image_size, 3), name="image")
     x = layers.Rescaling(1 / 127.5, offset=-1)(inputs)
@@ -79,17 +75,16 @@ def build_autoencoder(
 
 
 def whiten(model: keras.Model, vectors: NDArray[np.float32]) -> None:
-    """Turn and scale the latent space so that its numbers are uncorrelated, of mean 0, variance 1.
+    """Whiten the latent space: uncorrelated values of mean 0 and variance 1.
 
-    A bottleneck's basis is arbitrary: any invertible map of it can be undone by the next layer.
-    This choice, principal components of equal weight, makes distances and angles between vectors
-    depend on all that was learned and not on the scales that the training happened to end with.
-    The reconstructions stay as they are.
+    The basis of a bottleneck is arbitrary, since the next layer can undo any invertible map.  With
+    principal components of equal variance, distances and angles between vectors depend on all
+    learned directions, not on arbitrary scales.  The reconstructions do not change.
 
     Parameters
     ----------
     model : keras.Model
-        A trained network of :func:`build_autoencoder`; changed in place.
+        A trained network of :func:`build_autoencoder`; modified in place.
     vectors : ndarray of shape (n, latent size)
         Latent vectors of training images.
     """
@@ -100,7 +95,7 @@ def whiten(model: keras.Model, vectors: NDArray[np.float32]) -> None:
     n_channels = len(bias)
     samples = vectors.reshape(-1, n_channels).astype(np.float64)
     mean = samples.mean(axis=0)
-    # Shrunk, so that directions which few images leave undetermined are not blown up.
+    # Shrinkage, so that directions that few images determine are not amplified.
     covariance, _ = ledoit_wolf(samples)
     variances, axes = np.linalg.eigh(np.atleast_2d(covariance))
     scales = np.sqrt(np.maximum(variances[::-1], np.finfo(np.float32).tiny))
@@ -112,13 +107,13 @@ def whiten(model: keras.Model, vectors: NDArray[np.float32]) -> None:
 
 
 def _convolution(x: Any, channels: int, **options: Any) -> Any:
-    """Convolve without activation."""
+    """Convolution without activation."""
     options = {"kernel_size": 3, "padding": "same"} | options
     return layers.Conv2D(channels, **options)(x)
 
 
 def _refine(x: Any) -> Any:
-    """Add a residual block, which starts as the identity (He et al., 2016)."""
+    """Residual block initialised as the identity (He et al., 2016)."""
     channels = x.shape[-1]
     y = layers.Activation("relu")(x)
     y = _convolution(y, channels, activation="relu", kernel_initializer="he_normal")
@@ -127,7 +122,7 @@ def _refine(x: Any) -> Any:
 
 
 def _double(x: Any, channels: int, size: tuple[int, int]) -> Any:
-    """Double height and width by sub-pixel convolution, and cut to the wanted size."""
+    """Double height and width by sub-pixel convolution, and crop to ``size``."""
     height, width = x.shape[1:3]
     x = _convolution(x, 4 * channels)
     x = layers.Reshape((height, width, 2, 2, channels))(x)
@@ -138,9 +133,9 @@ def _double(x: Any, channels: int, size: tuple[int, int]) -> Any:
 
 
 def _bottleneck(x: Any, latent_size: int | None) -> Any:
-    """Reduce a feature map to the latent vector, and bring it back to the same shape.
+    """Reduce a feature map to the latent vector, and expand it to the same shape.
 
-    The layers on both sides of the vector are linear, which :func:`whiten` relies on.
+    :func:`whiten` requires that the layers on both sides of the vector are linear.
     """
     height, width, channels = x.shape[1:]
     if latent_size is None:
@@ -157,7 +152,7 @@ def _bottleneck(x: Any, latent_size: int | None) -> Any:
 
 
 def _check(image_size: tuple[int, int], latent_size: int | None, depth: int, width: int) -> None:
-    """Refuse parameters out of range."""
+    """Check that the parameters are in range."""
     for name, value in (("latent_size", latent_size), ("depth", depth), ("width", width)):
         if value is not None and value < 1:
             raise InvalidInputError(f"{name} must be at least 1. Received: {name}={value}")
