@@ -1,4 +1,4 @@
-"""Sets of images as people keep them: tables of files and labels, and the parts of a set."""
+"""Labelled data sets: folders, tables of files and labels, pixel tables, and splits."""
 
 import lazy_loader
 

@@ -1,7 +1,6 @@
-"""Find copies of one image: equal files, and the same picture in another size, quality or format.
+"""Find copies of an image: equal files, and the same image in another size, quality or format.
 
-What counts is what an image looks like on a grey thumbnail.  Different photos of one thing are no
-copies.
+Images are compared by grey thumbnails.  Different photos of the same object are not copies.
 """
 
 from collections.abc import Sequence
@@ -18,37 +17,37 @@ from clusterkit.images.pixels import to_grey, to_rgb
 from clusterkit.images.resizing import resize_image
 from clusterkit.utils.parallel import map_ahead
 
-# Pictures with a smaller side are mostly digits, signs and icons, of which many look alike.
+# Smaller images are mostly digits, signs and icons, many of which look alike.
 MIN_SIDE = 48
-# Correlation of two grey thumbnails from which on they are of one picture.  Among 4,700 photos,
-# film posters and frames of films, no two different pictures are above 0.95.  Nearly all copies
-# are above 0.96 after JPEG of quality 20, at half or twice the size, in grey, or with other
-# brightness or contrast; most are with 1 % cut off each side, but few with 5 %.
+# Minimum correlation of the grey thumbnails of copies.  Among 4,700 photos, film posters and video
+# frames, no two different images exceed 0.95.  Nearly all copies exceed 0.96 after JPEG compression
+# at quality 20, at half or twice the size, in grey, or with changed brightness or contrast; most do
+# with 1 % cropped from each side, but few with 5 %.
 SAME_LOOK = 0.96
 _THUMB = (16, 16)
-# Files are decoded for this size first.  A JPEG that is decoded at an eighth has up to seven
-# columns of padding in its last one; of 16 columns that is too many for a copy in another size to
-# look alike, of 128 it is not.
+# Files are first decoded at about this size.  A JPEG decoded at an eighth has up to seven columns
+# of padding in its last one, which is too much in 16 columns to match a copy of another size, but
+# not in 128.
 _FIRST = (128, 128)
-# A picture with more copies than this is linked to the others through the nearest ones.
+# An image with more copies than this is linked to the others through its nearest ones.
 _N_NEIGHBORS = 8
-# Below this, grey values differ by less than one level in the mean: rounding, and no picture.
+# Below this, grey values differ on average by less than one level, which is rounding.
 _PLAIN = 16.0
 _NOTHING = np.zeros(_THUMB[0] * _THUMB[1], np.float32)
 
 
 class Look(NamedTuple):
-    """By what an image is known again.
+    """Features for finding copies of an image.
 
     Attributes
     ----------
     digest : str
-        Of its bytes, or of its pixels where it is no file.
+        Digest of its bytes, or of its pixels if it is not a file.
     thumb : ndarray of shape (256,), float32
-        A grey thumbnail, of mean 0 and length 1; zero where it says nothing, since the picture is
-        too small, of one tone, or cannot be read.
+        A grey thumbnail of mean 0 and length 1; zero if the image is too small, uniform, or cannot
+        be read.
     is_readable : bool
-        Whether it is an image at all.
+        Whether the image can be read.
     """
 
     digest: str
@@ -57,17 +56,17 @@ class Look(NamedTuple):
 
 
 def look_at(images: Sequence[str | Path] | NDArray[np.uint8]) -> list[Look]:
-    """Look at images for what they are known again by.
+    """Compute the features of images for :func:`find_copies`.
 
     Parameters
     ----------
     images : sequence of paths, or ndarray of shape (n, height, width, 1 or 3), uint8
-        The images.  Of an array of another shape, such as vectors, only the digests are taken.
+        The images.  For arrays of another shape, such as vectors, only digests are computed.
 
     Returns
     -------
     list of Look
-        In their order.
+        One per image.
     """
     if isinstance(images, np.ndarray):
         return [_look_at_pixels(image) for image in images]
@@ -75,18 +74,18 @@ def look_at(images: Sequence[str | Path] | NDArray[np.uint8]) -> list[Look]:
 
 
 def find_copies(looks: Sequence[Look]) -> list[tuple[int, int]]:
-    """Find pairs of images that show the same picture, mirrored or not.
+    """Find pairs of copies, including mirrored ones.
 
     Parameters
     ----------
     looks : sequence of Look
-        Of :func:`look_at`.
+        From :func:`look_at`.
 
     Returns
     -------
     list of (int, int)
-        Rows ``(a, b)`` with ``a < b``, sorted.  All copies of a picture are linked, directly or
-        through others of them; not every two of them are a pair.
+        Sorted rows ``(a, b)`` with ``a < b``.  All copies of an image are connected by pairs, but
+        not every two of them are a pair.
     """
     first: dict[str, int] = {}
     pairs = {
@@ -111,7 +110,7 @@ def find_copies(looks: Sequence[Look]) -> list[tuple[int, int]]:
 
 
 def _look_at_file(file: str | Path) -> Look:
-    """Look at a file; one that cannot be read is like no other."""
+    """Compute the features of a file; an unreadable one has no copies by thumbnail."""
     try:
         data = read_bytes(file)
     except ImageError:
@@ -124,7 +123,7 @@ def _look_at_file(file: str | Path) -> Look:
 
 
 def _look_at_pixels(image: NDArray[np.uint8]) -> Look:
-    """Look at the pixels of an image."""
+    """Compute the features of pixels."""
     digest, side = digest_bytes(image.tobytes()), min(image.shape[:2])
     if image.ndim != 3 or side < MIN_SIDE:
         return Look(digest, _NOTHING)
@@ -133,7 +132,7 @@ def _look_at_pixels(image: NDArray[np.uint8]) -> Look:
 
 
 def _thumb(picture: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
-    """Bring a picture of the size of a thumbnail to grey values of mean 0 and length 1."""
+    """Convert a thumbnail to grey values of mean 0 and length 1."""
     grey = to_grey(picture).ravel()
     grey -= grey.mean()
     length = np.linalg.norm(grey)

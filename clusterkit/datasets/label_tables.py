@@ -1,7 +1,7 @@
-"""Find the files, the labels and the parts of a data set in the columns of a table.
+"""Read files, labels and parts of a data set from a table.
 
-Columns are known by their names, and labels by their form: one name a cell, several with a
-separator or as a list, or a column for each class.  What cannot be told is refused.
+Columns are recognised by name, and labels by format: one per cell, several with a separator or as a
+list, or one column per class.  Ambiguous tables raise an error.
 """
 
 import re
@@ -17,9 +17,9 @@ from clusterkit.datasets.tables import Table, as_text, is_raw, read_table, say_c
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.utils.noise import is_missing_text
 
-# Between several labels of an image.
+# Separator between several labels of an image.
 LABEL_SEPARATOR = "|"
-# What headers call the column of files, by how sure it is; compared without case and signs.
+# Names of the column of files, in order of certainty; compared without case and punctuation.
 _PATH_NAMES = (
     "path filepath imagepath imgpath photopath relativepath relpath fullpath pfad",
     "filename file filenames files image images img imagename imgname imagefile imgfile "
@@ -44,23 +44,23 @@ _SUFFIX = re.compile(r"\.[a-z][a-z0-9]{1,4}")
 
 @dataclass(frozen=True)
 class LabelTable:
-    """What a table says of files.
+    """Labels and parts of files, as read from a table.
 
     Attributes
     ----------
     file : pathlib.Path
         The table.
     names : list of str
-        What it calls each file, once each, as its cells are: see
-        :func:`clusterkit.datasets.tables.spellings`.
+        Unique names of the files as in the table; see :func:`clusterkit.datasets.tables.spellings`.
     labels : list of (str or tuple of str or None)
-        The label, or the labels where there may be several; None where it is missing.
+        Label of each file, or a tuple of labels if there may be several; None if missing.
     is_multilabel : bool
-        Whether a file may have any number of labels.
+        Whether files may have any number of labels.
     parts : list of (str or None), or None
-        Part of each file, see :func:`clusterkit.datasets.parts.part_of`, where a column says it.
+        Part of each file, see :func:`clusterkit.datasets.parts.part_of`; None without such a
+        column.
     header : list of str
-        Names of the two columns; empty where the table has no header.
+        Names of the two columns; empty without a header.
     """
 
     file: Path
@@ -79,43 +79,43 @@ def read_label_table(
     label_separator: str | None = None,
     is_file: Callable[[str], bool] = lambda name: False,
 ) -> LabelTable:
-    """Read files and their labels.
+    """Read files and their labels from a table.
 
     Parameters
     ----------
     file : path
         A table of any delimiter and encoding, see :func:`clusterkit.datasets.tables.read_table`.
     label_column : str or sequence of str, optional
-        The column of labels, or several that have 1 where an image shows their class and 0
-        elsewhere.  By default the column with a name such as label, class or genres; else the
-        only one left beside the files; else all columns left, if they are of 0 and 1.
+        The column of labels, or several columns with 1 for images of their class and 0 for others.
+        By default the column with a name such as label, class or genres; otherwise the only other
+        column besides the files; otherwise all other columns, if they contain only 0 and 1.
     path_column : str, optional
         The column of files.  By default the one with a name such as path, filename, image or id;
-        else the one whose cells end like file names; else the first of two columns.
+        otherwise the one whose cells have file suffixes; otherwise the first of two columns.
     label_separator : str, optional
-        What is between several labels of an image; ``"none"`` where each cell is one label.  By
-        default ``|``, or what can be told: ``['cat', 'dog']`` is a list, and so is ``cat, dog`` or
-        ``cat; dog`` where other cells hold the same words in other company.
+        Separator between several labels of an image; ``"none"`` if each cell is one label.  By
+        default ``|``, or detected: ``['cat', 'dog']`` is a list, and so is ``cat, dog`` or ``cat;
+        dog`` if other cells contain the same words in other combinations.
     is_file : callable, optional
-        Tells whether a text is the name of a known file: a first line that has one is no header.
+        Returns whether a string is the name of a known file: a first line with one is not a header.
 
     Returns
     -------
     LabelTable
-        In order of the table's lines.
+        In the order of the table.
 
     Raises
     ------
     NotFoundError
         If the table does not exist.
     InvalidInputError
-        If the file is no such table, it cannot be told which column is which or whether a cell is
-        one label, a label is not text, or a file has two labels.
+        If the table is invalid, columns or labels are ambiguous, a label is not text, or a file has
+        two labels.
 
     Warns
     -----
     Notice
-        What was found, where the table is not a plain CSV file of two columns.
+        How the table was interpreted, unless it is a plain CSV file of two columns.
     """
     table = read_table(file)
     remarks = list(table.remarks)
@@ -166,30 +166,30 @@ def parse_labels(
     source: str | Path,
     remarks: list[str],
 ) -> tuple[list[Any], bool]:
-    """Read the labels of a column.
+    """Parse the labels of a column.
 
     Parameters
     ----------
     cells : sequence of str
-        As in the table.
+        Cells of the table.
     separator : str, optional
         See :func:`read_label_table`.
     source : path
         The table, for messages.
     remarks : list of str
-        What is found is added.
+        Remarks on the interpretation are appended.
 
     Returns
     -------
     labels : list of (str or tuple of str or None)
-        None where the cell says that it is missing.
+        None if the label is missing.
     is_multilabel : bool
-        Whether they are tuples.
+        Whether the labels are tuples.
 
     Raises
     ------
     InvalidInputError
-        If it cannot be told whether cells are one label or several, or one is not text.
+        If it is ambiguous whether cells contain one label or several, or one is not text.
     """
     for cell in cells:
         if is_raw(cell):
@@ -211,7 +211,7 @@ def parse_labels(
 
 
 def _find_separator(values: Sequence[str], source: str | Path, remarks: list[str]) -> str | None:
-    """Return the sign between several labels in one cell; None where each cell is one label."""
+    """Return the separator between labels in a cell; None if each cell is one label."""
     signs = [sign for sign in ",;" if any(sign in value for value in values)]
     if not signs:
         return None
@@ -228,13 +228,13 @@ def _find_separator(values: Sequence[str], source: str | Path, remarks: list[str
     pieces = [_split(value, signs[0]) for value in values]
     company = Counter(piece for found in pieces for piece in set(found))
     if all(company[piece] == 1 for found in pieces if len(found) > 1 for piece in found):
-        # As in "tench, Tinca tinca": no word has another company elsewhere.
+        # As in "tench, Tinca tinca": no word occurs in another combination.
         remarks.append(f"with {signs[0]} as a part of names such as {example!r}")
         return "none"
     places = [set(column) for column in zip(*pieces, strict=False)]
     is_even = len({len(found) for found in pieces}) == 1
     if is_even and sum(map(len, places)) == len(set().union(*places)):
-        # As in "Paris, France": each place has words of its own.
+        # As in "Paris, France": each position has its own words.
         raise InvalidInputError(
             f"{source}: labels such as {example!r} may be one name or several. {remedy}"
         )
@@ -243,7 +243,7 @@ def _find_separator(values: Sequence[str], source: str | Path, remarks: list[str
 
 
 def _refuse_words(cells: Sequence[str], source: str | Path) -> None:
-    """Refuse tags such as "haze primary": spaces are between tags, or within names."""
+    """Raise an error for tags such as "haze primary", in which spaces are ambiguous."""
     values = {cell.strip() for cell in cells}
     company = Counter(word for value in values for word in set(value.split()))
     several = [value for value in values if len(value.split()) > 1]
@@ -256,12 +256,12 @@ def _refuse_words(cells: Sequence[str], source: str | Path) -> None:
 
 
 def _split(cell: str, separator: str) -> tuple[str, ...]:
-    """Return the labels between separators, each once."""
+    """Split a cell into unique labels."""
     return tuple(dict.fromkeys(filter(None, map(str.strip, cell.split(separator)))))
 
 
 def _read_list(cell: str, source: str | Path) -> tuple[str, ...]:
-    """Return the labels of a list as Python, JSON or NumPy writes it; other text is one label."""
+    """Parse a list of labels as written by Python, JSON or NumPy; other text is one label."""
     inner = _LIST.fullmatch(cell)
     if inner is None:
         return (cell,)
@@ -275,9 +275,9 @@ def _read_list(cell: str, source: str | Path) -> tuple[str, ...]:
 
 
 def _from_indicators(table: Table, columns: Sequence[int]) -> tuple[list[Any], bool]:
-    """Return the labels that columns of 0 and 1 say.
+    """Return the labels from indicator columns of 0 and 1.
 
-    Where no image has several, one that has none is without a label.
+    If no image has several labels, images without any have a missing label.
     """
     classes = [table.header[index] for index in columns]
     labels: list[Any] = []
@@ -301,14 +301,14 @@ def _from_indicators(table: Table, columns: Sequence[int]) -> tuple[list[Any], b
 
 
 def _with_header(table: Table, is_file: Callable[[str], bool], remarks: list[str]) -> Table:
-    """Return the table; a first line that is plainly an image's becomes a row again."""
+    """Return the table; a first line that is clearly an image becomes a row."""
     first, second = table.header, table.rows[0]
     is_row = any(map(is_file, first)) or any(
         (suffix := _suffix(cell)) and suffix == _suffix(below)
         for cell, below in zip(first, second, strict=True)
     )
     if not is_row and not any(map(_is_known_name, first)):
-        # A number over a number, or a word that comes again below.
+        # A number above a number, or a word that occurs again below.
         is_row = any(
             (cell.isdecimal() and below.strip().isdecimal())
             or (cell != "" and cell in map(str.strip, table.column(index)))
@@ -324,7 +324,7 @@ def _with_header(table: Table, is_file: Callable[[str], bool], remarks: list[str
 def _find_parts(
     table: Table, header: Sequence[str], taken: Sequence[int], remarks: list[str]
 ) -> tuple[list[str | None] | None, int | None]:
-    """Return the part that a column gives each row, and the column."""
+    """Return the part of each row, and the column of parts."""
     for index, name in enumerate(header):
         if name not in _PART_NAMES.split() or index in taken:
             continue
@@ -346,7 +346,7 @@ def _find_parts(
                 f"Received: {others[0]!r}"
             )
         remarks.append(f"with parts from {_name(table, index)}")
-        missing = UNLABELLED  # an image of no part is of no use
+        missing = UNLABELLED  # images of no part are not used
         return [part or missing for part in parts], index
     return None, None
 
@@ -367,14 +367,14 @@ def _find_paths(table: Table, header: Sequence[str], free: Sequence[int]) -> int
     others = [index for index in free if not is_label_name(header[index])]
     if len(free) == 1 or len(others) == 1:
         return (others or free)[0]
-    # Rows that have names, as in R, or the plain table of two columns.
+    # Row names, as in R, or a plain table of two columns.
     if len(free) == 2 or (free and not header[free[0]]):
         return free[0]
     return _refuse(table, "files", free, "--path-column")
 
 
 def _find_labels(table: Table, header: Sequence[str], free: Sequence[int]) -> list[int]:
-    """Return the column of labels, or those of 0 and 1 that stand for the classes."""
+    """Return the column of labels, or the indicator columns of classes."""
     if not free:
         raise InvalidInputError(
             f"{table.file} must have two columns, file and label. Received: "
@@ -395,7 +395,7 @@ def _find_labels(table: Table, header: Sequence[str], free: Sequence[int]) -> li
 
 
 def _choose_equal(table: Table, columns: Sequence[int]) -> int:
-    """Return one of the columns that say the same in other words, names rather than numbers."""
+    """Return one of several equivalent columns, preferring names to numbers."""
     first = table.column(columns[0])
     for other in columns[1:]:
         pairs = set(zip(first, table.column(other), strict=True))
@@ -410,7 +410,7 @@ def _choose_equal(table: Table, columns: Sequence[int]) -> int:
 
 
 def _refuse(table: Table, what: str, columns: Sequence[int], option: str) -> int:
-    """Say that it cannot be told which column is meant."""
+    """Raise an error for an ambiguous choice of column."""
     names = ", ".join(table.header[index] or "(no name)" for index in columns)
     raise InvalidInputError(
         f"{table.file}: which column holds the {what} cannot be told from {names}: name it with "
@@ -419,7 +419,7 @@ def _refuse(table: Table, what: str, columns: Sequence[int], option: str) -> int
 
 
 def _find_column(table: Table, name: str, option: str) -> int:
-    """Return the column of a name: as it is written, else without regard to case and signs."""
+    """Return the column of a name, if necessary ignoring case and punctuation."""
     for spell in (str.strip, _plain):
         found = [index for index, one in enumerate(table.header) if spell(one) == spell(name)]
         if len(found) == 1:
@@ -434,7 +434,7 @@ def _find_column(table: Table, name: str, option: str) -> int:
 def _unite(
     table: Table, column: int, labels: Sequence[Any], parts: Sequence[str | None] | None
 ) -> dict[str, tuple[Any, str | None]]:
-    """Return label and part by the name of the file; a line without a label says nothing."""
+    """Map file names to label and part; lines without a label are ignored."""
     known: dict[str, tuple[Any, str | None]] = {}
     for row, (name, label) in enumerate(zip(table.column(column), labels, strict=True)):
         if not name.strip():
@@ -452,12 +452,12 @@ def _unite(
 
 
 def _shown(label: Any) -> str:
-    """Return a label, or several, as they are written."""
+    """Return one or several labels as text."""
     return LABEL_SEPARATOR.join(label) if isinstance(label, tuple) else str(label)
 
 
 def _is_index(table: Table, index: int, path_column: str | None) -> bool:
-    """Tell whether a column only numbers the rows, as pandas and R write it."""
+    """Return whether a column is a row index, as written by pandas and R."""
     name = table.header[index]
     if path_column == name or not is_index_name(name):
         return False
@@ -466,38 +466,38 @@ def _is_index(table: Table, index: int, path_column: str | None) -> bool:
 
 
 def _holds_files(table: Table, index: int) -> bool:
-    """Tell whether most cells of a column end like file names."""
+    """Return whether most cells of a column have a file suffix."""
     cells = table.column(index)
     return 2 * sum(bool(_suffix(cell)) for cell in cells) > len(cells)
 
 
 def _suffix(cell: str) -> str:
-    """Return what a file's name ends with; nothing where a cell is none."""
+    """Return the suffix of a file name; empty if the cell is not a file name."""
     suffix = PureWindowsPath(cell.strip()).suffix.lower()
     return suffix if _SUFFIX.fullmatch(suffix) else ""
 
 
 def _is_known_name(name: str) -> bool:
-    """Tell whether a column's name is one of files, labels or parts."""
+    """Return whether a column name is known as that of files, labels or parts."""
     known = (*_PATH_NAMES, *_LABEL_NAMES, _PART_NAMES)
     return any(_plain(name) in names.split() for names in known)
 
 
 def is_label_name(name: str) -> bool:
-    """Tell whether the name of a column is one of labels."""
+    """Return whether a column name is known as that of labels."""
     return any(_plain(name) in names.split() for names in _LABEL_NAMES)
 
 
 def is_index_name(name: str) -> bool:
-    """Tell whether the name of a column is that of a number of the row, as pandas and R write."""
+    """Return whether a column name is that of a row index, as written by pandas and R."""
     return not name or re.fullmatch(r"Unnamed: \d+|index", name, re.IGNORECASE) is not None
 
 
 def _plain(name: str) -> str:
-    """Return a column's name without case and signs."""
+    """Return a column name without case and punctuation."""
     return re.sub(r"[\W_]", "", name.casefold())
 
 
 def _name(table: Table, index: int) -> str:
-    """Return the name of a column, for messages."""
+    """Return the name of a column for messages."""
     return f"column {table.header[index]!r}" if table.header[index] else "the column without a name"

@@ -1,4 +1,4 @@
-"""Labelled images, from the shapes in which people keep them."""
+"""Read labelled images from folders, tables and idx files."""
 
 import os
 import warnings
@@ -22,20 +22,20 @@ from clusterkit.images.folder import IMAGE_SUFFIXES, ImageFolder, is_passed_over
 
 @dataclass(frozen=True, eq=False)
 class LabelledImages:
-    """Images and what they show.
+    """Images with their labels.
 
     Attributes
     ----------
     images : list of pathlib.Path, or ndarray of shape (n, height, width, channels), uint8
         Files, or pixels with 1 or 3 channels.
     names : list of str
-        What tables call each image.
+        Name of each image in tables.
     labels : list of (str or tuple of str), or None
-        One label an image, or several where ``is_multilabel``; None if they are not known.
+        One label per image, or a tuple if ``is_multilabel``; None if unknown.
     is_multilabel : bool
-        Whether an image may have any number of labels.
+        Whether images may have any number of labels.
     parts : list of str, or None
-        ``"train"``, ``"val"`` or ``"test"`` for each image, where the source says it.
+        ``"train"``, ``"val"`` or ``"test"`` for each image, if the source has parts.
     """
 
     images: "list[Path] | NDArray[np.uint8]"
@@ -48,7 +48,7 @@ class LabelledImages:
         return len(self.names)
 
     def __getitem__(self, rows: Sequence[int] | NDArray[np.intp]) -> "LabelledImages":
-        """Take some rows."""
+        """Select rows."""
         take = [int(row) for row in rows]
         images = self.images
         return LabelledImages(
@@ -61,12 +61,12 @@ class LabelledImages:
 
     @property
     def class_counts(self) -> dict[str, int]:
-        """Number of images of each class, in the classes' order."""
+        """Number of images per class, in order of class."""
         return count_classes(self.labels or [])
 
 
 def count_classes(labels: Sequence[Any]) -> dict[str, int]:
-    """Count images by class; one with several labels counts for each.
+    """Count images by class; images with several labels count for each.
 
     Examples
     --------
@@ -99,40 +99,39 @@ def read_labelled(
     source : path
         One of
 
-        - a folder with one sub-folder a class;
+        - a folder with one sub-folder per class;
         - a folder with sub-folders such as ``train``, ``Testing`` or ``validation_set``, see
-          :func:`clusterkit.datasets.parts.part_of`, each with one sub-folder a class;
+          :func:`clusterkit.datasets.parts.part_of`, each with one sub-folder per class;
         - a table of files and labels, see
-          :func:`clusterkit.datasets.label_tables.read_label_table`; its files are relative to its
-          own folder, and one that is not there is looked for below it, see
+          :func:`clusterkit.datasets.label_tables.read_label_table`; paths are relative to its
+          folder, and other files are searched below it, see
           :func:`clusterkit.datasets.names.match_names`;
-        - a table with a column a pixel, and ``label`` unless the labels are not known;
-        - a folder of idx files, as MNIST comes, or one such file of images.
+        - a table with one column per pixel, and optionally ``label``;
+        - a folder of idx files, such as MNIST, or a single idx file of images.
     exclude : iterable of str
-        Patterns of what to leave out of a folder; see
+        Patterns of files to exclude from a folder; see
         :class:`~clusterkit.images.folder.ImageFolder`.
     label_column, path_column, label_separator
-        Of a table of files, see :func:`clusterkit.datasets.label_tables.read_label_table`.
+        Columns of a table, see :func:`clusterkit.datasets.label_tables.read_label_table`.
 
     Returns
     -------
     LabelledImages
-        In order of path, or of the table's lines.
+        In order of path, or in the order of the table.
 
     Raises
     ------
     NotFoundError
-        If the source or a file that it names does not exist.
+        If the source or a file in the table does not exist.
     InvalidInputError
-        If it is none of these, holds what no training could use, or it cannot be told what is
-        meant.
+        If the source is none of these, is ambiguous, or is not suitable for training.
 
     Warns
     -----
     UserWarning
-        If there are images without a label; they are left out.
+        If images without a label are left out.
     Notice
-        What was taken for what, where that is not plain to see.
+        How an ambiguous source was interpreted.
     """
     source = Path(source)
     if not source.exists():
@@ -157,7 +156,7 @@ def read_labelled(
 
 
 def _from_folder(folder: Path, exclude: list[str]) -> LabelledImages:
-    """Read a folder a class, alone or below folders of parts."""
+    """Read class folders, alone or below folders of parts."""
     try:
         images = ImageFolder(folder, exclude=exclude)
     except InvalidInputError as error:
@@ -192,15 +191,15 @@ def _from_folder(folder: Path, exclude: list[str]) -> LabelledImages:
 
 
 def _find_parts(folder: Path, paths: Sequence[str]) -> dict[str, str]:
-    """Return the part of each folder that holds the classes' folders, by how its paths begin.
+    """Map the path prefix of each folder of class folders to its part.
 
-    A folder that is no part, beside others that are, is left out and said; without parts all of
-    the folder is for training, and its paths begin with nothing.
+    Other folders beside parts are left out with a warning.  Without parts, the whole folder is for
+    training, with an empty prefix.
     """
     tops = sorted(_folders_of(paths, ""))
     meant = {top: part_of(top) for top in tops}
     known = [part for part in meant.values() if part is not None]
-    # A class may be called train; parts are several, or have nothing beside them.
+    # A class may be called train: a part needs other parts, or no folders beside it.
     is_divided = TRAIN in known and (None not in meant.values() or {VALIDATION, TEST} & set(known))
     if not is_divided:
         if known and None not in meant.values():
@@ -222,7 +221,7 @@ def _find_parts(folder: Path, paths: Sequence[str]) -> dict[str, str]:
     parts, others = {}, []
     for top in tops:
         part, start = meant[top], f"{top}/"
-        # Archives often hold the folder of a part within one of the same name.
+        # Archives often contain a part folder within a folder of the same name.
         while start not in parts and len(inner := _folders_of(paths, start)) == 1:
             (only,) = inner
             if part is None or part_of(only) != part:
@@ -244,13 +243,13 @@ def _find_parts(folder: Path, paths: Sequence[str]) -> dict[str, str]:
 
 
 def _folders_of(paths: Sequence[str], start: str) -> set[str]:
-    """Return the folders, next after ``start``, that hold images."""
+    """Return the folders directly below ``start`` that contain images."""
     rest = (path[len(start) :] for path in paths if path.startswith(start))
     return {inner.partition("/")[0] for inner in rest if "/" in inner}
 
 
 def _refuse_equal_folders(folder: Path, paths: Sequence[str]) -> None:
-    """Refuse folders that hold all the same sub-folders: they are hardly classes."""
+    """Raise an error if all folders have the same sub-folders, which are hardly classes."""
     below: dict[str, set[str]] = {}
     for path in paths:
         name, _, rest = path.partition("/")
@@ -301,7 +300,7 @@ def _from_label_csv(table: Path, **columns: Any) -> LabelledImages:
 
 
 def _find_files(names: Sequence[str], folder: Path, table: Path) -> list[Path]:
-    """Return the file of each name: right where it says, else below the table's folder."""
+    """Return the file of each name, as given or else searched below the table's folder."""
     files: dict[str, Path] = {}
     for name in names:
         there = (folder / spelling for spelling in spellings(name) if "\0" not in spelling)
@@ -335,13 +334,13 @@ def _find_files(names: Sequence[str], folder: Path, table: Path) -> list[Path]:
 
 
 def _from_pixel_csv(table: Path) -> LabelledImages:
-    """Read a table of pixels; its images are called by their line."""
+    """Read a table of pixels; images are named by their line."""
     images, labels = read_pixel_csv(table)
     return LabelledImages(images, [f"{table.name}:{row}" for row in range(len(images))], labels)
 
 
 def _from_idx(files: list[Path]) -> LabelledImages:
-    """Read pairs of idx files; ``train-…`` and others beside it are training and test images."""
+    """Read pairs of idx files; beside ``train-…``, other pairs are test images."""
     pairs = [read_idx_pair(file) for file in files]
     shapes = {images.shape[1:] for images, _ in pairs}
     if len(shapes) > 1:
@@ -360,7 +359,7 @@ def _from_idx(files: list[Path]) -> LabelledImages:
 
 
 def _warn_of_unlisted(files: Sequence[Path], table: Path) -> None:
-    """Say that there are images beside the listed ones that have no label."""
+    """Warn about images in the folder that the table does not list."""
     listed = {os.path.normpath(file) for file in files}
     beside = {
         os.path.normpath(entry)
@@ -376,5 +375,5 @@ def _warn_of_unlisted(files: Sequence[Path], table: Path) -> None:
 
 
 def _is_shown_folder(entry: Path) -> bool:
-    """Tell whether an entry is a folder that is searched."""
+    """Return whether an entry is a folder that is not hidden."""
     return entry.is_dir() and not is_passed_over(entry.name)

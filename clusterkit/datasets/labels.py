@@ -1,4 +1,4 @@
-"""Read clusters and known labels from files, and say which label belongs to which image."""
+"""Read known labels and assign them to images."""
 
 import warnings
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from clusterkit.errors import InvalidInputError, Notice
 
 
 def labels_from_folders(paths: Sequence[str]) -> list[str]:
-    """Take the name of each image's folder as its label.
+    """Return the name of each image's folder as its label.
 
     Parameters
     ----------
@@ -42,16 +42,16 @@ def labels_from_folders(paths: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class KnownLabels:
-    """The labels that a table has for images.
+    """Labels of images from a table.
 
     Attributes
     ----------
     labels : list of (str or None)
-        One per image; None where the table has none.
+        Label of each image; None if the table has none.
     unused : list of str
-        What the table calls the files that are none of the images.
+        Names in the table that match no image.
     n_rows : int
-        Number of files that the table has a label for.
+        Number of files with a label in the table.
     """
 
     labels: list[str | None]
@@ -76,14 +76,14 @@ def read_labels(
     Returns
     -------
     labels : list of (str or None)
-        One per path; None where the file has none.
+        Label of each path; None if the table has none.
     n_unused : int
-        Number of lines that belong to none of the images.
+        Number of lines that match no image.
 
     Raises
     ------
     NotFoundError, InvalidInputError
-        As :func:`find_labels`.
+        As for :func:`find_labels`.
     """
     found = find_labels(labels_csv, paths, **columns)
     return found.labels, len(found.unused)
@@ -102,30 +102,30 @@ def find_labels(
     Parameters
     ----------
     labels_csv : path
-        A table of files and labels; a file without a label counts as not listed.  Several labels
-        of an image are one, with ``|`` between them.
+        A table of files and labels; files without a label are ignored.  Several labels of an image
+        are joined to one with ``|``.
     paths : sequence of str
-        The images; see :func:`clusterkit.datasets.names.match_names` for which line means which.
+        The images, matched to lines by :func:`clusterkit.datasets.names.match_names`.
     label_column, path_column, label_separator
         See :func:`clusterkit.datasets.label_tables.read_label_table`.
 
     Returns
     -------
     KnownLabels
-        The labels in order of the paths.
+        The labels in the order of the paths.
 
     Raises
     ------
     NotFoundError
         If the file does not exist.
     InvalidInputError
-        If the file is no such table, it cannot be told which columns are meant, a line belongs to
-        several images or an image to several lines, or no line belongs to any image.
+        If the table is invalid or its columns are ambiguous, a line matches several images or an
+        image several lines, or no line matches any image.
 
     Warns
     -----
     Notice
-        What was taken for what, where the table is not plain.
+        How the table was interpreted, unless it is a plain CSV file.
     """
     table = read_label_table(
         labels_csv,

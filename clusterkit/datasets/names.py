@@ -1,4 +1,4 @@
-"""Say which file a name in a table means."""
+"""Match names in a table to image paths."""
 
 import unicodedata
 from collections import Counter, defaultdict
@@ -10,30 +10,30 @@ from clusterkit.errors import InvalidInputError
 
 
 def match_names(paths: Sequence[str], names: Sequence[str], source: str | Path) -> dict[str, str]:
-    """Map each path to the name that means it.
+    """Map each path to its name in a table.
 
     Parameters
     ----------
     paths : sequence of str
-        The images, each once.
+        Unique paths of the images.
     names : sequence of str
-        What a table calls them, each once.  A name means the path that is equal to it; else the
-        one that is equal in Unicode's composed form (NFC); else the one that ends with it, or that
-        it ends with (``fox/1.jpg``, ``photos/fox/1.jpg``); else the one with its file name, if no
-        other path or name has that file name.  Names that mean none so are compared in the same
-        order with the paths without their suffixes (``fox/1``, ``1``).
+        Unique names in the table.  A name matches the path that is equal; otherwise the one that is
+        equal in Unicode normal form C; otherwise the one of which either ends with the other
+        (``fox/1.jpg``, ``photos/fox/1.jpg``); otherwise the one with the same file name, if it is
+        unique.  Names without a match are compared in the same order with the paths without suffix
+        (``fox/1``, ``1``).
     source : path
         The table, for messages.
 
     Returns
     -------
     dict of str to str
-        Without the paths that no name means.
+        Path to name; paths without a name are left out.
 
     Raises
     ------
     InvalidInputError
-        If a name means several paths, or a path has several names.
+        If a name matches several paths, or a path several names.
     """
     found: dict[str, str] = {}
     known = set(paths)
@@ -46,7 +46,7 @@ def match_names(paths: Sequence[str], names: Sequence[str], source: str | Path) 
     said = {name: _composed(spellings(name)[-1]) for name in names if name not in used}
     everything = [*map(_composed, paths)], [_composed(spellings(name)[-1]) for name in names]
     _match(meant, said, found, everything, source)
-    # Once more, with the suffixes of the files left out.
+    # Again, without file suffixes.
     meant = {path: _stem(spelling) for path, spelling in meant.items() if path not in found}
     used = set(found.values())
     said = {name: spelling for name, spelling in said.items() if name not in used}
@@ -61,7 +61,7 @@ def _match(
     everything: tuple[list[str], list[str]],
     source: str | Path,
 ) -> None:
-    """Add the pairs of paths and names whose spellings are equal, end alike, or share a file."""
+    """Add pairs that are equal, of which one ends with the other, or with the same file name."""
     by_spelling = defaultdict(list)
     for name, spelling in said.items():
         by_spelling[spelling].append(name)
@@ -81,7 +81,7 @@ def _match(
 
 
 def _by_end(meant: dict[str, str], said: dict[str, str]) -> list[tuple[str, str]]:
-    """Pair the paths and names of which one ends with the other."""
+    """Return pairs of which one ends with the other."""
     whole: dict[tuple[str, ...], list[str]] = defaultdict(list)
     ends: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for name, spelling in said.items():
@@ -96,7 +96,7 @@ def _by_end(meant: dict[str, str], said: dict[str, str]) -> list[tuple[str, str]
 
 
 def _one_to_one(pairs: Sequence[tuple[str, str]], source: str | Path) -> dict[str, str]:
-    """Return pairs of a path and a name, of which each must have one partner."""
+    """Return a mapping of paths to names, which must be unique on both sides."""
     for side, what in ((0, "lines"), (1, "images")):
         partners = defaultdict(list)
         for pair in pairs:
@@ -111,31 +111,31 @@ def _one_to_one(pairs: Sequence[tuple[str, str]], source: str | Path) -> dict[st
 
 
 def first_few(items: Iterable[str], most: int = 3) -> str:
-    """Return the first items in words, for messages: "a, b, c and 4 more"."""
+    """Return the first items as text: "a, b, c and 4 more"."""
     items = list(items)
     more = f" and {len(items) - most} more" if len(items) > most else ""
     return ", ".join(items[:most]) + more
 
 
 def _composed(path: str) -> str:
-    """Return the one form of the letters that macOS and others write in two."""
+    """Return a path in Unicode normal form C; macOS uses decomposed characters."""
     return unicodedata.normalize("NFC", path)
 
 
 def _stem(path: str) -> str:
-    """Return a path without the suffix of its file."""
+    """Return a path without its suffix."""
     suffix = PureWindowsPath(path).suffix
     return path[: -len(suffix)] if suffix else path
 
 
 def _file(path: str) -> str:
-    """Return the file's name of a path of any system."""
+    """Return the file name of a path of any operating system."""
     return PureWindowsPath(path).name
 
 
 def _ends(path: str) -> Iterator[tuple[str, ...]]:
-    """Yield the parts of a path, then of its ends, down to the file name."""
-    # Windows' rules part at both kinds of slash, wherever the table was written.
+    """Yield the parts of a path and of its trailing sub-paths, down to the file name."""
+    # Windows paths split at both kinds of slash.
     parts = PureWindowsPath(path).parts
     for start in range(len(parts)):
         yield parts[start:]

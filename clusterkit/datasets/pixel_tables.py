@@ -1,4 +1,4 @@
-"""Images as tables of pixels: CSV files as on Kaggle, and the idx files of MNIST."""
+"""Read images from tables of pixels: CSV files as on Kaggle, and idx files as of MNIST."""
 
 import gzip
 import math
@@ -23,35 +23,34 @@ _IDX_OF_LABELS = "-labels-idx1-ubyte"
 
 
 def is_pixel_csv(path: Path) -> bool:
-    """Tell from the header of a CSV file whether its columns are pixels."""
+    """Return whether the header of a CSV file has pixel columns."""
     header = sniff(path)[0]
     pixels = [name.strip() for name in header if not (_is_number_of_row(name) or _is_label(name))]
     return len(pixels) > 2 and all(_PIXEL_COLUMN.fullmatch(name) for name in pixels)
 
 
 def read_pixel_csv(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
-    """Read a CSV file with one image a line.
+    """Read a CSV file with one image per line.
 
     Parameters
     ----------
     path : pathlib.Path
-        A header line, then one column a pixel, row after row of the image, and optionally a
-        column ``label`` (or ``class``, ``target``, …) and one that numbers the rows.  The images
-        are square: s * s columns are grey, 3 * s * s are RGB.  Delimiter and encoding are found
-        out.
+        A file with a header, one column per pixel in row-major order, and optionally a column
+        ``label`` (or ``class``, ``target``, …) and a row index.  Images are square: s * s columns
+        are grey, 3 * s * s are RGB.  Delimiter and encoding are detected.
 
     Returns
     -------
     images : ndarray of shape (n, s, s, 1) or (n, s, s, 3), uint8
         The images.
     labels : list of str, or None
-        Their labels; None where there is no such column.
+        Their labels; None without such a column.
 
     Raises
     ------
     InvalidInputError
-        If a line has another number of columns, a value is no whole number from 0 to 255, the
-        images would not be square, or a label is missing.
+        If the lines differ in length, a value is not an integer from 0 to 255, the images are not
+        square, or a label is missing.
     """
     from pyarrow import ArrowInvalid, binary
     from pyarrow import csv as arrow
@@ -63,7 +62,7 @@ def read_pixel_csv(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
             path,
             arrow.ReadOptions(encoding=encoding or "utf8"),
             arrow.ParseOptions(delimiter=delimiter),
-            # Labels are names, whatever they look like: 01 is not 1.
+            # Labels are strings: 01 is not 1.
             arrow.ConvertOptions(column_types=dict.fromkeys(labelled, binary())),
         )
     except (ArrowInvalid, OSError, UnicodeError) as error:
@@ -99,7 +98,7 @@ def read_pixel_csv(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
 
 
 def read_idx_pair(images: Path) -> tuple[NDArray[np.uint8], list[str]]:
-    """Read images and labels in the format of MNIST, compressed (.gz) or not.
+    """Read images and labels in MNIST's idx format, optionally compressed (.gz).
 
     Parameters
     ----------
@@ -116,9 +115,9 @@ def read_idx_pair(images: Path) -> tuple[NDArray[np.uint8], list[str]]:
     Raises
     ------
     NotFoundError
-        If there is no file of labels.
+        If the labels file does not exist.
     InvalidInputError
-        If a file is damaged or of another kind, or their numbers differ.
+        If a file is damaged or of another format, or the numbers of images and labels differ.
     """
     stem = images.name.partition(IDX_IMAGES)[0] + _IDX_OF_LABELS
     files = [images.with_name(stem + suffix) for suffix in ("", ".gz")]
@@ -135,7 +134,7 @@ def read_idx_pair(images: Path) -> tuple[NDArray[np.uint8], list[str]]:
 
 
 def _image_shape(n_columns: int, path: Path) -> tuple[int, int, int]:
-    """Return (side, side, channels) of images with so many values."""
+    """Return the shape (side, side, channels) of images with ``n_columns`` values."""
     for channels in (1, 3):
         side = math.isqrt(n_columns // channels)
         if side * side * channels == n_columns:
@@ -147,7 +146,7 @@ def _image_shape(n_columns: int, path: Path) -> tuple[int, int, int]:
 
 
 def _to_bytes(column: Any, place: str) -> NDArray[np.uint8]:
-    """Check one column of pixels, and return it as bytes."""
+    """Check a column of pixels, and return it as uint8."""
     from pyarrow import types
 
     is_number = types.is_integer(column.type) or types.is_floating(column.type)
@@ -166,7 +165,7 @@ def _to_bytes(column: Any, place: str) -> NDArray[np.uint8]:
 
 
 def _is_pixel(cell: Any) -> bool:
-    """Tell whether a cell is a whole number from 0 to 255."""
+    """Return whether a cell is an integer from 0 to 255."""
     try:
         number = float(cell)
     except (TypeError, ValueError):
@@ -175,7 +174,7 @@ def _is_pixel(cell: Any) -> bool:
 
 
 def _check_label(value: bytes | None, place: str) -> str:
-    """Return a label as text; a missing one is refused."""
+    """Return a label as text, or raise an error if it is missing."""
     label = as_text((value or b"").decode("utf-8", "surrogateescape")).strip()
     if is_missing_text(label):
         raise InvalidInputError(f"{place} has no label")
@@ -183,12 +182,12 @@ def _check_label(value: bytes | None, place: str) -> str:
 
 
 def _is_label(name: str) -> bool:
-    """Tell whether a column is of labels."""
+    """Return whether a column name is that of labels."""
     return is_label_name(name.strip())
 
 
 def _is_number_of_row(name: str) -> bool:
-    """Tell whether a column only says which row it is."""
+    """Return whether a column name is that of a row index."""
     return is_index_name(name.strip()) or name.strip().lower() in ("id", "imageid", "image_id")
 
 

@@ -1,4 +1,4 @@
-"""Divide labelled images into training, validation and test, fairly and the same each time."""
+"""Reproducible stratified splits of labelled images without copies across parts."""
 
 import warnings
 from collections import Counter, defaultdict
@@ -12,9 +12,9 @@ from clusterkit.datasets.copies import Look, find_copies, look_at
 from clusterkit.datasets.labelled_images import TEST, TRAIN, VALIDATION, LabelledImages, as_labels
 from clusterkit.errors import InvalidInputError
 
-# The largest class may be so many times the smallest before classes are weighted.
+# Ratio of the largest to the smallest class above which classes are weighted.
 MAX_RATIO = 2.0
-# Even in a small class so many images may be of one picture.
+# Number of copies of one image that is acceptable even in a small class.
 _FEW = 5
 
 
@@ -25,42 +25,40 @@ def split(
     validation_size: float = 0.1,
     random_state: int = 0,
 ) -> dict[str, NDArray[np.intp]]:
-    """Divide images, each class in the same shares, and copies of one never on two sides.
+    """Split images, stratified by class, with all copies of an image in the same part.
 
     Copies are equal files, and images of one class that
-    :func:`clusterkit.datasets.copies.find_copies` takes for the same picture: in another size,
-    quality or brightness, or mirrored.
-     Where these are most of a class, as with scans of one form, only equal files count as copies in
-    it.
+    :func:`clusterkit.datasets.copies.find_copies` finds: in another size, quality or brightness, or
+    mirrored.
+     If these are most of a class, as in scans of the same form, only equal files count as copies.
 
     Parameters
     ----------
     data : LabelledImages
-        With labels.  Where its source has parts, these are kept, and only what is missing is
-        taken from the training images.
+        Labelled images.  Parts of the source are kept, and only missing parts are taken from the
+        training images.
     test_size, validation_size : float
-        Shares of all images, in [0, 1); together below 1.  Of each class that has enough, at least
-        one image goes to either part.
+        Fractions of all images, in [0, 1), with a sum below 1.  Each part gets at least one image
+        of every class that has enough.
     random_state : int
         Seed.
 
     Returns
     -------
     dict of str to ndarray of int
-        The rows of ``"train"``, ``"val"`` and ``"test"``, each sorted.  Files that cannot be read
-        are in none of them.
+        Sorted rows of ``"train"``, ``"val"`` and ``"test"``.  Unreadable files are in none of them.
 
     Raises
     ------
     InvalidInputError
-        If there is one class only, a class has fewer than two different images that can be read,
-        there are too few images for all parts, the shares do not fit, or a test image is of a class
-        that no training image is of.
+        If there is only one class, a class has fewer than two different readable images, there are
+        too few images for all parts, the sizes are invalid, or a class of test images has no
+        training images.
 
     Warns
     -----
     UserWarning
-        If the source's own parts share images.
+        If parts of the source share images.
     """
     if min(test_size, validation_size) < 0 or test_size + validation_size >= 1:
         raise InvalidInputError(
@@ -82,20 +80,20 @@ def split(
 def class_weights(
     counts: Sequence[int] | NDArray[np.int64], *, max_ratio: float = MAX_RATIO
 ) -> NDArray[np.float64] | None:
-    """Return a weight for each class that makes all count the same, or None where that is idle.
+    """Return balanced class weights, or None if the classes differ by at most `max_ratio`.
 
     Parameters
     ----------
     counts : sequence of int
         Number of training images of each class.
     max_ratio : float
-        How many times the images of the smallest class the largest may have unweighted.
+        Maximum ratio of the largest to the smallest class without weights.
 
     Returns
     -------
     ndarray of shape (n_classes,), or None
-        ``n / (n_classes * count)``, of mean 1 over the images; None if the largest class has at
-        most ``max_ratio`` times the images of the smallest.
+        ``n / (n_classes * count)``, with a mean of 1 over the images; None if the largest class has
+        at most ``max_ratio`` times the images of the smallest.
 
     Examples
     --------
@@ -116,7 +114,7 @@ def _divide(
     shares: dict[str, float],
     rng: np.random.Generator,
 ) -> NDArray[np.object_]:
-    """Return the part of each image; what its source says is kept."""
+    """Return the part of each image, keeping parts of the source."""
     labels = data.labels or []
     part_of_row = np.array(data.parts or [TRAIN] * len(data), dtype=object)
     wanted = {part: share for part, share in shares.items() if share and part not in part_of_row}
@@ -143,7 +141,7 @@ def _divide(
 
 
 def _group_copies(labels: Sequence[Any], looks: Sequence[Look]) -> NDArray[np.int32]:
-    """Number the groups of images that must stay on one side, in the images' order."""
+    """Return the group of copies of each image, which must stay in one part."""
     names = [set(as_labels(label)) for label in labels]
     pairs = find_copies(looks)
     equal = [(a, b) for a, b in pairs if looks[a].digest == looks[b].digest]
@@ -154,7 +152,7 @@ def _group_copies(labels: Sequence[Any], looks: Sequence[Look]) -> NDArray[np.in
 
 
 def _uniform_classes(groups: NDArray[np.int32], names: Sequence[set[str]]) -> set[str]:
-    """Return the classes that one group holds whole, or holds more than half of and no few."""
+    """Return the classes of which one group is the whole, or more than half and not few."""
     sizes = Counter(name for found in names for name in found)
     within: Counter[tuple[str, int]] = Counter()
     for found, group in zip(names, groups, strict=True):
@@ -167,7 +165,7 @@ def _uniform_classes(groups: NDArray[np.int32], names: Sequence[set[str]]) -> se
 
 
 def _join(pairs: Sequence[tuple[int, int]], n: int) -> NDArray[np.int32]:
-    """Number the groups that pairs of ``n`` images make."""
+    """Return the connected component of each of ``n`` images linked by pairs."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -177,7 +175,7 @@ def _join(pairs: Sequence[tuple[int, int]], n: int) -> NDArray[np.int32]:
 
 
 def _warn_of_shared(group_of_row: NDArray[np.int32], part_of_row: NDArray[np.object_]) -> None:
-    """Say that copies of training images are among the others, where a source has parts."""
+    """Warn if parts of the source share copies of training images."""
     is_train = part_of_row == TRAIN
     shared = np.isin(group_of_row[~is_train], group_of_row[is_train]).sum()
     if shared:
@@ -189,13 +187,13 @@ def _warn_of_shared(group_of_row: NDArray[np.int32], part_of_row: NDArray[np.obj
 
 
 def _check_readable(data: LabelledImages, readable: NDArray[np.intp]) -> None:
-    """Refuse files of which none, or none of a class, can be read."""
+    """Raise an error if no image, or no image of a class, can be read."""
     if not len(readable):
         raise InvalidInputError(f"none of the images can be read, such as {data.names[0]}")
     labels = data.labels or []
     seen = {labels[row] for row in readable}
     for name, label in zip(data.names, labels, strict=True):
-        # One label of several is passed over: its images were to serve the others, too.
+        # Multi-label classes are skipped, since their images also have other labels.
         if label not in seen and not data.is_multilabel:
             raise InvalidInputError(f"none of the images of {label} can be read, such as {name}")
 
@@ -203,7 +201,7 @@ def _check_readable(data: LabelledImages, readable: NDArray[np.intp]) -> None:
 def _check_classes(
     data: LabelledImages, digests: Sequence[str], part_of_row: NDArray[np.object_], *, least: int
 ) -> None:
-    """Refuse classes that cannot be learned, and parts that do not fit.
+    """Check that the classes can be learned and occur in the training images.
 
     Each class must have ``least`` different training images.
     """
@@ -223,7 +221,7 @@ def _check_classes(
             f"Not there: {', '.join(unknown)}"
         )
     for name, images in sorted(known.items()):
-        # One label of several cannot be spread either, but its images serve the others.
+        # Multi-label classes are skipped, since their images also have other labels.
         if len(images) < least and not data.is_multilabel:
             raise InvalidInputError(
                 f"each class needs at least 2 different images to learn from. Received: 1 of {name}"
@@ -231,7 +229,7 @@ def _check_classes(
 
 
 def _by_class(groups: list[list[int]], labels: Sequence[Any]) -> dict[str, list[list[int]]]:
-    """Sort groups of copies by class; of several labels, by the rarest."""
+    """Return groups of copies by class; with several labels, by the rarest."""
     counts = Counter(name for label in labels for name in as_labels(label))
     classes: dict[str, list[list[int]]] = defaultdict(list)
     for group in groups:
@@ -243,7 +241,7 @@ def _by_class(groups: list[list[int]], labels: Sequence[Any]) -> dict[str, list[
 def _keep_every_class(
     groups: list[list[int]], labels: Sequence[Any], part_of_row: NDArray[np.object_]
 ) -> None:
-    """Bring images back into the training, where one class of several an image was left without."""
+    """Move images back to training for multi-label classes that it would lack."""
     rows = np.flatnonzero(part_of_row == TRAIN).tolist()
     learned = {name for row in rows for name in as_labels(labels[row])}
     for group in groups:
@@ -254,13 +252,13 @@ def _keep_every_class(
 
 
 def _portion(sizes: Sequence[int], shares: dict[str, float]) -> list[str]:
-    """Return the part of each group of a class's images, the training keeping at least one."""
+    """Assign the groups of a class to parts, keeping at least one for training."""
     parts = [TRAIN] * len(sizes)
     for part, share in shares.items():
         wanted = left = max(1, round(share * sum(sizes)))
         free = [place for place, taken in enumerate(parts) if taken == TRAIN][:-1]
         for place in free:
-            # As long as it brings the part nearer to its share.
+            # While this brings the part closer to its share.
             if sizes[place] <= 2 * left:
                 parts[place] = part
                 left -= sizes[place]

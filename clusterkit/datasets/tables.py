@@ -1,7 +1,7 @@
-"""Read any table that a user hands in as rows of text, and write ours.
+"""Read tables of users as rows of text, and write CSV files.
 
-A table is a CSV file as pandas, R, Excel or a person writes it: its delimiter and its encoding are
-found out, blank rows and empty columns are passed over, and what was found is kept as remarks.
+Tables are CSV files from pandas, R, Excel or a text editor: delimiter and encoding are detected,
+blank rows and empty columns are skipped, and the interpretation is kept as remarks.
 """
 
 import codecs
@@ -21,18 +21,18 @@ TABLE_SUFFIXES = frozenset({".csv", ".tab", ".tsv"})
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF32_LE: "utf-32",  # begins like UTF-16's, so it comes first
+    codecs.BOM_UTF32_LE: "utf-32",  # starts like UTF-16's, so it must be first
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-# Bytes that are enough for a header and some rows; a multiple of UTF-32's four.
+# Enough bytes for a header and some rows; a multiple of UTF-32's four.
 _HEAD = 2**20
-# Rows that the delimiter is found from.
+# Number of rows for detecting the delimiter.
 _SAMPLE = 100
-# What a spreadsheet program takes for a formula, and the sign that says that it is text; that
-# sign is doubled where a text has it itself.
-_SIGNS = r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"  # the last four are as wide as Chinese letters
+# Characters that start a formula in a spreadsheet, and the prefix that marks text; the prefix is
+# doubled if the text starts with it.
+_SIGNS = r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"  # the last four are full-width forms
 _FORMULA = re.compile(f"'*{_SIGNS}")
 _PROTECTED = re.compile(f"'(?='*{_SIGNS})")
 _RAW = re.compile("[\udc80-\udcff]")
@@ -41,21 +41,22 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Table:
-    """The cells of a table, as text.
+    """The cells of a table as text.
 
     Attributes
     ----------
     file : pathlib.Path
-        Where it was read.
+        The file of the table.
     header : list of str
         The names of the columns.
     rows : list of list of str
-        As many cells each as the header has.  Bytes that are not UTF-8 are lone surrogates, as in
-        file names; :func:`as_text` reads them.
+        Rows as long as the header.  Bytes that are not UTF-8 are lone surrogates, as in file names;
+        :func:`as_text` decodes them.
     remarks : list of str
-        What is not as in a plain CSV file: the delimiter, or that it is UTF-16.
+        Differences to a plain CSV file, such as another delimiter or UTF-16.
     is_windows : bool
-        Whether its lines end as on Windows, where a byte that is not UTF-8 is no part of a name.
+        Whether the line ends are those of Windows, where file names have no bytes that are not
+        UTF-8.
     """
 
     file: Path
@@ -75,20 +76,20 @@ def read_table(file: str | Path) -> Table:
     Parameters
     ----------
     file : path
-        A text file with a header.  Between its columns are commas, semicolons, tabs, bars or
-        spaces; it is UTF-8 or UTF-16, or of Windows' code page 1252.
+        A text file with a header.  Columns are separated by commas, semicolons, tabs, bars or
+        spaces; the encoding is UTF-8, UTF-16, or Windows code page 1252.
 
     Returns
     -------
     Table
-        Without blank rows, and without columns that have neither name nor content.
+        The table without blank rows, and without columns that have neither name nor content.
 
     Raises
     ------
     NotFoundError
         If the file does not exist.
     InvalidInputError
-        If it is no table, has no row, or a row has another number of columns than the header.
+        If the file is not a table, has no rows, or a row differs in length from the header.
     """
     file = Path(file)
     try:
@@ -119,7 +120,7 @@ def read_table(file: str | Path) -> Table:
 
 
 def sniff(file: Path) -> tuple[list[str], str, str]:
-    """Look at the beginning of a table, which may be too large to be read as rows of text.
+    """Read the header of a table, which may be too large for :func:`read_table`.
 
     Parameters
     ----------
@@ -129,16 +130,16 @@ def sniff(file: Path) -> tuple[list[str], str, str]:
     Returns
     -------
     header : list of str
-        Names of the columns.
+        Column names.
     delimiter : str
-        What is between them.
+        Separator of the columns.
     encoding : str
-        Empty for UTF-8.
+        Encoding; empty for UTF-8.
 
     Raises
     ------
     NotFoundError, InvalidInputError
-        As :func:`read_table`.
+        As for :func:`read_table`.
     """
     try:
         with file.open("rb") as stream:
@@ -147,7 +148,7 @@ def sniff(file: Path) -> tuple[list[str], str, str]:
         raise NotFoundError(f"no such file: {file}") from None
     except OSError as error:
         raise InvalidInputError(f"cannot read {file}: {error}") from error
-    # What is read may end within a line, and in UTF-8 within a letter.
+    # The data may end within a line, and in UTF-8 within a character.
     is_cut = len(data) == _HEAD and b"\n" in data
     if is_cut and b"\0" not in data:
         data = data[: data.rindex(b"\n")]
@@ -160,12 +161,12 @@ def sniff(file: Path) -> tuple[list[str], str, str]:
 
 
 def is_raw(cell: str) -> bool:
-    """Tell whether a cell has bytes that are not UTF-8, as lone surrogates."""
+    """Return whether a cell has bytes that are not UTF-8, as lone surrogates."""
     return not cell.isascii() and _RAW.search(cell) is not None
 
 
 def say_code_page(cells: Iterable[str]) -> list[str]:
-    """Return the remark, with an example, that cells are not UTF-8; none where all are."""
+    """Return a remark with an example if cells are not UTF-8, otherwise none."""
     for cell in cells:
         if is_raw(cell):
             return [f"as Windows' code page 1252 (such as {as_text(cell)!r})"]
@@ -173,9 +174,9 @@ def say_code_page(cells: Iterable[str]) -> list[str]:
 
 
 def as_text(cell: str) -> str:
-    """Return a cell as proper text: bytes that are not UTF-8 are read as Windows' code page 1252.
+    """Return a cell as text, decoding bytes that are not UTF-8 as Windows code page 1252.
 
-    A byte that the code page has not stays a lone surrogate.
+    Bytes that are undefined in the code page remain lone surrogates.
     """
     if not is_raw(cell):
         return cell
@@ -183,31 +184,31 @@ def as_text(cell: str) -> str:
 
 
 def spellings(cell: str) -> list[str]:
-    """Return what a cell may mean as a file's name, the likeliest first.
+    """Return possible file names of a cell, the most likely first.
 
-    As it is; read as :func:`as_text` does; and with what :func:`to_csv` did to it undone.
+    These are the cell itself, its :func:`as_text`, and its :func:`unprotect`.
     """
     found = [cell, cell.strip(), as_text(cell)]
     return list(dict.fromkeys([*found, *map(unprotect, found)]))
 
 
 def to_csv(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
-    r"""Write a table as CSV, for every reader: of bytes, of spreadsheets, and ours.
+    r"""Return a table as CSV that is safe to open in spreadsheets.
 
     Parameters
     ----------
     header : sequence
-        Names of the columns.
+        Column names.
     rows : iterable of sequences
-        Their cells: numbers, and texts such as paths and names.
+        Cells: numbers and strings such as paths and names.
 
     Returns
     -------
     str
-        Lines that end in ``\n``.  A text that a spreadsheet program would run as a formula, since
-        it begins with ``=``, ``+``, ``-``, ``@``, a tab or a new line, is written with a ``'``
-        before it; so is one that begins with such a ``'``.  Bytes that are not UTF-8 are written
-        as :func:`clusterkit.utils.paths.escape_path` does.  :func:`unprotect` undoes both.
+        CSV with line ends ``\n``.  Strings that a spreadsheet would evaluate as a formula, because
+        they start with ``=``, ``+``, ``-``, ``@``, a tab or a line end, get the prefix ``'``, and
+        so do strings that start with such a ``'``.  Bytes that are not UTF-8 are escaped by
+        :func:`clusterkit.utils.paths.escape_path`.  :func:`unprotect` reverses both.
 
     Examples
     --------
@@ -219,9 +220,9 @@ def to_csv(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def csv_lines(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
-    """Yield the lines of :func:`to_csv`, for a table that need not be in memory at once."""
+    """Yield the lines of :func:`to_csv`, for tables that do not fit in memory."""
     line = _Line()
-    # csv quotes what is in its line's end: with "\r" in it, a return within a cell is quoted too.
+    # With "\r" in the line terminator, csv also quotes carriage returns within cells.
     writer = csv.writer(line, lineterminator="\r\n")
     for row in itertools.chain([header], rows):
         writer.writerow([_protect(cell) for cell in row])
@@ -229,12 +230,12 @@ def csv_lines(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> Iterator[
 
 
 def unprotect(cell: str) -> str:
-    """Undo what :func:`to_csv` did to a text."""
+    """Undo the escaping of :func:`to_csv`."""
     return unescape_path(cell[1:] if _PROTECTED.match(cell) else cell)
 
 
 class _Line:
-    """Where the csv module writes a line."""
+    """File-like object that holds the last line of the csv module."""
 
     text = ""
 
@@ -243,18 +244,18 @@ class _Line:
 
 
 def _protect(cell: Any) -> Any:
-    """Return a text so that no program takes it for a formula; a number stays one."""
+    """Escape a string that a spreadsheet would evaluate; numbers are unchanged."""
     if not isinstance(cell, str) or (cell.isascii() and cell[:1].isalnum() and "\\" not in cell):
-        return cell  # most, and quickly
+        return cell  # fast path for most cells
     is_formula = _FORMULA.match(cell) and not _NUMBER.fullmatch(cell)
     return escape_path(f"'{cell}" if is_formula else cell)
 
 
 def _decode(data: bytes, file: Path) -> tuple[str, str]:
-    """Return a table's text, and its encoding where that is not UTF-8."""
+    """Return a table's text, and its encoding if not UTF-8."""
     encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), None)
     if encoding is None and b"\0" in data[:400]:
-        # Without a mark: of the two bytes of a letter of a western language, one is 0.
+        # UTF-16 without a byte order mark: one of the two bytes of a Western letter is 0.
         even, odd = data[:400:2], data[1:400:2]
         if b"\0" not in even or b"\0" not in odd:
             encoding = "utf-16-le" if b"\0" not in even else "utf-16-be"
@@ -272,10 +273,9 @@ def _decode(data: bytes, file: Path) -> tuple[str, str]:
 
 
 def _find_delimiter(text: str) -> tuple[str, str, bool]:
-    """Return the text, the delimiter, and whether the header is one name short.
+    """Return the text, the delimiter, and whether the header lacks one name.
 
-    Excel's line that names the delimiter is left out.  A header is short where R gave the rows
-    names.
+    Excel's line with the delimiter is removed.  R writes row names without a header.
     """
     named = re.match(r"sep=(.)\r?\n", text)
     if named:
@@ -302,7 +302,7 @@ def _find_delimiter(text: str) -> tuple[str, str, bool]:
 def _read_rows(
     text: str, delimiter: str, is_short: bool, file: Path
 ) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the rows that are not blank."""
+    """Return the header and the non-blank rows."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] = []
     rows: list[list[str]] = []
