@@ -1,4 +1,4 @@
-"""Clusterings of images: made, saved, matched, named, evaluated and promoted to classes."""
+"""Create, save, match, name and evaluate clusterings of images, and promote them to classes."""
 
 import lazy_loader
 

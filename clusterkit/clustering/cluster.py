@@ -1,4 +1,4 @@
-"""Clusterings: labels for the rows of one space, with what made them."""
+"""Cluster the images of an embedding space."""
 
 import re
 from collections import Counter
@@ -39,13 +39,13 @@ from clusterkit.store.stream import VectorStream
 from clusterkit.utils.noise import NOISE
 from clusterkit.utils.paths import is_gone
 
-# Rows of a stream that the number of clusters is chosen from.
+# Number of rows of a stream for choosing the number of clusters.
 _SAMPLE_SIZE = 20_000
 
 
 @dataclass(eq=False)
 class Clustering:
-    """Labels for the images of one embedding space, and what made them.
+    """Cluster labels of the images of an embedding space.
 
     Attributes
     ----------
@@ -55,23 +55,23 @@ class Clustering:
         Cluster of each image, from 0; -1 is noise.
     distances : ndarray of shape (n,), float
         Euclidean distance of each image to the centre of its cluster, between vectors of length 1
-        unless the clusterer's ``normalize`` is off; NaN for noise.
+        unless the clusterer has ``normalize=False``; NaN for noise.
     exemplars : ndarray of shape (n,), bool
-        Marks the image nearest to the centre of each cluster.
+        Mask of the image nearest to the centre of each cluster.
     algorithm : str
         Name of the clusterer.
     parameters : dict
         Its parameters.
     names : dict of int to str
-        What the clusters are called, see :func:`clusterkit.clustering.naming.name_clusters`;
-        clusters without a name are left out.
+        Names of clusters, see :func:`clusterkit.clustering.naming.name_clusters`; clusters without
+        a name are left out.
     names_from : str, optional
-        The embedding space whose ImageNet classes the names are made of; None if no classes are
-        known.
+        The embedding space that provided the ImageNet classes for the names; None if there are
+        none.
     identity : IdentityReport, optional
-        What became of the clusters of an earlier run, where one was given.
+        Changes relative to an earlier clustering, if one was given.
     refinement : dict, optional
-        What k-means was compared with, what was chosen and why, where it was refined: see
+        Description of the refinement, if any: see
         :meth:`clusterkit.clusterers.RefinedKMeans.describe`.
     """
 
@@ -88,7 +88,7 @@ class Clustering:
 
     @property
     def k(self) -> int:
-        """Number of clusters, noise left out."""
+        """Number of clusters, excluding noise."""
         return len(self.sizes.keys() - {NOISE})
 
     @property
@@ -97,7 +97,7 @@ class Clustering:
         return dict(sorted(Counter(self.labels.tolist()).items()))
 
     def describe(self) -> dict[str, Any]:
-        """Return what made the clustering, as values for ``json_text``."""
+        """Return a description of the clustering, as values for ``json_text``."""
         root = self.embeddings.root
         return {
             "algorithm": self.algorithm,
@@ -124,7 +124,7 @@ class Clustering:
         output : path
             The CSV file; rows are in order of path.
         overwrite : bool
-            Whether an existing file may be replaced.
+            Whether to overwrite existing files.
 
         Returns
         -------
@@ -148,19 +148,19 @@ class Clustering:
         dry_run: bool = False,
         progress: bool = False,
     ) -> Sorting:
-        """Bring the image files into one folder per cluster, such as ``003-red_fox``.
+        """Sort the image files into one folder per cluster, such as ``003-red_fox``.
 
         Parameters
         ----------
         into : path
-            Where the folders are made.
+            Parent of the cluster folders.
         mode, dry_run, progress
             See :func:`clusterkit.routing.sort_into_folders`.
 
         Returns
         -------
         Sorting
-            What was done, or planned.
+            The performed or planned transfers.
 
         Raises
         ------
@@ -180,15 +180,15 @@ class Clustering:
 
 
 def check_sortable(embeddings: Embeddings | VectorStream, into: str | Path) -> None:
-    """Check, before any work is done, that the image files are there to be sorted.
+    """Check that the image files exist and can be sorted.
 
     Parameters
     ----------
     embeddings : Embeddings or VectorStream
         The images.
     into : path
-        Where they are to go.  A folder that an earlier run sorted into is not checked, since that
-        run may have moved them.
+        Destination of the files.  If an earlier run sorted files into this folder, nothing is
+        checked, since it may have moved them.
 
     Raises
     ------
@@ -216,35 +216,35 @@ def cluster(
     store: Store | str | Path | None = None,
     progress: bool = False,
 ) -> Clustering:
-    """Group images by their embeddings; name the groups where their ImageNet classes are known.
+    """Cluster images by their embeddings, and name the clusters if ImageNet classes are known.
 
     Parameters
     ----------
     embeddings : Embeddings or VectorStream
-        The images.  A stream (:meth:`clusterkit.store.space.Space.stream`) is never all in memory;
-        it is for ``"minibatch-kmeans"``.  Plain vectors are named by their row numbers.
+        The images.  A stream (:meth:`clusterkit.store.space.Space.stream`) is read in batches and
+        requires ``"minibatch-kmeans"``.  Paths of plain vectors are their row numbers.
     clusterer : str or estimator
         A name in :data:`clusterkit.clusterers.CLUSTERERS`, or any scikit-learn clusterer.
     n_clusters : int or "auto", optional
-        Number of clusters, for a clusterer that takes it; by default the clusterer's own.
-        ``"auto"`` asks :func:`clusterkit.elbow.elbow_curve`.
+        Number of clusters, for clusterers with this parameter; by default that of the clusterer.
+        ``"auto"`` uses :func:`clusterkit.elbow.elbow_curve`.
     random_state : int, optional
-        Seed, for a clusterer given by name that takes one.
+        Seed, for clusterers given by name.
     previous : Clustering or path, optional
-        An earlier clustering, or its ``clusters.csv``: clusters that go on keep its numbers, see
-        :func:`clusterkit.clustering.matching.match_clusters`.  With as many clusters as before,
-        k-means also goes on from their centres, see
+        An earlier clustering or its ``clusters.csv``: matching clusters keep their numbers, see
+        :func:`clusterkit.clustering.matching.match_clusters`.  If the number of clusters is the
+        same, k-means also continues from their centres, see
         :func:`clusterkit.clustering.saved.continue_kmeans`.
     store : Store or path, optional
         Where to look for the ImageNet classes of the images, if the embeddings have none; see
         :func:`clusterkit.clustering.naming.find_top5`.  By default the clusters then have no names.
     progress : bool, default False
-        Whether to show a progress bar on a terminal while ``"auto"`` looks for the number.
+        Whether to show a progress bar for ``"auto"`` on a terminal.
 
     Returns
     -------
     Clustering
-        Labels, distances to the centres, exemplars, names, and what made them.
+        Labels, distances to the centres, exemplars and names.
 
     Raises
     ------
@@ -252,13 +252,13 @@ def cluster(
         If the earlier table does not exist.
     InvalidInputError
         If there are no embeddings, more clusters than images, no clear number of clusters for
-        ``"auto"``, the clusterer takes no ``n_clusters``, or the earlier clustering has no numbers
-        or no image in common.
+        ``"auto"``, the clusterer has no ``n_clusters``, or the earlier clustering has no numbers or
+        no image in common.
 
     Warns
     -----
     UserWarning
-        If the earlier clustering is of another embedding space.
+        If the earlier clustering is from a different embedding space.
 
     Examples
     --------
@@ -295,7 +295,7 @@ def cluster(
         estimator.set_params(n_clusters=n_clusters)
     vectors = embeddings if isinstance(embeddings, VectorStream) else np.asarray(embeddings)
     labels = np.asarray(estimator.fit_predict(vectors), dtype=np.int64)
-    # The geometry that the clusterer saw.
+    # Use the same scaling as the clusterer.
     normalize = bool(getattr(estimator, "normalize", False))
     identity = None
     if earlier is not None:
@@ -320,7 +320,7 @@ def cluster(
 def _find_classes(
     embeddings: Embeddings | VectorStream, store: Store | str | Path | None
 ) -> tuple[Iterable[TopClasses | None] | None, str | None]:
-    """Return the ImageNet classes of the images, and the space that they are from."""
+    """Return the ImageNet classes of the images, and the space that provides them."""
     if embeddings.top5 is not None:
         return embeddings.top5, describe_space(embeddings.space)
     if store is None:
@@ -336,7 +336,7 @@ def _identify(
     paths: list[str],
     earlier: EarlierClusters,
 ) -> IdentityReport:
-    """Let clusters go on from the earlier ones."""
+    """Match clusters to the earlier ones."""
     if isinstance(estimator, KMeans):
         unit = 1.0 if estimator.normalize else find_unit(vectors)
         points = to_float32(vectors, normalize=estimator.normalize, unit=unit)
@@ -349,7 +349,7 @@ def _identify(
 
 
 def _describe_refinement(estimator: Any) -> dict[str, Any] | None:
-    """Return what a refinement compared and chose; None for other clusterers."""
+    """Return the description of a refinement; None for other clusterers."""
     return estimator.describe() if isinstance(estimator, RefinedKMeans) else None
 
 
@@ -361,7 +361,7 @@ def _sample(embeddings: Embeddings | VectorStream, random_state: int | None) -> 
 
 
 def _create(clusterer: Any, random_state: int | None) -> Any:
-    """Build a clusterer from its name, seeded where it draws; copy an instance."""
+    """Create a clusterer by name with the seed, or copy an instance."""
     if not isinstance(clusterer, str):
         return clone(clusterer)
     estimator = CLUSTERERS[clusterer]()
@@ -379,6 +379,6 @@ def _folder_name(label: int, name: str | None) -> str:
 
 
 def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Keep parameters as JSON-able values; anything else by its text."""
+    """Convert parameters to JSON-able values, other objects to strings."""
     simple = (bool, int, float, str, type(None))
     return {k: v if isinstance(v, simple) else repr(v) for k, v in parameters.items()}

@@ -16,24 +16,24 @@ from clusterkit.utils.noise import NOISE, as_cluster, is_missing
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """How well clusters agree with known labels.
+    """Agreement of clusters with known labels.
 
     Attributes
     ----------
     acc : float
         Clustering accuracy, in [0, 1]: the fraction of images whose cluster is matched to their
-        label, under the one-to-one matching of clusters to labels that makes it highest.
+        label, under the best one-to-one matching of clusters to labels.
     nmi : float
         Normalised mutual information (arithmetic mean), in [0, 1]; 1 only for equal partitions.
     ari : float
         Adjusted Rand index, in [-0.5, 1]; 0 on average for random labels.
     purity : float
-        Fraction of images that have the most frequent label of their cluster, in [0, 1].  It rises
+        Fraction of images with the most frequent label of their cluster, in [0, 1].  It increases
         with the number of clusters.
     n : int
-        Number of images compared.
+        Number of compared images.
     n_noise : int
-        Number of them in no cluster (-1).  They count as wrong in ``acc`` and ``purity`` and as a
+        Number of these that are noise (-1).  They count as wrong in ``acc`` and ``purity`` and as a
         cluster of their own in ``nmi`` and ``ari``.
     table : ndarray of shape (n_clusters, n_labels), int64
         Number of images in each cluster (rows) with each label (columns).
@@ -42,15 +42,15 @@ class Evaluation:
     label_names : list of str
         The labels, in order of the columns.
     matching : dict
-        The label that each cluster is matched to; None for noise and for clusters left over.
+        The label matched to each cluster; None for noise and unmatched clusters.
     n_unlabelled : int
-        Clustered images without a known label; not among the ``n``.
+        Number of clustered images without a known label, not included in ``n``.
     n_unused : int
-        Labels of files that were not clustered.
+        Number of labels of files that were not clustered.
     names : dict
-        What clusters are called, where their table says so.
+        Names of clusters, if their table has any.
     unlabelled, unused : list of str
-        These images, and these files, where both were read from tables.
+        These images and files, if read from tables.
     """
 
     acc: float
@@ -98,16 +98,16 @@ def evaluate(
     clusters : sequence of int or str, length n
         The cluster of each image; noise is -1, ``-1.0``, ``"-1"`` or ``"noise"``.
     labels : sequence, length n
-        The true label of each image, in the same order.  An image whose label is missing (None,
-        NaN, an empty text) is left out and counted in ``n_unlabelled``; so is one whose cluster is
-        missing, in ``n_unused``.
+        The true label of each image, in the same order.  Images with a missing label (None, NaN, an
+        empty string) are left out and counted in ``n_unlabelled``, images with a missing cluster in
+        ``n_unused``.
     n_unlabelled, n_unused : int
-        What readers had to leave out before; added to what is left out here.
+        Numbers of images left out by readers, which are added to the counts.
 
     Returns
     -------
     Evaluation
-        Accuracy, NMI, ARI, purity, the cluster by label table and the matching behind it.
+        Accuracy, NMI, ARI, purity, the contingency table and the matching.
 
     Raises
     ------
@@ -116,9 +116,9 @@ def evaluate(
 
     Notes
     -----
-    The matching is found by the Hungarian method (Kuhn 1955, "The Hungarian method for the
-    assignment problem"); accuracy under it is the "ACC" of Yang et al. (2010, "Image clustering
-    using local discriminant models and global integration").
+    The matching is computed by the Hungarian method (Kuhn 1955, "The Hungarian method for the
+    assignment problem"); its accuracy is the "ACC" of Yang et al. (2010, "Image clustering using
+    local discriminant models and global integration").
 
     Examples
     --------
@@ -195,12 +195,12 @@ def evaluate_file(
     NotFoundError
         If a file does not exist.
     InvalidInputError
-        If a file is no such table, or no image has a label.
+        If a file is not such a table, or no image has a label.
 
     Warns
     -----
     Notice
-        What was taken for what, where a table is not plain CSV.
+        How a table was interpreted, unless it is a plain CSV file.
     """
     paths, clusters = read_clusters(clusters_csv)
     names = _read_names(clusters_csv)
@@ -216,7 +216,7 @@ def evaluate_file(
 
 
 def _read_names(clusters_csv: str | Path) -> dict[int, str]:
-    """Read what clusters are called; in another program's table ``name`` may mean anything."""
+    """Read the names of clusters, unless ``name`` has another meaning in the table."""
     try:
         return read_cluster_names(clusters_csv)
     except (InvalidInputError, ValueError):
@@ -224,16 +224,16 @@ def _read_names(clusters_csv: str | Path) -> dict[int, str]:
 
 
 def _enumerate(values: Iterable[Any]) -> tuple[list[Any], NDArray[np.int64]]:
-    """Return the sorted distinct values, and the number of each value among them."""
+    """Return the sorted distinct values, and the index of each value in them."""
     values = list(values)
-    # Numbers in their order, then words in theirs.
+    # Sorted numbers, then sorted strings.
     distinct = sorted(set(values), key=lambda value: (isinstance(value, str), value))
     number = {value: index for index, value in enumerate(distinct)}
     return distinct, np.array([number[value] for value in values], dtype=np.int64)
 
 
 def _match(table: NDArray[np.int64]) -> dict[int, int]:
-    """Match rows to columns one to one, with the highest sum; pairs without an image are none."""
+    """Return the one-to-one matching of rows to columns of highest sum, without empty pairs."""
     from scipy.optimize import linear_sum_assignment
 
     pairs = zip(*linear_sum_assignment(table, maximize=True), strict=True)

@@ -1,4 +1,4 @@
-"""Clusters that keep their numbers from one run to the next, and a report of what changed."""
+"""Keep cluster numbers across runs, and report changes."""
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from clusterkit.errors import InvalidInputError
 from clusterkit.utils.noise import NOISE
 
-# A cluster goes on in one that holds this share of its remaining images, or their largest part.
+# Minimum fraction of its remaining images in the cluster that continues it, unless the largest.
 _LEAST_SHARE = 0.2
 _MOST_SHOWN = 10
-# Numbers of images by their earlier and their present cluster.
+# Numbers of images by earlier and new cluster.
 Flows = Counter[tuple[int, int]]
 
 
@@ -29,28 +29,28 @@ class Move(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class IdentityReport:
-    """What became of the clusters of an earlier run.
+    """Changes of clusters relative to an earlier run.
 
     Attributes
     ----------
     labels : ndarray of shape (n,), int64
-        The new clustering under its final numbers, which are those of all other fields.
+        The new clustering with its final numbers, which all other fields use.
     new : list of int
-        Clusters that no earlier one goes on in, but for the parts of a split.
+        Clusters that continue no earlier one, except parts of a split.
     split : dict of int to list of int
-        The parts of each earlier cluster that was split; the first keeps its number.
+        The parts of each split cluster; the first keeps the number.
     merged : dict of int to list of int
-        The earlier clusters that each merged cluster is made of; the first gave its number.
+        The earlier clusters of each merged cluster; the first gives the number.
     vanished : list of int
-        Earlier clusters that go on nowhere, but for those that were merged.
+        Earlier clusters that do not continue, except merged ones.
     moved : list of Move
-        Images whose cluster changed otherwise than by a split or a merge.
+        Images whose cluster changed, except by a split or a merge.
     n_common : int
-        Number of images of both runs.
+        Number of images in both runs.
     n_kept : int
-        Number of these with the same number as before.
+        Number of these with an unchanged cluster number.
     n_added, n_removed : int
-        Number of images of the new run only, and of the earlier run only.
+        Numbers of images only in the new run, and only in the earlier run.
     """
 
     labels: NDArray[np.int64]
@@ -66,7 +66,7 @@ class IdentityReport:
 
     @property
     def lines(self) -> list[str]:
-        """The report in words, a fact a line."""
+        """The report as text, one fact per line."""
         lines = [f"{self.n_kept} of {self.n_common} images keep their number"]
         lines += [f"new: cluster {number}" for number in self.new]
         lines += [f"split: cluster {old} into {_join(new)}" for old, new in self.split.items()]
@@ -111,41 +111,39 @@ def match_clusters(
     paths: Sequence[Hashable] | None = None,
     previous_paths: Sequence[Hashable] | None = None,
 ) -> IdentityReport:
-    """Number clusters like the earlier ones that go on in them.
+    """Renumber clusters to match an earlier clustering.
 
     Parameters
     ----------
     labels : array-like of shape (n,), int
         The new clustering; -1 is noise.
     previous : array-like of shape (m,), int
-        The earlier one.
+        The earlier clustering.
     paths, previous_paths : sequence of length n and m, optional
-        The image that each label belongs to; by default its row.
+        The image of each label; by default its row number.
 
     Returns
     -------
     IdentityReport
-        The new labels under their final numbers, and what is new, split, merged, vanished and
-        moved.
+        The renumbered labels, and the new, split, merged, vanished and moved clusters and images.
 
     Raises
     ------
     InvalidInputError
-        If the labels are no integers from -1, there is not one path per label, a path comes
+        If the labels are not integers from -1, there is not one path per label, a path occurs
         twice, or no image is in both.
 
     Notes
     -----
-    Earlier clusters go on under the one-to-one matching that lets most images keep their number,
-    found by the Hungarian method (Kuhn 1955, "The Hungarian method for the assignment problem").
-    A matched cluster must hold a fifth of the remaining images of the earlier one, or the largest
-    part of them: else a stray image would hand down a number.  Clusters that are left over get the
-    lowest numbers that the earlier clustering did not use.
+    Clusters are matched one to one such that most images keep their number, by the Hungarian method
+    (Kuhn 1955, "The Hungarian method for the assignment problem").  A matched cluster must contain
+    a fifth of the remaining images of the earlier one, or the largest part of them, so that single
+    images do not pass on a number.  Other clusters get the lowest numbers that the earlier
+    clustering did not use.
 
-    An earlier cluster that goes on was split if it also gave at least half of the images of a
-    cluster that is left over.  A cluster in which an earlier one goes on was merged if it also got
-    at least half of the remaining images of an earlier one that goes on nowhere.  Noise is matched
-    with no cluster.
+    A continued cluster was split if at least half of the images of an unmatched cluster are also
+    from it.  It was merged if it also contains at least half of the remaining images of an
+    unmatched earlier cluster.  Noise is never matched.
 
     Examples
     --------
@@ -191,7 +189,7 @@ def match_clusters(
 
 
 def _go_on(flows: Flows) -> dict[int, int]:
-    """Map each label in which an earlier cluster goes on to that cluster's number."""
+    """Map each label that continues an earlier cluster to that cluster's number."""
     from scipy.optimize import linear_sum_assignment
 
     remaining: Counter[int] = Counter()
@@ -213,7 +211,7 @@ def _go_on(flows: Flows) -> dict[int, int]:
 def _splits_and_merges(
     before: Sequence[int], after: Sequence[int], earlier: set[int], sizes: Counter[int]
 ) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
-    """Return the parts of each split cluster and the sources of each merged one, itself first."""
+    """Return the parts of split clusters and the sources of merged ones, themselves first."""
     remaining = Counter(before)
     kept, fresh = earlier & sizes.keys(), sizes.keys() - earlier - {NOISE}
     split: dict[int, list[int]] = {}
@@ -240,7 +238,7 @@ def _integers(labels: ArrayLike, name: str) -> list[int]:
 
 
 def _images(paths: Sequence[Hashable] | None, n: int, name: str) -> Sequence[Hashable]:
-    """Return the images of the labels: the paths, or the rows."""
+    """Return the images of the labels: paths or row numbers."""
     images = range(n) if paths is None else paths
     if len(images) != n or len(set(images)) != n:
         raise InvalidInputError(
@@ -251,7 +249,7 @@ def _images(paths: Sequence[Hashable] | None, n: int, name: str) -> Sequence[Has
 
 
 def _images_of(n: int) -> str:
-    """Return a number of images in words."""
+    """Return a number of images as text."""
     return "1 image" if n == 1 else f"{n} images"
 
 
@@ -261,7 +259,7 @@ def _word(number: int) -> str:
 
 
 def _join(numbers: Sequence[int]) -> str:
-    """Return numbers in words: "1, 2 and 3", or of many the first and how many more."""
+    """Return numbers as text: "1, 2 and 3", shortened if there are many."""
     shown = [str(number) for number in numbers[:_MOST_SHOWN]]
     last = shown.pop() if len(numbers) <= _MOST_SHOWN else f"{len(numbers) - _MOST_SHOWN} more"
     return f"{', '.join(shown)} and {last}"

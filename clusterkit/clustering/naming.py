@@ -1,4 +1,4 @@
-"""Names for clusters: the ImageNet classes that are frequent in one and rare elsewhere."""
+"""Name clusters by the ImageNet classes that are frequent in one and rare elsewhere."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -14,10 +14,10 @@ from clusterkit.store.embeddings import Embeddings, TopClasses
 from clusterkit.store.space import Space
 from clusterkit.store.stream import VectorStream
 
-# Of each class, the sum of its probabilities.
+# Sum of the probabilities of each class.
 _Shares = defaultdict[str, float]
-# Kinds of animals that ImageNet divides so finely that no class names a cluster of them, as runs
-# of classes (first, last) in the order of the networks' outputs.
+# Kinds of animals with many ImageNet classes, as ranges of classes (first, last) in the order of
+# the networks' outputs.
 _KINDS = {
     "fish": [(0, 6), (389, 397)],
     "bird": [(7, 24), (80, 100), (127, 146)],
@@ -37,52 +37,50 @@ _KINDS = {
     "monkey": [(370, 382)],
 }
 _MAX_CLASSES = 3
-# A further class joins a name where it scores at least this share of the first.
+# Minimum score of further classes of a name, relative to the first.
 _RELATIVE_SCORE = 0.25
-# Classes that hold this share of the probability need no kind to speak for them.
+# Classes with this share of the probability are not replaced by a kind.
 _GOOD_SHARE = 0.5
-# Below this share, a name would tell more of the network than of the images.
+# Minimum share of the probability for a name.
 _LEAST_SHARE = 0.25
-# A class must hold this share to be added only to tell two clusters apart.
+# Minimum share of a class that is added only to distinguish two clusters.
 _ADDED_SHARE = 0.1
 
 
 def name_clusters(labels: ArrayLike, top5: Iterable[TopClasses | None] | None) -> dict[int, str]:
-    """Name clusters after the ImageNet classes that tell them from the other images.
+    """Name clusters by their distinctive ImageNet classes.
 
     Parameters
     ----------
     labels : array-like of shape (n,), int
         Cluster of each image; -1 is noise, which gets no name.
     top5 : iterable of length n, or None
-        For each image its most probable classes as (name, probability) pairs, or None where they
-        are not known.
+        The most probable classes of each image as (name, probability) pairs, or None if unknown.
 
     Returns
     -------
     dict of int to str
         A name such as ``"cheetah"`` or ``"red fox / timber wolf"``: up to three classes, the most
-        telling first.  A cluster is left out where nothing is known of its images, or where no
-        class is frequent enough to describe it.
+        distinctive first.  Clusters without known or sufficiently frequent classes are left out.
 
     Raises
     ------
     InvalidInputError
-        If ``top5`` has not one entry per label.
+        If ``top5`` does not have one entry per label.
 
     Notes
     -----
-    A class scores ``p log(1 + p / q)``, with ``p`` its mean probability in the cluster and ``q``
-    that among all other images and one more, which shows each class with equal probability.  This
-    is the class-based TF-IDF of Grootendorst (2022, "BERTopic: neural topic modeling with a
+    The score of a class is ``p log(1 + p / q)``, with ``p`` its mean probability in the cluster and
+    ``q`` that among all other images and one more, with equal probability of each class.  This is
+    the class-based TF-IDF of Grootendorst (2022, "BERTopic: neural topic modeling with a
     class-based TF-IDF procedure") on probabilities instead of counts of words, with the frequency
-    elsewhere instead of the frequency everywhere, so that large clusters are told apart as well.
+    elsewhere instead of everywhere, so that large clusters are distinguished as well.
 
-    The best class is the name, with those that score at least a quarter of it.  Where they hold
-    less than half of the cluster's probability, as breeds of dogs may, a kind ("dog") takes their
-    place if it scores more.  A name that holds less than a quarter is not given.  Where two
-    clusters would get the same name, the one that scores higher has it; the other is called by
-    single classes instead of the kind, or by one more class, where these hold enough.
+    The name consists of the best class and those with at least a quarter of its score.  If they
+    have less than half of the cluster's probability, as breeds of dogs may, a kind ("dog") of
+    higher score replaces them.  Names with less than a quarter of the probability are not used.  If
+    two clusters would get the same name, the one of higher score gets it; the other is named by
+    single classes instead of the kind, or by one more class, if their share is sufficient.
 
     Examples
     --------
@@ -111,22 +109,22 @@ def name_clusters(labels: ArrayLike, top5: Iterable[TopClasses | None] | None) -
 def find_top5(
     embeddings: Embeddings | VectorStream, spaces: Iterable[Space]
 ) -> tuple[list[TopClasses | None], Space] | None:
-    """Look for the ImageNet classes of images in other spaces of a store.
+    """Find the ImageNet classes of images in other spaces of a store.
 
     Parameters
     ----------
     embeddings : Embeddings or VectorStream
         The images.
     spaces : iterable of Space
-        Where to look; the space that knows most of the images is taken, of equals the first.
+        Spaces to search; the one with classes for most images is used, the first on ties.
 
     Returns
     -------
     top5 : list of length n
-        The most probable classes of each image, or None where they are not known.
+        The most probable classes of each image, or None if unknown.
     space : Space
-        Which space knows them.
-        Without images that any of the spaces knows, None stands for both.
+        The space that provides them.
+        Both are None if no space has classes for any of the images.
     """
     files = list(map(str, embeddings.files))
     best, most = None, 0
@@ -140,7 +138,7 @@ def find_top5(
 
 
 class _Name(NamedTuple):
-    """A name that a cluster could have, what it says, and the probability that it holds."""
+    """A candidate name of a cluster, with its score and its share of the probability."""
 
     text: str
     score: float
@@ -148,7 +146,7 @@ class _Name(NamedTuple):
 
 
 class _Terms:
-    """What each term says of each cluster; a term is a class, or a kind of classes."""
+    """Scores of terms for clusters; a term is a class or a kind of classes."""
 
     def __init__(self, sizes: dict[int, int], totals: dict[int, _Shares]) -> None:
         self.terms = sorted({name for total in totals.values() for name in total})
@@ -159,7 +157,7 @@ class _Terms:
         self.scores = self.shares * np.log1p(self.shares / elsewhere)
 
     def name(self, number: int, *, added: int = 0) -> _Name:
-        """Join the terms that name a cluster, and so many more."""
+        """Join the best terms of a cluster and ``added`` more."""
         order = np.argsort(-self.scores[number], kind="stable")
         scores = self.scores[number, order[:_MAX_CLASSES]]
         count = int((scores >= _RELATIVE_SCORE * scores[0]).sum())
@@ -171,7 +169,7 @@ class _Terms:
 def _tally(
     labels: NDArray[np.int64], top5: Iterable[TopClasses | None]
 ) -> tuple[dict[int, int], dict[int, _Shares]]:
-    """Count the images of each cluster whose classes are known, and sum their probabilities."""
+    """Count the images with known classes per cluster, and sum their probabilities."""
     sizes = Counter[int]()
     totals: dict[int, _Shares] = defaultdict(lambda: defaultdict(float))
     try:
@@ -189,7 +187,7 @@ def _tally(
 
 
 def _candidates(classes: _Terms, kinds: _Terms, number: int) -> list[_Name]:
-    """Return the names that a cluster could have, the best first."""
+    """Return the candidate names of a cluster, the best first."""
     names = [classes.name(number)]
     longer = classes.name(number, added=1)
     if longer.share - names[0].share >= _ADDED_SHARE:
@@ -201,7 +199,7 @@ def _candidates(classes: _Terms, kinds: _Terms, number: int) -> list[_Name]:
 
 
 def _choose(candidates: dict[int, list[_Name]]) -> dict[int, str]:
-    """Give each cluster its first name that no other has; those that score most choose first."""
+    """Assign each cluster its first unused name, in descending order of score."""
     named = {cluster: names for cluster, names in candidates.items() if names}
     chosen: dict[int, str] = {}
     for cluster in sorted(named, key=lambda cluster: -named[cluster][0].score):

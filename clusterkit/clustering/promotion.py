@@ -1,4 +1,4 @@
-"""Turn named clusters into class folders, from which a classifier can be trained."""
+"""Sort named clusters into class folders for training a classifier."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -24,22 +24,22 @@ def promote(
     dry_run: bool = False,
     progress: bool = False,
 ) -> Sorting:
-    """Bring the images of named clusters into a folder a class.
+    """Sort the images of named clusters into one folder per class.
 
     Parameters
     ----------
     clusters_csv : path
-        The table of ``clusterkit cluster``.  Clusters with one name become one class; clusters
-        without a name, and noise, are left out.
+        The table of ``clusterkit cluster``.  Clusters with the same name become one class; clusters
+        without a name and noise are left out.
     into : path
-        Where the class folders are made.
+        Parent of the class folders.
     names : mapping of int to str, optional
-        Names of clusters.  By default, and for clusters that it leaves out, the column ``name``
-        of the table, where there is one; an empty name leaves a cluster out.
+        Names of clusters.  By default, and for other clusters, the column ``name`` of the table, if
+        any; clusters with an empty name are left out.
     root : path, optional
-        The folder that the table's paths are relative to; by default the one that the ``.json``
-        file beside the table names.  A table can come from anyone: all images must lie below a
-        root that is given here, or be in the store.
+        The folder that the table's paths are relative to; by default the one in the ``.json`` file
+        beside the table.  Because tables are not trusted, all images must be below a root that is
+        given here, or be in the store.
     store : path
         The store whose images may be sorted without a ``root``.
     mode, dry_run, progress
@@ -48,13 +48,13 @@ def promote(
     Returns
     -------
     Sorting
-        What was done, or planned.
+        The performed or planned transfers.
 
     Raises
     ------
     InvalidInputError
-        If no cluster has a name, a name is for a cluster that does not exist, the images' folder
-        is not known, or a path leads out of it.
+        If no cluster has a name, a named cluster does not exist, the images' folder is unknown, or
+        a path leads out of it.
     NotFoundError
         If the table or an image does not exist.
     """
@@ -87,10 +87,10 @@ def _find_files(
     named: str | None,
     store: str | Path,
 ) -> list[Path]:
-    """Return the files of a table, which must not reach out of the folder that it is about.
+    """Return the files of a table, which must be inside its root.
 
-    A table can come from anyone, and so can the root that is named beside it: only a root that the
-    user gives, and the images that the user has embedded, are known to be meant.
+    Neither the table nor the root in the file beside it is trusted, only a root given by the user
+    and images that the user has embedded.
     """
     root = given or named
     if root is None:

@@ -1,4 +1,4 @@
-"""Tables of clusters: written, read, and gone on from by a later run."""
+"""Write and read tables of clusters, and continue from them in a later run."""
 
 import json
 import os
@@ -28,12 +28,12 @@ from clusterkit.utils.files import check_output, write_whole
 from clusterkit.utils.noise import NOISE, as_cluster, is_missing_text
 from clusterkit.utils.paths import json_text, unescape_path
 
-# Inertias that differ by less than this share say little about which clustering is better.
+# Inertias that differ by less than this fraction count as equal.
 _NEARLY_EQUAL = 1e-3
 
 
 def write_clusters(clustering: Any, output: str | Path, *, overwrite: bool = False) -> Path:
-    """Write a table of clusters, and what made it beside it as ``.json``.
+    """Write a table of clusters, with its description in a ``.json`` file beside it.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def write_clusters(clustering: Any, output: str | Path, *, overwrite: bool = Fal
     output : path
         The CSV file: ``path,cluster,distance,exemplar`` and, if clusters have names, ``name``.
     overwrite : bool
-        Whether existing files may be replaced.
+        Whether to overwrite existing files.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def write_clusters(clustering: Any, output: str | Path, *, overwrite: bool = Fal
     paths = clustering.embeddings.paths
     order: Sequence[int] = range(len(paths))
     if isinstance(clustering.embeddings, VectorStream):
-        # A stream is in the order in which it was stored.
+        # Streams are in storage order.
         order = sorted(order, key=paths.__getitem__)
     rows = []
     for row in order:
@@ -81,7 +81,7 @@ def write_clusters(clustering: Any, output: str | Path, *, overwrite: bool = Fal
 
 
 class EarlierClusters(NamedTuple):
-    """A clustering to go on from.
+    """An earlier clustering.
 
     Attributes
     ----------
@@ -90,9 +90,9 @@ class EarlierClusters(NamedTuple):
     paths : list of str
         The images.
     root : str or None
-        Folder that the paths are relative to, where it is known.
+        Folder that the paths are relative to; None if unknown.
     fingerprint : str or None
-        Identity of the embedding space, where it is known.
+        Identity of the embedding space; None if unknown.
     space : str
         Its short name.
     """
@@ -110,20 +110,20 @@ def read_earlier(previous: Any) -> EarlierClusters:
     Parameters
     ----------
     previous : Clustering or path
-        A clustering, or a table with the columns ``path`` and ``cluster``.  What made the table is
-        read from the ``.json`` file beside it, where there is one.
+        A clustering, or a table with the columns ``path`` and ``cluster``.  Its description is read
+        from the ``.json`` file beside it, if any.
 
     Returns
     -------
     EarlierClusters
-        Labels and images, and their space as far as it is known.
+        Labels and images, and their space if known.
 
     Raises
     ------
     NotFoundError
         If the table does not exist.
     InvalidInputError
-        If it is no such table, or its clusters are no numbers.
+        If the file is not such a table, or its clusters are not numbers.
     """
     if not isinstance(previous, str | Path):
         made = previous.embeddings
@@ -149,7 +149,7 @@ def read_earlier(previous: Any) -> EarlierClusters:
 def check_earlier(
     earlier: EarlierClusters, embeddings: Embeddings | VectorStream
 ) -> EarlierClusters:
-    """Find the images of an earlier clustering among those that are to be clustered.
+    """Match the images of an earlier clustering to those of the new one.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def check_earlier(
     Returns
     -------
     EarlierClusters
-        With paths as in the embeddings, where another folder was their root.
+        The earlier clustering, with paths relative to the root of the embeddings.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def check_earlier(
     Warns
     -----
     UserWarning
-        If the spaces are known to differ: the numbers then mean clusters of another kind.
+        If the spaces are known to differ.
     """
     present = set(embeddings.paths)
     here = str(embeddings.root)
@@ -203,28 +203,27 @@ def continue_kmeans(
     *,
     previous: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """Prefer, of k-means clusterings that fit as well, the one that goes on from earlier clusters.
+    """Prefer the k-means solution that continues earlier clusters, if its inertia is as good.
 
-    Where k-means has several solutions of nearly the same inertia, a few added images can make
-    another one the best.  So Lloyd's algorithm is also run from the centres of the earlier
-    clusters, and its outcome taken unless the inertia is 0.1 % worse.
+    If k-means has several solutions of nearly the same inertia, a few new images can change which
+    is best.  Therefore Lloyd's algorithm is also run from the centres of the earlier clusters, and
+    its result is used unless the inertia is 0.1 % worse.
 
     Parameters
     ----------
     X : ndarray of shape (n, d), float32
-        The rows, in the geometry of the k-means.
+        The rows, scaled as for k-means.
     labels : ndarray of shape (n,), int
         Their clusters by k-means.
     inertia : float
         Its inertia.
     previous : ndarray of shape (n,), int
-        Earlier cluster of each row; -1 where there is none.
+        Earlier cluster of each row; -1 if none.
 
     Returns
     -------
     ndarray of shape (n,), int
-        The labels of the preferred clustering; those received where the number of clusters was
-        another.
+        The preferred labels; ``labels`` if the number of clusters differs.
     """
     numbers = np.unique(previous[previous != NOISE])
     if len(numbers) != len(np.unique(labels)):
@@ -253,7 +252,7 @@ def read_clusters(clusters_csv: str | Path) -> tuple[list[str], list[int | str]]
     paths : list of str
         The images.
     clusters : list of int or str
-        Their clusters: numbers if all of them are, else names; noise is -1 in either case, see
+        Their clusters: numbers if all are numbers, otherwise names; noise is -1 in both cases, see
         :func:`clusterkit.utils.noise.as_cluster`.
 
     Raises
@@ -261,37 +260,37 @@ def read_clusters(clusters_csv: str | Path) -> tuple[list[str], list[int | str]]
     NotFoundError
         If the file does not exist.
     InvalidInputError
-        If a column is missing, no row has a cluster, or a path comes twice.
+        If a column is missing, no row has a cluster, or a path occurs twice.
 
     Warns
     -----
     Notice
-        If images without a cluster are left out, or the table is not plain CSV.
+        If images without a cluster are left out, or the table is not a plain CSV file.
     """
     table = _read_clusters_table(clusters_csv)
     return [path for path, _, _ in table], [cluster for _, cluster, _ in table]
 
 
 def read_cluster_names(clusters_csv: str | Path) -> dict[int, str]:
-    """Read what clusters are called, in the column ``name`` of their table.
+    """Read the names of clusters from the column ``name`` of a table.
 
     Parameters
     ----------
     clusters_csv : path
-        A table as :func:`read_clusters` takes it, its clusters numbers.
+        A table as for :func:`read_clusters`, in which clusters are numbers.
 
     Returns
     -------
     dict of int to str
-        Without the clusters that have no name; empty where there is no such column.
+        Names of clusters; clusters without a name are left out.
 
     Raises
     ------
     InvalidInputError
-        If a cluster has two names, or is no number.
+        If a cluster has two names, or is not a number.
     """
     with warnings.catch_warnings():
-        # Said already where the clusters themselves are read.
+        # Already warned about when reading the clusters.
         warnings.simplefilter("ignore", Notice)
         rows = _read_clusters_table(clusters_csv)
     names: dict[int, str] = {}
@@ -311,7 +310,7 @@ def read_cluster_names(clusters_csv: str | Path) -> dict[int, str]:
 
 
 def _read_clusters_table(file: str | Path) -> list[tuple[str, int | str, str | None]]:
-    """Return path, cluster and name of each image that has a cluster."""
+    """Return path, cluster and name of each image with a cluster."""
     table = read_table(file)
     columns = [_find(table, names) for names in (_PATH_COLUMNS, _CLUSTER_COLUMNS)]
     if None in columns:
@@ -349,18 +348,18 @@ def _read_clusters_table(file: str | Path) -> list[tuple[str, int | str, str | N
 
 
 def _find(table: Table, names: Sequence[str]) -> int | None:
-    """Return the first column that has one of the names."""
+    """Return the first column with one of the names."""
     header = [name.casefold() for name in table.header]
     return next((header.index(name) for name in names if name in header), None)
 
 
 def _read_name(cell: str) -> str:
-    """Return what a cluster is called; empty where it has no name."""
+    """Return the name of a cluster; empty if it has none."""
     return "" if is_missing_text(cell) else unprotect(as_text(cell).strip())
 
 
 def _read_numbers(cells: Sequence[str]) -> list[int | str | None]:
-    """Return clusters as numbers, if all are numbers as we write them, else as names."""
+    """Return clusters as numbers if all have the format of numbers, otherwise as names."""
     clusters = [None if is_missing_text(cell) else as_cluster(cell) for cell in cells]
     numbers = [_as_number(one) if isinstance(one, str) else one for one in clusters]
     known = [one for one in clusters if one is not None]
@@ -371,7 +370,7 @@ def _read_numbers(cells: Sequence[str]) -> list[int | str | None]:
 
 
 def _as_number(text: str) -> int | None:
-    """Return a whole number, maybe with .0; 01 is a name, and no number."""
+    """Parse an integer, optionally with .0; 01 is a name."""
     whole, _, fraction = text.partition(".")
     digits = whole.removeprefix("-")
     is_plain = digits.isascii() and digits.isdecimal() and str(int(digits)) == digits

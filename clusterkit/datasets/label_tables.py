@@ -216,7 +216,7 @@ def _find_separator(values: Sequence[str], source: str | Path, remarks: list[str
     if not signs:
         return None
     remedy = (
-        f"Write {LABEL_SEPARATOR} between the labels of an image, or say what is between them "
+        f"Write {LABEL_SEPARATOR} between the labels of an image, or give their separator "
         "with --label-separator (none if each cell is one label)"
     )
     example = next(value for value in values if signs[0] in value)
@@ -250,8 +250,8 @@ def _refuse_words(cells: Sequence[str], source: str | Path) -> None:
     has_signs = any(sign in value for value in values for sign in "|,;[")
     if not has_signs and any(company[word] > 1 for value in several for word in value.split()):
         raise InvalidInputError(
-            f"{source}: tags such as {min(several)!r} may be one or several. Say what is between "
-            "them with --label-separator (' ' for spaces, none if each cell is one label)"
+            f"{source}: tags such as {min(several)!r} may be one or several. Give their "
+            "separator with --label-separator (' ' for spaces, none if each cell is one label)"
         )
 
 

@@ -1,4 +1,4 @@
-"""Which embedding space groups the images best?  An answer that needs no labels."""
+"""Rank embedding spaces by how well they group the images, without labels."""
 
 import lazy_loader
 

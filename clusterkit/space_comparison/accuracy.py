@@ -1,4 +1,4 @@
-"""What is known of the images, and how far each space agrees with it."""
+"""Known labels of the images, and the clustering accuracy of each space."""
 
 import warnings
 from collections.abc import Mapping
@@ -22,28 +22,28 @@ Labels = list[str | None]
 
 
 def find_labels(labels: Any, space: Embeddings, rows: NDArray[np.int64], **columns: Any) -> Labels:
-    """Return the label of each shared image, None where it has none.
+    """Return the label of each shared image, or None.
 
     Parameters
     ----------
     labels : path, sequence or None
-        As :func:`~clusterkit.space_comparison.compare_spaces` takes them.
+        As for :func:`~clusterkit.space_comparison.compare_spaces`.
     space : Embeddings
         The first space.
     rows : ndarray of shape (n,)
-        The shared images in it.
+        The rows of the shared images.
     **columns
-        Of a table of labels, as for :func:`clusterkit.datasets.labels.read_labels`.
+        Columns of a table of labels, as for :func:`clusterkit.datasets.labels.read_labels`.
 
     Returns
     -------
     list of (str or None)
-        All None where the images do not lie in several folders that could be their labels.
+        All None without labels, or if the images are not in several folders.
 
     Raises
     ------
     InvalidInputError
-        If there is not one label per row, or a file of labels does not fit.
+        If there is not one label per row, or the file of labels does not match.
     """
     paths = [space.paths[row] for row in rows]
     if labels is None:
@@ -80,26 +80,26 @@ def measure_accuracy(
     n_clusters: int | None,
     random_state: int,
 ) -> dict[str, float]:
-    """Cluster each space, and compare with the labels.
+    """Return the clustering accuracy of each space.
 
     Parameters
     ----------
     spaces : mapping of str to Embeddings
         The spaces.
     shared : mapping of str to ndarray of shape (n,)
-        The rows of the same images in each of them.
+        The rows of the shared images in each space.
     labels : list of (str or None), length n
         Their labels.
     n_clusters : int, optional
-        Number of clusters; by default that of different labels.
+        Number of clusters; by default the number of distinct labels.
     random_state : int
         Seed of k-means.
 
     Returns
     -------
     dict of str to float
-        The accuracy in each space, see :func:`clusterkit.evaluate`; empty where there are not at
-        least two labels, and two images to a label.
+        The accuracy in each space, see :func:`clusterkit.evaluate`; empty if there are fewer than
+        two labels, or fewer than two images per label.
 
     Warns
     -----

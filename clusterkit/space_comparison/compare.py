@@ -20,26 +20,26 @@ from clusterkit.space_comparison.scores import (
 from clusterkit.space_comparison.shared_images import name_spaces, share_rows
 
 SCORES = ("score", "stability", "neighbors", "silhouette", "agreement")
-# Where the number of clusters is not known, the mean over these stands for it.
+# Default numbers of clusters, over which scores are averaged.
 _NUMBERS = (3, 4, 5, 6, 8, 10, 12, 15, 20)
-# Fewer images to a cluster say nothing of its stability.
+# Minimum mean number of images per cluster for measuring stability.
 _MIN_PER_CLUSTER = 4
 
 
 @dataclass(frozen=True)
 class SpaceScores:
-    """One space of a comparison; what each score means is said in :func:`compare_spaces`.
+    """Scores of one space, explained in :func:`compare_spaces`.
 
     Attributes
     ----------
     space : str
-        Its name.
+        Name of the space.
     dimension : int
         Length of a vector.
     n_images : int
-        Number of images that it holds, shared or not.
+        Number of its images, shared or not.
     score : float
-        What the spaces are ranked by, from 0 to about 1.
+        Score of the ranking, from 0 to about 1.
     stability, neighbors, agreement : float
         From 0 to 1.
     silhouette : float
@@ -61,18 +61,18 @@ class SpaceScores:
 
 @dataclass(frozen=True)
 class SpaceComparison:
-    """Spaces, the best first.
+    """Ranking of embedding spaces.
 
     Attributes
     ----------
     spaces : tuple of SpaceScores
         In descending order of their score.
     n : int
-        Number of images that all of them hold, and that were compared.
+        Number of compared images, which all spaces contain.
     n_clusters : tuple of int
-        The numbers of clusters that the scores are means over.
+        The numbers of clusters over which the scores are averaged.
     n_labels : int or None
-        Number of different labels; None without labels.
+        Number of distinct labels; None without labels.
     """
 
     spaces: tuple[SpaceScores, ...]
@@ -87,10 +87,9 @@ class SpaceComparison:
 
     @property
     def correlations(self) -> dict[str, float] | None:
-        """Spearman's rank correlation of each score with the accuracy, over these spaces.
+        """Spearman's rank correlation of each score with the accuracy over the spaces.
 
-        None without labels or with fewer than three spaces; NaN for a score that is the same
-        everywhere.
+        None without labels or with fewer than three spaces; NaN for constant scores.
         """
         if self.n_labels is None or len(self.spaces) < 3:
             return None
@@ -113,7 +112,7 @@ class SpaceComparison:
         }
 
     def table(self) -> str:
-        """Return the scores as text, one line a space, and how far each went with the accuracy."""
+        """Return the scores as text, one line per space, and how each correlates with accuracy."""
         columns = [*SCORES, *([] if self.n_labels is None else ["accuracy"])]
         last = "agrees with accuracy"
         width = max(len(last), *(len(name) for name in self.rank))
@@ -142,70 +141,68 @@ def compare_spaces(
     Parameters
     ----------
     spaces : Store, path of a store, mapping of str to space, or sequence of spaces
-        At least two.  A space is Embeddings, or an array of shape (n, dimension); an array goes by
-        rows, so that all spaces must then have the same number of them.
+        At least two spaces.  A space is Embeddings, or an array of shape (n, dimension); arrays are
+        compared by row, so that all must have the same number of rows.
     extractors : sequence of str
-        Which spaces of a store, as :meth:`clusterkit.store.store.Store.space` takes them; by
-        default all.
+        Which spaces of a store, as for :meth:`clusterkit.store.store.Store.space`; by default all.
     n_clusters : int, optional
-        Number of clusters, from 2 to a quarter of the images.  The scores are means over it, a
-        quarter less and a quarter more: one number alone is a matter of luck.  By default they are
-        means over nine numbers from 3 to 20.
+        Number of clusters, from 2 to a quarter of the images.  The scores are means over this
+        number, a quarter less and a quarter more, since a single number gives noisy scores.  By
+        default they are means over nine numbers from 3 to 20.
     labels : path or sequence of length n, optional
-        Known labels, for the accuracy only: no score and no rank depends on them.  A table (see
-        :func:`clusterkit.datasets.labels.find_labels`), or one label for each row of the first
-        space, None where it is not known.  By default the names of the images' folders, where there
-        are several.
+        Known labels, only for the accuracy: scores and ranks do not depend on them.  A table (see
+        :func:`clusterkit.datasets.labels.find_labels`), or one label or None for each row of the
+        first space.  By default the names of the images' folders, if there are several.
     random_state : int, default 0
         Seed.
     max_samples : int, default 2000
-        Images, drawn at random, for all scores but the accuracy.
+        Number of random images for all scores except the accuracy.
     **columns
         ``label_column``, ``path_column`` and ``label_separator`` of the table of labels.
 
     Returns
     -------
     SpaceComparison
-        The spaces, the best first.  Only the images that all of them hold are compared, known by
-        their content where the store has its digest, else by their path.
+        The spaces, the best first.  Only images in all spaces are compared, identified by the
+        digest of their content if stored, otherwise by path.
 
     Raises
     ------
     InvalidInputError
-        If there are fewer than two spaces or fewer than eight shared images, a space holds NaN or
-        infinity, or ``n_clusters`` or the labels do not fit.
+        If there are fewer than two spaces or fewer than eight shared images, a space contains NaN
+        or infinity, or ``n_clusters`` or the labels are invalid.
 
     Warns
     -----
     UserWarning
-        If all vectors of a space are the same, a space of the store cannot be read, or there are
+        If all vectors of a space are identical, a space of the store cannot be read, or there are
         too many labels for an accuracy.
 
     Notes
     -----
-    Numbers of different spaces may be compared only where they mean the same in each.  All spaces
-    are brought to rows of length 1, and clustered by k-means.  Then, each beyond chance:
+    Scores must have the same meaning in each space to be compared.  The rows of all spaces are
+    scaled to length 1 and clustered by k-means.  The scores are corrected for chance:
 
-    - *stability*: adjusted Rand index between clusterings of subsamples, beyond that of a
-      normal cloud of the same covariance;
-    - *neighbors*: share of an image's ten nearest neighbours that are in its cluster;
-    - *agreement*: adjusted Rand index with the clusters of the other spaces, weighted by
+    - *stability*: adjusted Rand index between spectral clusterings of subsamples, relative to a
+      normal distribution of the same covariance;
+    - *neighbors*: share of an image's ten nearest neighbours in the same k-means cluster;
+    - *agreement*: adjusted Rand index with the k-means clusters of the other spaces, weighted by
       their scores;
     - *silhouette*: on the 50 leading principal components, for comparison only;
-    - *score*, by which the spaces are ranked: the table of agreements between all spaces, with
-      stability x neighbors on its diagonal, is explained by one number for each space
+    - *score*, by which the spaces are ranked: a rank-one approximation of the table of agreements
+      between all spaces, with stability x neighbors on its diagonal
       (:func:`clusterkit.space_comparison.scores.rank_one_scores`); mean over the numbers of
       clusters.
 
     The accuracy is that of :class:`~clusterkit.clusterers.KMeans` on all shared images, with
-    ``n_clusters``, or as many clusters as there are labels.
+    ``n_clusters`` or the number of labels.
 
-    *Which scores agree with the accuracy.*  Measured without the number of clusters on 13 sets (ten
-    animals; cats, dogs and wild; animal faces; ten classes of unequal size; five drawn shows;
-    digits; and some classes of these) in seven or eight spaces each (Xception; ResNet-50: features,
-    predictions and two inner layers; an autoencoder; colour histograms; pixels).  Mean rank
-    correlation with the accuracy, and how much accuracy the first place lost to the best space,
-    with all spaces and with random choices of three to six of them:
+    *Correlation of scores with the accuracy.*  Measured without giving the number of clusters on 13
+    sets (ten animals; cats, dogs and wild; animal faces; ten classes of unequal size; five anime
+    shows; digits; and some classes of these) in seven or eight spaces each (Xception; ResNet-50:
+    features, predictions and two inner layers; an autoencoder; colour histograms; pixels).  Mean
+    rank correlation with the accuracy, and loss of accuracy of the first place relative to the best
+    space, with all spaces and with random choices of three to six of them:
 
     ==========  ===========  ==========  ===================
     ranked by   correlation  loss (all)  loss (three to six)
@@ -217,15 +214,16 @@ def compare_spaces(
     silhouette  0.25         0.17        0.13
     ==========  ===========  ==========  ===================
 
-    So score and agreement agree with the accuracy.  Stability and neighbors do in part: they know a
-    space without groups, but prefer sharp outlines to true ones.  Class probabilities, for
-    instance, are more compact than the features that they are computed from, and seldom better.
-    The silhouette does not.  Agreement alone needs several good spaces.  Effective rank, hubness,
-    reciprocal neighbours and the overlap of neighbours between spaces agreed less than the score.
+    Score and agreement correlate well with the accuracy.  Stability and neighbors do in part: they
+    detect spaces without groups, but prefer compact groups to correct ones.  Class probabilities,
+    for instance, are more compact than the features they are computed from, but seldom better.  The
+    silhouette does not.  Agreement alone needs several good spaces.  Effective rank, hubness,
+    reciprocal neighbours and the overlap of neighbours between spaces correlated less than the
+    score.
 
-    Known limits.  Where one space alone is good, little but its stability and neighbours speaks for
-    it.  Spaces that err alike lend each other weight, such as two layers of one network: they came
-    first on the drawn shows, where no space was above 0.5.  A small lead means little.
+    Known limits: if only one space is good, its score rests on stability and neighbors.  Spaces
+    with similar errors, such as two layers of one network, support each other: they came first on
+    the anime shows, where no space was above 0.5.  Small differences are not significant.
 
     Examples
     --------
@@ -274,7 +272,7 @@ def compare_spaces(
 
 
 def _choose_numbers(n_clusters: int | None, n: int) -> tuple[int, ...]:
-    """Return the numbers of clusters to compare for, as far as there are images enough."""
+    """Return the numbers of clusters for the comparison, limited by the number of images."""
     most = n // _MIN_PER_CLUSTER
     if most < 2:
         raise InvalidInputError(
@@ -294,7 +292,7 @@ def _choose_numbers(n_clusters: int | None, n: int) -> tuple[int, ...]:
 
 
 def _rank_correlation(values: Sequence[float], others: Sequence[float]) -> float:
-    """Return Spearman's rank correlation; NaN where one is the same everywhere."""
+    """Return Spearman's rank correlation; NaN if one is constant."""
     from scipy.stats import rankdata
 
     pair = rankdata(values), rankdata(others)

@@ -1,4 +1,4 @@
-"""What can be said of spaces without labels, on numbers that mean the same in each of them."""
+"""Label-free scores of embedding spaces that are comparable between spaces."""
 
 import warnings
 from collections.abc import Sequence
@@ -21,19 +21,19 @@ _N_RESAMPLES = 8
 
 
 class Measures(NamedTuple):
-    """What one space shows by itself, for each number of clusters.
+    """Scores of one space for each number of clusters.
 
     Attributes
     ----------
     labels : list of ndarray of shape (n,)
-        The clusters that k-means finds.
+        The k-means clusters.
     stability : ndarray of shape (m,)
-        Adjusted Rand index between spectral clusterings of subsamples, beyond that of a cloud
-        without clusters of the same mean and covariance: 1 for the same clusters each time, 0 for
-        no better than the cloud.  Negative values count as 0.
+        Adjusted Rand index between spectral clusterings of subsamples, relative to a normal
+        distribution of the same mean and covariance: 1 if identical, 0 if no better than the normal
+        distribution.  Negative values are set to 0.
     neighbors : ndarray of shape (m,)
-        Share of an image's nearest neighbours that are in its cluster, beyond chance: 1 for all,
-        0 for as many as in random clusters of these sizes.  Negative values count as 0.
+        Share of an image's nearest neighbours in the same k-means cluster, corrected for chance: 1
+        for all, 0 for as many as in random clusters of these sizes.  Negative values are set to 0.
     silhouette : ndarray of shape (m,)
         Mean silhouette, from -1 to 1.
     """
@@ -45,10 +45,10 @@ class Measures(NamedTuple):
 
 
 def measure(X: Matrix, numbers: Sequence[int], seed: int) -> Measures:
-    """Cluster one space for each number of clusters, and measure the clusters.
+    """Cluster one space for each number of clusters, and compute the scores.
 
-    All spaces are brought to the same form: rows of length 1, as the clusterers see them, and for
-    stability and silhouette their 50 leading principal components.
+    Rows are scaled to length 1, as in the clusterers; stability and silhouette use the 50 leading
+    principal components.
 
     Parameters
     ----------
@@ -57,16 +57,16 @@ def measure(X: Matrix, numbers: Sequence[int], seed: int) -> Measures:
     numbers : sequence of int, length m
         Numbers of clusters, ascending, from 2 to less than n.
     seed : int
-        Decides the clusterings.
+        Random seed.
 
     Returns
     -------
     Measures
-        All zero where the vectors are all the same.
+        All zero if the vectors are identical.
     """
     rows = unit_rows(X)
     with warnings.catch_warnings():
-        # Odd clusters are to be expected where the space or the number does not suit the images.
+        # Odd clusters are expected if the space or the number does not suit the images.
         warnings.simplefilter("ignore", ClusteringWarning)
         points = kmeans_sweep(rows, numbers, normalize=False, random_state=seed)
     curve = elbow_curve(
@@ -87,18 +87,18 @@ def measure(X: Matrix, numbers: Sequence[int], seed: int) -> Measures:
 
 
 def agreement(measured: Sequence[Measures]) -> NDArray[np.float64]:
-    """Compare the clusters of all spaces with each other, and with themselves.
+    """Return the agreement between the clusters of all spaces.
 
     Parameters
     ----------
     measured : sequence of Measures, length s
-        The spaces, measured on the same images for the same ``m`` numbers of clusters.
+        Scores of the spaces on the same images for the same ``m`` numbers of clusters.
 
     Returns
     -------
     ndarray of shape (m, s, s), float64
         From 0 to 1: the adjusted Rand index (Hubert, Arabie, 1985) between two spaces; on the
-        diagonal, how far a space's clusters bear themselves out: stability x neighbours.
+        diagonal, stability x neighbors of a space.
     """
     self_agreement = np.array([one.stability * one.neighbors for one in measured]).T
     table = np.array([np.diag(values) for values in self_agreement])
@@ -110,11 +110,11 @@ def agreement(measured: Sequence[Measures]) -> NDArray[np.float64]:
 
 
 def rank_one_scores(table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Explain the agreements by one number for each space.
+    """Return the scores of a rank-one approximation of the agreements.
 
-    Were each space a noisy view of the same true groups, with errors of its own, two spaces would
-    agree by about the product of how far each of them agrees with the truth: a table of rank one,
-    whose leading eigenvector says so without knowing the truth (Parisi, Strino, Nadler, Kluger:
+    If each space is a noisy view of the same true groups with independent errors, the agreement of
+    two spaces is about the product of their agreements with the truth: a table of rank one, whose
+    leading eigenvector estimates these without knowing the truth (Parisi, Strino, Nadler, Kluger:
     Ranking and combining multiple predictors without labeled data. PNAS 111, 2014).
 
     Parameters
@@ -125,10 +125,11 @@ def rank_one_scores(table: NDArray[np.float64]) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of shape (s,), float64
-        The vector whose products come nearest to the table, mean over the numbers of clusters.
+        The vector whose outer product approximates the table best, mean over the numbers of
+        clusters.
     """
     values, vectors = np.linalg.eigh(table)
-    # No entry is negative, so that neither is the leading vector, but for its sign.
+    # No entry is negative, so all entries of the leading vector have the same sign.
     leading = np.abs(vectors[:, :, -1]) * np.sqrt(np.maximum(values[:, -1:], 0))
     return leading.mean(axis=0)
 
@@ -136,7 +137,7 @@ def rank_one_scores(table: NDArray[np.float64]) -> NDArray[np.float64]:
 def agreement_with_others(
     table: NDArray[np.float64], scores: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Average each space's agreement with the others, weighted by their scores.
+    """Return each space's mean agreement with the others, weighted by their scores.
 
     Parameters
     ----------
@@ -157,7 +158,7 @@ def agreement_with_others(
 
 
 def _agree(labels: Labels, others: Labels) -> float:
-    """Return the adjusted Rand index, where both tell anything apart, if it is above 0."""
+    """Return the adjusted Rand index, at least 0; 0 if a clustering has a single cluster."""
     from sklearn.metrics import adjusted_rand_score
 
     if np.ptp(labels) == 0 or np.ptp(others) == 0:
@@ -166,7 +167,7 @@ def _agree(labels: Labels, others: Labels) -> float:
 
 
 def _share_of_neighbors(X: Matrix, labels: Sequence[Labels]) -> Curve:
-    """Return the share of the nearest neighbours in the same cluster, beyond chance."""
+    """Return the share of nearest neighbours in the same cluster, corrected for chance."""
     neighbors = CosineNeighbors(min(_N_NEIGHBORS, max(len(X) // 4, 1))).fit(X)
     rows = neighbors.kneighbors(return_distance=False)
     shares = []

@@ -1,4 +1,4 @@
-"""The spaces of a comparison, and the images that all of them hold."""
+"""Load the spaces of a comparison, and find their shared images."""
 
 import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -14,31 +14,31 @@ from clusterkit.store.store import Store
 
 
 def read_spaces(store: Store, extractors: Iterable[str] = ()) -> dict[str, Embeddings]:
-    """Load spaces of a store, by the names of their folders.
+    """Load spaces of a store by folder name.
 
     Parameters
     ----------
     store : Store
         The store.
     extractors : iterable of str
-        Which spaces, as :meth:`~clusterkit.store.store.Store.space` takes them; by default all.
+        Which spaces, as for :meth:`~clusterkit.store.store.Store.space`; by default all.
 
     Returns
     -------
     dict of str to Embeddings
-        The one that was embedded into last first.
+        The spaces, the most recently used first.
 
     Raises
     ------
     NotFoundError
-        If there is no space, or one that was named is not there.
+        If there is no space, or a named one does not exist.
 
     Warns
     -----
     UserWarning
-        For each space that is left out because it is damaged or holds no embedded image.
+        For each space that is left out because it is damaged or empty.
     """
-    store.space()  # says what to do where there is none
+    store.space()  # raises an error with a remedy if there is none
     chosen = [store.space(name) for name in extractors] or store.spaces()
     found = {}
     for space in chosen:
@@ -57,12 +57,12 @@ def read_spaces(store: Store, extractors: Iterable[str] = ()) -> dict[str, Embed
 
 
 def name_spaces(spaces: Any, extractors: Sequence[str] = ()) -> dict[str, Embeddings]:
-    """Return what :func:`~clusterkit.space_comparison.compare_spaces` takes as named Embeddings.
+    """Convert the input of :func:`~clusterkit.space_comparison.compare_spaces` to named Embeddings.
 
     Raises
     ------
     InvalidInputError
-        If there are fewer than two spaces, two of the same name, or a space is no finite matrix.
+        If there are fewer than two spaces, two of the same name, or a space is not a finite matrix.
 
     Warns
     -----
@@ -102,20 +102,20 @@ def name_spaces(spaces: Any, extractors: Sequence[str] = ()) -> dict[str, Embedd
 
 
 def share_rows(spaces: Mapping[str, Embeddings]) -> dict[str, NDArray[np.int64]]:
-    """Find the images that all spaces hold.
+    """Find the images in all spaces.
 
-    An image is known by the digest of its content where every space has that, else by its file; one
-    that lies there twice counts once.  Vectors whose images are not known go by their row.
+    Images are identified by the digest of their content if every space has it, otherwise by file;
+    duplicates count once.  Vectors without images are identified by row.
 
     Returns
     -------
     dict of str to ndarray of shape (n,)
-        For each space the rows of the same ``n`` images, in the order of the first space.
+        The rows of the same ``n`` images in each space, in the order of the first space.
 
     Raises
     ------
     InvalidInputError
-        If there is no such image, or rows go by their number and the spaces differ in length.
+        If there are no shared images, or vectors without images differ in number.
     """
     counts = ", ".join(f"{name} {len(space)}" for name, space in spaces.items())
     if any(_is_nameless(space) for space in spaces.values()):
@@ -141,12 +141,12 @@ def share_rows(spaces: Mapping[str, Embeddings]) -> dict[str, NDArray[np.int64]]
 
 
 def _as_embeddings(space: Any) -> Embeddings:
-    """Return Embeddings as they are, and an array as Embeddings of unknown origin."""
+    """Return Embeddings unchanged, and an array as Embeddings of unknown origin."""
     return space if isinstance(space, Embeddings) else Embeddings(np.asarray(space, np.float32))
 
 
 def _check_finite(name: str, space: Embeddings) -> None:
-    """Refuse NaN and infinity, and name the image."""
+    """Check that the vectors are finite."""
     finite = np.isfinite(space.vectors).all(axis=1)
     if not finite.all():
         path = space.paths[int(np.flatnonzero(~finite)[0])]
@@ -156,17 +156,17 @@ def _check_finite(name: str, space: Embeddings) -> None:
 
 
 def _is_nameless(space: Embeddings) -> bool:
-    """Tell whether the images are known by nothing but their row."""
+    """Return whether the images are only identified by row."""
     return space.paths == [str(row) for row in range(len(space))]
 
 
 def _has_digests(space: Embeddings) -> bool:
-    """Tell whether the content of every image is known."""
+    """Return whether every image has a digest."""
     return space.digests is not None and all(space.digests)
 
 
 def _rows_of_images(space: Embeddings, by_content: bool) -> dict[Hashable, int]:
-    """Map what an image is known by to its first row."""
+    """Map the identity of each image to its first row."""
     keys: Iterable[Hashable] = space.files
     if by_content and space.digests is not None:
         keys = space.digests
