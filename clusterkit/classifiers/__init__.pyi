@@ -5,7 +5,9 @@ from .comparison.compare import compare_networks as compare_networks
 from .comparison.result import NetworkComparison as NetworkComparison
 from .evaluation.report import ClassificationReport as ClassificationReport
 from .predict import Prediction as Prediction
+from .predict import Predictions as Predictions
 from .predict import classify as classify
+from .predict import open_images as open_images
 from .predict import route as route
 from .train import TrainingReport as TrainingReport
 from .train import train_classifier as train_classifier

@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from tqdm import tqdm
 
 from clusterkit.classifiers.classifier import Classifier
+from clusterkit.classifiers.evaluation.tables import write_predictions
 from clusterkit.classifiers.inputs import list_files
 from clusterkit.classifiers.tasks import MULTILABEL
-from clusterkit.datasets.labelled_images import LabelledImages
+from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
 from clusterkit.errors import InvalidInputError
 from clusterkit.images.folder import ImageFolder
 from clusterkit.routing.sorting import Sorting, sort_into_folders
+from clusterkit.utils.files import check_output
 
 UNSURE = "unsure"
 
@@ -76,12 +79,87 @@ class Routing:
         }
 
 
+class Predictions(NamedTuple):
+    """What a classifier says of several images.
+
+    Attributes
+    ----------
+    predictions : list of Prediction
+        Of all images that can be read, in order.
+    failures : list of (str, str)
+        Path and reason of the others.
+    """
+
+    predictions: list[Prediction]
+    failures: list[tuple[str, str]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-able values."""
+        return {
+            "predictions": [prediction.to_dict() for prediction in self.predictions],
+            "failures": [{"path": path, "reason": reason} for path, reason in self.failures],
+        }
+
+    def to_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the classes and all probabilities of each image.
+
+        Parameters
+        ----------
+        path : path
+            The CSV file.
+        overwrite : bool
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        OutputExistsError
+            If the file exists and ``overwrite`` is false.
+        """
+        path = check_output(path, overwrite=overwrite)
+        probabilities = [prediction.probabilities for prediction in self.predictions]
+        write_predictions(
+            path,
+            [prediction.name for prediction in self.predictions],
+            {"prediction": [prediction.classes for prediction in self.predictions]},
+            list(probabilities[0]) if probabilities else [],
+            np.array([list(one.values()) for one in probabilities]),
+        )
+        return path
+
+
+def open_images(
+    sources: Sequence[str | Path], *, exclude: Sequence[str] = ()
+) -> ImageFolder | LabelledImages:
+    """Open images to predict.
+
+    Parameters
+    ----------
+    sources : sequence of path
+        Files, folders and ``.txt`` lists of paths, or one ``.csv`` file with a column per pixel.
+    exclude : sequence of str
+        Patterns to leave out, see :class:`~clusterkit.images.folder.ImageFolder`.
+
+    Returns
+    -------
+    ImageFolder or LabelledImages
+        For :func:`classify`.
+    """
+    if len(sources) == 1 and str(sources[0]).lower().endswith(".csv"):
+        return read_labelled(sources[0])
+    return ImageFolder(sources, exclude=exclude)
+
+
 def classify(
     images: ImageFolder | LabelledImages | Sequence[str | Path],
     classifier: Classifier,
     *,
     progress: bool = False,
-) -> tuple[list[Prediction], list[tuple[str, str]]]:
+) -> Predictions:
     """Predict images in batches.
 
     Parameters
@@ -95,10 +173,8 @@ def classify(
 
     Returns
     -------
-    predictions : list of Prediction
-        Of all images that can be read, in order.
-    failures : list of (str, str)
-        Path and reason of the others.
+    Predictions
+        Of the images that can be read, and why the others cannot.
     """
     if isinstance(images, LabelledImages):
         inputs, names = images.images, images.names
@@ -118,7 +194,7 @@ def classify(
                 predictions.append(Prediction(names[row], found, values))
             failures += [(names[row], reason) for row, reason in failed]
             bar.update(len(rows) + len(failed))
-    return predictions, failures
+    return Predictions(predictions, failures)
 
 
 def route(

@@ -6,13 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clusterkit.cli.options import (
-    check_picture,
-    json_option,
     notice,
-    output_option,
-    overwrite_option,
     plural,
-    print_json,
     read_space,
     say,
     seed_option,
@@ -20,6 +15,7 @@ from clusterkit.cli.options import (
     store_option,
     stream_space,
 )
+from clusterkit.cli.outputs import OutputFile, Outputs, outputs, picture
 from clusterkit.clusterers.by_name import CLUSTERERS
 
 if TYPE_CHECKING:
@@ -44,6 +40,14 @@ class NumberOrAuto(click.ParamType):
         return number
 
 
+def _check_table(path: Path, overwrite: bool) -> None:
+    """Check that the table, and its description beside it, can be written."""
+    from clusterkit.utils.files import check_output
+
+    for file in (path, path.with_suffix(".json")):
+        check_output(file, overwrite=overwrite)
+
+
 @click.command()
 @click.option(
     "-k",
@@ -66,12 +70,6 @@ class NumberOrAuto(click.ParamType):
     is_flag=True,
     help="Let another clustering replace k-means where the images' neighbours speak for it.",
 )
-@output_option("The table of clusters.", default="clusters.csv")
-@click.option(
-    "--sheet",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Draw each cluster's most central images to this file (.png, .pdf, .svg, .jpg).",
-)
 @click.option(
     "--into",
     type=click.Path(file_okay=False, path_type=Path),
@@ -88,25 +86,24 @@ class NumberOrAuto(click.ParamType):
     type=click.Path(dir_okay=False, path_type=Path),
     help="The clusters.csv of an earlier run: clusters that go on keep its numbers.",
 )
-@overwrite_option
 @seed_option
 @space_option
 @store_option
-@json_option
+@outputs(
+    OutputFile("--output", "The table of clusters.", "clusters.csv", check=_check_table),
+    picture("Draw each cluster's most central images to this file", "--sheet"),
+)
 def cluster(
     n_clusters: int | str | None,
     algorithm: str,
     refine: bool,
-    output: Path,
-    sheet: Path | None,
     into: Path | None,
     mode: str | None,
     previous: Path | None,
-    overwrite: bool,
     seed: int,
     extractor: str | None,
     store: Path,
-    as_json: bool,
+    outputs: Outputs,
 ) -> None:
     """Group the embedded images and write clusters.csv.
 
@@ -129,23 +126,15 @@ def cluster(
       clusterkit cluster -k auto --into sorted/ --mode link
       clusterkit cluster -k 6 --previous clusters.csv --overwrite
     """
+    from clusterkit import plots
     from clusterkit.clustering import cluster as clustering
-    from clusterkit.utils.files import check_output
 
     if mode is not None and into is None:
         raise click.UsageError(f"--mode {mode} says how --into sorts: give --into DIR, too")
     _check_number(algorithm, n_clusters)
     if refine and algorithm != "kmeans":
         raise click.UsageError(f"--refine starts from k-means: leave out -a {algorithm}")
-    origin = output.with_suffix(".json")
-    if len({output, origin, sheet}) < 3:
-        raise click.UsageError(
-            "--output, the .json file beside it and --sheet must be different files. "
-            f"Received: {output}, {origin}" + (f", {sheet}" if sheet else "")
-        )
-    check_picture(sheet, overwrite=overwrite)
-    for file in (output, origin):
-        check_output(file, overwrite=overwrite)
+    _check_names(outputs)
     is_stream = algorithm == "minibatch-kmeans"
     embeddings = stream_space(store, extractor) if is_stream else read_space(store, extractor)
     if into is not None:
@@ -159,26 +148,15 @@ def cluster(
         store=store,
         progress=True,
     )
-    written: list[Path] = [output]
-    if sheet is not None:
-        from clusterkit.plots.contact_sheet import ContactSheetDisplay
-        from clusterkit.plots.display import save_figure
-
-        # Drawn before --into moves the images.
-        display = ContactSheetDisplay.from_clustering(result)
-        written.append(sheet)
+    # Drawn before --into moves the images.
+    sheet = plots.ContactSheetDisplay.from_clustering(result) if outputs.files["sheet"] else None
     if into is not None:
         result.sort_into(into, mode=mode or "copy", progress=True)
-        written.append(into)
+        outputs.written.append(into)
     # Written last, so that a sorting that fails can be tried again with the same command.
-    result.to_csv(output, overwrite=overwrite)
-    if sheet is not None:
-        save_figure(display, sheet, overwrite=overwrite)
-    if as_json:
-        print_json(result.describe() | {"output": output, "sheet": sheet, "into": into})
-    else:
-        _print(result)
-        notice(f"Wrote {', '.join(map(str, written))}")
+    outputs.write(result.to_csv)
+    outputs.draw(lambda: sheet, "sheet")
+    outputs.show(result.describe() | {"into": into}, lambda: _print(result))
     if result.names_from is None:
         notice(
             "The clusters have no names: these need ImageNet's classes of the images, such as "
@@ -200,6 +178,17 @@ def _print(result: "Clustering") -> None:
         say(line.rstrip())
     for line in result.identity.lines if result.identity else ():
         say(line)
+
+
+def _check_names(outputs: Outputs) -> None:
+    """Check that the files to write are different ones."""
+    output, sheet = outputs.files["output"], outputs.files["sheet"]
+    origin = None if output is None else output.with_suffix(".json")
+    if len({output, origin, sheet}) < 3:
+        raise click.UsageError(
+            "--output, the .json file beside it and --sheet must be different files. "
+            f"Received: {output}, {origin}" + (f", {sheet}" if sheet else "")
+        )
 
 
 def _check_number(algorithm: str, n_clusters: int | str | None) -> None:

@@ -10,17 +10,15 @@ from clusterkit.cli.options import (
     batch_size_option,
     columns_options,
     exclude_option,
-    json_option,
     notice,
     notice_unused,
-    overwrite_option,
-    print_json,
     resize_option,
     say,
     seed_option,
     store_option,
     weights_option,
 )
+from clusterkit.cli.outputs import OutputFile, Outputs, outputs
 from clusterkit.cli.training_options import (
     augmentation_option,
     balance_option,
@@ -34,7 +32,12 @@ from clusterkit.cli.training_options import (
 if TYPE_CHECKING:
     from clusterkit.classifiers.comparison.result import NetworkComparison
 
-_TABLE, _PICTURE = "comparison.csv", "comparison.png"
+
+def _check_folder(folder: Path, overwrite: bool) -> None:
+    """Check that the comparison can be written."""
+    from clusterkit.plots import check_comparison_folder
+
+    check_comparison_folder(folder, overwrite=overwrite)
 
 
 @click.command()
@@ -48,14 +51,6 @@ _TABLE, _PICTURE = "comparison.csv", "comparison.png"
     help=f"A network to train; to be given several times.  From scratch: "
     f"{', '.join(SCRATCH_NETWORKS)}.  Or one of keras.applications (xception, resnet50, …).",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    default="comparison",
-    show_default=True,
-    help="Folder for the networks, the table and the picture.",
-)
 @columns_options
 @image_size_option
 @augmentation_option
@@ -67,21 +62,26 @@ _TABLE, _PICTURE = "comparison.csv", "comparison.png"
 @resize_option
 @batch_size_option
 @weights_option
-@overwrite_option
 @seed_option
 @store_option
-@json_option
+@outputs(
+    OutputFile(
+        "--output",
+        "Folder for the networks, the table and the picture.",
+        "comparison",
+        is_folder=True,
+        check=_check_folder,
+    )
+)
 def compare(
     source: Path,
     exclude: tuple[str, ...],
     networks: tuple[str, ...],
-    output: Path,
     test_split: float,
     validation_split: float,
-    overwrite: bool,
     seed: int,
     store: Path,
-    as_json: bool,
+    outputs: Outputs,
     label_column: tuple[str, ...],
     path_column: str | None,
     label_separator: str | None,
@@ -103,8 +103,8 @@ def compare(
       clusterkit compare digits.csv --network dnn-dropout --network cnn --network dcnn
       clusterkit predict new.png --model comparison/cnn.keras
     """
+    from clusterkit import plots
     from clusterkit.classifiers.comparison.compare import compare_networks
-    from clusterkit.classifiers.comparison.records import check_own
     from clusterkit.datasets.labelled_images import read_labelled
 
     if set(networks) <= set(SCRATCH_NETWORKS):
@@ -112,7 +112,7 @@ def compare(
     if not set(networks) & set(SCRATCH_NETWORKS):
         reason = "none of the networks is trained from scratch"
         notice_unused(reason, "image_size", "augmentation", "epochs", "patience")
-    check_own(output, (_TABLE, _PICTURE), overwrite=overwrite)
+    folder = outputs.files["output"]
     found = compare_networks(
         read_labelled(
             source,
@@ -121,52 +121,28 @@ def compare(
             path_column=path_column,
             label_separator=label_separator,
         ),
-        {name: _classifier(name, seed=seed, **parameters) for name in networks},
-        output,
+        networks,
+        folder,
         test_size=test_split,
         validation_size=validation_split,
         random_state=seed,
         store=store,
-        overwrite=overwrite,
+        overwrite=outputs.overwrite,
+        progress=True,
+        **parameters,
     )
-    written = _write(found, output)
-    if as_json:
-        print_json(found.to_dict() | {"written": written})
-    else:
-        for name in found.unreadable:
-            notice(f"Not learned from: {name}, which cannot be read")
-        for result in found.results:
-            if result.is_reused:
-                notice(f"Not trained again: {result.name}, which {result.model} holds")
-        say(*found.to_text().split("\n"))
-        notice(f"Wrote {', '.join(map(str, written))}")
+    outputs.written += plots.save_comparison_report(found, folder, overwrite=outputs.overwrite)
+    written = {"written": outputs.written}
+    outputs.show(found.to_dict() | written, lambda: _print(found))
     if not found.results:
         raise click.ClickException("none of the networks could be trained")
 
 
-def _classifier(name: str, *, seed: int, **parameters: Any) -> Any:
-    """Return an untrained classifier with the options of the command line."""
-    from clusterkit.classifiers.classifier import Classifier
-
-    classifier = Classifier(name, random_state=seed, progress=True, **parameters)
-    # Each kind leaves out the options that are for the other.
-    foreign = ("image_size", "augmentation") if classifier.is_transfer else ("weights",)
-    return classifier.set_params(**dict.fromkeys(foreign))
-
-
-def _write(found: "NetworkComparison", folder: Path) -> list[Path]:
-    """Write the table and the picture; those of an earlier run in the folder are replaced."""
-    from clusterkit.classifiers.comparison.records import record_own
-
-    table, picture = folder / _TABLE, folder / _PICTURE
-    found.to_csv(table)
-    record_own(folder, _TABLE)
-    if not found.results:
-        return [table]
-    from clusterkit.plots.display import save_figure
-    from clusterkit.plots.network_curves import NetworkCurvesDisplay
-
-    save_figure(NetworkCurvesDisplay.from_comparison(found), picture, overwrite=True)
-    record_own(folder, _PICTURE)
-    models = [Path(result.model) for result in found.results if result.model is not None]
-    return [*models, table, picture]
+def _print(found: "NetworkComparison") -> None:
+    """Print the figures of all networks."""
+    for name in found.unreadable:
+        notice(f"Not learned from: {name}, which cannot be read")
+    for result in found.results:
+        if result.is_reused:
+            notice(f"Not trained again: {result.name}, which {result.model} holds")
+    say(*found.to_text().split("\n"))

@@ -6,20 +6,15 @@ from typing import Any
 import click
 
 from clusterkit.cli.options import (
-    check_picture,
     columns_options,
-    json_option,
     labels_option,
     notice,
-    overwrite_option,
-    picture_option,
     plural,
-    print_json,
-    save_picture,
     say,
     seed_option,
     store_option,
 )
+from clusterkit.cli.outputs import Outputs, outputs, picture
 
 
 @click.command("compare-spaces")
@@ -40,20 +35,16 @@ from clusterkit.cli.options import (
 )
 @labels_option
 @columns_options
-@picture_option("Draw the scores to this file")
-@overwrite_option
 @seed_option
 @store_option
-@json_option
+@outputs(picture("Draw the scores to this file"))
 def compare_spaces(
     extractors: tuple[str, ...],
     n_clusters: int | None,
     labels: Path | None,
-    output: Path | None,
-    overwrite: bool,
     seed: int,
     store: Path,
-    as_json: bool,
+    outputs: Outputs,
     **columns: Any,
 ) -> None:
     """Say which embedding space of the store groups the images best, without labels.
@@ -70,10 +61,10 @@ def compare_spaces(
       clusterkit embed photos/ -e pixels
       clusterkit compare-spaces
     """
-    from clusterkit import space_comparison as comparison
+    from clusterkit import plots
+    from clusterkit.space_comparison.compare import compare_spaces as compare
 
-    check_picture(output, overwrite=overwrite)
-    found = comparison.compare_spaces(
+    found = compare(
         store,
         extractors=extractors,
         n_clusters=n_clusters,
@@ -81,12 +72,6 @@ def compare_spaces(
         random_state=seed,
         **columns,
     )
-    if output is not None:
-        from clusterkit.plots.comparison import ComparisonDisplay
-
-        save_picture(ComparisonDisplay.from_comparison(found), output, overwrite=overwrite)
+    outputs.draw(lambda: plots.ComparisonDisplay.from_comparison(found))
     notice(f"Compared on the {plural(found.n, 'image')} that all of the spaces hold.")
-    if as_json:
-        print_json(found.to_dict() | {"output": output})
-    else:
-        say(*found.table().split("\n"))
+    outputs.show(found.to_dict(), lambda: say(*found.table().split("\n")))

@@ -2,10 +2,15 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from clusterkit.cli.options import json_option, notice, print_json, say, seed_option
+from clusterkit.cli.options import notice, say, seed_option
+from clusterkit.cli.outputs import Outputs, outputs
+
+if TYPE_CHECKING:
+    from clusterkit.demo import DemoReport
 
 
 @click.command()
@@ -18,8 +23,8 @@ from clusterkit.cli.options import json_option, notice, print_json, say, seed_op
     help="Folder to make for the results.",
 )
 @seed_option
-@json_option
-def demo(output: Path, seed: int, as_json: bool) -> None:
+@outputs()
+def demo(output: Path, seed: int, outputs: Outputs) -> None:
     """Run the whole chain on sample images: about two minutes, no download.
 
     Trains an autoencoder on handwritten digits, embeds them, finds the number of groups, clusters,
@@ -32,9 +37,11 @@ def demo(output: Path, seed: int, as_json: bool) -> None:
     from clusterkit.demo import run_demo
 
     report = run_demo(output, random_state=seed, say=notice, progress=True)
-    if as_json:
-        print_json(asdict(report))
-        return
+    outputs.show(asdict(report), lambda: _print(report))
+
+
+def _print(report: "DemoReport") -> None:
+    """Print what to look at, and what to try next."""
     store = report.folder / ".clusterkit"
     say(
         "",

@@ -1,22 +1,15 @@
 """``clusterkit elbow``."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from clusterkit.cli.options import (
-    check_picture,
-    json_option,
-    overwrite_option,
-    picture_option,
-    print_json,
-    read_space,
-    save_picture,
-    say,
-    seed_option,
-    space_option,
-    store_option,
-)
+from clusterkit.cli.options import read_space, say, seed_option, space_option, store_option
+from clusterkit.cli.outputs import Outputs, outputs, picture
+
+if TYPE_CHECKING:
+    from clusterkit.elbow.curve import ElbowCurve
 
 _COLUMNS = ("inertia", "silhouette", "stability", "modularity", "conductance", "evidence")
 
@@ -28,21 +21,17 @@ _COLUMNS = ("inertia", "silhouette", "stability", "modularity", "conductance", "
     type=click.IntRange(2),
     help="Largest k.  [default: 20, then 40 and 80 as long as there may be more]",
 )
-@picture_option("Draw the curve and the verdict to this file")
-@overwrite_option
 @seed_option
 @space_option
 @store_option
-@json_option
+@outputs(picture("Draw the curve and the verdict to this file"))
 def elbow(
     k_min: int,
     k_max: int | None,
-    output: Path | None,
-    overwrite: bool,
     seed: int,
     extractor: str | None,
     store: Path,
-    as_json: bool,
+    outputs: Outputs,
 ) -> None:
     """Say into how many groups the images fall, or that there is no clear number.
 
@@ -55,9 +44,9 @@ def elbow(
     Example:
       clusterkit elbow --k-max 30 -o elbow.png
     """
+    from clusterkit import plots
     from clusterkit.elbow.curve import elbow_curve
 
-    check_picture(output, overwrite=overwrite)
     embeddings = read_space(store, extractor)
     numbers = None
     if k_max is not None or k_min > 2:
@@ -68,13 +57,12 @@ def elbow(
             )
         numbers = range(k_min, k_max + 1)
     curve = elbow_curve(embeddings, k=numbers, random_state=seed, progress=True)
-    if output is not None:
-        from clusterkit.plots.elbow import ElbowDisplay
+    outputs.draw(lambda: plots.ElbowDisplay.from_curve(curve))
+    outputs.show(curve.to_dict(), lambda: _print(curve))
 
-        save_picture(ElbowDisplay.from_curve(curve), output, overwrite=overwrite)
-    if as_json:
-        print_json(curve.to_dict() | {"output": output})
-        return
+
+def _print(curve: "ElbowCurve") -> None:
+    """Print the indices of each number of clusters, and the verdict."""
     say("".join(f"{name:>12}" for name in ("k", *_COLUMNS)))
     # An array's NaN, where an index is not defined, is printed as such.
     for k, *values in zip(

@@ -1,22 +1,25 @@
 """``clusterkit embed``."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from clusterkit.cli.options import (
     exclude_option,
     extractor_file,
-    json_option,
     notice,
     notice_unused,
     plural,
-    print_json,
     resize_option,
     say,
     store_option,
     weights_option,
 )
+from clusterkit.cli.outputs import Outputs, outputs
+
+if TYPE_CHECKING:
+    from clusterkit.embedding.embed import EmbedReport
 
 
 @click.command()
@@ -54,7 +57,7 @@ from clusterkit.cli.options import (
 @click.option("--prune", is_flag=True, help="Forget all images whose file is gone.")
 @click.option("--again", is_flag=True, help="Embed all images anew, known or not.")
 @store_option
-@json_option
+@outputs()
 def embed(
     folders: tuple[str, ...],
     exclude: tuple[str, ...],
@@ -67,7 +70,7 @@ def embed(
     prune: bool,
     again: bool,
     store: Path,
-    as_json: bool,
+    outputs: Outputs,
 ) -> None:
     """Turn images into embeddings and keep them in the store.
 
@@ -107,15 +110,17 @@ def embed(
         again=again,
         progress=True,
     )
-    if as_json:
-        print_json(report.to_dict())
-    else:
-        for path, reason in report.failures:
-            notice(f"Not embedded: {path}: {reason}")
-        say(
-            f"{plural(report.images, 'image')}: {report.embedded} embedded, "
-            f"{report.reused} reused, {report.failed} failed "
-            f"({report.extractor}, {report.dimension} dimensions, {report.seconds:.1f} s)"
-        )
+    outputs.show(report.to_dict(), lambda: _print(report))
     if report.failed == report.images:
         raise click.ClickException("none of the images could be embedded")
+
+
+def _print(report: "EmbedReport") -> None:
+    """Print how many images were embedded, and which could not be."""
+    for path, reason in report.failures:
+        notice(f"Not embedded: {path}: {reason}")
+    say(
+        f"{plural(report.images, 'image')}: {report.embedded} embedded, "
+        f"{report.reused} reused, {report.failed} failed "
+        f"({report.extractor}, {report.dimension} dimensions, {report.seconds:.1f} s)"
+    )

@@ -5,18 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clusterkit.cli.options import (
-    check_picture,
-    columns_options,
-    json_option,
-    labels_option,
-    notice,
-    overwrite_option,
-    picture_option,
-    print_json,
-    save_picture,
-    say,
-)
+from clusterkit.cli.options import columns_options, labels_option, notice, say
+from clusterkit.cli.outputs import Outputs, outputs, picture
 
 if TYPE_CHECKING:
     from clusterkit.clustering.evaluation import Evaluation
@@ -26,15 +16,11 @@ if TYPE_CHECKING:
 @click.argument("clusters_csv", type=click.Path(dir_okay=False, path_type=Path))
 @labels_option
 @columns_options
-@picture_option("Draw the cluster by label table to this file")
-@overwrite_option
-@json_option
+@outputs(picture("Draw the cluster by label table to this file"))
 def evaluate(
     clusters_csv: Path,
     labels: Path | None,
-    output: Path | None,
-    overwrite: bool,
-    as_json: bool,
+    outputs: Outputs,
     **columns: Any,
 ) -> None:
     """Compare CLUSTERS_CSV with known labels.
@@ -49,15 +35,19 @@ def evaluate(
       clusterkit evaluate clusters.csv
       clusterkit evaluate clusters.csv --labels labels.csv -o table.png
     """
+    from clusterkit import plots
     from clusterkit.clustering.evaluation import evaluate_file
+
+    evaluation = evaluate_file(clusters_csv, labels, **columns)
+    _print_left_out(evaluation, labels)
+    outputs.draw(lambda: plots.CrosstabDisplay.from_evaluation(evaluation))
+    outputs.show(evaluation.to_dict(), lambda: _print(evaluation))
+
+
+def _print_left_out(evaluation: "Evaluation", labels: Path | None) -> None:
+    """Print how far images and labels fit."""
     from clusterkit.datasets.names import first_few
 
-    check_picture(output, overwrite=overwrite)
-    evaluation = evaluate_file(clusters_csv, labels, **columns)
-    if output is not None:
-        from clusterkit.plots.crosstab import CrosstabDisplay
-
-        save_picture(CrosstabDisplay.from_evaluation(evaluation), output, overwrite=overwrite)
     if labels is not None:
         notice(f"{labels} has a label for {evaluation.n} of the images.")
     for n, what, names in (
@@ -66,10 +56,6 @@ def evaluate(
     ):
         if n:
             notice(f"{n} {what}{': ' if names else ''}{first_few(names)}.")
-    if as_json:
-        print_json(evaluation.to_dict() | {"output": output})
-    else:
-        _print(evaluation)
 
 
 def _print(evaluation: "Evaluation") -> None:

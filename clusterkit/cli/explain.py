@@ -5,39 +5,30 @@ from pathlib import Path
 import click
 
 from clusterkit.cli.options import (
-    check_picture,
     extractor_file,
-    json_option,
-    overwrite_option,
-    picture_option,
-    print_json,
     read_space,
-    save_picture,
     say,
     space_option,
     store_option,
     weights_option,
 )
+from clusterkit.cli.outputs import Outputs, outputs, picture
 
 
 @click.command()
 @click.argument("image_a")
 @click.argument("image_b")
-@picture_option("Draw the two images and their histograms to this file")
-@overwrite_option
 @space_option
 @weights_option
 @store_option
-@json_option
+@outputs(picture("Draw the two images and their histograms to this file"))
 def explain(
     image_a: str,
     image_b: str,
-    output: Path | None,
-    overwrite: bool,
     extractor: str | None,
     weights: Path | None,
     store: Path,
-    as_json: bool,
+    outputs: Outputs,
 ) -> None:
     """Say why IMAGE_A and IMAGE_B are, or are not, similar.
 
@@ -48,20 +39,14 @@ def explain(
     Example:
       clusterkit explain photos/fox.jpg photos/cheetah.jpg -o explain.png
     """
+    from clusterkit import plots
     from clusterkit.similarity.similar import explain_images
 
-    check_picture(output, overwrite=overwrite)
     explanation = explain_images(
         image_a,
         image_b,
         read_space(store, extractor),
         weights=weights or extractor_file(extractor),
     )
-    if output is not None:
-        from clusterkit.plots.histograms import ExplanationDisplay
-
-        save_picture(ExplanationDisplay.from_explanation(explanation), output, overwrite=overwrite)
-    if as_json:
-        print_json(explanation.to_dict() | {"output": output})
-    else:
-        say(explanation.summary)
+    outputs.draw(lambda: plots.ExplanationDisplay.from_explanation(explanation))
+    outputs.show(explanation.to_dict(), lambda: say(explanation.summary))

@@ -1,19 +1,12 @@
 """``clusterkit import`` and ``clusterkit export``."""
 
+import functools
 from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import (
-    json_option,
-    output_option,
-    overwrite_option,
-    print_json,
-    read_space,
-    say,
-    space_option,
-    store_option,
-)
+from clusterkit.cli.options import read_space, say, space_option, store_option
+from clusterkit.cli.outputs import Outputs, outputs, table
 
 
 @click.command(name="import")
@@ -25,9 +18,9 @@ from clusterkit.cli.options import (
 )
 @click.option("--name", help="What to call them, for -e.  [default: the file's name]")
 @store_option
-@json_option
+@outputs()
 def import_(
-    vectors: Path, paths: Path | None, name: str | None, store: Path, as_json: bool
+    vectors: Path, paths: Path | None, name: str | None, store: Path, outputs: Outputs
 ) -> None:
     """Bring VECTORS that another program made into the store.
 
@@ -43,24 +36,15 @@ def import_(
     from clusterkit.store.interchange import import_vectors
 
     summary = import_vectors(vectors, store, paths=paths, name=name).summary()
-    if as_json:
-        print_json(summary)
-    else:
-        say(
-            f"{summary['images']} vectors of {summary['dimension']} dimensions as "
-            f"{summary['extractor']}"
-        )
+    text = "{images} vectors of {dimension} dimensions as {extractor}"
+    outputs.show(summary, lambda: say(text.format(**summary)))
 
 
 @click.command()
-@output_option("The file to write: .npz, .parquet or .csv.", "embeddings.npz")
-@overwrite_option
 @space_option
 @store_option
-@json_option
-def export(
-    output: Path, overwrite: bool, extractor: str | None, store: Path, as_json: bool
-) -> None:
+@outputs(table("The file to write: .npz, .parquet or .csv.", "--output", "embeddings.npz"))
+def export(extractor: str | None, store: Path, outputs: Outputs) -> None:
     """Write the embeddings for other programs.
 
     \b
@@ -70,9 +54,7 @@ def export(
     from clusterkit.store.interchange import export_embeddings
 
     embeddings = read_space(store, extractor)
-    export_embeddings(embeddings, output, overwrite=overwrite)
-    if as_json:
-        images, dimension = embeddings.shape
-        print_json({"output": output, "images": images, "dimension": dimension})
-    else:
-        say(f"{len(embeddings)} vectors of {embeddings.shape[1]} dimensions in {output}")
+    images, dimension = embeddings.shape
+    text = f"{images} vectors of {dimension} dimensions in {outputs.files['output']}"
+    outputs.write(functools.partial(export_embeddings, embeddings))
+    outputs.show({"images": images, "dimension": dimension}, lambda: say(text))

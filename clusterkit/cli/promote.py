@@ -7,12 +7,11 @@ import click
 from clusterkit.cli.options import (
     dry_run_option,
     into_option,
-    json_option,
     mode_option,
-    print_json,
     print_sorting,
     store_option,
 )
+from clusterkit.cli.outputs import Outputs, outputs
 
 
 @click.command()
@@ -34,7 +33,7 @@ from clusterkit.cli.options import (
 @store_option
 @mode_option
 @dry_run_option
-@json_option
+@outputs()
 def promote(
     clusters_csv: Path,
     into: Path,
@@ -43,7 +42,7 @@ def promote(
     store: Path,
     mode: str,
     dry_run: bool,
-    as_json: bool,
+    outputs: Outputs,
 ) -> None:
     """Turn the named clusters of CLUSTERS_CSV into class folders, to train a classifier from.
 
@@ -68,10 +67,7 @@ def promote(
         dry_run=dry_run,
         progress=True,
     )
-    if as_json:
-        print_json(sorting.to_dict())
-    else:
-        print_sorting(sorting)
+    outputs.show(sorting.to_dict(), lambda: print_sorting(sorting))
 
 
 def _read_name(text: str) -> tuple[int, str]:

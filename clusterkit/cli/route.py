@@ -1,6 +1,7 @@
 """``clusterkit route``."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -8,13 +9,15 @@ from clusterkit.cli.options import (
     dry_run_option,
     exclude_option,
     into_option,
-    json_option,
     mode_option,
     model_option,
     notice,
-    print_json,
     print_sorting,
 )
+from clusterkit.cli.outputs import Outputs, outputs
+
+if TYPE_CHECKING:
+    from clusterkit.classifiers.predict import Routing
 
 
 @click.command()
@@ -31,7 +34,7 @@ from clusterkit.cli.options import (
     help="Images whose class is less probable go to unsure/.",
 )
 @dry_run_option
-@json_option
+@outputs()
 def route(
     folders: tuple[str, ...],
     exclude: tuple[str, ...],
@@ -40,7 +43,7 @@ def route(
     mode: str,
     threshold: float,
     dry_run: bool,
-    as_json: bool,
+    outputs: Outputs,
 ) -> None:
     """Send the images of FOLDER into the folders of their classes.
 
@@ -65,9 +68,11 @@ def route(
         dry_run=dry_run,
         progress=True,
     )
-    if as_json:
-        print_json(routing.to_dict())
-        return
+    outputs.show(routing.to_dict(), lambda: _print(routing))
+
+
+def _print(routing: "Routing") -> None:
+    """Print what was done, and what could not be."""
     for path, reason in routing.failures:
         notice(f"Not routed: {path}: {reason}")
     print_sorting(routing.sorting)

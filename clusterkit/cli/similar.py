@@ -1,46 +1,41 @@
 """``clusterkit similar``."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from clusterkit.cli.options import (
-    check_picture,
     extractor_file,
-    json_option,
     notice,
-    overwrite_option,
-    picture_option,
     plural,
-    print_json,
     read_space,
-    save_picture,
     say,
     space_option,
     store_option,
     top_option,
     weights_option,
 )
+from clusterkit.cli.outputs import Outputs, outputs, picture
+
+if TYPE_CHECKING:
+    from clusterkit.similarity.similar import SimilarImages
 
 
 @click.command()
 @click.argument("image")
 @top_option
-@picture_option("Draw the image and its neighbours to this file")
-@overwrite_option
 @space_option
 @weights_option
 @store_option
-@json_option
+@outputs(picture("Draw the image and its neighbours to this file"))
 def similar(
     image: str,
     top: int,
-    output: Path | None,
-    overwrite: bool,
     extractor: str | None,
     weights: Path | None,
     store: Path,
-    as_json: bool,
+    outputs: Outputs,
 ) -> None:
     """Find the images most similar to IMAGE, by cosine.
 
@@ -51,22 +46,21 @@ def similar(
     Example:
       clusterkit similar photos/fox.jpg -n 5 -o similar.png
     """
+    from clusterkit import plots
     from clusterkit.similarity.similar import find_similar
 
-    check_picture(output, overwrite=overwrite)
     found = find_similar(
         image,
         read_space(store, extractor),
         n_neighbors=top,
         weights=weights or extractor_file(extractor),
     )
-    if output is not None:
-        from clusterkit.plots.gallery import GalleryDisplay
+    outputs.draw(lambda: plots.GalleryDisplay.from_similar(found))
+    outputs.show(found.to_dict(), lambda: _print(found))
 
-        save_picture(GalleryDisplay.from_similar(found), output, overwrite=overwrite)
-    if as_json:
-        print_json(found.to_dict() | {"output": output})
-        return
+
+def _print(found: "SimilarImages") -> None:
+    """Print the neighbours, and what is to be known of files that are gone."""
     if found.n_gone:
         notice(
             f"{plural(found.n_gone, 'nearer image')} left out, since the file is gone: `clusterkit "

@@ -1,10 +1,12 @@
 """``clusterkit store``."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from clusterkit.cli.options import json_option, print_json, say, store_option
+from clusterkit.cli.options import say, store_option
+from clusterkit.cli.outputs import Outputs, outputs
 
 
 @click.group()
@@ -20,8 +22,8 @@ def store() -> None:
 
 @store.command()
 @store_option
-@json_option
-def info(store: Path, as_json: bool) -> None:
+@outputs()
+def info(store: Path, outputs: Outputs) -> None:
     """List the embedding spaces of the store.
 
     \b
@@ -31,24 +33,13 @@ def info(store: Path, as_json: bool) -> None:
     from clusterkit.store.store import Store
 
     spaces = Store(store).summaries()
-    if as_json:
-        print_json({"store": store, "spaces": spaces})
-        return
-    for space in spaces:
-        if "error" in space:
-            say(f"{space['space']}: {space['error']}")
-            continue
-        say(
-            f"{space['space']}: {space['embedded']} images of {space['dimension']} dimensions, "
-            f"{space['failed']} failed, {space['gone']} gone, {space['parts']} parts, "
-            f"{space['bytes'] / 1e6:.1f} MB"
-        )
+    outputs.show({"store": store, "spaces": spaces}, lambda: _print_spaces(spaces))
 
 
 @store.command()
 @store_option
-@json_option
-def verify(store: Path, as_json: bool) -> None:
+@outputs()
+def verify(store: Path, outputs: Outputs) -> None:
     """Read everything in the store, and list what is damaged.
 
     Damaged parts do not keep the rest from being used.  `clusterkit embed` sets them aside and
@@ -61,16 +52,25 @@ def verify(store: Path, as_json: bool) -> None:
     from clusterkit.store.store import Store
 
     damages = Store(store).verify()
-    if as_json:
-        damaged = [{"file": file, "reason": reason} for file, reason in damages]
-        print_json({"store": store, "whole": not damages, "damaged": damaged})
-    else:
-        for file, reason in damages:
-            say(f"{file}: {reason}")
+    damaged = [{"file": file, "reason": reason} for file, reason in damages]
+    text = [f"{file}: {reason}" for file, reason in damages] or [f"{store} is whole"]
+    document = {"store": store, "whole": not damages, "damaged": damaged}
+    outputs.show(document, lambda: say(*text))
     if damages:
         raise click.ClickException(
             f"{len(damages)} damaged: run `clusterkit embed` again with the same folder and "
             "extractor to restore them"
         )
-    if not as_json:
-        say(f"{store} is whole")
+
+
+def _print_spaces(spaces: list[dict[str, Any]]) -> None:
+    """Print each space, with what is in it or wrong with it."""
+    for space in spaces:
+        if "error" in space:
+            say(f"{space['space']}: {space['error']}")
+            continue
+        say(
+            f"{space['space']}: {space['embedded']} images of {space['dimension']} dimensions, "
+            f"{space['failed']} failed, {space['gone']} gone, {space['parts']} parts, "
+            f"{space['bytes'] / 1e6:.1f} MB"
+        )

@@ -8,21 +8,17 @@ import click
 from clusterkit.classifiers.by_name import SCRATCH_NETWORKS
 from clusterkit.cli.options import (
     batch_size_option,
-    check_picture,
     columns_options,
     exclude_option,
-    json_option,
     notice,
     notice_unused,
-    output_option,
-    overwrite_option,
-    print_json,
     resize_option,
     say,
     seed_option,
     store_option,
     weights_option,
 )
+from clusterkit.cli.outputs import OutputFile, Outputs, outputs
 from clusterkit.cli.training_options import (
     augmentation_option,
     balance_option,
@@ -36,10 +32,29 @@ from clusterkit.cli.training_options import (
     test_split_option,
     validation_split_option,
 )
-from clusterkit.cli.training_report import check_report, write_report
 
 if TYPE_CHECKING:
-    from clusterkit.extractors.autoencoder.training import TrainingReport
+    from clusterkit.classifiers.train import TrainingReport
+    from clusterkit.extractors.autoencoder.training import TrainingReport as AutoencoderReport
+
+
+def _check_pictures(output: Path, overwrite: bool) -> None:
+    """Check that the pictures beside an autoencoder can be written."""
+    from clusterkit.plots import check_autoencoder_report
+
+    check_autoencoder_report(output, overwrite=overwrite)
+
+
+def _check_report(output: Path, overwrite: bool) -> None:
+    """Check that the report beside a classifier can be written."""
+    from clusterkit.plots import check_report_folder
+
+    check_report_folder(_report_folder(output), overwrite=overwrite)
+
+
+def _report_folder(output: Path) -> Path:
+    """Return the folder of the report of a classifier."""
+    return output.with_name(f"{output.stem}-report")
 
 
 @click.group()
@@ -56,9 +71,6 @@ def train() -> None:
 @train.command()
 @click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
 @exclude_option
-@output_option(
-    "The file to write, ending in .keras; pictures of the training go beside it.", "ae.keras"
-)
 @click.option(
     "--latent-size",
     type=click.IntRange(1),
@@ -101,13 +113,18 @@ def train() -> None:
     type=click.IntRange(1),
     help="Images per step.  [default: 16, and 64 from 10,000 images on]",
 )
-@overwrite_option
 @seed_option
-@json_option
+@outputs(
+    OutputFile(
+        "--output",
+        "The file to write, ending in .keras; pictures of the training go beside it.",
+        "ae.keras",
+        check=_check_pictures,
+    )
+)
 def autoencoder(
     folders: tuple[str, ...],
     exclude: tuple[str, ...],
-    output: Path,
     latent_size: int | None,
     image_size: int,
     depth: int,
@@ -116,9 +133,8 @@ def autoencoder(
     patience: int | None,
     resize: str,
     batch_size: int | None,
-    overwrite: bool,
     seed: int,
-    as_json: bool,
+    outputs: Outputs,
 ) -> None:
     """Train a convolutional autoencoder; its encoder is then an extractor.
 
@@ -130,17 +146,13 @@ def autoencoder(
       clusterkit train autoencoder photos/ -o ae.keras
       clusterkit embed photos/ -e ae.keras
     """
-    pictures = [
-        output.with_name(f"{output.stem}-{kind}.png") for kind in ("loss", "reconstructions")
-    ]
-    for picture in pictures:
-        check_picture(picture, overwrite=overwrite)
+    from clusterkit import plots
     from clusterkit.extractors.autoencoder.training import train_autoencoder
     from clusterkit.images.folder import ImageFolder
 
     report = train_autoencoder(
         ImageFolder(folders, exclude=exclude),
-        output,
+        outputs.files["output"],
         image_size=image_size,
         latent_size=latent_size,
         depth=depth,
@@ -150,22 +162,12 @@ def autoencoder(
         batch_size=batch_size,
         resize=resize,
         random_state=seed,
-        overwrite=overwrite,
+        overwrite=outputs.overwrite,
         progress=True,
     )
-    _draw(report, *pictures)
-    if as_json:
-        print_json(report.to_dict() | {"pictures": [str(picture) for picture in pictures]})
-        return
-    for path, reason in report.failures:
-        notice(f"Not learned from: {path}: {reason}")
-    say(
-        f"{report.images - len(report.failures)} images, {report.epochs} epochs in "
-        f"{report.seconds:.0f} s: validation PSNR {report.psnr:.1f} dB with {report.latent_size} "
-        "numbers per image",
-        f"{output}, {', '.join(map(str, pictures))}",
-        f"Next: clusterkit embed {' '.join(folders)} -e {output}",
-    )
+    pictures = plots.save_autoencoder_report(report, overwrite=outputs.overwrite)
+    document = report.to_dict() | {"pictures": pictures}
+    outputs.show(document, lambda: _print_autoencoder(report, pictures, folders))
 
 
 @train.command()
@@ -177,10 +179,6 @@ def autoencoder(
     show_default=True,
     help=f"Trained from scratch: {', '.join(SCRATCH_NETWORKS)}.  Or a network of "
     "keras.applications (xception, resnet50, …) whose last layer is trained on its embeddings.",
-)
-@output_option(
-    "The file to write, ending in .keras; tables and pictures go to NAME-report/ beside it.",
-    "clf.keras",
 )
 @columns_options
 @fine_tune_option
@@ -197,15 +195,20 @@ def autoencoder(
 @precision_option
 @tensorboard_option
 @weights_option
-@overwrite_option
 @seed_option
 @store_option
-@json_option
+@outputs(
+    OutputFile(
+        "--output",
+        "The file to write, ending in .keras; tables and pictures go to NAME-report/ beside it.",
+        "clf.keras",
+        check=_check_report,
+    )
+)
 def classifier(
     source: Path,
     exclude: tuple[str, ...],
     network: str,
-    output: Path,
     fine_tune: int,
     image_size: int | None,
     augmentation: tuple[str, ...] | None,
@@ -220,10 +223,9 @@ def classifier(
     precision: str,
     tensorboard: Path | None,
     weights: Path | None,
-    overwrite: bool,
     seed: int,
     store: Path,
-    as_json: bool,
+    outputs: Outputs,
     **columns: Any,
 ) -> None:
     """Train a classifier on labelled images, and measure it on images that it never saw.
@@ -243,7 +245,7 @@ def classifier(
       clusterkit train classifier photos/ --network xception -o clf.keras
       clusterkit predict new.jpg --model clf.keras
     """
-    check_report(output, overwrite=overwrite)
+    from clusterkit import plots
     from clusterkit.classifiers.classifier import Classifier
     from clusterkit.classifiers.train import train_classifier
     from clusterkit.datasets.labelled_images import read_labelled
@@ -255,7 +257,7 @@ def classifier(
         notice_unused(reason, "epochs", "learning_rate", "patience", "precision")
     report = train_classifier(
         read_labelled(source, exclude=exclude, **columns),
-        output,
+        outputs.files["output"],
         Classifier(
             network,
             weights=weights,
@@ -276,20 +278,46 @@ def classifier(
         ),
         test_size=test_split,
         store=store,
-        overwrite=overwrite,
+        overwrite=outputs.overwrite,
     )
-    write_report(report, as_json=as_json)
+    folder = _report_folder(report.output)
+    written = [report.output, *plots.save_classifier_report(report, folder, overwrite=True)]
+    document = report.to_dict() | {"report": folder, "written": written}
+    outputs.show(document, lambda: _print_classifier(report, written))
 
 
-def _draw(report: "TrainingReport", loss: Path, reconstructions: Path) -> None:
-    """Save the pictures of a training."""
-    from clusterkit.plots.display import save_figure
-    from clusterkit.plots.reconstructions import ReconstructionDisplay
-    from clusterkit.plots.training import LossCurveDisplay
-
-    save_figure(LossCurveDisplay.from_history(report.history), loss, overwrite=True)
-    save_figure(
-        ReconstructionDisplay.from_arrays(report.originals, report.reconstructions),
-        reconstructions,
-        overwrite=True,
+def _print_autoencoder(
+    report: "AutoencoderReport", pictures: list[Path], folders: tuple[str, ...]
+) -> None:
+    """Print the figures of an autoencoder, and what comes next."""
+    for path, reason in report.failures:
+        notice(f"Not learned from: {path}: {reason}")
+    say(
+        f"{report.images - len(report.failures)} images, {report.epochs} epochs in "
+        f"{report.seconds:.0f} s: validation PSNR {report.psnr:.1f} dB with {report.latent_size} "
+        "numbers per image",
+        f"{report.output}, {', '.join(map(str, pictures))}",
+        f"Next: clusterkit embed {' '.join(folders)} -e {report.output}",
     )
+
+
+def _print_classifier(report: "TrainingReport", written: list[Path]) -> None:
+    """Print class counts, and the figures on the test images."""
+    from clusterkit.classifiers.tasks import MULTILABEL
+
+    for path, reason in report.failures:
+        notice(f"Not learned from: {path}: {reason}")
+    counts = {part: sum(classes.values()) for part, classes in report.counts.items()}
+    for name in map(str, report.classifier.classes_):
+        numbers = (f"{part} {classes.get(name, 0)}" for part, classes in report.counts.items())
+        say(f"{name}: {', '.join(numbers)}")
+    what = "labels" if report.classifier.task_.kind == MULTILABEL else "images"
+    say(
+        f"{what} in all: {', '.join(f'{part} {n}' for part, n in counts.items())}; "
+        f"epoch {report.classifier.best_epoch_} of {len(report.classifier.history_['loss'])} kept, "
+        f"{report.training_seconds:.1f} s of training"
+    )
+    if report.test is not None:
+        say(*report.test.to_text().split("\n"))
+    folder, names = written[-1].parent, ", ".join(file.name for file in written[1:])
+    notice(f"Wrote {report.output} and {folder}/ ({names})")

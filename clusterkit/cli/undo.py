@@ -1,10 +1,15 @@
 """``clusterkit undo``."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from clusterkit.cli.options import dry_run_option, json_option, notice, print_json, say
+from clusterkit.cli.options import dry_run_option, notice, say
+from clusterkit.cli.outputs import Outputs, outputs
+
+if TYPE_CHECKING:
+    from clusterkit.routing.undoing import Undoing
 
 
 @click.command()
@@ -19,8 +24,10 @@ from clusterkit.cli.options import dry_run_option, json_option, notice, print_js
 )
 @click.option("--yes", "trust", is_flag=True, help="Files may go back to wherever they came from.")
 @dry_run_option
-@json_option
-def undo(folder: Path, roots: tuple[Path, ...], trust: bool, dry_run: bool, as_json: bool) -> None:
+@outputs()
+def undo(
+    folder: Path, roots: tuple[Path, ...], trust: bool, dry_run: bool, outputs: Outputs
+) -> None:
     """Take back the sorting of files into FOLDER.
 
     Copies and links are removed, and moved files go back to where they were.  What was changed
@@ -37,9 +44,11 @@ def undo(folder: Path, roots: tuple[Path, ...], trust: bool, dry_run: bool, as_j
     from clusterkit import routing
 
     undoing = routing.undo(folder, roots=roots, trust=trust, dry_run=dry_run, progress=True)
-    if as_json:
-        print_json(undoing.to_dict())
-        return
+    outputs.show(undoing.to_dict(), lambda: _print(undoing, dry_run=dry_run))
+
+
+def _print(undoing: "Undoing", *, dry_run: bool) -> None:
+    """Print what was taken back, and what was kept."""
     for path, reason in undoing.kept:
         notice(f"Kept: {path}: {reason}")
     for path in undoing.missing:

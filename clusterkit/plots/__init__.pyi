@@ -1,9 +1,13 @@
+from .autoencoder_report import check_autoencoder_report as check_autoencoder_report
+from .autoencoder_report import save_autoencoder_report as save_autoencoder_report
 from .class_counts import ClassCountsDisplay as ClassCountsDisplay
 from .class_scores import ClassScoresDisplay as ClassScoresDisplay
 from .class_similarity import ClassSimilarityDisplay as ClassSimilarityDisplay
 from .classifier_report import check_report_folder as check_report_folder
 from .classifier_report import save_classifier_report as save_classifier_report
 from .comparison import ComparisonDisplay as ComparisonDisplay
+from .comparison_report import check_comparison_folder as check_comparison_folder
+from .comparison_report import save_comparison_report as save_comparison_report
 from .confusion import ConfusionDisplay as ConfusionDisplay
 from .contact_sheet import ContactSheetDisplay as ContactSheetDisplay
 from .crosstab import CrosstabDisplay as CrosstabDisplay

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from clusterkit.classifiers.classifier import Classifier
     from clusterkit.classifiers.evaluation.report import ClassificationReport
     from clusterkit.classifiers.predict import Prediction
-    from clusterkit.datasets.labelled_images import LabelledImages
 
 _LINE, _NUMBER, _NAME = 13.0, 26.0, 14.0
 _MAX_LINES = 6
@@ -113,17 +112,15 @@ class PredictionsDisplay(PictureGrid):
         >>> PredictionsDisplay.from_classifier(clf, ["new.jpg"])  # doctest: +SKIP
         """
         from clusterkit.classifiers.predict import classify
-        from clusterkit.datasets.labelled_images import LabelledImages
 
         predictions, _ = classify(images, classifier)
-        known = images if isinstance(images, LabelledImages) else None
-        return cls.from_predictions(predictions, known, **kwargs)
+        return cls.from_predictions(predictions, images, **kwargs)
 
     @classmethod
     def from_predictions(
         cls,
         predictions: Sequence["Prediction"],
-        images: "LabelledImages | None" = None,
+        images: Any = None,
         *,
         n_classes: int = 3,
         ax: Axes | None = None,
@@ -136,7 +133,7 @@ class PredictionsDisplay(PictureGrid):
         predictions : sequence of Prediction
             From :func:`clusterkit.classifiers.classify`.
         images : LabelledImages, optional
-            What was predicted, where the predictions' names are no files: a table of pixels.
+            What was predicted, needed if it was a table of pixels; ignored for files.
         n_classes : int
             Classes under each picture; more where more were chosen, up to six.
         ax : matplotlib.axes.Axes, optional
@@ -149,7 +146,11 @@ class PredictionsDisplay(PictureGrid):
         PredictionsDisplay
             Plotted.
         """
-        known = {} if images is None else dict(zip(images.names, images.images, strict=True))
+        from clusterkit.datasets.labelled_images import LabelledImages
+
+        known: dict[str, Any] = {}
+        if isinstance(images, LabelledImages):
+            known = dict(zip(images.names, images.images, strict=True))
         return cls(
             [known.get(prediction.name, prediction.name) for prediction in predictions],
             [_most_probable(prediction, n_classes) for prediction in predictions],

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,7 @@ def compare_networks(
     random_state: int = 0,
     store: Store | str | Path | None = None,
     overwrite: bool = False,
+    **parameters: Any,
 ) -> NetworkComparison:
     """Train several networks on one split, and measure each on the same test images.
 
@@ -58,6 +60,10 @@ def compare_networks(
         Where the embeddings of transfers are kept.
     overwrite : bool
         Whether networks in ``output`` that differ in images or parameters may be replaced.
+    **parameters
+        Parameters of the networks that are given by name, see :class:`Classifier`.  Those that are
+        only for training from scratch, or only for networks of keras.applications, are ignored by
+        the others.
 
     Returns
     -------
@@ -77,7 +83,7 @@ def compare_networks(
     >>> found = compare_networks("digits.csv", ["nn", "cnn"], "comparison")  # doctest: +SKIP
     >>> print(found.to_text())  # doctest: +SKIP
     """
-    classifiers = _named(networks, random_state)
+    classifiers = _named(networks, random_state, parameters)
     data = source if isinstance(source, LabelledImages) else read_labelled(source)
     parts = split(
         data, test_size=test_size, validation_size=validation_size, random_state=random_state
@@ -95,13 +101,20 @@ def compare_networks(
 
 
 def _named(
-    networks: Sequence[str] | Mapping[str, Classifier], random_state: int
+    networks: Sequence[str] | Mapping[str, Classifier],
+    random_state: int,
+    parameters: Mapping[str, Any],
 ) -> dict[str, Classifier]:
     """Return the classifiers by name, their parameters checked."""
     if isinstance(networks, str):
         networks = [networks]
     if not isinstance(networks, Mapping):
-        networks = {name: Classifier(name, random_state=random_state) for name in networks}
+        networks = {name: _create(name, random_state, parameters) for name in networks}
+    elif parameters:
+        raise InvalidInputError(
+            "parameters are for networks that are given by name; set them on the classifiers. "
+            f"Received: {', '.join(parameters)}"
+        )
     if not networks:
         raise InvalidInputError("a comparison needs at least one network. Received: none")
     for name, classifier in networks.items():
@@ -109,6 +122,13 @@ def _named(
             raise InvalidInputError(f"a network's name must be a file's name. Received: {name!r}")
         classifier.check_parameters()
     return dict(networks)
+
+
+def _create(name: str, random_state: int, parameters: Mapping[str, Any]) -> Classifier:
+    """Return an untrained classifier with the parameters that are for its kind."""
+    classifier = Classifier(name, random_state=random_state, **parameters)
+    foreign = ("image_size", "augmentation") if classifier.is_transfer else ("weights",)
+    return classifier.set_params(**dict.fromkeys(foreign))
 
 
 def _compare(

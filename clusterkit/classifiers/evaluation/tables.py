@@ -2,17 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.datasets.label_tables import LABEL_SEPARATOR
 from clusterkit.datasets.tables import to_csv
-from clusterkit.utils.files import check_output, write_whole
-
-if TYPE_CHECKING:
-    from clusterkit.classifiers.predict import Prediction
+from clusterkit.utils.files import write_whole
 
 _HEADINGS = {
     "precision": "precision",
@@ -57,41 +53,6 @@ def write_predictions(
         for row, name in enumerate(names)
     )
     write_whole(path, to_csv(["filename", *labels, *classes], rows))
-
-
-def predictions_to_csv(
-    predictions: Sequence["Prediction"], path: str | Path, *, overwrite: bool = False
-) -> Path:
-    """Write what a classifier says of images, as :func:`write_predictions` does.
-
-    Parameters
-    ----------
-    predictions : sequence of Prediction
-        From :func:`clusterkit.classifiers.classify`, at least one.
-    path : path
-        The file.
-    overwrite : bool
-        Whether an existing file may be replaced.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-
-    Raises
-    ------
-    OutputExistsError
-        If the file exists and ``overwrite`` is false.
-    """
-    path = check_output(path, overwrite=overwrite)
-    write_predictions(
-        path,
-        [prediction.name for prediction in predictions],
-        {"prediction": [prediction.classes for prediction in predictions]},
-        list(predictions[0].probabilities),
-        np.array([list(prediction.probabilities.values()) for prediction in predictions]),
-    )
-    return path
 
 
 def score_table(scores: Mapping[str, Mapping[str, float]]) -> str:

@@ -1,0 +1,147 @@
+"""One decorator for what all commands have in common: files, --overwrite and --json."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from clusterkit.cli.options import Decorator, json_option, notice, overwrite_option, print_json
+
+
+class OutputFile(NamedTuple):
+    """An option that names a file to write.
+
+    Attributes
+    ----------
+    option : str
+        Its long name; ``--output`` also has the short one ``-o``.
+    help : str
+        What the file is.
+    default : str, optional
+        Its name, if it is always written.
+    is_folder : bool
+        Whether it is a folder.
+    check : callable, optional
+        Gets the path and whether it may be replaced, and raises an error before any work is done.
+    """
+
+    option: str
+    help: str
+    default: str | None = None
+    is_folder: bool = False
+    check: Callable[[Path, bool], Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the parameter."""
+        return self.option.removeprefix("--")
+
+    def decorate(self, command: Callable[..., Any]) -> Callable[..., Any]:
+        """Add the option to a command."""
+        return click.option(
+            *(["-o"] if self.name == "output" else []),
+            self.option,
+            type=click.Path(dir_okay=self.is_folder, file_okay=not self.is_folder, path_type=Path),
+            default=self.default,
+            show_default=self.default is not None,
+            help=self.help,
+        )(command)
+
+
+def picture(help: str, option: str = "--output") -> OutputFile:  # noqa: A002 (click's word)
+    """Return the option of a picture."""
+    return OutputFile(option, f"{help} (.png, .pdf, .svg, .jpg).", check=_check_picture)
+
+
+def table(
+    help: str,  # noqa: A002 (click's word)
+    option: str = "--table",
+    default: str | None = None,
+) -> OutputFile:
+    """Return the option of a table."""
+    return OutputFile(option, help, default, check=_check_table)
+
+
+def _check_picture(path: Path, overwrite: bool) -> None:
+    """Check that a picture can be saved."""
+    from clusterkit.plots.display import check_figure_path
+
+    check_figure_path(path, overwrite=overwrite)
+
+
+def _check_table(path: Path, overwrite: bool) -> None:
+    """Check that a table can be written."""
+    from clusterkit.utils.files import check_output
+
+    check_output(path, overwrite=overwrite)
+
+
+@dataclass
+class Outputs:
+    """What the user asked a command to write, and how to print.
+
+    Attributes
+    ----------
+    files : dict of str to Path or None
+        The files by the names of their options; None for one that is not asked for.
+    overwrite : bool
+        Whether existing files may be replaced.
+    as_json : bool
+        Whether to print one JSON document.
+    written : list of pathlib.Path
+        What was written, for a notice.
+    """
+
+    files: dict[str, Any]
+    overwrite: bool
+    as_json: bool
+    written: list[Path] = field(default_factory=list)
+
+    def write(self, save: Callable[..., Any], name: str = "output") -> None:
+        """Write a table, if it is asked for: ``save(path, overwrite=...)``."""
+        path = self.files[name]
+        if path is not None:
+            save(path, overwrite=self.overwrite)
+            self.written.append(path)
+
+    def draw(self, display: Callable[[], Any], name: str = "output") -> None:
+        """Save a picture, if it is asked for; nothing is drawn otherwise."""
+        if self.files[name] is not None:
+            self.write(display().save, name)
+
+    def show(self, document: dict[str, Any], print_text: Callable[[], Any]) -> None:
+        """Print the result, as JSON or as text, and say what was written."""
+        if self.as_json:
+            print_json(document | self.files)
+        else:
+            print_text()
+        if self.written:
+            notice(f"Wrote {', '.join(map(str, self.written))}")
+
+
+def outputs(*files: OutputFile) -> Decorator:
+    """Add the options of the files that a command writes, ``--overwrite`` and ``--json``.
+
+    The command gets all of them as one argument, ``outputs``.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def run(*, as_json: bool, overwrite: bool = False, **arguments: Any) -> Any:
+            paths = {file.name: arguments.pop(file.name) for file in files}
+            for file in files:
+                if file.check is not None and paths[file.name] is not None:
+                    file.check(paths[file.name], overwrite)
+            return command(outputs=Outputs(paths, overwrite, as_json), **arguments)
+
+        decorated = json_option(run)
+        if files:
+            decorated = overwrite_option(decorated)
+        for file in reversed(files):
+            decorated = file.decorate(decorated)
+        return decorated
+
+    return decorate

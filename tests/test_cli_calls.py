@@ -1,0 +1,84 @@
+"""Each command is one call of the library, which a notebook can make as well."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import clusterkit.cli
+
+CLI = Path(clusterkit.cli.__file__).parent
+# What a call works on, or how its result is drawn.
+OPENED = {"ImageFolder", "Store", "Classifier", "create_extractor", "read_labelled", "open_images"}
+PICTURES = {"plots"}
+CHECKS = {"check_sortable"}
+
+
+def functions() -> Iterator[tuple[str, ast.FunctionDef]]:
+    """Yield all functions of the modules that hold commands."""
+    for file in sorted(CLI.glob("*.py")):
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.FunctionDef):
+                yield f"{file.stem}:{node.name}", node
+
+
+def is_command(function: ast.FunctionDef) -> bool:
+    return any("outputs(" in ast.unparse(decorator) for decorator in function.decorator_list)
+
+
+COMMANDS = {name: function for name, function in functions() if is_command(function)}
+
+
+def imported(function: ast.FunctionDef) -> dict[str, str]:
+    """Return what the body imports from the library, constants left out."""
+    return {
+        alias.asname or alias.name: node.module or ""
+        for node in ast.walk(function)
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").startswith("clusterkit")
+        and not (node.module or "").startswith("clusterkit.cli")
+        for alias in node.names
+        if not alias.name.isupper()
+    }
+
+
+def called(function: ast.FunctionDef) -> list[str]:
+    """Return the names from the library that the body uses, each as often as it does."""
+    names = imported(function)
+    used = []
+    for node in ast.walk(function):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if names.get(node.value.id) in ("clusterkit", "clusterkit.clustering"):
+                used.append(f"{node.value.id}.{node.attr}")
+        elif isinstance(node, ast.Name) and names.get(node.id, "clusterkit") != "clusterkit":
+            used.append(node.id)
+    modules = {name.partition(".")[0] for name in used if "." in name}
+    return [name for name in used if name not in modules]
+
+
+def test_every_command_is_looked_at() -> None:
+    assert len(COMMANDS) == 19
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_makes_one_call(name: str) -> None:
+    words = [word.rpartition(".") for word in called(COMMANDS[name])]
+    calls = [
+        last
+        for first, _, last in words
+        if first not in PICTURES and last not in OPENED and last not in CHECKS
+    ]
+    # A store is opened, and asked.
+    assert len(calls) == (0 if name.startswith("store:") else 1), calls
+
+
+def test_other_functions_print_and_check() -> None:
+    # Checks of files, pictures, the opened store, and how lists of names are printed.
+    allowed = ("utils", "plots", "store.store", "datasets.names")
+    for name, function in functions():
+        if not is_command(function):
+            for what, module in imported(function).items():
+                assert module.startswith(tuple(f"clusterkit.{one}" for one in allowed)) or (
+                    module == "clusterkit"
+                ), f"{name} uses {what} of {module}"
