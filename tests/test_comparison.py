@@ -316,6 +316,15 @@ def test_the_command_draws(store: Path) -> None:
     assert run("-o", "spaces.png").exit_code == 1
 
 
+def test_spaces_of_a_store_are_chosen_by_name(store: Path) -> None:
+    names = [space.folder.name for space in Store().spaces()]
+    assert set(compare_spaces(".clusterkit", extractors=names, n_clusters=2).rank) == set(names)
+    with pytest.raises(InvalidInputError, match="at least two spaces"):
+        compare_spaces(".clusterkit", extractors=names[:1])
+    with pytest.raises(InvalidInputError, match="extractors choose among the spaces of a store"):
+        compare_spaces([np.eye(8), np.eye(8)], extractors=names)
+
+
 def test_an_empty_store(tmp_path: Path) -> None:
     result = run("-s", tmp_path)
     assert result.exit_code == 1

@@ -12,7 +12,7 @@ from clusterkit.embedding.embed import embed
 from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchError, WeightsError
 from clusterkit.extractors import Extraction, Extractor
 from clusterkit.images.folder import ImageFolder
-from clusterkit.similarity.similar import find_similar, locate
+from clusterkit.similarity.similar import explain_images, find_similar, locate
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.paths import escape_path
 
@@ -203,3 +203,12 @@ def test_a_name_that_is_not_utf8_is_taken_as_it_is_printed(photos: Path) -> None
     (photos / "3.png").unlink()
     emb = embed(photos, Grid())
     assert locate(escape_path(odd), emb).paths == [odd]
+
+
+def test_files_outside_the_store_are_explained(photos: Path) -> None:
+    emb = embed(photos, "pixels")
+    new = photos.parent / "new.png"
+    Image.open(photos / "2.png").resize((17, 17)).save(new)
+    found = explain_images(new, "2.png", emb)
+    assert found.similarity > explain_images(new, photos / "3.png", emb).similarity
+    assert found.path_b == "2.png"

@@ -141,6 +141,13 @@ def test_classes_that_cannot_be_learned_stop_before_any_training(tmp_path: Path)
     assert not (tmp_path / "comparison").exists()
 
 
+def test_networks_by_name_take_the_parameters_of_their_kind(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"epochs must be .*Received: .*0"):
+        compare_networks(paint(), ["nn"], tmp_path, epochs=0, weights="for others.h5")
+    with pytest.raises(InvalidInputError, match=r"on the classifiers\. Received: epochs"):
+        compare_networks(paint(), quick("nn"), tmp_path, epochs=3)
+
+
 def test_without_a_folder_nothing_is_kept() -> None:
     found = compare_networks(paint(), "nn")
     assert found.results[0].model is None

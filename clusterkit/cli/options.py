@@ -133,23 +133,6 @@ def into_option(help: str) -> Decorator:  # noqa: A002 (click's word)
     )
 
 
-def output_option(help: str, default: str | None = None) -> Decorator:  # noqa: A002 (click's word)
-    """Return the option -o/--output."""
-    return click.option(
-        "-o",
-        "--output",
-        type=click.Path(dir_okay=False, path_type=Path),
-        default=default,
-        show_default=default is not None,
-        help=help,
-    )
-
-
-def picture_option(help: str) -> Decorator:  # noqa: A002 (click's word)
-    """Return the option -o/--output of a picture."""
-    return output_option(f"{help} (.png, .pdf, .svg, .jpg).")
-
-
 def read_space(store: Path, extractor: str | None) -> "Embeddings":
     """Load the embeddings that a command works on; say which, where there is a choice."""
     space = _choose_space(store, extractor)
@@ -190,22 +173,6 @@ def _refuse_empty(space: "Space", embeddings: "Embeddings") -> "Embeddings":
 def extractor_file(extractor: str | None) -> str | None:
     """Return the file that -e names, if it names one: it holds the network's weights too."""
     return extractor if extractor is not None and extractor.endswith(".keras") else None
-
-
-def check_picture(output: Path | None, *, overwrite: bool) -> None:
-    """Refuse a picture that cannot be saved, before any work is done."""
-    if output is not None:
-        from clusterkit.plots.display import check_figure_path
-
-        check_figure_path(output, overwrite=overwrite)
-
-
-def save_picture(display: Any, output: Path, *, overwrite: bool) -> None:
-    """Save a display, and say where."""
-    from clusterkit.plots.display import save_figure
-
-    save_figure(display, output, overwrite=overwrite)
-    notice(f"Wrote {output}")
 
 
 def print_sorting(sorting: "Sorting") -> None:
