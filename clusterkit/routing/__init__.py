@@ -1,4 +1,4 @@
-"""Sort files into folders, so that it can be interrupted, continued and taken back."""
+"""Sort files into folders; sorting can be interrupted, continued and undone."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The manifest of a sorted folder: what goes where, written before any file is touched."""
+"""The manifest of a sorted folder, written before any file is touched."""
 
 import json
 import os
@@ -21,25 +21,25 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 
 @dataclass
 class Manifest:
-    """All transfers into one folder, from its first run on.
+    """All transfers into a folder since its first run.
 
-    One JSON document a line: first the format and the folders that were made, then one line per
-    transfer.  It holds what is planned; what is done is seen on the disk itself, so that the two
-    cannot disagree after a crash.
+    Stored as JSON lines: first the format and the created folders, then one line per transfer.  It
+    contains only the plan; progress is determined from the files on disk, so that the two cannot
+    disagree after a crash.
 
     Attributes
     ----------
     transfers : list of Transfer
-        In the order in which they were planned.
+        In the order of planning.
     folders : list of str
-        Folders that were made for them, relative to the sorted folder; ``"."`` is itself.
+        Created folders, relative to the sorted folder; ``"."`` is the sorted folder itself.
     """
 
     transfers: list[Transfer] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
-        """Write the manifest into a sorted folder, whole or not at all, and flushed."""
+        """Write the manifest into a sorted folder atomically, flushed to disk."""
         lines: list[dict[str, Any]] = [{"clusterkit_manifest": _FORMAT, "folders": self.folders}]
         for transfer in self.transfers:
             line = transfer._asdict()
@@ -50,14 +50,14 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of a sorted folder, which may be anyone's.
+    """Read and validate the manifest of a sorted folder, which is not trusted.
 
     Raises
     ------
     NotFoundError
         If there is none.
     InvalidInputError
-        If it cannot be read, is damaged or of another format, or says what no manifest may say.
+        If it cannot be read, is damaged or of another format, or contains invalid values.
     """
     file = folder / MANIFEST_NAME
     if os.path.lexists(file) and not file.is_file():
@@ -87,11 +87,11 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 class _DamageError(Exception):
-    """What is wrong with a manifest."""
+    """A manifest is damaged; the message is the reason."""
 
 
 def _check_fields(line: Any, required: set[str], optional: Set[str] = frozenset()) -> None:
-    """Refuse a line with fields that are not known, or without those that must be there."""
+    """Check that a line has all required and no unknown fields."""
     if not isinstance(line, dict):
         raise _DamageError(f"a line must be an object. Received: {line!r:.100}")
     if missing := required - set(line):
@@ -101,7 +101,7 @@ def _check_fields(line: Any, required: set[str], optional: Set[str] = frozenset(
 
 
 def _read_transfer(line: Any) -> Transfer:
-    """Check every value of a transfer."""
+    """Parse a transfer, checking every value."""
     _check_fields(
         line, required={"source", "target", "mode", "digest"}, optional=frozenset({"seal"})
     )
@@ -124,7 +124,7 @@ def _is_digest(value: Any) -> bool:
 
 
 def _path(text: Any) -> str:
-    """Return a path that the system can take."""
+    """Check that a path is valid on this system, and return it."""
     if not isinstance(text, str) or not text or "\0" in text:
         raise _DamageError(f"{text!r:.100} is no path")
     os.fsencode(text)
@@ -132,9 +132,9 @@ def _path(text: Any) -> str:
 
 
 def _inner_path(text: Any) -> str:
-    """Return a path that names a place inside of the sorted folder."""
+    """Check that a path is inside the sorted folder, and return it."""
     path = PurePosixPath(_path(text))
-    # A backslash and a colon are part of a name, but on Windows.
+    # Backslashes and colons are part of a name except on Windows.
     windows = PureWindowsPath(text) if os.name == "nt" else path
     if path.is_absolute() or windows.anchor or ".." in (*path.parts, *windows.parts):
         raise _DamageError(f"{path} is not inside of its folder")
@@ -143,12 +143,12 @@ def _inner_path(text: Any) -> str:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a sorted folder.
+    """Lock a sorted folder against other runs.
 
     Raises
     ------
     InvalidInputError
-        If another process is at work in it, or it cannot be written.
+        If another process is using it, or it cannot be written.
     """
     from filelock import FileLock, Timeout
 
@@ -164,8 +164,8 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # Removed while it is held: from 4.0 on, filelock notices that the file it has locked is
-        # no longer the one of that name.  Windows removes no open file; there it stays, empty.
+        # Removed while locked: filelock from 4.0 detects that the locked file no longer has that
+        # name.  On Windows an open file cannot be removed, and the empty file remains.
         with suppress(OSError):
             Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()

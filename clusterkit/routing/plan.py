@@ -1,4 +1,4 @@
-"""Decide which file goes where, and check all of it, before any file is touched."""
+"""Plan and check all transfers before any file is touched."""
 
 import os
 import re
@@ -14,26 +14,27 @@ from clusterkit.routing.manifest import Manifest
 from clusterkit.routing.strays import Strays
 from clusterkit.routing.transfer import Transfer, find_entry, is_inside, is_same_entry
 
-# What Windows, macOS or Linux does not take in a name, and names that Windows keeps for devices.
+# Characters that are invalid in names on Windows, macOS or Linux, and device names of Windows.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-# Of four bytes each, these fit into the 255 bytes that a name may have.
+# Characters of four bytes that fit in the 255 bytes of a name.
 _MAX_CHARACTERS = 60
 _MAX_SUFFIX_BYTES = 32
 
 
 class Plan(NamedTuple):
-    """What is left to do of a sorting.
+    """The remaining transfers of a sorting.
 
     Attributes
     ----------
     todo : list of Transfer
-        In order of the files.
+        In the order of the files.
     n_present : int
-        Number of files that need nothing: they are in their folder already, or are another path
+        Number of files that need no transfer: they are already in their folder, or are another path
         to a file of this sorting.
     replaced : set of Transfer
-        Earlier plans that never came, or are gone, and that ``todo`` takes the place of.
+        Earlier transfers that were not carried out, or whose files no longer exist, replaced by
+        ``todo``.
     """
 
     todo: list[Transfer]
@@ -44,33 +45,33 @@ class Plan(NamedTuple):
 def make_plan(
     files: Sequence[str | Path], names: Sequence[Any], into: Path, mode: str, manifest: Manifest
 ) -> Plan:
-    """Plan the transfers of files into the folders of their names.
+    """Plan the transfers of files into named folders.
 
     Parameters
     ----------
     files, names, into, mode
-        As in :func:`clusterkit.routing.sort_into_folders`; ``into`` is absolute.
+        As for :func:`clusterkit.routing.sort_into_folders`; ``into`` is absolute.
     manifest : Manifest
-        What earlier runs planned for the same folder.
+        The plan of earlier runs for the same folder.
 
     Returns
     -------
     Plan
-        What is left to do.
+        The remaining transfers.
 
     Raises
     ------
     NotFoundError, OutputExistsError, InvalidInputError
-        If a file is missing, was sorted otherwise before, or cannot be sorted, or a folder cannot
-        be made.
+        If a file is missing, was sorted differently before, or cannot be sorted, or a folder cannot
+        be created.
     """
-    # Links are not followed: what is named is what is sorted.
+    # Links are not followed: the named entry itself is sorted.
     sources = [os.path.abspath(file) for file in files]  # noqa: PTH100
     twice = [source for source, count in Counter(sources).items() if count > 1]
     if twice:
         raise InvalidInputError(f"each file can be sorted once. Twice: {twice[0]}")
     folders = _folder_names(names, into)
-    # A file may have several paths, through a linked folder.
+    # A file may have several paths through linked folders.
     parents: dict[str, Any] = {}
     brought_here = {find_entry(str(into / t.target), parents) for t in manifest.transfers}
     earlier = defaultdict(list)
@@ -95,21 +96,21 @@ def make_plan(
         done = [t for t in planned if t.is_in_place(into) and not t.is_source_taken()]
         if done:
             _check_same(done[0], folder, mode, into)
-            # A move that was cut between its two halves still has its source.
+            # An interrupted move still has its source.
             todo += [t for t in done if mode == "move" and _is_still_there(t, into)]
             continue
         if not os.path.lexists(source):
             moved = [(t, strays.find(t)) for t in planned if t.mode == "move"]
             if here := [(t, place) for t, place in moved if place is not None]:
-                # Someone has moved it on by hand; or a power loss has left it as a part.
+                # It was moved by hand, or a power loss left a partial copy.
                 todo += [t for t, place in here if place.name.startswith(".")]
                 continue
-        # A planned transfer that never came keeps its name.
+        # A planned transfer that was not carried out keeps its name.
         waiting = [t.target for t in planned if t.folder == folder]
         free = [target for target in waiting if not os.path.lexists(into / target)]
         target = free[0] if free else free_names.take(folder, PurePath(source).name)
         todo.append(Transfer(source, target, mode))
-        # What was moved, and then moved on, can still be taken back.
+        # Files that were moved again after sorting can still be restored.
         replaced |= {
             t
             for t in planned
@@ -122,7 +123,7 @@ def make_plan(
 
 
 class _FreeNames:
-    """Gives out file names that are free in the sorted folder, on any file system."""
+    """Provides file names that are unused in the sorted folder on any file system."""
 
     def __init__(self, into: Path, manifest: Manifest) -> None:
         self._into = into
@@ -132,7 +133,7 @@ class _FreeNames:
         self._max_bytes = _name_limit(into)
 
     def take(self, folder: str, file_name: str) -> str:
-        """Return the path of a file in the sorted folder that no other has or will have."""
+        """Return an unused path in the sorted folder, and reserve it."""
         if folder not in self._listed:
             self._listed.add(folder)
             with suppress(FileNotFoundError, NotADirectoryError):
@@ -149,7 +150,7 @@ class _FreeNames:
         return target
 
     def _fit(self, file_name: str, number: int) -> str:
-        """Add a number to a file name, which is cut where it would be too long."""
+        """Add a number to a file name, shortening it if necessary."""
         stem, suffix = os.path.splitext(file_name)  # noqa: PTH122
         if len(os.fsencode(suffix)) > _MAX_SUFFIX_BYTES:
             stem, suffix = file_name, ""
@@ -160,7 +161,7 @@ class _FreeNames:
 
 
 def _name_limit(into: Path) -> int:
-    """Return how many bytes a file name may have."""
+    """Return the maximum length of a file name in bytes."""
     place = next((place for place in (into, *into.parents) if place.exists()), into)
     try:
         return os.pathconf(place, "PC_NAME_MAX")
@@ -169,23 +170,23 @@ def _name_limit(into: Path) -> int:
 
 
 def _alike(path: str) -> str:
-    """Return a key that is equal for paths that are one file on Windows or macOS."""
+    """Return a key that is equal for paths that are the same file on Windows or macOS."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
 def _is_one(one: Path, other: Path) -> bool:
-    """Return whether two paths lead to one file or folder, which is there."""
+    """Return whether two paths lead to the same existing file or folder."""
     return one.exists() and other.exists() and one.samefile(other)
 
 
 def _is_still_there(done: Transfer, into: Path) -> bool:
-    """Return whether a move has brought its file, but not yet removed it from its old place."""
+    """Return whether a moved file is in its new place but not yet removed from its old one."""
     target = into / done.target
     return os.path.lexists(done.source) and not is_same_entry(Path(done.source), target)
 
 
 def _check_same(done: Transfer, folder: str, mode: str, into: Path) -> None:
-    """Refuse to sort a file again that lies in another folder, or in another mode."""
+    """Check that a file was not sorted into another folder or in another mode before."""
     if (done.folder, done.mode) != (folder, mode):
         raise OutputExistsError(
             f"{done.source} was brought to {into / done.target} before (mode {done.mode}), and is "
@@ -195,7 +196,7 @@ def _check_same(done: Transfer, folder: str, mode: str, into: Path) -> None:
 
 
 def _check_sources(todo: Sequence[Transfer]) -> None:
-    """Refuse files that are not there or cannot be moved."""
+    """Check that the files exist and can be moved."""
     missing = [t.source for t in todo if not os.path.lexists(t.source)]
     if missing:
         raise NotFoundError(
@@ -226,7 +227,7 @@ def _check_sources(todo: Sequence[Transfer]) -> None:
 
 
 def _check_targets(todo: Sequence[Transfer], into: Path) -> None:
-    """Refuse folders that cannot be made or written, or that lead elsewhere, and overlong paths."""
+    """Check that folders can be created and written and are no links, and the length of paths."""
     for folder in dict.fromkeys(transfer.folder for transfer in todo):
         place = into / folder
         if os.path.lexists(place) and not place.is_dir():
@@ -250,7 +251,7 @@ def _check_targets(todo: Sequence[Transfer], into: Path) -> None:
 
 
 def _folder_names(names: Iterable[Any], into: Path) -> dict[str, str]:
-    """Map each name to a folder name that every file system takes, and takes for no other."""
+    """Map each name to a folder name that is valid and unique on every file system."""
     folders: dict[str, str] = {}
     owners: dict[str, str] = {}
     for name in dict.fromkeys(str(name) for name in names):
@@ -271,7 +272,7 @@ def _folder_names(names: Iterable[Any], into: Path) -> dict[str, str]:
         for present in os.listdir(into):  # noqa: PTH208 (names are all it needs)
             owner = owners.get(_alike(present))
             folder = present if owner is None else folders[owner]
-            # Where this system takes them for one, the folder that is there is the one.
+            # If they are the same on this system, use the existing folder.
             if folder != present and not _is_one(into / folder, into / present):
                 raise InvalidInputError(
                     f"the folder {folder} and {into / present}, which is there, are one "

@@ -1,9 +1,9 @@
-"""Tell the moves that this user planned on this machine from those in anyone's manifest.
+"""Authenticate the moves that this user planned on this machine.
 
-A manifest says where files go when they are taken back.  One that came with someone else's folder
-could name any place.  So each move that is planned is sealed with a key that only this user has,
-in ``$XDG_STATE_HOME/clusterkit`` (by default ``~/.local/state/clusterkit``); where the seal is
-missing, places must be confirmed before files go there.
+A manifest determines where undo moves files.  A manifest of unknown origin could name any place, so
+each planned move is signed with a key of the user in ``$XDG_STATE_HOME/clusterkit`` (by default
+``~/.local/state/clusterkit``).  Without a valid signature, places must be confirmed before files
+are moved there.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ _KEY_BYTES = 32
 
 
 def seal(transfers: Iterable[Transfer]) -> list[Transfer]:
-    """Add the seal to the moves; where no key can be kept, they stay without."""
+    """Sign the moves; without a key, they remain unsigned."""
     key = _read_key() or _make_key()
     return [
         transfer
@@ -33,7 +33,7 @@ def seal(transfers: Iterable[Transfer]) -> list[Transfer]:
 
 
 def find_unsealed(transfers: Iterable[Transfer]) -> list[Transfer]:
-    """Return the moves that this user did not plan on this machine, as far as is known."""
+    """Return the moves without a valid signature."""
     key = _read_key()
     return [
         transfer
@@ -44,22 +44,22 @@ def find_unsealed(transfers: Iterable[Transfer]) -> list[Transfer]:
 
 
 def _sign(transfer: Transfer, key: bytes) -> str:
-    """Return the seal of a transfer: of all that is in it."""
+    """Return the signature of all fields of a transfer."""
     return hmac.new(key, json.dumps(transfer[:4]).encode(), hashlib.sha256).hexdigest()
 
 
 def _key_file() -> Path | None:
-    """Return where the key is kept."""
+    """Return the file of the key."""
     state = os.environ.get("XDG_STATE_HOME", "")
     try:
         folder = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
     except RuntimeError:
-        return None  # a user without a home
+        return None  # the user has no home
     return folder / "clusterkit" / "seal.key"
 
 
 def _read_key() -> bytes | None:
-    """Return the key, or None where there is none."""
+    """Return the key, or None if there is none."""
     file = _key_file()
     try:
         key = b"" if file is None else file.read_bytes()
@@ -69,7 +69,7 @@ def _read_key() -> bytes | None:
 
 
 def _make_key() -> bytes | None:
-    """Make the key, or return the one that another process has just made."""
+    """Create the key, or return the one that another process has just created."""
     file = _key_file()
     if file is None:
         return None

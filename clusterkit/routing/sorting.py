@@ -1,4 +1,4 @@
-"""Bring files into folders."""
+"""Sort files into folders."""
 
 import os
 import warnings
@@ -30,21 +30,20 @@ from clusterkit.routing.transfer import (
 
 @dataclass(frozen=True)
 class Sorting:
-    """What :func:`sort_into_folders` did, or would do.
+    """Result of :func:`sort_into_folders`.
 
     Attributes
     ----------
     into : pathlib.Path
         The sorted folder.
     mode : {"copy", "link", "move"}
-        How files were brought there.
+        How files are transferred.
     transfers : list of Transfer
-        The files of this run, in order, without those that were there before.
+        The transfers of this run, in order, without files that were already there.
     n_present : int
-        Number of files that an earlier run had already brought there, and of further paths to a
-        file of this run.
+        Number of files that an earlier run sorted, and of further paths to a file of this run.
     dry_run : bool
-        Whether nothing was done.
+        Whether this was only planned.
     """
 
     into: Path
@@ -55,7 +54,7 @@ class Sorting:
 
     @property
     def folders(self) -> dict[str, int]:
-        """Number of this run's files in each folder."""
+        """Number of files of this run in each folder."""
         return dict(sorted(Counter(transfer.folder for transfer in self.transfers).items()))
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,53 +79,52 @@ def sort_into_folders(
     dry_run: bool = False,
     progress: bool = False,
 ) -> Sorting:
-    """Bring each file into the folder of its name.
+    """Sort each file into a named folder.
 
-    Nothing is ever overwritten: where a file name is taken, the next free ``name (2).jpg`` is
-    used.  The plan is checked as a whole, and written to ``clusterkit-manifest.jsonl`` in ``into``,
-    before any file is touched.  So the same call goes on after an interruption, another call may
-    add further files, and :func:`undo` takes everything back.  When the call returns, all of it is
-    on the disk: a power loss does not take it away, nor any file at any other moment.
+    Nothing is ever overwritten: if a file name exists, the next unused ``name (2).jpg`` is used.
+    The complete plan is checked, and written to ``clusterkit-manifest.jsonl`` in ``into``, before
+    any file is touched.  The same call therefore continues after an interruption, further calls may
+    add files, and :func:`undo` reverts everything.  When the call returns, all files are flushed to
+    disk; no file is lost by a power loss at any time.
 
     Parameters
     ----------
     files : sequence of path
-        The files.  Those that an earlier call brought into ``into`` are left where they are.  A
-        file that is named by two paths, through a linked folder, is sorted once.
+        The files.  Files that an earlier call sorted into ``into`` are left in place.  A file given
+        by two paths, through a linked folder, is sorted once.
     names : sequence, same length
-        The folder of each; characters that a file system may refuse become ``_``.
+        The folder of each file; characters that are invalid on some file systems become ``_``.
     into : path
-        Where the folders are made.
+        Parent of the folders.
     mode : {"copy", "link", "move"}
         ``copy`` keeps the modification time.  ``link`` makes symbolic links with absolute paths:
-        the sorted folder may be moved later, the files may not.  ``move`` works between disks
-        too, where a file is deleted only after its copy was read back, found equal, and is on the
-        disk.
+        the sorted folder may be moved later, the files may not.  ``move`` also works between disks,
+        where a file is deleted only after its copy was verified and flushed to disk.
     dry_run : bool
-        Plan only: nothing is written.
+        Whether to only plan, without writing anything.
     progress : bool
-        Draw progress bars on stderr.
+        Whether to show progress bars on stderr.
 
     Returns
     -------
     Sorting
-        What was done, or planned.
+        The performed or planned transfers.
 
     Raises
     ------
     NotFoundError
         If a file does not exist.
     OutputExistsError
-        If an earlier call brought a file to another folder of ``into``, or in another mode.
+        If an earlier call sorted a file into another folder of ``into``, or in another mode.
     InvalidInputError
-        If the arguments do not fit, two names would be one folder on some system, or a file or
-        folder cannot be read or written.  What was done until then stays, and the same call goes
-        on with the rest.
+        If the arguments are invalid, two names would be the same folder on some system, or a file
+        or folder cannot be read or written.  Completed transfers are kept, and the same call
+        continues with the rest.
 
     Warns
     -----
     UserWarning
-        If a file in the making is found whose content is not known: it is kept.
+        If a partial copy of unknown content is found, which is kept.
 
     Examples
     --------
@@ -144,7 +142,7 @@ def sort_into_folders(
         return Sorting(into, mode, plan.todo, plan.n_present, dry_run=True)
     is_new = not into.exists()
     if is_new:
-        # What is refused leaves no folder behind.
+        # No folder is created for an invalid request.
         make_plan(files, names, into, mode, Manifest())
     make_folder(into)
     try:
@@ -157,14 +155,14 @@ def sort_into_folders(
             _carry_out(todo, into, progress=progress)
     finally:
         if is_new:
-            # Works only on an empty folder, when nothing came of this run.
+            # Removes the folder only if it is empty, when nothing was sorted.
             with suppress(OSError):
                 into.rmdir()
     return Sorting(into, mode, todo, plan.n_present, dry_run=False)
 
 
 def _with_digests(todo: Sequence[Transfer], *, progress: bool) -> list[Transfer]:
-    """Add the digests by which the files are known again, and the seals."""
+    """Add digests and signatures to the transfers."""
     found = []
     for transfer in tqdm(todo, "check", unit="file", disable=None if progress else True):
         if transfer.mode != "link" and transfer.digest is None:
@@ -176,12 +174,12 @@ def _with_digests(todo: Sequence[Transfer], *, progress: bool) -> list[Transfer]
                 ) from error
         found.append(transfer)
     new = iter(seal(t for t, planned in zip(found, todo, strict=True) if planned.digest is None))
-    # A move that goes on stays as its manifest has it.
+    # A continued move is kept as in the manifest.
     return [t if planned.digest else next(new) for t, planned in zip(found, todo, strict=True)]
 
 
 def _write_ahead(plan: Plan, into: Path, manifest: Manifest, *, is_new: bool) -> None:
-    """Put down what will be done before any of it is, and make the folders."""
+    """Write the manifest and create the folders before any transfer."""
     known, gone = set(manifest.transfers), plan.replaced - set(plan.todo)
     new = [transfer for transfer in plan.todo if transfer not in known]
     kept = [transfer for transfer in manifest.transfers if transfer not in gone]
@@ -191,13 +189,13 @@ def _write_ahead(plan: Plan, into: Path, manifest: Manifest, *, is_new: bool) ->
     made = [folder for folder in made if folder not in manifest.folders]
     if new or made:
         Manifest(kept + new, manifest.folders + made).write(into)
-    # One may be missing that an earlier run could not make.
+    # An earlier run may have failed to create one.
     for folder in missing:
         make_folder(into / folder)
 
 
 def _settle_parts(into: Path, transfers: Sequence[Transfer]) -> None:
-    """Adopt what a kill or a power loss has left in the making, or say that it is there."""
+    """Recover partial copies left by a kill or power loss, or warn about them."""
     for folder in {transfer.folder for transfer in transfers}:
         if is_inside(into / folder, into) and find_parts(into / folder):
             here = [t for t in transfers if t.folder == folder and t.digest]
@@ -212,7 +210,7 @@ def _settle_parts(into: Path, transfers: Sequence[Transfer]) -> None:
 
 
 def _carry_out(todo: Sequence[Transfer], into: Path, *, progress: bool) -> None:
-    """Bring the files to their folders, and wait until they are there for good."""
+    """Carry out the transfers, and flush the folders to disk."""
     touched: set[Path] = set()
     try:
         for n_done, transfer in enumerate(

@@ -1,4 +1,4 @@
-"""One file on its way into a sorted folder, and back; never over another file."""
+"""Transfer a file into a sorted folder and back, without overwriting."""
 
 import errno
 import os
@@ -14,26 +14,27 @@ from clusterkit.images.folder import digest_file
 from clusterkit.utils.files import flush
 
 MODES = ("copy", "link", "move")
-# A copy in the making.  A kill, or a power loss, may leave one; it can be all that is left of a
-# file, so that none is removed unseen.
+# Suffix of partial copies.  A kill or power loss may leave one, which can be the only remaining
+# copy of a file, so none is removed without a check.
 PARTS = ".clusterkit*.part"
 
 
 class Transfer(NamedTuple):
-    """One file that is brought into a sorted folder.
+    """Transfer of one file into a sorted folder.
 
     Attributes
     ----------
     source : str
-        Absolute path of the file before.
+        Absolute path of the original file.
     target : str
-        Its path in the sorted folder, relative to it, with forward slashes.
+        New path relative to the sorted folder, with forward slashes.
     mode : {"copy", "link", "move"}
-        How it gets there.
+        How the file is transferred.
     digest : str or None
         SHA-256 of its bytes, in hexadecimal; None for a link.
     seal : str or None
-        Proof that this user planned a move on this machine, see :mod:`clusterkit.routing.seals`.
+        Signature of a move planned by this user on this machine, see
+        :mod:`clusterkit.routing.seals`.
     """
 
     source: str
@@ -48,23 +49,23 @@ class Transfer(NamedTuple):
         return str(PurePosixPath(self.target).parent)
 
     def is_brought_by(self, file: Path) -> bool:
-        """Return whether a file is just what this transfer brings."""
+        """Return whether a file is the result of this transfer."""
         if self.mode == "link":
             return file.is_symlink() and os.readlink(file) == self.source  # noqa: PTH115
         return self.digest is not None and holds(file, self.digest)
 
     def is_in_place(self, folder: Path) -> bool:
-        """Return whether the sorted folder holds just what this transfer brings."""
+        """Return whether the result of this transfer is in the sorted folder."""
         return self.is_brought_by(folder / self.target)
 
     def is_source_taken(self) -> bool:
-        """Return whether another file is now where a moved one came from."""
+        """Return whether another file now exists at the original path of a moved one."""
         if self.mode != "move" or not os.path.lexists(self.source):
             return False
         return self.digest is None or not holds(Path(self.source), self.digest)
 
     def carry_out(self, folder: Path) -> None:
-        """Bring the file into the sorted folder.
+        """Transfer the file into the sorted folder.
 
         Raises
         ------
@@ -75,7 +76,7 @@ class Transfer(NamedTuple):
         """
         source, target = Path(self.source), folder / self.target
         if self.is_in_place(folder):
-            # A run was killed between the two halves of a move, or left a part that was adopted.
+            # A run was killed during a move, or its partial copy was recovered.
             is_in_both = os.path.lexists(source) and not is_same_entry(source, target)
             if self.mode == "move" and is_in_both:
                 flush(target.parent)
@@ -89,7 +90,7 @@ class Transfer(NamedTuple):
 
 
 def holds(file: Path, digest: str) -> bool:
-    """Return whether this is a regular file, no link, with content of a digest."""
+    """Return whether this is a regular file, not a link, with the given digest."""
     try:
         return stat.S_ISREG(file.lstat().st_mode) and digest_file(file) == digest
     except (FileNotFoundError, NotADirectoryError):
@@ -97,24 +98,24 @@ def holds(file: Path, digest: str) -> bool:
 
 
 def is_same_entry(one: Path, other: Path) -> bool:
-    """Return whether two paths are one entry of one folder: removing it would remove both."""
+    """Return whether two paths are the same directory entry, so that removing one removes both."""
     return find_entry(os.path.realpath(one)) == find_entry(os.path.realpath(other))
 
 
 def find_entry(path: str, folders: dict[str, tuple[int, int] | str] | None = None) -> object:
-    """Return a key that is equal for all paths to one entry of one folder, there or not.
+    """Return a key that is equal for all paths to the same directory entry, existing or not.
 
     Parameters
     ----------
     path : str
         Absolute.
     folders : dict, optional
-        What was found out about folders before.
+        Cache of folder identities.
     """
     parent, name = os.path.split(path)
     folders = {} if folders is None else folders
     if parent not in folders:
-        # By device and inode: a folder may be linked, or mounted in two places.
+        # By device and inode, since a folder may be linked or mounted in two places.
         try:
             found = Path(parent).stat()
             folders[parent] = (found.st_dev, found.st_ino) if found.st_ino else parent
@@ -124,17 +125,17 @@ def find_entry(path: str, folders: dict[str, tuple[int, int] | str] | None = Non
 
 
 def is_inside(path: Path, folder: Path) -> bool:
-    """Return whether a path lies in a folder, or is it, when all links are followed."""
+    """Return whether a path is a folder or inside it, after following all links."""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder where it is missing, so that a power loss does not take it away.
+    """Create a folder if it does not exist, flushed to disk.
 
     Raises
     ------
     InvalidInputError
-        If it cannot be made.
+        If it cannot be created.
     """
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
@@ -146,23 +147,23 @@ def make_folder(folder: Path) -> None:
 
 
 def flush_folders(folders: Iterable[Path]) -> None:
-    """Wait until what was brought into folders, or taken out of them, is so on the disk."""
+    """Flush the entries of folders to disk."""
     for folder in folders:
         with suppress(FileNotFoundError, NotADirectoryError):
             flush(folder)
 
 
 def move(source: Path, target: Path, digest: str | None) -> None:
-    """Move a file, between disks too: there, only after its copy is on the other disk.
+    """Move a file; between disks, delete it only after its copy is flushed to disk.
 
-    Within a disk, the two folders are left to be flushed by the caller, all at once.
+    Within a disk, the caller must flush the two folders.
 
     Raises
     ------
     OSError
         If a file is at the target, or the disk refuses; nothing is lost.
     InvalidInputError
-        If the file has not the content of its digest.
+        If the file does not match the digest.
     """
     try:
         rename(source, target)
@@ -175,13 +176,13 @@ def move(source: Path, target: Path, digest: str | None) -> None:
 
 
 def rename(source: Path, target: Path) -> None:
-    """Rename a file, but unlike ``os.rename`` never over another."""
+    """Rename a file; unlike ``os.rename``, never overwrite another."""
     try:
         os.link(source, target)
     except OSError as error:
         if error.errno in (errno.EEXIST, errno.EXDEV):
             raise
-        # This disk knows no hard links.  Windows' rename refuses by itself to overwrite.
+        # No support for hard links.  On Windows, rename does not overwrite.
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
         source.rename(target)
@@ -194,7 +195,7 @@ def rename(source: Path, target: Path) -> None:
 
 
 def _copy(source: Path, target: Path, digest: str | None) -> None:
-    """Copy a file with its times, whole or not at all, flushed, and read the copy back."""
+    """Copy a file with its times atomically, flush it, and verify the copy."""
     number, part = 1, target.with_name(".clusterkit.part")
     while os.path.lexists(part):
         number += 1
@@ -211,14 +212,14 @@ def _copy(source: Path, target: Path, digest: str | None) -> None:
 
 
 def adopt_parts(folder: Path, wanted: Iterable[tuple[str | None, Path]]) -> None:
-    """Give the parts in a folder that are whole the names under which they are missed.
+    """Rename complete partial copies in a folder to their final names.
 
     Parameters
     ----------
     folder : pathlib.Path
-        Where a copy was cut.
+        Folder of an interrupted copy.
     wanted : iterable of (str, pathlib.Path)
-        Digests of files, and where each belongs.
+        Digests and final paths of files.
     """
     if parts := {digest_file(part): part for part in find_parts(folder)}:
         for digest, place in wanted:
@@ -229,9 +230,9 @@ def adopt_parts(folder: Path, wanted: Iterable[tuple[str | None, Path]]) -> None
 
 
 def sweep_parts(folder: Path, wholes: Iterable[str | Path]) -> list[Path]:
-    """Remove the parts in a folder that other files begin with; return those that are left.
+    """Remove partial copies in a folder that are the start of other files; return the others.
 
-    A copy that was cut short is no loss where the file it was made of is still there.
+    An interrupted copy is not needed if its original exists.
     """
     parts = find_parts(folder)
     for whole in wholes if parts else ():
@@ -242,12 +243,12 @@ def sweep_parts(folder: Path, wholes: Iterable[str | Path]) -> list[Path]:
 
 
 def find_parts(folder: Path) -> list[Path]:
-    """Return the parts that lie in a folder."""
+    """Return the partial copies in a folder."""
     return [part for part in folder.glob(PARTS) if stat.S_ISREG(part.lstat().st_mode)]
 
 
 def _begins_with(whole: Path, part: Path) -> bool:
-    """Return whether a file begins with all the bytes of a part."""
+    """Return whether a file starts with the bytes of a partial copy."""
     if not whole.is_file() or is_same_entry(whole, part):
         return False
     if whole.stat().st_size < part.stat().st_size:

@@ -1,4 +1,4 @@
-"""Take back what was sorted into a folder."""
+"""Undo the sorting of files into a folder."""
 
 import os
 import warnings
@@ -33,7 +33,7 @@ _N_SHOWN = 5
 
 @dataclass(frozen=True)
 class Undoing:
-    """What :func:`undo` did, or would do.
+    """Result of :func:`undo`.
 
     Attributes
     ----------
@@ -42,14 +42,14 @@ class Undoing:
     n_undone : int
         Number of copies and links removed, and of files moved back.
     kept : list of (str, str)
-        Files that were left in the sorted folder, and why.
+        Files that were left in the sorted folder, with the reason.
     missing : list of str
-        Moved files that are neither in the sorted folder nor in their old place, by where they
-        came from.
+        Original paths of moved files that are neither in the sorted folder nor in their original
+        place.
     dry_run : bool
-        Whether nothing was done.
+        Whether this was only planned.
     places : dict of str to int
-        Folders that moved files went back to, and how many.
+        Number of files moved back to each folder.
     """
 
     folder: Path
@@ -79,41 +79,41 @@ def undo(
     dry_run: bool = False,
     progress: bool = False,
 ) -> Undoing:
-    """Take back everything that :func:`sort_into_folders` brought into a folder.
+    """Undo everything that :func:`sort_into_folders` did in a folder.
 
-    Copies and links are removed, moved files go back to where they were, also those that were
-    moved on by hand within the folder.  What cannot be taken back without a loss is kept: a file
-    that was changed since, a copy whose original is gone or no longer the same, a moved file whose
-    old place is taken.  It stays in the manifest, so that another call can take it back once that
-    is resolved; so does a moved file that is not found.  Folders that were made for the sorting
-    and are empty, and at last the manifest, are removed.
+    Copies and links are removed, and moved files are moved back, including those that were moved by
+    hand within the folder.  Files that cannot be restored without a loss are kept: files that were
+    changed, copies whose original is missing or has changed, and moved files whose original path is
+    taken.  They remain in the manifest, as do moved files that are not found, so that another call
+    can restore them later.  Finally, empty folders that were created for the sorting and the
+    manifest are removed.
 
     Parameters
     ----------
     folder : path
         The sorted folder.
     roots : sequence of path
-        Folders that files may be moved back to though the manifest was not written by this user
-        on this machine: it may have come with someone else's folder, and name any place.
+        Folders that files may be moved back to even if the manifest was not written by this user on
+        this machine, since such a manifest could name any place.
     trust : bool
-        Move files back to wherever the manifest says.
+        Whether to move files back to any place in the manifest.
     dry_run : bool
-        Only say what would be done.
+        Whether to only plan, without changing anything.
     progress : bool
-        Draw a progress bar on stderr.
+        Whether to show a progress bar on stderr.
 
     Returns
     -------
     Undoing
-        What was done, and what was kept for which reason.
+        The restored files, and the kept ones with reasons.
 
     Raises
     ------
     NotFoundError
         If the folder has no manifest.
     InvalidInputError
-        If the manifest is damaged, another process is at work in the folder, or files would be
-        moved to places that need to be confirmed.
+        If the manifest is damaged, another process is using the folder, or files would be moved to
+        places that must be confirmed.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def undo(
     300
     """
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 (resolve() would follow links)
-    manifest = read_manifest(folder)  # where there is none, the lock would leave a trace
+    manifest = read_manifest(folder)  # before locking, which creates a file
     if not trust:
         _check_places(folder, manifest, roots)
     if dry_run:
@@ -133,7 +133,7 @@ def undo(
         undoing, left = _undo(folder, manifest, dry_run=False, progress=progress)
         _sweep(folder, manifest)
         for name in manifest.folders:
-            # Works only on an empty folder; the sorted folder itself still has its manifest.
+            # Removes only empty folders; the sorted folder itself still has its manifest.
             if is_inside((folder / name).parent, folder):
                 with suppress(OSError):
                     (folder / name).rmdir()
@@ -149,7 +149,7 @@ def undo(
 
 
 def _check_places(folder: Path, manifest: Manifest, roots: Sequence[str | Path]) -> None:
-    """Refuse to move files to places that only a manifest of unknown origin names."""
+    """Check that files are not moved to unconfirmed places of an unsigned manifest."""
     allowed = [folder, *map(Path, roots)]
     places: dict[Path, list[str]] = {}
     for transfer in find_unsealed(manifest.transfers):
@@ -173,26 +173,26 @@ def _check_places(folder: Path, manifest: Manifest, roots: Sequence[str | Path])
 
 
 class _Step(NamedTuple):
-    """What can be done about one transfer."""
+    """How one transfer is undone."""
 
-    place: Path | None = None  # where its file is now
-    goes_back: bool = False  # to its old place; otherwise it is only removed from the new one
-    reason: str | None = None  # why it must stay
+    place: Path | None = None  # present path of the file
+    goes_back: bool = False  # moved back to its original place; otherwise only removed
+    reason: str | None = None  # why it is kept
     is_missing: bool = False
 
 
 class _Planner:
-    """Finds out, last transfers first, what can be taken back without a loss."""
+    """Decides which transfers can be undone without a loss, in reverse order."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self._folder = folder
         self._folders = manifest.folders
         self._strays = Strays(folder, manifest.transfers)
-        # Where a dry run would have brought files by now.
+        # Paths to which a dry run would have moved files.
         self._back: dict[str, str | None] = {}
 
     def decide(self, transfer: Transfer) -> _Step:
-        """Return what can be done about a transfer."""
+        """Return how a transfer is undone."""
         target, old_place = self._folder / transfer.target, Path(transfer.source)
         step = self._find(transfer, target)
         if step.place is None:
@@ -205,7 +205,7 @@ class _Planner:
             return _Step(step.place, goes_back=True)
         if transfer.mode == "move":
             if self._is_same(transfer, old_place, step.place):
-                # A kill has left it in both places.
+                # A kill left it in both places.
                 return step
             return _Step(step.place, reason=f"another file is in its old place: {old_place}")
         if not is_there or not (transfer.source in self._back or old_place.exists()):
@@ -215,21 +215,21 @@ class _Planner:
         return step
 
     def _find(self, transfer: Transfer, target: Path) -> _Step:
-        """Return where the file of a transfer is, or what is known where it is nowhere."""
-        # A linked sub-folder may lead anywhere: nothing is touched there.
+        """Return the present path of a transfer's file, or why it is not found."""
+        # A linked sub-folder may lead anywhere, so nothing in it is touched.
         is_ours = is_inside(target.parent, self._folder)
         if is_ours and transfer.is_brought_by(target):
             return _Step(target)
         if transfer.mode == "move" and not transfer.is_source_taken():
             if os.path.lexists(transfer.source):
-                return _Step()  # never moved, or taken back
+                return _Step()  # never moved, or already moved back
             for part in find_parts(Path(transfer.source).parent):
                 if transfer.is_brought_by(part):
-                    return _Step(part)  # taking it back was cut short
+                    return _Step(part)  # moving it back was interrupted
         place = self._strays.find(transfer)
         if place is not None:
             if transfer.mode != "move" and not self._is_made(place):
-                # It could be a file of the user's own with the same content.
+                # It could be another file with the same content.
                 return _Step(place, reason=f"it was moved by hand from {target}")
             return _Step(place)
         if os.path.lexists(target):
@@ -238,23 +238,23 @@ class _Planner:
         return _Step(is_missing=transfer.mode == "move")
 
     def _is_made(self, place: Path) -> bool:
-        """Return whether a file is in a folder that was made for the sorting."""
+        """Return whether a file is in a folder that was created for the sorting."""
         return any(place.is_relative_to(self._folder / name) for name in self._folders)
 
     def _is_same(self, transfer: Transfer, old: Path, place: Path) -> bool:
-        """Return whether the file's content is in its old place, too, and not through a link."""
+        """Return whether the same content is also in the original place, and not through a link."""
         if transfer.source in self._back:
             return self._back[transfer.source] == transfer.digest
         if is_same_entry(old, place) or transfer.digest is None:
             return False
-        # The size first: the manifest may name a device, or a file of endless content.
+        # Compare sizes first: the manifest may name a device or an endless file.
         return old.lstat().st_size == place.lstat().st_size and holds(old, transfer.digest)
 
 
 def _undo(
     folder: Path, manifest: Manifest, *, dry_run: bool, progress: bool
 ) -> tuple[Undoing, list[Transfer]]:
-    """Take back what can be, last things first; return also the transfers that are left."""
+    """Undo transfers in reverse order; return also the remaining transfers."""
     planner = _Planner(folder, manifest)
     n_undone, places = 0, Counter[str]()
     kept, missing, left = [], [], []
@@ -294,14 +294,14 @@ def _take_back(transfer: Transfer, place: Path, *, goes_back: bool) -> None:
         move(place, old_place, transfer.digest)
         return
     if transfer.mode == "move":
-        # Only now brought back by a run that was killed: on the disk before the other goes.
+        # Moved back by a run that was just killed: flush it before removing the other.
         flush(old_place)
         flush(old_place.parent)
     place.unlink()
 
 
 def _sweep(folder: Path, manifest: Manifest) -> None:
-    """Remove what killed runs have left in the making, where nothing is lost; else say so."""
+    """Remove partial copies of killed runs if nothing is lost, otherwise warn."""
     wholes: dict[Path, list[Path]] = {}
     for transfer in manifest.transfers:
         target, source = folder / transfer.target, Path(transfer.source)
