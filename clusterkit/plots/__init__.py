@@ -1,8 +1,8 @@
-"""Pictures of results: numbers in, matplotlib Axes out.
+"""Plots of results with matplotlib.
 
-Every display follows scikit-learn's convention: ``__init__`` stores, :meth:`~Display.plot` draws
-and returns the display with ``figure_`` and ``ax_`` (or ``axes_``), and a classmethod ``from_…``
-takes a result, builds the display and plots it.
+Displays follow scikit-learn's convention: ``__init__`` stores parameters, :meth:`~Display.plot`
+draws and returns the display with ``figure_`` and ``ax_`` (or ``axes_``), and classmethods
+``from_…`` plot a result.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""How many images each class has."""
+"""Bar chart of the number of images per class."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self
@@ -19,14 +19,14 @@ _COLORS = (BLUE, ORANGE, GREEN, PURPLE)
 
 
 class ClassCountsDisplay(Display):
-    """The number of images of each class as bars, those of the parts beside each other.
+    """Bar chart of the number of images per class and part.
 
     Parameters
     ----------
     counts : mapping of str to mapping of str to int
-        For each part, such as ``"train"``, the number of images of each class.
+        Number of images per class for each part, such as ``"train"``.
     max_classes : int
-        Of more classes, the largest and the smallest are drawn.
+        Maximum number of classes; above it, the largest and smallest are drawn.
 
     Attributes
     ----------
@@ -42,19 +42,19 @@ class ClassCountsDisplay(Display):
 
     @classmethod
     def from_report(cls, report: "TrainingReport", *, ax: Axes | None = None) -> Self:
-        """Draw the classes that a classifier was trained and tested on.
+        """Plot the classes of a training report.
 
         Parameters
         ----------
         report : TrainingReport
             From :func:`clusterkit.classifiers.train_classifier`.
         ax : matplotlib.axes.Axes, optional
-            Where to draw.
+            Axes to draw in.
 
         Returns
         -------
         ClassCountsDisplay
-            Plotted.
+            The plotted display.
         """
         return cls(report.counts).plot(ax=ax)
 
@@ -70,12 +70,12 @@ class ClassCountsDisplay(Display):
         """Return the classes to draw."""
         names = self._classes()
         totals = [sum(part.get(name, 0) for part in self.counts.values()) for name in names]
-        # The largest and the smallest are, by rank, the farthest from the middle.
+        # By rank, the largest and smallest are farthest from the middle.
         ranks = np.argsort(np.argsort(totals, kind="stable"))
         return [names[row] for row in highest(abs(ranks - (len(names) - 1) / 2), self.max_classes)]
 
     def _size(self) -> tuple[float, float]:
-        """Return the size of a new figure, in points."""
+        """Return the size of a new figure in points."""
         return _WIDTH, 80 + len(self._shown()) * (_BAR * len(self._parts()) + _GAP)
 
     def _draw(self, ax: Axes) -> None:

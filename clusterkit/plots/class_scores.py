@@ -1,4 +1,4 @@
-"""How well each class is found, beside its number of images."""
+"""Scores and number of images of each class."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from clusterkit.classifiers.evaluation.report import ClassificationReport
 
 _ROW, _NAME, _WIDTH = 18.0, 110.0, 560.0
-# A line of the title, which ends before that of the numbers of images begins.
+# Width of a line of the title, which must not reach that of the numbers of images.
 _TITLE = 280.0
 _MARKS = {"precision": ("o", ORANGE), "recall": ("D", GREEN), "threshold": ("|", INK)}
 
 
 class ClassScoresDisplay(Display):
-    """F1 of each class as a bar, with precision and recall, beside its number of images.
+    """Bar chart of F1 with precision, recall and number of images of each class.
 
-    Where an image may have several classes, it takes the place of the confusion matrix.
+    Used instead of the confusion matrix for multi-label classifiers.
 
     Parameters
     ----------
     scores : mapping of str to mapping of str to float
-        ``f1``, ``precision``, ``recall``, ``support`` and maybe ``threshold`` of each class.
+        ``f1``, ``precision``, ``recall``, ``support`` and optionally ``threshold`` of each class.
     title : str
-        Drawn above.
+        Title of the figure.
     max_classes : int
-        Of more classes, those of the lowest F1 are drawn.
+        Maximum number of classes; above it, those of lowest F1 are drawn.
 
     Attributes
     ----------
@@ -56,25 +56,25 @@ class ClassScoresDisplay(Display):
 
     @classmethod
     def from_report(cls, report: "ClassificationReport", *, ax: Axes | None = None) -> Self:
-        """Draw the classes of a report.
+        """Plot the scores of a report.
 
         Parameters
         ----------
         report : ClassificationReport
-            Of any classifier.
+            The report.
         ax : matplotlib.axes.Axes, optional
-            Where to draw; it must be of a grid.
+            Axes to draw in, which must be part of a grid.
 
         Returns
         -------
         ClassScoresDisplay
-            Plotted.
+            The plotted display.
         """
         title = f"weighted F1 {report.weighted['f1']:.3f}, macro F1 {report.macro['f1']:.3f}"
         return cls(report.per_class, title=title).plot(ax=ax)
 
     def _size(self) -> tuple[float, float]:
-        """Return the size of a new figure, in points."""
+        """Return the size of a new figure in points."""
         return _WIDTH, 112 + _ROW * min(len(self.scores), self.max_classes)
 
     def _draw(self, ax: Axes) -> None:
@@ -91,12 +91,12 @@ class ClassScoresDisplay(Display):
         left.set_title(wrap(title, _TITLE, size=10, lines=4))
         _draw_support(right, [scores["support"] for scores in shown.values()])
         for axes in self.axes_:
-            axes.tick_params(axis="y", length=0, pad=7)  # a mark at 0 shall not touch a name
+            axes.tick_params(axis="y", length=0, pad=7)  # keep marks at 0 clear of names
             axes.grid(axis="x", color=RULE)
 
 
 def _draw_scores(ax: Axes, shown: Mapping[str, Mapping[str, float]]) -> None:
-    """Draw F1 as bars, and the other measures that there are as marks."""
+    """Draw F1 as bars, and other scores as marks."""
     rows = np.arange(len(shown))
     ax.barh(rows, [scores["f1"] for scores in shown.values()], color=SKY, alpha=0.6, label="F1")
     for name, (marker, color) in _MARKS.items():

@@ -1,4 +1,4 @@
-"""How near the classes of a classifier lie to each other."""
+"""Heat map of the similarity of classes."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
@@ -18,19 +18,19 @@ _CELL = 28.0
 
 
 class ClassSimilarityDisplay(Display):
-    """The cosine of each two classes' mean embeddings, as a heat map.
+    """Heat map of the cosine similarity of the mean embeddings of classes.
 
-    The shade runs from the lowest similarity to 1: features of a network are mostly positive, so
-    that no two classes are far apart.
+    The colour scale starts at the lowest similarity, since network features are mostly positive and
+    all classes are similar.
 
     Parameters
     ----------
     similarity : array-like of shape (n_classes, n_classes)
-        Cosines; NaN, where a class has no image, is left out.
+        Cosine similarities; classes without images are NaN and left out.
     classes : sequence of str
         Their names.
     max_classes : int
-        Of more classes, those are drawn that are most similar to another.
+        Maximum number of classes; above it, those most similar to another are drawn.
 
     Attributes
     ----------
@@ -49,19 +49,19 @@ class ClassSimilarityDisplay(Display):
 
     @classmethod
     def from_report(cls, report: "ClassificationReport", *, ax: Axes | None = None) -> Self:
-        """Draw the similarity of the classes of a report.
+        """Plot the class similarity of a report.
 
         Parameters
         ----------
         report : ClassificationReport
             From :meth:`~clusterkit.classifiers.ClassificationReport.from_classifier`.
         ax : matplotlib.axes.Axes, optional
-            Where to draw.
+            Axes to draw in.
 
         Returns
         -------
         ClassSimilarityDisplay
-            Plotted.
+            The plotted display.
 
         Raises
         ------
@@ -73,7 +73,7 @@ class ClassSimilarityDisplay(Display):
         return cls(report.class_similarity, report.classes).plot(ax=ax)
 
     def _size(self) -> tuple[float, float]:
-        """Return the size of a new figure, in points."""
+        """Return the size of a new figure in points."""
         side = _CELL * min(len(self.classes), self.max_classes)
         return max(300, NAME + side + 40), NAME + side + 50
 
@@ -83,7 +83,7 @@ class ClassSimilarityDisplay(Display):
         n = len(self.classes)
         if cosines.shape != (n, n):
             raise InvalidInputError(
-                f"similarity must have the shape ({n}, {n}), one row and one column a class. "
+                f"similarity must have the shape ({n}, {n}), one row and one column per class. "
                 f"Received: {cosines.shape}"
             )
         others = np.where(np.eye(n, dtype=bool) | np.isnan(cosines), -1, cosines)

@@ -1,4 +1,4 @@
-"""All that is known of a classifier, as a folder of pictures and tables."""
+"""Write a classifier report as a folder of figures and tables."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,14 +33,14 @@ _PICTURES = (
 
 
 def check_report_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
-    """Check, before any work is done, that a report can be written to this folder.
+    """Check that a report can be written to a folder.
 
     Parameters
     ----------
     folder : path
         The folder, which need not exist.
     overwrite : bool
-        Whether an earlier report in it may be replaced.
+        Whether to overwrite an earlier report.
 
     Returns
     -------
@@ -50,9 +50,9 @@ def check_report_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
     Raises
     ------
     NotFoundError
-        If the folder that it shall lie in does not exist.
+        If the parent folder does not exist.
     OutputExistsError
-        If it holds a report and ``overwrite`` is false, or is a file.
+        If the folder contains a report and ``overwrite`` is False, or is a file.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -65,44 +65,44 @@ def check_report_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
 def save_classifier_report(
     report: "TrainingReport", folder: str | Path, *, overwrite: bool = False
 ) -> list[Path]:
-    """Write what a training reached, for a person to look at.
+    """Write a training report to a folder.
 
     Parameters
     ----------
     report : TrainingReport
         From :func:`clusterkit.classifiers.train_classifier`.
     folder : path
-        Where to; it is made where it does not exist.  In it are
+        The folder, created if it does not exist, with the files
 
         - ``report.json``: all figures;
         - ``classes.png``: the number of images of each class;
         - ``curves.png``: loss and accuracy of training and validation;
 
-        and where there were test images,
+        and, with test images,
 
         - ``predictions.csv``: truth, prediction and every class's probability for each image;
         - ``predictions.png``: the worst mistakes;
-        - ``confusion.png``, or with several labels an image ``scores.png``;
+        - ``confusion.png``, or ``scores.png`` for multi-label classifiers;
         - ``ranking.png``: ROC and precision-recall curves;
-        - ``reliability.png``: whether probabilities come true;
-        - ``similarity.png``: how near the classes lie to each other.
+        - ``reliability.png``: the reliability diagram;
+        - ``similarity.png``: the similarity of classes.
     overwrite : bool
-        Whether an earlier report may be replaced.
+        Whether to overwrite an earlier report.
 
     Returns
     -------
     list of pathlib.Path
-        The files.
+        The written files.
 
     Raises
     ------
     NotFoundError, OutputExistsError
-        As :func:`check_report_folder`.
+        As for :func:`check_report_folder`.
     """
     folder = check_report_folder(folder, overwrite=overwrite)
     folder.mkdir(exist_ok=True)
     for name in (_FIGURES, _TABLE, *_PICTURES):
-        # A picture that this report has not shall not remain of an earlier one.
+        # Remove figures of an earlier report that this one does not have.
         (folder / name).unlink(missing_ok=True)
     written = [folder / _FIGURES]
     write_whole(written[0], json_text(report.to_dict()))
@@ -115,7 +115,7 @@ def save_classifier_report(
 
 
 def _displays(report: "TrainingReport") -> Iterator[tuple[str, Display]]:
-    """Yield the pictures that there are figures for."""
+    """Yield file names and displays of the available results."""
     yield "classes.png", ClassCountsDisplay.from_report(report)
     yield "curves.png", LearningCurvesDisplay.from_classifier(report.classifier)
     test = report.test

@@ -1,4 +1,4 @@
-"""Embedding spaces beside each other."""
+"""Bar chart of a comparison of embedding spaces."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Self
@@ -18,18 +18,18 @@ _MARKERS = "osD^vP"
 
 
 class ComparisonDisplay(Display):
-    """The score of each space as a bar, what it rests on as marks, the best space on top.
+    """Scores of embedding spaces as bars, with other measures as marks.
 
     Parameters
     ----------
     spaces : sequence of str
-        Names of the spaces, in the order in which they are drawn from the top.
+        Names of the spaces, from the top.
     score : sequence of float
-        What they are ranked by.
+        Scores of the ranking.
     others : dict of str to sequence of float, optional
-        Further values for each space, by their name.
+        Other measures of each space, by name.
     title : str
-        Drawn above.
+        Title of the figure.
 
     Attributes
     ----------
@@ -54,19 +54,19 @@ class ComparisonDisplay(Display):
 
     @classmethod
     def from_comparison(cls, comparison: "SpaceComparison", *, ax: Axes | None = None) -> Self:
-        """Draw the result of :func:`clusterkit.space_comparison.compare_spaces`.
+        """Plot the result of :func:`clusterkit.space_comparison.compare_spaces`.
 
         Parameters
         ----------
         comparison : SpaceComparison
             The spaces and their scores.
         ax : matplotlib.axes.Axes, optional
-            Where to draw.
+            Axes to draw in.
 
         Returns
         -------
         ComparisonDisplay
-            Plotted.
+            The plotted display.
         """
         names = ["stability", "neighbors", "agreement"]
         if comparison.n_labels is not None:
@@ -80,7 +80,7 @@ class ComparisonDisplay(Display):
         return display.plot(ax=ax)
 
     def _size(self) -> tuple[float, float]:
-        """Return the size of a new figure, in points."""
+        """Return the size of a new figure in points."""
         return _WIDTH, 110 + _ROW * len(self.spaces)
 
     def _draw(self, ax: Axes) -> None:

@@ -1,4 +1,4 @@
-"""Predicted classes against the true ones."""
+"""Confusion matrix."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
@@ -18,10 +18,10 @@ _CELL = 34.0
 
 
 class ConfusionDisplay(Display):
-    """How many images of each class were predicted as each, as a heat map.
+    """Confusion matrix as a heat map.
 
-    Each cell has the number of images and its share of the true class, which is its colour: the
-    diagonal is the recall.
+    Each cell shows the number of images and its share of the true class, which also gives the
+    colour: the diagonal is the recall.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ class ConfusionDisplay(Display):
     classes : sequence of str
         Their names.
     title : str
-        Drawn above.
+        Title of the figure.
     max_classes : int
-        Of more classes, those with the most mistakes are drawn.
+        Maximum number of classes; above it, those with the most mistakes are drawn.
 
     Attributes
     ----------
@@ -57,24 +57,24 @@ class ConfusionDisplay(Display):
 
     @classmethod
     def from_report(cls, report: "ClassificationReport", *, ax: Axes | None = None) -> Self:
-        """Draw the confusion matrix of a report.
+        """Plot the confusion matrix of a report.
 
         Parameters
         ----------
         report : ClassificationReport
-            Of a classifier with one class an image.
+            Report of a single-label classifier.
         ax : matplotlib.axes.Axes, optional
-            Where to draw.
+            Axes to draw in.
 
         Returns
         -------
         ConfusionDisplay
-            Plotted.
+            The plotted display.
 
         Raises
         ------
         InvalidInputError
-            If an image may have several classes.
+            If the classifier is multi-label.
         """
         table = report.confusion
         if table is None:
@@ -83,7 +83,7 @@ class ConfusionDisplay(Display):
         return cls(table, report.classes, title=title).plot(ax=ax)
 
     def _size(self) -> tuple[float, float]:
-        """Return the size of a new figure, in points."""
+        """Return the size of a new figure in points."""
         side = _CELL * min(len(self.classes), self.max_classes)
         return max(300, NAME + side + 40), NAME + side + 50
 
@@ -93,7 +93,7 @@ class ConfusionDisplay(Display):
         n = len(self.classes)
         if table.shape != (n, n):
             raise InvalidInputError(
-                f"table must have the shape ({n}, {n}), one row and one column a class. "
+                f"table must have the shape ({n}, {n}), one row and one column per class. "
                 f"Received: {table.shape}"
             )
         share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)

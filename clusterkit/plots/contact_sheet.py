@@ -1,4 +1,4 @@
-"""A row of pictures for each cluster, the most central first."""
+"""Contact sheet of the most central images of each cluster."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,15 +25,15 @@ class ContactSheetDisplay(Display):
     Parameters
     ----------
     files : dict of int to list of path
-        The images of each cluster in the order to show them; -1 is noise and comes last.
+        The images of each cluster in display order; noise (-1) is last.
     sizes : dict of int to int, optional
         Number of images in each cluster; by default the number of its files.
     names : dict of int to str, optional
-        What the clusters are called.
+        Names of clusters.
     n_images : int
-        Pictures for each cluster, at most.
+        Maximum number of pictures per cluster.
     max_clusters : int
-        Largest number of rows; how many clusters are left out is stated.
+        Maximum number of rows; the number of other clusters is stated.
 
     Attributes
     ----------
@@ -70,32 +70,32 @@ class ContactSheetDisplay(Display):
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the most central images of each cluster.
+        """Plot the most central images of each cluster.
 
         Parameters
         ----------
         clustering : Clustering
             Labels and distances to the centres.
         embeddings : Embeddings, optional
-            The rows that were clustered; by default those that the clustering remembers.
+            The clustered rows; by default those of the clustering.
         clusters : sequence of int, optional
-            Which clusters, for instance the next page of many; by default all.
+            Clusters to show, for instance the next page; by default all.
         n_images : int
-            Pictures for each cluster, at most.
+            Maximum number of pictures per cluster.
         ax : matplotlib.axes.Axes, optional
-            Where to draw.
+            Axes to draw in.
         **kwargs
             Other parameters of the display.
 
         Returns
         -------
         ContactSheetDisplay
-            Plotted.
+            The plotted display.
 
         Raises
         ------
         InvalidInputError
-            If ``clusters`` names one that does not exist.
+            If a cluster does not exist.
         """
         files = (clustering.embeddings if embeddings is None else embeddings).files
         labels = np.asarray(clustering.labels)
@@ -117,7 +117,7 @@ class ContactSheetDisplay(Display):
         return display.plot(ax=ax)
 
     def _clusters(self) -> list[int]:
-        """Return the clusters in the order of their rows: by number, noise last."""
+        """Return the clusters by number, with noise last."""
         return sorted(self.files, key=lambda cluster: (cluster < 0, cluster))
 
     def _count(self, cluster: int) -> int:
@@ -133,7 +133,7 @@ class ContactSheetDisplay(Display):
         return width, rows * (_SIDE + _GAP) - _GAP + note + 2 * _MARGIN
 
     def _draw(self, ax: Axes) -> None:
-        """Place the clusters one below the other."""
+        """Draw the rows of clusters."""
         if not self.files:
             raise InvalidInputError("a contact sheet needs at least one cluster. Received: none")
         width, height = self._size()
@@ -149,7 +149,7 @@ class ContactSheetDisplay(Display):
         self.ax_ = ax
 
     def _draw_cluster(self, sheet: Sheet, cluster: int, y: float) -> None:
-        """Draw one row: what the cluster is, then its pictures."""
+        """Draw one row: the caption of the cluster, then its pictures."""
         sheet.box(_MARGIN, y, 4, _SIDE, color=cluster_color(cluster))
         x, width = _MARGIN + 12, _HEAD - 20
         lines = [(cluster_name(cluster), "bold")]
@@ -168,6 +168,6 @@ class ContactSheetDisplay(Display):
 
 
 def _share(shown: int, count: int) -> str:
-    """Say how many images there are, and how many of them are shown."""
+    """Return the numbers of images and of shown images as text."""
     noun = "image" if count == 1 else "images"
     return f"{count:,} {noun}" if shown == count else f"{shown} of {count:,} {noun}"

@@ -1,4 +1,4 @@
-"""Clusters against known labels."""
+"""Contingency table of clusters and labels."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
@@ -20,10 +20,10 @@ _CELL = 26.0
 
 
 class CrosstabDisplay(Display):
-    """How many images of each label lie in each cluster, as a heat map.
+    """Heat map of the number of images per cluster and label.
 
-    The colour is the share of the cluster, so that small clusters read as well as large ones; rows
-    are ordered by their most frequent label, so that good clusters form a diagonal.
+    The colour is the share of the cluster, so that small clusters are as visible as large ones;
+    rows are ordered by their most frequent label, so that good clusters form a diagonal.
 
     Parameters
     ----------
@@ -34,9 +34,9 @@ class CrosstabDisplay(Display):
     label_names : sequence of str
         The labels of the columns.
     title : str
-        Drawn above.
+        Title of the figure.
     max_rows, max_columns : int
-        Largest table drawn; what is left out is stated.
+        Maximum size of the table; the number of other rows and columns is stated.
 
     Attributes
     ----------
@@ -65,19 +65,19 @@ class CrosstabDisplay(Display):
 
     @classmethod
     def from_evaluation(cls, evaluation: "Evaluation", *, ax: Axes | None = None) -> Self:
-        """Draw the result of :func:`clusterkit.evaluate`.
+        """Plot the result of :func:`clusterkit.evaluate`.
 
         Parameters
         ----------
         evaluation : Evaluation
-            The table and its measures.
+            The evaluation.
         ax : matplotlib.axes.Axes, optional
-            Where to draw.
+            Axes to draw in.
 
         Returns
         -------
         CrosstabDisplay
-            Plotted.
+            The plotted display.
         """
         title = (
             f"accuracy {evaluation.acc:.3f}   NMI {evaluation.nmi:.3f}   "
@@ -89,7 +89,7 @@ class CrosstabDisplay(Display):
         return display.plot(ax=ax)
 
     def _size(self) -> tuple[float, float]:
-        """Return the size of a new figure, in points."""
+        """Return the size of a new figure in points."""
         rows, columns = np.shape(self.table)
         width = max(300, NAME + _CELL * min(columns, self.max_columns) + 30)
         return width, 110 + _CELL * min(rows, self.max_rows)
@@ -100,7 +100,7 @@ class CrosstabDisplay(Display):
         if table.ndim != 2 or table.shape != (len(self.clusters), len(self.label_names)):
             raise InvalidInputError(
                 f"table must have the shape ({len(self.clusters)}, {len(self.label_names)}): one "
-                f"row a cluster, one column a label. Received: {table.shape}"
+                f"row per cluster, one column per label. Received: {table.shape}"
             )
         is_noise = [cluster == -1 for cluster in self.clusters]
         order = np.lexsort((-table.max(axis=1, initial=0), table.argmax(axis=1), is_noise))
@@ -115,7 +115,7 @@ class CrosstabDisplay(Display):
         self.ax_ = ax
 
     def _left_out(self, rows: int, columns: int) -> str:
-        """Say what is beyond the largest table drawn."""
+        """Return the number of rows and columns left out as text."""
         notes = []
         if rows > self.max_rows:
             notes.append(and_more(rows - self.max_rows, "cluster"))

@@ -1,4 +1,4 @@
-"""Write figures to files, the same bytes each time."""
+"""Base class of displays, and reproducible saving of figures."""
 
 import io
 import sys
@@ -20,12 +20,11 @@ from clusterkit.utils.files import check_output, write_whole
 
 
 class Display(ABC):
-    """A picture of a result, in scikit-learn's convention.
+    """Base class of displays, following scikit-learn's convention.
 
-    Without ``ax``, a notebook shows the figure after the cell, as scikit-learn's displays do.
-    Anywhere else the figure belongs to the display alone: no screen is needed, and the memory is
-    free with the display, however many are made.  For ``plt.show()`` in a script, pass ``ax`` from
-    ``plt.subplots()``.
+    Without ``ax``, a notebook shows the figure after the cell, as for scikit-learn's displays.
+    Elsewhere pyplot does not manage the figure: no screen is needed, and memory is released with
+    the display.  For ``plt.show()`` in a script, pass ``ax`` from ``plt.subplots()``.
 
     Attributes
     ----------
@@ -34,35 +33,35 @@ class Display(ABC):
     """
 
     figure_: Figure | SubFigure
-    # Sheets of pictures place everything themselves; charts leave the margins to matplotlib.
+    # Picture sheets use their own layout; charts use matplotlib's.
     _fills_figure: bool = False
 
     def plot(self, ax: Axes | None = None) -> Self:
-        """Draw.
+        """Plot the display.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes, optional
-            Where; by default on a new figure of fitting size.
+            Axes to draw in; by default of a new figure of suitable size.
 
         Returns
         -------
         self
-            With ``figure_``, and ``ax_`` or ``axes_``.
+            The display with ``figure_``, and ``ax_`` or ``axes_``.
         """
         make_figure = _figure_maker()
         with styled():
             if ax is None:
                 ax = self._new_axes(make_figure)
             self._draw(ax)
-            # Axes from outside were set in another font, which may lack glyphs that ours has.
+            # Existing Axes may have a font that lacks glyphs.
             for text in ax.findobj(Text):
                 text.set_fontfamily(font_families())
         self.figure_ = ax.figure
         return self
 
     def _new_axes(self, make_figure: Callable[..., Figure]) -> Axes:
-        """Make a figure of fitting size with one Axes."""
+        """Create a figure of suitable size with one Axes."""
         width, height = self._size()
         inches = (width / 72, height / 72)
         if self._fills_figure:
@@ -71,7 +70,7 @@ class Display(ABC):
 
     @staticmethod
     def _divide(ax: Axes, rows: int, columns: int, **kwargs: Any) -> NDArray[Any]:
-        """Put a grid of Axes, of shape (rows, columns), in the place of one."""
+        """Replace an Axes by a grid of Axes of shape (rows, columns)."""
         place = ax.get_subplotspec()
         if place is None:
             raise InvalidInputError("ax must be of a grid, as plt.subplots() makes it")
@@ -93,31 +92,32 @@ class Display(ABC):
 
 
 def highest(values: ArrayLike, count: int) -> list[int]:
-    """Return the rows of the highest values, at most so many, in their order."""
+    """Return the rows of the ``count`` highest values, in ascending order of row."""
     values = np.asarray(values, float)
     return sorted(np.argsort(-values, kind="stable")[:count].tolist())
 
 
 def of_classes(shown: int, total: int, which: str) -> str:
-    """Say that not all classes are drawn, and which are; nothing where all are."""
+    """Return a note on which classes are drawn; empty if all are."""
     return f" ({shown} of {total:,} classes: {which})" if shown < total else ""
 
 
 def _figure_maker() -> Callable[..., Figure]:
-    """Return pyplot's function where a notebook will show the figure, else the plain class.
+    """Return pyplot's function in a notebook, otherwise the class Figure.
 
     pyplot needs a screen on some systems and keeps every figure until it is closed.
     """
     if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
         from matplotlib import pyplot
 
-        # A notebook's backend turns interactive as it loads; inside the style that would be undone.
+        # A notebook's backend becomes interactive on import; within the style that would be
+        # reverted.
         pyplot.draw_if_interactive()
         return pyplot.figure
     return Figure
 
 
-# The format, and the metadata without which a file would differ from run to run.
+# Format, and metadata that make files reproducible.
 _FORMATS: dict[str, tuple[str, dict[str, Any] | None]] = {
     ".png": ("png", {"Software": None}),
     ".pdf": ("pdf", {"CreationDate": None}),
@@ -128,14 +128,14 @@ _FORMATS: dict[str, tuple[str, dict[str, Any] | None]] = {
 
 
 def check_figure_path(path: str | Path, *, overwrite: bool = False) -> Path:
-    """Check, before any work is done, that a figure can be saved under this name.
+    """Check that a figure can be saved to a file.
 
     Parameters
     ----------
     path : path
-        The file to be.
+        The output file.
     overwrite : bool
-        Whether an existing file may be replaced.
+        Whether to overwrite an existing file.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def check_figure_path(path: str | Path, *, overwrite: bool = False) -> Path:
     Raises
     ------
     InvalidInputError
-        If the suffix names no format that can be written.
+        If the suffix is not that of a supported format.
     NotFoundError
         If the folder does not exist.
     OutputExistsError
@@ -164,28 +164,28 @@ def save_figure(
 ) -> Path:
     """Write a display or a figure to a file.
 
-    The file appears whole or not at all, and the same figure gives the same bytes.
+    The file is written atomically, and the same figure gives the same bytes.
 
     Parameters
     ----------
     figure : Display, Figure or SubFigure
-        A display (plotted first, if it is not yet), or any matplotlib figure.
+        A display, plotted if necessary, or any matplotlib figure.
     path : path
         The file; its suffix (.png, .pdf, .svg, .jpg) names the format.
     overwrite : bool
-        Whether an existing file may be replaced.
+        Whether to overwrite an existing file.
     dpi : float
         Dots per inch of pixel formats.
 
     Returns
     -------
     pathlib.Path
-        The file written.
+        The written file.
 
     Raises
     ------
     InvalidInputError
-        If the suffix names no format that can be written, or the folder cannot be written to.
+        If the suffix is not that of a supported format, or the folder cannot be written to.
     NotFoundError
         If the folder does not exist.
     OutputExistsError
@@ -199,12 +199,12 @@ def save_figure(
 def render_figure(
     figure: Display | Figure | SubFigure, suffix: str = ".png", *, dpi: float = 150
 ) -> bytes:
-    """Return the content of a picture file, for instance to embed it in a page.
+    """Return a figure as the content of an image file, for instance to embed it in a page.
 
     Parameters
     ----------
     figure : Display, Figure or SubFigure
-        A display (plotted first, if it is not yet), or any matplotlib figure.
+        A display, plotted if necessary, or any matplotlib figure.
     suffix : {".png", ".pdf", ".svg", ".jpg", ".jpeg"}
         The format.
     dpi : float
@@ -213,12 +213,12 @@ def render_figure(
     Returns
     -------
     bytes
-        The same for the same figure.
+        Content of the file, identical for the same figure.
 
     Raises
     ------
     InvalidInputError
-        If the suffix names no format that can be written.
+        If the suffix is not that of a supported format.
     """
     if isinstance(figure, Display):
         figure = (figure if hasattr(figure, "figure_") else figure.plot()).figure_
@@ -233,7 +233,7 @@ def render_figure(
 
 
 def _format(suffix: str) -> tuple[str, dict[str, Any] | None]:
-    """Return matplotlib's name of a format, and the metadata to set."""
+    """Return matplotlib's name of a format and its metadata."""
     try:
         return _FORMATS[suffix.lower()]
     except KeyError:

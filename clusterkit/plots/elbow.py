@@ -1,4 +1,4 @@
-"""Inertia over the number of clusters, with what each index says."""
+"""Plot of inertia and other indices over the number of clusters."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self
@@ -28,26 +28,26 @@ _WIDTH, _MAIN, _PANEL = 460.0, 230.0, 62.0
 
 
 class ElbowDisplay(Display):
-    """Inertia over k, the chosen k marked, and a small panel for each index.
+    """Inertia over k with the chosen k, and a panel for each index.
 
     Parameters
     ----------
     n_clusters : array-like of shape (n,), int
-        The numbers of clusters that were tried, ascending.
+        The tried numbers of clusters, ascending.
     inertia : array-like of shape (n,)
         Sum of squared distances to the centres.
     indices : dict of str to array-like of shape (n,), optional
-        Other indices by name; NaN where one is not defined.
+        Other indices by name; undefined values are NaN.
     references : dict of str to array-like of shape (n,), optional
-        By the names of ``indices``: their values for a cloud without clusters, drawn dashed.
+        Reference values of ``indices`` for a cloud without clusters, drawn dashed.
     votes : dict of str to int or None, optional
-        The k that each index would choose, by its name; "inertia" or "knee" is for the curve.
+        The k preferred by each index, by name; "inertia" or "knee" is for the curve.
     k : int, optional
-        The chosen number; None where there is no clear one.
+        The chosen number; None if there is no clear one.
     confidence : float, optional
-        How sure that is, 0 to 1.
+        Confidence, from 0 to 1.
     verdict : str
-        The verdict in words, drawn as the title.
+        Text of the verdict, used as the title.
 
     Attributes
     ----------
@@ -78,19 +78,19 @@ class ElbowDisplay(Display):
 
     @classmethod
     def from_curve(cls, curve: "ElbowCurve", *, ax: Axes | None = None) -> Self:
-        """Draw the result of :func:`clusterkit.elbow.elbow_curve`.
+        """Plot the result of :func:`clusterkit.elbow.elbow_curve`.
 
         Parameters
         ----------
         curve : ElbowCurve
-            The sweep over k, with its verdict.
+            The elbow curve.
         ax : matplotlib.axes.Axes, optional
-            Where to draw; it is divided into the curve and the panels.
+            Axes to draw in, which is divided into the curve and the panels.
 
         Returns
         -------
         ElbowDisplay
-            Plotted.
+            The plotted display.
         """
         indices, references = _present(curve, ""), _present(curve, "chance_")
         display = cls(
@@ -106,12 +106,12 @@ class ElbowDisplay(Display):
         return display.plot(ax=ax)
 
     def _panels(self) -> dict[str, np.ndarray]:
-        """Return the indices that have any value to show."""
+        """Return the indices with any finite value."""
         arrays = {name: np.asarray(v, float) for name, v in (self.indices or {}).items()}
         return {name: values for name, values in arrays.items() if np.isfinite(values).any()}
 
     def _size(self) -> tuple[float, float]:
-        """Return the size of a new figure, in points."""
+        """Return the size of a new figure in points."""
         return _WIDTH, _MAIN + _PANEL * len(self._panels()) + 40
 
     def _draw(self, ax: Axes) -> None:
@@ -138,7 +138,7 @@ class ElbowDisplay(Display):
         self.axes_[-1].xaxis.set_major_locator(MaxNLocator(12, steps=[1, 2, 5, 10], integer=True))
 
     def _caption(self, name: str) -> str:
-        """Say what a panel shows, and which k it would choose."""
+        """Return the caption of a panel with its preferred k."""
         caption = _INDICES.get(name, name)
         votes = self.votes or {}
         if name in (self.references or {}):
@@ -148,7 +148,7 @@ class ElbowDisplay(Display):
         return f"{caption}: {'no clear number' if votes[name] is None else votes[name]}"
 
     def _draw_line(self, ax: Axes, values: np.ndarray, vote: int | None) -> None:
-        """Draw one index over k, its own vote, and the chosen k."""
+        """Draw an index over k, with its preferred k and the chosen k."""
         numbers = np.asarray(self.n_clusters)
         ax.plot(numbers, values, ".-", color=INK, markersize=4, linewidth=1.2)
         if self.k is not None:
@@ -162,6 +162,6 @@ class ElbowDisplay(Display):
 
 
 def _present(curve: "ElbowCurve", prefix: str) -> dict[str, np.ndarray]:
-    """Return the indices that a curve has, or their references, by the index's name."""
+    """Return the indices of a curve, or their references, by name of the index."""
     found = {name: getattr(curve, prefix + name, None) for name in _INDICES}
     return {name: values for name, values in found.items() if values is not None}

@@ -1,4 +1,4 @@
-"""A grid of pictures with titles: for instance a query and its nearest neighbours."""
+"""Gallery of pictures, for instance a query and its nearest neighbours."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from clusterkit.similarity.similar import SimilarImages
     from clusterkit.store.embeddings import Embeddings
 
-# A vector's cosine distance to itself, in float32.
+# Tolerance of a vector's cosine distance to itself in float32.
 _SAME = 1e-5
 
 
@@ -27,16 +27,16 @@ class GalleryDisplay(PictureGrid):
     Parameters
     ----------
     pictures : list of path or ndarray of shape (height, width, 3), uint8
-        Files, read when the figure is drawn, or images.  A file that cannot be read is a grey tile
-        with the reason.
+        Files, read when drawing, or images.  Unreadable files are drawn as a grey tile with the
+        reason.
     titles, captions : list of str, optional
-        One line each under every picture; what is too long is shortened in the middle.
+        One line each under every picture; long lines are shortened in the middle.
     highlighted : int, optional
         Row of a picture to frame.
     columns : int
-        Pictures side by side, at most.
+        Maximum number of pictures per row.
     max_pictures : int
-        Largest number drawn; how many are left out is stated.
+        Maximum number of pictures; the number of others is stated.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class GalleryDisplay(PictureGrid):
     def from_similar(
         cls, similar: "SimilarImages", *, ax: Axes | None = None, **kwargs: Any
     ) -> Self:
-        """Draw an image and those found most similar to it.
+        """Plot an image and the most similar ones.
 
         Parameters
         ----------
@@ -77,7 +77,7 @@ class GalleryDisplay(PictureGrid):
         Returns
         -------
         GalleryDisplay
-            Plotted.
+            The plotted display.
         """
         return cls.from_neighbors(
             similar.embeddings,
@@ -99,28 +99,28 @@ class GalleryDisplay(PictureGrid):
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the neighbours of one image, the query first.
+        """Plot the neighbours of an image, with the query first.
 
         Parameters
         ----------
         embeddings : Embeddings
-            Where the neighbours were found.
+            The searched embeddings.
         distances : array-like of shape (n_neighbors,)
             Cosine distances, 0 to 2, ascending.
         rows : array-like of shape (n_neighbors,), int
             Rows of ``embeddings``.
         query : path, optional
-            The image that was searched with, if it is not among the rows.  By default a first
-            neighbour at distance 0 is taken for it.
+            The query image, if it is not among the rows.  By default a first neighbour at distance
+            0 is the query.
         ax : matplotlib.axes.Axes, optional
-            Where to draw.
+            Axes to draw in.
         **kwargs
             Other parameters of the display.
 
         Returns
         -------
         GalleryDisplay
-            Plotted.
+            The plotted display.
 
         Raises
         ------
@@ -151,7 +151,7 @@ class GalleryDisplay(PictureGrid):
         return 30.0
 
     def _frame(self, index: int) -> str | None:
-        """Frame the picture that is highlighted."""
+        """Frame the highlighted picture."""
         return BLUE if index == self.highlighted else None
 
     def _draw_foot(self, sheet: Sheet, index: int, x: float, y: float) -> None:

@@ -1,4 +1,4 @@
-"""Pictures in rows and columns, with what a display writes under each."""
+"""Base class of grids of pictures with text."""
 
 import math
 from abc import abstractmethod
@@ -12,25 +12,25 @@ from clusterkit.plots.display import Display
 from clusterkit.plots.pictures import Sheet, and_more, load_pictures
 from clusterkit.plots.style import QUIET
 
-# Points: a picture, between pictures, around all, for a line above or below all.
+# Sizes in points: a picture, between pictures, margin, a line above or below the grid.
 SIDE, _GAP, _MARGIN, _LINE = 112.0, 14.0, 4.0, 18.0
 
 
 class PictureGrid(Display):
     """A grid of pictures.
 
-    A class of it says what stands under a picture, and how high that is.
+    Subclasses draw the text under the pictures and define its height.
 
     Attributes
     ----------
     pictures : sequence of path or ndarray of shape (height, width[, 1 or 3]), uint8
-        What is drawn; a file that cannot be read is a grey tile with the reason.
+        Pictures to draw; unreadable files are drawn as a grey tile with the reason.
     columns : int
-        Pictures side by side, at most.
+        Maximum number of pictures per row.
     max_pictures : int
-        Largest number drawn; how many are left out is stated.
+        Maximum number of pictures; the number of others is stated.
     title : str
-        Drawn above.
+        Title of the figure.
     ax_ : matplotlib.axes.Axes
         Set by :meth:`plot`.
     """
@@ -44,14 +44,14 @@ class PictureGrid(Display):
 
     @abstractmethod
     def _foot(self) -> float:
-        """Return the height, in points, of what stands under each picture."""
+        """Return the height in points of the text under each picture."""
 
     @abstractmethod
     def _draw_foot(self, sheet: Sheet, index: int, x: float, y: float) -> None:
-        """Write below a picture, from (x, y) on."""
+        """Draw the text under a picture, starting at (x, y)."""
 
     def _frame(self, index: int) -> str | None:
-        """Return the colour of the frame of a picture, if it has one."""
+        """Return the colour of a picture's frame, or None."""
         return None
 
     def _size(self) -> tuple[float, float]:
@@ -64,7 +64,7 @@ class PictureGrid(Display):
         return columns * (SIDE + _GAP) - _GAP + 2 * _MARGIN, height + 2 * _MARGIN
 
     def _draw(self, ax: Axes) -> None:
-        """Place the pictures row by row."""
+        """Draw the pictures row by row."""
         if not len(self.pictures):
             raise InvalidInputError("there must be at least one picture. Received: none")
         width, height = self._size()

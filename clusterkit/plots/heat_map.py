@@ -1,4 +1,4 @@
-"""A table drawn as a heat map with its figures: what several displays share."""
+"""Heat map of a table with text, shared by several displays."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,10 @@ from numpy.typing import ArrayLike
 
 from clusterkit.plots.style import BLUE, INK, fit
 
-# Points for the name of a row or a column.
+# Maximum width of the name of a row or column in points.
 NAME = 110.0
 _NAME_SIZE = 8.5
-# Names of so many letters need no more width than a cell.
+# Column names of at most this many letters fit in the width of a cell.
 _SHORT = 4
 
 
@@ -25,16 +25,16 @@ def draw_heat_map(
     columns: Sequence[str],
     text_size: float = 7.5,
 ) -> None:
-    """Draw a table, each cell shaded from white to blue with its text.
+    """Draw a table of cells with colours from white to blue and text.
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
-        Where.
+        Axes to draw in.
     shades : array-like of shape (n_rows, n_columns)
-        In [0, 1]; NaN stays white.
+        Colour values in [0, 1]; NaN is white.
     texts : sequence of shape (n_rows, n_columns), str
-        What to write in each cell.
+        Text of each cell.
     rows, columns : sequence of str
         Their names.
     text_size : float

@@ -1,4 +1,4 @@
-"""Why two images are similar: their latent vectors' histograms over each other."""
+"""Plot of two images and the histograms of their latent vectors."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -18,20 +18,20 @@ _WIDTH, _HEIGHT, _WORDS = 700.0, 270.0, 30.0
 
 
 class ExplanationDisplay(Display):
-    """Two pictures, and between them the histograms of their latent vectors on shared bins.
+    """Two images, and the histograms of their latent vectors with common bins.
 
     Parameters
     ----------
     files : pair of path
-        The two images; None for a vector without one.
+        The two images; None for vectors without a file.
     histograms : pair of array-like of shape (n_bins,)
         Fraction of each vector's values in each bin.
     bin_edges : array-like of shape (n_bins + 1,)
-        The shared bins.
+        Edges of the bins.
     labels : pair of str
-        What the images are called.
+        Names of the images.
     title : str
-        What the comparison says, in words.
+        Summary of the comparison.
 
     Attributes
     ----------
@@ -56,19 +56,19 @@ class ExplanationDisplay(Display):
 
     @classmethod
     def from_explanation(cls, explanation: "Explanation", *, ax: Axes | None = None) -> Self:
-        """Draw the result of :func:`clusterkit.explain`.
+        """Plot the result of :func:`clusterkit.explain`.
 
         Parameters
         ----------
         explanation : Explanation
-            What the two images share.
+            The explanation.
         ax : matplotlib.axes.Axes, optional
-            Where to draw; it is divided into three.
+            Axes to draw in, which is divided into three.
 
         Returns
         -------
         ExplanationDisplay
-            Plotted.
+            The plotted display.
         """
         display = cls(
             (explanation.file_a, explanation.file_b),
@@ -80,17 +80,17 @@ class ExplanationDisplay(Display):
         return display.plot(ax=ax)
 
     def _size(self) -> tuple[float, float]:
-        """Return the size of a new figure, in points."""
+        """Return the size of a new figure in points."""
         return _WIDTH, _HEIGHT
 
     def _draw(self, ax: Axes) -> None:
-        """Draw the pictures left and right of the histograms."""
+        """Draw the images left and right of the histograms."""
         ratios = {"width_ratios": [1, 1.8, 1], "height_ratios": [_WORDS, _HEIGHT - _WORDS]}
         above, self.axes_ = self._divide(ax, 2, 3, **ratios)
         for empty in above:
             empty.set_axis_off()
         title = above[0].text(0, 1, wrap(self.title, 0.97 * _WIDTH), va="top")
-        title.set_in_layout(False)  # it runs over all three columns
+        title.set_in_layout(False)  # it spans all three columns
         left, middle, right = self.axes_
         for side, file, label, color in zip(
             (left, right), self.files, self.labels, (BLUE, VERMILION), strict=True
@@ -104,6 +104,6 @@ class ExplanationDisplay(Display):
         middle.set_xlabel("value in the latent vector")
         middle.set_ylabel("share of the values")
         filled = np.concatenate([np.ravel(h) for h in self.histograms])
-        # Rectified features are mostly zero: one bin would press all others flat.
+        # Rectified features are mostly zero, so one bin would dominate the others.
         if (filled > 0).any() and filled.max() > 10 * np.median(filled[filled > 0]):
             middle.set_yscale("log")

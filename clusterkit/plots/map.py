@@ -1,4 +1,4 @@
-"""A map of the embeddings: similar images lie near each other."""
+"""Map of the embeddings in the plane."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -29,15 +29,15 @@ class MapDisplay(Display):
     Parameters
     ----------
     positions : array-like of shape (n, 2)
-        Where each image lies.
+        Position of each image.
     labels : array-like of shape (n,), int
-        Its cluster; -1 is noise.
+        Cluster of each image; -1 is noise.
     files : sequence of path, optional
         The images, to draw as thumbnails instead of points.
     names : dict of int to str, optional
-        What the clusters are called, to list beside the map.
+        Names of the clusters, listed beside the map.
     axis_names : pair of str
-        What the two directions are.
+        Labels of the two axes.
 
     Attributes
     ----------
@@ -71,29 +71,29 @@ class MapDisplay(Display):
         max_thumbnails: int = 300,
         ax: Axes | None = None,
     ) -> Self:
-        """Draw the first two principal components of the normalised vectors.
+        """Plot the first two principal components of the normalised vectors.
 
         Parameters
         ----------
         clustering : Clustering
             The labels.
         embeddings : Embeddings, optional
-            The rows that were clustered; by default those that the clustering remembers.
+            The clustered rows; by default those of the clustering.
         max_thumbnails : int
-            Up to so many images are drawn as thumbnails, more as points.
+            Maximum number of thumbnails; more images are drawn as points.
         ax : matplotlib.axes.Axes, optional
-            Where to draw.
+            Axes to draw in.
 
         Returns
         -------
         MapDisplay
-            Plotted.
+            The plotted display.
 
         Raises
         ------
         InvalidInputError
-            If there are fewer than two images or dimensions, or the clustering is of a stream and
-            no embeddings are given.
+            If there are fewer than two images or dimensions, or for a clustering of a stream
+            without ``embeddings``.
         """
         from sklearn.decomposition import PCA
         from sklearn.preprocessing import normalize
@@ -111,7 +111,7 @@ class MapDisplay(Display):
                 f"Received: n_samples={vectors.shape[0]}, n_features={vectors.shape[1]}"
             )
         pca = PCA(n_components=2, random_state=0)
-        with np.errstate(invalid="ignore"):  # vectors that are all the same have no variance
+        with np.errstate(invalid="ignore"):  # identical vectors have no variance
             positions = pca.fit_transform(normalize(vectors))
         first, second = (f"{share:.0%}" for share in np.nan_to_num(pca.explained_variance_ratio_))
         display = cls(
@@ -127,12 +127,12 @@ class MapDisplay(Display):
         return display.plot(ax=ax)
 
     def _size(self) -> tuple[float, float]:
-        """Return the size of a new figure, in points."""
+        """Return the size of a new figure in points."""
         width, height = (560.0, 480.0) if self.files is None else (760.0, 660.0)
         return width + (_NAME if self.names else 0), height
 
     def _draw(self, ax: Axes) -> None:
-        """Draw points or thumbnails, and each cluster's name where it lies."""
+        """Draw points or thumbnails, and the number of each cluster."""
         positions, labels = np.asarray(self.positions, float), np.asarray(self.labels)
         x, y = positions.T
         colors = [cluster_color(label) for label in labels]
@@ -153,14 +153,14 @@ class MapDisplay(Display):
         self.ax_ = ax
 
     def _draw_thumbnails(self, ax: Axes, positions: NDArray[Any], colors: Sequence[str]) -> None:
-        """Draw each image in a square frame of its cluster's colour."""
+        """Draw each image in a square frame in the colour of its cluster."""
         half = 0.02 * np.ptp(positions, axis=0).max() or 1.0
         low, high = positions.min(axis=0) - 1.5 * half, positions.max(axis=0) + 1.5 * half
         pictures = load_pictures(self.files or (), side=64)
         for picture, (x, y), color in zip(pictures, positions, colors, strict=True):
             extent = (x - half, x + half, y - half, y + half)
             pixels = np.full((1, 1, 3), 235, np.uint8) if picture.pixels is None else picture.pixels
-            # Images lie above patches by default: each would cover the frames of those before it.
+            # By default images are above patches, and would cover the frames of others.
             ax.imshow(pixels, extent=extent, zorder=2)
             frame = Rectangle((x - half, y - half), 2 * half, 2 * half, fill=False, zorder=2)
             frame.set(edgecolor=color, linewidth=1.2)
@@ -169,7 +169,7 @@ class MapDisplay(Display):
 
     @staticmethod
     def _list_names(ax: Axes, names: Mapping[int, str]) -> None:
-        """Write beside the map what the clusters are called."""
+        """List the names of clusters beside the map."""
         shown = sorted(names)[:_MAX_NAMES]
         colors = [Rectangle((0, 0), 1, 1, color=cluster_color(cluster)) for cluster in shown]
         texts = [fit(f"{cluster}  {names[cluster]}", _NAME - 30, size=8.5) for cluster in shown]
@@ -180,7 +180,7 @@ class MapDisplay(Display):
 
     @staticmethod
     def _draw_badge(ax: Axes, cluster: int, x: float, y: float) -> None:
-        """Write a cluster's number where the cluster lies."""
+        """Write a cluster's number at its position."""
         color = cluster_color(cluster)
         badge = {"boxstyle": "round,pad=0.25", "facecolor": color, "edgecolor": "white"}
         number = ax.text(x, y, f"{cluster}", color=on_color(color), weight="bold", bbox=badge)
@@ -188,7 +188,7 @@ class MapDisplay(Display):
 
 
 def _spread(points: Sequence[NDArray[Any]], gap: float) -> NDArray[Any]:
-    """Push points apart, a little at a time, until all are this far from each other."""
+    """Move points apart in small steps until all distances are at least ``gap``."""
     spread = np.array(points).reshape(-1, 2)
     for _ in range(50):
         for first, second in combinations(range(len(spread)), 2):

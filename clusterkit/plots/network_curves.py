@@ -1,4 +1,4 @@
-"""Trainings of several networks side by side."""
+"""Learning curves of several networks."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -18,19 +18,19 @@ _COLUMNS, _WIDTH, _HEIGHT = 3, 235.0, 190.0
 
 
 class NetworkCurvesDisplay(Display):
-    """The accuracy of each network over its training, a panel a network, all on one scale.
+    """Accuracy of each network over the epochs, one panel per network, with a common scale.
 
-    Training is dashed, validation solid with a dot at the epoch that was kept, and a line is drawn
-    at the accuracy on the test images.  The validation curves of the other networks are grey.
+    Training is dashed, validation solid with a dot at the best epoch; a line marks the accuracy on
+    the test images.  The validation curves of the other networks are grey.
 
     Parameters
     ----------
     histories : mapping of str to mapping of str to sequence of float
-        ``accuracy`` and ``val_accuracy`` of each network, one value an epoch.
+        ``accuracy`` and ``val_accuracy`` of each network, one value per epoch.
     best_epochs : sequence of int
-        The epoch of each, counted from 1, whose weights were kept.
+        The epoch, counted from 1, of the weights of each network.
     test : sequence of (float or None), optional
-        Accuracy of each on the test images.
+        Accuracy of each network on the test images.
 
     Attributes
     ----------
@@ -53,22 +53,22 @@ class NetworkCurvesDisplay(Display):
 
     @classmethod
     def from_comparison(cls, comparison: "NetworkComparison", *, ax: Axes | None = None) -> Self:
-        """Draw the result of :func:`clusterkit.classifiers.compare_networks`.
+        """Plot the result of :func:`clusterkit.classifiers.compare_networks`.
 
         Parameters
         ----------
         comparison : NetworkComparison
-            With at least one network that could be trained.
+            A comparison with at least one trained network.
         ax : matplotlib.axes.Axes, optional
-            Where to draw; it must be of a grid.
+            Axes to draw in, which must be part of a grid.
 
         Returns
         -------
         NetworkCurvesDisplay
-            Plotted.
+            The plotted display.
         """
         results = comparison.results
-        # In the training several labels are counted one by one, in the test all must be right.
+        # For multi-label data, training accuracy counts single labels, test accuracy exact matches.
         measured = [
             None if one.test is None or comparison.is_multilabel else one.test["accuracy"]
             for one in results
@@ -86,12 +86,12 @@ class NetworkCurvesDisplay(Display):
         return -(-len(self.histories) // columns), columns
 
     def _size(self) -> tuple[float, float]:
-        """Return the size of a new figure, in points."""
+        """Return the size of a new figure in points."""
         rows, columns = self._grid
         return 40 + _WIDTH * columns, 30 + _HEIGHT * rows
 
     def _draw(self, ax: Axes) -> None:
-        """Draw a panel a network."""
+        """Draw one panel per network."""
         rows, columns = self._grid
         panels = self._divide(ax, rows, columns, sharex=True, sharey=True).ravel()
         self.axes_ = panels[: len(self.histories)]
@@ -104,7 +104,7 @@ class NetworkCurvesDisplay(Display):
             self._draw_panel(axes, name, kept, measured)
         for axes in self.axes_[::columns]:
             axes.set_ylabel("accuracy")
-        # A panel above an empty place is the lowest of its column, too.
+        # A panel above an empty place is also the lowest of its column.
         for axes in self.axes_[-columns:]:
             axes.set_xlabel("epoch")
             axes.tick_params(labelbottom=True)
@@ -130,6 +130,6 @@ class NetworkCurvesDisplay(Display):
 
 
 def _draw_curve(axes: Axes, values: Sequence[float], **style: Any) -> None:
-    """Draw values of the epochs, counted from 1; a single one is no line, but a dot."""
+    """Draw values over epochs, counted from 1; a single value is drawn as a dot."""
     marker = "." if len(values) == 1 else None
     axes.plot(np.arange(1, len(values) + 1), values, marker=marker, **style)

@@ -1,4 +1,4 @@
-"""Read pictures for display and lay them out on a sheet."""
+"""Load pictures, and draw them on a sheet."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -25,9 +25,9 @@ class Picture(NamedTuple):
     pixels : ndarray of shape (height, width, 3), uint8, or None
         None if the file cannot be read.
     aspect : float
-        Height over width, as it is to be drawn.
+        Ratio of height to width for drawing.
     reason : str
-        Why there are no pixels.
+        The reason if there are no pixels.
     """
 
     pixels: NDArray[np.uint8] | None
@@ -36,19 +36,19 @@ class Picture(NamedTuple):
 
 
 def load_picture(source: Any, side: int = 224) -> Picture:
-    """Take a picture from a file or an array; a file that cannot be read gives the reason.
+    """Load a picture from a file or an array.
 
     Parameters
     ----------
     source : path, ndarray or None
-        A file, what :func:`to_uint8` takes for one image, or nothing.
+        A file, one image as for :func:`to_uint8`, or None.
     side : int
         Height and width at which files are read, in pixels; ``aspect`` keeps their shape.
 
     Returns
     -------
     Picture
-        Ready to draw.
+        The picture, or the reason if the file cannot be read.
     """
     if isinstance(source, np.ndarray):
         pixels = to_uint8(source[None])[0]
@@ -63,17 +63,17 @@ def load_picture(source: Any, side: int = 224) -> Picture:
 
 
 def load_pictures(sources: Iterable[Any], side: int = 224) -> list[Picture]:
-    """Take many pictures, files being decoded in threads; see :func:`load_picture`."""
+    """Load several pictures in threads; see :func:`load_picture`."""
     return list(map_ahead(lambda source: load_picture(source, side), sources, ahead=64))
 
 
 def to_uint8(images: NDArray[Any]) -> NDArray[np.uint8]:
-    """Bring images to RGB bytes.
+    """Convert images to uint8 RGB.
 
     Parameters
     ----------
     images : ndarray of shape (n, height, width), (n, height, width, 1) or (n, height, width, 3)
-        Bytes, or fractions on the scale 0-1 (values beyond are clipped).
+        uint8, or floats in [0, 1] (other values are clipped).
 
     Returns
     -------
@@ -101,14 +101,14 @@ def to_uint8(images: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 class Sheet:
-    """Pictures and text at exact places, measured in points from the top left corner.
+    """Pictures and text at exact positions, in points from the top left corner.
 
-    On an Axes of another size, everything is scaled alike.
+    On an Axes of another size, everything is scaled.
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
-        Where to draw; its own frame and ticks are hidden.
+        Axes to draw in; its frame and ticks are hidden.
     width, height : float
         Size of the sheet, in points.
     """
@@ -125,14 +125,14 @@ class Sheet:
     def picture(
         self, picture: Picture, x: float, y: float, side: float, *, frame: str | None = None
     ) -> None:
-        """Draw a whole picture centred in a square tile, or why there is none."""
+        """Draw a picture centred in a square tile, or the reason why there is none."""
         self.box(x, y, side, side, color=TILE)
         if picture.pixels is None:
             size = max(5.5, min(8, side / 12))
             text = wrap(picture.reason, 0.86 * side, size=size, lines=int(0.8 * side / size / 1.4))
             self._text(x + side / 2, y + side / 2, text, size, color=QUIET, ha="center")
         else:
-            # A strip of 1 x 10,000 pixels still shows as a line.
+            # A strip of 1 x 10,000 pixels is still visible as a line.
             width = max(0.02, min(1, 1 / picture.aspect)) * side
             height = max(0.02, min(1, picture.aspect)) * side
             left, top = x + (side - width) / 2, y + (side - height) / 2
@@ -140,7 +140,7 @@ class Sheet:
             limits = self.ax.get_xlim(), self.ax.get_ylim()
             self.ax.imshow(picture.pixels, extent=extent, zorder=2)
             self.ax.set(xlim=limits[0], ylim=limits[1])
-        # A hairline shows where a picture with a white background ends.
+        # A thin frame delimits pictures with a white background.
         outline = Rectangle((x, y), side, side, fill=False, edgecolor=frame or RULE, zorder=3)
         outline.set_linewidth((2 if frame else 0.5) * self._scale)
         self.ax.add_patch(outline)
@@ -161,12 +161,12 @@ class Sheet:
         weight: str = "normal",
         ha: str = "left",
     ) -> None:
-        """Write one line with its middle at ``y``, shortened to ``width``."""
+        """Draw a line of text centred at ``y``, shortened to ``width``."""
         text = fit(text, width, size=size, weight=weight)
         self._text(x, y, text, size, color=color, weight=weight, ha=ha)
 
     def _text(self, x: float, y: float, text: str, size: float, **kwargs: Any) -> None:
-        """Write prepared text."""
+        """Draw prepared text."""
         self.ax.text(x, y, text, fontsize=size * self._scale, va="center_baseline", **kwargs)
 
 

@@ -1,4 +1,4 @@
-"""Pictures with what a classifier says of them."""
+"""Pictures with the predictions of a classifier."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -28,13 +28,13 @@ class Verdict(NamedTuple):
     Attributes
     ----------
     text : str
-        What is said.
+        Text of the line.
     probability : float
-        In [0, 1], written behind it and drawn as a bar.
+        Probability in [0, 1], written behind the text and drawn as a bar.
     color : str
-        Of the bar.
+        Colour of the bar.
     is_bold : bool
-        Whether it is what the classifier chose.
+        Whether the classifier predicted this class.
     """
 
     text: str
@@ -44,24 +44,24 @@ class Verdict(NamedTuple):
 
 
 class PredictionsDisplay(PictureGrid):
-    """A grid of pictures, each with classes and their probabilities as bars.
+    """Grid of pictures with classes and their probabilities as bars.
 
     Parameters
     ----------
     pictures : sequence of path or ndarray of shape (height, width[, 1 or 3]), uint8
-        Files, read when the figure is drawn, or images.
+        Files, read when drawing, or images.
     verdicts : sequence of sequence of Verdict
         The lines under each picture.
     names : sequence of str
-        What the pictures are called.
+        Names of the pictures.
     mistakes : collection of int
         Rows of pictures to frame in red.
     title : str
-        Drawn above.
+        Title of the figure.
     columns : int
-        Pictures side by side, at most.
+        Maximum number of pictures per row.
     max_pictures : int
-        Largest number drawn; how many are left out is stated.
+        Maximum number of pictures; the number of others is stated.
 
     Attributes
     ----------
@@ -90,21 +90,21 @@ class PredictionsDisplay(PictureGrid):
 
     @classmethod
     def from_classifier(cls, classifier: "Classifier", images: Any, **kwargs: Any) -> Self:
-        """Predict pictures and draw them with their most probable classes.
+        """Classify pictures and plot them with their most probable classes.
 
         Parameters
         ----------
         classifier : Classifier
-            Trained.
+            A fitted classifier.
         images : ImageFolder, LabelledImages, or sequence of paths
-            The pictures; one that cannot be read is left out.
+            The pictures; unreadable ones are left out.
         **kwargs
             As for :meth:`from_predictions`.
 
         Returns
         -------
         PredictionsDisplay
-            Plotted.
+            The plotted display.
 
         Examples
         --------
@@ -126,25 +126,25 @@ class PredictionsDisplay(PictureGrid):
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw pictures with their most probable classes.
+        """Plot pictures with their most probable classes.
 
         Parameters
         ----------
         predictions : sequence of Prediction
             From :func:`clusterkit.classifiers.classify`.
         images : LabelledImages, optional
-            What was predicted, needed if it was a table of pixels; ignored for files.
+            The predicted images, needed for a table of pixels; ignored for files.
         n_classes : int
-            Classes under each picture; more where more were chosen, up to six.
+            Number of classes under each picture; up to six if more were predicted.
         ax : matplotlib.axes.Axes, optional
-            Where to draw.
+            Axes to draw in.
         **kwargs
             Other parameters of the display.
 
         Returns
         -------
         PredictionsDisplay
-            Plotted.
+            The plotted display.
         """
         from clusterkit.datasets.labelled_images import LabelledImages
 
@@ -167,27 +167,27 @@ class PredictionsDisplay(PictureGrid):
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw test images, the worst mistakes first, then the right ones that were least sure.
+        """Plot test images, the worst mistakes first, then the least confident correct ones.
 
-        Under each are the classes that were predicted, in bold, and those that it shows, in green;
-        a wrong one is red, as is the frame of its picture.
+        Predicted classes are bold, true classes green, wrong predictions red with a red frame
+        around the picture.
 
         Parameters
         ----------
         report : ClassificationReport
-            With images; see
-            :attr:`~clusterkit.classifiers.ClassificationReport.worst_first` for their order.
+            A report with images; see
+            :attr:`~clusterkit.classifiers.ClassificationReport.worst_first` for the order.
         n_images : int
-            How many are drawn, at most.
+            Maximum number of images.
         ax : matplotlib.axes.Axes, optional
-            Where to draw.
+            Axes to draw in.
         **kwargs
             Other parameters of the display.
 
         Returns
         -------
         PredictionsDisplay
-            Plotted.
+            The plotted display.
 
         Raises
         ------
@@ -216,7 +216,7 @@ class PredictionsDisplay(PictureGrid):
         return VERMILION if index in self.mistakes else None
 
     def _draw_foot(self, sheet: Sheet, index: int, x: float, y: float) -> None:
-        """Write the lines, each on its bar, and the name."""
+        """Draw the lines on their bars, and the name."""
         for verdict in self.verdicts[index]:
             weight = "bold" if verdict.is_bold else "normal"
             sheet.box(x, y + 2, SIDE, _LINE - 2, color=TILE)
@@ -230,7 +230,7 @@ class PredictionsDisplay(PictureGrid):
 
 
 def _most_probable(prediction: "Prediction", n_classes: int) -> list[Verdict]:
-    """Return the classes that were chosen, in bold, then the most probable others."""
+    """Return the predicted classes in bold, then the most probable others."""
     pairs = prediction.probabilities.items()
     ranked = sorted(pairs, key=lambda pair: (pair[0] not in prediction.classes, -pair[1]))
     n_shown = min(max(n_classes, len(prediction.classes)), _MAX_LINES)
@@ -242,7 +242,7 @@ def _most_probable(prediction: "Prediction", n_classes: int) -> list[Verdict]:
 
 
 def _count_mistakes(report: "ClassificationReport") -> str:
-    """Say how many images are wrong, and in which order they are drawn."""
+    """Return the number of mistakes and the order of images as text."""
     n, n_wrong = len(report.names), np.count_nonzero(~report.is_right)
     if report.is_multilabel:
         return f"{n_wrong} of {n} images not wholly right, the highest loss first"
@@ -252,10 +252,10 @@ def _count_mistakes(report: "ClassificationReport") -> str:
 
 
 def _judge(report: "ClassificationReport", row: int) -> list[Verdict]:
-    """Return the lines of a test image: what was predicted, and what it is, by probability."""
+    """Return the lines of a test image: predicted and true classes by probability."""
     probabilities = report.probabilities[row]
     real, predicted = report.truth[row], report.predicted[row]
-    # What it is comes first where not all can be shown.
+    # True classes come first if not all can be shown.
     order = np.lexsort((-probabilities, ~real))
     shown = [column for column in order if real[column] or predicted[column]][:_MAX_LINES]
     return [
@@ -270,6 +270,6 @@ def _judge(report: "ClassificationReport", row: int) -> list[Verdict]:
 
 
 def _tint(color: str) -> tuple[float, float, float]:
-    """Return a light version of a colour, to write on."""
+    """Return a light tint of a colour as background for text."""
     red, green, blue = (0.6 + 0.4 * part for part in to_rgb(color))
     return red, green, blue

@@ -1,4 +1,4 @@
-"""What a classifier reaches with any threshold: ROC and precision-recall curves."""
+"""ROC and precision-recall curves of a classifier."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
-# Of more classes than there are colours, the worst have one.
+# Number of classes with a colour if there are more classes than colours.
 _N_WORST = 4
 _GRID = np.linspace(0, 1, 501)
 _LINE, _NAME = 13.0, 90.0
 
 
 class RankingCurvesDisplay(Display):
-    """ROC and precision-recall curves of each class against all others, and of their mean.
+    """ROC and precision-recall curves of each class against the others, and their mean.
 
-    Of more than seven classes, the four of lowest average precision are named.
+    With more than seven classes, only the four of lowest average precision are named.
 
     Parameters
     ----------
     truth : ndarray of shape (n, n_classes), bool
-        Which classes each image shows; one that all show, or none, has no curve.
+        True classes of each image; a class of all images or of none has no curve.
     probabilities : ndarray of shape (n, n_classes)
-        As predicted.
+        Predicted probabilities.
     classes : sequence of str
         Their names.
 
@@ -43,10 +43,9 @@ class RankingCurvesDisplay(Display):
 
     Notes
     -----
-    The mean curve has at each false positive rate, or recall, the mean of the classes' heights
-    ("vertical averaging": Fawcett 2006, "An introduction to ROC analysis").  The figures are
-    scikit-learn's ``roc_auc_score`` and ``average_precision_score``; that of the mean curve is
-    the mean over the classes.
+    The mean curve is the vertical average of the curves of all classes (Fawcett 2006, "An
+    introduction to ROC analysis").  The areas are scikit-learn's ``roc_auc_score`` and
+    ``average_precision_score``; that of the mean curve is the mean over the classes.
     """
 
     axes_: NDArray[Any]
@@ -60,29 +59,29 @@ class RankingCurvesDisplay(Display):
 
     @classmethod
     def from_report(cls, report: "ClassificationReport", *, ax: Axes | None = None) -> Self:
-        """Draw the curves of a report.
+        """Plot the curves of a report.
 
         Parameters
         ----------
         report : ClassificationReport
-            Of any classifier.
+            The report.
         ax : matplotlib.axes.Axes, optional
-            Where to draw; it must be of a grid.
+            Axes to draw in, which must be part of a grid.
 
         Returns
         -------
         RankingCurvesDisplay
-            Plotted.
+            The plotted display.
 
         Raises
         ------
         InvalidInputError
-            If no class is shown by some images and not by others.
+            If no class occurs in some but not all images.
         """
         return cls(report.truth, report.probabilities, report.classes).plot(ax=ax)
 
     def _size(self) -> tuple[float, float]:
-        """Return the size of a new figure, in points."""
+        """Return the size of a new figure in points."""
         lines = len(self.classes) if len(self.classes) <= len(CYCLE) else _N_WORST + 1
         return 620.0, 330.0 + _LINE * (lines + 1)
 
@@ -110,7 +109,7 @@ class RankingCurvesDisplay(Display):
 
 
 def _choose_colors(scores: NDArray[np.float64]) -> list[str | None]:
-    """Return a colour for each class, or of many for those of the lowest scores."""
+    """Return a colour for each class or, if there are many, for those of lowest score."""
     if len(scores) <= len(CYCLE):
         return list(CYCLE[: len(scores)])
     colors: list[str | None] = [None] * len(scores)
@@ -126,12 +125,12 @@ def _draw_curves(
     areas: NDArray[np.float64],
     colors: Sequence[str | None],
 ) -> None:
-    """Draw the curve of each class, and the mean of all."""
+    """Draw the curve of each class and their mean."""
     rest = f"{colors.count(None)} other classes"
     for name, (x, y), area, color in zip(names, curves, areas, colors, strict=True):
         if color is None:
             ax.plot(x, y, color=QUIET, alpha=0.35, linewidth=0.8, label=rest)
-            rest = "_"  # one line of the legend stands for all
+            rest = "_"  # a single legend entry for all
         else:
             label = f"{fit(name, _NAME, size=8.5)}  {area:.3f}"
             ax.plot(x, y, color=color, linewidth=1.2, label=label)
@@ -143,7 +142,7 @@ def _draw_curves(
 
 
 def _roc(truth: NDArray[np.bool_], probabilities: NDArray[Any]) -> Curve:
-    """Return false positive rates, rising, and the recall at each."""
+    """Return ascending false positive rates, and the recall at each."""
     from sklearn.metrics import roc_curve
 
     false_positives, recall, _ = roc_curve(truth, probabilities)
@@ -151,12 +150,12 @@ def _roc(truth: NDArray[np.bool_], probabilities: NDArray[Any]) -> Curve:
 
 
 def _recall(truth: NDArray[np.bool_], probabilities: NDArray[Any]) -> Curve:
-    """Return recalls, rising, and the precision at each, as the steps whose area is the average."""
+    """Return ascending recalls and precisions as steps with the area of the average precision."""
     from sklearn.metrics import precision_recall_curve
 
     precision, recall, _ = precision_recall_curve(truth, probabilities)
-    # From the highest threshold down to the first that finds all.
+    # From the highest threshold down to the first of full recall.
     end = np.count_nonzero(recall < 1) + 1
     precision, recall = precision[::-1][:end], recall[::-1][:end]
-    # Up to each point its own height holds; the first stands for no threshold.
+    # Each step has the height of its right end; the first point is not a threshold.
     return np.repeat(recall, 2)[1:-1], np.repeat(precision, 2)[2:]

@@ -1,4 +1,4 @@
-"""Originals above what the autoencoder made of them."""
+"""Original images and their reconstructions by an autoencoder."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -55,7 +55,7 @@ class ReconstructionDisplay(Display):
         n_images: int = 8,
         ax: Axes | None = None,
     ) -> Self:
-        """Draw the first images beside their reconstructions.
+        """Plot the first images and their reconstructions.
 
         Parameters
         ----------
@@ -64,14 +64,14 @@ class ReconstructionDisplay(Display):
         psnr : array-like of shape (n,), optional
             In decibels; by default computed from the bytes, 10 log10(255² / mean squared error).
         n_images : int
-            How many are drawn, at most.
+            Maximum number of images.
         ax : matplotlib.axes.Axes, optional
-            Where to draw.
+            Axes to draw in.
 
         Returns
         -------
         ReconstructionDisplay
-            Plotted.
+            The plotted display.
 
         Raises
         ------
@@ -94,7 +94,7 @@ class ReconstructionDisplay(Display):
         return width, 2 * _SIDE + _GAP + 16 + 2 * _MARGIN
 
     def _draw(self, ax: Axes) -> None:
-        """Place the two rows."""
+        """Draw the two rows."""
         if not len(self.originals):
             raise InvalidInputError("there must be at least one original. Received: none")
         sheet = Sheet(ax, *self._size())

@@ -1,4 +1,4 @@
-"""Whether the probabilities of a classifier come true."""
+"""Reliability diagram of a classifier."""
 
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 
 
 class ReliabilityDisplay(Display):
-    """Reliability diagram: how often predictions of each probability came true, and their numbers.
+    """Reliability diagram: accuracy and number of predictions by predicted probability.
 
-    Bars that end at the dashed line are of probabilities that can be taken at their word; below
-    it the classifier is too sure.
+    Bars at the dashed line are well calibrated; below it the classifier is overconfident.
 
     Parameters
     ----------
@@ -37,24 +36,24 @@ class ReliabilityDisplay(Display):
 
     @classmethod
     def from_report(cls, report: "ClassificationReport", *, ax: Axes | None = None) -> Self:
-        """Draw the reliability of a report.
+        """Plot the reliability of a report.
 
         Parameters
         ----------
         report : ClassificationReport
-            Of any classifier.
+            The report.
         ax : matplotlib.axes.Axes, optional
-            Where to draw; it must be of a grid.
+            Axes to draw in, which must be part of a grid.
 
         Returns
         -------
         ReliabilityDisplay
-            Plotted.
+            The plotted display.
         """
         return cls(report.reliability).plot(ax=ax)
 
     def _size(self) -> tuple[float, float]:
-        """Return the size of a new figure, in points."""
+        """Return the size of a new figure in points."""
         return 330.0, 380.0
 
     def _draw(self, ax: Axes) -> None:

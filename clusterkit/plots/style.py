@@ -1,4 +1,4 @@
-"""One restrained look for all pictures, and text that any file name survives."""
+"""Common style of all displays, and preparation of text."""
 
 import textwrap
 import unicodedata
@@ -19,8 +19,7 @@ CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW)
 
 INK, QUIET, RULE, TILE = "#222222", "#666666", "#D9D9D9", "#F0F0F0"
 
-# matplotlib brings DejaVu Sans, which has no Chinese, Japanese or Korean; each system has one of
-# the others.
+# matplotlib's DejaVu Sans has no Chinese, Japanese or Korean; most systems have one of the others.
 _FAMILIES = (
     "DejaVu Sans",
     "Noto Sans CJK JP",
@@ -36,7 +35,7 @@ _FAMILIES = (
     "Arial Unicode MS",
 )
 
-# matplotlib's parameters for the time of drawing; the user's own are never changed.
+# matplotlib's parameters while drawing; the user's own are not changed.
 _PARAMETERS = {
     "axes.axisbelow": True,
     "axes.edgecolor": QUIET,
@@ -73,45 +72,45 @@ _PARAMETERS = {
 
 @cache
 def font_families() -> list[str]:
-    """Return the installed families that text is set in, the first choice first."""
+    """Return the installed font families in order of preference."""
     installed = set(font_manager.get_font_names())
     return [family for family in _FAMILIES if family in installed]
 
 
 def styled() -> AbstractContextManager[None]:
-    """Return a context in which matplotlib draws in this style."""
+    """Return a context manager for this matplotlib style."""
     parameters: Any = {**_PARAMETERS, "font.family": font_families()}
     return matplotlib.rc_context(parameters)
 
 
 def cluster_color(cluster: int) -> str:
-    """Return a cluster's colour; noise (-1) is grey, and colours repeat after seven clusters."""
+    """Return the colour of a cluster; noise (-1) is grey, and colours repeat after seven."""
     return QUIET if cluster < 0 else CYCLE[cluster % len(CYCLE)]
 
 
 def on_color(color: str) -> str:
-    """Return black or white, whichever reads better on this colour."""
+    """Return black or white, whichever has more contrast with this colour."""
     red, green, blue = to_rgb(color)
-    # Relative luminance (Rec. 709), without the gamma that this choice does not need.
+    # Relative luminance (Rec. 709), without gamma, which is not needed here.
     return INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.5 else "white"
 
 
 def cluster_name(cluster: int | str) -> str:
-    """Return "cluster 3", "noise" for -1, and a name as it is."""
+    """Return "cluster 3", "noise" for -1, or the name itself."""
     if isinstance(cluster, str):
         return cluster
     return "noise" if cluster < 0 else f"cluster {cluster}"
 
 
 def fit(text: str, width: float, *, size: float = 9, weight: str = "normal") -> str:
-    """Prepare one line of text, shortened in the middle where it is too wide.
+    """Prepare one line of text, shortened in the middle if it is too wide.
 
     Parameters
     ----------
     text : str
-        Any text: a file name may hold characters without a glyph, dollar signs, newlines.
+        Any text, including characters without a glyph, dollar signs and newlines.
     width : float
-        The space for it, in points.
+        Available width in points.
     size : float
         Font size, in points.
     weight : {"normal", "bold"}
@@ -120,7 +119,7 @@ def fit(text: str, width: float, *, size: float = 9, weight: str = "normal") -> 
     Returns
     -------
     str
-        What to hand to matplotlib.
+        Text for matplotlib.
     """
     text = _printable(text)
     if _width(text, size, weight) <= width:
@@ -134,26 +133,26 @@ def fit(text: str, width: float, *, size: float = 9, weight: str = "normal") -> 
 
 
 def wrap(text: str, width: float, *, size: float = 9, lines: int | None = None) -> str:
-    """Prepare text that may take several lines.
+    """Prepare text of several lines.
 
     Parameters
     ----------
     text : str
-        Words; a word that is too wide is broken.
+        Text; words that are too wide are broken.
     width : float
-        The space for a line, in points.
+        Available width of a line in points.
     size : float
         Font size, in points.
     lines : int, optional
-        Largest number of lines; what is beyond ends in "…".
+        Maximum number of lines; longer text ends in "…".
 
     Returns
     -------
     str
-        What to hand to matplotlib.
+        Text for matplotlib.
     """
     text = _printable(" ".join(text.split()))
-    # Letters differ in width: start from narrow ones and reduce the columns until each line fits.
+    # Letters differ in width: assume narrow ones and reduce the columns until each line fits.
     for columns in range(max(2, int(3 * width / size)), 1, -1):
         broken = textwrap.wrap(text, columns, max_lines=lines, placeholder="…")
         if all(_width(line, size) <= width for line in broken):
@@ -163,31 +162,31 @@ def wrap(text: str, width: float, *, size: float = 9, lines: int | None = None) 
 
 @cache
 def _characters() -> frozenset[int]:
-    """Return the code points that the fonts in use can draw."""
+    """Return the code points supported by the fonts in use."""
     files = (font_manager.findfont(FontProperties(family=[name])) for name in font_families())
     return frozenset(code for file in files for code in font_manager.get_font(file).get_charmap())
 
 
 def _printable(text: str) -> str:
-    """Compose accents, and show a box for what no font has: matplotlib would warn at each draw."""
+    """Compose accents, and replace unsupported characters, for which matplotlib would warn."""
     known = _characters()
     composed = unicodedata.normalize("NFC", text)
     return "".join(letter if ord(letter) in known else "□" for letter in composed)
 
 
 def _escape(text: str) -> str:
-    """Keep matplotlib from reading a pair of dollar signs as a formula."""
+    """Escape dollar signs, which matplotlib would interpret as a formula."""
     return text.replace("$", r"\$")
 
 
 def _cut(text: str, kept: int) -> str:
-    """Keep this many characters of both ends; names of files differ at the end more often."""
+    """Keep ``kept`` characters of both ends, more of the end, where file names usually differ."""
     head = kept // 2
     return f"{text[:head]}…{text[len(text) - (kept - head) :]}" if kept else "…"
 
 
 def _width(text: str, size: float, weight: str = "normal") -> float:
-    """Measure one line of text, in points."""
+    """Return the width of one line of text in points."""
     font = FontProperties(family=font_families(), size=size, weight=weight)
-    # On screens, letters are rounded to pixels, and mostly grow.
+    # On screens, letters are rounded to pixels, and usually become wider.
     return 1.05 * text_to_path.get_text_width_height_descent(text, font, False)[0]

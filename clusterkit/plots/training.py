@@ -1,4 +1,4 @@
-"""What a training reached over its epochs."""
+"""Learning curves of a training."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -14,16 +14,16 @@ from clusterkit.plots.style import BLUE, INK, RULE
 
 
 class LossCurveDisplay(Display):
-    """Training loss dashed, validation loss solid, the best epoch marked.
+    """Training loss (dashed) and validation loss (solid) with the best epoch.
 
     Parameters
     ----------
     loss : sequence of float
-        Training loss, one value an epoch.
+        Training loss, one value per epoch.
     val_loss : sequence of float, optional
         Validation loss.
     name : str
-        What the loss is, with its unit, for the axis.
+        Name and unit of the loss for the axis.
 
     Attributes
     ----------
@@ -46,19 +46,19 @@ class LossCurveDisplay(Display):
 
     @classmethod
     def from_history(cls, history: Any, *, ax: Axes | None = None) -> Self:
-        """Draw what Keras recorded.
+        """Plot the history of a Keras model.
 
         Parameters
         ----------
         history : keras.callbacks.History or dict of str to list of float
             What ``model.fit`` returned.
         ax : matplotlib.axes.Axes, optional
-            Where to draw.
+            Axes to draw in.
 
         Returns
         -------
         LossCurveDisplay
-            Plotted.
+            The plotted display.
 
         Raises
         ------
@@ -72,7 +72,7 @@ class LossCurveDisplay(Display):
         return cls(curves["loss"], val_loss=curves.get("val_loss")).plot(ax=ax)
 
     def _size(self) -> tuple[float, float]:
-        """Return the size of a new figure, in points."""
+        """Return the size of a new figure in points."""
         return 430.0, 270.0
 
     def _draw(self, ax: Axes) -> None:
@@ -91,7 +91,7 @@ class LossCurveDisplay(Display):
         self.ax_ = ax
 
     def _draw_curve(self, ax: Axes, values: Sequence[float], label: str, **kwargs: Any) -> None:
-        """Draw one curve, epochs counted from 1, with a dot at the lowest finite value."""
+        """Draw one curve over epochs, counted from 1, with a dot at the lowest finite value."""
         losses = np.asarray(values, float)
         epochs = np.arange(1, len(losses) + 1)
         if np.isfinite(losses).any():
@@ -102,14 +102,14 @@ class LossCurveDisplay(Display):
 
 
 class LearningCurvesDisplay(Display):
-    """Loss and accuracy side by side: training dashed, validation solid, the kept epoch marked.
+    """Loss and accuracy of training (dashed) and validation (solid) with the best epoch.
 
     Parameters
     ----------
     history : mapping of str to sequence of float
-        ``loss``, ``val_loss``, ``accuracy`` and ``val_accuracy``, one value an epoch.
+        ``loss``, ``val_loss``, ``accuracy`` and ``val_accuracy``, one value per epoch.
     best_epoch : int
-        The epoch, counted from 1, whose weights were kept.
+        The epoch, counted from 1, of the restored weights.
 
     Attributes
     ----------
@@ -125,24 +125,24 @@ class LearningCurvesDisplay(Display):
 
     @classmethod
     def from_classifier(cls, classifier: Any, *, ax: Axes | None = None) -> Self:
-        """Draw the training of a :class:`~clusterkit.classifiers.Classifier`.
+        """Plot the training of a :class:`~clusterkit.classifiers.Classifier`.
 
         Parameters
         ----------
         classifier : Classifier
             Trained.
         ax : matplotlib.axes.Axes, optional
-            Where to draw; it must be of a grid.
+            Axes to draw in, which must be part of a grid.
 
         Returns
         -------
         LearningCurvesDisplay
-            Plotted.
+            The plotted display.
         """
         return cls(classifier.history_, best_epoch=classifier.best_epoch_).plot(ax=ax)
 
     def _size(self) -> tuple[float, float]:
-        """Return the size of a new figure, in points."""
+        """Return the size of a new figure in points."""
         return 700.0, 270.0
 
     def _draw(self, ax: Axes) -> None:
