@@ -53,7 +53,7 @@ class CommandTable(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what the library or the disk refuses is said in one line."""
+        """Run the command; errors of the library and of the disk become one line."""
         try:
             return super().invoke(ctx)
         except ClusterkitError as error:

@@ -68,12 +68,12 @@ def _check_table(path: Path, overwrite: bool) -> None:
 @click.option(
     "--refine",
     is_flag=True,
-    help="Let another clustering replace k-means where the images' neighbours speak for it.",
+    help="Let another clustering replace k-means where the images' neighbours favour it.",
 )
 @click.option(
     "--into",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Sort the image files into this folder, one sub-folder a cluster.",
+    help="Sort the image files into this folder, one sub-folder per cluster.",
 )
 @click.option(
     "--mode",
@@ -114,10 +114,10 @@ def cluster(
     With -a minibatch-kmeans the embeddings are read in batches, and never all held in memory.
 
     With --refine, k-means is compared with mixtures of Gaussians and spectral clusterings, without
-    labels, and it is said what was chosen and why.
+    labels, and the choice and its reason are printed.
 
-    With --previous, it is also said which clusters are new, split, merged or vanished, and how
-    many images moved between the others.
+    With --previous, clusters that are new, split, merged or vanished are listed, and the number of
+    images that moved between the others.
 
     \b
     Example:
@@ -130,7 +130,7 @@ def cluster(
     from clusterkit.clustering import cluster as clustering
 
     if mode is not None and into is None:
-        raise click.UsageError(f"--mode {mode} says how --into sorts: give --into DIR, too")
+        raise click.UsageError(f"--mode {mode} needs a folder to sort into: give --into DIR, too")
     _check_number(algorithm, n_clusters)
     if refine and algorithm != "kmeans":
         raise click.UsageError(f"--refine starts from k-means: leave out -a {algorithm}")
@@ -192,7 +192,7 @@ def _check_names(outputs: Outputs) -> None:
 
 
 def _check_number(algorithm: str, n_clusters: int | str | None) -> None:
-    """Refuse -k where the clusterer takes none, and its absence where it must be given."""
+    """Check that -k is given if, and only if, the clusterer takes it."""
     parameters = CLUSTERERS[algorithm]().get_params(deep=False)
     if n_clusters is None and parameters.get("n_clusters") is not None:
         raise click.UsageError(

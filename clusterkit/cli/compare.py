@@ -48,7 +48,7 @@ def _check_folder(folder: Path, overwrite: bool) -> None:
     "networks",
     multiple=True,
     required=True,
-    help=f"A network to train; to be given several times.  From scratch: "
+    help=f"A network to train; can be given several times.  From scratch: "
     f"{', '.join(SCRATCH_NETWORKS)}.  Or one of keras.applications (xception, resnet50, …).",
 )
 @columns_options
@@ -87,11 +87,11 @@ def compare(
     label_separator: str | None,
     **parameters: Any,
 ) -> None:
-    """Train several networks on the same images of FOLDER, and show them side by side.
+    """Train several networks on the same images of FOLDER, and compare them.
 
-    FOLDER is what `clusterkit train classifier` takes.  All networks learn from the same images and
-    are measured on the same test images.  One that cannot be trained, for instance since the images
-    are too small for it, is listed with its reason.
+    FOLDER is what `clusterkit train classifier` takes.  All networks are trained and tested on the
+    same images.  One that cannot be trained, for example because the images are too small for it,
+    is listed with its reason.
 
     Writes each network (NAME.keras), the table (comparison.csv) and the curves of all
     (comparison.png) into a folder.  A network that is there already, from a run that was cut or an

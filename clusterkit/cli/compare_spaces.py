@@ -47,13 +47,12 @@ def compare_spaces(
     outputs: Outputs,
     **columns: Any,
 ) -> None:
-    """Say which embedding space of the store groups the images best, without labels.
+    """Rank the embedding spaces of the store by how well they group the images, without labels.
 
-    Each space is clustered by k-means.  Its score says how far one grouping, the same for all
-    spaces, explains that the clusters come back when images are left out (stability), hold an
+    The score of a space is high if its clusters are stable under resampling (stability), keep an
     image's nearest neighbours together (neighbors), and are found in other spaces too (agreement).
-    The silhouette and, where there are labels, the accuracy are shown beside it; no rank depends
-    on them.
+    The silhouette and, if there are labels, the accuracy are shown beside it; no rank depends on
+    them.
 
     \b
     Example:

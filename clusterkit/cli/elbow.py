@@ -19,7 +19,7 @@ _COLUMNS = ("inertia", "silhouette", "stability", "modularity", "conductance", "
 @click.option(
     "--k-max",
     type=click.IntRange(2),
-    help="Largest k.  [default: 20, then 40 and 80 as long as there may be more]",
+    help="Largest k.  [default: 20, then 40 and 80 if there may be more clusters]",
 )
 @seed_option
 @space_option
@@ -33,12 +33,11 @@ def elbow(
     store: Path,
     outputs: Outputs,
 ) -> None:
-    """Say into how many groups the images fall, or that there is no clear number.
+    """Estimate the number of clusters, or report that there is no clear number.
 
-    Clusters the embeddings for every k in a range, and weighs how stable the groups are under
-    resampling, how few near neighbours they tear apart, and the eigengap of the graph of
-    neighbours.  The knee of the inertia, silhouette, Calinski-Harabasz and Davies-Bouldin are shown
-    beside it.
+    Clusters the embeddings for every k in a range, and combines the stability under resampling,
+    the share of nearest neighbours that are separated, and the eigengap of the neighbour graph.
+    The knee of the inertia, silhouette, Calinski-Harabasz and Davies-Bouldin are shown beside it.
 
     \b
     Example:

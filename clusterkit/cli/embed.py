@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     help="auto is OpenVINO where clusterkit[openvino] is installed and there is no GPU.",
 )
 @click.option("--prune", is_flag=True, help="Forget all images whose file is gone.")
-@click.option("--again", is_flag=True, help="Embed all images anew, known or not.")
+@click.option("--again", is_flag=True, help="Embed all images again, including those in the store.")
 @store_option
 @outputs()
 def embed(

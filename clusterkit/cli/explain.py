@@ -30,9 +30,9 @@ def explain(
     store: Path,
     outputs: Outputs,
 ) -> None:
-    """Say why IMAGE_A and IMAGE_B are, or are not, similar.
+    """Explain why IMAGE_A and IMAGE_B are, or are not, similar.
 
-    Compares their latent vectors: cosine similarity and where it stands among all pairs of the
+    Compares their latent vectors: cosine similarity and its percentile among all pairs of the
     store, histograms of the values on shared bins, and the features that the two share most.
 
     \b

@@ -14,7 +14,7 @@ from clusterkit.cli.outputs import Outputs, outputs, table
 @click.option(
     "--paths",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="For .npy: a text file with the path of each image, one a line.",
+    help="For .npy: a text file with the path of each image, one per line.",
 )
 @click.option("--name", help="What to call them, for -e.  [default: the file's name]")
 @store_option
@@ -26,7 +26,7 @@ def import_(
 
     VECTORS is a .npy file with a row per image, an .npz file (vectors, paths) or a Parquet file
     (columns path, vector).  Every command works on them; only images outside the store cannot be
-    asked about, since what would embed them is not known.
+    asked about, since the network that made the vectors is not known.
 
     \b
     Example:

@@ -55,7 +55,7 @@ resize_option = click.option(
     type=click.Choice(["stretch", "crop", "pad"]),
     default="stretch",
     show_default=True,
-    help="Bring pictures to the network's size: the whole picture, its centre, or with bars.",
+    help="How images get the network's size: stretched, cropped at the centre, or padded.",
 )
 labels_option = click.option(
     "--labels",
@@ -65,13 +65,13 @@ labels_option = click.option(
 
 
 def columns_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say what is what in a table of files and labels."""
+    """Add the options that name the columns of a table of files and labels."""
     options = (
         click.option(
             "--label-column",
             multiple=True,
             metavar="NAME",
-            help="The table's column of labels; of several with 0 and 1, each is a class.  "
+            help="The table's column of labels; several columns of 0 and 1 are one class each.  "
             "[default: found by its name]",
         ),
         click.option(
@@ -82,7 +82,7 @@ def columns_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--label-separator",
             metavar="TEXT|none",
-            help="What is between several labels in one cell.  [default: |, or what can be told]",
+            help="Separator of several labels in one cell.  [default: |, or detected]",
         ),
     )
     for option in reversed(options):
@@ -123,7 +123,7 @@ mode_option = click.option(
     show_default=True,
     help="How files are brought there; `clusterkit undo` takes it back.",
 )
-dry_run_option = click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Only print what would be done.")
 
 
 def into_option(help: str) -> Decorator:  # noqa: A002 (click's word)
@@ -134,7 +134,7 @@ def into_option(help: str) -> Decorator:  # noqa: A002 (click's word)
 
 
 def read_space(store: Path, extractor: str | None) -> "Embeddings":
-    """Load the embeddings that a command works on; say which, where there is a choice."""
+    """Load the embeddings that a command works on; print which, if there are several spaces."""
     space = _choose_space(store, extractor)
     return _refuse_empty(space, space.read())
 
@@ -149,7 +149,7 @@ def stream_space(store: Path, extractor: str | None) -> "VectorStream":
 
 
 def _choose_space(store: Path, extractor: str | None) -> "Space":
-    """Return the space that -e names, or the last; say which, where there is a choice."""
+    """Return the space that -e names, or the last one."""
     from clusterkit.store.store import Store
 
     found = Store(store)
@@ -171,7 +171,7 @@ def _refuse_empty(space: "Space", embeddings: "Embeddings") -> "Embeddings":
 
 
 def extractor_file(extractor: str | None) -> str | None:
-    """Return the file that -e names, if it names one: it holds the network's weights too."""
+    """Return the file that -e names, if it names one; it also holds the weights."""
     return extractor if extractor is not None and extractor.endswith(".keras") else None
 
 
@@ -191,7 +191,7 @@ def plural(number: int, noun: str) -> str:
 
 
 def say(*lines: object) -> None:
-    """Print results on stdout, each on a line of its own, whatever names they hold."""
+    """Print results on stdout, one per line; characters that cannot be printed are escaped."""
     _write("".join(f"{printable(line)}\n" for line in lines))
 
 
@@ -201,7 +201,7 @@ def notice(message: object) -> None:
 
 
 def notice_unused(reason: str, *names: str) -> None:
-    """Say which of some options were given on the command line for nothing."""
+    """Print which of the named options were given although they have no effect."""
     context = click.get_current_context()
     given = [
         f"--{name.replace('_', '-')}"

@@ -26,10 +26,10 @@ def predict(
     model: Path,
     outputs: Outputs,
 ) -> None:
-    """Say what IMAGE shows, with the probability of each class.
+    """Predict the class of IMAGE, with the probability of each class.
 
-    IMAGE is a file, a folder, a .txt list of paths, or one .csv file with a column a pixel.  An
-    image that cannot be read is listed and stops nothing.
+    IMAGE is a file, a folder, a .txt list of paths, or one .csv file with one column per pixel.
+    Images that cannot be read are listed and skipped.
 
     \b
     Example:

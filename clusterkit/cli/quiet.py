@@ -19,7 +19,7 @@ _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Print warnings as one line each, and hold back what libraries log, until the block ends."""
+    """Print warnings as one line each, and suppress what libraries log, until the block ends."""
     logger, finder = logging.getLogger("tensorflow"), _QuietKeras()
     level = logger.level
     # A user who set the variable asked for these messages.

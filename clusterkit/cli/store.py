@@ -11,7 +11,7 @@ from clusterkit.cli.outputs import Outputs, outputs
 
 @click.group()
 def store() -> None:
-    """Say what the store holds, and whether it is whole.
+    """List the embedding spaces of the store, or check its files.
 
     \b
     Example:
@@ -42,8 +42,8 @@ def info(store: Path, outputs: Outputs) -> None:
 def verify(store: Path, outputs: Outputs) -> None:
     """Read everything in the store, and list what is damaged.
 
-    Damaged parts do not keep the rest from being used.  `clusterkit embed` sets them aside and
-    embeds their images again.
+    The rest of the store can be used nevertheless.  `clusterkit embed` sets damaged parts aside
+    and embeds their images again.
 
     \b
     Example:

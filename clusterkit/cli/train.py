@@ -81,31 +81,32 @@ def train() -> None:
     type=click.IntRange(1),
     default=128,
     show_default=True,
-    help="Side in pixels that pictures are brought to.",
+    help="Side in pixels that images are resized to.",
 )
 @click.option(
     "--depth",
     type=click.IntRange(1),
     default=3,
     show_default=True,
-    help="How often the picture is halved; more saves numbers and blurs.",
+    help="Number of times the image is halved; more gives a shorter vector and a blurrier image.",
 )
 @click.option(
     "--epochs",
     type=click.IntRange(1),
-    help="At most so many passes over the images.  [default: by their number, 3 to 75]",
+    help="Maximum number of epochs.  [default: 3 to 75, by the number of images]",
 )
 @click.option(
     "--validation-split",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.1,
     show_default=True,
-    help="Share of the images that is kept out, to stop in time and to measure.",
+    help="Fraction of the images held out for early stopping and measurement.",
 )
 @click.option(
     "--patience",
     type=click.IntRange(1),
-    help="Stop after so many epochs without a gain.  [default: a quarter of --epochs]",
+    help="Number of epochs without improvement before training stops.  [default: a quarter of "
+    "--epochs]",
 )
 @resize_option
 @click.option(
@@ -139,7 +140,7 @@ def autoencoder(
     """Train a convolutional autoencoder; its encoder is then an extractor.
 
     Writes the network, its loss curve (NAME-loss.png) and some images beside their reconstructions
-    (NAME-reconstructions.png).  An image that cannot be read is listed and stops nothing.
+    (NAME-reconstructions.png).  Images that cannot be read are listed and skipped.
 
     \b
     Example:
@@ -228,12 +229,12 @@ def classifier(
     outputs: Outputs,
     **columns: Any,
 ) -> None:
-    """Train a classifier on labelled images, and measure it on images that it never saw.
+    """Train a classifier on labelled images, and evaluate it on a test set.
 
-    FOLDER has one sub-folder a class, or train/, val/ and test/ with these; or it is a table (CSV)
-    of files and labels (`|` between several labels), a table of label and pixels, or a folder of
-    idx files.  What is read from a table is said, and what cannot be told is refused.  Copies of
-    one picture are never both in training and test.
+    FOLDER has one sub-folder per class, or train/, val/ and test/ with these; or it is a table
+    (CSV) of files and labels (`|` between several labels), a table of label and pixels, or a folder
+    of idx files.  The columns that are used are printed; ambiguous ones are an error.  Copies of
+    one image are never in both training and test set.
 
     Writes the network (NAME.keras), and tables and pictures of it to NAME-report/: figures, class
     counts, training curves, and of the test images the predictions, the worst mistakes, the

@@ -15,13 +15,13 @@ augmentation_option = click.option(
     "--augmentation",
     metavar="NAME,...|none",
     callback=lambda _context, _option, value: _split_names(value),
-    help=f"How images are varied in a training from scratch: {', '.join(AUGMENTATIONS)}.  "
+    help=f"Augmentations for training from scratch: {', '.join(AUGMENTATIONS)}.  "
     "[default: by network]",
 )
 epochs_option = click.option(
     "--epochs",
     type=click.IntRange(1),
-    help="At most so many passes over the images.  Not for a last layer alone.  [default: 10 to "
+    help="Maximum number of epochs; ignored if only the last layer is trained.  [default: 10 to "
     "80, by network]",
 )
 learning_rate_option = click.option(
@@ -29,7 +29,8 @@ learning_rate_option = click.option(
     type=click.FloatRange(0, 1, min_open=True),
     default=1e-3,
     show_default=True,
-    help="Of the first step; it falls to a hundredth along a cosine.  Not for a last layer alone.",
+    help="Initial learning rate; it decays to a hundredth along a cosine.  Ignored if only the "
+    "last layer is trained.",
 )
 fine_tune_option = click.option(
     "--fine-tune",
@@ -37,40 +38,40 @@ fine_tune_option = click.option(
     default=0,
     show_default=True,
     metavar="N",
-    help="Of a network of keras.applications, train the top N blocks with the last layer.",
+    help="Number of top blocks of a keras.applications network to train with the last layer.",
 )
 precision_option = click.option(
     "--precision",
     type=click.Choice(["auto", "float32", "bfloat16"]),
     default="auto",
     show_default=True,
-    help="Of a training from scratch: auto is bfloat16 where a GPU has it.",
+    help="For training from scratch; auto is bfloat16 on a GPU that supports it.",
 )
 tensorboard_option = click.option(
     "--tensorboard",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Folder of logs, to look at with `tensorboard --logdir DIR`.",
+    help="Folder of logs for `tensorboard --logdir DIR`.",
 )
 patience_option = click.option(
     "--patience",
     type=click.IntRange(1),
-    help="Stop after so many epochs without a gain.  Not for a last layer alone.  [default: a "
-    "quarter of --epochs, 5 to 15]",
+    help="Number of epochs without improvement before training stops; ignored if only the last "
+    "layer is trained.  [default: a quarter of --epochs, 5 to 15]",
 )
 test_split_option = click.option(
     "--test-split",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.2,
     show_default=True,
-    help="Share of the images to measure on, where FOLDER has no test images of its own.",
+    help="Fraction of the images held out as test set, unless FOLDER has one.",
 )
 validation_split_option = click.option(
     "--validation-split",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.1,
     show_default=True,
-    help="Share of the images to stop in time by, where FOLDER has none of its own.",
+    help="Fraction of the images used for early stopping, unless FOLDER has a validation set.",
 )
 balance_option = click.option(
     "--balance",
@@ -78,8 +79,8 @@ balance_option = click.option(
     default="auto",
     show_default=True,
     callback=lambda _context, _option, value: None if value == "none" else value,
-    help="How rare classes are made to count: by weights, or shown more often.  auto is weights "
-    "where the largest class has more than twice the images of the smallest.",
+    help="How to compensate for rare classes.  auto is weights if the largest class has more "
+    "than twice the images of the smallest.",
 )
 
 
