@@ -18,7 +18,7 @@ def match_names(paths: Sequence[str], names: Sequence[str], source: str | Path) 
         Unique paths of the images.
     names : sequence of str
         Unique names in the table.  A name matches the path that is equal; otherwise the one that is
-        equal in Unicode normal form C; otherwise the one of which either ends with the other
+        equal in Unicode normal form C; otherwise the one where either ends with the other
         (``fox/1.jpg``, ``photos/fox/1.jpg``); otherwise the one with the same file name, if it is
         unique.  Names without a match are compared in the same order with the paths without suffix
         (``fox/1``, ``1``).
@@ -61,7 +61,7 @@ def _match(
     everything: tuple[list[str], list[str]],
     source: str | Path,
 ) -> None:
-    """Add pairs that are equal, of which one ends with the other, or with the same file name."""
+    """Add pairs that are equal, end in each other, or have the same file name."""
     by_spelling = defaultdict(list)
     for name, spelling in said.items():
         by_spelling[spelling].append(name)
@@ -81,7 +81,7 @@ def _match(
 
 
 def _by_end(meant: dict[str, str], said: dict[str, str]) -> list[tuple[str, str]]:
-    """Return pairs of which one ends with the other."""
+    """Return pairs where one ends with the other."""
     whole: dict[tuple[str, ...], list[str]] = defaultdict(list)
     ends: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for name, spelling in said.items():

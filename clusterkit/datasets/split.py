@@ -152,7 +152,7 @@ def _group_copies(labels: Sequence[Any], looks: Sequence[Look]) -> NDArray[np.in
 
 
 def _uniform_classes(groups: NDArray[np.int32], names: Sequence[set[str]]) -> set[str]:
-    """Return the classes of which one group is the whole, or more than half and not few."""
+    """Return the classes in which one group is the whole, or more than half and not few."""
     sizes = Counter(name for found in names for name in found)
     within: Counter[tuple[str, int]] = Counter()
     for found, group in zip(names, groups, strict=True):
