@@ -1,4 +1,4 @@
-"""The table and the picture of a comparison of networks, in its folder."""
+"""Write the table and figure of a comparison of networks."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,19 +14,19 @@ _TABLE, _PICTURE = "comparison.csv", "comparison.png"
 
 
 def check_comparison_folder(folder: str | Path, *, overwrite: bool = False) -> None:
-    """Check, before any training, that a comparison can be written to this folder.
+    """Check that a comparison can be written to a folder.
 
     Parameters
     ----------
     folder : path
         The folder, which need not exist.
     overwrite : bool
-        Whether files that no comparison wrote there may be replaced.
+        Whether to overwrite files that were not written by a comparison.
 
     Raises
     ------
     OutputExistsError
-        If it holds a table or picture that was not written by a comparison, or was changed since.
+        If the folder contains a table or figure that no comparison wrote, or that was changed.
     """
     check_own(Path(folder), (_TABLE, _PICTURE), overwrite=overwrite)
 
@@ -43,17 +43,17 @@ def save_comparison_report(
     folder : path
         The folder of its networks.  Files of an earlier comparison are replaced.
     overwrite : bool
-        Whether other files may be replaced.
+        Whether to overwrite other files.
 
     Returns
     -------
     list of pathlib.Path
-        All files of the comparison, those of the networks included.
+        All files of the comparison, including the networks.
 
     Raises
     ------
     OutputExistsError
-        As :func:`check_comparison_folder`.
+        As for :func:`check_comparison_folder`.
     """
     folder = Path(folder)
     check_comparison_folder(folder, overwrite=overwrite)

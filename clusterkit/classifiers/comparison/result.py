@@ -19,8 +19,8 @@ class NetworkResult:
     network : str
         Its architecture, a name of :func:`~clusterkit.classifiers.network_names`.
     train_accuracy : float
-        On training images as they are, at most 5,000 of them.  Of a transfer: while its last layer
-        learned, with dropout.
+        On training images without augmentation, at most 5,000 of them.  For transfer learning and
+        multi-label data, the training accuracy of the best epoch.
     val_accuracy : float
         On the validation images, by the epoch that was kept.
     test : dict, or None
