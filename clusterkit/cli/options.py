@@ -104,8 +104,6 @@ exclude_option = click.option(
     help="Leave out what fits a pattern, as in a .gitignore: *_small.jpg or raw/ anywhere, "
     "2019/*.tif below the folder, ** for any folders.  Can be given several times.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 top_option = click.option(
     "-n", "--top", type=click.IntRange(1), default=10, show_default=True, help="How many to show."
 )

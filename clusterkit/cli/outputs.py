@@ -8,7 +8,10 @@ from typing import Any, NamedTuple
 
 import click
 
-from clusterkit.cli.options import Decorator, json_option, notice, overwrite_option, print_json
+from clusterkit.cli.options import Decorator, notice, print_json
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+_overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 
 
 class OutputFile(NamedTuple):
@@ -137,9 +140,9 @@ def outputs(*files: OutputFile) -> Decorator:
                     file.check(paths[file.name], overwrite)
             return command(outputs=Outputs(paths, overwrite, as_json), **arguments)
 
-        decorated = json_option(run)
+        decorated = _json_option(run)
         if files:
-            decorated = overwrite_option(decorated)
+            decorated = _overwrite_option(decorated)
         for file in reversed(files):
             decorated = file.decorate(decorated)
         return decorated
