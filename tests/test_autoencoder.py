@@ -17,10 +17,10 @@ from PIL import Image
 from clusterkit.cli import main
 from clusterkit.errors import InvalidInputError, OutputExistsError, WeightsError
 from clusterkit.extractors import Autoencoder
-from clusterkit.extractors.autoencoder.batches import Batches, ScratchPixels
+from clusterkit.extractors.autoencoder.batches import PictureBatches, ScratchPixels
 from clusterkit.extractors.autoencoder.extractor import read_metadata
 from clusterkit.extractors.autoencoder.network import build_autoencoder, whiten
-from clusterkit.extractors.autoencoder.training import TrainingReport, train_autoencoder
+from clusterkit.extractors.autoencoder.training import AutoencoderTraining, train_autoencoder
 from clusterkit.images.folder import ImageFolder
 
 # Keras turns TensorFlow's variables into arrays in NumPy 1's way when it saves them.
@@ -53,13 +53,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingReport:
+def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> AutoencoderTraining:
     """Train once for all tests."""
     output = tmp_path_factory.mktemp("model") / "ae.keras"
     return train_autoencoder(ImageFolder(folder), output, **QUICK)
 
 
-def test_training_learns_and_reports(trained: TrainingReport) -> None:
+def test_training_learns_and_reports(trained: AutoencoderTraining) -> None:
     assert trained.images == 41
     assert [path for path, _ in trained.failures] == ["broken.png"]
     assert trained.epochs == len(trained.history["val_loss"]) == 4
@@ -72,7 +72,7 @@ def test_training_learns_and_reports(trained: TrainingReport) -> None:
     json.dumps(trained.to_dict())
 
 
-def test_extractor_is_the_encoder_alone(trained: TrainingReport, folder: Path) -> None:
+def test_extractor_is_the_encoder_alone(trained: AutoencoderTraining, folder: Path) -> None:
     extractor = Autoencoder(trained.output, batch_size=16)
     files = [folder / f"{i:02}.png" for i in range(40)]
     vectors = extractor.transform(files)
@@ -83,7 +83,7 @@ def test_extractor_is_the_encoder_alone(trained: TrainingReport, folder: Path) -
     np.testing.assert_array_equal(extractor.reconstruct(trained.originals), trained.reconstructions)
 
 
-def test_same_seed_same_vectors(trained: TrainingReport, folder: Path, tmp_path: Path) -> None:
+def test_same_seed_same_vectors(trained: AutoencoderTraining, folder: Path, tmp_path: Path) -> None:
     again = train_autoencoder(ImageFolder(folder), tmp_path / "again.keras", **QUICK)
     assert again.history == trained.history
     images = draw_discs(8)
@@ -117,7 +117,7 @@ def test_whitening_changes_the_vectors_and_not_the_pictures(latent_size: int | N
     np.testing.assert_allclose(correlation, np.eye(len(correlation)), atol=0.05)
 
 
-def test_file_describes_itself_without_keras(trained: TrainingReport) -> None:
+def test_file_describes_itself_without_keras(trained: AutoencoderTraining) -> None:
     code = (
         "import sys; from clusterkit.extractors import Autoencoder;"
         f"a = Autoencoder({str(trained.output)!r}); print(a.image_size, a.dimension, a.resize);"
@@ -130,7 +130,7 @@ def test_file_describes_itself_without_keras(trained: TrainingReport) -> None:
     assert metadata["training"]["psnr"] == trained.psnr
 
 
-def test_fingerprint_is_that_of_the_file(trained: TrainingReport, tmp_path: Path) -> None:
+def test_fingerprint_is_that_of_the_file(trained: AutoencoderTraining, tmp_path: Path) -> None:
     copy = shutil.copy(trained.output, tmp_path / "copy.keras")
     fingerprint = Autoencoder(trained.output).fingerprint
     assert Autoencoder(copy, batch_size=1).fingerprint == fingerprint
@@ -139,7 +139,7 @@ def test_fingerprint_is_that_of_the_file(trained: TrainingReport, tmp_path: Path
     assert Autoencoder(copy).fingerprint != fingerprint
 
 
-def test_files_that_are_refused(trained: TrainingReport, tmp_path: Path) -> None:
+def test_files_that_are_refused(trained: AutoencoderTraining, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="train autoencoder"):
         Autoencoder(tmp_path / "none.keras").image_size  # noqa: B018
     text = tmp_path / "text.keras"
@@ -167,7 +167,7 @@ def test_file_of_a_newer_format_is_refused(tmp_path: Path) -> None:
         read_metadata(newer)
 
 
-def test_nothing_is_overwritten_or_left_behind(trained: TrainingReport, folder: Path) -> None:
+def test_nothing_is_overwritten_or_left_behind(trained: AutoencoderTraining, folder: Path) -> None:
     with pytest.raises(OutputExistsError):
         train_autoencoder(ImageFolder(folder), trained.output, **QUICK)
     assert [file.name for file in trained.output.parent.iterdir()] == [trained.output.name]
@@ -204,10 +204,10 @@ def test_images_that_cannot_teach(tmp_path: Path) -> None:
 def test_training_batches_are_shuffled_and_shifted_validation_is_not() -> None:
     images = draw_discs(10)
     rows = np.arange(10)
-    batch, target = Batches(images, rows, 10)[0]
+    batch, target = PictureBatches(images, rows, 10)[0]
     np.testing.assert_array_equal(batch, images)
     np.testing.assert_allclose(target, images / 255, atol=1e-6)
-    training = Batches(images, rows, 4, random_state=0)
+    training = PictureBatches(images, rows, 4, random_state=0)
     assert len(training) == 3
     assert sorted(training.rows) == list(rows)
     assert list(training.rows) != list(rows)

@@ -15,7 +15,7 @@ from PIL import Image
 from clusterkit.classifiers import ClassificationReport
 from clusterkit.classifiers.predict import Prediction
 from clusterkit.classifiers.tasks import Task
-from clusterkit.classifiers.train import TrainingReport
+from clusterkit.classifiers.train import ClassifierTraining
 from clusterkit.datasets.labelled_images import LabelledImages
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
 from clusterkit.plots import (
@@ -182,7 +182,7 @@ def test_similarity_writes_every_cosine() -> None:
         ClassSimilarityDisplay(similarity, ["a", "b"]).plot()
 
 
-def training(test: ClassificationReport | None) -> TrainingReport:
+def training(test: ClassificationReport | None) -> ClassifierTraining:
     """Return the report of a training of two epochs."""
     history = {name: [0.5, 0.4] for name in ("loss", "val_loss", "accuracy", "val_accuracy")}
     classes = np.array(["a", "b"])
@@ -196,7 +196,7 @@ def training(test: ClassificationReport | None) -> TrainingReport:
         classes_=classes,
     )
     counts = {"train": {"a": 3, "b": 4}, "val": {"a": 1}, "test": {}}
-    return TrainingReport(Path("clf.keras"), classifier, counts, [], test, 1.0, 0.5)
+    return ClassifierTraining(Path("clf.keras"), classifier, counts, [], test, 1.0, 0.5)
 
 
 def test_the_report_of_a_training_is_a_folder(tmp_path: Path) -> None:

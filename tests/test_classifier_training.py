@@ -18,14 +18,15 @@ from PIL import Image
 from clusterkit.classifiers import Classifier, train_classifier
 from clusterkit.classifiers.tasks import Task
 from clusterkit.classifiers.training.calibration import apply_temperature, fit_temperature
-from clusterkit.classifiers.training.checkpoint import BestEpoch, Checkpoint, open_checkpoint
+from clusterkit.classifiers.training.checkpoint import Checkpoint, open_checkpoint
 from clusterkit.classifiers.training.fitting import Fitting
 from clusterkit.classifiers.training.heads import learn_head
 from clusterkit.classifiers.training.networks import RECIPES
 from clusterkit.classifiers.training.scratch import learn_network
-from clusterkit.classifiers.training.sequences import Batches, balance_classes
+from clusterkit.classifiers.training.sequences import LabelledBatches, balance_classes
 from clusterkit.errors import InvalidInputError
 from clusterkit.networks.keras_file import read_document
+from clusterkit.networks.training import BestEpoch
 
 # Keras turns TensorFlow's variables into arrays in NumPy 1's way when it saves them.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -40,7 +41,7 @@ def draw_vectors(n: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np
 
 def test_every_epoch_shows_each_image_once_in_an_order_of_its_own() -> None:
     inputs, y = draw_vectors(10)
-    batches = Batches(inputs, np.eye(3)[y], np.ones(10), batch_size=4, random_state=0)
+    batches = LabelledBatches(inputs, np.eye(3)[y], np.ones(10), batch_size=4, random_state=0)
     orders = []
     for _ in range(2):
         orders.append(batches.rows.tolist())
@@ -55,7 +56,7 @@ def test_every_epoch_shows_each_image_once_in_an_order_of_its_own() -> None:
 
 def test_variants_take_turns() -> None:
     inputs = np.stack([np.zeros((50, 2)), np.ones((50, 2))])
-    batches = Batches(
+    batches = LabelledBatches(
         inputs, np.zeros((50, 1)), np.ones(50), batch_size=50, random_state=0, n_variants=2
     )
     shown = batches[0][0]
@@ -67,7 +68,7 @@ def test_variants_take_turns() -> None:
 def test_rare_classes_count_as_much(balance: str | None) -> None:
     truth = np.eye(2, dtype=bool)[[0] * 9 + [1] * 3]
     weights, repeats = balance_classes(Task.from_labels(["a", "b"]), truth, balance)
-    batches = Batches(truth, truth, weights, batch_size=5, random_state=0, repeats=repeats)
+    batches = LabelledBatches(truth, truth, weights, batch_size=5, random_state=0, repeats=repeats)
     counted = np.zeros(2)
     for index in range(len(batches)):
         _, targets, weight = batches[index]
@@ -82,7 +83,7 @@ def test_every_epoch_of_oversampling_has_full_batches(n: int, n_rare: int, batch
     weights, repeats = balance_classes(Task.from_labels(["a", "b"]), truth, "oversample")
     assert repeats is not None
     inputs = np.arange(n + n_rare)
-    batches = Batches(
+    batches = LabelledBatches(
         inputs, truth, weights, batch_size=batch_size, random_state=0, repeats=repeats
     )
     shown = np.zeros(n + n_rare)

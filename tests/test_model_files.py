@@ -17,10 +17,11 @@ import pytest
 
 import clusterkit.classifiers.model_file as model_file
 from clusterkit.classifiers import Classifier
-from clusterkit.classifiers.training.checkpoint import BestEpoch, Checkpoint
+from clusterkit.classifiers.training.checkpoint import Checkpoint
 from clusterkit.errors import WeightsError
 from clusterkit.extractors.autoencoder.extractor import Autoencoder, load_autoencoder, read_metadata
 from clusterkit.networks.keras_file import load_network, read_document, save_network
+from clusterkit.networks.training import BestEpoch
 
 WRONG = [None, True, -1, 0, 1.5, float("nan"), 10**30, "", "x", [], ["x"], [[]], {}, {"a": []}]
 CLASSIFIER = {

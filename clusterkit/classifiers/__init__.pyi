@@ -9,5 +9,5 @@ from .predict import Predictions as Predictions
 from .predict import classify as classify
 from .predict import open_images as open_images
 from .predict import route as route
-from .train import TrainingReport as TrainingReport
+from .train import ClassifierTraining as ClassifierTraining
 from .train import train_classifier as train_classifier

@@ -31,8 +31,8 @@ from clusterkit.utils.parallel import map_ahead
 
 
 @dataclass
-class TrainingReport:
-    """What a training did and reached.
+class ClassifierTraining:
+    """Result of :func:`train_classifier`.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ def train_classifier(
     test_size: float = 0.2,
     store: Store | str | Path | None = None,
     overwrite: bool = False,
-) -> TrainingReport:
+) -> ClassifierTraining:
     """Train a classifier, measure it, and write it to a ``.keras`` file.
 
     The state after each epoch is kept beside it, as NAME-checkpoint.npz, until it is written: a
@@ -112,7 +112,7 @@ def train_classifier(
 
     Returns
     -------
-    TrainingReport
+    ClassifierTraining
         The classifier and its figures.
 
     Raises
@@ -145,7 +145,7 @@ def train_on_parts(
     *,
     store: Store | str | Path | None = None,
     overwrite: bool = False,
-) -> TrainingReport:
+) -> ClassifierTraining:
     """Train, measure and write a classifier as :func:`train_classifier` does, on a given split.
 
     Parameters
@@ -159,7 +159,7 @@ def train_on_parts(
 
     Returns
     -------
-    TrainingReport
+    ClassifierTraining
         The classifier and its figures.
 
     Raises
@@ -190,7 +190,7 @@ def train_on_parts(
     figures = None if test is None else test.to_dict()
     classifier.save(output, overwrite=overwrite, images=counts, test=figures)
     checkpoint.unlink(missing_ok=True)
-    return TrainingReport(
+    return ClassifierTraining(
         output,
         classifier,
         counts,

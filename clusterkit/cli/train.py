@@ -34,8 +34,8 @@ from clusterkit.cli.training_options import (
 )
 
 if TYPE_CHECKING:
-    from clusterkit.classifiers.train import TrainingReport
-    from clusterkit.extractors.autoencoder.training import TrainingReport as AutoencoderReport
+    from clusterkit.classifiers.train import ClassifierTraining
+    from clusterkit.extractors.autoencoder.training import AutoencoderTraining
 
 
 def _check_pictures(output: Path, overwrite: bool) -> None:
@@ -288,7 +288,7 @@ def classifier(
 
 
 def _print_autoencoder(
-    report: "AutoencoderReport", pictures: list[Path], folders: tuple[str, ...]
+    report: "AutoencoderTraining", pictures: list[Path], folders: tuple[str, ...]
 ) -> None:
     """Print the figures of an autoencoder, and what comes next."""
     for path, reason in report.failures:
@@ -302,7 +302,7 @@ def _print_autoencoder(
     )
 
 
-def _print_classifier(report: "TrainingReport", written: list[Path]) -> None:
+def _print_classifier(report: "ClassifierTraining", written: list[Path]) -> None:
     """Print class counts, and the figures on the test images."""
     from clusterkit.classifiers.tasks import MULTILABEL
 

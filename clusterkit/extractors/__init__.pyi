@@ -2,6 +2,7 @@ from .applications import KerasApplication as KerasApplication
 from .applications import Xception as Xception
 from .autoencoder.extractor import Autoencoder as Autoencoder
 from .autoencoder.network import build_autoencoder as build_autoencoder
+from .autoencoder.training import AutoencoderTraining as AutoencoderTraining
 from .autoencoder.training import train_autoencoder as train_autoencoder
 from .base import Extraction as Extraction
 from .base import Extractor as Extractor

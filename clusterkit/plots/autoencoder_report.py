@@ -8,7 +8,7 @@ from clusterkit.plots.reconstructions import ReconstructionDisplay
 from clusterkit.plots.training import LossCurveDisplay
 
 if TYPE_CHECKING:
-    from clusterkit.extractors.autoencoder.training import TrainingReport
+    from clusterkit.extractors.autoencoder.training import AutoencoderTraining
 
 
 def check_autoencoder_report(output: str | Path, *, overwrite: bool = False) -> list[Path]:
@@ -38,12 +38,14 @@ def check_autoencoder_report(output: str | Path, *, overwrite: bool = False) -> 
     return [check_figure_path(output.with_name(name), overwrite=overwrite) for name in names]
 
 
-def save_autoencoder_report(report: "TrainingReport", *, overwrite: bool = False) -> list[Path]:
+def save_autoencoder_report(
+    report: "AutoencoderTraining", *, overwrite: bool = False
+) -> list[Path]:
     """Save the loss curve of a training, and some images beside their reconstructions.
 
     Parameters
     ----------
-    report : TrainingReport
+    report : AutoencoderTraining
         From :func:`clusterkit.train_autoencoder`.
     overwrite : bool
         Whether existing pictures may be replaced.

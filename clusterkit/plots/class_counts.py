@@ -12,7 +12,7 @@ from clusterkit.plots.display import Display, highest, of_classes
 from clusterkit.plots.style import BLUE, GREEN, ORANGE, PURPLE, QUIET, RULE, fit
 
 if TYPE_CHECKING:
-    from clusterkit.classifiers.train import TrainingReport
+    from clusterkit.classifiers.train import ClassifierTraining
 
 _BAR, _GAP, _NAME, _WIDTH = 9.0, 7.0, 110.0, 430.0
 _COLORS = (BLUE, ORANGE, GREEN, PURPLE)
@@ -41,12 +41,12 @@ class ClassCountsDisplay(Display):
         self.max_classes = max_classes
 
     @classmethod
-    def from_report(cls, report: "TrainingReport", *, ax: Axes | None = None) -> Self:
+    def from_report(cls, report: "ClassifierTraining", *, ax: Axes | None = None) -> Self:
         """Plot the classes of a training report.
 
         Parameters
         ----------
-        report : TrainingReport
+        report : ClassifierTraining
             From :func:`clusterkit.classifiers.train_classifier`.
         ax : matplotlib.axes.Axes, optional
             Axes to draw in.

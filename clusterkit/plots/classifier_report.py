@@ -17,7 +17,7 @@ from clusterkit.utils.files import check_output, write_whole
 from clusterkit.utils.paths import json_text
 
 if TYPE_CHECKING:
-    from clusterkit.classifiers.train import TrainingReport
+    from clusterkit.classifiers.train import ClassifierTraining
 
 _FIGURES, _TABLE = "report.json", "predictions.csv"
 _PICTURES = (
@@ -63,13 +63,13 @@ def check_report_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
 
 
 def save_classifier_report(
-    report: "TrainingReport", folder: str | Path, *, overwrite: bool = False
+    report: "ClassifierTraining", folder: str | Path, *, overwrite: bool = False
 ) -> list[Path]:
     """Write a training report to a folder.
 
     Parameters
     ----------
-    report : TrainingReport
+    report : ClassifierTraining
         From :func:`clusterkit.classifiers.train_classifier`.
     folder : path
         The folder, created if it does not exist, with the files
@@ -114,7 +114,7 @@ def save_classifier_report(
     return written
 
 
-def _displays(report: "TrainingReport") -> Iterator[tuple[str, Display]]:
+def _displays(report: "ClassifierTraining") -> Iterator[tuple[str, Display]]:
     """Yield file names and displays of the available results."""
     yield "classes.png", ClassCountsDisplay.from_report(report)
     yield "curves.png", LearningCurvesDisplay.from_classifier(report.classifier)

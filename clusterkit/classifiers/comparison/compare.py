@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.comparison.records import OWN, NetworkRecord, digest_images
 from clusterkit.classifiers.comparison.result import NetworkComparison, NetworkResult
-from clusterkit.classifiers.train import TrainingReport, train_on_parts
+from clusterkit.classifiers.train import ClassifierTraining, train_on_parts
 from clusterkit.datasets.labelled_images import TRAIN, LabelledImages, read_labelled
 from clusterkit.datasets.split import split
 from clusterkit.errors import ClusterkitError, InvalidInputError, OutputExistsError
@@ -194,7 +194,7 @@ def _train(
     return result
 
 
-def _training_accuracy(report: TrainingReport, training: LabelledImages) -> float:
+def _training_accuracy(report: ClassifierTraining, training: LabelledImages) -> float:
     """Return the accuracy on training images as they are, where that takes little time."""
     classifier = report.classifier
     if classifier.is_transfer or training.is_multilabel:

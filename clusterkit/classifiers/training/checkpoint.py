@@ -1,4 +1,4 @@
-"""The state of a training after each epoch, in a file, so that one that was killed goes on."""
+"""Store the state of a training after each epoch, so that it can be resumed."""
 
 import hashlib
 import io
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from clusterkit import __version__
 from clusterkit.networks.keras_file import check_sizes
+from clusterkit.networks.training import BestEpoch
 from clusterkit.utils.documents import NUMBER, TEXT, check_document, integer, list_of, table_of
 from clusterkit.utils.files import write_whole
 
@@ -27,67 +28,6 @@ _RULES = {
 }
 
 
-class BestEpoch(keras.callbacks.Callback):
-    """Keep the weights of the lowest validation loss, and stop when it no longer falls.
-
-    Parameters
-    ----------
-    patience : int
-        Stop after so many epochs without a gain.
-    loss : float
-        The validation loss before the first epoch, where these weights are an answer too.
-    span : int
-        So many epochs are averaged, up to the one whose weights are kept: of a few images, and at
-        a high learning rate, the loss of one epoch may be low by chance.
-
-    Attributes
-    ----------
-    epoch : int
-        The best one, counted from 1; 0 is the state before the training.
-    history : dict of str to list of float
-        What was logged, one value an epoch.
-    """
-
-    def __init__(self, patience: int, loss: float = np.inf, *, span: int = 1) -> None:
-        super().__init__()
-        self.patience = patience
-        self.loss = loss
-        self.span = span
-        self.epoch = 0
-        self.history: dict[str, list[float]] = {}
-        self.weights: list[Any] = []
-
-    @property
-    def n_epochs(self) -> int:
-        """How many epochs were run."""
-        return len(self.history.get("val_loss", []))
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the patience is at its end."""
-        return self.n_epochs - self.epoch >= self.patience
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        """Note the weights before the first epoch."""
-        if not self.weights:
-            self.weights = self.model.get_weights()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Note what was reached."""
-        for name, value in logs.items():
-            self.history.setdefault(name, []).append(float(value))
-        loss = float(np.mean(self.history["val_loss"][-self.span :]))
-        if loss < self.loss:
-            self.loss, self.epoch = loss, epoch + 1
-            self.weights = self.model.get_weights()
-        if self.is_over:
-            self.model.stop_training = True
-
-    def on_train_end(self, logs: Any = None) -> None:
-        """Bring the best weights back."""
-        self.model.set_weights(self.weights)
-
-
 @dataclass(frozen=True)
 class Checkpoint:
     """A file that holds the state of a training.
@@ -97,7 +37,7 @@ class Checkpoint:
     path : pathlib.Path
         The file, ending in ``.npz``.
     key : str
-        Stands for everything that decides the training: a state under another key is not used.
+        Digest of everything that determines the training; a state with another key is not used.
     """
 
     path: Path
@@ -188,11 +128,11 @@ def open_checkpoint(
     Parameters
     ----------
     path : path
-        The file, which need not be there yet.
+        The file, which need not exist yet.
     parameters : dict
-        How it is trained, JSON-able.
+        Parameters of the training, JSON-able.
     *arrays : ndarray
-        What it learns from, and is measured on.
+        Training and validation data.
     """
     digest = hashlib.sha256()
     made_by = {"clusterkit": __version__, "keras": keras.__version__} | parameters
@@ -209,9 +149,9 @@ class KeepCheckpoint(keras.callbacks.Callback):
     Parameters
     ----------
     checkpoint : Checkpoint
-        Where.
+        The file.
     best : BestEpoch
-        Called before this.
+        A callback that must be called before this one.
     """
 
     def __init__(self, checkpoint: Checkpoint, best: BestEpoch) -> None:

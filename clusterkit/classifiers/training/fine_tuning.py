@@ -13,7 +13,7 @@ from clusterkit.classifiers.tasks import Task
 from clusterkit.classifiers.training.calibration import apply_temperature, calibrate
 from clusterkit.classifiers.training.fitting import Fitting, Learned, Part, fit_network
 from clusterkit.classifiers.training.heads import learn_head, note_outputs
-from clusterkit.classifiers.training.sequences import Batches, balance_classes
+from clusterkit.classifiers.training.sequences import LabelledBatches, balance_classes
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.applications import KerasApplication
 from clusterkit.networks.runtimes.base import NetworkSource
@@ -89,7 +89,7 @@ def learn_top(
     note_outputs(history, "val_", task, targets[1], before)
     tuned = keras.Model(cut, head(_varied(top, cut, fitting.random_state)))
     weights, repeats = balance_classes(task, training[1], fitting.balance)
-    batches = Batches(
+    batches = LabelledBatches(
         activations,
         targets[0],
         weights,

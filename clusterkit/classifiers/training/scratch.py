@@ -8,7 +8,7 @@ from clusterkit.classifiers.inputs import run_network
 from clusterkit.classifiers.tasks import HEAD, Task
 from clusterkit.classifiers.training.calibration import apply_temperature, calibrate
 from clusterkit.classifiers.training.fitting import Fitting, Learned, Part, fit_network
-from clusterkit.classifiers.training.sequences import Batches, balance_classes
+from clusterkit.classifiers.training.sequences import LabelledBatches, balance_classes
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.applications import dtype_policy
 
@@ -49,7 +49,7 @@ def learn_network(
         network = build()
     inputs, truth = training
     weights, repeats = balance_classes(task, truth, fitting.balance)
-    batches = Batches(
+    batches = LabelledBatches(
         inputs,
         task.targets(truth),
         weights,

@@ -1,4 +1,4 @@
-"""What a network learns from: batches in an order that follows from the seed and the epoch."""
+"""Training batches, in an order that depends on the seed and the epoch only."""
 
 import math
 
@@ -11,25 +11,25 @@ from clusterkit.classifiers.tasks import MULTILABEL, Task
 from clusterkit.datasets.split import class_weights
 
 
-class Batches(keras.utils.PyDataset):
+class LabelledBatches(keras.utils.PyDataset):
     """Batches of (inputs, targets, weights).
 
     Parameters
     ----------
     inputs : ndarray of shape (n, ...) or (n_variants, n, ...)
-        Pixels, vectors or activations; of several variants of an image, each epoch shows one.
+        Pixels, vectors or activations. If there are variants of each image, an epoch shows one.
     targets : ndarray of shape (n, ...), float32
-        What the network shall put out.
+        The expected outputs.
     weights : ndarray of shape (n, ...), float32
-        How much each counts.
+        Sample weights.
     batch_size : int
-        Images per batch; only the last holds fewer.
+        Images per batch; the last may hold fewer.
     random_state : int
         Seed.
     repeats : ndarray of shape (n,), optional
-        How often an epoch shows each image on average; at least 1.
+        Mean number of times that an epoch shows each image; at least 1.
     n_variants : int
-        How many variants of each image there are; 1 if ``inputs`` has no axis for them.
+        Number of variants of each image; 1 if ``inputs`` has no axis for them.
     """
 
     def __init__(
@@ -50,16 +50,17 @@ class Batches(keras.utils.PyDataset):
         self.batch_size = batch_size
         self.random_state = random_state
         repeats = np.ones(len(targets)) if repeats is None else repeats
-        # Every epoch shows as many images.
+        # Every epoch shows the same number of images.
         self.n_shown = math.ceil(repeats.sum() * (1 - 1e-12))
         self.repeats = repeats * (self.n_shown / repeats.sum())
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw the order of an epoch, counted from 0: the same one however often it is drawn.
+        """Draw the order of an epoch, counted from 0; the same epoch has the same order.
 
-        How often each image is shown is drawn by systematic sampling: images in random order take
-        as many places on a line as they have repeats, and places are marked at equal distances.
+        The number of times that each image is shown is drawn by systematic sampling: images in
+        random order take as much space on a line as they have repeats, and points at equal
+        distances select them.
         """
         self.epoch = epoch
         rng = np.random.default_rng((self.random_state, epoch))
@@ -72,7 +73,7 @@ class Batches(keras.utils.PyDataset):
         self.variants = rng.integers(len(self.inputs), size=len(self.rows))
 
     def on_epoch_end(self) -> None:
-        """Go on to the next epoch."""
+        """Draw the order of the next epoch."""
         self.set_epoch(self.epoch + 1)
 
     def __len__(self) -> int:
@@ -89,12 +90,12 @@ class Batches(keras.utils.PyDataset):
 def balance_classes(
     task: Task, truth: NDArray[np.bool_], balance: str | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float64] | None]:
-    """Say how much each image counts, and how often it is shown, so that rare classes are learned.
+    """Return sample weights, or numbers of repetitions, that balance the classes.
 
     Parameters
     ----------
     task : Task
-        What is learned; several labels an image are left as they are.
+        The task; a multilabel one is not balanced.
     truth : ndarray of shape (n, n_classes), bool
         The classes of the training images.
     balance : {"auto", "weights", "oversample"} or None
@@ -103,9 +104,9 @@ def balance_classes(
     Returns
     -------
     weights : ndarray of shape (n,), float32
-        Of mean 1.
+        Sample weights, of mean 1.
     repeats : ndarray of shape (n,), or None
-        How often an epoch shows each image.
+        Mean number of times that an epoch shows each image.
     """
     even = np.ones(len(truth), np.float32)
     if balance is None or task.kind == MULTILABEL:

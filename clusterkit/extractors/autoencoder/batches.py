@@ -1,4 +1,4 @@
-"""What the autoencoder learns from: pictures in memory or decoded to disk, in batches."""
+"""Training batches of the autoencoder, from pictures in memory or decoded to disk."""
 
 import math
 import shutil
@@ -24,8 +24,8 @@ _READ_BATCH = 64
 class ScratchPixels:
     """A growing list of images of one size, kept in a temporary file.
 
-    Decoding an image costs far more than reading its pixels back, and a training reads each one
-    in every epoch.  The file has no name, or loses it when the process ends.
+    Decoding an image takes far longer than reading its pixels back, and training reads each one
+    in every epoch. The file has no name, or loses it when the process ends.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def _decode(
     return failures
 
 
-class Batches(keras.utils.PyDataset):
+class PictureBatches(keras.utils.PyDataset):
     """Batches of (pictures, the same pictures on the scale 0-1).
 
     Parameters
@@ -163,9 +163,9 @@ class Batches(keras.utils.PyDataset):
     pixels : ndarray or ScratchPixels
         Images by row, uint8.
     rows : ndarray of int
-        Which of them.
+        Rows of the images to use.
     batch_size : int
-        Images per batch; only the last holds fewer.
+        Images per batch; the last may hold fewer.
     random_state : int, optional
         For training: a new order in every epoch, each picture shifted by a few pixels.
     """

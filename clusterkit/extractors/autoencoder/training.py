@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from clusterkit import __version__
 from clusterkit.errors import InvalidInputError
-from clusterkit.extractors.autoencoder.batches import Batches, open_pixels
+from clusterkit.extractors.autoencoder.batches import PictureBatches, open_pixels
 from clusterkit.extractors.autoencoder.extractor import LATENT_LAYER, save_autoencoder, to_pixels
 from clusterkit.extractors.autoencoder.network import build_autoencoder, whiten
 from clusterkit.images.folder import ImageFolder
 from clusterkit.images.pixels import check_pixels, to_rgb
-from clusterkit.networks.training import TrainingBar
+from clusterkit.networks.training import BestEpoch, compile_network, fit_epochs
 from clusterkit.utils.files import check_output
 
 # Without a number of epochs, the network sees about this many pictures, within these limits:
@@ -31,8 +31,8 @@ _N_WHITENING = 5000
 
 
 @dataclass
-class TrainingReport:
-    """What a training did and reached.
+class AutoencoderTraining:
+    """Result of :func:`train_autoencoder`.
 
     Attributes
     ----------
@@ -110,17 +110,17 @@ def train_autoencoder(
     random_state: int = 0,
     overwrite: bool = False,
     progress: bool = False,
-) -> TrainingReport:
+) -> AutoencoderTraining:
     """Train a convolutional autoencoder and write it to a ``.keras`` file.
 
     Images are decoded once into a scratch file beside the output and streamed from there, so
-    memory stays flat however many there are.  The same images, parameters and seed give the same
+    memory use does not grow with their number. The same images, parameters and seed give the same
     network on the same machine.  Keras's global seeds are set.
 
     Parameters
     ----------
     images : ImageFolder or ndarray of shape (n, height, width[, 3]), uint8
-        What to learn from.  Files that cannot be read are skipped and listed.
+        The images. Files that cannot be read are skipped and listed in ``failures``.
     output : path
         The file to write, ending in ``.keras``.
     image_size : int or tuple of int
@@ -130,16 +130,15 @@ def train_autoencoder(
         Length of a vector; see
         :func:`~clusterkit.extractors.autoencoder.network.build_autoencoder`.
     depth : int
-        How often the picture is halved.  More saves numbers and blurs.
+        Number of times the picture is halved. A deeper network is smaller, and blurs more.
     epochs : int, optional
-        At most so many passes over the images.  By default 3 to 75, so that about 50,000
-        pictures are seen.
+        Maximum number of epochs; by default 3 to 75, so that about 50,000 pictures are seen.
     validation_split : float
-        Share of the images that is kept out of the training, to stop in time and to measure; at
-        least one image.
+        Share of the images that is held out for early stopping and for the PSNR; at least one
+        image.
     patience : int, optional
-        Stop after so many epochs without a lower validation loss; by default a quarter of
-        ``epochs``, at least 5.  The best epoch's weights are kept.
+        Number of epochs without improvement after which training stops; by default a quarter of
+        ``epochs``, at least 5. The weights of the best epoch are kept.
     batch_size : int, optional
         Images per step; by default 16, and 64 from 10,000 images on.
     resize : {"stretch", "crop", "pad"}
@@ -149,11 +148,11 @@ def train_autoencoder(
     overwrite : bool
         Whether an existing output may be replaced.
     progress : bool
-        Draw a progress bar on stderr; plain lines where that is no terminal.
+        Draw a progress bar on stderr; plain lines if that is not a terminal.
 
     Returns
     -------
-    TrainingReport
+    AutoencoderTraining
         The history, the validation PSNR, and pictures to look at.
 
     Raises
@@ -181,8 +180,8 @@ def train_autoencoder(
         rows = _split(len(pixels), validation_split, failures, random_state)
         # Few images make few steps in an epoch, unless these are small.
         size = batch_size or (64 if len(rows[0]) >= _MANY else 16)
-        training = Batches(pixels, rows[0], size, random_state=random_state)
-        validation = Batches(pixels, rows[1], size)
+        training = PictureBatches(pixels, rows[0], size, random_state=random_state)
+        validation = PictureBatches(pixels, rows[1], size)
         history, best_epoch = _fit(
             model,
             training,
@@ -191,10 +190,10 @@ def train_autoencoder(
             patience=patience,
             progress=progress,
         )
-        whiten(model, _encode(model, Batches(pixels, rows[0][:_N_WHITENING], size)))
+        whiten(model, _encode(model, PictureBatches(pixels, rows[0][:_N_WHITENING], size)))
         psnr = _measure_psnr(model, validation)
         originals = pixels[rows[1][:_N_SAMPLES]]
-    report = TrainingReport(
+    report = AutoencoderTraining(
         output=output,
         images=len(images),
         failures=failures,
@@ -226,7 +225,7 @@ def _check(
     patience: int | None,
     batch_size: int | None,
 ) -> None:
-    """Refuse parameters out of range before any work is done."""
+    """Raise InvalidInputError if a parameter is out of range."""
     for name, value in (("epochs", epochs), ("patience", patience), ("batch_size", batch_size)):
         if value is not None and value < 1:
             raise InvalidInputError(f"{name} must be at least 1. Received: {name}={value}")
@@ -240,7 +239,7 @@ def _check(
 def _split(
     n: int, share: float, failures: list[tuple[str, str]], random_state: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Draw the rows to learn from and the rows to measure on."""
+    """Draw training and validation rows."""
     if n < 2:
         reasons = "".join(f"; {path}: {reason}" for path, reason in failures[:3])
         raise InvalidInputError(
@@ -253,14 +252,14 @@ def _split(
 
 def _fit(
     model: keras.Model,
-    training: Batches,
-    validation: Batches,
+    training: PictureBatches,
+    validation: PictureBatches,
     *,
     epochs: int,
     patience: int | None,
     progress: bool,
 ) -> tuple[dict[str, list[float]], int]:
-    """Train until the validation loss no longer falls; return the history and the best epoch."""
+    """Train until the validation loss no longer improves; return history and best epoch."""
     steps = epochs * len(training)
     warmup = min(100, steps // 10)
     rate = keras.optimizers.schedules.CosineDecay(
@@ -270,31 +269,29 @@ def _fit(
         warmup_target=_LEARNING_RATE,
         warmup_steps=warmup,
     )
-    # TensorFlow's XLA has slow convolutions on a CPU; without JAX's there is no speed at all.
-    compiled: Any = False if keras.backend.backend() == "tensorflow" else "auto"
-    model.compile(keras.optimizers.Adam(rate, clipnorm=1.0), loss="mse", jit_compile=compiled)
-    stop = keras.callbacks.EarlyStopping(
-        patience=patience or max(5, epochs // 4), restore_best_weights=True
-    )
-    history = model.fit(
+    compile_network(model, keras.optimizers.Adam(rate, clipnorm=1.0), "mse")
+    best = BestEpoch(patience or max(5, epochs // 4))
+    fit_epochs(
+        model,
         training,
-        validation_data=validation,
+        validation,
+        best,
+        n_images=len(training.rows),
         epochs=epochs,
-        callbacks=[stop, TrainingBar(len(training.rows), enabled=progress)],
-        shuffle=False,
-        verbose=0,
-    ).history
-    losses = {name: [float(value) for value in history[name]] for name in ("loss", "val_loss")}
-    return losses, stop.best_epoch + 1
+        progress=progress,
+    )
+    if not best.epoch:
+        raise InvalidInputError("the training diverged: no epoch has a finite validation loss")
+    return best.history, best.epoch
 
 
-def _encode(model: keras.Model, batches: Batches) -> NDArray[np.float32]:
+def _encode(model: keras.Model, batches: PictureBatches) -> NDArray[np.float32]:
     """Return the latent vectors of some images."""
     encoder = keras.Model(model.input, model.get_layer(LATENT_LAYER).output)
     return np.asarray(encoder.predict(batches, verbose=0))
 
 
-def _measure_psnr(model: keras.Model, batches: Batches) -> float:
+def _measure_psnr(model: keras.Model, batches: PictureBatches) -> float:
     """Return the mean PSNR over all images, in decibels."""
     values = []
     for index in range(len(batches)):
@@ -305,7 +302,9 @@ def _measure_psnr(model: keras.Model, batches: Batches) -> float:
     return float(np.mean(values))
 
 
-def _metadata(report: TrainingReport, resize: str, parameters: dict[str, Any]) -> dict[str, Any]:
+def _metadata(
+    report: AutoencoderTraining, resize: str, parameters: dict[str, Any]
+) -> dict[str, Any]:
     """Return what travels inside the file."""
     document = report.to_dict()
     results = ("images", "failed", "epochs", "best_epoch", "loss", "val_loss", "psnr")
