@@ -242,7 +242,8 @@ def test_a_killed_training_goes_on(
     checkpoint = tmp_path / "clf-checkpoint.npz"
     code = (
         "import sys, time\n"
-        "from clusterkit.classifiers import Classifier, checkpoint, train_classifier\n"
+        "from clusterkit.classifiers import Classifier, train_classifier\n"
+        "from clusterkit.classifiers.training import checkpoint\n"
         "save = checkpoint.Checkpoint.save\n"
         "def slow(self, *args): save(self, *args); time.sleep(0.3)\n"
         "checkpoint.Checkpoint.save = slow\n"
