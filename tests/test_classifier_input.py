@@ -187,7 +187,7 @@ def test_a_classifier_takes_what_its_functions_take() -> None:
     weights = np.arange(8)
     expected = pytest.approx(np.average(right, weights=weights))
     assert clf.score(X_test, np.asarray(y_test)[:, None], sample_weight=weights) == expected
-    for use in (clf.predict, clf.predict_proba, lambda X: list(clf.predict_batches(X))):
+    for use in (clf.predict, clf.predict_proba):
         with pytest.raises(InvalidInputError, match=r"give one as X\[None\]"):
             use(X[0])
     assert clf.predict(X[:1])[0] == clf.predict([X[0]])[0]

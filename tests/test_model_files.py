@@ -30,7 +30,7 @@ CLASSIFIER = {
     "input_shape": [4, 4, 3],
     "temperature": 1.25,
     "thresholds": [0.5, 0.25],
-    "parameters": Classifier("nn", image_size=4).describe(),
+    "parameters": Classifier("nn", image_size=4)._parameters(),
     "fingerprint": None,
     "history": {"loss": [1.0, 0.5], "val_loss": [1.0, float("nan")]},
     "best_epoch": 1,
@@ -99,7 +99,7 @@ def predict_one(file: Path) -> None:
     """Read a classifier, and decide for one image."""
     classifier = Classifier.load(file)
     probabilities = np.full((1, len(classifier.classes_)), 0.5, np.float32)
-    assert len(classifier.decide(probabilities)) == 1
+    assert len(classifier.task_.decide(probabilities, classifier.thresholds_)) == 1
 
 
 def test_sound_files_are_read(files: dict[str, Path]) -> None:

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.classifiers.inputs import run_network, strict_batches
-from clusterkit.classifiers.reading import read_batches
 from clusterkit.classifiers.tasks import HEAD
+from clusterkit.images.batches import strict_batches
+from clusterkit.networks.runtimes.keras import run_network
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.optional_imports import import_keras
 from clusterkit.utils.parallel import default_batch_size
@@ -71,7 +71,7 @@ def predict_with_features(
 
     network = keras.models.clone_model(classifier.model_, clone_function=show_features)
     size = default_batch_size()
-    batches = read_batches(classifier, X, strict_batches)
+    batches = strict_batches(X, classifier.input_shape_, size, resize=classifier.resize)
     found = np.concatenate([run_network(network, pixels, size) for _, pixels in batches])
     features, outputs = np.split(found, [-classifier.task_.n_outputs], axis=1)
     return classifier.task_.probabilities(outputs), features

@@ -2,41 +2,48 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from clusterkit.classifiers.inputs import pixel_batches, run_network, strict_batches
+from clusterkit.classifiers.by_name import network_names
 from clusterkit.classifiers.model_file import (
     KIND,
     check_model_path,
     read_classifier,
     write_classifier,
 )
-from clusterkit.classifiers.parameters import check_parameters
-from clusterkit.classifiers.reading import check_space, choose_shape, read_batches, read_inputs
 from clusterkit.classifiers.tasks import HEAD, Task, as_labels, is_multilabel
+from clusterkit.classifiers.training.augmentation import check_augmentation
 from clusterkit.datasets.labelled_images import TRAIN, VALIDATION, LabelledImages
 from clusterkit.datasets.split import split
-from clusterkit.errors import InvalidInputError
+from clusterkit.errors import InvalidInputError, SpaceMismatchError, WeightsError
 from clusterkit.extractors.applications import NETWORKS, KerasApplication
-from clusterkit.images.pixels import as_images
+from clusterkit.images.batches import strict_batches
+from clusterkit.images.pixels import as_images, check_pixels, is_pixels
+from clusterkit.networks.runtimes.choose import PRECISIONS
+from clusterkit.networks.runtimes.keras import gpu_has_bfloat16, run_network
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.optional_imports import import_keras
 from clusterkit.utils.parallel import default_batch_size
 
+if TYPE_CHECKING:
+    from clusterkit.classifiers.training.fitting import Fitting, Learned, Part
+
+_BALANCES = ("auto", "weights", "oversample", None)
+
 
 class Classifier(ClassifierMixin, BaseEstimator):
-    """A network that is trained to tell classes of images apart.
+    """Image classifier around a Keras network.
 
-    The task follows from the labels: two classes, several, or (where each label is a list, tuple
-    or set of names) any number of classes an image.  The network is either small and trained from
-    scratch, or one of ``keras.applications`` with its ImageNet weights, of which only a new last
-    layer is trained: on cached embeddings that takes seconds.  Its loss is convex, so the numbers
-    of epochs, images per step and patience, and the learning rate, are for the others only.
+    The task follows from the labels: binary, multiclass, or multilabel if each label is a list,
+    tuple or set of names. The network is either small and trained from scratch, or one of
+    ``keras.applications`` with its ImageNet weights, of which only a new last layer is trained: on
+    cached embeddings that takes seconds. The loss of a last layer alone is convex, so ``epochs``,
+    ``batch_size``, ``learning_rate`` and ``patience`` are ignored there.
 
     Parameters
     ----------
@@ -46,40 +53,39 @@ class Classifier(ClassifierMixin, BaseEstimator):
     weights : path, optional
         Local weights of a network of ``keras.applications``; by default Keras downloads them.
     fine_tune : int
-        Of a network of ``keras.applications``, train so many of its top blocks together with the
-        last layer; see :func:`~clusterkit.classifiers.training.fine_tuning.find_blocks`.  It learns
-        from images, not from embeddings.
+        Number of top blocks of a network of ``keras.applications`` that are trained together with
+        the last layer; see :func:`~clusterkit.classifiers.training.fine_tuning.find_blocks`. If
+        above 0, the classifier is trained on images, not on embeddings.
     image_size : int, optional
-        Side in pixels that images are brought to, for a network that is trained from scratch.  By
-        default an array keeps its own size, and files are brought to the network's usual one.
+        Side in pixels to which images are resized, for a network that is trained from scratch. By
+        default arrays keep their size, and files are resized to the network's usual size.
     augmentation : sequence of str, optional
-        How images are varied while a network is trained from scratch: any of flip, rotation, shift,
-        zoom, shear, brightness and hue, or none of them; by default the network's usual ones.
+        Augmentation while a network is trained from scratch: any of flip, rotation, shift, zoom,
+        shear, brightness and hue, or an empty sequence; by default the network's usual ones.
     epochs : int, optional
-        At most so many passes over the images; by default the network's usual number.
+        Maximum number of epochs; by default the network's usual number.
     batch_size : int
         Images per step of the training.
     learning_rate : float
-        Of Adam, at the start; it falls to a hundredth along a cosine.
+        Initial learning rate of Adam; it decays to a hundredth along a cosine.
     validation_split : float
-        Share of the images that is kept out of the training to stop in time, where ``fit`` is
-        given no ``validation_data``.
+        Share of the images that is held out for early stopping, if ``fit`` is given no
+        ``validation_data``.
     patience : int, optional
-        Stop after so many epochs without a lower validation loss; by default a quarter of
+        Number of epochs without improvement after which training stops; by default a quarter of
         ``epochs``, at least 5 and at most 15.
     balance : {"auto", "weights", "oversample"} or None
-        What makes all classes count the same: ``weights``, which count images of rare classes
-        more, or ``oversample``, which shows them more often, each time varied by the network's
-        augmentation.  ``auto`` is ``weights`` where the largest class has more than twice the
-        images of the smallest.  Not for several labels an image, where thresholds are chosen
-        instead.
+        How classes are balanced: ``weights`` gives images of rare classes larger sample weights,
+        ``oversample`` shows them more often, each time augmented. ``auto`` is ``weights`` if the
+        largest class has more than twice the images of the smallest, else None. Ignored for
+        multilabel tasks, where thresholds are chosen instead.
     resize : {"stretch", "crop", "pad"}
         See :func:`clusterkit.images.resizing.resize_image`.
     precision : {"auto", "float32", "bfloat16"}
-        What a network that is trained from scratch is computed in; by default bfloat16 where a GPU
-        has it.  On a CPU it saves less than a tenth of the time.  The result is float32.
+        Data type in which a network is trained from scratch; ``auto`` is bfloat16 on GPUs that
+        support it. On a CPU, bfloat16 saves less than a tenth of the time. The result is float32.
     random_state : int
-        Seed of the split, the order, the augmentation and the first weights.  Keras's global
+        Seed of the split, the order, the augmentation and the initial weights. Keras's global
         seeds are set.
     progress : bool
         Draw a progress bar on stderr.
@@ -94,21 +100,21 @@ class Classifier(ClassifierMixin, BaseEstimator):
         The whole network: pixels (n, height, width, channels) on the scale 0-255 in, probabilities
         out (for two classes, of the second).
     task_ : Task
-        What was asked.
+        Kind of task, and its classes.
     input_shape_ : tuple of int
         (height, width, channels) of the network's input.
     temperature_ : float
-        By which the last layer was divided so that probabilities come true as often as they say;
-        above 1 where the network was too sure.
+        Divisor of the last layer's weights that calibrates the probabilities; above 1 if the
+        network was overconfident.
     thresholds_ : ndarray of shape (n_classes,), or None
-        For several labels an image: the probabilities from which on classes are predicted.
+        For multilabel tasks, the probabilities from which classes are predicted.
     history_ : dict of str to list of float
-        Loss and accuracy of training and validation, one value an epoch.  Of a last layer alone
-        an epoch is a step of its regularisation, and validation is cross-validation; where blocks
-        are fine-tuned, the first is the last layer alone.
+        Loss and accuracy of training and validation, one value per epoch. For a last layer alone,
+        an epoch is a step of its regularisation path, and validation is cross-validation. If blocks
+        are fine-tuned, the first epoch is the last layer alone.
     best_epoch_ : int
-        The epoch, counted from 1, whose weights were kept: the lowest validation loss; of 32 epochs
-        or more, averaged over the last sixteenth of them, up to that epoch.
+        The epoch, counted from 1, with the lowest validation loss, whose weights were kept. If
+        ``epochs`` is 32 or more, the loss is a moving average over a sixteenth of them.
 
     Examples
     --------
@@ -159,25 +165,20 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self.tensorboard = tensorboard
 
     @property
-    def is_transfer(self) -> bool:
-        """Whether the network is one of ``keras.applications``, with a last layer of its own."""
-        return self.network in NETWORKS
-
-    @property
     def takes_embeddings(self) -> bool:
-        """Whether embeddings may be given instead of images: nothing below them is trained."""
-        return self.is_transfer and not self.fine_tune
+        """Whether embeddings may be given instead of images: only a last layer is trained."""
+        return self._is_transfer and not self.fine_tune
 
     @property
     def extractor(self) -> KerasApplication:
-        """The network that is transferred; its embeddings may be given instead of images."""
+        """The extractor whose embeddings may be given instead of images."""
         return KerasApplication(
             self.network, weights=self.weights or "imagenet", resize=self.resize
         )
 
     @property
     def model_(self) -> Any:
-        """The whole network; that of a transfer is put together when it is first asked for."""
+        """The whole network; that of a transfer is built on first access."""
         check_is_fitted(self, "task_")
         if self._model is None:
             backbone = self.extractor.build_network()
@@ -193,28 +194,28 @@ class Classifier(ClassifierMixin, BaseEstimator):
         validation_data: Any = None,
         checkpoint: str | Path | None = None,
     ) -> Self:
-        """Train.
+        """Train the network.
 
         Parameters
         ----------
         X : ImageFolder, list of paths, ndarray of shape (n, height, width[, 1 or 3]), or Embeddings
-            The images: files, or uint8 pixels.  For a transfer, embeddings by the same network
-            save its passes.  Pixels of files are held in memory, a byte a value.
+            The images: files, or uint8 pixels. If only a last layer is trained, embeddings by the
+            same network save time. Pixels of files are held in memory, one byte per value.
         y : sequence of length n, or array of shape (n, n_classes)
             The class of each image, or a list, tuple or set of classes of each, or columns of 0 and
             1; see :func:`clusterkit.classifiers.tasks.as_labels`.
         validation_data : tuple (X, y), optional
-            Images to stop in time by, and to choose temperature and thresholds on.  The last
-            layer of a transfer, which is measured by cross-validation, learns from them as well.
+            Images for early stopping and for calibration. A last layer alone, whose validation is
+            cross-validation, is trained on them as well.
         checkpoint : path, optional
-            An ``.npz`` file that keeps the state of the training after each epoch.  Where it holds
-            that of the same training, with the same parameters and images, this goes on from
-            there; remove it when the result is safe.
+            An ``.npz`` file that stores the state of the training after each epoch. If it exists
+            and is of the same parameters and images, the training is resumed; remove it when the
+            result is saved.
 
         Returns
         -------
         self
-            Trained.
+            The fitted classifier.
 
         Raises
         ------
@@ -223,20 +224,18 @@ class Classifier(ClassifierMixin, BaseEstimator):
         ImageError
             If a file cannot be read as an image.
         WeightsError
-            If the weights of a transfer cannot be had.
+            If the ImageNet weights cannot be read or downloaded.
         """
         import_keras()
-        from clusterkit.classifiers.learning import learn
-
-        self.check_parameters()
+        self._check_parameters()
         X, y = _check_pair(X, y)
         if validation_data is not None:
             validation_data = _check_pair(*validation_data)
         self.task_ = Task.from_labels(y)
         self.classes_ = self.task_.classes
-        self.fingerprint_ = self.extractor.fingerprint if self.is_transfer else None
-        self.input_shape_ = choose_shape(self, X)
-        inputs = read_inputs(self, X)
+        self.fingerprint_ = self.extractor.fingerprint if self._is_transfer else None
+        self.input_shape_ = self._choose_shape(X)
+        inputs = self._read_inputs(X)
         truth = self.task_.indicators(y)
         if validation_data is None:
             train, val = self._split(inputs, y)
@@ -245,11 +244,11 @@ class Classifier(ClassifierMixin, BaseEstimator):
         else:
             training = inputs, truth
             validation = (
-                read_inputs(self, validation_data[0]),
+                self._read_inputs(validation_data[0]),
                 self.task_.indicators(validation_data[1]),
             )
-        learned = learn(self, training, validation, checkpoint)
-        self.set_network(learned.network)
+        learned = self._learn(training, validation, checkpoint)
+        self._set_network(learned.network)
         self.history_, self.best_epoch_ = learned.history, learned.best_epoch
         self.temperature_, self.thresholds_ = learned.temperature, learned.thresholds
         return self
@@ -265,14 +264,14 @@ class Classifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n, n_classes), float32
-            In order of ``classes_``; rows sum to 1, unless an image may have several labels.
+            In order of ``classes_``; rows sum to 1, except for multilabel tasks.
         """
         check_is_fitted(self, "task_")
         X = as_images(X)
         if isinstance(X, Embeddings):
-            return self.task_.probabilities(run_network(self._head, check_space(self, X)))
+            return self.task_.probabilities(run_network(self._head, self._check_space(X)))
         outputs = np.empty((len(X), self.task_.n_outputs), np.float32)
-        for rows, pixels in read_batches(self, X, strict_batches):
+        for rows, pixels in self._read_batches(X):
             outputs[rows] = run_network(self.model_, pixels, default_batch_size())
         return self.task_.probabilities(outputs)
 
@@ -282,23 +281,20 @@ class Classifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n,), or list of tuple
-            Classes; where an image may have several, a tuple of them for each image.
+            The predicted classes; for multilabel tasks, a tuple of classes for each image.
         """
-        return self.decide(self.predict_proba(X))
-
-    def decide(self, probabilities: NDArray[np.float32]) -> Any:
-        """Return the classes that probabilities stand for, as :meth:`predict` does."""
+        probabilities = self.predict_proba(X)
         return self.task_.names(self.task_.decide(probabilities, self.thresholds_))
 
     def score(self, X: Any, y: Sequence[Any], sample_weight: Any = None) -> float:
-        """Return the share of images whose class, or whose set of classes, is predicted.
+        """Return the accuracy: the share of images whose class, or set of classes, is predicted.
 
         Parameters
         ----------
         X, y : as for :meth:`fit`
             The images and their labels.
         sample_weight : array-like of shape (n,), optional
-            How much each counts.
+            Sample weights.
         """
         check_is_fitted(self, "task_")
         X, y = _check_pair(X, y)
@@ -306,31 +302,11 @@ class Classifier(ClassifierMixin, BaseEstimator):
         right = [self.task_.same(predicted, label) for predicted, label in pairs]
         return float(np.average(right, weights=sample_weight))
 
-    def predict_batches(
-        self, X: Any
-    ) -> Iterator[tuple[list[int], NDArray[np.float32], list[tuple[int, str]]]]:
-        """Predict images batch by batch; memory stays flat, and a bad file stops nothing.
-
-        Yields
-        ------
-        rows : list of int
-            Positions of the images below.
-        probabilities : ndarray of shape (len(rows), n_classes), float32
-            As of :meth:`predict_proba`.
-        failures : list of (int, str)
-            Position and reason of every file that could not be read.
-        """
-        for rows, pixels, failures in read_batches(self, as_images(X), pixel_batches):
-            outputs = np.empty((0, self.task_.n_outputs), np.float32)
-            if rows:
-                outputs = run_network(self.model_, pixels, default_batch_size())
-            yield rows, self.task_.probabilities(outputs), failures
-
     def save(self, path: str | Path, *, overwrite: bool = False, **notes: Any) -> Path:
-        """Write the whole network, with all that predicting needs, to one ``.keras`` file.
+        """Write the classifier to one ``.keras`` file.
 
-        It is a plain Keras model from pixels to probabilities, a transferred network included, and
-        ``keras.models.load_model`` opens it without any code of ours.
+        It holds a plain Keras model from pixels to probabilities, a transferred network included,
+        which ``keras.models.load_model`` opens without clusterkit.
 
         Parameters
         ----------
@@ -339,7 +315,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         overwrite : bool
             Whether an existing file may be replaced.
         **notes
-            Further JSON-able facts for its document, such as figures on test images.
+            Further JSON-able values for its document, such as the accuracy on test images.
 
         Returns
         -------
@@ -348,7 +324,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self, "task_")
         path = check_model_path(path, overwrite=overwrite)
-        write_classifier(self, path, notes)
+        write_classifier(path, self.model_, self._document() | notes)
         return path
 
     @classmethod
@@ -360,10 +336,39 @@ class Classifier(ClassifierMixin, BaseEstimator):
         WeightsError
             If the file is missing, damaged, or no classifier of clusterkit.
         """
-        return read_classifier(path, cls)
+        network, document = read_classifier(path)
+        try:
+            classifier = cls(**document["parameters"])
+        except TypeError as error:
+            raise WeightsError(
+                f"{path} was trained by clusterkit {document['versions'].get('clusterkit')} with "
+                f"parameters that this version does not have ({error}): train it again"
+            ) from error
+        try:
+            classifier._check_parameters()
+        except (InvalidInputError, TypeError) as error:
+            raise WeightsError(
+                f"{path} is damaged ({error}): copy it again, or train it again"
+            ) from error
+        thresholds = document["thresholds"]
+        classifier.classes_ = np.array(document["classes"])
+        classifier.task_ = Task(document["task"], classifier.classes_)
+        classifier.input_shape_ = tuple(document["input_shape"])
+        classifier.thresholds_ = None if thresholds is None else np.array(thresholds)
+        classifier.history_ = document["history"]
+        classifier.best_epoch_ = document["best_epoch"]
+        classifier.temperature_ = document["temperature"]
+        classifier.fingerprint_ = document["fingerprint"]
+        classifier._set_network(network)
+        return classifier
 
-    def describe(self) -> dict[str, Any]:
-        """Return the parameters that decide what is learned, JSON-able."""
+    @property
+    def _is_transfer(self) -> bool:
+        """Whether the network is one of ``keras.applications``, with a new last layer."""
+        return self.network in NETWORKS
+
+    def _parameters(self) -> dict[str, Any]:
+        """Return the parameters that determine the result of a training, JSON-able."""
         parameters = self.get_params()
         del parameters["progress"], parameters["tensorboard"]
         parameters["weights"] = None if self.weights is None else str(self.weights)
@@ -371,26 +376,196 @@ class Classifier(ClassifierMixin, BaseEstimator):
             parameters["augmentation"] = list(self.augmentation)
         return parameters
 
-    def set_network(self, network: Any) -> None:
-        """Take a trained network: a whole one, or only the last layer of a transfer."""
+    def _document(self) -> dict[str, Any]:
+        """Return what a model file needs besides the network, JSON-able."""
+        return {
+            "task": self.task_.kind,
+            "classes": self.classes_.tolist(),
+            "input_shape": list(self.input_shape_),
+            "temperature": self.temperature_,
+            "thresholds": None if self.thresholds_ is None else self.thresholds_.tolist(),
+            "parameters": self._parameters(),
+            "fingerprint": self.fingerprint_,
+            "history": self.history_,
+            "best_epoch": self.best_epoch_,
+        }
+
+    def _set_network(self, network: Any) -> None:
+        """Store a trained network: a whole one, or only the last layer of a transfer."""
         is_head = network.name == HEAD
         self._model = None if is_head else network
         self._head = network if is_head else network.get_layer(HEAD)
 
-    def check_parameters(self) -> None:
-        """Refuse parameters out of range, before any work is done.
+    def _check_parameters(self) -> None:
+        """Raise InvalidInputError if a parameter is out of range."""
+        if self.network not in network_names():
+            raise InvalidInputError(
+                f"network must be one of {', '.join(network_names())}. Received: {self.network!r}"
+            )
+        if self._is_transfer and self.image_size is not None:
+            raise InvalidInputError(
+                f"image_size is for networks that are trained from scratch; {self.network} has its "
+                f"own. Received: image_size={self.image_size}"
+            )
+        if self.fine_tune < 0 or (self.fine_tune and not self._is_transfer):
+            raise InvalidInputError(
+                "fine_tune must be at least 0, and is for networks of keras.applications. "
+                f"Received: fine_tune={self.fine_tune}, network={self.network!r}"
+            )
+        if self._is_transfer and self.augmentation is not None:
+            raise InvalidInputError(
+                "augmentation is for networks that are trained from scratch, not for "
+                f"{self.network}. Received: augmentation={self.augmentation!r}"
+            )
+        check_augmentation(self.augmentation or ())
+        for name in ("image_size", "epochs", "patience", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InvalidInputError(f"{name} must be at least 1. Received: {name}={value}")
+        if not 0 < self.validation_split < 1:
+            raise InvalidInputError(
+                "validation_split must be between 0 and 1, both excluded. "
+                f"Received: validation_split={self.validation_split}"
+            )
+        for name, allowed in (("balance", _BALANCES), ("precision", PRECISIONS)):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise InvalidInputError(
+                    f"{name} must be one of {', '.join(map(str, allowed))}. Received: {value!r}"
+                )
+        if not 0 < self.learning_rate <= 1:
+            raise InvalidInputError(
+                "learning_rate must be above 0, and at most 1. "
+                f"Received: learning_rate={self.learning_rate}"
+            )
+        folder = self.tensorboard
+        if folder is not None and Path(folder).exists() and not Path(folder).is_dir():
+            raise InvalidInputError(f"tensorboard must be a folder. Received: {folder}, a file")
 
-        Raises
-        ------
-        InvalidInputError
-            If one is.
-        """
-        check_parameters(self)
+    def _choose_shape(self, X: Any) -> tuple[int, int, int]:
+        """Return (height, width, channels) of the network's input for images like X."""
+        if self._is_transfer:
+            return (*self.extractor.image_size, 3)
+        from clusterkit.classifiers.training.networks import RECIPES
+
+        side = self.image_size
+        if is_pixels(X):
+            _, height, width, channels = check_pixels(X).shape
+            return (side or height, side or width, channels)
+        side = side or RECIPES[self.network].side
+        return (side, side, 3)
+
+    def _read_batches(self, X: Any) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
+        """Read images in the network's size; every file must be readable."""
+        return strict_batches(X, self.input_shape_, default_batch_size(), resize=self.resize)
+
+    def _read_inputs(self, X: Any) -> NDArray[Any]:
+        """Return the training inputs: vectors if only a last layer is trained, else pixels."""
+        if isinstance(X, Embeddings):
+            return self._check_space(X)
+        if not self.takes_embeddings:
+            inputs = np.empty((len(X), *self.input_shape_), np.uint8)
+            for rows, pixels in self._read_batches(X):
+                inputs[rows] = pixels
+            return inputs
+        extractor = self.extractor
+        vectors = np.empty((len(X), extractor.dimension), np.float32)
+        for rows, pixels in self._read_batches(X):
+            vectors[rows] = extractor.extract(pixels).vectors
+        return vectors
+
+    def _check_space(self, X: Embeddings) -> NDArray[np.float32]:
+        """Return the vectors of embeddings, which must be of the network that is transferred."""
+        if not self.takes_embeddings:
+            raise InvalidInputError(
+                f"{self.network} takes images; embeddings are for networks of "
+                "keras.applications that are not fine-tuned. "
+                f"Received: {X!r}, fine_tune={self.fine_tune}"
+            )
+        if X.fingerprint not in (None, self.fingerprint_):
+            raise SpaceMismatchError(
+                f"the embeddings must be of {self.network} with this classifier's weights and "
+                f"resize={self.resize!r}. Received: {X!r}"
+            )
+        return X.vectors
+
+    def _learn(
+        self, training: "Part", validation: "Part", checkpoint: str | Path | None
+    ) -> "Learned":
+        """Train: a last layer alone, the top blocks below it as well, or a whole network."""
+        from clusterkit.classifiers.training.fine_tuning import learn_top
+        from clusterkit.classifiers.training.scratch import learn_network
+
+        import_keras().utils.set_random_seed(self.random_state)
+        if self.takes_embeddings:
+            return self._learn_head(training, validation)
+        fitting = self._fitting(training, validation, checkpoint)
+        if self._is_transfer:
+            return learn_top(
+                self.task_, self.extractor, self.fine_tune, training, validation, fitting
+            )
+        return learn_network(self._build, self.task_, training, validation, fitting)
+
+    def _learn_head(self, training: "Part", validation: "Part") -> "Learned":
+        """Train a last layer on all images: its validation is cross-validation."""
+        from clusterkit.classifiers.training.heads import learn_head
+        from clusterkit.classifiers.training.tensorboard import write_history
+
+        vectors, truth = (np.concatenate(both) for both in zip(training, validation, strict=True))
+        learned = learn_head(
+            self.task_, (vectors, truth), balance=self.balance, random_state=self.random_state
+        )
+        if self.tensorboard is not None:
+            write_history(self.tensorboard, learned.history)
+        return learned
+
+    def _fitting(
+        self, training: "Part", validation: "Part", checkpoint: str | Path | None
+    ) -> "Fitting":
+        """Return the parameters of a training by epochs, with the network's defaults."""
+        from clusterkit.classifiers.training.checkpoint import open_checkpoint
+        from clusterkit.classifiers.training.fine_tuning import EPOCHS
+        from clusterkit.classifiers.training.fitting import Fitting
+        from clusterkit.classifiers.training.networks import RECIPES
+
+        precision = self.precision
+        if precision == "auto":
+            precision = "bfloat16" if gpu_has_bfloat16() else "float32"
+        kept = None
+        if checkpoint is not None:
+            kept = open_checkpoint(checkpoint, self._parameters(), *training, *validation)
+        return Fitting(
+            epochs=self.epochs or (EPOCHS if self._is_transfer else RECIPES[self.network].epochs),
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            patience=self.patience,
+            balance=self.balance,
+            random_state=self.random_state,
+            precision=precision,
+            progress=self.progress,
+            tensorboard=self.tensorboard,
+            checkpoint=kept,
+        )
+
+    def _build(self) -> Any:
+        """Build a network that is trained from scratch."""
+        from clusterkit.classifiers.training.networks import RECIPES
+
+        task, shape = self.task_, self.input_shape_
+        chosen = self.augmentation
+        options = {} if chosen is None else {"augmentation": tuple(chosen)}
+        try:
+            build = RECIPES[self.network].build
+            return build(shape, task.n_outputs, task.activation, **options)
+        except ValueError as error:
+            raise InvalidInputError(
+                f"{self.network} needs larger images. Received: {shape[0]}x{shape[1]} pixels"
+            ) from error
 
     def _split(
         self, inputs: NDArray[Any], y: list[Any]
     ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Keep some images out of the training."""
+        """Draw training and validation rows."""
         data = LabelledImages(inputs, list(map(str, range(len(y)))), y, is_multilabel(y))
         rows = split(
             data,
@@ -402,7 +577,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
 
 def _check_pair(X: Any, y: Any) -> tuple[Any, list[Any]]:
-    """Return images and labels in the forms that all else works on."""
+    """Return images and labels in their internal forms, one label per image."""
     X, y = as_images(X), as_labels(y)
     if len(X) != len(y):
         raise InvalidInputError(

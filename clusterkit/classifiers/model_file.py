@@ -1,7 +1,7 @@
-"""Classifiers as ``.keras`` files: the network, and a document of all that predicting needs."""
+"""Classifiers as ``.keras`` files: the network, and a document of what prediction needs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -25,9 +25,6 @@ from clusterkit.utils.documents import (
 from clusterkit.utils.files import check_output
 from clusterkit.utils.optional_imports import import_keras
 
-if TYPE_CHECKING:
-    from clusterkit.classifiers.classifier import Classifier
-
 KIND = "classifier"
 _CLASSES = (TEXT, FLAG, real())
 _RULES = {
@@ -46,71 +43,65 @@ _RULES = {
 
 
 def check_model_path(path: str | Path, *, overwrite: bool) -> Path:
-    """Check, before any work is done, that a classifier can be written under this name."""
+    """Return the path of a file to write, which must end in ``.keras``."""
     path = check_output(path, overwrite=overwrite)
     if path.suffix != ".keras":
         raise InvalidInputError(f"the output's name must end in .keras. Received: {path}")
     return path
 
 
-def write_classifier(classifier: "Classifier", path: Path, notes: dict[str, Any]) -> None:
-    """Write a trained classifier; ``notes`` are further facts for its document."""
-    save_network(classifier.model_, path, KIND, _document(classifier) | notes)
+def write_classifier(path: Path, network: Any, document: dict[str, Any]) -> None:
+    """Write a trained network, and the document that :func:`read_classifier` returns with it."""
+    keras = import_keras()
+    versions = {
+        "clusterkit": __version__,
+        "keras": keras.__version__,
+        "backend": keras.backend.backend(),
+    }
+    scale = "pixels 0-255; preprocessing is part of the network"
+    save_network(network, path, KIND, {"scale": scale, "versions": versions} | document)
 
 
-def read_classifier(path: str | Path, build: type["Classifier"]) -> "Classifier":
+def read_classifier(path: str | Path) -> tuple[Any, dict[str, Any]]:
     """Read what :func:`write_classifier` wrote.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Returns
+    -------
+    network : keras.Model
+        The whole network, whose input and output fit the document.
+    document : dict of str to object
+        Its values have the types of ``_RULES``, and the classes fit the task.
 
     Raises
     ------
     WeightsError
-        If the file is missing, damaged, no classifier of clusterkit, or of another version.
+        If the file is missing, damaged, or not a classifier of clusterkit.
     """
     document = read_document(path, KIND, _RULES)
     try:
         check_document(document["parameters"], {"network": TEXT, "resize": one_of(RESIZE_MODES)})
-        classifier = _build(path, document, build)
-        classifier.check_parameters()
-        classes = np.array(document["classes"])
-        classifier.task_ = Task(document["task"], classes)
-        thresholds = document["thresholds"]
-        _check_classes(classifier.task_, thresholds)
+        task = Task(document["task"], np.array(document["classes"]))
+        _check_classes(task, document["thresholds"])
     except (InvalidInputError, TypeError) as error:
         raise WeightsError(
             f"{path} is damaged ({error}): copy it again, or train it again"
         ) from error
-    classifier.classes_ = classes
-    classifier.input_shape_ = tuple(document["input_shape"])
-    classifier.thresholds_ = None if thresholds is None else np.array(thresholds)
-    classifier.history_ = document["history"]
-    classifier.best_epoch_ = document["best_epoch"]
-    classifier.temperature_ = document["temperature"]
-    classifier.fingerprint_ = document["fingerprint"]
-    n_outputs = classifier.task_.n_outputs
-    classifier.set_network(
-        load_network(
-            path,
-            input_shape=classifier.input_shape_,
-            output_shape=(n_outputs,),
-            layers={HEAD: n_outputs},
-        )
+    network = load_network(
+        path,
+        input_shape=tuple(document["input_shape"]),
+        output_shape=(task.n_outputs,),
+        layers={HEAD: task.n_outputs},
     )
-    return classifier
-
-
-def _build(path: str | Path, document: dict[str, Any], build: type["Classifier"]) -> "Classifier":
-    """Return an untrained classifier of the document's parameters."""
-    try:
-        return build(**document["parameters"])
-    except TypeError as error:
-        raise WeightsError(
-            f"{path} was trained by clusterkit {document['versions'].get('clusterkit')} with "
-            f"parameters that this one does not have ({error}): train it again"
-        ) from error
+    return network, document
 
 
 def _check_classes(task: Task, thresholds: list[float] | None) -> None:
-    """Refuse classes and thresholds that do not fit the task."""
+    """Raise InvalidInputError if classes or thresholds do not fit the task."""
     n_classes = len(task.classes)
     if len(set(task.classes.tolist())) != n_classes:
         raise InvalidInputError("two of its classes are equal")
@@ -121,26 +112,3 @@ def _check_classes(task: Task, thresholds: list[float] | None) -> None:
         raise InvalidInputError(
             f"there must be {n_thresholds} thresholds. Received: {len(thresholds or ())}"
         )
-
-
-def _document(classifier: "Classifier") -> dict[str, Any]:
-    """Return what travels inside the file."""
-    keras = import_keras()
-    thresholds = classifier.thresholds_
-    return {
-        "task": classifier.task_.kind,
-        "classes": classifier.classes_.tolist(),
-        "input_shape": list(classifier.input_shape_),
-        "scale": "pixels 0-255; preprocessing is part of the network",
-        "temperature": classifier.temperature_,
-        "thresholds": None if thresholds is None else thresholds.tolist(),
-        "parameters": classifier.describe(),
-        "fingerprint": classifier.fingerprint_,
-        "history": classifier.history_,
-        "best_epoch": classifier.best_epoch_,
-        "versions": {
-            "clusterkit": __version__,
-            "keras": keras.__version__,
-            "backend": keras.backend.backend(),
-        },
-    }

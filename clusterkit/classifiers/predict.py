@@ -10,13 +10,15 @@ from tqdm import tqdm
 
 from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.evaluation.tables import write_predictions
-from clusterkit.classifiers.inputs import list_files
 from clusterkit.classifiers.tasks import MULTILABEL
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
 from clusterkit.errors import InvalidInputError
+from clusterkit.images.batches import list_files, pixel_batches
 from clusterkit.images.folder import ImageFolder
+from clusterkit.images.pixels import as_images
 from clusterkit.routing.sorting import Sorting, sort_into_folders
 from clusterkit.utils.files import check_output
+from clusterkit.utils.parallel import default_batch_size
 
 UNSURE = "unsure"
 
@@ -186,12 +188,20 @@ def classify(
     with tqdm(
         total=len(names), desc="Predicting", unit=" images", disable=None if progress else True
     ) as bar:
-        for rows, probabilities, failed in classifier.predict_batches(inputs):
-            chosen = classifier.task_.decide(probabilities, classifier.thresholds_)
-            for row, numbers, shown in zip(rows, probabilities, chosen, strict=True):
-                values = dict(zip(classes, map(float, numbers), strict=True))
-                found = tuple(name for name, is_in in zip(classes, shown, strict=True) if is_in)
-                predictions.append(Prediction(names[row], found, values))
+        for rows, pixels, failed in pixel_batches(
+            as_images(inputs),
+            classifier.input_shape_,
+            default_batch_size(),
+            resize=classifier.resize,
+        ):
+            # A batch of unreadable files has no pixels.
+            if rows:
+                probabilities = classifier.predict_proba(pixels)
+                chosen = classifier.task_.decide(probabilities, classifier.thresholds_)
+                for row, numbers, shown in zip(rows, probabilities, chosen, strict=True):
+                    values = dict(zip(classes, map(float, numbers), strict=True))
+                    found = tuple(name for name, is_in in zip(classes, shown, strict=True) if is_in)
+                    predictions.append(Prediction(names[row], found, values))
             failures += [(names[row], reason) for row, reason in failed]
             bar.update(len(rows) + len(failed))
     return Predictions(predictions, failures)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.evaluation.report import ClassificationReport
-from clusterkit.classifiers.inputs import pixel_batches
 from clusterkit.classifiers.model_file import check_model_path
 from clusterkit.datasets.labelled_images import (
     TEST,
@@ -24,6 +23,7 @@ from clusterkit.datasets.labelled_images import (
 from clusterkit.datasets.split import split
 from clusterkit.embedding.embed import describe, embed
 from clusterkit.errors import InvalidInputError
+from clusterkit.images.batches import pixel_batches
 from clusterkit.images.folder import ImageFolder, digest_file
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store
@@ -123,7 +123,7 @@ def train_classifier(
         If the output exists and ``overwrite`` is false.
     """
     started = time.monotonic()
-    classifier.check_parameters()
+    classifier._check_parameters()
     output = check_model_path(output, overwrite=overwrite)
     data = source if isinstance(source, LabelledImages) else read_labelled(source)
     parts = split(

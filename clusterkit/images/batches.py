@@ -1,14 +1,17 @@
-"""Read image files into batches of one size."""
+"""Read images, from files or arrays, into batches of one size."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import ImageError
-from clusterkit.images.folder import read_image
+from clusterkit.images.folder import ImageFolder, read_image
+from clusterkit.images.pixels import check_pixels, is_pixels, to_grey, to_rgb
+from clusterkit.images.resizing import resize_image
 from clusterkit.utils.parallel import map_ahead
 
 
@@ -110,3 +113,84 @@ class _BatchBuilder:
         """Stack the images."""
         empty = np.zeros((0, *self.size, 3), np.uint8)
         return Batch(self.rows, np.stack(self.images) if self.images else empty, self.failures)
+
+
+def list_files(images: Any) -> list[Path]:
+    """Return the files of a folder, or of a sequence of paths."""
+    return images.files if isinstance(images, ImageFolder) else [Path(image) for image in images]
+
+
+def pixel_batches(
+    images: ImageFolder | Sequence[str | Path] | NDArray[np.uint8],
+    shape: tuple[int, int, int],
+    batch_size: int,
+    *,
+    resize: str = "stretch",
+) -> Iterator[tuple[list[int], NDArray[np.uint8], list[tuple[int, str]]]]:
+    """Read images, from files or an array, into batches of one shape.
+
+    Parameters
+    ----------
+    images : ImageFolder, sequence of paths, or ndarray of shape (n, height, width[, 1 or 3]), uint8
+        The images.
+    shape : tuple of int
+        (height, width, channels), with 1 or 3 channels.
+    batch_size : int
+        Images per batch.
+    resize : {"stretch", "crop", "pad"}
+        See :func:`clusterkit.images.resizing.resize_image`.
+
+    Yields
+    ------
+    rows : list of int
+        Positions of the images below.
+    pixels : ndarray of shape (len(rows), *shape), uint8
+        The pictures.
+    failures : list of (int, str)
+        Position and reason of every file that could not be read.
+    """
+    size = shape[:2]
+    if is_pixels(images):
+        array = check_pixels(np.asarray(images))
+        for start in range(0, len(array), batch_size):
+            part = array[start : start + batch_size]
+            rows = list(range(start, start + len(part)))
+            yield rows, _resized(part, size, shape[2], resize), []
+        return
+    for batch in read_batches(list_files(images), size, batch_size, resize=resize):
+        yield batch.rows, _with_channels(batch.images, shape[2]), batch.failures
+
+
+def strict_batches(
+    images: Any, shape: tuple[int, int, int], batch_size: int, *, resize: str = "stretch"
+) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
+    """Yield rows and pixels as :func:`pixel_batches` does; every file must be readable.
+
+    Raises
+    ------
+    ImageError
+        If a file cannot be read as an image.
+    """
+    for rows, pixels, failures in pixel_batches(images, shape, batch_size, resize=resize):
+        for row, reason in failures:
+            raise ImageError(f"{list_files(images)[row]}: {reason}")
+        yield rows, pixels
+
+
+def _resized(
+    pixels: NDArray[np.uint8], size: tuple[int, int], channels: int, resize: str
+) -> NDArray[np.uint8]:
+    """Resize pixels and convert their channels, if they differ."""
+    if pixels.shape[1:3] != size:
+        colours = _with_channels(pixels, 3)
+        pixels = np.stack([resize_image(picture, size, resize) for picture in colours])
+    return _with_channels(pixels, channels)
+
+
+def _with_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+    """Convert colours to grey, or grey to colours, if needed."""
+    if pixels.shape[3] == channels:
+        return pixels
+    if channels == 3:
+        return np.ascontiguousarray(to_rgb(pixels))
+    return np.rint(to_grey(pixels)).astype(np.uint8)[..., None]

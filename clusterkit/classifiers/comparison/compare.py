@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterkit.classifiers.by_name import SCRATCH_NETWORKS
 from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.comparison.records import OWN, NetworkRecord, digest_images
 from clusterkit.classifiers.comparison.result import NetworkComparison, NetworkResult
@@ -120,14 +121,14 @@ def _named(
     for name, classifier in networks.items():
         if not name or name == OWN or name != Path(name).name:
             raise InvalidInputError(f"a network's name must be a file's name. Received: {name!r}")
-        classifier.check_parameters()
+        classifier._check_parameters()
     return dict(networks)
 
 
 def _create(name: str, random_state: int, parameters: Mapping[str, Any]) -> Classifier:
     """Return an untrained classifier with the parameters that are for its kind."""
     classifier = Classifier(name, random_state=random_state, **parameters)
-    foreign = ("image_size", "augmentation") if classifier.is_transfer else ("weights",)
+    foreign = ("weights",) if name in SCRATCH_NETWORKS else ("image_size", "augmentation")
     return classifier.set_params(**dict.fromkeys(foreign))
 
 
@@ -197,7 +198,7 @@ def _train(
 def _training_accuracy(report: ClassifierTraining, training: LabelledImages) -> float:
     """Return the accuracy on training images as they are, where that takes little time."""
     classifier = report.classifier
-    if classifier.is_transfer or training.is_multilabel:
+    if classifier.network not in SCRATCH_NETWORKS or training.is_multilabel:
         return classifier.history_["accuracy"][classifier.best_epoch_ - 1]
     sample = training[range(0, len(training), -(-len(training) // _MAX_TRAINING_IMAGES))]
     truth = classifier.task_.indicators(sample.labels or [])

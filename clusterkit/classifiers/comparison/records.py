@@ -70,7 +70,7 @@ class NetworkRecord:
     def __init__(self, stem: Path, digest: str, classifier: Classifier) -> None:
         self.model = stem.with_name(f"{stem.name}.keras")
         self._file = stem.with_name(f"{stem.name}.json")
-        self._made_from = {"images": digest, "parameters": classifier.describe()}
+        self._made_from = {"images": digest, "parameters": classifier._parameters()}
 
     def read(self, *, overwrite: bool) -> NetworkResult | None:
         """Return what an earlier run reached with the same images and parameters.

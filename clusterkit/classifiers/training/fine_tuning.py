@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from clusterkit.classifiers.inputs import run_network
 from clusterkit.classifiers.tasks import Task
 from clusterkit.classifiers.training.calibration import apply_temperature, calibrate
 from clusterkit.classifiers.training.fitting import Fitting, Learned, Part, fit_network
@@ -18,6 +17,7 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.applications import KerasApplication
 from clusterkit.networks.runtimes.base import NetworkSource
 from clusterkit.networks.runtimes.choose import start
+from clusterkit.networks.runtimes.keras import run_network
 from clusterkit.utils.parallel import default_batch_size
 
 EPOCHS = 10

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import keras
 
-from clusterkit.classifiers.inputs import run_network
 from clusterkit.classifiers.tasks import HEAD, Task
 from clusterkit.classifiers.training.calibration import apply_temperature, calibrate
 from clusterkit.classifiers.training.fitting import Fitting, Learned, Part, fit_network
 from clusterkit.classifiers.training.sequences import LabelledBatches, balance_classes
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.applications import dtype_policy
+from clusterkit.networks.runtimes.keras import run_network
 
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.classifiers.inputs import to_computed
 from clusterkit.classifiers.tasks import MULTILABEL, Task
 from clusterkit.datasets.split import class_weights
+from clusterkit.networks.runtimes.keras import to_computed
 
 
 class LabelledBatches(keras.utils.PyDataset):

@@ -122,3 +122,17 @@ _GPU_CHECKS = {
     "jax": _jax_gpu_has_bfloat16,
     "torch": _torch_gpu_has_bfloat16,
 }
+
+
+def to_computed(inputs: NDArray[Any]) -> NDArray[Any]:
+    """Return float16 as float32: activations are stored in float16, and computed in float32."""
+    return inputs.astype(np.float32) if inputs.dtype == np.float16 else inputs
+
+
+def run_network(model: Any, inputs: NDArray[Any], batch_size: int = 256) -> NDArray[np.float32]:
+    """Run a network on inputs, in batches of one size: Keras traces a network for each size."""
+    outputs = []
+    for start in range(0, len(inputs), batch_size):
+        part = to_computed(inputs[start : start + batch_size])
+        outputs.append(np.asarray(model.predict_on_batch(pad_batch(part, batch_size)))[: len(part)])
+    return np.concatenate(outputs)
