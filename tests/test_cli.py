@@ -399,4 +399,4 @@ def test_an_image_of_unknown_content_needs_the_network(project: Path) -> None:
     Image.new("RGB", (8, 8), "white").save(project / "white.png")
     result = run("similar", "white.png")
     assert result.exit_code == 1
-    assert "what made them is not known" in result.stderr
+    assert "the network that made them is not known" in result.stderr

@@ -128,4 +128,4 @@ def test_export_and_import(project: Path) -> None:
     (project / "outside.jpg").write_bytes(JPEG)
     result = run("similar", "outside.jpg", "-e", "mine")
     assert result.exit_code == 1
-    assert "what made them is not known" in result.stderr
+    assert "the network that made them is not known" in result.stderr

@@ -54,7 +54,7 @@ def test_vectors_come_in(tmp_path: Path, write: Callable[[Path], dict[str, Path]
     for query, nearest in ((tmp_path / "copy.png", "sub/c.png"), ("b.png", "sub/c.png")):
         assert find_similar(query, emb).to_dict()["results"][0]["path"] == nearest
     (tmp_path / "other.jpg").write_bytes(JPEG)
-    with pytest.raises(WeightsError, match="what made them is not known"):
+    with pytest.raises(WeightsError, match="the network that made them is not known"):
         find_similar(tmp_path / "other.jpg", emb)
 
 

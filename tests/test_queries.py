@@ -80,7 +80,7 @@ def test_a_query_names_what_is_wrong(photos: Path, emb: Embeddings) -> None:
 def test_unknown_content_needs_to_know_what_made_the_vectors(photos: Path, emb: Embeddings) -> None:
     other = photos.parent / "other.png"
     Image.new("RGB", (8, 8), "red").save(other)
-    with pytest.raises(WeightsError, match="what made them is not known"):
+    with pytest.raises(WeightsError, match="the network that made them is not known"):
         locate(other, emb)
 
 

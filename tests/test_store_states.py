@@ -377,9 +377,7 @@ def test_what_a_network_gives_that_is_no_number_is_a_failure(tmp_path: Path) -> 
     photos, store = make_photos(tmp_path / "photos", 6), tmp_path / "store"
     report = embed_to_store(ImageFolder(photos), Unreliable(), store)
     assert (report.embedded, report.failed) == (4, 2)
-    assert report.failures[0] == Failure(
-        "000.png", "the network's vector of it has NaN or infinity"
-    )
+    assert report.failures[0] == Failure("000.png", "the network's output contains NaN or infinity")
     assert len(embed(photos, Unreliable())) == 4
     assert Store(store).verify() == []
     # Another run tries again, and nothing of it was kept.

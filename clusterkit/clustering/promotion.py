@@ -103,8 +103,8 @@ def _find_files(
         if not path or "\0" in path or inner.anchor or ".." in inner.parts:
             raise InvalidInputError(
                 f"{table}: the path {path!r} is not inside of the folder {root}, below which all "
-                "must be. Where that is right, write the paths anew, relative to the folder that "
-                "--root gives"
+                "must be. If that is right, rewrite the paths relative to the folder given with "
+                "--root"
             )
         files.append(Path(os.path.abspath(Path(root, path))))  # noqa: PTH100 (links stay)
     others = [file for file in files if given is None or not is_inside(file, Path(given))]

@@ -181,7 +181,7 @@ def _warn_of_shared(group_of_row: NDArray[np.int32], part_of_row: NDArray[np.obj
     if shared:
         warnings.warn(
             f"{shared} of the test and validation images are also among the training images, "
-            "equal or nearly so: the figures on these are too good",
+            "equal or nearly so: their scores are too optimistic",
             stacklevel=4,
         )
 

@@ -123,7 +123,7 @@ class EmbedRun:
         top5 = [None] * len(images) if probabilities is None else top_classes(probabilities)
         for loaded, vector, classes in zip(images, vectors, top5, strict=True):
             if not np.isfinite(vector).all():
-                loaded.row.error = "the network's vector of it has NaN or infinity"
+                loaded.row.error = "the network's output contains NaN or infinity"
                 yield from self._settle(loaded)
                 continue
             loaded.row.vector, loaded.row.top5 = vector, classes

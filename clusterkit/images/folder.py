@@ -223,9 +223,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size > MAX_FILE_BYTES:
-                raise ImageError(
-                    f"the file has {size:,} bytes; an image may have {MAX_FILE_BYTES:,}"
-                )
+                raise ImageError(f"the file has {size:,} bytes; {MAX_FILE_BYTES:,} are allowed")
             # Read at most the announced size: virtual files may be endless.
             return file.read(size)
     except FileNotFoundError:
@@ -512,5 +510,5 @@ def _common_root(sources: list[Path], files: set[str]) -> Path:
         return Path(os.path.commonpath(folders))
     except ValueError:
         raise InvalidInputError(
-            "images on different drives need a run each; their paths have no common folder"
+            "images on different drives have no common folder: use a separate run for each drive"
         ) from None

@@ -327,7 +327,7 @@ class Tiff:
         columns = -(-self.width // width)
         n = columns * -(-self.height // height)
         if n > _MOST_PIECES:
-            raise ImageError(f"the TIFF file comes in {n:,} pieces; it may have {_MOST_PIECES:,}")
+            raise ImageError(f"the TIFF file has {n:,} pieces; {_MOST_PIECES:,} are allowed")
         offsets = self._tags.get(_TILE_OFFSETS if tiled else _STRIP_OFFSETS, ())
         sizes = self._tags.get(_TILE_BYTES if tiled else _STRIP_BYTES, ())
         offsets = offsets[plane * n : (plane + 1) * n]

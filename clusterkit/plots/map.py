@@ -101,7 +101,7 @@ class MapDisplay(Display):
         rows = clustering.embeddings if embeddings is None else embeddings
         if isinstance(rows, VectorStream):
             raise InvalidInputError(
-                "a map needs all vectors in memory: pass what Space.read() gives as embeddings. "
+                "a map needs all vectors in memory: pass the Embeddings of Space.read(). "
                 f"Received: {rows!r}"
             )
         vectors = np.asarray(rows)

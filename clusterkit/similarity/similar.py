@@ -258,7 +258,7 @@ def _embed_query(image: Path, embeddings: Embeddings, weights: str | Path | None
     source, name = space.get("weights_source"), space.get("extractor", "")
     if source is None and name not in WITHOUT_NETWORK:
         raise WeightsError(
-            f"{image} is not among the embedded images, and what made them is not known"
+            f"{image} is not among the embedded images, and the network that made them is not known"
         )
     if str(source).endswith(".keras"):
         # An autoencoder's file holds its weights; weights meant for other networks are ignored.

@@ -243,7 +243,7 @@ def compare_spaces(
     rows = {name: space.vectors[shared[name][sample]] for name, space in named.items()}
     for name, vectors in rows.items():
         if all_alike(unit_rows(vectors)):
-            warnings.warn(f"{name} tells nothing apart: all its vectors are the same", stacklevel=2)
+            warnings.warn(f"all vectors of {name} are identical", stacklevel=2)
     measured = [measure(vectors, numbers, random_state) for vectors in rows.values()]
     table = agreement(measured)
     scores = rank_one_scores(table)

@@ -121,8 +121,7 @@ def share_rows(spaces: Mapping[str, Embeddings]) -> dict[str, NDArray[np.int64]]
     if any(_is_nameless(space) for space in spaces.values()):
         if len({len(space) for space in spaces.values()}) > 1:
             raise InvalidInputError(
-                "arrays go by rows, of which all spaces must have the same number. "
-                f"Received: {counts}"
+                f"spaces of arrays must have the same number of rows. Received: {counts}"
             )
         return {name: np.arange(len(space)) for name, space in spaces.items()}
     by_content = all(_has_digests(space) for space in spaces.values())

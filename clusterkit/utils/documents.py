@@ -85,10 +85,10 @@ def check_document(document: Any, rules: Mapping[str, Rule]) -> dict[str, Any]:
         If it is not a mapping, or a value is missing or invalid.
     """
     if not isinstance(document, dict):
-        raise InvalidInputError("it holds no table of values")
+        raise InvalidInputError("it is not a JSON object")
     for name, rule in rules.items():
         if name not in document:
-            raise InvalidInputError(f"it says nothing of {name!r}")
+            raise InvalidInputError(f"{name!r} is missing")
         if not rule.accepts(document[name]):
             raise InvalidInputError(
                 f"{name!r} must be {rule.expected}. Received: {reprlib.repr(document[name])}"
