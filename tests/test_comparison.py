@@ -167,7 +167,7 @@ def with_nan(X: NDArray[np.float32]) -> NDArray[np.float32]:
         (lambda s: {"one": s["clear"]}, {}, "at least two spaces. Received: one. Embed the same"),
         (lambda s: [], {}, "at least two spaces. Received: none"),
         (lambda s: s | {"bad": with_nan(s["clear"])}, {}, "NaN or infinity in bad, image 7"),
-        (lambda s: s | {"short": s["clear"][:50]}, {}, "same number. Received: .*short 50"),
+        (lambda s: s | {"short": s["clear"][:50]}, {}, "same number of rows. Received: .*short 50"),
         (lambda s: {name: X[:7] for name, X in s.items()}, {}, "at least 8 images .* Received: 7"),
         (lambda s: s, {"n_clusters": 31}, "from 2 to 30, .* 120 images .* Received: 31"),
         (lambda s: s, {"n_clusters": 1}, "n_clusters must be from 2 to 30.* Received: 1"),
