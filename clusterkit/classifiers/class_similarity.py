@@ -46,7 +46,7 @@ def predict_with_features(
     Parameters
     ----------
     classifier : Classifier
-        Trained.
+        A fitted classifier.
     X : as for ``Classifier.predict_proba``
         The images, or embeddings by the network that is transferred.
 

@@ -169,7 +169,7 @@ def classify(
     images : ImageFolder, LabelledImages, or sequence of paths
         The images; labels are not looked at.
     classifier : Classifier
-        Trained.
+        A fitted classifier.
     progress : bool
         Draw a progress bar on stderr.
 
@@ -224,7 +224,7 @@ def route(
     images : ImageFolder
         The images.  One that cannot be read is listed and stays where it is.
     classifier : Classifier
-        Trained on one class an image.
+        A fitted classifier with one class per image.
     into : path
         Where the folders are made.
     mode : {"copy", "link", "move"}

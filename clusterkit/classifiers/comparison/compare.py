@@ -48,7 +48,7 @@ def compare_networks(
     source : path or LabelledImages
         The images; see :func:`~clusterkit.classifiers.read_labelled`.
     networks : sequence of str, or mapping of str to Classifier
-        Names of networks, or classifiers by what they shall be called.
+        Names of networks, or classifiers by name.
     output : path, optional
         Folder for ``NAME.keras`` and ``NAME.json`` of each network.  A network that an earlier call
         trained there, on the same images and with the same parameters, is not trained again.  By

@@ -139,7 +139,7 @@ def digest_images(data: LabelledImages, parts: Mapping[str, NDArray[np.intp]]) -
 
 
 def check_own(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
-    """Refuse, before any training, to replace files that no comparison wrote in the folder.
+    """Raise OutputExistsError if a file would be replaced that no comparison wrote.
 
     Raises
     ------

@@ -33,7 +33,7 @@ class NetworkResult:
     best_epoch : int
         The epoch, counted from 1, whose weights were kept.
     history : dict of str to list of float
-        Loss and accuracy of training and validation, one value an epoch.
+        Loss and accuracy of training and validation, one value per epoch.
     model : str, or None
         Its ``.keras`` file, where it was kept.
     is_reused : bool
@@ -101,11 +101,11 @@ class NetworkComparison:
         }
 
     def to_text(self) -> str:
-        """Return a table for people: a line a network."""
+        """Return a table for people: one line per network."""
         return _text_table(self)
 
     def to_csv(self, path: str | Path) -> None:
-        """Write a line a network, those that failed included."""
+        """Write one line per network, those that failed included."""
         write_whole(path, _csv_table(self))
 
 
@@ -129,7 +129,7 @@ def _figures(result: NetworkResult) -> dict[str, Any]:
 
 
 def _csv_table(comparison: NetworkComparison) -> str:
-    """Return a CSV table: a line a network, and the reason of each that failed."""
+    """Return a CSV table: one line per network, and the reason of each that failed."""
     rows = [{"network": result.name} | _figures(result) for result in comparison.results]
     rows += [{"network": name, "reason": reason} for name, reason in comparison.failures]
     columns = dict.fromkeys(key for row in rows for key in row)
@@ -137,7 +137,7 @@ def _csv_table(comparison: NetworkComparison) -> str:
 
 
 def _text_table(comparison: NetworkComparison) -> str:
-    """Return a table for people: a line a network, the best one marked."""
+    """Return a table for people: one line per network, the best one marked."""
     lines = [[result.name, *_cells(_figures(result))] for result in comparison.results]
     if lines:
         lines.insert(0, ["", *(key.replace("_", " ") for key in _figures(comparison.results[0]))])

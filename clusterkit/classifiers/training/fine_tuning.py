@@ -1,4 +1,4 @@
-"""Train the top blocks of a transferred network, whose frozen rest is run only once an image."""
+"""Train the top blocks of a transferred network, and run the frozen rest only once per image."""
 
 from dataclasses import replace
 from typing import Any
@@ -140,7 +140,7 @@ def find_blocks(network: keras.Model) -> list[Any]:
 
 
 def check_memory(n_training: int, n_validation: int, shape: tuple[int, ...]) -> None:
-    """Refuse activations that would not fit into memory.
+    """Check that the activations fit into memory.
 
     Raises
     ------
