@@ -187,9 +187,10 @@ def test_names_of_255_bytes(tmp_path: Path, name: str, mode: str) -> None:
     assert sorted((tmp_path / "photos").rglob("*")) == before
 
 
-def test_a_path_that_is_too_long(tmp_path: Path) -> None:
+@pytest.mark.parametrize("n_folders", [19, 25])
+def test_a_path_that_is_too_long(tmp_path: Path, n_folders: int) -> None:
     photos = take(tmp_path / "photos/one")
-    into = tmp_path / "photos" / "/".join(["x" * 200] * 20)
+    into = tmp_path / "photos" / "/".join(["x" * 200] * n_folders) / ("y" * 200)
     refuse_twice("File name too long", photos, ["cat"] * 4, into, "move")
 
 

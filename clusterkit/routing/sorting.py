@@ -137,6 +137,12 @@ def sort_into_folders(
             f"there must be one name per file. Received: {len(files)} files, {len(names)} names"
         )
     into = Path(os.path.abspath(into))  # noqa: PTH100 (resolve() would follow links)
+    try:
+        into.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # It is created, or the plan says what is in the way.
+    except OSError as error:
+        raise InvalidInputError(f"cannot sort into {into}: {error.strerror}") from error
     if dry_run:
         plan = make_plan(files, names, into, mode, _known(into))
         return Sorting(into, mode, plan.todo, plan.n_present, dry_run=True)
