@@ -1,1 +1,1 @@
-"""Keras networks: their files, their training, and the runtimes that run them."""
+"""Keras networks: files, training progress, and runtimes."""

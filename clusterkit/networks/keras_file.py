@@ -1,7 +1,7 @@
-"""``.keras`` files that say what they are: a network with a document of ours inside.
+"""``.keras`` files with a JSON document of metadata.
 
-A ``.keras`` file is a zip archive, and Keras passes over entries that it does not know.  So the
-file stays a plain Keras model, which ``keras.models.load_model`` opens in its safe mode.
+A ``.keras`` file is a zip archive, and Keras ignores unknown entries, so the file is still a plain
+Keras model for ``keras.models.load_model`` in safe mode.
 """
 
 import json
@@ -26,7 +26,7 @@ _FIRST_KIND = "autoencoder"
 _MAX_DOCUMENT_BYTES = 2**24
 _MAX_INFLATION = 20
 _RULES = {"format": integer(1), "kind": TEXT}
-# What zipfile and its decompressors raise for damaged bytes, an unknown method or a password.
+# Errors of zipfile for damaged bytes, unknown compression methods and passwords.
 _BAD_ZIP = (
     OSError,
     ValueError,
@@ -42,16 +42,16 @@ _BAD_ZIP = (
 def read_document(
     path: str | Path, kind: str, rules: Mapping[str, Rule] | None = None
 ) -> dict[str, Any]:
-    """Return what a training noted in a ``.keras`` file, without importing Keras.
+    """Return the document of a ``.keras`` file without importing Keras.
 
     Parameters
     ----------
     path : path
         The file.
     kind : str
-        What it must hold: ``"autoencoder"`` or ``"classifier"``.
+        Expected kind of file: ``"autoencoder"`` or ``"classifier"``.
     rules : dict of str to Rule, optional
-        What the values of its document must be.
+        Validation rules of the document.
 
     Returns
     -------
@@ -61,13 +61,13 @@ def read_document(
     Raises
     ------
     WeightsError
-        If the file is missing, damaged, or holds nothing of that kind, or a value is wrong.
+        If the file is missing, damaged, or of another kind, or a value is invalid.
     """
     path = Path(path)
     command = f"clusterkit train {kind}"
     if not path.is_file():
         raise WeightsError(f"no {kind} {path}: train one with `{command} FOLDER -o {path}`")
-    # By its name Keras knows which format to read, and older ones have no safe mode.
+    # Keras detects the format from the suffix, and older formats have no safe mode.
     if path.suffix != ".keras":
         raise WeightsError(f"the name of a {kind} must end in .keras. Received: {path}")
     try:
@@ -111,7 +111,7 @@ def read_document(
 
 
 def check_sizes(archive: zipfile.ZipFile) -> None:
-    """Refuse an archive that unpacks to much more than it is, before anything is unpacked.
+    """Check that an archive does not decompress to a much larger size, before extracting it.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def check_sizes(archive: zipfile.ZipFile) -> None:
         If it does.
     """
     for entry in archive.infolist():
-        # No more is unpacked than an entry declares.
+        # zipfile does not extract more than an entry declares.
         if entry.file_size > max(_MAX_DOCUMENT_BYTES, _MAX_INFLATION * entry.compress_size):
             raise zipfile.BadZipFile(
                 f"{entry.filename} would unpack from {entry.compress_size} to {entry.file_size} "
@@ -134,33 +134,33 @@ def load_network(
     output_shape: Sequence[int],
     layers: Mapping[str, int],
 ) -> Any:
-    """Load the network of a file, in Keras' safe mode.
+    """Load the network of a file in Keras' safe mode.
 
     Parameters
     ----------
     path : path
         A file whose document was read by :func:`read_document`.
     input_shape, output_shape : sequence of int
-        What it must take and put out for an image, as its document says.
+        Expected shapes of input and output for one image, from the document.
     layers : dict of str to int
-        Layers that it must have, and the length of the vector that each puts out.
+        Required layers, with the length of their output vectors.
 
     Returns
     -------
     keras.Model
-        Not compiled.
+        The network, not compiled.
 
     Raises
     ------
     WeightsError
-        If this Keras cannot load it, or it does not fit its document.
+        If Keras cannot load it, or it does not match its document.
     """
     keras = import_keras()
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
         shapes = [model.input_shape, model.output_shape]
         shapes += [tuple(model.get_layer(name).output.shape) for name in layers]
-    # Keras raises nearly anything on a file of another version or with missing weights.
+    # Keras raises many kinds of errors on files of other versions or with missing weights.
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(
@@ -177,22 +177,22 @@ def load_network(
 
 
 def save_network(model: Any, path: Path, kind: str, document: dict[str, Any]) -> None:
-    """Write a network with its document, whole or not at all.
+    """Write a network with its document atomically.
 
     Parameters
     ----------
     model : keras.Model
         The network.
     path : pathlib.Path
-        The ``.keras`` file; one that exists is replaced.
+        The ``.keras`` file; an existing file is replaced.
     kind : str
-        What it is, for :func:`read_document`.
+        Kind of file, for :func:`read_document`.
     document : dict
-        What :func:`read_document` shall return, JSON-able.
+        JSON-able document for :func:`read_document`.
     """
     keras = import_keras()
     with atomic_file(path) as part:
-        # Compiled, it would carry the optimizer's state: three times the size.
+        # A compiled network would include the optimizer's state, three times the size.
         keras.Model(model.inputs, model.outputs, name=model.name).save(part)
         with zipfile.ZipFile(part, "a") as archive:
             whole = {"format": _FORMAT, "kind": kind} | document

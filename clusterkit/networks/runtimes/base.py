@@ -1,4 +1,4 @@
-"""What a runtime is: a network that runs batches of images."""
+"""Interface of runtimes, which run batches of images through a network."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ Run = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
 
 @dataclass(frozen=True)
 class NetworkSource:
-    """What a runtime needs to know of a network.
+    """Description of a network for a runtime.
 
     Attributes
     ----------
     name : str
-        For messages.
+        Name for messages.
     identity : dict
-        What decides its outputs, weights as a digest; JSON-able.
+        JSON-able properties that determine the outputs, with weights as a digest.
     build : callable
-        From a Keras dtype policy to a ``keras.Model`` that takes uint8 images of shape
-        (n, height, width, 3) and returns float32 outputs of shape (n, length), vectors first.
+        Function of a Keras dtype policy that returns a ``keras.Model`` from uint8 images of shape
+        (n, height, width, 3) to float32 outputs of shape (n, length), vectors first.
     """
 
     name: str
@@ -34,20 +34,20 @@ class NetworkSource:
 
 
 class Runtime(Protocol):
-    """A network that is ready to be compiled for one precision."""
+    """A network that can be compiled for a precision."""
 
     name: str
 
     @property
     def has_bfloat16(self) -> bool:
-        """Whether the hardware computes in bfloat16, and this runtime gains by it."""
+        """Whether hardware and runtime support bfloat16 efficiently."""
 
     def compile(self, precision: str, batch_size: int) -> Run:
         """Return the function that runs batches of up to ``batch_size`` images."""
 
 
 class Started(NamedTuple):
-    """A network that runs, and how it does."""
+    """A compiled network with its runtime and precision."""
 
     run: Run
     runtime: str
@@ -55,12 +55,12 @@ class Started(NamedTuple):
 
 
 def lowest_cosine(a: list[NDArray[np.float32]], b: list[NDArray[np.float32]]) -> float:
-    """Return the lowest cosine between matching rows of two lists of outputs."""
+    """Return the lowest cosine between corresponding rows of two lists of outputs."""
     lowest = 1.0
     for x, y in zip(a, b, strict=True):
         norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
         same = (x == y).all(axis=1)
-        # Vectors of zeros agree with themselves only; what is not finite agrees with nothing.
+        # Zero vectors agree only with zero vectors, and non-finite ones with none.
         cosines = np.divide((x * y).sum(axis=1), norms, out=same * 1.0, where=norms != 0)
         lowest = min(lowest, float(np.nan_to_num(cosines, nan=-1.0).min()))
     return lowest

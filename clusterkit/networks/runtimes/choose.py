@@ -1,10 +1,9 @@
-"""How a network is run: the runtime and the precision, chosen for the machine.
+"""Choose the runtime and precision of a network for the machine.
 
-bfloat16 halves the work on processors that have it in hardware, and moves the vectors by less than
-two images of one scene differ.  It is used only where every vector of the first batch agrees with
-float32 to a cosine of :data:`MIN_COSINE`; otherwise float32 is.  So nothing beyond that tolerance
-is ever made, vectors of both precisions and of all runtimes belong to one embedding space, and
-neither is part of an extractor's fingerprint.
+bfloat16 halves the work on processors with hardware support, and changes vectors by less than two
+images of the same scene differ.  It is used only if every vector of the first batch agrees with
+float32 to a cosine of :data:`MIN_COSINE`.  Vectors of both precisions and of all runtimes therefore
+belong to the same embedding space, and neither is part of an extractor's fingerprint.
 """
 
 import importlib.util
@@ -45,25 +44,25 @@ def start(
     source : NetworkSource
         The network.
     images : ndarray of shape (n, height, width, 3), uint8
-        The first batch, on which bfloat16 is held against float32.
+        The first batch, on which bfloat16 is compared with float32.
     batch_size : int
-        The most images that a batch will hold.
+        Maximum number of images per batch.
     runtime : {"auto", "keras", "openvino"}
-        ``auto`` is OpenVINO where it is installed and there is no GPU, else Keras.
+        ``auto`` is OpenVINO if it is installed and there is no GPU, otherwise Keras.
     precision : {"auto", "float32", "bfloat16"}
-        ``auto`` is bfloat16 where the hardware has it, else float32.
+        ``auto`` is bfloat16 if the hardware supports it, otherwise float32.
 
     Returns
     -------
     Started
-        The function to call with every batch, and what was chosen.
+        The function to call with every batch, with the chosen runtime and precision.
 
     Raises
     ------
     InvalidInputError
-        If a choice is unknown, or bfloat16 was asked for and disagrees with float32.
+        If a choice is unknown, or bfloat16 was requested and disagrees with float32.
     MissingDependencyError
-        If OpenVINO was asked for and is not installed.
+        If OpenVINO was requested and is not installed.
     WeightsError
         If the network cannot be built.
     """
@@ -80,7 +79,7 @@ def start(
     if precision == "float32" or (precision == "auto" and not opened.has_bfloat16):
         return Started(exact, opened.name, "float32")
     fast = opened.compile("bfloat16", batch_size)
-    # The vectors decide; class probabilities beside them need no more digits than one reads.
+    # Only vectors are compared; class probabilities need less precision.
     cosine = lowest_cosine(fast(images)[:1], exact(images)[:1])
     if cosine >= MIN_COSINE:
         return Started(fast, opened.name, "bfloat16")
@@ -95,7 +94,7 @@ def start(
 
 
 def _open(source: NetworkSource, runtime: str) -> Runtime:
-    """Open a network with a runtime; by default with the fastest that takes it."""
+    """Open a network with a runtime, by default the fastest that supports it."""
     from clusterkit.networks.runtimes.keras import KerasRuntime
     from clusterkit.networks.runtimes.openvino import OpenVinoRuntime
 
@@ -107,23 +106,22 @@ def _open(source: NetworkSource, runtime: str) -> Runtime:
             return OpenVinoRuntime(source)
         except WeightsError:
             raise
-        # OpenVINO and its converter raise many kinds, and Keras runs every network.
+        # OpenVINO and its converter raise many kinds of errors; fall back to Keras.
         except Exception as error:
             warnings.warn(f"OpenVINO cannot run {source.name} ({error}): using Keras", stacklevel=3)
     return KerasRuntime(source)
 
 
 def _openvino_is_faster() -> bool:
-    """Tell whether OpenVINO is there and worth it.
+    """Return whether OpenVINO is available and faster than Keras.
 
-    On every processor measured it is at least as fast as TensorFlow, and starts sooner; a rule
-    instead of a race gives the same choice in every run.  Another backend of Keras is a choice of
-    the user's, and so is a GPU.
+    On every measured processor it is at least as fast as TensorFlow, and starts faster; a fixed
+    rule gives the same choice in every run.  Another Keras backend or a GPU is the user's choice.
     """
     chosen = os.environ.get("KERAS_BACKEND", "tensorflow")
     return chosen in ("tensorflow", "openvino") and _openvino_is_installed() and not has_gpu()
 
 
 def _openvino_is_installed() -> bool:
-    """Look for OpenVINO without importing it."""
+    """Return whether OpenVINO is installed, without importing it."""
     return importlib.util.find_spec("openvino") is not None

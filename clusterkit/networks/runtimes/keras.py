@@ -1,4 +1,4 @@
-"""Run a network with the backend of Keras."""
+"""Run a network with the Keras backend."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from clusterkit.utils.parallel import has_gpu
 
 
 class KerasRuntime:
-    """A network as Keras runs it: with any backend, on CPU or GPU.
+    """A network run by Keras with any backend, on CPU or GPU.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class KerasRuntime:
         """Whether the GPU, or the CPU under TensorFlow, computes in bfloat16."""
         if has_gpu():
             return gpu_has_bfloat16()
-        # Other backends emulate it on the CPU, which is slower than float32.
+        # Other backends emulate bfloat16 on the CPU, which is slower than float32.
         return import_keras().backend.backend() == "tensorflow" and _cpu_has_bfloat16()
 
     def compile(self, precision: str, batch_size: int) -> Run:
@@ -45,13 +45,13 @@ class KerasRuntime:
 
 
 def gpu_has_bfloat16() -> bool:
-    """Tell whether there is a GPU that computes in bfloat16, and Keras' backend uses it."""
+    """Return whether Keras' backend uses a GPU with bfloat16."""
     backend = import_keras().backend.backend()
     return has_gpu() and backend in _GPU_CHECKS and _GPU_CHECKS[backend]()
 
 
 def _predict(model: Any, batch_size: int) -> Run:
-    """Run batches through ``predict_on_batch``, all of one size: another is traced anew."""
+    """Run batches of one size through ``predict_on_batch``; other sizes would be retraced."""
 
     def run(images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         outputs = model.predict_on_batch(pad_batch(images, batch_size))
@@ -62,12 +62,11 @@ def _predict(model: Any, batch_size: int) -> Run:
 
 
 def _session(model: Any, precision: str) -> Run:
-    """Run batches of any size through a frozen graph, which TensorFlow rewrites for bfloat16.
+    """Run batches of any size through a frozen graph that TensorFlow rewrites for bfloat16.
 
-    With constants for weights it folds batch normalisation into the convolutions and keeps whole
-    chains of layers in bfloat16: 1.7 times as fast as a model of the policy ``mixed_bfloat16``.  A
-    session has options of its own, where ``tf.config`` would change whatever else the process
-    trains.
+    With constant weights it folds batch normalisation into the convolutions and keeps chains of
+    layers in bfloat16, 1.7 times as fast as a model of the policy ``mixed_bfloat16``.  A session
+    has its own options; ``tf.config`` would affect the whole process.
     """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -84,7 +83,7 @@ def _session(model: Any, precision: str) -> Run:
 
 
 def _cpu_has_bfloat16() -> bool:
-    """Tell whether an x86 processor has bfloat16 instructions; unknown is no."""
+    """Return whether an x86 processor has bfloat16 instructions; False if unknown."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -94,7 +93,7 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def _tensorflow_gpu_has_bfloat16() -> bool:
-    """Ask TensorFlow for the GPU's generation: bfloat16 came with 8.0."""
+    """Return whether TensorFlow's GPU has compute capability 8.0, required for bfloat16."""
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
@@ -103,7 +102,7 @@ def _tensorflow_gpu_has_bfloat16() -> bool:
 
 
 def _jax_gpu_has_bfloat16() -> bool:
-    """Ask JAX for the GPU's generation; every TPU has bfloat16."""
+    """Return whether JAX's GPU or TPU supports bfloat16; every TPU does."""
     import jax
 
     device = jax.devices()[0]
@@ -111,7 +110,7 @@ def _jax_gpu_has_bfloat16() -> bool:
 
 
 def _torch_gpu_has_bfloat16() -> bool:
-    """Ask PyTorch."""
+    """Return whether PyTorch's GPU supports bfloat16."""
     import torch
 
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported()

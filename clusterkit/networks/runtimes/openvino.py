@@ -1,10 +1,10 @@
-"""Run a network with OpenVINO, converted from Keras once and kept.
+"""Run a network with OpenVINO, converted from Keras and cached.
 
-8-bit weights and activations were tried and left out.  Xception quantised by NNCF on 100 photos ran
-1.9 times as fast as in bfloat16 (87.5 and 46.6 images/s on two cores) and grouped 380 photos of ten
-animals as well (accuracy 0.948 and 0.941), but moved vectors to a cosine as low as 0.964, where
-1 - cosine of bfloat16 stays under 0.0004: an embedding space of its own, which every user would
-have to calibrate, with one more heavy dependency.
+8-bit weights and activations were tried and rejected.  Xception quantised by NNCF on 100 photos ran
+1.9 times as fast as in bfloat16 (87.5 and 46.6 images/s on two cores) and clustered 380 photos of
+ten animals as well (accuracy 0.948 and 0.941), but the cosine of its vectors was as low as 0.964,
+while 1 - cosine of bfloat16 is below 0.0004: a separate embedding space that every user would have
+to calibrate, with another heavy dependency.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from clusterkit.images.batches import pad_batch
 from clusterkit.networks.runtimes.base import MIN_COSINE, NetworkSource, Run, lowest_cosine
 from clusterkit.utils.parallel import count_cpus
 
-# Raise when the conversion changes.
+# Increment when the conversion changes.
 _FORMAT = 1
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
@@ -33,7 +33,7 @@ _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 class OpenVinoRuntime:
     """A network converted to OpenVINO's format, on the CPU.
 
-    The converted network is kept in :func:`cache_folder` under the digest of its weights and the
+    The converted network is cached in :func:`cache_folder` by the digest of its weights and the
     versions that made it, so that later runs start without Keras.
 
     Parameters
@@ -57,14 +57,14 @@ class OpenVinoRuntime:
 
     @property
     def has_bfloat16(self) -> bool:
-        """Whether the CPU computes in bfloat16."""
+        """Whether the CPU supports bfloat16."""
         return "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
     def compile(self, precision: str, batch_size: int) -> Run:
         """Return the function that runs batches of up to ``batch_size`` images.
 
-        A batch is cut into a few images each for independent streams: threads of their own, which
-        never wait for one another at the end of a layer.
+        A batch is split into chunks of a few images for independent streams, whose threads do not
+        wait for each other after each layer.
         """
         import openvino
 
@@ -84,7 +84,7 @@ class OpenVinoRuntime:
         lengths = [output.shape[1] for output in compiled.outputs]
 
         def run(images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-            """Run the chunks of one batch side by side; only the last is padded."""
+            """Run the chunks of one batch in parallel; the last is padded."""
             n_images = len(images)
             images = pad_batch(images, -(-n_images // chunk) * chunk)
             outputs = [np.empty((len(images), n), np.float32) for n in lengths]
@@ -103,7 +103,7 @@ class OpenVinoRuntime:
 
 
 def cache_folder() -> Path:
-    """Return the folder of converted networks: ``CLUSTERKIT_CACHE``, or the user's cache."""
+    """Return the folder of converted networks: ``CLUSTERKIT_CACHE`` or the user's cache."""
     if chosen := os.environ.get("CLUSTERKIT_CACHE"):
         return Path(chosen)
     if sys.platform == "win32":
@@ -116,7 +116,7 @@ def cache_folder() -> Path:
 
 
 def _converted(source: NetworkSource) -> Path:
-    """Return the file of the converted network, made if it is not there yet."""
+    """Return the file of the converted network, converting it if necessary."""
     versions = [metadata.version(name) for name in ("keras", "openvino")]
     key = json.dumps([_FORMAT, source.identity, versions], sort_keys=True)
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -139,7 +139,7 @@ def _converted(source: NetworkSource) -> Path:
 
 
 def _convert(source: NetworkSource, file: Path) -> None:
-    """Convert a network, and hold the result against Keras."""
+    """Convert a network, and compare the result with Keras."""
     import openvino
 
     model = source.build("float32")
@@ -158,17 +158,17 @@ def _read(core: Any, file: Path) -> Any:
     """Read a converted network."""
     network = core.read_model(file)
     for result in network.get_results():
-        # The converter takes the inner side of each swish for an output; ours are vectors.
+        # The converter treats the inside of each swish as an output; ours are vectors.
         if result.get_output_partial_shape(0).rank.get_length() != 2:
             network.remove_result(result)
     return network
 
 
 def _rename(part: Path, folder: Path) -> None:
-    """Put a whole folder into place, so that no run ever meets half a network."""
+    """Rename a complete folder into place, so that no run finds a partial network."""
     try:
         part.rename(folder)
     except OSError:
-        # Another run may have been faster.
+        # Another run may have converted it meanwhile.
         if not folder.exists():
             raise
