@@ -6,7 +6,7 @@ from sklearn.cluster import Birch
 
 import clusterkit as ck
 from clusterkit.clusterers import CLUSTERERS
-from clusterkit.clustering.evaluation import labels_from_folders
+from clusterkit.datasets import labels_from_folders
 from clusterkit.extractors import Autoencoder
 
 SAMPLES = Path(__file__).parent.parent / "data" / "digits"

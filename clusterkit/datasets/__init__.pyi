@@ -1,3 +1,4 @@
 from .copies import find_copies as find_copies
 from .labelled_images import LabelledImages as LabelledImages
 from .labelled_images import read_labelled as read_labelled
+from .labels import labels_from_folders as labels_from_folders
