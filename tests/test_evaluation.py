@@ -10,7 +10,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from clusterkit.clustering.evaluation import evaluate, evaluate_file
 from clusterkit.clustering.saved import read_clusters
-from clusterkit.datasets import labels_from_folders, read_labels
+from clusterkit.datasets.labels import labels_from_folders, read_labels
 from clusterkit.errors import InvalidInputError, NotFoundError
 
 
