@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -364,10 +365,11 @@ class Space:
         """
         listed = self._listed()
         known = self._known_rows(listed)
-        gone = {file for file in known if is_gone(file)}
+        candidates = known if prune else _files_of_shared_content(known)
+        gone = {file for file in candidates if is_gone(file)}
         if not prune:
-            present = {row.digest for file, row in known.items() if file not in gone}
-            gone = {file for file in gone if known[file].digest in present - {None}}
+            present = {known[file].digest for file in candidates if file not in gone}
+            gone = {file for file in gone if known[file].digest in present}
         keep: dict[str, list[int]] = {part.name: [] for part in listed.parts}
         for file in known.keys() - gone:
             keep[known[file].part].append(known[file].position)
@@ -774,6 +776,16 @@ def _warn_of_damage(error: StoreError) -> None:
         f"{error}. Its images are left out; run `clusterkit embed` again to restore them",
         stacklevel=2,
     )
+
+
+def _files_of_shared_content(known: dict[str, KnownRow]) -> list[str]:
+    """Return the files whose content is known at another path as well."""
+    n_files = Counter(row.digest for row in known.values())
+    return [
+        file
+        for file, row in known.items()
+        if row.digest is not None and n_files[row.digest] > 1
+    ]
 
 
 def _relative(file: str, root: str) -> str:
