@@ -176,7 +176,7 @@ class Space:
     @property
     def parts(self) -> list[Path]:
         """The valid parts, oldest first."""
-        return [self.folder / part.name for part in self._listed().parts]
+        return [self._file(part) for part in self._listed().parts]
 
     @property
     def is_empty(self) -> bool:
@@ -251,18 +251,19 @@ class Space:
         from clusterkit.store.part_file import find_damage
 
         info, damages = self.info, []
-        strays = [Part(file.name) for file in self._part_files()]
         names = {part.name for part in listed.parts}
         # A part that is not listed yet belongs to a killed or a running process.
-        strays = [part for part in strays if part.name not in names]
+        strays = [Part(file.name) for file in self._part_files() if file.name not in names]
         for part in [*listed.parts, *strays]:
-            file = self.folder / part.name
+            file = self._file(part)
             damage, _ = find_damage(file, info["dimension"], info["fingerprint"], part)
-            if damage is not None and part.name in names:
+            if damage is None:
+                continue
+            if part.name in names:
                 self._check_listed(part)
-                damages.append((file, damage))
-            elif damage is not None and file.exists():
-                damages.append((file, damage))
+            elif not file.exists():
+                continue
+            damages.append((file, damage))
         return damages
 
     def summary(self) -> dict[str, Any]:
@@ -289,7 +290,7 @@ class Space:
         n_bytes = 0
         for part in listed.parts:
             try:
-                n_bytes += (self.folder / part.name).stat().st_size
+                n_bytes += self._file(part).stat().st_size
             except OSError:
                 self._check_listed(part)
         return {
@@ -493,8 +494,7 @@ class Space:
         import pyarrow as pa
 
         tables = {
-            self.folder / part.name: self._read(part, ["path", "root", "error"])
-            for part in listed.parts
+            self._file(part): self._read(part, ["path", "root", "error"]) for part in listed.parts
         }
         if not tables:
             return VectorStream([], self.folder, self.info)
