@@ -30,7 +30,7 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({str(self.folder)!r})"
 
-    def spaces(self) -> list["Space"]:
+    def spaces(self) -> list[Space]:
         """Return all spaces with rows, the most recently used first."""
         found = [space for space in self._folders() if not space.is_empty]
         return sorted(found, key=lambda space: (-space.used_ns, space.folder.name))
@@ -73,12 +73,16 @@ class Store:
         """Return all spaces in order of name."""
         files = [*self.folder.glob("*/space.json"), *self.folder.glob("*/part*")]
         if required and not files:
-            raise NotFoundError(
-                f"no embeddings in the store {self.folder}: run `clusterkit embed FOLDER` first"
-            )
+            raise self._nothing_here()
         return [Space(folder) for folder in sorted({file.parent for file in files})]
 
-    def space(self, extractor: str | None = None) -> "Space":
+    def _nothing_here(self) -> NotFoundError:
+        """Return an error with a remedy for a store without embeddings."""
+        return NotFoundError(
+            f"no embeddings in the store {self.folder}: run `clusterkit embed FOLDER` first"
+        )
+
+    def space(self, extractor: str | None = None) -> Space:
         """Return a space of the store.
 
         Parameters
@@ -94,9 +98,7 @@ class Store:
         """
         spaces = self.spaces()
         if not spaces:
-            raise NotFoundError(
-                f"no embeddings in the store {self.folder}: run `clusterkit embed FOLDER` first"
-            )
+            raise self._nothing_here()
         matching = [space for space in spaces if extractor is None or space.answers_to(extractor)]
         if not matching:
             names = ", ".join(space.folder.name for space in spaces)
@@ -105,7 +107,7 @@ class Store:
             )
         return matching[0]
 
-    def open_space(self, description: dict[str, Any]) -> "Space":
+    def open_space(self, description: dict[str, Any]) -> Space:
         """Return the space of an extractor; its folder is created at the first write.
 
         Parameters
