@@ -72,7 +72,7 @@ _OTHER_CODECS = {
     50002: "JPEG XL",
     52546: "JPEG XL",
 }
-_GREYS, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB, _ICC_LAB = (0, 1), 2, 3, 5, 6, 8, 9
+_RGB, _PALETTE, _CMYK, _YCBCR, _LAB, _ICC_LAB = 2, 3, 5, 6, 8, 9
 _COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3, 9: 3}
 _OTHER_PHOTOMETRICS = {
     4: "a mask",

@@ -34,7 +34,7 @@ N_PHOTOS, N_BROKEN = 1888, 40
 WRITER = """
 import sys, time
 from pathlib import Path
-from clusterkit.images.folder import ImageFolder, digest_file
+from clusterkit.images.folder import ImageFolder
 from clusterkit.embedding.embed import embed_to_store
 photos, store, end = Path(sys.argv[1]), sys.argv[2], time.time() + float(sys.argv[3])
 rounds = 0
