@@ -13,10 +13,10 @@ from clusterkit.errors import ImageError
 from clusterkit.extractors.base import Extraction, Extractor
 from clusterkit.extractors.imagenet import top_classes
 from clusterkit.images.decoding import decode_image
-from clusterkit.images.folder import ImageFolder, digest_bytes, read_bytes
+from clusterkit.images.folder import FileStatus, ImageFolder, digest_bytes, read_bytes
 from clusterkit.store.embeddings import Failure
 from clusterkit.store.part_file import Row
-from clusterkit.store.space import FileStatus, Space
+from clusterkit.store.space import Space
 from clusterkit.utils.parallel import map_ahead
 from clusterkit.utils.paths import escape_path
 
@@ -103,7 +103,7 @@ class EmbedRun:
                 known
                 and known.error is None
                 and known.size is not None
-                and known.status == _status(file)
+                and known.status == FileStatus.of(file)
             ):
                 self.reused += 1
                 self.bar.update()
@@ -179,10 +179,10 @@ def _load(
     row = Row(escape_path(path), root)
     loaded = _Loaded(path, file, row)
     try:
-        status = _status(file)
+        status = FileStatus.of(file)
         row.size, row.mtime_ns, row.ctime_ns, row.inode = status
         data = read_bytes(file)
-        if _status(file) != status or len(data) != row.size:
+        if FileStatus.of(file) != status or len(data) != row.size:
             raise ImageError("the file changed while it was read")
         row.digest = digest_bytes(data)
         if row.digest not in known_digests:
@@ -191,14 +191,3 @@ def _load(
         # The reason may quote bytes of the file that are not text.
         row.error = str(error).encode("utf-8", "backslashreplace").decode()
     return loaded
-
-
-def _status(file: str) -> FileStatus:
-    """Return the status of a file; all None if it does not exist."""
-    try:
-        status = os.stat(file)  # noqa: PTH116
-    except OSError:
-        return FileStatus()
-    values = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-    # Some files have dates such as 1601 or 2300, and some inodes exceed 63 bits.
-    return FileStatus(*(value if -(2**63) <= value < 2**63 else None for value in values))

@@ -7,11 +7,10 @@ import stat
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -275,38 +274,35 @@ def digest_file(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@dataclass(frozen=True)
-class FileState:
-    """Status that identifies the content of a file."""
+class FileStatus(NamedTuple):
+    """Status of a file, which changes with its content; values beyond 64 bits are None."""
 
-    path: str
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
+    size: int | None = None
+    mtime_ns: int | None = None
+    ctime_ns: int | None = None
+    inode: int | None = None
 
     @classmethod
-    def of(cls, path: str | Path) -> "FileState":
-        """Return the state of a file."""
-        status = Path(path).stat()
-        return cls(
-            os.path.abspath(path),  # noqa: PTH100
-            status.st_size,
-            status.st_mtime_ns,
-            status.st_ctime_ns,
-            status.st_ino,
-        )
+    def of(cls, file: str | os.PathLike[str]) -> "FileStatus":
+        """Return the status of a file; all None if it does not exist."""
+        try:
+            status = os.stat(file)  # noqa: PTH116
+        except OSError:
+            return cls()
+        values = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        # Some files have dates such as 1601 or 2300, and some inodes exceed 63 bits.
+        return cls(*(value if -(2**63) <= value < 2**63 else None for value in values))
 
 
 def digest_weights(path: str | Path) -> str:
     """Return the SHA-256 of a weights file, cached until it changes."""
-    return _digest_state(FileState.of(path))
+    return _digest_once(os.path.abspath(path), FileStatus.of(path))  # noqa: PTH100
 
 
 @lru_cache(maxsize=64)
-def _digest_state(state: FileState) -> str:
-    """Return the digest of the file with this state."""
-    return digest_file(state.path)
+def _digest_once(path: str, status: FileStatus) -> str:
+    """Return the digest of a file with this status."""
+    return digest_file(path)
 
 
 def read_list(source: Path) -> Iterator[str]:

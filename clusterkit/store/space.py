@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import StoreError
-from clusterkit.images.folder import ImageFolder, digest_weights
+from clusterkit.images.folder import FileStatus, ImageFolder, digest_weights
 from clusterkit.store.embeddings import Embeddings, Failure, TopClasses
 from clusterkit.store.part_list import Part, PartList, is_part, number_of
 from clusterkit.store.sealed import read_sealed, write_sealed
@@ -35,15 +35,6 @@ _ATTEMPTS = 100
 _PART_ROWS = 2048
 # Join small parts when there are this many, since small runs would add more and more of them.
 _SMALL_ROWS, _MANY_SMALL = 256, 64
-
-
-class FileStatus(NamedTuple):
-    """File status; values that do not fit a column are None."""
-
-    size: int | None = None
-    mtime_ns: int | None = None
-    ctime_ns: int | None = None
-    inode: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

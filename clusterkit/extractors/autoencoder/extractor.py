@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from clusterkit.extractors.base import Extraction, Extractor
 from clusterkit.images.batches import pad_batch
-from clusterkit.images.folder import FileState, digest_weights
+from clusterkit.images.folder import FileStatus, digest_weights
 from clusterkit.images.resizing import RESIZE_MODES
 from clusterkit.networks.keras_file import load_network, read_document, save_network
 from clusterkit.utils.documents import integer, list_of, one_of
@@ -80,7 +80,7 @@ class Autoencoder(Extractor):
         """Return the metadata of the file, cached until it changes."""
         if not Path(self.weights).is_file():
             return read_metadata(self.weights)  # raises an error with the reason
-        return _read_state(FileState.of(self.weights))
+        return _read_once(str(Path(self.weights).absolute()), FileStatus.of(self.weights))
 
     def _identity(self) -> dict[str, Any]:
         """Return the file's digest, which determines the vectors."""
@@ -121,9 +121,9 @@ class Autoencoder(Extractor):
 
 
 @lru_cache(maxsize=64)
-def _read_state(state: FileState) -> dict[str, Any]:
-    """Return the metadata of the file with this state."""
-    return read_metadata(state.path)
+def _read_once(path: str, status: FileStatus) -> dict[str, Any]:
+    """Return the metadata of a file with this status."""
+    return read_metadata(path)
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
