@@ -15,7 +15,7 @@ from clusterkit.errors import ImageError, InvalidInputError
 from clusterkit.images import decoding_apart
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.decoding_apart import TIME_VARIABLE, can_decode_apart, decode_apart
-from clusterkit.images.memory import Claim
+from clusterkit.images.decoding_memory import Claim
 from tests.grid_colours import REPOSITORY
 from tests.odd_files import PICTURE, encode
 

@@ -12,9 +12,9 @@ from PIL.PngImagePlugin import PngImageFile
 
 from clusterkit.errors import ClusterkitError, ImageError, MissingDependencyError
 from clusterkit.images.decoding_apart import can_decode_apart, decode_apart
+from clusterkit.images.decoding_memory import Claim
 from clusterkit.images.eight_bit import to_8_bit
 from clusterkit.images.jpeg import MAX_SCANS, has_too_many_scans, read_frame
-from clusterkit.images.memory import Claim
 from clusterkit.images.metadata import read_jpeg_orientation, read_orientation, without_metadata
 from clusterkit.images.resizing import check_resize_mode, resize_image
 from clusterkit.images.tiff import Tiff, is_tiff
@@ -98,7 +98,7 @@ def decode_image(
     ------
     ImageError
         If the image cannot be read; the message is the reason.  This includes images that exceed
-        the memory limit (:func:`~clusterkit.images.memory.memory_limit`) or the time limit
+        the memory limit (:func:`~clusterkit.images.decoding_memory.memory_limit`) or the time limit
         (environment variable ``CLUSTERKIT_IMAGE_SECONDS``, by default 120), and crashes of a
         decoder: all files except ordinary JPEG, PNG and GIF files are decoded in a separate
         process.

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import ImageError, InvalidInputError
-from clusterkit.images.memory import Claim, memory_limit
+from clusterkit.images.decoding_memory import Claim, memory_limit
 
 TIME_VARIABLE = "CLUSTERKIT_IMAGE_SECONDS"
 _DEFAULT_SECONDS = 120.0

@@ -773,9 +773,7 @@ def _files_of_shared_content(known: dict[str, KnownRow]) -> list[str]:
     """Return the files whose content is known at another path as well."""
     n_files = Counter(row.digest for row in known.values())
     return [
-        file
-        for file, row in known.items()
-        if row.digest is not None and n_files[row.digest] > 1
+        file for file, row in known.items() if row.digest is not None and n_files[row.digest] > 1
     ]
 
 
