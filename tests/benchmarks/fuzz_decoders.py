@@ -132,7 +132,7 @@ def mutations(seeds: list[bytes], n: int, seed: int) -> Iterator[bytes]:
             elif kind == 5:
                 data[at : at + length] = chance.randbytes(length)
             else:
-                del data[len(data) - chance.randrange(1, 1 + len(data) // 2) :]
+                del data[len(data) - chance.randrange(1, max(2, 1 + len(data) // 2)) :]
             if not data:
                 data = bytearray(b"\0")
         yield checked_png(data) if chance.random() < 0.7 else bytes(data)
