@@ -107,7 +107,7 @@ def test_clusters_are_named_where_classes_are_known(emb: Embeddings, tmp_path: P
     table = clustering.to_csv(tmp_path / "clusters.csv")
     with table.open(newline="") as stream:
         assert [row["name"] for row in csv.DictReader(stream)][9:11] == ["fox squirrel", "lion"]
-    assert read_clusters(table) == (emb.paths, clustering.labels.tolist())
+    assert read_clusters(table)[:2] == (emb.paths, clustering.labels.tolist())
 
 
 @pytest.mark.parametrize("seed", range(3))

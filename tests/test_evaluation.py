@@ -96,16 +96,14 @@ def test_clusters_are_read_with_any_name_and_further_columns(write):
         '"fox/two\nlines.jpg",1,0.1,false',
         f"{odd},1,0.1,false",
     )
-    paths, clusters = read_clusters(file)
-    assert paths == ["fox/a, b.jpg", 'fox/say "hi".jpg', "fox/two\nlines.jpg", odd]
-    assert clusters == [0, -1, 1, 1]
+    table = read_clusters(file)
+    assert table.paths == ["fox/a, b.jpg", 'fox/say "hi".jpg', "fox/two\nlines.jpg", odd]
+    assert table.clusters == [0, -1, 1, 1]
 
 
 def test_clusters_may_be_names_and_excel_may_have_saved_them(write):
-    assert read_clusters(write("c.csv", "\ufeffpath,cluster", "a.jpg,fox", "b.jpg,7")) == (
-        ["a.jpg", "b.jpg"],
-        ["fox", "7"],
-    )
+    table = read_clusters(write("c.csv", "\ufeffpath,cluster", "a.jpg,fox", "b.jpg,7"))
+    assert table[:2] == (["a.jpg", "b.jpg"], ["fox", "7"])
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from clusterkit.clustering.saved import read_cluster_names, read_clusters
+from clusterkit.clustering.saved import read_clusters
 from clusterkit.datasets.label_tables import LabelTable, read_label_table
 from clusterkit.datasets.labelled_images import read_labelled
 from clusterkit.datasets.labels import find_labels
@@ -287,7 +287,7 @@ def test_noise_is_noise_and_names_are_names(
 ) -> None:
     rows = [f"{n},{c}" for n, c in zip(NAMES, cells, strict=False)]
     file = write(tmp_path / "c.csv", "path,cluster", *rows)
-    assert read_clusters(file)[1] == clusters
+    assert read_clusters(file).clusters == clusters
     if len(clusters) < len(cells):
         with pytest.warns(Notice, match="left out 1 of 3 images, which have no cluster .*: b.png"):
             read_clusters(file)
@@ -297,8 +297,9 @@ def test_clusters_that_excel_saved_again(tmp_path: Path) -> None:
     lines = ["path;cluster;distance;exemplar;name", "café/1.png;0;0,5;WAHR;Löwe", "b.png;-1;;;"]
     file = write(tmp_path / "c.csv", *lines, encoding="cp1252", end="\r\n")
     with pytest.warns(Notice, match=r"semicolons.*1252 \(such as 'café/1.png'\)"):
-        assert read_clusters(file) == (["café/1.png", "b.png"], [0, -1])
-    assert read_cluster_names(file) == {0: "Löwe"}
+        table = read_clusters(file)
+    assert table[:2] == (["café/1.png", "b.png"], [0, -1])
+    assert table.names() == {0: "Löwe"}
 
 
 CELLS = [
@@ -337,7 +338,7 @@ def test_what_we_write_is_no_formula_and_comes_back(cell: str, tmp_path: Path) -
     assert [unprotect(one) for one in (rows[0][1], first)] == [cell, cell]
     assert pd.read_csv(io.StringIO(text)).shape == (1, 3)
     (tmp_path / "t.csv").write_text(to_csv(["path", "cluster"], [[cell, -1], ["b", 2]]), newline="")
-    assert read_clusters(tmp_path / "t.csv") == ([cell, "b"], [-1, 2])
+    assert read_clusters(tmp_path / "t.csv")[:2] == ([cell, "b"], [-1, 2])
 
 
 @pytest.mark.parametrize(
@@ -414,6 +415,10 @@ def test_no_damage_ends_in_a_traceback(seed: int, tmp_path: Path) -> None:
             place = rng.randrange(len(data) + 1)
             data[place : place + rng.randint(0, 5)] = rng.choice(BITS)
         file.write_bytes(data)
-        for read in (read_label_table, read_clusters, read_cluster_names, read_labelled):
+        for read in (
+            read_label_table,
+            read_labelled,
+            lambda table: read_clusters(table).names(),
+        ):
             with contextlib.suppress(ClusterkitError):
                 read(file)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.clustering.saved import read_cluster_names, read_clusters
+from clusterkit.clustering.saved import ClustersTable, read_clusters
 from clusterkit.datasets.labels import find_labels, labels_from_folders
 from clusterkit.errors import InvalidInputError
 from clusterkit.utils.noise import NOISE, as_cluster, is_missing
@@ -202,24 +202,24 @@ def evaluate_file(
     Notice
         How a table was interpreted, unless it is a plain CSV file.
     """
-    paths, clusters = read_clusters(clusters_csv)
-    names = _read_names(clusters_csv)
+    table = read_clusters(clusters_csv)
+    paths, names = table.paths, _names_if_any(table)
     if labels_csv is None:
-        return replace(evaluate(clusters, labels_from_folders(paths)), names=names)
+        return replace(evaluate(table.clusters, labels_from_folders(paths)), names=names)
     known = find_labels(labels_csv, paths, **columns)
     return replace(
-        evaluate(clusters, known.labels, n_unused=len(known.unused)),
+        evaluate(table.clusters, known.labels, n_unused=len(known.unused)),
         names=names,
         unlabelled=[path for path, label in zip(paths, known.labels, strict=True) if label is None],
         unused=known.unused,
     )
 
 
-def _read_names(clusters_csv: str | Path) -> dict[int, str]:
-    """Read the names of clusters, unless ``name`` has another meaning in the table."""
+def _names_if_any(table: ClustersTable) -> dict[int, str]:
+    """Return the names of clusters, unless ``name`` has another meaning in the table."""
     try:
-        return read_cluster_names(clusters_csv)
-    except (InvalidInputError, ValueError):
+        return table.names()
+    except InvalidInputError:
         return {}
 
 

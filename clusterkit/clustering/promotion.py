@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
-from clusterkit.clustering.saved import read_cluster_names, read_earlier
+from clusterkit.clustering.saved import read_clusters, read_earlier
 from clusterkit.errors import InvalidInputError
 from clusterkit.routing.sorting import Sorting, sort_into_folders
 from clusterkit.routing.transfer import is_inside
@@ -58,8 +58,9 @@ def promote(
     NotFoundError
         If the table or an image does not exist.
     """
-    clusters = read_earlier(clusters_csv)
-    known = read_cluster_names(clusters_csv) | dict(names or {})
+    table = read_clusters(clusters_csv)
+    clusters = read_earlier(table)
+    known = table.names() | dict(names or {})
     if unknown := sorted(set(known) - set(clusters.labels)):
         raise InvalidInputError(
             f"there is no cluster {unknown[0]} in {clusters_csv}, which has "

@@ -30,6 +30,7 @@ from clusterkit.utils.paths import json_text, unescape_path
 
 # Inertias that differ by less than this fraction count as equal.
 _NEARLY_EQUAL = 1e-3
+_PATH_COLUMNS, _CLUSTER_COLUMNS = ("path", "filename", "file", "image"), ("cluster", "clusters")
 
 
 def write_clusters(clustering: Any, output: str | Path, *, overwrite: bool = False) -> Path:
@@ -109,7 +110,7 @@ def read_earlier(previous: Any) -> EarlierClusters:
 
     Parameters
     ----------
-    previous : Clustering or path
+    previous : Clustering, path or ClustersTable
         A clustering, or a table with the columns ``path`` and ``cluster``.  Its description is read
         from the ``.json`` file beside it, if any.
 
@@ -125,20 +126,21 @@ def read_earlier(previous: Any) -> EarlierClusters:
     InvalidInputError
         If the file is not such a table, or its clusters are not numbers.
     """
-    if not isinstance(previous, str | Path):
+    if not isinstance(previous, str | Path | ClustersTable):
         made = previous.embeddings
         root = None if made.root is None else str(made.root)
         space = describe_space(made.space)
         return EarlierClusters(previous.labels.tolist(), made.paths, root, made.fingerprint, space)
-    paths, labels = read_clusters(previous)
+    table = previous if isinstance(previous, ClustersTable) else read_clusters(previous)
+    paths, labels = table.paths, table.clusters
     numbers = [label for label in labels if isinstance(label, int) and label >= NOISE]
     if len(numbers) < len(labels):
         others = [label for label in labels if isinstance(label, str) or label < NOISE]
         raise InvalidInputError(
-            f"only numbers from {NOISE} can be kept. Received: cluster {others[0]} in {previous}"
+            f"only numbers from {NOISE} can be kept. Received: cluster {others[0]} in {table.file}"
         )
     try:
-        origin = json.loads(Path(previous).with_suffix(".json").read_text(encoding="utf-8"))
+        origin = json.loads(Path(table.file).with_suffix(".json").read_text(encoding="utf-8"))
         root, fingerprint, space = (origin[name] for name in ("root", "fingerprint", "space"))
     except (OSError, ValueError, TypeError, KeyError):
         return EarlierClusters(numbers, paths)  # the table alone will do
@@ -235,25 +237,62 @@ def continue_kmeans(
     return continued.labels.astype(np.int64)
 
 
-_PATH_COLUMNS, _CLUSTER_COLUMNS = ("path", "filename", "file", "image"), ("cluster", "clusters")
+class ClustersTable(NamedTuple):
+    """The images of a table of clusters, without those that have no cluster.
 
-
-def read_clusters(clusters_csv: str | Path) -> tuple[list[str], list[int | str]]:
-    """Read the columns ``path`` and ``cluster`` of a table.
-
-    Parameters
+    Attributes
     ----------
-    clusters_csv : path
-        A table with a header, see :func:`clusterkit.datasets.tables.read_table`; other columns are
-        ignored.
-
-    Returns
-    -------
     paths : list of str
         The images.
     clusters : list of int or str
         Their clusters: numbers if all are numbers, otherwise names; noise is -1 in both cases, see
         :func:`clusterkit.utils.noise.as_cluster`.
+    cells : list of str, or None
+        The column ``name``, empty for clusters without a name; None without such a column.
+    file : path
+        The table.
+    """
+
+    paths: list[str]
+    clusters: list[int | str]
+    cells: list[str] | None
+    file: str | Path
+
+    def names(self) -> dict[int, str]:
+        """Return the names of the clusters that have one.
+
+        Raises
+        ------
+        InvalidInputError
+            If there is a column of names, and a cluster has two or is not a number.
+        """
+        names: dict[int, str] = {}
+        for cluster, name in zip(self.clusters, self.cells or (), strict=False):
+            if not isinstance(cluster, int):
+                raise InvalidInputError(
+                    f"only clusters that are numbers have names. Received: {cluster} in {self.file}"
+                )
+            if names.setdefault(cluster, name) != name:
+                raise InvalidInputError(
+                    f"{self.file} has two names for cluster {cluster}: "
+                    f"{names[cluster]!r} and {name!r}"
+                )
+        return {cluster: name for cluster, name in names.items() if name}
+
+
+def read_clusters(clusters_csv: str | Path) -> ClustersTable:
+    """Read a table of clusters.
+
+    Parameters
+    ----------
+    clusters_csv : path
+        A table with the columns ``path`` and ``cluster`` and optionally ``name``, see
+        :func:`clusterkit.datasets.tables.read_table`; other columns are ignored.
+
+    Returns
+    -------
+    ClustersTable
+        The images that have a cluster.
 
     Raises
     ------
@@ -267,84 +306,42 @@ def read_clusters(clusters_csv: str | Path) -> tuple[list[str], list[int | str]]
     Notice
         If images without a cluster are left out, or the table is not a plain CSV file.
     """
-    table = _read_clusters_table(clusters_csv)
-    return [path for path, _, _ in table], [cluster for _, cluster, _ in table]
-
-
-def read_cluster_names(clusters_csv: str | Path) -> dict[int, str]:
-    """Read the names of clusters from the column ``name`` of a table.
-
-    Parameters
-    ----------
-    clusters_csv : path
-        A table as for :func:`read_clusters`, in which clusters are numbers.
-
-    Returns
-    -------
-    dict of int to str
-        Names of clusters; clusters without a name are left out.
-
-    Raises
-    ------
-    InvalidInputError
-        If a cluster has two names, or is not a number.
-    """
-    with warnings.catch_warnings():
-        # Already warned about when reading the clusters.
-        warnings.simplefilter("ignore", Notice)
-        rows = _read_clusters_table(clusters_csv)
-    names: dict[int, str] = {}
-    for _, cluster, name in rows:
-        if name is None:
-            return {}
-        if not isinstance(cluster, int):
-            raise InvalidInputError(
-                f"only clusters that are numbers have names. Received: {cluster} in {clusters_csv}"
-            )
-        if names.setdefault(cluster, name) != name:
-            raise InvalidInputError(
-                f"{clusters_csv} has two names for cluster {cluster}: "
-                f"{names[cluster]!r} and {name!r}"
-            )
-    return {cluster: name for cluster, name in names.items() if name}
-
-
-def _read_clusters_table(file: str | Path) -> list[tuple[str, int | str, str | None]]:
-    """Return path, cluster and name of each image with a cluster."""
-    table = read_table(file)
+    table = read_table(clusters_csv)
     columns = [_find(table, names) for names in (_PATH_COLUMNS, _CLUSTER_COLUMNS)]
     if None in columns:
         raise InvalidInputError(
-            f"{file} must have the columns path and cluster. Received: "
+            f"{clusters_csv} must have the columns path and cluster. Received: "
             f"{','.join(table.header)[:100]}"
         )
     cells = [table.column(index) for index in columns if index is not None]
     remarks = table.remarks + (say_code_page(cells[0]) if table.is_windows else [])
     if remarks:
-        warnings.warn(f"{file} is read {', '.join(remarks)}", Notice, stacklevel=4)
+        warnings.warn(f"{clusters_csv} is read {', '.join(remarks)}", Notice, stacklevel=3)
     paths = [unprotect(as_text(path) if table.is_windows else path) for path in cells[0]]
     if twice := [path for path, count in Counter(paths).items() if count > 1]:
-        raise InvalidInputError(f"{file} must hold each path once. Twice: {twice[0]}")
+        raise InvalidInputError(f"{clusters_csv} must hold each path once. Twice: {twice[0]}")
     clusters = _read_numbers([unprotect(as_text(cell)).strip() for cell in cells[1]])
-    missing = [path for path, one in zip(paths, clusters, strict=True) if one is None]
-    if len(missing) == len(paths):
-        raise InvalidInputError(f"{file} has no cluster for {missing[0]}, nor for any other image")
+    known = [row for row, cluster in enumerate(clusters) if cluster is not None]
+    missing = [path for path, cluster in zip(paths, clusters, strict=True) if cluster is None]
+    if not known:
+        raise InvalidInputError(
+            f"{clusters_csv} has no cluster for {missing[0]}, nor for any other image"
+        )
     if missing:
         warnings.warn(
-            f"left out {len(missing)} of {len(paths)} images, which have no cluster in {file}: "
-            f"{first_few(missing)}",
+            f"left out {len(missing)} of {len(paths)} images, which have no cluster in "
+            f"{clusters_csv}: {first_few(missing)}",
             Notice,
-            stacklevel=4,
+            stacklevel=3,
         )
     column = _find(table, ("name",))
-    names: list[str | None] = [None] * len(paths)
-    if column is not None:
-        names = [_read_name(cell) for cell in table.column(column)]
-    return [
-        (path, one, name)
-        for path, one, name in zip(paths, clusters, names, strict=True)
-        if one is not None
-    ]
+    names = None if column is None else table.column(column)
+    return ClustersTable(
+        [paths[row] for row in known],
+        [cluster for cluster in clusters if cluster is not None],
+        None if names is None else [_read_name(names[row]) for row in known],
+        clusters_csv,
+    )
 
 
 def _find(table: Table, names: Sequence[str]) -> int | None:
