@@ -155,9 +155,9 @@ def test_labels_from_folders():
 )
 def test_labels_find_their_images(write, paths, names, expected):
     lines = [f"{name},label {row}" for row, name in enumerate(names)]
-    labels, n_unused = read_labels(write("labels.csv", "filename,class", *lines), paths)
-    assert labels == [None if row is None else f"label {row}" for row in expected]
-    assert n_unused == len(names) - sum(row is not None for row in expected)
+    known = read_labels(write("labels.csv", "filename,class", *lines), paths)
+    assert known.labels == [None if row is None else f"label {row}" for row in expected]
+    assert len(known.unused) == len(names) - sum(row is not None for row in expected)
 
 
 @pytest.mark.parametrize(
@@ -188,9 +188,9 @@ def test_file_against_folders_and_against_labels(write):
 def test_thousands_of_equal_file_names_are_told_apart_quickly(write):
     paths = [f"photos/{row}/image.jpg" for row in range(5000)]
     lines = [f"{row}/image.jpg,{row}" for row in reversed(range(5000))]
-    labels, n_unused = read_labels(write("labels.csv", "path,label", *lines), paths)
-    assert labels == [str(row) for row in range(5000)]
-    assert n_unused == 0
+    known = read_labels(write("labels.csv", "path,label", *lines), paths)
+    assert known.labels == [str(row) for row in range(5000)]
+    assert not known.unused
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.clustering.saved import ClustersTable, read_clusters
-from clusterkit.datasets.labels import find_labels, labels_from_folders
+from clusterkit.datasets.labels import labels_from_folders, read_labels
 from clusterkit.errors import InvalidInputError
 from clusterkit.utils.noise import NOISE, as_cluster, is_missing
 
@@ -180,7 +180,7 @@ def evaluate_file(
     clusters_csv : path
         A table with the columns ``path`` and ``cluster``.
     labels_csv : path, optional
-        A table of files and labels, see :func:`~clusterkit.datasets.labels.find_labels`; by default
+        A table of files and labels, see :func:`~clusterkit.datasets.labels.read_labels`; by default
         the label of an image is the name of its folder.
     **columns
         ``label_column``, ``path_column`` and ``label_separator`` of that table.
@@ -206,7 +206,7 @@ def evaluate_file(
     paths, names = table.paths, _names_if_any(table)
     if labels_csv is None:
         return replace(evaluate(table.clusters, labels_from_folders(paths)), names=names)
-    known = find_labels(labels_csv, paths, **columns)
+    known = read_labels(labels_csv, paths, **columns)
     return replace(
         evaluate(table.clusters, known.labels, n_unused=len(known.unused)),
         names=names,

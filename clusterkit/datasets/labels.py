@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -50,46 +50,13 @@ class KnownLabels:
         Label of each image; None if the table has none.
     unused : list of str
         Names in the table that match no image.
-    n_rows : int
-        Number of files with a label in the table.
     """
 
     labels: list[str | None]
-    unused: list[str] = field(default_factory=list)
-    n_rows: int = 0
+    unused: list[str]
 
 
 def read_labels(
-    labels_csv: str | Path, paths: Sequence[str], **columns: Any
-) -> tuple[list[str | None], int]:
-    """Read known labels and assign them to images.
-
-    Parameters
-    ----------
-    labels_csv : path
-        A table of files and labels, see :func:`find_labels`.
-    paths : sequence of str
-        The images.
-    **columns
-        As for :func:`find_labels`.
-
-    Returns
-    -------
-    labels : list of (str or None)
-        Label of each path; None if the table has none.
-    n_unused : int
-        Number of lines that match no image.
-
-    Raises
-    ------
-    NotFoundError, InvalidInputError
-        As for :func:`find_labels`.
-    """
-    found = find_labels(labels_csv, paths, **columns)
-    return found.labels, len(found.unused)
-
-
-def find_labels(
     labels_csv: str | Path,
     paths: Sequence[str],
     *,
@@ -158,5 +125,4 @@ def find_labels(
     return KnownLabels(
         [known[names[path]] if path in names else None for path in paths],
         [as_text(name) for name in known if name not in used],
-        len(known),
     )

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from clusterkit.clusterers.base import ClusteringWarning
 from clusterkit.clusterers.kmeans.estimator import KMeans
 from clusterkit.clustering.evaluation import evaluate
-from clusterkit.datasets.labels import find_labels as read_known_labels
-from clusterkit.datasets.labels import labels_from_folders
+from clusterkit.datasets.labels import labels_from_folders, read_labels
 from clusterkit.datasets.names import first_few
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.store.embeddings import Embeddings
@@ -53,7 +52,7 @@ def find_labels(labels: Any, space: Embeddings, rows: NDArray[np.int64], **colum
             found = []
         return found if len(set(found)) > 1 else [None] * len(paths)
     if isinstance(labels, str | PathLike):
-        known = read_known_labels(str(labels), paths, **columns)
+        known = read_labels(str(labels), paths, **columns)
         n_missing = known.labels.count(None)
         if n_missing or known.unused:
             warnings.warn(

@@ -151,7 +151,7 @@ def compare_spaces(
         default they are means over nine numbers from 3 to 20.
     labels : path or sequence of length n, optional
         Known labels, only for the accuracy: scores and ranks do not depend on them.  A table (see
-        :func:`clusterkit.datasets.labels.find_labels`), or one label or None for each row of the
+        :func:`clusterkit.datasets.labels.read_labels`), or one label or None for each row of the
         first space.  By default the names of the images' folders, if there are several.
     random_state : int, default 0
         Seed.
