@@ -1,25 +1,16 @@
 """Gaussian mixture as a clusterer."""
 
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from clusterkit.clusterers.base import (
-    UnitClusterer,
-    check_n_clusters,
-    count_distinct,
-    number_by_size,
-    unite_equal,
-    warn_of_equal_rows,
-)
-from clusterkit.clusterers.scikit_learn import find_axes
-from clusterkit.similarity.nearest import find_equal
-from clusterkit.utils.parallel import workers
+from clusterkit.clusterers.base import check_n_clusters
+from clusterkit.clusterers.scikit_learn import LabellingClusterer, find_axes
 
 
-class GaussianMixture(UnitClusterer):
+class GaussianMixture(LabellingClusterer):
     """Gaussian mixture on principal components, for clusters of different size and shape.
 
     A full covariance matrix needs more rows than columns, so the mixture is fitted to the leading
@@ -78,58 +69,31 @@ class GaussianMixture(UnitClusterer):
         self.max_iter = max_iter
         self.random_state = random_state
 
-    def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Fit the mixture.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-            The rows; Embeddings are accepted.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        GaussianMixture
-            Itself.
-
-        Raises
-        ------
-        InvalidInputError
-            If there are fewer rows than clusters, or NaN or infinite values.
-
-        Warns
-        -----
-        ClusteringWarning
-            If there are fewer different rows than clusters, which gives fewer components, or zero
-            vectors are to be normalised.
-        """
+    def _build(self, n_samples: int, n_distinct: int) -> Any:
         from sklearn.mixture import GaussianMixture
 
-        rows = self._check_rows(X)
-        first = find_equal(rows)
-        n_distinct = count_distinct(first)
-        model = GaussianMixture(
-            min(check_n_clusters(self.n_clusters, len(rows)), n_distinct),
+        return GaussianMixture(
+            min(check_n_clusters(self.n_clusters, n_samples), n_distinct),
             covariance_type=self.covariance_type,
             n_init=self.n_init,
             max_iter=self.max_iter,
             random_state=self.random_state,
         )
+
+    def _label(self, model: Any, rows: NDArray[np.float32], first: NDArray[np.intp]) -> Any:
+        """Fit the mixture to the principal components, and return the component of each row."""
         self._mean, self._axes = find_axes(rows, self.n_coordinates, self.random_state)
-        # One thread for BLAS: the same result on any number of threads.
-        with workers():
-            coordinates = self._locate(rows)
-            components = unite_equal(model.fit(coordinates).predict(coordinates), first)
-        self.labels_ = number_by_size(components)
-        # Component of each cluster; components without rows come last.
-        used = np.unique(components, return_index=True)
-        order = used[0][np.argsort(self.labels_[used[1]])]
-        rest = np.setdiff1d(np.arange(model.n_components), order)
-        self._order = np.concatenate([order, rest])
-        self.model_, self.n_iter_ = model, model.n_iter_
-        warn_of_equal_rows(n_distinct, self.n_clusters)
-        return self
+        coordinates = self._locate(rows)
+        return model.fit(coordinates).predict(coordinates)
+
+    def _keep(self, model: Any, found: NDArray[Any]) -> None:
+        """Set the fitted attributes, and order the components as the clusters."""
+        super()._keep(model, found)
+        self.n_iter_ = model.n_iter_
+        used, rows = np.unique(found, return_index=True)
+        order = used[np.argsort(self.labels_[rows])]
+        # Components without rows come last.
+        self._order = np.concatenate([order, np.setdiff1d(np.arange(model.n_components), order)])
 
     def predict(self, X: ArrayLike) -> NDArray[np.int32]:
         """Predict the most probable component of each row.

@@ -19,6 +19,7 @@ from clusterkit.clusterers.base import (
     warn_of_equal_rows,
 )
 from clusterkit.clusterers.kmeans.restarts import principal_axes
+from clusterkit.clusterers.neighbor_graph import number_parts
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import find_equal
 from clusterkit.utils.parallel import workers
@@ -43,7 +44,7 @@ def find_axes(
 
 
 class LabellingClusterer(UnitClusterer):
-    """Base of clusterers that wrap a scikit-learn clusterer.
+    """Base of clusterers that wrap a scikit-learn estimator.
 
     Equal rows are in the same cluster.
 
@@ -52,12 +53,12 @@ class LabellingClusterer(UnitClusterer):
     labels_ : ndarray of shape (n,), int32
         Cluster of each row, numbered from the largest; -1 is noise.
     model_ : estimator
-        The fitted scikit-learn clusterer.
+        The fitted scikit-learn estimator.
     """
 
     @abstractmethod
     def _build(self, n_samples: int, n_distinct: int) -> Any:
-        """Return the scikit-learn clusterer for these numbers of rows and different rows."""
+        """Return the scikit-learn estimator for these numbers of rows and different rows."""
 
     def _prepare(self, rows: NDArray[np.float32]) -> Any:
         """Return the input of the model."""
@@ -66,6 +67,10 @@ class LabellingClusterer(UnitClusterer):
     def _label(self, model: Any, rows: NDArray[np.float32], first: NDArray[np.intp]) -> Any:
         """Fit the model, and return its labels; ``first`` is from :func:`find_equal`."""
         return model.fit(self._prepare(rows)).labels_
+
+    def _keep(self, model: Any, found: NDArray[Any]) -> None:
+        """Set the fitted attributes from the model and its labels, equal for equal rows."""
+        self.labels_, self.model_ = number_by_size(found), model
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Cluster the rows.
@@ -103,8 +108,8 @@ class LabellingClusterer(UnitClusterer):
         with workers(), warnings.catch_warnings():
             # Unconnected components matter only if there are more than clusters.
             warnings.filterwarnings("ignore", "Graph is not fully connected", UserWarning)
-            self.labels_ = number_by_size(unite_equal(self._label(model, rows, first), first))
-        self.model_ = model
+            found = unite_equal(self._label(model, rows, first), first)
+        self._keep(model, found)
         warn_of_equal_rows(n_distinct, getattr(self, "n_clusters", 1))
         return self
 
@@ -219,12 +224,11 @@ class SpectralClustering(LabellingClusterer):
 
     def _prepare(self, rows: NDArray[np.float32]) -> Any:
         """Return the symmetric graph of nearest neighbours, each row the first of its own."""
-        from scipy.sparse.csgraph import connected_components
         from sklearn.neighbors import kneighbors_graph
 
         n_neighbors = min(check_at_least(self.n_neighbors, 1, "n_neighbors"), len(rows))
         graph = kneighbors_graph(rows, n_neighbors, include_self=True)
-        n_parts, _ = connected_components(graph, directed=False)
+        n_parts, _ = number_parts(graph)
         if n_parts > self.n_clusters:
             warnings.warn(
                 f"the graph of neighbours falls into {n_parts} parts, more than "

@@ -177,7 +177,7 @@ class AffinityPropagation(UnitClusterer):
         """
         rows = self._check_rows(X)
         self._check_parameters(len(rows))
-        self._refuse_too_many(rows)
+        self._check_memory(rows)
         rng = check_random_state(self.random_state)
         candidates = np.arange(len(rows))
         if self.n_candidates is not None and self.n_candidates < len(rows):
@@ -342,7 +342,7 @@ class AffinityPropagation(UnitClusterer):
                 f"damping must be from 0.5 to below 1. Received: damping={self.damping!r}"
             )
 
-    def _refuse_too_many(self, rows: NDArray[Any]) -> None:
+    def _check_memory(self, rows: NDArray[Any]) -> None:
         """Check that the similarities fit in memory."""
         n, free = len(rows), available_memory()
         needed = memory_needed(n, min(n, self.n_candidates or n), rows.itemsize)
