@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
 
 from clusterkit.datasets.label_tables import LABEL_SEPARATOR, read_label_table
 from clusterkit.datasets.names import first_few, match_names
