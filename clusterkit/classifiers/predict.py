@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.evaluation.tables import write_predictions
@@ -19,6 +18,7 @@ from clusterkit.images.pixels import as_images
 from clusterkit.routing.sorting import Sorting, sort_into_folders
 from clusterkit.utils.files import check_output
 from clusterkit.utils.parallel import default_batch_size
+from clusterkit.utils.progress import progress_bar
 
 UNSURE = "unsure"
 
@@ -185,9 +185,7 @@ def classify(
         names = [str(file) for file in inputs]
     classes = [str(name) for name in classifier.classes_]
     predictions, failures = [], []
-    with tqdm(
-        total=len(names), desc="Predicting", unit=" images", disable=None if progress else True
-    ) as bar:
+    with progress_bar(name="Predicting", total=len(names), unit=" images", enabled=progress) as bar:
         for rows, pixels, failed in pixel_batches(
             as_images(inputs),
             classifier.input_shape_,

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from tqdm import tqdm
 
 from clusterkit.clusterers.base import ClusteringWarning, find_unit, to_float32
 from clusterkit.clusterers.kmeans.lloyd import Labels, Matrix
@@ -32,6 +31,7 @@ from clusterkit.elbow.verdict import (
 )
 from clusterkit.errors import InvalidInputError
 from clusterkit.utils.parallel import workers
+from clusterkit.utils.progress import progress_bar
 
 # Subsamples are drawn from at most this many times their number of rows.
 _N_POOLED = 10
@@ -310,7 +310,7 @@ def _weigh(
     labels, inertia = _sweep(X, numbers, seed)
     rows = rng.permutation(len(X))[: _N_POOLED * max_samples]
     sampled = {number: found[rows[:max_samples]] for number, found in labels.items()}
-    bar = tqdm(total=count_draws(n_resamples), desc="Resamples", disable=None if progress else True)
+    bar = progress_bar(name="Resamples", total=count_draws(n_resamples), enabled=progress)
     with bar, workers() as run:
         reduced = reduce_rows(X[rows], seed)
         curves = {"inertia": inertia, **_geometries(reduced[:max_samples], sampled)}

@@ -7,7 +7,6 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from clusterkit.errors import ImageError
 from clusterkit.extractors.base import Extraction, Extractor
@@ -19,6 +18,7 @@ from clusterkit.store.part_file import Row
 from clusterkit.store.space import Space
 from clusterkit.utils.parallel import map_ahead
 from clusterkit.utils.paths import escape_path
+from clusterkit.utils.progress import progress_bar
 
 
 class EmbedRun:
@@ -54,8 +54,8 @@ class EmbedRun:
         }
         self.embedded = self.reused = 0
         self.failures: list[Failure] = []
-        self.bar = tqdm(
-            total=len(images), desc="Embedding", unit=" images", disable=None if progress else True
+        self.bar = progress_bar(
+            name="Embedding", total=len(images), unit=" images", enabled=progress
         )
 
     def rows(self) -> Iterator[Row]:

@@ -6,7 +6,8 @@ from typing import Any
 
 import keras
 import numpy as np
-from tqdm import tqdm
+
+from clusterkit.utils.progress import progress_bar
 
 
 def compile_network(
@@ -152,12 +153,12 @@ class _TrainingBar(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Open the bar."""
         self.epochs = self.params["epochs"]
-        self.bar = tqdm(
+        self.bar = progress_bar(
+            name="Training",
             total=self.epochs * self.n_images,
             initial=self.first_epoch * self.n_images,
-            desc="Training",
             unit=" images",
-            disable=None if self.enabled else True,
+            enabled=self.enabled,
         )
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from clusterkit.errors import ClusterkitError, InvalidInputError, NotFoundError
 from clusterkit.images.folder import digest_file
 from clusterkit.routing.manifest import Manifest, locked, read_manifest
@@ -26,6 +24,7 @@ from clusterkit.routing.transfer import (
     make_folder,
     sweep_parts,
 )
+from clusterkit.utils.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,7 @@ def sort_into_folders(
 def _with_digests(todo: Sequence[Transfer], *, progress: bool) -> list[Transfer]:
     """Add digests and signatures to the transfers."""
     found = []
-    for transfer in tqdm(todo, "check", unit="file", disable=None if progress else True):
+    for transfer in progress_bar(todo, name="check", unit="file", enabled=progress):
         if transfer.mode != "link" and transfer.digest is None:
             try:
                 transfer = transfer._replace(digest=digest_file(transfer.source))
@@ -220,7 +219,7 @@ def _carry_out(todo: Sequence[Transfer], into: Path, *, progress: bool) -> None:
     touched: set[Path] = set()
     try:
         for n_done, transfer in enumerate(
-            tqdm(todo, "sort", unit="file", disable=None if progress else True)
+            progress_bar(todo, name="sort", unit="file", enabled=progress)
         ):
             touched.add((into / transfer.target).parent)
             if transfer.mode == "move":

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
 from clusterkit.errors import ClusterkitError, InvalidInputError
 from clusterkit.routing.manifest import MANIFEST_NAME, Manifest, locked, read_manifest
 from clusterkit.routing.seals import find_unsealed
@@ -27,6 +25,7 @@ from clusterkit.routing.transfer import (
     sweep_parts,
 )
 from clusterkit.utils.files import flush
+from clusterkit.utils.progress import progress_bar
 
 _N_SHOWN = 5
 
@@ -259,8 +258,8 @@ def _undo(
     n_undone, places = 0, Counter[str]()
     kept, missing, left = [], [], []
     touched: set[Path] = set()
-    for transfer in tqdm(
-        manifest.transfers[::-1], "undo", unit="file", disable=None if progress else True
+    for transfer in progress_bar(
+        manifest.transfers[::-1], name="undo", unit="file", enabled=progress
     ):
         step = _Step()
         try:

@@ -6,7 +6,6 @@ from typing import Any
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from clusterkit.classifiers.tasks import Task
 from clusterkit.classifiers.training.calibration import apply_temperature, calibrate
@@ -19,6 +18,7 @@ from clusterkit.networks.runtimes.base import NetworkSource
 from clusterkit.networks.runtimes.choose import start
 from clusterkit.networks.runtimes.keras import run_network
 from clusterkit.utils.parallel import default_batch_size
+from clusterkit.utils.progress import progress_bar
 
 EPOCHS = 10
 # What a network knows already is changed by small steps.
@@ -213,7 +213,7 @@ def _run_bottom(
         (validation, held_out),
     )
     n_images = sum(len(images) for images, _ in jobs)
-    with tqdm(total=n_images, desc="Frozen layers", disable=None if progress else True) as bar:
+    with progress_bar(name="Frozen layers", total=n_images, enabled=progress) as bar:
         for images, outputs in jobs:
             for first in range(0, len(images), size):
                 part = np.ascontiguousarray(images[first : first + size])

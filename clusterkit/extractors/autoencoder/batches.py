@@ -12,11 +12,11 @@ from typing import Self, TypeAlias
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.images.batches import read_batches
 from clusterkit.images.folder import ImageFolder
+from clusterkit.utils.progress import progress_bar
 
 _READ_BATCH = 64
 
@@ -143,9 +143,7 @@ def _decode(
 ) -> list[tuple[str, str]]:
     """Decode every readable file; return path and reason of the others."""
     failures = []
-    bar = tqdm(
-        total=len(images), desc="Decoding", unit=" images", disable=None if progress else True
-    )
+    bar = progress_bar(name="Decoding", total=len(images), unit=" images", enabled=progress)
     size = (pixels.shape[1], pixels.shape[2])
     with bar:
         for batch in read_batches(images.files, size, _READ_BATCH, resize=resize):
