@@ -1,7 +1,6 @@
 """Sort files into folders."""
 
 import os
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -206,12 +205,7 @@ def _settle_parts(into: Path, transfers: Sequence[Transfer]) -> None:
             here = [t for t in transfers if t.folder == folder and t.digest]
             adopt_parts(into / folder, ((t.digest, into / t.target) for t in here))
             wholes = [place for t in here for place in (into / t.target, Path(t.source))]
-            for part in sweep_parts(into / folder, wholes):
-                warnings.warn(
-                    f"{part} is a copy that was cut short, of a file that is not known: it is "
-                    "kept; delete it if nothing is missing",
-                    stacklevel=3,
-                )
+            sweep_parts(into / folder, wholes)
 
 
 def _carry_out(todo: Sequence[Transfer], into: Path, *, progress: bool) -> None:

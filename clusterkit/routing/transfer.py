@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import stat
+import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -229,17 +230,27 @@ def adopt_parts(folder: Path, wanted: Iterable[tuple[str | None, Path]]) -> None
                 rename(part, place)
 
 
-def sweep_parts(folder: Path, wholes: Iterable[str | Path]) -> list[Path]:
-    """Remove partial copies in a folder that are the start of other files; return the others.
+def sweep_parts(folder: Path, wholes: Iterable[str | Path]) -> None:
+    """Remove partial copies in a folder that are the start of other files.
 
     An interrupted copy is not needed if its original exists.
+
+    Warns
+    -----
+    UserWarning
+        About each of the others, which are kept.
     """
     parts = find_parts(folder)
     for whole in wholes if parts else ():
         for part in [part for part in parts if _begins_with(Path(whole), part)]:
             part.unlink()
             parts.remove(part)
-    return parts
+    for part in parts:
+        warnings.warn(
+            f"{part} is a copy that was cut short, of a file that is not known: it is kept; "
+            "delete it if nothing is missing",
+            stacklevel=4,
+        )
 
 
 def find_parts(folder: Path) -> list[Path]:

@@ -1,7 +1,6 @@
 """Undo the sorting of files into a folder."""
 
 import os
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -309,9 +308,4 @@ def _sweep(folder: Path, manifest: Manifest) -> None:
         if transfer.mode == "move":
             wholes.setdefault(source.parent, []).extend((source, target))
     for place, files in wholes.items():
-        for part in sweep_parts(place, files):
-            warnings.warn(
-                f"{part} is a copy that was cut short, of a file that is not known: it is kept; "
-                "delete it if nothing is missing",
-                stacklevel=3,
-            )
+        sweep_parts(place, files)
