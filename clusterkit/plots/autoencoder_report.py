@@ -59,6 +59,6 @@ def save_autoencoder_report(
     curve = LossCurveDisplay.from_history(report.history)
     images = ReconstructionDisplay.from_arrays(report.originals, report.reconstructions)
     return [
-        save_figure(curve, loss, overwrite=True),
-        save_figure(images, reconstructions, overwrite=True),
+        save_figure(curve, loss, overwrite=overwrite),
+        save_figure(images, reconstructions, overwrite=overwrite),
     ]
