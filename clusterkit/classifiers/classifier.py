@@ -18,7 +18,8 @@ from clusterkit.classifiers.model_file import (
 )
 from clusterkit.classifiers.tasks import HEAD, Task, as_labels, is_multilabel
 from clusterkit.classifiers.training.augmentation import check_augmentation
-from clusterkit.datasets.labelled_images import TRAIN, VALIDATION, LabelledImages
+from clusterkit.datasets.labelled_images import LabelledImages
+from clusterkit.datasets.parts import TRAIN, VALIDATION
 from clusterkit.datasets.split import split
 from clusterkit.errors import InvalidInputError, SpaceMismatchError, WeightsError
 from clusterkit.extractors.applications import NETWORKS, KerasApplication

@@ -13,13 +13,8 @@ from numpy.typing import NDArray
 from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.evaluation.report import ClassificationReport
 from clusterkit.classifiers.model_file import check_model_path
-from clusterkit.datasets.labelled_images import (
-    TEST,
-    TRAIN,
-    VALIDATION,
-    LabelledImages,
-    read_labelled,
-)
+from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
+from clusterkit.datasets.parts import TEST, TRAIN, VALIDATION
 from clusterkit.datasets.split import split
 from clusterkit.embedding.embed import describe, embed
 from clusterkit.errors import InvalidInputError

@@ -20,7 +20,8 @@ from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.comparison.records import OWN, NetworkRecord, digest_images
 from clusterkit.classifiers.comparison.result import NetworkComparison, NetworkResult
 from clusterkit.classifiers.train import ClassifierTraining, train_on_parts
-from clusterkit.datasets.labelled_images import TRAIN, LabelledImages, read_labelled
+from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
+from clusterkit.datasets.parts import TRAIN
 from clusterkit.datasets.split import split
 from clusterkit.errors import ClusterkitError, InvalidInputError, OutputExistsError
 from clusterkit.store.store import Store
