@@ -120,11 +120,9 @@ def find_top5(
 
     Returns
     -------
-    top5 : list of length n
-        The most probable classes of each image, or None if unknown.
-    space : Space
-        The space that provides them.
-        Both are None if no space has classes for any of the images.
+    (top5, space) : tuple of (list of length n, Space), or None
+        The most probable classes of each image, None if unknown, and the space that provides them.
+        None if no space has classes for any of the images.
     """
     files = list(map(str, embeddings.files))
     best, most = None, 0

@@ -59,8 +59,8 @@ class LabelTable:
     parts : list of (str or None), or None
         Part of each file, see :func:`clusterkit.datasets.parts.part_of`; None without such a
         column.
-    header : list of str
-        Names of the two columns; empty without a header.
+    header : pair of str
+        Names of the columns of files and of labels.
     """
 
     file: Path

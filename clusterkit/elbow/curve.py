@@ -244,8 +244,8 @@ def elbow_curve(
     References
     ----------
     .. [1] von Luxburg: A tutorial on spectral clustering. Statistics and Computing 17, 2007.  The
-    groups are found from the eigenvectors as in Damle, Minden, Ying: Simple, direct and efficient
-       multi-way spectral clustering. Information and Inference 8, 2019.
+       groups are found from the eigenvectors as in Damle, Minden, Ying: Simple, direct and
+       efficient multi-way spectral clustering. Information and Inference 8, 2019.
     .. [2] Ben-Hur, Elisseeff, Guyon: A stability based method for discovering structure in
        clustered data. Pacific Symposium on Biocomputing, 2002.
     .. [3] Newman, Girvan: Finding and evaluating community structure in networks. Physical Review E
