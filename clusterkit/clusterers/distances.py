@@ -5,10 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clusterkit.clusterers.row_stream import ArrayStream, RowStream
+from clusterkit.clusterers.row_stream import BATCH_ROWS, ArrayStream, RowStream
 from clusterkit.similarity.nearest import unit_rows
-
-_BATCH_ROWS = 8192
 
 
 def distances_to_centers(
@@ -67,7 +65,7 @@ def _means(
 def _batches(stream: RowStream, normalize: bool) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """Yield float64 batches of a stream with their slices."""
     start = 0
-    for batch in stream.iter_batches(_BATCH_ROWS):
+    for batch in stream.iter_batches(BATCH_ROWS):
         rows = unit_rows(batch) if normalize else np.asarray(batch)
         yield slice(start, start + len(rows)), rows.astype(np.float64)
         start += len(rows)

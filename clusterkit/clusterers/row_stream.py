@@ -6,6 +6,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+# Rows per batch where the caller does not choose.
+BATCH_ROWS = 8192
+
 
 @runtime_checkable
 class RowStream(Protocol):
@@ -79,7 +82,7 @@ class Reservoir:
 def sample_rows(stream: RowStream, size: int, random_state: int | None) -> NDArray[np.float32]:
     """Draw a uniform random sample of at most `size` rows in one pass (reservoir sampling)."""
     sample = Reservoir(size, np.random.default_rng(random_state))
-    for batch in stream.iter_batches(8192):
+    for batch in stream.iter_batches(BATCH_ROWS):
         rows = np.asarray(batch, np.float32)
         sample.add(rows, np.ones(len(rows), np.float32))
     return sample.rows

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.datasets.copies import Look, find_copies, look_at
-from clusterkit.datasets.labelled_images import TEST, TRAIN, VALIDATION, LabelledImages, as_labels
+from clusterkit.datasets.labelled_images import LabelledImages, as_labels
+from clusterkit.datasets.parts import TEST, TRAIN, VALIDATION
 from clusterkit.errors import InvalidInputError
 
 # Ratio of the largest to the smallest class above which classes are weighted.
@@ -29,8 +30,8 @@ def split(
 
     Copies are equal files, and images of one class that
     :func:`clusterkit.datasets.copies.find_copies` finds: in another size, quality or brightness, or
-    mirrored.
-     If these are most of a class, as in scans of the same form, only equal files count as copies.
+    mirrored.  If these are most of a class, as in scans of the same form, only equal files count as
+    copies.
 
     Parameters
     ----------

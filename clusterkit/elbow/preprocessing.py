@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.clusterers.base import check_at_least
+from clusterkit.clusterers.kmeans.lloyd import Matrix
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import unit_rows
-
-Matrix = NDArray[np.float32]
 
 # Lengths that vary by less than a quarter of their mean carry little information.
 _MAX_VARIATION = 0.25

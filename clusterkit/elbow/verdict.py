@@ -7,71 +7,28 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-
-def knee(n_clusters: NDArray[np.int64], inertia: NDArray[np.float64]) -> int | None:
-    """Find the knee of the inertia over the number of clusters with Kneedle.
-
-    Parameters
-    ----------
-    n_clusters : ndarray of shape (m,)
-        The numbers of clusters, ascending.
-    inertia : ndarray of shape (m,)
-        Sum of squared distances to the nearest centre for each.
-
-    Returns
-    -------
-    int or None
-        The knee; None for fewer than three points or a curve without a knee.
-
-    References
-    ----------
-    Satopaa, Albrecht, Irwin, Raghavan: Finding a "Kneedle" in a haystack. ICDCS workshops, 2011.
-    """
-    # kneed divides by the range of the curve, and its spline needs a few points.
-    if len(n_clusters) < 3 or not np.ptp(inertia) > 0:
-        return None
-    from kneed import KneeLocator
-
-    with warnings.catch_warnings():
-        # kneed warns if it finds no knee; here None is returned.
-        warnings.simplefilter("ignore")
-        found = KneeLocator(n_clusters, inertia, curve="convex", direction="decreasing").knee
-    return None if found is None else int(found)
-
-
 Curve = NDArray[np.float64]
-
 Votes = dict[str, int | None]
-
 # Weight of the evidence for each neighbouring number.
 _SMOOTHING = 0.2
-
 # The plateau of the best number extends down to this fraction of its evidence.  Weights are this
 # power of the evidence, so that they halve within 7 % of it.
 _PLATEAU, _SHARPNESS = 0.75, 10
-
 # Numbers with more than this fraction of the best evidence are mentioned in the verdict.
 _ALMOST_AS_GOOD = 0.9
-
 # Minimum stability, from 0 (a cloud without clusters) to 1 (identical groups).  Overlapping
 # clusters, such as MNIST's digits in ImageNet features, reach about 0.5.
 MIN_EXCESS = 0.45
-
 # The photos of anime5, whose shows overlap, reach 0.38; a thousand digits 0.43.
 MIN_DISTINCTNESS = 0.41
-
 # The conductance of slices of a ring is 0.1 below that of slices of a cloud.  A difference as small
 # as this suffices only if hardly any links leave, or hardly any row changes its group.
 MIN_SPARED = 0.14
-
 ALMOST_ALL, ALMOST_ALWAYS = 0.85, 0.95
-
 # Thresholds on the distinctness at the largest tried number: absolute, and relative to the best.
 _STILL_APART, _NEAR_THE_BEST = 0.4, 0.9
-
 # Tolerance for rounding.
 _PERFECT = 1e-9
-
 # Below this confidence the verdict says "About".
 LOW_CONFIDENCE = 0.5
 
@@ -216,20 +173,51 @@ def may_be_more(best: int | None, n_clusters: NDArray[np.int64], apart: Curve) -
     return best == n_clusters[-1] or apart[-1] >= max(_STILL_APART, _NEAR_THE_BEST * apart.max())
 
 
+def knee(n_clusters: NDArray[np.int64], inertia: NDArray[np.float64]) -> int | None:
+    """Find the knee of the inertia over the number of clusters with Kneedle.
+
+    Parameters
+    ----------
+    n_clusters : ndarray of shape (m,)
+        The numbers of clusters, ascending.
+    inertia : ndarray of shape (m,)
+        Sum of squared distances to the nearest centre for each.
+
+    Returns
+    -------
+    int or None
+        The knee; None for fewer than three points or a curve without a knee.
+
+    References
+    ----------
+    Satopaa, Albrecht, Irwin, Raghavan: Finding a "Kneedle" in a haystack. ICDCS workshops, 2011.
+    """
+    # kneed divides by the range of the curve, and its spline needs a few points.
+    if len(n_clusters) < 3 or not np.ptp(inertia) > 0:
+        return None
+    from kneed import KneeLocator
+
+    with warnings.catch_warnings():
+        # kneed warns if it finds no knee; here None is returned.
+        warnings.simplefilter("ignore")
+        found = KneeLocator(n_clusters, inertia, curve="convex", direction="decreasing").knee
+    return None if found is None else int(found)
+
+
 def count_votes(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> Votes:
     """Return the number of clusters preferred by each index alone, or None.
 
     Stability, modularity and conductance vote for the largest excess x sqrt(log(k)), because few
     groups are easily stable and separate.
     """
-    told = np.sqrt(np.log(n_clusters))
+    weights = np.sqrt(np.log(n_clusters))
     excesses = measure_excesses(n_clusters, curves)
     return {
         "knee": knee(n_clusters, curves["inertia"]),
         "silhouette": _highest(n_clusters, curves["silhouette"]),
         "calinski_harabasz": _highest(n_clusters, curves["calinski_harabasz"]),
         "davies_bouldin": _highest(n_clusters, -curves["davies_bouldin"]),
-        **{name: _highest(n_clusters, told * excess) for name, excess in excesses.items()},
+        **{name: _highest(n_clusters, weights * excess) for name, excess in excesses.items()},
         "eigengap": _highest(n_clusters, curves["eigengap"]),
     }
 

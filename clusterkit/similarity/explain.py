@@ -10,15 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.similarity.nearest import unit_rows
+from clusterkit.similarity.nearest import FLOAT32_NOISE, unit_rows
 from clusterkit.store.embeddings import Embeddings
 
 # Limits on the number of bins of a readable histogram.
 _BIN_LIMITS = (10, 100)
 _N_TOP_DIMENSIONS = 10
 _BLOCK_ROWS = 512
-# Float32 similarities within this tolerance may differ only by the order of summation.
-_FLOAT32_NOISE = 2e-6
 
 
 class Contribution(NamedTuple):
@@ -293,7 +291,7 @@ def rank_similarity(
     if n < 2:
         return Standing(None, 0, True)
     # A pair must not be counted as less similar than itself.
-    limit = similarity - _FLOAT32_NOISE
+    limit = similarity - FLOAT32_NOISE
     if n <= max_rows:
         n_pairs = n * (n - 1) // 2
         n_lower = _count_all_below(unit_rows(vectors), limit)

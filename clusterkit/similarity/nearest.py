@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from clusterkit.errors import InvalidInputError
 
 # Tolerance of scalar products of float32 unit vectors for any order of summation.
-_FLOAT32_NOISE = 2e-6
+FLOAT32_NOISE = 2e-6
 # Number of float32 values recomputed at a time: 2**25 are 128 MiB.
 _BLOCK_VALUES = 2**25
 # Tolerance of scalar products in float64.
@@ -145,7 +145,7 @@ def nearest(
         similarities, candidates = _candidates(vectors, queries[open_queries], n_candidates)
         # If the last candidate ties with the last neighbour, a row that is no candidate may come
         # first.
-        is_tied = similarities[:, n_neighbors - 1] - similarities[:, -1] < _FLOAT32_NOISE
+        is_tied = similarities[:, n_neighbors - 1] - similarities[:, -1] < FLOAT32_NOISE
         is_tied &= n_candidates < len(vectors)
         settled = np.flatnonzero(~is_tied)
         block = max(1, _BLOCK_VALUES // (n_candidates * vectors.shape[1]))

@@ -8,6 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
 
 
@@ -72,11 +74,6 @@ def default_batch_size() -> int:
     need more memory.
     """
     return 128 if has_gpu() else min(128, max(32, 4 * count_cpus()))
-
-
-Item = TypeVar("Item")
-
-Result = TypeVar("Result")
 
 
 def map_ahead(
