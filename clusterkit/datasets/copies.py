@@ -23,8 +23,8 @@ MIN_SIDE = 48
 # frames, no two different images exceed 0.95.  Nearly all copies exceed 0.96 after JPEG compression
 # at quality 20, at half or twice the size, in grey, or with changed brightness or contrast; most do
 # with 1 % cropped from each side, but few with 5 %.
-SAME_LOOK = 0.96
-_THUMB = (16, 16)
+MIN_CORRELATION = 0.96
+_SHAPE = (16, 16)
 # Files are first decoded at about this size.  A JPEG decoded at an eighth has up to seven columns
 # of padding in its last one, which is too much in 16 columns to match a copy of another size, but
 # not in 128.
@@ -33,17 +33,17 @@ _FIRST = (128, 128)
 _N_NEIGHBORS = 8
 # Below this, grey values differ on average by less than one level, which is rounding.
 _PLAIN = 16.0
-_NOTHING = np.zeros(_THUMB[0] * _THUMB[1], np.float32)
+_NOTHING = np.zeros(_SHAPE[0] * _SHAPE[1], np.float32)
 
 
-class Look(NamedTuple):
+class Thumbnail(NamedTuple):
     """Features for finding copies of an image.
 
     Attributes
     ----------
     digest : str
         Digest of its bytes, or of its pixels if it is not a file.
-    thumb : ndarray of shape (256,), float32
+    values : ndarray of shape (256,), float32
         A grey thumbnail of mean 0 and length 1; zero if the image is too small, uniform, or cannot
         be read.
     is_readable : bool
@@ -51,11 +51,11 @@ class Look(NamedTuple):
     """
 
     digest: str
-    thumb: NDArray[np.float32]
+    values: NDArray[np.float32]
     is_readable: bool = True
 
 
-def look_at(images: Sequence[str | Path] | NDArray[np.uint8]) -> list[Look]:
+def make_thumbnails(images: Sequence[str | Path] | NDArray[np.uint8]) -> list[Thumbnail]:
     """Compute the features of images for :func:`find_copies`.
 
     Parameters
@@ -65,21 +65,21 @@ def look_at(images: Sequence[str | Path] | NDArray[np.uint8]) -> list[Look]:
 
     Returns
     -------
-    list of Look
+    list of Thumbnail
         One per image.
     """
     if isinstance(images, np.ndarray):
-        return [_look_at_pixels(image) for image in images]
-    return list(map_ahead(_look_at_file, images, ahead=64))
+        return [_make_thumbnail(image) for image in images]
+    return list(map_ahead(_read_thumbnail, images, ahead=64))
 
 
-def find_copies(looks: Sequence[Look]) -> list[tuple[int, int]]:
+def find_copies(thumbnails: Sequence[Thumbnail]) -> list[tuple[int, int]]:
     """Find pairs of copies, including mirrored ones.
 
     Parameters
     ----------
-    looks : sequence of Look
-        From :func:`look_at`.
+    thumbnails : sequence of Thumbnail
+        From :func:`make_thumbnails`.
 
     Returns
     -------
@@ -89,49 +89,49 @@ def find_copies(looks: Sequence[Look]) -> list[tuple[int, int]]:
     """
     first: dict[str, int] = {}
     pairs = {
-        (first.setdefault(look.digest, row), row)
-        for row, look in enumerate(looks)
-        if first.setdefault(look.digest, row) != row
+        (first.setdefault(thumbnail.digest, row), row)
+        for row, thumbnail in enumerate(thumbnails)
+        if first.setdefault(thumbnail.digest, row) != row
     }
-    rows = np.array([row for row in first.values() if looks[row].thumb.any()], np.intp)
+    rows = np.array([row for row in first.values() if thumbnails[row].values.any()], np.intp)
     if len(rows) > 1:
         import faiss
 
-        thumbs = np.stack([looks[row].thumb for row in rows])
-        mirrored = thumbs.reshape(-1, *_THUMB)[:, :, ::-1].reshape(len(rows), -1)
-        for queries in (thumbs, np.ascontiguousarray(mirrored)):
+        values = np.stack([thumbnails[row].values for row in rows])
+        mirrored = values.reshape(-1, *_SHAPE)[:, :, ::-1].reshape(len(rows), -1)
+        for queries in (values, np.ascontiguousarray(mirrored)):
             likeness, places = faiss.knn(
-                queries, thumbs, min(_N_NEIGHBORS, len(rows)), metric=faiss.METRIC_INNER_PRODUCT
+                queries, values, min(_N_NEIGHBORS, len(rows)), metric=faiss.METRIC_INNER_PRODUCT
             )
-            for place, column in zip(*np.nonzero(likeness >= SAME_LOOK), strict=True):
+            for place, column in zip(*np.nonzero(likeness >= MIN_CORRELATION), strict=True):
                 one, other = sorted((int(rows[place]), int(rows[places[place, column]])))
                 pairs.add((one, other))
     return sorted(pair for pair in pairs if pair[0] != pair[1])
 
 
-def _look_at_file(file: str | Path) -> Look:
+def _read_thumbnail(file: str | Path) -> Thumbnail:
     """Compute the features of a file; an unreadable one has no copies by thumbnail."""
     try:
         data = read_bytes(file)
     except ImageError:
-        return Look(str(file), _NOTHING, is_readable=False)
+        return Thumbnail(str(file), _NOTHING, is_readable=False)
     try:
         picture, shape = decode_image(data, _FIRST)
     except ImageError:
-        return Look(digest_bytes(data), _NOTHING, is_readable=False)
-    return Look(digest_bytes(data), _thumb(resize_image(picture, _THUMB), min(shape)))
+        return Thumbnail(digest_bytes(data), _NOTHING, is_readable=False)
+    return Thumbnail(digest_bytes(data), _normalise(resize_image(picture, _SHAPE), min(shape)))
 
 
-def _look_at_pixels(image: NDArray[np.uint8]) -> Look:
+def _make_thumbnail(image: NDArray[np.uint8]) -> Thumbnail:
     """Compute the features of pixels."""
     digest, side = digest_bytes(image.tobytes()), min(image.shape[:2])
     if image.ndim != 3 or side < MIN_SIDE:
-        return Look(digest, _NOTHING)
+        return Thumbnail(digest, _NOTHING)
     colours = np.ascontiguousarray(to_rgb(image))
-    return Look(digest, _thumb(resize_image(colours, _THUMB), side))
+    return Thumbnail(digest, _normalise(resize_image(colours, _SHAPE), side))
 
 
-def _thumb(picture: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
+def _normalise(picture: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
     """Convert a thumbnail to grey values of mean 0 and length 1."""
     grey = to_grey(picture).ravel()
     grey -= grey.mean()

@@ -141,7 +141,7 @@ def read_label_table(
     else:
         cells = [as_text(cell) for cell in table.column(chosen[0])]
         if header[chosen[0]] == "tags" and label_separator is None:
-            _refuse_words(cells, table.file)
+            _check_words(cells, table.file)
         labels, is_multilabel = parse_labels(cells, label_separator, table.file, remarks)
     if len(header) > 2 or paths:
         said = "" if len(chosen) > 1 else f", labels from {_name(table, chosen[0])}"
@@ -242,7 +242,7 @@ def _find_separator(values: Sequence[str], source: str | Path, remarks: list[str
     return signs[0]
 
 
-def _refuse_words(cells: Sequence[str], source: str | Path) -> None:
+def _check_words(cells: Sequence[str], source: str | Path) -> None:
     """Raise an error for tags such as "haze primary", in which spaces are ambiguous."""
     values = {cell.strip() for cell in cells}
     company = Counter(word for value in values for word in set(value.split()))
@@ -360,7 +360,7 @@ def _find_paths(table: Table, header: Sequence[str], free: Sequence[int]) -> int
         if len(found) == 1:
             return found[0]
         if found:
-            _refuse(table, "files", found, "--path-column")
+            _raise_ambiguous(table, "files", found, "--path-column")
     found = [index for index in free if _holds_files(table, index)]
     if len(found) == 1:
         return found[0]
@@ -370,7 +370,7 @@ def _find_paths(table: Table, header: Sequence[str], free: Sequence[int]) -> int
     # Row names, as in R, or a plain table of two columns.
     if len(free) == 2 or (free and not header[free[0]]):
         return free[0]
-    return _refuse(table, "files", free, "--path-column")
+    return _raise_ambiguous(table, "files", free, "--path-column")
 
 
 def _find_labels(table: Table, header: Sequence[str], free: Sequence[int]) -> list[int]:
@@ -391,7 +391,7 @@ def _find_labels(table: Table, header: Sequence[str], free: Sequence[int]) -> li
     values = {cell.strip().casefold() for index in free for cell in table.column(index)}
     if {value for value in values if not is_missing_text(value)} <= _TRUE | _FALSE:
         return list(free)
-    return [_refuse(table, "labels", free, "--label-column")]
+    return [_raise_ambiguous(table, "labels", free, "--label-column")]
 
 
 def _choose_equal(table: Table, columns: Sequence[int]) -> int:
@@ -400,7 +400,7 @@ def _choose_equal(table: Table, columns: Sequence[int]) -> int:
     for other in columns[1:]:
         pairs = set(zip(first, table.column(other), strict=True))
         if not len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs}):
-            _refuse(table, "labels", columns, "--label-column")
+            _raise_ambiguous(table, "labels", columns, "--label-column")
     named = [
         index
         for index in columns
@@ -409,7 +409,7 @@ def _choose_equal(table: Table, columns: Sequence[int]) -> int:
     return (named or list(columns))[0]
 
 
-def _refuse(table: Table, what: str, columns: Sequence[int], option: str) -> int:
+def _raise_ambiguous(table: Table, what: str, columns: Sequence[int], option: str) -> int:
     """Raise an error for an ambiguous choice of column."""
     names = ", ".join(table.header[index] or "(no name)" for index in columns)
     raise InvalidInputError(

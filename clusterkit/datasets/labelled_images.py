@@ -181,7 +181,7 @@ def _from_folder(folder: Path, exclude: list[str]) -> LabelledImages:
         for entry in sorted(filter(_is_shown_folder, (folder / top).iterdir())):
             if entry.name not in set(labels) and not exclude:
                 raise InvalidInputError(f"the class folder {entry} holds no image")
-        _refuse_equal_folders(folder / top, [path[len(top) :] for path in images.paths])
+        _check_folders_differ(folder / top, [path[len(top) :] for path in images.paths])
     return LabelledImages(
         [images.files[row] for row in kept],
         [images.paths[row] for row in kept],
@@ -248,7 +248,7 @@ def _folders_of(paths: Sequence[str], start: str) -> set[str]:
     return {inner.partition("/")[0] for inner in rest if "/" in inner}
 
 
-def _refuse_equal_folders(folder: Path, paths: Sequence[str]) -> None:
+def _check_folders_differ(folder: Path, paths: Sequence[str]) -> None:
     """Raise an error if all folders have the same sub-folders, which are hardly classes."""
     below: dict[str, set[str]] = {}
     for path in paths:

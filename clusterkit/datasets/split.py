@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.datasets.copies import Look, find_copies, look_at
+from clusterkit.datasets.copies import Thumbnail, find_copies, make_thumbnails
 from clusterkit.datasets.labelled_images import LabelledImages, as_labels
 from clusterkit.datasets.parts import TEST, TRAIN, VALIDATION
 from clusterkit.errors import InvalidInputError
@@ -68,13 +68,13 @@ def split(
         )
     if data.labels is None:
         raise InvalidInputError("these images have no labels: they can be predicted, not learned")
-    looks = look_at(data.images)
-    readable = np.flatnonzero([look.is_readable for look in looks])
-    if len(readable) < len(looks):
+    thumbnails = make_thumbnails(data.images)
+    readable = np.flatnonzero([thumbnail.is_readable for thumbnail in thumbnails])
+    if len(readable) < len(thumbnails):
         _check_readable(data, readable)
-        data, looks = data[readable], [looks[row] for row in readable]
+        data, thumbnails = data[readable], [thumbnails[row] for row in readable]
     shares = {TEST: test_size, VALIDATION: validation_size}
-    part_of_row = _divide(data, looks, shares, np.random.default_rng(random_state))
+    part_of_row = _divide(data, thumbnails, shares, np.random.default_rng(random_state))
     return {part: readable[part_of_row == part] for part in (TRAIN, VALIDATION, TEST)}
 
 
@@ -111,7 +111,7 @@ def class_weights(
 
 def _divide(
     data: LabelledImages,
-    looks: Sequence[Look],
+    thumbnails: Sequence[Thumbnail],
     shares: dict[str, float],
     rng: np.random.Generator,
 ) -> NDArray[np.object_]:
@@ -119,8 +119,10 @@ def _divide(
     labels = data.labels or []
     part_of_row = np.array(data.parts or [TRAIN] * len(data), dtype=object)
     wanted = {part: share for part, share in shares.items() if share and part not in part_of_row}
-    _check_classes(data, [look.digest for look in looks], part_of_row, least=2 if wanted else 1)
-    group_of_row = _group_copies(labels, looks)
+    _check_classes(
+        data, [thumbnail.digest for thumbnail in thumbnails], part_of_row, least=2 if wanted else 1
+    )
+    group_of_row = _group_copies(labels, thumbnails)
     _warn_of_shared(group_of_row, part_of_row)
     groups: dict[int, list[int]] = defaultdict(list)
     for row in np.flatnonzero(part_of_row == TRAIN):
@@ -141,15 +143,15 @@ def _divide(
     return part_of_row
 
 
-def _group_copies(labels: Sequence[Any], looks: Sequence[Look]) -> NDArray[np.int32]:
+def _group_copies(labels: Sequence[Any], thumbnails: Sequence[Thumbnail]) -> NDArray[np.int32]:
     """Return the group of copies of each image, which must stay in one part."""
     names = [set(as_labels(label)) for label in labels]
-    pairs = find_copies(looks)
-    equal = [(a, b) for a, b in pairs if looks[a].digest == looks[b].digest]
+    pairs = find_copies(thumbnails)
+    equal = [(a, b) for a, b in pairs if thumbnails[a].digest == thumbnails[b].digest]
     alike = [(a, b) for a, b in pairs if names[a] & names[b]]
-    uniform = _uniform_classes(_join(equal + alike, len(looks)), names)
+    uniform = _uniform_classes(_join(equal + alike, len(thumbnails)), names)
     copies = [(a, b) for a, b in alike if names[a] & names[b] - uniform]
-    return _join(equal + copies, len(looks))
+    return _join(equal + copies, len(thumbnails))
 
 
 def _uniform_classes(groups: NDArray[np.int32], names: Sequence[set[str]]) -> set[str]:
