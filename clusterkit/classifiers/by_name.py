@@ -1,12 +1,12 @@
-"""The names of the networks that a classifier can be built on."""
+"""Names of the networks of classifiers."""
 
-# What is trained from scratch; the builders are in clusterkit.classifiers.training.networks, which
-# imports Keras.  A test keeps the two in step.
+# Networks that are trained from scratch.  Their builders are in
+# clusterkit.classifiers.training.networks, which imports Keras; a test compares the names.
 SCRATCH_NETWORKS = ("nn", "dnn", "dnn-dropout", "cnn", "dcnn", "two-conv", "cnn5")
 
 
 def network_names() -> list[str]:
-    """Return every name that :class:`Classifier` takes as its network."""
+    """Return all names that :class:`Classifier` accepts as its network."""
     from clusterkit.extractors.applications import NETWORKS
 
     return [*SCRATCH_NETWORKS, *NETWORKS]

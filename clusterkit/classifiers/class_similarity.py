@@ -1,4 +1,4 @@
-"""How near the classes lie to each other, as a network sees them."""
+"""Similarity of classes in the features of a network."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 
 def class_similarity(vectors: NDArray[np.float32], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Compare the mean vectors of classes.
+    """Compute the cosine similarity of the mean vectors of classes.
 
     Parameters
     ----------
     vectors : ndarray of shape (n, d)
         Embeddings of images.
     truth : ndarray of shape (n, n_classes), bool
-        Which classes each image shows.
+        The classes of each image.
 
     Returns
     -------
     ndarray of shape (n_classes, n_classes), float64
-        Cosines, in [-1, 1]; NaN for a class without an image, or whose mean is 0.
+        Cosine similarities, in [-1, 1]; NaN for classes without images or with a mean of 0.
     """
-    # The length of a sum does not matter to a cosine, so sums serve as means.
+    # The cosine does not depend on lengths, so sums can replace means.
     sums = truth.T.astype(np.float64) @ vectors
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
     directions = sums / np.where(lengths, lengths, np.nan)
@@ -41,28 +41,28 @@ def class_similarity(vectors: NDArray[np.float32], truth: NDArray[np.bool_]) -> 
 def predict_with_features(
     classifier: "Classifier", X: Any
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Predict images, and return what the last layer saw of them.
+    """Predict images, and return the inputs of the last layer.
 
     Parameters
     ----------
     classifier : Classifier
         A fitted classifier.
     X : as for ``Classifier.predict_proba``
-        The images, or embeddings by the network that is transferred.
+        The images, or embeddings by the pretrained network.
 
     Returns
     -------
     probabilities : ndarray of shape (n, n_classes), float32
-        As of ``Classifier.predict_proba``.
+        As from ``Classifier.predict_proba``.
     features : ndarray of shape (n, d), float32
-        Activations before the last layer; embeddings are returned as they are.
+        Activations before the last layer; embeddings are returned unchanged.
     """
     if isinstance(X, Embeddings):
         return classifier.predict_proba(X), X.vectors
     keras = import_keras()
 
     def show_features(layer: Any) -> Any:
-        """Return the layer itself, but for the last one a network that passes its input on, too."""
+        """Return the layer or, for the last one, a network that also outputs its input."""
         if layer.name != HEAD:
             return layer
         features = keras.Input(layer.input.shape[1:])

@@ -1,4 +1,4 @@
-"""Classifiers as ``.keras`` files: the network, and a document of what prediction needs."""
+"""Classifiers as ``.keras`` files: the network, and a document with what prediction needs."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ KIND = "classifier"
 _CLASSES = (TEXT, FLAG, real())
 _RULES = {
     "task": one_of((BINARY, MULTICLASS, MULTILABEL)),
-    # All of one type, as an array has them.
+    # All of one type, since they are an array.
     "classes": list_of(_CLASSES[0], 2) | list_of(_CLASSES[1], 2) | list_of(_CLASSES[2], 2),
     "input_shape": list_of(integer(1, 2**14), 3, 3),
     "temperature": real(1e-9),
@@ -43,7 +43,7 @@ _RULES = {
 
 
 def check_model_path(path: str | Path, *, overwrite: bool) -> Path:
-    """Return the path of a file to write, which must end in ``.keras``."""
+    """Check that a ``.keras`` file can be written, and return its path."""
     path = check_output(path, overwrite=overwrite)
     if path.suffix != ".keras":
         raise InvalidInputError(f"the output's name must end in .keras. Received: {path}")
@@ -51,7 +51,7 @@ def check_model_path(path: str | Path, *, overwrite: bool) -> Path:
 
 
 def write_classifier(path: Path, network: Any, document: dict[str, Any]) -> None:
-    """Write a trained network, and the document that :func:`read_classifier` returns with it."""
+    """Write a trained network and its document to a file."""
     keras = import_keras()
     versions = {
         "clusterkit": __version__,
@@ -63,7 +63,7 @@ def write_classifier(path: Path, network: Any, document: dict[str, Any]) -> None
 
 
 def read_classifier(path: str | Path) -> tuple[Any, dict[str, Any]]:
-    """Read what :func:`write_classifier` wrote.
+    """Read the network and the document of a file by :func:`write_classifier`.
 
     Parameters
     ----------
@@ -73,9 +73,9 @@ def read_classifier(path: str | Path) -> tuple[Any, dict[str, Any]]:
     Returns
     -------
     network : keras.Model
-        The whole network, whose input and output fit the document.
+        The network; its input and output match the document.
     document : dict of str to object
-        Its values have the types of ``_RULES``, and the classes fit the task.
+        The document; its values are valid, and the classes fit the task.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What is asked of a classifier, as it follows from the labels: the task."""
+"""The task of a classifier, which follows from the labels."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -8,26 +8,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
+from clusterkit.utils.noise import is_missing
 
 BINARY, MULTICLASS, MULTILABEL = "binary", "multiclass", "multilabel"
 # Name of the last layer, or of the network that it is alone in.
 HEAD = "head"
 _TINY = 1e-9
-# A label of one of these is several classes.
+# A label of one of these types stands for several classes.
 _COLLECTIONS = (list, tuple, set, frozenset, np.ndarray)
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """The classes, and how outputs of a network stand for them.
+    """The classes, and the meaning of a network's outputs.
 
     Attributes
     ----------
     kind : {"binary", "multiclass", "multilabel"}
-        One of two classes (one sigmoid: the probability of the second), one of several (softmax),
-        or any number of them (a sigmoid each).
+        One of two classes (a sigmoid: the probability of the second), one of several (softmax), or
+        any number of them (a sigmoid for each).
     classes : ndarray of shape (n_classes,)
-        In order.
+        The classes, sorted.
     """
 
     kind: str
@@ -35,12 +36,12 @@ class Task:
 
     @classmethod
     def from_labels(cls, y: Sequence[Any]) -> "Task":
-        """Find the task of some labels, in any form that :func:`as_labels` knows.
+        """Return the task of labels in any form that :func:`as_labels` accepts.
 
         Raises
         ------
         InvalidInputError
-            If there are fewer than two classes, or as in :func:`as_labels`.
+            If there are fewer than two classes, or the labels are invalid.
         """
         labels = as_labels(y)
         if is_multilabel(labels):
@@ -62,7 +63,7 @@ class Task:
 
     @property
     def loss(self) -> str:
-        """Keras' name of the loss; for several labels it is the multi-label soft-margin loss."""
+        """Name of the loss in Keras."""
         return "categorical_crossentropy" if self.kind == MULTICLASS else "binary_crossentropy"
 
     @property
@@ -71,17 +72,17 @@ class Task:
         return 1 if self.kind == BINARY else len(self.classes)
 
     def indicators(self, y: Sequence[Any]) -> NDArray[np.bool_]:
-        """Say of each image which classes it shows.
+        """Convert labels to indicators.
 
         Returns
         -------
         ndarray of shape (n, n_classes), bool
-            Exactly one a row, unless the task is multi-label.
+            The classes of each image: exactly one per row, unless the task is multilabel.
 
         Raises
         ------
         InvalidInputError
-            If a label is none of the classes.
+            If a label is not one of the classes.
         """
         column = {name: index for index, name in enumerate(self.classes.tolist())}
         labels = as_labels(y)
@@ -96,45 +97,47 @@ class Task:
         return rows
 
     def _names_of(self, label: Any) -> tuple[Any, ...]:
-        """Return the names of the classes that a label of :func:`as_labels` stands for."""
+        """Return the classes that a label of :func:`as_labels` stands for."""
         if self.kind != MULTILABEL:
             return (label,)
         return tuple(map(str, label if isinstance(label, tuple) else (label,)))
 
     def same(self, one: Any, other: Any) -> bool:
-        """Tell whether two labels stand for the same classes."""
+        """Return whether two labels stand for the same classes."""
         return set(self._names_of(one)) == set(self._names_of(other))
 
     def targets(self, indicators: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Return what the network shall put out, of shape (n, n_outputs)."""
+        """Return the target outputs of the network, of shape (n, n_outputs)."""
         return indicators[:, -self.n_outputs :].astype(np.float32)
 
     def probabilities(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the probability of each class, of shape (n, n_classes)."""
+        """Convert outputs of the network to probabilities of shape (n, n_classes)."""
         return np.hstack([1 - outputs, outputs]) if self.kind == BINARY else outputs
 
-    def activate(self, sums: NDArray[Any]) -> NDArray[Any]:
-        """Return what the last layer puts out for its sums."""
+    def activate(self, logits: NDArray[Any]) -> NDArray[Any]:
+        """Apply the activation of the last layer to its logits."""
         from scipy.special import expit, softmax
 
-        return softmax(sums, axis=1) if self.kind == MULTICLASS else expit(sums)
+        return softmax(logits, axis=1) if self.kind == MULTICLASS else expit(logits)
 
-    def log_losses(self, sums: NDArray[Any], targets: NDArray[np.float32]) -> NDArray[Any]:
-        """Return the log loss of each image, summed over its outputs, from the last layer's sums.
+    def log_losses(self, logits: NDArray[Any], targets: NDArray[np.float32]) -> NDArray[Any]:
+        """Return the log loss of each image, summed over the outputs.
 
         Parameters
         ----------
-        sums, targets : ndarray of shape (n, n_outputs)
-            Before the activation, and what shall come out behind it.
+        logits : ndarray of shape (n, n_outputs)
+            Values of the last layer before the activation.
+        targets : ndarray of shape (n, n_outputs)
+            Target outputs.
         """
         from scipy.special import log_softmax
 
         if self.kind == MULTICLASS:
-            return -(targets * log_softmax(sums, axis=1)).sum(axis=1)
-        return (np.logaddexp(0, sums) - targets * sums).sum(axis=1)
+            return -(targets * log_softmax(logits, axis=1)).sum(axis=1)
+        return (np.logaddexp(0, logits) - targets * logits).sum(axis=1)
 
     def accuracy(self, targets: NDArray[np.float32], outputs: NDArray[np.float32]) -> float:
-        """Return the share of right answers: of images, or of the outputs if they are sigmoids."""
+        """Return the accuracy over the images or, if the outputs are sigmoids, over the outputs."""
         if self.kind == MULTICLASS:
             return float((outputs.argmax(axis=1) == targets.argmax(axis=1)).mean())
         return float(((outputs >= 0.5) == (targets >= 0.5)).mean())
@@ -142,35 +145,35 @@ class Task:
     def decide(
         self, probabilities: NDArray[np.float32], thresholds: NDArray[np.float64] | None
     ) -> NDArray[np.bool_]:
-        """Say which classes are predicted: the most probable one, or all above their threshold."""
+        """Return the predicted classes: the most probable one, or all above their thresholds."""
         if thresholds is not None:
             return probabilities >= thresholds
         return np.eye(len(self.classes), dtype=bool)[probabilities.argmax(axis=1)]
 
     def names(self, indicators: NDArray[np.bool_]) -> Any:
-        """Return labels as :meth:`from_labels` takes them: an array, or tuples of names."""
+        """Convert indicators to labels: an array, or a list of tuples of names."""
         if self.kind == MULTILABEL:
             return [tuple(self.classes[row].tolist()) for row in indicators]
         return self.classes[indicators.argmax(axis=1)]
 
 
 def is_multilabel(y: Sequence[Any]) -> bool:
-    """Tell whether labels are collections of names."""
+    """Return whether labels are collections of names."""
     return len(y) > 0 and isinstance(y[0], list | tuple | set)
 
 
 def as_labels(y: Any) -> list[Any]:
-    """Bring labels of any usual form to one: a list of names or numbers, or of tuples of them.
+    """Convert labels of any usual form to a list of names or numbers, or of tuples of names.
 
     Parameters
     ----------
     y : sequence of length n, or array-like of shape (n,), (n, 1) or (n, n_classes)
-        The class of each image: names, or numbers.  Or the classes of each: a list, tuple or set of
-        them; beside such, a name alone is one class.  An array of several columns of 0 and 1 has a
-        column for each class: where each row has a single 1, as from ``to_categorical`` of Keras,
-        that column's number is the class of the image, and else the numbers of the columns are its
-        classes.  A column of a table goes by position, whatever its index; the columns of a table
-        of 0 and 1 are classes by their names.
+        The class of each image: a name or a number; or its classes: a list, tuple or set of names.
+        In a sequence with such collections, a single name is one class.  An array with several
+        columns of 0 and 1 has one column per class: if each row contains a single 1, as from
+        ``keras.utils.to_categorical``, the class of an image is the number of that column,
+        otherwise its classes are the numbers of its columns.  The columns of a pandas data frame
+        are named instead; the index of a series or data frame is ignored.
 
     Returns
     -------
@@ -180,7 +183,7 @@ def as_labels(y: Any) -> list[Any]:
     Raises
     ------
     InvalidInputError
-        If labels are missing, of mixed kinds, or none of these.
+        If labels are missing, of mixed types, or in another form.
     """
     if isinstance(y, str | bytes | Mapping | Set) or not isinstance(y, Iterable):
         raise InvalidInputError(f"y must hold a label for each image, in order. Received: {y!r}")
@@ -206,7 +209,7 @@ def as_labels(y: Any) -> list[Any]:
 
 
 def _is_table(labels: list[Any]) -> bool:
-    """Tell whether labels are rows of 0 and 1 or, as arrays, of one value each."""
+    """Return whether labels are rows of 0 and 1 or, as arrays, of a single value."""
     if not labels or not all(isinstance(label, list | tuple | np.ndarray) for label in labels):
         return False
     rows = [np.asarray(label, dtype=object) for label in labels]
@@ -222,7 +225,7 @@ def _is_table(labels: list[Any]) -> bool:
 
 
 def _from_columns(array: NDArray[Any], columns: list[Any] | None) -> list[Any]:
-    """Return the labels of rows of several columns."""
+    """Convert an array with several columns to labels."""
     if array.ndim != 2 or not array.shape[1]:
         raise InvalidInputError(
             f"y must have shape (n,), (n, 1) or (n, n_classes). Received: {array.shape}"
@@ -245,8 +248,8 @@ def _plain(label: Any, row: int) -> Any:
     value = (
         label.item() if isinstance(label, np.generic | np.ndarray) and label.size == 1 else label
     )
-    is_missing = value is None or type(value).__name__ in ("NAType", "NaTType")
-    if is_missing or (isinstance(value, float) and value != value):
+    # An empty string may be the name of a class.
+    if not isinstance(value, str) and is_missing(value):
         raise InvalidInputError(
             f"y must have a label for each image: leave out those without. "
             f"Received: {label!r} for image {row}"
@@ -260,7 +263,7 @@ def _plain(label: Any, row: int) -> Any:
 
 
 def _check_kinds(labels: list[Any]) -> None:
-    """Refuse names beside numbers, which NumPy would turn into names."""
+    """Check that names and numbers are not mixed; NumPy would convert the numbers to names."""
     name = next((label for label in labels if isinstance(label, str)), None)
     number = next((label for label in labels if not isinstance(label, str)), None)
     if name is not None and number is not None:
@@ -272,26 +275,25 @@ def _check_kinds(labels: list[Any]) -> None:
 def choose_thresholds(
     truth: NDArray[np.bool_], probabilities: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """Choose the probability from which on each class is predicted.
+    """Choose for each class the threshold of the highest F1.
 
-    Each class takes the threshold of its highest F1 on these images, where half of what an image
-    counts is what it shows, and half the probability that it does.  A rare class is shown by so
-    few that they alone would find a threshold by chance; calibrated probabilities alone find the
-    one of the highest expected F1 (Lipton et al. 2014, "Optimal Thresholding of Classifiers to
-    Maximize F1 Measure"), if they are right.  Where several are as good, that of all classes
-    together decides.
+    F1 is computed with the mean of truth and probability as the truth of each image.  For a rare
+    class, the true labels of few images alone would give a threshold by chance; probabilities alone
+    give the threshold of the highest expected F1 (Lipton et al. 2014, "Optimal Thresholding of
+    Classifiers to Maximize F1 Measure") if they are well calibrated.  Ties are broken by the F1 of
+    all classes together.
 
     Parameters
     ----------
     truth : ndarray of shape (n, n_classes), bool
-        Which classes each image shows.
+        The classes of each image.
     probabilities : ndarray of shape (n, n_classes)
-        As predicted for images that were not learned from; calibrated.
+        Calibrated predictions for images that are not in the training set.
 
     Returns
     -------
     ndarray of shape (n_classes,), float64
-        In (0, 1).
+        The thresholds, in (0, 1).
     """
     grid = np.linspace(0.02, 0.9, 89)
     shown = ((truth + probabilities) / 2)[:, :, None]

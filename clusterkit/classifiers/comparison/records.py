@@ -1,4 +1,4 @@
-"""What a comparison of networks puts down, so that it can go on where it was cut."""
+"""Records of a comparison of networks, so that an interrupted one can be continued."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ from clusterkit.utils.documents import (
 )
 from clusterkit.utils.files import check_output, write_whole
 
-# Which files of the folder are of a comparison as a whole, and their digests.
+# Name of the file with the digests of the table and the figure of a comparison.
 OWN = "comparison"
 _FIRST_COLUMNS = b"network,"
 
@@ -57,9 +57,9 @@ class NetworkRecord:
     stem : pathlib.Path
         Their path without ``.keras`` and ``.json``.
     digest : str
-        Of the images and their split, from :func:`digest_images`.
+        Digest of the images and their split, from :func:`digest_images`.
     classifier : Classifier
-        With its parameters.
+        The classifier; its parameters are recorded.
 
     Attributes
     ----------
@@ -73,12 +73,12 @@ class NetworkRecord:
         self._made_from = {"images": digest, "parameters": classifier._parameters()}
 
     def read(self, *, overwrite: bool) -> NetworkResult | None:
-        """Return what an earlier run reached with the same images and parameters.
+        """Return the result of an earlier run with the same images and parameters, or None.
 
         Raises
         ------
         OutputExistsError
-            If the files are of other images or parameters, and must not be replaced.
+            If the files are of other images or parameters, and ``overwrite`` is false.
         """
         document = self._load()
         if document is not None and document["made_from"] == self._made_from:
@@ -86,7 +86,7 @@ class NetworkRecord:
                 return None
             found = NetworkResult(**document["result"])
             return replace(found, model=str(self.model), is_reused=True)
-        # What was begun with other parameters and never ended holds nothing.
+        # A training with other parameters that was never completed.
         was_begun = document is not None and not self.model.exists()
         for file in (self.model, self._file):
             if file.exists() and not was_begun and not overwrite:
@@ -97,15 +97,15 @@ class NetworkRecord:
         return None
 
     def begin(self) -> None:
-        """Put down what the network is about to be trained on, before it is."""
+        """Record the images and parameters before the training."""
         self._write(None)
 
     def end(self, result: NetworkResult) -> None:
-        """Put down what it reached."""
+        """Record the result."""
         self._write(asdict(result))
 
     def _load(self) -> dict[str, Any] | None:
-        """Return the record, or None where there is none of ours."""
+        """Return the record, or None without a valid one."""
         try:
             document = check_document(json.loads(self._file.read_text("utf-8")), _RULES)
             if document["result"] is not None:
@@ -116,14 +116,14 @@ class NetworkRecord:
             return None
 
     def _write(self, result: dict[str, Any] | None) -> None:
-        """Write the record, whole or not at all."""
+        """Write the record atomically."""
         write_whole(
             self._file, json.dumps({"made_from": self._made_from, "result": result}, indent=2)
         )
 
 
 def digest_images(data: LabelledImages, parts: Mapping[str, NDArray[np.intp]]) -> str:
-    """Return what changes whenever an image, a label or the split does."""
+    """Return a digest that changes with any image, label or the split."""
     rows = {part: members.tolist() for part, members in parts.items()}
     digest = hashlib.sha256(json.dumps([data.names, data.labels, rows], default=str).encode())
     if isinstance(data.images, np.ndarray):
@@ -133,19 +133,19 @@ def digest_images(data: LabelledImages, parts: Mapping[str, NDArray[np.intp]]) -
             try:
                 status = Path(file).stat()
             except OSError:
-                continue  # a link to nowhere: it cannot be read, and is in no part
+                continue  # a broken link, which is in no part
             digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
 def check_own(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
-    """Raise OutputExistsError if a file would be replaced that no comparison wrote.
+    """Check that only files written by a comparison would be replaced.
 
     Raises
     ------
     OutputExistsError
-        If one of the files is there, is not as :func:`record_own` knows it, and must not be
-        replaced.
+        If a file exists, was not recorded by :func:`record_own` or has changed since, and
+        ``overwrite`` is false.
     """
     digests = _read_own(folder)
     for name in names:
@@ -157,22 +157,22 @@ def check_own(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
 
 
 def record_own(folder: Path, name: str) -> None:
-    """Put down that a file of the folder is of a comparison, which may replace it."""
+    """Record that a comparison wrote a file of the folder, which later ones may replace."""
     digests = _read_own(folder) | {name: digest_file(folder / name)}
     write_whole(folder / f"{OWN}.json", json.dumps(digests, indent=2))
 
 
 def _is_own(file: Path, digests: Mapping[str, Any]) -> bool:
-    """Tell whether a comparison wrote a file, and nobody changed it since."""
+    """Return whether a comparison wrote a file that was not changed since."""
     if not digests:
-        # Of a version that put nothing down: known by its table.
+        # Written by a version without records: recognised by its table.
         table = file.with_suffix(".csv")
         return table.is_file() and table.read_bytes().startswith(_FIRST_COLUMNS)
     return digests.get(file.name) == digest_file(file)
 
 
 def _read_own(folder: Path) -> dict[str, Any]:
-    """Return the digests that were put down."""
+    """Return the recorded digests."""
     try:
         digests = json.loads((folder / f"{OWN}.json").read_text("utf-8"))
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""Augmentation by name: layers that vary images in training, and only there.
+"""Augmentation layers by name, which are active in training only.
 
-No Keras is imported here but to build them, so that a command line can list the names.
+Keras is imported only to build them, so that the command line can list the names.
 """
 
 from collections.abc import Callable, Collection
@@ -9,12 +9,12 @@ from typing import Any
 from clusterkit.errors import InvalidInputError
 from clusterkit.utils.optional_imports import import_keras
 
-# Four bilinear passes leave a third of a photo's fine detail: a network would learn from blurred
-# images and predict sharp ones, at which its normalisation is off.
+# Four bilinear interpolations leave a third of a photo's fine detail: the network would be trained
+# on blurred images and predict sharp ones, with other statistics in batch normalisation.
 _SHARP = {"interpolation": "nearest"}
 
-# Name of a Keras layer and its arguments at a strength, in the order in which they are applied:
-# where things are first, then their colours.  Borders are filled by reflection.
+# Name of a Keras layer and its arguments at a strength, in the order of application: geometry, then
+# colours.  Borders are filled by reflection.
 AUGMENTATIONS: dict[str, tuple[str, Callable[[float], dict[str, Any]]]] = {
     "flip": ("RandomFlip", lambda strength: {"mode": "horizontal"}),
     "rotation": ("RandomRotation", lambda strength: {"factor": 0.04 * strength} | _SHARP),
@@ -22,7 +22,7 @@ AUGMENTATIONS: dict[str, tuple[str, Callable[[float], dict[str, Any]]]] = {
         "RandomTranslation",
         lambda strength: {"height_factor": 0.1 * strength, "width_factor": 0.1 * strength} | _SHARP,
     ),
-    # Closer rather than farther, height and width each on its own: most of what a random crop is.
+    # Mostly enlarging, and height and width independently, similar to a random crop.
     "zoom": (
         "RandomZoom",
         lambda strength: (
@@ -33,7 +33,7 @@ AUGMENTATIONS: dict[str, tuple[str, Callable[[float], dict[str, Any]]]] = {
             | _SHARP
         ),
     ),
-    # Keras cannot load a shear again that was given as one number.
+    # Keras cannot load a saved shear layer whose factor is a single number.
     "shear": (
         "RandomShear",
         lambda strength: (
@@ -49,12 +49,12 @@ AUGMENTATIONS: dict[str, tuple[str, Callable[[float], dict[str, Any]]]] = {
 
 
 def check_augmentation(names: Collection[str]) -> None:
-    """Refuse names that are not in the table.
+    """Check that all names are in the table.
 
     Raises
     ------
     InvalidInputError
-        If one is not, or if it is no collection of names.
+        If a name is not, or ``names`` is a string.
     """
     unknown = [names] if isinstance(names, str) else sorted(set(names) - set(AUGMENTATIONS))
     if unknown:
@@ -66,17 +66,17 @@ def check_augmentation(names: Collection[str]) -> None:
 def build_augmentation(
     names: Collection[str], channels: int = 3, *, strength: float = 1.0
 ) -> list[Any]:
-    """Build layers that vary images with pixels on the scale 0-1.
+    """Build augmentation layers for pixels on the scale 0-1.
 
     Parameters
     ----------
     names : collection of str
         Keys of ``AUGMENTATIONS``, in any order; none for no augmentation.
     channels : int
-        Of the images.  Those of one channel have no hue, which is left out.
+        Number of channels of the images; ``hue`` is left out for images of one channel.
     strength : float
-        How far images are varied: at 1 as photos can be, by up to 14 degrees, a tenth of the side,
-        and a third of the size.  A flip has no strength.
+        Factor of the range of all augmentations except ``flip``.  1 is suitable for photos:
+        rotation by up to 14 degrees, shift by a tenth of the side, zoom by up to 30 %.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Probabilities that come true as often as they say: temperature scaling."""
+"""Calibrate probabilities by temperature scaling."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from clusterkit.classifiers.tasks import MULTICLASS, MULTILABEL, Task, choose_thresholds
 
-# Outputs are float32: nothing nearer to 0 or 1 can be told from them.
+# Outputs are float32, which represent no probability nearer to 1.
 _NEAREST = 1e-7
 _LIMITS = (0.05, 20.0)
 
@@ -15,27 +15,26 @@ _LIMITS = (0.05, 20.0)
 def fit_temperature(
     task: Task, outputs: NDArray[np.float32], indicators: NDArray[np.bool_]
 ) -> float:
-    """Find the temperature that makes probabilities fit what is known of held-out images.
+    """Find the temperature of the lowest log loss on held-out images.
 
-    Dividing the last layer's sums by one number above 0 changes how sure a network is, and never
-    which class is the most probable (Guo et al. 2017, "On Calibration of Modern Neural Networks",
-    section 4.2).  Here it is the number of the lowest log loss, drawn towards 1 by a log-normal
-    prior of scale 1: a few images that are all predicted right would else make the network
-    certain of everything.
+    Dividing the logits by a positive number changes the confidence of a network, but never which
+    class is the most probable (Guo et al. 2017, "On Calibration of Modern Neural Networks", section
+    4.2).  A log-normal prior of scale 1 keeps the temperature near 1 for few images; otherwise a
+    few correct predictions would give probabilities of almost 1.
 
     Parameters
     ----------
     task : Task
-        What the network was asked.
+        The task.
     outputs : ndarray of shape (n, n_outputs)
-        Its outputs for images that it did not learn from.
+        Outputs of the network for images that are not in the training set.
     indicators : ndarray of shape (n, n_classes), bool
-        Which classes they show.
+        Their classes.
 
     Returns
     -------
     float
-        Above 1 where the network was too sure.
+        Above 1 if the network is overconfident.
 
     Examples
     --------
@@ -46,10 +45,10 @@ def fit_temperature(
     """
     from scipy.optimize import minimize_scalar
 
-    sums, targets = _sums(task, outputs), task.targets(indicators)
+    logits, targets = _logits(task, outputs), task.targets(indicators)
 
     def loss(log_temperature: float) -> float:
-        losses = task.log_losses(sums / np.exp(log_temperature), targets)
+        losses = task.log_losses(logits / np.exp(log_temperature), targets)
         return float(losses.sum()) + log_temperature**2 / 2
 
     return float(np.exp(minimize_scalar(loss, bounds=np.log(_LIMITS), method="bounded").x))
@@ -58,7 +57,7 @@ def fit_temperature(
 def calibrate(
     task: Task, outputs: NDArray[np.float32], indicators: NDArray[np.bool_]
 ) -> tuple[float, NDArray[np.float64] | None]:
-    """Fit the temperature, and for several labels an image the thresholds behind it.
+    """Fit the temperature and, for multilabel tasks, the thresholds of calibrated probabilities.
 
     Parameters
     ----------
@@ -70,23 +69,23 @@ def calibrate(
     temperature : float
         For :func:`apply_temperature`.
     thresholds : ndarray of shape (n_classes,), or None
-        As of :func:`~clusterkit.classifiers.tasks.choose_thresholds`.
+        See :func:`~clusterkit.classifiers.tasks.choose_thresholds`; None for other tasks.
     """
     temperature = fit_temperature(task, outputs, indicators)
     if task.kind != MULTILABEL:
         return temperature, None
     return temperature, choose_thresholds(
-        indicators, task.activate(_sums(task, outputs) / temperature)
+        indicators, task.activate(_logits(task, outputs) / temperature)
     )
 
 
 def apply_temperature(layer: Any, temperature: float) -> None:
-    """Divide what a dense layer puts into its activation, so that the network stays a plain one."""
+    """Divide the logits of a dense layer by scaling its weights."""
     layer.set_weights([weights / np.float32(temperature) for weights in layer.get_weights()])
 
 
-def _sums(task: Task, outputs: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return sums of a last layer that make these outputs."""
+def _logits(task: Task, outputs: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return logits of the last layer that give these outputs."""
     probabilities = np.clip(np.asarray(outputs, float), _NEAREST, 1 - _NEAREST)
     logits = np.log(probabilities)
     return logits if task.kind == MULTICLASS else logits - np.log1p(-probabilities)

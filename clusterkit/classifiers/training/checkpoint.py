@@ -44,7 +44,7 @@ class Checkpoint:
     key: str
 
     def save(self, model: keras.Model, best: BestEpoch) -> None:
-        """Write the state after an epoch, whole or not at all."""
+        """Write the state after an epoch atomically."""
         state = {
             "key": self.key,
             "history": best.history,
@@ -59,7 +59,7 @@ class Checkpoint:
         write_whole(self.path, content.getvalue())
 
     def restore(self, model: keras.Model, best: BestEpoch) -> None:
-        """Bring a compiled model back to the last epoch of the same training, if there is one.
+        """Restore a compiled model to the last epoch of the same training, if the file exists.
 
         Warns
         -----
@@ -94,7 +94,7 @@ class Checkpoint:
         best.weights = arrays[len(now) :]
 
     def _read_state(self) -> dict[str, Any]:
-        """Read all but the arrays."""
+        """Read the state without the arrays."""
         with zipfile.ZipFile(self.path) as archive:
             check_sizes(archive)
         with np.load(self.path) as file:
@@ -107,7 +107,7 @@ class Checkpoint:
         return state
 
     def _read_arrays(self, now: Sequence[Any], weights: Sequence[Any]) -> list[NDArray[Any]]:
-        """Read the arrays, which must fit the variables that they are for."""
+        """Read the arrays, and check that they fit their variables."""
         variables = {f"now-{i}": variable for i, variable in enumerate(now)}
         variables |= {f"best-{i}": variable for i, variable in enumerate(weights)}
         arrays = []
@@ -165,6 +165,6 @@ class KeepCheckpoint(keras.callbacks.Callback):
 
 
 def _variables(model: keras.Model) -> list[Any]:
-    """Return all that a step of the training changes: weights, random states, the optimizer's."""
+    """Return all variables that a training step changes: weights, random states, optimizer."""
     model.optimizer.build(model.trainable_variables)
     return [*model.variables, *model.optimizer.variables]

@@ -1,4 +1,4 @@
-"""Train the top blocks of a transferred network, and run the frozen rest only once per image."""
+"""Fine-tune the top blocks of a pretrained network; the frozen rest runs once per image."""
 
 from dataclasses import replace
 from typing import Any
@@ -21,10 +21,10 @@ from clusterkit.utils.parallel import default_batch_size
 from clusterkit.utils.progress import progress_bar
 
 EPOCHS = 10
-# What a network knows already is changed by small steps.
+# Factor of the learning rate: pretrained weights are changed in small steps.
 _RATE = 0.1
 _SHIFT, _DROPOUT = 0.1, 0.5
-# Activations of the frozen part that are held in memory, and how they are kept.
+# Maximum size in memory of the activations of the frozen part, and their data type.
 MAX_BYTES = 8 * 2**30
 _DTYPE = np.float16
 
@@ -37,25 +37,25 @@ def learn_top(
     validation: Part,
     fitting: Fitting,
 ) -> Learned:
-    """Find a last layer, then train it together with the network's top blocks.
+    """Train a last layer, then fine-tune it together with the network's top blocks.
 
-    The frozen part is run once for each image and once for its mirror image; an epoch shows one
-    of the two.  Batch normalisation keeps the statistics that it has, which a few images would
-    spoil.  The last layer alone, on the network as it is, counts as the first epoch: if no later
-    one has a lower validation loss, it is the result.
+    The frozen part is run once for each image and once for its mirror image; each epoch uses one of
+    the two.  Batch normalisation keeps its pretrained statistics, since those of a few images are
+    poor.  The last layer alone, on the pretrained network, counts as the first epoch, and is the
+    result if no later epoch has a lower validation loss.
 
     Parameters
     ----------
     task : Task
-        What is learned.
+        The task.
     extractor : KerasApplication
-        The network that is transferred.
+        The pretrained network.
     n_blocks : int
-        How many blocks are trained; see :func:`find_blocks`.
+        Number of blocks to train; see :func:`find_blocks`.
     training, validation : tuple of (pixels, truth)
-        Images of the network's size, uint8, and their classes.
+        Images of the network's input size, uint8, and their classes.
     fitting : Fitting
-        How; it starts at a tenth of the learning rate.
+        Parameters of the training; a tenth of the learning rate is used.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def learn_top(
     before = run_network(head, run_network(top, held_out, fitting.batch_size))
     note_outputs(history, "", task, targets[0], run_network(head, features))
     note_outputs(history, "val_", task, targets[1], before)
-    tuned = keras.Model(cut, head(_varied(top, cut, fitting.random_state)))
+    tuned = keras.Model(cut, head(_add_variation(top, cut, fitting.random_state)))
     weights, repeats = balance_classes(task, training[1], fitting.balance)
     batches = LabelledBatches(
         activations,
@@ -114,11 +114,11 @@ def learn_top(
 
 
 def find_blocks(network: keras.Model) -> list[Any]:
-    """Return the tensor that each block of a network starts from, first to last.
+    """Return the input tensor of each block of a network, first to last.
 
-    A block lies between two places where all that the network knows of an image passes through
-    one tensor, and holds at least one convolution or dense layer: a residual block, an inception,
-    a cell, or where nothing goes around it a single convolution with its normalisation.
+    A block starts and ends at a tensor through which all paths of the network pass, and contains at
+    least one convolution or dense layer: a residual block, an inception module or a cell; without
+    skip connections, a single convolution with its normalisation.
     """
     operations = [one for one in network.operations if not isinstance(one, keras.layers.InputLayer)]
     needed_by = {
@@ -157,12 +157,12 @@ def check_memory(n_training: int, n_validation: int, shape: tuple[int, ...]) -> 
 
 
 def _find_inner(whole: keras.Model) -> keras.Model:
-    """Return the network behind the preprocessing."""
+    """Return the network after the preprocessing."""
     return next(layer for layer in whole.layers if isinstance(layer, keras.Model))
 
 
 def _split(network: keras.Model, name: str, n_blocks: int) -> tuple[Any, keras.Model]:
-    """Return the tensor that the top blocks start from, and these as a network."""
+    """Return the input tensor of the top blocks, and these blocks as a network."""
     blocks = find_blocks(network)
     if n_blocks > len(blocks):
         raise InvalidInputError(
@@ -177,12 +177,12 @@ def _split(network: keras.Model, name: str, n_blocks: int) -> tuple[Any, keras.M
     return cut, top
 
 
-def _varied(top: keras.Model, cut: Any, seed: int) -> Any:
-    """Shift activations and leave out features, in training: a few images are soon known by heart.
+def _add_variation(top: keras.Model, cut: Any, seed: int) -> Any:
+    """Add random shifts and dropout around the top blocks, against overfitting to few images.
 
-    A shift of the activations is one of the image by as many strides of the frozen part.  The seeds
-    are given: Keras' own depend on how many layers were built before, and so on whether the frozen
-    part had to be converted for its runtime.
+    Shifting the activations is equivalent to shifting the image by multiples of the frozen part's
+    stride.  The seeds are explicit, since Keras' default seeds depend on the number of layers built
+    before, and so on whether the frozen part was converted for another runtime.
     """
     shift = keras.layers.RandomTranslation(_SHIFT, _SHIFT, fill_mode="nearest", seed=seed)
     return keras.layers.Dropout(_DROPOUT, seed=seed)(top(shift(cut)))
@@ -197,14 +197,14 @@ def _run_bottom(
     *,
     progress: bool,
 ) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
-    """Return what the frozen part makes of the training images and their mirrors, and of others."""
+    """Return the activations of the training images and their mirror images, and of the others."""
     size = default_batch_size()
     source = NetworkSource(
         f"{extractor.network}-below-{n_blocks}",
         {"extractor": extractor.fingerprint, "fine_tune": n_blocks},
         lambda policy: _build_bottom(extractor, n_blocks, policy),
     )
-    started = start(source, training[:size], batch_size=size)
+    runtime = start(source, training[:size], batch_size=size)
     activations = np.empty((2, len(training), *shape), _DTYPE)
     held_out = np.empty((len(validation), *shape), np.float32)
     jobs = (
@@ -217,16 +217,16 @@ def _run_bottom(
         for images, outputs in jobs:
             for first in range(0, len(images), size):
                 part = np.ascontiguousarray(images[first : first + size])
-                outputs[first : first + size] = started.run(part)[1].reshape(-1, *shape)
+                outputs[first : first + size] = runtime.run(part)[1].reshape(-1, *shape)
                 bar.update(len(part))
     return activations, held_out
 
 
 def _build_bottom(extractor: KerasApplication, n_blocks: int, policy: str) -> keras.Model:
-    """Build the frozen part, from pixels to its activations as rows of numbers.
+    """Build the frozen part, with flattened activations as the second output.
 
-    They follow their own means over the image, by which a runtime judges bfloat16, as it judges
-    features: what comes behind looks at single values no more closely.
+    The first output is their mean over the image, by which the runtime decides about bfloat16, as
+    it does for features: the top blocks are no more sensitive to single values.
     """
     whole = extractor.build_network(policy)
     inner = _find_inner(whole)

@@ -1,4 +1,4 @@
-"""Train a network by epochs: how, and what was found."""
+"""Train a network by epochs: parameters, loop and result."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ class Fitting:
     precision : {"float32", "bfloat16"}
         Data type of the computation; weights are always float32.
     progress : bool
-        Draw a progress bar on stderr.
+        Whether to show a progress bar on stderr.
     tensorboard : path, optional
         Folder of logs.
     checkpoint : Checkpoint, optional

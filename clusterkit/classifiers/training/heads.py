@@ -1,4 +1,4 @@
-"""The last layer of a transfer: logistic regression on features, which takes seconds."""
+"""The last layer of a transferred network: logistic regression on features."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from clusterkit.classifiers.training.sequences import balance_classes
 from clusterkit.utils.parallel import workers
 
 _FOLDS = 5
-# From hardly more than the classes' shares to learnt by heart, three to a decade.
+# From a prediction of little more than class frequencies to overfitting, three per decade.
 _STRENGTHS = np.logspace(-1, -6, 16)
 _PATIENCE = 4
 _STEPS = 60
@@ -24,31 +24,30 @@ Weights = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def learn_head(task: Task, part: Part, *, balance: str | None, random_state: int) -> Learned:
-    """Find a last layer by regularised logistic regression, with the strength by cross-validation.
+    """Train a last layer by logistic regression, with the L2 penalty chosen by cross-validation.
 
-    The loss is convex, so there is nothing to stop in time: instead the regularisation is loosened
-    step by step, and each step is an epoch of the history.  At each, five layers that learned from
-    four fifths of the images say what they think of the fifth that they have not seen.  These
-    predictions find the best strength, the temperature and the thresholds; then one layer has
-    learned from all images, and none need be spared.
+    The loss is convex, so training needs no early stopping.  Instead the penalty is reduced step by
+    step, and each step is an epoch of the history.  The out-of-fold predictions of five-fold
+    cross-validation determine the best penalty, the temperature and the thresholds.  The returned
+    layer is trained on all images.
 
     Parameters
     ----------
     task : Task
-        What it learns.
+        The task.
     part : tuple of (vectors, truth)
         Features of shape (n, dimension), float32, and classes of shape (n, n_classes), bool.
     balance : {"auto", "weights", "oversample"} or None
-        See :class:`~clusterkit.classifiers.classifier.Classifier`; without augmentation the first
-        three are one.
+        See :class:`~clusterkit.classifiers.classifier.Classifier`; ``"oversample"`` is the same as
+        weights, since there is no augmentation.
     random_state : int
         Seed of the folds.
 
     Returns
     -------
     Learned
-        A network of one layer, from features to probabilities.  In its history, ``loss`` is of
-        the layer that learns from all images, and ``val_loss`` of the five.
+        A network of one layer, from features to probabilities.  In its history, ``loss`` is that of
+        the layer trained on all images, and ``val_loss`` that of cross-validation.
     """
     vectors, truth = part
     targets = task.targets(truth)
@@ -84,10 +83,10 @@ def learn_head(task: Task, part: Part, *, balance: str | None, random_state: int
 
 
 def _shorten(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return a basis and the vectors' coordinates in it, where they are fewer than dimensions.
+    """Return an orthonormal basis, and the coordinates of the vectors in it.
 
-    Few images span few dimensions.  The loss and its penalty are the same in any orthonormal basis
-    of these, and shorter vectors take less time.
+    If there are fewer images than dimensions, these span a smaller space.  The loss and its penalty
+    do not depend on the basis, and shorter vectors take less time.
     """
     if len(vectors) >= vectors.shape[1]:
         return np.eye(vectors.shape[1], dtype=np.float32), vectors
@@ -96,7 +95,7 @@ def _shorten(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray
 
 
 def _draw_folds(truth: NDArray[np.bool_], random_state: int) -> NDArray[np.intp]:
-    """Deal the images out to folds, each class evenly."""
+    """Assign the images to stratified folds."""
     order = np.random.default_rng(random_state).permutation(len(truth))
     order = order[np.argsort(truth[order].argmax(axis=1), kind="stable")]
     fold = np.empty(len(truth), np.intp)
@@ -110,10 +109,10 @@ def _loosen(
     weights: NDArray[np.float32],
     task: Task,
 ) -> Iterator[Weights]:
-    """Yield the layer of each strength, each found from the one before.
+    """Yield the layer for each penalty, each initialised with the previous one.
 
-    Features are centred and brought to a mean squared length of 1 by one factor, so that the
-    strengths suit every network, and features that vary little are not blown up.
+    The features are centred and scaled by a common factor to a mean squared length of 1, so that
+    the same penalties suit every network, and features of small variance stay small.
     """
     from scipy.optimize import minimize
 
@@ -128,11 +127,11 @@ def _loosen(
     def loss(flat: NDArray[np.float64], strength: float) -> tuple[float, NDArray[np.float64]]:
         """Return the weighted mean log loss with its penalty, and the gradient."""
         kernel, bias = np.split(flat.reshape(shape).astype(np.float32), [-1])
-        sums = centred @ kernel + bias
-        errors = (task.activate(sums) - targets) * share
+        logits = centred @ kernel + bias
+        errors = (task.activate(logits) - targets) * share
         gradient = np.vstack([centred.T @ errors + strength * kernel, errors.sum(axis=0)])
         penalty = strength / 2 * float(np.square(kernel).sum())
-        return float((task.log_losses(sums, targets) * share[:, 0]).sum()) + penalty, gradient
+        return float((task.log_losses(logits, targets) * share[:, 0]).sum()) + penalty, gradient
 
     for strength in _STRENGTHS:
         options = {"maxiter": _STEPS}
@@ -162,7 +161,7 @@ def note_outputs(
 
 
 def _build(task: Task, kernel: NDArray[np.float32], bias: NDArray[np.float32]) -> keras.Model:
-    """Put a layer into a network of its own."""
+    """Build a network of one layer with the given weights."""
     inputs = keras.Input(kernel.shape[:1], name="features")
     last = keras.layers.Dense(task.n_outputs, activation=task.activation)
     head = keras.Model(inputs, last(inputs), name=HEAD)

@@ -1,8 +1,8 @@
-"""The networks that are trained from scratch: functions that build plain ``keras.Model`` objects.
+"""Networks that are trained from scratch: functions that build plain ``keras.Model`` objects.
 
-Each takes uint8 or float pixels of shape (n, height, width, channels) on the scale 0-255 and ends
-in a layer called ``HEAD``, whose outputs are probabilities.  Scaling and augmentation are layers of
-the network; the latter work in training only.
+The input of each is uint8 or float pixels of shape (n, height, width, channels) on the scale 0-255;
+the last layer is called ``HEAD``, and its outputs are probabilities.  Scaling and augmentation are
+layers of the network; augmentation is active in training only.
 """
 
 from collections.abc import Callable, Collection
@@ -16,24 +16,23 @@ from clusterkit.classifiers.training.augmentation import AUGMENTATIONS, build_au
 
 Shape = tuple[int, int, int]
 
-# How far images are varied.  Digits and signs fill their pictures and are told apart by little;
-# a mirror would turn some into others.
+# Strength of the augmentation.  Digits and signs fill their images and differ by little.
 _PHOTOS, _SIGNS = 1.0, 0.6
 _MOVED = ("rotation", "shift", "zoom")
 
 
 class Recipe(NamedTuple):
-    """One row of the table: how a network is built, and how it is usually trained.
+    """Builder and default training parameters of a network.
 
     Attributes
     ----------
     build : callable
-        From (image shape, number of outputs, activation of the outputs) to a ``keras.Model``.  Its
-        keyword ``augmentation`` takes other names than the network's usual ones.
+        Function of (image shape, number of outputs, activation of the outputs) that returns a
+        ``keras.Model``.  Its keyword ``augmentation`` replaces the default augmentation.
     side : int
-        Height and width in pixels that pictures from files are brought to.
+        Height and width in pixels to which files are resized.
     epochs : int
-        At most so many passes over the images.
+        Maximum number of epochs.
     """
 
     build: Callable[..., keras.Model]
@@ -72,7 +71,7 @@ def build_dnn(
 def build_dnn_dropout(
     shape: Shape, n_outputs: int, activation: str, *, augmentation: Collection[str] = ()
 ) -> keras.Model:
-    """Build :func:`build_dnn` with a dropout of 25 %, of the pixels too."""
+    """Build :func:`build_dnn` with a dropout of 25 %, including the pixels."""
     return build_dnn(shape, n_outputs, activation, augmentation=augmentation, dropout=0.25)
 
 
@@ -83,7 +82,7 @@ def build_cnn(
     *,
     augmentation: Collection[str] = _MOVED,
 ) -> keras.Model:
-    """Build two convolutions, each with pooling, and a dense layer."""
+    """Build a network of two convolutions, each with pooling, and a dense layer."""
     inputs, x = _start(shape, augmentation, _SIGNS)
     for width in (32, 64):
         x = _convolve(x, width, pool=True)
@@ -98,7 +97,7 @@ def build_dcnn(
     *,
     augmentation: Collection[str] = _MOVED,
 ) -> keras.Model:
-    """Build three pairs of convolutions, each with pooling, and a dense layer."""
+    """Build a network of three pairs of convolutions, each with pooling, and a dense layer."""
     inputs, x = _start(shape, augmentation, _SIGNS)
     for width in (16, 32, 64):
         x = _convolve(_convolve(x, width), width, pool=True)
@@ -113,7 +112,7 @@ def build_two_conv(
     *,
     augmentation: Collection[str] = ("flip", "zoom", "shear"),
 ) -> keras.Model:
-    """Build two convolutions back to back, pooling, a dense layer, and dropout in two places."""
+    """Build a network of two convolutions, pooling and a dense layer, with dropout after both."""
     inputs, x = _start(shape, augmentation, _PHOTOS)
     for _ in range(2):
         x = layers.Conv2D(32, 3, activation="relu")(x)
@@ -131,9 +130,9 @@ def build_cnn5(
 ) -> keras.Model:
     """Build five convolutions with pooling and batch normalisation, a dense layer, and dropout.
 
-    There is none between the convolutions: the variance that it adds in training, and not in
-    prediction, would put every batch normalisation behind it off (Li et al., 2019), the fifth by a
-    factor of seven.
+    There is no dropout between the convolutions.  It changes the variance in training but not in
+    prediction, so that the statistics of the following batch normalisations would be wrong (Li et
+    al., 2019), those of the fifth by a factor of seven.
     """
     inputs, x = _start(shape, augmentation, _PHOTOS)
     for width in (16, 32, 64, 128, 256):
@@ -155,7 +154,7 @@ RECIPES = {
 
 
 def _start(shape: Shape, augmentation: Collection[str], strength: float) -> tuple[Any, Any]:
-    """Open a network: pixels on the scale 0-1, varied in training."""
+    """Return the input of a network, and its pixels on the scale 0-1 after augmentation."""
     inputs = keras.Input(shape, name="image")
     x = layers.Rescaling(1 / 255)(inputs)
     for layer in build_augmentation(augmentation, shape[2], strength=strength):
@@ -164,9 +163,9 @@ def _start(shape: Shape, augmentation: Collection[str], strength: float) -> tupl
 
 
 def _convolve(x: Any, width: int, *, pool: bool = False) -> Any:
-    """Convolve with batch normalisation (Ioffe & Szegedy, 2015).
+    """Add a convolution with batch normalisation (Ioffe & Szegedy, 2015).
 
-    Pooling comes first where it is wanted: what it leaves is a quarter of the work.
+    Pooling precedes the normalisation, for which it leaves a quarter of the work.
     """
     x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
     if pool:
@@ -175,6 +174,6 @@ def _convolve(x: Any, width: int, *, pool: bool = False) -> Any:
 
 
 def _finish(inputs: Any, x: Any, n_outputs: int, activation: str) -> keras.Model:
-    """Close a network; its probabilities are float32 whatever it is computed in."""
+    """Add the last layer, whose probabilities are float32 in any precision."""
     head = layers.Dense(n_outputs, activation=activation, dtype="float32", name=HEAD)
     return keras.Model(inputs, head(x))

@@ -29,16 +29,16 @@ def learn_network(
     build : callable
         Returns the network, which ends in a layer called ``HEAD``.
     task : Task
-        What is learned.
+        The task.
     training, validation : tuple of (pixels, truth)
         Images and their classes.
     fitting : Fitting
-        How.
+        Parameters of the training.
 
     Returns
     -------
     Learned
-        The network, computed in float32 whatever it was trained in.
+        The network, in float32 regardless of the precision of the training.
 
     Raises
     ------

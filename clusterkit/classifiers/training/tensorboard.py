@@ -1,4 +1,4 @@
-"""Logs of a training that TensorBoard shows."""
+"""Training logs for TensorBoard."""
 
 from pathlib import Path
 from typing import Any
@@ -7,15 +7,15 @@ import keras
 
 
 class TensorBoardLog(keras.callbacks.Callback):
-    """Write loss and accuracy of each epoch, training and validation as one run each.
+    """Write loss and accuracy of each epoch, as one run each for training and validation.
 
     ``keras.callbacks.TensorBoard`` needs the package tensorboard, which TensorFlow no longer
-    installs; TensorFlow itself can write the same files, and whoever looks at them has it.
+    installs.  TensorFlow itself can write the same files.
 
     Parameters
     ----------
     folder : path
-        For ``tensorboard --logdir``; ``train`` and ``validation`` are made in it.
+        Folder for ``tensorboard --logdir``, with the sub-folders ``train`` and ``validation``.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -32,7 +32,7 @@ class TensorBoardLog(keras.callbacks.Callback):
         }
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Write the values under the names that Keras gives them."""
+        """Write the values with the tags of Keras' own callback."""
         for name, value in logs.items():
             run = "validation" if name.startswith("val_") else "train"
             with self.writers[run].as_default(step=epoch):
@@ -46,7 +46,7 @@ class TensorBoardLog(keras.callbacks.Callback):
 
 
 def write_history(folder: str | Path, history: dict[str, list[float]]) -> None:
-    """Write the logs of a training that is over."""
+    """Write the logs of a completed training."""
     log = TensorBoardLog(folder)
     log.on_train_begin()
     for epoch, values in enumerate(zip(*history.values(), strict=True)):
@@ -55,7 +55,7 @@ def write_history(folder: str | Path, history: dict[str, list[float]]) -> None:
 
 
 def _write_scalar(tag: str, value: float) -> None:
-    """Write a number as TensorBoard's plugin for scalars reads it."""
+    """Write a value for TensorBoard's scalars plugin."""
     import tensorflow as tf
     from tensorflow.core.framework.summary_pb2 import DATA_CLASS_SCALAR, SummaryMetadata
 
