@@ -10,8 +10,8 @@ from clusterkit.errors import ImageError, InvalidInputError
 
 LIMIT_VARIABLE = "CLUSTERKIT_IMAGE_MEMORY"
 GIB = 2**30
-# With Pillow's own limit, 89 million pixels, this is 2 GiB, the worst case of its decoders and
-# conversions for an image of that size.
+# With Pillow's own limit, 89 million pixels, this is 2 GiB.  It is the most that was measured (for
+# JPEG 2000); most formats take less than half.
 _BYTES_PER_PIXEL_OF_LIMIT = 24
 # Too small to count.
 _SMALL_BYTES = 2**20
