@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class DemoReport:
         PSNR of the autoencoder's reconstructions in dB.
     verdict : str
         The verdict on the number of clusters.
-    acc, nmi : float
+    accuracy, nmi : float
         Clustering accuracy and normalised mutual information with the digits.
     query : pathlib.Path
         The query image of the gallery.
@@ -50,10 +50,15 @@ class DemoReport:
     folder: Path
     psnr: float
     verdict: str
-    acc: float
+    accuracy: float
     nmi: float
     query: Path
     seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as values for :func:`clusterkit.utils.paths.json_text`."""
+        values = asdict(self)
+        return {"acc" if name == "accuracy" else name: value for name, value in values.items()}
 
 
 def sample_images() -> Path:
@@ -68,7 +73,7 @@ def sample_images() -> Path:
 def run_demo(
     folder: str | Path = "clusterkit-demo",
     *,
-    random_state: int = 0,
+    random_state: int | None = None,
     say: Callable[[str], Any] = print,
     progress: bool = False,
 ) -> DemoReport:
@@ -78,8 +83,8 @@ def run_demo(
     ----------
     folder : path
         Folder for the results; must not exist.
-    random_state : int
-        Random seed.
+    random_state : int, optional
+        Seed; random by default.
     say : callable
         Called with a line of text at each step.
     progress : bool
@@ -135,15 +140,15 @@ def run_demo(
     save_figure(ContactSheetDisplay.from_clustering(clustering), folder / "clusters.png")
 
     say("Comparing the clusters with the folders' names (clusterkit evaluate)")
-    evaluation = evaluate(clustering.labels, labels_from_folders(embeddings.paths))
+    evaluation = evaluate(labels_from_folders(embeddings.paths), clustering.labels)
     save_figure(CrosstabDisplay.from_evaluation(evaluation), folder / "evaluation.png")
-    say(f"  accuracy {evaluation.acc:.2f}, normalised mutual information {evaluation.nmi:.2f}")
+    say(f"  accuracy {evaluation.accuracy:.2f}, normalised mutual information {evaluation.nmi:.2f}")
 
     query = embeddings.paths[0]
     say(f"Which images are like {query}, and why? (clusterkit similar, clusterkit explain)")
     found = find_similar(query, embeddings)
     save_figure(GalleryDisplay.from_similar(found), folder / "similar.png")
-    explanation = explain(query, int(found.rows[0]), embeddings)
+    explanation = explain(query, int(found.rows[0]), embeddings, random_state=random_state)
     save_figure(ExplanationDisplay.from_explanation(explanation), folder / "explain.png")
     say(f"  {explanation.summary}")
 
@@ -151,7 +156,7 @@ def run_demo(
         folder=folder,
         psnr=training.psnr,
         verdict=curve.verdict,
-        acc=evaluation.acc,
+        accuracy=evaluation.accuracy,
         nmi=evaluation.nmi,
         query=folder / "images" / query,
         seconds=time.perf_counter() - start,

@@ -14,7 +14,13 @@ SAMPLES = Path(__file__).parent.parent / "data" / "digits"
 images = ck.ImageFolder(sys.argv[1] if len(sys.argv) > 1 else SAMPLES)
 
 training = train_autoencoder(
-    images, "autoencoder.keras", image_size=32, latent_size=16, epochs=15, overwrite=True
+    images,
+    "autoencoder.keras",
+    image_size=32,
+    latent_size=16,
+    epochs=15,
+    overwrite=True,
+    random_state=0,
 )
 print(f"trained for {training.epochs} epochs, {training.psnr:.1f} dB")
 save_figure(

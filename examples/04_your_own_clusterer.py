@@ -20,10 +20,10 @@ labels = labels_from_folders(embeddings.paths)
 print("by name:", ", ".join(CLUSTERERS))
 
 candidates = {
-    "kmeans": ck.cluster(embeddings, "kmeans", n_clusters=10),
+    "kmeans": ck.cluster(embeddings, "kmeans", n_clusters=10, random_state=0),
     "agglomerative": ck.cluster(embeddings, "agglomerative", n_clusters=10),
     "Birch": ck.cluster(embeddings, Birch(n_clusters=10, threshold=0.1)),
 }
 for name, clustering in candidates.items():
-    evaluation = ck.evaluate(clustering.labels, labels)
-    print(f"{name:>14}: accuracy {evaluation.acc:.2f}, NMI {evaluation.nmi:.2f}")
+    evaluation = ck.evaluate(labels, clustering.labels)
+    print(f"{name:>14}: accuracy {evaluation.accuracy:.2f}, NMI {evaluation.nmi:.2f}")

@@ -14,14 +14,19 @@ found = compare_networks(
     options.images,
     {
         # Flipped, zoomed and sheared while it learns, in batches of 32.
-        "two-conv": Classifier("two-conv", epochs=options.epochs, progress=True),
+        "two-conv": Classifier("two-conv", epochs=options.epochs, progress=True, random_state=0),
         # Only the last layer is trained, on embeddings that the store keeps: seconds.
         "xception": Classifier(
-            "xception", weights=options.weights, epochs=options.epochs, progress=True
+            "xception",
+            weights=options.weights,
+            epochs=options.epochs,
+            progress=True,
+            random_state=0,
         ),
     },
     "cats_dogs_wild",
     store=".clusterkit",
+    random_state=0,
 )
 print(found.to_text())
 save_figure(NetworkCurvesDisplay.from_comparison(found), "cats_dogs_wild.png", overwrite=True)

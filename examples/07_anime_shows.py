@@ -16,8 +16,8 @@ report = train_classifier(
     "anime.keras",
     # Batch normalisation behind each convolution, dropout before the last layer; pictures are
     # flipped, shifted, turned a little, zoomed and recoloured while it learns.
-    Classifier("cnn5", image_size=128, epochs=options.epochs, progress=True),
-    test_size=0.2,
+    Classifier("cnn5", image_size=128, epochs=options.epochs, progress=True, random_state=0),
+    test_split=0.2,
     overwrite=True,
 )
 print(report.test.to_text())

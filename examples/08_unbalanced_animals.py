@@ -14,7 +14,7 @@ print(f"the largest class has {max(counts.values()) / min(counts.values()):.1f} 
 save_figure(ClassCountsDisplay({"all": counts}), "class_counts.png", overwrite=True)
 
 # The whole picture is resized; resize="crop" would cut its centre out, and details with it.
-small = {"image_size": 150, "resize": "stretch", "epochs": options.epochs, "progress": True}
+small = {"image_size": 150, "epochs": options.epochs, "progress": True, "random_state": 0}
 found = compare_networks(
     images,
     {
@@ -22,10 +22,13 @@ found = compare_networks(
         "alike": Classifier("cnn5", balance=None, **small),
         # All classes count alike: the default where the largest has twice the smallest's images.
         "weighted": Classifier("cnn5", balance="weights", **small),
-        "transfer": Classifier("xception", weights=options.weights, epochs=options.epochs),
+        "transfer": Classifier(
+            "xception", weights=options.weights, epochs=options.epochs, random_state=0
+        ),
     },
     "unbalanced",
     store=".clusterkit",
+    random_state=0,
 )
 print(found.to_text())
 save_figure(NetworkCurvesDisplay.from_comparison(found), "unbalanced.png", overwrite=True)

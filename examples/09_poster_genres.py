@@ -13,9 +13,13 @@ options = read_options(__doc__, images="posters700/labels.csv")
 
 trained = {
     # From scratch; look at it while it learns with `tensorboard --logdir logs`.
-    "cnn5": Classifier("cnn5", epochs=options.epochs, tensorboard="logs", progress=True),
+    "cnn5": Classifier(
+        "cnn5", epochs=options.epochs, tensorboard="logs", progress=True, random_state=0
+    ),
     # The last layer alone, on embeddings that the store keeps.
-    "xception": Classifier("xception", weights=options.weights, epochs=options.epochs),
+    "xception": Classifier(
+        "xception", weights=options.weights, epochs=options.epochs, random_state=0
+    ),
 }
 for name, classifier in trained.items():
     report = train_classifier(

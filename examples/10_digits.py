@@ -13,8 +13,12 @@ digits = read_labelled(options.images)
 names = ("nn", "dnn", "dnn-dropout", "cnn", "dcnn")
 found = compare_networks(
     digits,
-    {name: Classifier(name, epochs=options.epochs, progress=True) for name in names},
+    {
+        name: Classifier(name, epochs=options.epochs, progress=True, random_state=0)
+        for name in names
+    },
     "digits",
+    random_state=0,
 )
 print(found.to_text())
 found.to_csv("digits.csv")

@@ -23,7 +23,7 @@ for folder in ("routed", "classes"):
 first = train_classifier(
     options.images,
     "two-conv.keras",
-    Classifier("two-conv", epochs=options.epochs, progress=True),
+    Classifier("two-conv", epochs=options.epochs, progress=True, random_state=0),
     overwrite=True,
 )
 print(first.test.to_text())
@@ -50,7 +50,7 @@ print("promoted:", promoted.folders)
 second = train_classifier(
     "classes",
     "kinds.keras",
-    Classifier("resnet50", weights=options.weights, epochs=options.epochs),
+    Classifier("resnet50", weights=options.weights, epochs=options.epochs, random_state=0),
     store=".clusterkit",
     overwrite=True,
 )

@@ -27,7 +27,7 @@ from clusterkit.images.folder import ImageFolder
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 SIZE = 18  # not divisible by 2 ** depth
-QUICK = {"image_size": SIZE, "depth": 2, "epochs": 4, "batch_size": 16}
+QUICK = {"image_size": SIZE, "depth": 2, "epochs": 4, "batch_size": 16, "random_state": 0}
 
 
 def draw_discs(n: int) -> NDArray[np.uint8]:
@@ -95,7 +95,13 @@ def test_same_seed_same_vectors(trained: AutoencoderTraining, folder: Path, tmp_
 def test_grey_noise_stops_the_training_early(tmp_path: Path) -> None:
     grey = np.random.default_rng(0).integers(0, 256, (24, 9, 8), dtype=np.uint8)
     report = train_autoencoder(
-        grey, tmp_path / "grey.keras", latent_size=5, depth=1, epochs=200, patience=1
+        grey,
+        tmp_path / "grey.keras",
+        latent_size=5,
+        depth=1,
+        epochs=200,
+        patience=1,
+        random_state=0,
     )
     assert report.epochs < 200
     assert report.best_epoch == 1 + int(np.argmin(report.history["val_loss"]))

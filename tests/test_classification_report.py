@@ -136,7 +136,7 @@ def test_measuring_a_classifier_keeps_images_and_compares_classes() -> None:
     y = [name for name in colours for _ in range(12)]
     noise = rng.integers(-20, 20, (36, 8, 8, 3))
     images = (np.array([colours[name] for name in y])[:, None, None] + noise).astype(np.uint8)
-    classifier = Classifier("dnn", epochs=3, batch_size=8).fit(images, y)
+    classifier = Classifier("dnn", epochs=3, batch_size=8, random_state=0).fit(images, y)
     probabilities, features = predict_with_features(classifier, images)
     head = classifier.model_.get_layer("head")
     expected = classifier.predict_proba(images)

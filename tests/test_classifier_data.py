@@ -57,7 +57,7 @@ def test_train_and_test_folders_are_kept(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "both/train")
     save(tmp_path / "both/test/cat/new.png", 99)
     data = read_labelled(tmp_path / "both")
-    rows = split(data, validation_size=0.2)
+    rows = split(data, validation_split=0.2, random_state=0)
     assert [data.names[row] for row in rows["test"]] == ["test/cat/new.png"]
     assert len(rows["val"]) == 4
     save(tmp_path / "both/test/fox/new.png", 98)
@@ -69,7 +69,7 @@ def test_equal_files_in_train_and_test_are_told(folder: Path, tmp_path: Path) ->
     shutil.copytree(folder, tmp_path / "both/train")
     shutil.copytree(folder / "cat", tmp_path / "both/test/cat")
     with pytest.warns(UserWarning, match="10 of the test and validation images are also among"):
-        split(read_labelled(tmp_path / "both"))
+        split(read_labelled(tmp_path / "both"), random_state=0)
 
 
 def test_a_table_of_labels(folder: Path) -> None:
@@ -182,7 +182,7 @@ def make(values: list[int], labels: list[str]) -> LabelledImages:
 
 def test_a_split_is_stratified_seeded_and_complete() -> None:
     data = make(list(range(100)), ["a"] * 80 + ["b"] * 20)
-    rows = split(data, test_size=0.2, validation_size=0.1, random_state=3)
+    rows = split(data, test_split=0.2, validation_split=0.1, random_state=3)
     assert sorted(np.concatenate(list(rows.values()))) == list(range(100))
     assert [int((rows["test"] < 80).sum()), len(rows["test"])] == [16, 20]
     assert [int((rows["val"] < 80).sum()), len(rows["val"])] == [8, 10]
@@ -214,7 +214,7 @@ def test_nearly_equal_images_of_a_class_stay_on_one_side() -> None:
     seeds = [number // 2 for number in range(40)]
     labels = ["a" if seed % 2 else "b" for seed in seeds]
     data = LabelledImages(pictures(seeds), list(map(str, range(40))), labels)
-    rows = split(data, test_size=0.3, validation_size=0.2)
+    rows = split(data, test_split=0.3, validation_split=0.2, random_state=0)
     sides = [{seeds[row] for row in part} for part in rows.values()]
     assert sum(map(len, sides)) == 20
     # Each part keeps its share of the images, not of the pictures.
@@ -224,7 +224,9 @@ def test_nearly_equal_images_of_a_class_stay_on_one_side() -> None:
 def test_looks_say_nothing_where_most_of_a_class_looks_alike() -> None:
     images = pictures([0] * 7 + list(range(1, 14)))
     images[:7, 0, 0, 0] = range(7)
-    rows = split(LabelledImages(images, list(map(str, range(20))), ["a"] * 10 + ["b"] * 10))
+    rows = split(
+        LabelledImages(images, list(map(str, range(20))), ["a"] * 10 + ["b"] * 10), random_state=0
+    )
     of_a = {part: int((found < 10).sum()) for part, found in rows.items()}
     assert of_a == {"train": 7, "val": 1, "test": 2}
     # The seven are not kept together: the other three of the class would fill these parts.
@@ -234,14 +236,16 @@ def test_looks_say_nothing_where_most_of_a_class_looks_alike() -> None:
 def test_a_small_class_of_one_look_is_divided() -> None:
     images = pictures([0, 0, 0, 1, 2, 3])
     images[2] //= 2
-    rows = split(LabelledImages(images, list("abcdef"), list("xxxyyy")), test_size=0.3)
+    rows = split(
+        LabelledImages(images, list("abcdef"), list("xxxyyy")), test_split=0.3, random_state=0
+    )
     assert all((found < 3).sum() == (found >= 3).sum() == 1 for found in rows.values())
 
 
 def test_pictures_with_different_labels_are_no_copies() -> None:
     seeds = [number // 2 for number in range(40)]
     data = LabelledImages(pictures(seeds), list(map(str, range(40))), ["a", "b"] * 20)
-    rows = split(data, test_size=0.3, validation_size=0.2)
+    rows = split(data, test_split=0.3, validation_split=0.2, random_state=0)
     assert sum(len({seeds[row] for row in part}) for part in rows.values()) > 20
 
 
@@ -251,19 +255,21 @@ def test_nearly_equal_images_in_train_and_test_are_told() -> None:
         pictures(seeds), list("abcdef"), list("xyxyxy"), parts=["train"] * 4 + ["test"] * 2
     )
     with pytest.warns(UserWarning, match="1 of the test and validation images"):
-        split(data)
+        split(data, random_state=0)
 
 
 def test_a_large_group_of_copies_stays_in_training() -> None:
     values = [0] * 12 + list(range(1, 19)) + list(range(50, 80))
-    rows = split(make(values, ["a"] * 30 + ["b"] * 30), test_size=0.1, validation_size=0.1)
+    rows = split(
+        make(values, ["a"] * 30 + ["b"] * 30), test_split=0.1, validation_split=0.1, random_state=0
+    )
     assert set(range(12)) <= set(rows["train"])
     assert [len(part) for part in rows.values()] == [48, 6, 6]
 
 
 def test_small_classes_keep_an_image_to_learn_from() -> None:
     data = make(list(range(12)), ["a"] * 10 + ["b"] * 2)
-    rows = split(data)
+    rows = split(data, random_state=0)
     parts = [part for part in rows if rows[part].max() >= 10]
     assert parts == ["train", "test"]
 
@@ -274,7 +280,7 @@ def test_every_one_of_several_labels_is_learned() -> None:
     labels = [tuple(rng.choice(names, 3, replace=False)) for _ in range(12)]
     data = LabelledImages(pixels_of(list(range(12))), list(map(str, range(12))), labels, True)
     for seed in range(20):
-        rows = split(data, test_size=0.4, validation_size=0.3, random_state=seed)
+        rows = split(data, test_split=0.4, validation_split=0.3, random_state=seed)
         learned = {name for row in rows["train"] for name in labels[row]}
         assert learned == {name for label in labels for name in label}
 
@@ -284,7 +290,7 @@ def test_files_that_cannot_be_read_are_in_no_part(folder: Path) -> None:
     for file in broken:
         file.write_bytes(b"no image")
     data = read_labelled(folder)
-    rows = split(data)
+    rows = split(data, random_state=0)
     assert sorted(np.concatenate(list(rows.values()))) == [
         row for row, file in enumerate(data.images) if file not in broken
     ]
@@ -314,7 +320,7 @@ def test_classes_that_cannot_be_learned(values: list[int], labels: list[str], me
 
 def test_shares_must_fit() -> None:
     with pytest.raises(InvalidInputError, match=r"together below 1. Received: 0.6, 0.5"):
-        split(make([1, 2], ["a", "b"]), test_size=0.6, validation_size=0.5)
+        split(make([1, 2], ["a", "b"]), test_split=0.6, validation_split=0.5)
 
 
 def test_class_weights_answer_imbalance_only() -> None:

@@ -177,7 +177,7 @@ def test_what_is_no_list_of_images_is_named(X: Any, message: str) -> None:
 def test_a_classifier_takes_what_its_functions_take() -> None:
     dark = np.arange(24) % 2
     X = (200 * dark[:, None, None, None] + PICTURES[0] % 50).astype(np.uint8)
-    clf = Classifier("nn", epochs=1)
+    clf = Classifier("nn", epochs=1, random_state=0)
     y = pd.Series(np.where(dark, "light", "dark"), index=range(100, 124))
     X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=8, random_state=0)
     clf.fit(X_train, y_train, validation_data=(list(X_test), y_test))
@@ -199,7 +199,7 @@ def test_a_classifier_takes_what_its_functions_take() -> None:
 
 def test_cross_validation_with_a_column_of_a_table() -> None:
     scores = cross_val_score(
-        Classifier("nn", epochs=1),
+        Classifier("nn", epochs=1, random_state=0),
         np.repeat(PICTURES, 4, axis=0),
         pd.Series(list("abab") * 6, index=range(50, 74)),
         cv=2,

@@ -196,7 +196,9 @@ def test_half_precision_leaves_a_plain_network(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 128, (40, 12, 12), dtype=np.uint8)
     images[::2] += 100
     y = ["light", "dark"] * 20
-    clf = Classifier("cnn", epochs=6, batch_size=8, precision="bfloat16").fit(images, y)
+    clf = Classifier("cnn", epochs=6, batch_size=8, precision="bfloat16", random_state=0).fit(
+        images, y
+    )
     assert clf.score(images, y) == 1
     copy = Classifier.load(clf.save(tmp_path / "clf.keras"))
     assert {layer.compute_dtype for layer in copy.model_.layers if layer.weights} == {"float32"}
@@ -208,7 +210,7 @@ def test_tensorboard_logs_hold_the_history(tmp_path: Path) -> None:
 
     images = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
     y = ["a", "b"] * 6
-    clf = Classifier("nn", epochs=2, tensorboard=tmp_path / "logs").fit(images, y)
+    clf = Classifier("nn", epochs=2, tensorboard=tmp_path / "logs", random_state=0).fit(images, y)
     for run, prefix in (("train", ""), ("validation", "val_")):
         (file,) = (tmp_path / "logs" / run).iterdir()
         found: dict[str, list[float]] = {}
@@ -237,6 +239,7 @@ def test_a_killed_training_goes_on(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options: dict[str, Any] = {"image_size": 12, "epochs": 12, "batch_size": 8, "patience": 12}
+    options["random_state"] = 0
     whole = train_classifier(folder, tmp_path / "whole.keras", Classifier("cnn", **options))
     output = tmp_path / "clf.keras"
     checkpoint = tmp_path / "clf-checkpoint.npz"
@@ -276,7 +279,7 @@ def test_a_killed_training_goes_on(
 def test_a_checkpoint_is_of_one_training_only(tmp_path: Path) -> None:
     file, images = tmp_path / "clf-checkpoint.npz", np.random.default_rng(0).random((20, 8, 8))
     pixels, y = (images * 255).astype(np.uint8), ["a", "b"] * 10
-    options: dict[str, Any] = {"network": "nn", "epochs": 2}
+    options: dict[str, Any] = {"network": "nn", "epochs": 2, "random_state": 0}
     first = Classifier(**options).fit(pixels, y, checkpoint=file)
     state = file.read_bytes()
     # All epochs are run: the result is there at once, and the same.

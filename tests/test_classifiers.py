@@ -33,7 +33,7 @@ from clusterkit.store.embeddings import Embeddings
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 COLOURS = {"blue": (30, 30, 200), "green": (30, 200, 30), "red": (200, 30, 30)}
-QUICK: dict[str, Any] = {"network": "nn", "epochs": 15, "batch_size": 8}
+QUICK: dict[str, Any] = {"network": "nn", "epochs": 15, "batch_size": 8, "random_state": 0}
 
 
 def paint(colour: str, n: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -209,7 +209,7 @@ def test_transfer_learns_from_embeddings(
     weights: Path, arrays: tuple[NDArray[np.uint8], list[str]]
 ) -> None:
     y = arrays[1]
-    clf = Classifier("mobilenet", weights=weights, epochs=10)
+    clf = Classifier("mobilenet", weights=weights, epochs=10, random_state=0)
     space = {"extractor": "mobilenet", "fingerprint": clf.extractor.fingerprint}
     rng = np.random.default_rng(0)
     signal = np.repeat(np.eye(3, 1024, dtype=np.float32), 16, axis=0)
@@ -245,7 +245,7 @@ def test_transfer_trains_on_stored_embeddings_and_saves_the_whole_network(
     again = train_classifier(
         tmp_path / "copies",
         tmp_path / "again.keras",
-        Classifier("mobilenet", weights=weights, epochs=1),
+        Classifier("mobilenet", weights=weights, epochs=1, random_state=0),
         store=tmp_path / "store",
     )
     assert sorted((tmp_path / "store").rglob("*")) == before

@@ -42,15 +42,15 @@ def test_distances_are_those_to_the_mean_of_the_cluster() -> None:
     "name", ["kmeans", "minibatch-kmeans", "agglomerative", "gaussian-mixture"]
 )
 def test_bundles_come_out_whole_by_any_clusterer(emb: Embeddings, name: str) -> None:
-    clustering = cluster(emb, name, n_clusters=3)
-    assert clustering.k == 3
+    clustering = cluster(emb, name, n_clusters=3, random_state=0)
+    assert clustering.n_clusters == 3
     assert sorted(clustering.sizes.values()) == [10, 10, 10]
     assert clustering.exemplars.sum() == 3
     assert all(len(set(clustering.labels[i : i + 10])) == 1 for i in (0, 10, 20))
 
 
 def test_refinement_says_what_was_compared(emb: Embeddings, tmp_path: Path) -> None:
-    clustering = cluster(emb, "refined-kmeans", n_clusters=3)
+    clustering = cluster(emb, "refined-kmeans", n_clusters=3, random_state=0)
     assert clustering.algorithm == "refined-kmeans"
     assert clustering.sizes == {0: 10, 1: 10, 2: 10}
     clustering.to_csv(tmp_path / "clusters.csv")
@@ -58,18 +58,18 @@ def test_refinement_says_what_was_compared(emb: Embeddings, tmp_path: Path) -> N
     assert written == clustering.refinement
     assert [entry["name"] for entry in written["candidates"] if entry["chosen"]] == ["k-means"]
     assert written["reason"].startswith("k-means: ")
-    assert cluster(emb, n_clusters=3).describe()["refinement"] is None
+    assert cluster(emb, n_clusters=3, random_state=0).describe()["refinement"] is None
 
 
 def test_auto_takes_the_verdict(emb: Embeddings) -> None:
-    assert cluster(emb, n_clusters="auto").k == 3
+    assert cluster(emb, n_clusters="auto", random_state=0).n_clusters == 3
 
 
 def test_any_scikit_learn_clusterer_works_and_noise_has_no_distance(emb: Embeddings) -> None:
     far = Embeddings(np.concatenate([emb.vectors, [[9.0] * 8]]).astype(np.float32))
     clustering = cluster(far, DBSCAN(eps=0.5, min_samples=3))
     assert clustering.algorithm == "DBSCAN"
-    assert clustering.k == 3
+    assert clustering.n_clusters == 3
     assert clustering.sizes[-1] == 1
     assert np.isnan(clustering.distances[-1])
     assert not clustering.exemplars[-1]
@@ -96,8 +96,8 @@ def with_classes(emb: Embeddings) -> Embeddings:
 
 
 def test_clusters_are_named_where_classes_are_known(emb: Embeddings, tmp_path: Path) -> None:
-    assert cluster(emb, n_clusters=3).names == {}
-    clustering = cluster(with_classes(emb), n_clusters=3)
+    assert cluster(emb, n_clusters=3, random_state=0).names == {}
+    clustering = cluster(with_classes(emb), n_clusters=3, random_state=0)
     assert [clustering.names[label] for label in clustering.labels[[0, 10, 20]]] == [
         "fox squirrel",
         "lion",
@@ -115,7 +115,7 @@ def test_clusters_are_named_where_classes_are_known(emb: Embeddings, tmp_path: P
 def test_a_second_run_keeps_the_numbers(
     emb: Embeddings, tmp_path: Path, seed: int, as_table: bool
 ) -> None:
-    first = cluster(emb, n_clusters=3)
+    first = cluster(emb, n_clusters=3, random_state=0)
     first.labels = (first.labels + seed + 3) % 7  # as if it went on from runs before it
     previous = first.to_csv(tmp_path / "clusters.csv") if as_table else first
     second = cluster(emb, "minibatch-kmeans", n_clusters=3, random_state=seed, previous=previous)
@@ -138,14 +138,14 @@ def test_of_two_solutions_that_fit_as_well_the_earlier_one_stays(before: np.ndar
 
 
 def test_added_images_leave_the_numbers_as_they_are(emb: Embeddings) -> None:
-    first = cluster(emb[5:], n_clusters=3)
+    first = cluster(emb[5:], n_clusters=3, random_state=0)
     rng = np.random.default_rng(1)
     added = Embeddings(
         np.concatenate([emb.vectors, np.eye(8)[[5] * 4] + rng.normal(0, 0.05, (4, 8))]),
         paths=[*emb.paths, "w.png", "x.png", "y.png", "z.png"],
         space=emb.space,
     )
-    second = cluster(added, n_clusters=4, previous=first)
+    second = cluster(added, n_clusters=4, previous=first, random_state=0)
     np.testing.assert_array_equal(second.labels[5:30], first.labels)
     assert second.identity is not None
     assert second.identity.new == [3]
@@ -156,18 +156,20 @@ def test_added_images_leave_the_numbers_as_they_are(emb: Embeddings) -> None:
 
 def test_an_earlier_clustering_that_does_not_fit_is_said_before_any_work(emb: Embeddings) -> None:
     other = Embeddings(emb.vectors, paths=[f"other/{row}.png" for row in range(30)])
-    earlier = cluster(other, n_clusters=3)
+    earlier = cluster(other, n_clusters=3, random_state=0)
     with pytest.raises(InvalidInputError, match="in common"):
         cluster(emb, n_clusters=31, previous=earlier)
     other = Embeddings(emb.vectors, paths=emb.paths, space={"fingerprint": "1" * 64})
     with pytest.warns(UserWarning, match="the earlier clusters are of the space"):
-        cluster(emb, n_clusters=3, previous=cluster(other, n_clusters=3))
+        cluster(
+            emb, n_clusters=3, previous=cluster(other, n_clusters=3, random_state=0), random_state=0
+        )
 
 
 def test_one_cluster_and_as_many_as_images(emb: Embeddings) -> None:
-    one = cluster(with_classes(emb), n_clusters=1)
+    one = cluster(with_classes(emb), n_clusters=1, random_state=0)
     assert one.sizes == {0: 30}
-    each = cluster(emb, n_clusters=30, previous=one)
+    each = cluster(emb, n_clusters=30, previous=one, random_state=0)
     assert list(each.sizes.values()) == [1] * 30
     assert set(each.names.values()) == {"fox squirrel", "lion", "zebra"}
     assert each.identity is not None
@@ -176,16 +178,16 @@ def test_one_cluster_and_as_many_as_images(emb: Embeddings) -> None:
 
 def test_identical_vectors_are_one_group_with_a_name() -> None:
     same = Embeddings(np.ones((6, 4)), top5=[[("lion", 0.9)]] * 6)
-    clustering = cluster(same, n_clusters=1)
+    clustering = cluster(same, n_clusters=1, random_state=0)
     assert clustering.names == {0: "lion"}
-    assert cluster(same, n_clusters=1, previous=clustering).identity is not None
+    assert cluster(same, n_clusters=1, previous=clustering, random_state=0).identity is not None
 
 
 def test_a_root_that_is_not_utf8_is_written(emb: Embeddings, tmp_path: Path) -> None:
     emb.root = Path("/photos/\udcff")
-    clustering = cluster(emb, n_clusters=3)
+    clustering = cluster(emb, n_clusters=3, random_state=0)
     clustering.to_csv(tmp_path / "clusters.csv")
-    again = cluster(emb, n_clusters=3, previous=tmp_path / "clusters.csv")
+    again = cluster(emb, n_clusters=3, previous=tmp_path / "clusters.csv", random_state=0)
     np.testing.assert_array_equal(again.labels, clustering.labels)
 
 
@@ -197,8 +199,8 @@ def test_a_stream_is_clustered_as_its_embeddings_are(emb: Embeddings, tmp_path: 
             [Row(emb.paths[i], "", vector=emb.vectors[i], top5=[(names[i], 0.9)]) for i in rows]
         )
     for number in (3, "auto"):
-        streamed = cluster(space.stream(), "minibatch-kmeans", n_clusters=number)
-        loaded = cluster(space.read(), "minibatch-kmeans", n_clusters=number)
+        streamed = cluster(space.stream(), "minibatch-kmeans", n_clusters=number, random_state=0)
+        loaded = cluster(space.read(), "minibatch-kmeans", n_clusters=number, random_state=0)
         order = np.argsort(streamed.embeddings.paths)
         np.testing.assert_allclose(streamed.distances[order], loaded.distances, rtol=1e-4)
         np.testing.assert_array_equal(streamed.exemplars[order], loaded.exemplars)
@@ -206,7 +208,9 @@ def test_a_stream_is_clustered_as_its_embeddings_are(emb: Embeddings, tmp_path: 
         files = [streamed.to_csv(tmp_path / "a.csv", overwrite=True)]
         files.append(loaded.to_csv(tmp_path / "b.csv", overwrite=True))
         assert read_clusters(files[0])[0] == read_clusters(files[1])[0]
-        again = cluster(space.stream(), "minibatch-kmeans", n_clusters=number, previous=files[0])
+        again = cluster(
+            space.stream(), "minibatch-kmeans", n_clusters=number, previous=files[0], random_state=0
+        )
         assert again.identity is not None
         assert again.identity.moved == []
     with pytest.raises(InvalidInputError, match="a map needs all vectors"):
@@ -228,8 +232,10 @@ def test_what_cannot_be_clustered_is_said(emb: Embeddings) -> None:
 
 def test_plain_vectors_are_named_by_their_rows(emb: Embeddings, tmp_path: Path) -> None:
     for vectors in (emb.vectors, emb.vectors.tolist()):
-        clustering = cluster(vectors, n_clusters=3)
-        np.testing.assert_array_equal(clustering.labels, cluster(emb, n_clusters=3).labels)
+        clustering = cluster(vectors, n_clusters=3, random_state=0)
+        np.testing.assert_array_equal(
+            clustering.labels, cluster(emb, n_clusters=3, random_state=0).labels
+        )
         assert clustering.embeddings.paths[:2] == ["0", "1"]
     assert clustering.to_csv(tmp_path / "c.csv").read_text().splitlines()[1].startswith("0,")
     with pytest.raises(InvalidInputError, match=r"shape \(n, dimension\)"):
@@ -258,6 +264,7 @@ def test_clusters_are_sorted_into_folders_of_their_names(emb: Embeddings, tmp_pa
     found = cluster(
         Embeddings(emb.vectors, paths=emb.paths, root=tmp_path, top5=with_classes(emb).top5),
         n_clusters=3,
+        random_state=0,
     )
     sorting = found.sort_into(tmp_path / "sorted", mode="move")
     names = sorted(folder.partition("-")[2] for folder in sorting.folders)
@@ -279,8 +286,8 @@ def test_classes_are_looked_up_in_a_store(emb: Embeddings, tmp_path: Path) -> No
             for path, vector, top5 in rows
         ]
     )
-    assert cluster(images, n_clusters=3).names_from is None
-    found = cluster(images, n_clusters=3, store=tmp_path / "store")
+    assert cluster(images, n_clusters=3, random_state=0).names_from is None
+    found = cluster(images, n_clusters=3, store=tmp_path / "store", random_state=0)
     assert found.names_from == "guess-bbbbbbbb"
     assert sorted(found.names.values()) == ["fox squirrel", "lion", "zebra"]
     assert images.top5 is None

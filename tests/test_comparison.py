@@ -53,7 +53,7 @@ def spaces() -> Spaces:
 
 @pytest.fixture(scope="module")
 def found(spaces: Spaces) -> SpaceComparison:
-    return compare_spaces(spaces, n_clusters=KINDS, labels=TRUTH)
+    return compare_spaces(spaces, n_clusters=KINDS, labels=TRUTH, random_state=0)
 
 
 def test_the_ranks_are_those_of_the_accuracy(found: SpaceComparison) -> None:
@@ -73,7 +73,7 @@ def test_neighbors_and_silhouette_alone_would_not_do(found: SpaceComparison) -> 
 
 
 def test_scores_do_not_know_the_labels(spaces: Spaces, found: SpaceComparison) -> None:
-    without = compare_spaces(spaces, n_clusters=KINDS)
+    without = compare_spaces(spaces, n_clusters=KINDS, random_state=0)
     assert without.rank == found.rank
     assert [one.score for one in without.spaces] == [one.score for one in found.spaces]
     assert {one.accuracy for one in without.spaces} == {None}
@@ -86,7 +86,7 @@ def test_neither_order_nor_scale_nor_rotation_matters(
 ) -> None:
     rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(40, 40)))[0]
     turned = dict(reversed(spaces.items())) | {"clear": 7 * spaces["clear"] @ rotation}
-    again = compare_spaces(turned, n_clusters=KINDS)
+    again = compare_spaces(turned, n_clusters=KINDS, random_state=0)
     assert again.rank == found.rank
     for one, other in zip(again.spaces, found.spaces, strict=True):
         assert one.score == pytest.approx(other.score, abs=0.05)
@@ -95,18 +95,20 @@ def test_neither_order_nor_scale_nor_rotation_matters(
 def test_one_good_space_is_found_among_poor_ones(spaces: Spaces) -> None:
     poor = {"bright": spaces["bright"], "bright too": brightness(5), "noise": spaces["noise"]}
     all_spaces = poor | {"clear": spaces["clear"]}
-    assert compare_spaces(all_spaces, n_clusters=KINDS).rank[0] == "clear"
+    assert compare_spaces(all_spaces, n_clusters=KINDS, random_state=0).rank[0] == "clear"
 
 
 def test_the_number_of_clusters_need_not_be_known(spaces: Spaces) -> None:
-    result = compare_spaces({name: spaces[name] for name in ("noise", "blurred", "clear")})
+    result = compare_spaces(
+        {name: spaces[name] for name in ("noise", "blurred", "clear")}, random_state=0
+    )
     assert result.n_clusters == (3, 4, 5, 6, 8, 10, 12, 15, 20)
     assert result.rank == ["clear", "blurred", "noise"]
 
 
 def test_two_spaces_are_enough(spaces: Spaces) -> None:
     pair = [spaces["noise"], spaces["clear"]]
-    result = compare_spaces(pair, n_clusters=KINDS, labels=TRUTH)
+    result = compare_spaces(pair, n_clusters=KINDS, labels=TRUTH, random_state=0)
     assert result.rank == ["space 2", "space 1"]
     assert result.n_clusters == (4, 5, 6)
     assert result.correlations is None
@@ -114,12 +116,16 @@ def test_two_spaces_are_enough(spaces: Spaces) -> None:
 
 def test_few_images_are_compared_for_few_clusters() -> None:
     rng = np.random.default_rng(0)
-    assert compare_spaces([rng.normal(size=(8, 3)) for _ in range(2)]).n_clusters == (2,)
-    assert compare_spaces([rng.normal(size=(16, 3)) for _ in range(2)]).n_clusters == (3, 4)
+    assert compare_spaces(
+        [rng.normal(size=(8, 3)) for _ in range(2)], random_state=0
+    ).n_clusters == (2,)
+    assert compare_spaces(
+        [rng.normal(size=(16, 3)) for _ in range(2)], random_state=0
+    ).n_clusters == (3, 4)
 
 
 def test_a_sample_stands_for_many_images(spaces: Spaces) -> None:
-    result = compare_spaces(spaces, n_clusters=KINDS, max_samples=80, labels=TRUTH)
+    result = compare_spaces(spaces, n_clusters=KINDS, max_samples=80, labels=TRUTH, random_state=0)
     assert result.n == len(TRUTH)
     assert result.rank[0] == "clear"
 
@@ -143,7 +149,7 @@ def test_identical_vectors_come_last_with_a_warning(spaces: Spaces) -> None:
     same = np.ones((len(TRUTH), 4), np.float32)
     alike = {"same": same, "same too": 2 * same}
     with pytest.warns(UserWarning, match=r"all vectors of same.* are identical"):
-        result = compare_spaces(alike | spaces, n_clusters=KINDS, labels=TRUTH)
+        result = compare_spaces(alike | spaces, n_clusters=KINDS, labels=TRUTH, random_state=0)
     assert result.rank[-2:] == ["same", "same too"]
     assert result.spaces[-1].score == result.spaces[-1].stability == 0
     json.dumps(result.to_dict(), allow_nan=False)
@@ -151,7 +157,9 @@ def test_identical_vectors_come_last_with_a_warning(spaces: Spaces) -> None:
 
 def test_few_different_vectors_stop_nothing(spaces: Spaces) -> None:
     few = np.eye(2, dtype=np.float32)[TRUTH % 2]
-    result = compare_spaces({"few": few, "clear": spaces["clear"]}, n_clusters=KINDS)
+    result = compare_spaces(
+        {"few": few, "clear": spaces["clear"]}, n_clusters=KINDS, random_state=0
+    )
     assert all(0 < one.score <= 1 for one in result.spaces)
 
 
@@ -185,13 +193,15 @@ def test_what_cannot_be_compared_is_told(
 def test_too_many_labels_give_no_accuracy(spaces: Spaces) -> None:
     pair = [spaces["noise"], spaces["clear"]]
     with pytest.warns(UserWarning, match="no accuracy: 120 labels are too many for 120 images"):
-        result = compare_spaces(pair, n_clusters=KINDS, labels=np.arange(len(TRUTH)))
+        result = compare_spaces(
+            pair, n_clusters=KINDS, labels=np.arange(len(TRUTH)), random_state=0
+        )
     assert result.n_labels is None
 
 
 def test_images_without_a_label_count_for_the_scores_only(spaces: Spaces) -> None:
     labels = [None if row % 3 else str(kind) for row, kind in enumerate(TRUTH)]
-    result = compare_spaces(spaces, n_clusters=KINDS, labels=labels)
+    result = compare_spaces(spaces, n_clusters=KINDS, labels=labels, random_state=0)
     assert (result.n, result.n_labels) == (len(TRUTH), KINDS)
     assert result.spaces[0].accuracy > 0.95
 
@@ -210,7 +220,7 @@ def test_only_shared_images_are_compared_in_any_order(spaces: Spaces) -> None:
     rng = np.random.default_rng(0)
     clear = embeddings(spaces["clear"], np.arange(20, 120))
     blurred = embeddings(spaces["blurred"], rng.permutation(100))
-    result = compare_spaces({"clear": clear, "blurred": blurred}, n_clusters=KINDS)
+    result = compare_spaces({"clear": clear, "blurred": blurred}, n_clusters=KINDS, random_state=0)
     assert (result.n, result.n_labels) == (80, 5)
     assert [one.n_images for one in result.spaces] == [100, 100]
     assert result.spaces[0].accuracy > 0.95
@@ -220,11 +230,16 @@ def test_moved_images_are_known_by_content_and_copies_count_once(spaces: Spaces)
     rows = np.arange(120)
     here = embeddings(spaces["clear"], rows)
     moved = embeddings(spaces["blurred"], rows, root=Path("/elsewhere"))
-    assert compare_spaces({"here": here, "moved": moved}, n_clusters=2).n == 120
+    assert compare_spaces({"here": here, "moved": moved}, n_clusters=2, random_state=0).n == 120
     twice = embeddings(spaces["blurred"], [*rows, 0], paths=[*here.paths, "copy.png"])
-    assert compare_spaces({"here": here, "twice": twice}, n_clusters=2).n == 120
+    assert compare_spaces({"here": here, "twice": twice}, n_clusters=2, random_state=0).n == 120
     nowhere = embeddings(spaces["blurred"][::-1], rows, root=None, digests=None)
-    assert compare_spaces({"nowhere": nowhere, "too": nowhere[rows[:99]]}, n_clusters=2).n == 99
+    assert (
+        compare_spaces(
+            {"nowhere": nowhere, "too": nowhere[rows[:99]]}, n_clusters=2, random_state=0
+        ).n
+        == 99
+    )
     unknown = embeddings(spaces["blurred"], rows, root=Path("/elsewhere"), digests=None)
     with pytest.raises(InvalidInputError, match=r"none in common.*here 120, unknown 120"):
         compare_spaces({"here": here, "unknown": unknown})
@@ -244,9 +259,11 @@ def test_a_label_file(spaces: Spaces, tmp_path: Path) -> None:
         name: embeddings(spaces[name], np.arange(120), paths=[f"{row}.png" for row in range(120)])
         for name in ("clear", "noise")
     }
-    assert compare_spaces(pair, n_clusters=2).n_labels is None
+    assert compare_spaces(pair, n_clusters=2, random_state=0).n_labels is None
     with pytest.warns(Notice, match=r"a label for 60 of 120 images, and 1 for other files: z\.png"):
-        result = compare_spaces(pair, n_clusters=KINDS, labels=tmp_path / "labels.csv")
+        result = compare_spaces(
+            pair, n_clusters=KINDS, labels=tmp_path / "labels.csv", random_state=0
+        )
     assert result.n_labels == 5
     assert result.spaces[0].accuracy > 0.95
 
@@ -318,7 +335,9 @@ def test_the_command_draws(store: Path) -> None:
 
 def test_spaces_of_a_store_are_chosen_by_name(store: Path) -> None:
     names = [space.folder.name for space in Store().spaces()]
-    assert set(compare_spaces(".clusterkit", extractors=names, n_clusters=2).rank) == set(names)
+    assert set(
+        compare_spaces(".clusterkit", extractors=names, n_clusters=2, random_state=0).rank
+    ) == set(names)
     with pytest.raises(InvalidInputError, match="at least two spaces"):
         compare_spaces(".clusterkit", extractors=names[:1])
     with pytest.raises(InvalidInputError, match="extractors choose among the spaces of a store"):
@@ -338,10 +357,10 @@ def test_what_is_damaged_or_empty_is_left_out_with_a_warning(store: Path) -> Non
     copy = shutil.copytree(space.folder, store / ".clusterkit/other-00000000")
     (copy / "space.json").write_text("")
     with pytest.warns(UserWarning, match="other-00000000 is left out: .* missing or damaged"):
-        assert compare_spaces(".clusterkit", n_clusters=2).n == 40
+        assert compare_spaces(".clusterkit", n_clusters=2, random_state=0).n == 40
     shutil.rmtree(copy)
     (store / "broken").mkdir()
     (store / "broken/0.png").write_bytes(b"no picture")
     embed_to_store(ImageFolder("broken"), GridColours(4), ".clusterkit")
     with pytest.warns(UserWarning, match="left out: it holds no embedded image"):
-        assert compare_spaces(".clusterkit", n_clusters=2).n == 40
+        assert compare_spaces(".clusterkit", n_clusters=2, random_state=0).n == 40

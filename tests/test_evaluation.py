@@ -21,46 +21,46 @@ def test_accuracy_is_the_best_of_all_matchings():
         np.mean(np.array(permutation)[clusters] == labels)
         for permutation in itertools.permutations(range(4))
     )
-    evaluation = evaluate(clusters, labels)
-    assert evaluation.acc == pytest.approx(best)
+    evaluation = evaluate(labels, clusters)
+    assert evaluation.accuracy == pytest.approx(best)
     assert evaluation.nmi == pytest.approx(normalized_mutual_info_score(labels, clusters))
     assert evaluation.ari == pytest.approx(adjusted_rand_score(labels, clusters))
     assert evaluation.purity == pytest.approx(evaluation.table.max(axis=1).sum() / 80)
 
 
 def test_table_and_matching_name_rows_and_columns():
-    evaluation = evaluate([7, 7, 7, 2, 2, 10], ["cat", "cat", "dog", "dog", "dog", "dog"])
+    evaluation = evaluate(["cat", "cat", "dog", "dog", "dog", "dog"], [7, 7, 7, 2, 2, 10])
     assert evaluation.clusters == [2, 7, 10]
     assert evaluation.label_names == ["cat", "dog"]
     assert evaluation.table.tolist() == [[0, 2], [2, 1], [0, 1]]
     assert evaluation.matching == {2: "dog", 7: "cat", 10: None}
-    assert evaluation.acc == pytest.approx(4 / 6)
+    assert evaluation.accuracy == pytest.approx(4 / 6)
     assert evaluation.purity == pytest.approx(5 / 6)
 
 
 def test_more_labels_than_clusters():
-    evaluation = evaluate([0, 0, 0], ["a", "b", "c"])
-    assert evaluation.acc == pytest.approx(1 / 3)
+    evaluation = evaluate(["a", "b", "c"], [0, 0, 0])
+    assert evaluation.accuracy == pytest.approx(1 / 3)
     assert evaluation.ari == evaluation.nmi == 0
 
 
 def test_noise_counts_as_wrong():
-    evaluation = evaluate([-1, -1, 0, 0], ["a", "a", "b", "b"])
-    assert evaluation.acc == evaluation.purity == 0.5
+    evaluation = evaluate(["a", "a", "b", "b"], [-1, -1, 0, 0])
+    assert evaluation.accuracy == evaluation.purity == 0.5
     assert evaluation.n_noise == 2
     assert evaluation.matching == {-1: None, 0: "b"}
     assert evaluation.nmi == 1
-    assert evaluate([-1, -1], ["a", "b"]).acc == 0
+    assert evaluate(["a", "b"], [-1, -1]).accuracy == 0
 
 
 def test_equal_partitions_under_other_names_are_perfect():
-    evaluation = evaluate(np.array(["fox", "fox", "cat"]), [3, 3, 1])
-    assert (evaluation.acc, evaluation.nmi, evaluation.ari, evaluation.purity) == (1, 1, 1, 1)
+    evaluation = evaluate([3, 3, 1], np.array(["fox", "fox", "cat"]))
+    assert (evaluation.accuracy, evaluation.nmi, evaluation.ari, evaluation.purity) == (1, 1, 1, 1)
     assert evaluation.matching == {"cat": "1", "fox": "3"}
 
 
 def test_to_dict_is_json():
-    evaluation = evaluate(np.array([0, 1, 1, -1]), ["a", "b", "b", "a"])
+    evaluation = evaluate(["a", "b", "b", "a"], np.array([0, 1, 1, -1]))
     again = json.loads(json.dumps(evaluation.to_dict()))
     assert again["acc"] == 0.75
     assert again["table"] == [[1, 0], [1, 0], [0, 2]]
@@ -70,9 +70,9 @@ def test_to_dict_is_json():
 
 @pytest.mark.parametrize(("clusters", "labels"), [([0, 1], ["a"]), ([], [])])
 def test_lengths_must_agree(clusters, labels):
-    message = f"Received: {len(clusters)} clusters, {len(labels)} labels"
+    message = f"Received: {len(labels)} labels, {len(clusters)} clusters"
     with pytest.raises(InvalidInputError, match=message):
-        evaluate(clusters, labels)
+        evaluate(labels, clusters)
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_file_against_folders_and_against_labels(write):
     labels = write("labels.csv", "filename,label", "1.jpg,old", "2.jpg,new", "9.jpg,new", "3.jpg,")
     evaluation = evaluate_file(clusters, labels)
     assert (evaluation.n, evaluation.n_unlabelled, evaluation.n_unused) == (2, 1, 1)
-    assert evaluation.acc == 0.5
+    assert evaluation.accuracy == 0.5
 
 
 def test_thousands_of_equal_file_names_are_told_apart_quickly(write):
@@ -208,4 +208,4 @@ def test_names_of_clusters_come_along(table, names, tmp_path):
     evaluation = evaluate_file(tmp_path / "clusters.csv")
     assert evaluation.names == names
     assert evaluation.to_dict()["names"] == {str(key): name for key, name in names.items()}
-    assert evaluation.acc == 1
+    assert evaluation.accuracy == 1

@@ -90,7 +90,9 @@ def test_tuning_changes_the_top_alone(
     monkeypatch.setattr(
         fine_tuning, "fit_network", lambda *args, loss, **kwargs: fit_network(*args, **kwargs)
     )
-    clf = Classifier("mobilenet", weights=weights, fine_tune=2, epochs=3, batch_size=8)
+    clf = Classifier(
+        "mobilenet", weights=weights, fine_tune=2, epochs=3, batch_size=8, random_state=0
+    )
     clf.fit(images, y, validation_data=draw_stripes(1))
     assert len(clf.history_["val_loss"]) == 4  # the last layer alone, then three epochs
     assert clf.best_epoch_ == 2 + int(np.argmin(clf.history_["val_loss"][1:]))
@@ -130,7 +132,9 @@ def test_a_tuned_network_is_reported_and_written(
     for number, (image, name) in enumerate(zip(images, y, strict=True)):
         (tmp_path / "images" / name).mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(tmp_path / "images" / name / f"{number:02}.png")
-    clf = Classifier("mobilenet", weights=weights, fine_tune=1, epochs=1, batch_size=8)
+    clf = Classifier(
+        "mobilenet", weights=weights, fine_tune=1, epochs=1, batch_size=8, random_state=0
+    )
     report = train_classifier(tmp_path / "images", tmp_path / "tuned.keras", clf)
     assert report.test is not None
     assert report.test.class_similarity.shape == (2, 2)
@@ -155,7 +159,9 @@ def test_the_seed_decides_however_much_was_built_before(
     histories = []
     for run in (run_bottom, run_after_building):
         monkeypatch.setattr(fine_tuning, "_run_bottom", run)
-        clf = Classifier("mobilenet", weights=weights, fine_tune=1, epochs=2, batch_size=8)
+        clf = Classifier(
+            "mobilenet", weights=weights, fine_tune=1, epochs=2, batch_size=8, random_state=0
+        )
         histories.append(clf.fit(images, y, validation_data=draw_stripes(1)).history_)
     assert histories[0] == histories[1]
 
@@ -164,7 +170,9 @@ def test_the_last_layer_alone_is_kept_where_tuning_is_worse(
     weights: Path, pictures: tuple[NDArray[np.uint8], list[str]]
 ) -> None:
     images, y = pictures
-    clf = Classifier("mobilenet", weights=weights, fine_tune=1, epochs=1, learning_rate=1.0)
+    clf = Classifier(
+        "mobilenet", weights=weights, fine_tune=1, epochs=1, learning_rate=1.0, random_state=0
+    )
     clf.fit(images, y, validation_data=draw_stripes(1))
     assert clf.history_["val_loss"][1] > clf.history_["val_loss"][0]
     assert clf.best_epoch_ == 1

@@ -148,7 +148,7 @@ def test_parts_of_a_table_are_the_split(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="left out 1 files of no part for learning"):
         data = read_labelled(tmp_path / "t.csv")
     assert data.names[-1] == "7.png"
-    assert split(data, validation_size=0)["test"].tolist() == [5, 6, 7]
+    assert split(data, validation_split=0, random_state=0)["test"].tolist() == [5, 6, 7]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -183,7 +183,7 @@ def test_noise_is_noise_everywhere(kind: str, form: Any, tmp_path: Path) -> None
         table.to_csv(tmp_path / "c.csv", index=False)
         found = evaluate_file(tmp_path / "c.csv")
     else:
-        found = evaluate(form(NOISY[kind]), [path[:3] for path in paths])
+        found = evaluate([path[:3] for path in paths], form(NOISY[kind]))
     assert (found.purity, found.n_noise, found.clusters[0]) == (pytest.approx(4 / 6), 2, -1)
     assert len(found.clusters) == 3
 
@@ -191,18 +191,18 @@ def test_noise_is_noise_everywhere(kind: str, form: Any, tmp_path: Path) -> None
 @pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT, ""], ids=repr)
 @pytest.mark.parametrize("form", [list, pd.Series])
 def test_what_is_missing_is_left_out(missing: Any, form: Any) -> None:
-    found = evaluate([0, 0, 1, 1], form(["a", missing, "b", "b"]))
-    assert (found.n, found.n_unlabelled, found.acc, found.label_names) == (3, 1, 1, ["a", "b"])
-    found = evaluate(form([0, missing, 1, 1]), list("abbb"))
+    found = evaluate(form(["a", missing, "b", "b"]), [0, 0, 1, 1])
+    assert (found.n, found.n_unlabelled, found.accuracy, found.label_names) == (3, 1, 1, ["a", "b"])
+    found = evaluate(list("abbb"), form([0, missing, 1, 1]))
     assert (found.n, found.n_unused, found.clusters) == (3, 1, [0, 1])
     with pytest.raises(InvalidInputError, match="none of the 2 images"):
-        evaluate([0, 1], [missing, missing])
+        evaluate([missing, missing], [0, 1])
 
 
 def test_folders_may_be_called_like_nothing_and_numbers_stay_names() -> None:
-    assert evaluate([0, 1, 2], ["nan", "None", "NA"]).label_names == ["NA", "None", "nan"]
-    assert evaluate(["01", "1", "001"], [1, 2, 3]).clusters == ["001", "01", "1"]
-    assert evaluate([0, 1], np.array(["a", np.nan])).n_unlabelled == 1
+    assert evaluate(["nan", "None", "NA"], [0, 1, 2]).label_names == ["NA", "None", "nan"]
+    assert evaluate([1, 2, 3], ["01", "1", "001"]).clusters == ["001", "01", "1"]
+    assert evaluate(np.array(["a", np.nan]), [0, 1]).n_unlabelled == 1
 
 
 def test_promotion_takes_a_table_that_pandas_joined(tmp_path: Path) -> None:
@@ -290,7 +290,7 @@ def test_a_transfer_opens_only_what_can_be_read(
 
     monkeypatch.setattr(training, "_embed", embed)
     data = read_labelled(odd_folder)
-    parts = split(data)
+    parts = split(data, random_state=0)
     classifier: Any = SimpleNamespace(takes_embeddings=True)
     inputs, rows, failures = training._read(data, parts, classifier, None)
     assert len(opened) == 18

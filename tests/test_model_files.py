@@ -30,7 +30,7 @@ CLASSIFIER = {
     "input_shape": [4, 4, 3],
     "temperature": 1.25,
     "thresholds": [0.5, 0.25],
-    "parameters": Classifier("nn", image_size=4)._parameters(),
+    "parameters": Classifier("nn", image_size=4, random_state=0)._parameters(),
     "fingerprint": None,
     "history": {"loss": [1.0, 0.5], "val_loss": [1.0, float("nan")]},
     "best_epoch": 1,

@@ -106,7 +106,7 @@ def evaluation(**changes: Any) -> Any:
         "table": np.array([[1, 0, 0], [0, 7, 3], [9, 0, 1]]),
         "clusters": np.array([-1, 0, 1]),
         "label_names": ["cat", "dog", "fox"],
-        "acc": 0.81,
+        "accuracy": 0.81,
         "nmi": 0.72,
         "ari": 0.63,
         "purity": 0.84,

@@ -29,7 +29,7 @@ def photos(tmp_path: Path) -> Path:
 def test_moved_killed_resumed_undone(photos: Path, tmp_path: Path) -> None:
     model = tmp_path / "clf.keras"
     files = sorted(photos.rglob("*.jpg"))
-    classifier = Classifier("nn", image_size=12, epochs=20, batch_size=4)
+    classifier = Classifier("nn", image_size=12, epochs=20, batch_size=4, random_state=0)
     classifier.fit(files, [file.parent.name for file in files]).save(model)
     mix(photos, tmp_path / "mixed", 24)
     found = check(model, tmp_path / "mixed", tmp_path / "sorted")

@@ -39,7 +39,7 @@ def paint(side: int = 8) -> LabelledImages:
 
 
 def quick(*networks: str, **parameters: Any) -> dict[str, Classifier]:
-    options = {"epochs": 4, "batch_size": 8} | parameters
+    options = {"epochs": 4, "batch_size": 8, "random_state": 0} | parameters
     return {name: Classifier(name, **options) for name in networks}
 
 
@@ -93,7 +93,7 @@ def test_what_was_trained_is_not_trained_again(folder: Path) -> None:
 
 def test_other_images_or_parameters_replace_nothing_unasked(folder: Path, tmp_path: Path) -> None:
     before = {file: file.read_bytes() for file in folder.iterdir()}
-    for options in ({"random_state": 4}, {"parameters": {"epochs": 3}}, {"test_size": 0.3}):
+    for options in ({"random_state": 4}, {"parameters": {"epochs": 3}}, {"test_split": 0.3}):
         with pytest.raises(OutputExistsError, match=r"nn\.keras is of other images or other par"):
             compare_again(folder, "nn", **options)
     # What was begun and never ended is in nobody's way; a file that is no record is.
@@ -111,8 +111,11 @@ def test_other_images_or_parameters_replace_nothing_unasked(folder: Path, tmp_pa
 
 
 def test_one_that_fails_is_listed_and_stops_no_other(tmp_path: Path) -> None:
-    networks = {"mobilenet": Classifier("mobilenet", weights="no file"), **quick("nn")}
-    found = compare_networks(paint(), networks, tmp_path)
+    networks = {
+        "mobilenet": Classifier("mobilenet", weights="no file", random_state=0),
+        **quick("nn"),
+    }
+    found = compare_networks(paint(), networks, tmp_path, random_state=0)
     assert [result.name for result in found.results] == ["nn"]
     assert found.failures == [("mobilenet", "no weights file no file")]
     assert "mobilenet: failed: no weights file" in found.to_text()
@@ -123,7 +126,7 @@ def test_one_that_fails_is_listed_and_stops_no_other(tmp_path: Path) -> None:
     assert rows[1]["reason"] == found.failures[0][1]
     assert float(rows[0]["train"]) == found.results[0].train_accuracy
     # Another try leaves alone what was trained.
-    assert compare_networks(paint(), networks, tmp_path).results[0].is_reused
+    assert compare_networks(paint(), networks, tmp_path, random_state=0).results[0].is_reused
 
 
 def test_classes_that_cannot_be_learned_stop_before_any_training(tmp_path: Path) -> None:
@@ -149,7 +152,7 @@ def test_networks_by_name_take_the_parameters_of_their_kind(tmp_path: Path) -> N
 
 
 def test_without_a_folder_nothing_is_kept() -> None:
-    found = compare_networks(paint(), "nn")
+    found = compare_networks(paint(), "nn", random_state=0)
     assert found.results[0].model is None
     assert found.best is found.results[0]
     assert "best on" not in found.to_text()
@@ -157,7 +160,7 @@ def test_without_a_folder_nothing_is_kept() -> None:
 
 def test_a_class_with_one_image_left_to_learn_from() -> None:
     data = paint()[[*range(32), 32, 33]]
-    assert compare_networks(data, quick("nn")).counts["train"] > 20
+    assert compare_networks(data, quick("nn"), random_state=0).counts["train"] > 20
 
 
 def test_the_best_is_chosen_on_the_validation_images(folder: Path) -> None:
@@ -178,7 +181,7 @@ def test_the_best_is_chosen_on_the_validation_images(folder: Path) -> None:
 def test_several_labels(tmp_path: Path) -> None:
     labels = [("any", colour) if colour != "red" else ("none",) for colour in paint().labels or []]
     data = replace(paint(), labels=labels, is_multilabel=True)
-    found = compare_networks(data, quick("nn"), tmp_path)
+    found = compare_networks(data, quick("nn"), tmp_path, random_state=0)
     assert found.is_multilabel
     assert found.results[0].train_accuracy in found.results[0].history["accuracy"]
     display = NetworkCurvesDisplay.from_comparison(found)

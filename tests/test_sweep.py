@@ -87,7 +87,7 @@ def test_descending_range_and_repeats_come_back_ascending():
 @pytest.mark.parametrize(
     ("k", "message"),
     [
-        (range(20, 2), r"at least one number of clusters.*range\(20, 2\)"),
+        (range(20, 2), r"n_clusters must hold at least one number.*range\(20, 2\)"),
         ([1, 2], "at least 2. Received: n_clusters=1"),
         (range(2, 12), "n_clusters=9, n_samples=8"),
         ([2.5], "n_clusters=2.5"),

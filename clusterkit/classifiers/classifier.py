@@ -30,6 +30,7 @@ from clusterkit.networks.runtimes.keras import gpu_has_bfloat16, run_network
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.optional_imports import import_keras
 from clusterkit.utils.parallel import default_batch_size
+from clusterkit.utils.seeds import draw_seed
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.training.fitting import Fitting, Learned, Part
@@ -85,9 +86,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
     precision : {"auto", "float32", "bfloat16"}
         Data type in which a network is trained from scratch; ``auto`` is bfloat16 on GPUs that
         support it. On a CPU, bfloat16 saves less than a tenth of the time. The result is float32.
-    random_state : int
-        Seed of the split, the order, the augmentation and the initial weights. Keras's global
-        seeds are set.
+    random_state : int, optional
+        Seed of the split, the order, the augmentation and the initial weights; random by default.
+        Keras's global seeds are set.
     progress : bool
         Draw a progress bar on stderr.
     tensorboard : path, optional
@@ -144,7 +145,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         balance: str | None = "auto",
         resize: str = "stretch",
         precision: str = "auto",
-        random_state: int = 0,
+        random_state: int | None = None,
         progress: bool = False,
         tensorboard: str | Path | None = None,
     ) -> None:
@@ -229,6 +230,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """
         import_keras()
         self._check_parameters()
+        seed = draw_seed(self.random_state)
         X, y = _check_pair(X, y)
         if validation_data is not None:
             validation_data = _check_pair(*validation_data)
@@ -239,7 +241,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         inputs = self._read_inputs(X)
         truth = self.task_.indicators(y)
         if validation_data is None:
-            train, val = self._split(inputs, y)
+            train, val = self._split(inputs, y, seed)
             training = inputs[train], truth[train]
             validation = inputs[val], truth[val]
         else:
@@ -248,7 +250,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
                 self._read_inputs(validation_data[0]),
                 self.task_.indicators(validation_data[1]),
             )
-        learned = self._learn(training, validation, checkpoint)
+        learned = self._learn(training, validation, checkpoint, seed)
         self._set_network(learned.network)
         self.history_, self.best_epoch_ = learned.history, learned.best_epoch
         self.temperature_, self.thresholds_ = learned.temperature, learned.thresholds
@@ -491,37 +493,35 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return X.vectors
 
     def _learn(
-        self, training: "Part", validation: "Part", checkpoint: str | Path | None
+        self, training: "Part", validation: "Part", checkpoint: str | Path | None, seed: int
     ) -> "Learned":
         """Train: a last layer alone, the top blocks below it as well, or a whole network."""
         from clusterkit.classifiers.training.fine_tuning import learn_top
         from clusterkit.classifiers.training.scratch import learn_network
 
-        import_keras().utils.set_random_seed(self.random_state)
+        import_keras().utils.set_random_seed(seed)
         if self.takes_embeddings:
-            return self._learn_head(training, validation)
-        fitting = self._fitting(training, validation, checkpoint)
+            return self._learn_head(training, validation, seed)
+        fitting = self._fitting(training, validation, checkpoint, seed)
         if self._is_transfer:
             return learn_top(
                 self.task_, self.extractor, self.fine_tune, training, validation, fitting
             )
         return learn_network(self._build, self.task_, training, validation, fitting)
 
-    def _learn_head(self, training: "Part", validation: "Part") -> "Learned":
+    def _learn_head(self, training: "Part", validation: "Part", seed: int) -> "Learned":
         """Train a last layer on all images: its validation is cross-validation."""
         from clusterkit.classifiers.training.heads import learn_head
         from clusterkit.classifiers.training.tensorboard import write_history
 
         vectors, truth = (np.concatenate(both) for both in zip(training, validation, strict=True))
-        learned = learn_head(
-            self.task_, (vectors, truth), balance=self.balance, random_state=self.random_state
-        )
+        learned = learn_head(self.task_, (vectors, truth), balance=self.balance, random_state=seed)
         if self.tensorboard is not None:
             write_history(self.tensorboard, learned.history)
         return learned
 
     def _fitting(
-        self, training: "Part", validation: "Part", checkpoint: str | Path | None
+        self, training: "Part", validation: "Part", checkpoint: str | Path | None, seed: int
     ) -> "Fitting":
         """Return the parameters of a training by epochs, with the network's defaults."""
         from clusterkit.classifiers.training.checkpoint import open_checkpoint
@@ -541,7 +541,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             learning_rate=self.learning_rate,
             patience=self.patience,
             balance=self.balance,
-            random_state=self.random_state,
+            random_state=seed,
             precision=precision,
             progress=self.progress,
             tensorboard=self.tensorboard,
@@ -564,15 +564,15 @@ class Classifier(ClassifierMixin, BaseEstimator):
             ) from error
 
     def _split(
-        self, inputs: NDArray[Any], y: list[Any]
+        self, inputs: NDArray[Any], y: list[Any], seed: int
     ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Draw training and validation rows."""
         data = LabelledImages(inputs, list(map(str, range(len(y)))), y, is_multilabel(y))
         rows = split(
             data,
-            test_size=0,
-            validation_size=self.validation_split,
-            random_state=self.random_state,
+            test_split=0,
+            validation_split=self.validation_split,
+            random_state=seed,
         )
         return rows[TRAIN], rows[VALIDATION]
 

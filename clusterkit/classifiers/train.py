@@ -81,7 +81,7 @@ def train_classifier(
     output: str | Path,
     classifier: Classifier,
     *,
-    test_size: float = 0.2,
+    test_split: float = 0.2,
     store: Store | str | Path | None = None,
     overwrite: bool = False,
 ) -> ClassifierTraining:
@@ -98,7 +98,7 @@ def train_classifier(
         The file to write, ending in ``.keras``.
     classifier : Classifier
         With its parameters, among them the share for validation and the seed of the split.
-    test_size : float
+    test_split : float
         Share of the images to measure on, unless the source has test images; 0 for none.
     store : Store or path, optional
         Where the embeddings of a transfer are kept, so that the next training takes seconds.
@@ -123,8 +123,8 @@ def train_classifier(
     data = source if isinstance(source, LabelledImages) else read_labelled(source)
     parts = split(
         data,
-        test_size=test_size,
-        validation_size=classifier.validation_split,
+        test_split=test_split,
+        validation_split=classifier.validation_split,
         random_state=classifier.random_state,
     )
     report = train_on_parts(data, parts, output, classifier, store=store, overwrite=overwrite)

@@ -168,7 +168,7 @@ def cluster(
 
 def _print(result: "Clustering") -> None:
     """Print the size and name of each cluster, and what became of those of the earlier run."""
-    images, clusters = plural(len(result.labels), "image"), plural(result.k, "cluster")
+    images, clusters = plural(len(result.labels), "image"), plural(result.n_clusters, "cluster")
     say(f"{images} in {clusters} ({result.algorithm})")
     if result.refinement is not None:
         say(f"Chosen: {result.refinement['reason']}")

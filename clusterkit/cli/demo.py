@@ -1,6 +1,5 @@
 """``clusterkit demo``."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +36,7 @@ def demo(output: Path, seed: int, outputs: Outputs) -> None:
     from clusterkit.demo import run_demo
 
     report = run_demo(output, random_state=seed, say=notice, progress=True)
-    outputs.show(asdict(report), lambda: _print(report))
+    outputs.show(report.to_dict(), lambda: _print(report))
 
 
 def _print(report: "DemoReport") -> None:

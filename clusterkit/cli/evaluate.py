@@ -62,8 +62,8 @@ def _print(evaluation: "Evaluation") -> None:
     """Print the measures, and which labels lie in each cluster."""
     from clusterkit.utils.noise import NOISE
 
-    for name in ("acc", "nmi", "ari", "purity"):
-        say(f"{name:>7}  {getattr(evaluation, name):.3f}")
+    for name in ("accuracy", "nmi", "ari", "purity"):
+        say(f"{name:>8}  {getattr(evaluation, name):.3f}")
     say(f"{'n':>7}  {evaluation.n}")
     say("cluster  images  labels")
     for cluster, row in zip(evaluation.clusters, evaluation.table, strict=True):

@@ -47,6 +47,7 @@ def explain(
         image_b,
         read_space(store, extractor),
         weights=weights or extractor_file(extractor),
+        random_state=0,
     )
     outputs.draw(lambda: plots.ExplanationDisplay.from_explanation(explanation))
     outputs.show(explanation.to_dict(), lambda: say(explanation.summary))

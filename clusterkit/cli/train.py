@@ -277,7 +277,7 @@ def classifier(
             progress=True,
             tensorboard=tensorboard,
         ),
-        test_size=test_split,
+        test_split=test_split,
         store=store,
         overwrite=outputs.overwrite,
     )

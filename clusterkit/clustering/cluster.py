@@ -87,7 +87,7 @@ class Clustering:
     refinement: dict[str, Any] | None = None
 
     @property
-    def k(self) -> int:
+    def n_clusters(self) -> int:
         """Number of clusters, excluding noise."""
         return len(self.sizes.keys() - {NOISE})
 
@@ -102,7 +102,7 @@ class Clustering:
         return {
             "algorithm": self.algorithm,
             "parameters": self.parameters,
-            "k": self.k,
+            "k": self.n_clusters,
             "sizes": {str(cluster): size for cluster, size in self.sizes.items()},
             "names": {str(cluster): name for cluster, name in self.names.items()},
             "identity": None if self.identity is None else self.identity.to_dict(),
@@ -211,7 +211,7 @@ def cluster(
     clusterer: Any = "kmeans",
     *,
     n_clusters: int | str | None = None,
-    random_state: int | None = 0,
+    random_state: int | None = None,
     previous: Clustering | str | Path | None = None,
     store: Store | str | Path | None = None,
     progress: bool = False,
@@ -229,7 +229,7 @@ def cluster(
         Number of clusters, for clusterers with this parameter; by default that of the clusterer.
         ``"auto"`` uses :func:`clusterkit.elbow.elbow_curve`.
     random_state : int, optional
-        Seed, for clusterers given by name.
+        Seed, for clusterers given by name; random by default.
     previous : Clustering or path, optional
         An earlier clustering or its ``clusters.csv``: matching clusters keep their numbers, see
         :func:`clusterkit.clustering.matching.match_clusters`.  If the number of clusters is the

@@ -20,7 +20,7 @@ class Evaluation:
 
     Attributes
     ----------
-    acc : float
+    accuracy : float
         Clustering accuracy, in [0, 1]: the fraction of images whose cluster is matched to their
         label, under the best one-to-one matching of clusters to labels.
     nmi : float
@@ -33,8 +33,8 @@ class Evaluation:
     n : int
         Number of compared images.
     n_noise : int
-        Number of these that are noise (-1).  They count as wrong in ``acc`` and ``purity`` and as a
-        cluster of their own in ``nmi`` and ``ari``.
+        Number of these that are noise (-1).  They count as wrong in ``accuracy`` and ``purity``, and
+        as a cluster of their own in ``nmi`` and ``ari``.
     table : ndarray of shape (n_clusters, n_labels), int64
         Number of images in each cluster (rows) with each label (columns).
     clusters : list of int or str
@@ -53,7 +53,7 @@ class Evaluation:
         These images and files, if read from tables.
     """
 
-    acc: float
+    accuracy: float
     nmi: float
     ari: float
     purity: float
@@ -72,7 +72,7 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
         return {
-            "acc": self.acc,
+            "acc": self.accuracy,
             "nmi": self.nmi,
             "ari": self.ari,
             "purity": self.purity,
@@ -89,18 +89,18 @@ class Evaluation:
 
 
 def evaluate(
-    clusters: Iterable[Any], labels: Iterable[Any], *, n_unlabelled: int = 0, n_unused: int = 0
+    labels: Iterable[Any], clusters: Iterable[Any], *, n_unlabelled: int = 0, n_unused: int = 0
 ) -> Evaluation:
     """Compare clusters with known labels.
 
     Parameters
     ----------
-    clusters : sequence of int or str, length n
-        The cluster of each image; noise is -1, ``-1.0``, ``"-1"`` or ``"noise"``.
     labels : sequence, length n
-        The true label of each image, in the same order.  Images with a missing label (None, NaN, an
-        empty string) are left out and counted in ``n_unlabelled``, images with a missing cluster in
-        ``n_unused``.
+        The true label of each image.  Images with a missing label (None, NaN, an empty string) are
+        left out and counted in ``n_unlabelled``, images with a missing cluster in ``n_unused``.
+    clusters : sequence of int or str, length n
+        The cluster of each image, in the same order; noise is -1, ``-1.0``, ``"-1"`` or
+        ``"noise"``.
     n_unlabelled, n_unused : int
         Numbers of images left out by readers, which are added to the counts.
 
@@ -122,17 +122,17 @@ def evaluate(
 
     Examples
     --------
-    >>> evaluation = evaluate([0, 0, 1, 1, 1], ["cat", "cat", "dog", "dog", "cat"])
-    >>> evaluation.acc, evaluation.matching
+    >>> evaluation = evaluate(["cat", "cat", "dog", "dog", "cat"], [0, 0, 1, 1, 1])
+    >>> evaluation.accuracy, evaluation.matching
     (0.8, {0: 'cat', 1: 'dog'})
     """
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-    clusters, labels = [as_cluster(cluster) for cluster in clusters], list(labels)
+    labels, clusters = list(labels), [as_cluster(cluster) for cluster in clusters]
     if len(clusters) != len(labels) or not clusters:
         raise InvalidInputError(
             "there must be one label per image, and at least one. "
-            f"Received: {len(clusters)} clusters, {len(labels)} labels"
+            f"Received: {len(labels)} labels, {len(clusters)} clusters"
         )
     pairs = [
         (cluster, str(as_cluster(label) if isinstance(label, float | np.floating) else label))
@@ -152,7 +152,7 @@ def evaluate(
     matched = _match(grouped)
     n = len(pairs)
     return Evaluation(
-        acc=sum(int(grouped[row, column]) for row, column in matched.items()) / n,
+        accuracy=sum(int(grouped[row, column]) for row, column in matched.items()) / n,
         nmi=float(normalized_mutual_info_score(columns, rows)),
         ari=float(adjusted_rand_score(columns, rows)),
         purity=int(grouped.max(axis=1).sum()) / n,
@@ -205,10 +205,10 @@ def evaluate_file(
     table = read_clusters(clusters_csv)
     paths, names = table.paths, _names_if_any(table)
     if labels_csv is None:
-        return replace(evaluate(table.clusters, labels_from_folders(paths)), names=names)
+        return replace(evaluate(labels_from_folders(paths), table.clusters), names=names)
     known = read_labels(labels_csv, paths, **columns)
     return replace(
-        evaluate(table.clusters, known.labels, n_unused=len(known.unused)),
+        evaluate(known.labels, table.clusters, n_unused=len(known.unused)),
         names=names,
         unlabelled=[path for path, label in zip(paths, known.labels, strict=True) if label is None],
         unused=known.unused,

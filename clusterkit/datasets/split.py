@@ -22,9 +22,9 @@ _FEW = 5
 def split(
     data: LabelledImages,
     *,
-    test_size: float = 0.2,
-    validation_size: float = 0.1,
-    random_state: int = 0,
+    test_split: float = 0.2,
+    validation_split: float = 0.1,
+    random_state: int | None = None,
 ) -> dict[str, NDArray[np.intp]]:
     """Split images, stratified by class, with all copies of an image in the same part.
 
@@ -38,11 +38,11 @@ def split(
     data : LabelledImages
         Labelled images.  Parts of the source are kept, and only missing parts are taken from the
         training images.
-    test_size, validation_size : float
+    test_split, validation_split : float
         Fractions of all images, in [0, 1), with a sum below 1.  Each part gets at least one image
         of every class that has enough.
-    random_state : int
-        Seed.
+    random_state : int, optional
+        Seed; random by default.
 
     Returns
     -------
@@ -61,10 +61,10 @@ def split(
     UserWarning
         If parts of the source share images.
     """
-    if min(test_size, validation_size) < 0 or test_size + validation_size >= 1:
+    if min(test_split, validation_split) < 0 or test_split + validation_split >= 1:
         raise InvalidInputError(
-            "test_size and validation_size must be at least 0, and together below 1. "
-            f"Received: {test_size}, {validation_size}"
+            "test_split and validation_split must be at least 0, and together below 1. "
+            f"Received: {test_split}, {validation_split}"
         )
     if data.labels is None:
         raise InvalidInputError("these images have no labels: they can be predicted, not learned")
@@ -73,7 +73,7 @@ def split(
     if len(readable) < len(thumbnails):
         _check_readable(data, readable)
         data, thumbnails = data[readable], [thumbnails[row] for row in readable]
-    shares = {TEST: test_size, VALIDATION: validation_size}
+    shares = {TEST: test_split, VALIDATION: validation_split}
     part_of_row = _divide(data, thumbnails, shares, np.random.default_rng(random_state))
     return {part: readable[part_of_row == part] for part in (TRAIN, VALIDATION, TEST)}
 

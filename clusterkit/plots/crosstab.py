@@ -80,7 +80,7 @@ class CrosstabDisplay(Display):
             The plotted display.
         """
         title = (
-            f"accuracy {evaluation.acc:.3f}   NMI {evaluation.nmi:.3f}   "
+            f"accuracy {evaluation.accuracy:.3f}   NMI {evaluation.nmi:.3f}   "
             f"ARI {evaluation.ari:.3f}   purity {evaluation.purity:.3f}"
         )
         names = {cluster: f"{cluster} {name}" for cluster, name in evaluation.names.items()}

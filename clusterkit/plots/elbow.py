@@ -42,7 +42,7 @@ class ElbowDisplay(Display):
         Reference values of ``indices`` for a cloud without clusters, drawn dashed.
     votes : dict of str to int or None, optional
         The k preferred by each index, by name; "inertia" or "knee" is for the curve.
-    k : int, optional
+    chosen : int, optional
         The chosen number; None if there is no clear one.
     confidence : float, optional
         Confidence, from 0 to 1.
@@ -63,7 +63,7 @@ class ElbowDisplay(Display):
         indices: Mapping[str, ArrayLike] | None = None,
         references: Mapping[str, ArrayLike] | None = None,
         votes: Mapping[str, int | None] | None = None,
-        k: int | None = None,
+        chosen: int | None = None,
         confidence: float | None = None,
         verdict: str = "",
     ) -> None:
@@ -72,7 +72,7 @@ class ElbowDisplay(Display):
         self.indices = indices
         self.references = references
         self.votes = votes
-        self.k = k
+        self.chosen = chosen
         self.confidence = confidence
         self.verdict = verdict
 
@@ -99,7 +99,7 @@ class ElbowDisplay(Display):
             indices=indices,
             references=references,
             votes=curve.votes,
-            k=curve.k,
+            chosen=curve.k,
             confidence=curve.confidence,
             verdict=curve.verdict,
         )
@@ -151,10 +151,10 @@ class ElbowDisplay(Display):
         """Draw an index over k, with its preferred k and the chosen k."""
         numbers = np.asarray(self.n_clusters)
         ax.plot(numbers, values, ".-", color=INK, markersize=4, linewidth=1.2)
-        if self.k is not None:
+        if self.chosen is not None:
             sure = "" if self.confidence is None else f" (confidence {self.confidence:.2f})"
-            label = f"verdict: {self.k}{sure}"
-            ax.axvline(self.k, color=BLUE, linewidth=1.2, zorder=0, label=label)
+            label = f"verdict: {self.chosen}{sure}"
+            ax.axvline(self.chosen, color=BLUE, linewidth=1.2, zorder=0, label=label)
         if vote is not None:
             chosen = numbers == vote
             dot = ax.plot(numbers[chosen], values[chosen], "o", label=f"knee: {vote}")[0]

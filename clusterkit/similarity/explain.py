@@ -164,7 +164,7 @@ def explain(
     embeddings: Any,
     *,
     bins: int | None = None,
-    random_state: int = 0,
+    random_state: int | None = None,
 ) -> Explanation:
     """Explain how similar two images are.
 
@@ -176,7 +176,7 @@ def explain(
         The images whose pairs give the percentile.
     bins : int, optional
         Number of bins of the histograms; see :func:`latent_histograms`.
-    random_state : int
+    random_state : int, optional
         Seed of the sample of pairs, if there are too many pairs; see :func:`rank_similarity`.
 
     Returns
@@ -261,7 +261,7 @@ def rank_similarity(
     *,
     max_rows: int = 5_000,
     sample_size: int = 200_000,
-    random_state: int = 0,
+    random_state: int | None = None,
 ) -> Standing:
     """Return the percentile of a similarity among all pairs of vectors.
 
@@ -278,7 +278,7 @@ def rank_similarity(
     sample_size : int
         Number of sampled pairs; the standard error of the percentile is at most
         ``50 / sqrt(sample_size)`` (0.11 for the default).
-    random_state : int
+    random_state : int, optional
         Seed of the sample.
 
     Returns
@@ -312,9 +312,11 @@ def _count_all_below(unit: NDArray[np.float32], limit: float) -> int:
     return count
 
 
-def _count_sample_below(vectors: NDArray[np.float32], limit: float, size: int, seed: int) -> int:
+def _count_sample_below(
+    vectors: NDArray[np.float32], limit: float, size: int, random_state: int | None
+) -> int:
     """Count the pairs below the limit among random pairs of different rows."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(random_state)
     n = len(vectors)
     first = rng.integers(n, size=size)
     second = (first + rng.integers(1, n, size=size)) % n

@@ -118,7 +118,7 @@ def explain_images(
     *,
     weights: str | Path | None = None,
     bins: int | None = None,
-    random_state: int = 0,
+    random_state: int | None = None,
 ) -> Explanation:
     """Explain why two images are, or are not, similar; they need not be among the embeddings.
 

@@ -123,4 +123,4 @@ def measure_accuracy(
             for name, space in spaces.items()
         }
     truth = [labels[row] for row in known]
-    return {name: evaluate(clusters[known], truth).acc for name, clusters in found.items()}
+    return {name: evaluate(truth, clusters[known]).accuracy for name, clusters in found.items()}

@@ -18,6 +18,7 @@ from clusterkit.space_comparison.scores import (
     rank_one_scores,
 )
 from clusterkit.space_comparison.shared_images import name_spaces, share_rows
+from clusterkit.utils.seeds import draw_seed
 
 SCORES = ("score", "stability", "neighbors", "silhouette", "agreement")
 # Default numbers of clusters, over which scores are averaged.
@@ -132,7 +133,7 @@ def compare_spaces(
     extractors: Sequence[str] = (),
     n_clusters: int | None = None,
     labels: Any = None,
-    random_state: int = 0,
+    random_state: int | None = None,
     max_samples: int = 2000,
     **columns: Any,
 ) -> SpaceComparison:
@@ -153,8 +154,8 @@ def compare_spaces(
         Known labels, only for the accuracy: scores and ranks do not depend on them.  A table (see
         :func:`clusterkit.datasets.labels.read_labels`), or one label or None for each row of the
         first space.  By default the names of the images' folders, if there are several.
-    random_state : int, default 0
-        Seed.
+    random_state : int, optional
+        Seed; random by default.
     max_samples : int, default 2000
         Number of random images for all scores except the accuracy.
     **columns
@@ -233,22 +234,23 @@ def compare_spaces(
     >>> compare_spaces({"blurred": blurred, "clear": clear}, n_clusters=3).rank
     ['clear', 'blurred']
     """
+    seed = draw_seed(random_state)
     named = name_spaces(spaces, extractors)
     shared = share_rows(named)
     first, rows_of_first = next(iter(named.values())), next(iter(shared.values()))
     known = find_labels(labels, first, rows_of_first, **columns)
     n = len(next(iter(shared.values())))
     numbers = _choose_numbers(n_clusters, n)
-    sample = np.sort(np.random.default_rng(random_state).permutation(n)[:max_samples])
+    sample = np.sort(np.random.default_rng(seed).permutation(n)[:max_samples])
     rows = {name: space.vectors[shared[name][sample]] for name, space in named.items()}
     for name, vectors in rows.items():
         if all_alike(unit_rows(vectors)):
             warnings.warn(f"all vectors of {name} are identical", stacklevel=2)
-    measured = [measure(vectors, numbers, random_state) for vectors in rows.values()]
+    measured = [measure(vectors, numbers, seed) for vectors in rows.values()]
     table = agreement(measured)
     scores = rank_one_scores(table)
     others = agreement_with_others(table, scores)
-    accuracies = measure_accuracy(named, shared, known, n_clusters, random_state)
+    accuracies = measure_accuracy(named, shared, known, n_clusters, seed)
     found = [
         SpaceScores(
             space=name,

@@ -63,7 +63,7 @@ def measure(name: str, X: NDArray[np.float32], truth: NDArray[Any]) -> dict[str,
         "n_iter": int(model.n_iter_),
         "n_clusters": len(model.cluster_centers_),
         "mean_squared_distance": round(float(np.einsum("ij,ij->", gaps, gaps) / len(X)), 4),
-        "nmi": round(evaluate(model.labels_, truth).nmi, 3),
+        "nmi": round(evaluate(truth, model.labels_).nmi, 3),
         "labels": model.labels_.tolist(),
     }
 

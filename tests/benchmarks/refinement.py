@@ -64,7 +64,7 @@ def measure(name: str, X: Any, labels: Any, seeds: int) -> dict[str, Any]:
         for method, clusters in found:
             # The runs of a mixture make one row of the table.
             method = method.partition(", run")[0]
-            of_seed.setdefault(method, []).append(evaluate(clusters, labels).acc)
+            of_seed.setdefault(method, []).append(evaluate(labels, clusters).accuracy)
         for method, values in of_seed.items():
             accuracies.setdefault(method, []).append(values)
     return {

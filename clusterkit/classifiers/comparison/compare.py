@@ -35,9 +35,9 @@ def compare_networks(
     networks: Sequence[str] | Mapping[str, Classifier],
     output: str | Path | None = None,
     *,
-    test_size: float = 0.2,
-    validation_size: float = 0.1,
-    random_state: int = 0,
+    test_split: float = 0.2,
+    validation_split: float = 0.1,
+    random_state: int | None = None,
     store: Store | str | Path | None = None,
     overwrite: bool = False,
     **parameters: Any,
@@ -52,12 +52,12 @@ def compare_networks(
         Names of networks, or classifiers by name.
     output : path, optional
         Folder for ``NAME.keras`` and ``NAME.json`` of each network.  A network that an earlier call
-        trained there, on the same images and with the same parameters, is not trained again.  By
-        default no network is kept.
-    test_size, validation_size : float
+        trained there, on the same images and with the same parameters and seed, is not trained
+        again.  By default no network is kept.
+    test_split, validation_split : float
         Shares of the images, where the source has no parts of its own.
-    random_state : int
-        Seed of the split; and of networks that are given by name.
+    random_state : int, optional
+        Seed of the split, and of networks that are given by name; random by default.
     store : Store or path, optional
         Where the embeddings of transfers are kept.
     overwrite : bool
@@ -88,7 +88,7 @@ def compare_networks(
     classifiers = _named(networks, random_state, parameters)
     data = source if isinstance(source, LabelledImages) else read_labelled(source)
     parts = split(
-        data, test_size=test_size, validation_size=validation_size, random_state=random_state
+        data, test_split=test_split, validation_split=validation_split, random_state=random_state
     )
     if output is None:
         with tempfile.TemporaryDirectory() as name:
@@ -104,7 +104,7 @@ def compare_networks(
 
 def _named(
     networks: Sequence[str] | Mapping[str, Classifier],
-    random_state: int,
+    random_state: int | None,
     parameters: Mapping[str, Any],
 ) -> dict[str, Classifier]:
     """Return the classifiers by name, their parameters checked."""
@@ -126,7 +126,7 @@ def _named(
     return dict(networks)
 
 
-def _create(name: str, random_state: int, parameters: Mapping[str, Any]) -> Classifier:
+def _create(name: str, random_state: int | None, parameters: Mapping[str, Any]) -> Classifier:
     """Return an untrained classifier with the parameters that are for its kind."""
     classifier = Classifier(name, random_state=random_state, **parameters)
     foreign = ("weights",) if name in SCRATCH_NETWORKS else ("image_size", "augmentation")

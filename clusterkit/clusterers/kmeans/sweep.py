@@ -53,7 +53,7 @@ class SweepPoint(NamedTuple):
 
 def kmeans_sweep(
     X: ArrayLike,
-    k: Iterable[int] = range(2, 21),
+    n_clusters: Iterable[int] = range(2, 21),
     *,
     normalize: bool = True,
     random_state: int | np.random.RandomState | None = None,
@@ -70,7 +70,7 @@ def kmeans_sweep(
     ----------
     X : array-like of shape (n, d)
         The rows; Embeddings are accepted.
-    k : iterable of int, default range(2, 21)
+    n_clusters : iterable of int, default range(2, 21)
         Numbers of clusters, in any order, each from 2 to n.
     normalize : bool, default True
         Whether to scale the rows to length 1.
@@ -89,7 +89,7 @@ def kmeans_sweep(
     Raises
     ------
     InvalidInputError
-        If ``k`` is empty or out of range, or the rows or weights are invalid.
+        If ``n_clusters`` is empty or out of range, or the rows or weights are invalid.
 
     Warns
     -----
@@ -108,7 +108,7 @@ def kmeans_sweep(
     [1.811, 0.015]
     """
     rows = check_rows(X)
-    numbers = _check_range(k, len(rows))
+    numbers = _check_range(n_clusters, len(rows))
     seed = int(check_random_state(random_state).randint(2**31 - 1))
     weights = check_weights(sample_weight, len(rows))
     unit = 1.0 if normalize else find_unit(rows)
@@ -132,12 +132,13 @@ def kmeans_sweep(
     return points
 
 
-def _check_range(k: Iterable[int], n_samples: int) -> list[int]:
+def _check_range(n_clusters: Iterable[int], n_samples: int) -> list[int]:
     """Return the numbers of clusters, ascending and each once."""
-    numbers = sorted({check_n_clusters(number, n_samples, minimum=2) for number in k})
+    numbers = sorted({check_n_clusters(number, n_samples, minimum=2) for number in n_clusters})
     if not numbers:
         raise InvalidInputError(
-            f"k must hold at least one number of clusters, such as range(2, 21). Received: {k!r}"
+            "n_clusters must hold at least one number, such as range(2, 21). "
+            f"Received: {n_clusters!r}"
         )
     return numbers
 

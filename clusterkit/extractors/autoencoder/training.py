@@ -18,6 +18,7 @@ from clusterkit.images.folder import ImageFolder
 from clusterkit.images.pixels import check_pixels, to_rgb
 from clusterkit.networks.training import BestEpoch, compile_network, fit_epochs
 from clusterkit.utils.files import check_output
+from clusterkit.utils.seeds import draw_seed
 
 # Without a number of epochs, the network sees about this many pictures, within these limits:
 # a few hundred photos and tens of thousands of digits then train for about the same time.
@@ -107,7 +108,7 @@ def train_autoencoder(
     patience: int | None = None,
     batch_size: int | None = None,
     resize: str = "stretch",
-    random_state: int = 0,
+    random_state: int | None = None,
     overwrite: bool = False,
     progress: bool = False,
 ) -> AutoencoderTraining:
@@ -143,8 +144,9 @@ def train_autoencoder(
         Images per step; by default 16, and 64 from 10,000 images on.
     resize : {"stretch", "crop", "pad"}
         How pictures are brought to one size; see :func:`clusterkit.images.resizing.resize_image`.
-    random_state : int
-        Seed of the split, the order, the augmentation and the network's first weights.
+    random_state : int, optional
+        Seed of the split, the order, the augmentation and the network's first weights; random by
+        default.
     overwrite : bool
         Whether an existing output may be replaced.
     progress : bool
@@ -172,15 +174,16 @@ def train_autoencoder(
         image_size = images.shape[1], images.shape[2]
     elif isinstance(image_size, int):
         image_size = image_size, image_size
-    keras.utils.set_random_seed(random_state)
+    seed = draw_seed(random_state)
+    keras.utils.set_random_seed(seed)
     model = build_autoencoder(image_size, latent_size=latent_size, depth=depth)
     with open_pixels(
         images, image_size, resize=resize, scratch=output.parent, progress=progress
     ) as (pixels, failures):
-        rows = _split(len(pixels), validation_split, failures, random_state)
+        rows = _split(len(pixels), validation_split, failures, seed)
         # Few images make few steps in an epoch, unless these are small.
         size = batch_size or (64 if len(rows[0]) >= _MANY else 16)
-        training = PictureBatches(pixels, rows[0], size, random_state=random_state)
+        training = PictureBatches(pixels, rows[0], size, random_state=seed)
         validation = PictureBatches(pixels, rows[1], size)
         history, best_epoch = _fit(
             model,
@@ -213,7 +216,7 @@ def train_autoencoder(
         "validation_split": validation_split,
         "patience": patience,
         "batch_size": size,
-        "random_state": random_state,
+        "random_state": seed,
     }
     save_autoencoder(model, output, _metadata(report, resize, parameters))
     return report
@@ -237,7 +240,7 @@ def _check(
 
 
 def _split(
-    n: int, share: float, failures: list[tuple[str, str]], random_state: int
+    n: int, share: float, failures: list[tuple[str, str]], seed: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Draw training and validation rows."""
     if n < 2:
@@ -245,7 +248,7 @@ def _split(
         raise InvalidInputError(
             f"training needs at least 2 readable images. Received: {n}{reasons}"
         )
-    rows = np.random.default_rng(random_state).permutation(n)
+    rows = np.random.default_rng(seed).permutation(n)
     n_validation = min(max(1, round(share * n)), n - 1)
     return rows[n_validation:], rows[:n_validation]
 

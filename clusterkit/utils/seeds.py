@@ -1,0 +1,19 @@
+"""Seeds of random numbers."""
+
+import numpy as np
+
+
+def draw_seed(random_state: int | None) -> int:
+    """Return the seed itself, or a random one if there is none.
+
+    Parameters
+    ----------
+    random_state : int, optional
+        The seed.
+
+    Examples
+    --------
+    >>> draw_seed(7)
+    7
+    """
+    return int(np.random.default_rng().integers(2**31)) if random_state is None else random_state
