@@ -25,6 +25,7 @@ from clusterkit.plots.reconstructions import ReconstructionDisplay
 from clusterkit.plots.training import LossCurveDisplay
 from clusterkit.similarity.explain import explain
 from clusterkit.similarity.similar import find_similar
+from clusterkit.utils.text import join_lines
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,26 @@ class DemoReport:
         """Return everything as values for :func:`clusterkit.utils.paths.json_text`."""
         values = asdict(self)
         return {"acc" if name == "accuracy" else name: value for name, value in values.items()}
+
+    def to_text(self) -> str:
+        """Return what to look at, and what to try next."""
+        store = self.folder / ".clusterkit"
+        return join_lines(
+            [
+                "",
+                f"Done in {self.seconds:.0f} s. Look at the pictures in {self.folder}:",
+                "  clusters.png         the ten clusters, most central images first",
+                "  elbow.png            how many groups there are",
+                "  evaluation.png       clusters against the true digits",
+                "  similar.png          one image and its nearest neighbours",
+                "  explain.png          why two of them count as similar",
+                "  reconstructions.png  what the autoencoder keeps of an image",
+                "  loss.png             how its training went",
+                "Then try it yourself:",
+                f"  clusterkit similar {self.query} -s {store}",
+                "  clusterkit embed YOUR_PHOTOS/ && clusterkit elbow && clusterkit cluster -k 5",
+            ]
+        )
 
 
 def sample_images() -> Path:
@@ -150,7 +171,7 @@ def run_demo(
     save_figure(GalleryDisplay.from_similar(found), folder / "similar.png")
     explanation = explain(query, int(found.rows[0]), embeddings, random_state=random_state)
     save_figure(ExplanationDisplay.from_explanation(explanation), folder / "explain.png")
-    say(f"  {explanation.summary}")
+    say(f"  {explanation.to_text()}")
 
     return DemoReport(
         folder=folder,

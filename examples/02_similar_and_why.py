@@ -23,5 +23,5 @@ save_figure(GalleryDisplay.from_similar(found), "similar.png", overwrite=True)
 # The nearest image, and one of another digit: what do their latent vectors share?
 for other in (embeddings.paths[found.rows[0]], embeddings.paths[-1]):
     explanation = ck.explain(query, other, embeddings)
-    print(f"\n{query} and {other}: {explanation.summary}")
+    print(f"\n{query} and {other}: {explanation.to_text()}")
 save_figure(ExplanationDisplay.from_explanation(explanation), "explain.png", overwrite=True)

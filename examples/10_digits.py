@@ -21,7 +21,7 @@ found = compare_networks(
     random_state=0,
 )
 print(found.to_text())
-found.to_csv("digits.csv")
+found.to_csv("digits.csv", overwrite=True)
 save_figure(NetworkCurvesDisplay.from_comparison(found), "digits.png", overwrite=True)
 
 # The best three, chosen on the validation images: which digits do they take for which?

@@ -58,7 +58,7 @@ def test_refinement_says_what_was_compared(emb: Embeddings, tmp_path: Path) -> N
     assert written == clustering.refinement
     assert [entry["name"] for entry in written["candidates"] if entry["chosen"]] == ["k-means"]
     assert written["reason"].startswith("k-means: ")
-    assert cluster(emb, n_clusters=3, random_state=0).describe()["refinement"] is None
+    assert cluster(emb, n_clusters=3, random_state=0).to_dict()["refinement"] is None
 
 
 def test_auto_takes_the_verdict(emb: Embeddings) -> None:
@@ -103,7 +103,7 @@ def test_clusters_are_named_where_classes_are_known(emb: Embeddings, tmp_path: P
         "lion",
         "zebra",
     ]
-    assert clustering.describe()["names"] == {str(k): v for k, v in clustering.names.items()}
+    assert clustering.to_dict()["names"] == {str(k): v for k, v in clustering.names.items()}
     table = clustering.to_csv(tmp_path / "clusters.csv")
     with table.open(newline="") as stream:
         assert [row["name"] for row in csv.DictReader(stream)][9:11] == ["fox squirrel", "lion"]
@@ -123,7 +123,7 @@ def test_a_second_run_keeps_the_numbers(
     assert second.sizes == first.sizes
     assert second.exemplars.sum() == 3
     assert second.identity is not None
-    assert second.identity.lines == ["30 of 30 images keep their number"]
+    assert second.identity.to_text() == "30 of 30 images keep their number"
 
 
 @pytest.mark.parametrize("before", [np.repeat([0, 1], 20), np.tile(np.repeat([0, 1], 10), 2)])
@@ -150,7 +150,7 @@ def test_added_images_leave_the_numbers_as_they_are(emb: Embeddings) -> None:
     assert second.identity is not None
     assert second.identity.new == [3]
     assert (second.identity.n_added, second.identity.n_kept) == (9, 25)
-    assert second.describe()["identity"]["new"] == [3]
+    assert second.to_dict()["identity"]["new"] == [3]
     assert set(second.labels[30:]) == {3}
 
 

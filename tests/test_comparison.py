@@ -78,7 +78,7 @@ def test_scores_do_not_know_the_labels(spaces: Spaces, found: SpaceComparison) -
     assert [one.score for one in without.spaces] == [one.score for one in found.spaces]
     assert {one.accuracy for one in without.spaces} == {None}
     assert without.n_labels is without.correlations is None
-    assert "accuracy" not in without.table()
+    assert "accuracy" not in without.to_text()
 
 
 def test_neither_order_nor_scale_nor_rotation_matters(

@@ -658,7 +658,7 @@ def test_explanation_draws_both_histograms(emb: Embeddings) -> None:
     assert all(np.array_equal(data.edges, explanation.bin_edges) for data in outlines)
     assert (len(left.images), len(right.images)) == (1, 1)
     assert left.get_title(loc="left") == emb.paths[0]
-    assert explanation.summary[:30] in " ".join(texts(display)).replace("\n", " ")
+    assert explanation.to_text()[:30] in " ".join(texts(display)).replace("\n", " ")
 
 
 def test_explanation_of_a_bare_vector(emb: Embeddings) -> None:

@@ -119,7 +119,7 @@ def test_one_that_fails_is_listed_and_stops_no_other(tmp_path: Path) -> None:
     assert [result.name for result in found.results] == ["nn"]
     assert found.failures == [("mobilenet", "no weights file no file")]
     assert "mobilenet: failed: no weights file" in found.to_text()
-    found.to_csv(tmp_path / "table.csv")
+    assert found.to_csv(tmp_path / "table.csv") == tmp_path / "table.csv"
     with (tmp_path / "table.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["network"] for row in rows] == ["nn", "mobilenet"]

@@ -16,9 +16,9 @@ from clusterkit.images.batches import list_files, pixel_batches
 from clusterkit.images.folder import ImageFolder
 from clusterkit.images.pixels import as_images
 from clusterkit.routing.sorting import Sorting, sort_into_folders
-from clusterkit.utils.files import check_output
 from clusterkit.utils.parallel import default_batch_size
 from clusterkit.utils.progress import progress_bar
+from clusterkit.utils.text import join_lines
 
 UNSURE = "unsure"
 
@@ -80,6 +80,10 @@ class Routing:
             "failures": [{"path": path, "reason": reason} for path, reason in self.failures],
         }
 
+    def to_text(self) -> str:
+        """Return the number of files in each folder."""
+        return self.sorting.to_text()
+
 
 class Predictions(NamedTuple):
     """What a classifier says of several images.
@@ -102,6 +106,14 @@ class Predictions(NamedTuple):
             "failures": [{"path": path, "reason": reason} for path, reason in self.failures],
         }
 
+    def to_text(self) -> str:
+        """Return the predicted classes with their probability, and the name of each image."""
+        lines = []
+        for one in self.predictions:
+            shown = ", ".join(f"{name} {one.probabilities[name]:.3f}" for name in one.classes)
+            lines.append(f"{shown or '(none)'}  {one.name}")
+        return join_lines(lines)
+
     def to_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the classes and all probabilities of each image.
 
@@ -122,16 +134,15 @@ class Predictions(NamedTuple):
         OutputExistsError
             If the file exists and ``overwrite`` is false.
         """
-        path = check_output(path, overwrite=overwrite)
         probabilities = [prediction.probabilities for prediction in self.predictions]
-        write_predictions(
+        return write_predictions(
             path,
             [prediction.name for prediction in self.predictions],
             {"prediction": [prediction.classes for prediction in self.predictions]},
             list(probabilities[0]) if probabilities else [],
             np.array([list(one.values()) for one in probabilities]),
+            overwrite=overwrite,
         )
-        return path
 
 
 def open_images(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.evaluation.report import ClassificationReport
 from clusterkit.classifiers.model_file import check_model_path
+from clusterkit.classifiers.tasks import MULTILABEL
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
 from clusterkit.datasets.parts import TEST, TRAIN, VALIDATION
 from clusterkit.datasets.split import split
@@ -23,6 +24,7 @@ from clusterkit.images.folder import ImageFolder, digest_file
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store
 from clusterkit.utils.parallel import map_ahead
+from clusterkit.utils.text import join_lines
 
 
 @dataclass
@@ -74,6 +76,24 @@ class ClassifierTraining:
             "seconds": self.seconds,
             "training_seconds": self.training_seconds,
         }
+
+    def to_text(self) -> str:
+        """Return the number of images of each class, and the figures on the test images."""
+        classifier = self.classifier
+        lines = []
+        for name in map(str, classifier.classes_):
+            numbers = (f"{part} {classes.get(name, 0)}" for part, classes in self.counts.items())
+            lines.append(f"{name}: {', '.join(numbers)}")
+        what = "labels" if classifier.task_.kind == MULTILABEL else "images"
+        totals = (f"{part} {sum(classes.values())}" for part, classes in self.counts.items())
+        lines.append(
+            f"{what} in all: {', '.join(totals)}; "
+            f"epoch {classifier.best_epoch_} of {len(classifier.history_['loss'])} kept, "
+            f"{self.training_seconds:.1f} s of training"
+        )
+        if self.test is not None:
+            lines += self.test.to_text().split("\n")
+        return join_lines(lines)
 
 
 def train_classifier(

@@ -1,15 +1,14 @@
 """``clusterkit cluster``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from clusterkit.cli.options import (
     notice,
-    plural,
     read_space,
-    say,
+    say_result,
     seed_option,
     space_option,
     store_option,
@@ -17,9 +16,6 @@ from clusterkit.cli.options import (
 )
 from clusterkit.cli.outputs import OutputFile, Outputs, outputs, picture
 from clusterkit.clusterers.by_name import CLUSTERERS
-
-if TYPE_CHECKING:
-    from clusterkit.clustering.cluster import Clustering
 
 
 class NumberOrAuto(click.ParamType):
@@ -156,7 +152,7 @@ def cluster(
     # Written last, so that a sorting that fails can be tried again with the same command.
     outputs.write(result.to_csv)
     outputs.draw(lambda: sheet, "sheet")
-    outputs.show(result.describe() | {"into": into}, lambda: _print(result))
+    outputs.show(result.to_dict() | {"into": into}, lambda: say_result(result))
     if result.names_from is None:
         notice(
             "The clusters have no names: these need ImageNet's classes of the images, such as "
@@ -164,20 +160,6 @@ def cluster(
         )
     elif embeddings.top5 is None:
         notice(f"The clusters' names are from {result.names_from}.")
-
-
-def _print(result: "Clustering") -> None:
-    """Print the size and name of each cluster, and what became of those of the earlier run."""
-    images, clusters = plural(len(result.labels), "image"), plural(result.n_clusters, "cluster")
-    say(f"{images} in {clusters} ({result.algorithm})")
-    if result.refinement is not None:
-        say(f"Chosen: {result.refinement['reason']}")
-    say("cluster  images" + ("  name" if result.names else ""))
-    for label, size in result.sizes.items():
-        line = f"{'noise' if label < 0 else label:>7}  {size:>6}  {result.names.get(label, '')}"
-        say(line.rstrip())
-    for line in result.identity.lines if result.identity else ():
-        say(line)
 
 
 def _check_names(outputs: Outputs) -> None:

@@ -13,7 +13,7 @@ from clusterkit.cli.options import (
     notice,
     notice_unused,
     resize_option,
-    say,
+    say_result,
     seed_option,
     store_option,
     weights_option,
@@ -145,4 +145,4 @@ def _print(found: "NetworkComparison") -> None:
     for result in found.results:
         if result.is_reused:
             notice(f"Not trained again: {result.name}, which {result.model} holds")
-    say(*found.to_text().split("\n"))
+    say_result(found)

@@ -9,12 +9,12 @@ from clusterkit.cli.options import (
     columns_options,
     labels_option,
     notice,
-    plural,
-    say,
+    say_result,
     seed_option,
     store_option,
 )
 from clusterkit.cli.outputs import Outputs, outputs, picture
+from clusterkit.utils.text import plural
 
 
 @click.command("compare-spaces")
@@ -73,4 +73,4 @@ def compare_spaces(
     )
     outputs.draw(lambda: plots.ComparisonDisplay.from_comparison(found))
     notice(f"Compared on the {plural(found.n, 'image')} that all of the spaces hold.")
-    outputs.show(found.to_dict(), lambda: say(*found.table().split("\n")))
+    outputs.show(found.to_dict(), lambda: say_result(found))

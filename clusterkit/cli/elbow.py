@@ -1,17 +1,11 @@
 """``clusterkit elbow``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from clusterkit.cli.options import read_space, say, seed_option, space_option, store_option
+from clusterkit.cli.options import read_space, say_result, seed_option, space_option, store_option
 from clusterkit.cli.outputs import Outputs, outputs, picture
-
-if TYPE_CHECKING:
-    from clusterkit.elbow.curve import ElbowCurve
-
-_COLUMNS = ("inertia", "silhouette", "stability", "modularity", "conductance", "evidence")
 
 
 @click.command()
@@ -57,16 +51,4 @@ def elbow(
         numbers = range(k_min, k_max + 1)
     curve = elbow_curve(embeddings, k=numbers, random_state=seed, progress=True)
     outputs.draw(lambda: plots.ElbowDisplay.from_curve(curve))
-    outputs.show(curve.to_dict(), lambda: _print(curve))
-
-
-def _print(curve: "ElbowCurve") -> None:
-    """Print the indices of each number of clusters, and the verdict."""
-    say("".join(f"{name:>12}" for name in ("k", *_COLUMNS)))
-    # An array's NaN, where an index is not defined, is printed as such.
-    for k, *values in zip(
-        curve.n_clusters, *(getattr(curve, name) for name in _COLUMNS), strict=True
-    ):
-        mark = "  <" if k == curve.k else ""
-        say(f"{k:>12}" + "".join(f"{value:>12.4f}" for value in values) + mark)
-    say(curve.verdict)
+    outputs.show(curve.to_dict(), lambda: say_result(curve))

@@ -10,9 +10,8 @@ from clusterkit.cli.options import (
     extractor_file,
     notice,
     notice_unused,
-    plural,
     resize_option,
-    say,
+    say_result,
     store_option,
     weights_option,
 )
@@ -119,8 +118,4 @@ def _print(report: "EmbedReport") -> None:
     """Print how many images were embedded, and which could not be."""
     for path, reason in report.failures:
         notice(f"Not embedded: {path}: {reason}")
-    say(
-        f"{plural(report.images, 'image')}: {report.embedded} embedded, "
-        f"{report.reused} reused, {report.failed} failed "
-        f"({report.extractor}, {report.dimension} dimensions, {report.seconds:.1f} s)"
-    )
+    say_result(report)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clusterkit.cli.options import columns_options, labels_option, notice, say
+from clusterkit.cli.options import columns_options, labels_option, notice, say_result
 from clusterkit.cli.outputs import Outputs, outputs, picture
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def evaluate(
     evaluation = evaluate_file(clusters_csv, labels, **columns)
     _print_left_out(evaluation, labels)
     outputs.draw(lambda: plots.CrosstabDisplay.from_evaluation(evaluation))
-    outputs.show(evaluation.to_dict(), lambda: _print(evaluation))
+    outputs.show(evaluation.to_dict(), lambda: say_result(evaluation))
 
 
 def _print_left_out(evaluation: "Evaluation", labels: Path | None) -> None:
@@ -56,22 +56,3 @@ def _print_left_out(evaluation: "Evaluation", labels: Path | None) -> None:
     ):
         if n:
             notice(f"{n} {what}{': ' if names else ''}{first_few(names)}.")
-
-
-def _print(evaluation: "Evaluation") -> None:
-    """Print the measures, and which labels lie in each cluster."""
-    from clusterkit.utils.noise import NOISE
-
-    for name in ("accuracy", "nmi", "ari", "purity"):
-        say(f"{name:>8}  {getattr(evaluation, name):.3f}")
-    say(f"{'n':>7}  {evaluation.n}")
-    say("cluster  images  labels")
-    for cluster, row in zip(evaluation.clusters, evaluation.table, strict=True):
-        labels = [
-            f"{evaluation.label_names[column]} {row[column]}"
-            for column in (-row).argsort(kind="stable")
-            if row[column]
-        ]
-        number = "noise" if cluster == NOISE else cluster
-        name = f"  ({evaluation.names[cluster]})" if cluster in evaluation.names else ""
-        say(f"{number:>7}  {row.sum():>6}  {', '.join(labels)}{name}")

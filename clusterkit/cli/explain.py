@@ -7,7 +7,7 @@ import click
 from clusterkit.cli.options import (
     extractor_file,
     read_space,
-    say,
+    say_result,
     space_option,
     store_option,
     weights_option,
@@ -50,4 +50,4 @@ def explain(
         random_state=0,
     )
     outputs.draw(lambda: plots.ExplanationDisplay.from_explanation(explanation))
-    outputs.show(explanation.to_dict(), lambda: say(explanation.summary))
+    outputs.show(explanation.to_dict(), lambda: say_result(explanation))

@@ -13,7 +13,6 @@ from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.paths import json_text, printable
 
 if TYPE_CHECKING:
-    from clusterkit.routing.sorting import Sorting
     from clusterkit.store.embeddings import Embeddings
     from clusterkit.store.space import Space
     from clusterkit.store.stream import VectorStream
@@ -173,24 +172,15 @@ def extractor_file(extractor: str | None) -> str | None:
     return extractor if extractor is not None and extractor.endswith(".keras") else None
 
 
-def print_sorting(sorting: "Sorting") -> None:
-    """Print how many files went, or would go, into each folder."""
-    for folder, n_files in sorting.folders.items():
-        say(f"{n_files:>7}  {sorting.into / folder}")
-    verb = {"copy": "copied", "link": "linked", "move": "moved"}[sorting.mode]
-    done = f"would be {verb}" if sorting.dry_run else verb
-    before = f", {sorting.n_present} were there before" if sorting.n_present else ""
-    say(f"{plural(len(sorting.transfers), 'file')} {done}{before}")
-
-
-def plural(number: int, noun: str) -> str:
-    """Return a number of things, such as "1 image" or "2 images"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def say(*lines: object) -> None:
     """Print results on stdout, one per line; characters that cannot be printed are escaped."""
     _write("".join(f"{printable(line)}\n" for line in lines))
+
+
+def say_result(result: Any) -> None:
+    """Print a result on stdout as its ``to_text`` returns it."""
+    if text := result.to_text():
+        say(*text.split("\n"))
 
 
 def notice(message: object) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clusterkit.cli.options import exclude_option, model_option, notice, say
+from clusterkit.cli.options import exclude_option, model_option, notice, say_result
 from clusterkit.cli.outputs import Outputs, outputs, picture, table
 
 if TYPE_CHECKING:
@@ -55,8 +55,4 @@ def _print(found: "Predictions") -> None:
     """Print the classes of each image, with their probability, and its name."""
     for path, reason in found.failures:
         notice(f"Not predicted: {path}: {reason}")
-    for prediction in found.predictions:
-        shown = ", ".join(
-            f"{name} {prediction.probabilities[name]:.3f}" for name in prediction.classes
-        )
-        say(f"{shown or '(none)'}  {prediction.name}")
+    say_result(found)

@@ -8,7 +8,7 @@ from clusterkit.cli.options import (
     dry_run_option,
     into_option,
     mode_option,
-    print_sorting,
+    say_result,
     store_option,
 )
 from clusterkit.cli.outputs import Outputs, outputs
@@ -67,7 +67,7 @@ def promote(
         dry_run=dry_run,
         progress=True,
     )
-    outputs.show(sorting.to_dict(), lambda: print_sorting(sorting))
+    outputs.show(sorting.to_dict(), lambda: say_result(sorting))
 
 
 def _read_name(text: str) -> tuple[int, str]:

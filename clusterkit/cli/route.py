@@ -12,7 +12,7 @@ from clusterkit.cli.options import (
     mode_option,
     model_option,
     notice,
-    print_sorting,
+    say_result,
 )
 from clusterkit.cli.outputs import Outputs, outputs
 
@@ -75,4 +75,4 @@ def _print(routing: "Routing") -> None:
     """Print what was done, and what could not be."""
     for path, reason in routing.failures:
         notice(f"Not routed: {path}: {reason}")
-    print_sorting(routing.sorting)
+    say_result(routing)

@@ -8,15 +8,15 @@ import click
 from clusterkit.cli.options import (
     extractor_file,
     notice,
-    plural,
     read_space,
-    say,
+    say_result,
     space_option,
     store_option,
     top_option,
     weights_option,
 )
 from clusterkit.cli.outputs import Outputs, outputs, picture
+from clusterkit.utils.text import plural
 
 if TYPE_CHECKING:
     from clusterkit.similarity.similar import SimilarImages
@@ -68,5 +68,4 @@ def _print(found: "SimilarImages") -> None:
         )
     if not any(Path(file).exists() for file in found.embeddings[found.rows].files):
         notice("None of these files is there: is their disk mounted?")
-    for result in found.to_dict()["results"]:
-        say(f"{result['similarity']:.3f}  {result['path']}")
+    say_result(found)

@@ -14,6 +14,7 @@ from clusterkit.cli.options import (
     notice_unused,
     resize_option,
     say,
+    say_result,
     seed_option,
     store_option,
     weights_option,
@@ -293,10 +294,8 @@ def _print_autoencoder(
     """Print the figures of an autoencoder, and what comes next."""
     for path, reason in report.failures:
         notice(f"Not learned from: {path}: {reason}")
+    say_result(report)
     say(
-        f"{report.images - len(report.failures)} images, {report.epochs} epochs in "
-        f"{report.seconds:.0f} s: validation PSNR {report.psnr:.1f} dB with {report.latent_size} "
-        "numbers per image",
         f"{report.output}, {', '.join(map(str, pictures))}",
         f"Next: clusterkit embed {' '.join(folders)} -e {report.output}",
     )
@@ -304,21 +303,8 @@ def _print_autoencoder(
 
 def _print_classifier(report: "ClassifierTraining", written: list[Path]) -> None:
     """Print class counts, and the figures on the test images."""
-    from clusterkit.classifiers.tasks import MULTILABEL
-
     for path, reason in report.failures:
         notice(f"Not learned from: {path}: {reason}")
-    counts = {part: sum(classes.values()) for part, classes in report.counts.items()}
-    for name in map(str, report.classifier.classes_):
-        numbers = (f"{part} {classes.get(name, 0)}" for part, classes in report.counts.items())
-        say(f"{name}: {', '.join(numbers)}")
-    what = "labels" if report.classifier.task_.kind == MULTILABEL else "images"
-    say(
-        f"{what} in all: {', '.join(f'{part} {n}' for part, n in counts.items())}; "
-        f"epoch {report.classifier.best_epoch_} of {len(report.classifier.history_['loss'])} kept, "
-        f"{report.training_seconds:.1f} s of training"
-    )
-    if report.test is not None:
-        say(*report.test.to_text().split("\n"))
+    say_result(report)
     folder, names = written[-1].parent, ", ".join(file.name for file in written[1:])
     notice(f"Wrote {report.output} and {folder}/ ({names})")

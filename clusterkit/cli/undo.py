@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clusterkit.cli.options import dry_run_option, notice, say
+from clusterkit.cli.options import dry_run_option, notice, say_result
 from clusterkit.cli.outputs import Outputs, outputs
 
 if TYPE_CHECKING:
@@ -44,18 +44,15 @@ def undo(
     from clusterkit import routing
 
     undoing = routing.undo(folder, roots=roots, trust=trust, dry_run=dry_run, progress=True)
-    outputs.show(undoing.to_dict(), lambda: _print(undoing, dry_run=dry_run))
+    outputs.show(undoing.to_dict(), lambda: _print(undoing))
 
 
-def _print(undoing: "Undoing", *, dry_run: bool) -> None:
+def _print(undoing: "Undoing") -> None:
     """Print what was taken back, and what was kept."""
     for path, reason in undoing.kept:
         notice(f"Kept: {path}: {reason}")
     for path in undoing.missing:
         notice(f"In neither place any more: {path}")
-    for place, n_files in undoing.places.items():
-        say(f"{n_files:>7}  {place}")
-    verb = "would be taken back" if dry_run else "taken back"
-    say(f"{undoing.n_undone} files {verb}, {len(undoing.kept)} kept")
-    if (undoing.kept or undoing.missing) and not dry_run:
+    say_result(undoing)
+    if (undoing.kept or undoing.missing) and not undoing.dry_run:
         notice("What is open stays in the manifest: the same command can take it back later.")

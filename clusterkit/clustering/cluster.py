@@ -38,6 +38,7 @@ from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.noise import NOISE
 from clusterkit.utils.paths import is_gone
+from clusterkit.utils.text import join_lines, plural
 
 # Number of rows of a stream for choosing the number of clusters.
 _SAMPLE_SIZE = 20_000
@@ -96,7 +97,7 @@ class Clustering:
         """Number of images in each cluster."""
         return dict(sorted(Counter(self.labels.tolist()).items()))
 
-    def describe(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return a description of the clustering, as values for ``json_text``."""
         root = self.embeddings.root
         return {
@@ -114,14 +115,28 @@ class Clustering:
             | {name: metadata.version(name) for name in ("numpy", "scikit-learn")},
         }
 
-    def to_csv(self, output: str | Path, *, overwrite: bool = False) -> Path:
+    def to_text(self) -> str:
+        """Return the size and name of each cluster, and the changes to an earlier clustering."""
+        images, clusters = plural(len(self.labels), "image"), plural(self.n_clusters, "cluster")
+        lines = [f"{images} in {clusters} ({self.algorithm})"]
+        if self.refinement is not None:
+            lines.append(f"Chosen: {self.refinement['reason']}")
+        lines.append("cluster  images" + ("  name" if self.names else ""))
+        for label, size in self.sizes.items():
+            number = "noise" if label == NOISE else label
+            lines.append(f"{number:>7}  {size:>6}  {self.names.get(label, '')}".rstrip())
+        if self.identity is not None:
+            lines += self.identity.to_text().split("\n")
+        return join_lines(lines)
+
+    def to_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write ``path,cluster,distance,exemplar``, and what made it beside as ``.json``.
 
         Where clusters have names, these follow in a column ``name``.
 
         Parameters
         ----------
-        output : path
+        path : path
             The CSV file; rows are in order of path.
         overwrite : bool
             Whether to overwrite existing files.
@@ -138,7 +153,7 @@ class Clustering:
         InvalidInputError
             If its name ends in ``.json``.
         """
-        return write_clusters(self, output, overwrite=overwrite)
+        return write_clusters(self, path, overwrite=overwrite)
 
     def sort_into(
         self,
@@ -199,10 +214,9 @@ def check_sortable(embeddings: Embeddings | VectorStream, into: str | Path) -> N
         return
     gone = [file for file in embeddings.files if is_gone(file)]
     if gone:
-        images = "1 image" if len(embeddings) == 1 else f"{len(embeddings)} images"
         raise NotFoundError(
-            f"the files of {len(gone)} of the {images} are gone, such as {gone[0]}: forget them "
-            "with `clusterkit embed FOLDER --prune`, then run again"
+            f"the files of {len(gone)} of the {plural(len(embeddings), 'image')} are gone, such as "
+            f"{gone[0]}: forget them with `clusterkit embed FOLDER --prune`, then run again"
         )
 
 

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from clusterkit.clustering.saved import ClustersTable, read_clusters
 from clusterkit.datasets.labels import labels_from_folders, read_labels
+from clusterkit.datasets.tables import write_csv
 from clusterkit.errors import InvalidInputError
 from clusterkit.utils.noise import NOISE, as_cluster, is_missing
+from clusterkit.utils.text import join_lines
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +35,8 @@ class Evaluation:
     n : int
         Number of compared images.
     n_noise : int
-        Number of these that are noise (-1).  They count as wrong in ``accuracy`` and ``purity``, and
-        as a cluster of their own in ``nmi`` and ``ari``.
+        Number of these that are noise (-1).  They count as wrong in ``accuracy`` and ``purity``,
+        and as a cluster of their own in ``nmi`` and ``ari``.
     table : ndarray of shape (n_clusters, n_labels), int64
         Number of images in each cluster (rows) with each label (columns).
     clusters : list of int or str
@@ -86,6 +88,46 @@ class Evaluation:
             "matching": {str(cluster): label for cluster, label in self.matching.items()},
             "table": self.table.tolist(),
         }
+
+    def to_text(self) -> str:
+        """Return the measures, and the labels in each cluster, the most frequent first."""
+        measures = ("accuracy", "nmi", "ari", "purity")
+        lines = [f"{name:>8}  {getattr(self, name):.3f}" for name in measures]
+        lines += [f"{'n':>8}  {self.n}", "cluster  images  labels"]
+        for cluster, row in zip(self.clusters, self.table, strict=True):
+            labels = [
+                f"{self.label_names[column]} {row[column]}"
+                for column in (-row).argsort(kind="stable")
+                if row[column]
+            ]
+            number = "noise" if cluster == NOISE else cluster
+            name = f"  ({self.names[cluster]})" if cluster in self.names else ""
+            lines.append(f"{number:>7}  {row.sum():>6}  {', '.join(labels)}{name}")
+        return join_lines(lines)
+
+    def to_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the number of images in each cluster (rows) with each label (columns).
+
+        Parameters
+        ----------
+        path : path
+            The CSV file.
+        overwrite : bool, default False
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        OutputExistsError
+            If the file exists and ``overwrite`` is false.
+        """
+        rows = zip(self.clusters, self.table.tolist(), strict=True)
+        header = ["cluster", *self.label_names]
+        return write_csv(path, header, ([one, *row] for one, row in rows), overwrite=overwrite)
 
 
 def evaluate(

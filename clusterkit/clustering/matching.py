@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.utils.noise import NOISE
+from clusterkit.utils.text import plural
 
 # Minimum fraction of its remaining images in the cluster that continues it, unless the largest.
 _LEAST_SHARE = 0.2
@@ -64,9 +65,8 @@ class IdentityReport:
     n_added: int
     n_removed: int
 
-    @property
-    def lines(self) -> list[str]:
-        """The report as text, one fact per line."""
+    def to_text(self) -> str:
+        """Return the changes as text, one per line."""
         lines = [f"{self.n_kept} of {self.n_common} images keep their number"]
         lines += [f"new: cluster {number}" for number in self.new]
         lines += [f"split: cluster {old} into {_join(new)}" for old, new in self.split.items()]
@@ -74,17 +74,17 @@ class IdentityReport:
         lines += [f"vanished: cluster {number}" for number in self.vanished]
         moves = Counter((move.before, move.after) for move in self.moved).most_common()
         lines += [
-            f"moved: {_images_of(n)} from {_word(before)} to {_word(after)}"
+            f"moved: {plural(n, 'image')} from {_word(before)} to {_word(after)}"
             for (before, after), n in moves[:_MOST_SHOWN]
         ]
         if len(moves) > _MOST_SHOWN:
             rest = sum(n for _, n in moves[_MOST_SHOWN:])
-            lines.append(f"moved: {_images_of(rest)} between other clusters")
+            lines.append(f"moved: {plural(rest, 'image')} between other clusters")
         if self.n_added:
-            lines.append(f"added: {_images_of(self.n_added)}")
+            lines.append(f"added: {plural(self.n_added, 'image')}")
         if self.n_removed:
-            lines.append(f"removed: {_images_of(self.n_removed)}")
-        return lines
+            lines.append(f"removed: {plural(self.n_removed, 'image')}")
+        return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all but the labels, as values for :func:`clusterkit.utils.paths.json_text`."""
@@ -246,11 +246,6 @@ def _images(paths: Sequence[Hashable] | None, n: int, name: str) -> Sequence[Has
             f"Received: {len(images)} paths, {len(set(images))} of them different, {n} labels"
         )
     return images
-
-
-def _images_of(n: int) -> str:
-    """Return a number of images as text."""
-    return "1 image" if n == 1 else f"{n} images"
 
 
 def _word(number: int) -> str:

@@ -77,7 +77,7 @@ def write_clusters(clustering: Any, output: str | Path, *, overwrite: bool = Fal
         cells = [paths[row], label, shown, exemplar, clustering.names.get(label, "")]
         rows.append(cells[: len(columns)])
     write_whole(output, to_csv(columns, rows))
-    write_whole(origin, json_text(clustering.describe()) + "\n")
+    write_whole(origin, json_text(clustering.to_dict()) + "\n")
     return output
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.utils.files import check_output, write_whole
 from clusterkit.utils.paths import escape_path, unescape_path
 
 TABLE_SUFFIXES = frozenset({".csv", ".tab", ".tsv"})
@@ -217,6 +218,39 @@ def to_csv(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
     '=1+1.png,-1
     """
     return "".join(csv_lines(header, rows))
+
+
+def write_csv(
+    path: str | Path,
+    header: Sequence[Any],
+    rows: Iterable[Sequence[Any]],
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write a table as :func:`to_csv` returns it.
+
+    Parameters
+    ----------
+    path : path
+        The CSV file.
+    header, rows
+        See :func:`to_csv`.
+    overwrite : bool, default False
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    OutputExistsError
+        If the file exists and ``overwrite`` is false.
+    """
+    path = check_output(path, overwrite=overwrite)
+    write_whole(path, to_csv(header, rows))
+    return path
 
 
 def csv_lines(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> Iterator[str]:

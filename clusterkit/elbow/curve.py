@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from clusterkit.clusterers.base import ClusteringWarning, find_unit, to_float32
 from clusterkit.clusterers.kmeans.lloyd import Labels, Matrix
 from clusterkit.clusterers.kmeans.sweep import kmeans_sweep
+from clusterkit.datasets.tables import write_csv
 from clusterkit.elbow.indices import Geometry, geometry
 from clusterkit.elbow.preprocessing import (
     all_alike,
@@ -47,6 +49,7 @@ _INDICES = (
     *(f"chance_{name}" for name in _BESIDE_CHANCE),
     "eigengap",
 )
+_SHOWN = ("inertia", "silhouette", "stability", "modularity", "conductance", "evidence")
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +138,40 @@ class ElbowCurve:
                 for i, k in enumerate(self.n_clusters.tolist())
             ],
         }
+
+    def to_text(self) -> str:
+        """Return a table of the deciding indices, with a mark at ``k``, and the verdict."""
+        lines = ["".join(f"{name:>12}" for name in ("k", *_SHOWN))]
+        for k, *values in zip(
+            self.n_clusters, *(getattr(self, name) for name in _SHOWN), strict=True
+        ):
+            mark = "  <" if k == self.k else ""
+            lines.append(f"{k:>12}" + "".join(f"{value:>12.4f}" for value in values) + mark)
+        return "\n".join([*lines, self.verdict])
+
+    def to_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write all indices for each number of clusters; undefined values are empty.
+
+        Parameters
+        ----------
+        path : path
+            The CSV file.
+        overwrite : bool, default False
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        OutputExistsError
+            If the file exists and ``overwrite`` is false.
+        """
+        curve = self.to_dict()["curve"]
+        rows = (list(one.values()) for one in curve)
+        return write_csv(path, list(curve[0]), rows, overwrite=overwrite)
 
 
 def _plain(value: float) -> float | None:

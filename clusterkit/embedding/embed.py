@@ -23,6 +23,7 @@ from clusterkit.store.part_file import Row
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store
 from clusterkit.utils.paths import unescape_path
+from clusterkit.utils.text import plural
 
 # Maximum seconds and rows per part, which bound lost work and memory.
 PART_SECONDS = 5.0
@@ -81,6 +82,14 @@ class EmbedReport:
             "failed": self.failed,
             "images_per_second": self.images_per_second,
         }
+
+    def to_text(self) -> str:
+        """Return the numbers of images, as one line."""
+        return (
+            f"{plural(self.images, 'image')}: {self.embedded} embedded, "
+            f"{self.reused} reused, {self.failed} failed "
+            f"({self.extractor}, {self.dimension} dimensions, {self.seconds:.1f} s)"
+        )
 
 
 def embed(

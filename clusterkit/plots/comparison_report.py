@@ -57,7 +57,7 @@ def save_comparison_report(
     """
     folder = Path(folder)
     check_comparison_folder(folder, overwrite=overwrite)
-    comparison.to_csv(folder / _TABLE)
+    comparison.to_csv(folder / _TABLE, overwrite=True)
     record_own(folder, _TABLE)
     if not comparison.results:
         return [folder / _TABLE]

@@ -75,7 +75,7 @@ class ExplanationDisplay(Display):
             (explanation.histogram_a, explanation.histogram_b),
             explanation.bin_edges,
             labels=(explanation.path_a or "", explanation.path_b or ""),
-            title=explanation.summary,
+            title=explanation.to_text(),
         )
         return display.plot(ax=ax)
 

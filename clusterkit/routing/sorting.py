@@ -24,6 +24,7 @@ from clusterkit.routing.transfer import (
     sweep_parts,
 )
 from clusterkit.utils.progress import progress_bar
+from clusterkit.utils.text import join_lines, plural
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,14 @@ class Sorting:
             "transfers": [{"source": t.source, "target": t.target} for t in self.transfers],
             "dry_run": self.dry_run,
         }
+
+    def to_text(self) -> str:
+        """Return the number of files in each folder, and what was done with them."""
+        lines = [f"{n_files:>7}  {self.into / folder}" for folder, n_files in self.folders.items()]
+        verb = {"copy": "copied", "link": "linked", "move": "moved"}[self.mode]
+        done = f"would be {verb}" if self.dry_run else verb
+        before = f", {self.n_present} were there before" if self.n_present else ""
+        return join_lines([*lines, f"{plural(len(self.transfers), 'file')} {done}{before}"])
 
 
 def sort_into_folders(

@@ -25,6 +25,7 @@ from clusterkit.routing.transfer import (
 )
 from clusterkit.utils.files import flush
 from clusterkit.utils.progress import progress_bar
+from clusterkit.utils.text import join_lines
 
 _N_SHOWN = 5
 
@@ -67,6 +68,12 @@ class Undoing:
             "places": self.places,
             "dry_run": self.dry_run,
         }
+
+    def to_text(self) -> str:
+        """Return the number of files that went back to each folder, and that were kept."""
+        lines = [f"{n_files:>7}  {place}" for place, n_files in self.places.items()]
+        verb = "would be taken back" if self.dry_run else "taken back"
+        return join_lines([*lines, f"{self.n_undone} files {verb}, {len(self.kept)} kept"])
 
 
 def undo(

@@ -93,8 +93,6 @@ class Explanation:
         Bin edges of both histograms.
     top_dimensions : tuple of Contribution
         The dimensions with the largest contributions, in descending order.
-    summary : str
-        The figures in plain words.
     """
 
     path_a: str | None
@@ -113,9 +111,8 @@ class Explanation:
     bin_edges: NDArray[np.float64]
     top_dimensions: tuple[Contribution, ...]
 
-    @property
-    def summary(self) -> str:
-        """The figures in plain words."""
+    def to_text(self) -> str:
+        """Return the figures in plain words."""
         standing = ""
         if self.percentile is not None:
             pairs = "all pairs" if self.is_exact else f"{self.n_pairs:,} random pairs"
@@ -154,7 +151,7 @@ class Explanation:
             "histogram_b": self.histogram_b.tolist(),
             "bin_edges": self.bin_edges.tolist(),
             "top_dimensions": [entry._asdict() for entry in self.top_dimensions],
-            "summary": self.summary,
+            "summary": self.to_text(),
         }
 
 

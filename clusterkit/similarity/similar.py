@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterkit.datasets.tables import write_csv
 from clusterkit.errors import (
     ImageError,
     InvalidInputError,
@@ -21,6 +22,7 @@ from clusterkit.similarity.explain import Explanation, explain
 from clusterkit.similarity.nearest import nearest_of_any_length
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.paths import is_gone, unescape_path
+from clusterkit.utils.text import join_lines
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +62,34 @@ class SimilarImages:
             ],
             "gone": self.n_gone,
         }
+
+    def to_text(self) -> str:
+        """Return the similarity and path of each neighbour, one per line."""
+        results = self.to_dict()["results"]
+        return join_lines(f"{one['similarity']:.3f}  {one['path']}" for one in results)
+
+    def to_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the columns ``path`` and ``similarity``.
+
+        Parameters
+        ----------
+        path : path
+            The CSV file.
+        overwrite : bool, default False
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        OutputExistsError
+            If the file exists and ``overwrite`` is false.
+        """
+        rows = (list(one.values()) for one in self.to_dict()["results"])
+        return write_csv(path, ["path", "similarity"], rows, overwrite=overwrite)
 
 
 def find_similar(

@@ -3,10 +3,12 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from clusterkit.datasets.tables import write_csv
 from clusterkit.elbow.preprocessing import all_alike
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import unit_rows
@@ -19,6 +21,7 @@ from clusterkit.space_comparison.scores import (
 )
 from clusterkit.space_comparison.shared_images import name_spaces, share_rows
 from clusterkit.utils.seeds import draw_seed
+from clusterkit.utils.text import join_lines
 
 SCORES = ("score", "stability", "neighbors", "silhouette", "agreement")
 # Default numbers of clusters, over which scores are averaged.
@@ -112,8 +115,32 @@ class SpaceComparison:
             "correlations": self.correlations,
         }
 
-    def table(self) -> str:
-        """Return the scores as text, one line per space, and how each correlates with accuracy."""
+    def to_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the scores, one row per space.
+
+        Parameters
+        ----------
+        path : path
+            The CSV file.
+        overwrite : bool, default False
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        OutputExistsError
+            If the file exists and ``overwrite`` is false.
+        """
+        spaces = self.to_dict()["spaces"]
+        rows = (list(one.values()) for one in spaces)
+        return write_csv(path, list(spaces[0]), rows, overwrite=overwrite)
+
+    def to_text(self) -> str:
+        """Return the scores, one line per space, and the correlation of each with the accuracy."""
         columns = [*SCORES, *([] if self.n_labels is None else ["accuracy"])]
         last = "agrees with accuracy"
         width = max(len(last), *(len(name) for name in self.rank))
@@ -124,7 +151,7 @@ class SpaceComparison:
         if self.correlations is not None:
             values = "  ".join(f"{value:>10.2f}" for value in self.correlations.values())
             lines.append(f"{'':>4}  {last:<{width}}  {values}")
-        return "\n".join(lines)
+        return join_lines(lines)
 
 
 def compare_spaces(

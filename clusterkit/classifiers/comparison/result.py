@@ -4,8 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from clusterkit.datasets.tables import to_csv
-from clusterkit.utils.files import write_whole
+from clusterkit.datasets.tables import write_csv
 
 
 @dataclass(frozen=True)
@@ -104,9 +103,31 @@ class NetworkComparison:
         """Return a table for people: one line per network."""
         return _text_table(self)
 
-    def to_csv(self, path: str | Path) -> None:
-        """Write one line per network, those that failed included."""
-        write_whole(path, _csv_table(self))
+    def to_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write one line per network, those that failed included.
+
+        Parameters
+        ----------
+        path : path
+            The CSV file.
+        overwrite : bool, default False
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        OutputExistsError
+            If the file exists and ``overwrite`` is false.
+        """
+        rows = [{"network": result.name} | _figures(result) for result in self.results]
+        rows += [{"network": name, "reason": reason} for name, reason in self.failures]
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        cells = [[row.get(key) for key in columns] for row in rows]
+        return write_csv(path, columns, cells, overwrite=overwrite)
 
 
 def _figures(result: NetworkResult) -> dict[str, Any]:
@@ -126,14 +147,6 @@ def _figures(result: NetworkResult) -> dict[str, Any]:
         "best_epoch": result.best_epoch,
         "epochs": len(result.history["loss"]),
     }
-
-
-def _csv_table(comparison: NetworkComparison) -> str:
-    """Return a CSV table: one line per network, and the reason of each that failed."""
-    rows = [{"network": result.name} | _figures(result) for result in comparison.results]
-    rows += [{"network": name, "reason": reason} for name, reason in comparison.failures]
-    columns = dict.fromkeys(key for row in rows for key in row)
-    return to_csv([*columns], [[row.get(key) for key in columns] for row in rows])
 
 
 def _text_table(comparison: NetworkComparison) -> str:

@@ -258,10 +258,30 @@ class ClassificationReport:
         error = self.reliability.expected_error
         return f"{table}\n{verdict}; loss {self.log_loss:.3f}; calibration error {error:.3f}"
 
-    def to_csv(self, path: str | Path) -> None:
-        """Write a line an image: file name, truth, prediction, and each class's probability."""
+    def to_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write file name, truth, prediction and each class's probability of each image.
+
+        Parameters
+        ----------
+        path : path
+            The CSV file.
+        overwrite : bool, default False
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        OutputExistsError
+            If the file exists and ``overwrite`` is false.
+        """
         labels = {"truth": self.named(self.truth), "prediction": self.named(self.predicted)}
-        write_predictions(path, self.names, labels, self.classes, self.probabilities)
+        return write_predictions(
+            path, self.names, labels, self.classes, self.probabilities, overwrite=overwrite
+        )
 
     def named(self, indicators: NDArray[np.bool_]) -> list[list[str]]:
         """Return the names of the classes that each row says."""

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.datasets.label_tables import LABEL_SEPARATOR
-from clusterkit.datasets.tables import to_csv
-from clusterkit.utils.files import write_whole
+from clusterkit.datasets.tables import write_csv
 
 _HEADINGS = {
     "precision": "precision",
@@ -27,13 +26,15 @@ def write_predictions(
     labels: Mapping[str, Sequence[Sequence[str]]],
     classes: Sequence[str],
     probabilities: NDArray[np.floating],
-) -> None:
-    """Write a line an image: file name, labels, and each class's probability.
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write file name, labels and each class's probability of each image.
 
     Parameters
     ----------
     path : path
-        The file; an existing one is replaced.
+        The CSV file.
     names : sequence of str, length n
         The images.
     labels : mapping of str to sequence of length n
@@ -43,6 +44,13 @@ def write_predictions(
         The columns of ``probabilities``.
     probabilities : ndarray of shape (n, n_classes)
         As predicted.
+    overwrite : bool, default False
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
     """
     rows = (
         [
@@ -52,7 +60,7 @@ def write_predictions(
         ]
         for row, name in enumerate(names)
     )
-    write_whole(path, to_csv(["filename", *labels, *classes], rows))
+    return write_csv(path, ["filename", *labels, *classes], rows, overwrite=overwrite)
 
 
 def score_table(scores: Mapping[str, Mapping[str, float]]) -> str:

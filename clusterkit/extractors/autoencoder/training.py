@@ -19,6 +19,7 @@ from clusterkit.images.pixels import check_pixels, to_rgb
 from clusterkit.networks.training import BestEpoch, compile_network, fit_epochs
 from clusterkit.utils.files import check_output
 from clusterkit.utils.seeds import draw_seed
+from clusterkit.utils.text import plural
 
 # Without a number of epochs, the network sees about this many pictures, within these limits:
 # a few hundred photos and tens of thousands of digits then train for about the same time.
@@ -76,6 +77,14 @@ class AutoencoderTraining:
     def epochs(self) -> int:
         """How many epochs were run."""
         return len(self.history["loss"])
+
+    def to_text(self) -> str:
+        """Return the figures of the training, as one line."""
+        return (
+            f"{plural(self.images - len(self.failures), 'image')}, {plural(self.epochs, 'epoch')} "
+            f"in {self.seconds:.0f} s: validation PSNR {self.psnr:.1f} dB with "
+            f"{self.latent_size} numbers per image"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as a JSON-able document; losses are those of the best epoch."""
