@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,8 +92,8 @@ def test_the_table_and_its_origin(emb: Embeddings, tmp_path: Path) -> None:
 
 def with_classes(emb: Embeddings) -> Embeddings:
     """Add the ImageNet classes of three animals."""
-    emb.top5 = [[(name, 0.9)] for name in ("fox squirrel", "lion", "zebra") for _ in range(10)]
-    return emb
+    names = ("fox squirrel", "lion", "zebra")
+    return replace(emb, top5=[[(name, 0.9)] for name in names for _ in range(10)])
 
 
 def test_clusters_are_named_where_classes_are_known(emb: Embeddings, tmp_path: Path) -> None:
@@ -167,7 +168,8 @@ def test_an_earlier_clustering_that_does_not_fit_is_said_before_any_work(emb: Em
 
 
 def test_one_cluster_and_as_many_as_images(emb: Embeddings) -> None:
-    one = cluster(with_classes(emb), n_clusters=1, random_state=0)
+    emb = with_classes(emb)
+    one = cluster(emb, n_clusters=1, random_state=0)
     assert one.sizes == {0: 30}
     each = cluster(emb, n_clusters=30, previous=one, random_state=0)
     assert list(each.sizes.values()) == [1] * 30
@@ -184,7 +186,7 @@ def test_identical_vectors_are_one_group_with_a_name() -> None:
 
 
 def test_a_root_that_is_not_utf8_is_written(emb: Embeddings, tmp_path: Path) -> None:
-    emb.root = Path("/photos/\udcff")
+    emb = replace(emb, root=Path("/photos/\udcff"))
     clustering = cluster(emb, n_clusters=3, random_state=0)
     clustering.to_csv(tmp_path / "clusters.csv")
     again = cluster(emb, n_clusters=3, previous=tmp_path / "clusters.csv", random_state=0)

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,16 @@ def test_it_is_an_array_wherever_one_is_taken(emb: Embeddings) -> None:
     assert (len(emb), emb.shape, emb.ndim, emb.dtype) == (3, (3, 2), 2, np.float32)
     assert np.array_equal(list(emb), emb.vectors)
     assert KMeans(2, n_init=1, random_state=0).fit(emb).labels_.shape == (3,)
+
+
+def test_attributes_are_not_assigned_to_but_replaced_in_a_copy(emb: Embeddings) -> None:
+    for name in ("vectors", "paths", "root", "space", "top5", "digests", "failures"):
+        with pytest.raises(FrozenInstanceError):
+            setattr(emb, name, None)
+    moved = replace(emb, root=Path("/other"))
+    assert moved.files[0] == Path("/other/a.png")
+    assert moved.find("/other/d.png") == 2
+    assert emb.find("/other/d.png") is None
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,12 +24,13 @@ class Failure(NamedTuple):
     reason: str
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Embeddings:
     """Vectors of images in one embedding space, accepted as X by scikit-learn.
 
     Rows are selected as in an array, or by path, and keep their paths: ``emb[:5]``, ``emb[mask]``,
-    ``emb[["a.png"]]``.  Selecting columns returns an array: ``emb[:5, :3]``.
+    ``emb[["a.png"]]``.  Selecting columns returns an array: ``emb[:5, :3]``.  Attributes cannot be
+    assigned to; :func:`dataclasses.replace` returns a changed copy.
 
     Parameters
     ----------
@@ -68,27 +70,30 @@ class Embeddings:
 
     def __post_init__(self) -> None:
         try:
-            self.vectors = np.asarray(self.vectors, dtype=np.float32)
+            vectors = np.asarray(self.vectors, dtype=np.float32)
         except (TypeError, ValueError) as error:
             raise InvalidInputError(
                 f"vectors must be numbers of shape (n, dimension). Received: {error}"
             ) from error
-        if self.vectors.ndim != 2:
+        if vectors.ndim != 2:
             raise InvalidInputError(
-                f"vectors must have shape (n, dimension). Received: {self.vectors.shape}"
+                f"vectors must have shape (n, dimension). Received: {vectors.shape}"
             )
-        self.paths = _names(self.paths) or [str(row) for row in range(len(self.vectors))]
-        self.failures = list(self.failures)
+        paths = _names(self.paths) or [str(row) for row in range(len(vectors))]
         for what, values in (
-            ("path", self.paths),
+            ("path", paths),
             ("list of classes", self.top5),
             ("digest", self.digests),
         ):
-            if values is not None and len(values) != len(self.vectors):
+            if values is not None and len(values) != len(vectors):
                 raise InvalidInputError(
                     f"there must be one {what} per vector. "
-                    f"Received: {len(values)} {what}s, {len(self.vectors)} vectors"
+                    f"Received: {len(values)} {what}s, {len(vectors)} vectors"
                 )
+        # A frozen dataclass converts its fields this way.
+        object.__setattr__(self, "vectors", vectors)
+        object.__setattr__(self, "paths", paths)
+        object.__setattr__(self, "failures", list(self.failures))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -180,7 +185,7 @@ class Embeddings:
 
     def find(self, path: str | os.PathLike[str]) -> int | None:
         """Return the row of an image as :meth:`row` does, or None if there is none."""
-        rows = self._rows()
+        rows = self._row_of_path
         row = rows.get(os.fspath(path))
         if row is None and self.root is not None:
             relative = os.path.relpath(_absolute(path), self.root).replace(os.sep, "/")
@@ -206,11 +211,10 @@ class Embeddings:
         """Return the absolute path of an image."""
         return self.root / path if self.root else Path(path)
 
-    def _rows(self) -> dict[str, int]:
+    @cached_property
+    def _row_of_path(self) -> dict[str, int]:
         """Row of each path."""
-        if not hasattr(self, "_row_of_path"):
-            self._row_of_path = {path: row for row, path in enumerate(self.paths)}
-        return self._row_of_path
+        return {path: row for row, path in enumerate(self.paths)}
 
     def __repr__(self) -> str:
         return f"Embeddings({len(self)} x {self.shape[1]}, {describe_space(self.space)})"
