@@ -40,15 +40,10 @@ def elbow(
     from clusterkit import plots
     from clusterkit.elbow.curve import elbow_curve
 
-    embeddings = read_space(store, extractor)
-    numbers = None
-    if k_max is not None or k_min > 2:
-        k_max = k_max or max(2, min(20, len(embeddings)))
-        if k_min > k_max:
-            raise click.UsageError(
-                f"--k-min must be at most --k-max. Received: {k_min} and {k_max}"
-            )
-        numbers = range(k_min, k_max + 1)
-    curve = elbow_curve(embeddings, k=numbers, random_state=seed, progress=True)
+    if k_max is not None and k_min > k_max:
+        raise click.UsageError(f"--k-min must be at most --k-max. Received: {k_min} and {k_max}")
+    curve = elbow_curve(
+        read_space(store, extractor), k_min=k_min, k_max=k_max, random_state=seed, progress=True
+    )
     outputs.draw(lambda: plots.ElbowDisplay.from_curve(curve))
     outputs.show(curve.to_dict(), lambda: say_result(curve))

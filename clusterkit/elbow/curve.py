@@ -183,6 +183,8 @@ def elbow_curve(
     X: ArrayLike,
     *,
     k: Iterable[int] | None = None,
+    k_min: int = 2,
+    k_max: int | None = None,
     normalize: bool | str = "auto",
     n_resamples: int = 48,
     max_samples: int = 2000,
@@ -196,8 +198,11 @@ def elbow_curve(
     X : Embeddings or array-like of shape (n, d)
         The vectors.
     k : iterable of int, optional
-        The numbers of clusters to try, in any order, each from 2 to n; by default up to 20, and up
-        to 40 and then 80 if there may be more.
+        The numbers of clusters to try, in any order, each from 2 to n; by default all from
+        ``k_min`` to ``k_max``.
+    k_min, k_max : int, optional
+        The smallest and the largest number to try.  The largest is 20 by default, and 40 and then
+        80 if there may be more.  Ignored if ``k`` is given.
     normalize : bool or "auto", default "auto"
         Whether to scale the rows to length 1, as the clusterers do.  "auto" does so if the lengths
         vary by less than a quarter, as those of network features do (by 0.08 to 0.17).  For rows
@@ -219,8 +224,8 @@ def elbow_curve(
     Raises
     ------
     InvalidInputError
-        If X is not a finite matrix, or ``k`` is a single number, empty, below 2 or above the
-        number of rows.
+        If X is not a finite matrix, ``k`` is a single number, empty, below 2 or above the number
+        of rows, or ``k_min`` is above ``k_max``.
 
     Notes
     -----
@@ -308,7 +313,7 @@ def elbow_curve(
             f"Received: n_resamples={n_resamples}, max_samples={max_samples}"
         )
     X = check_rows(X)
-    ranges: list[Iterable[int]] = [k] if k is not None else _default_ranges(len(X))
+    ranges: list[Iterable[int]] = [k] if k is not None else _ranges(k_min, k_max, len(X))
     numbers = check_numbers(ranges[0], len(X))
     # The result does not depend on the scale of the rows.
     unit = find_unit(X)
@@ -326,10 +331,17 @@ def elbow_curve(
     return curve if rows is not scaled else replace(curve, inertia=curve.inertia * unit * unit)
 
 
-def _default_ranges(n_samples: int) -> list[Iterable[int]]:
+def _ranges(k_min: int, k_max: int | None, n_samples: int) -> list[Iterable[int]]:
     """Return the ranges of numbers of clusters to try in turn."""
-    largest = sorted({max(2, min(number, n_samples)) for number in _LARGEST})
-    return [range(2, number + 1) for number in largest]
+    if k_max is not None:
+        if k_min > k_max:
+            raise InvalidInputError(
+                f"k_min must be at most k_max. Received: k_min={k_min}, k_max={k_max}"
+            )
+        return [range(k_min, k_max + 1)]
+    wanted = [number for number in _LARGEST if number > k_min] or [2 * k_min]
+    largest = sorted({max(k_min, min(number, n_samples)) for number in wanted})
+    return [range(k_min, number + 1) for number in largest]
 
 
 def _weigh(
