@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 USE = """
-import json, logging, os, pkgutil, importlib, sys, warnings
+import contextlib, json, logging, os, pkgutil, importlib, sys, warnings
 names = ("stdin", "stdout", "stderr")
 
 def state():
@@ -22,9 +22,9 @@ def state():
             "filters": list(map(repr, warnings.filters)), "show": id(warnings.showwarning)}
 
 def refuse(*_, **__):
-    raise AssertionError("a file descriptor was redirected")
+    raise AssertionError("a file descriptor or a stream was redirected")
 
-os.dup2 = refuse
+os.dup2 = contextlib.redirect_stdout.__enter__ = contextlib.redirect_stderr.__enter__ = refuse
 FIRST
 known = {*logging.Logger.manager.loggerDict}
 before = state()
@@ -35,7 +35,6 @@ for module in pkgutil.walk_packages(clusterkit.__path__, "clusterkit."):
         importlib.import_module(module.name)
 import numpy as np
 from clusterkit.extractors.autoencoder.network import build_autoencoder
-from clusterkit.utils.optional_imports import import_keras
 build_autoencoder((16, 16), latent_size=4, depth=2)(np.zeros((1, 16, 16, 3), np.uint8))
 clusterkit.cluster(np.random.default_rng(0).random((20, 3)), n_clusters=2)
 clusterkit.plots.CrosstabDisplay

@@ -9,7 +9,6 @@ from clusterkit.classifiers.tasks import HEAD
 from clusterkit.images.batches import strict_batches
 from clusterkit.networks.runtimes.keras import run_network
 from clusterkit.store.embeddings import Embeddings
-from clusterkit.utils.optional_imports import import_keras
 from clusterkit.utils.parallel import default_batch_size
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def predict_with_features(
     """
     if isinstance(X, Embeddings):
         return classifier.predict_proba(X), X.vectors
-    keras = import_keras()
+    import keras
 
     def show_features(layer: Any) -> Any:
         """Return the layer or, for the last one, a network that also outputs its input."""

@@ -28,7 +28,6 @@ from clusterkit.images.pixels import as_images, check_pixels, is_pixels
 from clusterkit.networks.runtimes.choose import PRECISIONS
 from clusterkit.networks.runtimes.keras import gpu_has_bfloat16, run_network
 from clusterkit.store.embeddings import Embeddings
-from clusterkit.utils.optional_imports import import_keras
 from clusterkit.utils.parallel import default_batch_size
 from clusterkit.utils.seeds import draw_seed
 
@@ -183,9 +182,11 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """The whole network; that of a transfer is built on first access."""
         check_is_fitted(self, "task_")
         if self._model is None:
+            import keras
+
             backbone = self.extractor.build_network()
             outputs = self._head(backbone.output)
-            self._model = import_keras().Model(backbone.input, outputs, name=KIND)
+            self._model = keras.Model(backbone.input, outputs, name=KIND)
         return self._model
 
     def fit(
@@ -228,7 +229,6 @@ class Classifier(ClassifierMixin, BaseEstimator):
         WeightsError
             If the ImageNet weights cannot be read or downloaded.
         """
-        import_keras()
         self._check_parameters()
         seed = draw_seed(self.random_state)
         X, y = _check_pair(X, y)
@@ -496,10 +496,12 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self, training: "Part", validation: "Part", checkpoint: str | Path | None, seed: int
     ) -> "Learned":
         """Train: a last layer alone, the top blocks below it as well, or a whole network."""
+        import keras
+
         from clusterkit.classifiers.training.fine_tuning import learn_top
         from clusterkit.classifiers.training.scratch import learn_network
 
-        import_keras().utils.set_random_seed(seed)
+        keras.utils.set_random_seed(seed)
         if self.takes_embeddings:
             return self._learn_head(training, validation, seed)
         fitting = self._fitting(training, validation, checkpoint, seed)

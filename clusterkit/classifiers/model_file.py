@@ -23,7 +23,6 @@ from clusterkit.utils.documents import (
     table_of,
 )
 from clusterkit.utils.files import check_output
-from clusterkit.utils.optional_imports import import_keras
 
 KIND = "classifier"
 _CLASSES = (TEXT, FLAG, real())
@@ -52,7 +51,8 @@ def check_model_path(path: str | Path, *, overwrite: bool) -> Path:
 
 def write_classifier(path: Path, network: Any, document: dict[str, Any]) -> None:
     """Write a trained network and its document to a file."""
-    keras = import_keras()
+    import keras
+
     versions = {
         "clusterkit": __version__,
         "keras": keras.__version__,

@@ -1,7 +1,9 @@
 """One decorator for what all commands have in common: files, --overwrite and --json."""
 
 import functools
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,12 +98,16 @@ class Outputs:
         Whether to print one JSON document.
     written : list of pathlib.Path
         What was written, for a notice.
+    stdout : text stream
+        Where the result goes.  While a command works, ``sys.stdout`` is standard error, since what
+        libraries print, such as Keras of a download, is no result.
     """
 
     files: dict[str, Any]
     overwrite: bool
     as_json: bool
     written: list[Path] = field(default_factory=list)
+    stdout: Any = field(default_factory=lambda: sys.stdout)
 
     def write(self, save: Callable[..., Any], name: str = "output") -> None:
         """Write a table, if it is asked for: ``save(path, overwrite=...)``."""
@@ -117,10 +123,11 @@ class Outputs:
 
     def show(self, document: dict[str, Any], print_text: Callable[[], Any]) -> None:
         """Print the result, as JSON or as text, and say what was written."""
-        if self.as_json:
-            print_json(document | self.files)
-        else:
-            print_text()
+        with redirect_stdout(self.stdout):
+            if self.as_json:
+                print_json(document | self.files)
+            else:
+                print_text()
         if self.written:
             notice(f"Wrote {', '.join(map(str, self.written))}")
 
@@ -138,7 +145,9 @@ def outputs(*files: OutputFile) -> Decorator:
             for file in files:
                 if file.check is not None and paths[file.name] is not None:
                     file.check(paths[file.name], overwrite)
-            return command(outputs=Outputs(paths, overwrite, as_json), **arguments)
+            asked_for = Outputs(paths, overwrite, as_json)
+            with redirect_stdout(sys.stderr):
+                return command(outputs=asked_for, **arguments)
 
         decorated = _json_option(run)
         if files:

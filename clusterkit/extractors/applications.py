@@ -1,7 +1,5 @@
 """Networks of ``keras.applications``: pooled features or ImageNet class probabilities."""
 
-import contextlib
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -16,7 +14,6 @@ from clusterkit.extractors.base import Extraction, Extractor
 from clusterkit.images.folder import digest_weights
 from clusterkit.networks.runtimes.base import NetworkSource
 from clusterkit.networks.runtimes.choose import start
-from clusterkit.utils.optional_imports import import_keras
 
 N_CLASSES = 1000
 OUTPUTS = ("features", "predictions")
@@ -214,7 +211,8 @@ class KerasApplication(Extractor):
         policy : str
             Keras dtype policy of the network.  Preprocessing and outputs are float32.
         """
-        keras = import_keras()
+        import keras
+
         module = import_module(f"keras.applications.{self._row().module}")
         pixels = keras.Input((*self.image_size, 3), dtype="uint8")
         scaled = module.preprocess_input(
@@ -239,12 +237,15 @@ class KerasApplication(Extractor):
             From uint8 pixels (n, height, width, 3) to float32 vectors (n, dimension), including
             preprocessing.
         """
+        import keras
+
         model = self._build(policy)
-        return import_keras().Model(model.input, model.outputs[0])
+        return keras.Model(model.input, model.outputs[0])
 
     def _load(self) -> Any:
         """Load the network, with features and, if the weights have a head, predictions."""
-        keras = import_keras()
+        import keras
+
         row = self._row()
         builder = getattr(keras.applications, row.builder)
         shape = (row.side, row.side, 3)
@@ -256,14 +257,12 @@ class KerasApplication(Extractor):
                 f"weights, or use the extractor {self.network}"
             )
         try:
-            # Keras reports downloads on stdout, which is for results.
-            with contextlib.redirect_stdout(sys.stderr):
-                model = builder(
-                    weights=str(self.weights),
-                    include_top=has_head,
-                    input_shape=shape,
-                    pooling=None if has_head else "avg",
-                )
+            model = builder(
+                weights=str(self.weights),
+                include_top=has_head,
+                input_shape=shape,
+                pooling=None if has_head else "avg",
+            )
         # Keras raises a bare Exception if a download fails, and many kinds of errors on wrong
         # files.
         except Exception as error:
@@ -317,7 +316,8 @@ class Xception(KerasApplication):
 @contextmanager
 def dtype_policy(policy: str) -> Iterator[None]:
     """Set the Keras dtype policy within a context."""
-    config = import_keras().config
+    from keras import config
+
     before = config.dtype_policy()
     config.set_dtype_policy(policy)
     try:
@@ -356,7 +356,8 @@ def _pooled_features(model: Any) -> Any:
     The head starts at the last global pooling or, if there is none (VGG), at the flattening;
     ConvNeXt normalises after pooling.
     """
-    keras = import_keras()
+    import keras
+
     kinds = (keras.layers.GlobalAveragePooling2D, keras.layers.Flatten)
     for kind in kinds:
         positions = [i for i, layer in enumerate(model.layers) if isinstance(layer, kind)]

@@ -16,7 +16,6 @@ from typing import Any
 from clusterkit.errors import InvalidInputError, WeightsError
 from clusterkit.utils.documents import TEXT, Rule, check_document, integer
 from clusterkit.utils.files import atomic_file
-from clusterkit.utils.optional_imports import import_keras
 
 _ENTRY = "clusterkit.json"
 _FORMAT = 1
@@ -155,7 +154,8 @@ def load_network(
     WeightsError
         If Keras cannot load it, or it does not match its document.
     """
-    keras = import_keras()
+    import keras
+
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
         shapes = [model.input_shape, model.output_shape]
@@ -190,7 +190,8 @@ def save_network(model: Any, path: Path, kind: str, document: dict[str, Any]) ->
     document : dict
         JSON-able document for :func:`read_document`.
     """
-    keras = import_keras()
+    import keras
+
     with atomic_file(path) as part:
         # A compiled network would include the optimizer's state, three times the size.
         keras.Model(model.inputs, model.outputs, name=model.name).save(part)

@@ -1,4 +1,4 @@
-"""Import heavy and optional libraries on use."""
+"""Import optional libraries on use."""
 
 import importlib
 from types import ModuleType
@@ -29,8 +29,3 @@ def require(module: str, *, extra: str, caller: str) -> ModuleType:
         raise MissingDependencyError(
             f"{caller} needs {module.partition('.')[0]}: pip install 'clusterkit[{extra}]'"
         ) from error
-
-
-def import_keras() -> ModuleType:
-    """Import keras where it is used, since that takes seconds."""
-    return importlib.import_module("keras")

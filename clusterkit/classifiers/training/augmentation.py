@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.utils.optional_imports import import_keras
 
 # Four bilinear interpolations leave a third of a photo's fine detail: the network would be trained
 # on blurred images and predict sharp ones, with other statistics in batch normalisation.
@@ -89,7 +88,8 @@ def build_augmentation(
         If a name is not in the table.
     """
     check_augmentation(names)
-    layers = import_keras().layers
+    from keras import layers
+
     return [
         getattr(layers, layer)(**arguments(strength))
         for name, (layer, arguments) in AUGMENTATIONS.items()

@@ -13,7 +13,6 @@ from clusterkit.images.folder import FileStatus, digest_weights
 from clusterkit.images.resizing import RESIZE_MODES
 from clusterkit.networks.keras_file import load_network, read_document, save_network
 from clusterkit.utils.documents import integer, list_of, one_of
-from clusterkit.utils.optional_imports import import_keras
 
 LATENT_LAYER = "latent"
 _KIND = "autoencoder"
@@ -96,7 +95,8 @@ class Autoencoder(Extractor):
 
     def _load(self) -> None:
         """Load the network and its encoder."""
-        keras = import_keras()
+        import keras
+
         self.model_ = load_autoencoder(self.weights)
         self._encoder = keras.Model(self.model_.input, self.model_.get_layer(LATENT_LAYER).output)
 

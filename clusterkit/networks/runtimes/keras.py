@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from clusterkit.images.batches import pad_batch
 from clusterkit.networks.runtimes.base import NetworkSource, Run
-from clusterkit.utils.optional_imports import import_keras
 from clusterkit.utils.parallel import has_gpu
 
 
@@ -33,11 +32,11 @@ class KerasRuntime:
         if has_gpu():
             return gpu_has_bfloat16()
         # Other backends emulate bfloat16 on the CPU, which is slower than float32.
-        return import_keras().backend.backend() == "tensorflow" and _cpu_has_bfloat16()
+        return _backend() == "tensorflow" and _cpu_has_bfloat16()
 
     def compile(self, precision: str, batch_size: int) -> Run:
         """Return the function that runs batches of up to ``batch_size`` images."""
-        if import_keras().backend.backend() == "tensorflow" and not has_gpu():
+        if _backend() == "tensorflow" and not has_gpu():
             return _session(self._model, precision)
         if precision == "float32":
             return _predict(self._model, batch_size)
@@ -46,8 +45,15 @@ class KerasRuntime:
 
 def gpu_has_bfloat16() -> bool:
     """Return whether Keras' backend uses a GPU with bfloat16."""
-    backend = import_keras().backend.backend()
+    backend = _backend()
     return has_gpu() and backend in _GPU_CHECKS and _GPU_CHECKS[backend]()
+
+
+def _backend() -> str:
+    """Return the name of Keras' backend."""
+    import keras
+
+    return keras.backend.backend()
 
 
 def _predict(model: Any, batch_size: int) -> Run:
