@@ -9,15 +9,14 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from clusterkit.classifiers.by_name import network_names
 from clusterkit.classifiers.model_file import (
     KIND,
     check_model_path,
     read_classifier,
     write_classifier,
 )
+from clusterkit.classifiers.parameters import check_parameters, training_parameters
 from clusterkit.classifiers.tasks import HEAD, Task, as_labels, is_multilabel
-from clusterkit.classifiers.training.augmentation import check_augmentation
 from clusterkit.datasets.labelled_images import LabelledImages
 from clusterkit.datasets.parts import TRAIN, VALIDATION
 from clusterkit.datasets.split import split
@@ -25,7 +24,6 @@ from clusterkit.errors import InvalidInputError, SpaceMismatchError, WeightsErro
 from clusterkit.extractors.applications import NETWORKS, KerasApplication
 from clusterkit.images.batches import strict_batches
 from clusterkit.images.pixels import as_images, check_pixels, is_pixels
-from clusterkit.networks.runtimes.choose import PRECISIONS
 from clusterkit.networks.runtimes.keras import gpu_has_bfloat16, run_network
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.parallel import default_batch_size
@@ -33,8 +31,6 @@ from clusterkit.utils.seeds import draw_seed
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.training.fitting import Fitting, Learned, Part
-
-_BALANCES = ("auto", "weights", "oversample", None)
 
 
 class Classifier(ClassifierMixin, BaseEstimator):
@@ -229,7 +225,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         WeightsError
             If the ImageNet weights cannot be read or downloaded.
         """
-        self._check_parameters()
+        check_parameters(self.get_params())
         seed = draw_seed(self.random_state)
         X, y = _check_pair(X, y)
         if validation_data is not None:
@@ -348,7 +344,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
                 f"parameters that this version does not have ({error}): train it again"
             ) from error
         try:
-            classifier._check_parameters()
+            check_parameters(classifier.get_params())
         except (InvalidInputError, TypeError) as error:
             raise WeightsError(
                 f"{path} is damaged ({error}): copy it again, or train it again"
@@ -370,15 +366,6 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """Whether the network is one of ``keras.applications``, with a new last layer."""
         return self.network in NETWORKS
 
-    def _parameters(self) -> dict[str, Any]:
-        """Return the parameters that determine the result of a training, JSON-able."""
-        parameters = self.get_params()
-        del parameters["progress"], parameters["tensorboard"]
-        parameters["weights"] = None if self.weights is None else str(self.weights)
-        if self.augmentation is not None:
-            parameters["augmentation"] = list(self.augmentation)
-        return parameters
-
     def _document(self) -> dict[str, Any]:
         """Return what a model file needs besides the network, JSON-able."""
         return {
@@ -387,7 +374,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             "input_shape": list(self.input_shape_),
             "temperature": self.temperature_,
             "thresholds": None if self.thresholds_ is None else self.thresholds_.tolist(),
-            "parameters": self._parameters(),
+            "parameters": training_parameters(self.get_params()),
             "fingerprint": self.fingerprint_,
             "history": self.history_,
             "best_epoch": self.best_epoch_,
@@ -398,52 +385,6 @@ class Classifier(ClassifierMixin, BaseEstimator):
         is_head = network.name == HEAD
         self._model = None if is_head else network
         self._head = network if is_head else network.get_layer(HEAD)
-
-    def _check_parameters(self) -> None:
-        """Raise InvalidInputError if a parameter is out of range."""
-        if self.network not in network_names():
-            raise InvalidInputError(
-                f"network must be one of {', '.join(network_names())}. Received: {self.network!r}"
-            )
-        if self._is_transfer and self.image_size is not None:
-            raise InvalidInputError(
-                f"image_size is for networks that are trained from scratch; {self.network} has its "
-                f"own. Received: image_size={self.image_size}"
-            )
-        if self.fine_tune < 0 or (self.fine_tune and not self._is_transfer):
-            raise InvalidInputError(
-                "fine_tune must be at least 0, and is for networks of keras.applications. "
-                f"Received: fine_tune={self.fine_tune}, network={self.network!r}"
-            )
-        if self._is_transfer and self.augmentation is not None:
-            raise InvalidInputError(
-                "augmentation is for networks that are trained from scratch, not for "
-                f"{self.network}. Received: augmentation={self.augmentation!r}"
-            )
-        check_augmentation(self.augmentation or ())
-        for name in ("image_size", "epochs", "patience", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InvalidInputError(f"{name} must be at least 1. Received: {name}={value}")
-        if not 0 < self.validation_split < 1:
-            raise InvalidInputError(
-                "validation_split must be between 0 and 1, both excluded. "
-                f"Received: validation_split={self.validation_split}"
-            )
-        for name, allowed in (("balance", _BALANCES), ("precision", PRECISIONS)):
-            value = getattr(self, name)
-            if value not in allowed:
-                raise InvalidInputError(
-                    f"{name} must be one of {', '.join(map(str, allowed))}. Received: {value!r}"
-                )
-        if not 0 < self.learning_rate <= 1:
-            raise InvalidInputError(
-                "learning_rate must be above 0, and at most 1. "
-                f"Received: learning_rate={self.learning_rate}"
-            )
-        folder = self.tensorboard
-        if folder is not None and Path(folder).exists() and not Path(folder).is_dir():
-            raise InvalidInputError(f"tensorboard must be a folder. Received: {folder}, a file")
 
     def _choose_shape(self, X: Any) -> tuple[int, int, int]:
         """Return (height, width, channels) of the network's input for images like X."""
@@ -536,7 +477,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
             precision = "bfloat16" if gpu_has_bfloat16() else "float32"
         kept = None
         if checkpoint is not None:
-            kept = open_checkpoint(checkpoint, self._parameters(), *training, *validation)
+            parameters = training_parameters(self.get_params())
+            kept = open_checkpoint(checkpoint, parameters, *training, *validation)
         return Fitting(
             epochs=self.epochs or (EPOCHS if self._is_transfer else RECIPES[self.network].epochs),
             batch_size=self.batch_size,

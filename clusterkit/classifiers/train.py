@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.evaluation.report import ClassificationReport
 from clusterkit.classifiers.model_file import check_model_path
+from clusterkit.classifiers.parameters import check_parameters
 from clusterkit.classifiers.tasks import MULTILABEL
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
 from clusterkit.datasets.parts import TEST, TRAIN, VALIDATION
@@ -138,7 +139,7 @@ def train_classifier(
         If the output exists and ``overwrite`` is false.
     """
     started = time.monotonic()
-    classifier._check_parameters()
+    check_parameters(classifier.get_params())
     output = check_model_path(output, overwrite=overwrite)
     data = source if isinstance(source, LabelledImages) else read_labelled(source)
     parts = split(

@@ -19,6 +19,7 @@ from clusterkit.classifiers.by_name import SCRATCH_NETWORKS
 from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.comparison.records import OWN, NetworkRecord, digest_images
 from clusterkit.classifiers.comparison.result import NetworkComparison, NetworkResult
+from clusterkit.classifiers.parameters import check_parameters
 from clusterkit.classifiers.train import ClassifierTraining, train_on_parts
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
 from clusterkit.datasets.parts import TRAIN
@@ -122,7 +123,7 @@ def _named(
     for name, classifier in networks.items():
         if not name or name == OWN or name != Path(name).name:
             raise InvalidInputError(f"a network's name must be a file's name. Received: {name!r}")
-        classifier._check_parameters()
+        check_parameters(classifier.get_params())
     return dict(networks)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.comparison.result import NetworkResult
+from clusterkit.classifiers.parameters import training_parameters
 from clusterkit.datasets.labelled_images import LabelledImages
 from clusterkit.errors import OutputExistsError
 from clusterkit.images.folder import digest_file
@@ -70,7 +71,10 @@ class NetworkRecord:
     def __init__(self, stem: Path, digest: str, classifier: Classifier) -> None:
         self.model = stem.with_name(f"{stem.name}.keras")
         self._file = stem.with_name(f"{stem.name}.json")
-        self._made_from = {"images": digest, "parameters": classifier._parameters()}
+        self._made_from = {
+            "images": digest,
+            "parameters": training_parameters(classifier.get_params()),
+        }
 
     def read(self, *, overwrite: bool) -> NetworkResult | None:
         """Return the result of an earlier run with the same images and parameters, or None.
