@@ -274,7 +274,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             outputs[rows] = run_network(self.model_, pixels, default_batch_size())
         return self.task_.probabilities(outputs)
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: Any) -> NDArray[Any] | list[tuple[Any, ...]]:
         """Return the class of each image.
 
         Returns

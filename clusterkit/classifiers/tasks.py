@@ -150,7 +150,7 @@ class Task:
             return probabilities >= thresholds
         return np.eye(len(self.classes), dtype=bool)[probabilities.argmax(axis=1)]
 
-    def names(self, indicators: NDArray[np.bool_]) -> Any:
+    def names(self, indicators: NDArray[np.bool_]) -> NDArray[Any] | list[tuple[Any, ...]]:
         """Convert indicators to labels: an array, or a list of tuples of names."""
         if self.kind == MULTILABEL:
             return [tuple(self.classes[row].tolist()) for row in indicators]

@@ -89,7 +89,7 @@ class GaussianMixture(LabellingClusterer):
     def _keep(self, model: Any, found: NDArray[Any]) -> None:
         """Set the fitted attributes, and order the components as the clusters."""
         super()._keep(model, found)
-        self.n_iter_ = model.n_iter_
+        self.n_iter_ = int(model.n_iter_)
         used, rows = np.unique(found, return_index=True)
         order = used[np.argsort(self.labels_[rows])]
         # Components without rows come last.

@@ -1,11 +1,11 @@
 """Plot of two images and the histograms of their latent vectors."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.plots.display import Display
 from clusterkit.plots.pictures import Sheet, load_picture
@@ -38,6 +38,8 @@ class ExplanationDisplay(Display):
     axes_ : ndarray of matplotlib.axes.Axes
         Left picture, histograms, right picture. Set by :meth:`plot`.
     """
+
+    axes_: NDArray[Any]
 
     def __init__(
         self,

@@ -286,7 +286,7 @@ class MiniBatchKMeans(CentroidClusterer):
         for batch in stream.iter_batches(self.batch_size):
             rows = check_rows(batch)
             if not hasattr(self, "n_features_in_"):
-                self.n_features_in_ = rows.shape[1]
+                self.n_features_in_ = int(rows.shape[1])
             if rows.shape[1] != self.n_features_in_:
                 raise InvalidInputError(
                     f"batches must have {self.n_features_in_} columns. Received: {rows.shape[1]}"
