@@ -57,6 +57,27 @@ def called(function: ast.FunctionDef) -> list[str]:
     return [name for name in used if name not in modules]
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_computes_nothing(name: str) -> None:
+    for node in ast.walk(COMMANDS[name]):
+        assert not isinstance(node, ast.For | ast.While | ast.Try | ast.With | ast.AsyncFor), name
+        if isinstance(node, ast.BinOp):
+            # Documents are joined, and options compared as sets.
+            assert isinstance(node.op, ast.BitOr | ast.BitAnd), ast.unparse(node)
+
+
+def test_modules_of_commands_import_no_work() -> None:
+    # What a body calls is imported there, where the tests above see it.
+    for file in sorted(CLI.glob("*.py")):
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("clusterkit"):
+                is_helper = (node.module or "").startswith(("clusterkit.cli", "clusterkit.utils"))
+                names = [alias.name for alias in node.names]
+                constants = [name for name in names if name.isupper() or name == "__version__"]
+                is_error = node.module == "clusterkit.errors"
+                assert is_helper or is_error or names == constants, f"{file.name}: {names}"
+
+
 def test_every_command_is_looked_at() -> None:
     assert len(COMMANDS) == 19
 

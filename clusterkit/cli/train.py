@@ -48,14 +48,9 @@ def _check_pictures(output: Path, overwrite: bool) -> None:
 
 def _check_report(output: Path, overwrite: bool) -> None:
     """Check that the report beside a classifier can be written."""
-    from clusterkit.plots import check_report_folder
+    from clusterkit.plots import check_report_folder, report_folder
 
-    check_report_folder(_report_folder(output), overwrite=overwrite)
-
-
-def _report_folder(output: Path) -> Path:
-    """Return the folder of the report of a classifier."""
-    return output.with_name(f"{output.stem}-report")
+    check_report_folder(report_folder(output), overwrite=overwrite)
 
 
 @click.group()
@@ -282,9 +277,8 @@ def classifier(
         store=store,
         overwrite=outputs.overwrite,
     )
-    folder = _report_folder(report.output)
-    written = [report.output, *plots.save_classifier_report(report, folder, overwrite=True)]
-    document = report.to_dict() | {"report": folder, "written": written}
+    written = [report.output, *plots.save_classifier_report(report, overwrite=True)]
+    document = report.to_dict() | {"report": written[-1].parent, "written": written}
     outputs.show(document, lambda: _print_classifier(report, written))
 
 

@@ -4,6 +4,7 @@ from .class_counts import ClassCountsDisplay as ClassCountsDisplay
 from .class_scores import ClassScoresDisplay as ClassScoresDisplay
 from .class_similarity import ClassSimilarityDisplay as ClassSimilarityDisplay
 from .classifier_report import check_report_folder as check_report_folder
+from .classifier_report import report_folder as report_folder
 from .classifier_report import save_classifier_report as save_classifier_report
 from .comparison import ComparisonDisplay as ComparisonDisplay
 from .comparison_report import check_comparison_folder as check_comparison_folder

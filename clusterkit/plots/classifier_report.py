@@ -32,6 +32,12 @@ _PICTURES = (
 )
 
 
+def report_folder(output: str | Path) -> Path:
+    """Return the folder for the report of a classifier: ``NAME-report`` beside ``NAME.keras``."""
+    output = Path(output)
+    return output.with_name(f"{output.stem}-report")
+
+
 def check_report_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
     """Check that a report can be written to a folder.
 
@@ -63,7 +69,7 @@ def check_report_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
 
 
 def save_classifier_report(
-    report: "ClassifierTraining", folder: str | Path, *, overwrite: bool = False
+    report: "ClassifierTraining", folder: str | Path | None = None, *, overwrite: bool = False
 ) -> list[Path]:
     """Write a training report to a folder.
 
@@ -71,8 +77,9 @@ def save_classifier_report(
     ----------
     report : ClassifierTraining
         From :func:`clusterkit.classifiers.train_classifier`.
-    folder : path
-        The folder, created if it does not exist, with the files
+    folder : path, optional
+        The folder, by default that of :func:`report_folder`; created if it does not exist, with the
+        files
 
         - ``report.json``: all figures;
         - ``classes.png``: the number of images of each class;
@@ -99,7 +106,7 @@ def save_classifier_report(
     NotFoundError, OutputExistsError
         As for :func:`check_report_folder`.
     """
-    folder = check_report_folder(folder, overwrite=overwrite)
+    folder = check_report_folder(folder or report_folder(report.output), overwrite=overwrite)
     folder.mkdir(exist_ok=True)
     for name in (_FIGURES, _TABLE, *_PICTURES):
         # Remove figures of an earlier report that this one does not have.
