@@ -1,4 +1,4 @@
-"""Predict files, and send each into the folder of its class."""
+"""Predict images, and sort files into the folders of their classes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,16 +24,16 @@ UNSURE = "unsure"
 
 
 class Prediction(NamedTuple):
-    """What a classifier says of one image.
+    """Prediction for one image.
 
     Attributes
     ----------
     name : str
-        The image: its file, or its place in a table.
+        The image: its file, or its row in a table.
     classes : tuple of str
-        The most probable class, or all above their threshold where there may be several.
+        The most probable class; for multilabel tasks, all classes above their thresholds.
     probabilities : dict of str to float
-        Of every class.
+        Probability of each class.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Prediction(NamedTuple):
 
     @property
     def probability(self) -> float:
-        """Of the most probable class."""
+        """Probability of the most probable class."""
         return max(self.probabilities.values())
 
     def to_dict(self) -> dict[str, Any]:
@@ -57,16 +57,16 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True)
 class Routing:
-    """Where files were sent, or would be.
+    """Result of :func:`route`.
 
     Attributes
     ----------
     sorting : Sorting
-        What was done.
+        The performed or planned transfers.
     predictions : list of Prediction
-        Of the files, in order.
+        Predictions of the files, in order.
     failures : list of (str, str)
-        Path and reason of each file that could not be read; it stays where it is.
+        Path and reason of each unreadable file, which is not moved.
     """
 
     sorting: Sorting
@@ -86,14 +86,14 @@ class Routing:
 
 
 class Predictions(NamedTuple):
-    """What a classifier says of several images.
+    """Result of :func:`classify`.
 
     Attributes
     ----------
     predictions : list of Prediction
-        Of all images that can be read, in order.
+        Predictions of all readable images, in order.
     failures : list of (str, str)
-        Path and reason of the others.
+        Path and reason of each unreadable image.
     """
 
     predictions: list[Prediction]
@@ -155,7 +155,7 @@ def open_images(
     sources : sequence of path
         Files, folders and ``.txt`` lists of paths, or one ``.csv`` file with a column per pixel.
     exclude : sequence of str
-        Patterns to leave out, see :class:`~clusterkit.images.folder.ImageFolder`.
+        Patterns of files to exclude; see :class:`~clusterkit.images.folder.ImageFolder`.
 
     Returns
     -------
@@ -178,16 +178,16 @@ def classify(
     Parameters
     ----------
     images : ImageFolder, LabelledImages, or sequence of paths
-        The images; labels are not looked at.
+        The images; labels are ignored.
     classifier : Classifier
         A fitted classifier.
     progress : bool
-        Draw a progress bar on stderr.
+        Whether to show a progress bar on stderr.
 
     Returns
     -------
     Predictions
-        Of the images that can be read, and why the others cannot.
+        Predictions of the readable images, and reasons for the others.
     """
     if isinstance(images, LabelledImages):
         inputs, names = images.images, images.names
@@ -226,43 +226,43 @@ def route(
     dry_run: bool = False,
     progress: bool = False,
 ) -> Routing:
-    """Send images into the folders of their classes.
+    """Sort images into the folders of their predicted classes.
 
     Parameters
     ----------
     images : ImageFolder
-        The images.  One that cannot be read is listed and stays where it is.
+        The images; unreadable ones are listed and not moved.
     classifier : Classifier
         A fitted classifier with one class per image.
     into : path
-        Where the folders are made.
+        Parent of the class folders.
     mode : {"copy", "link", "move"}
-        See :func:`clusterkit.routing.sort_into_folders`, which can go on after an interruption and
-        whose work :func:`clusterkit.routing.undo` takes back.
+        See :func:`clusterkit.routing.sort_into_folders`, which can be continued after an
+        interruption, and undone with :func:`clusterkit.routing.undo`.
     threshold : float
         Images whose class is less probable go to ``unsure``.
     dry_run : bool
-        Plan only: nothing is written.
+        Whether to only plan, without writing anything.
     progress : bool
-        Draw progress bars on stderr.
+        Whether to show progress bars on stderr.
 
     Returns
     -------
     Routing
-        What was done, or planned.
+        The transfers, predictions and failures.
 
     Raises
     ------
     InvalidInputError
-        If the threshold is out of range, an image may have several classes, a class is called
+        If the threshold is out of range, the classifier is multilabel, a class is called
         ``unsure``, or no image can be read.
     """
     if not 0 <= threshold <= 1:
         raise InvalidInputError(f"threshold must be between 0 and 1. Received: {threshold}")
     if classifier.task_.kind == MULTILABEL:
         raise InvalidInputError(
-            "only a classifier with one class an image can sort images into folders. Received: "
-            "one with several labels an image; its predictions are what `clusterkit predict` gives"
+            "only a classifier with one class per image can sort images into folders. Received: "
+            "one with several labels per image; use `clusterkit predict` for its predictions"
         )
     if UNSURE in map(str, classifier.classes_):
         raise InvalidInputError(f"{UNSURE!r} must not be a class: it is the folder for the others")

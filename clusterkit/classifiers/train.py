@@ -1,4 +1,4 @@
-"""From labelled images to a classifier in a file, measured on images that it never saw."""
+"""Train a classifier on labelled images, evaluate it on test images, and write it to a file."""
 
 import os
 import time
@@ -37,15 +37,15 @@ class ClassifierTraining:
     output : pathlib.Path
         The ``.keras`` file.
     classifier : Classifier
-        What it holds.
+        The trained classifier.
     counts : dict of str to dict of str to int
         Number of images of each class in each part.
     failures : list of (str, str)
-        Name and reason of every image that could not be read.
+        Name and reason of each unreadable image.
     test : ClassificationReport, or None
-        Figures on the test images; None if there are none.
+        Evaluation on the test images; None without test images.
     seconds : float
-        Wall time, embedding included.
+        Wall time, including embedding.
     training_seconds : float
         Wall time of ``Classifier.fit`` alone.
     """
@@ -106,10 +106,10 @@ def train_classifier(
     store: Store | str | Path | None = None,
     overwrite: bool = False,
 ) -> ClassifierTraining:
-    """Train a classifier, measure it, and write it to a ``.keras`` file.
+    """Train a classifier, evaluate it, and write it to a ``.keras`` file.
 
-    The state after each epoch is kept beside it, as NAME-checkpoint.npz, until it is written: a
-    training that was interrupted goes on when it is started again.
+    Until the file is written, the state after each epoch is stored beside it as
+    NAME-checkpoint.npz, so that the same call continues an interrupted training.
 
     Parameters
     ----------
@@ -118,23 +118,23 @@ def train_classifier(
     output : path
         The file to write, ending in ``.keras``.
     classifier : Classifier
-        With its parameters, among them the share for validation and the seed of the split.
+        An untrained classifier; ``validation_split`` and ``random_state`` also apply to the split.
     test_split : float
-        Share of the images to measure on, unless the source has test images; 0 for none.
+        Fraction of the images for the test set, unless the source has test images; 0 for none.
     store : Store or path, optional
-        Where the embeddings of a transfer are kept, so that the next training takes seconds.
+        Where to store the embeddings of a pretrained network, for the next training.
     overwrite : bool
-        Whether an existing output may be replaced.
+        Whether to overwrite an existing file.
 
     Returns
     -------
     ClassifierTraining
-        The classifier and its figures.
+        The trained classifier and its evaluation.
 
     Raises
     ------
     InvalidInputError, NotFoundError
-        If images or labels are such that nothing could be learned from them; before any training.
+        If images or labels are not suitable for training; raised before the training.
     OutputExistsError
         If the output exists and ``overwrite`` is false.
     """
@@ -162,7 +162,7 @@ def train_on_parts(
     store: Store | str | Path | None = None,
     overwrite: bool = False,
 ) -> ClassifierTraining:
-    """Train, measure and write a classifier as :func:`train_classifier` does, on a given split.
+    """Train, evaluate and write a classifier with a given split; see :func:`train_classifier`.
 
     Parameters
     ----------
@@ -176,12 +176,12 @@ def train_on_parts(
     Returns
     -------
     ClassifierTraining
-        The classifier and its figures.
+        The trained classifier and its evaluation.
 
     Raises
     ------
     InvalidInputError
-        If no image of a part can be read.
+        If no image of a part is readable.
     """
     started = time.monotonic()
     inputs, rows, failures = _read(data, parts, classifier, store)
@@ -223,9 +223,9 @@ def _read(
     classifier: Classifier,
     store: Store | str | Path | None,
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.intp]], list[tuple[str, str]]]:
-    """Return what each part is learned from, the rows that it is of, and what cannot be read."""
+    """Return the inputs and the rows of each part, and the unreadable images."""
     if not classifier.takes_embeddings or isinstance(data.images, np.ndarray):
-        # The classifier reads files itself; pixels in memory have no file to be known by.
+        # The classifier reads files itself; pixels in memory cannot be looked up in the store.
         return (
             {part: data[rows].images for part, rows in parts.items()},
             dict(parts),
@@ -241,7 +241,7 @@ def _read(
 
 
 def _explain(data: LabelledImages, parts: Mapping[str, NDArray[np.intp]]) -> list[tuple[str, str]]:
-    """Return name and reason of each file that is in no part, since it cannot be read."""
+    """Return name and reason of each unreadable file, which is in no part."""
     left_out = data[np.setdiff1d(np.arange(len(data)), np.concatenate([*parts.values()]))]
     batches = pixel_batches(left_out.images, (1, 1, 3), 64) if len(left_out) else ()
     return [(left_out.names[row], reason) for _, _, failed in batches for row, reason in failed]
@@ -250,10 +250,9 @@ def _explain(data: LabelledImages, parts: Mapping[str, NDArray[np.intp]]) -> lis
 def _embed(
     data: LabelledImages, classifier: Classifier, store: Store | str | Path | None
 ) -> tuple[Embeddings, NDArray[np.intp], list[tuple[str, str]]]:
-    """Embed files, but for those whose content the store knows, under whatever name.
+    """Embed the files whose content is not in the store under any name.
 
-    So training on copies or links of embedded images leaves the store, and what is clustered from
-    it, as it is.
+    Training on copies or links of embedded images therefore does not add them to the store.
     """
     extractor = classifier.extractor
     files = [Path(file) for file in data.images]

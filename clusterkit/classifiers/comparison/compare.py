@@ -1,8 +1,8 @@
-"""Train several networks on the same images, and hold them side by side.
+"""Train several networks on the same images, and compare them.
 
-Each network leaves two files in the folder of the comparison: ``NAME.keras``, and ``NAME.json``,
-which says what it was trained on and what it reached.  So a comparison that was cut goes on where
-it was, and another network can join it later.
+The folder of the comparison contains two files for each network: ``NAME.keras``, and ``NAME.json``
+with a digest of the images, the parameters and the result.  An interrupted comparison is continued,
+and networks can be added later.
 """
 
 import sys
@@ -27,7 +27,7 @@ from clusterkit.datasets.split import split
 from clusterkit.errors import ClusterkitError, InvalidInputError, OutputExistsError
 from clusterkit.store.store import Store
 
-# Enough to tell the accuracy on training images to half a percent, without another epoch's time.
+# Enough for the training accuracy to within half a percent, in less time than an epoch.
 _MAX_TRAINING_IMAGES = 5_000
 
 
@@ -43,7 +43,7 @@ def compare_networks(
     overwrite: bool = False,
     **parameters: Any,
 ) -> NetworkComparison:
-    """Train several networks on one split, and measure each on the same test images.
+    """Train several networks with one split, and evaluate them on the same test images.
 
     Parameters
     ----------
@@ -54,32 +54,31 @@ def compare_networks(
     output : path, optional
         Folder for ``NAME.keras`` and ``NAME.json`` of each network.  A network that an earlier call
         trained there, on the same images and with the same parameters and seed, is not trained
-        again.  By default no network is kept.
+        again.  By default no network is stored.
     test_split, validation_split : float
-        Shares of the images, where the source has no parts of its own.
+        Fractions of the images for these parts, unless the source has them.
     random_state : int, optional
         Seed of the split, and of networks that are given by name; random by default.
     store : Store or path, optional
-        Where the embeddings of transfers are kept.
+        Where to store the embeddings of pretrained networks.
     overwrite : bool
-        Whether networks in ``output`` that differ in images or parameters may be replaced.
+        Whether to overwrite networks in ``output`` of other images or parameters.
     **parameters
-        Parameters of the networks that are given by name, see :class:`Classifier`.  Those that are
-        only for training from scratch, or only for networks of keras.applications, are ignored by
-        the others.
+        Parameters of the networks given by name, see :class:`Classifier`.  Networks ignore
+        parameters that are only for training from scratch, or only for keras.applications.
 
     Returns
     -------
     NetworkComparison
-        Figures and curves of each.  A network that cannot be trained, for instance since the images
-        are too small for it, is listed with its reason and stops no other.
+        Results and learning curves.  A network that cannot be trained, for instance because the
+        images are too small for it, is listed with the reason.
 
     Raises
     ------
     InvalidInputError, NotFoundError
-        If images, labels or parameters are such that nothing could be learned; before any training.
+        If images, labels or parameters are not suitable; raised before any training.
     OutputExistsError
-        If the folder holds another network of the name and ``overwrite`` is false.
+        If the folder contains another network of the same name and ``overwrite`` is false.
 
     Examples
     --------
@@ -108,7 +107,7 @@ def _named(
     random_state: int | None,
     parameters: Mapping[str, Any],
 ) -> dict[str, Classifier]:
-    """Return the classifiers by name, their parameters checked."""
+    """Return the classifiers by name after checking their parameters."""
     if isinstance(networks, str):
         networks = [networks]
     if not isinstance(networks, Mapping):
@@ -128,7 +127,7 @@ def _named(
 
 
 def _create(name: str, random_state: int | None, parameters: Mapping[str, Any]) -> Classifier:
-    """Return an untrained classifier with the parameters that are for its kind."""
+    """Return an untrained classifier with the parameters that apply to its network."""
     classifier = Classifier(name, random_state=random_state, **parameters)
     foreign = ("weights",) if name in SCRATCH_NETWORKS else ("image_size", "augmentation")
     return classifier.set_params(**dict.fromkeys(foreign))
@@ -143,7 +142,7 @@ def _compare(
     *,
     overwrite: bool,
 ) -> NetworkComparison:
-    """Train each network that is not there yet, and gather what all of them reached."""
+    """Train the networks without a result, and return all results."""
     digest = digest_images(data, parts)
     records = {
         name: NetworkRecord(folder / name, digest, classifier)
@@ -177,7 +176,7 @@ def _train(
     record: NetworkRecord,
     store: Store | str | Path | None,
 ) -> NetworkResult:
-    """Train one network, measure it, and put down what it reached."""
+    """Train and evaluate one network, and record the result."""
     record.begin()
     report = train_on_parts(data, parts, record.model, classifier, store=store, overwrite=True)
     trained = report.classifier
@@ -198,7 +197,7 @@ def _train(
 
 
 def _training_accuracy(report: ClassifierTraining, training: LabelledImages) -> float:
-    """Return the accuracy on training images as they are, where that takes little time."""
+    """Return the accuracy on training images without augmentation, if that takes little time."""
     classifier = report.classifier
     if classifier.network not in SCRATCH_NETWORKS or training.is_multilabel:
         return classifier.history_["accuracy"][classifier.best_epoch_ - 1]

@@ -1,4 +1,4 @@
-"""Figures of several networks side by side, and tables of them."""
+"""Result of a comparison of networks, as text and as a table."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,34 +9,34 @@ from clusterkit.datasets.tables import write_csv
 
 @dataclass(frozen=True)
 class NetworkResult:
-    """What one network reached.
+    """Result of one network.
 
     Attributes
     ----------
     name : str
-        What it is called here.
+        Its name in the comparison.
     network : str
         Its architecture, a name of :func:`~clusterkit.classifiers.network_names`.
     train_accuracy : float
-        On training images without augmentation, at most 5,000 of them.  For transfer learning and
-        multi-label data, the training accuracy of the best epoch.
+        Accuracy on at most 5,000 training images without augmentation.  For transfer learning and
+        multilabel data, the training accuracy of the best epoch.
     val_accuracy : float
-        On the validation images, by the epoch that was kept.
+        Accuracy on the validation images in the best epoch.
     test : dict, or None
-        Figures on the test images, as of
+        Evaluation on the test images, as from
         :meth:`~clusterkit.classifiers.ClassificationReport.to_dict`.
     n_parameters : int
-        Numbers that the network holds, a transferred network's included.
+        Number of parameters, including those of a pretrained network.
     seconds : float
         Wall time of ``Classifier.fit`` alone.
     best_epoch : int
-        The epoch, counted from 1, whose weights were kept.
+        The epoch, counted from 1, with the restored weights.
     history : dict of str to list of float
         Loss and accuracy of training and validation, one value per epoch.
     model : str, or None
-        Its ``.keras`` file, where it was kept.
+        Its ``.keras`` file; None if it was not stored.
     is_reused : bool
-        Whether an earlier run had trained it.
+        Whether it was trained by an earlier run.
     """
 
     name: str
@@ -54,21 +54,21 @@ class NetworkResult:
 
 @dataclass(frozen=True)
 class NetworkComparison:
-    """Networks that were trained on the same images and measured on the same others.
+    """Results of networks that were trained and tested on the same images.
 
     Attributes
     ----------
     results : list of NetworkResult
-        Of the networks that could be trained, in the order that was asked for.
+        Results of the trained networks, in the given order.
     failures : list of (str, str)
-        Name of each other network, and the reason.
+        Name and reason of each network that could not be trained.
     counts : dict of str to int
         Number of images of ``"train"``, ``"val"`` and ``"test"``.
     unreadable : list of str
-        Names of the images that cannot be read, and are in none of these.
+        Names of the unreadable images, which are in none of these.
     is_multilabel : bool
-        Whether an image may have several labels; an accuracy is then the share of right labels in
-        training, and of images of which all labels are right in the test.
+        Whether images may have several labels.  Training and validation accuracy then count labels;
+        test accuracy counts images with exactly the right labels.
     """
 
     results: list[NetworkResult]
@@ -79,9 +79,9 @@ class NetworkComparison:
 
     @property
     def best(self) -> NetworkResult | None:
-        """The network of the highest accuracy on the validation images; then of the lowest loss.
+        """The network of highest validation accuracy; on ties, of lowest validation loss.
 
-        The test images have no say, so that its figures on them stay what to expect of others.
+        The test images are not used, so that the test accuracy of the best network is unbiased.
         """
 
         def merit(result: NetworkResult) -> tuple[float, float]:
@@ -100,11 +100,11 @@ class NetworkComparison:
         }
 
     def to_text(self) -> str:
-        """Return a table for people: one line per network."""
+        """Return a text table with one line per network."""
         return _text_table(self)
 
     def to_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write one line per network, those that failed included.
+        """Write a table with one line per network, including those that failed.
 
         Parameters
         ----------
@@ -131,7 +131,7 @@ class NetworkComparison:
 
 
 def _figures(result: NetworkResult) -> dict[str, Any]:
-    """Return the figures of a network by the names of their columns; None where there is none."""
+    """Return the values of a network by column; None if not available."""
     test = result.test or {}
     macro, weighted = test.get("macro", {}), test.get("weighted", {})
     return {
@@ -150,7 +150,7 @@ def _figures(result: NetworkResult) -> dict[str, Any]:
 
 
 def _text_table(comparison: NetworkComparison) -> str:
-    """Return a table for people: one line per network, the best one marked."""
+    """Return a text table with one line per network, and the name of the best."""
     lines = [[result.name, *_cells(_figures(result))] for result in comparison.results]
     if lines:
         lines.insert(0, ["", *(key.replace("_", " ") for key in _figures(comparison.results[0]))])
@@ -169,7 +169,7 @@ def _text_table(comparison: NetworkComparison) -> str:
 
 
 def _cells(figures: dict[str, Any]) -> list[str]:
-    """Write figures as text."""
+    """Format values as text."""
     formats = {"parameters": ",d", "seconds": ".1f", "best_epoch": "d", "epochs": "d"}
     return [
         "" if value is None else format(value, formats.get(name, ".4f"))

@@ -1,1 +1,1 @@
-"""Measure a classifier on images that it never saw."""
+"""Evaluate a classifier on test images."""

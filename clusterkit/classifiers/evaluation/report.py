@@ -1,4 +1,4 @@
-"""How good a classifier is on images that it did not learn from."""
+"""Evaluation of a classifier on test images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ _EPSILON = 1e-7
 
 @dataclass(frozen=True, eq=False)
 class ClassificationReport:
-    """Predictions beside the truth.
+    """Predictions and true classes of images, with metrics.
 
     Attributes
     ----------
@@ -35,15 +35,15 @@ class ClassificationReport:
     names : list of str
         The images.
     truth, predicted : ndarray of shape (n, n_classes), bool
-        Which classes each image shows, and which were predicted.
+        True and predicted classes of each image.
     probabilities : ndarray of shape (n, n_classes), float32
-        As predicted.
+        Predicted probabilities.
     is_multilabel : bool
-        Whether an image may have any number of classes.
+        Whether images may have any number of classes.
     thresholds : ndarray of shape (n_classes,), or None
-        The probabilities from which on classes are predicted, where there may be several.
+        For multilabel tasks, the probabilities from which classes are predicted.
     images : list of path, or ndarray of shape (n, height, width, channels), uint8, or None
-        The pictures, to be drawn.
+        The images, for figures.
     class_similarity : ndarray of shape (n_classes, n_classes), or None
         See :func:`~clusterkit.classifiers.class_similarity.class_similarity`.
     """
@@ -62,21 +62,21 @@ class ClassificationReport:
     def from_classifier(
         cls, classifier: "Classifier", data: LabelledImages, *, inputs: Any = None
     ) -> "ClassificationReport":
-        """Measure a classifier on labelled images.
+        """Evaluate a classifier on labelled images.
 
         Parameters
         ----------
         classifier : Classifier
-            Trained.
+            A fitted classifier.
         data : LabelledImages
-            Images that it did not learn from, such as of :func:`clusterkit.read_labelled`.
+            Images that are not in the training set, see :func:`clusterkit.read_labelled`.
         inputs : as for ``Classifier.predict_proba``, optional
-            What it is given in place of the images, such as their embeddings.
+            Inputs to use instead of the images, such as their embeddings.
 
         Returns
         -------
         ClassificationReport
-            With the images and the similarity of the classes.
+            The report, with the images and the similarity of the classes.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class ClassificationReport:
             If there is no image, or a label is missing or unknown.
         """
         if data.labels is None:
-            raise InvalidInputError("only images with labels can be measured on")
+            raise InvalidInputError("a report needs images with labels. Received: none")
         X = data.images if inputs is None else inputs
         probabilities, vectors = predict_with_features(classifier, X)
         report = cls.from_predictions(
@@ -105,25 +105,25 @@ class ClassificationReport:
         probabilities: NDArray[np.float32],
         thresholds: NDArray[np.float64] | None = None,
     ) -> "ClassificationReport":
-        """Hold predictions against known labels.
+        """Compare predictions with known labels.
 
         Parameters
         ----------
         task : Task
-            Of the classifier.
+            The task of the classifier.
         names : sequence of str
             The images.
         y : sequence
-            Their labels.
+            Their true labels.
         probabilities : ndarray of shape (n, n_classes)
-            As of ``Classifier.predict_proba``.
+            As from ``Classifier.predict_proba``.
         thresholds : ndarray of shape (n_classes,), optional
-            As of ``Classifier.thresholds_``.
+            As from ``Classifier.thresholds_``.
 
         Raises
         ------
         InvalidInputError
-            If there is no image, a label is unknown, or a probability is no number.
+            If there is no image, a label is unknown, or a probability is NaN.
         """
         if not len(names):
             raise InvalidInputError("a report needs at least one image. Received: none")
@@ -143,21 +143,21 @@ class ClassificationReport:
 
     @property
     def is_right(self) -> NDArray[np.bool_]:
-        """Of each image, whether all its classes and no other are predicted, of shape (n,)."""
+        """Whether exactly the true classes of each image are predicted, of shape (n,)."""
         return (self.truth == self.predicted).all(axis=1)
 
     @property
     def accuracy(self) -> float:
-        """Fraction of images whose class, or whose whole set of classes, is predicted."""
+        """Fraction of images whose class, or exact set of classes, is predicted."""
         return float(self.is_right.mean())
 
     @property
     def per_class(self) -> dict[str, dict[str, float]]:
-        """Measures of each class.
+        """Metrics of each class.
 
-        ``precision``, ``recall``, ``f1`` (0 where their denominator is 0), ``support`` (number of
-        images), ``roc_auc`` and ``average_precision`` (absent where all images show the class, or
-        none does), and ``threshold``, where an image may have several classes.
+        ``precision``, ``recall``, ``f1`` (0 if undefined), ``support`` (number of images),
+        ``roc_auc`` and ``average_precision`` (missing if all images or none are of the class) and,
+        for multilabel tasks, ``threshold``.
         """
         columns = [*self._scores(), self.truth.sum(axis=0)]
         names = [*_MEASURES, "support"]
@@ -171,7 +171,7 @@ class ClassificationReport:
 
     @property
     def macro(self) -> dict[str, float]:
-        """Mean of each measure over the classes that the images show, and that have it."""
+        """Mean of each metric over the classes with images for which it is defined."""
         present = self.truth.any(axis=0)
         means = dict(zip(_MEASURES, self._scores()[:, present].mean(axis=1), strict=True))
         for name in ("roc_auc", "average_precision") if self._ranking else ():
@@ -180,17 +180,14 @@ class ClassificationReport:
 
     @property
     def weighted(self) -> dict[str, float]:
-        """Mean of each measure over the classes, weighted by their number of images."""
+        """Mean of each metric over the classes, weighted by their number of images."""
         support = self.truth.sum(axis=0)
         means = self._scores() @ support / max(support.sum(), 1)
         return dict(zip(_MEASURES, map(float, means), strict=True))
 
     @property
     def losses(self) -> NDArray[np.float64]:
-        """Negative logarithm of the probability of each image's truth, of shape (n,).
-
-        The loss that a network is trained with; with several labels, the mean over the classes.
-        """
+        """Log loss of each image, of shape (n,); for multilabel tasks, the mean over classes."""
         given = np.where(self.truth, self.probabilities, 1 - self.probabilities)
         losses = -np.log(np.clip(given.astype(np.float64), _EPSILON, 1))
         return losses.mean(axis=1) if self.is_multilabel else losses[self.truth]
@@ -202,17 +199,17 @@ class ClassificationReport:
 
     @property
     def reliability(self) -> Reliability:
-        """Whether the probabilities come true."""
+        """Calibration of the probabilities."""
         if self.is_multilabel:
             return Reliability.from_predictions(self.probabilities.ravel(), self.truth.ravel())
         return Reliability.from_predictions(self.probabilities.max(axis=1), self.is_right)
 
     @property
     def worst_first(self) -> NDArray[np.intp]:
-        """Rows of all images, those first that a person should look at.
+        """Rows of all images, those most worth reviewing first.
 
-        The mistakes, the surest first, then the right ones, the least sure first; with several
-        labels, by falling loss.
+        Mistakes by descending confidence, then correct predictions by ascending confidence; for
+        multilabel tasks, by descending loss.
         """
         if self.is_multilabel:
             return np.argsort(-self.losses, kind="stable")
@@ -221,16 +218,16 @@ class ClassificationReport:
 
     @property
     def confusion(self) -> NDArray[np.int64] | None:
-        """Number of images of each class (rows) predicted as each (columns).
+        """Confusion matrix: true classes in rows, predicted ones in columns.
 
-        None where an image may have several classes.
+        None for multilabel tasks.
         """
         if self.is_multilabel:
             return None
         return self.truth.T.astype(np.int64) @ self.predicted.astype(np.int64)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all figures as JSON-able values."""
+        """Return all metrics as JSON-able values."""
         confusion, similarity = self.confusion, self.class_similarity
         return {
             "n": len(self.names),
@@ -245,7 +242,7 @@ class ClassificationReport:
         }
 
     def to_text(self) -> str:
-        """Return a table of the figures, for people."""
+        """Return the metrics as a text table."""
         averages = {"macro": self.macro, "weighted": self.weighted}
         table = score_table(self.per_class | averages)
         n = len(self.names)
@@ -284,12 +281,12 @@ class ClassificationReport:
         )
 
     def named(self, indicators: NDArray[np.bool_]) -> list[list[str]]:
-        """Return the names of the classes that each row says."""
+        """Convert indicators to lists of class names."""
         return [[self.classes[column] for column in np.flatnonzero(row)] for row in indicators]
 
     @cached_property
     def _ranking(self) -> dict[str, dict[str, float]]:
-        """Measures that need no threshold, of the classes that some images show and others not."""
+        """Metrics without a threshold, of the classes of some but not all images."""
         from sklearn.metrics import average_precision_score, roc_auc_score
 
         usable = self.truth.any(axis=0) & ~self.truth.all(axis=0)
@@ -316,7 +313,7 @@ class ClassificationReport:
 
 
 def _without_nan(numbers: NDArray[np.float64]) -> list[Any]:
-    """Return nested lists, with None for what is no number: JSON has no NaN."""
+    """Convert to nested lists, with None for NaN, which JSON does not support."""
     plain = numbers.astype(object)
     plain[np.isnan(numbers)] = None
     return plain.tolist()

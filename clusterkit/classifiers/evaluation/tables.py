@@ -1,4 +1,4 @@
-"""Predictions as a CSV file, and figures as a table for people."""
+"""Predictions as a CSV file, and metrics as a text table."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,12 +38,12 @@ def write_predictions(
     names : sequence of str, length n
         The images.
     labels : mapping of str to sequence of length n
-        Columns of labels, such as ``truth`` and ``prediction``: for each image its classes, which
-        are written as they are read, with ``|`` between several.
+        Columns of labels, such as ``truth`` and ``prediction``: the classes of each image, joined
+        with ``|``.
     classes : sequence of str
         The columns of ``probabilities``.
     probabilities : ndarray of shape (n, n_classes)
-        As predicted.
+        Predicted probabilities.
     overwrite : bool, default False
         Whether an existing file may be replaced.
 
@@ -64,12 +64,12 @@ def write_predictions(
 
 
 def score_table(scores: Mapping[str, Mapping[str, float]]) -> str:
-    """Return figures as a table, for people.
+    """Format metrics as a text table.
 
     Parameters
     ----------
     scores : mapping of str to mapping of str to float
-        The measures of each class or average.  Only measures that one of them has are columns.
+        Metrics of each class or average; metrics that none of them has are left out.
     """
     has = set().union(*scores.values())
     columns = {key: title for key, title in _HEADINGS.items() if key in has}
@@ -82,7 +82,7 @@ def score_table(scores: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def _cell(key: str, value: float | None) -> str:
-    """Return one figure, or nothing."""
+    """Format one value; empty if there is none."""
     if value is None:
         return ""
     return f"{value:.0f}" if key == "support" else f"{value:.3f}"
