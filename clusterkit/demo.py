@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from clusterkit.clustering.cluster import cluster
-from clusterkit.clustering.evaluation import evaluate, labels_from_folders
+from clusterkit.clustering.evaluation import evaluate
+from clusterkit.datasets.labels import labels_from_folders
 from clusterkit.elbow.curve import elbow_curve
 from clusterkit.embedding.embed import embed
 from clusterkit.errors import NotFoundError, OutputExistsError

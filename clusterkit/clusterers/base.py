@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, validate_data
 
 from clusterkit.errors import InvalidInputError
@@ -158,6 +159,11 @@ def warn_of_zeros(is_zero: NDArray[np.bool_]) -> None:
             ClusteringWarning,
             stacklevel=4,
         )
+
+
+def seed_from(random_state: int | np.random.RandomState | None) -> int:
+    """Draw a seed for NumPy's generators from a random state as scikit-learn accepts it."""
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def check_at_least(value: Any, minimum: int, name: str) -> int:

@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_random_state
 
 from clusterkit.clusterers.base import (
     ClusteringWarning,
@@ -15,6 +14,7 @@ from clusterkit.clusterers.base import (
     check_n_clusters,
     count_distinct,
     number_by_size,
+    seed_from,
     unite_equal,
     warn_of_equal_rows,
 )
@@ -37,7 +37,7 @@ def find_axes(
     mean, d = rows.mean(axis=0), rows.shape[1]
     if n_coordinates is None or d <= check_at_least(n_coordinates, 1, "n_coordinates"):
         return mean, np.eye(d, dtype=np.float32)
-    rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
+    rng = np.random.default_rng(seed_from(random_state))
     with workers():
         axes = principal_axes(rows - mean, np.ones(len(rows), np.float32), n_coordinates, rng)
     return mean, axes

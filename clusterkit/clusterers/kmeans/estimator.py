@@ -4,13 +4,13 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_random_state
 
 from clusterkit.clusterers.base import (
     check_at_least,
     check_n_clusters,
     check_weights,
     in_units,
+    seed_from,
     warn_of_clusters,
 )
 from clusterkit.clusterers.kmeans.centroids import CentroidClusterer
@@ -146,7 +146,7 @@ class KMeans(CentroidClusterer):
             n_init=check_at_least(self.n_init, 1, "n_init"),
             max_iter=check_at_least(self.max_iter, 1, "max_iter"),
             tol=self.tol,
-            seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
+            seed=seed_from(self.random_state),
         )
         self.labels_, self.n_iter_ = solution.labels, solution.n_iter
         self.cluster_centers_ = in_units(solution.centers, self._unit)

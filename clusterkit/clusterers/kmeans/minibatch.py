@@ -5,7 +5,6 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from clusterkit.clusterers.base import (
@@ -17,6 +16,7 @@ from clusterkit.clusterers.base import (
     find_unit,
     find_zeros,
     in_units,
+    seed_from,
     to_float32,
     warn_of_clusters,
     warn_of_zeros,
@@ -305,7 +305,7 @@ class MiniBatchKMeans(CentroidClusterer):
     def _draw(self, stream: RowStream, weights: NDArray[np.float32] | None) -> Batch:
         """Return a random sample of the rows of positive weight, in one pass."""
         size = max(check_at_least(self.n_sample, 1, "n_sample"), 20 * self.n_clusters)
-        sample = Reservoir(size, np.random.default_rng(self._draw_seed()))
+        sample = Reservoir(size, np.random.default_rng(seed_from(self.random_state)))
         is_zero: list[NDArray[np.bool_]] = [np.empty(0, bool)]
         for rows, share in self._batches(stream, weights, is_first=True):
             sample.add(rows[share > 0], share[share > 0])
@@ -317,14 +317,12 @@ class MiniBatchKMeans(CentroidClusterer):
             warn_of_zeros(np.concatenate(is_zero))
         return sample.rows, sample.weights
 
-    def _draw_seed(self) -> int:
-        """Draw a seed from ``random_state``."""
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
-
     def _start(self, sample: Batch) -> Matrix:
         """Return the centres of KMeans on a sample."""
         rows, weights = sample
-        solution = solve(rows, weights, self.n_clusters, n_init=self.n_init, seed=self._draw_seed())
+        solution = solve(
+            rows, weights, self.n_clusters, n_init=self.n_init, seed=seed_from(self.random_state)
+        )
         return solution.centers
 
     def _keep(self, centers: NDArray[np.float32], found: Pass, n_iter: int) -> None:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_random_state
 
 from clusterkit.clusterers.base import (
     ClusteringWarning,
@@ -18,6 +17,7 @@ from clusterkit.clusterers.base import (
     find_unit,
     find_zeros,
     in_units,
+    seed_from,
     to_float32,
     warn_of_zeros,
 )
@@ -109,7 +109,7 @@ def kmeans_sweep(
     """
     rows = check_rows(X)
     numbers = _check_range(n_clusters, len(rows))
-    seed = int(check_random_state(random_state).randint(2**31 - 1))
+    seed = seed_from(random_state)
     weights = check_weights(sample_weight, len(rows))
     unit = 1.0 if normalize else find_unit(rows)
     rows = to_float32(rows, normalize=normalize, unit=unit)

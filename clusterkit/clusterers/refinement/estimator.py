@@ -4,7 +4,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_random_state
 
 from clusterkit.clusterers.base import (
     UnitClusterer,
@@ -12,6 +11,7 @@ from clusterkit.clusterers.base import (
     check_n_clusters,
     count_distinct,
     number_by_size,
+    seed_from,
     unite_equal,
     warn_of_clusters,
 )
@@ -170,7 +170,7 @@ class RefinedKMeans(UnitClusterer):
         check_at_least(self.max_rows, max(k, 2), "max_rows")
         seed = self.random_state
         if not isinstance(seed, int | np.integer):
-            seed = check_random_state(seed).randint(2**31 - 1)
+            seed = seed_from(seed)
         order = np.random.default_rng(int(seed)).permutation(len(rows))
         sample, rest = np.sort(order[: self.max_rows]), np.sort(order[self.max_rows :])
         mean, axes = find_axes(rows[sample], N_COORDINATES, int(seed))
