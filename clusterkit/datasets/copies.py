@@ -55,8 +55,25 @@ class Thumbnail(NamedTuple):
     is_readable: bool = True
 
 
+def find_copies(images: Sequence[str | Path] | NDArray[np.uint8]) -> list[tuple[int, int]]:
+    """Find pairs of copies, including mirrored ones.
+
+    Parameters
+    ----------
+    images : sequence of paths, or ndarray of shape (n, height, width, 1 or 3), uint8
+        The images; unreadable files are copies only of equal files.
+
+    Returns
+    -------
+    list of (int, int)
+        Sorted rows ``(a, b)`` with ``a < b``.  All copies of an image are connected by pairs, but
+        not every two of them are a pair.
+    """
+    return pair_thumbnails(make_thumbnails(images))
+
+
 def make_thumbnails(images: Sequence[str | Path] | NDArray[np.uint8]) -> list[Thumbnail]:
-    """Compute the features of images for :func:`find_copies`.
+    """Compute the features by which copies of images are found.
 
     Parameters
     ----------
@@ -73,20 +90,8 @@ def make_thumbnails(images: Sequence[str | Path] | NDArray[np.uint8]) -> list[Th
     return list(map_ahead(_read_thumbnail, images, ahead=64))
 
 
-def find_copies(thumbnails: Sequence[Thumbnail]) -> list[tuple[int, int]]:
-    """Find pairs of copies, including mirrored ones.
-
-    Parameters
-    ----------
-    thumbnails : sequence of Thumbnail
-        From :func:`make_thumbnails`.
-
-    Returns
-    -------
-    list of (int, int)
-        Sorted rows ``(a, b)`` with ``a < b``.  All copies of an image are connected by pairs, but
-        not every two of them are a pair.
-    """
+def pair_thumbnails(thumbnails: Sequence[Thumbnail]) -> list[tuple[int, int]]:
+    """Return the pairs of :func:`find_copies` for images whose thumbnails are at hand."""
     first: dict[str, int] = {}
     pairs = {
         (first.setdefault(thumbnail.digest, row), row)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.datasets.copies import Thumbnail, find_copies, make_thumbnails
+from clusterkit.datasets.copies import Thumbnail, make_thumbnails, pair_thumbnails
 from clusterkit.datasets.labelled_images import LabelledImages, as_labels
 from clusterkit.datasets.parts import TEST, TRAIN, VALIDATION
 from clusterkit.errors import InvalidInputError
@@ -146,7 +146,7 @@ def _divide(
 def _group_copies(labels: Sequence[Any], thumbnails: Sequence[Thumbnail]) -> NDArray[np.int32]:
     """Return the group of copies of each image, which must stay in one part."""
     names = [set(as_labels(label)) for label in labels]
-    pairs = find_copies(thumbnails)
+    pairs = pair_thumbnails(thumbnails)
     equal = [(a, b) for a, b in pairs if thumbnails[a].digest == thumbnails[b].digest]
     alike = [(a, b) for a, b in pairs if names[a] & names[b]]
     uniform = _uniform_classes(_join(equal + alike, len(thumbnails)), names)
