@@ -1,4 +1,4 @@
-"""The command line: each command opens, makes one library call, and prints."""
+"""The command line: each command parses, makes one library call, and prints."""
 
 import importlib
 import io
@@ -15,7 +15,7 @@ from clusterkit.cli.quiet import quiet_libraries
 from clusterkit.cli.streams import open_streams
 from clusterkit.errors import ClusterkitError
 
-# A command is one line here and one module; it is imported when it is used.
+# Each command is one line here and one module, which is imported on use.
 COMMANDS = {
     "embed": "clusterkit.cli.embed:embed",
     "elbow": "clusterkit.cli.elbow:elbow",
@@ -38,14 +38,14 @@ COMMANDS = {
 
 
 class CommandTable(click.Group):
-    """A group whose commands come from a table, and whose errors become one line."""
+    """A group with commands from a table, which prints errors as single lines."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the table."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command that is asked for."""
+        """Import a command."""
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name].partition(":")
@@ -53,7 +53,7 @@ class CommandTable(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; errors of the library and of the disk become one line."""
+        """Run the command, and convert errors of the library and the system for click."""
         try:
             return super().invoke(ctx)
         except ClusterkitError as error:
@@ -61,7 +61,7 @@ class CommandTable(click.Group):
         except KeyboardInterrupt:
             raise click.Abort from None
         except EOFError as error:
-            # click would take it for Ctrl-D.
+            # click treats it as Ctrl-D.
             raise click.ClickException(f"a file ends too early {error}".rstrip()) from error
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
@@ -70,7 +70,7 @@ class CommandTable(click.Group):
     def main(  # type: ignore[override]
         self, args: Any = None, prog_name: str | None = None, *, standalone_mode: bool = True
     ) -> Any:
-        """Run the program: errors are one line on stderr, and Ctrl-C ends with status 130."""
+        """Run the program: print errors as one line on stderr; Ctrl-C exits with status 130."""
         with open_streams(), quiet_libraries():
             if not standalone_mode:
                 return super().main(args, prog_name, standalone_mode=False)
@@ -86,11 +86,11 @@ class CommandTable(click.Group):
                 notice(f"Error: {error.format_message()}")
                 status = error.exit_code
             except click.Abort:
-                # Whoever cannot wait until all threads have ended presses it once more.
+                # A second Ctrl-C exits at once, without waiting for threads.
                 if threading.current_thread() is threading.main_thread():
                     signal.signal(signal.SIGINT, signal.SIG_DFL)
                 if sys.stderr.isatty():
-                    print(file=sys.stderr)  # After the ^C, or the bar.
+                    print(file=sys.stderr)  # after ^C or a progress bar
                 notice("Interrupted")
                 status = 130
             sys.exit(status)

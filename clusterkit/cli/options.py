@@ -1,4 +1,4 @@
-"""Options and helpers that commands share, so that each is spelled the same everywhere."""
+"""Options and helpers that several commands share."""
 
 import sys
 from collections.abc import Callable
@@ -64,7 +64,7 @@ labels_option = click.option(
 
 
 def columns_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that name the columns of a table of files and labels."""
+    """Add the options for the columns of a table of files and labels."""
     options = (
         click.option(
             "--label-column",
@@ -131,22 +131,22 @@ def into_option(help: str) -> Decorator:  # noqa: A002 (click's word)
 
 
 def read_space(store: Path, extractor: str | None) -> "Embeddings":
-    """Load the embeddings that a command works on; print which, if there are several spaces."""
+    """Load the embeddings of a space; print which, if there are several spaces."""
     space = _choose_space(store, extractor)
-    return _refuse_empty(space, space.read())
+    return _check_not_empty(space, space.read())
 
 
 def stream_space(store: Path, extractor: str | None) -> "VectorStream":
-    """Open the same embeddings as a stream, for a command that need not load them."""
+    """Open the embeddings of a space as a stream, without loading them."""
     space = _choose_space(store, extractor)
     stream = space.stream()
     if not len(stream):
-        _refuse_empty(space, space.read())
+        _check_not_empty(space, space.read())
     return stream
 
 
 def _choose_space(store: Path, extractor: str | None) -> "Space":
-    """Return the space that -e names, or the last one."""
+    """Return the space named by -e, by default the last one."""
     from clusterkit.store.store import Store
 
     found = Store(store)
@@ -156,8 +156,8 @@ def _choose_space(store: Path, extractor: str | None) -> "Space":
     return space
 
 
-def _refuse_empty(space: "Space", embeddings: "Embeddings") -> "Embeddings":
-    """Return the embeddings, unless there are none."""
+def _check_not_empty(space: "Space", embeddings: "Embeddings") -> "Embeddings":
+    """Return the embeddings; raise an error if there are none."""
     if not len(embeddings):
         reasons = "; ".join(f"{path}: {reason}" for path, reason in embeddings.failures[:3])
         raise click.ClickException(
@@ -168,12 +168,12 @@ def _refuse_empty(space: "Space", embeddings: "Embeddings") -> "Embeddings":
 
 
 def extractor_file(extractor: str | None) -> str | None:
-    """Return the file that -e names, if it names one; it also holds the weights."""
+    """Return the file named by -e, which also contains the weights; None for other extractors."""
     return extractor if extractor is not None and extractor.endswith(".keras") else None
 
 
 def say(*lines: object) -> None:
-    """Print results on stdout, one per line; characters that cannot be printed are escaped."""
+    """Print lines on stdout; unprintable characters are escaped."""
     _write("".join(f"{printable(line)}\n" for line in lines))
 
 
@@ -203,12 +203,12 @@ def notice_unused(reason: str, *names: str) -> None:
 def print_json(document: dict[str, Any]) -> None:
     """Print one JSON document; see :func:`clusterkit.utils.paths.json_text`."""
     encoding = (sys.stdout.encoding or "utf-8").lower().replace("_", "-")
-    # JSON is UTF-8; where that cannot be written, its own escapes say the same.
+    # JSON is UTF-8; streams of another encoding get escape sequences.
     _write(json_text(document, only_ascii=encoding not in ("utf-8", "utf8")) + "\n")
 
 
 def _write(text: str) -> None:
-    """Write on stdout; where nobody reads it any more, as with ``| head``, end quietly."""
+    """Write to stdout; exit without a message if its reader has ended, as in ``| head``."""
     try:
         print(text, end="", flush=True)
     except BrokenPipeError:

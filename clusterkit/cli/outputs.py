@@ -1,4 +1,4 @@
-"""One decorator for what all commands have in common: files, --overwrite and --json."""
+"""A decorator for the options of all commands: output files, --overwrite and --json."""
 
 import functools
 import sys
@@ -22,15 +22,15 @@ class OutputFile(NamedTuple):
     Attributes
     ----------
     option : str
-        Its long name; ``--output`` also has the short one ``-o``.
+        Long name of the option; ``--output`` also has the short name ``-o``.
     help : str
-        What the file is.
+        Description of the file.
     default : str, optional
-        Its name, if it is always written.
+        Its default name, if it is always written.
     is_folder : bool
         Whether it is a folder.
     check : callable, optional
-        Gets the path and whether it may be replaced, and raises an error before any work is done.
+        Called with the path and ``overwrite`` before the command; raises an error.
     """
 
     option: str
@@ -57,7 +57,7 @@ class OutputFile(NamedTuple):
 
 
 def picture(help: str, option: str = "--output") -> OutputFile:  # noqa: A002 (click's word)
-    """Return the option of a picture."""
+    """Return the option for a picture."""
     return OutputFile(option, f"{help} (.png, .pdf, .svg, .jpg).", check=_check_picture)
 
 
@@ -66,7 +66,7 @@ def table(
     option: str = "--table",
     default: str | None = None,
 ) -> OutputFile:
-    """Return the option of a table."""
+    """Return the option for a table."""
     return OutputFile(option, help, default, check=_check_table)
 
 
@@ -86,21 +86,21 @@ def _check_table(path: Path, overwrite: bool) -> None:
 
 @dataclass
 class Outputs:
-    """What the user asked a command to write, and how to print.
+    """Output files of a command, and the format of its result.
 
     Attributes
     ----------
     files : dict of str to Path or None
-        The files by the names of their options; None for one that is not asked for.
+        The files by the names of their options; None if not requested.
     overwrite : bool
-        Whether existing files may be replaced.
+        Whether to overwrite existing files.
     as_json : bool
         Whether to print one JSON document.
     written : list of pathlib.Path
-        What was written, for a notice.
+        Written files, for a notice.
     stdout : text stream
-        Where the result goes.  While a command works, ``sys.stdout`` is standard error, since what
-        libraries print, such as Keras of a download, is no result.
+        Stream for the result.  While a command runs, ``sys.stdout`` is standard error, since the
+        output of libraries, such as Keras' download messages, is not part of the result.
     """
 
     files: dict[str, Any]
@@ -110,19 +110,19 @@ class Outputs:
     stdout: Any = field(default_factory=lambda: sys.stdout)
 
     def write(self, save: Callable[..., Any], name: str = "output") -> None:
-        """Write a table, if it is asked for: ``save(path, overwrite=...)``."""
+        """Write a file with ``save(path, overwrite=...)``, if requested."""
         path = self.files[name]
         if path is not None:
             save(path, overwrite=self.overwrite)
             self.written.append(path)
 
     def draw(self, display: Callable[[], Any], name: str = "output") -> None:
-        """Save a picture, if it is asked for; nothing is drawn otherwise."""
+        """Draw and save a picture, if requested."""
         if self.files[name] is not None:
             self.write(display().save, name)
 
     def show(self, document: dict[str, Any], print_text: Callable[[], Any]) -> None:
-        """Print the result, as JSON or as text, and say what was written."""
+        """Print the result as JSON or text, and a notice of the written files."""
         with redirect_stdout(self.stdout):
             if self.as_json:
                 print_json(document | self.files)
@@ -133,9 +133,9 @@ class Outputs:
 
 
 def outputs(*files: OutputFile) -> Decorator:
-    """Add the options of the files that a command writes, ``--overwrite`` and ``--json``.
+    """Add the options of a command's output files, ``--overwrite`` and ``--json``.
 
-    The command gets all of them as one argument, ``outputs``.
+    They are passed to the command as one argument, ``outputs``.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:

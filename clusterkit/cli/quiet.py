@@ -1,4 +1,4 @@
-"""Keep libraries from writing between the lines of a command."""
+"""Suppress the output of libraries while a command runs."""
 
 import logging
 import os
@@ -19,20 +19,20 @@ _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Print warnings as one line each, and suppress what libraries log, until the block ends."""
+    """Print warnings as single lines, and suppress log messages of libraries, within the block."""
     logger, finder = logging.getLogger("tensorflow"), _QuietKeras()
     level = logger.level
     # A user who set the variable asked for these messages.
     is_quiet = _LOG_LEVEL not in os.environ
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
-        # Pillow's name no file; what cannot be read is listed with its reason.
+        # Pillow's warnings name no file; unreadable files are listed with their reason.
         warnings.filterwarnings("ignore", module="PIL")
         if not is_quiet:
             yield
             return
         os.environ[_LOG_LEVEL] = "3"
-        # It warns of retracing whenever a few small models are used one after the other.
+        # TensorFlow warns of retracing when several small models are used.
         logger.setLevel(logging.ERROR)
         sys.meta_path.insert(0, finder)
         try:
@@ -44,14 +44,13 @@ def quiet_libraries() -> Iterator[None]:
 
 
 class _QuietKeras(MetaPathFinder):
-    """Import keras without the start-up messages that TensorFlow writes past Python.
+    """Import keras without the start-up messages that TensorFlow's C++ code writes.
 
-    From the first import to the first operation they appear whatever ``TF_CPP_MIN_LOG_LEVEL``
-    says; later ones it holds back.
+    ``TF_CPP_MIN_LOG_LEVEL`` suppresses them only after the first operation.
     """
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """Return keras with a loader that is silent; other modules are found as ever."""
+        """Return keras with a silent loader; None for other modules."""
         spec = PathFinder.find_spec(fullname, path) if fullname == "keras" else None
         if spec is None or spec.loader is None:
             return None
@@ -68,7 +67,7 @@ class _QuietKeras(MetaPathFinder):
 
 @contextmanager
 def _silenced_stderr() -> Iterator[None]:
-    """Send the process's standard error, C++ libraries included, to nowhere."""
+    """Discard standard error of the process, including that of C++ libraries."""
     sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -82,5 +81,5 @@ def _silenced_stderr() -> Iterator[None]:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    """Print a warning as one line, without the place in the code."""
+    """Print a warning as one line, without its location in the code."""
     notice(f"{'Note' if issubclass(category, Notice) else 'Warning'}: {message}")

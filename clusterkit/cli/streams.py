@@ -1,4 +1,4 @@
-"""The standard streams of a command: open, of any encoding, and never in the way of its work."""
+"""Standard streams that are open, accept any text, and never interrupt a command."""
 
 import io
 import os
@@ -9,15 +9,15 @@ from typing import Any
 
 
 class PatientStream:
-    """A stream for notices: what cannot be written any more is dropped.
+    """A stream for notices that discards what cannot be written.
 
-    The reader of notices may leave, as in ``2>&1 | less``, and a terminal may be closed; the work
-    goes on.
+    The reader of notices may end, as in ``2>&1 | less``, and a terminal may be closed; the command
+    continues.
 
     Parameters
     ----------
     stream : text stream
-        Where to write.
+        The underlying stream.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -40,7 +40,7 @@ class PatientStream:
 
 @contextmanager
 def open_streams() -> Iterator[None]:
-    """Give a command all three standard streams, able to write any text."""
+    """Open missing standard streams, and let them write any text, within the block."""
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             setattr(sys, name, _open_nowhere(descriptor))
@@ -52,17 +52,16 @@ def open_streams() -> Iterator[None]:
 
 
 def drop_stdout() -> None:
-    """Send what is still to be written on stdout to nowhere, since nobody reads it."""
+    """Discard further output to stdout after its reader has ended."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
 
 
 def _open_nowhere(descriptor: int) -> Any:
-    """Open a standard stream that was closed, and take its number.
+    """Open a closed standard stream on the null device, with its usual descriptor.
 
-    The next file that is opened would get that number, and with it what libraries write to their
-    standard error.
+    Otherwise the next opened file would get that descriptor, and with it the output of libraries.
     """
     nowhere = os.open(os.devnull, os.O_RDWR)
     try:
