@@ -1,12 +1,21 @@
 """Fixtures that several test files share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from clusterkit.store.space import Space
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each worker has a core of its own; further threads would wait for each other in turns.
+    for library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        os.environ.setdefault(library, "1")
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -24,3 +33,41 @@ def shared() -> Path:
 def state_home(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep what clusterkit knows of its user, such as a key, apart from the real user's."""
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> "Space":
+    """Return a space of three parts: images 0 to 8, of which 4 could not be embedded."""
+    from clusterkit.store.store import Store
+    from tests.stores import SPACE, make_row
+
+    space = Store(tmp_path / ".clusterkit").open_space(SPACE)
+    for start in (0, 3, 6):
+        space.append([make_row(i) for i in range(start, start + 3)])
+    return space
+
+
+@pytest.fixture(scope="module")
+def tiny_network() -> Iterator[None]:
+    """Register the small network ``tinynet`` beside those of keras.applications."""
+    from tests.tiny_network import registered
+
+    with registered():
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file of weights of ``tinynet``, without its head."""
+    from tests.tiny_network import save_weights
+
+    return save_weights(tmp_path_factory.mktemp("weights") / "tiny.weights.h5")
+
+
+@pytest.fixture(scope="session")
+def tiny_weights_with_head(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file of weights of ``tinynet``, with a head of ImageNet's classes."""
+    from tests.tiny_network import save_weights
+
+    file = tmp_path_factory.mktemp("weights") / "tiny-with-head.weights.h5"
+    return save_weights(file, include_top=True)

@@ -2,10 +2,7 @@
 
 import base64
 import functools
-import importlib.util
-import io
 import os
-import struct
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
+
+from tests.image_writers import HAS_HEIC, chunk, encode, exif, png, segment, stored_for
 
 Make = Callable[[Path], object]
 Corners = tuple[tuple[int, int, int], ...]
@@ -71,13 +70,6 @@ PICTURE = Image.fromarray(picture())
 GREY = PICTURE.convert("L")
 
 
-def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
-    """Return an image as the bytes of a file."""
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
-
-
 def save(image: Image.Image = PICTURE, kind: str | None = None, **options: Any) -> Make:
     """Return a maker that saves an image, by default in the format of the file's suffix."""
     # A copy, since Pillow keeps the options of one save for the next.
@@ -103,72 +95,15 @@ JPEG = encode(PICTURE, "JPEG", quality=95)
 PNG = encode(PICTURE, "PNG")
 
 
-def chunk(kind: bytes, data: bytes) -> bytes:
-    """Return one chunk of a PNG file."""
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png(
-    values: NDArray[Any],
-    *,
-    interlaced: bool = False,
-    claim: tuple[int, int] = (0, 0),
-    extra: bytes = b"",
-) -> bytes:
-    """Return RGB values as a PNG file: in 8 or 16 bits, interlaced, or with a false header."""
-    height, width = values.shape[:2]
-    # The seven passes of Adam7: (first column, first row, column step, row step).
-    adam7 = [
-        (0, 0, 8, 8),
-        (4, 0, 8, 8),
-        (0, 4, 4, 8),
-        (2, 0, 4, 4),
-        (0, 2, 2, 4),
-        (1, 0, 2, 2),
-        (0, 1, 1, 2),
-    ]
-    passes = adam7 if interlaced else [(0, 0, 1, 1)]
-    big_endian = values.astype(values.dtype.newbyteorder(">"))
-    lines = [
-        b"\0" + line.tobytes()
-        for x, y, step_x, step_y in passes
-        for line in big_endian[y::step_y, x::step_x]
-        if line.size
-    ]
-    header = struct.pack(
-        ">IIBBBBB",
-        *(claim if any(claim) else (width, height)),
-        8 * values.itemsize,
-        2,
-        0,
-        0,
-        interlaced,
-    )
-    body = chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(b"".join(lines)))
-    return b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b"")
-
-
-def jpeg_with_exif(exif: bytes) -> bytes:
+def jpeg_with_exif(block: bytes) -> bytes:
     """Return a JPEG whose EXIF block holds the given bytes."""
-    block = b"Exif\0\0" + exif
-    return JPEG[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + JPEG[2:]
+    return JPEG[:2] + segment(0xE1, b"Exif\0\0" + block) + JPEG[2:]
 
 
 def turned(orientation: int) -> Make:
     """Return a maker of a JPEG that is stored turned, with the EXIF tag that sets it upright."""
-    undo = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
-    stored = PICTURE.transpose(undo[orientation]) if orientation in undo else PICTURE
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return save(stored, "JPEG", quality=95, exif=exif)
+    stored = stored_for(PICTURE, orientation)
+    return save(stored, "JPEG", quality=95, exif=b"Exif\0\0" + exif(orientation))
 
 
 def ycck(path: Path) -> None:
@@ -224,8 +159,6 @@ def heic(path: Path) -> None:
         path.write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
 
 
-HAS_HEIC = importlib.util.find_spec("pillow_heif") is not None
-
 # jpegtran -arithmetic, of libjpeg-turbo 2.1.5
 ARITHMETIC = base64.b64decode(
     "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAMCAgMCAgMDAwMEAwMEBQgFBQQEBQoHBwYIDAoMDAsKCwsNDhIQDQ4RDgsL"
@@ -240,9 +173,7 @@ PALETTE = PICTURE.quantize(4)
 GREEN_ENTRY = PALETTE.getpixel((40, 4))
 WIDE_GAMUT = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
 GREY_VALUES = np.asarray(GREY)
-ORIENTED_EXIF = Image.Exif()
-ORIENTED_EXIF[0x0112] = 6
-TURNED = PICTURE.transpose(Image.Transpose.ROTATE_90)
+TURNED = stored_for(PICTURE, 6)
 
 ODD_FILES = [
     # Damaged, or no image at all.
@@ -278,8 +209,8 @@ ODD_FILES = [
     OddFile("trailing_garbage.jpg", write(JPEG + b"garbage" * 99)),
     *[OddFile(f"exif_orientation_{number}.jpg", turned(number)) for number in range(1, 9)],
     OddFile("exif_orientation_9.jpg", turned(9)),
-    OddFile("exif_turned.png", save(TURNED, exif=ORIENTED_EXIF)),
-    OddFile("exif_turned.webp", save(TURNED, exif=ORIENTED_EXIF, lossless=True)),
+    OddFile("exif_turned.png", save(TURNED, exif=exif(6))),
+    OddFile("exif_turned.webp", save(TURNED, exif=exif(6), lossless=True)),
     OddFile("exif_garbage.jpg", write(jpeg_with_exif(b"no EXIF at all"))),
     OddFile("exif_cut.jpg", write(jpeg_with_exif(b"II*\0\xff\xff\xff\x7f"))),
     OddFile("progressive.jpg", save(progressive=True, quality=95)),
@@ -298,7 +229,7 @@ ODD_FILES = [
     OddFile("1_bit.png", save(GREY.convert("1", dither=0)), (BLACK, WHITE, BLACK, WHITE)),
     OddFile("16_bit_grey.png", from_values(GREY_VALUES.astype(np.uint16) * 257), GREYS),
     OddFile("16_bit_dark.png", from_values(GREY_VALUES.astype(np.uint16)), (BLACK,) * 4),
-    OddFile("16_bit_rgb.png", write(png(picture().astype(np.uint16) * 257))),
+    OddFile("16_bit_rgb.png", write(png(picture().astype(np.uint16) * 257, bits=16))),
     # A text that unpacks to much is not needed for the pixels, and is not unpacked.
     OddFile(
         "text_bomb.png",

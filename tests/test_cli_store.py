@@ -17,7 +17,7 @@ from clusterkit.store.part_file import Row
 from clusterkit.store.store import Store
 from tests.grid_colours import GridColours
 from tests.odd_files import JPEG
-from tests.test_pipeline import make_photos
+from tests.stores import make_photos
 
 
 def run(*arguments: Any) -> Result:

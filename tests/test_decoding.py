@@ -8,7 +8,8 @@ from PIL import Image, ImageOps
 
 from clusterkit.errors import ImageError, InvalidInputError
 from clusterkit.images.decoding import decode_image
-from tests.odd_files import PICTURE, PNG, encode, picture
+from tests.image_writers import encode
+from tests.odd_files import PICTURE, PNG, picture
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])

@@ -17,7 +17,8 @@ from clusterkit.images.decoding import decode_image
 from clusterkit.images.decoding_apart import TIME_VARIABLE, can_decode_apart, decode_apart
 from clusterkit.images.decoding_memory import Claim
 from tests.grid_colours import REPOSITORY
-from tests.odd_files import PICTURE, encode
+from tests.image_writers import encode
+from tests.odd_files import PICTURE
 
 WEBP = encode(PICTURE, "WEBP", lossless=True)
 # A decoder that does what the file says.

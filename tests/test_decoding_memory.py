@@ -13,7 +13,8 @@ from clusterkit.errors import ImageError, InvalidInputError
 from clusterkit.images import decoding_memory
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.decoding_memory import GIB, LIMIT_VARIABLE, Claim, memory_limit
-from tests.odd_files import PNG, encode
+from tests.image_writers import encode
+from tests.odd_files import PNG
 
 MIB = 2**20
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import struct
 
 import numpy as np
 import pytest
@@ -11,23 +10,8 @@ from PIL import Image
 from clusterkit.errors import ImageError
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.jpeg import MAX_SCANS, has_too_many_scans, read_frame
-from tests.odd_files import PICTURE, encode
-
-
-def segment(marker: int, body: bytes) -> bytes:
-    return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
-
-
-def lossless_jpeg(width: int, height: int, bands: int = 3, kind: int = 0xC3) -> bytes:
-    """Return a plain lossless JPEG of one tone."""
-    components = b"".join(bytes([i + 1, 0x11, 0]) for i in range(bands))
-    frame = segment(kind, struct.pack(">BHHB", 8, height, width, bands) + components)
-    # Category 0 is the code 0, category 1 is 10.
-    table = segment(0xC4, bytes([0, 1, 1, *[0] * 14, 0, 1]))
-    selectors = b"".join(bytes([i + 1, 0]) for i in range(bands))
-    scan = segment(0xDA, bytes([bands]) + selectors + bytes([1, 0, 0]))
-    differences = bytes(width * height * bands // 8 + 1)
-    return b"\xff\xd8" + frame + table + scan + differences + b"\xff\xd9"
+from tests.image_writers import encode, lossless_jpeg, segment
+from tests.odd_files import PICTURE
 
 
 def with_scans(n: int) -> bytes:

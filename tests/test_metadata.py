@@ -10,8 +10,8 @@ from PIL import Image
 
 from clusterkit.errors import ImageError
 from clusterkit.images.decoding import decode_image
-from tests.file_kinds import tiff
-from tests.odd_files import PICTURE, chunk, encode, picture
+from tests.image_writers import chunk, encode, segment, tiff
+from tests.odd_files import PICTURE, picture
 
 PNG, WEBP = encode(PICTURE, "PNG"), encode(PICTURE, "WEBP", lossless=True)
 JPEG = encode(PICTURE, "JPEG", quality=95, subsampling=0)
@@ -72,10 +72,7 @@ def chunks(*more: bytes) -> bytes:
 
 def segments(*more: tuple[int, bytes]) -> bytes:
     """Return a JPEG with further segments."""
-    body = b"".join(
-        b"\xff" + bytes([mark]) + struct.pack(">H", len(data) + 2) + data for mark, data in more
-    )
-    return JPEG[:2] + body + JPEG[2:]
+    return JPEG[:2] + b"".join(segment(mark, data) for mark, data in more) + JPEG[2:]
 
 
 def box(kind: bytes, data: bytes) -> bytes:

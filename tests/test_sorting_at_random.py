@@ -1,15 +1,10 @@
 """Sort, edit by hand, kill, resume and undo in any order: no content is ever gone."""
 
-import errno
 import hashlib
 import os
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, Phase, note, settings
@@ -18,57 +13,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from clusterkit.errors import ClusterkitError
 from clusterkit.routing import MODES, sort_into_folders, undo
+from tests.kills import Killed, killed_at
 
 N_EXAMPLES = int(os.environ.get("CLUSTERKIT_SORTING_EXAMPLES", "40"))
 CLASSES = ("cat", "dog")
-# All that writes; a kill happens at one of them, and after it none works.
-WRITES = [
-    *[(os, name) for name in ("link", "unlink", "rename", "replace", "mkdir", "rmdir")],
-    *[(os, name) for name in ("symlink", "fsync")],
-    (shutil, "copyfile"),
-    (shutil, "copystat"),
-    (Path, "write_bytes"),
-]
-
-
 # A part whose file has gone elsewhere is kept, and said.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is a copy that was cut short:UserWarning")
-
-
-class Killed(BaseException):
-    """The process is gone; nothing catches it."""
-
-
-@contextmanager
-def killed_at(count: int, *, across: bool) -> Iterator[None]:
-    """End everything at the given write, whose file may then be half-written."""
-    calls = 0
-    link, write_bytes = os.link, Path.write_bytes
-
-    def deadly(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls >= count:
-                if calls == count and name == "copyfile":
-                    data = Path(arguments[0]).read_bytes()
-                    write_bytes(Path(arguments[1]), data[: len(data) // 2])
-                raise Killed
-            return function(*arguments, **options)
-
-        return call
-
-    def other_disk(source: Any, target: Any, **options: Any) -> None:
-        if across and Path(source).parent != Path(target).parent:
-            raise OSError(errno.EXDEV, "Invalid cross-device link")
-        link(source, target, **options)
-
-    with ExitStack() as stack:
-        stack.enter_context(patch.object(os, "link", other_disk))
-        for owner, name in WRITES:
-            wrapped = deadly(getattr(owner, name), name)
-            stack.enter_context(patch.object(owner, name, wrapped))
-        yield
 
 
 def contents(folder: Path, *patterns: str) -> set[str]:

@@ -13,7 +13,7 @@ import pytest
 from clusterkit.errors import InvalidInputError
 from clusterkit.routing import sort_into_folders, undo
 from tests.grid_colours import without_privileges
-from tests.test_undo import take, texts
+from tests.letters import take, texts
 
 
 def sort(photos: list[Path], into: Path, mode: str = "move", **options: Any) -> Any:

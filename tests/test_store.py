@@ -20,29 +20,7 @@ from clusterkit.store.part_file import Row
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store
 from tests.grid_colours import REPOSITORY, GridColours, embed_command, without_privileges
-from tests.test_pipeline import make_photos, rows_of
-
-SPACE = {"extractor": "own", "fingerprint": "0123456789abcdef", "dimension": 3}
-
-
-@pytest.fixture
-def space(tmp_path: Path) -> Space:
-    """Return a space of three parts: images 0 to 8, of which 4 could not be embedded."""
-    space = Store(tmp_path / ".clusterkit").open_space(SPACE)
-    for start in (0, 3, 6):
-        space.append([make_row(i) for i in range(start, start + 3)])
-    return space
-
-
-def make_row(i: int, path: str = "", root: str = "photos") -> Row:
-    """Return the row of an image whose vector tells its number."""
-    row = Row(path or f"{i}.png", root, f"{i:064x}", size=i, mtime_ns=i, width=3, height=2)
-    if i == 4:
-        row.error = "the file is empty"
-    else:
-        row.vector = np.array([i, 1, 0.1], np.float32)
-        row.top5 = [("fox", 0.75), ("cat", 0.25)]
-    return row
+from tests.stores import SPACE, make_photos, make_row, rows_of
 
 
 def numbers(emb: Embeddings) -> list[int]:

@@ -27,10 +27,8 @@ from clusterkit.store.part_list import PartList
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store
 from tests.grid_colours import GridColours
-from tests.test_pipeline import make_photos, rows_of
-from tests.test_store import SPACE, make_row, space
-
-__all__ = ["space"]  # a fixture
+from tests.kills import Killed
+from tests.stores import SPACE, make_photos, make_row, rows_of
 
 FORMAT_1 = Path(__file__).parent / "data/format_1"
 
@@ -128,10 +126,6 @@ def test_two_processes_a_reader_and_a_writer(tmp_path: Path) -> None:
 
 
 # A writer that is killed
-
-
-class Killed(BaseException):
-    """What no handler of errors takes for an error."""
 
 
 class Changes:

@@ -21,8 +21,7 @@ from PIL import Image
 
 from clusterkit.errors import ImageError
 from clusterkit.images.decoding import decode_here, decode_image
-from tests.odd_files import chunk, encode
-from tests.test_jpeg import lossless_jpeg
+from tests.image_writers import chunk, encode, lossless_jpeg
 
 Make = Callable[[], list[bytes]]
 

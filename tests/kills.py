@@ -1,0 +1,69 @@
+"""A process that ends at one of its writes: what a kill leaves behind, without a process."""
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+# All that writes; a kill happens at one of them, and after it none works.
+WRITES = [
+    *[(os, name) for name in ("link", "unlink", "rename", "replace", "mkdir", "rmdir")],
+    *[(os, name) for name in ("symlink", "fsync")],
+    (shutil, "copyfile"),
+    (shutil, "copystat"),
+    (Path, "write_bytes"),
+]
+Write = tuple[Any, str]
+
+
+class Killed(BaseException):
+    """The process is gone; no handler of errors takes it for an error."""
+
+
+@contextmanager
+def killed_at(count: int, *, victim: Write | None = None, across: bool = False) -> Iterator[None]:
+    """End everything at a write, whose file may then be half-written.
+
+    Parameters
+    ----------
+    count : int
+        Which one of all writes, or of the calls of ``victim``, counted from 1.
+    victim : tuple of (owner, name), optional
+        A function that writes.
+    across : bool
+        Whether files cannot be linked from folder to folder, as between two disks.
+    """
+    calls, is_dead = 0, False
+    link, write_bytes = os.link, Path.write_bytes
+
+    def deadly(function: Callable[..., Any], write: Write) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            nonlocal calls, is_dead
+            if is_dead:
+                raise Killed
+            calls += victim in (None, write)
+            if calls == count:
+                is_dead = True
+                if write == (shutil, "copyfile"):
+                    data = Path(arguments[0]).read_bytes()
+                    write_bytes(Path(arguments[1]), data[: len(data) // 2])
+                raise Killed
+            return function(*arguments, **options)
+
+        return call
+
+    def other_disk(source: Any, target: Any, **options: Any) -> None:
+        if across and Path(source).parent != Path(target).parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        link(source, target, **options)
+
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(os, "link", other_disk))
+        for owner, name in WRITES:
+            wrapped = deadly(getattr(owner, name), (owner, name))
+            stack.enter_context(patch.object(owner, name, wrapped))
+        yield

@@ -1,0 +1,88 @@
+"""A small network that stands in for those of keras.applications: built, run and tuned in a moment.
+
+The fixture ``tiny_network`` of conftest.py registers it as ``tinynet``; :func:`registered` can also
+put it in the place of others, for texts that name them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clusterkit.extractors.applications import N_CLASSES, NETWORKS, Network
+
+NAME, SIDE, DIMENSION = "tinynet", 32, 24
+# What it is trained with in keras.applications decides how pixels are scaled: to -1 to 1.
+ROW = Network("TinyNet", "mobilenet", SIDE, DIMENSION)
+
+
+def build(
+    *,
+    weights: str | None = None,
+    include_top: bool = True,
+    input_shape: tuple[int, int, int] = (SIDE, SIDE, 3),
+    pooling: str | None = None,
+) -> Any:
+    """Build the network, as the functions of keras.applications do.
+
+    Three blocks: a convolution, a residual block, and a convolution.
+    """
+    import keras
+    from keras import layers
+
+    def convolve(x: Any, width: int, name: str, strides: int = 1) -> Any:
+        x = layers.Conv2D(width, 3, strides, padding="same", use_bias=False, name=name)(x)
+        return layers.BatchNormalization(name=f"{name}_bn")(x)
+
+    inputs = keras.Input(input_shape)
+    x = layers.Activation("relu")(convolve(inputs, 8, "first", 4))
+    x = layers.Activation("relu")(layers.Add()([x, convolve(x, 8, "residual")]))
+    x = layers.Activation("relu")(convolve(x, DIMENSION, "last", 2))
+    if include_top or pooling == "avg":
+        x = layers.GlobalAveragePooling2D()(x)
+    if include_top:
+        x = layers.Dense(N_CLASSES, activation="softmax", name="predictions")(x)
+    model = keras.Model(inputs, x, name=NAME)
+    if weights is not None:
+        # Links may bear the names of other networks' weights, in the format of their time.
+        model.load_weights(Path(weights).resolve())
+    return model
+
+
+def save_weights(path: Path, *, include_top: bool = False, images: Any = None) -> Path:
+    """Write random weights, with statistics of some images, and return the file.
+
+    Without the statistics all images would end in about the same vector.
+    """
+    import keras
+    import numpy as np
+
+    keras.utils.set_random_seed(0)
+    network = build(include_top=include_top)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    if images is None:
+        coarse = np.random.default_rng(0).uniform(-1, 1, (64, 4, 4, 3)).astype(np.float32)
+        images = coarse.repeat(SIDE // 4, axis=1).repeat(SIDE // 4, axis=2)
+    network(images, training=True)
+    if include_top:
+        # Sure of what it sees, or no cluster gets a name.
+        head = network.get_layer("predictions")
+        head.kernel.assign(head.kernel * 40)
+    network.save_weights(path)
+    return path
+
+
+@contextmanager
+def registered(*names: str) -> Iterator[None]:
+    """Put the network into the table of networks, also in the place of others."""
+    import keras
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.applications, ROW.builder, build, raising=False)
+        for name in names or (NAME,):
+            patch.setitem(NETWORKS, name, ROW)
+        yield
