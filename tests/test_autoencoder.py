@@ -23,9 +23,6 @@ from clusterkit.extractors.autoencoder.network import build_autoencoder, whiten
 from clusterkit.extractors.autoencoder.training import AutoencoderTraining, train_autoencoder
 from clusterkit.images.folder import ImageFolder
 
-# Keras turns TensorFlow's variables into arrays in NumPy 1's way when it saves them.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 SIZE = 18  # not divisible by 2 ** depth
 QUICK = {"image_size": SIZE, "depth": 2, "epochs": 4, "batch_size": 16, "random_state": 0}
 

@@ -28,9 +28,7 @@ from clusterkit.errors import ImageError, InvalidInputError, SpaceMismatchError,
 from clusterkit.networks.keras_file import read_document, save_network
 from clusterkit.plots import PredictionsDisplay
 from clusterkit.store.embeddings import Embeddings
-
-# Keras turns TensorFlow's variables into arrays in NumPy 1's way when it saves them.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+from tests import tiny_network
 
 COLOURS = {"blue": (30, 30, 200), "green": (30, 200, 30), "red": (200, 30, 30)}
 QUICK: dict[str, Any] = {"network": "nn", "epochs": 15, "batch_size": 8, "random_state": 0}
@@ -196,47 +194,40 @@ def test_bad_images_and_labels(arrays: tuple[NDArray[np.uint8], list[str]], fold
         Classifier(**QUICK).fit(Embeddings(np.eye(48)), y)
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the file of a small network with random weights."""
-    path = tmp_path_factory.mktemp("weights") / "small.weights.h5"
-    keras.utils.set_random_seed(0)
-    keras.applications.MobileNet(weights=None, include_top=False).save_weights(path)
-    return path
-
-
+@pytest.mark.usefixtures("tiny_network")
 def test_transfer_learns_from_embeddings(
-    weights: Path, arrays: tuple[NDArray[np.uint8], list[str]]
+    tiny_weights: Path, arrays: tuple[NDArray[np.uint8], list[str]]
 ) -> None:
     y = arrays[1]
-    clf = Classifier("mobilenet", weights=weights, epochs=10, random_state=0)
-    space = {"extractor": "mobilenet", "fingerprint": clf.extractor.fingerprint}
+    clf = Classifier(tiny_network.NAME, weights=tiny_weights, epochs=10, random_state=0)
+    space = {"extractor": tiny_network.NAME, "fingerprint": clf.extractor.fingerprint}
     rng = np.random.default_rng(0)
-    signal = np.repeat(np.eye(3, 1024, dtype=np.float32), 16, axis=0)
-    vectors = Embeddings(signal * 4 + rng.normal(0, 0.1, (48, 1024)), space=space)
+    signal = np.repeat(np.eye(3, tiny_network.DIMENSION, dtype=np.float32), 16, axis=0)
+    vectors = Embeddings(signal * 4 + rng.normal(0, 0.1, signal.shape), space=space)
     assert clf.fit(vectors, y).score(vectors, y) == 1
     labels = [(colour, "any") if colour != "red" else () for colour in y]
     several = clone(clf).fit(vectors, labels)
     assert several.thresholds_ is not None
     assert several.thresholds_.shape == several.classes_.shape == (3,)
-    assert clf.input_shape_ == (224, 224, 3)
-    with pytest.raises(SpaceMismatchError, match="must be of mobilenet"):
+    assert clf.input_shape_ == (tiny_network.SIDE, tiny_network.SIDE, 3)
+    with pytest.raises(SpaceMismatchError, match="must be of tinynet"):
         clf.predict(Embeddings(vectors.vectors, space={"fingerprint": "0" * 64}))
 
 
+@pytest.mark.usefixtures("tiny_network")
 def test_transfer_trains_on_stored_embeddings_and_saves_the_whole_network(
-    weights: Path, folder: Path, tmp_path: Path
+    tiny_weights: Path, folder: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "clf.keras"
     result = run(
-        f"train classifier {folder} --network mobilenet --weights {weights} --epochs 2 --json "
+        f"train classifier {folder} --network tinynet --weights {tiny_weights} --epochs 2 --json "
         f"-s {tmp_path / 'store'} -o {output}"
     )
     assert result.exit_code == 0, result.output
     assert [failure["path"] for failure in json.loads(result.stdout)["failures"]] == [
         "red/broken.png"
     ]
-    assert list((tmp_path / "store").glob("mobilenet-*/part-*.parquet"))
+    assert list((tmp_path / "store").glob("tinynet-*/part-*.parquet"))
     with (tmp_path / "clf-report/predictions.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     # Other files of the same content leave the store as it is.
@@ -245,7 +236,7 @@ def test_transfer_trains_on_stored_embeddings_and_saves_the_whole_network(
     again = train_classifier(
         tmp_path / "copies",
         tmp_path / "again.keras",
-        Classifier("mobilenet", weights=weights, epochs=1, random_state=0),
+        Classifier(tiny_network.NAME, weights=tiny_weights, epochs=1, random_state=0),
         store=tmp_path / "store",
     )
     assert sorted((tmp_path / "store").rglob("*")) == before

@@ -5,7 +5,6 @@ import pickle
 import shutil
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +18,12 @@ from clusterkit.extractors import Xception, create_extractor, extractor_names
 from clusterkit.extractors.applications import NETWORKS, KerasApplication, _pooled_features
 from clusterkit.extractors.imagenet import class_names, top_classes
 from clusterkit.images.folder import read_image
+from tests import tiny_network
 
-# One of each way to end a network and to scale pixels, and quick to build.
-SOME_NETWORKS = pytest.mark.parametrize(
-    "network",
-    [
-        "convnexttiny",
-        "densenet121",
-        "efficientnetb0",
-        "inceptionv3",
-        "mobilenet",
-        "mobilenetv2",
-        "mobilenetv3large",
-        "mobilenetv3small",
-        "resnet50",
-        "vgg16",
-        "xception",
-    ],
-)
+# One of each way to end a network, and quick to build.
+ENDINGS = ["convnexttiny", "efficientnetb0", "mobilenet", "mobilenetv3small", "vgg16", "xception"]
+# One of each way to scale pixels.
+SCALINGS = [*ENDINGS, "densenet121", "inceptionv3", "mobilenetv2", "resnet50", "resnet50v2"]
 EXACT = {"runtime": "keras", "precision": "float32"}
 
 
@@ -46,20 +33,6 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLUSTERKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
-
-
-@pytest.fixture(scope="module")
-def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the file of a small network with its head and random weights."""
-    import keras
-
-    keras.utils.set_random_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "small.weights.h5"
-    with warnings.catch_warnings():
-        # Keras, of TensorFlow's variables under NumPy 2.
-        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
-        keras.applications.MobileNet(weights=None).save_weights(path)
-    return path
 
 
 def pixels(network: str, n: int = 2) -> Any:
@@ -100,7 +73,8 @@ def test_builder_module_and_side_are_those_of_keras(
     assert module.__name__.rpartition(".")[2] == row.module
 
 
-@SOME_NETWORKS
+@pytest.mark.network
+@pytest.mark.parametrize("network", ENDINGS)
 def test_features_of_a_network_with_a_head_are_pooled_as_without(network: str) -> None:
     import keras
 
@@ -118,24 +92,26 @@ def test_features_of_a_network_with_a_head_are_pooled_as_without(network: str) -
     assert cut.output.shape == plain.output.shape == (None, row.dimension)
 
 
-def test_features_and_probabilities_are_those_of_keras(small_weights: Path) -> None:
+@pytest.mark.usefixtures("tiny_network")
+def test_features_and_probabilities_are_those_of_keras(tiny_weights_with_head: Path) -> None:
     import keras
 
-    extractor = create_extractor("mobilenet", weights=small_weights, batch_size=3, **EXACT)
-    images = pixels("mobilenet")
+    weights = tiny_weights_with_head
+    extractor = create_extractor("tinynet", weights=weights, batch_size=3, **EXACT)
+    images = pixels("tinynet")
     vectors, probabilities = extractor.extract(images)
-    whole = keras.applications.MobileNet(weights=str(small_weights))
-    assert isinstance(whole.layers[-5], keras.layers.GlobalAveragePooling2D)
-    pooled = whole.layers[-5].output
+    whole = keras.applications.TinyNet(weights=str(weights))
+    assert isinstance(whole.layers[-2], keras.layers.GlobalAveragePooling2D)
     scaled = keras.applications.mobilenet.preprocess_input(images.astype(np.float32))
-    expected = keras.Model(whole.input, [pooled, whole.output]).predict_on_batch(scaled)
-    np.testing.assert_allclose(vectors, expected[0].reshape(2, -1), atol=1e-5)
+    both = keras.Model(whole.input, [whole.layers[-2].output, whole.output])
+    expected = both.predict_on_batch(scaled)
+    np.testing.assert_allclose(vectors, expected[0], atol=1e-5)
     np.testing.assert_allclose(probabilities, expected[1], atol=1e-6)
-    alone = create_extractor("mobilenet-predictions", weights=small_weights, **EXACT)
+    alone = create_extractor("tinynet-predictions", weights=weights, **EXACT)
     np.testing.assert_allclose(alone.extract(images).vectors, expected[1], atol=1e-6)
 
 
-@SOME_NETWORKS
+@pytest.mark.parametrize("network", SCALINGS)
 def test_pixels_are_scaled_as_keras_does(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import keras
 
@@ -151,11 +127,12 @@ def test_pixels_are_scaled_as_keras_does(network: str, monkeypatch: pytest.Monke
     np.testing.assert_allclose(scaled, module.preprocess_input(images.astype("float32")), atol=1e-4)
 
 
-def test_transform_fit_and_clone_follow_scikit_learn(small_weights: Path) -> None:
-    extractor = create_extractor("mobilenet", weights=small_weights, batch_size=2, **EXACT)
-    images = pixels("mobilenet", 5)
+@pytest.mark.usefixtures("tiny_network")
+def test_transform_fit_and_clone_follow_scikit_learn(tiny_weights: Path) -> None:
+    extractor = create_extractor("tinynet", weights=tiny_weights, batch_size=2, **EXACT)
+    images = pixels("tinynet", 5)
     vectors = extractor.fit(images).transform(images)
-    assert (vectors.shape, vectors.dtype) == ((5, 1024), np.float32)
+    assert (vectors.shape, vectors.dtype) == ((5, tiny_network.DIMENSION), np.float32)
     assert (extractor.runtime_, extractor.precision_) == ("keras", "float32")
     other = clone(extractor).set_params(batch_size=4)
     np.testing.assert_allclose(other.fit_transform(images), vectors, atol=1e-5)
@@ -193,9 +170,9 @@ def test_a_batch_is_checked(name: str, batch_size: int | None) -> None:
     ],
 )
 def test_wrong_parameters_are_told(
-    options: dict[str, Any], message: str, small_weights: Path
+    options: dict[str, Any], message: str, tiny_weights: Path
 ) -> None:
-    extractor = KerasApplication(**{"network": "mobilenet", "weights": small_weights} | options)
+    extractor = KerasApplication(**{"network": "mobilenet", "weights": tiny_weights} | options)
     with pytest.raises(InvalidInputError, match=message):
         extractor.transform(np.zeros((1, 224, 224, 3), np.uint8))
 
@@ -211,26 +188,26 @@ def test_an_unknown_name_gets_a_hint() -> None:
         create_extractor("resnet5")
 
 
-def test_the_fingerprint_tells_spaces_apart(small_weights: Path, tmp_path: Path) -> None:
+def test_the_fingerprint_tells_spaces_apart(tiny_weights: Path, tmp_path: Path) -> None:
     def of(**options: Any) -> str:
         return KerasApplication(
-            **{"network": "xception", "weights": small_weights} | options
+            **{"network": "xception", "weights": tiny_weights} | options
         ).fingerprint
 
-    copy = shutil.copy(small_weights, tmp_path / "copy.h5")
+    copy = shutil.copy(tiny_weights, tmp_path / "copy.h5")
     same = [
         of(weights=copy),
-        of(weights=str(small_weights)),
+        of(weights=str(tiny_weights)),
         of(batch_size=5),
         of(precision="float32"),
         of(precision="bfloat16"),
         of(runtime="keras"),
-        Xception(weights=small_weights).fingerprint,
-        create_extractor("xception", weights=small_weights).fingerprint,
+        Xception(weights=tiny_weights).fingerprint,
+        create_extractor("xception", weights=tiny_weights).fingerprint,
     ]
     assert set(same) == {of()}
     other = tmp_path / "other.h5"
-    other.write_bytes(small_weights.read_bytes() + b"\0")
+    other.write_bytes(tiny_weights.read_bytes() + b"\0")
     different = [
         of(),
         of(weights=other),
@@ -242,18 +219,23 @@ def test_the_fingerprint_tells_spaces_apart(small_weights: Path, tmp_path: Path)
     assert len(set(different)) == len(different)
 
 
-def test_weights_that_are_missing_or_wrong(small_weights: Path, tmp_path: Path) -> None:
-    images = pixels("mobilenet", 1)
-    missing = KerasApplication("mobilenet", weights=tmp_path / "none.h5", **EXACT)
+@pytest.mark.usefixtures("tiny_network")
+def test_weights_that_are_missing_or_wrong(tmp_path: Path) -> None:
+    import keras
+
+    images = pixels("tinynet", 1)
+    missing = KerasApplication("tinynet", weights=tmp_path / "none.h5", **EXACT)
     for attempt in (lambda: missing.fingerprint, lambda: missing.extract(images)):
         with pytest.raises(WeightsError, match=r"no weights file .*none\.h5"):
             attempt()
     text = tmp_path / "text.h5"
     text.write_text("no HDF5")
     with pytest.raises(WeightsError, match="not a Keras weights file"):
-        KerasApplication("mobilenet", weights=text, **EXACT).extract(images)
-    with pytest.raises(WeightsError, match="does not hold weights of mobilenetv2 "):
-        KerasApplication("mobilenetv2", weights=small_weights, **EXACT).extract(images)
+        KerasApplication("tinynet", weights=text, **EXACT).extract(images)
+    other = tmp_path / "other.weights.h5"
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save_weights(other)
+    with pytest.raises(WeightsError, match="does not hold weights of tinynet "):
+        KerasApplication("tinynet", weights=other, **EXACT).extract(images)
 
 
 def test_a_download_that_fails_names_the_way_out(
@@ -283,6 +265,7 @@ def test_pixels_are_a_small_copy_of_the_picture(tmp_path: Path) -> None:
         create_extractor("pixels", resize="zoom").transform(images)
 
 
+@pytest.mark.network
 def test_resnet50_knows_a_red_fox(shared: Path) -> None:
     photo = sorted((shared / "data/species10/fox").iterdir())[0]
     weights = shared / "weights/resnet50_imagenet.h5"
@@ -310,27 +293,28 @@ def test_class_names() -> None:
     assert (names[0], names[277], names[999]) == ("tench", "red fox", "toilet tissue")
 
 
-def test_the_jax_backend(small_weights: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("tiny_network")
+def test_the_jax_backend(tiny_weights: Path, tmp_path: Path) -> None:
     pytest.importorskip("jax")
-    images = pixels("mobilenet")
+    images = pixels("tinynet")
     np.save(tmp_path / "images.npy", images)
     code = (
         "import sys, numpy as np\n"
         "from clusterkit.extractors import KerasApplication\n"
-        "extractor = KerasApplication('mobilenet', weights=sys.argv[1], batch_size=2)\n"
-        "np.save(sys.argv[3], extractor.transform(np.load(sys.argv[2])))\n"
+        "from tests.tiny_network import registered\n"
+        "with registered():\n"
+        "    extractor = KerasApplication('tinynet', weights=sys.argv[1], batch_size=2)\n"
+        "    np.save(sys.argv[3], extractor.transform(np.load(sys.argv[2])))\n"
         "import keras\n"
         "assert keras.backend.backend() == 'jax'\n"
         "assert extractor.precision_ == 'float32'\n"
     )
-    files = [small_weights, tmp_path / "images.npy", tmp_path / "vectors.npy"]
+    files = [tiny_weights, tmp_path / "images.npy", tmp_path / "vectors.npy"]
     subprocess.run(
         [sys.executable, "-c", code, *files],
         env={"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PATH": "", "HOME": str(tmp_path)},
         cwd=Path(__file__).parent.parent,
         check=True,
     )
-    expected = KerasApplication(
-        "mobilenet", weights=small_weights, batch_size=2, **EXACT
-    ).transform(images)
-    np.testing.assert_allclose(np.load(files[2]), expected, atol=1e-4)
+    expected = KerasApplication("tinynet", weights=tiny_weights, batch_size=2, **EXACT)
+    np.testing.assert_allclose(np.load(files[2]), expected.transform(images), atol=1e-4)

@@ -172,6 +172,7 @@ def animals(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Embedding
         return embed(ImageFolder(folder), extractor)
 
 
+@pytest.mark.network
 def test_photos_are_called_by_their_animal(animals: Embeddings) -> None:
     clustering = cluster(animals, n_clusters=len(ANIMALS), random_state=0)
     kinds = np.array([path.partition("_")[0] for path in animals.paths])

@@ -11,9 +11,6 @@ from clusterkit.classifiers.training.augmentation import AUGMENTATIONS, build_au
 from clusterkit.classifiers.training.networks import RECIPES
 from clusterkit.errors import InvalidInputError
 
-# Keras turns TensorFlow's variables into arrays in NumPy 1's way when it saves them.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 
 @pytest.fixture(scope="module")
 def images() -> NDArray[np.float32]:

@@ -10,8 +10,7 @@ from PIL import Image
 
 from clusterkit.embedding.embed import embed
 from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchError, WeightsError
-from clusterkit.extractors import Extraction, Extractor
-from clusterkit.images.folder import ImageFolder
+from clusterkit.extractors import Extraction, Extractor, create_extractor
 from clusterkit.similarity.similar import explain_images, find_similar, locate
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.paths import escape_path
@@ -91,19 +90,16 @@ def test_unknown_content_needs_no_weights_where_there_is_no_network(photos: Path
     assert found.rows.tolist() == [2]
 
 
-def test_unknown_content_goes_through_the_same_network(shared: Path, tmp_path: Path) -> None:
-    weights = shared / "weights/xception_imagenet_notop.h5"
-    foxes = sorted((shared / "data/species10/fox").iterdir())
-    from clusterkit.extractors import Xception
-
-    emb = embed(ImageFolder(foxes[:3]), Xception(weights=weights, batch_size=4))
-    known = emb.vectors[0] / np.linalg.norm(emb.vectors[0])
-    altered = tmp_path / "altered.png"
-    with Image.open(foxes[0]) as fox:
-        fox.save(altered)  # the same pixels, other bytes
+@pytest.mark.usefixtures("tiny_network")
+def test_unknown_content_goes_through_the_same_network(photos: Path, tiny_weights: Path) -> None:
+    emb = embed(photos, create_extractor("tinynet", weights=tiny_weights, batch_size=4))
+    known = emb["3.png"].vectors[0] / np.linalg.norm(emb["3.png"].vectors[0])
+    altered = photos.parent / "altered.bmp"
+    with Image.open(photos / "3.png") as photo:
+        photo.save(altered)  # the same pixels, other bytes
     found = find_similar(altered, emb, n_neighbors=1)
     assert found.query.vectors[0] @ known / np.linalg.norm(found.query.vectors[0]) > 0.999
-    assert emb.paths[found.rows[0]] == foxes[0].name
+    assert emb.paths[found.rows[0]] == "3.png"
     emb.space["fingerprint"] = "0" * 64
     with pytest.raises(SpaceMismatchError, match="is not what made the embeddings"):
         find_similar(altered, emb)

@@ -1,16 +1,19 @@
-"""Routing a mixed folder on the command line, with kills that are real."""
+"""Routing a mixed folder on the command line, killed half-way and taken up again."""
 
+import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from clusterkit.classifiers import Classifier
-from tests.benchmarks.route import check, mix
-
-# Keras turns TensorFlow's variables into arrays in NumPy 1's way when it saves them.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+from clusterkit.cli import main
+from tests.benchmarks.route import NEVER, check, mix
+from tests.kills import Killed, killed_at
 
 
 @pytest.fixture
@@ -26,13 +29,26 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
+def run(*arguments: object, killed_at_call: int = NEVER) -> dict[str, Any]:
+    """Run the command line; return its JSON, or {} if it was killed."""
+    command = [*map(str, arguments), "--json"]
+    if killed_at_call != NEVER:
+        with killed_at(killed_at_call, victim=(os, "link")), pytest.raises(Killed):
+            CliRunner().invoke(main, command)
+        return {}
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
 def test_moved_killed_resumed_undone(photos: Path, tmp_path: Path) -> None:
     model = tmp_path / "clf.keras"
     files = sorted(photos.rglob("*.jpg"))
     classifier = Classifier("nn", image_size=12, epochs=20, batch_size=4, random_state=0)
     classifier.fit(files, [file.parent.name for file in files]).save(model)
     mix(photos, tmp_path / "mixed", 24)
-    found = check(model, tmp_path / "mixed", tmp_path / "sorted")
+    found = check(model, tmp_path / "mixed", tmp_path / "sorted", run=run)
     assert found["n"] == 24
     assert found["failures"] == 1
     assert 5 <= found["moved_when_killed"] < 23

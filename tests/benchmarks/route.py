@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,11 @@ main(arguments)
 NEVER = 0
 
 
-def run(*arguments: str | Path, killed_at: int = NEVER) -> dict[str, Any]:
+def run(*arguments: str | Path, killed_at_call: int = NEVER) -> dict[str, Any]:
     """Run the command line in a process of its own; return its JSON, or {} if it was killed."""
-    command = [sys.executable, "-c", _COMMAND, str(killed_at), *map(str, arguments), "--json"]
+    command = [sys.executable, "-c", _COMMAND, str(killed_at_call), *map(str, arguments), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if killed_at != NEVER:
+    if killed_at_call != NEVER:
         assert done.returncode == -signal.SIGKILL, done.stderr
         return {}
     assert done.returncode == 0, done.stderr
@@ -83,8 +84,24 @@ def mix(photos: Path, folder: Path, n: int) -> None:
     assert len(ImageFolder(folder)) == n
 
 
-def check(model: Path, folder: Path, into: Path, *, threshold: float = 0.4) -> dict[str, Any]:
+def check(
+    model: Path,
+    folder: Path,
+    into: Path,
+    *,
+    threshold: float = 0.4,
+    run: Callable[..., dict[str, Any]] = run,
+) -> dict[str, Any]:
     """Move the images of a folder with interruptions, undo it with one, and compare at each step.
+
+    Parameters
+    ----------
+    model, folder, into : path
+        The classifier, the images, and the folder that they are moved to.
+    threshold : float
+        Below it, an image is doubtful.
+    run : callable
+        Runs the command line as :func:`run`.
 
     Returns
     -------
@@ -100,7 +117,7 @@ def check(model: Path, folder: Path, into: Path, *, threshold: float = 0.4) -> d
     planned = run(*route, "--dry-run")
     assert (state(folder), into.exists()) == (before, False), "a dry run has changed something"
 
-    run(*route, killed_at=planned["n"] // 2)
+    run(*route, killed_at_call=planned["n"] // 2)
     moved = state(into)
     both = sorted([*state(folder).values(), *moved.values()])
     assert both == everything, "a file was lost or doubled by the kill"
@@ -112,7 +129,7 @@ def check(model: Path, folder: Path, into: Path, *, threshold: float = 0.4) -> d
     planned_targets = {transfer["target"] for transfer in planned["transfers"]}
     assert set(routed) == planned_targets, "a file is not where the first plan wanted it"
 
-    run("undo", into, killed_at=planned["n"] // 3)
+    run("undo", into, killed_at_call=planned["n"] // 3)
     undone = run("undo", into)
     assert (undone["kept"], undone["missing"]) == ([], [])
     assert state(folder) == before, "a file is not back"
