@@ -43,6 +43,22 @@ def test_every_public_name_is_there_and_completes(stub: Path) -> None:
         assert getattr(package, name) is not None
 
 
+def test_results_have_the_same_methods() -> None:
+    found = set()
+    for stub in STUBS:
+        package = importlib.import_module(package_of(stub))
+        for value in (getattr(package, name) for name in names_of(stub)):
+            if inspect.isclass(value) and hasattr(value, "to_dict"):
+                found.add(value)
+                assert str(inspect.signature(value.to_text)) == "(self) -> str", value
+                if hasattr(value, "to_csv"):
+                    signature = inspect.signature(value.to_csv)
+                    assert list(signature.parameters) == ["self", "path", "overwrite"], value
+                    assert signature.parameters["overwrite"].default is False, value
+                    assert signature.return_annotation is Path, value
+    assert len(found) >= 15
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="nothing"):
         clusterkit.nothing  # noqa: B018

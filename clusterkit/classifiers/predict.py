@@ -17,8 +17,8 @@ from clusterkit.images.folder import ImageFolder
 from clusterkit.images.pixels import as_images
 from clusterkit.routing.sorting import Sorting, sort_into_folders
 from clusterkit.utils.parallel import default_batch_size
+from clusterkit.utils.paths import printable
 from clusterkit.utils.progress import progress_bar
-from clusterkit.utils.text import join_lines
 
 UNSURE = "unsure"
 
@@ -53,6 +53,11 @@ class Prediction(NamedTuple):
             "probability": self.probability,
             "probabilities": self.probabilities,
         }
+
+    def to_text(self) -> str:
+        """Return the predicted classes with their probability, and the name, as one line."""
+        shown = ", ".join(f"{name} {self.probabilities[name]:.3f}" for name in self.classes)
+        return printable(f"{shown or '(none)'}  {self.name}")
 
 
 @dataclass(frozen=True)
@@ -108,11 +113,7 @@ class Predictions(NamedTuple):
 
     def to_text(self) -> str:
         """Return the predicted classes with their probability, and the name of each image."""
-        lines = []
-        for one in self.predictions:
-            shown = ", ".join(f"{name} {one.probabilities[name]:.3f}" for name in one.classes)
-            lines.append(f"{shown or '(none)'}  {one.name}")
-        return join_lines(lines)
+        return "\n".join(prediction.to_text() for prediction in self.predictions)
 
     def to_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the classes and all probabilities of each image.
