@@ -109,7 +109,8 @@ def train_classifier(
     """Train a classifier, evaluate it, and write it to a ``.keras`` file.
 
     Until the file is written, the state after each epoch is stored beside it as
-    NAME-checkpoint.npz, so that the same call continues an interrupted training.
+    NAME-checkpoint.npz, so that the same call with an int ``random_state`` continues an
+    interrupted training.
 
     Parameters
     ----------
