@@ -17,6 +17,7 @@ import pytest
 
 import clusterkit.classifiers.model_file as model_file
 from clusterkit.classifiers import Classifier
+from clusterkit.classifiers.parameters import training_parameters
 from clusterkit.classifiers.training.checkpoint import Checkpoint
 from clusterkit.errors import WeightsError
 from clusterkit.extractors.autoencoder.extractor import Autoencoder, load_autoencoder, read_metadata
@@ -30,7 +31,7 @@ CLASSIFIER = {
     "input_shape": [4, 4, 3],
     "temperature": 1.25,
     "thresholds": [0.5, 0.25],
-    "parameters": Classifier("nn", image_size=4, random_state=0)._parameters(),
+    "parameters": training_parameters(Classifier("nn", image_size=4).get_params()),
     "fingerprint": None,
     "history": {"loss": [1.0, 0.5], "val_loss": [1.0, float("nan")]},
     "best_epoch": 1,
