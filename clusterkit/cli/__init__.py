@@ -1,6 +1,5 @@
 """The command line: each command parses, makes one library call, and prints."""
 
-import importlib
 import io
 import signal
 import sys
@@ -14,6 +13,7 @@ from clusterkit.cli.options import notice
 from clusterkit.cli.quiet import quiet_libraries
 from clusterkit.cli.streams import open_streams
 from clusterkit.errors import ClusterkitError
+from clusterkit.utils.registry import load
 
 # Each command is one line here and one module, which is imported on use.
 COMMANDS = {
@@ -48,8 +48,7 @@ class CommandTable(click.Group):
         """Import a command."""
         if cmd_name not in COMMANDS:
             return None
-        module, _, attribute = COMMANDS[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        command: click.Command = load(COMMANDS[cmd_name])
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

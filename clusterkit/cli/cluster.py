@@ -36,14 +36,6 @@ class NumberOrAuto(click.ParamType):
         return number
 
 
-def _check_table(path: Path, overwrite: bool) -> None:
-    """Check that the table, and its description beside it, can be written."""
-    from clusterkit.utils.files import check_output
-
-    for file in (path, path.with_suffix(".json")):
-        check_output(file, overwrite=overwrite)
-
-
 @click.command()
 @click.option(
     "-k",
@@ -86,7 +78,12 @@ def _check_table(path: Path, overwrite: bool) -> None:
 @space_option
 @store_option
 @outputs(
-    OutputFile("--output", "The table of clusters.", "clusters.csv", check=_check_table),
+    OutputFile(
+        "--output",
+        "The table of clusters.",
+        "clusters.csv",
+        check="clusterkit.clustering.saved:check_clusters_files",
+    ),
     picture("Draw each cluster's most central images to this file", "--sheet"),
 )
 def cluster(

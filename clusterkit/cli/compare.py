@@ -33,13 +33,6 @@ if TYPE_CHECKING:
     from clusterkit.classifiers.comparison.result import NetworkComparison
 
 
-def _check_folder(folder: Path, overwrite: bool) -> None:
-    """Check that the comparison can be written."""
-    from clusterkit.plots import check_comparison_folder
-
-    check_comparison_folder(folder, overwrite=overwrite)
-
-
 @click.command()
 @click.argument("source", metavar="FOLDER", type=click.Path(path_type=Path))
 @exclude_option
@@ -70,7 +63,7 @@ def _check_folder(folder: Path, overwrite: bool) -> None:
         "Folder for the networks, the table and the picture.",
         "comparison",
         is_folder=True,
-        check=_check_folder,
+        check="clusterkit.plots.comparison_report:check_comparison_folder",
     )
 )
 def compare(

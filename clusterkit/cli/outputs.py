@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import click
 
 from clusterkit.cli.options import Decorator, notice, print_json
+from clusterkit.utils.registry import load
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 _overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
@@ -29,15 +30,16 @@ class OutputFile(NamedTuple):
         Its default name, if it is always written.
     is_folder : bool
         Whether it is a folder.
-    check : callable, optional
-        Called with the path and ``overwrite`` before the command; raises an error.
+    check : str, optional
+        ``"module:name"`` of a function of the path and ``overwrite``, which is called before the
+        command and raises an error if the file cannot be written.
     """
 
     option: str
     help: str
     default: str | None = None
     is_folder: bool = False
-    check: Callable[[Path, bool], Any] | None = None
+    check: str | None = None
 
     @property
     def name(self) -> str:
@@ -58,7 +60,8 @@ class OutputFile(NamedTuple):
 
 def picture(help: str, option: str = "--output") -> OutputFile:  # noqa: A002 (click's word)
     """Return the option for a picture."""
-    return OutputFile(option, f"{help} (.png, .pdf, .svg, .jpg).", check=_check_picture)
+    check = "clusterkit.plots.display:check_figure_path"
+    return OutputFile(option, f"{help} (.png, .pdf, .svg, .jpg).", check=check)
 
 
 def table(
@@ -67,21 +70,7 @@ def table(
     default: str | None = None,
 ) -> OutputFile:
     """Return the option for a table."""
-    return OutputFile(option, help, default, check=_check_table)
-
-
-def _check_picture(path: Path, overwrite: bool) -> None:
-    """Check that a picture can be saved."""
-    from clusterkit.plots.display import check_figure_path
-
-    check_figure_path(path, overwrite=overwrite)
-
-
-def _check_table(path: Path, overwrite: bool) -> None:
-    """Check that a table can be written."""
-    from clusterkit.utils.files import check_output
-
-    check_output(path, overwrite=overwrite)
+    return OutputFile(option, help, default, check="clusterkit.utils.files:check_output")
 
 
 @dataclass
@@ -144,12 +133,12 @@ def outputs(*files: OutputFile) -> Decorator:
             paths = {file.name: arguments.pop(file.name) for file in files}
             for file in files:
                 if file.check is not None and paths[file.name] is not None:
-                    file.check(paths[file.name], overwrite)
+                    load(file.check)(paths[file.name], overwrite=overwrite)
             asked_for = Outputs(paths, overwrite, as_json)
             with redirect_stdout(sys.stderr):
                 return command(outputs=asked_for, **arguments)
 
-        decorated = _json_option(run)
+        decorated: Callable[..., Any] = _json_option(run)
         if files:
             decorated = _overwrite_option(decorated)
         for file in reversed(files):

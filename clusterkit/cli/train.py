@@ -39,20 +39,6 @@ if TYPE_CHECKING:
     from clusterkit.extractors.autoencoder.training import AutoencoderTraining
 
 
-def _check_pictures(output: Path, overwrite: bool) -> None:
-    """Check that the pictures beside an autoencoder can be written."""
-    from clusterkit.plots import check_autoencoder_report
-
-    check_autoencoder_report(output, overwrite=overwrite)
-
-
-def _check_report(output: Path, overwrite: bool) -> None:
-    """Check that the report beside a classifier can be written."""
-    from clusterkit.plots import check_report_folder, report_folder
-
-    check_report_folder(report_folder(output), overwrite=overwrite)
-
-
 @click.group()
 def train() -> None:
     """Train a network on your own images.
@@ -116,7 +102,7 @@ def train() -> None:
         "--output",
         "The file to write, ending in .keras; pictures of the training go beside it.",
         "ae.keras",
-        check=_check_pictures,
+        check="clusterkit.plots.autoencoder_report:check_autoencoder_report",
     )
 )
 def autoencoder(
@@ -199,7 +185,7 @@ def autoencoder(
         "--output",
         "The file to write, ending in .keras; tables and pictures go to NAME-report/ beside it.",
         "clf.keras",
-        check=_check_report,
+        check="clusterkit.plots.classifier_report:check_classifier_report",
     )
 )
 def classifier(

@@ -57,8 +57,7 @@ def write_clusters(clustering: Any, output: str | Path, *, overwrite: bool = Fal
     InvalidInputError
         If the name ends in ``.json``.
     """
-    output = check_output(output, overwrite=overwrite)
-    origin = check_output(output.with_suffix(".json"), overwrite=overwrite)
+    output, origin = check_clusters_files(output, overwrite=overwrite)
     if output == origin:
         raise InvalidInputError(
             f"the table's name must not end in .json, which its description takes: {output}"
@@ -79,6 +78,12 @@ def write_clusters(clustering: Any, output: str | Path, *, overwrite: bool = Fal
     write_whole(output, to_csv(columns, rows))
     write_whole(origin, json_text(clustering.to_dict()) + "\n")
     return output
+
+
+def check_clusters_files(output: str | Path, *, overwrite: bool = False) -> tuple[Path, Path]:
+    """Check that a table of clusters and its description can be written; return both paths."""
+    output = check_output(output, overwrite=overwrite)
+    return output, check_output(output.with_suffix(".json"), overwrite=overwrite)
 
 
 class EarlierClusters(NamedTuple):

@@ -38,6 +38,11 @@ def report_folder(output: str | Path) -> Path:
     return output.with_name(f"{output.stem}-report")
 
 
+def check_classifier_report(output: str | Path, *, overwrite: bool = False) -> Path:
+    """Check that the report beside a ``.keras`` file can be written."""
+    return check_report_folder(report_folder(output), overwrite=overwrite)
+
+
 def check_report_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
     """Check that a report can be written to a folder.
 

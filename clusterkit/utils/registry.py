@@ -1,10 +1,27 @@
-"""Registries of classes by name."""
+"""Names of functions and classes that are imported on use."""
 
 import importlib
 from collections.abc import Mapping
 from typing import Any
 
 from clusterkit.errors import InvalidInputError
+
+
+def load(place: str) -> Any:
+    """Import a function or class.
+
+    Parameters
+    ----------
+    place : str
+        ``"module:name"``.
+
+    Examples
+    --------
+    >>> load("math:sqrt")(9)
+    3.0
+    """
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 class Registry(Mapping[str, type]):
@@ -29,14 +46,10 @@ class Registry(Mapping[str, type]):
         self._table = dict(table)
 
     def __getitem__(self, name: str) -> type:
-        try:
-            module, _, attribute = self._table[name].partition(":")
-        except KeyError:
+        if name not in self:
             allowed = ", ".join(self._table)
-            raise InvalidInputError(
-                f"{self.kind} must be one of {allowed}. Received: {name!r}"
-            ) from None
-        return getattr(importlib.import_module(module), attribute)
+            raise InvalidInputError(f"{self.kind} must be one of {allowed}. Received: {name!r}")
+        return load(self._table[name])
 
     def __contains__(self, name: object) -> bool:
         return name in self._table
