@@ -103,12 +103,12 @@ def test_the_surest_mistakes_are_drawn_first_and_framed() -> None:
     assert len(display.pictures) == n_wrong + 2
     assert list(display.mistakes) == list(range(n_wrong))
     first = report.worst_first[0]
-    sure, real = display.verdicts[0]
+    sure, real = display.lines[0]
     assert sure.is_bold
     assert sure.text == report.named(report.predicted)[first][0]
     assert sure.probability == pytest.approx(report.probabilities[first].max())
     assert real.text == f"is {report.named(report.truth)[first][0]}"
-    assert display.verdicts[-1][0].text.startswith("class")
+    assert display.lines[-1][0].text.startswith("class")
     frames = [patch for patch in display.ax_.patches if not patch.get_fill()]
     red = [patch.get_edgecolor() == to_rgba(VERMILION) for patch in frames]
     assert red == [True] * n_wrong + [False] * 2
@@ -121,10 +121,10 @@ def test_the_surest_mistakes_are_drawn_first_and_framed() -> None:
 def test_predictions_of_several_labels() -> None:
     report = make_report(24, several=True)
     display = PredictionsDisplay.from_report(report, n_images=5)
-    for verdicts, row in zip(display.verdicts, report.worst_first, strict=False):
-        shown = {verdict.text.removeprefix("is ") for verdict in verdicts}
+    for lines, row in zip(display.lines, report.worst_first, strict=False):
+        shown = {line.text.removeprefix("is ") for line in lines}
         assert set(report.named(report.truth)[row]) <= shown
-        assert len(verdicts) <= 6
+        assert len(lines) <= 6
 
 
 def test_a_report_without_images_draws_none() -> None:
@@ -145,9 +145,9 @@ def test_predictions_of_files_and_of_pixels(tmp_path: Path) -> None:
     ]
     pixels = LabelledImages(np.zeros((1, 4, 4, 1), np.uint8), ["test.csv:0"], None)
     display = PredictionsDisplay.from_predictions(predictions, pixels)
-    assert [verdict.text for verdict in display.verdicts[0]] == ["dog", "cat", "owl"]
-    assert [verdict.text for verdict in display.verdicts[1]] == ["cat", "fox", "dog"]
-    assert [verdict.is_bold for verdict in display.verdicts[1]] == [True, True, False]
+    assert [line.text for line in display.lines[0]] == ["dog", "cat", "owl"]
+    assert [line.text for line in display.lines[1]] == ["cat", "fox", "dog"]
+    assert [line.is_bold for line in display.lines[1]] == [True, True, False]
     assert {"photo.png", "test.csv:0", "0.70"} <= set(texts(display))
     assert len(display.ax_.images) == 2
 

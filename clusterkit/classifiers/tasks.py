@@ -201,9 +201,10 @@ def as_labels(y: Any) -> list[Any]:
     if any(isinstance(label, _COLLECTIONS) for label in labels):
         several = [label if isinstance(label, _COLLECTIONS) else (label,) for label in labels]
         return [
-            tuple(str(_plain(name, row)) for name in names) for row, names in enumerate(several)
+            tuple(str(_plain_label(name, row)) for name in names)
+            for row, names in enumerate(several)
         ]
-    plain = [_plain(label, row) for row, label in enumerate(labels)]
+    plain = [_plain_label(label, row) for row, label in enumerate(labels)]
     _check_kinds(plain)
     return plain
 
@@ -243,7 +244,7 @@ def _from_columns(array: NDArray[Any], columns: list[Any] | None) -> list[Any]:
     return [row[0] for row in shown] if all(len(row) == 1 for row in shown) else shown
 
 
-def _plain(label: Any, row: int) -> Any:
+def _plain_label(label: Any, row: int) -> Any:
     """Return one name or number as a plain Python value."""
     value = (
         label.item() if isinstance(label, np.generic | np.ndarray) and label.size == 1 else label

@@ -323,7 +323,7 @@ def cluster(
         distances,
         exemplars,
         algorithm=name,
-        parameters=_plain(estimator.get_params(deep=False)),
+        parameters=_json_parameters(estimator.get_params(deep=False)),
         names=name_clusters(labels, top5),
         names_from=names_from,
         identity=identity,
@@ -392,7 +392,7 @@ def _folder_name(label: int, name: str | None) -> str:
     return "-".join([f"{label:03d}", *words])
 
 
-def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
+def _json_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
     """Convert parameters to JSON-able values, other objects to strings."""
     simple = (bool, int, float, str, type(None))
     return {k: v if isinstance(v, simple) else repr(v) for k, v in parameters.items()}

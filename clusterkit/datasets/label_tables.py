@@ -121,7 +121,7 @@ def read_label_table(
     remarks = list(table.remarks)
     wanted = [label_column] if isinstance(label_column, str) else list(label_column or [])
     table = _with_header(table, is_file, remarks)
-    header = [_plain(name) for name in table.header]
+    header = [_fold(name) for name in table.header]
     taken = [_find_column(table, name, "--label-column") for name in wanted]
     parts, part_column = _find_parts(table, header, taken, remarks)
     free = [
@@ -420,7 +420,7 @@ def _raise_ambiguous(table: Table, what: str, columns: Sequence[int], option: st
 
 def _find_column(table: Table, name: str, option: str) -> int:
     """Return the column of a name, if necessary ignoring case and punctuation."""
-    for spell in (str.strip, _plain):
+    for spell in (str.strip, _fold):
         found = [index for index, one in enumerate(table.header) if spell(one) == spell(name)]
         if len(found) == 1:
             return found[0]
@@ -480,12 +480,12 @@ def _suffix(cell: str) -> str:
 def _is_known_name(name: str) -> bool:
     """Return whether a column name is known as that of files, labels or parts."""
     known = (*_PATH_NAMES, *_LABEL_NAMES, _PART_NAMES)
-    return any(_plain(name) in names.split() for names in known)
+    return any(_fold(name) in names.split() for names in known)
 
 
 def is_label_name(name: str) -> bool:
     """Return whether a column name is known as that of labels."""
-    return any(_plain(name) in names.split() for names in _LABEL_NAMES)
+    return any(_fold(name) in names.split() for names in _LABEL_NAMES)
 
 
 def is_index_name(name: str) -> bool:
@@ -493,7 +493,7 @@ def is_index_name(name: str) -> bool:
     return not name or re.fullmatch(r"Unnamed: \d+|index", name, re.IGNORECASE) is not None
 
 
-def _plain(name: str) -> str:
+def _fold(name: str) -> str:
     """Return a column name without case and punctuation."""
     return re.sub(r"[\W_]", "", name.casefold())
 

@@ -75,11 +75,11 @@ def count_classes(labels: Sequence[Any]) -> dict[str, int]:
     >>> count_classes([("Action", "Drama"), ("Drama",), ()])
     {'Action': 1, 'Drama': 2}
     """
-    counts = Counter(name for label in labels for name in as_labels(label))
+    counts = Counter(name for label in labels for name in label_tuple(label))
     return dict(sorted(counts.items()))
 
 
-def as_labels(label: Any) -> tuple[str, ...]:
+def label_tuple(label: Any) -> tuple[str, ...]:
     """Return the label or labels of one image as a tuple of names."""
     return tuple(map(str, label)) if isinstance(label, list | tuple | set) else (str(label),)
 

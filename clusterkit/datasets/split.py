@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.datasets.copies import Thumbnail, make_thumbnails, pair_thumbnails
-from clusterkit.datasets.labelled_images import LabelledImages, as_labels
+from clusterkit.datasets.labelled_images import LabelledImages, label_tuple
 from clusterkit.datasets.parts import TEST, TRAIN, VALIDATION
 from clusterkit.errors import InvalidInputError
 
@@ -145,7 +145,7 @@ def _divide(
 
 def _group_copies(labels: Sequence[Any], thumbnails: Sequence[Thumbnail]) -> NDArray[np.int32]:
     """Return the group of copies of each image, which must stay in one part."""
-    names = [set(as_labels(label)) for label in labels]
+    names = [set(label_tuple(label)) for label in labels]
     pairs = pair_thumbnails(thumbnails)
     equal = [(a, b) for a, b in pairs if thumbnails[a].digest == thumbnails[b].digest]
     alike = [(a, b) for a, b in pairs if names[a] & names[b]]
@@ -211,7 +211,7 @@ def _check_classes(
     parts: dict[str, dict[str, set[str]]] = {part: defaultdict(set) for part in (TRAIN, TEST)}
     others = parts[TEST]
     for label, digest, part in zip(data.labels or [], digests, part_of_row, strict=True):
-        for name in as_labels(label):
+        for name in label_tuple(label):
             (parts[TRAIN] if part == TRAIN else others)[name].add(digest)
     known = parts[TRAIN]
     if len(known) < 2:
@@ -233,10 +233,10 @@ def _check_classes(
 
 def _by_class(groups: list[list[int]], labels: Sequence[Any]) -> dict[str, list[list[int]]]:
     """Return groups of copies by class; with several labels, by the rarest."""
-    counts = Counter(name for label in labels for name in as_labels(label))
+    counts = Counter(name for label in labels for name in label_tuple(label))
     classes: dict[str, list[list[int]]] = defaultdict(list)
     for group in groups:
-        names = as_labels(labels[group[0]])
+        names = label_tuple(labels[group[0]])
         classes[min(names, key=lambda name: (counts[name], name), default="")].append(group)
     return dict(sorted(classes.items()))
 
@@ -246,9 +246,9 @@ def _keep_every_class(
 ) -> None:
     """Move images back to training for multi-label classes that it would lack."""
     rows = np.flatnonzero(part_of_row == TRAIN).tolist()
-    learned = {name for row in rows for name in as_labels(labels[row])}
+    learned = {name for row in rows for name in label_tuple(labels[row])}
     for group in groups:
-        names = {name for row in group for name in as_labels(labels[row])}
+        names = {name for row in group for name in label_tuple(labels[row])}
         if names - learned:
             part_of_row[group] = TRAIN
             learned |= names

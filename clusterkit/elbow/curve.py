@@ -16,8 +16,8 @@ from clusterkit.datasets.tables import write_csv
 from clusterkit.elbow.indices import Geometry, geometry
 from clusterkit.elbow.preprocessing import (
     all_alike,
+    check_matrix,
     check_numbers,
-    check_rows,
     prepare,
     reduce_rows,
 )
@@ -32,6 +32,7 @@ from clusterkit.elbow.verdict import (
     measure_excesses,
 )
 from clusterkit.errors import InvalidInputError
+from clusterkit.utils.noise import without_nan
 from clusterkit.utils.parallel import workers
 from clusterkit.utils.progress import progress_bar
 
@@ -127,14 +128,14 @@ class ElbowCurve:
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON-able values; NaN becomes None."""
         names = (*_INDICES, "evidence")
-        columns = {name: getattr(self, name).tolist() for name in names}
+        columns = {name: without_nan(getattr(self, name)) for name in names}
         return {
             "k": self.k,
             "verdict": self.verdict,
             "confidence": self.confidence,
             "votes": dict(self.votes),
             "curve": [
-                {"k": k, **{name: _plain(columns[name][i]) for name in names}}
+                {"k": k, **{name: columns[name][i] for name in names}}
                 for i, k in enumerate(self.n_clusters.tolist())
             ],
         }
@@ -172,11 +173,6 @@ class ElbowCurve:
         curve = self.to_dict()["curve"]
         rows = (list(one.values()) for one in curve)
         return write_csv(path, list(curve[0]), rows, overwrite=overwrite)
-
-
-def _plain(value: float) -> float | None:
-    """Return None for NaN, which JSON does not support."""
-    return value if np.isfinite(value) else None
 
 
 def elbow_curve(
@@ -312,7 +308,7 @@ def elbow_curve(
             "n_resamples and max_samples must be at least 2. "
             f"Received: n_resamples={n_resamples}, max_samples={max_samples}"
         )
-    X = check_rows(X)
+    X = check_matrix(X)
     ranges: list[Iterable[int]] = [k] if k is not None else _ranges(k_min, k_max, len(X))
     numbers = check_numbers(ranges[0], len(X))
     # The result does not depend on the scale of the rows.

@@ -19,7 +19,7 @@ _ROUNDING = 1e-10
 _N_DIMENSIONS = 50
 
 
-def check_rows(X: ArrayLike) -> NDArray[Any]:
+def check_matrix(X: ArrayLike) -> NDArray[Any]:
     """Return X as a finite float32 or float64 matrix."""
     try:
         rows = np.asarray(X)

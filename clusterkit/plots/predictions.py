@@ -22,7 +22,7 @@ _LINE, _NUMBER, _NAME = 13.0, 26.0, 14.0
 _MAX_LINES = 6
 
 
-class Verdict(NamedTuple):
+class PredictionLine(NamedTuple):
     """One line under a picture.
 
     Attributes
@@ -50,7 +50,7 @@ class PredictionsDisplay(PictureGrid):
     ----------
     pictures : sequence of path or ndarray of shape (height, width[, 1 or 3]), uint8
         Files, read when drawing, or images.
-    verdicts : sequence of sequence of Verdict
+    lines : sequence of sequence of PredictionLine
         The lines under each picture.
     names : sequence of str
         Names of the pictures.
@@ -72,7 +72,7 @@ class PredictionsDisplay(PictureGrid):
     def __init__(
         self,
         pictures: Sequence[Any],
-        verdicts: Sequence[Sequence[Verdict]],
+        lines: Sequence[Sequence[PredictionLine]],
         names: Sequence[str],
         *,
         mistakes: Collection[int] = (),
@@ -81,7 +81,7 @@ class PredictionsDisplay(PictureGrid):
         max_pictures: int = 60,
     ) -> None:
         self.pictures = pictures
-        self.verdicts = verdicts
+        self.lines = lines
         self.names = names
         self.mistakes = mistakes
         self.title = title
@@ -208,7 +208,7 @@ class PredictionsDisplay(PictureGrid):
 
     def _foot(self) -> float:
         """Return the height of the lines and the name."""
-        shown = self.verdicts[: self.max_pictures]
+        shown = self.lines[: self.max_pictures]
         return _LINE * max(map(len, shown), default=0) + _NAME
 
     def _frame(self, index: int) -> str | None:
@@ -217,25 +217,25 @@ class PredictionsDisplay(PictureGrid):
 
     def _draw_foot(self, sheet: Sheet, index: int, x: float, y: float) -> None:
         """Draw the lines on their bars, and the name."""
-        for verdict in self.verdicts[index]:
-            weight = "bold" if verdict.is_bold else "normal"
+        for line in self.lines[index]:
+            weight = "bold" if line.is_bold else "normal"
             sheet.box(x, y + 2, SIDE, _LINE - 2, color=TILE)
-            sheet.box(x, y + 2, verdict.probability * SIDE, _LINE - 2, color=_tint(verdict.color))
+            sheet.box(x, y + 2, line.probability * SIDE, _LINE - 2, color=_tint(line.color))
             width = SIDE - _NUMBER - 3
-            sheet.line(verdict.text, x + 3, y + 2 + _LINE / 2, width, weight=weight)
-            number = f"{verdict.probability:.2f}"
+            sheet.line(line.text, x + 3, y + 2 + _LINE / 2, width, weight=weight)
+            number = f"{line.probability:.2f}"
             sheet.line(number, x + SIDE - 2, y + 2 + _LINE / 2, _NUMBER, ha="right", weight=weight)
             y += _LINE
         sheet.line(self.names[index], x, y + 8, SIDE, size=6.5, color=QUIET)
 
 
-def _most_probable(prediction: "Prediction", n_classes: int) -> list[Verdict]:
+def _most_probable(prediction: "Prediction", n_classes: int) -> list[PredictionLine]:
     """Return the predicted classes in bold, then the most probable others."""
     pairs = prediction.probabilities.items()
     ranked = sorted(pairs, key=lambda pair: (pair[0] not in prediction.classes, -pair[1]))
     n_shown = min(max(n_classes, len(prediction.classes)), _MAX_LINES)
     return [
-        Verdict(name, value, BLUE if is_chosen else QUIET, is_chosen)
+        PredictionLine(name, value, BLUE if is_chosen else QUIET, is_chosen)
         for name, value in ranked[:n_shown]
         for is_chosen in (name in prediction.classes,)
     ]
@@ -251,7 +251,7 @@ def _count_mistakes(report: "ClassificationReport") -> str:
     return f"{n_wrong} of {n} images wrong, the surest mistakes first"
 
 
-def _judge(report: "ClassificationReport", row: int) -> list[Verdict]:
+def _judge(report: "ClassificationReport", row: int) -> list[PredictionLine]:
     """Return the lines of a test image: predicted and true classes by probability."""
     probabilities = report.probabilities[row]
     real, predicted = report.truth[row], report.predicted[row]
@@ -259,7 +259,7 @@ def _judge(report: "ClassificationReport", row: int) -> list[Verdict]:
     order = np.lexsort((-probabilities, ~real))
     shown = [column for column in order if real[column] or predicted[column]][:_MAX_LINES]
     return [
-        Verdict(
+        PredictionLine(
             report.classes[column] if predicted[column] else f"is {report.classes[column]}",
             float(probabilities[column]),
             GREEN if real[column] else VERMILION,

@@ -199,7 +199,7 @@ def read_vectors(
         raise StoreError(f"{file} is damaged: {error}") from error
 
 
-def read_batches(file: Path, column: str, n_rows: int) -> Iterator[pa.Table]:
+def iter_column(file: Path, column: str, n_rows: int) -> Iterator[pa.Table]:
     """Read a column of a part as tables of at most ``n_rows`` rows.
 
     Raises

@@ -79,7 +79,7 @@ class VectorStream:
 
     def iter_tables(self, column: str, n_rows: int) -> Iterator[Any]:
         """Yield one column of the rows of the stream, as tables of at most ``n_rows`` rows."""
-        from clusterkit.store.part_file import read_batches
+        from clusterkit.store.part_file import iter_column
 
         for part, chosen in self.parts.items():
             if not chosen.any():
@@ -90,7 +90,7 @@ class VectorStream:
                     "ended, then run again"
                 )
             n_read = 0
-            for table in read_batches(part, column, n_rows):
+            for table in iter_column(part, column, n_rows):
                 mask = chosen[n_read : n_read + len(table)]
                 n_read += len(table)
                 if len(mask) == len(table) and mask.any():

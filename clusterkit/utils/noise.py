@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 NOISE = -1
 # Spellings of noise as text.
@@ -34,6 +35,19 @@ def is_missing(value: Any) -> bool:
 def is_missing_text(cell: str) -> bool:
     """Return whether a table cell stands for a missing value."""
     return cell.strip() in _MISSING_WORDS
+
+
+def without_nan(numbers: NDArray[np.floating]) -> list[Any]:
+    """Return an array as nested lists with None for NaN and infinity, which JSON does not support.
+
+    Examples
+    --------
+    >>> without_nan(np.array([[1.0, np.nan]]))
+    [[1.0, None]]
+    """
+    plain = numbers.astype(object)
+    plain[~np.isfinite(numbers)] = None
+    return plain.tolist()
 
 
 def as_cluster(value: Any) -> Any:

@@ -79,7 +79,7 @@ def json_text(document: Any, *, only_ascii: bool = False) -> str:
     str
         JSON without a final line break.
     """
-    text = json.dumps(_plain(document), indent=2, ensure_ascii=only_ascii)
+    text = json.dumps(_json_value(document), indent=2, ensure_ascii=only_ascii)
     # Outside of strings, JSON contains no such characters except line breaks.
     lines = text.split("\n")
     return "\n".join(_escape(line, lambda letter: json.dumps(letter)[1:-1]) for line in lines)
@@ -96,12 +96,12 @@ def is_gone(file: str | os.PathLike[str]) -> bool:
     return False
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     """Convert values that JSON does not support."""
     if isinstance(value, dict):
-        return {_plain(str(key)): _plain(item) for key, item in value.items()}
+        return {_json_value(str(key)): _json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_json_value(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Path):

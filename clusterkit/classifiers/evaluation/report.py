@@ -15,6 +15,7 @@ from clusterkit.classifiers.evaluation.tables import score_table, write_predicti
 from clusterkit.classifiers.tasks import MULTILABEL, Task
 from clusterkit.datasets.labelled_images import LabelledImages
 from clusterkit.errors import InvalidInputError
+from clusterkit.utils.noise import without_nan
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.classifier import Classifier
@@ -238,7 +239,7 @@ class ClassificationReport:
             "classes": self.per_class,
             "confusion": None if confusion is None else confusion.tolist(),
             "calibration": self.reliability.to_dict(),
-            "class_similarity": None if similarity is None else _without_nan(similarity),
+            "class_similarity": None if similarity is None else without_nan(similarity),
         }
 
     def to_text(self) -> str:
@@ -310,10 +311,3 @@ class ClassificationReport:
                 2 * hits / np.maximum(n_true + n_predicted, 1),
             ]
         )
-
-
-def _without_nan(numbers: NDArray[np.float64]) -> list[Any]:
-    """Convert to nested lists, with None for NaN, which JSON does not support."""
-    plain = numbers.astype(object)
-    plain[np.isnan(numbers)] = None
-    return plain.tolist()

@@ -17,7 +17,7 @@ from clusterkit.clusterers.base import (
 )
 from clusterkit.clusterers.neighbor_graph import number_parts
 from clusterkit.clusterers.refinement.candidates import Rows, link_graphs, make_candidates
-from clusterkit.clusterers.refinement.selection import Candidate, Labels, choose, explain
+from clusterkit.clusterers.refinement.selection import Candidate, Labels, choose, explain_choice
 from clusterkit.clusterers.scikit_learn import find_axes
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import find_equal
@@ -176,7 +176,7 @@ class RefinedKMeans(UnitClusterer):
         mean, axes = find_axes(rows[sample], N_COORDINATES, int(seed))
         points = ((rows - mean) @ axes).astype(np.float32, copy=False)
         self.candidates_ = _compare(rows[sample], points[sample], k, int(seed))
-        self.reason_ = explain(self.candidates_)
+        self.reason_ = explain_choice(self.candidates_)
         chosen = next(candidate for candidate in self.candidates_ if candidate.chosen)
         labels = np.empty(len(rows), np.int32)
         labels[sample] = chosen.labels

@@ -81,7 +81,7 @@ def choose(made: dict[str, Labels], graphs: Collection[Any]) -> list[Candidate]:
     ]
 
 
-def explain(candidates: list[Candidate]) -> str:
+def explain_choice(candidates: list[Candidate]) -> str:
     """Return what was chosen and why, in a sentence."""
     first, others = candidates[0], candidates[1:]
     if not others:
