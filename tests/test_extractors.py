@@ -269,7 +269,7 @@ def test_pixels_are_a_small_copy_of_the_picture(tmp_path: Path) -> None:
 def test_resnet50_knows_a_red_fox(shared: Path) -> None:
     photo = sorted((shared / "data/species10/fox").iterdir())[0]
     weights = shared / "weights/resnet50_imagenet.h5"
-    extractor = create_extractor("resnet50", weights=weights, batch_size=1)
+    extractor = create_extractor("resnet50", weights=weights, batch_size=1, **EXACT)
     image = read_image(photo, extractor.image_size)[None]
     vectors, probabilities = extractor.extract(image)
     assert vectors.shape == (1, 2048)

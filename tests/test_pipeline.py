@@ -509,10 +509,9 @@ def test_the_real_network(shared: Path, tmp_path: Path) -> None:
             shutil.copy(file, photos / f"{species}_{file.name}")
     (photos / "broken.jpg").write_bytes(BROKEN)
     weights = shared / "weights/xception_imagenet_notop.h5"
-    first = embed(photos, create_extractor("xception", weights=weights, batch_size=2))
-    other = embed(
-        photos, create_extractor("xception", weights=weights, batch_size=5), store=tmp_path / "s"
-    )
+    extractor = create_extractor("xception", weights=weights, batch_size=2)
+    first = embed(photos, extractor)
+    other = embed(photos, extractor.set_params(batch_size=5), store=tmp_path / "s")
     assert first.shape == (6, 2048)
     assert [failure.path for failure in first.failures] == ["broken.jpg"]
     assert first.fingerprint == other.fingerprint

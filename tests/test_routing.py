@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,8 @@ import pytest
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
 from clusterkit.routing import MANIFEST_NAME, MODES, sort_into_folders, undo
 from clusterkit.routing.manifest import locked
+from clusterkit.routing.seals import seal
+from tests.kills import Killed, killed_at
 
 NAMES = ("cat", "dog", "wild")
 
@@ -156,61 +157,23 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(
     assert [path.name for path in (tmp_path / "sorted").rglob("*.jpg")] == ["3.jpg"]
 
 
-KILLED_RUN = """
-import os, signal, sys, errno
-from pathlib import Path
-from clusterkit.routing import sort_into_folders, undo
-from clusterkit.routing.seals import seal
-seal([])  # makes the user's key, once
-photos, into, action, mode, victim, count, across = sys.argv[1:]
-
-calls = 0
-def deadly(function):
-    def call(*arguments, **options):
-        global calls
-        calls += 1
-        if calls == int(count):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*arguments, **options)
-    return call
-
-link = os.link
-def other_disk(source, target, **options):
-    if Path(source).parent != Path(target).parent:
-        raise OSError(errno.EXDEV, "Invalid cross-device link")
-    return link(source, target, **options)
-
-if across == "True":
-    os.link = other_disk
-module, name = victim.split(".")
-module = {"os": os, "Path": Path}[module]
-setattr(module, name, deadly(getattr(module, name)))
-if action == "sort":
-    files = sorted(Path(photos).rglob("*.jpg"))
-    names = [("cat", "dog", "wild")[int(file.stem) % 3] for file in files]
-    sort_into_folders(files, names, into, mode=mode)
-else:
-    undo(into)
-"""
-
-
-def run_until_killed(photos, into, action, mode, victim, count, across=False):
-    arguments = [str(a) for a in (photos, into, action, mode, victim, count, across)]
-    run = subprocess.run([sys.executable, "-c", KILLED_RUN, *arguments], check=False)
-    assert run.returncode == -signal.SIGKILL
+def run_until_killed(run, victim, count, across=False):
+    seal([])  # makes the user's key, once
+    with killed_at(count, victim=victim, across=across), pytest.raises(Killed):
+        run()
 
 
 @pytest.mark.parametrize(
     ("mode", "victim", "count", "across"),
     [
-        ("move", "os.link", 1, False),
-        ("move", "os.link", 6, False),
+        ("move", (os, "link"), 1, False),
+        ("move", (os, "link"), 6, False),
         # Between the two halves of a move: the file is in both places.
-        ("move", "Path.unlink", 6, False),
-        ("move", "Path.unlink", 17, True),
-        ("move", "os.fsync", 5, True),
-        ("copy", "os.link", 6, False),
-        ("link", "Path.symlink_to", 6, False),
+        ("move", (os, "unlink"), 6, False),
+        ("move", (os, "unlink"), 17, True),
+        ("move", (os, "fsync"), 5, True),
+        ("copy", (os, "link"), 6, False),
+        ("link", (os, "symlink"), 6, False),
     ],
 )
 @pytest.mark.parametrize("resume", [True, False])
@@ -218,7 +181,7 @@ def test_a_killed_run_goes_on_and_is_undone(photos, tmp_path, mode, victim, coun
     files = sorted(photos.rglob("*.jpg"))
     before = contents(tmp_path)
     everything = sorted(digest for digest in before.values() if digest)
-    run_until_killed(photos, tmp_path / "sorted", "sort", mode, victim, count, across)
+    run_until_killed(lambda: sort(photos, tmp_path / "sorted", mode=mode), victim, count, across)
     assert set(everything) <= set(contents(tmp_path).values()), "a file is lost"
     if resume:
         # As a user would: by the same call, on the files that are still listed.
@@ -243,12 +206,12 @@ def test_a_killed_run_goes_on_and_is_undone(photos, tmp_path, mode, victim, coun
 
 
 @pytest.mark.parametrize(
-    ("victim", "count"), [("os.link", 4), ("Path.unlink", 4), ("Path.rmdir", 2)]
+    ("victim", "count"), [((os, "link"), 4), ((os, "unlink"), 4), ((os, "rmdir"), 2)]
 )
 def test_a_killed_undo_goes_on(photos, tmp_path, victim, count):
     before = contents(tmp_path)
     sort(photos, tmp_path / "sorted", mode="move")
-    run_until_killed(photos, tmp_path / "sorted", "undo", "move", victim, count)
+    run_until_killed(lambda: undo(tmp_path / "sorted"), victim, count)
     undoing = undo(tmp_path / "sorted")
     assert (undoing.kept, undoing.missing) == ([], [])
     assert contents(tmp_path) == before
