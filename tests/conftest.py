@@ -2,9 +2,9 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -76,3 +76,32 @@ def tiny_weights_with_head(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     file = tmp_path_factory.mktemp("weights") / "tiny-with-head.weights.h5"
     return save_weights(file, include_top=True)
+
+
+@pytest.fixture
+def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let networks go through every epoch of a training without learning anything.
+
+    For tests of what stands around a training, most of whose time goes into tracing.
+    """
+    import keras
+
+    def fit(
+        model: keras.Model,
+        batches: keras.utils.PyDataset,
+        *,
+        callbacks: Sequence[keras.callbacks.Callback],
+        initial_epoch: int,
+        epochs: int,
+        **_: Any,
+    ) -> None:
+        logs = {part + name: 0.5 for part in ("", "val_") for name in ("loss", "accuracy")}
+        for callback in callbacks:
+            callback.set_model(model)
+            callback.set_params({"epochs": epochs, "steps": len(batches)})
+            callback.on_train_begin()
+            for epoch in range(initial_epoch, epochs):
+                callback.on_epoch_end(epoch, logs)
+            callback.on_train_end()
+
+    monkeypatch.setattr(keras.Model, "fit", fit)

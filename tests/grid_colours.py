@@ -6,13 +6,13 @@ Run as ``python -m tests.grid_colours FOLDER STORE`` it embeds a folder and prin
 import argparse
 import dataclasses
 import json
+import os
 import shutil
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from clusterkit.embedding import embed as pipeline
@@ -78,7 +78,7 @@ def embed_command(folder: Path, store: Path, **options: object) -> list[str]:
 
 def without_privileges(command: list[str]) -> list[str]:
     """Let a command meet permissions even where root runs the tests, or skip."""
-    import os
+    import pytest
 
     if os.name != "posix":
         pytest.skip("needs POSIX permissions")

@@ -174,6 +174,7 @@ def test_what_is_no_list_of_images_is_named(X: Any, message: str) -> None:
             take(X)
 
 
+@pytest.mark.usefixtures("untrained")
 def test_a_classifier_takes_what_its_functions_take() -> None:
     dark = np.arange(24) % 2
     X = (200 * dark[:, None, None, None] + PICTURES[0] % 50).astype(np.uint8)
@@ -197,6 +198,7 @@ def test_a_classifier_takes_what_its_functions_take() -> None:
         clf.fit(X / 255, y)
 
 
+@pytest.mark.usefixtures("untrained")
 def test_cross_validation_with_a_column_of_a_table() -> None:
     scores = cross_val_score(
         Classifier("nn", epochs=1, random_state=0),

@@ -154,6 +154,7 @@ def test_bad_parameters(
         Classifier(**QUICK | parameters).fit(*arrays)
 
 
+@pytest.mark.usefixtures("untrained")
 def test_augmentation_is_chosen_by_name(
     arrays: tuple[NDArray[np.uint8], list[str]], tmp_path: Path
 ) -> None:
@@ -165,6 +166,7 @@ def test_augmentation_is_chosen_by_name(
     assert again.augmentation == ["shear", "flip"]
 
 
+@pytest.mark.usefixtures("untrained")
 def test_a_file_with_parameters_of_another_version_is_told_as_such(
     arrays: tuple[NDArray[np.uint8], list[str]], tmp_path: Path
 ) -> None:

@@ -210,11 +210,11 @@ def test_a_stream_is_clustered_as_its_embeddings_are(emb: Embeddings, tmp_path: 
         files = [streamed.to_csv(tmp_path / "a.csv", overwrite=True)]
         files.append(loaded.to_csv(tmp_path / "b.csv", overwrite=True))
         assert read_clusters(files[0])[0] == read_clusters(files[1])[0]
-        again = cluster(
-            space.stream(), "minibatch-kmeans", n_clusters=number, previous=files[0], random_state=0
-        )
-        assert again.identity is not None
-        assert again.identity.moved == []
+    again = cluster(
+        space.stream(), "minibatch-kmeans", n_clusters=3, previous=files[0], random_state=0
+    )
+    assert again.identity is not None
+    assert again.identity.moved == []
     with pytest.raises(InvalidInputError, match="a map needs all vectors"):
         MapDisplay.from_clustering(again)
     MapDisplay.from_clustering(again, space.read()[again.embeddings.paths])

@@ -255,6 +255,7 @@ def odd_folder(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("untrained")
 @pytest.mark.filterwarnings("ignore:left out")
 def test_names_of_any_bytes_and_entries_of_any_kind(odd_folder: Path, tmp_path: Path) -> None:
     options = ["--network", "nn", "--epochs", "1", "--image-size", "4"]

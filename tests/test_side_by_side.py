@@ -72,6 +72,7 @@ def test_all_are_measured_on_one_split(folder: Path) -> None:
     assert not found.failures
 
 
+@pytest.mark.usefixtures("untrained")
 def test_what_was_trained_is_not_trained_again(folder: Path) -> None:
     before = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
     found = compare_again(folder, "cnn", "nn")
@@ -86,6 +87,7 @@ def test_what_was_trained_is_not_trained_again(folder: Path) -> None:
     assert all(one.is_reused for one in compare_again(folder, "nn", "dnn", "cnn").results)
 
 
+@pytest.mark.usefixtures("untrained")
 def test_other_images_or_parameters_replace_nothing_unasked(folder: Path, tmp_path: Path) -> None:
     before = {file: file.read_bytes() for file in folder.iterdir()}
     for options in ({"random_state": 4}, {"parameters": {"epochs": 3}}, {"test_split": 0.3}):
@@ -105,6 +107,7 @@ def test_other_images_or_parameters_replace_nothing_unasked(folder: Path, tmp_pa
     assert not compare_again(tmp_path, "nn", overwrite=True).results[0].is_reused
 
 
+@pytest.mark.usefixtures("untrained")
 def test_one_that_fails_is_listed_and_stops_no_other(tmp_path: Path) -> None:
     networks = {
         "mobilenet": Classifier("mobilenet", weights="no file", random_state=0),
@@ -146,6 +149,7 @@ def test_networks_by_name_take_the_parameters_of_their_kind(tmp_path: Path) -> N
         compare_networks(paint(), quick("nn"), tmp_path, epochs=3)
 
 
+@pytest.mark.usefixtures("untrained")
 def test_without_a_folder_nothing_is_kept() -> None:
     found = compare_networks(paint(), "nn", random_state=0)
     assert found.results[0].model is None
@@ -153,6 +157,7 @@ def test_without_a_folder_nothing_is_kept() -> None:
     assert "best on" not in found.to_text()
 
 
+@pytest.mark.usefixtures("untrained")
 def test_a_class_with_one_image_left_to_learn_from() -> None:
     data = paint()[[*range(32), 32, 33]]
     assert compare_networks(data, quick("nn"), random_state=0).counts["train"] > 20
@@ -211,6 +216,7 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
+@pytest.mark.usefixtures("untrained")
 def test_on_the_command_line(photos: Path, tmp_path: Path) -> None:
     output = tmp_path / "comparison"
     command = (
@@ -245,6 +251,7 @@ def test_on_the_command_line(photos: Path, tmp_path: Path) -> None:
     assert "mobilenet: failed: no weights file" in failed.output
 
 
+@pytest.mark.usefixtures("untrained")
 def test_a_run_that_was_killed_goes_on(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
