@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from clusterkit.utils.parallel import map_ahead
 from clusterkit.utils.text import join_lines
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class ClassifierTraining:
     """Result of :func:`train_classifier`.
 
@@ -150,8 +150,7 @@ def train_classifier(
         random_state=classifier.random_state,
     )
     report = train_on_parts(data, parts, output, classifier, store=store, overwrite=overwrite)
-    report.seconds = time.monotonic() - started
-    return report
+    return replace(report, seconds=time.monotonic() - started)
 
 
 def train_on_parts(

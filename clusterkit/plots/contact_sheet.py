@@ -14,7 +14,6 @@ from clusterkit.plots.style import QUIET, cluster_color, cluster_name
 
 if TYPE_CHECKING:
     from clusterkit.clustering.cluster import Clustering
-    from clusterkit.store.embeddings import Embeddings
 
 _SIDE, _GAP, _MARGIN, _HEAD, _NOTE = 76.0, 6.0, 4.0, 112.0, 20.0
 
@@ -63,7 +62,6 @@ class ContactSheetDisplay(Display):
     def from_clustering(
         cls,
         clustering: "Clustering",
-        embeddings: "Embeddings | None" = None,
         *,
         clusters: Sequence[int] | None = None,
         n_images: int = 8,
@@ -76,8 +74,6 @@ class ContactSheetDisplay(Display):
         ----------
         clustering : Clustering
             Labels and distances to the centres.
-        embeddings : Embeddings, optional
-            The clustered rows; by default those of the clustering.
         clusters : sequence of int, optional
             Clusters to show, for instance the next page; by default all.
         n_images : int
@@ -97,7 +93,7 @@ class ContactSheetDisplay(Display):
         InvalidInputError
             If a cluster does not exist.
         """
-        files = (clustering.embeddings if embeddings is None else embeddings).files
+        files = clustering.embeddings.files
         labels = np.asarray(clustering.labels)
         existing = np.unique(labels).tolist()
         unknown = sorted(set(clusters or ()) - set(existing))
