@@ -30,7 +30,7 @@ PART_SECONDS = 5.0
 PART_ROWS = 2048
 
 
-@dataclass
+@dataclass(frozen=True)
 class EmbedReport:
     """Result of :func:`embed_to_store`.
 

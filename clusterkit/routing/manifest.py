@@ -19,7 +19,7 @@ _FORMAT = 1
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Manifest:
     """All transfers into a folder since its first run.
 

@@ -32,7 +32,7 @@ _N_SAMPLES = 8
 _N_WHITENING = 5000
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class AutoencoderTraining:
     """Result of :func:`train_autoencoder`.
 
