@@ -181,8 +181,9 @@ def evaluate(
         for cluster, label in zip(clusters, labels, strict=True)
         if cluster is not None and not is_missing(label)
     ]
-    n_unlabelled += sum(map(is_missing, labels))
-    n_unused += len(clusters) - len(pairs) - sum(map(is_missing, labels))
+    n_missing = sum(map(is_missing, labels))
+    n_unlabelled += n_missing
+    n_unused += len(clusters) - len(pairs) - n_missing
     if not pairs:
         raise InvalidInputError(f"none of the {len(labels)} images has a cluster and a label")
     names, rows = _enumerate(cluster for cluster, _ in pairs)
