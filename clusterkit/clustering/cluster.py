@@ -36,7 +36,7 @@ from clusterkit.routing.sorting import Sorting, sort_into_folders
 from clusterkit.store.embeddings import Embeddings, TopClasses, describe_space
 from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
-from clusterkit.utils.noise import NOISE
+from clusterkit.utils.noise import NOISE, cluster_text
 from clusterkit.utils.paths import is_gone
 from clusterkit.utils.text import join_lines, plural
 
@@ -123,8 +123,8 @@ class Clustering:
             lines.append(f"Chosen: {self.refinement['reason']}")
         lines.append("cluster  images" + ("  name" if self.names else ""))
         for label, size in self.sizes.items():
-            number = "noise" if label == NOISE else label
-            lines.append(f"{number:>7}  {size:>6}  {self.names.get(label, '')}".rstrip())
+            line = f"{cluster_text(label):>7}  {size:>6}  {self.names.get(label, '')}"
+            lines.append(line.rstrip())
         if self.identity is not None:
             lines += self.identity.to_text().split("\n")
         return join_lines(lines)

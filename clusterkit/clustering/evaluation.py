@@ -12,7 +12,7 @@ from clusterkit.clustering.saved import ClustersTable, read_clusters
 from clusterkit.datasets.labels import labels_from_folders, read_labels
 from clusterkit.datasets.tables import write_csv
 from clusterkit.errors import InvalidInputError
-from clusterkit.utils.noise import NOISE, as_cluster, is_missing
+from clusterkit.utils.noise import NOISE, as_cluster, cluster_text, is_missing
 from clusterkit.utils.text import join_lines
 
 
@@ -100,9 +100,8 @@ class Evaluation:
                 for column in (-row).argsort(kind="stable")
                 if row[column]
             ]
-            number = "noise" if cluster == NOISE else cluster
             name = f"  ({self.names[cluster]})" if cluster in self.names else ""
-            lines.append(f"{number:>7}  {row.sum():>6}  {', '.join(labels)}{name}")
+            lines.append(f"{cluster_text(cluster):>7}  {row.sum():>6}  {', '.join(labels)}{name}")
         return join_lines(lines)
 
     def to_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:

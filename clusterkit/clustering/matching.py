@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.utils.noise import NOISE
+from clusterkit.utils.noise import NOISE, cluster_text
 from clusterkit.utils.text import plural
 
 # Minimum fraction of its remaining images in the cluster that continues it, unless the largest.
@@ -74,7 +74,7 @@ class IdentityReport:
         lines += [f"vanished: cluster {number}" for number in self.vanished]
         moves = Counter((move.before, move.after) for move in self.moved).most_common()
         lines += [
-            f"moved: {plural(n, 'image')} from {_word(before)} to {_word(after)}"
+            f"moved: {plural(n, 'image')} from {cluster_text(before)} to {cluster_text(after)}"
             for (before, after), n in moves[:_MOST_SHOWN]
         ]
         if len(moves) > _MOST_SHOWN:
@@ -246,11 +246,6 @@ def _images(paths: Sequence[Hashable] | None, n: int, name: str) -> Sequence[Has
             f"Received: {len(images)} paths, {len(set(images))} of them different, {n} labels"
         )
     return images
-
-
-def _word(number: int) -> str:
-    """Return a cluster's number, or "noise"."""
-    return "noise" if number == NOISE else str(number)
 
 
 def _join(numbers: Sequence[int]) -> str:

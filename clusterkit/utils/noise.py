@@ -37,6 +37,11 @@ def is_missing_text(cell: str) -> bool:
     return cell.strip() in _MISSING_WORDS
 
 
+def cluster_text(cluster: Any) -> str:
+    """Return a cluster as text; -1 is "noise"."""
+    return "noise" if cluster == NOISE else str(cluster)
+
+
 def without_nan(numbers: NDArray[np.floating]) -> list[Any]:
     """Return an array as nested lists with None for NaN and infinity, which JSON does not support.
 
