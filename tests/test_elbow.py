@@ -228,6 +228,15 @@ def test_a_single_number_of_clusters_is_no_range(k):
         elbow_curve(blobs(2, n=40), k=k)
 
 
+def test_the_smallest_and_the_largest_number_are_tried():
+    curve = elbow_curve(blobs(3, n=90), k_min=3, k_max=5, n_resamples=4, random_state=0)
+    assert curve.n_clusters.tolist() == [3, 4, 5]
+    few = elbow_curve(blobs(3, n=12), k_min=4, n_resamples=4, random_state=0)
+    assert few.n_clusters.tolist() == list(range(4, 13))
+    with pytest.raises(InvalidInputError, match="Received: k_min=9, k_max=5"):
+        elbow_curve(blobs(3, n=90), k_min=9, k_max=5)
+
+
 @pytest.mark.parametrize("X", [[["a", "b"]], [[1, 2], [3]], None, "photos"])
 def test_what_is_no_matrix_is_named(X):
     with pytest.raises(InvalidInputError, match=r"matrix of numbers|shape \(n_samples"):
