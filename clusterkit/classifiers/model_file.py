@@ -25,11 +25,10 @@ from clusterkit.utils.documents import (
 from clusterkit.utils.files import check_output
 
 KIND = "classifier"
-_CLASSES = (TEXT, FLAG, real())
 _RULES = {
     "task": one_of((BINARY, MULTICLASS, MULTILABEL)),
     # All of one type, since they are an array.
-    "classes": list_of(_CLASSES[0], 2) | list_of(_CLASSES[1], 2) | list_of(_CLASSES[2], 2),
+    "classes": list_of(TEXT, 2) | list_of(FLAG, 2) | list_of(real(), 2),
     "input_shape": list_of(integer(1, 2**14), 3, 3),
     "temperature": real(1e-9),
     "thresholds": list_of(real(0, 1)) | NOTHING,

@@ -61,22 +61,15 @@ class LabelledImages:
 
     @property
     def class_counts(self) -> dict[str, int]:
-        """Number of images per class, in order of class."""
-        return count_classes(self.labels or [])
+        """Number of images per class, in order of class; images with several count for each.
 
-
-def count_classes(labels: Sequence[Any]) -> dict[str, int]:
-    """Count images by class; images with several labels count for each.
-
-    Examples
-    --------
-    >>> count_classes(["dog", "cat", "dog"])
-    {'cat': 1, 'dog': 2}
-    >>> count_classes([("Action", "Drama"), ("Drama",), ()])
-    {'Action': 1, 'Drama': 2}
-    """
-    counts = Counter(name for label in labels for name in label_tuple(label))
-    return dict(sorted(counts.items()))
+        Examples
+        --------
+        >>> LabelledImages([], ["a", "b"], [("Action", "Drama"), ("Drama",)], True).class_counts
+        {'Action': 1, 'Drama': 2}
+        """
+        counts = Counter(name for label in self.labels or () for name in label_tuple(label))
+        return dict(sorted(counts.items()))
 
 
 def label_tuple(label: Any) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display, highest, of_classes
-from clusterkit.plots.heat_map import NAME, draw_heat_map
+from clusterkit.plots.heat_map import draw_heat_map, square_size
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.evaluation.report import ClassificationReport
@@ -84,8 +84,7 @@ class ConfusionDisplay(Display):
 
     def _size(self) -> tuple[float, float]:
         """Return the size of a new figure in points."""
-        side = _CELL * min(len(self.classes), self.max_classes)
-        return max(300, NAME + side + 40), NAME + side + 50
+        return square_size(min(len(self.classes), self.max_classes), _CELL)
 
     def _draw(self, ax: Axes) -> None:
         """Draw the table."""

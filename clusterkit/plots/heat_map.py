@@ -16,6 +16,11 @@ _NAME_SIZE = 8.5
 _SHORT = 4
 
 
+def square_size(n: int, cell: float) -> tuple[float, float]:
+    """Return the size of a figure with a table of n x n cells of width ``cell``, in points."""
+    return max(300, NAME + cell * n + 40), NAME + cell * n + 50
+
+
 def draw_heat_map(
     ax: Axes,
     shades: ArrayLike,

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.classifiers.tasks import MULTILABEL, Task
-from clusterkit.datasets.split import class_weights
+from clusterkit.datasets.split import MAX_RATIO, class_weights
 from clusterkit.networks.runtimes.keras import to_computed
 
 
@@ -111,7 +111,7 @@ def balance_classes(
     even = np.ones(len(truth), np.float32)
     if balance is None or task.kind == MULTILABEL:
         return even, None
-    wanted = class_weights(truth.sum(axis=0), max_ratio=2.0 if balance == "auto" else 1.0)
+    wanted = class_weights(truth.sum(axis=0), max_ratio=MAX_RATIO if balance == "auto" else 1.0)
     if wanted is None:
         return even, None
     weights = wanted[truth.argmax(axis=1)]
