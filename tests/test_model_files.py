@@ -18,12 +18,17 @@ import pytest
 import clusterkit.classifiers.model_file as model_file
 from clusterkit.classifiers import Classifier
 from clusterkit.classifiers.parameters import training_parameters
+from clusterkit.classifiers.predict import classify
 from clusterkit.classifiers.training.checkpoint import Checkpoint
 from clusterkit.errors import WeightsError
 from clusterkit.extractors.autoencoder.extractor import Autoencoder, load_autoencoder, read_metadata
+from clusterkit.images.folder import ImageFolder
 from clusterkit.networks.keras_file import load_network, read_document, save_network
 from clusterkit.networks.training import BestEpoch
 
+REPOSITORY = Path(__file__).parent.parent
+# A classifier from before the first release, with what it predicted then for two sample images.
+MODEL_1 = REPOSITORY / "tests/data/model_1"
 WRONG = [None, True, -1, 0, 1.5, float("nan"), 10**30, "", "x", [], ["x"], [[]], {}, {"a": []}]
 CLASSIFIER = {
     "task": "multilabel",
@@ -383,3 +388,13 @@ def test_damaged_checkpoints_are_told_as_such(trained: keras.Model, tmp_path: Pa
         archive.writestr("state.npy", b"\0" * 2**25)
     with pytest.warns(UserWarning, match=r"would unpack from"):
         Checkpoint(file, "key").restore(trained, BestEpoch(3))
+
+
+def test_an_earlier_file_predicts_what_it_predicted_then() -> None:
+    then = json.loads((MODEL_1 / "predictions.json").read_text())
+    images = ImageFolder([REPOSITORY / "data/digits" / path for path in then])
+    classifier = Classifier.load(MODEL_1 / "classifier.keras")
+    for found, expected in zip(
+        classify(images, classifier).predictions, then.values(), strict=True
+    ):
+        assert found.probabilities == pytest.approx(expected, abs=1e-4)
