@@ -95,6 +95,7 @@ def sample_images() -> Path:
 def run_demo(
     folder: str | Path = "clusterkit-demo",
     *,
+    epochs: int = 60,
     random_state: int | None = None,
     say: Callable[[str], Any] = print,
     progress: bool = False,
@@ -105,6 +106,8 @@ def run_demo(
     ----------
     folder : path
         Folder for the results; must not exist.
+    epochs : int
+        Maximum number of epochs of the autoencoder.
     random_state : int, optional
         Seed; random by default.
     say : callable
@@ -137,7 +140,7 @@ def run_demo(
         model,
         image_size=32,
         latent_size=16,
-        epochs=60,
+        epochs=epochs,
         random_state=random_state,
         progress=progress,
     )

@@ -1,13 +1,18 @@
 """Each command is one call of the library, which a notebook can make as well."""
 
 import ast
+import inspect
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 import clusterkit.cli
 
+TOUR = Path(__file__).parent.parent / "examples/tour.ipynb"
 CLI = Path(clusterkit.cli.__file__).parent
 # What a call works on, or how its result is drawn.
 OPENED = {"ImageFolder", "Store", "Classifier", "create_extractor", "read_labelled", "open_images"}
@@ -103,3 +108,63 @@ def test_other_functions_print_and_check() -> None:
                 assert module.startswith(tuple(f"clusterkit.{one}" for one in allowed)) or (
                     module == "clusterkit"
                 ), f"{name} uses {what} of {module}"
+
+
+# The notebook that makes the call of every command.
+
+
+def cells_of_tour() -> list[str]:
+    """Return the code of the notebook."""
+    cells = json.loads(TOUR.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
+def words_of_commands() -> Iterator[tuple[str, str]]:
+    """Yield what a user types for each command, with its function."""
+    context = click.Context(clusterkit.cli.main)
+    for name in clusterkit.cli.COMMANDS:
+        command = clusterkit.cli.main.get_command(context, name)
+        assert command is not None
+        below = command.commands if isinstance(command, click.Group) else {"": command}
+        for word, leaf in below.items():
+            assert leaf.callback is not None
+            function = inspect.unwrap(leaf.callback)
+            key = f"{function.__module__.rpartition('.')[2]}:{function.__name__}"
+            yield f"clusterkit {name} {word}".rstrip(), key
+
+
+def calls_of_command(function: ast.FunctionDef) -> set[str]:
+    """Return the library's own names of what a command calls, and of methods of the store."""
+    nodes = list(ast.walk(function))
+    aliases = [alias for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names]
+    names = {alias.asname: alias.name for alias in aliases if alias.asname}
+    words = [word.rpartition(".") for word in called(function)]
+    found = {names.get(last, last) for first, _, last in words if first not in PICTURES}
+    asked = [node for node in nodes if isinstance(node, ast.Attribute)]
+    found |= {node.attr for node in asked if ast.unparse(node.value).startswith("Store(")}
+    return found - CHECKS - {"open_images"}
+
+
+@pytest.mark.parametrize(("words", "key"), list(words_of_commands()))
+def test_the_notebook_makes_the_call_of_the_command(words: str, key: str) -> None:
+    cells = [cell for cell in cells_of_tour() if re.match(rf"# {words}\s", cell)]
+    assert cells, f"{TOUR.name} has no cell of `{words}`"
+    parts = [node for cell in cells for node in ast.walk(ast.parse(cell))]
+    names = {node.attr for node in parts if isinstance(node, ast.Attribute)}
+    names |= {node.id for node in parts if isinstance(node, ast.Name)}
+    # Opened in an earlier cell, perhaps.
+    assert calls_of_command(COMMANDS[key]) - OPENED <= names
+
+
+@pytest.mark.usefixtures("untrained")
+def test_the_notebook_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for cell in cells_of_tour():
+        exec(compile(cell, str(TOUR), "exec"), names)
+    printed = capsys.readouterr().out
+    assert "250 images in 10 clusters (kmeans)" in printed
+    assert "250 files taken back, 0 kept" in printed
+    assert not list(tmp_path.iterdir())
