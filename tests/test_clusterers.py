@@ -36,7 +36,7 @@ def directions():
 
 def create(name, n_clusters=5):
     """Build a clusterer, with a number of clusters and a seed where it takes them."""
-    estimator = CLUSTERERS.create(name)
+    estimator = CLUSTERERS[name]()
     wanted = {"n_clusters": n_clusters, "random_state": 0}
     known = estimator.get_params()
     return estimator.set_params(**{key: wanted[key] for key in wanted if key in known})
@@ -44,7 +44,7 @@ def create(name, n_clusters=5):
 
 # Checks use sets so small that some of our warnings are true.
 @pytest.mark.filterwarnings("ignore::clusterkit.clusterers.ClusteringWarning")
-@parametrize_with_checks([CLUSTERERS.create(name) for name in CLUSTERERS])
+@parametrize_with_checks([CLUSTERERS[name]() for name in CLUSTERERS])
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 

@@ -61,7 +61,7 @@ def create_extractor(
 
         return Autoencoder(name, **options)
     if name in WITHOUT_NETWORK:
-        return WITHOUT_NETWORK.create(name, resize=resize, **options)
+        return WITHOUT_NETWORK[name](resize=resize, **options)
 
     from clusterkit.extractors.applications import NETWORKS, KerasApplication
 

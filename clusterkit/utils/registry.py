@@ -37,7 +37,7 @@ class Registry(Mapping[str, type]):
     Examples
     --------
     >>> table = Registry("number", {"fraction": "fractions:Fraction"})
-    >>> table.create("fraction", numerator=3)
+    >>> table["fraction"](3)
     Fraction(3, 1)
     """
 
@@ -59,9 +59,3 @@ class Registry(Mapping[str, type]):
 
     def __len__(self) -> int:
         return len(self._table)
-
-    def create(self, name_or_instance: Any, **parameters: Any) -> Any:
-        """Create an instance of the named class; an instance is returned unchanged."""
-        if isinstance(name_or_instance, str):
-            return self[name_or_instance](**parameters)
-        return name_or_instance
