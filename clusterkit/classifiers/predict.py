@@ -80,10 +80,7 @@ class Routing:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
-        return self.sorting.to_dict() | {
-            "predictions": [prediction.to_dict() for prediction in self.predictions],
-            "failures": [{"path": path, "reason": reason} for path, reason in self.failures],
-        }
+        return self.sorting.to_dict() | Predictions(self.predictions, self.failures).to_dict()
 
     def to_text(self) -> str:
         """Return the number of files in each folder."""
