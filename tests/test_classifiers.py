@@ -341,7 +341,7 @@ def test_predict_draws_and_writes_a_table(
     # The same in Python.
     clf = Classifier.load(trained[0])
     display = PredictionsDisplay.from_classifier(clf, [folder / "red/00.png"])
-    assert [verdict.text for verdict in display.verdicts[0] if verdict.is_bold] == ["red"]
+    assert [line.text for line in display.lines[0] if line.is_bold] == ["red"]
 
 
 def test_route_sends_to_classes_and_unsure_and_back(
