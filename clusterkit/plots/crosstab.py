@@ -102,7 +102,7 @@ class CrosstabDisplay(Display):
                 f"table must have the shape ({len(self.clusters)}, {len(self.label_names)}): one "
                 f"row per cluster, one column per label. Received: {table.shape}"
             )
-        is_noise = [cluster == -1 for cluster in self.clusters]
+        is_noise = np.array([cluster == -1 for cluster in self.clusters])
         order = np.lexsort((-table.max(axis=1, initial=0), table.argmax(axis=1), is_noise))
         rows = order[: self.max_rows]
         shown = table[rows, : self.max_columns]

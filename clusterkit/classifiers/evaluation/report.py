@@ -183,7 +183,7 @@ class ClassificationReport:
     def weighted(self) -> dict[str, float]:
         """Mean of each metric over the classes, weighted by their number of images."""
         support = self.truth.sum(axis=0)
-        means = self._scores() @ support / max(support.sum(), 1)
+        means = self._scores() @ support / max(int(support.sum()), 1)
         return dict(zip(_MEASURES, map(float, means), strict=True))
 
     @property

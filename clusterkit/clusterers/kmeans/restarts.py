@@ -56,7 +56,7 @@ class Problem:
     """
 
     def __init__(self, rows: Matrix, weights: NDArray[np.float32]) -> None:
-        self._mean = (weights / weights.sum()) @ rows
+        self._mean = np.asarray((weights / weights.sum()) @ rows, np.float32)
         rows = rows - self._mean
         # Rows of weight 0 are labelled but otherwise ignored.
         counts = weights > 0

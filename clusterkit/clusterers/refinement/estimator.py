@@ -186,7 +186,7 @@ class RefinedKMeans(UnitClusterer):
         if len(rest) or united is not labels:
             united = number_by_size(united)
         self.labels_ = united
-        warn_of_clusters(self.labels_, self.labels_.max() + 1, k)
+        warn_of_clusters(self.labels_, int(self.labels_.max()) + 1, k)
         return self
 
     def describe(self) -> dict[str, Any]:

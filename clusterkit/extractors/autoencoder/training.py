@@ -305,7 +305,7 @@ def _encode(model: keras.Model, batches: PictureBatches) -> NDArray[np.float32]:
 
 def _measure_psnr(model: keras.Model, batches: PictureBatches) -> float:
     """Return the mean PSNR over all images, in decibels."""
-    values = []
+    values: list[float] = []
     for index in range(len(batches)):
         images, targets = batches[index]
         outputs = np.clip(np.asarray(model.predict_on_batch(images)), 0, 1)
