@@ -151,7 +151,7 @@ def test_measuring_a_classifier_keeps_images_and_compares_classes() -> None:
     assert found.class_similarity is not None
     # Two reds are more alike than red and blue.
     assert found.class_similarity[0, 1] > found.class_similarity[0, 2]
-    with pytest.raises(InvalidInputError, match="only images with labels"):
+    with pytest.raises(InvalidInputError, match="needs images with labels"):
         ClassificationReport.from_classifier(classifier, replace(data, labels=None))
 
 
