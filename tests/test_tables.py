@@ -15,7 +15,7 @@ import pytest
 from clusterkit.clustering.saved import read_clusters
 from clusterkit.datasets.label_tables import LabelTable, read_label_table
 from clusterkit.datasets.labelled_images import read_labelled
-from clusterkit.datasets.labels import find_labels
+from clusterkit.datasets.labels import read_labels
 from clusterkit.datasets.names import match_names
 from clusterkit.datasets.parts import part_of
 from clusterkit.datasets.tables import read_table, to_csv, unprotect
@@ -193,7 +193,7 @@ def test_missing_labels_are_left_out_and_names_stay(missing: str, tmp_path: Path
     lines = [f"{name},{label}" for name, label in zip(NAMES, labels, strict=True)]
     file = write(tmp_path / "t.csv", "filename,label", *lines)
     assert read(file) == ["01", "1", "001", None]
-    assert find_labels(file, NAMES).labels == ["01", "1", "001", None]
+    assert read_labels(file, NAMES).labels == ["01", "1", "001", None]
 
 
 def test_parts_come_from_their_column(tmp_path: Path) -> None:
