@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_limits
 
 from clusterkit.clusterers import ClusteringWarning, KMeans
 from clusterkit.clusterers.kmeans.lloyd import sum_clusters
-from clusterkit.clusterers.kmeans.restarts import Search, mean_silhouette
+from clusterkit.clusterers.kmeans.restarts import Search, mean_silhouette, principal_axes
 from clusterkit.errors import InvalidInputError
 
 
@@ -234,3 +234,13 @@ def test_weighted_sums_of_few_and_of_many_rows(n):
     of = [labels == cluster for cluster in range(4)]
     assert totals == pytest.approx(np.array([weights[rows] @ X[rows] for rows in of]), rel=1e-4)
     assert sizes == pytest.approx(np.array([weights[rows].sum() for rows in of]), rel=1e-4)
+
+
+def test_principal_axes_of_few_rows_of_low_rank_span_them() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((55, 8)) @ rng.standard_normal((8, 1000))
+    rows = (rows - rows.mean(axis=0)).astype(np.float32)
+    axes = principal_axes(rows, np.ones(55, np.float32), 64, rng)
+    assert axes.shape == (1000, 64)
+    np.testing.assert_allclose(axes.T @ axes, np.eye(64), atol=1e-4)
+    np.testing.assert_allclose(rows @ axes[:, :8] @ axes[:, :8].T, rows, atol=1e-2)

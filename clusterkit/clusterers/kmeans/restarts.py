@@ -113,12 +113,11 @@ def principal_axes(
     sample = X[rows] * np.sqrt(weights[rows, None])
     d = X.shape[1]
     axes = rng.standard_normal((d, min(n_axes + 10, d)), dtype=np.float32)
-    # The small factorizations cost little in float64, and in float32 the SVD may fail to converge.
     for _ in range(3):
-        basis, _ = np.linalg.qr((sample.T @ (sample @ axes)).astype(np.float64))
-        axes = basis.astype(np.float32)
-    _, _, rotation = np.linalg.svd((axes.T @ (sample.T @ (sample @ axes))).astype(np.float64))
-    return axes @ rotation[:n_axes].T.astype(np.float32)
+        axes, _ = np.linalg.qr(sample.T @ (sample @ axes))
+    # Not the SVD, which may fail to converge for fewer rows than axes, where the rank is low.
+    _, rotation = np.linalg.eigh(axes.T @ (sample.T @ (sample @ axes)))
+    return axes @ rotation[:, ::-1][:, :n_axes]
 
 
 def seed_centers(
