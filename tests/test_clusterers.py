@@ -149,6 +149,7 @@ def test_equal_rows_are_in_one_cluster(name, normalize, kind):
     for n_clusters in (2, 7, len(rows) - 1):
         model = create(name, n_clusters).set_params(normalize=normalize).fit(rows)
         _, numbers = np.unique(rows, axis=0, return_inverse=True)
+        numbers = numbers.ravel()  # a column in NumPy 2.0
         for number in range(numbers.max() + 1):
             assert len(set(model.labels_[numbers == number].tolist())) == 1
         found = model.labels_[model.labels_ >= 0]
