@@ -26,6 +26,7 @@ from clusterkit.plots.reconstructions import ReconstructionDisplay
 from clusterkit.plots.training import LossCurveDisplay
 from clusterkit.similarity.explain import explain
 from clusterkit.similarity.similar import find_similar
+from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.text import join_lines
 
 
@@ -64,7 +65,7 @@ class DemoReport:
 
     def to_text(self) -> str:
         """Return what to look at, and what to try next."""
-        store = self.folder / ".clusterkit"
+        store = self.folder / DEFAULT_STORE
         return join_lines(
             [
                 "",
@@ -152,7 +153,7 @@ def run_demo(
     say(f"  reconstructions at {training.psnr:.1f} dB PSNR")
 
     say("Embedding them with its encoder (clusterkit embed)")
-    embeddings = embed(images, Autoencoder(model), store=folder / ".clusterkit", progress=progress)
+    embeddings = embed(images, Autoencoder(model), store=folder / DEFAULT_STORE, progress=progress)
 
     say("How many groups are there? (clusterkit elbow)")
     curve = elbow_curve(embeddings, random_state=random_state, progress=progress)
