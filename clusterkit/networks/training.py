@@ -120,6 +120,7 @@ def fit_epochs(
     if first and progress:
         print(f"Going on after epoch {best.n_epochs}", file=sys.stderr)
     bar = _TrainingBar(n_images, enabled=progress, first_epoch=first)
+    _create_variables(model)
     model.fit(
         batches,
         validation_data=validation,
@@ -129,6 +130,18 @@ def fit_epochs(
         shuffle=False,
         verbose=0,
     )
+
+
+def _create_variables(model: keras.Model) -> None:
+    """Create the variables of the optimizer and the metrics.
+
+    TensorFlow would trace a training step twice that creates them: seconds at every start.
+    """
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    outputs = keras.ops.zeros((1, *model.output_shape[1:]))
+    model.compute_metrics(None, outputs, outputs)
+    model.reset_metrics()
 
 
 class _TrainingBar(keras.callbacks.Callback):
