@@ -31,7 +31,13 @@ from clusterkit.store.embeddings import Embeddings
 from tests import tiny_network
 
 COLOURS = {"blue": (30, 30, 200), "green": (30, 200, 30), "red": (200, 30, 30)}
-QUICK: dict[str, Any] = {"network": "nn", "epochs": 15, "batch_size": 8, "random_state": 0}
+QUICK: dict[str, Any] = {
+    "network": "nn",
+    "epochs": 5,
+    "batch_size": 8,
+    "learning_rate": 0.02,
+    "random_state": 0,
+}
 
 
 def paint(colour: str, n: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -44,6 +50,12 @@ def paint(colour: str, n: int, seed: int = 0) -> NDArray[np.uint8]:
 def arrays() -> tuple[NDArray[np.uint8], list[str]]:
     images = np.concatenate([paint(colour, 16) for colour in COLOURS])
     return images, [colour for colour in COLOURS for _ in range(16)]
+
+
+@pytest.fixture(scope="module")
+def fitted(arrays: tuple[NDArray[np.uint8], list[str]]) -> Classifier:
+    """Train once in Python."""
+    return Classifier(**QUICK).fit(*arrays)
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +74,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """Train once on the command line."""
     output = tmp_path_factory.mktemp("model") / "clf.keras"
-    command = (
-        f"train classifier {folder} --network nn --epochs 15 --batch-size 8 --json -o {output}"
+    result = run(
+        f"train classifier {folder} --network nn --epochs 5 --batch-size 8 --learning-rate 0.005 "
+        f"--json -o {output}"
     )
-    result = run(command)
     assert result.exit_code == 0, result.output
     return output, json.loads(result.stdout)
 
@@ -79,20 +91,19 @@ def test_the_table_of_networks_is_whole() -> None:
 
 
 @pytest.mark.parametrize("name", SCRATCH_NETWORKS)
-@pytest.mark.parametrize("shape", [(28, 28, 1), (33, 40, 3)])
-def test_every_network_gives_probabilities(name: str, shape: tuple[int, int, int]) -> None:
-    model = RECIPES[name].build(shape, 3, "softmax")
-    images = np.random.default_rng(0).integers(0, 256, (2, *shape), dtype=np.uint8)
-    outputs = np.asarray(model(images, training=False))
-    assert outputs.shape == (2, 3)
-    np.testing.assert_allclose(outputs.sum(axis=1), 1, rtol=1e-5)
+def test_every_network_gives_probabilities(name: str) -> None:
+    for shape in ((28, 28, 1), (33, 40, 3)):
+        model = RECIPES[name].build(shape, 3, "softmax")
+        images = np.random.default_rng(0).integers(0, 256, (2, *shape), dtype=np.uint8)
+        outputs = np.asarray(model(images, training=False))
+        assert outputs.shape == (2, 3)
+        np.testing.assert_allclose(outputs.sum(axis=1), 1, rtol=1e-5)
     # Nothing is varied in prediction.
     np.testing.assert_array_equal(outputs, model.predict_on_batch(images))
 
 
-def test_several_classes(arrays: tuple[NDArray[np.uint8], list[str]]) -> None:
-    images, y = arrays
-    clf = Classifier(**QUICK).fit(images, y)
+def test_several_classes(fitted: Classifier, arrays: tuple[NDArray[np.uint8], list[str]]) -> None:
+    clf, (images, y) = fitted, arrays
     assert clf.classes_.tolist() == list(COLOURS)
     assert clf.score(images, y) == 1
     np.testing.assert_allclose(clf.predict_proba(images).sum(axis=1), 1, rtol=1e-5)
@@ -113,7 +124,7 @@ def test_two_classes_have_one_output(arrays: tuple[NDArray[np.uint8], list[str]]
 def test_several_labels_have_thresholds(arrays: tuple[NDArray[np.uint8], list[str]]) -> None:
     images, y = arrays
     labels = [("any", colour) if colour != "red" else () for colour in y]
-    clf = Classifier(**QUICK | {"epochs": 30, "learning_rate": 0.003}).fit(images, labels)
+    clf = Classifier(**QUICK).fit(images, labels)
     assert clf.thresholds_ is not None
     assert clf.thresholds_.shape == (3,)
     predicted = clf.predict(images)
@@ -122,11 +133,12 @@ def test_several_labels_have_thresholds(arrays: tuple[NDArray[np.uint8], list[st
     assert right.mean() > 0.9
 
 
-def test_same_seed_same_network(arrays: tuple[NDArray[np.uint8], list[str]]) -> None:
+def test_same_seed_same_network(
+    fitted: Classifier, arrays: tuple[NDArray[np.uint8], list[str]]
+) -> None:
     images, y = arrays
-    options = QUICK | {"epochs": 2, "random_state": 5}
-    one, two = (Classifier(**options).fit(images, y) for _ in range(2))
-    np.testing.assert_array_equal(one.predict_proba(images), two.predict_proba(images))
+    again = Classifier(**QUICK).fit(images, y)
+    np.testing.assert_array_equal(again.predict_proba(images), fitted.predict_proba(images))
 
 
 @pytest.mark.parametrize(
@@ -220,34 +232,26 @@ def test_transfer_learns_from_embeddings(
 def test_transfer_trains_on_stored_embeddings_and_saves_the_whole_network(
     tiny_weights: Path, folder: Path, tmp_path: Path
 ) -> None:
-    output = tmp_path / "clf.keras"
-    result = run(
-        f"train classifier {folder} --network tinynet --weights {tiny_weights} --epochs 2 --json "
-        f"-s {tmp_path / 'store'} -o {output}"
-    )
-    assert result.exit_code == 0, result.output
-    assert [failure["path"] for failure in json.loads(result.stdout)["failures"]] == [
-        "red/broken.png"
-    ]
-    assert list((tmp_path / "store").glob("tinynet-*/part-*.parquet"))
-    with (tmp_path / "clf-report/predictions.csv").open(encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
+    store = tmp_path / "store"
+    clf = Classifier(tiny_network.NAME, weights=tiny_weights, random_state=0)
+    report = train_classifier(folder, tmp_path / "clf.keras", clf, store=store)
+    assert [path for path, _ in report.failures] == ["red/broken.png"]
+    assert list(store.glob("tinynet-*/part-*.parquet"))
     # Other files of the same content leave the store as it is.
     shutil.copytree(folder, tmp_path / "copies", ignore=lambda *_: {"broken.png"})
-    before = sorted((tmp_path / "store").rglob("*"))
-    again = train_classifier(
-        tmp_path / "copies",
-        tmp_path / "again.keras",
-        Classifier(tiny_network.NAME, weights=tiny_weights, epochs=1, random_state=0),
-        store=tmp_path / "store",
+    before = sorted(store.rglob("*"))
+    again = run(
+        f"train classifier {tmp_path / 'copies'} --network tinynet --weights {tiny_weights} "
+        f"--test-split 0 -s {store} -o {tmp_path / 'again.keras'}"
     )
-    assert sorted((tmp_path / "store").rglob("*")) == before
-    assert again.test is not None
+    assert again.exit_code == 0, again.output
+    assert (tmp_path / "again-report/report.json").exists()
+    assert sorted(store.rglob("*")) == before
     # The file predicts from pixels on, without weights or store, what was measured on embeddings.
-    clf = Classifier.load(output)
-    files = [folder / row["filename"] for row in rows]
-    measured = [[float(row[colour]) for colour in COLOURS] for row in rows]
-    np.testing.assert_allclose(clf.predict_proba(files), measured, atol=0.02)
+    assert report.test is not None
+    files = [folder / name for name in report.test.names]
+    found = Classifier.load(report.output).predict_proba(files)
+    np.testing.assert_allclose(found, report.test.probabilities, atol=0.02)
 
 
 def test_the_command_measures_on_images_it_never_saw(
@@ -321,8 +325,8 @@ def test_predict_draws_and_writes_a_table(
     trained: tuple[Path, dict[str, Any]], folder: Path, tmp_path: Path
 ) -> None:
     picture, table = tmp_path / "predictions.png", tmp_path / "predictions.csv"
-    command = f"predict {folder / 'blue'} --model {trained[0]} -o {picture} --table {table}"
-    result = run(command)
+    options = f"--model {trained[0]} -o {picture} --table {table}"
+    result = run(f"predict {folder / 'blue'} {options}")
     assert result.exit_code == 0, result.output
     with Image.open(picture) as drawn:
         # Sixteen blue pictures, whose noise is as large as their tiles.
@@ -337,7 +341,7 @@ def test_predict_draws_and_writes_a_table(
         again = run(f"predict {folder / 'blue'} --model {trained[0]} {option}")
         assert again.exit_code == 1
         assert "exists" in again.output
-    assert run(f"{command} --overwrite").exit_code == 0
+    assert run(f"predict {folder / 'blue/00.png'} {options} --overwrite").exit_code == 0
     # The same in Python.
     clf = Classifier.load(trained[0])
     display = PredictionsDisplay.from_classifier(clf, [folder / "red/00.png"])
