@@ -35,9 +35,13 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def state_home(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep what clusterkit knows of its user, such as a key, apart from the real user's."""
+def user_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what clusterkit knows of its user, and what it converts, apart from the real user's."""
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+    folder = tmp_path_factory.getbasetemp()
+    # Workers share what they convert.
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    os.environ["CLUSTERKIT_CACHE"] = str(folder / "cache")
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ def test_a_tuned_network_is_reported_and_written_and_the_last_layer_alone_where_
         (tmp_path / "images" / name).mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(tmp_path / "images" / name / f"{number:02}.png")
     clf = Classifier(
-        tiny_network.NAME, weights=weights, fine_tune=1, epochs=1, learning_rate=1.0, random_state=0
+        tiny_network.NAME, weights=weights, fine_tune=2, epochs=1, learning_rate=1.0, random_state=0
     )
     report = train_classifier(tmp_path / "images", tmp_path / "tuned.keras", clf)
     assert [path.name for path in tmp_path.glob("tuned*")] == ["tuned.keras"]

@@ -1,7 +1,8 @@
 """How networks are run: every runtime gives the same vectors, and bfloat16 only where it agrees."""
 
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,18 @@ BATCH = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8
 start = partial(runtimes.start, batch_size=len(BATCH))
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep what is converted out of the user's own cache."""
+@pytest.fixture(scope="module", autouse=True)
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep what is converted out of the user's own cache, and convert the network once."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLUSTERKIT_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a cache that does not exist yet."""
     monkeypatch.setenv("CLUSTERKIT_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -85,36 +95,42 @@ def test_a_batch_may_be_smaller_than_full(
         assert lowest_cosine([vectors], [expected[:n]]) >= MIN_COSINE
 
 
-def test_a_converted_network_is_kept_and_starts_without_keras(cache: Path, model: Any) -> None:
+def test_a_converted_network_is_kept_and_starts_without_keras(
+    shared_cache: Path, model: Any
+) -> None:
     pytest.importorskip("openvino")
     first = start(source_of(lambda _: model), BATCH, runtime="openvino", precision="float32")
-    (kept,) = (cache / "openvino").iterdir()
+    (kept,) = (shared_cache / "openvino").iterdir()
     assert {file.name for file in kept.iterdir()} == {"network.xml", "network.bin"}
     again = start(source_of(never), BATCH, runtime="openvino", precision="float32")
     assert np.array_equal(first.run(BATCH)[0], again.run(BATCH)[0])
     other = NetworkSource("small", {"weights": "of another test"}, never)
     with pytest.raises(AssertionError, match="the network was built"):
         start(other, BATCH, runtime="openvino")
-    assert [folder.name for folder in (cache / "openvino").iterdir()] == [kept.name]
+    assert [folder.name for folder in (shared_cache / "openvino").iterdir()] == [kept.name]
 
 
-def test_a_run_that_was_faster_is_no_error(cache: Path, model: Any) -> None:
+def test_a_run_that_was_faster_is_no_error(
+    shared_cache: Path, tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("openvino")
+    start(source_of(lambda _: model), BATCH, runtime="openvino")
+    monkeypatch.setenv("CLUSTERKIT_CACHE", str(tmp_path))
 
     def build(policy: str) -> Any:
-        start(source_of(lambda _: model), BATCH, runtime="openvino")
+        shutil.copytree(shared_cache, tmp_path, dirs_exist_ok=True)
         return model
 
     start(source_of(build), BATCH, runtime="openvino")
-    assert len(list((cache / "openvino").iterdir())) == 1
+    assert len(list((tmp_path / "openvino").iterdir())) == 1
 
 
 def test_what_openvino_cannot_run_keras_runs(
-    cache: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+    empty_cache: Path, model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("openvino")
     monkeypatch.setattr(runtimes, "has_gpu", lambda: False)
-    cache.write_text("a file where the cache should be")
+    empty_cache.write_text("a file where the cache should be")
     with pytest.warns(UserWarning, match="OpenVINO cannot run small .*CLUSTERKIT_CACHE.* Keras"):
         assert start(source_of(lambda _: model), BATCH).runtime == "keras"
     with pytest.raises(InvalidInputError, match="cannot write the cache"):

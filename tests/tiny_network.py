@@ -27,7 +27,8 @@ def build(
 ) -> Any:
     """Build the network, as the functions of keras.applications do.
 
-    Three blocks: a convolution, a residual block, and a convolution.
+    Three blocks: a convolution, a residual block, and a convolution.  Every layer has a name, so
+    that files of the same weights are equal.
     """
     import keras
     from keras import layers
@@ -36,12 +37,13 @@ def build(
         x = layers.Conv2D(width, 3, strides, padding="same", use_bias=False, name=name)(x)
         return layers.BatchNormalization(name=f"{name}_bn")(x)
 
-    inputs = keras.Input(input_shape)
-    x = layers.Activation("relu")(convolve(inputs, 8, "first", 4))
-    x = layers.Activation("relu")(layers.Add()([x, convolve(x, 8, "residual")]))
-    x = layers.Activation("relu")(convolve(x, DIMENSION, "last", 2))
+    inputs = keras.Input(input_shape, name="pixels")
+    x = layers.Activation("relu", name="first_relu")(convolve(inputs, 8, "first", 4))
+    x = layers.Add(name="sum")([x, convolve(x, 8, "residual")])
+    x = layers.Activation("relu", name="sum_relu")(x)
+    x = layers.Activation("relu", name="last_relu")(convolve(x, DIMENSION, "last", 2))
     if include_top or pooling == "avg":
-        x = layers.GlobalAveragePooling2D()(x)
+        x = layers.GlobalAveragePooling2D(name="pool")(x)
     if include_top:
         x = layers.Dense(N_CLASSES, activation="softmax", name="predictions")(x)
     model = keras.Model(inputs, x, name=NAME)
