@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clusterkit.classifiers import Classifier, train_classifier
-from clusterkit.classifiers.tasks import Task
+from clusterkit.classifiers.tasks import HEAD, Task
 from clusterkit.classifiers.training.calibration import apply_temperature, fit_temperature
 from clusterkit.classifiers.training.checkpoint import Checkpoint, open_checkpoint
 from clusterkit.classifiers.training.fitting import Fitting
 from clusterkit.classifiers.training.heads import learn_head
-from clusterkit.classifiers.training.networks import RECIPES
+from clusterkit.classifiers.training.networks import RECIPES, Recipe
 from clusterkit.classifiers.training.scratch import learn_network
 from clusterkit.classifiers.training.sequences import LabelledBatches, balance_classes
 from clusterkit.errors import InvalidInputError
@@ -188,9 +188,10 @@ def test_a_training_that_diverges_says_so() -> None:
 
 def test_half_precision_leaves_a_plain_network(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 128, (40, 12, 12), dtype=np.uint8)
-    images[::2] += 100
-    y = ["light", "dark"] * 20
-    clf = Classifier("cnn", epochs=6, batch_size=8, precision="bfloat16", random_state=0).fit(
+    images[::2, :, 6:] += 100
+    images[1::2, :, :6] += 100
+    y = ["right", "left"] * 20
+    clf = Classifier("dnn", epochs=3, batch_size=8, precision="bfloat16", random_state=0).fit(
         images, y
     )
     assert clf.score(images, y) == 1
@@ -229,10 +230,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def build_restless(
+    shape: tuple[int, int, int], n_outputs: int, activation: str, **_: Any
+) -> keras.Model:
+    """Build a small network that has every kind of state: weights, statistics and seeds."""
+    inputs = keras.Input(shape)
+    x = keras.layers.RandomTranslation(0.1, 0.1)(keras.layers.Rescaling(1 / 255)(inputs))
+    x = keras.layers.BatchNormalization()(keras.layers.Flatten()(x))
+    head = keras.layers.Dense(n_outputs, activation=activation, name=HEAD)
+    return keras.Model(inputs, head(keras.layers.Dropout(0.5)(x)))
+
+
 def test_a_killed_training_goes_on(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options: dict[str, Any] = {"image_size": 12, "epochs": 5, "batch_size": 8, "patience": 5}
+    monkeypatch.setitem(RECIPES, "cnn", Recipe(build_restless, 12, 4))
+    options: dict[str, Any] = {"image_size": 12, "epochs": 4, "batch_size": 8, "patience": 5}
     options["random_state"] = 0
     whole = train_classifier(folder, tmp_path / "whole.keras", Classifier("cnn", **options))
     output = tmp_path / "clf.keras"
@@ -247,7 +260,7 @@ def test_a_killed_training_goes_on(
     save = Checkpoint.save
     monkeypatch.setattr(Checkpoint, "save", lambda self, *args: saved.append(save(self, *args)))
     report = train_classifier(folder, output, Classifier("cnn", **options))
-    assert len(saved) == 3
+    assert len(saved) == 2
     assert not checkpoint.exists()
     for name, values in whole.classifier.history_.items():
         assert report.classifier.history_[name] == pytest.approx(values, rel=1e-3), name
@@ -268,18 +281,14 @@ def test_a_checkpoint_is_of_one_training_only(tmp_path: Path) -> None:
     assert file.read_bytes() == state
     assert again.history_ == first.history_
     np.testing.assert_array_equal(again.predict_proba(pixels), first.predict_proba(pixels))
-    for change in ({"random_state": 1}, {"epochs": 3}):
-        with pytest.warns(UserWarning, match="is of another training"):
-            other = Classifier(**options | change).fit(pixels, y, checkpoint=file)
-        assert (
-            other.history_["loss"][0] != first.history_["loss"][0]
-            or len(other.history_["loss"]) == 3
-        )
-        assert file.read_bytes() != state
     key = open_checkpoint(file, {}, pixels).key
     assert open_checkpoint(file, {}, pixels).key == key
+    assert open_checkpoint(file, {"epochs": 3}, pixels).key != key
     assert open_checkpoint(file, {}, 255 - pixels).key != key
     file.write_bytes(b"damaged")
     with pytest.warns(UserWarning, match="damaged or no checkpoint"):
+        other = Classifier(**options | {"random_state": 1}).fit(pixels, y, checkpoint=file)
+    assert other.history_["loss"][0] != first.history_["loss"][0]
+    with pytest.warns(UserWarning, match="is of another training"):
         Classifier(**options).fit(pixels, y, checkpoint=file)
     assert file.read_bytes() == state
