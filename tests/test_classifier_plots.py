@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,8 +29,10 @@ from clusterkit.plots import (
     RankingCurvesDisplay,
     ReliabilityDisplay,
     check_report_folder,
+    classifier_report,
     render_figure,
     save_classifier_report,
+    save_figure,
 )
 from clusterkit.plots.style import INK, QUIET, VERMILION
 
@@ -97,7 +100,7 @@ def test_reliability_draws_each_bin() -> None:
 
 
 def test_the_surest_mistakes_are_drawn_first_and_framed() -> None:
-    report = make_report(3)
+    report = make_report(3, 40)
     n_wrong = int((~report.is_right).sum())
     display = PredictionsDisplay.from_report(report, n_images=n_wrong + 2)
     assert len(display.pictures) == n_wrong + 2
@@ -112,9 +115,9 @@ def test_the_surest_mistakes_are_drawn_first_and_framed() -> None:
     frames = [patch for patch in display.ax_.patches if not patch.get_fill()]
     red = [patch.get_edgecolor() == to_rgba(VERMILION) for patch in frames]
     assert red == [True] * n_wrong + [False] * 2
-    assert f"{n_wrong} of 120 images wrong" in texts(display)[0]
+    assert f"{n_wrong} of 40 images wrong" in texts(display)[0]
     perfect = PredictionsDisplay.from_report(replace(report, predicted=report.truth))
-    assert "all 120 images right, the least sure first" in texts(perfect)[0]
+    assert "all 40 images right, the least sure first" in texts(perfect)[0]
     assert not perfect.mistakes
 
 
@@ -199,9 +202,12 @@ def training(test: ClassificationReport | None) -> ClassifierTraining:
     return ClassifierTraining(Path("clf.keras"), classifier, counts, [], test, 1.0, 0.5)
 
 
-def test_the_report_of_a_training_is_a_folder(tmp_path: Path) -> None:
+def test_the_report_of_a_training_is_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classifier_report, "save_figure", partial(save_figure, dpi=30))
     folder = tmp_path / "clf-report"
-    test = replace(make_report(3), class_similarity=np.eye(3))
+    test = replace(make_report(2), class_similarity=np.eye(2))
     written = save_classifier_report(training(test), folder)
     assert set(written) == set(folder.iterdir())
     assert {file.name for file in written} == {
@@ -223,14 +229,11 @@ def test_the_report_of_a_training_is_a_folder(tmp_path: Path) -> None:
     assert names == {"report.json", "classes.png", "curves.png", "notes.txt"}
 
 
-def test_the_report_of_several_labels_has_scores_in_place_of_a_confusion_matrix(
-    tmp_path: Path,
-) -> None:
+def test_the_report_of_several_labels_has_scores_in_place_of_a_confusion_matrix() -> None:
     test = replace(make_report(4, several=True), class_similarity=np.eye(4))
-    written = save_classifier_report(training(test), tmp_path)
-    names = {file.name for file in written}
-    assert "scores.png" in names
-    assert "confusion.png" not in names
+    displays = dict(classifier_report._displays(training(test)))
+    assert "confusion.png" not in displays
+    assert len(render_figure(displays["scores.png"], dpi=30)) > 1000
 
 
 def test_a_folder_that_no_report_can_be_written_to(tmp_path: Path) -> None:
@@ -267,7 +270,7 @@ def test_of_very_many_classes_those_to_look_at_are_drawn() -> None:
         assert max(kind._size()) * 150 / 72 < 2**16 / 4
 
 
-@pytest.mark.parametrize("n_classes", [3, 61, 100, 1000])
+@pytest.mark.parametrize("n_classes", [3, 1000])
 @pytest.mark.parametrize("name", ["c", "a rather long name of a class {}"])
 @pytest.mark.parametrize("title", ["weighted F1 0.912, macro F1 0.870", "My network " * 9])
 def test_titles_of_scores_do_not_collide(n_classes: int, name: str, title: str) -> None:
@@ -289,10 +292,8 @@ def test_titles_of_scores_do_not_collide(n_classes: int, name: str, title: str) 
     assert titles[0].y1 <= figure.bbox.y1
 
 
-@pytest.mark.parametrize("n_classes", [2, 24])
-def test_every_picture_can_be_drawn(n_classes: int) -> None:
-    report = make_report(n_classes)
-    report = replace(report, class_similarity=np.eye(n_classes))
+def test_pictures_of_many_classes_can_be_drawn() -> None:
+    report = replace(make_report(12), class_similarity=np.eye(12))
     kinds = (ClassScoresDisplay, ClassSimilarityDisplay, PredictionsDisplay, ReliabilityDisplay)
     for kind in (*kinds, RankingCurvesDisplay):
-        assert len(render_figure(kind.from_report(report), dpi=40)) > 1000
+        assert len(render_figure(kind.from_report(report), dpi=30)) > 1000
