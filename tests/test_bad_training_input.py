@@ -138,9 +138,8 @@ def test_training_is_refused(name: str, command: list[str], tmp_path: Path) -> N
     assert [entry.name for entry in tmp_path.iterdir()] == ["source"], "something was written"
 
 
-@pytest.mark.parametrize("name", ["a class of one image", "a value above 255"])
-def test_in_a_process_of_its_own(name: str, tmp_path: Path) -> None:
-    make, message = SOURCES[name]
+def test_in_a_process_of_its_own(tmp_path: Path) -> None:
+    make, message = SOURCES["a class of one image"]
     source = make(tmp_path / "source")
     command = [sys.executable, "-m", "clusterkit", "train", "classifier", str(source)]
     path = str(Path(__file__).parent.parent)
