@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from clusterkit.classifiers.training.networks import RECIPES
 from clusterkit.cli import main
 from clusterkit.errors import ImageError, InvalidInputError, SpaceMismatchError, WeightsError
 from clusterkit.networks.keras_file import read_document, save_network
-from clusterkit.plots import PredictionsDisplay
+from clusterkit.plots import PredictionsDisplay, classifier_report, save_figure
 from clusterkit.store.embeddings import Embeddings
 from tests import tiny_network
 
@@ -74,10 +75,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """Train once on the command line."""
     output = tmp_path_factory.mktemp("model") / "clf.keras"
-    result = run(
-        f"train classifier {folder} --network nn --epochs 5 --batch-size 8 --learning-rate 0.005 "
-        f"--json -o {output}"
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classifier_report, "save_figure", partial(save_figure, dpi=30))
+        result = run(
+            f"train classifier {folder} --network nn --epochs 5 --batch-size 8 "
+            f"--learning-rate 0.005 --json -o {output}"
+        )
     assert result.exit_code == 0, result.output
     return output, json.loads(result.stdout)
 

@@ -84,7 +84,7 @@ def test_digits_are_not_mirrored() -> None:
 
 
 def test_a_file_with_all_augmentation_opens_in_safe_mode(tmp_path: Path) -> None:
-    model = RECIPES["cnn5"].build((40, 40, 3), 2, "softmax", augmentation=tuple(AUGMENTATIONS))
+    model = RECIPES["nn"].build((40, 40, 3), 2, "softmax", augmentation=tuple(AUGMENTATIONS))
     model.save(tmp_path / "net.keras")
     again = keras.models.load_model(tmp_path / "net.keras", compile=False, safe_mode=True)
     assert layer_kinds(again) == layer_kinds(model)
