@@ -235,8 +235,8 @@ def build_restless(
 ) -> keras.Model:
     """Build a small network that has every kind of state: weights, statistics and seeds."""
     inputs = keras.Input(shape)
-    x = keras.layers.RandomTranslation(0.1, 0.1)(keras.layers.Rescaling(1 / 255)(inputs))
-    x = keras.layers.BatchNormalization()(keras.layers.Flatten()(x))
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
+    x = keras.layers.BatchNormalization()(x)
     head = keras.layers.Dense(n_outputs, activation=activation, name=HEAD)
     return keras.Model(inputs, head(keras.layers.Dropout(0.5)(x)))
 
