@@ -13,6 +13,7 @@ from PIL import Image
 
 from clusterkit.classifiers import Classifier, train_classifier
 from clusterkit.classifiers.tasks import HEAD, Task
+from clusterkit.classifiers.train import ClassifierTraining
 from clusterkit.classifiers.training.calibration import apply_temperature, fit_temperature
 from clusterkit.classifiers.training.checkpoint import Checkpoint, open_checkpoint
 from clusterkit.classifiers.training.fitting import Fitting
@@ -246,12 +247,16 @@ def test_a_killed_training_goes_on(
 ) -> None:
     monkeypatch.setitem(RECIPES, "cnn", Recipe(build_restless, 12, 4))
     options: dict[str, Any] = {"image_size": 12, "epochs": 4, "batch_size": 8, "patience": 5}
-    options["random_state"] = 0
-    whole = train_classifier(folder, tmp_path / "whole.keras", Classifier("cnn", **options))
+
+    def train(output: Path) -> ClassifierTraining:
+        classifier = Classifier("cnn", random_state=0, **options)
+        return train_classifier(folder, output, classifier, test_split=0)
+
+    whole = train(tmp_path / "whole.keras")
     output = tmp_path / "clf.keras"
     checkpoint = tmp_path / "clf-checkpoint.npz"
     with killed_at(3, victim=(os, "replace")), pytest.raises(Killed):
-        train_classifier(folder, output, Classifier("cnn", **options))
+        train(output)
     assert not output.exists()
     with np.load(checkpoint) as file:
         n_epochs = len(json.loads(str(file["state"]))["history"]["loss"])
@@ -259,7 +264,7 @@ def test_a_killed_training_goes_on(
     saved = []
     save = Checkpoint.save
     monkeypatch.setattr(Checkpoint, "save", lambda self, *args: saved.append(save(self, *args)))
-    report = train_classifier(folder, output, Classifier("cnn", **options))
+    report = train(output)
     assert len(saved) == 2
     assert not checkpoint.exists()
     for name, values in whole.classifier.history_.items():
