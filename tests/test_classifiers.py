@@ -245,9 +245,10 @@ def test_transfer_trains_on_stored_embeddings_and_saves_the_whole_network(
     before = sorted(store.rglob("*"))
     again = run(
         f"train classifier {tmp_path / 'copies'} --network tinynet --weights {tiny_weights} "
-        f"--test-split 0 -s {store} -o {tmp_path / 'again.keras'}"
+        f"--epochs 2 --test-split 0 -s {store} -o {tmp_path / 'again.keras'}"
     )
     assert again.exit_code == 0, again.output
+    assert "Not used: --epochs" in again.stderr
     assert (tmp_path / "again-report/report.json").exists()
     assert sorted(store.rglob("*")) == before
     # The file predicts from pixels on, without weights or store, what was measured on embeddings.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from clusterkit.errors import InvalidInputError, MissingDependencyError
 from clusterkit.networks.runtimes import choose as runtimes
 from clusterkit.networks.runtimes.base import MIN_COSINE, NetworkSource, Run, lowest_cosine
+from clusterkit.networks.runtimes.openvino import cache_folder
 
 BATCH = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
 start = partial(runtimes.start, batch_size=len(BATCH))
@@ -123,6 +124,31 @@ def test_a_run_that_was_faster_is_no_error(
 
     start(source_of(build), BATCH, runtime="openvino")
     assert len(list((tmp_path / "openvino").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("platform", "variable", "folder"),
+    [
+        ("linux", "XDG_CACHE_HOME", "clusterkit"),
+        ("linux", None, ".cache/clusterkit"),
+        ("darwin", None, "Library/Caches/clusterkit"),
+        ("win32", "LOCALAPPDATA", "clusterkit"),
+    ],
+)
+def test_the_cache_is_where_the_system_keeps_its_own(
+    platform: str,
+    variable: str | None,
+    folder: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("CLUSTERKIT_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    if variable:
+        monkeypatch.setenv(variable, str(tmp_path))
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setattr(sys, "platform", platform)
+    assert cache_folder() == tmp_path / folder
 
 
 def test_what_openvino_cannot_run_keras_runs(
