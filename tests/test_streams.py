@@ -14,8 +14,7 @@ from PIL import Image
 
 import clusterkit.cli.similar
 from clusterkit.cli import main
-from clusterkit.cli.options import notice
-from clusterkit.cli.streams import PatientStream
+from clusterkit.cli.streams import PatientStream, notice
 from clusterkit.embedding.embed import embed
 from clusterkit.utils.paths import escape_path
 

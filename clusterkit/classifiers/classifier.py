@@ -18,7 +18,7 @@ from clusterkit.classifiers.model_file import (
 from clusterkit.classifiers.parameters import check_parameters, training_parameters
 from clusterkit.classifiers.tasks import HEAD, Task, as_labels, is_multilabel
 from clusterkit.datasets.labelled_images import LabelledImages
-from clusterkit.datasets.parts import TRAIN, VALIDATION
+from clusterkit.datasets.names import TRAIN, VALIDATION
 from clusterkit.datasets.split import split
 from clusterkit.errors import InvalidInputError, SpaceMismatchError, WeightsError
 from clusterkit.extractors.applications import NETWORKS, KerasApplication
@@ -440,7 +440,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         import keras
 
         from clusterkit.classifiers.training.fine_tuning import learn_top
-        from clusterkit.classifiers.training.scratch import learn_network
+        from clusterkit.classifiers.training.fitting import learn_network
 
         keras.utils.set_random_seed(seed)
         if self.takes_embeddings:

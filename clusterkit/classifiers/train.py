@@ -16,7 +16,7 @@ from clusterkit.classifiers.model_file import check_model_path
 from clusterkit.classifiers.parameters import check_parameters
 from clusterkit.classifiers.tasks import MULTILABEL
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
-from clusterkit.datasets.parts import TEST, TRAIN, VALIDATION
+from clusterkit.datasets.names import TEST, TRAIN, VALIDATION
 from clusterkit.datasets.split import split
 from clusterkit.embedding.embed import describe, embed
 from clusterkit.errors import InvalidInputError

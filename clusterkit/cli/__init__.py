@@ -9,9 +9,7 @@ from typing import Any
 import click
 
 from clusterkit import __version__
-from clusterkit.cli.options import notice
-from clusterkit.cli.quiet import quiet_libraries
-from clusterkit.cli.streams import open_streams
+from clusterkit.cli.streams import notice, open_streams, quiet_libraries
 from clusterkit.errors import ClusterkitError
 from clusterkit.utils.registry import load
 

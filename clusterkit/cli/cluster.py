@@ -5,16 +5,9 @@ from typing import Any
 
 import click
 
-from clusterkit.cli.options import (
-    notice,
-    read_space,
-    say_result,
-    seed_option,
-    space_option,
-    store_option,
-    stream_space,
-)
+from clusterkit.cli.options import read_space, seed_option, space_option, store_option, stream_space
 from clusterkit.cli.outputs import OutputFile, Outputs, outputs, picture
+from clusterkit.cli.streams import notice, say_result
 from clusterkit.clusterers.by_name import CLUSTERERS
 
 

@@ -7,27 +7,24 @@ import click
 
 from clusterkit.classifiers.by_name import SCRATCH_NETWORKS
 from clusterkit.cli.options import (
+    augmentation_option,
+    balance_option,
     batch_size_option,
     columns_options,
+    epochs_option,
     exclude_option,
-    notice,
+    image_size_option,
     notice_unused,
+    patience_option,
     resize_option,
-    say_result,
     seed_option,
     store_option,
+    test_split_option,
+    validation_split_option,
     weights_option,
 )
 from clusterkit.cli.outputs import OutputFile, Outputs, outputs
-from clusterkit.cli.training_options import (
-    augmentation_option,
-    balance_option,
-    epochs_option,
-    image_size_option,
-    patience_option,
-    test_split_option,
-    validation_split_option,
-)
+from clusterkit.cli.streams import notice, say_result
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.comparison.result import NetworkComparison

@@ -5,15 +5,9 @@ from typing import Any
 
 import click
 
-from clusterkit.cli.options import (
-    columns_options,
-    labels_option,
-    notice,
-    say_result,
-    seed_option,
-    store_option,
-)
+from clusterkit.cli.options import columns_options, labels_option, seed_option, store_option
 from clusterkit.cli.outputs import Outputs, outputs, picture
+from clusterkit.cli.streams import notice, say_result
 from clusterkit.utils.text import plural
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import notice, say_result, seed_option
+from clusterkit.cli.options import seed_option
 from clusterkit.cli.outputs import Outputs, outputs
+from clusterkit.cli.streams import notice, say_result
 
 
 @click.command()

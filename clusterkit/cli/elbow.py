@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import read_space, say_result, seed_option, space_option, store_option
+from clusterkit.cli.options import read_space, seed_option, space_option, store_option
 from clusterkit.cli.outputs import Outputs, outputs, picture
+from clusterkit.cli.streams import say_result
 
 
 @click.command()

@@ -8,14 +8,13 @@ import click
 from clusterkit.cli.options import (
     exclude_option,
     extractor_file,
-    notice,
     notice_unused,
     resize_option,
-    say_result,
     store_option,
     weights_option,
 )
 from clusterkit.cli.outputs import Outputs, outputs
+from clusterkit.cli.streams import notice, say_result
 
 if TYPE_CHECKING:
     from clusterkit.embedding.embed import EmbedReport

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clusterkit.cli.options import columns_options, labels_option, notice, say_result
+from clusterkit.cli.options import columns_options, labels_option
 from clusterkit.cli.outputs import Outputs, outputs, picture
+from clusterkit.cli.streams import notice, say_result
 
 if TYPE_CHECKING:
     from clusterkit.clustering.evaluation import Evaluation

@@ -7,12 +7,12 @@ import click
 from clusterkit.cli.options import (
     extractor_file,
     read_space,
-    say_result,
     space_option,
     store_option,
     weights_option,
 )
 from clusterkit.cli.outputs import Outputs, outputs, picture
+from clusterkit.cli.streams import say_result
 
 
 @click.command()

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import read_space, say, space_option, store_option
+from clusterkit.cli.options import read_space, space_option, store_option
 from clusterkit.cli.outputs import Outputs, outputs, table
+from clusterkit.cli.streams import say
 
 
 @click.command(name="import")

@@ -1,6 +1,5 @@
 """Options and helpers that several commands share."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from clusterkit.cli.streams import drop_stdout
+from clusterkit.classifiers.training.augmentation import AUGMENTATIONS
+from clusterkit.cli.streams import notice
 from clusterkit.utils.files import DEFAULT_STORE
-from clusterkit.utils.paths import json_text, printable
 
 if TYPE_CHECKING:
     from clusterkit.store.embeddings import Embeddings
@@ -121,6 +120,82 @@ mode_option = click.option(
     help="How files are brought there; `clusterkit undo` takes it back.",
 )
 dry_run_option = click.option("--dry-run", is_flag=True, help="Only print what would be done.")
+image_size_option = click.option(
+    "--image-size",
+    type=click.IntRange(1),
+    help="Side in pixels, for a network trained from scratch.  [default: 28 to 128, by network]",
+)
+augmentation_option = click.option(
+    "--augmentation",
+    metavar="NAME,...|none",
+    callback=lambda _context, _option, value: _split_names(value),
+    help=f"Augmentations for training from scratch: {', '.join(AUGMENTATIONS)}.  "
+    "[default: by network]",
+)
+epochs_option = click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    help="Maximum number of epochs; ignored if only the last layer is trained.  [default: 10 to "
+    "80, by network]",
+)
+learning_rate_option = click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1e-3,
+    show_default=True,
+    help="Initial learning rate; it decays to a hundredth along a cosine.  Ignored if only the "
+    "last layer is trained.",
+)
+fine_tune_option = click.option(
+    "--fine-tune",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Number of top blocks of a keras.applications network to train with the last layer.",
+)
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="For training from scratch; auto is bfloat16 on a GPU that supports it.",
+)
+tensorboard_option = click.option(
+    "--tensorboard",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder of logs for `tensorboard --logdir DIR`.",
+)
+patience_option = click.option(
+    "--patience",
+    type=click.IntRange(1),
+    help="Number of epochs without improvement before training stops; ignored if only the last "
+    "layer is trained.  [default: a quarter of --epochs, 5 to 15]",
+)
+test_split_option = click.option(
+    "--test-split",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.2,
+    show_default=True,
+    help="Fraction of the images held out as test set, unless FOLDER has one.",
+)
+validation_split_option = click.option(
+    "--validation-split",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.1,
+    show_default=True,
+    help="Fraction of the images used for early stopping, unless FOLDER has a validation set.",
+)
+balance_option = click.option(
+    "--balance",
+    type=click.Choice(["auto", "weights", "oversample", "none"]),
+    default="auto",
+    show_default=True,
+    callback=lambda _context, _option, value: None if value == "none" else value,
+    help="How to compensate for rare classes.  auto is weights if the largest class has more "
+    "than twice the images of the smallest.",
+)
 
 
 def into_option(help: str) -> Decorator:  # noqa: A002 (click's word)
@@ -172,22 +247,6 @@ def extractor_file(extractor: str | None) -> str | None:
     return extractor if extractor is not None and extractor.endswith(".keras") else None
 
 
-def say(*lines: object) -> None:
-    """Print lines on stdout; unprintable characters are escaped."""
-    _write("".join(f"{printable(line)}\n" for line in lines))
-
-
-def say_result(result: Any) -> None:
-    """Print a result on stdout as its ``to_text`` returns it."""
-    if text := result.to_text():
-        say(*text.split("\n"))
-
-
-def notice(message: object) -> None:
-    """Print a line on stderr."""
-    print(printable(message), file=sys.stderr, flush=True)
-
-
 def notice_unused(reason: str, *names: str) -> None:
     """Print which of the named options were given although they have no effect."""
     context = click.get_current_context()
@@ -200,17 +259,8 @@ def notice_unused(reason: str, *names: str) -> None:
         notice(f"Not used: {', '.join(given)}, since {reason}.")
 
 
-def print_json(document: dict[str, Any]) -> None:
-    """Print one JSON document; see :func:`clusterkit.utils.paths.json_text`."""
-    encoding = (sys.stdout.encoding or "utf-8").lower().replace("_", "-")
-    # JSON is UTF-8; streams of another encoding get escape sequences.
-    _write(json_text(document, only_ascii=encoding not in ("utf-8", "utf8")) + "\n")
-
-
-def _write(text: str) -> None:
-    """Write to stdout; exit without a message if its reader has ended, as in ``| head``."""
-    try:
-        print(text, end="", flush=True)
-    except BrokenPipeError:
-        drop_stdout()
-        raise click.exceptions.Exit(1) from None
+def _split_names(value: str | None) -> tuple[str, ...] | None:
+    """Return the names between commas; "none" stands for no name."""
+    if value is None:
+        return None
+    return () if value == "none" else tuple(name.strip() for name in value.split(","))

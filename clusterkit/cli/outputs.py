@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import click
 
-from clusterkit.cli.options import Decorator, notice, print_json
+from clusterkit.cli.options import Decorator
+from clusterkit.cli.streams import notice, print_json
 from clusterkit.utils.registry import load
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")

@@ -4,14 +4,9 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import (
-    dry_run_option,
-    into_option,
-    mode_option,
-    say_result,
-    store_option,
-)
+from clusterkit.cli.options import dry_run_option, into_option, mode_option, store_option
 from clusterkit.cli.outputs import Outputs, outputs
+from clusterkit.cli.streams import say_result
 
 
 @click.command()

@@ -11,10 +11,9 @@ from clusterkit.cli.options import (
     into_option,
     mode_option,
     model_option,
-    notice,
-    say_result,
 )
 from clusterkit.cli.outputs import Outputs, outputs
+from clusterkit.cli.streams import notice, say_result
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.predict import Routing

@@ -7,15 +7,14 @@ import click
 
 from clusterkit.cli.options import (
     extractor_file,
-    notice,
     read_space,
-    say_result,
     space_option,
     store_option,
     top_option,
     weights_option,
 )
 from clusterkit.cli.outputs import Outputs, outputs, picture
+from clusterkit.cli.streams import notice, say_result
 from clusterkit.utils.text import plural
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
-from clusterkit.cli.options import say, store_option
+from clusterkit.cli.options import store_option
 from clusterkit.cli.outputs import Outputs, outputs
+from clusterkit.cli.streams import say
 
 
 @click.group()

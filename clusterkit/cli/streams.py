@@ -1,11 +1,62 @@
-"""Standard streams that are open, accept any text, and never interrupt a command."""
+"""Standard streams: what is printed where, and what libraries may not print there."""
 
 import io
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
 from typing import Any
+
+import click
+
+from clusterkit.errors import Notice
+from clusterkit.utils.paths import json_text, printable
+
+_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+
+
+def say(*lines: object) -> None:
+    """Print lines on stdout; unprintable characters are escaped."""
+    _write("".join(f"{printable(line)}\n" for line in lines))
+
+
+def say_result(result: Any) -> None:
+    """Print a result on stdout as its ``to_text`` returns it."""
+    if text := result.to_text():
+        say(*text.split("\n"))
+
+
+def notice(message: object) -> None:
+    """Print a line on stderr."""
+    print(printable(message), file=sys.stderr, flush=True)
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print one JSON document; see :func:`clusterkit.utils.paths.json_text`."""
+    encoding = (sys.stdout.encoding or "utf-8").lower().replace("_", "-")
+    # JSON is UTF-8; streams of another encoding get escape sequences.
+    _write(json_text(document, only_ascii=encoding not in ("utf-8", "utf8")) + "\n")
+
+
+def _write(text: str) -> None:
+    """Write to stdout; exit without a message if its reader has ended, as in ``| head``."""
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        _drop_stdout()
+        raise click.exceptions.Exit(1) from None
+
+
+def _drop_stdout() -> None:
+    """Discard further output to stdout after its reader has ended."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 class PatientStream:
@@ -51,13 +102,6 @@ def open_streams() -> Iterator[None]:
         yield
 
 
-def drop_stdout() -> None:
-    """Discard further output to stdout after its reader has ended."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
-
-
 def _open_nowhere(descriptor: int) -> Any:
     """Open a closed standard stream on the null device, with its usual descriptor.
 
@@ -71,3 +115,71 @@ def _open_nowhere(descriptor: int) -> Any:
     if nowhere > 2:
         os.close(nowhere)
     return open(os.devnull, "r" if descriptor == 0 else "w", encoding="utf-8")  # noqa: PTH123
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Print warnings as single lines, and suppress log messages of libraries, within the block."""
+    logger, finder = logging.getLogger("tensorflow"), _QuietKeras()
+    level = logger.level
+    # A user who set the variable asked for these messages.
+    is_quiet = _LOG_LEVEL not in os.environ
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        # Pillow's warnings name no file; unreadable files are listed with their reason.
+        warnings.filterwarnings("ignore", module="PIL")
+        if not is_quiet:
+            yield
+            return
+        os.environ[_LOG_LEVEL] = "3"
+        # TensorFlow warns of retracing when several small models are used.
+        logger.setLevel(logging.ERROR)
+        sys.meta_path.insert(0, finder)
+        try:
+            yield
+        finally:
+            sys.meta_path.remove(finder)
+            logger.setLevel(level)
+            os.environ.pop(_LOG_LEVEL, None)
+
+
+class _QuietKeras(MetaPathFinder):
+    """Import keras without the start-up messages that TensorFlow's C++ code writes.
+
+    ``TF_CPP_MIN_LOG_LEVEL`` suppresses them only after the first operation.
+    """
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """Return keras with a silent loader; None for other modules."""
+        spec = PathFinder.find_spec(fullname, path) if fullname == "keras" else None
+        if spec is None or spec.loader is None:
+            return None
+        load = spec.loader.exec_module
+
+        def load_quietly(module: ModuleType) -> None:
+            with _silenced_stderr():
+                load(module)
+                module.ops.zeros(())
+
+        spec.loader.exec_module = load_quietly  # type: ignore[method-assign]
+        return spec
+
+
+@contextmanager
+def _silenced_stderr() -> Iterator[None]:
+    """Discard standard error of the process, including that of C++ libraries."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Print a warning as one line, without its location in the code."""
+    notice(f"{'Note' if issubclass(category, Notice) else 'Warning'}: {message}")

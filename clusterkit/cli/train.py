@@ -7,32 +7,28 @@ import click
 
 from clusterkit.classifiers.by_name import SCRATCH_NETWORKS
 from clusterkit.cli.options import (
-    batch_size_option,
-    columns_options,
-    exclude_option,
-    notice,
-    notice_unused,
-    resize_option,
-    say,
-    say_result,
-    seed_option,
-    store_option,
-    weights_option,
-)
-from clusterkit.cli.outputs import OutputFile, Outputs, outputs
-from clusterkit.cli.training_options import (
     augmentation_option,
     balance_option,
+    batch_size_option,
+    columns_options,
     epochs_option,
+    exclude_option,
     fine_tune_option,
     image_size_option,
     learning_rate_option,
+    notice_unused,
     patience_option,
     precision_option,
+    resize_option,
+    seed_option,
+    store_option,
     tensorboard_option,
     test_split_option,
     validation_split_option,
+    weights_option,
 )
+from clusterkit.cli.outputs import OutputFile, Outputs, outputs
+from clusterkit.cli.streams import notice, say, say_result
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.train import ClassifierTraining

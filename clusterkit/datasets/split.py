@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from clusterkit.datasets.copies import Thumbnail, make_thumbnails, pair_thumbnails
 from clusterkit.datasets.labelled_images import LabelledImages, label_tuple
-from clusterkit.datasets.parts import TEST, TRAIN, VALIDATION
+from clusterkit.datasets.names import TEST, TRAIN, VALIDATION
 from clusterkit.errors import InvalidInputError
 
 # Ratio of the largest to the smallest class above which classes are weighted.

@@ -14,8 +14,13 @@ from clusterkit.errors import ClusterkitError, ImageError, MissingDependencyErro
 from clusterkit.images.decoding_apart import can_decode_apart, decode_apart
 from clusterkit.images.decoding_memory import Claim
 from clusterkit.images.eight_bit import to_8_bit
-from clusterkit.images.jpeg import MAX_SCANS, has_too_many_scans, read_frame
-from clusterkit.images.metadata import read_jpeg_orientation, read_orientation, without_metadata
+from clusterkit.images.jpeg import (
+    MAX_SCANS,
+    has_too_many_scans,
+    read_frame,
+    read_jpeg_orientation,
+)
+from clusterkit.images.metadata import read_orientation, without_metadata
 from clusterkit.images.resizing import check_resize_mode, resize_image
 from clusterkit.images.tiff import Tiff, is_tiff
 from clusterkit.utils.optional_imports import require

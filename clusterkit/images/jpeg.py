@@ -1,9 +1,11 @@
-"""Parse the headers of JPEG files."""
+"""Parse the headers of JPEG files: frame, scans, and orientation."""
 
 import re
 from collections.abc import Iterator
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from clusterkit.images.tiff import EXIF_START, exif_orientation
 
 # Ordinary progressive files have about ten scans.  Each takes the time of a full decoding, and an
 # empty scan needs only a dozen bytes.
@@ -14,9 +16,11 @@ MAX_SCANS = 100
 _SCALABLE = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
-SCAN = 0xDA
+SCAN, APP1 = 0xDA, 0xE1
 _END = 0xD9
 _BARE = frozenset({0x01, *range(0xD0, 0xD9)})
+_XMP_START = b"http://ns.adobe.com/xap/1.0/\0"
+_XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 # In coded data, FF is followed by zero, a restart marker, or a fill byte FF.
 _MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
 
@@ -128,3 +132,22 @@ def has_too_many_scans(data: bytes) -> bool:
         return False
     scans = (None for segment in read_segments(data) if segment.marker == SCAN)
     return len(list(islice(scans, MAX_SCANS + 1))) > MAX_SCANS
+
+
+def read_jpeg_orientation(data: bytes) -> int:
+    """Return the EXIF orientation of a JPEG file without opening it.
+
+    If the EXIF block has none, that of the XMP block is used, as in Pillow.
+    """
+    value: Any = None
+    xmp = b""
+    for marker, _, start, end in read_segments(data):
+        if marker == SCAN:
+            break
+        if marker == APP1 and data.startswith(EXIF_START, start) and value is None:
+            value = exif_orientation(data[start:end])
+        elif marker == APP1 and data.startswith(_XMP_START, start):
+            xmp = xmp or data[start:end]
+    if value is None and (found := _XMP_ORIENTATION.search(xmp)):
+        value = int(found[1])
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1

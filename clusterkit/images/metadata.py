@@ -10,15 +10,12 @@ from typing import Any
 import simplejpeg
 from PIL import ExifTags, Image
 
-from clusterkit.errors import ImageError
-from clusterkit.images.jpeg import SCAN, read_frame, read_segments
-from clusterkit.images.tiff import is_tiff, read_tags
+from clusterkit.images.jpeg import APP1, SCAN, read_frame, read_segments
+from clusterkit.images.tiff import EXIF_START, exif_orientation
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _ORIENTATION = ExifTags.Base.Orientation
-_APP1, _EXIF_START, _XMP_START = 0xE1, b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
-_XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 # PNG text chunks that may contain the orientation, and their maximum length.
 _PNG_ORIENTED_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
 _MAX_TEXT_BYTES = 2**16
@@ -38,39 +35,8 @@ def read_orientation(image: Image.Image) -> int:
         value: Any = image.getexif().get(_ORIENTATION, 1)
     # Pillow parses other metadata as well, and raises almost any exception if it is damaged.
     except Exception:
-        value = _orientation_in(image.info.get("exif", b""))
+        value = exif_orientation(image.info.get("exif", b""))
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def read_jpeg_orientation(data: bytes) -> int:
-    """Return the EXIF orientation of a JPEG file without opening it.
-
-    If the EXIF block has none, that of the XMP block is used, as in Pillow.
-    """
-    value: Any = None
-    xmp = b""
-    for marker, _, start, end in read_segments(data):
-        if marker == SCAN:
-            break
-        if marker == _APP1 and data.startswith(_EXIF_START, start) and value is None:
-            value = _orientation_in(data[start:end])
-        elif marker == _APP1 and data.startswith(_XMP_START, start):
-            xmp = xmp or data[start:end]
-    if value is None and (found := _XMP_ORIENTATION.search(xmp)):
-        value = int(found[1])
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _orientation_in(block: bytes) -> Any:
-    """Return the orientation in an EXIF block, or None."""
-    # Some programs write the prefix twice.
-    while block.startswith(_EXIF_START):
-        block = block[len(_EXIF_START) :]
-    try:
-        values = read_tags(block)[1].get(_ORIENTATION) if is_tiff(block) else None
-    except ImageError:
-        return None
-    return values[0] if values else None
 
 
 def without_metadata(data: bytes) -> bytes | None:
@@ -152,7 +118,7 @@ def _bare_jpeg(data: bytes) -> bytes:
             break
         needed = {
             0xE0: data.startswith(b"JFIF\0", body) and end - body >= 14,
-            _APP1: data.startswith(_EXIF_START, body),
+            APP1: data.startswith(EXIF_START, body),
             0xEE: data.startswith(b"Adobe", body) and end - body >= 12,
         }
         if needed.get(marker, not 0xE0 <= marker <= 0xEF and marker != 0xFE):

@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from clusterkit.errors import ImageError
 from clusterkit.images.eight_bit import on_white, to_8_bit
 
+EXIF_START = b"Exif\0\0"
 _STARTS = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")
 
 # The tags in use, from section 8 of the standard and later supplements.
@@ -628,3 +629,15 @@ def read_tags(data: bytes) -> tuple[str, dict[int, Any]]:
         else:
             tags[tag] = values
     return order, tags
+
+
+def exif_orientation(block: bytes) -> Any:
+    """Return the orientation in an EXIF block, which is a small TIFF file, or None."""
+    # Some programs write the prefix twice.
+    while block.startswith(EXIF_START):
+        block = block[len(EXIF_START) :]
+    try:
+        values = read_tags(block)[1].get(_ORIENTATION) if is_tiff(block) else None
+    except ImageError:
+        return None
+    return values[0] if values else None

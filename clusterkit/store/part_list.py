@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from clusterkit.errors import StoreError
-from clusterkit.store.sealed import read_sealed, write_sealed
+from clusterkit.utils.documents import read_sealed, write_sealed
 
 _NAME = re.compile(r"(part|failures)-(\d{6,15})\.parquet")
 

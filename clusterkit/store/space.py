@@ -16,8 +16,8 @@ from clusterkit.errors import StoreError
 from clusterkit.images.folder import FileStatus, ImageFolder, digest_weights
 from clusterkit.store.embeddings import Embeddings, Failure, TopClasses
 from clusterkit.store.part_list import Part, PartList, is_part, number_of
-from clusterkit.store.sealed import read_sealed, write_sealed
 from clusterkit.store.stream import VectorStream
+from clusterkit.utils.documents import read_sealed, write_sealed
 from clusterkit.utils.paths import escape_path, is_gone, unescape_path
 
 # pyarrow is imported on use, to keep the import of this module fast.

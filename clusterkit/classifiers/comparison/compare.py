@@ -22,7 +22,7 @@ from clusterkit.classifiers.comparison.result import NetworkComparison, NetworkR
 from clusterkit.classifiers.parameters import check_parameters
 from clusterkit.classifiers.train import ClassifierTraining, train_on_parts
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
-from clusterkit.datasets.parts import TRAIN
+from clusterkit.datasets.names import TRAIN
 from clusterkit.datasets.split import split
 from clusterkit.errors import ClusterkitError, InvalidInputError, OutputExistsError
 from clusterkit.store.store import Store
