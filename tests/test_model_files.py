@@ -17,7 +17,7 @@ import pytest
 
 import clusterkit.classifiers.model_file as model_file
 from clusterkit.classifiers import Classifier
-from clusterkit.classifiers.parameters import training_parameters
+from clusterkit.classifiers.classifier import training_parameters
 from clusterkit.classifiers.predict import classify
 from clusterkit.classifiers.training.checkpoint import Checkpoint
 from clusterkit.errors import WeightsError

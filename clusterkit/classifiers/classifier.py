@@ -1,6 +1,6 @@
 """An image classifier in scikit-learn's conventions, around a plain Keras network."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from clusterkit.classifiers.by_name import network_names
 from clusterkit.classifiers.model_file import (
     KIND,
     check_model_path,
     read_classifier,
     write_classifier,
 )
-from clusterkit.classifiers.parameters import check_parameters, training_parameters
 from clusterkit.classifiers.tasks import HEAD, Task, as_labels, is_multilabel
+from clusterkit.classifiers.training.augmentation import check_augmentation
 from clusterkit.datasets.labelled_images import LabelledImages
 from clusterkit.datasets.names import TRAIN, VALIDATION
 from clusterkit.datasets.split import split
@@ -24,6 +25,7 @@ from clusterkit.errors import InvalidInputError, SpaceMismatchError, WeightsErro
 from clusterkit.extractors.applications import NETWORKS, KerasApplication
 from clusterkit.images.batches import strict_batches
 from clusterkit.images.pixels import as_images, check_pixels, is_pixels
+from clusterkit.networks.runtimes.choose import PRECISIONS
 from clusterkit.networks.runtimes.keras import gpu_has_bfloat16, run_network
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.parallel import default_batch_size
@@ -31,6 +33,8 @@ from clusterkit.utils.seeds import draw_seed
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.training.fitting import Fitting, Learned, Part
+
+_BALANCES = ("auto", "weights", "oversample", None)
 
 
 class Classifier(ClassifierMixin, BaseEstimator):
@@ -529,3 +533,80 @@ def _check_pair(X: Any, y: Any) -> tuple[Any, list[Any]]:
             f"there must be one label per image. Received: {len(X)} images, {len(y)} labels"
         )
     return X, y
+
+
+def check_parameters(parameters: Mapping[str, Any]) -> None:
+    """Check the parameters of a classifier before anything is read or trained.
+
+    Parameters
+    ----------
+    parameters : mapping of str to object
+        From :meth:`Classifier.get_params`.
+
+    Raises
+    ------
+    InvalidInputError
+        If one is out of range, or two do not fit together.
+    """
+    network, fine_tune = parameters["network"], parameters["fine_tune"]
+    image_size, augmentation = parameters["image_size"], parameters["augmentation"]
+    if network not in network_names():
+        raise InvalidInputError(
+            f"network must be one of {', '.join(network_names())}. Received: {network!r}"
+        )
+    is_transfer = network in NETWORKS
+    if is_transfer and image_size is not None:
+        raise InvalidInputError(
+            f"image_size is for networks that are trained from scratch; {network} has its own. "
+            f"Received: image_size={image_size}"
+        )
+    if fine_tune < 0 or (fine_tune and not is_transfer):
+        raise InvalidInputError(
+            "fine_tune must be at least 0, and is for networks of keras.applications. "
+            f"Received: fine_tune={fine_tune}, network={network!r}"
+        )
+    if is_transfer and augmentation is not None:
+        raise InvalidInputError(
+            f"augmentation is for networks that are trained from scratch, not for {network}. "
+            f"Received: augmentation={augmentation!r}"
+        )
+    check_augmentation(augmentation or ())
+    for name in ("image_size", "epochs", "patience", "batch_size"):
+        value = parameters[name]
+        if value is not None and value < 1:
+            raise InvalidInputError(f"{name} must be at least 1. Received: {name}={value}")
+    share, rate = parameters["validation_split"], parameters["learning_rate"]
+    if not 0 < share < 1:
+        raise InvalidInputError(
+            "validation_split must be between 0 and 1, both excluded. "
+            f"Received: validation_split={share}"
+        )
+    for name, allowed in (("balance", _BALANCES), ("precision", PRECISIONS)):
+        if parameters[name] not in allowed:
+            raise InvalidInputError(
+                f"{name} must be one of {', '.join(map(str, allowed))}. "
+                f"Received: {parameters[name]!r}"
+            )
+    if not 0 < rate <= 1:
+        raise InvalidInputError(
+            f"learning_rate must be above 0, and at most 1. Received: learning_rate={rate}"
+        )
+    folder = parameters["tensorboard"]
+    if folder is not None and Path(folder).exists() and not Path(folder).is_dir():
+        raise InvalidInputError(f"tensorboard must be a folder. Received: {folder}, a file")
+
+
+def training_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that determine the result of a training, JSON-able.
+
+    Parameters
+    ----------
+    parameters : mapping of str to object
+        From :meth:`Classifier.get_params`.
+    """
+    kept = dict(parameters)
+    del kept["progress"], kept["tensorboard"]
+    kept["weights"] = None if kept["weights"] is None else str(kept["weights"])
+    if kept["augmentation"] is not None:
+        kept["augmentation"] = list(kept["augmentation"])
+    return kept

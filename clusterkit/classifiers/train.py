@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.classifiers.classifier import Classifier
+from clusterkit.classifiers.classifier import Classifier, check_parameters
 from clusterkit.classifiers.evaluation.report import ClassificationReport
 from clusterkit.classifiers.model_file import check_model_path
-from clusterkit.classifiers.parameters import check_parameters
 from clusterkit.classifiers.tasks import MULTILABEL
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
 from clusterkit.datasets.names import TEST, TRAIN, VALIDATION

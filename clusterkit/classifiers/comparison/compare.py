@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.classifiers.by_name import SCRATCH_NETWORKS
-from clusterkit.classifiers.classifier import Classifier
+from clusterkit.classifiers.classifier import Classifier, check_parameters
 from clusterkit.classifiers.comparison.records import OWN, NetworkRecord, digest_images
 from clusterkit.classifiers.comparison.result import NetworkComparison, NetworkResult
-from clusterkit.classifiers.parameters import check_parameters
 from clusterkit.classifiers.train import ClassifierTraining, train_on_parts
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
 from clusterkit.datasets.names import TRAIN

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.classifiers.classifier import Classifier
+from clusterkit.classifiers.classifier import Classifier, training_parameters
 from clusterkit.classifiers.comparison.result import NetworkResult
-from clusterkit.classifiers.parameters import training_parameters
 from clusterkit.datasets.labelled_images import LabelledImages
 from clusterkit.errors import OutputExistsError
 from clusterkit.images.folder import digest_file
