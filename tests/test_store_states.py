@@ -30,7 +30,7 @@ from tests.grid_colours import GridColours
 from tests.kills import Killed
 from tests.stores import SPACE, make_photos, make_row, rows_of
 
-FORMAT_1 = Path(__file__).parent / "data/format_1"
+DATA = Path(__file__).parent / "data"
 
 
 # A reader beside a writer
@@ -399,14 +399,22 @@ def test_every_byte_of_a_part_can_be_wrong_without_a_traceback(space: Space) -> 
             assert np.array_equal(emb.vectors, expected.vectors)
 
 
-# Stores of format 1
+# Stores of earlier formats
 
 
 @pytest.fixture
 def format_1(tmp_path: Path) -> Path:
     """Copy a store that the last version of format 1 wrote, beside its photos."""
-    shutil.copytree(FORMAT_1, tmp_path / "project")
+    shutil.copytree(DATA / "format_1", tmp_path / "project")
     return tmp_path / "project"
+
+
+@pytest.fixture
+def format_2(format_1: Path) -> Path:
+    """Copy a store of the same photos that the last version of format 2 wrote."""
+    shutil.rmtree(format_1 / "store")
+    shutil.copytree(DATA / "format_2/store", format_1 / "store")
+    return format_1
 
 
 def test_a_store_of_format_1_is_read(format_1: Path) -> None:
@@ -455,6 +463,108 @@ def test_damage_in_a_store_of_format_1(format_1: Path, file: str) -> None:
     assert len(Store(store).space().read()) == 8
 
 
+def test_a_store_of_format_2_is_read_and_its_folder_tidied(format_2: Path) -> None:
+    store = format_2 / "store"
+    space = Store(store).space()
+    emb, vectors = space.read(), embed(format_2 / "photos", GridColours(cells=1)).vectors
+    np.testing.assert_allclose(emb.vectors, vectors, atol=1e-6)
+    assert [failure.path for failure in emb.failures] == ["006.png"]
+    assert (space.summary()["images"], Store(store).verify()) == (9, [])
+    assert space.info_file.parent == space.folder  # nothing was written
+    report = embed_to_store(ImageFolder(format_2 / "photos"), GridColours(cells=1), store)
+    assert (report.embedded, report.reused, report.failed) == (0, 8, 1)
+    assert {file.name[:5] for file in space.folder.iterdir()} == {"part-"}
+    assert json.loads(space.info_file.read_text())["format"] == 3
+    assert Store(store).verify() == []
+    assert np.array_equal(space.read().vectors, emb.vectors)
+
+
+def test_a_reader_beside_the_tidying_of_format_2_and_a_kill_at_any_moment_of_it(
+    format_2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After every change of the file system the store is read, and then the run is killed."""
+    before = rows_of(format_2 / "store")
+    for last in range(7):
+        store = format_2 / f"killed-{last}"
+        shutil.copytree(format_2 / "store", store)
+        space = Store(store).space()
+        with monkeypatch.context() as patched, suppress(Killed):
+            Changes(patched, last)
+            with space.writing():
+                pass
+        assert rows_of(store) == before
+        for read in (space.read, space.stream, space.known_rows, space.summary):
+            read()
+        assert [failure.path for failure in space.read().failures] == ["006.png"]
+        with space.writing():
+            assert Store(store).verify() == []
+        assert rows_of(store) == before
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_reader_starts_over_where_a_file_is_moved(
+    format_2: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Each place of a file is asked for; it is elsewhere when the file is opened."""
+    space, images = Store(format_2 / "store").space(), ImageFolder(format_2 / "photos")
+    expected = READS[name](space, images)
+    find = Space._find
+    n_found, moment = 0, 1
+
+    def find_early(space: Space, file: str) -> Path:
+        nonlocal n_found
+        place = find(space, file)
+        n_found += 1
+        if n_found == moment:
+            with monkeypatch.context() as patched:
+                patched.setattr(Space, "_find", find)
+                space._tidy()
+        return place
+
+    for moment in range(1, 12):  # noqa: B007
+        shutil.rmtree(format_2 / "store")
+        shutil.copytree(DATA / "format_2/store", format_2 / "store")
+        space._make_folders()
+        n_found = 0
+        with monkeypatch.context() as patched:
+            patched.setattr(Space, "_find", find_early)
+            assert READS[name](space, images) == expected
+
+
+# What other programs see
+
+
+def engines() -> dict[str, Callable[[Path], Any]]:
+    """Return how each program reads a folder as one table: its columns as lists."""
+    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    duckdb, dataset = pytest.importorskip("duckdb"), pytest.importorskip("pyarrow.dataset")
+    return {
+        "pandas": lambda folder: pandas.read_parquet(folder).to_dict("list"),
+        "polars": lambda folder: polars.read_parquet(folder).to_dict(as_series=False),
+        "pyarrow": lambda folder: dataset.dataset(folder).to_table().to_pydict(),
+        "duckdb": lambda folder: (
+            duckdb.sql(f"from read_parquet('{folder}/*.parquet')").to_arrow_table().to_pydict()
+        ),
+    }
+
+
+def test_the_folder_of_a_space_is_a_table_for_other_programs(space: Space) -> None:
+    before = space.read()
+    (space.folder / "part-000002.parquet").write_bytes(b"damaged")
+    with pytest.warns(UserWarning, match="set aside"), space.writing():
+        pass
+    with space.writing():
+        space.append([make_row(i) for i in (3, 4, 5)])  # the fourth cannot be embedded
+        for name, read in engines().items():  # beside a writer, which holds the lock
+            table = read(space.folder)
+            paths = [Path(path).name for path in table["path"]]
+            assert sorted(paths) == sorted(before.paths), name
+            vectors = np.array([list(vector) for vector in table["vector"]])
+            for path, vector in zip(paths, vectors, strict=True):
+                assert np.array_equal(vector, before.vectors[before.row(path)]), name
+    assert len(space.read().failures) == 1
+
+
 # What leaves nothing behind
 
 
@@ -477,4 +587,5 @@ def test_a_network_that_cannot_be_had_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no weights"):
         embed_to_store(ImageFolder(photos), NoNetwork(), store)
     assert [space.folder.name for space in Store(store).spaces()] == ["grid-colours-d21b89ca"]
-    assert len(list(store.iterdir())) == 1
+    assert {file.name for file in store.iterdir()} == {"about", "grid-colours-d21b89ca"}
+    assert len(list((store / "about").iterdir())) == 1

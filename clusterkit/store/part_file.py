@@ -2,7 +2,7 @@
 
 Images with a vector are in ``part-*.parquet``; those that could not be embedded are in
 ``failures-*.parquet`` without a vector column, because pyarrow before 26 does not support null
-vectors.  In format 1 both are in one file.
+vectors.  In format 1 of a part both are in one file.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clusterkit.errors import ClusterkitError, StoreError
-from clusterkit.store.part_list import Part
+from clusterkit.store.part_list import Part, is_failures
 from clusterkit.utils.files import atomic_file
 
 # Metadata key of a part's format, fingerprint and checksum.
@@ -123,8 +123,8 @@ def split_table(table: pa.Table, dimension: int) -> tuple[pa.Table, pa.Table]:
     return pa.table(columns, schema=schema(dimension)), failures
 
 
-def write_part(file: Path, table: pa.Table, fingerprint: str) -> Part:
-    """Write a part atomically, flushed to disk.
+def write_part(file: Path, table: pa.Table, fingerprint: str, *, folder: Path) -> Part:
+    """Write a part atomically, flushed to disk; until it is whole, it is in another folder.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def write_part(file: Path, table: pa.Table, fingerprint: str) -> Part:
     table = table.replace_schema_metadata({_METADATA: json.dumps(made)})
     try:
         # Use a Python stream, whose errors are those of the system.
-        with atomic_file(file) as temporary, temporary.open("wb") as stream:
+        with atomic_file(file, folder=folder) as temporary, temporary.open("wb") as stream:
             # Float vectors hardly compress.
             pq.write_table(
                 table, stream, compression="zstd", compression_level=1, write_page_checksum=True
@@ -246,7 +246,7 @@ def find_damage(
         damage = "not the part that was written" if part.checksum else _old_damage(table, dimension)
     elif made.get("fingerprint") != fingerprint:
         damage = f"of another network (fingerprint {made.get('fingerprint')})"
-    elif not table.schema.equals(schema(None if _is_failures(file) else dimension)):
+    elif not table.schema.equals(schema(None if is_failures(file.name) else dimension)):
         damage = _OTHER_SHAPE
     else:
         damage = _damage_of_rows(table, dimension)
@@ -385,11 +385,6 @@ def _old_damage(table: pa.Table, dimension: int) -> str | None:
     if lengths - {dimension}:
         return _OTHER_SHAPE
     return _damage_of_rows(table.filter(~failed).select(["path", "root", "vector"]), dimension)
-
-
-def _is_failures(file: Path) -> bool:
-    """Return whether a file name is that of a failures file."""
-    return file.name.startswith("failures-")
 
 
 def _fixed_size(vectors: NDArray[np.float32]) -> pa.FixedSizeListArray:

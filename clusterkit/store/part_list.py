@@ -89,6 +89,11 @@ def is_part(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
+def is_failures(name: str) -> bool:
+    """Return whether the name of a part is that of a file of failures."""
+    return name.startswith("failures-")
+
+
 def number_of(name: str) -> int:
     """Return the number in a part's name."""
     match = _NAME.fullmatch(name)

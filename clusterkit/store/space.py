@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from clusterkit.errors import StoreError
 from clusterkit.images.folder import FileStatus, ImageFolder, digest_weights
 from clusterkit.store.embeddings import Embeddings, Failure, TopClasses
-from clusterkit.store.part_list import Part, PartList, is_part, number_of
+from clusterkit.store.part_list import Part, PartList, is_failures, is_part, number_of
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.documents import read_sealed, write_sealed
+from clusterkit.utils.files import flush
 from clusterkit.utils.paths import escape_path, is_gone, unescape_path
 
 # pyarrow is imported on use, to keep the import of this module fast.
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from clusterkit.store.part_file import Row
 
 T = TypeVar("T")
-FORMAT = 2
+FORMAT = 3
+# Folder of the store with everything about its spaces that is no part.
+ABOUT = "about"
+_INFO, _LIST, _LOCK = "space.json", "parts.json", ".lock"
 _FACTS = ["path", "root", "digest", "size", "mtime_ns", "ctime_ns", "inode", "error"]
 # Beyond any network; foreign descriptions may contain any number.
 _MAX_DIMENSION = 2**24
@@ -63,7 +67,12 @@ class _SupersededError(Exception):
 
 
 class Space:
-    """The rows of one extractor: a folder with ``space.json`` and Parquet parts.
+    """The rows of one extractor: a folder of Parquet parts, and a folder of what is known of them.
+
+    The folder of the space holds parts with vectors and nothing else, so that other programs can
+    read it as one table.  ``about/<space>/`` beside it holds ``space.json``, ``parts.json``, the
+    failures and the lock.  Before format 3 all were in one folder, which is still read; the next
+    writer moves them.
 
     Parts are never changed, and their names never reused.  ``parts.json`` lists the valid parts; it
     is replaced atomically, so that concurrent readers see a consistent state.  If several parts
@@ -81,11 +90,20 @@ class Space:
     def __init__(self, folder: Path, description: dict[str, Any] | None = None) -> None:
         self.folder = folder
         self.description = description
-        self.info_file = folder / "space.json"
-        self.list_file = folder / "parts.json"
+        self.about = folder.parent / ABOUT / folder.name
 
     def __repr__(self) -> str:
         return f"Space({self.folder.name!r})"
+
+    @property
+    def info_file(self) -> Path:
+        """The description, ``space.json``."""
+        return self._find(_INFO)
+
+    @property
+    def list_file(self) -> Path:
+        """The list of parts, ``parts.json``."""
+        return self._find(_LIST)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -112,10 +130,8 @@ class Space:
         StoreError
             If it is of a newer format.
         """
-        try:
-            # Format 1 has no digest of itself.
-            info = read_sealed(self.info_file, required=False)
-        except (OSError, ValueError):
+        info = self._settled(_INFO, _read_description)
+        if info is None:
             return None
         version = info.get("format")
         if not isinstance(version, int):
@@ -151,8 +167,8 @@ class Space:
             If the folder cannot be written.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_sealed(self.info_file, description | {"format": FORMAT})
+            self._make_folders()
+            write_sealed(self.about / _INFO, description | {"format": FORMAT})
         except OSError as error:
             raise self._cannot_write(error) from error
 
@@ -201,10 +217,11 @@ class Space:
         info = self.info
         with ExitStack() as held:
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                held.enter_context(FileLock(self.folder / ".lock", timeout=0))
-                for leftover in self.folder.glob(".*.tmp*"):
-                    leftover.unlink()
+                self._make_folders()
+                held.enter_context(FileLock(self.about / _LOCK, timeout=0))
+                for folder in (self.folder, self.about):
+                    for leftover in folder.glob(".*.tmp*"):
+                        leftover.unlink()
                 self._begin(info)
                 self._mend()
                 os.utime(self.info_file)
@@ -251,7 +268,7 @@ class Space:
             if damage is None:
                 continue
             if part.name in names:
-                self._check_listed(part)
+                self._check_listed(part, file)
             elif not file.exists():
                 continue
             damages.append((file, damage))
@@ -280,10 +297,11 @@ class Space:
         failed = sum(row.error is not None for row in known.values())
         n_bytes = 0
         for part in listed.parts:
+            file = self._file(part)
             try:
-                n_bytes += self._file(part).stat().st_size
+                n_bytes += file.stat().st_size
             except OSError:
-                self._check_listed(part)
+                self._check_listed(part, file)
         return {
             "space": self.folder.name,
             "extractor": info["extractor"],
@@ -383,7 +401,7 @@ class Space:
             for name in keep.keys() - {part.name for part in stay}:
                 # Files that are still open elsewhere are deleted by the next run.
                 with suppress(OSError):
-                    (self.folder / name).unlink()
+                    self._file(Part(name)).unlink()
         return len(gone)
 
     def _rows_to_rewrite(
@@ -559,11 +577,12 @@ class Space:
         for part, facts in tables.items():
             targets = np.flatnonzero((first <= order) & (order < first + len(facts)))
             if len(targets):
+                file = self._file(part)
                 try:
                     rows = order[targets] - first
-                    vectors[targets] = read_vectors(self._file(part), rows, dimension, part)
+                    vectors[targets] = read_vectors(file, rows, dimension, part)
                 except StoreError as error:
-                    self._check_listed(part)
+                    self._check_listed(part, file)
                     intact[targets] = False
                     _warn_of_damage(error)
             first += len(facts)
@@ -589,10 +608,11 @@ class Space:
         """Read columns of a part, checking that it is still in the list."""
         from clusterkit.store.part_file import read_part
 
+        file = self._file(part)
         try:
-            return read_part(self._file(part), columns, part)
+            return read_part(file, columns, part)
         except StoreError:
-            self._check_listed(part)
+            self._check_listed(part, file)
             raise
 
     def _read_or_warn(self, part: Part, columns: list[str]) -> Any:
@@ -603,9 +623,9 @@ class Space:
             _warn_of_damage(error)
             return None
 
-    def _check_listed(self, part: Part) -> None:
-        """Restart the reader if an unreadable part is no longer in the list."""
-        if part not in self._listed().parts:
+    def _check_listed(self, part: Part, file: Path) -> None:
+        """Restart the reader if an unreadable part is no longer in the list, or was moved."""
+        if part not in self._listed().parts or file != self._file(part):
             raise _SupersededError
 
     def _listed(self) -> PartList:
@@ -616,13 +636,13 @@ class Space:
         StoreError
             If the list is damaged or missing.
         """
-        listed = PartList.read(self.list_file)
+        listed = self._settled(_LIST, PartList.read)
         if listed is not None:
             return listed
         files = self._part_files()
         if files and self.info.get("format", FORMAT) > 1:
             # A writer may just have created it.
-            listed = PartList.read(self.list_file)
+            listed = self._settled(_LIST, PartList.read)
             if listed is not None:
                 return listed
             raise StoreError(
@@ -640,7 +660,7 @@ class Space:
             If it cannot be written.
         """
         try:
-            listed.write(self.list_file)
+            listed.write(self.about / _LIST)
         except OSError as error:
             raise self._cannot_write(error) from error
 
@@ -649,9 +669,12 @@ class Space:
         from clusterkit.store.part_file import write_part
 
         fingerprint = self.info["fingerprint"]
+        places = {"part": self.folder, "failures": self.about}
         return [
-            write_part(self.folder / f"{kind}-{number:06d}.parquet", table, fingerprint)
-            for kind, table in zip(("part", "failures"), tables, strict=True)
+            write_part(
+                place / f"{kind}-{number:06d}.parquet", table, fingerprint, folder=self.about
+            )
+            for (kind, place), table in zip(places.items(), tables, strict=True)
             if len(table)
         ]
 
@@ -679,13 +702,29 @@ class Space:
                 row.kept = None
 
     def _begin(self, info: dict[str, Any]) -> None:
-        """Create the folder, list of parts and description."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Create the folders, list of parts and description."""
+        self._make_folders()
+        self._tidy()
         if not self.list_file.exists():
             self._write_list(PartList.of_files([file.name for file in self._part_files()]))
         recorded = self.read_info()
         if recorded is None or recorded["format"] < FORMAT:
             self.write_info(info)
+
+    def _make_folders(self) -> None:
+        """Create the folder of the parts and that of everything else."""
+        for folder in (self.folder, self.about):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def _tidy(self) -> None:
+        """Move what earlier formats kept among the parts; readers find it in both places."""
+        names = ("failures-*.parquet", "*.damaged", _LIST, _INFO)
+        files = [file for name in names for file in self.folder.glob(name)]
+        for file in files:
+            file.replace(self.about / file.name)
+        (self.folder / _LOCK).unlink(missing_ok=True)
+        for folder in (self.about, self.folder) if files else ():
+            flush(folder)
 
     def _mend(self) -> None:
         """Repair the list of parts and the files after a killed run or damage."""
@@ -712,8 +751,9 @@ class Space:
                 continue
             aside = ""
             if damage != "missing":
-                file.replace(file.with_name(file.name + ".damaged"))
-                aside = f" It is set aside as {file.name}.damaged."
+                place = self.about / f"{file.name}.damaged"
+                file.replace(place)
+                aside = f" It is set aside as {place}."
             warnings.warn(f"{file} is {damage}.{aside} Its images are embedded again", stacklevel=4)
         mended = PartList(tuple(sound), max(listed.next_number, strays.next_number))
         if mended != listed:
@@ -721,22 +761,37 @@ class Space:
 
     def _remove_empty(self) -> None:
         """Remove the folder if it has no parts, as when the network is unavailable."""
-        own = {self.info_file.name, self.list_file.name, ".lock"}
+        own = {_INFO, _LIST, _LOCK}
         # Files that cannot be removed are harmless.
         with suppress(OSError):
-            if own.issuperset(file.name for file in self.folder.iterdir()):
-                for name in sorted(own, reverse=True):
-                    (self.folder / name).unlink(missing_ok=True)
+            if own.issuperset(file.name for file in self.about.iterdir()):
                 self.folder.rmdir()
-                self.folder.parent.rmdir()
+                for name in sorted(own, reverse=True):
+                    (self.about / name).unlink(missing_ok=True)
+                for folder in (self.about, self.about.parent, self.folder.parent):
+                    folder.rmdir()
 
     def _part_files(self) -> list[Path]:
         """Return all files with the name of a part, listed or not."""
-        return sorted(file for file in self.folder.glob("*.parquet") if is_part(file.name))
+        found = [*self.folder.glob("*.parquet"), *self.about.glob("*.parquet")]
+        return sorted(file for file in found if is_part(file.name))
 
     def _file(self, part: Part) -> Path:
         """Return the file of a part."""
-        return self.folder / part.name
+        return self._find(part.name) if is_failures(part.name) else self.folder / part.name
+
+    def _find(self, name: str) -> Path:
+        """Return a file about the space, which is among the parts before format 3."""
+        file, earlier = self.about / name, self.folder / name
+        return earlier if earlier.exists() and not file.exists() else file
+
+    def _settled(self, name: str, read: Callable[[Path], T]) -> T:
+        """Read a file about the space, again if a writer moves it meanwhile."""
+        while True:
+            file = self._find(name)
+            found = read(file)
+            if file == self._find(name):
+                return found
 
     def root_of(self, folder: Path) -> str:
         """Return an image root as stored, relative to the store's location if below it."""
@@ -759,6 +814,15 @@ class Space:
             f"cannot write the store {self.folder.parent}: {error.strerror or error}. "
             "Choose another folder with --store"
         )
+
+
+def _read_description(file: Path) -> dict[str, Any] | None:
+    """Return a description, or None if it is missing or damaged."""
+    try:
+        # Format 1 has no digest of itself.
+        return read_sealed(file, required=False)
+    except (OSError, ValueError):
+        return None
 
 
 def _warn_of_damage(error: StoreError) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from clusterkit.errors import NotFoundError, SpaceMismatchError, StoreError
 from clusterkit.store.embeddings import describe_space
-from clusterkit.store.space import Space
+from clusterkit.store.space import ABOUT, Space
 from clusterkit.utils.files import DEFAULT_STORE
 
 
@@ -71,10 +71,12 @@ class Store:
 
     def _folders(self, *, required: bool = False) -> list[Space]:
         """Return all spaces in order of name."""
-        files = [*self.folder.glob("*/space.json"), *self.folder.glob("*/part*")]
+        names = ("space.json", "parts.json", "part-*.parquet")
+        places = [f"{place}*/{name}" for place in ("", f"{ABOUT}/") for name in names]
+        files = [file for place in places for file in self.folder.glob(place)]
         if required and not files:
             raise self._nothing_here()
-        return [Space(folder) for folder in sorted({file.parent for file in files})]
+        return [Space(self.folder / name) for name in sorted({file.parent.name for file in files})]
 
     def _nothing_here(self) -> NotFoundError:
         """Return an error with a remedy for a store without embeddings."""

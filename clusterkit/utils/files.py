@@ -64,7 +64,7 @@ def write_whole(path: str | Path, content: bytes | str) -> None:
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path, *, folder: Path | None = None) -> Iterator[Path]:
     """Context manager with a temporary file that is renamed to ``path`` at the end.
 
     The file and its folder are flushed to disk, so that after a power loss ``path`` is either the
@@ -74,15 +74,18 @@ def atomic_file(path: Path) -> Iterator[Path]:
     ----------
     path : pathlib.Path
         The final file; an existing file is replaced.
+    folder : pathlib.Path, optional
+        Folder of the temporary file, on the same disk; by default that of ``path``.
 
     Yields
     ------
     pathlib.Path
-        A hidden file name in the same folder, with the same suffix.
+        A hidden file name with the same suffix.
     """
     # Shortened, since the length of a name in bytes is limited.
     stem = path.stem.encode("utf-8", "surrogateescape")[:100].decode("utf-8", "ignore")
-    temporary = path.with_name(f".{stem}.{os.getpid()}-{threading.get_ident()}.tmp{path.suffix}")
+    name = f".{stem}.{os.getpid()}-{threading.get_ident()}.tmp{path.suffix}"
+    temporary = (folder or path.parent) / name
     try:
         yield temporary
         flush(temporary)
