@@ -118,3 +118,8 @@ def _print(report: "EmbedReport") -> None:
     for path, reason in report.failures:
         notice(f"Not embedded: {path}: {reason}")
     say_result(report)
+    if report.space != report.default_space:
+        notice(
+            f"Commands go on using {report.default_space}: choose {report.space} with "
+            f"-e {report.space}, or for good with `clusterkit store use {report.space}`."
+        )

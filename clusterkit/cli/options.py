@@ -31,8 +31,8 @@ store_option = click.option(
 space_option = click.option(
     "-e",
     "--extractor",
-    help="Whose embeddings to use: an extractor's name, or a .keras file.  [default: the last "
-    "that were made]",
+    help="Whose embeddings to use: an extractor's name, or a .keras file.  [default: the first "
+    "that were made, or as `clusterkit store use` says]",
 )
 weights_option = click.option(
     "--weights",
@@ -221,13 +221,19 @@ def stream_space(store: Path, extractor: str | None) -> "VectorStream":
 
 
 def _choose_space(store: Path, extractor: str | None) -> "Space":
-    """Return the space named by -e, by default the last one."""
+    """Return the space named by -e, otherwise the default; print which, if there are several."""
     from clusterkit.store.store import Store
 
     found = Store(store)
     space = found.space(extractor)
     if extractor is None and len(found.spaces()) > 1:
-        notice(f"Using {space.folder.name}, the last that was embedded; choose another with -e.")
+        notice(
+            f"Using {space.folder.name}, the default: choose another with -e, or for good with "
+            "`clusterkit store use NAME`."
+        )
+    others = [] if extractor is None else [one.folder.name for one in found.spaces_of(extractor)]
+    if others[1:]:
+        notice(f"Using {others[0]}, the last embedded: also {extractor}: {', '.join(others[1:])}.")
     return space
 
 

@@ -12,11 +12,12 @@ from clusterkit.cli.streams import say
 
 @click.group()
 def store() -> None:
-    """List the embedding spaces of the store, or check its files.
+    """List the embedding spaces of the store, choose the default, or check the files.
 
     \b
     Example:
       clusterkit store info
+      clusterkit store use xception
       clusterkit store verify
     """
 
@@ -35,6 +36,27 @@ def info(store: Path, outputs: Outputs) -> None:
 
     spaces = Store(store).summaries()
     outputs.show({"store": store, "spaces": spaces}, lambda: _print_spaces(spaces))
+
+
+@store.command()
+@click.argument("name")
+@store_option
+@outputs()
+def use(name: str, store: Path, outputs: Outputs) -> None:
+    """Make NAME the default space, which commands use where -e names none.
+
+    NAME is an extractor's name, or that of a space as `clusterkit store info` lists it.  Without
+    this command the default is the first space that was embedded.
+
+    \b
+    Example:
+      clusterkit store use xception
+    """
+    from clusterkit.store.store import Store
+
+    space = Store(store).use(name)
+    document = {"store": store, "default": space.folder.name}
+    outputs.show(document, lambda: say(f"{space.folder.name} is the default"))
 
 
 @store.command()
@@ -67,11 +89,12 @@ def verify(store: Path, outputs: Outputs) -> None:
 def _print_spaces(spaces: list[dict[str, Any]]) -> None:
     """Print each space, with what is in it or wrong with it."""
     for space in spaces:
+        name = f"{space['space']}{' (default)' if space['default'] else ''}"
         if "error" in space:
-            say(f"{space['space']}: {space['error']}")
+            say(f"{name}: {space['error']}")
             continue
         say(
-            f"{space['space']}: {space['embedded']} images of {space['dimension']} dimensions, "
+            f"{name}: {space['embedded']} images of {space['dimension']} dimensions, "
             f"{space['failed']} failed, {space['gone']} gone, {space['parts']} parts, "
             f"{space['bytes'] / 1e6:.1f} MB"
         )

@@ -52,6 +52,8 @@ class EmbedReport:
         Name of the space's folder in the store.
     root : str
         The folder that the paths are relative to.
+    default_space : str
+        Name of the folder of the store's default space, which is used where none is named.
     """
 
     images: int
@@ -64,6 +66,7 @@ class EmbedReport:
     seconds: float
     space: str
     root: str
+    default_space: str
 
     @property
     def failed(self) -> int:
@@ -196,10 +199,11 @@ def embed_to_store(
     store = store if isinstance(store, Store) else Store(store)
     extractor = create_extractor(extractor) if isinstance(extractor, str) else extractor
     space = store.open_space(describe(extractor))
-    with space.writing():
+    with store.writing(space):
         run = EmbedRun(images, extractor, space, again=again, progress=progress)
         _write(space, run.rows())
         pruned = space.clean(prune=prune)
+    default = store.default or space
     return EmbedReport(
         images=len(images),
         embedded=run.embedded,
@@ -211,6 +215,7 @@ def embed_to_store(
         seconds=time.perf_counter() - start,
         space=space.folder.name,
         root=str(images.root),
+        default_space=default.folder.name,
     )
 
 

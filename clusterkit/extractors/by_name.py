@@ -1,11 +1,11 @@
 """Registry of extractors by their command-line names."""
 
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.utils.registry import Registry
+from clusterkit.utils.text import did_you_mean
 
 if TYPE_CHECKING:
     from clusterkit.extractors.base import Extractor
@@ -67,12 +67,11 @@ def create_extractor(
 
     network = name.removesuffix("-predictions")
     if network not in NETWORKS:
-        close = difflib.get_close_matches(name, extractor_names(), n=3)
-        hint = f" Did you mean {' or '.join(close)}?" if close else ""
         raise InvalidInputError(
             f"extractor must be a .keras file of `clusterkit train autoencoder`, or one of "
             f"{', '.join(NETWORKS)}, each also as NAME-predictions, or "
-            f"{', '.join(WITHOUT_NETWORK)}. Received: {name!r}.{hint}"
+            f"{', '.join(WITHOUT_NETWORK)}. Received: {name!r}"
+            f"{did_you_mean(name, extractor_names())}"
         )
     return KerasApplication(
         network,

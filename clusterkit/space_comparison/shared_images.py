@@ -26,7 +26,7 @@ def read_spaces(store: Store, extractors: Iterable[str] = ()) -> dict[str, Embed
     Returns
     -------
     dict of str to Embeddings
-        The spaces, the most recently used first.
+        The spaces, the default first.
 
     Raises
     ------

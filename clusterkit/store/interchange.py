@@ -98,7 +98,7 @@ def import_vectors(
         }
     )
     root = os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
-    with space.writing():
+    with store.writing(space):
         rows = []
         for file, digest, vector in zip(
             files, map_ahead(_digest, files, ahead=64), vectors, strict=True

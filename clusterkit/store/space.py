@@ -170,7 +170,7 @@ class Space:
             self._make_folders()
             write_sealed(self.about / _INFO, description | {"format": FORMAT})
         except OSError as error:
-            raise self._cannot_write(error) from error
+            raise self.cannot_write(error) from error
 
     @property
     def used_ns(self) -> int:
@@ -179,6 +179,15 @@ class Space:
             return self.info_file.stat().st_mtime_ns
         except OSError:
             return 0
+
+    @property
+    def created(self) -> str:
+        """Time of the first embedding, as text that sorts by age; unknown times are the last."""
+        with suppress(StoreError):
+            info = self.read_info()
+            if info is not None and isinstance(info.get("created"), str):
+                return str(info["created"])
+        return "unknown"
 
     @property
     def parts(self) -> list[Path]:
@@ -230,7 +239,7 @@ class Space:
                     f"another run is writing to {self.folder}: wait for it to end, then run again"
                 ) from None
             except OSError as error:
-                raise self._cannot_write(error) from error
+                raise self.cannot_write(error) from error
             try:
                 yield
             finally:
@@ -662,7 +671,7 @@ class Space:
         try:
             listed.write(self.about / _LIST)
         except OSError as error:
-            raise self._cannot_write(error) from error
+            raise self.cannot_write(error) from error
 
     def _write_parts(self, tables: Iterable[Any], number: int) -> list[Part]:
         """Write rows with vectors, and failures, as parts of the same number."""
@@ -808,7 +817,7 @@ class Space:
         """Return the folder that contains the store."""
         return Path(os.path.abspath(self.folder.parent.parent))  # noqa: PTH100
 
-    def _cannot_write(self, error: OSError) -> StoreError:
+    def cannot_write(self, error: OSError) -> StoreError:
         """Return an error with the reason and a remedy."""
         return StoreError(
             f"cannot write the store {self.folder.parent}: {error.strerror or error}. "

@@ -1,17 +1,24 @@
 """The store on disk: a folder with a sub-folder per embedding space."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from clusterkit.errors import NotFoundError, SpaceMismatchError, StoreError
-from clusterkit.store.embeddings import describe_space
+from clusterkit.store.embeddings import Embeddings, describe_space
 from clusterkit.store.space import ABOUT, Space
+from clusterkit.utils.documents import read_sealed, write_sealed
 from clusterkit.utils.files import DEFAULT_STORE
+from clusterkit.utils.text import did_you_mean
 
 
 class Store:
     """A folder of embeddings, with one sub-folder per embedding space.
+
+    One space is the default, which is used wherever none is named: the first that was embedded,
+    until :meth:`use` names another.  Embedding further spaces does not change it.
 
     Parameters
     ----------
@@ -20,23 +27,91 @@ class Store:
 
     Examples
     --------
-    >>> Store(".clusterkit").space("xception").read()  # doctest: +SKIP
+    >>> Store(".clusterkit").read("xception")  # doctest: +SKIP
     Embeddings(380 x 2048, xception-5d41402a)
     """
 
     def __init__(self, folder: str | os.PathLike[str] = DEFAULT_STORE) -> None:
         self.folder = Path(folder)
+        self.default_file = self.folder / ABOUT / "store.json"
 
     def __repr__(self) -> str:
         return f"Store({str(self.folder)!r})"
 
+    @property
+    def default(self) -> Space | None:
+        """The space that is used where none is named; None in a store without embeddings."""
+        spaces = [space for space in self._folders() if not space.is_empty]
+        chosen = self._read_default()
+        named = [space for space in spaces if space.folder.name == chosen]
+        # Stores of earlier versions have no default yet: there it was the last that was embedded.
+        return max(named or spaces, key=lambda space: space.used_ns, default=None)
+
+    def use(self, extractor: str) -> Space:
+        """Make a space the default, and return it.
+
+        Parameters
+        ----------
+        extractor : str
+            Which space, as for :meth:`space`.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such space.
+        StoreError
+            If the store cannot be written.
+        """
+        space = self.space(extractor)
+        self._write_default(space)
+        return space
+
+    def _read_default(self) -> str | None:
+        """Return the name of the default space's folder, if one was recorded."""
+        try:
+            name = read_sealed(self.default_file).get("default")
+        except (OSError, ValueError):
+            return None  # of an earlier version, or damaged
+        return name if isinstance(name, str) else None
+
+    def _write_default(self, space: Space) -> None:
+        """Record the default space."""
+        if space.folder.name == self._read_default():
+            return
+        try:
+            self.default_file.parent.mkdir(exist_ok=True)
+            write_sealed(self.default_file, {"default": space.folder.name})
+        except OSError as error:
+            raise space.cannot_write(error) from error
+
+    @contextmanager
+    def writing(self, space: Space) -> Iterator[None]:
+        """Lock a space for writing, see :meth:`Space.writing`; the default stays as it is.
+
+        Raises
+        ------
+        StoreError
+            If another process holds the lock, or the store cannot be written.
+        """
+        default = self.default
+        if default is not None:
+            self._write_default(default)
+        with space.writing():
+            yield
+
     def spaces(self) -> list[Space]:
-        """Return all spaces with rows, the most recently used first."""
+        """Return all spaces with rows: the default, then the others, the oldest first."""
+        default = self.default
+        if default is None:
+            return []
         found = [space for space in self._folders() if not space.is_empty]
-        return sorted(found, key=lambda space: (-space.used_ns, space.folder.name))
+        others = [space for space in found if space.folder != default.folder]
+        return [default, *sorted(others, key=lambda space: (space.created, space.folder.name))]
 
     def summaries(self) -> list[dict[str, Any]]:
         """Return :meth:`Space.summary` of every space, or ``space`` and ``error`` if it is damaged.
+
+        Each also tells whether it is the ``default``.
 
         Raises
         ------
@@ -44,13 +119,15 @@ class Store:
             If there is no store.
         """
         found = []
+        default = self.default
         for space in self._folders(required=True):
-            if space.is_empty:
+            if space.is_empty or default is None:
                 continue  # left by a run that failed before its first part
             try:
-                found.append(space.summary())
+                summary = space.summary()
             except StoreError as error:
-                found.append({"space": space.folder.name, "error": str(error)})
+                summary = {"space": space.folder.name, "error": str(error)}
+            found.append(summary | {"default": space.folder == default.folder})
         return found
 
     def verify(self) -> list[tuple[Path, str]]:
@@ -91,7 +168,7 @@ class Store:
         ----------
         extractor : str, optional
             Name of the extractor ("xception") or of the space's folder, or the ``.keras`` file that
-            made it.  By default the most recently used space.
+            made it; of several spaces the last that was embedded.  By default the default space.
 
         Raises
         ------
@@ -101,13 +178,42 @@ class Store:
         spaces = self.spaces()
         if not spaces:
             raise self._nothing_here()
-        matching = [space for space in spaces if extractor is None or space.answers_to(extractor)]
+        if extractor is None:
+            return spaces[0]
+        matching = self.spaces_of(extractor)
         if not matching:
-            names = ", ".join(space.folder.name for space in spaces)
+            names = [space.folder.name for space in spaces]
+            known = [*names, *(name.rpartition("-")[0] for name in names)]
             raise NotFoundError(
-                f"no space of {extractor!r} in the store {self.folder}. It holds: {names}"
+                f"no space of {extractor!r} in the store {self.folder}. It holds: "
+                f"{', '.join(names)}{did_you_mean(extractor, known)}"
             )
         return matching[0]
+
+    def spaces_of(self, extractor: str) -> list[Space]:
+        """Return the spaces that a name may mean, see :meth:`space`; the last embedded first."""
+        matching = [space for space in self.spaces() if space.answers_to(extractor)]
+        return sorted(matching, key=lambda space: -space.used_ns)
+
+    def read(self, extractor: str | None = None) -> Embeddings:
+        """Load the embeddings of a space, see :meth:`space` and :meth:`Space.read`.
+
+        Parameters
+        ----------
+        extractor : str, optional
+            Which space; by default the default space.
+
+        Returns
+        -------
+        Embeddings
+            One row per embedded image, sorted by path, and the failures.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such space.
+        """
+        return self.space(extractor).read()
 
     def open_space(self, description: dict[str, Any]) -> Space:
         """Return the space of an extractor; its folder is created at the first write.

@@ -1,5 +1,6 @@
 """Results as lines of text."""
 
+import difflib
 from collections.abc import Iterable
 
 from clusterkit.utils.paths import printable
@@ -13,3 +14,15 @@ def plural(number: int, noun: str) -> str:
 def join_lines(lines: Iterable[object]) -> str:
     """Join lines to a text; a path with a line end in it stays one line."""
     return "\n".join(map(printable, lines))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question to append to a message about an unknown name; empty if none is close.
+
+    Examples
+    --------
+    >>> did_you_mean("clutser", ["cluster", "elbow"])
+    '. Did you mean cluster?'
+    """
+    close = difflib.get_close_matches(name, dict.fromkeys(known), n=3)
+    return f". Did you mean {' or '.join(close)}?" if close else ""
