@@ -242,17 +242,22 @@ def _summarise(draws: Sequence[_Draw], numbers: Sequence[int]) -> Resampled:
     """Average the agreement over pairs of subsamples, and the other values over subsamples."""
     labels = np.array([draw.labels for draw in draws])
     stability = [
-        np.mean([_adjusted_rand(a, b, k) for i, a in enumerate(found) for b in found[:i]])
+        np.mean(np.concatenate([_adjusted_rand(a, found[:i], k) for i, a in enumerate(found) if i]))
         for k, found in zip(numbers, labels.transpose(1, 0, 2), strict=True)
     ]
     others = np.mean([draw[1:] for draw in draws], axis=0)
     return Resampled(np.array(stability), *others)
 
 
-def _adjusted_rand(a: Labels, b: Labels, k: int) -> float:
-    """Return the adjusted Rand index (Hubert, Arabie, 1985), faster than scikit-learn's."""
-    table = np.bincount(a * k + b, minlength=k * k).reshape(k, k)
-    both, in_a, in_b = (np.sum(n * (n - 1)) / 2 for n in (table, table.sum(1), table.sum(0)))
-    expected = in_a * in_b / (len(a) * (len(a) - 1) / 2)
+def _adjusted_rand(a: Labels, others: Labels, k: int) -> Curve:
+    """Return the adjusted Rand index (Hubert, Arabie, 1985) of ``a`` and each row of ``others``."""
+    m, n = others.shape
+    # Cells of a table of k x k for each of the others, counted together: scikit-learn is slower.
+    cells = a * k + others + k * k * np.arange(m)[:, None]
+    tables = np.bincount(cells.ravel(), minlength=m * k * k).reshape(m, k, k)
+    counts = tables.reshape(m, -1), tables.sum(axis=2), tables.sum(axis=1)
+    both, in_a, in_b = ((np.einsum("ij,ij->i", count, count) - n) / 2 for count in counts)
+    expected = in_a * in_b / (n * (n - 1) / 2)
     highest = (in_a + in_b) / 2
-    return 1.0 if highest == expected else float((both - expected) / (highest - expected))
+    alike = highest == expected
+    return np.where(alike, 1.0, (both - expected) / np.where(alike, 1.0, highest - expected))
