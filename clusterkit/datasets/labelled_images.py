@@ -182,8 +182,9 @@ def _from_folder(folder: Path, exclude: list[str]) -> LabelledImages:
             if entry.name not in set(labels) and not exclude:
                 raise InvalidInputError(f"the class folder {entry} holds no image")
         _check_folders_differ(folder / top, [path[len(top) :] for path in images.paths])
+    files = images.files
     return LabelledImages(
-        [images.files[row] for row in kept],
+        [files[row] for row in kept],
         [images.paths[row] for row in kept],
         labels,
         parts=part_of_image if any(parts) else None,

@@ -133,7 +133,8 @@ class GalleryDisplay(PictureGrid):
                 "distances and rows of one query must have the same shape (n_neighbors,). "
                 f"Received: {distances.shape} and {rows.shape}"
             )
-        pictures: list[str | Path] = [embeddings.files[row] for row in rows]
+        files = embeddings.files
+        pictures: list[str | Path] = [files[row] for row in rows]
         captions = [embeddings.paths[row] for row in rows]
         titles = [f"similarity {1 - distance:.3f}" for distance in distances]
         if query is not None:
