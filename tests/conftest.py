@@ -2,9 +2,9 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -83,29 +83,18 @@ def tiny_weights_with_head(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let networks go through every epoch of a training without learning anything.
+def untrained() -> Iterator[None]:
+    """Let networks go through every epoch of a training without learning anything."""
+    from tests.no_training import learning_nothing
 
-    For tests of what stands around a training, most of whose time goes into tracing.
-    """
-    import keras
+    with learning_nothing():
+        yield
 
-    def fit(
-        model: keras.Model,
-        batches: keras.utils.PyDataset,
-        *,
-        callbacks: Sequence[keras.callbacks.Callback],
-        initial_epoch: int,
-        epochs: int,
-        **_: Any,
-    ) -> None:
-        logs = {part + name: 0.5 for part in ("", "val_") for name in ("loss", "accuracy")}
-        for callback in callbacks:
-            callback.set_model(model)
-            callback.set_params({"epochs": epochs, "steps": len(batches)})
-            callback.on_train_begin()
-            for epoch in range(initial_epoch, epochs):
-                callback.on_epoch_end(epoch, logs)
-            callback.on_train_end()
 
-    monkeypatch.setattr(keras.Model, "fit", fit)
+@pytest.fixture
+def undrawn() -> Iterator[None]:
+    """Let pictures be composed and written, but not drawn."""
+    from tests.no_drawing import drawing_nothing
+
+    with drawing_nothing():
+        yield
