@@ -16,7 +16,7 @@ from clusterkit.elbow import elbow_curve
 TOUR = Path(__file__).parent.parent / "examples/tour.ipynb"
 CLI = Path(clusterkit.cli.__file__).parent
 # What a call works on, or how its result is drawn.
-OPENED = {"ImageFolder", "Store", "Classifier", "create_extractor", "read_labelled", "open_images"}
+OPENED = {"ImageFolder", "Store", "Classifier", "recall_extractor", "read_labelled", "open_images"}
 PICTURES = {"plots"}
 CHECKS = {"check_sortable"}
 

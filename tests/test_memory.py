@@ -10,7 +10,8 @@ from click.testing import CliRunner, Result
 
 import clusterkit as ck
 from clusterkit.cli import main
-from clusterkit.errors import NotFoundError, StoreError
+from clusterkit.errors import InvalidInputError, NotFoundError, StoreError
+from clusterkit.extractors import recall_extractor
 from clusterkit.store.store import Store
 from tests.grid_colours import GridColours
 from tests.stores import make_photos
@@ -124,3 +125,124 @@ def test_a_store_that_cannot_be_written_is_read(photos: Path, monkeypatch: Any) 
     assert len(Store().read()) == 12
     with pytest.raises(StoreError, match=r"cannot write the store \.clusterkit: Permission"):
         Store().use("pixels")
+
+
+# What made a space.
+
+
+@pytest.fixture
+def weights(photos: Path, tiny_network: None, tiny_weights: Path) -> Path:
+    """Embed the photos by the small network, and return its weights, which may be deleted."""
+    file = photos.parent / "tiny.weights.h5"
+    shutil.copy(tiny_weights, file)
+    options = ("--runtime", "keras", "--precision", "float32", "--resize", "pad")
+    done("embed", "photos", "-e", "tinynet", "--weights", file.name, *options)
+    return file
+
+
+def add(name: str) -> None:
+    """Add a photo that is not in the store."""
+    make_photos(Path("other"), 1, seed=7)
+    shutil.copy("other/000.png", name)
+
+
+def test_a_complete_store_needs_no_weights(weights: Path) -> None:
+    weights.unlink()
+    document = json.loads(done("embed", "photos", "-e", "tinynet", "--json").stdout)
+    assert (document["embedded"], document["reused"], document["failed"]) == (0, 12, 1)
+    assert len(ck.embed("photos", "tinynet", store=".clusterkit")) == 12
+    for question in (
+        ("similar", "photos/000.png"),
+        ("explain", "photos/000.png", "photos/001.png"),
+        ("elbow", "--k-max", "3"),
+        ("cluster", "-k", "2"),
+        ("export",),
+    ):
+        done(*question)
+        done(*question, "-e", "tinynet", *(["--overwrite"] if question[0] != "similar" else []))
+
+
+def test_new_images_need_the_weights_and_say_which(weights: Path) -> None:
+    add("photos/new.png")
+    document = json.loads(done("embed", "photos", "-e", "tinynet", "--json").stdout)
+    assert (document["embedded"], document["reused"]) == (1, 12)
+    weights.unlink()
+    add("new.png")
+    Path("photos/new.png").write_bytes(Path("photos/000.png").read_bytes() + b"\0")
+    for command in (
+        ("embed", "photos", "-e", "tinynet"),
+        ("similar", "photos/new.png"),
+        ("embed", "photos", "-e", "tinynet", "--again"),
+    ):
+        result = run(*command)
+        assert result.exit_code == 1
+        assert f"weights that made the space tinynet are gone: {weights}. " in result.stderr
+        assert "--weights" in result.stderr
+    # Nothing is lost by that.
+    assert len(Store().read()) == 13
+
+
+def test_weights_that_moved_are_remembered_where_they_are(weights: Path) -> None:
+    moved = weights.rename(weights.with_name("moved.weights.h5"))
+    add("photos/new.png")
+    done("embed", "photos", "-e", "tinynet", "--weights", moved.name)
+    assert Store().space().info["weights_source"] == str(moved)
+    add("new.png")
+    Path("new.png").write_bytes(Path("new.png").read_bytes() + b"\0")
+    done("similar", "new.png")
+    wrong = moved.with_name("wrong.weights.h5")
+    wrong.write_bytes(moved.read_bytes() + b"\0")
+    result = run("similar", "new.png", "--weights", wrong)
+    assert "is not what made the embeddings of tinynet" in result.stderr
+
+
+def test_the_variable_names_weights_everywhere(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Beside a space it helps where the file of the space is gone.
+    moved = weights.rename(weights.with_name("moved.weights.h5"))
+    monkeypatch.setenv("CLUSTERKIT_WEIGHTS", str(moved))
+    add("photos/new.png")
+    done("embed", "photos", "-e", "tinynet")
+    assert len(Store().read()) == 13
+    exact = {"precision": "float32", "runtime": "keras"}
+    emb = ck.embed("photos", ck.create_extractor("tinynet", resize="pad", **exact))
+    assert emb.fingerprint == Store().read().fingerprint
+    assert emb.space["weights_source"] == str(moved)
+    monkeypatch.setenv("CLUSTERKIT_WEIGHTS", "nowhere.h5")
+    result = run("embed", "photos", "-e", "mobilenet")
+    assert "no weights file" in result.stderr
+    assert "nowhere.h5" in result.stderr
+
+
+@pytest.mark.filterwarnings("always:going on with")
+def test_options_are_remembered_and_can_be_changed(weights: Path) -> None:
+    def info() -> list[Any]:
+        space = Store().space("tinynet")
+        return [space.info[name] for name in ("resize", "precision", "runtime")]
+
+    assert info() == ["pad", "float32", "keras"]
+    again = done("embed", "photos", "-e", "tinynet", "--precision", "auto").stderr
+    assert "also" not in again
+    assert info() == ["pad", "auto", "keras"]
+    done("embed", "photos", "-e", "tinynet", "--resize", "crop")
+    assert Store().space("tinynet").info["weights_source"] == str(weights)
+    assert info()[0] == "crop"
+    both = done("embed", "photos", "-e", "tinynet")
+    first, second = (space.folder.name for space in Store().spaces())
+    assert f"Note: going on with {second}, the last embedded" in both.stderr
+    assert f"tinynet may also be {first}" in both.stderr
+    named = done("embed", "photos", "-e", first, "--json")
+    assert "Note" not in named.stderr
+    assert json.loads(named.stdout)["reused"] == 12
+    assert info()[0] == "pad"
+
+
+def test_spaces_that_only_their_maker_knows(photos: Path) -> None:
+    ck.embed(photos, GridColours(), store=".clusterkit")
+    add("photos/new.png")
+    result = run("embed", "photos", "-e", "grid-colours")
+    assert result.exit_code == 1
+    assert "the network that made them is not known" in result.stderr
+    with pytest.raises(InvalidInputError, match="extractor must be"):
+        recall_extractor("grid-colours-00000000", ".clusterkit")

@@ -473,7 +473,7 @@ def test_memory_does_not_grow_with_the_folder(tmp_path: Path) -> None:
     assert peaks[1] - peaks[0] < 30
 
 
-def test_a_run_over_known_images_loads_no_network(tmp_path: Path) -> None:
+def test_a_run_over_known_images_needs_no_network_and_no_weights(tmp_path: Path) -> None:
     photos = make_photos(tmp_path / "photos", 6)
     weights = tmp_path / "weights.h5"
     weights.write_bytes(b"of which only the digest counts")
@@ -487,10 +487,11 @@ def test_a_run_over_known_images_loads_no_network(tmp_path: Path) -> None:
         row.vector = np.ones(2048, np.float32)
         rows.append(row)
     space.append(rows)
+    weights.unlink()
     code = (
         "import sys; from clusterkit.cli import main;"
-        f"main(['embed', {str(photos)!r}, '--weights', {str(weights)!r}, '-s',"
-        f" {str(tmp_path / 'store')!r}, '--json'], standalone_mode=False);"
+        f"main(['embed', {str(photos)!r}, '-s', {str(tmp_path / 'store')!r}, '--json'],"
+        " standalone_mode=False);"
         "print(*sorted({'keras', 'tensorflow', 'faiss', 'matplotlib'} & {*sys.modules}))"
     )
     command = [sys.executable, "-c", code]

@@ -22,7 +22,7 @@ from clusterkit.datasets.labelled_images import LabelledImages
 from clusterkit.datasets.names import TRAIN, VALIDATION
 from clusterkit.datasets.split import split
 from clusterkit.errors import InvalidInputError, SpaceMismatchError, WeightsError
-from clusterkit.extractors.applications import NETWORKS, KerasApplication
+from clusterkit.extractors.applications import NETWORKS, KerasApplication, default_weights
 from clusterkit.images.batches import strict_batches
 from clusterkit.images.pixels import as_images, check_pixels, is_pixels
 from clusterkit.networks.runtimes.choose import PRECISIONS
@@ -52,7 +52,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         A key of :data:`~clusterkit.classifiers.training.networks.RECIPES` (``"cnn5"``, …), or a
         network of ``keras.applications`` (``"xception"``, …).
     weights : path, optional
-        Local weights of a network of ``keras.applications``; by default Keras downloads them.
+        Local weights of a network of ``keras.applications``; by default those that
+        ``CLUSTERKIT_WEIGHTS`` names, otherwise Keras downloads them.
     fine_tune : int
         Number of top blocks of a network of ``keras.applications`` that are trained together with
         the last layer; see :func:`~clusterkit.classifiers.training.fine_tuning.find_blocks`. If
@@ -173,9 +174,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
     @property
     def extractor(self) -> KerasApplication:
         """The extractor whose embeddings may be given instead of images."""
-        return KerasApplication(
-            self.network, weights=self.weights or "imagenet", resize=self.resize
-        )
+        return KerasApplication(self.network, weights=self.weights, resize=self.resize)
 
     @property
     def model_(self) -> Any:
@@ -606,6 +605,8 @@ def training_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """
     kept = dict(parameters)
     del kept["progress"], kept["tensorboard"]
+    if kept["weights"] is None and kept["network"] in NETWORKS and default_weights() != "imagenet":
+        kept["weights"] = default_weights()
     kept["weights"] = None if kept["weights"] is None else str(kept["weights"])
     if kept["augmentation"] is not None:
         kept["augmentation"] = list(kept["augmentation"])

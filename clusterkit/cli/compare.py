@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 @test_split_option
 @validation_split_option
 @balance_option
-@resize_option
+@resize_option()
 @batch_size_option
 @weights_option
 @seed_option

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     "its ImageNet class probabilities, the .keras file of an autoencoder, or pixels.",
 )
 @weights_option
-@resize_option
+@resize_option(default=None)
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
@@ -41,15 +41,13 @@ if TYPE_CHECKING:
 @click.option(
     "--precision",
     type=click.Choice(["auto", "float32", "bfloat16"]),
-    default="auto",
-    show_default=True,
+    show_default="as before, or auto",
     help="auto is bfloat16 where the hardware has it and the vectors agree with float32.",
 )
 @click.option(
     "--runtime",
     type=click.Choice(["auto", "keras", "openvino"]),
-    default="auto",
-    show_default=True,
+    show_default="as before, or auto",
     help="auto is OpenVINO where clusterkit[openvino] is installed and there is no GPU.",
 )
 @click.option("--prune", is_flag=True, help="Forget all images whose file is gone.")
@@ -61,10 +59,10 @@ def embed(
     exclude: tuple[str, ...],
     extractor: str,
     weights: Path | None,
-    resize: str,
+    resize: str | None,
     batch_size: int | None,
-    precision: str,
-    runtime: str,
+    precision: str | None,
+    runtime: str | None,
     prune: bool,
     again: bool,
     store: Path,
@@ -73,8 +71,9 @@ def embed(
     """Turn images into embeddings and keep them in the store.
 
     FOLDER is searched for images with all its sub-folders; single files, and .txt lists of paths,
-    work as well.  Running it again embeds only what is new or changed.  An image that cannot be
-    read is listed with its reason and stops nothing.
+    work as well.  Running it again embeds only what is new or changed, with the same weights and
+    options: they need not be given again.  An image that cannot be read is listed with its reason
+    and stops nothing.
 
     \b
     Example:
@@ -82,7 +81,8 @@ def embed(
       clusterkit embed photos/ -e resnet50-predictions --weights resnet50.h5
     """
     from clusterkit.embedding.embed import embed_to_store
-    from clusterkit.extractors.by_name import WITHOUT_NETWORK, create_extractor
+    from clusterkit.extractors.by_name import WITHOUT_NETWORK
+    from clusterkit.extractors.remembered import recall_extractor
     from clusterkit.images.folder import ImageFolder
 
     images = ImageFolder(folders, exclude=exclude)
@@ -95,8 +95,9 @@ def embed(
         notice_unused(f"{extractor} is no network", "weights", "precision", "runtime")
     report = embed_to_store(
         images,
-        create_extractor(
+        recall_extractor(
             extractor,
+            store,
             weights=weights,
             batch_size=batch_size,
             resize=resize,

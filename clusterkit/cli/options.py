@@ -37,9 +37,8 @@ space_option = click.option(
 weights_option = click.option(
     "--weights",
     type=click.Path(dir_okay=False, path_type=Path),
-    envvar="CLUSTERKIT_WEIGHTS",
-    show_envvar=True,
-    help="Local weights of the network; by default Keras downloads them once.",
+    help="Local weights of the network.  [default: those that the space was made with, then those "
+    "that CLUSTERKIT_WEIGHTS names, then Keras downloads them once]",
 )
 batch_size_option = click.option(
     "--batch-size",
@@ -48,13 +47,19 @@ batch_size_option = click.option(
     show_default=True,
     help="Images per forward pass.",
 )
-resize_option = click.option(
-    "--resize",
-    type=click.Choice(["stretch", "crop", "pad"]),
-    default="stretch",
-    show_default=True,
-    help="How images get the network's size: stretched, cropped at the centre, or padded.",
-)
+
+
+def resize_option(default: str | None = "stretch") -> Decorator:
+    """Return the option --resize; without a default the store remembers it."""
+    return click.option(
+        "--resize",
+        type=click.Choice(["stretch", "crop", "pad"]),
+        default=default,
+        show_default=default or "as before, or stretch",
+        help="How images get the network's size: stretched, cropped at the centre, or padded.",
+    )
+
+
 labels_option = click.option(
     "--labels",
     type=click.Path(dir_okay=False, path_type=Path),

@@ -86,7 +86,7 @@ def train() -> None:
     help="Number of epochs without improvement before training stops.  [default: a quarter of "
     "--epochs]",
 )
-@resize_option
+@resize_option()
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
@@ -169,7 +169,7 @@ def autoencoder(
 @test_split_option
 @validation_split_option
 @balance_option
-@resize_option
+@resize_option()
 @batch_size_option
 @precision_option
 @tensorboard_option

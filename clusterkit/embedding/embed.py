@@ -1,6 +1,5 @@
 """Embed images, in memory or in a store."""
 
-import os
 import platform
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from clusterkit.embedding.workers import EmbedRun
 from clusterkit.errors import ClusterkitError
 from clusterkit.extractors.base import Extractor
 from clusterkit.extractors.by_name import create_extractor
+from clusterkit.extractors.remembered import recall_extractor
 from clusterkit.images.folder import ImageFolder
 from clusterkit.store.embeddings import Embeddings, Failure
 from clusterkit.store.part_file import Row
@@ -109,7 +109,8 @@ def embed(
     images : ImageFolder, path, or list of paths
         The images; paths are converted to an ImageFolder.
     extractor : Extractor or str
-        The network, or its name.
+        The network, or its name; a store knows the weights and options of a name that it has
+        embeddings of, see :func:`~clusterkit.extractors.remembered.recall_extractor`.
     store : Store or path, optional
         Where to store the embeddings, so that the next run embeds only new or changed images.  By
         default they are kept only in memory.
@@ -131,7 +132,10 @@ def embed(
     >>> emb = embed("wild/", "xception", store=".clusterkit")  # doctest: +SKIP
     """
     images = images if isinstance(images, ImageFolder) else ImageFolder(images)
-    extractor = create_extractor(extractor) if isinstance(extractor, str) else extractor
+    if isinstance(extractor, str):
+        extractor = (
+            recall_extractor(extractor, store) if store is not None else create_extractor(extractor)
+        )
     if store is not None:
         embed_to_store(images, extractor, store, progress=progress)
         store = store if isinstance(store, Store) else Store(store)
@@ -172,7 +176,7 @@ def embed_to_store(
     images : ImageFolder
         The images.
     extractor : Extractor or str
-        The network, or its name.
+        The network, or its name, whose weights and options the store knows from earlier runs.
     store : Store or path
         Where to store the embeddings.
     prune : bool
@@ -197,7 +201,8 @@ def embed_to_store(
     """
     start = time.perf_counter()
     store = store if isinstance(store, Store) else Store(store)
-    extractor = create_extractor(extractor) if isinstance(extractor, str) else extractor
+    if isinstance(extractor, str):
+        extractor = recall_extractor(extractor, store)
     space = store.open_space(describe(extractor))
     with store.writing(space):
         run = EmbedRun(images, extractor, space, again=again, progress=progress)
@@ -220,22 +225,16 @@ def embed_to_store(
 
 
 def describe(extractor: Extractor) -> dict[str, Any]:
-    """Return the description of an extractor for a space: identity, source of weights, versions."""
+    """Return the description of an extractor for a space: identity, origin, versions."""
     versions = {"clusterkit": __version__, "python": platform.python_version()}
     versions |= {name: metadata.version(name) for name in ("keras", "numpy", "pillow")}
-    weights = getattr(extractor, "weights", None)
     return extractor.describe() | {
         "fingerprint": extractor.fingerprint,
         "dimension": extractor.dimension,
-        "weights_source": None if weights is None else _absolute_source(str(weights)),
+        **extractor.origin(),
         "versions": versions,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def _absolute_source(weights: str) -> str:
-    """Return the absolute path of the weights, so that later queries find them."""
-    return weights if weights == "imagenet" else os.path.abspath(weights)  # noqa: PTH100
 
 
 def _write(space: Space, rows: Iterator[Row]) -> None:

@@ -10,3 +10,5 @@ from .by_name import WITHOUT_NETWORK as WITHOUT_NETWORK
 from .by_name import create_extractor as create_extractor
 from .by_name import extractor_names as extractor_names
 from .pixels import Pixels as Pixels
+from .remembered import RememberedExtractor as RememberedExtractor
+from .remembered import recall_extractor as recall_extractor

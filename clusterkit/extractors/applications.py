@@ -1,5 +1,6 @@
 """Networks of ``keras.applications``: pooled features or ImageNet class probabilities."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -94,9 +95,9 @@ class KerasApplication(Extractor):
     output : {"features", "predictions"}
         The globally average-pooled features of the last convolution, or the probabilities of the
         1000 ImageNet classes.
-    weights : path or "imagenet"
-        A local weights file, with or without the classification head; by default Keras downloads
-        and caches the ImageNet weights.
+    weights : path or "imagenet", optional
+        A local weights file, with or without the classification head, or ``"imagenet"``, which
+        Keras downloads and caches.  See :func:`default_weights` for the default.
     batch_size : int, optional
         Images per forward pass; by default depends on the hardware.
     resize : {"stretch", "crop", "pad"}
@@ -125,7 +126,7 @@ class KerasApplication(Extractor):
         network: str = "xception",
         *,
         output: str = "features",
-        weights: str | Path = "imagenet",
+        weights: str | Path | None = None,
         batch_size: int | None = None,
         resize: str = "stretch",
         precision: str = "auto",
@@ -173,12 +174,17 @@ class KerasApplication(Extractor):
 
     def _weights_digest(self) -> str:
         """Return the digest of a weights file; Keras checks the hashes of its downloads."""
-        if self.weights == "imagenet":
-            return "imagenet"
-        path = Path(self.weights)
-        if not path.is_file():
-            raise WeightsError(f"no weights file {path}")
-        return digest_weights(path)
+        source = self._weights_source()
+        if source == "imagenet":
+            return source
+        if not Path(source).is_file():
+            raise WeightsError(f"no weights file {self.weights or source}")
+        return digest_weights(source)
+
+    def _weights_source(self) -> str:
+        """Return the absolute path of the weights, or "imagenet"."""
+        weights = default_weights() if self.weights is None else str(self.weights)
+        return weights if weights == "imagenet" else os.path.abspath(weights)  # noqa: PTH100
 
     def _forward(self, images: NDArray[np.uint8]) -> Extraction:
         """Run the network, which is loaded at the first batch."""
@@ -249,7 +255,8 @@ class KerasApplication(Extractor):
         row = self._row()
         builder = getattr(keras.applications, row.builder)
         shape = (row.side, row.side, 3)
-        file = None if self.weights == "imagenet" else Path(self.weights)
+        source = self._weights_source()
+        file = None if source == "imagenet" else Path(source)
         has_head = file is None or _has_head(file)
         if self.output == "predictions" and not has_head:
             raise WeightsError(
@@ -258,7 +265,7 @@ class KerasApplication(Extractor):
             )
         try:
             model = builder(
-                weights=str(self.weights),
+                weights=source,
                 include_top=has_head,
                 input_shape=shape,
                 pooling=None if has_head else "avg",
@@ -292,7 +299,7 @@ class Xception(KerasApplication):
         self,
         *,
         output: str = "features",
-        weights: str | Path = "imagenet",
+        weights: str | Path | None = None,
         batch_size: int | None = None,
         resize: str = "stretch",
         precision: str = "auto",
@@ -311,6 +318,11 @@ class Xception(KerasApplication):
     def _identity(self) -> dict[str, Any]:
         """Return the identity of ``KerasApplication("xception")``."""
         return super()._identity() | {"network": self.network}
+
+
+def default_weights() -> str:
+    """Return the weights file that ``CLUSTERKIT_WEIGHTS`` names, otherwise ``"imagenet"``."""
+    return os.environ.get("CLUSTERKIT_WEIGHTS") or "imagenet"
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -101,6 +102,29 @@ class Extractor(BaseEstimator, ABC):
             "preprocessing_version": self.preprocessing_version,
             "parameters": self._identity(),
         }
+
+    def origin(self) -> dict[str, Any]:
+        """Return where the network is from and how it runs, which is no part of its identity.
+
+        A space remembers it, so that nobody needs to say it again.
+
+        Returns
+        -------
+        dict
+            ``weights_source`` (an absolute path, ``"imagenet"``, or None), ``resize``,
+            ``precision`` and ``runtime`` as they were asked for; None where there is no choice.
+        """
+        return {
+            "weights_source": self._weights_source(),
+            "resize": self.resize,
+            "precision": getattr(self, "precision", None),
+            "runtime": getattr(self, "runtime", None),
+        }
+
+    def _weights_source(self) -> str | None:
+        """Return the absolute path of the weights, if there are any."""
+        weights = getattr(self, "weights", None)
+        return None if weights is None else os.path.abspath(weights)  # noqa: PTH100 (links stay)
 
     @property
     def fingerprint(self) -> str:

@@ -40,8 +40,8 @@ def create_extractor(
         A network of ``keras.applications`` in lower case, with ``-predictions`` for its class
         probabilities, ``pixels``, or the path of an autoencoder's ``.keras`` file.
     weights : path, optional
-        Local weights of a network; by default Keras downloads them.  An autoencoder's file contains
-        them, and pixels need none.
+        Local weights of a network; by default those that ``CLUSTERKIT_WEIGHTS`` names, otherwise
+        Keras downloads them.  An autoencoder's file contains them, and pixels need none.
     batch_size : int, optional
         Images per forward pass; by default depends on the hardware.
     resize : {"stretch", "crop", "pad"}
@@ -76,7 +76,7 @@ def create_extractor(
     return KerasApplication(
         network,
         output="features" if network == name else "predictions",
-        weights="imagenet" if weights is None else weights,
+        weights=weights,
         resize=resize,
         precision=precision,
         runtime=runtime,

@@ -13,8 +13,6 @@ from clusterkit.errors import (
     ImageError,
     InvalidInputError,
     NotFoundError,
-    SpaceMismatchError,
-    WeightsError,
 )
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import digest_bytes, read_bytes
@@ -282,28 +280,9 @@ def _nearest_present(
 def _embed_query(image: Path, embeddings: Embeddings, weights: str | Path | None) -> Embeddings:
     """Embed a new image with the network that made the embeddings."""
     from clusterkit.embedding.embed import embed
-    from clusterkit.extractors.by_name import WITHOUT_NETWORK, create_extractor
+    from clusterkit.extractors.remembered import RememberedExtractor
 
-    space = embeddings.space
-    source, name = space.get("weights_source"), space.get("extractor", "")
-    if source is None and name not in WITHOUT_NETWORK:
-        raise WeightsError(
-            f"{image} is not among the embedded images, and the network that made them is not known"
-        )
-    if str(source).endswith(".keras"):
-        # An autoencoder's file holds its weights; weights meant for other networks are ignored.
-        moved = weights is not None and str(weights).endswith(".keras")
-        extractor = create_extractor(str(weights if moved else source))
-    else:
-        if weights is None and source != "imagenet":
-            weights = source
-        resize = space["parameters"].get("resize", "stretch")
-        extractor = create_extractor(name, weights=weights, resize=resize)
-    if extractor.fingerprint != embeddings.fingerprint:
-        raise SpaceMismatchError(
-            f"{weights or source} is not what made the embeddings of {name}: give "
-            "the weights that they were made with (--weights), or embed again"
-        )
+    extractor = RememberedExtractor(embeddings.space, weights=weights)
     query = embed([image], extractor)
     if query.failures:
         raise InvalidInputError(f"{image}: {query.failures[0].reason}")

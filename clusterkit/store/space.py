@@ -1,5 +1,6 @@
 """One embedding space on disk: a description, and Parquet parts with one row per image."""
 
+import json
 import os
 import warnings
 from collections import Counter
@@ -30,6 +31,8 @@ FORMAT = 3
 # Folder of the store with everything about its spaces that is no part.
 ABOUT = "about"
 _INFO, _LIST, _LOCK = "space.json", "parts.json", ".lock"
+# Keys of a description that the latest writer decides: where the network is from, how it runs.
+ORIGIN = ("weights_source", "resize", "precision", "runtime")
 _FACTS = ["path", "root", "digest", "size", "mtime_ns", "ctime_ns", "inode", "error"]
 # Beyond any network; foreign descriptions may contain any number.
 _MAX_DIMENSION = 2**24
@@ -201,10 +204,13 @@ class Space:
 
     def answers_to(self, extractor: str) -> bool:
         """Return whether the name of an extractor, space or model file refers to this space."""
-        if extractor.endswith(".keras") and Path(extractor).is_file():
+        if extractor.endswith(".keras"):
             try:
-                return digest_weights(extractor).encode() in self.info_file.read_bytes()
-            except OSError:
+                # The file may be gone: then its path is known.
+                is_file = Path(extractor).is_file()
+                known = digest_weights(extractor) if is_file else _as_json(extractor)
+                return known.encode() in self.info_file.read_bytes()
+            except (OSError, UnicodeEncodeError):
                 return False
         # Do not read the JSON, so that a damaged space does not affect the others.
         return extractor in (self.folder.name, self.folder.name.rpartition("-")[0])
@@ -717,8 +723,9 @@ class Space:
         if not self.list_file.exists():
             self._write_list(PartList.of_files([file.name for file in self._part_files()]))
         recorded = self.read_info()
-        if recorded is None or recorded["format"] < FORMAT:
-            self.write_info(info)
+        latest = {name: value for name, value in (self.description or {}).items() if name in ORIGIN}
+        if recorded is None or recorded["format"] < FORMAT or recorded | latest != recorded:
+            self.write_info(info | latest)
 
     def _make_folders(self) -> None:
         """Create the folder of the parts and that of everything else."""
@@ -823,6 +830,11 @@ class Space:
             f"cannot write the store {self.folder.parent}: {error.strerror or error}. "
             "Choose another folder with --store"
         )
+
+
+def _as_json(path: str) -> str:
+    """Return the absolute path of a file, as a description holds it."""
+    return json.dumps(os.path.abspath(path), ensure_ascii=False)  # noqa: PTH100
 
 
 def _read_description(file: Path) -> dict[str, Any] | None:

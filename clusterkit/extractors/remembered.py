@@ -1,0 +1,248 @@
+"""Extractors as the spaces of a store remember them, opened only for new images."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.errors import Notice, SpaceMismatchError, WeightsError
+from clusterkit.extractors.base import Extraction, Extractor
+from clusterkit.extractors.by_name import WITHOUT_NETWORK, create_extractor
+from clusterkit.images.folder import digest_weights
+from clusterkit.store.space import Space
+from clusterkit.store.store import Store
+
+
+def recall_extractor(
+    name: str,
+    store: Store | str | Path,
+    *,
+    weights: str | Path | None = None,
+    batch_size: int | None = None,
+    resize: str | None = None,
+    precision: str | None = None,
+    runtime: str | None = None,
+) -> Extractor:
+    """Return the extractor of a space in a store, or a new one if there is no such space.
+
+    What is not given is as it was when the space was embedded.
+
+    Parameters
+    ----------
+    name : str
+        A name as for :func:`~clusterkit.extractors.by_name.create_extractor`, or that of a space of
+        the store.
+    store : Store or path
+        The store.  If several of its spaces fit, the last that was embedded is used.
+    weights, batch_size, resize, precision, runtime
+        See :func:`~clusterkit.extractors.by_name.create_extractor`.
+
+    Returns
+    -------
+    Extractor
+        A :class:`RememberedExtractor` if there is a space.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no extractor of that name.
+    WeightsError
+        If the given weights do not exist.
+
+    Warns
+    -----
+    Notice
+        If several spaces fit.
+    """
+    options = {"weights": weights, "batch_size": batch_size, "resize": resize}
+    options |= {"precision": precision, "runtime": runtime}
+    if name.endswith(".keras") and Path(name).is_file():
+        return _create(name, options)  # the file says everything itself
+    spaces = (store if isinstance(store, Store) else Store(store)).spaces_of(name)
+    known = [space for space in spaces if _fits(space, name, weights)]
+    if not known:
+        return _create(name, options)
+    fitting = [space for space in known if resize in (None, space.info["parameters"].get("resize"))]
+    if not fitting:
+        # Resized in another way, which makes another space of the same network.
+        info = known[0].info
+        before = {option: info.get(option) for option in ("precision", "runtime")}
+        given = {option: value for option, value in options.items() if value is not None}
+        before["weights"] = info.get("weights_source")
+        return _create(info["extractor"], before | given)
+    found, *others = fitting
+    if others:
+        warnings.warn(
+            f"going on with {found.folder.name}, the last embedded; {name} may also be "
+            f"{', '.join(space.folder.name for space in others)}: choose one by its name",
+            Notice,
+            stacklevel=2,
+        )
+    return RememberedExtractor(
+        found.info, weights=weights, batch_size=batch_size, precision=precision, runtime=runtime
+    )
+
+
+class RememberedExtractor(Extractor):
+    """The extractor that made an embedding space, as the space remembers it.
+
+    The network is opened for the first batch, so that known images need no weights.
+
+    Parameters
+    ----------
+    space : dict
+        Description of the space: ``Embeddings.space`` or ``Space.info``.
+    weights : path, optional
+        The weights, if their file has moved.  By default those that the space was made with or, if
+        they are gone, those that ``CLUSTERKIT_WEIGHTS`` names, if they are the same.
+    batch_size : int, optional
+        Images per forward pass; by default depends on the hardware.
+    precision, runtime : str, optional
+        See :class:`~clusterkit.extractors.applications.KerasApplication`; by default as before.
+
+    Raises
+    ------
+    WeightsError
+        At the first forward pass, if the weights are gone, or the network is not known.
+    SpaceMismatchError
+        At the first forward pass, if the weights are not those of the space.
+
+    Examples
+    --------
+    >>> emb = Store(".clusterkit").read("xception")  # doctest: +SKIP
+    >>> RememberedExtractor(emb.space).transform(["new.jpg"])  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        space: dict[str, Any],
+        *,
+        weights: str | Path | None = None,
+        batch_size: int | None = None,
+        precision: str | None = None,
+        runtime: str | None = None,
+    ) -> None:
+        self.space = space
+        self.weights = weights
+        self.batch_size = batch_size
+        self.precision = precision
+        self.runtime = runtime
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """Command-line name of the extractor."""
+        return str(self._recall("extractor"))
+
+    @property
+    def image_size(self) -> tuple[int, int]:  # type: ignore[override]
+        """(height, width) of the network's input, in pixels."""
+        height, width = self._recall("image_size")
+        return height, width
+
+    @property
+    def dimension(self) -> int:  # type: ignore[override]
+        """Length of a vector."""
+        return int(self._recall("dimension"))
+
+    @property
+    def resize(self) -> str:  # type: ignore[override]
+        """How images are resized."""
+        known = self.space.get("resize") or self._recall("parameters").get("resize")
+        # Earlier versions left it to the file of an autoencoder.
+        return str(known or self._open().resize)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the embedding space."""
+        return str(self._recall("fingerprint"))
+
+    def describe(self) -> dict[str, Any]:
+        """Return name, identity and preprocessing version of the extractor."""
+        return {name: self._recall(name) for name in super().describe()}
+
+    def _identity(self) -> dict[str, Any]:
+        """Return the parameters that made the space."""
+        return dict(self._recall("parameters"))
+
+    def origin(self) -> dict[str, Any]:
+        """Return where the network is from, and how it runs."""
+        known = {name: self.space.get(name) for name in ("weights_source", "precision", "runtime")}
+        given = super().origin()
+        return known | {name: value for name, value in given.items() if value is not None}
+
+    def _recall(self, name: str) -> Any:
+        """Return a value of the description, which imported spaces lack."""
+        if name not in self.space:
+            raise WeightsError(
+                f"images that are not in the space {self.space.get('extractor')} cannot be "
+                "embedded, since the network that made them is not known"
+            )
+        return self.space[name]
+
+    def _forward(self, images: NDArray[np.uint8]) -> Extraction:
+        """Run the network."""
+        if not hasattr(self, "_opened"):
+            self._opened = self._open()
+        return self._opened.extract(images)
+
+    def _open(self) -> Extractor:
+        """Return the extractor itself, with the first weights that are those of the space."""
+        from clusterkit.extractors.applications import default_weights
+
+        source = self.space.get("weights_source")
+        if source is None and self.name not in WITHOUT_NETWORK:
+            self._recall("weights_source of a network")
+        is_file = str(source).endswith(".keras")
+        # The file of an autoencoder holds its weights; those meant for other networks do not count.
+        given = self.weights if not is_file or str(self.weights).endswith(".keras") else None
+        tried = source if given is None else str(given)
+        origin = {name: self.origin()[name] for name in ("precision", "runtime")}
+        if not is_file:
+            origin["resize"] = self.resize
+        for weights in dict.fromkeys([tried, default_weights()]):
+            if weights not in (None, "imagenet") and not Path(weights).is_file():
+                continue
+            options = {"weights": weights, "batch_size": self.batch_size} | origin
+            extractor = _create(str(weights) if is_file else self.name, options)
+            if extractor.fingerprint == self.fingerprint:
+                return extractor
+        if given is None and not (source == "imagenet" or Path(str(source)).is_file()):
+            raise WeightsError(
+                f"the weights that made the space {self.name} are gone: {source}. New images need "
+                "them: give the file with --weights, or weights=FILE in Python"
+            )
+        raise SpaceMismatchError(
+            f"{tried} is not what made the embeddings of {self.name}: give the weights that they "
+            "were made with (--weights), or embed again"
+        )
+
+
+def _create(name: str, options: dict[str, Any]) -> Extractor:
+    """Create an extractor with those options that have a value."""
+    return create_extractor(
+        name, **{option: value for option, value in options.items() if value is not None}
+    )
+
+
+def _fits(space: Space, name: str, weights: str | Path | None) -> bool:
+    """Return whether a space of this name was made with the given weights, if any."""
+    info = space.read_info() or {}
+    known = info.get("parameters")
+    if known is None:
+        return False  # imported
+    if weights is not None and "weights" in known and known["weights"] != _digest(weights):
+        return False
+    # Another preprocessing makes another space, unless this very one is meant.
+    is_current = info.get("preprocessing_version") == Extractor.preprocessing_version
+    return is_current or name == space.folder.name
+
+
+def _digest(weights: str | Path) -> str:
+    """Return the digest of given weights."""
+    if str(weights) == "imagenet":
+        return "imagenet"
+    if not Path(weights).is_file():
+        raise WeightsError(f"no weights file {weights}")
+    return digest_weights(weights)
