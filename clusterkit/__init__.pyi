@@ -6,6 +6,7 @@ from .classifiers.train import train_classifier as train_classifier
 from .clustering.cluster import Clustering as Clustering
 from .clustering.cluster import cluster as cluster
 from .clustering.evaluation import evaluate as evaluate
+from .clustering.labelling import label as label
 from .clustering.matching import match_clusters as match_clusters
 from .clustering.naming import name_clusters as name_clusters
 from .clustering.promotion import promote as promote

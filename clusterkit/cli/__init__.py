@@ -18,6 +18,7 @@ COMMANDS = {
     "embed": "clusterkit.cli.embed:embed",
     "elbow": "clusterkit.cli.elbow:elbow",
     "cluster": "clusterkit.cli.cluster:cluster",
+    "label": "clusterkit.cli.label:label",
     "similar": "clusterkit.cli.similar:similar",
     "explain": "clusterkit.cli.explain:explain",
     "evaluate": "clusterkit.cli.evaluate:evaluate",

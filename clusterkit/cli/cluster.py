@@ -63,9 +63,15 @@ class NumberOrAuto(click.ParamType):
     help="How --into brings them there; `clusterkit undo` takes it back.",
 )
 @click.option(
+    "--strict",
+    is_flag=True,
+    help="Stop if files of the images are gone, rather than leave them out.",
+)
+@click.option(
     "--previous",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The clusters.csv of an earlier run: clusters that go on keep its numbers.",
+    help="The clusters.csv of an earlier run: clusters that go on keep its numbers, and decisions "
+    "made by hand are kept.",
 )
 @seed_option
 @space_option
@@ -85,6 +91,7 @@ def cluster(
     refine: bool,
     into: Path | None,
     mode: str | None,
+    strict: bool,
     previous: Path | None,
     seed: int,
     extractor: str | None,
@@ -103,7 +110,9 @@ def cluster(
     labels, and the choice and its reason are printed.
 
     With --previous, clusters that are new, split, merged or vanished are listed, and the number of
-    images that moved between the others.
+    images that moved between the others.  Clusters that `clusterkit label` or you in the table gave
+    a name or a group of images keep their number, name and images; new images join the nearest
+    cluster, and only the rest is clustered anew.
 
     \b
     Example:
@@ -124,7 +133,7 @@ def cluster(
     is_stream = algorithm == "minibatch-kmeans"
     embeddings = stream_space(store, extractor) if is_stream else read_space(store, extractor)
     if into is not None:
-        clustering.check_sortable(embeddings, into)
+        clustering.check_sortable(embeddings, into, strict=strict)
     result = clustering.cluster(
         embeddings,
         "refined-kmeans" if refine else algorithm,
@@ -137,7 +146,7 @@ def cluster(
     # Drawn before --into moves the images.
     sheet = plots.ContactSheetDisplay.from_clustering(result) if outputs.files["sheet"] else None
     if into is not None:
-        result.sort_into(into, mode=mode or "copy", progress=True)
+        result.sort_into(into, mode=mode or "copy", strict=strict, store=store, progress=True)
         outputs.written.append(into)
     # Written last, so that a sorting that fails can be tried again with the same command.
     outputs.write(result.to_csv)

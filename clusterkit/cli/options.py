@@ -1,6 +1,7 @@
 """Options and helpers that several commands share."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -201,6 +202,41 @@ balance_option = click.option(
     help="How to compensate for rare classes.  auto is weights if the largest class has more "
     "than twice the images of the smallest.",
 )
+
+
+class NumberedName(click.ParamType):
+    """The name of a cluster, as NUMBER=NAME."""
+
+    name = "NUMBER=NAME"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, str]:
+        """Return the number and the name."""
+        number, equals, name = value.partition("=")
+        if not equals or not number.strip().isdecimal():
+            self.fail(f"must be NUMBER=NAME. Received: {value!r}", param, ctx)
+        return int(number), name.strip()
+
+
+class ImageNumber(click.ParamType):
+    """The cluster of an image, as IMAGE=NUMBER."""
+
+    name = "IMAGE=NUMBER"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, int]:
+        """Return the image and the number."""
+        image, _, number = value.rpartition("=")
+        if not image or not re.fullmatch(r"-1|[0-9]+", number.strip(), re.ASCII):
+            self.fail(f"must be IMAGE=NUMBER. Received: {value!r}", param, ctx)
+        return image, int(number)
+
+
+def as_dict(_context: Any, parameter: Any, pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Return the pairs of an option as a dict; each key has one value."""
+    found: dict[Any, Any] = {}
+    for key, value in pairs:
+        if found.setdefault(key, value) != value:
+            raise click.BadParameter(f"{key} is given twice: {found[key]} and {value}")
+    return found
 
 
 def into_option(help: str) -> Decorator:  # noqa: A002 (click's word)

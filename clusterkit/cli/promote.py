@@ -4,7 +4,14 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import dry_run_option, into_option, mode_option, store_option
+from clusterkit.cli.options import (
+    NumberedName,
+    as_dict,
+    dry_run_option,
+    into_option,
+    mode_option,
+    store_option,
+)
 from clusterkit.cli.outputs import Outputs, outputs
 from clusterkit.cli.streams import say_result
 
@@ -16,7 +23,8 @@ from clusterkit.cli.streams import say_result
     "--name",
     "names",
     multiple=True,
-    metavar="NUMBER=NAME",
+    type=NumberedName(),
+    callback=as_dict,
     help="What a cluster is called; may be repeated.  [default: the table's column name]",
 )
 @click.option(
@@ -27,15 +35,21 @@ from clusterkit.cli.streams import say_result
 )
 @store_option
 @mode_option
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Stop if files of the images are gone, rather than leave them out.",
+)
 @dry_run_option
 @outputs()
 def promote(
     clusters_csv: Path,
     into: Path,
-    names: tuple[str, ...],
+    names: dict[int, str],
     root: Path | None,
     store: Path,
     mode: str,
+    strict: bool,
     dry_run: bool,
     outputs: Outputs,
 ) -> None:
@@ -55,19 +69,12 @@ def promote(
     sorting = promote_clusters(
         clusters_csv,
         into,
-        names=dict(_read_name(name) for name in names),
+        names=names,
         root=root,
         store=store,
         mode=mode,
+        strict=strict,
         dry_run=dry_run,
         progress=True,
     )
     outputs.show(sorting.to_dict(), lambda: say_result(sorting))
-
-
-def _read_name(text: str) -> tuple[int, str]:
-    """Read NUMBER=NAME."""
-    number, equals, name = text.partition("=")
-    if not equals or not number.strip().isdecimal():
-        raise click.BadParameter(f"must be NUMBER=NAME. Received: {text!r}", param_hint="--name")
-    return int(number), name.strip()

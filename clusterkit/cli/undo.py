@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clusterkit.cli.options import dry_run_option
+from clusterkit.cli.options import dry_run_option, store_option
 from clusterkit.cli.outputs import Outputs, outputs
 from clusterkit.cli.streams import notice, say_result
 
@@ -24,10 +24,16 @@ if TYPE_CHECKING:
     "be repeated.",
 )
 @click.option("--yes", "trust", is_flag=True, help="Files may go back to wherever they came from.")
+@store_option
 @dry_run_option
 @outputs()
 def undo(
-    folder: Path, roots: tuple[Path, ...], trust: bool, dry_run: bool, outputs: Outputs
+    folder: Path,
+    roots: tuple[Path, ...],
+    trust: bool,
+    store: Path,
+    dry_run: bool,
+    outputs: Outputs,
 ) -> None:
     """Take back the sorting of files into FOLDER.
 
@@ -44,7 +50,9 @@ def undo(
     """
     from clusterkit import routing
 
-    undoing = routing.undo(folder, roots=roots, trust=trust, dry_run=dry_run, progress=True)
+    undoing = routing.undo(
+        folder, roots=roots, trust=trust, store=store, dry_run=dry_run, progress=True
+    )
     outputs.show(undoing.to_dict(), lambda: _print(undoing))
 
 

@@ -1,7 +1,11 @@
 from .cluster import Clustering as Clustering
+from .decisions import Decisions as Decisions
+from .decisions import Placed as Placed
 from .evaluation import Evaluation as Evaluation
 from .evaluation import evaluate as evaluate
 from .evaluation import evaluate_file as evaluate_file
+from .labelling import Labelling as Labelling
+from .labelling import label as label
 from .matching import IdentityReport as IdentityReport
 from .matching import match_clusters as match_clusters
 from .naming import name_clusters as name_clusters

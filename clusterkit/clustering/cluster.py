@@ -1,6 +1,6 @@
 """Cluster the images of an embedding space."""
 
-import re
+import warnings
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -20,24 +20,25 @@ from clusterkit.clusterers.kmeans.estimator import KMeans
 from clusterkit.clusterers.kmeans.minibatch import MiniBatchKMeans
 from clusterkit.clusterers.refinement.estimator import RefinedKMeans
 from clusterkit.clusterers.row_stream import sample_rows
+from clusterkit.clustering.decisions import FREE, Decisions, Placed, hold
 from clusterkit.clustering.matching import IdentityReport, match_clusters
 from clusterkit.clustering.naming import find_top5, name_clusters
 from clusterkit.clustering.saved import (
     EarlierClusters,
     check_earlier,
     continue_kmeans,
+    find_placed,
     read_earlier,
     write_clusters,
 )
+from clusterkit.datasets.names import first_few
 from clusterkit.elbow.curve import elbow_curve
-from clusterkit.errors import InvalidInputError, NotFoundError
-from clusterkit.routing.manifest import MANIFEST_NAME
-from clusterkit.routing.sorting import Sorting, sort_into_folders
+from clusterkit.errors import InvalidInputError, NotFoundError, Notice
+from clusterkit.routing.sorting import Sorting, find_gone, sort_into_folders
 from clusterkit.store.embeddings import Embeddings, TopClasses, describe_space
 from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.noise import NOISE, cluster_text
-from clusterkit.utils.paths import is_gone
 from clusterkit.utils.text import join_lines, plural
 
 # Number of rows of a stream for choosing the number of clusters.
@@ -74,6 +75,8 @@ class Clustering:
     refinement : dict, optional
         Description of the refinement, if any: see
         :meth:`clusterkit.clusterers.RefinedKMeans.describe`.
+    decisions : Decisions
+        A person's decisions that were kept, see :func:`clusterkit.clustering.label`.
     """
 
     embeddings: Embeddings | VectorStream
@@ -86,6 +89,7 @@ class Clustering:
     names_from: str | None = None
     identity: IdentityReport | None = None
     refinement: dict[str, Any] | None = None
+    decisions: Decisions = field(default_factory=Decisions)
 
     @property
     def n_clusters(self) -> int:
@@ -106,6 +110,7 @@ class Clustering:
             "k": self.n_clusters,
             "sizes": {str(cluster): size for cluster, size in self.sizes.items()},
             "names": {str(cluster): name for cluster, name in self.names.items()},
+            "decisions": self.decisions.to_dict(),
             "identity": None if self.identity is None else self.identity.to_dict(),
             "refinement": self.refinement,
             "space": describe_space(self.embeddings.space),
@@ -125,6 +130,8 @@ class Clustering:
         for label, size in self.sizes.items():
             line = f"{cluster_text(label):>7}  {size:>6}  {self.names.get(label, '')}"
             lines.append(line.rstrip())
+        if kept := [number for number in sorted(self.decisions.fixed) if number in self.sizes]:
+            lines.append(f"Kept as named or pinned: {', '.join(map(str, kept))}")
         if self.identity is not None:
             lines += self.identity.to_text().split("\n")
         return join_lines(lines)
@@ -160,15 +167,21 @@ class Clustering:
         into: str | Path,
         *,
         mode: str = "copy",
+        strict: bool = False,
+        store: Store | str | Path | None = None,
         dry_run: bool = False,
         progress: bool = False,
     ) -> Sorting:
-        """Sort the image files into one folder per cluster, such as ``003-red_fox``.
+        """Sort the image files into one folder per cluster, such as ``003 red fox``.
 
         Parameters
         ----------
         into : path
             Parent of the cluster folders.
+        strict : bool
+            Whether files that are gone are an error; by default they are left out.
+        store : Store or path, optional
+            A store that is told where moved files are.
         mode, dry_run, progress
             See :func:`clusterkit.routing.sort_into_folders`.
 
@@ -180,44 +193,63 @@ class Clustering:
         Raises
         ------
         NotFoundError
+            If all files are gone, or some with ``strict``.
+
+        Warns
+        -----
+        Notice
             If files are gone.
         """
-        check_sortable(self.embeddings, into)
+        gone = check_sortable(self.embeddings, into, strict=strict)
+        if gone:
+            warnings.warn(_left_out(gone, len(self.labels)), Notice, stacklevel=2)
         folders = {label: _folder_name(label, self.names.get(label)) for label in self.sizes}
+        files = zip(self.embeddings.files, self.labels.tolist(), strict=True)
+        present = [(file, folders[label]) for file, label in files if file not in gone]
         return sort_into_folders(
-            self.embeddings.files,
-            [folders[label] for label in self.labels.tolist()],
+            [file for file, _ in present],
+            [folder for _, folder in present],
             into,
             mode=mode,
+            store=store,
             dry_run=dry_run,
             progress=progress,
         )
 
 
-def check_sortable(embeddings: Embeddings | VectorStream, into: str | Path) -> None:
-    """Check that the image files exist and can be sorted.
+def check_sortable(
+    embeddings: Embeddings | VectorStream, into: str | Path, *, strict: bool = False
+) -> set[Path]:
+    """Check that the image files exist and can be sorted; return those that are gone.
 
     Parameters
     ----------
     embeddings : Embeddings or VectorStream
         The images.
     into : path
-        Destination of the files.  If an earlier run sorted files into this folder, nothing is
-        checked, since it may have moved them.
+        Destination of the files.  Files that an earlier run moved there are not gone.
+
+    strict : bool
+        Whether files that are gone are an error.
 
     Raises
     ------
     NotFoundError
-        If files are gone.
+        If all files are gone, or some with ``strict``.
     """
-    if Path(into, MANIFEST_NAME).exists():
-        return
-    gone = [file for file in embeddings.files if is_gone(file)]
-    if gone:
-        raise NotFoundError(
-            f"the files of {len(gone)} of the {plural(len(embeddings), 'image')} are gone, such as "
-            f"{gone[0]}: forget them with `clusterkit embed FOLDER --prune`, then run again"
-        )
+    gone = set(find_gone(embeddings.files, into))
+    if gone and (strict or len(gone) == len(embeddings)):
+        raise NotFoundError(_left_out(gone, len(embeddings)))
+    return gone
+
+
+def _left_out(gone: set[Path], n_images: int) -> str:
+    """Return which files are gone, and what to do."""
+    return (
+        f"the files of {len(gone)} of the {plural(n_images, 'image')} are gone, such as "
+        f"{min(gone)}: if they were moved, embed the folder that they are in now; forget those "
+        "that were deleted with `clusterkit embed FOLDER --prune`"
+    )
 
 
 def cluster(
@@ -287,6 +319,7 @@ def cluster(
             f"there are no embedded images to cluster, and {len(embeddings.failures)} failures"
         )
     earlier = None if previous is None else check_earlier(read_earlier(previous), embeddings)
+    decisions = Decisions() if earlier is None else earlier.decisions
     estimator = _create(clusterer, random_state)
     if n_clusters is not None and "n_clusters" not in estimator.get_params(deep=False):
         raise InvalidInputError(
@@ -298,25 +331,52 @@ def cluster(
             "only minibatch-kmeans clusters a stream; the others take the Embeddings that "
             f"Space.read() loads. Received: {clusterer!r}"
         )
+    if decisions and isinstance(embeddings, VectorStream):
+        raise InvalidInputError(
+            "names and groups made by hand are kept only by clusterers that hold all embeddings in "
+            f"memory, such as kmeans. Received: {clusterer!r}, on a stream"
+        )
     top5, names_from = _find_classes(embeddings, store)
-    if n_clusters == "auto":
-        sample = _sample(embeddings, random_state)
-        curve = elbow_curve(sample, random_state=random_state, progress=progress)
-        if curve.k is None:
-            raise InvalidInputError(f"n_clusters='auto' found no number: {curve.verdict}")
-        n_clusters = curve.k
-    if n_clusters is not None:
-        estimator.set_params(n_clusters=n_clusters)
-    vectors = embeddings if isinstance(embeddings, VectorStream) else np.asarray(embeddings)
-    labels = np.asarray(estimator.fit_predict(vectors), dtype=np.int64)
+    vectors: Any = embeddings if isinstance(embeddings, VectorStream) else np.asarray(embeddings)
     # Use the same scaling as the clusterer.
     normalize = bool(getattr(estimator, "normalize", False))
+    places = {} if earlier is None else find_placed(earlier, embeddings)
+    held = np.full(len(embeddings), FREE)
+    if earlier is not None and decisions:
+        unit = 1.0 if normalize else find_unit(vectors)
+        points = to_float32(vectors, normalize=normalize, unit=unit)
+        known = _earlier_labels(embeddings.paths, earlier, FREE)
+        rows = {row: places[path] for row, path in enumerate(embeddings.paths) if path in places}
+        held = hold(points, known, decisions, rows)
+    labels = _cluster_rest(
+        estimator,
+        embeddings,
+        held,
+        n_clusters,
+        reserved=decisions.fixed,
+        random_state=random_state,
+        progress=progress,
+    )
     identity = None
     if earlier is not None:
-        identity = _identify(estimator, vectors, labels, embeddings.paths, earlier)
+        free = held == FREE
+        if isinstance(estimator, KMeans) and free.any():
+            before = _earlier_labels(embeddings.paths, earlier, NOISE)
+            labels[free] = _continue(estimator, vectors[free], labels[free], before[free])
+        identity = match_clusters(
+            labels,
+            earlier.labels,
+            paths=embeddings.paths,
+            previous_paths=earlier.paths,
+            fixed=decisions.fixed,
+            placed=places,
+        )
         labels = identity.labels
+        decisions = _keep(decisions, earlier, embeddings.paths, places, labels)
     distances, exemplars = distances_to_centers(vectors, labels, normalize=normalize)
     name = clusterer if isinstance(clusterer, str) else type(clusterer).__name__
+    given = dict(decisions.names)
+    names = name_clusters(labels, top5, taken=given.values()) | given
     return Clustering(
         embeddings,
         labels,
@@ -324,11 +384,87 @@ def cluster(
         exemplars,
         algorithm=name,
         parameters=_json_parameters(estimator.get_params(deep=False)),
-        names=name_clusters(labels, top5),
+        names={label: names[label] for label in np.unique(labels).tolist() if names.get(label)},
         names_from=names_from,
         identity=identity,
         refinement=_describe_refinement(estimator),
+        decisions=decisions,
     )
+
+
+def _cluster_rest(
+    estimator: Any,
+    embeddings: Embeddings | VectorStream,
+    held: NDArray[np.int64],
+    n_clusters: int | str | None,
+    *,
+    reserved: frozenset[int],
+    random_state: int | None,
+    progress: bool,
+) -> NDArray[np.int64]:
+    """Cluster the rows that no decision holds, with numbers beyond the reserved ones."""
+    free = held == FREE
+    labels = held.copy()
+    if not free.any():
+        return labels
+    is_whole = bool(free.all())
+    rest: Any = embeddings if is_whole else np.asarray(embeddings)[free]
+    n_held = len(np.unique(held[held >= 0]))
+    if n_clusters == "auto":
+        sample = _sample(embeddings, random_state) if is_whole else rest
+        curve = elbow_curve(sample, random_state=random_state, progress=progress)
+        if curve.k is None:
+            raise InvalidInputError(f"n_clusters='auto' found no number: {curve.verdict}")
+        estimator.set_params(n_clusters=curve.k)
+    elif isinstance(n_clusters, int):
+        if n_clusters <= n_held:
+            raise InvalidInputError(
+                f"{n_held} clusters are kept as named or pinned, and {plural(len(rest), 'image')} "
+                f"are in none of them: n_clusters must be at least {n_held + 1}. "
+                f"Received: {n_clusters}"
+            )
+        estimator.set_params(n_clusters=n_clusters - n_held)
+    vectors = rest if isinstance(rest, VectorStream) else np.asarray(rest)
+    found = np.asarray(estimator.fit_predict(vectors), dtype=np.int64)
+    first = max(reserved, default=NOISE) + 1
+    labels[free] = np.where(found == NOISE, NOISE, found + first)
+    return labels
+
+
+def _keep(
+    decisions: Decisions,
+    earlier: EarlierClusters,
+    paths: list[str],
+    places: dict[str, int],
+    labels: NDArray[np.int64],
+) -> Decisions:
+    """Return the decisions for the next run; say which could not be kept in this one."""
+    if not decisions:
+        return decisions
+    present, numbers = set(paths), set(labels.tolist())
+    if empty := sorted(decisions.fixed - numbers):
+        warnings.warn(
+            f"of the named or pinned clusters, {', '.join(map(str, empty))} has no image here; its "
+            "number and name stay reserved",
+            Notice,
+            stacklevel=3,
+        )
+    lost = [path for path, number in places.items() if number not in numbers | {NOISE}]
+    if lost:
+        warnings.warn(
+            f"could not keep {plural(len(lost), 'image')} in the cluster of their choice, which is "
+            f"gone: {first_few(lost)}. `clusterkit label --pin` keeps a cluster",
+            Notice,
+            stacklevel=3,
+        )
+    digests = earlier.digests or [None] * len(earlier.paths)
+    # The absent images of kept clusters return there when they are back.
+    absent = (
+        Placed(path, digest, label)
+        for path, digest, label in zip(earlier.paths, digests, earlier.labels, strict=True)
+        if path not in present and label in decisions.fixed
+    )
+    return decisions | Decisions(placed=tuple(absent))
 
 
 def _find_classes(
@@ -343,23 +479,21 @@ def _find_classes(
     return (None, None) if found is None else (found[0], found[1].folder.name)
 
 
-def _identify(
-    estimator: Any,
-    vectors: Any,
-    labels: NDArray[np.int64],
-    paths: list[str],
-    earlier: EarlierClusters,
-) -> IdentityReport:
-    """Match clusters to the earlier ones."""
-    if isinstance(estimator, KMeans):
-        unit = 1.0 if estimator.normalize else find_unit(vectors)
-        points = to_float32(vectors, normalize=estimator.normalize, unit=unit)
-        number = dict(zip(earlier.paths, earlier.labels, strict=True))
-        previous = np.array([number.get(path, NOISE) for path in paths])
-        labels = continue_kmeans(
-            points, labels, estimator.inertia_ / unit / unit, previous=previous
-        )
-    return match_clusters(labels, earlier.labels, paths=paths, previous_paths=earlier.paths)
+def _earlier_labels(paths: list[str], earlier: EarlierClusters, missing: int) -> NDArray[np.int64]:
+    """Return the earlier cluster of each image."""
+    number = dict(zip(earlier.paths, earlier.labels, strict=True))
+    return np.array([number.get(path, missing) for path in paths])
+
+
+def _continue(
+    estimator: KMeans, vectors: Any, labels: NDArray[np.int64], previous: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the labels of k-means, or of a solution as good that continues the earlier one."""
+    unit = 1.0 if estimator.normalize else find_unit(vectors)
+    points = to_float32(vectors, normalize=estimator.normalize, unit=unit)
+    first = labels.min()
+    inertia = estimator.inertia_ / unit / unit
+    return first + continue_kmeans(points, labels - first, inertia, previous=previous)
 
 
 def _describe_refinement(estimator: Any) -> dict[str, Any] | None:
@@ -385,11 +519,11 @@ def _create(clusterer: Any, random_state: int | None) -> Any:
 
 
 def _folder_name(label: int, name: str | None) -> str:
-    """Return a cluster's folder, such as "003-red_fox-timber_wolf"."""
+    """Return a cluster's folder, such as "003 red fox, timber wolf"."""
     if label == NOISE:
         return "noise"
-    words = [re.sub(r"\W+", "_", word) for word in name.split(" / ")] if name else []
-    return "-".join([f"{label:03d}", *words])
+    # A slash would be a folder in a folder.
+    return f"{label:03d} {name.replace(' / ', ', ')}" if name else f"{label:03d}"
 
 
 def _json_parameters(parameters: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Keep cluster numbers across runs, and report changes."""
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, NamedTuple
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clusterkit.clustering.decisions import FREE
 from clusterkit.errors import InvalidInputError
 from clusterkit.utils.noise import NOISE, cluster_text
 from clusterkit.utils.text import plural
@@ -110,6 +111,8 @@ def match_clusters(
     *,
     paths: Sequence[Hashable] | None = None,
     previous_paths: Sequence[Hashable] | None = None,
+    fixed: Collection[int] = (),
+    placed: Mapping[Any, int] | None = None,
 ) -> IdentityReport:
     """Renumber clusters to match an earlier clustering.
 
@@ -121,6 +124,10 @@ def match_clusters(
         The earlier clustering.
     paths, previous_paths : sequence of length n and m, optional
         The image of each label; by default its row number.
+    fixed : collection of int
+        Clusters whose number means the same in both clusterings.
+    placed : mapping of path to int, optional
+        Images that belong to an earlier cluster whatever their label, if it continues.
 
     Returns
     -------
@@ -162,11 +169,20 @@ def match_clusters(
             f"Received: {len(images)} images now, {len(old_images)} before"
         )
     before = [number_before[images[row]] for row in rows]
-    number = _go_on(Counter(zip(before, (new_labels[row] for row in rows), strict=True)))
+    flows = Counter(zip(before, (new_labels[row] for row in rows), strict=True))
+    number = {label: label for label in fixed}
+    number |= _go_on(Counter({pair: n for pair, n in flows.items() if not set(pair) & set(fixed)}))
     taken = set(old_labels)
-    free = (candidate for candidate in count() if candidate not in taken)
+    reserved = taken.union(fixed)
+    free = (candidate for candidate in count() if candidate not in reserved)
     number |= {label: next(free) for label in sorted(set(new_labels) - number.keys())}
     final = [number[label] for label in new_labels]
+    if placed:
+        present = set(final) | {NOISE}
+        final = [
+            placed[image] if placed.get(image, FREE) in present else label
+            for image, label in zip(images, final, strict=True)
+        ]
     after = [final[row] for row in rows]
     earlier, present = taken - {NOISE}, set(final) - {NOISE}
     split, merged = _splits_and_merges(before, after, earlier, Counter(final))

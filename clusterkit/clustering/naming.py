@@ -1,7 +1,7 @@
 """Name clusters by the ImageNet classes that are frequent in one and rare elsewhere."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 from typing import NamedTuple
 
@@ -47,7 +47,12 @@ _LEAST_SHARE = 0.25
 _ADDED_SHARE = 0.1
 
 
-def name_clusters(labels: ArrayLike, top5: Iterable[TopClasses | None] | None) -> dict[int, str]:
+def name_clusters(
+    labels: ArrayLike,
+    top5: Iterable[TopClasses | None] | None,
+    *,
+    taken: Collection[str] = (),
+) -> dict[int, str]:
     """Name clusters by their distinctive ImageNet classes.
 
     Parameters
@@ -56,6 +61,8 @@ def name_clusters(labels: ArrayLike, top5: Iterable[TopClasses | None] | None) -
         Cluster of each image; -1 is noise, which gets no name.
     top5 : iterable of length n, or None
         The most probable classes of each image as (name, probability) pairs, or None if unknown.
+    taken : collection of str
+        Names that are in use, and are avoided if another is suitable.
 
     Returns
     -------
@@ -103,7 +110,7 @@ def name_clusters(labels: ArrayLike, top5: Iterable[TopClasses | None] | None) -
         for number, cluster in enumerate(sizes)
         if cluster >= 0
     }
-    return _choose(candidates)
+    return _choose(candidates, taken)
 
 
 def find_top5(
@@ -196,13 +203,13 @@ def _candidates(classes: _Terms, kinds: _Terms, number: int) -> list[_Name]:
     return [name for name in names if name.share >= _LEAST_SHARE]
 
 
-def _choose(candidates: dict[int, list[_Name]]) -> dict[int, str]:
+def _choose(candidates: dict[int, list[_Name]], taken: Collection[str]) -> dict[int, str]:
     """Assign each cluster its first unused name, in descending order of score."""
     named = {cluster: names for cluster, names in candidates.items() if names}
     chosen: dict[int, str] = {}
     for cluster in sorted(named, key=lambda cluster: -named[cluster][0].score):
         texts = [name.text for name in named[cluster]]
-        free = [text for text in texts if text not in chosen.values()]
+        free = [text for text in texts if text not in {*chosen.values(), *taken}]
         chosen[cluster] = (free or texts)[0]
     return dict(sorted(chosen.items()))
 

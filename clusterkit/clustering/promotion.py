@@ -1,16 +1,19 @@
 """Sort named clusters into class folders for training a classifier."""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
-from clusterkit.clustering.saved import read_clusters, read_earlier
-from clusterkit.errors import InvalidInputError
-from clusterkit.routing.sorting import Sorting, sort_into_folders
+from clusterkit.clustering.saved import EarlierClusters, read_earlier
+from clusterkit.datasets.names import first_few
+from clusterkit.errors import InvalidInputError, NotFoundError, Notice
+from clusterkit.routing.sorting import Sorting, find_gone, sort_into_folders
 from clusterkit.routing.transfer import is_inside
 from clusterkit.store.store import Store
 from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.noise import NOISE
+from clusterkit.utils.paths import is_gone
 
 
 def promote(
@@ -21,6 +24,7 @@ def promote(
     root: str | Path | None = None,
     store: str | Path = DEFAULT_STORE,
     mode: str = "copy",
+    strict: bool = False,
     dry_run: bool = False,
     progress: bool = False,
 ) -> Sorting:
@@ -35,13 +39,17 @@ def promote(
         Parent of the class folders.
     names : mapping of int to str, optional
         Names of clusters.  By default, and for other clusters, the column ``name`` of the table, if
-        any; clusters with an empty name are left out.
+        any; clusters with an empty name are left out.  A name that was written into some rows of a
+        cluster is a class of these.
     root : path, optional
         The folder that the table's paths are relative to; by default the one in the ``.json`` file
         beside the table.  Because tables are not trusted, all images must be below a root that is
         given here, or be in the store.
     store : path
-        The store whose images may be sorted without a ``root``.
+        The store whose images may be sorted without a ``root``.  Files that were renamed or moved
+        are found in it by their content, and it is told where ``mode="move"`` moves files.
+    strict : bool
+        Whether files that are gone are an error; by default they are left out.
     mode, dry_run, progress
         See :func:`clusterkit.routing.sort_into_folders`.
 
@@ -56,50 +64,75 @@ def promote(
         If no cluster has a name, a named cluster does not exist, the images' folder is unknown, or
         a path leads out of it.
     NotFoundError
-        If the table or an image does not exist.
+        If the table does not exist, or none of the files, or not all with ``strict``.
+
+    Warns
+    -----
+    Notice
+        If files are gone.
     """
-    table = read_clusters(clusters_csv)
-    clusters = read_earlier(table)
-    known = table.names() | dict(names or {})
+    clusters = read_earlier(clusters_csv)
+    known = dict(clusters.names) | dict(names or {})
     if unknown := sorted(set(known) - set(clusters.labels)):
         raise InvalidInputError(
             f"there is no cluster {unknown[0]} in {clusters_csv}, which has "
             f"{', '.join(map(str, sorted(set(clusters.labels))))}"
         )
     chosen = [
-        (path, known[label])
-        for path, label in zip(clusters.paths, clusters.labels, strict=True)
-        if label != NOISE and known.get(label)
+        row for row, label in enumerate(clusters.labels) if label != NOISE and known.get(label)
     ]
     if not chosen:
         raise InvalidInputError(
             f"no cluster of {clusters_csv} has a name: give one with --name NUMBER=NAME, or in a "
             "column name of the table"
         )
-    paths, folders = zip(*chosen, strict=True)
-    files = _find_files(clusters_csv, paths, root, clusters.root, store)
-    return sort_into_folders(files, folders, into, mode=mode, dry_run=dry_run, progress=progress)
+    files = _find_files(clusters_csv, clusters, chosen, root, store)
+    gone = find_gone(files, into)
+    if gone:
+        message = (
+            f"{len(gone)} of the {len(files)} files of {clusters_csv} are gone: "
+            f"{first_few(list(map(str, gone)))}. If they were moved, embed the folder they are in "
+            "now, then run again"
+        )
+        if strict or len(gone) == len(files):
+            raise NotFoundError(message)
+        warnings.warn(f"left out {message}", Notice, stacklevel=2)
+    left_out = set(gone)
+    present = [
+        (file, known[clusters.labels[row]])
+        for file, row in zip(files, chosen, strict=True)
+        if file not in left_out
+    ]
+    return sort_into_folders(
+        [file for file, _ in present],
+        [folder for _, folder in present],
+        into,
+        mode=mode,
+        store=store,
+        dry_run=dry_run,
+        progress=progress,
+    )
 
 
 def _find_files(
     table: str | Path,
-    paths: Sequence[str],
+    clusters: EarlierClusters,
+    rows: Sequence[int],
     given: str | Path | None,
-    named: str | None,
     store: str | Path,
 ) -> list[Path]:
-    """Return the files of a table, which must be inside its root.
+    """Return the files of rows of a table, which must be inside its root or in the store.
 
     Neither the table nor the root in the file beside it is trusted, only a root given by the user
     and images that the user has embedded.
     """
-    root = given or named
+    root = given or clusters.root
     if root is None:
         raise InvalidInputError(
             f"{table} does not say which folder its images are in: give it with --root"
         )
     files = []
-    for path in paths:
+    for path in (clusters.paths[row] for row in rows):
         inner = PurePath(path)
         if not path or "\0" in path or inner.anchor or ".." in inner.parts:
             raise InvalidInputError(
@@ -109,9 +142,17 @@ def _find_files(
             )
         files.append(Path(os.path.abspath(Path(root, path))))  # noqa: PTH100 (links stay)
     others = [file for file in files if given is None or not is_inside(file, Path(given))]
-    if others:
-        known = {str(file) for space in Store(store).spaces() for file in space.stream().files}
-        others = [file for file in others if str(file) not in known]
+    digests = clusters.digests or [None] * len(clusters.paths)
+    if others or (clusters.digests and any(map(is_gone, files))):
+        known, file_of = _files_in(store)
+        moved = {
+            file: file_of[digest]
+            for file, digest in zip(files, (digests[row] for row in rows), strict=True)
+            if digest in file_of and is_gone(file)
+        }
+        # A file that the store has under this content, here or in its new place, is one of ours.
+        others = [file for file in others if str(file) not in known and file not in moved]
+        files = [moved.get(file, file) for file in files]
     if others and given is None:
         raise InvalidInputError(
             f"{table}: {others[0]} is not in the store {store}, and only the .json file beside the "
@@ -123,3 +164,16 @@ def _find_files(
             f"{os.path.realpath(others[0])}. If that is right, embed the folder first"
         )
     return files
+
+
+def _files_in(store: str | Path) -> tuple[set[str], dict[str | None, Path]]:
+    """Return the files in a store, and one that exists for each content."""
+    files: set[str] = set()
+    file_of: dict[str | None, Path] = {}
+    for space in Store(store).spaces():
+        stream = space.stream()
+        for file, digest in zip(stream.files, stream.digests or (), strict=True):
+            files.add(str(file))
+            if digest and digest not in file_of and not is_gone(file):
+                file_of[digest] = file
+    return files, file_of

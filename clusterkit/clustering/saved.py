@@ -1,10 +1,15 @@
-"""Write and read tables of clusters, and continue from them in a later run."""
+"""Write and read tables of clusters, and continue from them in a later run.
+
+Beside a table lies a ``.json`` file with what made it, the number and content of each image as they
+were written, so that edits by hand and moved files are recognised, and a person's decisions.
+"""
 
 import json
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.clusterers.kmeans.lloyd import lloyd
+from clusterkit.clustering.decisions import Decisions, read_edits
 from clusterkit.datasets.names import first_few
 from clusterkit.datasets.tables import (
     Table,
@@ -24,12 +30,19 @@ from clusterkit.datasets.tables import (
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.store.embeddings import Embeddings, describe_space
 from clusterkit.store.stream import VectorStream
+from clusterkit.utils.documents import NOTHING, TEXT, check_document, integer, table_of
 from clusterkit.utils.files import check_output, write_whole
 from clusterkit.utils.noise import NOISE, as_cluster, is_missing_text
 from clusterkit.utils.paths import json_text, unescape_path
 
 # Inertias that differ by less than this fraction count as equal.
 _NEARLY_EQUAL = 1e-3
+# What the description of a table says of its images and clusters.
+_WRITTEN = {
+    "names": table_of(TEXT),
+    "clusters": table_of(integer(NOISE)),
+    "digests": table_of(TEXT | NOTHING),
+}
 _PATH_COLUMNS, _CLUSTER_COLUMNS = ("path", "filename", "file", "image"), ("cluster", "clusters")
 
 
@@ -62,22 +75,68 @@ def write_clusters(clustering: Any, output: str | Path, *, overwrite: bool = Fal
         raise InvalidInputError(
             f"the table's name must not end in .json, which its description takes: {output}"
         )
-    columns = ["path", "cluster", "distance", "exemplar", *(["name"] if clustering.names else [])]
-    paths = clustering.embeddings.paths
-    order: Sequence[int] = range(len(paths))
-    if isinstance(clustering.embeddings, VectorStream):
+    embeddings = clustering.embeddings
+    labels = clustering.labels.tolist()
+    cells = [
+        ("" if np.isnan(distance) else f"{distance:.6f}", str(bool(exemplar)).lower())
+        for distance, exemplar in zip(clustering.distances, clustering.exemplars, strict=True)
+    ]
+    rows = [
+        [path, label, *rest]
+        for path, label, rest in zip(embeddings.paths, labels, cells, strict=True)
+    ]
+    if isinstance(embeddings, VectorStream):
         # Streams are in storage order.
-        order = sorted(order, key=paths.__getitem__)
-    rows = []
-    for row in order:
-        label, distance = int(clustering.labels[row]), clustering.distances[row]
-        shown = "" if np.isnan(distance) else f"{distance:.6f}"
-        exemplar = str(bool(clustering.exemplars[row])).lower()
-        cells = [paths[row], label, shown, exemplar, clustering.names.get(label, "")]
-        rows.append(cells[: len(columns)])
-    write_whole(output, to_csv(columns, rows))
-    write_whole(origin, json_text(clustering.to_dict()) + "\n")
+        rows.sort()
+    digests = getattr(embeddings, "digests", None) or [None] * len(labels)
+    origin_of = Origin(
+        clustering.to_dict(),
+        clustering.names,
+        dict(zip(embeddings.paths, labels, strict=True)),
+        dict(zip(embeddings.paths, digests, strict=True)),
+        clustering.decisions,
+    )
+    _write(output, origin, rows, origin_of)
     return output
+
+
+def rewrite_clusters(clusters_csv: str | Path, origin: "Origin") -> None:
+    """Write changed clusters and names into a table, and its description; other columns stay.
+
+    Where the cluster of an image changed, its distance to the centre is removed, and it is no
+    exemplar.
+    """
+    opened = _open_clusters(clusters_csv)
+    header = [as_text(name) for name in opened.table.header]
+    known = [name.casefold() for name in header]
+    if "name" not in known and origin.names:
+        header, known = [*header, "name"], [*known, "name"]
+    rows = []
+    for cells, path in zip(opened.table.rows, opened.paths, strict=True):
+        row = [unprotect(as_text(cell)) for cell in cells] + [""] * (len(header) - len(cells))
+        row[opened.path_column] = path
+        label = origin.clusters.get(path)
+        if label is not None:
+            if _read_numbers([row[opened.cluster_column].strip()]) != [label]:
+                row[opened.cluster_column] = str(label)
+                for name, cell in (("distance", ""), ("exemplar", "false")):
+                    if name in known:
+                        row[known.index(name)] = cell
+            if "name" in known:
+                row[known.index("name")] = origin.names.get(label, "")
+        rows.append(row)
+    output = Path(clusters_csv)
+    write_whole(output, to_csv(header, rows))
+    write_whole(output.with_suffix(".json"), json_text(origin.to_dict()) + "\n")
+
+
+def _write(output: Path, file: Path, rows: Sequence[Sequence[Any]], origin: "Origin") -> None:
+    """Write a table of clusters and its description."""
+    names = origin.names
+    columns = ["path", "cluster", "distance", "exemplar", *(["name"] if names else [])]
+    cells = [[*row, names.get(row[1], "")][: len(columns)] for row in rows]
+    write_whole(output, to_csv(columns, cells))
+    write_whole(file, json_text(origin.to_dict()) + "\n")
 
 
 def check_clusters_files(output: str | Path, *, overwrite: bool = False) -> tuple[Path, Path]:
@@ -86,13 +145,82 @@ def check_clusters_files(output: str | Path, *, overwrite: bool = False) -> tupl
     return output, check_output(output.with_suffix(".json"), overwrite=overwrite)
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What made a table of clusters, and how it was written.
+
+    Attributes
+    ----------
+    made_by : dict
+        Description of the clustering.
+    names : dict of int to str
+        Names of clusters, as written.
+    clusters : dict of str to int
+        The cluster of each image, as written.
+    digests : dict of str to str or None
+        SHA-256 digest of each image file.
+    decisions : Decisions
+        A person's decisions.
+    """
+
+    made_by: dict[str, Any]
+    names: Mapping[int, str] = field(default_factory=dict)
+    clusters: Mapping[str, int] = field(default_factory=dict)
+    digests: Mapping[str, str | None] = field(default_factory=dict)
+    decisions: Decisions = field(default_factory=Decisions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as values for ``json_text``."""
+        return self.made_by | {
+            "names": {str(number): name for number, name in self.names.items()},
+            "decisions": self.decisions.to_dict(),
+            "clusters": self.clusters,
+            "digests": self.digests,
+        }
+
+    @classmethod
+    def read(cls, file: Path) -> "Origin | None":
+        """Read the description of a table; None if there is none.
+
+        Warns
+        -----
+        Notice
+            If it is damaged, and what is lost by that.
+        """
+        try:
+            document = json.loads(file.read_text(encoding="utf-8"))
+            made_by = check_document(document, {})
+            if "clusters" not in document:  # as before clusterkit recorded images
+                names = document.get("names")
+                check_document({"names": names or {}}, {"names": _WRITTEN["names"]})
+                return cls(made_by, _numbered(names or {}))
+            check_document(document, _WRITTEN)
+            return cls(
+                made_by,
+                _numbered(document["names"]),
+                {unescape_path(path): label for path, label in document["clusters"].items()},
+                {unescape_path(path): digest for path, digest in document["digests"].items()},
+                Decisions.from_dict(document.get("decisions")),
+            )
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, RecursionError) as error:
+            warnings.warn(
+                f"{file} is left out, since it is damaged ({error}): names and groups made by hand "
+                "in earlier runs are known only as far as the table shows them",
+                Notice,
+                stacklevel=4,
+            )
+            return None
+
+
 class EarlierClusters(NamedTuple):
     """An earlier clustering.
 
     Attributes
     ----------
     labels : list of int
-        Cluster of each image; -1 is noise.
+        Cluster of each image, after edits by hand; -1 is noise.
     paths : list of str
         The images.
     root : str or None
@@ -101,6 +229,12 @@ class EarlierClusters(NamedTuple):
         Identity of the embedding space; None if unknown.
     space : str
         Its short name.
+    digests : list of (str or None), optional
+        SHA-256 digest of each image file, by which moved files are found.
+    names : dict of int to str
+        The names of the clusters that have one.
+    decisions : Decisions
+        A person's decisions, including edits of the table.
     """
 
     labels: list[int]
@@ -108,6 +242,9 @@ class EarlierClusters(NamedTuple):
     root: str | None = None
     fingerprint: str | None = None
     space: str = "unknown space"
+    digests: list[str | None] | None = None
+    names: Mapping[int, str] = {}
+    decisions: Decisions = Decisions()
 
 
 def read_earlier(previous: Any) -> EarlierClusters:
@@ -122,7 +259,7 @@ def read_earlier(previous: Any) -> EarlierClusters:
     Returns
     -------
     EarlierClusters
-        Labels and images, and their space if known.
+        Labels and images, the decisions about them, and their space if known.
 
     Raises
     ------
@@ -130,27 +267,73 @@ def read_earlier(previous: Any) -> EarlierClusters:
         If the table does not exist.
     InvalidInputError
         If the file is not such a table, or its clusters are not numbers.
+
+    Warns
+    -----
+    Notice
+        If the description is damaged, or names cannot be told from names given by hand.
     """
     if not isinstance(previous, str | Path | ClustersTable):
         made = previous.embeddings
-        root = None if made.root is None else str(made.root)
-        space = describe_space(made.space)
-        return EarlierClusters(previous.labels.tolist(), made.paths, root, made.fingerprint, space)
+        return EarlierClusters(
+            previous.labels.tolist(),
+            made.paths,
+            None if made.root is None else str(made.root),
+            made.fingerprint,
+            describe_space(made.space),
+            getattr(made, "digests", None),
+            previous.names,
+            previous.decisions,
+        )
     table = previous if isinstance(previous, ClustersTable) else read_clusters(previous)
-    paths, labels = table.paths, table.clusters
-    numbers = [label for label in labels if isinstance(label, int) and label >= NOISE]
-    if len(numbers) < len(labels):
-        others = [label for label in labels if isinstance(label, str) or label < NOISE]
+    return _earlier(table, Origin.read(Path(table.file).with_suffix(".json")))
+
+
+def _earlier(table: "ClustersTable", origin: Origin | None) -> EarlierClusters:
+    """Compare a table with its description."""
+    numbers = [label for label in table.clusters if isinstance(label, int) and label >= NOISE]
+    if len(numbers) < len(table.clusters):
+        others = [label for label in table.clusters if isinstance(label, str) or label < NOISE]
         raise InvalidInputError(
             f"only numbers from {NOISE} can be kept. Received: cluster {others[0]} in {table.file}"
         )
-    try:
-        origin = json.loads(Path(table.file).with_suffix(".json").read_text(encoding="utf-8"))
-        root, fingerprint, space = (origin[name] for name in ("root", "fingerprint", "space"))
-    except (OSError, ValueError, TypeError, KeyError):
-        return EarlierClusters(numbers, paths)  # the table alone will do
-    root = None if root is None else unescape_path(root)
-    return EarlierClusters(numbers, paths, root, fingerprint, space)
+    known = origin or Origin({})
+    edited = read_edits(
+        table.paths,
+        numbers,
+        table.cells,
+        written=known.clusters,
+        digests=known.digests,
+        names=known.names,
+    )
+    decisions = known.decisions | edited.decisions
+    file = Path(table.file).with_suffix(".json")
+    if edited.decisions.names and not file.exists():
+        warnings.warn(
+            f"the names in {table.file} are kept as given by hand, since there is no {file.name} "
+            "that says which were",
+            Notice,
+            stacklevel=4,
+        )
+    names = {**known.names, **decisions.names}
+    made_by = known.made_by
+    root = made_by.get("root")
+    fingerprint = made_by.get("fingerprint")
+    return EarlierClusters(
+        edited.labels,
+        table.paths,
+        unescape_path(root) if isinstance(root, str) else None,
+        fingerprint if isinstance(fingerprint, str) else None,
+        str(made_by.get("space", "unknown space")),
+        [known.digests.get(path) for path in table.paths] if known.digests else None,
+        {number: name for number, name in names.items() if name and number in set(edited.labels)},
+        decisions,
+    )
+
+
+def _numbered(names: Mapping[str, str]) -> dict[int, str]:
+    """Return the names of a description by the numbers of their clusters."""
+    return {int(number): unescape_path(name) for number, name in names.items()}
 
 
 def check_earlier(
@@ -168,7 +351,8 @@ def check_earlier(
     Returns
     -------
     EarlierClusters
-        The earlier clustering, with paths relative to the root of the embeddings.
+        The earlier clustering, with paths relative to the root of the embeddings.  A file that is
+        not there under its path is followed to another file of the same content.
 
     Raises
     ------
@@ -187,6 +371,7 @@ def check_earlier(
         moved = [os.path.relpath(file, here).replace(os.sep, "/") for file in files]
         if present.intersection(moved):
             earlier = earlier._replace(paths=moved)
+    earlier = _follow(earlier, embeddings)
     if not present.intersection(earlier.paths):
         raise InvalidInputError(
             "the two clusterings must have an image in common. Received: "
@@ -201,6 +386,36 @@ def check_earlier(
             stacklevel=3,
         )
     return earlier
+
+
+def _follow(earlier: EarlierClusters, embeddings: Embeddings | VectorStream) -> EarlierClusters:
+    """Give earlier images that were renamed or moved their present paths."""
+    digests = getattr(embeddings, "digests", None)
+    if digests is None or earlier.digests is None:
+        return earlier
+    present, taken = set(embeddings.paths), set(earlier.paths)
+    free: dict[str, list[str]] = {}
+    for path, digest in zip(embeddings.paths, digests, strict=True):
+        if digest and path not in taken:
+            free.setdefault(digest, []).append(path)
+    paths = [
+        path if path in present or not free.get(digest or "") else free[digest or ""].pop(0)
+        for path, digest in zip(earlier.paths, earlier.digests, strict=True)
+    ]
+    return earlier._replace(paths=paths)
+
+
+def find_placed(earlier: EarlierClusters, embeddings: Embeddings | VectorStream) -> dict[str, int]:
+    """Return the present images that were put into a cluster by hand, and these clusters."""
+    decisions, present = earlier.decisions, set(embeddings.paths)
+    path_of = dict(zip(earlier.digests or (), earlier.paths, strict=False))
+    path_of |= dict(zip(getattr(embeddings, "digests", None) or (), embeddings.paths, strict=False))
+    found = {}
+    for image in decisions.placed:
+        path = image.path if image.path in present else path_of.get(image.digest, image.path)
+        if path in present:
+            found[path] = image.cluster
+    return found
 
 
 def continue_kmeans(
@@ -311,21 +526,15 @@ def read_clusters(clusters_csv: str | Path) -> ClustersTable:
     Notice
         If images without a cluster are left out, or the table is not a plain CSV file.
     """
-    table = read_table(clusters_csv)
-    columns = [_find(table, names) for names in (_PATH_COLUMNS, _CLUSTER_COLUMNS)]
-    if None in columns:
-        raise InvalidInputError(
-            f"{clusters_csv} must have the columns path and cluster. Received: "
-            f"{','.join(table.header)[:100]}"
-        )
-    cells = [table.column(index) for index in columns if index is not None]
-    remarks = table.remarks + (say_code_page(cells[0]) if table.is_windows else [])
-    if remarks:
+    opened = _open_clusters(clusters_csv)
+    table, paths = opened.table, opened.paths
+    if remarks := table.remarks:
         warnings.warn(f"{clusters_csv} is read {', '.join(remarks)}", Notice, stacklevel=3)
-    paths = [unprotect(as_text(path) if table.is_windows else path) for path in cells[0]]
     if twice := [path for path, count in Counter(paths).items() if count > 1]:
         raise InvalidInputError(f"{clusters_csv} must hold each path once. Twice: {twice[0]}")
-    clusters = _read_numbers([unprotect(as_text(cell)).strip() for cell in cells[1]])
+    clusters = _read_numbers(
+        [unprotect(as_text(cell)).strip() for cell in table.column(opened.cluster_column)]
+    )
     known = [row for row, cluster in enumerate(clusters) if cluster is not None]
     missing = [path for path, cluster in zip(paths, clusters, strict=True) if cluster is None]
     if not known:
@@ -347,6 +556,33 @@ def read_clusters(clusters_csv: str | Path) -> ClustersTable:
         None if names is None else [_read_name(names[row]) for row in known],
         clusters_csv,
     )
+
+
+class _Opened(NamedTuple):
+    """A table of clusters as text, its columns of paths and clusters, and the paths."""
+
+    table: Table
+    path_column: int
+    cluster_column: int
+    paths: list[str]
+
+
+def _open_clusters(clusters_csv: str | Path) -> _Opened:
+    """Read a table of clusters as text, and find its columns."""
+    table = read_table(clusters_csv)
+    path_column, cluster_column = (
+        _find(table, names) for names in (_PATH_COLUMNS, _CLUSTER_COLUMNS)
+    )
+    if path_column is None or cluster_column is None:
+        raise InvalidInputError(
+            f"{clusters_csv} must have the columns path and cluster. Received: "
+            f"{','.join(table.header)[:100]}"
+        )
+    cells = table.column(path_column)
+    if table.is_windows:
+        table = replace(table, remarks=[*table.remarks, *say_code_page(cells)])
+    paths = [unprotect(as_text(path) if table.is_windows else path) for path in cells]
+    return _Opened(table, path_column, cluster_column, paths)
 
 
 def _find(table: Table, names: Sequence[str]) -> int | None:

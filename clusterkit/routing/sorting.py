@@ -1,14 +1,15 @@
 """Sort files into folders."""
 
 import os
+import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clusterkit.errors import ClusterkitError, InvalidInputError, NotFoundError
+from clusterkit.errors import ClusterkitError, InvalidInputError, NotFoundError, StoreError
 from clusterkit.images.folder import digest_file
 from clusterkit.routing.manifest import Manifest, locked, read_manifest
 from clusterkit.routing.plan import Plan, make_plan
@@ -23,6 +24,8 @@ from clusterkit.routing.transfer import (
     make_folder,
     sweep_parts,
 )
+from clusterkit.store.store import Store
+from clusterkit.utils.paths import is_gone
 from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.text import join_lines, plural
 
@@ -83,6 +86,7 @@ def sort_into_folders(
     into: str | Path,
     *,
     mode: str = "copy",
+    store: Store | str | Path | None = None,
     dry_run: bool = False,
     progress: bool = False,
 ) -> Sorting:
@@ -107,6 +111,8 @@ def sort_into_folders(
         ``copy`` keeps the modification time.  ``link`` makes symbolic links with absolute paths:
         the sorted folder may be moved later, the files may not.  ``move`` also works between disks,
         where a file is deleted only after its copy was verified and flushed to disk.
+    store : Store or path, optional
+        A store that is told where moved files are, so that it keeps their embeddings.
     dry_run : bool
         Whether to only plan, without writing anything.
     progress : bool
@@ -131,7 +137,7 @@ def sort_into_folders(
     Warns
     -----
     UserWarning
-        If a partial copy of unknown content is found, which is kept.
+        If a partial copy of unknown content is found, which is kept, or the store cannot be told.
 
     Examples
     --------
@@ -171,7 +177,40 @@ def sort_into_folders(
             # Removes the folder only if it is empty, when nothing was sorted.
             with suppress(OSError):
                 into.rmdir()
+    if mode == "move":
+        tell_store(store, {t.source: str(into / t.target) for t in todo})
     return Sorting(into, mode, todo, plan.n_present, dry_run=False)
+
+
+def find_gone(files: Iterable[str | Path], into: str | Path) -> list[Path]:
+    """Return the files that do not exist, without those that an earlier call sorted into a folder.
+
+    Parameters
+    ----------
+    files : iterable of path
+        The files.
+    into : path
+        The sorted folder, which need not exist.
+    """
+    gone = [Path(os.path.abspath(file)) for file in files if is_gone(file)]  # noqa: PTH100
+    if not gone:
+        return []
+    sorted_before = {transfer.source for transfer in _known(Path(into)).transfers}
+    return [file for file in gone if str(file) not in sorted_before]
+
+
+def tell_store(store: Store | str | Path | None, moves: Mapping[str, str]) -> None:
+    """Tell a store where files are now; warn if it cannot be told, since they were moved."""
+    if store is None or not moves:
+        return
+    try:
+        (store if isinstance(store, Store) else Store(store)).follow(moves)
+    except StoreError as error:
+        warnings.warn(
+            f"the files were moved, but the store could not be told: {error}. `clusterkit embed` "
+            "on the folder that they are in now finds their embeddings again",
+            stacklevel=3,
+        )
 
 
 def _with_digests(todo: Sequence[Transfer], *, progress: bool) -> list[Transfer]:

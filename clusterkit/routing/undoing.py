@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from clusterkit.errors import ClusterkitError, InvalidInputError
 from clusterkit.routing.manifest import MANIFEST_NAME, Manifest, locked, read_manifest
 from clusterkit.routing.seals import find_unsealed
+from clusterkit.routing.sorting import tell_store
 from clusterkit.routing.strays import Strays
 from clusterkit.routing.transfer import (
     Transfer,
@@ -23,6 +24,7 @@ from clusterkit.routing.transfer import (
     move,
     sweep_parts,
 )
+from clusterkit.store.store import Store
 from clusterkit.utils.files import flush
 from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.text import join_lines
@@ -81,6 +83,7 @@ def undo(
     *,
     roots: Sequence[str | Path] = (),
     trust: bool = False,
+    store: Store | str | Path | None = None,
     dry_run: bool = False,
     progress: bool = False,
 ) -> Undoing:
@@ -102,6 +105,8 @@ def undo(
         this machine, since such a manifest could name any place.
     trust : bool
         Whether to move files back to any place in the manifest.
+    store : Store or path, optional
+        A store that is told where the files are again.
     dry_run : bool
         Whether to only plan, without changing anything.
     progress : bool
@@ -130,12 +135,12 @@ def undo(
     if not trust:
         _check_places(folder, manifest, roots)
     if dry_run:
-        return _undo(folder, manifest, dry_run=True, progress=progress)[0]
+        return _undo(folder, manifest, dry_run=True, progress=progress).undoing
     with locked(folder):
         manifest = read_manifest(folder)
         if not trust:
             _check_places(folder, manifest, roots)
-        undoing, left = _undo(folder, manifest, dry_run=False, progress=progress)
+        undoing, left, moves = _undo(folder, manifest, dry_run=False, progress=progress)
         _sweep(folder, manifest)
         for name in manifest.folders:
             # Removes only empty folders; the sorted folder itself still has its manifest.
@@ -150,6 +155,7 @@ def undo(
     if "." in manifest.folders:
         with suppress(OSError):
             folder.rmdir()
+    tell_store(store, moves)
     return undoing
 
 
@@ -256,14 +262,21 @@ class _Planner:
         return old.lstat().st_size == place.lstat().st_size and holds(old, transfer.digest)
 
 
-def _undo(
-    folder: Path, manifest: Manifest, *, dry_run: bool, progress: bool
-) -> tuple[Undoing, list[Transfer]]:
-    """Undo transfers in reverse order; return also the remaining transfers."""
+class _Undone(NamedTuple):
+    """A performed or planned undoing, the remaining transfers, and where files were moved."""
+
+    undoing: Undoing
+    left: list[Transfer]
+    moves: dict[str, str]
+
+
+def _undo(folder: Path, manifest: Manifest, *, dry_run: bool, progress: bool) -> _Undone:
+    """Undo transfers in reverse order."""
     planner = _Planner(folder, manifest)
     n_undone, places = 0, Counter[str]()
     kept, missing, left = [], [], []
     touched: set[Path] = set()
+    moves = {}
     for transfer in progress_bar(
         manifest.transfers[::-1], name="undo", unit="file", enabled=progress
     ):
@@ -286,9 +299,11 @@ def _undo(
             n_undone += 1
             if transfer.mode == "move":
                 places[str(Path(transfer.source).parent)] += 1
+                moves[str(folder / transfer.target)] = transfer.source
     flush_folders(touched)
     back = dict(sorted(places.items()))
-    return Undoing(folder, n_undone, kept[::-1], missing[::-1], dry_run, back), left[::-1]
+    undoing = Undoing(folder, n_undone, kept[::-1], missing[::-1], dry_run, back)
+    return _Undone(undoing, left[::-1], moves)
 
 
 def _take_back(transfer: Transfer, place: Path, *, goes_back: bool) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -372,6 +372,41 @@ class Space:
         written = self._write_parts(tables, listed.next_number)
         self._write_list(PartList((*listed.parts, *written), listed.next_number + 1))
 
+    def follow(self, moves: Mapping[str, str]) -> None:
+        """Give the rows of moved files their new paths.
+
+        Parameters
+        ----------
+        moves : mapping of str to str
+            Absolute path of each file before and after.
+
+        Raises
+        ------
+        StoreError
+            If another process is writing, or the rows cannot be written.
+        """
+        from clusterkit.store.part_file import Row
+
+        if not moves.keys() & self.known_rows().keys():
+            return
+        root = os.path.commonpath([os.path.dirname(file) for file in moves.values()])  # noqa: PTH120
+        with self.writing():
+            known = self.known_rows()
+            moved = [(known[old], new) for old, new in moves.items() if old in known]
+            rows = [
+                Row(
+                    escape_path(_relative(new, root)),
+                    self.root_of(Path(root)),
+                    row.digest,
+                    **FileStatus.of(new)._asdict(),
+                    error=row.error,
+                    kept=None if row.error else (row.part, row.position),
+                )
+                for row, new in moved
+            ]
+            self.append(rows)
+            self.clean()
+
     def clean(self, *, prune: bool = False) -> int:
         """Drop outdated rows.
 
@@ -518,7 +553,8 @@ class Space:
         import pyarrow as pa
 
         tables = {
-            self._file(part): self._read(part, ["path", "root", "error"]) for part in listed.parts
+            self._file(part): self._read(part, ["path", "root", "digest", "error"])
+            for part in listed.parts
         }
         if not tables:
             return VectorStream([], self.folder, self.info)
@@ -538,6 +574,7 @@ class Space:
             self.info,
             dict(zip(tables, np.split(chosen, ends[:-1]), strict=True)),
             [Failure(path_of_row[row], errors[row]) for row in rows if errors[row] is not None],
+            table["digest"].take(embedded).to_pylist(),
         )
 
     def read_top5(self) -> dict[str, TopClasses]:

@@ -1,7 +1,7 @@
 """The store on disk: a folder with a sub-folder per embedding space."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -145,6 +145,22 @@ class Store:
             except StoreError as error:
                 damages.append((space.info_file, str(error)))
         return damages
+
+    def follow(self, moves: Mapping[str, str]) -> None:
+        """Record where files were moved to, so that their embeddings are found there.
+
+        Parameters
+        ----------
+        moves : mapping of str to str
+            Absolute path of each file before and after.
+
+        Raises
+        ------
+        StoreError
+            If another run is writing to a space, or it cannot be written.
+        """
+        for space in self._folders():
+            space.follow(moves)
 
     def _folders(self, *, required: bool = False) -> list[Space]:
         """Return all spaces in order of name."""

@@ -36,6 +36,8 @@ class VectorStream:
         Parquet parts, each with a mask of the rows in the stream.
     failures : list of Failure
         Images without a vector.
+    digests : list of (str or None), optional
+        SHA-256 digest of each image file.
 
     Examples
     --------
@@ -51,6 +53,7 @@ class VectorStream:
     space: dict[str, Any] = field(default_factory=dict)
     parts: dict[Path, NDArray[np.bool_]] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
+    digests: list[str | None] | None = None
 
     def iter_batches(self, n_rows: int, /) -> Iterator[NDArray[np.float32]]:
         """Yield all vectors in order as arrays of shape (up to ``n_rows``, dimension).

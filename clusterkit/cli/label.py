@@ -1,0 +1,71 @@
+"""``clusterkit label``."""
+
+from pathlib import Path
+
+import click
+
+from clusterkit.cli.options import ImageNumber, NumberedName, as_dict
+from clusterkit.cli.outputs import Outputs, outputs
+from clusterkit.cli.streams import say_result
+
+
+@click.command()
+@click.argument("clusters_csv", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    type=NumberedName(),
+    callback=as_dict,
+    help="Name a cluster; NUMBER= removes its name.  Can be given several times.",
+)
+@click.option(
+    "--move",
+    "moves",
+    multiple=True,
+    type=ImageNumber(),
+    callback=as_dict,
+    help="Put an image into a cluster; a number that is not in use makes a new group, and -1 is "
+    "noise.  Can be given several times.",
+)
+@click.option(
+    "--pin",
+    multiple=True,
+    type=click.IntRange(0),
+    metavar="NUMBER",
+    help="Keep the images of a cluster.  Can be given several times.",
+)
+@click.option(
+    "--unpin",
+    multiple=True,
+    type=click.IntRange(0),
+    metavar="NUMBER",
+    help="No longer keep the images of a cluster.  Can be given several times.",
+)
+@outputs()
+def label(
+    clusters_csv: Path,
+    names: dict[int, str],
+    moves: dict[str, int],
+    pin: tuple[int, ...],
+    unpin: tuple[int, ...],
+    outputs: Outputs,
+) -> None:
+    """Decide what a cluster of CLUSTERS_CSV is called, and which images it has.
+
+    `clusterkit cluster --previous CLUSTERS_CSV` keeps these decisions: a cluster with a given name
+    or a pin keeps its number and images, a moved image stays where it was put, and only the rest is
+    clustered anew.  Edits of the table in a spreadsheet count as well: another name or number in
+    some rows.
+
+    Without options, the decisions so far are listed.
+
+    \b
+    Example:
+      clusterkit label clusters.csv --name 3="my tigers" --move IMG_0012.jpg=5 --pin 5
+      clusterkit cluster -k 12 --previous clusters.csv --overwrite
+    """
+    from clusterkit.clustering.labelling import label as label_clusters
+
+    labelling = label_clusters(clusters_csv, names=names, moves=moves, pin=pin, unpin=unpin)
+    outputs.show(labelling.to_dict(), lambda: say_result(labelling))

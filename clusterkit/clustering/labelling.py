@@ -1,0 +1,239 @@
+"""Name clusters, and put images into them: decisions that later runs keep."""
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clusterkit.clustering.decisions import Decisions, Placed
+from clusterkit.clustering.saved import (
+    EarlierClusters,
+    Origin,
+    read_clusters,
+    read_earlier,
+    rewrite_clusters,
+)
+from clusterkit.errors import InvalidInputError, NotFoundError, Notice
+from clusterkit.utils.noise import NOISE, cluster_text, is_missing_text
+from clusterkit.utils.text import join_lines, plural
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """Result of :func:`label`: the decisions about a table of clusters.
+
+    Attributes
+    ----------
+    table : pathlib.Path
+        The table.
+    sizes : dict of int to int
+        Number of images in each cluster; -1 is noise.
+    names : dict of int to str
+        Names of clusters.
+    decisions : Decisions
+        All decisions, including those found as edits of the table.
+    n_moved : int
+        Number of images that this call put into another cluster.
+    """
+
+    table: Path
+    sizes: dict[int, int]
+    names: dict[int, str]
+    decisions: Decisions
+    n_moved: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-able values."""
+        return {
+            "table": str(self.table),
+            "sizes": {str(cluster): size for cluster, size in self.sizes.items()},
+            "names": {str(cluster): name for cluster, name in self.names.items()},
+            "decisions": self.decisions.to_dict(),
+            "n_moved": self.n_moved,
+        }
+
+    def to_text(self) -> str:
+        """Return the clusters that keep their images, and the number of images with a place."""
+        decisions = self.decisions
+        lines = [f"{plural(self.n_moved, 'image')} moved"] if self.n_moved else []
+        for number in sorted(decisions.fixed):
+            why = "named" if decisions.names.get(number) else "pinned"
+            size = plural(self.sizes.get(number, 0), "image")
+            line = f"{number:>7}  {size}, {why}  {self.names.get(number, '')}"
+            lines.append(line.rstrip())
+        placed = Counter(image.cluster for image in decisions.placed)
+        for number, n_images in sorted(placed.items()):
+            if number not in decisions.fixed:
+                lines.append(f"{cluster_text(number):>7}  {plural(n_images, 'image')} put there")
+        return join_lines(lines or ["no decisions yet: see `clusterkit label --help`"])
+
+
+def label(
+    clusters_csv: str | Path,
+    *,
+    names: Mapping[int, str] | None = None,
+    moves: Mapping[str, int] | None = None,
+    pin: Iterable[int] = (),
+    unpin: Iterable[int] = (),
+) -> Labelling:
+    """Name clusters of a table, pin them, and move images between them.
+
+    The table and the ``.json`` file beside it are rewritten; later runs with
+    ``cluster(previous=...)`` keep what was decided: a cluster with a given name and a pinned one
+    keep their number and images, and a moved image stays where it was put.
+
+    Edits of the table itself, as in a spreadsheet, are decisions as well: another name or number in
+    some rows, or a number that was not in use, which makes a group of these rows.
+
+    Parameters
+    ----------
+    clusters_csv : path
+        The table of ``clusterkit cluster``.
+    names : mapping of int to str, optional
+        Names of clusters; an empty name removes the one that is there.
+    moves : mapping of str to int, optional
+        The cluster of images, by their path in the table, their file, or their file name if it is
+        unique.  A number that is not in use makes a new group; -1 is noise.
+    pin, unpin : iterable of int
+        Clusters that keep their images, and those that no longer do.
+
+    Returns
+    -------
+    Labelling
+        All decisions about the table.  Without any argument, nothing is written.
+
+    Raises
+    ------
+    NotFoundError
+        If the table or an image does not exist.
+    InvalidInputError
+        If there is no such cluster, a name cannot be written, or two decisions exclude each other.
+
+    Warns
+    -----
+    Notice
+        If two clusters have the same name.
+    """
+    table = read_clusters(clusters_csv)
+    earlier = read_earlier(table)
+    labels = dict(zip(earlier.paths, earlier.labels, strict=True))
+    decided = _decide(earlier, labels, names or {}, moves or {}, set(pin), set(unpin))
+    for image in decided.placed:
+        labels[image.path] = image.cluster
+    decisions = earlier.decisions | decided
+    decisions = Decisions(decisions.names, decisions.pinned - set(unpin), decisions.placed)
+    _check_pins(decided, labels, unpin, decisions)
+    called = {**earlier.names, **decided.names}
+    called = {number: name for number, name in called.items() if name}
+    _say_shared(called, decided)
+    if decided or set(unpin):
+        digests = earlier.digests or [None] * len(earlier.paths)
+        made_by = Origin.read(Path(clusters_csv).with_suffix(".json")) or Origin({})
+        origin = Origin(
+            made_by.made_by,
+            called,
+            labels,
+            dict(zip(earlier.paths, digests, strict=True)),
+            decisions,
+        )
+        rewrite_clusters(clusters_csv, origin)
+    sizes = Counter(labels.values())
+    return Labelling(
+        Path(clusters_csv), dict(sorted(sizes.items())), called, decisions, len(decided.placed)
+    )
+
+
+def _decide(
+    earlier: EarlierClusters,
+    labels: Mapping[str, int],
+    names: Mapping[int, str],
+    moves: Mapping[str, int],
+    pin: set[int],
+    unpin: set[int],
+) -> Decisions:
+    """Check decisions, and return them."""
+    if both := pin & unpin:
+        raise InvalidInputError(f"cluster {min(both)} cannot be pinned and unpinned at once")
+    digest_of = dict(zip(earlier.paths, earlier.digests or (), strict=False))
+    placed: dict[str, int] = {}
+    for image, number in moves.items():
+        if number < NOISE:
+            raise InvalidInputError(
+                f"clusters are numbers from 0, and {NOISE} is noise. Received: {image}={number}"
+            )
+        path = _find(image, earlier)
+        if placed.setdefault(path, number) != number:
+            raise InvalidInputError(f"{path} cannot be in clusters {placed[path]} and {number}")
+    known = set(labels.values()) | set(placed.values()) | earlier.decisions.fixed
+    for number in [*names, *pin, *unpin]:
+        if number == NOISE or number not in known:
+            shown = ", ".join(map(str, sorted(known - {NOISE})))
+            raise InvalidInputError(
+                f"there is no cluster {cluster_text(number)} in the table, which has {shown}"
+            )
+    for number, name in names.items():
+        if name and (is_missing_text(name) or name != name.strip()):
+            raise InvalidInputError(
+                f"a name must not be a word for a missing value, or begin or end with a space. "
+                f"Received: {name!r} for cluster {number}"
+            )
+    new = set(placed.values()) - set(labels.values()) - {NOISE}
+    images = tuple(
+        Placed(path, digest_of.get(path), number)
+        for path, number in placed.items()
+        if labels[path] != number
+    )
+    return Decisions(dict(names), frozenset(pin | new), images)
+
+
+def _find(image: str, earlier: EarlierClusters) -> str:
+    """Return the path of an image in the table."""
+    paths = earlier.paths
+    if image in paths:
+        return image
+    if earlier.root is not None:
+        path = os.path.relpath(os.path.abspath(image), earlier.root).replace(os.sep, "/")  # noqa: PTH100
+        if path in paths:
+            return path
+    ends = [path for path in paths if path.endswith(f"/{image}")]
+    if len(ends) == 1:
+        return ends[0]
+    if ends:
+        raise InvalidInputError(
+            f"{image} could be {ends[0]} or {ends[1]}: give the path as in the table"
+        )
+    raise NotFoundError(f"{image} is not among the {len(paths)} images of the table")
+
+
+def _check_pins(
+    decided: Decisions, labels: Mapping[str, int], unpin: Iterable[int], decisions: Decisions
+) -> None:
+    """Check that pinned clusters have images, and that unpinned ones are not kept by a name."""
+    if empty := sorted(decided.pinned - set(labels.values())):
+        raise InvalidInputError(f"no image is in cluster {empty[0]}, so it cannot be pinned")
+    for number in unpin:
+        if name := decisions.names.get(number):
+            raise InvalidInputError(
+                f"cluster {number} is kept by its name {name!r}: remove that with an empty name"
+            )
+
+
+def _say_shared(names: Mapping[int, str], decided: Decisions) -> None:
+    """Say which clusters have the same name."""
+    for number, name in decided.names.items():
+        others = [other for other, theirs in names.items() if theirs == name and other != number]
+        if name and others:
+            warnings.warn(
+                f"clusters {_join([number, *others])} are all called {name!r}: `clusterkit "
+                "promote` makes one class of them",
+                Notice,
+                stacklevel=3,
+            )
+
+
+def _join(numbers: Sequence[int]) -> str:
+    """Return numbers as text, in order."""
+    return ", ".join(map(str, sorted(numbers)))

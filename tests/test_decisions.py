@@ -1,0 +1,276 @@
+"""A person's decisions: found as edits of a table, made by a command, and kept by later runs."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from clusterkit.cli import main
+from clusterkit.clustering import Clustering, Decisions, Placed, label
+from clusterkit.clustering.cluster import cluster
+from clusterkit.clustering.decisions import read_edits
+from clusterkit.errors import InvalidInputError, NotFoundError, Notice
+from clusterkit.store.embeddings import Embeddings
+
+
+def bundles(rows: list[int], *, folder: str = "", seed: int = 0) -> Embeddings:
+    """Return images of four tight bundles of directions, ten each: 0 to 9, 10 to 19, and so on."""
+    noise = np.random.default_rng(seed).normal(0, 0.05, (60, 8))
+    vectors = np.eye(8)[:6].repeat(10, axis=0) + noise
+    return Embeddings(
+        vectors[rows],
+        paths=[f"{folder}{row:02d}.png" for row in rows],
+        root=Path("/photos"),
+        digests=[f"{row:064x}" for row in rows],
+        space={"extractor": "bundles", "fingerprint": "0" * 64},
+    )
+
+
+ALL = list(range(40))
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Write the table of four clusters, of which images 00, 10, 20 and 30 are the first."""
+    found = cluster(bundles(ALL), n_clusters=4, random_state=0)
+    found = replace(found, labels=np.repeat([0, 1, 2, 3], 10))
+    return found.to_csv(tmp_path / "clusters.csv")
+
+
+def edit(table: Path, cells: dict[str, dict[str, str]], *, delimiter: str = ",") -> None:
+    """Change cells of a table by hand: {path: {column: cell}}."""
+    with table.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    columns = dict.fromkeys([*rows[0], *(name for row in cells.values() for name in row)])
+    with table.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(columns), delimiter=delimiter, restval="")
+        writer.writeheader()
+        writer.writerows(row | cells.get(row["path"], {}) for row in rows)
+
+
+def go_on(previous: Path | Clustering, emb: Embeddings | None = None, k: int = 4) -> Clustering:
+    return cluster(emb or bundles(ALL), n_clusters=k, previous=previous, random_state=0)
+
+
+def members(found: Clustering, number: int) -> set[str]:
+    rows = np.flatnonzero(found.labels == number)
+    return {found.embeddings.paths[row] for row in rows}
+
+
+def test_a_given_name_keeps_number_and_images(table: Path) -> None:
+    assert label(table, names={1: "my tigers"}).names == {1: "my tigers"}
+    # A fifth bundle, near none of the others, and fewer clusters.
+    found = go_on(table, bundles([*ALL, *range(40, 50)]), k=3)
+    assert found.names == {1: "my tigers"}
+    assert members(found, 1) >= {f"{row:02d}.png" for row in range(10, 20)}
+    assert found.n_clusters == 3
+    assert "Kept as named or pinned: 1" in found.to_text()
+    again = cluster(bundles(ALL), "agglomerative", n_clusters=2, previous=found)
+    assert again.names == {1: "my tigers"}
+    assert members(again, 1) == {f"{row:02d}.png" for row in range(10, 20)}
+
+
+def test_a_group_made_by_hand_is_not_merged_again(table: Path) -> None:
+    edit(table, {f"0{row}.png": {"cluster": "9"} for row in range(3)})
+    found = go_on(table, k=5)
+    assert members(found, 9) == {"00.png", "01.png", "02.png"}
+    assert members(found, 0) == {f"0{row}.png" for row in range(3, 10)}
+    assert found.identity is not None
+    assert not found.identity.merged
+    assert found.decisions.pinned == {9}
+    assert members(go_on(found, k=5), 9) == {"00.png", "01.png", "02.png"}
+
+
+def test_an_image_that_was_moved_stays_where_it_was_put(table: Path) -> None:
+    label(table, moves={"05.png": 2, "/photos/06.png": -1})
+    found = go_on(table)
+    assert found.labels[[4, 5, 6]].tolist() == [0, 2, -1]
+    assert found.decisions.placed == (
+        Placed("05.png", f"{5:064x}", 2),
+        Placed("06.png", f"{6:064x}", -1),
+    )
+    assert go_on(found).labels[[4, 5, 6]].tolist() == [0, 2, -1]
+
+
+def test_new_images_join_the_nearest_cluster(table: Path) -> None:
+    label(table, pin=[2, 3])
+    rows = [row for row in ALL if row not in (3, 25)]
+    earlier = go_on(table, bundles(rows))
+    found = go_on(earlier, bundles([*ALL, *range(40, 50)]), k=4)
+    assert found.labels[[3, 25]].tolist() == [0, 2]
+    assert members(found, 3) >= {f"{row}.png" for row in range(30, 40)}
+    # The others are clustered anew, without those that joined.
+    assert set(found.labels[:20].tolist()) == {0, 1}
+
+
+def test_files_that_were_renamed_are_followed(table: Path) -> None:
+    label(table, names={1: "foxes"}, moves={"05.png": 2})
+    found = go_on(table, bundles(ALL, folder="2019/"))
+    assert found.identity is not None
+    assert (found.identity.n_added, found.identity.n_removed) == (0, 0)
+    assert members(found, 1) == {f"2019/{row}.png" for row in range(10, 20)}
+    assert found.labels[5] == 2
+
+
+def test_images_of_a_kept_cluster_return_to_it(table: Path) -> None:
+    label(table, names={1: "foxes"})
+    without = go_on(table, bundles([row for row in ALL if row not in (11, 12)]))
+    again = without.to_csv(table, overwrite=True)
+    back = go_on(again, bundles(ALL, folder="back/"))
+    assert members(back, 1) == {f"back/{row}.png" for row in range(10, 20)}
+
+
+def test_a_kept_cluster_without_images_keeps_its_number(table: Path) -> None:
+    label(table, names={3: "foxes"})
+    with pytest.warns(Notice, match="3 has no image here; its number and name stay reserved"):
+        found = go_on(table, bundles(list(range(30))), k=4)
+    assert 3 not in found.sizes
+    assert found.n_clusters == 4
+    back = go_on(found)
+    assert back.names == {3: "foxes"}
+    assert members(back, 3) == {f"{row}.png" for row in range(30, 40)}
+
+
+def test_what_could_not_be_kept_is_said(table: Path) -> None:
+    label(table, moves={"05.png": 2})
+    with pytest.warns(Notice, match=r"could not keep 1 image in .*gone: 05\.png"):
+        found = go_on(table, bundles([*range(20), *range(30, 40)]), k=3)
+    assert found.decisions.placed[0].cluster == 2  # for when it is back
+
+
+def test_too_few_clusters_are_an_error(table: Path) -> None:
+    label(table, pin=[0, 1])
+    with pytest.raises(InvalidInputError, match=r"2 clusters are kept .* at least 3. Received: 2"):
+        go_on(table, k=2)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_names_written_into_a_table(table: Path, delimiter: str) -> None:
+    cells = {f"1{row}.png": {"name": "my tigers"} for row in range(10)}
+    cells |= {f"0{row}.png": {"name": "at the zoo"} for row in range(3)}
+    cells |= {"20.png": {"name": "my tigers"}}
+    edit(table, cells, delimiter=delimiter)
+    if delimiter == ",":
+        found = go_on(table, k=5)
+    else:
+        with pytest.warns(Notice, match="semicolons"):
+            found = go_on(table, k=5)
+    assert found.names == {1: "my tigers", 4: "at the zoo"}
+    assert members(found, 1) == {"20.png", *(f"1{row}.png" for row in range(10))}
+    assert members(found, 4) == {"00.png", "01.png", "02.png"}
+
+
+def test_a_name_that_is_removed_does_not_come_back(table: Path) -> None:
+    emb = replace(bundles(ALL), top5=[[(f"kind {row // 10}", 0.9)] for row in ALL])
+    found = cluster(emb, n_clusters=4, random_state=0, previous=table)
+    assert found.names[1] == "kind 1"
+    table = found.to_csv(table, overwrite=True)
+    edit(table, {f"1{row}.png": {"name": ""} for row in range(10)})
+    again = cluster(emb, n_clusters=4, random_state=0, previous=table)
+    assert sorted(again.names) == [0, 2, 3]
+    assert not again.decisions.fixed
+    with pytest.warns(Notice, match="clusters 2, 3 are all called 'kind 3'"):
+        label(table, names={2: "kind 3"})
+    third = cluster(emb, n_clusters=4, random_state=0, previous=table)
+    assert third.names == {0: "kind 0", 2: "kind 3", 3: "kind 3"}
+
+
+def test_what_was_not_edited_is_no_decision(table: Path) -> None:
+    emb = replace(bundles(ALL), top5=[[(f"kind {row // 10}", 0.9)] for row in ALL])
+    table = cluster(emb, n_clusters=4, random_state=0).to_csv(table, overwrite=True)
+    assert not cluster(emb, n_clusters=4, random_state=0, previous=table).decisions
+    before = table.read_bytes()
+    shown = label(table)
+    assert (shown.decisions, table.read_bytes()) == (Decisions(), before)
+    assert "no decisions yet" in shown.to_text()
+
+
+def test_names_without_a_description_are_kept(table: Path) -> None:
+    label(table, names={1: "foxes"})
+    table.with_suffix(".json").unlink()
+    with pytest.warns(Notice, match=r"kept as given by hand.*no clusters\.json"):
+        assert go_on(table).names == {1: "foxes"}
+    table.with_suffix(".json").write_text('{"clusters": 3}')
+    with pytest.warns(Notice, match="damaged"):
+        assert go_on(table).names == {1: "foxes"}
+
+
+def test_an_edit_in_words() -> None:
+    edited = read_edits(
+        ["a", "b", "c", "d"],
+        [0, 0, 1, 7],
+        ["fox", "fox", "wolf", "wolf"],
+        written={"a": 0, "b": 0, "c": 1, "d": 1},
+        digests={},
+        names={0: "fox", 1: "wolf"},
+    )
+    # The name of the cluster that an image comes from is no new name.
+    assert edited.labels == [0, 0, 1, 7]
+    assert edited.decisions == Decisions({}, frozenset({7}), (Placed("d", None, 7),))
+
+
+def test_decisions_are_read_as_they_were_written() -> None:
+    decisions = Decisions({3: "fox \udcff"}, frozenset({1}), (Placed("\udcff.png", None, -1),))
+    text = json.dumps(decisions.to_dict())
+    with pytest.raises(InvalidInputError, match="'pinned' must be a list"):
+        Decisions.from_dict(json.loads(text) | {"pinned": ["1"]})
+    assert Decisions.from_dict(json.loads(text)) == decisions
+
+
+def test_a_table_keeps_its_other_columns(table: Path) -> None:
+    edit(table, {"00.png": {"note": "=blurred"}, "01.png": {"cluster": ""}})
+    with pytest.warns(Notice, match="have no cluster"):
+        label(table, names={0: "foxes"}, moves={"11.png": 0})
+    with table.open(newline="") as stream:
+        rows = {row["path"]: row for row in csv.DictReader(stream)}
+    assert rows["00.png"]["note"].endswith("=blurred")
+    assert rows["00.png"]["name"] == rows["11.png"]["name"] == "foxes"
+    assert (rows["01.png"]["cluster"], rows["01.png"]["name"]) == ("", "")
+    assert (rows["11.png"]["distance"], rows["11.png"]["exemplar"]) == ("", "false")
+    assert rows["12.png"]["distance"] != ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"names": {7: "fox"}}, "no cluster 7 in the table, which has 0, 1, 2, 3"),
+        ({"pin": [7]}, "no cluster 7"),
+        ({"names": {1: "NA"}}, "missing value"),
+        ({"pin": [1], "unpin": [1]}, "pinned and unpinned at once"),
+        ({"moves": {"05.png": -2}}, "numbers from 0"),
+        ({"moves": {"05.png": 2, "/photos/05.png": 3}}, "cannot be in clusters 2 and 3"),
+        (
+            {"moves": {f"1{row}.png": 0 for row in range(10)}, "pin": [1]},
+            "no image is in cluster",
+        ),
+    ],
+)
+def test_decisions_that_cannot_be(table: Path, arguments: dict, message: str) -> None:
+    before = table.read_bytes(), table.with_suffix(".json").read_bytes()
+    with pytest.raises(InvalidInputError, match=message):
+        label(table, **arguments)
+    with pytest.raises(NotFoundError, match="is not among the 40 images"):
+        label(table, moves={"none.png": 2})
+    assert (table.read_bytes(), table.with_suffix(".json").read_bytes()) == before
+
+
+def test_on_the_command_line(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(table.parent)
+    runner = CliRunner()
+    command = ["label", "clusters.csv", "--name", "1=my tigers", "--move", "05.png=9", "--pin", "2"]
+    done = runner.invoke(main, command)
+    assert done.exit_code == 0, done.output
+    assert "1 image moved" in done.stdout
+    assert "10 images, named  my tigers" in done.stdout
+    document = json.loads(runner.invoke(main, ["label", "clusters.csv", "--json"]).stdout)
+    assert document["decisions"]["pinned"] == [2, 9]
+    assert document["sizes"] == {"0": 9, "1": 10, "2": 10, "3": 10, "9": 1}
+    for words in (["--name", "tiger"], ["--move", "05.png"], ["--name", "1=a", "--name", "1=b"]):
+        assert runner.invoke(main, ["label", "clusters.csv", *words]).exit_code == 2
+    named = runner.invoke(main, ["label", "clusters.csv", "--unpin", "1"])
+    assert "kept by its name 'my tigers'" in named.output
+    assert runner.invoke(main, ["label", "clusters.csv", "--unpin", "9"]).exit_code == 0
