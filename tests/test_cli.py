@@ -275,12 +275,24 @@ def test_elbow_of_identical_images_says_so(project: Path) -> None:
 def test_a_sorting_that_fails_leaves_no_table_in_the_way(project: Path) -> None:
     (project / "photos/red/0.png").unlink()
     arguments = ["cluster", "-k", "3", "--into", "sorted", "--sheet", "sheet.png"]
-    result = run(*arguments)
+    result = run(*arguments, "--strict")
     assert result.exit_code == 1
     assert "1 of the 24 images are gone" in result.stderr
     assert "`clusterkit embed FOLDER --prune`" in result.stderr
     assert not list(project.glob("clusters.*"))
     assert not (project / "sheet.png").exists()
+
+
+@pytest.mark.filterwarnings("default:the files of")
+def test_one_file_that_is_gone_stops_no_sorting(project: Path) -> None:
+    (project / "photos/red/0.png").unlink()
+    arguments = ["cluster", "-k", "3", "--into", "sorted", "--mode", "move"]
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "Note: the files of 1 of the 24 images are gone" in result.stderr
+    assert len(list(project.glob("sorted/*/*"))) == 23
+    # Again, when they are where they were sorted.
+    assert run(*arguments, "--overwrite").exit_code == 0
 
 
 def add_predictions() -> None:
@@ -316,9 +328,9 @@ def test_names_are_taken_from_the_space_that_has_them(project: Path) -> None:
         "jack-o'-lantern",
     }
     assert sorted(folder.name[4:] for folder in project.glob("sorted/*/")) == [
-        "fox_squirrel",
-        "green_mamba",
-        "jack_o_lantern",
+        "fox squirrel",
+        "green mamba",
+        "jack-o'-lantern",
     ]
     header = "path,cluster,distance,exemplar,name\n"
     assert (project / "clusters.csv").read_text().startswith(header)

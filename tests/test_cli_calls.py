@@ -85,7 +85,7 @@ def test_modules_of_commands_import_no_work() -> None:
 
 
 def test_every_command_is_looked_at() -> None:
-    assert len(COMMANDS) == 20
+    assert len(COMMANDS) == 21
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -1,6 +1,7 @@
 """The clusters of an earlier run: read from its table, and found among the images of today."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from clusterkit.clustering.saved import (
     continue_kmeans,
     read_earlier,
 )
-from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.store.embeddings import Embeddings
 
 SPACE = {"extractor": "colour", "fingerprint": "f" * 64}
@@ -41,16 +42,27 @@ def table(tmp_path: Path) -> Path:
 
 
 def test_a_table_and_what_made_it_are_read(table: Path) -> None:
-    assert read_earlier(table) == EarlierClusters(
-        [0, -1], ["a/1.png", "b.png"], "/photos", "f" * 64, "colour-ffffffff"
+    earlier = read_earlier(table)
+    assert earlier[:5] == (
+        [0, -1],
+        ["a/1.png", "b.png"],
+        "/photos",
+        "f" * 64,
+        "colour-ffffffff",
     )
+    # The description does not say that the name is its own.
+    assert (earlier.names, earlier.decisions.names) == ({0: "fox"}, {0: "fox"})
 
 
 @pytest.mark.parametrize("origin", [None, "not JSON", "[]", "{}", "3"])
 def test_the_table_alone_will_do(table: Path, origin: str | None) -> None:
     beside = table.with_suffix(".json")
     beside.unlink() if origin is None else beside.write_text(origin)
-    assert read_earlier(table) == EarlierClusters([0, -1], ["a/1.png", "b.png"])
+    damaged = nullcontext() if origin in (None, "{}") else pytest.warns(Notice, match="is damaged")
+    with damaged:
+        earlier = read_earlier(table)
+    assert earlier[:5] == EarlierClusters([0, -1], ["a/1.png", "b.png"])[:5]
+    assert earlier.names == {0: "fox"}
 
 
 @pytest.mark.parametrize("cluster", ["fox", "-2"])

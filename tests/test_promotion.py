@@ -12,7 +12,7 @@ from PIL import Image
 import clusterkit as ck
 from clusterkit.cli import main
 from clusterkit.clustering.promotion import promote
-from clusterkit.errors import InvalidInputError
+from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.extractors import Pixels
 
 
@@ -56,8 +56,20 @@ def test_what_cannot_be_promoted(table: Path, tmp_path: Path) -> None:
 
 def test_two_names_for_a_cluster(table: Path, tmp_path: Path) -> None:
     table.write_text(table.read_text().replace("2.jpg,1,0.1,false,wolf", "2.jpg,1,0.1,false,dog"))
-    with pytest.raises(InvalidInputError, match="two names for cluster 1: 'wolf' and 'dog'"):
-        promote(table, tmp_path / "classes")
+    sorting = promote(table, tmp_path / "classes", root=tmp_path)
+    assert sorting.folders == {"dog": 1, "fox": 1, "wolf": 1}
+    assert (tmp_path / "classes/dog/2.jpg").read_bytes() == b"\2"
+
+
+def test_files_that_are_gone_are_left_out(table: Path, tmp_path: Path) -> None:
+    (tmp_path / "2.jpg").unlink()
+    with pytest.raises(NotFoundError, match=r"1 of the 3 files of .* are gone: .*2\.jpg"):
+        promote(table, tmp_path / "strict", root=tmp_path, strict=True)
+    with pytest.warns(Notice, match="left out 1 of the 3 files"):
+        sorting = promote(table, tmp_path / "classes", root=tmp_path, mode="move")
+    assert sorting.folders == {"fox": 1, "wolf": 1}
+    with pytest.warns(Notice, match="left out 1 of the 3 files"):
+        assert promote(table, tmp_path / "classes", root=tmp_path, mode="move").n_present == 2
 
 
 def test_on_the_command_line(table: Path, tmp_path: Path) -> None:

@@ -1,6 +1,4 @@
 from .cluster import Clustering as Clustering
-from .decisions import Decisions as Decisions
-from .decisions import Placed as Placed
 from .evaluation import Evaluation as Evaluation
 from .evaluation import evaluate as evaluate
 from .evaluation import evaluate_file as evaluate_file

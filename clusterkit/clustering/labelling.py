@@ -49,8 +49,8 @@ class Labelling:
         """Return everything as JSON-able values."""
         return {
             "table": str(self.table),
-            "sizes": {str(cluster): size for cluster, size in self.sizes.items()},
-            "names": {str(cluster): name for cluster, name in self.names.items()},
+            "sizes": _as_text(self.sizes),
+            "names": _as_text(self.names),
             "decisions": self.decisions.to_dict(),
             "n_moved": self.n_moved,
         }
@@ -129,21 +129,19 @@ def label(
     called = {**earlier.names, **decided.names}
     called = {number: name for number, name in called.items() if name}
     _say_shared(called, decided)
+    sizes = dict(sorted(Counter(labels.values()).items()))
     if decided or set(unpin):
         digests = earlier.digests or [None] * len(earlier.paths)
-        made_by = Origin.read(Path(clusters_csv).with_suffix(".json")) or Origin({})
+        origin = Origin.read(Path(clusters_csv).with_suffix(".json")) or Origin({})
         origin = Origin(
-            made_by.made_by,
+            origin.made_by | {"k": len(sizes.keys() - {NOISE}), "sizes": _as_text(sizes)},
             called,
             labels,
             dict(zip(earlier.paths, digests, strict=True)),
             decisions,
         )
         rewrite_clusters(clusters_csv, origin)
-    sizes = Counter(labels.values())
-    return Labelling(
-        Path(clusters_csv), dict(sorted(sizes.items())), called, decisions, len(decided.placed)
-    )
+    return Labelling(Path(clusters_csv), sizes, called, decisions, len(decided.placed))
 
 
 def _decide(
@@ -232,6 +230,11 @@ def _say_shared(names: Mapping[int, str], decided: Decisions) -> None:
                 Notice,
                 stacklevel=3,
             )
+
+
+def _as_text(table: Mapping[int, Any]) -> dict[str, Any]:
+    """Return a table with its clusters as text, as JSON has them."""
+    return {str(cluster): value for cluster, value in table.items()}
 
 
 def _join(numbers: Sequence[int]) -> str:

@@ -271,7 +271,7 @@ def read_earlier(previous: Any) -> EarlierClusters:
     Warns
     -----
     Notice
-        If the description is damaged, or names cannot be told from names given by hand.
+        If the description is damaged.
     """
     if not isinstance(previous, str | Path | ClustersTable):
         made = previous.embeddings
@@ -307,14 +307,6 @@ def _earlier(table: "ClustersTable", origin: Origin | None) -> EarlierClusters:
         names=known.names,
     )
     decisions = known.decisions | edited.decisions
-    file = Path(table.file).with_suffix(".json")
-    if edited.decisions.names and not file.exists():
-        warnings.warn(
-            f"the names in {table.file} are kept as given by hand, since there is no {file.name} "
-            "that says which were",
-            Notice,
-            stacklevel=4,
-        )
     names = {**known.names, **decisions.names}
     made_by = known.made_by
     root = made_by.get("root")
