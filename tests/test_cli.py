@@ -1,5 +1,6 @@
 """The command line as a user meets it: help, exit codes, JSON, and errors of one line."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -11,8 +12,11 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+import clusterkit.cli.store
 from clusterkit.cli import COMMANDS, main
 from clusterkit.clustering.saved import read_clusters
+from clusterkit.errors import MissingDependencyError
+from clusterkit.extractors import create_extractor
 from clusterkit.images.folder import ImageFolder, digest_file
 from clusterkit.store.embeddings import describe_space
 from clusterkit.store.part_file import Row
@@ -412,3 +416,53 @@ def test_an_image_of_unknown_content_needs_the_network(project: Path) -> None:
     result = run("similar", "white.png")
     assert result.exit_code == 1
     assert "the network that made them is not known" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [("clutser -k 3", "cluster"), ("store inof", "info"), ("train clasifier .", "classifier")],
+)
+def test_a_misspelt_command_gets_a_hint(words: str, meant: str) -> None:
+    result = run(*words.split())
+    assert result.exit_code == 2
+    assert f"Did you mean {meant}?" in result.stderr
+
+
+def complete(words: str, **environment: str) -> list[str]:
+    """Return what the shell offers for the last word."""
+    asked = {"_CLUSTERKIT_COMPLETE": "bash_complete", "COMP_WORDS": f"clusterkit {words}"}
+    asked["COMP_CWORD"] = str(len(words.split(" ")))
+    result = CliRunner().invoke(main, prog_name="clusterkit", env=asked | environment)
+    return [line.removeprefix("plain,") for line in result.stdout.split()]
+
+
+def test_the_shell_completes_commands_and_spaces(project: Path) -> None:
+    assert complete("clu") == ["cluster"]
+    assert complete("store u") == ["use"]
+    assert complete("cluster -e c") == ["colour", "colour-ffffffff"]
+    assert complete("store use colour-") == ["colour-ffffffff"]
+    assert complete("cluster -e c", CLUSTERKIT_STORE="elsewhere") == []
+    (project / "my.keras").touch()
+    assert complete("embed photos -e my") == ["my.keras"]
+    assert complete("embed -e resnet50-") == ["resnet50-predictions"]
+
+
+@pytest.mark.parametrize("backend", ["torch", "nonsense"])
+def test_a_backend_that_is_not_there_is_told(
+    project: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    def fail() -> None:
+        raise ModuleNotFoundError("No module named 'torch'") if backend == "torch" else ValueError
+
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    if importlib.util.find_spec(backend) is not None:
+        pytest.skip(f"{backend} is installed")
+    assert run("store", "info").exit_code == 0
+    monkeypatch.setattr(clusterkit.cli.store.store, "callback", fail)
+    result = run("store", "info")
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: KERAS_BACKEND")
+    assert ("pip install torch" in line) == (backend == "torch")
+    with pytest.raises(MissingDependencyError, match="KERAS_BACKEND"):
+        create_extractor("vgg16").transform(np.zeros((1, 224, 224, 3), np.uint8))

@@ -101,8 +101,8 @@ def test_a_command_makes_one_call(name: str) -> None:
 
 
 def test_other_functions_print_and_check() -> None:
-    # Checks of files, pictures, the opened store, and how lists of names are printed.
-    allowed = ("utils", "plots", "store.store", "datasets.names")
+    # Checks of files, pictures, the opened store, how lists of names are printed, completion.
+    allowed = ("utils", "plots", "store.store", "datasets.names", "extractors.by_name")
     for name, function in functions():
         if not is_command(function):
             for what, module in imported(function).items():

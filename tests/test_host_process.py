@@ -108,21 +108,23 @@ def test_the_command_line_holds_back_start_up_messages(tmp_path: Path) -> None:
     assert line.startswith("Error: no embeddings in the store")
 
 
-@pytest.mark.parametrize("asked_for", [False, True])
+@pytest.mark.parametrize("level", [None, "0", "1", "2", "3"])
 def test_start_up_messages_that_are_asked_for_are_not_held_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked_for: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: str | None
 ) -> None:
-    if asked_for:
-        monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
-    else:
+    if level is None:
         monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    else:
+        monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
+    asked_for = level in ("0", "1")
     before, held_back = logging.getLogger("tensorflow").level, []
 
     def look() -> None:
-        held_back.append(os.environ["TF_CPP_MIN_LOG_LEVEL"] != "0")
+        held_back.append(os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3")
         held_back.append(logging.getLogger("tensorflow").level != before)
         held_back.append(any("Quiet" in repr(finder) for finder in sys.meta_path))
 
     monkeypatch.setattr(clusterkit.cli.store.store, "callback", look)
     CliRunner().invoke(main, ["store", "info", "-s", str(tmp_path)])
     assert held_back == [not asked_for] * 3
+    assert os.environ.get("TF_CPP_MIN_LOG_LEVEL") == level

@@ -9,8 +9,10 @@ from typing import Any
 import click
 
 from clusterkit import __version__
+from clusterkit.cli.options import Group
 from clusterkit.cli.streams import notice, open_streams, quiet_libraries
 from clusterkit.errors import ClusterkitError
+from clusterkit.utils.optional_imports import find_backend_problem
 from clusterkit.utils.registry import load
 
 # Each command is one line here and one module, which is imported on use.
@@ -36,7 +38,7 @@ COMMANDS = {
 }
 
 
-class CommandTable(click.Group):
+class CommandTable(Group):
     """A group with commands from a table, which prints errors as single lines."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -61,6 +63,12 @@ class CommandTable(click.Group):
         except EOFError as error:
             # click treats it as Ctrl-D.
             raise click.ClickException(f"a file ends too early {error}".rstrip()) from error
+        except (ImportError, ValueError) as error:
+            # Keras can only be imported with its backend.
+            problem = find_backend_problem()
+            if problem is None:
+                raise
+            raise click.ClickException(problem) from error
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{place}{error.strerror or error}") from error

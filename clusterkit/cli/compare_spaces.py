@@ -5,7 +5,13 @@ from typing import Any
 
 import click
 
-from clusterkit.cli.options import columns_options, labels_option, seed_option, store_option
+from clusterkit.cli.options import (
+    columns_options,
+    complete_space,
+    labels_option,
+    seed_option,
+    store_option,
+)
 from clusterkit.cli.outputs import Outputs, outputs, picture
 from clusterkit.cli.streams import notice, say_result
 from clusterkit.utils.text import plural
@@ -17,6 +23,7 @@ from clusterkit.utils.text import plural
     "--extractor",
     "extractors",
     multiple=True,
+    shell_complete=complete_space,
     help="A space to compare: an extractor's name, or a .keras file; may be given several times.  "
     "[default: all of the store]",
 )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clusterkit.cli.options import (
+    complete_extractor,
     exclude_option,
     extractor_file,
     notice_unused,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     "--extractor",
     default="xception",
     show_default=True,
+    shell_complete=complete_extractor,
     help="A network of keras.applications (resnet50, efficientnetv2b0, …), NAME-predictions for "
     "its ImageNet class probabilities, the .keras file of an autoencoder, or pixels.",
 )

@@ -1,16 +1,18 @@
 """Options and helpers that several commands share."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from clusterkit.classifiers.training.augmentation import AUGMENTATIONS
 from clusterkit.cli.streams import notice
 from clusterkit.utils.files import DEFAULT_STORE
+from clusterkit.utils.text import did_you_mean
 
 if TYPE_CHECKING:
     from clusterkit.store.embeddings import Embeddings
@@ -18,6 +20,51 @@ if TYPE_CHECKING:
     from clusterkit.store.stream import VectorStream
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class Group(click.Group):
+    """A group that asks whether a similar command was meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is named first; completion goes on without."""
+        known = self.list_commands(ctx)
+        if not (args[0] in known or args[0].startswith("-") or ctx.resilient_parsing):
+            ctx.fail(f"No such command {args[0]!r}{did_you_mean(args[0], known)}")
+        return super().resolve_command(ctx, args)
+
+
+def complete_space(
+    ctx: click.Context, option: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the names of the spaces in the store, for completion by the shell."""
+    from clusterkit.store.store import Store
+
+    names = [
+        space.folder.name for space in Store(ctx.params.get("store") or DEFAULT_STORE).spaces()
+    ]
+    return _complete([*(name.rpartition("-")[0] for name in names), *names], incomplete)
+
+
+def complete_extractor(
+    ctx: click.Context, option: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the names of all extractors, for completion by the shell."""
+    from clusterkit.extractors.by_name import extractor_names
+
+    return _complete(extractor_names(), incomplete)
+
+
+def _complete(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    """Return the names, and the files of autoencoders, that go on as what is typed."""
+    files = (str(file) for file in Path().glob("*.keras"))
+    return [
+        CompletionItem(name)
+        for name in dict.fromkeys([*names, *files])
+        if name.startswith(incomplete)
+    ]
+
 
 store_option = click.option(
     "-s",
@@ -32,6 +79,7 @@ store_option = click.option(
 space_option = click.option(
     "-e",
     "--extractor",
+    shell_complete=complete_space,
     help="Whose embeddings to use: an extractor's name, or a .keras file.  [default: the first "
     "that were made, or as `clusterkit store use` says]",
 )

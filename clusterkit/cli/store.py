@@ -5,12 +5,12 @@ from typing import Any
 
 import click
 
-from clusterkit.cli.options import store_option
+from clusterkit.cli.options import Group, complete_space, store_option
 from clusterkit.cli.outputs import Outputs, outputs
 from clusterkit.cli.streams import say
 
 
-@click.group()
+@click.group(cls=Group)
 def store() -> None:
     """List the embedding spaces of the store, choose the default, or check the files.
 
@@ -39,7 +39,7 @@ def info(store: Path, outputs: Outputs) -> None:
 
 
 @store.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_space)
 @store_option
 @outputs()
 def use(name: str, store: Path, outputs: Outputs) -> None:

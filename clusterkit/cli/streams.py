@@ -122,8 +122,9 @@ def quiet_libraries() -> Iterator[None]:
     """Print warnings as single lines, and suppress log messages of libraries, within the block."""
     logger, finder = logging.getLogger("tensorflow"), _QuietKeras()
     level = logger.level
-    # A user who set the variable asked for these messages.
-    is_quiet = _LOG_LEVEL not in os.environ
+    # 0 and 1 ask for TensorFlow's messages, higher levels for fewer of them.
+    asked_for = os.environ.get(_LOG_LEVEL)
+    is_quiet = asked_for not in ("0", "1")
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         # Pillow's warnings name no file; unreadable files are listed with their reason.
@@ -140,7 +141,9 @@ def quiet_libraries() -> Iterator[None]:
         finally:
             sys.meta_path.remove(finder)
             logger.setLevel(level)
-            os.environ.pop(_LOG_LEVEL, None)
+            os.environ.pop(_LOG_LEVEL)
+            if asked_for is not None:
+                os.environ[_LOG_LEVEL] = asked_for
 
 
 class _QuietKeras(MetaPathFinder):

@@ -7,6 +7,7 @@ import click
 
 from clusterkit.classifiers.by_name import SCRATCH_NETWORKS
 from clusterkit.cli.options import (
+    Group,
     augmentation_option,
     balance_option,
     batch_size_option,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from clusterkit.extractors.autoencoder.training import AutoencoderTraining
 
 
-@click.group()
+@click.group(cls=Group)
 def train() -> None:
     """Train a network on your own images.
 

@@ -1,9 +1,14 @@
 """Import optional libraries on use."""
 
 import importlib
+import importlib.util
+import os
 from types import ModuleType
 
 from clusterkit.errors import MissingDependencyError
+
+# Libraries that Keras can compute with.
+_BACKENDS = ("tensorflow", "jax", "torch", "openvino")
 
 
 def require(module: str, *, extra: str, caller: str) -> ModuleType:
@@ -29,3 +34,22 @@ def require(module: str, *, extra: str, caller: str) -> ModuleType:
         raise MissingDependencyError(
             f"{caller} needs {module.partition('.')[0]}: pip install 'clusterkit[{extra}]'"
         ) from error
+
+
+def find_backend_problem() -> str | None:
+    """Return why Keras cannot be imported with the backend that ``KERAS_BACKEND`` names.
+
+    Returns
+    -------
+    str or None
+        The reason and a remedy; None if there is no problem.
+    """
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend not in _BACKENDS:
+        return f"KERAS_BACKEND must be one of {', '.join(_BACKENDS)}. Received: {backend!r}"
+    if importlib.util.find_spec(backend) is None:
+        return (
+            f"KERAS_BACKEND={backend} needs {backend}, which is not installed: pip install "
+            f"{backend}, or remove the variable"
+        )
+    return None

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clusterkit.errors import InvalidInputError
+from clusterkit.utils.text import did_you_mean
 
 
 def load(place: str) -> Any:
@@ -48,7 +49,10 @@ class Registry(Mapping[str, type]):
     def __getitem__(self, name: str) -> type:
         if name not in self:
             allowed = ", ".join(self._table)
-            raise InvalidInputError(f"{self.kind} must be one of {allowed}. Received: {name!r}")
+            raise InvalidInputError(
+                f"{self.kind} must be one of {allowed}. Received: {name!r}"
+                f"{did_you_mean(name, self._table)}"
+            )
         return load(self._table[name])
 
     def __contains__(self, name: object) -> bool:

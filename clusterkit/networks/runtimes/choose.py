@@ -13,7 +13,7 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.errors import InvalidInputError, WeightsError
+from clusterkit.errors import InvalidInputError, MissingDependencyError, WeightsError
 from clusterkit.networks.runtimes.base import (
     MIN_COSINE,
     NetworkSource,
@@ -21,7 +21,7 @@ from clusterkit.networks.runtimes.base import (
     Started,
     lowest_cosine,
 )
-from clusterkit.utils.optional_imports import require
+from clusterkit.utils.optional_imports import find_backend_problem, require
 from clusterkit.utils.parallel import has_gpu
 
 RUNTIMES = ("auto", "keras", "openvino")
@@ -62,7 +62,7 @@ def start(
     InvalidInputError
         If a choice is unknown, or bfloat16 was requested and disagrees with float32.
     MissingDependencyError
-        If OpenVINO was requested and is not installed.
+        If OpenVINO was requested and is not installed, or Keras' backend is not.
     WeightsError
         If the network cannot be built.
     """
@@ -74,6 +74,9 @@ def start(
             raise InvalidInputError(
                 f"{kind} must be one of {', '.join(allowed)}. Received: {value!r}"
             )
+    problem = find_backend_problem()
+    if problem is not None:
+        raise MissingDependencyError(problem)
     opened = _open(source, runtime)
     exact = opened.compile("float32", batch_size)
     if precision == "float32" or (precision == "auto" and not opened.has_bfloat16):
