@@ -228,7 +228,6 @@ def check_sortable(
         The images.
     into : path
         Destination of the files.  Files that an earlier run moved there are not gone.
-
     strict : bool
         Whether files that are gone are an error.
 
@@ -280,7 +279,10 @@ def cluster(
         An earlier clustering or its ``clusters.csv``: matching clusters keep their numbers, see
         :func:`clusterkit.clustering.matching.match_clusters`.  If the number of clusters is the
         same, k-means also continues from their centres, see
-        :func:`clusterkit.clustering.saved.continue_kmeans`.
+        :func:`clusterkit.clustering.saved.continue_kmeans`.  A person's decisions are kept, see
+        :func:`clusterkit.clustering.label`: named and pinned clusters, which ``n_clusters``
+        includes, keep their images, new images join the nearest cluster, and only the others are
+        clustered.
     store : Store or path, optional
         Where to look for the ImageNet classes of the images, if the embeddings have none; see
         :func:`clusterkit.clustering.naming.find_top5`.  By default the clusters then have no names.
@@ -298,13 +300,15 @@ def cluster(
         If the earlier table does not exist.
     InvalidInputError
         If there are no embeddings, more clusters than images, no clear number of clusters for
-        ``"auto"``, the clusterer has no ``n_clusters``, or the earlier clustering has no numbers or
-        no image in common.
+        ``"auto"``, the clusterer has no ``n_clusters``, the earlier clustering has no numbers or no
+        image in common, or its decisions leave too few clusters for the other images.
 
     Warns
     -----
     UserWarning
         If the earlier clustering is from a different embedding space.
+    Notice
+        If a decision could not be kept.
 
     Examples
     --------
@@ -343,11 +347,12 @@ def cluster(
     places = {} if earlier is None else find_placed(earlier, embeddings)
     held = np.full(len(embeddings), FREE)
     if earlier is not None and decisions:
-        unit = 1.0 if normalize else find_unit(vectors)
-        points = to_float32(vectors, normalize=normalize, unit=unit)
-        known = _earlier_labels(embeddings.paths, earlier, FREE)
-        rows = {row: places[path] for row, path in enumerate(embeddings.paths) if path in places}
-        held = hold(points, known, decisions, rows)
+        held = hold(
+            _scale(vectors, normalize=normalize),
+            _earlier_labels(embeddings.paths, earlier, FREE),
+            decisions,
+            {row: places[path] for row, path in enumerate(embeddings.paths) if path in places},
+        )
     labels = _cluster_rest(
         estimator,
         embeddings,
@@ -490,10 +495,16 @@ def _continue(
 ) -> NDArray[np.int64]:
     """Return the labels of k-means, or of a solution as good that continues the earlier one."""
     unit = 1.0 if estimator.normalize else find_unit(vectors)
-    points = to_float32(vectors, normalize=estimator.normalize, unit=unit)
+    points = _scale(vectors, normalize=estimator.normalize)
     first = labels.min()
     inertia = estimator.inertia_ / unit / unit
     return first + continue_kmeans(points, labels - first, inertia, previous=previous)
+
+
+def _scale(vectors: Any, *, normalize: bool) -> NDArray[np.float32]:
+    """Scale vectors as a clusterer does: to length 1, or to a safe range."""
+    unit = 1.0 if normalize else find_unit(vectors)
+    return to_float32(vectors, normalize=normalize, unit=unit)
 
 
 def _describe_refinement(estimator: Any) -> dict[str, Any] | None:
