@@ -10,6 +10,7 @@ from .clustering.labelling import label as label
 from .clustering.matching import match_clusters as match_clusters
 from .clustering.naming import name_clusters as name_clusters
 from .clustering.promotion import promote as promote
+from .clustering.selection import select as select
 from .datasets.labelled_images import read_labelled as read_labelled
 from .elbow.curve import elbow_curve as elbow_curve
 from .embedding.embed import embed as embed

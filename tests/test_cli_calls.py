@@ -16,7 +16,15 @@ from clusterkit.elbow import elbow_curve
 TOUR = Path(__file__).parent.parent / "examples/tour.ipynb"
 CLI = Path(clusterkit.cli.__file__).parent
 # What a call works on, or how its result is drawn.
-OPENED = {"ImageFolder", "Store", "Classifier", "recall_extractor", "read_labelled", "open_images"}
+OPENED = {
+    "ImageFolder",
+    "Store",
+    "Classifier",
+    "recall_extractor",
+    "read_labelled",
+    "select",
+    "open_images",
+}
 PICTURES = {"plots"}
 CHECKS = {"check_sortable"}
 
@@ -101,8 +109,10 @@ def test_a_command_makes_one_call(name: str) -> None:
 
 
 def test_other_functions_print_and_check() -> None:
-    # Checks of files, pictures, the opened store, how lists of names are printed, completion.
+    # Checks of files, pictures, the opened store and the space that a table names, how lists of
+    # names are printed, completion.
     allowed = ("utils", "plots", "store.store", "datasets.names", "extractors.by_name")
+    allowed += ("clustering.selection",)
     for name, function in functions():
         if not is_command(function):
             for what, module in imported(function).items():

@@ -5,12 +5,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 import clusterkit as ck
 from clusterkit.cli import main
-from clusterkit.errors import InvalidInputError, NotFoundError, StoreError
+from clusterkit.errors import InvalidInputError, NotFoundError, Notice, StoreError
 from clusterkit.extractors import recall_extractor
 from clusterkit.store.store import Store
 from tests.grid_colours import GridColours
@@ -246,3 +247,111 @@ def test_spaces_that_only_their_maker_knows(photos: Path) -> None:
     assert "the network that made them is not known" in result.stderr
     with pytest.raises(InvalidInputError, match="extractor must be"):
         recall_extractor("grid-colours-00000000", ".clusterkit")
+
+
+# A part of the images, and the space of a table.
+
+
+@pytest.fixture
+def years(photos: Path) -> Path:
+    """Sort the photos into years, of which one has two folders, and embed them."""
+    for number, photo in enumerate(sorted(photos.iterdir())):
+        folder = photos / ("2018", "2019", "trip/2019")[number % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        photo.rename(folder / photo.name)
+    done("embed", "photos", "-e", "pixels")
+    return photos
+
+
+def table(file: str) -> list[list[str]]:
+    with Path(file).open() as lines:
+        return [line.strip().split(",")[:2] for line in lines][1:]
+
+
+def test_a_folder_of_the_images_is_clustered(years: Path) -> None:
+    for number, (pattern, n) in enumerate(
+        [("2019/", 8), ("2019/*", 4), ("photos/2019", 4), ("00?.png", 9), ("trip/**/*.png", 4)]
+    ):
+        done("cluster", "-k", "2", "--only", pattern, "-o", f"{number}.csv")
+        assert len(table(f"{number}.csv")) == n, pattern
+    both = done(
+        "cluster", "-k", "2", "--only", "2018", "--only", "trip", "-o", "both.csv", "--json"
+    )
+    assert sum(json.loads(both.stdout)["sizes"].values()) == 8
+    assert json.loads(done("elbow", "--only", "2018/", "--k-max", "3", "--json").stdout)["curve"]
+    result = run("cluster", "-k", "2", "--only", "2020/", "-o", "none.csv")
+    assert result.exit_code == 1
+    assert f"no image fits 2020/. Their paths are below {years}, such as 2018/" in result.stderr
+    assert not Path("none.csv").exists()
+
+
+def test_a_cluster_is_split_further(years: Path) -> None:
+    done("cluster", "-k", "3")
+    members = {path for path, number in table("clusters.csv") if number == "0"}
+    split = ("--only-cluster", "0", "-o", "parts.csv", "--overwrite")
+    for algorithm in ("kmeans", "minibatch-kmeans"):
+        done("cluster", "-k", "2", "-a", algorithm, *split)
+        assert {path for path, _ in table("parts.csv")} == members
+    done("label", "clusters.csv", "--name", "0=my tigers")
+    done("cluster", "-k", "2", "--only-cluster", "my tigers", "-o", "named.csv")
+    assert {path for path, _ in table("named.csv")} == members
+    wrong = run("cluster", "-k", "2", "--only-cluster", "my tiger", "-o", "x.csv")
+    assert "there is no cluster my tiger in clusters.csv, which has 0, 1, 2, my" in wrong.stderr
+    assert "Did you mean my tigers?" in wrong.stderr
+    same = run("cluster", "-k", "2", "--only-cluster", "0", "--overwrite")
+    assert (same.exit_code, "give another -o" in same.stderr) == (2, True)
+    nowhere = run("cluster", "-k", "2", "--only-cluster", "0", "--of", "no.csv", "-o", "x.csv")
+    assert (nowhere.exit_code, "no.csv" in nowhere.stderr) == (1, True)
+    assert not Path("x.csv").exists()
+
+
+def test_images_are_selected_in_python(years: Path) -> None:
+    emb = Store().read()
+    assert ck.select(emb, only="2019/").paths == [p for p in emb.paths if "2019/" in p]
+    assert ck.select(emb) is emb
+    assert ck.select(emb, only="photos") is emb
+    clustering = ck.cluster(emb, n_clusters=3, random_state=0)
+    part = ck.select(emb, clusters=[0, 1], of=clustering, only=["2018/", "trip/"])
+    chosen = np.isin(clustering.labels, [0, 1]) & ["2018/" in p or "trip/" in p for p in emb.paths]
+    assert part.paths == emb[chosen].paths
+    stream = Store().space().stream()
+    some = ck.select(stream, only="2018/")
+    batches = np.concatenate(list(some.iter_batches(2)))
+    assert some.paths == [path for path in stream.paths if "2018/" in path]
+    np.testing.assert_array_equal(batches, emb[some.paths].vectors)
+    assert some.digests == emb[some.paths].digests
+    # Of images that were embedded in part it is said how many are not there.
+    with pytest.warns(Notice, match="images of these clusters of the clustering are not among"):
+        ck.select(emb[chosen], clusters=[0, 1, 2], of=clustering)
+    elsewhere = emb.paths[int(np.flatnonzero(clustering.labels == 1)[0])]
+    with pytest.raises(InvalidInputError, match=f"no image of the clusters 0 fits {elsewhere}"):
+        ck.select(emb, clusters=0, of=clustering, only=elsewhere)
+
+
+def test_the_space_of_a_table_is_used_with_it(years: Path) -> None:
+    ck.embed(years, GridColours(), store=".clusterkit")
+    done("cluster", "-k", "3", "-e", "grid-colours")
+    made_from = json.loads(Path("clusters.json").read_text())["space"]
+    for options in (("--previous", "clusters.csv"), ("--only-cluster", "0")):
+        result = done("cluster", "-k", "2", *options, "-o", f"{options[1]}.again.csv", "--json")
+        assert json.loads(result.stdout)["space"] == made_from
+        assert f"Using {made_from}, which clusters.csv was made from" in result.stderr
+    other = done(
+        "cluster", "-k", "2", "--only-cluster", "0", "-e", "pixels", "-o", "p.csv", "--json"
+    )
+    assert json.loads(other.stdout)["space"] == "pixels-0816849b"
+    space = Store().space("grid-colours")
+    for folder in (space.folder, space.about):
+        shutil.rmtree(folder)
+    without = run("cluster", "-k", "2", "--only-cluster", "0", "-o", "without.csv")
+    assert "Using" not in without.stderr
+
+
+def test_files_that_moved_are_no_use_of_their_space(years: Path) -> None:
+    ck.embed(years, GridColours(), store=".clusterkit")
+    Path(".clusterkit/about/store.json").unlink()
+    before = [(space.folder.name, space.used_ns) for space in Store().spaces()]
+    new = (years / "2018/000.png").rename(years / "moved.png")
+    Store().follow({str(years / "2018/000.png"): str(new)})
+    assert [(space.folder.name, space.used_ns) for space in Store().spaces()] == before
+    assert all("moved.png" in space.read().paths for space in Store().spaces())

@@ -64,8 +64,9 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         clusterkit.nothing  # noqa: B018
 
 
-# Objects of Keras and scikit-learn, which have no types, stay Any.
-UNTYPED = {"model_", "build_network", "build_autoencoder"}
+# Objects of Keras and scikit-learn, which have no types, stay Any, and so does what select selects
+# from Any: it returns what it is given.
+UNTYPED = {"model_", "build_network", "build_autoencoder", "select"}
 # scikit-learn adds these to an estimator.
 ADDED = re.compile("set_.*_request")
 
@@ -194,6 +195,7 @@ assert_type(found.to_csv("clusters.csv", overwrite=True), Path)
 assert_type(ck.evaluate(["cat", "dog"], found.labels), Evaluation)
 assert_type(ck.find_similar("fox.jpg", emb), SimilarImages)
 assert_type(ck.compare_spaces({"a": emb}), SpaceComparison)
+assert_type(ck.select(emb, only="2019/"), ck.Embeddings)
 assert_type(ElbowDisplay.from_curve(curve), ElbowDisplay)
 training = assert_type(
     ck.train_classifier("cats/", "c.keras", ck.Classifier()), ClassifierTraining

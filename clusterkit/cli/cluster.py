@@ -5,7 +5,14 @@ from typing import Any
 
 import click
 
-from clusterkit.cli.options import read_space, seed_option, space_option, store_option, stream_space
+from clusterkit.cli.options import (
+    read_space,
+    seed_option,
+    selection_options,
+    space_option,
+    store_option,
+    stream_space,
+)
 from clusterkit.cli.outputs import OutputFile, Outputs, outputs, picture
 from clusterkit.cli.streams import notice, say_result
 from clusterkit.clusterers.by_name import CLUSTERERS
@@ -73,6 +80,7 @@ class NumberOrAuto(click.ParamType):
     help="The clusters.csv of an earlier run: clusters that go on keep its numbers, and decisions "
     "made by hand are kept.",
 )
+@selection_options
 @seed_option
 @space_option
 @store_option
@@ -93,6 +101,9 @@ def cluster(
     mode: str | None,
     strict: bool,
     previous: Path | None,
+    only: tuple[str, ...],
+    only_cluster: tuple[str, ...],
+    of: Path,
     seed: int,
     extractor: str | None,
     store: Path,
@@ -114,15 +125,20 @@ def cluster(
     a name or a group of images keep their number, name and images; new images join the nearest
     cluster, and only the rest is clustered anew.
 
+    With --only or --only-cluster, a part of the images is clustered, such as a large cluster that
+    should be split.
+
     \b
     Example:
       clusterkit cluster -k 5 --sheet clusters.png
       clusterkit cluster -k 5 --refine -o refined.csv
       clusterkit cluster -k auto --into sorted/ --mode link
       clusterkit cluster -k 6 --previous clusters.csv --overwrite
+      clusterkit cluster -k 3 --only-cluster 2 -o parts-of-2.csv
     """
     from clusterkit import plots
     from clusterkit.clustering import cluster as clustering
+    from clusterkit.clustering.selection import select
 
     if mode is not None and into is None:
         raise click.UsageError(f"--mode {mode} needs a folder to sort into: give --into DIR, too")
@@ -130,8 +146,12 @@ def cluster(
     if refine and algorithm != "kmeans":
         raise click.UsageError(f"--refine starts from k-means: leave out -a {algorithm}")
     _check_names(outputs)
+    if only_cluster and outputs.files["output"] == of:
+        raise click.UsageError(f"{of} is the table that --only-cluster refers to: give another -o")
     is_stream = algorithm == "minibatch-kmeans"
-    embeddings = stream_space(store, extractor) if is_stream else read_space(store, extractor)
+    read = stream_space if is_stream else read_space
+    table = previous or (of if only_cluster else None)
+    embeddings = select(read(store, extractor, table), only=only, clusters=only_cluster, of=of)
     if into is not None:
         clustering.check_sortable(embeddings, into, strict=strict)
     result = clustering.cluster(

@@ -156,6 +156,38 @@ exclude_option = click.option(
     help="Leave out what fits a pattern, as in a .gitignore: *_small.jpg or raw/ anywhere, "
     "2019/*.tif below the folder, ** for any folders.  Can be given several times.",
 )
+
+
+def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that select images: by path, and by their cluster in an earlier table."""
+    options = (
+        click.option(
+            "--only",
+            multiple=True,
+            metavar="PATTERN",
+            help="Only images in this folder, or that fit a pattern: 2019/ or *_edited.jpg "
+            "anywhere, 2019/*.tif below the folder, ** for any folders.  Can be given several "
+            "times.",
+        ),
+        click.option(
+            "--only-cluster",
+            multiple=True,
+            metavar="NUMBER|NAME",
+            help="Only images of this cluster of --of.  Can be given several times.",
+        ),
+        click.option(
+            "--of",
+            type=click.Path(dir_okay=False, path_type=Path),
+            default="clusters.csv",
+            show_default=True,
+            help="The table that --only-cluster refers to.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 top_option = click.option(
     "-n", "--top", type=click.IntRange(1), default=10, show_default=True, help="How many to show."
 )
@@ -294,32 +326,40 @@ def into_option(help: str) -> Decorator:  # noqa: A002 (click's word)
     )
 
 
-def read_space(store: Path, extractor: str | None) -> "Embeddings":
+def read_space(store: Path, extractor: str | None, table: Path | None = None) -> "Embeddings":
     """Load the embeddings of a space; print which, if there are several spaces."""
-    space = _choose_space(store, extractor)
+    space = _choose_space(store, extractor, table)
     return _check_not_empty(space, space.read())
 
 
-def stream_space(store: Path, extractor: str | None) -> "VectorStream":
+def stream_space(store: Path, extractor: str | None, table: Path | None = None) -> "VectorStream":
     """Open the embeddings of a space as a stream, without loading them."""
-    space = _choose_space(store, extractor)
+    space = _choose_space(store, extractor, table)
     stream = space.stream()
     if not len(stream):
         _check_not_empty(space, space.read())
     return stream
 
 
-def _choose_space(store: Path, extractor: str | None) -> "Space":
-    """Return the space named by -e, otherwise the default; print which, if there are several."""
+def _choose_space(store: Path, extractor: str | None, table: Path | None) -> "Space":
+    """Return the space named by -e, else that of a table of clusters, else the default.
+
+    Prints which, if there are several spaces.
+    """
+    from clusterkit.clustering.selection import find_space
     from clusterkit.store.store import Store
 
     found = Store(store)
-    space = found.space(extractor)
+    of_table = None if table is None or extractor is not None else find_space(table, found)
+    space = of_table or found.space(extractor)
     if extractor is None and len(found.spaces()) > 1:
-        notice(
-            f"Using {space.folder.name}, the default: choose another with -e, or for good with "
-            "`clusterkit store use NAME`."
-        )
+        if of_table is None:
+            how = (
+                "the default: choose another with -e, or for good with `clusterkit store use NAME`"
+            )
+        else:
+            how = f"which {table} was made from: choose another with -e"
+        notice(f"Using {space.folder.name}, {how}.")
     others = [] if extractor is None else [one.folder.name for one in found.spaces_of(extractor)]
     if others[1:]:
         notice(f"Using {others[0]}, the last embedded: also {extractor}: {', '.join(others[1:])}.")

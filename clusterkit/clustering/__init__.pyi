@@ -8,3 +8,5 @@ from .matching import IdentityReport as IdentityReport
 from .matching import match_clusters as match_clusters
 from .naming import name_clusters as name_clusters
 from .promotion import promote as promote
+from .selection import find_space as find_space
+from .selection import select as select

@@ -423,7 +423,7 @@ class _Listing:
         is_folder = _is_folder(entry)
         if is_folder and is_passed_over(name):
             self.passed_over["system folder"] += 1
-        elif self._exclude and self._is_excluded((*place, name), is_folder):
+        elif self._exclude and _fits_one((*place, name), self._exclude, is_folder=is_folder):
             self.passed_over["excluded entry"] += 1
         elif is_folder:
             todo = self._linked_folders if _is_link(entry) else waiting
@@ -439,12 +439,45 @@ class _Listing:
             else:
                 self.passed_over["other file"] += 1
 
-    def _is_excluded(self, path: tuple[str, ...], is_folder: bool) -> bool:
-        """Return whether a pattern excludes an entry."""
-        return any(
-            (is_folder or not folders_only) and _fits(path, pattern)
-            for pattern, folders_only in self._exclude
-        )
+
+def match_paths(paths: Iterable[str], patterns: Iterable[str]) -> list[bool]:
+    """Return which paths fit a pattern, or are in a folder that does.
+
+    Parameters
+    ----------
+    paths : iterable of str
+        Files, with forward slashes.
+    patterns : iterable of str
+        Patterns as for ``exclude`` of :class:`ImageFolder`.
+
+    Raises
+    ------
+    InvalidInputError
+        If a pattern is invalid.
+
+    Examples
+    --------
+    >>> match_paths(["2019/a.jpg", "2020/a.jpg"], ["2019/"])
+    [True, False]
+    """
+    parsed = [_parse_pattern(pattern) for pattern in patterns]
+    return [_is_within(tuple(path.split("/")), parsed) for path in paths]
+
+
+def _is_within(path: tuple[str, ...], patterns: list[tuple[list[str], bool]]) -> bool:
+    """Return whether a file or one of its folders fits a pattern."""
+    lengths = range(1, len(path) + 1)
+    return any(_fits_one(path[:n], patterns, is_folder=n < len(path)) for n in lengths)
+
+
+def _fits_one(
+    path: tuple[str, ...], patterns: list[tuple[list[str], bool]], *, is_folder: bool
+) -> bool:
+    """Return whether a path fits one of several patterns."""
+    return any(
+        (is_folder or not folders_only) and _fits(path, pattern)
+        for pattern, folders_only in patterns
+    )
 
 
 def _parse_pattern(pattern: str) -> tuple[list[str], bool]:

@@ -216,8 +216,8 @@ class Space:
         return extractor in (self.folder.name, self.folder.name.rpartition("-")[0])
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Lock the space for writing, and mark it as last used.
+    def writing(self, *, embeds: bool = True) -> Iterator[None]:
+        """Lock the space for writing, and mark it as the last that was embedded.
 
         Remains of killed runs are deleted, and damaged parts are set aside with a warning, so that
         their images count as new.  If no part is written, the folder is removed.
@@ -239,7 +239,8 @@ class Space:
                         leftover.unlink()
                 self._begin(info)
                 self._mend()
-                os.utime(self.info_file)
+                if embeds:
+                    os.utime(self.info_file)
             except Timeout:
                 raise StoreError(
                     f"another run is writing to {self.folder}: wait for it to end, then run again"
@@ -390,7 +391,7 @@ class Space:
         if not moves.keys() & self.known_rows().keys():
             return
         root = os.path.commonpath([os.path.dirname(file) for file in moves.values()])  # noqa: PTH120
-        with self.writing():
+        with self.writing(embeds=False):
             known = self.known_rows()
             moved = [(known[old], new) for old, new in moves.items() if old in known]
             rows = [

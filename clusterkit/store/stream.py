@@ -101,6 +101,23 @@ class VectorStream:
             if n_read != len(chosen):
                 raise StoreError(f"{part} was rewritten while it was read: open the stream again")
 
+    def select(self, chosen: NDArray[np.bool_]) -> "VectorStream":
+        """Return a stream of the images in a boolean mask; their vectors stay on disk."""
+        rows = np.flatnonzero(chosen)
+        masks = [mask.copy() for mask in self.parts.values()]
+        first = 0
+        for mask in masks:
+            inside = np.flatnonzero(mask)
+            mask[inside] = chosen[first : first + len(inside)]
+            first += len(inside)
+        return VectorStream(
+            [self.paths[row] for row in rows],
+            self.root,
+            self.space,
+            dict(zip(self.parts, masks, strict=True)),
+            digests=None if self.digests is None else [self.digests[row] for row in rows],
+        )
+
     @property
     def fingerprint(self) -> str | None:
         """Identity of the embedding space; None if unknown."""

@@ -1,0 +1,166 @@
+"""Select images of a space: by their paths, or by their clusters in an earlier table."""
+
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.clustering.saved import Origin, check_earlier, read_earlier
+from clusterkit.datasets.names import first_few
+from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.images.folder import match_paths
+from clusterkit.store.embeddings import Embeddings
+from clusterkit.store.space import Space
+from clusterkit.store.store import Store
+from clusterkit.store.stream import VectorStream
+from clusterkit.utils.text import did_you_mean, plural
+
+Selected = TypeVar("Selected", bound=Embeddings | VectorStream)
+
+
+def select(
+    embeddings: Selected,
+    *,
+    only: str | Iterable[str] = (),
+    clusters: int | str | Iterable[int | str] = (),
+    of: Any = "clusters.csv",
+) -> Selected:
+    """Select images by their paths, and by their clusters in an earlier clustering.
+
+    So that a part of the images can be clustered further without being embedded again.
+
+    Parameters
+    ----------
+    embeddings : Embeddings or VectorStream
+        The images.
+    only : str or iterable of str
+        Folders or patterns, as :class:`~clusterkit.images.folder.ImageFolder` excludes them:
+        ``"2019/"`` anywhere, ``"2019/*.tif"`` below the root, ``**`` for any folders.  Existing
+        folders and files may be named as well.  An image is selected if it fits one, or if a folder
+        that it is in does.  By default all images.
+    clusters : int, str, or iterable of these
+        Numbers or names of clusters of ``of``.  By default all images.
+    of : Clustering or path
+        The earlier clustering, or its ``clusters.csv``; it may be of another space.
+
+    Returns
+    -------
+    Embeddings or VectorStream
+        The images that fulfil both, in the same order.
+
+    Raises
+    ------
+    NotFoundError
+        If the table does not exist.
+    InvalidInputError
+        If nothing is selected, there is no such cluster, or a pattern is invalid.
+
+    Warns
+    -----
+    Notice
+        If images of the clusters are not among the embeddings.
+
+    Examples
+    --------
+    >>> emb = Embeddings(np.eye(3), paths=["2018/a.jpg", "2019/a.jpg", "2019/b.jpg"])
+    >>> select(emb, only="2019/").paths
+    ['2019/a.jpg', '2019/b.jpg']
+    """
+    patterns = [only] if isinstance(only, str) else list(only)
+    numbers = [clusters] if isinstance(clusters, int | str) else list(clusters)
+    chosen = np.ones(len(embeddings), np.bool_)
+    if patterns:
+        below = [_as_pattern(pattern, embeddings.root) for pattern in patterns]
+        chosen &= np.array(match_paths(embeddings.paths, below), np.bool_)
+        if not chosen.any():
+            raise InvalidInputError(
+                f"no image fits {' or '.join(patterns)}. Their paths are below {embeddings.root}, "
+                f"such as {first_few(embeddings.paths)}"
+            )
+    if numbers:
+        chosen &= _in_clusters(embeddings, numbers, of)
+        if not chosen.any():
+            raise InvalidInputError(
+                f"no image of the clusters {', '.join(map(str, numbers))} fits "
+                f"{' or '.join(patterns) or 'the embeddings'}"
+            )
+    if chosen.all():
+        return embeddings
+    found: Any
+    if isinstance(embeddings, VectorStream):
+        found = embeddings.select(chosen)
+    else:
+        found = embeddings[chosen]
+    return found
+
+
+def find_space(clusters_csv: str | Path, store: Store | str | Path) -> Space | None:
+    """Return the space of a store that a table of clusters was made from.
+
+    Parameters
+    ----------
+    clusters_csv : path
+        The table; the ``.json`` file beside it names the space.
+    store : Store or path
+        The store.
+
+    Returns
+    -------
+    Space or None
+        The space; None if it is not known, or not in the store.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # whoever reads the table will tell
+        origin = Origin.read(Path(clusters_csv).with_suffix(".json"))
+    name = None if origin is None else origin.made_by.get("space")
+    spaces = (store if isinstance(store, Store) else Store(store)).spaces()
+    return next((space for space in spaces if space.folder.name == name), None)
+
+
+def _as_pattern(pattern: str, root: Path | None) -> str:
+    """Return a pattern; an existing folder or file below the root as its path there."""
+    if root is None or not os.path.exists(pattern):  # noqa: PTH110 (any text may be a pattern)
+        return pattern
+    inner = os.path.relpath(pattern, root).replace(os.sep, "/")
+    if inner.startswith(".."):
+        return pattern
+    return "**" if inner == "." else f"./{inner}{'/' if Path(pattern).is_dir() else ''}"
+
+
+def _in_clusters(
+    embeddings: Embeddings | VectorStream, wanted: Sequence[int | str], of: Any
+) -> NDArray[np.bool_]:
+    """Return which images are in some clusters of an earlier clustering."""
+    # Whether the spaces differ does not matter here.
+    earlier = check_earlier(read_earlier(of)._replace(fingerprint=None), embeddings)
+    known = {str(label): {label} for label in earlier.labels}
+    for label, name in earlier.names.items():
+        known.setdefault(name, set()).add(label)
+    numbers = set()
+    for cluster in map(str, wanted):
+        if cluster not in known:
+            raise InvalidInputError(
+                f"there is no cluster {cluster} in {_name(of)}, which has "
+                f"{', '.join(sorted(known))}{did_you_mean(cluster, known)}"
+            )
+        numbers |= known[cluster]
+    pairs = zip(earlier.paths, earlier.labels, strict=True)
+    members = {path for path, label in pairs if label in numbers}
+    missing = sorted(members.difference(embeddings.paths))
+    if missing:
+        warnings.warn(
+            f"{plural(len(missing), 'image')} of these clusters of {_name(of)} are not among the "
+            f"embeddings: {first_few(missing)}",
+            Notice,
+            stacklevel=4,
+        )
+    return np.array([path in members for path in embeddings.paths], np.bool_)
+
+
+def _name(of: Any) -> str:
+    """Return what an earlier clustering is called."""
+    return str(of) if isinstance(of, str | Path) else "the clustering"
