@@ -10,6 +10,7 @@ from typing import Any
 from clusterkit.clustering.cluster import cluster
 from clusterkit.clustering.evaluation import evaluate
 from clusterkit.datasets.labels import labels_from_folders
+from clusterkit.datasets.results import Result
 from clusterkit.elbow.curve import elbow_curve
 from clusterkit.embedding.embed import embed
 from clusterkit.errors import NotFoundError, OutputExistsError
@@ -30,8 +31,8 @@ from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.text import join_lines
 
 
-@dataclass(frozen=True)
-class DemoReport:
+@dataclass(frozen=True, repr=False)
+class DemoReport(Result):
     """Results of the demo.
 
     Attributes

@@ -34,7 +34,7 @@ save_figure(NetworkCurvesDisplay.from_comparison(found), "cats_dogs_wild.png", o
 # Any picture: its class, and the probability of each.  To sort a folder of them, see
 # 11_the_loop.py or `clusterkit route`.
 classifier = Classifier.load(found.results[0].model)
-predictions, _ = classify(read_labelled(options.images).images[::45], classifier)
+predictions = classify(read_labelled(options.images).images[::45], classifier).predictions
 for prediction in predictions:
     print(f"{prediction.classes[0]:>6} {prediction.probability:.2f}  {prediction.name}")
 save_figure(PredictionsDisplay.from_predictions(predictions), "predictions.png", overwrite=True)

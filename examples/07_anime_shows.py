@@ -29,5 +29,5 @@ for file in save_classifier_report(report, "anime-report", overwrite=True):
 
 # The file is all that is needed from now on; `clusterkit predict` does the same.
 classifier = Classifier.load("anime.keras")
-predictions, _ = classify(images.images[:1], classifier)
+predictions = classify(images.images[:1], classifier).predictions
 print(predictions[0].classes[0], f"{100 * predictions[0].probability:.0f} %")

@@ -34,6 +34,6 @@ for name, classifier in trained.items():
 save_classifier_report(report, "posters-report", overwrite=True)
 
 # What a service would answer; on the command line `clusterkit predict POSTER --json`.
-predictions, _ = classify(test.images[:3], report.classifier)
+predictions = classify(test.images[:3], report.classifier).predictions
 for prediction in predictions:
     print(prediction.to_dict()["classes"], prediction.name)

@@ -33,7 +33,7 @@ for result in best:
     save_figure(display, f"digits-{result.name}-confusion.png", overwrite=True)
 
 some = digits[range(0, len(digits), -(-len(digits) // 12))]
-predictions, _ = classify(some, Classifier.load(best[0].model))
+predictions = classify(some, Classifier.load(best[0].model)).predictions
 save_figure(
     PredictionsDisplay.from_predictions(predictions, some), "predictions.png", overwrite=True
 )

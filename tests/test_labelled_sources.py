@@ -18,7 +18,7 @@ from PIL import Image
 from clusterkit.classifiers import Classifier
 from clusterkit.classifiers import train as training
 from clusterkit.classifiers.comparison.records import check_own, record_own
-from clusterkit.classifiers.evaluation.tables import write_predictions
+from clusterkit.classifiers.evaluation.report import ClassificationReport
 from clusterkit.cli import main
 from clusterkit.clustering.evaluation import evaluate, evaluate_file
 from clusterkit.clustering.promotion import promote
@@ -345,8 +345,9 @@ def test_compare_replaces_only_what_it_wrote(tmp_path: Path) -> None:
 def test_predictions_are_read_as_they_were_written(tmp_path: Path) -> None:
     names = ["-1.png", "\tx", os.fsdecode(b"\xff.png"), "'=x"]
     classes = ["=a", os.fsdecode(b"\xfe"), "-1", "b"]
-    labels = [[name] for name in classes]
-    write_predictions(tmp_path / "p.csv", names, {"truth": labels}, classes, np.eye(4) - 0.5)
+    truth = np.eye(4, dtype=bool)
+    report = ClassificationReport(classes, names, truth, truth, np.eye(4) - 0.5, False, None)
+    report.to_csv(tmp_path / "p.csv")
     table = read_label_table(tmp_path / "p.csv", label_column="truth")
     assert table.labels == classes
     assert "-0.500000" in (tmp_path / "p.csv").read_text()

@@ -469,6 +469,20 @@ def test_elbow_shows_what_chance_reaches() -> None:
     assert panel.get_title(loc="left") == "stability (dashed: without clusters)"
 
 
+@pytest.mark.parametrize("is_of_a_grid", [True, False])
+def test_elbow_on_an_axes_of_the_caller_is_one_panel(is_of_a_grid: bool) -> None:
+    figure = Figure()
+    ax = figure.add_subplot(1, 2, 1) if is_of_a_grid else figure.add_axes((0.1, 0.1, 0.5, 0.8))
+    display = ElbowDisplay.from_curve(elbow_curve()).plot(ax=ax)
+    assert display.ax_ is ax
+    assert display.axes_.tolist() == [ax]
+    assert figure.axes == [ax]
+    assert (ax.get_ylabel(), ax.get_xlabel()) == ("inertia", "number of clusters k")
+    width = ax.get_window_extent().width
+    assert max(text.get_window_extent().width for text in [ax.title, ax._left_title]) <= width
+    assert len(display.plot().axes_) == 2
+
+
 def test_elbow_of_a_single_k() -> None:
     one = elbow_curve(n_clusters=[2], inertia=[1.0], silhouette=None, davies_bouldin=None, k=2)
     render_figure(ElbowDisplay.from_curve(one))

@@ -64,9 +64,9 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         clusterkit.nothing  # noqa: B018
 
 
-# Objects of Keras and scikit-learn, which have no types, stay Any, and so does what select selects
-# from Any: it returns what it is given.
-UNTYPED = {"model_", "build_network", "build_autoencoder", "select"}
+# Objects of Keras, scikit-learn and pandas, which have no types, stay Any, and so does what select
+# selects from Any: it returns what it is given.
+UNTYPED = {"model_", "build_network", "build_autoencoder", "select", "to_frame"}
 # scikit-learn adds these to an estimator.
 ADDED = re.compile("set_.*_request")
 

@@ -1,24 +1,32 @@
-"""All results can be printed, kept as JSON and, where they are tables, written, in the same way."""
+"""All results can be printed, shown, kept as JSON and, where they are tables, handed on alike."""
 
+import base64
 import csv
+import dataclasses
+import io
+import sys
+from collections import Counter
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from clusterkit.classifiers.predict import Prediction, Predictions
 from clusterkit.clustering.cluster import cluster
 from clusterkit.clustering.evaluation import evaluate
 from clusterkit.clustering.matching import match_clusters
 from clusterkit.elbow.curve import elbow_curve
-from clusterkit.embedding.embed import EmbedReport
-from clusterkit.errors import OutputExistsError
+from clusterkit.embedding.embed import EmbedReport, embed
+from clusterkit.errors import MissingDependencyError, OutputExistsError
 from clusterkit.similarity.explain import explain
 from clusterkit.similarity.similar import find_similar
 from clusterkit.space_comparison.compare import compare_spaces
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.paths import json_text
+from tests.stores import make_photos
 
 # The prefix keeps spreadsheets from running a cell; a line end must not make two lines.
 NAMES = ["=1.png", "two\nlines.png", *(f"{i}.png" for i in range(2, 24))]
@@ -57,6 +65,89 @@ def test_a_result_is_text_and_json(made: tuple[str, Any]) -> None:
     lines = result.to_text().split("\n")
     assert all(line.isprintable() for line in lines)
     assert "lines.png" not in lines
+
+
+class Tags(HTMLParser):
+    """Counts tags, and fails where they do not close."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+        self.pictures: list[str] = []
+        self.opened: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.opened
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.counts[tag] += 1
+        if tag == "img":
+            self.pictures.append(dict(attrs)["src"] or "")
+        else:
+            self.opened.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.opened.pop() == tag
+
+
+def test_a_result_is_one_line_in_a_console_and_html_in_a_notebook(made: tuple[str, Any]) -> None:
+    name, result = made
+    assert repr(result).startswith(f"<{type(result).__name__}: ")
+    assert repr(result).isprintable()
+    assert len(repr(result)) < 250
+    counts = Tags(result._repr_html_()).counts
+    n_rows = {"clustering": 2}.get(name, min(N_ROWS.get(name, 0), 20))
+    assert counts["tr"] == (n_rows + 1 if n_rows else 0)
+    assert counts["pre"] == 1
+
+
+def test_names_are_no_html(tmp_path: Path) -> None:
+    emb = dataclasses.replace(EMB, paths=[f"<img src={i}>&.png" for i in range(24)])
+    for result in (find_similar("<img src=5>&.png", emb), explain(0, 1, emb)):
+        assert not Tags(result._repr_html_()).pictures
+
+
+def test_results_with_images_show_them(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "photos", 6)
+    Image.new("RGB", (10, 50), "white").save(photos / "tall.png")
+    emb = embed(photos, "pixels")
+    found = find_similar(photos / "001.png", emb, n_neighbors=3)
+    assert len(Tags(found._repr_html_()).pictures) == 4
+    groups = cluster(emb, n_clusters=2, random_state=0)
+    tags = Tags(groups._repr_html_())
+    assert tags.counts["tr"] == 3
+    assert 2 <= len(tags.pictures) == len(emb)
+    assert 'width="14" height="72"' in groups._repr_html_()
+    predictions = Predictions([Prediction(str(photos / "001.png"), ("cat",), {"cat": 1.0})], [])
+    (picture,) = Tags(predictions._repr_html_()).pictures
+    content = base64.b64decode(picture.removeprefix("data:image/jpeg;base64,"))
+    assert Image.open(io.BytesIO(content)).size == (72, 72)
+    for file in photos.iterdir():
+        file.unlink()
+    assert not Tags(groups._repr_html_()).pictures
+
+
+def test_a_table_is_a_data_frame(made: tuple[str, Any], tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    name, result = made
+    assert hasattr(result, "to_frame") == (name in N_ROWS)
+    if name not in N_ROWS:
+        return
+    frame = result.to_frame()
+    assert len(frame) == N_ROWS[name]
+    written = pandas.read_csv(result.to_csv(tmp_path / "table.csv"))
+    assert list(written.columns) == [column.replace("=a", "'=a") for column in map(str, frame)]
+    for column, other in zip(frame, written, strict=True):
+        if frame[column].dtype.kind in "fiub":
+            assert frame[column].dtype == written[other].dtype
+            np.testing.assert_allclose(frame[column], written[other], atol=1e-6)
+
+
+def test_a_data_frame_without_pandas_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = MAKE["evaluation"]()
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingDependencyError, match=r"to_frame needs pandas: pip install"):
+        result.to_frame()
 
 
 def test_a_table_replaces_no_file_unasked(made: tuple[str, Any], tmp_path: Path) -> None:

@@ -8,19 +8,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from clusterkit.classifiers.classifier import Classifier
-from clusterkit.classifiers.evaluation.tables import write_predictions
+from clusterkit.classifiers.evaluation.tables import prediction_table
 from clusterkit.classifiers.tasks import MULTILABEL
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
+from clusterkit.datasets.results import Result, Rows, TableResult
 from clusterkit.errors import InvalidInputError
 from clusterkit.images.batches import list_files, pixel_batches
 from clusterkit.images.folder import ImageFolder
 from clusterkit.images.pixels import as_images
+from clusterkit.images.thumbnails import thumbnails
 from clusterkit.routing.sorting import Sorting, sort_into_folders
+from clusterkit.utils.html import Markup
 from clusterkit.utils.parallel import default_batch_size
 from clusterkit.utils.paths import printable
 from clusterkit.utils.progress import progress_bar
+from clusterkit.utils.text import plural
 
 UNSURE = "unsure"
+# Number of pictures in a notebook.
+_SHOWN = 20
 
 
 class Prediction(NamedTuple):
@@ -60,8 +66,8 @@ class Prediction(NamedTuple):
         return printable(f"{shown or '(none)'}  {self.name}")
 
 
-@dataclass(frozen=True)
-class Routing:
+@dataclass(frozen=True, repr=False)
+class Routing(Result):
     """Result of :func:`route`.
 
     Attributes
@@ -86,8 +92,13 @@ class Routing:
         """Return the number of files in each folder."""
         return self.sorting.to_text()
 
+    def _headline(self) -> str:
+        """Return the number of files."""
+        return self.sorting._headline()
 
-class Predictions(NamedTuple):
+
+@dataclass(frozen=True, repr=False)
+class Predictions(TableResult):
     """Result of :func:`classify`.
 
     Attributes
@@ -112,35 +123,30 @@ class Predictions(NamedTuple):
         """Return the predicted classes with their probability, and the name of each image."""
         return "\n".join(prediction.to_text() for prediction in self.predictions)
 
-    def to_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the classes and all probabilities of each image.
+    def _headline(self) -> str:
+        """Return the number of images, and of those that cannot be read."""
+        failed = f", {len(self.failures)} cannot be read" if self.failures else ""
+        return f"{plural(len(self.predictions), 'prediction')}{failed}"
 
-        Parameters
-        ----------
-        path : path
-            The CSV file.
-        overwrite : bool
-            Whether an existing file may be replaced.
-
-        Returns
-        -------
-        pathlib.Path
-            The file.
-
-        Raises
-        ------
-        OutputExistsError
-            If the file exists and ``overwrite`` is false.
-        """
+    def _table(self) -> Rows:
+        """Return the classes and all probabilities of each image."""
         probabilities = [prediction.probabilities for prediction in self.predictions]
-        return write_predictions(
-            path,
+        return prediction_table(
             [prediction.name for prediction in self.predictions],
             {"prediction": [prediction.classes for prediction in self.predictions]},
             list(probabilities[0]) if probabilities else [],
             np.array([list(one.values()) for one in probabilities]),
-            overwrite=overwrite,
         )
+
+    def _table_shown(self) -> Rows:
+        """Return pictures, classes and their probability."""
+        pictures = thumbnails(prediction.name for prediction in self.predictions[:_SHOWN])
+        pictures += [Markup()] * (len(self.predictions) - len(pictures))
+        rows = [
+            [picture, Path(one.name).name, ", ".join(one.classes), one.probability]
+            for picture, one in zip(pictures, self.predictions, strict=True)
+        ]
+        return Rows(["", "image", "prediction", "probability"], rows)
 
 
 def open_images(
@@ -264,7 +270,8 @@ def route(
         )
     if UNSURE in map(str, classifier.classes_):
         raise InvalidInputError(f"{UNSURE!r} must not be a class: it is the folder for the others")
-    predictions, failures = classify(images, classifier, progress=progress)
+    found = classify(images, classifier, progress=progress)
+    predictions, failures = found.predictions, found.failures
     if not predictions:
         raise InvalidInputError(
             f"none of the {len(images)} images can be read, such as {failures[0][0]}: "

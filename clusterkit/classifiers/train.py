@@ -16,6 +16,7 @@ from clusterkit.classifiers.model_file import check_model_path
 from clusterkit.classifiers.tasks import MULTILABEL
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
 from clusterkit.datasets.names import TEST, TRAIN, VALIDATION
+from clusterkit.datasets.results import Result
 from clusterkit.datasets.split import split
 from clusterkit.embedding.embed import describe, embed
 from clusterkit.errors import InvalidInputError
@@ -27,8 +28,8 @@ from clusterkit.utils.parallel import map_ahead
 from clusterkit.utils.text import join_lines
 
 
-@dataclass(frozen=True, eq=False)
-class ClassifierTraining:
+@dataclass(frozen=True, eq=False, repr=False)
+class ClassifierTraining(Result):
     """Result of :func:`train_classifier`.
 
     Attributes
@@ -94,6 +95,11 @@ class ClassifierTraining:
         if self.test is not None:
             lines += self.test.to_text().split("\n")
         return join_lines(lines)
+
+    def _headline(self) -> str:
+        """Return the network, and the figures on the test images."""
+        network = f"{self.classifier.network} in {self.output}"
+        return network if self.test is None else f"{network}: {self.test._headline()}"
 
 
 def train_classifier(

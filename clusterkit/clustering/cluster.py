@@ -1,5 +1,6 @@
 """Cluster the images of an embedding space."""
 
+import itertools
 import warnings
 from collections import Counter
 from collections.abc import Iterable
@@ -32,21 +33,26 @@ from clusterkit.clustering.saved import (
     write_clusters,
 )
 from clusterkit.datasets.names import first_few
+from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.elbow.curve import elbow_curve
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
+from clusterkit.images.thumbnails import thumbnails
 from clusterkit.routing.sorting import Sorting, find_gone, sort_into_folders
 from clusterkit.store.embeddings import Embeddings, TopClasses, describe_space
 from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
+from clusterkit.utils.html import Markup
 from clusterkit.utils.noise import NOISE, cluster_text
 from clusterkit.utils.text import join_lines, plural
 
 # Number of rows of a stream for choosing the number of clusters.
 _SAMPLE_SIZE = 20_000
+# In a notebook: the number of clusters up to which pictures are shown, and pictures of each.
+_MAX_PICTURED, _N_CENTRAL = 20, 5
 
 
-@dataclass(eq=False)
-class Clustering:
+@dataclass(eq=False, repr=False)
+class Clustering(TableResult):
     """Cluster labels of the images of an embedding space.
 
     Attributes
@@ -135,6 +141,42 @@ class Clustering:
         if self.identity is not None:
             lines += self.identity.to_text().split("\n")
         return join_lines(lines)
+
+    def _table(self) -> Rows:
+        """Return one row per image."""
+        columns = ["path", "cluster", "distance", "exemplar", "name"]
+        labels = self.labels.tolist()
+        cells = zip(
+            self.embeddings.paths,
+            labels,
+            self.distances.tolist(),
+            self.exemplars.tolist(),
+            (self.names.get(label, "") for label in labels),
+            strict=True,
+        )
+        shown = columns if self.names else columns[:-1]
+        return Rows(shown, [row[: len(shown)] for row in cells])
+
+    def _table_shown(self) -> Rows:
+        """Return one row per cluster, with pictures of its most central images."""
+        rows = [[label, size, self.names.get(label, "")] for label, size in self.sizes.items()]
+        header = ["cluster", "images", "name"]
+        if self.embeddings.root is None or len(rows) > _MAX_PICTURED:
+            return Rows(header, rows)
+        order = np.argsort(self.distances, kind="stable")
+        files = self.embeddings.files
+        central = [
+            [files[row] for row in order[self.labels[order] == label][:_N_CENTRAL]]
+            for label, *_ in rows
+        ]
+        pictures = iter(thumbnails(file for some in central for file in some))
+        return Rows(
+            [*header, ""],
+            [
+                [*row, Markup(" ".join(itertools.islice(pictures, len(some))))]
+                for row, some in zip(rows, central, strict=True)
+            ],
+        )
 
     def to_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write ``path,cluster,distance,exemplar``, and what made it beside as ``.json``.

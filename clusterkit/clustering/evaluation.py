@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from clusterkit.clustering.saved import ClustersTable, read_clusters
 from clusterkit.datasets.labels import labels_from_folders, read_labels
-from clusterkit.datasets.tables import write_csv
+from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.errors import InvalidInputError
 from clusterkit.utils.noise import NOISE, as_cluster, cluster_text, is_missing
-from clusterkit.utils.text import join_lines
+from clusterkit.utils.text import join_lines, plural
 
 
-@dataclass(frozen=True, eq=False)
-class Evaluation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation(TableResult):
     """Agreement of clusters with known labels.
 
     Attributes
@@ -104,29 +104,16 @@ class Evaluation:
             lines.append(f"{cluster_text(cluster):>7}  {row.sum():>6}  {', '.join(labels)}{name}")
         return join_lines(lines)
 
-    def to_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the number of images in each cluster (rows) with each label (columns).
+    def _headline(self) -> str:
+        """Return the measures."""
+        measures = ("accuracy", "nmi", "ari", "purity")
+        shown = ", ".join(f"{name} {getattr(self, name):.3f}" for name in measures)
+        return f"{shown} of {plural(self.n, 'image')}"
 
-        Parameters
-        ----------
-        path : path
-            The CSV file.
-        overwrite : bool, default False
-            Whether an existing file may be replaced.
-
-        Returns
-        -------
-        pathlib.Path
-            The file.
-
-        Raises
-        ------
-        OutputExistsError
-            If the file exists and ``overwrite`` is false.
-        """
+    def _table(self) -> Rows:
+        """Return the number of images in each cluster (rows) with each label (columns)."""
         rows = zip(self.clusters, self.table.tolist(), strict=True)
-        header = ["cluster", *self.label_names]
-        return write_csv(path, header, ([one, *row] for one, row in rows), overwrite=overwrite)
+        return Rows(["cluster", *self.label_names], [[one, *row] for one, row in rows])
 
 
 def evaluate(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.clustering.decisions import FREE
+from clusterkit.datasets.results import Result
 from clusterkit.errors import InvalidInputError
 from clusterkit.utils.noise import NOISE, cluster_text
 from clusterkit.utils.text import plural
@@ -29,8 +30,8 @@ class Move(NamedTuple):
     after: int
 
 
-@dataclass(frozen=True, eq=False)
-class IdentityReport:
+@dataclass(frozen=True, eq=False, repr=False)
+class IdentityReport(Result):
     """Changes of clusters relative to an earlier run.
 
     Attributes

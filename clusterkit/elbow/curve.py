@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from clusterkit.clusterers.base import ClusteringWarning, find_unit, to_float32
 from clusterkit.clusterers.kmeans.lloyd import Labels, Matrix
 from clusterkit.clusterers.kmeans.sweep import kmeans_sweep
-from clusterkit.datasets.tables import write_csv
+from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.elbow.indices import Geometry, geometry
 from clusterkit.elbow.preprocessing import (
     all_alike,
@@ -53,8 +52,8 @@ _INDICES = (
 _SHOWN = ("inertia", "silhouette", "stability", "modularity", "conductance", "evidence")
 
 
-@dataclass(frozen=True, eq=False)
-class ElbowCurve:
+@dataclass(frozen=True, eq=False, repr=False)
+class ElbowCurve(TableResult):
     """Indices for each number of clusters, and the chosen number.
 
     Attributes
@@ -150,29 +149,19 @@ class ElbowCurve:
             lines.append(f"{k:>12}" + "".join(f"{value:>12.4f}" for value in values) + mark)
         return "\n".join([*lines, self.verdict])
 
-    def to_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write all indices for each number of clusters; undefined values are empty.
+    def _headline(self) -> str:
+        """Return the verdict."""
+        return self.verdict
 
-        Parameters
-        ----------
-        path : path
-            The CSV file.
-        overwrite : bool, default False
-            Whether an existing file may be replaced.
-
-        Returns
-        -------
-        pathlib.Path
-            The file.
-
-        Raises
-        ------
-        OutputExistsError
-            If the file exists and ``overwrite`` is false.
-        """
+    def _table(self) -> Rows:
+        """Return all indices for each number of clusters."""
         curve = self.to_dict()["curve"]
-        rows = (list(one.values()) for one in curve)
-        return write_csv(path, list(curve[0]), rows, overwrite=overwrite)
+        return Rows(list(curve[0]), [list(one.values()) for one in curve])
+
+    def _table_shown(self) -> Rows:
+        """Return the deciding indices."""
+        rows = ({name: one[name] for name in ("k", *_SHOWN)} for one in self.to_dict()["curve"])
+        return Rows(["k", *_SHOWN], [list(row.values()) for row in rows])
 
 
 def elbow_curve(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from clusterkit import __version__
+from clusterkit.datasets.results import Result
 from clusterkit.embedding.workers import EmbedRun
 from clusterkit.errors import ClusterkitError
 from clusterkit.extractors.base import Extractor
@@ -30,8 +31,8 @@ PART_SECONDS = 5.0
 PART_ROWS = 2048
 
 
-@dataclass(frozen=True)
-class EmbedReport:
+@dataclass(frozen=True, repr=False)
+class EmbedReport(Result):
     """Result of :func:`embed_to_store`.
 
     Attributes

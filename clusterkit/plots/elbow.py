@@ -30,6 +30,8 @@ _WIDTH, _MAIN, _PANEL = 460.0, 230.0, 62.0
 class ElbowDisplay(Display):
     """Inertia over k with the chosen k, and a panel for each index.
 
+    On an Axes of the caller, inertia alone is drawn.
+
     Parameters
     ----------
     n_clusters : array-like of shape (n,), int
@@ -53,6 +55,8 @@ class ElbowDisplay(Display):
     ----------
     axes_ : ndarray of matplotlib.axes.Axes
         The curve and the panels, from the top. Set by :meth:`plot`.
+    ax_ : matplotlib.axes.Axes
+        The Axes of the curve.
     """
 
     def __init__(
@@ -85,7 +89,7 @@ class ElbowDisplay(Display):
         curve : ElbowCurve
             The elbow curve.
         ax : matplotlib.axes.Axes, optional
-            Axes to draw in, which is divided into the curve and the panels.
+            Axes to draw the curve in; by default a new figure with the curve and the panels.
 
         Returns
         -------
@@ -105,6 +109,22 @@ class ElbowDisplay(Display):
         )
         return display.plot(ax=ax)
 
+    def plot(self, ax: Axes | None = None) -> Self:
+        """Plot the display.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw the curve in; by default a new figure with the curve and the panels.
+
+        Returns
+        -------
+        self
+            The display with ``figure_``, ``ax_`` and ``axes_``.
+        """
+        self._is_single = ax is not None
+        return super().plot(ax)
+
     def _panels(self) -> dict[str, np.ndarray]:
         """Return the indices with any finite value."""
         arrays = {name: np.asarray(v, float) for name, v in (self.indices or {}).items()}
@@ -115,17 +135,23 @@ class ElbowDisplay(Display):
         return _WIDTH, _MAIN + _PANEL * len(self._panels()) + 40
 
     def _draw(self, ax: Axes) -> None:
-        """Draw the curve above the panels."""
-        panels = self._panels()
-        ratios = [_MAIN, *[_PANEL] * len(panels)]
-        self.axes_ = self._divide(ax, len(ratios), 1, height_ratios=ratios, sharex=True)[:, 0]
+        """Draw the curve above the panels, if there are any."""
+        panels = {} if self._is_single else self._panels()
+        width = 0.88 * _WIDTH
+        if self._is_single:
+            self.axes_ = np.array([ax])
+            width = ax.get_window_extent().width * 72 / ax.figure.dpi
+        else:
+            ratios = [_MAIN, *[_PANEL] * len(panels)]
+            self.axes_ = self._divide(ax, len(ratios), 1, height_ratios=ratios, sharex=True)[:, 0]
+        self.ax_ = self.axes_[0]
         votes, references = self.votes or {}, self.references or {}
         curve, *others = self.axes_
         self._draw_line(
             curve, np.asarray(self.inertia, float), votes.get("inertia", votes.get("knee"))
         )
         curve.set_ylabel("inertia")
-        curve.set_title(wrap(self.verdict, 0.88 * _WIDTH, size=10), pad=10)
+        curve.set_title(wrap(self.verdict, width, size=10), pad=10)
         if curve.get_legend_handles_labels()[0]:
             curve.legend(loc="upper right")
         for panel, (name, values) in zip(others, panels.items(), strict=True):

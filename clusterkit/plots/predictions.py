@@ -113,7 +113,7 @@ class PredictionsDisplay(PictureGrid):
         """
         from clusterkit.classifiers.predict import classify
 
-        predictions, _ = classify(images, classifier)
+        predictions = classify(images, classifier).predictions
         return cls.from_predictions(predictions, images, **kwargs)
 
     @classmethod

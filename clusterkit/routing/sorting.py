@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clusterkit.datasets.results import Result
 from clusterkit.errors import ClusterkitError, InvalidInputError, NotFoundError, StoreError
 from clusterkit.images.folder import digest_file
 from clusterkit.routing.manifest import Manifest, locked, read_manifest
@@ -30,8 +31,8 @@ from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.text import join_lines, plural
 
 
-@dataclass(frozen=True)
-class Sorting:
+@dataclass(frozen=True, repr=False)
+class Sorting(Result):
     """Result of :func:`sort_into_folders`.
 
     Attributes
@@ -78,6 +79,10 @@ class Sorting:
         done = f"would be {verb}" if self.dry_run else verb
         before = f", {self.n_present} were there before" if self.n_present else ""
         return join_lines([*lines, f"{plural(len(self.transfers), 'file')} {done}{before}"])
+
+    def _headline(self) -> str:
+        """Return the number of files."""
+        return self.to_text().rpartition("\n")[2]
 
 
 def sort_into_folders(

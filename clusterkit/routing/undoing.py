@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from clusterkit.datasets.results import Result
 from clusterkit.errors import ClusterkitError, InvalidInputError
 from clusterkit.routing.manifest import MANIFEST_NAME, Manifest, locked, read_manifest
 from clusterkit.routing.seals import find_unsealed
@@ -32,8 +33,8 @@ from clusterkit.utils.text import join_lines
 _N_SHOWN = 5
 
 
-@dataclass(frozen=True)
-class Undoing:
+@dataclass(frozen=True, repr=False)
+class Undoing(Result):
     """Result of :func:`undo`.
 
     Attributes
@@ -76,6 +77,10 @@ class Undoing:
         lines = [f"{n_files:>7}  {place}" for place, n_files in self.places.items()]
         verb = "would be taken back" if self.dry_run else "taken back"
         return join_lines([*lines, f"{self.n_undone} files {verb}, {len(self.kept)} kept"])
+
+    def _headline(self) -> str:
+        """Return the number of files."""
+        return self.to_text().rpartition("\n")[2]
 
 
 def undo(

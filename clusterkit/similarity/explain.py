@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterkit.datasets.results import Result
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import FLOAT32_NOISE, unit_rows
 from clusterkit.store.embeddings import Embeddings
@@ -56,8 +57,8 @@ class Standing(NamedTuple):
     is_exact: bool
 
 
-@dataclass(frozen=True, eq=False)
-class Explanation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Explanation(Result):
     """Similarity of two images, and the features that contribute to it.
 
     The *similarity* is high if the network finds the same features in both images.  The
@@ -132,6 +133,10 @@ class Explanation:
             f"The histograms of their latent values overlap by {100 * self.intersection:.0f} %, "
             "which says how alike their features are spread, not whether these are the same."
         )
+
+    def _headline(self) -> str:
+        """Return the similarity, and where it stands."""
+        return self.to_text().partition(". ")[0]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""

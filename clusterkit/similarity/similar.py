@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.datasets.tables import write_csv
+from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.errors import (
     ImageError,
     InvalidInputError,
@@ -16,15 +16,16 @@ from clusterkit.errors import (
 )
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import digest_bytes, read_bytes
+from clusterkit.images.thumbnails import thumbnails
 from clusterkit.similarity.explain import Explanation, explain
 from clusterkit.similarity.nearest import nearest_of_any_length
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.paths import is_gone, unescape_path
-from clusterkit.utils.text import join_lines
+from clusterkit.utils.text import join_lines, plural
 
 
-@dataclass(frozen=True, eq=False)
-class SimilarImages:
+@dataclass(frozen=True, eq=False, repr=False)
+class SimilarImages(TableResult):
     """The nearest images of a query, in descending order of similarity.
 
     Attributes
@@ -66,28 +67,23 @@ class SimilarImages:
         results = self.to_dict()["results"]
         return join_lines(f"{one['similarity']:.3f}  {one['path']}" for one in results)
 
-    def to_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the columns ``path`` and ``similarity``.
+    def _headline(self) -> str:
+        """Return the number of images, and the query."""
+        return f"{plural(len(self.rows), 'image')} similar to {self.query.paths[0]}"
 
-        Parameters
-        ----------
-        path : path
-            The CSV file.
-        overwrite : bool, default False
-            Whether an existing file may be replaced.
+    def _table(self) -> Rows:
+        """Return the path and similarity of each neighbour."""
+        rows = [list(one.values()) for one in self.to_dict()["results"]]
+        return Rows(["path", "similarity"], rows)
 
-        Returns
-        -------
-        pathlib.Path
-            The file.
-
-        Raises
-        ------
-        OutputExistsError
-            If the file exists and ``overwrite`` is false.
-        """
-        rows = (list(one.values()) for one in self.to_dict()["results"])
-        return write_csv(path, ["path", "similarity"], rows, overwrite=overwrite)
+    def _table_shown(self) -> Rows:
+        """Return the table, with the query and pictures."""
+        if self.embeddings.root is None:
+            return self._table()
+        rows = [[self.query.paths[0], 1.0], *self._table().cells]
+        files = [*self.query.files, *(self.embeddings.files[row] for row in self.rows)]
+        pictures = zip(thumbnails(files), rows, strict=True)
+        return Rows(["", "path", "similarity"], [[picture, *row] for picture, row in pictures])
 
 
 def find_similar(

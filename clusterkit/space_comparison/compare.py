@@ -3,12 +3,11 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clusterkit.datasets.tables import write_csv
+from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.elbow.preprocessing import all_alike
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import unit_rows
@@ -21,7 +20,7 @@ from clusterkit.space_comparison.scores import (
 )
 from clusterkit.space_comparison.shared_images import name_spaces, share_rows
 from clusterkit.utils.seeds import draw_seed
-from clusterkit.utils.text import join_lines
+from clusterkit.utils.text import join_lines, plural
 
 SCORES = ("score", "stability", "neighbors", "silhouette", "agreement")
 # Default numbers of clusters, over which scores are averaged.
@@ -63,8 +62,8 @@ class SpaceScores:
     accuracy: float | None
 
 
-@dataclass(frozen=True)
-class SpaceComparison:
+@dataclass(frozen=True, repr=False)
+class SpaceComparison(TableResult):
     """Ranking of embedding spaces.
 
     Attributes
@@ -115,29 +114,15 @@ class SpaceComparison:
             "correlations": self.correlations,
         }
 
-    def to_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the scores, one row per space.
+    def _headline(self) -> str:
+        """Return the best space."""
+        compared = f"{plural(len(self.spaces), 'space')}, {plural(self.n, 'image')}"
+        return f"{self.rank[0]} is the best of {compared}"
 
-        Parameters
-        ----------
-        path : path
-            The CSV file.
-        overwrite : bool, default False
-            Whether an existing file may be replaced.
-
-        Returns
-        -------
-        pathlib.Path
-            The file.
-
-        Raises
-        ------
-        OutputExistsError
-            If the file exists and ``overwrite`` is false.
-        """
+    def _table(self) -> Rows:
+        """Return the scores, one row per space."""
         spaces = self.to_dict()["spaces"]
-        rows = (list(one.values()) for one in spaces)
-        return write_csv(path, list(spaces[0]), rows, overwrite=overwrite)
+        return Rows(list(spaces[0]), [list(one.values()) for one in spaces])
 
     def to_text(self) -> str:
         """Return the scores, one line per space, and the correlation of each with the accuracy."""

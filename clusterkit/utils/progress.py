@@ -1,9 +1,14 @@
-"""Progress bars."""
+"""Progress bars: a widget in a notebook, a line on a terminal."""
 
+import sys
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
-from tqdm import tqdm
+with warnings.catch_warnings():
+    # In a notebook without ipywidgets the bar is a line of text, which needs no warning.
+    warnings.simplefilter("ignore")
+    from tqdm.auto import tqdm
 
 
 def progress_bar(
@@ -15,7 +20,7 @@ def progress_bar(
     total: int | None = None,
     initial: int = 0,
 ) -> Any:
-    """Return a progress bar on stderr, which is drawn only on a terminal.
+    """Return a progress bar, which is drawn only on a terminal (on stderr) or in a notebook.
 
     Parameters
     ----------
@@ -35,6 +40,14 @@ def progress_bar(
     tqdm.tqdm
         A context manager, and an iterator over ``items``.
     """
-    # None: drawn unless stderr is no terminal.
-    disable = None if enabled else True
+    # None: drawn unless stderr is no terminal, which it never is in a notebook.
+    disable = (False if _in_notebook() else None) if enabled else True
     return tqdm(items, name, total, unit=unit, initial=initial, disable=disable)
+
+
+def _in_notebook() -> bool:
+    """Return whether the code runs in a notebook."""
+    if "IPython" not in sys.modules:
+        return False
+    shell = sys.modules["IPython"].get_ipython()
+    return shell is not None and "IPKernelApp" in shell.config

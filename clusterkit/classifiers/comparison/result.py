@@ -1,10 +1,10 @@
 """Result of a comparison of networks, as text and as a table."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from clusterkit.datasets.tables import write_csv
+from clusterkit.datasets.results import Rows, TableResult
+from clusterkit.utils.text import plural
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class NetworkResult:
     is_reused: bool = False
 
 
-@dataclass(frozen=True)
-class NetworkComparison:
+@dataclass(frozen=True, repr=False)
+class NetworkComparison(TableResult):
     """Results of networks that were trained and tested on the same images.
 
     Attributes
@@ -103,31 +103,17 @@ class NetworkComparison:
         """Return a text table with one line per network."""
         return _text_table(self)
 
-    def to_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write a table with one line per network, including those that failed.
+    def _headline(self) -> str:
+        """Return the best network."""
+        networks = plural(len(self.results), "network")
+        return networks if self.best is None else f"{self.best.name} is the best of {networks}"
 
-        Parameters
-        ----------
-        path : path
-            The CSV file.
-        overwrite : bool, default False
-            Whether an existing file may be replaced.
-
-        Returns
-        -------
-        pathlib.Path
-            The file.
-
-        Raises
-        ------
-        OutputExistsError
-            If the file exists and ``overwrite`` is false.
-        """
+    def _table(self) -> Rows:
+        """Return one row per network, including those that failed."""
         rows = [{"network": result.name} | _figures(result) for result in self.results]
         rows += [{"network": name, "reason": reason} for name, reason in self.failures]
         columns = list(dict.fromkeys(key for row in rows for key in row))
-        cells = [[row.get(key) for key in columns] for row in rows]
-        return write_csv(path, columns, cells, overwrite=overwrite)
+        return Rows(columns, [[row.get(key) for key in columns] for row in rows])
 
 
 def _figures(result: NetworkResult) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from clusterkit.classifiers.class_similarity import class_similarity, predict_with_features
 from clusterkit.classifiers.evaluation.reliability import Reliability
-from clusterkit.classifiers.evaluation.tables import score_table, write_predictions
+from clusterkit.classifiers.evaluation.tables import prediction_table, score_table
 from clusterkit.classifiers.tasks import MULTILABEL, Task
 from clusterkit.datasets.labelled_images import LabelledImages
+from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.errors import InvalidInputError
 from clusterkit.utils.noise import without_nan
 
@@ -25,8 +26,8 @@ _MEASURES = ("precision", "recall", "f1")
 _EPSILON = 1e-7
 
 
-@dataclass(frozen=True, eq=False)
-class ClassificationReport:
+@dataclass(frozen=True, eq=False, repr=False)
+class ClassificationReport(TableResult):
     """Predictions and true classes of images, with metrics.
 
     Attributes
@@ -256,30 +257,21 @@ class ClassificationReport:
         error = self.reliability.expected_error
         return f"{table}\n{verdict}; loss {self.log_loss:.3f}; calibration error {error:.3f}"
 
-    def to_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write file name, truth, prediction and each class's probability of each image.
+    def _headline(self) -> str:
+        """Return the verdict."""
+        return self.to_text().rpartition("\n")[2]
 
-        Parameters
-        ----------
-        path : path
-            The CSV file.
-        overwrite : bool, default False
-            Whether an existing file may be replaced.
-
-        Returns
-        -------
-        pathlib.Path
-            The file.
-
-        Raises
-        ------
-        OutputExistsError
-            If the file exists and ``overwrite`` is false.
-        """
+    def _table(self) -> Rows:
+        """Return file name, truth, prediction and each class's probability of each image."""
         labels = {"truth": self.named(self.truth), "prediction": self.named(self.predicted)}
-        return write_predictions(
-            path, self.names, labels, self.classes, self.probabilities, overwrite=overwrite
-        )
+        return prediction_table(self.names, labels, self.classes, self.probabilities)
+
+    def _table_shown(self) -> Rows:
+        """Return the metrics of each class."""
+        scores = self.per_class | {"macro": self.macro, "weighted": self.weighted}
+        columns = list(dict.fromkeys(name for one in scores.values() for name in one))
+        rows = [[name, *(one.get(column) for column in columns)] for name, one in scores.items()]
+        return Rows(["", *columns], rows)
 
     def named(self, indicators: NDArray[np.bool_]) -> list[list[str]]:
         """Convert indicators to lists of class names."""

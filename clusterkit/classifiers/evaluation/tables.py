@@ -1,13 +1,12 @@
-"""Predictions as a CSV file, and metrics as a text table."""
+"""Predictions as a table, and metrics as a text table."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.datasets.label_tables import LABEL_SEPARATOR
-from clusterkit.datasets.tables import write_csv
+from clusterkit.datasets.results import Rows
 
 _HEADINGS = {
     "precision": "precision",
@@ -20,21 +19,16 @@ _HEADINGS = {
 }
 
 
-def write_predictions(
-    path: str | Path,
+def prediction_table(
     names: Sequence[str],
     labels: Mapping[str, Sequence[Sequence[str]]],
     classes: Sequence[str],
     probabilities: NDArray[np.floating],
-    *,
-    overwrite: bool = False,
-) -> Path:
-    """Write file name, labels and each class's probability of each image.
+) -> Rows:
+    """Return file name, labels and each class's probability of each image.
 
     Parameters
     ----------
-    path : path
-        The CSV file.
     names : sequence of str, length n
         The images.
     labels : mapping of str to sequence of length n
@@ -44,23 +38,12 @@ def write_predictions(
         The columns of ``probabilities``.
     probabilities : ndarray of shape (n, n_classes)
         Predicted probabilities.
-    overwrite : bool, default False
-        Whether an existing file may be replaced.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
     """
-    rows = (
-        [
-            name,
-            *(LABEL_SEPARATOR.join(column[row]) for column in labels.values()),
-            *(f"{value:.6f}" for value in probabilities[row]),
-        ]
-        for row, name in enumerate(names)
-    )
-    return write_csv(path, ["filename", *labels, *classes], rows, overwrite=overwrite)
+    rows = [
+        [name, *(LABEL_SEPARATOR.join(column[row]) for column in labels.values()), *values]
+        for row, (name, values) in enumerate(zip(names, probabilities.tolist(), strict=True))
+    ]
+    return Rows(["filename", *labels, *classes], rows, decimals=6)
 
 
 def score_table(scores: Mapping[str, Mapping[str, float]]) -> str:

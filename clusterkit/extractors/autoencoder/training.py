@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit import __version__
+from clusterkit.datasets.results import Result
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.autoencoder.batches import PictureBatches, open_pixels
 from clusterkit.extractors.autoencoder.extractor import LATENT_LAYER, save_autoencoder, to_pixels
@@ -32,8 +33,8 @@ _N_SAMPLES = 8
 _N_WHITENING = 5000
 
 
-@dataclass(frozen=True, eq=False)
-class AutoencoderTraining:
+@dataclass(frozen=True, eq=False, repr=False)
+class AutoencoderTraining(Result):
     """Result of :func:`train_autoencoder`.
 
     Attributes
