@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.base import clone
+from sklearn.model_selection import cross_val_score
 
 from clusterkit.classifiers import (
     SCRATCH_NETWORKS,
@@ -25,10 +26,20 @@ from clusterkit.classifiers import (
 from clusterkit.classifiers.tasks import Task, choose_thresholds
 from clusterkit.classifiers.training.networks import RECIPES
 from clusterkit.cli import main
-from clusterkit.errors import ImageError, InvalidInputError, SpaceMismatchError, WeightsError
+from clusterkit.datasets import labels_from_folders
+from clusterkit.errors import (
+    ImageError,
+    InvalidInputError,
+    NotFoundError,
+    SpaceMismatchError,
+    WeightsError,
+)
+from clusterkit.extractors import KerasApplication
+from clusterkit.images import ImageFolder
 from clusterkit.networks.keras_file import read_document, save_network
 from clusterkit.plots import PredictionsDisplay, classifier_report, save_figure
 from clusterkit.store.embeddings import Embeddings
+from clusterkit.store.store import Store
 from tests import tiny_network
 
 COLOURS = {"blue": (30, 30, 200), "green": (30, 200, 30), "red": (200, 30, 30)}
@@ -256,6 +267,40 @@ def test_transfer_trains_on_stored_embeddings_and_saves_the_whole_network(
     files = [folder / name for name in report.test.names]
     found = Classifier.load(report.output).predict_proba(files)
     np.testing.assert_allclose(found, report.test.probabilities, atol=0.02)
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_a_classifier_with_a_store_runs_no_network_for_images_that_it_knows(
+    tiny_weights: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    photos = shutil.copytree(folder, tmp_path / "photos", ignore=lambda *_: {"broken.png"})
+    images = ImageFolder(photos)
+    y = labels_from_folders(images.paths)
+    clf = Classifier(tiny_network.NAME, weights=tiny_weights, store=store, random_state=0)
+    first = clf.fit(images, y).predict_proba(images)
+    with monkeypatch.context() as patched:
+        patched.setattr(KerasApplication, "extract", None)
+        scores = cross_val_score(clf, images, y, cv=2)
+        assert len(scores) == 2
+        assert scores.min() > 0.8
+        np.testing.assert_array_equal(clone(clf).fit(images, y).predict_proba(images), first)
+        # Under other names, too.
+        shutil.copytree(photos, tmp_path / "copies")
+        files = [str(tmp_path / "copies" / path) for path in images.paths[:3]]
+        np.testing.assert_allclose(clf.predict_proba(files), first[:3], atol=1e-6)
+        saved = Classifier.load(clf.save(tmp_path / "clf.keras")).set_params(store=Store(store))
+        np.testing.assert_allclose(saved.predict_proba(images), first, atol=1e-6)
+    known = len(Store(store).space().read())
+    Image.fromarray(paint("red", 1, seed=9)[0]).save(tmp_path / "new.png")
+    clf.predict([tmp_path / "new.png"])
+    assert len(Store(store).space().read()) == known + 1
+    with pytest.raises(ImageError, match=r"red/broken\.png: "):
+        clf.predict(ImageFolder(folder))
+    with pytest.raises(NotFoundError, match=r"no such file or folder: .*gone\.png"):
+        clf.predict([photos / "gone.png"])
+    pixels = np.concatenate([paint(colour, 2) for colour in COLOURS])
+    assert clf.predict_proba(pixels).shape == (6, 3)  # which no store knows
 
 
 def test_the_command_measures_on_images_it_never_saw(

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from clusterkit.classifiers.by_name import network_names
+from clusterkit.classifiers.features import read_features
 from clusterkit.classifiers.model_file import (
     KIND,
     check_model_path,
@@ -21,13 +22,14 @@ from clusterkit.classifiers.training.augmentation import check_augmentation
 from clusterkit.datasets.labelled_images import LabelledImages
 from clusterkit.datasets.names import TRAIN, VALIDATION
 from clusterkit.datasets.split import split
-from clusterkit.errors import InvalidInputError, SpaceMismatchError, WeightsError
+from clusterkit.errors import ImageError, InvalidInputError, SpaceMismatchError, WeightsError
 from clusterkit.extractors.applications import NETWORKS, KerasApplication, default_weights
-from clusterkit.images.batches import strict_batches
+from clusterkit.images.batches import list_files, strict_batches
 from clusterkit.images.pixels import as_images, check_pixels, is_pixels
 from clusterkit.networks.runtimes.choose import PRECISIONS
 from clusterkit.networks.runtimes.keras import gpu_has_bfloat16, run_network
 from clusterkit.store.embeddings import Embeddings
+from clusterkit.store.store import Store
 from clusterkit.utils.parallel import default_batch_size
 from clusterkit.utils.seeds import draw_seed
 
@@ -93,6 +95,10 @@ class Classifier(ClassifierMixin, BaseEstimator):
         Draw a progress bar on stderr.
     tensorboard : path, optional
         Folder of logs for TensorBoard: loss and accuracy of each epoch.
+    store : Store or path, optional
+        A store of embeddings. If only a last layer is trained, files that it knows, under any name,
+        are not embedded again, in :meth:`fit` and in predictions; others are added to it. By
+        default nothing is kept.
 
     Attributes
     ----------
@@ -123,6 +129,12 @@ class Classifier(ClassifierMixin, BaseEstimator):
     >>> clf = Classifier(network="cnn5").fit(images, y)  # doctest: +SKIP
     >>> clf.predict(["new.jpg"])  # doctest: +SKIP
     array(['fox'], dtype='<U5')
+
+    Cross-validation on embedded photos takes seconds:
+
+    >>> clf = Classifier("xception", store=".clusterkit")  # doctest: +SKIP
+    >>> cross_val_score(clf, ImageFolder("photos/"), y, cv=3)  # doctest: +SKIP
+    array([0.97637795, 0.98425197, 0.98412698])
     """
 
     # Of a transfer: the trained layer, and the whole network once it was asked for.
@@ -148,6 +160,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         random_state: int | None = None,
         progress: bool = False,
         tensorboard: str | Path | None = None,
+        store: Store | str | Path | None = None,
     ) -> None:
         self.network = network
         self.weights = weights
@@ -165,6 +178,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.progress = progress
         self.tensorboard = tensorboard
+        self.store = store
 
     @property
     def takes_embeddings(self) -> bool:
@@ -270,8 +284,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self, "task_")
         X = as_images(X)
-        if isinstance(X, Embeddings):
-            return self.task_.probabilities(run_network(self._head, self._check_space(X)))
+        if isinstance(X, Embeddings) or self._is_stored(X):
+            return self.task_.probabilities(self._run_head(self._read_inputs(X)))
         outputs = np.empty((len(X), self.task_.n_outputs), np.float32)
         for rows, pixels in self._read_batches(X):
             outputs[rows] = run_network(self.model_, pixels, default_batch_size())
@@ -389,6 +403,12 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self._model = None if is_head else network
         self._head = network if is_head else network.get_layer(HEAD)
 
+    def _run_head(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the outputs of the last layer, which is not worth tracing."""
+        import keras
+
+        return np.asarray(keras.ops.convert_to_numpy(self._head(vectors)))
+
     def _choose_shape(self, X: Any) -> tuple[int, int, int]:
         """Return (height, width, channels) of the network's input for images like X."""
         if self._is_transfer:
@@ -416,9 +436,23 @@ class Classifier(ClassifierMixin, BaseEstimator):
                 inputs[rows] = pixels
             return inputs
         extractor = self.extractor
+        if self._is_stored(X):
+            return self._read_stored(X, extractor)
         vectors = np.empty((len(X), extractor.dimension), np.float32)
         for rows, pixels in self._read_batches(X):
             vectors[rows] = extractor.extract(pixels).vectors
+        return vectors
+
+    def _is_stored(self, X: Any) -> bool:
+        """Return whether the vectors of images are looked up in the store."""
+        return self.store is not None and self.takes_embeddings and not is_pixels(X)
+
+    def _read_stored(self, X: Any, extractor: KerasApplication) -> NDArray[np.float32]:
+        """Return the vectors of files by way of the store; every file must be readable."""
+        files = list_files(X)
+        vectors, _, failures = read_features(files, extractor, self.store, progress=self.progress)
+        for row, reason in failures:
+            raise ImageError(f"{files[row]}: {reason}")
         return vectors
 
     def _check_space(self, X: Embeddings) -> NDArray[np.float32]:
@@ -604,7 +638,7 @@ def training_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
         From :meth:`Classifier.get_params`.
     """
     kept = dict(parameters)
-    del kept["progress"], kept["tensorboard"]
+    del kept["progress"], kept["tensorboard"], kept["store"]
     if kept["weights"] is None and kept["network"] in NETWORKS and default_weights() != "imagenet":
         kept["weights"] = default_weights()
     kept["weights"] = None if kept["weights"] is None else str(kept["weights"])

@@ -1,6 +1,5 @@
 """Train a classifier on labelled images, evaluate it on test images, and write it to a file."""
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,19 +11,18 @@ from numpy.typing import NDArray
 
 from clusterkit.classifiers.classifier import Classifier, check_parameters
 from clusterkit.classifiers.evaluation.report import ClassificationReport
+from clusterkit.classifiers.features import read_features
 from clusterkit.classifiers.model_file import check_model_path
 from clusterkit.classifiers.tasks import MULTILABEL
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
 from clusterkit.datasets.names import TEST, TRAIN, VALIDATION
 from clusterkit.datasets.results import Result
 from clusterkit.datasets.split import split
-from clusterkit.embedding.embed import describe, embed
+from clusterkit.embedding.embed import describe
 from clusterkit.errors import InvalidInputError
 from clusterkit.images.batches import pixel_batches
-from clusterkit.images.folder import ImageFolder, digest_file
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store
-from clusterkit.utils.parallel import map_ahead
 from clusterkit.utils.text import join_lines
 
 
@@ -128,7 +126,8 @@ def train_classifier(
     test_split : float
         Fraction of the images for the test set, unless the source has test images; 0 for none.
     store : Store or path, optional
-        Where to store the embeddings of a pretrained network, for the next training.
+        Where to store the embeddings of a pretrained network, for the next training; by default the
+        ``store`` of the classifier.
     overwrite : bool
         Whether to overwrite an existing file.
 
@@ -255,35 +254,16 @@ def _explain(data: LabelledImages, parts: Mapping[str, NDArray[np.intp]]) -> lis
 def _embed(
     data: LabelledImages, classifier: Classifier, store: Store | str | Path | None
 ) -> tuple[Embeddings, NDArray[np.intp], list[tuple[str, str]]]:
-    """Embed the files whose content is not in the store under any name.
-
-    Training on copies or links of embedded images therefore does not add them to the store.
-    """
+    """Embed the images; return also the rows of the readable ones, and the others."""
     extractor = classifier.extractor
-    files = [Path(file) for file in data.images]
-    digests = list(map_ahead(digest_file, files, ahead=64))
-    vectors: dict[str, NDArray[np.float32]] = {}
-    if store is not None:
-        folder = store if isinstance(store, Store) else Store(store)
-        known = folder.open_space(describe(extractor)).read()
-        vectors.update(zip(known.digests or [], known.vectors, strict=True))
-    new = [file for file, digest in zip(files, digests, strict=True) if digest not in vectors]
-    failures = []
-    if new:
-        images = ImageFolder([str(file) for file in new])
-        made = embed(images, extractor, store=store, progress=classifier.progress)
-        vectors.update(zip(made.digests or [], made.vectors, strict=True))
-        names = dict(zip(map(os.path.abspath, files), data.names, strict=True))
-        failures = [
-            (names[os.path.abspath(images.root / path)], reason)  # noqa: PTH100
-            for path, reason in made.failures
-        ]
-    rows = [row for row, digest in enumerate(digests) if digest in vectors]
+    vectors, rows, failures = read_features(
+        [Path(file) for file in data.images],
+        extractor,
+        classifier.store if store is None else store,
+        progress=classifier.progress,
+    )
     if not rows:
         raise InvalidInputError("none of the images can be read")
-    embeddings = Embeddings(
-        np.stack([vectors[digests[row]] for row in rows]),
-        paths=[data.names[row] for row in rows],
-        space=describe(extractor),
-    )
-    return embeddings, np.array(rows, np.intp), failures
+    names = [data.names[row] for row in rows]
+    embeddings = Embeddings(vectors, paths=names, space=describe(extractor))
+    return embeddings, np.array(rows, np.intp), [(data.names[row], why) for row, why in failures]

@@ -144,7 +144,7 @@ class ElbowDisplay(Display):
         else:
             ratios = [_MAIN, *[_PANEL] * len(panels)]
             self.axes_ = self._divide(ax, len(ratios), 1, height_ratios=ratios, sharex=True)[:, 0]
-        self.ax_ = self.axes_[0]
+        self.ax_: Axes = self.axes_[0]
         votes, references = self.votes or {}, self.references or {}
         curve, *others = self.axes_
         self._draw_line(

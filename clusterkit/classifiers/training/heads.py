@@ -54,16 +54,16 @@ def learn_head(task: Task, part: Part, *, balance: str | None, random_state: int
     weights, repeats = balance_classes(task, truth, balance)
     if repeats is not None:
         weights = repeats.astype(np.float32)
-    basis, coordinates = _shorten(vectors)
     fold = _draw_folds(truth, random_state)
     parts = [fold != number for number in range(fold.max() + 1)]
-    paths = [
-        _loosen(coordinates[rows], targets[rows], weights[rows], task)
-        for rows in [*parts, slice(None)]
-    ]
     history: dict[str, list[float]] = {}
     best_epoch, held_out = 0, targets
     with workers() as spread:
+        basis, coordinates = _shorten(vectors)
+        paths = [
+            _loosen(coordinates[rows], targets[rows], weights[rows], task)
+            for rows in [*parts, slice(None)]
+        ]
         for epoch in range(1, len(_STRENGTHS) + 1):
             *layers, whole = spread(next, paths)
             outputs = np.empty_like(targets)
