@@ -20,8 +20,7 @@ from .extractors.by_name import create_extractor as create_extractor
 from .images.folder import ImageFolder as ImageFolder
 from .routing.sorting import sort_into_folders as sort_into_folders
 from .routing.undoing import undo as undo
-from .similarity.explain import explain as explain
-from .similarity.similar import explain_images as explain_images
+from .similarity.similar import explain as explain
 from .similarity.similar import find_similar as find_similar
 from .space_comparison.compare import compare_spaces as compare_spaces
 from .store.embeddings import Embeddings as Embeddings

@@ -25,8 +25,7 @@ from clusterkit.plots.gallery import GalleryDisplay
 from clusterkit.plots.histograms import ExplanationDisplay
 from clusterkit.plots.reconstructions import ReconstructionDisplay
 from clusterkit.plots.training import LossCurveDisplay
-from clusterkit.similarity.explain import explain
-from clusterkit.similarity.similar import find_similar
+from clusterkit.similarity.similar import explain, find_similar
 from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.text import join_lines
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchError
-from clusterkit.similarity.explain import explain, latent_histograms, rank_similarity
+from clusterkit.similarity.explanation import explain_vectors, latent_histograms, rank_similarity
 from clusterkit.store.embeddings import Embeddings
 
 
@@ -29,7 +29,7 @@ def all_similarities(vectors):
 
 
 def test_figures_follow_their_definitions(emb):
-    explanation = explain("wild/3.jpg", "wild/9.jpg", emb)
+    explanation = explain_vectors("wild/3.jpg", "wild/9.jpg", emb)
     a, b = emb.vectors[[3, 9]].astype(np.float64)
     similarity = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
     assert explanation.similarity == pytest.approx(similarity, abs=1e-6)
@@ -46,7 +46,7 @@ def test_figures_follow_their_definitions(emb):
 
 
 def test_top_dimensions_are_addends_of_the_similarity():
-    explanation = explain([3, 0, 4, 0], [1, 9, 2, 0], np.eye(4))
+    explanation = explain_vectors([3, 0, 4, 0], [1, 9, 2, 0], np.eye(4))
     top = explanation.top_dimensions
     assert [entry.dimension for entry in top] == [2, 0]
     assert (top[0].value_a, top[0].value_b) == (4, 2)
@@ -56,14 +56,14 @@ def test_top_dimensions_are_addends_of_the_similarity():
 
 @pytest.mark.parametrize("key", ["wild/3.jpg", 3, np.int64(3)])
 def test_images_are_named_by_path_or_row(emb, key):
-    explanation = explain(key, 9, emb)
+    explanation = explain_vectors(key, 9, emb)
     assert (explanation.path_a, explanation.path_b) == ("wild/3.jpg", "wild/9.jpg")
     assert explanation.file_a == emb.root / "wild/3.jpg"
 
 
 def test_vectors_from_elsewhere(emb):
-    expected = explain(3, 9, emb)
-    bare = explain(emb.vectors[3], emb[[9]], emb)
+    expected = explain_vectors(3, 9, emb)
+    bare = explain_vectors(emb.vectors[3], emb[[9]], emb)
     assert bare.path_a is None
     assert bare.file_a is None
     assert bare.path_b == "wild/9.jpg"
@@ -73,15 +73,15 @@ def test_vectors_from_elsewhere(emb):
 
 def test_classes_are_passed_on():
     top5 = [[("red_fox", 0.8)], [("lynx", 0.4)]]
-    explanation = explain(0, 1, Embeddings(np.eye(2), top5=top5))
+    explanation = explain_vectors(0, 1, Embeddings(np.eye(2), top5=top5))
     assert explanation.top5_a == [("red_fox", 0.8)]
-    assert explain(0, [1, 1], Embeddings(np.eye(2))).top5_b is None
+    assert explain_vectors(0, [1, 1], Embeddings(np.eye(2))).top5_b is None
 
 
 def test_same_spread_of_other_features_overlaps_without_similarity():
     a = np.zeros(1000)
     a[:100] = np.random.default_rng(0).uniform(1, 2, 100)
-    explanation = explain(a, np.roll(a, 500), np.eye(1000)[:3])
+    explanation = explain_vectors(a, np.roll(a, 500), np.eye(1000)[:3])
     assert explanation.intersection == pytest.approx(1)
     assert explanation.similarity == 0
     assert explanation.top_dimensions == ()
@@ -91,7 +91,7 @@ def test_same_spread_of_other_features_overlaps_without_similarity():
 
 
 def test_same_image_is_above_all_pairs(emb):
-    explanation = explain(5, 5, emb)
+    explanation = explain_vectors(5, 5, emb)
     assert explanation.similarity == pytest.approx(1)
     assert explanation.percentile == 100
     assert explanation.intersection == pytest.approx(1)
@@ -100,7 +100,7 @@ def test_same_image_is_above_all_pairs(emb):
 def test_percentile_never_counts_the_pair_itself(emb):
     highest = all_similarities(emb.vectors).argmax()
     a, b = (int(rows[highest]) for rows in np.triu_indices(60, 1))
-    explanation = explain(a, b, emb)
+    explanation = explain_vectors(a, b, emb)
     assert explanation.percentile == pytest.approx(100 * (1 - 1 / explanation.n_pairs))
     assert "higher than 99.9 % of all pairs" in explanation.to_text()
 
@@ -134,18 +134,18 @@ def test_no_image_is_a_pair_with_itself(max_rows):
 
 
 def test_one_row_store_has_no_percentile():
-    explanation = explain(0, 0, np.ones((1, 4)))
+    explanation = explain_vectors(0, 0, np.ones((1, 4)))
     assert explanation.percentile is None
     assert explanation.n_pairs == 0
     assert explanation.to_text().startswith("Cosine similarity 1.00.")
 
 
 def test_zero_and_constant_vectors():
-    explanation = explain(np.zeros(4), np.zeros(4), np.ones((3, 4)))
+    explanation = explain_vectors(np.zeros(4), np.zeros(4), np.ones((3, 4)))
     assert explanation.similarity == 0
     assert explanation.percentile == 0
     assert explanation.intersection == 1
-    constant = explain(0, 1, np.array([[2, 2, 2, 2], [5, 5, 5, 5]]))
+    constant = explain_vectors(0, 1, np.array([[2, 2, 2, 2], [5, 5, 5, 5]]))
     assert constant.similarity == pytest.approx(1)
     assert constant.intersection == 0
 
@@ -162,11 +162,11 @@ def test_number_of_bins_stays_within_limits(values):
 
 
 def test_number_of_bins_can_be_given(emb):
-    assert len(explain(0, 1, emb, bins=7).histogram_b) == 7
+    assert len(explain_vectors(0, 1, emb, bins=7).histogram_b) == 7
 
 
 def test_to_dict_is_json(emb):
-    explanation = explain(0, 1, emb)
+    explanation = explain_vectors(0, 1, emb)
     again = json.loads(json.dumps(explanation.to_dict()))
     assert again["similarity"] == explanation.similarity
     assert again["path_a"] == "wild/0.jpg"
@@ -192,14 +192,14 @@ def test_to_dict_is_json(emb):
 )
 def test_bad_images(emb, a, error, message):
     with pytest.raises(error, match=message):
-        explain(a, 0, emb)
+        explain_vectors(a, 0, emb)
 
 
 def test_bad_bins(emb):
     with pytest.raises(InvalidInputError, match="bins=0"):
-        explain(0, 1, emb, bins=0)
+        explain_vectors(0, 1, emb, bins=0)
 
 
 def test_starts_without_scikit_learn():
-    code = "import sys, clusterkit.similarity.explain; sys.exit('sklearn' in sys.modules)"
+    code = "import sys, clusterkit.similarity.explanation; sys.exit('sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

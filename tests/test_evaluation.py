@@ -3,15 +3,18 @@
 import itertools
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from clusterkit.clustering.evaluation import evaluate, evaluate_file
+from clusterkit.clustering.cluster import cluster
+from clusterkit.clustering.evaluation import evaluate
 from clusterkit.clustering.saved import read_clusters
 from clusterkit.datasets.labels import labels_from_folders, read_labels
 from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.store.embeddings import Embeddings
 
 
 def test_accuracy_is_the_best_of_all_matchings():
@@ -124,7 +127,7 @@ def test_bad_clusters(write, lines, message):
 
 def test_missing_file(tmp_path):
     with pytest.raises(NotFoundError, match=r"no such file: .*clusters\.csv"):
-        evaluate_file(tmp_path / "clusters.csv")
+        evaluate(None, tmp_path / "clusters.csv")
 
 
 def test_labels_from_folders():
@@ -178,11 +181,42 @@ def test_bad_labels(write, paths, lines, message):
 
 def test_file_against_folders_and_against_labels(write):
     clusters = write("clusters.csv", "path,cluster", "cat/1.jpg,4", "cat/2.jpg,4", "dog/3.jpg,5")
-    assert evaluate_file(clusters).matching == {4: "cat", 5: "dog"}
+    assert evaluate(None, clusters).matching == {4: "cat", 5: "dog"}
     labels = write("labels.csv", "filename,label", "1.jpg,old", "2.jpg,new", "9.jpg,new", "3.jpg,")
-    evaluation = evaluate_file(clusters, labels)
+    evaluation = evaluate(labels, clusters)
     assert (evaluation.n, evaluation.n_unlabelled, evaluation.n_unused) == (2, 1, 1)
     assert evaluation.accuracy == 0.5
+
+
+def test_a_clustering_is_compared_with_labels_of_any_kind(write, tmp_path):
+    paths = ["cat/1.jpg", "cat/2.jpg", "dog/3.jpg", "dog/4.jpg"]
+    emb = Embeddings([[1, 0], [1, 0.1], [0, 1], [0.1, 1]], paths=paths)
+    groups = cluster(emb, n_clusters=2, random_state=0)
+    file = groups.to_csv(tmp_path / "groups.csv")
+    table = write("labels.csv", "path,label", *(f"{path},{path[:3]}" for path in paths))
+    for clusters in (groups, file, str(file)):
+        for labels in (None, [path[:3] for path in paths], {path: path[:3] for path in paths}):
+            assert evaluate(labels, clusters).accuracy == 1
+        assert evaluate(str(table), clusters).accuracy == 1
+        some = {"cat/1.jpg": "cat", "fox/9.jpg": "fox", Path("dog/3.jpg"): "dog"}
+        found = evaluate(some, clusters)
+        assert (found.n, found.unused) == (2, ["fox/9.jpg"])
+        assert found.unlabelled == [paths[1], paths[3]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "clusters", "options", "words"),
+    [
+        (None, [0, 1], {}, "labels of files need the files.* Received: None"),
+        ("labels.csv", [0, 1], {}, "clusters without paths"),
+        (7, [0, 1], {}, "labels must be one per image. Received: 7"),
+        (["a", "b"], 7, {}, "clusters must be one per image. Received: 7"),
+        (["a", "b"], [0, 1], {"label_column": "x"}, "of a table of labels. Received: list"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(labels, clusters, options, words):
+    with pytest.raises(InvalidInputError, match=words):
+        evaluate(labels, clusters, **options)
 
 
 def test_thousands_of_equal_file_names_are_told_apart_quickly(write):
@@ -205,7 +239,7 @@ def test_thousands_of_equal_file_names_are_told_apart_quickly(write):
 )
 def test_names_of_clusters_come_along(table, names, tmp_path):
     (tmp_path / "clusters.csv").write_text(table, encoding="utf-8")
-    evaluation = evaluate_file(tmp_path / "clusters.csv")
+    evaluation = evaluate(None, tmp_path / "clusters.csv")
     assert evaluation.names == names
     assert evaluation.to_dict()["names"] == {str(key): name for key, name in names.items()}
     assert evaluation.accuracy == 1

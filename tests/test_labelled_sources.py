@@ -20,7 +20,7 @@ from clusterkit.classifiers import train as training
 from clusterkit.classifiers.comparison.records import check_own, record_own
 from clusterkit.classifiers.evaluation.report import ClassificationReport
 from clusterkit.cli import main
-from clusterkit.clustering.evaluation import evaluate, evaluate_file
+from clusterkit.clustering.evaluation import evaluate
 from clusterkit.clustering.promotion import promote
 from clusterkit.datasets.label_tables import read_label_table
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
@@ -181,7 +181,7 @@ def test_noise_is_noise_everywhere(kind: str, form: Any, tmp_path: Path) -> None
     if form == "table":
         table = pd.DataFrame({"path": paths, "cluster": NOISY[kind]})
         table.to_csv(tmp_path / "c.csv", index=False)
-        found = evaluate_file(tmp_path / "c.csv")
+        found = evaluate(None, tmp_path / "c.csv")
     else:
         found = evaluate([path[:3] for path in paths], form(NOISY[kind]))
     assert (found.purity, found.n_noise, found.clusters[0]) == (pytest.approx(4 / 6), 2, -1)

@@ -48,7 +48,7 @@ from clusterkit.plots import (
     save_figure,
 )
 from clusterkit.plots.style import BLUE, VERMILION, fit, wrap
-from clusterkit.similarity.explain import explain
+from clusterkit.similarity.similar import explain
 from clusterkit.space_comparison import SpaceComparison, SpaceScores
 from clusterkit.store.embeddings import Embeddings
 

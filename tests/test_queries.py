@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from PIL import Image
 from clusterkit.embedding.embed import embed
 from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchError, WeightsError
 from clusterkit.extractors import Extraction, Extractor, create_extractor
-from clusterkit.similarity.similar import explain_images, find_similar, locate
+from clusterkit.similarity.similar import explain, find_similar, locate
 from clusterkit.store.embeddings import Embeddings
+from clusterkit.store.store import Store
 from clusterkit.utils.paths import escape_path
 
 
@@ -205,6 +207,53 @@ def test_files_outside_the_store_are_explained(photos: Path) -> None:
     emb = embed(photos, "pixels")
     new = photos.parent / "new.png"
     Image.open(photos / "2.png").resize((17, 17)).save(new)
-    found = explain_images(new, "2.png", emb)
-    assert found.similarity > explain_images(new, photos / "3.png", emb).similarity
+    found = explain(new, "2.png", emb)
+    assert found.similarity > explain(new, photos / "3.png", emb).similarity
     assert found.path_b == "2.png"
+
+
+@pytest.mark.parametrize("source", ["embeddings", "store", "path", "text", "space"])
+def test_images_and_embeddings_come_in_many_forms(
+    photos: Path, tmp_path: Path, source: str
+) -> None:
+    emb = embed(photos, Grid(), store=tmp_path / "store")
+    store = Store(tmp_path / "store")
+    sources = {"embeddings": emb, "store": store, "path": store.folder, "space": store.space()}
+    searched = sources.get(source, str(store.folder))
+    expected = find_similar("2.png", emb).to_dict()
+    for image in (photos / "2.png", str(photos / "2.png"), 2, -4, np.int64(2), emb[[2]]):
+        assert find_similar(image, searched).to_dict() == expected
+        assert explain(image, 3, searched).similarity == explain("2.png", "3.png", emb).similarity
+    # A vector alone is no image of the store.
+    assert find_similar(emb.vectors[2], searched, n_neighbors=1).rows.tolist() == [2]
+
+
+OTHER = Embeddings(np.ones((1, 48)), space={"fingerprint": "x"})
+
+
+def test_plain_vectors_are_searched_by_row() -> None:
+    vectors = np.array([[1, 0], [1, 0.1], [0, 1]])
+    assert find_similar(0, vectors, n_neighbors=1).rows.tolist() == [1]
+    assert explain([1, 0], 2, vectors).similarity == 0
+
+
+@pytest.mark.parametrize(
+    ("image", "source", "options", "error", "words"),
+    [
+        (9, None, {}, InvalidInputError, "row must be below the number of rows. Received: 9 of 6"),
+        ([1, 2], None, {}, InvalidInputError, "one vector of dimension 48"),
+        (None, None, {}, InvalidInputError, "an image must be one vector"),
+        ("x.png", None, {}, NotFoundError, "no such file: x.png"),
+        (0, "nowhere", {}, NotFoundError, "no embeddings in the store nowhere"),
+        (0, "x", {"n_neighbors": 2.5}, InvalidInputError, "whole number of at least 1.*2.5"),
+        (OTHER, None, {}, SpaceMismatchError, "two embedding spaces never mix"),
+    ],
+)
+def test_what_is_no_image_or_no_store_is_said(
+    emb: Embeddings, image: Any, source: Any, options: Any, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        find_similar(image, source or emb, **options)
+    if not options:
+        with pytest.raises(error, match=words):
+            explain(0, image, source or emb)

@@ -21,8 +21,7 @@ from clusterkit.clustering.matching import match_clusters
 from clusterkit.elbow.curve import elbow_curve
 from clusterkit.embedding.embed import EmbedReport, embed
 from clusterkit.errors import MissingDependencyError, OutputExistsError
-from clusterkit.similarity.explain import explain
-from clusterkit.similarity.similar import find_similar
+from clusterkit.similarity.similar import explain, find_similar
 from clusterkit.space_comparison.compare import compare_spaces
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.paths import json_text
@@ -44,7 +43,9 @@ MAKE: dict[str, Any] = {
     "predictions": lambda: Predictions(
         [Prediction(name, ("cat",), {"cat": 0.75, "dog": 0.25}) for name in NAMES], []
     ),
-    "embedding": lambda: EmbedReport(3, 2, 1, 0, [], "pixels", 2, 1.0, "pixels-1", "/photos"),
+    "embedding": lambda: EmbedReport(
+        3, 2, 1, 0, [], "pixels", 2, 1.0, "pixels-1", "/photos", "pixels-1"
+    ),
 }
 N_ROWS = {"clustering": 24, "evaluation": 2, "curve": 3, "similar": 10, "spaces": 2}
 N_ROWS["predictions"] = 24

@@ -37,9 +37,9 @@ def evaluate(
       clusterkit evaluate clusters.csv --labels labels.csv -o table.png
     """
     from clusterkit import plots
-    from clusterkit.clustering.evaluation import evaluate_file
+    from clusterkit.clustering.evaluation import evaluate as evaluate_table
 
-    evaluation = evaluate_file(clusters_csv, labels, **columns)
+    evaluation = evaluate_table(labels, clusters_csv, **columns)
     _print_left_out(evaluation, labels)
     outputs.draw(lambda: plots.CrosstabDisplay.from_evaluation(evaluation))
     outputs.show(evaluation.to_dict(), lambda: say_result(evaluation))

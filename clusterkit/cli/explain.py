@@ -40,7 +40,7 @@ def explain(
       clusterkit explain photos/fox.jpg photos/cheetah.jpg -o explain.png
     """
     from clusterkit import plots
-    from clusterkit.similarity.similar import explain_images
+    from clusterkit.similarity.similar import explain as explain_images
 
     explanation = explain_images(
         image_a,

@@ -1,7 +1,6 @@
 from .cluster import Clustering as Clustering
 from .evaluation import Evaluation as Evaluation
 from .evaluation import evaluate as evaluate
-from .evaluation import evaluate_file as evaluate_file
 from .labelling import Labelling as Labelling
 from .labelling import label as label
 from .matching import IdentityReport as IdentityReport

@@ -1,6 +1,7 @@
 """Compare clusters with known labels."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.clustering.saved import ClustersTable, read_clusters
-from clusterkit.datasets.labels import labels_from_folders, read_labels
+from clusterkit.datasets.labels import KnownLabels, labels_from_folders, read_labels
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.errors import InvalidInputError
 from clusterkit.utils.noise import NOISE, as_cluster, cluster_text, is_missing
@@ -117,20 +118,27 @@ class Evaluation(TableResult):
 
 
 def evaluate(
-    labels: Iterable[Any], clusters: Iterable[Any], *, n_unlabelled: int = 0, n_unused: int = 0
+    labels: Any,
+    clusters: Any,
+    *,
+    label_column: str | Sequence[str] | None = None,
+    path_column: str | None = None,
+    label_separator: str | None = None,
 ) -> Evaluation:
     """Compare clusters with known labels.
 
     Parameters
     ----------
-    labels : sequence, length n
-        The true label of each image.  Images with a missing label (None, NaN, an empty string) are
-        left out and counted in ``n_unlabelled``, images with a missing cluster in ``n_unused``.
-    clusters : sequence of int or str, length n
-        The cluster of each image, in the same order; noise is -1, ``-1.0``, ``"-1"`` or
-        ``"noise"``.
-    n_unlabelled, n_unused : int
-        Numbers of images left out by readers, which are added to the counts.
+    labels : sequence of length n, path, mapping of path to label, or None
+        The true label of each image; or a table of files and labels, see
+        :func:`~clusterkit.datasets.labels.read_labels`; or None for the names of the images'
+        folders.  Images with a missing label (None, NaN, an empty string) are left out and counted
+        in ``n_unlabelled``, images with a missing cluster in ``n_unused``.
+    clusters : sequence of int or str of length n, Clustering, or path
+        The cluster of each image, in the same order; or a clustering or its ``clusters.csv``, for
+        labels of any kind.  Noise is -1, ``-1.0``, ``"-1"`` or ``"noise"``.
+    label_column, path_column, label_separator
+        Columns of a table of labels; see :func:`~clusterkit.datasets.labels.read_labels`.
 
     Returns
     -------
@@ -139,8 +147,16 @@ def evaluate(
 
     Raises
     ------
+    NotFoundError
+        If a file does not exist.
     InvalidInputError
-        If there is nothing to compare, or the lengths differ.
+        If there is nothing to compare, the lengths differ, a file is no such table, or no image
+        has a label.
+
+    Warns
+    -----
+    Notice
+        How a table was interpreted, unless it is a plain CSV file.
 
     Notes
     -----
@@ -154,9 +170,65 @@ def evaluate(
     >>> evaluation.accuracy, evaluation.matching
     (0.8, {0: 'cat', 1: 'dog'})
     """
+    paths, clusters, names = _open_clusters(clusters)
+    columns = {
+        "label_column": label_column,
+        "path_column": path_column,
+        "label_separator": label_separator,
+    }
+    is_table = isinstance(labels, str | os.PathLike)
+    if not is_table and any(value is not None for value in columns.values()):
+        raise InvalidInputError(
+            f"columns are those of a table of labels. Received: {type(labels).__name__}"
+        )
+    if not (labels is None or is_table or isinstance(labels, Mapping)):
+        return replace(_compare(_listed(labels, "labels"), clusters), names=names)
+    if paths is None:
+        raise InvalidInputError(
+            "labels of files need the files of the clusters: give a Clustering or its clusters.csv."
+            f" Received: {labels!r} for clusters without paths"
+        )
+    known = _labels_of(labels, paths, columns)
+    return replace(
+        _compare(known.labels, clusters, n_unused=len(known.unused)),
+        names=names,
+        unlabelled=[path for path, one in zip(paths, known.labels, strict=True) if is_missing(one)],
+        unused=known.unused,
+    )
+
+
+def _labels_of(labels: Any, paths: list[str], columns: Mapping[str, Any]) -> KnownLabels:
+    """Return the labels of images from a table, a mapping, or the names of folders."""
+    if labels is None:
+        return KnownLabels([*labels_from_folders(paths)], [])
+    if isinstance(labels, Mapping):
+        known = {str(path): label for path, label in labels.items()}
+        return KnownLabels([known.get(path) for path in paths], sorted(known.keys() - set(paths)))
+    return read_labels(labels, paths, **columns)
+
+
+def _open_clusters(clusters: Any) -> tuple[list[str] | None, list[Any], dict[int, str]]:
+    """Return the images, if known, their clusters, and names of clusters."""
+    if isinstance(clusters, str | os.PathLike):
+        table = read_clusters(Path(clusters))
+        return table.paths, table.clusters, _names_if_any(table)
+    if hasattr(clusters, "embeddings"):
+        return clusters.embeddings.paths, clusters.labels.tolist(), dict(clusters.names)
+    return None, _listed(clusters, "clusters"), {}
+
+
+def _listed(values: Any, name: str) -> list[Any]:
+    """Return one value per image as a list."""
+    if not isinstance(values, Iterable):
+        raise InvalidInputError(f"{name} must be one per image. Received: {values!r}")
+    return list(values)
+
+
+def _compare(labels: list[Any], clusters: list[Any], *, n_unused: int = 0) -> Evaluation:
+    """Compare the cluster and the label of each image."""
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-    labels, clusters = list(labels), [as_cluster(cluster) for cluster in clusters]
+    clusters = [as_cluster(cluster) for cluster in clusters]
     if len(clusters) != len(labels) or not clusters:
         raise InvalidInputError(
             "there must be one label per image, and at least one. "
@@ -168,7 +240,6 @@ def evaluate(
         if cluster is not None and not is_missing(label)
     ]
     n_missing = sum(map(is_missing, labels))
-    n_unlabelled += n_missing
     n_unused += len(clusters) - len(pairs) - n_missing
     if not pairs:
         raise InvalidInputError(f"none of the {len(labels)} images has a cluster and a label")
@@ -194,53 +265,8 @@ def evaluate(
             name: label_names[matched[row]] if row in matched else None
             for row, name in enumerate(names)
         },
-        n_unlabelled=n_unlabelled,
+        n_unlabelled=n_missing,
         n_unused=n_unused,
-    )
-
-
-def evaluate_file(
-    clusters_csv: str | Path, labels_csv: str | Path | None = None, **columns: Any
-) -> Evaluation:
-    """Compare a ``clusters.csv`` with known labels.
-
-    Parameters
-    ----------
-    clusters_csv : path
-        A table with the columns ``path`` and ``cluster``.
-    labels_csv : path, optional
-        A table of files and labels, see :func:`~clusterkit.datasets.labels.read_labels`; by default
-        the label of an image is the name of its folder.
-    **columns
-        ``label_column``, ``path_column`` and ``label_separator`` of that table.
-
-    Returns
-    -------
-    Evaluation
-        Images without a label are left out and counted in ``n_unlabelled``.
-
-    Raises
-    ------
-    NotFoundError
-        If a file does not exist.
-    InvalidInputError
-        If a file is not such a table, or no image has a label.
-
-    Warns
-    -----
-    Notice
-        How a table was interpreted, unless it is a plain CSV file.
-    """
-    table = read_clusters(clusters_csv)
-    paths, names = table.paths, _names_if_any(table)
-    if labels_csv is None:
-        return replace(evaluate(labels_from_folders(paths), table.clusters), names=names)
-    known = read_labels(labels_csv, paths, **columns)
-    return replace(
-        evaluate(known.labels, table.clusters, n_unused=len(known.unused)),
-        names=names,
-        unlabelled=[path for path, label in zip(paths, known.labels, strict=True) if label is None],
-        unused=known.unused,
     )
 
 

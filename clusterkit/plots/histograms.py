@@ -12,7 +12,7 @@ from clusterkit.plots.pictures import Sheet, load_picture
 from clusterkit.plots.style import BLUE, VERMILION, fit, wrap
 
 if TYPE_CHECKING:
-    from clusterkit.similarity.explain import Explanation
+    from clusterkit.similarity.explanation import Explanation
 
 _WIDTH, _HEIGHT, _WORDS = 700.0, 270.0, 30.0
 

@@ -17,9 +17,10 @@ from clusterkit.errors import (
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import digest_bytes, read_bytes
 from clusterkit.images.thumbnails import thumbnails
-from clusterkit.similarity.explain import Explanation, explain
+from clusterkit.similarity.explanation import Explanation, explain_vectors, select_image
 from clusterkit.similarity.nearest import nearest_of_any_length
 from clusterkit.store.embeddings import Embeddings
+from clusterkit.store.reading import as_embeddings
 from clusterkit.utils.paths import is_gone, unescape_path
 from clusterkit.utils.text import join_lines, plural
 
@@ -87,8 +88,8 @@ class SimilarImages(TableResult):
 
 
 def find_similar(
-    image: str | os.PathLike[str],
-    embeddings: Embeddings,
+    image: Any,
+    embeddings: Any,
     *,
     n_neighbors: int = 10,
     weights: str | Path | None = None,
@@ -97,10 +98,11 @@ def find_similar(
 
     Parameters
     ----------
-    image : path
-        A file, or a path in ``embeddings``; see :func:`locate`.
-    embeddings : Embeddings
-        The images to search.  The query file itself and files that no longer exist are left out.
+    image : path, int, one-row Embeddings, or ndarray of shape (dimension,)
+        A file, or an image of ``embeddings``; see :func:`locate`.
+    embeddings : Embeddings, array-like of shape (n, dimension), Store, Space, or path of a store
+        The images to search; see :func:`clusterkit.store.as_embeddings`.  The query file itself
+        and files that no longer exist are left out.
     n_neighbors : int
         Maximum number of images to return.
     weights : path, optional
@@ -117,6 +119,8 @@ def find_similar(
         If the image does not exist.
     InvalidInputError
         If the file is not an image, ``n_neighbors`` is below 1, or the embeddings are empty.
+    SpaceMismatchError
+        If a vector is from a different embedding space.
 
     Examples
     --------
@@ -124,8 +128,11 @@ def find_similar(
     >>> find_similar("a.png", emb, n_neighbors=1).to_dict()["results"][0]["path"]
     'b.png'
     """
-    if n_neighbors < 1:
-        raise InvalidInputError(f"n_neighbors must be at least 1. Received: {n_neighbors}")
+    if not isinstance(n_neighbors, int | np.integer) or n_neighbors < 1:
+        raise InvalidInputError(
+            f"n_neighbors must be a whole number of at least 1. Received: {n_neighbors}"
+        )
+    embeddings = as_embeddings(embeddings)
     query, own = _look_up(image, embeddings, weights)
     if len(own) == len(embeddings):
         raise InvalidInputError(
@@ -135,10 +142,10 @@ def find_similar(
     return _nearest_present(query, embeddings, own, n_neighbors)
 
 
-def explain_images(
-    image_a: str | os.PathLike[str],
-    image_b: str | os.PathLike[str],
-    embeddings: Embeddings,
+def explain(
+    a: Any,
+    b: Any,
+    embeddings: Any,
     *,
     weights: str | Path | None = None,
     bins: int | None = None,
@@ -148,14 +155,17 @@ def explain_images(
 
     Parameters
     ----------
-    image_a, image_b : path
-        Files, or paths in ``embeddings``; see :func:`locate`.
-    embeddings : Embeddings
-        The images that the two are compared with.
+    a, b : path, int, one-row Embeddings, or ndarray of shape (dimension,)
+        Files, or images of ``embeddings``; see :func:`locate`.
+    embeddings : Embeddings, array-like of shape (n, dimension), Store, Space, or path of a store
+        The images that the two are compared with; see :func:`clusterkit.store.as_embeddings`.
     weights : path, optional
         The network's weights, for an image that is not among the embeddings.
-    bins, random_state
-        See :func:`clusterkit.similarity.explain`.
+    bins : int, optional
+        Number of bins of the histograms; see
+        :func:`~clusterkit.similarity.explanation.latent_histograms`.
+    random_state : int, optional
+        Seed of the sample of pairs, if there are too many pairs.
 
     Returns
     -------
@@ -167,14 +177,24 @@ def explain_images(
     NotFoundError
         If an image does not exist.
     InvalidInputError
-        If a file is no image.
+        If a file is no image, or a row or vector does not fit.
+    SpaceMismatchError
+        If a vector is from a different embedding space.
+
+    Examples
+    --------
+    >>> emb = Embeddings(np.array([[3, 4, 0], [4, 3, 0], [0, 0, 1]]), paths=["a", "b", "c"])
+    >>> explanation = explain("a", 1, emb)
+    >>> round(explanation.similarity, 2), explanation.n_pairs, explanation.intersection
+    (0.96, 3, 1.0)
     """
-    first, second = (locate(image, embeddings, weights=weights) for image in (image_a, image_b))
-    return explain(first, second, embeddings, bins=bins, random_state=random_state)
+    embeddings = as_embeddings(embeddings)
+    first, second = (locate(image, embeddings, weights=weights) for image in (a, b))
+    return explain_vectors(first, second, embeddings, bins=bins, random_state=random_state)
 
 
 def locate(
-    image: str | os.PathLike[str],
+    image: Any,
     embeddings: Embeddings,
     *,
     weights: str | Path | None = None,
@@ -183,9 +203,10 @@ def locate(
 
     Parameters
     ----------
-    image : path
+    image : path, int, one-row Embeddings, or ndarray of shape (dimension,)
         A file or, if no such file exists, a path in ``embeddings``.  Known files are recognised by
-        the digest of their bytes; other files are embedded by the same network.
+        the digest of their bytes; other files are embedded by the same network.  Also a row of
+        ``embeddings``, or a vector of the same space.
     embeddings : Embeddings
         The known images.
     weights : path, optional
@@ -209,9 +230,15 @@ def locate(
 
 
 def _look_up(
-    image: str | os.PathLike[str], embeddings: Embeddings, weights: str | Path | None
+    image: Any, embeddings: Embeddings, weights: str | Path | None
 ) -> tuple[Embeddings, list[int]]:
     """Return the embedding of an image, and the rows of the same file."""
+    if not isinstance(image, str | os.PathLike):
+        query = select_image(image, embeddings)
+        if isinstance(image, int | np.integer):
+            return query, [int(image) % len(embeddings)]
+        own = embeddings.find(query.files[0]) if isinstance(image, Embeddings) else None
+        return query, [] if own is None else [own]
     # A file takes precedence over a stored image of the same name elsewhere.
     own = embeddings.find(os.path.abspath(image))  # noqa: PTH100
     if not os.path.lexists(image):

@@ -160,7 +160,7 @@ class Explanation(Result):
         }
 
 
-def explain(
+def explain_vectors(
     a: Any,
     b: Any,
     embeddings: Any,
@@ -168,7 +168,7 @@ def explain(
     bins: int | None = None,
     random_state: int | None = None,
 ) -> Explanation:
-    """Explain how similar two images are.
+    """Explain how similar two images of known vectors are.
 
     Parameters
     ----------
@@ -198,13 +198,13 @@ def explain(
     Examples
     --------
     >>> vectors = np.array([[3, 4, 0], [4, 3, 0], [0, 0, 1]])
-    >>> explanation = explain(0, 1, vectors)
+    >>> explanation = explain_vectors(0, 1, vectors)
     >>> round(explanation.similarity, 2), explanation.n_pairs, explanation.intersection
     (0.96, 3, 1.0)
     """
     if not isinstance(embeddings, Embeddings):
         embeddings = Embeddings(embeddings)
-    image_a, image_b = _select(a, embeddings), _select(b, embeddings)
+    image_a, image_b = select_image(a, embeddings), select_image(b, embeddings)
     vector_a, vector_b = image_a.vectors[0], image_b.vectors[0]
     unit_a, unit_b = unit_rows([vector_a, vector_b]).astype(np.float64)
     similarity = float(np.clip(unit_a @ unit_b, -1, 1))
@@ -330,8 +330,25 @@ def _count_sample_below(
     return count
 
 
-def _select(image: Any, embeddings: Embeddings) -> Embeddings:
-    """Return an image as Embeddings of one row."""
+def select_image(image: Any, embeddings: Embeddings) -> Embeddings:
+    """Return an image as Embeddings of one row.
+
+    Parameters
+    ----------
+    image : path, int, one-row Embeddings, or ndarray of shape (dimension,)
+        A path or row number in ``embeddings``, or a vector of the same space.
+    embeddings : Embeddings
+        The images.
+
+    Raises
+    ------
+    NotFoundError
+        If a path is not among the embeddings.
+    InvalidInputError
+        If a row does not exist, or a vector has another dimension.
+    SpaceMismatchError
+        If the vector is from a different embedding space.
+    """
     if isinstance(image, str | os.PathLike):
         return embeddings[[image]]
     if isinstance(image, int | np.integer):
