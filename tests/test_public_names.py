@@ -13,6 +13,8 @@ import pytest
 from mypy import api
 
 import clusterkit
+from clusterkit.classifiers import Prediction
+from clusterkit.datasets.results import Result, TableResult
 
 PACKAGE = Path(clusterkit.__file__).parent
 STUBS = sorted(PACKAGE.rglob("__init__.pyi"))
@@ -51,7 +53,9 @@ def test_results_have_the_same_methods() -> None:
             if inspect.isclass(value) and hasattr(value, "to_dict"):
                 found.add(value)
                 assert str(inspect.signature(value.to_text)) == "(self) -> str", value
+                assert issubclass(value, Result) or value is Prediction
                 if hasattr(value, "to_csv"):
+                    assert issubclass(value, TableResult)
                     signature = inspect.signature(value.to_csv)
                     assert list(signature.parameters) == ["self", "path", "overwrite"], value
                     assert signature.parameters["overwrite"].default is False, value

@@ -16,13 +16,14 @@ from clusterkit.clustering.saved import (
     read_earlier,
     rewrite_clusters,
 )
+from clusterkit.datasets.results import Result
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.utils.noise import NOISE, cluster_text, is_missing_text
 from clusterkit.utils.text import join_lines, plural
 
 
-@dataclass(frozen=True)
-class Labelling:
+@dataclass(frozen=True, repr=False)
+class Labelling(Result):
     """Result of :func:`label`: the decisions about a table of clusters.
 
     Attributes

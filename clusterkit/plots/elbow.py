@@ -1,5 +1,6 @@
 """Plot of inertia and other indices over the number of clusters."""
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self
 
@@ -137,9 +138,10 @@ class ElbowDisplay(Display):
     def _draw(self, ax: Axes) -> None:
         """Draw the curve above the panels, if there are any."""
         panels = {} if self._is_single else self._panels()
-        width = 0.88 * _WIDTH
+        width, title = 0.88 * _WIDTH, self.verdict
         if self._is_single:
-            self.axes_ = np.array([ax])
+            # The first words are the number.
+            self.axes_, title = np.array([ax]), re.split("[:.]", title)[0]
             width = ax.get_window_extent().width * 72 / ax.figure.dpi
         else:
             ratios = [_MAIN, *[_PANEL] * len(panels)]
@@ -151,7 +153,7 @@ class ElbowDisplay(Display):
             curve, np.asarray(self.inertia, float), votes.get("inertia", votes.get("knee"))
         )
         curve.set_ylabel("inertia")
-        curve.set_title(wrap(self.verdict, width, size=10), pad=10)
+        curve.set_title(wrap(title, width, size=10), pad=10)
         if curve.get_legend_handles_labels()[0]:
             curve.legend(loc="upper right")
         for panel, (name, values) in zip(others, panels.items(), strict=True):
