@@ -61,13 +61,43 @@ def test_the_scripts_on_the_sample_images_run_one_after_the_other(
         assert run(script.name).strip()
 
 
-def test_the_notebook_was_executed_without_errors() -> None:
-    notebook = json.loads((EXAMPLES / "tour.ipynb").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", ["tour.ipynb", "notebook.ipynb"])
+def test_the_notebook_was_executed_without_errors(name: str) -> None:
+    notebook = json.loads((EXAMPLES / name).read_text(encoding="utf-8"))
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
     outputs = [output for cell in code for output in cell["outputs"]]
     assert any("image/png" in output.get("data", {}) for output in outputs)
     assert not [output for output in outputs if output["output_type"] == "error"]
+
+
+def test_the_notebook_of_results_runs(
+    tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every cell runs, and its last line shows itself in HTML, as the notebook has it."""
+    pytest.importorskip("pandas")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLUSTERKIT_WEIGHTS", str(tiny_weights))
+    names: dict[str, object] = {}
+    cells = json.loads((EXAMPLES / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
+    with registered("resnet50"):
+        for cell in cells:
+            if cell["cell_type"] != "code":
+                continue
+            *body, last = ast.parse("".join(cell["source"])).body
+            exec(compile(ast.Module(body, []), "notebook.ipynb", "exec"), names)
+            shown = None
+            if isinstance(last, ast.Expr):
+                expression = ast.Expression(last.value)
+                shown = eval(compile(expression, "notebook.ipynb", "eval"), names)
+            else:
+                exec(compile(ast.Module([last], []), "notebook.ipynb", "exec"), names)
+            html = [output for output in cell["outputs"] if "text/html" in output.get("data", {})]
+            assert bool(html) == hasattr(shown, "_repr_html_")
+            pictures = sum("".join(output["data"]["text/html"]).count("<img") for output in html)
+            if html and hasattr(shown, "to_text"):
+                assert shown._repr_html_().count("<img") == pictures
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_scripts_train_what_the_readme_trains() -> None:
