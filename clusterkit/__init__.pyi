@@ -6,6 +6,7 @@ from .classifiers.train import train_classifier as train_classifier
 from .clustering.cluster import Clustering as Clustering
 from .clustering.cluster import cluster as cluster
 from .clustering.evaluation import evaluate as evaluate
+from .clustering.exporting import export_embeddings as export_embeddings
 from .clustering.labelling import label as label
 from .clustering.matching import match_clusters as match_clusters
 from .clustering.naming import name_clusters as name_clusters
@@ -24,7 +25,6 @@ from .similarity.similar import explain as explain
 from .similarity.similar import find_similar as find_similar
 from .space_comparison.compare import compare_spaces as compare_spaces
 from .store.embeddings import Embeddings as Embeddings
-from .store.interchange import export_embeddings as export_embeddings
 from .store.interchange import import_vectors as import_vectors
 from .store.store import Store as Store
 

@@ -1,6 +1,8 @@
 """Vectors come in from other programs and go out to them."""
 
 import csv
+import dataclasses
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,13 +11,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
+from PIL import Image
 
+from clusterkit.cli import main
+from clusterkit.clustering.cluster import cluster
+from clusterkit.clustering.exporting import export_embeddings
+from clusterkit.embedding.embed import embed_to_store
 from clusterkit.errors import ClusterkitError, InvalidInputError, OutputExistsError, WeightsError
+from clusterkit.extractors import create_extractor
+from clusterkit.images import ImageFolder
+from clusterkit.similarity.projection import project
 from clusterkit.similarity.similar import find_similar
 from clusterkit.store.embeddings import Embeddings
-from clusterkit.store.interchange import export_embeddings, import_vectors
+from clusterkit.store.interchange import import_vectors
 from clusterkit.store.store import Store
 from tests.odd_files import JPEG, PNG
+from tests.stores import make_photos
 
 VECTORS = np.array([[1, 0, 0], [0, 1, 0], [0.9, 0.1, 0]], np.float32)
 NAMES = ["b.png", "a.png", "sub/c.png"]
@@ -71,6 +83,47 @@ def test_the_same_again_changes_nothing_and_other_content_is_another_space(tmp_p
     assert store.space("clip").read().vectors.max() == 2
 
 
+def write_parquet_of_others(folder: Path) -> Path:
+    """Write a table as other programs do, with two columns of vectors."""
+    columns = {"id": [1, 2, 3], "caption": ["x", "y", "z"], "file": NAMES}
+    columns |= {"clip": VECTORS.tolist(), "text": VECTORS.tolist()}
+    pq.write_table(pa.table(columns), folder / "others.parquet")
+    return folder / "others.parquet"
+
+
+def write_npz_of_others(folder: Path, **more: object) -> Path:
+    np.savez(folder / "others.npz", X=VECTORS, ids=np.arange(3), names=NAMES, **more)
+    return folder / "others.npz"
+
+
+def test_columns_have_any_names(tmp_path: Path) -> None:
+    """The only ones that fit are taken; others are named, in Python and as options."""
+    expected = import_vectors(**write_npy(tmp_path), store=tmp_path / "a").read()
+    found = import_vectors(write_npz_of_others(tmp_path), tmp_path / "b").read()
+    table = write_parquet_of_others(tmp_path)
+    with pytest.raises(InvalidInputError, match=r"2 columns of vectors: .*--vector-column"):
+        import_vectors(table, tmp_path / "c")
+    # Of several columns of text, "file" is one of files.
+    words = ["import", str(table), "--vector-column", "text", "-s", str(tmp_path / "c")]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    for emb in (found, Store(tmp_path / "c").space().read()):
+        assert emb.files == expected.files
+        assert np.array_equal(emb.vectors, expected.vectors)
+    words[-1] = str(tmp_path / "d")
+    assert CliRunner().invoke(main, [*words, "--path-column", "caption"]).exit_code == 0
+    assert Store(tmp_path / "d").space().read().paths == ["x", "y", "z"]
+
+
+def test_paths_are_given_for_a_file_without_any(tmp_path: Path) -> None:
+    paths = write_npy(tmp_path)["paths"]
+    pq.write_table(pa.table({"v": VECTORS.tolist()}), tmp_path / "v.parquet")
+    np.savez(tmp_path / "v.npz", VECTORS)
+    for source in ("v.parquet", "v.npz"):
+        emb = import_vectors(tmp_path / source, tmp_path / source[2:], paths=paths).read()
+        assert emb.paths == ["a.png", "b.png", "sub/c.png"]
+        assert np.array_equal(emb.vectors, VECTORS[[1, 0, 2]])
+
+
 def emb_of(folder: Path) -> Embeddings:
     vectors = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
     return Embeddings(
@@ -104,6 +157,74 @@ def test_parquet_is_read_by_pandas(tmp_path: Path) -> None:
     emb = emb_of(tmp_path)
     table = pandas.read_parquet(export_embeddings(emb, tmp_path / "own.parquet"))
     assert np.array_equal(np.stack(table["vector"]), emb.vectors)
+
+
+def test_parquet_has_what_is_known_of_the_images(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "photos", 12)
+    embed_to_store(ImageFolder(photos), create_extractor("pixels"), tmp_path / "store")
+    emb = Store(tmp_path / "store").space().read()
+    emb = dataclasses.replace(emb, top5=[[("fox", 0.5), ("cat", 0.25)], *[None] * (len(emb) - 1)])
+    groups = cluster(emb, n_clusters=2, random_state=0)
+    groups.names = {0: "reds"}
+    file = groups.to_csv(tmp_path / "clusters.csv")
+    shorter = [line for line in file.read_text().splitlines() if not line.startswith("003.png")]
+    file.write_text("\n".join(shorter))
+    (photos / "005.png").unlink()
+    table = pq.read_table(
+        export_embeddings(emb, tmp_path / "view.parquet", clusters=file, viewer=True)
+    )
+    assert table.column_names == (
+        [
+            "path",
+            "filepath",
+            "digest",
+            "cluster",
+            "name",
+            "top_class",
+            "top5",
+            "x",
+            "y",
+            "neighbors",
+            "image",
+            "vector",
+        ]
+    )
+    rows = {row["path"]: row for row in table.to_pylist()}
+    assert [row["filepath"] for row in rows.values()] == [str(file) for file in emb.files]
+    assert [row["digest"] for row in rows.values()] == emb.digests
+    labels = dict(zip(emb.paths, groups.labels.tolist(), strict=True))
+    assert {path: row["cluster"] for path, row in rows.items()} == labels | {"003.png": None}
+    assert rows["003.png"]["name"] is None
+    assert {row["name"] for row in rows.values() if row["cluster"] == 0} == {"reds"}
+    assert rows["000.png"]["top_class"] == "fox"
+    assert rows["000.png"]["top5"][1] == {"class": "cat", "probability": 0.25}
+    assert rows["001.png"]["top_class"] is None
+    x, y = project(emb)[0].T
+    np.testing.assert_allclose([(row["x"], row["y"]) for row in rows.values()], np.c_[x, y], 1e-5)
+    for number, (path, row) in enumerate(rows.items()):
+        near = find_similar(path, dataclasses.replace(emb, root=None), n_neighbors=10)
+        assert row["neighbors"]["ids"] == near.rows.tolist()
+        assert number not in near.rows
+        np.testing.assert_allclose(row["neighbors"]["distances"], 1 - near.similarities, atol=1e-6)
+    assert rows["005.png"]["image"] is None
+    picture = Image.open(io.BytesIO(rows["000.png"]["image"]["bytes"]))
+    assert (picture.format, picture.size) == ("JPEG", (128, 107))
+    # It is a table of vectors as before.
+    assert import_vectors(tmp_path / "view.parquet", tmp_path / "other").read().files == emb.files
+
+
+def test_equal_images_are_neighbours_but_none_of_itself(tmp_path: Path) -> None:
+    vectors = np.repeat(np.eye(2, dtype=np.float32), [14, 2], axis=0)
+    emb = Embeddings(vectors, paths=[f"{i}.png" for i in range(16)])
+    file = export_embeddings(emb, tmp_path / "e.parquet", viewer=True)
+    neighbors = [row["ids"] for row in pq.read_table(file)["neighbors"].to_pylist()]
+    assert all(len(ids) == len({*ids} - {row}) == 10 for row, ids in enumerate(neighbors))
+
+
+def test_what_only_parquet_can_hold(tmp_path: Path) -> None:
+    for options in ({"viewer": True}, {"clusters": tmp_path / "clusters.csv"}):
+        with pytest.raises(InvalidInputError, match=r"are for \.parquet files. Received: .*e\.npz"):
+            export_embeddings(emb_of(tmp_path), tmp_path / "e.npz", **options)
 
 
 def test_outputs_that_are_refused(tmp_path: Path) -> None:
@@ -159,13 +280,13 @@ BAD = [
     (lambda f: bad_npy(f, [[1.0], [np.nan]]), "Received: nan in row 1"),
     (lambda f: bad_npy(f, np.eye(2), "a\n./a\n"), "once. Received: .*a twice"),
     (lambda f: {"source": bad_npy(f, np.eye(2))["source"]}, "--paths FILE"),
-    (lambda f: write_npz(f) | {"paths": f}, "leave out --paths"),
+    (lambda f: write_npz(f) | {"paths": write_npy(f)["paths"]}, "leave out --paths"),
     (lambda f: {"source": f / "gone.npz"}, "no such file: .*gone"),
     (lambda f: write_npy(f) | {"paths": f / "gone"}, "no such file: .*gone"),
     (lambda f: bad_file(f, "vectors.csv"), r"read from \.npy, \.npz, \.parquet"),
     (lambda f: bad_file(f, "text.npz", b"text"), r"text\.npz cannot be read"),
     (lambda f: bad_file(f, "text.parquet", b"text"), "cannot be read"),
-    (lambda f: bad_npz(f, features=VECTORS), "cannot be read: .*vectors"),
+    (lambda f: bad_npz(f, features=VECTORS), r"no column of paths: .*--paths.* features \(vectors"),
     (lambda f: bad_npz(f, vectors=VECTORS, paths=np.array(NAMES, object)), "pickle"),
     (ragged, "one length"),
     (lambda f: write_npz(f) | {"name": "../up"}, r"Received: '\.\./up'"),
@@ -190,7 +311,7 @@ BAD = [
     (lambda f: bad_parquet(f, path=["a", "b"], vector=[["x"], ["y"]]), "must be numbers"),
     (lambda f: bad_parquet(f, path=["a", "b"], vector=[1.0, 2.0]), "cannot be read"),
     (lambda f: bad_parquet(f, path=["a", "b"], vector=[{"a": 1}, {"a": 2}]), "cannot be read"),
-    (lambda f: bad_parquet(f, path=["a", "b"]), "cannot be read"),
+    (lambda f: bad_parquet(f, path=["a", "b"]), r"no column of vectors.* holds: path \(paths\)"),
     (lambda f: bad_parquet(f, root=b"\xff", path=["a"], vector=[[1.0]]), "cannot be read"),
     (lambda f: npz_named_npy(f), "it is an .npz file"),
 ]

@@ -15,47 +15,79 @@ from clusterkit.cli.streams import say
 @click.option(
     "--paths",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="For .npy: a text file with the path of each image, one per line.",
+    help="For files without paths: a text file with the path of each image, one per line.",
 )
+@click.option("--vector-column", help="Column or array of the vectors.")
+@click.option("--path-column", help="Column or array of the paths.")
 @click.option("--name", help="What to call them, for -e.  [default: the file's name]")
 @store_option
 @outputs()
 def import_(
-    vectors: Path, paths: Path | None, name: str | None, store: Path, outputs: Outputs
+    vectors: Path,
+    paths: Path | None,
+    vector_column: str | None,
+    path_column: str | None,
+    name: str | None,
+    store: Path,
+    outputs: Outputs,
 ) -> None:
     """Bring VECTORS that another program made into the store.
 
-    VECTORS is a .npy file with a row per image, an .npz file (vectors, paths) or a Parquet file
-    (columns path, vector).  Every command works on them; only images outside the store cannot be
+    VECTORS is a .npy file with a row per image, or an .npz or Parquet file with vectors and paths,
+    by any names.  Every command works on them; only images outside the store cannot be
     asked about, since the network that made the vectors is not known.
 
     \b
     Example:
       clusterkit import clip.npy --paths paths.txt
+      clusterkit import clip.parquet --vector-column emb --path-column file
       clusterkit cluster -e clip -k 5
     """
     from clusterkit.store.interchange import import_vectors
 
-    summary = import_vectors(vectors, store, paths=paths, name=name).summary()
+    summary = import_vectors(
+        vectors,
+        store,
+        paths=paths,
+        name=name,
+        vector_column=vector_column,
+        path_column=path_column,
+    ).summary()
     text = "{images} vectors of {dimension} dimensions as {extractor}"
     outputs.show(summary, lambda: say(text.format(**summary)))
 
 
 @click.command()
+@click.option(
+    "--clusters",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Add the clusters and names of this clusters.csv.  [.parquet]",
+)
+@click.option("--viewer", is_flag=True, help="Add a map, neighbours and pictures.  [.parquet]")
 @space_option
 @store_option
 @outputs(table("The file to write: .npz, .parquet or .csv.", "--output", "embeddings.npz"))
-def export(extractor: str | None, store: Path, outputs: Outputs) -> None:
+def export(
+    clusters: Path | None, viewer: bool, extractor: str | None, store: Path, outputs: Outputs
+) -> None:
     """Write the embeddings for other programs.
+
+    A Parquet file has the columns path, filepath (absolute), digest, top_class and top5 where they
+    are known, and vector; with --clusters also cluster and name; with --viewer also x, y, neighbors
+    and image, as embedding-atlas reads them.
 
     \b
     Example:
       clusterkit export -o embeddings.parquet
+      clusterkit export --clusters clusters.csv --viewer -o view.parquet
+      embedding-atlas view.parquet --image image --x x --y y --neighbors neighbors
     """
-    from clusterkit.store.interchange import export_embeddings
+    from clusterkit.clustering.exporting import export_embeddings
 
     embeddings = read_space(store, extractor)
     images, dimension = embeddings.shape
     text = f"{images} vectors of {dimension} dimensions in {outputs.files['output']}"
-    outputs.write(functools.partial(export_embeddings, embeddings))
+    outputs.write(
+        functools.partial(export_embeddings, embeddings, clusters=clusters, viewer=viewer)
+    )
     outputs.show({"images": images, "dimension": dimension}, lambda: say(text))

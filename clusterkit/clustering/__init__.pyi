@@ -1,6 +1,7 @@
 from .cluster import Clustering as Clustering
 from .evaluation import Evaluation as Evaluation
 from .evaluation import evaluate as evaluate
+from .exporting import export_embeddings as export_embeddings
 from .labelling import Labelling as Labelling
 from .labelling import label as label
 from .matching import IdentityReport as IdentityReport

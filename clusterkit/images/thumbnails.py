@@ -1,4 +1,4 @@
-"""Small pictures in HTML, for notebooks."""
+"""Small pictures of image files, for notebooks and viewers."""
 
 import base64
 import io
@@ -8,10 +8,11 @@ from pathlib import Path
 from clusterkit.errors import ImageError
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import read_bytes
+from clusterkit.images.resizing import resize_image
 from clusterkit.utils.html import Markup
 from clusterkit.utils.parallel import map_ahead
 
-_SIDE = 72
+_SHOWN = 72
 
 
 def thumbnails(files: Iterable[str | Path]) -> list[Markup]:
@@ -22,20 +23,44 @@ def thumbnails(files: Iterable[str | Path]) -> list[Markup]:
     files : iterable of path
         The images, decoded in threads.
     """
-    return list(map_ahead(_thumbnail, files, ahead=64))
+    pictures = encode_thumbnails(files, side=_SHOWN)
+    return [Markup() if picture is None else _markup(picture) for picture in pictures]
 
 
-def _thumbnail(file: str | Path) -> Markup:
-    """Return one picture, with its bytes in the HTML."""
+def encode_thumbnails(files: Iterable[str | Path], *, side: int = 128) -> list[bytes | None]:
+    """Return image files as small JPEG files.
+
+    Parameters
+    ----------
+    files : iterable of path
+        The images, decoded in threads.
+    side : int
+        Longer side of the pictures, in pixels.
+
+    Returns
+    -------
+    list of (bytes or None)
+        The pictures; None for files that cannot be read.
+    """
+    return list(map_ahead(lambda file: _encode(file, side), files, ahead=64))
+
+
+def _encode(file: str | Path, side: int) -> bytes | None:
+    """Return one picture in its own proportions."""
     from PIL import Image
 
     try:
-        pixels, (height, width) = decode_image(read_bytes(file), (_SIDE, _SIDE))
+        pixels, (height, width) = decode_image(read_bytes(file), (side, side))
     except ImageError:
-        return Markup()
+        return None
+    scale = side / max(height, width)
+    size = max(1, round(scale * height)), max(1, round(scale * width))
     content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "JPEG", quality=85)
-    scale = _SIDE / max(height, width)
-    size = f'width="{max(1, round(scale * width))}" height="{max(1, round(scale * height))}"'
-    code = base64.b64encode(content.getvalue()).decode()
-    return Markup(f'<img {size} src="data:image/jpeg;base64,{code}">')
+    Image.fromarray(resize_image(pixels, size)).save(content, "JPEG", quality=85)
+    return content.getvalue()
+
+
+def _markup(picture: bytes) -> Markup:
+    """Return a picture with its bytes in the HTML."""
+    code = base64.b64encode(picture).decode()
+    return Markup(f'<img src="data:image/jpeg;base64,{code}">')

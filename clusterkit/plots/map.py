@@ -14,6 +14,7 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display
 from clusterkit.plots.pictures import and_more, load_pictures
 from clusterkit.plots.style import cluster_color, fit, on_color
+from clusterkit.similarity.projection import project
 from clusterkit.store.stream import VectorStream
 
 if TYPE_CHECKING:
@@ -95,29 +96,18 @@ class MapDisplay(Display):
             If there are fewer than two images or dimensions, or for a clustering of a stream
             without ``embeddings``.
         """
-        from sklearn.decomposition import PCA
-        from sklearn.preprocessing import normalize
-
         rows = clustering.embeddings if embeddings is None else embeddings
         if isinstance(rows, VectorStream):
             raise InvalidInputError(
                 "a map needs all vectors in memory: pass the Embeddings of Space.read(). "
                 f"Received: {rows!r}"
             )
-        vectors = np.asarray(rows)
-        if min(vectors.shape) < 2:
-            raise InvalidInputError(
-                "a map needs at least 2 images and 2 dimensions. "
-                f"Received: n_samples={vectors.shape[0]}, n_features={vectors.shape[1]}"
-            )
-        pca = PCA(n_components=2, random_state=0)
-        with np.errstate(invalid="ignore"):  # identical vectors have no variance
-            positions = pca.fit_transform(normalize(vectors))
-        first, second = (f"{share:.0%}" for share in np.nan_to_num(pca.explained_variance_ratio_))
+        positions, shares = project(rows)
+        first, second = (f"{share:.0%}" for share in shares)
         display = cls(
             positions,
             clustering.labels,
-            files=rows.files if len(vectors) <= max_thumbnails else None,
+            files=rows.files if len(rows) <= max_thumbnails else None,
             names=getattr(clustering, "names", None),
             axis_names=(
                 f"first principal component ({first} of the variance)",

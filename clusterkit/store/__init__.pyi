@@ -1,6 +1,5 @@
 from .embeddings import Embeddings as Embeddings
 from .embeddings import Failure as Failure
-from .interchange import export_embeddings as export_embeddings
 from .interchange import import_vectors as import_vectors
 from .reading import as_embeddings as as_embeddings
 from .space import Space as Space

@@ -6,9 +6,11 @@ import os
 import re
 import zipfile
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +31,17 @@ EXPORT_SUFFIXES = (".npz", ".parquet", ".csv")
 _PART_ROWS = 8192
 # Bytes of the paths of an .npz file that are in memory at a time.
 _TEXT_BYTES = 2**24
+# Columns of paths that come before other text.
+_PATH_COLUMNS = ("path", "filepath", "file_path", "filename", "file_name", "file", "image_path")
 # Vectors of shape (n, dimension), their paths, and the folder that these are relative to.
 Contents = tuple[NDArray[Any], list[str], str]
+
+
+class Columns(NamedTuple):
+    """Names of the columns of vectors and of paths, if the user gave them."""
+
+    vectors: str | None = None
+    paths: str | None = None
 
 
 def import_vectors(
@@ -39,6 +50,8 @@ def import_vectors(
     *,
     paths: str | Path | None = None,
     name: str | None = None,
+    vector_column: str | None = None,
+    path_column: str | None = None,
 ) -> Space:
     """Import vectors of another program into a store, as a new space.
 
@@ -47,17 +60,20 @@ def import_vectors(
     Parameters
     ----------
     source : path
-        A ``.npy`` file of shape (n, dimension); an ``.npz`` file with ``vectors`` and ``paths``;
-        or a ``.parquet`` file with columns ``path`` and ``vector``, such as
-        :func:`export_embeddings` writes.
+        A ``.npy`` file of shape (n, dimension); or an ``.npz`` or ``.parquet`` file with vectors
+        and paths, such as :func:`clusterkit.export_embeddings` writes.
     store : Store or path
         The destination.
     paths : path, optional
-        For ``.npy``: a text file with one image path per line, relative to the text file's folder.
-        Paths in ``.npz`` and ``.parquet`` files are relative to their ``root``, if given, otherwise
-        to the file's folder.  The images need not exist.
+        For files without paths, such as ``.npy``: a text file with one image path per line,
+        relative to the text file's folder.  Paths in ``.npz`` and ``.parquet`` files are relative
+        to their ``root``, if given, otherwise to the file's folder.  The images need not exist.
     name : str, optional
         Name of the space's extractor; by default the file's name without its suffix.
+    vector_column, path_column : str, optional
+        Name of the arrays or columns of an ``.npz`` or ``.parquet`` file.  By default ``vectors``
+        and ``paths``, or ``vector`` and ``path``, otherwise the only ones with rows of numbers, and
+        with text; columns such as ``filename`` come before other text.
 
     Returns
     -------
@@ -82,7 +98,8 @@ def import_vectors(
         raise InvalidInputError(
             f"a name may hold letters, digits, '.', '_' and '-'. Received: {name!r} (use --name)"
         )
-    values, files = _read(source, None if paths is None else Path(paths))
+    asked = Columns(vector_column, path_column)
+    values, files = _read(source, None if paths is None else Path(paths), asked)
     vectors = _check(source, values, files)
     content = hashlib.sha256(vectors.tobytes())
     content.update("\0".join(map(escape_path, files)).encode())
@@ -113,20 +130,23 @@ def import_vectors(
     return space
 
 
-def export_embeddings(
-    embeddings: Embeddings, output: str | Path, *, overwrite: bool = False
+def write_vectors(
+    embeddings: Embeddings,
+    output: str | Path,
+    columns: Mapping[str, Any] | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Path:
-    r"""Export vectors and paths to a file.
+    """Write vectors and paths to a file; see :func:`clusterkit.export_embeddings`.
 
     Parameters
     ----------
     embeddings : Embeddings
-        The embeddings to export.
+        The embeddings to write.
     output : path
-        ``.npz`` (arrays ``vectors``, ``paths``, ``root``), ``.parquet`` (columns ``path``,
-        ``vector``; ``root`` in the schema's metadata) or ``.csv`` (``path`` and one column per
-        dimension, written by :func:`clusterkit.datasets.tables.to_csv`, which escapes formulas).
-        Bytes of a path that are not UTF-8 are written as ``\udcxx``.
+        The file, ending in ``.npz``, ``.parquet`` or ``.csv``.
+    columns : mapping of str to sequence of length n, optional
+        Further columns of a ``.parquet`` file.
     overwrite : bool
         Whether to overwrite an existing file.
 
@@ -143,7 +163,11 @@ def export_embeddings(
         If the file exists and ``overwrite`` is False.
     """
     output = Path(output)
-    writers = {".npz": _write_npz, ".parquet": _write_parquet, ".csv": _write_csv}
+    writers: dict[str, Callable[..., None]] = {
+        ".npz": _write_npz,
+        ".parquet": partial(_write_parquet, columns=columns or {}),
+        ".csv": _write_csv,
+    }
     if output.suffix.lower() not in writers:
         raise InvalidInputError(
             f"output must end in {', '.join(EXPORT_SUFFIXES)}. Received: {output}"
@@ -159,7 +183,7 @@ def export_embeddings(
     return output
 
 
-def _read(source: Path, paths: Path | None) -> tuple[NDArray[Any], list[str]]:
+def _read(source: Path, paths: Path | None, asked: Columns) -> tuple[NDArray[Any], list[str]]:
     """Read vectors and their absolute paths."""
     suffix = source.suffix.lower()
     if suffix not in IMPORT_SUFFIXES:
@@ -168,18 +192,24 @@ def _read(source: Path, paths: Path | None) -> tuple[NDArray[Any], list[str]]:
         )
     if not source.is_file():
         raise NotFoundError(f"no such file: {source}")
-    if (paths is not None) != (suffix == ".npy"):
-        raise InvalidInputError(
-            f"a .npy file needs the images' paths (--paths FILE): {source}"
-            if paths is None
-            else f"{source} holds its own paths; leave out --paths"
-        )
+    if suffix == ".npy":
+        if paths is None:
+            raise InvalidInputError(f"a .npy file needs the images' paths (--paths FILE): {source}")
+        if asked != Columns():
+            raise InvalidInputError(
+                f"a .npy file has no names: leave out --vector-column and --path-column: {source}"
+            )
     if paths is not None and not paths.is_file():
         raise NotFoundError(f"no such file: {paths}")
     try:
+        if suffix == ".npy":
+            values, root = _from_npy(source), ""
+            names: list[Any] = []
+        else:
+            read = _from_npz if suffix == ".npz" else _from_parquet
+            values, names, root = read(source, asked, paths is not None)
         if paths is not None:
-            return _from_npy(source), list(read_list(paths))
-        values, names, root = (_from_npz if suffix == ".npz" else _from_parquet)(source)
+            return values, list(read_list(paths))
         base = unescape_path(_check_path(root, "root")) if root else source.parent
         names = [unescape_path(_check_path(name, f"row {row}")) for row, name in enumerate(names)]
     except ClusterkitError:
@@ -244,31 +274,126 @@ def _from_npy(source: Path) -> NDArray[Any]:
     return values
 
 
-def _from_npz(source: Path) -> Contents:
+def _from_npz(source: Path, asked: Columns, has_paths: bool) -> Contents:
     """Read vectors, paths and root of an ``.npz`` file."""
     with np.load(source, allow_pickle=False) as arrays:
-        vectors, paths = arrays["vectors"], arrays["paths"]
-        if paths.ndim != 1:
-            raise ValueError(f"paths must have shape (n,). Received: {paths.shape}")
-        root = arrays["root"] if "root" in arrays else np.array("")
+        kinds = {name: _read_kind(arrays, name) for name in arrays.files}
+        vectors = _choose(source, "vectors", asked.vectors, ("vectors",), kinds)
+        root = arrays["root"] if "root" in kinds else np.array("")
         if root.size != 1:
             raise ValueError(f"root must be one folder. Received: shape {root.shape}")
-        return vectors, paths.tolist(), root.item()
+        kinds.pop("root", None)
+        if has_paths:
+            return arrays[vectors], _check_none(source, asked, ("paths",), kinds), root.item()
+        paths = arrays[_choose(source, "paths", asked.paths, ("paths",), kinds)]
+        if paths.ndim != 1:
+            raise ValueError(f"paths must have shape (n,). Received: {paths.shape}")
+        return arrays[vectors], paths.tolist(), root.item()
 
 
-def _from_parquet(source: Path) -> Contents:
+def _from_parquet(source: Path, asked: Columns, has_paths: bool) -> Contents:
     """Read vectors, paths and root of a ``.parquet`` file."""
+    import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     with source.open("rb") as stream, pq.ParquetFile(stream) as file:
-        table = file.read(["path", "vector"], use_threads=False)
+        kinds = {field.name: _kind_of(field.type) for field in file.schema_arrow}
+        vectors = _choose(source, "vectors", asked.vectors, ("vector",), kinds)
+        if has_paths:
+            names, paths = _check_none(source, asked, ("path",), kinds), None
+        else:
+            paths = _choose(source, "paths", asked.paths, _PATH_COLUMNS, kinds)
+        wanted = [vectors] if paths is None else [vectors, paths]
+        table = file.read(wanted, use_threads=False)
     root = (table.schema.metadata or {}).get(b"root", b"").decode()
-    column = table["vector"].combine_chunks()
+    column = table[vectors].combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = pa.concat_arrays(column.chunks)
     lengths = pc.unique(pc.list_value_length(column)).to_pylist()
     if len(lengths) != 1 or None in lengths:
         raise ValueError(f"vectors must have one length. Received: {lengths}")
-    return np.asarray(column.flatten()).reshape(-1, *lengths), table["path"].to_pylist(), root
+    values = np.asarray(column.flatten()).reshape(-1, *lengths)
+    return values, names if paths is None else table[paths].to_pylist(), root
+
+
+def _choose(
+    source: Path, what: str, asked: str | None, usual: Sequence[str], kinds: Mapping[str, str]
+) -> str:
+    """Return the name of the array or column of vectors, or of paths.
+
+    Parameters
+    ----------
+    source : pathlib.Path
+        The file.
+    what : {"vectors", "paths"}
+        What is looked for.
+    asked : str or None
+        The name that the user gave.
+    usual : sequence of str
+        Names that are taken before others.
+    kinds : mapping of str to str
+        What each name stands for: "vectors", "paths", or the type of anything else.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is none, or one of several must be named.
+    """
+    option = {"vectors": "--vector-column", "paths": "--path-column"}[what]
+    fitting = [name for name, kind in kinds.items() if kind == what]
+    if asked is None:
+        found = [name for name in usual if name in kinds] or fitting
+        if len(found) == 1 or set(usual) & set(found):
+            return found[0]
+        problem = f"{len(found)} columns of {what}" if found else f"no column of {what}"
+    elif asked in kinds:
+        return asked
+    else:
+        problem = f"no column {asked!r}"
+    remedy = f"name one with {option}"
+    if not fitting:
+        remedy = {
+            "vectors": "vectors are rows of numbers of one length",
+            "paths": "give the images' paths as a text file (--paths FILE)",
+        }[what]
+    held = ", ".join(f"{name} ({kind})" for name, kind in kinds.items()) or "nothing"
+    raise InvalidInputError(f"{source} has {problem}: {remedy}. It holds: {held}")
+
+
+def _check_none(
+    source: Path, asked: Columns, usual: Sequence[str], kinds: Mapping[str, str]
+) -> list[str]:
+    """Check that a file has no paths of its own beside those that are given; return no names."""
+    if asked.paths is not None or set(usual) & set(kinds):
+        raise InvalidInputError(f"{source} holds its own paths; leave out --paths")
+    return []
+
+
+def _read_kind(arrays: Any, name: str) -> str:
+    """Return what an array of an ``.npz`` file stands for."""
+    try:
+        array = arrays[name]
+    except ValueError:
+        return "Python objects, which are not read: save text as text"
+    if array.ndim == 2 and array.dtype.kind in "fiu":
+        return "vectors"
+    if array.ndim == 1 and array.dtype.kind in "US":
+        return "paths"
+    return f"{array.dtype} {array.shape}"
+
+
+def _kind_of(type_: Any) -> str:
+    """Return what a column of a ``.parquet`` file stands for."""
+    import pyarrow.types as pt
+
+    if pt.is_list(type_) or pt.is_large_list(type_) or pt.is_fixed_size_list(type_):
+        value = type_.value_type
+        if pt.is_floating(value) or pt.is_integer(value):
+            return "vectors"
+    if pt.is_string(type_) or pt.is_large_string(type_):
+        return "paths"
+    return str(type_)
 
 
 def _write_npz(stream: IO[bytes], vectors: NDArray[Any], paths: list[str], root: str) -> None:
@@ -292,13 +417,19 @@ def _write_npz(stream: IO[bytes], vectors: NDArray[Any], paths: list[str], root:
                 member.write(np.array(paths[start : start + step], f"<U{width}").tobytes())
 
 
-def _write_parquet(stream: IO[bytes], vectors: NDArray[Any], paths: list[str], root: str) -> None:
+def _write_parquet(
+    stream: IO[bytes],
+    vectors: NDArray[Any],
+    paths: list[str],
+    root: str,
+    columns: Mapping[str, Any],
+) -> None:
     """Write a ``.parquet`` file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
-    table = pa.table({"path": pa.array(paths, pa.string()), "vector": column})
+    table = pa.table({"path": pa.array(paths, pa.string()), **columns, "vector": column})
     pq.write_table(table.replace_schema_metadata({"root": root}), stream, compression="zstd")
 
 
