@@ -177,7 +177,7 @@ def evaluate(
         "label_separator": label_separator,
     }
     is_table = isinstance(labels, str | os.PathLike)
-    if not is_table and any(value is not None for value in columns.values()):
+    if not is_table and any(columns.values()):
         raise InvalidInputError(
             f"columns are those of a table of labels. Received: {type(labels).__name__}"
         )
