@@ -84,7 +84,7 @@ def export(
     """
     from clusterkit.clustering.exporting import export_embeddings
 
-    embeddings = read_space(store, extractor)
+    embeddings = read_space(store, extractor, clusters)
     images, dimension = embeddings.shape
     text = f"{images} vectors of {dimension} dimensions in {outputs.files['output']}"
     outputs.write(
