@@ -15,7 +15,7 @@ from clusterkit.errors import InvalidInputError, NotFoundError, Notice, StoreErr
 from clusterkit.extractors import recall_extractor
 from clusterkit.store.store import Store
 from tests.grid_colours import GridColours
-from tests.stores import make_photos
+from tests.stores import SPACE, make_photos, make_row
 
 
 def run(*arguments: Any) -> Result:
@@ -237,6 +237,29 @@ def test_options_are_remembered_and_can_be_changed(weights: Path) -> None:
     assert "Note" not in named.stderr
     assert json.loads(named.stdout)["reused"] == 12
     assert info()[0] == "pad"
+
+
+def test_another_output_of_a_network_takes_the_weights_that_the_store_knows(
+    weights: Path, tiny_weights_with_head: Path
+) -> None:
+    # Without the head it is as if the store knew none.
+    assert recall_extractor("tinynet-predictions", ".clusterkit").get_params()["weights"] is None
+    full = shutil.copy(tiny_weights_with_head, "full.weights.h5")
+    options = ("--weights", full, "--runtime", "keras", "--precision", "float32")
+    done("embed", "photos", "-e", "tinynet", *options)
+    found = recall_extractor("tinynet-predictions", ".clusterkit")
+    assert found.get_params()["weights"] == str(Path(full).absolute())
+    assert (found.name, found.get_params()["runtime"]) == ("tinynet-predictions", "keras")
+    done("embed", "photos", "-e", "tinynet-predictions")
+    assert f"made with {Path(full).absolute()}\n" in done("store", "info").stdout
+
+
+def test_an_autoencoder_that_is_gone_is_known_by_its_path(photos: Path) -> None:
+    known = {"extractor": "autoencoder", "weights_source": str(photos.parent / "ae.keras")}
+    Store().open_space(SPACE | known).append([make_row(0)])
+    assert len(Store().read("ae.keras")) == 1
+    with pytest.raises(NotFoundError, match=r"no space of 'other\.keras'"):
+        Store().read("other.keras")
 
 
 def test_spaces_that_only_their_maker_knows(photos: Path) -> None:

@@ -97,4 +97,5 @@ def _print_spaces(spaces: list[dict[str, Any]]) -> None:
             f"{name}: {space['embedded']} images of {space['dimension']} dimensions, "
             f"{space['failed']} failed, {space['gone']} gone, {space['parts']} parts, "
             f"{space['bytes'] / 1e6:.1f} MB"
+            + (f", made with {space['weights_source']}" if space["weights_source"] else "")
         )

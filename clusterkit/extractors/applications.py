@@ -257,7 +257,7 @@ class KerasApplication(Extractor):
         shape = (row.side, row.side, 3)
         source = self._weights_source()
         file = None if source == "imagenet" else Path(source)
-        has_head = file is None or _has_head(file)
+        has_head = file is None or holds_head(file)
         if self.output == "predictions" and not has_head:
             raise WeightsError(
                 f"{file} holds no classification head, which {self.name} needs: give the full "
@@ -338,7 +338,7 @@ def dtype_policy(policy: str) -> Iterator[None]:
         config.set_dtype_policy(before)
 
 
-def _has_head(file: Path) -> bool:
+def holds_head(file: Path) -> bool:
     """Return whether a weights file has the head of 1000 ImageNet classes.
 
     Raises

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import Notice, SpaceMismatchError, WeightsError
+from clusterkit.extractors.applications import default_weights, holds_head
 from clusterkit.extractors.base import Extraction, Extractor
 from clusterkit.extractors.by_name import WITHOUT_NETWORK, create_extractor
 from clusterkit.images.folder import digest_weights
@@ -27,7 +28,9 @@ def recall_extractor(
 ) -> Extractor:
     """Return the extractor of a space in a store, or a new one if there is no such space.
 
-    What is not given is as it was when the space was embedded.
+    What is not given is as it was when the space was embedded.  A new space takes the weights and
+    options of one that the same network made: ``resnet50-predictions`` those of ``resnet50``, if
+    they have the classification head.
 
     Parameters
     ----------
@@ -62,16 +65,14 @@ def recall_extractor(
         return _create(name, options)  # the file says everything itself
     spaces = (store if isinstance(store, Store) else Store(store)).spaces_of(name)
     known = [space for space in spaces if _fits(space, name, weights)]
-    if not known:
-        return _create(name, options)
     fitting = [space for space in known if resize in (None, space.info["parameters"].get("resize"))]
     if not fitting:
-        # Resized in another way, which makes another space of the same network.
-        info = known[0].info
-        before = {option: info.get(option) for option in ("precision", "runtime")}
+        # Resized in another way, or another output of the same network: a space of its own.
+        related = known[0].info if known else _find_related(name, store)
+        before = {option: related.get(option) for option in ("resize", "precision", "runtime")}
+        before["weights"] = related.get("weights_source")
         given = {option: value for option, value in options.items() if value is not None}
-        before["weights"] = info.get("weights_source")
-        return _create(info["extractor"], before | given)
+        return _create(related["extractor"] if known else name, before | given)
     found, *others = fitting
     if others:
         warnings.warn(
@@ -189,8 +190,6 @@ class RememberedExtractor(Extractor):
 
     def _open(self) -> Extractor:
         """Return the extractor itself, with the first weights that are those of the space."""
-        from clusterkit.extractors.applications import default_weights
-
         source = self.space.get("weights_source")
         if source is None and self.name not in WITHOUT_NETWORK:
             self._recall("weights_source of a network")
@@ -215,7 +214,8 @@ class RememberedExtractor(Extractor):
             )
         raise SpaceMismatchError(
             f"{tried} is not what made the embeddings of {self.name}: give the weights that they "
-            "were made with (--weights), or embed again"
+            "were made with (--weights), or embed all images with others: `clusterkit embed FOLDER "
+            f"-e {self.name} --weights FILE`"
         )
 
 
@@ -237,6 +237,23 @@ def _fits(space: Space, name: str, weights: str | Path | None) -> bool:
     # Another preprocessing makes another space, unless this very one is meant.
     is_current = info.get("preprocessing_version") == Extractor.preprocessing_version
     return is_current or name == space.folder.name
+
+
+def _find_related(name: str, store: Store | str | Path) -> dict[str, Any]:
+    """Return the description of a space of the same network with another output; empty if none.
+
+    Its weights must be there, and have what the name needs.
+    """
+    network = name.removesuffix("-predictions")
+    other = network if name != network else f"{network}-predictions"
+    for space in (store if isinstance(store, Store) else Store(store)).spaces_of(other):
+        info = space.read_info() or {}
+        source = info.get("weights_source")
+        if source is None or not (source == "imagenet" or Path(source).is_file()):
+            continue
+        if name == network or source == "imagenet" or holds_head(Path(source)):
+            return info
+    return {}
 
 
 def _digest(weights: str | Path) -> str:

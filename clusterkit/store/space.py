@@ -298,7 +298,7 @@ class Space:
         dict
             ``space`` (its folder's name), ``extractor``, ``dimension``, ``created``, ``images``,
             ``embedded``, ``failed``, ``gone`` (the file no longer exists), ``parts``,
-            ``bytes``.
+            ``bytes``, ``weights_source`` (the file, ``"imagenet"`` if downloaded, or None).
 
         Raises
         ------
@@ -329,6 +329,7 @@ class Space:
             "gone": sum(map(is_gone, known)),
             "parts": len(listed.parts),
             "bytes": n_bytes,
+            "weights_source": info.get("weights_source"),
         }
 
     def known_rows(self) -> dict[str, KnownRow]:
