@@ -98,3 +98,11 @@ def undrawn() -> Iterator[None]:
 
     with drawing_nothing():
         yield
+
+
+@pytest.fixture
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the number of clusters be found with fewer subsamples than are of use elsewhere."""
+    from clusterkit.elbow.curve import elbow_curve
+
+    monkeypatch.setitem(elbow_curve.__kwdefaults__, "n_resamples", 4)

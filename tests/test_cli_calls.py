@@ -11,7 +11,6 @@ import click
 import pytest
 
 import clusterkit.cli
-from clusterkit.elbow import elbow_curve
 
 TOUR = Path(__file__).parent.parent / "examples/tour.ipynb"
 CLI = Path(clusterkit.cli.__file__).parent
@@ -167,13 +166,11 @@ def test_the_notebook_makes_the_call_of_the_command(words: str, key: str) -> Non
     assert calls_of_command(COMMANDS[key]) - OPENED <= names
 
 
-@pytest.mark.usefixtures("untrained", "undrawn")
+@pytest.mark.usefixtures("untrained", "undrawn", "few_resamples")
 def test_the_notebook_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    # Fewer subsamples than of use, but as many numbers of clusters.
-    monkeypatch.setitem(elbow_curve.__kwdefaults__, "n_resamples", 4)
     names: dict[str, object] = {}
     for cell in cells_of_tour():
         exec(compile(cell, str(TOUR), "exec"), names)

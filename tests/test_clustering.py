@@ -62,6 +62,7 @@ def test_refinement_says_what_was_compared(emb: Embeddings, tmp_path: Path) -> N
     assert cluster(emb, n_clusters=3, random_state=0).to_dict()["refinement"] is None
 
 
+@pytest.mark.usefixtures("few_resamples")
 def test_auto_takes_the_verdict(emb: Embeddings) -> None:
     assert cluster(emb, n_clusters="auto", random_state=0).n_clusters == 3
 
@@ -193,6 +194,7 @@ def test_a_root_that_is_not_utf8_is_written(emb: Embeddings, tmp_path: Path) -> 
     np.testing.assert_array_equal(again.labels, clustering.labels)
 
 
+@pytest.mark.usefixtures("few_resamples")
 def test_a_stream_is_clustered_as_its_embeddings_are(emb: Embeddings, tmp_path: Path) -> None:
     names = [("fox squirrel", "lion", "zebra")[i // 10] for i in range(30)]
     space = Store(tmp_path / "store").open_space(emb.space | {"dimension": 8})

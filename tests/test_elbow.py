@@ -129,9 +129,9 @@ def test_costly_indices_use_a_sample():
 
 
 def test_by_default_the_range_grows_while_there_may_be_more():
-    X = blobs(30, n=600)
+    X = blobs(22, n=440, d=32)
     curve = elbow_curve(X, random_state=0, n_resamples=4)
-    assert curve.k == 30
+    assert curve.k == 22
     assert curve.n_clusters.tolist() == list(range(2, 41))
     assert elbow_curve(X[:12], random_state=0, n_resamples=4).n_clusters[-1] == 12
 
@@ -264,10 +264,10 @@ def test_same_result_on_any_number_of_threads():
     from threadpoolctl import threadpool_limits
 
     results = []
-    for n_threads in (1, 2, 3):
+    for n_threads in (1, 3):
         with threadpool_limits(n_threads):
             results.append(find(blobs(4, n=900), k=[3, 4, 5]).to_dict())
-    assert results[0] == results[1] == results[2]
+    assert results[0] == results[1]
 
 
 def test_groups_are_read_off_the_eigenvectors_of_separate_groups():
