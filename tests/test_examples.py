@@ -149,7 +149,7 @@ def test_cats_dogs_wild(
 
 @pytest.mark.usefixtures("untrained", "undrawn")
 def test_unbalanced_animals(shared: Path, tiny_weights: Path, tmp_path: Path, run: Run) -> None:
-    images = take(shared / "data/imbalanced10", tmp_path / "images", 4)
+    images = take(shared / "data/imbalanced10", tmp_path / "images", 3)
     with registered("xception"):
         out = run("08_unbalanced_animals.py", images, "--epochs", "1", "--weights", tiny_weights)
     for name in ("alike", "weighted", "transfer"):
@@ -160,7 +160,7 @@ def test_unbalanced_animals(shared: Path, tiny_weights: Path, tmp_path: Path, ru
 
 @pytest.mark.usefixtures("untrained", "undrawn")
 def test_poster_genres(shared: Path, tiny_weights: Path, tmp_path: Path, run: Run) -> None:
-    table = take_posters(shared / "data/posters700", tmp_path / "posters", 40)
+    table = take_posters(shared / "data/posters700", tmp_path / "posters", 24)
     with registered("xception"):
         out = run("09_poster_genres.py", table, "--epochs", "1", "--weights", tiny_weights)
     assert out.count("with a threshold for each genre") == 2

@@ -136,8 +136,8 @@ def projects(
             folder.mkdir(exist_ok=True)
             shutil.copy(photo, folder / (f"{kind}.jpg" if number == 5 else photo.name))
     take(data / "anime5", tmp_path / "shows", 6)
-    take(data / "imbalanced10", tmp_path / "animals", 5)
-    take_posters(data / "posters700", tmp_path / "posters", 40)
+    take(data / "imbalanced10", tmp_path / "animals", 4)
+    take_posters(data / "posters700", tmp_path / "posters", 24)
     lines = (data / "mnist/kaggle_2000.csv").read_text().splitlines()
     (tmp_path / "test.csv").write_text(
         "\n".join(line.partition(",")[2] for line in [lines[0], *lines[-9:]])
