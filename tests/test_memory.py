@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 import clusterkit as ck
 from clusterkit.cli import main
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice, StoreError
-from clusterkit.extractors import recall_extractor
+from clusterkit.extractors import recall_extractor, recall_weights
 from clusterkit.store.store import Store
 from tests.grid_colours import GridColours
 from tests.stores import SPACE, make_photos, make_row
@@ -177,8 +177,8 @@ def test_new_images_need_the_weights_and_say_which(weights: Path) -> None:
     ):
         result = run(*command)
         assert result.exit_code == 1
-        assert f"weights that made the space tinynet are gone: {weights}. " in result.stderr
-        assert "--weights" in result.stderr
+        assert f"no weights file {weights}: new images need" in result.stderr
+        assert "made the space tinynet. Give their file with --weights" in result.stderr
     # Nothing is lost by that.
     assert len(Store().read()) == 13
 
@@ -256,8 +256,14 @@ def test_another_output_of_a_network_takes_the_weights_that_the_store_knows(
 
 def test_an_autoencoder_that_is_gone_is_known_by_its_path(photos: Path) -> None:
     known = {"extractor": "autoencoder", "weights_source": str(photos.parent / "ae.keras")}
-    Store().open_space(SPACE | known).append([make_row(0)])
-    assert len(Store().read("ae.keras")) == 1
+    known |= {"image_size": [8, 8], "resize": "stretch", "parameters": {"weights": "unknown"}}
+    Store().open_space(SPACE | known).append([make_row(0), make_row(1)])
+    assert len(Store().read("ae.keras")) == 2
+    assert len(json.loads(done("similar", "0.png", "-e", "ae.keras", "--json").stdout)["results"])
+    result = run("similar", "photos/000.png", "-e", "ae.keras")
+    assert result.exit_code == 1
+    assert "no weights file ae.keras: new images need the weights" in result.stderr
+    assert "Give their file with -e" in result.stderr
     with pytest.raises(NotFoundError, match=r"no space of 'other\.keras'"):
         Store().read("other.keras")
 
@@ -378,3 +384,22 @@ def test_files_that_moved_are_no_use_of_their_space(years: Path) -> None:
     Store().follow({str(years / "2018/000.png"): str(new)})
     assert [(space.folder.name, space.used_ns) for space in Store().spaces()] == before
     assert all("moved.png" in space.read().paths for space in Store().spaces())
+
+
+def test_a_classifier_takes_the_weights_that_the_store_knows(
+    years: Path, tiny_network: None, tiny_weights: Path
+) -> None:
+    done("embed", "photos", "-e", "tinynet", "--weights", tiny_weights, "--runtime", "keras")
+    known = str(tiny_weights)
+    assert recall_weights("tinynet", ".clusterkit") == known
+    assert recall_weights("vgg16", ".clusterkit") is None
+    clf = ck.Classifier("tinynet", store=".clusterkit")
+    assert clf.extractor.get_params()["weights"] == known
+    clf.fit(sorted(years.rglob("00[0-5].png")), list("abcabc"))
+    assert clf.fingerprint_ == Store().read("tinynet").fingerprint
+    training = ck.train_classifier(
+        years, "clf.keras", ck.Classifier("tinynet", random_state=0), store=".clusterkit"
+    )
+    assert training.classifier.weights == known
+    # In the store under the network's name, and not embedded again.
+    assert len(Store().spaces_of("tinynet")) == 1

@@ -24,6 +24,7 @@ from clusterkit.datasets.names import TRAIN, VALIDATION
 from clusterkit.datasets.split import split
 from clusterkit.errors import ImageError, InvalidInputError, SpaceMismatchError, WeightsError
 from clusterkit.extractors.applications import NETWORKS, KerasApplication, default_weights
+from clusterkit.extractors.remembered import recall_weights
 from clusterkit.images.batches import list_files, strict_batches
 from clusterkit.images.pixels import as_images, check_pixels, is_pixels
 from clusterkit.networks.runtimes.choose import PRECISIONS
@@ -54,8 +55,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         A key of :data:`~clusterkit.classifiers.training.networks.RECIPES` (``"cnn5"``, …), or a
         network of ``keras.applications`` (``"xception"``, …).
     weights : path, optional
-        Local weights of a network of ``keras.applications``; by default those that
-        ``CLUSTERKIT_WEIGHTS`` names, otherwise Keras downloads them.
+        Local weights of a network of ``keras.applications``; by default those that the store
+        knows, then those that ``CLUSTERKIT_WEIGHTS`` names, otherwise Keras downloads them.
     fine_tune : int
         Number of top blocks of a network of ``keras.applications`` that are trained together with
         the last layer; see :func:`~clusterkit.classifiers.training.fine_tuning.find_blocks`. If
@@ -188,7 +189,10 @@ class Classifier(ClassifierMixin, BaseEstimator):
     @property
     def extractor(self) -> KerasApplication:
         """The extractor whose embeddings may be given instead of images."""
-        return KerasApplication(self.network, weights=self.weights, resize=self.resize)
+        weights = self.weights
+        if weights is None and self.store is not None:
+            weights = recall_weights(self.network, self.store)
+        return KerasApplication(self.network, weights=weights, resize=self.resize)
 
     @property
     def model_(self) -> Any:

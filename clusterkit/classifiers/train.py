@@ -20,6 +20,8 @@ from clusterkit.datasets.results import Result
 from clusterkit.datasets.split import split
 from clusterkit.embedding.embed import describe
 from clusterkit.errors import InvalidInputError
+from clusterkit.extractors.applications import NETWORKS
+from clusterkit.extractors.remembered import recall_weights
 from clusterkit.images.batches import pixel_batches
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store
@@ -126,8 +128,9 @@ def train_classifier(
     test_split : float
         Fraction of the images for the test set, unless the source has test images; 0 for none.
     store : Store or path, optional
-        Where to store the embeddings of a pretrained network, for the next training; by default the
-        ``store`` of the classifier.
+        Where to store the embeddings of a pretrained network, for the next training, and where
+        its weights are known, if the classifier has none; by default the ``store`` of the
+        classifier.
     overwrite : bool
         Whether to overwrite an existing file.
 
@@ -145,6 +148,7 @@ def train_classifier(
     """
     started = time.monotonic()
     check_parameters(classifier.get_params())
+    take_known_weights(classifier, store)
     output = check_model_path(output, overwrite=overwrite)
     data = source if isinstance(source, LabelledImages) else read_labelled(source)
     parts = split(
@@ -155,6 +159,13 @@ def train_classifier(
     )
     report = train_on_parts(data, parts, output, classifier, store=store, overwrite=overwrite)
     return replace(report, seconds=time.monotonic() - started)
+
+
+def take_known_weights(classifier: Classifier, store: Store | str | Path | None) -> None:
+    """Let a classifier without weights take those that the store knows of its network, if any."""
+    store = classifier.store if store is None else store
+    if store is not None and classifier.weights is None and classifier.network in NETWORKS:
+        classifier.set_params(weights=recall_weights(classifier.network, store))
 
 
 def train_on_parts(

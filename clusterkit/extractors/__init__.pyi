@@ -12,3 +12,4 @@ from .by_name import extractor_names as extractor_names
 from .pixels import Pixels as Pixels
 from .remembered import RememberedExtractor as RememberedExtractor
 from .remembered import recall_extractor as recall_extractor
+from .remembered import recall_weights as recall_weights

@@ -196,27 +196,34 @@ class RememberedExtractor(Extractor):
         is_file = str(source).endswith(".keras")
         # The file of an autoencoder holds its weights; those meant for other networks do not count.
         given = self.weights if not is_file or str(self.weights).endswith(".keras") else None
-        tried = source if given is None else str(given)
-        origin = {name: self.origin()[name] for name in ("precision", "runtime")}
+        first = source if given is None else str(given)
+        candidates = [first] if is_file or source is None else [first, default_weights()]
+        options: dict[str, Any] = {"batch_size": self.batch_size}
         if not is_file:
-            origin["resize"] = self.resize
-        for weights in dict.fromkeys([tried, default_weights()]):
-            if weights not in (None, "imagenet") and not Path(weights).is_file():
-                continue
-            options = {"weights": weights, "batch_size": self.batch_size} | origin
-            extractor = _create(str(weights) if is_file else self.name, options)
+            origin = self.origin()
+            options |= {"resize": self.resize}
+            options |= {"precision": origin["precision"], "runtime": origin["runtime"]}
+        for weights in filter(_is_there, dict.fromkeys(candidates)):
+            name = str(weights) if is_file else self.name
+            extractor = _create(name, options | {"weights": weights})
             if extractor.fingerprint == self.fingerprint:
                 return extractor
-        if given is None and not (source == "imagenet" or Path(str(source)).is_file()):
+        if not _is_there(first):
             raise WeightsError(
-                f"the weights that made the space {self.name} are gone: {source}. New images need "
-                "them: give the file with --weights, or weights=FILE in Python"
+                f"no weights file {first}: new images need the weights that made the space "
+                f"{self.name}. Give their file with {'-e' if is_file else '--weights'}, or weights="
+                "FILE in Python"
             )
         raise SpaceMismatchError(
-            f"{tried} is not what made the embeddings of {self.name}: give the weights that they "
+            f"{first} is not what made the embeddings of {self.name}: give the weights that they "
             "were made with (--weights), or embed all images with others: `clusterkit embed FOLDER "
             f"-e {self.name} --weights FILE`"
         )
+
+
+def _is_there(weights: str | None) -> bool:
+    """Return whether weights can be read; Keras downloads its own."""
+    return weights in (None, "imagenet") or Path(str(weights)).is_file()
 
 
 def _create(name: str, options: dict[str, Any]) -> Extractor:
@@ -254,6 +261,30 @@ def _find_related(name: str, store: Store | str | Path) -> dict[str, Any]:
         if name == network or source == "imagenet" or holds_head(Path(source)):
             return info
     return {}
+
+
+def recall_weights(network: str, store: Store | str | Path) -> str | None:
+    """Return the file of weights that the store knows of a network, if it is there.
+
+    Parameters
+    ----------
+    network : str
+        A network of ``keras.applications``.
+    store : Store or path
+        The store.  Of several files, that of the last embedded space is returned.
+
+    Returns
+    -------
+    str or None
+        The file; None if there is none, or Keras downloaded it.
+    """
+    store = store if isinstance(store, Store) else Store(store)
+    for name in (network, f"{network}-predictions"):
+        for space in store.spaces_of(name):
+            source = (space.read_info() or {}).get("weights_source")
+            if source not in (None, "imagenet") and Path(source).is_file():
+                return str(source)
+    return None
 
 
 def _digest(weights: str | Path) -> str:

@@ -19,7 +19,11 @@ from clusterkit.classifiers.by_name import SCRATCH_NETWORKS
 from clusterkit.classifiers.classifier import Classifier, check_parameters
 from clusterkit.classifiers.comparison.records import OWN, NetworkRecord, digest_images
 from clusterkit.classifiers.comparison.result import NetworkComparison, NetworkResult
-from clusterkit.classifiers.train import ClassifierTraining, train_on_parts
+from clusterkit.classifiers.train import (
+    ClassifierTraining,
+    take_known_weights,
+    train_on_parts,
+)
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
 from clusterkit.datasets.names import TRAIN
 from clusterkit.datasets.split import split
@@ -142,6 +146,8 @@ def _compare(
     overwrite: bool,
 ) -> NetworkComparison:
     """Train the networks without a result, and return all results."""
+    for classifier in classifiers.values():
+        take_known_weights(classifier, store)
     digest = digest_images(data, parts)
     records = {
         name: NetworkRecord(folder / name, digest, classifier)
