@@ -14,7 +14,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgba
+from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
@@ -31,6 +31,7 @@ from clusterkit.plots import (
     ComparisonDisplay,
     ConfusionDisplay,
     ContactSheetDisplay,
+    ContactSheets,
     CrosstabDisplay,
     Display,
     ElbowDisplay,
@@ -44,10 +45,11 @@ from clusterkit.plots import (
     ReconstructionDisplay,
     ReliabilityDisplay,
     check_figure_path,
+    check_sheet_path,
     render_figure,
     save_figure,
 )
-from clusterkit.plots.style import BLUE, VERMILION, fit, wrap
+from clusterkit.plots.style import BLUE, CYCLE, VERMILION, cluster_color, fit, wrap
 from clusterkit.similarity.similar import explain
 from clusterkit.space_comparison import SpaceComparison, SpaceScores
 from clusterkit.store.embeddings import Embeddings
@@ -82,7 +84,9 @@ def clustering(emb: Embeddings) -> Any:
     labels[-4:] = -1
     distances = np.linspace(1, 0, len(emb))
     distances[labels < 0] = np.nan
-    return SimpleNamespace(labels=labels, distances=distances, embeddings=emb, names={1: "ones"})
+    return SimpleNamespace(
+        labels=labels, distances=distances, embeddings=emb, names={1: "ones"}, parameters={}
+    )
 
 
 def elbow_curve(**changes: Any) -> Any:
@@ -574,6 +578,88 @@ def test_contact_sheet_of_many_clusters(emb: Embeddings) -> None:
     display = ContactSheetDisplay(files).plot()
     assert len(display.ax_.images) == 30
     assert "… and 20 more clusters with 20 images" in texts(display)
+
+
+def test_contact_sheet_shows_doubtful_random_or_all(clustering: Any, emb: Embeddings) -> None:
+    vectors = np.asarray(emb)
+    means = np.stack([vectors[clustering.labels == cluster].mean(axis=0) for cluster in range(3)])
+    distances = np.linalg.norm(vectors[:, None] - means, axis=2)
+    doubtful = ContactSheetDisplay.from_clustering(clustering, show="doubtful", n_images=1)
+    for cluster in range(3):
+        others = [other for other in range(3) if other != cluster]
+        members = np.flatnonzero(clustering.labels == cluster)
+        margins = distances[members][:, others].min(axis=1) - distances[members, cluster]
+        assert doubtful.files[cluster] == [emb.files[members[margins.argmin()]]]
+    whole = ContactSheetDisplay.from_clustering(clustering, show="all")
+    assert [len(files) for files in whole.files.values()] == [4, 16, 15, 15]
+    drawn = [
+        ContactSheetDisplay.from_clustering(
+            clustering, clusters=[0], show="random", random_state=seed
+        ).files
+        for seed in (0, 0, 1)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert set(drawn[0][0]) <= set(whole.files[0])
+    with pytest.raises(InvalidInputError, match="show must be one of central, doubtful"):
+        ContactSheetDisplay.from_clustering(clustering, show="best")
+
+
+def test_contact_sheet_draws_copies_once(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    files = []
+    for number in range(3):
+        picture = Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).resize((80, 80))
+        files.append(tmp_path / f"{number}.png")
+        picture.save(files[-1])
+    for name in ("smaller.png", "again.png"):
+        files.append(tmp_path / name)
+        Image.open(files[1]).resize((60, 60)).save(files[-1])
+    made = SimpleNamespace(
+        labels=np.zeros(5, int),
+        distances=np.arange(5.0),
+        embeddings=Embeddings(np.eye(5), paths=[file.name for file in files], root=tmp_path),
+        parameters={},
+    )
+    display = ContactSheetDisplay.from_clustering(made, file_names=True)
+    assert display.files[0] == files[:3]
+    assert display.copies == {files[1]: 2}
+    written = texts(display)
+    assert "x 3" in written
+    assert "1.png" in written
+    assert "3 of 5 images" in written
+
+
+def test_contact_sheets_have_as_many_pages_as_needed(tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    Image.new("RGB", (4, 4)).save(file)
+    labels = np.repeat([0, 1, 2], [300, 1, 70])
+    files = [f"{row}.png" for row in range(len(labels))]
+    made = SimpleNamespace(
+        labels=labels,
+        distances=np.zeros(len(labels)),
+        embeddings=Embeddings(np.zeros((len(labels), 2)), paths=files, root=tmp_path),
+        parameters={},
+        names={},
+    )
+    sheets = ContactSheets.from_clustering(made, show="all")
+    starts = [page.starts for page in sheets.pages]
+    assert starts == [{0: 0}, {0: 240, 1: 0, 2: 0}]
+    assert "241 to 300 of 300" in texts(sheets.pages[1])
+    assert [len(page.files[0]) for page in sheets.pages] == [240, 60]
+    written = sheets.save(tmp_path / "sheet.jpg", dpi=20)
+    assert [path.name for path in written] == ["sheet.jpg", "sheet-2.jpg"]
+    written[0].unlink()
+    for check in (sheets.save, check_sheet_path):
+        with pytest.raises(OutputExistsError, match=r"sheet-2\.jpg exists"):
+            check(tmp_path / "sheet.jpg")
+    assert not written[0].exists()
+
+
+def test_many_clusters_have_different_colours() -> None:
+    colors = [to_rgb(cluster_color(cluster)) for cluster in range(60)]
+    for one, other in combinations(colors, 2):
+        assert max(abs(np.subtract(one, other))) > 0.05
+    assert colors[:7] == [to_rgb(color) for color in CYCLE]
 
 
 def test_contact_sheet_takes_a_page_of_clusters(clustering: Any) -> None:

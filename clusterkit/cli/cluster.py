@@ -81,6 +81,22 @@ class NumberOrAuto(click.ParamType):
     "made by hand are kept.",
 )
 @selection_options
+@click.option(
+    "--per-cluster",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="Number of images per cluster on --sheet.",
+)
+@click.option(
+    "--show",
+    type=click.Choice(["central", "doubtful", "random", "all"]),
+    default="central",
+    show_default=True,
+    help="Which images --sheet shows: the nearest to the cluster's centre, those that are nearly "
+    "as near to another, a random sample, or all.",
+)
+@click.option("--file-names", is_flag=True, help="Write file names on --sheet.")
 @seed_option
 @space_option
 @store_option
@@ -91,7 +107,11 @@ class NumberOrAuto(click.ParamType):
         "clusters.csv",
         check="clusterkit.clustering.saved:check_clusters_files",
     ),
-    picture("Draw each cluster's most central images to this file", "--sheet"),
+    picture(
+        "Draw images of each cluster to this file, and further pages to NAME-2",
+        "--sheet",
+        check="clusterkit.plots.contact_sheet:check_sheet_path",
+    ),
 )
 def cluster(
     n_clusters: int | str | None,
@@ -107,6 +127,9 @@ def cluster(
     seed: int,
     extractor: str | None,
     store: Path,
+    per_cluster: int,
+    show: str,
+    file_names: bool,
     outputs: Outputs,
 ) -> None:
     """Group the embedded images and write clusters.csv.
@@ -131,6 +154,7 @@ def cluster(
     \b
     Example:
       clusterkit cluster -k 5 --sheet clusters.png
+      clusterkit cluster -k 5 --sheet doubts.png --show doubtful --per-cluster 24 -o again.csv
       clusterkit cluster -k 5 --refine -o refined.csv
       clusterkit cluster -k auto --into sorted/ --mode link
       clusterkit cluster -k 6 --previous clusters.csv --overwrite
@@ -164,7 +188,13 @@ def cluster(
         progress=True,
     )
     # Drawn before --into moves the images.
-    sheet = plots.ContactSheetDisplay.from_clustering(result) if outputs.files["sheet"] else None
+    sheet = (
+        plots.ContactSheets.from_clustering(
+            result, n_images=per_cluster, show=show, random_state=seed, file_names=file_names
+        )
+        if outputs.files["sheet"]
+        else None
+    )
     if into is not None:
         result.sort_into(into, mode=mode or "copy", strict=strict, store=store, progress=True)
         outputs.written.append(into)

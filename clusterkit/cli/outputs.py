@@ -59,9 +59,13 @@ class OutputFile(NamedTuple):
         )(command)
 
 
-def picture(help: str, option: str = "--output") -> OutputFile:  # noqa: A002 (click's word)
+def picture(
+    help: str,  # noqa: A002 (click's word)
+    option: str = "--output",
+    *,
+    check: str = "clusterkit.plots.display:check_figure_path",
+) -> OutputFile:
     """Return the option for a picture."""
-    check = "clusterkit.plots.display:check_figure_path"
     return OutputFile(option, f"{help} (.png, .pdf, .svg, .jpg).", check=check)
 
 
@@ -100,11 +104,11 @@ class Outputs:
     stdout: Any = field(default_factory=lambda: sys.stdout)
 
     def write(self, save: Callable[..., Any], name: str = "output") -> None:
-        """Write a file with ``save(path, overwrite=...)``, if requested."""
+        """Write a file, or several, with ``save(path, overwrite=...)``, if requested."""
         path = self.files[name]
         if path is not None:
-            save(path, overwrite=self.overwrite)
-            self.written.append(path)
+            written = save(path, overwrite=self.overwrite)
+            self.written.extend(written if isinstance(written, list) else [path])
 
     def draw(self, display: Callable[[], Any], name: str = "output") -> None:
         """Draw and save a picture, if requested."""

@@ -44,6 +44,38 @@ def distances_to_centers(
     return distances, exemplars
 
 
+def margins_to_others(
+    X: ArrayLike | RowStream, labels: NDArray[np.int64], *, normalize: bool = False
+) -> NDArray[np.float64]:
+    """Return how much nearer each row is to the mean of its cluster than to the nearest other one.
+
+    Parameters
+    ----------
+    X, labels, normalize
+        See :func:`distances_to_centers`.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        Difference of two Euclidean distances, negative where another mean is nearer.  NaN for noise
+        and infinity if there is only one cluster.
+    """
+    stream = X if isinstance(X, RowStream) else ArrayStream(np.asarray(X))
+    clusters, numbers = np.unique(labels, return_inverse=True)
+    centers = _means(stream, numbers, len(clusters), normalize)
+    margins = np.full(len(labels), np.nan)
+    for place, rows in _batches(stream, normalize):
+        squares = (rows**2).sum(axis=1)[:, None] + (centers**2).sum(axis=1)
+        distances = np.sqrt(np.maximum(squares - 2 * rows @ centers.T, 0))
+        own = np.arange(len(rows)), numbers[place]
+        nearest = distances[own]
+        distances[own] = np.inf
+        distances[:, clusters < 0] = np.inf
+        margins[place] = distances.min(axis=1) - nearest
+    margins[labels < 0] = np.nan
+    return margins
+
+
 def _means(
     stream: RowStream, numbers: NDArray[np.intp], n_clusters: int, normalize: bool
 ) -> NDArray[np.float64]:

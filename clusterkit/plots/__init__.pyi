@@ -11,6 +11,8 @@ from .comparison_report import check_comparison_folder as check_comparison_folde
 from .comparison_report import save_comparison_report as save_comparison_report
 from .confusion import ConfusionDisplay as ConfusionDisplay
 from .contact_sheet import ContactSheetDisplay as ContactSheetDisplay
+from .contact_sheet import ContactSheets as ContactSheets
+from .contact_sheet import check_sheet_path as check_sheet_path
 from .crosstab import CrosstabDisplay as CrosstabDisplay
 from .display import Display as Display
 from .display import check_figure_path as check_figure_path

@@ -1,25 +1,35 @@
-"""Contact sheet of the most central images of each cluster."""
+"""Contact sheets: pictures of the images of each cluster, on one page or several."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
+from clusterkit.clusterers.distances import margins_to_others
+from clusterkit.datasets.copies import find_copies
 from clusterkit.errors import InvalidInputError
-from clusterkit.plots.display import Display
+from clusterkit.plots.display import Display, check_figure_path, save_figure
 from clusterkit.plots.pictures import Sheet, and_more, load_pictures
 from clusterkit.plots.style import QUIET, cluster_color, cluster_name
 
 if TYPE_CHECKING:
     from clusterkit.clustering.cluster import Clustering
 
-_SIDE, _GAP, _MARGIN, _HEAD, _NOTE = 76.0, 6.0, 4.0, 112.0, 20.0
+_SIDE, _GAP, _MARGIN, _HEAD, _NOTE, _CAPTION = 76.0, 6.0, 4.0, 112.0, 20.0, 10.0
+# Pictures per row, and rows per page.
+_COLUMNS, _MAX_ROWS = 8, 30
+# Copies are looked for among this many times the images that are shown.
+_N_CANDIDATES = 3
+SHOWN = ("central", "doubtful", "random", "all")
 
 
 class ContactSheetDisplay(Display):
-    """One row of pictures for each cluster, with its number, name and size.
+    """Pictures of each cluster, with its number, name and size.
 
     Parameters
     ----------
@@ -29,10 +39,16 @@ class ContactSheetDisplay(Display):
         Number of images in each cluster; by default the number of its files.
     names : dict of int to str, optional
         Names of clusters.
+    copies : dict of path to int, optional
+        Number of further images that a picture stands for, since they are copies of it.
+    starts : dict of int to int, optional
+        Number of pictures of each cluster on the pages before.
+    file_names : bool
+        Whether to write the name of each file below its picture.
     n_images : int
-        Maximum number of pictures per cluster.
+        Maximum number of pictures per cluster, eight in a row.
     max_clusters : int
-        Maximum number of rows; the number of other clusters is stated.
+        Maximum number of clusters; the number of others is stated.
 
     Attributes
     ----------
@@ -49,12 +65,18 @@ class ContactSheetDisplay(Display):
         *,
         sizes: Mapping[int, int] | None = None,
         names: Mapping[int, str] | None = None,
+        copies: Mapping[str | Path, int] | None = None,
+        starts: Mapping[int, int] | None = None,
+        file_names: bool = False,
         n_images: int = 8,
-        max_clusters: int = 30,
+        max_clusters: int = _MAX_ROWS,
     ) -> None:
         self.files = files
         self.sizes = sizes
         self.names = names
+        self.copies = copies
+        self.starts = starts
+        self.file_names = file_names
         self.n_images = n_images
         self.max_clusters = max_clusters
 
@@ -65,10 +87,12 @@ class ContactSheetDisplay(Display):
         *,
         clusters: Sequence[int] | None = None,
         n_images: int = 8,
+        show: str = "central",
+        random_state: int | None = 0,
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Plot the most central images of each cluster.
+        """Plot images of each cluster; copies of an image take one picture.
 
         Parameters
         ----------
@@ -78,6 +102,11 @@ class ContactSheetDisplay(Display):
             Clusters to show, for instance the next page; by default all.
         n_images : int
             Maximum number of pictures per cluster.
+        show : {"central", "doubtful", "random", "all"}
+            Which images: the nearest to the centre, those that are nearly as near to another
+            centre, a random sample, or all.
+        random_state : int, optional
+            Seed of the sample.
         ax : matplotlib.axes.Axes, optional
             Axes to draw in.
         **kwargs
@@ -91,26 +120,12 @@ class ContactSheetDisplay(Display):
         Raises
         ------
         InvalidInputError
-            If a cluster does not exist.
+            If a cluster does not exist, or ``show`` is not one of the above.
         """
-        files = clustering.embeddings.files
-        labels = np.asarray(clustering.labels)
-        existing = np.unique(labels).tolist()
-        unknown = sorted(set(clusters or ()) - set(existing))
-        if unknown:
-            raise InvalidInputError(
-                f"clusters must be among {existing[0]} to {existing[-1]}. Received: {unknown}"
-            )
-        central: dict[int, list[Path]] = {}
-        sizes: dict[int, int] = {}
-        for cluster in existing if clusters is None else clusters:
-            members = np.flatnonzero(labels == cluster)
-            order = np.argsort(np.asarray(clustering.distances)[members], kind="stable")
-            central[cluster] = [files[row] for row in members[order[:n_images]]]
-            sizes[cluster] = len(members)
-        kwargs.setdefault("names", getattr(clustering, "names", None))
-        display = cls(central, sizes=sizes, n_images=n_images, **kwargs)
-        return display.plot(ax=ax)
+        chosen = _choose(clustering, clusters, n_images, show, random_state)
+        kwargs = _described(clustering, chosen, kwargs)
+        n_images = max(map(len, chosen.files.values())) if show == "all" else n_images
+        return cls(chosen.files, n_images=n_images, **kwargs).plot(ax=ax)
 
     def _clusters(self) -> list[int]:
         """Return the clusters by number, with noise last."""
@@ -120,24 +135,40 @@ class ContactSheetDisplay(Display):
         """Return the number of images in a cluster."""
         return len(self.files[cluster]) if self.sizes is None else self.sizes[cluster]
 
+    def _shown(self, cluster: int) -> Sequence[str | Path]:
+        """Return the files whose pictures are drawn."""
+        return self.files[cluster][: self.n_images]
+
+    @property
+    def _row(self) -> float:
+        """Height of a row of pictures, in points."""
+        return _SIDE + _GAP + (_CAPTION if self.file_names else 0)
+
     def _size(self) -> tuple[float, float]:
         """Return the size of the sheet, in points."""
-        rows = min(len(self.files), self.max_clusters)
-        columns = min(self.n_images, max(map(len, self.files.values()), default=0))
-        note = _NOTE if rows < len(self.files) else 0
+        shown = self._clusters()[: self.max_clusters]
+        rows = sum(map(self._n_rows, shown))
+        columns = min(_COLUMNS, max((len(self._shown(cluster)) for cluster in shown), default=0))
+        note = _NOTE if len(shown) < len(self.files) else 0
         width = _HEAD + columns * (_SIDE + _GAP) + 2 * _MARGIN
-        return width, rows * (_SIDE + _GAP) - _GAP + note + 2 * _MARGIN
+        return width, rows * self._row - _GAP + note + 2 * _MARGIN
+
+    def _n_rows(self, cluster: int) -> int:
+        """Return the number of rows of a cluster."""
+        return max(1, math.ceil(len(self._shown(cluster)) / _COLUMNS))
 
     def _draw(self, ax: Axes) -> None:
-        """Draw the rows of clusters."""
+        """Draw the clusters below each other."""
         if not self.files:
             raise InvalidInputError("a contact sheet needs at least one cluster. Received: none")
         width, height = self._size()
         sheet = Sheet(ax, width, height)
         clusters = self._clusters()
         shown, hidden = clusters[: self.max_clusters], clusters[self.max_clusters :]
-        for row, cluster in enumerate(shown):
-            self._draw_cluster(sheet, cluster, _MARGIN + row * (_SIDE + _GAP))
+        y = _MARGIN
+        for cluster in shown:
+            self._draw_cluster(sheet, cluster, y)
+            y += self._n_rows(cluster) * self._row
         if hidden:
             images = sum(map(self._count, hidden))
             note = f"{and_more(len(hidden), 'cluster')} with {images:,} images"
@@ -145,25 +176,207 @@ class ContactSheetDisplay(Display):
         self.ax_ = ax
 
     def _draw_cluster(self, sheet: Sheet, cluster: int, y: float) -> None:
-        """Draw one row: the caption of the cluster, then its pictures."""
-        sheet.box(_MARGIN, y, 4, _SIDE, color=cluster_color(cluster))
+        """Draw the caption of a cluster, then its pictures."""
+        height = self._n_rows(cluster) * self._row - _GAP
+        sheet.box(_MARGIN, y, 4, height, color=cluster_color(cluster))
         x, width = _MARGIN + 12, _HEAD - 20
         lines = [(cluster_name(cluster), "bold")]
         if self.names and cluster in self.names:
             # A name of several classes, such as "red fox / timber wolf", is a list.
             *first, last = self.names[cluster].split(" / ", 2)
             lines += [(f"{part} /", "normal") for part in first] + [(last, "normal")]
-        files = self.files[cluster][: self.n_images]
-        lines.append((_share(len(files), self._count(cluster)), "normal"))
+        files = self._shown(cluster)
+        start = (self.starts or {}).get(cluster, 0)
+        lines.append((_share(start, len(files), self._count(cluster)), "normal"))
         top = y + _SIDE / 2 - 7 * (len(lines) - 1)
         for index, (text, weight) in enumerate(lines):
             color = QUIET if index == len(lines) - 1 else "black"
             sheet.line(text, x, top + 14 * index, width, size=9, color=color, weight=weight)
-        for column, picture in enumerate(load_pictures(files, side=160)):
-            sheet.picture(picture, _MARGIN + _HEAD + column * (_SIDE + _GAP), y, _SIDE)
+        for index, picture in enumerate(load_pictures(files, side=160)):
+            row, column = divmod(index, _COLUMNS)
+            left, upper = _MARGIN + _HEAD + column * (_SIDE + _GAP), y + row * self._row
+            sheet.picture(picture, left, upper, _SIDE)
+            if n_copies := (self.copies or {}).get(files[index]):
+                sheet.tag(f"x {n_copies + 1}", left + _SIDE, upper + _SIDE)
+            if self.file_names:
+                name, middle = Path(files[index]).name, upper + _SIDE + _CAPTION / 2
+                sheet.line(name, left, middle, _SIDE, size=6, color=QUIET)
 
 
-def _share(shown: int, count: int) -> str:
+class ContactSheets:
+    """All pages of a contact sheet.
+
+    Parameters
+    ----------
+    pages : list of ContactSheetDisplay
+        The plotted pages.
+    """
+
+    def __init__(self, pages: list[ContactSheetDisplay]) -> None:
+        self.pages = pages
+
+    @classmethod
+    def from_clustering(
+        cls,
+        clustering: "Clustering",
+        *,
+        n_images: int = 8,
+        show: str = "central",
+        random_state: int | None = 0,
+        **kwargs: Any,
+    ) -> Self:
+        """Plot images of all clusters, on as many pages as they need.
+
+        Parameters
+        ----------
+        clustering, n_images, show, random_state, **kwargs
+            See :meth:`ContactSheetDisplay.from_clustering`.
+        """
+        chosen = _choose(clustering, None, n_images, show, random_state)
+        kwargs = _described(clustering, chosen, kwargs)
+        pages = [
+            ContactSheetDisplay(
+                files, starts=starts, n_images=max(map(len, files.values())), **kwargs
+            ).plot()
+            for files, starts in _pages(chosen.files)
+        ]
+        return cls(pages)
+
+    def save(self, path: str | Path, *, overwrite: bool = False, dpi: float = 150) -> list[Path]:
+        """Write the pages: the first to ``path``, the others to ``NAME-2``, ``NAME-3`` and so on.
+
+        Returns
+        -------
+        list of pathlib.Path
+            The written files.
+
+        Raises
+        ------
+        OutputExistsError
+            If a file exists and ``overwrite`` is false; then none is written.
+        """
+        paths = [_page_path(path, number) for number in range(1, len(self.pages) + 1)]
+        for file in paths:
+            check_figure_path(file, overwrite=overwrite)
+        return [
+            save_figure(page, file, overwrite=overwrite, dpi=dpi)
+            for page, file in zip(self.pages, paths, strict=True)
+        ]
+
+
+def check_sheet_path(path: str | Path, *, overwrite: bool = False) -> Path:
+    """Check that the pages of a contact sheet can be written; return the path of the first.
+
+    Raises
+    ------
+    InvalidInputError, NotFoundError, OutputExistsError
+        As for :func:`clusterkit.plots.check_figure_path`.
+    """
+    check_figure_path(_page_path(path, 2), overwrite=overwrite)
+    return check_figure_path(path, overwrite=overwrite)
+
+
+class _Chosen:
+    """The images to show of each cluster, its size, and the number of copies of images."""
+
+    def __init__(self) -> None:
+        self.files: dict[int, list[Path]] = {}
+        self.sizes: dict[int, int] = {}
+        self.copies: dict[Path, int] = {}
+
+
+def _choose(
+    clustering: "Clustering",
+    clusters: Sequence[int] | None,
+    n_images: int,
+    show: str,
+    random_state: int | None,
+) -> _Chosen:
+    """Choose the images of each cluster, one of several copies."""
+    if show not in SHOWN:
+        raise InvalidInputError(f"show must be one of {', '.join(SHOWN)}. Received: {show!r}")
+    files = clustering.embeddings.files
+    labels = np.asarray(clustering.labels)
+    existing = np.unique(labels).tolist()
+    unknown = sorted(set(clusters or ()) - set(existing))
+    if unknown:
+        raise InvalidInputError(
+            f"clusters must be among {existing[0]} to {existing[-1]}. Received: {unknown}"
+        )
+    ranks = _rank(clustering, show, random_state)
+    chosen = _Chosen()
+    for cluster in existing if clusters is None else clusters:
+        members = np.flatnonzero(labels == cluster)
+        members = members[np.argsort(ranks[members], kind="stable")]
+        chosen.sizes[cluster] = len(members)
+        candidates = [files[row] for row in members]
+        if show != "all":
+            candidates = candidates[: _N_CANDIDATES * n_images]
+        copy_of = _first_copies(candidates)
+        own = [file for file in candidates if file not in copy_of]
+        chosen.files[cluster] = own if show == "all" else own[:n_images]
+        chosen.copies |= Counter(copy_of.values())
+    return chosen
+
+
+def _rank(clustering: "Clustering", show: str, random_state: int | None) -> NDArray[np.float64]:
+    """Return numbers by which the images are ordered, the first to show the lowest."""
+    distances = np.asarray(clustering.distances, float)
+    if show == "random":
+        return np.random.default_rng(random_state).random(len(distances))
+    if show == "doubtful":
+        normalize = bool(clustering.parameters.get("normalize", False))
+        return margins_to_others(clustering.embeddings, clustering.labels, normalize=normalize)
+    return distances
+
+
+def _first_copies(files: Sequence[Path]) -> dict[Path, Path]:
+    """Map each copy among files to the first of its kind."""
+    first: dict[int, int] = {}
+    for one, other in find_copies(files):
+        # Sorted pairs: the first of a copy's first is known.
+        first[other] = min(first.get(other, other), first.get(one, one))
+    return {files[other]: files[one] for other, one in first.items()}
+
+
+def _described(clustering: "Clustering", chosen: _Chosen, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a display with names, sizes and copies."""
+    names = getattr(clustering, "names", None)
+    return {"names": names, "sizes": chosen.sizes, "copies": chosen.copies} | kwargs
+
+
+def _pages(
+    files: Mapping[int, Sequence[Path]],
+) -> Iterator[tuple[dict[int, Sequence[Path]], dict[int, int]]]:
+    """Yield the files of each page, and how many of each cluster are on the pages before."""
+    page: dict[int, Sequence[Path]] = {}
+    starts: dict[int, int] = {}
+    n_free = _MAX_ROWS
+    for cluster in sorted(files, key=lambda cluster: (cluster < 0, cluster)):
+        start = 0
+        while start < max(1, len(files[cluster])):
+            n_rows = math.ceil(max(1, len(files[cluster]) - start) / _COLUMNS)
+            # A cluster that fits on one page is not divided.
+            if n_free < min(n_rows, _MAX_ROWS):
+                yield page, starts
+                page, starts, n_free = {}, {}, _MAX_ROWS
+            n_rows = min(n_rows, n_free)
+            page[cluster] = files[cluster][start : start + n_rows * _COLUMNS]
+            starts[cluster] = start
+            start += max(1, len(page[cluster]))
+            n_free -= n_rows
+    yield page, starts
+
+
+def _page_path(path: str | Path, number: int) -> Path:
+    """Return the file of a page."""
+    path = Path(path)
+    return path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def _share(start: int, shown: int, count: int) -> str:
     """Return the numbers of images and of shown images as text."""
     noun = "image" if count == 1 else "images"
+    if start:
+        return f"{start + 1:,} to {start + shown:,} of {count:,}"
     return f"{count:,} {noun}" if shown == count else f"{shown} of {count:,} {noun}"

@@ -165,6 +165,16 @@ class Sheet:
         text = fit(text, width, size=size, weight=weight)
         self._text(x, y, text, size, color=color, weight=weight, ha=ha)
 
+    def tag(self, text: str, right: float, bottom: float) -> None:
+        """Write a short text in the lower right corner of a picture."""
+        width = 5.0 * len(text) + 2
+        self.ax.add_patch(
+            Rectangle(
+                (right - width, bottom - 12), width, 12, facecolor="white", alpha=0.85, zorder=4
+            )
+        )
+        self._text(right - width / 2, bottom - 6, text, 8, color=INK, ha="center", zorder=5)
+
     def _text(self, x: float, y: float, text: str, size: float, **kwargs: Any) -> None:
         """Draw prepared text."""
         self.ax.text(x, y, text, fontsize=size * self._scale, va="center_baseline", **kwargs)

@@ -8,7 +8,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib import font_manager
-from matplotlib.colors import to_rgb
+from matplotlib.colors import hsv_to_rgb, to_hex, to_rgb
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
@@ -16,6 +16,10 @@ from matplotlib.textpath import text_to_path
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#F0E442"
 CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW)
+# Where the colours of clusters go after one cycle and two: towards white (1) or black (0).
+_SHADES = ((0.0, 0.0), (1.0, 0.5), (0.0, 0.4))
+_GOLDEN_RATIO = 0.6180339887
+_SATURATIONS, _VALUES = (0.4, 0.7), (0.95, 0.75, 0.55)
 
 INK, QUIET, RULE, TILE = "#222222", "#666666", "#D9D9D9", "#F0F0F0"
 
@@ -84,8 +88,23 @@ def styled() -> AbstractContextManager[None]:
 
 
 def cluster_color(cluster: int) -> str:
-    """Return the colour of a cluster; noise (-1) is grey, and colours repeat after seven."""
-    return QUIET if cluster < 0 else CYCLE[cluster % len(CYCLE)]
+    """Return the colour of a cluster; noise (-1) is grey.
+
+    The first seven are distinct for all kinds of colour vision; lighter and darker ones of these
+    follow, then hues by the golden ratio, which repeat nowhere near.
+    """
+    if cluster < 0:
+        return QUIET
+    turn, index = divmod(cluster, len(CYCLE))
+    if turn < len(_SHADES):
+        target, share = _SHADES[turn]
+        red, green, blue = ((1 - share) * one + share * target for one in to_rgb(CYCLE[index]))
+    else:
+        number = cluster - len(_SHADES) * len(CYCLE)
+        hue = (number * _GOLDEN_RATIO + 0.1) % 1
+        saturation = _SATURATIONS[number % len(_SATURATIONS)]
+        red, green, blue = hsv_to_rgb((hue, saturation, _VALUES[number % len(_VALUES)]))
+    return to_hex((red, green, blue))
 
 
 def on_color(color: str) -> str:
