@@ -1,5 +1,6 @@
 """Run all steps on the sample images, without downloads."""
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from clusterkit.datasets.results import Result
 from clusterkit.elbow.curve import elbow_curve
 from clusterkit.embedding.embed import embed
 from clusterkit.errors import NotFoundError, OutputExistsError
+from clusterkit.extractors.applications import default_weights
 from clusterkit.extractors.autoencoder.extractor import Autoencoder
 from clusterkit.extractors.autoencoder.training import train_autoencoder
 from clusterkit.images.folder import ImageFolder
@@ -79,9 +81,17 @@ class DemoReport(Result):
                 "  loss.png             how its training went",
                 "Then try it yourself:",
                 f"  clusterkit similar {self.query} -s {store}",
-                "  clusterkit embed YOUR_PHOTOS/ && clusterkit elbow && clusterkit cluster -k 5",
+                f"  clusterkit embed YOUR_PHOTOS/{_for_photos()} && clusterkit elbow && clusterkit "
+                "cluster -k 5",
             ]
         )
+
+
+def _for_photos() -> str:
+    """Return the option of `embed` that works here: none where Xception's weights are at hand."""
+    home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+    has_weights = default_weights() != "imagenet" or any(home.glob("models/xception*.h5"))
+    return "" if has_weights else " -e pixels"
 
 
 def sample_images() -> Path:

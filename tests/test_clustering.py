@@ -234,6 +234,13 @@ def test_what_cannot_be_clustered_is_said(emb: Embeddings) -> None:
         cluster(emb, n_clusters=31)
 
 
+def test_groups_by_tone_are_said_to_be_so(emb: Embeddings) -> None:
+    for name, is_said in (("pixels", True), ("autoencoder", True), ("xception", False)):
+        made = replace(emb, space={"extractor": name, "fingerprint": "0" * 64})
+        text = cluster(made, n_clusters=3, random_state=0).to_text()
+        assert (f"{name} groups photos by colour and tone" in text) == is_said
+
+
 def test_plain_vectors_are_named_by_their_rows(emb: Embeddings, tmp_path: Path) -> None:
     for vectors in (emb.vectors, emb.vectors.tolist()):
         clustering = cluster(vectors, n_clusters=3, random_state=0)

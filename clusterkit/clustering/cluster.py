@@ -45,6 +45,8 @@ from clusterkit.utils.html import Markup
 from clusterkit.utils.noise import NOISE, cluster_text
 from clusterkit.utils.text import join_lines, plural
 
+# Extractors whose vectors are nearly the pixels.
+_BY_TONE = frozenset({"pixels", "autoencoder"})
 # Number of rows of a stream for choosing the number of clusters.
 _SAMPLE_SIZE = 20_000
 # In a notebook: the number of clusters up to which pictures are shown, and pictures of each.
@@ -140,6 +142,11 @@ class Clustering(TableResult):
             lines.append(f"Kept as named or pinned: {', '.join(map(str, kept))}")
         if self.identity is not None:
             lines += self.identity.to_text().split("\n")
+        extractor = self.embeddings.space.get("extractor")
+        if extractor in _BY_TONE:
+            lines.append(
+                f"Note: {extractor} groups photos by colour and tone, not by what they show"
+            )
         return join_lines(lines)
 
     def _table(self) -> Rows:

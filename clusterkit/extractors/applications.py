@@ -284,7 +284,10 @@ class KerasApplication(Extractor):
         if file is None:
             return (
                 f"cannot download the ImageNet weights of {self.network} ({reason}). Without a "
-                "network connection give a local file: --weights FILE, or weights=FILE in Python"
+                "network connection give a local file: --weights FILE, or weights=FILE in Python. "
+                "What works without weights: `-e pixels`, or an autoencoder of your own "
+                "(`clusterkit train autoencoder`); both group photos by colour and tone, not by "
+                "what they show. `clusterkit demo` runs the whole chain on sample images"
             )
         return f"{file} does not hold weights of {self.network} ({reason})"
 
