@@ -159,6 +159,9 @@ class Store:
         StoreError
             If another run is writing to a space, or it cannot be written.
         """
+        default = self.default
+        if default is not None:
+            self._write_default(default)
         for space in self._folders():
             space.follow(moves)
 
