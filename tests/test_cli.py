@@ -361,7 +361,9 @@ def test_a_second_run_keeps_the_numbers_and_says_what_changed(project: Path) -> 
 def test_an_earlier_table_of_another_space_is_warned_of(project: Path) -> None:
     assert run("cluster", "-k", "3").exit_code == 0
     add_predictions()
-    result = run("cluster", "-k", "1", "--previous", "clusters.csv", "-o", "b.csv")
+    # Without -e, the table says which space it was made from.
+    arguments = ["-e", "guess-predictions", "--previous", "clusters.csv"]
+    result = run("cluster", "-k", "1", *arguments, "-o", "b.csv")
     assert result.exit_code == 0
     assert "Warning: the earlier clusters are of the space colour-ffffffff" in result.stderr
     (project / "others.csv").write_text("path,cluster\nx.png,1\n")
