@@ -52,15 +52,30 @@ def test_results_have_the_same_methods() -> None:
         for value in (getattr(package, name) for name in names_of(stub)):
             if inspect.isclass(value) and hasattr(value, "to_dict"):
                 found.add(value)
-                assert str(inspect.signature(value.to_text)) == "(self) -> str", value
+                text = inspect.signature(value.to_text, eval_str=True)
+                assert str(text) == "(self) -> str", value
                 assert issubclass(value, Result) or value is Prediction
                 if hasattr(value, "to_csv"):
                     assert issubclass(value, TableResult)
-                    signature = inspect.signature(value.to_csv)
+                    signature = inspect.signature(value.to_csv, eval_str=True)
                     assert list(signature.parameters) == ["self", "path", "overwrite"], value
                     assert signature.parameters["overwrite"].default is False, value
                     assert signature.return_annotation is Path, value
     assert len(found) >= 15
+
+
+def test_help_shows_types_as_they_are_written() -> None:
+    """ArrayLike alone is 500 characters where it is written out."""
+    for stub in STUBS:
+        package = importlib.import_module(package_of(stub))
+        for value in (getattr(package, name) for name in names_of(stub)):
+            names = vars(value) if inspect.isclass(value) else ()
+            for call in (value, *(getattr(value, name) for name in names)):
+                is_ours = (getattr(call, "__module__", None) or "").startswith("clusterkit")
+                if is_ours and (inspect.isfunction(call) or inspect.ismethod(call)):
+                    text = str(inspect.signature(call))
+                    assert "numpy." not in text, call
+                    assert "pathlib." not in text, call
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

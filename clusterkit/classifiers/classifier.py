@@ -1,5 +1,7 @@
 """An image classifier in scikit-learn's conventions, around a plain Keras network."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -475,8 +477,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return X.vectors
 
     def _learn(
-        self, training: "Part", validation: "Part", checkpoint: str | Path | None, seed: int
-    ) -> "Learned":
+        self, training: Part, validation: Part, checkpoint: str | Path | None, seed: int
+    ) -> Learned:
         """Train: a last layer alone, the top blocks below it as well, or a whole network."""
         import keras
 
@@ -493,7 +495,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             )
         return learn_network(self._build, self.task_, training, validation, fitting)
 
-    def _learn_head(self, training: "Part", validation: "Part", seed: int) -> "Learned":
+    def _learn_head(self, training: Part, validation: Part, seed: int) -> Learned:
         """Train a last layer on all images: its validation is cross-validation."""
         from clusterkit.classifiers.training.heads import learn_head
         from clusterkit.classifiers.training.tensorboard import write_history
@@ -505,8 +507,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return learned
 
     def _fitting(
-        self, training: "Part", validation: "Part", checkpoint: str | Path | None, seed: int
-    ) -> "Fitting":
+        self, training: Part, validation: Part, checkpoint: str | Path | None, seed: int
+    ) -> Fitting:
         """Return the parameters of a training by epochs, with the network's defaults."""
         from clusterkit.classifiers.training.checkpoint import open_checkpoint
         from clusterkit.classifiers.training.fine_tuning import EPOCHS

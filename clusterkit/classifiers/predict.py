@@ -1,5 +1,7 @@
 """Predict images, and sort files into the folders of their classes."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Train a classifier on labelled images, evaluate it on test images, and write it to a file."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

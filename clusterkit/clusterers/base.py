@@ -1,5 +1,7 @@
 """Base class of clusterers, with input checks, scaling and warnings."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Callable
 from functools import wraps

@@ -1,5 +1,7 @@
 """Gaussian mixture as a clusterer."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

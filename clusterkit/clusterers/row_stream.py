@@ -1,5 +1,7 @@
 """Streams of rows, read in batches, and random samples of them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 

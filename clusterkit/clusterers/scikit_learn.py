@@ -1,5 +1,7 @@
 """scikit-learn's clusterers without ``predict``, for unit vectors."""
 
+from __future__ import annotations
+
 import warnings
 from abc import abstractmethod
 from typing import Any, Self

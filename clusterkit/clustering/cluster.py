@@ -1,5 +1,7 @@
 """Cluster the images of an embedding space."""
 
+from __future__ import annotations
+
 import itertools
 import warnings
 from collections import Counter

@@ -1,5 +1,7 @@
 """Compare clusters with known labels."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,5 +1,7 @@
 r"""Write embeddings, clusters and pictures for other programs."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,13 +102,13 @@ def export_embeddings(
     return write_vectors(embeddings, output, columns, overwrite=overwrite)
 
 
-def _describe(embeddings: "Embeddings") -> dict[str, Any]:
+def _describe(embeddings: Embeddings) -> dict[str, Any]:
     """Return the columns of the files."""
     columns = {"filepath": [escape_path(str(file)) for file in embeddings.files]}
     return columns if embeddings.digests is None else columns | {"digest": embeddings.digests}
 
 
-def _cluster_columns(embeddings: "Embeddings", clusters: Any) -> dict[str, Any]:
+def _cluster_columns(embeddings: Embeddings, clusters: Any) -> dict[str, Any]:
     """Return the columns of a clustering, whichever space it is of."""
     import pyarrow as pa
 
@@ -120,7 +122,7 @@ def _cluster_columns(embeddings: "Embeddings", clusters: Any) -> dict[str, Any]:
     return columns
 
 
-def _class_columns(embeddings: "Embeddings") -> dict[str, Any]:
+def _class_columns(embeddings: Embeddings) -> dict[str, Any]:
     """Return the most probable classes."""
     if embeddings.top5 is None:
         return {}
@@ -131,7 +133,7 @@ def _class_columns(embeddings: "Embeddings") -> dict[str, Any]:
     return {"top_class": [one[0]["class"] if one else None for one in top5], "top5": top5}
 
 
-def _viewer_columns(embeddings: "Embeddings") -> dict[str, Any]:
+def _viewer_columns(embeddings: Embeddings) -> dict[str, Any]:
     """Return coordinates, neighbours and pictures."""
     import pyarrow as pa
 
@@ -161,7 +163,7 @@ def _neighbors(vectors: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any]
     return distances[is_other].reshape(shape), rows[is_other].reshape(shape)
 
 
-def _struct(**columns: NDArray[Any]) -> "pa.StructArray":
+def _struct(**columns: NDArray[Any]) -> pa.StructArray:
     """Return rows of lists of equal length as an Arrow column."""
     import pyarrow as pa
 

@@ -1,5 +1,7 @@
 """Name clusters, and put images into them: decisions that later runs keep."""
 
+from __future__ import annotations
+
 import os
 import warnings
 from collections import Counter

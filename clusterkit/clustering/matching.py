@@ -1,5 +1,7 @@
 """Keep cluster numbers across runs, and report changes."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass

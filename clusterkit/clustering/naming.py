@@ -1,5 +1,7 @@
 """Name clusters by the ImageNet classes that are frequent in one and rare elsewhere."""
 
+from __future__ import annotations
+
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from functools import cache

@@ -1,5 +1,7 @@
 """Sort named clusters into class folders for training a classifier."""
 
+from __future__ import annotations
+
 import os
 import warnings
 from collections.abc import Mapping, Sequence

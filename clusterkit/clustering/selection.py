@@ -1,5 +1,7 @@
 """Select images of a space: by their paths, or by their clusters in an earlier table."""
 
+from __future__ import annotations
+
 import os
 import warnings
 from collections.abc import Iterable, Sequence

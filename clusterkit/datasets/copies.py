@@ -3,6 +3,8 @@
 Images are compared by grey thumbnails.  Different photos of the same object are not copies.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple

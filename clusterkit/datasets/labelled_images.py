@@ -1,5 +1,7 @@
 """Read labelled images from folders, tables and idx files."""
 
+from __future__ import annotations
+
 import os
 import warnings
 from collections import Counter
@@ -45,7 +47,7 @@ class LabelledImages:
         ``"train"``, ``"val"`` or ``"test"`` for each image, if the source has parts.
     """
 
-    images: "list[Path] | NDArray[np.uint8]"
+    images: list[Path] | NDArray[np.uint8]
     names: list[str]
     labels: list[Any] | None
     is_multilabel: bool = False
@@ -54,7 +56,7 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, rows: Sequence[int] | NDArray[np.intp]) -> "LabelledImages":
+    def __getitem__(self, rows: Sequence[int] | NDArray[np.intp]) -> LabelledImages:
         """Select rows."""
         take = [int(row) for row in rows]
         images = self.images

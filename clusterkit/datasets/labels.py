@@ -1,5 +1,7 @@
 """Read known labels and assign them to images."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """What all results can do: show themselves in a notebook and, if they are tables, leave it."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,7 +95,7 @@ class TableResult(Result):
         rows = ([_csv_cell(value, decimals) for value in row] for row in cells)
         return write_csv(path, header, rows, overwrite=overwrite)
 
-    def to_frame(self) -> "DataFrame":
+    def to_frame(self) -> DataFrame:
         """Return the table as a pandas data frame.
 
         Raises

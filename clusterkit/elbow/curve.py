@@ -1,5 +1,7 @@
 """Compute internal indices over a range of k, and choose the number of clusters."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

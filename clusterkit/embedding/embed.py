@@ -1,5 +1,7 @@
 """Embed images, in memory or in a store."""
 
+from __future__ import annotations
+
 import platform
 import time
 from collections.abc import Iterator

@@ -1,5 +1,7 @@
 """Networks of ``keras.applications``: pooled features or ImageNet class probabilities."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,5 +1,7 @@
 """Base class of extractors: batching, checks and the fingerprint."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os

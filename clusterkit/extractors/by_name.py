@@ -1,5 +1,7 @@
 """Registry of extractors by their command-line names."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +33,7 @@ def create_extractor(
     resize: str = "stretch",
     precision: str = "auto",
     runtime: str = "auto",
-) -> "Extractor":
+) -> Extractor:
     """Create an extractor from its command-line name.
 
     Parameters

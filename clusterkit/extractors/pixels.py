@@ -1,5 +1,7 @@
 """Raw pixels, as a baseline."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,5 +1,7 @@
 """Extractors as the spaces of a store remember them, opened only for new images."""
 
+from __future__ import annotations
+
 import warnings
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,7 @@
 """Decode the bytes of image files to upright RGB uint8 arrays."""
 
+from __future__ import annotations
+
 import io
 from collections.abc import Callable
 from typing import Any

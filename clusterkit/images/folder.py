@@ -1,5 +1,7 @@
 """Find image files and read them as upright RGB uint8 arrays."""
 
+from __future__ import annotations
+
 import hashlib
 import io
 import os
@@ -143,7 +145,7 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
         self.paths = sorted(file[prefix:].replace(os.sep, "/") for file in files)
 
     @classmethod
-    def _from_paths(cls, root: Path, paths: list[str]) -> "ImageFolder":
+    def _from_paths(cls, root: Path, paths: list[str]) -> ImageFolder:
         """Return a subset without searching again."""
         images = cls.__new__(cls)
         images.root, images.paths, images.passed_over = root, paths, Counter()
@@ -170,8 +172,8 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
     @overload
     def __getitem__(self, index: int) -> NDArray[np.uint8]: ...
     @overload
-    def __getitem__(self, index: slice | Sequence[Any] | NDArray[Any]) -> "ImageFolder": ...
-    def __getitem__(self, index: Any) -> "NDArray[np.uint8] | ImageFolder":
+    def __getitem__(self, index: slice | Sequence[Any] | NDArray[Any]) -> ImageFolder: ...
+    def __getitem__(self, index: Any) -> NDArray[np.uint8] | ImageFolder:
         """Read one image in its original size, or select a subset without reading.
 
         A subset is selected by a slice, row numbers or a boolean mask.
@@ -283,7 +285,7 @@ class FileStatus(NamedTuple):
     inode: int | None = None
 
     @classmethod
-    def of(cls, file: str | os.PathLike[str]) -> "FileStatus":
+    def of(cls, file: str | os.PathLike[str]) -> FileStatus:
         """Return the status of a file; all None if it does not exist."""
         try:
             status = os.stat(file)  # noqa: PTH116
@@ -503,7 +505,7 @@ def _fits(path: tuple[str, ...], pattern: list[str]) -> bool:
     return bool(path) and fnmatchcase(path[0], pattern[0]) and _fits(path[1:], pattern[1:])
 
 
-def _in_words(counts: "Counter[str]", start: str = "") -> str:
+def _in_words(counts: Counter[str], start: str = "") -> str:
     """Return counts as text, in descending order; empty if there are none."""
     plural = {"hidden entry": "hidden entries", "excluded entry": "excluded entries"}
     plural["second path to a file or folder"] = "second paths to a file or folder"

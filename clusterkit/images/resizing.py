@@ -1,5 +1,7 @@
 """Antialiased bicubic resizing, as in Pillow but in about half the time."""
 
+from __future__ import annotations
+
 from functools import lru_cache
 from typing import Any, TypeVar
 

@@ -1,5 +1,7 @@
 """The pictures of an autoencoder's training, beside its file."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,9 +40,7 @@ def check_autoencoder_report(output: str | Path, *, overwrite: bool = False) -> 
     return [check_figure_path(output.with_name(name), overwrite=overwrite) for name in names]
 
 
-def save_autoencoder_report(
-    report: "AutoencoderTraining", *, overwrite: bool = False
-) -> list[Path]:
+def save_autoencoder_report(report: AutoencoderTraining, *, overwrite: bool = False) -> list[Path]:
     """Save the loss curve of a training, and some images beside their reconstructions.
 
     Parameters

@@ -1,5 +1,7 @@
 """Bar chart of the number of images per class."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self
 
@@ -41,7 +43,7 @@ class ClassCountsDisplay(Display):
         self.max_classes = max_classes
 
     @classmethod
-    def from_report(cls, report: "ClassifierTraining", *, ax: Axes | None = None) -> Self:
+    def from_report(cls, report: ClassifierTraining, *, ax: Axes | None = None) -> Self:
         """Plot the classes of a training report.
 
         Parameters

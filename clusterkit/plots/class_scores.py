@@ -1,5 +1,7 @@
 """Scores and number of images of each class."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -55,7 +57,7 @@ class ClassScoresDisplay(Display):
         self.max_classes = max_classes
 
     @classmethod
-    def from_report(cls, report: "ClassificationReport", *, ax: Axes | None = None) -> Self:
+    def from_report(cls, report: ClassificationReport, *, ax: Axes | None = None) -> Self:
         """Plot the scores of a report.
 
         Parameters

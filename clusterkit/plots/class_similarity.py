@@ -1,5 +1,7 @@
 """Heat map of the similarity of classes."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -48,7 +50,7 @@ class ClassSimilarityDisplay(Display):
         self.max_classes = max_classes
 
     @classmethod
-    def from_report(cls, report: "ClassificationReport", *, ax: Axes | None = None) -> Self:
+    def from_report(cls, report: ClassificationReport, *, ax: Axes | None = None) -> Self:
         """Plot the class similarity of a report.
 
         Parameters

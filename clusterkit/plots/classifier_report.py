@@ -1,5 +1,7 @@
 """Write a classifier report as a folder of figures and tables."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,7 +76,7 @@ def check_report_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
 
 
 def save_classifier_report(
-    report: "ClassifierTraining", folder: str | Path | None = None, *, overwrite: bool = False
+    report: ClassifierTraining, folder: str | Path | None = None, *, overwrite: bool = False
 ) -> list[Path]:
     """Write a training report to a folder.
 
@@ -126,7 +128,7 @@ def save_classifier_report(
     return written
 
 
-def _displays(report: "ClassifierTraining") -> Iterator[tuple[str, Display]]:
+def _displays(report: ClassifierTraining) -> Iterator[tuple[str, Display]]:
     """Yield file names and displays of the available results."""
     yield "classes.png", ClassCountsDisplay.from_report(report)
     yield "curves.png", LearningCurvesDisplay.from_classifier(report.classifier)

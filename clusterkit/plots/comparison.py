@@ -1,5 +1,7 @@
 """Bar chart of a comparison of embedding spaces."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -53,7 +55,7 @@ class ComparisonDisplay(Display):
         self.title = title
 
     @classmethod
-    def from_comparison(cls, comparison: "SpaceComparison", *, ax: Axes | None = None) -> Self:
+    def from_comparison(cls, comparison: SpaceComparison, *, ax: Axes | None = None) -> Self:
         """Plot the result of :func:`clusterkit.space_comparison.compare_spaces`.
 
         Parameters

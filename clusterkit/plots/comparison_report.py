@@ -1,5 +1,7 @@
 """Write the table and figure of a comparison of networks."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +34,7 @@ def check_comparison_folder(folder: str | Path, *, overwrite: bool = False) -> N
 
 
 def save_comparison_report(
-    comparison: "NetworkComparison", folder: str | Path, *, overwrite: bool = False
+    comparison: NetworkComparison, folder: str | Path, *, overwrite: bool = False
 ) -> list[Path]:
     """Write ``comparison.csv`` and, if a network was trained, the curves as ``comparison.png``.
 

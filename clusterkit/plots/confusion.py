@@ -1,5 +1,7 @@
 """Confusion matrix."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -56,7 +58,7 @@ class ConfusionDisplay(Display):
         self.max_classes = max_classes
 
     @classmethod
-    def from_report(cls, report: "ClassificationReport", *, ax: Axes | None = None) -> Self:
+    def from_report(cls, report: ClassificationReport, *, ax: Axes | None = None) -> Self:
         """Plot the confusion matrix of a report.
 
         Parameters

@@ -1,5 +1,7 @@
 """Contact sheets: pictures of the images of each cluster, on one page or several."""
 
+from __future__ import annotations
+
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -83,7 +85,7 @@ class ContactSheetDisplay(Display):
     @classmethod
     def from_clustering(
         cls,
-        clustering: "Clustering",
+        clustering: Clustering,
         *,
         clusters: Sequence[int] | None = None,
         n_images: int = 8,

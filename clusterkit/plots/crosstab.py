@@ -1,5 +1,7 @@
 """Contingency table of clusters and labels."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -64,7 +66,7 @@ class CrosstabDisplay(Display):
         self.max_columns = max_columns
 
     @classmethod
-    def from_evaluation(cls, evaluation: "Evaluation", *, ax: Axes | None = None) -> Self:
+    def from_evaluation(cls, evaluation: Evaluation, *, ax: Axes | None = None) -> Self:
         """Plot the result of :func:`clusterkit.evaluate`.
 
         Parameters

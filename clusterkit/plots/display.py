@@ -1,5 +1,7 @@
 """Base class of displays, and reproducible saving of figures."""
 
+from __future__ import annotations
+
 import io
 import sys
 from abc import ABC, abstractmethod

@@ -1,5 +1,7 @@
 """Plot of inertia and other indices over the number of clusters."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self
@@ -82,7 +84,7 @@ class ElbowDisplay(Display):
         self.verdict = verdict
 
     @classmethod
-    def from_curve(cls, curve: "ElbowCurve", *, ax: Axes | None = None) -> Self:
+    def from_curve(cls, curve: ElbowCurve, *, ax: Axes | None = None) -> Self:
         """Plot the result of :func:`clusterkit.elbow.elbow_curve`.
 
         Parameters
@@ -189,7 +191,7 @@ class ElbowDisplay(Display):
             dot.set(color=VERMILION, markersize=6, clip_on=False, zorder=3)
 
 
-def _present(curve: "ElbowCurve", prefix: str) -> dict[str, np.ndarray]:
+def _present(curve: ElbowCurve, prefix: str) -> dict[str, np.ndarray]:
     """Return the indices of a curve, or their references, by name of the index."""
     found = {name: getattr(curve, prefix + name, None) for name in _INDICES}
     return {name: values for name, values in found.items() if values is not None}

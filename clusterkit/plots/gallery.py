@@ -1,5 +1,7 @@
 """Gallery of pictures, for instance a query and its nearest neighbours."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -62,9 +64,7 @@ class GalleryDisplay(PictureGrid):
         self.max_pictures = max_pictures
 
     @classmethod
-    def from_similar(
-        cls, similar: "SimilarImages", *, ax: Axes | None = None, **kwargs: Any
-    ) -> Self:
+    def from_similar(cls, similar: SimilarImages, *, ax: Axes | None = None, **kwargs: Any) -> Self:
         """Plot an image and the most similar ones.
 
         Parameters
@@ -91,7 +91,7 @@ class GalleryDisplay(PictureGrid):
     @classmethod
     def from_neighbors(
         cls,
-        embeddings: "Embeddings",
+        embeddings: Embeddings,
         distances: ArrayLike,
         rows: ArrayLike,
         *,

@@ -1,5 +1,7 @@
 """Plot of two images and the histograms of their latent vectors."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -57,7 +59,7 @@ class ExplanationDisplay(Display):
         self.title = title
 
     @classmethod
-    def from_explanation(cls, explanation: "Explanation", *, ax: Axes | None = None) -> Self:
+    def from_explanation(cls, explanation: Explanation, *, ax: Axes | None = None) -> Self:
         """Plot the result of :func:`clusterkit.explain`.
 
         Parameters

@@ -1,5 +1,7 @@
 """Map of the embeddings in the plane."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -66,8 +68,8 @@ class MapDisplay(Display):
     @classmethod
     def from_clustering(
         cls,
-        clustering: "Clustering",
-        embeddings: "Embeddings | None" = None,
+        clustering: Clustering,
+        embeddings: Embeddings | None = None,
         *,
         max_thumbnails: int = 300,
         ax: Axes | None = None,

@@ -1,5 +1,7 @@
 """Learning curves of several networks."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -52,7 +54,7 @@ class NetworkCurvesDisplay(Display):
         self.test = test
 
     @classmethod
-    def from_comparison(cls, comparison: "NetworkComparison", *, ax: Axes | None = None) -> Self:
+    def from_comparison(cls, comparison: NetworkComparison, *, ax: Axes | None = None) -> Self:
         """Plot the result of :func:`clusterkit.classifiers.compare_networks`.
 
         Parameters

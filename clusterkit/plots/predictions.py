@@ -1,5 +1,7 @@
 """Pictures with the predictions of a classifier."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -89,7 +91,7 @@ class PredictionsDisplay(PictureGrid):
         self.max_pictures = max_pictures
 
     @classmethod
-    def from_classifier(cls, classifier: "Classifier", images: Any, **kwargs: Any) -> Self:
+    def from_classifier(cls, classifier: Classifier, images: Any, **kwargs: Any) -> Self:
         """Classify pictures and plot them with their most probable classes.
 
         Parameters
@@ -119,7 +121,7 @@ class PredictionsDisplay(PictureGrid):
     @classmethod
     def from_predictions(
         cls,
-        predictions: Sequence["Prediction"],
+        predictions: Sequence[Prediction],
         images: Any = None,
         *,
         n_classes: int = 3,
@@ -161,7 +163,7 @@ class PredictionsDisplay(PictureGrid):
     @classmethod
     def from_report(
         cls,
-        report: "ClassificationReport",
+        report: ClassificationReport,
         *,
         n_images: int = 24,
         ax: Axes | None = None,
@@ -229,7 +231,7 @@ class PredictionsDisplay(PictureGrid):
         sheet.line(self.names[index], x, y + 8, SIDE, size=6.5, color=QUIET)
 
 
-def _most_probable(prediction: "Prediction", n_classes: int) -> list[PredictionLine]:
+def _most_probable(prediction: Prediction, n_classes: int) -> list[PredictionLine]:
     """Return the predicted classes in bold, then the most probable others."""
     pairs = prediction.probabilities.items()
     ranked = sorted(pairs, key=lambda pair: (pair[0] not in prediction.classes, -pair[1]))
@@ -241,7 +243,7 @@ def _most_probable(prediction: "Prediction", n_classes: int) -> list[PredictionL
     ]
 
 
-def _count_mistakes(report: "ClassificationReport") -> str:
+def _count_mistakes(report: ClassificationReport) -> str:
     """Return the number of mistakes and the order of images as text."""
     n, n_wrong = len(report.names), np.count_nonzero(~report.is_right)
     if report.is_multilabel:
@@ -251,7 +253,7 @@ def _count_mistakes(report: "ClassificationReport") -> str:
     return f"{n_wrong} of {n} images wrong, the surest mistakes first"
 
 
-def _judge(report: "ClassificationReport", row: int) -> list[PredictionLine]:
+def _judge(report: ClassificationReport, row: int) -> list[PredictionLine]:
     """Return the lines of a test image: predicted and true classes by probability."""
     probabilities = report.probabilities[row]
     real, predicted = report.truth[row], report.predicted[row]

@@ -1,5 +1,7 @@
 """ROC and precision-recall curves of a classifier."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -58,7 +60,7 @@ class RankingCurvesDisplay(Display):
         self.classes = classes
 
     @classmethod
-    def from_report(cls, report: "ClassificationReport", *, ax: Axes | None = None) -> Self:
+    def from_report(cls, report: ClassificationReport, *, ax: Axes | None = None) -> Self:
         """Plot the curves of a report.
 
         Parameters

@@ -1,5 +1,7 @@
 """Original images and their reconstructions by an autoencoder."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, Self
 

@@ -1,5 +1,7 @@
 """Reliability diagram of a classifier."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any, Self
 
 from matplotlib.axes import Axes
@@ -31,11 +33,11 @@ class ReliabilityDisplay(Display):
 
     axes_: NDArray[Any]
 
-    def __init__(self, reliability: "Reliability") -> None:
+    def __init__(self, reliability: Reliability) -> None:
         self.reliability = reliability
 
     @classmethod
-    def from_report(cls, report: "ClassificationReport", *, ax: Axes | None = None) -> Self:
+    def from_report(cls, report: ClassificationReport, *, ax: Axes | None = None) -> Self:
         """Plot the reliability of a report.
 
         Parameters

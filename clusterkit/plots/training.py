@@ -1,5 +1,7 @@
 """Learning curves of a training."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 

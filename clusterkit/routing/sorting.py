@@ -1,5 +1,7 @@
 """Sort files into folders."""
 
+from __future__ import annotations
+
 import os
 import warnings
 from collections import Counter

@@ -1,5 +1,7 @@
 """Transfer a file into a sorted folder and back, without overwriting."""
 
+from __future__ import annotations
+
 import errno
 import os
 import shutil

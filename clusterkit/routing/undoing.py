@@ -1,5 +1,7 @@
 """Undo the sorting of files into a folder."""
 
+from __future__ import annotations
+
 import os
 from collections import Counter
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """Explain the similarity of two images with numbers and a summary."""
 
+from __future__ import annotations
+
 import math
 import os
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Exact cosine search over arrays, without importing scikit-learn, which is slow."""
 
+from __future__ import annotations
+
 import hashlib
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Nearest neighbours by cosine distance, with scikit-learn's interface."""
 
+from __future__ import annotations
+
 from numbers import Integral
 from typing import Any, Self
 

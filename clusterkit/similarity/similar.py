@@ -1,5 +1,7 @@
 """Find the images most similar to a given one."""
 
+from __future__ import annotations
+
 import os
 from dataclasses import dataclass
 from pathlib import Path

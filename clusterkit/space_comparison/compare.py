@@ -1,5 +1,7 @@
 """Rank embedding spaces by how well they group the same images, without labels."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

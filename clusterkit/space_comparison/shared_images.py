@@ -1,5 +1,7 @@
 """Load the spaces of a comparison, and find their shared images."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from os import PathLike

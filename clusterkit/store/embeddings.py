@@ -1,5 +1,7 @@
 """Embeddings in memory: vectors with their paths and a description of their space."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field

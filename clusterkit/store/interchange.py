@@ -1,5 +1,7 @@
 """Import vectors of other programs into a store, and export embeddings."""
 
+from __future__ import annotations
+
 import hashlib
 import io
 import os

@@ -1,5 +1,7 @@
 """Take embeddings in whatever form they are given."""
 
+from __future__ import annotations
+
 import os
 from typing import Any
 

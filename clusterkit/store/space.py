@@ -1,5 +1,7 @@
 """One embedding space on disk: a description, and Parquet parts with one row per image."""
 
+from __future__ import annotations
+
 import json
 import os
 import warnings
@@ -352,7 +354,7 @@ class Space:
                 known[self.file_of(row.root, row.path)] = row
         return known
 
-    def append(self, rows: list["Row"]) -> None:
+    def append(self, rows: list[Row]) -> None:
         """Write rows as the next part, with failures in a separate file.
 
         Raises
@@ -732,7 +734,7 @@ class Space:
             if len(table)
         ]
 
-    def _fetch_kept(self, rows: list["Row"]) -> None:
+    def _fetch_kept(self, rows: list[Row]) -> None:
         """Fill rows with the vectors that are already in parts, part by part."""
         from clusterkit.store.part_file import read_part, read_vectors, table_top5
 

@@ -1,5 +1,7 @@
 """The store on disk: a folder with a sub-folder per embedding space."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

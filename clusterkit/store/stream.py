@@ -1,5 +1,7 @@
 """The vectors of a space as a stream of batches from disk."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -101,7 +103,7 @@ class VectorStream:
             if n_read != len(chosen):
                 raise StoreError(f"{part} was rewritten while it was read: open the stream again")
 
-    def select(self, chosen: NDArray[np.bool_]) -> "VectorStream":
+    def select(self, chosen: NDArray[np.bool_]) -> VectorStream:
         """Return a stream of the images in a boolean mask; their vectors stay on disk."""
         rows = np.flatnonzero(chosen)
         masks = [mask.copy() for mask in self.parts.values()]

@@ -5,6 +5,8 @@ with a digest of the images, the parameters and the result.  An interrupted comp
 and networks can be added later.
 """
 
+from __future__ import annotations
+
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence

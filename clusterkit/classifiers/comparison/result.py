@@ -1,5 +1,7 @@
 """Result of a comparison of networks, as text and as a table."""
 
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Evaluation of a classifier on test images."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -57,13 +59,13 @@ class ClassificationReport(TableResult):
     probabilities: NDArray[np.float32]
     is_multilabel: bool
     thresholds: NDArray[np.float64] | None = None
-    images: "list[Path] | NDArray[np.uint8] | None" = None
+    images: list[Path] | NDArray[np.uint8] | None = None
     class_similarity: NDArray[np.float64] | None = None
 
     @classmethod
     def from_classifier(
-        cls, classifier: "Classifier", data: LabelledImages, *, inputs: Any = None
-    ) -> "ClassificationReport":
+        cls, classifier: Classifier, data: LabelledImages, *, inputs: Any = None
+    ) -> ClassificationReport:
         """Evaluate a classifier on labelled images.
 
         Parameters
@@ -106,7 +108,7 @@ class ClassificationReport(TableResult):
         y: Sequence[Any],
         probabilities: NDArray[np.float32],
         thresholds: NDArray[np.float64] | None = None,
-    ) -> "ClassificationReport":
+    ) -> ClassificationReport:
         """Compare predictions with known labels.
 
         Parameters

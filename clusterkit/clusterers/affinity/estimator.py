@@ -1,5 +1,7 @@
 """Affinity propagation, with an optional number of clusters."""
 
+from __future__ import annotations
+
 import math
 import warnings
 from collections.abc import Callable

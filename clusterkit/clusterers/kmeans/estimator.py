@@ -1,5 +1,7 @@
 """k-means on vectors of unit length."""
 
+from __future__ import annotations
+
 from typing import Any, Self
 
 import numpy as np

@@ -1,5 +1,7 @@
 """k-means over rows that do not fit into memory."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Self
 

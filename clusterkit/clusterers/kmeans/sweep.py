@@ -1,5 +1,7 @@
 """k-means for a range of numbers of clusters in one computation."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Iterable
 from itertools import accumulate

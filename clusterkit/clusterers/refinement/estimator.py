@@ -1,5 +1,7 @@
 """k-means, or another clustering of clearly higher modularity."""
 
+from __future__ import annotations
+
 from typing import Any, Self
 
 import numpy as np

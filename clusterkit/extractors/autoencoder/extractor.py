@@ -1,5 +1,7 @@
 """Extractor with the encoder of a trained autoencoder."""
 
+from __future__ import annotations
+
 from functools import lru_cache
 from pathlib import Path
 from typing import Any

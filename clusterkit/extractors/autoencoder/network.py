@@ -1,5 +1,7 @@
 """The network of the convolutional autoencoder."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import keras

@@ -1,5 +1,7 @@
 """Train the convolutional autoencoder on the user's own images."""
 
+from __future__ import annotations
+
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
