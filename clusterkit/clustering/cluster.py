@@ -170,12 +170,12 @@ class Clustering(TableResult):
         """Return one row per cluster, with pictures of its most central images."""
         rows = [[label, size, self.names.get(label, "")] for label, size in self.sizes.items()]
         header = ["cluster", "images", "name"]
-        if self.embeddings.root is None or len(rows) > _MAX_PICTURED:
+        root, paths = self.embeddings.root, self.embeddings.paths
+        if root is None or len(rows) > _MAX_PICTURED:
             return Rows(header, rows)
         order = np.argsort(self.distances, kind="stable")
-        files = self.embeddings.files
         central = [
-            [files[row] for row in order[self.labels[order] == label][:_N_CENTRAL]]
+            [root / paths[row] for row in order[self.labels[order] == label][:_N_CENTRAL]]
             for label, *_ in rows
         ]
         pictures = iter(thumbnails(file for some in central for file in some))

@@ -84,7 +84,7 @@ class SimilarImages(TableResult):
         if self.embeddings.root is None:
             return self._table()
         rows = [[self.query.paths[0], 1.0], *self._table().cells]
-        files = [*self.query.files, *(self.embeddings.files[row] for row in self.rows)]
+        files = [*self.query.files, *self.embeddings[self.rows].files]
         pictures = zip(thumbnails(files), rows, strict=True)
         return Rows(["", "path", "similarity"], [[picture, *row] for picture, row in pictures])
 
