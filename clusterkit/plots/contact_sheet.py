@@ -220,7 +220,7 @@ class ContactSheets:
     @classmethod
     def from_clustering(
         cls,
-        clustering: "Clustering",
+        clustering: Clustering,
         *,
         n_images: int = 8,
         show: str = "central",
@@ -288,7 +288,7 @@ class _Chosen:
 
 
 def _choose(
-    clustering: "Clustering",
+    clustering: Clustering,
     clusters: Sequence[int] | None,
     n_images: int,
     show: str,
@@ -321,7 +321,7 @@ def _choose(
     return chosen
 
 
-def _rank(clustering: "Clustering", show: str, random_state: int | None) -> NDArray[np.float64]:
+def _rank(clustering: Clustering, show: str, random_state: int | None) -> NDArray[np.float64]:
     """Return numbers by which the images are ordered, the first to show the lowest."""
     distances = np.asarray(clustering.distances, float)
     if show == "random":
@@ -341,7 +341,7 @@ def _first_copies(files: Sequence[Path]) -> dict[Path, Path]:
     return {files[other]: files[one] for other, one in first.items()}
 
 
-def _described(clustering: "Clustering", chosen: _Chosen, kwargs: dict[str, Any]) -> dict[str, Any]:
+def _described(clustering: Clustering, chosen: _Chosen, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return the parameters of a display with names, sizes and copies."""
     names = getattr(clustering, "names", None)
     return {"names": names, "sizes": chosen.sizes, "copies": chosen.copies} | kwargs
