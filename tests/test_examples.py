@@ -71,6 +71,11 @@ def test_the_notebook_was_executed_without_errors(name: str) -> None:
     assert not [output for output in outputs if output["output_type"] == "error"]
 
 
+@pytest.mark.parametrize("name", ["tour.ipynb", "notebook.ipynb"])
+def test_the_pictures_of_a_notebook_are_small(name: str) -> None:
+    assert (EXAMPLES / name).stat().st_size < 500_000
+
+
 def test_the_notebook_of_results_runs(
     tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
