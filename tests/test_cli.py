@@ -281,19 +281,19 @@ def test_a_sorting_that_fails_leaves_no_table_in_the_way(project: Path) -> None:
     arguments = ["cluster", "-k", "3", "--into", "sorted", "--sheet", "sheet.png"]
     result = run(*arguments, "--strict")
     assert result.exit_code == 1
-    assert "1 of the 24 images are gone" in result.stderr
+    assert "1 of the 24 files are gone" in result.stderr
     assert "`clusterkit embed FOLDER --prune`" in result.stderr
     assert not list(project.glob("clusters.*"))
     assert not (project / "sheet.png").exists()
 
 
-@pytest.mark.filterwarnings("default:the files of")
+@pytest.mark.filterwarnings("default:left out")
 def test_one_file_that_is_gone_stops_no_sorting(project: Path) -> None:
     (project / "photos/red/0.png").unlink()
     arguments = ["cluster", "-k", "3", "--into", "sorted", "--mode", "move"]
     result = run(*arguments)
     assert result.exit_code == 0, result.output
-    assert "Note: the files of 1 of the 24 images are gone" in result.stderr
+    assert "Note: left out: 1 of the 24 files are gone" in result.stderr
     assert len(list(project.glob("sorted/*/*"))) == 23
     # Again, when they are where they were sorted.
     assert run(*arguments, "--overwrite").exit_code == 0

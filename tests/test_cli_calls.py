@@ -25,7 +25,7 @@ OPENED = {
     "open_images",
 }
 PICTURES = {"plots"}
-CHECKS = {"check_sortable"}
+CHECKS = {"check_present"}
 
 
 def functions() -> Iterator[tuple[str, ast.FunctionDef]]:

@@ -282,7 +282,7 @@ def test_clusters_are_sorted_into_folders_of_their_names(emb: Embeddings, tmp_pa
     names = sorted(folder.partition(" ")[2] for folder in sorting.folders)
     assert names == ["fox squirrel", "lion", "zebra"]
     assert set(sorting.folders.values()) == {10}
-    with pytest.raises(NotFoundError, match="the files of 30 of the 30 images are gone"):
+    with pytest.raises(NotFoundError, match="30 of the 30 files are gone"):
         found.sort_into(tmp_path / "elsewhere")
 
 

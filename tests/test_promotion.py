@@ -63,12 +63,12 @@ def test_two_names_for_a_cluster(table: Path, tmp_path: Path) -> None:
 
 def test_files_that_are_gone_are_left_out(table: Path, tmp_path: Path) -> None:
     (tmp_path / "2.jpg").unlink()
-    with pytest.raises(NotFoundError, match=r"1 of the 3 files of .* are gone: .*2\.jpg"):
+    with pytest.raises(NotFoundError, match=r"1 of the 3 files to sort do not exist.*2\.jpg"):
         promote(table, tmp_path / "strict", root=tmp_path, strict=True)
-    with pytest.warns(Notice, match="left out 1 of the 3 files"):
+    with pytest.warns(Notice, match="left out: 1 of the 3 files are gone"):
         sorting = promote(table, tmp_path / "classes", root=tmp_path, mode="move")
     assert sorting.folders == {"fox": 1, "wolf": 1}
-    with pytest.warns(Notice, match="left out 1 of the 3 files"):
+    with pytest.warns(Notice, match="left out: 1 of the 3 files are gone"):
         assert promote(table, tmp_path / "classes", root=tmp_path, mode="move").n_present == 2
 
 

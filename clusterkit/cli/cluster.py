@@ -12,6 +12,7 @@ from clusterkit.cli.options import (
     space_option,
     store_option,
     stream_space,
+    strict_option,
 )
 from clusterkit.cli.outputs import OutputFile, Outputs, outputs, picture
 from clusterkit.cli.streams import notice, say_result
@@ -69,11 +70,7 @@ class NumberOrAuto(click.ParamType):
     show_default="copy",
     help="How --into brings them there; `clusterkit undo` takes it back.",
 )
-@click.option(
-    "--strict",
-    is_flag=True,
-    help="Stop if files of the images are gone, rather than leave them out.",
-)
+@strict_option
 @click.option(
     "--previous",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -163,6 +160,7 @@ def cluster(
     from clusterkit import plots
     from clusterkit.clustering import cluster as clustering
     from clusterkit.clustering.selection import select
+    from clusterkit.routing.sorting import check_present
 
     if mode is not None and into is None:
         raise click.UsageError(f"--mode {mode} needs a folder to sort into: give --into DIR, too")
@@ -177,7 +175,7 @@ def cluster(
     table = previous or (of if only_cluster else None)
     embeddings = select(read(store, extractor, table), only=only, clusters=only_cluster, of=of)
     if into is not None:
-        clustering.check_sortable(embeddings, into, strict=strict)
+        check_present(embeddings.files, into, strict=strict)
     result = clustering.cluster(
         embeddings,
         "refined-kmeans" if refine else algorithm,

@@ -205,6 +205,11 @@ mode_option = click.option(
     show_default=True,
     help="How files are brought there; `clusterkit undo` takes it back.",
 )
+strict_option = click.option(
+    "--strict",
+    is_flag=True,
+    help="Stop if files of the images are gone, rather than leave them out.",
+)
 dry_run_option = click.option("--dry-run", is_flag=True, help="Only print what would be done.")
 image_size_option = click.option(
     "--image-size",
@@ -317,6 +322,13 @@ def as_dict(_context: Any, parameter: Any, pairs: Sequence[tuple[Any, Any]]) -> 
         if found.setdefault(key, value) != value:
             raise click.BadParameter(f"{key} is given twice: {found[key]} and {value}")
     return found
+
+
+def name_option(help: str) -> Decorator:  # noqa: A002 (click's word)
+    """Return the option --name of a command that names clusters."""
+    return click.option(
+        "--name", "names", multiple=True, type=NumberedName(), callback=as_dict, help=help
+    )
 
 
 def into_option(help: str) -> Decorator:  # noqa: A002 (click's word)

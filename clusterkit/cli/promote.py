@@ -5,12 +5,12 @@ from pathlib import Path
 import click
 
 from clusterkit.cli.options import (
-    NumberedName,
-    as_dict,
     dry_run_option,
     into_option,
     mode_option,
+    name_option,
     store_option,
+    strict_option,
 )
 from clusterkit.cli.outputs import Outputs, outputs
 from clusterkit.cli.streams import say_result
@@ -19,14 +19,7 @@ from clusterkit.cli.streams import say_result
 @click.command()
 @click.argument("clusters_csv", type=click.Path(dir_okay=False, path_type=Path))
 @into_option("Make the classes' folders in this one.")
-@click.option(
-    "--name",
-    "names",
-    multiple=True,
-    type=NumberedName(),
-    callback=as_dict,
-    help="What a cluster is called; may be repeated.  [default: the table's column name]",
-)
+@name_option("What a cluster is called; may be repeated.  [default: the table's column name]")
 @click.option(
     "--root",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -35,11 +28,7 @@ from clusterkit.cli.streams import say_result
 )
 @store_option
 @mode_option
-@click.option(
-    "--strict",
-    is_flag=True,
-    help="Stop if files of the images are gone, rather than leave them out.",
-)
+@strict_option
 @dry_run_option
 @outputs()
 def promote(

@@ -37,9 +37,9 @@ from clusterkit.clustering.saved import (
 from clusterkit.datasets.names import first_few
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.elbow.curve import elbow_curve
-from clusterkit.errors import InvalidInputError, NotFoundError, Notice
+from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.images.thumbnails import thumbnails
-from clusterkit.routing.sorting import Sorting, find_gone, sort_into_folders
+from clusterkit.routing.sorting import Sorting, sort_into_folders
 from clusterkit.store.embeddings import Embeddings, TopClasses, describe_space
 from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
@@ -251,55 +251,17 @@ class Clustering(TableResult):
         Notice
             If files are gone.
         """
-        gone = check_sortable(self.embeddings, into, strict=strict)
-        if gone:
-            warnings.warn(_left_out(gone, len(self.labels)), Notice, stacklevel=2)
         folders = {label: _folder_name(label, self.names.get(label)) for label in self.sizes}
-        files = zip(self.embeddings.files, self.labels.tolist(), strict=True)
-        present = [(file, folders[label]) for file, label in files if file not in gone]
         return sort_into_folders(
-            [file for file, _ in present],
-            [folder for _, folder in present],
+            self.embeddings.files,
+            [folders[label] for label in self.labels.tolist()],
             into,
             mode=mode,
+            strict=strict,
             store=store,
             dry_run=dry_run,
             progress=progress,
         )
-
-
-def check_sortable(
-    embeddings: Embeddings | VectorStream, into: str | Path, *, strict: bool = False
-) -> set[Path]:
-    """Check that the image files exist and can be sorted; return those that are gone.
-
-    Parameters
-    ----------
-    embeddings : Embeddings or VectorStream
-        The images.
-    into : path
-        Destination of the files.  Files that an earlier run moved there are not gone.
-    strict : bool
-        Whether files that are gone are an error.
-
-    Raises
-    ------
-    NotFoundError
-        If all files are gone, or some with ``strict``.
-    """
-    gone = set(find_gone(embeddings.files, into))
-    if gone and (strict or len(gone) == len(embeddings)):
-        raise NotFoundError(_left_out(gone, len(embeddings)))
-    return gone
-
-
-def _left_out(gone: set[Path], n_images: int) -> str:
-    """Return which files are gone, and what to do."""
-    return (
-        f"the files of {len(gone)} of the {plural(n_images, 'image')} are gone, such as "
-        f"{min(gone)}: if they were moved, embed the folder that they are in now; forget those "
-        "that were deleted with `clusterkit embed FOLDER --prune`"
-    )
 
 
 def cluster(

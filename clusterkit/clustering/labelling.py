@@ -135,9 +135,8 @@ def label(
     sizes = dict(sorted(Counter(labels.values()).items()))
     if decided or set(unpin):
         digests = earlier.digests or [None] * len(earlier.paths)
-        origin = Origin.read(Path(clusters_csv).with_suffix(".json")) or Origin({})
         origin = Origin(
-            origin.made_by | {"k": len(sizes.keys() - {NOISE}), "sizes": _as_text(sizes)},
+            {**earlier.made_by} | {"k": len(sizes.keys() - {NOISE}), "sizes": _as_text(sizes)},
             called,
             labels,
             dict(zip(earlier.paths, digests, strict=True)),

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
 from clusterkit.clustering.saved import EarlierClusters, read_earlier
-from clusterkit.datasets.names import first_few
-from clusterkit.errors import InvalidInputError, NotFoundError, Notice
-from clusterkit.routing.sorting import Sorting, find_gone, sort_into_folders
+from clusterkit.errors import InvalidInputError
+from clusterkit.routing.sorting import Sorting, sort_into_folders
 from clusterkit.routing.transfer import is_inside
 from clusterkit.store.store import Store
 from clusterkit.utils.files import DEFAULT_STORE
@@ -89,27 +87,12 @@ def promote(
             "column name of the table"
         )
     files = _find_files(clusters_csv, clusters, chosen, root, store)
-    gone = find_gone(files, into)
-    if gone:
-        message = (
-            f"{len(gone)} of the {len(files)} files of {clusters_csv} are gone: "
-            f"{first_few(list(map(str, gone)))}. If they were moved, embed the folder they are in "
-            "now, then run again"
-        )
-        if strict or len(gone) == len(files):
-            raise NotFoundError(message)
-        warnings.warn(f"left out {message}", Notice, stacklevel=2)
-    left_out = set(gone)
-    present = [
-        (file, known[clusters.labels[row]])
-        for file, row in zip(files, chosen, strict=True)
-        if file not in left_out
-    ]
     return sort_into_folders(
-        [file for file, _ in present],
-        [folder for _, folder in present],
+        files,
+        [known[clusters.labels[row]] for row in chosen],
         into,
         mode=mode,
+        strict=strict,
         store=store,
         dry_run=dry_run,
         progress=progress,

@@ -235,6 +235,8 @@ class EarlierClusters(NamedTuple):
         The names of the clusters that have one.
     decisions : Decisions
         A person's decisions, including edits of the table.
+    made_by : dict
+        Description of the clustering; empty if unknown.
     """
 
     labels: list[int]
@@ -245,6 +247,7 @@ class EarlierClusters(NamedTuple):
     digests: list[str | None] | None = None
     names: Mapping[int, str] = {}
     decisions: Decisions = Decisions()
+    made_by: Mapping[str, Any] = {}
 
 
 def read_earlier(previous: Any) -> EarlierClusters:
@@ -284,6 +287,7 @@ def read_earlier(previous: Any) -> EarlierClusters:
             getattr(made, "digests", None),
             previous.names,
             previous.decisions,
+            previous.to_dict(),
         )
     table = previous if isinstance(previous, ClustersTable) else read_clusters(previous)
     return _earlier(table, Origin.read(Path(table.file).with_suffix(".json")))
@@ -320,6 +324,7 @@ def _earlier(table: "ClustersTable", origin: Origin | None) -> EarlierClusters:
         [known.digests.get(path) for path in table.paths] if known.digests else None,
         {number: name for number, name in names.items() if name and number in set(edited.labels)},
         decisions,
+        made_by,
     )
 
 

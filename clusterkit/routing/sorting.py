@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from clusterkit.datasets.results import Result
-from clusterkit.errors import ClusterkitError, InvalidInputError, NotFoundError, StoreError
+from clusterkit.errors import ClusterkitError, InvalidInputError, NotFoundError, Notice, StoreError
 from clusterkit.images.folder import digest_file
 from clusterkit.routing.manifest import Manifest, locked, read_manifest
 from clusterkit.routing.plan import Plan, make_plan
@@ -93,6 +93,7 @@ def sort_into_folders(
     into: str | Path,
     *,
     mode: str = "copy",
+    strict: bool = True,
     store: Store | str | Path | None = None,
     dry_run: bool = False,
     progress: bool = False,
@@ -118,6 +119,8 @@ def sort_into_folders(
         ``copy`` keeps the modification time.  ``link`` makes symbolic links with absolute paths:
         the sorted folder may be moved later, the files may not.  ``move`` also works between disks,
         where a file is deleted only after its copy was verified and flushed to disk.
+    strict : bool
+        Whether files that are gone are an error; otherwise they are left out.
     store : Store or path, optional
         A store that is told where moved files are, so that it keeps their embeddings.
     dry_run : bool
@@ -133,7 +136,7 @@ def sort_into_folders(
     Raises
     ------
     NotFoundError
-        If a file does not exist.
+        If a file does not exist, or with ``strict=False`` none of them.
     OutputExistsError
         If an earlier call sorted a file into another folder of ``into``, or in another mode.
     InvalidInputError
@@ -145,6 +148,8 @@ def sort_into_folders(
     -----
     UserWarning
         If a partial copy of unknown content is found, which is kept, or the store cannot be told.
+    Notice
+        If files are left out.
 
     Examples
     --------
@@ -157,6 +162,11 @@ def sort_into_folders(
             f"there must be one name per file. Received: {len(files)} files, {len(names)} names"
         )
     into = Path(os.path.abspath(into))  # noqa: PTH100 (resolve() would follow links)
+    if not strict and (gone := check_present(files, into)):
+        warnings.warn(f"left out: {_say_gone(gone, len(files))}", Notice, stacklevel=2)
+        left_out = set(gone)
+        rows = [row for row, file in enumerate(files) if _absolute(file) not in left_out]
+        files, names = [files[row] for row in rows], [names[row] for row in rows]
     try:
         into.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -189,21 +199,47 @@ def sort_into_folders(
     return Sorting(into, mode, todo, plan.n_present, dry_run=False)
 
 
-def find_gone(files: Iterable[str | Path], into: str | Path) -> list[Path]:
-    """Return the files that do not exist, without those that an earlier call sorted into a folder.
+def check_present(
+    files: Sequence[str | Path], into: str | Path, *, strict: bool = False
+) -> list[Path]:
+    """Check that files can be sorted, before expensive work; return those that are gone.
 
     Parameters
     ----------
-    files : iterable of path
+    files : sequence of path
         The files.
     into : path
-        The sorted folder, which need not exist.
+        The sorted folder, which need not exist.  Files that an earlier call moved there are not
+        gone.
+    strict : bool
+        Whether files that are gone are an error.
+
+    Raises
+    ------
+    NotFoundError
+        If all files are gone, or some with ``strict``.
     """
-    gone = [Path(os.path.abspath(file)) for file in files if is_gone(file)]  # noqa: PTH100
-    if not gone:
-        return []
-    sorted_before = {transfer.source for transfer in _known(Path(into)).transfers}
-    return [file for file in gone if str(file) not in sorted_before]
+    gone = [_absolute(file) for file in files if is_gone(file)]
+    if gone:
+        sorted_before = {transfer.source for transfer in _known(Path(into)).transfers}
+        gone = [file for file in gone if str(file) not in sorted_before]
+    if gone and (strict or len(gone) == len(files)):
+        raise NotFoundError(_say_gone(gone, len(files)))
+    return gone
+
+
+def _say_gone(gone: Sequence[Path], n_files: int) -> str:
+    """Return how many files are gone, and what to do."""
+    return (
+        f"{len(gone)} of the {plural(n_files, 'file')} are gone, such as {gone[0]}. Those that "
+        "were moved are found after `clusterkit embed` on the folder that they are in now; forget "
+        "those that were deleted with `clusterkit embed FOLDER --prune`"
+    )
+
+
+def _absolute(file: str | Path) -> Path:
+    """Return the absolute path of a file, without following links."""
+    return Path(os.path.abspath(file))  # noqa: PTH100
 
 
 def tell_store(store: Store | str | Path | None, moves: Mapping[str, str]) -> None:
