@@ -96,6 +96,12 @@ def test_an_image_that_was_moved_stays_where_it_was_put(table: Path) -> None:
     assert go_on(found).labels[[4, 5, 6]].tolist() == [0, 2, -1]
 
 
+def test_an_image_may_belong_where_it_is(table: Path) -> None:
+    labelled = label(table, moves={"05.png": 0})
+    assert labelled.n_moved == 0
+    assert labelled.decisions.placed == (Placed("05.png", f"{5:064x}", 0),)
+
+
 def test_new_images_join_the_nearest_cluster(table: Path) -> None:
     label(table, pin=[2, 3])
     rows = [row for row in ALL if row not in (3, 25)]

@@ -124,8 +124,8 @@ def label(
     earlier = read_earlier(table)
     labels = dict(zip(earlier.paths, earlier.labels, strict=True))
     decided = _decide(earlier, labels, names or {}, moves or {}, set(pin), set(unpin))
-    for image in decided.placed:
-        labels[image.path] = image.cluster
+    n_moved = sum(labels[image.path] != image.cluster for image in decided.placed)
+    labels |= {image.path: image.cluster for image in decided.placed}
     decisions = earlier.decisions | decided
     decisions = Decisions(decisions.names, decisions.pinned - set(unpin), decisions.placed)
     _check_pins(decided, labels, unpin, decisions)
@@ -143,7 +143,7 @@ def label(
             decisions,
         )
         rewrite_clusters(clusters_csv, origin)
-    return Labelling(Path(clusters_csv), sizes, called, decisions, len(decided.placed))
+    return Labelling(Path(clusters_csv), sizes, called, decisions, n_moved)
 
 
 def _decide(
@@ -181,11 +181,8 @@ def _decide(
                 f"Received: {name!r} for cluster {number}"
             )
     new = set(placed.values()) - set(labels.values()) - {NOISE}
-    images = tuple(
-        Placed(path, digest_of.get(path), number)
-        for path, number in placed.items()
-        if labels[path] != number
-    )
+    # That an image belongs where it is already is a decision, too.
+    images = tuple(Placed(path, digest_of.get(path), number) for path, number in placed.items())
     return Decisions(dict(names), frozenset(pin | new), images)
 
 
