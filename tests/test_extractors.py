@@ -117,7 +117,7 @@ def test_pixels_are_scaled_as_keras_does(network: str, monkeypatch: pytest.Monke
     # A network that passes its input on.
     side = keras.Input((*extractor.image_size, 3))
     monkeypatch.setattr(
-        extractor, "_load", lambda: keras.Model(side, keras.layers.Identity()(side))
+        extractor, "_build_inner", lambda: keras.Model(side, keras.layers.Identity()(side))
     )
     images = pixels(network)
     module = importlib.import_module(f"keras.applications.{NETWORKS[network].module}")

@@ -1,5 +1,6 @@
 """The library leaves the process that uses it as it was; only the command line quiets libraries."""
 
+import gc
 import logging
 import os
 import subprocess
@@ -106,6 +107,23 @@ def test_the_command_line_holds_back_start_up_messages(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith("Error: no embeddings in the store")
+
+
+@pytest.mark.parametrize("chosen", [None, "0"])
+def test_a_command_is_fast_and_leaves_the_process_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: str | None
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    if chosen is None:
+        monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    else:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", chosen)
+    state = lambda: (os.environ.get("TF_ENABLE_ONEDNN_OPTS"), gc.get_threshold()[0])  # noqa: E731
+    before, within = state(), []
+    monkeypatch.setattr(clusterkit.cli.store.store, "callback", lambda: within.append(state()))
+    CliRunner().invoke(main, ["store", "info", "-s", str(tmp_path)])
+    assert within == [(chosen or "1", 50_000)]
+    assert state() == before
 
 
 @pytest.mark.parametrize("level", [None, "0", "1", "2", "3"])

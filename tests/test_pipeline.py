@@ -423,6 +423,34 @@ class Interrupted(GridColours):
         return super()._forward(images)
 
 
+class Prepared(GridColours):
+    """Notes when it is prepared, and for how many images, and when it runs."""
+
+    def _prepare(self, n_images: int) -> None:
+        self.notes = [*getattr(self, "notes", []), f"for {n_images}"]
+
+    def _forward(self, images: Any) -> Any:
+        self.notes.append(f"{len(images)}")
+        return super()._forward(images)
+
+
+def test_the_network_is_prepared_once_for_the_images_that_are_new(
+    photos: Path, store: Path
+) -> None:
+    def notes() -> list[str]:
+        extractor = Prepared()
+        embed_to_store(ImageFolder(photos), extractor, store)
+        return getattr(extractor, "notes", [])
+
+    assert notes() == ["for 20", "8", "8", "2"]
+    assert notes() == []
+    (photos / "000.png").rename(photos / "renamed.png")
+    assert notes() == []
+    (photos / "001.png").unlink()
+    Image.new("RGB", (9, 9), "teal").save(photos / "new.png")
+    assert notes() == ["for 1", "1"]
+
+
 def test_ctrl_c_keeps_what_was_embedded(photos: Path, store: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         embed_to_store(ImageFolder(photos), Interrupted(), store)

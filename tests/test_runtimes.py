@@ -3,7 +3,6 @@
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,27 @@ import pytest
 from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError, MissingDependencyError
+from clusterkit.networks.runtimes import cache
 from clusterkit.networks.runtimes import choose as runtimes
-from clusterkit.networks.runtimes.base import MIN_COSINE, NetworkSource, Run, lowest_cosine
-from clusterkit.networks.runtimes.openvino import cache_folder
+from clusterkit.networks.runtimes.base import (
+    MIN_COSINE,
+    NetworkSource,
+    Run,
+    Started,
+    lowest_cosine,
+)
+from clusterkit.networks.runtimes.cache import Agreement, cache_folder
 
 BATCH = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
-start = partial(runtimes.start, batch_size=len(BATCH))
+
+
+def start(
+    source: NetworkSource,
+    images: NDArray[np.uint8] = BATCH,
+    batch_size: int = len(BATCH),
+    **options: Any,
+) -> Started:
+    return runtimes.OpenNetwork(source, **options).start(images, batch_size=batch_size)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -63,7 +77,7 @@ def never(policy: str) -> Any:
 def test_every_runtime_gives_the_outputs_of_keras(runtime: str, precision: str, model: Any) -> None:
     if runtime == "openvino":
         pytest.importorskip("openvino")
-    started = start(source_of(lambda _: model), BATCH, runtime=runtime, precision=precision)
+    started = start(source_of(lambda _: model), runtime=runtime, precision=precision)
     expected = [np.asarray(output) for output in model(BATCH, training=False)]
     assert started.runtime == runtime
     for _ in range(2):
@@ -86,9 +100,7 @@ def test_a_batch_may_be_smaller_than_full(
     if runtime == "openvino":
         pytest.importorskip("openvino")
     source = source_of(lambda _: model)
-    run = runtimes.start(
-        source, BATCH[:1], batch_size=batch_size, runtime=runtime, precision=precision
-    ).run
+    run = start(source, BATCH[:1], batch_size, runtime=runtime, precision=precision).run
     expected = np.asarray(model(BATCH, training=False)[0])
     for n in range(1, batch_size + 1):
         vectors, _ = outputs = run(BATCH[:n])
@@ -100,14 +112,14 @@ def test_a_converted_network_is_kept_and_starts_without_keras(
     shared_cache: Path, model: Any
 ) -> None:
     pytest.importorskip("openvino")
-    first = start(source_of(lambda _: model), BATCH, runtime="openvino", precision="float32")
+    first = start(source_of(lambda _: model), runtime="openvino", precision="float32")
     (kept,) = (shared_cache / "openvino").iterdir()
     assert {file.name for file in kept.iterdir()} == {"network.xml", "network.bin"}
-    again = start(source_of(never), BATCH, runtime="openvino", precision="float32")
+    again = start(source_of(never), runtime="openvino", precision="float32")
     assert np.array_equal(first.run(BATCH)[0], again.run(BATCH)[0])
     other = NetworkSource("small", {"weights": "of another test"}, never)
     with pytest.raises(AssertionError, match="the network was built"):
-        start(other, BATCH, runtime="openvino")
+        start(other, runtime="openvino")
     assert [folder.name for folder in (shared_cache / "openvino").iterdir()] == [kept.name]
 
 
@@ -115,14 +127,14 @@ def test_a_run_that_was_faster_is_no_error(
     shared_cache: Path, tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("openvino")
-    start(source_of(lambda _: model), BATCH, runtime="openvino")
+    start(source_of(lambda _: model), runtime="openvino")
     monkeypatch.setenv("CLUSTERKIT_CACHE", str(tmp_path))
 
     def build(policy: str) -> Any:
         shutil.copytree(shared_cache, tmp_path, dirs_exist_ok=True)
         return model
 
-    start(source_of(build), BATCH, runtime="openvino")
+    start(source_of(build), runtime="openvino")
     assert len(list((tmp_path / "openvino").iterdir())) == 1
 
 
@@ -158,9 +170,9 @@ def test_what_openvino_cannot_run_keras_runs(
     monkeypatch.setattr(runtimes, "has_gpu", lambda: False)
     empty_cache.write_text("a file where the cache should be")
     with pytest.warns(UserWarning, match="OpenVINO cannot run small .*CLUSTERKIT_CACHE.* Keras"):
-        assert start(source_of(lambda _: model), BATCH).runtime == "keras"
+        assert start(source_of(lambda _: model)).runtime == "keras"
     with pytest.raises(InvalidInputError, match="cannot write the cache"):
-        start(source_of(lambda _: model), BATCH, runtime="openvino")
+        start(source_of(lambda _: model), runtime="openvino")
 
 
 def test_openvino_is_chosen_where_it_is_installed_and_there_is_no_gpu(
@@ -170,29 +182,32 @@ def test_openvino_is_chosen_where_it_is_installed_and_there_is_no_gpu(
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     source = source_of(lambda _: model)
     monkeypatch.setattr(runtimes, "has_gpu", lambda: False)
-    assert start(source, BATCH, precision="float32").runtime == "openvino"
+    assert start(source, precision="float32").runtime == "openvino"
     monkeypatch.setattr(runtimes, "has_gpu", lambda: True)
-    assert start(source, BATCH, precision="float32").runtime == "keras"
+    assert start(source, precision="float32").runtime == "keras"
 
 
 def test_without_openvino(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.setattr(runtimes, "_openvino_is_installed", lambda: False)
-    assert start(source_of(lambda _: model), BATCH, precision="float32").runtime == "keras"
+    assert start(source_of(lambda _: model), precision="float32").runtime == "keras"
     with pytest.raises(MissingDependencyError, match=r"pip install 'clusterkit\[openvino\]'"):
-        start(source_of(never), BATCH, runtime="openvino")
+        start(source_of(never), runtime="openvino")
 
 
 class Rounding:
     """A runtime whose bfloat16 is off by some angle in its last vector."""
 
-    name = "rounding"
+    name = "keras"
 
     def __init__(self, angle: float, has_bfloat16: bool = True) -> None:
         self.angle = angle
         self.has_bfloat16 = has_bfloat16
+        self.compiled: list[str] = []
 
     def compile(self, precision: str, batch_size: int) -> Run:
+        self.compiled.append(precision)
+
         def run(images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
             vectors = np.tile(np.float32([1, 0]), (batch_size, 1))
             if precision == "bfloat16":
@@ -200,6 +215,18 @@ class Rounding:
             return [vectors]
 
         return run
+
+
+@pytest.fixture
+def rounding(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rounding]:
+    """Return a function that makes every network run with some rounding."""
+
+    def use(*properties: Any) -> Rounding:
+        runtime = Rounding(*properties)
+        monkeypatch.setattr(runtimes, "_open", lambda *_: runtime)
+        return runtime
+
+    return use
 
 
 @pytest.mark.parametrize(
@@ -213,24 +240,97 @@ class Rounding:
     ],
 )
 def test_precision_that_agrees(
-    has_bfloat16: bool, precision: str, expected: str, monkeypatch: pytest.MonkeyPatch
+    has_bfloat16: bool, precision: str, expected: str, rounding: Callable[..., Rounding]
 ) -> None:
-    monkeypatch.setattr(runtimes, "_open", lambda *_: Rounding(0.04, has_bfloat16))
-    assert start(source_of(never), BATCH, precision=precision).precision == expected
+    rounding(0.04, has_bfloat16)
+    assert start(source_of(never), precision=precision).precision == expected
 
 
-def test_precision_that_disagrees_on_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtimes, "_open", lambda *_: Rounding(0.05))
-    with pytest.warns(UserWarning, match="too far from float32 .* computing in float32"):
-        assert start(source_of(never), BATCH).precision == "float32"
-    with pytest.raises(InvalidInputError, match=r"cosine 0\.998\d, at least 0\.999"):
-        start(source_of(never), BATCH, precision="bfloat16")
+def test_precision_that_disagrees_on_one_image(rounding: Callable[..., Rounding]) -> None:
+    runtime = rounding(0.05)
+    for _ in range(2):  # the second time from memory
+        with pytest.warns(UserWarning, match="too far from float32 .* computing in float32"):
+            assert start(source_of(never)).precision == "float32"
+        with pytest.raises(InvalidInputError, match=r"cosine 0\.998\d, at least 0\.999"):
+            start(source_of(never), precision="bfloat16")
+    assert runtime.compiled.count("float32") == 2
+
+
+def test_an_agreement_is_remembered_by_weights_versions_and_processor(
+    rounding: Callable[..., Rounding], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = rounding(0.01)
+
+    def compiled(source: NetworkSource) -> list[str]:
+        runtime.compiled.clear()
+        assert start(source).precision == "bfloat16"
+        return runtime.compiled
+
+    source = source_of(never)
+    assert compiled(source) == ["bfloat16", "float32"]
+    assert compiled(source) == ["bfloat16"]
+    assert compiled(NetworkSource("small", {"weights": "others"}, never))[1:] == ["float32"]
+    monkeypatch.setattr(cache, "describe_processor", lambda: "another")
+    assert compiled(source)[1:] == ["float32"]
+    assert compiled(source)[1:] == []
+    monkeypatch.setattr("tensorflow.__version__", "99.0")
+    assert compiled(source)[1:] == ["float32"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"cosine": "x"}', '{"cosine": 7}', "{"])
+def test_a_damaged_memory_is_none(
+    content: str, empty_cache: Path, rounding: Callable[..., Rounding]
+) -> None:
+    runtime = rounding(0.01)
+    start(source_of(never))
+    (file,) = (empty_cache / "bfloat16").iterdir()
+    file.write_text(content)
+    start(source_of(never))
+    assert runtime.compiled == ["bfloat16", "float32"] * 2
+    assert Agreement(source_of(never), "keras").recall() == pytest.approx(np.cos(0.01))
+
+
+def test_without_a_cache_each_run_compares(
+    empty_cache: Path, rounding: Callable[..., Rounding]
+) -> None:
+    empty_cache.write_text("a file where the cache should be")
+    runtime = rounding(0.01)
+    for _ in range(2):
+        assert start(source_of(never)).precision == "bfloat16"
+    assert runtime.compiled == ["bfloat16", "float32"] * 2
+
+
+def test_few_images_take_what_starts_fastest(
+    model: Any, rounding: Callable[..., Rounding], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = start(source_of(lambda _: model), few=True, runtime="keras")
+    expected = [np.asarray(output) for output in model(BATCH, training=False)]
+    assert started.precision == "float32"
+    for n in (1, len(BATCH)):
+        for output, wanted in zip(started.run(BATCH[:n]), expected, strict=True):
+            np.testing.assert_allclose(output, wanted[:n], atol=1e-5)
+    runtime = rounding(0.01)
+    assert start(source_of(never), few=True).precision == "float32"
+    assert runtime.compiled == ["float32"]
+    assert start(source_of(never), few=True, precision="bfloat16").precision == "bfloat16"
+
+
+def test_few_images_convert_nothing(
+    shared_cache: Path, empty_cache: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(runtimes, "has_gpu", lambda: False)
+    source = source_of(lambda _: model)
+    assert start(source, few=True).runtime == "keras"
+    assert not (empty_cache / "openvino").exists()
+    assert start(source, precision="float32").runtime == "openvino"
+    assert start(source, few=True).runtime == "openvino"
 
 
 @pytest.mark.parametrize("option", ["runtime", "precision"])
 def test_an_unknown_choice(option: str) -> None:
     with pytest.raises(InvalidInputError, match=f"{option} must be one of .* 'float8'"):
-        start(source_of(never), BATCH, **{option: "float8"})
+        start(source_of(never), **{option: "float8"})
 
 
 def test_lowest_cosine() -> None:

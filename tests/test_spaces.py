@@ -13,7 +13,7 @@ from clusterkit.errors import SpaceMismatchError
 from clusterkit.extractors import Extraction, Extractor, create_extractor, extractor_names
 from clusterkit.extractors.applications import NETWORKS
 from clusterkit.images.folder import digest_weights
-from clusterkit.networks.runtimes.base import Started
+from clusterkit.networks.runtimes.base import NetworkSource, Started
 from clusterkit.similarity.neighbors import CosineNeighbors
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.stream import VectorStream
@@ -130,15 +130,21 @@ def test_every_extractor_runs_anew_after_a_change(
 ) -> None:
     started = []
 
-    def start(source: Any, images: Any, **options: Any) -> Started:
-        """Run a network whose outputs tell which it is, and of the length that is wanted."""
-        started.append((source.identity, options))
-        lengths = [1000] if source.identity["output"] == "predictions" else [extractor.dimension]
-        number = len(started)
-        run = lambda images: [np.full((len(images), n), number, np.float32) for n in lengths]  # noqa: E731
-        return Started(run, "keras", "float32")
+    class Network:
+        """A network whose outputs tell which it is, and of the length that is wanted."""
 
-    monkeypatch.setattr("clusterkit.extractors.applications.start", start)
+        def __init__(self, source: NetworkSource, **options: Any) -> None:
+            self.identity, self.options = source.identity, options
+
+        def start(self, images: Any, batch_size: int) -> Started:
+            started.append((self.identity, self.options))
+            is_class = self.identity["output"] == "predictions"
+            lengths = [1000] if is_class else [extractor.dimension]
+            number = len(started)
+            run = lambda images: [np.full((len(images), n), number, np.float32) for n in lengths]  # noqa: E731
+            return Started(run, "keras", "float32")
+
+    monkeypatch.setattr("clusterkit.extractors.applications.OpenNetwork", Network)
     extractor = create_extractor(name)
     if name == "pixels":
         pytest.skip("keeps nothing")
@@ -163,6 +169,32 @@ def test_every_extractor_runs_anew_after_a_change(
         images = np.zeros((1, *extractor.image_size, 3), np.uint8)
         assert extractor.extract(images).vectors[0, 0] == 6
         assert started[-1][0]["network"] == other
+
+
+def test_few_images_are_embedded_by_what_starts_fastest(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    opened = []
+
+    class Network:
+        """A network that tells for how many images it was opened."""
+
+        def __init__(self, source: NetworkSource, *, few: bool, **options: Any) -> None:
+            opened.append(few)
+
+        def start(self, images: Any, batch_size: int) -> Started:
+            return Started(lambda x: [np.zeros((len(x), 2048), np.float32)], "keras", "float32")
+
+    monkeypatch.setattr("clusterkit.extractors.applications.OpenNetwork", Network)
+    (tmp_path / "w.h5").write_text("weights")
+    extractor = create_extractor("xception", weights=tmp_path / "w.h5", batch_size=64)
+    images = np.zeros((200, 299, 299, 3), np.uint8)
+    for n_images, expected in ((1, [True]), (127, [True]), (128, [True, False])):
+        extractor.transform(images[:n_images])
+        assert opened == expected
+    extractor.transform(images[:1])
+    pickle.loads(pickle.dumps(extractor)).extract(images[:1])
+    assert opened == [True, False, False]  # an unknown number counts as many
 
 
 def test_weights_are_read_once_for_each_state_of_the_file(

@@ -10,6 +10,7 @@ import click
 
 from clusterkit import __version__
 from clusterkit.cli.options import Group
+from clusterkit.cli.process import fast_process
 from clusterkit.cli.streams import notice, open_streams, quiet_libraries
 from clusterkit.errors import ClusterkitError
 from clusterkit.utils.optional_imports import find_backend_problem
@@ -77,7 +78,7 @@ class CommandTable(Group):
         self, args: Any = None, prog_name: str | None = None, *, standalone_mode: bool = True
     ) -> Any:
         """Run the program: print errors as one line on stderr; Ctrl-C exits with status 130."""
-        with open_streams(), quiet_libraries():
+        with open_streams(), quiet_libraries(), fast_process():
             if not standalone_mode:
                 return super().main(args, prog_name, standalone_mode=False)
             try:

@@ -71,7 +71,10 @@ class EmbedRun:
                     yield from self._finish(batch.images, extraction)
 
     def _batches(self) -> Iterator["_Batch"]:
-        """Read new files ahead, in batches for the network."""
+        """Read new files ahead, in batches for the network.
+
+        An empty batch comes with the first picture: the network is loaded while others are read.
+        """
         load = partial(
             _load,
             root=self.root,
@@ -81,8 +84,12 @@ class EmbedRun:
         )
         full = self.extractor.full_batch
         batch = _Batch()
+        is_prepared = False
         for loaded in map_ahead(load, self._new_files(), ahead=2 * full):
             (batch.settled if loaded.image is None else batch.images).append(loaded)
+            if batch.images and not is_prepared:
+                yield _Batch(n_ahead=max(1, self._count_new()))
+                is_prepared = True
             if len(batch.images) == full:
                 yield batch
                 batch = _Batch()
@@ -92,6 +99,13 @@ class EmbedRun:
                 batch.settled = []
         if batch.images or batch.settled:
             yield batch
+
+    def _count_new(self) -> int:
+        """Return the number of images without a row, about as many as are to be embedded."""
+        if self.again or not self.known:
+            return len(self.images)
+        files = (os.path.join(self.images.root, path) for path in self.images.paths)  # noqa: PTH118
+        return sum(os.path.normpath(file) not in self.known for file in files)
 
     def _new_files(self) -> Iterator[tuple[str, str]]:
         """Yield path and file of each new or changed image."""
@@ -111,7 +125,9 @@ class EmbedRun:
                 yield path, file
 
     def _extract(self, batch: "_Batch") -> tuple["_Batch", Extraction | None]:
-        """Run the network on a batch, in its thread."""
+        """Run the network on a batch, in its thread; load it for an empty one."""
+        if batch.n_ahead:
+            self.extractor.prepare(batch.n_ahead)
         if not batch.images:
             return batch, None
         images = np.stack([loaded.image for loaded in batch.images if loaded.image is not None])
@@ -160,10 +176,14 @@ class _Loaded:
 
 @dataclass
 class _Batch:
-    """A batch of files, with and without need of the network."""
+    """A batch of files, with and without need of the network.
+
+    ``n_ahead`` is the number of images that are about to come, if the network is not loaded yet.
+    """
 
     images: list[_Loaded] = field(default_factory=list)
     settled: list[_Loaded] = field(default_factory=list)
+    n_ahead: int = 0
 
 
 def _load(

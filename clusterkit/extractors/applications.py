@@ -16,7 +16,7 @@ from clusterkit.errors import InvalidInputError, WeightsError
 from clusterkit.extractors.base import Extraction, Extractor
 from clusterkit.images.folder import digest_weights
 from clusterkit.networks.runtimes.base import NetworkSource
-from clusterkit.networks.runtimes.choose import start
+from clusterkit.networks.runtimes.choose import FEW_IMAGES, OpenNetwork
 
 N_CLASSES = 1000
 OUTPUTS = ("features", "predictions")
@@ -105,7 +105,8 @@ class KerasApplication(Extractor):
     resize : {"stretch", "crop", "pad"}
         See :func:`clusterkit.images.resizing.resize_image`.
     precision : {"auto", "float32", "bfloat16"}
-        By default bfloat16 if the hardware supports it and the first batch agrees with float32.
+        By default bfloat16 if the hardware supports it, the first batch agrees with float32, and
+        there are enough images to gain from it.
     runtime : {"auto", "keras", "openvino"}
         By default OpenVINO if it is installed and there is no GPU.  Runtime and precision are not
         part of the fingerprint; see :mod:`clusterkit.networks.runtimes.choose`.
@@ -188,20 +189,31 @@ class KerasApplication(Extractor):
         weights = default_weights() if self.weights is None else str(self.weights)
         return weights if weights == "imagenet" else os.path.abspath(weights)  # noqa: PTH100
 
+    def _prepare(self, n_images: int) -> None:
+        """Load the network, unless one that suits the number of images is loaded."""
+        few = n_images < FEW_IMAGES
+        if not hasattr(self, "_few") or (self._few and not few):
+            self._load(few)
+
+    def _load(self, few: bool) -> None:
+        """Load the network, which the next batch starts."""
+        identity = {"network": self.network, "output": self.output}
+        self._network = OpenNetwork(
+            NetworkSource(self.name, identity | {"weights": self._weights_digest()}, self._build),
+            runtime=self.runtime,
+            precision=self.precision,
+            few=few,
+        )
+        self._few = few
+
     def _forward(self, images: NDArray[np.uint8]) -> Extraction:
-        """Run the network, which is loaded at the first batch."""
-        if not hasattr(self, "_run"):
-            identity = {"network": self.network, "output": self.output}
-            source = NetworkSource(
-                self.name, identity | {"weights": self._weights_digest()}, self._build
-            )
-            self._run, self.runtime_, self.precision_ = start(
-                source,
-                images,
-                batch_size=self.full_batch,
-                runtime=self.runtime,
-                precision=self.precision,
-            )
+        """Run the network."""
+        if not hasattr(self, "_few"):
+            self._load(few=False)
+        if hasattr(self, "_network"):
+            started = self._network.start(images, batch_size=self.full_batch)
+            self._run, self.runtime_, self.precision_ = started
+            del self._network  # with the weights, which may have been copied
         outputs = self._run(images)
         if self.output == "predictions":
             return Extraction(outputs[0], outputs[0])
@@ -209,7 +221,8 @@ class KerasApplication(Extractor):
 
     def __getstate__(self) -> dict[str, Any]:
         """Exclude the loaded network from pickles; it is loaded again on use."""
-        return {k: v for k, v in super().__getstate__().items() if k != "_run"}
+        loaded = ("_few", "_network", "_run")
+        return {k: v for k, v in super().__getstate__().items() if k not in loaded}
 
     def _build(self, policy: str) -> Any:
         """Build the network from pixels to outputs, including preprocessing.
@@ -227,7 +240,7 @@ class KerasApplication(Extractor):
             keras.ops.cast(pixels, "float32"), data_format="channels_last"
         )
         with dtype_policy(policy):
-            outputs = self._load()(scaled)
+            outputs = self._build_inner()(scaled)
         outputs = outputs if isinstance(outputs, list) else [outputs]
         return keras.Model(pixels, [keras.ops.cast(output, "float32") for output in outputs])
 
@@ -250,8 +263,8 @@ class KerasApplication(Extractor):
         model = self._build(policy)
         return keras.Model(model.input, model.outputs[0])
 
-    def _load(self) -> Any:
-        """Load the network, with features and, if the weights have a head, predictions."""
+    def _build_inner(self) -> Any:
+        """Build the network itself, for features and, if the weights have a head, predictions."""
         import keras
 
         row = self._row()

@@ -128,6 +128,23 @@ class Extractor(BaseEstimator, ABC):
         weights = getattr(self, "weights", None)
         return None if weights is None else os.path.abspath(weights)  # noqa: PTH100 (links stay)
 
+    def prepare(self, n_images: int) -> None:
+        """Load the network for a number of images, while the first of them are being read.
+
+        Without it, the first batch loads the network, for any number of images.
+
+        Parameters
+        ----------
+        n_images : int
+            Number of images that are about to be embedded.  Few images are embedded by what starts
+            fastest, many by what runs fastest.
+        """
+        self._drop_outdated()
+        self._prepare(n_images)
+
+    def _prepare(self, n_images: int) -> None:
+        """Do nothing: most networks load as fast for many images as for few."""
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 of :meth:`describe`, in hexadecimal: the identity of the embedding space.
@@ -217,13 +234,18 @@ class Extractor(BaseEstimator, ABC):
 
     def _batches(self, X: Any) -> Iterator[NDArray[np.uint8]]:
         """Yield arrays of at most ``full_batch`` images."""
+        full = self.full_batch
         X = as_images(X)
         if isinstance(X, np.ndarray):
-            for start in range(0, len(X), self.full_batch):
-                yield X[start : start + self.full_batch]
+            if len(X):
+                self.prepare(len(X))
+            for start in range(0, len(X), full):
+                yield X[start : start + full]
             return
         files = X.files if hasattr(X, "files") else [Path(x) for x in X]
-        for batch in read_batches(files, self.image_size, self.full_batch, resize=self.resize):
+        if files:
+            self.prepare(len(files))
+        for batch in read_batches(files, self.image_size, full, resize=self.resize):
             for _, error in batch.failures:
                 raise ImageError(error)
             yield batch.images

@@ -184,6 +184,12 @@ class RememberedExtractor(Extractor):
             )
         return self.space[name]
 
+    def _prepare(self, n_images: int) -> None:
+        """Load the network."""
+        if not hasattr(self, "_opened"):
+            self._opened = self._open()
+        self._opened.prepare(n_images)
+
     def _forward(self, images: NDArray[np.uint8]) -> Extraction:
         """Run the network."""
         if not hasattr(self, "_opened"):

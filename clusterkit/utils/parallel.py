@@ -1,11 +1,14 @@
 """Run tasks in threads, with results in order."""
 
 import os
+import platform
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -57,6 +60,19 @@ def count_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@lru_cache
+def describe_processor() -> str:
+    """Return the words of the system about the processor: its model, and what it can do."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return f"{platform.processor()} {platform.machine()}"
+    # The lines of the first core; the speed of the moment is no property.
+    lines = text.partition("\n\n")[0].splitlines()
+    wanted = ("vendor_id", "model name", "flags", "Features", "CPU part")
+    return " ".join(line.partition(":")[2].strip() for line in lines if line.startswith(wanted))
 
 
 def has_gpu() -> bool:

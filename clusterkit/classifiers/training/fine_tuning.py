@@ -15,7 +15,7 @@ from clusterkit.classifiers.training.sequences import LabelledBatches, balance_c
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.applications import KerasApplication
 from clusterkit.networks.runtimes.base import NetworkSource
-from clusterkit.networks.runtimes.choose import start
+from clusterkit.networks.runtimes.choose import OpenNetwork
 from clusterkit.networks.runtimes.keras import run_network
 from clusterkit.utils.parallel import default_batch_size
 from clusterkit.utils.progress import progress_bar
@@ -204,7 +204,7 @@ def _run_bottom(
         {"extractor": extractor.fingerprint, "fine_tune": n_blocks},
         lambda policy: _build_bottom(extractor, n_blocks, policy),
     )
-    runtime = start(source, training[:size], batch_size=size)
+    runtime = OpenNetwork(source).start(training[:size], batch_size=size)
     activations = np.empty((2, len(training), *shape), _DTYPE)
     held_out = np.empty((len(validation), *shape), np.float32)
     jobs = (

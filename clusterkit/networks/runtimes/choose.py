@@ -1,9 +1,13 @@
-"""Choose the runtime and precision of a network for the machine.
+"""Choose the runtime and precision of a network for the machine and the work at hand.
 
 bfloat16 halves the work on processors with hardware support, and changes vectors by less than two
-images of the same scene differ.  It is used only if every vector of the first batch agrees with
-float32 to a cosine of :data:`MIN_COSINE`.  Vectors of both precisions and of all runtimes therefore
-belong to the same embedding space, and neither is part of an extractor's fingerprint.
+images of the same scene differ.  It is used only if every vector of the first batch agreed with
+float32 to a cosine of :data:`MIN_COSINE`, now or in an earlier run on this machine.  Vectors of
+both precisions and of all runtimes therefore belong to the same embedding space, and neither is
+part of an extractor's fingerprint.
+
+For fewer than :data:`FEW_IMAGES` images nothing is converted, rewritten or compared, which would
+take longer than it saves.
 """
 
 import importlib.util
@@ -17,10 +21,12 @@ from clusterkit.errors import InvalidInputError, MissingDependencyError, Weights
 from clusterkit.networks.runtimes.base import (
     MIN_COSINE,
     NetworkSource,
+    Run,
     Runtime,
     Started,
     lowest_cosine,
 )
+from clusterkit.networks.runtimes.cache import Agreement
 from clusterkit.utils.optional_imports import find_backend_problem, require
 from clusterkit.utils.parallel import has_gpu
 
@@ -29,82 +35,114 @@ RUNTIMES = ("auto", "keras", "openvino")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
-def start(
-    source: NetworkSource,
-    images: NDArray[np.uint8],
-    *,
-    batch_size: int,
-    runtime: str = "auto",
-    precision: str = "auto",
-) -> Started:
-    """Compile a network for this machine.
+# Below this, starting in the fastest way takes longer than it saves (Xception, two cores).
+FEW_IMAGES = 128
+
+
+class OpenNetwork:
+    """A network that is loaded, and chooses its precision with the first batch.
 
     Parameters
     ----------
     source : NetworkSource
         The network.
-    images : ndarray of shape (n, height, width, 3), uint8
-        The first batch, on which bfloat16 is compared with float32.
-    batch_size : int
-        Maximum number of images per batch.
     runtime : {"auto", "keras", "openvino"}
         ``auto`` is OpenVINO if it is installed and there is no GPU, otherwise Keras.
     precision : {"auto", "float32", "bfloat16"}
         ``auto`` is bfloat16 if the hardware supports it, otherwise float32.
-
-    Returns
-    -------
-    Started
-        The function to call with every batch, with the chosen runtime and precision.
+    few : bool
+        Whether there are fewer than :data:`FEW_IMAGES` images: then ``auto`` is float32, and
+        OpenVINO only if it has the converted network.
 
     Raises
     ------
     InvalidInputError
-        If a choice is unknown, or bfloat16 was requested and disagrees with float32.
+        If a choice is unknown.
     MissingDependencyError
         If OpenVINO was requested and is not installed, or Keras' backend is not.
     WeightsError
         If the network cannot be built.
     """
-    for kind, value, allowed in (
-        ("runtime", runtime, RUNTIMES),
-        ("precision", precision, PRECISIONS),
-    ):
-        if value not in allowed:
-            raise InvalidInputError(
-                f"{kind} must be one of {', '.join(allowed)}. Received: {value!r}"
-            )
-    problem = find_backend_problem()
-    if problem is not None:
-        raise MissingDependencyError(problem)
-    opened = _open(source, runtime)
-    exact = opened.compile("float32", batch_size)
-    if precision == "float32" or (precision == "auto" and not opened.has_bfloat16):
-        return Started(exact, opened.name, "float32")
-    fast = opened.compile("bfloat16", batch_size)
-    # Only vectors are compared; class probabilities need less precision.
-    cosine = lowest_cosine(fast(images)[:1], exact(images)[:1])
-    if cosine >= MIN_COSINE:
-        return Started(fast, opened.name, "bfloat16")
-    finding = (
-        f"bfloat16 moves the vectors of {source.name} too far from float32 "
-        f"(cosine {cosine:.4f}, at least {MIN_COSINE} is allowed)"
-    )
-    if precision == "bfloat16":
-        raise InvalidInputError(f"{finding}: use the precision float32 or auto")
-    warnings.warn(f"{finding}: computing in float32", stacklevel=2)
-    return Started(exact, opened.name, "float32")
+
+    def __init__(
+        self,
+        source: NetworkSource,
+        *,
+        runtime: str = "auto",
+        precision: str = "auto",
+        few: bool = False,
+    ) -> None:
+        for kind, value, allowed in (
+            ("runtime", runtime, RUNTIMES),
+            ("precision", precision, PRECISIONS),
+        ):
+            if value not in allowed:
+                raise InvalidInputError(
+                    f"{kind} must be one of {', '.join(allowed)}. Received: {value!r}"
+                )
+        problem = find_backend_problem()
+        if problem is not None:
+            raise MissingDependencyError(problem)
+        self.few = few
+        self._source = source
+        self._runtime = _open(source, runtime, few)
+        self._precision = precision
+
+    def start(self, images: NDArray[np.uint8], *, batch_size: int) -> Started:
+        """Compile the network for this machine.
+
+        Parameters
+        ----------
+        images : ndarray of shape (n, height, width, 3), uint8
+            The first batch, on which bfloat16 is compared with float32 unless an earlier run has
+            done so.
+        batch_size : int
+            Maximum number of images per batch.
+
+        Returns
+        -------
+        Started
+            The function to call with every batch, with the chosen runtime and precision.
+
+        Raises
+        ------
+        InvalidInputError
+            If bfloat16 was requested and disagrees with float32.
+        """
+        runtime, wanted = self._runtime, self._precision
+        if wanted == "float32" or (wanted == "auto" and (self.few or not runtime.has_bfloat16)):
+            return Started(runtime.compile("float32", batch_size), runtime.name, "float32")
+        fast = runtime.compile("bfloat16", batch_size)
+        exact: Run | None = None
+        agreement = Agreement(self._source, runtime.name)
+        cosine = agreement.recall()
+        if cosine is None:
+            exact = runtime.compile("float32", batch_size)
+            # Only vectors are compared; class probabilities need less precision.
+            cosine = lowest_cosine(fast(images)[:1], exact(images)[:1])
+            agreement.remember(cosine)
+        if cosine >= MIN_COSINE:
+            return Started(fast, runtime.name, "bfloat16")
+        finding = (
+            f"bfloat16 moves the vectors of {self._source.name} too far from float32 "
+            f"(cosine {cosine:.4f}, at least {MIN_COSINE} is allowed)"
+        )
+        if wanted == "bfloat16":
+            raise InvalidInputError(f"{finding}: use the precision float32 or auto")
+        warnings.warn(f"{finding}: computing in float32", stacklevel=2)
+        exact = exact or runtime.compile("float32", batch_size)
+        return Started(exact, runtime.name, "float32")
 
 
-def _open(source: NetworkSource, runtime: str) -> Runtime:
+def _open(source: NetworkSource, runtime: str, few: bool) -> Runtime:
     """Open a network with a runtime, by default the fastest that supports it."""
     from clusterkit.networks.runtimes.keras import KerasRuntime
-    from clusterkit.networks.runtimes.openvino import OpenVinoRuntime
+    from clusterkit.networks.runtimes.openvino import OpenVinoRuntime, is_converted
 
     if runtime == "openvino":
         require("openvino", extra="openvino", caller="the runtime openvino")
         return OpenVinoRuntime(source)
-    if runtime == "auto" and _openvino_is_faster():
+    if runtime == "auto" and _openvino_is_faster() and (not few or is_converted(source)):
         try:
             return OpenVinoRuntime(source)
         except WeightsError:
@@ -112,7 +150,7 @@ def _open(source: NetworkSource, runtime: str) -> Runtime:
         # OpenVINO and its converter raise many kinds of errors; fall back to Keras.
         except Exception as error:
             warnings.warn(f"OpenVINO cannot run {source.name} ({error}): using Keras", stacklevel=3)
-    return KerasRuntime(source)
+    return KerasRuntime(source, few=few)
 
 
 def _openvino_is_faster() -> bool:

@@ -7,13 +7,8 @@ while 1 - cosine of bfloat16 is below 0.0004: a separate embedding space that ev
 to calibrate, with another heavy dependency.
 """
 
-import hashlib
-import json
-import os
 import shutil
-import sys
 import tempfile
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +18,17 @@ from numpy.typing import NDArray
 from clusterkit.errors import ClusterkitError, InvalidInputError
 from clusterkit.images.batches import pad_batch
 from clusterkit.networks.runtimes.base import MIN_COSINE, NetworkSource, Run, lowest_cosine
+from clusterkit.networks.runtimes.cache import cached_path
 from clusterkit.utils.parallel import count_cpus
 
-# Increment when the conversion changes.
-_FORMAT = 1
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
 
 class OpenVinoRuntime:
     """A network converted to OpenVINO's format, on the CPU.
 
-    The converted network is cached in :func:`cache_folder` by the digest of its weights and the
-    versions that made it, so that later runs start without Keras.
+    The converted network is kept in the :mod:`cache <clusterkit.networks.runtimes.cache>` by the
+    digest of its weights and the versions that made it, so that later runs start without Keras.
 
     Parameters
     ----------
@@ -102,25 +96,14 @@ class OpenVinoRuntime:
         return run
 
 
-def cache_folder() -> Path:
-    """Return the folder of converted networks: ``CLUSTERKIT_CACHE`` or the user's cache."""
-    if chosen := os.environ.get("CLUSTERKIT_CACHE"):
-        return Path(chosen)
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "clusterkit"
+def is_converted(source: NetworkSource) -> bool:
+    """Return whether an earlier run has converted the network."""
+    return cached_path("openvino", source, library="openvino").exists()
 
 
 def _converted(source: NetworkSource) -> Path:
     """Return the file of the converted network, converting it if necessary."""
-    versions = [metadata.version(name) for name in ("keras", "openvino")]
-    key = json.dumps([_FORMAT, source.identity, versions], sort_keys=True)
-    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-    folder = cache_folder() / "openvino" / f"{source.name}-{digest}"
+    folder = cached_path("openvino", source, library="openvino")
     if not folder.exists():
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)

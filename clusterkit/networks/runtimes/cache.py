@@ -1,0 +1,87 @@
+"""What a machine remembers of networks: converted files, and how well bfloat16 agrees."""
+
+import hashlib
+import json
+import os
+import sys
+from contextlib import suppress
+from importlib import import_module, metadata
+from pathlib import Path
+
+from clusterkit.errors import InvalidInputError
+from clusterkit.networks.runtimes.base import NetworkSource
+from clusterkit.utils.files import write_whole
+from clusterkit.utils.parallel import describe_processor
+
+# Increment when networks are converted or compared in another way.
+_FORMAT = 2
+
+
+def cache_folder() -> Path:
+    """Return the folder of what is remembered: ``CLUSTERKIT_CACHE`` or the user's cache."""
+    if chosen := os.environ.get("CLUSTERKIT_CACHE"):
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "clusterkit"
+
+
+def cached_path(kind: str, source: NetworkSource, *, library: str, machine: str = "") -> Path:
+    """Return the path in the cache for something that is known of a network.
+
+    Parameters
+    ----------
+    kind : str
+        Folder within the cache.
+    source : NetworkSource
+        The network.
+    library : str
+        The library that runs it.
+    machine : str
+        What it depends on of the machine.
+
+    Returns
+    -------
+    Path
+        Another one for other weights, machines, and versions of the library and of Keras.
+    """
+    versions = [metadata.version("keras"), library, import_module(library).__version__]
+    key = json.dumps([_FORMAT, source.identity, versions, machine], sort_keys=True)
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    return cache_folder() / kind / f"{source.name}-{digest}"
+
+
+class Agreement:
+    """How well bfloat16 agrees with float32 for a network, as an earlier run found.
+
+    Parameters
+    ----------
+    source : NetworkSource
+        The network.
+    runtime : {"keras", "openvino"}
+        What runs it.
+    """
+
+    def __init__(self, source: NetworkSource, runtime: str) -> None:
+        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+        library = backend if runtime == "keras" else runtime
+        path = cached_path("bfloat16", source, library=library, machine=describe_processor())
+        self._file = path.with_name(f"{path.name}.json")
+
+    def recall(self) -> float | None:
+        """Return the lowest cosine between vectors of both precisions; None if it is not known."""
+        # A damaged file is as good as none: the precisions are compared again.
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            cosine = float(json.loads(self._file.read_text(encoding="utf-8"))["cosine"])
+            return cosine if -1 <= cosine <= 1 else None
+        return None
+
+    def remember(self, cosine: float) -> None:
+        """Write the cosine for later runs; without a cache each of them compares again."""
+        with suppress(OSError, InvalidInputError):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self._file, json.dumps({"cosine": cosine}) + "\n")
