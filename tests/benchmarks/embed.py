@@ -1,14 +1,24 @@
-"""How close embedding comes to the limit of the machine, and how far it is ahead of a script.
+"""How fast embedding is, next to the limits of the machine and to the script of a user.
 
-``python -m tests.benchmarks.embed --images DIR --weights FILE`` measures, in one run: decoding
-only; forward passes only, with whole batches in memory, for each runtime and precision; the script
-that a user would write instead; and clusterkit end to end.  Start-up (imports, building, the first
-batch) is outside all times.  The table goes to stderr, the same as JSON to stdout.
+``python -m tests.benchmarks.embed limits --images DIR --weights FILE`` measures, in one run:
+decoding only; forward passes only, with whole batches in memory, for each runtime and precision;
+the script that a user would write instead; and clusterkit end to end.  Start-up (imports, building,
+the first batch) is outside all times.
+
+``python -m tests.benchmarks.embed processes --images DIR --weights FILE`` measures whole processes,
+in turn: the script, then ``clusterkit embed`` on first use (with an empty cache) and on second use,
+for 15, 300 and 1,000 images.
+
+Tables go to stderr, the same as JSON to stdout.
 """
 
 import argparse
 import json
+import os
 import platform
+import resource
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -28,7 +38,7 @@ from clusterkit.images.batches import read_batches
 from clusterkit.images.folder import ImageFolder
 from clusterkit.networks.runtimes.base import lowest_cosine
 from clusterkit.store.store import Store
-from clusterkit.utils.parallel import count_cpus
+from clusterkit.utils.parallel import count_cpus, describe_processor
 
 FORWARD_IMAGES = 256
 
@@ -54,11 +64,25 @@ class Measurement:
 def main() -> None:
     """Measure, and print table and JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", required=True, type=Path)
-    parser.add_argument("--weights", required=True, type=Path)
-    parser.add_argument("--network", default="xception", choices=NETWORKS)
-    parser.add_argument("--repeats", default=3, type=int, help="of each limit; the best counts")
+    what = parser.add_subparsers(required=True)
+    for name, function, repeats in (
+        ("limits", measure_limits, "of each limit; the best counts"),
+        ("processes", measure_processes, "of each process; ratios are medians"),
+    ):
+        command = what.add_parser(name)
+        command.set_defaults(function=function)
+        command.add_argument("--images", required=True, type=Path)
+        command.add_argument("--weights", required=True, type=Path)
+        command.add_argument("--network", default="xception", choices=NETWORKS)
+        command.add_argument("--repeats", default=3, type=int, help=repeats)
+        if name == "processes":
+            command.add_argument("--numbers", nargs="+", type=int, default=[15, 300, 1000])
     arguments = parser.parse_args()
+    arguments.function(arguments)
+
+
+def measure_limits(arguments: argparse.Namespace) -> None:
+    """Measure rates, without start-up."""
     images = ImageFolder(arguments.images)
     extractors = started_extractors(images, arguments.network, arguments.weights)
 
@@ -76,6 +100,92 @@ def main() -> None:
         result.cosine = lowest_cosine([vectors], [exact])
         results.append(result)
     report(results, images, arguments.network)
+
+
+SCRIPT = """
+import sys
+import keras, numpy
+from importlib import import_module
+folder, weights, module, builder, side, output = sys.argv[1:]
+side = int(side)
+model = getattr(keras.applications, builder)(
+    weights=weights, include_top=False, pooling="avg", input_shape=(side, side, 3)
+)
+data = keras.utils.image_dataset_from_directory(
+    folder, labels=None, shuffle=False, image_size=(side, side), batch_size=32
+).map(import_module(f"keras.applications.{module}").preprocess_input)
+numpy.save(output, model.predict(data))
+"""
+
+
+def measure_processes(arguments: argparse.Namespace) -> None:
+    """Measure whole processes in turn, and print their medians and the ratios of pairs."""
+    files = [Path(file) for file in ImageFolder(arguments.images).files]
+    # What TensorFlow's own reader in the script can decode.
+    files = [file for file in files if file.suffix.lower() in (".jpg", ".jpeg", ".png")]
+    np.random.default_rng(0).shuffle(files)  # type: ignore[arg-type]
+    row = NETWORKS[arguments.network]
+    document: dict[str, Any] = {
+        "network": arguments.network,
+        "processors": count_cpus(),
+        "machine": describe_processor(),
+        "load": os.getloadavg(),
+        "numbers": {},
+    }
+    line = "{:>7}  {:<12}{:>9}{:>9}{:>18}{:>18}"
+    print(
+        line.format("images", "", "wall s", "CPU s", "wall / script", "CPU / script"),
+        file=sys.stderr,
+    )
+    for number in arguments.numbers:
+        times: dict[str, list[tuple[float, float]]] = {
+            "script": [],
+            "first use": [],
+            "second use": [],
+        }
+        for _ in range(arguments.repeats):
+            with tempfile.TemporaryDirectory() as name:
+                folder = Path(name)
+                (folder / "images").mkdir()
+                for i, file in enumerate(files[:number]):
+                    shutil.copy(file, folder / "images" / f"{i:05d}{file.suffix}")
+                built = [row.module, row.builder, str(row.side), str(folder / "vectors.npy")]
+                script = [sys.executable, "-c", SCRIPT, str(folder / "images")]
+                times["script"].append(
+                    time_process([*script, str(arguments.weights), *built], folder)
+                )
+                for use in ("first use", "second use"):
+                    command = [sys.executable, "-m", "clusterkit", "embed", str(folder / "images")]
+                    command += ["-e", arguments.network, "--weights", str(arguments.weights)]
+                    store = ["-s", str(folder / use)]
+                    times[use].append(time_process([*command, *store], folder))
+        rows = {}
+        for what, measured in times.items():
+            ratios = np.array(measured) / np.array(times["script"])
+            wall, cpu = np.median(measured, axis=0)
+            rows[what] = {
+                "wall": wall,
+                "cpu": cpu,
+                "wall_ratios": list(ratios[:, 0]),
+                "cpu_ratios": list(ratios[:, 1]),
+            }
+            shown = [
+                f"{np.median(each):.2f} ({min(each):.2f}-{max(each):.2f})" for each in ratios.T
+            ]
+            print(line.format(number, what, f"{wall:.1f}", f"{cpu:.1f}", *shown), file=sys.stderr)
+        document["numbers"][str(number)] = rows
+    print(json.dumps(document, indent=2))
+
+
+def time_process(command: list[str], folder: Path) -> tuple[float, float]:
+    """Return the seconds of a process, by the clock and of the processors."""
+    environment = os.environ | {"CLUSTERKIT_CACHE": str(folder / "cache")}
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def started_extractors(images: ImageFolder, network: str, weights: Path) -> list[KerasApplication]:
