@@ -8,13 +8,11 @@ from contextlib import suppress
 from importlib import import_module, metadata
 from pathlib import Path
 
+from clusterkit import __version__
 from clusterkit.errors import InvalidInputError
 from clusterkit.networks.runtimes.base import NetworkSource
 from clusterkit.utils.files import write_whole
 from clusterkit.utils.parallel import describe_processor
-
-# Increment when networks are converted or compared in another way.
-_FORMAT = 2
 
 
 def cache_folder() -> Path:
@@ -47,10 +45,10 @@ def cached_path(kind: str, source: NetworkSource, *, library: str, machine: str 
     Returns
     -------
     Path
-        Another one for other weights, machines, and versions of the library and of Keras.
+        Another one for other weights, machines, and versions of clusterkit, Keras and the library.
     """
-    versions = [metadata.version("keras"), library, import_module(library).__version__]
-    key = json.dumps([_FORMAT, source.identity, versions, machine], sort_keys=True)
+    versions = [__version__, metadata.version("keras"), library, import_module(library).__version__]
+    key = json.dumps([source.identity, versions, machine], sort_keys=True)
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     return cache_folder() / kind / f"{source.name}-{digest}"
 

@@ -1,0 +1,115 @@
+"""Run a network with TensorFlow on the CPU, as a graph of constants that the cache keeps.
+
+With constant weights TensorFlow folds batch normalisation into the convolutions and keeps chains of
+layers in bfloat16, 1.7 times as fast as a model of the policy ``mixed_bfloat16``.  A graph from the
+cache needs neither building nor tracing: Xception starts 3 s earlier.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.errors import InvalidInputError
+from clusterkit.networks.runtimes.base import NetworkSource, Run
+from clusterkit.networks.runtimes.cache import cached_path
+from clusterkit.utils.files import write_whole
+
+_IMAGES, _OUTPUT = "images", "output_"
+
+
+def open_graph(source: NetworkSource) -> Any:
+    """Return a network as a graph: from the cache, or built, traced and kept.
+
+    Parameters
+    ----------
+    source : NetworkSource
+        The network.
+
+    Returns
+    -------
+    tf.Graph
+        Pixels and outputs have the names that :func:`run_graph` expects.
+    """
+    path = cached_path("tensorflow", source, library="tensorflow")
+    file = path.with_name(f"{path.name}.pb")
+    graph = _read(file)
+    if graph is None:
+        graph = _trace(source.build("float32"))
+        _keep(graph, file)
+    return graph
+
+
+def run_graph(graph: Any, precision: str, *, rewrite: bool) -> Run:
+    """Return the function that runs batches of any size.
+
+    Parameters
+    ----------
+    graph : tf.Graph
+        The network.
+    precision : {"float32", "bfloat16"}
+        bfloat16 needs ``rewrite``.
+    rewrite : bool
+        Whether TensorFlow first makes the graph faster, which takes a few seconds.
+    """
+    import tensorflow as tf
+
+    # A session has its own options; tf.config would affect the whole process.
+    config = tf.compat.v1.ConfigProto()
+    options = config.graph_options.rewrite_options
+    options.disable_meta_optimizer = not rewrite
+    if precision == "bfloat16":
+        options.auto_mixed_precision_onednn_bfloat16 = options.ON
+    session = tf.compat.v1.Session(graph=graph, config=config)
+    names = [f"{operation.name}:0" for operation in _outputs(graph)]
+
+    def run(images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        outputs: list[NDArray[np.float32]] = session.run(names, {f"{_IMAGES}:0": images})
+        return outputs
+
+    return run
+
+
+def _trace(model: Any) -> Any:
+    """Return the graph of a Keras model, with its weights as constants."""
+    import tensorflow as tf
+
+    groups = model.trainable_variables, model.non_trainable_variables
+    values = [[variable.numpy() for variable in variables] for variables in groups]
+    # A tf.function would copy the constants twice more.
+    graph = tf.Graph()
+    with graph.as_default():
+        images = tf.compat.v1.placeholder(tf.uint8, model.input.shape, name=_IMAGES)
+        constants = ([tf.constant(value) for value in group] for group in values)
+        outputs = model.stateless_call(*constants, images, training=False)[0]
+        for i, output in enumerate(outputs if isinstance(outputs, list) else [outputs]):
+            tf.identity(output, f"{_OUTPUT}{i}")
+    return graph
+
+
+def _outputs(graph: Any) -> list[Any]:
+    """Return the operations of the outputs, in order."""
+    named = [each for each in graph.get_operations() if each.name.startswith(_OUTPUT)]
+    return sorted(named, key=lambda each: int(each.name.removeprefix(_OUTPUT)))
+
+
+def _read(file: Path) -> Any:
+    """Return a graph of the cache; None if there is none, or it is damaged."""
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
+    graph = tf.Graph()
+    with suppress(OSError, DecodeError, ValueError), graph.as_default():
+        tf.import_graph_def(tf.compat.v1.GraphDef.FromString(file.read_bytes()), name="")
+        if _outputs(graph):
+            return graph
+    return None
+
+
+def _keep(graph: Any, file: Path) -> None:
+    """Write a graph into the cache; without it each run builds its own."""
+    with suppress(OSError, InvalidInputError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, graph.as_graph_def().SerializeToString())
