@@ -122,7 +122,7 @@ def test_a_command_is_fast_and_leaves_the_process_as_it_was(
     before, within = state(), []
     monkeypatch.setattr(clusterkit.cli.store.store, "callback", lambda: within.append(state()))
     CliRunner().invoke(main, ["store", "info", "-s", str(tmp_path)])
-    assert within == [(chosen or "1", 50_000)]
+    assert within == [(chosen or "1", 200_000)]
     assert state() == before
 
 

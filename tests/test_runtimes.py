@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -313,6 +314,33 @@ def test_few_images_take_what_starts_fastest(
     assert start(source_of(never), few=True).precision == "float32"
     assert runtime.compiled == ["float32"]
     assert start(source_of(never), few=True, precision="bfloat16").precision == "bfloat16"
+
+
+def graph_file(cache: Path) -> Path:
+    """Return the file of the only graph in a cache, once it is written."""
+    for thread in threading.enumerate():
+        if thread.name == "keep graph":
+            thread.join()
+    (file,) = (cache / "tensorflow").iterdir()
+    return file
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_a_graph_is_kept_and_starts_without_building(
+    few: bool, empty_cache: Path, model: Any
+) -> None:
+    options = {"few": few, "runtime": "keras", "precision": "float32"}
+    first = start(source_of(lambda _: model), **options).run(BATCH)
+    file = graph_file(empty_cache)
+    again = start(source_of(never), **options).run(BATCH[:3])
+    for outputs in zip(first, again, strict=True):
+        np.testing.assert_allclose(outputs[0][:3], outputs[1], atol=1e-6)
+    with pytest.raises(AssertionError, match="the network was built"):
+        start(NetworkSource("small", {"weights": "of another test"}, never), **options)
+    for damage in (file.read_bytes()[:-100], b"", b"\0" * 1000, b"no graph"):
+        file.write_bytes(damage)
+        assert len(start(source_of(lambda _: model), **options).run(BATCH)) == 2
+        assert len(graph_file(empty_cache).read_bytes()) > 1000
 
 
 def test_few_images_convert_nothing(

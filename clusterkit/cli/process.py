@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 # Importing TensorFlow makes a million objects that stay: looking at all of them again and again
 # for garbage took a tenth of the time, and another second at the end of the process.
-_ALLOCATIONS = 50_000
+_ALLOCATIONS = 200_000
 _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 
 

@@ -147,7 +147,7 @@ def quiet_libraries() -> Iterator[None]:
 
 
 class _QuietKeras(MetaPathFinder):
-    """Import keras without the start-up messages that TensorFlow's C++ code writes.
+    """Import keras fast, and without the start-up messages that TensorFlow's C++ code writes.
 
     ``TF_CPP_MIN_LOG_LEVEL`` suppresses them only after the first operation.
     """
@@ -160,12 +160,26 @@ class _QuietKeras(MetaPathFinder):
         load = spec.loader.exec_module
 
         def load_quietly(module: ModuleType) -> None:
-            with _silenced_stderr():
+            with _silenced_stderr(), _without_pyplot():
                 load(module)
                 module.ops.zeros(())
 
         spec.loader.exec_module = load_quietly  # type: ignore[method-assign]
         return spec
+
+
+@contextmanager
+def _without_pyplot() -> Iterator[None]:
+    """Let Keras do without pyplot, which takes half a second and serves its own galleries only."""
+    name = "matplotlib.pyplot"
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 @contextmanager

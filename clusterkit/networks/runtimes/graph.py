@@ -7,6 +7,7 @@ cache needs neither building nor tracing: Xception starts 3 s earlier.
 
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,8 @@ def open_graph(source: NetworkSource) -> Any:
     graph = _read(file)
     if graph is None:
         graph = _trace(source.build("float32"))
-        _keep(graph, file)
+        # The first images need not wait for it, and the process ends when it is done.
+        Thread(target=_keep, args=(graph, file), name="keep graph").start()
     return graph
 
 
