@@ -201,7 +201,7 @@ def train_on_parts(
         If no image of a part is readable.
     """
     started = time.monotonic()
-    inputs, rows, failures = _read(data, parts, classifier, store)
+    inputs, rows, failures = read_inputs(data, parts, classifier, store)
     found = {part: data[members] for part, members in rows.items()}
     y = {part: images.labels or [] for part, images in found.items()}
     for part in (TRAIN, VALIDATION):
@@ -234,13 +234,34 @@ def train_on_parts(
     )
 
 
-def _read(
+def read_inputs(
     data: LabelledImages,
     parts: Mapping[str, NDArray[np.intp]],
     classifier: Classifier,
     store: Store | str | Path | None,
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.intp]], list[tuple[str, str]]]:
-    """Return the inputs and the rows of each part, and the unreadable images."""
+    """Return the inputs and the rows of each part, and the unreadable images.
+
+    Parameters
+    ----------
+    data : LabelledImages
+        The images.
+    parts : mapping of str to ndarray of int
+        Rows of each part; those in none are unreadable.
+    classifier : Classifier
+        The classifier.
+    store : Store or path, optional
+        Where embeddings are looked up and kept; by default the ``store`` of the classifier.
+
+    Returns
+    -------
+    inputs : dict of str to object
+        For ``Classifier.fit``: embeddings if only a last layer is trained, else the images.
+    rows : dict of str to ndarray of int
+        Rows of the images of each part that can be read.
+    failures : list of (str, str)
+        Name and reason of each unreadable image.
+    """
     if not classifier.takes_embeddings or isinstance(data.images, np.ndarray):
         # The classifier reads files itself; pixels in memory cannot be looked up in the store.
         return (
