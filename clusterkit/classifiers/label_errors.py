@@ -15,6 +15,12 @@ from clusterkit.classifiers.classifier import Classifier, check_parameters
 from clusterkit.classifiers.evaluation.confident_learning import find_errors
 from clusterkit.classifiers.tasks import MULTILABEL, Task, as_labels
 from clusterkit.classifiers.train import read_inputs, take_known_weights
+from clusterkit.clustering.provenance import (
+    LabelOrigin,
+    find_origins,
+    origins_document,
+    origins_text,
+)
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.datasets.split import draw_folds
@@ -93,12 +99,16 @@ class LabelErrors(TableResult):
         Name and reason of each unreadable image.
     images : list of path, or ndarray of shape (n_images, height, width, channels), uint8, or None
         The images, for figures.
+    origins : tuple of LabelOrigin
+        The clusterings that labels came from, if known; see
+        :func:`~clusterkit.clustering.provenance.find_origins`.
     """
 
     errors: list[LabelError]
     n_images: int
     failures: list[tuple[str, str]] = field(default_factory=list)
     images: list[Path] | NDArray[np.uint8] | None = None
+    origins: tuple[LabelOrigin, ...] = ()
 
     @classmethod
     def from_predictions(
@@ -173,11 +183,17 @@ class LabelErrors(TableResult):
             "n_errors": len(self.errors),
             "errors": [error.to_dict() for error in self.errors],
             "failures": [{"path": path, "reason": reason} for path, reason in self.failures],
+            "labels_from_clusters": origins_document(self.origins),
         }
 
     def to_text(self) -> str:
         """Return the number of labels, and each with the class that is probably right."""
-        return join_lines([self._headline(), *(error.to_text() for error in self.errors)])
+        lines = [self._headline(), *(error.to_text() for error in self.errors)]
+        if self.origins:
+            lines.append(
+                f"{origins_text(self.origins)}: an error is an image that fits another one better."
+            )
+        return join_lines(lines)
 
     def _headline(self) -> str:
         """Return the number of labels that are probably wrong."""
@@ -267,19 +283,38 @@ def find_label_errors(
     readable = {_ALL: np.flatnonzero(folds >= 0)}
     inputs, rows, failures = read_inputs(data, readable, classifier, store)
     kept = data[rows[_ALL]]
-    task, probabilities = _predict_folds(
+    task, probabilities = predict_folds(
         classifier, inputs[_ALL], kept.labels or [], folds[rows[_ALL]]
     )
     found = LabelErrors.from_predictions(
         kept.labels or [], probabilities, classes=task.classes.tolist(), names=kept.names
     )
-    return replace(found, failures=failures, images=kept.images)
+    return replace(found, failures=failures, images=kept.images, origins=find_origins(data))
 
 
-def _predict_folds(
+def predict_folds(
     classifier: Classifier, inputs: Any, y: list[Any], folds: NDArray[np.intp]
 ) -> tuple[Task, NDArray[np.float32]]:
-    """Predict each fold by a classifier trained on the others."""
+    """Predict each fold by a classifier trained on the others.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        A classifier, which is not changed.
+    inputs : as for ``Classifier.fit``
+        The images, or their embeddings.
+    y : list of length n
+        The labels.
+    folds : ndarray of shape (n,), int
+        Fold of each image.
+
+    Returns
+    -------
+    task : Task
+        The task, with the classes of the columns.
+    probabilities : ndarray of shape (n, n_classes), float32
+        Probability of each class.
+    """
     task = Task.from_labels(y)
     column = {name: index for index, name in enumerate(task.classes.tolist())}
     probabilities = np.zeros((len(y), len(column)), np.float32)

@@ -220,7 +220,7 @@ class PredictionsDisplay(PictureGrid):
     ) -> Self:
         """Plot images whose label is probably wrong, worst first.
 
-        The given label is red; the class that is probably right is bold and blue.
+        The given label is red, the class that is probably right blue.
 
         Parameters
         ----------
@@ -294,7 +294,7 @@ def _suggest(error: LabelError) -> list[PredictionLine]:
     given, suggested = f"given: {error.given}", f"probably: {error.suggested}"
     return [
         PredictionLine(given, error.given_probability, VERMILION),
-        PredictionLine(suggested, error.suggested_probability, BLUE, is_bold=True),
+        PredictionLine(suggested, error.suggested_probability, BLUE),
     ]
 
 
