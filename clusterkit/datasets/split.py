@@ -117,12 +117,13 @@ def draw_folds(
     sizes = np.zeros(n_folds)
     for members in _by_class(list(groups.values()), labels).values():
         own = np.zeros(n_folds)
-        for index in rng.permutation(len(members)):
+        shuffled = [members[index] for index in rng.permutation(len(members))]
+        for group in sorted(shuffled, key=len, reverse=True):
             # The fold with the fewest images of the class, and among equals of all.
             fold = np.lexsort((sizes, own))[0]
-            folds[readable[members[index]]] = fold
-            own[fold] += len(members[index])
-            sizes[fold] += len(members[index])
+            folds[readable[group]] = fold
+            own[fold] += len(group)
+            sizes[fold] += len(group)
     return folds
 
 
