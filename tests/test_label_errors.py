@@ -154,6 +154,11 @@ def test_folds_are_stratified_and_keep_copies_together() -> None:
     for rows in (slice(22), slice(22, 44)):
         assert set(np.bincount(folds[rows])) <= {5, 6}
     assert set(np.bincount(folds)) == {11}
+    # Copies of different labels, too.
+    labels[1] = "b"
+    for seed in range(4):
+        folds = draw_folds(as_data(images, labels), n_folds=4, random_state=seed)
+        assert folds[0] == folds[1]
     again = draw_folds(as_data(images, labels), n_folds=4, random_state=0)
     assert again.tolist() == folds.tolist()
 

@@ -77,7 +77,8 @@ def draw_folds(
 ) -> NDArray[np.intp]:
     """Divide images into folds for cross-validation, stratified by class.
 
-    All copies of an image, as for :func:`split`, are in the same fold.
+    All copies of an image are in the same fold, as for :func:`split`; here also copies of different
+    labels, one of which must be wrong.
 
     Parameters
     ----------
@@ -104,7 +105,7 @@ def draw_folds(
     n_images = len(data)
     data, thumbnails, readable = _read_thumbnails(data)
     labels = data.labels or []
-    group_of_row = _group_copies(labels, thumbnails)
+    group_of_row = _group_copies(labels, thumbnails, of_any_label=True)
     parts = np.full(len(data), TRAIN, dtype=object)
     _check_classes(
         data, group_of_row.tolist(), parts, least=n_folds, what=f"to divide into {n_folds} folds"
@@ -206,14 +207,22 @@ def _divide(
     return part_of_row
 
 
-def _group_copies(labels: Sequence[Any], thumbnails: Sequence[Thumbnail]) -> NDArray[np.int32]:
-    """Return the group of copies of each image, which must stay in one part."""
+def _group_copies(
+    labels: Sequence[Any], thumbnails: Sequence[Thumbnail], *, of_any_label: bool = False
+) -> NDArray[np.int32]:
+    """Return the group of copies of each image, which must stay in one part.
+
+    Images of different classes are copies only if they are equal files or, with ``of_any_label``,
+    if no class of theirs consists of copies.
+    """
     names = [set(label_tuple(label)) for label in labels]
     pairs = pair_thumbnails(thumbnails)
     equal = [(a, b) for a, b in pairs if thumbnails[a].digest == thumbnails[b].digest]
     alike = [(a, b) for a, b in pairs if names[a] & names[b]]
     uniform = _uniform_classes(_join(equal + alike, len(thumbnails)), names)
     copies = [(a, b) for a, b in alike if names[a] & names[b] - uniform]
+    if of_any_label:
+        copies += [(a, b) for a, b in pairs if not (names[a] | names[b]) & uniform]
     return _join(equal + copies, len(thumbnails))
 
 
