@@ -204,18 +204,8 @@ class LabelErrors(TableResult):
     def _table(self) -> Rows:
         """Return one row per label."""
         rows = [list(error.to_dict().values()) for error in self.errors]
-        return Rows(
-            [
-                "path",
-                "given",
-                "suggested",
-                "given_probability",
-                "suggested_probability",
-                "score",
-            ],
-            rows,
-            decimals=6,
-        )
+        probabilities = ["given_probability", "suggested_probability"]
+        return Rows(["path", "given", "suggested", *probabilities, "score"], rows, decimals=6)
 
     def _table_shown(self) -> Rows:
         """Return pictures, and both labels with their probabilities."""
@@ -268,7 +258,8 @@ def find_label_errors(
     Notes
     -----
     Northcutt, Jiang, Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels",
-    arXiv:1911.00068.
+    arXiv:1911.00068.  The list is as good as the classifier: a weak one lists images that are merely
+    hard.
 
     Examples
     --------
