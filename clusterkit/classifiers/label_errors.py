@@ -258,8 +258,8 @@ def find_label_errors(
     Notes
     -----
     Northcutt, Jiang, Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels",
-    arXiv:1911.00068.  The list is as good as the classifier: a weak one lists images that are merely
-    hard.
+    arXiv:1911.00068.  The list is as good as the classifier: a weak one lists images that
+    are merely hard.
 
     Examples
     --------
