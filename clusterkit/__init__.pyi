@@ -1,5 +1,6 @@
 from .classifiers.classifier import Classifier as Classifier
 from .classifiers.comparison.compare import compare_networks as compare_networks
+from .classifiers.label_errors import find_label_errors as find_label_errors
 from .classifiers.predict import classify as classify
 from .classifiers.predict import route as route
 from .classifiers.train import train_classifier as train_classifier

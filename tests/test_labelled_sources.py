@@ -293,7 +293,7 @@ def test_a_transfer_opens_only_what_can_be_read(
     data = read_labelled(odd_folder)
     parts = split(data, random_state=0)
     classifier: Any = SimpleNamespace(takes_embeddings=True)
-    inputs, rows, failures = training._read(data, parts, classifier, None)
+    inputs, rows, failures = training.read_inputs(data, parts, classifier, None)
     assert len(opened) == 18
     assert all(file.is_file() for file in opened)
     assert {Path(name).name for name, _ in failures} == {

@@ -13,7 +13,7 @@ import pytest
 from mypy import api
 
 import clusterkit
-from clusterkit.classifiers import Prediction
+from clusterkit.classifiers import LabelError, Prediction
 from clusterkit.datasets.results import Result, TableResult
 
 PACKAGE = Path(clusterkit.__file__).parent
@@ -54,7 +54,7 @@ def test_results_have_the_same_methods() -> None:
                 found.add(value)
                 text = inspect.signature(value.to_text, eval_str=True)
                 assert str(text) == "(self) -> str", value
-                assert issubclass(value, Result) or value is Prediction
+                assert issubclass(value, Result) or value in (Prediction, LabelError)
                 if hasattr(value, "to_csv"):
                     assert issubclass(value, TableResult)
                     signature = inspect.signature(value.to_csv, eval_str=True)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clusterkit.classifiers.label_errors import LabelErrors
 from clusterkit.classifiers.predict import Prediction, Predictions
 from clusterkit.clustering.cluster import cluster
 from clusterkit.clustering.evaluation import evaluate
@@ -43,12 +44,15 @@ MAKE: dict[str, Any] = {
     "predictions": lambda: Predictions(
         [Prediction(name, ("cat",), {"cat": 0.75, "dog": 0.25}) for name in NAMES], []
     ),
+    "label errors": lambda: LabelErrors.from_predictions(
+        ["a", "a", "b"] * 8, [[0.9, 0.1], [0.1, 0.9], [0.2, 0.8]] * 8, names=NAMES
+    ),
     "embedding": lambda: EmbedReport(
         3, 2, 1, 0, [], "pixels", 2, 1.0, "pixels-1", "/photos", "pixels-1"
     ),
 }
 N_ROWS = {"clustering": 24, "evaluation": 2, "curve": 3, "similar": 10, "spaces": 2}
-N_ROWS["predictions"] = 24
+N_ROWS |= {"predictions": 24, "label errors": 8}
 
 
 def first() -> Any:

@@ -4,6 +4,9 @@ from .classifier import Classifier as Classifier
 from .comparison.compare import compare_networks as compare_networks
 from .comparison.result import NetworkComparison as NetworkComparison
 from .evaluation.report import ClassificationReport as ClassificationReport
+from .label_errors import LabelError as LabelError
+from .label_errors import LabelErrors as LabelErrors
+from .label_errors import find_label_errors as find_label_errors
 from .predict import Prediction as Prediction
 from .predict import Predictions as Predictions
 from .predict import classify as classify

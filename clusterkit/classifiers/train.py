@@ -16,6 +16,12 @@ from clusterkit.classifiers.evaluation.report import ClassificationReport
 from clusterkit.classifiers.features import read_features
 from clusterkit.classifiers.model_file import check_model_path
 from clusterkit.classifiers.tasks import MULTILABEL
+from clusterkit.clustering.provenance import (
+    LabelOrigin,
+    find_origins,
+    origins_document,
+    origins_text,
+)
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
 from clusterkit.datasets.names import TEST, TRAIN, VALIDATION
 from clusterkit.datasets.results import Result
@@ -50,6 +56,9 @@ class ClassifierTraining(Result):
         Wall time, including embedding.
     training_seconds : float
         Wall time of ``Classifier.fit`` alone.
+    origins : tuple of LabelOrigin
+        The clusterings that labels came from, if known; see
+        :func:`~clusterkit.clustering.provenance.find_origins`.
     """
 
     output: Path
@@ -59,6 +68,7 @@ class ClassifierTraining(Result):
     test: ClassificationReport | None
     seconds: float
     training_seconds: float
+    origins: tuple[LabelOrigin, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as a JSON-able document."""
@@ -75,6 +85,7 @@ class ClassifierTraining(Result):
             "best_epoch": classifier.best_epoch_,
             "temperature": classifier.temperature_,
             "history": classifier.history_,
+            "labels_from_clusters": origins_document(self.origins),
             "test": None if self.test is None else self.test.to_dict(),
             "seconds": self.seconds,
             "training_seconds": self.training_seconds,
@@ -96,6 +107,8 @@ class ClassifierTraining(Result):
         )
         if self.test is not None:
             lines += self.test.to_text().split("\n")
+        if self.origins and not (self.test and self.test.origins):
+            lines.append(f"{origins_text(self.origins)}.")
         return join_lines(lines)
 
     def _headline(self) -> str:
@@ -201,7 +214,7 @@ def train_on_parts(
         If no image of a part is readable.
     """
     started = time.monotonic()
-    inputs, rows, failures = _read(data, parts, classifier, store)
+    inputs, rows, failures = read_inputs(data, parts, classifier, store)
     found = {part: data[members] for part, members in rows.items()}
     y = {part: images.labels or [] for part, images in found.items()}
     for part in (TRAIN, VALIDATION):
@@ -221,7 +234,14 @@ def train_on_parts(
         test = ClassificationReport.from_classifier(classifier, found[TEST], inputs=inputs[TEST])
     counts = {part: images.class_counts for part, images in found.items()}
     figures = None if test is None else test.to_dict()
-    classifier.save(output, overwrite=overwrite, images=counts, test=figures)
+    origins = find_origins(data)
+    classifier.save(
+        output,
+        overwrite=overwrite,
+        images=counts,
+        labels_from_clusters=origins_document(origins),
+        test=figures,
+    )
     checkpoint.unlink(missing_ok=True)
     return ClassifierTraining(
         output,
@@ -231,16 +251,38 @@ def train_on_parts(
         test,
         time.monotonic() - started,
         learned - learning,
+        origins,
     )
 
 
-def _read(
+def read_inputs(
     data: LabelledImages,
     parts: Mapping[str, NDArray[np.intp]],
     classifier: Classifier,
     store: Store | str | Path | None,
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.intp]], list[tuple[str, str]]]:
-    """Return the inputs and the rows of each part, and the unreadable images."""
+    """Return the inputs and the rows of each part, and the unreadable images.
+
+    Parameters
+    ----------
+    data : LabelledImages
+        The images.
+    parts : mapping of str to ndarray of int
+        Rows of each part; those in none are unreadable.
+    classifier : Classifier
+        The classifier.
+    store : Store or path, optional
+        Where embeddings are looked up and kept; by default the ``store`` of the classifier.
+
+    Returns
+    -------
+    inputs : dict of str to object
+        For ``Classifier.fit``: embeddings if only a last layer is trained, else the images.
+    rows : dict of str to ndarray of int
+        Rows of the images of each part that can be read.
+    failures : list of (str, str)
+        Name and reason of each unreadable image.
+    """
     if not classifier.takes_embeddings or isinstance(data.images, np.ndarray):
         # The classifier reads files itself; pixels in memory cannot be looked up in the store.
         return (

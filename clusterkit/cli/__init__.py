@@ -28,6 +28,7 @@ COMMANDS = {
     "compare-spaces": "clusterkit.cli.compare_spaces:compare_spaces",
     "train": "clusterkit.cli.train:train",
     "compare": "clusterkit.cli.compare:compare",
+    "label-errors": "clusterkit.cli.label_errors:label_errors",
     "predict": "clusterkit.cli.predict:predict",
     "route": "clusterkit.cli.route:route",
     "promote": "clusterkit.cli.promote:promote",

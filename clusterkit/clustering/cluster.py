@@ -26,6 +26,7 @@ from clusterkit.clusterers.row_stream import sample_rows
 from clusterkit.clustering.decisions import FREE, Decisions, Placed, hold
 from clusterkit.clustering.matching import IdentityReport, match_clusters
 from clusterkit.clustering.naming import find_top5, name_clusters
+from clusterkit.clustering.provenance import LabelOrigin
 from clusterkit.clustering.saved import (
     EarlierClusters,
     check_earlier,
@@ -259,6 +260,7 @@ class Clustering(TableResult):
             mode=mode,
             strict=strict,
             store=store,
+            origin=LabelOrigin.from_description(self.to_dict()).to_dict(),
             dry_run=dry_run,
             progress=progress,
         )

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
+from clusterkit.clustering.provenance import LabelOrigin
 from clusterkit.clustering.saved import EarlierClusters, read_earlier
 from clusterkit.errors import InvalidInputError
 from clusterkit.routing.sorting import Sorting, sort_into_folders
@@ -94,6 +95,7 @@ def promote(
         mode=mode,
         strict=strict,
         store=store,
+        origin=LabelOrigin.from_description(clusters.made_by, clusters_csv).to_dict(),
         dry_run=dry_run,
         progress=progress,
     )

@@ -43,7 +43,7 @@ _WRITTEN = {
     "clusters": table_of(integer(NOISE)),
     "digests": table_of(TEXT | NOTHING),
 }
-_PATH_COLUMNS, _CLUSTER_COLUMNS = ("path", "filename", "file", "image"), ("cluster", "clusters")
+_PATH_COLUMNS, CLUSTER_COLUMNS = ("path", "filename", "file", "image"), ("cluster", "clusters")
 
 
 def write_clusters(clustering: Any, output: str | Path, *, overwrite: bool = False) -> Path:
@@ -568,7 +568,7 @@ def _open_clusters(clusters_csv: str | Path) -> _Opened:
     """Read a table of clusters as text, and find its columns."""
     table = read_table(clusters_csv)
     path_column, cluster_column = (
-        _find(table, names) for names in (_PATH_COLUMNS, _CLUSTER_COLUMNS)
+        _find(table, names) for names in (_PATH_COLUMNS, CLUSTER_COLUMNS)
     )
     if path_column is None or cluster_column is None:
         raise InvalidInputError(

@@ -45,6 +45,10 @@ class LabelledImages:
         Whether images may have any number of labels.
     parts : list of str, or None
         ``"train"``, ``"val"`` or ``"test"`` for each image, if the source has parts.
+    source : pathlib.Path, or None
+        The folder or table of files that the labels were read from.
+    label_column : str, or None
+        The column of the table that they were read from.
     """
 
     images: list[Path] | NDArray[np.uint8]
@@ -52,6 +56,8 @@ class LabelledImages:
     labels: list[Any] | None
     is_multilabel: bool = False
     parts: list[str] | None = None
+    source: Path | None = None
+    label_column: str | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -66,6 +72,8 @@ class LabelledImages:
             None if self.labels is None else [self.labels[row] for row in take],
             self.is_multilabel,
             None if self.parts is None else [self.parts[row] for row in take],
+            self.source,
+            self.label_column,
         )
 
     @property
@@ -190,6 +198,7 @@ def _from_folder(folder: Path, exclude: list[str]) -> LabelledImages:
         [images.paths[row] for row in kept],
         labels,
         parts=part_of_image if any(parts) else None,
+        source=folder,
     )
 
 
@@ -299,6 +308,8 @@ def _from_label_csv(table: Path, **columns: Any) -> LabelledImages:
         [found.labels[row] for row in known],
         found.is_multilabel,
         None if found.parts is None else [str(found.parts[row]) for row in known],
+        table,
+        found.header[1],
     )
 
 

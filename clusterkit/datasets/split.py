@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,16 +66,66 @@ def split(
             "test_split and validation_split must be at least 0, and together below 1. "
             f"Received: {test_split}, {validation_split}"
         )
-    if data.labels is None:
-        raise InvalidInputError("these images have no labels: they can be predicted, not learned")
-    thumbnails = make_thumbnails(data.images)
-    readable = np.flatnonzero([thumbnail.is_readable for thumbnail in thumbnails])
-    if len(readable) < len(thumbnails):
-        _check_readable(data, readable)
-        data, thumbnails = data[readable], [thumbnails[row] for row in readable]
+    data, thumbnails, readable = _read_thumbnails(data)
     shares = {TEST: test_split, VALIDATION: validation_split}
     part_of_row = _divide(data, thumbnails, shares, np.random.default_rng(random_state))
     return {part: readable[part_of_row == part] for part in (TRAIN, VALIDATION, TEST)}
+
+
+def draw_folds(
+    data: LabelledImages, *, n_folds: int = 5, random_state: int | None = None
+) -> NDArray[np.intp]:
+    """Divide images into folds for cross-validation, stratified by class.
+
+    All copies of an image are in the same fold, as for :func:`split`; here also copies of different
+    labels, one of which must be wrong.
+
+    Parameters
+    ----------
+    data : LabelledImages
+        Labelled images; parts of the source do not matter.
+    n_folds : int
+        Number of folds, at least 3, so that more than half of the images are learned from.
+    random_state : int, optional
+        Seed; random by default.
+
+    Returns
+    -------
+    ndarray of shape (n,), int
+        The fold of each image, from 0; -1 for unreadable files.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is only one class, a class has fewer different readable images than there are
+        folds, or ``n_folds`` is too small.
+    """
+    if n_folds < 3:
+        raise InvalidInputError(f"n_folds must be at least 3. Received: {n_folds}")
+    n_images = len(data)
+    data, thumbnails, readable = _read_thumbnails(data)
+    labels = data.labels or []
+    group_of_row = _group_copies(labels, thumbnails, of_any_label=True)
+    parts = np.full(len(data), TRAIN, dtype=object)
+    _check_classes(
+        data, group_of_row.tolist(), parts, least=n_folds, what=f"to divide into {n_folds} folds"
+    )
+    groups: dict[int, list[int]] = defaultdict(list)
+    for row, group in enumerate(group_of_row.tolist()):
+        groups[group].append(row)
+    rng = np.random.default_rng(random_state)
+    folds = np.full(n_images, -1)
+    sizes = np.zeros(n_folds)
+    for members in _by_class(list(groups.values()), labels).values():
+        own = np.zeros(n_folds)
+        shuffled = [members[index] for index in rng.permutation(len(members))]
+        for group in sorted(shuffled, key=len, reverse=True):
+            # The fold with the fewest images of the class, and among equals of all.
+            fold = np.lexsort((sizes, own))[0]
+            folds[readable[group]] = fold
+            own[fold] += len(group)
+            sizes[fold] += len(group)
+    return folds
 
 
 def class_weights(
@@ -107,6 +157,20 @@ def class_weights(
     if numbers.max() <= max_ratio * numbers.min():
         return None
     return numbers.sum() / (len(numbers) * numbers)
+
+
+def _read_thumbnails(
+    data: LabelledImages,
+) -> tuple[LabelledImages, list[Thumbnail], NDArray[np.intp]]:
+    """Return the readable images with their thumbnails, and their rows."""
+    if data.labels is None:
+        raise InvalidInputError("these images have no labels: they can be predicted, not learned")
+    thumbnails = make_thumbnails(data.images)
+    readable = np.flatnonzero([thumbnail.is_readable for thumbnail in thumbnails])
+    if len(readable) < len(thumbnails):
+        _check_readable(data, readable)
+        data, thumbnails = data[readable], [thumbnails[row] for row in readable]
+    return data, thumbnails, readable
 
 
 def _divide(
@@ -143,14 +207,22 @@ def _divide(
     return part_of_row
 
 
-def _group_copies(labels: Sequence[Any], thumbnails: Sequence[Thumbnail]) -> NDArray[np.int32]:
-    """Return the group of copies of each image, which must stay in one part."""
+def _group_copies(
+    labels: Sequence[Any], thumbnails: Sequence[Thumbnail], *, of_any_label: bool = False
+) -> NDArray[np.int32]:
+    """Return the group of copies of each image, which must stay in one part.
+
+    Images of different classes are copies only if they are equal files or, with ``of_any_label``,
+    if no class of theirs consists of copies.
+    """
     names = [set(label_tuple(label)) for label in labels]
     pairs = pair_thumbnails(thumbnails)
     equal = [(a, b) for a, b in pairs if thumbnails[a].digest == thumbnails[b].digest]
     alike = [(a, b) for a, b in pairs if names[a] & names[b]]
     uniform = _uniform_classes(_join(equal + alike, len(thumbnails)), names)
     copies = [(a, b) for a, b in alike if names[a] & names[b] - uniform]
+    if of_any_label:
+        copies += [(a, b) for a, b in pairs if not (names[a] | names[b]) & uniform]
     return _join(equal + copies, len(thumbnails))
 
 
@@ -202,13 +274,18 @@ def _check_readable(data: LabelledImages, readable: NDArray[np.intp]) -> None:
 
 
 def _check_classes(
-    data: LabelledImages, digests: Sequence[str], part_of_row: NDArray[np.object_], *, least: int
+    data: LabelledImages,
+    digests: Sequence[Hashable],
+    part_of_row: NDArray[np.object_],
+    *,
+    least: int,
+    what: str = "to learn from",
 ) -> None:
     """Check that the classes can be learned and occur in the training images.
 
     Each class must have ``least`` different training images.
     """
-    parts: dict[str, dict[str, set[str]]] = {part: defaultdict(set) for part in (TRAIN, TEST)}
+    parts: dict[str, dict[str, set[Hashable]]] = {part: defaultdict(set) for part in (TRAIN, TEST)}
     others = parts[TEST]
     for label, digest, part in zip(data.labels or [], digests, part_of_row, strict=True):
         for name in label_tuple(label):
@@ -227,7 +304,8 @@ def _check_classes(
         # Multi-label classes are skipped, since their images also have other labels.
         if len(images) < least and not data.is_multilabel:
             raise InvalidInputError(
-                f"each class needs at least 2 different images to learn from. Received: 1 of {name}"
+                f"each class needs at least {least} different images {what}. "
+                f"Received: {len(images)} of {name}"
             )
 
 

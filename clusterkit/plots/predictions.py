@@ -18,6 +18,7 @@ from clusterkit.plots.style import BLUE, GREEN, QUIET, TILE, VERMILION
 if TYPE_CHECKING:
     from clusterkit.classifiers.classifier import Classifier
     from clusterkit.classifiers.evaluation.report import ClassificationReport
+    from clusterkit.classifiers.label_errors import LabelError, LabelErrors
     from clusterkit.classifiers.predict import Prediction
 
 _LINE, _NUMBER, _NAME = 13.0, 26.0, 14.0
@@ -208,6 +209,51 @@ class PredictionsDisplay(PictureGrid):
             **kwargs,
         ).plot(ax=ax)
 
+    @classmethod
+    def from_label_errors(
+        cls,
+        found: LabelErrors,
+        *,
+        n_images: int = 24,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Plot images whose label is probably wrong, worst first.
+
+        The given label is red, the class that is probably right blue.
+
+        Parameters
+        ----------
+        found : LabelErrors
+            From :func:`clusterkit.find_label_errors`.
+        n_images : int
+            Maximum number of images.
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw in.
+        **kwargs
+            Other parameters of the display.
+
+        Returns
+        -------
+        PredictionsDisplay
+            The plotted display.
+
+        Raises
+        ------
+        InvalidInputError
+            If no label is probably wrong, or the labels were given without images.
+        """
+        if found.images is None:
+            raise InvalidInputError("the labels were compared without their images")
+        errors = found.errors[:n_images]
+        kwargs.setdefault("title", f"{found._headline()}, the worst first")
+        return cls(
+            [found.images[error.row] for error in errors],
+            [_suggest(error) for error in errors],
+            [Path(error.name).name for error in errors],
+            **kwargs,
+        ).plot(ax=ax)
+
     def _foot(self) -> float:
         """Return the height of the lines and the name."""
         shown = self.lines[: self.max_pictures]
@@ -240,6 +286,15 @@ def _most_probable(prediction: Prediction, n_classes: int) -> list[PredictionLin
         PredictionLine(name, value, BLUE if is_chosen else QUIET, is_chosen)
         for name, value in ranked[:n_shown]
         for is_chosen in (name in prediction.classes,)
+    ]
+
+
+def _suggest(error: LabelError) -> list[PredictionLine]:
+    """Return the lines of a label that is probably wrong."""
+    given, suggested = f"given: {error.given}", f"probably: {error.suggested}"
+    return [
+        PredictionLine(given, error.given_probability, VERMILION),
+        PredictionLine(suggested, error.suggested_probability, BLUE),
     ]
 
 

@@ -11,11 +11,13 @@ from typing import Any
 
 from clusterkit.errors import InvalidInputError, NotFoundError
 from clusterkit.routing.transfer import MODES, Transfer
+from clusterkit.utils.documents import NOTHING, NUMBER, TEXT, list_of, table_of
 from clusterkit.utils.files import write_whole
 
 MANIFEST_NAME = "clusterkit-manifest.jsonl"
 LOCK_NAME = ".clusterkit.lock"
 _FORMAT = 1
+_ORIGINS = list_of(table_of(TEXT | NUMBER | NOTHING))
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -33,14 +35,19 @@ class Manifest:
         In the order of planning.
     folders : list of str
         Created folders, relative to the sorted folder; ``"."`` is the sorted folder itself.
+    origins : list of dict
+        Descriptions of what the names of the folders came from, if known.
     """
 
     transfers: list[Transfer] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
+    origins: list[dict[str, Any]] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
         """Write the manifest into a sorted folder atomically, flushed to disk."""
         lines: list[dict[str, Any]] = [{"clusterkit_manifest": _FORMAT, "folders": self.folders}]
+        if self.origins:
+            lines[0]["origins"] = self.origins
         for transfer in self.transfers:
             line = transfer._asdict()
             if transfer.seal is None:
@@ -69,9 +76,14 @@ def read_manifest(folder: Path) -> Manifest:
                 f"{file} must have format {_FORMAT} for this version of clusterkit. "
                 f"Received: {first['clusterkit_manifest']}"
             )
-        _check_fields(first, required={"clusterkit_manifest", "folders"})
+        _check_fields(
+            first, required={"clusterkit_manifest", "folders"}, optional=frozenset({"origins"})
+        )
         folders = [_inner_path(name) for name in list(first["folders"])]
-        return Manifest([_read_transfer(line) for line in rest], folders)
+        origins = first.get("origins", [])
+        if not _ORIGINS.accepts(origins):
+            raise _DamageError(f"origins must be {_ORIGINS.expected}. Received: {origins!r:.100}")
+        return Manifest([_read_transfer(line) for line in rest], folders, origins)
     except (FileNotFoundError, NotADirectoryError):
         raise NotFoundError(
             f"no {MANIFEST_NAME} in {folder}: nothing was sorted into it, or all was taken back"

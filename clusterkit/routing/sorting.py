@@ -95,6 +95,7 @@ def sort_into_folders(
     mode: str = "copy",
     strict: bool = True,
     store: Store | str | Path | None = None,
+    origin: Mapping[str, Any] | None = None,
     dry_run: bool = False,
     progress: bool = False,
 ) -> Sorting:
@@ -123,6 +124,8 @@ def sort_into_folders(
         Whether files that are gone are an error; otherwise they are left out.
     store : Store or path, optional
         A store that is told where moved files are, so that it keeps their embeddings.
+    origin : mapping of str to str, number or None, optional
+        Description of what the names came from, which the manifest keeps.
     dry_run : bool
         Whether to only plan, without writing anything.
     progress : bool
@@ -186,7 +189,7 @@ def sort_into_folders(
             manifest = _known(into)
             plan = make_plan(files, names, into, mode, manifest)
             todo = _with_digests(plan.todo, progress=progress)
-            _write_ahead(plan._replace(todo=todo), into, manifest, is_new=is_new)
+            _write_ahead(plan._replace(todo=todo), into, manifest, origin, is_new=is_new)
             _settle_parts(into, manifest.transfers + todo)
             _carry_out(todo, into, progress=progress)
     finally:
@@ -273,7 +276,9 @@ def _with_digests(todo: Sequence[Transfer], *, progress: bool) -> list[Transfer]
     return [t if planned.digest else next(new) for t, planned in zip(found, todo, strict=True)]
 
 
-def _write_ahead(plan: Plan, into: Path, manifest: Manifest, *, is_new: bool) -> None:
+def _write_ahead(
+    plan: Plan, into: Path, manifest: Manifest, origin: Mapping[str, Any] | None, *, is_new: bool
+) -> None:
     """Write the manifest and create the folders before any transfer."""
     known, gone = set(manifest.transfers), plan.replaced - set(plan.todo)
     new = [transfer for transfer in plan.todo if transfer not in known]
@@ -282,8 +287,9 @@ def _write_ahead(plan: Plan, into: Path, manifest: Manifest, *, is_new: bool) ->
     missing = [folder for folder in folders if not (into / folder).exists()]
     made = [*(["."] if is_new else []), *missing]
     made = [folder for folder in made if folder not in manifest.folders]
-    if new or made:
-        Manifest(kept + new, manifest.folders + made).write(into)
+    origins = [] if origin is None or origin in manifest.origins else [dict(origin)]
+    if new or made or origins:
+        Manifest(kept + new, manifest.folders + made, manifest.origins + origins).write(into)
     # An earlier run may have failed to create one.
     for folder in missing:
         make_folder(into / folder)

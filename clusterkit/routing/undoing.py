@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -155,7 +155,7 @@ def undo(
                 with suppress(OSError):
                     (folder / name).rmdir()
         if left:
-            Manifest(left, manifest.folders).write(folder)
+            replace(manifest, transfers=left).write(folder)
         else:
             (folder / MANIFEST_NAME).unlink()
             flush(folder)

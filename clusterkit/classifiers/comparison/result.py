@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from clusterkit.clustering.provenance import LabelOrigin, say_scores
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.utils.text import plural
 
@@ -153,6 +154,10 @@ def _text_table(comparison: NetworkComparison) -> str:
     rows += [f"{name}: failed: {reason}" for name, reason in comparison.failures]
     if comparison.best is not None and len(comparison.results) > 1:
         rows.append(f"best on the validation images: {comparison.best.name}")
+    # One split for all: the test images, and where their labels came from, are the same.
+    tests = [result.test for result in comparison.results if result.test is not None]
+    if tests and (origins := tests[0].get("labels_from_clusters")):
+        rows.append(say_scores([LabelOrigin.from_description(origin) for origin in origins]))
     return "\n".join(rows)
 
 

@@ -15,6 +15,12 @@ from clusterkit.classifiers.class_similarity import class_similarity, predict_wi
 from clusterkit.classifiers.evaluation.reliability import Reliability
 from clusterkit.classifiers.evaluation.tables import prediction_table, score_table
 from clusterkit.classifiers.tasks import MULTILABEL, Task
+from clusterkit.clustering.provenance import (
+    LabelOrigin,
+    find_origins,
+    origins_document,
+    say_scores,
+)
 from clusterkit.datasets.labelled_images import LabelledImages
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.errors import InvalidInputError
@@ -50,6 +56,9 @@ class ClassificationReport(TableResult):
         The images, for figures.
     class_similarity : ndarray of shape (n_classes, n_classes), or None
         See :func:`~clusterkit.classifiers.class_similarity.class_similarity`.
+    origins : tuple of LabelOrigin
+        The clusterings that the true classes came from, if known; see
+        :func:`~clusterkit.clustering.provenance.find_origins`.
     """
 
     classes: list[str]
@@ -61,6 +70,7 @@ class ClassificationReport(TableResult):
     thresholds: NDArray[np.float64] | None = None
     images: list[Path] | NDArray[np.uint8] | None = None
     class_similarity: NDArray[np.float64] | None = None
+    origins: tuple[LabelOrigin, ...] = ()
 
     @classmethod
     def from_classifier(
@@ -98,6 +108,7 @@ class ClassificationReport(TableResult):
             report,
             images=data.images,
             class_similarity=class_similarity(vectors, report.truth),
+            origins=find_origins(data),
         )
 
     @classmethod
@@ -243,12 +254,19 @@ class ClassificationReport(TableResult):
             "confusion": None if confusion is None else confusion.tolist(),
             "calibration": self.reliability.to_dict(),
             "class_similarity": None if similarity is None else without_nan(similarity),
+            "labels_from_clusters": origins_document(self.origins),
         }
 
     def to_text(self) -> str:
-        """Return the metrics as a text table."""
+        """Return the metrics as a text table, and whether they are about clusters."""
         averages = {"macro": self.macro, "weighted": self.weighted}
-        table = score_table(self.per_class | averages)
+        lines = [score_table(self.per_class | averages), self._verdict()]
+        if self.origins:
+            lines.append(say_scores(self.origins))
+        return "\n".join(lines)
+
+    def _verdict(self) -> str:
+        """Return the most important metrics as one line."""
         n = len(self.names)
         verdict = f"accuracy: {self.accuracy:.3f} of {n} images"
         if self.is_multilabel:
@@ -257,11 +275,11 @@ class ClassificationReport(TableResult):
                 f"{self.accuracy:.3f} of {n} images"
             )
         error = self.reliability.expected_error
-        return f"{table}\n{verdict}; loss {self.log_loss:.3f}; calibration error {error:.3f}"
+        return f"{verdict}; loss {self.log_loss:.3f}; calibration error {error:.3f}"
 
     def _headline(self) -> str:
-        """Return the verdict."""
-        return self.to_text().rpartition("\n")[2]
+        """Return the verdict, and whether it is about clusters."""
+        return f"{self._verdict()}{'; the labels came from clusters' if self.origins else ''}"
 
     def _table(self) -> Rows:
         """Return file name, truth, prediction and each class's probability of each image."""

@@ -1,0 +1,138 @@
+"""Which clusterings the labels of images came from, as far as that was recorded.
+
+A classifier that learned such labels is scored by how well it repeats the clustering.  Sorted
+folders say it in their manifest, tables of clusters in the ``.json`` file beside them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from clusterkit.clustering.saved import CLUSTER_COLUMNS, Origin
+from clusterkit.datasets.labelled_images import LabelledImages
+from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.routing.manifest import read_manifest
+from clusterkit.utils.paths import printable
+
+
+@dataclass(frozen=True)
+class LabelOrigin:
+    """A clustering that labels came from; what is not known of it is None.
+
+    Attributes
+    ----------
+    table : str or None
+        Name of its table.
+    algorithm : str or None
+        Name of the clusterer.
+    k : int or None
+        Number of clusters.
+    space : str or None
+        Short name of the embedding space.
+    """
+
+    table: str | None = None
+    algorithm: str | None = None
+    k: int | None = None
+    space: str | None = None
+
+    @classmethod
+    def from_description(
+        cls, made_by: Mapping[str, Any], table: str | Path | None = None
+    ) -> LabelOrigin:
+        """Read what is known from the description of a clustering, which is not trusted.
+
+        Parameters
+        ----------
+        made_by : mapping of str to object
+            As from ``Clustering.to_dict()``, or :meth:`to_dict`.
+        table : path, optional
+            Its table; by default the one that the description names.
+        """
+        name = made_by.get("table") if table is None else Path(table).name
+        known = {"table": name} | {key: made_by.get(key) for key in ("algorithm", "space")}
+        texts = {key: value for key, value in known.items() if isinstance(value, str)}
+        k = made_by.get("k")
+        return cls(**texts, k=k if type(k) is int else None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-able values."""
+        return asdict(self)
+
+    def to_text(self) -> str:
+        """Return what is known in a few words."""
+        k = None if self.k is None else f"k = {self.k}"
+        made = ", ".join(part for part in (self.algorithm, k, self.space) if part)
+        return printable(": ".join(part for part in (self.table, made) if part))
+
+
+def find_origins(data: LabelledImages) -> tuple[LabelOrigin, ...]:
+    """Find the clusterings that labels came from.
+
+    Parameters
+    ----------
+    data : LabelledImages
+        Labelled images from a folder or table.
+
+    Returns
+    -------
+    tuple of LabelOrigin
+        The clusterings whose groups ``promote`` or ``cluster --into`` sorted into the folder, or
+        the one of the table, if the labels are its column of clusters or their names.  Empty if
+        nothing is known of any.
+    """
+    if data.source is None:
+        return ()
+    if data.label_column is not None:
+        return tuple(_of_table(data.source, data.label_column))
+    tops = {""} if data.parts is None else {name.partition("/")[0] for name in data.names}
+    found = (origin for top in sorted(tops) for origin in _of_folder(data.source / top))
+    return tuple(dict.fromkeys(found))
+
+
+def origins_text(origins: Sequence[LabelOrigin]) -> str:
+    """Return where labels came from, without a full stop.
+
+    Examples
+    --------
+    >>> origins_text([LabelOrigin("clusters.csv", "kmeans", 5, "xception-5d41402a")])
+    'Labels came from clusters (clusters.csv: kmeans, k = 5, xception-5d41402a)'
+    """
+    which = "; ".join(filter(None, (origin.to_text() for origin in origins)))
+    return f"Labels came from clusters{f' ({which})' if which else ''}"
+
+
+def say_scores(origins: Sequence[LabelOrigin]) -> str:
+    """Return what the scores of a classifier say whose true classes came from clusters."""
+    return (
+        f"{origins_text(origins)}: the scores say how well the classifier repeats the clustering, "
+        "not how right the groups are."
+    )
+
+
+def origins_document(origins: Sequence[LabelOrigin]) -> list[dict[str, Any]] | None:
+    """Return where labels came from as JSON-able values; None if nothing is known."""
+    return [origin.to_dict() for origin in origins] or None
+
+
+def _of_folder(folder: Path) -> Iterator[LabelOrigin]:
+    """Yield what the manifest of a sorted folder names."""
+    try:
+        manifest = read_manifest(folder)
+    except (NotFoundError, InvalidInputError):
+        return
+    yield from map(LabelOrigin.from_description, manifest.origins)
+
+
+def _of_table(table: Path, column: str) -> Iterator[LabelOrigin]:
+    """Yield the clustering of a table whose labels are clusters or their names."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that names and groups made by hand are lost
+        known = Origin.read(table.with_suffix(".json"))
+    is_name = column.casefold() == "name" and known is not None and known.clusters
+    if is_name or column.casefold() in CLUSTER_COLUMNS:
+        yield LabelOrigin.from_description({} if known is None else known.made_by, table)
