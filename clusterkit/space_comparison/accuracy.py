@@ -67,8 +67,8 @@ def find_labels(labels: Any, space: Embeddings, rows: NDArray[np.int64], **colum
     given = list(labels)
     if len(given) != len(space):
         raise InvalidInputError(
-            f"labels must be a CSV file, {FOLDERS!r}, or one label for each row of the first space. "
-            f"Received: {len(given)} labels, {len(space)} rows"
+            f"labels must be a CSV file, {FOLDERS!r}, or one label for each row of the first "
+            f"space. Received: {len(given)} labels, {len(space)} rows"
         )
     return [None if is_missing(given[row]) else str(given[row]) for row in rows]
 
