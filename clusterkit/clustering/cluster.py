@@ -32,6 +32,7 @@ from clusterkit.clustering.saved import (
     continue_kmeans,
     find_placed,
     read_earlier,
+    say_other_part,
     write_clusters,
 )
 from clusterkit.datasets.names import first_few
@@ -125,6 +126,7 @@ class Clustering(TableResult):
             "refinement": self.refinement,
             "space": describe_space(self.embeddings.space),
             "fingerprint": self.embeddings.fingerprint,
+            "selections": [chosen._asdict() for chosen in self.embeddings.selections],
             "root": None if root is None else str(root),
             "versions": {"clusterkit": __version__}
             | {name: metadata.version(name) for name in ("numpy", "scikit-learn")},
@@ -134,6 +136,7 @@ class Clustering(TableResult):
         """Return the size and name of each cluster, and the changes to an earlier clustering."""
         images, clusters = plural(len(self.labels), "image"), plural(self.n_clusters, "cluster")
         lines = [f"{images} in {clusters} ({self.algorithm})"]
+        lines += [f"Only {chosen}" for chosen in self.embeddings.selections]
         if self.refinement is not None:
             lines.append(f"Chosen: {self.refinement['reason']}")
         lines.append("cluster  images" + ("  name" if self.names else ""))
@@ -321,7 +324,8 @@ def cluster(
     UserWarning
         If the earlier clustering is from a different embedding space.
     Notice
-        If a decision could not be kept.
+        If a decision could not be kept, or the earlier clustering was of a part that this one is
+        not of.
 
     Examples
     --------
@@ -336,6 +340,8 @@ def cluster(
             f"there are no embedded images to cluster, and {len(embeddings.failures)} failures"
         )
     earlier = None if previous is None else check_earlier(read_earlier(previous), embeddings)
+    if earlier is not None:
+        say_other_part(earlier, embeddings)
     decisions = Decisions() if earlier is None else earlier.decisions
     estimator = _create(clusterer, random_state)
     if n_clusters is not None and "n_clusters" not in estimator.get_params(deep=False):
