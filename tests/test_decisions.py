@@ -15,6 +15,8 @@ from clusterkit.clustering.cluster import cluster
 from clusterkit.clustering.decisions import Decisions, Placed, read_edits
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.store.embeddings import Embeddings
+from clusterkit.store.part_file import Row
+from clusterkit.store.store import Store
 
 
 def bundles(rows: list[int], *, folder: str = "", seed: int = 0) -> Embeddings:
@@ -83,6 +85,33 @@ def test_a_group_made_by_hand_is_not_merged_again(table: Path) -> None:
     assert not found.identity.merged
     assert found.decisions.pinned == {9}
     assert members(go_on(found, k=5), 9) == {"00.png", "01.png", "02.png"}
+
+
+def test_a_stream_keeps_decisions_as_vectors_in_memory_do(table: Path, tmp_path: Path) -> None:
+    label(table, names={1: "my tigers"}, moves={"05.png": 2, "06.png": -1, "07.png": 1}, pin=[3])
+    # In two parts, out of order, with five new images of a kept cluster.
+    emb = bundles(ALL[::-1])
+    near = bundles([10, 11, 12, 13, 14], folder="new/", seed=1)
+    space = Store(tmp_path / "store").open_space(emb.space | {"dimension": 8})
+    for part, first in ((emb, 0), (replace(near, digests=["", *"abcd"]), 60)):
+        space.append(
+            [
+                Row(path, str(emb.root), digest, size=1, mtime_ns=first + row, vector=vector)
+                for row, (path, digest, vector) in enumerate(
+                    zip(part.paths, part.digests or (), part.vectors, strict=True)
+                )
+            ]
+        )
+    options = {"n_clusters": 4, "previous": table, "random_state": 0}
+    found = cluster(space.stream(), "minibatch-kmeans", **options)
+    assert members(found, 1) == {f"{row}.png" for row in range(10, 20)} | {*near.paths, "07.png"}
+    assert members(found, 3) == {f"{row}.png" for row in range(30, 40)}
+    assert members(found, -1) == {"06.png"}
+    assert {"05.png", "20.png"} <= members(found, 2)
+    assert (found.names, found.decisions.pinned) == ({1: "my tigers"}, {3})
+    in_memory = cluster(space.read(), "minibatch-kmeans", **options)
+    for number in (-1, 1, 3):
+        assert members(found, number) == members(in_memory, number)
 
 
 def test_an_image_that_was_moved_stays_where_it_was_put(table: Path) -> None:

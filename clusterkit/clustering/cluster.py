@@ -354,11 +354,6 @@ def cluster(
             "only minibatch-kmeans clusters a stream; the others take the Embeddings that "
             f"Space.read() loads. Received: {clusterer!r}"
         )
-    if decisions and isinstance(embeddings, VectorStream):
-        raise InvalidInputError(
-            "names and groups made by hand are kept only by clusterers that hold all embeddings in "
-            f"memory, such as kmeans. Received: {clusterer!r}, on a stream"
-        )
     top5, names_from = _find_classes(embeddings, store)
     vectors: Any = embeddings if isinstance(embeddings, VectorStream) else np.asarray(embeddings)
     # Use the same scaling as the clusterer.
@@ -367,10 +362,11 @@ def cluster(
     held = np.full(len(embeddings), FREE)
     if earlier is not None and decisions:
         held = hold(
-            _scale(vectors, normalize=normalize),
+            vectors,
             _earlier_labels(embeddings.paths, earlier, FREE),
             decisions,
             {row: places[path] for row, path in enumerate(embeddings.paths) if path in places},
+            normalize=normalize,
         )
     labels = _cluster_rest(
         estimator,
@@ -432,10 +428,15 @@ def _cluster_rest(
     if not free.any():
         return labels
     is_whole = bool(free.all())
-    rest: Any = embeddings if is_whole else np.asarray(embeddings)[free]
+    rest: Any = embeddings
+    if not is_whole:
+        if isinstance(embeddings, VectorStream):
+            rest = embeddings.select(free)
+        else:
+            rest = np.asarray(embeddings)[free]
     n_held = len(np.unique(held[held >= 0]))
     if n_clusters == "auto":
-        sample = _sample(embeddings, random_state) if is_whole else rest
+        sample = _sample(rest, random_state)
         curve = elbow_curve(sample, random_state=random_state, progress=progress)
         if curve.k is None:
             raise InvalidInputError(f"n_clusters='auto' found no number: {curve.verdict}")
@@ -531,7 +532,7 @@ def _describe_refinement(estimator: Any) -> dict[str, Any] | None:
     return estimator.describe() if isinstance(estimator, RefinedKMeans) else None
 
 
-def _sample(embeddings: Embeddings | VectorStream, random_state: int | None) -> Any:
+def _sample(embeddings: Any, random_state: int | None) -> Any:
     """Return the embeddings, or a random sample of a stream."""
     if isinstance(embeddings, VectorStream):
         return sample_rows(embeddings, _SAMPLE_SIZE, random_state)

@@ -7,8 +7,10 @@ from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from clusterkit.clusterers.distances import nearest_means
+from clusterkit.clusterers.row_stream import RowStream
 from clusterkit.errors import InvalidInputError
 from clusterkit.utils.documents import (
     NOTHING,
@@ -191,23 +193,27 @@ def read_edits(
 
 
 def hold(
-    points: NDArray[np.float32],
+    X: ArrayLike | RowStream,
     labels: NDArray[np.int64],
     decisions: Decisions,
     places: Mapping[int, int],
+    *,
+    normalize: bool = False,
 ) -> NDArray[np.int64]:
     """Return which cluster holds each row, by the decisions.
 
     Parameters
     ----------
-    points : ndarray of shape (n, d)
-        The rows, scaled as for the clusterer.
+    X : array-like of shape (n, d), or RowStream
+        The rows; a stream is read at most twice, in batches.
     labels : ndarray of shape (n,)
         Their earlier clusters; ``FREE`` for new rows.
     decisions : Decisions
         The decisions.
     places : mapping of int to int
         Rows that were put into a cluster by hand.
+    normalize : bool
+        Whether to scale the rows to length 1, as the clusterer does.
 
     Returns
     -------
@@ -223,12 +229,9 @@ def hold(
     for row, number in places.items():
         if number == NOISE:
             held[row] = NOISE
-    numbers = [number for number in np.unique(known) if number >= 0]
-    new = np.flatnonzero(known == FREE)
-    if len(new) and any(number in fixed for number in numbers):
-        centers = np.stack([points[known == number].mean(axis=0) for number in numbers])
-        squares = (centers**2).sum(axis=1)
-        nearest = np.array(numbers)[np.argmin(squares - 2 * points[new] @ centers.T, axis=1)]
+    new = known == FREE
+    if new.any() and np.isin(known, sorted(fixed)).any():
+        nearest = nearest_means(X, known, new, normalize=normalize)
         held[new] = np.where(np.isin(nearest, sorted(fixed)), nearest, FREE)
     return held
 
