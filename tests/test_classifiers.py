@@ -307,7 +307,10 @@ def test_a_classifier_with_a_store_runs_no_network_for_images_that_it_knows(
 def test_vectors_of_the_store_need_no_weights_any_more(
     tiny_weights: Path, folder: Path, tmp_path: Path
 ) -> None:
-    store, weights = tmp_path / "store", Path(shutil.copy(tiny_weights, tmp_path / "own.weights.h5"))
+    store, weights = (
+        tmp_path / "store",
+        Path(shutil.copy(tiny_weights, tmp_path / "own.weights.h5")),
+    )
     images = ImageFolder([file for file in folder.rglob("*.png") if file.name != "broken.png"])
     y = labels_from_folders(images.paths)
     clf = Classifier(tiny_network.NAME, weights=weights, store=store, random_state=0)
