@@ -44,14 +44,6 @@ _WRITTEN = {
     "clusters": table_of(integer(NOISE)),
     "digests": table_of(TEXT | NOTHING),
 }
-# What it says of each selection of the images, see Selection.
-_SELECTION = {
-    "only": list_of(TEXT),
-    "clusters": list_of(TEXT),
-    "of": TEXT | NOTHING,
-    "n_images": integer(0),
-    "n_before": integer(0),
-}
 _PATH_COLUMNS, _CLUSTER_COLUMNS = ("path", "filename", "file", "image"), ("cluster", "clusters")
 
 
@@ -225,6 +217,16 @@ class Origin:
                 stacklevel=4,
             )
             return None
+
+
+# What a description says of each selection of the images, see Selection.
+_SELECTION = {
+    "only": list_of(TEXT),
+    "clusters": list_of(TEXT),
+    "of": TEXT | NOTHING,
+    "n_images": integer(0),
+    "n_before": integer(0),
+}
 
 
 def _read_selections(document: dict[str, Any]) -> tuple[Selection, ...]:
