@@ -31,9 +31,10 @@ found = compare_networks(
 print(found.to_text())
 save_figure(NetworkCurvesDisplay.from_comparison(found), "cats_dogs_wild.png", overwrite=True)
 
-# Any picture: its class, and the probability of each.  To sort a folder of them, see
-# 11_the_loop.py or `clusterkit route`.
-classifier = Classifier.load(found.results[0].model)
+# The best one tells the class of any picture, and the probability of each.  To sort a folder of
+# them, see 11_the_loop.py or `clusterkit route`.
+print(f"predictions of {found.best.name}:")
+classifier = Classifier.load(found.best.model)
 predictions = classify(read_labelled(options.images).images[::45], classifier).predictions
 for prediction in predictions:
     print(f"{prediction.classes[0]:>6} {prediction.probability:.2f}  {prediction.name}")

@@ -27,12 +27,19 @@ first = train_classifier(
     overwrite=True,
 )
 print(first.test.to_text())
-routing = route(ck.ImageFolder(options.mixed), first.classifier, "routed", mode="link")
+routing = route(
+    ck.ImageFolder(options.mixed), first.classifier, "routed", mode="link", threshold=0.4
+)
 print("routed:", routing.sorting.folders)
 
 # 2. Which kinds are in the wild folder?
+wild_folder = Path("routed", "wild")
+if routing.sorting.folders.get("wild", 0) < 30:
+    # After very few epochs, as in a first try.
+    wild_folder = options.images / "wild"
+    print(f"too few images are surely wild: going on with {wild_folder}")
 network = KerasApplication("resnet50", weights=options.weights or "imagenet")
-wild = ck.embed(ck.ImageFolder("routed/wild"), network, store=".clusterkit")
+wild = ck.embed(ck.ImageFolder(wild_folder), network, store=".clusterkit")
 curve = elbow_curve(wild, k=range(2, 13), random_state=0)
 print(curve.verdict)
 save_figure(ElbowDisplay.from_curve(curve), "elbow.png", overwrite=True)

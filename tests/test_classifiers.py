@@ -303,6 +303,37 @@ def test_a_classifier_with_a_store_runs_no_network_for_images_that_it_knows(
     assert clf.predict_proba(pixels).shape == (6, 3)  # which no store knows
 
 
+@pytest.mark.usefixtures("tiny_network")
+def test_vectors_of_the_store_need_no_weights_any_more(
+    tiny_weights: Path, folder: Path, tmp_path: Path
+) -> None:
+    store, weights = (
+        tmp_path / "store",
+        Path(shutil.copy(tiny_weights, tmp_path / "own.weights.h5")),
+    )
+    images = ImageFolder([file for file in folder.rglob("*.png") if file.name != "broken.png"])
+    y = labels_from_folders(images.paths)
+    clf = Classifier(tiny_network.NAME, weights=weights, store=store, random_state=0)
+    first = clf.fit(images, y).predict_proba(images)
+    saved = clf.save(tmp_path / "clf.keras")
+    Image.fromarray(paint("red", 1, seed=9)[0]).save(new := tmp_path / "new.png")
+    weights.unlink()
+    for given in (weights, None):
+        again = clone(clf).set_params(weights=given)
+        np.testing.assert_array_equal(again.fit(images, y).predict_proba(images), first)
+        assert again.fingerprint_ == clf.fingerprint_
+        assert cross_val_score(again, images, y, cv=2).min() > 0.8
+        with pytest.raises(WeightsError, match=r"no weights file .*own\.weights\.h5"):
+            again.predict([new])
+    # A classifier that was loaded knows its space, wherever its weights were.
+    loaded = Classifier.load(saved).set_params(store=store, weights=tmp_path / "elsewhere.h5")
+    np.testing.assert_allclose(loaded.predict_proba(images), first, atol=1e-6)
+    # Other weights that are gone, or another resizing, are no space of the store.
+    for change in ({"weights": tmp_path / "other.h5"}, {"resize": "crop"}):
+        with pytest.raises(WeightsError, match="no weights file"):
+            clone(clf).set_params(**change).fit(images, y)
+
+
 def test_the_command_measures_on_images_it_never_saw(
     trained: tuple[Path, dict[str, Any]], folder: Path
 ) -> None:

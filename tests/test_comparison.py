@@ -227,10 +227,26 @@ def test_only_shared_images_are_compared_in_any_order(spaces: Spaces) -> None:
     rng = np.random.default_rng(0)
     clear = embeddings(spaces["clear"], np.arange(20, 120))
     blurred = embeddings(spaces["blurred"], rng.permutation(100))
-    result = compare_spaces({"clear": clear, "blurred": blurred}, n_clusters=KINDS, random_state=0)
+    both = {"clear": clear, "blurred": blurred}
+    result = compare_spaces(both, n_clusters=KINDS, labels="folders", random_state=0)
     assert (result.n, result.n_labels) == (80, 5)
     assert [one.n_images for one in result.spaces] == [100, 100]
     assert result.spaces[0].accuracy > 0.95
+
+
+def test_folders_are_labels_only_if_a_person_says_so(spaces: Spaces) -> None:
+    pair = {name: embeddings(spaces[name], np.arange(120)) for name in ("clear", "noise")}
+    found = compare_spaces(pair, **QUICK)
+    assert found.n_labels is None
+    assert "accuracy" not in found.to_text() + "".join(found.to_frame().columns)
+    found = compare_spaces(pair, labels="folders", **QUICK)
+    assert "accuracy" in found.to_text()
+    assert found.to_frame()["accuracy"].tolist() == [one.accuracy for one in found.spaces]
+    flat = {name: embeddings(spaces[name], np.arange(8)) for name in pair}
+    for space in flat.values():
+        space.paths[:] = [f"all/{i}.png" for i in range(8)]
+    with pytest.warns(UserWarning, match="no accuracy: all images have the same label"):
+        assert compare_spaces(flat, labels="folders", **QUICK).n_labels is None
 
 
 def test_moved_images_are_known_by_content_and_copies_count_once(spaces: Spaces) -> None:
@@ -300,7 +316,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_command_ranks_the_spaces_of_the_store(store: Path) -> None:
-    result = run("--json")
+    result = run("--json", "--labels", "folders")
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
     names = {space.folder.name for space in Store().spaces()}
@@ -309,10 +325,12 @@ def test_the_command_ranks_the_spaces_of_the_store(store: Path) -> None:
     assert (document["n"], document["n_labels"]) == (40, 4)
     assert document["spaces"][0]["accuracy"] == 1.0
     assert "Compared on the 40 images that all of the spaces hold." in result.stderr
-    lines = run("-k", "4").stdout.splitlines()
+    assert "--labels" not in result.stderr
+    result = run("-k", "4")
+    assert "For the accuracy, give --labels FILE, or --labels folders" in result.stderr
+    lines = result.stdout.splitlines()
     assert lines[0].split() == [
-        *("rank", "space", "score", "stability", "neighbors", "silhouette", "agreement"),
-        "accuracy",
+        *("rank", "space", "score", "stability", "neighbors", "silhouette", "agreement")
     ]
     assert lines[1].split()[1] == document["spaces"][0]["space"]
 

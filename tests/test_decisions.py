@@ -15,6 +15,8 @@ from clusterkit.clustering.cluster import cluster
 from clusterkit.clustering.decisions import Decisions, Placed, read_edits
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.store.embeddings import Embeddings
+from clusterkit.store.part_file import Row
+from clusterkit.store.store import Store
 
 
 def bundles(rows: list[int], *, folder: str = "", seed: int = 0) -> Embeddings:
@@ -83,6 +85,58 @@ def test_a_group_made_by_hand_is_not_merged_again(table: Path) -> None:
     assert not found.identity.merged
     assert found.decisions.pinned == {9}
     assert members(go_on(found, k=5), 9) == {"00.png", "01.png", "02.png"}
+
+
+def test_that_images_are_no_copies_is_kept_and_can_be_taken_back(table: Path) -> None:
+    said = CliRunner().invoke(main, ["label", str(table), "--not-copies", "01.png", "00.png"])
+    assert "1 pair of images are no copies" in said.output
+    pair = (f"{0:064x}", f"{1:064x}")
+    assert label(table).decisions.not_copies == {pair}
+    label(table, not_copies=[("03.png", "02.png"), ("00.png", "01.png")], pin=[2])
+    found = go_on(go_on(table))
+    assert found.decisions.not_copies == {pair, (f"{2:064x}", f"{3:064x}")}
+    assert Decisions.from_dict(found.decisions.to_dict()) == found.decisions
+    assert label(table, copies=[("02.png", "03.png")]).decisions.not_copies == {pair}
+    assert label(table).decisions.not_copies == {pair}
+    with pytest.raises(InvalidInputError, match="the same image or equal files"):
+        label(table, not_copies=[("00.png", "00.png")])
+    with pytest.raises(NotFoundError, match=r"x\.png is not among the 40 images"):
+        label(table, not_copies=[("x.png", "00.png")])
+    # Tables of earlier versions do not have the key.
+    document = json.loads(table.with_suffix(".json").read_text())
+    del document["decisions"]["not_copies"]
+    table.with_suffix(".json").write_text(json.dumps(document))
+    assert label(table).decisions == Decisions(pinned=frozenset({2}))
+    table.with_suffix(".json").unlink()
+    with pytest.raises(InvalidInputError, match="does not tell the content of its images"):
+        label(table, not_copies=[("00.png", "01.png")])
+
+
+def test_a_stream_keeps_decisions_as_vectors_in_memory_do(table: Path, tmp_path: Path) -> None:
+    label(table, names={1: "my tigers"}, moves={"05.png": 2, "06.png": -1, "07.png": 1}, pin=[3])
+    # In two parts, out of order, with five new images of a kept cluster.
+    emb = bundles(ALL[::-1])
+    near = bundles([10, 11, 12, 13, 14], folder="new/", seed=1)
+    space = Store(tmp_path / "store").open_space(emb.space | {"dimension": 8})
+    for part, first in ((emb, 0), (replace(near, digests=["", *"abcd"]), 60)):
+        space.append(
+            [
+                Row(path, str(emb.root), digest, size=1, mtime_ns=first + row, vector=vector)
+                for row, (path, digest, vector) in enumerate(
+                    zip(part.paths, part.digests or (), part.vectors, strict=True)
+                )
+            ]
+        )
+    options = {"n_clusters": 4, "previous": table, "random_state": 0}
+    found = cluster(space.stream(), "minibatch-kmeans", **options)
+    assert members(found, 1) == {f"{row}.png" for row in range(10, 20)} | {*near.paths, "07.png"}
+    assert members(found, 3) == {f"{row}.png" for row in range(30, 40)}
+    assert members(found, -1) == {"06.png"}
+    assert {"05.png", "20.png"} <= members(found, 2)
+    assert (found.names, found.decisions.pinned) == ({1: "my tigers"}, {3})
+    in_memory = cluster(space.read(), "minibatch-kmeans", **options)
+    for number in (-1, 1, 3):
+        assert members(found, number) == members(in_memory, number)
 
 
 def test_an_image_that_was_moved_stays_where_it_was_put(table: Path) -> None:

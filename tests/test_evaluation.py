@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from PIL import Image
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+from clusterkit.cli import main
 from clusterkit.clustering.cluster import cluster
 from clusterkit.clustering.evaluation import evaluate
 from clusterkit.clustering.saved import read_clusters
 from clusterkit.datasets.labels import labels_from_folders, read_labels
+from clusterkit.embedding.embed import embed
 from clusterkit.errors import InvalidInputError, NotFoundError
 from clusterkit.store.embeddings import Embeddings
 
@@ -243,3 +247,36 @@ def test_names_of_clusters_come_along(table, names, tmp_path):
     assert evaluation.names == names
     assert evaluation.to_dict()["names"] == {str(key): name for key, name in names.items()}
     assert evaluation.accuracy == 1
+
+
+def test_labels_follow_files_that_were_renamed(tmp_path: Path) -> None:
+    photos, store, table = tmp_path / "photos", tmp_path / "store", tmp_path / "clusters.csv"
+    for number in range(6):
+        (photos / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        shade = (40 + 30 * number, 200 * (number % 2), 0)
+        Image.new("RGB", (8, 8), shade).save(photos / "ab"[number % 2] / f"{number}.png")
+    cluster(embed(photos, "pixels", store=store), n_clusters=2, random_state=0).to_csv(table)
+    before = {path: path[0] for path in read_clusters(table).paths}
+    (photos / "all").mkdir()
+    now = {f"all/new-{number}.png": "ab"[number % 2] for number in range(6)}
+    for number in range(6):
+        (photos / "ab"[number % 2] / f"{number}.png").rename(photos / f"all/new-{number}.png")
+    # As long as the store does not know either, only the names of before are known.
+    with pytest.raises(InvalidInputError, match="none of the 6 images has a cluster and a label"):
+        evaluate(now, table, store=store)
+    embed(photos, "pixels", store=store)
+    (tmp_path / "now.csv").write_text(
+        "\n".join(["filename,label", *(f"{path},{label}" for path, label in now.items())])
+    )
+    some = dict(list(now.items())[:3]) | dict(list(before.items())[4:])
+    for labels in (before, now, tmp_path / "now.csv", some):
+        assert evaluate(labels, table, store=store).accuracy == 1
+    assert evaluate(some, table, store=store).n_unlabelled == 1
+    assert evaluate(now | {"z.png": "a"}, table, store=store).unused == ["z.png"]
+    with pytest.raises(InvalidInputError, match=r"now\.csv has a label for none of the 6 images"):
+        evaluate(tmp_path / "now.csv", table)
+    # Folders are labels as they were: those of today may be made from the clusters.
+    assert evaluate(None, table, store=store).accuracy == 1
+    command = ["evaluate", str(table), "--labels", str(tmp_path / "now.csv"), "-s", str(store)]
+    result = CliRunner().invoke(main, command)
+    assert "accuracy  1.000" in result.output, result.output

@@ -331,6 +331,34 @@ def test_a_cluster_is_split_further(years: Path) -> None:
     assert not Path("x.csv").exists()
 
 
+@pytest.mark.filterwarnings("always::clusterkit.errors.Notice")
+def test_a_clustering_of_a_part_says_so(years: Path) -> None:
+    done("cluster", "-k", "3")
+    whole = json.loads(Path("clusters.json").read_text())
+    assert whole["selections"] == []
+    members = {path for path, number in table("clusters.csv") if number == "0"}
+    for algorithm in ("kmeans", "minibatch-kmeans"):
+        part = ("--only-cluster", "0", "-k", "2", "-o", "part of 0.csv", "--overwrite")
+        said = f"\nOnly cluster 0 of clusters.csv ({len(members)} of 12 images)\n"
+        assert said in done("cluster", "-a", algorithm, *part).stdout
+        (selection,) = json.loads(Path("part of 0.json").read_text())["selections"]
+        assert (selection["clusters"], selection["only"]) == (["0"], [])
+        assert selection["n_images"] == len(members)
+    done("label", "part of 0.csv", "--pin", "0")
+    # The same part goes on without a word; for others it is said how to get it.
+    again = ("cluster", "-k", "2", "--previous", "part of 0.csv", "-o", "again.csv", "--overwrite")
+    assert "earlier" not in done(*again, "--only-cluster", "0").stderr
+    assert "--only-cluster 0 --of clusters.csv selects the same again" in done(*again).stderr
+    both = ck.select(ck.select(Store().read(), only="2019/"), only=["trip*", "x"])
+    said = [chosen.options for chosen in both[:3].selections]
+    assert said == ["--only 2019/", "--only 'trip*' --only x"]
+    assert "(kmeans)\nOnly 2019/ (" in ck.cluster(both, n_clusters=1).to_text()
+    # A description that was damaged by hand is said to be, and the table counts.
+    damaged = json.loads(Path("part of 0.json").read_text()) | {"selections": [{"only": 3}]}
+    Path("part of 0.json").write_text(json.dumps(damaged))
+    assert "it is damaged" in done(*again).stderr
+
+
 def test_images_are_selected_in_python(years: Path) -> None:
     emb = Store().read()
     assert ck.select(emb, only="2019/").paths == [p for p in emb.paths if "2019/" in p]

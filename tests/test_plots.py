@@ -22,8 +22,9 @@ from PIL import Image
 
 import clusterkit.plots
 from clusterkit.classifiers import ClassificationReport
+from clusterkit.clustering.decisions import Decisions
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
-from clusterkit.images.folder import ImageFolder
+from clusterkit.images.folder import ImageFolder, digest_file
 from clusterkit.plots import (
     ClassCountsDisplay,
     ClassScoresDisplay,
@@ -627,6 +628,12 @@ def test_contact_sheet_draws_copies_once(tmp_path: Path) -> None:
     assert "x 3" in written
     assert "1.png" in written
     assert "3 of 5 images" in written
+    # A person may know better: then each has a picture, and equal files still share one.
+    digests = [digest_file(file) for file in files]
+    made.decisions = Decisions(not_copies=frozenset({tuple(sorted((digests[1], digests[3])))}))
+    display = ContactSheetDisplay.from_clustering(made)
+    assert display.files[0] == files[:4]
+    assert display.copies == {files[3]: 1}
 
 
 def test_contact_sheets_have_as_many_pages_as_needed(tmp_path: Path) -> None:

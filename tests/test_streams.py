@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import clusterkit.cli.similar
+from clusterkit.__main__ import run as run_program
 from clusterkit.cli import main
 from clusterkit.cli.streams import PatientStream, notice
 from clusterkit.embedding.embed import embed
@@ -141,6 +143,23 @@ def test_ctrl_c_ends_with_130_and_one_line(monkeypatch: pytest.MonkeyPatch) -> N
     result = CliRunner().invoke(main, ["similar", "a.png"])
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "Interrupted\n")
     assert reset == [(signal.SIGINT, signal.SIG_DFL)]
+
+
+def test_after_ctrl_c_nobody_waits_for_tensorflow_to_leave(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["clusterkit", "similar", "a.png"])
+    monkeypatch.setattr(clusterkit.cli.similar, "read_space", Mock(side_effect=KeyboardInterrupt))
+    run_program()
+    assert ended == [130]
+    # Whatever else ends a command leaves in order.
+    monkeypatch.setattr(clusterkit.cli.similar, "read_space", Mock(side_effect=FileNotFoundError))
+    with pytest.raises(SystemExit, match="1"):
+        run_program()
+    assert ended == [130]
 
 
 def test_a_pipe_that_breaks_inside_a_command_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from clusterkit.classifiers.by_name import network_names
-from clusterkit.classifiers.features import read_features
+from clusterkit.classifiers.features import read_features, recall_if_gone
 from clusterkit.classifiers.model_file import (
     KIND,
     check_model_path,
@@ -26,6 +26,7 @@ from clusterkit.datasets.names import TRAIN, VALIDATION
 from clusterkit.datasets.split import split
 from clusterkit.errors import ImageError, InvalidInputError, SpaceMismatchError, WeightsError
 from clusterkit.extractors.applications import NETWORKS, KerasApplication, default_weights
+from clusterkit.extractors.base import Extractor
 from clusterkit.extractors.remembered import recall_weights
 from clusterkit.images.batches import list_files, strict_batches
 from clusterkit.images.pixels import as_images, check_pixels, is_pixels
@@ -196,6 +197,10 @@ class Classifier(ClassifierMixin, BaseEstimator):
             weights = recall_weights(self.network, self.store)
         return KerasApplication(self.network, weights=weights, resize=self.resize)
 
+    def _embedder(self, fingerprint: str | None = None) -> Extractor:
+        """Return what makes the vectors; known images of the store need no file of weights."""
+        return recall_if_gone(self.extractor, self.store, fingerprint=fingerprint)
+
     @property
     def model_(self) -> Any:
         """The whole network; that of a transfer is built on first access."""
@@ -255,7 +260,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             validation_data = _check_pair(*validation_data)
         self.task_ = Task.from_labels(y)
         self.classes_ = self.task_.classes
-        self.fingerprint_ = self.extractor.fingerprint if self._is_transfer else None
+        self.fingerprint_ = self._embedder().fingerprint if self._is_transfer else None
         self.input_shape_ = self._choose_shape(X)
         inputs = self._read_inputs(X)
         truth = self.task_.indicators(y)
@@ -441,7 +446,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             for rows, pixels in self._read_batches(X):
                 inputs[rows] = pixels
             return inputs
-        extractor = self.extractor
+        extractor = self._embedder(self.fingerprint_)
         if self._is_stored(X):
             return self._read_stored(X, extractor)
         vectors = np.empty((len(X), extractor.dimension), np.float32)
@@ -453,7 +458,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """Return whether the vectors of images are looked up in the store."""
         return self.store is not None and self.takes_embeddings and not is_pixels(X)
 
-    def _read_stored(self, X: Any, extractor: KerasApplication) -> NDArray[np.float32]:
+    def _read_stored(self, X: Any, extractor: Extractor) -> NDArray[np.float32]:
         """Return the vectors of files by way of the store; every file must be readable."""
         files = list_files(X)
         vectors, _, failures = read_features(files, extractor, self.store, progress=self.progress)

@@ -16,6 +16,8 @@ from clusterkit.errors import ClusterkitError
 from clusterkit.utils.optional_imports import find_backend_problem
 from clusterkit.utils.registry import load
 
+# The exit status after Ctrl-C, as of shells.
+INTERRUPTED = 130
 # Each command is one line here and one module, which is imported on use.
 COMMANDS = {
     "embed": "clusterkit.cli.embed:embed",
@@ -100,7 +102,7 @@ class CommandTable(Group):
                 if sys.stderr.isatty():
                     print(file=sys.stderr)  # after ^C or a progress bar
                 notice("Interrupted")
-                status = 130
+                status = INTERRUPTED
             sys.exit(status)
 
 

@@ -8,7 +8,7 @@ import click
 from clusterkit.cli.options import (
     columns_options,
     complete_space,
-    labels_option,
+    labels_option_or_none,
     seed_option,
     store_option,
 )
@@ -34,7 +34,7 @@ from clusterkit.utils.text import plural
     help="Number of clusters.  [default: the mean over several; for the accuracy, the number of "
     "labels]",
 )
-@labels_option
+@labels_option_or_none
 @columns_options
 @seed_option
 @store_option
@@ -52,14 +52,14 @@ def compare_spaces(
 
     The score of a space is high if its clusters are stable under resampling (stability), keep an
     image's nearest neighbours together (neighbors), and are found in other spaces too (agreement).
-    The silhouette and, if there are labels, the accuracy are shown beside it; no rank depends on
-    them.
+    The silhouette and, with --labels, the accuracy are shown beside it; no rank depends on them.
 
     \b
     Example:
       clusterkit embed photos/
       clusterkit embed photos/ -e pixels
       clusterkit compare-spaces
+      clusterkit compare-spaces --labels folders
     """
     from clusterkit import plots
     from clusterkit.space_comparison.compare import compare_spaces as compare
@@ -74,4 +74,6 @@ def compare_spaces(
     )
     outputs.draw(lambda: plots.ComparisonDisplay.from_comparison(found))
     notice(f"Compared on the {plural(found.n, 'image')} that all of the spaces hold.")
+    if labels is None:
+        notice("For the accuracy, give --labels FILE, or --labels folders if these are the labels.")
     outputs.show(found.to_dict(), lambda: say_result(found))

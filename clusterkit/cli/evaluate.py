@@ -5,22 +5,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clusterkit.cli.options import columns_options, labels_option
+from clusterkit.cli.options import columns_options, labels_option, store_option
 from clusterkit.cli.outputs import Outputs, outputs, picture
 from clusterkit.cli.streams import notice, say_result
 
 if TYPE_CHECKING:
-    from clusterkit.clustering.evaluation import Evaluation
+    from clusterkit.clustering.agreement import Evaluation
 
 
 @click.command()
 @click.argument("clusters_csv", type=click.Path(dir_okay=False, path_type=Path))
 @labels_option
 @columns_options
+@store_option
 @outputs(picture("Draw the cluster by label table to this file"))
 def evaluate(
     clusters_csv: Path,
     labels: Path | None,
+    store: Path,
     outputs: Outputs,
     **columns: Any,
 ) -> None:
@@ -31,6 +33,9 @@ def evaluate(
     groupings as they are.  Purity is the share of images with the most frequent label of their
     cluster.  1 is perfect for each.
 
+    Files that were renamed or moved are found in the store by their content: the table of labels
+    may name them as they were called when they were clustered, or as they are called now.
+
     \b
     Example:
       clusterkit evaluate clusters.csv
@@ -39,7 +44,7 @@ def evaluate(
     from clusterkit import plots
     from clusterkit.clustering.evaluation import evaluate as evaluate_table
 
-    evaluation = evaluate_table(labels, clusters_csv, **columns)
+    evaluation = evaluate_table(labels, clusters_csv, store=store, **columns)
     _print_left_out(evaluation, labels)
     outputs.draw(lambda: plots.CrosstabDisplay.from_evaluation(evaluation))
     outputs.show(evaluation.to_dict(), lambda: say_result(evaluation))

@@ -35,6 +35,21 @@ from clusterkit.cli.streams import say_result
     metavar="NUMBER",
     help="No longer keep the images of a cluster.  Can be given several times.",
 )
+@click.option(
+    "--not-copies",
+    nargs=2,
+    multiple=True,
+    metavar="IMAGE IMAGE",
+    help="Say that two images are no copies of each other, so that --sheet shows both.  Can be "
+    "given several times.",
+)
+@click.option(
+    "--copies",
+    nargs=2,
+    multiple=True,
+    metavar="IMAGE IMAGE",
+    help="Take a --not-copies back.  Can be given several times.",
+)
 @outputs()
 def label(
     clusters_csv: Path,
@@ -42,6 +57,8 @@ def label(
     moves: dict[str, int],
     pin: tuple[int, ...],
     unpin: tuple[int, ...],
+    not_copies: tuple[tuple[str, str], ...],
+    copies: tuple[tuple[str, str], ...],
     outputs: Outputs,
 ) -> None:
     """Decide what a cluster of CLUSTERS_CSV is called, and which images it has.
@@ -56,9 +73,18 @@ def label(
     \b
     Example:
       clusterkit label clusters.csv --name 3="my tigers" --move IMG_0012.jpg=5 --pin 5
+      clusterkit label clusters.csv --not-copies IMG_0012.jpg IMG_0013.jpg
       clusterkit cluster -k 12 --previous clusters.csv --overwrite
     """
     from clusterkit.clustering.labelling import label as label_clusters
 
-    labelling = label_clusters(clusters_csv, names=names, moves=moves, pin=pin, unpin=unpin)
+    labelling = label_clusters(
+        clusters_csv,
+        names=names,
+        moves=moves,
+        pin=pin,
+        unpin=unpin,
+        not_copies=not_copies,
+        copies=copies,
+    )
     outputs.show(labelling.to_dict(), lambda: say_result(labelling))

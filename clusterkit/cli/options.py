@@ -115,6 +115,15 @@ labels_option = click.option(
     help="A table of files and labels.  [default: the name of each image's folder]",
 )
 
+# Where labels are not the point, folders are labels only if a person says so.
+labels_option_or_none = click.option(
+    "--labels",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE|folders",
+    help="A table of files and labels, or folders: the name of each image's folder.  "
+    "[default: no labels]",
+)
+
 
 def columns_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options for the columns of a table of files and labels."""

@@ -76,6 +76,41 @@ def margins_to_others(
     return margins
 
 
+def nearest_means(
+    X: ArrayLike | RowStream,
+    labels: NDArray[np.int64],
+    rows: NDArray[np.bool_],
+    *,
+    normalize: bool = False,
+) -> NDArray[np.int64]:
+    """Return the cluster whose mean is nearest to each of some rows.
+
+    Parameters
+    ----------
+    X, normalize
+        See :func:`distances_to_centers`.
+    labels : ndarray of shape (n,), int
+        Cluster of each row; negative ones have no mean, others must have a row.
+    rows : ndarray of shape (n,), bool
+        Which rows to assign.
+
+    Returns
+    -------
+    ndarray of shape (number of these rows,), int64
+        Their clusters, in order; of equal distances the lowest.
+    """
+    stream = X if isinstance(X, RowStream) else ArrayStream(np.asarray(X))
+    clusters, numbers = np.unique(labels, return_inverse=True)
+    centers = _means(stream, numbers, len(clusters), normalize)[clusters >= 0]
+    squares = (centers**2).sum(axis=1)
+    nearest = [
+        np.argmin(squares - 2 * batch[rows[place]] @ centers.T, axis=1)
+        for place, batch in _batches(stream, normalize)
+    ]
+    found: NDArray[np.int64] = clusters[clusters >= 0][np.concatenate(nearest)]
+    return found
+
+
 def _means(
     stream: RowStream, numbers: NDArray[np.intp], n_clusters: int, normalize: bool
 ) -> NDArray[np.float64]:

@@ -33,6 +33,7 @@ from clusterkit.clustering.saved import (
     continue_kmeans,
     find_placed,
     read_earlier,
+    say_other_part,
     write_clusters,
 )
 from clusterkit.datasets.names import first_few
@@ -126,6 +127,7 @@ class Clustering(TableResult):
             "refinement": self.refinement,
             "space": describe_space(self.embeddings.space),
             "fingerprint": self.embeddings.fingerprint,
+            "selections": [chosen._asdict() for chosen in self.embeddings.selections],
             "root": None if root is None else str(root),
             "versions": {"clusterkit": __version__}
             | {name: metadata.version(name) for name in ("numpy", "scikit-learn")},
@@ -135,6 +137,7 @@ class Clustering(TableResult):
         """Return the size and name of each cluster, and the changes to an earlier clustering."""
         images, clusters = plural(len(self.labels), "image"), plural(self.n_clusters, "cluster")
         lines = [f"{images} in {clusters} ({self.algorithm})"]
+        lines += [f"Only {chosen}" for chosen in self.embeddings.selections]
         if self.refinement is not None:
             lines.append(f"Chosen: {self.refinement['reason']}")
         lines.append("cluster  images" + ("  name" if self.names else ""))
@@ -323,7 +326,8 @@ def cluster(
     UserWarning
         If the earlier clustering is from a different embedding space.
     Notice
-        If a decision could not be kept.
+        If a decision could not be kept, or the earlier clustering was of a part that this one is
+        not of.
 
     Examples
     --------
@@ -338,6 +342,8 @@ def cluster(
             f"there are no embedded images to cluster, and {len(embeddings.failures)} failures"
         )
     earlier = None if previous is None else check_earlier(read_earlier(previous), embeddings)
+    if earlier is not None:
+        say_other_part(earlier, embeddings)
     decisions = Decisions() if earlier is None else earlier.decisions
     estimator = _create(clusterer, random_state)
     if n_clusters is not None and "n_clusters" not in estimator.get_params(deep=False):
@@ -350,11 +356,6 @@ def cluster(
             "only minibatch-kmeans clusters a stream; the others take the Embeddings that "
             f"Space.read() loads. Received: {clusterer!r}"
         )
-    if decisions and isinstance(embeddings, VectorStream):
-        raise InvalidInputError(
-            "names and groups made by hand are kept only by clusterers that hold all embeddings in "
-            f"memory, such as kmeans. Received: {clusterer!r}, on a stream"
-        )
     top5, names_from = _find_classes(embeddings, store)
     vectors: Any = embeddings if isinstance(embeddings, VectorStream) else np.asarray(embeddings)
     # Use the same scaling as the clusterer.
@@ -363,10 +364,11 @@ def cluster(
     held = np.full(len(embeddings), FREE)
     if earlier is not None and decisions:
         held = hold(
-            _scale(vectors, normalize=normalize),
+            vectors,
             _earlier_labels(embeddings.paths, earlier, FREE),
             decisions,
             {row: places[path] for row, path in enumerate(embeddings.paths) if path in places},
+            normalize=normalize,
         )
     labels = _cluster_rest(
         estimator,
@@ -428,10 +430,15 @@ def _cluster_rest(
     if not free.any():
         return labels
     is_whole = bool(free.all())
-    rest: Any = embeddings if is_whole else np.asarray(embeddings)[free]
+    rest: Any = embeddings
+    if not is_whole:
+        if isinstance(embeddings, VectorStream):
+            rest = embeddings.select(free)
+        else:
+            rest = np.asarray(embeddings)[free]
     n_held = len(np.unique(held[held >= 0]))
     if n_clusters == "auto":
-        sample = _sample(embeddings, random_state) if is_whole else rest
+        sample = _sample(rest, random_state)
         curve = elbow_curve(sample, random_state=random_state, progress=progress)
         if curve.k is None:
             raise InvalidInputError(f"n_clusters='auto' found no number: {curve.verdict}")
@@ -527,7 +534,7 @@ def _describe_refinement(estimator: Any) -> dict[str, Any] | None:
     return estimator.describe() if isinstance(estimator, RefinedKMeans) else None
 
 
-def _sample(embeddings: Embeddings | VectorStream, random_state: int | None) -> Any:
+def _sample(embeddings: Any, random_state: int | None) -> Any:
     """Return the embeddings, or a random sample of a stream."""
     if isinstance(embeddings, VectorStream):
         return sample_rows(embeddings, _SAMPLE_SIZE, random_state)

@@ -7,8 +7,10 @@ from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from clusterkit.clusterers.distances import nearest_means
+from clusterkit.clusterers.row_stream import RowStream
 from clusterkit.errors import InvalidInputError
 from clusterkit.utils.documents import (
     NOTHING,
@@ -53,11 +55,14 @@ class Decisions:
         Clusters that keep their images.
     placed : tuple of Placed
         Images that were put into a cluster by hand, and images of kept clusters that are absent.
+    not_copies : frozenset of (str, str)
+        Pairs of images, by their sorted digests, that look alike but are no copies of each other.
     """
 
     names: Mapping[int, str] = field(default_factory=dict)
     pinned: frozenset[int] = frozenset()
     placed: tuple[Placed, ...] = ()
+    not_copies: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def fixed(self) -> frozenset[int]:
@@ -65,14 +70,17 @@ class Decisions:
         return self.pinned.union(number for number, name in self.names.items() if name)
 
     def __bool__(self) -> bool:
-        return bool(self.names or self.pinned or self.placed)
+        return bool(self.names or self.pinned or self.placed or self.not_copies)
 
     def __or__(self, newer: "Decisions") -> "Decisions":
         """Add newer decisions, which replace those about the same cluster name or image."""
         replaced = {_key(image) for image in newer.placed}
         kept = tuple(image for image in self.placed if _key(image) not in replaced)
         return Decisions(
-            {**self.names, **newer.names}, self.pinned | newer.pinned, kept + newer.placed
+            {**self.names, **newer.names},
+            self.pinned | newer.pinned,
+            kept + newer.placed,
+            self.not_copies | newer.not_copies,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -81,6 +89,7 @@ class Decisions:
             "names": {str(number): name for number, name in sorted(self.names.items())},
             "pinned": sorted(self.pinned),
             "placed": [image._asdict() for image in self.placed],
+            "not_copies": sorted(map(list, self.not_copies)),
         }
 
     @classmethod
@@ -95,13 +104,16 @@ class Decisions:
         number = integer(0, _MAX_NUMBER)
         rules = {"names": table_of(TEXT), "pinned": list_of(number), "placed": list_of(_ANY)}
         check_document(document, rules)
+        pairs = document.get("not_copies", [])  # earlier versions have none
+        check_document({"not_copies": pairs}, {"not_copies": list_of(list_of(TEXT, 2, 2))})
         images = [check_document(image, _PLACED) for image in document["placed"]]
         placed = [Placed(unescape_path(x["path"]), x["digest"], x["cluster"]) for x in images]
         try:
             names = {int(key): unescape_path(name) for key, name in document["names"].items()}
         except ValueError:
             raise InvalidInputError("'names' must be a table of clusters and names") from None
-        return cls(names, frozenset(document["pinned"]), tuple(placed))
+        apart = frozenset((min(pair), max(pair)) for pair in pairs)
+        return cls(names, frozenset(document["pinned"]), tuple(placed), apart)
 
 
 class Edited(NamedTuple):
@@ -191,23 +203,27 @@ def read_edits(
 
 
 def hold(
-    points: NDArray[np.float32],
+    X: ArrayLike | RowStream,
     labels: NDArray[np.int64],
     decisions: Decisions,
     places: Mapping[int, int],
+    *,
+    normalize: bool = False,
 ) -> NDArray[np.int64]:
     """Return which cluster holds each row, by the decisions.
 
     Parameters
     ----------
-    points : ndarray of shape (n, d)
-        The rows, scaled as for the clusterer.
+    X : array-like of shape (n, d), or RowStream
+        The rows; a stream is read at most twice, in batches.
     labels : ndarray of shape (n,)
         Their earlier clusters; ``FREE`` for new rows.
     decisions : Decisions
         The decisions.
     places : mapping of int to int
         Rows that were put into a cluster by hand.
+    normalize : bool
+        Whether to scale the rows to length 1, as the clusterer does.
 
     Returns
     -------
@@ -223,12 +239,9 @@ def hold(
     for row, number in places.items():
         if number == NOISE:
             held[row] = NOISE
-    numbers = [number for number in np.unique(known) if number >= 0]
-    new = np.flatnonzero(known == FREE)
-    if len(new) and any(number in fixed for number in numbers):
-        centers = np.stack([points[known == number].mean(axis=0) for number in numbers])
-        squares = (centers**2).sum(axis=1)
-        nearest = np.array(numbers)[np.argmin(squares - 2 * points[new] @ centers.T, axis=1)]
+    new = known == FREE
+    if new.any() and np.isin(known, sorted(fixed)).any():
+        nearest = nearest_means(X, known, new, normalize=normalize)
         held[new] = np.where(np.isin(nearest, sorted(fixed)), nearest, FREE)
     return held
 

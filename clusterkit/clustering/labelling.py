@@ -6,7 +6,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,8 @@ class Labelling(Result):
         """Return the clusters that keep their images, and the number of images with a place."""
         decisions = self.decisions
         lines = [f"{plural(self.n_moved, 'image')} moved"] if self.n_moved else []
+        if decisions.not_copies:
+            lines.append(f"{plural(len(decisions.not_copies), 'pair')} of images are no copies")
         for number in sorted(decisions.fixed):
             why = "named" if decisions.names.get(number) else "pinned"
             size = plural(self.sizes.get(number, 0), "image")
@@ -81,6 +83,8 @@ def label(
     moves: Mapping[str, int] | None = None,
     pin: Iterable[int] = (),
     unpin: Iterable[int] = (),
+    not_copies: Iterable[tuple[str, str]] = (),
+    copies: Iterable[tuple[str, str]] = (),
 ) -> Labelling:
     """Name clusters of a table, pin them, and move images between them.
 
@@ -102,6 +106,9 @@ def label(
         unique.  A number that is not in use makes a new group; -1 is noise.
     pin, unpin : iterable of int
         Clusters that keep their images, and those that no longer do.
+    not_copies, copies : iterable of (str, str)
+        Pairs of images that look alike but are no copies of each other, so that a contact sheet
+        shows both; and those of which this no longer holds.
 
     Returns
     -------
@@ -126,14 +133,20 @@ def label(
     decided = _decide(earlier, labels, names or {}, moves or {}, set(pin), set(unpin))
     n_moved = sum(labels[image.path] != image.cluster for image in decided.placed)
     labels |= {image.path: image.cluster for image in decided.placed}
+    decided = replace(decided, not_copies=_pairs(not_copies, earlier))
+    taken_back = _pairs(copies, earlier)
     decisions = earlier.decisions | decided
-    decisions = Decisions(decisions.names, decisions.pinned - set(unpin), decisions.placed)
+    decisions = replace(
+        decisions,
+        pinned=decisions.pinned - set(unpin),
+        not_copies=decisions.not_copies - taken_back,
+    )
     _check_pins(decided, labels, unpin, decisions)
     called = {**earlier.names, **decided.names}
     called = {number: name for number, name in called.items() if name}
     _say_shared(called, decided)
     sizes = dict(sorted(Counter(labels.values()).items()))
-    if decided or set(unpin):
+    if decided or set(unpin) or taken_back:
         digests = earlier.digests or [None] * len(earlier.paths)
         origin = Origin(
             {**earlier.made_by} | {"k": len(sizes.keys() - {NOISE}), "sizes": _as_text(sizes)},
@@ -184,6 +197,27 @@ def _decide(
     # That an image belongs where it is already is a decision, too.
     images = tuple(Placed(path, digest_of.get(path), number) for path, number in placed.items())
     return Decisions(dict(names), frozenset(pin | new), images)
+
+
+def _pairs(
+    pairs: Iterable[tuple[str, str]], earlier: EarlierClusters
+) -> frozenset[tuple[str, str]]:
+    """Return pairs of images by their sorted digests."""
+    digest_of = dict(zip(earlier.paths, earlier.digests or (), strict=False))
+    found = set()
+    for pair in pairs:
+        one, other = (digest_of.get(_find(image, earlier)) for image in pair)
+        if not one or not other:
+            raise InvalidInputError(
+                "the table does not tell the content of its images, by which pairs are kept: write "
+                f"it anew with `clusterkit cluster`. Received: {' and '.join(pair)}"
+            )
+        if one == other:
+            raise InvalidInputError(
+                f"{' and '.join(pair)} are the same image or equal files, which are always copies"
+            )
+        found.add((min(one, other), max(one, other)))
+    return frozenset(found)
 
 
 def _find(image: str, earlier: EarlierClusters) -> str:

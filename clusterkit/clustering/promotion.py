@@ -6,12 +6,12 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
+from clusterkit.clustering.following import files_in, find_moved
 from clusterkit.clustering.provenance import LabelOrigin
 from clusterkit.clustering.saved import EarlierClusters, read_earlier
 from clusterkit.errors import InvalidInputError
 from clusterkit.routing.sorting import Sorting, sort_into_folders
 from clusterkit.routing.transfer import is_inside
-from clusterkit.store.store import Store
 from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.noise import NOISE
 from clusterkit.utils.paths import is_gone
@@ -131,12 +131,8 @@ def _find_files(
     others = [file for file in files if given is None or not is_inside(file, Path(given))]
     digests = clusters.digests or [None] * len(clusters.paths)
     if others or (clusters.digests and any(map(is_gone, files))):
-        known, file_of = _files_in(store)
-        moved = {
-            file: file_of[digest]
-            for file, digest in zip(files, (digests[row] for row in rows), strict=True)
-            if digest in file_of and is_gone(file)
-        }
+        known, file_of = files_in(store)
+        moved = find_moved(files, (digests[row] for row in rows), file_of)
         # A file that the store has under this content, here or in its new place, is one of ours.
         others = [file for file in others if str(file) not in known and file not in moved]
         files = [moved.get(file, file) for file in files]
@@ -151,16 +147,3 @@ def _find_files(
             f"{os.path.realpath(others[0])}. If that is right, embed the folder first"
         )
     return files
-
-
-def _files_in(store: str | Path) -> tuple[set[str], dict[str | None, Path]]:
-    """Return the files in a store, and one that exists for each content."""
-    files: set[str] = set()
-    file_of: dict[str | None, Path] = {}
-    for space in Store(store).spaces():
-        stream = space.stream()
-        for file, digest in zip(stream.files, stream.digests or (), strict=True):
-            files.add(str(file))
-            if digest and digest not in file_of and not is_gone(file):
-                file_of[digest] = file
-    return files, file_of

@@ -28,12 +28,13 @@ from clusterkit.datasets.tables import (
     unprotect,
 )
 from clusterkit.errors import InvalidInputError, Notice
-from clusterkit.store.embeddings import Embeddings, describe_space
+from clusterkit.store.embeddings import Embeddings, Selection, describe_space
 from clusterkit.store.stream import VectorStream
-from clusterkit.utils.documents import NOTHING, TEXT, check_document, integer, table_of
+from clusterkit.utils.documents import NOTHING, TEXT, check_document, integer, list_of, table_of
 from clusterkit.utils.files import check_output, write_whole
 from clusterkit.utils.noise import NOISE, as_cluster, is_missing_text
 from clusterkit.utils.paths import json_text, unescape_path
+from clusterkit.utils.text import plural
 
 # Inertias that differ by less than this fraction count as equal.
 _NEARLY_EQUAL = 1e-3
@@ -161,6 +162,8 @@ class Origin:
         SHA-256 digest of each image file.
     decisions : Decisions
         A person's decisions.
+    selections : tuple of Selection
+        How the images were selected from more.
     """
 
     made_by: dict[str, Any]
@@ -168,9 +171,10 @@ class Origin:
     clusters: Mapping[str, int] = field(default_factory=dict)
     digests: Mapping[str, str | None] = field(default_factory=dict)
     decisions: Decisions = field(default_factory=Decisions)
+    selections: tuple[Selection, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as values for ``json_text``."""
+        """Return everything as values for ``json_text``; ``made_by`` holds the selections."""
         return self.made_by | {
             "names": {str(number): name for number, name in self.names.items()},
             "decisions": self.decisions.to_dict(),
@@ -201,6 +205,7 @@ class Origin:
                 {unescape_path(path): label for path, label in document["clusters"].items()},
                 {unescape_path(path): digest for path, digest in document["digests"].items()},
                 Decisions.from_dict(document.get("decisions")),
+                _read_selections(document),
             )
         except FileNotFoundError:
             return None
@@ -212,6 +217,34 @@ class Origin:
                 stacklevel=4,
             )
             return None
+
+
+# What a description says of each selection of the images, see Selection.
+_SELECTION = {
+    "only": list_of(TEXT),
+    "clusters": list_of(TEXT),
+    "of": TEXT | NOTHING,
+    "n_images": integer(0),
+    "n_before": integer(0),
+}
+
+
+def _read_selections(document: dict[str, Any]) -> tuple[Selection, ...]:
+    """Return how the images were selected; the tables of earlier versions do not tell."""
+    given = document.get("selections", [])
+    if not isinstance(given, list):
+        raise InvalidInputError("'selections' must be a list")
+    found = [check_document(one, _SELECTION) for one in given]
+    return tuple(
+        Selection(
+            tuple(map(unescape_path, one["only"])),
+            tuple(map(unescape_path, one["clusters"])),
+            None if one["of"] is None else unescape_path(one["of"]),
+            one["n_images"],
+            one["n_before"],
+        )
+        for one in found
+    )
 
 
 class EarlierClusters(NamedTuple):
@@ -237,6 +270,8 @@ class EarlierClusters(NamedTuple):
         A person's decisions, including edits of the table.
     made_by : dict
         Description of the clustering; empty if unknown.
+    selections : tuple of Selection
+        How the images were selected from more.
     """
 
     labels: list[int]
@@ -248,6 +283,7 @@ class EarlierClusters(NamedTuple):
     names: Mapping[int, str] = {}
     decisions: Decisions = Decisions()
     made_by: Mapping[str, Any] = {}
+    selections: tuple[Selection, ...] = ()
 
 
 def read_earlier(previous: Any) -> EarlierClusters:
@@ -288,6 +324,7 @@ def read_earlier(previous: Any) -> EarlierClusters:
             previous.names,
             previous.decisions,
             previous.to_dict(),
+            made.selections,
         )
     table = previous if isinstance(previous, ClustersTable) else read_clusters(previous)
     return _earlier(table, Origin.read(Path(table.file).with_suffix(".json")))
@@ -325,6 +362,7 @@ def _earlier(table: "ClustersTable", origin: Origin | None) -> EarlierClusters:
         {number: name for number, name in names.items() if name and number in set(edited.labels)},
         decisions,
         made_by,
+        known.selections,
     )
 
 
@@ -383,6 +421,23 @@ def check_earlier(
             stacklevel=3,
         )
     return earlier
+
+
+def say_other_part(earlier: EarlierClusters, embeddings: Embeddings | VectorStream) -> None:
+    """Say how to select the images of an earlier clustering of a part, if these are others."""
+    before, now = (
+        [chosen[:3] for chosen in selections]
+        for selections in (earlier.selections, embeddings.selections)
+    )
+    if before and before != now:
+        which = ", then of these ".join(map(str, earlier.selections))
+        options = " ".join(chosen.options for chosen in earlier.selections)
+        warnings.warn(
+            f"the earlier clustering was only of {which}, this one is of "
+            f"{plural(len(embeddings), 'image')}: {options} selects the same again",
+            Notice,
+            stacklevel=3,
+        )
 
 
 def _follow(earlier: EarlierClusters, embeddings: Embeddings | VectorStream) -> EarlierClusters:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ from clusterkit.clustering.saved import Origin, check_earlier, read_earlier
 from clusterkit.datasets.names import first_few
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.images.folder import match_paths
-from clusterkit.store.embeddings import Embeddings
+from clusterkit.store.embeddings import Embeddings, Selection
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
@@ -52,7 +53,8 @@ def select(
     Returns
     -------
     Embeddings or VectorStream
-        The images that fulfil both, in the same order.
+        The images that fulfil both, in the same order.  Their ``selections`` tell how they were
+        chosen, as does the description of a clustering of them.
 
     Raises
     ------
@@ -97,7 +99,15 @@ def select(
         found = embeddings.select(chosen)
     else:
         found = embeddings[chosen]
-    return found
+    made = Selection(
+        tuple(patterns),
+        tuple(map(str, numbers)),
+        str(of) if numbers and isinstance(of, str | Path) else None,
+        len(found),
+        len(embeddings),
+    )
+    selected: Selected = replace(found, selections=(*embeddings.selections, made))
+    return selected
 
 
 def find_space(clusters_csv: str | Path, store: Store | str | Path) -> Space | None:

@@ -5,7 +5,7 @@ Images are compared by grey thumbnails.  Different photos of the same object are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,13 +57,19 @@ class Thumbnail(NamedTuple):
     is_readable: bool = True
 
 
-def find_copies(images: Sequence[str | Path] | NDArray[np.uint8]) -> list[tuple[int, int]]:
+def find_copies(
+    images: Sequence[str | Path] | NDArray[np.uint8],
+    *,
+    apart: Collection[tuple[str, str]] = (),
+) -> list[tuple[int, int]]:
     """Find pairs of copies, including mirrored ones.
 
     Parameters
     ----------
     images : sequence of paths, or ndarray of shape (n, height, width, 1 or 3), uint8
         The images; unreadable files are copies only of equal files.
+    apart : collection of (str, str)
+        Sorted pairs of digests of images that are no copies of each other, whatever they look like.
 
     Returns
     -------
@@ -71,7 +77,12 @@ def find_copies(images: Sequence[str | Path] | NDArray[np.uint8]) -> list[tuple[
         Sorted rows ``(a, b)`` with ``a < b``.  All copies of an image are connected by pairs, but
         not every two of them are a pair.
     """
-    return pair_thumbnails(make_thumbnails(images))
+    thumbnails = make_thumbnails(images)
+    return [
+        (one, other)
+        for one, other in pair_thumbnails(thumbnails)
+        if tuple(sorted((thumbnails[one].digest, thumbnails[other].digest))) not in apart
+    ]
 
 
 def make_thumbnails(images: Sequence[str | Path] | NDArray[np.uint8]) -> list[Thumbnail]:

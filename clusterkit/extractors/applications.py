@@ -267,6 +267,8 @@ class KerasApplication(Extractor):
         """Build the network itself, for features and, if the weights have a head, predictions."""
         import keras
 
+        from clusterkit.networks.downloads import guarded_downloads
+
         row = self._row()
         builder = getattr(keras.applications, row.builder)
         shape = (row.side, row.side, 3)
@@ -279,12 +281,13 @@ class KerasApplication(Extractor):
                 f"weights, or use the extractor {self.network}"
             )
         try:
-            model = builder(
-                weights=source,
-                include_top=has_head,
-                input_shape=shape,
-                pooling=None if has_head else "avg",
-            )
+            with guarded_downloads():
+                model = builder(
+                    weights=source,
+                    include_top=has_head,
+                    input_shape=shape,
+                    pooling=None if has_head else "avg",
+                )
         # Keras raises a bare Exception if a download fails, and many kinds of errors on wrong
         # files.
         except Exception as error:

@@ -99,7 +99,8 @@ class ContactSheetDisplay(Display):
         Parameters
         ----------
         clustering : Clustering
-            Labels and distances to the centres.
+            Labels and distances to the centres.  Images that a person said not to be copies of each
+            other take two, see :func:`clusterkit.clustering.label`.
         clusters : sequence of int, optional
             Clusters to show, for instance the next page; by default all.
         n_images : int
@@ -307,6 +308,8 @@ def _choose(
         )
     ranks = _rank(clustering, show, random_state)
     chosen = _Chosen()
+    decisions = getattr(clustering, "decisions", None)
+    apart = frozenset() if decisions is None else decisions.not_copies
     for cluster in existing if clusters is None else clusters:
         members = np.flatnonzero(labels == cluster)
         members = members[np.argsort(ranks[members], kind="stable")]
@@ -314,7 +317,7 @@ def _choose(
         candidates = [files[row] for row in members]
         if show != "all":
             candidates = candidates[: _N_CANDIDATES * n_images]
-        copy_of = _first_copies(candidates)
+        copy_of = _first_copies(candidates, apart)
         own = [file for file in candidates if file not in copy_of]
         chosen.files[cluster] = own if show == "all" else own[:n_images]
         chosen.copies |= Counter(copy_of.values())
@@ -332,10 +335,10 @@ def _rank(clustering: Clustering, show: str, random_state: int | None) -> NDArra
     return distances
 
 
-def _first_copies(files: Sequence[Path]) -> dict[Path, Path]:
-    """Map each copy among files to the first of its kind."""
+def _first_copies(files: Sequence[Path], apart: frozenset[tuple[str, str]]) -> dict[Path, Path]:
+    """Map each copy among files to the first of its kind; see :func:`find_copies` for ``apart``."""
     first: dict[int, int] = {}
-    for one, other in find_copies(files):
+    for one, other in find_copies(files, apart=apart):
         # Sorted pairs: the first of a copy's first is known.
         first[other] = min(first.get(other, other), first.get(one, one))
     return {files[other]: files[one] for other, one in first.items()}

@@ -16,7 +16,7 @@ from clusterkit.plots.pictures import and_more
 from clusterkit.plots.style import cluster_name
 
 if TYPE_CHECKING:
-    from clusterkit.clustering.evaluation import Evaluation
+    from clusterkit.clustering.agreement import Evaluation
 
 _CELL = 26.0
 

@@ -18,6 +18,8 @@ from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.noise import is_missing
 
 Labels = list[str | None]
+# The labels are the names of the images' folders.
+FOLDERS = "folders"
 
 
 def find_labels(labels: Any, space: Embeddings, rows: NDArray[np.int64], **columns: Any) -> Labels:
@@ -25,7 +27,7 @@ def find_labels(labels: Any, space: Embeddings, rows: NDArray[np.int64], **colum
 
     Parameters
     ----------
-    labels : path, sequence or None
+    labels : path, sequence, "folders" or None
         As for :func:`~clusterkit.space_comparison.compare_spaces`.
     space : Embeddings
         The first space.
@@ -37,20 +39,19 @@ def find_labels(labels: Any, space: Embeddings, rows: NDArray[np.int64], **colum
     Returns
     -------
     list of (str or None)
-        All None without labels, or if the images are not in several folders.
+        All None without labels.
 
     Raises
     ------
     InvalidInputError
-        If there is not one label per row, or the file of labels does not match.
+        If there is not one label per row, the file of labels does not match, or an image is in no
+        folder.
     """
     paths = [space.paths[row] for row in rows]
     if labels is None:
-        try:
-            found: Labels = list(labels_from_folders(paths))
-        except InvalidInputError:
-            found = []
-        return found if len(set(found)) > 1 else [None] * len(paths)
+        return [None] * len(paths)
+    if isinstance(labels, str | PathLike) and str(labels) == FOLDERS:
+        return [*labels_from_folders(paths)]
     if isinstance(labels, str | PathLike):
         known = read_labels(str(labels), paths, **columns)
         n_missing = known.labels.count(None)
@@ -66,8 +67,8 @@ def find_labels(labels: Any, space: Embeddings, rows: NDArray[np.int64], **colum
     given = list(labels)
     if len(given) != len(space):
         raise InvalidInputError(
-            "labels must be a CSV file, or one label for each row of the first space. "
-            f"Received: {len(given)} labels, {len(space)} rows"
+            f"labels must be a CSV file, {FOLDERS!r}, or one label for each row of the first "
+            f"space. Received: {len(given)} labels, {len(space)} rows"
         )
     return [None if is_missing(given[row]) else str(given[row]) for row in rows]
 
@@ -103,11 +104,13 @@ def measure_accuracy(
     Warns
     -----
     UserWarning
-        If there are too many labels.
+        If all labels are the same, or there are too many.
     """
     known = [row for row, label in enumerate(labels) if label is not None]
     distinct = {labels[row] for row in known}
     if len(distinct) < 2:
+        if known:
+            warnings.warn("no accuracy: all images have the same label", stacklevel=3)
         return {}
     if len(distinct) > len(known) // 2:
         warnings.warn(

@@ -122,8 +122,11 @@ class SpaceComparison(TableResult):
         return f"{self.rank[0]} is the best of {compared}"
 
     def _table(self) -> Rows:
-        """Return the scores, one row per space."""
+        """Return the scores, one row per space; the accuracy only with labels."""
         spaces = self.to_dict()["spaces"]
+        if self.n_labels is None:
+            for one in spaces:
+                del one["accuracy"]
         return Rows(list(spaces[0]), [list(one.values()) for one in spaces])
 
     def to_text(self) -> str:
@@ -164,10 +167,10 @@ def compare_spaces(
         Number of clusters, from 2 to a quarter of the images.  The scores are means over this
         number, a quarter less and a quarter more, since a single number gives noisy scores.  By
         default they are means over nine numbers from 3 to 20.
-    labels : path or sequence of length n, optional
+    labels : path, "folders" or sequence of length n, optional
         Known labels, only for the accuracy: scores and ranks do not depend on them.  A table (see
-        :func:`clusterkit.datasets.labels.read_labels`), or one label or None for each row of the
-        first space.  By default the names of the images' folders, if there are several.
+        :func:`clusterkit.datasets.labels.read_labels`), ``"folders"`` for the names of the images'
+        folders, or one label or None for each row of the first space.  By default no accuracy.
     random_state : int, optional
         Seed; random by default.
     max_samples : int, default 2000
@@ -191,7 +194,7 @@ def compare_spaces(
     -----
     UserWarning
         If all vectors of a space are identical, a space of the store cannot be read, or there are
-        too many labels for an accuracy.
+        too few or too many different labels for an accuracy.
 
     Notes
     -----

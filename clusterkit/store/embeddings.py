@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,6 +25,44 @@ class Failure(NamedTuple):
 
     path: str
     reason: str
+
+
+class Selection(NamedTuple):
+    """What :func:`clusterkit.select` chose: images of these folders, and of these clusters.
+
+    Attributes
+    ----------
+    only : tuple of str
+        Folders or patterns; empty for all.
+    clusters : tuple of str
+        Numbers or names of clusters of ``of``; empty for all.
+    of : str or None
+        The table of these clusters; None for a clustering that was in memory.
+    n_images, n_before : int
+        Number of images that were chosen, and of those that there were.
+    """
+
+    only: tuple[str, ...]
+    clusters: tuple[str, ...]
+    of: str | None
+    n_images: int
+    n_before: int
+
+    @property
+    def options(self) -> str:
+        """The options of the command line that select the same."""
+        words = [word for pattern in self.only for word in ("--only", pattern)]
+        words += [word for cluster in self.clusters for word in ("--only-cluster", cluster)]
+        return shlex.join([*words, "--of", self.of] if self.of else words)
+
+    def __str__(self) -> str:
+        said = []
+        if self.clusters:
+            table = f" of {self.of}" if self.of else ""
+            said.append(f"cluster {', '.join(self.clusters)}{table}")
+        if self.only:
+            said.append(" or ".join(self.only))
+        return f"{' and '.join(said)} ({self.n_images:,} of {self.n_before:,} images)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +89,8 @@ class Embeddings:
         SHA-256 digest of each image file.
     failures : list of Failure, optional
         Images without a vector.
+    selections : tuple of Selection, optional
+        How these images were selected from more, one selection after the other.
 
     Examples
     --------
@@ -69,6 +110,7 @@ class Embeddings:
     top5: list[TopClasses | None] | None = None
     digests: list[str] | None = None
     failures: list[Failure] = field(default_factory=list)
+    selections: tuple[Selection, ...] = ()
 
     def __post_init__(self) -> None:
         try:
@@ -152,6 +194,7 @@ class Embeddings:
             space=self.space,
             top5=_take(self.top5, rows),
             digests=_take(self.digests, rows),
+            selections=self.selections,
         )
 
     def _select(self, key: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import StoreError
-from clusterkit.store.embeddings import Failure, TopClasses, describe_space
+from clusterkit.store.embeddings import Failure, Selection, TopClasses, describe_space
 
 # Number of images whose classes are read at a time.
 _BATCH_ROWS = 8192
@@ -40,6 +40,8 @@ class VectorStream:
         Images without a vector.
     digests : list of (str or None), optional
         SHA-256 digest of each image file.
+    selections : tuple of Selection
+        How these images were selected from more, one selection after the other.
 
     Examples
     --------
@@ -56,6 +58,7 @@ class VectorStream:
     parts: dict[Path, NDArray[np.bool_]] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     digests: list[str | None] | None = None
+    selections: tuple[Selection, ...] = ()
 
     def iter_batches(self, n_rows: int, /) -> Iterator[NDArray[np.float32]]:
         """Yield all vectors in order as arrays of shape (up to ``n_rows``, dimension).
@@ -118,6 +121,7 @@ class VectorStream:
             self.space,
             dict(zip(self.parts, masks, strict=True)),
             digests=None if self.digests is None else [self.digests[row] for row in rows],
+            selections=self.selections,
         )
 
     @property

@@ -15,6 +15,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
 
+# Of a thread of map_ahead: whether its results are still wanted.
+_here = threading.local()
+
 
 def map_serially(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
     """Apply a function to each item in the current thread."""
@@ -120,7 +123,13 @@ def map_ahead(
         ``function(item)``, in the order of ``items``; exceptions are raised at the position of
         their item.
     """
-    with ThreadPoolExecutor(workers or count_cpus() + 1) as pool:
+    abandoned = threading.Event()
+
+    def mark() -> None:
+        """Let the tasks of a thread see when nobody waits for them."""
+        _here.abandoned = abandoned
+
+    with ThreadPoolExecutor(workers or count_cpus() + 1, initializer=mark) as pool:
         pending: deque[Future[Result]] = deque()
         try:
             for item in items:
@@ -130,5 +139,16 @@ def map_ahead(
             while pending:
                 yield pending.popleft().result()
         finally:
+            abandoned.set()
             for future in pending:
                 future.cancel()
+
+
+def is_abandoned() -> bool:
+    """Return whether nobody waits any more for the current task of :func:`map_ahead`.
+
+    As after Ctrl-C, which only the main thread hears of; a task that takes long looks from time to
+    time.  Outside of such tasks it is always False.
+    """
+    abandoned: threading.Event | None = getattr(_here, "abandoned", None)
+    return abandoned is not None and abandoned.is_set()

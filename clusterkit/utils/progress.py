@@ -19,6 +19,7 @@ def progress_bar(
     unit: str = "it",
     total: int | None = None,
     initial: int = 0,
+    in_bytes: bool = False,
 ) -> Any:
     """Return a progress bar, which is drawn only on a terminal (on stderr) or in a notebook.
 
@@ -34,6 +35,8 @@ def progress_bar(
         Unit of the count.
     total, initial : int
         Last and first number of the count; by default the length of ``items``, and 0.
+    in_bytes : bool
+        Whether bytes are counted, which are shown as kB, MB or GB.
 
     Returns
     -------
@@ -42,7 +45,8 @@ def progress_bar(
     """
     # None: drawn unless stderr is no terminal, which it never is in a notebook.
     disable = (False if _in_notebook() else None) if enabled else True
-    return tqdm(items, name, total, unit=unit, initial=initial, disable=disable)
+    scale = {"unit": "B", "unit_scale": True} if in_bytes else {"unit": unit}
+    return tqdm(items, name, total, initial=initial, disable=disable, **scale)
 
 
 def _in_notebook() -> bool:
