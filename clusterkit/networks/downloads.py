@@ -166,6 +166,8 @@ class _Transfer:
             self._received.put(b"", timeout=STALL_SECONDS)
         # Whatever it is, the reader is told.
         except Exception as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()  # it holds the connection
             with suppress(queue.Full):
                 self._received.put(error, timeout=STALL_SECONDS)
 
