@@ -5,6 +5,7 @@ layers in bfloat16, 1.7 times as fast as a model of the policy ``mixed_bfloat16`
 cache needs neither building nor tracing: Xception starts 3 s earlier.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
@@ -17,8 +18,11 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.networks.runtimes.base import NetworkSource, Run
 from clusterkit.networks.runtimes.cache import cached_path
 from clusterkit.utils.files import write_whole
+from clusterkit.utils.parallel import count_cpus
 
 _IMAGES, _OUTPUT = "images", "output_"
+# Maximum number of images that a processor computes at once.
+_CHUNK = 8
 
 
 def open_graph(source: NetworkSource) -> Any:
@@ -47,6 +51,9 @@ def open_graph(source: NetworkSource) -> Any:
 def run_graph(graph: Any, precision: str, *, rewrite: bool) -> Run:
     """Return the function that runs batches of any size.
 
+    A batch is split into chunks of a few images, one at a time for each processor: threads that
+    share the work of each layer wait for each other, and took a tenth more time.
+
     Parameters
     ----------
     graph : tf.Graph
@@ -59,7 +66,11 @@ def run_graph(graph: Any, precision: str, *, rewrite: bool) -> Run:
     import tensorflow as tf
 
     # A session has its own options; tf.config would affect the whole process.
-    config = tf.compat.v1.ConfigProto()
+    config = tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=1,
+        inter_op_parallelism_threads=count_cpus(),
+        use_per_session_threads=True,
+    )
     options = config.graph_options.rewrite_options
     options.disable_meta_optimizer = not rewrite
     if precision == "bfloat16":
@@ -67,9 +78,13 @@ def run_graph(graph: Any, precision: str, *, rewrite: bool) -> Run:
     session = tf.compat.v1.Session(graph=graph, config=config)
     names = [f"{operation.name}:0" for operation in _outputs(graph)]
 
+    threads = ThreadPoolExecutor(count_cpus())
+
     def run(images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        outputs: list[NDArray[np.float32]] = session.run(names, {f"{_IMAGES}:0": images})
-        return outputs
+        chunk = min(_CHUNK, -(-len(images) // count_cpus()))
+        chunks = (images[start : start + chunk] for start in range(0, len(images), chunk))
+        runs = threads.map(lambda some: session.run(names, {f"{_IMAGES}:0": some}), chunks)
+        return [np.concatenate(outputs) for outputs in zip(*runs, strict=True)]
 
     return run
 
