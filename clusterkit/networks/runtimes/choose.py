@@ -6,8 +6,8 @@ float32 to a cosine of :data:`MIN_COSINE`, now or in an earlier run on this mach
 both precisions and of all runtimes therefore belong to the same embedding space, and neither is
 part of an extractor's fingerprint.
 
-For fewer than :data:`FEW_IMAGES` images nothing is converted, rewritten or compared, which would
-take longer than it saves.
+For fewer than :data:`FEW_IMAGES` images nothing is converted or compared, which would take longer
+than it saves.
 """
 
 import importlib.util
@@ -150,7 +150,7 @@ def _open(source: NetworkSource, runtime: str, few: bool) -> Runtime:
         # OpenVINO and its converter raise many kinds of errors; fall back to Keras.
         except Exception as error:
             warnings.warn(f"OpenVINO cannot run {source.name} ({error}): using Keras", stacklevel=3)
-    return KerasRuntime(source, few=few)
+    return KerasRuntime(source)
 
 
 def _openvino_is_faster() -> bool:

@@ -18,15 +18,12 @@ class KerasRuntime:
     ----------
     source : NetworkSource
         The network.
-    few : bool
-        Whether to start fast, for a few images, instead of running fast.
     """
 
     name = "keras"
 
-    def __init__(self, source: NetworkSource, *, few: bool = False) -> None:
+    def __init__(self, source: NetworkSource) -> None:
         self._source = source
-        self._few = few
         self._is_graph = _backend() == "tensorflow" and not has_gpu()
         self._network = open_graph(source) if self._is_graph else source.build("float32")
 
@@ -41,8 +38,7 @@ class KerasRuntime:
     def compile(self, precision: str, batch_size: int) -> Run:
         """Return the function that runs batches of up to ``batch_size`` images."""
         if self._is_graph:
-            is_exact = precision == "float32"
-            return run_graph(self._network, precision, rewrite=not (self._few and is_exact))
+            return run_graph(self._network, precision)
         if precision == "float32":
             return _predict(self._network, batch_size)
         return _predict(self._source.build("mixed_bfloat16"), batch_size)
