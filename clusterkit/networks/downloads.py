@@ -157,7 +157,9 @@ class _Transfer:
         """Read all, in the thread; the last item is empty, or what went wrong."""
         try:
             # Longer than the reader waits, who says it better.
-            with urllib.request.urlopen(self.url, timeout=2 * STALL_SECONDS) as response:
+            # An opener of its own takes the proxies of now, not of the process's first download.
+            opener = urllib.request.build_opener()
+            with opener.open(self.url, timeout=2 * STALL_SECONDS) as response:
                 length = response.headers.get("Content-Length")
                 self.size = int(length) if length else None
                 # read1 returns what has come, read would wait until the chunk is full.

@@ -246,7 +246,9 @@ class PredictionsDisplay(PictureGrid):
         if found.images is None:
             raise InvalidInputError("the labels were compared without their images")
         errors = found.errors[:n_images]
-        kwargs.setdefault("title", f"{found._headline()}, the worst first")
+        # A figure of one or two pictures has no room for more.
+        long = f"{found._headline()}, the worst first"
+        kwargs.setdefault("title", long if len(errors) > 2 else "probably wrong")
         return cls(
             [found.images[error.row] for error in errors],
             [_suggest(error) for error in errors],
