@@ -216,7 +216,7 @@ def test_wrong_labels_are_found(photos: Path, tiny_weights: Path, tmp_path: Path
         f"given: {found.errors[0].given}",
         f"probably: {found.errors[0].suggested}",
     ]
-    assert display.title == "probably wrong"  # two pictures have no room for more
+    assert display.title == "2 labels of 27 images are probably wrong, the worst first"
 
 
 class Watched(BaseEstimator):

@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display
 from clusterkit.plots.pictures import Sheet, and_more, load_pictures
-from clusterkit.plots.style import QUIET
+from clusterkit.plots.style import QUIET, wrap
 
 # Sizes in points: a picture, between pictures, margin, a line above or below the grid.
 SIDE, _GAP, _MARGIN, _LINE = 112.0, 14.0, 4.0, 18.0
+_TITLE_SIZE, _NEXT_LINE = 10.0, 12.0
 
 
 class PictureGrid(Display):
@@ -59,9 +60,17 @@ class PictureGrid(Display):
         shown = min(len(self.pictures), self.max_pictures)
         columns = max(1, min(shown, self.columns))
         rows = max(1, math.ceil(shown / columns))
-        height = rows * (SIDE + self._foot() + _GAP) - _GAP
-        height += _LINE * (bool(self.title) + (shown < len(self.pictures)))
-        return columns * (SIDE + _GAP) - _GAP + 2 * _MARGIN, height + 2 * _MARGIN
+        width = columns * (SIDE + _GAP) - _GAP + 2 * _MARGIN
+        height = rows * (SIDE + self._foot() + _GAP) - _GAP + 2 * _MARGIN
+        return width, height + self._head(width) + _LINE * (shown < len(self.pictures))
+
+    def _wrapped(self, width: float) -> str:
+        """Return the title in as many lines as a sheet of this width needs."""
+        return wrap(self.title, width - 2 * _MARGIN, size=_TITLE_SIZE)
+
+    def _head(self, width: float) -> float:
+        """Return the height of the title."""
+        return _LINE + _NEXT_LINE * self._wrapped(width).count("\n") if self.title else 0
 
     def _draw(self, ax: Axes) -> None:
         """Draw the pictures row by row."""
@@ -71,8 +80,9 @@ class PictureGrid(Display):
         sheet = Sheet(ax, width, height)
         top = _MARGIN
         if self.title:
-            sheet.line(self.title, _MARGIN, _MARGIN + 5, width - 2 * _MARGIN, size=10)
-            top += _LINE
+            middle = _MARGIN + 5 + (self._head(width) - _LINE) / 2
+            sheet.lines(self._wrapped(width), _MARGIN, middle, size=_TITLE_SIZE)
+            top += self._head(width)
         shown = self.pictures[: self.max_pictures]
         for index, picture in enumerate(load_pictures(shown)):
             row, column = divmod(index, self.columns)

@@ -165,6 +165,10 @@ class Sheet:
         text = fit(text, width, size=size, weight=weight)
         self._text(x, y, text, size, color=color, weight=weight, ha=ha)
 
+    def lines(self, text: str, x: float, y: float, *, size: float = 8) -> None:
+        """Draw text that :func:`~clusterkit.plots.style.wrap` prepared, centred at ``y``."""
+        self._text(x, y, text, size, color=INK)
+
     def tag(self, text: str, right: float, bottom: float) -> None:
         """Write a short text in the lower right corner of a picture."""
         width = 5.0 * len(text) + 2

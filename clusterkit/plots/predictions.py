@@ -246,9 +246,7 @@ class PredictionsDisplay(PictureGrid):
         if found.images is None:
             raise InvalidInputError("the labels were compared without their images")
         errors = found.errors[:n_images]
-        # A figure of one or two pictures has no room for more.
-        long = f"{found._headline()}, the worst first"
-        kwargs.setdefault("title", long if len(errors) > 2 else "probably wrong")
+        kwargs.setdefault("title", f"{found._headline()}, the worst first")
         return cls(
             [found.images[error.row] for error in errors],
             [_suggest(error) for error in errors],
