@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -110,15 +110,11 @@ def draw_folds(
     _check_classes(
         data, group_of_row.tolist(), parts, least=n_folds, what=f"to divide into {n_folds} folds"
     )
-    groups: dict[int, list[int]] = defaultdict(list)
-    for row, group in enumerate(group_of_row.tolist()):
-        groups[group].append(row)
-    rng = np.random.default_rng(random_state)
+    groups = _gather(range(len(data)), group_of_row)
     folds = np.full(n_images, -1)
     sizes = np.zeros(n_folds)
-    for members in _by_class(list(groups.values()), labels).values():
+    for shuffled in _shuffle_classes(groups, labels, np.random.default_rng(random_state)):
         own = np.zeros(n_folds)
-        shuffled = [members[index] for index in rng.permutation(len(members))]
         for group in sorted(shuffled, key=len, reverse=True):
             # The fold with the fewest images of the class, and among equals of all.
             fold = np.lexsort((sizes, own))[0]
@@ -188,16 +184,13 @@ def _divide(
     )
     group_of_row = _group_copies(labels, thumbnails)
     _warn_of_shared(group_of_row, part_of_row)
-    groups: dict[int, list[int]] = defaultdict(list)
-    for row in np.flatnonzero(part_of_row == TRAIN):
-        groups[group_of_row[row]].append(int(row))
-    for members in _by_class(list(groups.values()), labels).values():
-        shuffled = [members[index] for index in rng.permutation(len(members))]
+    groups = _gather(np.flatnonzero(part_of_row == TRAIN).tolist(), group_of_row)
+    for shuffled in _shuffle_classes(groups, labels, rng):
         parts = _portion([len(group) for group in shuffled], wanted)
         for group, part in zip(shuffled, parts, strict=True):
             part_of_row[group] = part
     if data.is_multilabel:
-        _keep_every_class(list(groups.values()), labels, part_of_row)
+        _keep_every_class(groups, labels, part_of_row)
     for part in wanted:
         if part not in part_of_row:
             raise InvalidInputError(
@@ -309,14 +302,25 @@ def _check_classes(
             )
 
 
-def _by_class(groups: list[list[int]], labels: Sequence[Any]) -> dict[str, list[list[int]]]:
-    """Return groups of copies by class; with several labels, by the rarest."""
+def _gather(rows: Iterable[int], group_of_row: NDArray[np.int32]) -> list[list[int]]:
+    """Return groups of copies among some rows."""
+    groups: dict[int, list[int]] = defaultdict(list)
+    for row in rows:
+        groups[int(group_of_row[row])].append(row)
+    return list(groups.values())
+
+
+def _shuffle_classes(
+    groups: list[list[int]], labels: Sequence[Any], rng: np.random.Generator
+) -> Iterator[list[list[int]]]:
+    """Yield the groups of copies of each class, shuffled; with several labels, of the rarest."""
     counts = Counter(name for label in labels for name in label_tuple(label))
     classes: dict[str, list[list[int]]] = defaultdict(list)
     for group in groups:
         names = label_tuple(labels[group[0]])
         classes[min(names, key=lambda name: (counts[name], name), default="")].append(group)
-    return dict(sorted(classes.items()))
+    for _, members in sorted(classes.items()):
+        yield [members[index] for index in rng.permutation(len(members))]
 
 
 def _keep_every_class(
