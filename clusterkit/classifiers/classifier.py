@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from clusterkit.classifiers.by_name import network_names
-from clusterkit.classifiers.features import read_features, recall_if_gone
+from clusterkit.classifiers.features import read_features
 from clusterkit.classifiers.model_file import (
     KIND,
     check_model_path,
@@ -27,7 +27,7 @@ from clusterkit.datasets.split import split
 from clusterkit.errors import ImageError, InvalidInputError, SpaceMismatchError, WeightsError
 from clusterkit.extractors.applications import NETWORKS, KerasApplication, default_weights
 from clusterkit.extractors.base import Extractor
-from clusterkit.extractors.remembered import recall_weights
+from clusterkit.extractors.remembered import recall_if_gone, recall_weights
 from clusterkit.images.batches import list_files, strict_batches
 from clusterkit.images.pixels import as_images, check_pixels, is_pixels
 from clusterkit.networks.runtimes.choose import PRECISIONS

@@ -43,7 +43,7 @@ from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.images.thumbnails import thumbnails
 from clusterkit.routing.sorting import Sorting, sort_into_folders
 from clusterkit.store.embeddings import Embeddings, TopClasses, describe_space
-from clusterkit.store.store import Store
+from clusterkit.store.store import Store, as_store
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.html import Markup
 from clusterkit.utils.noise import NOISE, cluster_text
@@ -502,7 +502,7 @@ def _find_classes(
         return embeddings.top5, describe_space(embeddings.space)
     if store is None:
         return None, None
-    found = find_top5(embeddings, (store if isinstance(store, Store) else Store(store)).spaces())
+    found = find_top5(embeddings, as_store(store).spaces())
     return (None, None) if found is None else (found[0], found[1].folder.name)
 
 

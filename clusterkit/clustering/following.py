@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from clusterkit.store.store import Store
+from clusterkit.store.store import Store, as_store
 from clusterkit.utils.paths import is_gone
 
 
@@ -14,7 +14,7 @@ def files_in(store: Store | str | Path) -> tuple[set[str], dict[str | None, Path
     """Return the files in a store, and one that exists for each content."""
     files: set[str] = set()
     file_of: dict[str | None, Path] = {}
-    for space in (store if isinstance(store, Store) else Store(store)).spaces():
+    for space in as_store(store).spaces():
         stream = space.stream()
         for file, digest in zip(stream.files, stream.digests or (), strict=True):
             files.add(str(file))

@@ -18,7 +18,7 @@ from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.images.folder import match_paths
 from clusterkit.store.embeddings import Embeddings, Selection
 from clusterkit.store.space import Space
-from clusterkit.store.store import Store
+from clusterkit.store.store import Store, as_store
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.text import did_you_mean, plural
 
@@ -129,7 +129,7 @@ def find_space(clusters_csv: str | Path, store: Store | str | Path) -> Space | N
         warnings.simplefilter("ignore")  # whoever reads the table will tell
         origin = Origin.read(Path(clusters_csv).with_suffix(".json"))
     name = None if origin is None else origin.made_by.get("space")
-    spaces = (store if isinstance(store, Store) else Store(store)).spaces()
+    spaces = as_store(store).spaces()
     return next((space for space in spaces if space.folder.name == name), None)
 
 

@@ -24,7 +24,7 @@ from clusterkit.images.folder import ImageFolder
 from clusterkit.store.embeddings import Embeddings, Failure
 from clusterkit.store.part_file import Row
 from clusterkit.store.space import Space
-from clusterkit.store.store import Store
+from clusterkit.store.store import Store, as_store
 from clusterkit.utils.paths import unescape_path
 from clusterkit.utils.text import plural
 
@@ -141,7 +141,7 @@ def embed(
         )
     if store is not None:
         embed_to_store(images, extractor, store, progress=progress)
-        store = store if isinstance(store, Store) else Store(store)
+        store = as_store(store)
         return store.open_space(describe(extractor)).read(images)
     run = EmbedRun(images, extractor, progress=progress)
     rows = list(run.rows())
@@ -203,7 +203,7 @@ def embed_to_store(
         If the network's weights are not available.
     """
     start = time.perf_counter()
-    store = store if isinstance(store, Store) else Store(store)
+    store = as_store(store)
     if isinstance(extractor, str):
         extractor = recall_extractor(extractor, store)
     space = store.open_space(describe(extractor))

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import Notice, SpaceMismatchError, WeightsError
-from clusterkit.extractors.applications import default_weights, holds_head
+from clusterkit.extractors.applications import KerasApplication, default_weights, holds_head
 from clusterkit.extractors.base import Extraction, Extractor
 from clusterkit.extractors.by_name import WITHOUT_NETWORK, create_extractor
 from clusterkit.images.folder import digest_weights
 from clusterkit.store.space import Space
-from clusterkit.store.store import Store
+from clusterkit.store.store import Store, as_store
 
 
 def recall_extractor(
@@ -65,7 +65,7 @@ def recall_extractor(
     options |= {"precision": precision, "runtime": runtime}
     if name.endswith(".keras") and Path(name).is_file():
         return _create(name, options)  # the file says everything itself
-    spaces = (store if isinstance(store, Store) else Store(store)).spaces_of(name)
+    spaces = as_store(store).spaces_of(name)
     known = [space for space in spaces if _fits(space, name, weights)]
     fitting = [space for space in known if resize in (None, space.info["parameters"].get("resize"))]
     if not fitting:
@@ -261,7 +261,7 @@ def _find_related(name: str, store: Store | str | Path) -> dict[str, Any]:
     """
     network = name.removesuffix("-predictions")
     other = network if name != network else f"{network}-predictions"
-    for space in (store if isinstance(store, Store) else Store(store)).spaces_of(other):
+    for space in as_store(store).spaces_of(other):
         info = space.read_info() or {}
         source = info.get("weights_source")
         if source is None or not (source == "imagenet" or Path(source).is_file()):
@@ -286,13 +286,51 @@ def recall_weights(network: str, store: Store | str | Path) -> str | None:
     str or None
         The file; None if there is none, or Keras downloaded it.
     """
-    store = store if isinstance(store, Store) else Store(store)
+    store = as_store(store)
     for name in (network, f"{network}-predictions"):
         for space in store.spaces_of(name):
             source = (space.read_info() or {}).get("weights_source")
             if source not in (None, "imagenet") and Path(source).is_file():
                 return str(source)
     return None
+
+
+def recall_if_gone(
+    extractor: KerasApplication, store: Store | str | Path | None, *, fingerprint: str | None = None
+) -> Extractor:
+    """Return an extractor, or that of its space in the store if the file of its weights is gone.
+
+    Images that the store knows then need no weights.
+
+    Parameters
+    ----------
+    extractor : KerasApplication
+        The network.
+    store : Store or path, optional
+        Where its embeddings may be.
+    fingerprint : str, optional
+        Of its space, if known.  By default that is the one that was made with this file, or the
+        last that was embedded if the extractor names no file.
+
+    Returns
+    -------
+    Extractor
+        The extractor itself if its weights are there, or the store has no such space.
+    """
+    source = extractor.origin()["weights_source"]
+    is_named = extractor.weights is not None or source != "imagenet"
+    if store is None or (is_named and (source == "imagenet" or Path(source).is_file())):
+        return extractor
+    for space in as_store(store).spaces_of(extractor.name):
+        info = space.read_info() or {}
+        if fingerprint is not None:
+            fits = info.get("fingerprint") == fingerprint
+        else:
+            is_sized_alike = info.get("parameters", {}).get("resize") == extractor.resize
+            fits = is_sized_alike and (not is_named or info.get("weights_source") == source)
+        if fits:
+            return RememberedExtractor(info)
+    return extractor
 
 
 def _digest(weights: str | Path) -> str:

@@ -27,7 +27,7 @@ from clusterkit.routing.transfer import (
     make_folder,
     sweep_parts,
 )
-from clusterkit.store.store import Store
+from clusterkit.store.store import Store, as_store
 from clusterkit.utils.paths import is_gone
 from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.text import join_lines, plural
@@ -250,7 +250,7 @@ def tell_store(store: Store | str | Path | None, moves: Mapping[str, str]) -> No
     if store is None or not moves:
         return
     try:
-        (store if isinstance(store, Store) else Store(store)).follow(moves)
+        as_store(store).follow(moves)
     except StoreError as error:
         warnings.warn(
             f"the files were moved, but the store could not be told: {error}. `clusterkit embed` "

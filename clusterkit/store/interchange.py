@@ -23,7 +23,7 @@ from clusterkit.errors import ClusterkitError, ImageError, InvalidInputError, No
 from clusterkit.images.folder import digest_bytes, read_bytes, read_list
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.space import Space
-from clusterkit.store.store import Store
+from clusterkit.store.store import Store, as_store
 from clusterkit.utils.files import atomic_file, check_output
 from clusterkit.utils.parallel import map_ahead
 from clusterkit.utils.paths import escape_path, unescape_path
@@ -105,7 +105,7 @@ def import_vectors(
     vectors = _check(source, values, files)
     content = hashlib.sha256(vectors.tobytes())
     content.update("\0".join(map(escape_path, files)).encode())
-    store = store if isinstance(store, Store) else Store(store)
+    store = as_store(store)
     space = store.open_space(
         {
             "extractor": name,

@@ -259,3 +259,8 @@ class Store:
                 f"Received: {description['fingerprint']}. Choose another folder with --store"
             )
         return space
+
+
+def as_store(store: Store | str | os.PathLike[str]) -> Store:
+    """Return a store itself, or the one in a folder."""
+    return store if isinstance(store, Store) else Store(store)
