@@ -17,6 +17,7 @@ from clusterkit.classifiers.tasks import MULTILABEL, Task, as_labels
 from clusterkit.classifiers.train import read_inputs, take_known_weights
 from clusterkit.clustering.provenance import (
     LabelOrigin,
+    find_not_copies,
     find_origins,
     origins_document,
     origins_text,
@@ -222,6 +223,7 @@ def find_label_errors(
     classifier: Classifier,
     *,
     n_folds: int = 5,
+    not_copies: str | Path | None = None,
     store: Store | str | Path | None = None,
 ) -> LabelErrors:
     """Find images whose label is probably wrong, worst first.
@@ -241,6 +243,10 @@ def find_label_errors(
         seconds; its ``random_state`` also applies to the folds.
     n_folds : int
         Number of folds, at least 3.  Each class needs as many different images.
+    not_copies : path, optional
+        The table of clusters whose decisions say which images look alike but are no copies, see
+        :func:`clusterkit.clustering.label`: these need not be in one fold.  By default the table
+        that ``source`` is, if it is one.
     store : Store or path, optional
         Where to store the embeddings of a pretrained network; by default the ``store`` of the
         classifier.
@@ -270,7 +276,12 @@ def find_label_errors(
     check_parameters(classifier.get_params())
     take_known_weights(classifier, store)
     data = source if isinstance(source, LabelledImages) else read_labelled(source)
-    folds = draw_folds(data, n_folds=n_folds, random_state=classifier.random_state)
+    folds = draw_folds(
+        data,
+        n_folds=n_folds,
+        random_state=classifier.random_state,
+        apart=find_not_copies(data, not_copies),
+    )
     readable = {_ALL: np.flatnonzero(folds >= 0)}
     inputs, rows, failures = read_inputs(data, readable, classifier, store)
     kept = data[rows[_ALL]]

@@ -18,6 +18,7 @@ from clusterkit.classifiers.model_file import check_model_path
 from clusterkit.classifiers.tasks import MULTILABEL
 from clusterkit.clustering.provenance import (
     LabelOrigin,
+    find_not_copies,
     find_origins,
     origins_document,
     origins_text,
@@ -123,6 +124,7 @@ def train_classifier(
     classifier: Classifier,
     *,
     test_split: float = 0.2,
+    not_copies: str | Path | None = None,
     store: Store | str | Path | None = None,
     overwrite: bool = False,
 ) -> ClassifierTraining:
@@ -142,6 +144,10 @@ def train_classifier(
         An untrained classifier; ``validation_split`` and ``random_state`` also apply to the split.
     test_split : float
         Fraction of the images for the test set, unless the source has test images; 0 for none.
+    not_copies : path, optional
+        The table of clusters whose decisions say which images look alike but are no copies, see
+        :func:`clusterkit.clustering.label`: these need not be in one part.  By default the table
+        that ``source`` is, if it is one.
     store : Store or path, optional
         Where to store the embeddings of a pretrained network, for the next training, and where
         its weights are known, if the classifier has none; by default the ``store`` of the
@@ -171,6 +177,7 @@ def train_classifier(
         test_split=test_split,
         validation_split=classifier.validation_split,
         random_state=classifier.random_state,
+        apart=find_not_copies(data, not_copies),
     )
     report = train_on_parts(data, parts, output, classifier, store=store, overwrite=overwrite)
     return replace(report, seconds=time.monotonic() - started)

@@ -14,6 +14,7 @@ from clusterkit.cli.options import (
     epochs_option,
     exclude_option,
     image_size_option,
+    not_copies_option,
     notice_unused,
     patience_option,
     resize_option,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 @patience_option
 @test_split_option
 @validation_split_option
+@not_copies_option
 @balance_option
 @resize_option()
 @batch_size_option
@@ -69,6 +71,7 @@ def compare(
     networks: tuple[str, ...],
     test_split: float,
     validation_split: float,
+    not_copies: Path | None,
     seed: int,
     store: Path,
     outputs: Outputs,
@@ -116,6 +119,7 @@ def compare(
         test_split=test_split,
         validation_split=validation_split,
         random_state=seed,
+        not_copies=not_copies,
         store=store,
         overwrite=outputs.overwrite,
         progress=True,

@@ -40,8 +40,9 @@ from clusterkit.cli.streams import say_result
     nargs=2,
     multiple=True,
     metavar="IMAGE IMAGE",
-    help="Say that two images are no copies of each other, so that --sheet shows both.  Can be "
-    "given several times.",
+    help="Say that two images are no copies of each other, so that --sheet shows both, and `train "
+    "classifier`, `compare` and `label-errors` with --not-copies CLUSTERS_CSV need not keep them "
+    "together.  Can be given several times.",
 )
 @click.option(
     "--copies",

@@ -8,6 +8,7 @@ import click
 from clusterkit.cli.options import (
     columns_options,
     exclude_option,
+    not_copies_option,
     resize_option,
     seed_option,
     store_option,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Number of parts, each predicted by a classifier trained on the others.",
 )
+@not_copies_option
 @resize_option()
 @weights_option
 @seed_option
@@ -51,6 +53,7 @@ def label_errors(
     exclude: tuple[str, ...],
     network: str,
     folds: int,
+    not_copies: Path | None,
     resize: str,
     weights: Path | None,
     seed: int,
@@ -78,6 +81,7 @@ def label_errors(
         read_labelled(source, exclude=exclude, **columns),
         Classifier(network, weights=weights, resize=resize, random_state=seed, progress=True),
         n_folds=folds,
+        not_copies=not_copies,
         store=store,
     )
     outputs.write(found.to_csv, "table")

@@ -151,6 +151,14 @@ def columns_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+not_copies_option = click.option(
+    "--not-copies",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="CLUSTERS_CSV",
+    help="A table for which `clusterkit label --not-copies` said which images look alike but are "
+    "no copies: these need not stay together.  [default: FOLDER, if it is such a table]",
+)
+
 seed_option = click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),  # what NumPy's generators take

@@ -17,6 +17,7 @@ from clusterkit.cli.options import (
     fine_tune_option,
     image_size_option,
     learning_rate_option,
+    not_copies_option,
     notice_unused,
     patience_option,
     precision_option,
@@ -169,6 +170,7 @@ def autoencoder(
 @patience_option
 @test_split_option
 @validation_split_option
+@not_copies_option
 @balance_option
 @resize_option()
 @batch_size_option
@@ -197,6 +199,7 @@ def classifier(
     patience: int | None,
     test_split: float,
     validation_split: float,
+    not_copies: Path | None,
     balance: str | None,
     resize: str,
     batch_size: int,
@@ -257,6 +260,7 @@ def classifier(
             tensorboard=tensorboard,
         ),
         test_split=test_split,
+        not_copies=not_copies,
         store=store,
         overwrite=outputs.overwrite,
     )

@@ -108,7 +108,8 @@ def label(
         Clusters that keep their images, and those that no longer do.
     not_copies, copies : iterable of (str, str)
         Pairs of images that look alike but are no copies of each other, so that a contact sheet
-        shows both; and those of which this no longer holds.
+        shows both, and :func:`~clusterkit.classifiers.train_classifier` and the like need not keep
+        them in one part; and those of which this no longer holds.
 
     Returns
     -------

@@ -1,7 +1,8 @@
-"""Which clusterings the labels of images came from, as far as that was recorded.
+"""What clusterings say of labelled images: which of them the labels came from, and decisions.
 
-A classifier that learned such labels is scored by how well it repeats the clustering.  Sorted
-folders say it in their manifest, tables of clusters in the ``.json`` file beside them.
+A classifier that learned labels of clusters is scored by how well it repeats the clustering.
+Sorted folders say where labels came from in their manifest, tables of clusters in the ``.json``
+file beside them, which also keeps a person's decisions.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from clusterkit.clustering.saved import CLUSTER_COLUMNS, Origin
+from clusterkit.clustering.saved import CLUSTER_COLUMNS, Origin, read_earlier
 from clusterkit.datasets.labelled_images import LabelledImages
-from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.routing.manifest import read_manifest
 from clusterkit.utils.paths import printable
 
@@ -94,6 +95,52 @@ def find_origins(data: LabelledImages) -> tuple[LabelOrigin, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def find_not_copies(
+    data: LabelledImages, clusters_csv: str | Path | None = None
+) -> frozenset[tuple[str, str]]:
+    """Find which images a person called no copies of each other.
+
+    Parameters
+    ----------
+    data : LabelledImages
+        Labelled images.
+    clusters_csv : path, optional
+        The table of clusters with these decisions; by default the one that the labels were read
+        from, if it is such a table.
+
+    Returns
+    -------
+    frozenset of (str, str)
+        Pairs of images, by their sorted digests; see :func:`clusterkit.clustering.label`.
+
+    Raises
+    ------
+    NotFoundError
+        If the table does not exist.
+    InvalidInputError
+        If it is no table of clusters.
+
+    Warns
+    -----
+    Notice
+        If the given table holds no such decision.
+    """
+    if clusters_csv is not None:
+        pairs = read_earlier(clusters_csv).decisions.not_copies
+        if not pairs:
+            warnings.warn(
+                f"{clusters_csv} holds no decision that images are no copies: `clusterkit label "
+                f"{clusters_csv} --not-copies IMAGE IMAGE` makes one",
+                Notice,
+                stacklevel=3,
+            )
+        return pairs
+    if data.source is None or data.label_column is None:
+        return frozenset()
+    known = _description(data.source)
+    return frozenset() if known is None else known.decisions.not_copies
+
+
 def origins_text(origins: Sequence[LabelOrigin]) -> str:
     """Return where labels came from, without a full stop.
 
@@ -130,9 +177,15 @@ def _of_folder(folder: Path) -> Iterator[LabelOrigin]:
 
 def _of_table(table: Path, column: str) -> Iterator[LabelOrigin]:
     """Yield the clustering of a table whose labels are clusters or their names."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that names and groups made by hand are lost
-        known = Origin.read(table.with_suffix(".json"))
+    known = _description(table)
     is_name = column.casefold() == "name" and known is not None and known.clusters
     if is_name or column.casefold() in CLUSTER_COLUMNS:
         yield LabelOrigin.from_description({} if known is None else known.made_by, table)
+
+
+def _description(table: Path) -> Origin | None:
+    """Read what made a table; None if nothing is known of it."""
+    with warnings.catch_warnings():
+        # That a description is damaged: it may be that of anything, since any table can be here.
+        warnings.simplefilter("ignore")
+        return Origin.read(table.with_suffix(".json"))

@@ -77,12 +77,7 @@ def find_copies(
         Sorted rows ``(a, b)`` with ``a < b``.  All copies of an image are connected by pairs, but
         not every two of them are a pair.
     """
-    thumbnails = make_thumbnails(images)
-    return [
-        (one, other)
-        for one, other in pair_thumbnails(thumbnails)
-        if tuple(sorted((thumbnails[one].digest, thumbnails[other].digest))) not in apart
-    ]
+    return pair_thumbnails(make_thumbnails(images), apart=apart)
 
 
 def make_thumbnails(images: Sequence[str | Path] | NDArray[np.uint8]) -> list[Thumbnail]:
@@ -103,7 +98,9 @@ def make_thumbnails(images: Sequence[str | Path] | NDArray[np.uint8]) -> list[Th
     return list(map_ahead(_read_thumbnail, images, ahead=64))
 
 
-def pair_thumbnails(thumbnails: Sequence[Thumbnail]) -> list[tuple[int, int]]:
+def pair_thumbnails(
+    thumbnails: Sequence[Thumbnail], *, apart: Collection[tuple[str, str]] = ()
+) -> list[tuple[int, int]]:
     """Return the pairs of :func:`find_copies` for images whose thumbnails are at hand."""
     first: dict[str, int] = {}
     pairs = {
@@ -124,7 +121,12 @@ def pair_thumbnails(thumbnails: Sequence[Thumbnail]) -> list[tuple[int, int]]:
             for place, column in zip(*np.nonzero(likeness >= MIN_CORRELATION), strict=True):
                 one, other = sorted((int(rows[place]), int(rows[places[place, column]])))
                 pairs.add((one, other))
-    return sorted(pair for pair in pairs if pair[0] != pair[1])
+    digests = [thumbnail.digest for thumbnail in thumbnails]
+    return sorted(
+        (one, other)
+        for one, other in pairs
+        if one != other and tuple(sorted((digests[one], digests[other]))) not in apart
+    )
 
 
 def _read_thumbnail(file: str | Path) -> Thumbnail:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from clusterkit.datasets.copies import Thumbnail, make_thumbnails, pair_thumbnails
 from clusterkit.datasets.labelled_images import LabelledImages, label_tuple
 from clusterkit.datasets.names import TEST, TRAIN, VALIDATION
-from clusterkit.errors import InvalidInputError
+from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.utils.text import plural
 
 # Ratio of the largest to the smallest class above which classes are weighted.
 MAX_RATIO = 2.0
@@ -25,6 +26,7 @@ def split(
     test_split: float = 0.2,
     validation_split: float = 0.1,
     random_state: int | None = None,
+    apart: Collection[tuple[str, str]] = (),
 ) -> dict[str, NDArray[np.intp]]:
     """Split images, stratified by class, with all copies of an image in the same part.
 
@@ -43,6 +45,10 @@ def split(
         of every class that has enough.
     random_state : int, optional
         Seed; random by default.
+    apart : collection of (str, str)
+        Pairs of images that are no copies of each other, as for
+        :func:`clusterkit.datasets.copies.find_copies`.  Two that are both copies of a third image
+        stay together all the same.
 
     Returns
     -------
@@ -60,6 +66,8 @@ def split(
     -----
     UserWarning
         If parts of the source share images.
+    Notice
+        If no pair of ``apart`` is among the images.
     """
     if min(test_split, validation_split) < 0 or test_split + validation_split >= 1:
         raise InvalidInputError(
@@ -68,12 +76,16 @@ def split(
         )
     data, thumbnails, readable = _read_thumbnails(data)
     shares = {TEST: test_split, VALIDATION: validation_split}
-    part_of_row = _divide(data, thumbnails, shares, np.random.default_rng(random_state))
+    part_of_row = _divide(data, thumbnails, shares, np.random.default_rng(random_state), apart)
     return {part: readable[part_of_row == part] for part in (TRAIN, VALIDATION, TEST)}
 
 
 def draw_folds(
-    data: LabelledImages, *, n_folds: int = 5, random_state: int | None = None
+    data: LabelledImages,
+    *,
+    n_folds: int = 5,
+    random_state: int | None = None,
+    apart: Collection[tuple[str, str]] = (),
 ) -> NDArray[np.intp]:
     """Divide images into folds for cross-validation, stratified by class.
 
@@ -88,6 +100,8 @@ def draw_folds(
         Number of folds, at least 3, so that more than half of the images are learned from.
     random_state : int, optional
         Seed; random by default.
+    apart : collection of (str, str)
+        Pairs of images that are no copies of each other, as for :func:`split`.
 
     Returns
     -------
@@ -99,13 +113,18 @@ def draw_folds(
     InvalidInputError
         If there is only one class, a class has fewer different readable images than there are
         folds, or ``n_folds`` is too small.
+
+    Warns
+    -----
+    Notice
+        If no pair of ``apart`` is among the images.
     """
     if n_folds < 3:
         raise InvalidInputError(f"n_folds must be at least 3. Received: {n_folds}")
     n_images = len(data)
     data, thumbnails, readable = _read_thumbnails(data)
     labels = data.labels or []
-    group_of_row = _group_copies(labels, thumbnails, of_any_label=True)
+    group_of_row = _group_copies(labels, thumbnails, apart, of_any_label=True)
     parts = np.full(len(data), TRAIN, dtype=object)
     _check_classes(
         data, group_of_row.tolist(), parts, least=n_folds, what=f"to divide into {n_folds} folds"
@@ -174,6 +193,7 @@ def _divide(
     thumbnails: Sequence[Thumbnail],
     shares: dict[str, float],
     rng: np.random.Generator,
+    apart: Collection[tuple[str, str]],
 ) -> NDArray[np.object_]:
     """Return the part of each image, keeping parts of the source."""
     labels = data.labels or []
@@ -182,7 +202,7 @@ def _divide(
     _check_classes(
         data, [thumbnail.digest for thumbnail in thumbnails], part_of_row, least=2 if wanted else 1
     )
-    group_of_row = _group_copies(labels, thumbnails)
+    group_of_row = _group_copies(labels, thumbnails, apart)
     _warn_of_shared(group_of_row, part_of_row)
     groups = _gather(np.flatnonzero(part_of_row == TRAIN).tolist(), group_of_row)
     for shuffled in _shuffle_classes(groups, labels, rng):
@@ -201,7 +221,11 @@ def _divide(
 
 
 def _group_copies(
-    labels: Sequence[Any], thumbnails: Sequence[Thumbnail], *, of_any_label: bool = False
+    labels: Sequence[Any],
+    thumbnails: Sequence[Thumbnail],
+    apart: Collection[tuple[str, str]],
+    *,
+    of_any_label: bool = False,
 ) -> NDArray[np.int32]:
     """Return the group of copies of each image, which must stay in one part.
 
@@ -209,7 +233,8 @@ def _group_copies(
     if no class of theirs consists of copies.
     """
     names = [set(label_tuple(label)) for label in labels]
-    pairs = pair_thumbnails(thumbnails)
+    _say_absent(apart, thumbnails)
+    pairs = pair_thumbnails(thumbnails, apart=apart)
     equal = [(a, b) for a, b in pairs if thumbnails[a].digest == thumbnails[b].digest]
     alike = [(a, b) for a, b in pairs if names[a] & names[b]]
     uniform = _uniform_classes(_join(equal + alike, len(thumbnails)), names)
@@ -217,6 +242,18 @@ def _group_copies(
     if of_any_label:
         copies += [(a, b) for a, b in pairs if not (names[a] | names[b]) & uniform]
     return _join(equal + copies, len(thumbnails))
+
+
+def _say_absent(apart: Collection[tuple[str, str]], thumbnails: Sequence[Thumbnail]) -> None:
+    """Say if no pair of images that are no copies is here, as after the files were edited."""
+    present = {thumbnail.digest for thumbnail in thumbnails}
+    if apart and not any(present.issuperset(pair) for pair in apart):
+        warnings.warn(
+            f"of the {plural(len(apart), 'pair')} of images that are no copies, none is among these "
+            f"{plural(len(thumbnails), 'image')}",
+            Notice,
+            stacklevel=2,
+        )
 
 
 def _uniform_classes(groups: NDArray[np.int32], names: Sequence[set[str]]) -> set[str]:

@@ -26,6 +26,7 @@ from clusterkit.classifiers.train import (
     take_known_weights,
     train_on_parts,
 )
+from clusterkit.clustering.provenance import find_not_copies
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
 from clusterkit.datasets.names import TRAIN
 from clusterkit.datasets.split import split
@@ -44,6 +45,7 @@ def compare_networks(
     test_split: float = 0.2,
     validation_split: float = 0.1,
     random_state: int | None = None,
+    not_copies: str | Path | None = None,
     store: Store | str | Path | None = None,
     overwrite: bool = False,
     **parameters: Any,
@@ -64,6 +66,10 @@ def compare_networks(
         Fractions of the images for these parts, unless the source has them.
     random_state : int, optional
         Seed of the split, and of networks that are given by name; random by default.
+    not_copies : path, optional
+        The table of clusters whose decisions say which images look alike but are no copies, see
+        :func:`clusterkit.clustering.label`: these need not be in one part.  By default the table
+        that ``source`` is, if it is one.
     store : Store or path, optional
         Where to store the embeddings of pretrained networks.
     overwrite : bool
@@ -93,7 +99,11 @@ def compare_networks(
     classifiers = _named(networks, random_state, parameters)
     data = source if isinstance(source, LabelledImages) else read_labelled(source)
     parts = split(
-        data, test_split=test_split, validation_split=validation_split, random_state=random_state
+        data,
+        test_split=test_split,
+        validation_split=validation_split,
+        random_state=random_state,
+        apart=find_not_copies(data, not_copies),
     )
     if output is None:
         with tempfile.TemporaryDirectory() as name:
