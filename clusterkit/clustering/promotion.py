@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
 from clusterkit.clustering.following import files_in, find_moved
 from clusterkit.clustering.provenance import LabelOrigin
 from clusterkit.clustering.saved import EarlierClusters, read_earlier
-from clusterkit.errors import InvalidInputError
+from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.routing.sorting import Sorting, sort_into_folders
 from clusterkit.routing.transfer import is_inside
 from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.noise import NOISE
 from clusterkit.utils.paths import is_gone
+from clusterkit.utils.text import plural
 
 
 def promote(
@@ -70,7 +72,7 @@ def promote(
     Warns
     -----
     Notice
-        If files are gone.
+        If files are gone, or the table says that images are no copies.
     """
     clusters = read_earlier(clusters_csv)
     known = dict(clusters.names) | dict(names or {})
@@ -88,6 +90,14 @@ def promote(
             "column name of the table"
         )
     files = _find_files(clusters_csv, clusters, chosen, root, store)
+    if pairs := clusters.decisions.not_copies:
+        warnings.warn(
+            f"{clusters_csv} says that {plural(len(pairs), 'pair')} of images are no copies: name "
+            f"it with --not-copies {clusters_csv} when you learn from {into}, or they are kept "
+            "together there",
+            Notice,
+            stacklevel=2,
+        )
     return sort_into_folders(
         files,
         [known[clusters.labels[row]] for row in chosen],

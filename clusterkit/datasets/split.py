@@ -249,8 +249,8 @@ def _say_absent(apart: Collection[tuple[str, str]], thumbnails: Sequence[Thumbna
     present = {thumbnail.digest for thumbnail in thumbnails}
     if apart and not any(present.issuperset(pair) for pair in apart):
         warnings.warn(
-            f"of the {plural(len(apart), 'pair')} of images that are no copies, none is among these "
-            f"{plural(len(thumbnails), 'image')}",
+            f"of the {plural(len(apart), 'pair')} of images that are no copies, none is among "
+            f"these {plural(len(thumbnails), 'image')}",
             Notice,
             stacklevel=2,
         )
