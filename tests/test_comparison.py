@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
+from sklearn.metrics import silhouette_score
 
 from clusterkit.cli import main
+from clusterkit.elbow import curve, elbow_curve
 from clusterkit.embedding.embed import embed_to_store
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.images.folder import ImageFolder
-from clusterkit.space_comparison import SpaceComparison, compare_spaces, read_spaces
+from clusterkit.similarity.nearest import unit_rows
+from clusterkit.space_comparison import SpaceComparison, compare_spaces, read_spaces, scores
 from clusterkit.space_comparison.scores import agreement, measure, rank_one_scores
 from clusterkit.space_comparison.shared_images import name_spaces, share_rows
 from clusterkit.store.embeddings import Embeddings
@@ -143,6 +146,29 @@ def test_a_sample_stands_for_many_images(pair: Spaces) -> None:
 def test_a_table_of_rank_one_gives_its_factors() -> None:
     factors = np.array([0.9, 0.7, 0.1])
     np.testing.assert_allclose(rank_one_scores(np.outer(factors, factors)[None]), factors)
+
+
+def test_scores_are_of_the_same_clusters_and_of_one_sweep(
+    spaces: Spaces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, numbers = unit_rows(spaces["blurred"]), (3, 5, 8)
+    sweep, swept = scores.kmeans_sweep, []
+
+    def count(*args: Any, **kwargs: Any) -> Any:
+        swept.append(args)
+        return sweep(*args, **kwargs)
+
+    for module in (scores, curve):
+        monkeypatch.setattr(module, "kmeans_sweep", count)
+    found = measure(rows, numbers, 0)
+    assert len(swept) == 1
+    silhouettes = [silhouette_score(rows, labels) for labels in found.labels]
+    np.testing.assert_allclose(found.silhouette, silhouettes, atol=1e-5)
+    # The elbow weighs the same subsamples.
+    elbow = elbow_curve(
+        rows, k=numbers, n_resamples=8, max_samples=len(rows), normalize=False, random_state=0
+    )
+    np.testing.assert_array_equal(found.stability, np.maximum(elbow.excesses["stability"], 0))
 
 
 def test_agreement_is_symmetric_and_within_bounds(spaces: Spaces) -> None:

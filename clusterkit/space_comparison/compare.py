@@ -206,7 +206,8 @@ def compare_spaces(
     - *neighbors*: share of an image's ten nearest neighbours in the same k-means cluster;
     - *agreement*: adjusted Rand index with the k-means clusters of the other spaces, weighted by
       their scores;
-    - *silhouette*: on the 50 leading principal components, for comparison only;
+    - *silhouette* of the k-means clusters on the 50 leading principal components, for comparison
+      only;
     - *score*, by which the spaces are ranked: a rank-one approximation of the table of agreements
       between all spaces, with stability x neighbors on its diagonal
       (:func:`clusterkit.space_comparison.scores.rank_one_scores`); mean over the numbers of

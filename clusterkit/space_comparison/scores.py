@@ -10,9 +10,13 @@ from numpy.typing import NDArray
 from clusterkit.clusterers.base import ClusteringWarning
 from clusterkit.clusterers.kmeans.lloyd import Labels, Matrix
 from clusterkit.clusterers.kmeans.sweep import kmeans_sweep
-from clusterkit.elbow.curve import elbow_curve
+from clusterkit.elbow.indices import geometry
+from clusterkit.elbow.preprocessing import all_alike, reduce_rows
+from clusterkit.elbow.resampling import resample
+from clusterkit.elbow.verdict import measure_excesses
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.similarity.neighbors import CosineNeighbors
+from clusterkit.utils.parallel import workers
 
 Curve = NDArray[np.float64]
 
@@ -35,7 +39,7 @@ class Measures(NamedTuple):
         Share of an image's nearest neighbours in the same k-means cluster, corrected for chance: 1
         for all, 0 for as many as in random clusters of these sizes.  Negative values are set to 0.
     silhouette : ndarray of shape (m,)
-        Mean silhouette, from -1 to 1.
+        Mean silhouette of the k-means clusters, from -1 to 1.
     """
 
     labels: list[Labels]
@@ -69,20 +73,20 @@ def measure(X: Matrix, numbers: Sequence[int], seed: int) -> Measures:
         # Odd clusters are expected if the space or the number does not suit the images.
         warnings.simplefilter("ignore", ClusteringWarning)
         points = kmeans_sweep(rows, numbers, normalize=False, random_state=seed)
-    curve = elbow_curve(
-        rows,
-        k=numbers,
-        normalize=False,
-        n_resamples=_N_RESAMPLES,
-        max_samples=len(rows),
-        random_state=seed,
-    )
     labels = [point.labels for point in points]
+    neighbors = _share_of_neighbors(rows, labels)
+    if all_alike(rows):
+        return Measures(labels, np.zeros(len(numbers)), neighbors, np.zeros(len(numbers)))
+    # As elbow_curve draws them: stability is that of its curve, without its sweep of k-means.
+    rng = np.random.default_rng(seed)
+    own_seed = int(rng.integers(2**31))
+    order = rng.permutation(len(rows))
+    reduced = reduce_rows(rows[order], own_seed)
     return Measures(
         labels,
-        stability=np.maximum(np.nan_to_num(curve.excesses["stability"]), 0),
-        neighbors=_share_of_neighbors(rows, labels),
-        silhouette=np.nan_to_num(curve.silhouette),
+        _stability(reduced, numbers, own_seed),
+        neighbors,
+        _silhouette(reduced, [found[order] for found in labels]),
     )
 
 
@@ -155,6 +159,27 @@ def agreement_with_others(
     np.fill_diagonal(weights, 0)
     totals = weights.sum(axis=1)
     return (table.mean(axis=0) * weights).sum(axis=1) / np.where(totals > 0, totals, 1)
+
+
+def _stability(X: Matrix, numbers: Sequence[int], seed: int) -> Curve:
+    """Return the stability of spectral clusterings of rows in random order, beside chance."""
+    with workers() as run:
+        found, chance = resample(
+            X, numbers, n_resamples=_N_RESAMPLES, max_samples=len(X), seed=seed, run=run
+        )
+    by_chance = {f"chance_{name}": values for name, values in chance._asdict().items()}
+    curves = found._asdict() | by_chance
+    stability = measure_excesses(np.array(numbers), curves)["stability"]
+    return np.maximum(np.nan_to_num(stability), 0)
+
+
+def _silhouette(X: Matrix, labels: Sequence[Labels]) -> Curve:
+    """Return the silhouette of each clustering."""
+    from sklearn.metrics import pairwise_distances
+
+    distances = pairwise_distances(X)
+    np.fill_diagonal(distances, 0)
+    return np.nan_to_num([geometry(X, found, distances).silhouette for found in labels])
 
 
 def _agree(labels: Labels, others: Labels) -> float:
