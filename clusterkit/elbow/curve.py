@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,25 @@ _INDICES = (
 _SHOWN = ("inertia", "silhouette", "stability", "modularity", "conductance", "evidence")
 
 
+@dataclass(frozen=True, eq=False)
+class Level:
+    """One of several numbers of clusters that a set may have, such as 3 kinds of 10 species.
+
+    Attributes
+    ----------
+    n_clusters : int
+        The number of clusters.
+    confidence : float
+        Probability from 0 to 1 that it, or a number next to it, is a right one.
+    labels : ndarray of shape (n,)
+        The cluster of each row.
+    """
+
+    n_clusters: int
+    confidence: float
+    labels: NDArray[np.int32] = field(repr=False)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class ElbowCurve(TableResult):
     """Indices for each number of clusters, and the chosen number.
@@ -88,6 +107,10 @@ class ElbowCurve(TableResult):
         Mean difference between the k-th eigenvalue of the graph and the next.
     votes : dict of str to (int or None)
         The number of clusters preferred by each index alone.
+    levels : tuple of Level
+        The numbers with strong evidence, ascending, ``k`` among them; empty if ``k`` is None.
+    probability : ndarray of shape (m,)
+        Probability of each number; what lacks to a sum of 1 is that there is no clear number.
     labels : ndarray of shape (n,) or None
         The cluster of each row for ``k``; None if ``k`` is None.
     """
@@ -108,6 +131,8 @@ class ElbowCurve(TableResult):
     chance_conductance: NDArray[np.float64]
     eigengap: NDArray[np.float64]
     votes: dict[str, int | None]
+    levels: tuple[Level, ...]
+    probability: NDArray[np.float64]
     labels: NDArray[np.int32] | None
 
     @property
@@ -134,6 +159,9 @@ class ElbowCurve(TableResult):
             "k": self.k,
             "verdict": self.verdict,
             "confidence": self.confidence,
+            "levels": [
+                {"k": level.n_clusters, "confidence": level.confidence} for level in self.levels
+            ],
             "votes": dict(self.votes),
             "curve": [
                 {"k": k, **{name: columns[name][i] for name in names}}
@@ -363,12 +391,16 @@ def _weigh(
     curves |= {f"chance_{name}": getattr(chance, name) for name in _BESIDE_CHANCE}
     votes = count_votes(n_clusters, curves)
     verdict = judge(n_clusters, curves, votes)
+    weighed = evidence(n_clusters, curves["eigengap"], measure_excesses(n_clusters, curves))
+    best = () if verdict.k is None else (verdict.k,)
     return ElbowCurve(
         k=verdict.k,
         verdict=verdict.sentence,
         confidence=verdict.confidence,
         n_clusters=n_clusters,
         votes=votes,
+        levels=tuple(Level(k, verdict.confidence, labels[k]) for k in best),
+        probability=weighed / max(weighed.sum(), 1e-9) * verdict.confidence,
         labels=None if verdict.k is None else labels[verdict.k],
         **curves,
     )
@@ -383,6 +415,8 @@ def _without_structure(numbers: list[int]) -> ElbowCurve:
         confidence=1.0,
         n_clusters=np.array(numbers),
         votes={},
+        levels=(),
+        probability=np.zeros(len(numbers)),
         labels=None,
         **dict.fromkeys(_INDICES, undefined) | {"inertia": np.zeros(len(numbers))},
     )
