@@ -4,6 +4,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -341,6 +342,19 @@ def test_a_graph_is_kept_and_starts_without_building(
         file.write_bytes(damage)
         assert len(start(source_of(lambda _: model), **options).run(BATCH)) == 2
         assert len(graph_file(empty_cache).read_bytes()) > 1000
+
+
+def test_threads_share_a_graph(empty_cache: Path, model: Any) -> None:
+    run = start(source_of(lambda _: model), few=True, runtime="keras", precision="float32").run
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        # Threads that enter the graph at the same time, again and again.
+        with ThreadPoolExecutor(4) as threads:
+            counts = list(threads.map(lambda _: len(run(BATCH)[0]), range(1500)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert counts == [len(BATCH)] * 1500
 
 
 def test_few_images_convert_nothing(

@@ -9,6 +9,8 @@ Matrix = NDArray[np.float32]
 Labels = NDArray[np.int32]
 # Maximum number of nodes for a full eigendecomposition; larger graphs are solved iteratively.
 _N_DENSE = 500
+# Halvings of the interval of a node's scale; more do not change float32 distances' weights.
+_N_BISECTIONS = 32
 
 
 def link_neighbors(points: Matrix, n_neighbors: int) -> Any:
@@ -31,6 +33,48 @@ def link_neighbors(points: Matrix, n_neighbors: int) -> Any:
 
     graph = csr_array(kneighbors_graph(points, min(n_neighbors, len(points) - 1)))
     return (graph + graph.T) / 2
+
+
+def weigh_neighbors(distances: NDArray[np.float64], neighbors: NDArray[np.int64]) -> Any:
+    """Return the symmetric graph of nearest neighbours with weights that fall with the distance.
+
+    The nearest neighbour has weight 1, and the scale of each node is such that its weights sum to
+    the binary logarithm of the number of neighbours.  So a group of fewer rows than neighbours
+    hardly touches the next group, at any density.
+
+    Parameters
+    ----------
+    distances : ndarray of shape (n, m)
+        Distances to the nearest neighbours, ascending.
+    neighbors : ndarray of shape (n, m)
+        The neighbours' rows.
+
+    Returns
+    -------
+    sparse array of shape (n, n)
+        Symmetric weights from 0 to 1.
+
+    References
+    ----------
+    McInnes, Healy, Melville: UMAP: uniform manifold approximation and projection for dimension
+    reduction. arXiv 1802.03426, 2018, section 3.1.
+    """
+    from scipy.sparse import csr_array
+
+    n, m = neighbors.shape
+    beyond = distances - distances[:, :1]
+    low, high = np.zeros(n), np.full(n, np.inf)
+    scale = np.maximum(beyond.mean(axis=1), np.finfo(np.float32).tiny)
+    for _ in range(_N_BISECTIONS):
+        too_much = np.exp(-beyond / scale[:, None]).sum(axis=1) > np.log2(m + 1)
+        low, high = np.where(too_much, low, scale), np.where(too_much, scale, high)
+        scale = np.where(np.isinf(high), 2 * scale, (low + high) / 2)
+        scale = np.maximum(scale, np.finfo(np.float32).tiny)
+    weights = np.exp(-beyond / scale[:, None])
+    nodes = np.repeat(np.arange(n), m)
+    graph = csr_array((weights.ravel(), (nodes, neighbors.ravel())), shape=(n, n))
+    # Linked if one or the other is.
+    return graph + graph.T - graph * graph.T
 
 
 def number_parts(graph: Any) -> tuple[int, Labels]:
@@ -125,7 +169,7 @@ def modularity_shares(graph: Any, labels: Labels) -> NDArray[np.float64]:
     n = len(labels)
     degrees = graph.sum(axis=1)
     total = degrees.sum()
-    within = _links_within(graph, labels)
+    within = links_within(graph, labels)
     expected = degrees * np.bincount(labels, degrees)[labels] / total
     return n * (within - expected) / total
 
@@ -150,11 +194,11 @@ def conductances(graph: Any, labels: Labels) -> NDArray[np.float64]:
     Kannan, Vempala, Vetta: On clusterings: good, bad and spectral. Journal of the ACM 51, 2004.
     """
     volumes = np.bincount(labels, graph.sum(axis=1))
-    inside = np.bincount(labels, _links_within(graph, labels))
+    inside = np.bincount(labels, links_within(graph, labels))
     return 1 - inside / np.where(volumes > 0, volumes, 1)
 
 
-def _links_within(graph: Any, labels: Labels) -> NDArray[np.float64]:
+def links_within(graph: Any, labels: Labels) -> NDArray[np.float64]:
     """Return the total weight of each node's links to its own cluster."""
     links = graph @ np.eye(labels.max() + 1)[labels]
     return links[np.arange(len(labels)), labels]

@@ -3,55 +3,38 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clusterkit.clusterers.base import ClusteringWarning, find_unit, to_float32
+from clusterkit.clusterers.base import ClusteringWarning, check_at_least, find_unit, to_float32
 from clusterkit.clusterers.kmeans.lloyd import Labels, Matrix
 from clusterkit.clusterers.kmeans.sweep import kmeans_sweep
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.elbow.indices import Geometry, geometry
-from clusterkit.elbow.preprocessing import (
-    all_alike,
-    check_matrix,
-    check_numbers,
-    prepare,
-    reduce_rows,
-)
-from clusterkit.elbow.resampling import count_draws, resample
-from clusterkit.elbow.verdict import (
-    Curve,
-    count_votes,
-    distinctness,
-    evidence,
-    judge,
-    may_be_more,
-    measure_excesses,
-)
+from clusterkit.elbow.preprocessing import all_alike, check_matrix, check_numbers, prepare
+from clusterkit.elbow.resampling import Partitions, count_graphs, distances_between, partition
+from clusterkit.elbow.verdict import count_votes, judge, may_be_more
 from clusterkit.errors import InvalidInputError
 from clusterkit.utils.noise import without_nan
 from clusterkit.utils.parallel import workers
 from clusterkit.utils.progress import progress_bar
 
-# Subsamples are drawn from at most this many times their number of rows.
-_N_POOLED = 10
 # Largest default numbers of clusters, tried in turn.
 _LARGEST = (20, 40, 80)
-_BESIDE_CHANCE = ("stability", "modularity", "conductance")
-_INDICES = (
+_INDICES = ("inertia", *Geometry._fields, *Partitions._fields)
+_SHOWN = (
     "inertia",
     "silhouette",
-    "calinski_harabasz",
-    "davies_bouldin",
-    *_BESIDE_CHANCE,
-    *(f"chance_{name}" for name in _BESIDE_CHANCE),
     "eigengap",
+    "agreement",
+    "valley",
+    "stability",
+    "probability",
 )
-_SHOWN = ("inertia", "silhouette", "stability", "modularity", "conductance", "evidence")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,33 +67,33 @@ class ElbowCurve(TableResult):
     verdict : str
         The reason, in one to four sentences.
     confidence : float
-        From 0 to 1: stability times distinctness of the groups for the number with most evidence.
-        0 if ``k`` is None, but 1 if all rows are identical.
+        Probability from 0 to 1 that ``k`` or a number next to it is right; below 0.25 if ``k`` is
+        None, but 1 if all rows are identical.
+    levels : tuple of Level
+        The numbers that stand out, ascending, ``k`` among them; empty if ``k`` is None.
+    probability : ndarray of shape (m,)
+        Probability of each number if there are clusters at all; sums to 1.
     n_clusters : ndarray of shape (m,)
         The tried numbers of clusters, ascending.
     inertia : ndarray of shape (m,)
-        Sum of squared distances to the centres, for all rows in full dimension.
+        Sum of squared distances to the centres, for all rows.
     silhouette, calinski_harabasz, davies_bouldin : ndarray of shape (m,)
-        Classical indices, on at most ``max_samples`` rows and 50 principal components.  Here and
-        below, undefined values are NaN.
-    stability : ndarray of shape (m,)
-        Mean adjusted Rand index between spectral clusterings of the nearest-neighbour graphs of two
-        subsamples.
-    modularity : ndarray of shape (m,)
-        Mean share of the graph's links that are within groups, minus that of random links.
-    conductance : ndarray of shape (m,)
-        Mean share of a group's links that leave it, each group with the same weight; lower is
-        better.
-    chance_stability, chance_modularity, chance_conductance : ndarray of shape (m,)
-        The same for normal distributions of the same mean and covariance, which have no clusters.
+        Classical indices of the k-means clusters.  These and all below are computed on at most
+        ``max_samples`` rows; undefined values are NaN.
     eigengap : ndarray of shape (m,)
-        Mean difference between the k-th eigenvalue of the graph and the next.
+        Difference between the k-th largest eigenvalue of a graph of neighbours and the next.
+    agreement : ndarray of shape (m,)
+        Adjusted Rand index between the k-means clusters and the groups of the graph.
+    valley : ndarray of shape (m,)
+        Logarithm of how much farther neighbours are at the border of a cluster than inside it.
+    conductance, chance_conductance : ndarray of shape (m,)
+        Mean share of a group's links that leave it, and the same for a normal distribution of the
+        same mean and covariance, which has no groups; lower is better.
+    stability, chance_stability : ndarray of shape (m,)
+        Mean Jaccard index between a group and the most similar one of a subsample, and the same for
+        the normal distribution.
     votes : dict of str to (int or None)
         The number of clusters preferred by each index alone.
-    levels : tuple of Level
-        The numbers with strong evidence, ascending, ``k`` among them; empty if ``k`` is None.
-    probability : ndarray of shape (m,)
-        Probability of each number; what lacks to a sum of 1 is that there is no clear number.
     labels : ndarray of shape (n,) or None
         The cluster of each row for ``k``; None if ``k`` is None.
     """
@@ -118,42 +101,26 @@ class ElbowCurve(TableResult):
     k: int | None
     verdict: str
     confidence: float
+    levels: tuple[Level, ...]
+    probability: NDArray[np.float64]
     n_clusters: NDArray[np.int64]
     inertia: NDArray[np.float64]
     silhouette: NDArray[np.float64]
     calinski_harabasz: NDArray[np.float64]
     davies_bouldin: NDArray[np.float64]
-    stability: NDArray[np.float64]
-    chance_stability: NDArray[np.float64]
-    modularity: NDArray[np.float64]
-    chance_modularity: NDArray[np.float64]
+    eigengap: NDArray[np.float64]
+    agreement: NDArray[np.float64]
+    valley: NDArray[np.float64]
     conductance: NDArray[np.float64]
     chance_conductance: NDArray[np.float64]
-    eigengap: NDArray[np.float64]
+    stability: NDArray[np.float64]
+    chance_stability: NDArray[np.float64]
     votes: dict[str, int | None]
-    levels: tuple[Level, ...]
-    probability: NDArray[np.float64]
     labels: NDArray[np.int32] | None
-
-    @property
-    def excesses(self) -> dict[str, NDArray[np.float64]]:
-        """Indices corrected for chance, each of shape (m,): 1 is perfect, 0 as good as a cloud.
-
-        The keys are "stability", "modularity" and "conductance".
-        """
-        return measure_excesses(self.n_clusters, {name: getattr(self, name) for name in _INDICES})
-
-    @property
-    def evidence(self) -> NDArray[np.float64]:
-        """Evidence for each number of clusters, shape (m,), 0 or above.
-
-        See the notes of :func:`elbow_curve` for the formula.
-        """
-        return evidence(self.n_clusters, self.eigengap, self.excesses)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON-able values; NaN becomes None."""
-        names = (*_INDICES, "evidence")
+        names = (*_INDICES, "probability")
         columns = {name: without_nan(getattr(self, name)) for name in names}
         return {
             "k": self.k,
@@ -201,7 +168,7 @@ def elbow_curve(
     k_min: int = 2,
     k_max: int | None = None,
     normalize: bool | str = "auto",
-    n_resamples: int = 48,
+    n_resamples: int = 9,
     max_samples: int = 2000,
     random_state: int | None = None,
     progress: bool = False,
@@ -222,8 +189,8 @@ def elbow_curve(
         Whether to scale the rows to length 1, as the clusterers do.  "auto" does so if the lengths
         vary by less than a quarter, as those of network features do (by 0.08 to 0.17).  For rows
         all around the origin, scaling would separate rows that belong together.
-    n_resamples : int, default 48
-        Number of subsamples for stability and modularity, at least 2.
+    n_resamples : int, default 9
+        Number of subsamples for the stability, at least 1.
     max_samples : int, default 2000
         Number of random rows for each subsample and for all indices except the inertia, so that
         their cost does not grow with n.
@@ -322,11 +289,8 @@ def elbow_curve(
     >>> elbow_curve(X, k=range(2, 7), random_state=0).k
     3
     """
-    if n_resamples < 2 or max_samples < 2:
-        raise InvalidInputError(
-            "n_resamples and max_samples must be at least 2. "
-            f"Received: n_resamples={n_resamples}, max_samples={max_samples}"
-        )
+    check_at_least(n_resamples, 1, "n_resamples")
+    check_at_least(max_samples, 2, "max_samples")
     X = check_matrix(X)
     ranges: list[Iterable[int]] = [k] if k is not None else _ranges(k_min, k_max, len(X))
     numbers = check_numbers(ranges[0], len(X))
@@ -339,8 +303,7 @@ def elbow_curve(
     settings = (n_resamples, max_samples, random_state, progress)
     curve = _weigh(rows, numbers, *settings)
     for wider in ranges[1:]:
-        best = None if curve.k is None else int(curve.n_clusters[curve.evidence.argmax()])
-        if not may_be_more(best, curve.n_clusters, distinctness(curve.excesses)):
+        if not may_be_more(curve.n_clusters, curve.probability):
             break
         curve = _weigh(rows, list(wider), *settings)
     return curve if rows is not scaled else replace(curve, inertia=curve.inertia * unit * unit)
@@ -372,35 +335,38 @@ def _weigh(
     seed = int(rng.integers(2**31))
     n_clusters = np.array(numbers)
     labels, inertia = _sweep(X, numbers, seed)
-    rows = rng.permutation(len(X))[: _N_POOLED * max_samples]
-    sampled = {number: found[rows[:max_samples]] for number, found in labels.items()}
-    bar = progress_bar(name="Resamples", total=count_draws(n_resamples), enabled=progress)
+    rows = np.sort(rng.permutation(len(X))[:max_samples])
+    clusters = [found[rows] for found in labels.values()]
+    bar = progress_bar(name="Graphs", total=count_graphs(n_resamples), enabled=progress)
     with bar, workers() as run:
-        reduced = reduce_rows(X[rows], seed)
-        curves = {"inertia": inertia, **_geometries(reduced[:max_samples], sampled)}
-        found, chance = resample(
-            reduced,
+        sample = X[rows]
+        distances = distances_between(sample)
+        geometries = run(lambda found: geometry(sample, found, distances), clusters)
+        partitions = partition(
+            sample,
+            distances,
             numbers,
+            clusters,
             n_resamples=n_resamples,
-            max_samples=max_samples,
             seed=seed,
             run=run,
             advance=bar.update,
         )
-    curves |= found._asdict()
-    curves |= {f"chance_{name}": getattr(chance, name) for name in _BESIDE_CHANCE}
+    curves = {
+        "inertia": inertia,
+        **dict(zip(Geometry._fields, np.transpose(geometries), strict=True)),
+        **partitions._asdict(),
+    }
     votes = count_votes(n_clusters, curves)
     verdict = judge(n_clusters, curves, votes)
-    weighed = evidence(n_clusters, curves["eigengap"], measure_excesses(n_clusters, curves))
-    best = () if verdict.k is None else (verdict.k,)
     return ElbowCurve(
         k=verdict.k,
         verdict=verdict.sentence,
         confidence=verdict.confidence,
+        levels=tuple(Level(k, sure, labels[k]) for k, sure in verdict.levels.items()),
+        probability=verdict.probability,
         n_clusters=n_clusters,
         votes=votes,
-        levels=tuple(Level(k, verdict.confidence, labels[k]) for k in best),
-        probability=weighed / max(weighed.sum(), 1e-9) * verdict.confidence,
         labels=None if verdict.k is None else labels[verdict.k],
         **curves,
     )
@@ -422,17 +388,9 @@ def _without_structure(numbers: list[int]) -> ElbowCurve:
     )
 
 
-def _geometries(X: Matrix, labels: Mapping[int, Labels]) -> dict[str, Curve]:
-    """Return silhouette, Calinski-Harabasz and Davies-Bouldin over k."""
-    from sklearn.metrics import pairwise_distances
-
-    distances = pairwise_distances(X)
-    np.fill_diagonal(distances, 0)
-    table = np.array([geometry(X, found, distances) for found in labels.values()])
-    return dict(zip(Geometry._fields, table.T, strict=True))
-
-
-def _sweep(X: Matrix, numbers: Sequence[int], seed: int) -> tuple[dict[int, Labels], Curve]:
+def _sweep(
+    X: Matrix, numbers: Sequence[int], seed: int
+) -> tuple[dict[int, Labels], NDArray[np.float64]]:
     """Cluster all rows for every k, and return labels and inertia."""
     with warnings.catch_warnings():
         # Odd clusters are expected at some k of a sweep; the verdict accounts for them.

@@ -1,4 +1,4 @@
-"""Input checks, scaling and dimensionality reduction for the elbow."""
+"""Input checks and scaling for the elbow."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,12 +11,11 @@ from clusterkit.clusterers.kmeans.lloyd import Matrix
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import unit_rows
 
-# Lengths that vary by less than a quarter of their mean carry little information.
-_MAX_VARIATION = 0.25
+# Lengths that vary by less than a quarter of their mean carry little information.  Rows whose mean
+# is shorter than a quarter of theirs lie all around the origin.
+_MAX_VARIATION = _MIN_COMMON = 0.25
 # Relative squared spread below which rows differ only by rounding.
 _ROUNDING = 1e-10
-# Enough to separate dozens of clusters, few enough to remove most noise.
-_N_DIMENSIONS = 50
 
 
 def check_matrix(X: ArrayLike) -> NDArray[Any]:
@@ -53,12 +52,14 @@ def check_numbers(k: Iterable[int], n_samples: int) -> list[int]:
 
 
 def prepare(X: Matrix, normalize: Any) -> Matrix:
-    """Scale the rows to length 1 if requested, or with "auto" if their lengths are similar."""
+    """Scale the rows to length 1 if requested, or with "auto" if only their directions differ."""
     if normalize not in (True, False, "auto"):
         raise InvalidInputError(f"normalize must be True, False or 'auto'. Received: {normalize!r}")
     if normalize == "auto":
         lengths = np.linalg.norm(X, axis=1)
-        normalize = lengths.std() <= _MAX_VARIATION * lengths.mean()
+        common = np.linalg.norm(X.mean(axis=0, dtype=np.float64))
+        are_similar = lengths.std() <= _MAX_VARIATION * lengths.mean()
+        normalize = are_similar and common >= _MIN_COMMON * lengths.mean()
     return unit_rows(X) if normalize else X
 
 
@@ -66,11 +67,3 @@ def all_alike(X: Matrix) -> bool:
     """Return whether the rows differ only by rounding."""
     spread = np.square(X - X[0], dtype=np.float64).mean()
     return bool(spread <= _ROUNDING * np.square(X, dtype=np.float64).mean())
-
-
-def reduce_rows(X: Matrix, seed: int) -> Matrix:
-    """Project onto at most 50 leading principal components."""
-    from sklearn.decomposition import PCA
-
-    pca = PCA(min(_N_DIMENSIONS, *X.shape), random_state=seed)
-    return np.ascontiguousarray(pca.fit_transform(X), dtype=np.float32)

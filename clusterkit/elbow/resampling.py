@@ -1,8 +1,7 @@
-"""Stability and separation of spectral clusterings of subsamples."""
+"""Partitions of nearest-neighbour graphs: gaps, borders and stability for each number of groups."""
 
-import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,150 +10,179 @@ from clusterkit.clusterers.kmeans.lloyd import Labels, Matrix
 from clusterkit.clusterers.neighbor_graph import (
     conductances,
     leading_eigenvectors,
-    link_neighbors,
-    modularity_shares,
+    links_within,
+    weigh_neighbors,
 )
 from clusterkit.utils.parallel import Map
 
 Curve = NDArray[np.float64]
+Rows = NDArray[np.int64]
 
-# Maximum fraction of the rows in a subsample (Ben-Hur et al., 2002).
+# Numbers of neighbours in the graphs: UMAP's default, half and twice as many.  Fewer find groups of
+# few rows, more keep large groups together.
+SCALES = (7, 15, 30)
+# The scale of the graph of a normal distribution, and of the graph that borders are measured in.
+_MIDDLE = 15
+# A place is as sparse as its neighbour of this rank is far.
+_RANK = 10
+# Fraction of the rows in a subsample (Ben-Hur et al., 2002).
 _KEPT = 0.8
-# Number of reference clouds without clusters, and subsamples of each.
-_N_CLOUDS, _N_CLOUD_DRAWS = 4, 4
-# Number of neighbours per log(number of rows), enough to keep groups connected (von Luxburg, 2007).
-# Subsamples alternate between these: groups should be stable across scales.
-_LINKS = (2.7, 4.0)
-# Few rows may be small groups, which more links would connect.
-_N_FEW, _MIN_NEIGHBORS = 270, 3
+# Range of the valleys: between groups that no link joins there is no border to measure.
+_LOWEST, _HIGHEST = -0.2, 0.5
 
 
-class Resampled(NamedTuple):
-    """Means over the subsamples, for each of ``m`` numbers of groups.
+class Partitions(NamedTuple):
+    """Indices for each of ``m`` numbers of groups; NaN for more groups than a subsample has rows.
 
     Attributes
     ----------
-    stability : ndarray of shape (m,)
-        Mean adjusted Rand index between the groups of two subsamples: 1 if identical, 0 for chance.
-    modularity : ndarray of shape (m,)
-        Mean share of the links within groups, minus that of random links between the same rows.
-    conductance : ndarray of shape (m,)
-        Mean share of a group's links that leave it, each group with the same weight.
     eigengap : ndarray of shape (m,)
-        Mean difference between the k-th largest eigenvalue and the next.
+        Difference between the k-th largest eigenvalue and the next, mean over the graphs.
+    agreement : ndarray of shape (m,)
+        Adjusted Rand index between the k-means clusters and the groups of the graph that agrees
+        best: 1 if equal, 0 for chance.
+    valley : ndarray of shape (m,)
+        Logarithm of how much farther neighbours are at the border of a k-means cluster than inside
+        it, mean over the clusters: 0 or less if the clusters cut a cloud.
+    conductance, chance_conductance : ndarray of shape (m,)
+        Mean share of a group's links that leave it, each group with the same weight, mean over the
+        graphs; and the same for a normal distribution of the same mean and covariance, which has
+        no groups.
+    stability, chance_stability : ndarray of shape (m,)
+        Jaccard index between a group and the most similar group of a subsample, mean over groups
+        and subsamples: 1 if all groups come back; and the same for the normal distribution.
     """
 
+    eigengap: Curve
+    agreement: Curve
+    valley: Curve
+    conductance: Curve
+    chance_conductance: Curve
     stability: Curve
-    modularity: Curve
-    conductance: Curve
-    eigengap: Curve
+    chance_stability: Curve
 
 
-class _Draw(NamedTuple):
-    """Result of one subsample: labels of shape (m, n_compared), and one value per k."""
+class _Graph(NamedTuple):
+    """A graph of n rows, its eigenvalues, and its groups, of shape (m, n), for each k."""
 
-    labels: Labels
-    modularity: Curve
-    conductance: Curve
-    eigengap: Curve
+    links: Any
+    values: Curve
+    labels: NDArray[np.int32]
 
 
-def resample(
+def partition(
     X: Matrix,
+    distances: Matrix,
     numbers: Sequence[int],
+    clusters: Sequence[Labels],
     *,
     n_resamples: int,
-    max_samples: int,
     seed: int,
     run: Map,
     advance: Callable[[], object] = lambda: None,
-) -> tuple[Resampled, Resampled]:
-    """Cluster subsamples of the rows, and of normal distributions of the same mean and covariance.
+) -> Partitions:
+    """Partition the nearest-neighbour graphs of rows and of subsamples, and compare the groups.
 
-    Each subsample is clustered by spectral clustering of its nearest-neighbour graph.  Unlike
-    k-means it cuts where rows are sparse, for groups of any size and shape, and one set of
-    eigenvectors serves every k.  All subsamples are compared on the same rows; rows outside a
-    subsample are labelled by majority vote of their neighbours in it.
+    Unlike k-means, spectral clustering cuts where rows are sparse, for groups of any size and
+    shape, and one set of eigenvectors serves every k.
 
     Parameters
     ----------
     X : ndarray of shape (n, d), float32
-        The rows in random order, preferably of few dimensions.
+        The rows.
+    distances : ndarray of shape (n, n), float32
+        Euclidean distances between them.
     numbers : sequence of int, length m
         The numbers of groups, ascending.
+    clusters : sequence of m ndarrays of shape (n,)
+        The k-means clusters for each number.
     n_resamples : int
-        Number of subsamples, at least 2.
-    max_samples : int
-        Maximum number of rows of a subsample, and of compared rows.
+        Number of subsamples, at least 1.
     seed : int
         Random seed.
     run : callable
         From :func:`clusterkit.utils.parallel.workers`.
     advance : callable, optional
-        Called after each of :func:`count_draws` subsamples, from any thread.
+        Called after each of :func:`count_graphs` graphs, from any thread.
 
     Returns
     -------
-    rows, clouds : Resampled
-        Results for the rows, and their mean over the clouds, which have no groups, as a reference.
-        NaN for numbers of groups that are too large for a subsample.
+    Partitions
 
     References
     ----------
-    Ben-Hur, Elisseeff, Guyon: A stability based method for discovering structure in clustered data.
-    Pacific Symposium on Biocomputing, 2002.  von Luxburg: A tutorial on spectral clustering.
-    Statistics and Computing 17, 2007.
+    von Luxburg: A tutorial on spectral clustering. Statistics and Computing 17, 2007.  Hennig:
+    Cluster-wise assessment of cluster stability. Computational Statistics & Data Analysis 52, 2007.
+    Lange, Roth, Braun, Buhmann: Stability-based validation of clustering solutions. Neural
+    Computation 16, 2004, for the comparison with a distribution without groups.
     """
-    size = min(max_samples, int(_KEPT * len(X)))
+    size = int(_KEPT * len(X))
     possible = [k for k in numbers if k < size]
+    table = np.full((len(Partitions._fields), len(numbers)), np.nan)
     if not possible:
-        nothing = Resampled(*np.full((4, len(numbers)), np.nan))
-        return nothing, nothing
+        return Partitions(*table)
+    rng = np.random.default_rng(seed)
+    kept = [np.sort(rng.permutation(len(X))[:size]) for _ in range(n_resamples)]
+    scales = [SCALES[i % len(SCALES)] for i in range(n_resamples)]
+    cloud = distances_between(cloud_like(X, rng))
+    every = np.arange(len(X))
+    tasks = [(distances, every, scale) for scale in SCALES]
+    tasks += [(distances, rows, scale) for rows, scale in zip(kept, scales, strict=True)]
+    tasks += [(cloud, every, _MIDDLE), (cloud, kept[0], _MIDDLE)]
 
-    def draw(task: tuple[Matrix, int]) -> _Draw:
-        """Draw and cluster one subsample."""
-        rows, i = task
-        kept = np.random.default_rng((seed, i)).permutation(len(rows))[:size]
-        n_neighbors = _count_neighbors(i, size)
-        found = _group(rows, kept, possible, len(rows[:max_samples]), n_neighbors, seed)
+    def draw(task: tuple[Matrix, Rows, int]) -> _Graph:
+        """Link some of the rows, and find the groups."""
+        table, rows, scale = task
+        found = _partition(table[np.ix_(rows, rows)], possible, scale, seed)
         advance()
         return found
 
-    clouds = clouds_like(X, _N_CLOUDS, seed)
-    tasks = [(X, i) for i in range(n_resamples)]
-    tasks += [(cloud, i) for cloud in clouds for i in range(_N_CLOUD_DRAWS)]
-    draws = run(draw, tasks)
-    groups = [draws[:n_resamples]]
-    groups += [
-        draws[start : start + _N_CLOUD_DRAWS]
-        for start in range(n_resamples, len(draws), _N_CLOUD_DRAWS)
+    drawn = run(draw, tasks)
+    graphs, (in_cloud, in_part) = drawn[: len(SCALES)], drawn[-2:]
+    of_scale = dict(zip(SCALES, graphs, strict=True))
+    pairs = [
+        (of_scale[scale].labels[:, rows], part.labels)
+        for scale, rows, part in zip(scales, kept, drawn[len(SCALES) : -2], strict=True)
     ]
-    first, *others = run(lambda found: _summarise(found, possible), groups)
-    table = np.full((2, 4, len(numbers)), np.nan)
-    table[:, :, : len(possible)] = first, np.mean(others, axis=0)
-    return Resampled(*table[0]), Resampled(*table[1])
+    sparseness = _sparseness(distances)
+
+    def compare(j: int) -> tuple[Any, ...]:
+        """Compute the indices of one number of groups."""
+        k = possible[j]
+        return (
+            np.mean([graph.values[k - 1] - graph.values[k] for graph in graphs]),
+            max(_adjusted_rand(graph.labels[j], clusters[j]) for graph in graphs),
+            measure_valley(of_scale[_MIDDLE].links, clusters[j], sparseness),
+            np.mean([conductances(graph.links, graph.labels[j]).mean() for graph in graphs]),
+            conductances(in_cloud.links, in_cloud.labels[j]).mean(),
+            np.mean([measure_return(whole[j], part[j], k) for whole, part in pairs]),
+            measure_return(in_cloud.labels[j, kept[0]], in_part.labels[j], k),
+        )
+
+    table[:, : len(possible)] = np.transpose(run(compare, range(len(possible))))
+    return Partitions(*table)
 
 
-def count_draws(n_resamples: int) -> int:
-    """Return the number of subsamples of :func:`resample`, including those of the clouds."""
-    return n_resamples + _N_CLOUDS * _N_CLOUD_DRAWS
+def count_graphs(n_resamples: int) -> int:
+    """Return the number of graphs of :func:`partition`."""
+    return len(SCALES) + n_resamples + 2
 
 
-def clouds_like(X: Matrix, n_clouds: int, seed: int) -> list[Matrix]:
-    """Draw samples of n rows from the normal distribution with the mean and covariance of X.
+def distances_between(X: Matrix) -> Matrix:
+    """Return the Euclidean distances between all rows, of shape (n, n)."""
+    from sklearn.metrics import pairwise_distances
 
-    Returns
-    -------
-    list of ndarray of shape (n, d), float32
-        The clouds.
-    """
-    rng = np.random.default_rng(seed)
-    covariance = np.atleast_2d(np.cov(X, rowvar=False))
-    # With fewer rows than dimensions, rounding gives slightly negative eigenvalues.
-    drawn = rng.multivariate_normal(
-        X.mean(axis=0), covariance, (n_clouds, len(X)), method="eigh", check_valid="ignore"
-    )
-    return list(drawn.astype(np.float32))
+    # In float32, distances between rows far from the origin would be rounding.
+    distances = pairwise_distances(X - X.mean(axis=0))
+    np.fill_diagonal(distances, 0)
+    return distances
+
+
+def cloud_like(X: Matrix, rng: np.random.Generator) -> Matrix:
+    """Draw as many rows from the normal distribution with the mean and covariance of X."""
+    centered = X - X.mean(axis=0)
+    mixed = rng.standard_normal((len(X), len(X)), dtype=np.float32) @ centered
+    return mixed / np.float32(np.sqrt(len(X)))
 
 
 def find_groups(vectors: NDArray[np.float64]) -> Labels:
@@ -186,78 +214,95 @@ def find_groups(vectors: NDArray[np.float64]) -> Labels:
     return np.abs(vectors @ (left @ right)).argmax(axis=1).astype(np.int32)
 
 
-def _group(
-    X: Matrix,
-    kept: NDArray[np.int64],
-    numbers: Sequence[int],
-    n_compared: int,
-    n_neighbors: int,
-    seed: int,
-) -> _Draw:
-    """Cluster the subsample, and return the group of each compared row."""
-    rows = X[kept]
-    graph = link_neighbors(rows, n_neighbors)
-    values, vectors = leading_eigenvectors(graph, numbers[-1] + 1, seed)
-    place = np.full(len(X), -1)
-    place[kept] = np.arange(len(kept))
-    own = place[:n_compared]
-    # Only rows outside the subsample are labelled by their neighbours.
-    near = np.repeat(own[:, None], min(n_neighbors, len(rows)), axis=1)
-    lacking = np.flatnonzero(own < 0)
-    if lacking.size:
-        near[lacking] = _neighbors(rows, X[lacking], n_neighbors)
-    found, quality = [], []
-    for k in numbers:
-        labels = find_groups(vectors[:, :k])
-        found.append(_most_frequent(labels[near], k))
-        shares, leaving = modularity_shares(graph, labels), conductances(graph, labels)
-        quality.append((shares.mean(), leaving.mean()))
-    gaps = values[:-1] - values[1:]
-    modularity, conductance = np.array(quality).T
-    return _Draw(np.array(found), modularity, conductance, gaps[np.array(numbers) - 1])
+def measure_valley(links: Any, clusters: Labels, sparseness: Curve) -> float:
+    """Return how much sparser clusters are at their borders than inside, mean over the clusters.
+
+    Each row counts for the border by the share of its links that leave its cluster, and for the
+    inside by the others.
+
+    Parameters
+    ----------
+    links : sparse array of shape (n, n)
+        The graph.
+    clusters : ndarray of shape (n,)
+        The cluster of each row.
+    sparseness : ndarray of shape (n,)
+        Logarithm of each row's distance to its neighbours.
+
+    Returns
+    -------
+    float
+        From -0.2 to 0.5; 0.5 if no link leaves a cluster.
+    """
+    leaving = 1 - links_within(links, clusters) / links.sum(axis=1)
+    at_border = np.bincount(clusters, leaving)
+    sizes = np.bincount(clusters)
+    inside = sizes - at_border
+    # Rounding leaves a trace of links in clusters that no link leaves.
+    touched = (at_border > 1e-6 * sizes) & (inside > 0)
+    if not touched.any():
+        return _HIGHEST
+    border = np.bincount(clusters, leaving * sparseness)[touched] / at_border[touched]
+    within = np.bincount(clusters, (1 - leaving) * sparseness)[touched] / inside[touched]
+    return float(np.clip((border - within).mean(), _LOWEST, _HIGHEST))
 
 
-def _count_neighbors(i: int, size: int) -> int:
-    """Return the number of neighbours in the graph of subsample ``i`` of ``size`` rows."""
-    usual = _LINKS[i % len(_LINKS)] * math.log(size)
-    return max(int(usual * min(size / _N_FEW, 1)), _MIN_NEIGHBORS)
+def measure_return(groups: Labels, others: Labels, k: int) -> float:
+    """Return the Jaccard index of each group with the most similar other one, mean over the groups.
+
+    Parameters
+    ----------
+    groups, others : ndarray of shape (n,)
+        Two partitions of the same rows, numbered below ``k``.
+    k : int
+        The number of groups; those without rows count 0.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
+    """
+    both = np.bincount(groups * k + others, minlength=k * k).reshape(k, k)
+    either = both.sum(axis=1)[:, None] + both.sum(axis=0) - both
+    return float((both / np.maximum(either, 1)).max(axis=1).mean())
 
 
-def _neighbors(X: Matrix, queries: Matrix, n_neighbors: int) -> NDArray[np.int64]:
-    """Return the nearest rows of each query."""
-    from sklearn.neighbors import NearestNeighbors
-
-    index = NearestNeighbors(n_neighbors=min(n_neighbors, len(X))).fit(X)
-    return index.kneighbors(queries, return_distance=False)
-
-
-def _most_frequent(labels: Labels, k: int) -> Labels:
-    """Return the most frequent label of each row, the lowest on ties."""
-    n = len(labels)
-    cells = labels + k * np.arange(n)[:, None]
-    return np.bincount(cells.ravel(), minlength=n * k).reshape(n, k).argmax(axis=1).astype(np.int32)
+def _partition(distances: Matrix, numbers: Sequence[int], scale: int, seed: int) -> _Graph:
+    """Link the rows to their nearest neighbours, and find the groups for each number."""
+    links = weigh_neighbors(*_nearest(distances, scale))
+    values, vectors = leading_eigenvectors(links, numbers[-1] + 1, seed)
+    return _Graph(links, values, np.array([find_groups(vectors[:, :k]) for k in numbers]))
 
 
-def _summarise(draws: Sequence[_Draw], numbers: Sequence[int]) -> Resampled:
-    """Average the agreement over pairs of subsamples, and the other values over subsamples."""
-    labels = np.array([draw.labels for draw in draws])
-    stability = [
-        np.mean(np.concatenate([_adjusted_rand(a, found[:i], k) for i, a in enumerate(found) if i]))
-        for k, found in zip(numbers, labels.transpose(1, 0, 2), strict=True)
-    ]
-    others = np.mean([draw[1:] for draw in draws], axis=0)
-    return Resampled(np.array(stability), *others)
+def _nearest(distances: Matrix, n_neighbors: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return distances and rows of the nearest other rows, ascending."""
+    others = distances.copy()
+    np.fill_diagonal(others, np.inf)
+    n_neighbors = min(n_neighbors, len(others) - 1)
+    near = np.argpartition(others, n_neighbors - 1, axis=1)[:, :n_neighbors]
+    lengths = np.take_along_axis(others, near, axis=1)
+    order = np.argsort(lengths, axis=1, kind="stable")
+    return (
+        np.take_along_axis(lengths, order, axis=1).astype(np.float64),
+        np.take_along_axis(near, order, axis=1),
+    )
 
 
-def _adjusted_rand(a: Labels, others: Labels, k: int) -> Curve:
-    """Return the adjusted Rand index (Hubert, Arabie, 1985) of ``a`` and each row of ``others``."""
-    m, n = others.shape
-    # Cells of a table of k x k for each of the others, counted together: scikit-learn is slower.
-    cells = a * k + others + k * k * np.arange(m)[:, None]
-    tables = np.bincount(cells.ravel(), minlength=m * k * k).reshape(m, k, k)
-    counts = tables.reshape(m, -1), tables.sum(axis=2), tables.sum(axis=1)
-    both, in_a, in_b = ((np.einsum("ij,ij->i", count, count) - n) / 2 for count in counts)
-    expected = in_a * in_b / (n * (n - 1) / 2)
-    highest = (in_a + in_b) / 2
-    alike = highest == expected
-    return np.where(alike, 1.0, (both - expected) / np.where(alike, 1.0, highest - expected))
+def _sparseness(distances: Matrix) -> Curve:
+    """Return the logarithm of each row's distance to a near neighbour."""
+    rank = min(_RANK, len(distances) - 1)
+    radii = np.partition(distances, rank, axis=1)[:, rank].astype(np.float64)
+    # Equal rows are as near as rounding can tell.
+    return np.log(np.maximum(radii, 1e-6 * max(radii.max(), np.finfo(np.float32).tiny)))
+
+
+def _adjusted_rand(groups: Labels, others: Labels) -> float:
+    """Return the adjusted Rand index (Hubert, Arabie, 1985): scikit-learn's checks take longer."""
+    n, width = len(groups), int(others.max()) + 1
+    both = np.bincount(groups * width + others, minlength=(int(groups.max()) + 1) * width)
+    table = both.reshape(-1, width)
+    counts = table, table.sum(axis=1), table.sum(axis=0)
+    equal, in_one, in_other = (float((count * (count - 1) / 2).sum()) for count in counts)
+    expected = in_one * in_other / (n * (n - 1) / 2)
+    highest = (in_one + in_other) / 2
+    return 1.0 if highest == expected else (equal - expected) / (highest - expected)

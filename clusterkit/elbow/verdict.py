@@ -1,4 +1,4 @@
-"""Choose the number of clusters from the indices of every k."""
+"""Choose the number of clusters, its confidence and its levels from the indices of every k."""
 
 import warnings
 from collections.abc import Mapping
@@ -9,28 +9,55 @@ from numpy.typing import NDArray
 
 Curve = NDArray[np.float64]
 Votes = dict[str, int | None]
-# Weight of the evidence for each neighbouring number.
-_SMOOTHING = 0.2
-# The plateau of the best number extends down to this fraction of its evidence.  Weights are this
-# power of the evidence, so that they halve within 7 % of it.
-_PLATEAU, _SHARPNESS = 0.75, 10
-# Numbers with more than this fraction of the best evidence are mentioned in the verdict.
-_ALMOST_AS_GOOD = 0.9
-# Minimum stability, from 0 (a cloud without clusters) to 1 (identical groups).  Overlapping
-# clusters, such as MNIST's digits in ImageNet features, reach about 0.5.
-MIN_EXCESS = 0.45
-# The photos of anime5, whose shows overlap, reach 0.38; a thousand digits 0.43.
-MIN_DISTINCTNESS = 0.41
-# The conductance of slices of a ring is 0.1 below that of slices of a cloud.  A difference as small
-# as this suffices only if hardly any links leave, or hardly any row changes its group.
-MIN_SPARED = 0.14
-ALMOST_ALL, ALMOST_ALWAYS = 0.85, 0.95
-# Thresholds on the distinctness at the largest tried number: absolute, and relative to the best.
-_STILL_APART, _NEAR_THE_BEST = 0.4, 0.9
-# Tolerance for rounding.
-_PERFECT = 1e-9
+
+# The weights below are learned by tests/benchmarks/learn_verdict.py.
+# Of the indices in the score of a number of clusters: a conditional logit (McFadden, 1974).
+RANKING = {
+    "log(k)": 1.0,
+    "sqrt(eigengap)": 10.0,
+    "agreement": 8.0,
+    "silhouette": 10.0,
+    "valley": 5.0,
+    "stability": 10.0,
+}
+# Of the evidence for the best number in its confidence: a logistic regression.
+TRUST = {
+    "constant": -3.0,
+    "lead": 1.0,
+    "separation": 5.0,
+    "valley": 5.0,
+    "stability": 1.0,
+}
+# Mean of the evidence over sets with groups, to tell which part of it is missing elsewhere.
+USUAL = {"lead": 2.0, "separation": 0.4, "valley": 0.15, "stability": 0.95}
+# Without clear number below this confidence: such a number would be wrong three times in four.
+MIN_CONFIDENCE = 0.25
 # Below this confidence the verdict says "About".
 LOW_CONFIDENCE = 0.5
+# A level is this many times as probable as the least probable number between it and a more probable
+# one.
+_PROMINENCE = 4.0
+MAX_LEVELS = 4
+# Larger numbers are tried if the last fifth of the range holds this share of the probability.
+_TAIL, _OPEN = 0.2, 0.2
+# Confidence from which a number that is not the best is a level, and share of the usual evidence
+# that is worth telling.
+_MIN_LEVEL, _MOST_OF_IT = 0.05, 0.5
+# What is said of evidence that is there, and of the part that lacks most.
+_FOUND = {
+    "lead": "no other number is as probable",
+    "separation": "far fewer links join them than slices of one cloud",
+    "valley": "there are gaps between them",
+    "stability": "they come back when some rows are left out",
+}
+_LACKING = {
+    "lead": "no number stands out from the others",
+    "separation": "the groups are joined like slices of one cloud, so it looks like one group",
+    "valley": "there are no gaps, since rows are as dense between the groups as inside them",
+    "stability": "the groups do not come back when some rows are left out",
+}
+# The lead is the logarithm of at most this ratio.
+_LONGEST_LEAD = 1e3
 
 
 class Verdict(NamedTuple):
@@ -41,136 +68,87 @@ class Verdict(NamedTuple):
     k : int or None
         The number of clusters; None if there is no clear one.
     confidence : float
-        From 0 to 1; 0 without a number.
+        From 0 to 1.
     sentence : str
         The verdict in one to four plain sentences.
+    levels : dict of int to float
+        The confidence of each number that stands out, ascending, ``k`` among them.
+    probability : ndarray of shape (m,)
+        Probability of each number if there are clusters; sums to 1.
     """
 
     k: int | None
     confidence: float
     sentence: str
+    levels: dict[int, float]
+    probability: Curve
 
 
-def measure_excesses(
-    n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]
-) -> dict[str, Curve]:
-    """Return the indices corrected for chance: 1 is perfect, 0 no better than chance.
-
-    Any elongated cloud splits stably across its middle, and few clusters are always more stable
-    than many; a cloud of the same shape is the reference (Lange, Roth, Braun, Buhmann:
-    Stability-based validation of clustering solutions. Neural Computation 16, 2004).
-
-    Parameters
-    ----------
-    n_clusters : ndarray of shape (m,)
-        The numbers of clusters.
-    curves : mapping of str to ndarray of shape (m,)
-        Stability, modularity and conductance, and with the prefix "chance_" those of a cloud.
-
-    Returns
-    -------
-    dict of str to ndarray of shape (m,)
-        "stability", "modularity" and "conductance" as a fraction of the range from chance to the
-        best value.  The best modularity is 1 - 1/k, that of unconnected groups of equal size;
-        groups of unequal size cannot reach it.  The best conductance is 0 for groups of any size.
-    """
-    ones = np.ones(len(n_clusters))
-    best = {"stability": ones, "modularity": 1 - 1 / n_clusters, "conductance": 0 * ones}
-    return {name: _share(curves[name], curves[f"chance_{name}"], best[name]) for name in best}
-
-
-def _share(values: Curve, chance: Curve, best: Curve) -> Curve:
-    """Return the values rescaled to 0 for chance and 1 for the best."""
-    way = best - chance
-    # A cloud may be almost perfect; avoid a division by almost zero.
-    least = np.where(best > 0, 0.01, -0.01)
-    share = (values - chance) / np.where(np.abs(way) < 0.01, least, way)
-    # A perfect value scores 1 even if the cloud is perfect, too.
-    return np.where(np.abs(values - best) < _PERFECT, 1, share)
-
-
-def distinctness(excesses: Mapping[str, Curve]) -> Curve:
-    """Return the separation of the groups in [0, 1]: the mean of modularity and conductance.
-
-    Modularity weights each row equally, conductance each group.  For groups of very unequal size
-    each alone is biased, towards many or towards few groups.
-    """
-    return (_positive(excesses["modularity"]) + _positive(excesses["conductance"])) / 2
-
-
-def evidence(
-    n_clusters: NDArray[np.int64], eigengap: Curve, excesses: Mapping[str, Curve]
-) -> Curve:
-    """Return the evidence for each k, 0 or above.
-
-    log(k) is the maximum entropy of k labels.  The eigengap decides between numbers of similar
-    evidence.
-    """
-    weighed = (
-        _positive(excesses["stability"]) ** 0.25
-        * distinctness(excesses) ** 4
-        * np.log(n_clusters) ** 0.75
-        * np.maximum(_positive(eigengap), 1e-5) ** 0.3
+def describe_numbers(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> Curve:
+    """Return what ranks the numbers of clusters, in the order of ``RANKING``: shape (m, 6)."""
+    return np.column_stack(
+        [
+            np.log(n_clusters),
+            np.sqrt(np.maximum(curves["eigengap"], 0)),
+            *(curves[name] for name in ("agreement", "silhouette", "valley", "stability")),
+        ]
     )
-    padded = np.pad(weighed, 1, mode="edge")
-    if n_clusters[0] == 2:
-        # For k = 1, whose labels carry no information.
-        padded[0] = 0
-    neighbors = _SMOOTHING * (padded[:-2] + padded[2:])
-    return np.where(weighed > 0, (1 - 2 * _SMOOTHING) * weighed + neighbors, 0)
 
 
-def find_middle(n_clusters: NDArray[np.int64], weighed: Curve) -> int:
-    """Return the centre of the numbers with most evidence.
+def rank(
+    n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], weights: Curve | None = None
+) -> Curve:
+    """Return the probability of each number if there are clusters, shape (m,).
 
-    For overlapping clusters, the seed or a few rows decide which of several numbers has slightly
-    more evidence.  The mean weighted by evidence is robust to this; a clear peak is its own centre.
+    ``weights`` are those of ``RANKING`` by default.
 
-    Parameters
+    References
     ----------
-    n_clusters : ndarray of shape (m,)
-        The numbers of clusters, ascending.
-    weighed : ndarray of shape (m,)
-        Their :func:`evidence`, above 0 for at least one.
-
-    Returns
-    -------
-    int
-        The number nearest to the mean.
+    McFadden: Conditional logit analysis of qualitative choice behavior. Frontiers in Econometrics,
+    1974.
     """
-    plateau = _around_best(weighed, _PLATEAU)
-    weights = (weighed[plateau] / weighed.max()) ** _SHARPNESS
-    mean = np.average(n_clusters[plateau], weights=weights)
-    return int(n_clusters[np.abs(n_clusters - mean).argmin()])
+    weights = np.array(list(RANKING.values())) if weights is None else weights
+    scores = describe_numbers(n_clusters, curves) @ weights
+    if np.isnan(scores).all():
+        return np.zeros(len(scores))
+    odds = np.exp(np.nan_to_num(scores - np.nanmax(scores), nan=-np.inf))
+    return odds / odds.sum()
 
 
-def _around_best(weighed: Curve, share: float) -> slice:
-    """Return the contiguous range around the best in which evidence is above a fraction of it."""
-    best = int(weighed.argmax())
-    below = np.flatnonzero(weighed < share * weighed[best])
-    start = below[below < best].max(initial=-1) + 1
-    stop = below[below > best].min(initial=len(weighed))
-    return slice(int(start), int(stop))
+def describe_evidence(probability: Curve, curves: Mapping[str, Curve]) -> Curve:
+    """Return the evidence for each number, in the order of ``TRUST``: shape (m, 5)."""
+    near = np.convolve(probability, np.ones(3), mode="same")
+    return np.column_stack(
+        [
+            np.ones(len(near)),
+            np.log(near / (1 - near + 1 / _LONGEST_LEAD) + 1 / _LONGEST_LEAD),
+            curves["chance_conductance"] - curves["conductance"],
+            curves["valley"],
+            curves["stability"],
+        ]
+    )
 
 
-def may_be_more(best: int | None, n_clusters: NDArray[np.int64], apart: Curve) -> bool:
-    """Return whether larger numbers of clusters might change the verdict.
+def find_peaks(probability: Curve) -> list[int]:
+    """Return the places of the numbers that stand out, the most probable first.
 
-    If there are more than k separate groups, each subsample merges them differently: they are
-    modular long before they are stable.
-
-    Parameters
-    ----------
-    best : int or None
-        The number with most evidence; None if the evidence is insufficient.
-    n_clusters : ndarray of shape (m,)
-        The tried numbers of clusters, ascending.
-    apart : ndarray of shape (m,)
-        Their :func:`distinctness`.
+    A number stands out if it is more probable than its neighbours, and several times as probable as
+    some number on the way to any more probable one.
     """
-    if len(apart) == 1:
+    from scipy.signal import find_peaks
+
+    logs = np.log(np.maximum(probability, np.finfo(float).tiny))
+    floor = logs.min() - 2 * np.log(_PROMINENCE)
+    places, _ = find_peaks(np.pad(logs, 1, constant_values=floor), prominence=np.log(_PROMINENCE))
+    return sorted((places - 1).tolist(), key=lambda place: -probability[place])
+
+
+def may_be_more(n_clusters: NDArray[np.int64], probability: Curve) -> bool:
+    """Return whether numbers beyond the largest tried one may be more probable."""
+    if len(n_clusters) == 1:
         return False
-    return best == n_clusters[-1] or apart[-1] >= max(_STILL_APART, _NEAR_THE_BEST * apart.max())
+    tail = n_clusters > n_clusters[-1] - _TAIL * (n_clusters[-1] - n_clusters[0] + 1)
+    return bool(probability[tail].sum() >= _OPEN)
 
 
 def knee(n_clusters: NDArray[np.int64], inertia: NDArray[np.float64]) -> int | None:
@@ -205,25 +183,19 @@ def knee(n_clusters: NDArray[np.int64], inertia: NDArray[np.float64]) -> int | N
 
 
 def count_votes(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> Votes:
-    """Return the number of clusters preferred by each index alone, or None.
-
-    Stability, modularity and conductance vote for the largest excess x sqrt(log(k)), because few
-    groups are easily stable and separate.
-    """
-    weights = np.sqrt(np.log(n_clusters))
-    excesses = measure_excesses(n_clusters, curves)
+    """Return the number of clusters preferred by each index alone, or None."""
+    highest = ("silhouette", "calinski_harabasz", "eigengap", "agreement", "valley", "stability")
+    votes = {name: _highest(n_clusters, curves[name]) for name in highest}
     return {
         "knee": knee(n_clusters, curves["inertia"]),
-        "silhouette": _highest(n_clusters, curves["silhouette"]),
-        "calinski_harabasz": _highest(n_clusters, curves["calinski_harabasz"]),
         "davies_bouldin": _highest(n_clusters, -curves["davies_bouldin"]),
-        **{name: _highest(n_clusters, weights * excess) for name, excess in excesses.items()},
-        "eigengap": _highest(n_clusters, curves["eigengap"]),
+        "separation": _highest(n_clusters, curves["chance_conductance"] - curves["conductance"]),
+        **votes,
     }
 
 
 def judge(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], votes: Votes) -> Verdict:
-    """Choose the number of clusters with most evidence, if they are stable and separate enough.
+    """Choose the most probable number of clusters, if its evidence is good enough.
 
     Parameters
     ----------
@@ -238,45 +210,48 @@ def judge(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], votes: Vot
     -------
     Verdict
     """
-    tried = f"for no number from {n_clusters[0]} to {n_clusters[-1]}"
-    excesses = measure_excesses(n_clusters, curves)
-    weighed, apart = evidence(n_clusters, curves["eigengap"], excesses), distinctness(excesses)
-    best = int(weighed.argmax())
-    stable = float(excesses["stability"][best])
-    if weighed[best] > 0 and stable < MIN_EXCESS:
-        reason = f"{tried} do the same groups come back when some rows are left out"
-        if may_be_more(None, n_clusters, apart):
-            reason += f"; they stand apart, though, and there may be more than {n_clusters[-1]}"
-        return _no_verdict(reason)
-    spared = float(curves["chance_conductance"][best] - curves["conductance"][best])
-    is_set_off = excesses["conductance"][best] >= ALMOST_ALL or stable >= ALMOST_ALWAYS
-    is_slices = spared < MIN_SPARED and not is_set_off
-    if weighed[best] <= 0 or is_slices or apart[best] < MIN_DISTINCTNESS:
-        return _no_verdict(f"{tried} are there gaps between the groups")
-    k = find_middle(n_clusters, weighed)
-    confidence = round(stable * float(apart[best]), 2)
+    probability = rank(n_clusters, curves)
+    tried = f"from {n_clusters[0]} to {n_clusters[-1]}" if len(n_clusters) > 1 else "of those tried"
+    if not probability.any():
+        sentence = "No clear number of clusters: there are too few rows to leave some out."
+        return Verdict(None, 0.0, sentence, {}, probability)
+    evidence = describe_evidence(probability, curves)
+    confidences = 1 / (1 + np.exp(-evidence @ np.array(list(TRUST.values()))))
+    is_open = may_be_more(n_clusters, probability)
+    best, *others = find_peaks(probability)
+    k, confidence = int(n_clusters[best]), float(confidences[best])
+    shares = _shares(evidence[best])
+    if confidence < MIN_CONFIDENCE:
+        more = f"; there may be more than {n_clusters[-1]}" if is_open else ""
+        reason = _LACKING[min(shares, key=lambda name: shares[name])]
+        sentence = f"No clear number of clusters {tried}: {reason}{more}."
+        return Verdict(None, round(confidence, 2), sentence, {}, probability)
+    strong = [place for place in others if confidences[place] >= _MIN_LEVEL][: MAX_LEVELS - 1]
+    levels = {int(n_clusters[j]): round(float(confidences[j]), 2) for j in sorted([best, *strong])}
+    reasons = [_FOUND[name] for name, share in shares.items() if share >= _MOST_OF_IT]
     sentences = [
-        f"{'About ' if confidence < LOW_CONFIDENCE else ''}{k} clusters: they come back when some "
-        "rows are left out, and there are gaps between them.",
-        _alternatives(k, int(n_clusters[best]), n_clusters[_around_best(weighed, _ALMOST_AS_GOOD)]),
+        f"{'About ' if confidence < LOW_CONFIDENCE else ''}{k} clusters: "
+        f"{' and '.join(reasons) or 'no other number is as probable'}.",
+        _other_levels({number: levels[number] for number in levels if number != k}),
         _disagreement(k, votes),
+        f"More than {n_clusters[-1]} were not tried: there may be more." if is_open else "",
     ]
-    if best == len(n_clusters) - 1 > 0:
-        sentences.append(f"More than {n_clusters[-1]} were not tried: there may be more.")
-    return Verdict(k, confidence, " ".join(filter(None, sentences)))
+    text = " ".join(filter(None, sentences))
+    return Verdict(k, round(confidence, 2), text, levels, probability)
 
 
-def _no_verdict(reason: str) -> Verdict:
-    """Return a verdict without a number, with its reason."""
-    return Verdict(None, 0.0, f"No clear number of clusters: {reason}.")
+def _shares(evidence: Curve) -> dict[str, float]:
+    """Return the evidence by name, as a share of what is usual in sets with groups."""
+    named = dict(zip(TRUST, evidence.tolist(), strict=True))
+    return {name: named[name] / usual for name, usual in USUAL.items()}
 
 
-def _alternatives(k: int, best: int, numbers: NDArray[np.int64]) -> str:
-    """Return a sentence on the numbers almost as good as the best, and the best if not k."""
-    if len(numbers) > 2:
-        other = f" as {best}" if k != best else ""
-        return f"From {numbers[0]} to {numbers[-1]}, every number is almost as good{other}."
-    return f"It is the middle of several: most speaks for {best}." if k != best else ""
+def _other_levels(levels: Mapping[int, float]) -> str:
+    """Return a sentence on the other numbers that stand out."""
+    if not levels:
+        return ""
+    numbers = " and ".join(f"{k} (confidence {confidence:.2f})" for k, confidence in levels.items())
+    return f"At other levels, {numbers}."
 
 
 def _disagreement(k: int, votes: Votes) -> str:
@@ -292,8 +267,3 @@ def _disagreement(k: int, votes: Votes) -> str:
 def _highest(n_clusters: NDArray[np.int64], values: Curve) -> int | None:
     """Return the k of the highest value, or None if all are NaN."""
     return int(n_clusters[np.nanargmax(values)]) if np.isfinite(values).any() else None
-
-
-def _positive(values: Curve) -> Curve:
-    """Return the values where they are above 0, and 0 elsewhere."""
-    return np.maximum(np.nan_to_num(values), 0)

@@ -11,9 +11,8 @@ from clusterkit.clusterers.base import ClusteringWarning
 from clusterkit.clusterers.kmeans.lloyd import Labels, Matrix
 from clusterkit.clusterers.kmeans.sweep import kmeans_sweep
 from clusterkit.elbow.indices import geometry
-from clusterkit.elbow.preprocessing import all_alike, reduce_rows
-from clusterkit.elbow.resampling import resample
-from clusterkit.elbow.verdict import measure_excesses
+from clusterkit.elbow.preprocessing import all_alike
+from clusterkit.elbow.resampling import distances_between, partition
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.similarity.neighbors import CosineNeighbors
 from clusterkit.utils.parallel import workers
@@ -21,7 +20,9 @@ from clusterkit.utils.parallel import workers
 Curve = NDArray[np.float64]
 
 _N_NEIGHBORS = 10
-_N_RESAMPLES = 8
+_N_RESAMPLES = 9
+# Keeps a share defined where a distribution without groups is perfectly stable.
+_TINY = 1e-6
 
 
 class Measures(NamedTuple):
@@ -32,8 +33,8 @@ class Measures(NamedTuple):
     labels : list of ndarray of shape (n,)
         The k-means clusters.
     stability : ndarray of shape (m,)
-        Adjusted Rand index between spectral clusterings of subsamples, relative to a normal
-        distribution of the same mean and covariance: 1 if identical, 0 if no better than the normal
+        How well the groups of the graph of neighbours come back in subsamples, relative to a normal
+        distribution of the same mean and covariance: 1 if all do, 0 if no better than the normal
         distribution.  Negative values are set to 0.
     neighbors : ndarray of shape (m,)
         Share of an image's nearest neighbours in the same k-means cluster, corrected for chance: 1
@@ -51,8 +52,7 @@ class Measures(NamedTuple):
 def measure(X: Matrix, numbers: Sequence[int], seed: int) -> Measures:
     """Cluster one space for each number of clusters, and compute the scores.
 
-    Rows are scaled to length 1, as in the clusterers; stability and silhouette use the 50 leading
-    principal components.
+    Rows are scaled to length 1, as in the clusterers.
 
     Parameters
     ----------
@@ -77,16 +77,18 @@ def measure(X: Matrix, numbers: Sequence[int], seed: int) -> Measures:
     neighbors = _share_of_neighbors(rows, labels)
     if all_alike(rows):
         return Measures(labels, np.zeros(len(numbers)), neighbors, np.zeros(len(numbers)))
-    # As elbow_curve draws them: stability is that of its curve, without its sweep of k-means.
-    rng = np.random.default_rng(seed)
-    own_seed = int(rng.integers(2**31))
-    order = rng.permutation(len(rows))
-    reduced = reduce_rows(rows[order], own_seed)
+    distances = distances_between(rows)
+    with workers() as run:
+        found = partition(
+            rows, distances, numbers, labels, n_resamples=_N_RESAMPLES, seed=seed, run=run
+        )
+    above_chance = (found.stability - found.chance_stability) / (1 - found.chance_stability + _TINY)
+    silhouettes = [geometry(rows, one, distances).silhouette for one in labels]
     return Measures(
         labels,
-        _stability(reduced, numbers, own_seed),
+        np.clip(np.nan_to_num(above_chance), 0, 1),
         neighbors,
-        _silhouette(reduced, [found[order] for found in labels]),
+        np.nan_to_num(silhouettes),
     )
 
 
@@ -159,27 +161,6 @@ def agreement_with_others(
     np.fill_diagonal(weights, 0)
     totals = weights.sum(axis=1)
     return (table.mean(axis=0) * weights).sum(axis=1) / np.where(totals > 0, totals, 1)
-
-
-def _stability(X: Matrix, numbers: Sequence[int], seed: int) -> Curve:
-    """Return the stability of spectral clusterings of rows in random order, beside chance."""
-    with workers() as run:
-        found, chance = resample(
-            X, numbers, n_resamples=_N_RESAMPLES, max_samples=len(X), seed=seed, run=run
-        )
-    by_chance = {f"chance_{name}": values for name, values in chance._asdict().items()}
-    curves = found._asdict() | by_chance
-    stability = measure_excesses(np.array(numbers), curves)["stability"]
-    return np.maximum(np.nan_to_num(stability), 0)
-
-
-def _silhouette(X: Matrix, labels: Sequence[Labels]) -> Curve:
-    """Return the silhouette of each clustering."""
-    from sklearn.metrics import pairwise_distances
-
-    distances = pairwise_distances(X)
-    np.fill_diagonal(distances, 0)
-    return np.nan_to_num([geometry(X, found, distances).silhouette for found in labels])
 
 
 def _agree(labels: Labels, others: Labels) -> float:

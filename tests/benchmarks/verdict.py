@@ -1,202 +1,174 @@
-"""Verdicts on the number of clusters over labelled and generated sets, as a table.
+"""Verdicts on the number of clusters over random draws of photos, and over generated sets.
 
-``python -m tests.benchmarks.verdict`` embeds the labelled photos of the shared folder, and 2,000
-of MNIST's digits, first; ``--features DIR`` takes ``.npz`` files with ``vectors`` and ``labels``
-instead.  scikit-learn's digits and MNIST's, as pixels, come with both.  ``--seeds N`` judges each
-labelled set N times, ``--draws N`` sets how many generated sets of each kind, and subsets of the
-classes of each labelled set, are drawn.
+``python -m tests.benchmarks.verdict judge`` compares the verdict, its levels and every index alone
+with the truth, on the classes that no rule was chosen on (``--side "chosen on"`` for the others):
+exact, within one, mean absolute error of log(k), no number where there is one, and for sets without
+groups how often none is found.  It also checks the confidence.  ``repeat`` counts how often the
+verdict stays the same with other seeds and on 80 % of the rows, ``whole`` judges whole sets, and
+``speed`` compares with scikit-learn.  ``--features DIR`` adds ``.npz`` files with ``vectors`` and
+``labels``: further sets and spaces.
 """
 
 import argparse
-import os
-import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from itertools import chain
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
-from clusterkit.elbow import elbow_curve
+from clusterkit.elbow import ElbowCurve, elbow_curve
+from tests.benchmarks.draws import (
+    BLOBS,
+    SHARED,
+    SIDES,
+    STRUCTURELESS,
+    Draw,
+    digits,
+    draw_all,
+    draw_generated,
+    mnist,
+    read_sets,
+)
 
-REPOSITORY = Path(__file__).parent.parent.parent
-SHARED = Path(os.environ.get("CLUSTERKIT_SHARED", REPOSITORY.parent / "shared"))
-PHOTO_SETS = ("species10", "imbalanced10", "cat_dog_wild", "anime5")
-Labelled = tuple[str, NDArray[np.float32], NDArray[np.int64]]
-WIDTH = 24
-
-
-def blobs(k: int, rng: np.random.Generator, n: int = 600, d: int = 64) -> NDArray[np.float64]:
-    """Draw k round clusters whose centres are some eleven standard deviations apart."""
-    return rng.normal(size=(k, d))[np.arange(n) % k] + rng.normal(size=(n, d))
-
-
-def uneven_blobs(k: int, rng: np.random.Generator, n: int = 900) -> NDArray[np.float64]:
-    """Draw k clusters of unequal size, spread and shape, with 2 % of outliers."""
-    d = 64
-    weights = rng.dirichlet(np.full(k, 3.0)) + 0.5 / k
-    labels = rng.choice(k, n, p=weights / weights.sum())
-    spread = rng.uniform(0.6, 1.4, (k, 1)) * rng.uniform(0.5, 1.5, (k, d))
-    rows = 1.2 * rng.normal(size=(k, d))[labels] + rng.normal(size=(n, d)) * spread[labels]
-    rows[: n // 50] = 2 * rng.normal(size=(n // 50, d))
-    return rows
+# Seeds of the generated sets that figures are computed on; rules are chosen on those from 0.
+FIRST_SEED = 10_000
+BINS = (0.25, 0.4, 0.6, 0.8)
+Answers = list[tuple[int | None, int | None]]
 
 
-def gaussian(rng: np.random.Generator, n: int = 500, d: int = 64) -> NDArray[np.float64]:
-    """Draw one round cloud."""
-    return rng.normal(size=(n, d))
+def draws(options: argparse.Namespace) -> Iterable[Draw]:
+    """Draw from the photos of one side, and generate sets."""
+    sets = read_sets(SHARED / "bench", *options.features)
+    yield from draw_all(sets, options.side, options.photos)
+    first = FIRST_SEED if options.side == SIDES[1] else 0
+    for kind in (*BLOBS, *STRUCTURELESS):
+        yield from (draw_generated(kind, first + seed) for seed in range(options.generated))
 
 
-def stretched(rng: np.random.Generator, n: int = 500, d: int = 64) -> NDArray[np.float64]:
-    """Draw one cloud whose standard deviations fall like those of features."""
-    return rng.normal(size=(n, d)) / np.sqrt(1 + np.arange(d)) + rng.normal(size=d)
+def nearest_level(curve: ElbowCurve, truth: int | None) -> int | None:
+    """Return the number of the level that is nearest to the truth."""
+    numbers = [level.n_clusters for level in curve.levels]
+    if truth is None or not numbers:
+        return curve.k
+    return min(numbers, key=lambda number: abs(number - truth))
 
 
-def uniform(rng: np.random.Generator, n: int = 500, d: int = 64) -> NDArray[np.float64]:
-    """Draw uniform noise."""
-    return rng.uniform(size=(n, d))
+def describe(answers: Answers) -> str:
+    """Return how well some answers do."""
+    known = [(truth, k) for truth, k in answers if truth is not None]
+    if not known:
+        return f"None {np.mean([k is None for _, k in answers]):6.1%}"
+    found = [(truth, k) for truth, k in known if k is not None]
+    exact = np.mean([truth == k for truth, k in known])
+    near = np.mean([k is not None and abs(truth - k) <= 1 for truth, k in known])
+    error = np.mean([abs(np.log(k / truth)) for truth, k in found]) if found else np.nan
+    lost = 1 - len(found) / len(known)
+    return f"exact {exact:6.1%}  within one {near:6.1%}  log error {error:.3f}  None {lost:6.1%}"
 
 
-def filament(rng: np.random.Generator, n: int = 500, d: int = 64) -> NDArray[np.float64]:
-    """Draw one long straight filament somewhere in space."""
-    direction = rng.normal(size=d)
-    along = np.outer(rng.uniform(-30, 30, n), direction / np.linalg.norm(direction))
-    return along + rng.normal(size=(n, d)) + rng.normal(size=d)
-
-
-GENERATED: dict[str, tuple[int | None, Callable[[np.random.Generator], NDArray[np.float64]]]] = {
-    **{f"blobs {k}": (k, lambda rng, k=k: blobs(k, rng)) for k in (3, 5, 8, 12, 20, 30)},
-    **{f"uneven blobs {k}": (k, lambda rng, k=k: uneven_blobs(k, rng)) for k in (3, 8, 15)},
-    "one Gaussian": (None, gaussian),
-    "one stretched Gaussian": (None, stretched),
-    "uniform noise": (None, uniform),
-    "one filament": (None, filament),
-}
-
-
-def embed_photos() -> Iterator[Labelled]:
-    """Embed the labelled photos of the shared folder with Xception."""
-    for name in PHOTO_SETS:
-        yield name, *embed_folders(SHARED / "data" / name)
-
-
-def embed_mnist() -> Iterator[Labelled]:
-    """Embed 2,000 handwritten digits with Xception."""
-    ((_, pixels, labels),) = mnist()
-    with tempfile.TemporaryDirectory() as folder:
-        for i, (image, label) in enumerate(zip(pixels, labels, strict=True)):
-            path = Path(folder, str(label), f"{i:04}.png")
-            path.parent.mkdir(exist_ok=True)
-            Image.fromarray(image.reshape(28, 28).astype(np.uint8)).save(path)
-        yield "mnist, Xception", *embed_folders(Path(folder))
-
-
-def embed_folders(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Embed the images below a folder with Xception, labelled by their own folders."""
-    from clusterkit import ImageFolder, embed
-    from clusterkit.extractors import Xception
-
-    extractor = Xception(weights=SHARED / "weights" / "xception_imagenet_notop.h5")
-    embeddings = embed(ImageFolder(folder), extractor)
-    names = [Path(path).parent.name for path in embeddings.paths]
-    return np.asarray(embeddings), np.unique(names, return_inverse=True)[1]
-
-
-def read_features(folder: Path) -> Iterator[Labelled]:
-    """Read features that were computed before."""
-    for path in sorted(folder.glob("*.npz")):
-        with np.load(path) as file:
-            labels = np.unique(file["labels"], return_inverse=True)[1]
-            yield path.stem, file["vectors"].astype(np.float32), labels
-
-
-def digits() -> Iterator[Labelled]:
-    """Return scikit-learn's digits as they are."""
-    from sklearn.datasets import load_digits
-
-    data = load_digits()
-    yield "digits", data.data.astype(np.float32), data.target
-
-
-def mnist() -> Iterator[Labelled]:
-    """Return 2,000 handwritten digits as pixels."""
-    path = SHARED / "data" / "mnist" / "kaggle_2000.csv"
-    table = np.loadtxt(path, delimiter=",", skiprows=1, dtype=np.float32)
-    yield "mnist", table[:, 1:], table[:, 0].astype(np.int64)
-
-
-def report_labelled(
-    name: str, X: NDArray[np.float32], labels: NDArray[np.int64], seeds: int
-) -> None:
-    """Print the verdicts on all rows, and the votes of the first."""
-    start = time.perf_counter()
-    curves = [elbow_curve(X, random_state=seed) for seed in range(seeds)]
-    seconds = (time.perf_counter() - start) / seeds
-    truth = len(np.unique(labels))
-    print(
-        f"{name:{WIDTH}} n={len(X):5d} classes={truth:2d} k={[curve.k for curve in curves]} "
-        f"confidence={min(curve.confidence for curve in curves):.2f} and above, {seconds:.1f} s "
-        f"each, votes={curves[0].votes}",
-        flush=True,
-    )
-
-
-def report_subsets(
-    name: str, X: NDArray[np.float32], labels: NDArray[np.int64], draws: int
-) -> None:
-    """Print how often random subsets of the classes are counted rightly."""
-    n_classes = len(np.unique(labels))
-    errors = []
-    for seed in range(draws if n_classes > 4 else 0):
-        rng = np.random.default_rng(seed)
-        chosen = rng.permutation(n_classes)[: rng.integers(3, n_classes)]
-        k = elbow_curve(X[np.isin(labels, chosen)], random_state=0).k
-        errors.append(None if k is None else k - len(chosen))
-    if errors:
-        near = sum(error is not None and abs(error) <= 1 for error in errors)
+def judge(options: argparse.Namespace) -> None:
+    """Print the table of all verdicts and votes."""
+    table: dict[str, dict[str, Answers]] = defaultdict(lambda: defaultdict(list))
+    sure: list[tuple[float, bool]] = []
+    seconds, n_levels = [], []
+    for draw in draws(options):
+        start = time.perf_counter()
+        curve = elbow_curve(draw.vectors, random_state=0)
+        seconds.append(time.perf_counter() - start)
+        kind = draw.name.rpartition("/")[0]
+        answers = {"verdict": curve.k, "nearest level": nearest_level(curve, draw.truth)}
+        for name, k in (answers | curve.votes).items():
+            table[kind][name].append((draw.truth, k))
+        if curve.k is not None:
+            is_near = draw.truth is not None and abs(draw.truth - curve.k) <= 1
+            sure.append((curve.confidence, is_near))
+            n_levels.append(len(curve.levels))
+    for kind, methods in table.items():
+        print(f"{kind}, {len(methods['verdict'])} draws")
+        for name, answers in methods.items():
+            print(f"    {name:18} {describe(answers)}")
+    print(f"levels per verdict: {np.mean(n_levels):.2f}; seconds per set: {np.mean(seconds):.1f}")
+    confidences, right = (np.array(values) for values in zip(*sure, strict=True))
+    place = np.digitize(confidences, BINS)
+    for i in np.unique(place):
+        chosen = place == i
         print(
-            f"{name:{WIDTH}} subsets of classes: {errors.count(0)}/{draws} exact, "
-            f"{near}/{draws} within 1, {errors.count(None)} None",
+            f"confidence {confidences[chosen].mean():.2f}: within one {right[chosen].mean():.2f} "
+            f"of {chosen.sum()} verdicts"
+        )
+
+
+def repeat(options: argparse.Namespace) -> None:
+    """Print how often the verdict stays the same with other seeds, and with other rows."""
+    same: dict[str, list[float]] = defaultdict(list)
+    near: dict[str, list[float]] = defaultdict(list)
+    for draw in draws(options):
+        first = elbow_curve(draw.vectors, random_state=0).k
+        n = len(draw.vectors)
+        parts = (np.random.default_rng(i).permutation(n)[: int(0.8 * n)] for i in range(10))
+        runs = {
+            "seeds": [elbow_curve(draw.vectors, random_state=seed).k for seed in range(1, 10)],
+            "80 % of the rows": [elbow_curve(draw.vectors[p], random_state=0).k for p in parts],
+        }
+        for name, numbers in runs.items():
+            same[name].append(float(np.mean([k == first for k in numbers])))
+            close = [k == first or (k and first and abs(k - first) <= 1) for k in numbers]
+            near[name].append(float(np.mean([bool(one) for one in close])))
+    for name, shares in same.items():
+        print(
+            f"{name}: same {np.mean(shares):.1%}, within one {np.mean(near[name]):.1%} of the "
+            f"verdicts on {len(shares)} sets"
+        )
+
+
+def whole(options: argparse.Namespace) -> None:
+    """Print the verdicts on whole sets, classes of both sides together, with five seeds."""
+    for one in (*read_sets(SHARED / "bench", *options.features), digits(), mnist()):
+        curves = [elbow_curve(one.vectors, random_state=seed) for seed in range(5)]
+        levels = {level.n_clusters: level.confidence for level in curves[0].levels}
+        print(
+            f"{one.name:32} n={len(one.vectors)} classes={len(np.unique(one.classes))} "
+            f"k={[curve.k for curve in curves]} confidence={curves[0].confidence} levels={levels}",
             flush=True,
         )
 
 
-def report_generated(name: str, draws: int) -> None:
-    """Print how often generated sets of one kind are judged rightly."""
-    truth, generate = GENERATED[name]
-    found: Counter[int | None] = Counter()
-    for seed in range(draws):
-        X = generate(np.random.default_rng(seed))
-        numbers = range(2, 21) if truth is None or truth < 15 else range(2, 41)
-        found[elbow_curve(X, k=numbers, random_state=0).k] += 1
-    print(f"{name:{WIDTH}} {found[truth]}/{draws} say {truth}  all: {dict(found)}", flush=True)
+def speed(options: argparse.Namespace) -> None:
+    """Print the seconds of a sweep with all indices, and of scikit-learn's loop of k-means."""
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import silhouette_score
+
+    rng = np.random.default_rng(0)
+    for n in (1000, 20_000):
+        centers = rng.normal(size=(12, 2048))
+        X = np.float32(centers[rng.integers(12, size=n)] + rng.normal(size=(n, 2048)))
+        start = time.perf_counter()
+        k = elbow_curve(X, k_max=20, random_state=0).k
+        ours = time.perf_counter() - start
+        start = time.perf_counter()
+        for number in range(2, 21):
+            labels = KMeans(number, random_state=0, n_init=1).fit_predict(X)
+            silhouette_score(X, labels, sample_size=2000, random_state=0)
+        theirs = time.perf_counter() - start
+        print(
+            f"{n} x 2048, k = 2..20: {ours:.1f} s with all indices (k = {k}); scikit-learn, one run "
+            f"of KMeans each, and silhouettes {theirs:.1f} s: {theirs / ours:.1f} x",
+            flush=True,
+        )
 
 
-def main() -> None:
-    """Print the table."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one of the parts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--features", type=Path, help="folder of .npz files")
-    parser.add_argument("--draws", type=int, default=10)
-    parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--only", choices=("labelled", "subsets", "generated"))
-    parser.add_argument("--match", default="", help="only sets whose name holds this")
-    options = parser.parse_args()
-    if options.only != "generated":
-        folder = options.features
-        photos = (read_features(folder),) if folder else (embed_photos(), embed_mnist())
-        for name, X, labels in chain(*photos, digits(), mnist()):
-            if options.match in name:
-                if options.only != "subsets":
-                    report_labelled(name, X, labels, options.seeds)
-                if options.only != "labelled":
-                    report_subsets(name, X, labels, options.draws)
-    if options.only in (None, "generated"):
-        for name in GENERATED:
-            if options.match in name:
-                report_generated(name, options.draws)
+    parts = {part.__name__: part for part in (judge, repeat, whole, speed)}
+    parser.add_argument("part", choices=parts)
+    parser.add_argument("--side", choices=SIDES, default=SIDES[1])
+    parser.add_argument("--features", type=Path, nargs="*", default=[])
+    parser.add_argument("--photos", type=int, default=60, help="draws from each set of photos")
+    parser.add_argument("--generated", type=int, default=30, help="sets of each generated kind")
+    options = parser.parse_args(arguments)
+    parts[options.part](options)
 
 
 if __name__ == "__main__":

@@ -111,8 +111,9 @@ def _trace(model: Any) -> Any:
 
     groups = model.trainable_variables, model.non_trainable_variables
     values = [[variable.numpy() for variable in variables] for variables in groups]
-    # The graph of a tf.function, without the function, which would copy the constants twice more.
-    graph = tf.__internal__.FuncGraph("network")
+    # A tf.function would copy the constants twice more, and its graph cannot be run from several
+    # threads: each session enters the graph, and leaves it for the others as well.
+    graph = tf.Graph()
     with graph.as_default():
         images = tf.compat.v1.placeholder(tf.uint8, model.input.shape, name=_IMAGES)
         constants = ([tf.constant(value) for value in group] for group in values)

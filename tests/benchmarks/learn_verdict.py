@@ -1,0 +1,160 @@
+"""Learn the weights of clusterkit.elbow.verdict on the classes that rules may be chosen on.
+
+``python -m tests.benchmarks.learn_verdict`` judges draws from the shared Xception vectors, and from
+further ``.npz`` files of ``--features DIR``, beside generated sets with and without groups, and
+prints the tables ``RANKING``, ``TRUST`` and ``USUAL``.  ``tests/benchmarks/verdict.py`` shows how
+the verdicts do on the classes that are kept aside.
+"""
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.elbow import ElbowCurve, elbow_curve
+from clusterkit.elbow import verdict as rule
+from tests.benchmarks.draws import (
+    BLOBS,
+    SHARED,
+    SIDES,
+    STRUCTURELESS,
+    Draw,
+    draw_all,
+    draw_generated,
+    read_sets,
+)
+
+# Ridge penalties, of weights of indices in units of their standard deviation.
+PENALTY = 0.1
+# Photos are what the rule is for; each kind of generated sets counts a third of them.
+PHOTOS = 3.0
+RANGES = (20, 40)
+
+
+class Judged(NamedTuple):
+    """A draw's kind, true number of groups (None without any), and curve."""
+
+    kind: str
+    truth: int | None
+    curve: ElbowCurve
+
+    def curves(self) -> dict[str, NDArray[np.float64]]:
+        """Return the indices by name."""
+        return dict(vars(self.curve))
+
+
+def draws(folders: Sequence[Path], n_photos: int, n_generated: int) -> Iterator[Draw]:
+    """Draw from the classes that rules may be chosen on, and generate sets."""
+    yield from draw_all(read_sets(*folders), SIDES[0], n_photos)
+    for kind in (*BLOBS, *STRUCTURELESS):
+        yield from (draw_generated(kind, seed) for seed in range(n_generated))
+
+
+def judge_draw(draw: Draw, number: int) -> Judged:
+    """Compute the curve up to 20 or 40 groups by turns; always up to 40 for many."""
+    largest = RANGES[1] if (draw.truth or 0) > 16 else RANGES[number % 2]
+    curve = elbow_curve(draw.vectors, k_max=min(largest, len(draw.vectors)), random_state=0)
+    return Judged("/".join(draw.name.split("/")[:-1]), draw.truth, curve)
+
+
+def weigh_kinds(judged: Sequence[Judged]) -> NDArray[np.float64]:
+    """Weight each kind of draws equally, photos more."""
+    counts = Counter(one.kind for one in judged)
+    photos = np.array([PHOTOS if "/" in one.kind else 1.0 for one in judged])
+    weights = photos / np.array([counts[one.kind] for one in judged])
+    return weights / weights.mean()
+
+
+def learn_ranking(judged: Sequence[Judged]) -> NDArray[np.float64]:
+    """Fit the conditional logit of the true number, by maximum likelihood with a ridge penalty."""
+    from scipy.optimize import minimize
+
+    known = [one for one in judged if one.truth in one.curve.n_clusters]
+    tables, places = [], []
+    for one in known:
+        table = rule.describe_numbers(one.curve.n_clusters, one.curves())
+        defined = np.isfinite(table).all(axis=1)
+        tables.append(table[defined])
+        places.append(int(np.flatnonzero(one.curve.n_clusters[defined] == one.truth)[0]))
+    scales = np.concatenate(tables).std(axis=0)
+    weights = weigh_kinds(known)
+
+    def loss(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Return the negative log-likelihood and its gradient."""
+        total, slope = PENALTY * (w**2).sum(), 2 * PENALTY * w
+        for table, place, weight in zip(tables, places, weights, strict=True):
+            scores = table / scales @ w
+            odds = np.exp(scores - scores.max())
+            shares = odds / odds.sum()
+            total -= weight * np.log(max(shares[place], 1e-300))
+            slope += weight * ((shares @ table - table[place]) / scales)
+        return total, slope
+
+    found = minimize(loss, np.zeros(len(scales)), jac=True, method="L-BFGS-B")
+    return found.x / scales
+
+
+def learn_trust(
+    judged: Sequence[Judged], ranking: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Fit the probability that a number that stands out is within one of the true number.
+
+    Returns the weights, and the mean evidence for the best numbers of sets with groups.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    rows, right, weights, usual = [], [], [], []
+    for one, weight in zip(judged, weigh_kinds(judged), strict=True):
+        probability = rule.rank(one.curve.n_clusters, one.curves(), ranking)
+        evidence = rule.describe_evidence(probability, one.curves())
+        for i, place in enumerate(rule.find_peaks(probability)[: rule.MAX_LEVELS]):
+            k = one.curve.n_clusters[place]
+            rows.append(evidence[place])
+            right.append(one.truth is not None and abs(k - one.truth) <= 1)
+            weights.append(weight)
+            if i == 0 and right[-1]:
+                usual.append(evidence[place])
+    table = np.array(rows)
+    scales = np.maximum(table.std(axis=0), 1e-9)
+    model = LogisticRegression(C=1 / (2 * PENALTY), fit_intercept=False)
+    scales[0] = 1
+    model.fit(table / scales, right, sample_weight=weights)
+    return model.coef_[0] / scales, np.mean(usual, axis=0)
+
+
+def learn(judged: Sequence[Judged]) -> dict[str, dict[str, float]]:
+    """Return the tables of the rule."""
+    ranking = learn_ranking(judged)
+    trust, usual = learn_trust(judged, ranking)
+    return {
+        "RANKING": _named(rule.RANKING, ranking),
+        "TRUST": _named(rule.TRUST, trust),
+        "USUAL": {name: v for name, v in _named(rule.TRUST, usual).items() if name != "constant"},
+    }
+
+
+def _named(names: Any, values: NDArray[np.float64]) -> dict[str, float]:
+    """Return values by name, rounded to what matters."""
+    return {name: float(f"{value:.3g}") for name, value in zip(names, values, strict=True)}
+
+
+def main() -> None:
+    """Judge the draws, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--features", type=Path, nargs="*", default=[])
+    parser.add_argument("--photos", type=int, default=60, help="draws from each set of photos")
+    parser.add_argument("--generated", type=int, default=20, help="sets of each generated kind")
+    options = parser.parse_args()
+    folders = [SHARED / "bench", *options.features]
+    drawn = draws(folders, options.photos, options.generated)
+    judged = [judge_draw(draw, i) for i, draw in enumerate(drawn)]
+    for name, table in learn(judged).items():
+        print(name, "=", table)
+
+
+if __name__ == "__main__":
+    main()
