@@ -30,7 +30,6 @@ _SHOWN = (
     "inertia",
     "silhouette",
     "eigengap",
-    "agreement",
     "valley",
     "stability",
     "probability",
@@ -67,12 +66,12 @@ class ElbowCurve(TableResult):
     verdict : str
         The reason, in one to four sentences.
     confidence : float
-        Probability from 0 to 1 that ``k`` or a number next to it is right; below 0.25 if ``k`` is
-        None, but 1 if all rows are identical.
+        Probability from 0 to 1 that ``k`` or a number next to it is right; 1 if all rows are
+        identical.
     levels : tuple of Level
         The numbers that stand out, ascending, ``k`` among them; empty if ``k`` is None.
     probability : ndarray of shape (m,)
-        Probability of each number if there are clusters at all; sums to 1.
+        Probability of each number; what lacks to a sum of 1 is that of no groups.
     n_clusters : ndarray of shape (m,)
         The tried numbers of clusters, ascending.
     inertia : ndarray of shape (m,)
@@ -82,10 +81,8 @@ class ElbowCurve(TableResult):
         ``max_samples`` rows; undefined values are NaN.
     eigengap : ndarray of shape (m,)
         Difference between the k-th largest eigenvalue of a graph of neighbours and the next.
-    agreement : ndarray of shape (m,)
-        Adjusted Rand index between the k-means clusters and the groups of the graph.
     valley : ndarray of shape (m,)
-        Logarithm of how much farther neighbours are at the border of a cluster than inside it.
+        Logarithm of how much farther neighbours are at the border of a group than inside it.
     conductance, chance_conductance : ndarray of shape (m,)
         Mean share of a group's links that leave it, and the same for a normal distribution of the
         same mean and covariance, which has no groups; lower is better.
@@ -109,7 +106,6 @@ class ElbowCurve(TableResult):
     calinski_harabasz: NDArray[np.float64]
     davies_bouldin: NDArray[np.float64]
     eigengap: NDArray[np.float64]
-    agreement: NDArray[np.float64]
     valley: NDArray[np.float64]
     conductance: NDArray[np.float64]
     chance_conductance: NDArray[np.float64]

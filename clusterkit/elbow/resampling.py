@@ -38,12 +38,10 @@ class Partitions(NamedTuple):
     ----------
     eigengap : ndarray of shape (m,)
         Difference between the k-th largest eigenvalue and the next, mean over the graphs.
-    agreement : ndarray of shape (m,)
-        Adjusted Rand index between the k-means clusters and the groups of the graph that agrees
-        best: 1 if equal, 0 for chance.
     valley : ndarray of shape (m,)
-        Logarithm of how much farther neighbours are at the border of a k-means cluster than inside
-        it, mean over the clusters: 0 or less if the clusters cut a cloud.
+        Logarithm of how much farther neighbours are at the border of a group than inside it, mean
+        over the groups, for the k-means clusters or the groups of a graph, whichever is more: 0 or
+        less if the groups cut a cloud.
     conductance, chance_conductance : ndarray of shape (m,)
         Mean share of a group's links that leave it, each group with the same weight, mean over the
         graphs; and the same for a normal distribution of the same mean and covariance, which has
@@ -54,7 +52,6 @@ class Partitions(NamedTuple):
     """
 
     eigengap: Curve
-    agreement: Curve
     valley: Curve
     conductance: Curve
     chance_conductance: Curve
@@ -144,15 +141,17 @@ def partition(
         (of_scale[scale].labels[:, rows], part.labels)
         for scale, rows, part in zip(scales, kept, drawn[len(SCALES) : -2], strict=True)
     ]
-    sparseness = _sparseness(distances)
+    sparseness, middle = _sparseness(distances), of_scale[_MIDDLE]
 
     def compare(j: int) -> tuple[Any, ...]:
         """Compute the indices of one number of groups."""
         k = possible[j]
         return (
             np.mean([graph.values[k - 1] - graph.values[k] for graph in graphs]),
-            max(_adjusted_rand(graph.labels[j], clusters[j]) for graph in graphs),
-            measure_valley(of_scale[_MIDDLE].links, clusters[j], sparseness),
+            max(
+                measure_valley(middle.links, groups, sparseness)
+                for groups in (clusters[j], middle.labels[j])
+            ),
             np.mean([conductances(graph.links, graph.labels[j]).mean() for graph in graphs]),
             conductances(in_cloud.links, in_cloud.labels[j]).mean(),
             np.mean([measure_return(whole[j], part[j], k) for whole, part in pairs]),
@@ -294,15 +293,3 @@ def _sparseness(distances: Matrix) -> Curve:
     radii = np.partition(distances, rank, axis=1)[:, rank].astype(np.float64)
     # Equal rows are as near as rounding can tell.
     return np.log(np.maximum(radii, 1e-6 * max(radii.max(), np.finfo(np.float32).tiny)))
-
-
-def _adjusted_rand(groups: Labels, others: Labels) -> float:
-    """Return the adjusted Rand index (Hubert, Arabie, 1985): scikit-learn's checks take longer."""
-    n, width = len(groups), int(others.max()) + 1
-    both = np.bincount(groups * width + others, minlength=(int(groups.max()) + 1) * width)
-    table = both.reshape(-1, width)
-    counts = table, table.sum(axis=1), table.sum(axis=0)
-    equal, in_one, in_other = (float((count * (count - 1) / 2).sum()) for count in counts)
-    expected = in_one * in_other / (n * (n - 1) / 2)
-    highest = (in_one + in_other) / 2
-    return 1.0 if highest == expected else (equal - expected) / (highest - expected)

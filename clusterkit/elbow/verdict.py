@@ -11,53 +11,25 @@ Curve = NDArray[np.float64]
 Votes = dict[str, int | None]
 
 # The weights below are learned by tests/benchmarks/learn_verdict.py.
-# Of the indices in the score of a number of clusters: a conditional logit (McFadden, 1974).
-RANKING = {
-    "log(k)": 1.0,
-    "sqrt(eigengap)": 10.0,
-    "agreement": 8.0,
-    "silhouette": 10.0,
-    "valley": 5.0,
-    "stability": 10.0,
-}
-# Of the evidence for the best number in its confidence: a logistic regression.
-TRUST = {
-    "constant": -3.0,
-    "lead": 1.0,
-    "separation": 5.0,
-    "valley": 5.0,
-    "stability": 1.0,
-}
-# Mean of the evidence over sets with groups, to tell which part of it is missing elsewhere.
-USUAL = {"lead": 2.0, "separation": 0.4, "valley": 0.15, "stability": 0.95}
-# Without clear number below this confidence: such a number would be wrong three times in four.
-MIN_CONFIDENCE = 0.25
+# What ranks the numbers of clusters: a conditional logit (McFadden, 1974).
+RANKING = {"log(k)": 0.2, "sqrt(eigengap)": 8.0, "silhouette": 28.0}
+# Whether the groups of a number are groups at all: a logistic regression.
+GROUPS = {"constant": -1.0, "log(k)": -3.0, "separation": 34.0, "valley": 14.0}
+# Whether a number that stands out is within one of the right number, if there are groups.
+NEARNESS = {"constant": 0.5, "lead": 1.0}
+# Below this probability of groups there is no clear number.
+_LEAST = 0.5
 # Below this confidence the verdict says "About".
 LOW_CONFIDENCE = 0.5
-# A level is this many times as probable as the least probable number between it and a more probable
-# one.
-_PROMINENCE = 4.0
-MAX_LEVELS = 4
+# A number stands out if it is this many times as probable as some number on the way to each more
+# probable one; at most so many do.
+_PROMINENCE, MAX_LEVELS = 4.0, 4
 # Larger numbers are tried if the last fifth of the range holds this share of the probability.
 _TAIL, _OPEN = 0.2, 0.2
-# Confidence from which a number that is not the best is a level, and share of the usual evidence
-# that is worth telling.
-_MIN_LEVEL, _MOST_OF_IT = 0.05, 0.5
-# What is said of evidence that is there, and of the part that lacks most.
-_FOUND = {
-    "lead": "no other number is as probable",
-    "separation": "far fewer links join them than slices of one cloud",
-    "valley": "there are gaps between them",
-    "stability": "they come back when some rows are left out",
-}
-_LACKING = {
-    "lead": "no number stands out from the others",
-    "separation": "the groups are joined like slices of one cloud, so it looks like one group",
-    "valley": "there are no gaps, since rows are as dense between the groups as inside them",
-    "stability": "the groups do not come back when some rows are left out",
-}
-# The lead is the logarithm of at most this ratio.
+# The lead is the logarithm of at most this ratio, and of at least its inverse.
 _LONGEST_LEAD = 1e3
+# The groups of such a share of subsamples do not come back, and such borders are hardly sparser.
+_UNSTABLE, _NO_VALLEY = 0.8, 0.05
 
 
 class Verdict(NamedTuple):
@@ -74,7 +46,7 @@ class Verdict(NamedTuple):
     levels : dict of int to float
         The confidence of each number that stands out, ascending, ``k`` among them.
     probability : ndarray of shape (m,)
-        Probability of each number if there are clusters; sums to 1.
+        Probability of each number; what lacks to a sum of 1 is that of no groups.
     """
 
     k: int | None
@@ -85,51 +57,51 @@ class Verdict(NamedTuple):
 
 
 def describe_numbers(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> Curve:
-    """Return what ranks the numbers of clusters, in the order of ``RANKING``: shape (m, 6)."""
-    return np.column_stack(
-        [
-            np.log(n_clusters),
-            np.sqrt(np.maximum(curves["eigengap"], 0)),
-            *(curves[name] for name in ("agreement", "silhouette", "valley", "stability")),
-        ]
-    )
+    """Return what ranks the numbers of clusters, in the order of ``RANKING``: shape (m, 3)."""
+    root = np.sqrt(np.maximum(curves["eigengap"], 0))
+    return np.column_stack([np.log(n_clusters), root, curves["silhouette"]])
+
+
+def describe_groups(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> Curve:
+    """Return what tells groups from slices, in the order of ``GROUPS``: shape (m, 4)."""
+    separation = curves["chance_conductance"] - curves["conductance"]
+    ones = np.ones(len(n_clusters))
+    return np.column_stack([ones, np.log(n_clusters), separation, curves["valley"]])
+
+
+def describe_lead(ranks: Curve) -> Curve:
+    """Return what tells whether a number is nearly right, in the order of ``NEARNESS``.
+
+    The lead is the logarithm of the odds that the right number is this one or one beside it.
+    """
+    near = np.convolve(ranks, np.ones(3), mode="same")
+    odds = near / np.maximum(1 - near, 1 / _LONGEST_LEAD)
+    lead = np.log(np.clip(odds, 1 / _LONGEST_LEAD, _LONGEST_LEAD))
+    return np.column_stack([np.ones(len(ranks)), lead])
 
 
 def rank(
-    n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], weights: Curve | None = None
+    n_clusters: NDArray[np.int64],
+    curves: Mapping[str, Curve],
+    weights: Mapping[str, float] = RANKING,
 ) -> Curve:
-    """Return the probability of each number if there are clusters, shape (m,).
+    """Return the probability of each number if there are groups, shape (m,); sums to 1.
 
-    ``weights`` are those of ``RANKING`` by default.
+    All 0 if the indices are defined for none.
 
     References
     ----------
     McFadden: Conditional logit analysis of qualitative choice behavior. Frontiers in Econometrics,
     1974.
     """
-    weights = np.array(list(RANKING.values())) if weights is None else weights
-    scores = describe_numbers(n_clusters, curves) @ weights
+    scores = describe_numbers(n_clusters, curves) @ list(weights.values())
     if np.isnan(scores).all():
         return np.zeros(len(scores))
     odds = np.exp(np.nan_to_num(scores - np.nanmax(scores), nan=-np.inf))
     return odds / odds.sum()
 
 
-def describe_evidence(probability: Curve, curves: Mapping[str, Curve]) -> Curve:
-    """Return the evidence for each number, in the order of ``TRUST``: shape (m, 5)."""
-    near = np.convolve(probability, np.ones(3), mode="same")
-    return np.column_stack(
-        [
-            np.ones(len(near)),
-            np.log(near / (1 - near + 1 / _LONGEST_LEAD) + 1 / _LONGEST_LEAD),
-            curves["chance_conductance"] - curves["conductance"],
-            curves["valley"],
-            curves["stability"],
-        ]
-    )
-
-
-def find_peaks(probability: Curve) -> list[int]:
+def find_peaks(ranks: Curve) -> list[int]:
     """Return the places of the numbers that stand out, the most probable first.
 
     A number stands out if it is more probable than its neighbours, and several times as probable as
@@ -137,10 +109,10 @@ def find_peaks(probability: Curve) -> list[int]:
     """
     from scipy.signal import find_peaks
 
-    logs = np.log(np.maximum(probability, np.finfo(float).tiny))
+    logs = np.log(np.maximum(ranks, np.finfo(float).tiny))
     floor = logs.min() - 2 * np.log(_PROMINENCE)
     places, _ = find_peaks(np.pad(logs, 1, constant_values=floor), prominence=np.log(_PROMINENCE))
-    return sorted((places - 1).tolist(), key=lambda place: -probability[place])
+    return sorted((places - 1).tolist(), key=lambda place: -ranks[place])[:MAX_LEVELS]
 
 
 def may_be_more(n_clusters: NDArray[np.int64], probability: Curve) -> bool:
@@ -148,7 +120,7 @@ def may_be_more(n_clusters: NDArray[np.int64], probability: Curve) -> bool:
     if len(n_clusters) == 1:
         return False
     tail = n_clusters > n_clusters[-1] - _TAIL * (n_clusters[-1] - n_clusters[0] + 1)
-    return bool(probability[tail].sum() >= _OPEN)
+    return bool(probability[tail].sum() >= _OPEN * probability.sum())
 
 
 def knee(n_clusters: NDArray[np.int64], inertia: NDArray[np.float64]) -> int | None:
@@ -184,18 +156,17 @@ def knee(n_clusters: NDArray[np.int64], inertia: NDArray[np.float64]) -> int | N
 
 def count_votes(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> Votes:
     """Return the number of clusters preferred by each index alone, or None."""
-    highest = ("silhouette", "calinski_harabasz", "eigengap", "agreement", "valley", "stability")
-    votes = {name: _highest(n_clusters, curves[name]) for name in highest}
+    highest = ("silhouette", "calinski_harabasz", "eigengap", "valley", "stability")
     return {
         "knee": knee(n_clusters, curves["inertia"]),
         "davies_bouldin": _highest(n_clusters, -curves["davies_bouldin"]),
-        "separation": _highest(n_clusters, curves["chance_conductance"] - curves["conductance"]),
-        **votes,
+        "conductance": _highest(n_clusters, curves["chance_conductance"] - curves["conductance"]),
+        **{name: _highest(n_clusters, curves[name]) for name in highest},
     }
 
 
 def judge(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], votes: Votes) -> Verdict:
-    """Choose the most probable number of clusters, if its evidence is good enough.
+    """Choose the most probable number of clusters, if its groups are groups at all.
 
     Parameters
     ----------
@@ -210,48 +181,55 @@ def judge(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], votes: Vot
     -------
     Verdict
     """
-    probability = rank(n_clusters, curves)
-    tried = f"from {n_clusters[0]} to {n_clusters[-1]}" if len(n_clusters) > 1 else "of those tried"
-    if not probability.any():
+    ranks = rank(n_clusters, curves)
+    if not ranks.any():
         sentence = "No clear number of clusters: there are too few rows to leave some out."
-        return Verdict(None, 0.0, sentence, {}, probability)
-    evidence = describe_evidence(probability, curves)
-    confidences = 1 / (1 + np.exp(-evidence @ np.array(list(TRUST.values()))))
-    is_open = may_be_more(n_clusters, probability)
-    best, *others = find_peaks(probability)
-    k, confidence = int(n_clusters[best]), float(confidences[best])
-    shares = _shares(evidence[best])
-    if confidence < MIN_CONFIDENCE:
+        return Verdict(None, 0.0, sentence, {}, ranks)
+    grouped = _probability(describe_groups(n_clusters, curves), GROUPS)
+    confidences = grouped * _probability(describe_lead(ranks), NEARNESS)
+    is_open = may_be_more(n_clusters, ranks)
+    best, *others = find_peaks(ranks)
+    k, confidence = int(n_clusters[best]), round(float(confidences[best]), 2)
+    probability = ranks * grouped[best]
+    if grouped[best] < _LEAST:
         more = f"; there may be more than {n_clusters[-1]}" if is_open else ""
-        reason = _LACKING[min(shares, key=lambda name: shares[name])]
-        sentence = f"No clear number of clusters {tried}: {reason}{more}."
-        return Verdict(None, round(confidence, 2), sentence, {}, probability)
-    strong = [place for place in others if confidences[place] >= _MIN_LEVEL][: MAX_LEVELS - 1]
-    levels = {int(n_clusters[j]): round(float(confidences[j]), 2) for j in sorted([best, *strong])}
-    reasons = [_FOUND[name] for name, share in shares.items() if share >= _MOST_OF_IT]
+        sentence = f"No clear number of clusters: {_what_lacks(best, n_clusters, curves)}{more}."
+        return Verdict(None, confidence, sentence, {}, probability)
+    strong = [best, *(place for place in others if grouped[place] >= _LEAST)]
+    levels = {int(n_clusters[place]): round(float(confidences[place]), 2) for place in strong}
+    about = "About " if confidence < LOW_CONFIDENCE else ""
     sentences = [
-        f"{'About ' if confidence < LOW_CONFIDENCE else ''}{k} clusters: "
-        f"{' and '.join(reasons) or 'no other number is as probable'}.",
-        _other_levels({number: levels[number] for number in levels if number != k}),
+        f"{about}{k} clusters: {_what_speaks(best, curves)}.",
         _disagreement(k, votes),
         f"More than {n_clusters[-1]} were not tried: there may be more." if is_open else "",
     ]
     text = " ".join(filter(None, sentences))
-    return Verdict(k, round(confidence, 2), text, levels, probability)
+    return Verdict(k, confidence, text, dict(sorted(levels.items())), probability)
 
 
-def _shares(evidence: Curve) -> dict[str, float]:
-    """Return the evidence by name, as a share of what is usual in sets with groups."""
-    named = dict(zip(TRUST, evidence.tolist(), strict=True))
-    return {name: named[name] / usual for name, usual in USUAL.items()}
+def _probability(table: Curve, weights: Mapping[str, float]) -> Curve:
+    """Return the probabilities of a logistic regression; 0 if undefined."""
+    return np.nan_to_num(1 / (1 + np.exp(-table @ list(weights.values()))))
 
 
-def _other_levels(levels: Mapping[int, float]) -> str:
-    """Return a sentence on the other numbers that stand out."""
-    if not levels:
-        return ""
-    numbers = " and ".join(f"{k} (confidence {confidence:.2f})" for k, confidence in levels.items())
-    return f"At other levels, {numbers}."
+def _what_lacks(best: int, n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> str:
+    """Return why the groups of the most probable number are none."""
+    tried = f"for no number from {n_clusters[0]} to {n_clusters[-1]}"
+    if curves["stability"][best] < _UNSTABLE:
+        return f"{tried} do the same groups come back when some rows are left out"
+    if curves["valley"][best] < _NO_VALLEY:
+        return f"{tried} are there gaps between the groups"
+    return "the groups are joined like slices of one cloud, so it looks like one group"
+
+
+def _what_speaks(best: int, curves: Mapping[str, Curve]) -> str:
+    """Return what speaks for the groups of the most probable number."""
+    reasons = []
+    if curves["stability"][best] >= _UNSTABLE:
+        reasons.append("they come back when some rows are left out")
+    if curves["valley"][best] >= _NO_VALLEY:
+        reasons.append("there are gaps between them")
+    return ", and ".join(reasons) or "far fewer links join them than slices of one cloud"
 
 
 def _disagreement(k: int, votes: Votes) -> str:

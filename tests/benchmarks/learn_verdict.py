@@ -2,13 +2,13 @@
 
 ``python -m tests.benchmarks.learn_verdict`` judges draws from the shared Xception vectors, and from
 further ``.npz`` files of ``--features DIR``, beside generated sets with and without groups, and
-prints the tables ``RANKING``, ``TRUST`` and ``USUAL``.  ``tests/benchmarks/verdict.py`` shows how
-the verdicts do on the classes that are kept aside.
+prints the tables ``RANKING``, ``GROUPS`` and ``NEARNESS``.  ``tests/benchmarks/verdict.py`` shows
+how the verdicts do on the classes that are kept aside.
 """
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ from tests.benchmarks.draws import (
 PENALTY = 0.1
 # Photos are what the rule is for; each kind of generated sets counts a third of them.
 PHOTOS = 3.0
+Weights = dict[str, float]
 RANGES = (20, 40)
 
 
@@ -69,7 +70,7 @@ def weigh_kinds(judged: Sequence[Judged]) -> NDArray[np.float64]:
     return weights / weights.mean()
 
 
-def learn_ranking(judged: Sequence[Judged]) -> NDArray[np.float64]:
+def learn_ranking(judged: Sequence[Judged]) -> Weights:
     """Fit the conditional logit of the true number, by maximum likelihood with a ridge penalty."""
     from scipy.optimize import minimize
 
@@ -95,49 +96,63 @@ def learn_ranking(judged: Sequence[Judged]) -> NDArray[np.float64]:
         return total, slope
 
     found = minimize(loss, np.zeros(len(scales)), jac=True, method="L-BFGS-B")
-    return found.x / scales
+    return _named(rule.RANKING, found.x / scales)
 
 
-def learn_trust(
-    judged: Sequence[Judged], ranking: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Fit the probability that a number that stands out is within one of the true number.
+def learn_groups(judged: Sequence[Judged], ranking: Weights) -> Weights:
+    """Fit the probability that the groups of the most probable number are groups."""
+    rows, known = [], []
+    for one in judged:
+        ranks = rule.rank(one.curve.n_clusters, one.curves(), ranking)
+        table = rule.describe_groups(one.curve.n_clusters, one.curves())
+        rows.append(table[int(ranks.argmax())])
+        known.append(one.truth is not None)
+    weights, are_groups = weigh_kinds(judged), np.array(known)
+    # Sets with and without groups count the same.
+    for side in (are_groups, ~are_groups):
+        weights[side] /= weights[side].sum()
+    return regress(rule.GROUPS, rows, known, weights * len(rows))
 
-    Returns the weights, and the mean evidence for the best numbers of sets with groups.
-    """
+
+def learn_nearness(judged: Sequence[Judged], ranking: Weights) -> Weights:
+    """Fit the probability that a number that stands out is within one of the true number."""
+    rows, near, weights = [], [], []
+    known = [one for one in judged if one.truth is not None]
+    for one, weight in zip(known, weigh_kinds(known), strict=True):
+        ranks = rule.rank(one.curve.n_clusters, one.curves(), ranking)
+        table = rule.describe_lead(ranks)
+        for place in rule.find_peaks(ranks):
+            rows.append(table[place])
+            near.append(abs(one.curve.n_clusters[place] - one.truth) <= 1)
+            weights.append(weight)
+    return regress(rule.NEARNESS, rows, near, np.array(weights))
+
+
+def regress(
+    names: Iterable[str], rows: list[Any], outcomes: list[bool], weights: NDArray[np.float64]
+) -> Weights:
+    """Fit a logistic regression; the first column is the constant."""
     from sklearn.linear_model import LogisticRegression
 
-    rows, right, weights, usual = [], [], [], []
-    for one, weight in zip(judged, weigh_kinds(judged), strict=True):
-        probability = rule.rank(one.curve.n_clusters, one.curves(), ranking)
-        evidence = rule.describe_evidence(probability, one.curves())
-        for i, place in enumerate(rule.find_peaks(probability)[: rule.MAX_LEVELS]):
-            k = one.curve.n_clusters[place]
-            rows.append(evidence[place])
-            right.append(one.truth is not None and abs(k - one.truth) <= 1)
-            weights.append(weight)
-            if i == 0 and right[-1]:
-                usual.append(evidence[place])
     table = np.array(rows)
-    scales = np.maximum(table.std(axis=0), 1e-9)
-    model = LogisticRegression(C=1 / (2 * PENALTY), fit_intercept=False)
+    scales = table.std(axis=0)
     scales[0] = 1
-    model.fit(table / scales, right, sample_weight=weights)
-    return model.coef_[0] / scales, np.mean(usual, axis=0)
+    model = LogisticRegression(C=1 / (2 * PENALTY), fit_intercept=False)
+    model.fit(table / scales, outcomes, sample_weight=weights)
+    return _named(names, model.coef_[0] / scales)
 
 
-def learn(judged: Sequence[Judged]) -> dict[str, dict[str, float]]:
+def learn(judged: Sequence[Judged]) -> dict[str, Weights]:
     """Return the tables of the rule."""
     ranking = learn_ranking(judged)
-    trust, usual = learn_trust(judged, ranking)
     return {
-        "RANKING": _named(rule.RANKING, ranking),
-        "TRUST": _named(rule.TRUST, trust),
-        "USUAL": {name: v for name, v in _named(rule.TRUST, usual).items() if name != "constant"},
+        "RANKING": ranking,
+        "GROUPS": learn_groups(judged, ranking),
+        "NEARNESS": learn_nearness(judged, ranking),
     }
 
 
-def _named(names: Any, values: NDArray[np.float64]) -> dict[str, float]:
+def _named(names: Iterable[str], values: NDArray[np.float64]) -> Weights:
     """Return values by name, rounded to what matters."""
     return {name: float(f"{value:.3g}") for name, value in zip(names, values, strict=True)}
 

@@ -152,8 +152,8 @@ def speed(options: argparse.Namespace) -> None:
             silhouette_score(X, labels, sample_size=2000, random_state=0)
         theirs = time.perf_counter() - start
         print(
-            f"{n} x 2048, k = 2..20: {ours:.1f} s with all indices (k = {k}); scikit-learn, one run "
-            f"of KMeans each, and silhouettes {theirs:.1f} s: {theirs / ours:.1f} x",
+            f"{n} x 2048, k = 2..20: {ours:.1f} s with all indices, k = {k}; scikit-learn, one run "
+            f"of KMeans each and silhouettes, {theirs:.1f} s: {theirs / ours:.1f} x",
             flush=True,
         )
 
