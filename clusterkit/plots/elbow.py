@@ -226,11 +226,16 @@ class ElbowDisplay(Display):
         ax.set_ylabel("inertia")
         ax.yaxis.set_major_locator(MaxNLocator(4, steps=_STEPS))
         ax.set_xlabel("number of clusters k")
-        for height in inertia[np.asarray(self.n_clusters) == knee]:
-            # Above the curve, which decreases, there is room.
-            place = {"xy": (knee, height), "xytext": (7, 7), "textcoords": "offset points"}
-            box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-            ax.annotate(f"knee: {knee}", **place, bbox=box)
+        for number, height in zip(np.asarray(self.n_clusters), inertia, strict=True):
+            if number == knee:
+                # Above the curve, which decreases, there is room.
+                ax.annotate(
+                    f"knee: {knee}",
+                    (number, height),
+                    (7, 7),
+                    textcoords="offset points",
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+                )
 
     def _draw_panels(self, ax: Axes, panels: Mapping[str, NDArray[np.float64]]) -> list[Axes]:
         """Draw a panel for each index in the place of ``ax``."""
