@@ -215,7 +215,7 @@ class ElbowDisplay(Display):
         if self._is_single:
             ax.set_xlabel("number of clusters k")
         elif self._levels:
-            note = "confidence: probability that this number, or one next to it, is right"
+            note = "none: no clear number. Confidence: this number, or one next to it, is right"
             ax.set_xlabel(note, color=QUIET, fontsize=8.5)
 
     def _draw_inertia(self, ax: Axes) -> None:
