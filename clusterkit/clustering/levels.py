@@ -169,8 +169,9 @@ def find_levels(
     >>> rng = np.random.default_rng(0)
     >>> X = np.repeat(np.eye(3), 30, axis=0) + rng.normal(0, 0.05, (90, 3))
     >>> top5 = [[(name, 0.9)] for name in ("lion", "tabby", "zebra") for _ in range(30)]
-    >>> find_levels(Embeddings(X, top5=top5), k_max=6, random_state=0).names
-    ({0: 'lion', 1: 'zebra', 2: 'tabby'},)
+    >>> found = find_levels(Embeddings(X, top5=top5), k_max=6, random_state=0)
+    >>> [sorted(names.values()) for names in found.names]
+    [['lion', 'tabby', 'zebra']]
     """
     if not isinstance(embeddings, Embeddings):
         embeddings = Embeddings(np.asarray(embeddings))

@@ -167,7 +167,8 @@ class ElbowDisplay(Display):
 
     def _size(self) -> tuple[float, float]:
         """Return the size of a new figure in points."""
-        lines = wrap(self.verdict, 0.9 * _WIDTH, size=10).count("\n") + len(self.levels or ())
+        # A line of the verdict has about 80 letters; each level may need a line of its own.
+        lines = len(self.verdict) // 80 + len(self.levels or ())
         return _WIDTH, sum(self._heights) + 60 + _LINE * lines
 
     def _draw(self, ax: Axes) -> None:
@@ -206,7 +207,7 @@ class ElbowDisplay(Display):
         top = ax.get_ylim()[1]
         heights = {self._none_at: self._none} | dict(zip(numbers, probability, strict=True))
         for mark in self._marks():
-            ax.plot([mark.x] * 2, [heights[mark.x], top], ":", color=mark.color, linewidth=1)
+            ax.plot([mark.x] * 2, [heights.get(mark.x, 0), top], ":", color=mark.color, linewidth=1)
         self._scale(ax, left=self._none_at)
         ticks = self._ticks(12)
         ax.set_xticks([self._none_at, *ticks], ["none", *map(str, ticks)])
