@@ -9,6 +9,7 @@ from .clustering.cluster import cluster as cluster
 from .clustering.evaluation import evaluate as evaluate
 from .clustering.exporting import export_embeddings as export_embeddings
 from .clustering.labelling import label as label
+from .clustering.levels import find_levels as find_levels
 from .clustering.matching import match_clusters as match_clusters
 from .clustering.naming import name_clusters as name_clusters
 from .clustering.promotion import promote as promote

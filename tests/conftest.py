@@ -106,3 +106,29 @@ def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     from clusterkit.elbow.curve import elbow_curve
 
     monkeypatch.setitem(elbow_curve.__kwdefaults__, "n_resamples", 4)
+
+
+@pytest.fixture
+def two_levels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the elbow find two levels in any images: 3 clusters, the best, and 2."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from clusterkit.clusterers import KMeans
+    from clusterkit.elbow.curve import ElbowCurve, Level, elbow_curve
+
+    def find(X: object, **_: object) -> ElbowCurve:
+        rows = np.asarray(X, np.float32)
+        curve = elbow_curve(rows, k=[2, 3, 4], n_resamples=4, random_state=0)
+        levels = tuple(
+            Level(k, confidence, KMeans(k, random_state=0).fit_predict(rows).astype(np.int32))
+            for k, confidence in ((2, 0.6), (3, 0.85))
+        )
+        probability = np.array([0.25, 0.5, 0.125])
+        return replace(
+            curve, k=3, verdict="3 clusters: so it is.", levels=levels, probability=probability
+        )
+
+    for module in ("levels", "cluster"):
+        monkeypatch.setattr(f"clusterkit.clustering.{module}.elbow_curve", find)

@@ -163,6 +163,54 @@ def test_cluster_evaluate_and_elbow_follow_each_other(project: Path) -> None:
     assert [point["k"] for point in curve["curve"]] == [2, 3, 4, 5, 6]
 
 
+@pytest.mark.usefixtures("two_levels")
+def test_elbow_lists_the_levels_and_cluster_takes_one(project: Path) -> None:
+    listed = run("elbow")
+    *_, coarse, fine = (line.split() for line in listed.stdout.splitlines())
+    assert (coarse[:2], fine[:2]) == (["1", "2"], ["2", "3"])
+    assert "The groups have no names" in listed.stderr
+    best = run("cluster", "-k", "auto")
+    assert best.stdout.startswith(
+        "24 images in 3 clusters (kmeans)\n"
+        "Chosen by the elbow: level 2 of 2, 3 clusters, confidence 0.85\n"
+        "Other levels: --level 1 (2 clusters, confidence 0.60)\n"
+    )
+    arguments = ["-k", "auto", "--level", "1", "--overwrite", "--json"]
+    chosen = json.loads(run("cluster", *arguments).stdout)
+    assert chosen["k"] == 2
+    assert json.loads((project / "clusters.json").read_text())["level"] == chosen["level"]
+    assert (chosen["level"]["level"], chosen["level"]["k"]) == (1, 2)
+
+
+@pytest.mark.usefixtures("two_levels")
+def test_elbow_names_groups_by_the_classes_in_the_store(project: Path) -> None:
+    space = Store(".clusterkit").space()
+    classes = Store(".clusterkit").open_space(
+        {"fingerprint": "c" * 64, "extractor": "classes", "dimension": 2}
+    )
+    names = {"red": "tomato", "green": "lime", "blue": "plum"}
+    known = space.read()
+    rows = [Row(path, str(known.root), vector=np.ones(2, np.float32)) for path in known.paths]
+    for row in rows:
+        row.top5 = [(names[row.path.partition("/")[0]], 0.9)]
+    classes.append(rows)
+    result = run("elbow", "-e", "colour")
+    assert set(result.stdout.splitlines()[-1].split("0.85  ")[1].split(", ")) == set(names.values())
+    assert "The groups' names are from classes-cccccccc." in result.stderr
+    level = json.loads(run("elbow", "-e", "colour", "--json").stdout)["levels"][-1]
+    assert set(level["names"].values()) == set(names.values())
+    assert level["sizes"] == {"0": 8, "1": 8, "2": 8}
+
+
+@pytest.mark.usefixtures("two_levels")
+def test_a_level_that_is_not_there_writes_nothing(project: Path) -> None:
+    before = sorted(project.rglob("*"))
+    result = run("cluster", "-k", "auto", "--level", "3", "--into", "sorted", "--sheet", "a.png")
+    assert result.exit_code == 1
+    assert "level must be one of these: 1 (2 clusters, confidence 0.60), 2 (3 c" in result.stderr
+    assert sorted(project.rglob("*")) == before
+
+
 def test_cluster_says_what_refinement_chose(project: Path) -> None:
     printed = run("cluster", "-k", "3", "--refine").stdout
     assert "24 images in 3 clusters (refined-kmeans)\nChosen: k-means: " in printed
@@ -182,7 +230,7 @@ def test_pictures_are_drawn_on_demand(project: Path) -> None:
     for arguments in (
         ["similar", "photos/red/0.png", "-o", "similar.png"],
         ["explain", "photos/red/0.png", "photos/blue/0.png", "-o", "explain.png"],
-        ["elbow", "--k-max", "5", "-o", "elbow.png"],
+        ["elbow", "--k-max", "5", "--indices", "-o", "elbow.png"],
         ["cluster", "-k", "3", "--sheet", "sheet.png"],
     ):
         result = run(*arguments)
@@ -238,6 +286,10 @@ def test_errors_are_one_line_with_exit_code_1(
         ["similar"],
         ["elbow", "--k-min", "1"],
         ["elbow", "--k-min", "9", "--k-max", "5"],
+        ["elbow", "--indices"],
+        ["cluster", "-k", "3", "--level", "1"],
+        ["cluster", "-k", "auto", "--level", "0"],
+        ["cluster", "-a", "hdbscan", "--level", "1"],
         ["nonsense"],
     ],
 )

@@ -4,6 +4,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from sklearn.cluster import DBSCAN
 from clusterkit.clusterers import KMeans
 from clusterkit.clusterers.distances import distances_to_centers
 from clusterkit.clustering.cluster import cluster
+from clusterkit.clustering.decisions import Decisions
 from clusterkit.clustering.saved import read_clusters
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
 from clusterkit.plots import MapDisplay
@@ -65,6 +67,56 @@ def test_refinement_says_what_was_compared(emb: Embeddings, tmp_path: Path) -> N
 @pytest.mark.usefixtures("few_resamples")
 def test_auto_takes_the_verdict(emb: Embeddings) -> None:
     assert cluster(emb, n_clusters="auto", random_state=0).n_clusters == 3
+
+
+@pytest.mark.usefixtures("two_levels")
+def test_auto_takes_the_best_level_or_the_one_asked_for(emb: Embeddings, tmp_path: Path) -> None:
+    best, coarse = (
+        cluster(emb, n_clusters="auto", level=level, random_state=0) for level in (None, 1)
+    )
+    assert (best.n_clusters, coarse.n_clusters) == (3, 2)
+    assert coarse.to_dict()["level"] == {
+        "level": 1,
+        "k": 2,
+        "confidence": 0.6,
+        "levels": [{"k": 2, "confidence": 0.6}, {"k": 3, "confidence": 0.85}],
+    }
+    lines = best.to_text().split("\n")
+    assert lines[1] == "Chosen by the elbow: level 2 of 2, 3 clusters, confidence 0.85"
+    assert lines[2] == "Other levels: --level 1 (2 clusters, confidence 0.60)"
+    coarse.to_csv(tmp_path / "clusters.csv")
+    written = json.loads((tmp_path / "clusters.json").read_text())
+    assert written["level"] == coarse.to_dict()["level"]
+    assert cluster(emb, n_clusters=3, random_state=0).to_dict()["level"] is None
+
+
+@pytest.mark.usefixtures("two_levels")
+def test_levels_are_of_the_images_that_no_decision_holds(emb: Embeddings) -> None:
+    first = cluster(emb, n_clusters=3, random_state=0)
+    first.decisions = Decisions(names={0: "mine"})
+    again = cluster(emb, n_clusters="auto", level=1, previous=first, random_state=0)
+    assert again.n_clusters == 3
+    assert (
+        "Chosen by the elbow for the images outside the kept clusters: level 1 of 2, 2 clusters"
+        in again.to_text()
+    )
+
+
+@pytest.mark.usefixtures("two_levels")
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"n_clusters": "auto", "level": 3}, r"level must be one of these: 1 \(2 .*, 2 \(3 "),
+        ({"n_clusters": "auto", "level": 0}, "level must be an integer of at least 1"),
+        ({"n_clusters": 3, "level": 1}, "n_clusters='auto' finds. Received: level=1"),
+        ({"level": 1}, "n_clusters=None"),
+    ],
+)
+def test_a_level_that_is_not_there_is_refused(
+    emb: Embeddings, settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        cluster(emb, random_state=0, **settings)
 
 
 def test_any_scikit_learn_clusterer_works_and_noise_has_no_distance(emb: Embeddings) -> None:

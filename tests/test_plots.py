@@ -99,8 +99,12 @@ def elbow_curve(**changes: Any) -> Any:
         "davies_bouldin": np.full(6, np.nan),
         "stability": None,
         "k": 4,
-        "confidence": 0.75,
         "verdict": "4 clusters: knee and silhouette agree",
+        "probability": np.array([0.1, 0.05, 0.5, 0.1, 0.05, 0.0]),
+        "levels": (
+            SimpleNamespace(n_clusters=2, confidence=0.15),
+            SimpleNamespace(n_clusters=4, confidence=0.65),
+        ),
         "votes": {"knee": 5, "silhouette": 4, "davies_bouldin": None},
     }
     return SimpleNamespace(**curve | changes)
@@ -442,36 +446,82 @@ def test_wrap_breaks_lines_and_says_when_there_is_more() -> None:
 # ---------------------------------------------------------------- elbow
 
 
-def test_elbow_marks_the_verdict_and_each_vote() -> None:
+def bars(ax: Any) -> dict[float, float]:
+    """Return the heights of bars by place."""
+    return {bar.get_x() + bar.get_width() / 2: bar.get_height() for bar in ax.patches}
+
+
+def test_elbow_shows_the_probability_of_each_number_and_of_none() -> None:
     display = ElbowDisplay.from_curve(elbow_curve())
-    curve, silhouette = display.axes_  # what is None or NaN throughout has no panel
-    for ax, vote in ((curve, 5), (silhouette, 4)):
-        verdicts = [line for line in ax.lines if line.get_color() == BLUE]
-        dots = [line for line in ax.lines if line.get_color() == VERMILION]
-        assert [line.get_xdata()[0] for line in verdicts] == [4]
-        assert [line.get_xdata().tolist() for line in dots] == [[vote]]
-    assert curve.get_title(loc="left") == "4 clusters: knee and silhouette agree"
-    assert silhouette.get_title(loc="left") == "silhouette: 4"
-    legend = [text.get_text() for text in curve.get_legend().get_texts()]
-    assert legend == ["verdict: 4 (confidence 0.75)", "knee: 5"]
+    main, inertia = display.axes_  # single indices are drawn on request
+    *numbers, none = bars(main).items()
+    assert dict(numbers) == pytest.approx({2: 0.1, 3: 0.05, 4: 0.5, 5: 0.1, 6: 0.05, 7: 0})
+    assert none[0] < 2
+    assert none[1] == pytest.approx(0.2)
+    assert main.get_title(loc="left") == "4 clusters: knee and silhouette agree"
+    assert main.get_xticklabels()[0].get_text() == "none"
+    assert (main.get_ylabel(), inertia.get_ylabel()) == ("probability", "inertia")
+    assert inertia.get_xlim() == main.get_xlim()
+
+
+def test_elbow_labels_the_levels_and_the_best_most() -> None:
+    display = ElbowDisplay.from_curve(elbow_curve())
+    main, inertia = display.axes_
+    labels = {text.get_text(): text.get_fontweight() for text in main.texts}
+    assert labels == {"4 clusters, confidence 0.65": "bold", "2 (0.15)": "normal"}
+    colors = {round(bar.get_x() + bar.get_width() / 2): bar.get_facecolor() for bar in main.patches}
+    assert colors[4] == to_rgba(BLUE)
+    assert len({colors[number] for number in (2, 3, 4)}) == 3
+    lines = {line.get_xdata()[0]: line.get_linestyle() for line in inertia.lines[:2]}
+    assert lines == {2: "--", 4: "-"}
+    assert [text.get_text() for text in inertia.texts] == ["knee: 5"]
 
 
 def test_elbow_without_a_clear_number() -> None:
     votes = {"knee": None, "silhouette": None}
-    display = ElbowDisplay.from_curve(elbow_curve(k=None, votes=votes, verdict="no clear number"))
+    curve = elbow_curve(
+        k=None, levels=(), votes=votes, verdict="no clear number", probability=np.full(6, 0.05)
+    )
+    display = ElbowDisplay.from_curve(curve, indices=True)
     colors = {line.get_color() for ax in display.axes_ for line in ax.lines}
     assert not colors & {BLUE, VERMILION}
-    assert display.axes_[1].get_title(loc="left") == "silhouette: no clear number"
+    assert [text.get_text() for text in display.ax_.texts] == ["no clear number: 0.70"]
+    assert display.axes_[2].get_title(loc="left") == "silhouette: no number"
     render_figure(display)
 
 
-def test_elbow_shows_what_chance_reaches() -> None:
-    stability, chance = np.linspace(1, 0.5, 6), np.linspace(0.6, 0.3, 6)
-    curve = elbow_curve(stability=stability, chance_stability=chance)
-    panel = ElbowDisplay.from_curve(curve).axes_[-1]
-    dashed = [line for line in panel.lines if line.get_linestyle() == "--"]
-    assert [line.get_ydata().tolist() for line in dashed] == [chance.tolist()]
-    assert panel.get_title(loc="left") == "stability (dashed: without clusters)"
+def test_elbow_draws_single_indices_on_request() -> None:
+    curve = elbow_curve(stability=np.linspace(1, 0.5, 6), valley=np.linspace(0, 1, 6))
+    display = ElbowDisplay.from_curve(curve, indices=True)
+    # What is None or NaN throughout has no panel.
+    titles = [ax.get_title(loc="left") for ax in display.axes_[2:]]
+    assert titles == ["stability", "valley between groups", "silhouette: 4"]
+    silhouette = display.axes_[-1]
+    dots = [line for line in silhouette.lines if line.get_color() == VERMILION]
+    assert [line.get_xdata().tolist() for line in dots] == [[4]]
+    assert len([ax for ax in display.figure_.axes if ax.axison and ax.get_visible()]) == 5
+
+
+@pytest.mark.parametrize("levels", [[2, 3, 4, 80], [40, 41], [78, 79, 80], [2, 80]])
+def test_labels_of_elbow_levels_do_not_overlap(levels: list[int]) -> None:
+    numbers = np.arange(2, 81)
+    probability = np.isin(numbers, levels) / (len(levels) + 1)
+    marks = dict.fromkeys(levels, 0.5)
+    for chosen in levels:
+        display = ElbowDisplay(
+            numbers,
+            100 / numbers,
+            probability=probability,
+            levels=marks,
+            chosen=chosen,
+            verdict=f"{chosen} clusters: " + "this is said at length, " * 12,
+        ).plot()
+        display.figure_.draw_without_rendering()
+        boxes = [text.get_window_extent() for text in display.ax_.texts]
+        boxes.append(display.ax_._left_title.get_window_extent())
+        assert len(boxes) == len(levels) + 1
+        assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+        assert all(box.y0 >= display.ax_.get_window_extent().y1 for box in boxes)
 
 
 @pytest.mark.parametrize("is_of_a_grid", [True, False])
@@ -482,14 +532,31 @@ def test_elbow_on_an_axes_of_the_caller_is_one_panel(is_of_a_grid: bool) -> None
     assert display.ax_ is ax
     assert display.axes_.tolist() == [ax]
     assert figure.axes == [ax]
-    assert (ax.get_ylabel(), ax.get_xlabel()) == ("inertia", "number of clusters k")
+    assert (ax.get_ylabel(), ax.get_xlabel()) == ("probability", "number of clusters k")
+    assert ax.get_title(loc="left") == "4 clusters"
     width = ax.get_window_extent().width
     assert max(text.get_window_extent().width for text in [ax.title, ax._left_title]) <= width
     assert len(display.plot().axes_) == 2
 
 
+def test_elbow_of_numbers_alone_is_the_inertia() -> None:
+    display = ElbowDisplay(range(2, 6), [9.0, 4.0, 2.0, 1.0], chosen=3, votes={"knee": 4}).plot()
+    (ax,) = display.axes_
+    assert ax.get_ylabel() == "inertia"
+    assert [text.get_text() for text in ax.texts] == ["knee: 4", "3 clusters"]
+    render_figure(display)
+
+
 def test_elbow_of_a_single_k() -> None:
-    one = elbow_curve(n_clusters=[2], inertia=[1.0], silhouette=None, davies_bouldin=None, k=2)
+    one = elbow_curve(
+        n_clusters=[2],
+        inertia=[1.0],
+        silhouette=None,
+        davies_bouldin=None,
+        k=2,
+        probability=[0.6],
+        levels=(SimpleNamespace(n_clusters=2, confidence=0.6),),
+    )
     render_figure(ElbowDisplay.from_curve(one))
 
 

@@ -198,7 +198,7 @@ from pathlib import Path
 from typing import assert_type
 import clusterkit as ck
 from clusterkit.classifiers import ClassifierTraining, NetworkComparison, Predictions
-from clusterkit.clustering import Evaluation
+from clusterkit.clustering import Evaluation, Levels
 from clusterkit.elbow import ElbowCurve
 from clusterkit.extractors import Extractor
 from clusterkit.plots import ElbowDisplay
@@ -208,6 +208,7 @@ from clusterkit.space_comparison import SpaceComparison
 emb = assert_type(ck.embed("wild/", ck.create_extractor("xception")), ck.Embeddings)
 curve = assert_type(ck.elbow_curve(emb, k=range(2, 21), random_state=0), ElbowCurve)
 assert_type(curve.k, int | None)
+assert_type(ck.find_levels(emb), Levels)
 found = assert_type(ck.cluster(emb, n_clusters=curve.k or 5), ck.Clustering)
 assert_type(found.n_clusters, int)
 assert_type(found.to_csv("clusters.csv", overwrite=True), Path)

@@ -18,6 +18,7 @@ from clusterkit.classifiers.label_errors import LabelErrors
 from clusterkit.classifiers.predict import Prediction, Predictions
 from clusterkit.clustering.cluster import cluster
 from clusterkit.clustering.evaluation import evaluate
+from clusterkit.clustering.levels import find_levels
 from clusterkit.clustering.matching import match_clusters
 from clusterkit.elbow.curve import elbow_curve
 from clusterkit.embedding.embed import EmbedReport, embed
@@ -38,6 +39,7 @@ MAKE: dict[str, Any] = {
     "evaluation": lambda: evaluate(["=a"] * 12 + ["b"] * 12, LABELS),
     "identity": lambda: match_clusters(LABELS, 1 - LABELS),
     "curve": lambda: elbow_curve(EMB, k_min=2, k_max=4, n_resamples=4, random_state=0),
+    "levels": lambda: find_levels(EMB, k_max=4, random_state=0),
     "similar": lambda: find_similar("5.png", EMB),
     "explanation": lambda: explain(0, 1, EMB),
     "spaces": lambda: compare_spaces({"a": EMB, "b": EMB}, n_clusters=2, random_state=0),
@@ -51,7 +53,7 @@ MAKE: dict[str, Any] = {
         3, 2, 1, 0, [], "pixels", 2, 1.0, "pixels-1", "/photos", "pixels-1"
     ),
 }
-N_ROWS = {"clustering": 24, "evaluation": 2, "curve": 3, "similar": 10, "spaces": 2}
+N_ROWS = {"clustering": 24, "evaluation": 2, "curve": 3, "levels": 2, "similar": 10, "spaces": 2}
 N_ROWS |= {"predictions": 24, "label errors": 8}
 
 
@@ -101,7 +103,7 @@ def test_a_result_is_one_line_in_a_console_and_html_in_a_notebook(made: tuple[st
     assert repr(result).isprintable()
     assert len(repr(result)) < 250
     counts = Tags(result._repr_html_()).counts
-    n_rows = {"clustering": 2}.get(name, min(N_ROWS.get(name, 0), 20))
+    n_rows = {"clustering": 2, "levels": 1}.get(name, min(N_ROWS.get(name, 0), 20))
     assert counts["tr"] == (n_rows + 1 if n_rows else 0)
     assert counts["pre"] == 1
 

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from clusterkit.cli.options import (
+    notice_names,
     read_space,
     seed_option,
     selection_options,
@@ -15,7 +16,7 @@ from clusterkit.cli.options import (
     strict_option,
 )
 from clusterkit.cli.outputs import OutputFile, Outputs, outputs, picture
-from clusterkit.cli.streams import notice, say_result
+from clusterkit.cli.streams import say_result
 from clusterkit.clusterers.by_name import CLUSTERERS
 
 
@@ -44,6 +45,12 @@ class NumberOrAuto(click.ParamType):
     type=NumberOrAuto(),
     metavar="N|auto",
     help="Number of clusters, or auto to take the verdict of `clusterkit elbow`.",
+)
+@click.option(
+    "--level",
+    type=click.IntRange(1),
+    help="With -k auto: which of the levels that `clusterkit elbow` lists, 1 the coarsest.  "
+    "[default: the best]",
 )
 @click.option(
     "-a",
@@ -112,6 +119,7 @@ class NumberOrAuto(click.ParamType):
 )
 def cluster(
     n_clusters: int | str | None,
+    level: int | None,
     algorithm: str,
     refine: bool,
     into: Path | None,
@@ -135,6 +143,9 @@ def cluster(
     nearest to the centre) and, where ImageNet's classes of the images are in the store, the name
     of the cluster.  What made it is written beside it as .json.
 
+    With -k auto, the number is found as `clusterkit elbow` does.  If there are several levels, such
+    as 3 kinds of 10 animals, the best is taken, the others are listed, and --level takes another.
+
     With -a minibatch-kmeans the embeddings are read in batches, and never all held in memory.
 
     With --refine, k-means is compared with mixtures of Gaussians and spectral clusterings, without
@@ -154,6 +165,7 @@ def cluster(
       clusterkit cluster -k 5 --sheet doubts.png --show doubtful --per-cluster 24 -o again.csv
       clusterkit cluster -k 5 --refine -o refined.csv
       clusterkit cluster -k auto --into sorted/ --mode link
+      clusterkit cluster -k auto --level 1 -o coarse.csv
       clusterkit cluster -k 6 --previous clusters.csv --overwrite
       clusterkit cluster -k 3 --only-cluster 2 -o parts-of-2.csv
     """
@@ -165,6 +177,8 @@ def cluster(
     if mode is not None and into is None:
         raise click.UsageError(f"--mode {mode} needs a folder to sort into: give --into DIR, too")
     _check_number(algorithm, n_clusters)
+    if level is not None and n_clusters != "auto":
+        raise click.UsageError(f"--level {level} is one of those that -k auto finds: give -k auto")
     if refine and algorithm != "kmeans":
         raise click.UsageError(f"--refine starts from k-means: leave out -a {algorithm}")
     _check_names(outputs)
@@ -180,6 +194,7 @@ def cluster(
         embeddings,
         "refined-kmeans" if refine else algorithm,
         n_clusters=n_clusters,
+        level=level,
         random_state=seed,
         previous=previous,
         store=store,
@@ -200,13 +215,7 @@ def cluster(
     outputs.write(result.to_csv)
     outputs.draw(lambda: sheet, "sheet")
     outputs.show(result.to_dict() | {"into": into}, lambda: say_result(result))
-    if result.names_from is None:
-        notice(
-            "The clusters have no names: these need ImageNet's classes of the images, such as "
-            "`clusterkit embed FOLDER -e resnet50-predictions` adds."
-        )
-    elif embeddings.top5 is None:
-        notice(f"The clusters' names are from {result.names_from}.")
+    notice_names("clusters", result.names_from, embeddings)
 
 
 def _check_names(outputs: Outputs) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from clusterkit.cli.options import (
+    notice_names,
     read_space,
     seed_option,
     selection_options,
@@ -22,14 +23,20 @@ from clusterkit.cli.streams import say_result
     type=click.IntRange(2),
     help="Largest k.  [default: 20, then 40 and 80 if there may be more clusters]",
 )
+@click.option(
+    "--indices",
+    is_flag=True,
+    help="Draw a panel for each single index, too, with the number that it prefers.",
+)
 @selection_options
 @seed_option
 @space_option
 @store_option
-@outputs(picture("Draw the curve and the verdict to this file"))
+@outputs(picture("Draw the verdict, the levels and the curve to this file"))
 def elbow(
     k_min: int,
     k_max: int | None,
+    indices: bool,
     only: tuple[str, ...],
     only_cluster: tuple[str, ...],
     of: Path,
@@ -44,24 +51,35 @@ def elbow(
     the share of nearest neighbours that are separated, and the eigengap of the neighbour graph.
     The knee of the inertia, silhouette, Calinski-Harabasz and Davies-Bouldin are shown beside it.
 
+    Images may have several right numbers, such as 3 kinds of 10 animals: these levels are listed,
+    the coarsest first, each with its confidence and, where ImageNet's classes of the images are in
+    the store, the names of its groups.  `clusterkit cluster -k auto` takes the best, with --level
+    another.
+
     \b
     Example:
       clusterkit elbow --k-max 30 -o elbow.png
+      clusterkit elbow -o indices.png --indices
       clusterkit elbow --only 2019/
     """
     from clusterkit import plots
+    from clusterkit.clustering.levels import find_levels
     from clusterkit.clustering.selection import select
-    from clusterkit.elbow.curve import elbow_curve
 
     if k_max is not None and k_min > k_max:
         raise click.UsageError(f"--k-min must be at most --k-max. Received: {k_min} and {k_max}")
+    if indices and outputs.files["output"] is None:
+        raise click.UsageError("--indices are panels of the picture: give -o FILE, too")
     embeddings = read_space(store, extractor, of if only_cluster else None)
-    curve = elbow_curve(
+    found = find_levels(
         select(embeddings, only=only, clusters=only_cluster, of=of),
         k_min=k_min,
         k_max=k_max,
         random_state=seed,
+        store=store,
         progress=True,
     )
-    outputs.draw(lambda: plots.ElbowDisplay.from_curve(curve))
-    outputs.show(curve.to_dict(), lambda: say_result(curve))
+    outputs.draw(lambda: plots.ElbowDisplay.from_curve(found.curve, indices=indices))
+    outputs.show(found.to_dict(), lambda: say_result(found))
+    if found.levels:
+        notice_names("groups", found.names_from, embeddings)

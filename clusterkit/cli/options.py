@@ -423,6 +423,19 @@ def notice_unused(reason: str, *names: str) -> None:
         notice(f"Not used: {', '.join(given)}, since {reason}.")
 
 
+def notice_names(
+    groups: str, names_from: str | None, embeddings: "Embeddings | VectorStream"
+) -> None:
+    """Print where the names of clusters are from, or why there are none."""
+    if names_from is None:
+        notice(
+            f"The {groups} have no names: these need ImageNet's classes of the images, such as "
+            "`clusterkit embed FOLDER -e resnet50-predictions` adds."
+        )
+    elif embeddings.top5 is None:
+        notice(f"The {groups}' names are from {names_from}.")
+
+
 def _split_names(value: str | None) -> tuple[str, ...] | None:
     """Return the names between commas; "none" stands for no name."""
     if value is None:

@@ -4,6 +4,8 @@ from .evaluation import evaluate as evaluate
 from .exporting import export_embeddings as export_embeddings
 from .labelling import Labelling as Labelling
 from .labelling import label as label
+from .levels import Levels as Levels
+from .levels import find_levels as find_levels
 from .matching import IdentityReport as IdentityReport
 from .matching import match_clusters as match_clusters
 from .naming import name_clusters as name_clusters

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from clusterkit import __version__
-from clusterkit.clusterers.base import find_unit, to_float32
+from clusterkit.clusterers.base import check_at_least, find_unit, to_float32
 from clusterkit.clusterers.by_name import CLUSTERERS
 from clusterkit.clusterers.distances import distances_to_centers
 from clusterkit.clusterers.kmeans.estimator import KMeans
@@ -24,8 +23,9 @@ from clusterkit.clusterers.kmeans.minibatch import MiniBatchKMeans
 from clusterkit.clusterers.refinement.estimator import RefinedKMeans
 from clusterkit.clusterers.row_stream import sample_rows
 from clusterkit.clustering.decisions import FREE, Decisions, Placed, hold
+from clusterkit.clustering.levels import ChosenLevel, choose_level
 from clusterkit.clustering.matching import IdentityReport, match_clusters
-from clusterkit.clustering.naming import find_top5, name_clusters
+from clusterkit.clustering.naming import find_classes, name_clusters
 from clusterkit.clustering.provenance import LabelOrigin
 from clusterkit.clustering.saved import (
     EarlierClusters,
@@ -42,8 +42,8 @@ from clusterkit.elbow.curve import elbow_curve
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.images.thumbnails import thumbnails
 from clusterkit.routing.sorting import Sorting, sort_into_folders
-from clusterkit.store.embeddings import Embeddings, TopClasses, describe_space
-from clusterkit.store.store import Store, as_store
+from clusterkit.store.embeddings import Embeddings, describe_space
+from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.html import Markup
 from clusterkit.utils.noise import NOISE, cluster_text
@@ -89,6 +89,8 @@ class Clustering(TableResult):
         :meth:`clusterkit.clusterers.RefinedKMeans.describe`.
     decisions : Decisions
         A person's decisions that were kept, see :func:`clusterkit.clustering.label`.
+    level : ChosenLevel, optional
+        The level that was taken, and the others, if the number of clusters was to be found.
     """
 
     embeddings: Embeddings | VectorStream
@@ -102,6 +104,7 @@ class Clustering(TableResult):
     identity: IdentityReport | None = None
     refinement: dict[str, Any] | None = None
     decisions: Decisions = field(default_factory=Decisions)
+    level: ChosenLevel | None = None
 
     @property
     def n_clusters(self) -> int:
@@ -120,6 +123,7 @@ class Clustering(TableResult):
             "algorithm": self.algorithm,
             "parameters": self.parameters,
             "k": self.n_clusters,
+            "level": None if self.level is None else self.level.to_dict(),
             "sizes": {str(cluster): size for cluster, size in self.sizes.items()},
             "names": {str(cluster): name for cluster, name in self.names.items()},
             "decisions": self.decisions.to_dict(),
@@ -138,13 +142,18 @@ class Clustering(TableResult):
         images, clusters = plural(len(self.labels), "image"), plural(self.n_clusters, "cluster")
         lines = [f"{images} in {clusters} ({self.algorithm})"]
         lines += [f"Only {chosen}" for chosen in self.embeddings.selections]
+        kept = [number for number in sorted(self.decisions.fixed) if number in self.sizes]
+        if self.level is not None:
+            # The others were not counted.
+            of = " for the images outside the kept clusters" if kept else ""
+            lines += f"Chosen by the elbow{of}: {self.level.to_text()}".split("\n")
         if self.refinement is not None:
             lines.append(f"Chosen: {self.refinement['reason']}")
         lines.append("cluster  images" + ("  name" if self.names else ""))
         for label, size in self.sizes.items():
             line = f"{cluster_text(label):>7}  {size:>6}  {self.names.get(label, '')}"
             lines.append(line.rstrip())
-        if kept := [number for number in sorted(self.decisions.fixed) if number in self.sizes]:
+        if kept:
             lines.append(f"Kept as named or pinned: {', '.join(map(str, kept))}")
         if self.identity is not None:
             lines += self.identity.to_text().split("\n")
@@ -274,6 +283,7 @@ def cluster(
     clusterer: Any = "kmeans",
     *,
     n_clusters: int | str | None = None,
+    level: int | None = None,
     random_state: int | None = None,
     previous: Clustering | str | Path | None = None,
     store: Store | str | Path | None = None,
@@ -291,6 +301,10 @@ def cluster(
     n_clusters : int or "auto", optional
         Number of clusters, for clusterers with this parameter; by default that of the clusterer.
         ``"auto"`` uses :func:`clusterkit.elbow.elbow_curve`.
+    level : int, optional
+        For ``"auto"``, which of the numbers that it finds to take, if these are several levels, as
+        :func:`clusterkit.clustering.find_levels` shows them; 1 is the coarsest.  By default the
+        best.
     random_state : int, optional
         Seed, for clusterers given by name; random by default.
     previous : Clustering or path, optional
@@ -317,9 +331,10 @@ def cluster(
     NotFoundError
         If the earlier table does not exist.
     InvalidInputError
-        If there are no embeddings, more clusters than images, no clear number of clusters for
-        ``"auto"``, the clusterer has no ``n_clusters``, the earlier clustering has no numbers or no
-        image in common, or its decisions leave too few clusters for the other images.
+        If there are no embeddings, more clusters than images, no clear number of clusters or no
+        such level for ``"auto"``, a level without ``"auto"``, the clusterer has no ``n_clusters``,
+        the earlier clustering has no numbers or no image in common, or its decisions leave too few
+        clusters for the other images.
 
     Warns
     -----
@@ -341,6 +356,13 @@ def cluster(
         raise InvalidInputError(
             f"there are no embedded images to cluster, and {len(embeddings.failures)} failures"
         )
+    if level is not None:
+        check_at_least(level, 1, "level")
+        if n_clusters != "auto":
+            raise InvalidInputError(
+                "level is one of the numbers that n_clusters='auto' finds. "
+                f"Received: level={level}, n_clusters={n_clusters!r}"
+            )
     earlier = None if previous is None else check_earlier(read_earlier(previous), embeddings)
     if earlier is not None:
         say_other_part(earlier, embeddings)
@@ -356,7 +378,7 @@ def cluster(
             "only minibatch-kmeans clusters a stream; the others take the Embeddings that "
             f"Space.read() loads. Received: {clusterer!r}"
         )
-    top5, names_from = _find_classes(embeddings, store)
+    top5, names_from = find_classes(embeddings, store)
     vectors: Any = embeddings if isinstance(embeddings, VectorStream) else np.asarray(embeddings)
     # Use the same scaling as the clusterer.
     normalize = bool(getattr(estimator, "normalize", False))
@@ -370,11 +392,12 @@ def cluster(
             {row: places[path] for row, path in enumerate(embeddings.paths) if path in places},
             normalize=normalize,
         )
-    labels = _cluster_rest(
+    labels, chosen = _cluster_rest(
         estimator,
         embeddings,
         held,
         n_clusters,
+        level,
         reserved=decisions.fixed,
         random_state=random_state,
         progress=progress,
@@ -411,6 +434,7 @@ def cluster(
         identity=identity,
         refinement=_describe_refinement(estimator),
         decisions=decisions,
+        level=chosen,
     )
 
 
@@ -419,16 +443,18 @@ def _cluster_rest(
     embeddings: Embeddings | VectorStream,
     held: NDArray[np.int64],
     n_clusters: int | str | None,
+    level: int | None,
     *,
     reserved: frozenset[int],
     random_state: int | None,
     progress: bool,
-) -> NDArray[np.int64]:
+) -> tuple[NDArray[np.int64], ChosenLevel | None]:
     """Cluster the rows that no decision holds, with numbers beyond the reserved ones."""
     free = held == FREE
     labels = held.copy()
+    chosen = None
     if not free.any():
-        return labels
+        return labels, chosen
     is_whole = bool(free.all())
     rest: Any = embeddings
     if not is_whole:
@@ -440,9 +466,8 @@ def _cluster_rest(
     if n_clusters == "auto":
         sample = _sample(rest, random_state)
         curve = elbow_curve(sample, random_state=random_state, progress=progress)
-        if curve.k is None:
-            raise InvalidInputError(f"n_clusters='auto' found no number: {curve.verdict}")
-        estimator.set_params(n_clusters=curve.k)
+        chosen = choose_level(curve, level)
+        estimator.set_params(n_clusters=chosen.k)
     elif isinstance(n_clusters, int):
         if n_clusters <= n_held:
             raise InvalidInputError(
@@ -455,7 +480,7 @@ def _cluster_rest(
     found = np.asarray(estimator.fit_predict(vectors), dtype=np.int64)
     first = max(reserved, default=NOISE) + 1
     labels[free] = np.where(found == NOISE, NOISE, found + first)
-    return labels
+    return labels, chosen
 
 
 def _keep(
@@ -492,18 +517,6 @@ def _keep(
         if path not in present and label in decisions.fixed
     )
     return decisions | Decisions(placed=tuple(absent))
-
-
-def _find_classes(
-    embeddings: Embeddings | VectorStream, store: Store | str | Path | None
-) -> tuple[Iterable[TopClasses | None] | None, str | None]:
-    """Return the ImageNet classes of the images, and the space that provides them."""
-    if embeddings.top5 is not None:
-        return embeddings.top5, describe_space(embeddings.space)
-    if store is None:
-        return None, None
-    found = find_top5(embeddings, as_store(store).spaces())
-    return (None, None) if found is None else (found[0], found[1].folder.name)
 
 
 def _earlier_labels(paths: list[str], earlier: EarlierClusters, missing: int) -> NDArray[np.int64]:

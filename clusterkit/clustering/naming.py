@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.imagenet import class_names
-from clusterkit.store.embeddings import Embeddings, TopClasses
+from clusterkit.store.embeddings import Embeddings, TopClasses, describe_space
 from clusterkit.store.space import Space
+from clusterkit.store.store import Store, as_store
 from clusterkit.store.stream import VectorStream
 
 # Sum of the probabilities of each class.
@@ -142,6 +144,32 @@ def find_top5(
         if count > most:
             best, most = (top5, space), count
     return best
+
+
+def find_classes(
+    embeddings: Embeddings | VectorStream, store: Store | str | Path | None
+) -> tuple[Iterable[TopClasses | None] | None, str | None]:
+    """Find the ImageNet classes of images, in their own space or in others of a store.
+
+    Parameters
+    ----------
+    embeddings : Embeddings or VectorStream
+        The images.
+    store : Store or path, optional
+        Where to look if the embeddings have no classes, see :func:`find_top5`.
+
+    Returns
+    -------
+    (top5, name) : tuple of (iterable of length n or None, str or None)
+        The most probable classes of each image, and the name of the space that provides them; None
+        if there are none.
+    """
+    if embeddings.top5 is not None:
+        return embeddings.top5, describe_space(embeddings.space)
+    if store is None:
+        return None, None
+    found = find_top5(embeddings, as_store(store).spaces())
+    return (None, None) if found is None else (found[0], found[1].folder.name)
 
 
 class _Name(NamedTuple):

@@ -141,12 +141,12 @@ def fit(text: str, width: float, *, size: float = 9, weight: str = "normal") -> 
         Text for matplotlib.
     """
     text = _printable(text)
-    if _width(text, size, weight) <= width:
+    if text_width(text, size, weight) <= width:
         return _escape(text)
     low, high = 0, len(text) - 1
     while low < high:
         kept = (low + high + 1) // 2
-        fits = _width(_cut(text, kept), size, weight) <= width
+        fits = text_width(_cut(text, kept), size, weight) <= width
         low, high = (kept, high) if fits else (low, kept - 1)
     return _escape(_cut(text, low))
 
@@ -174,9 +174,16 @@ def wrap(text: str, width: float, *, size: float = 9, lines: int | None = None) 
     # Letters differ in width: assume narrow ones and reduce the columns until each line fits.
     for columns in range(max(2, int(3 * width / size)), 1, -1):
         broken = textwrap.wrap(text, columns, max_lines=lines, placeholder="…")
-        if all(_width(line, size) <= width for line in broken):
+        if all(text_width(line, size) <= width for line in broken):
             break
     return _escape("\n".join(broken))
+
+
+def text_width(text: str, size: float, weight: str = "normal") -> float:
+    """Return the width of one line of text in points."""
+    font = FontProperties(family=font_families(), size=size, weight=weight)
+    # On screens, letters are rounded to pixels, and usually become wider.
+    return 1.05 * text_to_path.get_text_width_height_descent(text, font, False)[0]
 
 
 @cache
@@ -202,10 +209,3 @@ def _cut(text: str, kept: int) -> str:
     """Keep ``kept`` characters of both ends, more of the end, where file names usually differ."""
     head = kept // 2
     return f"{text[:head]}…{text[len(text) - (kept - head) :]}" if kept else "…"
-
-
-def _width(text: str, size: float, weight: str = "normal") -> float:
-    """Return the width of one line of text in points."""
-    font = FontProperties(family=font_families(), size=size, weight=weight)
-    # On screens, letters are rounded to pixels, and usually become wider.
-    return 1.05 * text_to_path.get_text_width_height_descent(text, font, False)[0]
