@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 # The panels of single indices, with their captions.
 _CAPTIONS = {
     "stability": "stability",
-    "agreement": "agreement of k-means and graph",
     "valley": "valley between groups",
     "conductance": "conductance, low is good",
     "eigengap": "eigengap",
