@@ -11,20 +11,26 @@ from clusterkit.clusterers.base import (
     UnitClusterer,
     check_at_least,
     check_n_clusters,
-    count_distinct,
     number_by_size,
     seed_from,
     unite_equal,
     warn_of_clusters,
 )
-from clusterkit.clusterers.neighbor_graph import number_parts
-from clusterkit.clusterers.refinement.candidates import Rows, link_graphs, make_candidates
-from clusterkit.clusterers.refinement.selection import Candidate, Labels, choose, explain_choice
+from clusterkit.clusterers.refinement.candidates import make_candidates
+from clusterkit.clusterers.refinement.selection import (
+    FIRST,
+    Candidate,
+    Labels,
+    choose,
+    explain_choice,
+)
+from clusterkit.clusterers.refinement.whitening import N_NEIGHBORS, Points, whiten
 from clusterkit.clusterers.scikit_learn import find_axes
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import find_equal
+from clusterkit.utils.parallel import workers
 
-# Number of principal components for the neighbour search.
+# Number of principal components that are whitened, as many as k-means searches on.
 N_COORDINATES = 64
 # Number of neighbours that label the rows beyond ``max_rows``.
 N_VOTERS = 10
@@ -193,7 +199,7 @@ class RefinedKMeans(UnitClusterer):
 
     def describe(self) -> dict[str, Any]:
         """Return the choice, its reason and the candidates as JSON-able values."""
-        names = ("name", "modularity", "gain", "error", "chosen")
+        names = ("name", "silhouette", "gain", "error", "moved", "chosen")
         return {
             "reason": self.reason_,
             "candidates": [
@@ -202,17 +208,20 @@ class RefinedKMeans(UnitClusterer):
         }
 
 
-def _compare(rows: Rows, points: Rows, k: int, seed: int) -> list[Candidate]:
+def _compare(rows: Points, points: Points, k: int, seed: int) -> list[Candidate]:
     """Make all candidates and choose one."""
-    graphs = link_graphs(points)
-    # With more connected components than clusters, the graph cannot tell which belong together.
-    whole = {n: graph for n, graph in graphs.items() if number_parts(graph)[0] <= k}
-    is_open = 1 < k < count_distinct(find_equal(rows))
-    made = make_candidates(rows, points, whole if is_open else {}, k, seed)
-    return choose(made, (whole or graphs).values())
+    distinct = np.unique(find_equal(rows))
+    # Fewer neighbours than the mean size of a cluster: most are of the same one.
+    numbers = [n for n in N_NEIGHBORS if k > 1 and n * k < len(distinct)]
+    with workers() as run:
+        whitened = whiten(points, rows, distinct, numbers)
+        made = make_candidates(rows, whitened, k, seed, run)
+        if len(made) == 1:
+            return [Candidate(FIRST, None, 0.0, 0.0, 0.0, chosen=True, labels=made[FIRST])]
+        return choose(made, whitened.values(), run)
 
 
-def _vote(points: Rows, labels: Labels, others: Rows) -> Labels:
+def _vote(points: Points, labels: Labels, others: Points) -> Labels:
     """Label the other points by majority vote of their nearest points."""
     from sklearn.neighbors import KNeighborsClassifier
 
