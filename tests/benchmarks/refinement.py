@@ -13,12 +13,13 @@ import json
 import platform
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clusterkit.clusterers import RefinedKMeans
+from clusterkit.clusterers import ClusteringWarning, RefinedKMeans
 from clusterkit.clustering.evaluation import evaluate
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.utils.parallel import count_cpus
@@ -33,7 +34,10 @@ def measure(draw: Draw, seed: int) -> dict[str, Any]:
     from sklearn.cluster import KMeans
 
     start = time.perf_counter()
-    model = RefinedKMeans(draw.truth, random_state=seed).fit(draw.vectors)
+    with warnings.catch_warnings():
+        # Draws of unequal size have clusters of unequal size.
+        warnings.simplefilter("ignore", ClusteringWarning)
+        model = RefinedKMeans(draw.truth, random_state=seed).fit(draw.vectors)
     seconds = time.perf_counter() - start
     plain = KMeans(draw.truth, n_init=10, random_state=seed).fit(unit_rows(draw.vectors))
     found = {"refined": model.labels_, "k-means alone": model.candidates_[0].labels}

@@ -1,4 +1,4 @@
-"""k-means, or another clustering of clearly higher modularity."""
+"""k-means, or k-means on whitened rows where its silhouette is clearly higher."""
 
 from __future__ import annotations
 
@@ -37,96 +37,76 @@ N_VOTERS = 10
 
 
 class RefinedKMeans(UnitClusterer):
-    """k-means, or another clustering if its modularity is clearly higher.
+    """k-means, or k-means on whitened rows if that separates the rows clearly better.
 
-    k-means splits large clusters before it finds small ones, and cuts half-way between clusters
-    of different spread.  No single remedy helps on every data set, so several clusterings are
-    computed and one is chosen without labels:
+        Images of one group often differ more in some directions of the space, such as background and
+        pose, than groups differ from each other.  k-means then cuts large groups and joins small ones.
+        Neighbours mostly belong to the same group, so their differences show these directions without
+        labels.  Whitening shortens them:
 
-    - k-means, identical to :class:`KMeans` with the same seed;
-    - Gaussian mixtures with full covariances on 10 and 20 principal components, with sixteen
-    initialisations each, for clusters of different spread;
-    - spectral clusterings of the graphs of 10 and 20 nearest neighbours, for clusters of different
-      size and any shape: k-means on the ``n_clusters`` leading eigenvectors of the normalised
-      graph, rows scaled to length 1.
+        - the 64 leading principal components of the rows are scaled so that the differences of each row
+          to its 3, 5 or 10 nearest neighbours have covariance 1, by the estimate of Ledoit and Wolf;
+        - :class:`KMeans` clusters the rows as they are, and each whitened space, with rows as long as
+          they come and with rows of length 1.
 
-    Candidates are compared by their mean *modularity* on the two graphs: the share of links between
-    neighbours that stay within a cluster, minus the share expected for random links.  Modularity
-    assumes neither centres nor shapes, and favours neither tiny clusters nor a single dominant one.
-    The candidate of highest modularity replaces k-means if it gains more than three standard
-    errors, taken over the rows; otherwise k-means stays.
+        The silhouette of a row is its mean over the whitened spaces.  The clustering of highest mean
+        silhouette replaces k-means if it gains more than two standard errors, taken over the rows;
+        otherwise the result is that of :class:`KMeans` with the same seed.  ``reason_`` says how many
+        rows are in another cluster; often these are few.
 
-    Parameters
-    ----------
-    n_clusters : int, default 8
-        Number of clusters, at most the number of rows.
-    normalize : bool, default True
-        Whether to scale the rows to length 1.
-    max_rows : int, default 10000
-        With more rows, a random sample of this size is clustered; every other row is assigned by
-        majority vote of its 10 nearest neighbours in the sample.
-    random_state : int, RandomState or None
-        Seed.
+        Only numbers of neighbours below the mean number of different rows per cluster are used.  With
+        few columns, neighbours are close in all directions alike, and the result is that of k-means;
+        for rings and other shapes see :class:`SpectralClustering`.
 
-    Attributes
-    ----------
-    labels_ : ndarray of shape (n,), int32
-        Cluster of each row, numbered from the largest.
-    candidates_ : list of Candidate
-        The compared clusterings, k-means first.
-    reason_ : str
-        What was chosen and why, in a sentence.
-    n_features_in_ : int
-        Number of columns.
+        Parameters
+        ----------
+        n_clusters : int, default 8
+            Number of clusters, at most the number of rows.
+        normalize : bool, default True
+            Whether to scale the rows to length 1.
+        max_rows : int, default 10000
+            With more rows, a random sample of this size is clustered; every other row is assigned by
+            majority vote of its 10 nearest neighbours in the sample.
+        random_state : int, RandomState or None
+            Seed.
 
-    Notes
-    -----
-    Mean (worst) accuracy over ten seeds with the true number of clusters, measured by
-    ``tests/benchmarks/refinement.py``, which also lists every candidate:
+        Attributes
+        ----------
+        labels_ : ndarray of shape (n,), int32
+            Cluster of each row, numbered from the largest.
+        candidates_ : list of Candidate
+            The compared clusterings, k-means first.
+        reason_ : str
+            What was chosen and why, in a sentence.
+        n_features_in_ : int
+            Number of columns.
 
-    ======================  =====================  =============
-    set, features           k-means, scikit-learn  refined
-    ======================  =====================  =============
-    species10, Xception     0.943 (0.942)          0.947 (0.945)
-    species10, ResNet50     0.798 (0.771)          0.800 (0.782)
-    imbalanced10, Xception  0.811 (0.780)          0.974 (0.919)
-    imbalanced10, ResNet50  0.785 (0.746)          0.806 (0.801)
-    cat_dog_wild, Xception  0.765 (0.753)          0.944 (0.872)
-    cat_dog_wild, ResNet50  0.786 (0.775)          0.939 (0.936)
-    anime5, Xception        0.395 (0.385)          0.440 (0.435)
-    anime5, ResNet50, half  0.424 (0.407)          0.424 (0.412)
-    54 faces, Xception      0.946 (0.796)          0.946 (0.796)
-    digits, pixels          0.793 (0.790)          0.905 (0.905)
-    2,000 of MNIST, pixels  0.547 (0.490)          0.702 (0.700)
-    ======================  =====================  =============
+        Notes
+        -----
+    @@TABLE@@
 
-    The mean gain is 7.6 points.  No single candidate comes close: the best, spectral clustering
-    with 20 neighbours, gains 3.8, and each candidate loses 4 to 35 points on some set.  On 88
-    random subsets of these sets (some of the classes, or unequal sizes) the mean gain was 5.4
-    points; 56 subsets gained more than one point, 10 lost more than one, 7.5 at worst.  Ten subsets
-    had fewer than 20 rows per cluster; these gained 1.4, the others 6.0.
+        References
+        ----------
+        Art, Gnanadesikan, Kettenring: Data-based metrics for cluster analysis. Utilitas Mathematica
+        21A, 1982, for whitening by the differences of near pairs.
 
-    Modularity was selected among about sixty scores, on 16 other subsets of the photo sets with 27
-    candidates each; the candidate of best accuracy would have gained 7.8 points over k-means.
-    Choosing by modularity gained 6.5, by the likelihood of a mixture 4.9 at best, by the silhouette
-    0.8, by agreement with the other candidates -1.3, by the held-out accuracy of a linear
-    classifier -6.4 to 2.2.  Modularity serves only to choose a candidate: moving single rows to
-    increase it further made clusters equal in size, and lost up to 20 points on uneven sets.
+        Ledoit, Wolf: A well-conditioned estimator for large-dimensional covariance matrices. Journal of
+        Multivariate Analysis 88, 2004.
 
-    References
-    ----------
-    Newman, Girvan: Finding and evaluating community structure in networks. Physical Review E 69,
-    2004, for the modularity.
+        Rousseeuw: Silhouettes. Journal of Computational and Applied Mathematics 20, 1987.
 
-    Ng, Jordan, Weiss: On spectral clustering: analysis and an algorithm. NeurIPS 2001.
+        Examples
+        --------
+        Two groups of 40 columns, which spread in the second and differ in the first:
 
-    Examples
-    --------
-    >>> from sklearn.datasets import make_circles
-    >>> X, _ = make_circles(300, noise=0.04, factor=0.4, random_state=0)
-    >>> model = RefinedKMeans(2, normalize=False, random_state=0).fit(X)
-    >>> [candidate.name for candidate in model.candidates_ if candidate.chosen]
-    ['spectral, 10 neighbors']
+        >>> X = np.random.default_rng(0).normal(size=(200, 40))
+        >>> X[:, 1] *= 6
+        >>> X[:50, 0] += 8
+        >>> model = RefinedKMeans(2, normalize=False, random_state=0).fit(X)
+        >>> [candidate.name for candidate in model.candidates_ if candidate.chosen]
+        ['whitened, 3 neighbors']
+        >>> np.bincount(model.labels_).tolist()
+        [150, 50]
     """
 
     def __init__(
