@@ -21,14 +21,7 @@ from clusterkit.clusterers import (
     centers_of,
     kmeans_sweep,
 )
-from clusterkit.clusterers.refinement import candidates
 from clusterkit.errors import InvalidInputError
-
-
-@pytest.fixture(autouse=True)
-def few_candidates(monkeypatch):
-    """Let the refined k-means compare seven clusterings, of each kind, in the place of 35."""
-    monkeypatch.setattr(candidates, "N_MIXTURES", 2)
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +185,7 @@ def test_the_scale_of_the_rows_does_not_matter(name, normalize):
     new = X[::7] * 1.01
     model = create(name, n_clusters=3).set_params(normalize=normalize)
     expected = clone(model).fit(X)
-    for scale, dtype in SCALES[: 2 if name == "refined-kmeans" else None]:
+    for scale, dtype in SCALES:
         rows = (X * scale).astype(dtype)
         found = clone(model).fit(rows)
         # Numbers that are nearly zero have a few digits.

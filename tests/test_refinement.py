@@ -2,13 +2,19 @@ import json
 
 import numpy as np
 import pytest
-from sklearn.datasets import make_blobs, make_circles
-from sklearn.metrics import adjusted_rand_score
+from sklearn.datasets import make_blobs
+from sklearn.metrics import adjusted_rand_score, silhouette_samples
+from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from clusterkit.clusterers import KMeans, RefinedKMeans
+from clusterkit.clusterers.refinement import selection
+from clusterkit.clusterers.refinement.selection import share_moved
+from clusterkit.clusterers.refinement.whitening import whiten
 from clusterkit.clustering.evaluation import evaluate
 from clusterkit.errors import InvalidInputError
+from clusterkit.utils.parallel import map_serially
+from tests.benchmarks.draws import draw_classes, read_sets
 
 
 def refine(X, k, **parameters):
@@ -23,6 +29,15 @@ def chosen(model):
     return candidate
 
 
+def stretched(n):
+    """Return two groups of unequal size that spread far in a direction that does not part them."""
+    truth = np.arange(n) % 4 == 0
+    X = np.random.default_rng(0).normal(size=(n, 40))
+    X[:, 1] *= 6
+    X[truth, 0] += 8
+    return X, truth
+
+
 def test_round_clusters_stay_with_k_means():
     X, truth = make_blobs(300, centers=4, n_features=5, random_state=0)
     model = refine(X, 4)
@@ -32,62 +47,99 @@ def test_round_clusters_stay_with_k_means():
     np.testing.assert_array_equal(model.labels_, plain.labels_)
 
 
-def test_clusters_of_different_spread_find_the_mixture():
-    rng = np.random.default_rng(0)
-    X = np.vstack([rng.normal(0, 6, (300, 5)), rng.normal(1, 1, (300, 5))])
-    truth = np.repeat([0, 1], 300)
+def test_stretched_clusters_are_found():
+    X, truth = stretched(600)
     model = refine(X, 2)
-    assert chosen(model).name.startswith("mixture")
-    assert adjusted_rand_score(truth, model.candidates_[0].labels) < 0.3
-    assert adjusted_rand_score(truth, model.labels_) > 0.9
-
-
-def test_rings_find_the_graph():
-    X, truth = make_circles(600, noise=0.04, factor=0.4, random_state=0)
-    model = refine(X, 2)
-    assert chosen(model).name.startswith("spectral")
+    assert chosen(model).name.startswith("whitened")
     assert adjusted_rand_score(truth, model.candidates_[0].labels) < 0.1
-    assert adjusted_rand_score(truth, model.labels_) == 1
+    assert adjusted_rand_score(truth, model.labels_) > 0.95
 
 
-def test_digits_gain(shared):
-    table = np.loadtxt(
-        shared / "data" / "mnist" / "kaggle_2000.csv", delimiter=",", skiprows=1, max_rows=500
-    )
-    truth, X = table[:, 0].astype(int), table[:, 1:]
-    model = RefinedKMeans(10, random_state=1).fit(X)
-    plain = KMeans(10, random_state=1).fit(X)
-    assert evaluate(truth, model.labels_).accuracy > evaluate(truth, plain.labels_).accuracy + 0.05
+def test_photos_of_classes_of_unequal_size_gain(shared):
+    (photos,) = (s for s in read_sets(shared / "bench") if s.name == "imagenette_xception")
+    draw = draw_classes(photos, "chosen on", 23, equal=False)
+    assert np.bincount(draw.labels).tolist() == [39, 28, 6, 69, 5]
+    model = RefinedKMeans(draw.truth, random_state=0).fit(draw.vectors)
+    plain = KMeans(draw.truth, random_state=0).fit(draw.vectors)
+    assert evaluate(draw.labels, plain.labels_).accuracy < 0.8
+    assert evaluate(draw.labels, model.labels_).accuracy > 0.95
 
 
 def test_candidates_say_what_was_compared():
-    X, _ = make_circles(200, noise=0.04, factor=0.4, random_state=0)
+    X, _ = stretched(200)
     model = refine(X, 2)
     names = [candidate.name for candidate in model.candidates_]
-    assert names == [
-        "k-means",
-        *(f"mixture, {n} coordinates, run {run}" for n in (10, 20) for run in range(1, 17)),
-        "spectral, 10 neighbors",
-        "spectral, 20 neighbors",
-    ]
+    whitened = [f"whitened, {n} neighbors" for n in (3, 5, 10)]
+    lengths = ("", ", unit length")
+    assert names == ["k-means", *(name + length for name in whitened for length in lengths)]
     first, best = model.candidates_[0], chosen(model)
-    assert best.modularity == max(candidate.modularity for candidate in model.candidates_)
-    assert best.gain == pytest.approx(best.modularity - first.modularity)
-    assert best.gain > 3 * best.error > 0
-    assert (first.gain, first.error) == (0, 0)
+    assert best.silhouette == max(candidate.silhouette for candidate in model.candidates_)
+    assert best.gain == pytest.approx(best.silhouette - first.silhouette)
+    assert best.gain > 2 * best.error > 0
+    assert (first.gain, first.error, first.moved) == (0, 0, 0)
     described = json.loads(json.dumps(model.describe()))
     assert [entry["name"] for entry in described["candidates"] if entry["chosen"]] == [best.name]
     assert described["reason"] == model.reason_
-    assert model.reason_.startswith(f"{best.name}: modularity {best.modularity:.3f}")
+    share = f"differs from k-means in {100 * best.moved:.1f} % of the rows; silhouette "
+    assert model.reason_.startswith(f"{best.name}: {share}{best.silhouette:.3f}")
     np.testing.assert_array_equal(model.labels_, best.labels)
 
 
-@pytest.mark.parametrize("n_clusters", [1, 12])
+def test_rows_that_move_are_counted_under_the_best_matching():
+    before = np.array([0, 0, 0, 1, 1, 2], np.int32)
+    assert share_moved(before, np.array([2, 2, 2, 0, 0, 1], np.int32)) == 0
+    assert share_moved(before, np.array([1, 1, 0, 0, 0, 0], np.int32)) == pytest.approx(1 / 3)
+
+
+def test_silhouettes_are_those_of_scikit_learn(monkeypatch):
+    # Several blocks of rows, the last one shorter.
+    monkeypatch.setattr(selection, "_N_DISTANCES", 50 * 7)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50, 4)).astype(np.float32)
+    labellings = [np.r_[np.arange(k), rng.integers(0, k - 1, 50 - k)] for k in (2, 6)]
+    widths = selection.silhouette_widths(X, labellings, map_serially)
+    expected = [silhouette_samples(X, labels) for labels in labellings]
+    np.testing.assert_allclose(widths, expected, atol=1e-6)
+
+
+def test_whitened_neighbours_differ_equally_in_every_direction():
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(2000, 3)) * [1, 5, 25]).astype(np.float32)
+    (points,) = whiten(X, X, np.arange(2000), [3]).values()
+    _, neighbors = NearestNeighbors(n_neighbors=3).fit(X).kneighbors()
+    gaps = (points[:, None] - points[neighbors]).reshape(-1, 3)
+    np.testing.assert_allclose(gaps.T @ gaps / len(gaps), np.eye(3), atol=0.1)
+
+
+def test_copies_are_no_neighbours():
+    X, _ = stretched(100)
+    once, copied = (refine(rows, 2) for rows in (X, np.repeat(X, 15, axis=0)))
+    assert chosen(once).name.startswith("whitened")
+    np.testing.assert_array_equal(copied.labels_[::15], once.labels_)
+
+
+def test_points_on_a_line_have_two_directions():
+    X = np.random.default_rng(0).normal(size=(60, 1))
+    names = [candidate.name for candidate in refine(X, 4).candidates_]
+    assert names == ["k-means", *(f"whitened, {n} neighbors" for n in (3, 5, 10))]
+
+
+@pytest.mark.parametrize("n_clusters", [1, 4, 12])
 def test_nothing_to_choose(n_clusters):
     X = np.random.default_rng(0).normal(size=(12, 3))
     model = refine(X, n_clusters)
     assert len(np.unique(model.labels_)) == n_clusters
     assert "nothing else was compared" in model.reason_
+    (only,) = model.describe()["candidates"]
+    assert (only["name"], only["silhouette"], only["chosen"]) == ("k-means", None, True)
+
+
+def test_clusters_are_larger_than_the_number_of_neighbours():
+    X = np.random.default_rng(0).normal(size=(21, 3))
+    assert {candidate.name for candidate in refine(X, 4).candidates_} == {
+        "k-means",
+        *(f"whitened, {n} neighbors{length}" for n in (3, 5) for length in ("", ", unit length")),
+    }
 
 
 def test_bursts_of_pictures_are_left_to_k_means():
@@ -95,8 +147,7 @@ def test_bursts_of_pictures_are_left_to_k_means():
     moments = make_blobs([10, 4, 2], n_features=5, random_state=0)[0]
     X = np.repeat(moments, 30, axis=0) + rng.normal(0, 1e-3, (480, 5))
     model = refine(X, 3)
-    assert "more parts than clusters" in model.reason_
-    assert [candidate.name for candidate in model.candidates_] == ["k-means"]
+    assert chosen(model).name == "k-means"
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 5])
@@ -112,10 +163,10 @@ def test_one_row_is_refused():
 
 
 def test_rows_beyond_the_sample_join_their_neighbors():
-    X, truth = make_circles(1500, noise=0.04, factor=0.4, random_state=0)
+    X, truth = stretched(1500)
     model = refine(X, 2, max_rows=400)
     assert len(chosen(model).labels) == 400
-    assert adjusted_rand_score(truth, model.labels_) == 1
+    assert adjusted_rand_score(truth, model.labels_) > 0.9
 
 
 def test_sample_of_fewer_rows_than_clusters():
@@ -124,7 +175,7 @@ def test_sample_of_fewer_rows_than_clusters():
 
 
 def test_threads_change_nothing():
-    X, _ = make_circles(700, noise=0.1, factor=0.6, random_state=0)
+    X, _ = stretched(700)
     fitted = []
     for n_threads in (1, 2):
         with threadpool_limits(n_threads):

@@ -64,7 +64,7 @@ class NumberOrAuto(click.ParamType):
 @click.option(
     "--refine",
     is_flag=True,
-    help="Let another clustering replace k-means where the images' neighbours favour it.",
+    help="Let k-means on whitened vectors replace it where that separates images better.",
 )
 @click.option(
     "--into",
@@ -148,8 +148,8 @@ def cluster(
 
     With -a minibatch-kmeans the embeddings are read in batches, and never all held in memory.
 
-    With --refine, k-means is compared with mixtures of Gaussians and spectral clusterings, without
-    labels, and the choice and its reason are printed.
+    With --refine, k-means is compared with k-means on whitened vectors, without labels; the choice,
+    its reason and the share of images that it moves are printed.
 
     With --previous, clusters that are new, split, merged or vanished are listed, and the number of
     images that moved between the others.  Clusters that `clusterkit label` or you in the table gave

@@ -1,10 +1,11 @@
-"""Accuracy of refined k-means and of all its candidates on labelled sets, mean and worst of seeds.
+"""What refined k-means gains over ten-run k-means, on draws of the classes of one side.
 
-``python -m tests.benchmarks.refinement`` embeds the labelled photos of the shared folder first;
-``--features DIR`` takes ``.npz`` files with ``vectors`` and ``labels`` instead.  scikit-learn's
-digits and 2,000 of MNIST's, as pixels, come with both.  ``--draws N`` adds N random parts of each
-set, with some of its classes and, in every other draw, of unequal sizes.  The table goes to stderr,
-the same as JSON to stdout.  Accuracy is that under the best matching of clusters to labels.
+``python -m tests.benchmarks.refinement --features DIR --side "kept aside"`` draws from the sets of
+the shared folder, from those of ``DIR`` (``.npz`` files with ``vectors`` and ``labels``, named
+``SET_SPACE.npz``), and from handwritten digits; rules are chosen on the side ``"chosen on"``.  The
+gain is that of the accuracy, under the best matching of clusters to classes, over scikit-learn's
+``KMeans`` with ``n_init=10`` and the same seed on rows of length 1; each has the true number of
+clusters.  The table goes to stderr, every draw as JSON to stdout.
 """
 
 import argparse
@@ -12,122 +13,85 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Iterable, Iterator
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clusterkit.clusterers import RefinedKMeans
+from clusterkit.clusterers import ClusteringWarning, RefinedKMeans
 from clusterkit.clustering.evaluation import evaluate
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.utils.parallel import count_cpus
-from tests.benchmarks.verdict import WIDTH, Labelled, digits, embed_photos, mnist, read_features
+from tests.benchmarks.draws import SHARED, SIDES, Draw, digits, draw_all, mnist, read_sets
 
-REFINED, PLAIN = "refined", "scikit-learn, 10 runs"
-# Rows of a part, at most.
-N_ROWS = 1000
-
-
-def parts(sets: Iterable[Labelled], draws: int) -> Iterator[Labelled]:
-    """Draw parts of each set: some of many classes, all of up to four; even and uneven by turns."""
-    for name, X, labels in sets:
-        n_classes = len(np.unique(labels))
-        for draw in range(draws):
-            rng = np.random.default_rng(draw)
-            n_chosen = n_classes if n_classes <= 4 else rng.integers(n_classes // 2, n_classes)
-            kept = []
-            for chosen in rng.permutation(n_classes)[:n_chosen]:
-                rows = rng.permutation(np.flatnonzero(labels == chosen))
-                share = rng.uniform(0.2, 1) if draw % 2 else 0.7
-                kept.append(rows[: max(12, int(share * len(rows)))])
-            rows = np.sort(rng.permutation(np.concatenate(kept))[:N_ROWS])
-            yield f"{name}/{draw}", X[rows], np.unique(labels[rows], return_inverse=True)[1]
+# Gains and losses of up to a point count as none.
+EVEN = 0.01
 
 
-def measure(name: str, X: Any, labels: Any, seeds: int) -> dict[str, Any]:
-    """Fit with each seed; keep the accuracy of every candidate."""
+def measure(draw: Draw, seed: int) -> dict[str, Any]:
+    """Return what refined k-means, and k-means before it, gain on a draw."""
     from sklearn.cluster import KMeans
 
-    k, unit = len(np.unique(labels)), unit_rows(X)
-    accuracies: dict[str, list[list[float]]] = {}
-    seconds, chosen = [], []
-    for seed in range(seeds):
-        start = time.perf_counter()
-        model = RefinedKMeans(k, random_state=seed).fit(X)
-        seconds.append(time.perf_counter() - start)
-        plain = KMeans(k, n_init=10, random_state=seed).fit(unit)
-        found = [(PLAIN, plain.labels_), (REFINED, model.labels_)]
-        found += [(candidate.name, candidate.labels) for candidate in model.candidates_]
-        chosen += [candidate.name for candidate in model.candidates_ if candidate.chosen]
-        of_seed: dict[str, list[float]] = {}
-        for method, clusters in found:
-            # The runs of a mixture make one row of the table.
-            method = method.partition(", run")[0]
-            of_seed.setdefault(method, []).append(evaluate(labels, clusters).accuracy)
-        for method, values in of_seed.items():
-            accuracies.setdefault(method, []).append(values)
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        # Draws of unequal size have clusters of unequal size.
+        warnings.simplefilter("ignore", ClusteringWarning)
+        model = RefinedKMeans(draw.truth, random_state=seed).fit(draw.vectors)
+    seconds = time.perf_counter() - start
+    plain = KMeans(draw.truth, n_init=10, random_state=seed).fit(unit_rows(draw.vectors))
+    found = {"refined": model.labels_, "k-means alone": model.candidates_[0].labels}
+    base = evaluate(draw.labels, plain.labels_).accuracy
+    source, kind, _ = draw.name.split("/")
     return {
-        "set": name,
-        "n": len(X),
-        "k": k,
-        "seconds": float(np.mean(seconds)),
-        "chosen": chosen,
-        "mean": {method: float(np.mean(values)) for method, values in accuracies.items()},
-        "worst": {method: float(np.min(values)) for method, values in accuracies.items()},
+        "name": draw.name,
+        "space": source.rpartition("_")[2],
+        "kind": kind,
+        "n_samples": len(draw.vectors),
+        "n_clusters": draw.truth,
+        "seconds": seconds,
+        "accuracy": base,
+        "gain": {n: evaluate(draw.labels, labels).accuracy - base for n, labels in found.items()},
+        "reason": model.reason_,
     }
 
 
-def report(result: dict[str, Any]) -> None:
-    """Print the block of one set."""
-    gain = result["mean"][REFINED] - result["mean"][PLAIN]
-    heading = f"{result['set']:{WIDTH}} n={result['n']} k={result['k']} {result['seconds']:.1f} s"
-    print(f"{heading}  refined {100 * gain:+.1f} points", file=sys.stderr)
-    for method, mean in result["mean"].items():
-        times = sum(name.partition(", run")[0] == method for name in result["chosen"])
-        note = f"chosen {times}" if times else ""
-        worst = result["worst"][method]
-        print(f"    {method:28} mean {mean:.3f}  worst {worst:.3f}  {note}", file=sys.stderr)
-    sys.stderr.flush()
-
-
-def report_gains(kind: str, results: list[dict[str, Any]]) -> None:
-    """Print what refinement gains over plain k-means on some sets."""
-    if not results:
-        return
-    gains = np.array([result["mean"][REFINED] - result["mean"][PLAIN] for result in results])
-    print(
-        f"{len(gains)} {kind}: gain {100 * gains.mean():+.1f} points on average, "
-        f"{100 * gains.min():+.1f} at worst; more than a point gained on {(gains > 0.01).sum()}, "
-        f"lost on {(gains < -0.01).sum()}",
-        file=sys.stderr,
-    )
+def report(title: str, results: list[dict[str, Any]]) -> None:
+    """Print the gains on some draws in a line per method."""
+    for method in ("refined", "k-means alone"):
+        gains = np.array([result["gain"][method] for result in results])
+        kept = (gains >= -EVEN).mean()
+        print(
+            f"{title:22} {method:14} {len(gains):5} {100 * gains.mean():+8.1f} {kept:10.0%}"
+            f" {100 * gains.min():+8.1f}",
+            file=sys.stderr,
+        )
 
 
 def main() -> None:
     """Measure, and print table and JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--features", type=Path, help="folder of .npz files")
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--draws", type=int, default=0, help="parts of each set, with one seed")
+    parser.add_argument("--features", type=Path, nargs="*", default=[], help="folders of .npz")
+    parser.add_argument("--side", choices=SIDES, default=SIDES[0])
+    parser.add_argument("--draws", type=int, default=60, help="from each set")
     parser.add_argument("--match", default="", help="only sets whose name holds this")
+    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    photos = read_features(options.features) if options.features else embed_photos()
-    sets = [item for item in (*photos, *digits(), *mnist()) if options.match in item[0]]
-    whole, drawn = [], []
-    for item in sets:
-        whole.append(measure(*item, options.seeds))
-        report(whole[-1])
-    for item in parts(sets, options.draws):
-        drawn.append(measure(*item, 1))
-        report(drawn[-1])
-    report_gains("whole sets", whole)
-    report_gains("parts", drawn)
+    sets = [*read_sets(SHARED / "bench", *options.features), digits(), mnist()]
+    drawn = draw_all([s for s in sets if options.match in s.name], options.side, options.draws)
+    results = [measure(draw, options.seed) for draw in drawn]
+    print(f"{options.side:37} draws     mean not lower    worst", file=sys.stderr)
+    for space in dict.fromkeys(result["space"] for result in results):
+        of_space = [result for result in results if result["space"] == space]
+        report(f"{space}, all", of_space)
+        for kind in ("equal", "unequal"):
+            report(f"{space}, {kind}", [result for result in of_space if result["kind"] == kind])
     document = {
-        "seeds": options.seeds,
+        "side": options.side,
+        "seed": options.seed,
         "processors": count_cpus(),
         "machine": platform.platform(),
-        "results": whole + drawn,
+        "results": results,
     }
     print(json.dumps(document, indent=2))
 

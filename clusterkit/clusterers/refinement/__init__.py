@@ -1,4 +1,4 @@
-"""Refinement: choose among several clusterings by modularity."""
+"""Refinement: choose among several clusterings by their silhouettes."""
 
 from clusterkit.clusterers.refinement.estimator import RefinedKMeans
 from clusterkit.clusterers.refinement.selection import Candidate

@@ -1,18 +1,20 @@
-"""Choose between clusterings by the modularity of nearest-neighbour graphs."""
+"""Choose between clusterings by their silhouettes."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.clusterers.neighbor_graph import modularity_shares
+from clusterkit.clusterers.refinement.whitening import N_NEIGHBORS, Points
+from clusterkit.utils.parallel import Map
 
 Labels = NDArray[np.int32]
 FIRST = "k-means"
-# Number of standard errors by which a candidate must beat k-means.
-N_ERRORS = 3
+# Number of standard errors by which a candidate must beat k-means, for a confidence of 95 %.
+N_ERRORS = 2
+# Number of distances that are held at a time, in each thread.
+_N_DISTANCES = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,15 @@ class Candidate:
     ----------
     name : str
         Name of the method.
-    modularity : float
-        Modularity of the clustering: the share of the graph's links within clusters, minus the
-        share expected by chance; below 1.
+    silhouette : float or None
+        Mean silhouette width on the whitened rows, in [-1, 1]; None if nothing was compared.
     gain : float
-        Difference to the modularity of k-means.
+        Difference to the silhouette of k-means.
     error : float
         Standard error of ``gain`` over the rows.
+    moved : float
+        Share of the rows that are in another cluster than by k-means, with clusters matched so that
+        it is smallest; in [0, 1].
     chosen : bool
         Whether it was chosen.
     labels : ndarray of shape (n,), int32
@@ -37,43 +41,50 @@ class Candidate:
     """
 
     name: str
-    modularity: float
+    silhouette: float | None
     gain: float
     error: float
+    moved: float
     chosen: bool
     labels: Labels = field(repr=False, compare=False)
 
 
-def choose(made: dict[str, Labels], graphs: Collection[Any]) -> list[Candidate]:
-    """Choose the candidate of highest modularity, or the first one unless it is clearly lower.
+def choose(made: dict[str, Labels], spaces: Collection[Points], run: Map) -> list[Candidate]:
+    """Choose the candidate of highest silhouette if it gains more than two standard errors.
 
     Parameters
     ----------
     made : dict of str to ndarray of shape (n,), int32
-        Name to cluster of each row; k-means first.
-    graphs : collection of sparse arrays of shape (n, n)
-        The modularity is the mean over these.
+        Name to cluster of each row; k-means first.  With others, each has at least 2 clusters, and
+        fewer than rows.
+    spaces : collection of ndarray of shape (n, m), float32
+        The whitened rows; the silhouette of a row is the mean over these.
+    run : callable
+        From :func:`clusterkit.utils.parallel.workers`.
 
     Returns
     -------
     list of Candidate
         In the same order; exactly one is chosen.
+
+    References
+    ----------
+    Rousseeuw: Silhouettes. Journal of Computational and Applied Mathematics 20, 1987.
     """
-    shares = {
-        name: np.mean([modularity_shares(graph, labels) for graph in graphs], axis=0)
-        for name, labels in made.items()
-    }
-    gains = {name: share - shares[FIRST] for name, share in shares.items()}
+    measured = [silhouette_widths(points, list(made.values()), run) for points in spaces]
+    widths = dict(zip(made, np.mean(measured, axis=0), strict=True))
+    gains = {name: width - widths[FIRST] for name, width in widths.items()}
     errors = {name: gain.std() / np.sqrt(len(gain)) for name, gain in gains.items()}
-    best = max(made, key=lambda name: shares[name].mean())
+    best = max(made, key=lambda name: widths[name].mean())
     if gains[best].mean() <= N_ERRORS * errors[best]:
         best = FIRST
     return [
         Candidate(
             name,
-            modularity=float(shares[name].mean()),
+            silhouette=float(widths[name].mean()),
             gain=float(gains[name].mean()),
             error=float(errors[name]),
+            moved=share_moved(made[FIRST], labels),
             chosen=name == best,
             labels=labels,
         )
@@ -81,19 +92,86 @@ def choose(made: dict[str, Labels], graphs: Collection[Any]) -> list[Candidate]:
     ]
 
 
+def silhouette_widths(points: Points, labellings: list[Labels], run: Map) -> NDArray[np.float64]:
+    """Return the silhouette width of each row in several clusterings, from the same distances.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n, m), float32
+        The rows.
+    labellings : list of ndarray of shape (n,), int32
+        Cluster of each row, from 0; at least 2 clusters, none empty.
+    run : callable
+        From :func:`clusterkit.utils.parallel.workers`.
+
+    Returns
+    -------
+    ndarray of shape (len(labellings), n), float64
+        In [-1, 1]; 0 for clusters of one row.
+
+    References
+    ----------
+    Rousseeuw: Silhouettes. Journal of Computational and Applied Mathematics 20, 1987.
+    """
+    from sklearn.metrics import euclidean_distances
+
+    n, exact = len(points), points.astype(np.float64)
+    members = [np.eye(labels.max() + 1, dtype=np.float32)[labels] for labels in labellings]
+    step = max(1, _N_DISTANCES // n)
+
+    def measure(start: int) -> NDArray[np.float64]:
+        """Measure some rows."""
+        block = slice(start, start + step)
+        # Equal rows are at a distance of rounding, far below the others.
+        distances = euclidean_distances(exact[block], exact).astype(np.float32)
+        return np.array(
+            [
+                _widths(distances @ inside, labels[block], inside.sum(axis=0))
+                for labels, inside in zip(labellings, members, strict=True)
+            ]
+        )
+
+    return np.concatenate(run(measure, range(0, n, step)), axis=1)
+
+
+def _widths(
+    totals: NDArray[np.float32], own: Labels, sizes: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Return the widths of rows from their total distances to each cluster."""
+    rows = np.arange(len(own))
+    others = sizes[own] - 1
+    inside = totals[rows, own] / np.maximum(others, 1)
+    means = (totals / sizes).astype(np.float64)
+    means[rows, own] = np.inf
+    outside = means.min(axis=1)
+    largest = np.maximum(np.maximum(inside, outside), np.finfo(np.float64).tiny)
+    return np.where(others > 0, (outside - inside) / largest, 0)
+
+
+def share_moved(before: Labels, after: Labels) -> float:
+    """Return the share of rows that change their cluster, under the best matching of clusters."""
+    from scipy.optimize import linear_sum_assignment
+    from sklearn.metrics.cluster import contingency_matrix
+
+    shared = contingency_matrix(before, after)
+    kept = shared[linear_sum_assignment(shared, maximize=True)].sum()
+    return float(1 - kept / len(before))
+
+
 def explain_choice(candidates: list[Candidate]) -> str:
     """Return what was chosen and why, in a sentence."""
     first, others = candidates[0], candidates[1:]
     if not others:
         return (
-            f"{FIRST}: nothing else was compared, because there is one cluster, or one of each "
-            "row, or rows so alike that the graphs of neighbors fall into more parts than clusters"
+            f"{FIRST}: nothing else was compared, because there is one cluster, or too few "
+            f"different rows for {N_NEIGHBORS[0]} neighbors within a cluster"
         )
-    best = max(others, key=lambda candidate: candidate.modularity)
+    best = max(others, key=lambda candidate: candidate.gain)
     comparison = (
-        f"modularity {best.modularity:.3f}, that of {FIRST} {first.modularity:.3f} "
+        f"silhouette {best.silhouette:.3f}, that of {FIRST} {first.silhouette:.3f} "
         f"(difference {best.gain:+.3f} ± {best.error:.3f})"
     )
+    changes = f"differs from {FIRST} in {best.moved:.1%} of the rows".replace("%", " %")
     if best.chosen:
-        return f"{best.name}: {comparison}"
-    return f"{FIRST}: no other is clearly better; the next, {best.name}, has {comparison}"
+        return f"{best.name}: {changes}; {comparison}"
+    return f"{FIRST}: no other is clearly better; the next, {best.name}, {changes}; {comparison}"
