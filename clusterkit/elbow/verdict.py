@@ -12,18 +12,18 @@ Votes = dict[str, int | None]
 
 # The weights below are learned by tests/benchmarks/learn_verdict.py.
 # What ranks the numbers of clusters: a conditional logit (McFadden, 1974).
-RANKING = {"log(k)": 0.2, "sqrt(eigengap)": 8.0, "silhouette": 28.0}
+RANKING = {"sqrt(eigengap)": 11.1, "silhouette": 28.9}
 # Whether the groups of a number are groups at all: a logistic regression.
-GROUPS = {"constant": -1.0, "log(k)": -3.0, "separation": 34.0, "valley": 14.0}
+GROUPS = {"constant": -1.48, "log(k)": -3.27, "separation": 37.6, "valley": 17.0}
 # Whether a number that stands out is within one of the right number, if there are groups.
-NEARNESS = {"constant": 0.5, "lead": 1.0}
+NEARNESS = {"constant": 0.75, "lead": 1.14}
 # Below this probability of groups there is no clear number.
 _LEAST = 0.5
 # Below this confidence the verdict says "About".
 LOW_CONFIDENCE = 0.5
 # A number stands out if it is this many times as probable as some number on the way to each more
 # probable one; at most so many do.
-_PROMINENCE, MAX_LEVELS = 4.0, 4
+_PROMINENCE, MAX_LEVELS = 2.0, 4
 # Larger numbers are tried if the last fifth of the range holds this share of the probability.
 _TAIL, _OPEN = 0.2, 0.2
 # The lead is the logarithm of at most this ratio, and of at least its inverse.
@@ -56,10 +56,10 @@ class Verdict(NamedTuple):
     probability: Curve
 
 
-def describe_numbers(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> Curve:
-    """Return what ranks the numbers of clusters, in the order of ``RANKING``: shape (m, 3)."""
+def describe_numbers(curves: Mapping[str, Curve]) -> Curve:
+    """Return what ranks the numbers of clusters, in the order of ``RANKING``: shape (m, 2)."""
     root = np.sqrt(np.maximum(curves["eigengap"], 0))
-    return np.column_stack([np.log(n_clusters), root, curves["silhouette"]])
+    return np.column_stack([root, curves["silhouette"]])
 
 
 def describe_groups(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> Curve:
@@ -80,11 +80,7 @@ def describe_lead(ranks: Curve) -> Curve:
     return np.column_stack([np.ones(len(ranks)), lead])
 
 
-def rank(
-    n_clusters: NDArray[np.int64],
-    curves: Mapping[str, Curve],
-    weights: Mapping[str, float] = RANKING,
-) -> Curve:
+def rank(curves: Mapping[str, Curve], weights: Mapping[str, float] = RANKING) -> Curve:
     """Return the probability of each number if there are groups, shape (m,); sums to 1.
 
     All 0 if the indices are defined for none.
@@ -94,7 +90,7 @@ def rank(
     McFadden: Conditional logit analysis of qualitative choice behavior. Frontiers in Econometrics,
     1974.
     """
-    scores = describe_numbers(n_clusters, curves) @ list(weights.values())
+    scores = describe_numbers(curves) @ list(weights.values())
     if np.isnan(scores).all():
         return np.zeros(len(scores))
     odds = np.exp(np.nan_to_num(scores - np.nanmax(scores), nan=-np.inf))
@@ -181,7 +177,7 @@ def judge(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], votes: Vot
     -------
     Verdict
     """
-    ranks = rank(n_clusters, curves)
+    ranks = rank(curves)
     if not ranks.any():
         sentence = "No clear number of clusters: there are too few rows to leave some out."
         return Verdict(None, 0.0, sentence, {}, ranks)

@@ -7,7 +7,6 @@ how the verdicts do on the classes that are kept aside.
 """
 
 import argparse
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,8 +29,8 @@ from tests.benchmarks.draws import (
 
 # Ridge penalties, of weights of indices in units of their standard deviation.
 PENALTY = 0.1
-# Photos are what the rule is for; each kind of generated sets counts a third of them.
-PHOTOS = 3.0
+# Photos are what the rule is for; all generated sets together count this share of them.
+GENERATED = 0.5
 Weights = dict[str, float]
 RANGES = (20, 40)
 
@@ -62,11 +61,12 @@ def judge_draw(draw: Draw, number: int) -> Judged:
     return Judged("/".join(draw.name.split("/")[:-1]), draw.truth, curve)
 
 
-def weigh_kinds(judged: Sequence[Judged]) -> NDArray[np.float64]:
-    """Weight each kind of draws equally, photos more."""
-    counts = Counter(one.kind for one in judged)
-    photos = np.array([PHOTOS if "/" in one.kind else 1.0 for one in judged])
-    weights = photos / np.array([counts[one.kind] for one in judged])
+def weigh(judged: Sequence[Judged]) -> NDArray[np.float64]:
+    """Weight the draws of photos equally, and all generated sets together half as much."""
+    are_photos = np.array(["/" in one.kind for one in judged])
+    weights = np.ones(len(judged))
+    if are_photos.any() and not are_photos.all():
+        weights[~are_photos] = GENERATED * are_photos.sum() / (~are_photos).sum()
     return weights / weights.mean()
 
 
@@ -77,12 +77,12 @@ def learn_ranking(judged: Sequence[Judged]) -> Weights:
     known = [one for one in judged if one.truth in one.curve.n_clusters]
     tables, places = [], []
     for one in known:
-        table = rule.describe_numbers(one.curve.n_clusters, one.curves())
+        table = rule.describe_numbers(one.curves())
         defined = np.isfinite(table).all(axis=1)
         tables.append(table[defined])
         places.append(int(np.flatnonzero(one.curve.n_clusters[defined] == one.truth)[0]))
     scales = np.concatenate(tables).std(axis=0)
-    weights = weigh_kinds(known)
+    weights = weigh(known)
 
     def loss(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """Return the negative log-likelihood and its gradient."""
@@ -103,11 +103,11 @@ def learn_groups(judged: Sequence[Judged], ranking: Weights) -> Weights:
     """Fit the probability that the groups of the most probable number are groups."""
     rows, known = [], []
     for one in judged:
-        ranks = rule.rank(one.curve.n_clusters, one.curves(), ranking)
+        ranks = rule.rank(one.curves(), ranking)
         table = rule.describe_groups(one.curve.n_clusters, one.curves())
         rows.append(table[int(ranks.argmax())])
         known.append(one.truth is not None)
-    weights, are_groups = weigh_kinds(judged), np.array(known)
+    weights, are_groups = weigh(judged), np.array(known)
     # Sets with and without groups count the same.
     for side in (are_groups, ~are_groups):
         weights[side] /= weights[side].sum()
@@ -118,8 +118,8 @@ def learn_nearness(judged: Sequence[Judged], ranking: Weights) -> Weights:
     """Fit the probability that a number that stands out is within one of the true number."""
     rows, near, weights = [], [], []
     known = [one for one in judged if one.truth is not None]
-    for one, weight in zip(known, weigh_kinds(known), strict=True):
-        ranks = rule.rank(one.curve.n_clusters, one.curves(), ranking)
+    for one, weight in zip(known, weigh(known), strict=True):
+        ranks = rule.rank(one.curves(), ranking)
         table = rule.describe_lead(ranks)
         for place in rule.find_peaks(ranks):
             rows.append(table[place])
