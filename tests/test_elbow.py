@@ -10,7 +10,6 @@ from clusterkit.elbow.resampling import (
     cloud_like,
     distances_between,
     find_groups,
-    measure_return,
     measure_valley,
 )
 from clusterkit.elbow.verdict import count_votes, find_peaks, judge, knee, may_be_more, rank
@@ -318,14 +317,6 @@ def test_groups_are_read_off_the_eigenvectors_of_separate_groups():
     found = find_groups((np.eye(4)[labels] / np.sqrt(np.array(sizes)[labels, None])) @ rotation)
     assert [len(np.unique(found[labels == group])) for group in range(4)] == [1] * 4
     assert len(np.unique(found)) == 4
-
-
-def test_a_partition_comes_back_by_its_groups():
-    groups = np.repeat([0, 1, 2], [90, 5, 5]).astype(np.int32)
-    assert measure_return(groups, (groups + 1) % 3, 3) == 1
-    # A small group that is lost counts as much as a large one.
-    assert measure_return(groups, np.minimum(groups, 1), 3) == pytest.approx((1 + 0.5 + 0.5) / 3)
-    assert measure_return(groups, np.zeros(100, np.int32), 4) == pytest.approx(1.0 / 4)
 
 
 def test_borders_in_a_valley_are_sparser():

@@ -6,9 +6,8 @@ from clusterkit.clusterers import KMeans
 from clusterkit.clusterers.neighbor_graph import (
     conductances,
     leading_eigenvectors,
-    link_neighbors,
-    modularity_shares,
     number_parts,
+    weigh_neighbors,
 )
 
 
@@ -17,34 +16,39 @@ def cliques(sizes):
     return csr_array(block_diag([np.ones((n, n)) - np.eye(n) for n in sizes]))
 
 
-def test_links_are_nearest_neighbours_from_either_side():
-    graph = link_neighbors(np.array([[0], [1], [3], [30]], np.float32), 1)
-    expected = np.zeros((4, 4))
-    expected[0, 1] = expected[1, 0] = 1
-    expected[1, 2] = expected[2, 1] = expected[2, 3] = expected[3, 2] = 0.5
-    np.testing.assert_array_equal(graph.toarray(), expected)
+def link(X, n_neighbors):
+    """Link the rows to their nearest neighbours."""
+    from sklearn.neighbors import NearestNeighbors
+
+    return weigh_neighbors(*NearestNeighbors(n_neighbors=n_neighbors).fit(X).kneighbors())
 
 
-def test_more_neighbours_than_points_link_all():
-    graph = link_neighbors(np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32), 9)
-    np.testing.assert_array_equal(graph.toarray(), 1 - np.eye(5))
+def test_weights_of_a_row_sum_to_the_logarithm_of_the_number_of_neighbours():
+    distances = np.array([[1.0, 1.5, 3.0], [2.0, 2.5, 9.0], [1.0, 1.0, 1.0], [1.0, 2.0, 2.0]])
+    neighbors = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
+    graph = weigh_neighbors(distances, neighbors).toarray()
+    np.testing.assert_array_equal(graph, graph.T)
+    np.testing.assert_array_equal(np.diag(graph), 0)
+    # The nearest neighbour has weight 1, and so has every one that is equally near.
+    assert graph[0, 1] == graph[2].max() == 1
+    one_way = np.array([1, 0.6, 0.4])
+    assert one_way.sum() == np.log2(4)
+    assert 0 < graph[1, 3] < 1
 
 
-def test_modularity_is_links_within_less_chance():
+def test_a_small_group_hardly_touches_the_next():
     rng = np.random.default_rng(0)
-    A = rng.integers(0, 3, (30, 30))
-    A = A + A.T
-    labels = rng.integers(0, 4, 30)
-    degrees = A.sum(axis=1)
-    same = labels[:, None] == labels
-    expected = ((A - np.outer(degrees, degrees) / A.sum()) * same).sum() / A.sum()
-    assert modularity_shares(csr_array(A), labels).mean() == pytest.approx(expected)
+    X = np.concatenate([rng.normal(0, 1, (100, 16)), rng.normal(9, 1, (5, 16))])
+    graph = link(X, 10)
+    assert conductances(graph, np.repeat([0, 1], [100, 5]).astype(np.int32))[1] < 0.15
+    # Each of the five has six of its ten neighbours in the other group.
+    assert (graph[100:, :100] > 0).sum() >= 5 * 6
 
 
-def test_modularity_of_cliques():
-    graph = cliques([4, 4])
-    assert modularity_shares(graph, np.repeat([0, 1], 4)).mean() == pytest.approx(0.5)
-    assert modularity_shares(graph, np.zeros(8, int)).mean() == pytest.approx(0)
+def test_equal_rows_are_linked():
+    graph = link(np.repeat(np.eye(3), 5, axis=0), 4)
+    assert number_parts(graph)[0] == 3
+    assert set(graph.data) == {1.0}
 
 
 def test_conductance_is_the_share_of_links_that_leave():
@@ -69,7 +73,7 @@ def test_eigenvectors_are_those_of_the_whole_graph(n_samples):
     # Two parts, of which one holds many rows that are the same.
     X = rng.normal(size=(n_samples, 3)).astype(np.float32)
     X[: n_samples // 3] = np.round(X[: n_samples // 3]) + 100
-    graph = link_neighbors(X, 10)
+    graph = link(X, 10)
     assert number_parts(graph)[0] > 1
     values, vectors = leading_eigenvectors(graph, 12, seed=0)
     scale = diags_array(1 / np.sqrt(graph.sum(axis=1)))
@@ -81,6 +85,6 @@ def test_eigenvectors_are_those_of_the_whole_graph(n_samples):
 
 def test_same_seed_same_eigenvectors():
     X = np.random.default_rng(0).normal(size=(700, 3)).astype(np.float32)
-    graph = link_neighbors(X, 10)
+    graph = link(X, 10)
     first, second = (leading_eigenvectors(graph, 5, seed=1)[1] for _ in range(2))
     np.testing.assert_array_equal(first, second)

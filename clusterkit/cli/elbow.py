@@ -47,9 +47,10 @@ def elbow(
 ) -> None:
     """Estimate the number of clusters, or report that there is no clear number.
 
-    Clusters the embeddings for every k in a range, and combines the stability under resampling,
-    the share of nearest neighbours that are separated, and the eigengap of the neighbour graph.
-    The knee of the inertia, silhouette, Calinski-Harabasz and Davies-Bouldin are shown beside it.
+    Clusters the embeddings for every k in a range.  The eigengap of the graph of neighbours and the
+    silhouette rank the numbers; how far apart the groups are, compared with slices of one cloud,
+    and how sparse the rows are between them tell whether there are groups at all.  The knee of the
+    inertia and other indices are shown beside them.
 
     Images may have several right numbers, such as 3 kinds of 10 animals: these levels are listed,
     the coarsest first, each with its confidence and, where ImageNet's classes of the images are in

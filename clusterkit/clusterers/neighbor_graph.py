@@ -1,38 +1,15 @@
-"""Nearest-neighbour graph: connected components, eigenvectors, modularity and conductance."""
+"""Nearest-neighbour graph: weights, connected components, eigenvectors and conductance."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Matrix = NDArray[np.float32]
 Labels = NDArray[np.int32]
 # Maximum number of nodes for a full eigendecomposition; larger graphs are solved iteratively.
 _N_DENSE = 500
 # Halvings of the interval of a node's scale; more do not change float32 distances' weights.
 _N_BISECTIONS = 32
-
-
-def link_neighbors(points: Matrix, n_neighbors: int) -> Any:
-    """Return the symmetric nearest-neighbour graph of points.
-
-    Parameters
-    ----------
-    points : ndarray of shape (n, d), float32
-        The points, at least 2.
-    n_neighbors : int
-        Number of neighbours of each point; at most all others.
-
-    Returns
-    -------
-    sparse array of shape (n, n)
-        Symmetric; mutual neighbours have weight 1, others weight 0.5.
-    """
-    from scipy.sparse import csr_array
-    from sklearn.neighbors import kneighbors_graph
-
-    graph = csr_array(kneighbors_graph(points, min(n_neighbors, len(points) - 1)))
-    return (graph + graph.T) / 2
 
 
 def weigh_neighbors(distances: NDArray[np.float64], neighbors: NDArray[np.int64]) -> Any:
@@ -144,34 +121,6 @@ def _solve(matrix: Any, n_vectors: int, seed: int) -> tuple[NDArray[Any], NDArra
 
     start = np.random.default_rng(seed).standard_normal(n)
     return eigsh(matrix, n_vectors, which="LA", v0=start)
-
-
-def modularity_shares(graph: Any, labels: Labels) -> NDArray[np.float64]:
-    """Return each node's contribution to the modularity of a partition, times the number of nodes.
-
-    Parameters
-    ----------
-    graph : sparse array of shape (n, n)
-        Symmetric weights of the links.
-    labels : ndarray of shape (n,), int
-        Cluster of each node, from 0.
-
-    Returns
-    -------
-    ndarray of shape (n,), float64
-        Their mean is the modularity.
-
-    References
-    ----------
-    Newman, Girvan: Finding and evaluating community structure in networks. Physical Review E 69,
-    2004.
-    """
-    n = len(labels)
-    degrees = graph.sum(axis=1)
-    total = degrees.sum()
-    within = links_within(graph, labels)
-    expected = degrees * np.bincount(labels, degrees)[labels] / total
-    return n * (within - expected) / total
 
 
 def conductances(graph: Any, labels: Labels) -> NDArray[np.float64]:

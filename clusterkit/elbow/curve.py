@@ -87,8 +87,8 @@ class ElbowCurve(TableResult):
         Mean share of a group's links that leave it, and the same for a normal distribution of the
         same mean and covariance, which has no groups; lower is better.
     stability, chance_stability : ndarray of shape (m,)
-        Mean Jaccard index between a group and the most similar one of a subsample, and the same for
-        the normal distribution.
+        Mean adjusted Rand index between the groups of all rows and those of a subsample, and the
+        same for the normal distribution.
     votes : dict of str to (int or None)
         The number of clusters preferred by each index alone.
     labels : ndarray of shape (n,) or None

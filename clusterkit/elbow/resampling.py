@@ -21,14 +21,16 @@ Rows = NDArray[np.int64]
 # Numbers of neighbours in the graphs: UMAP's default, half and twice as many.  Fewer find groups of
 # few rows, more keep large groups together.
 SCALES = (7, 15, 30)
-# The scale of the graph of a normal distribution, and of the graph that borders are measured in.
-_MIDDLE = 15
+# Borders are measured in the graph of fewest neighbours, in which small groups are whole.
+_FINEST = SCALES[0]
 # A place is as sparse as its neighbour of this rank is far.
 _RANK = 10
 # Fraction of the rows in a subsample (Ben-Hur et al., 2002).
 _KEPT = 0.8
 # Range of the valleys: between groups that no link joins there is no border to measure.
 _LOWEST, _HIGHEST = -0.2, 0.5
+# A smaller share of leaving links than this is that of single rows between the groups.
+_TRACE = 0.002
 
 
 class Partitions(NamedTuple):
@@ -43,12 +45,12 @@ class Partitions(NamedTuple):
         over the groups, for the k-means clusters or the groups of a graph, whichever is more: 0 or
         less if the groups cut a cloud.
     conductance, chance_conductance : ndarray of shape (m,)
-        Mean share of a group's links that leave it, each group with the same weight, mean over the
-        graphs; and the same for a normal distribution of the same mean and covariance, which has
-        no groups.
+        Mean share of a group's links that leave it, each group with the same weight; and the same
+        for a normal distribution of the same mean and covariance, which has no groups.
     stability, chance_stability : ndarray of shape (m,)
-        Jaccard index between a group and the most similar group of a subsample, mean over groups
-        and subsamples: 1 if all groups come back; and the same for the normal distribution.
+        Adjusted Rand index between the groups of all rows and those of a subsample, mean over the
+        subsamples: 1 if all groups come back, 0 for chance; and the same for the normal
+        distribution.
     """
 
     eigengap: Curve
@@ -108,10 +110,11 @@ def partition(
 
     References
     ----------
-    von Luxburg: A tutorial on spectral clustering. Statistics and Computing 17, 2007.  Hennig:
-    Cluster-wise assessment of cluster stability. Computational Statistics & Data Analysis 52, 2007.
-    Lange, Roth, Braun, Buhmann: Stability-based validation of clustering solutions. Neural
-    Computation 16, 2004, for the comparison with a distribution without groups.
+    von Luxburg: A tutorial on spectral clustering. Statistics and Computing 17, 2007.  Ben-Hur,
+    Elisseeff, Guyon: A stability based method for discovering structure in clustered data. Pacific
+    Symposium on Biocomputing, 2002.  Lange, Roth, Braun, Buhmann: Stability-based validation of
+    clustering solutions. Neural Computation 16, 2004, for the comparison with a distribution
+    without groups.
     """
     size = int(_KEPT * len(X))
     possible = [k for k in numbers if k < size]
@@ -125,7 +128,7 @@ def partition(
     every = np.arange(len(X))
     tasks = [(distances, every, scale) for scale in SCALES]
     tasks += [(distances, rows, scale) for rows, scale in zip(kept, scales, strict=True)]
-    tasks += [(cloud, every, _MIDDLE), (cloud, kept[0], _MIDDLE)]
+    tasks += [(cloud, every, _FINEST), (cloud, kept[0], _FINEST)]
 
     def draw(task: tuple[Matrix, Rows, int]) -> _Graph:
         """Link some of the rows, and find the groups."""
@@ -141,7 +144,7 @@ def partition(
         (of_scale[scale].labels[:, rows], part.labels)
         for scale, rows, part in zip(scales, kept, drawn[len(SCALES) : -2], strict=True)
     ]
-    sparseness, middle = _sparseness(distances), of_scale[_MIDDLE]
+    sparseness, finest = _sparseness(distances), of_scale[_FINEST]
 
     def compare(j: int) -> tuple[Any, ...]:
         """Compute the indices of one number of groups."""
@@ -149,13 +152,13 @@ def partition(
         return (
             np.mean([graph.values[k - 1] - graph.values[k] for graph in graphs]),
             max(
-                measure_valley(middle.links, groups, sparseness)
-                for groups in (clusters[j], middle.labels[j])
+                measure_valley(finest.links, groups, sparseness)
+                for groups in (clusters[j], finest.labels[j])
             ),
-            np.mean([conductances(graph.links, graph.labels[j]).mean() for graph in graphs]),
+            conductances(finest.links, finest.labels[j]).mean(),
             conductances(in_cloud.links, in_cloud.labels[j]).mean(),
-            np.mean([measure_return(whole[j], part[j], k) for whole, part in pairs]),
-            measure_return(in_cloud.labels[j, kept[0]], in_part.labels[j], k),
+            np.mean([_adjusted_rand(whole[j], part[j], k) for whole, part in pairs]),
+            _adjusted_rand(in_cloud.labels[j, kept[0]], in_part.labels[j], k),
         )
 
     table[:, : len(possible)] = np.transpose(run(compare, range(len(possible))))
@@ -237,33 +240,12 @@ def measure_valley(links: Any, clusters: Labels, sparseness: Curve) -> float:
     at_border = np.bincount(clusters, leaving)
     sizes = np.bincount(clusters)
     inside = sizes - at_border
-    # Rounding leaves a trace of links in clusters that no link leaves.
-    touched = (at_border > 1e-6 * sizes) & (inside > 0)
+    touched = (at_border > _TRACE * sizes) & (inside > 0)
     if not touched.any():
         return _HIGHEST
     border = np.bincount(clusters, leaving * sparseness)[touched] / at_border[touched]
     within = np.bincount(clusters, (1 - leaving) * sparseness)[touched] / inside[touched]
     return float(np.clip((border - within).mean(), _LOWEST, _HIGHEST))
-
-
-def measure_return(groups: Labels, others: Labels, k: int) -> float:
-    """Return the Jaccard index of each group with the most similar other one, mean over the groups.
-
-    Parameters
-    ----------
-    groups, others : ndarray of shape (n,)
-        Two partitions of the same rows, numbered below ``k``.
-    k : int
-        The number of groups; those without rows count 0.
-
-    Returns
-    -------
-    float
-        From 0 to 1.
-    """
-    both = np.bincount(groups * k + others, minlength=k * k).reshape(k, k)
-    either = both.sum(axis=1)[:, None] + both.sum(axis=0) - both
-    return float((both / np.maximum(either, 1)).max(axis=1).mean())
 
 
 def _partition(distances: Matrix, numbers: Sequence[int], scale: int, seed: int) -> _Graph:
@@ -293,3 +275,14 @@ def _sparseness(distances: Matrix) -> Curve:
     radii = np.partition(distances, rank, axis=1)[:, rank].astype(np.float64)
     # Equal rows are as near as rounding can tell.
     return np.log(np.maximum(radii, 1e-6 * max(radii.max(), np.finfo(np.float32).tiny)))
+
+
+def _adjusted_rand(groups: Labels, others: Labels, k: int) -> float:
+    """Return the adjusted Rand index (Hubert, Arabie, 1985); scikit-learn's checks take longer."""
+    n = len(groups)
+    table = np.bincount(groups * k + others, minlength=k * k).reshape(k, k)
+    counts = table, table.sum(axis=1), table.sum(axis=0)
+    equal, in_one, in_other = (float((count * (count - 1) / 2).sum()) for count in counts)
+    expected = in_one * in_other / (n * (n - 1) / 2)
+    highest = (in_one + in_other) / 2
+    return 1.0 if highest == expected else (equal - expected) / (highest - expected)

@@ -201,13 +201,12 @@ def compare_spaces(
     Scores must have the same meaning in each space to be compared.  The rows of all spaces are
     scaled to length 1 and clustered by k-means.  The scores are corrected for chance:
 
-    - *stability*: adjusted Rand index between spectral clusterings of subsamples, relative to a
-      normal distribution of the same covariance;
+    - *stability*: how well the groups of the graph of neighbours come back in subsamples, relative
+      to a normal distribution of the same covariance;
     - *neighbors*: share of an image's ten nearest neighbours in the same k-means cluster;
     - *agreement*: adjusted Rand index with the k-means clusters of the other spaces, weighted by
       their scores;
-    - *silhouette* of the k-means clusters on the 50 leading principal components, for comparison
-      only;
+    - *silhouette* of the k-means clusters, for comparison only;
     - *score*, by which the spaces are ranked: a rank-one approximation of the table of agreements
       between all spaces, with stability x neighbors on its diagonal
       (:func:`clusterkit.space_comparison.scores.rank_one_scores`); mean over the numbers of
