@@ -1,6 +1,7 @@
 """Partitions of nearest-neighbour graphs: gaps, borders and stability for each number of groups."""
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,8 @@ Rows = NDArray[np.int64]
 SCALES = (7, 15, 30)
 # Borders are measured in the graph of fewest neighbours, in which small groups are whole.
 _FINEST = SCALES[0]
+# Number of normal distributions; the groups of one vary with the rows that are drawn.
+_N_CLOUDS = 4
 # A place is as sparse as its neighbour of this rank is far.
 _RANK = 10
 # Fraction of the rows in a subsample (Ben-Hur et al., 2002).
@@ -124,11 +127,12 @@ def partition(
     rng = np.random.default_rng(seed)
     kept = [np.sort(rng.permutation(len(X))[:size]) for _ in range(n_resamples)]
     scales = [SCALES[i % len(SCALES)] for i in range(n_resamples)]
-    cloud = distances_between(cloud_like(X, rng))
+    clouds = [distances_between(cloud_like(X, rng)) for _ in range(_N_CLOUDS)]
     every = np.arange(len(X))
     tasks = [(distances, every, scale) for scale in SCALES]
     tasks += [(distances, rows, scale) for rows, scale in zip(kept, scales, strict=True)]
-    tasks += [(cloud, every, _FINEST), (cloud, kept[0], _FINEST)]
+    tasks += [(cloud, every, _FINEST) for cloud in clouds]
+    tasks += [(cloud, kept[0], _FINEST) for cloud in clouds]
 
     def draw(task: tuple[Matrix, Rows, int]) -> _Graph:
         """Link some of the rows, and find the groups."""
@@ -137,12 +141,14 @@ def partition(
         advance()
         return found
 
-    drawn = run(draw, tasks)
-    graphs, (in_cloud, in_part) = drawn[: len(SCALES)], drawn[-2:]
+    drawn = iter(run(draw, tasks))
+    graphs = list(islice(drawn, len(SCALES)))
+    parts = list(islice(drawn, n_resamples))
+    of_clouds, of_parts = list(islice(drawn, _N_CLOUDS)), list(drawn)
     of_scale = dict(zip(SCALES, graphs, strict=True))
     pairs = [
         (of_scale[scale].labels[:, rows], part.labels)
-        for scale, rows, part in zip(scales, kept, drawn[len(SCALES) : -2], strict=True)
+        for scale, rows, part in zip(scales, kept, parts, strict=True)
     ]
     sparseness, finest = _sparseness(distances), of_scale[_FINEST]
 
@@ -156,9 +162,14 @@ def partition(
                 for groups in (clusters[j], finest.labels[j])
             ),
             conductances(finest.links, finest.labels[j]).mean(),
-            conductances(in_cloud.links, in_cloud.labels[j]).mean(),
+            np.mean([conductances(graph.links, graph.labels[j]).mean() for graph in of_clouds]),
             np.mean([_adjusted_rand(whole[j], part[j], k) for whole, part in pairs]),
-            _adjusted_rand(in_cloud.labels[j, kept[0]], in_part.labels[j], k),
+            np.mean(
+                [
+                    _adjusted_rand(whole.labels[j, kept[0]], part.labels[j], k)
+                    for whole, part in zip(of_clouds, of_parts, strict=True)
+                ]
+            ),
         )
 
     table[:, : len(possible)] = np.transpose(run(compare, range(len(possible))))
@@ -167,7 +178,7 @@ def partition(
 
 def count_graphs(n_resamples: int) -> int:
     """Return the number of graphs of :func:`partition`."""
-    return len(SCALES) + n_resamples + 2
+    return len(SCALES) + n_resamples + 2 * _N_CLOUDS
 
 
 def distances_between(X: Matrix) -> Matrix:
