@@ -12,18 +12,18 @@ Votes = dict[str, int | None]
 
 # The weights below are learned by tests/benchmarks/learn_verdict.py.
 # What ranks the numbers of clusters: a conditional logit (McFadden, 1974).
-RANKING = {"sqrt(eigengap)": 10.9, "silhouette": 31.1}
+RANKING = {"sqrt(eigengap)": 11.7, "silhouette": 33.1}
 # Whether the groups of a number are groups at all: a logistic regression.
-GROUPS = {"constant": -2.32, "log(k)": -2.34, "separation": 38.7, "valley": 13.4}
+GROUPS = {"constant": -1.34, "log(k)": -2.53, "separation": 40.2, "valley": 12.1}
 # Whether a number that stands out is within one of the right number, if there are groups.
-NEARNESS = {"constant": 0.764, "lead": 1.24}
+NEARNESS = {"constant": 0.633, "lead": 1.18}
 # Below this probability of groups there is no clear number.
 _LEAST = 0.5
 # Below this confidence the verdict says "About".
 LOW_CONFIDENCE = 0.5
 # A number stands out if it is this many times as probable as some number on the way to each more
 # probable one; at most so many do.
-_PROMINENCE, MAX_LEVELS = 2.0, 4
+_PROMINENCE, MAX_LEVELS = 1.5, 4
 # Larger numbers are tried if the last fifth of the range holds this share of the probability.
 _TAIL, _OPEN = 0.2, 0.2
 # The lead is the logarithm of at most this ratio, and of at least its inverse.

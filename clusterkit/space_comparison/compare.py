@@ -232,6 +232,10 @@ def compare_spaces(
     silhouette  0.25         0.17        0.13
     ==========  ===========  ==========  ===================
 
+    The table was measured with the stability of groups on 50 principal components; with the present
+    one, in all columns, the ranks of ten animals, of cats, dogs and wild, and of the classes of
+    unequal size in three or four spaces each are the same.
+
     Score and agreement correlate well with the accuracy.  Stability and neighbors do in part: they
     detect spaces without groups, but prefer compact groups to correct ones.  Class probabilities,
     for instance, are more compact than the features they are computed from, but seldom better.  The

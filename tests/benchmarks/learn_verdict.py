@@ -22,6 +22,7 @@ from tests.benchmarks.draws import (
     SIDES,
     STRUCTURELESS,
     Draw,
+    blur,
     draw_all,
     draw_generated,
     read_sets,
@@ -48,8 +49,10 @@ class Judged(NamedTuple):
 
 
 def draws(folders: Sequence[Path], n_photos: int, n_generated: int) -> Iterator[Draw]:
-    """Draw from the classes that rules may be chosen on, and generate sets."""
-    yield from draw_all(read_sets(*folders), SIDES[0], n_photos)
+    """Draw from the classes that rules may be chosen on, as they are and blurred; generate sets."""
+    for seed, drawn in enumerate(draw_all(read_sets(*folders), SIDES[0], n_photos)):
+        yield drawn
+        yield blur(drawn, seed)
     for kind in (*BLOBS, *STRUCTURELESS):
         yield from (draw_generated(kind, seed) for seed in range(n_generated))
 
