@@ -228,7 +228,7 @@ def elbow_curve(
         groups are groups, and it is twice as probable as some number on the way to each more probable
         one.  The groups of the levels are those of k-means: nearly nested, not exactly.
 
-        The weights, nine numbers in all, are learned by ``tests/benchmarks/learn_verdict.py`` from
+        The weights, eight numbers in all, are learned by ``tests/benchmarks/learn_verdict.py`` from
         random draws of the classes of photo sets, and from generated sets.  A digest of its name puts
         each class on one of two sides: rules are chosen and weights are learned on one, and the figures
         below are of the other, by ``python -m tests.benchmarks.verdict judge``.

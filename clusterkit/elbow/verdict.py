@@ -24,12 +24,15 @@ LOW_CONFIDENCE = 0.5
 # A number stands out if it is this many times as probable as some number on the way to each more
 # probable one; at most so many do.
 _PROMINENCE, MAX_LEVELS = 1.5, 4
+# A level other than the best has at least this confidence.
+_LEAST_LEVEL = 0.05
 # Larger numbers are tried if the last fifth of the range holds this share of the probability.
 _TAIL, _OPEN = 0.2, 0.2
 # The lead is the logarithm of at most this ratio, and of at least its inverse.
 _LONGEST_LEAD = 1e3
-# The groups of such a share of subsamples do not come back, and such borders are hardly sparser.
-_UNSTABLE, _NO_VALLEY = 0.8, 0.05
+# Below this stability groups are not said to come back, and below this valley, of 5 % longer
+# distances, not to have gaps between them.
+_STABLE, _GAP = 0.8, 0.05
 
 
 class Verdict(NamedTuple):
@@ -101,8 +104,8 @@ def rank(curves: Mapping[str, Curve], weights: Mapping[str, float] = RANKING) ->
 def find_peaks(ranks: Curve) -> list[int]:
     """Return the places of the numbers that stand out, the most probable first.
 
-    A number stands out if it is more probable than its neighbours, and several times as probable as
-    some number on the way to any more probable one.
+    A number stands out if it is more probable than its neighbours, and one and a half times as
+    probable as some number on the way to each more probable one.
     """
     from scipy.signal import find_peaks
 
@@ -157,7 +160,7 @@ def count_votes(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> V
     return {
         "knee": knee(n_clusters, curves["inertia"]),
         "davies_bouldin": _highest(n_clusters, -curves["davies_bouldin"]),
-        "conductance": _highest(n_clusters, curves["chance_conductance"] - curves["conductance"]),
+        "separation": _highest(n_clusters, curves["chance_conductance"] - curves["conductance"]),
         **{name: _highest(n_clusters, curves[name]) for name in highest},
     }
 
@@ -192,11 +195,13 @@ def judge(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], votes: Vot
         more = f"; there may be more than {n_clusters[-1]}" if is_open else ""
         sentence = f"No clear number of clusters: {_what_lacks(best, n_clusters, curves)}{more}."
         return Verdict(None, confidence, sentence, {}, probability)
-    strong = [best, *(place for place in others if grouped[place] >= _LEAST)]
+    are_levels = (grouped >= _LEAST) & (confidences >= _LEAST_LEVEL)
+    strong = [best, *(place for place in others if are_levels[place])]
     levels = {int(n_clusters[place]): round(float(confidences[place]), 2) for place in strong}
     about = "About " if confidence < LOW_CONFIDENCE else ""
     sentences = [
         f"{about}{k} clusters: {_what_speaks(best, curves)}.",
+        _other_levels(sorted(number for number in levels if number != k)),
         _disagreement(k, votes),
         f"More than {n_clusters[-1]} were not tried: there may be more." if is_open else "",
     ]
@@ -212,9 +217,9 @@ def _probability(table: Curve, weights: Mapping[str, float]) -> Curve:
 def _what_lacks(best: int, n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> str:
     """Return why the groups of the most probable number are none."""
     tried = f"for no number from {n_clusters[0]} to {n_clusters[-1]}"
-    if curves["stability"][best] < _UNSTABLE:
+    if curves["stability"][best] < _STABLE:
         return f"{tried} do the same groups come back when some rows are left out"
-    if curves["valley"][best] < _NO_VALLEY:
+    if curves["valley"][best] < _GAP:
         return f"{tried} are there gaps between the groups"
     return "the groups are joined like slices of one cloud, so it looks like one group"
 
@@ -222,11 +227,19 @@ def _what_lacks(best: int, n_clusters: NDArray[np.int64], curves: Mapping[str, C
 def _what_speaks(best: int, curves: Mapping[str, Curve]) -> str:
     """Return what speaks for the groups of the most probable number."""
     reasons = []
-    if curves["stability"][best] >= _UNSTABLE:
+    if curves["stability"][best] >= _STABLE:
         reasons.append("they come back when some rows are left out")
-    if curves["valley"][best] >= _NO_VALLEY:
+    if curves["valley"][best] >= _GAP:
         reasons.append("there are gaps between them")
     return ", and ".join(reasons) or "far fewer links join them than slices of one cloud"
+
+
+def _other_levels(numbers: list[int]) -> str:
+    """Return a sentence on the other numbers that stand out."""
+    if not numbers:
+        return ""
+    plural = "s" if numbers[1:] else ""
+    return f"Other level{plural}: {', '.join(map(str, numbers))}."
 
 
 def _disagreement(k: int, votes: Votes) -> str:
