@@ -55,8 +55,7 @@ class RefinedKMeans(UnitClusterer):
     silhouette replaces k-means if it gains more than two standard errors, taken over the rows;
     otherwise the result is that of :class:`KMeans` with the same seed.  ``reason_`` says how many
     rows are in another cluster; often these are few.  The gain is one of the mean, most of it for
-    groups of unequal size; single results can be worse than k-means, as the table in the notes
-    shows.
+    groups of unequal size; single results can be worse than k-means.
 
     Only numbers of neighbours below the mean number of different rows per cluster are used.  With
     no more different rows than components (mostly 64) the covariance is not determined, and the
@@ -89,32 +88,9 @@ class RefinedKMeans(UnitClusterer):
 
     Notes
     -----
-    Gain of accuracy, in points, over scikit-learn's ``KMeans`` with ``n_init=10`` on rows of length
-    1, with the true number of clusters, on random draws of classes that nothing was chosen on:
-
-    =======================  =====  =======  =======  =========  =====
-    space, sizes of classes  draws  k-means  refined  not lower  worst
-    =======================  =====  =======  =======  =========  =====
-    Xception, all              240     +0.8     +1.8       92 %  -22.7
-    Xception, equal            120     +0.5     +0.5       95 %   -4.0
-    Xception, unequal          120     +1.0     +3.0       89 %  -22.7
-    ResNet50, equal             30     +0.6     +4.0       93 %   -9.8
-    ResNet50, unequal           30     +3.0     +5.5       83 %  -20.0
-    pixels, equal               30     +1.1     +0.1       77 %   -6.7
-    pixels, unequal             30     +0.5     +2.8       83 %   -7.3
-    digits, pixels, equal       10     +0.2     -3.5       80 %  -22.1
-    digits, pixels, unequal     10     -0.3    +11.8      100 %   -0.4
-    MNIST, pixels, equal        10     -0.6    +12.4       90 %   -3.6
-    MNIST, pixels, unequal      10     -0.7     +5.4       80 %   -3.3
-    =======================  =====  =======  =======  =========  =====
-
-    ``k-means`` is :class:`KMeans`, ``not lower`` the share of the draws on which the refined result
-    is at most one point lower, and ``worst`` its largest loss.  Classes of unequal size have 5 to
-    100 % of their images, at least 5.  Draws of fewer than 100 rows lose most often.
-
-    Made by ``python -m tests.benchmarks.refinement --side "kept aside" --features DIR``, with
-    ``--draws 60 --match xception`` on four sets of photos (70 species, 10 species, imagenette, cats
-    and dogs), and with ``--draws 20`` and ``--match`` for each of the others.
+    What it gains in accuracy over scikit-learn's ``KMeans`` with ``n_init=10`` on rows of length 1,
+    on random draws of classes that nothing was chosen on, is printed by ``python -m
+    tests.benchmarks.refinement --side "kept aside" --features DIR --draws 60 --first-seed 1000``.
 
     References
     ----------
