@@ -97,10 +97,13 @@ def draw_classes(source: LabelledSet, side: str, seed: int, *, equal: bool) -> D
     return Draw(f"{source.name}/{kind}/{seed}", source.vectors[kept], labels, truth)
 
 
-def draw_all(sets: list[LabelledSet], side: str, n_draws: int) -> Iterator[Draw]:
-    """Draw ``n_draws`` times from each set, every other draw with classes of unequal size."""
+def draw_all(sets: list[LabelledSet], side: str, n_draws: int, first: int = 0) -> Iterator[Draw]:
+    """Draw ``n_draws`` times from each set, every other draw with classes of unequal size.
+
+    The draws have the seeds from ``first`` on: others give fresh draws of the same classes.
+    """
     for source in sets:
-        for seed in range(n_draws):
+        for seed in range(first, first + n_draws):
             drawn = draw_classes(source, side, seed, equal=seed % 2 == 0)
             if drawn is not None:
                 yield drawn

@@ -1,4 +1,4 @@
-"""k-means, or k-means on whitened rows where its silhouette is clearly higher."""
+"""k-means, or another run or k-means on whitened rows where the silhouette is higher."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from clusterkit.clusterers.refinement.selection import (
     choose,
     explain_choice,
 )
-from clusterkit.clusterers.refinement.whitening import N_NEIGHBORS, Points, whiten
+from clusterkit.clusterers.refinement.whitening import Points, usable_numbers, whiten
 from clusterkit.clusterers.scikit_learn import find_axes
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import find_equal
@@ -37,7 +37,7 @@ N_VOTERS = 10
 
 
 class RefinedKMeans(UnitClusterer):
-    """k-means, or k-means on whitened rows if that separates the rows clearly better.
+    """k-means, or another run or k-means on whitened rows if that separates the rows better.
 
     Images of one group often differ more in some directions of the space, such as background and
     pose, than groups differ from each other.  k-means then cuts large groups and joins small ones.
@@ -47,18 +47,21 @@ class RefinedKMeans(UnitClusterer):
     - the 64 leading principal components of the rows are scaled so that the differences of each row
       to its 3, 5 or 10 nearest neighbours have covariance 1, by the estimate of Ledoit and Wolf;
     - :class:`KMeans` clusters the rows as they are, and each whitened space, with rows as long as
-      they come and with rows of length 1.
+      they come and with rows of length 1;
+    - ten single runs of Lloyd's algorithm on the components are compared too, because the clusters
+      of lowest inertia, which :class:`KMeans` searches for, may cut a large group.
 
     The silhouette of a row is its mean over the whitened spaces.  The clustering of highest mean
     silhouette replaces k-means if it gains more than two standard errors, taken over the rows;
     otherwise the result is that of :class:`KMeans` with the same seed.  ``reason_`` says how many
     rows are in another cluster; often these are few.  The gain is one of the mean, most of it for
-    groups of unequal size; single results can be worse than k-means, as the table in the notes
-    shows.
+    groups of unequal size; single results can be worse than k-means.
 
     Only numbers of neighbours below the mean number of different rows per cluster are used.  With
-    few columns, neighbours are close in all directions alike, and the result is mostly that of
-    k-means; for rings and other shapes see :class:`SpectralClustering`.
+    no more different rows than components (mostly 64) the covariance is not determined, and the
+    result is that of :class:`KMeans`.  With few columns, neighbours are close in all directions
+    alike, and the result is mostly that of k-means; for rings and other shapes see
+    :class:`SpectralClustering`.
 
     Parameters
     ----------
@@ -77,7 +80,7 @@ class RefinedKMeans(UnitClusterer):
     labels_ : ndarray of shape (n,), int32
         Cluster of each row, numbered from the largest.
     candidates_ : list of Candidate
-        The compared clusterings, k-means first.
+        The compared clusterings, k-means first; single runs that end alike are listed once.
     reason_ : str
         What was chosen and why, in a sentence.
     n_features_in_ : int
@@ -85,32 +88,9 @@ class RefinedKMeans(UnitClusterer):
 
     Notes
     -----
-    Gain of accuracy, in points, over scikit-learn's ``KMeans`` with ``n_init=10`` on rows of length
-    1, with the true number of clusters, on random draws of classes that nothing was chosen on:
-
-    =======================  =====  =======  =======  =========  =====
-    space, sizes of classes  draws  k-means  refined  not lower  worst
-    =======================  =====  =======  =======  =========  =====
-    Xception, all              240     +0.8     +1.8       92 %  -22.7
-    Xception, equal            120     +0.5     +0.5       95 %   -4.0
-    Xception, unequal          120     +1.0     +3.0       89 %  -22.7
-    ResNet50, equal             30     +0.6     +4.0       93 %   -9.8
-    ResNet50, unequal           30     +3.0     +5.5       83 %  -20.0
-    pixels, equal               30     +1.1     +0.1       77 %   -6.7
-    pixels, unequal             30     +0.5     +2.8       83 %   -7.3
-    digits, pixels, equal       10     +0.2     -3.5       80 %  -22.1
-    digits, pixels, unequal     10     -0.3    +11.8      100 %   -0.4
-    MNIST, pixels, equal        10     -0.6    +12.4       90 %   -3.6
-    MNIST, pixels, unequal      10     -0.7     +5.4       80 %   -3.3
-    =======================  =====  =======  =======  =========  =====
-
-    ``k-means`` is :class:`KMeans`, ``not lower`` the share of the draws on which the refined result
-    is at most one point lower, and ``worst`` its largest loss.  Classes of unequal size have 5 to
-    100 % of their images, at least 5.  Draws of fewer than 100 rows lose most often.
-
-    Made by ``python -m tests.benchmarks.refinement --side "kept aside" --features DIR``, with
-    ``--draws 60 --match xception`` on four sets of photos (70 species, 10 species, imagenette, cats
-    and dogs), and with ``--draws 20`` and ``--match`` for each of the others.
+    What it gains in accuracy over scikit-learn's ``KMeans`` with ``n_init=10`` on rows of length 1,
+    on random draws of classes that nothing was chosen on, is printed by ``python -m
+    tests.benchmarks.refinement --side "kept aside" --features DIR --draws 60 --first-seed 1000``.
 
     References
     ----------
@@ -190,8 +170,7 @@ class RefinedKMeans(UnitClusterer):
         sample, rest = np.sort(order[: self.max_rows]), np.sort(order[self.max_rows :])
         mean, axes = find_axes(rows[sample], N_COORDINATES, int(seed))
         points = ((rows - mean) @ axes).astype(np.float32, copy=False)
-        self.candidates_ = _compare(rows[sample], points[sample], k, int(seed))
-        self.reason_ = explain_choice(self.candidates_)
+        self.candidates_, self.reason_ = _compare(rows[sample], points[sample], k, int(seed))
         chosen = next(candidate for candidate in self.candidates_ if candidate.chosen)
         labels = np.empty(len(rows), np.int32)
         labels[sample] = chosen.labels
@@ -215,17 +194,18 @@ class RefinedKMeans(UnitClusterer):
         }
 
 
-def _compare(rows: Points, points: Points, k: int, seed: int) -> list[Candidate]:
-    """Make all candidates and choose one."""
+def _compare(rows: Points, points: Points, k: int, seed: int) -> tuple[list[Candidate], str]:
+    """Make all candidates and choose one; also return why."""
     distinct = np.unique(find_equal(rows))
-    # Fewer neighbours than the mean size of a cluster: most are of the same one.
-    numbers = [n for n in N_NEIGHBORS if k > 1 and n * k < len(distinct)]
+    numbers, obstacle = usable_numbers(k, len(distinct), points.shape[1])
     with workers() as run:
         whitened = whiten(points, rows, distinct, numbers)
-        made = make_candidates(rows, whitened, k, seed, run)
+        made = make_candidates(rows, points, whitened, k, seed, run)
         if len(made) == 1:
-            return [Candidate(FIRST, None, 0.0, 0.0, 0.0, chosen=True, labels=made[FIRST])]
-        return choose(made, whitened.values(), run)
+            only = Candidate(FIRST, None, 0.0, 0.0, 0.0, chosen=True, labels=made[FIRST])
+            return [only], explain_choice([only], obstacle or "no other has as many clusters")
+        candidates = choose(made, whitened.values(), run)
+        return candidates, explain_choice(candidates, obstacle)
 
 
 def _vote(points: Points, labels: Labels, others: Points) -> Labels:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.clusterers.refinement.whitening import N_NEIGHBORS, Points
+from clusterkit.clusterers.refinement.whitening import Points
 from clusterkit.utils.parallel import Map
 
 Labels = NDArray[np.int32]
@@ -158,14 +158,11 @@ def share_moved(before: Labels, after: Labels) -> float:
     return float(1 - kept / len(before))
 
 
-def explain_choice(candidates: list[Candidate]) -> str:
-    """Return what was chosen and why, in a sentence."""
+def explain_choice(candidates: list[Candidate], obstacle: str) -> str:
+    """Return what was chosen and why, in a sentence; ``obstacle`` is why nothing was compared."""
     first, others = candidates[0], candidates[1:]
     if not others:
-        return (
-            f"{FIRST}: nothing else was compared, because there is one cluster, or too few "
-            f"different rows for {N_NEIGHBORS[0]} neighbors within a cluster"
-        )
+        return f"{FIRST}: nothing else was compared, because {obstacle}"
     best = max(others, key=lambda candidate: candidate.gain)
     comparison = (
         f"silhouette {best.silhouette:.3f}, that of {FIRST} {first.silhouette:.3f} "

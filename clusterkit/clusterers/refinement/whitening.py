@@ -11,6 +11,40 @@ Points = NDArray[np.float32]
 N_NEIGHBORS = (3, 5, 10)
 
 
+def usable_numbers(k: int, n_distinct: int, n_columns: int) -> tuple[list[int], str]:
+    """Return the numbers of neighbours that can whiten, and why there are none.
+
+    Parameters
+    ----------
+    k : int
+        Number of clusters.
+    n_distinct : int
+        Number of different rows.
+    n_columns : int
+        Number of columns to whiten.
+
+    Returns
+    -------
+    numbers : list of int
+        Those below the mean number of different rows per cluster: most neighbours are then of the
+        same one.  None for up to as many rows as columns: their differences do not span the
+        columns, and what is scaled is the shrinkage of the estimate, not how groups spread.
+    obstacle : str
+        Why there are none; empty if there are some.
+    """
+    if k == 1:
+        return [], "there is one cluster"
+    if n_distinct <= n_columns:
+        return [], (
+            f"{n_distinct} different rows are too few to whiten {n_columns} columns, which needs "
+            "more rows than columns"
+        )
+    numbers = [n for n in N_NEIGHBORS if n * k < n_distinct]
+    if not numbers:
+        return [], f"there are too few different rows for {N_NEIGHBORS[0]} neighbors in a cluster"
+    return numbers, ""
+
+
 def whiten(
     points: Points, rows: Points, distinct: NDArray[np.intp], numbers: Sequence[int]
 ) -> dict[int, Points]:
