@@ -171,96 +171,97 @@ def elbow_curve(
 ) -> ElbowCurve:
     """Estimate the number of clusters.
 
-        Parameters
-        ----------
-        X : Embeddings or array-like of shape (n, d)
-            The vectors.
-        k : iterable of int, optional
-            The numbers of clusters to try, in any order, each from 2 to n; by default all from
-            ``k_min`` to ``k_max``.
-        k_min, k_max : int, optional
-            The smallest and the largest number to try.  The largest is 20 by default, and 40 and then
-            80 if there may be more.  Ignored if ``k`` is given.
-        normalize : bool or "auto", default "auto"
-            Whether to scale the rows to length 1, as the clusterers do.  "auto" does so if the lengths
-            vary by less than a quarter, as those of network features do (by 0.08 to 0.17), and the rows
-            are not all around the origin, where scaling would separate rows that belong together: their
-            mean is at least a quarter as long as they are.
-        n_resamples : int, default 9
-            Number of subsamples for the stability, at least 1.
-        max_samples : int, default 2000
-            Number of random rows for all indices except the inertia, so that their cost does not grow
-            with n.
-        random_state : int, optional
-            Seed; the same seed gives the same result on any number of threads.
-        progress : bool, default False
-            Whether to show a progress bar on a terminal.
+    Parameters
+    ----------
+    X : Embeddings or array-like of shape (n, d)
+        The vectors.
+    k : iterable of int, optional
+        The numbers of clusters to try, in any order, each from 2 to n; by default all from
+        ``k_min`` to ``k_max``.
+    k_min, k_max : int, optional
+        The smallest and the largest number to try.  The largest is 20 by default, and 40 and then
+        80 if there may be more.  Ignored if ``k`` is given.
+    normalize : bool or "auto", default "auto"
+        Whether to scale the rows to length 1, as the clusterers do.  "auto" does so if the lengths
+        vary by less than a quarter, as those of network features do (by 0.08 to 0.17), and the rows
+        are not all around the origin, where scaling would separate rows that belong together: their
+        mean is at least a quarter as long as they are.
+    n_resamples : int, default 9
+        Number of subsamples for the stability, at least 1.
+    max_samples : int, default 2000
+        Number of random rows for all indices except the inertia, so that their cost does not grow
+        with n.
+    random_state : int, optional
+        Seed; the same seed gives the same result on any number of threads.
+    progress : bool, default False
+        Whether to show a progress bar on a terminal.
 
-        Returns
-        -------
-        ElbowCurve
+    Returns
+    -------
+    ElbowCurve
 
-        Raises
-        ------
-        InvalidInputError
-            If X is not a finite matrix, ``k`` is a single number, empty, below 2 or above the number
-            of rows, or ``k_min`` is above ``k_max``.
+    Raises
+    ------
+    InvalidInputError
+        If X is not a finite matrix, ``k`` is a single number, empty, below 2 or above the number
+        of rows, or ``k_min`` is above ``k_max``.
 
-        Notes
-        -----
-        Two questions are answered, each by two indices.
+    Notes
+    -----
+    Two questions are answered, each by two indices.
 
-        *Which number?*  The numbers are ranked by the silhouette [1]_ of the k-means clusters and the
-        square root of the eigengap [2]_ of the graphs of 7, 15 and 30 nearest neighbours, whose weights
-        fall with the distance [3]_.  The weighted sum of both is the score of a conditional logit [4]_,
-        which gives each number a probability.  Groups of unequal size are not punished: no index
-        compares sizes.
+    *Which number?*  The numbers are ranked by the silhouette [1]_ of the k-means clusters and the
+    square root of the eigengap [2]_ of the graphs of 7, 15 and 30 nearest neighbours, whose weights
+    fall with the distance [3]_.  The weighted sum of both is the score of a conditional logit [4]_,
+    which gives each number a probability.  Groups of unequal size are not punished: no index
+    compares sizes.
 
-        *Are these groups at all?*  Any cloud can be cut into slices.  Two things tell groups from
-        slices: the *separation*, by how much the mean conductance [5]_ of the groups is below that of
-        as many slices of normal distributions of the same covariance [6]_, which have no groups; and
-        the *valley*, how much farther neighbours are at the borders of the groups than inside them.  A
-        logistic regression of both, and of log(k), gives the probability of groups; below one half, the
-        verdict is None.
+    *Are these groups at all?*  Any cloud can be cut into slices.  Two things tell groups from
+    slices: the *separation*, by how much the mean conductance [5]_ of the groups is below that of
+    as many slices of normal distributions of the same covariance [6]_, which have no groups; and
+    the *valley*, how much farther neighbours are at the borders of the groups than inside them.  A
+    logistic regression of both, and of log(k), gives the probability of groups; below one half, the
+    verdict is None.
 
-        The confidence is the probability of groups, times the probability that the number or one beside
-        it is right, a logistic regression of its lead over the others.  A number is a level if its
-        groups are groups, and it is twice as probable as some number on the way to each more probable
-        one.  The groups of the levels are those of k-means: nearly nested, not exactly.
+    The confidence is the probability of groups, times the probability that the number or one beside
+    it is right, a logistic regression of its lead over the others.  A number is a level if its
+    groups are groups, its confidence is at least 0.05, and it is one and a half times as probable
+    as some number on the way to each more probable one.  The groups of the levels are those of
+    k-means: nearly nested, not exactly.
 
-        The weights, eight numbers in all, are learned by ``tests/benchmarks/learn_verdict.py`` from
-        random draws of the classes of photo sets, and from generated sets.  A digest of its name puts
-        each class on one of two sides: rules are chosen and weights are learned on one, and the figures
-        below are of the other, by ``python -m tests.benchmarks.verdict judge``.
+    The weights, eight numbers in all, are learned by ``tests/benchmarks/learn_verdict.py`` from
+    random draws of the classes of photo sets, and from generated sets.  A digest of its name puts
+    each class on one of two sides: rules are chosen and weights are learned on one, and the figures
+    below are of the other, by ``python -m tests.benchmarks.verdict judge``.
 
     @@TABLES@@
 
-        Known limits.  Classes of few images among many classes are missed: with five to sixty images
-        per class, drawn at random, the verdict is within one for fewer than half of the draws.  Groups
-        are as compact as k-means makes them: two moons, or rings in each other, give None.  For
-        overlapping classes, such as handwritten digits in their pixels, the drawn rows decide between
-        neighbouring numbers.
+    Known limits.  Classes of few images among many classes are missed: with five to sixty images
+    per class, drawn at random, the verdict is within one for fewer than half of the draws.  Groups
+    are as compact as k-means makes them: two moons, or rings in each other, give None.  For
+    overlapping classes, such as handwritten digits in their pixels, the drawn rows decide between
+    neighbouring numbers.
 
-        References
-        ----------
-        .. [1] Rousseeuw: Silhouettes. Journal of Computational and Applied Mathematics 20, 1987.
-        .. [2] von Luxburg: A tutorial on spectral clustering. Statistics and Computing 17, 2007.  The
-           groups are found from the eigenvectors as in Damle, Minden, Ying: Simple, direct and
-           efficient multi-way spectral clustering. Information and Inference 8, 2019.
-        .. [3] McInnes, Healy, Melville: UMAP: uniform manifold approximation and projection for
-           dimension reduction. arXiv 1802.03426, 2018.
-        .. [4] McFadden: Conditional logit analysis of qualitative choice behavior. Frontiers in
-           Econometrics, 1974.
-        .. [5] Kannan, Vempala, Vetta: On clusterings: good, bad and spectral. Journal of the ACM 51,
-           2004.
-        .. [6] Lange, Roth, Braun, Buhmann: Stability-based validation of clustering solutions. Neural
-           Computation 16, 2004.
+    References
+    ----------
+    .. [1] Rousseeuw: Silhouettes. Journal of Computational and Applied Mathematics 20, 1987.
+    .. [2] von Luxburg: A tutorial on spectral clustering. Statistics and Computing 17, 2007.  The
+       groups are found from the eigenvectors as in Damle, Minden, Ying: Simple, direct and
+       efficient multi-way spectral clustering. Information and Inference 8, 2019.
+    .. [3] McInnes, Healy, Melville: UMAP: uniform manifold approximation and projection for
+       dimension reduction. arXiv 1802.03426, 2018.
+    .. [4] McFadden: Conditional logit analysis of qualitative choice behavior. Frontiers in
+       Econometrics, 1974.
+    .. [5] Kannan, Vempala, Vetta: On clusterings: good, bad and spectral. Journal of the ACM 51,
+       2004.
+    .. [6] Lange, Roth, Braun, Buhmann: Stability-based validation of clustering solutions. Neural
+       Computation 16, 2004.
 
-        Examples
-        --------
-        >>> X = np.repeat(np.eye(3), 30, axis=0) + np.random.default_rng(0).normal(0, 0.05, (90, 3))
-        >>> elbow_curve(X, k=range(2, 7), random_state=0).k
-        3
+    Examples
+    --------
+    >>> X = np.repeat(np.eye(3), 30, axis=0) + np.random.default_rng(0).normal(0, 0.05, (90, 3))
+    >>> elbow_curve(X, k=range(2, 7), random_state=0).k
+    3
     """
     check_at_least(n_resamples, 1, "n_resamples")
     check_at_least(max_samples, 2, "max_samples")

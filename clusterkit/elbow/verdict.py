@@ -117,7 +117,7 @@ def find_peaks(ranks: Curve) -> list[int]:
 
 def may_be_more(n_clusters: NDArray[np.int64], probability: Curve) -> bool:
     """Return whether numbers beyond the largest tried one may be more probable."""
-    if len(n_clusters) == 1:
+    if len(n_clusters) == 1 or not probability.any():
         return False
     tail = n_clusters > n_clusters[-1] - _TAIL * (n_clusters[-1] - n_clusters[0] + 1)
     return bool(probability[tail].sum() >= _OPEN * probability.sum())
