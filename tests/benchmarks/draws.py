@@ -20,7 +20,7 @@ SIDES = ("chosen on", "kept aside")
 # Fewest rows of a class in a draw, and the smallest size of a class relative to the largest.
 LEAST, RATIO = 5, 1 / 20
 MOST_CLASSES, MOST_ROWS = 30, 3000
-# Share of another row in a blurred one: 97 to 75 % of the ten nearest photos of a species are of it.
+# Share of another row in a blurred one: 97 to 75 % of the ten nearest rows are of the same species.
 BLURRED = (0.2, 0.38)
 
 Vectors = NDArray[np.float32]
