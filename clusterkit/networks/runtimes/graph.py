@@ -111,15 +111,19 @@ def _trace(model: Any) -> Any:
 
     groups = model.trainable_variables, model.non_trainable_variables
     values = [[variable.numpy() for variable in variables] for variables in groups]
-    # A tf.function would copy the constants twice more, and its graph cannot be run from several
-    # threads: each session enters the graph, and leaves it for the others as well.
-    graph = tf.Graph()
-    with graph.as_default():
+    # The graph of a tf.function, without the function, which would copy the constants twice more.
+    traced = tf.__internal__.FuncGraph("network")
+    with traced.as_default():
         images = tf.compat.v1.placeholder(tf.uint8, model.input.shape, name=_IMAGES)
         constants = ([tf.constant(value) for value in group] for group in values)
         outputs = model.stateless_call(*constants, images, training=False)[0]
         for i, output in enumerate(outputs if isinstance(outputs, list) else [outputs]):
             tf.identity(output, f"{_OUTPUT}{i}")
+    # Threads cannot run that graph at the same time: each enters it, and leaves it for the others,
+    # too.
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.graph_util.import_graph_def(traced.as_graph_def(), name="")
     return graph
 
 
