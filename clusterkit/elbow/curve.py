@@ -254,11 +254,28 @@ def elbow_curve(
     above 0.8, 0.96 in the mean, 94 % are within one; of those from 0.6 to 0.8, 71 %; below, they
     are too sure: 23 % at 0.48 and 8 % at 0.33.
 
-    Known limits.  Classes of few images among many classes are missed: with five to sixty images
-    per class, drawn at random, the verdict is within one for fewer than half of the draws.  Groups
-    are as compact as k-means makes them: two moons, or rings in each other, give None.  For
-    overlapping classes, such as handwritten digits in their pixels, the drawn rows decide between
-    neighbouring numbers.
+    Generated sets, 25 of each kind, in 2 to 256 dimensions, 200 to 1,500 rows and 2 to 30 blobs;
+    blobs of unequal size differ by up to 1 : 20, the few small ones are [1000, 10], [1000, 30],
+    [200, 10], [950, 10, 10, 10, 10, 10] and [400, 400, 8] rows, background is 5 % of the rows:
+
+    ==============================  =====  ==========  =====
+    blobs                           exact  within one  None
+    ==============================  =====  ==========  =====
+    equal                           100 %       100 %    0 %
+    unequal                          88 %        92 %    8 %
+    few small ones                   96 %       100 %    0 %
+    equal, with background          100 %       100 %    0 %
+    unequal, with background         64 %        80 %   12 %
+    ==============================  =====  ==========  =====
+
+    One Gaussian, round or stretched, uniform noise, a filament, a ring and a Swiss roll are always
+    None, a helix in 88 %.
+
+    Known limits.  Classes of few images among many classes are missed.  Groups are as compact as
+    k-means makes them: two moons, or rings in each other, give None.  Overlapping classes, such as
+    handwritten digits in their pixels, give numbers of low confidence: 11 for scikit-learn's, 20
+    for 2,000 of MNIST's.  Cats, dogs and wild animals are 8 groups with a confidence of 0.36; three
+    is not among the levels.
 
     References
     ----------
