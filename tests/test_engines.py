@@ -1,5 +1,7 @@
 """Reading ahead in threads: in order, bounded, and with every failure at its place."""
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from clusterkit.images.batches import read_batches
-from clusterkit.utils.parallel import count_cpus, map_ahead
+from clusterkit.utils.parallel import count_cpus, is_abandoned, map_ahead
 from tests.odd_files import PNG
 
 
@@ -21,6 +23,28 @@ def test_results_come_in_order_whatever_takes_longest() -> None:
     assert list(map_ahead(wait, range(20), ahead=6, workers=4)) == list(range(20))
     assert list(map_ahead(wait, [], ahead=6)) == []
     assert list(map_ahead(wait, range(5), ahead=1, workers=1)) == list(range(5))
+
+
+def test_ctrl_c_is_heard_whichever_thread_the_signal_reaches() -> None:
+    def task(_: int) -> None:
+        while not is_abandoned():
+            time.sleep(0.01)
+
+    def interrupt() -> None:
+        # Blocked in the main thread, the signal reaches this one.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        os.kill(os.getpid(), signal.SIGINT)
+        waiting.wait(10)
+
+    waiting = threading.Event()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        threading.Timer(0.2, interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            list(map_ahead(task, [1], ahead=1))
+    finally:
+        waiting.set()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def test_no_more_than_ahead_are_begun_before_they_are_taken() -> None:

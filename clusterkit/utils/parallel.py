@@ -5,7 +5,7 @@ import platform
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +14,9 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
+
+# How often a thread that waits for a result looks for Ctrl-C.
+_LOOK_SECONDS = 0.1
 
 # Of a thread of map_ahead: whether its results are still wanted.
 _here = threading.local()
@@ -134,14 +137,25 @@ def map_ahead(
         try:
             for item in items:
                 if len(pending) >= ahead:
-                    yield pending.popleft().result()
+                    yield _result(pending.popleft())
                 pending.append(pool.submit(function, item))
             while pending:
-                yield pending.popleft().result()
+                yield _result(pending.popleft())
         finally:
             abandoned.set()
             for future in pending:
                 future.cancel()
+
+
+def _result(future: Future[Result]) -> Result:
+    """Return the result of a task once it is done.
+
+    The system may give the signal of Ctrl-C to any thread, and Python handles it in the main thread
+    only, which would not hear of it until the task ends.
+    """
+    while not future.done():
+        wait([future], timeout=_LOOK_SECONDS)
+    return future.result()
 
 
 def is_abandoned() -> bool:
