@@ -17,10 +17,10 @@ RANKING = {"sqrt(eigengap)": 11.7, "silhouette": 33.1}
 GROUPS = {"constant": -1.34, "log(k)": -2.53, "separation": 40.2, "valley": 12.1}
 # Whether a number that stands out is within one of the right number, if there are groups.
 NEARNESS = {"constant": 0.633, "lead": 1.18}
-# Below this probability of groups there is no clear number.
-_LEAST = 0.5
+# Below this probability of groups, or below this confidence, there is no clear number.
+_LEAST, _LEAST_CONFIDENCE = 0.5, 0.125
 # Below this confidence the verdict says "About".
-LOW_CONFIDENCE = 0.5
+_LOW_CONFIDENCE = 0.5
 # A number stands out if it is this many times as probable as some number on the way to each more
 # probable one; at most so many do.
 _PROMINENCE, MAX_LEVELS = 1.5, 4
@@ -33,6 +33,7 @@ _LONGEST_LEAD = 1e3
 # Below this stability groups are not said to come back, and below this valley, of 5 % longer
 # distances, not to have gaps between them.
 _STABLE, _GAP = 0.8, 0.05
+_NO_LEAD = "many numbers are about as probable, and none stands out"
 
 
 class Verdict(NamedTuple):
@@ -107,11 +108,12 @@ def find_peaks(ranks: Curve) -> list[int]:
     A number stands out if it is more probable than its neighbours, and one and a half times as
     probable as some number on the way to each more probable one.
     """
-    from scipy.signal import find_peaks
+    from scipy import signal
 
     logs = np.log(np.maximum(ranks, np.finfo(float).tiny))
     floor = logs.min() - 2 * np.log(_PROMINENCE)
-    places, _ = find_peaks(np.pad(logs, 1, constant_values=floor), prominence=np.log(_PROMINENCE))
+    padded = np.pad(logs, 1, constant_values=floor)
+    places, _ = signal.find_peaks(padded, prominence=np.log(_PROMINENCE))
     return sorted((places - 1).tolist(), key=lambda place: -ranks[place])[:MAX_LEVELS]
 
 
@@ -191,14 +193,16 @@ def judge(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], votes: Vot
     best, *others = find_peaks(ranks)
     k, confidence = int(n_clusters[best]), round(float(confidences[best]), 2)
     probability = ranks * grouped[best]
-    if grouped[best] < _LEAST:
+    if grouped[best] < _LEAST or confidence < _LEAST_CONFIDENCE:
+        is_one = grouped[best] < _LEAST
+        lacking = _what_lacks(best, n_clusters, curves) if is_one else _NO_LEAD
         more = f"; there may be more than {n_clusters[-1]}" if is_open else ""
-        sentence = f"No clear number of clusters: {_what_lacks(best, n_clusters, curves)}{more}."
+        sentence = f"No clear number of clusters: {lacking}{more}."
         return Verdict(None, confidence, sentence, {}, probability)
     are_levels = (grouped >= _LEAST) & (confidences >= _LEAST_LEVEL)
     strong = [best, *(place for place in others if are_levels[place])]
     levels = {int(n_clusters[place]): round(float(confidences[place]), 2) for place in strong}
-    about = "About " if confidence < LOW_CONFIDENCE else ""
+    about = "About " if confidence < _LOW_CONFIDENCE else ""
     sentences = [
         f"{about}{k} clusters: {_what_speaks(best, curves)}.",
         _other_levels(sorted(number for number in levels if number != k)),

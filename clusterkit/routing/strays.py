@@ -27,6 +27,10 @@ class Strays:
     def __init__(self, folder: Path, transfers: Iterable[Transfer]) -> None:
         self._folder = folder
         self._transfers = list(transfers)
+        # The original places of each content.
+        self._homes = defaultdict(set)
+        for transfer in self._transfers:
+            self._homes[_key(transfer)].add(transfer.source)
         self._found: dict[str, list[Path]] | None = None
 
     def find(self, transfer: Transfer) -> Path | None:
@@ -34,9 +38,11 @@ class Strays:
         if self._found is None:
             self._found = self._read()
         places = self._found.get(_key(transfer), [])
-        # A file in its original place below the sorted folder was not moved by hand.
+        # A file in its original place below the sorted folder was not moved by hand; nor was its
+        # twin, which may have been put back there just now.
+        homes = self._homes[_key(transfer)]
         for place in places:
-            if str(place) != transfer.source and transfer.is_brought_by(place):
+            if str(place) not in homes and transfer.is_brought_by(place):
                 places.remove(place)
                 return place
         return None
