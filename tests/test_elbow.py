@@ -380,6 +380,17 @@ def test_reasons_for_no_number_are_told_apart():
         assert found.levels == {}
 
 
+def test_no_number_where_none_stands_out():
+    """Below a confidence of one eighth it would be wrong seven times in eight."""
+    flat = made_up([0.1] * 30, [0.3] * 15 + [0.3001] + [0.3] * 14)
+    assert flat.k is None
+    assert flat.confidence < 0.125
+    assert flat.levels == {}
+    assert flat.sentence.startswith(
+        "No clear number of clusters: many numbers are about as probable, and none stands out"
+    )
+
+
 def test_levels_stand_out_from_the_numbers_between_them():
     found = made_up([0.01, 0.3, 0.001, 0.001, 0.2, 0.001], [0.4, 0.4, 0.3, 0.3, 0.4, 0.3])
     assert found.k == 3

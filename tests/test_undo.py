@@ -108,6 +108,21 @@ def test_a_photo_that_was_put_back_by_hand(tmp_path: Path) -> None:
     assert texts(photos) == {f"{name}.jpg": f"photo {name}" for name in "abcd"}
 
 
+def test_a_photo_that_was_just_put_back_is_not_taken_for_its_twin(tmp_path: Path) -> None:
+    """Two photos of the same content, sorted in place; a link is now where one of them was."""
+    photos = tmp_path / "photos"
+    files = take(photos, "ab")
+    files[1].write_text("photo a")
+    sort_into_folders(files, ["cat", "dog"], photos, mode="move")
+    (photos / "dog/b.jpg").unlink()
+    (photos / "dog/b.jpg").symlink_to("nowhere.jpg")
+    planned = undo(photos, dry_run=True)
+    done = undo(photos)
+    assert done.n_undone == planned.n_undone == 1
+    assert (photos / "a.jpg").read_text() == "photo a"
+    assert not (photos / "b.jpg").exists()
+
+
 def test_a_photo_that_is_away_stays_open(tmp_path: Path) -> None:
     into = sort(tmp_path, "move")
     (into / "cat/a.jpg").rename(tmp_path / "away.jpg")

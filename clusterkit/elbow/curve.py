@@ -221,7 +221,7 @@ def elbow_curve(
     as many slices of normal distributions of the same covariance [6]_, which have no groups; and
     the *valley*, how much farther neighbours are at the borders of the groups than inside them.  A
     logistic regression of both, and of log(k), gives the probability of groups; below one half, the
-    verdict is None.
+    verdict is None.  It is None as well if no number stands out, with a confidence below 1/8.
 
     The confidence is the probability of groups, times the probability that the number or one beside
     it is right, a logistic regression of its lead over the others.  A number is a level if its
