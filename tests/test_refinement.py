@@ -7,8 +7,8 @@ from sklearn.metrics import adjusted_rand_score, silhouette_samples
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
-from clusterkit.clusterers import KMeans, RefinedKMeans
-from clusterkit.clusterers.refinement import selection
+from clusterkit.clusterers import KMeans, RefinedKMeans, distances
+from clusterkit.clusterers.distances import silhouettes
 from clusterkit.clusterers.refinement.selection import share_moved
 from clusterkit.clusterers.refinement.whitening import whiten
 from clusterkit.clustering.evaluation import evaluate
@@ -105,11 +105,11 @@ def test_rows_that_move_are_counted_under_the_best_matching():
 
 def test_silhouettes_are_those_of_scikit_learn(monkeypatch):
     # Several blocks of rows, the last one shorter.
-    monkeypatch.setattr(selection, "_N_DISTANCES", 50 * 7)
+    monkeypatch.setattr(distances, "_N_DISTANCES", 50 * 7)
     rng = np.random.default_rng(0)
     X = rng.normal(size=(50, 4)).astype(np.float32)
     labellings = [np.r_[np.arange(k), rng.integers(0, k - 1, 50 - k)] for k in (2, 6)]
-    widths = selection.silhouette_widths(X, labellings, map_serially)
+    widths = silhouettes(X, labellings, map_serially).widths
     expected = [silhouette_samples(X, labels) for labels in labellings]
     np.testing.assert_allclose(widths, expected, atol=1e-6)
 

@@ -1,12 +1,32 @@
-"""Distances of rows to the mean of their cluster, and the nearest row of each cluster."""
+"""Distances of rows to the mean of their cluster and to other clusters, and silhouettes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.clusterers.row_stream import BATCH_ROWS, ArrayStream, RowStream
 from clusterkit.similarity.nearest import unit_rows
+from clusterkit.utils.parallel import Map
+
+# Number of distances between rows that are held at a time, in each thread.
+_N_DISTANCES = 4_000_000
+
+
+class Silhouettes(NamedTuple):
+    """Silhouettes of n rows in each of m clusterings.
+
+    Attributes
+    ----------
+    widths : ndarray of shape (m, n), float64
+        In [-1, 1]; 0 for clusters of one row.
+    nearest : ndarray of shape (m, n), int
+        The other cluster whose rows are nearest on average.
+    """
+
+    widths: NDArray[np.float64]
+    nearest: NDArray[np.intp]
 
 
 def distances_to_centers(
@@ -109,6 +129,67 @@ def nearest_means(
     ]
     found: NDArray[np.int64] = clusters[clusters >= 0][np.concatenate(nearest)]
     return found
+
+
+def silhouettes(
+    points: NDArray[np.float32], labellings: Sequence[NDArray[np.integer]], run: Map
+) -> Silhouettes:
+    """Return the silhouettes of each row in several clusterings, from the same distances.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n, m), float32
+        The rows.
+    labellings : sequence of ndarray of shape (n,), int
+        Cluster of each row, from 0; at least 2 clusters, none empty.
+    run : callable
+        From :func:`clusterkit.utils.parallel.workers`.
+
+    Returns
+    -------
+    Silhouettes
+
+    References
+    ----------
+    Rousseeuw: Silhouettes. Journal of Computational and Applied Mathematics 20, 1987.
+    """
+    from sklearn.metrics import euclidean_distances
+
+    n, exact = len(points), points.astype(np.float64)
+    members = [np.eye(labels.max() + 1, dtype=np.float32)[labels] for labels in labellings]
+    step = max(1, _N_DISTANCES // n)
+
+    def measure(start: int) -> list[Silhouettes]:
+        """Measure some rows."""
+        block = slice(start, start + step)
+        # Equal rows are at a distance of rounding, far below the others.
+        distances = euclidean_distances(exact[block], exact).astype(np.float32)
+        return [
+            _silhouettes(distances @ inside, labels[block], inside.sum(axis=0))
+            for labels, inside in zip(labellings, members, strict=True)
+        ]
+
+    parts = run(measure, range(0, n, step))
+    widths, nearest = (
+        np.concatenate([np.stack([one[field] for one in part]) for part in parts], axis=1)
+        for field in (0, 1)
+    )
+    return Silhouettes(widths, nearest)
+
+
+def _silhouettes(
+    totals: NDArray[np.float32], own: NDArray[np.integer], sizes: NDArray[np.float32]
+) -> Silhouettes:
+    """Return the silhouettes of rows from their total distances to each cluster."""
+    rows = np.arange(len(own))
+    others = sizes[own] - 1
+    inside = totals[rows, own] / np.maximum(others, 1)
+    means = (totals / sizes).astype(np.float64)
+    means[rows, own] = np.inf
+    nearest = means.argmin(axis=1)
+    outside = means[rows, nearest]
+    largest = np.maximum(np.maximum(inside, outside), np.finfo(np.float64).tiny)
+    return Silhouettes(np.where(others > 0, (outside - inside) / largest, 0), nearest)
 
 
 def _means(

@@ -1,5 +1,6 @@
 """Parse the headers of JPEG files: frame, scans, and orientation."""
 
+import math
 import re
 from collections.abc import Iterator
 from itertools import islice
@@ -16,13 +17,17 @@ MAX_SCANS = 100
 _SCALABLE = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
-SCAN, APP1 = 0xDA, 0xE1
+SCAN, APP1, _TABLES = 0xDA, 0xE1, 0xDB
 _END = 0xD9
 _BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 _XMP_START = b"http://ns.adobe.com/xap/1.0/\0"
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 # In coded data, FF is followed by zero, a restart marker, or a fill byte FF.
 _MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
+
+
+# Sum of the standard table of brightness (ITU-T T.81, table K.1), which qualities scale.
+_SUM_OF_STANDARD = 3688
 
 
 class Frame(NamedTuple):
@@ -151,3 +156,24 @@ def read_jpeg_orientation(data: bytes) -> int:
     if value is None and (found := _XMP_ORIENTATION.search(xmp)):
         value = int(found[1])
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def estimate_quality(data: bytes) -> float:
+    """Return the quality that a JPEG file was written with, from 1 to 100; NaN for other files.
+
+    Exact for the standard tables of libjpeg, which scales them by the quality; an estimate for
+    others.
+    """
+    if not data.startswith(b"\xff\xd8"):
+        return math.nan
+    for marker, _, start, end in read_segments(data):
+        # The first table is that of brightness.
+        if marker == _TABLES and end - start >= 65:
+            is_wide = data[start] >> 4
+            values = data[start + 1 : start + 1 + (128 if is_wide else 64)]
+            total = sum(values) + (255 * sum(values[::2]) if is_wide else 0)
+            scale = 100 * total / _SUM_OF_STANDARD
+            return max(1.0, (200 - scale) / 2 if scale <= 100 else 5000 / scale)
+        if marker == SCAN:
+            break
+    return math.nan

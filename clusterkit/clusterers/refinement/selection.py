@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterkit.clusterers.distances import silhouettes
 from clusterkit.clusterers.refinement.whitening import Points
 from clusterkit.utils.parallel import Map
 
@@ -13,8 +14,6 @@ Labels = NDArray[np.int32]
 FIRST = "k-means"
 # Number of standard errors by which a candidate must beat k-means, for a confidence of 95 %.
 N_ERRORS = 2
-# Number of distances that are held at a time, in each thread.
-_N_DISTANCES = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,8 @@ def choose(made: dict[str, Labels], spaces: Collection[Points], run: Map) -> lis
     ----------
     Rousseeuw: Silhouettes. Journal of Computational and Applied Mathematics 20, 1987.
     """
-    measured = [silhouette_widths(points, list(made.values()), run) for points in spaces]
+    labellings = list(made.values())
+    measured = [silhouettes(points, labellings, run).widths for points in spaces]
     widths = dict(zip(made, np.mean(measured, axis=0), strict=True))
     gains = {name: width - widths[FIRST] for name, width in widths.items()}
     errors = {name: gain.std() / np.sqrt(len(gain)) for name, gain in gains.items()}
@@ -90,62 +90,6 @@ def choose(made: dict[str, Labels], spaces: Collection[Points], run: Map) -> lis
         )
         for name, labels in made.items()
     ]
-
-
-def silhouette_widths(points: Points, labellings: list[Labels], run: Map) -> NDArray[np.float64]:
-    """Return the silhouette width of each row in several clusterings, from the same distances.
-
-    Parameters
-    ----------
-    points : ndarray of shape (n, m), float32
-        The rows.
-    labellings : list of ndarray of shape (n,), int32
-        Cluster of each row, from 0; at least 2 clusters, none empty.
-    run : callable
-        From :func:`clusterkit.utils.parallel.workers`.
-
-    Returns
-    -------
-    ndarray of shape (len(labellings), n), float64
-        In [-1, 1]; 0 for clusters of one row.
-
-    References
-    ----------
-    Rousseeuw: Silhouettes. Journal of Computational and Applied Mathematics 20, 1987.
-    """
-    from sklearn.metrics import euclidean_distances
-
-    n, exact = len(points), points.astype(np.float64)
-    members = [np.eye(labels.max() + 1, dtype=np.float32)[labels] for labels in labellings]
-    step = max(1, _N_DISTANCES // n)
-
-    def measure(start: int) -> NDArray[np.float64]:
-        """Measure some rows."""
-        block = slice(start, start + step)
-        # Equal rows are at a distance of rounding, far below the others.
-        distances = euclidean_distances(exact[block], exact).astype(np.float32)
-        return np.array(
-            [
-                _widths(distances @ inside, labels[block], inside.sum(axis=0))
-                for labels, inside in zip(labellings, members, strict=True)
-            ]
-        )
-
-    return np.concatenate(run(measure, range(0, n, step)), axis=1)
-
-
-def _widths(
-    totals: NDArray[np.float32], own: Labels, sizes: NDArray[np.float32]
-) -> NDArray[np.float64]:
-    """Return the widths of rows from their total distances to each cluster."""
-    rows = np.arange(len(own))
-    others = sizes[own] - 1
-    inside = totals[rows, own] / np.maximum(others, 1)
-    means = (totals / sizes).astype(np.float64)
-    means[rows, own] = np.inf
-    outside = means.min(axis=1)
-    largest = np.maximum(np.maximum(inside, outside), np.finfo(np.float64).tiny)
-    return np.where(others > 0, (outside - inside) / largest, 0)
 
 
 def share_moved(before: Labels, after: Labels) -> float:

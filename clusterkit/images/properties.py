@@ -1,0 +1,219 @@
+"""Properties of images that are not what they show: tone, sharpness, size, format."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.errors import ImageError
+from clusterkit.images.decoding import decode_image
+from clusterkit.images.folder import read_bytes
+from clusterkit.images.jpeg import estimate_quality
+from clusterkit.images.resizing import resize_image
+from clusterkit.images.tone import to_lab
+from clusterkit.utils.parallel import map_ahead
+from clusterkit.utils.progress import progress_bar
+
+# All images are compared at this size, so that sharpness is that of the picture as networks see it.
+_SIDE = 256
+# Tone is the mean colour of 4 x 4 fields.
+_FIELDS = 4
+# Fine detail, for marks in the same place of many images, is kept at this size.
+DETAIL_SIDE = 64
+# Grey levels below which detail is mostly noise.
+_FAINT = 8.0
+# A line at the side of an image belongs to a border if its grey levels differ by less than this
+# from those of the outermost line.
+_PLAIN = 6.0
+# The largest share of each side that a border can take.
+_MOST_BORDER = 0.4
+# Below this variance of grey levels an image has no detail to be sharp.
+_LEAST_VARIANCE = 1.0
+
+
+class ImageProperties(NamedTuple):
+    """Properties of one image.
+
+    Attributes
+    ----------
+    tone : ndarray of shape (48,), float32
+        Mean CIELAB colour of 4 x 4 fields, row by row.
+    brightness : float
+        Mean lightness, from 0 to 100.
+    colourfulness : float
+        Mean chroma; 0 for grey images.
+    sharpness : float
+        Binary logarithm of the variance of the Laplacian over that of the grey levels, at 256 x 256
+        pixels.
+    size : float
+        Binary logarithm of the number of pixels.
+    aspect : float
+        Binary logarithm of width over height.
+    quality : float
+        JPEG quality from 1 to 100; NaN for other formats.
+    border : float
+        Share of the image's area in borders of one colour.
+    format : str
+        Format of the file, by its first bytes.
+    detail : ndarray of shape (4096,), int8
+        Edges of 64 x 64 fields, dark to bright.
+    """
+
+    tone: NDArray[np.float32]
+    brightness: float
+    colourfulness: float
+    sharpness: float
+    size: float
+    aspect: float
+    quality: float
+    border: float
+    format: str
+    detail: NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class PropertyTable:
+    """Properties of several images, one row per image that can be read.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (m,), int64
+        Positions of these images in the list of files.
+    properties : list of ImageProperties
+        One per row.
+    failures : list of (int, str)
+        Position and reason of each image that cannot be read.
+    """
+
+    rows: NDArray[np.int64]
+    properties: list[ImageProperties]
+    failures: list[tuple[int, str]]
+
+
+def measure_properties(files: Sequence[str | Path], *, progress: bool = False) -> PropertyTable:
+    """Measure the properties of image files, decoded in threads.
+
+    Parameters
+    ----------
+    files : sequence of path
+        The images.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    PropertyTable
+    """
+
+    def measure(file: str | Path) -> ImageProperties | str:
+        try:
+            return measure_image(read_bytes(file))
+        except ImageError as error:
+            return str(error)
+
+    rows, found, failures = [], [], []
+    with progress_bar(total=len(files), name="looking", enabled=progress, unit="image") as bar:
+        for row, result in enumerate(map_ahead(measure, files, ahead=64)):
+            if isinstance(result, str):
+                failures.append((row, result))
+            else:
+                rows.append(row)
+                found.append(result)
+            bar.update()
+    return PropertyTable(np.array(rows, np.int64), found, failures)
+
+
+def measure_image(data: bytes) -> ImageProperties:
+    """Measure the properties of one image.
+
+    Parameters
+    ----------
+    data : bytes
+        The file's content.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read.
+    """
+    pixels, (height, width) = decode_image(data, (_SIDE, _SIDE))
+    lab = to_lab(resize_image(pixels, (64, 64)))
+    fields = lab.reshape(_FIELDS, 64 // _FIELDS, _FIELDS, 64 // _FIELDS, 3).mean(axis=(1, 3))
+    grey = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    return ImageProperties(
+        tone=fields.ravel().astype(np.float32),
+        brightness=float(lab[..., 0].mean()),
+        colourfulness=float(np.hypot(lab[..., 1], lab[..., 2]).mean()),
+        sharpness=_sharpness(grey),
+        size=math.log2(height * width),
+        aspect=math.log2(width / height),
+        quality=estimate_quality(data),
+        border=_border(grey),
+        format=_format(data),
+        detail=_detail(grey),
+    )
+
+
+def _sharpness(grey: NDArray[np.float32]) -> float:
+    """Return how much of an image's contrast is in its finest detail."""
+    laplacian = (
+        4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
+    )
+    floor = _LEAST_VARIANCE / 256
+    return math.log2(max(laplacian.var(), floor) / max(grey.var(), _LEAST_VARIANCE))
+
+
+def _border(grey: NDArray[np.float32]) -> float:
+    """Return the share of an image's area that lies in borders of one colour."""
+    kept = []
+    for picture in (grey, grey.T):
+        limit = int(_MOST_BORDER * len(picture))
+        sides = [_count_plain(lines[:limit]) for lines in (picture, picture[::-1])]
+        kept.append(1 - sum(sides) / len(picture))
+    return 1 - kept[0] * kept[1]
+
+
+def _count_plain(lines: NDArray[np.float32]) -> int:
+    """Return the number of leading lines of one colour, that of the first."""
+    is_plain = np.abs(lines - np.median(lines[0])).max(axis=1) < _PLAIN
+    count = len(lines) if is_plain.all() else int(is_plain.argmin())
+    # A picture that is plain to the middle has no border, but a plain background.
+    return 0 if count == len(lines) else count
+
+
+def _detail(grey: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Return edges of an image, of the same weight wherever they are stronger than noise."""
+    from scipy.ndimage import gaussian_filter
+
+    half = grey.reshape(_SIDE // 2, 2, _SIDE // 2, 2).mean(axis=(1, 3))
+    edges = half - gaussian_filter(half, 2)
+    edges /= np.abs(edges) + _FAINT
+    side = len(edges) // DETAIL_SIDE
+    fields = edges.reshape(DETAIL_SIDE, side, DETAIL_SIDE, side).mean(axis=(1, 3))
+    return np.rint(127 * fields).astype(np.int8).ravel()
+
+
+def _format(data: bytes) -> str:
+    """Return the format of a file, by its first bytes."""
+    starts = {
+        b"\xff\xd8": "JPEG",
+        b"\x89PNG": "PNG",
+        b"GIF8": "GIF",
+        b"BM": "BMP",
+        b"II": "TIFF",
+        b"MM": "TIFF",
+    }
+    for start, name in starts.items():
+        if data.startswith(start):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WebP"
+    if data[4:8] == b"ftyp":
+        return "AVIF" if data[8:12].startswith(b"avi") else "HEIC"
+    return "other"
