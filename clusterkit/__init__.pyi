@@ -8,6 +8,7 @@ from .clustering.cluster import Clustering as Clustering
 from .clustering.cluster import cluster as cluster
 from .clustering.evaluation import evaluate as evaluate
 from .clustering.exporting import export_embeddings as export_embeddings
+from .clustering.inspection import inspect_clusters as inspect_clusters
 from .clustering.labelling import label as label
 from .clustering.levels import find_levels as find_levels
 from .clustering.matching import match_clusters as match_clusters
@@ -23,6 +24,8 @@ from .extractors.by_name import create_extractor as create_extractor
 from .images.folder import ImageFolder as ImageFolder
 from .routing.sorting import sort_into_folders as sort_into_folders
 from .routing.undoing import undo as undo
+from .similarity.audit import audit as audit
+from .similarity.image_confounders import remove_confounders as remove_confounders
 from .similarity.similar import explain as explain
 from .similarity.similar import find_similar as find_similar
 from .space_comparison.compare import compare_spaces as compare_spaces

@@ -67,6 +67,13 @@ class NumberOrAuto(click.ParamType):
     help="Let k-means on whitened vectors replace it where that separates images better.",
 )
 @click.option(
+    "--without",
+    multiple=True,
+    metavar="NAME",
+    help="Remove a confounder from the vectors before, such as tone; `clusterkit audit` tells "
+    "which one they follow.  Can be given several times.",
+)
+@click.option(
     "--into",
     type=click.Path(file_okay=False, path_type=Path),
     help="Sort the image files into this folder, one sub-folder per cluster.",
@@ -122,6 +129,7 @@ def cluster(
     level: int | None,
     algorithm: str,
     refine: bool,
+    without: tuple[str, ...],
     into: Path | None,
     mode: str | None,
     strict: bool,
@@ -151,6 +159,9 @@ def cluster(
     With --refine, k-means is compared with k-means on whitened vectors, without labels; the choice,
     its reason and the share of images that it moves are printed.
 
+    With --without tone (or brightness, colourfulness, sharpness, size, aspect, quality, format,
+    border, mark, folder) the clusters do not follow that; what changed by it is printed.
+
     With --previous, clusters that are new, split, merged or vanished are listed, and the number of
     images that moved between the others.  Clusters that `clusterkit label` or you in the table gave
     a name or a group of images keep their number, name and images; new images join the nearest
@@ -166,6 +177,7 @@ def cluster(
       clusterkit cluster -k 5 --refine -o refined.csv
       clusterkit cluster -k auto --into sorted/ --mode link
       clusterkit cluster -k auto --level 1 -o coarse.csv
+      clusterkit cluster -k 5 --without tone -o without-tone.csv
       clusterkit cluster -k 6 --previous clusters.csv --overwrite
       clusterkit cluster -k 3 --only-cluster 2 -o parts-of-2.csv
     """
@@ -173,6 +185,7 @@ def cluster(
     from clusterkit.clustering import cluster as clustering
     from clusterkit.clustering.selection import select
     from clusterkit.routing.sorting import check_present
+    from clusterkit.similarity.image_confounders import check_confounders
 
     if mode is not None and into is None:
         raise click.UsageError(f"--mode {mode} needs a folder to sort into: give --into DIR, too")
@@ -184,7 +197,8 @@ def cluster(
     _check_names(outputs)
     if only_cluster and outputs.files["output"] == of:
         raise click.UsageError(f"{of} is the table that --only-cluster refers to: give another -o")
-    is_stream = algorithm == "minibatch-kmeans"
+    check_confounders(without)
+    is_stream = algorithm == "minibatch-kmeans" and not without
     read = stream_space if is_stream else read_space
     table = previous or (of if only_cluster else None)
     embeddings = select(read(store, extractor, table), only=only, clusters=only_cluster, of=of)
@@ -195,6 +209,7 @@ def cluster(
         "refined-kmeans" if refine else algorithm,
         n_clusters=n_clusters,
         level=level,
+        without=without,
         random_state=seed,
         previous=previous,
         store=store,

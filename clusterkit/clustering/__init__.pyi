@@ -2,6 +2,8 @@ from .agreement import Evaluation as Evaluation
 from .cluster import Clustering as Clustering
 from .evaluation import evaluate as evaluate
 from .exporting import export_embeddings as export_embeddings
+from .inspection import ClusterInspection as ClusterInspection
+from .inspection import inspect_clusters as inspect_clusters
 from .labelling import Labelling as Labelling
 from .labelling import label as label
 from .levels import Levels as Levels
@@ -10,5 +12,6 @@ from .matching import IdentityReport as IdentityReport
 from .matching import match_clusters as match_clusters
 from .naming import name_clusters as name_clusters
 from .promotion import promote as promote
+from .reopening import reopen_clustering as reopen_clustering
 from .selection import find_space as find_space
 from .selection import select as select

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +23,7 @@ from clusterkit.clusterers.kmeans.estimator import KMeans
 from clusterkit.clusterers.kmeans.minibatch import MiniBatchKMeans
 from clusterkit.clusterers.refinement.estimator import RefinedKMeans
 from clusterkit.clusterers.row_stream import sample_rows
+from clusterkit.clustering.confounding import Confounding, describe_removal
 from clusterkit.clustering.decisions import FREE, Decisions, Placed, hold
 from clusterkit.clustering.levels import ChosenLevel, choose_level
 from clusterkit.clustering.matching import IdentityReport, match_clusters
@@ -42,6 +44,7 @@ from clusterkit.elbow.curve import elbow_curve
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.images.thumbnails import thumbnails
 from clusterkit.routing.sorting import Sorting, sort_into_folders
+from clusterkit.similarity.image_confounders import remove_confounders
 from clusterkit.store.embeddings import Embeddings, describe_space
 from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
@@ -91,6 +94,8 @@ class Clustering(TableResult):
         A person's decisions that were kept, see :func:`clusterkit.clustering.label`.
     level : ChosenLevel, optional
         The level that was taken, and the others, if the number of clusters was to be found.
+    confounding : Confounding, optional
+        What the removal of confounders changed, if any were to be removed.
     """
 
     embeddings: Embeddings | VectorStream
@@ -105,6 +110,7 @@ class Clustering(TableResult):
     refinement: dict[str, Any] | None = None
     decisions: Decisions = field(default_factory=Decisions)
     level: ChosenLevel | None = None
+    confounding: Confounding | None = None
 
     @property
     def n_clusters(self) -> int:
@@ -118,7 +124,7 @@ class Clustering(TableResult):
 
     def to_dict(self) -> dict[str, Any]:
         """Return a description of the clustering, as values for ``json_text``."""
-        root = self.embeddings.root
+        root, space = self.embeddings.root, self.embeddings.space
         return {
             "algorithm": self.algorithm,
             "parameters": self.parameters,
@@ -129,7 +135,8 @@ class Clustering(TableResult):
             "decisions": self.decisions.to_dict(),
             "identity": None if self.identity is None else self.identity.to_dict(),
             "refinement": self.refinement,
-            "space": describe_space(self.embeddings.space),
+            "without": None if self.confounding is None else self.confounding.to_dict(),
+            "space": space.get("made_from") or describe_space(space),
             "fingerprint": self.embeddings.fingerprint,
             "selections": [chosen._asdict() for chosen in self.embeddings.selections],
             "root": None if root is None else str(root),
@@ -149,6 +156,8 @@ class Clustering(TableResult):
             lines += f"Chosen by the elbow{of}: {self.level.to_text()}".split("\n")
         if self.refinement is not None:
             lines.append(f"Chosen: {self.refinement['reason']}")
+        if self.confounding is not None:
+            lines += self.confounding.to_text().split("\n")
         lines.append("cluster  images" + ("  name" if self.names else ""))
         for label, size in self.sizes.items():
             line = f"{cluster_text(label):>7}  {size:>6}  {self.names.get(label, '')}"
@@ -158,7 +167,7 @@ class Clustering(TableResult):
         if self.identity is not None:
             lines += self.identity.to_text().split("\n")
         extractor = self.embeddings.space.get("extractor")
-        if extractor in _BY_TONE:
+        if extractor in _BY_TONE and "tone" not in self.embeddings.space.get("without", ()):
             lines.append(
                 f"Note: {extractor} groups photos by colour and tone, not by what they show"
             )
@@ -284,6 +293,7 @@ def cluster(
     *,
     n_clusters: int | str | None = None,
     level: int | None = None,
+    without: str | Collection[str] = (),
     random_state: int | None = None,
     previous: Clustering | str | Path | None = None,
     store: Store | str | Path | None = None,
@@ -305,6 +315,10 @@ def cluster(
         For ``"auto"``, which of the numbers that it finds to take, if these are several levels, as
         :func:`clusterkit.clustering.find_levels` shows them; 1 is the coarsest.  By default the
         best.
+    without : str or collection of str, optional
+        Confounders to remove from the vectors before, such as ``"tone"``; see
+        :func:`clusterkit.similarity.remove_confounders`.  Without the removal the images are
+        clustered as well, to tell what it changed.
     random_state : int, optional
         Seed, for clusterers given by name; random by default.
     previous : Clustering or path, optional
@@ -331,10 +345,10 @@ def cluster(
     NotFoundError
         If the earlier table does not exist.
     InvalidInputError
-        If there are no embeddings, more clusters than images, no clear number of clusters or no
-        such level for ``"auto"``, a level without ``"auto"``, the clusterer has no ``n_clusters``,
-        the earlier clustering has no numbers or no image in common, or its decisions leave too few
-        clusters for the other images.
+        If there are no embeddings, more clusters than images, an unknown confounder, no clear
+        number of clusters or no such level for ``"auto"``, a level without ``"auto"``, the
+        clusterer has no ``n_clusters``, the earlier clustering has no numbers or no image in
+        common, or its decisions leave too few clusters for the other images.
 
     Warns
     -----
@@ -379,6 +393,15 @@ def cluster(
             f"Space.read() loads. Received: {clusterer!r}"
         )
     top5, names_from = find_classes(embeddings, store)
+    given, cleaned = embeddings, None
+    if without:
+        if isinstance(embeddings, VectorStream):
+            raise InvalidInputError(
+                "confounders are removed from the Embeddings that Space.read() loads, not from a "
+                "stream: choose another clusterer"
+            )
+        cleaned = remove_confounders(embeddings, without, progress=progress)
+        embeddings = cleaned.embeddings
     vectors: Any = embeddings if isinstance(embeddings, VectorStream) else np.asarray(embeddings)
     # Use the same scaling as the clusterer.
     normalize = bool(getattr(estimator, "normalize", False))
@@ -418,10 +441,16 @@ def cluster(
         )
         labels = identity.labels
         decisions = _keep(decisions, earlier, embeddings.paths, places, labels)
+    confounding = None
+    if cleaned is not None:
+        before = labels
+        if cleaned.embeddings is not given:
+            before = np.asarray(clone(estimator).fit_predict(np.asarray(given)), np.int64)
+        confounding = describe_removal(cleaned.removals, cleaned.confounders, before, labels)
     distances, exemplars = distances_to_centers(vectors, labels, normalize=normalize)
     name = clusterer if isinstance(clusterer, str) else type(clusterer).__name__
-    given = dict(decisions.names)
-    names = name_clusters(labels, top5, taken=given.values()) | given
+    chosen_names = dict(decisions.names)
+    names = name_clusters(labels, top5, taken=chosen_names.values()) | chosen_names
     return Clustering(
         embeddings,
         labels,
@@ -435,6 +464,7 @@ def cluster(
         refinement=_describe_refinement(estimator),
         decisions=decisions,
         level=chosen,
+        confounding=confounding,
     )
 
 

@@ -95,7 +95,7 @@ class ClusterInspection(TableResult):
                     "cluster": cluster,
                     "name": self.clustering.names.get(cluster),
                     "images": size,
-                    "silhouette": self._mean(cluster),
+                    "silhouette": self.mean_silhouette(cluster),
                     "central": [paths[row] for row in self.central(cluster)],
                     "borderline": [
                         {"path": paths[row], "nearest": int(self.nearest[row])}
@@ -109,7 +109,7 @@ class ClusterInspection(TableResult):
             "images": [dict(zip(header, row, strict=True)) for row in cells],
         }
 
-    def _mean(self, cluster: int) -> float | None:
+    def mean_silhouette(self, cluster: int) -> float | None:
         """Return the mean silhouette of a cluster; None if undefined."""
         widths = self.silhouettes[self.clustering.labels == cluster]
         return None if np.isnan(widths).any() else float(widths.mean())
@@ -123,7 +123,7 @@ class ClusterInspection(TableResult):
             f"{n_between} between two clusters, {n_odd} odd in their own"
         ]
         for cluster, size in self.clustering.sizes.items():
-            name, mean = self.clustering.names.get(cluster), self._mean(cluster)
+            name, mean = self.clustering.names.get(cluster), self.mean_silhouette(cluster)
             title = f"{cluster_text(cluster)}{f' {name}' if name else ''}"
             shape = "" if mean is None else f", silhouette {mean:.2f}"
             lines.append(f"{title}: {plural(size, 'image')}{shape}")

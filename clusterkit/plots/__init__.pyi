@@ -1,3 +1,4 @@
+from .audit import AuditDisplay as AuditDisplay
 from .autoencoder_report import check_autoencoder_report as check_autoencoder_report
 from .autoencoder_report import save_autoencoder_report as save_autoencoder_report
 from .class_counts import ClassCountsDisplay as ClassCountsDisplay
@@ -21,6 +22,7 @@ from .display import save_figure as save_figure
 from .elbow import ElbowDisplay as ElbowDisplay
 from .gallery import GalleryDisplay as GalleryDisplay
 from .histograms import ExplanationDisplay as ExplanationDisplay
+from .inspection import InspectionDisplay as InspectionDisplay
 from .map import MapDisplay as MapDisplay
 from .network_curves import NetworkCurvesDisplay as NetworkCurvesDisplay
 from .predictions import PredictionsDisplay as PredictionsDisplay

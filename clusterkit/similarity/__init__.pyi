@@ -1,5 +1,10 @@
+from .audit import Audit as Audit
+from .audit import Finding as Finding
+from .audit import audit as audit
+from .confounders import Confounder as Confounder
 from .explanation import Explanation as Explanation
 from .explanation import latent_histograms as latent_histograms
+from .image_confounders import remove_confounders as remove_confounders
 from .nearest import unit_rows as unit_rows
 from .neighbors import CosineNeighbors as CosineNeighbors
 from .similar import SimilarImages as SimilarImages

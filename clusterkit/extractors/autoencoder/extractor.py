@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.extractors.base import Extraction, Extractor
-from clusterkit.images.batches import pad_batch
+from clusterkit.images.batches import pad_batch, read_batches
 from clusterkit.images.folder import FileStatus, digest_weights
 from clusterkit.images.resizing import RESIZE_MODES
 from clusterkit.networks.keras_file import load_network, read_document, save_network
 from clusterkit.utils.documents import integer, list_of, one_of
+from clusterkit.utils.progress import progress_bar
 
 LATENT_LAYER = "latent"
 _KIND = "autoencoder"
@@ -120,6 +122,38 @@ class Autoencoder(Extractor):
             self._load()
         outputs = self.model_.predict(images, batch_size=self.full_batch, verbose=0)
         return to_pixels(outputs)
+
+    def reconstruction_errors(
+        self, files: Sequence[str | Path], *, progress: bool = False
+    ) -> NDArray[np.float64]:
+        """Return how well image files are rebuilt.
+
+        Parameters
+        ----------
+        files : sequence of path
+            The images.
+        progress : bool
+            Whether to show a progress bar.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            Mean squared error of each image, in grey levels squared; NaN if it cannot be read.
+        """
+        errors = np.full(len(files), np.nan)
+        batches = read_batches(files, self.image_size, self.full_batch, resize=self.resize)
+        with progress_bar(
+            total=len(files), name="rebuilding", enabled=progress, unit="image"
+        ) as bar:
+            for batch in batches:
+                if batch.rows:
+                    # The last batch is padded, since another size would be compiled anew.
+                    padded = pad_batch(batch.images, self.full_batch)
+                    rebuilt = self.reconstruct(padded)[: len(batch.rows)]
+                    off = batch.images.astype(np.float32) - rebuilt
+                    errors[batch.rows] = (off**2).mean(axis=(1, 2, 3))
+                bar.update(len(batch.rows) + len(batch.failures))
+        return errors
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,38 @@
+"""``clusterkit inspect``."""
+
+from pathlib import Path
+
+import click
+
+from clusterkit.cli.options import read_space, space_option, store_option
+from clusterkit.cli.outputs import Outputs, outputs, picture, table
+from clusterkit.cli.streams import say_result
+
+
+@click.command()
+@click.argument("clusters_csv", type=click.Path(dir_okay=False, path_type=Path))
+@space_option
+@store_option
+@outputs(
+    table("Write the figures of each image to this CSV file."),
+    picture("Draw the silhouettes, and images of each cluster, to this file"),
+)
+def inspect(clusters_csv: Path, extractor: str | None, store: Path, outputs: Outputs) -> None:
+    """Look into the clusters of CLUSTERS_CSV: what is central, between two, or odd.
+
+    For each cluster: its mean silhouette, the nearest clusters, the most central images, those
+    that lie between two clusters (and which is nearer), and those that are unlike the rest.
+
+    \b
+    Example:
+      clusterkit inspect clusters.csv -o inside.png --table images.csv
+    """
+    from clusterkit import plots
+    from clusterkit.clustering.inspection import inspect_clusters
+    from clusterkit.clustering.reopening import reopen_clustering
+
+    embeddings = read_space(store, extractor, clusters_csv)
+    inspection = inspect_clusters(reopen_clustering(clusters_csv, embeddings))
+    outputs.write(inspection.to_csv, "table")
+    outputs.draw(lambda: plots.InspectionDisplay.from_inspection(inspection))
+    outputs.show(inspection.to_dict(), lambda: say_result(inspection))

@@ -1,0 +1,98 @@
+"""Reopen a clustering from its table."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clusterkit.clusterers.distances import distances_to_centers
+from clusterkit.clustering.cluster import Clustering
+from clusterkit.clustering.saved import check_earlier, read_earlier
+from clusterkit.datasets.names import first_few
+from clusterkit.errors import Notice
+from clusterkit.similarity.image_confounders import CONFOUNDERS, remove_confounders
+from clusterkit.store.reading import as_embeddings
+from clusterkit.utils.text import plural
+
+
+def reopen_clustering(clusters_csv: str | Path, embeddings: Any) -> Clustering:
+    """Return the clustering that a table describes, with edits by hand.
+
+    Parameters
+    ----------
+    clusters_csv : path
+        The table of ``clusterkit cluster``.
+    embeddings : Embeddings, Store, Space, or path of a store
+        The images; see :func:`clusterkit.store.as_embeddings`.  Confounders that the clustering was
+        made without are removed again.
+
+    Returns
+    -------
+    Clustering
+        Of the images that are in both, in the order of the embeddings.
+
+    Raises
+    ------
+    NotFoundError
+        If the table does not exist.
+    InvalidInputError
+        If it is no such table, or has no image in common with the embeddings.
+
+    Warns
+    -----
+    UserWarning
+        If the table is of another space.
+    Notice
+        If images are in only one of both.
+    """
+    embeddings = as_embeddings(embeddings)
+    given = read_earlier(clusters_csv)
+    removed = _removed(given.made_by)
+    # A fingerprint without confounders is that of the space only after the removal.
+    earlier = check_earlier(given._replace(fingerprint=None) if removed else given, embeddings)
+    label_of = dict(zip(earlier.paths, earlier.labels, strict=True))
+    kept = [row for row, path in enumerate(embeddings.paths) if path in label_of]
+    missing = [path for path in earlier.paths if embeddings.find(path) is None]
+    for paths, where in (
+        (missing, f"of {clusters_csv} are not in the store"),
+        (sorted({*embeddings.paths} - {*label_of}), f"of the store are not in {clusters_csv}"),
+    ):
+        if paths:
+            warnings.warn(
+                f"left out {plural(len(paths), 'image')} that {where}: {first_few(paths)}",
+                Notice,
+                stacklevel=2,
+            )
+    if removed:
+        embeddings = remove_confounders(embeddings, removed).embeddings
+    embeddings = embeddings[kept]
+    labels = np.array([label_of[path] for path in embeddings.paths], np.int64)
+    parameters = given.made_by.get("parameters")
+    parameters = parameters if isinstance(parameters, dict) else {}
+    distances, exemplars = distances_to_centers(
+        np.asarray(embeddings), labels, normalize=bool(parameters.get("normalize", True))
+    )
+    return Clustering(
+        embeddings,
+        labels,
+        distances,
+        exemplars,
+        algorithm=str(given.made_by.get("algorithm", "unknown")),
+        parameters=parameters,
+        names=dict(earlier.names),
+        decisions=earlier.decisions,
+    )
+
+
+def _removed(made_by: Any) -> list[str]:
+    """Return the confounders that a clustering was made without."""
+    found = made_by.get("without") or {}
+    removed = found.get("removed") if isinstance(found, dict) else None
+    return [
+        one["name"]
+        for one in removed or []
+        if isinstance(one, dict) and one.get("name") in CONFOUNDERS and one.get("n_components")
+    ]

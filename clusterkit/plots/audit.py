@@ -1,0 +1,146 @@
+"""Chart of what an embedding space follows, with its odd images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from matplotlib.axes import Axes
+
+from clusterkit.errors import InvalidInputError
+from clusterkit.plots.display import Display
+from clusterkit.plots.pictures import Sheet, load_pictures
+from clusterkit.plots.style import BLUE, INK, QUIET, RULE, VERMILION, wrap
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from clusterkit.similarity.audit import Audit
+
+_MARGIN, _NAME, _BAR, _LINE, _SIDE, _GAP = 8.0, 132.0, 250.0, 20.0, 64.0, 6.0
+_N_IMAGES = 6
+_WIDTH = _NAME + _BAR + 50.0
+
+
+class PropertyBar(NamedTuple):
+    """One property of images, and how far a space follows it.
+
+    Attributes
+    ----------
+    name : str
+        What it is called.
+    correlation : float
+        How far distances follow it, at most 1.
+    limit : float
+        From here on the space follows it.
+    follows : bool
+        Whether it does; a bar of another colour.
+    """
+
+    name: str
+    correlation: float
+    limit: float
+    follows: bool
+
+
+class AuditDisplay(Display):
+    """How far a space follows each property of the images, and rows of odd images.
+
+    Parameters
+    ----------
+    bars : sequence of PropertyBar
+        The properties.
+    images : dict of str to sequence of path
+        A caption, and its images; at most six are drawn.
+    title : str
+        Summary.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        Set by :meth:`plot`.
+    """
+
+    ax_: Axes
+    _fills_figure = True
+
+    def __init__(
+        self,
+        bars: Sequence[PropertyBar],
+        *,
+        images: dict[str, Sequence[Path]] | None = None,
+        title: str = "",
+    ) -> None:
+        self.bars = bars
+        self.images = images
+        self.title = title
+
+    @classmethod
+    def from_audit(cls, audit: Audit, *, ax: Axes | None = None) -> Self:
+        """Plot the result of :func:`clusterkit.audit`.
+
+        Parameters
+        ----------
+        audit : Audit
+            The audit.
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw in.
+
+        Returns
+        -------
+        AuditDisplay
+            The plotted display.
+        """
+        files = audit.embeddings.files
+        named = {
+            "unlike all others, worst first": [files[row] for row, _ in audit.outliers],
+            "rebuilt worst": [files[row] for row in audit.worst_rebuilt(_N_IMAGES)],
+            "pairs of copies": [files[row] for pair in audit.copies for row in pair],
+        }
+        bars = [PropertyBar(*bar) for bar in audit.bars()]
+        images = {caption: some for caption, some in named.items() if some}
+        problems = [finding.sentence for finding in audit.problems]
+        title = " ".join(problems) or "Nothing in this space asks for a remedy."
+        return cls(bars, images=images, title=title).plot(ax=ax)
+
+    def _title(self) -> str:
+        """Return the wrapped title."""
+        return wrap(self.title, _WIDTH, size=9, lines=6)
+
+    def _size(self) -> tuple[float, float]:
+        """Return the size of the sheet, in points."""
+        title = 13.0 * (self._title().count("\n") + 1) + 8
+        bars = _LINE * (len(self.bars) + 1) if self.bars else 0
+        images = (_SIDE + _LINE + _GAP) * len(self.images or {})
+        return _WIDTH + 2 * _MARGIN, title + bars + images + 2 * _MARGIN
+
+    def _draw(self, ax: Axes) -> None:
+        """Draw the title, the bars and the pictures below each other."""
+        if not (self.bars or self.images or self.title):
+            raise InvalidInputError("there must be something to draw. Received: nothing")
+        sheet = Sheet(ax, *self._size())
+        lines = self._title().count("\n") + 1
+        sheet.lines(self._title(), _MARGIN, _MARGIN + 6.5 * lines, size=9)
+        y = _MARGIN + 13 * lines + 8
+        if self.bars:
+            left = _MARGIN + _NAME
+            sheet.line("follows (0 to 1)", left, y + 6, _BAR, color=QUIET)
+            sheet.line("| from here on", left + _BAR, y + 6, _BAR, color=QUIET, ha="right")
+            y += _LINE
+            for bar in self.bars:
+                color = VERMILION if bar.follows else BLUE
+                sheet.line(bar.name, left - 8, y + 7, _NAME - 8, size=9, ha="right")
+                sheet.box(left, y + 2, _BAR, 10, color=RULE)
+                sheet.box(left, y + 2, _BAR * max(0.0, min(1, bar.correlation)), 10, color=color)
+                sheet.box(left + _BAR * bar.limit, y, 1.2, 14, color=INK)
+                weight = "bold" if bar.follows else "normal"
+                text = f"{bar.correlation:.2f}"
+                sheet.line(text, left + _BAR + 8, y + 7, 40, size=9, weight=weight)
+                y += _LINE
+        for caption, files in (self.images or {}).items():
+            sheet.line(caption, _MARGIN, y + 8, _WIDTH, color=QUIET)
+            y += _LINE - 4
+            for index, picture in enumerate(load_pictures(files[:_N_IMAGES])):
+                sheet.picture(picture, _MARGIN + index * (_SIDE + _GAP), y, _SIDE)
+            y += _SIDE + _GAP + 4
+        self.ax_ = ax

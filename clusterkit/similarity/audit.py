@@ -1,0 +1,510 @@
+"""Audit an embedding space without labels: what it follows instead of content, and its oddities."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.datasets.copies import find_copies
+from clusterkit.datasets.names import first_few
+from clusterkit.datasets.results import Rows, TableResult
+from clusterkit.errors import InvalidInputError, NotFoundError, WeightsError
+from clusterkit.extractors.autoencoder.extractor import Autoencoder
+from clusterkit.similarity.confounders import Association, associations
+from clusterkit.similarity.image_confounders import (
+    CONFOUNDERS,
+    ImageConfounders,
+    measure_confounders,
+)
+from clusterkit.similarity.nearest import nearest, unit_rows
+from clusterkit.store.embeddings import Embeddings, describe_space
+from clusterkit.store.reading import as_embeddings
+from clusterkit.utils.progress import progress_bar
+from clusterkit.utils.text import join_lines, plural
+
+# A space follows a property if its correlation is at least this.  Content has to do with tone and
+# sharpness, so Xception's features of photos reach 0.16 with these; with sizes and formats it has
+# not.
+FOLLOWS = {"size": 0.1, "aspect": 0.1, "quality": 0.1, "format": 0.1, "mark": 0.1}
+FOLLOWS_PICTURE = 0.25
+# Neighbours of each image, and images that they are looked for among.
+_N_NEIGHBORS, _MAX_NEAREST = 10, 10_000
+# Skewness of the number of times an image is a neighbour, above which some are hubs.
+_HUBS = 3.0
+# An image is an outlier if it is this many times the usual spread farther than usual from its
+# neighbours.
+_ODD, _MAD = 3.5, 0.6745
+# Fewer effective dimensions than this cannot tell many things apart.
+_FEW_DIMENSIONS = 3.0
+# Below this PSNR in dB, reconstructions show blobs of colour.
+_BLURRY = 18.0
+# Images that a sentence names.
+_N_NAMED = 3
+
+
+class Finding(NamedTuple):
+    """One result of an audit.
+
+    Attributes
+    ----------
+    kind : str
+        What it is about: a name of :data:`CONFOUNDERS`, ``"dimensions"``, ``"hubs"``, ``"copies"``,
+        ``"outliers"``, ``"reconstruction"`` or ``"unread"``.
+    is_problem : bool
+        Whether something should be done about it.
+    sentence : str
+        The result in plain words.
+    figure : float
+        Its number.
+    advice : str
+        What to do about it; empty if nothing.
+    images : tuple of str
+        Paths of images that show it, the strongest first.
+    """
+
+    kind: str
+    is_problem: bool
+    sentence: str
+    figure: float
+    advice: str = ""
+    images: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding as JSON-able values."""
+        return self._asdict() | {"images": list(self.images)}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Audit(TableResult):
+    """What an embedding space follows, and which images are odd in it.
+
+    Attributes
+    ----------
+    embeddings : Embeddings
+        The audited images.
+    findings : list of Finding
+        Problems first.
+    associations : list of Association
+        How far the distances follow each property of the images.
+    effective_dimension : float
+        Number of dimensions of equal variance that would be as many: the participation ratio.
+    n_constant : int
+        Number of dimensions that are the same for all images.
+    hubness : float
+        Skewness of the number of images that each image is a near neighbour of; None if there are
+        too few.
+    outliers : list of (int, float)
+        Rows that are unusually far from their nearest neighbours, and how many times the usual
+        spread, worst first.
+    copies : list of (int, int)
+        Pairs of rows that show the same picture.
+    reconstruction : ndarray of shape (n,), float64, or None
+        Mean squared error of each image as an autoencoder rebuilds it, in grey levels; NaN for
+        images that cannot be read.  None for other networks.
+    """
+
+    embeddings: Embeddings
+    findings: list[Finding]
+    associations: list[Association] = field(default_factory=list)
+    effective_dimension: float = math.nan
+    n_constant: int = 0
+    hubness: float | None = None
+    outliers: list[tuple[int, float]] = field(default_factory=list)
+    copies: list[tuple[int, int]] = field(default_factory=list)
+    reconstruction: NDArray[np.float64] | None = None
+
+    @property
+    def problems(self) -> list[Finding]:
+        """The findings that something should be done about."""
+        return [finding for finding in self.findings if finding.is_problem]
+
+    def follows(self, name: str) -> bool:
+        """Return whether the space follows a property.
+
+        Raises
+        ------
+        InvalidInputError
+            If the property is not known.
+        """
+        if name not in CONFOUNDERS:
+            raise InvalidInputError(
+                f"a property must be one of {', '.join(CONFOUNDERS)}. Received: {name!r}"
+            )
+        return any(one.name == name and does_follow(one) for one in self.associations)
+
+    def bars(self) -> list[tuple[str, float, float, bool]]:
+        """Return what each property is called, its correlation, the limit, and if it counts."""
+        return [
+            (
+                CONFOUNDERS[one.name],
+                one.correlation,
+                max(FOLLOWS.get(one.name, FOLLOWS_PICTURE), one.chance),
+                does_follow(one) and one.name != "folder",
+            )
+            for one in self.associations
+        ]
+
+    def worst_rebuilt(self, n: int = _N_NAMED) -> list[int]:
+        """Return the rows that the autoencoder rebuilds worst; none for other networks."""
+        if self.reconstruction is None:
+            return []
+        errors = np.nan_to_num(self.reconstruction, nan=-1)
+        return [int(row) for row in np.argsort(-errors, kind="stable")[:n] if errors[row] >= 0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-able values."""
+        paths = self.embeddings.paths
+        errors = self.reconstruction
+        return {
+            "space": describe_space(self.embeddings.space),
+            "images": len(paths),
+            "findings": [finding.to_dict() for finding in self.findings],
+            "properties": [
+                one._asdict() | {"follows": does_follow(one)} for one in self.associations
+            ],
+            "effective_dimension": self.effective_dimension,
+            "constant_dimensions": self.n_constant,
+            "hubness": self.hubness,
+            "outliers": [{"path": paths[row], "score": score} for row, score in self.outliers],
+            "copies": [[paths[one], paths[other]] for one, other in self.copies],
+            "reconstruction": None
+            if errors is None
+            else [
+                {"path": path, "error": None if math.isnan(error) else error}
+                for path, error in zip(paths, errors.tolist(), strict=True)
+            ],
+        }
+
+    def to_text(self) -> str:
+        """Return the findings, each with what to do about it."""
+        n, d = self.embeddings.shape
+        lines = [f"{self._headline()} ({plural(n, 'image')}, {d:,} dimensions)"]
+        for finding in self.findings:
+            lines.append(f"{'!' if finding.is_problem else '-'} {finding.sentence}")
+            if finding.advice:
+                lines.append(f"    {finding.advice}")
+        return join_lines(lines)
+
+    def _headline(self) -> str:
+        """Return the number of problems."""
+        space = describe_space(self.embeddings.space)
+        return f"Audit of {space}: {plural(len(self.problems), 'problem')}"
+
+    def _table(self) -> Rows:
+        """Return one row per finding."""
+        header = ["kind", "problem", "figure", "finding", "advice", "images"]
+        return Rows(
+            header,
+            [
+                [*one[:2], one.figure, one.sentence, one.advice, "|".join(one.images)]
+                for one in self.findings
+            ],
+            decimals=4,
+        )
+
+
+def audit(
+    embeddings: Any,
+    *,
+    max_images: int = 1_000,
+    random_state: int | None = None,
+    progress: bool = False,
+) -> Audit:
+    """Audit an embedding space: what it follows instead of content, and which images are odd in it.
+
+    Parameters
+    ----------
+    embeddings : Embeddings, Store, Space, or path of a store
+        The images; see :func:`clusterkit.store.as_embeddings`.
+    max_images : int
+        Maximum number of images whose files are looked at for properties: a random sample of more.
+    random_state : int, optional
+        Seed of the sample, and of the shuffling for comparison.
+    progress : bool
+        Whether to show progress bars.
+
+    Returns
+    -------
+    Audit
+        Findings in plain words, and their figures.
+
+    Raises
+    ------
+    InvalidInputError
+        If there are fewer than three images.
+
+    Notes
+    -----
+    A space *follows* a property if images of similar values are near each other: the rank
+    correlation between both distances over all pairs of images is at least 0.25 for tone,
+    brightness, colourfulness, sharpness and borders, which content has to do with, and 0.1 for
+    size, aspect, quality, format and marks, which it has not; and more than shuffled values reach
+    in 99 of 100 times.
+
+    References
+    ----------
+    Radovanovic, Nanopoulos, Ivanovic: Hubs in space. JMLR 11, 2010.  Iglewicz, Hoaglin: How to
+    detect and handle outliers. ASQC Quality Press, 1993, for the modified z-score of 3.5 from which
+    on an image is an outlier.
+    """
+    embeddings = as_embeddings(embeddings)
+    n = len(embeddings)
+    if n < 3:
+        raise InvalidInputError(f"an audit needs at least 3 images. Received: {n}")
+    if max_images < 3:
+        raise InvalidInputError(f"max_images must be at least 3. Received: {max_images}")
+    rng = np.random.default_rng(random_state)
+    vectors = np.asarray(embeddings, np.float32)
+    findings: list[Finding] = []
+    sample = np.arange(n)
+    if n > max_images:
+        sample = np.sort(rng.choice(n, max_images, replace=False))
+    followed: list[Association] = []
+    copies: list[tuple[int, int]] = []
+    measured = _measure(embeddings, sample, findings, progress=progress)
+    if measured is not None:
+        followed = associations(
+            vectors[measured.rows], measured.confounders, random_state=random_state
+        )
+        findings += [_say_followed(one) for one in followed if does_follow(one)]
+        findings += _say_not_followed(followed)
+        findings += _say_mark(measured)
+        files = embeddings.files
+        with progress_bar(total=1, name="copies", enabled=progress) as bar:
+            copies = find_copies(files)
+            bar.update()
+        findings += _say_copies(copies, embeddings)
+    spread = vectors.astype(np.float64).std(axis=0)
+    n_constant = int((spread <= 1e-7 * max(spread.max(), 1e-30)).sum())
+    effective = _effective_dimension(vectors)
+    findings += _say_dimensions(effective, n_constant, vectors.shape[1])
+    outliers, hubness = [], None
+    if n > 2 * _N_NEIGHBORS:
+        near = np.sort(rng.choice(n, min(n, _MAX_NEAREST), replace=False))
+        distances, neighbors = _neighbors(vectors[near])
+        hubness = _skewness(np.bincount(neighbors.ravel(), minlength=len(near)))
+        findings += _say_hubs(hubness, neighbors, [embeddings.paths[row] for row in near])
+        outliers = [(int(near[row]), score) for row, score in _find_outliers(distances)]
+        findings += _say_outliers(outliers, embeddings)
+    errors = _reconstruct(embeddings, findings, progress=progress)
+    findings.sort(key=lambda finding: not finding.is_problem)
+    return Audit(
+        embeddings,
+        findings,
+        followed,
+        effective_dimension=effective,
+        n_constant=n_constant,
+        hubness=hubness,
+        outliers=outliers,
+        copies=copies,
+        reconstruction=errors,
+    )
+
+
+def does_follow(one: Association) -> bool:
+    """Return whether a space follows a property."""
+    return one.correlation >= max(FOLLOWS.get(one.name, FOLLOWS_PICTURE), one.chance)
+
+
+def _measure(
+    embeddings: Embeddings,
+    sample: NDArray[np.int64],
+    findings: list[Finding],
+    *,
+    progress: bool,
+) -> ImageConfounders | None:
+    """Measure the properties of the images; say what cannot be read."""
+    if embeddings.root is None:
+        said = "The vectors belong to no files: tone, size and the like were not looked at."
+        findings.append(Finding("unread", False, said, float(len(embeddings))))
+        return None
+    try:
+        measured = measure_confounders(embeddings, sample, progress=progress)
+    except NotFoundError:
+        said = "No image file can be read: tone, size and the like were not looked at."
+        advice = "Is the disk of the photos there?"
+        findings.append(Finding("unread", True, said, float(len(embeddings)), advice))
+        return None
+    if measured.failures:
+        paths = [path for path, _ in measured.failures]
+        said = f"{plural(len(paths), 'image file')} cannot be read now: {first_few(paths)}."
+        advice = "`clusterkit embed FOLDER --prune` forgets files that are gone."
+        findings.append(Finding("unread", False, said, float(len(paths)), advice, tuple(paths)))
+    return measured
+
+
+def _say_followed(one: Association) -> Finding:
+    """Return a finding on a property that the space follows."""
+    name = CONFOUNDERS[one.name]
+    chance = max(one.chance, 0.005)
+    figures = f"(rank correlation {one.correlation:.2f}, by chance below {chance:.2f})"
+    if one.name == "folder":
+        said = f"Images of one folder are near each other {figures}."
+        advice = (
+            "Good if the folders are what you look for; if they are only sources or days, the "
+            "groups will be these: `clusterkit cluster --without folder`."
+        )
+        return Finding(one.name, False, said, one.correlation, advice)
+    said = f"The space follows {name}: images alike in it are near, whatever they show {figures}."
+    advice = (
+        f"Groups will follow it, too: remove it with `clusterkit cluster --without {one.name}`, or "
+        "take another network, such as xception."
+    )
+    return Finding(one.name, True, said, one.correlation, advice)
+
+
+def _say_not_followed(followed: list[Association]) -> list[Finding]:
+    """Return a finding on the properties that the space does not follow."""
+    others = [one for one in followed if not does_follow(one) and one.name != "folder"]
+    if not others:
+        return []
+    said = ", ".join(f"{CONFOUNDERS[one.name]} ({one.correlation:.2f})" for one in others)
+    highest = max(one.correlation for one in others)
+    return [Finding("not followed", False, f"It does not follow {said}.", highest)]
+
+
+def _say_mark(measured: ImageConfounders) -> list[Finding]:
+    """Return a finding on images that carry the same mark."""
+    marks = next(one for one in measured.confounders if one.name == "mark").values[:, 0]
+    share = float(marks.mean())
+    if not share:
+        return []
+    said = (
+        f"About {100 * share:.0f} % of the images have the same edges in the same place: a "
+        "watermark, a date or a frame."
+    )
+    advice = "Crop it, or see with `clusterkit cluster --without mark` whether it makes groups."
+    return [Finding("mark", True, said, share, advice)]
+
+
+def _say_copies(copies: list[tuple[int, int]], embeddings: Embeddings) -> list[Finding]:
+    """Return a finding on images that show the same picture."""
+    if not copies:
+        return []
+    paths = embeddings.paths
+    pairs = [f"{paths[one]} and {paths[other]}" for one, other in copies]
+    said = f"{plural(len(copies), 'pair')} of images show the same picture: {first_few(pairs)}."
+    advice = "Copies weigh twice, and are no news among the similar images."
+    images = tuple(paths[row] for pair in copies for row in pair)
+    return [Finding("copies", False, said, float(len(copies)), advice, images)]
+
+
+def _effective_dimension(vectors: NDArray[np.float32]) -> float:
+    """Return the participation ratio of the variances of the principal components."""
+    centered = vectors.astype(np.float64)
+    centered -= centered.mean(axis=0)
+    if not centered.any():
+        return 0.0
+    centered /= np.abs(centered).max()
+    # The traces of the covariance and of its square need no eigenvalues.
+    wide = centered.shape[1] > centered.shape[0]
+    squares = centered @ centered.T if wide else centered.T @ centered
+    return float(np.trace(squares) ** 2 / (squares**2).sum())
+
+
+def _say_dimensions(effective: float, n_constant: int, d: int) -> list[Finding]:
+    """Return findings on the dimensions of the space."""
+    said = f"Its {d:,} dimensions vary like {effective:.1f} independent ones."
+    few = 0 < effective < _FEW_DIMENSIONS <= d
+    advice = "So few tell hardly more than a gradient apart: train longer, or take another network."
+    found = [Finding("dimensions", few, said, effective, advice if few else "")]
+    if n_constant:
+        share = n_constant / d
+        said = f"{n_constant:,} of its {d:,} dimensions are the same for all images."
+        many = share > 0.5
+        advice = "Most of the network is unused: train longer, or with a smaller --latent-size."
+        found.append(Finding("dimensions", many, said, share, advice if many else ""))
+    return found
+
+
+def _neighbors(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the distances and rows of the nearest other images."""
+    unit = unit_rows(vectors)
+    distances, rows = nearest(unit, unit, _N_NEIGHBORS + 1)
+    # Of copies, the row itself need not come first.
+    own = rows == np.arange(len(rows))[:, None]
+    own[~own.any(axis=1), -1] = True
+    shape = len(rows), _N_NEIGHBORS
+    return distances[~own].reshape(shape), rows[~own].reshape(shape)
+
+
+def _skewness(counts: NDArray[np.int64]) -> float:
+    """Return the standardised third moment."""
+    centered = counts - counts.mean()
+    spread = centered.std()
+    return float((centered**3).mean() / spread**3) if spread else 0.0
+
+
+def _say_hubs(hubness: float, neighbors: NDArray[np.int64], paths: list[str]) -> list[Finding]:
+    """Return a finding on images that are near to very many others."""
+    counts = np.bincount(neighbors.ravel(), minlength=len(paths))
+    never = float((counts == 0).mean())
+    hubs = np.argsort(-counts, kind="stable")[:_N_NAMED]
+    said = (
+        f"Being near is spread unevenly (skewness {hubness:.1f}): {paths[hubs[0]]} is among the "
+        f"{_N_NEIGHBORS} nearest of {plural(int(counts[hubs[0]]), 'image')}, {100 * never:.0f} % "
+        "are near to none."
+    )
+    advice = "Lists of similar images will repeat such hubs: look at them first."
+    is_hub = hubness > _HUBS
+    images = tuple(paths[row] for row in hubs)
+    return [Finding("hubs", True, said, hubness, advice, images)] if is_hub else []
+
+
+def _find_outliers(distances: NDArray[np.float64]) -> list[tuple[int, float]]:
+    """Return rows that are unusually far from their neighbours, worst first."""
+    far = np.sqrt(2 * np.maximum(distances, 0)).mean(axis=1)
+    beyond = far - np.median(far)
+    spread = float(np.median(np.abs(beyond))) / _MAD
+    if not spread:
+        return []
+    scores = beyond / spread
+    order = np.argsort(-scores, kind="stable")
+    return [(int(row), float(scores[row])) for row in order if scores[row] > _ODD]
+
+
+def _say_outliers(outliers: list[tuple[int, float]], embeddings: Embeddings) -> list[Finding]:
+    """Return a finding on images that are unlike all others."""
+    if not outliers:
+        return []
+    paths = tuple(embeddings.paths[row] for row, _ in outliers)
+    said = f"{plural(len(paths), 'image')} unlike all others: {first_few(paths)}."
+    advice = "Look at them: other subjects, broken pictures, or the only ones of their kind."
+    return [Finding("outliers", False, said, float(len(paths)), advice, paths)]
+
+
+def _reconstruct(
+    embeddings: Embeddings, findings: list[Finding], *, progress: bool
+) -> NDArray[np.float64] | None:
+    """Return how well an autoencoder rebuilds each image; say which it rebuilds worst."""
+    source = embeddings.space.get("weights_source")
+    if embeddings.space.get("extractor") != "autoencoder" or embeddings.root is None:
+        return None
+    if source is None or not Path(source).is_file():
+        said = f"Its autoencoder {source} is gone: how well it rebuilds images is not known."
+        findings.append(Finding("reconstruction", False, said, math.nan))
+        return None
+    try:
+        network = Autoencoder(source)
+        if network.fingerprint != embeddings.fingerprint:
+            raise WeightsError(f"{source} has changed since")
+        errors = network.reconstruction_errors(embeddings.files, progress=progress)
+    except WeightsError as error:
+        said = f"How well its autoencoder rebuilds images is not known: {error}."
+        findings.append(Finding("reconstruction", False, said, math.nan))
+        return None
+    if np.isnan(errors).all():
+        return errors
+    order = np.argsort(-np.nan_to_num(errors, nan=-1), kind="stable")[:_N_NAMED]
+    paths = tuple(embeddings.paths[row] for row in order)
+    psnr = 10 * math.log10(255**2 / max(float(np.nanmedian(errors)), 1e-9))
+    said = f"Its autoencoder rebuilds images at {psnr:.1f} dB PSNR, worst {', '.join(paths)}."
+    blurry = psnr < _BLURRY
+    advice = "It keeps little of them: train longer, or with a larger --latent-size."
+    findings.append(Finding("reconstruction", blurry, said, psnr, advice if blurry else "", paths))
+    return errors

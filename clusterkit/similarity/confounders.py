@@ -1,0 +1,313 @@
+"""Confounders: what distances may follow instead of content, how far they do, and its removal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.similarity.nearest import unit_rows
+
+Values = NDArray[np.float64]
+
+# Number of rows whose distances are compared; a sample of larger sets.
+_MAX_ROWS = 1_000
+# A property that fewer images have is not compared.
+_LEAST_SHARE, _LEAST_ROWS = 0.5, 3
+# A principal component is removed if a confounder predicts more than this share of its variance:
+# then it is more the confounder than everything else.
+_MOST_PREDICTED = 0.5
+# Components beyond these have little variance left.
+_N_COMPONENTS = 200
+# Less than this share of the variance is rounding.
+_NO_VARIANCE = 1e-9
+# Ridge penalty for each predictor of variance 1, and folds.
+_PENALTY, _N_FOLDS = 1.0, 5
+
+
+class Confounder(NamedTuple):
+    """A property of n images that distances may follow.
+
+    Attributes
+    ----------
+    name : str
+        Its name, such as ``"tone"``.
+    values : ndarray of shape (n, m), float64
+        Numbers, NaN for images that do not have it.  Of a category, one column with its code.
+    is_category : bool
+        Whether images either share it or not.
+    """
+
+    name: str
+    values: Values
+    is_category: bool = False
+
+
+class Association(NamedTuple):
+    """How far the distances of a space follow a property.
+
+    Attributes
+    ----------
+    name : str
+        Name of the property.
+    correlation : float
+        Of numbers, Spearman's rank correlation between the distances of the vectors and those of
+        the property, over all pairs of images.  Of categories, how much oftener a pair of two
+        categories is farther apart than one of the same than the other way round (Somers' D).  Both
+        are 0 without association and at most 1.
+    chance : float
+        The 99th percentile of the same if the property were shuffled among the images.
+    n_images : int
+        Number of compared images.
+    """
+
+    name: str
+    correlation: float
+    chance: float
+    n_images: int
+
+
+class Removal(NamedTuple):
+    """What the removal of a confounder did to vectors.
+
+    Attributes
+    ----------
+    name : str
+        Name of the confounder.
+    n_components : int
+        Number of principal components that it predicted for the most part; 0 if nothing was
+        removed.
+    share : float
+        Share of the variance of the vectors that was removed.
+    """
+
+    name: str
+    n_components: int
+    share: float
+
+
+def associations(
+    vectors: NDArray[np.float32],
+    confounders: Sequence[Confounder],
+    *,
+    n_permutations: int = 99,
+    random_state: int | None = None,
+) -> list[Association]:
+    """Measure how far the distances of vectors follow properties of the images.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, d)
+        The vectors; their cosine distances count.
+    confounders : sequence of Confounder
+        The properties.  One that fewer than half of the images have, or that does not vary, is left
+        out.
+    n_permutations : int
+        Number of times that each property is shuffled.
+    random_state : int, optional
+        Seed of the shuffling, and of a sample of 1,000 rows if there are more.
+
+    Returns
+    -------
+    list of Association
+        In the order of the confounders.
+
+    References
+    ----------
+    Mantel: The detection of disease clustering and a generalized regression approach. Cancer
+    Research 27, 1967, for the permutations.  Somers: A new asymmetric measure of association for
+    ordinal variables. American Sociological Review 27, 1962.
+    """
+    rng = np.random.default_rng(random_state)
+    n = len(vectors)
+    rows = np.arange(n)
+    if n > _MAX_ROWS:
+        rows = np.sort(rng.choice(n, _MAX_ROWS, replace=False))
+    # Properties of the same images are shuffled together, which takes no longer than for one.
+    groups: dict[bytes, list[int]] = {}
+    for place, confounder in enumerate(confounders):
+        has = np.isfinite(confounder.values[rows]).all(axis=1)
+        varies = np.ptp(confounder.values[rows][has], axis=0).any() if has.any() else False
+        if has.sum() >= max(_LEAST_ROWS, _LEAST_SHARE * len(rows)) and varies:
+            groups.setdefault(has.tobytes(), []).append(place)
+    found: dict[int, Association] = {}
+    for key, places in groups.items():
+        kept = rows[np.frombuffer(key, np.bool_)]
+        chosen = [confounders[place] for place in places]
+        measured = _associate(vectors[kept], chosen, kept, n_permutations, rng)
+        found.update(zip(places, measured, strict=True))
+    return [found[place] for place in sorted(found)]
+
+
+def _associate(
+    vectors: NDArray[np.float32],
+    confounders: Sequence[Confounder],
+    rows: NDArray[np.int64],
+    n_permutations: int,
+    rng: np.random.Generator,
+) -> list[Association]:
+    """Compare the distances of vectors with those of properties of the same images."""
+    from scipy.spatial.distance import pdist
+    from scipy.stats import rankdata
+
+    n = len(vectors)
+    pairs = np.triu_indices(n, 1)
+    unit = unit_rows(vectors)
+    far = _square(_standard(rankdata(1 - (unit @ unit.T)[pairs])))
+    tables, scales = [], []
+    for confounder in confounders:
+        values = confounder.values[rows]
+        if confounder.is_category:
+            apart = (values[pairs[0], 0] != values[pairs[1], 0]).astype(np.float64)
+            share = apart.mean()
+            # Of uniform ranks and two kinds of pairs, Somers' D is the correlation times this.
+            scales.append(1 / np.sqrt(3 * share * (1 - share)))
+        else:
+            apart = rankdata(pdist(values))
+            scales.append(1.0)
+        tables.append(_square(_standard(apart)).ravel())
+    stacked, n_cells = np.stack(tables), 2 * len(pairs[0])
+    orders = [np.arange(n), *(rng.permutation(n) for _ in range(n_permutations))]
+    measured = np.stack([stacked @ far[order][:, order].ravel() / n_cells for order in orders])
+    measured = measured.astype(np.float64) * scales
+    chance = np.quantile(measured[1:], 0.99, axis=0)
+    return [
+        Association(one.name, float(correlation), float(limit), n)
+        for one, correlation, limit in zip(confounders, measured[0], chance, strict=True)
+    ]
+
+
+def remove_confounder(
+    vectors: NDArray[np.float32], confounder: Confounder
+) -> tuple[NDArray[np.float32], Removal]:
+    """Remove from vectors what a confounder predicts, where it predicts more than anything else.
+
+    The vectors, scaled to length 1, are split into principal components.  Where ridge regression on
+    the confounder predicts more than half of the variance of a component, in cross-validation, the
+    prediction is subtracted.  All other components stay as they are: what content and confounder
+    share, as tigers and orange, is not lost.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, d)
+        The vectors.
+    confounder : Confounder
+        The property; where an image does not have it, the mean is taken.
+
+    Returns
+    -------
+    vectors : ndarray of shape (n, d), float32
+        The changed vectors around their mean if anything was removed, otherwise those that were
+        given.
+    removal : Removal
+        What was removed.
+
+    References
+    ----------
+    Hoerl, Kennard: Ridge regression: biased estimation for nonorthogonal problems. Technometrics
+    12, 1970.  Price et al.: Principal components analysis corrects for stratification in
+    genome-wide association studies. Nature Genetics 38, 2006, for the removal of components.
+    """
+    from sklearn.decomposition import PCA
+
+    nothing = vectors, Removal(confounder.name, 0, 0.0)
+    predictors = _predictors(confounder)
+    if len(vectors) < 2 * _N_FOLDS or not predictors.any():
+        return nothing
+    centered = unit_rows(vectors).astype(np.float64)
+    centered -= centered.mean(axis=0)
+    total = (centered**2).sum()
+    pca = PCA(min(_N_COMPONENTS, *centered.shape), random_state=0)
+    components = pca.fit_transform(centered) if total else np.zeros((len(centered), 1))
+    variances = (components**2).sum(axis=0)
+    errors = components - _predict_across(predictors, components)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        predicted = 1 - (errors**2).sum(axis=0) / variances
+    chosen = (predicted > _MOST_PREDICTED) & (variances > _NO_VARIANCE * total)
+    if not chosen.any():
+        return nothing
+    fitted = predictors @ _regress(predictors, components[:, chosen])
+    changed = centered - fitted @ pca.components_[chosen]
+    removal = Removal(confounder.name, int(chosen.sum()), float((fitted**2).sum() / total))
+    return np.ascontiguousarray(changed, np.float32), removal
+
+
+def explained_share(labels: NDArray[np.int64], confounder: Confounder) -> float:
+    """Return the share of a property's variance that lies between clusters, less that of chance.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), int
+        Cluster of each image.
+    confounder : Confounder
+        The property.
+
+    Returns
+    -------
+    float
+        Omega squared: 1 if the clusters determine the property, about 0 for clusters of chance.
+
+    References
+    ----------
+    Hays: Statistics for psychologists. 1963.
+    """
+    values = _predictors(confounder)
+    clusters, numbers, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    n, k = len(labels), len(clusters)
+    total = (values**2).sum()
+    if n <= k or not total:
+        return 0.0
+    sums = np.zeros((k, values.shape[1]))
+    np.add.at(sums, numbers, values)
+    between = (sums**2 / sizes[:, None]).sum()
+    spread = (total - between) / (n - k)
+    return float((between - (k - 1) * spread) / (total + spread))
+
+
+def _predictors(confounder: Confounder) -> Values:
+    """Return numbers of mean 0 and variance 1, one column per category."""
+    values = confounder.values
+    if confounder.is_category:
+        values = (values == np.unique(values[np.isfinite(values)])).astype(np.float64)
+    known = np.isfinite(values)
+    mean = np.where(known, values, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    centered = np.where(known, values - mean, 0)
+    spread = centered.std(axis=0)
+    return centered[:, spread > 0] / spread[spread > 0]
+
+
+def _predict_across(predictors: Values, targets: Values) -> Values:
+    """Predict each row from the rows of other folds."""
+    predicted = np.zeros_like(targets)
+    fold = np.random.default_rng(0).permutation(len(targets)) % _N_FOLDS
+    for held in range(_N_FOLDS):
+        train, test = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
+        predicted[test] = predictors[test] @ _regress(predictors[train], targets[train])
+    return predicted
+
+
+def _regress(predictors: Values, targets: Values) -> Values:
+    """Return the weights of ridge regression."""
+    from scipy.linalg import solve
+
+    m = predictors.shape[1]
+    squares = predictors.T @ predictors + _PENALTY * m * np.eye(m)
+    weights: Values = solve(squares, predictors.T @ targets, assume_a="pos")
+    return weights
+
+
+def _square(values: Values) -> NDArray[np.float32]:
+    """Return the values of all pairs as a symmetric table with a zero diagonal."""
+    from scipy.spatial.distance import squareform
+
+    table: NDArray[np.float32] = squareform(values.astype(np.float32))
+    return table
+
+
+def _standard(values: Values) -> Values:
+    """Return numbers with mean 0 and variance 1."""
+    centered = values - values.mean()
+    spread = centered.std()
+    return centered / spread if spread else centered
