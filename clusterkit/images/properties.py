@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,8 @@ from clusterkit.utils.progress import progress_bar
 
 # All images are compared at this size, so that sharpness is that of the picture as networks see it.
 _SIDE = 256
-# Tone is the mean colour of 4 x 4 fields.
-_FIELDS = 4
+# Tone is the mean colour of 4 x 4 fields, measured at a smaller size.
+_FIELDS, _SMALL = 4, 64
 # Fine detail, for marks in the same place of many images, is kept at this size.
 DETAIL_SIDE = 64
 # Grey levels below which detail is mostly noise.
@@ -31,6 +31,8 @@ _FAINT = 8.0
 # A line at the side of an image belongs to a border if its grey levels differ by less than this
 # from those of the outermost line.
 _PLAIN = 6.0
+# Share of the pixels of the next line that differ from the border.
+_MOST_OF_A_LINE = 0.5
 # The largest share of each side that a border can take.
 _MOST_BORDER = 0.4
 # Below this variance of grey levels an image has no detail to be sharp.
@@ -42,12 +44,14 @@ class ImageProperties(NamedTuple):
 
     Attributes
     ----------
+    colours : ndarray of shape (48,), float32
+        Mean RGB colour of 4 x 4 fields, row by row, from 0 to 255.
     tone : ndarray of shape (48,), float32
-        Mean CIELAB colour of 4 x 4 fields, row by row.
+        The same in CIELAB.
     brightness : float
         Mean lightness, from 0 to 100.
     colourfulness : float
-        Mean chroma; 0 for grey images.
+        Binary logarithm of the mean chroma and one half, so -1 for grey images.
     sharpness : float
         Binary logarithm of the variance of the Laplacian over that of the grey levels, at 256 x 256
         pixels.
@@ -65,6 +69,7 @@ class ImageProperties(NamedTuple):
         Edges of 64 x 64 fields, dark to bright.
     """
 
+    colours: NDArray[np.float32]
     tone: NDArray[np.float32]
     brightness: float
     colourfulness: float
@@ -143,13 +148,14 @@ def measure_image(data: bytes) -> ImageProperties:
         If it cannot be read.
     """
     pixels, (height, width) = decode_image(data, (_SIDE, _SIDE))
-    lab = to_lab(resize_image(pixels, (64, 64)))
-    fields = lab.reshape(_FIELDS, 64 // _FIELDS, _FIELDS, 64 // _FIELDS, 3).mean(axis=(1, 3))
+    small = resize_image(pixels, (_SMALL, _SMALL))
+    lab = to_lab(small)
     grey = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     return ImageProperties(
-        tone=fields.ravel().astype(np.float32),
+        colours=_fields(small),
+        tone=_fields(lab),
         brightness=float(lab[..., 0].mean()),
-        colourfulness=float(np.hypot(lab[..., 1], lab[..., 2]).mean()),
+        colourfulness=math.log2(float(np.hypot(lab[..., 1], lab[..., 2]).mean()) + 0.5),
         sharpness=_sharpness(grey),
         size=math.log2(height * width),
         aspect=math.log2(width / height),
@@ -158,6 +164,13 @@ def measure_image(data: bytes) -> ImageProperties:
         format=_format(data),
         detail=_detail(grey),
     )
+
+
+def _fields(picture: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the mean of each of 4 x 4 fields, row by row."""
+    side = _SMALL // _FIELDS
+    fields = picture.reshape(_FIELDS, side, _FIELDS, side, 3).mean(axis=(1, 3))
+    return fields.ravel().astype(np.float32)
 
 
 def _sharpness(grey: NDArray[np.float32]) -> float:
@@ -180,11 +193,17 @@ def _border(grey: NDArray[np.float32]) -> float:
 
 
 def _count_plain(lines: NDArray[np.float32]) -> int:
-    """Return the number of leading lines of one colour, that of the first."""
-    is_plain = np.abs(lines - np.median(lines[0])).max(axis=1) < _PLAIN
-    count = len(lines) if is_plain.all() else int(is_plain.argmin())
-    # A picture that is plain to the middle has no border, but a plain background.
-    return 0 if count == len(lines) else count
+    """Return the number of leading lines of one colour, that of the first, if they are a border.
+
+    A border ends along most of a line, a plain background at the tip of something.
+    """
+    is_off = np.abs(lines - np.median(lines[0])) >= _PLAIN
+    is_plain = ~is_off.any(axis=1)
+    if is_plain.all():
+        return 0
+    count = int(is_plain.argmin())
+    # Resizing blurs the first line after a border.
+    return count if is_off[count : count + 2].mean(axis=1).max() > _MOST_OF_A_LINE else 0
 
 
 def _detail(grey: NDArray[np.float32]) -> NDArray[np.int8]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from matplotlib.axes import Axes
@@ -50,7 +50,7 @@ class AuditDisplay(Display):
     ----------
     bars : sequence of PropertyBar
         The properties.
-    images : dict of str to sequence of path
+    images : mapping of str to sequence of path
         A caption, and its images; at most six are drawn.
     title : str
         Summary.
@@ -68,7 +68,7 @@ class AuditDisplay(Display):
         self,
         bars: Sequence[PropertyBar],
         *,
-        images: dict[str, Sequence[Path]] | None = None,
+        images: Mapping[str, Sequence[Path]] | None = None,
         title: str = "",
     ) -> None:
         self.bars = bars
@@ -124,8 +124,8 @@ class AuditDisplay(Display):
         y = _MARGIN + 13 * lines + 8
         if self.bars:
             left = _MARGIN + _NAME
-            sheet.line("follows (0 to 1)", left, y + 6, _BAR, color=QUIET)
-            sheet.line("| from here on", left + _BAR, y + 6, _BAR, color=QUIET, ha="right")
+            caption = "rank correlation; beyond the line, the space follows it"
+            sheet.line(caption, left, y + 6, _BAR + 40, color=QUIET)
             y += _LINE
             for bar in self.bars:
                 color = VERMILION if bar.follows else BLUE

@@ -27,11 +27,10 @@ from clusterkit.store.reading import as_embeddings
 from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.text import join_lines, plural
 
-# A space follows a property if its correlation is at least this.  Content has to do with tone and
-# sharpness, so Xception's features of photos reach 0.16 with these; with sizes and formats it has
-# not.
-FOLLOWS = {"size": 0.1, "aspect": 0.1, "quality": 0.1, "format": 0.1, "mark": 0.1}
-FOLLOWS_PICTURE = 0.25
+# A space follows a property if its correlation is at least this.  Content has to do with brightness
+# and sharpness, so Xception's features reach 0.29 with these; with sizes and formats it has not.
+FOLLOWS = dict.fromkeys(("size", "aspect", "quality", "format", "mark", "folder"), 0.1)
+FOLLOWS_PICTURE = 0.35
 # Neighbours of each image, and images that they are looked for among.
 _N_NEIGHBORS, _MAX_NEAREST = 10, 10_000
 # Skewness of the number of times an image is a neighbour, above which some are hubs.
@@ -241,10 +240,10 @@ def audit(
     Notes
     -----
     A space *follows* a property if images of similar values are near each other: the rank
-    correlation between both distances over all pairs of images is at least 0.25 for tone,
+    correlation between both distances over all pairs of images is at least 0.35 for tone,
     brightness, colourfulness, sharpness and borders, which content has to do with, and 0.1 for
-    size, aspect, quality, format and marks, which it has not; and more than shuffled values reach
-    in 99 of 100 times.
+    size, aspect, quality, format, marks and folders, which it has not; and more than shuffled
+    values reach in 99 of 100 times.
 
     References
     ----------

@@ -16,6 +16,8 @@ Values = NDArray[np.float64]
 _MAX_ROWS = 1_000
 # A property that fewer images have is not compared.
 _LEAST_SHARE, _LEAST_ROWS = 0.5, 3
+# Nor is one that fewer pairs of images differ in: a few images can be near each other by chance.
+_LEAST_APART = 0.1
 # A principal component is removed if a confounder predicts more than this share of its variance:
 # then it is more the confounder than everything else.
 _MOST_PREDICTED = 0.5
@@ -38,11 +40,15 @@ class Confounder(NamedTuple):
         Numbers, NaN for images that do not have it.  Of a category, one column with its code.
     is_category : bool
         Whether images either share it or not.
+    compared : tuple of ndarray of shape (n, k), float64
+        What distances are those of, if not of the values: ways in which a network may see the
+        property.
     """
 
     name: str
     values: Values
     is_category: bool = False
+    compared: tuple[Values, ...] = ()
 
 
 class Association(NamedTuple):
@@ -56,7 +62,8 @@ class Association(NamedTuple):
         Of numbers, Spearman's rank correlation between the distances of the vectors and those of
         the property, over all pairs of images.  Of categories, how much oftener a pair of two
         categories is farther apart than one of the same than the other way round (Somers' D).  Both
-        are 0 without association and at most 1.
+        are 0 without association and at most 1.  If the property can be compared in several ways,
+        the largest.
     chance : float
         The 99th percentile of the same if the property were shuffled among the images.
     n_images : int
@@ -102,8 +109,8 @@ def associations(
     vectors : ndarray of shape (n, d)
         The vectors; their cosine distances count.
     confounders : sequence of Confounder
-        The properties.  One that fewer than half of the images have, or that does not vary, is left
-        out.
+        The properties.  One that fewer than half of the images have, or that is the same in nine of
+        ten pairs of images, is left out.
     n_permutations : int
         Number of times that each property is shuffled.
     random_state : int, optional
@@ -129,8 +136,8 @@ def associations(
     groups: dict[bytes, list[int]] = {}
     for place, confounder in enumerate(confounders):
         has = np.isfinite(confounder.values[rows]).all(axis=1)
-        varies = np.ptp(confounder.values[rows][has], axis=0).any() if has.any() else False
-        if has.sum() >= max(_LEAST_ROWS, _LEAST_SHARE * len(rows)) and varies:
+        enough = has.sum() >= max(_LEAST_ROWS, _LEAST_SHARE * len(rows))
+        if enough and _share_apart(confounder.values[rows][has]) >= _LEAST_APART:
             groups.setdefault(has.tobytes(), []).append(place)
     found: dict[int, Association] = {}
     for key, places in groups.items():
@@ -139,6 +146,13 @@ def associations(
         measured = _associate(vectors[kept], chosen, kept, n_permutations, rng)
         found.update(zip(places, measured, strict=True))
     return [found[place] for place in sorted(found)]
+
+
+def _share_apart(values: Values) -> float:
+    """Return the share of the pairs of rows that differ."""
+    counts = np.unique(values, axis=0, return_counts=True)[1]
+    n = len(values)
+    return 1 - float((counts * (counts - 1)).sum()) / (n * (n - 1))
 
 
 def _associate(
@@ -156,22 +170,26 @@ def _associate(
     pairs = np.triu_indices(n, 1)
     unit = unit_rows(vectors)
     far = _square(_standard(rankdata(1 - (unit @ unit.T)[pairs])))
-    tables, scales = [], []
-    for confounder in confounders:
+    tables, scales, owners = [], [], []
+    for owner, confounder in enumerate(confounders):
         values = confounder.values[rows]
         if confounder.is_category:
             apart = (values[pairs[0], 0] != values[pairs[1], 0]).astype(np.float64)
             share = apart.mean()
             # Of uniform ranks and two kinds of pairs, Somers' D is the correlation times this.
-            scales.append(1 / np.sqrt(3 * share * (1 - share)))
+            scale, ways = 1 / np.sqrt(3 * share * (1 - share)), [apart]
         else:
-            apart = rankdata(pdist(values))
-            scales.append(1.0)
-        tables.append(_square(_standard(apart)).ravel())
+            compared = [way[rows] for way in confounder.compared] or [values]
+            scale, ways = 1.0, [rankdata(pdist(way)) for way in compared]
+        tables += [_square(_standard(way)).ravel() for way in ways]
+        scales += [scale] * len(ways)
+        owners += [owner] * len(ways)
     stacked, n_cells = np.stack(tables), 2 * len(pairs[0])
     orders = [np.arange(n), *(rng.permutation(n) for _ in range(n_permutations))]
     measured = np.stack([stacked @ far[order][:, order].ravel() / n_cells for order in orders])
     measured = measured.astype(np.float64) * scales
+    firsts = np.flatnonzero(np.diff(owners, prepend=-1))
+    measured = np.maximum.reduceat(measured, firsts, axis=1)
     chance = np.quantile(measured[1:], 0.99, axis=0)
     return [
         Association(one.name, float(correlation), float(limit), n)

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.images.properties import ImageProperties, measure_properties
 from clusterkit.similarity.confounders import Confounder, Removal, remove_confounder
 from clusterkit.store.embeddings import Embeddings, describe_space
+from clusterkit.store.reading import as_embeddings
 from clusterkit.utils.text import did_you_mean, plural
 
 # What each confounder is called in a sentence.
@@ -34,14 +35,14 @@ CONFOUNDERS = {
     "mark": "a mark in the same place",
     "folder": "the folder",
 }
-_NUMBERS = ("brightness", "colourfulness", "sharpness", "size", "aspect", "quality", "border")
+_NUMBERS = ("brightness", "colourfulness", "sharpness", "size", "aspect", "quality")
 # A place is part of a mark if its mean edge is this many standard errors from none, and at least so
 # many places are: 4,096 places of photos without a mark never had more than 7.
 _N_ERRORS, _N_PLACES = 5.0, 8
 # Images with a mark are told from the others if the means of their likenesses to it are this many
 # times the spread within both apart.
 _APART = 3.0
-# A border has the same edges in all images; it is no mark.
+# An image with a larger share of its area in borders has one.  Its edges are no mark.
 _IS_BORDER = 0.01
 
 
@@ -138,7 +139,7 @@ def measure_confounders(
 
 
 def remove_confounders(
-    embeddings: Embeddings, names: str | Collection[str], *, progress: bool = False
+    embeddings: Any, names: str | Collection[str], *, progress: bool = False
 ) -> WithoutConfounders:
     """Remove from embeddings what confounders predict, one after the other.
 
@@ -148,8 +149,8 @@ def remove_confounders(
 
     Parameters
     ----------
-    embeddings : Embeddings
-        The images; their files are read.
+    embeddings : Embeddings, Store, Space, or path of a store
+        The images, whose files are read; see :func:`clusterkit.store.as_embeddings`.
     names : str or collection of str
         Names of :data:`CONFOUNDERS`, such as ``"tone"``.
     progress : bool
@@ -179,7 +180,8 @@ def remove_confounders(
     [Removal(name='tone', n_components=9, share=0.37)]
     """
     names = check_confounders([names] if isinstance(names, str) else names)
-    if embeddings.root is None and names != ["folder"]:
+    embeddings = as_embeddings(embeddings)
+    if embeddings.root is None:
         raise InvalidInputError(
             f"{', '.join(names)} cannot be measured, since the vectors belong to no files"
         )
@@ -212,13 +214,18 @@ def remove_confounders(
 
 def as_confounders(properties: Sequence[ImageProperties], paths: Sequence[str]) -> list[Confounder]:
     """Return the properties and folders of images as confounders, in the usual order."""
-    found = {"tone": Confounder("tone", np.array([one.tone for one in properties], np.float64))}
+    tone = np.array([one.tone for one in properties], np.float64)
+    colours = np.array([one.colours for one in properties], np.float64)
+    # Plain pixels are compared by their angle, networks see how they differ from the mean picture.
+    ways = _directions(colours), _directions(tone - tone.mean(axis=0))
+    found = {"tone": Confounder("tone", tone, compared=ways)}
     for name in _NUMBERS:
         values = np.array([[getattr(one, name)] for one in properties], np.float64)
         found[name] = Confounder(name, values)
-    border = found["border"].values[:, 0]
+    has_border = np.array([one.border > _IS_BORDER for one in properties])
+    found["border"] = Confounder("border", has_border[:, None].astype(np.float64), True)
     details = np.stack([one.detail for one in properties])
-    found["mark"] = Confounder("mark", find_mark(details, border < _IS_BORDER)[:, None])
+    found["mark"] = Confounder("mark", find_mark(details, ~has_border)[:, None])
     found["format"] = _category("format", [one.format for one in properties])
     found["folder"] = _category("folder", [str(PurePosixPath(path).parent) for path in paths])
     return [found[name] for name in CONFOUNDERS]
@@ -276,6 +283,12 @@ def _split(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     within = np.where(is_high, values - high[best], values - low[best])
     apart = high[best] - low[best] > _APART * max(within.std(), 1e-6)
     return is_high & apart
+
+
+def _directions(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return rows of length 1, but for zero rows."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(lengths, lengths, 1)
 
 
 def _category(name: str, values: Sequence[str]) -> Confounder:

@@ -92,7 +92,7 @@ def choose(made: dict[str, Labels], spaces: Collection[Points], run: Map) -> lis
     ]
 
 
-def share_moved(before: Labels, after: Labels) -> float:
+def share_moved(before: NDArray[np.integer], after: NDArray[np.integer]) -> float:
     """Return the share of rows that change their cluster, under the best matching of clusters."""
     from scipy.optimize import linear_sum_assignment
     from sklearn.metrics.cluster import contingency_matrix

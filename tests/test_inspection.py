@@ -1,0 +1,93 @@
+"""Look into clusters: silhouettes, borderline and odd images, near clusters."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.datasets import make_blobs
+from sklearn.metrics import silhouette_samples
+
+import clusterkit as ck
+from clusterkit.clustering.inspection import inspect_clusters
+from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.plots import InspectionDisplay
+
+
+@pytest.fixture(scope="module")
+def clustering() -> ck.Clustering:
+    """Two near blobs, one far away, a row between the near ones, and one of no blob."""
+    centers = np.array([[10, 0, 0], [10, 4, 0], [0, 0, 10]])
+    X, _ = make_blobs([30, 30, 30], centers=centers, cluster_std=0.4, random_state=0)
+    X = np.vstack([X, [[10, 2.2, 0], [10, -1, 6]]]).astype(np.float32)
+    kmeans = ck.clusterers.KMeans(3, random_state=0, normalize=False)
+    return ck.cluster(ck.Embeddings(X), kmeans)
+
+
+def test_silhouettes_are_those_of_scikit_learn(clustering):
+    found = inspect_clusters(clustering)
+    expected = silhouette_samples(np.asarray(clustering.embeddings), clustering.labels)
+    assert np.allclose(found.silhouettes, expected, atol=1e-5)
+    assert (found.borderline == (found.silhouettes <= 0)).all()
+
+
+def test_the_nearest_clusters_and_the_odd_image(clustering):
+    found = inspect_clusters(clustering)
+    vectors = clustering.embeddings.vectors[:90]
+    rows = vectors[:, 1].argmin(), vectors[:, 1].argmax(), vectors[:, 2].argmax()
+    first, second, third = clustering.labels[list(rows)]
+    assert found.neighbors[int(first)][0].cluster == second
+    assert found.neighbors[int(second)][0].cluster == first
+    assert {near.cluster for near in found.neighbors[int(third)]} == {first, second}
+    assert found.odd[91]
+    assert found.odd.sum() <= 6
+    assert 91 in found.strange(int(clustering.labels[91]))
+    central = found.central(int(first), 1)[0]
+    assert clustering.exemplars[central]
+
+
+def test_noise_one_cluster_and_single_images(clustering):
+    labels = np.zeros(92, int)
+    one = ck.clustering.Clustering(
+        clustering.embeddings, labels, np.zeros(92), labels == 1, algorithm="", parameters={}
+    )
+    found = inspect_clusters(one)
+    assert np.isnan(found.silhouettes).all()
+    assert (found.nearest == -1).all()
+    assert not found.borderline.any()
+    assert found.neighbors == {0: []}
+    labels = clustering.labels.copy()
+    labels[:5], labels[5] = -1, 7
+    some = ck.clustering.Clustering(
+        clustering.embeddings, labels, np.zeros(92), labels == -9, algorithm="", parameters={}
+    )
+    found = inspect_clusters(some)
+    assert np.isnan(found.silhouettes[:5]).all()
+    assert found.silhouettes[5] == 0
+    assert (found.nearest[:5] == -1).all()
+    assert "noise" in found.to_text()
+
+
+def test_it_is_a_table_json_and_a_picture(clustering, tmp_path):
+    found = inspect_clusters(clustering)
+    lines = found.to_csv(tmp_path / "images.csv").read_text().splitlines()
+    assert lines[0] == "path,cluster,silhouette,nearest,borderline,odd"
+    assert len(lines) == 93
+    document = json.loads(json.dumps(found.to_dict()))
+    assert len(document["clusters"]) == 3
+    assert "92 images in 3 clusters" in repr(found)
+    assert "<table" in found._repr_html_()
+    InspectionDisplay.from_inspection(found).save(tmp_path / "inside.png")
+
+
+def test_a_stream_is_refused(clustering):
+    with pytest.raises(InvalidInputError, match="of a stream cannot be inspected"):
+        inspect_clusters(replace(clustering, embeddings=np.zeros((92, 3))))
+
+
+def test_reopening_says_what_is_only_in_one_of_both(clustering, tmp_path):
+    table = clustering.to_csv(tmp_path / "clusters.csv")
+    with pytest.warns(Notice, match=r"left out 12 images that .*of .* are not in the store"):
+        part = ck.clustering.reopen_clustering(table, clustering.embeddings[:80])
+    assert (part.labels == clustering.labels[:80]).all()
+    assert inspect_clusters(part).silhouettes.shape == (80,)
