@@ -24,7 +24,7 @@ from .extractors.by_name import create_extractor as create_extractor
 from .images.folder import ImageFolder as ImageFolder
 from .routing.sorting import sort_into_folders as sort_into_folders
 from .routing.undoing import undo as undo
-from .similarity.audit import audit as audit
+from .similarity.space_audit import audit as audit
 from .similarity.image_confounders import remove_confounders as remove_confounders
 from .similarity.similar import explain as explain
 from .similarity.similar import find_similar as find_similar

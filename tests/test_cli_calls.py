@@ -23,9 +23,10 @@ OPENED = {
     "read_labelled",
     "select",
     "open_images",
+    "reopen_clustering",
 }
 PICTURES = {"plots"}
-CHECKS = {"check_present"}
+CHECKS = {"check_present", "check_confounders"}
 
 
 def functions() -> Iterator[tuple[str, ast.FunctionDef]]:

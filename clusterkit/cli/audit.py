@@ -38,7 +38,7 @@ def audit(max_images: int, seed: int, extractor: str | None, store: Path, output
       clusterkit cluster -k 5 -e ae.keras --without tone
     """
     from clusterkit import plots
-    from clusterkit.similarity.audit import audit as audit_space
+    from clusterkit.similarity.space_audit import audit as audit_space
 
     found = audit_space(
         read_space(store, extractor), max_images=max_images, random_state=seed, progress=True

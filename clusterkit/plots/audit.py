@@ -15,7 +15,7 @@ from clusterkit.plots.style import BLUE, INK, QUIET, RULE, VERMILION, wrap
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from clusterkit.similarity.audit import Audit
+    from clusterkit.similarity.space_audit import Audit
 
 _MARGIN, _NAME, _BAR, _LINE, _SIDE, _GAP = 8.0, 132.0, 250.0, 20.0, 64.0, 6.0
 _N_IMAGES = 6

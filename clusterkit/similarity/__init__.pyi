@@ -1,6 +1,6 @@
-from .audit import Audit as Audit
-from .audit import Finding as Finding
-from .audit import audit as audit
+from .space_audit import Audit as Audit
+from .space_audit import Finding as Finding
+from .space_audit import audit as audit
 from .confounders import Confounder as Confounder
 from .explanation import Explanation as Explanation
 from .explanation import latent_histograms as latent_histograms

@@ -73,10 +73,6 @@ class Finding(NamedTuple):
     advice: str = ""
     images: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the finding as JSON-able values."""
-        return self._asdict() | {"images": list(self.images)}
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Audit(TableResult):
@@ -162,7 +158,7 @@ class Audit(TableResult):
         return {
             "space": describe_space(self.embeddings.space),
             "images": len(paths),
-            "findings": [finding.to_dict() for finding in self.findings],
+            "findings": [finding._asdict() for finding in self.findings],
             "properties": [
                 one._asdict() | {"follows": does_follow(one)} for one in self.associations
             ],
