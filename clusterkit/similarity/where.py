@@ -1,0 +1,270 @@
+"""Where in two pictures their similarity is: maps of both, and parts that answer to each other.
+
+If a vector is the average of a network's features over the locations of a picture, the cosine of
+two vectors is a sum over pairs of locations (Stylianou, Souvenir and Pless, 2019, "Visualizing deep
+similarity networks", arXiv 1901.00536; Zhu, Yang and Chen, 2019, "Visual explanation for deep
+metric learning", arXiv 1909.12977)::
+
+    cosine(a, b) = sum over p, q of f_p . g_q / (n_a n_b |a| |b|)
+
+The sum over one of them leaves a map of the other picture, which sums to the cosine.  Of other
+networks the same is estimated by hiding one patch of a picture after the other (Zeiler and Fergus,
+2014, "Visualizing and understanding convolutional networks", arXiv 1311.2901).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.errors import InvalidInputError
+
+# Parts that are looked for: more are hard to tell apart in a picture.
+_N_PARTS = 3
+# A part must make at least this share of the similarity.
+_MIN_SHARE = 0.03
+# Locations of a part: those that make this share of what the part contributes to its map.
+_KEPT = 0.8
+_N_STEPS = 20
+
+
+class Part(NamedTuple):
+    """A part of one picture, and the part of the other that answers to it.
+
+    Attributes
+    ----------
+    mask_a, mask_b : ndarray of shape (h, w), bool
+        The locations of the part in each picture; no location is in two parts.
+    cosine : float
+        What the pairs of these locations contribute to the similarity.
+    """
+
+    mask_a: NDArray[np.bool_]
+    mask_b: NDArray[np.bool_]
+    cosine: float
+
+
+class Where(NamedTuple):
+    """Where in two pictures their similarity is.
+
+    Attributes
+    ----------
+    method : {"exact", "occlusion"}
+        ``exact``: the maps sum to the cosine of the two vectors.  ``occlusion``: each value is how
+        much the cosine falls when that patch is hidden.
+    map_a, map_b : ndarray of shape (h, w), float64
+        What each location of a picture contributes to the similarity.
+    cosine : float
+        The similarity that was looked at: of the vectors of this forward pass, which the precision
+        of the network moves a little from that of the stored ones.
+    parts : tuple of Part
+        Parts of both pictures that answer to each other, in descending order of contribution.
+    resize : {"stretch", "crop", "pad"}
+        How the pictures were resized before they were looked at.
+    """
+
+    method: str
+    map_a: NDArray[np.float64]
+    map_b: NDArray[np.float64]
+    cosine: float
+    parts: tuple[Part, ...]
+    resize: str = "stretch"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-able values."""
+        return {
+            "method": self.method,
+            "cosine": self.cosine,
+            "map_a": self.map_a.tolist(),
+            "map_b": self.map_b.tolist(),
+            "resize": self.resize,
+            "parts": [
+                {
+                    "cosine": part.cosine,
+                    "mask_a": part.mask_a.tolist(),
+                    "mask_b": part.mask_b.tolist(),
+                }
+                for part in self.parts
+            ],
+        }
+
+
+def split_cosine(
+    features_a: NDArray[np.floating[Any]],
+    features_b: NDArray[np.floating[Any]],
+    *,
+    resize: str = "stretch",
+) -> Where:
+    """Split the cosine of two pictures into their locations, exactly.
+
+    Parameters
+    ----------
+    features_a, features_b : ndarray of shape (h, w, d)
+        The features of each location; the vector of a picture is their average.
+    resize : {"stretch", "crop", "pad"}
+        How the pictures were resized.
+
+    Returns
+    -------
+    Where
+        Both maps sum to the cosine.
+
+    Raises
+    ------
+    InvalidInputError
+        If the shapes do not fit.
+
+    Examples
+    --------
+    >>> features = np.array([[[1.0, 0.0], [0.0, 1.0]]])
+    >>> split_cosine(features, features[:, :1]).map_a.round(2)
+    array([[0.71, 0.  ]])
+    """
+    for features in (features_a, features_b):
+        if features.ndim != 3 or features.shape[2] != features_a.shape[2] or not features.size:
+            raise InvalidInputError(
+                "features must have shape (h, w, d), with the same d. "
+                f"Received: {features_a.shape} and {features_b.shape}"
+            )
+    rows_a, rows_b = _scaled_rows(features_a), _scaled_rows(features_b)
+    pairs = rows_a @ rows_b.T
+    map_a = pairs.sum(axis=1).reshape(features_a.shape[:2])
+    map_b = pairs.sum(axis=0).reshape(features_b.shape[:2])
+    cosine = float(pairs.sum())
+    parts = _match_parts(pairs, map_a.shape, map_b.shape, cosine)
+    return Where("exact", map_a, map_b, cosine, parts, resize)
+
+
+def split_by_hiding(
+    vectors: NDArray[np.float32],
+    hidden_a: NDArray[np.float32],
+    hidden_b: NDArray[np.float32],
+    *,
+    resize: str = "stretch",
+) -> Where:
+    """Say where the similarity of two pictures is by what hiding their patches changes.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (2, d)
+        The vectors of the pictures.
+    hidden_a, hidden_b : ndarray of shape (h, w, d)
+        The vectors of each picture with one of its patches hidden.
+    resize : {"stretch", "crop", "pad"}
+        How the pictures were resized.
+
+    Returns
+    -------
+    Where
+        Each value is the cosine of the pictures minus that with the patch hidden.
+    """
+    a, b = _unit(vectors.astype(np.float64))
+    cosine = float(a @ b)
+    map_a = cosine - _unit(hidden_a.astype(np.float64)) @ b
+    map_b = cosine - _unit(hidden_b.astype(np.float64)) @ a
+    # What a patch adds to the vector takes the place of the features of a location.
+    lost_a = _without_zero(vectors[0].astype(np.float64) - hidden_a, vectors[0])
+    lost_b = _without_zero(vectors[1].astype(np.float64) - hidden_b, vectors[1])
+    pairs = lost_a @ lost_b.T
+    parts = _match_parts(pairs, map_a.shape, map_b.shape, float(np.maximum(pairs, 0).sum()))
+    return Where("occlusion", map_a, map_b, cosine, parts, resize)
+
+
+def _scaled_rows(features: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return a row for each location, which sum to a vector of length 1, or to 0."""
+    rows = features.reshape(-1, features.shape[2]).astype(np.float64)
+    length = float(np.linalg.norm(rows.sum(axis=0)))
+    return rows / length if length else np.zeros_like(rows)
+
+
+def _without_zero(
+    changes: NDArray[np.float64], vector: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Return a row for each patch, relative to the length of the vector."""
+    length = float(np.linalg.norm(vector.astype(np.float64))) or 1.0
+    return changes.reshape(-1, changes.shape[2]) / length
+
+
+def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scale vectors to length 1; zero stays zero."""
+    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+
+
+def _match_parts(
+    pairs: NDArray[np.float64], shape_a: tuple[int, ...], shape_b: tuple[int, ...], total: float
+) -> tuple[Part, ...]:
+    """Find parts of two pictures that answer to each other.
+
+    Parameters
+    ----------
+    pairs : ndarray of shape (n_a, n_b)
+        What each pair of locations contributes to the similarity.
+    shape_a, shape_b : tuple of int
+        (h, w) of both maps.
+    total : float
+        The whole similarity.
+
+    Notes
+    -----
+    Spectral co-clustering (Dhillon, 2001, "Co-clustering documents and words using bipartite
+    spectral graph partitioning") divides the locations of both pictures together: those of a part
+    contribute more with each other than the strength of each lets expect.  Of each part the
+    strongest locations are kept.
+    """
+    positive = np.maximum(pairs, 0)
+    rows, columns = positive.sum(axis=1), positive.sum(axis=0)
+    if total <= 0 or not rows.any():
+        return ()
+    owner_a, owner_b = np.split(_divide_both(positive, rows, columns), [len(rows)])
+    parts = []
+    for i in range(_N_PARTS):
+        is_a, is_b = owner_a == i, owner_b == i
+        inner = np.where(is_a[:, None] & is_b, positive, 0)
+        is_a, is_b = _strongest(inner.sum(axis=1)), _strongest(inner.sum(axis=0))
+        cosine = float(pairs[np.ix_(is_a, is_b)].sum())
+        if cosine >= _MIN_SHARE * total:
+            parts.append(Part(is_a.reshape(shape_a), is_b.reshape(shape_b), cosine))
+    return tuple(sorted(parts, key=lambda part: -part.cosine))
+
+
+def _strongest(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return the fewest locations that make most of the sum; none if all are zero."""
+    order = np.argsort(-values, kind="stable")
+    total = np.cumsum(values[order])
+    is_kept = np.zeros(len(values), dtype=bool)
+    if total[-1] > 0:
+        is_kept[order[: int(np.searchsorted(total, _KEPT * total[-1])) + 1]] = True
+    return is_kept & (values > 0)
+
+
+def _divide_both(
+    table: NDArray[np.float64], rows: NDArray[np.float64], columns: NDArray[np.float64]
+) -> NDArray[np.intp]:
+    """Return the part of each row of a non-negative table, then of each column."""
+    scale_a, scale_b = (
+        np.divide(1, np.sqrt(sums), out=np.zeros_like(sums), where=sums > 0)
+        for sums in (rows, columns)
+    )
+    u, _, vt = np.linalg.svd(scale_a[:, None] * table * scale_b, full_matrices=False)
+    # The first pair of singular vectors is the strength of the locations.
+    kept = slice(1, _N_PARTS)
+    points = np.vstack([scale_a[:, None] * u[:, kept], scale_b[:, None] * vt[kept].T])
+    if not points.size:
+        return np.zeros(len(points), dtype=np.intp)
+    # k-means from points that are far from each other, weighted by strength, which has no chance.
+    weights = np.concatenate([rows, columns])
+    centers = [points[int(np.argmax(weights * (points**2).sum(axis=1)))]]
+    for _ in range(1, _N_PARTS):
+        apart = np.min([((points - center) ** 2).sum(axis=1) for center in centers], axis=0)
+        centers.append(points[int(np.argmax(weights * apart))])
+    places = np.array(centers)
+    for _ in range(_N_STEPS):
+        owners = np.argmin(((points[:, None] - places) ** 2).sum(axis=2), axis=1)
+        for i in range(_N_PARTS):
+            mine = weights * (owners == i)
+            if mine.any():
+                places[i] = mine @ points / mine.sum()
+    return owners
