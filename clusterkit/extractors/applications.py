@@ -226,7 +226,11 @@ class KerasApplication(Extractor):
         if self.output != "features" or self._row().module == "convnext":
             return None
         if not hasattr(self, "_run_maps"):
-            identity = {"network": self.network, "output": "maps", "weights": self._weights_digest()}
+            identity = {
+                "network": self.network,
+                "output": "maps",
+                "weights": self._weights_digest(),
+            }
             source = NetworkSource(f"{self.network}-maps", identity, self._build_maps)
             network = OpenNetwork(source, runtime=self.runtime, precision="float32", few=True)
             self._run_maps = network.start(images, batch_size=self.full_batch).run

@@ -135,7 +135,7 @@ def give_tone(picture: NDArray[np.uint8], tone: Tone) -> NDArray[np.uint8]:
     Notes
     -----
     The method of Reinhard, Ashikhmin, Gooch and Shirley (2001, "Color transfer between images"), in
-    CIELAB instead of their lαβ.
+    CIELAB.
     """
     lab = to_lab(picture)
     own = measure_tone(picture)

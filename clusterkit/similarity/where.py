@@ -25,7 +25,7 @@ from clusterkit.errors import InvalidInputError
 _N_PARTS = 3
 # A part must make at least this share of the similarity.
 _MIN_SHARE = 0.03
-# Locations of a part: those that make this share of what the part contributes to its map.
+# Parts are made of the strongest locations, which make this share of a map.
 _KEPT = 0.8
 _N_STEPS = 20
 
@@ -179,9 +179,7 @@ def _scaled_rows(features: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     return rows / length if length else np.zeros_like(rows)
 
 
-def _without_zero(
-    changes: NDArray[np.float64], vector: NDArray[np.float32]
-) -> NDArray[np.float64]:
+def _without_zero(changes: NDArray[np.float64], vector: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return a row for each patch, relative to the length of the vector."""
     length = float(np.linalg.norm(vector.astype(np.float64))) or 1.0
     return changes.reshape(-1, changes.shape[2]) / length
@@ -209,24 +207,24 @@ def _match_parts(
 
     Notes
     -----
-    Spectral co-clustering (Dhillon, 2001, "Co-clustering documents and words using bipartite
-    spectral graph partitioning") divides the locations of both pictures together: those of a part
-    contribute more with each other than the strength of each lets expect.  Of each part the
-    strongest locations are kept.
+    Of the strongest locations.  Spectral co-clustering (Dhillon, 2001, "Co-clustering documents and
+    words using bipartite spectral graph partitioning") divides those of both pictures together:
+    the locations of a part contribute more with each other than their strengths let expect.
     """
     positive = np.maximum(pairs, 0)
-    rows, columns = positive.sum(axis=1), positive.sum(axis=0)
-    if total <= 0 or not rows.any():
+    strong_a = np.flatnonzero(_strongest(positive.sum(axis=1)))
+    strong_b = np.flatnonzero(_strongest(positive.sum(axis=0)))
+    if total <= 0 or not len(strong_a):
         return ()
-    owner_a, owner_b = np.split(_divide_both(positive, rows, columns), [len(rows)])
+    owners = _divide_both(positive[np.ix_(strong_a, strong_b)])
+    owner_a, owner_b = np.split(owners, [len(strong_a)])
     parts = []
     for i in range(_N_PARTS):
-        is_a, is_b = owner_a == i, owner_b == i
-        inner = np.where(is_a[:, None] & is_b, positive, 0)
-        is_a, is_b = _strongest(inner.sum(axis=1)), _strongest(inner.sum(axis=0))
-        cosine = float(pairs[np.ix_(is_a, is_b)].sum())
+        mask_a, mask_b = np.zeros(pairs.shape[0], dtype=bool), np.zeros(pairs.shape[1], dtype=bool)
+        mask_a[strong_a[owner_a == i]] = mask_b[strong_b[owner_b == i]] = True
+        cosine = float(pairs[np.ix_(mask_a, mask_b)].sum())
         if cosine >= _MIN_SHARE * total:
-            parts.append(Part(is_a.reshape(shape_a), is_b.reshape(shape_b), cosine))
+            parts.append(Part(mask_a.reshape(shape_a), mask_b.reshape(shape_b), cosine))
     return tuple(sorted(parts, key=lambda part: -part.cosine))
 
 
@@ -240,10 +238,9 @@ def _strongest(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     return is_kept & (values > 0)
 
 
-def _divide_both(
-    table: NDArray[np.float64], rows: NDArray[np.float64], columns: NDArray[np.float64]
-) -> NDArray[np.intp]:
+def _divide_both(table: NDArray[np.float64]) -> NDArray[np.intp]:
     """Return the part of each row of a non-negative table, then of each column."""
+    rows, columns = table.sum(axis=1), table.sum(axis=0)
     scale_a, scale_b = (
         np.divide(1, np.sqrt(sums), out=np.zeros_like(sums), where=sums > 0)
         for sums in (rows, columns)
