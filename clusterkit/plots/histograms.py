@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from clusterkit.similarity.tone_share import ToneInfluence
     from clusterkit.similarity.where import Where
 
-_WIDTH, _WORDS, _PICTURES, _CHARTS = 700.0, 40.0, 200.0, 190.0
+_WIDTH, _WORDS, _PICTURES, _CHARTS = 700.0, 32.0, 206.0, 196.0
 # Side at which pictures are drawn, in pixels.
 _SIDE = 224
 # Of the parts: neither of the colours that stand for one of the images.
@@ -158,7 +158,10 @@ class ExplanationDisplay(Display):
             sheet.picture(_color_parts(picture, masks), 0, 0, 100, frame=color)
             _number_parts(axes[i + 2], picture, masks)
         if where is not None and where.parts:
-            axes[2].set_title("same colour: same part", fontsize=8.5, color=QUIET)
+            axes[2].set_title("same colour, same number: same part", fontsize=8.5, color=QUIET)
+        if where is not None:
+            note = "what adds little to the similarity is faded"
+            axes[0].text(0, 106, note, fontsize=8.5, color=QUIET, va="center")
 
     def _draw_histograms(self, ax: Axes) -> None:
         """Draw the histograms of the latent vectors."""
@@ -188,11 +191,14 @@ def _draw_tone(ax: Axes, tone: ToneInfluence | None) -> None:
         if version.ordinary is not None:
             mark = (version.ordinary, version.ordinary)
             ax.plot(mark, (place - 0.38, place + 0.38), color=ORANGE, linewidth=2.5)
-        standing = "" if version.percentile is None else f", above {int(version.percentile)} %"
+        standing = (
+            "" if version.percentile is None else f", above {int(version.percentile)} % of pairs"
+        )
         # To the right of all bars, where no bar or mark is.
         ax.text(1.04, place, f"{version.similarity:.2f}{standing}", va="center", fontsize=8.5)
     lowest = min(0.0, *values, *(version.ordinary or 0.0 for version in kept))
-    ax.set_xlim(lowest * 1.1, 1.62)
+    ax.set_title(f"their colours are {100 * tone.colours:.0f} % alike", fontsize=8.5, color=QUIET)
+    ax.set_xlim(lowest * 1.1, 1.95)
     ax.set_xticks([tick for tick in (-1, -0.5, 0, 0.5, 1) if tick >= lowest * 1.1])
     ax.set_yticks(places, names)
     ax.tick_params(axis="y", length=0)

@@ -114,7 +114,7 @@ class Viewer:
 
 
 def look_at(
-    files: tuple[Path | None, Path | None],
+    images: tuple[Embeddings, Embeddings],
     extractor: Extractor,
     embeddings: Embeddings,
     *,
@@ -125,8 +125,8 @@ def look_at(
 
     Parameters
     ----------
-    files : pair of path
-        The pictures; None for a vector without a file.
+    images : pair of Embeddings
+        One row each; a vector without a file has an empty path.
     extractor : Extractor
         The network that made the vectors.
     embeddings : Embeddings
@@ -141,6 +141,7 @@ def look_at(
     Look
         Where the similarity is, how much of it is tone, and what could not be answered.
     """
+    files = [image.files[0] if image.paths[0] else None for image in images]
     try:
         size, resize = extractor.image_size, extractor.resize
     except (WeightsError, SpaceMismatchError) as error:
@@ -152,7 +153,8 @@ def look_at(
         viewer = Viewer(extractor)
         where = find_where(pictures, viewer)
         sample = take_sample(embeddings, viewer, exclude=files, random_state=random_state)
-        tone = weigh_tone(pictures, viewer, sample, percentile=percentile)
+        vectors = np.concatenate([image.vectors for image in images])
+        tone = weigh_tone(pictures, vectors, viewer, sample, percentile=percentile)
     except (WeightsError, SpaceMismatchError, MissingDependencyError) as error:
         return _look_without(files, error)
     if sample is None:
@@ -233,6 +235,7 @@ def take_sample(
 
 def weigh_tone(
     pictures: NDArray[np.uint8],
+    vectors: NDArray[np.float32],
     viewer: Viewer,
     sample: Sample | None,
     *,
@@ -244,6 +247,8 @@ def weigh_tone(
     ----------
     pictures : ndarray of shape (2, height, width, 3), uint8
         Of the network's size.
+    vectors : ndarray of shape (2, dimension), float32
+        Their vectors, as they are.
     viewer : Viewer
         The network.
     sample : Sample or None
@@ -258,23 +263,23 @@ def weigh_tone(
     """
     colours = compare_tones(*pictures)
     tone = measure_tone(pictures.reshape(1, -1, 3)) if sample is None else sample.tone
-    versions = [*pictures, *map(in_grey, pictures), *(give_tone(one, tone) for one in pictures)]
-    as_is, grey, matched = np.split(viewer.vectors(versions), 3)
+    versions = [*map(in_grey, pictures), *(give_tone(one, tone) for one in pictures)]
+    grey, matched = np.split(viewer.vectors(versions), 2)
     if sample is None:
-        none = np.empty((0, as_is.shape[1]))
-        first = place(as_is, none, percentile=percentile)
+        none = np.empty((0, vectors.shape[1]))
+        first = place(vectors, none, percentile=percentile)
         return ToneInfluence(colours, None, first, place(grey, none), place(matched, none))
     return ToneInfluence(
         colours,
         100 * float((sample.colours < colours).mean()),
-        place(as_is, sample.as_is, percentile=percentile),
+        place(vectors, sample.as_is, percentile=percentile),
         place(grey, sample.grey),
         place(matched, sample.matched),
         len(sample.as_is),
     )
 
 
-def _look_without(files: tuple[Path | None, Path | None], problem: Exception) -> Look:
+def _look_without(files: Sequence[Path | None], problem: Exception) -> Look:
     """Compare the colours of two pictures, without the network."""
     pictures, missing = _read_both(files, (_SIDE, _SIDE), "stretch")
     if pictures is None:
@@ -283,7 +288,7 @@ def _look_without(files: tuple[Path | None, Path | None], problem: Exception) ->
 
 
 def _read_both(
-    files: tuple[Path | None, Path | None], size: tuple[int, int], resize: str
+    files: Sequence[Path | None], size: tuple[int, int], resize: str
 ) -> tuple[NDArray[np.uint8] | None, tuple[str, ...]]:
     """Return two pictures, or why there are none."""
     pictures, missing = [], []

@@ -215,7 +215,7 @@ def explain(
     first, second = (_look_up(image, embeddings, weights, extractor)[0] for image in (a, b))
     found = explain_vectors(first, second, embeddings, bins=bins, random_state=random_state)
     look = look_at(
-        (found.file_a, found.file_b),
+        (first, second),
         extractor or RememberedExtractor(embeddings.space, weights=weights),
         embeddings,
         percentile=found.percentile,

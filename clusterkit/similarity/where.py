@@ -28,6 +28,8 @@ _MIN_SHARE = 0.03
 # Parts are made of the strongest locations, which make this share of a map.
 _KEPT = 0.8
 _N_STEPS = 20
+# Singular values of a table whose largest is 1.
+_NOISE = 1e-6
 
 
 class Part(NamedTuple):
@@ -168,7 +170,8 @@ def split_by_hiding(
     lost_a = _without_zero(vectors[0].astype(np.float64) - hidden_a, vectors[0])
     lost_b = _without_zero(vectors[1].astype(np.float64) - hidden_b, vectors[1])
     pairs = lost_a @ lost_b.T
-    parts = _match_parts(pairs, map_a.shape, map_b.shape, float(np.maximum(pairs, 0).sum()))
+    total = float(np.maximum(pairs, 0).sum()) if cosine > 0 else 0.0
+    parts = _match_parts(pairs, map_a.shape, map_b.shape, total)
     return Where("occlusion", map_a, map_b, cosine, parts, resize)
 
 
@@ -245,9 +248,10 @@ def _divide_both(table: NDArray[np.float64]) -> NDArray[np.intp]:
         np.divide(1, np.sqrt(sums), out=np.zeros_like(sums), where=sums > 0)
         for sums in (rows, columns)
     )
-    u, _, vt = np.linalg.svd(scale_a[:, None] * table * scale_b, full_matrices=False)
-    # The first pair of singular vectors is the strength of the locations.
-    kept = slice(1, _N_PARTS)
+    u, values, vt = np.linalg.svd(scale_a[:, None] * table * scale_b, full_matrices=False)
+    # The first pair of singular vectors is the strength of the locations; of equal locations the
+    # others are noise.
+    kept = slice(1, 1 + np.count_nonzero(values[1:_N_PARTS] > _NOISE))
     points = np.vstack([scale_a[:, None] * u[:, kept], scale_b[:, None] * vt[kept].T])
     if not points.size:
         return np.zeros(len(points), dtype=np.intp)
