@@ -178,12 +178,10 @@ class ExplanationDisplay(Display):
 
 def _draw_tone(ax: Axes, tone: ToneInfluence | None) -> None:
     """Draw the similarity in each version, beside that of an ordinary pair."""
-    versions = () if tone is None else (tone.as_is, tone.grey, tone.matched)
-    if tone is None or any(version is None for version in versions):
+    if tone is None or not tone.versions:
         ax.set_axis_off()
         return
-    names = ("as they are", "in grey", "with matched tone")
-    kept = [version for version in versions if version is not None]
+    names, kept = zip(*tone.versions, strict=True)
     values = [version.similarity for version in kept]
     places = range(len(kept))
     ax.barh(places, values, height=0.5, color=[INK, QUIET, QUIET])

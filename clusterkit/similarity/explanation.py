@@ -17,6 +17,7 @@ from clusterkit.similarity.nearest import FLOAT32_NOISE, nearest_of_any_length, 
 from clusterkit.similarity.tone_share import UNUSUAL, ToneInfluence, Version
 from clusterkit.similarity.where import Where
 from clusterkit.store.embeddings import Embeddings
+from clusterkit.utils import html
 from clusterkit.utils.text import join_lines, plural
 
 # Limits on the number of bins of a readable histogram.
@@ -138,6 +139,8 @@ class Explanation(Result):
         How much of the similarity is colour tone; None if the pictures were not looked at.
     missing : tuple of str
         What could not be answered, and what to do about it.
+    thumbnails : tuple of str
+        Both pictures as HTML, if they were looked at.
     """
 
     path_a: str | None
@@ -159,6 +162,7 @@ class Explanation(Result):
     where: Where | None = None
     tone: ToneInfluence | None = None
     missing: tuple[str, ...] = ()
+    thumbnails: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -234,6 +238,16 @@ class Explanation(Result):
             return ""
         n_neighbors, paths = self.neighbors
         return f"Neighbours: {len(paths)} of the {n_neighbors} nearest images of each are the same."
+
+    def _repr_html_(self) -> str:
+        """Return the text, both pictures, and the similarity of each version, as HTML."""
+        shown = html.paragraph(self.to_text()) + "".join(self.thumbnails)
+        versions = [] if self.tone is None else self.tone.versions
+        if not versions:
+            return shown
+        header = ("", "similarity", "ordinary pair", "closer than (% of pairs)")
+        rows = [(name, one.similarity, one.ordinary, one.percentile) for name, one in versions]
+        return shown + html.table(header, rows)
 
     def _headline(self) -> str:
         """Return the similarity, and where it stands."""

@@ -22,6 +22,7 @@ from clusterkit.errors import (
 from clusterkit.extractors.base import Extractor
 from clusterkit.images.batches import read_batches
 from clusterkit.images.folder import read_image
+from clusterkit.images.thumbnails import thumbnails
 from clusterkit.images.tone import Tone, compare_tones, give_tone, in_grey, measure_tone
 from clusterkit.similarity.tone_share import ToneInfluence, place
 from clusterkit.similarity.where import Where, split_by_hiding, split_cosine
@@ -50,11 +51,14 @@ class Look(NamedTuple):
         How much of it is colour tone.
     missing : tuple of str
         What could not be answered, and what to do about it.
+    thumbnails : tuple of str
+        Both pictures as HTML.
     """
 
     where: Where | None = None
     tone: ToneInfluence | None = None
     missing: tuple[str, ...] = ()
+    thumbnails: tuple[str, ...] = ()
 
 
 class Sample(NamedTuple):
@@ -162,7 +166,7 @@ def look_at(
             "how much of it is colour tone: the store has too few other images whose files are "
             "there",
         )
-    return Look(where, tone, missing)
+    return Look(where, tone, missing, tuple(thumbnails(filter(None, files))))
 
 
 def find_where(pictures: NDArray[np.uint8], viewer: Viewer) -> Where:

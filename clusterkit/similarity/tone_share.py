@@ -17,7 +17,7 @@ from clusterkit.similarity.nearest import FLOAT32_NOISE, unit_rows
 # A pair above this percentile is no ordinary one.
 UNUSUAL = 90.0
 # From these shares on, most of the similarity is colour tone, or a part of it.
-_NEARLY_ALL, _MOST, _PART = 0.75, 0.5, 0.25
+_MOST, _PART = 0.5, 0.25
 # With fewer images the ordinary pair is not known.
 _MIN_IMAGES = 4
 
@@ -106,10 +106,16 @@ class ToneInfluence(NamedTuple):
         share = self.share
         if share is None:
             return None
-        # Half of a high similarity may still be more than that of most pairs.
-        if share >= _NEARLY_ALL or (share >= _MOST and self.matched.is_ordinary):
+        if share >= _MOST:
             return "most"
         return "part" if share >= _PART else "little"
+
+    @property
+    def versions(self) -> list[tuple[str, Version]]:
+        """The versions that were looked at, with their names."""
+        names = ("as they are", "in grey", "with matched tone")
+        found = zip(names, (self.as_is, self.grey, self.matched), strict=True)
+        return [(name, version) for name, version in found if version is not None]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
