@@ -169,7 +169,8 @@ def test_to_dict_is_json(emb):
     assert again["similarity"] == explanation.similarity
     assert again["path_a"] == "wild/0.jpg"
     assert again["summary"] == explanation.summary == explanation.to_text().partition("\n")[0]
-    assert set(again["top_dimensions"][0]) == {"dimension", "value_a", "value_b", "cosine"}
+    fields = {"dimension", "value_a", "value_b", "cosine", "usual", "percentile_a", "percentile_b"}
+    assert set(again["top_dimensions"][0]) == fields
     assert sum(again["histogram_a"]) == pytest.approx(1)
 
 
