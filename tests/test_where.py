@@ -38,6 +38,24 @@ def test_maps_sum_to_the_cosine_of_the_averages() -> None:
     np.testing.assert_allclose(where.map_a.ravel(), f @ g / (20 * lengths))
 
 
+def test_effects_are_what_is_lost_without_a_location() -> None:
+    features = rng.normal(size=(2, 3, 4, 8)) + 0.5
+    where = split_cosine(*features)
+    rows, other = features[0].reshape(12, 8), features[1].mean(axis=(0, 1))
+    falls = [
+        where.cosine - cosine(np.delete(rows, i, axis=0).sum(axis=0), other) for i in range(12)
+    ]
+    np.testing.assert_allclose(where.effect_a.ravel(), falls, atol=1e-12)
+    # A location that is like nothing in the other picture pulls them apart, however strong it is.
+    features = np.zeros((2, 1, 2, 3))
+    features[0] = [[1, 0, 0], [0.5, 9, 0]]
+    features[1, ..., 0] = 1
+    where = split_cosine(*features)
+    assert where.effect_a[0, 0] > 0 > where.effect_a[0, 1]
+    single = split_cosine(np.ones((1, 1, 3)), np.ones((1, 1, 3)))
+    np.testing.assert_allclose(single.effect_a, single.map_a)
+
+
 def test_maps_of_two_sizes() -> None:
     where = split_cosine(rng.random((2, 3, 8)), rng.random((5, 1, 8)))
     assert (where.map_a.shape, where.map_b.shape) == ((2, 3), (5, 1))

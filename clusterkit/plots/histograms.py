@@ -43,8 +43,8 @@ _PART_COLORS = (ORANGE, SKY, PURPLE)
 class ExplanationDisplay(Display):
     """Two images, where they are alike, how much of it is tone, and their latent vectors.
 
-    In the first two pictures what contributes little to the similarity fades to white.  In the
-    others parts of the same colour answer to each other.
+    In the first two pictures fades to white what can be hidden without making them less similar.
+    In the others parts of the same colour answer to each other.
 
     Parameters
     ----------
@@ -142,11 +142,11 @@ class ExplanationDisplay(Display):
         """Draw both images as they count, then their parts."""
         where = self.where
         mode = "stretch" if where is None else where.resize
-        maps = (None, None) if where is None else (where.map_a, where.map_b)
+        effects = (None, None) if where is None else (where.effect_a, where.effect_b)
         for i, color in enumerate((BLUE, VERMILION)):
             picture = _load(self.files[i], mode)
             axes[i].set_anchor("N")
-            Sheet(axes[i], 100, 100).picture(_fade(picture, maps[i]), 0, 0, 100, frame=color)
+            Sheet(axes[i], 100, 100).picture(_fade(picture, effects[i]), 0, 0, 100, frame=color)
             label = fit(self.labels[i], 0.23 * _WIDTH, size=8.5)
             axes[i].set_title(label, fontsize=8.5, color=color)
             axes[i + 2].set_axis_off()
@@ -160,7 +160,7 @@ class ExplanationDisplay(Display):
         if where is not None and where.parts:
             axes[2].set_title("same colour, same number: same part", fontsize=8.5, color=QUIET)
         if where is not None:
-            note = "what adds little to the similarity is faded"
+            note = "faded: without it they are as similar"
             axes[0].text(0, 106, note, fontsize=8.5, color=QUIET, va="center")
 
     def _draw_histograms(self, ax: Axes) -> None:
@@ -217,11 +217,11 @@ def _load(file: str | Path | None, mode: str) -> Picture:
         return Picture(None, reason=str(error))
 
 
-def _fade(picture: Picture, contributions: NDArray[np.float64] | None) -> Picture:
-    """Fade to white what contributes little."""
-    if picture.pixels is None or contributions is None:
+def _fade(picture: Picture, effects: NDArray[np.float64] | None) -> Picture:
+    """Fade to white what has little effect."""
+    if picture.pixels is None or effects is None:
         return picture
-    kept = _enlarge(np.maximum(contributions, 0), picture.pixels.shape[:2])
+    kept = _enlarge(np.maximum(effects, 0), picture.pixels.shape[:2])
     highest = kept.max()
     kept = 0.15 + 0.85 * (kept / highest if highest > 0 else kept)[..., None]
     return picture._replace(pixels=np.rint(255 - kept * (255.0 - picture.pixels)).astype(np.uint8))

@@ -7,9 +7,11 @@ metric learning", arXiv 1909.12977)::
 
     cosine(a, b) = sum over p, q of f_p . g_q / (n_a n_b |a| |b|)
 
-The sum over one of them leaves a map of the other picture, which sums to the cosine.  Of other
-networks the same is estimated by hiding one patch of a picture after the other (Zeiler and Fergus,
-2014, "Visualizing and understanding convolutional networks", arXiv 1311.2901).
+The sum over one of them leaves a map of the other picture, which sums to the cosine.  A location
+that adds much to the sum is not always one that makes the pictures alike: it may add still more to
+the length of its vector.  So each location also has its *effect*: how much the cosine falls without
+it.  Of other networks only that is measured, by hiding one patch of a picture after the other
+(Zeiler and Fergus, 2014, "Visualizing and understanding convolutional networks", arXiv 1311.2901).
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ _MIN_SHARE = 0.03
 # Parts are made of the strongest locations, which make this share of a map.
 _KEPT = 0.8
 _N_STEPS = 20
-# Singular values of a table whose largest is 1.
+# Of singular values whose largest is 1, and of lengths of vectors.
 _NOISE = 1e-6
 
 
@@ -54,10 +56,12 @@ class Where(NamedTuple):
     Attributes
     ----------
     method : {"exact", "occlusion"}
-        ``exact``: the maps sum to the cosine of the two vectors.  ``occlusion``: each value is how
-        much the cosine falls when that patch is hidden.
+        ``exact``: the maps sum to the cosine of the two vectors.  ``occlusion``: the maps are the
+        effects of hiding patches, which sum to nothing in particular.
     map_a, map_b : ndarray of shape (h, w), float64
         What each location of a picture contributes to the similarity.
+    effect_a, effect_b : ndarray of shape (h, w), float64
+        How much the cosine falls without each location; negative where it rises.
     cosine : float
         The similarity that was looked at: of the vectors of this forward pass, which the precision
         of the network moves a little from that of the stored ones.
@@ -70,6 +74,8 @@ class Where(NamedTuple):
     method: str
     map_a: NDArray[np.float64]
     map_b: NDArray[np.float64]
+    effect_a: NDArray[np.float64]
+    effect_b: NDArray[np.float64]
     cosine: float
     parts: tuple[Part, ...]
     resize: str = "stretch"
@@ -81,6 +87,8 @@ class Where(NamedTuple):
             "cosine": self.cosine,
             "map_a": self.map_a.tolist(),
             "map_b": self.map_b.tolist(),
+            "effect_a": self.effect_a.tolist(),
+            "effect_b": self.effect_b.tolist(),
             "resize": self.resize,
             "parts": [
                 {
@@ -131,12 +139,13 @@ def split_cosine(
                 f"Received: {features_a.shape} and {features_b.shape}"
             )
     rows_a, rows_b = _scaled_rows(features_a), _scaled_rows(features_b)
-    pairs = rows_a @ rows_b.T
-    map_a = pairs.sum(axis=1).reshape(features_a.shape[:2])
-    map_b = pairs.sum(axis=0).reshape(features_b.shape[:2])
-    cosine = float(pairs.sum())
-    parts = _match_parts(pairs, map_a.shape, map_b.shape, cosine)
-    return Where("exact", map_a, map_b, cosine, parts, resize)
+    # By einsum: threads of BLAS wait for each other longer than such products take.
+    map_a = np.einsum("pd,d->p", rows_a, rows_b.sum(axis=0)).reshape(features_a.shape[:2])
+    map_b = np.einsum("pd,d->p", rows_b, rows_a.sum(axis=0)).reshape(features_b.shape[:2])
+    cosine = float(map_a.sum())
+    effect_a, effect_b = _leave_out(rows_a, map_a), _leave_out(rows_b, map_b)
+    parts = _match_parts(rows_a, rows_b, map_a, map_b) if cosine > 0 else ()
+    return Where("exact", map_a, map_b, effect_a, effect_b, cosine, parts, resize)
 
 
 def split_by_hiding(
@@ -167,12 +176,10 @@ def split_by_hiding(
     map_a = cosine - _unit(hidden_a.astype(np.float64)) @ b
     map_b = cosine - _unit(hidden_b.astype(np.float64)) @ a
     # What a patch adds to the vector takes the place of the features of a location.
-    lost_a = _without_zero(vectors[0].astype(np.float64) - hidden_a, vectors[0])
-    lost_b = _without_zero(vectors[1].astype(np.float64) - hidden_b, vectors[1])
-    pairs = lost_a @ lost_b.T
-    total = float(np.maximum(pairs, 0).sum()) if cosine > 0 else 0.0
-    parts = _match_parts(pairs, map_a.shape, map_b.shape, total)
-    return Where("occlusion", map_a, map_b, cosine, parts, resize)
+    lost_a = _relative_rows(vectors[0].astype(np.float64) - hidden_a, vectors[0])
+    lost_b = _relative_rows(vectors[1].astype(np.float64) - hidden_b, vectors[1])
+    parts = _match_parts(lost_a, lost_b, map_a, map_b) if cosine > 0 else ()
+    return Where("occlusion", map_a, map_b, map_a, map_b, cosine, parts, resize)
 
 
 def _scaled_rows(features: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -182,7 +189,32 @@ def _scaled_rows(features: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     return rows / length if length else np.zeros_like(rows)
 
 
-def _without_zero(changes: NDArray[np.float64], vector: NDArray[np.float32]) -> NDArray[np.float64]:
+def _leave_out(
+    rows: NDArray[np.float64], contributions: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return how much the cosine falls without each location.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d)
+        What the locations add to a vector of length 1.
+    contributions : ndarray of shape (h, w)
+        What they add to the cosine.
+    """
+    cosine = contributions.sum()
+    squares = np.einsum("pd,pd->p", rows, rows)
+    left = 1 - 2 * np.einsum("pd,d->p", rows, rows.sum(axis=0)) + squares
+    lengths = np.sqrt(np.maximum(left, 0)).reshape(contributions.shape)
+    # Nothing is like a picture without its only location.
+    rest = np.divide(
+        cosine - contributions, lengths, out=np.zeros_like(lengths), where=lengths > _NOISE
+    )
+    return cosine - rest
+
+
+def _relative_rows(
+    changes: NDArray[np.float64], vector: NDArray[np.float32]
+) -> NDArray[np.float64]:
     """Return a row for each patch, relative to the length of the vector."""
     length = float(np.linalg.norm(vector.astype(np.float64))) or 1.0
     return changes.reshape(-1, changes.shape[2]) / length
@@ -195,18 +227,20 @@ def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _match_parts(
-    pairs: NDArray[np.float64], shape_a: tuple[int, ...], shape_b: tuple[int, ...], total: float
+    rows_a: NDArray[np.float64],
+    rows_b: NDArray[np.float64],
+    map_a: NDArray[np.float64],
+    map_b: NDArray[np.float64],
 ) -> tuple[Part, ...]:
     """Find parts of two pictures that answer to each other.
 
     Parameters
     ----------
-    pairs : ndarray of shape (n_a, n_b)
-        What each pair of locations contributes to the similarity.
-    shape_a, shape_b : tuple of int
-        (h, w) of both maps.
-    total : float
-        The whole similarity.
+    rows_a, rows_b : ndarray of shape (n, d)
+        What each location adds to the vector of its picture, of length 1; the scalar products of
+        two locations are what the pair contributes to the similarity.
+    map_a, map_b : ndarray of shape (h, w)
+        What the locations contribute.
 
     Notes
     -----
@@ -214,25 +248,26 @@ def _match_parts(
     words using bipartite spectral graph partitioning") divides those of both pictures together:
     the locations of a part contribute more with each other than their strengths let expect.
     """
-    positive = np.maximum(pairs, 0)
-    strong_a = np.flatnonzero(_strongest(positive.sum(axis=1)))
-    strong_b = np.flatnonzero(_strongest(positive.sum(axis=0)))
-    if total <= 0 or not len(strong_a):
+    strong_a, strong_b = np.flatnonzero(_strongest(map_a)), np.flatnonzero(_strongest(map_b))
+    pairs = np.einsum("pd,qd->pq", rows_a[strong_a], rows_b[strong_b])
+    if not (pairs > 0).any():
         return ()
-    owners = _divide_both(positive[np.ix_(strong_a, strong_b)])
+    owners = _divide_both(np.maximum(pairs, 0))
     owner_a, owner_b = np.split(owners, [len(strong_a)])
     parts = []
     for i in range(_N_PARTS):
-        mask_a, mask_b = np.zeros(pairs.shape[0], dtype=bool), np.zeros(pairs.shape[1], dtype=bool)
-        mask_a[strong_a[owner_a == i]] = mask_b[strong_b[owner_b == i]] = True
-        cosine = float(pairs[np.ix_(mask_a, mask_b)].sum())
-        if cosine >= _MIN_SHARE * total:
-            parts.append(Part(mask_a.reshape(shape_a), mask_b.reshape(shape_b), cosine))
+        is_a, is_b = owner_a == i, owner_b == i
+        cosine = float(pairs[np.ix_(is_a, is_b)].sum())
+        if cosine >= _MIN_SHARE * np.maximum(map_a, 0).sum():
+            masks = np.zeros(map_a.shape, dtype=bool), np.zeros(map_b.shape, dtype=bool)
+            masks[0].flat[strong_a[is_a]] = masks[1].flat[strong_b[is_b]] = True
+            parts.append(Part(*masks, cosine))
     return tuple(sorted(parts, key=lambda part: -part.cosine))
 
 
-def _strongest(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _strongest(contributions: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return the fewest locations that make most of the sum; none if all are zero."""
+    values = np.maximum(contributions.ravel(), 0)
     order = np.argsort(-values, kind="stable")
     total = np.cumsum(values[order])
     is_kept = np.zeros(len(values), dtype=bool)

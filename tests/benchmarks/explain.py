@@ -3,9 +3,9 @@
 ``python -m tests.benchmarks.explain maps --network xception`` takes 200 pairs of photos of the
 shared folder.  It prints how far the sum of each map is from the cosine of the averaged maps and of
 the extractor's vectors; how often hiding the strongest fifth of a map lowers the cosine at least
-three times as much as hiding a random fifth (mean of 20 draws), of the feature locations and of the
-pixels (filled with the picture's mean colour); and, side by side in one run, what both maps cost
-against two forward passes.
+three times as much as hiding a random fifth (mean of 20 draws), of the feature locations, by their
+effects and by their contributions, and of the pixels (filled with the picture's mean colour, one
+draw); and, side by side in one run, what both maps cost against two forward passes.
 
 ``python -m tests.benchmarks.explain tone --space autoencoder --autoencoder ae.keras --set species10
 --side "kept aside"`` makes 400 pairs, 80 of each kind, and asks whether the verdict on tone is
@@ -117,16 +117,18 @@ def measure_maps(network: str, n_pairs: int) -> dict[str, Any]:
         errors += [abs(where.map_a.sum() - exact), abs(where.map_b.sum() - exact)]
         gaps.append(abs(where.cosine - vectors[a] @ vectors[b]))
         n_hidden = round(where.map_a.size / 5)
-        top = np.argsort(-where.map_a.ravel())[:n_hidden]
+        top = np.argsort(-where.effect_a.ravel())[:n_hidden]
+        largest = np.argsort(-where.map_a.ravel())[:n_hidden]
         draws = [rng.choice(where.map_a.size, n_hidden, replace=False) for _ in range(20)]
-        falls = [where.cosine - _cosine(_without(maps[a], some), own[b]) for some in [top, *draws]]
-        rows.append((a, b, where.cosine, falls[0], float(np.mean(falls[1:]))))
+        hidden = [top, largest, *draws]
+        falls = [where.cosine - _cosine(_without(maps[a], some), own[b]) for some in hidden]
+        rows.append((a, b, falls[0], falls[1], float(np.mean(falls[2:]))))
         masked += [_hide(pictures[a], where.map_a.shape, some) for some in (top, draws[0])]
-    hidden = unit_rows(extractor.transform(np.stack(masked))).astype(np.float64)
-    falls = np.array([row[3:] for row in rows])
+    seen = unit_rows(extractor.transform(np.stack(masked))).astype(np.float64)
+    falls = np.array([row[2:] for row in rows])
     pixels = np.array(
         [
-            [vectors[a] @ vectors[b] - hidden[2 * i + j] @ vectors[b] for j in range(2)]
+            [vectors[a] @ vectors[b] - seen[2 * i + j] @ vectors[b] for j in range(2)]
             for i, (a, b, *_) in enumerate(rows)
         ]
     )
@@ -135,8 +137,9 @@ def measure_maps(network: str, n_pairs: int) -> dict[str, Any]:
         "pairs": n_pairs,
         "largest error of a sum": max(errors),
         "largest gap to the cosine of the vectors": max(gaps),
-        "features hidden": _compare_falls(falls),
-        "pixels hidden": _compare_falls(pixels),
+        "features hidden, by effect": _compare_falls(falls[:, [0, 2]]),
+        "features hidden, by contribution": _compare_falls(falls[:, [1, 2]]),
+        "pixels hidden, by effect": _compare_falls(pixels),
         "cost": measure_cost(extractor, pictures[:2]),
     }
 
