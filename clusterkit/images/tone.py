@@ -25,6 +25,8 @@ _KNEE, _SLOPE = 6 / 29, 3 * (6 / 29) ** 2
 # Bins of the histograms: lightness, green to red, and blue to yellow.
 _BINS = (8, 10, 10)
 _RANGES = ((0.0, 100.0), (-80.0, 80.0), (-80.0, 80.0))
+# Pixels along each side that suffice for a histogram.
+_SIDE = 96
 # Pixels of even pictures are not stretched to noise, nor strong contrasts to a single colour.
 _MAX_STRETCH = 4.0
 
@@ -113,8 +115,7 @@ def in_grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def measure_tone(picture: NDArray[np.uint8]) -> Tone:
     """Return mean and spread of the colours of a picture of shape (height, width, 3)."""
-    colours = to_lab(picture).reshape(-1, 3).astype(np.float64)
-    return Tone(colours.mean(axis=0), colours.std(axis=0))
+    return _tone_of(to_lab(picture))
 
 
 def give_tone(picture: NDArray[np.uint8], tone: Tone) -> NDArray[np.uint8]:
@@ -138,7 +139,7 @@ def give_tone(picture: NDArray[np.uint8], tone: Tone) -> NDArray[np.uint8]:
     CIELAB.
     """
     lab = to_lab(picture)
-    own = measure_tone(picture)
+    own = _tone_of(lab)
     stretch = np.divide(tone.spread, own.spread, out=np.ones(3), where=own.spread > 0)
     stretch = np.clip(stretch, 1 / _MAX_STRETCH, _MAX_STRETCH)
     return from_lab(((lab - own.mean) * stretch + tone.mean).astype(np.float32))
@@ -159,12 +160,24 @@ def compare_tones(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
         Ballard, 1991, "Color indexing"), in CIELAB.  A pixel counts for the bins around it in
         proportion, so that a slightly different colour is not a different one.
     """
-    return float(np.minimum(_histogram(a), _histogram(b)).sum())
+    return float(np.minimum(color_histogram(a), color_histogram(b)).sum())
 
 
-def _histogram(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the shares of the colours, with each pixel in the eight bins around it."""
-    colours = to_lab(picture).reshape(-1, 3).astype(np.float64)
+def color_histogram(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the share of each colour of a picture, for :func:`compare_tones` of many pairs.
+
+    Parameters
+    ----------
+    picture : ndarray of shape (height, width, 3), uint8
+        RGB.  Of large pictures every second, third, … pixel counts.
+
+    Returns
+    -------
+    ndarray of shape (n_bins,), float64
+        Shares of bins of CIELAB; each pixel is divided among the eight bins around it.
+    """
+    rows, columns = (max(1, side // _SIDE) for side in picture.shape[:2])
+    colours = to_lab(picture[::rows, ::columns]).reshape(-1, 3).astype(np.float64)
     low, high = np.transpose(_RANGES)
     steps = np.array(_BINS) - 1
     places = np.clip((colours - low) / (high - low), 0, 1) * steps
@@ -176,6 +189,12 @@ def _histogram(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
         weights = np.where(corner, rest, 1 - rest).prod(axis=1)
         counts += np.bincount(bins, weights, minlength=len(counts))
     return counts / len(colours)
+
+
+def _tone_of(lab: NDArray[np.float32]) -> Tone:
+    """Return mean and spread of colours of shape (height, width, 3)."""
+    colours = lab.reshape(-1, 3).astype(np.float64)
+    return Tone(colours.mean(axis=0), colours.std(axis=0))
 
 
 def _linear_values() -> NDArray[np.float32]:

@@ -23,7 +23,14 @@ from clusterkit.extractors.base import Extractor
 from clusterkit.images.batches import read_batches
 from clusterkit.images.folder import read_image
 from clusterkit.images.thumbnails import thumbnails
-from clusterkit.images.tone import Tone, compare_tones, give_tone, in_grey, measure_tone
+from clusterkit.images.tone import (
+    Tone,
+    color_histogram,
+    compare_tones,
+    give_tone,
+    in_grey,
+    measure_tone,
+)
 from clusterkit.similarity.tone_share import ToneInfluence, place
 from clusterkit.similarity.where import Where, split_by_hiding, split_cosine
 from clusterkit.store.embeddings import Embeddings
@@ -227,10 +234,11 @@ def take_sample(
     tone = Tone(*(np.mean(values, axis=0) for values in zip(*tones, strict=True)))
     matched = [give_tone(picture, tone) for picture in pictures]
     vectors = viewer.vectors([*map(in_grey, pictures), *matched])
-    pairs = zip(*np.triu_indices(len(rows), 1), strict=True)
+    histograms = np.stack([color_histogram(picture) for picture in pictures])
+    first, second = np.triu_indices(len(rows), 1)
     return Sample(
         tone,
-        np.array([compare_tones(pictures[i], pictures[j]) for i, j in pairs]),
+        np.minimum(histograms[first], histograms[second]).sum(axis=1),
         embeddings.vectors[rows],
         vectors[: len(rows)],
         vectors[len(rows) :],
