@@ -193,7 +193,7 @@ def _draw_tone(ax: Axes, tone: ToneInfluence | None) -> None:
             "" if version.percentile is None else f", above {int(version.percentile)} % of pairs"
         )
         # To the right of all bars, where no bar or mark is.
-        ax.text(1.04, place, f"{version.similarity:.2f}{standing}", va="center", fontsize=8.5)
+        ax.text(1.04, place, f"{version.similarity:z.2f}{standing}", va="center", fontsize=8.5)
     lowest = min(0.0, *values, *(version.ordinary or 0.0 for version in kept))
     ax.set_title(f"their colours are {100 * tone.colours:.0f} % alike", fontsize=8.5, color=QUIET)
     ax.set_xlim(lowest * 1.1, 1.95)

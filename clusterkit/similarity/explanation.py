@@ -167,7 +167,7 @@ class Explanation(Result):
     @property
     def summary(self) -> str:
         """How similar the images are, where that stands, and whether it is colour tone."""
-        said = f"{self.similarity:.2f} similar{self._standing()}"
+        said = f"{self.similarity:z.2f} similar{self._standing()}"
         if self.file_a is not None and self.file_a == self.file_b:
             return f"{said}: this is one image, compared with itself."
         tone = None if self.tone is None else _describe_tone(self.tone)
@@ -207,7 +207,7 @@ class Explanation(Result):
         moved = self.where.cosine - self.similarity
         if abs(moved) > _MAX_MOVED:
             words += (
-                f". The files as they are now are {self.where.cosine:.2f} similar: they may have "
+                f". The files as they are now are {self.where.cosine:z.2f} similar: they may have "
                 "changed since they were embedded"
             )
         return f"{words}."
@@ -226,6 +226,13 @@ class Explanation(Result):
             # In a centred space ordinary pairs share nothing.
             if usual >= _MIN_USUAL:
                 shared += f", {strongest / usual:.1f} times what they make of an ordinary pair"
+            ranks = [(one.percentile_a, one.percentile_b) for one in self.top_dimensions]
+            middle_a, middle_b = np.median(ranks, axis=0)
+            if not math.isnan(middle_a) and self.n_pairs:
+                shared += (
+                    f"; in the middle one of them the images are above {_percent(middle_a)} and "
+                    f"{_percent(middle_b)} of all"
+                )
             shared += ". "
         return (
             f"{shared}The histograms of the latent values overlap by {100 * self.intersection:.0f} "
@@ -601,7 +608,7 @@ def _describe_tone(tone: ToneInfluence) -> str | None:
 
 def _describe_version(name: str, version: Version) -> str:
     """Return the similarity of a version, and where it stands."""
-    words = f"{name} they are at {version.similarity:.2f}"
+    words = f"{name} they are at {version.similarity:z.2f}"
     if version.percentile is None:
         return words
     if version.is_ordinary:
