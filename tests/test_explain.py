@@ -288,3 +288,17 @@ def test_a_notebook_shows_the_pictures_and_the_versions(photos: Path) -> None:
     assert "with matched tone" in html
     assert "<script" not in html
     assert len(html) < 20_000
+
+
+@pytest.mark.parametrize("resize", ["crop", "pad"])
+def test_pictures_are_drawn_as_the_network_saw_them(tmp_path: Path, resize: str) -> None:
+    photos = make_photos(tmp_path / "photos", 6)
+    Image.fromarray(draw(1)).resize((60, 20)).save(photos / "wide.png")
+    extractor = create_extractor("pixels", resize=resize)
+    found = explain("wide.png", "001.png", embed(photos, extractor), random_state=0)
+    assert found.where is not None
+    assert found.where.resize == resize
+    display = ExplanationDisplay.from_explanation(found)
+    (drawn,) = display.axes_[0].images
+    left, right, bottom, top = drawn.get_extent()
+    assert right - left == pytest.approx(bottom - top)
