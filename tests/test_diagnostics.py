@@ -51,7 +51,7 @@ def test_top_dimensions_are_addends_of_the_similarity():
     assert [entry.dimension for entry in top] == [2, 0]
     assert (top[0].value_a, top[0].value_b) == (4, 2)
     assert sum(entry.cosine for entry in top) == pytest.approx(explanation.similarity)
-    assert "The 2 strongest shared features make 100 % of it." in explanation.to_text()
+    assert "the 2 strongest shared features make 100 % of it" in explanation.to_text()
 
 
 @pytest.mark.parametrize("key", ["wild/3.jpg", 3, np.int64(3)])
@@ -85,9 +85,7 @@ def test_same_spread_of_other_features_overlaps_without_similarity():
     assert explanation.intersection == pytest.approx(1)
     assert explanation.similarity == 0
     assert explanation.top_dimensions == ()
-    assert (
-        "overlap by 100 %, which says how alike their features are spread" in explanation.to_text()
-    )
+    assert "overlap by 100 %, which says how alike the features are spread" in explanation.to_text()
 
 
 def test_same_image_is_above_all_pairs(emb):
@@ -102,7 +100,7 @@ def test_percentile_never_counts_the_pair_itself(emb):
     a, b = (int(rows[highest]) for rows in np.triu_indices(60, 1))
     explanation = explain_vectors(a, b, emb)
     assert explanation.percentile == pytest.approx(100 * (1 - 1 / explanation.n_pairs))
-    assert "higher than 99.9 % of all pairs" in explanation.to_text()
+    assert "closer than 99.9 % of all pairs" in explanation.to_text()
 
 
 def test_blocks_see_each_pair_once():
@@ -137,7 +135,7 @@ def test_one_row_store_has_no_percentile():
     explanation = explain_vectors(0, 0, np.ones((1, 4)))
     assert explanation.percentile is None
     assert explanation.n_pairs == 0
-    assert explanation.to_text().startswith("Cosine similarity 1.00.")
+    assert explanation.to_text().startswith("1.00 similar: this is one image")
 
 
 def test_zero_and_constant_vectors():
@@ -170,8 +168,9 @@ def test_to_dict_is_json(emb):
     again = json.loads(json.dumps(explanation.to_dict()))
     assert again["similarity"] == explanation.similarity
     assert again["path_a"] == "wild/0.jpg"
-    assert again["summary"] == explanation.to_text()
-    assert set(again["top_dimensions"][0]) == {"dimension", "value_a", "value_b", "cosine"}
+    assert again["summary"] == explanation.summary == explanation.to_text().partition("\n")[0]
+    fields = {"dimension", "value_a", "value_b", "cosine", "usual", "percentile_a", "percentile_b"}
+    assert set(again["top_dimensions"][0]) == fields
     assert sum(again["histogram_a"]) == pytest.approx(1)
 
 

@@ -823,7 +823,7 @@ def test_crosstab_refuses_a_table_of_another_shape() -> None:
 def test_explanation_draws_both_histograms(emb: Embeddings) -> None:
     explanation = explain(0, 1, emb)
     display = ExplanationDisplay.from_explanation(explanation)
-    left, middle, right = display.axes_
+    left, right, *_, middle = display.axes_
     outlines = [patch.get_data() for patch in middle.patches if not patch.get_fill()]
     assert [data.values.tolist() for data in outlines] == [
         explanation.histogram_a.tolist(),

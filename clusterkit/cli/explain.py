@@ -21,7 +21,7 @@ from clusterkit.cli.streams import say_result
 @space_option
 @weights_option
 @store_option
-@outputs(picture("Draw the two images and their histograms to this file"))
+@outputs(picture("Draw the two images and where they are alike to this file"))
 def explain(
     image_a: str,
     image_b: str,
@@ -32,8 +32,12 @@ def explain(
 ) -> None:
     """Explain why IMAGE_A and IMAGE_B are, or are not, similar.
 
-    Compares their latent vectors: cosine similarity and its percentile among all pairs of the
-    store, histograms of the values on shared bins, and the features that the two share most.
+    Says how similar they are among all pairs of the store, and how much of that is colour tone:
+    the network looks at both again in grey and with one tone, and so at some other images.  Where
+    they are alike is in the picture (-o) and, as numbers, in --json: maps of both, which sum to the
+    similarity if the network ends in global average pooling, and parts that answer to each other.
+    Also the features and neighbours that they share, and histograms of their latent values.  What
+    needs the files or the network's weights, and they are gone, is left out and said.
 
     \b
     Example:

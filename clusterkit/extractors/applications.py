@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -219,9 +220,39 @@ class KerasApplication(Extractor):
             return Extraction(outputs[0], outputs[0])
         return Extraction(*outputs)
 
+    def _forward_maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """Run the network up to the layer before pooling, in float32."""
+        # ConvNeXt normalises after pooling: its vectors are no averages.
+        if self.output != "features" or self._row().module == "convnext":
+            return None
+        if not hasattr(self, "_run_maps"):
+            identity = {
+                "network": self.network,
+                "output": "maps",
+                "weights": self._weights_digest(),
+            }
+            source = NetworkSource(f"{self.network}-maps", identity, self._build_maps)
+            network = OpenNetwork(source, runtime=self.runtime, precision="float32", few=True)
+            self._run_maps = network.start(images, batch_size=self.full_batch).run
+        (flat,) = self._run_maps(images)
+        # Runtimes return vectors; inputs are square, and so are the maps of all these networks.
+        side = math.isqrt(flat.shape[1] // self.dimension)
+        return flat.reshape(len(images), side, side, self.dimension)
+
+    def _build_maps(self, policy: str) -> Any:
+        """Build the network from pixels to its last feature maps, flattened."""
+        import keras
+
+        pixels, scaled = self._build_input()
+        with dtype_policy(policy):
+            network = self._build_inner()
+            network = keras.Model(network.input, _before_pooling(network.outputs[0]))
+            maps = keras.layers.Flatten()(network(scaled))
+        return keras.Model(pixels, [keras.ops.cast(maps, "float32")])
+
     def __getstate__(self) -> dict[str, Any]:
         """Exclude the loaded network from pickles; it is loaded again on use."""
-        loaded = ("_few", "_network", "_run")
+        loaded = ("_few", "_network", "_run", "_run_maps")
         return {k: v for k, v in super().__getstate__().items() if k not in loaded}
 
     def _build(self, policy: str) -> Any:
@@ -234,15 +265,20 @@ class KerasApplication(Extractor):
         """
         import keras
 
-        module = import_module(f"keras.applications.{self._row().module}")
-        pixels = keras.Input((*self.image_size, 3), dtype="uint8")
-        scaled = module.preprocess_input(
-            keras.ops.cast(pixels, "float32"), data_format="channels_last"
-        )
+        pixels, scaled = self._build_input()
         with dtype_policy(policy):
             outputs = self._build_inner()(scaled)
         outputs = outputs if isinstance(outputs, list) else [outputs]
         return keras.Model(pixels, [keras.ops.cast(output, "float32") for output in outputs])
+
+    def _build_input(self) -> tuple[Any, Any]:
+        """Return uint8 pixels, and as the network takes them."""
+        import keras
+
+        module = import_module(f"keras.applications.{self._row().module}")
+        pixels = keras.Input((*self.image_size, 3), dtype="uint8")
+        values = keras.ops.cast(pixels, "float32")
+        return pixels, module.preprocess_input(values, data_format="channels_last")
 
     def build_network(self, policy: str = "float32") -> Any:
         """Build the whole network, as a base for further layers.
@@ -402,3 +438,13 @@ def _pooled_features(model: Any) -> Any:
     if isinstance(following, keras.layers.LayerNormalization):
         features = following(features)
     return features
+
+
+def _before_pooling(features: Any) -> Any:
+    """Return the feature maps whose global average are the features."""
+    import keras
+
+    layer = features._keras_history.operation
+    if not isinstance(layer, keras.layers.GlobalAveragePooling2D):
+        raise WeightsError(f"the features come from {layer.name}, not from an average of maps")
+    return layer.input

@@ -172,6 +172,43 @@ class Extractor(BaseEstimator, ABC):
         InvalidInputError
             If the shape or dtype is invalid.
         """
+        images = self._check_batch(images)
+        self._drop_outdated()
+        vectors, probabilities = self._forward(images)
+        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        if probabilities is not None:
+            probabilities = np.ascontiguousarray(probabilities, dtype=np.float32)
+        return Extraction(vectors, probabilities)
+
+    def feature_maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """Return the features of each location of images, whose average is the vector.
+
+        Parameters
+        ----------
+        images : ndarray of shape (n, height, width, 3), uint8
+            As for :meth:`extract`.
+
+        Returns
+        -------
+        ndarray of shape (n, h, w, dimension), float32, or None
+            The last feature maps of the network; None if its vectors are no averages of such maps.
+
+        Raises
+        ------
+        InvalidInputError
+            If the shape or dtype is invalid.
+        """
+        images = self._check_batch(images)
+        self._drop_outdated()
+        maps = self._forward_maps(images)
+        return None if maps is None else np.ascontiguousarray(maps, dtype=np.float32)
+
+    def _forward_maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """Return no maps: most vectors are not the average of any."""
+        return None
+
+    def _check_batch(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Check that images are a batch for this extractor."""
         images = np.asarray(images)
         expected = (*self.image_size, 3)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != expected:
@@ -182,12 +219,7 @@ class Extractor(BaseEstimator, ABC):
         n, full = len(images), self.full_batch
         if not 1 <= n <= full:
             raise InvalidInputError(f"a batch holds 1 to batch_size={full} images. Received: {n}")
-        self._drop_outdated()
-        vectors, probabilities = self._forward(images)
-        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-        if probabilities is not None:
-            probabilities = np.ascontiguousarray(probabilities, dtype=np.float32)
-        return Extraction(vectors, probabilities)
+        return images
 
     def _drop_outdated(self) -> None:
         """Drop cached state if the parameters or the weights file have changed."""

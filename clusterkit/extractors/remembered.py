@@ -196,6 +196,12 @@ class RememberedExtractor(Extractor):
             self._opened = self._open()
         return self._opened.extract(images)
 
+    def _forward_maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """Run the network up to its last feature maps, if its vectors are their average."""
+        if not hasattr(self, "_opened"):
+            self._opened = self._open()
+        return self._opened.feature_maps(images)
+
     def _open(self) -> Extractor:
         """Return the extractor itself, with the first weights that are those of the space."""
         source = self.space.get("weights_source")

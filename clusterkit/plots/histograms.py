@@ -1,4 +1,4 @@
-"""Plot of two images and the histograms of their latent vectors."""
+"""Plot of why two images are similar: where, how much of it is tone, and their latent vectors."""
 
 from __future__ import annotations
 
@@ -7,20 +7,44 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from numpy.typing import ArrayLike, NDArray
 
+from clusterkit.errors import ImageError
+from clusterkit.images.folder import read_image
+from clusterkit.images.tone import in_grey
 from clusterkit.plots.display import Display
-from clusterkit.plots.pictures import Sheet, load_picture
-from clusterkit.plots.style import BLUE, VERMILION, fit, wrap
+from clusterkit.plots.pictures import Picture, Sheet, load_picture
+from clusterkit.plots.style import (
+    BLUE,
+    INK,
+    ORANGE,
+    PURPLE,
+    QUIET,
+    SKY,
+    VERMILION,
+    fit,
+    on_color,
+    wrap,
+)
 
 if TYPE_CHECKING:
     from clusterkit.similarity.explanation import Explanation
+    from clusterkit.similarity.tone_share import ToneInfluence
+    from clusterkit.similarity.where import Where
 
-_WIDTH, _HEIGHT, _WORDS = 700.0, 270.0, 30.0
+_WIDTH, _WORDS, _PICTURES, _CHARTS = 700.0, 32.0, 206.0, 196.0
+# Side at which pictures are drawn, in pixels.
+_SIDE = 224
+# Of the parts: neither of the colours that stand for one of the images.
+_PART_COLORS = (ORANGE, SKY, PURPLE)
 
 
 class ExplanationDisplay(Display):
-    """Two images, and the histograms of their latent vectors with common bins.
+    """Two images, where they are alike, how much of it is tone, and their latent vectors.
+
+    In the first two pictures fades to white what can be hidden without making them less similar.
+    In the others parts of the same colour answer to each other.
 
     Parameters
     ----------
@@ -34,11 +58,16 @@ class ExplanationDisplay(Display):
         Names of the images.
     title : str
         Summary of the comparison.
+    where : Where, optional
+        Where the images are alike.
+    tone : ToneInfluence, optional
+        How much of the similarity is colour tone.
 
     Attributes
     ----------
     axes_ : ndarray of matplotlib.axes.Axes
-        Left picture, histograms, right picture. Set by :meth:`plot`.
+        Both pictures, both pictures with their parts, the bars of the tone, and the histograms;
+        what is not known is empty. Set by :meth:`plot`.
     """
 
     axes_: NDArray[Any]
@@ -51,12 +80,16 @@ class ExplanationDisplay(Display):
         *,
         labels: tuple[str, str] = ("", ""),
         title: str = "",
+        where: Where | None = None,
+        tone: ToneInfluence | None = None,
     ) -> None:
         self.files = files
         self.histograms = histograms
         self.bin_edges = bin_edges
         self.labels = labels
         self.title = title
+        self.where = where
+        self.tone = tone
 
     @classmethod
     def from_explanation(cls, explanation: Explanation, *, ax: Axes | None = None) -> Self:
@@ -67,7 +100,7 @@ class ExplanationDisplay(Display):
         explanation : Explanation
             The explanation.
         ax : matplotlib.axes.Axes, optional
-            Axes to draw in, which is divided into three.
+            Axes to draw in, which is divided into six.
 
         Returns
         -------
@@ -79,35 +112,165 @@ class ExplanationDisplay(Display):
             (explanation.histogram_a, explanation.histogram_b),
             explanation.bin_edges,
             labels=(explanation.path_a or "", explanation.path_b or ""),
-            title=explanation.to_text(),
+            title=explanation.summary,
+            where=explanation.where,
+            tone=explanation.tone,
         )
         return display.plot(ax=ax)
 
     def _size(self) -> tuple[float, float]:
         """Return the size of a new figure in points."""
-        return _WIDTH, _HEIGHT
+        return _WIDTH, _WORDS + _PICTURES + _CHARTS
 
     def _draw(self, ax: Axes) -> None:
-        """Draw the images left and right of the histograms."""
-        ratios = {"width_ratios": [1, 1.8, 1], "height_ratios": [_WORDS, _HEIGHT - _WORDS]}
-        above, self.axes_ = self._divide(ax, 2, 3, **ratios)
-        for empty in above:
-            empty.set_axis_off()
-        title = above[0].text(0, 1, wrap(self.title, 0.97 * _WIDTH), va="top")
-        title.set_in_layout(False)  # it spans all three columns
-        left, middle, right = self.axes_
-        for side, file, label, color in zip(
-            (left, right), self.files, self.labels, (BLUE, VERMILION), strict=True
-        ):
-            side.set_anchor("N")
-            Sheet(side, 100, 100).picture(load_picture(file), 0, 0, 100, frame=color)
-            side.set_title(fit(label, 0.24 * _WIDTH, size=8.5), fontsize=8.5, color=color)
+        """Draw the words, the pictures, and the charts below each other."""
+        heights = [_WORDS, _PICTURES, _CHARTS]
+        words, above, below = self._divide(ax, 3, 1, height_ratios=heights)[:, 0]
+        words.set_axis_off()
+        title = words.text(
+            0, 1, wrap(self.title, 0.95 * _WIDTH, size=10.5), va="top", fontsize=10.5
+        )
+        title.set_in_layout(False)
+        pictures = self._divide(above, 1, 4)[0]
+        charts = self._divide(below, 1, 2, width_ratios=[1, 1.15])[0]
+        self._draw_pictures(pictures)
+        _draw_tone(charts[0], self.tone)
+        self._draw_histograms(charts[1])
+        self.axes_ = np.concatenate([pictures, charts])
+
+    def _draw_pictures(self, axes: NDArray[Any]) -> None:
+        """Draw both images as they count, then their parts."""
+        where = self.where
+        mode = "stretch" if where is None else where.resize
+        effects = (None, None) if where is None else (where.effect_a, where.effect_b)
+        for i, color in enumerate((BLUE, VERMILION)):
+            picture = _load(self.files[i], mode)
+            axes[i].set_anchor("N")
+            Sheet(axes[i], 100, 100).picture(_fade(picture, effects[i]), 0, 0, 100, frame=color)
+            label = fit(self.labels[i], 0.23 * _WIDTH, size=8.5)
+            axes[i].set_title(label, fontsize=8.5, color=color)
+            axes[i + 2].set_axis_off()
+            if where is None or not where.parts or picture.pixels is None:
+                continue
+            masks = [(part.mask_a, part.mask_b)[i] for part in where.parts]
+            axes[i + 2].set_anchor("N")
+            sheet = Sheet(axes[i + 2], 100, 100)
+            sheet.picture(_color_parts(picture, masks), 0, 0, 100, frame=color)
+            _number_parts(axes[i + 2], picture, masks)
+        if where is not None and where.parts:
+            axes[2].set_title("same colour, same number: same part", fontsize=8.5, color=QUIET)
+        if where is not None:
+            note = "faded: without it they are as similar"
+            axes[0].text(0, 106, note, fontsize=8.5, color=QUIET, va="center")
+
+    def _draw_histograms(self, ax: Axes) -> None:
+        """Draw the histograms of the latent vectors."""
         for histogram, color in zip(self.histograms, (BLUE, VERMILION), strict=True):
-            middle.stairs(histogram, self.bin_edges, fill=True, color=color, alpha=0.35)
-            middle.stairs(histogram, self.bin_edges, color=color, linewidth=1.2)
-        middle.set_xlabel("value in the latent vector")
-        middle.set_ylabel("share of the values")
+            ax.stairs(histogram, self.bin_edges, fill=True, color=color, alpha=0.35)
+            ax.stairs(histogram, self.bin_edges, color=color, linewidth=1.2)
+        ax.set_xlabel("value in the latent vector")
+        ax.set_ylabel("share of the values")
         filled = np.concatenate([np.ravel(h) for h in self.histograms])
         # Rectified features are mostly zero, so one bin would dominate the others.
         if (filled > 0).any() and filled.max() > 10 * np.median(filled[filled > 0]):
-            middle.set_yscale("log")
+            ax.set_yscale("log")
+
+
+def _draw_tone(ax: Axes, tone: ToneInfluence | None) -> None:
+    """Draw the similarity in each version, beside that of an ordinary pair."""
+    if tone is None or not tone.versions:
+        ax.set_axis_off()
+        return
+    names, kept = zip(*tone.versions, strict=True)
+    values = [version.similarity for version in kept]
+    places = range(len(kept))
+    ax.barh(places, values, height=0.5, color=[INK, QUIET, QUIET])
+    for place, version in zip(places, kept, strict=True):
+        if version.ordinary is not None:
+            mark = (version.ordinary, version.ordinary)
+            ax.plot(mark, (place - 0.38, place + 0.38), color=ORANGE, linewidth=2.5)
+        standing = (
+            "" if version.percentile is None else f", above {int(version.percentile)} % of pairs"
+        )
+        # To the right of all bars, where no bar or mark is.
+        ax.text(1.04, place, f"{version.similarity:z.2f}{standing}", va="center", fontsize=8.5)
+    lowest = min(0.0, *values, *(version.ordinary or 0.0 for version in kept))
+    ax.set_title(f"their colours are {100 * tone.colours:.0f} % alike", fontsize=8.5, color=QUIET)
+    ax.set_xlim(lowest * 1.1, 1.95)
+    ax.set_xticks([tick for tick in (-1, -0.5, 0, 0.5, 1) if tick >= lowest * 1.1])
+    ax.set_yticks(places, names)
+    ax.tick_params(axis="y", length=0)
+    ax.invert_yaxis()
+    ax.set_ylim(2.6, -0.6)
+    ax.axvline(0, color=QUIET, linewidth=0.8)
+    ax.spines[["left", "bottom"]].set_visible(False)
+    ax.set_xlabel("similarity (orange: an ordinary pair)", loc="left")
+
+
+def _load(file: str | Path | None, mode: str) -> Picture:
+    """Load a picture as the network saw it; stretched ones keep their own proportions."""
+    if file is None or mode == "stretch":
+        return load_picture(file, _SIDE)
+    try:
+        return Picture(read_image(file, (_SIDE, _SIDE), resize=mode))
+    except ImageError as error:
+        return Picture(None, reason=str(error))
+
+
+def _fade(picture: Picture, effects: NDArray[np.float64] | None) -> Picture:
+    """Fade to white what has little effect."""
+    if picture.pixels is None or effects is None:
+        return picture
+    kept = _enlarge(np.maximum(effects, 0), picture.pixels.shape[:2])
+    highest = kept.max()
+    kept = 0.15 + 0.85 * (kept / highest if highest > 0 else kept)[..., None]
+    return picture._replace(pixels=np.rint(255 - kept * (255.0 - picture.pixels)).astype(np.uint8))
+
+
+def _color_parts(picture: Picture, masks: list[NDArray[np.bool_]]) -> Picture:
+    """Return a pale grey picture with coloured parts."""
+    assert picture.pixels is not None
+    grey = in_grey(picture.pixels).astype(np.float64)
+    pixels = 255 - 0.4 * (255 - grey)
+    for mask, color in zip(masks, _PART_COLORS, strict=False):
+        rows, columns = (
+            np.minimum(np.arange(side) * n // side, n - 1)
+            for side, n in zip(grey.shape[:2], mask.shape, strict=True)
+        )
+        inside = mask[np.ix_(rows, columns)]
+        pixels[inside] = 0.45 * grey[inside] + 0.55 * 255 * np.array(to_rgb(color))
+    return picture._replace(pixels=np.rint(pixels).astype(np.uint8))
+
+
+def _number_parts(ax: Axes, picture: Picture, masks: list[NDArray[np.bool_]]) -> None:
+    """Number the parts, since not everybody sees their colours."""
+    width, height = min(1, 1 / picture.aspect), min(1, picture.aspect)
+    for number, (mask, color) in enumerate(zip(masks, _PART_COLORS, strict=False), 1):
+        if not mask.any():
+            continue
+        places = np.argwhere(mask)
+        # The location nearest to the middle of the part, which itself may be outside of it.
+        row, column = places[np.argmin(((places - places.mean(axis=0)) ** 2).sum(axis=1))]
+        x = 50 + 100 * width * ((column + 0.5) / mask.shape[1] - 0.5)
+        y = 50 + 100 * height * ((row + 0.5) / mask.shape[0] - 0.5)
+        box = {"boxstyle": "circle,pad=0.15", "facecolor": color, "linewidth": 0}
+        style: dict[str, Any] = {
+            "ha": "center",
+            "va": "center",
+            "fontsize": 8,
+            "color": on_color(color),
+        }
+        ax.text(x, y, str(number), bbox=box, zorder=4, **style)
+
+
+def _enlarge(values: NDArray[np.float64], size: tuple[int, ...]) -> NDArray[np.float64]:
+    """Enlarge a map to a size, linearly between the middles of its locations."""
+    for axis, side in enumerate(size):
+        n = values.shape[axis]
+        places = (np.arange(side) + 0.5) * n / side - 0.5
+        lower = np.clip(np.floor(places).astype(int), 0, n - 1)
+        rest = np.clip(places - lower, 0, 1)
+        rest = rest[:, None] if axis == 0 else rest
+        upper = np.minimum(lower + 1, n - 1)
+        values = np.take(values, lower, axis) * (1 - rest) + np.take(values, upper, axis) * rest
+    return values

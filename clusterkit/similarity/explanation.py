@@ -13,12 +13,21 @@ from numpy.typing import NDArray
 
 from clusterkit.datasets.results import Result
 from clusterkit.errors import InvalidInputError
-from clusterkit.similarity.nearest import FLOAT32_NOISE, unit_rows
+from clusterkit.similarity.nearest import FLOAT32_NOISE, nearest_of_any_length, unit_rows
+from clusterkit.similarity.tone_share import UNUSUAL, ToneInfluence, Version
+from clusterkit.similarity.where import Where
 from clusterkit.store.embeddings import Embeddings
+from clusterkit.utils import html
+from clusterkit.utils.text import join_lines, plural
 
 # Limits on the number of bins of a readable histogram.
 _BIN_LIMITS = (10, 100)
 _N_TOP_DIMENSIONS = 10
+_N_NEIGHBORS = 10
+# Below this, what an ordinary pair shares is no measure.
+_MIN_USUAL = 0.01
+# The network gives about the same vectors in any precision; beyond this, the files are others.
+_MAX_MOVED = 0.02
 _BLOCK_ROWS = 512
 
 
@@ -33,12 +42,35 @@ class Contribution(NamedTuple):
         The values of the two vectors.
     cosine : float
         ``value_a * value_b / (|a| |b|)``; over all dimensions these sum to the similarity.
+    usual : float
+        The same for an ordinary pair: the mean over all pairs of the store; NaN if it has none.
+    percentile_a, percentile_b : float
+        Percentage of the store's images whose value, relative to the length of their vectors, is
+        lower; NaN if it has no images.
     """
 
     dimension: int
     value_a: float
     value_b: float
     cosine: float
+    usual: float = math.nan
+    percentile_a: float = math.nan
+    percentile_b: float = math.nan
+
+
+class SharedNeighbors(NamedTuple):
+    """The nearest images that two images have in common.
+
+    Attributes
+    ----------
+    n_neighbors : int
+        Number of nearest images of each that are compared.
+    paths : tuple of str
+        Those that are among the nearest of both, nearest to the first image first.
+    """
+
+    n_neighbors: int
+    paths: tuple[str, ...]
 
 
 class Standing(NamedTuple):
@@ -61,10 +93,12 @@ class Standing(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Explanation(Result):
-    """Similarity of two images, and the features that contribute to it.
+    """Similarity of two images: where it is, what contributes to it, and how much is colour tone.
 
     The *similarity* is high if the network finds the same features in both images.  The
-    *percentile* puts it in the context of the store, since in some stores every pair is at 0.8. The
+    *percentile* puts it in the context of the store, since in some stores every pair is at 0.8.
+    *Where* has a map of each picture, and the parts that answer to each other.  *Tone* says how
+    similar the pictures are without their colours, and with the same tone.  The
     *top dimensions* are the features that both images share.  The *histograms* show the
     distribution of feature values in each latent vector, regardless of which feature has which
     value, so their overlap does not measure similar content: any two photos overlap widely (the
@@ -96,6 +130,17 @@ class Explanation(Result):
         Bin edges of both histograms.
     top_dimensions : tuple of Contribution
         The dimensions with the largest contributions, in descending order.
+    neighbors : SharedNeighbors or None
+        The nearest images that both have in common; None if a vector is zero, or there are no other
+        images.
+    where : Where or None
+        Where in the pictures the similarity is; None if they were not looked at.
+    tone : ToneInfluence or None
+        How much of the similarity is colour tone; None if the pictures were not looked at.
+    missing : tuple of str
+        What could not be answered, and what to do about it.
+    thumbnails : tuple of str
+        Both pictures as HTML, if they were looked at.
     """
 
     path_a: str | None
@@ -113,32 +158,107 @@ class Explanation(Result):
     histogram_b: NDArray[np.float64]
     bin_edges: NDArray[np.float64]
     top_dimensions: tuple[Contribution, ...]
+    neighbors: SharedNeighbors | None = None
+    where: Where | None = None
+    tone: ToneInfluence | None = None
+    missing: tuple[str, ...] = ()
+    thumbnails: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """How similar the images are, where that stands, and whether it is colour tone."""
+        said = f"{self.similarity:z.2f} similar{self._standing()}"
+        if self.file_a is not None and self.file_a == self.file_b:
+            return f"{said}: this is one image, compared with itself."
+        tone = None if self.tone is None else _describe_tone(self.tone)
+        return f"{said}{tone or ''}."
 
     def to_text(self) -> str:
-        """Return the figures in plain words."""
-        standing = ""
-        if self.percentile is not None:
-            pairs = "all pairs" if self.is_exact else f"{self.n_pairs:,} random pairs"
-            # Rounded down, so that 100 % is exact.
-            percent = math.floor(10 * self.percentile) / 10
-            standing = f", higher than {percent:g} % of {pairs} of images"
+        """Return the figures in plain words, the most important first."""
+        lines = [self.summary, self._where(), f"Features: {self._features()}", self._neighbors()]
+        lines += [f"Not answered: {what}" for what in self.missing]
+        return join_lines(line for line in lines if line)
+
+    def _standing(self) -> str:
+        """Return where the similarity stands among all pairs."""
+        if self.percentile is None:
+            return ""
+        pairs = "all pairs" if self.is_exact else f"{self.n_pairs:,} random pairs"
+        return f", closer than {_percent(self.percentile)} of {pairs} of images"
+
+    def _where(self) -> str:
+        """Return how the maps were made, and how much the matching parts make."""
+        if self.where is None:
+            return ""
+        words = "Where: the maps sum to the similarity, exactly"
+        if self.where.method == "occlusion":
+            words = (
+                "Where: the maps show how much less similar the images are with a patch hidden "
+                "(occlusion: the vectors are no averages over the places of a picture)"
+            )
+        parts = self.where.parts
+        if self.where.method == "exact" and parts and self.where.cosine > 0:
+            share = sum(part.cosine for part in parts) / self.where.cosine
+            words += (
+                f"; {100 * share:.0f} % of it is between "
+                f"{plural(len(parts), 'part')} of one and what answers to "
+                f"{'it' if len(parts) == 1 else 'them'} in the other"
+            )
+        moved = self.where.cosine - self.similarity
+        if abs(moved) > _MAX_MOVED:
+            words += (
+                f". The files as they are now are {self.where.cosine:z.2f} similar: they may have "
+                "changed since they were embedded"
+            )
+        return f"{words}."
+
+    def _features(self) -> str:
+        """Return what the strongest dimensions make, and how alike the values are spread."""
         shared = ""
         strongest = sum(entry.cosine for entry in self.top_dimensions)
         # With negative products elsewhere, the strongest ones can exceed the total.
         if 0 < strongest <= self.similarity:
             shared = (
-                f" The {len(self.top_dimensions)} strongest shared features make "
-                f"{100 * strongest / self.similarity:.0f} % of it."
+                f"the {len(self.top_dimensions)} strongest shared features make "
+                f"{100 * strongest / self.similarity:.0f} % of it"
             )
+            usual = sum(entry.usual for entry in self.top_dimensions)
+            # In a centred space ordinary pairs share nothing.
+            if usual >= _MIN_USUAL:
+                shared += f", {strongest / usual:.1f} times what they make of an ordinary pair"
+            ranks = [(one.percentile_a, one.percentile_b) for one in self.top_dimensions]
+            middle_a, middle_b = np.median(ranks, axis=0)
+            if not math.isnan(middle_a) and self.n_pairs:
+                shared += (
+                    f"; in the middle one of them the images are above {_percent(middle_a)} and "
+                    f"{_percent(middle_b)} of all"
+                )
+            shared += ". "
         return (
-            f"Cosine similarity {self.similarity:.2f}{standing}.{shared} "
-            f"The histograms of their latent values overlap by {100 * self.intersection:.0f} %, "
-            "which says how alike their features are spread, not whether these are the same."
+            f"{shared}The histograms of the latent values overlap by {100 * self.intersection:.0f} "
+            "%, which says how alike the features are spread, not whether these are the same."
         )
+
+    def _neighbors(self) -> str:
+        """Return how many neighbours are common."""
+        if self.neighbors is None:
+            return ""
+        n_neighbors, paths = self.neighbors
+        return f"Neighbours: {len(paths)} of the {n_neighbors} nearest images of each are the same."
+
+    def _repr_html_(self) -> str:
+        """Return the text, both pictures, and the similarity of each version, as HTML."""
+        shown = html.paragraph(self.to_text()) + "".join(self.thumbnails)
+        versions = [] if self.tone is None else self.tone.versions
+        if not versions:
+            return shown
+        header = ("", "similarity", "ordinary pair", "closer than (% of pairs)")
+        rows = [(name, one.similarity, one.ordinary, one.percentile) for name, one in versions]
+        return shown + html.table(header, rows)
 
     def _headline(self) -> str:
         """Return the similarity, and where it stands."""
-        return self.to_text().partition(". ")[0]
+        return self.summary.removesuffix(".")
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
@@ -158,7 +278,11 @@ class Explanation(Result):
             "histogram_b": self.histogram_b.tolist(),
             "bin_edges": self.bin_edges.tolist(),
             "top_dimensions": [entry._asdict() for entry in self.top_dimensions],
-            "summary": self.to_text(),
+            "neighbors": self.neighbors and self.neighbors._asdict(),
+            "where": self.where and self.where.to_dict(),
+            "tone": self.tone and self.tone.to_dict(),
+            "missing": list(self.missing),
+            "summary": self.summary,
         }
 
 
@@ -221,7 +345,8 @@ def explain_vectors(
         histogram_a=histogram_a,
         histogram_b=histogram_b,
         bin_edges=bin_edges,
-        top_dimensions=_strongest(vector_a, vector_b, unit_a * unit_b),
+        top_dimensions=_strongest(vector_a, vector_b, unit_a * unit_b, embeddings.vectors),
+        neighbors=_common_neighbors(image_a, image_b, embeddings),
     )
 
 
@@ -392,12 +517,105 @@ def _count_bins(values: NDArray[np.float64]) -> int:
 
 
 def _strongest(
-    a: NDArray[np.float32], b: NDArray[np.float32], products: NDArray[np.float64]
+    a: NDArray[np.float32],
+    b: NDArray[np.float32],
+    products: NDArray[np.float64],
+    vectors: NDArray[np.float32],
 ) -> tuple[Contribution, ...]:
     """Return the dimensions with the largest positive products, in descending order."""
     order = np.argsort(-products, kind="stable")[:_N_TOP_DIMENSIONS]
-    return tuple(
-        Contribution(int(row), float(a[row]), float(b[row]), float(products[row]))
-        for row in order
-        if products[row] > 0
+    order = order[products[order] > 0]
+    lengths = _lengths(vectors)
+    columns = np.divide(
+        vectors[:, order],
+        lengths[:, None],
+        out=np.zeros((len(vectors), len(order))),
+        where=lengths[:, None] > 0,
     )
+    own = (
+        vector[order] / (length or 1)
+        for vector, length in zip((a, b), _lengths(np.stack([a, b])), strict=True)
+    )
+    n = len(vectors)
+    usual = np.full(len(order), math.nan)
+    lower = np.full((2, len(order)), math.nan)
+    if n > 1:
+        # The mean of the products of all pairs of different rows.
+        usual = (columns.sum(axis=0) ** 2 - (columns**2).sum(axis=0)) / (n * (n - 1))
+    if n:
+        lower = np.array([100 * (columns < values - FLOAT32_NOISE).mean(axis=0) for values in own])
+    return tuple(
+        Contribution(
+            int(row),
+            float(a[row]),
+            float(b[row]),
+            float(products[row]),
+            float(usual[i]),
+            float(lower[0, i]),
+            float(lower[1, i]),
+        )
+        for i, row in enumerate(order)
+    )
+
+
+def _lengths(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the length of each row, without a copy of all rows in float64."""
+    return np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+
+
+def _common_neighbors(
+    a: Embeddings, b: Embeddings, embeddings: Embeddings
+) -> SharedNeighbors | None:
+    """Return the nearest images that two images have in common, themselves left out."""
+    own = {row for row in map(_own_row, (a, b), (embeddings, embeddings)) if row is not None}
+    n_neighbors = min(_N_NEIGHBORS, len(embeddings) - len(own))
+    if n_neighbors < 1 or not (a.vectors.any() and b.vectors.any()):
+        return None
+    queries = np.concatenate([a.vectors, b.vectors])
+    n_looked_at = n_neighbors + len(own)
+    _, rows = nearest_of_any_length(embeddings.vectors, queries, n_looked_at)
+    near_a, near_b = ([row for row in found.tolist() if row not in own] for found in rows)
+    common = set(near_b[:n_neighbors])
+    paths = tuple(embeddings.paths[row] for row in near_a[:n_neighbors] if row in common)
+    return SharedNeighbors(n_neighbors, paths)
+
+
+def _own_row(image: Embeddings, embeddings: Embeddings) -> int | None:
+    """Return the row of an image in the store; None for others."""
+    return embeddings.find(image.files[0]) if image.paths[0] else None
+
+
+def _describe_tone(tone: ToneInfluence) -> str | None:
+    """Return the end of the sentence on two images: whether their similarity is colour tone."""
+    if tone.verdict is None or tone.grey is None or tone.matched is None:
+        return None
+    if tone.verdict == "ordinary":
+        is_unlike = (tone.as_is.percentile or 0) < 100 - UNUSUAL if tone.as_is else False
+        return ", less than most" if is_unlike else ", an ordinary pair"
+    matched, grey = (
+        _describe_version(name, version)
+        for name, version in (("with matched tone", tone.matched), ("in grey", tone.grey))
+    )
+    if tone.verdict == "part":
+        return f"; a part of it is colour tone: {matched}"
+    if tone.verdict == "little":
+        return f"; little of it is colour tone: {matched if tone.grey.is_ordinary else grey}"
+    # Grey pictures keep their lightness, which is a part of the tone.
+    before, after = tone.as_is and tone.as_is.excess, tone.grey.excess
+    is_gone = before is not None and after is not None and after <= before / 2
+    return f"; most of it is colour tone: {grey if is_gone and tone.grey.is_ordinary else matched}"
+
+
+def _describe_version(name: str, version: Version) -> str:
+    """Return the similarity of a version, and where it stands."""
+    words = f"{name} they are at {version.similarity:z.2f}"
+    if version.percentile is None:
+        return words
+    if version.is_ordinary:
+        return f"{words}, an ordinary pair"
+    return f"{words}, closer than {_percent(version.percentile)} of such pairs"
+
+
+def _percent(percentile: float) -> str:
+    """Return a percentage, rounded down, so that 100 % is exact."""
+    return f"{math.floor(10 * percentile) / 10:g} %"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +15,20 @@ from clusterkit.errors import (
     ImageError,
     InvalidInputError,
     NotFoundError,
+    SpaceMismatchError,
 )
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import digest_bytes, read_bytes
 from clusterkit.images.thumbnails import thumbnails
 from clusterkit.similarity.explanation import Explanation, explain_vectors, select_image
 from clusterkit.similarity.nearest import nearest_of_any_length
-from clusterkit.store.embeddings import Embeddings
+from clusterkit.store.embeddings import Embeddings, describe_space
 from clusterkit.store.reading import as_embeddings
 from clusterkit.utils.paths import is_gone, unescape_path
 from clusterkit.utils.text import join_lines, plural
+
+if TYPE_CHECKING:
+    from clusterkit.extractors.base import Extractor
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -150,10 +154,14 @@ def explain(
     embeddings: Any,
     *,
     weights: str | Path | None = None,
+    extractor: Extractor | None = None,
     bins: int | None = None,
     random_state: int | None = None,
 ) -> Explanation:
     """Explain why two images are, or are not, similar; they need not be among the embeddings.
+
+    Besides the vectors, the pictures are looked at again by the network, if their files and its
+    weights are there: where in them the similarity is, and how much of it is colour tone.
 
     Parameters
     ----------
@@ -162,17 +170,22 @@ def explain(
     embeddings : Embeddings, array-like of shape (n, dimension), Store, Space, or path of a store
         The images that the two are compared with; see :func:`clusterkit.store.as_embeddings`.
     weights : path, optional
-        The network's weights, for an image that is not among the embeddings.
+        The network's weights, if their file has moved.
+    extractor : Extractor, optional
+        What made the embeddings; by default the network that their space remembers.
     bins : int, optional
         Number of bins of the histograms; see
         :func:`~clusterkit.similarity.explanation.latent_histograms`.
     random_state : int, optional
-        Seed of the sample of pairs, if there are too many pairs.
+        Seed of the images that tone is compared with and, if there are too many pairs, of the
+        sample of pairs.
 
     Returns
     -------
     Explanation
-        Similarity, where it stands among all pairs, histograms, and shared features.
+        Similarity, where it stands among all pairs, where in the pictures it is, shared features
+        and neighbours, histograms, and the share of colour tone.  Its ``missing`` says what could
+        not be answered.
 
     Raises
     ------
@@ -190,9 +203,25 @@ def explain(
     >>> round(explanation.similarity, 2), explanation.n_pairs, explanation.intersection
     (0.96, 3, 1.0)
     """
+    from clusterkit.extractors.remembered import RememberedExtractor
+    from clusterkit.similarity.looking import look_at
+
     embeddings = as_embeddings(embeddings)
-    first, second = (locate(image, embeddings, weights=weights) for image in (a, b))
-    return explain_vectors(first, second, embeddings, bins=bins, random_state=random_state)
+    if extractor is not None and embeddings.fingerprint not in (None, extractor.fingerprint):
+        raise SpaceMismatchError(
+            f"extractor must be what made the embeddings of {describe_space(embeddings.space)}. "
+            f"Received: {extractor.name}-{extractor.fingerprint[:8]}"
+        )
+    first, second = (_look_up(image, embeddings, weights, extractor)[0] for image in (a, b))
+    found = explain_vectors(first, second, embeddings, bins=bins, random_state=random_state)
+    look = look_at(
+        (first, second),
+        extractor or RememberedExtractor(embeddings.space, weights=weights),
+        embeddings,
+        percentile=found.percentile,
+        random_state=random_state,
+    )
+    return replace(found, **look._asdict())
 
 
 def locate(
@@ -232,7 +261,10 @@ def locate(
 
 
 def _look_up(
-    image: Any, embeddings: Embeddings, weights: str | Path | None
+    image: Any,
+    embeddings: Embeddings,
+    weights: str | Path | None,
+    extractor: Extractor | None = None,
 ) -> tuple[Embeddings, list[int]]:
     """Return the embedding of an image, and the rows of the same file."""
     if not isinstance(image, str | os.PathLike):
@@ -263,7 +295,11 @@ def _look_up(
     rows = {row for row, file in zip(same, files, strict=True) if os.path.realpath(file) == place}
     rows |= {row for row in (own, embeddings.find(place)) if row is not None}
     if not same:
-        return _embed_query(Path(image), embeddings, weights), sorted(rows)
+        if extractor is None:
+            from clusterkit.extractors.remembered import RememberedExtractor
+
+            extractor = RememberedExtractor(embeddings.space, weights=weights)
+        return _embed_query(Path(image), extractor), sorted(rows)
     # Prefer the file's own row to that of a copy.
     return embeddings[[min(same, key=lambda row: row not in rows)]], sorted(rows)
 
@@ -302,12 +338,10 @@ def _nearest_present(
     )
 
 
-def _embed_query(image: Path, embeddings: Embeddings, weights: str | Path | None) -> Embeddings:
+def _embed_query(image: Path, extractor: Extractor) -> Embeddings:
     """Embed a new image with the network that made the embeddings."""
     from clusterkit.embedding.embed import embed
-    from clusterkit.extractors.remembered import RememberedExtractor
 
-    extractor = RememberedExtractor(embeddings.space, weights=weights)
     query = embed([image], extractor)
     if query.failures:
         raise InvalidInputError(f"{image}: {query.failures[0].reason}")
