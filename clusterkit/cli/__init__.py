@@ -27,6 +27,7 @@ COMMANDS = {
     "similar": "clusterkit.cli.similar:similar",
     "explain": "clusterkit.cli.explain:explain",
     "evaluate": "clusterkit.cli.evaluate:evaluate",
+    "report": "clusterkit.cli.report:report",
     "compare-spaces": "clusterkit.cli.compare_spaces:compare_spaces",
     "train": "clusterkit.cli.train:train",
     "compare": "clusterkit.cli.compare:compare",
