@@ -54,34 +54,48 @@ const Plane = (() => {
     ask();
   }
 
-  // What is drawn.  Of the images of a cell of a grid, the most central of its cluster has its
-  // picture shown; the grid is fixed on the map, so that pictures stay while it is moved.
+  // What is drawn.  Of images that would cover each other, the most central of its cluster has
+  // its picture shown; which these are depends on the zoom alone, so that they stay on a move.
 
   function pictured(level) {
     if (levels.has(level)) return levels.get(level);
-    const cells = new Map();
     const step = 2 ** level;
-    for (const row of Data.order) {
-      if (!shownAt(row)) continue;
-      const key = Math.floor(places[2 * row] / step) * 2 ** 26 + Math.floor(places[2 * row + 1] / step);
-      const other = cells.get(key);
-      if (other === undefined || rankIn(row) < rankIn(other)) cells.set(key, row);
+    const taken = new Map();
+    const column = (row) => Math.floor(places[2 * row] / step);
+    const line = (row) => Math.floor(places[2 * row + 1] / step);
+    const isFree = (row) => {
+      for (let i = -1; i <= 1; i++) {
+        for (let j = -1; j <= 1; j++) {
+          const other = taken.get((column(row) + i) * 2 ** 26 + line(row) + j);
+          if (other === undefined) continue;
+          const x = Math.abs(places[2 * row] - places[2 * other]);
+          const y = Math.abs(places[2 * row + 1] - places[2 * other + 1]);
+          if (Math.max(x, y) < step) return false;
+        }
+      }
+      return true;
+    };
+    const rows = [];
+    for (const row of byRank()) {
+      if (!shownAt(row) || !isFree(row)) continue;
+      taken.set(column(row) * 2 ** 26 + line(row), row);
+      rows.push(row);
     }
-    const rows = [...cells.values()];
     if (levels.size > 8) levels.delete(levels.keys().next().value);
     levels.set(level, rows);
     return rows;
   }
 
-  let inCluster = null;
+  let ranked = null;
 
-  /** Return the place of an image in its cluster. */
-  function rankIn(row) {
-    if (!inCluster) {
-      inCluster = new Uint32Array(Data.n);
-      for (const rows of Decisions.clusters().values()) rows.forEach((one, i) => { inCluster[one] = i; });
+  /** Return the images, the most central of each cluster first. */
+  function byRank() {
+    if (!ranked) {
+      const place = new Uint32Array(Data.n);
+      for (const rows of Decisions.clusters().values()) rows.forEach((row, i) => { place[row] = i; });
+      ranked = Data.order.slice().sort((a, b) => place[a] - place[b]);
     }
-    return inCluster[row];
+    return ranked;
   }
 
   const toX = (row) => places[2 * row] * view.scale + view.x;
@@ -101,8 +115,10 @@ const Plane = (() => {
       const centers = [...Decisions.clusters().values()].map((rows) => rows.find(shownAt));
       return [centers.filter((row) => row !== undefined), 40];
     }
-    const level = Math.ceil(Math.log2(56 / view.scale));
-    const side = Math.min(96, 0.86 * 2 ** level * view.scale);
+    // Small from afar and larger when near, by half steps of the scale.
+    const least = Math.min(60, 32 * Math.sqrt(view.scale / fitted));
+    const level = Math.ceil(2 * Math.log2(least / view.scale)) / 2;
+    const side = Math.min(96, 0.95 * 2 ** level * view.scale);
     return [pictured(level).filter((row) => inView(row, side)), side];
   }
 
@@ -421,7 +437,7 @@ const Plane = (() => {
     Choice.colored.add(paint);
     Choice.selection.add(ask);
     Choice.opened.add((row) => { if (row !== null) show(row); ask(); });
-    Decisions.changed.add(() => { inCluster = null; paint(); });
+    Decisions.changed.add(() => { ranked = null; paint(); });
     performance.mark("map");
   }
 

@@ -136,6 +136,7 @@ const Page = (() => {
 
   function begin() {
     get("bar").hidden = false;
+    get("filters").hidden = false;
     get("color").append(make("option", { value: "cluster" }, "cluster"));
     if (Data.labels) get("color").append(make("option", { value: "label" }, "label"));
     Decisions.changed.add(updateBar);
@@ -146,7 +147,12 @@ const Page = (() => {
     updateShown();
     // The map needs no thumbnails to begin; the sheets stand behind this script.
     Plane.begin();
-    const rest = () => { Details.begin(); List.begin(); document.body.dataset.ready = "true"; };
+    const rest = () => {
+      Details.begin();
+      List.begin();
+      Pictures.arrived();
+      document.body.dataset.ready = "true";
+    };
     if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", rest);
     else rest();
   }
