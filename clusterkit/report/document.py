@@ -156,7 +156,8 @@ def _neighbors(
 ) -> dict[str, Any]:
     """Return the neighbours by their number on the page; none for images without a vector."""
     n = len(gathered.rows)
-    number_of = np.full(len(gathered.embeddings), n)
+    # The last entry is that of row -1: none was found.
+    number_of = np.full(len(gathered.embeddings) + 1, n)
     known = gathered.rows >= 0
     number_of[gathered.rows[known]] = np.flatnonzero(known)
     # Embedded images that are not on the page are no neighbours here; n stands for none.

@@ -8,16 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
+from clusterkit.similarity.approximate import nearest_others_roughly
 from clusterkit.similarity.nearest import nearest_others, unit_rows
 from clusterkit.similarity.projection import project
 from clusterkit.utils.optional_imports import require
 
 LAYOUTS = ("pca", "umap")
-# Above this number of images, neighbours are found among candidates in fewer dimensions: all pairs
-# of 20,000 images in 2,048 dimensions take about half a minute on two cores.
+# All pairs of 20,000 images in 2,048 dimensions take about half a minute on two cores.
 _MOST_EXACT = 20_000
-_N_REDUCED, _N_CANDIDATES = 96, 48
-_BLOCK = 2_000
 
 
 class Layout(NamedTuple):
@@ -98,39 +96,20 @@ def find_neighbors(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], bool]:
     """Return the nearest other images, and whether they are exact.
 
-    Above 20,000 images, the nearest of 48 candidates that are near in 96 dimensions.
+    Above 20,000 images they are approximate, see
+    :func:`clusterkit.similarity.approximate.nearest_others_roughly`.
 
     Returns
     -------
     similarities, rows : ndarray of shape (n, min(n_neighbors, n - 1))
-        Cosine similarities, descending, and the rows.
+        Cosine similarities, descending, and the rows; -1 where none was found.
     is_exact : bool
         Whether no nearer image can have been missed.
     """
     n_neighbors = min(n_neighbors, len(vectors) - 1)
     if n_neighbors < 1:
         return np.empty((len(vectors), 0)), np.empty((len(vectors), 0), np.int64), True
-    if len(vectors) <= _MOST_EXACT or vectors.shape[1] <= _N_REDUCED:
-        distances, rows = nearest_others(vectors, n_neighbors)
-        return 1 - distances, rows, True
-    units = unit_rows(vectors)
-    _, candidates = nearest_others(_reduce(units), _N_CANDIDATES)
-    similarities = np.empty((len(units), n_neighbors))
-    rows = np.empty((len(units), n_neighbors), np.int64)
-    for start in range(0, len(units), _BLOCK):
-        part = candidates[start : start + _BLOCK]
-        found = np.einsum("qkd,qd->qk", units[part], units[start : start + _BLOCK])
-        order = np.argsort(-found, axis=1, kind="stable")[:, :n_neighbors]
-        similarities[start : start + _BLOCK] = np.take_along_axis(found, order, axis=1)
-        rows[start : start + _BLOCK] = np.take_along_axis(part, order, axis=1)
-    return similarities, rows, False
-
-
-def _reduce(units: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return rows in the fewer dimensions that keep their scalar products best."""
-    products = np.zeros((units.shape[1], units.shape[1]))
-    for start in range(0, len(units), _BLOCK):
-        part = units[start : start + _BLOCK].astype(np.float64)
-        products += part.T @ part
-    _, directions = np.linalg.eigh(products)
-    return units @ directions[:, -_N_REDUCED:].astype(np.float32)
+    is_exact = len(vectors) <= _MOST_EXACT
+    find = nearest_others if is_exact else nearest_others_roughly
+    distances, rows = find(vectors, n_neighbors)
+    return 1 - distances, rows, is_exact

@@ -11,6 +11,9 @@ const List = (() => {
 
   const isLong = (number) => shown.get(number) ?? FIRST;
 
+  /** Return the name of a cluster as one types it. */
+  const nameOf = (number) => printable(ClustersTable.unescape(Decisions.names.get(number) ?? ""));
+
   /** Return the images of a cluster that are shown, the most central first. */
   function rowsOf(number) {
     return (Decisions.clusters().get(number) ?? []).filter((row) => Choice.isShown[row]);
@@ -75,7 +78,7 @@ const List = (() => {
       field = make("input", { "aria-label": `Name of cluster ${number}`, placeholder: "name", maxlength: 200, size: 24, dir: "auto" });
       field.addEventListener("change", () => Page.rename(number, field));
       field.addEventListener("keydown", (event) => {
-        if (event.key === "Escape") field.value = printable(Decisions.names.get(number) ?? "");
+        if (event.key === "Escape") field.value = nameOf(number);
       });
       head.append(field);
     }
@@ -191,7 +194,7 @@ const List = (() => {
       const place = before ? before.nextElementSibling : root.firstElementChild;
       if (place !== part.element) root.insertBefore(part.element, place);
       before = part.element;
-      if (part.field) part.field.value = printable(Decisions.names.get(number) ?? "");
+      if (part.field) part.field.value = nameOf(number);
       part.size.textContent = describe(number);
       fill(part, number);
     }
@@ -216,5 +219,5 @@ const List = (() => {
     Decisions.changed.add(update);
   }
 
-  return { begin, offer, parts };
+  return { begin, offer, parts, nameOf };
 })();

@@ -90,10 +90,13 @@ const Plane = (() => {
 
   /** Return the images, the most central of each cluster first. */
   function byRank() {
-    if (!ranked) {
-      const place = new Uint32Array(Data.n);
-      for (const rows of Decisions.clusters().values()) rows.forEach((row, i) => { place[row] = i; });
-      ranked = Data.order.slice().sort((a, b) => place[a] - place[b]);
+    if (ranked) return ranked;
+    const clusters = [...Decisions.clusters().values()];
+    const longest = clusters.reduce((most, rows) => Math.max(most, rows.length), 0);
+    ranked = new Uint32Array(Data.n);
+    let n = 0;
+    for (let i = 0; i < longest; i++) {
+      for (const rows of clusters) if (i < rows.length) ranked[n++] = rows[i];
     }
     return ranked;
   }

@@ -8,12 +8,12 @@ const Page = (() => {
 
   function rename(number, field) {
     const typed = field.value.trim();
-    const before = Decisions.names.get(number) ?? "";
-    if (typed === printable(before)) return;
+    const before = List.nameOf(number);
+    if (typed === before) return;
     const name = ClustersTable.escape(typed);
     const problem = Decisions.whyNot(number, name);
     if (problem) {
-      field.value = printable(before);
+      field.value = before;
       status(problem);
       return;
     }

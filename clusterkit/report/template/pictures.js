@@ -5,6 +5,7 @@ const Pictures = (() => {
   const { side, columns, kind, files, cells, sizes } = Data.sheets;
   const perSheet = columns * columns;
   const addresses = new Map();
+  const blobs = new Map();
   // Decoded sheets, the last used at the end: of half the size for the map from afar, and whole.
   const decoded = { small: new Map(), large: new Map() };
   const most = { small: 240, large: 48 };
@@ -23,7 +24,8 @@ const Pictures = (() => {
       const text = atob(element.textContent);
       const bytes = new Uint8Array(text.length);
       for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-      addresses.set(sheet, URL.createObjectURL(new Blob([bytes], { type: kind })));
+      blobs.set(sheet, new Blob([bytes], { type: kind }));
+      addresses.set(sheet, URL.createObjectURL(blobs.get(sheet)));
       element.textContent = "";
     }
     return addresses.get(sheet);
@@ -55,18 +57,29 @@ const Pictures = (() => {
     return Math.min(columns, Data.n - sheet * perSheet);
   }
 
-  async function decode(sheet, size) {
-    const url = address(sheet);
-    if (url === null) return;
+  /** Return the width and height of a sheet in pixels. */
+  function extent(sheet) {
+    const rows = Math.ceil(Math.min(perSheet, Data.n - sheet * perSheet) / columns);
+    return [side * columnsOf(sheet), side * rows];
+  }
+
+  async function load(url) {
     const image = new Image();
     image.src = url;
     await image.decode();
+    return image;
+  }
+
+  async function decode(sheet, size) {
+    const url = address(sheet);
+    if (url === null) return;
+    const [width, height] = extent(sheet);
     const scale = size === "small" ? 0.5 : 1;
-    const bitmap = await createImageBitmap(image, {
-      resizeWidth: Math.round(image.naturalWidth * scale),
-      resizeHeight: Math.round(image.naturalHeight * scale),
-      resizeQuality: "medium",
-    });
+    const options = {
+      resizeWidth: width * scale, resizeHeight: height * scale, resizeQuality: "medium",
+    };
+    // A blob is decoded beside the page's own work; files can only be had as elements.
+    const bitmap = await createImageBitmap(blobs.get(sheet) ?? (await load(url)), options);
     decoded[size].set(sheet, bitmap);
     if (decoded[size].size > most[size]) {
       const [oldest, old] = decoded[size].entries().next().value;

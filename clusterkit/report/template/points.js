@@ -1,5 +1,7 @@
 "use strict";
-// The points of the map, by WebGL, or with fillRect where it is missing.
+// The points of the map, by WebGL.  Without a graphics card, WebGL draws 100,000 points several times
+// as slowly as a loop over the pixels, which also serves where WebGL is missing.  The address of the
+// page may end in #webgl, which takes it in any case.
 
 const VERTEX = `
 attribute vec2 place;
@@ -26,8 +28,19 @@ function pointsOn(canvas) {
   return pointsByWebGL(canvas) ?? pointsByHand(canvas);
 }
 
+/** Return whether WebGL is drawn by a graphics card; a canvas that was asked is WebGL's for good. */
+function hasCard() {
+  const gl = document.createElement("canvas").getContext("webgl", { failIfMajorPerformanceCaveat: true });
+  if (!gl) return false;
+  const known = gl.getExtension("WEBGL_debug_renderer_info");
+  const renderer = gl.getParameter(known ? known.UNMASKED_RENDERER_WEBGL : gl.RENDERER);
+  gl.getExtension("WEBGL_lose_context")?.loseContext();
+  return !/swiftshader|llvmpipe|software|basic render/i.test(renderer);
+}
+
 function pointsByWebGL(canvas) {
-  const gl = canvas.getContext("webgl", { antialias: false, alpha: true, depth: false });
+  if (location.hash !== "#webgl" && !hasCard()) return null;
+  const gl = canvas.getContext("webgl", { antialias: false, depth: false });
   if (!gl) return null;
   const program = gl.createProgram();
   for (const [kind, text] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
@@ -78,25 +91,31 @@ function pointsByHand(canvas) {
   const context = canvas.getContext("2d");
   if (!context) return null;
   let xy = new Float32Array(0);
-  let rgba = new Uint8Array(0);
+  let rgba = new Uint32Array(0);
+  let image = null;
   return {
     kind: "2d",
     places(given) { xy = given; },
-    tints(given) { rgba = given; },
+    tints(given) { rgba = new Uint32Array(given.buffer); },
     draw(view, pixels) {
-      const side = pixels * view.ratio;
-      context.clearRect(0, 0, canvas.width, canvas.height);
-      let last = -1;
-      for (let i = 0; i < xy.length / 2; i++) {
-        if (!rgba[4 * i + 3]) continue;
-        const x = (xy[2 * i] * view.scale + view.x) * view.ratio;
-        const y = (xy[2 * i + 1] * view.scale + view.y) * view.ratio;
-        if (x < 0 || y < 0 || x > canvas.width || y > canvas.height) continue;
-        const color = (rgba[4 * i] << 16) | (rgba[4 * i + 1] << 8) | rgba[4 * i + 2];
-        if (color !== last) context.fillStyle = `#${color.toString(16).padStart(6, "0")}`;
-        last = color;
-        context.fillRect(x - side / 2, y - side / 2, side, side);
+      const { width, height } = canvas;
+      const side = Math.round(pixels * view.ratio);
+      if (image?.width !== width || image.height !== height) image = context.createImageData(width, height);
+      const target = new Uint32Array(image.data.buffer);
+      target.fill(0);
+      const scale = view.scale * view.ratio;
+      const left = view.x * view.ratio - side / 2;
+      const top = view.y * view.ratio - side / 2;
+      for (let i = 0; i < rgba.length; i++) {
+        if (!rgba[i]) continue;
+        const x = Math.round(xy[2 * i] * scale + left);
+        const y = Math.round(xy[2 * i + 1] * scale + top);
+        if (x < 0 || y < 0 || x + side > width || y + side > height) continue;
+        for (let line = y * width; line < (y + side) * width; line += width) {
+          for (let at = line + x; at < line + x + side; at++) target[at] = rgba[i];
+        }
       }
+      context.putImageData(image, 0, 0);
     },
   };
 }

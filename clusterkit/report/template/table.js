@@ -17,6 +17,11 @@ const ClustersTable = (() => {
     return name.replace(/\\(?=u(?:dc[89a-f][0-9a-f]|005c))/g, "\\u005c");
   }
 
+  /** Return a name as it was typed. */
+  function unescape(name) {
+    return name.replace(/\\u005c(?=u(?:dc[89a-f][0-9a-f]|005c))/g, "\\");
+  }
+
   /** Return all images with their clusters. */
   function text() {
     const { labels, names, marks } = Decisions;
@@ -52,5 +57,5 @@ const ClustersTable = (() => {
     setTimeout(() => URL.revokeObjectURL(address), 10000);
   }
 
-  return { text, download, escape };
+  return { text, download, escape, unescape };
 })();
