@@ -25,8 +25,13 @@ _MORE_COLORS = 60
 # Marks an image without a place on the map.
 _NOWHERE = 65_535
 _MAX_CLASSES = 5
-# Which attributes of an inspection are one number per image.
-_PER_IMAGE = {"silhouettes": "<f4", "nearest": "<i4", "borderline": "u1", "odd": "u1"}
+# Which attributes of an inspection are one number per image, and what stands for none.
+_PER_IMAGE: dict[str, tuple[str, float]] = {
+    "silhouettes": ("<f4", np.nan),
+    "nearest": ("<i4", -1),
+    "borderline": ("u1", 0),
+    "odd": ("u1", 0),
+}
 
 
 def make_document(
@@ -60,9 +65,8 @@ def make_document(
         The most probable ImageNet classes of the embeddings' rows.
     labels : sequence, optional
         The label of each image; None where it is missing.
-    inspection : object, optional
-        ``silhouettes``, ``nearest``, ``borderline`` and ``odd`` of each image, see
-        :func:`clusterkit.report.write_report`.
+    inspection : Inspection, optional
+        What is known of how images fit their clusters.
     output : path
         The page, which links to the files.
     """
@@ -105,7 +109,7 @@ def make_document(
             "cells": _code(sheets.cells, "<u4"),
             "sizes": _code(sheets.sizes, "u1"),
         },
-        "inspection": None if inspection is None else _inspection(inspection, len(gathered.paths)),
+        "inspection": None if inspection is None else _inspection(inspection, gathered),
     }
     text = json_text(document, indent=None)
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -197,12 +201,18 @@ def _labels(labels: Sequence[Any]) -> dict[str, Any]:
     return {"names": names, "rows": _code([number.get(text, -1) for text in texts], "<i4")}
 
 
-def _inspection(inspection: Any, n: int) -> dict[str, Any]:
-    """Return what an inspection knows of each image, and the nearest clusters of each."""
-    columns = {
-        name: _code(np.asarray(getattr(inspection, name)).reshape(n), kind)
-        for name, kind in _PER_IMAGE.items()
-    }
+def _inspection(inspection: Any, gathered: Gathered) -> dict[str, Any]:
+    """Return what an inspection knows of each image, by its path, and of near clusters."""
+    inspected = inspection.clustering.embeddings.paths
+    row_of = {path: row for row, path in enumerate(inspected)}
+    rows = np.array([row_of.get(path, -1) for path in gathered.present])
+    columns = {}
+    for name, (kind, missing) in _PER_IMAGE.items():
+        # The last entry is that of images which were not inspected.
+        values = np.append(
+            np.asarray(getattr(inspection, name), kind), np.dtype(kind).type(missing)
+        )
+        columns[name] = _code(values[rows], kind)
     near = {
         str(cluster): [[int(other), float(distance)] for other, distance in others]
         for cluster, others in inspection.neighbors.items()

@@ -182,7 +182,7 @@ def _curve(curve: ElbowCurve) -> dict[str, Any]:
         "verdict": curve.verdict,
         "confidence": curve.confidence,
         "levels": [(level.n_clusters, level.confidence) for level in curve.levels],
-        "votes": [(name.replace("_", " "), k) for name, k in curve.votes.items()],
+        "votes": [(name.replace("_", " "), k) for name, k in sorted(curve.votes.items())],
         "bars": bars,
         "step": 600 / max(1, len(bars)),
         "indices": _INDICES,
@@ -199,6 +199,8 @@ def _finding(finding: Any) -> dict[str, Any]:
         "sentence": str(finding.sentence),
         "advice": str(getattr(finding, "advice", "") or ""),
         "figure": str(figure) if isinstance(figure, str | int) else "",
+        "is_problem": bool(getattr(finding, "is_problem", False)),
+        "images": [str(path) for path in getattr(finding, "images", ())],
     }
 
 

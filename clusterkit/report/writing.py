@@ -37,15 +37,19 @@ _OURS = re.compile(r"\d{5}\.(avif|webp)")
 
 
 class Finding(Protocol):
-    """What an audit found: a sentence, a figure, and what to do about it."""
+    """What an audit found.
+
+    A ``figure`` (a number), ``is_problem`` (a bool) and ``images`` (paths of images that show it)
+    are shown as well, if it has them.
+    """
 
     @property
     def sentence(self) -> str:
-        """What was found."""
+        """What was found, in plain words."""
 
     @property
     def advice(self) -> str:
-        """What to do about it."""
+        """What to do about it; empty if nothing."""
 
 
 class Findings(Protocol):
@@ -54,6 +58,37 @@ class Findings(Protocol):
     @property
     def findings(self) -> Sequence[Finding]:
         """What was found, the most important first."""
+
+
+class Inspection(Protocol):
+    """How well images fit their clusters, as far as a report shows it.
+
+    The arrays have one entry per image of the clustering; images are found by their paths.
+    """
+
+    @property
+    def clustering(self) -> Any:
+        """The inspected clustering, with the paths of its images."""
+
+    @property
+    def silhouettes(self) -> Any:
+        """Silhouette of each image; NaN where undefined."""
+
+    @property
+    def nearest(self) -> Any:
+        """The nearest other cluster of each image; -1 if there is none."""
+
+    @property
+    def borderline(self) -> Any:
+        """Mask of the images that lie between two clusters."""
+
+    @property
+    def odd(self) -> Any:
+        """Mask of the images that are unlike their cluster."""
+
+    @property
+    def neighbors(self) -> Any:
+        """The nearest other clusters of each cluster, as (cluster, distance)."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -141,7 +176,7 @@ def write_report(
     store: Store | str | Path | None = None,
     curve: ElbowCurve | str | None = None,
     audit: Findings | None = None,
-    inspection: Any = None,
+    inspection: Inspection | None = None,
     labels: Any = "auto",
     layout: str = "pca",
     most_inside: int = MOST_INSIDE,
@@ -174,13 +209,11 @@ def write_report(
     curve : ElbowCurve or "auto", optional
         The verdict on the number of clusters; "auto" computes it, which takes from seconds to
         minutes.
-    audit : object, optional
-        Its ``findings`` have a ``sentence`` and an ``advice`` each.
-    inspection : object, optional
-        For each image, in the order of the clusters: its silhouette in ``silhouettes``, the nearest
-        other cluster in ``nearest``, masks of those between two clusters in ``borderline`` and of
-        those unlike their cluster in ``odd``; and ``neighbors``, a dict of cluster to a list of
-        (cluster, distance).
+    audit : Findings, optional
+        What an audit of the space found: its ``findings`` have a ``sentence`` and an ``advice``.
+    inspection : Inspection, optional
+        How well each image fits its cluster: ``silhouettes``, ``nearest``, ``borderline`` and
+        ``odd`` of the images of its ``clustering``, and ``neighbors`` of its clusters.
     labels : "auto", None, "folders", path, mapping of path to label, or sequence of length n
         Known labels; "folders" are the names of the images' folders, which "auto" takes if there
         are at least two and on average at least two images of each.

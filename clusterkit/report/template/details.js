@@ -4,6 +4,7 @@
 const Details = (() => {
   const panel = get("details");
   let back = null;
+  let last = null;
 
   /** Return the ImageNet classes of an image as [number, probability], the most probable first. */
   function classesOf(row) {
@@ -106,6 +107,8 @@ const Details = (() => {
   function show(row, focus) {
     if (row === null) return;
     if (panel.hidden) back = document.activeElement;
+    // A button that was pressed is made anew, and stays where the keyboard is.
+    const pressed = [...panel.querySelectorAll("button")].indexOf(document.activeElement);
     const path = printable(Data.paths[row]);
     const isMarked = Decisions.marks.has(row);
     const isSelected = Choice.selected.has(row);
@@ -130,8 +133,10 @@ const Details = (() => {
       ...neighbors(row),
     );
     panel.hidden = false;
-    panel.scrollTop = 0;
     if (focus) title.focus();
+    else if (pressed >= 0) panel.querySelectorAll("button")[pressed]?.focus();
+    if (row !== last) panel.scrollTop = 0;
+    last = row;
   }
 
   function begin() {

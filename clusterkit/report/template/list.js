@@ -3,7 +3,8 @@
 
 const List = (() => {
   const root = get("list");
-  const FIRST = 24, MORE = 96;
+  // Of very many clusters, fewer images each, since an element takes time to make.
+  const FIRST = Decisions.clusters().size > 200 ? 6 : 24, MORE = 96;
   // How many images of each cluster are shown, and the parts of the page.
   const shown = new Map();
   const parts = new Map();
@@ -42,8 +43,11 @@ const List = (() => {
   function fill(part, number) {
     const rows = rowsOf(number);
     const some = rows.slice(0, isLong(number));
+    const active = part.sheet.getAttribute("aria-activedescendant");
     part.sheet.replaceChildren(...some.map(option));
-    part.sheet.removeAttribute("aria-activedescendant");
+    const item = active && part.sheet.querySelector(`#${active}`);
+    if (item) item.classList.add("active");
+    else part.sheet.removeAttribute("aria-activedescendant");
     const left = rows.length - some.length;
     part.more.hidden = left <= 0;
     part.more.textContent = `Show ${Math.min(MORE, left)} more of ${rows.length.toLocaleString("en")}`;

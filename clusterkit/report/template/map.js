@@ -51,6 +51,7 @@ const Plane = (() => {
     }
     points.tints(tints);
     levels = new Map();
+    chosen = null;
     ask();
   }
 
@@ -109,15 +110,29 @@ const Plane = (() => {
     return x > -margin && y > -margin && x < view.width + margin && y < view.height + margin;
   }
 
+  let chosen = null;
+
+  /** Return an image for each cluster: one of the most central that is in its middle on the map. */
+  function representatives() {
+    if (chosen) return chosen;
+    chosen = [];
+    for (const rows of Decisions.clusters().values()) {
+      const there = rows.filter(shownAt);
+      if (!there.length) continue;
+      const middle = (axis) => there.map((row) => places[2 * row + axis]).sort((a, b) => a - b)[there.length >> 1];
+      const [x, y] = [middle(0), middle(1)];
+      const far = (row) => Math.hypot(places[2 * row] - x, places[2 * row + 1] - y);
+      chosen.push(there.slice(0, 50).reduce((best, row) => (far(row) < far(best) ? row : best)));
+    }
+    return chosen;
+  }
+
   const isNear = () => view.scale >= 2 * fitted || Data.n <= 1000;
 
   /** Return the rows whose picture is shown, and how large. */
   function choosePictures() {
     if (!hasPictures) return [[], 0];
-    if (!isNear()) {
-      const centers = [...Decisions.clusters().values()].map((rows) => rows.find(shownAt));
-      return [centers.filter((row) => row !== undefined), 40];
-    }
+    if (!isNear()) return [representatives().filter((row) => inView(row, 40)), 40];
     // Small from afar and larger when near, by half steps of the scale.
     const least = Math.min(60, 32 * Math.sqrt(view.scale / fitted));
     const level = Math.ceil(2 * Math.log2(least / view.scale)) / 2;
@@ -157,9 +172,15 @@ const Plane = (() => {
     context.textBaseline = "top";
     const ink = getComputedStyle(box).getPropertyValue("--ink");
     const paper = getComputedStyle(box).getPropertyValue("--paper");
+    const taken = [];
     for (const row of rows) {
       const text = Decisions.title(Decisions.labels[row]);
       const short = text.length > 22 ? `${text.slice(0, 21)}…` : text;
+      // A name that would lie on another is left out: zooming in shows it.
+      const wide = context.measureText(short).width / 2;
+      const [x, y] = [toX(row), toY(row)];
+      if (taken.some(([cx, cy, half]) => Math.abs(cx - x) < half + wide && Math.abs(cy - y) < 14)) continue;
+      taken.push([x, y, wide]);
       context.lineWidth = 4;
       context.strokeStyle = paper;
       context.strokeText(short, toX(row), toY(row) + 23);
@@ -444,5 +465,7 @@ const Plane = (() => {
     performance.mark("map");
   }
 
-  return { begin, isThere, view, draw, fit, zoom, move, inside, at, kind: points?.kind };
+  const place = (row) => [toX(row), toY(row)];
+
+  return { begin, isThere, view, draw, fit, zoom, move, inside, at, place, kind: points?.kind };
 })();

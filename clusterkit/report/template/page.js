@@ -134,6 +134,18 @@ const Page = (() => {
     });
   }
 
+  /** Let the images that a finding names be opened. */
+  function linkFindings() {
+    const rows = new Map(Data.paths.map((path, row) => [printable(path), row]));
+    for (const named of document.querySelectorAll(".findings .image")) {
+      const row = rows.get(named.textContent);
+      if (row === undefined) continue;
+      const button = make("button", { type: "button" }, named.textContent);
+      button.addEventListener("click", () => Choice.open(row, { focus: true }));
+      named.replaceChildren(button);
+    }
+  }
+
   function begin() {
     get("bar").hidden = false;
     get("filters").hidden = false;
@@ -150,6 +162,7 @@ const Page = (() => {
     const rest = () => {
       Details.begin();
       List.begin();
+      linkFindings();
       Pictures.arrived();
       document.body.dataset.ready = "true";
     };
