@@ -301,6 +301,16 @@ def test_thumbnails_keep_their_proportions(tmp_path: Path) -> None:
     assert pixel[1] < 30
 
 
+def test_a_pillow_without_avif_writes_webp(
+    found: Clustering, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("PIL.features.check", lambda name: name != "avif")
+    write_report(found, tmp_path / "report.html", most_inside=1)
+    (sheet,) = (tmp_path / "report-sheets").iterdir()
+    with Image.open(sheet) as image:
+        assert image.format == "WEBP"
+
+
 def test_a_new_group_has_the_name_that_some_of_it_had(found: Clustering) -> None:
     """As a page writes it that merges parts of two clusters under the name of one."""
     edited = read_edits(

@@ -248,6 +248,18 @@ def test_points_are_drawn_by_webgl_too(place: Place, open_page: Open) -> None:
     assert tab.evaluate("Plane.kind") == "webgl"
     tab.locator("#map-part").scroll_into_view_if_needed()
     assert n_painted(tab, "points") > 60
+    # The card is taken away, and comes back.
+    tab.evaluate(
+        """async () => {
+            const canvas = document.getElementById("points");
+            const card = canvas.getContext("webgl").getExtension("WEBGL_lose_context");
+            card.loseContext();
+            await new Promise((done) => setTimeout(done, 100));
+            card.restoreContext();
+            await new Promise((done) => canvas.addEventListener("webglcontextrestored", done));
+        }"""
+    )
+    assert n_painted(tab, "points") > 60
 
 
 def test_what_is_decided_is_read_by_every_command(
@@ -260,6 +272,8 @@ def test_what_is_decided_is_read_by_every_command(
     tab.press("[aria-label='Name of cluster 1']", "Enter")
     tab.focus("[aria-label='Merge cluster 2 into']")
     tab.select_option("[aria-label='Merge cluster 2 into']", "0")
+    assert tab.evaluate("Decisions.done.length") == 1  # the arrow keys of a list decide nothing
+    tab.click("section.cluster:has(#cluster-2) button:text-is('Merge')")
     lasso_all(tab)
     assert tab.inner_text("#number-selected") == "60 images selected"
     tab.click("#clear")
@@ -277,6 +291,7 @@ def test_what_is_decided_is_read_by_every_command(
     first = tab.locator("section.cluster").first.locator("[role=option]").first
     first.click(modifiers=["Control"])
     tab.select_option("#target", "-1")
+    tab.click("#move")
     tab.locator("section.cluster").first.locator("[role=option] .tick").first.click()
     tab.click("#mark")
     labels, names = labels_of(tab), dict(tab.evaluate("[...Decisions.names]"))
@@ -545,6 +560,21 @@ def test_files_that_are_gone_are_grey_tiles(open_page: Open, tmp_path: Path) -> 
     assert "gone or cannot be read" in tab.inner_text("#details")
     tab.select_option("#which", "gone")
     assert tab.locator("#list [role=option]:visible").count() == 2
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_one_image_and_images_without_clusters_open(
+    place: Place, open_page: Open, tmp_path: Path, n: int
+) -> None:
+    emb = place.found.embeddings
+    page = write_report(emb[:n], tmp_path / "report.html", labels=None).path
+    tab = open_page(page)
+    assert tab.inner_text("#count") == "1 cluster"
+    tab.locator("#list [role=option]").first.click()
+    assert tab.locator("#details .near li").count() == n - 1
+    assert tab.evaluate("Plane.place(0).every(Number.isFinite)")
+    tab.evaluate("Choice.select([0]); Page.split()")
+    assert labels_of(tab)[0] == 1
 
 
 def test_what_an_inspection_knows_is_shown(place: Place, open_page: Open, tmp_path: Path) -> None:

@@ -35,8 +35,10 @@ const Choice = (() => {
 
   /** Find the images that are shown. */
   function filter() {
-    const text = state.text.toLowerCase();
-    if (text && !lower.length) for (const path of Data.paths) lower.push(path.toLowerCase());
+    // An accent may be a letter of its own in a file name.
+    const plain = (given) => given.normalize("NFC").toLowerCase();
+    const text = plain(state.text);
+    if (text && !lower.length) for (const path of Data.paths) lower.push(plain(path));
     const fit = fits(state.which);
     for (let row = 0; row < Data.n; row++) {
       isShown[row] = fit(row) && (!text || lower[row].includes(text)) ? 1 : 0;

@@ -93,7 +93,8 @@ function linkTo(row) {
     if (i % 2) return "%" + part.slice(2);
     return encodeURIComponent(part.toWellFormed ? part.toWellFormed() : part);
   });
-  return Data.links.base + codes.join("").replaceAll("%2F", "/");
+  // Two slashes would begin with the name of a server.
+  return Data.links.base + codes.join("").replaceAll("%2F", "/").replace(/^\/+/, "/");
 }
 
 /** Return a new element with attributes, properties of the dataset excepted, and children. */

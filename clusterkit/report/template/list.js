@@ -86,21 +86,20 @@ const List = (() => {
       });
       head.append(field);
     }
-    const merge = make("select", { "aria-label": `Merge ${number === NOISE ? "noise" : `cluster ${number}`} into` });
-    merge.addEventListener("focus", () => offer(merge, number));
-    merge.addEventListener("pointerdown", () => offer(merge, number));
+    const what = number === NOISE ? "noise" : `cluster ${number}`;
+    const merge = make("select", { "aria-label": `Merge ${what} into` });
     merge.append(make("option", { value: "" }, "Merge into…"));
-    merge.addEventListener("change", () => {
-      const target = merge.value;
-      merge.value = "";
-      if (target !== "") Page.merge(number, Number(target));
-    });
+    offer(merge, number);
+    // Arrow keys change a list at once, so that a button does it.
+    const go = make("button", { type: "button", class: "main", hidden: true }, "Merge");
+    merge.addEventListener("change", () => { go.hidden = merge.value === ""; });
+    go.addEventListener("click", () => Page.merge(number, Number(merge.value)));
     const all = make("button", { type: "button" }, "Select all");
     all.addEventListener("click", () => Choice.select(rowsOf(number)));
-    head.append(size, all, merge);
+    head.append(size, all, merge, go);
     const sheet = make("ul", {
       class: "sheet", role: "listbox", tabindex: "0", "aria-multiselectable": "true",
-      "aria-label": `Images of ${number === NOISE ? "noise" : `cluster ${number}`}`,
+      "aria-label": `Images of ${what}`,
     });
     const more = make("button", { type: "button" });
     more.addEventListener("click", () => {
@@ -108,7 +107,7 @@ const List = (() => {
       fill(part, number);
     });
     const element = make("section", { class: "cluster", "aria-labelledby": id }, head, sheet, more);
-    const part = { element, sheet, more, size, field, merge };
+    const part = { element, sheet, more, size, field, merge, go };
     listen(part, number);
     return part;
   }
@@ -117,7 +116,9 @@ const List = (() => {
   function offer(select, except) {
     const numbers = [...Decisions.clusters().keys()].filter((one) => one !== except && one !== NOISE);
     const first = select.firstElementChild;
+    const before = select.value;
     select.replaceChildren(first, ...numbers.map((one) => make("option", { value: one }, Decisions.title(one))));
+    select.value = numbers.includes(Number(before)) && before !== "" ? before : "";
   }
 
   // Keys and clicks in a sheet.
@@ -200,6 +201,8 @@ const List = (() => {
       before = part.element;
       if (part.field) part.field.value = nameOf(number);
       part.size.textContent = describe(number);
+      offer(part.merge, number);
+      part.go.hidden = part.merge.value === "";
       fill(part, number);
     }
     nothing.hidden = [...parts.values()].some((part) => !part.element.hidden);

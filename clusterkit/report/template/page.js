@@ -89,10 +89,18 @@ const Page = (() => {
     get("selected").hidden = !n;
     get("number-selected").textContent = `${plural(n, "image")} selected`;
     say(n ? `${plural(n, "image")} selected` : "");
+    updateTarget();
+  }
+
+  /** Offer the clusters that images can be moved to. */
+  function updateTarget() {
     const target = get("target");
+    const before = target.value;
     if (!target.firstElementChild) target.append(make("option", { value: "" }, "…"));
     List.offer(target, null);
     target.append(make("option", { value: NOISE }, "noise"));
+    if (before === String(NOISE)) target.value = before;
+    get("move").disabled = target.value === "";
   }
 
   function updateShown() {
@@ -119,9 +127,10 @@ const Page = (() => {
     get("mark").addEventListener("click", () => mark([...Choice.selected], true));
     get("unmark").addEventListener("click", () => mark([...Choice.selected], false));
     get("clear").addEventListener("click", Choice.clear);
-    get("target").addEventListener("change", (event) => {
-      if (event.target.value === "") return;
-      const number = Number(event.target.value);
+    const target = get("target");
+    target.addEventListener("change", () => { get("move").disabled = target.value === ""; });
+    get("move").addEventListener("click", () => {
+      const number = Number(target.value);
       const rows = [...Choice.selected];
       moveTo(rows, number, `${plural(rows.length, "image")} moved to ${Decisions.title(number)}`);
       Choice.clear();

@@ -42,36 +42,53 @@ function pointsByWebGL(canvas) {
   if (location.hash !== "#webgl" && !hasCard()) return null;
   const gl = canvas.getContext("webgl", { antialias: false, depth: false });
   if (!gl) return null;
-  const program = gl.createProgram();
-  for (const [kind, text] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
-    const shader = gl.createShader(kind);
-    gl.shaderSource(shader, text);
-    gl.compileShader(shader);
-    gl.attachShader(program, shader);
+  const kept = { place: new Float32Array(0), tint: new Uint8Array(0) };
+  let parts = null;
+
+  function prepare() {
+    const program = gl.createProgram();
+    for (const [kind, text] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
+      const shader = gl.createShader(kind);
+      gl.shaderSource(shader, text);
+      gl.compileShader(shader);
+      gl.attachShader(program, shader);
+    }
+    gl.linkProgram(program);
+    if (!gl.getProgramParameter(program, gl.LINK_STATUS)) return null;
+    gl.useProgram(program);
+    const buffers = {};
+    for (const [name, count, kind, isShare] of [
+      ["place", 2, gl.FLOAT, false], ["tint", 4, gl.UNSIGNED_BYTE, true],
+    ]) {
+      buffers[name] = gl.createBuffer();
+      const index = gl.getAttribLocation(program, name);
+      gl.bindBuffer(gl.ARRAY_BUFFER, buffers[name]);
+      gl.enableVertexAttribArray(index);
+      gl.vertexAttribPointer(index, count, kind, isShare, 0, 0);
+    }
+    const [scale, shift, size] = ["scale", "shift", "size"].map((name) => gl.getUniformLocation(program, name));
+    return { buffers, scale, shift, size };
   }
-  gl.linkProgram(program);
-  if (!gl.getProgramParameter(program, gl.LINK_STATUS)) return null;
-  gl.useProgram(program);
-  const at = (name) => gl.getUniformLocation(program, name);
-  const [scale, shift, size] = [at("scale"), at("shift"), at("size")];
-  const buffers = {};
-  for (const [name, count, kind, isShare] of [
-    ["place", 2, gl.FLOAT, false], ["tint", 4, gl.UNSIGNED_BYTE, true],
-  ]) {
-    buffers[name] = gl.createBuffer();
-    const index = gl.getAttribLocation(program, name);
-    gl.bindBuffer(gl.ARRAY_BUFFER, buffers[name]);
-    gl.enableVertexAttribArray(index);
-    gl.vertexAttribPointer(index, count, kind, isShare, 0, 0);
-  }
-  let n = 0;
-  const fill = (name, numbers) => {
-    gl.bindBuffer(gl.ARRAY_BUFFER, buffers[name]);
+
+  function fill(name, numbers) {
+    kept[name] = numbers;
+    gl.bindBuffer(gl.ARRAY_BUFFER, parts.buffers[name]);
     gl.bufferData(gl.ARRAY_BUFFER, numbers, gl.DYNAMIC_DRAW);
-  };
+  }
+
+  parts = prepare();
+  if (!parts) return null;
+  // A card may be taken away, as when a laptop sleeps, and come back with nothing in it.
+  canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
+  canvas.addEventListener("webglcontextrestored", () => {
+    parts = prepare();
+    if (!parts) return;
+    for (const name of ["place", "tint"]) fill(name, kept[name]);
+    Plane.draw();
+  });
   return {
     kind: "webgl",
-    places(xy) { n = xy.length / 2; fill("place", xy); },
+    places(xy) { fill("place", xy); },
     tints(rgba) { fill("tint", rgba); },
     draw(view, pixels) {
       const { width, height } = canvas;
@@ -79,10 +96,10 @@ function pointsByWebGL(canvas) {
       gl.clearColor(0, 0, 0, 0);
       gl.clear(gl.COLOR_BUFFER_BIT);
       const ratio = view.ratio;
-      gl.uniform2f(scale, (2 * view.scale * ratio) / width, (-2 * view.scale * ratio) / height);
-      gl.uniform2f(shift, (2 * view.x * ratio) / width - 1, 1 - (2 * view.y * ratio) / height);
-      gl.uniform1f(size, pixels * ratio);
-      gl.drawArrays(gl.POINTS, 0, n);
+      gl.uniform2f(parts.scale, (2 * view.scale * ratio) / width, (-2 * view.scale * ratio) / height);
+      gl.uniform2f(parts.shift, (2 * view.x * ratio) / width - 1, 1 - (2 * view.y * ratio) / height);
+      gl.uniform1f(parts.size, pixels * ratio);
+      gl.drawArrays(gl.POINTS, 0, kept.place.length / 2);
     },
   };
 }
