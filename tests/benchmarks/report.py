@@ -99,6 +99,7 @@ def look(page: Path) -> dict[str, float]:
         tab.wait_for_selector("body[data-ready]", timeout=120_000)
         ready = time.perf_counter() - start
         first = tab.evaluate("performance.getEntriesByName('map')[0].startTime") / 1000
+        print(f"  points drawn by {tab.evaluate('Plane.kind')}")
         measured = {"first map, s": first, "whole page, s": ready}
         tab.evaluate("document.getElementById('map-part').scrollIntoView()")
         for name, factor in (("all", 1), ("near", 4), ("nearer", 16)):

@@ -5,6 +5,7 @@ const Details = (() => {
   const panel = get("details");
   let back = null;
   let last = null;
+  let selector = null;
 
   /** Return the ImageNet classes of an image as [number, probability], the most probable first. */
   function classesOf(row) {
@@ -71,7 +72,7 @@ const Details = (() => {
       if (marks.length) list.append(...fact("Note", marks.join(", ")));
       if (seen.nearest[row] >= 0) list.append(...fact("Nearest other", Decisions.title(seen.nearest[row])));
     }
-    const classes = classesOf(row).slice(0, 3);
+    const classes = classesOf(row).filter(([, share]) => share >= 0.01).slice(0, 3);
     if (classes.length) {
       const said = classes.map(([number, share]) => `${className(number)} ${Math.round(100 * share)} %`);
       list.append(...fact("Looks like", said.join(", ")));
@@ -111,18 +112,19 @@ const Details = (() => {
     const pressed = [...panel.querySelectorAll("button")].indexOf(document.activeElement);
     const path = printable(Data.paths[row]);
     const isMarked = Decisions.marks.has(row);
-    const isSelected = Choice.selected.has(row);
     const button = (text, does) => {
       const made = make("button", { type: "button" }, text);
       made.addEventListener("click", does);
       return made;
     };
+    selector = button("", () => Choice.toggle(row));
+    updateSelector();
     const title = make("h3", { tabindex: "-1", class: "path" }, make("bdi", {}, path));
     panel.replaceChildren(
       make("div", { class: "row" },
         button("Close", close),
         button(isMarked ? "Unmark" : "Mark", () => Page.mark([row], !isMarked)),
-        button(isSelected ? "Unselect" : "Select", () => { Choice.toggle(row); show(row, false); }),
+        selector,
       ),
       title,
       picture(row),
@@ -139,7 +141,12 @@ const Details = (() => {
     last = row;
   }
 
+  function updateSelector() {
+    if (selector) selector.textContent = Choice.selected.has(Choice.state.open) ? "Unselect" : "Select";
+  }
+
   function begin() {
+    Choice.selection.add(updateSelector);
     Choice.opened.add(show);
     Decisions.changed.add(() => { if (!panel.hidden) show(Choice.state.open, false); });
     panel.addEventListener("keydown", (event) => { if (event.key === "Escape") close(); });

@@ -61,25 +61,27 @@ const Plane = (() => {
   function pictured(level) {
     if (levels.has(level)) return levels.get(level);
     const step = 2 ** level;
-    const taken = new Map();
-    const column = (row) => Math.floor(places[2 * row] / step);
-    const line = (row) => Math.floor(places[2 * row + 1] / step);
-    const isFree = (row) => {
-      for (let i = -1; i <= 1; i++) {
-        for (let j = -1; j <= 1; j++) {
-          const other = taken.get((column(row) + i) * 2 ** 26 + line(row) + j);
-          if (other === undefined) continue;
-          const x = Math.abs(places[2 * row] - places[2 * other]);
-          const y = Math.abs(places[2 * row + 1] - places[2 * other + 1]);
-          if (Math.max(x, y) < step) return false;
-        }
-      }
-      return true;
-    };
+    // A grid with a margin; deep in the map it would be too large, and most cells empty.
+    const wide = Math.ceil(1 / step) + 3;
+    const taken = wide < 2000 ? new Int32Array(wide * wide) : new Map();
+    const held = taken instanceof Map ? (cell) => taken.get(cell) : (cell) => taken[cell];
+    const hold = taken instanceof Map ? (cell, row) => taken.set(cell, row) : (cell, row) => { taken[cell] = row; };
+    const around = [-wide - 1, -wide, -wide + 1, -1, 1, wide - 1, wide, wide + 1];
     const rows = [];
     for (const row of byRank()) {
-      if (!shownAt(row) || !isFree(row)) continue;
-      taken.set(column(row) * 2 ** 26 + line(row), row);
+      if (!shownAt(row)) continue;
+      const x = places[2 * row], y = places[2 * row + 1];
+      const cell = (Math.floor(y / step) + 1) * wide + Math.floor(x / step) + 1;
+      // Two in one cell cover each other; rows are held by their number plus one.
+      if (held(cell)) continue;
+      const isCovered = around.some((by) => {
+        const other = held(cell + by);
+        if (!other) return false;
+        const at = 2 * (other - 1);
+        return Math.abs(places[at] - x) < step && Math.abs(places[at + 1] - y) < step;
+      });
+      if (isCovered) continue;
+      hold(cell, row + 1);
       rows.push(row);
     }
     if (levels.size > 8) levels.delete(levels.keys().next().value);

@@ -68,6 +68,7 @@ const Page = (() => {
     const n = [...Decisions.clusters().keys()].filter((number) => number !== NOISE).length;
     get("count").textContent = plural(n, "cluster");
     updateWhich();
+    updateMark();
   }
 
   function updateWhich() {
@@ -90,7 +91,14 @@ const Page = (() => {
     get("number-selected").textContent = `${plural(n, "image")} selected`;
     say(n ? `${plural(n, "image")} selected` : "");
     updateTarget();
+    updateMark();
   }
+
+  function updateMark() {
+    get("mark").textContent = areMarked() ? "Unmark" : "Mark";
+  }
+
+  const areMarked = () => [...Choice.selected].every((row) => Decisions.marks.has(row));
 
   /** Offer the clusters that images can be moved to. */
   function updateTarget() {
@@ -124,8 +132,7 @@ const Page = (() => {
     get("which").addEventListener("change", (event) => Choice.set({ which: event.target.value }));
     get("color").addEventListener("change", (event) => Choice.set({ color: event.target.value }));
     get("split").addEventListener("click", split);
-    get("mark").addEventListener("click", () => mark([...Choice.selected], true));
-    get("unmark").addEventListener("click", () => mark([...Choice.selected], false));
+    get("mark").addEventListener("click", () => mark([...Choice.selected], !areMarked()));
     get("clear").addEventListener("click", Choice.clear);
     const target = get("target");
     target.addEventListener("change", () => { get("move").disabled = target.value === ""; });

@@ -26,7 +26,6 @@ const Pictures = (() => {
       for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
       blobs.set(sheet, new Blob([bytes], { type: kind }));
       addresses.set(sheet, URL.createObjectURL(blobs.get(sheet)));
-      element.textContent = "";
     }
     return addresses.get(sheet);
   }
