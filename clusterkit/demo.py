@@ -27,6 +27,7 @@ from clusterkit.plots.gallery import GalleryDisplay
 from clusterkit.plots.histograms import ExplanationDisplay
 from clusterkit.plots.reconstructions import ReconstructionDisplay
 from clusterkit.plots.training import LossCurveDisplay
+from clusterkit.report.writing import write_report
 from clusterkit.similarity.similar import explain, find_similar
 from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.text import join_lines
@@ -39,7 +40,8 @@ class DemoReport(Result):
     Attributes
     ----------
     folder : pathlib.Path
-        Folder with the images, the autoencoder, the store, ``clusters.csv`` and the figures.
+        Folder with the images, the autoencoder, the store, ``clusters.csv``, the figures and
+        ``report.html``.
     psnr : float
         PSNR of the autoencoder's reconstructions in dB.
     verdict : str
@@ -71,7 +73,10 @@ class DemoReport(Result):
         return join_lines(
             [
                 "",
-                f"Done in {self.seconds:.0f} s. Look at the pictures in {self.folder}:",
+                f"Done in {self.seconds:.0f} s. Open {self.folder / 'report.html'} in a browser: "
+                "the clusters,",
+                "a map of all images and why they are near; name, merge and divide them there.",
+                f"Pictures of each step are in {self.folder}:",
                 "  clusters.png         the ten clusters, most central images first",
                 "  elbow.png            how many groups there are",
                 "  evaluation.png       clusters against the true digits",
@@ -187,6 +192,16 @@ def run_demo(
     explanation = explain(query, int(found.rows[0]), embeddings, random_state=random_state)
     save_figure(ExplanationDisplay.from_explanation(explanation), folder / "explain.png")
     say(f"  {explanation.to_text()}")
+
+    say("One page of all this, in which to decide about the clusters (clusterkit report)")
+    page = write_report(
+        clustering,
+        folder / "report.html",
+        curve=curve,
+        labels="folders",
+        title="The digits of the demo",
+    )
+    say(f"  {page.path}, {page.n_bytes / 1e6:.1f} MB")
 
     return DemoReport(
         folder=folder,

@@ -29,6 +29,7 @@ COMMANDS = {
     "explain": "clusterkit.cli.explain:explain",
     "audit": "clusterkit.cli.audit:audit",
     "evaluate": "clusterkit.cli.evaluate:evaluate",
+    "report": "clusterkit.cli.report:report",
     "compare-spaces": "clusterkit.cli.compare_spaces:compare_spaces",
     "train": "clusterkit.cli.train:train",
     "compare": "clusterkit.cli.compare:compare",

@@ -24,7 +24,7 @@ def demo(output: Path, seed: int, outputs: Outputs) -> None:
     """Run the whole chain on sample images: about two minutes, no download.
 
     Trains an autoencoder on handwritten digits, embeds them, finds the number of groups, clusters,
-    evaluates, and draws a picture of each step.
+    evaluates, draws a picture of each step, and writes a page of all clusters.
 
     \b
     Example:

@@ -160,7 +160,8 @@ def read_edits(
     Edited
         An image with another number was put into that cluster; a number that was not in use is a
         new group.  A new name in all rows of a cluster, but for those that came from others, is its
-        name.  In some rows it puts these into the cluster of that name, or into a new group.
+        name; so is one name in all rows of a group that has only such, unless none of them is new.
+        In some rows a name puts these into the cluster of that name, or into a new group.
 
     Examples
     --------
@@ -274,7 +275,9 @@ def _common_name(
     """Return the new name of a cluster, or None if some of its rows still have the old one."""
     own = [row for row, other in enumerate(labels) if other == label == before[row]]
     rows = own or [row for row, other in enumerate(labels) if other == label]
-    if not set(rows) <= set(changed):
+    # Some of a new group may have had its name before, as a merged part of another cluster.
+    is_one_name = not own and len({cells[row] for row in rows}) == 1
+    if not (is_one_name or set(rows) <= set(changed)):
         return None
     return Counter(cells[row] for row in rows).most_common(1)[0][0]
 

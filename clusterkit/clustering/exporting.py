@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from clusterkit.clustering.saved import check_earlier, read_earlier
 from clusterkit.errors import InvalidInputError
 from clusterkit.images.thumbnails import encode_thumbnails
-from clusterkit.similarity.nearest import nearest_of_any_length
+from clusterkit.similarity.nearest import nearest_others
 from clusterkit.similarity.projection import project
 from clusterkit.store.interchange import write_vectors
 from clusterkit.store.reading import as_embeddings
@@ -138,7 +138,7 @@ def _viewer_columns(embeddings: Embeddings) -> dict[str, Any]:
     import pyarrow as pa
 
     x, y = project(embeddings)[0].astype(np.float32).T
-    distances, rows = _neighbors(embeddings.vectors)
+    distances, rows = nearest_others(embeddings.vectors, _N_NEIGHBORS)
     pictures = encode_thumbnails(embeddings.files)
     image = [
         None if picture is None else {"bytes": picture, "path": escape_path(path)}
@@ -150,17 +150,6 @@ def _viewer_columns(embeddings: Embeddings) -> dict[str, Any]:
         "neighbors": _struct(ids=rows, distances=distances),
         "image": pa.array(image, pa.struct({"bytes": pa.binary(), "path": pa.string()})),
     }
-
-
-def _neighbors(vectors: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the distances and rows of the nearest other images."""
-    n_neighbors = min(_N_NEIGHBORS, len(vectors) - 1)
-    distances, rows = nearest_of_any_length(vectors, vectors, n_neighbors + 1)
-    # Of more equal images than are found, the image itself may not be among them.
-    is_other = rows != np.arange(len(rows))[:, None]
-    is_other[is_other.all(axis=1), -1] = False
-    shape = (len(rows), n_neighbors)
-    return distances[is_other].reshape(shape), rows[is_other].reshape(shape)
 
 
 def _struct(**columns: NDArray[Any]) -> pa.StructArray:

@@ -523,12 +523,18 @@ class ClustersTable(NamedTuple):
         The column ``name``, empty for clusters without a name; None without such a column.
     file : path
         The table.
+    distances : list of float
+        The distance of each image to the centre of its cluster; NaN if unknown.
+    exemplars : list of bool
+        Whether each image is the exemplar of its cluster.
     """
 
     paths: list[str]
     clusters: list[int | str]
     cells: list[str] | None
     file: str | Path
+    distances: Sequence[float] = ()
+    exemplars: Sequence[bool] = ()
 
     def names(self) -> dict[int, str]:
         """Return the names of the clusters that have one.
@@ -607,6 +613,8 @@ def read_clusters(clusters_csv: str | Path) -> ClustersTable:
         [cluster for cluster in clusters if cluster is not None],
         None if names is None else [_read_name(names[row]) for row in known],
         clusters_csv,
+        [_read_distance(cell) for cell in _cells(table, "distance", known)],
+        [cell.strip().casefold() == "true" for cell in _cells(table, "exemplar", known)],
     )
 
 
@@ -641,6 +649,21 @@ def _find(table: Table, names: Sequence[str]) -> int | None:
     """Return the first column with one of the names."""
     header = [name.casefold() for name in table.header]
     return next((header.index(name) for name in names if name in header), None)
+
+
+def _cells(table: Table, name: str, rows: Sequence[int]) -> list[str]:
+    """Return the cells of a column in some rows; empty ones if there is no such column."""
+    column = _find(table, (name,))
+    cells = None if column is None else table.column(column)
+    return ["" if cells is None else cells[row] for row in rows]
+
+
+def _read_distance(cell: str) -> float:
+    """Return a distance; NaN for an empty cell, and for anything else."""
+    try:
+        return float(cell)
+    except ValueError:
+        return float("nan")
 
 
 def _read_name(cell: str) -> str:

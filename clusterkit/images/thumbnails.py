@@ -5,6 +5,9 @@ import io
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clusterkit.errors import ImageError
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import read_bytes
@@ -45,18 +48,38 @@ def encode_thumbnails(files: Iterable[str | Path], *, side: int = 128) -> list[b
     return list(map_ahead(lambda file: _encode(file, side), files, ahead=64))
 
 
-def _encode(file: str | Path, side: int) -> bytes | None:
-    """Return one picture in its own proportions."""
-    from PIL import Image
+def read_thumbnail(file: str | Path, *, side: int) -> NDArray[np.uint8] | None:
+    """Return an image file as a small picture in its own proportions.
 
+    Parameters
+    ----------
+    file : path
+        The image.
+    side : int
+        Longer side of the picture, in pixels.
+
+    Returns
+    -------
+    ndarray of shape (height, width, 3), uint8, or None
+        The upright picture; None for a file that cannot be read.
+    """
     try:
         pixels, (height, width) = decode_image(read_bytes(file), (side, side))
     except ImageError:
         return None
     scale = side / max(height, width)
-    size = max(1, round(scale * height)), max(1, round(scale * width))
+    return resize_image(pixels, (max(1, round(scale * height)), max(1, round(scale * width))))
+
+
+def _encode(file: str | Path, side: int) -> bytes | None:
+    """Return one picture as a JPEG file."""
+    from PIL import Image
+
+    pixels = read_thumbnail(file, side=side)
+    if pixels is None:
+        return None
     content = io.BytesIO()
-    Image.fromarray(resize_image(pixels, size)).save(content, "JPEG", quality=85)
+    Image.fromarray(pixels).save(content, "JPEG", quality=85)
     return content.getvalue()
 
 

@@ -206,6 +206,32 @@ def nearest_of_any_length(
     return distances, rows
 
 
+def nearest_others(
+    vectors: NDArray[np.float32], n_neighbors: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Find the nearest other rows of each row; see :func:`nearest`.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, dimension)
+        Rows of any length.
+    n_neighbors : int
+        Number of neighbours; all others if there are fewer.
+
+    Returns
+    -------
+    distances, rows : ndarray of shape (n, min(n_neighbors, n - 1))
+        As for :func:`nearest`.
+    """
+    n_neighbors = min(n_neighbors, len(vectors) - 1)
+    distances, rows = nearest_of_any_length(vectors, vectors, n_neighbors + 1)
+    # Of more equal images than are found, the image itself may not be among them.
+    is_other = rows != np.arange(len(rows))[:, None]
+    is_other[is_other.all(axis=1), -1] = False
+    shape = (len(rows), n_neighbors)
+    return distances[is_other].reshape(shape), rows[is_other].reshape(shape)
+
+
 def _measure_all(vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the float64 cosine distances of queries to all rows, shape (q, n)."""
     wide = queries.astype(np.float64)

@@ -9,7 +9,7 @@ NOISE = -1
 # Spellings of noise as text.
 _NOISE_WORDS = frozenset({"-1", "-1.0", "noise"})
 # Missing values as written by pandas, R, Excel and databases.
-_MISSING_WORDS = frozenset(
+MISSING_WORDS = frozenset(
     ["", "#N/A", "<NA>", "N/A", "NA", "NULL", "NaN", "NaT", "None", "n/a", "nan", "null"]
 )
 
@@ -34,7 +34,7 @@ def is_missing(value: Any) -> bool:
 
 def is_missing_text(cell: str) -> bool:
     """Return whether a table cell stands for a missing value."""
-    return cell.strip() in _MISSING_WORDS
+    return cell.strip() in MISSING_WORDS
 
 
 def cluster_text(cluster: Any) -> str:

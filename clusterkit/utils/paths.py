@@ -63,7 +63,7 @@ def printable(text: object) -> str:
     return _escape(_as_utf8(str(text)), lambda letter: repr(letter)[1:-1])
 
 
-def json_text(document: Any, *, only_ascii: bool = False) -> str:
+def json_text(document: Any, *, only_ascii: bool = False, indent: int | None = 2) -> str:
     """Serialise a document to standard JSON.
 
     Parameters
@@ -73,13 +73,18 @@ def json_text(document: Any, *, only_ascii: bool = False) -> str:
         become null.
     only_ascii : bool
         Whether to escape all characters beyond ASCII.
+    indent : int or None
+        Spaces before each value; None for one line.
 
     Returns
     -------
     str
         JSON without a final line break.
     """
-    text = json.dumps(_json_value(document), indent=2, ensure_ascii=only_ascii)
+    separators = None if indent else (",", ":")
+    text = json.dumps(
+        _json_value(document), indent=indent, separators=separators, ensure_ascii=only_ascii
+    )
     # Outside of strings, JSON contains no such characters except line breaks.
     lines = text.split("\n")
     return "\n".join(_escape(line, lambda letter: json.dumps(letter)[1:-1]) for line in lines)

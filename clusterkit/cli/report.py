@@ -1,0 +1,103 @@
+"""``clusterkit report``."""
+
+from pathlib import Path
+
+import click
+
+from clusterkit.cli.options import read_space, seed_option, space_option, store_option
+from clusterkit.cli.outputs import OutputFile, Outputs, outputs
+from clusterkit.cli.streams import notice, say_result
+
+_TABLE = Path("clusters.csv")
+
+
+@click.command()
+@click.argument("clusters_csv", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--labels",
+    metavar="FILE|folders|none",
+    default="auto",
+    help="Known labels: a table of files and labels, or the names of the images' folders.  "
+    "[default: folders, if these have several images each]",
+)
+@click.option(
+    "--map",
+    "layout",
+    type=click.Choice(["pca", "umap"]),
+    default="pca",
+    show_default=True,
+    help="The map: principal components, or also UMAP, which takes longer and needs pip install "
+    "'clusterkit[map]'.",
+)
+@click.option(
+    "--elbow",
+    is_flag=True,
+    help="Show the verdict of `clusterkit elbow` on the number of clusters, which takes as long as "
+    "that command.",
+)
+@seed_option
+@space_option
+@store_option
+@outputs(
+    OutputFile(
+        "--output",
+        "The page.",
+        "report.html",
+        check="clusterkit.report.writing:check_report_path",
+    ),
+)
+def report(
+    clusters_csv: Path | None,
+    labels: str,
+    layout: str,
+    elbow: bool,
+    seed: int,
+    extractor: str | None,
+    store: Path,
+    outputs: Outputs,
+) -> None:
+    """Write one page to look at the clusters of CLUSTERS_CSV, and to decide about them.
+
+    The page opens in any browser, without a server or the internet.  It shows each cluster with its
+    images, a map of all, the neighbours of each image and why they are near.  In it you rename,
+    merge and split clusters, move and mark images, undo, and download the result as a table, which
+    `cluster --previous`, `promote` and `evaluate` read.
+
+    CLUSTERS_CSV is clusters.csv if that exists; without it, all images are one cluster, which you
+    can divide by hand.
+
+    Up to 10,000 images, everything is in the page, at less than 2 KB an image; the thumbnails of
+    more lie beside it in a folder.
+
+    \b
+    Example:
+      clusterkit report
+      clusterkit report clusters.csv --elbow -o report.html
+      clusterkit report clusters.csv -e xception --map umap -o map.html
+    """
+    from clusterkit.report import write_report
+
+    table = _find_table(clusters_csv)
+    embeddings = read_space(store, extractor, table)
+    page = write_report(
+        embeddings if table is None else table,
+        outputs.files["output"],
+        embeddings=None if table is None else embeddings,
+        store=store,
+        curve="auto" if elbow else None,
+        labels=None if labels == "none" else labels,
+        layout=layout,
+        random_state=seed,
+        overwrite=outputs.overwrite,
+        progress=True,
+    )
+    outputs.written.append(page.path)
+    outputs.show(page.to_dict(), lambda: say_result(page))
+
+
+def _find_table(clusters_csv: Path | None) -> Path | None:
+    """Return the table that is named, or the one that is there."""
+    if clusters_csv is None and not _TABLE.exists():
+        notice(f"There is no {_TABLE}: all images are shown as one cluster.")
+        return None
+    return clusters_csv or _TABLE

@@ -1,0 +1,220 @@
+"""The data of a page as one JSON document, with numbers in base64."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.plots.style import cluster_color
+from clusterkit.report.gathering import Gathered
+from clusterkit.report.layouts import Layout
+from clusterkit.report.sheets import COLUMNS, SIDE, Sheets
+from clusterkit.utils.noise import MISSING_WORDS, is_missing
+from clusterkit.utils.paths import json_text
+
+# Colours of clusters that a person makes in the page.
+_MORE_COLORS = 60
+# Marks an image without a place on the map.
+_NOWHERE = 65_535
+_MAX_CLASSES = 5
+# Which attributes of an inspection are one number per image, and what stands for none.
+_PER_IMAGE: dict[str, tuple[str, float]] = {
+    "silhouettes": ("<f4", np.nan),
+    "nearest": ("<i4", -1),
+    "borderline": ("u1", 0),
+    "odd": ("u1", 0),
+}
+
+
+def make_document(
+    gathered: Gathered,
+    *,
+    title: str,
+    layouts: Sequence[Layout],
+    neighbors: tuple[NDArray[np.float64], NDArray[np.int64], bool],
+    sheets: Sheets,
+    sheet_files: Sequence[str] | None,
+    top5: Sequence[Any] | None,
+    labels: Sequence[Any] | None,
+    inspection: Any,
+    output: Path,
+) -> str:
+    """Return the data of a page as JSON that can stand in a script element.
+
+    Parameters
+    ----------
+    gathered : Gathered
+        The images and clusters.
+    title : str
+        Title of the page.
+    layouts, neighbors
+        Maps, and the neighbours of the embeddings' rows.
+    sheets : Sheets
+        The thumbnails.
+    sheet_files : sequence of str, optional
+        Where they are, relative to the page; None if they are in it.
+    top5 : sequence, optional
+        The most probable ImageNet classes of the embeddings' rows.
+    labels : sequence, optional
+        The label of each image; None where it is missing.
+    inspection : Inspection, optional
+        What is known of how images fit their clusters.
+    output : path
+        The page, which links to the files.
+    """
+    numbers = [*gathered.sizes]
+    document = {
+        "title": title,
+        "table": gathered.table,
+        "clustered": gathered.algorithm is not None,
+        "paths": gathered.paths,
+        "links": _links(gathered, output),
+        "clusters": _code(gathered.labels, "<i4"),
+        "distances": _code(gathered.distances, "<f8"),
+        "exemplars": np.flatnonzero(gathered.exemplars).tolist(),
+        "order": _code(gathered.ranks(), "<u4"),
+        "names": {str(number): name for number, name in gathered.names.items()},
+        "kept": sorted(gathered.kept),
+        "next": gathered.next_number,
+        "missing": sorted(MISSING_WORDS),
+        "colors": [
+            cluster_color(number)
+            for number in range(min(max(numbers, default=0), 10_000) + _MORE_COLORS)
+        ],
+        "layouts": [
+            {
+                "name": layout.name,
+                "note": layout.note,
+                "places": _code(_places(gathered, layout.positions), "<u2"),
+            }
+            for layout in layouts
+        ],
+        "neighbors": _neighbors(gathered, *neighbors),
+        "classes": None if top5 is None else _classes(gathered, top5),
+        "labels": None if labels is None else _labels(labels),
+        "sheets": {
+            "side": SIDE,
+            "columns": COLUMNS,
+            "kind": sheets.kind,
+            "count": len(sheets.content),
+            "files": sheet_files,
+            "cells": _code(sheets.cells, "<u4"),
+            "sizes": _code(sheets.sizes, "u1"),
+        },
+        "inspection": None if inspection is None else _inspection(inspection, gathered),
+    }
+    text = json_text(document, indent=None)
+    key = hashlib.sha256(text.encode()).hexdigest()[:16]
+    # Decisions are kept in the browser under this key: a page of other clusters has another.
+    text = f'{{"key":"{key}",{text[1:]}'
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _code(numbers: Any, kind: str) -> str:
+    """Return numbers as base64 of little-endian bytes."""
+    return base64.b64encode(np.ascontiguousarray(numbers, np.dtype(kind)).tobytes()).decode()
+
+
+def _links(gathered: Gathered, output: Path) -> dict[str, Any]:
+    """Return how the page names the files: a base, and the paths that are not those of the table.
+
+    Relative to the page, so that both can move together; on Windows, absolute on another drive.
+    """
+    root = gathered.embeddings.root
+    base = ""
+    if root is not None:
+        try:
+            base = os.path.relpath(root, output.absolute().parent).replace(os.sep, "/")
+        except ValueError:
+            base = root.as_uri()
+        else:
+            base = quote(os.fsencode(base), safe="/")
+    pairs = enumerate(zip(gathered.paths, gathered.present, strict=True))
+    moved = {str(row): now for row, (path, now) in pairs if path != now}
+    return {"base": f"{base}/" if base else "", "moved": moved}
+
+
+def _places(gathered: Gathered, positions: NDArray[np.float64]) -> NDArray[np.uint16]:
+    """Return positions as whole numbers, with one scale for both axes."""
+    low = positions.min(axis=0)
+    extent = np.ptp(positions, axis=0)
+    scale = (_NOWHERE - 1) / (float(extent.max()) or 1.0)
+    margin = ((_NOWHERE - 1) - extent * scale) / 2
+    places = np.rint((positions - low) * scale + margin).astype(np.uint16)
+    return gathered.spread(places, _NOWHERE)
+
+
+def _neighbors(
+    gathered: Gathered,
+    similarities: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    is_exact: bool,
+) -> dict[str, Any]:
+    """Return the neighbours by their number on the page; none for images without a vector."""
+    n = len(gathered.rows)
+    # The last entry is that of row -1: none was found.
+    number_of = np.full(len(gathered.embeddings) + 1, n)
+    known = gathered.rows >= 0
+    number_of[gathered.rows[known]] = np.flatnonzero(known)
+    # Embedded images that are not on the page are no neighbours here; n stands for none.
+    found = number_of[rows] if rows.size else rows
+    shape = (n, rows.shape[1])
+    spread = np.full(shape, n)
+    spread[known] = found[gathered.rows[known]]
+    shares = np.zeros(shape)
+    shares[known] = similarities[gathered.rows[known]]
+    return {
+        "count": rows.shape[1],
+        "exact": is_exact,
+        "rows": _code(spread, "<u4" if n > 65_000 else "<u2"),
+        "similarities": _code(np.rint(shares * 10_000), "<i2"),
+    }
+
+
+def _classes(gathered: Gathered, top5: Sequence[Any]) -> dict[str, Any]:
+    """Return the most probable ImageNet classes."""
+    rows = gathered.rows.tolist()
+    chosen = [(top5[row] or ())[:_MAX_CLASSES] if row >= 0 else () for row in rows]
+    names = sorted({name for some in chosen for name, _ in some})
+    number = {name: index for index, name in enumerate(names)}
+    indices = np.full((len(rows), _MAX_CLASSES), 65_535)
+    shares = np.zeros((len(rows), _MAX_CLASSES))
+    for row, some in enumerate(chosen):
+        for place, (name, share) in enumerate(some):
+            indices[row, place], shares[row, place] = number[name], round(255 * share)
+    return {"names": names, "rows": _code(indices, "<u2"), "shares": _code(shares, "u1")}
+
+
+def _labels(labels: Sequence[Any]) -> dict[str, Any]:
+    """Return the labels by number; -1 where there is none."""
+    texts = [None if is_missing(label) else str(label) for label in labels]
+    names = sorted({text for text in texts if text is not None})
+    number: Mapping[str | None, int] = {name: index for index, name in enumerate(names)}
+    return {"names": names, "rows": _code([number.get(text, -1) for text in texts], "<i4")}
+
+
+def _inspection(inspection: Any, gathered: Gathered) -> dict[str, Any]:
+    """Return what an inspection knows of each image, by its path, and of near clusters."""
+    inspected = inspection.clustering.embeddings.paths
+    row_of = {path: row for row, path in enumerate(inspected)}
+    rows = np.array([row_of.get(path, -1) for path in gathered.present])
+    columns = {}
+    for name, (kind, missing) in _PER_IMAGE.items():
+        # The last entry is that of images which were not inspected.
+        values = np.append(
+            np.asarray(getattr(inspection, name), kind), np.dtype(kind).type(missing)
+        )
+        columns[name] = _code(values[rows], kind)
+    near = {
+        str(cluster): [[int(other), float(distance)] for other, distance in others]
+        for cluster, others in inspection.neighbors.items()
+    }
+    return columns | {"neighbors": near}

@@ -1,0 +1,261 @@
+"""Gather what is known of the images of a clustering, from memory or from its table."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.clusterers.distances import distances_to_centers
+from clusterkit.clustering.cluster import Clustering
+from clusterkit.clustering.saved import (
+    ClustersTable,
+    EarlierClusters,
+    Origin,
+    check_earlier,
+    read_clusters,
+    read_earlier,
+)
+from clusterkit.datasets.names import first_few
+from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.store.embeddings import Embeddings, describe_space
+from clusterkit.store.reading import as_embeddings
+from clusterkit.store.stream import VectorStream
+from clusterkit.utils.noise import NOISE
+from clusterkit.utils.text import plural
+
+# Name of the table that a page offers, if it was made of no table.
+_TABLE = "clusters.csv"
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """The images of a page, in the order of their table.
+
+    Attributes
+    ----------
+    paths : list of str
+        The images, as in the table.
+    present : list of str
+        Where they are now, relative to the root of the embeddings.
+    labels : ndarray of shape (n,), int
+        Their clusters; -1 is noise.
+    distances : ndarray of shape (n,), float
+        Distance to the centre of the cluster, as in the table; NaN if unknown.
+    exemplars : ndarray of shape (n,), bool
+        Mask of the exemplars, as in the table.
+    rows : ndarray of shape (n,), int
+        Row of each image in the embeddings; -1 for an image that is not there.
+    embeddings : Embeddings
+        Their space.
+    names : dict of int to str
+        Names of clusters.
+    kept : frozenset of int
+        Clusters that a person named or pinned.
+    next_number : int
+        The first number that no cluster has or had.
+    table : str
+        Name of the table.
+    algorithm : str or None
+        What made the clusters; None if there are none yet.
+    """
+
+    paths: list[str]
+    present: list[str]
+    labels: NDArray[np.int64]
+    distances: NDArray[np.float64]
+    exemplars: NDArray[np.bool_]
+    rows: NDArray[np.int64]
+    embeddings: Embeddings
+    names: Mapping[int, str]
+    kept: frozenset[int]
+    next_number: int
+    table: str
+    algorithm: str | None
+
+    @property
+    def files(self) -> list[Path]:
+        """The file of each image."""
+        root = self.embeddings.root
+        return [Path(path) if root is None else root / path for path in self.present]
+
+    @property
+    def sizes(self) -> dict[int, int]:
+        """Number of images in each cluster, the noise last."""
+        numbers, counts = np.unique(self.labels, return_counts=True)
+        sizes = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+        noise = sizes.pop(NOISE, 0)
+        return sizes | ({NOISE: noise} if noise else {})
+
+    def spread(self, values: NDArray[Any], missing: Any) -> NDArray[Any]:
+        """Return values of the embeddings' rows for the images; ``missing`` where there is none."""
+        spread = np.full((len(self.rows), *values.shape[1:]), missing, values.dtype)
+        known = self.rows >= 0
+        spread[known] = values[self.rows[known]]
+        return spread
+
+    def ranks(self) -> NDArray[np.int64]:
+        """Return the images of each cluster from the most central, the clusters in order.
+
+        Distances that are unknown, as of images that were moved by hand, are those to the mean.
+        """
+        distances = self.distances.copy()
+        open_ = np.isnan(distances) & (self.rows >= 0)
+        if open_.any():
+            known = self.rows >= 0
+            vectors = np.asarray(self.embeddings)[self.rows[known]]
+            distances[known] = np.where(
+                open_[known],
+                distances_to_centers(vectors, self.labels[known], normalize=True)[0],
+                distances[known],
+            )
+        # Infinite for images without a vector, which come last; the exemplar is first.
+        distances = np.nan_to_num(distances, nan=np.inf)
+        distances[self.exemplars] = -1
+        return np.lexsort((distances, self.labels))
+
+
+def gather(clusters: Any, embeddings: Any = None) -> Gathered:
+    """Gather the images of a clustering, of a table, or of embeddings that have no clusters yet.
+
+    Raises
+    ------
+    NotFoundError
+        If the table or the store does not exist.
+    InvalidInputError
+        If a table comes without embeddings, none of its images is among them, there are no images,
+        or the vectors are a stream.
+    """
+    if isinstance(clusters, Clustering):
+        return _from_clustering(clusters, embeddings)
+    if isinstance(clusters, str | Path):
+        if embeddings is None:
+            raise InvalidInputError(
+                f"{clusters} holds no vectors: pass embeddings=, or the path of the store"
+            )
+        return _from_table(clusters, as_embeddings(embeddings))
+    if clusters is not None and embeddings is not None:
+        raise InvalidInputError(
+            f"clusters must be a Clustering or its table. Received: {type(clusters).__name__}"
+        )
+    return _without_clusters(as_embeddings(embeddings if clusters is None else clusters))
+
+
+def _from_clustering(clustering: Clustering, embeddings: Any) -> Gathered:
+    """Gather the images of a clustering in memory."""
+    given = clustering.embeddings if embeddings is None else as_embeddings(embeddings)
+    if isinstance(given, VectorStream):
+        raise InvalidInputError(
+            "a report needs all vectors in memory: pass embeddings=, the Embeddings of "
+            f"Space.read(). Received: {given!r}"
+        )
+    paths = list(clustering.embeddings.paths)
+    rows = {path: row for row, path in enumerate(given.paths)}
+    named = set(clustering.names) | set(clustering.decisions.fixed)
+    return Gathered(
+        paths,
+        paths,
+        np.asarray(clustering.labels),
+        np.asarray(clustering.distances, np.float64),
+        np.asarray(clustering.exemplars),
+        np.array([rows.get(path, -1) for path in paths]),
+        given,
+        dict(clustering.names),
+        clustering.decisions.fixed,
+        max([*clustering.labels.tolist(), *named]) + 1,
+        _TABLE,
+        clustering.algorithm,
+    )
+
+
+def _from_table(clusters_csv: str | Path, embeddings: Embeddings) -> Gathered:
+    """Gather the images of a table of clusters."""
+    _check_not_empty(embeddings)
+    table = read_clusters(clusters_csv)
+    earlier = read_earlier(table)
+    followed = check_earlier(earlier, embeddings)
+    row_of = {path: row for row, path in enumerate(embeddings.paths)}
+    rows = np.array([row_of.get(path, -1) for path in followed.paths])
+    _say_left_out(table, rows, followed.paths, len(embeddings))
+    algorithm = earlier.made_by.get("algorithm")
+    labels = np.array(earlier.labels)
+    return Gathered(
+        table.paths,
+        followed.paths,
+        labels,
+        np.array(table.distances, np.float64),
+        np.array(table.exemplars, np.bool_),
+        rows,
+        embeddings,
+        dict(earlier.names),
+        earlier.decisions.fixed,
+        _next_number(earlier, Path(clusters_csv)),
+        Path(clusters_csv).name,
+        algorithm if isinstance(algorithm, str) else "unknown",
+    )
+
+
+def _without_clusters(embeddings: Embeddings) -> Gathered:
+    """Gather images that have no clusters yet: all are one."""
+    _check_not_empty(embeddings)
+    labels = np.zeros(len(embeddings), np.int64)
+    distances, exemplars = distances_to_centers(np.asarray(embeddings), labels, normalize=True)
+    return Gathered(
+        list(embeddings.paths),
+        list(embeddings.paths),
+        labels,
+        distances,
+        exemplars,
+        np.arange(len(embeddings)),
+        embeddings,
+        {},
+        frozenset(),
+        1,
+        _TABLE,
+        None,
+    )
+
+
+def _check_not_empty(embeddings: Embeddings) -> None:
+    """Check that there are images."""
+    if not len(embeddings):
+        raise InvalidInputError(
+            f"there are no embedded images in {describe_space(embeddings.space)}: run "
+            "`clusterkit embed` on a folder of them"
+        )
+
+
+def _say_left_out(
+    table: ClustersTable, rows: NDArray[np.int64], paths: list[str], n_embedded: int
+) -> None:
+    """Say which images of the table have no vector, and that others are not in the table."""
+    missing = [path for path, row in zip(paths, rows.tolist(), strict=True) if row < 0]
+    if missing:
+        warnings.warn(
+            f"{plural(len(missing), 'image')} of {table.file} are not in the store, and are listed "
+            f"without neighbours and a place on the map: {first_few(missing)}",
+            Notice,
+            stacklevel=4,
+        )
+    if others := n_embedded - (len(rows) - len(missing)):
+        warnings.warn(
+            f"left out {plural(others, 'image')} of the store, which have no cluster in "
+            f"{table.file}",
+            Notice,
+            stacklevel=4,
+        )
+
+
+def _next_number(earlier: EarlierClusters, clusters_csv: Path) -> int:
+    """Return the first number that is free in a table and in its description."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said before
+        origin = Origin.read(clusters_csv.with_suffix(".json")) or Origin({})
+    used = {*earlier.labels, *origin.clusters.values(), *origin.names, *earlier.decisions.fixed}
+    used |= {image.cluster for image in earlier.decisions.placed}
+    return max(used) + 1

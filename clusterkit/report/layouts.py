@@ -1,0 +1,115 @@
+"""Places of images on the maps of a page, and their nearest neighbours."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.errors import InvalidInputError
+from clusterkit.similarity.approximate import nearest_others_roughly
+from clusterkit.similarity.nearest import nearest_others, unit_rows
+from clusterkit.similarity.projection import project
+from clusterkit.utils.optional_imports import require
+
+LAYOUTS = ("pca", "umap")
+# All pairs of 20,000 images in 2,048 dimensions take about half a minute on two cores.
+_MOST_EXACT = 20_000
+
+
+class Layout(NamedTuple):
+    """A map.
+
+    Attributes
+    ----------
+    name : str
+        What it is called.
+    note : str
+        How to read it, in one sentence.
+    positions : ndarray of shape (n, 2), float
+        The place of each image.
+    """
+
+    name: str
+    note: str
+    positions: NDArray[np.float64]
+
+
+def make_layouts(vectors: NDArray[np.float32], kind: str) -> list[Layout]:
+    """Return the map of principal components and, if asked for, that of UMAP before it.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, d)
+        The images.
+    kind : {"pca", "umap"}
+        The map.
+
+    Raises
+    ------
+    InvalidInputError
+        If the map is unknown.
+    MissingDependencyError
+        If umap-learn is not installed.
+    """
+    if kind not in LAYOUTS:
+        raise InvalidInputError(f"the map must be one of {', '.join(LAYOUTS)}. Received: {kind!r}")
+    umap = None if kind == "pca" else require("umap", extra="map", caller="the map by UMAP")
+    if min(vectors.shape) < 2:
+        places = np.zeros((len(vectors), 2))
+        return [Layout("all in one place", "There is nothing to spread out.", places)]
+    positions, shares = project(vectors)
+    first, second = (f"{share:.0%}" for share in shares)
+    layouts = [
+        Layout(
+            "principal components",
+            f"The two directions of the largest variance, {first} and {second} of it: what is far "
+            "apart here differs; what is near may differ in other directions.",
+            positions,
+        )
+    ]
+    # UMAP needs some neighbours.
+    if umap is not None and len(vectors) > 4:
+        layouts.insert(0, _umap(umap, vectors))
+    return layouts
+
+
+def _umap(umap: Any, vectors: NDArray[np.float32]) -> Layout:
+    """Return the map of UMAP, the same in each run."""
+    import warnings
+
+    reducer = umap.UMAP(n_neighbors=min(15, len(vectors) - 1), metric="cosine", random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a seed means one thread, and such
+        positions = reducer.fit_transform(unit_rows(vectors))
+    return Layout(
+        "UMAP",
+        "Neighbours are kept near each other (UMAP); the distances between groups and their sizes "
+        "mean little.",
+        np.asarray(positions, np.float64),
+    )
+
+
+def find_neighbors(
+    vectors: NDArray[np.float32], n_neighbors: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64], bool]:
+    """Return the nearest other images, and whether they are exact.
+
+    Above 20,000 images they are approximate, see
+    :func:`clusterkit.similarity.approximate.nearest_others_roughly`.
+
+    Returns
+    -------
+    similarities, rows : ndarray of shape (n, min(n_neighbors, n - 1))
+        Cosine similarities, descending, and the rows; -1 where none was found.
+    is_exact : bool
+        Whether no nearer image can have been missed.
+    """
+    n_neighbors = min(n_neighbors, len(vectors) - 1)
+    if n_neighbors < 1:
+        return np.empty((len(vectors), 0)), np.empty((len(vectors), 0), np.int64), True
+    is_exact = len(vectors) <= _MOST_EXACT
+    find = nearest_others if is_exact else nearest_others_roughly
+    distances, rows = find(vectors, n_neighbors)
+    return 1 - distances, rows, is_exact

@@ -1,0 +1,232 @@
+"""Put a page together: template, style, scripts, data and thumbnails."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clusterkit import __version__
+from clusterkit.clustering.agreement import Evaluation
+from clusterkit.elbow.curve import ElbowCurve
+from clusterkit.plots.style import cluster_color
+from clusterkit.report.gathering import Gathered
+from clusterkit.utils.noise import NOISE, without_nan
+from clusterkit.utils.paths import printable
+
+_FOLDER = Path(__file__).parent / "template"
+# Classic scripts, in this order: each uses what the ones before define.
+SCRIPTS = (
+    "data.js",
+    "decisions.js",
+    "table.js",
+    "pictures.js",
+    "choice.js",
+    "points.js",
+    "map.js",
+    "details.js",
+    "list.js",
+    "page.js",
+)
+# With more labels, only the most frequent of each cluster are listed.
+_MOST_LABELS, _N_FREQUENT = 30, 4
+_INDICES = ("silhouette", "eigengap", "stability", "inertia")
+
+
+def render(
+    gathered: Gathered,
+    *,
+    title: str,
+    data: str,
+    sheets: Sequence[bytes],
+    space: str,
+    curve: ElbowCurve | None,
+    findings: Sequence[Any],
+    is_audited: bool,
+    evaluation: Evaluation | None,
+    n_without_picture: int,
+) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    gathered : Gathered
+        The images and clusters.
+    title, space : str
+        Title of the page, and name of the embedding space.
+    data : str
+        From :func:`clusterkit.report.document.make_document`.
+    sheets : sequence of bytes
+        The thumbnails; empty if they lie beside the page.
+    curve : ElbowCurve, optional
+        The verdict on the number of clusters.
+    findings : sequence
+        What an audit found.
+    is_audited : bool
+        Whether there was an audit.
+    evaluation : Evaluation, optional
+        Clusters and labels.
+    n_without_picture : int
+        Number of images without a picture.
+    """
+    scripts = [_read(name) for name in SCRIPTS]
+    style = _read("page.css")
+    return (
+        _template().render(
+            title=title,
+            space=space,
+            algorithm=gathered.algorithm,
+            table=gathered.table,
+            n_images=len(gathered.paths),
+            n_clusters=len(gathered.sizes.keys() - {NOISE}),
+            n_without_picture=n_without_picture,
+            n_without_vector=int((gathered.rows < 0).sum()),
+            clusters=_clusters(gathered),
+            curve=None if curve is None else _curve(curve),
+            findings=[_finding(finding) for finding in findings],
+            is_audited=is_audited,
+            evaluation=None if evaluation is None else _evaluation(evaluation, gathered),
+            policy=_policy(scripts, style),
+            style=style,
+            scripts=scripts,
+            data=data,
+            sheets=[base64.b64encode(sheet).decode() for sheet in sheets],
+            version=__version__,
+        )
+        + "\n"
+    )
+
+
+@cache
+def _template() -> Any:
+    """Return the template, which escapes all that it is given."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True,
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["printable"] = printable
+    return environment.get_template("page.html")
+
+
+def _read(name: str) -> str:
+    """Return a file of the page."""
+    return (_FOLDER / name).read_text(encoding="utf-8")
+
+
+def _policy(scripts: Iterable[str], style: str) -> str:
+    """Return a content security policy that allows the page's own code, by hash, and its images."""
+    allowed = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'sha256-{_digest(style)}'; "
+        "img-src 'self' blob: data: file:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    """Return the hash of the text of an element, as policies have it."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _clusters(gathered: Gathered) -> list[dict[str, Any]]:
+    """Return the clusters, for a browser without scripts."""
+    order = gathered.ranks()
+    labels = gathered.labels[order]
+    return [
+        {
+            "text": _cluster_text(cluster, gathered.names),
+            "size": size,
+            "color": cluster_color(cluster),
+            "paths": [gathered.paths[row] for row in order[labels == cluster][:3].tolist()],
+        }
+        for cluster, size in gathered.sizes.items()
+    ]
+
+
+def _cluster_text(cluster: Any, names: Any) -> str:
+    """Return a cluster as text, such as "3 red fox"."""
+    if cluster == NOISE:
+        return "noise"
+    return f"{cluster} {names.get(cluster, '')}".strip()
+
+
+def _curve(curve: ElbowCurve) -> dict[str, Any]:
+    """Return the verdict, and a bar for each number of clusters."""
+    probability = np.nan_to_num(curve.probability)
+    most = max(float(probability.max(initial=0)), 1e-9)
+    numbers = curve.n_clusters.tolist()
+    bars = [
+        {"k": k, "share": share, "height": round(60 * share / most, 1), "is_best": k == curve.k}
+        for k, share in zip(numbers, probability.tolist(), strict=True)
+    ]
+    columns = {name: without_nan(getattr(curve, name)) for name in _INDICES}
+    rows = [
+        {
+            "k": k,
+            "cells": [columns[name][index] for name in _INDICES],
+            "share": bars[index]["share"],
+        }
+        for index, k in enumerate(numbers)
+    ]
+    return {
+        "k": curve.k,
+        "verdict": curve.verdict,
+        "confidence": curve.confidence,
+        "levels": [(level.n_clusters, level.confidence) for level in curve.levels],
+        "votes": [(name.replace("_", " "), k) for name, k in sorted(curve.votes.items())],
+        "bars": bars,
+        "step": 600 / max(1, len(bars)),
+        "indices": _INDICES,
+        "rows": rows,
+    }
+
+
+def _finding(finding: Any) -> dict[str, Any]:
+    """Return a finding of an audit; its figure only if that is a number or a text."""
+    figure = getattr(finding, "figure", None)
+    if isinstance(figure, float):
+        figure = f"{figure:.3g}"
+    return {
+        "sentence": str(finding.sentence),
+        "advice": str(getattr(finding, "advice", "") or ""),
+        "figure": str(figure) if isinstance(figure, str | int) else "",
+        "is_problem": bool(getattr(finding, "is_problem", False)),
+        "images": [str(path) for path in getattr(finding, "images", ())],
+    }
+
+
+def _evaluation(evaluation: Evaluation, gathered: Gathered) -> dict[str, Any]:
+    """Return the table of clusters and labels, with a shade for each share."""
+    rows = []
+    for cluster, counts in zip(evaluation.clusters, evaluation.table.tolist(), strict=True):
+        total = max(1, sum(counts))
+        order = sorted(range(len(counts)), key=lambda column, c=counts: -c[column])  # type: ignore[misc]
+        rows.append(
+            {
+                "text": _cluster_text(cluster, gathered.names),
+                "cells": [(count, -(-5 * count // total)) for count in counts],
+                "frequent": [
+                    (evaluation.label_names[column], counts[column])
+                    for column in order[:_N_FREQUENT]
+                    if counts[column]
+                ],
+            }
+        )
+    return {
+        "accuracy": evaluation.accuracy,
+        "nmi": evaluation.nmi,
+        "purity": evaluation.purity,
+        "n": evaluation.n,
+        "names": evaluation.label_names,
+        "is_table": len(evaluation.label_names) <= _MOST_LABELS,
+        "rows": rows,
+    }

@@ -1,0 +1,123 @@
+"use strict";
+// The data of the page: image i of the table is at index i everywhere.
+
+const NOISE = -1;
+const NOWHERE = 65535;
+
+const Data = (() => {
+  const given = JSON.parse(document.getElementById("data").textContent);
+
+  /** Return the bytes of base64 as an array of numbers of a type. */
+  function numbers(Type, code) {
+    const text = atob(code);
+    const bytes = new Uint8Array(text.length);
+    for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+    return new Type(bytes.buffer);
+  }
+
+  const n = given.paths.length;
+  const near = given.neighbors;
+  const seen = given.inspection;
+  const data = {
+    key: given.key,
+    table: given.table,
+    n,
+    paths: given.paths,
+    links: given.links,
+    clusters: numbers(Int32Array, given.clusters),
+    distances: numbers(Float64Array, given.distances),
+    exemplars: new Set(given.exemplars),
+    order: numbers(Uint32Array, given.order),
+    names: new Map(Object.entries(given.names).map(([number, name]) => [Number(number), name])),
+    kept: new Set(given.kept),
+    next: given.next,
+    missing: new Set(given.missing),
+    colors: given.colors,
+    layouts: given.layouts.map((one) => ({ ...one, places: numbers(Uint16Array, one.places) })),
+    neighbors: {
+      count: near.count,
+      exact: near.exact,
+      rows: numbers(n > 65000 ? Uint32Array : Uint16Array, near.rows),
+      similarities: numbers(Int16Array, near.similarities),
+    },
+    classes: given.classes && {
+      names: given.classes.names,
+      rows: numbers(Uint16Array, given.classes.rows),
+      shares: numbers(Uint8Array, given.classes.shares),
+    },
+    labels: given.labels && {
+      names: given.labels.names,
+      rows: numbers(Int32Array, given.labels.rows),
+    },
+    sheets: {
+      ...given.sheets,
+      cells: numbers(Uint32Array, given.sheets.cells),
+      sizes: numbers(Uint8Array, given.sheets.sizes),
+    },
+    inspection: seen && {
+      silhouettes: numbers(Float32Array, seen.silhouettes),
+      nearest: numbers(Int32Array, seen.nearest),
+      borderline: numbers(Uint8Array, seen.borderline),
+      odd: numbers(Uint8Array, seen.odd),
+      neighbors: seen.neighbors,
+    },
+  };
+  // Where an image stands among those of its cluster, from the most central.
+  data.ranks = new Uint32Array(n);
+  data.order.forEach((row, rank) => { data.ranks[row] = rank; });
+  return data;
+})();
+
+// Control characters and those that turn the direction of the text could show another name.
+const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+
+/** Return a text as one line that shows what is in it. */
+function printable(text) {
+  return text.replace(UNPRINTABLE, (letter) => {
+    if (letter === "\n") return "\\n";
+    return "\\u" + letter.charCodeAt(0).toString(16).padStart(4, "0");
+  });
+}
+
+/** Return "1 image" or "2 images". */
+function plural(number, noun) {
+  return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+/** Return the address of an image's file, relative to the page. */
+function linkTo(row) {
+  const path = Data.links.moved[row] ?? Data.paths[row];
+  // Bytes that are not UTF-8 stand in the data as an escaped surrogate, such as \udcff.
+  const parts = path.split(/\\u(dc[89a-f][0-9a-f]|005c)/);
+  const codes = parts.map((part, i) => {
+    if (i % 2) return "%" + part.slice(2);
+    return encodeURIComponent(part.toWellFormed ? part.toWellFormed() : part);
+  });
+  // Two slashes would begin with the name of a server.
+  return Data.links.base + codes.join("").replaceAll("%2F", "/").replace(/^\/+/, "/");
+}
+
+/** Return a new element with attributes, properties of the dataset excepted, and children. */
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value != null) element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+/** Return an element by its id. */
+function get(id) {
+  return document.getElementById(id);
+}
+
+/** Return a function list that can be called as one. */
+function signal() {
+  const heard = [];
+  const call = (...values) => heard.forEach((one) => one(...values));
+  call.add = (one) => heard.push(one);
+  return call;
+}

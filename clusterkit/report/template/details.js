@@ -1,0 +1,156 @@
+"use strict";
+// One image: larger, what is known of it, its neighbours and why they are near.
+
+const Details = (() => {
+  const panel = get("details");
+  let back = null;
+  let last = null;
+  let selector = null;
+
+  /** Return the ImageNet classes of an image as [number, probability], the most probable first. */
+  function classesOf(row) {
+    if (!Data.classes) return [];
+    const found = [];
+    for (let i = 5 * row; i < 5 * row + 5; i++) {
+      if (Data.classes.rows[i] !== NOWHERE) found.push([Data.classes.rows[i], Data.classes.shares[i] / 255]);
+    }
+    return found;
+  }
+
+  const className = (number) => printable(Data.classes.names[number]).replaceAll("_", " ");
+
+  /** Return why two images are near, in a few words. */
+  function why(row, other, similarity) {
+    const ours = new Set(classesOf(row).map(([number]) => number));
+    const shared = classesOf(other).filter(([number]) => ours.has(number));
+    const said = [`${similarity.toFixed(2)} similar`];
+    if (shared.length) said.push(`both ${shared.slice(0, 2).map(([number]) => className(number)).join(", ")}`);
+    else if (ours.size && classesOf(other).length) said.push("no class in common");
+    if (Data.labels) {
+      const [one, two] = [Data.labels.rows[row], Data.labels.rows[other]];
+      if (one >= 0 && two >= 0 && one !== two) said.push(`labelled ${printable(Data.labels.names[two])}`);
+    }
+    return said.join("; ");
+  }
+
+  /** Return the image as large as it is to be had: the file itself, or its thumbnail. */
+  function picture(row) {
+    const shown = make("div", { class: "large" }, Pictures.element(row));
+    // A page from a server has no access to the files of the disk.
+    if (location.protocol === "file:" && Pictures.has(row)) {
+      const image = new Image();
+      image.alt = "";
+      image.decoding = "async";
+      image.addEventListener("load", () => shown.replaceChildren(image));
+      image.src = linkTo(row);
+    }
+    return shown;
+  }
+
+  function fact(name, ...value) {
+    return [make("dt", {}, name), make("dd", {}, ...value)];
+  }
+
+  function facts(row) {
+    const label = Decisions.labels[row];
+    const list = make("dl");
+    const before = Data.clusters[row];
+    list.append(...fact("Cluster", Decisions.title(label) + (before === label ? "" : `, moved from ${before === NOISE ? "noise" : before}`)));
+    if (Data.labels && Data.labels.rows[row] >= 0) {
+      list.append(...fact("Label", make("bdi", {}, printable(Data.labels.names[Data.labels.rows[row]]))));
+    }
+    const distance = Data.distances[row];
+    if (before === label && !Number.isNaN(distance)) {
+      list.append(...fact("Distance to centre", distance.toFixed(3) + (Data.exemplars.has(row) ? ", the exemplar" : "")));
+    }
+    const seen = Data.inspection;
+    if (seen) {
+      if (!Number.isNaN(seen.silhouettes[row])) list.append(...fact("Silhouette", seen.silhouettes[row].toFixed(2)));
+      const marks = [];
+      if (seen.borderline[row]) marks.push("between two clusters");
+      if (seen.odd[row]) marks.push("unlike its cluster");
+      if (marks.length) list.append(...fact("Note", marks.join(", ")));
+      if (seen.nearest[row] >= 0) list.append(...fact("Nearest other", Decisions.title(seen.nearest[row])));
+    }
+    const classes = classesOf(row).filter(([, share]) => share >= 0.01).slice(0, 3);
+    if (classes.length) {
+      const said = classes.map(([number, share]) => `${className(number)} ${Math.round(100 * share)} %`);
+      list.append(...fact("Looks like", said.join(", ")));
+    }
+    return list;
+  }
+
+  function neighbors(row) {
+    const { count, rows, similarities, exact } = Data.neighbors;
+    const list = make("ul", { class: "near" });
+    for (let i = row * count; i < (row + 1) * count; i++) {
+      const other = rows[i];
+      if (other >= Data.n) continue;
+      const cluster = Decisions.title(Decisions.labels[other]);
+      const open = make("button", { type: "button", class: "tile", title: printable(Data.paths[other]) },
+        Pictures.element(other),
+        make("span", {}, why(row, other, similarities[i] / 10000), make("br"), cluster));
+      open.addEventListener("click", () => Choice.open(other, { focus: true }));
+      list.append(make("li", {}, open));
+    }
+    if (!list.children.length) return [make("p", { class: "note" }, "Its neighbours are not known.")];
+    const title = exact ? "Nearest images" : "Nearest images (approximate)";
+    return [make("h3", {}, title), list];
+  }
+
+  function close() {
+    panel.hidden = true;
+    Choice.open(null);
+    if (back?.isConnected) back.focus();
+    back = null;
+  }
+
+  function show(row, focus) {
+    if (row === null) return;
+    if (panel.hidden) back = document.activeElement;
+    // A button that was pressed is made anew, and stays where the keyboard is.
+    const pressed = [...panel.querySelectorAll("button")].indexOf(document.activeElement);
+    const path = printable(Data.paths[row]);
+    const isMarked = Decisions.marks.has(row);
+    const button = (text, does) => {
+      const made = make("button", { type: "button" }, text);
+      made.addEventListener("click", does);
+      return made;
+    };
+    selector = button("", () => Choice.toggle(row));
+    updateSelector();
+    const title = make("h3", { tabindex: "-1", class: "path" }, make("bdi", {}, path));
+    panel.replaceChildren(
+      make("div", { class: "row" },
+        button("Close", close),
+        button(isMarked ? "Unmark" : "Mark", () => Page.mark([row], !isMarked)),
+        selector,
+      ),
+      title,
+      picture(row),
+      make("p", {}, Pictures.has(row)
+        ? make("a", { href: linkTo(row), target: "_blank", rel: "noopener" }, "Open the file")
+        : "The file is gone or cannot be read."),
+      facts(row),
+      ...neighbors(row),
+    );
+    panel.hidden = false;
+    if (focus) title.focus();
+    else if (pressed >= 0) panel.querySelectorAll("button")[pressed]?.focus();
+    if (row !== last) panel.scrollTop = 0;
+    last = row;
+  }
+
+  function updateSelector() {
+    if (selector) selector.textContent = Choice.selected.has(Choice.state.open) ? "Unselect" : "Select";
+  }
+
+  function begin() {
+    Choice.selection.add(updateSelector);
+    Choice.opened.add(show);
+    Decisions.changed.add(() => { if (!panel.hidden) show(Choice.state.open, false); });
+    panel.addEventListener("keydown", (event) => { if (event.key === "Escape") close(); });
+  }
+
+  return { begin, why, classesOf };
+})();

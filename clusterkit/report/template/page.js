@@ -1,0 +1,192 @@
+"use strict";
+// The bar of decisions, and the start of the page.
+
+const Page = (() => {
+  const say = (text) => { get("announce").textContent = text; };
+
+  // Decisions, by their buttons.
+
+  function rename(number, field) {
+    const typed = field.value.trim();
+    const before = List.nameOf(number);
+    if (typed === before) return;
+    const name = ClustersTable.escape(typed);
+    const problem = Decisions.whyNot(number, name);
+    if (problem) {
+      field.value = before;
+      status(problem);
+      return;
+    }
+    Decisions.act(name ? `cluster ${number} is “${printable(name)}”` : `cluster ${number} has no name`, [{ name: number, as: name }]);
+  }
+
+  function moveTo(rows, number, what, steps = []) {
+    const moved = rows.filter((row) => Decisions.labels[row] !== number);
+    if (!moved.length && !steps.length) return;
+    Decisions.act(what, [{ move: moved, to: number }, ...steps]);
+    Choice.filter();
+  }
+
+  function merge(number, target) {
+    const rows = Decisions.clusters().get(number);
+    const name = Decisions.names.get(number);
+    const steps = name && !Decisions.names.get(target) ? [{ name: target, as: name }] : [];
+    moveTo(rows, target, `${Decisions.title(number)} merged into ${Decisions.title(target)}`, steps);
+    get(`cluster-${target}`)?.scrollIntoView({ block: "nearest" });
+  }
+
+  function split() {
+    const rows = [...Choice.selected];
+    const number = Decisions.newNumber();
+    moveTo(rows, number, `${plural(rows.length, "image")} in new cluster ${number}`);
+    Choice.clear();
+    const field = List.parts.get(number)?.field;
+    if (!field) return;
+    field.scrollIntoView({ block: "center" });
+    field.focus({ preventScroll: true });
+  }
+
+  function mark(rows, on) {
+    const changed = rows.filter((row) => Decisions.marks.has(row) !== on);
+    if (!changed.length) return;
+    Decisions.act(`${plural(changed.length, "image")} ${on ? "marked" : "no longer marked"}`, [{ mark: changed, on }]);
+  }
+
+  // What is shown of them.
+
+  function status(text) {
+    get("status").textContent = text;
+  }
+
+  function updateBar(what = "") {
+    const { done, undone } = Decisions;
+    get("undo").disabled = !done.length;
+    get("redo").disabled = !undone.length;
+    const lost = Decisions.isKept() ? "" : " This browser does not keep them: download before you leave.";
+    const said = what ? `${what[0].toUpperCase()}${what.slice(1)}. ` : "";
+    status(done.length || what ? `${said}${plural(done.length, "decision")}.${lost}` : "No decisions yet.");
+    const n = [...Decisions.clusters().keys()].filter((number) => number !== NOISE).length;
+    get("count").textContent = plural(n, "cluster");
+    updateWhich();
+    updateMark();
+  }
+
+  function updateWhich() {
+    const which = get("which");
+    const options = [["all", "all images"]];
+    for (const number of Decisions.clusters().keys()) options.push([`cluster ${number}`, Decisions.title(number)]);
+    if (Data.labels) Data.labels.names.forEach((name, i) => options.push([`label ${i}`, `label ${printable(name)}`]));
+    if (Data.inspection) options.push(["borderline", "between two clusters"], ["odd", "unlike their cluster"]);
+    options.push(["marked", "marked"], ["moved", "moved"]);
+    if (Data.sheets.sizes.some((size) => !size)) options.push(["gone", "without a picture"]);
+    const isThere = options.some(([value]) => value === Choice.state.which);
+    which.replaceChildren(...options.map(([value, text]) => make("option", { value }, text)));
+    which.value = isThere ? Choice.state.which : "all";
+    if (!isThere) Choice.set({ which: "all" });
+  }
+
+  function updateSelected() {
+    const n = Choice.selected.size;
+    get("selected").hidden = !n;
+    get("number-selected").textContent = `${plural(n, "image")} selected`;
+    say(n ? `${plural(n, "image")} selected` : "");
+    updateTarget();
+    updateMark();
+  }
+
+  function updateMark() {
+    get("mark").textContent = areMarked() ? "Unmark" : "Mark";
+  }
+
+  const areMarked = () => [...Choice.selected].every((row) => Decisions.marks.has(row));
+
+  /** Offer the clusters that images can be moved to. */
+  function updateTarget() {
+    const target = get("target");
+    const before = target.value;
+    if (!target.firstElementChild) target.append(make("option", { value: "" }, "…"));
+    List.offer(target, null);
+    target.append(make("option", { value: NOISE }, "noise"));
+    if (before === String(NOISE)) target.value = before;
+    get("move").disabled = target.value === "";
+  }
+
+  function updateShown() {
+    let n = 0;
+    for (const one of Choice.isShown) n += one;
+    get("shown").textContent = n === Data.n ? "" : `${n.toLocaleString("en")} of ${Data.n.toLocaleString("en")} shown`;
+  }
+
+  function listen() {
+    get("undo").addEventListener("click", () => { Decisions.undo(); Choice.filter(); });
+    get("redo").addEventListener("click", () => { Decisions.redo(); Choice.filter(); });
+    get("download").addEventListener("click", () => {
+      ClustersTable.download();
+      status(`Downloaded ${Data.table}: save it over the one it came from, beside its .json file.`);
+    });
+    let timer = 0;
+    get("text").addEventListener("input", (event) => {
+      clearTimeout(timer);
+      timer = setTimeout(() => Choice.set({ text: event.target.value }), 150);
+    });
+    get("which").addEventListener("change", (event) => Choice.set({ which: event.target.value }));
+    get("color").addEventListener("change", (event) => Choice.set({ color: event.target.value }));
+    get("split").addEventListener("click", split);
+    get("mark").addEventListener("click", () => mark([...Choice.selected], !areMarked()));
+    get("clear").addEventListener("click", Choice.clear);
+    const target = get("target");
+    target.addEventListener("change", () => { get("move").disabled = target.value === ""; });
+    get("move").addEventListener("click", () => {
+      const number = Number(target.value);
+      const rows = [...Choice.selected];
+      moveTo(rows, number, `${plural(rows.length, "image")} moved to ${Decisions.title(number)}`);
+      Choice.clear();
+    });
+    document.addEventListener("keydown", (event) => {
+      const isTyping = event.target.matches("input, select, textarea");
+      if (!(event.ctrlKey || event.metaKey) || isTyping || event.key.toLowerCase() !== "z") return;
+      event.preventDefault();
+      get(event.shiftKey ? "redo" : "undo").click();
+    });
+  }
+
+  /** Let the images that a finding names be opened. */
+  function linkFindings() {
+    const rows = new Map(Data.paths.map((path, row) => [printable(path), row]));
+    for (const named of document.querySelectorAll(".findings .image")) {
+      const row = rows.get(named.textContent);
+      if (row === undefined) continue;
+      const button = make("button", { type: "button" }, named.textContent);
+      button.addEventListener("click", () => Choice.open(row, { focus: true }));
+      named.replaceChildren(button);
+    }
+  }
+
+  function begin() {
+    get("bar").hidden = false;
+    get("filters").hidden = false;
+    get("color").append(make("option", { value: "cluster" }, "cluster"));
+    if (Data.labels) get("color").append(make("option", { value: "label" }, "label"));
+    Decisions.changed.add(updateBar);
+    Choice.selection.add(updateSelected);
+    Choice.filtered.add(updateShown);
+    listen();
+    updateBar();
+    updateShown();
+    // The map needs no thumbnails to begin; the sheets stand behind this script.
+    Plane.begin();
+    const rest = () => {
+      Details.begin();
+      List.begin();
+      linkFindings();
+      Pictures.arrived();
+      document.body.dataset.ready = "true";
+    };
+    if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", rest);
+    else rest();
+  }
+
+  return { begin, rename, merge, split, mark, moveTo };
+})();
+
+Page.begin();

@@ -1,0 +1,379 @@
+"""Write the report of a clustering: one HTML page."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any, Protocol
+
+import numpy as np
+
+from clusterkit.clustering.agreement import compare
+from clusterkit.clustering.naming import find_classes
+from clusterkit.datasets.labels import read_labels
+from clusterkit.datasets.results import Result
+from clusterkit.elbow.curve import ElbowCurve, elbow_curve
+from clusterkit.errors import InvalidInputError, Notice, OutputExistsError
+from clusterkit.report.document import make_document
+from clusterkit.report.gathering import Gathered, gather
+from clusterkit.report.layouts import find_neighbors, make_layouts
+from clusterkit.report.page import render
+from clusterkit.report.sheets import Sheets, make_sheets
+from clusterkit.store.embeddings import describe_space
+from clusterkit.store.store import Store
+from clusterkit.utils.files import check_output, write_whole
+from clusterkit.utils.noise import NOISE, is_missing
+from clusterkit.utils.text import join_lines, plural
+
+# Up to this number of images, the thumbnails are in the page: about 15 MB.
+MOST_INSIDE = 10_000
+_N_NEIGHBORS = 8
+_OURS = re.compile(r"\d{5}\.(avif|webp)")
+
+
+class Finding(Protocol):
+    """What an audit found.
+
+    A ``figure`` (a number), ``is_problem`` (a bool) and ``images`` (paths of images that show it)
+    are shown as well, if it has them.
+    """
+
+    @property
+    def sentence(self) -> str:
+        """What was found, in plain words."""
+
+    @property
+    def advice(self) -> str:
+        """What to do about it; empty if nothing."""
+
+
+class Findings(Protocol):
+    """The result of an audit of a space, as far as a report shows it."""
+
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """What was found, the most important first."""
+
+
+class Inspection(Protocol):
+    """How well images fit their clusters, as far as a report shows it.
+
+    The arrays have one entry per image of the clustering; images are found by their paths.
+    """
+
+    @property
+    def clustering(self) -> Any:
+        """The inspected clustering, with the paths of its images."""
+
+    @property
+    def silhouettes(self) -> Any:
+        """Silhouette of each image; NaN where undefined."""
+
+    @property
+    def nearest(self) -> Any:
+        """The nearest other cluster of each image; -1 if there is none."""
+
+    @property
+    def borderline(self) -> Any:
+        """Mask of the images that lie between two clusters."""
+
+    @property
+    def odd(self) -> Any:
+        """Mask of the images that are unlike their cluster."""
+
+    @property
+    def neighbors(self) -> Any:
+        """The nearest other clusters of each cluster, as (cluster, distance)."""
+
+
+@dataclass(frozen=True, repr=False)
+class Report(Result):
+    """A written report.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The page.
+    folder : pathlib.Path or None
+        The folder of its thumbnails; None if they are in the page.
+    n_images, n_clusters : int
+        Number of images, and of clusters without noise.
+    n_without_picture : int
+        Number of images whose file is gone or cannot be read.
+    n_bytes : int
+        Size of the page and its thumbnails.
+    """
+
+    path: Path
+    folder: Path | None
+    n_images: int
+    n_clusters: int
+    n_without_picture: int
+    n_bytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-able values."""
+        return {
+            "path": str(self.path),
+            "folder": None if self.folder is None else str(self.folder),
+            "images": self.n_images,
+            "k": self.n_clusters,
+            "without_picture": self.n_without_picture,
+            "bytes": self.n_bytes,
+        }
+
+    def to_text(self) -> str:
+        """Return what the page holds, and how to open it."""
+        size = f"{self.n_bytes / 1e6:.1f} MB"
+        lines = [
+            f"{plural(self.n_images, 'image')} in {plural(self.n_clusters, 'cluster')}: open "
+            f"{self.path} ({size}) in a browser"
+        ]
+        if self.folder is not None:
+            lines.append(f"Its thumbnails are in {self.folder}: keep both together")
+        if self.n_without_picture:
+            lines.append(
+                f"{plural(self.n_without_picture, 'image')} without a picture: the files are gone "
+                "or cannot be read"
+            )
+        return join_lines(lines)
+
+
+def check_report_path(path: str | Path, *, overwrite: bool = False) -> Path:
+    """Check that a page, and a folder of thumbnails beside it, can be written.
+
+    Raises
+    ------
+    InvalidInputError
+        If its name does not end in .html.
+    OutputExistsError
+        If one of them exists and ``overwrite`` is false, or the folder holds other files.
+    """
+    path = check_output(path, overwrite=overwrite)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise InvalidInputError(f"a report is a page, .html. Received: {path}")
+    folder = _folder_of(path)
+    if folder.exists():
+        others = [file for file in os.listdir(folder) if not _OURS.fullmatch(file)]  # noqa: PTH208
+        if others or not overwrite:
+            raise OutputExistsError(
+                f"{folder} exists, where the thumbnails would lie; name another page"
+                + ("" if others else ", or allow it with --overwrite")
+            )
+    return path
+
+
+def write_report(
+    clusters: Any,
+    output: str | Path,
+    *,
+    embeddings: Any = None,
+    store: Store | str | Path | None = None,
+    curve: ElbowCurve | str | None = None,
+    audit: Findings | None = None,
+    inspection: Inspection | None = None,
+    labels: Any = "auto",
+    layout: str = "pca",
+    most_inside: int = MOST_INSIDE,
+    title: str | None = None,
+    random_state: int | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Report:
+    """Write one HTML page of images and their clusters, in which a person can decide about them.
+
+    The page opens from the disk, without a server or the internet.  It shows the clusters, a map of
+    all images, the neighbours of each, and what else is given.  In it, clusters are renamed, merged
+    and split, and images moved and marked; the browser keeps that, and the page offers the result
+    as a table that :func:`~clusterkit.promote`, :func:`~clusterkit.evaluate` and
+    :func:`~clusterkit.cluster` with ``previous`` read.
+
+    Parameters
+    ----------
+    clusters : Clustering, path or Embeddings
+        A clustering or its ``clusters.csv``.  Embeddings, or a store, that have no clusters yet are
+        shown as one.
+    output : path
+        The page, .html.
+    embeddings : Embeddings, Store, Space, or path of a store, optional
+        The vectors of a table's images, which may be of another space than the clusters.  By
+        default those of the clustering.
+    store : Store or path, optional
+        Where to look for the ImageNet classes of the images, if the embeddings have none; see
+        :func:`clusterkit.clustering.naming.find_top5`.
+    curve : ElbowCurve or "auto", optional
+        The verdict on the number of clusters; "auto" computes it, which takes from seconds to
+        minutes.
+    audit : Findings, optional
+        What an audit of the space found: its ``findings`` have a ``sentence`` and an ``advice``.
+    inspection : Inspection, optional
+        How well each image fits its cluster: ``silhouettes``, ``nearest``, ``borderline`` and
+        ``odd`` of the images of its ``clustering``, and ``neighbors`` of its clusters.
+    labels : "auto", None, "folders", path, mapping of path to label, or sequence of length n
+        Known labels; "folders" are the names of the images' folders, which "auto" takes if there
+        are at least two and on average at least two images of each.
+    layout : {"pca", "umap"}
+        The map: principal components, or also UMAP, which needs the extra ``map`` and more time.
+    most_inside : int
+        Maximum number of images whose thumbnails are in the page; those of more lie beside it in a
+        folder.
+    title : str, optional
+        Title of the page.
+    random_state : int, optional
+        Seed of the curve.
+    overwrite : bool
+        Whether to overwrite an existing page.
+    progress : bool
+        Whether to show progress bars on a terminal.
+
+    Returns
+    -------
+    Report
+        The page, and what is in it.
+
+    Raises
+    ------
+    NotFoundError
+        If a table or the store does not exist.
+    OutputExistsError
+        If the page exists and ``overwrite`` is false.
+    InvalidInputError
+        If there are no images, no image of a table is among the embeddings, or the vectors are a
+        stream.
+    MissingDependencyError
+        If the map needs umap-learn.
+
+    Warns
+    -----
+    Notice
+        If images of a table are not among the embeddings, or the reverse.
+
+    Notes
+    -----
+    The same input gives the same bytes.  The page runs no code but its own: its content security
+    policy names the hash of each of its scripts, and a server may send the same policy.
+    """
+    output = check_report_path(output, overwrite=overwrite)
+    gathered = gather(clusters, embeddings)
+    known = _find_labels(labels, gathered)
+    if isinstance(curve, str):
+        curve = _compute_curve(curve, gathered, random_state, progress)
+    vectors = np.asarray(gathered.embeddings)
+    layouts = make_layouts(vectors, layout)
+    top5, _ = find_classes(gathered.embeddings, store)
+    neighbors = find_neighbors(vectors, _N_NEIGHBORS)
+    sheets = make_sheets(gathered.files, gathered.ranks(), progress=progress)
+    is_inside = len(gathered.paths) <= most_inside
+    names = [f"{number:05d}{sheets.suffix}" for number in range(len(sheets.content))]
+    folder = _folder_of(output)
+    title = title or f"{plural(len(gathered.paths), 'image')} of {_folder_name(gathered)}"
+    data = make_document(
+        gathered,
+        title=title,
+        layouts=layouts,
+        neighbors=neighbors,
+        sheets=sheets,
+        sheet_files=None if is_inside else [f"{folder.name}/{name}" for name in names],
+        top5=None if top5 is None else list(top5),
+        labels=known,
+        inspection=inspection,
+        output=output,
+    )
+    evaluation = None
+    if known is not None:
+        evaluation = compare(list(known), gathered.labels.tolist())
+    n_gone = int((sheets.sizes[:, 0] == 0).sum())
+    page = render(
+        gathered,
+        title=title,
+        data=data,
+        sheets=sheets.content if is_inside else [],
+        space=describe_space(gathered.embeddings.space),
+        curve=curve,
+        findings=[] if audit is None else list(audit.findings),
+        is_audited=audit is not None,
+        evaluation=evaluation,
+        n_without_picture=n_gone,
+    )
+    _write_folder(folder, names, sheets, is_inside)
+    write_whole(output, page)
+    n_bytes = output.stat().st_size + (0 if is_inside else sum(map(len, sheets.content)))
+    return Report(
+        path=output,
+        folder=None if is_inside else folder,
+        n_images=len(gathered.paths),
+        n_clusters=len(gathered.sizes.keys() - {NOISE}) if gathered.algorithm else 0,
+        n_without_picture=n_gone,
+        n_bytes=n_bytes,
+    )
+
+
+def _folder_of(output: Path) -> Path:
+    """Return the folder of a page's thumbnails."""
+    return output.with_name(f"{output.stem}-sheets")
+
+
+def _folder_name(gathered: Gathered) -> str:
+    """Return what the images are of, for a title."""
+    root = gathered.embeddings.root
+    return root.name if root is not None and root.name else "one space"
+
+
+def _write_folder(folder: Path, names: Sequence[str], sheets: Sheets, is_inside: bool) -> None:
+    """Write the thumbnails beside the page; those of an earlier page are removed."""
+    if folder.exists():
+        shutil.rmtree(folder)  # holds nothing else: see check_report_path
+    if is_inside:
+        return
+    folder.mkdir()
+    for name, content in zip(names, sheets.content, strict=True):
+        (folder / name).write_bytes(content)
+
+
+def _compute_curve(
+    curve: str, gathered: Gathered, random_state: int | None, progress: bool
+) -> ElbowCurve | None:
+    """Compute the curve, unless there are too few images for one."""
+    if curve != "auto":
+        raise InvalidInputError(f"the curve must be an ElbowCurve or 'auto'. Received: {curve!r}")
+    if len(gathered.embeddings) < 2:
+        warnings.warn("one image has no number of clusters to find", Notice, stacklevel=3)
+        return None
+    return elbow_curve(gathered.embeddings, random_state=random_state, progress=progress)
+
+
+def _find_labels(labels: Any, gathered: Gathered) -> Sequence[Any] | None:
+    """Return the known label of each image; None if there are none."""
+    if labels is None:
+        return None
+    paths = gathered.paths
+    folders = [PurePath(path).parent.name or None for path in paths]
+    if isinstance(labels, str) and labels in ("auto", "folders"):
+        kinds = set(folders)
+        if labels == "auto" and (None in kinds or not 2 <= len(kinds) <= len(paths) / 2):
+            return None
+        if kinds == {None}:
+            raise InvalidInputError(
+                f"{paths[0]} lies in no folder that could be its label: give a table of labels"
+            )
+        return folders
+    if isinstance(labels, str | os.PathLike):
+        return read_labels(Path(labels), paths).labels
+    if isinstance(labels, Mapping):
+        found = [labels.get(path) for path in paths]
+        if all(map(is_missing, found)):
+            raise InvalidInputError(
+                f"the labels name none of the {len(paths)} images, such as {paths[0]}"
+            )
+        return found
+    found = list(labels)
+    if len(found) != len(paths):
+        raise InvalidInputError(
+            f"there must be one label per image. Received: {len(found)} labels, {len(paths)} images"
+        )
+    return found

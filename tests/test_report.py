@@ -1,0 +1,354 @@
+"""The report as it is written: from any clusters, whatever their files and names are."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from clusterkit.cli import main
+from clusterkit.clustering.cluster import Clustering, cluster
+from clusterkit.clustering.decisions import read_edits
+from clusterkit.clustering.labelling import label
+from clusterkit.elbow.curve import elbow_curve
+from clusterkit.errors import (
+    InvalidInputError,
+    MissingDependencyError,
+    NotFoundError,
+    Notice,
+    OutputExistsError,
+)
+from clusterkit.images.folder import ImageFolder
+from clusterkit.report import layouts, write_report
+from clusterkit.report.sheets import SIDE, make_sheets
+from clusterkit.store.embeddings import Embeddings
+
+ROWS = np.repeat(np.eye(4, dtype=np.float32), 6, axis=0)
+
+
+def bundles(folder: Path, *, name: str = "own") -> Embeddings:
+    """Return 24 images of four bundles in two folders, of which the first twelve are files."""
+    noise = np.random.default_rng(0).normal(0, 0.05, ROWS.shape)
+    paths = [f"{'ab'[i % 2]}/{i:02d}.png" for i in range(24)]
+    for path in paths[:12]:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30), (200, 30, 30)).save(folder / path)
+    return Embeddings(
+        ROWS + noise.astype(np.float32),
+        paths=paths,
+        root=folder,
+        space={"extractor": name, "fingerprint": name.ljust(16, "0")},
+        digests=[f"{i:064x}" for i in range(24)],
+    )
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> Clustering:
+    """Return four clusters."""
+    return cluster(bundles(tmp_path / "photos"), n_clusters=4, random_state=0)
+
+
+def data_of(page: Path) -> dict[str, Any]:
+    """Return the data of a page."""
+    text = page.read_text(encoding="utf-8")
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+def test_the_same_input_gives_the_same_bytes(found: Clustering, tmp_path: Path) -> None:
+    one = write_report(found, tmp_path / "one.html")
+    two = write_report(found, tmp_path / "two.html")
+    assert one.path.read_bytes() == two.path.read_bytes()
+    assert one.n_bytes == one.path.stat().st_size
+    assert (one.n_images, one.n_clusters, one.n_without_picture) == (24, 4, 12)
+    assert "24 images in 4 clusters: open" in one.to_text()
+
+
+def test_a_page_names_nothing_but_its_own_code(found: Clustering, tmp_path: Path) -> None:
+    text = write_report(found, tmp_path / "report.html").path.read_text()
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)
+    assert policy
+    assert "unsafe" not in policy[1]
+    assert policy[1].startswith("default-src &#39;none&#39;; script-src &#39;sha256-")
+    assert not re.search(r"https?://(?!www\.w3\.org)", text)
+    assert not re.search(r"<[^>]* on[a-z]+=", text)
+    assert not re.search(r"\beval\(|new Function|<[a-z]+ [^>]*style=", text)
+    assert str(tmp_path) not in text
+
+
+def test_an_existing_page_is_replaced_only_on_request(found: Clustering, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    write_report(found, page, most_inside=5)
+    assert len(list((tmp_path / "report-sheets").iterdir())) == 1
+    with pytest.raises(OutputExistsError, match=r"report\.html exists"):
+        write_report(found, page)
+    write_report(found, page, overwrite=True)
+    assert not (tmp_path / "report-sheets").exists()
+    # A folder of somebody's files is not ours to remove.
+    (tmp_path / "report-sheets").mkdir()
+    (tmp_path / "report-sheets/notes.txt").write_text("mine")
+    with pytest.raises(OutputExistsError, match="name another page"):
+        write_report(found, page, overwrite=True)
+    assert (tmp_path / "report-sheets/notes.txt").exists()
+    with pytest.raises(InvalidInputError, match=r"a report is a page, \.html"):
+        write_report(found, tmp_path / "report.pdf")
+    with pytest.raises(NotFoundError, match="no such folder"):
+        write_report(found, tmp_path / "nowhere/report.html")
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_few_images_make_a_page(n: int, tmp_path: Path) -> None:
+    emb = bundles(tmp_path / "photos")[:n]
+    report = write_report(cluster(emb, n_clusters=1, random_state=0), tmp_path / "report.html")
+    assert (report.n_images, report.n_clusters) == (n, 1)
+    assert data_of(report.path)["neighbors"]["count"] == n - 1
+
+
+def test_images_without_clusters_are_one(tmp_path: Path) -> None:
+    emb = bundles(tmp_path / "photos")
+    report = write_report(emb, tmp_path / "report.html")
+    assert report.n_clusters == 0
+    data = data_of(report.path)
+    assert (data["clustered"], data["next"]) == (False, 1)
+    assert "without clusters yet" in report.path.read_text()
+    with pytest.raises(InvalidInputError, match="there are no embedded images"):
+        write_report(emb[:0], tmp_path / "none.html")
+    with pytest.raises(InvalidInputError, match="holds no vectors: pass embeddings="):
+        write_report(tmp_path / "clusters.csv", tmp_path / "none.html")
+
+
+def test_noise_is_the_last_cluster(found: Clustering, tmp_path: Path) -> None:
+    labels = np.where(np.arange(24) < 3, -1, found.labels)
+    noisy = replace(found, labels=labels, distances=np.where(labels < 0, np.nan, 0.5))
+    text = write_report(noisy, tmp_path / "report.html").path.read_text()
+    listed = re.findall(r"<strong>(.*?)</strong>, (\d+)", text)
+    assert listed[-1] == ("noise", "3")
+
+
+def test_a_table_knows_what_was_decided(found: Clustering, tmp_path: Path) -> None:
+    table = found.to_csv(tmp_path / "clusters.csv")
+    label(table, names={1: "my tigers"}, moves={found.embeddings.paths[0]: 9}, pin=[2])
+    data = data_of(write_report(table, tmp_path / "report.html", embeddings=found.embeddings).path)
+    assert data["names"] == {"1": "my tigers"}
+    assert data["kept"] == [1, 2, 9]
+    assert data["next"] == 10
+    assert data["paths"] == found.embeddings.paths
+    assert len(data["exemplars"]) == 4 - (found.exemplars[0] > 0)
+
+
+def test_a_table_of_another_space_and_images_that_are_elsewhere(
+    found: Clustering, tmp_path: Path
+) -> None:
+    table = found.to_csv(tmp_path / "clusters.csv")
+    other = bundles(tmp_path / "photos", name="other")[2:]
+    with (
+        pytest.warns(UserWarning, match="the earlier clusters are of the space own"),
+        pytest.warns(Notice, match=r"2 images of .*clusters\.csv are not in the store"),
+    ):
+        report = write_report(table, tmp_path / "report.html", embeddings=other)
+    # Their files are there, and so are their pictures.
+    assert (report.n_images, report.n_without_picture) == (24, 12)
+    assert "2 are not in the store" in report.path.read_text()
+    more = bundles(tmp_path / "photos")
+    with pytest.warns(Notice, match="left out 14 images of the store"):
+        write_report(
+            cluster(more[:10], n_clusters=2, random_state=0).to_csv(tmp_path / "few.csv"),
+            tmp_path / "few.html",
+            embeddings=more,
+        )
+    strange = Embeddings(np.eye(3), paths=["x.png", "y.png", "z.png"])
+    with pytest.raises(InvalidInputError, match="must have an image in common"):
+        write_report(table, tmp_path / "none.html", embeddings=strange)
+
+
+def test_images_are_linked_where_they_are(found: Clustering, tmp_path: Path) -> None:
+    table = found.to_csv(tmp_path / "clusters.csv")
+    (tmp_path / "pages").mkdir()
+    emb = found.embeddings
+    moved = replace(emb, paths=["new/é 1.png", *emb.paths[1:]])
+    page = write_report(table, tmp_path / "pages/report.html", embeddings=moved).path
+    links = data_of(page)["links"]
+    assert links == {"base": "../photos/", "moved": {"0": "new/é 1.png"}}
+    assert data_of(page)["paths"][0] == emb.paths[0]
+
+
+def test_labels_are_those_of_folders_or_given(
+    found: Clustering, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def names(labels: Any, name: str) -> Any:
+        page = write_report(found, tmp_path / f"{name}.html", labels=labels).path
+        assert ("purity" in page.read_text()) == (labels is not None)
+        known = data_of(page)["labels"]
+        return known and known["names"]
+
+    assert names("auto", "auto") == ["a", "b"]
+    assert names(None, "none") is None
+    assert names([f"{i % 3}" if i else None for i in range(24)], "list") == ["0", "1", "2"]
+    assert names({found.embeddings.paths[3]: "only"}, "mapping") == ["only"]
+    csv_file = tmp_path / "labels.csv"
+    lines = [f"{path},{'xy'[i % 2]}" for i, path in enumerate(found.embeddings.paths)]
+    csv_file.write_text("\n".join(["filename,label", *lines]))
+    assert names(csv_file, "table") == ["x", "y"]
+    with pytest.raises(InvalidInputError, match="one label per image"):
+        write_report(found, tmp_path / "short.html", labels=["a"])
+    with pytest.raises(InvalidInputError, match="name none of the 24 images"):
+        write_report(found, tmp_path / "strange.html", labels={"x.png": "a"})
+    monkeypatch.setattr("clusterkit.report.page._MOST_LABELS", 20)
+    many = write_report(found, tmp_path / "many.html", labels=[f"kind {i}" for i in range(24)])
+    assert "most frequent labels" in many.path.read_text()
+
+
+def test_reasons_and_findings_are_told_and_escaped(found: Clustering, tmp_path: Path) -> None:
+    curve = elbow_curve(found.embeddings, k=range(2, 7), n_resamples=4, random_state=0)
+    audit = SimpleNamespace(
+        findings=[
+            SimpleNamespace(
+                sentence="It follows <b>tone</b>.", advice="Try another.", figure=0.71828
+            ),
+            SimpleNamespace(sentence="Plain.", advice="", is_problem=True, images=("a/00.png",)),
+        ]
+    )
+    report = write_report(found, tmp_path / "report.html", curve=curve, audit=audit)
+    text = report.path.read_text()
+    assert "It follows &lt;b&gt;tone&lt;/b&gt;." in text
+    assert "0.718" in text
+    assert "<strong>Plain.</strong>" in text
+    assert '<bdi class="image">a/00.png</bdi>' in text
+    assert curve.verdict in text.replace("&#39;", "'")
+    assert text.count("<rect class=") == 5
+    none = write_report(found, tmp_path / "two.html", audit=SimpleNamespace(findings=[]))
+    assert "found nothing to mend" in none.path.read_text()
+    with pytest.raises(InvalidInputError, match="must be an ElbowCurve or 'auto'"):
+        write_report(found, tmp_path / "three.html", curve="some")
+
+
+def test_a_map_by_umap_needs_its_extra(
+    found: Clustering, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class UMAP:
+        def __init__(self, **options: Any) -> None:
+            assert options["random_state"] == 0
+
+        def fit_transform(self, X: Any) -> Any:
+            return X[:, :2]
+
+    monkeypatch.setitem(__import__("sys").modules, "umap", SimpleNamespace(UMAP=UMAP))
+    page = write_report(found, tmp_path / "report.html", layout="umap").path
+    assert [one["name"] for one in data_of(page)["layouts"]] == ["UMAP", "principal components"]
+    monkeypatch.setitem(__import__("sys").modules, "umap", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'clusterkit\[map\]'"):
+        write_report(found, tmp_path / "none.html", layout="umap")
+    with pytest.raises(InvalidInputError, match="one of pca, umap"):
+        write_report(found, tmp_path / "none.html", layout="tsne")
+
+
+def test_neighbors_of_many_images_are_nearly_all_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    centers = rng.normal(0, 1, (30, 200))
+    X = (centers[rng.integers(0, 30, 3000)] + rng.normal(0, 0.6, (3000, 200))).astype(np.float32)
+    exact, rows, is_exact = layouts.find_neighbors(X, 8)
+    assert is_exact
+    monkeypatch.setattr(layouts, "_MOST_EXACT", 1000)
+    near, found, is_exact = layouts.find_neighbors(X, 8)
+    assert not is_exact
+    assert not (found == np.arange(3000)[:, None]).any()
+    same = [len(set(a) & set(b)) for a, b in zip(rows.tolist(), found.tolist(), strict=True)]
+    assert np.mean(same) > 7.6
+    np.testing.assert_allclose(near[:, 0], exact[:, 0], atol=0.05)
+
+
+def test_fifty_thousand_images_make_a_page(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    n = 50_000
+    emb = Embeddings(
+        rng.normal(0, 1, (n, 2)).astype(np.float32),
+        paths=[f"gone/{i:05d}.jpg" for i in range(n)],
+        root=tmp_path,
+    )
+    labels = rng.integers(0, 100, n)
+    found = Clustering(emb, labels, rng.random(n), np.zeros(n, bool), "kmeans", {})
+    report = write_report(found, tmp_path / "report.html")
+    assert report.n_without_picture == n
+    assert report.folder == tmp_path / "report-sheets"
+    assert report.n_bytes < 250 * n
+
+
+def test_thumbnails_keep_their_proportions(tmp_path: Path) -> None:
+    sizes = [(400, 100), (10, 30), (96, 96)]
+    files = []
+    for i, size in enumerate(sizes):
+        files.append(tmp_path / f"{i}.png")
+        Image.new("RGB", size, (250, 0, 0)).save(files[-1])
+    files.append(tmp_path / "gone.png")
+    sheets = make_sheets(files, np.array([3, 2, 1, 0]))
+    assert sheets.sizes.tolist() == [[96, 24], [32, 96], [96, 96], [0, 0]]
+    assert sheets.cells.tolist() == [3, 2, 1, 0]
+    file = tmp_path / f"sheet{sheets.suffix}"
+    file.write_bytes(sheets.content[0])
+    with Image.open(file) as sheet:
+        assert sheet.size == (4 * SIDE, SIDE)
+        pixel = sheet.convert("RGB").getpixel((3 * SIDE + 90, 20))
+    assert isinstance(pixel, tuple)
+    assert pixel[0] > 230
+    assert pixel[1] < 30
+
+
+def test_a_pillow_without_avif_writes_webp(
+    found: Clustering, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("PIL.features.check", lambda name: name != "avif")
+    write_report(found, tmp_path / "report.html", most_inside=1)
+    (sheet,) = (tmp_path / "report-sheets").iterdir()
+    with Image.open(sheet) as image:
+        assert image.format == "WEBP"
+
+
+def test_a_new_group_has_the_name_that_some_of_it_had(found: Clustering) -> None:
+    """As a page writes it that merges parts of two clusters under the name of one."""
+    edited = read_edits(
+        ["a", "b", "c", "d"],
+        [0, 5, 5, 1],
+        ["fox", "fox", "fox", "wolf"],
+        written={"a": 0, "b": 0, "c": 1, "d": 1},
+        digests={},
+        names={0: "fox", 1: "wolf"},
+    )
+    assert edited.labels == [0, 5, 5, 1]
+    assert edited.decisions.names == {5: "fox"}
+
+
+def test_the_command_writes_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    digits = Path(__file__).parent.parent / "data/digits"
+    for digit in ("0", "1"):
+        shutil.copytree(digits / digit, tmp_path / "photos" / digit)
+    run = CliRunner().invoke
+    assert run(main, ["embed", "photos", "-e", "pixels"]).exit_code == 0
+    said = run(main, ["report", "-o", "first.html"])
+    assert said.exit_code == 0, said.output
+    assert "There is no clusters.csv: all images are shown as one cluster." in said.stderr
+    assert run(main, ["cluster", "-k", "2"]).exit_code == 0
+    said = run(main, ["report", "--json"])
+    document = json.loads(said.stdout)
+    assert document["images"] == len(ImageFolder("photos"))
+    assert (document["k"], document["output"]) == (2, "report.html")
+    assert "Wrote report.html" in said.stderr
+    assert data_of(Path("report.html"))["labels"]["names"] == ["0", "1"]
+    again = run(main, ["report"])
+    assert again.exit_code == 1
+    assert "report.html exists" in again.stderr
+    missing = run(main, ["report", "nothing.csv", "--overwrite"])
+    assert missing.exit_code == 1
+    assert "nothing.csv" in missing.stderr
+    bare = run(main, ["report", "--labels", "none", "--overwrite"])
+    assert bare.exit_code == 0
+    assert data_of(Path("report.html"))["labels"] is None
+    assert run(main, ["report", "-s", "nowhere", "-o", "other.html"]).exit_code == 1

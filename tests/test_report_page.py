@@ -1,0 +1,628 @@
+"""The report in a real browser: Chromium, driven by Playwright, without a network."""
+
+import csv
+import io
+import json
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clusterkit.clustering.cluster import Clustering, cluster
+from clusterkit.clustering.evaluation import evaluate
+from clusterkit.clustering.promotion import promote
+from clusterkit.clustering.saved import read_earlier
+from clusterkit.embedding.embed import embed
+from clusterkit.extractors.pixels import Pixels
+from clusterkit.images.folder import ImageFolder
+from clusterkit.report import write_report
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="needs Debian's chromium: apt-get install chromium"
+)
+COLORS = {"red": (200, 40, 40), "green": (40, 160, 60), "blue": (40, 60, 200)}
+# Names of files that a page, a table or a spreadsheet could misread.
+HOSTILE = [
+    '"quoted", and more.png',
+    "<img src=x onerror=alert(1)>.png",
+    "=cmd|' !A1.png",
+    "'=quoted.png",
+    "-1+1.png",
+    "two\nlines.png",
+    "return\rhere.png",
+    "left\u202egnp.txt.png",
+    "\\udc80 \\u005c.png",
+    "100%25 #1?.png",
+    "שלום.png",
+    "\udcff.png",
+    " space .png",
+    "\uff1d1.png",
+]
+Open = Callable[..., Any]
+
+
+def paint(folder: Path, names: dict[str, list[str]]) -> ImageFolder:
+    """Write small pictures of nearly one colour, by folder."""
+    rng = np.random.default_rng(0)
+    for color, files in names.items():
+        (folder / color).mkdir(parents=True)
+        for i, file in enumerate(files):
+            pixels = rng.normal(COLORS[color], 12, (30 + i % 3, 40, 3)).clip(0, 255)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / color / file)
+    return ImageFolder(folder)
+
+
+class Place(SimpleNamespace):
+    """A folder with images, their store, the table of their clusters and its page."""
+
+    page: Path
+    table: Path
+    store: Path
+    found: Clustering
+
+
+def prepare(folder: Path, names: dict[str, list[str]], **options: Any) -> Place:
+    """Write images, a store, a table of three clusters and a report."""
+    images = paint(folder / "photos", names)
+    emb = embed(images, Pixels(), store=folder / "store")
+    found = replace(cluster(emb, n_clusters=3, random_state=0), names={0: "first"})
+    table = found.to_csv(folder / "clusters.csv")
+    page = folder / "report.html"
+    write_report(table, page, embeddings=emb, **options)
+    return Place(page=page, table=table, store=folder / "store", found=found)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Return a page of 60 images in three folders, which are the clusters."""
+    names = {color: [f"{i:02d}.png" for i in range(20)] for color in COLORS}
+    return prepare(tmp_path_factory.mktemp("report"), names)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Return a page of images with hostile names."""
+    names = {"red": HOSTILE, "green": ["a.png", "b.png"], "blue": ["c.png", "d.png"]}
+    folder = tmp_path_factory.mktemp("hostile")
+    return prepare(folder, names, title="</script><script>alert(1)</script>")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Return one browser for all tests of the module."""
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Open]:
+    """Return a function that opens a page, which must run without errors or a network."""
+    contexts, problems = [], []
+
+    def open_file(
+        page: Path, *, width: int = 1280, script: str = "", end: str = "", **options: Any
+    ) -> Any:
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, offline=True, **options
+        )
+        contexts.append(context)
+        tab = context.new_page()
+        tab.set_default_timeout(10_000)
+        if script:
+            tab.add_init_script(script)
+        tab.on("pageerror", lambda error: problems.append(str(error)))
+        tab.on(
+            "console",
+            lambda message: message.type == "error" and problems.append(message.text),
+        )
+        tab.on("request", lambda sent: check_local(sent.url))
+        tab.on("dialog", lambda dialog: (problems.append(dialog.message), dialog.dismiss()))
+        tab.goto(page.as_uri() + end)
+        if options.get("java_script_enabled", True):
+            tab.wait_for_selector("body[data-ready]")
+        return tab
+
+    def check_local(url: str) -> None:
+        if not url.startswith(("file:", "blob:", "data:")):
+            problems.append(f"asked for {url}")
+
+    yield open_file
+    for context in contexts:
+        context.close()
+    assert not problems
+
+
+def download(tab: Any, into: Path) -> Path:
+    """Save the table of a page."""
+    with tab.expect_download() as caught:
+        tab.click("#download")
+    into.parent.mkdir(parents=True, exist_ok=True)
+    caught.value.save_as(into)
+    assert caught.value.suggested_filename == "clusters.csv"
+    return into
+
+
+def labels_of(tab: Any) -> list[int]:
+    return tab.evaluate("Array.from(Decisions.labels)")
+
+
+def status(tab: Any) -> str:
+    return tab.inner_text("#status")
+
+
+def n_painted(tab: Any, canvas: str) -> int:
+    """Return the number of pixels of a canvas that are not clear."""
+    return tab.evaluate(
+        """(id) => {
+            const from = document.getElementById(id);
+            const to = document.createElement("canvas");
+            [to.width, to.height] = [from.width, from.height];
+            Plane.draw();
+            const context = to.getContext("2d");
+            context.drawImage(from, 0, 0);
+            const { data } = context.getImageData(0, 0, to.width, to.height);
+            let n = 0;
+            for (let i = 3; i < data.length; i += 4) n += data[i] > 0;
+            return n;
+        }""",
+        canvas,
+    )
+
+
+def wait_until(tab: Any, expression: str) -> None:
+    """Wait for an expression; Playwright's own way is code as text, which the page forbids."""
+    for _ in range(100):
+        if tab.evaluate(expression):
+            return
+        tab.wait_for_timeout(50)
+    raise AssertionError(f"never: {expression}")
+
+
+def lasso_all(tab: Any, *, share: float = 1.0) -> None:
+    """Draw a lasso around the left part of the map."""
+    tab.evaluate("document.getElementById('map').scrollIntoView()")
+    box = tab.locator("#over").bounding_box()
+    left, top = box["x"] + 2, box["y"] + 2
+    right, bottom = left + share * (box["width"] - 4), top + box["height"] - 4
+    tab.click("#lasso")
+    tab.mouse.move(left, top)
+    tab.mouse.down()
+    for x, y in ((right, top), (right, bottom), (left, bottom)):
+        tab.mouse.move(x, y, steps=3)
+    tab.mouse.up()
+    tab.click("#lasso")
+
+
+def test_it_opens_from_the_disk_and_draws(place: Place, open_page: Open) -> None:
+    tab = open_page(place.page)
+    assert tab.evaluate("Plane.kind") in ("2d", "webgl")
+    tab.locator("#map-part").scroll_into_view_if_needed()
+    assert n_painted(tab, "points") > 60
+    tab.wait_for_timeout(300)  # the thumbnails are decoded
+    assert n_painted(tab, "over") > 2000
+    assert tab.locator("#list [role=option]").count() == 60
+    assert tab.locator("section.cluster").count() == 3
+    thumb = tab.locator("#list .cell").first
+    assert "blob:" in thumb.evaluate("(one) => getComputedStyle(one).backgroundImage")
+    assert tab.inner_text("#count") == "3 clusters"
+    assert "kmeans" in tab.inner_text("header")
+
+
+def test_the_map_zooms_and_moves(place: Place, open_page: Open) -> None:
+    tab = open_page(place.page)
+    tab.locator("#map").scroll_into_view_if_needed()
+    box = tab.locator("#over").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + 200
+    tab.mouse.move(x, y)
+    view = tab.evaluate("({ ...Plane.view })")
+    tab.mouse.wheel(0, -400)
+    wait_until(tab, f"Plane.view.scale > {view['scale']} * 1.5")
+    near = tab.evaluate("({ ...Plane.view })")
+    # The place under the pointer stays there.
+    before = (x - box["x"] - view["x"]) / view["scale"]
+    assert (x - box["x"] - near["x"]) / near["scale"] == pytest.approx(before)
+    tab.mouse.down()
+    tab.mouse.move(x + 50, y + 20, steps=3)
+    tab.mouse.up()
+    assert tab.evaluate("Plane.view.x") == pytest.approx(near["x"] + 50)
+    for key, much in (("0", 1.0), ("+", 1.4), ("-", 1.0)):
+        tab.locator("#over").press(key)
+        assert tab.evaluate("Plane.view.scale") == pytest.approx(view["scale"] * much)
+    tab.locator("#over").press("ArrowRight")
+    assert tab.evaluate("Plane.view.x") == pytest.approx(view["x"] - 60)
+
+
+def test_points_are_drawn_by_webgl_too(place: Place, open_page: Open) -> None:
+    tab = open_page(place.page, end="#webgl")
+    assert tab.evaluate("Plane.kind") == "webgl"
+    tab.locator("#map-part").scroll_into_view_if_needed()
+    assert n_painted(tab, "points") > 60
+    # The card is taken away, and comes back.
+    tab.evaluate(
+        """async () => {
+            const canvas = document.getElementById("points");
+            const card = canvas.getContext("webgl").getExtension("WEBGL_lose_context");
+            card.loseContext();
+            await new Promise((done) => setTimeout(done, 100));
+            card.restoreContext();
+            await new Promise((done) => canvas.addEventListener("webglcontextrestored", done));
+        }"""
+    )
+    assert n_painted(tab, "points") > 60
+
+
+def test_what_is_decided_is_read_by_every_command(
+    place: Place, open_page: Open, tmp_path: Path
+) -> None:
+    tab = open_page(place.page)
+    assert download(tab, tmp_path / "same.csv").read_bytes() == place.table.read_bytes()
+    # A name, a merge, a new group by lasso with a name, noise, and a mark.
+    tab.fill("[aria-label='Name of cluster 1']", '=wolves, "grey"')
+    tab.press("[aria-label='Name of cluster 1']", "Enter")
+    tab.focus("[aria-label='Merge cluster 2 into']")
+    tab.select_option("[aria-label='Merge cluster 2 into']", "0")
+    assert tab.evaluate("Decisions.done.length") == 1  # the arrow keys of a list decide nothing
+    tab.click("section.cluster:has(#cluster-2) button:text-is('Merge')")
+    lasso_all(tab)
+    assert tab.inner_text("#number-selected") == "60 images selected"
+    tab.click("#clear")
+    # A vertical line with some images of one cluster on its left.
+    lefts = sorted(tab.evaluate("Array.from({ length: 60 }, (_, row) => Plane.place(row)[0])"))
+    width = tab.locator("#over").bounding_box()["width"]
+    lasso_all(tab, share=(lefts[6] + lefts[7]) / 2 / width)
+    n_split = tab.evaluate("Choice.selected.size")
+    assert 2 <= n_split < 20
+    tab.click("#split")
+    assert tab.evaluate("document.activeElement.getAttribute('aria-label')") == "Name of cluster 3"
+    tab.keyboard.type("new ones")
+    tab.keyboard.press("Enter")
+    tab.locator("#cluster-0 ~ * >> nth=0").wait_for()
+    first = tab.locator("section.cluster").first.locator("[role=option]").first
+    first.click(modifiers=["Control"])
+    tab.select_option("#target", "-1")
+    tab.click("#move")
+    tab.locator("section.cluster").first.locator("[role=option] .tick").first.click()
+    tab.click("#mark")
+    labels, names = labels_of(tab), dict(tab.evaluate("[...Decisions.names]"))
+    assert labels.count(-1) == 1
+    assert labels.count(3) >= n_split - 1
+    assert names == {0: "first", 1: '=wolves, "grey"', 3: "new ones"}
+
+    # Saved beside the description of the original, as over it.
+    csv_file = download(tab, tmp_path / "clusters.csv")
+    shutil.copy(place.table.with_suffix(".json"), tmp_path / "clusters.json")
+    earlier = read_earlier(csv_file)
+    assert earlier.labels == labels
+    assert earlier.names[1] == '=wolves, "grey"'
+    assert earlier.names[3] == "new ones"
+    assert earlier.decisions.fixed >= {1, 3}
+    rows = list(csv.DictReader(io.StringIO(csv_file.read_text())))
+    assert [row["path"] for row in rows] == place.found.embeddings.paths
+    assert [row["mark"] for row in rows].count("x") == 1
+
+    counts = evaluate(None, csv_file)
+    assert counts.n == 60
+    assert counts.n_noise == 1
+    plan = promote(csv_file, tmp_path / "classes", store=place.store, dry_run=True)
+    in_named = [label for label in labels if label != -1 and earlier.names.get(label)]
+    assert len(plan.transfers) == len(in_named)
+    again = cluster(place.found.embeddings, n_clusters=4, previous=csv_file, random_state=0)
+    kept = [row for row, label in enumerate(labels) if label in (1, 3, -1)]
+    assert [int(again.labels[row]) for row in kept] == [labels[row] for row in kept]
+
+    # Without the description, the groups and their names are as in the page.
+    alone = tmp_path / "alone" / "clusters.csv"
+    alone.parent.mkdir()
+    shutil.copy(csv_file, alone)
+    assert read_earlier(alone).labels == labels
+    assert dict(read_earlier(alone).names) == dict(earlier.names)
+
+
+def test_decisions_are_taken_back_and_survive_a_reload(place: Place, open_page: Open) -> None:
+    tab = open_page(place.page)
+    before = labels_of(tab)
+    tab.evaluate("Page.merge(2, 1)")
+    tab.evaluate("Page.mark([0, 1, 2, 5], true)")
+    field = "[aria-label='Name of cluster 1']"
+    tab.fill(field, "both")
+    tab.press(field, "Tab")
+    after = labels_of(tab)
+    assert "3 decisions" in status(tab)
+    tab.reload()
+    tab.wait_for_selector("body[data-ready]")
+    assert labels_of(tab) == after
+    assert tab.input_value(field) == "both"
+    assert tab.evaluate("[...Decisions.marks]") == [0, 1, 2, 5]
+    tab.keyboard.press("Control+z")
+    assert tab.input_value(field) == ""
+    tab.click("#redo")
+    assert tab.input_value(field) == "both"
+    for _ in range(3):
+        tab.click("#undo")
+    assert labels_of(tab) == before
+    assert tab.evaluate("Decisions.marks.size") == 0
+    assert tab.is_disabled("#undo")
+    assert tab.locator("section.cluster").count() == 3
+
+
+def test_a_browser_that_keeps_nothing_says_so(place: Place, open_page: Open) -> None:
+    forbid = "Storage.prototype.setItem = () => { throw new Error('full'); };"
+    tab = open_page(place.page, script=forbid)
+    tab.evaluate("Page.mark([0], true)")
+    assert "does not keep them" in status(tab)
+    damage = 'localStorage.setItem(\'clusterkit-report:\' + KEY, \'[{"steps": [{"move": "99"}]}]\')'
+    key = tab.evaluate("Data.key")
+    tab = open_page(place.page, script=damage.replace("KEY", json.dumps(key)))
+    assert status(tab) == "No decisions yet."
+
+
+def test_everything_works_by_keyboard(place: Place, open_page: Open) -> None:
+    tab = open_page(place.page)
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.className") == "skip"
+    sheet = tab.locator("[role=listbox]").first
+    sheet.focus()
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("Space")
+    tab.keyboard.press("Shift+ArrowRight")
+    tab.keyboard.press("Shift+ArrowDown")
+    assert tab.evaluate("Choice.selected.size") == 3
+    active = sheet.get_attribute("aria-activedescendant")
+    assert tab.get_attribute(f"#{active}", "aria-selected") == "true"
+    tab.keyboard.press("Enter")
+    assert tab.is_visible("#details")
+    assert tab.evaluate("document.activeElement.closest('#details') !== null")
+    tab.keyboard.press("Escape")
+    assert not tab.is_visible("#details")
+    assert tab.evaluate("document.activeElement.getAttribute('role')") == "listbox"
+    tab.focus("#split")
+    tab.keyboard.press("Enter")
+    assert tab.evaluate("document.activeElement.getAttribute('aria-label')") == "Name of cluster 3"
+    assert labels_of(tab).count(3) == 3
+    # From the map: the image in the middle, and what is in view.
+    tab.locator("#over").focus()
+    tab.keyboard.press("Enter")
+    assert tab.is_visible("#details")
+    tab.focus("#in-view")
+    tab.keyboard.press("Enter")
+    assert tab.inner_text("#number-selected") == "60 images selected"
+
+
+def test_an_image_shows_its_neighbors_and_why(place: Place, open_page: Open) -> None:
+    tab = open_page(place.page)
+    tab.locator("#list [role=option]").first.click()
+    details = tab.locator("#details")
+    assert details.locator(".near li").count() == 8
+    assert "similar" in details.locator(".near button").first.inner_text()
+    link = details.locator("a").get_attribute("href")
+    assert (place.page.parent / link).is_file()
+    details.locator(".large img").wait_for()
+    path = details.locator("h3").first.inner_text()
+    details.locator(".near button").first.click()
+    assert details.locator("h3").first.inner_text() != path
+    # A click on the map opens what is there.
+    details.get_by_text("Close").click()
+    box = tab.locator("#over").bounding_box()
+    x, y = tab.evaluate("[Plane.view.width / 2, Plane.view.height / 2]")
+    row = tab.evaluate("([x, y]) => Plane.at(x, y, Infinity)", [x, y])
+    tab.evaluate("(row) => Choice.open(row)", row)
+    assert tab.evaluate("Choice.state.open") == row
+    assert box["width"] > 300
+
+
+def test_images_are_found_by_path_and_cluster(place: Place, open_page: Open) -> None:
+    tab = open_page(place.page)
+    tab.fill("#text", "GREEN/0")
+    wait_until(tab, "document.getElementById('shown').textContent.startsWith('10 of 60')")
+    assert tab.locator("#list [role=option]:visible").count() == 10
+    lasso_all(tab)
+    assert tab.evaluate("Choice.selected.size") == 10
+    tab.fill("#text", "nothing of this name")
+    tab.wait_for_selector("text=No image fits what is asked for.")
+    assert tab.evaluate("Choice.selected.size") == 0
+    tab.fill("#text", "")
+    tab.select_option("#which", "cluster 1")
+    wait_until(tab, "document.getElementById('shown').textContent.startsWith('20 of 60')")
+    tab.select_option("#color", "label")
+    assert tab.evaluate("Choice.color(0)") == tab.evaluate("Choice.colorOf(Data.labels.rows[0])")
+
+
+def test_the_list_does_everything_without_a_canvas(
+    place: Place, open_page: Open, tmp_path: Path
+) -> None:
+    tab = open_page(place.page, script="HTMLCanvasElement.prototype.getContext = () => null;")
+    assert not tab.is_visible("#map-part")
+    tab.locator("[role=option]").first.click()
+    assert tab.is_visible("#details")
+    tab.locator("[role=option] .tick").first.click()
+    tab.click("#split")
+    assert labels_of(tab).count(3) == 1
+    assert ",3,," in download(tab, tmp_path / "clusters.csv").read_text()
+
+
+def test_without_scripts_the_clusters_are_listed(place: Place, open_page: Open) -> None:
+    tab = open_page(place.page, java_script_enabled=False)
+    assert "0 first, 20 images" in tab.inner_text("#list").replace("\n", " ")
+    assert "need JavaScript" in tab.inner_text("noscript")
+
+
+def test_hostile_names_stay_names(hostile: Place, open_page: Open, tmp_path: Path) -> None:
+    tab = open_page(hostile.page)
+    assert tab.title() == "</script><script>alert(1)</script>"
+    same = download(tab, tmp_path / "clusters.csv")
+    assert same.read_bytes() == hostile.table.read_bytes()
+    assert tab.locator("#list [role=option]").count() == len(HOSTILE) + 4
+    # Every file is reached by its link.
+    for row, path in enumerate(hostile.found.embeddings.paths):
+        address = tab.evaluate("(row) => new URL(linkTo(row), location.href).pathname", row)
+        assert unquote(address) == hostile.page.parent / "photos" / path
+    shown = tab.locator("#list [role=option][title*='two']").first
+    assert shown.get_attribute("title") == "red/two\\nlines.png"
+    name = "</script><b>x & \"y\" 'z' \\udc80 שלום"
+    field = "[aria-label='Name of cluster 2']"
+    tab.fill(field, name)
+    tab.press(field, "Enter")
+    shutil.copy(hostile.table.with_suffix(".json"), tmp_path / "clusters.json")
+    assert read_earlier(download(tab, tmp_path / "clusters.csv")).names[2] == name
+    # Words for a missing name would be lost.
+    tab.fill(field, "NA")
+    tab.press(field, "Enter")
+    assert "stands for a missing name" in status(tab)
+    assert tab.input_value(field) == name
+
+
+def unquote(path: str) -> Path:
+    """Return the file of an address."""
+    from urllib.parse import unquote_to_bytes
+
+    return Path(unquote_to_bytes(path).decode("utf-8", "surrogateescape"))
+
+
+def test_decisions_at_random_are_read_as_they_were_made(
+    place: Place, open_page: Open, tmp_path: Path
+) -> None:
+    tab = open_page(place.page)
+    rng = np.random.default_rng(0)
+    shutil.copy(place.table.with_suffix(".json"), tmp_path / "clusters.json")
+    names = ["first", "second", "=third", "", "fourth"]
+    for _ in range(25):
+        tab.evaluate("while (Decisions.done.length) Decisions.undo()")
+        for _ in range(int(rng.integers(1, 7))):
+            clusters = [c for c in set(labels_of(tab)) if c >= 0]
+            one, other = rng.choice(clusters, 2).tolist()
+            rows = rng.choice(60, int(rng.integers(1, 20)), replace=False).tolist()
+            name = names[int(rng.integers(len(names)))]
+            tab.evaluate(
+                [
+                    "([one, other]) => one !== other && Page.merge(one, other)",
+                    "([one, other, rows]) => Page.moveTo(rows, one, 'moved')",
+                    "([one, o, rows]) => { Choice.select(rows); Page.split(); }",
+                    "([one, o, rows, name]) => Decisions.whyNot(one, name) === ''"
+                    " && Decisions.act('named', [{ name: one, as: name }])",
+                ][int(rng.integers(4))],
+                [one, other, rows, name],
+            )
+        table = tmp_path / "clusters.csv"
+        table.write_text(tab.evaluate("ClustersTable.text()"))
+        earlier = read_earlier(table)
+        labels = labels_of(tab)
+        assert earlier.labels == labels
+        known = {int(c): name for c, name in tab.evaluate("[...Decisions.names]")}
+        assert dict(earlier.names) == {c: n for c, n in known.items() if c in labels}
+
+
+def test_thumbnails_beside_the_page_are_shown(
+    place: Place, open_page: Open, tmp_path: Path
+) -> None:
+    page = tmp_path / "large.html"
+    report = write_report(
+        place.table, page, embeddings=place.found.embeddings, most_inside=10, layout="pca"
+    )
+    assert report.folder == tmp_path / "large-sheets"
+    assert page.stat().st_size < place.page.stat().st_size
+    tab = open_page(page)
+    tab.locator("#map-part").scroll_into_view_if_needed()
+    tab.wait_for_timeout(400)
+    drawn = tab.evaluate(
+        "() => { const c = document.createElement('canvas'); c.width = c.height = 96;"
+        " return Pictures.draw(c.getContext('2d'), 0, 48, 48, 40); }"
+    )
+    assert drawn
+    thumb = tab.locator("#list .cell").first
+    assert "large-sheets" in thumb.evaluate("(one) => getComputedStyle(one).backgroundImage")
+
+
+def test_files_that_are_gone_are_grey_tiles(open_page: Open, tmp_path: Path) -> None:
+    names = {color: [f"{i}.png" for i in range(4)] for color in COLORS}
+    images = paint(tmp_path / "photos", names)
+    emb = embed(images, Pixels())
+    (tmp_path / "photos/red/1.png").unlink()
+    (tmp_path / "photos/red/2.png").write_bytes(b"no image")
+    found = cluster(emb, n_clusters=3, random_state=0)
+    report = write_report(found, tmp_path / "report.html")
+    assert report.n_without_picture == 2
+    assert "2 images without a picture" in report.to_text()
+    tab = open_page(report.path)
+    assert "2 have no picture here" in tab.inner_text("header")
+    assert tab.locator("#list .gone").count() == 2
+    tab.locator("#list [role=option]:has(.gone)").first.click()
+    assert "gone or cannot be read" in tab.inner_text("#details")
+    tab.select_option("#which", "gone")
+    assert tab.locator("#list [role=option]:visible").count() == 2
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_one_image_and_images_without_clusters_open(
+    place: Place, open_page: Open, tmp_path: Path, n: int
+) -> None:
+    emb = place.found.embeddings
+    page = write_report(emb[:n], tmp_path / "report.html", labels=None).path
+    tab = open_page(page)
+    assert tab.inner_text("#count") == "1 cluster"
+    tab.locator("#list [role=option]").first.click()
+    assert tab.locator("#details .near li").count() == n - 1
+    assert tab.evaluate("Plane.place(0).every(Number.isFinite)")
+    tab.evaluate("Choice.select([0]); Page.split()")
+    assert labels_of(tab)[0] == 1
+
+
+def test_what_an_inspection_knows_is_shown(place: Place, open_page: Open, tmp_path: Path) -> None:
+    n = len(place.found.labels)
+    inspection = SimpleNamespace(
+        clustering=place.found,
+        silhouettes=np.linspace(-1, 1, n),
+        nearest=np.full(n, 1),
+        borderline=np.arange(n) == 3,
+        odd=np.arange(n) == 5,
+        neighbors={0: [(2, 0.25), (1, 0.5)], 1: [], 2: []},
+    )
+    page = tmp_path / "report.html"
+    write_report(place.found, page, inspection=inspection)
+    tab = open_page(page)
+    assert tab.locator("#list .borderline").get_attribute("id") == "image-3"
+    tab.locator("#image-5").click()
+    assert "unlike its cluster" in tab.inner_text("#details")
+    tab.select_option("#which", "odd")
+    assert tab.locator("#list [role=option]:visible").count() == 1
+    tab.select_option("#which", "all")
+    assert "nearest: cluster 2 (0.25)" in tab.inner_text("#list")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_axe_finds_nothing_serious(
+    place: Place, open_page: Open, width: int, scheme: str, tmp_path: Path
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe")
+    tab = open_page(place.page, width=width, color_scheme=scheme)
+    tab.evaluate("Page.mark([0, 1], true); Choice.select([1, 2]);")
+    tab.locator("#list [role=option]").first.click()
+    found = axe.Axe().run(tab).response["violations"]
+    serious = [one for one in found if one["impact"] in ("serious", "critical")]
+    assert not [(one["id"], one["nodes"][0]["html"]) for one in serious]
+    # Nothing is cut off at the right.
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_tables_of_a_curve_and_of_labels_are_there(
+    place: Place, open_page: Open, tmp_path: Path
+) -> None:
+    page = tmp_path / "report.html"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        write_report(place.found, page, curve="auto", random_state=0)
+    tab = open_page(page)
+    assert "3 clusters" in tab.inner_text("section:has(> #number) p")
+    assert tab.locator(".bars .best").count() == 1
+    assert "accuracy 1.000" in tab.inner_text("section:has(> #labels)")
