@@ -25,10 +25,10 @@ from .images.folder import ImageFolder as ImageFolder
 from .report.writing import write_report as write_report
 from .routing.sorting import sort_into_folders as sort_into_folders
 from .routing.undoing import undo as undo
-from .similarity.space_audit import audit as audit
 from .similarity.image_confounders import remove_confounders as remove_confounders
 from .similarity.similar import explain as explain
 from .similarity.similar import find_similar as find_similar
+from .similarity.space_audit import audit as audit
 from .space_comparison.compare import compare_spaces as compare_spaces
 from .store.embeddings import Embeddings as Embeddings
 from .store.interchange import import_vectors as import_vectors

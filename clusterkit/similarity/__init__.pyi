@@ -1,6 +1,3 @@
-from .space_audit import Audit as Audit
-from .space_audit import Finding as Finding
-from .space_audit import audit as audit
 from .confounders import Confounder as Confounder
 from .explanation import Explanation as Explanation
 from .explanation import latent_histograms as latent_histograms
@@ -11,3 +8,6 @@ from .similar import SimilarImages as SimilarImages
 from .similar import explain as explain
 from .similar import find_similar as find_similar
 from .similar import locate as locate
+from .space_audit import Audit as Audit
+from .space_audit import Finding as Finding
+from .space_audit import audit as audit

@@ -27,9 +27,9 @@ from clusterkit import extractors
 from clusterkit.clustering.evaluation import evaluate
 from clusterkit.datasets.labels import labels_from_folders
 from clusterkit.images.properties import measure_properties
-from clusterkit.similarity.space_audit import does_follow
 from clusterkit.similarity.confounders import Association, Confounder, associations
 from clusterkit.similarity.image_confounders import as_confounders
+from clusterkit.similarity.space_audit import does_follow
 
 SHARED = Path(os.environ.get("CLUSTERKIT_SHARED", "../shared"))
 
