@@ -198,7 +198,9 @@ def run_demo(
         clustering,
         folder / "report.html",
         curve=curve,
+        audit=True,
         labels="folders",
+        random_state=random_state,
         title="The digits of the demo",
     )
     say(f"  {page.path}, {page.n_bytes / 1e6:.1f} MB")

@@ -1,6 +1,7 @@
 """The report as it is written: from any clusters, whatever their files and names are."""
 
 import json
+import math
 import re
 import shutil
 from dataclasses import replace
@@ -28,6 +29,7 @@ from clusterkit.errors import (
 from clusterkit.images.folder import ImageFolder
 from clusterkit.report import layouts, write_report
 from clusterkit.report.sheets import SIDE, make_sheets
+from clusterkit.similarity.space_audit import Audit, Finding
 from clusterkit.store.embeddings import Embeddings
 
 ROWS = np.repeat(np.eye(4, dtype=np.float32), 6, axis=0)
@@ -208,14 +210,9 @@ def test_labels_are_those_of_folders_or_given(
 
 def test_reasons_and_findings_are_told_and_escaped(found: Clustering, tmp_path: Path) -> None:
     curve = elbow_curve(found.embeddings, k=range(2, 7), n_resamples=4, random_state=0)
-    audit = SimpleNamespace(
-        findings=[
-            SimpleNamespace(
-                sentence="It follows <b>tone</b>.", advice="Try another.", figure=0.71828
-            ),
-            SimpleNamespace(sentence="Plain.", advice="", is_problem=True, images=("a/00.png",)),
-        ]
-    )
+    told = Finding("tone", False, "It follows <b>tone</b>.", 0.71828, "Try another.")
+    plain = Finding("hubs", True, "Plain.", math.nan, images=("a/00.png",))
+    audit = Audit(found.embeddings, [told, plain])
     report = write_report(found, tmp_path / "report.html", curve=curve, audit=audit)
     text = report.path.read_text()
     assert "It follows &lt;b&gt;tone&lt;/b&gt;." in text
@@ -224,9 +221,9 @@ def test_reasons_and_findings_are_told_and_escaped(found: Clustering, tmp_path: 
     assert '<bdi class="image">a/00.png</bdi>' in text
     assert curve.verdict in text.replace("&#39;", "'")
     assert text.count("<rect class=") == 5
-    none = write_report(found, tmp_path / "two.html", audit=SimpleNamespace(findings=[]))
+    none = write_report(found, tmp_path / "two.html", audit=Audit(found.embeddings, []))
     assert "found nothing to mend" in none.path.read_text()
-    with pytest.raises(InvalidInputError, match="must be an ElbowCurve or 'auto'"):
+    with pytest.raises(InvalidInputError, match="must be a result, a bool or 'auto'"):
         write_report(found, tmp_path / "three.html", curve="some")
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from clusterkit.clustering.cluster import Clustering, cluster
 from clusterkit.clustering.evaluation import evaluate
+from clusterkit.clustering.inspection import ClusterInspection, NearCluster
 from clusterkit.clustering.promotion import promote
 from clusterkit.clustering.saved import read_earlier
 from clusterkit.embedding.embed import embed
@@ -579,13 +580,13 @@ def test_one_image_and_images_without_clusters_open(
 
 def test_what_an_inspection_knows_is_shown(place: Place, open_page: Open, tmp_path: Path) -> None:
     n = len(place.found.labels)
-    inspection = SimpleNamespace(
-        clustering=place.found,
+    inspection = ClusterInspection(
+        place.found,
         silhouettes=np.linspace(-1, 1, n),
         nearest=np.full(n, 1),
         borderline=np.arange(n) == 3,
         odd=np.arange(n) == 5,
-        neighbors={0: [(2, 0.25), (1, 0.5)], 1: [], 2: []},
+        neighbors={0: [NearCluster(2, 0.25), NearCluster(1, 0.5)], 1: [], 2: []},
     )
     page = tmp_path / "report.html"
     write_report(place.found, page, inspection=inspection)

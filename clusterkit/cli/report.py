@@ -30,10 +30,16 @@ _TABLE = Path("clusters.csv")
     "'clusterkit[map]'.",
 )
 @click.option(
-    "--elbow",
-    is_flag=True,
-    help="Show the verdict of `clusterkit elbow` on the number of clusters, which takes as long as "
-    "that command.",
+    "--elbow/--no-elbow",
+    default=None,
+    help="Show the verdict of `clusterkit elbow`, which takes as long as that command.  [default: "
+    "up to 2,000 images]",
+)
+@click.option(
+    "--audit/--no-audit",
+    default=None,
+    help="Show what `clusterkit audit` finds, which takes as long as that command.  [default: up "
+    "to 2,000 images]",
 )
 @seed_option
 @space_option
@@ -50,7 +56,8 @@ def report(
     clusters_csv: Path | None,
     labels: str,
     layout: str,
-    elbow: bool,
+    elbow: bool | None,
+    audit: bool | None,
     seed: int,
     extractor: str | None,
     store: Path,
@@ -72,7 +79,7 @@ def report(
     \b
     Example:
       clusterkit report
-      clusterkit report clusters.csv --elbow -o report.html
+      clusterkit report clusters.csv --no-elbow -o report.html
       clusterkit report clusters.csv -e xception --map umap -o map.html
     """
     from clusterkit.report import write_report
@@ -84,7 +91,8 @@ def report(
         outputs.files["output"],
         embeddings=None if table is None else embeddings,
         store=store,
-        curve="auto" if elbow else None,
+        curve="auto" if elbow is None else elbow,
+        audit="auto" if audit is None else audit,
         labels=None if labels == "none" else labels,
         layout=layout,
         random_state=seed,

@@ -99,6 +99,19 @@ class Gathered:
         spread[known] = values[self.rows[known]]
         return spread
 
+    def to_clustering(self) -> Clustering:
+        """Return the clusters of the images that have a vector."""
+        known = np.flatnonzero(self.rows >= 0)
+        return Clustering(
+            self.embeddings[self.rows[known]],
+            self.labels[known],
+            self.distances[known],
+            self.exemplars[known],
+            algorithm=self.algorithm or "",
+            parameters={"normalize": True},
+            names=dict(self.names),
+        )
+
     def ranks(self) -> NDArray[np.int64]:
         """Return the images of each cluster from the most central, the clusters in order.
 

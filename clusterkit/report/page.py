@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from clusterkit.clustering.agreement import Evaluation
 from clusterkit.elbow.curve import ElbowCurve
 from clusterkit.plots.style import cluster_color
 from clusterkit.report.gathering import Gathered
+from clusterkit.similarity.space_audit import Finding
 from clusterkit.utils.noise import NOISE, without_nan
 from clusterkit.utils.paths import printable
 
@@ -46,7 +48,7 @@ def render(
     sheets: Sequence[bytes],
     space: str,
     curve: ElbowCurve | None,
-    findings: Sequence[Any],
+    findings: Sequence[Finding],
     is_audited: bool,
     evaluation: Evaluation | None,
     n_without_picture: int,
@@ -65,7 +67,7 @@ def render(
         The thumbnails; empty if they lie beside the page.
     curve : ElbowCurve, optional
         The verdict on the number of clusters.
-    findings : sequence
+    findings : sequence of Finding
         What an audit found.
     is_audited : bool
         Whether there was an audit.
@@ -190,17 +192,14 @@ def _curve(curve: ElbowCurve) -> dict[str, Any]:
     }
 
 
-def _finding(finding: Any) -> dict[str, Any]:
-    """Return a finding of an audit; its figure only if that is a number or a text."""
-    figure = getattr(finding, "figure", None)
-    if isinstance(figure, float):
-        figure = f"{figure:.3g}"
+def _finding(finding: Finding) -> dict[str, Any]:
+    """Return a finding of an audit; a figure that is not known is left out."""
     return {
-        "sentence": str(finding.sentence),
-        "advice": str(getattr(finding, "advice", "") or ""),
-        "figure": str(figure) if isinstance(figure, str | int) else "",
-        "is_problem": bool(getattr(finding, "is_problem", False)),
-        "images": [str(path) for path in getattr(finding, "images", ())],
+        "sentence": finding.sentence,
+        "advice": finding.advice,
+        "figure": "" if math.isnan(finding.figure) else f"{finding.figure:.3g}",
+        "is_problem": finding.is_problem,
+        "images": list(finding.images),
     }
 
 

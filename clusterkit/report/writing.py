@@ -9,11 +9,12 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from clusterkit.clustering.agreement import compare
+from clusterkit.clustering.inspection import ClusterInspection, inspect_clusters
 from clusterkit.clustering.naming import find_classes
 from clusterkit.datasets.labels import read_labels
 from clusterkit.datasets.results import Result
@@ -24,6 +25,8 @@ from clusterkit.report.gathering import Gathered, gather
 from clusterkit.report.layouts import find_neighbors, make_layouts
 from clusterkit.report.page import render
 from clusterkit.report.sheets import Sheets, make_sheets
+from clusterkit.similarity.space_audit import Audit
+from clusterkit.similarity.space_audit import audit as audit_space
 from clusterkit.store.embeddings import describe_space
 from clusterkit.store.store import Store
 from clusterkit.utils.files import check_output, write_whole
@@ -33,62 +36,9 @@ from clusterkit.utils.text import join_lines, plural
 # Up to this number of images, the thumbnails are in the page: about 15 MB.
 MOST_INSIDE = 10_000
 _N_NEIGHBORS = 8
+# Up to this number of images, what takes long is computed without being asked for.
+_MOST_AUTO = 2_000
 _OURS = re.compile(r"\d{5}\.(avif|webp)")
-
-
-class Finding(Protocol):
-    """What an audit found.
-
-    A ``figure`` (a number), ``is_problem`` (a bool) and ``images`` (paths of images that show it)
-    are shown as well, if it has them.
-    """
-
-    @property
-    def sentence(self) -> str:
-        """What was found, in plain words."""
-
-    @property
-    def advice(self) -> str:
-        """What to do about it; empty if nothing."""
-
-
-class Findings(Protocol):
-    """The result of an audit of a space, as far as a report shows it."""
-
-    @property
-    def findings(self) -> Sequence[Finding]:
-        """What was found, the most important first."""
-
-
-class Inspection(Protocol):
-    """How well images fit their clusters, as far as a report shows it.
-
-    The arrays have one entry per image of the clustering; images are found by their paths.
-    """
-
-    @property
-    def clustering(self) -> Any:
-        """The inspected clustering, with the paths of its images."""
-
-    @property
-    def silhouettes(self) -> Any:
-        """Silhouette of each image; NaN where undefined."""
-
-    @property
-    def nearest(self) -> Any:
-        """The nearest other cluster of each image; -1 if there is none."""
-
-    @property
-    def borderline(self) -> Any:
-        """Mask of the images that lie between two clusters."""
-
-    @property
-    def odd(self) -> Any:
-        """Mask of the images that are unlike their cluster."""
-
-    @property
-    def neighbors(self) -> Any:
-        """The nearest other clusters of each cluster, as (cluster, distance)."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -174,9 +124,9 @@ def write_report(
     *,
     embeddings: Any = None,
     store: Store | str | Path | None = None,
-    curve: ElbowCurve | str | None = None,
-    audit: Findings | None = None,
-    inspection: Inspection | None = None,
+    curve: ElbowCurve | bool | str | None = None,
+    audit: Audit | bool | str | None = None,
+    inspection: ClusterInspection | bool | str | None = "auto",
     labels: Any = "auto",
     layout: str = "pca",
     most_inside: int = MOST_INSIDE,
@@ -206,14 +156,14 @@ def write_report(
     store : Store or path, optional
         Where to look for the ImageNet classes of the images, if the embeddings have none; see
         :func:`clusterkit.clustering.naming.find_top5`.
-    curve : ElbowCurve or "auto", optional
-        The verdict on the number of clusters; "auto" computes it, which takes from seconds to
-        minutes.
-    audit : Findings, optional
-        What an audit of the space found: its ``findings`` have a ``sentence`` and an ``advice``.
-    inspection : Inspection, optional
-        How well each image fits its cluster: ``silhouettes``, ``nearest``, ``borderline`` and
-        ``odd`` of the images of its ``clustering``, and ``neighbors`` of its clusters.
+    curve : ElbowCurve, bool or "auto", optional
+        The verdict on the number of clusters, see :func:`clusterkit.elbow_curve`.  True computes
+        it, which takes from seconds to minutes; "auto" up to 2,000 images.
+    audit : Audit, bool or "auto", optional
+        What the space follows, see :func:`clusterkit.audit`; True and "auto" as for the curve.
+    inspection : ClusterInspection, bool or "auto", optional
+        How well each image fits its cluster, see :func:`clusterkit.inspect_clusters`; True and
+        "auto" as for the curve.
     labels : "auto", None, "folders", path, mapping of path to label, or sequence of length n
         Known labels; "folders" are the names of the images' folders, which "auto" takes if there
         are at least two and on average at least two images of each.
@@ -261,8 +211,13 @@ def write_report(
     output = check_report_path(output, overwrite=overwrite)
     gathered = gather(clusters, embeddings)
     known = _find_labels(labels, gathered)
-    if isinstance(curve, str):
-        curve = _compute_curve(curve, gathered, random_state, progress)
+    n = len(gathered.embeddings)
+    if _is_wanted(curve, n, least=2, what="number of clusters"):
+        curve = elbow_curve(gathered.embeddings, random_state=random_state, progress=progress)
+    if _is_wanted(audit, n, least=3, what="audit"):
+        audit = audit_space(gathered.embeddings, random_state=random_state, progress=progress)
+    if _is_wanted(inspection, n, least=2, what="inspection") and gathered.algorithm is not None:
+        inspection = inspect_clusters(gathered.to_clustering())
     vectors = np.asarray(gathered.embeddings)
     layouts = make_layouts(vectors, layout)
     top5, _ = find_classes(gathered.embeddings, store)
@@ -281,7 +236,7 @@ def write_report(
         sheet_files=None if is_inside else [f"{folder.name}/{name}" for name in names],
         top5=None if top5 is None else list(top5),
         labels=known,
-        inspection=inspection,
+        inspection=inspection if isinstance(inspection, ClusterInspection) else None,
         output=output,
     )
     evaluation = None
@@ -294,9 +249,9 @@ def write_report(
         data=data,
         sheets=sheets.content if is_inside else [],
         space=describe_space(gathered.embeddings.space),
-        curve=curve,
-        findings=[] if audit is None else list(audit.findings),
-        is_audited=audit is not None,
+        curve=curve if isinstance(curve, ElbowCurve) else None,
+        findings=audit.findings if isinstance(audit, Audit) else [],
+        is_audited=isinstance(audit, Audit),
         evaluation=evaluation,
         n_without_picture=n_gone,
     )
@@ -335,16 +290,16 @@ def _write_folder(folder: Path, names: Sequence[str], sheets: Sheets, is_inside:
         (folder / name).write_bytes(content)
 
 
-def _compute_curve(
-    curve: str, gathered: Gathered, random_state: int | None, progress: bool
-) -> ElbowCurve | None:
-    """Compute the curve, unless there are too few images for one."""
-    if curve != "auto":
-        raise InvalidInputError(f"the curve must be an ElbowCurve or 'auto'. Received: {curve!r}")
-    if len(gathered.embeddings) < 2:
-        warnings.warn("one image has no number of clusters to find", Notice, stacklevel=3)
-        return None
-    return elbow_curve(gathered.embeddings, random_state=random_state, progress=progress)
+def _is_wanted(given: Any, n: int, *, least: int, what: str) -> bool:
+    """Return whether something is to be computed for n images; say if there are too few."""
+    if given != "auto" and isinstance(given, str):
+        raise InvalidInputError(
+            f"the {what} must be a result, a bool or 'auto'. Received: {given!r}"
+        )
+    is_wanted = given is True or (given == "auto" and n <= _MOST_AUTO)
+    if given is True and n < least:
+        warnings.warn(f"{plural(n, 'image')}: too few for the {what}", Notice, stacklevel=3)
+    return is_wanted and n >= least
 
 
 def _find_labels(labels: Any, gathered: Gathered) -> Sequence[Any] | None:

@@ -21,7 +21,7 @@ from clusterkit.similarity.image_confounders import (
     ImageConfounders,
     measure_confounders,
 )
-from clusterkit.similarity.nearest import nearest, unit_rows
+from clusterkit.similarity.nearest import nearest_others
 from clusterkit.store.embeddings import Embeddings, describe_space
 from clusterkit.store.reading import as_embeddings
 from clusterkit.utils.progress import progress_bar
@@ -281,7 +281,7 @@ def audit(
     outliers, hubness = [], None
     if n > 2 * _N_NEIGHBORS:
         near = np.sort(rng.choice(n, min(n, _MAX_NEAREST), replace=False))
-        distances, neighbors = _neighbors(vectors[near])
+        distances, neighbors = nearest_others(vectors[near], _N_NEIGHBORS)
         hubness = _skewness(np.bincount(neighbors.ravel(), minlength=len(near)))
         findings += _say_hubs(hubness, neighbors, [embeddings.paths[row] for row in near])
         outliers = [(int(near[row]), score) for row, score in _find_outliers(distances)]
@@ -415,17 +415,6 @@ def _say_dimensions(effective: float, n_constant: int, d: int) -> list[Finding]:
         advice = "Most of the network is unused: train longer, or with a smaller --latent-size."
         found.append(Finding("dimensions", many, said, share, advice if many else ""))
     return found
-
-
-def _neighbors(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the distances and rows of the nearest other images."""
-    unit = unit_rows(vectors)
-    distances, rows = nearest(unit, unit, _N_NEIGHBORS + 1)
-    # Of copies, the row itself need not come first.
-    own = rows == np.arange(len(rows))[:, None]
-    own[~own.any(axis=1), -1] = True
-    shape = len(rows), _N_NEIGHBORS
-    return distances[~own].reshape(shape), rows[~own].reshape(shape)
 
 
 def _skewness(counts: NDArray[np.int64]) -> float:
