@@ -213,14 +213,16 @@ def test_reasons_and_findings_are_told_and_escaped(found: Clustering, tmp_path: 
             SimpleNamespace(
                 sentence="It follows <b>tone</b>.", advice="Try another.", figure=0.71828
             ),
-            SimpleNamespace(sentence="Plain.", advice="", is_problem=True, images=("a/00.png",)),
+            SimpleNamespace(
+                sentence="Plain.", advice="Run `<x>`.", is_problem=True, images=("a/00.png",)
+            ),
         ]
     )
     report = write_report(found, tmp_path / "report.html", curve=curve, audit=audit)
     text = report.path.read_text()
     assert "It follows &lt;b&gt;tone&lt;/b&gt;." in text
     assert "0.718" in text
-    assert "<strong>Plain.</strong>" in text
+    assert "Run <code>&lt;x&gt;</code>." in text
     assert '<bdi class="image">a/00.png</bdi>' in text
     assert curve.verdict in text.replace("&#39;", "'")
     assert text.count("<rect class=") == 5

@@ -654,7 +654,8 @@ def test_findings_open_their_images(place: Place, open_page: Open, tmp_path: Pat
     page = tmp_path / "report.html"
     write_report(place.found, page, audit=SimpleNamespace(findings=[finding]))
     tab = open_page(page)
-    assert tab.locator(".findings button").count() == 1
+    assert tab.locator(".findings button .cell").count() == 1
+    assert "other.png" in tab.inner_text(".findings")
     tab.click(".findings button")
     assert tab.inner_text("#details h3 >> nth=0") == path
 

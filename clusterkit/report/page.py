@@ -35,6 +35,8 @@ SCRIPTS = (
 )
 # With more labels, only the most frequent of each cluster are listed.
 _MOST_LABELS, _N_FREQUENT = 30, 4
+# Images of a finding that are shown.
+_MOST_NAMED = 12
 _INDICES = ("silhouette", "eigengap", "stability", "inertia")
 
 
@@ -191,16 +193,15 @@ def _curve(curve: ElbowCurve) -> dict[str, Any]:
 
 
 def _finding(finding: Any) -> dict[str, Any]:
-    """Return a finding of an audit; its figure only if that is a number or a text."""
-    figure = getattr(finding, "figure", None)
-    if isinstance(figure, float):
-        figure = f"{figure:.3g}"
+    """Return a finding of an audit; its figure only if its sentence has none."""
+    sentence, figure = str(finding.sentence), getattr(finding, "figure", None)
+    is_told = any(letter.isdigit() for letter in sentence) or not isinstance(figure, int | float)
     return {
-        "sentence": str(finding.sentence),
+        "sentence": sentence,
         "advice": str(getattr(finding, "advice", "") or ""),
-        "figure": str(figure) if isinstance(figure, str | int) else "",
+        "figure": "" if is_told else f"{figure:.3g}",
         "is_problem": bool(getattr(finding, "is_problem", False)),
-        "images": [str(path) for path in getattr(finding, "images", ())],
+        "images": [str(path) for path in getattr(finding, "images", ())][:_MOST_NAMED],
     }
 
 
