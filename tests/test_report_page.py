@@ -1,12 +1,16 @@
 """The report in a real browser: Chromium, driven by Playwright, without a network."""
 
 import csv
+import html
 import io
 import json
 import shutil
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -112,10 +116,11 @@ def open_page(browser: Any) -> Iterator[Open]:
     contexts, problems = [], []
 
     def open_file(
-        page: Path, *, width: int = 1280, script: str = "", end: str = "", **options: Any
+        page: Path | str, *, width: int = 1280, script: str = "", end: str = "", **options: Any
     ) -> Any:
+        address = page if isinstance(page, str) else page.as_uri() + end
         context = browser.new_context(
-            viewport={"width": width, "height": 900}, offline=True, **options
+            viewport={"width": width, "height": 900}, offline=address.startswith("file:"), **options
         )
         contexts.append(context)
         tab = context.new_page()
@@ -127,15 +132,15 @@ def open_page(browser: Any) -> Iterator[Open]:
             "console",
             lambda message: message.type == "error" and problems.append(message.text),
         )
-        tab.on("request", lambda sent: check_local(sent.url))
+        tab.on("request", lambda sent: check_local(sent.url, address))
         tab.on("dialog", lambda dialog: (problems.append(dialog.message), dialog.dismiss()))
-        tab.goto(page.as_uri() + end)
+        tab.goto(address)
         if options.get("java_script_enabled", True):
             tab.wait_for_selector("body[data-ready]")
         return tab
 
-    def check_local(url: str) -> None:
-        if not url.startswith(("file:", "blob:", "data:")):
+    def check_local(url: str, address: str) -> None:
+        if not url.startswith(("file:", "blob:", "data:", address.rpartition("/")[0])):
             problems.append(f"asked for {url}")
 
     yield open_file
@@ -544,6 +549,34 @@ def test_thumbnails_beside_the_page_are_shown(
     assert "large-sheets" in thumb.evaluate("(one) => getComputedStyle(one).backgroundImage")
 
 
+def test_a_server_may_send_the_same_policy(place: Place, open_page: Open, tmp_path: Path) -> None:
+    page = tmp_path / "served.html"
+    write_report(place.found, page, most_inside=10)
+    policy = html.unescape(
+        page.read_text().partition('Content-Security-Policy" content="')[2].partition('"')[0]
+    )
+
+    class Handler(SimpleHTTPRequestHandler):
+        def end_headers(self) -> None:
+            self.send_header("Content-Security-Policy", policy)
+            super().end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        tab = open_page(f"http://127.0.0.1:{server.server_port}/served.html")
+        tab.locator("#list [role=option]").first.click()
+        assert tab.is_visible("#details")
+        thumb = tab.locator("#list .cell").first
+        assert "served-sheets" in thumb.evaluate("(one) => getComputedStyle(one).backgroundImage")
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 def test_files_that_are_gone_are_grey_tiles(open_page: Open, tmp_path: Path) -> None:
     names = {color: [f"{i}.png" for i in range(4)] for color in COLORS}
     images = paint(tmp_path / "photos", names)
@@ -614,6 +647,18 @@ def test_axe_finds_nothing_serious(
     assert not [(one["id"], one["nodes"][0]["html"]) for one in serious]
     # Nothing is cut off at the right.
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_findings_open_their_images(place: Place, open_page: Open, tmp_path: Path) -> None:
+    path = place.found.embeddings.paths[7]
+    finding = SimpleNamespace(sentence="One is odd.", advice="Look.", images=(path, "other.png"))
+    page = tmp_path / "report.html"
+    write_report(place.found, page, audit=SimpleNamespace(findings=[finding]))
+    tab = open_page(page)
+    assert tab.locator(".findings button .cell").count() == 1
+    assert "other.png" in tab.inner_text(".findings")
+    tab.click(".findings button")
+    assert tab.inner_text("#details h3 >> nth=0") == path
 
 
 def test_the_tables_of_a_curve_and_of_labels_are_there(

@@ -37,6 +37,8 @@ SCRIPTS = (
 )
 # With more labels, only the most frequent of each cluster are listed.
 _MOST_LABELS, _N_FREQUENT = 30, 4
+# Images of a finding that are shown.
+_MOST_NAMED = 12
 _INDICES = ("silhouette", "eigengap", "stability", "inertia")
 
 
@@ -193,13 +195,14 @@ def _curve(curve: ElbowCurve) -> dict[str, Any]:
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
-    """Return a finding of an audit; a figure that is not known is left out."""
+    """Return a finding of an audit; its figure only if its sentence has none."""
+    is_told = any(letter.isdigit() for letter in finding.sentence) or math.isnan(finding.figure)
     return {
         "sentence": finding.sentence,
         "advice": finding.advice,
-        "figure": "" if math.isnan(finding.figure) else f"{finding.figure:.3g}",
+        "figure": "" if is_told else f"{finding.figure:.3g}",
         "is_problem": finding.is_problem,
-        "images": list(finding.images),
+        "images": list(finding.images[:_MOST_NAMED]),
     }
 
 

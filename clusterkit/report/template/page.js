@@ -150,13 +150,14 @@ const Page = (() => {
     });
   }
 
-  /** Let the images that a finding names be opened. */
+  /** Show the images that a finding names, to be opened. */
   function linkFindings() {
     const rows = new Map(Data.paths.map((path, row) => [printable(path), row]));
     for (const named of document.querySelectorAll(".findings .image")) {
       const row = rows.get(named.textContent);
       if (row === undefined) continue;
-      const button = make("button", { type: "button" }, named.textContent);
+      const path = named.textContent;
+      const button = make("button", { type: "button", title: path, "aria-label": path }, Pictures.element(row));
       button.addEventListener("click", () => Choice.open(row, { focus: true }));
       named.replaceChildren(button);
     }
