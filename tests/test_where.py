@@ -195,7 +195,8 @@ def test_networks_of_each_kind_end_in_maps_or_not(name: str, tmp_path: Path) -> 
     )
     model.save_weights(tmp_path / "random.weights.h5")
     del model
-    extractor = KerasApplication(name, weights=tmp_path / "random.weights.h5", batch_size=1)
+    weights = tmp_path / "random.weights.h5"
+    extractor = KerasApplication(name, weights=weights, batch_size=1, precision="float32")
     picture = np.zeros((1, row.side, row.side, 3), np.uint8)
     picture[:, ::2] = 200
     maps = extractor.feature_maps(picture)

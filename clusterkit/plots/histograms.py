@@ -44,7 +44,7 @@ class ExplanationDisplay(Display):
     """Two images, where they are alike, how much of it is tone, and their latent vectors.
 
     In the first two pictures fades to white what can be hidden without making them less similar.
-    In the others parts of the same colour answer to each other.
+    In the others parts of the same colour answer to each other; if none do, they are as they are.
 
     Parameters
     ----------
@@ -150,15 +150,16 @@ class ExplanationDisplay(Display):
             label = fit(self.labels[i], 0.23 * _WIDTH, size=8.5)
             axes[i].set_title(label, fontsize=8.5, color=color)
             axes[i + 2].set_axis_off()
-            if where is None or not where.parts or picture.pixels is None:
+            if where is None or picture.pixels is None:
                 continue
-            masks = [(part.mask_a, part.mask_b)[i] for part in where.parts]
             axes[i + 2].set_anchor("N")
-            sheet = Sheet(axes[i + 2], 100, 100)
-            sheet.picture(_color_parts(picture, masks), 0, 0, 100, frame=color)
+            masks = [(part.mask_a, part.mask_b)[i] for part in where.parts]
+            shown = _color_parts(picture, masks) if masks else picture
+            Sheet(axes[i + 2], 100, 100).picture(shown, 0, 0, 100, frame=color)
             _number_parts(axes[i + 2], picture, masks)
-        if where is not None and where.parts:
-            axes[2].set_title("same colour, same number: same part", fontsize=8.5, color=QUIET)
+        if where is not None:
+            title = "same colour, same number: same part" if where.parts else "as they are"
+            axes[2].set_title(title, fontsize=8.5, color=QUIET)
         if where is not None:
             note = "faded: without it they are as similar"
             axes[0].text(0, 106, note, fontsize=8.5, color=QUIET, va="center")

@@ -5,7 +5,8 @@ shared folder.  It prints how far the sum of each map is from the cosine of the 
 the extractor's vectors; how often hiding the strongest fifth of a map lowers the cosine at least
 three times as much as hiding a random fifth (mean of 20 draws), of the feature locations, by their
 effects and by their contributions, and of the pixels (filled with the picture's mean colour, one
-draw); and, side by side in one run, what both maps cost against two forward passes.
+draw).  ``cost --network xception`` prints, side by side in one run, what both maps cost against
+two forward passes of the same precision.
 
 ``python -m tests.benchmarks.explain tone --space autoencoder --autoencoder ae.keras --set species10
 --side "kept aside"`` makes 400 pairs, 80 of each kind, and asks whether the verdict on tone is
@@ -140,7 +141,6 @@ def measure_maps(network: str, n_pairs: int) -> dict[str, Any]:
         "features hidden, by effect": _compare_falls(falls[:, [0, 2]]),
         "features hidden, by contribution": _compare_falls(falls[:, [1, 2]]),
         "pixels hidden, by effect": _compare_falls(pixels),
-        "cost": measure_cost(extractor, pictures[:2]),
     }
 
 
@@ -154,8 +154,15 @@ def _compare_falls(falls: NDArray[np.float64]) -> dict[str, float]:
     }
 
 
-def measure_cost(extractor: Extractor, pictures: NDArray[np.uint8]) -> dict[str, float]:
+def measure_cost(network: str) -> dict[str, float]:
     """Return the times of a forward pass of two pictures, and of both their maps, in turns."""
+    extractor = open_extractor(network, None)
+    # Two pictures alone are embedded in float32; bfloat16 is for many.
+    extractor.prepare(2)
+    files = files_of("species10", "all")[:2]
+    pictures = np.stack([read_image(file, extractor.image_size) for file in files])
+    extractor.extract(pictures)
+    extractor.feature_maps(pictures)
     times: dict[str, list[float]] = {"forward": [], "maps": []}
     for _ in range(25):
         start = time.perf_counter()
@@ -328,7 +335,7 @@ def measure_share(
 def main() -> None:
     """Measure, and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("maps", "tone"))
+    parser.add_argument("what", choices=("maps", "cost", "tone"))
     parser.add_argument("--network", choices=list(WEIGHTS), default="xception")
     parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--space", default="pixels", help="autoencoder, pixels, xception, resnet50")
@@ -338,7 +345,9 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=80, help="pairs of each kind")
     given = parser.parse_args()
     if given.what == "maps":
-        found = measure_maps(given.network, given.pairs)
+        found: dict[str, Any] = measure_maps(given.network, given.pairs)
+    elif given.what == "cost":
+        found = measure_cost(given.network)
     else:
         found = measure_tones(given.space, given.autoencoder, given.set, given.side, given.each)
     json.dump(found, sys.stdout, indent=2, default=float)
