@@ -14,6 +14,7 @@ from .clustering.levels import find_levels as find_levels
 from .clustering.matching import match_clusters as match_clusters
 from .clustering.naming import name_clusters as name_clusters
 from .clustering.promotion import promote as promote
+from .clustering.reopening import reopen_clustering as reopen_clustering
 from .clustering.selection import select as select
 from .datasets.labelled_images import read_labelled as read_labelled
 from .elbow.curve import elbow_curve as elbow_curve

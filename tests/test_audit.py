@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 import clusterkit as ck
 from clusterkit.cli import main
+from clusterkit.clusterers import KMeans
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.extractors import Pixels
 from clusterkit.images.jpeg import estimate_quality
@@ -127,6 +128,13 @@ def test_a_mark_in_the_same_place_is_found():
     assert not find_mark(np.stack(plain)).any()
 
 
+def test_centred_digits_carry_no_mark():
+    files = sorted((Path(__file__).parent.parent / "data/digits").rglob("*.png"))
+    assert not find_mark(
+        np.stack([one.detail for one in measure_properties(files).properties])
+    ).any()
+
+
 def test_an_association_is_spearman_or_somers():
     from scipy.spatial.distance import pdist
     from scipy.stats import somersd, spearmanr
@@ -164,7 +172,7 @@ def test_a_confounder_that_dominates_is_removed_and_another_is_not():
     assert removal.share > 0.3
     left = associations(cleaned, [Confounder("tone", tone)], random_state=0)[0]
     assert left.correlation < 0.1
-    labels = ck.clusterers.KMeans(3, random_state=0).fit_predict(cleaned)
+    labels = KMeans(3, random_state=0).fit_predict(cleaned)
     assert ck.evaluate(kind.tolist(), labels.tolist()).accuracy > 0.98
     unrelated = Confounder("tone", rng.normal(size=(150, 2)))
     same, nothing = remove_confounder(vectors.astype(np.float32), unrelated)
@@ -209,7 +217,7 @@ def test_clusters_without_tone_do_not_follow_it(pixels):
 def test_a_clustering_without_tone_is_reopened_as_it_was(pixels, tmp_path):
     clustering = ck.cluster(pixels, n_clusters=2, without=["tone"], random_state=0)
     table = clustering.to_csv(tmp_path / "clusters.csv")
-    again = ck.clustering.reopen_clustering(table, pixels)
+    again = ck.reopen_clustering(table, pixels)
     assert (again.labels == clustering.labels).all()
     assert np.allclose(again.distances, clustering.distances, atol=1e-5)
     description = json.loads((tmp_path / "clusters.json").read_text())

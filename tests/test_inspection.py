@@ -9,6 +9,8 @@ from sklearn.datasets import make_blobs
 from sklearn.metrics import silhouette_samples
 
 import clusterkit as ck
+from clusterkit.clusterers import KMeans
+from clusterkit.clustering import Clustering
 from clusterkit.clustering.inspection import inspect_clusters
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.plots import InspectionDisplay
@@ -20,7 +22,7 @@ def clustering() -> ck.Clustering:
     centers = np.array([[10, 0, 0], [10, 4, 0], [0, 0, 10]])
     X, _ = make_blobs([30, 30, 30], centers=centers, cluster_std=0.4, random_state=0)
     X = np.vstack([X, [[10, 2.2, 0], [10, -1, 6]]]).astype(np.float32)
-    kmeans = ck.clusterers.KMeans(3, random_state=0, normalize=False)
+    kmeans = KMeans(3, random_state=0, normalize=False)
     return ck.cluster(ck.Embeddings(X), kmeans)
 
 
@@ -48,7 +50,7 @@ def test_the_nearest_clusters_and_the_odd_image(clustering):
 
 def test_noise_one_cluster_and_single_images(clustering):
     labels = np.zeros(92, int)
-    one = ck.clustering.Clustering(
+    one = Clustering(
         clustering.embeddings, labels, np.zeros(92), labels == 1, algorithm="", parameters={}
     )
     found = inspect_clusters(one)
@@ -58,7 +60,7 @@ def test_noise_one_cluster_and_single_images(clustering):
     assert found.neighbors == {0: []}
     labels = clustering.labels.copy()
     labels[:5], labels[5] = -1, 7
-    some = ck.clustering.Clustering(
+    some = Clustering(
         clustering.embeddings, labels, np.zeros(92), labels == -9, algorithm="", parameters={}
     )
     found = inspect_clusters(some)
@@ -88,6 +90,6 @@ def test_a_stream_is_refused(clustering):
 def test_reopening_says_what_is_only_in_one_of_both(clustering, tmp_path):
     table = clustering.to_csv(tmp_path / "clusters.csv")
     with pytest.warns(Notice, match=r"left out 12 images that .*of .* are not in the store"):
-        part = ck.clustering.reopen_clustering(table, clustering.embeddings[:80])
+        part = ck.reopen_clustering(table, clustering.embeddings[:80])
     assert (part.labels == clustering.labels[:80]).all()
     assert inspect_clusters(part).silhouettes.shape == (80,)

@@ -14,8 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchError
+from clusterkit.images.thumbnails import thumbnails
+from clusterkit.utils import html
 
 T = TypeVar("T")
+# Images that a notebook shows.
+_N_SHOWN = 6
 # The most probable ImageNet classes of an image, as (name, probability) pairs.
 TopClasses = list[tuple[str, float]]
 
@@ -263,6 +267,26 @@ class Embeddings:
 
     def __repr__(self) -> str:
         return f"Embeddings({len(self)} x {self.shape[1]}, {describe_space(self.space)})"
+
+    def _repr_html_(self) -> str:
+        """Return a few images with their names and most probable classes, for a notebook."""
+        n = len(self)
+        rows = sorted({round(place) for place in np.linspace(0, n - 1, min(n, _N_SHOWN))})
+        header, cells = ["path"], [[self.paths[row]] for row in rows]
+        if self.root is not None:
+            pictures = thumbnails(self.files[row] for row in rows)
+            header = ["", *header]
+            cells = [[picture, *line] for picture, line in zip(pictures, cells, strict=True)]
+        if self.top5 is not None:
+            header.append("most probable class")
+            for row, line in zip(rows, cells, strict=True):
+                top = self.top5[row]
+                line.append(f"{top[0][0]} ({top[0][1]:.2f})" if top else None)
+        left = f", {len(rows)} of them shown" if len(rows) < n else ""
+        failed = f", {len(self.failures)} more could not be embedded" if self.failures else ""
+        space, d = describe_space(self.space), self.shape[1]
+        said = f"{n:,} images, {d:,} dimensions, {space}{left}{failed}"
+        return html.paragraph(said) + html.table(header, cells)
 
 
 def concatenate(parts: Sequence[Embeddings]) -> Embeddings:
