@@ -107,13 +107,13 @@ def test_hiding_says_how_much_the_cosine_falls() -> None:
 
 
 @pytest.mark.usefixtures("tiny_network")
-@pytest.mark.parametrize("head", [False, True])
+@pytest.mark.parametrize(("head", "batch_size"), [(False, 1), (True, 4)])
 def test_maps_of_a_network_average_to_its_vectors(
-    head: bool, tiny_weights: Path, tiny_weights_with_head: Path
+    head: bool, batch_size: int, tiny_weights: Path, tiny_weights_with_head: Path
 ) -> None:
     weights = tiny_weights_with_head if head else tiny_weights
-    extractor = create_extractor("tinynet", weights=weights, batch_size=4)
-    maps = extractor.feature_maps(PICTURES)
+    extractor = create_extractor("tinynet", weights=weights, batch_size=batch_size)
+    maps = Viewer(extractor).maps(PICTURES)
     assert maps is not None
     assert (maps.shape, maps.dtype) == ((3, 4, 4, 24), np.float32)
     vectors = extractor.transform(PICTURES)

@@ -6,7 +6,7 @@ colour tone.  What cannot be answered is said in words.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -102,26 +102,38 @@ class Viewer:
         self._has_maps: bool | None = None
 
     def maps(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-        """Return the feature maps of a batch; None if the vectors are not their average."""
-        maps = None if self._has_maps is False else self.extractor.feature_maps(pictures)
+        """Return the feature maps of pictures; None if the vectors are not their average."""
+        found = []
+        for batch in self._batches(pictures):
+            maps = self._maps_of(batch)
+            if maps is None:
+                return None
+            found.append(maps)
+        return np.concatenate(found)
+
+    def vectors(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Return the vectors of pictures of the network's size."""
+        found = [np.empty((0, self.extractor.dimension), np.float32)]
+        for batch in self._batches(pictures):
+            maps = self._maps_of(batch)
+            vectors = self.extractor.extract(batch).vectors if maps is None else maps.mean((1, 2))
+            found.append(vectors)
+        return np.concatenate(found)
+
+    def _batches(self, pictures: Any) -> Iterator[NDArray[np.uint8]]:
+        """Yield at most as many pictures as the network takes at a time."""
+        full = self.extractor.full_batch
+        for start in range(0, len(pictures), full):
+            yield np.stack(pictures[start : start + full])
+
+    def _maps_of(self, batch: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """Return the feature maps of a batch."""
+        maps = None if self._has_maps is False else self.extractor.feature_maps(batch)
         if self._has_maps is None and maps is None:
             # The network of the vectors themselves, for some hundred pictures.
             self.extractor.prepare(1)
         self._has_maps = maps is not None
         return maps
-
-    def vectors(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Return the vectors of pictures of the network's size, in batches."""
-        full = self.extractor.full_batch
-        found = []
-        for start in range(0, len(pictures), full):
-            batch = np.stack(pictures[start : start + full])
-            maps = self.maps(batch)
-            if maps is None:
-                found.append(self.extractor.extract(batch).vectors)
-            else:
-                found.append(maps.mean(axis=(1, 2)))
-        return np.concatenate(found) if found else np.empty((0, self.extractor.dimension), "f4")
 
 
 def look_at(
