@@ -530,11 +530,11 @@ def test_decisions_at_random_are_read_as_they_were_made(
 def test_thumbnails_beside_the_page_are_shown(
     place: Place, open_page: Open, tmp_path: Path
 ) -> None:
-    page = tmp_path / "large.html"
+    page = tmp_path / 'large "#1" %20.html'
     report = write_report(
         place.table, page, embeddings=place.found.embeddings, most_inside=10, layout="pca"
     )
-    assert report.folder == tmp_path / "large-sheets"
+    assert report.folder == tmp_path / 'large "#1" %20-sheets'
     assert page.stat().st_size < place.page.stat().st_size
     tab = open_page(page)
     tab.locator("#map-part").scroll_into_view_if_needed()
@@ -545,7 +545,7 @@ def test_thumbnails_beside_the_page_are_shown(
     )
     assert drawn
     thumb = tab.locator("#list .cell").first
-    assert "large-sheets" in thumb.evaluate("(one) => getComputedStyle(one).backgroundImage")
+    assert "-sheets/00000." in thumb.evaluate("(one) => getComputedStyle(one).backgroundImage")
 
 
 def test_a_server_may_send_the_same_policy(place: Place, open_page: Open, tmp_path: Path) -> None:
