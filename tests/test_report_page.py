@@ -215,8 +215,12 @@ def test_it_opens_from_the_disk_and_draws(place: Place, open_page: Open) -> None
     assert tab.evaluate("Plane.kind") in ("2d", "webgl")
     tab.locator("#map-part").scroll_into_view_if_needed()
     assert n_painted(tab, "points") > 60
-    tab.wait_for_timeout(300)  # the thumbnails are decoded
-    assert n_painted(tab, "over") > 2000
+    for _ in range(50):  # until the thumbnails are decoded
+        tab.wait_for_timeout(100)
+        if n_painted(tab, "over") > 2000:
+            break
+    else:
+        raise AssertionError("no pictures on the map")
     assert tab.locator("#list [role=option]").count() == 60
     assert tab.locator("section.cluster").count() == 3
     thumb = tab.locator("#list .cell").first
@@ -531,22 +535,21 @@ def test_decisions_at_random_are_read_as_they_were_made(
 def test_thumbnails_beside_the_page_are_shown(
     place: Place, open_page: Open, tmp_path: Path
 ) -> None:
-    page = tmp_path / "large.html"
+    page = tmp_path / 'large "#1" %20.html'
     report = write_report(
         place.table, page, embeddings=place.found.embeddings, most_inside=10, layout="pca"
     )
-    assert report.folder == tmp_path / "large-sheets"
+    assert report.folder == tmp_path / 'large "#1" %20-sheets'
     assert page.stat().st_size < place.page.stat().st_size
     tab = open_page(page)
     tab.locator("#map-part").scroll_into_view_if_needed()
-    tab.wait_for_timeout(400)
-    drawn = tab.evaluate(
-        "() => { const c = document.createElement('canvas'); c.width = c.height = 96;"
-        " return Pictures.draw(c.getContext('2d'), 0, 48, 48, 40); }"
+    wait_until(
+        tab,
+        "(() => { const c = document.createElement('canvas'); c.width = c.height = 96;"
+        " return Pictures.draw(c.getContext('2d'), 0, 48, 48, 40); })()",
     )
-    assert drawn
     thumb = tab.locator("#list .cell").first
-    assert "large-sheets" in thumb.evaluate("(one) => getComputedStyle(one).backgroundImage")
+    assert "-sheets/00000." in thumb.evaluate("(one) => getComputedStyle(one).backgroundImage")
 
 
 def test_a_server_may_send_the_same_policy(place: Place, open_page: Open, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -226,6 +227,7 @@ def write_report(
     is_inside = len(gathered.paths) <= most_inside
     names = [f"{number:05d}{sheets.suffix}" for number in range(len(sheets.content))]
     folder = _folder_of(output)
+    address = quote(os.fsencode(folder.name))
     title = title or f"{plural(len(gathered.paths), 'image')} of {_folder_name(gathered)}"
     data = make_document(
         gathered,
@@ -233,7 +235,7 @@ def write_report(
         layouts=layouts,
         neighbors=neighbors,
         sheets=sheets,
-        sheet_files=None if is_inside else [f"{folder.name}/{name}" for name in names],
+        sheet_files=None if is_inside else [f"{address}/{name}" for name in names],
         top5=None if top5 is None else list(top5),
         labels=known,
         inspection=inspection if isinstance(inspection, ClusterInspection) else None,

@@ -55,13 +55,15 @@ const Details = (() => {
     const label = Decisions.labels[row];
     const list = make("dl");
     const before = Data.clusters[row];
-    list.append(...fact("Cluster", Decisions.title(label) + (before === label ? "" : `, moved from ${before === NOISE ? "noise" : before}`)));
+    const origin = before === label ? "" : `, moved from ${before === NOISE ? "noise" : before}`;
+    list.append(...fact("Cluster", Decisions.title(label) + origin));
     if (Data.labels && Data.labels.rows[row] >= 0) {
       list.append(...fact("Label", make("bdi", {}, printable(Data.labels.names[Data.labels.rows[row]]))));
     }
     const distance = Data.distances[row];
     if (before === label && !Number.isNaN(distance)) {
-      list.append(...fact("Distance to centre", distance.toFixed(3) + (Data.exemplars.has(row) ? ", the exemplar" : "")));
+      const note = Data.exemplars.has(row) ? ", the exemplar" : "";
+      list.append(...fact("Distance to centre", distance.toFixed(3) + note));
     }
     const seen = Data.inspection;
     if (seen) {

@@ -79,7 +79,10 @@ const List = (() => {
     const head = make("div", { class: "row head" }, swatch, heading);
     let field = null;
     if (number !== NOISE) {
-      field = make("input", { "aria-label": `Name of cluster ${number}`, placeholder: "name", maxlength: 200, size: 24, dir: "auto" });
+      field = make("input", {
+        "aria-label": `Name of cluster ${number}`, placeholder: "name", maxlength: 200, size: 24,
+        dir: "auto",
+      });
       field.addEventListener("change", () => Page.rename(number, field));
       field.addEventListener("keydown", (event) => {
         if (event.key === "Escape") field.value = nameOf(number);

@@ -17,7 +17,8 @@ const Page = (() => {
       status(problem);
       return;
     }
-    Decisions.act(name ? `cluster ${number} is “${printable(name)}”` : `cluster ${number} has no name`, [{ name: number, as: name }]);
+    const what = name ? `is “${printable(name)}”` : "has no name";
+    Decisions.act(`cluster ${number} ${what}`, [{ name: number, as: name }]);
   }
 
   function moveTo(rows, number, what, steps = []) {
