@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 from sklearn.cluster import KMeans
 
 from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchError
@@ -229,19 +228,15 @@ def test_it_can_be_sent_to_another_process(emb: Embeddings) -> None:
     assert np.array_equal(copy.vectors, emb.vectors)
 
 
-def test_a_notebook_shows_some_images(tmp_path):
+def test_a_notebook_shows_some_images():
     """Small, without a script, and with names as they are."""
     paths = [f"<b>{number}.png" for number in range(9)]
-    for path in paths:
-        Image.new("RGB", (40, 40), (90, 120, 30)).save(tmp_path / path)
     top5 = [[("red fox", 0.75)], *[None] * 8]
-    emb = Embeddings(np.eye(9, dtype="float32"), paths=paths, root=tmp_path, top5=top5)
+    emb = Embeddings(np.eye(9, dtype="float32"), paths=paths, top5=top5)
     shown = emb._repr_html_()
-    assert shown.count("<img") == 6
-    assert "9 images, 9 dimensions, unknown space, 6 of them shown" in shown
+    assert "9 images in 9 dimensions, unknown space, the first 5 of them shown" in shown
     assert "red fox (0.75)" in shown
     assert "&lt;b&gt;0.png" in shown
     assert "<b>" not in shown
-    assert "<script" not in shown
-    assert "&lt;b&gt;" not in Embeddings(np.eye(2))._repr_html_()
+    assert "most probable" not in Embeddings(np.eye(2))._repr_html_()
     assert "0 images" in Embeddings(np.zeros((0, 3)))._repr_html_()

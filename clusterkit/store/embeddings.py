@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchError
-from clusterkit.images.thumbnails import thumbnails
 from clusterkit.utils import html
 
 T = TypeVar("T")
 # Images that a notebook shows.
-_N_SHOWN = 6
+_N_SHOWN = 5
 # The most probable ImageNet classes of an image, as (name, probability) pairs.
 TopClasses = list[tuple[str, float]]
 
@@ -269,24 +268,17 @@ class Embeddings:
         return f"Embeddings({len(self)} x {self.shape[1]}, {describe_space(self.space)})"
 
     def _repr_html_(self) -> str:
-        """Return a few images with their names and most probable classes, for a notebook."""
-        n = len(self)
-        rows = sorted({round(place) for place in np.linspace(0, n - 1, min(n, _N_SHOWN))})
-        header, cells = ["path"], [[self.paths[row]] for row in rows]
-        if self.root is not None:
-            pictures = thumbnails(self.files[row] for row in rows)
-            header = ["", *header]
-            cells = [[picture, *line] for picture, line in zip(pictures, cells, strict=True)]
+        """Return the first images with their most probable classes, for a notebook."""
+        header, rows = ["path"], [[path] for path in self.paths[:_N_SHOWN]]
         if self.top5 is not None:
             header.append("most probable class")
-            for row, line in zip(rows, cells, strict=True):
-                top = self.top5[row]
-                line.append(f"{top[0][0]} ({top[0][1]:.2f})" if top else None)
-        left = f", {len(rows)} of them shown" if len(rows) < n else ""
-        failed = f", {len(self.failures)} more could not be embedded" if self.failures else ""
+            for row, top in zip(rows, self.top5, strict=False):
+                row.append(f"{top[0][0]} ({top[0][1]:.2f})" if top else "")
+        failed = f", {len(self.failures):,} without a vector" if self.failures else ""
+        left = f", the first {len(rows)} of them shown" if len(rows) < len(self) else ""
         space, d = describe_space(self.space), self.shape[1]
-        said = f"{n:,} images, {d:,} dimensions, {space}{left}{failed}"
-        return html.paragraph(said) + html.table(header, cells)
+        said = f"{len(self):,} images in {d:,} dimensions, {space}{failed}{left}"
+        return html.paragraph(said) + html.table(header, rows)
 
 
 def concatenate(parts: Sequence[Embeddings]) -> Embeddings:
