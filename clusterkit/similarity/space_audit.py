@@ -29,8 +29,10 @@ from clusterkit.utils.text import join_lines, plural
 
 # A space follows a property if its correlation is at least this.  Content has to do with brightness
 # and sharpness, so Xception's features reach 0.29 with these; with sizes and formats it has not.
-FOLLOWS = dict.fromkeys(("size", "aspect", "quality", "format", "mark", "folder"), 0.1)
+FOLLOWS = dict.fromkeys(("size", "aspect", "quality", "format", "border", "mark", "folder"), 0.1)
 FOLLOWS_PICTURE = 0.35
+# And at least this many times what shuffled values reach, which of few images is much.
+_TIMES_CHANCE = 2.0
 # Neighbours of each image, and images that they are looked for among.
 _N_NEIGHBORS, _MAX_NEAREST = 10, 10_000
 # Skewness of the number of times an image is a neighbour, above which some are hubs.
@@ -138,7 +140,7 @@ class Audit(TableResult):
             (
                 CONFOUNDERS[one.name],
                 one.correlation,
-                max(FOLLOWS.get(one.name, FOLLOWS_PICTURE), one.chance),
+                _limit(one),
                 does_follow(one) and one.name != "folder",
             )
             for one in self.associations
@@ -237,9 +239,9 @@ def audit(
     -----
     A space *follows* a property if images of similar values are near each other: the rank
     correlation between both distances over all pairs of images is at least 0.35 for tone,
-    brightness, colourfulness, sharpness and borders, which content has to do with, and 0.1 for
-    size, aspect, quality, format, marks and folders, which it has not; and more than shuffled
-    values reach in 99 of 100 times.
+    brightness, colourfulness and sharpness, which content has to do with, and 0.1 for size, aspect,
+    quality, format, borders, marks and folders, which it has not; and at least twice what shuffled
+    values reach once in 100 times.
 
     References
     ----------
@@ -303,7 +305,12 @@ def audit(
 
 def does_follow(one: Association) -> bool:
     """Return whether a space follows a property."""
-    return one.correlation >= max(FOLLOWS.get(one.name, FOLLOWS_PICTURE), one.chance)
+    return one.correlation >= _limit(one)
+
+
+def _limit(one: Association) -> float:
+    """Return the correlation from which on a space follows a property."""
+    return max(FOLLOWS.get(one.name, FOLLOWS_PICTURE), _TIMES_CHANCE * one.chance)
 
 
 def _measure(
