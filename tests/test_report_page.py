@@ -506,7 +506,7 @@ def test_decisions_at_random_are_read_as_they_were_made(
     rng = np.random.default_rng(0)
     shutil.copy(place.table.with_suffix(".json"), tmp_path / "clusters.json")
     names = ["first", "second", "=third", "", "fourth"]
-    for _ in range(25):
+    for _ in range(15):
         tab.evaluate("while (Decisions.done.length) Decisions.undo()")
         for _ in range(int(rng.integers(1, 7))):
             clusters = [c for c in set(labels_of(tab)) if c >= 0]
