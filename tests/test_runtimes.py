@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError, MissingDependencyError
+from clusterkit.extractors import create_extractor
 from clusterkit.networks.runtimes import cache
 from clusterkit.networks.runtimes import choose as runtimes
 from clusterkit.networks.runtimes.base import (
@@ -355,6 +356,15 @@ def test_threads_share_a_graph(empty_cache: Path, model: Any) -> None:
     finally:
         sys.setswitchinterval(interval)
     assert counts == [len(BATCH)] * 1500
+
+
+def test_threads_keep_their_residuals(tiny_weights: Path, tiny_network: None) -> None:
+    """In one session, oneDNN's convolutions with a residual overwrote each other's operands."""
+    network = create_extractor("tinynet", weights=tiny_weights, batch_size=8, precision="float32")
+    images = np.random.default_rng(0).integers(0, 256, (2, *network.image_size, 3), np.uint8)
+    expected = network.extract(images).vectors
+    for _ in range(600):
+        assert (network.extract(images).vectors == expected).all()
 
 
 def test_few_images_convert_nothing(

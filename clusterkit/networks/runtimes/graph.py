@@ -8,7 +8,7 @@ cache needs neither building nor tracing: Xception starts 3 s earlier.
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread
+from threading import Thread, local
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,10 @@ def run_graph(graph: Any, precision: str) -> Run:
     """Return the function that runs batches of any size.
 
     A batch is split into chunks of a few images, one at a time for each processor: threads that
-    share the work of each layer wait for each other, and took a tenth more time.
+    share the work of each layer wait for each other, and took a tenth more time.  Each thread has a
+    session, and so layers, of its own: a convolution of oneDNN that adds a residual keeps its
+    operands in the layer, so that two threads in one session overwrote each other's results, or
+    crashed.
 
     Parameters
     ----------
@@ -79,7 +82,7 @@ def run_graph(graph: Any, precision: str) -> Run:
     # A session has its own options; tf.config would affect the whole process.
     config = tf.compat.v1.ConfigProto(
         intra_op_parallelism_threads=1,
-        inter_op_parallelism_threads=count_cpus(),
+        inter_op_parallelism_threads=1,
         use_per_session_threads=True,
     )
     options = config.graph_options.rewrite_options
@@ -91,15 +94,24 @@ def run_graph(graph: Any, precision: str) -> Run:
             setattr(options, name, options.OFF)
         options.memory_optimization = options.NO_MEM_OPT
         options.meta_optimizer_iterations = options.ONE
-    session = tf.compat.v1.Session(graph=graph, config=config)
     names = [f"{operation.name}:0" for operation in _outputs(graph)]
+    own = local()
 
-    threads = ThreadPoolExecutor(count_cpus())
+    def start() -> None:
+        """Open the session of a thread."""
+        own.session = tf.compat.v1.Session(graph=graph, config=config)
+
+    def compute(some: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """Run one chunk."""
+        outputs: list[NDArray[np.float32]] = own.session.run(names, {f"{_IMAGES}:0": some})
+        return outputs
+
+    threads = ThreadPoolExecutor(count_cpus(), initializer=start)
 
     def run(images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         chunk = min(_CHUNK, -(-len(images) // count_cpus()))
         chunks = (images[start : start + chunk] for start in range(0, len(images), chunk))
-        runs = threads.map(lambda some: session.run(names, {f"{_IMAGES}:0": some}), chunks)
+        runs = threads.map(compute, chunks)
         return [np.concatenate(outputs) for outputs in zip(*runs, strict=True)]
 
     return run
