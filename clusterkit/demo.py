@@ -23,8 +23,8 @@ from clusterkit.plots.contact_sheet import ContactSheetDisplay
 from clusterkit.plots.crosstab import CrosstabDisplay
 from clusterkit.plots.display import save_figure
 from clusterkit.plots.elbow import ElbowDisplay
+from clusterkit.plots.explanation import ExplanationDisplay
 from clusterkit.plots.gallery import GalleryDisplay
-from clusterkit.plots.histograms import ExplanationDisplay
 from clusterkit.plots.reconstructions import ReconstructionDisplay
 from clusterkit.plots.training import LossCurveDisplay
 from clusterkit.report.writing import write_report

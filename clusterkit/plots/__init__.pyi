@@ -20,8 +20,8 @@ from .display import check_figure_path as check_figure_path
 from .display import render_figure as render_figure
 from .display import save_figure as save_figure
 from .elbow import ElbowDisplay as ElbowDisplay
+from .explanation import ExplanationDisplay as ExplanationDisplay
 from .gallery import GalleryDisplay as GalleryDisplay
-from .histograms import ExplanationDisplay as ExplanationDisplay
 from .inspection import InspectionDisplay as InspectionDisplay
 from .map import MapDisplay as MapDisplay
 from .network_curves import NetworkCurvesDisplay as NetworkCurvesDisplay
