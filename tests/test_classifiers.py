@@ -451,8 +451,16 @@ def test_route_sends_to_classes_and_unsure_and_back(
     assert [file.name for file in wild.iterdir()] == ["broken.png"]
     assert run(f"undo {into}").exit_code == 0
     assert {file.name: file.read_bytes() for file in wild.iterdir()} == before
-    unsure = run(f"{command} --threshold 1 --json")
-    assert json.loads(unsure.stdout)["folders"] == {"unsure": 12}
+    # Pictures between two colours are less sure than any of one colour, or as sure.
+    for number, pair in enumerate(zip(paint("red", 4), paint("blue", 4), strict=True)):
+        Image.fromarray(np.mean(pair, axis=0).astype(np.uint8)).save(wild / f"both{number}.png")
+    files = [file for file in sorted(wild.iterdir()) if file.name != "broken.png"]
+    confidences = Classifier.load(trained[0]).predict_proba(files).max(axis=1)
+    threshold = float(np.median(confidences[[file.name.startswith("both") for file in files]]))
+    assert 0 < threshold < 1
+    unsure = run(f"{command} --threshold {threshold:.9f} --json")
+    n_unsure = int((confidences < float(f"{threshold:.9f}")).sum())
+    assert json.loads(unsure.stdout)["folders"]["unsure"] == n_unsure >= 2
 
 
 def test_thresholds_are_those_of_the_highest_f1() -> None:

@@ -206,8 +206,9 @@ def test_measures_are_on_the_scale_of_the_rows():
     for name in ("kmeans", "minibatch-kmeans"):
         model = create(name, 2).set_params(normalize=False)
         small, large = clone(model).fit(X), clone(model).fit(X * 1e20)
-        assert large.inertia_ == pytest.approx(small.inertia_ * 1e40, rel=1e-5)
-        assert large.score(X * 1e20) == pytest.approx(small.score(X) * 1e40, rel=1e-5)
+        assert large.inertia_ == pytest.approx(small.inertia_ * 1e40, rel=1e-4)
+        # Sums of squares in float32, whose rounding depends on the processor.
+        assert large.score(X * 1e20) == pytest.approx(small.score(X) * 1e40, rel=1e-4)
         distances = small.transform(X) * 1e20
         np.testing.assert_allclose(large.transform(X * 1e20), distances, rtol=1e-3)
     model = AffinityPropagation(preference=-50.0, normalize=False, random_state=0)

@@ -28,6 +28,7 @@ from clusterkit.embedding.embed import embed
 from clusterkit.extractors.pixels import Pixels
 from clusterkit.images.folder import ImageFolder
 from clusterkit.report import write_report
+from clusterkit.similarity.space_audit import Audit, Finding
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -654,9 +655,9 @@ def test_axe_finds_nothing_serious(
 
 def test_findings_open_their_images(place: Place, open_page: Open, tmp_path: Path) -> None:
     path = place.found.embeddings.paths[7]
-    finding = SimpleNamespace(sentence="One is odd.", advice="Look.", images=(path, "other.png"))
+    finding = Finding("outliers", False, "One is odd.", 1.0, "Look.", (path, "other.png"))
     page = tmp_path / "report.html"
-    write_report(place.found, page, audit=SimpleNamespace(findings=[finding]))
+    write_report(place.found, page, audit=Audit(place.found.embeddings, [finding]))
     tab = open_page(page)
     assert tab.locator(".findings button .cell").count() == 1
     assert "other.png" in tab.inner_text(".findings")
