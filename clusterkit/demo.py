@@ -29,6 +29,7 @@ from clusterkit.plots.reconstructions import ReconstructionDisplay
 from clusterkit.plots.training import LossCurveDisplay
 from clusterkit.report.writing import write_report
 from clusterkit.similarity.similar import explain, find_similar
+from clusterkit.similarity.space_audit import audit
 from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.text import join_lines
 
@@ -191,16 +192,19 @@ def run_demo(
     save_figure(GalleryDisplay.from_similar(found), folder / "similar.png")
     explanation = explain(query, int(found.rows[0]), embeddings, random_state=random_state)
     save_figure(ExplanationDisplay.from_explanation(explanation), folder / "explain.png")
-    say(f"  {explanation.to_text()}")
+    say(f"  {explanation.summary}")
+
+    say("What do the embeddings follow? (clusterkit audit)")
+    found_in_space = audit(embeddings, random_state=random_state, progress=progress)
+    say(f"  {found_in_space.findings[0].sentence}")
 
     say("One page of all this, in which to decide about the clusters (clusterkit report)")
     page = write_report(
         clustering,
         folder / "report.html",
         curve=curve,
-        audit=True,
+        audit=found_in_space,
         labels="folders",
-        random_state=random_state,
         title="The digits of the demo",
     )
     say(f"  {page.path}, {page.n_bytes / 1e6:.1f} MB")

@@ -203,6 +203,16 @@ def test_an_audit_says_that_pixels_follow_tone(pixels):
     AuditDisplay.from_audit(found)
 
 
+def test_the_layout_of_grey_images_may_be_what_they_show(tmp_path):
+    for seed in range(20):
+        scene(seed).convert("L").save(tmp_path / f"{seed:02d}.png")
+    found = ck.audit(ck.embed(ck.ImageFolder(tmp_path), Pixels()), random_state=0)
+    assert found.follows("tone")
+    (said,) = [one for one in found.findings if one.kind == "tone"]
+    assert said.sentence.startswith("The space follows the layout of light and dark (rank")
+    assert not said.is_problem
+
+
 def test_clusters_without_tone_do_not_follow_it(pixels):
     clustering = ck.cluster(pixels, n_clusters=2, without="tone", random_state=0)
     (removed,) = clustering.confounding.removed

@@ -44,6 +44,8 @@ _ODD, _MAD = 3.5, 0.6745
 _FEW_DIMENSIONS = 3.0
 # Below this PSNR in dB, reconstructions show blobs of colour.
 _BLURRY = 18.0
+# Colourfulness of images without colour, but for what JPEG adds.
+_GREY = 1.0
 # Images that a sentence names.
 _N_NAMED = 3
 
@@ -141,7 +143,7 @@ class Audit(TableResult):
                 CONFOUNDERS[one.name],
                 one.correlation,
                 _limit(one),
-                does_follow(one) and one.name != "folder",
+                any(one.name == finding.kind for finding in self.problems),
             )
             for one in self.associations
         ]
@@ -268,7 +270,7 @@ def audit(
         followed = associations(
             vectors[measured.rows], measured.confounders, random_state=random_state
         )
-        findings += [_say_followed(one) for one in followed if does_follow(one)]
+        findings += _say_followed(followed, measured)
         findings += _say_not_followed(followed)
         findings += _say_mark(measured)
         files = embeddings.files
@@ -340,24 +342,42 @@ def _measure(
     return measured
 
 
-def _say_followed(one: Association) -> Finding:
-    """Return a finding on a property that the space follows."""
-    name = CONFOUNDERS[one.name]
-    chance = max(one.chance, 0.005)
-    figures = f"(rank correlation {one.correlation:.2f}, by chance below {chance:.2f})"
-    if one.name == "folder":
-        said = f"Images of one folder are near each other {figures}."
-        advice = (
-            "Good if the folders are what you look for; if they are only sources or days, the "
-            "groups will be these: `clusterkit cluster --without folder`."
-        )
-        return Finding(one.name, False, said, one.correlation, advice)
-    said = f"The space follows {name}: images alike in it are near, whatever they show {figures}."
-    advice = (
-        f"Groups will follow it, too: remove it with `clusterkit cluster --without {one.name}`, or "
-        "take another network, such as xception."
-    )
-    return Finding(one.name, True, said, one.correlation, advice)
+def _say_followed(followed: list[Association], measured: ImageConfounders) -> list[Finding]:
+    """Return findings on the properties that the space follows."""
+    found = []
+    for one in filter(does_follow, followed):
+        is_problem = False
+        name, chance = CONFOUNDERS[one.name], max(one.chance, 0.005)
+        figures = f"(rank correlation {one.correlation:.2f}, by chance below {chance:.2f})"
+        without = f"`clusterkit cluster --without {one.name}`"
+        if one.name == "folder":
+            said = f"Images of one folder are near each other {figures}."
+            advice = (
+                "Good if the folders are what you look for; if they are only sources or days, the "
+                f"groups will be these: {without}."
+            )
+        elif one.name == "tone" and _are_grey(measured):
+            said = f"The space follows the layout of light and dark {figures}."
+            advice = (
+                "Good if shapes are what you look for, as in digits; if it is the light in photos, "
+                f"{without} removes it."
+            )
+        else:
+            said = f"The space follows {name}: images alike in it are near, whatever they show "
+            said += f"{figures}."
+            advice = (
+                f"Groups will follow it, too: remove it with {without}, or take another network, "
+                "such as xception."
+            )
+            is_problem = True
+        found.append(Finding(one.name, is_problem, said, one.correlation, advice))
+    return found
+
+
+def _are_grey(measured: ImageConfounders) -> bool:
+    """Return whether most images have no colour."""
+    values = next(one for one in measured.confounders if one.name == "colourfulness").values
+    return bool(np.median(values) < _GREY)
 
 
 def _say_not_followed(followed: list[Association]) -> list[Finding]:
