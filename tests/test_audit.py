@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -232,8 +233,25 @@ def test_a_clustering_without_tone_is_reopened_as_it_was(pixels, tmp_path):
     assert np.allclose(again.distances, clustering.distances, atol=1e-5)
     description = json.loads((tmp_path / "clusters.json").read_text())
     assert description["without"]["removed"][0]["name"] == "tone"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # such as: of another space
+        page = ck.write_report(table, tmp_path / "report.html", embeddings=pixels, labels=None)
+    assert page.n_clusters == 2
     # The space is found by its name in the store.
     assert description["space"].startswith("pixels-")
+
+
+def test_without_its_files_a_clustering_is_reopened_with_its_tone(photos, tmp_path):
+    for file in photos.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    emb = ck.embed(ck.ImageFolder(tmp_path), Pixels())
+    clustering = ck.cluster(emb, n_clusters=2, without=["tone"], random_state=0)
+    table = clustering.to_csv(tmp_path / "clusters.csv")
+    for file in tmp_path.glob("*.png"):
+        file.unlink()
+    with pytest.warns(Notice, match="compared with tone, which the clusters are made without"):
+        again = ck.reopen_clustering(table, emb)
+    assert (again.labels == clustering.labels).all()
 
 
 def test_vectors_without_files_are_audited_as_far_as_possible():

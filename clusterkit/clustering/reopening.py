@@ -10,10 +10,11 @@ import numpy as np
 
 from clusterkit.clusterers.distances import distances_to_centers
 from clusterkit.clustering.cluster import Clustering
-from clusterkit.clustering.saved import check_earlier, read_earlier
+from clusterkit.clustering.saved import EarlierClusters, check_earlier, read_earlier
 from clusterkit.datasets.names import first_few
-from clusterkit.errors import Notice
+from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.similarity.image_confounders import CONFOUNDERS, remove_confounders
+from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.reading import as_embeddings
 from clusterkit.utils.text import plural
 
@@ -50,9 +51,7 @@ def reopen_clustering(clusters_csv: str | Path, embeddings: Any) -> Clustering:
     """
     embeddings = as_embeddings(embeddings)
     given = read_earlier(clusters_csv)
-    removed = _removed(given.made_by)
-    # A fingerprint without confounders is that of the space only after the removal.
-    earlier = check_earlier(given._replace(fingerprint=None) if removed else given, embeddings)
+    earlier = match_earlier(given, embeddings)
     label_of = dict(zip(earlier.paths, earlier.labels, strict=True))
     kept = [row for row, path in enumerate(embeddings.paths) if path in label_of]
     missing = [path for path in earlier.paths if embeddings.find(path) is None]
@@ -66,9 +65,7 @@ def reopen_clustering(clusters_csv: str | Path, embeddings: Any) -> Clustering:
                 Notice,
                 stacklevel=2,
             )
-    if removed:
-        embeddings = remove_confounders(embeddings, removed).embeddings
-    embeddings = embeddings[kept]
+    embeddings = as_clustered(given, embeddings[kept])
     labels = np.array([label_of[path] for path in embeddings.paths], np.int64)
     parameters = given.made_by.get("parameters")
     parameters = parameters if isinstance(parameters, dict) else {}
@@ -87,12 +84,57 @@ def reopen_clustering(clusters_csv: str | Path, embeddings: Any) -> Clustering:
     )
 
 
-def _removed(made_by: Any) -> list[str]:
+def match_earlier(earlier: EarlierClusters, embeddings: Embeddings) -> EarlierClusters:
+    """Match the images of a table to those of the space that it was made from.
+
+    See :func:`clusterkit.clustering.saved.check_earlier`.  The fingerprint of a clustering without
+    confounders is that of its space only after their removal, so it is not compared.
+    """
+    removed = _removed(earlier)
+    return check_earlier(earlier._replace(fingerprint=None) if removed else earlier, embeddings)
+
+
+def as_clustered(earlier: EarlierClusters, embeddings: Embeddings) -> Embeddings:
+    """Return the embeddings of a table's images as they were clustered.
+
+    Parameters
+    ----------
+    earlier : EarlierClusters
+        The table.
+    embeddings : Embeddings
+        Its images, as the network made them.
+
+    Returns
+    -------
+    Embeddings
+        Without the confounders that the clustering was made without.
+
+    Warns
+    -----
+    Notice
+        If these cannot be measured again, since the files are gone; then nothing is removed.
+    """
+    removed = _removed(earlier)
+    if not removed:
+        return embeddings
+    try:
+        return remove_confounders(embeddings, removed).embeddings
+    except (InvalidInputError, NotFoundError) as error:
+        warnings.warn(
+            f"the images are compared with {', '.join(removed)}, which the clusters are made "
+            f"without, since that cannot be measured again: {error}",
+            Notice,
+            stacklevel=2,
+        )
+        return embeddings
+
+
+def _removed(earlier: EarlierClusters) -> list[str]:
     """Return the confounders that a clustering was made without."""
-    found = made_by.get("without") or {}
+    found = earlier.made_by.get("without") or {}
     removed = found.get("removed") if isinstance(found, dict) else None
     return [
         one["name"]
-        for one in removed or []
+        for one in (removed if isinstance(removed, list) else [])
         if isinstance(one, dict) and one.get("name") in CONFOUNDERS and one.get("n_components")
     ]

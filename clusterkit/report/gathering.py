@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from clusterkit.clusterers.distances import distances_to_centers
 from clusterkit.clustering.cluster import Clustering
+from clusterkit.clustering.reopening import as_clustered, match_earlier
 from clusterkit.clustering.saved import (
     ClustersTable,
     EarlierClusters,
     Origin,
-    check_earlier,
     read_clusters,
     read_earlier,
 )
@@ -191,10 +191,13 @@ def _from_table(clusters_csv: str | Path, embeddings: Embeddings) -> Gathered:
     _check_not_empty(embeddings)
     table = read_clusters(clusters_csv)
     earlier = read_earlier(table)
-    followed = check_earlier(earlier, embeddings)
+    followed = match_earlier(earlier, embeddings)
     row_of = {path: row for row, path in enumerate(embeddings.paths)}
     rows = np.array([row_of.get(path, -1) for path in followed.paths])
     _say_left_out(table, rows, followed.paths, len(embeddings))
+    known = np.flatnonzero(rows >= 0)
+    embeddings = as_clustered(earlier, embeddings[rows[known]])
+    rows[known] = np.arange(len(known))
     algorithm = earlier.made_by.get("algorithm")
     labels = np.array(earlier.labels)
     return Gathered(
