@@ -1,7 +1,6 @@
 """The report as it is written: from any clusters, whatever their files and names are."""
 
 import json
-import math
 import re
 import shutil
 from dataclasses import replace
@@ -211,7 +210,7 @@ def test_labels_are_those_of_folders_or_given(
 def test_reasons_and_findings_are_told_and_escaped(found: Clustering, tmp_path: Path) -> None:
     curve = elbow_curve(found.embeddings, k=range(2, 7), n_resamples=4, random_state=0)
     told = Finding("tone", False, "It follows <b>tone</b>.", 0.71828, "Try another.")
-    plain = Finding("hubs", True, "Plain.", math.nan, "Run `<x>`.", images=("a/00.png",))
+    plain = Finding("hubs", True, "Plain.", None, "Run `<x>`.", images=("a/00.png",))
     audit = Audit(found.embeddings, [told, plain])
     report = write_report(found, tmp_path / "report.html", curve=curve, audit=audit)
     text = report.path.read_text()

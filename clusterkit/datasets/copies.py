@@ -18,6 +18,7 @@ from clusterkit.images.folder import digest_bytes, read_bytes
 from clusterkit.images.pixels import to_grey, to_rgb
 from clusterkit.images.resizing import resize_image
 from clusterkit.utils.parallel import map_ahead
+from clusterkit.utils.progress import progress_bar
 
 # Smaller images are mostly digits, signs and icons, many of which look alike.
 MIN_SIDE = 48
@@ -61,6 +62,7 @@ def find_copies(
     images: Sequence[str | Path] | NDArray[np.uint8],
     *,
     apart: Collection[tuple[str, str]] = (),
+    progress: bool = False,
 ) -> list[tuple[int, int]]:
     """Find pairs of copies, including mirrored ones.
 
@@ -70,6 +72,8 @@ def find_copies(
         The images; unreadable files are copies only of equal files.
     apart : collection of (str, str)
         Sorted pairs of digests of images that are no copies of each other, whatever they look like.
+    progress : bool
+        Whether to show a progress bar.
 
     Returns
     -------
@@ -77,16 +81,20 @@ def find_copies(
         Sorted rows ``(a, b)`` with ``a < b``.  All copies of an image are connected by pairs, but
         not every two of them are a pair.
     """
-    return pair_thumbnails(make_thumbnails(images), apart=apart)
+    return pair_thumbnails(make_thumbnails(images, progress=progress), apart=apart)
 
 
-def make_thumbnails(images: Sequence[str | Path] | NDArray[np.uint8]) -> list[Thumbnail]:
+def make_thumbnails(
+    images: Sequence[str | Path] | NDArray[np.uint8], *, progress: bool = False
+) -> list[Thumbnail]:
     """Compute the features by which copies of images are found.
 
     Parameters
     ----------
     images : sequence of paths, or ndarray of shape (n, height, width, 1 or 3), uint8
         The images.  For arrays of another shape, such as vectors, only digests are computed.
+    progress : bool
+        Whether to show a progress bar.
 
     Returns
     -------
@@ -95,7 +103,9 @@ def make_thumbnails(images: Sequence[str | Path] | NDArray[np.uint8]) -> list[Th
     """
     if isinstance(images, np.ndarray):
         return [_make_thumbnail(image) for image in images]
-    return list(map_ahead(_read_thumbnail, images, ahead=64))
+    made = map_ahead(_read_thumbnail, images, ahead=64)
+    n = len(images)
+    return list(progress_bar(made, name="finding copies", enabled=progress, unit="image", total=n))
 
 
 def pair_thumbnails(

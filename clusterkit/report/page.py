@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -196,11 +195,12 @@ def _curve(curve: ElbowCurve) -> dict[str, Any]:
 
 def _finding(finding: Finding) -> dict[str, Any]:
     """Return a finding of an audit; its figure only if its sentence has none."""
-    is_told = any(letter.isdigit() for letter in finding.sentence) or math.isnan(finding.figure)
+    figure = finding.figure
+    is_told = figure is None or any(letter.isdigit() for letter in finding.sentence)
     return {
         "sentence": finding.sentence,
         "advice": finding.advice,
-        "figure": "" if is_told else f"{finding.figure:.3g}",
+        "figure": "" if is_told else f"{figure:.3g}",
         "is_problem": finding.is_problem,
         "images": list(finding.images[:_MOST_NAMED]),
     }

@@ -24,7 +24,6 @@ from clusterkit.similarity.image_confounders import (
 from clusterkit.similarity.nearest import nearest_others
 from clusterkit.store.embeddings import Embeddings, describe_space
 from clusterkit.store.reading import as_embeddings
-from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.text import join_lines, plural
 
 # A space follows a property if its correlation is at least this.  Content has to do with brightness
@@ -56,14 +55,14 @@ class Finding(NamedTuple):
     Attributes
     ----------
     kind : str
-        What it is about: a name of :data:`CONFOUNDERS`, ``"dimensions"``, ``"hubs"``, ``"copies"``,
-        ``"outliers"``, ``"reconstruction"`` or ``"unread"``.
+        What it is about: a name of :data:`CONFOUNDERS`, ``"not followed"``, ``"dimensions"``,
+        ``"hubs"``, ``"copies"``, ``"outliers"``, ``"reconstruction"`` or ``"unread"``.
     is_problem : bool
         Whether something should be done about it.
     sentence : str
         The result in plain words.
-    figure : float
-        Its number.
+    figure : float or None
+        Its number; None if it is not known.
     advice : str
         What to do about it; empty if nothing.
     images : tuple of str
@@ -73,7 +72,7 @@ class Finding(NamedTuple):
     kind: str
     is_problem: bool
     sentence: str
-    figure: float
+    figure: float | None
     advice: str = ""
     images: tuple[str, ...] = ()
 
@@ -94,7 +93,7 @@ class Audit(TableResult):
         Number of dimensions of equal variance that would be as many: the participation ratio.
     n_constant : int
         Number of dimensions that are the same for all images.
-    hubness : float
+    hubness : float or None
         Skewness of the number of images that each image is a near neighbour of; None if there are
         too few.
     outliers : list of (int, float)
@@ -273,10 +272,7 @@ def audit(
         findings += _say_followed(followed, measured)
         findings += _say_not_followed(followed)
         findings += _say_mark(measured)
-        files = embeddings.files
-        with progress_bar(total=1, name="copies", enabled=progress) as bar:
-            copies = find_copies(files)
-            bar.update()
+        copies = find_copies(embeddings.files, progress=progress)
         findings += _say_copies(copies, embeddings)
     spread = vectors.astype(np.float64).std(axis=0)
     n_constant = int((spread <= 1e-7 * max(spread.max(), 1e-30)).sum())
@@ -498,7 +494,7 @@ def _reconstruct(
         return None
     if source is None or not Path(source).is_file():
         said = f"Its autoencoder {source} is gone: how well it rebuilds images is not known."
-        findings.append(Finding("reconstruction", False, said, math.nan))
+        findings.append(Finding("reconstruction", False, said, None))
         return None
     try:
         network = Autoencoder(source)
@@ -507,7 +503,7 @@ def _reconstruct(
         errors = network.reconstruction_errors(embeddings.files, progress=progress)
     except WeightsError as error:
         said = f"How well its autoencoder rebuilds images is not known: {error}."
-        findings.append(Finding("reconstruction", False, said, math.nan))
+        findings.append(Finding("reconstruction", False, said, None))
         return None
     if np.isnan(errors).all():
         return errors
