@@ -292,6 +292,14 @@ def test_files_that_are_gone_are_said(photos, tmp_path):
     assert "No image file can be read" in ck.audit(emb).to_text()
 
 
+def test_few_images_and_equal_ones(pixels):
+    few = ck.audit(pixels[:3]).to_text()
+    assert "too few images to tell whether the space follows tone" in few
+    assert "hardly more than a gradient" not in few
+    same = ck.audit(replace(pixels, vectors=np.ones((40, 8), np.float32))).to_text()
+    assert "! All images have the same vector." in same
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -66,6 +66,7 @@ def test_noise_one_cluster_and_single_images(clustering):
     found = inspect_clusters(some)
     assert np.isnan(found.silhouettes[:5]).all()
     assert found.silhouettes[5] == 0
+    assert not found.borderline[5]
     assert (found.nearest[:5] == -1).all()
     assert "noise" in found.to_text()
 

@@ -52,7 +52,7 @@ class ClusterInspection(TableResult):
     nearest : ndarray of shape (n,), int64
         The nearest other cluster of each image; -1 if there is none.
     borderline : ndarray of shape (n,), bool
-        The images whose silhouette is not positive.
+        The images whose silhouette is not positive, but for those alone in their cluster.
     odd : ndarray of shape (n,), bool
         The images that are unusually far from their nearest neighbours in their cluster.
     neighbors : dict of int to list of NearCluster
@@ -222,10 +222,17 @@ def inspect_clusters(clustering: Clustering) -> ClusterInspection:
         clustering,
         silhouettes=widths,
         nearest=other,
-        borderline=np.nan_to_num(widths, nan=1) <= 0,
+        borderline=(np.nan_to_num(widths, nan=1) <= 0) & ~_are_alone(labels),
         odd=_find_odd(vectors, labels),
         neighbors=_near_clusters(vectors, labels),
     )
+
+
+def _are_alone(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which images are the only ones of their cluster."""
+    _, numbers, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    alone: NDArray[np.bool_] = sizes[numbers] == 1
+    return alone
 
 
 def _find_odd(vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.bool_]:

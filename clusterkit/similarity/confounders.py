@@ -14,8 +14,8 @@ Values = NDArray[np.float64]
 
 # Number of rows whose distances are compared; a sample of larger sets.
 _MAX_ROWS = 1_000
-# A property that fewer images have is not compared.
-_LEAST_SHARE, _LEAST_ROWS = 0.5, 3
+# A property that fewer images have, or fewer of them, is not compared.
+_LEAST_SHARE, LEAST_ROWS = 0.5, 10
 # Nor is one that fewer pairs of images differ in: a few images can be near each other by chance.
 _LEAST_APART = 0.1
 # A principal component is removed if a confounder predicts more than this share of its variance:
@@ -109,8 +109,8 @@ def associations(
     vectors : ndarray of shape (n, d)
         The vectors; their cosine distances count.
     confounders : sequence of Confounder
-        The properties.  One that fewer than half of the images have, or that is the same in nine of
-        ten pairs of images, is left out.
+        The properties.  One that fewer than half of the images or fewer than ten have, or that is
+        the same in nine of ten pairs of images, is left out.
     n_permutations : int
         Number of times that each property is shuffled.
     random_state : int, optional
@@ -136,7 +136,7 @@ def associations(
     groups: dict[bytes, list[int]] = {}
     for place, confounder in enumerate(confounders):
         has = np.isfinite(confounder.values[rows]).all(axis=1)
-        enough = has.sum() >= max(_LEAST_ROWS, _LEAST_SHARE * len(rows))
+        enough = has.sum() >= max(LEAST_ROWS, _LEAST_SHARE * len(rows))
         if enough and _share_apart(confounder.values[rows][has]) >= _LEAST_APART:
             groups.setdefault(has.tobytes(), []).append(place)
     found: dict[int, Association] = {}

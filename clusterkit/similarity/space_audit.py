@@ -15,7 +15,7 @@ from clusterkit.datasets.names import first_few
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.errors import InvalidInputError, NotFoundError, WeightsError
 from clusterkit.extractors.autoencoder.extractor import Autoencoder
-from clusterkit.similarity.confounders import Association, associations
+from clusterkit.similarity.confounders import LEAST_ROWS, Association, associations
 from clusterkit.similarity.image_confounders import (
     CONFOUNDERS,
     ImageConfounders,
@@ -269,6 +269,9 @@ def audit(
         followed = associations(
             vectors[measured.rows], measured.confounders, random_state=random_state
         )
+        if len(measured.rows) < LEAST_ROWS:
+            said = "There are too few images to tell whether the space follows tone and the like."
+            findings.append(Finding("not followed", False, said, float(len(measured.rows))))
         findings += _say_followed(followed, measured)
         findings += _say_not_followed(followed)
         findings += _say_mark(measured)
@@ -277,7 +280,7 @@ def audit(
     spread = vectors.astype(np.float64).std(axis=0)
     n_constant = int((spread <= 1e-7 * max(spread.max(), 1e-30)).sum())
     effective = _effective_dimension(vectors)
-    findings += _say_dimensions(effective, n_constant, vectors.shape[1])
+    findings += _say_dimensions(effective, n_constant, vectors.shape)
     outliers, hubness = [], None
     if n > 2 * _N_NEIGHBORS:
         near = np.sort(rng.choice(n, min(n, _MAX_NEAREST), replace=False))
@@ -425,10 +428,15 @@ def _effective_dimension(vectors: NDArray[np.float32]) -> float:
     return float(np.trace(squares) ** 2 / (squares**2).sum())
 
 
-def _say_dimensions(effective: float, n_constant: int, d: int) -> list[Finding]:
+def _say_dimensions(effective: float, n_constant: int, shape: tuple[int, ...]) -> list[Finding]:
     """Return findings on the dimensions of the space."""
+    n, d = shape
+    if n_constant == d:
+        said = "All images have the same vector."
+        advice = "The network sees no difference: train it longer, or take another."
+        return [Finding("dimensions", True, said, 0.0, advice)]
     said = f"Its {d:,} dimensions vary like {effective:.1f} independent ones."
-    few = 0 < effective < _FEW_DIMENSIONS <= d
+    few = effective < _FEW_DIMENSIONS <= d and n >= LEAST_ROWS
     advice = "So few tell hardly more than a gradient apart: train longer, or take another network."
     found = [Finding("dimensions", few, said, effective, advice if few else "")]
     if n_constant:
