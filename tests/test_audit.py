@@ -77,11 +77,9 @@ def test_lab_is_that_of_the_standard():
     assert np.abs(found[4, 1:]).max() < 0.01
 
 
-@pytest.mark.parametrize("quality", [30, 50, 75, 90, 95])
+@pytest.mark.parametrize("quality", [1, 5, 20, 50, 75, 95, 100])
 def test_quality_is_read_off_the_tables(quality):
-    assert estimate_quality(as_bytes(scene(0), "JPEG", quality=quality)) == pytest.approx(
-        quality, abs=1
-    )
+    assert estimate_quality(as_bytes(scene(0), "JPEG", quality=quality)) == quality
 
 
 def test_quality_of_other_files_is_unknown():
@@ -349,3 +347,44 @@ def test_measured_rows_are_those_that_were_asked_for(pixels):
     found = measure_confounders(pixels, np.array([4, 9]))
     assert found.rows.tolist() == [4, 9]
     assert len(found.confounders[0].values) == 2
+
+
+def test_images_that_cannot_be_read_are_no_kind_of_their_own(pixels):
+    values = np.zeros((40, 1))
+    values[:12] = np.nan
+    vectors = np.random.default_rng(0).normal(0, 0.1, (40, 8)).astype(np.float32)
+    vectors[:12, 0] += 5
+    _, removal = remove_confounder(vectors, Confounder("format", values, is_category=True))
+    assert removal.n_components == 0
+
+
+def test_each_image_in_a_folder_of_its_own(pixels):
+    codes = np.arange(40.0)[:, None]
+    assert associations(pixels.vectors, [Confounder("folder", codes, is_category=True)]) == []
+    many = Confounder("folder", np.arange(1200.0)[:, None], is_category=True)
+    with pytest.raises(InvalidInputError, match="1,200 different values"):
+        remove_confounder(np.eye(1200, 4, dtype=np.float32), many)
+
+
+def test_the_same_run_again_keeps_everything(pixels, tmp_path):
+    options = {"n_clusters": 3, "without": "tone", "random_state": 0}
+    first = ck.cluster(pixels, **options)
+    table = first.to_csv(tmp_path / "clusters.csv")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # such as: of another space
+        again = ck.cluster(pixels, previous=table, **options)
+    assert (again.labels == first.labels).all()
+    reopened = ck.reopen_clustering(table, pixels)
+    assert reopened.confounding.removed[0].name == "tone"
+    assert reopened.to_dict()["fingerprint"] == pixels.fingerprint
+    other = replace(pixels, space=pixels.space | {"fingerprint": "0" * 64})
+    with pytest.warns(UserWarning, match="the earlier clusters are of the space"):
+        ck.reopen_clustering(table, other)
+
+
+def test_what_is_held_is_held_without_the_removal_as_well(pixels, tmp_path):
+    table = ck.cluster(pixels, n_clusters=4, random_state=0).to_csv(tmp_path / "clusters.csv")
+    ck.label(table, pin=[0, 1, 2, 3])
+    held = ck.cluster(pixels, n_clusters=4, without="tone", previous=table, random_state=0)
+    assert held.confounding.moved == 0
+    assert held.confounding.removed[0].before == held.confounding.removed[0].after

@@ -14,6 +14,7 @@ from clusterkit.clustering import Clustering
 from clusterkit.clustering.inspection import inspect_clusters
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.plots import InspectionDisplay
+from clusterkit.report.gathering import gather
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +95,24 @@ def test_reopening_says_what_is_only_in_one_of_both(clustering, tmp_path):
         part = ck.reopen_clustering(table, clustering.embeddings[:80])
     assert (part.labels == clustering.labels[:80]).all()
     assert inspect_clusters(part).silhouettes.shape == (80,)
+
+
+def test_distances_are_those_of_the_clusterer_in_a_table_and_a_page(clustering, tmp_path):
+    expected = inspect_clusters(clustering).silhouettes
+    table = clustering.to_csv(tmp_path / "clusters.csv")
+    again = ck.reopen_clustering(table, clustering.embeddings)
+    assert np.allclose(inspect_clusters(again).silhouettes, expected)
+    gathered = gather(clustering).to_clustering()
+    assert np.allclose(inspect_clusters(gathered).silhouettes, expected)
+    # What a table alone does not say is as by default.
+    (tmp_path / "clusters.json").unlink()
+    alone = ck.reopen_clustering(table, clustering.embeddings)
+    assert alone.parameters == {"normalize": True}
+
+
+def test_a_page_of_other_images_is_refused(clustering, tmp_path):
+    others = ck.Embeddings(np.eye(3), paths=["a", "b", "c"])
+    with pytest.raises(InvalidInputError, match="none of the 92 clustered images, such as 0"):
+        ck.write_report(clustering, tmp_path / "report.html", embeddings=others)
+    with pytest.warns(Notice, match="12 images of the clustering are not in the store"):
+        ck.write_report(clustering, tmp_path / "report.html", embeddings=clustering.embeddings[:80])

@@ -34,6 +34,7 @@ from clusterkit.clustering.saved import (
     check_earlier,
     continue_kmeans,
     find_placed,
+    network_fingerprint,
     read_earlier,
     say_other_part,
     write_clusters,
@@ -50,6 +51,7 @@ from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.html import Markup
 from clusterkit.utils.noise import NOISE, cluster_text
+from clusterkit.utils.seeds import draw_seed
 from clusterkit.utils.text import join_lines, plural
 
 # Extractors whose vectors are nearly the pixels.
@@ -137,7 +139,8 @@ class Clustering(TableResult):
             "refinement": self.refinement,
             "without": None if self.confounding is None else self.confounding.to_dict(),
             "space": space.get("made_from") or describe_space(space),
-            "fingerprint": self.embeddings.fingerprint,
+            # That of the network's space: what was removed from it is said above.
+            "fingerprint": network_fingerprint(self.embeddings),
             "selections": [chosen._asdict() for chosen in self.embeddings.selections],
             "root": None if root is None else str(root),
             "versions": {"clusterkit": __version__}
@@ -381,7 +384,11 @@ def cluster(
     if earlier is not None:
         say_other_part(earlier, embeddings)
     decisions = Decisions() if earlier is None else earlier.decisions
+    if without and random_state is None:
+        # The clusters with and without the removal are of one seed.
+        random_state = draw_seed(None)
     estimator = _create(clusterer, random_state)
+    plain = clone(estimator)
     if n_clusters is not None and "n_clusters" not in estimator.get_params(deep=False):
         raise InvalidInputError(
             f"{clusterer} finds the number of clusters itself; leave out n_clusters. "
@@ -445,7 +452,17 @@ def cluster(
     if cleaned is not None:
         before = labels
         if cleaned.embeddings is not given:
-            before = np.asarray(clone(estimator).fit_predict(np.asarray(given)), np.int64)
+            number = n_clusters if chosen is None else chosen.k + len(np.unique(held[held >= 0]))
+            before, _ = _cluster_rest(
+                plain,
+                given,
+                held,
+                number,
+                None,
+                reserved=decisions.fixed,
+                random_state=random_state,
+                progress=False,
+            )
         confounding = describe_removal(cleaned.removals, cleaned.confounders, before, labels)
     distances, exemplars = distances_to_centers(vectors, labels, normalize=normalize)
     name = clusterer if isinstance(clusterer, str) else type(clusterer).__name__

@@ -56,6 +56,16 @@ class Confounding(NamedTuple):
         """Return everything as JSON-able values."""
         return {"removed": [one._asdict() for one in self.removed], "moved": self.moved}
 
+    @classmethod
+    def from_dict(cls, document: Any) -> Confounding | None:
+        """Read what :meth:`to_dict` returned; None for anything else."""
+        try:
+            removed = tuple(RemovedConfounder(**one) for one in document["removed"])
+            found = cls(removed, float(document["moved"]))
+        except (TypeError, KeyError, ValueError):
+            return None
+        return found if {one.name for one in removed} <= set(CONFOUNDERS) else None
+
     def to_text(self) -> str:
         """Return a sentence for each confounder."""
         lines = []

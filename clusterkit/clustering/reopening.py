@@ -10,10 +10,11 @@ import numpy as np
 
 from clusterkit.clusterers.distances import distances_to_centers
 from clusterkit.clustering.cluster import Clustering
+from clusterkit.clustering.confounding import Confounding
 from clusterkit.clustering.saved import EarlierClusters, check_earlier, read_earlier
 from clusterkit.datasets.names import first_few
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
-from clusterkit.similarity.image_confounders import CONFOUNDERS, remove_confounders
+from clusterkit.similarity.image_confounders import remove_confounders
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.reading import as_embeddings
 from clusterkit.utils.text import plural
@@ -51,7 +52,7 @@ def reopen_clustering(clusters_csv: str | Path, embeddings: Any) -> Clustering:
     """
     embeddings = as_embeddings(embeddings)
     given = read_earlier(clusters_csv)
-    earlier = match_earlier(given, embeddings)
+    earlier = check_earlier(given, embeddings)
     label_of = dict(zip(earlier.paths, earlier.labels, strict=True))
     kept = [row for row, path in enumerate(embeddings.paths) if path in label_of]
     missing = [path for path in earlier.paths if embeddings.find(path) is None]
@@ -68,30 +69,25 @@ def reopen_clustering(clusters_csv: str | Path, embeddings: Any) -> Clustering:
     embeddings = as_clustered(given, embeddings[kept])
     labels = np.array([label_of[path] for path in embeddings.paths], np.int64)
     parameters = given.made_by.get("parameters")
-    parameters = parameters if isinstance(parameters, dict) else {}
-    distances, exemplars = distances_to_centers(
-        np.asarray(embeddings), labels, normalize=bool(parameters.get("normalize", True))
-    )
+    normalize = is_normalized(given)
+    distances, exemplars = distances_to_centers(np.asarray(embeddings), labels, normalize=normalize)
     return Clustering(
         embeddings,
         labels,
         distances,
         exemplars,
         algorithm=str(given.made_by.get("algorithm", "unknown")),
-        parameters=parameters,
+        parameters=(parameters if isinstance(parameters, dict) else {}) | {"normalize": normalize},
         names=dict(earlier.names),
         decisions=earlier.decisions,
+        confounding=Confounding.from_dict(given.made_by.get("without")),
     )
 
 
-def match_earlier(earlier: EarlierClusters, embeddings: Embeddings) -> EarlierClusters:
-    """Match the images of a table to those of the space that it was made from.
-
-    See :func:`clusterkit.clustering.saved.check_earlier`.  The fingerprint of a clustering without
-    confounders is that of its space only after their removal, so it is not compared.
-    """
-    removed = _removed(earlier)
-    return check_earlier(earlier._replace(fingerprint=None) if removed else earlier, embeddings)
+def is_normalized(earlier: EarlierClusters) -> bool:
+    """Return whether the vectors were scaled to length 1 for clustering, as they are by default."""
+    parameters = earlier.made_by.get("parameters")
+    return bool(parameters.get("normalize")) if isinstance(parameters, dict) else True
 
 
 def as_clustered(earlier: EarlierClusters, embeddings: Embeddings) -> Embeddings:
@@ -131,10 +127,6 @@ def as_clustered(earlier: EarlierClusters, embeddings: Embeddings) -> Embeddings
 
 def _removed(earlier: EarlierClusters) -> list[str]:
     """Return the confounders that a clustering was made without."""
-    found = earlier.made_by.get("without") or {}
-    removed = found.get("removed") if isinstance(found, dict) else None
-    return [
-        one["name"]
-        for one in (removed if isinstance(removed, list) else [])
-        if isinstance(one, dict) and one.get("name") in CONFOUNDERS and one.get("n_components")
-    ]
+    confounding = Confounding.from_dict(earlier.made_by.get("without"))
+    removed = () if confounding is None else confounding.removed
+    return [one.name for one in removed if one.n_components]

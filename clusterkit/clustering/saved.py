@@ -286,6 +286,12 @@ class EarlierClusters(NamedTuple):
     selections: tuple[Selection, ...] = ()
 
 
+def network_fingerprint(embeddings: Embeddings | VectorStream) -> str | None:
+    """Return the fingerprint of the space that a network made, whatever was removed from it."""
+    made_from = embeddings.space.get("made_from_fingerprint")
+    return made_from if isinstance(made_from, str) else embeddings.fingerprint
+
+
 def read_earlier(previous: Any) -> EarlierClusters:
     """Read the clusters of an earlier run.
 
@@ -318,7 +324,7 @@ def read_earlier(previous: Any) -> EarlierClusters:
             previous.labels.tolist(),
             made.paths,
             None if made.root is None else str(made.root),
-            made.fingerprint,
+            network_fingerprint(made),
             describe_space(made.space),
             getattr(made, "digests", None),
             previous.names,
@@ -413,7 +419,7 @@ def check_earlier(
             f"{len(embeddings)} images now, such as {embeddings.paths[0]}, and "
             f"{len(earlier.paths)} before, such as {earlier.paths[0]}"
         )
-    if earlier.fingerprint and embeddings.fingerprint not in (None, earlier.fingerprint):
+    if earlier.fingerprint and network_fingerprint(embeddings) not in (None, earlier.fingerprint):
         warnings.warn(
             f"the earlier clusters are of the space {earlier.space}, these of "
             f"{describe_space(embeddings.space)}: the numbers are matched by common images, but "

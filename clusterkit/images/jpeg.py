@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator
+from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -26,8 +27,17 @@ _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 _MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
 
 
-# Sum of the standard table of brightness (ITU-T T.81, table K.1), which qualities scale.
-_SUM_OF_STANDARD = 3688
+# The standard table of brightness (ITU-T T.81, table K.1), which qualities scale, in any order.
+_STANDARD = bytes.fromhex(
+    "100b0a101828333d"
+    "0c0c0e131a3a3c37"
+    "0e0d101828394538"
+    "0e11161d3357503e"
+    "12162538446d674d"
+    "182337405168715c"
+    "31404e5767797865"
+    "485c5f6270646763"
+)
 
 
 class Frame(NamedTuple):
@@ -161,8 +171,7 @@ def read_jpeg_orientation(data: bytes) -> int:
 def estimate_quality(data: bytes) -> float:
     """Return the quality that a JPEG file was written with, from 1 to 100; NaN for other files.
 
-    Exact for the standard tables of libjpeg, which scales them by the quality; an estimate for
-    others.
+    That of the table of libjpeg with the nearest sum: exact for libjpeg, an estimate for others.
     """
     if not data.startswith(b"\xff\xd8"):
         return math.nan
@@ -172,8 +181,18 @@ def estimate_quality(data: bytes) -> float:
             is_wide = data[start] >> 4
             values = data[start + 1 : start + 1 + (128 if is_wide else 64)]
             total = sum(values) + (255 * sum(values[::2]) if is_wide else 0)
-            scale = 100 * total / _SUM_OF_STANDARD
-            return max(1.0, (200 - scale) / 2 if scale <= 100 else 5000 / scale)
+            sums = _sums_of_qualities()
+            return float(min(sums, key=lambda quality: abs(sums[quality] - total)))
         if marker == SCAN:
             break
     return math.nan
+
+
+@cache
+def _sums_of_qualities() -> dict[int, int]:
+    """Return the sum of libjpeg's table of brightness for each quality."""
+    sums = {}
+    for quality in range(1, 101):
+        scale = 5000 // quality if quality < 50 else 200 - 2 * quality
+        sums[quality] = sum(min(max((v * scale + 50) // 100, 1), 255) for v in _STANDARD)
+    return sums

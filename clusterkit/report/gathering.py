@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from clusterkit.clusterers.distances import distances_to_centers
 from clusterkit.clustering.cluster import Clustering
-from clusterkit.clustering.reopening import as_clustered, match_earlier
+from clusterkit.clustering.reopening import as_clustered, is_normalized
 from clusterkit.clustering.saved import (
-    ClustersTable,
     EarlierClusters,
     Origin,
+    check_earlier,
     read_clusters,
     read_earlier,
 )
@@ -63,6 +63,8 @@ class Gathered:
         Name of the table.
     algorithm : str or None
         What made the clusters; None if there are none yet.
+    normalize : bool
+        Whether distances are those of vectors of length 1.
     """
 
     paths: list[str]
@@ -77,6 +79,7 @@ class Gathered:
     next_number: int
     table: str
     algorithm: str | None
+    normalize: bool
 
     @property
     def files(self) -> list[Path]:
@@ -108,7 +111,7 @@ class Gathered:
             self.distances[known],
             self.exemplars[known],
             algorithm=self.algorithm or "",
-            parameters={"normalize": True},
+            parameters={"normalize": self.normalize},
             names=dict(self.names),
         )
 
@@ -124,7 +127,7 @@ class Gathered:
             vectors = np.asarray(self.embeddings)[self.rows[known]]
             distances[known] = np.where(
                 open_[known],
-                distances_to_centers(vectors, self.labels[known], normalize=True)[0],
+                distances_to_centers(vectors, self.labels[known], normalize=self.normalize)[0],
                 distances[known],
             )
         # Infinite for images without a vector, which come last; the exemplar is first.
@@ -168,7 +171,17 @@ def _from_clustering(clustering: Clustering, embeddings: Any) -> Gathered:
             f"Space.read(). Received: {given!r}"
         )
     paths = list(clustering.embeddings.paths)
-    rows = {path: row for row, path in enumerate(given.paths)}
+    row_of = {path: row for row, path in enumerate(given.paths)}
+    rows = np.array([row_of.get(path, -1) for path in paths])
+    known = np.flatnonzero(rows >= 0)
+    if not len(known):
+        raise InvalidInputError(
+            f"none of the {len(paths)} clustered images, such as {paths[0]}, is among the "
+            f"{len(given)} embeddings"
+        )
+    _say_left_out("the clustering", rows, paths, len(given))
+    given = given[rows[known]]
+    rows[known] = np.arange(len(known))
     named = set(clustering.names) | set(clustering.decisions.fixed)
     return Gathered(
         paths,
@@ -176,13 +189,14 @@ def _from_clustering(clustering: Clustering, embeddings: Any) -> Gathered:
         np.asarray(clustering.labels),
         np.asarray(clustering.distances, np.float64),
         np.asarray(clustering.exemplars),
-        np.array([rows.get(path, -1) for path in paths]),
+        rows,
         given,
         dict(clustering.names),
         clustering.decisions.fixed,
         max([*clustering.labels.tolist(), *named]) + 1,
         _TABLE,
         clustering.algorithm,
+        bool(clustering.parameters.get("normalize")),
     )
 
 
@@ -191,10 +205,10 @@ def _from_table(clusters_csv: str | Path, embeddings: Embeddings) -> Gathered:
     _check_not_empty(embeddings)
     table = read_clusters(clusters_csv)
     earlier = read_earlier(table)
-    followed = match_earlier(earlier, embeddings)
+    followed = check_earlier(earlier, embeddings)
     row_of = {path: row for row, path in enumerate(embeddings.paths)}
     rows = np.array([row_of.get(path, -1) for path in followed.paths])
-    _say_left_out(table, rows, followed.paths, len(embeddings))
+    _say_left_out(table.file, rows, followed.paths, len(embeddings))
     known = np.flatnonzero(rows >= 0)
     embeddings = as_clustered(earlier, embeddings[rows[known]])
     rows[known] = np.arange(len(known))
@@ -213,6 +227,7 @@ def _from_table(clusters_csv: str | Path, embeddings: Embeddings) -> Gathered:
         _next_number(earlier, Path(clusters_csv)),
         Path(clusters_csv).name,
         algorithm if isinstance(algorithm, str) else "unknown",
+        is_normalized(earlier),
     )
 
 
@@ -234,6 +249,7 @@ def _without_clusters(embeddings: Embeddings) -> Gathered:
         1,
         _TABLE,
         None,
+        True,
     )
 
 
@@ -247,21 +263,20 @@ def _check_not_empty(embeddings: Embeddings) -> None:
 
 
 def _say_left_out(
-    table: ClustersTable, rows: NDArray[np.int64], paths: list[str], n_embedded: int
+    clusters: str | Path, rows: NDArray[np.int64], paths: list[str], n_embedded: int
 ) -> None:
     """Say which images of the table have no vector, and that others are not in the table."""
     missing = [path for path, row in zip(paths, rows.tolist(), strict=True) if row < 0]
     if missing:
         warnings.warn(
-            f"{plural(len(missing), 'image')} of {table.file} are not in the store, and are listed "
+            f"{plural(len(missing), 'image')} of {clusters} are not in the store, and are listed "
             f"without neighbours and a place on the map: {first_few(missing)}",
             Notice,
             stacklevel=4,
         )
     if others := n_embedded - (len(rows) - len(missing)):
         warnings.warn(
-            f"left out {plural(others, 'image')} of the store, which have no cluster in "
-            f"{table.file}",
+            f"left out {plural(others, 'image')} of the store, which have no cluster in {clusters}",
             Notice,
             stacklevel=4,
         )

@@ -109,7 +109,9 @@ def check_report_path(path: str | Path, *, overwrite: bool = False) -> Path:
     if path.suffix.lower() not in (".html", ".htm"):
         raise InvalidInputError(f"a report is a page, .html. Received: {path}")
     folder = _folder_of(path)
-    if folder.exists():
+    if folder.exists() and not folder.is_dir():
+        raise OutputExistsError(f"{folder} exists, where the thumbnails would lie")
+    if folder.is_dir():
         others = [file for file in os.listdir(folder) if not _OURS.fullmatch(file)]  # noqa: PTH208
         if others or not overwrite:
             raise OutputExistsError(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import unit_rows
 
 Values = NDArray[np.float64]
@@ -23,6 +24,8 @@ _LEAST_APART = 0.1
 _MOST_PREDICTED = 0.5
 # Components beyond these have little variance left.
 _N_COMPONENTS = 200
+# More categories than this take too long.
+_MOST_KINDS = 1_000
 # Less than this share of the variance is rounding.
 _NO_VARIANCE = 1e-9
 # Ridge penalty for each predictor of variance 1, and folds.
@@ -137,7 +140,9 @@ def associations(
     for place, confounder in enumerate(confounders):
         has = np.isfinite(confounder.values[rows]).all(axis=1)
         enough = has.sum() >= max(LEAST_ROWS, _LEAST_SHARE * len(rows))
-        if enough and _share_apart(confounder.values[rows][has]) >= _LEAST_APART:
+        share = _share_apart(confounder.values[rows][has]) if enough else 0.0
+        # Of categories that no two images share, nothing can be told.
+        if share >= _LEAST_APART and not (confounder.is_category and share == 1):
             groups.setdefault(has.tobytes(), []).append(place)
     found: dict[int, Association] = {}
     for key, places in groups.items():
@@ -222,6 +227,11 @@ def remove_confounder(
     removal : Removal
         What was removed.
 
+    Raises
+    ------
+    InvalidInputError
+        If there are more than 1,000 categories.
+
     References
     ----------
     Hoerl, Kennard: Ridge regression: biased estimation for nonorthogonal problems. Technometrics
@@ -288,7 +298,14 @@ def _predictors(confounder: Confounder) -> Values:
     """Return numbers of mean 0 and variance 1, one column per category."""
     values = confounder.values
     if confounder.is_category:
-        values = (values == np.unique(values[np.isfinite(values)])).astype(np.float64)
+        has = np.isfinite(values)
+        kinds = np.unique(values[has])
+        if len(kinds) > _MOST_KINDS:
+            raise InvalidInputError(
+                f"{confounder.name} has {len(kinds):,} different values, more than the "
+                f"{_MOST_KINDS:,} that can be removed"
+            )
+        values = np.where(has, values == kinds, np.nan)
     known = np.isfinite(values)
     mean = np.where(known, values, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     centered = np.where(known, values - mean, 0)

@@ -207,10 +207,15 @@ def remove_confounders(
     changed = [removal.name for removal in removals if removal.n_components]
     if changed:
         space, text = embeddings.space, f"{embeddings.fingerprint} without {' '.join(changed)}"
-        made = {"fingerprint": hashlib.sha256(text.encode()).hexdigest(), "without": changed}
-        embeddings = replace(
-            embeddings, vectors=vectors, space=space | {"made_from": describe_space(space)} | made
-        )
+        source = {
+            "made_from": describe_space(space),
+            "made_from_fingerprint": embeddings.fingerprint,
+        }
+        made = {
+            "fingerprint": hashlib.sha256(text.encode()).hexdigest(),
+            "without": [*space.get("without", []), *changed],
+        }
+        embeddings = replace(embeddings, vectors=vectors, space=source | space | made)
     return WithoutConfounders(embeddings, removals, used)
 
 

@@ -23,6 +23,8 @@ from clusterkit.utils.parallel import count_cpus
 _IMAGES, _OUTPUT = "images", "output_"
 # Maximum number of images that a processor computes at once.
 _CHUNK = 8
+# Each session takes about four times the memory of the weights.
+_MOST_SESSIONS = 4
 # Rewriters of TensorFlow that are on by default.
 _NO_GAIN = (
     "arithmetic_optimization",
@@ -64,11 +66,11 @@ def open_graph(source: NetworkSource) -> Any:
 def run_graph(graph: Any, precision: str) -> Run:
     """Return the function that runs batches of any size.
 
-    A batch is split into chunks of a few images, one at a time for each processor: threads that
-    share the work of each layer wait for each other, and took a tenth more time.  Each thread has a
-    session, and so layers, of its own: a convolution of oneDNN that adds a residual keeps its
-    operands in the layer, so that two threads in one session overwrote each other's results, or
-    crashed.
+    A batch is split into chunks of a few images, one at a time for each of up to four threads:
+    those that share the work of each layer wait for each other, and took a tenth more time on two
+    processors.  Each thread has a session, and so layers, of its own: a convolution of oneDNN that
+    adds a residual keeps its operands in the layer, so that two threads in one session overwrote
+    each other's results, or crashed.
 
     Parameters
     ----------
@@ -79,9 +81,10 @@ def run_graph(graph: Any, precision: str) -> Run:
     """
     import tensorflow as tf
 
+    n_sessions = min(count_cpus(), _MOST_SESSIONS)
     # A session has its own options; tf.config would affect the whole process.
     config = tf.compat.v1.ConfigProto(
-        intra_op_parallelism_threads=1,
+        intra_op_parallelism_threads=count_cpus() // n_sessions,
         inter_op_parallelism_threads=1,
         use_per_session_threads=True,
     )
@@ -106,10 +109,10 @@ def run_graph(graph: Any, precision: str) -> Run:
         outputs: list[NDArray[np.float32]] = own.session.run(names, {f"{_IMAGES}:0": some})
         return outputs
 
-    threads = ThreadPoolExecutor(count_cpus(), initializer=start)
+    threads = ThreadPoolExecutor(n_sessions, initializer=start)
 
     def run(images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        chunk = min(_CHUNK, -(-len(images) // count_cpus()))
+        chunk = min(_CHUNK, -(-len(images) // n_sessions))
         chunks = (images[start : start + chunk] for start in range(0, len(images), chunk))
         runs = threads.map(compute, chunks)
         return [np.concatenate(outputs) for outputs in zip(*runs, strict=True)]
