@@ -14,6 +14,7 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.noise import NOISE, cluster_text
+from clusterkit.utils.outliers import UNUSUAL, modified_z_scores
 from clusterkit.utils.parallel import workers
 from clusterkit.utils.text import join_lines, plural
 
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 
 # Images of each kind that are named for each cluster, and neighbouring clusters.
 _N_NAMED, _N_NEAR = 3, 3
-# An image is odd if it is this many times the usual spread farther than usual from its neighbours.
-_ODD = 3.5
-# The median absolute deviation of a normal distribution of spread 1.
-_MAD = 0.6745
 # Neighbours whose mean distance tells how far off an image is.
 _N_NEIGHBORS = 5
 
@@ -246,9 +243,7 @@ def _find_odd(vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArra
             continue  # too few to tell what is usual
         search = NearestNeighbors(n_neighbors=_N_NEIGHBORS).fit(vectors[rows])
         far = search.kneighbors()[0].mean(axis=1)
-        beyond = far - np.median(far)
-        spread = np.median(np.abs(beyond)) / _MAD
-        odd[rows] = (beyond > _ODD * spread) & (spread > 0)
+        odd[rows] = modified_z_scores(far) > UNUSUAL
     return odd
 
 

@@ -24,6 +24,7 @@ from clusterkit.similarity.image_confounders import (
 from clusterkit.similarity.nearest import nearest_others
 from clusterkit.store.embeddings import Embeddings, describe_space
 from clusterkit.store.reading import as_embeddings
+from clusterkit.utils.outliers import UNUSUAL, modified_z_scores
 from clusterkit.utils.text import join_lines, plural
 
 # A space follows a property if its correlation is at least this.  Content has to do with brightness
@@ -36,9 +37,6 @@ _TIMES_CHANCE = 2.0
 _N_NEIGHBORS, _MAX_NEAREST = 10, 10_000
 # Skewness of the number of times an image is a neighbour, above which some are hubs.
 _HUBS = 3.0
-# An image is an outlier if it is this many times the usual spread farther than usual from its
-# neighbours.
-_ODD, _MAD = 3.5, 0.6745
 # Fewer effective dimensions than this cannot tell many things apart.
 _FEW_DIMENSIONS = 3.0
 # Below this PSNR in dB, reconstructions show blobs of colour.
@@ -149,10 +147,7 @@ class Audit(TableResult):
 
     def worst_rebuilt(self, n: int = _N_NAMED) -> list[int]:
         """Return the rows that the autoencoder rebuilds worst; none for other networks."""
-        if self.reconstruction is None:
-            return []
-        errors = np.nan_to_num(self.reconstruction, nan=-1)
-        return [int(row) for row in np.argsort(-errors, kind="stable")[:n] if errors[row] >= 0]
+        return [] if self.reconstruction is None else _worst(self.reconstruction, n)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
@@ -474,13 +469,9 @@ def _say_hubs(hubness: float, neighbors: NDArray[np.int64], paths: list[str]) ->
 def _find_outliers(distances: NDArray[np.float64]) -> list[tuple[int, float]]:
     """Return rows that are unusually far from their neighbours, worst first."""
     far = np.sqrt(2 * np.maximum(distances, 0)).mean(axis=1)
-    beyond = far - np.median(far)
-    spread = float(np.median(np.abs(beyond))) / _MAD
-    if not spread:
-        return []
-    scores = beyond / spread
+    scores = modified_z_scores(far)
     order = np.argsort(-scores, kind="stable")
-    return [(int(row), float(scores[row])) for row in order if scores[row] > _ODD]
+    return [(int(row), float(scores[row])) for row in order if scores[row] > UNUSUAL]
 
 
 def _say_outliers(outliers: list[tuple[int, float]], embeddings: Embeddings) -> list[Finding]:
@@ -515,11 +506,16 @@ def _reconstruct(
         return None
     if np.isnan(errors).all():
         return errors
-    order = np.argsort(-np.nan_to_num(errors, nan=-1), kind="stable")[:_N_NAMED]
-    paths = tuple(embeddings.paths[row] for row in order)
+    paths = tuple(embeddings.paths[row] for row in _worst(errors, _N_NAMED))
     psnr = 10 * math.log10(255**2 / max(float(np.nanmedian(errors)), 1e-9))
     said = f"Its autoencoder rebuilds images at {psnr:.1f} dB PSNR, worst {', '.join(paths)}."
     blurry = psnr < _BLURRY
     advice = "It keeps little of them: train longer, or with a larger --latent-size."
     findings.append(Finding("reconstruction", blurry, said, psnr, advice if blurry else "", paths))
     return errors
+
+
+def _worst(errors: NDArray[np.float64], n: int) -> list[int]:
+    """Return the rows of the largest errors that are known."""
+    known = np.flatnonzero(~np.isnan(errors))
+    return [int(row) for row in known[np.argsort(-errors[known], kind="stable")][:n]]
