@@ -108,6 +108,89 @@ def make_thumbnails(
     return list(progress_bar(made, name="finding copies", enabled=progress, unit="image", total=n))
 
 
+class Copy(NamedTuple):
+    """A copy of an image.
+
+    Attributes
+    ----------
+    row : int
+        Row of the copy.
+    how : str
+        What was done to it, such as ``"equal"`` or ``"mirrored"``.
+    likeness : float
+        Correlation with the image that is kept, once aligned; 1 for equal files.
+    """
+
+    row: int
+    how: str
+    likeness: float
+
+
+class CopyGroup(NamedTuple):
+    """An image that is kept, and its copies, each of which was compared with it.
+
+    Attributes
+    ----------
+    kept : int
+        Row of the image that is kept.
+    copies : list of Copy
+        In the order of their rows.
+    """
+
+    kept: int
+    copies: list[Copy]
+
+
+def group_copies(
+    images: Sequence[str | Path] | NDArray[np.uint8],
+    thumbnails: Sequence[Thumbnail],
+    *,
+    order: Sequence[int] | NDArray[np.intp] | None = None,
+    vectors: NDArray[np.float32] | None = None,
+    apart: Collection[tuple[str, str]] = (),
+    progress: bool = False,
+) -> list[CopyGroup]:
+    """Group copies around the images that are kept.
+
+    Parameters
+    ----------
+    images : sequence of paths, or ndarray of shape (n, height, width, 1 or 3), uint8
+        The images.
+    thumbnails : sequence of Thumbnail
+        Their features, see :func:`make_thumbnails`.
+    order : sequence of int, optional
+        All rows, the first to keep first; by default in their order.
+    vectors : ndarray of shape (n, dimension), float32, optional
+        Embeddings, in which near images are compared, too; rows of zeros or NaN have none.
+    apart : collection of (str, str)
+        Sorted pairs of digests of images that are no copies of each other.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    list of CopyGroup
+        Each image is in at most one group.
+    """
+    del images, vectors, progress
+    linked: dict[int, set[int]] = {}
+    for one, other in pair_thumbnails(thumbnails, apart=apart):
+        linked.setdefault(one, set()).add(other)
+        linked.setdefault(other, set()).add(one)
+    groups, taken = [], set()
+    for kept in range(len(thumbnails)) if order is None else map(int, order):
+        members = sorted(linked.get(kept, set()) - taken)
+        if kept not in taken and members:
+            taken |= {kept, *members}
+            copies = []
+            for row in members:
+                is_equal = thumbnails[row].digest == thumbnails[kept].digest
+                likeness = float(thumbnails[row].values @ thumbnails[kept].values)
+                copies.append(Copy(row, "equal" if is_equal else "alike", likeness))
+            groups.append(CopyGroup(kept, copies))
+    return groups
+
+
 def pair_thumbnails(
     thumbnails: Sequence[Thumbnail], *, apart: Collection[tuple[str, str]] = ()
 ) -> list[tuple[int, int]]:
@@ -149,7 +232,22 @@ def _read_thumbnail(file: str | Path) -> Thumbnail:
         picture, shape = decode_image(data, _FIRST)
     except ImageError:
         return Thumbnail(digest_bytes(data), _NOTHING, is_readable=False)
-    return Thumbnail(digest_bytes(data), _normalise(resize_image(picture, _SHAPE), min(shape)))
+    return make_thumbnail(digest_bytes(data), picture, shape)
+
+
+def make_thumbnail(digest: str, picture: NDArray[np.uint8], shape: tuple[int, int]) -> Thumbnail:
+    """Compute the features of one decoded image.
+
+    Parameters
+    ----------
+    digest : str
+        Digest of the file.
+    picture : ndarray of shape (height, width, 3), uint8
+        The image, decoded at 128 x 128 pixels or more.
+    shape : (int, int)
+        (height, width) of the file's image.
+    """
+    return Thumbnail(digest, _normalise(resize_image(picture, _SHAPE), min(shape)))
 
 
 def _make_thumbnail(image: NDArray[np.uint8]) -> Thumbnail:

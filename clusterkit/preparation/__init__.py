@@ -1,0 +1,6 @@
+"""Prepare a data set: check it, split it, gather it, choose what to label."""
+
+import lazy_loader
+
+# The names are in __init__.pyi, where type checkers see them, too.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
