@@ -15,7 +15,7 @@ from clusterkit.images.alignment import Floats, align, correlate, detail, warp
 from clusterkit.utils.parallel import map_ahead
 from clusterkit.utils.progress import progress_bar
 
-# Pictures are aligned at half of their size, then at their size, and compared at this size.
+# Pictures are compared at this size.
 _FULL_SIDE = 128
 # Images with a shorter side are only compared at the size of the pictures.
 _MIN_FULL_SIDE = 96
@@ -23,9 +23,11 @@ _MIN_FULL_SIDE = 96
 _SMOOTHING = 0.8
 # Detail is finer than this share of a side.
 _DETAIL = 0.075
-# Minimum correlation of the detail after the first and the second alignment.  Copies exceed 0.5 and
-# 0.65, most other candidates neither.
-_MIN_COARSE, _MIN_FINE = 0.4, 0.55
+# Sizes at which pictures are aligned in turn, numbers of steps, and the minimum correlation of
+# their detail after it.  Of 200 copies, fewer than one has less; of other candidates, most have.
+_LEVELS = ((16, 5, -1.0), (32, 3, 0.65), (SIDE, 2, 0.7))
+# Grey levels beyond the range that a change of brightness must reach to count as clipped there.
+_RANGE_MARGIN = 4.0
 # Fields that are compared: rows and columns.
 _N_FIELDS = 8
 # Grey levels of standard deviation below which a field has no texture that noise could not change.
@@ -36,10 +38,10 @@ _MIN_LIKENESS, _MIN_MEAN, _MIN_SHARE = 0.94, 0.85, 0.87
 _AGREES = 0.5
 # Minimum share of the first or second picture that the other shows.
 _MIN_AREA = 0.2
-# The most that alignment may change the scale of a map.
-_MOST_STRETCH = 1.3
-# The edge of a turned disc is blurred into the filled corners.
-_INNER = 0.94
+# The most that alignment may change the scale of a map, and one direction more than the other.
+_MOST_SCALE, _MOST_STRETCH = 1.3, 1.2
+# Pixels along the edge of a turned disc that are blurred into the filled corners.
+_EDGE = 2.5
 # Angles, in radians, up to which corners that were filled are too small to matter.
 _UPRIGHT = math.radians(2)
 # Pairs that are worked on at a time.
@@ -124,7 +126,7 @@ def angles_of(maps: Floats, first: NDArray[np.int64], second: NDArray[np.int64])
     """
     linear = linear_of(maps, first, second)
     is_mirrored = np.linalg.det(linear) < 0
-    linear[is_mirrored, 1] *= -1
+    linear[is_mirrored, 0] *= -1
     angles: Floats = np.arctan2(
         linear[:, 1, 0] - linear[:, 0, 1], linear[:, 0, 0] + linear[:, 1, 1]
     )
@@ -133,7 +135,8 @@ def angles_of(maps: Floats, first: NDArray[np.int64], second: NDArray[np.int64])
 
 def linear_of(maps: Floats, first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
     """Return the linear part of maps in pixels of the images; see :func:`angles_of`."""
-    linear: Floats = maps[:, :, :2] * (second[:, ::-1, None] / first[:, None, ::-1])
+    ratio = second[:, ::-1, None] / first[:, None, ::-1]
+    linear: Floats = maps[:, :, :2] * ratio.astype(np.float32)
     return linear
 
 
@@ -153,16 +156,13 @@ class _Comparison:
     def run(self, pairs: NDArray[np.int64], maps: Floats) -> Confirmed:
         """Return the pairs that are copies, with the better maps."""
         guess = maps
-        small = SIDE // 2
-        coarse = [_smooth(_halve(self.pictures[rows])) for rows in pairs.T]
-        masks = self._masks(pairs, maps, small)
-        maps = align(*coarse, maps, masks, n_steps=6)
-        kept = self._agree(coarse, maps, masks, _MIN_COARSE)
-        pairs, maps, guess = pairs[kept], maps[kept], guess[kept]
-        fine = [_smooth(self.pictures[rows].astype(np.float32)) for rows in pairs.T]
-        masks = self._masks(pairs, maps, SIDE)
-        maps = align(*fine, maps, masks, n_steps=6)
-        kept = self._agree(fine, maps, masks, _MIN_FINE) & _is_near(maps, guess)
+        for side, n_steps, least in _LEVELS:
+            first, second = (_smooth(_shrink(self.pictures[rows], side)) for rows in pairs.T)
+            masks = self._masks(pairs, maps, side)
+            maps = align(first, second, maps, masks, n_steps=n_steps)
+            kept = self._agree(first, second, maps, masks) >= least
+            pairs, maps, guess = pairs[kept], maps[kept], guess[kept]
+        kept = _is_near(maps, guess)
         pairs, maps = pairs[kept], maps[kept]
         likeness = np.zeros(len(pairs), np.float32)
         is_full = (self.shapes[pairs].min(axis=2) >= _MIN_FULL_SIDE).all(axis=1)
@@ -176,33 +176,34 @@ class _Comparison:
         return Confirmed(pairs[kept], maps[kept], likeness[kept])
 
     def _agree(
-        self, pictures: list[Floats], maps: Floats, masks: NDArray[np.bool_], least: float
-    ) -> NDArray[np.bool_]:
-        """Return whether the detail of aligned pictures is the same, where both have some."""
-        sigma = _DETAIL * pictures[0].shape[1]
-        seen, inside = warp(detail(pictures[1], sigma), maps)
+        self, first: Floats, second: Floats, maps: Floats, masks: NDArray[np.bool_]
+    ) -> Floats:
+        """Return the correlation of the detail of aligned pictures; -1 if they hardly overlap."""
+        sigma = _DETAIL * first.shape[1]
+        seen, inside = warp(detail(second, sigma), maps)
         inside &= masks
-        agreement = correlate(detail(pictures[0], sigma), seen, inside)
         area = inside.mean(axis=(1, 2))
         scale = np.abs(np.linalg.det(maps[:, :, :2]))
-        return (agreement >= least) & (np.maximum(area, area * scale) >= _MIN_AREA)
+        overlaps = np.maximum(area, area * scale) >= _MIN_AREA
+        agreement: Floats = np.where(overlaps, correlate(detail(first, sigma), seen, inside), -1)
+        return agreement
 
     def _liken(self, pairs: NDArray[np.int64], maps: Floats, side: int) -> Floats:
         """Return how alike aligned pictures are in all fields; 0 for those that are no copies."""
         likeness = np.zeros(len(pairs), np.float32)
-        both = [[self.read(int(row), side) for row in pair] for pair in pairs]
-        rows = np.flatnonzero([first is not None and second is not None for first, second in both])
+        read = [[self.read(place, side) for place in places] for places in pairs.T.tolist()]
+        is_known = [[picture is not None for picture in found] for found in read]
+        rows = np.flatnonzero(np.all(is_known, axis=0))
         if not len(rows):
             return likeness
         # One of them can be sharper: both are smoothed alike.
         first, second = (
-            _smooth(
-                np.stack([both[row][place] for row in rows]).astype(np.float32), _SMOOTHING * 1.4
-            )  # type: ignore[arg-type]
-            for place in (0, 1)
+            _smooth(np.array([found[row] for row in rows], np.float32), _SMOOTHING * 1.4)
+            for found in read
         )
         seen, inside = warp(second, maps[rows])
         inside &= self._masks(pairs[rows], maps[rows], side)
+        inside &= ~(_is_clipped(first, seen, inside) | _is_clipped(seen, first, inside))
         likeness[rows] = _compare_fields(first, seen, inside)
         return likeness
 
@@ -218,15 +219,16 @@ class _Comparison:
             y, x = np.meshgrid(place, place, indexing="ij")
             points = np.stack([x.ravel(), y.ravel(), np.ones(side * side, np.float32)])
             own = np.broadcast_to(points[:2], (len(turned), 2, side * side))
-            inside = _is_in_disc(own, first[turned])
-            inside &= _is_in_disc(maps[turned] @ points, second[turned])
+            radius = 1 - 2 * _EDGE / side
+            inside = _is_in_disc(own, first[turned], radius)
+            inside &= _is_in_disc(maps[turned] @ points, second[turned], radius)
             masks[turned] = inside.reshape(-1, side, side)
         return masks
 
 
-def _is_in_disc(points: Floats, shapes: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return whether points (n, 2, m) of pictures lie in the largest disc of their images."""
-    radii = shapes.min(axis=1, keepdims=True) / shapes[:, ::-1] * _INNER
+def _is_in_disc(points: Floats, shapes: NDArray[np.int64], radius: float) -> NDArray[np.bool_]:
+    """Return whether points (n, 2, m) of pictures lie in discs; the largest has radius 1."""
+    radii = shapes.min(axis=1, keepdims=True) / shapes[:, ::-1] * radius
     inside: NDArray[np.bool_] = ((points / radii[:, :, None]) ** 2).sum(axis=1) <= 1
     return inside
 
@@ -235,10 +237,26 @@ def _is_near(maps: Floats, guess: Floats) -> NDArray[np.bool_]:
     """Return whether maps did not run away from what they began with."""
     change = maps[:, :, :2] @ np.linalg.inv(guess[:, :, :2])
     stretch = np.linalg.svd(change, compute_uv=False)
-    near: NDArray[np.bool_] = (stretch[:, 0] <= _MOST_STRETCH) & (
-        stretch[:, 1] >= 1 / _MOST_STRETCH
-    )
+    largest, least = stretch.T
+    near: NDArray[np.bool_] = largest <= np.minimum(_MOST_SCALE, _MOST_STRETCH * least)
+    near &= least >= 1 / _MOST_SCALE
     return near
+
+
+def _is_clipped(first: Floats, second: Floats, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return where the brightness and contrast of the second picture put the first out of range."""
+    n = len(first)
+    one, other = first.reshape(n, -1), second.reshape(n, -1)
+    weights = inside.reshape(n, -1) & (np.abs(other - 127.5) < 127.5 - _RANGE_MARGIN)
+    weights = weights.astype(np.float32)
+    total = np.maximum(weights.sum(axis=1, keepdims=True), 1)
+    means = [(values * weights).sum(axis=1, keepdims=True) / total for values in (one, other)]
+    centred = (one - means[0]) * weights
+    variance = np.maximum((centred * centred).sum(axis=1, keepdims=True), 1e-6)
+    gain = (centred * (other - means[1])).sum(axis=1, keepdims=True) / variance
+    wanted = (one - means[0]) * gain + means[1]
+    clipped: NDArray[np.bool_] = np.abs(wanted - 127.5) > 127.5 + _RANGE_MARGIN
+    return clipped.reshape(first.shape)
 
 
 def _compare_fields(first: Floats, second: Floats, inside: NDArray[np.bool_]) -> Floats:
@@ -280,7 +298,8 @@ def _smooth(pictures: Floats, sigma: float = _SMOOTHING) -> Floats:
     return smooth
 
 
-def _halve(pictures: NDArray[np.uint8]) -> Floats:
-    """Return pictures of half the size."""
-    n, side, _ = pictures.shape
-    return pictures.reshape(n, side // 2, 2, side // 2, 2).mean(axis=(2, 4), dtype=np.float32)
+def _shrink(pictures: NDArray[np.uint8], side: int) -> Floats:
+    """Return pictures of a side that divides theirs."""
+    n, whole, _ = pictures.shape
+    part = whole // side
+    return pictures.reshape(n, side, part, side, part).mean(axis=(2, 4), dtype=np.float32)

@@ -46,16 +46,18 @@ def align(
     The inverse compositional algorithm of Baker and Matthews (2004, "Lucas-Kanade 20 years on: a
     unifying framework"), with brightness and contrast projected out.
     """
-    n, side = len(first), first.shape[1]
+    n, side = first.shape[:2]
+    if not n:
+        return maps
     x, y = _grid(side)
     _, inside = _sample(second, maps, x, y)
-    weights = (masks.reshape(n, -1) & inside).astype(np.float32)
-    wanted = _normalise(first.reshape(n, -1), weights)
+    weights = (masks.reshape(n, side * side) & inside).astype(np.float32)
+    wanted = _normalise(first.reshape(n, side * side), weights)
     down, across = np.gradient(first, axis=(1, 2))
     # By the contrast that _normalise() divides by; half a picture is one unit.
-    scale = side / 2 / _spread(first.reshape(n, -1), weights)
-    across = across.reshape(n, -1) * scale
-    down = down.reshape(n, -1) * scale
+    scale = side / 2 / _spread(first.reshape(n, side * side), weights)
+    across = across.reshape(n, side * side) * scale
+    down = down.reshape(n, side * side) * scale
     slopes = np.stack([across * x, across * y, across, down * x, down * y, down], axis=1)
     slopes *= weights[:, None]
     total = np.maximum(weights.sum(axis=1), 1)[:, None, None]
@@ -115,9 +117,11 @@ def correlate(first: Floats, second: Floats, masks: NDArray[np.bool_]) -> Floats
     ndarray of shape (n,), float32
         Pearson's correlation; 0 where a picture is flat.
     """
-    n = len(first)
-    weights = masks.reshape(n, -1).astype(np.float32)
-    one, other = (_normalise(picture.reshape(n, -1), weights) for picture in (first, second))
+    n, side = first.shape[:2]
+    weights = masks.reshape(n, side * side).astype(np.float32)
+    one, other = (
+        _normalise(picture.reshape(n, side * side), weights) for picture in (first, second)
+    )
     correlation: Floats = (one * other).sum(axis=1) / np.maximum(weights.sum(axis=1), 1)
     return correlation
 
@@ -151,9 +155,8 @@ def invert(maps: Floats) -> Floats:
 
 def _grid(side: int) -> tuple[Floats, Floats]:
     """Return the positions of all pixels, flattened."""
-    place = ((np.arange(side, dtype=np.float32) + 0.5) * 2 / side) - 1
-    y, x = np.meshgrid(place, place, indexing="ij")
-    return x.ravel(), y.ravel()
+    place = (np.arange(side, dtype=np.float32) + 0.5) * 2 / side - 1
+    return np.tile(place, side), np.repeat(place, side)
 
 
 def _sample(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import resource
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -82,8 +83,11 @@ def measure_kinds(name: str, n_images: int, seed: int, into: Path) -> Counter[st
     read = time.perf_counter()
     groups = group_copies(files, thumbnails)
     grouped = time.perf_counter()
-    group_of = {row: index for index, (kept, found) in enumerate(groups)
-                for row in (kept, *(copy.row for copy in found))}
+    group_of = {
+        row: index
+        for index, (kept, found) in enumerate(groups)
+        for row in (kept, *(copy.row for copy in found))
+    }
     found: Counter[str] = Counter()
     total: Counter[str] = Counter()
     for row in range(len(folder.files), len(files)):
@@ -91,13 +95,20 @@ def measure_kinds(name: str, n_images: int, seed: int, into: Path) -> Counter[st
         found[kinds[row]] += group_of.get(row, -1) == group_of.get(family[row], -2)
     links = [(group.kept, copy) for group in groups for copy in group.copies]
     wrong = [(kept, copy) for kept, copy in links if family[kept] != family[copy.row]]
-    print(f"\n{name}: {len(files)} images, {sum(total.values())} copies; read in {read - start:.1f} s, "
-          f"grouped in {grouped - read:.1f} s")
-    print("  recall " + f"{sum(found.values()) / sum(total.values()):.3f}: "
-          + ", ".join(f"{kind} {found[kind] / total[kind]:.2f}" for kind in total))
+    print(
+        f"\n{name}: {len(files)} images, {sum(total.values())} copies; read in {read - start:.1f} s, "
+        f"grouped in {grouped - read:.1f} s"
+    )
+    print(
+        "  recall "
+        + f"{sum(found.values()) / sum(total.values()):.3f}: "
+        + ", ".join(f"{kind} {found[kind] / total[kind]:.2f}" for kind in total)
+    )
     print(f"  {len(links)} links, {len(wrong)} between different files of the set")
     for kept, copy in wrong[:40]:
-        print(f"    {Path(files[kept]).name}  {Path(files[copy.row]).name}  {copy.how}  {copy.likeness:.3f}")
+        print(
+            f"    {Path(files[kept]).name}  {Path(files[copy.row]).name}  {copy.how}  {copy.likeness:.3f}"
+        )
     return found + Counter({f"{kind} of": n for kind, n in total.items()})
 
 
@@ -111,6 +122,38 @@ def list_originals(name: str) -> None:
             print(f"  {files[kept]}\t{files[copy.row]}\t{copy.how}\t{copy.likeness:.3f}")
 
 
+def measure_size(n_images: int) -> None:
+    """Print how long it takes to group parts of images, of which 1 % are mirrored copies."""
+    tiles: list[np.ndarray] = []
+    files = [file for name in SETS for file in ImageFolder(DATA / name).files]
+    n_rows = max(1, round((0.99 * n_images / len(files)) ** 0.5))
+    n_columns = -(-round(0.99 * n_images) // (n_rows * len(files)))
+    for file in files:
+        with Image.open(file) as opened:
+            image = opened.convert("L")
+        width, height = image.width // n_columns, image.height // n_rows
+        for row in range(n_rows):
+            for column in range(n_columns):
+                box = column * width, row * height, (column + 1) * width, (row + 1) * height
+                tiles.append(np.asarray(image.resize((64, 64), box=box)))
+    rng = np.random.default_rng(0)
+    n_copies = n_images // 100
+    pictures = np.stack(tiles)[rng.permutation(len(tiles))[: n_images - n_copies], :, :, None]
+    pictures = np.concatenate([pictures, pictures[:n_copies, :, ::-1]])
+    thumbnails = make_thumbnails(pictures)
+    start = time.perf_counter()
+    groups = group_copies(pictures, thumbnails)
+    seconds = time.perf_counter() - start
+    links = {(kept, copy.row) for kept, found in groups for copy in found}
+    wanted = {(row, len(pictures) - n_copies + row) for row in range(n_copies)}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(
+        f"{len(pictures)} images of {n_rows} x {n_columns} parts: grouped in {seconds:.1f} s, "
+        f"{len(wanted & links)} of {n_copies} copies, {len(links - wanted)} other links, "
+        f"peak memory {peak:.2f} GiB"
+    )
+
+
 def main() -> None:
     """Run one of the measurements."""
     import tempfile
@@ -121,6 +164,9 @@ def main() -> None:
     parser.add_argument("--images", type=int)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if options.what == "size":
+        measure_size(options.images or 100_000)
+        return
     for name in options.sets:
         if options.what == "kinds":
             with tempfile.TemporaryDirectory() as into:
