@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -318,6 +318,7 @@ def _by_aspect(aspects: NDArray[np.int64], disc: Disc) -> Iterator[tuple[NDArray
             yield rows[start : start + _AT_ONCE], int(aspect)
 
 
+@lru_cache(maxsize=64)
 def _disc_matrices(disc: Disc, aspect: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the matrices from a flat picture to the moments of a disc, real and imaginary."""
     from scipy.sparse import coo_array
