@@ -257,7 +257,7 @@ class GatherManifest:
         self.layout, self.rows, self.pages, self.tables = None, {}, {}, set()
         try:
             data = self.file.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             self._check_empty()
             return
         except OSError as error:

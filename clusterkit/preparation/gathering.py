@@ -403,8 +403,8 @@ def gather(
     if dry_run:
         run_apart(work)
         hosts = Counter(urlsplit(row.address).hostname for row in run.todo)
-        least = max(hosts.values(), default=0) / rate
-        return Gathering(into, run.rows(), seconds=least, dry_run=True)
+        seconds = max(hosts.values(), default=0) / rate
+        return Gathering(into, run.rows(), seconds=seconds, dry_run=True)
     table = None
     with manifest.writing(layout):
         try:
