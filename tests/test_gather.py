@@ -517,8 +517,9 @@ def test_the_pace_of_a_host_and_the_limits_hold(
             by_host.setdefault(request.host, []).append(request.start)
     assert len(by_host) == 3
     for starts in by_host.values():
-        gaps = [later - one for one, later in itertools.pairwise(starts)]
-        assert min(gaps) > 0.09
+        # What a server sees is a little early or late on a busy machine.
+        for first, last in itertools.combinations(range(len(starts)), 2):
+            assert starts[last] - starts[first] > (last - first) * 0.1 - 0.05
     # The hosts are asked beside each other: six requests each, robots.txt among them.
     assert took < 2 * 0.5 + 1
 

@@ -5,7 +5,6 @@ import http.cookiejar
 import random
 import time
 import zlib
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -148,7 +147,6 @@ class Downloader:
 
     def __init__(self, limits: Limits, random_state: int | None = None) -> None:
         self.limits = limits
-        self.n_requests: Counter[str] = Counter()
         self._rng = random.Random(random_state)
         self._everywhere = asyncio.Semaphore(limits.parallel)
         self._hosts: dict[str, Host] = {}
@@ -274,14 +272,19 @@ class Downloader:
     ) -> Answer | str:
         """Make one request; return the answer, or where it redirects to."""
         host = self._host(url)
-        async with host.turn():
+        async with host.turn() as sent:
             if url.host in self._closed:
                 raise FailedError(self._closed[url.host], may_pass=True)
-            self.n_requests[url.host] += 1
+
+            async def watch(event: str, _: Any) -> None:
+                """Hear of what the connection does."""
+                if event == "http11.send_request_headers.complete":
+                    sent()
+
             try:
                 async with (
                     asyncio.timeout(self.limits.seconds),
-                    self._client.stream("GET", url) as response,
+                    self._client.stream("GET", url, extensions={"trace": watch}) as response,
                 ):
                     host.n_silent = 0
                     if response.status_code in _REDIRECTS and "location" in response.headers:

@@ -5,7 +5,7 @@ import email.utils
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from protego import Protego
@@ -147,21 +147,38 @@ class Host:
         self._next = max(self._next, time.monotonic() + seconds)
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait until a request may start; it is under way within the block."""
+    async def turn(self) -> AsyncIterator[Callable[[], None]]:
+        """Wait until a request may start; it is under way within the block.
+
+        Yields
+        ------
+        callable
+            To be called when the request was sent, from when on the pace counts: connecting takes
+            longer at one time than at another.  Until then no other starts.
+        """
         async with self._slots:
-            async with self._order:
+            await self._order.acquire()
+            is_first = True
+
+            def sent() -> None:
+                nonlocal is_first
+                if is_first:
+                    is_first = False
+                    self.pause(self.seconds_between)
+                    self._order.release()
+
+            try:
                 while True:
                     while (wait := self._next - time.monotonic()) > 0:
                         await asyncio.sleep(wait)
-                    # Nobody holds a place among all while it waits for its host, and who got one
-                    # starts at once, so that two starts never come together.
+                    # Nobody holds a place among all while it waits for its host.
                     await self._everywhere.acquire()
                     if self._next <= time.monotonic():
                         break
                     self._everywhere.release()
-                self._next = time.monotonic() + self.seconds_between
-            try:
-                yield
+                try:
+                    yield sent
+                finally:
+                    self._everywhere.release()
             finally:
-                self._everywhere.release()
+                sent()

@@ -45,12 +45,15 @@ class Selector:
         Whether all elements that fit count, rather than the first.
     separator : str, optional
         Between several values in one text.
+    of_page : bool
+        Whether it is searched on the whole page, such as a heading, rather than in the item.
     """
 
     select: str
     attribute: tuple[str, ...] = ()
     several: bool = False
     separator: str | None = None
+    of_page: bool = False
 
     @property
     def is_list(self) -> bool:
@@ -145,7 +148,19 @@ def read_recipe(file: Path) -> Recipe:
     Parameters
     ----------
     file : pathlib.Path
-        A TOML file.
+        A TOML file with the keys
+
+        - ``pages``: the address of a page, or a list of them; ``{1..5}`` in one stands for five;
+        - ``next``: the link to the next page, if there is one, and ``max_pages``;
+        - ``item``: the CSS selector of what is repeated on a page;
+        - ``picture``: where in an item its picture is, in the attribute ``src``;
+        - ``[fields]``: where its facts are, by names of your choice;
+        - ``label``: the field that holds its labels.
+
+        A place is a CSS selector, whose first element's text counts, or a table: ``select``, the
+        ``attribute`` to take instead (of several the first that is there), ``several`` for all
+        elements, ``separator`` between several values in one text, and ``of_page`` for what is said
+        once for all items of a page.
 
     Raises
     ------
@@ -224,8 +239,16 @@ def extract(recipe: Recipe, content: bytes, content_type: str, address: str) -> 
     root = root or address
     items, unusable, found = [], [], dict.fromkeys(["picture", *recipe.fields], 0)
     nodes = tree.css(recipe.item)
+    of_page = {
+        name: selector.values(tree.root)
+        for name, selector in recipe.fields.items()
+        if selector.of_page and tree.root is not None
+    }
     for node in nodes:
-        values = {name: selector.values(node) for name, selector in recipe.fields.items()}
+        values = {
+            name: of_page[name] if name in of_page else selector.values(node)
+            for name, selector in recipe.fields.items()
+        }
         for name, value in values.items():
             found[name] += bool(value)
         picture = next(iter(recipe.picture.values(node)), None)
@@ -244,8 +267,8 @@ def extract(recipe: Recipe, content: bytes, content_type: str, address: str) -> 
         else:
             items.append(Wanted(place, labels, facts))
     following = None
-    if recipe.next is not None and tree.body is not None:
-        following = next(iter(recipe.next.values(tree.body)), None)
+    if recipe.next is not None and tree.root is not None:
+        following = next(iter(recipe.next.values(tree.root)), None)
     following = None if following is None else _address(following, root)
     return Page(address, title, items, len(nodes), unusable, found, following)
 
@@ -339,17 +362,19 @@ class _Reader:
         table = {"select": value} if isinstance(value, str) else value
         if not isinstance(table, dict):
             raise self.error(key, "a CSS selector, or a table with select", value)
-        known = ("select", "attribute", "several", "separator")
+        known = ("select", "attribute", "several", "separator", "of_page")
         self.check_keys(table, known, required=("select",), place=f"{key}.")
         if "attribute" in table:
             attribute = tuple(self.texts(table["attribute"], f"{key}.attribute"))
-        several, separator = table.get("several", False), table.get("separator")
-        if not isinstance(several, bool):
-            raise self.error(f"{key}.several", "true or false", several)
+        flags = {name: table.get(name, False) for name in ("several", "of_page")}
+        for name, flag in flags.items():
+            if not isinstance(flag, bool):
+                raise self.error(f"{key}.{name}", "true or false", flag)
+        separator = table.get("separator")
         if separator is not None and not (isinstance(separator, str) and separator):
             raise self.error(f"{key}.separator", "a text", separator)
         try:
             self._empty.css(table["select"])
         except (SelectolaxError, TypeError, ValueError):
             raise self.error(key, "a CSS selector", table["select"]) from None
-        return Selector(table["select"], attribute, several, separator)
+        return Selector(table["select"], attribute, separator=separator, **flags)
