@@ -16,17 +16,59 @@ from clusterkit.preparation.network_guard import (
     why_refused,
 )
 
-REFUSED = """
-0.0.0.0 0.1.2.3 10.1.1.1 100.64.0.1 127.0.0.1 127.255.0.1 169.254.169.254 172.16.0.1 172.31.255.255
-192.0.0.8 192.0.2.1 192.168.1.1 198.18.0.1 198.51.100.1 203.0.113.5 224.0.0.1 239.255.255.250
-240.0.0.1 255.255.255.255 :: ::1 ::7f00:1 ::ffff:127.0.0.1 ::ffff:8.8.8.8 fe80::1 fe80::1%eth0
-fc00::1 fd12::1 fec0::1 ff02::1 64:ff9b::7f00:1 64:ff9b::a00:1 64:ff9b::a9fe:a9fe
-64:ff9b:1::808:808 100::1 2001::1 2001:db8::1 2002:7f00:1:: 3fff::1
-""".split()
-PUBLIC = """
-1.1.1.1 8.8.8.8 93.184.216.34 172.15.0.1 172.32.0.1 192.167.1.1 223.255.255.1
-2606:4700::1111 2a00:1450:4001::1 64:ff9b::808:808
-""".split()
+REFUSED = [
+    "0.0.0.0",
+    "0.1.2.3",
+    "10.1.1.1",
+    "100.64.0.1",
+    "127.0.0.1",
+    "127.255.0.1",
+    "169.254.169.254",
+    "172.16.0.1",
+    "172.31.255.255",
+    "192.0.0.8",
+    "192.0.2.1",
+    "192.168.1.1",
+    "198.18.0.1",
+    "198.51.100.1",
+    "203.0.113.5",
+    "224.0.0.1",
+    "239.255.255.250",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "::7f00:1",
+    "::ffff:127.0.0.1",
+    "::ffff:8.8.8.8",
+    "fe80::1",
+    "fe80::1%eth0",
+    "fc00::1",
+    "fd12::1",
+    "fec0::1",
+    "ff02::1",
+    "64:ff9b::7f00:1",
+    "64:ff9b::a00:1",
+    "64:ff9b::a9fe:a9fe",
+    "64:ff9b:1::808:808",
+    "100::1",
+    "2001::1",
+    "2001:db8::1",
+    "2002:7f00:1::",
+    "3fff::1",
+]
+PUBLIC = [
+    "1.1.1.1",
+    "8.8.8.8",
+    "93.184.216.34",
+    "172.15.0.1",
+    "172.32.0.1",
+    "192.167.1.1",
+    "223.255.255.1",
+    "2606:4700::1111",
+    "2a00:1450:4001::1",
+    "64:ff9b::808:808",
+]
 
 
 @pytest.mark.parametrize("address", REFUSED)
@@ -56,9 +98,11 @@ def test_what_is_allowed_and_nothing_else() -> None:
 @pytest.fixture
 def listeners() -> Iterator[list[socket.socket]]:
     """Return two sockets that listen on one port of two addresses of this machine."""
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        with socket.create_server(("127.0.0.2", one.getsockname()[1])) as other:
-            yield [one, other]
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.2", one.getsockname()[1])) as other,
+    ):
+        yield [one, other]
 
 
 def connect(backend: GuardedBackend, host: str, port: int) -> str:
