@@ -21,7 +21,7 @@ from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsErro
 from clusterkit.images.folder import ImageFolder
 from clusterkit.preparation import gather, gather_manifest, network_guard, politeness
 from clusterkit.preparation.gather_manifest import MANIFEST_NAME
-from clusterkit.preparation.gathering import Gathering
+from clusterkit.preparation.gather_result import Gathering
 from tests.picture_server import PictureServer, Reply, gzip_bomb, picture, serving
 
 LOCAL = ("127.0.0.1",)

@@ -248,7 +248,7 @@ def test_items_without_a_picture_or_with_that_of_another_are_told(
     said = "\n".join(str(one.message) for one in told)
     assert "left out 1 item without a picture" in said
     assert "left out 1 item whose picture has no address of the web" in said
-    assert "left out 1 item that have the picture of an earlier one" in said
+    assert "left out 1 item with the picture of an earlier one" in said
     assert len(found.stored) == 1
 
 

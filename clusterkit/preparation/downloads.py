@@ -114,8 +114,8 @@ class FailedError(Exception):
         The status of the answer.
     host : Host, optional
         Who asked to slow down, for ``wait`` seconds if it said how long.
-    is_silent : bool
-        Whether nothing came.
+    silent : str, optional
+        The host that did not answer.
     """
 
     def __init__(
@@ -127,11 +127,11 @@ class FailedError(Exception):
         status: int | None = None,
         host: Host | None = None,
         wait: float | None = None,
-        is_silent: bool = False,
+        silent: str | None = None,
     ) -> None:
         super().__init__(reason)
         self.may_pass, self.at_once, self.status = may_pass, at_once, status
-        self.host, self.wait, self.is_silent = host, wait, is_silent
+        self.host, self.wait, self.silent = host, wait, silent
 
 
 class Downloader:
@@ -196,9 +196,8 @@ class Downloader:
             try:
                 return await self._follow(address, *how, is_robots=is_robots)
             except FailedError as failure:
-                if failure.is_silent:
-                    self._note_silence(httpx.URL(address).host)
                 if not failure.at_once or attempt + 1 == self.limits.attempts:
+                    self._note_silence(failure.silent)
                     raise
                 wait = backoff(attempt, self._rng) if failure.wait is None else failure.wait
                 if failure.host is None:
@@ -272,9 +271,9 @@ class Downloader:
     ) -> Answer | str:
         """Make one request; return the answer, or where it redirects to."""
         host = self._host(url)
+        self._check_open(url.host)
         async with host.turn() as sent:
-            if url.host in self._closed:
-                raise FailedError(self._closed[url.host], may_pass=True)
+            self._check_open(url.host)
 
             async def watch(event: str, _: Any) -> None:
                 """Hear of what the connection does."""
@@ -286,7 +285,8 @@ class Downloader:
                     asyncio.timeout(self.limits.seconds),
                     self._client.stream("GET", url, extensions={"trace": watch}) as response,
                 ):
-                    host.n_silent = 0
+                    if response.status_code != HTTPStatus.OK:
+                        host.n_silent = 0
                     if response.status_code in _REDIRECTS and "location" in response.headers:
                         return response.headers["location"]
                     self._check_status(response, host)
@@ -295,6 +295,7 @@ class Downloader:
                         if word is not None:
                             raise FailedError(f"its server says {word} (X-Robots-Tag)")
                     content = await _read(response, max_bytes, why_wrong, cuts=is_robots)
+                    host.n_silent = 0
                     return Answer(str(url), content, response.headers.get("content-type", ""))
             except RefusedAddressError as error:
                 raise FailedError(str(error)) from None
@@ -304,14 +305,14 @@ class Downloader:
                     f"no connection to {url.host}: {reason}",
                     may_pass=True,
                     at_once=True,
-                    is_silent=True,
+                    silent=url.host,
                 ) from None
             # As long again would hardly be of use.
             except (TimeoutError, httpcore.TimeoutException):
                 raise FailedError(
                     f"{url.host} took longer than {self.limits.seconds:g} seconds",
                     may_pass=True,
-                    is_silent=True,
+                    silent=url.host,
                 ) from None
             except NETWORK_ERRORS as error:
                 raise FailedError(
@@ -319,6 +320,11 @@ class Downloader:
                     may_pass=True,
                     at_once=True,
                 ) from None
+
+    def _check_open(self, name: str) -> None:
+        """Raise FailedError if a host is left alone."""
+        if name in self._closed:
+            raise FailedError(self._closed[name], may_pass=True)
 
     def _check_status(self, response: httpx.Response, host: Host) -> None:
         """Raise FailedError unless an answer has what was asked for."""
@@ -345,12 +351,12 @@ class Downloader:
             wait=wait,
         )
 
-    def _note_silence(self, name: str) -> None:
+    def _note_silence(self, name: str | None) -> None:
         """Count that a host did not answer, and leave it alone after several times in a row."""
-        host = self._host(httpx.URL(f"http://{name}"))
-        host.n_silent += 1
-        if host.n_silent >= _MAX_SILENT * self.limits.attempts:
-            self._closed[name] = f"{name} did not answer {host.n_silent} times in a row"
+        if name is not None:
+            self._hosts[name].n_silent += 1
+            if self._hosts[name].n_silent >= _MAX_SILENT:
+                self._closed[name] = f"{name} did not answer {_MAX_SILENT} times in a row"
 
 
 async def _read(

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -312,3 +313,8 @@ def _is_inside(file: str) -> bool:
     """Return whether a path of a manifest, which is not trusted, stays inside of its folder."""
     path = PurePosixPath(file)
     return not path.is_absolute() and ".." not in path.parts and "\\" not in file and bool(file)
+
+
+def now() -> str:
+    """Return the time of day in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
