@@ -39,9 +39,9 @@ class Reply:
         The status.
     headers : mapping
         Beside the length, which is announced if the manner is "whole" or "cut".
-    manner : {"whole", "cut", "endless", "drip", "mute", "late"}
+    manner : {"whole", "cut", "endless", "drip", "mute", "late", "raw"}
         All at once; only half of it; the body again and again; a byte at a time; no answer at
-        all; a byte of the head at a time.
+        all; a byte of the head at a time; the body as it is, without a head.
     """
 
     body: bytes = b""
@@ -123,6 +123,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, reply: Reply) -> None:
         if reply.manner == "mute":
             self.server.is_over.wait()
+            return
+        if reply.manner == "raw":
+            self.wfile.write(reply.body)
+            self.close_connection = True
             return
         if reply.manner == "late":
             for byte in b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 10_000:

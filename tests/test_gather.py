@@ -1,5 +1,7 @@
 """Pictures gathered from a server on this machine: what is right is there, else its reason."""
 
+import asyncio
+import errno
 import gzip
 import itertools
 import json
@@ -22,6 +24,7 @@ from clusterkit.images.folder import ImageFolder
 from clusterkit.preparation import gather, gather_manifest, network_guard, politeness
 from clusterkit.preparation.gather_manifest import MANIFEST_NAME
 from clusterkit.preparation.gather_result import Gathering
+from clusterkit.routing import transfer
 from tests.picture_server import PictureServer, Reply, gzip_bomb, picture, serving
 
 LOCAL = ("127.0.0.1",)
@@ -157,6 +160,20 @@ def bad_replies() -> dict[str, tuple[Reply, str]]:
         "mute.jpg": (Reply(manner="mute"), "longer than 0.5 seconds"),
         "loop.jpg": (redirect("/loop.jpg"), "redirects more than"),
         "file.jpg": (redirect("file:///etc/passwd"), "redirects to no address"),
+        "place.jpg": (redirect("http://[bad:99999999/"), ""),
+        "nowhere.jpg": (redirect("http://exa%20mple.org:0/"), "redirects to no address"),
+        "garbage.jpg": (Reply(b"\0\xff garbage\r\n\r\n", manner="raw"), "broke"),
+        "heads.jpg": (
+            Reply(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000, manner="raw"),
+            "broke",
+        ),
+        "lengths.jpg": (
+            Reply(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nx", manner="raw"),
+            "broke",
+        ),
+        "teapot.jpg": (Reply(b"", 418), "HTTP 418"),
+        "strange.jpg": (Reply(b"", 799), "HTTP 799"),
+        "nothing.jpg": (Reply(b"", 204), "HTTP 204"),
         "noai.jpg": (Reply(picture(), headers={"X-Robots-Tag": "noai, noimageai"}), "noai"),
         "noindex.jpg": (Reply(picture(), headers={"X-Robots-Tag": "noindex"}), "noindex"),
     }
@@ -194,7 +211,10 @@ def test_every_failure_is_in_the_manifest_with_its_reason(tmp_path: Path) -> Non
     # Nothing else was left behind.
     assert names_in(tmp_path / "out") == [MANIFEST_NAME, "good.jpg", "moved.jpg"]
     may_pass = {row.address.rpartition("/")[2] for row in found.failures if row.may_pass}
-    assert may_pass == {"error.jpg", "cut.jpg", "short.png", "drip.jpg", "late.jpg", "mute.jpg"}
+    assert may_pass == {
+        *("error.jpg", "cut.jpg", "short.png", "drip.jpg", "late.jpg", "mute.jpg"),
+        *("garbage.jpg", "heads.jpg", "lengths.jpg"),
+    }
 
 
 def test_endless_bodies_and_bombs_are_not_taken_into_memory(tmp_path: Path) -> None:
@@ -231,6 +251,45 @@ def test_a_wait_that_is_too_long_is_left_to_another_run(tmp_path: Path) -> None:
         assert server.asked() == 1
     assert [row.may_pass for row in found.failures] == [True, True]
     assert all("86400 seconds" in str(row.reason) for row in found.failures)
+
+
+def test_a_host_that_does_not_answer_is_left_alone(tmp_path: Path) -> None:
+    replies = {f"/{n}.jpg": Reply(manner="mute") for n in range(9)} | {"/robots.txt": Reply(b"")}
+    with serving(replies) as server:
+        source = write_list(tmp_path, [server.url(path) for path in replies if "jpg" in path])
+        found = gather(source, tmp_path / "out", max_seconds=0.1, per_host=1, **FAST)
+        assert server.asked() == 5
+    assert len(found.failures) == 9
+    assert all(row.may_pass for row in found.failures)
+    assert "did not answer 5 times in a row" in str(found.failures[-1].reason)
+
+
+def test_a_disk_that_is_full_ends_the_run_and_loses_nothing(
+    tmp_path: Path, server: PictureServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_list(tmp_path, [server.url(f"/{n}.jpg") for n in range(5)])
+    n_left = iter(range(2))
+
+    def rename(*paths: Path) -> None:
+        if next(n_left, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        transfer.rename(*paths)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gather_manifest, "rename", rename)
+        with pytest.raises(InvalidInputError, match=r"No space left on device\. The same command"):
+            gather(source, tmp_path / "out", **FAST)
+    assert len(gather(source, tmp_path / "out", **FAST).stored) == 5
+    assert all(picture(n) == (tmp_path / f"out/{n}.jpg").read_bytes() for n in range(5))
+
+
+def test_it_runs_where_a_loop_is_running_as_in_a_notebook(
+    tmp_path: Path, server: PictureServer
+) -> None:
+    async def cell() -> Gathering:
+        return gather(write_list(tmp_path, [server.url("/0.jpg")]), tmp_path / "out", **FAST)
+
+    assert len(asyncio.run(cell()).stored) == 1
 
 
 # robots.txt

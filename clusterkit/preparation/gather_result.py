@@ -197,5 +197,5 @@ class Gathering(TableResult):
 def _duration(seconds: float) -> str:
     """Return a time in words."""
     if seconds < 90:
-        return f"{seconds:.0f} seconds"
+        return plural(max(1, round(seconds)), "second")
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

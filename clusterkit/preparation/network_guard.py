@@ -31,7 +31,14 @@ Resolve = Callable[[str, int], Sequence[str]]
 
 EVERYWHERE = "all"
 # What a connection may fail with; the guard's own error is none of them.
-NETWORK_ERRORS = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError)
+NETWORK_ERRORS = (
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.TimeoutException,
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    OSError,
+)
 # With several addresses of a host, none but the last may use up all of the time.
 _SECONDS_PER_ADDRESS = 5.0
 # Translates IPv4 for networks without it (RFC 6052): as good as the IPv4 address within.
