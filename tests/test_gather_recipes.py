@@ -123,16 +123,23 @@ def test_pages_of_a_run_that_was_cut_are_not_asked_for_again(
         patch.setattr("clusterkit.preparation.gathering._Run.download", die)
         with pytest.raises(Killed):
             gather(recipe, tmp_path / "out", **FAST)
-    assert films.asked() == N_PAGES
+        # With other selectors they have to be looked at again.
+        changed = film_recipe(tmp_path, films, ("h3", "h3 i"))
+        with pytest.raises(Killed):
+            gather(changed, tmp_path / "other", **FAST)
+        with pytest.raises(Killed):
+            gather(film_recipe(tmp_path, films), tmp_path / "other", **FAST)
+    assert films.asked() == 3 * N_PAGES
+    films.requests.clear()
     found = gather(recipe, tmp_path / "out", **FAST)
-    assert films.asked() == N_PAGES + 20 == N_PAGES + len(found.stored)
+    assert films.asked() == 20 == len(found.stored)
     # A run that has ended looks again: the list may have grown.
     films.replies["/top?page=5"] = Reply(
         f"<title>Top</title>{film(19)}{film(99)}".encode(), headers=HTML
     )
     films.replies["/99.jpg"] = Reply(picture(99))
     found = gather(recipe, tmp_path / "out", **FAST)
-    assert films.asked() == 2 * N_PAGES + 21
+    assert films.asked() == N_PAGES + 21
     assert "1 new, 17 there before" in found.to_text()
     assert found.table is not None
     assert len(found.table.read_text().splitlines()) == 22

@@ -147,6 +147,26 @@ def test_a_pause_holds_for_who_waits_already() -> None:
     assert asyncio.run(run()) >= 0.28
 
 
+def test_a_pause_holds_for_who_waits_for_a_place_among_all() -> None:
+    async def run() -> float:
+        everywhere = asyncio.Semaphore(1)
+        host = Host(0.0, 1, everywhere)
+        await everywhere.acquire()
+        waiting = asyncio.ensure_future(enter(host))
+        await asyncio.sleep(0.01)
+        host.pause(0.2)
+        everywhere.release()
+        began = time.monotonic()
+        await waiting
+        return time.monotonic() - began
+
+    async def enter(host: Host) -> None:
+        async with host.turn():
+            pass
+
+    assert asyncio.run(run()) >= 0.18
+
+
 def test_who_leaves_while_waiting_leaves_its_place() -> None:
     async def run() -> None:
         everywhere = asyncio.Semaphore(1)
