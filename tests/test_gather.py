@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,7 +20,12 @@ from click.testing import CliRunner
 
 from clusterkit.cli import main
 from clusterkit.datasets.labelled_images import read_labelled
-from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
+from clusterkit.errors import (
+    InvalidInputError,
+    MissingDependencyError,
+    NotFoundError,
+    OutputExistsError,
+)
 from clusterkit.images.folder import ImageFolder
 from clusterkit.preparation import gather, gather_manifest, network_guard, politeness
 from clusterkit.preparation.gather_manifest import MANIFEST_NAME
@@ -262,6 +268,23 @@ def test_a_host_that_does_not_answer_is_left_alone(tmp_path: Path) -> None:
     assert len(found.failures) == 9
     assert all(row.may_pass for row in found.failures)
     assert "did not answer 5 times in a row" in str(found.failures[-1].reason)
+
+
+def test_a_host_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look_up(host: str, port: int) -> list[str]:
+        if host == "no.test":
+            raise socket.gaierror(-2, "Name or service not known")
+        return ["127.0.0.1"]
+
+    monkeypatch.setattr(network_guard, "look_up", look_up)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    rows = ["http://no.test/0.jpg", f"http://closed.test:{port}/1.jpg"]
+    found = gather(write_list(tmp_path, rows), tmp_path / "out", obey_robots=False, **FAST)
+    said = reasons(found)
+    assert said["0.jpg"] == "no connection to no.test: the name no.test cannot be found"
+    assert said["1.jpg"].startswith("no connection to closed.test: ")
+    assert all(row.may_pass for row in found.failures)
 
 
 def test_a_disk_that_is_full_ends_the_run_and_loses_nothing(
@@ -654,6 +677,21 @@ def test_columns_are_chosen_by_name(tmp_path: Path, server: PictureServer) -> No
     assert (tmp_path / "bare/0.jpg").is_file()
 
 
+def test_a_split_of_the_table_is_kept(tmp_path: Path, server: PictureServer) -> None:
+    source = tmp_path / "a.csv"
+    rows = [
+        f"{server.url(f'/{n}.jpg')},{'ab'[n % 2]},{('train', 'test')[n // 2]}" for n in range(4)
+    ]
+    source.write_text("\n".join(["url,label,split", *rows]))
+    with pytest.warns(match="parts from column 'split'"):
+        found = gather(source, tmp_path / "out", **FAST)
+    assert found.table is not None
+    with pytest.warns(match="parts from column 'split'"):
+        data = read_labelled(found.table)
+    assert data.names == ["a/0.jpg", "a/2.jpg", "b/1.jpg", "b/3.jpg"]
+    assert data.parts == ["train", "test", "train", "test"]
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -668,6 +706,15 @@ def test_bad_arguments_are_refused(tmp_path: Path, options: dict[str, Any]) -> N
     source = write_list(tmp_path, ["http://example.org/a.jpg"])
     with pytest.raises(InvalidInputError, match="must be"):
         gather(source, tmp_path / "out", **options)
+
+
+@pytest.mark.parametrize("name", ["httpx", "protego", "selectolax"])
+def test_what_is_not_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingDependencyError, match=rf"gather needs {name}: pip install .*gather"):
+        gather(write_list(tmp_path, ["http://example.org/a.jpg"]), tmp_path / "out")
 
 
 def test_a_folder_of_others_is_not_touched(tmp_path: Path, server: PictureServer) -> None:

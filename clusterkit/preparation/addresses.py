@@ -63,7 +63,7 @@ def parse_address(text: str, base: str | None = None) -> str:
     text = text.strip()
     try:
         url = httpx.URL(text) if base is None else httpx.URL(base).join(text)
-        url = url.copy_with(fragment=None)
+        url = url.copy_with(fragment=None) if url.fragment else url
         is_complete = url.scheme in ("http", "https") and bool(url.host)
         if is_complete and (_NO_HOST.search(url.host) or not 0 < (url.port or 80) < 2**16):
             raise ValueError("its host or port is none")

@@ -42,7 +42,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SLOW_DOWN = frozenset({429, 503})
 # Statuses after which the same request may succeed.
 _MAY_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
-_FORMATS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+_GZIP = frozenset({"gzip", "x-gzip"})
 
 
 @dataclass(frozen=True)
@@ -299,7 +299,7 @@ class Downloader:
                     return Answer(str(url), content, response.headers.get("content-type", ""))
             except RefusedAddressError as error:
                 raise FailedError(str(error)) from None
-            except httpcore.ConnectError as error:
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 reason = str(error) or "nothing answers there"
                 raise FailedError(
                     f"no connection to {url.host}: {reason}",
@@ -380,9 +380,9 @@ async def _read(
         Whether a longer body is cut, rather than refused.
     """
     encoding = response.headers.get("content-encoding", "identity").strip().lower() or "identity"
-    if encoding != "identity" and encoding not in _FORMATS:
+    if encoding != "identity" and encoding not in _GZIP:
         raise FailedError(f"it is compressed as {encoding}, which was not asked for")
-    decompress = None if encoding == "identity" else zlib.decompressobj(_FORMATS[encoding])
+    decompress = zlib.decompressobj(wbits=31) if encoding in _GZIP else None
     too_large = FailedError(f"it has more than {max_bytes:,} bytes")
     announced = response.headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:18]) > max_bytes and not cuts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -46,12 +47,12 @@ class Gathering(TableResult):
     seconds: float = 0.0
     dry_run: bool = False
 
-    @property
+    @cached_property
     def stored(self) -> list[Gathered]:
         """The rows whose pictures are there, without further addresses of the same picture."""
         return [row for row in self._with(STORED) if not row.is_copy and self._is_there(row)]
 
-    @property
+    @cached_property
     def removed(self) -> list[Gathered]:
         """The rows whose pictures were gathered, and taken away since."""
         return [row for row in self._with(STORED) if not self._is_there(row)]
