@@ -38,6 +38,7 @@ COMMANDS = {
     "route": "clusterkit.cli.route:route",
     "promote": "clusterkit.cli.promote:promote",
     "store": "clusterkit.cli.store:store",
+    "gather": "clusterkit.cli.gather:gather",
     "import": "clusterkit.cli.interchange:import_",
     "export": "clusterkit.cli.interchange:export",
     "undo": "clusterkit.cli.undo:undo",

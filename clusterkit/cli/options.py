@@ -125,8 +125,8 @@ labels_option_or_none = click.option(
 )
 
 
-def columns_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options for the columns of a table of files and labels."""
+def label_columns_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options for the labels in a table."""
     options = (
         click.option(
             "--label-column",
@@ -134,11 +134,6 @@ def columns_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="NAME",
             help="The table's column of labels; several columns of 0 and 1 are one class each.  "
             "[default: found by its name]",
-        ),
-        click.option(
-            "--path-column",
-            metavar="NAME",
-            help="The table's column of files.  [default: found by its name]",
         ),
         click.option(
             "--label-separator",
@@ -149,6 +144,15 @@ def columns_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def columns_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options for the columns of a table of files and labels."""
+    return click.option(
+        "--path-column",
+        metavar="NAME",
+        help="The table's column of files.  [default: found by its name]",
+    )(label_columns_options(command))
 
 
 not_copies_option = click.option(

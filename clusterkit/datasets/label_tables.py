@@ -488,6 +488,11 @@ def is_label_name(name: str) -> bool:
     return any(_fold(name) in names.split() for names in _LABEL_NAMES)
 
 
+def is_path_or_part_name(name: str) -> bool:
+    """Return whether a column name is surely that of files, or is known as that of parts."""
+    return any(_fold(name) in names.split() for names in (_PATH_NAMES[0], _PART_NAMES))
+
+
 def is_index_name(name: str) -> bool:
     """Return whether a column name is that of a row index, as written by pandas and R."""
     return not name or re.fullmatch(r"Unnamed: \d+|index", name, re.IGNORECASE) is not None

@@ -154,8 +154,8 @@ def _inner_path(text: Any) -> str:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Lock a sorted folder against other runs.
+def locked(folder: Path, *, doing: str = "sorting files") -> Iterator[None]:
+    """Lock a folder against other runs, which are ``doing`` something in it.
 
     Raises
     ------
@@ -169,7 +169,7 @@ def locked(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise InvalidInputError(
-            f"another run is sorting files in {folder}: wait for it to end, then run again"
+            f"another run is {doing} in {folder}: wait for it to end, then run again"
         ) from None
     except OSError as error:
         raise InvalidInputError(f"cannot write in {folder}: {error.strerror}") from error

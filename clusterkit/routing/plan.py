@@ -15,8 +15,8 @@ from clusterkit.routing.strays import Strays
 from clusterkit.routing.transfer import Transfer, find_entry, is_inside, is_same_entry
 
 # Characters that are invalid in names on Windows, macOS or Linux, and device names of Windows.
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
-_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
+DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 # Characters of four bytes that fit in the 255 bytes of a name.
 _MAX_CHARACTERS = 60
 _MAX_SUFFIX_BYTES = 32
@@ -70,7 +70,7 @@ def make_plan(
     twice = [source for source, count in Counter(sources).items() if count > 1]
     if twice:
         raise InvalidInputError(f"each file can be sorted once. Twice: {twice[0]}")
-    folders = _folder_names(names, into)
+    folders = folder_names(names, into)
     # A file may have several paths through linked folders.
     parents: dict[str, Any] = {}
     brought_here = {find_entry(str(into / t.target), parents) for t in manifest.transfers}
@@ -127,7 +127,7 @@ class _FreeNames:
 
     def __init__(self, into: Path, manifest: Manifest) -> None:
         self._into = into
-        self._taken = {_alike(transfer.target) for transfer in manifest.transfers}
+        self._taken = {alike(transfer.target) for transfer in manifest.transfers}
         self._listed: set[str] = set()
         self._number: dict[str, int] = {}
         self._max_bytes = _name_limit(into)
@@ -138,15 +138,15 @@ class _FreeNames:
             self._listed.add(folder)
             with suppress(FileNotFoundError, NotADirectoryError):
                 present = os.listdir(self._into / folder)  # noqa: PTH208 (names are all it needs)
-                self._taken.update(_alike(f"{folder}/{name}") for name in present)
-        key = _alike(f"{folder}/{file_name}")
+                self._taken.update(alike(f"{folder}/{name}") for name in present)
+        key = alike(f"{folder}/{file_name}")
         number = self._number.get(key, 1)
         target = f"{folder}/{self._fit(file_name, number)}"
-        while _alike(target) in self._taken:
+        while alike(target) in self._taken:
             number += 1
             target = f"{folder}/{self._fit(file_name, number)}"
         self._number[key] = number
-        self._taken.add(_alike(target))
+        self._taken.add(alike(target))
         return target
 
     def _fit(self, file_name: str, number: int) -> str:
@@ -169,7 +169,7 @@ def _name_limit(into: Path) -> int:
         return 255
 
 
-def _alike(path: str) -> str:
+def alike(path: str) -> str:
     """Return a key that is equal for paths that are the same file on Windows or macOS."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
@@ -250,15 +250,15 @@ def _check_targets(todo: Sequence[Transfer], into: Path) -> None:
             ) from error
 
 
-def _folder_names(names: Iterable[Any], into: Path) -> dict[str, str]:
+def folder_names(names: Iterable[Any], into: Path) -> dict[str, str]:
     """Map each name to a folder name that is valid and unique on every file system."""
     folders: dict[str, str] = {}
     owners: dict[str, str] = {}
     for name in dict.fromkeys(str(name) for name in names):
-        folder = _UNSAFE.sub("_", name)[:_MAX_CHARACTERS].strip(" .")
-        if not folder or _DEVICE.fullmatch(folder):
+        folder = UNSAFE.sub("_", name)[:_MAX_CHARACTERS].strip(" .")
+        if not folder or DEVICE.fullmatch(folder):
             folder = f"_{folder}"
-        other = owners.setdefault(_alike(folder), name)
+        other = owners.setdefault(alike(folder), name)
         if other != name:
             why = f"both become {folder!r}"
             if folder != folders[other]:
@@ -270,7 +270,7 @@ def _folder_names(names: Iterable[Any], into: Path) -> dict[str, str]:
         folders[name] = folder
     with suppress(OSError):
         for present in os.listdir(into):  # noqa: PTH208 (names are all it needs)
-            owner = owners.get(_alike(present))
+            owner = owners.get(alike(present))
             folder = present if owner is None else folders[owner]
             # If they are the same on this system, use the existing folder.
             if folder != present and not _is_one(into / folder, into / present):

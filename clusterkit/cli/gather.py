@@ -1,0 +1,160 @@
+"""``clusterkit gather``."""
+
+from pathlib import Path
+
+import click
+
+from clusterkit.cli.options import (
+    dry_run_option,
+    into_option,
+    label_columns_options,
+    seed_option,
+)
+from clusterkit.cli.outputs import Outputs, outputs, table
+from clusterkit.cli.streams import say_result
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@into_option("Gather into this folder: a new or empty one, or one that was gathered before.")
+@click.option(
+    "--address-column",
+    metavar="NAME",
+    help="The table's column of addresses.  [default: the one that holds them]",
+)
+@label_columns_options
+@click.option(
+    "--max-images", type=click.IntRange(1), help="Gather only so many, the first of SOURCE."
+)
+@click.option(
+    "--max-bytes",
+    type=click.IntRange(1),
+    default=20_000_000,
+    show_default=True,
+    help="Largest picture, as sent and after decompression.",
+)
+@click.option(
+    "--max-seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Longest time for one picture.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Requests per second to one host, or fewer if its robots.txt says so.",
+)
+@click.option(
+    "--per-host",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="Requests at a time to one host.",
+)
+@click.option(
+    "--parallel",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="Requests at a time to all hosts together.",
+)
+@click.option(
+    "--attempts",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="How often to ask for a picture, if that may help.",
+)
+@click.option(
+    "--allow-private",
+    multiple=True,
+    metavar="NETWORK|all",
+    help="An IP address or network, such as 192.168.1.0/24, that may be asked although it is not "
+    "public.  Can be given several times.",
+)
+@click.option(
+    "--ignore-robots",
+    is_flag=True,
+    help="Ask even if robots.txt or X-Robots-Tag (noai, noimageai, noindex) say no: only for "
+    "servers whose owner allows it.",
+)
+@click.option(
+    "--contact",
+    metavar="TEXT",
+    help="An address of yours, which servers are told as well; some ask for it.",
+)
+@click.option(
+    "--retry-failed",
+    is_flag=True,
+    help="Ask again for all that failed.  [default: for what failed for a reason that may pass]",
+)
+@seed_option
+@dry_run_option
+@outputs(table("Write what became of each address to this CSV file."))
+def gather(
+    source: Path,
+    into: Path,
+    address_column: str | None,
+    label_column: tuple[str, ...],
+    label_separator: str | None,
+    max_images: int | None,
+    max_bytes: int,
+    max_seconds: float,
+    rate: float,
+    per_host: int,
+    parallel: int,
+    attempts: int,
+    allow_private: tuple[str, ...],
+    ignore_robots: bool,
+    contact: str | None,
+    retry_failed: bool,
+    seed: int,
+    dry_run: bool,
+    outputs: Outputs,
+) -> None:
+    """Gather pictures from the web into class folders, or into one with a table of labels.
+
+    SOURCE is a .txt file with an address, and its label if it has one, per line; a table with a
+    column of addresses; or a .toml recipe, which says by CSS selectors where on which pages the
+    pictures and their facts are.  Each address gets a line in clusterkit-gathered.jsonl: what came,
+    or why nothing did.  The same command goes on after an interruption.
+
+    Servers are asked as politely as their robots.txt and X-Robots-Tag wish.
+
+    \b
+    Example:
+      clusterkit gather addresses.csv --into animals/ --dry-run
+      clusterkit gather addresses.csv --into animals/
+      clusterkit gather titles.toml --into posters/ --max-images 100
+      clusterkit train classifier posters/labels.csv
+    """
+    from clusterkit.preparation.gathering import gather as gather_pictures
+
+    gathered = gather_pictures(
+        source,
+        into,
+        address_column=address_column,
+        label_column=label_column,
+        label_separator=label_separator,
+        max_images=max_images,
+        max_bytes=max_bytes,
+        max_seconds=max_seconds,
+        rate=rate,
+        per_host=per_host,
+        parallel=parallel,
+        attempts=attempts,
+        allow_private=allow_private,
+        obey_robots=not ignore_robots,
+        contact=contact,
+        retry_failed=retry_failed,
+        dry_run=dry_run,
+        random_state=seed,
+        progress=True,
+    )
+    outputs.write(gathered.to_csv, "table")
+    outputs.show(gathered.to_dict(), lambda: say_result(gathered))
+    if not (gathered.stored or dry_run):
+        raise click.ClickException("no picture could be gathered")
