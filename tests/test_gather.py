@@ -27,9 +27,9 @@ from clusterkit.errors import (
     OutputExistsError,
 )
 from clusterkit.images.folder import ImageFolder
-from clusterkit.preparation import gather, gather_manifest, network_guard, politeness
-from clusterkit.preparation.gather_manifest import MANIFEST_NAME
-from clusterkit.preparation.gather_result import Gathering
+from clusterkit.preparation.gathering import gather, manifest, network_guard, politeness
+from clusterkit.preparation.gathering.manifest import MANIFEST_NAME
+from clusterkit.preparation.gathering.result import Gathering
 from clusterkit.routing import transfer
 from tests.picture_server import PictureServer, Reply, gzip_bomb, picture, serving
 
@@ -299,7 +299,7 @@ def test_a_disk_that_is_full_ends_the_run_and_loses_nothing(
         transfer.rename(*paths)
 
     with monkeypatch.context() as patch:
-        patch.setattr(gather_manifest, "rename", rename)
+        patch.setattr(manifest, "rename", rename)
         with pytest.raises(InvalidInputError, match=r"No space left on device\. The same command"):
             gather(source, tmp_path / "out", **FAST)
     assert len(gather(source, tmp_path / "out", **FAST).stored) == 5
@@ -526,24 +526,24 @@ def test_a_kill_at_any_step_loses_nothing(
     def die(*_: Any, **__: Any) -> None:
         raise Killed
 
-    def torn(self: gather_manifest.GatherManifest, line: dict[str, Any]) -> None:
+    def torn(self: manifest.GatherManifest, line: dict[str, Any]) -> None:
         if "picture" not in line:
             return append(self, line)
         with self.file.open("ab") as stream:
             stream.write(json.dumps(line).encode()[:40])
         raise Killed
 
-    append = gather_manifest.GatherManifest._append
+    append = manifest.GatherManifest._append
     source = write_list(tmp_path, [f"{server.url('/0.jpg')} cat"])
     with monkeypatch.context() as patch:
         if step == "write_bytes":
             patch.setattr(Path, "write_bytes", die)
         elif step == "add":
-            patch.setattr(gather_manifest.GatherManifest, "_append", torn)
+            patch.setattr(manifest.GatherManifest, "_append", torn)
         elif step == "rename":
-            patch.setattr(gather_manifest, "rename", die)
+            patch.setattr(manifest, "rename", die)
         else:
-            patch.setattr(gather_manifest.GatherManifest, "finish", die)
+            patch.setattr(manifest.GatherManifest, "finish", die)
         with pytest.raises(Killed):
             gather(source, tmp_path / "out", **FAST)
     found = gather(source, tmp_path / "out", **FAST)
@@ -585,9 +585,9 @@ def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(tmp_path: Path) -> None:
 
 
 def test_two_runs_at_a_time_are_refused(tmp_path: Path, server: PictureServer) -> None:
-    manifest = gather_manifest.GatherManifest(tmp_path / "out")
+    running = manifest.GatherManifest(tmp_path / "out")
     with (
-        manifest.writing(gather_manifest.PLAIN),
+        running.writing(manifest.PLAIN),
         pytest.raises(InvalidInputError, match="another run is gathering"),
     ):
         gather(write_list(tmp_path, [server.url("/0.jpg")]), tmp_path / "out", **FAST)

@@ -10,9 +10,9 @@ from clusterkit.classifiers import Classifier, train_classifier
 from clusterkit.datasets.labelled_images import read_labelled
 from clusterkit.errors import ClusterkitError, InvalidInputError, NotFoundError
 from clusterkit.images.folder import ImageFolder
-from clusterkit.preparation import gather
-from clusterkit.preparation.gather_manifest import MANIFEST_NAME
-from clusterkit.preparation.recipes import extract, read_recipe
+from clusterkit.preparation.gathering import gather
+from clusterkit.preparation.gathering.manifest import MANIFEST_NAME
+from clusterkit.preparation.gathering.recipes import extract, read_recipe
 from tests.picture_server import PictureServer, Reply, picture, serving
 
 FAST: dict[str, Any] = {"rate": 1000.0, "allow_private": ["127.0.0.1"], "random_state": 0}
@@ -120,7 +120,7 @@ def test_pages_of_a_run_that_was_cut_are_not_asked_for_again(
 
     recipe = film_recipe(tmp_path, films)
     with monkeypatch.context() as patch:
-        patch.setattr("clusterkit.preparation.gathering._Run.download", die)
+        patch.setattr("clusterkit.preparation.gathering.from_web._Run.download", die)
         with pytest.raises(Killed):
             gather(recipe, tmp_path / "out", **FAST)
         # With other selectors they have to be looked at again.

@@ -9,7 +9,7 @@ import httpcore
 import pytest
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.preparation.network_guard import (
+from clusterkit.preparation.gathering.network_guard import (
     GuardedBackend,
     RefusedAddressError,
     parse_networks,

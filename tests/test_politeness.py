@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from clusterkit.preparation import politeness
-from clusterkit.preparation.politeness import (
+from clusterkit.preparation.gathering import politeness
+from clusterkit.preparation.gathering.politeness import (
     Host,
     Rules,
     backoff,

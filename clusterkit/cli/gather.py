@@ -131,7 +131,7 @@ def gather(
       clusterkit gather titles.toml --into posters/ --max-images 100
       clusterkit train classifier posters/labels.csv
     """
-    from clusterkit.preparation.gathering import gather as gather_pictures
+    from clusterkit.preparation.gathering.from_web import gather as gather_pictures
 
     gathered = gather_pictures(
         source,

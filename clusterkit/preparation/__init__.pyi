@@ -1,3 +1,3 @@
-from .gather_manifest import Gathered as Gathered
-from .gather_result import Gathering as Gathering
-from .gathering import gather as gather
+from .gathering.from_web import gather as gather
+from .gathering.manifest import Gathered as Gathered
+from .gathering.result import Gathering as Gathering

@@ -31,7 +31,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from clusterkit.preparation.gather_manifest import MANIFEST_NAME, PARTS
+from clusterkit.preparation.gathering.manifest import MANIFEST_NAME, PARTS
 from tests.picture_server import PictureServer, Reply, Request, picture, serving
 
 HOSTS = [f"127.0.0.{number}" for number in range(11, 15)]

@@ -17,8 +17,8 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
 
 from clusterkit.datasets.label_tables import LABEL_SEPARATOR, is_label_name, is_path_or_part_name
 from clusterkit.errors import InvalidInputError, NotFoundError
-from clusterkit.preparation.addresses import Wanted, parse_address
-from clusterkit.preparation.politeness import find_objection
+from clusterkit.preparation.gathering.addresses import Wanted, parse_address
+from clusterkit.preparation.gathering.politeness import find_objection
 from clusterkit.utils.text import did_you_mean
 
 MAX_PAGES = 1000

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from clusterkit.datasets.label_tables import LABEL_SEPARATOR
 from clusterkit.datasets.results import Rows, TableResult
-from clusterkit.preparation.gather_manifest import FAILED, STORED, WAITING, Gathered
+from clusterkit.preparation.gathering.manifest import FAILED, STORED, WAITING, Gathered
 from clusterkit.utils.text import join_lines, plural
 
 # Reasons that are listed; the table has all.

@@ -8,10 +8,10 @@ from typing import Any
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.images.folder import digest_file
-from clusterkit.preparation.addresses import Wanted
-from clusterkit.preparation.downloads import Downloader, FailedError
-from clusterkit.preparation.gather_manifest import FAILED, Gathered, GatherManifest, now
-from clusterkit.preparation.recipes import Page, Recipe, extract, page_objection
+from clusterkit.preparation.gathering.addresses import Wanted
+from clusterkit.preparation.gathering.downloads import Downloader, FailedError
+from clusterkit.preparation.gathering.manifest import FAILED, Gathered, GatherManifest, now
+from clusterkit.preparation.gathering.recipes import Page, Recipe, extract, page_objection
 from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.text import plural
 

@@ -14,15 +14,15 @@ import httpcore
 import httpx
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.preparation.addresses import parse_address
-from clusterkit.preparation.network_guard import (
+from clusterkit.preparation.gathering.addresses import parse_address
+from clusterkit.preparation.gathering.network_guard import (
     NETWORK_ERRORS,
     GuardedTransport,
     Network,
     RefusedAddressError,
 )
-from clusterkit.preparation.picture_files import START_BYTES
-from clusterkit.preparation.politeness import (
+from clusterkit.preparation.gathering.picture_files import START_BYTES
+from clusterkit.preparation.gathering.politeness import (
     ROBOTS_BYTES,
     Host,
     Rules,

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 from clusterkit.errors import ClusterkitError, InvalidInputError
 from clusterkit.images.folder import digest_bytes
-from clusterkit.preparation.gather_manifest import (
+from clusterkit.preparation.gathering.label_table import write_label_table
+from clusterkit.preparation.gathering.manifest import (
     BY_CLASS,
     FAILED,
     PLAIN,
@@ -25,10 +26,13 @@ from clusterkit.preparation.gather_manifest import (
     GatherManifest,
     now,
 )
-from clusterkit.preparation.gather_result import Gathering
-from clusterkit.preparation.gathered_table import write_label_table
-from clusterkit.preparation.picture_files import picture_suffix, why_no_picture, why_unreadable
-from clusterkit.preparation.picture_names import FreeNames
+from clusterkit.preparation.gathering.picture_files import (
+    picture_suffix,
+    why_no_picture,
+    why_unreadable,
+)
+from clusterkit.preparation.gathering.picture_names import FreeNames
+from clusterkit.preparation.gathering.result import Gathering
 from clusterkit.routing.plan import folder_names
 from clusterkit.utils.asynchronous import run_apart
 from clusterkit.utils.optional_imports import require
@@ -36,9 +40,9 @@ from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.text import plural
 
 if TYPE_CHECKING:
-    from clusterkit.preparation.addresses import Wanted
-    from clusterkit.preparation.downloads import Downloader
-    from clusterkit.preparation.recipes import Recipe
+    from clusterkit.preparation.gathering.addresses import Wanted
+    from clusterkit.preparation.gathering.downloads import Downloader
+    from clusterkit.preparation.gathering.recipes import Recipe
 
 _PICTURES = "images"
 _RECIPE_SUFFIX = ".toml"
@@ -85,7 +89,7 @@ def gather(
         - a ``.txt`` file with one address per line, and its label behind it if it has one;
         - a table with a column of addresses, and of labels if they have some;
         - a ``.toml`` recipe: pages, and CSS selectors of their items, of each item's picture, and
-          of facts, see :func:`clusterkit.preparation.recipes.read_recipe`.
+          of facts, see :func:`clusterkit.preparation.gathering.recipes.read_recipe`.
     into : path
         The folder: new, empty, or gathered before.  Pictures with one label go to a folder for
         each; without labels, to the folder itself; with several, to ``images``, with ``labels.csv``
@@ -153,11 +157,11 @@ def gather(
     """
     for name in ("httpx", "protego", "selectolax"):
         require(name, extra="gather", caller="gather")
-    from clusterkit.preparation.addresses import read_addresses
-    from clusterkit.preparation.downloads import Downloader, Limits
-    from clusterkit.preparation.network_guard import parse_networks
-    from clusterkit.preparation.recipe_pages import PageReader
-    from clusterkit.preparation.recipes import read_recipe
+    from clusterkit.preparation.gathering.addresses import read_addresses
+    from clusterkit.preparation.gathering.downloads import Downloader, Limits
+    from clusterkit.preparation.gathering.network_guard import parse_networks
+    from clusterkit.preparation.gathering.recipe_pages import PageReader
+    from clusterkit.preparation.gathering.recipes import read_recipe
 
     for name, value, least in (
         ("max_images", 1 if max_images is None else max_images, 1),
@@ -326,7 +330,7 @@ class _Run:
 
     async def _gather_one(self, row: Gathered, downloader: Downloader) -> None:
         """Download one picture, and write down what became of it."""
-        from clusterkit.preparation.downloads import FailedError
+        from clusterkit.preparation.gathering.downloads import FailedError
 
         row = replace(row, date=now())
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from clusterkit.datasets.label_tables import LABEL_SEPARATOR
 from clusterkit.datasets.tables import to_csv
 from clusterkit.images.folder import digest_bytes, digest_file
-from clusterkit.preparation.gather_manifest import STORED, WITH_TABLE, GatherManifest
+from clusterkit.preparation.gathering.manifest import STORED, WITH_TABLE, GatherManifest
 from clusterkit.utils.files import write_whole
 
 TABLE_NAME = "labels.csv"
