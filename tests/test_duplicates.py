@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from clusterkit.datasets.copies import find_copies, make_thumbnails
+from clusterkit.datasets import copy_candidates
+from clusterkit.datasets.copies import CopyGroup, find_copies, group_copies, make_thumbnails
 from clusterkit.images.folder import ImageFolder
 
 
@@ -16,6 +18,22 @@ def landscape(seed: int, side: int = 96) -> Image.Image:
     """Return a picture of smooth random shapes."""
     coarse = np.random.default_rng(seed).integers(0, 256, (7, 7, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def scene(seed: int, size: tuple[int, int] = (160, 120)) -> Image.Image:
+    """Return a picture of shapes of several sizes, coarse ones stronger."""
+    rng = np.random.default_rng(seed)
+    pixels = np.zeros((size[1], size[0], 3))
+    for side, strength in ((4, 60), (9, 35), (20, 20)):
+        coarse = Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8))
+        pixels += strength / 128 * (np.asarray(coarse.resize(size, 3), float) - 127.5)
+    return Image.fromarray(np.clip(pixels + 127.5, 0, 255).astype(np.uint8))
+
+
+def groups_of(images: list[Image.Image], **options: Any) -> list[CopyGroup]:
+    """Group pictures, as files of equal shape."""
+    pixels = np.stack([np.asarray(image.resize((128, 128), 3)) for image in images])
+    return group_copies(pixels, make_thumbnails(pixels), **options)
 
 
 CHANGES: dict[str, Callable[[Image.Image, Path], None]] = {
@@ -26,6 +44,24 @@ CHANGES: dict[str, Callable[[Image.Image, Path], None]] = {
     "dark.png": lambda image, file: ImageEnhance.Brightness(image).enhance(0.6).save(file),
     "grey.png": lambda image, file: image.convert("L").save(file),
     "mirrored.png": lambda image, file: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(file),
+}
+EDITS: dict[str, tuple[Callable[[Image.Image], Image.Image], str]] = {
+    "crop": (lambda image: image.crop((0, 15, 140, 120)), "cropped to 77 %"),
+    "crop from the middle": (lambda image: image.crop((20, 15, 140, 105)), "cropped to 56 %"),
+    "mirrored": (lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), "mirrored"),
+    "upside down": (
+        lambda image: image.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+        "mirrored, turned by 180°",
+    ),
+    "turned": (lambda image: image.rotate(25, Image.Resampling.BICUBIC), "turned by 25°"),
+    "turned a little": (lambda image: image.rotate(-5, Image.Resampling.BICUBIC), "turned by 5°"),
+    "on its side": (lambda image: image.transpose(Image.Transpose.ROTATE_90), "turned by 90°"),
+    "on white": (
+        lambda image: image.rotate(10, Image.Resampling.BICUBIC, fillcolor=(255, 255, 255)),
+        "turned by 10°",
+    ),
+    "square": (lambda image: image.resize((120, 120)), "stretched"),
+    "bright": (lambda image: ImageEnhance.Brightness(image).enhance(1.3), "saved again"),
 }
 
 
@@ -130,3 +166,145 @@ def test_photos_of_one_kind_are_no_copies(shared: Path, name: str) -> None:
     images = ImageFolder(shared / "data" / name)
     pairs = find_copies(images.files)
     assert len(pairs) <= 2, [(images.paths[a], images.paths[b]) for a, b in pairs]
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_copy_is_found_and_described(edit: str, tmp_path: Path) -> None:
+    change, how = EDITS[edit]
+    files = [tmp_path / f"{seed}.png" for seed in range(8)]
+    for seed, file in enumerate(files):
+        scene(seed).save(file)
+    change(scene(5)).save(tmp_path / "copy.jpg", quality=90)
+    files.append(tmp_path / "copy.jpg")
+    [(kept, [copy])] = group_copies(files, make_thumbnails(files))
+    assert (kept, copy.row) == (5, 8)
+    assert how in copy.how
+    assert 0.94 <= copy.likeness <= 1
+
+
+def test_every_copy_was_compared_with_the_image_that_is_kept() -> None:
+    # Steps to the right, each of which shows three quarters of the one before: a chain.
+    wide = scene(1, (400, 128))
+    steps = [wide.crop((left, 0, left + 128, 128)) for left in range(0, 256, 24)]
+    pixels = np.stack([np.asarray(step) for step in steps])
+    groups = group_copies(pixels, make_thumbnails(pixels))
+    assert len(groups) > 1
+    for kept, copies in groups:
+        for copy in copies:
+            # Together in a fifth of the picture at least.
+            assert abs(copy.row - kept) <= 4
+
+
+def test_copies_of_a_copy_join_the_image_that_is_kept() -> None:
+    whole = scene(1, (256, 256))
+    images = [whole.crop(box) for box in ((0, 0, 200, 200), (0, 0, 256, 256), (56, 56, 256, 256))]
+    for order in ([1, 0, 2], [1, 2, 0]):
+        [(kept, copies)] = groups_of(images, order=order)
+        assert (kept, [copy.row for copy in copies]) == (1, [0, 2])
+
+
+def test_the_order_says_what_is_kept() -> None:
+    images = [scene(1), scene(2), scene(1).transpose(Image.Transpose.FLIP_LEFT_RIGHT), scene(1)]
+    assert [group.kept for group in groups_of(images)] == [0]
+    [(kept, copies)] = groups_of(images, order=[2, 1, 3, 0])
+    assert kept == 2
+    assert [(copy.row, copy.how) for copy in copies] == [(0, "mirrored"), (3, "mirrored")]
+    [(kept, copies)] = groups_of(images, order=[3, 2, 1, 0])
+    assert [copy[:2] for copy in copies] == [(0, "equal"), (2, "mirrored")]
+
+
+def test_a_pair_that_is_no_copy_is_no_link() -> None:
+    images = [scene(1), scene(1).transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
+    pixels = np.stack([np.asarray(image) for image in images])
+    thumbnails = make_thumbnails(pixels)
+    apart = [(min(pair), max(pair)) for pair in [[one.digest for one in thumbnails]]]
+    assert group_copies(pixels, thumbnails)
+    assert not group_copies(pixels, thumbnails, apart=apart)
+
+
+def test_another_picture_in_the_same_frame_is_no_copy() -> None:
+    frame = Image.new("RGB", (128, 128), "white")
+    images = []
+    for seed in range(6):
+        framed = frame.copy()
+        framed.paste(scene(seed, (70, 70)), (29, 29))
+        images += [framed, framed.rotate(20)]
+    groups = groups_of(images)
+    assert [(kept, [copy.row for copy in copies]) for kept, copies in groups] == [
+        (row, [row + 1]) for row in range(0, 12, 2)
+    ]
+
+
+def test_an_edit_of_a_part_is_another_picture() -> None:
+    changed = scene(1)
+    changed.paste(scene(2, (80, 60)), (40, 30))
+    assert not groups_of([scene(1), changed])
+
+
+def test_a_file_that_is_gone_meanwhile_is_no_copy(tmp_path: Path) -> None:
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    scene(1).save(files[0])
+    scene(1).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(files[1])
+    thumbnails = make_thumbnails(files)
+    assert group_copies(files, thumbnails)
+    files[1].unlink()
+    assert not group_copies(files, thumbnails)
+
+
+def test_many_images_are_searched_by_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [scene(seed, (64, 64)) for seed in range(150)]
+    images += [image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in images[::10]]
+    whole = groups_of(images)
+    monkeypatch.setattr(copy_candidates, "_MOST_EXACT", 10)
+    monkeypatch.setattr(copy_candidates, "_AT_ONCE", 40)
+    assert groups_of(images) == whole
+    assert [(kept, copies[0].row) for kept, copies in whole] == [
+        (10 * number, 150 + number) for number in range(15)
+    ]
+
+
+def test_near_vectors_are_compared_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.stack([np.asarray(scene(seed, (64, 64))) for seed in (0, 1, 2, 1)])
+    pixels[3] = pixels[3, :, ::-1]
+    vectors = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 0.1]], np.float32)
+    near = copy_candidates.find_near(vectors)
+    assert [1, 3] in near.tolist()
+    pictures = np.array([thumbnail.picture for thumbnail in make_thumbnails(pixels)])
+    shapes = np.full((4, 2), 64)
+    # As if there were so many images that others are nearer by their discs.
+    monkeypatch.setattr(
+        copy_candidates, "_make_search", lambda _: lambda wanted: np.full((len(wanted), 1), -1)
+    )
+    assert not len(copy_candidates.find_candidates(pictures, shapes).pairs)
+    assert copy_candidates.find_candidates(pictures, shapes, near).pairs.tolist() == [[1, 3]]
+
+
+def test_vectors_of_many_dimensions_and_of_failures_are_searched() -> None:
+    vectors = np.random.default_rng(0).standard_normal((40, 2048)).astype(np.float32)
+    vectors[7], vectors[20] = vectors[3] * 2, 0
+    near = copy_candidates.find_near(vectors).tolist()
+    assert [3, 7] in near
+    assert not any(20 in pair for pair in near)
+
+
+@pytest.mark.parametrize("name", ["species10", "posters700", "anime5"])
+def test_edited_photos_are_linked_to_their_originals_only(
+    shared: Path, tmp_path: Path, name: str
+) -> None:
+    files = sorted((shared / "data" / name).rglob("*.jpg"))[5::40][:12]
+    own = len(files)
+    for row, file in enumerate(files[:own]):
+        with Image.open(file) as opened:
+            image = opened.convert("RGB")
+        width, height = image.size
+        edits = [
+            image.crop((0, height // 8, width * 7 // 8, height)),
+            image.rotate(25, Image.Resampling.BICUBIC),
+            image.transpose(Image.Transpose.FLIP_TOP_BOTTOM).resize((width // 2, height // 2)),
+        ]
+        for number, edit in enumerate(edits):
+            files.append(tmp_path / f"{row:02}-{number}.jpg")
+            edit.save(files[-1], quality=60)
+    groups = group_copies(files, make_thumbnails(files))
+    wanted = [(row, [own + 3 * row + number for number in range(3)]) for row in range(own)]
+    assert [(kept, [copy.row for copy in copies]) for kept, copies in groups] == wanted
