@@ -39,7 +39,7 @@ _ASPECT_STEP = math.log(1.02)
 _AT_ONCE = 4096
 # More pictures than this are searched by an inverted file instead of all with all.
 _MOST_EXACT = 5_000
-_N_PROBES = 16
+_N_PROBES = 8
 # Embeddings of more dimensions are projected to so many.
 _MOST_DIMENSIONS = 256
 
