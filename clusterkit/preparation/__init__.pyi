@@ -1,0 +1,2 @@
+from .splitting import FolderSplit as FolderSplit
+from .splitting import split_folder as split_folder

@@ -16,11 +16,17 @@ from numpy.typing import NDArray
 from clusterkit.clustering.provenance import SPLIT_OF, find_not_copies, find_origins, origins_text
 from clusterkit.datasets.label_tables import LABEL_SEPARATOR, parse_labels
 from clusterkit.datasets.labelled_images import LabelledImages, label_tuple, read_labelled
-from clusterkit.datasets.names import TEST, TRAIN, VALIDATION
+from clusterkit.datasets.names import TEST, TRAIN, VALIDATION, first_few
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.datasets.split import divide
 from clusterkit.datasets.tables import write_csv
-from clusterkit.errors import ImageError, InvalidInputError, NotFoundError, Notice, OutputExistsError
+from clusterkit.errors import (
+    ImageError,
+    InvalidInputError,
+    NotFoundError,
+    Notice,
+    OutputExistsError,
+)
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import ImageFolder, read_bytes
 from clusterkit.routing.manifest import Manifest, read_manifest
@@ -145,6 +151,7 @@ def split_folder(
     random_state: int | None = None,
     dry_run: bool = False,
     progress: bool = False,
+    **reading: Any,
 ) -> FolderSplit:
     """Split labelled images into parts for training, validation and test.
 
@@ -179,6 +186,9 @@ def split_folder(
         Whether to only plan, without writing anything.
     progress : bool
         Whether to show progress bars on stderr.
+    **reading
+        How a ``source`` that is a path is read: ``exclude``, ``label_column``, ``path_column`` and
+        ``label_separator`` of :func:`~clusterkit.datasets.labelled_images.read_labelled`.
 
     Returns
     -------
@@ -219,18 +229,18 @@ def split_folder(
     if mode not in SPLIT_MODES:
         raise InvalidInputError(f"mode must be one of {', '.join(SPLIT_MODES)}. Received: {mode!r}")
     into = Path(os.path.abspath(into))  # noqa: PTH100 (resolve() would follow links)
-    origin = None if isinstance(source, LabelledImages) else Path(source)
-    origin = source.source if isinstance(source, LabelledImages) else origin
+    origin = source.source if isinstance(source, LabelledImages) else Path(source)
     made_by = {
         SPLIT_OF: None if origin is None else str(origin.absolute()),
         **shares,
         "mode": mode,
         "seed": random_state,
+        **{key: str(value) for key, value in reading.items() if value},
     }
     earlier = _check_place(into, origin, made_by)
     if mode == "move" and earlier is not None:
         return _continue(earlier, into, origin, store, dry_run=dry_run, progress=progress)
-    data = source if isinstance(source, LabelledImages) else read_labelled(source)
+    data = source if isinstance(source, LabelledImages) else read_labelled(source, **reading)
     if isinstance(data.images, np.ndarray):
         raise InvalidInputError("only image files can be split. Received: a table of pixels")
     if data.is_multilabel and mode != LIST:
@@ -275,7 +285,7 @@ def split_folder(
             dry_run=dry_run,
             progress=progress,
         )
-        _say_renamed(sorting, labels)
+        _say_renamed(sorting, files, labels)
     copies = _list_copies(kept.names, division.groups[readable])
     return FolderSplit(
         into, mode, kept.names, labels, parts, copies, failures, output, sorting, dry_run
@@ -314,13 +324,13 @@ def _check_place(
             )
     try:
         entries = sorted(entry.name for entry in into.iterdir() if not entry.name.startswith("."))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
+        if os.path.lexists(into):
+            raise OutputExistsError(f"{into} is no folder: name another") from None
         nearest = next(place for place in into.parents if os.path.lexists(place))
         if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
             raise InvalidInputError(f"cannot make the folder {into} in {nearest}") from None
         return None
-    except NotADirectoryError:
-        raise OutputExistsError(f"{into} is no folder: name another") from None
     except OSError as error:
         raise InvalidInputError(f"cannot write in {into}: {error.strerror}") from error
     if not entries:
@@ -438,13 +448,17 @@ def _warn_of_lacking(data: LabelledImages, parts: Sequence[str]) -> None:
             )
 
 
-def _say_renamed(sorting: Sorting, labels: Sequence[Any]) -> None:
+def _say_renamed(sorting: Sorting, files: Sequence[Path], labels: Sequence[Any]) -> None:
     """Say if a class is not called like its folder."""
-    folders = {PurePosixPath(transfer.folder).name for transfer in sorting.transfers}
-    if sorting.transfers and (renamed := sorted(set(map(str, labels)) - folders)):
+    label_of = dict(zip(map(str, map(Path.absolute, files)), labels, strict=True))
+    folders = {
+        label_of[transfer.source]: PurePosixPath(transfer.folder).name
+        for transfer in sorting.transfers
+        if transfer.source in label_of
+    }
+    if renamed := [f"{label} is {name}" for label, name in folders.items() if label != name]:
         warnings.warn(
-            f"{plural(len(renamed), 'class')[:-1] if len(renamed) == 1 else renamed!r} cannot be a "
-            f"folder's name as it is, such as {renamed[0]!r}",
+            f"classes have other names where these cannot be folders: {first_few(renamed)}",
             Notice,
             stacklevel=3,
         )
@@ -465,13 +479,21 @@ def _cell(label: Any) -> str:
 
 def _check_labels(labels: Sequence[Any], output: Path) -> None:
     """Check that a table of labels says what they are."""
-    cells = [_cell(label) for label in labels]
+    wanted = [label_tuple(label) for label in labels if label != ()]
+    cells = [LABEL_SEPARATOR.join(label) for label in wanted]
+    if n_without := len(labels) - len(wanted):
+        warnings.warn(
+            f"{plural(n_without, 'image')} without a label in {output}: `train classifier` leaves "
+            "them out",
+            Notice,
+            stacklevel=3,
+        )
     for separator in (None, "none"):
         try:
             found, _ = parse_labels(cells, separator, output, [])
         except InvalidInputError:
             continue
-        if [label_tuple(label) for label in found] == [label_tuple(label) for label in labels]:
+        if [None if label is None else label_tuple(label) for label in found] == wanted:
             if separator is not None:
                 warnings.warn(
                     f"labels of {output} hold signs that separate several: read it with "
