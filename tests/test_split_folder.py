@@ -209,9 +209,11 @@ def test_parts_of_the_source_are_kept(photos: Path, tmp_path: Path) -> None:
     shutil.copytree(photos, parted / "train")
     fill(parted / "test_set", {"cat": 1})
     picture(999).save(parted / "test_set/cat/cat0.png")
-    with pytest.warns(Notice, match=r"test kept as they are, and only val taken from its training"):
-        with pytest.warns(UserWarning, match="test has no image of dog"):
-            found = divide(parted)
+    with (
+        pytest.warns(Notice, match="test kept as they are, and only val taken from its training"),
+        pytest.warns(UserWarning, match="test has no image of dog"),
+    ):
+        found = divide(parted)
     assert found.counts["test"] == {"cat": 1}
     assert found.counts["val"] == {"cat": 2, "dog": 1}
 
@@ -223,7 +225,7 @@ def test_a_table_of_several_labels(photos: Path, tmp_path: Path) -> None:
     ]
     table = tmp_path / "labels.csv"
     table.write_text("\n".join(["path,labels", *rows]))
-    with pytest.raises(InvalidInputError, match="mode must be list. Received: 'copy'"):
+    with pytest.raises(InvalidInputError, match=r"mode must be list\. Received: 'copy'"):
         split_folder(table, tmp_path / "into")
     found = split_folder(table, tmp_path / "into", mode="list", random_state=0)
     data = read(tmp_path / "into")
