@@ -190,9 +190,10 @@ def test_copies_are_in_one_part_whatever_their_labels(photos: Path, seed: int) -
     assert all(len(parts) == 1 for parts in sides.values())
     assert sorted(map(len, found.copies)) == [4, 4, 4, 4]
     for part, share in {"train": 0.6, "val": 0.2, "test": 0.2}.items():
-        # A dog goes where the cat is that it is a copy of.
-        assert abs(found.counts[part]["cat"] - 31 * share) <= 2
-        assert abs(found.counts[part]["dog"] - 11 * share) <= 2
+        assert abs(found.counts[part]["cat"] - 31 * share) <= 1
+        assert abs(found.counts[part]["dog"] - 11 * share) <= 1
+    # Copies with two labels, one of which is wrong, are not for tests.
+    assert sides[shown["dog/bright0.png"]] == {"train"}
 
 
 def test_files_that_cannot_be_read_are_listed_and_left(photos: Path) -> None:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,7 +48,7 @@ def split(
     Copies are equal files, and images of one class that
     :func:`clusterkit.datasets.copies.find_copies` finds: in another size, quality or brightness, or
     mirrored.  If these are most of a class, as in scans of the same form, only equal files count as
-    copies.
+    copies.  Copies of different classes, one of which must be wrong, are in training.
 
     Parameters
     ----------
@@ -259,7 +259,7 @@ def _read_thumbnails(
 def _divide(
     data: LabelledImages,
     group_of_row: NDArray[np.int32],
-    shares: dict[str, float],
+    shares: Mapping[str, float],
     rng: np.random.Generator,
     n_different: int | None,
 ) -> NDArray[np.object_]:
@@ -273,8 +273,15 @@ def _divide(
     _check_classes(data, group_of_row.tolist(), part_of_row, least=least, what=what)
     _warn_of_shared(group_of_row, part_of_row)
     groups = _gather(np.flatnonzero(part_of_row == TRAIN).tolist(), group_of_row)
-    for shuffled in _shuffle_classes(groups, labels, rng):
-        parts = _portion([len(group) for group in shuffled], wanted)
+    if data.is_multilabel:
+        of_one_class = groups
+    else:
+        # Copies of different classes stay in training: a wrong label would falsify the other parts.
+        of_one_class = [group for group in groups if len({labels[row] for row in group}) == 1]
+    sizes = Counter(labels[row] for group in groups for row in group)
+    for shuffled in _shuffle_classes(of_one_class, labels, rng):
+        n_images = None if data.is_multilabel else sizes[labels[shuffled[0][0]]]
+        parts = _portion([len(group) for group in shuffled], wanted, n_images)
         for group, part in zip(shuffled, parts, strict=True):
             part_of_row[group] = part
     if data.is_multilabel:
@@ -441,12 +448,17 @@ def _keep_every_class(
             learned |= names
 
 
-def _portion(sizes: Sequence[int], shares: dict[str, float]) -> list[str]:
-    """Assign the groups of a class to parts, keeping the largest for training."""
+def _portion(sizes: Sequence[int], shares: Mapping[str, float], n_images: int | None) -> list[str]:
+    """Assign the groups of a class to parts, keeping the largest for training.
+
+    The shares are those of all images of the class, by default as many as in the groups.
+    """
     parts = [TRAIN] * len(sizes)
+    n_images = sum(sizes) if n_images is None else n_images
+    # The last of equals.
     largest = max(range(len(sizes)), key=lambda place: (sizes[place], place))
     for part, share in shares.items():
-        wanted = left = max(1, round(share * sum(sizes)))
+        wanted = left = max(1, round(share * n_images))
         free = [place for place, taken in enumerate(parts) if taken == TRAIN and place != largest]
         for place in free:
             if sizes[place] <= left:
