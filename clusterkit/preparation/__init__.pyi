@@ -1,2 +1,5 @@
+from .sampling import ImageSample as ImageSample
+from .sampling import SampledImage as SampledImage
+from .sampling import sample_images as sample_images
 from .splitting import FolderSplit as FolderSplit
 from .splitting import split_folder as split_folder
