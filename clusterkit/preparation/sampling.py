@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.predict import classify
+from clusterkit.clusterers.base import ClusteringWarning
 from clusterkit.clusterers.distances import margins_to_others
 from clusterkit.clusterers.kmeans.estimator import KMeans
 from clusterkit.clustering.saved import check_earlier, read_earlier
@@ -23,6 +25,7 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.images.folder import match_paths
 from clusterkit.images.thumbnails import thumbnails
 from clusterkit.routing.sorting import Sorting, sort_into_folders
+from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store
 from clusterkit.utils.html import Markup
@@ -34,10 +37,12 @@ STRATEGIES = ("diverse", "typical", "doubtful")
 TO_LABEL = "to-label"
 # Candidates of each draw of greedy k-means++, besides one for each doubling of the picks.
 _N_TRIALS = 2
+# Doubtful images are chosen from this many times as many.
+_N_DOUBTFUL = 2
 # Inverse strength of the regularisation of the linear classifier on vectors of length 1.
 _C = 100.0
-# Rows whose distances are computed at a time.
-_BATCH = 16_384
+# Rows whose distances are computed at a time, and to how many.
+_BATCH, _N_CENTERS = 16_384, 64
 # Probabilities of one class per image sum to 1, but for rounding.
 _NEARLY = 1e-3
 # Number of pictures in a notebook.
@@ -104,6 +109,13 @@ class ImageSample(TableResult):
         """Rows of the images in the embeddings."""
         return np.array([image.row for image in self.images], np.intp)
 
+    @property
+    def title(self) -> str:
+        """How many images were chosen, how, and from how many."""
+        labelled = f"; {self.n_labelled} have a label" if self.n_labelled else ""
+        images = plural(len(self.images), f"{self.by} image")
+        return f"{images} of {self.n_candidates} to choose from{labelled}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
         images = [image._asdict() for image in self.images]
@@ -124,12 +136,8 @@ class ImageSample(TableResult):
         return join_lines([*lines, self._headline()])
 
     def _headline(self) -> str:
-        """Return the number of images."""
-        labelled = f"; {self.n_labelled} have a label" if self.n_labelled else ""
-        return (
-            f"{plural(len(self.images), self.by + ' image')} of {self.n_candidates} to choose from"
-            f"{labelled}"
-        )
+        """Return how many images were chosen."""
+        return self.title
 
     def _table(self) -> Rows:
         """Return a row per image, with an empty cell for its label."""
@@ -227,8 +235,9 @@ def sample_images(
     label and images to choose (TypiClust: Hacohen, Dekel, Weinshall 2022, "Active learning on a
     budget: opposite strategies suit high and low budgets", ICML, with the centre for the density).
     Diverse images are drawn by greedy k-means++, from the images with a label on (Arthur,
-    Vassilvitskii 2007).  Doubtful images are drawn likewise, by the product of squared distance and
-    doubt, which is 1 less the difference of the two highest probabilities.
+    Vassilvitskii 2007).  Doubtful images are drawn likewise from the most doubtful ones, twice as
+    many as wanted, by the product of squared distance and doubt, which is 1 less the difference of
+    the two highest probabilities.
 
     Examples
     --------
@@ -260,7 +269,7 @@ def sample_images(
             f"and have no label. Received: {n_images}"
         )
     groups = None if clusters is None else _read_groups(clusters, embeddings)
-    vectors = _unit(embeddings.vectors)
+    vectors = unit_rows(embeddings.vectors)
     if by == "diverse":
         picks = _spread(vectors, n_images, free, is_labelled, rng)
         images = [_say_spread(embeddings, row, far) for row, far in picks]
@@ -268,7 +277,8 @@ def sample_images(
         doubts = _measure_doubt(
             embeddings, vectors, known, predictions, model, groups, progress=progress
         )
-        picks = _spread(vectors, n_images, free, is_labelled, rng, doubts.values)
+        weights = _most_doubtful(doubts.values, free, n_images)
+        picks = _spread(vectors, n_images, free, is_labelled, rng, weights)
         images = [_say_doubt(embeddings, row, doubts) for row, _ in picks]
     elif groups is None:
         images = _find_typical(embeddings, vectors, n_images, free, is_labelled, rng)
@@ -321,22 +331,15 @@ def _read_groups(clusters: Any, embeddings: Embeddings) -> _Groups:
     return _Groups(labels, dict(earlier.names))
 
 
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale rows to length 1; rows of zeros stay."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: NDArray[np.float32] = vectors / np.where(lengths > 0, lengths, 1)
-    return scaled
-
-
 def _squared_distances(
     vectors: NDArray[np.float32], rows: Sequence[int] | NDArray[np.intp]
 ) -> NDArray[np.float32]:
     """Return the squared distance of all rows to some, of shape (n, number of these)."""
     some = vectors[rows].T
-    cosines = np.concatenate(
-        [vectors[start : start + _BATCH] @ some for start in range(0, len(vectors), _BATCH)]
+    squares: NDArray[np.float32] = np.concatenate(
+        [2 - 2 * vectors[start : start + _BATCH] @ some for start in range(0, len(vectors), _BATCH)]
     )
-    return np.maximum(2 - 2 * cosines, 0)
+    return np.maximum(squares, 0, out=squares)
 
 
 def _spread(
@@ -356,15 +359,17 @@ def _spread(
     # Images that are surely of a class are drawn only if there are no others.
     mass = np.where(free, np.maximum(weights, 1e-12), 0.0)
     nearest = np.full(len(vectors), 4.0, np.float32)
-    for row in np.flatnonzero(is_labelled):
-        nearest = np.minimum(nearest, _squared_distances(vectors, [row])[:, 0])
+    labelled = np.flatnonzero(is_labelled)
+    for start in range(0, len(labelled), _N_CENTERS):
+        some = _squared_distances(vectors, labelled[start : start + _N_CENTERS])
+        nearest = np.minimum(nearest, some.min(axis=1))
     n_trials = _N_TRIALS + int(np.log2(n_images + 1))
     picks: list[tuple[int, float]] = []
     for _ in range(n_images):
         odds = mass * nearest
         if not odds.sum() > 0:  # only copies of chosen images are left
             odds = mass
-        n_candidates = min(n_trials, np.count_nonzero(odds))
+        n_candidates = min(n_trials, int(np.count_nonzero(odds)))
         drawn = rng.choice(len(vectors), n_candidates, replace=False, p=odds / odds.sum())
         left = np.minimum(nearest[:, None], _squared_distances(vectors, drawn))
         best = int(np.argmin(mass @ left))
@@ -373,6 +378,17 @@ def _spread(
         nearest = left[:, best]
         mass[row] = 0
     return picks
+
+
+def _most_doubtful(
+    doubts: NDArray[np.float64], free: NDArray[np.bool_], n_images: int
+) -> NDArray[np.float64]:
+    """Return the doubts of the most doubtful images, and 0 for the others."""
+    order = np.argsort(-np.where(free, doubts, -1.0), kind="stable")
+    kept = np.zeros(len(doubts))
+    chosen = order[: _N_DOUBTFUL * n_images]
+    kept[chosen] = doubts[chosen]
+    return kept
 
 
 def _say_spread(embeddings: Embeddings, row: int, far: float) -> SampledImage:
@@ -394,12 +410,12 @@ def _find_typical(
     rows = vectors[used]
     n_groups = min(n_images + int(is_labelled.sum()), len(used))
     seed = int(rng.integers(2**31))
-    group_of = KMeans(n_groups, n_init=3, random_state=seed).fit_predict(rows)
+    group_of = _group(rows, n_groups, seed)
     labelled = set(group_of[is_labelled[used]].tolist())
     sizes = np.bincount(group_of)
     # Groups with a labelled image come last, if the others do not suffice.
     order = sorted(range(len(sizes)), key=lambda group: (group in labelled, -sizes[group]))
-    found = []
+    found: list[SampledImage] = []
     for group in order:
         members = np.flatnonzero(group_of == group)
         central = _by_centrality(rows, members)
@@ -409,6 +425,14 @@ def _find_typical(
             share = len(members) / len(used)
             found.append(SampledImage(picks[0], embeddings.paths[picks[0]], why, share))
     return found + _fill(embeddings, vectors, n_images - len(found), free, found, rng)
+
+
+def _group(rows: NDArray[np.float32], n_groups: int, seed: int) -> NDArray[np.int32]:
+    """Return the group of each row by k-means; there may be fewer, of copies."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ClusteringWarning)
+        found: NDArray[np.int32] = KMeans(n_groups, n_init=3, random_state=seed).fit_predict(rows)
+    return found
 
 
 def _fill(
@@ -449,7 +473,7 @@ def _find_central(
         rows = members[cluster]
         if count:
             seed = int(rng.integers(2**31))
-            parts = KMeans(count, n_init=3, random_state=seed).fit_predict(vectors[rows])
+            parts = _group(vectors[rows], count, seed)
             central = [
                 _by_centrality(vectors[rows], np.flatnonzero(parts == part))[0]
                 for part in range(int(parts.max()) + 1)
@@ -544,9 +568,9 @@ def _predict(
         )
     files = [embeddings.root / path for path in embeddings.paths]
     found = classify(files, classifier, progress=progress)
-    values = {one.name: list(one.probabilities.values()) for one in found.predictions}
+    known = {one.name: list(one.probabilities.values()) for one in found.predictions}
     nothing = [np.nan] * len(classes)
-    return np.array([values.get(str(file), nothing) for file in files]), classes
+    return np.array([known.get(str(file), nothing) for file in files]), classes
 
 
 def _read_predictions(
@@ -574,11 +598,11 @@ def _read_predictions(
             f"{file} has predictions for none of the {len(paths)} images, such as {paths[0]}. Its "
             f"lines name other files, such as {names[0]}"
         )
-    values = np.array([*columns.values()]).T
+    probabilities = np.array([*columns.values()]).T
     found = np.full((len(paths), len(columns)), np.nan)
     for place, path in enumerate(paths):
         if path in name_of:
-            found[place] = values[row_of[name_of[path]]]
+            found[place] = probabilities[row_of[name_of[path]]]
     return found, list(columns)
 
 
@@ -593,7 +617,7 @@ def _as_number(cell: str) -> float:
 def _from_probabilities(probabilities: ArrayLike, classes: list[str]) -> _Doubts:
     """Return doubts by the probabilities of classes; images without are not in doubt."""
     values = np.asarray(probabilities, np.float64)
-    known = ~np.isnan(values).any(axis=1)
+    known = ~np.any(np.isnan(values), axis=1)
     numbers = np.where(known[:, None], values, 0)
     order = np.argsort(-numbers, axis=1, kind="stable")[:, :2]
     first = np.take_along_axis(numbers, order, axis=1)

@@ -156,8 +156,9 @@ def split_folder(
     """Split labelled images into parts for training, validation and test.
 
     Each class is divided by the shares, at random, with all copies of an image in one part.  Copies
-    of different labels, one of which must be wrong, are in training.  The result is what ``train_classifier(into, ...)`` reads:
-    the folders ``train/CLASS/``, ``val/CLASS/`` and ``test/CLASS/``, or one table.
+    of different labels, one of which must be wrong, are in training.  The result is what
+    ``train_classifier(into, ...)`` reads: the folders ``train/CLASS/``, ``val/CLASS/`` and
+    ``test/CLASS/``, or one table.
 
     Parameters
     ----------

@@ -1,0 +1,157 @@
+"""Whether labels of chosen images are worth more than those of random ones.
+
+``python -m tests.benchmarks.sample STORE...`` takes stores of embedded sets whose folders are the
+classes.  Of a set with C classes, each seed labels 5 C images in two ways with ``clusterkit
+sample``: at once, as typical images, and in rounds, as its help says: 2 C typical images, then
+three times C doubtful ones, each time with the labels so far.  No label is given to an image that
+was not chosen.  A logistic regression and the nearest neighbour, on vectors of length 1, learn
+these labels; their accuracy is that on the images without a label, and on those that the random
+labels leave as well.  Random labels are 15 and 5 of each class (fewer of a class that has not as
+many and one more), and 15 C and 5 C of all images.  Also counts in how many seeds 2 C typical or
+diverse images contain every class.  Prints one JSON document.
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from clusterkit.preparation import sample_images
+from clusterkit.store.embeddings import Embeddings
+from clusterkit.store.store import Store
+from clusterkit.utils.progress import progress_bar
+
+Rows = NDArray[np.intp]
+# Inverse strengths of the regularisation: of sample's own classifier, and the default.
+STRENGTHS = (100.0, 1.0)
+
+
+def read_set(store: Path) -> tuple[Embeddings, NDArray[np.str_]]:
+    """Return embeddings and the names of their folders."""
+    embeddings = Store(store).space(None).read()
+    return embeddings, np.array([Path(path).parent.name for path in embeddings.paths])
+
+
+def choose_in_rounds(embeddings: Embeddings, truth: NDArray[np.str_], seed: int) -> Rows:
+    """Return the rows that are labelled by 2 C typical images and three times C doubtful ones."""
+    n_classes = len(np.unique(truth))
+    labels: list[str | None] = [None] * len(truth)
+    for number in (2 * n_classes, *[n_classes] * 3):
+        for row in sample_images(embeddings, number, labels=labels, random_state=seed).rows:
+            labels[row] = str(truth[row])
+    return np.flatnonzero([label is not None for label in labels])
+
+
+def draw_of_each(truth: NDArray[np.str_], n: int, seed: int) -> Rows:
+    """Return as many random rows of each class, of which one at least is left."""
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for name in np.unique(truth):
+        members = rng.permutation(np.flatnonzero(truth == name))
+        drawn.append(members[: min(n, len(members) - 1)])
+    return np.concatenate(drawn)
+
+
+def measure(
+    vectors: NDArray[np.float32], truth: NDArray[np.str_], learned: Rows, tested: Rows
+) -> dict[str, float]:
+    """Return the accuracy of classifiers that learned the labels of some rows."""
+    # Rows of a linear classifier lie in the span of those learned from.
+    axes = np.linalg.qr(vectors[learned].T.astype(np.float64))[0]
+    found = {}
+    for strength in STRENGTHS:
+        model = LogisticRegression(C=strength, max_iter=1000)
+        model.fit(vectors[learned] @ axes, truth[learned])
+        score = model.score(vectors[tested] @ axes, truth[tested])
+        found[f"logistic regression, C = {strength:g}"] = float(score)
+    nearest = (vectors[tested] @ vectors[learned].T).argmax(axis=1)
+    found["nearest neighbour"] = float(np.mean(truth[learned][nearest] == truth[tested]))
+    return found
+
+
+def run(store: Path, n_seeds: int, n_coverage: int) -> dict[str, Any]:
+    """Measure one set."""
+    embeddings, truth = read_set(store)
+    vectors = embeddings.vectors / np.linalg.norm(embeddings.vectors, axis=1, keepdims=True)
+    n_classes, everything = len(np.unique(truth)), np.arange(len(truth))
+    scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for seed in progress_bar(range(n_seeds), name=store.name, unit="seed", enabled=True):
+        rng = np.random.default_rng(seed)
+        ways = {
+            "5 C in rounds": choose_in_rounds(embeddings, truth, seed),
+            "5 C typical": sample_images(
+                embeddings, 5 * n_classes, by="typical", random_state=seed
+            ).rows,
+            "5 C diverse": sample_images(
+                embeddings, 5 * n_classes, by="diverse", random_state=seed
+            ).rows,
+            "15 of each class": draw_of_each(truth, 15, seed),
+            "5 of each class": draw_of_each(truth, 5, seed),
+            "15 C at random": rng.permutation(len(truth))[: 15 * n_classes],
+            "5 C at random": rng.permutation(len(truth))[: 5 * n_classes],
+        }
+        by_chance = ways["15 of each class"]
+        for way, rows in ways.items():
+            rest = np.setdiff1d(everything, rows)
+            for tested, on in (
+                (rest, "without a label"),
+                (np.setdiff1d(rest, by_chance), "without a label either way"),
+            ):
+                for name, score in measure(vectors, truth, rows, tested).items():
+                    scores[f"{name}, images {on}"][way].append(score)
+    coverage = {
+        by: float(
+            np.mean(
+                [
+                    len(
+                        np.unique(
+                            truth[
+                                sample_images(
+                                    embeddings, 2 * n_classes, by=by, random_state=seed
+                                ).rows
+                            ]
+                        )
+                    )
+                    == n_classes
+                    for seed in range(n_coverage)
+                ]
+            )
+        )
+        for by in ("typical", "diverse")
+    }
+    return {
+        "images": len(truth),
+        "classes": n_classes,
+        "smallest class": int(np.unique(truth, return_counts=True)[1].min()),
+        "labels of 15 of each class": len(draw_of_each(truth, 15, 0)),
+        "seeds": n_seeds,
+        "accuracy": {
+            probe: {
+                way: {"mean": round(float(np.mean(values)), 4), "worst": round(min(values), 4)}
+                for way, values in ways_of.items()
+            }
+            for probe, ways_of in scores.items()
+        },
+        "seeds for coverage": n_coverage,
+        "share of seeds in which 2 C images contain every class": coverage,
+    }
+
+
+def main() -> None:
+    """Read the arguments, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("stores", nargs="+", type=Path, metavar="STORE")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--coverage", type=int, default=100, help="seeds for coverage")
+    options = parser.parse_args()
+    found = {store.name: run(store, options.seeds, options.coverage) for store in options.stores}
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
