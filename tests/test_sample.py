@@ -19,6 +19,7 @@ from clusterkit.plots import SampleDisplay
 from clusterkit.preparation import sample_images
 from clusterkit.routing import undo
 from clusterkit.store.embeddings import Embeddings
+from tests import tiny_network
 
 SIZES = {"red": 60, "green": 20, "blue": 4}
 
@@ -112,7 +113,7 @@ def test_doubt_of_a_table_of_predictions(tmp_path: Path) -> None:
     lines = ["filename,prediction,cat,dog"]
     for row, path in enumerate(embeddings.paths):
         p = 0.52 if row in (3, 30) else 0.97
-        lines.append(f"photos/{path},cat,{p},{1 - p:.2f}")
+        lines.append(f"photos/{path},1,{p},{1 - p:.2f}")  # the name of a class is a number
     (tmp_path / "p.csv").write_text("\n".join(lines[:-1]))
     found = sample_images(embeddings, 2, predictions=tmp_path / "p.csv", random_state=0)
     assert set(found.rows) == {3, 30}
@@ -175,6 +176,19 @@ def test_doubt_of_a_classifier_that_looks_at_the_files(tmp_path: Path) -> None:
     assert found.images[0].why == "cat 0.55 or dog 0.45"
     with pytest.raises(InvalidInputError, match="must have a root"):
         sample_images(Embeddings(embeddings.vectors), 1, model=_Sure())
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_a_classifier_of_the_same_space_takes_the_embeddings(tiny_weights: Path) -> None:
+    model = Classifier(tiny_network.NAME, weights=tiny_weights, random_state=0)
+    space = {"extractor": tiny_network.NAME, "fingerprint": model.extractor.fingerprint}
+    embeddings, labels = make({"cat": 20, "dog": 20}, d=tiny_network.DIMENSION)
+    vectors = embeddings.vectors.copy()
+    vectors[7] = vectors[[0, 39]].mean(axis=0)
+    embeddings = Embeddings(vectors, space=space)
+    model.fit(embeddings, labels)
+    found = sample_images(embeddings, 1, model=model, random_state=0)
+    assert found.rows.tolist() == [7]
 
 
 def write_clusters(folder: Path, embeddings: Embeddings, labels: list[Any]) -> Path:

@@ -583,7 +583,8 @@ def _read_predictions(
     columns: dict[str, list[float]] = {}
     for index, name in enumerate(table.header):
         values = [_as_number(cell) for cell in table.column(index)]
-        if index != path_column and all(0 <= value <= 1 for value in values):
+        is_class = index != path_column and header[index] not in ("prediction", "truth")
+        if is_class and all(0 <= value <= 1 for value in values):
             columns[name] = values
     if not columns:
         raise InvalidInputError(

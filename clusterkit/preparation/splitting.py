@@ -250,6 +250,7 @@ def split_folder(
             f"Received: {mode!r}"
         )
     missing = [part for part in (VALIDATION, TEST) if shares[part] and part not in _parts(data)]
+    _check_classes(data, 1 + len(missing))
     _say_kept(data, missing)
     division = divide(
         data,
@@ -420,6 +421,21 @@ def _find_reason(file: Path) -> str:
 def _parts(data: LabelledImages) -> set[str]:
     """Return the parts that the images come in, besides that for training."""
     return set(data.parts or ()) - {TRAIN}
+
+
+def _check_classes(data: LabelledImages, n_parts: int) -> None:
+    """Check the number of images of each class, before they are looked at."""
+    counts = data.class_counts
+    if len(counts) < 2:
+        raise InvalidInputError(
+            f"a split by class needs at least 2 classes. Received: {', '.join(counts) or 'none'}"
+        )
+    smallest = min(counts, key=lambda name: counts[name])
+    if counts[smallest] < n_parts and not data.is_multilabel:
+        raise InvalidInputError(
+            f"each class needs at least {n_parts} different images for {n_parts} parts. "
+            f"Received: {counts[smallest]} of {smallest}"
+        )
 
 
 def _say_kept(data: LabelledImages, missing: Sequence[str]) -> None:

@@ -5,10 +5,11 @@ classes.  Of a set with C classes, each seed labels 5 C images in two ways with 
 sample``: at once, as typical images, and in rounds, as its help says: 2 C typical images, then
 three times C doubtful ones, each time with the labels so far.  No label is given to an image that
 was not chosen.  A logistic regression and the nearest neighbour, on vectors of length 1, learn
-these labels; their accuracy is that on the images without a label, and on those that the random
-labels leave as well.  Random labels are 15 and 5 of each class (fewer of a class that has not as
-many and one more), and 15 C and 5 C of all images.  Also counts in how many seeds 2 C typical or
-diverse images contain every class.  Prints one JSON document.
+these labels, and so does the last layer of ``clusterkit train classifier``; their accuracy is that
+on the images without a label, and on those that the 15 random labels of a class leave as well.
+Random labels are 15 and 5 of each class (fewer of a class that has not as many and one more), and
+15 C and 5 C of all images.  Also counts in how many seeds 2 C typical or diverse images contain
+every class.  Prints one JSON document.
 """
 
 import argparse
@@ -21,12 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from clusterkit.classifiers.tasks import Task
+from clusterkit.classifiers.training.heads import learn_head
 from clusterkit.preparation import sample_images
+from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store
-from clusterkit.utils.progress import progress_bar
 
 Rows = NDArray[np.intp]
+BY = ("typical", "diverse")
+# The last layer takes longer.
+COMPARED = ("5 C in rounds", "5 C typical", "15 of each class")
 # Inverse strengths of the regularisation: of sample's own classifier, and the default.
 STRENGTHS = (100.0, 1.0)
 
@@ -74,22 +80,38 @@ def measure(
     return found
 
 
+def measure_head(
+    embeddings: Embeddings, truth: NDArray[np.str_], learned: Rows, tested: Rows
+) -> float:
+    """Return the accuracy of the last layer that ``train classifier`` learns from the vectors."""
+    task = Task.from_labels(truth[learned].tolist())
+    part = embeddings.vectors[learned], task.indicators(truth[learned].tolist())
+    head = learn_head(task, part, balance="auto", random_state=0).network
+    probabilities = task.probabilities(head.predict(embeddings.vectors[tested], verbose=0))
+    return float(np.mean(task.classes[probabilities.argmax(axis=1)] == truth[tested]))
+
+
+def has_all(embeddings: Embeddings, truth: NDArray[np.str_], by: str, seed: int) -> bool:
+    """Return whether 2 C images contain every class."""
+    n_classes = len(np.unique(truth))
+    rows = sample_images(embeddings, 2 * n_classes, by=by, random_state=seed).rows
+    return len(np.unique(truth[rows])) == n_classes
+
+
 def run(store: Path, n_seeds: int, n_coverage: int) -> dict[str, Any]:
     """Measure one set."""
     embeddings, truth = read_set(store)
-    vectors = embeddings.vectors / np.linalg.norm(embeddings.vectors, axis=1, keepdims=True)
+    vectors = unit_rows(embeddings.vectors)
     n_classes, everything = len(np.unique(truth)), np.arange(len(truth))
     scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for seed in progress_bar(range(n_seeds), name=store.name, unit="seed", enabled=True):
+    for seed in range(n_seeds):
         rng = np.random.default_rng(seed)
         ways = {
             "5 C in rounds": choose_in_rounds(embeddings, truth, seed),
-            "5 C typical": sample_images(
-                embeddings, 5 * n_classes, by="typical", random_state=seed
-            ).rows,
-            "5 C diverse": sample_images(
-                embeddings, 5 * n_classes, by="diverse", random_state=seed
-            ).rows,
+            **{
+                f"5 C {by}": sample_images(embeddings, 5 * n_classes, by=by, random_state=seed).rows
+                for by in BY
+            },
             "15 of each class": draw_of_each(truth, 15, seed),
             "5 of each class": draw_of_each(truth, 5, seed),
             "15 C at random": rng.permutation(len(truth))[: 15 * n_classes],
@@ -98,31 +120,16 @@ def run(store: Path, n_seeds: int, n_coverage: int) -> dict[str, Any]:
         by_chance = ways["15 of each class"]
         for way, rows in ways.items():
             rest = np.setdiff1d(everything, rows)
-            for tested, on in (
-                (rest, "without a label"),
-                (np.setdiff1d(rest, by_chance), "without a label either way"),
-            ):
+            either = np.setdiff1d(rest, by_chance)
+            for tested, on in ((rest, "without a label"), (either, "without a label either way")):
                 for name, score in measure(vectors, truth, rows, tested).items():
                     scores[f"{name}, images {on}"][way].append(score)
+            if way in COMPARED:
+                score = measure_head(embeddings, truth, rows, rest)
+                scores["last layer of train classifier, images without a label"][way].append(score)
     coverage = {
-        by: float(
-            np.mean(
-                [
-                    len(
-                        np.unique(
-                            truth[
-                                sample_images(
-                                    embeddings, 2 * n_classes, by=by, random_state=seed
-                                ).rows
-                            ]
-                        )
-                    )
-                    == n_classes
-                    for seed in range(n_coverage)
-                ]
-            )
-        )
-        for by in ("typical", "diverse")
+        by: float(np.mean([has_all(embeddings, truth, by, seed) for seed in range(n_coverage)]))
+        for by in BY
     }
     return {
         "images": len(truth),
