@@ -1,6 +1,5 @@
 """``clusterkit sample``."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,12 +120,11 @@ def sample(
     from clusterkit import plots
     from clusterkit.preparation.sampling import sample_images
 
-    embeddings = read_space(store, extractor)
     found = sample_images(
-        embeddings,
+        read_space(store, extractor),
         n_images,
         by=by,
-        labels=_read_labels(tables, embeddings.paths, columns),
+        label_tables=tables,
         model=model,
         predictions=predictions,
         clusters=clusters,
@@ -137,23 +135,9 @@ def sample(
         random_state=seed,
         dry_run=dry_run,
         progress=True,
+        **columns,
     )
     if not dry_run:
         outputs.write(found.to_csv)
         outputs.draw(lambda: plots.SampleDisplay.from_sample(found), "sheet")
     outputs.show(found.to_dict(), lambda: say_result(found))
-
-
-def _read_labels(
-    tables: Sequence[Path], paths: Sequence[str], columns: dict[str, Any]
-) -> list[str | None] | None:
-    """Return the label of each image by the last table that has one."""
-    from clusterkit.datasets.labels import read_labels
-
-    if not tables:
-        return None
-    labels: list[str | None] = [None] * len(paths)
-    for table in tables:
-        found = read_labels(table, paths, **columns).labels
-        labels = [old if new is None else new for old, new in zip(labels, found, strict=True)]
-    return labels

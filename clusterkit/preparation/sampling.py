@@ -18,6 +18,7 @@ from clusterkit.clusterers.base import ClusteringWarning
 from clusterkit.clusterers.distances import margins_to_others
 from clusterkit.clusterers.kmeans.estimator import KMeans
 from clusterkit.clustering.saved import check_earlier, read_earlier
+from clusterkit.datasets.labels import read_labels
 from clusterkit.datasets.names import match_names
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.datasets.tables import as_text, read_table, unprotect
@@ -166,6 +167,7 @@ def sample_images(
     *,
     by: str | None = None,
     labels: Sequence[Any] | None = None,
+    label_tables: Sequence[str | Path] = (),
     model: Classifier | str | Path | None = None,
     predictions: str | Path | None = None,
     clusters: Any = None,
@@ -176,6 +178,7 @@ def sample_images(
     random_state: int | None = None,
     dry_run: bool = False,
     progress: bool = False,
+    **columns: Any,
 ) -> ImageSample:
     """Choose which images to look at or to label next.
 
@@ -201,6 +204,8 @@ def sample_images(
     labels : sequence of length n, optional
         Labels so far, None for images without; images with a label are not chosen.  They tell doubt
         by a linear classifier of the vectors.
+    label_tables : sequence of path
+        Tables of labels so far, such as samples in which they were filled in; the last one counts.
     model : Classifier or path, optional
         A fitted classifier, or its ``.keras`` file.
     predictions : path, optional
@@ -216,6 +221,8 @@ def sample_images(
         For ``into``, see :func:`clusterkit.routing.sort_into_folders`.
     random_state : int, optional
         Seed; random by default.
+    **columns
+        How the tables of labels are read, see :func:`clusterkit.datasets.labels.read_labels`.
 
     Returns
     -------
@@ -246,12 +253,15 @@ def sample_images(
     ['a', 'e', 'i']
     """
     rng = np.random.default_rng(random_state)
-    known = [None] * len(embeddings) if labels is None else list(labels)
+    known: list[Any] = [None] * len(embeddings) if labels is None else list(labels)
     if len(known) != len(embeddings):
         raise InvalidInputError(
             f"there must be one label per image, or None. Received: {len(known)} labels, "
             f"{len(embeddings)} images"
         )
+    for table in label_tables:
+        found_labels = read_labels(table, embeddings.paths, **columns).labels
+        known = [old if new is None else new for old, new in zip(known, found_labels, strict=True)]
     is_labelled = np.array([label is not None for label in known], np.bool_)
     n_classes = len({str(label) for label in known if label is not None})
     if by is None:
