@@ -242,9 +242,10 @@ def sample_images(
     label and images to choose (TypiClust: Hacohen, Dekel, Weinshall 2022, "Active learning on a
     budget: opposite strategies suit high and low budgets", ICML, with the centre for the density).
     Diverse images are drawn by greedy k-means++, from the images with a label on (Arthur,
-    Vassilvitskii 2007).  Doubtful images are drawn likewise from the most doubtful ones, twice as
-    many as wanted, by the product of squared distance and doubt, which is 1 less the difference of
-    the two highest probabilities.
+    Vassilvitskii 2007).  Doubtful images are drawn likewise, by the product of squared distance and
+    doubt, which is 1 less the difference of the two highest probabilities: from all images if the
+    labels so far tell it, as a class may look otherwise elsewhere, and else from the most doubtful
+    ones, twice as many as wanted.
 
     Examples
     --------
@@ -287,7 +288,9 @@ def sample_images(
         doubts = _measure_doubt(
             embeddings, vectors, known, predictions, model, groups, progress=progress
         )
-        weights = _most_doubtful(doubts.values, free, n_images)
+        weights = doubts.values
+        if not doubts.is_learned:
+            weights = _most_doubtful(weights, free, n_images)
         picks = _spread(vectors, n_images, free, is_labelled, rng, weights)
         images = [_say_doubt(embeddings, row, doubts) for row, _ in picks]
     elif groups is None:
@@ -331,6 +334,8 @@ class _Doubts(NamedTuple):
     reasons: list[str]
     suggested: list[str]
     clusters: NDArray[np.int64] | None = None
+    # Whether the labels so far tell the doubt: they are few, and there may be more to discover.
+    is_learned: bool = False
 
 
 def _read_groups(clusters: Any, embeddings: Embeddings) -> _Groups:
@@ -534,7 +539,7 @@ def _measure_doubt(
         return _from_probabilities(*_predict(model, embeddings, progress=progress))
     classes = sorted({str(label) for label in labels if label is not None})
     if len(classes) > 1:
-        return _from_probabilities(*_learn(vectors, labels, classes))
+        return _from_probabilities(*_learn(vectors, labels, classes))._replace(is_learned=True)
     if groups is not None:
         return _from_margins(vectors, groups)
     raise InvalidInputError(
