@@ -216,6 +216,13 @@ def test_parts_of_the_source_are_kept(photos: Path, tmp_path: Path) -> None:
     ):
         found = divide(parted)
     assert found.counts["test"] == {"cat": 1}
+    # Shares are those of all images.
+    fill(tmp_path / "half/train", {"cat": 10, "dog": 10})
+    fill(tmp_path / "half/test", {"bird": 0, "cat": 10, "dog": 10})
+    (tmp_path / "half/test/bird").rmdir()
+    with pytest.warns(UserWarning):
+        half = split_folder(tmp_path / "half", tmp_path / "other", val=0.2, dry_run=True)
+    assert half.counts["val"] == {"cat": 4, "dog": 4}
     assert found.counts["val"] == {"cat": 2, "dog": 1}
 
 

@@ -278,7 +278,7 @@ def _divide(
     else:
         # Copies of different classes stay in training: a wrong label would falsify the other parts.
         of_one_class = [group for group in groups if len({labels[row] for row in group}) == 1]
-    sizes = Counter(labels[row] for group in groups for row in group)
+    sizes = Counter(labels)
     for shuffled in _shuffle_classes(of_one_class, labels, rng):
         n_images = None if data.is_multilabel else sizes[labels[shuffled[0][0]]]
         parts = _portion([len(group) for group in shuffled], wanted, n_images)
