@@ -108,7 +108,8 @@ def sample(
     Writes sample.csv: path, label (empty, for you to fill in), suggested, why, score, cluster.
     `train classifier` learns from it when it has labels, and --labels takes it, to choose further
     images.  To label a set with few labels, take twice as many typical images as there may be
-    classes; then, several times, as many doubtful ones as there are classes.
+    classes, or five times as many if a class shows different things; then, several times, as many
+    doubtful ones as there are classes.
 
     \b
     Example:

@@ -182,8 +182,9 @@ def sample_images(
 ) -> ImageSample:
     """Choose which images to look at or to label next.
 
-    To label a set with few labels, choose twice as many typical images as there may be classes,
-    label them, and then several times as many as there are classes, giving the ``labels`` so far.
+    To label a set with few labels, choose twice as many typical images as there may be classes, or
+    five times as many if a class shows different things; label them; and then choose several times
+    as many as there are classes, giving the ``labels`` so far.
 
     Parameters
     ----------
