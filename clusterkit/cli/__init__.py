@@ -31,6 +31,8 @@ COMMANDS = {
     "evaluate": "clusterkit.cli.evaluate:evaluate",
     "report": "clusterkit.cli.report:report",
     "compare-spaces": "clusterkit.cli.compare_spaces:compare_spaces",
+    "sample": "clusterkit.cli.sample:sample",
+    "split": "clusterkit.cli.split:split",
     "train": "clusterkit.cli.train:train",
     "compare": "clusterkit.cli.compare:compare",
     "label-errors": "clusterkit.cli.label_errors:label_errors",

@@ -19,6 +19,9 @@ from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.routing.manifest import read_manifest
 from clusterkit.utils.paths import printable
 
+# What the manifest of a divided folder says of the division, which is no clustering.
+SPLIT_OF = "split_of"
+
 
 @dataclass(frozen=True)
 class LabelOrigin:
@@ -90,7 +93,9 @@ def find_origins(data: LabelledImages) -> tuple[LabelOrigin, ...]:
         return ()
     if data.label_column is not None:
         return tuple(_of_table(data.source, data.label_column))
-    tops = {""} if data.parts is None else {name.partition("/")[0] for name in data.names}
+    tops = {""}
+    if data.parts is not None:
+        tops |= {name.partition("/")[0] for name in data.names}
     found = (origin for top in sorted(tops) for origin in _of_folder(data.source / top))
     return tuple(dict.fromkeys(found))
 
@@ -172,7 +177,8 @@ def _of_folder(folder: Path) -> Iterator[LabelOrigin]:
         manifest = read_manifest(folder)
     except (NotFoundError, InvalidInputError):
         return
-    yield from map(LabelOrigin.from_description, manifest.origins)
+    clusterings = (origin for origin in manifest.origins if SPLIT_OF not in origin)
+    yield from map(LabelOrigin.from_description, clusterings)
 
 
 def _of_table(table: Path, column: str) -> Iterator[LabelOrigin]:

@@ -2,8 +2,8 @@
 
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,21 @@ MAX_RATIO = 2.0
 _FEW = 5
 
 
+class Division(NamedTuple):
+    """Images divided into parts.
+
+    Attributes
+    ----------
+    parts : ndarray of shape (n,), object
+        ``"train"``, ``"val"`` or ``"test"`` for each image; None for unreadable files.
+    groups : ndarray of shape (n,), int
+        A number for each group of copies, which are in one part; -1 for unreadable files.
+    """
+
+    parts: NDArray[np.object_]
+    groups: NDArray[np.intp]
+
+
 def split(
     data: LabelledImages,
     *,
@@ -33,7 +48,7 @@ def split(
     Copies are equal files, and images of one class that
     :func:`clusterkit.datasets.copies.find_copies` finds: in another size, quality or brightness, or
     mirrored.  If these are most of a class, as in scans of the same form, only equal files count as
-    copies.
+    copies.  Copies of different classes, one of which must be wrong, are in training.
 
     Parameters
     ----------
@@ -69,15 +84,68 @@ def split(
     Notice
         If no pair of ``apart`` is among the images.
     """
+    parts = divide(
+        data,
+        test_split=test_split,
+        validation_split=validation_split,
+        random_state=random_state,
+        apart=apart,
+    ).parts
+    return {part: np.flatnonzero(parts == part) for part in (TRAIN, VALIDATION, TEST)}
+
+
+def divide(
+    data: LabelledImages,
+    *,
+    test_split: float = 0.2,
+    validation_split: float = 0.1,
+    n_different: int | None = None,
+    of_any_label: bool = False,
+    random_state: int | None = None,
+    apart: Collection[tuple[str, str]] = (),
+) -> Division:
+    """Divide images as :func:`split` does, and tell which are copies of each other.
+
+    Parameters
+    ----------
+    data, test_split, validation_split, random_state, apart
+        As for :func:`split`.
+    n_different : int, optional
+        Least number of different readable training images of a class, before the other parts are
+        taken from them; by default 2, or 1 if the source has all parts.
+    of_any_label : bool, default False
+        Whether images of different classes that look alike are copies, too, as for
+        :func:`draw_folds`.
+
+    Returns
+    -------
+    Division
+        The part of each image, and its group of copies.
+
+    Raises
+    ------
+    InvalidInputError
+        As for :func:`split`.
+
+    Warns
+    -----
+    UserWarning, Notice
+        As for :func:`split`.
+    """
     if min(test_split, validation_split) < 0 or test_split + validation_split >= 1:
         raise InvalidInputError(
             "test_split and validation_split must be at least 0, and together below 1. "
             f"Received: {test_split}, {validation_split}"
         )
-    data, thumbnails, readable = _read_thumbnails(data)
+    found, thumbnails, readable = _read_thumbnails(data)
+    group_of_row = _group_copies(found, thumbnails, apart, of_any_label=of_any_label)
     shares = {TEST: test_split, VALIDATION: validation_split}
-    part_of_row = _divide(data, thumbnails, shares, np.random.default_rng(random_state), apart)
-    return {part: readable[part_of_row == part] for part in (TRAIN, VALIDATION, TEST)}
+    part_of_row = _divide(
+        found, group_of_row, shares, np.random.default_rng(random_state), n_different
+    )
+    parts, groups = np.full(len(data), None, dtype=object), np.full(len(data), -1)
+    parts[readable], groups[readable] = part_of_row, group_of_row
+    return Division(parts, groups)
 
 
 def draw_folds(
@@ -190,23 +258,30 @@ def _read_thumbnails(
 
 def _divide(
     data: LabelledImages,
-    thumbnails: Sequence[Thumbnail],
-    shares: dict[str, float],
+    group_of_row: NDArray[np.int32],
+    shares: Mapping[str, float],
     rng: np.random.Generator,
-    apart: Collection[tuple[str, str]],
+    n_different: int | None,
 ) -> NDArray[np.object_]:
     """Return the part of each image, keeping parts of the source."""
     labels = data.labels or []
     part_of_row = np.array(data.parts or [TRAIN] * len(data), dtype=object)
     wanted = {part: share for part, share in shares.items() if share and part not in part_of_row}
-    _check_classes(
-        data, [thumbnail.digest for thumbnail in thumbnails], part_of_row, least=2 if wanted else 1
-    )
-    group_of_row = _group_copies(data, thumbnails, apart)
+    least, what = (2 if wanted else 1), "to learn from"
+    if n_different is not None:
+        least, what = n_different, f"for {plural(n_different, 'part')}"
+    _check_classes(data, group_of_row.tolist(), part_of_row, least=least, what=what)
     _warn_of_shared(group_of_row, part_of_row)
     groups = _gather(np.flatnonzero(part_of_row == TRAIN).tolist(), group_of_row)
-    for shuffled in _shuffle_classes(groups, labels, rng):
-        parts = _portion([len(group) for group in shuffled], wanted)
+    if data.is_multilabel:
+        of_one_class = groups
+    else:
+        # Copies of different classes stay in training: a wrong label would falsify the other parts.
+        of_one_class = [group for group in groups if len({labels[row] for row in group}) == 1]
+    sizes = Counter(labels)
+    for shuffled in _shuffle_classes(of_one_class, labels, rng):
+        n_images = None if data.is_multilabel else sizes[labels[shuffled[0][0]]]
+        parts = _portion([len(group) for group in shuffled], wanted, n_images)
         for group, part in zip(shuffled, parts, strict=True):
             part_of_row[group] = part
     if data.is_multilabel:
@@ -287,7 +362,7 @@ def _warn_of_shared(group_of_row: NDArray[np.int32], part_of_row: NDArray[np.obj
         warnings.warn(
             f"{shared} of the test and validation images are also among the training images, "
             "equal or nearly so: their scores are too optimistic",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
@@ -373,17 +448,26 @@ def _keep_every_class(
             learned |= names
 
 
-def _portion(sizes: Sequence[int], shares: dict[str, float]) -> list[str]:
-    """Assign the groups of a class to parts, keeping at least one for training."""
+def _portion(sizes: Sequence[int], shares: Mapping[str, float], n_images: int | None) -> list[str]:
+    """Assign the groups of a class to parts, keeping the largest for training.
+
+    The shares are those of all images of the class, by default as many as in the groups.
+    """
     parts = [TRAIN] * len(sizes)
+    n_images = sum(sizes) if n_images is None else n_images
+    # The last of equals.
+    largest = max(range(len(sizes)), key=lambda place: (sizes[place], place))
     for part, share in shares.items():
-        wanted = left = max(1, round(share * sum(sizes)))
-        free = [place for place, taken in enumerate(parts) if taken == TRAIN][:-1]
+        wanted = left = max(1, round(share * n_images))
+        free = [place for place, taken in enumerate(parts) if taken == TRAIN and place != largest]
         for place in free:
-            # While this brings the part closer to its share.
-            if sizes[place] <= 2 * left:
+            if sizes[place] <= left:
                 parts[place] = part
                 left -= sizes[place]
-        if free and left == wanted:
-            parts[min(free, key=lambda place: sizes[place])] = part
+        rest = [place for place in free if parts[place] == TRAIN]
+        if rest and left:
+            smallest = min(rest, key=lambda place: sizes[place])
+            # If this brings the part closer to its share, or it would be empty.
+            if sizes[smallest] < 2 * left or left == wanted:
+                parts[smallest] = part
     return parts

@@ -29,5 +29,6 @@ from .predictions import PredictionsDisplay as PredictionsDisplay
 from .ranking import RankingCurvesDisplay as RankingCurvesDisplay
 from .reconstructions import ReconstructionDisplay as ReconstructionDisplay
 from .reliability import ReliabilityDisplay as ReliabilityDisplay
+from .sample import SampleDisplay as SampleDisplay
 from .training import LearningCurvesDisplay as LearningCurvesDisplay
 from .training import LossCurveDisplay as LossCurveDisplay

@@ -15,6 +15,7 @@ from clusterkit.plots.style import BLUE, GREEN, ORANGE, PURPLE, QUIET, RULE, fit
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.train import ClassifierTraining
+    from clusterkit.preparation.splitting import FolderSplit
 
 _BAR, _GAP, _NAME, _WIDTH = 9.0, 7.0, 110.0, 430.0
 _COLORS = (BLUE, ORANGE, GREEN, PURPLE)
@@ -43,13 +44,16 @@ class ClassCountsDisplay(Display):
         self.max_classes = max_classes
 
     @classmethod
-    def from_report(cls, report: ClassifierTraining, *, ax: Axes | None = None) -> Self:
-        """Plot the classes of a training report.
+    def from_report(
+        cls, report: ClassifierTraining | FolderSplit, *, ax: Axes | None = None
+    ) -> Self:
+        """Plot the classes of a training report, or of a split.
 
         Parameters
         ----------
-        report : ClassifierTraining
-            From :func:`clusterkit.classifiers.train_classifier`.
+        report : ClassifierTraining or FolderSplit
+            From :func:`clusterkit.classifiers.train_classifier` or
+            :func:`clusterkit.preparation.split_folder`.
         ax : matplotlib.axes.Axes, optional
             Axes to draw in.
 

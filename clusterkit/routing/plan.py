@@ -70,7 +70,7 @@ def make_plan(
     twice = [source for source, count in Counter(sources).items() if count > 1]
     if twice:
         raise InvalidInputError(f"each file can be sorted once. Twice: {twice[0]}")
-    folders = folder_names(names, into)
+    folders = _nested_names(names, into)
     # A file may have several paths through linked folders.
     parents: dict[str, Any] = {}
     brought_here = {find_entry(str(into / t.target), parents) for t in manifest.transfers}
@@ -83,7 +83,7 @@ def make_plan(
     todo: list[Transfer] = []
     replaced: set[Transfer] = set()
     for source, name in zip(sources, names, strict=True):
-        entry, folder = find_entry(source, parents), folders[str(name)]
+        entry, folder = find_entry(source, parents), folders[_levels(name)]
         other, its_folder = chosen.setdefault(entry, (source, folder))
         if folder != its_folder:
             raise InvalidInputError(
@@ -250,11 +250,29 @@ def _check_targets(todo: Sequence[Transfer], into: Path) -> None:
             ) from error
 
 
-def folder_names(names: Iterable[Any], into: Path) -> dict[str, str]:
-    """Map each name to a folder name that is valid and unique on every file system."""
+def _levels(name: Any) -> tuple[str, ...]:
+    """Return the names of nested folders, the outermost first."""
+    return tuple(map(str, name)) if isinstance(name, tuple) else (str(name),)
+
+
+def _nested_names(names: Iterable[Any], into: Path) -> dict[tuple[str, ...], str]:
+    """Map the levels of each name to a folder that is valid and unique on every file system."""
+    inner: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    for first, *rest in dict.fromkeys(map(_levels, names)):
+        inner[first].append(tuple(rest))
+    folders: dict[tuple[str, ...], str] = {}
+    for first, folder in folder_names(inner, into).items():
+        below = _nested_names(filter(None, inner[first]), into / folder)
+        folders |= {(first, *rest): f"{folder}/{place}" for rest, place in below.items()}
+        folders[(first,)] = folder
+    return folders
+
+
+def folder_names(names: Iterable[str], into: Path) -> dict[str, str]:
+    """Map each name to a folder name that is valid and unique in a folder on every file system."""
     folders: dict[str, str] = {}
     owners: dict[str, str] = {}
-    for name in dict.fromkeys(str(name) for name in names):
+    for name in names:
         folder = UNSAFE.sub("_", name)[:_MAX_CHARACTERS].strip(" .")
         if not folder or DEVICE.fullmatch(folder):
             folder = f"_{folder}"

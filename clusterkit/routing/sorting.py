@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from clusterkit.datasets.results import Result
@@ -95,7 +95,7 @@ def sort_into_folders(
     mode: str = "copy",
     strict: bool = True,
     store: Store | str | Path | None = None,
-    origin: Mapping[str, Any] | None = None,
+    origin: Mapping[str, Any] | Sequence[Mapping[str, Any]] = (),
     dry_run: bool = False,
     progress: bool = False,
 ) -> Sorting:
@@ -113,7 +113,8 @@ def sort_into_folders(
         The files.  Files that an earlier call sorted into ``into`` are left in place.  A file given
         by two paths, through a linked folder, is sorted once.
     names : sequence, same length
-        The folder of each file; characters that are invalid on some file systems become ``_``.
+        The folder of each file, or a tuple of nested folders, such as ``("train", "cat")``;
+        characters that are invalid on some file systems become ``_``.
     into : path
         Parent of the folders.
     mode : {"copy", "link", "move"}
@@ -124,7 +125,7 @@ def sort_into_folders(
         Whether files that are gone are an error; otherwise they are left out.
     store : Store or path, optional
         A store that is told where moved files are, so that it keeps their embeddings.
-    origin : mapping of str to str, number or None, optional
+    origin : mapping of str to str, number or None, or sequence of these, optional
         Description of what the names came from, which the manifest keeps.
     dry_run : bool
         Whether to only plan, without writing anything.
@@ -277,17 +278,30 @@ def _with_digests(todo: Sequence[Transfer], *, progress: bool) -> list[Transfer]
 
 
 def _write_ahead(
-    plan: Plan, into: Path, manifest: Manifest, origin: Mapping[str, Any] | None, *, is_new: bool
+    plan: Plan,
+    into: Path,
+    manifest: Manifest,
+    origin: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    *,
+    is_new: bool,
 ) -> None:
     """Write the manifest and create the folders before any transfer."""
     known, gone = set(manifest.transfers), plan.replaced - set(plan.todo)
     new = [transfer for transfer in plan.todo if transfer not in known]
     kept = [transfer for transfer in manifest.transfers if transfer not in gone]
-    folders = sorted({transfer.folder for transfer in plan.todo})
-    missing = [folder for folder in folders if not (into / folder).exists()]
+    missing = sorted(
+        str(folder)
+        for folder in {
+            place
+            for transfer in plan.todo
+            for place in PurePosixPath(transfer.target).parents
+            if not (into / place).exists()
+        }
+    )
     made = [*(["."] if is_new else []), *missing]
     made = [folder for folder in made if folder not in manifest.folders]
-    origins = [] if origin is None or origin in manifest.origins else [dict(origin)]
+    given = [origin] if isinstance(origin, Mapping) else origin
+    origins = [dict(one) for one in given if one not in manifest.origins]
     if new or made or origins:
         Manifest(kept + new, manifest.folders + made, manifest.origins + origins).write(into)
     # An earlier run may have failed to create one.

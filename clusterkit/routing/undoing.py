@@ -149,7 +149,8 @@ def undo(
             _check_places(folder, manifest, roots)
         undoing, left, moves = _undo(folder, manifest, dry_run=False, progress=progress)
         _sweep(folder, manifest)
-        for name in manifest.folders:
+        # A folder comes after those in it, which sort behind it.
+        for name in sorted(manifest.folders, reverse=True):
             # Removes only empty folders; the sorted folder itself still has its manifest.
             if is_inside((folder / name).parent, folder):
                 with suppress(OSError):

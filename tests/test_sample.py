@@ -1,0 +1,331 @@
+"""Images to label next: typical of groups, unlike each other, or in doubt; never labelled ones."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from clusterkit.classifiers import Classifier
+from clusterkit.cli import main
+from clusterkit.clustering import promote
+from clusterkit.datasets.labelled_images import read_labelled
+from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.plots import SampleDisplay
+from clusterkit.preparation import sample_images
+from clusterkit.routing import undo
+from clusterkit.store.embeddings import Embeddings
+from tests import tiny_network
+
+SIZES = {"red": 60, "green": 20, "blue": 4}
+
+
+def make(sizes: dict[str, int], *, seed: int = 0, d: int = 16) -> tuple[Embeddings, list[str]]:
+    """Return a tight group of directions for each class, and the labels."""
+    rng = np.random.default_rng(seed)
+    labels = [name for name, n in sizes.items() for _ in range(n)]
+    axes = np.eye(d)[[list(sizes).index(name) for name in labels]]
+    vectors = axes + rng.normal(0, 0.05, (len(labels), d))
+    numbers = [sum(other == label for other in labels[:row]) for row, label in enumerate(labels)]
+    paths = [f"{label}/{number}.png" for label, number in zip(labels, numbers, strict=True)]
+    return Embeddings(vectors.astype(np.float32), paths=paths), labels
+
+
+@pytest.mark.parametrize("by", ["typical", "diverse"])
+@pytest.mark.parametrize("seed", range(5))
+def test_as_many_images_as_groups_are_one_of_each(by: str, seed: int) -> None:
+    embeddings, labels = make(SIZES)
+    found = sample_images(embeddings, 3, by=by, random_state=seed)
+    assert {labels[row] for row in found.rows} == set(SIZES)
+    again = sample_images(embeddings, 3, by=by, random_state=seed)
+    assert again.to_dict() == found.to_dict()
+
+
+def test_typical_images_are_in_the_middle_of_the_largest_groups() -> None:
+    embeddings, labels = make(SIZES)
+    found = sample_images(embeddings, 3, random_state=0)
+    assert found.by == "typical"
+    assert [labels[row] for row in found.rows] == ["red", "green", "blue"]
+    assert [image.score for image in found.images] == pytest.approx([60 / 84, 20 / 84, 4 / 84])
+    vectors = embeddings.vectors / np.linalg.norm(embeddings.vectors, axis=1, keepdims=True)
+    middle = vectors[:60].mean(axis=0)
+    assert found.rows[0] == np.linalg.norm(vectors[:60] - middle, axis=1).argmin()
+
+
+def test_what_is_labelled_or_excluded_is_not_chosen() -> None:
+    embeddings, labels = make(SIZES)
+    known = [label if label == "red" and row < 10 else None for row, label in enumerate(labels)]
+    for by in ("typical", "diverse"):
+        found = sample_images(
+            embeddings, 30, by=by, labels=known, exclude=["blue/"], random_state=0
+        )
+        names = [labels[row] for row in found.rows]
+        assert len(set(found.rows)) == 30
+        assert min(found.rows) >= 10
+        assert "blue" not in names
+        assert (found.n_candidates, found.n_labelled) == (70, 10)
+
+
+def test_groups_with_a_labelled_image_come_last() -> None:
+    embeddings, labels = make(SIZES)
+    known = [label if row in (0, 60) else None for row, label in enumerate(labels)]
+    for by in ("typical", "diverse"):
+        found = sample_images(embeddings, 1, by=by, labels=known, random_state=0)
+        assert [labels[row] for row in found.rows] == ["blue"]
+
+
+def test_copies_are_chosen_only_if_nothing_else_is_left() -> None:
+    embeddings = Embeddings(np.repeat(np.eye(4), 5, axis=0))
+    for by in ("typical", "diverse"):
+        found = sample_images(embeddings, 6, by=by, random_state=0)
+        assert len(set(found.rows)) == 6
+        assert len({row // 5 for row in found.rows[:4]}) == 4
+
+
+def between(n: int = 6) -> tuple[Embeddings, list[str | None]]:
+    """Return two groups of which some have labels, and images between them, the last rows."""
+    embeddings, labels = make({"cat": 20, "dog": 20})
+    rng = np.random.default_rng(1)
+    middle = np.eye(16)[0] + np.eye(16)[1] + rng.normal(0, 0.05, (n, 16))
+    vectors = np.concatenate([embeddings.vectors, middle.astype(np.float32)])
+    paths = [*embeddings.paths, *(f"middle/{number}.png" for number in range(n))]
+    known = [label if row % 20 < 5 else None for row, label in enumerate(labels)] + [None] * n
+    return Embeddings(vectors, paths=paths, space={"fingerprint": "a" * 64}), known
+
+
+def test_doubtful_images_are_between_the_labelled_classes() -> None:
+    embeddings, known = between()
+    found = sample_images(embeddings, 4, labels=known, random_state=0)
+    assert found.by == "doubtful"
+    assert min(found.rows) >= 40
+    first = found.images[0]
+    assert first.suggested in ("cat", "dog")
+    assert first.why.startswith(first.suggested)
+    assert 0.5 < first.score <= 1
+
+
+def test_doubt_of_a_table_of_predictions(tmp_path: Path) -> None:
+    embeddings, _ = between()
+    lines = ["filename,prediction,cat,dog"]
+    for row, path in enumerate(embeddings.paths):
+        p = 0.52 if row in (3, 30) else 0.97
+        lines.append(f"photos/{path},1,{p},{1 - p:.2f}")  # the name of a class is a number
+    (tmp_path / "p.csv").write_text("\n".join(lines[:-1]))
+    found = sample_images(embeddings, 2, predictions=tmp_path / "p.csv", random_state=0)
+    assert set(found.rows) == {3, 30}
+    assert found.images[0].why == "cat 0.52 or dog 0.48"
+    (tmp_path / "p.csv").write_text("filename,prediction\na.png,cat")
+    with pytest.raises(InvalidInputError, match="must have a column of probabilities"):
+        sample_images(embeddings, 2, predictions=tmp_path / "p.csv")
+    (tmp_path / "p.csv").write_text("filename,prediction,cat,dog\na.png,cat,0.9,0.1")
+    with pytest.raises(InvalidInputError, match=r"predictions for none of the 46.*such as a\.png"):
+        sample_images(embeddings, 2, predictions=tmp_path / "p.csv")
+
+
+def test_doubt_of_several_labels_is_that_of_one_of_them(tmp_path: Path) -> None:
+    embeddings, _ = between()
+    lines = ["filename,Action,Drama"]
+    lines += [
+        f"{path},0.95,{0.5 if row == 7 else 0.9}" for row, path in enumerate(embeddings.paths)
+    ]
+    (tmp_path / "p.csv").write_text("\n".join(lines))
+    found = sample_images(embeddings, 1, predictions=tmp_path / "p.csv", random_state=0)
+    assert found.rows.tolist() == [7]
+    assert found.images[0].why.startswith("Drama 0.50")
+    assert found.images[0].suggested == ""
+
+
+class _Sure(Classifier):
+    """A classifier that doubts one image of a folder."""
+
+    takes_embeddings = False  # type: ignore[assignment]
+    classes_ = np.array(["cat", "dog"])
+    input_shape_ = (8, 8, 3)
+
+    @property
+    def task_(self) -> Any:
+        from clusterkit.classifiers.tasks import Task
+
+        return Task.from_labels(["cat", "dog"])
+
+    thresholds_ = None
+
+    def predict_proba(self, X: Any) -> Any:
+        dark = np.asarray(X).reshape(len(X), -1).mean(axis=1) < 100
+        return np.where(dark[:, None], [[0.55, 0.45]], [[0.99, 0.01]]).astype(np.float32)
+
+
+def photos(folder: Path) -> Embeddings:
+    """Write two groups of pictures, and one that is dark; return their embeddings."""
+    embeddings, _ = make({"cat": 6, "dog": 6})
+    for row, path in enumerate(embeddings.paths):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        tone = 10 if row == 8 else 200 + row
+        Image.fromarray(np.full((8, 8, 3), tone, np.uint8)).save(folder / path)
+    return Embeddings(embeddings.vectors, paths=embeddings.paths, root=folder)
+
+
+def test_doubt_of_a_classifier_that_looks_at_the_files(tmp_path: Path) -> None:
+    embeddings = photos(tmp_path)
+    found = sample_images(embeddings, 1, model=_Sure(), random_state=0)
+    assert found.rows.tolist() == [8]
+    assert found.images[0].why == "cat 0.55 or dog 0.45"
+    with pytest.raises(InvalidInputError, match="must have a root"):
+        sample_images(Embeddings(embeddings.vectors), 1, model=_Sure())
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_a_classifier_of_the_same_space_takes_the_embeddings(tiny_weights: Path) -> None:
+    model = Classifier(tiny_network.NAME, weights=tiny_weights, random_state=0)
+    space = {"extractor": tiny_network.NAME, "fingerprint": model.extractor.fingerprint}
+    embeddings, labels = make({"cat": 20, "dog": 20}, d=tiny_network.DIMENSION)
+    vectors = embeddings.vectors.copy()
+    vectors[7] = vectors[[0, 39]].mean(axis=0)
+    embeddings = Embeddings(vectors, space=space)
+    model.fit(embeddings, labels)
+    found = sample_images(embeddings, 1, model=model, random_state=0)
+    assert found.rows.tolist() == [7]
+
+
+def write_clusters(folder: Path, embeddings: Embeddings, labels: list[Any]) -> Path:
+    rows = [f"{path},{label}" for path, label in zip(embeddings.paths, labels, strict=True)]
+    (folder / "clusters.csv").write_text("\n".join(["path,cluster", *rows]))
+    return folder / "clusters.csv"
+
+
+def test_typical_images_of_clusters_are_as_many_of_each(tmp_path: Path) -> None:
+    embeddings, labels = make(SIZES)
+    numbers = [list(SIZES).index(label) for label in labels]
+    numbers[0] = -1
+    table = write_clusters(tmp_path, embeddings, numbers)
+    found = sample_images(embeddings, 15, clusters=table, random_state=0)
+    assert [image.cluster for image in found.images[:3]] == [0, 1, 2]
+    # The smallest has four.
+    assert [sum(image.cluster == one for image in found.images) for one in range(3)] == [6, 5, 4]
+    assert 0 not in found.rows
+    table = write_clusters(tmp_path, embeddings, [-1] * len(labels))
+    with pytest.raises(InvalidInputError, match="a cluster that is not noise"):
+        sample_images(embeddings, 3, clusters=table)
+
+
+def test_doubtful_images_of_clusters_are_near_another(tmp_path: Path) -> None:
+    embeddings, _ = between()
+    table = write_clusters(tmp_path, embeddings, [row // 20 % 2 for row in range(46)])
+    found = sample_images(embeddings, 4, by="doubtful", clusters=table, random_state=0)
+    assert np.mean(found.rows >= 40) >= 0.75
+    assert found.images[0].cluster in (0, 1)
+
+
+def test_promotion_takes_the_table(tmp_path: Path) -> None:
+    embeddings = photos(tmp_path / "photos")
+    table = write_clusters(tmp_path, embeddings, [0] * 6 + [1] * 6)
+    found = sample_images(embeddings, 6, clusters=table, random_state=0)
+    chosen = found.to_csv(tmp_path / "sample.csv")
+    sorting = promote(
+        chosen, tmp_path / "classes", names={0: "cat", 1: "dog"}, root=tmp_path / "photos"
+    )
+    assert sorting.folders == {"cat": 3, "dog": 3}
+
+
+def test_a_folder_by_what_is_suggested_and_back(tmp_path: Path) -> None:
+    embeddings = photos(tmp_path / "photos")
+    known = ["cat", *[None] * 5, "dog", *[None] * 5]
+    found = sample_images(embeddings, 8, labels=known, into=tmp_path / "next", random_state=0)
+    assert found.sorting is not None
+    data = read_labelled(tmp_path / "next")
+    assert sorted(data.names) == sorted(image.path for image in found.images)
+    assert undo(tmp_path / "next").n_undone == 8
+    first = sample_images(embeddings, 2, into=tmp_path / "first", random_state=0, dry_run=True)
+    assert first.sorting is not None
+    assert first.sorting.folders == {"to-label": 2}
+    assert not (tmp_path / "first").exists()
+
+
+def test_bad_input() -> None:
+    embeddings, _ = make(SIZES)
+    for options, message in [
+        ({"n_images": 0}, "n_images must be from 1 to 84"),
+        ({"n_images": 85}, "n_images must be from 1 to 84.*Received: 85"),
+        ({"n_images": 30, "exclude": ["red/"]}, "from 1 to 24"),
+        ({"by": "good"}, "by must be one of diverse, typical, doubtful"),
+        ({"labels": ["a"]}, "one label per image, or None. Received: 1 labels, 84 images"),
+        ({"by": "doubtful"}, "need labels of at least 2 classes.*Received: none"),
+        ({"by": "doubtful", "labels": ["red", *[None] * 83]}, "Received: labels of red"),
+        ({"into": "nowhere"}, "must have a root"),
+    ]:
+        with pytest.raises(InvalidInputError, match=message):
+            sample_images(embeddings, **({"n_images": 3} | options))  # type: ignore[arg-type]
+    with pytest.raises(NotFoundError):
+        sample_images(embeddings, 3, clusters="nowhere.csv")
+
+
+def test_few_different_images() -> None:
+    embeddings = Embeddings(np.zeros((4, 3)))
+    for by in ("typical", "diverse"):
+        assert sorted(sample_images(embeddings, 4, by=by, random_state=0).rows) == [0, 1, 2, 3]
+
+
+def fill_in(table: Path) -> None:
+    """Write the label of each image, its folder's name, into the table of a sample."""
+    with table.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    for row in rows:
+        row["label"] = row["path"].partition("/")[0]
+    with table.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.mark.filterwarnings("ignore::clusterkit.errors.Notice")
+@pytest.mark.filterwarnings("ignore:left out 12 images")
+def test_the_command_from_the_first_labels_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, tone in enumerate([40] * 8 + [220] * 8):
+        place = tmp_path / "photos" / ("dark" if number < 8 else "light") / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(tone - 30, tone + 30, (8, 8, 3))
+        Image.fromarray(pixels.astype(np.uint8)).save(place)
+
+    def run(*arguments: str) -> Any:
+        return CliRunner().invoke(main, list(arguments))
+
+    assert run("embed", "photos", "-e", "pixels").exit_code == 0
+    first = run("sample", "-n", "4", "--sheet", "s.png")
+    assert (first.exit_code, (tmp_path / "s.png").exists()) == (0, True)
+    assert "4 typical images of 16 to choose from" in first.stdout
+    unlabelled = run("sample", "-n", "4", "--labels", "sample.csv", "-o", "x.csv")
+    assert "has a label for none of the 16 images" in unlabelled.stderr
+    fill_in(tmp_path / "sample.csv")
+    again = run("sample", "-n", "4", "--labels", "sample.csv")
+    assert (again.exit_code, again.stderr) == (
+        1,
+        "Error: sample.csv exists; name another file, or allow it with --overwrite\n",
+    )
+    labels = ["--labels", "sample.csv"]
+    assert run("sample", "-n", "4", *labels, "-o", "next.csv").exit_code == 0
+    fill_in(tmp_path / "next.csv")
+    third = run("sample", "-n", "2", *labels, "--labels", "next.csv", "-o", "third.csv", "--json")
+    document = json.loads(third.stdout)
+    assert (document["by"], document["n_labelled"], document["n"]) == ("doubtful", 8, 2)
+    data = read_labelled(tmp_path / "sample.csv")
+    assert data.labels == [Path(file).parent.name for file in data.images]
+
+
+def test_a_picture_of_the_sample(tmp_path: Path) -> None:
+    embeddings = photos(tmp_path)
+    found = sample_images(embeddings, 3, random_state=0)
+    display = SampleDisplay.from_sample(found)
+    texts = [text.get_text() for text in display.ax_.texts]
+    assert "3 typical images of 12 to choose from" in texts
+    assert {Path(image.path).name for image in found.images} <= set(texts)
+    frame = found.to_frame()
+    assert list(frame["path"]) == [image.path for image in found.images]
+    with pytest.raises(InvalidInputError, match="files of these images are not known"):
+        SampleDisplay.from_sample(sample_images(Embeddings(np.eye(3)), 2, random_state=0))
