@@ -313,6 +313,13 @@ def _group_copies(
     equal = [(a, b) for a, b in pairs if thumbnails[a].digest == thumbnails[b].digest]
     alike = [(a, b) for a, b in pairs if names[a] & names[b]]
     uniform = _uniform_classes(_join(equal + alike, len(thumbnails)), names)
+    if uniform and any(names[a] & names[b] & uniform for a, b in set(alike) - set(equal)):
+        warnings.warn(
+            f"most images of {', '.join(sorted(uniform))} look alike: there, only equal files "
+            "count as copies that must stay together",
+            Notice,
+            stacklevel=2,
+        )
     copies = [(a, b) for a, b in alike if names[a] & names[b] - uniform]
     if of_any_label:
         copies += [(a, b) for a, b in pairs if not (names[a] | names[b]) & uniform]
