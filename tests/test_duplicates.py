@@ -46,8 +46,8 @@ CHANGES: dict[str, Callable[[Image.Image, Path], None]] = {
     "mirrored.png": lambda image, file: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(file),
 }
 EDITS: dict[str, tuple[Callable[[Image.Image], Image.Image], str]] = {
-    "crop": (lambda image: image.crop((0, 15, 140, 120)), "cropped to 77 %"),
-    "crop from the middle": (lambda image: image.crop((20, 15, 140, 105)), "cropped to 56 %"),
+    "crop": (lambda image: image.crop((0, 15, 140, 120)), "cropped to 7"),
+    "crop from the middle": (lambda image: image.crop((20, 15, 140, 105)), "cropped to 5"),
     "mirrored": (lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), "mirrored"),
     "upside down": (
         lambda image: image.transpose(Image.Transpose.FLIP_TOP_BOTTOM),

@@ -23,7 +23,7 @@ from clusterkit.images.alignment import compose, invert
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import digest_bytes, read_bytes
 from clusterkit.images.pixels import to_grey, to_rgb
-from clusterkit.images.resizing import resize_image
+from clusterkit.images.resizing import resize_grey, resize_image
 from clusterkit.utils.parallel import map_ahead
 from clusterkit.utils.progress import progress_bar
 
@@ -162,7 +162,8 @@ def make_thumbnail(digest: str, picture: NDArray[np.uint8], shape: tuple[int, in
     """
     if min(shape) < MIN_SIDE:
         return Thumbnail(digest, None, shape)
-    grey = np.rint(to_grey(resize_image(picture, (SIDE, SIDE)))).astype(np.uint8)
+    resized = resize_grey(to_grey(picture), (SIDE, SIDE))
+    grey = np.rint(np.clip(resized, 0, 255)).astype(np.uint8)
     return Thumbnail(digest, grey if grey.std() > _PLAIN else None, shape)
 
 
@@ -286,18 +287,20 @@ class _Links:
         return sorted(copies)
 
     def _compare_all(self, place: int, taken: set[int]) -> None:
-        """Compare a picture with the copies of its copies."""
-        maps = {place: np.eye(2, 3, dtype=np.float32)}
-        queue = [place]
-        for one in queue:
-            for other, link in self.links[one].items():
-                if other not in maps and int(self.rows[other]) not in taken:
-                    maps[other] = compose(link.map[None], maps[one][None])[0]
-                    queue.append(other)
-        new = [other for other in queue[1:] if other not in self.links[place]]
-        if new:
-            pairs = np.array([(place, other) for other in new])
-            self._confirm(Candidates(pairs, np.stack([maps[other] for other in new])))
+        """Compare a picture with the copies of its copies, and theirs, as long as they match."""
+        own = self.links[place]
+        seen, latest = {place, *own}, list(own)
+        while latest:
+            maps: dict[int, NDArray[np.float32]] = {}
+            for one in latest:
+                for other, link in self.links[one].items():
+                    if other not in seen and int(self.rows[other]) not in taken:
+                        maps[other] = compose(link.map[None], own[one].map[None])[0]
+            if maps:
+                pairs = np.array([(place, other) for other in maps], np.int64)
+                self._confirm(Candidates(pairs, np.stack(list(maps.values()))))
+            seen.update(maps)
+            latest = [other for other in maps if other in own]
 
     def _confirm(self, candidates: Candidates, *, progress: bool = False) -> None:
         """Link the candidates that are copies."""

@@ -9,13 +9,15 @@ Crops are found by discs of the other picture that are smaller and off its middl
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from clusterkit.utils.parallel import workers
 
 # Height and width of the pictures, whatever the shape of the images.
 SIDE = 64
@@ -33,6 +35,8 @@ _MIN_CORRELATION = 0.8
 _MIN_DETAIL_CORRELATION = 0.58
 # Nearest pictures by each disc that are compared.
 _N_NEIGHBORS = 4
+# Of the pairs of a picture, this many that match best are kept; more are copies of one image.
+_N_KEPT = 6
 # Aspect ratios within 2 % share their discs.
 _ASPECT_STEP = math.log(1.02)
 # Number of pictures that are worked on at a time.
@@ -115,9 +119,15 @@ def find_candidates(
     halves = _halve(pictures)
     whole = {disc.is_round: _moments(halves, aspects, disc) for disc in (DISCS[0], DISCS[3])}
     searches = {is_round: _make_search(_lengths(found)) for is_round, found in whole.items()}
-    found = _Found()
-    for disc in DISCS:
+
+    def search(disc: Disc) -> _Found:
+        """Find the pictures of which a disc matches a whole one."""
+        import faiss
+
+        # Of this thread; the discs are spread over the others.
+        faiss.omp_set_num_threads(1)
         moments = _moments(halves, aspects, disc)
+        found = _Found()
         for start in range(0, len(pictures), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
             nearest = searches[disc.is_round](_lengths(moments[part]))
@@ -127,7 +137,10 @@ def find_candidates(
         if near is not None:
             for pairs in (near, near[:, ::-1]):
                 found.add(disc, pairs, whole[disc.is_round], moments, aspects)
-    return found.best()
+        return found
+
+    with workers() as run:
+        return _choose_best(run(search, DISCS))
 
 
 class _Found:
@@ -167,15 +180,29 @@ class _Found:
         self.likeness.append(likeness[kept])
         self.maps.append(maps)
 
-    def best(self) -> Candidates:
-        """Return each pair once, as it matches best."""
-        pairs = np.concatenate(self.pairs)
-        order = np.lexsort((-np.concatenate(self.likeness), pairs[:, 1], pairs[:, 0]))
-        pairs = pairs[order]
-        is_first = np.ones(len(pairs), bool)
-        is_first[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)
-        rows = order[is_first]
-        return Candidates(pairs[is_first], np.concatenate(self.maps)[rows])
+
+def _choose_best(found: Sequence[_Found]) -> Candidates:
+    """Return each pair once, as it matches best, and not too many of one picture."""
+    pairs = np.concatenate([part for one in found for part in one.pairs])
+    likeness = np.concatenate([part for one in found for part in one.likeness])
+    maps = np.concatenate([part for one in found for part in one.maps])
+    order = np.lexsort((-likeness, pairs[:, 1], pairs[:, 0]))
+    pairs, likeness, maps = pairs[order], likeness[order], maps[order]
+    is_first = np.ones(len(pairs), bool)
+    is_first[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)
+    pairs, likeness, maps = pairs[is_first], likeness[is_first], maps[is_first]
+    rank = np.minimum(_rank(pairs[:, 0], likeness), _rank(pairs[:, 1], likeness))
+    kept = rank < _N_KEPT
+    return Candidates(pairs[kept], maps[kept])
+
+
+def _rank(rows: NDArray[np.int64], likeness: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the place of each pair among those of one row, the best first."""
+    order = np.lexsort((-likeness, rows))
+    starts = np.flatnonzero(np.diff(rows[order], prepend=-1))
+    rank = np.empty(len(rows), np.int64)
+    rank[order] = np.arange(len(rows)) - np.repeat(starts, np.diff(starts, append=len(rows)))
+    return rank
 
 
 def find_near(vectors: NDArray[np.float32]) -> NDArray[np.int64]:

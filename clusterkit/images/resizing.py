@@ -69,6 +69,27 @@ def resize_image(
     return _swap_sides(_round(_apply(_weights(width, size[1], kept[1]), turned)))
 
 
+def resize_grey(image: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Resize a grey image as :func:`resize_image` does, without rounding or clipping.
+
+    Parameters
+    ----------
+    image : ndarray of shape (height, width), float32
+        The image.
+    size : tuple of int
+        Target (height, width) in pixels.
+
+    Returns
+    -------
+    ndarray of shape size, float32
+        The resized image.
+    """
+    height, width = image.shape
+    turned = np.ascontiguousarray((_weights(height, size[0], 1.0) @ image).T)
+    resized: NDArray[np.float32] = (_weights(width, size[1], 1.0) @ turned).T
+    return resized
+
+
 def check_resize_mode(mode: str) -> None:
     """Check that a resize mode is valid."""
     if mode not in RESIZE_MODES:
