@@ -1,0 +1,93 @@
+"""Look at each file once: what it is, what its picture is like, and what copies are found by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from clusterkit.datasets.copies import Thumbnail, make_thumbnail
+from clusterkit.errors import ImageError
+from clusterkit.images.decoding import decode_image
+from clusterkit.images.folder import FileStatus, digest_bytes, read_bytes
+from clusterkit.images.formats import fits_suffix, has_frames, name_format
+from clusterkit.images.jpeg import read_frame
+from clusterkit.images.quality import PictureQuality, measure_quality
+from clusterkit.utils.parallel import map_ahead
+
+# Larger pictures are looked at in this size: as networks see them.
+_SIDE = 256
+
+
+class Look(NamedTuple):
+    """What is known of a file.
+
+    Attributes
+    ----------
+    status : FileStatus
+        Its size in bytes, and when it was changed.
+    reason : str
+        Why the image cannot be read; empty if it can.
+    digest, format : str
+        Digest of its bytes, and its format by the first of these; empty if it cannot be opened.
+    fits_suffix, has_frames : bool
+        Whether it is what its suffix says, and whether it has more than one frame or page.
+    shape : (int, int)
+        Its (height, width); (0, 0) if it cannot be read.
+    quality : PictureQuality or None
+        Figures of the picture; None if it cannot be read.
+    thumbnail : Thumbnail or None
+        What copies of it are found by; None if it cannot be read.
+    """
+
+    status: FileStatus
+    reason: str = ""
+    digest: str = ""
+    format: str = ""
+    fits_suffix: bool = True
+    has_frames: bool = False
+    shape: tuple[int, int] = (0, 0)
+    quality: PictureQuality | None = None
+    thumbnail: Thumbnail | None = None
+
+
+def look_at_files(files: Sequence[Path]) -> Iterator[Look]:
+    """Yield what is known of each file, in order.
+
+    Parameters
+    ----------
+    files : sequence of pathlib.Path
+        The files; each is read once, and decoded in a thread.
+    """
+    return map_ahead(look_at_file, files, ahead=64)
+
+
+def look_at_file(file: Path) -> Look:
+    """Return what is known of one file."""
+    status = FileStatus.of(file)
+    try:
+        data = read_bytes(file)
+    except ImageError as error:
+        return Look(status, str(error))
+    look = Look(status, digest=digest_bytes(data), format=name_format(data))
+    try:
+        picture, shape = decode_image(data, size_to_look_at(data))
+    except ImageError as error:
+        return look._replace(reason=str(error))
+    return look._replace(
+        fits_suffix=fits_suffix(data, file),
+        has_frames=has_frames(data),
+        shape=shape,
+        quality=measure_quality(picture),
+        thumbnail=make_thumbnail(look.digest, picture, shape),
+    )
+
+
+def size_to_look_at(data: bytes) -> tuple[int, int] | None:
+    """Return the (height, width) to decode a file in; None for its own, which is smaller."""
+    sides = _SIDE + 1, _SIDE + 1
+    if data.startswith(b"\x89PNG") and len(data) >= 24:
+        sides = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    elif data.startswith(b"\xff\xd8") and (frame := read_frame(data)):
+        sides = frame.height, frame.width
+    return None if max(sides) <= _SIDE else (_SIDE, _SIDE)
