@@ -18,8 +18,8 @@ _LEAST_EDGES = 0.02
 _STEEPEST = 0.1
 # Fewest pixels in a direction that edges are looked for in.
 _LEAST_SIDE = 16
-# From this grey level on, a pixel is white.
-_WHITE = 250
+# A pixel is clipped if a colour is from this level on, and dark below the other one.
+_CLIPPED, _DARK = 250, 64
 
 
 class PictureQuality(NamedTuple):
@@ -33,10 +33,10 @@ class PictureQuality(NamedTuple):
         a half pixels, 0.2 behind one of five.  None where there is no edge.
     shadows, lights : float
         The grey level that 5 % of the picture are darker than, and that 1 % are lighter than.
-    darkest : float
-        The grey level that 2 % are darker than.
-    white : float
-        Share of white pixels.
+    clipped : float
+        Share of the pixels in which a colour is full, as in white.
+    dark : float
+        Share of the pixels that are darker than a quarter of full light.
     spread : int
         Largest difference in a colour, but for two pixels in a thousand.
     """
@@ -44,8 +44,8 @@ class PictureQuality(NamedTuple):
     steepness: float | None
     shadows: float
     lights: float
-    darkest: float
-    white: float
+    clipped: float
+    dark: float
     spread: int
 
 
@@ -74,11 +74,13 @@ def measure_quality(picture: NDArray[np.uint8]) -> PictureQuality:
     1.0
     """
     height, width = picture.shape[:2]
-    rows = _grey(picture[:: max(1, height // _N_LINES)])
+    lines = np.ascontiguousarray(picture[:: max(1, height // _N_LINES)])
+    rows = _grey(lines)
     columns = _grey(picture[:, :: max(1, width // _N_LINES)]).T
     counts = np.bincount(rows.ravel(), minlength=256)
     below = counts.cumsum() / rows.size
-    darkest, shadows, lights = np.searchsorted(below, (0.02, 0.05, 0.99)).tolist()
+    shadows, lights = np.searchsorted(below, (0.05, 0.99)).tolist()
+    fullest = np.maximum(np.maximum(lines[..., 0], lines[..., 1]), lines[..., 2])
     spread = _spread(below)
     if spread < _EDGE:
         # It may be of one brightness and several colours.
@@ -89,8 +91,8 @@ def measure_quality(picture: NDArray[np.uint8]) -> PictureQuality:
         _steepness([rows, columns]),
         float(shadows),
         float(lights),
-        float(darkest),
-        float(counts[_WHITE:].sum() / rows.size),
+        float((fullest >= _CLIPPED).mean()),
+        float(below[_DARK - 1]),
         spread,
     )
 

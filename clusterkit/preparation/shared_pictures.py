@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from clusterkit.datasets.copies import Copy, group_copies
 from clusterkit.datasets.places import Place
 from clusterkit.errors import InvalidInputError
+from clusterkit.preparation.faults import is_plain
 from clusterkit.preparation.findings import Finding
 from clusterkit.preparation.looking import Look
 
@@ -88,10 +89,11 @@ def find_shared_pictures(
         Of each copy: that it is in another folder of a class than the one that is kept, that it is
         in another part of the data, or else that it is a copy.
     """
-    rows = [row for row, look in enumerate(looks) if look.thumbnail is not None]
+    # Of a single colour there are no copies.
+    rows = [row for row, look in enumerate(looks) if look.thumbnail and not is_plain(look)]
     groups = group_copies(
         [files[row] for row in rows],
-        [thumbnail for look in looks if (thumbnail := look.thumbnail) is not None],
+        [thumbnail for row in rows if (thumbnail := looks[row].thumbnail) is not None],
         order=sorted(range(len(rows)), key=lambda place: (ranks[rows[place]], place)),
         vectors=None if vectors is None else vectors[rows],
         apart=apart,
