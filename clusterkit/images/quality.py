@@ -2,136 +2,179 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 # Lines of a picture that are looked at, in each direction.
 _N_LINES = 32
-# An edge is a change by so many grey levels within eight pixels: less may be noise.
-_EDGE, _FAINT = 24, 8
+# An edge is a change by so many levels within so many pixels: less may be noise.
+_EDGE, _FAINT, _REACH = 24, 8, 8
 # If less of the picture is edges, the strongest changes that there are.
 _LEAST_EDGES = 0.02
-# The share of the edges that may be steeper than the figure.
+# The share of the edges that are as steep as the figure, or steeper.
 _STEEPEST = 0.1
-# Fewest pixels in a direction that edges are looked for in.
-_LEAST_SIDE = 16
+# Pictures are sharp if one step is half of the change: by how much more is not measured.
+SHARP = 0.5
 # A pixel is clipped if a colour is from this level on, and dark below the other one.
 _CLIPPED, _DARK = 250, 64
+# A pixel is grey, and no light, below this level.
+_GREY = 200
+
+
+class Lines(NamedTuple):
+    """Some lines of a picture.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n, width, 3), uint8
+        Rows.
+    columns : ndarray of shape (m, height), uint8
+        The green of columns, each as a row.
+    """
+
+    rows: NDArray[np.uint8]
+    columns: NDArray[np.uint8]
 
 
 class PictureQuality(NamedTuple):
-    """Figures of a picture; grey levels are from 0 to 255.
+    """Figures of a picture.
 
     Attributes
     ----------
     steepness : float or None
         How much of the change at an edge falls between two pixels that are neighbours, at the
-        steepest tenth of the edges: near 1 in sharp pictures, 0.4 behind a Gaussian blur of one and
-        a half pixels, 0.2 behind one of five.  None where there is no edge.
-    shadows, lights : float
-        The grey level that 5 % of the picture are darker than, and that 1 % are lighter than.
+        steepest tenth of the edges, along rows or columns, whichever is less: 0.5 stands for all
+        that is more, as in sharp pictures; about 0.4 behind a Gaussian blur of two pixels, 0.3
+        behind one of three.  None where there is no edge.
+    dark, light : float
+        Share of the pixels that are darker than a quarter of full light, and of those lighter.
     clipped : float
         Share of the pixels in which a colour is full, as in white.
-    dark : float
-        Share of the pixels that are darker than a quarter of full light.
+    grey : float
+        Share of the pixels of which green is below 200 of 255.
     spread : int
-        Largest difference in a colour, but for two pixels in a thousand.
+        Largest difference of two pixels in a colour.
     """
 
     steepness: float | None
-    shadows: float
-    lights: float
-    clipped: float
     dark: float
+    light: float
+    clipped: float
+    grey: float
     spread: int
 
 
-def measure_quality(picture: NDArray[np.uint8]) -> PictureQuality:
-    """Measure a picture by some of its lines.
+def take_lines(picture: NDArray[np.uint8]) -> Lines:
+    """Return the lines of a picture that :func:`measure_quality` looks at.
 
     Parameters
     ----------
     picture : ndarray of shape (height, width, 3), uint8
         The picture, at about 256 pixels a side, or smaller if it is.
+    """
+    height, width = picture.shape[:2]
+    rows = picture[:: max(1, height // _N_LINES)]
+    columns = picture[:, :: max(1, width // _N_LINES), 1].T
+    return Lines(np.ascontiguousarray(rows), np.ascontiguousarray(columns))
+
+
+def measure_quality(pictures: Sequence[Lines]) -> list[PictureQuality]:
+    """Measure pictures by some of their lines, several at once, which is faster.
+
+    Parameters
+    ----------
+    pictures : sequence of Lines
+        The lines of each.
 
     Returns
     -------
-    PictureQuality
+    list of PictureQuality
+        One per picture.
 
     Notes
     -----
     Where a picture is smooth says nothing: a background may be out of focus, a sky has no edge.
-    Only its steepest edges tell whether it is sharp.
+    Only its steepest edges tell whether it is sharp, in both directions: a camera that moved blurs
+    one of them.
 
     Examples
     --------
     >>> picture = np.zeros((64, 64, 3), np.uint8)
-    >>> picture[:, 32:] = 200
-    >>> measure_quality(picture).steepness
-    1.0
+    >>> picture[16:48, 16:48] = 200
+    >>> measure_quality([take_lines(picture)])[0].steepness
+    0.5
     """
-    height, width = picture.shape[:2]
-    lines = np.ascontiguousarray(picture[:: max(1, height // _N_LINES)])
-    rows = _grey(lines)
-    columns = _grey(picture[:, :: max(1, width // _N_LINES)]).T
-    counts = np.bincount(rows.ravel(), minlength=256)
-    below = counts.cumsum() / rows.size
-    shadows, lights = np.searchsorted(below, (0.05, 0.99)).tolist()
-    fullest = np.maximum(np.maximum(lines[..., 0], lines[..., 1]), lines[..., 2])
-    spread = _spread(below)
-    if spread < _EDGE:
-        # It may be of one brightness and several colours.
-        colours = picture.reshape(-1, 3).T
-        shares = (np.bincount(colour, minlength=256).cumsum() / len(colour) for colour in colours)
-        spread = max(map(_spread, shares))
-    return PictureQuality(
-        _steepness([rows, columns]),
-        float(shadows),
-        float(lights),
-        float((fullest >= _CLIPPED).mean()),
-        float(below[_DARK - 1]),
-        spread,
+    if not pictures:
+        return []
+    flat = np.concatenate([lines.rows.reshape(-1, 3) for lines in pictures])
+    sizes = np.array([lines.rows.shape[0] * lines.rows.shape[1] for lines in pictures])
+    starts = np.r_[0, sizes[:-1].cumsum()]
+    red, green, blue = (np.ascontiguousarray(flat[:, colour]) for colour in range(3))
+    fullest = np.maximum(np.maximum(red, green), blue)
+
+    def share(where: NDArray[np.bool_]) -> list[float]:
+        return (np.add.reduceat(where, starts, dtype=np.intp) / sizes).tolist()
+
+    spreads = [
+        np.maximum.reduceat(colour, starts) - np.minimum.reduceat(colour, starts)
+        for colour in (red, green, blue)
+    ]
+    across = np.split(green, starts[1:])
+    directions = [
+        [own.reshape(lines.rows.shape[:2]) for own, lines in zip(across, pictures, strict=True)],
+        [lines.columns for lines in pictures],
+    ]
+    along, down = map(_measure_steepness, directions)
+    known = [[one for one in pair if one is not None] for pair in zip(along, down, strict=True)]
+    return list(
+        map(
+            PictureQuality,
+            [min(pair, default=None) for pair in known],
+            share(fullest < _DARK),
+            share(fullest >= _DARK),
+            share(fullest >= _CLIPPED),
+            share(green < _GREY),
+            np.max(spreads, axis=0).tolist(),
+        )
     )
 
 
-def _grey(lines: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Convert lines of a picture to grey."""
-    return np.asarray(Image.fromarray(np.ascontiguousarray(lines)).convert("L"))
-
-
-def _spread(below: NDArray[np.float64]) -> int:
-    """Return the difference of the levels that one pixel in a thousand is beyond."""
-    low, high = np.searchsorted(below, (0.001, 0.999))
-    return int(high - low)
-
-
-def _steepness(directions: list[NDArray[np.uint8]]) -> float | None:
-    """Return how steep the steepest edges are, along the lines of several directions."""
-    changes, steps = [], []
-    for lines in directions:
-        if lines.shape[1] >= _LEAST_SIDE:
-            change, step = _find_edges(np.ascontiguousarray(lines))
-            changes.append(change.ravel())
-            steps.append(step.ravel())
-    if not changes:
-        return None
-    change, step = np.concatenate(changes), np.concatenate(steps)
+def _measure_steepness(pictures: list[NDArray[np.uint8]]) -> list[float | None]:
+    """Return how steep the steepest edges along the lines of each picture are."""
+    change, step = _find_edges(np.concatenate([lines.ravel() for lines in pictures]))
     is_edge = change >= _EDGE
-    if is_edge.mean() < _LEAST_EDGES:
-        is_edge = change >= max(_FAINT, np.quantile(change, 1 - _LEAST_EDGES))
-        if not is_edge.any():
-            return None
-    ratios = step[is_edge] / change[is_edge].astype(np.float32)
-    place = int((1 - _STEEPEST) * (len(ratios) - 1))
-    return float(np.partition(ratios, place)[place])
+    is_steep = is_edge & (change - step <= step)
+    found: list[float | None] = []
+    start = 0
+    for lines in pictures:
+        n, width = lines.shape
+        # Not the changes from the end of a line to the begin of the next one.
+        here, start = slice(start, start + lines.size), start + lines.size
+        parts = [
+            _pad(part[here], lines.size).reshape(n, width)[:, : width - _REACH + 1]
+            for part in (is_edge, is_steep, change, step)
+        ]
+        n_edges = np.count_nonzero(parts[0])
+        if n_edges == 0 or n_edges < _LEAST_EDGES * parts[0].size:
+            found.append(_steepness_of_faint(parts[2], parts[3]))
+        elif np.count_nonzero(parts[1]) >= _STEEPEST * n_edges:
+            found.append(SHARP)
+        else:
+            found.append(_steepness(parts[2][parts[0]], parts[3][parts[0]]))
+    return found
 
 
-def _find_edges(lines: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return the change within each eight pixels of a line, and the largest step of one pixel."""
-    high, low = _widen(lines, 1, np.maximum), _widen(lines, 1, np.minimum)
+def _pad(values: NDArray, size: int) -> NDArray:
+    """Return values with zeros at their end: the last lines of all are too short."""
+    return values if len(values) == size else np.pad(values, (0, size - len(values)))
+
+
+def _find_edges(line: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the change within each eight pixels, and the largest step between two of them."""
+    high, low = _widen(line, 1, np.maximum), _widen(line, 1, np.minimum)
     step = high - low
     for further in (2, 4):
         high, low = _widen(high, further, np.maximum), _widen(low, further, np.minimum)
@@ -141,6 +184,21 @@ def _find_edges(lines: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np
     return high - low, step
 
 
-def _widen(lines: NDArray[np.uint8], by: int, of: np.ufunc) -> NDArray[np.uint8]:
-    """Return the extreme of each value and the one so many pixels further."""
-    return of(lines[:, by:], lines[:, :-by])
+def _widen(values: NDArray[np.uint8], by: int, of: np.ufunc) -> NDArray[np.uint8]:
+    """Return the extreme of each value and the one so many places further."""
+    return of(values[by:], values[:-by])
+
+
+def _steepness_of_faint(change: NDArray[np.uint8], step: NDArray[np.uint8]) -> float | None:
+    """Return how steep the strongest changes are, in a picture without many edges."""
+    if not change.size:
+        return None
+    is_edge = change >= max(_FAINT, np.quantile(change, 1 - _LEAST_EDGES))
+    return _steepness(change[is_edge], step[is_edge]) if is_edge.any() else None
+
+
+def _steepness(change: NDArray[np.uint8], step: NDArray[np.uint8]) -> float:
+    """Return how steep the steepest tenth of the edges is, at most one half."""
+    ratios = step / change.astype(np.float32)
+    place = int((1 - _STEEPEST) * (len(ratios) - 1))
+    return min(SHARP, float(np.partition(ratios, place)[place]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,11 +13,13 @@ from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import FileStatus, digest_bytes, read_bytes
 from clusterkit.images.formats import fits_suffix, has_frames, name_format
 from clusterkit.images.jpeg import read_frame
-from clusterkit.images.quality import PictureQuality, measure_quality
+from clusterkit.images.quality import Lines, PictureQuality, measure_quality, take_lines
 from clusterkit.utils.parallel import map_ahead
 
 # Larger pictures are looked at in this size: as networks see them.
 _SIDE = 256
+# Files whose figures are computed together.
+_AT_ONCE = 64
 
 
 class Look(NamedTuple):
@@ -59,28 +62,32 @@ def look_at_files(files: Sequence[Path]) -> Iterator[Look]:
     files : sequence of pathlib.Path
         The files; each is read once, and decoded in a thread.
     """
-    return map_ahead(look_at_file, files, ahead=64)
+    opened = map_ahead(_open, files, ahead=2 * _AT_ONCE)
+    while batch := list(islice(opened, _AT_ONCE)):
+        qualities = iter(measure_quality([lines for _, lines in batch if lines is not None]))
+        for look, lines in batch:
+            yield look if lines is None else look._replace(quality=next(qualities))
 
 
-def look_at_file(file: Path) -> Look:
-    """Return what is known of one file."""
+def _open(file: Path) -> tuple[Look, Lines | None]:
+    """Return what is known of one file, but for its figures, and the lines to compute them from."""
     status = FileStatus.of(file)
     try:
         data = read_bytes(file)
     except ImageError as error:
-        return Look(status, str(error))
+        return Look(status, str(error)), None
     look = Look(status, digest=digest_bytes(data), format=name_format(data))
     try:
         picture, shape = decode_image(data, size_to_look_at(data))
     except ImageError as error:
-        return look._replace(reason=str(error))
-    return look._replace(
+        return look._replace(reason=str(error)), None
+    look = look._replace(
         fits_suffix=fits_suffix(data, file),
         has_frames=has_frames(data),
         shape=shape,
-        quality=measure_quality(picture),
         thumbnail=make_thumbnail(look.digest, picture, shape),
     )
+    return look, take_lines(picture)
 
 
 def size_to_look_at(data: bytes) -> tuple[int, int] | None:
