@@ -121,6 +121,6 @@ def _look_for_bad_light(
         )
     elif is_white or is_pale:
         yield "blown-out", quality.clipped, f"{quality.clipped:.0%} of it is clipped"
-    elif quality.steepness is not None and quality.steepness < _BLURRED and shorter >= _LEAST_SIDE:
+    elif can_be_blurred and quality.steepness is not None and quality.steepness < _BLURRED:
         said = f"{quality.steepness:.0%} of a sharp step at its steepest edges"
         yield "blurred", quality.steepness, said
