@@ -33,8 +33,8 @@ class CheckDisplay(Display):
     ----------
     counts : mapping of str to int
         Number of findings of each kind.
-    images : mapping of str to sequence of path
-        Images of each kind; at most six are drawn, and of copies the one that is kept after each.
+    images : mapping of str to sequence of (path, str)
+        Images of each kind, and a word to be written on them; at most six are drawn.
     classes : mapping of str to int, optional
         Number of images of each class; only the largest are drawn.
     title : str
@@ -52,7 +52,7 @@ class CheckDisplay(Display):
     def __init__(
         self,
         counts: Mapping[str, int],
-        images: Mapping[str, Sequence[Path]],
+        images: Mapping[str, Sequence[tuple[Path, str]]],
         *,
         classes: Mapping[str, int] | None = None,
         title: str = "",
@@ -79,11 +79,15 @@ class CheckDisplay(Display):
             The plotted display.
         """
         here = {} if check.moved is None or check.moved.dry_run else _present_places(check)
-        images: dict[str, list[Path]] = {}
+        images: dict[str, list[tuple[Path, str]]] = {}
         for finding in check.findings:
-            paths = [finding.path, finding.related] if finding.related else [finding.path]
-            files = [check.root / path for path in paths]
-            images.setdefault(finding.kind, []).extend(here.get(file, file) for file in files)
+            pictures = [(finding.path, "")]
+            if finding.related:
+                is_copy = finding.kind in ("duplicate", "near-copy")
+                pictures.append((finding.related, "kept" if is_copy else "and"))
+            images.setdefault(finding.kind, []).extend(
+                (here.get(check.root / path, check.root / path), word) for path, word in pictures
+            )
         title = check.to_text().partition("\n")[0]
         return cls(check.counts, images, classes=check.classes, title=title).plot(ax=ax)
 
@@ -113,9 +117,13 @@ class CheckDisplay(Display):
         y = _MARGIN + 14 * n_lines + 8
         for kind, count in self.counts.items():
             self._bar(sheet, kind, count, max(self.counts.values()), y + _SIDE / 2, VERMILION)
-            for place, picture in enumerate(load_pictures(self.images.get(kind, ())[:_N_IMAGES])):
+            shown = self.images.get(kind, ())[:_N_IMAGES]
+            pictures = load_pictures(file for file, _ in shown)
+            for place, (picture, (_, word)) in enumerate(zip(pictures, shown, strict=True)):
                 left = _MARGIN + _PICTURES + place * (_SIDE + _GAP)
                 sheet.picture(picture, left, y, _SIDE)
+                if word:
+                    sheet.tag(word, left + _SIDE, y + _SIDE)
             y += _ROW
         classes = self._largest()
         if classes:

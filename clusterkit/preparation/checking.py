@@ -410,7 +410,9 @@ def _say_classes(places: Sequence[Place]) -> list[str]:
     """Return what is to be said of the number of images of each class."""
     counts = _count(place.label for place in places)
     if len(counts) == 1 and all(place.label for place in places):
-        return [f"All images are in one folder of a class: {first_few(counts)}."]
+        return [
+            f"All images lie in one folder, {first_few(counts)}: if that is a class, there is one."
+        ]
     if len(counts) < 2:
         return []
     (largest, most), *_, (smallest, least) = Counter(counts).most_common()
@@ -421,7 +423,7 @@ def _say_classes(places: Sequence[Place]) -> list[str]:
             "gather more of the small ones, or let `train classifier` weight them."
         )
     if n_outside := sum(place.label is None for place in places):
-        said.append(f"{plural(n_outside, 'image')} in no folder of a class.")
+        said.append(f"In no folder of a class: {plural(n_outside, 'image')}.")
     return said
 
 

@@ -112,7 +112,8 @@ def _find_topic(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray
         total = rows[inside].sum(axis=0)
         others = np.maximum(1, len(inside) - is_inside)
         cosines = (rows @ total).astype(np.float64) - is_inside
-        cosines /= others
+        # What differs by less is rounding, of which the spread of equal images would consist.
+        cosines = np.round(cosines / others, 6)
         nearest = np.sort(np.argsort(-cosines, kind="stable")[:n_inside])
         if np.array_equal(nearest, inside):
             break
