@@ -287,6 +287,8 @@ def test_pairs_that_a_person_called_no_copies(photos: Path) -> None:
     Path("no.csv").write_text("# looked at\ncat/a.png,cat/b.png\nphotos/cat/a.png, cat/c.png\n")
     found = ck.check(photos, not_copies="no.csv")
     assert kinds_of(found) == {"duplicate": ["cat/c.png"]}
+    ck.check(photos).to_csv("issues.csv")
+    assert not ck.check(photos, not_copies="issues.csv").of_kind("near-copy")
     Path("no.csv").write_text("cat/a.png cat/gone.png\n")
     with pytest.warns(Notice, match=r"1 path in no.csv belong to none .* such as cat/gone.png"):
         assert ck.check(photos, not_copies="no.csv").counts == {"duplicate": 1, "near-copy": 1}

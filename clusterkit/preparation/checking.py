@@ -139,7 +139,7 @@ class Check(TableResult):
             for finding in self.of_kind(kind)[:3]:
                 other = f", as {finding.related}" if finding.related else ""
                 lines.append(f"           {finding.path}{other} ({finding.detail})")
-            lines.append(f"           → {advice}")
+            lines.append(f"         {advice}")
         if any(finding.related for finding in self.findings):
             rule = {"folder": "in the first folder"}.get(self.keep, self.keep)
             lines.append(f"Of several copies, the one that is {rule} is kept.")
@@ -147,6 +147,8 @@ class Check(TableResult):
         lines += self.notes
         if self.moved is not None:
             lines.append(self.moved.to_text())
+            if self.moved.transfers and not self.moved.dry_run:
+                lines.append(f"`clusterkit undo {self.moved.into}` takes them back")
         return "\n".join(map(join_lines, (line.split("\n") for line in lines)))
 
     def _say_set(self) -> list[str]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from clusterkit.clustering.provenance import find_not_copies
 from clusterkit.clustering.saved import CLUSTER_COLUMNS
 from clusterkit.datasets.labelled_images import LabelledImages
-from clusterkit.datasets.tables import spellings
+from clusterkit.datasets.tables import read_table, spellings
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.utils.text import plural
 
@@ -74,8 +74,9 @@ def read_not_copies(file: str | Path | None) -> NotCopies:
     Parameters
     ----------
     file : path, or None for no pairs
-        A text or CSV file with two paths in each line, or a table of clusters for which
-        ``clusterkit label --not-copies`` said so.  Lines that start with # are left out.
+        A text or CSV file with two paths in each line, in which lines that start with # are left
+        out; a table of findings, such as some of ``issues.csv``; or a table of clusters for which
+        ``clusterkit label --not-copies`` said so.
 
     Returns
     -------
@@ -102,6 +103,12 @@ def read_not_copies(file: str | Path | None) -> NotCopies:
     header = lines[0][1].casefold().split(",") if lines else []
     if "path" in header and set(header) & set(CLUSTER_COLUMNS):
         return NotCopies(find_not_copies(LabelledImages([], [], None), file))
+    if {"path", "related"} <= set(header):
+        table = read_table(file)
+        columns = [table.column(table.header.index(name)) for name in ("path", "related")]
+        return NotCopies(
+            paths=[pair for pair in zip(*columns, strict=True) if all(pair)], file=file
+        )
     return NotCopies(paths=[_split(line, number, file) for number, line in lines], file=file)
 
 

@@ -40,16 +40,23 @@ def rank_to_keep(
     folders : sequence of pathlib.Path
         The checked folders, absolute.
     keep : {"largest", "oldest", "folder"}
-        The one with the most pixels, and of these bytes; the one that was changed first; or the one
-        in the folder that was given first.  What is left open is decided by the order of paths.
+        The one with the most pixels, of these with the most bytes, and of these the oldest; the one
+        that was changed first; or the one in the folder that was given first.  What is left open is
+        decided by the order of paths.
     """
     check_keep(keep)
     if keep == "largest":
-        return [(-look.shape[0] * look.shape[1], -(look.status.size or 0)) for look in looks]
+        return [
+            (-look.shape[0] * look.shape[1], -(look.status.size or 0), _age(look)) for look in looks
+        ]
     if keep == "oldest":
-        times = (look.status.mtime_ns for look in looks)
-        return [(_NEVER if time is None else time,) for time in times]
+        return [(_age(look),) for look in looks]
     return [(_first_inside(file, folders),) for file in files]
+
+
+def _age(look: Look) -> int:
+    """Return when a file was changed."""
+    return _NEVER if look.status.mtime_ns is None else look.status.mtime_ns
 
 
 def _first_inside(file: Path, folders: Sequence[Path]) -> int:
