@@ -24,8 +24,8 @@ from clusterkit.cli.streams import say_result
     "--not-copies",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Images that look alike but are no copies: two paths in each line, such lines of the table "
-    "of findings, or a table of clusters for which `clusterkit label --not-copies` said so.",
+    help="Images that look alike but are no copies: two paths in each line, lines of the table of "
+    "findings, or a table of clusters for which `clusterkit label --not-copies` said so.",
 )
 @click.option(
     "--quarantine",

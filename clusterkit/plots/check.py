@@ -84,7 +84,7 @@ class CheckDisplay(Display):
             pictures = [(finding.path, "")]
             if finding.related:
                 is_copy = finding.kind in ("duplicate", "near-copy")
-                pictures.append((finding.related, "kept" if is_copy else "and"))
+                pictures.append((finding.related, "kept" if is_copy else ""))
             images.setdefault(finding.kind, []).extend(
                 (here.get(check.root / path, check.root / path), word) for path, word in pictures
             )

@@ -185,13 +185,14 @@ def clean() -> None:
             print(f"   {finding.kind}: {finding.path} {finding.related} ({finding.detail})")
 
 
-def repeat(files: list[Path], n: int, folder: Path) -> list[Path]:
-    """Write files again and again under new names, each with other bytes at its end."""
-    made = []
-    for number in range(n):
-        made.append(folder / f"{number}.jpg")
-        made[-1].write_bytes(files[number % len(files)].read_bytes() + b"%d" % number)
-    return made
+def enlarge(files: list[Path], side: int, folder: Path) -> None:
+    """Write photos in another size: with so many pixels at the longer side."""
+    for number, file in enumerate(files):
+        image = Image.open(file).convert("RGB")
+        scale = side / max(image.size)
+        size = round(scale * image.width), round(scale * image.height)
+        place = folder / f"{number}.jpg"
+        place.write_bytes(encode(image.resize(size, Image.Resampling.LANCZOS)))
 
 
 def time_of(run: Callable[[], object]) -> float:
@@ -209,40 +210,44 @@ def decode(file: Path, *, whole: bool) -> None:
 
 @main.command()
 @click.option("--images", default=10_000, show_default=True)
+@click.option("--side", default=1_024, show_default=True, help="Longer side of the photos.")
 @click.option("--rounds", default=3, show_default=True)
-def speed(images: int, rounds: int) -> None:
-    """Compare looking at files, and the whole check, with decoding them alone."""
-    groups = {
-        "to 256 pixels": [
-            file for name in SETS if name != "afhq_faces" for file in photos_of(name)
-        ],
-        "512 pixels": photos_of("afhq_faces"),
-        "640 to 1,024 pixels": [
-            file for part in ("ukbench", "holidays") for file in photos_of(f"near_dup/{part}")
-        ],
-    }
-    groups["all"] = [file for files in list(groups.values()) for file in files]
-    for name, files in groups.items():
-        with tempfile.TemporaryDirectory() as folder:
-            made = repeat(files, images, Path(folder))
-            runs: dict[str, Callable[[], object]] = {
-                "decoded in full": lambda made=made: list(
-                    map_ahead(lambda file: decode(file, whole=True), made, ahead=64)
-                ),
-                "decoded": lambda made=made: list(
-                    map_ahead(lambda file: decode(file, whole=False), made, ahead=64)
-                ),
-                "looked at": lambda made=made: list(look_at_files(made)),
-                "checked": lambda folder=folder: ck.check(folder, store=Path(folder) / "none"),
-            }
-            # Side by side, and the best of each: others may be using the cores.
-            best = {what: min(time_of(run) for _ in range(1)) for what, run in runs.items()}
-            for _ in range(rounds - 1):
-                best = {what: min(best[what], time_of(run)) for what, run in runs.items()}
-        rates = {what: images / seconds for what, seconds in best.items()}
-        said = ", ".join(f"{what} {rate:,.0f}/s" for what, rate in rates.items())
-        ratios = [rates["checked"] / rates[what] for what in ("decoded", "decoded in full")]
-        print(f"{images} images of {name}: {said}; ratios {ratios[0]:.2f}, {ratios[1]:.2f}")
+def speed(images: int, side: int, rounds: int) -> None:
+    """Compare the check with decoding alone, side by side, on different photos of one size."""
+    names = [*SETS, "species10", "anime5", "near_dup/ukbench", "near_dup/holidays"]
+    files = [file for name in names for file in photos_of(name)]
+    files = [files[row] for row in np.random.default_rng(0).permutation(len(files))]
+    found = Counter[str]()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        enlarge(files[:images], side, folder)
+        made = sorted(folder.iterdir())
+        more = -(-images // len(made))
+
+        def decode_all(*, whole: bool) -> None:
+            for _ in map_ahead(lambda file: decode(file, whole=whole), made, ahead=64):
+                pass
+
+        def look_at_all() -> None:
+            for _ in look_at_files(made):
+                pass
+
+        runs: dict[str, Callable[[], object]] = {
+            "decoded in full": lambda: decode_all(whole=True),
+            "decoded": lambda: decode_all(whole=False),
+            "looked at": look_at_all,
+            "checked": lambda: found.update(ck.check(folder, store=folder / "none").counts),
+        }
+        # In turns, and the best of each: others may be using the cores.  The photos are gone
+        # through as often as makes the number of images.
+        seconds: dict[str, list[float]] = {what: [] for what in runs}
+        for _ in range(rounds * more):
+            for what, run in runs.items():
+                seconds[what].append(time_of(run))
+    rates = {what: len(made) / min(times) for what, times in seconds.items()}
+    said = ", ".join(f"{what} {rate:,.0f}/s" for what, rate in rates.items())
+    ratios = [rates["checked"] / rates[what] for what in ("decoded", "decoded in full")]
+    print(f"{len(made)} photos of {side} pixels: {said}; ratios {ratios[0]:.2f}, {ratios[1]:.2f}")
 
 
 def contaminate(
