@@ -57,6 +57,8 @@ class PictureQuality(NamedTuple):
         Share of the pixels of which green is below 200 of 255.
     spread : int
         Largest difference of two pixels in a colour.
+    side : int
+        Longer side of the picture, in pixels.
     """
 
     steepness: float | None
@@ -65,6 +67,7 @@ class PictureQuality(NamedTuple):
     clipped: float
     grey: float
     spread: int
+    side: int
 
 
 def take_lines(picture: NDArray[np.uint8]) -> Lines:
@@ -73,7 +76,7 @@ def take_lines(picture: NDArray[np.uint8]) -> Lines:
     Parameters
     ----------
     picture : ndarray of shape (height, width, 3), uint8
-        The picture, at about 256 pixels a side, or smaller if it is.
+        The picture, of at most some hundred pixels a side.
     """
     height, width = picture.shape[:2]
     rows = picture[:: max(1, height // _N_LINES)]
@@ -138,6 +141,7 @@ def measure_quality(pictures: Sequence[Lines]) -> list[PictureQuality]:
             share(fullest >= _CLIPPED),
             share(green < _GREY),
             np.max(spreads, axis=0).tolist(),
+            [max(lines.rows.shape[1], lines.columns.shape[1]) for lines in pictures],
         )
     )
 

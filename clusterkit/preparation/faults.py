@@ -18,8 +18,9 @@ _LONG = 4.0
 # Pixels and bytes of a picture that takes long to read.
 _LARGE_PIXELS, _LARGE_BYTES = 40_000_000, 32 * 2**20
 # Of 437 photos and drawings none was below 0.56 in steepness; 99 % of the same behind a Gaussian
-# blur of two pixels in 224 were, and 97 % of those that moved by 15.
-_BLURRED = 0.45
+# blur of two pixels in 224 were, and 97 % of those that moved by 15.  That is for pictures that are
+# looked at with at most 256 pixels; of others the edges are wider in pixels.
+_BLURRED, _BLURRED_SIDE = 0.45, 256
 # Smaller pictures, and long ones, have too few pixels in a direction to be called blurred.
 _LEAST_SIDE = 32
 # A dark picture has no light in it, as a night shot has.
@@ -121,6 +122,10 @@ def _look_for_bad_light(
         )
     elif is_white or is_pale:
         yield "blown-out", quality.clipped, f"{quality.clipped:.0%} of it is clipped"
-    elif can_be_blurred and quality.steepness is not None and quality.steepness < _BLURRED:
+    elif (
+        can_be_blurred
+        and quality.steepness is not None
+        and quality.steepness < _BLURRED * min(1, _BLURRED_SIDE / quality.side)
+    ):
         said = f"{quality.steepness:.0%} of a sharp step at its steepest edges"
         yield "blurred", quality.steepness, said

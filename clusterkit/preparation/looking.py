@@ -12,12 +12,13 @@ from clusterkit.errors import ImageError
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import FileStatus, digest_bytes, read_bytes
 from clusterkit.images.formats import fits_suffix, has_frames, name_format
-from clusterkit.images.jpeg import read_frame
+from clusterkit.images.jpeg import read_frame, read_jpeg_orientation
 from clusterkit.images.quality import Lines, PictureQuality, measure_quality, take_lines
 from clusterkit.utils.parallel import map_ahead
 
-# Larger pictures are looked at in this size: as networks see them.
-_SIDE = 256
+# Larger pictures are looked at with a longer side of so many pixels to twice as many, about as
+# networks see them; the shorter side of a JPEG that is scaled down has at least the second number.
+_SIDE, _LEAST_SIDE = 256, 128
 # Files whose figures are computed together.
 _AT_ONCE = 64
 
@@ -91,10 +92,27 @@ def _open(file: Path) -> tuple[Look, Lines | None]:
 
 
 def size_to_look_at(data: bytes) -> tuple[int, int] | None:
-    """Return the (height, width) to decode a file in; None for its own, which is smaller."""
-    sides = _SIDE + 1, _SIDE + 1
+    """Return the (height, width) to decode a file in; None for its own.
+
+    A JPEG is decoded at a half, a quarter or an eighth, without resizing, which takes longer than
+    decoding.  Other files are resized if they are large.
+    """
     if data.startswith(b"\x89PNG") and len(data) >= 24:
-        sides = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    elif data.startswith(b"\xff\xd8") and (frame := read_frame(data)):
-        sides = frame.height, frame.width
-    return None if max(sides) <= _SIDE else (_SIDE, _SIDE)
+        height, width = int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
+        scale = min(1.0, _SIDE / max(height, width, 1))
+        return None if scale > 0.5 else (_scaled(height, scale), _scaled(width, scale))
+    frame = read_frame(data) if data.startswith(b"\xff\xd8") else None
+    if frame is None:
+        return _SIDE, _SIDE
+    height, width = frame.height, frame.width
+    fitting = (f for f in (8, 4, 2) if max(height, width) >= f * _SIDE)
+    factor = next((f for f in fitting if min(height, width) >= f * _LEAST_SIDE), 1)
+    if factor == 1:
+        return None
+    size = -(-height // factor), -(-width // factor)
+    return size[::-1] if read_jpeg_orientation(data) > 4 else size
+
+
+def _scaled(side: int, scale: float) -> int:
+    """Return a side in another scale, at least one pixel."""
+    return max(1, round(scale * side))
