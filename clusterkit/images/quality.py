@@ -113,71 +113,70 @@ def measure_quality(pictures: Sequence[Lines]) -> list[PictureQuality]:
     if not pictures:
         return []
     flat = np.concatenate([lines.rows.reshape(-1, 3) for lines in pictures])
-    sizes = np.array([lines.rows.shape[0] * lines.rows.shape[1] for lines in pictures])
-    starts = np.r_[0, sizes[:-1].cumsum()]
+    own = _places([lines.rows.shape[0] * lines.rows.shape[1] for lines in pictures])
     red, green, blue = (np.ascontiguousarray(flat[:, colour]) for colour in range(3))
     fullest = np.maximum(np.maximum(red, green), blue)
-
-    def share(where: NDArray[np.bool_]) -> list[float]:
-        return (np.add.reduceat(where, starts, dtype=np.intp) / sizes).tolist()
-
-    spreads = [
-        np.maximum.reduceat(colour, starts) - np.minimum.reduceat(colour, starts)
-        for colour in (red, green, blue)
+    is_dark, is_clipped, is_grey = fullest < _DARK, fullest >= _CLIPPED, green < _GREY
+    across = [
+        green[here].reshape(lines.rows.shape[:2]) for here, lines in zip(own, pictures, strict=True)
     ]
-    across = np.split(green, starts[1:])
-    directions = [
-        [own.reshape(lines.rows.shape[:2]) for own, lines in zip(across, pictures, strict=True)],
-        [lines.columns for lines in pictures],
-    ]
-    along, down = map(_measure_steepness, directions)
-    known = [[one for one in pair if one is not None] for pair in zip(along, down, strict=True)]
-    return list(
-        map(
-            PictureQuality,
-            [min(pair, default=None) for pair in known],
-            share(fullest < _DARK),
-            share(fullest >= _DARK),
-            share(fullest >= _CLIPPED),
-            share(green < _GREY),
-            np.max(spreads, axis=0).tolist(),
-            [max(lines.rows.shape[1], lines.columns.shape[1]) for lines in pictures],
-        )
+    steepness = zip(
+        _measure_steepness(across),
+        _measure_steepness([lines.columns for lines in pictures]),
+        strict=True,
     )
+    return [
+        PictureQuality(
+            min((one for one in pair if one is not None), default=None),
+            dark=_share(is_dark[here]),
+            light=1 - _share(is_dark[here]),
+            clipped=_share(is_clipped[here]),
+            grey=_share(is_grey[here]),
+            spread=max(
+                int(colour[here].max()) - int(colour[here].min()) for colour in (red, green, blue)
+            ),
+            side=max(lines.rows.shape[1], lines.columns.shape[1]),
+        )
+        for here, lines, pair in zip(own, pictures, steepness, strict=True)
+    ]
+
+
+def _places(sizes: Sequence[int]) -> list[slice]:
+    """Return where parts of these sizes lie, one behind the other."""
+    ends = np.cumsum(sizes).tolist()
+    return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+
+
+def _share(where: NDArray[np.bool_]) -> float:
+    """Return the share of the values that are true."""
+    return float(np.count_nonzero(where) / where.size)
 
 
 def _measure_steepness(pictures: list[NDArray[np.uint8]]) -> list[float | None]:
     """Return how steep the steepest edges along the lines of each picture are."""
     change, step = _find_edges(np.concatenate([lines.ravel() for lines in pictures]))
+    # Changes from the end of a line to the begin of the next one are none.
+    ends = np.cumsum([lines.shape[1] for lines in pictures for _ in lines])
+    across = (ends[:, None] - np.arange(1, _REACH)).ravel()
+    change[across[(across >= 0) & (across < len(change))]] = 0
     is_edge = change >= _EDGE
     is_steep = is_edge & (change - step <= step)
     found: list[float | None] = []
-    start = 0
-    for lines in pictures:
-        n, width = lines.shape
-        # Not the changes from the end of a line to the begin of the next one.
-        here, start = slice(start, start + lines.size), start + lines.size
-        parts = [
-            _pad(part[here], lines.size).reshape(n, width)[:, : width - _REACH + 1]
-            for part in (is_edge, is_steep, change, step)
-        ]
-        n_edges = np.count_nonzero(parts[0])
-        if n_edges == 0 or n_edges < _LEAST_EDGES * parts[0].size:
-            found.append(_steepness_of_faint(parts[2], parts[3]))
-        elif np.count_nonzero(parts[1]) >= _STEEPEST * n_edges:
+    for here in _places([lines.size for lines in pictures]):
+        own = is_edge[here]
+        n_edges = np.count_nonzero(own)
+        if n_edges < max(1, _LEAST_EDGES * own.size):
+            found.append(_steepness_of_faint(change[here], step[here]))
+        elif np.count_nonzero(is_steep[here]) >= _STEEPEST * n_edges:
             found.append(SHARP)
         else:
-            found.append(_steepness(parts[2][parts[0]], parts[3][parts[0]]))
+            found.append(_steepness(change[here][own], step[here][own]))
     return found
 
 
-def _pad(values: NDArray, size: int) -> NDArray:
-    """Return values with zeros at their end: the last lines of all are too short."""
-    return values if len(values) == size else np.pad(values, (0, size - len(values)))
-
-
 def _find_edges(line: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return the change within each eight pixels, and the largest step between two of them."""
+    """Return the change within each eight pixels from each on, and the largest step in them."""
+    line = np.pad(line, (0, _REACH - 1))
     high, low = _widen(line, 1, np.maximum), _widen(line, 1, np.minimum)
     step = high - low
     for further in (2, 4):
@@ -195,8 +194,6 @@ def _widen(values: NDArray[np.uint8], by: int, of: np.ufunc) -> NDArray[np.uint8
 
 def _steepness_of_faint(change: NDArray[np.uint8], step: NDArray[np.uint8]) -> float | None:
     """Return how steep the strongest changes are, in a picture without many edges."""
-    if not change.size:
-        return None
     is_edge = change >= max(_FAINT, np.quantile(change, 1 - _LEAST_EDGES))
     return _steepness(change[is_edge], step[is_edge]) if is_edge.any() else None
 

@@ -19,8 +19,8 @@ from clusterkit.utils.parallel import map_ahead
 # Larger pictures are looked at with a longer side of so many pixels to twice as many, about as
 # networks see them; the shorter side of a JPEG that is scaled down has at least the second number.
 _SIDE, _LEAST_SIDE = 256, 128
-# Files whose figures are computed together.
-_AT_ONCE = 64
+# Files whose figures are computed together: their lines stay in the cache of a core.
+_AT_ONCE, _AHEAD = 16, 64
 
 
 class Look(NamedTuple):
@@ -63,7 +63,7 @@ def look_at_files(files: Sequence[Path]) -> Iterator[Look]:
     files : sequence of pathlib.Path
         The files; each is read once, and decoded in a thread.
     """
-    opened = map_ahead(_open, files, ahead=2 * _AT_ONCE)
+    opened = map_ahead(_open, files, ahead=_AHEAD)
     while batch := list(islice(opened, _AT_ONCE)):
         qualities = iter(measure_quality([lines for _, lines in batch if lines is not None]))
         for look, lines in batch:

@@ -53,9 +53,9 @@ def encode(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
     return content.getvalue()
 
 
-def expose(image: Image.Image, gain: float) -> Image.Image:
-    """Return a photo with another exposure, in linear light, clipped."""
-    light = (np.asarray(image) / 255.0) ** 2.2 * gain
+def expose(image: Image.Image, gain: float, *, flare: float = 0.0) -> Image.Image:
+    """Return a photo with another exposure, in linear light, clipped; flare lifts its blacks."""
+    light = ((np.asarray(image) / 255.0) ** 2.2 + flare) * gain
     return Image.fromarray(np.round(255 * np.clip(light, 0, 1) ** (1 / 2.2)).astype(np.uint8))
 
 
@@ -96,9 +96,10 @@ def harm(kind: str, file: Path, rng: np.random.Generator) -> tuple[str, bytes]:
     if kind == "dark":
         return ".jpg", encode(expose(image, 2.0 ** rng.uniform(-8, -6)))
     if kind == "blown-out":
-        # So much light that nineteen of twenty pixels are white.
+        # So much light that nineteen of twenty pixels are white, but at most six stops.
         low = np.quantile(np.asarray(image.convert("L")), 0.05)
-        return ".jpg", encode(expose(image, (255 / max(low, 2)) ** 2.2))
+        gain = min(64.0, (255 / max(low, 1)) ** 2.2)
+        return ".jpg", encode(expose(image, gain, flare=0.004))
     if kind == "near-copy":
         copies = [
             image.resize((width // 2, height // 2)),
