@@ -96,10 +96,10 @@ def harm(kind: str, file: Path, rng: np.random.Generator) -> tuple[str, bytes]:
     if kind == "dark":
         return ".jpg", encode(expose(image, 2.0 ** rng.uniform(-8, -6)))
     if kind == "blown-out":
-        # So much light that nineteen of twenty pixels are white, but at most six stops.
+        # So much light that nineteen of twenty pixels are white; in the lens, it reaches the rest.
         low = np.quantile(np.asarray(image.convert("L")), 0.05)
-        gain = min(64.0, (255 / max(low, 1)) ** 2.2)
-        return ".jpg", encode(expose(image, gain, flare=0.004))
+        gain = (255 / max(low, 4)) ** 2.2
+        return ".jpg", encode(expose(image, gain, flare=0.1 / gain))
     if kind == "near-copy":
         copies = [
             image.resize((width // 2, height // 2)),
