@@ -18,10 +18,10 @@ _LEAST_EDGES = 0.02
 _STEEPEST = 0.1
 # Pictures are sharp if one step is half of the change: by how much more is not measured.
 SHARP = 0.5
-# A pixel is clipped if a colour is from this level on, and dark below the other one.
-_CLIPPED, _DARK = 250, 64
-# A pixel is grey, and no light, below this level.
-_GREY = 200
+# A pixel is clipped if a colour is from this level on, and white if no colour is below the other.
+_CLIPPED, _WHITE = 250, 235
+# It is dark if all colours are below a quarter of full light, and dim below the other level.
+_DARK, _DIM = 64, 160
 
 
 class Lines(NamedTuple):
@@ -49,12 +49,11 @@ class PictureQuality(NamedTuple):
         steepest tenth of the edges, along rows or columns, whichever is less: 0.5 stands for all
         that is more, as in sharp pictures; about 0.4 behind a Gaussian blur of two pixels, 0.3
         behind one of three.  None where there is no edge.
-    dark, light : float
-        Share of the pixels that are darker than a quarter of full light, and of those lighter.
-    clipped : float
-        Share of the pixels in which a colour is full, as in white.
-    grey : float
-        Share of the pixels of which green is below 200 of 255.
+    dark, dim : float
+        Share of the pixels in which all colours are below a quarter of full light, and below 160 of
+        255.
+    white, tinted : float
+        Share of the clipped pixels, in which a colour is full, that are white, and that are not.
     spread : int
         Largest difference of two pixels in a colour.
     side : int
@@ -63,9 +62,9 @@ class PictureQuality(NamedTuple):
 
     steepness: float | None
     dark: float
-    light: float
-    clipped: float
-    grey: float
+    dim: float
+    white: float
+    tinted: float
     spread: int
     side: int
 
@@ -116,7 +115,8 @@ def measure_quality(pictures: Sequence[Lines]) -> list[PictureQuality]:
     own = _places([lines.rows.shape[0] * lines.rows.shape[1] for lines in pictures])
     red, green, blue = (np.ascontiguousarray(flat[:, colour]) for colour in range(3))
     fullest = np.maximum(np.maximum(red, green), blue)
-    is_dark, is_clipped, is_grey = fullest < _DARK, fullest >= _CLIPPED, green < _GREY
+    is_dark, is_dim, is_clipped = fullest < _DARK, fullest < _DIM, fullest >= _CLIPPED
+    is_white = is_clipped & (np.minimum(np.minimum(red, green), blue) >= _WHITE)
     across = [
         green[here].reshape(lines.rows.shape[:2]) for here, lines in zip(own, pictures, strict=True)
     ]
@@ -129,9 +129,9 @@ def measure_quality(pictures: Sequence[Lines]) -> list[PictureQuality]:
         PictureQuality(
             min((one for one in pair if one is not None), default=None),
             dark=_share(is_dark[here]),
-            light=1 - _share(is_dark[here]),
-            clipped=_share(is_clipped[here]),
-            grey=_share(is_grey[here]),
+            dim=_share(is_dim[here]),
+            white=_share(is_white[here]),
+            tinted=_share(is_clipped[here]) - _share(is_white[here]),
             spread=max(
                 int(colour[here].max()) - int(colour[here].min()) for colour in (red, green, blue)
             ),

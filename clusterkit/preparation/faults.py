@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 from clusterkit.images.formats import SUFFIXES
+from clusterkit.images.quality import PictureQuality
 from clusterkit.preparation.findings import Finding
 from clusterkit.preparation.looking import Look
 
@@ -25,10 +26,12 @@ _BLURRED, _BLURRED_SIDE = 0.45, 256
 _LEAST_SIDE = 32
 # A dark picture has no light in it, as a night shot has.
 _LIGHT = 0.01
-# A blown-out picture is clipped but for little, of which hardly any is dark, as the ink of a
-# drawing is; most of it is white; or it is less clipped, but hardly anything in it is grey.
-_CLIPPED, _INK, _COLOURS = 0.85, 0.05, 0.5
-_SOME_CLIPPED, _GREY = 0.3, 0.05
+# A blown-out picture is clipped but for little, mostly to white, and hardly any of it is dark, as
+# the ink of a drawing is; or it is less clipped, but also to colours; or it is only pale, but hardly
+# anything in it is even dim.  Of 190 photos one is, and of 1,895 frames of films 11.
+_CLIPPED, _INK, _WHITE = 0.85, 0.05, 0.5
+_ALSO_CLIPPED, _ALSO_INK, _TINTED = 0.8, 0.1, 0.03
+_PALE_CLIPPED, _DIM = 0.2, 0.01
 # Largest difference in a colour that is only noise.
 _PLAIN = 8
 # What more than a quarter of the images are, and not only a few, is what they are like.
@@ -110,18 +113,17 @@ def _look_for_bad_light(
     quality = look.quality
     if quality is None:
         return
-    is_white = quality.clipped >= _CLIPPED and quality.dark <= _INK and quality.grey <= _COLOURS
-    is_pale = quality.clipped >= _SOME_CLIPPED and quality.grey <= _GREY
     if is_plain(look):
         yield "single-colour", float(quality.spread), f"colours differ by {quality.spread} of 255"
-    elif quality.light < _LIGHT:
+    elif 1 - quality.dark < _LIGHT:
         yield (
             "dark",
             quality.dark,
             f"{quality.dark:.1%} of it is darker than a quarter of full light",
         )
-    elif is_white or is_pale:
-        yield "blown-out", quality.clipped, f"{quality.clipped:.0%} of it is clipped"
+    elif _is_blown_out(quality):
+        clipped = quality.white + quality.tinted
+        yield "blown-out", clipped, f"{clipped:.0%} of it is clipped"
     elif (
         can_be_blurred
         and quality.steepness is not None
@@ -129,3 +131,15 @@ def _look_for_bad_light(
     ):
         said = f"{quality.steepness:.0%} of a sharp step at its steepest edges"
         yield "blurred", quality.steepness, said
+
+
+def _is_blown_out(quality: PictureQuality) -> bool:
+    """Return whether there was too much light for a picture."""
+    clipped = quality.white + quality.tinted
+    if clipped >= _PALE_CLIPPED and quality.dim <= _DIM:
+        return True
+    if quality.white < _WHITE:
+        return False
+    return (clipped >= _CLIPPED and quality.dark <= _INK) or (
+        clipped >= _ALSO_CLIPPED and quality.dark <= _ALSO_INK and quality.tinted >= _TINTED
+    )
