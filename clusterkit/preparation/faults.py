@@ -27,8 +27,8 @@ _LEAST_SIDE = 32
 # A dark picture has no light in it, as a night shot has.
 _LIGHT = 0.01
 # A blown-out picture is clipped but for little, mostly to white, and hardly any of it is dark, as
-# the ink of a drawing is; or it is less clipped, but also to colours; or it is only pale, but hardly
-# anything in it is even dim.  Of 190 photos one is, and of 1,895 frames of films 11.
+# the ink of a drawing is; or it is less clipped, but also to colours; or it is only pale, but
+# hardly anything in it is even dim.  Of 190 photos one is, and of 1,895 frames of films 11.
 _CLIPPED, _INK, _WHITE = 0.85, 0.05, 0.5
 _ALSO_CLIPPED, _ALSO_INK, _TINTED = 0.8, 0.1, 0.03
 _PALE_CLIPPED, _DIM = 0.2, 0.01
