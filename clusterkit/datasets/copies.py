@@ -1,18 +1,25 @@
-"""Find copies of an image: equal files, and the same image in another size, quality or format.
+"""Find copies of an image: equal files, and the same image resized, cropped, turned or edited.
 
-Images are compared by grey thumbnails.  Different photos of the same object are not copies.
+Pairs that may be copies are found by small pictures (and by embeddings where there are some), and
+confirmed by comparing the two images themselves, aligned.  Different photos of one object are not
+copies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterkit.datasets.copy_candidates import SIDE, Candidates, find_candidates, find_near
+from clusterkit.datasets.copy_confirmation import Confirmed, angles_of, confirm, linear_of
 from clusterkit.errors import ImageError
+from clusterkit.images.alignment import compose, invert
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import digest_bytes, read_bytes
 from clusterkit.images.pixels import to_grey, to_rgb
@@ -22,90 +29,35 @@ from clusterkit.utils.progress import progress_bar
 
 # Smaller images are mostly digits, signs and icons, many of which look alike.
 MIN_SIDE = 48
-# Minimum correlation of the grey thumbnails of copies.  Among 4,700 photos, film posters and video
-# frames, no two different images exceed 0.95.  Nearly all copies exceed 0.96 after JPEG compression
-# at quality 20, at half or twice the size, in grey, or with changed brightness or contrast; most do
-# with 1 % cropped from each side, but few with 5 %.
-MIN_CORRELATION = 0.96
-_SHAPE = (16, 16)
 # Files are first decoded at about this size.  A JPEG decoded at an eighth has up to seven columns
-# of padding in its last one, which is too much in 16 columns to match a copy of another size, but
+# of padding in its last one, which is too much in 64 columns to match a copy of another size, but
 # not in 128.
 _FIRST = (128, 128)
-# An image with more copies than this is linked to the others through its nearest ones.
-_N_NEIGHBORS = 8
-# Below this, grey values differ on average by less than one level, which is rounding.
-_PLAIN = 16.0
-_NOTHING = np.zeros(_SHAPE[0] * _SHAPE[1], np.float32)
+# Below this standard deviation, grey values are of one tone but for rounding.
+_PLAIN = 1.0
+# What is less than this is not worth a word: degrees, and shares of a side or an area.
+_FEW_DEGREES, _LITTLE = 1.5, 0.03
 
 
 class Thumbnail(NamedTuple):
-    """Features for finding copies of an image.
+    """What is kept of an image to find its copies.
 
     Attributes
     ----------
     digest : str
         Digest of its bytes, or of its pixels if it is not a file.
-    values : ndarray of shape (256,), float32
-        A grey thumbnail of mean 0 and length 1; zero if the image is too small, uniform, or cannot
-        be read.
+    picture : ndarray of shape (64, 64), uint8, or None
+        The image in grey; None if it is too small, uniform, or cannot be read.
+    shape : (int, int)
+        (height, width) of the image.
     is_readable : bool
         Whether the image can be read.
     """
 
     digest: str
-    values: NDArray[np.float32]
+    picture: NDArray[np.uint8] | None = None
+    shape: tuple[int, int] = (0, 0)
     is_readable: bool = True
-
-
-def find_copies(
-    images: Sequence[str | Path] | NDArray[np.uint8],
-    *,
-    apart: Collection[tuple[str, str]] = (),
-    progress: bool = False,
-) -> list[tuple[int, int]]:
-    """Find pairs of copies, including mirrored ones.
-
-    Parameters
-    ----------
-    images : sequence of paths, or ndarray of shape (n, height, width, 1 or 3), uint8
-        The images; unreadable files are copies only of equal files.
-    apart : collection of (str, str)
-        Sorted pairs of digests of images that are no copies of each other, whatever they look like.
-    progress : bool
-        Whether to show a progress bar.
-
-    Returns
-    -------
-    list of (int, int)
-        Sorted rows ``(a, b)`` with ``a < b``.  All copies of an image are connected by pairs, but
-        not every two of them are a pair.
-    """
-    return pair_thumbnails(make_thumbnails(images, progress=progress), apart=apart)
-
-
-def make_thumbnails(
-    images: Sequence[str | Path] | NDArray[np.uint8], *, progress: bool = False
-) -> list[Thumbnail]:
-    """Compute the features by which copies of images are found.
-
-    Parameters
-    ----------
-    images : sequence of paths, or ndarray of shape (n, height, width, 1 or 3), uint8
-        The images.  For arrays of another shape, such as vectors, only digests are computed.
-    progress : bool
-        Whether to show a progress bar.
-
-    Returns
-    -------
-    list of Thumbnail
-        One per image.
-    """
-    if isinstance(images, np.ndarray):
-        return [_make_thumbnail(image) for image in images]
-    made = map_ahead(_read_thumbnail, images, ahead=64)
-    n = len(images)
-    return list(progress_bar(made, name="finding copies", enabled=progress, unit="image", total=n))
 
 
 class Copy(NamedTuple):
@@ -116,7 +68,7 @@ class Copy(NamedTuple):
     row : int
         Row of the copy.
     how : str
-        What was done to it, such as ``"equal"`` or ``"mirrored"``.
+        How it differs from the image that is kept, such as ``"equal"`` or ``"mirrored"``.
     likeness : float
         Correlation with the image that is kept, once aligned; 1 for equal files.
     """
@@ -141,6 +93,91 @@ class CopyGroup(NamedTuple):
     copies: list[Copy]
 
 
+def find_copies(
+    images: Sequence[str | Path] | NDArray[np.uint8],
+    *,
+    vectors: NDArray[np.float32] | None = None,
+    apart: Collection[tuple[str, str]] = (),
+    progress: bool = False,
+) -> list[tuple[int, int]]:
+    """Find pairs of copies.
+
+    Parameters
+    ----------
+    images : sequence of paths, or ndarray of shape (n, height, width, 1 or 3), uint8
+        The images; unreadable files, and images with a side below 48 pixels, are copies only of
+        equal ones.
+    vectors : ndarray of shape (n, dimension), float32, optional
+        Embeddings: near ones are compared, too.
+    apart : collection of (str, str)
+        Sorted pairs of digests of images that are no copies of each other, whatever they look like.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    list of (int, int)
+        Sorted rows ``(a, b)`` with ``a < b``.  All copies of an image are connected by pairs, but
+        not every two of them are a pair.
+    """
+    thumbnails = make_thumbnails(images, progress=progress)
+    return pair_copies(images, thumbnails, vectors=vectors, apart=apart, progress=progress)
+
+
+def make_thumbnails(
+    images: Sequence[str | Path] | NDArray[np.uint8], *, progress: bool = False
+) -> list[Thumbnail]:
+    """Compute the features by which copies of images are found.
+
+    Parameters
+    ----------
+    images : sequence of paths, or ndarray of shape (n, height, width, 1 or 3), uint8
+        The images.  For arrays of another shape, such as vectors, only digests are computed.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    list of Thumbnail
+        One per image.
+    """
+    if isinstance(images, np.ndarray):
+        return [_make_from_pixels(image) for image in images]
+    made = map_ahead(_make_from_file, images, ahead=64)
+    n = len(images)
+    return list(progress_bar(made, name="finding copies", enabled=progress, unit="image", total=n))
+
+
+def make_thumbnail(digest: str, picture: NDArray[np.uint8], shape: tuple[int, int]) -> Thumbnail:
+    """Compute the features of one decoded image.
+
+    Parameters
+    ----------
+    digest : str
+        Digest of the file.
+    picture : ndarray of shape (height, width, 3), uint8
+        The image, decoded at 128 x 128 pixels or more.
+    shape : (int, int)
+        (height, width) of the file's image.
+    """
+    if min(shape) < MIN_SIDE:
+        return Thumbnail(digest, None, shape)
+    grey = np.rint(to_grey(resize_image(picture, (SIDE, SIDE)))).astype(np.uint8)
+    return Thumbnail(digest, grey if grey.std() > _PLAIN else None, shape)
+
+
+def pair_copies(
+    images: Sequence[str | Path] | NDArray[np.uint8],
+    thumbnails: Sequence[Thumbnail],
+    *,
+    vectors: NDArray[np.float32] | None = None,
+    apart: Collection[tuple[str, str]] = (),
+    progress: bool = False,
+) -> list[tuple[int, int]]:
+    """Return the pairs of :func:`find_copies` for images whose thumbnails are at hand."""
+    return sorted(_Links(images, thumbnails, vectors, apart, progress=progress).pairs())
+
+
 def group_copies(
     images: Sequence[str | Path] | NDArray[np.uint8],
     thumbnails: Sequence[Thumbnail],
@@ -161,7 +198,7 @@ def group_copies(
     order : sequence of int, optional
         All rows, the first to keep first; by default in their order.
     vectors : ndarray of shape (n, dimension), float32, optional
-        Embeddings, in which near images are compared, too; rows of zeros or NaN have none.
+        Embeddings: near ones are compared, too.
     apart : collection of (str, str)
         Sorted pairs of digests of images that are no copies of each other.
     progress : bool
@@ -170,98 +207,174 @@ def group_copies(
     Returns
     -------
     list of CopyGroup
-        Each image is in at most one group.
+        Each image is in at most one group.  All copies of a group were compared with the image
+        that is kept: two images that are both copies of a third, and not of each other, are not in
+        one group unless the third is kept.
     """
-    del images, vectors, progress
-    linked: dict[int, set[int]] = {}
-    for one, other in pair_thumbnails(thumbnails, apart=apart):
-        linked.setdefault(one, set()).add(other)
-        linked.setdefault(other, set()).add(one)
-    groups, taken = [], set()
+    links = _Links(images, thumbnails, vectors, apart, progress=progress)
+    groups: list[CopyGroup] = []
+    taken: set[int] = set()
     for kept in range(len(thumbnails)) if order is None else map(int, order):
-        members = sorted(linked.get(kept, set()) - taken)
-        if kept not in taken and members:
-            taken |= {kept, *members}
-            copies = []
-            for row in members:
-                is_equal = thumbnails[row].digest == thumbnails[kept].digest
-                likeness = float(thumbnails[row].values @ thumbnails[kept].values)
-                copies.append(Copy(row, "equal" if is_equal else "alike", likeness))
+        if kept in taken:
+            continue
+        copies = links.copies_of(kept, taken)
+        if copies:
+            taken.update([kept, *(copy.row for copy in copies)])
             groups.append(CopyGroup(kept, copies))
     return groups
 
 
-def pair_thumbnails(
-    thumbnails: Sequence[Thumbnail], *, apart: Collection[tuple[str, str]] = ()
-) -> list[tuple[int, int]]:
-    """Return the pairs of :func:`find_copies` for images whose thumbnails are at hand."""
-    first: dict[str, int] = {}
-    pairs = {
-        (first.setdefault(thumbnail.digest, row), row)
-        for row, thumbnail in enumerate(thumbnails)
-        if first.setdefault(thumbnail.digest, row) != row
-    }
-    rows = np.array([row for row in first.values() if thumbnails[row].values.any()], np.intp)
-    if len(rows) > 1:
-        import faiss
+@dataclass(frozen=True)
+class _Link:
+    """How a picture matches another one."""
 
-        values = np.stack([thumbnails[row].values for row in rows])
-        mirrored = values.reshape(-1, *_SHAPE)[:, :, ::-1].reshape(len(rows), -1)
-        for queries in (values, np.ascontiguousarray(mirrored)):
-            likeness, places = faiss.knn(
-                queries, values, min(_N_NEIGHBORS, len(rows)), metric=faiss.METRIC_INNER_PRODUCT
-            )
-            for place, column in zip(*np.nonzero(likeness >= MIN_CORRELATION), strict=True):
-                one, other = sorted((int(rows[place]), int(rows[places[place, column]])))
-                pairs.add((one, other))
-    digests = [thumbnail.digest for thumbnail in thumbnails]
-    return sorted(
-        (one, other)
-        for one, other in pairs
-        if one != other and tuple(sorted((digests[one], digests[other]))) not in apart
-    )
+    map: NDArray[np.float32]
+    likeness: float
 
 
-def _read_thumbnail(file: str | Path) -> Thumbnail:
-    """Compute the features of a file; an unreadable one has no copies by thumbnail."""
+class _Links:
+    """Pairs of copies among images: equal files, and pictures that were compared."""
+
+    def __init__(
+        self,
+        images: Sequence[str | Path] | NDArray[np.uint8],
+        thumbnails: Sequence[Thumbnail],
+        vectors: NDArray[np.float32] | None,
+        apart: Collection[tuple[str, str]],
+        *,
+        progress: bool,
+    ) -> None:
+        self.images, self.thumbnails, self.apart = images, thumbnails, apart
+        self.equal: dict[str, list[int]] = defaultdict(list)
+        for row, thumbnail in enumerate(thumbnails):
+            self.equal[thumbnail.digest].append(row)
+        # Of equal files the first stands for all.
+        self.rows = np.array(
+            [rows[0] for rows in self.equal.values() if thumbnails[rows[0]].picture is not None],
+            np.int64,
+        )
+        self.place_of = {int(row): place for place, row in enumerate(self.rows)}
+        found = [thumbnails[row] for row in self.rows]
+        self.pictures = np.array([thumbnail.picture for thumbnail in found], np.uint8)
+        self.shapes = np.array([thumbnail.shape for thumbnail in found], np.int64).reshape(-1, 2)
+        # By places among these pictures.
+        self.links: dict[int, dict[int, _Link]] = defaultdict(dict)
+        if len(self.rows) > 1:
+            near = None if vectors is None else find_near(vectors[self.rows])
+            candidates = find_candidates(self.pictures, self.shapes, near)
+            self._confirm(candidates, progress=progress)
+
+    def pairs(self) -> Iterator[tuple[int, int]]:
+        """Yield the rows of copies, the lower first."""
+        for rows in self.equal.values():
+            yield from ((rows[0], row) for row in rows[1:])
+        for place, others in self.links.items():
+            one = int(self.rows[place])
+            yield from ((one, row) for row in self.rows[list(others)].tolist() if one < row)
+
+    def copies_of(self, kept: int, taken: set[int]) -> list[Copy]:
+        """Return the copies of an image that are in no group yet."""
+        first = self.equal[self.thumbnails[kept].digest]
+        copies = [Copy(row, "equal", 1.0) for row in first if row != kept and row not in taken]
+        place = self.place_of.get(first[0])
+        if place is not None:
+            self._compare_all(place, taken)
+            for other, link in self.links[place].items():
+                how = _describe(link.map, self.shapes[place], self.shapes[other])
+                rows = self.equal[self.thumbnails[self.rows[other]].digest]
+                copies += [Copy(row, how, link.likeness) for row in rows if row not in taken]
+        return sorted(copies)
+
+    def _compare_all(self, place: int, taken: set[int]) -> None:
+        """Compare a picture with the copies of its copies."""
+        maps = {place: np.eye(2, 3, dtype=np.float32)}
+        queue = [place]
+        for one in queue:
+            for other, link in self.links[one].items():
+                if other not in maps and int(self.rows[other]) not in taken:
+                    maps[other] = compose(link.map[None], maps[one][None])[0]
+                    queue.append(other)
+        new = [other for other in queue[1:] if other not in self.links[place]]
+        if new:
+            pairs = np.array([(place, other) for other in new])
+            self._confirm(Candidates(pairs, np.stack([maps[other] for other in new])))
+
+    def _confirm(self, candidates: Candidates, *, progress: bool = False) -> None:
+        """Link the candidates that are copies."""
+        if self.apart:
+            kept = [not self._is_apart(one, other) for one, other in candidates.pairs]
+            candidates = Candidates(candidates.pairs[kept], candidates.maps[kept])
+        found = confirm(candidates, self.pictures, self.shapes, self._read, progress=progress)
+        for (one, other), link in zip(found.pairs.tolist(), _make_links(found), strict=True):
+            self.links[one][other] = link
+            self.links[other][one] = _Link(invert(link.map[None])[0], link.likeness)
+
+    def _is_apart(self, one: int, other: int) -> bool:
+        """Return whether two pictures are no copies by a person's word."""
+        digests = sorted(self.thumbnails[self.rows[place]].digest for place in (one, other))
+        return tuple(digests) in self.apart
+
+    def _read(self, place: int, side: int) -> NDArray[np.uint8] | None:
+        """Return a picture at another size; None if it cannot be read any more."""
+        if side == SIDE:
+            return self.pictures[place]
+        image = self.images[int(self.rows[place])]
+        try:
+            if isinstance(image, np.ndarray):
+                colours = resize_image(np.ascontiguousarray(to_rgb(image)), (side, side))
+            else:
+                colours, _ = decode_image(read_bytes(image), (side, side))
+        except ImageError:
+            return None
+        return np.rint(to_grey(colours)).astype(np.uint8)
+
+
+def _make_links(found: Confirmed) -> Iterable[_Link]:
+    """Yield how each first picture matches the second."""
+    for matrix, likeness in zip(found.maps, found.likeness.tolist(), strict=True):
+        yield _Link(matrix, likeness)
+
+
+def _describe(matrix: NDArray[np.float32], kept: NDArray[np.int64], own: NDArray[np.int64]) -> str:
+    """Return in words how a copy differs from the image that is kept."""
+    words = []
+    maps, first, second = matrix[None], kept[None], own[None]
+    linear = linear_of(maps, first, second)
+    if np.linalg.det(linear)[0] < 0:
+        words.append("mirrored")
+    angle = round(float(np.degrees(angles_of(maps, first, second)[0])))
+    if abs(angle) > _FEW_DEGREES:
+        words.append(f"turned by {abs(angle)}°")
+    stretch = np.linalg.svd(linear[0], compute_uv=False)
+    if stretch[0] > stretch[1] * (1 + _LITTLE):
+        words.append("stretched")
+    shown = float(np.abs(np.linalg.det(invert(maps)[:, :, :2]))[0])
+    if shown < 1 - _LITTLE:
+        words.append(f"cropped to {shown:.0%}".replace("%", " %"))
+    elif shown > 1 + _LITTLE:
+        words.append("shows more")
+    if tuple(kept) != tuple(own):
+        words.append(f"{own[1]} x {own[0]} pixels")
+    return ", ".join(words) or "saved again"
+
+
+def _make_from_file(file: str | Path) -> Thumbnail:
+    """Compute the features of a file; an unreadable one has no copies but equal files."""
     try:
         data = read_bytes(file)
     except ImageError:
-        return Thumbnail(str(file), _NOTHING, is_readable=False)
+        return Thumbnail(str(file), is_readable=False)
     try:
         picture, shape = decode_image(data, _FIRST)
     except ImageError:
-        return Thumbnail(digest_bytes(data), _NOTHING, is_readable=False)
+        return Thumbnail(digest_bytes(data), is_readable=False)
     return make_thumbnail(digest_bytes(data), picture, shape)
 
 
-def make_thumbnail(digest: str, picture: NDArray[np.uint8], shape: tuple[int, int]) -> Thumbnail:
-    """Compute the features of one decoded image.
-
-    Parameters
-    ----------
-    digest : str
-        Digest of the file.
-    picture : ndarray of shape (height, width, 3), uint8
-        The image, decoded at 128 x 128 pixels or more.
-    shape : (int, int)
-        (height, width) of the file's image.
-    """
-    return Thumbnail(digest, _normalise(resize_image(picture, _SHAPE), min(shape)))
-
-
-def _make_thumbnail(image: NDArray[np.uint8]) -> Thumbnail:
+def _make_from_pixels(image: NDArray[np.uint8]) -> Thumbnail:
     """Compute the features of pixels."""
-    digest, side = digest_bytes(image.tobytes()), min(image.shape[:2])
-    if image.ndim != 3 or side < MIN_SIDE:
-        return Thumbnail(digest, _NOTHING)
-    colours = np.ascontiguousarray(to_rgb(image))
-    return Thumbnail(digest, _normalise(resize_image(colours, _SHAPE), side))
-
-
-def _normalise(picture: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
-    """Convert a thumbnail to grey values of mean 0 and length 1."""
-    grey = to_grey(picture).ravel()
-    grey -= grey.mean()
-    length = np.linalg.norm(grey)
-    return grey / length if side >= MIN_SIDE and length > _PLAIN else _NOTHING
+    digest = digest_bytes(image.tobytes())
+    if image.ndim != 3:
+        return Thumbnail(digest)
+    height, width = image.shape[:2]
+    return make_thumbnail(digest, np.ascontiguousarray(to_rgb(image)), (height, width))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.datasets.copies import Thumbnail, make_thumbnails, pair_thumbnails
+from clusterkit.datasets.copies import Thumbnail, make_thumbnails, pair_copies
 from clusterkit.datasets.labelled_images import LabelledImages, label_tuple
 from clusterkit.datasets.names import TEST, TRAIN, VALIDATION
 from clusterkit.errors import InvalidInputError, Notice
@@ -124,7 +124,7 @@ def draw_folds(
     n_images = len(data)
     data, thumbnails, readable = _read_thumbnails(data)
     labels = data.labels or []
-    group_of_row = _group_copies(labels, thumbnails, apart, of_any_label=True)
+    group_of_row = _group_copies(data, thumbnails, apart, of_any_label=True)
     parts = np.full(len(data), TRAIN, dtype=object)
     _check_classes(
         data, group_of_row.tolist(), parts, least=n_folds, what=f"to divide into {n_folds} folds"
@@ -202,7 +202,7 @@ def _divide(
     _check_classes(
         data, [thumbnail.digest for thumbnail in thumbnails], part_of_row, least=2 if wanted else 1
     )
-    group_of_row = _group_copies(labels, thumbnails, apart)
+    group_of_row = _group_copies(data, thumbnails, apart)
     _warn_of_shared(group_of_row, part_of_row)
     groups = _gather(np.flatnonzero(part_of_row == TRAIN).tolist(), group_of_row)
     for shuffled in _shuffle_classes(groups, labels, rng):
@@ -221,7 +221,7 @@ def _divide(
 
 
 def _group_copies(
-    labels: Sequence[Any],
+    data: LabelledImages,
     thumbnails: Sequence[Thumbnail],
     apart: Collection[tuple[str, str]],
     *,
@@ -232,9 +232,9 @@ def _group_copies(
     Images of different classes are copies only if they are equal files or, with ``of_any_label``,
     if no class of theirs consists of copies.
     """
-    names = [set(label_tuple(label)) for label in labels]
+    names = [set(label_tuple(label)) for label in data.labels or []]
     _say_absent(apart, thumbnails)
-    pairs = pair_thumbnails(thumbnails, apart=apart)
+    pairs = pair_copies(data.images, thumbnails, apart=apart)
     equal = [(a, b) for a, b in pairs if thumbnails[a].digest == thumbnails[b].digest]
     alike = [(a, b) for a, b in pairs if names[a] & names[b]]
     uniform = _uniform_classes(_join(equal + alike, len(thumbnails)), names)

@@ -1,0 +1,286 @@
+"""Confirm copies by comparing the two pictures themselves, aligned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.datasets.copy_candidates import SIDE, Candidates
+from clusterkit.images.alignment import Floats, align, correlate, detail, warp
+from clusterkit.utils.parallel import map_ahead
+from clusterkit.utils.progress import progress_bar
+
+# Pictures are aligned at half of their size, then at their size, and compared at this size.
+_FULL_SIDE = 128
+# Images with a shorter side are only compared at the size of the pictures.
+_MIN_FULL_SIDE = 96
+# Smoothing, in pixels, without which pictures that are half a pixel off differ in their detail.
+_SMOOTHING = 0.8
+# Detail is finer than this share of a side.
+_DETAIL = 0.075
+# Minimum correlation of the detail after the first and the second alignment.  Copies exceed 0.5 and
+# 0.65, most other candidates neither.
+_MIN_COARSE, _MIN_FINE = 0.4, 0.55
+# Fields that are compared: rows and columns.
+_N_FIELDS = 8
+# Grey levels of standard deviation below which a field has no texture that noise could not change.
+_FAINT = 4.0
+# Copies must agree in the fields together, in the mean field with texture, and in most of these.
+# Chosen on 60 images of each of seven sets, with 14 copies each; see the benchmark for others.
+_MIN_LIKENESS, _MIN_MEAN, _MIN_SHARE = 0.94, 0.85, 0.87
+_AGREES = 0.5
+# Minimum share of the first or second picture that the other shows.
+_MIN_AREA = 0.2
+# The most that alignment may change the scale of a map.
+_MOST_STRETCH = 1.3
+# The edge of a turned disc is blurred into the filled corners.
+_INNER = 0.94
+# Angles, in radians, up to which corners that were filled are too small to matter.
+_UPRIGHT = math.radians(2)
+# Pairs that are worked on at a time.
+_AT_ONCE = 128
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """Pairs of pictures that are copies.
+
+    Attributes
+    ----------
+    pairs : ndarray of shape (n, 2), int64
+        Rows of two pictures.
+    maps : ndarray of shape (n, 2, 3), float32
+        How the first matches the second, as in :mod:`clusterkit.images.alignment`.
+    likeness : ndarray of shape (n,), float32
+        Correlation of the aligned pictures in fields of an eighth of a side, from 0.94 to 1.
+    """
+
+    pairs: NDArray[np.int64]
+    maps: Floats
+    likeness: Floats
+
+
+def confirm(
+    candidates: Candidates,
+    pictures: NDArray[np.uint8],
+    shapes: NDArray[np.int64],
+    read: Callable[[int, int], NDArray[np.uint8] | None],
+    *,
+    progress: bool = False,
+) -> Confirmed:
+    """Keep the pairs of candidates that are copies.
+
+    Parameters
+    ----------
+    candidates : Candidates
+        Pairs, and about how they match.
+    pictures : ndarray of shape (n, 64, 64), uint8
+        Grey pictures.
+    shapes : ndarray of shape (n, 2), int
+        Height and width of the images that they were made from.
+    read : callable
+        ``read(row, side)`` returns the grey picture of a row at another size, or None.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    Confirmed
+    """
+    comparison = _Comparison(pictures, shapes, read)
+    n = len(candidates.pairs)
+    chunks = [slice(start, start + _AT_ONCE) for start in range(0, n, _AT_ONCE)]
+    results = map_ahead(
+        lambda chunk: comparison.run(candidates.pairs[chunk], candidates.maps[chunk]),
+        chunks,
+        ahead=4,
+    )
+    confirmed = []
+    with progress_bar(total=n, name="comparing pairs", enabled=progress, unit="pair") as bar:
+        for chunk, result in zip(chunks, results, strict=True):
+            confirmed.append(result)
+            bar.update(len(candidates.pairs[chunk]))
+    return Confirmed(
+        np.concatenate([np.empty((0, 2), np.int64), *(found.pairs for found in confirmed)]),
+        np.concatenate([np.empty((0, 2, 3), np.float32), *(found.maps for found in confirmed)]),
+        np.concatenate([np.empty(0, np.float32), *(found.likeness for found in confirmed)]),
+    )
+
+
+def angles_of(maps: Floats, first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
+    """Return how far images are turned, in radians from -pi to pi, once a mirrored one is not.
+
+    Parameters
+    ----------
+    maps : ndarray of shape (n, 2, 3), float32
+        How the first matches the second.
+    first, second : ndarray of shape (n, 2), int
+        Height and width of the images.
+    """
+    linear = linear_of(maps, first, second)
+    is_mirrored = np.linalg.det(linear) < 0
+    linear[is_mirrored, 1] *= -1
+    angles: Floats = np.arctan2(
+        linear[:, 1, 0] - linear[:, 0, 1], linear[:, 0, 0] + linear[:, 1, 1]
+    )
+    return angles
+
+
+def linear_of(maps: Floats, first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
+    """Return the linear part of maps in pixels of the images; see :func:`angles_of`."""
+    linear: Floats = maps[:, :, :2] * (second[:, ::-1, None] / first[:, None, ::-1])
+    return linear
+
+
+class _Comparison:
+    """Compares pairs of pictures, at three sizes in turn."""
+
+    def __init__(
+        self,
+        pictures: NDArray[np.uint8],
+        shapes: NDArray[np.int64],
+        read: Callable[[int, int], NDArray[np.uint8] | None],
+    ) -> None:
+        self.pictures, self.shapes = pictures, shapes
+        # Copies of one image are compared one after the other.
+        self.read = lru_cache(maxsize=1024)(read)
+
+    def run(self, pairs: NDArray[np.int64], maps: Floats) -> Confirmed:
+        """Return the pairs that are copies, with the better maps."""
+        guess = maps
+        small = SIDE // 2
+        coarse = [_smooth(_halve(self.pictures[rows])) for rows in pairs.T]
+        masks = self._masks(pairs, maps, small)
+        maps = align(*coarse, maps, masks, n_steps=6)
+        kept = self._agree(coarse, maps, masks, _MIN_COARSE)
+        pairs, maps, guess = pairs[kept], maps[kept], guess[kept]
+        fine = [_smooth(self.pictures[rows].astype(np.float32)) for rows in pairs.T]
+        masks = self._masks(pairs, maps, SIDE)
+        maps = align(*fine, maps, masks, n_steps=6)
+        kept = self._agree(fine, maps, masks, _MIN_FINE) & _is_near(maps, guess)
+        pairs, maps = pairs[kept], maps[kept]
+        likeness = np.zeros(len(pairs), np.float32)
+        is_full = (self.shapes[pairs].min(axis=2) >= _MIN_FULL_SIDE).all(axis=1)
+        for side, rows in (
+            (_FULL_SIDE, np.flatnonzero(is_full)),
+            (SIDE, np.flatnonzero(~is_full)),
+        ):
+            if len(rows):
+                likeness[rows] = self._liken(pairs[rows], maps[rows], side)
+        kept = likeness > 0
+        return Confirmed(pairs[kept], maps[kept], likeness[kept])
+
+    def _agree(
+        self, pictures: list[Floats], maps: Floats, masks: NDArray[np.bool_], least: float
+    ) -> NDArray[np.bool_]:
+        """Return whether the detail of aligned pictures is the same, where both have some."""
+        sigma = _DETAIL * pictures[0].shape[1]
+        seen, inside = warp(detail(pictures[1], sigma), maps)
+        inside &= masks
+        agreement = correlate(detail(pictures[0], sigma), seen, inside)
+        area = inside.mean(axis=(1, 2))
+        scale = np.abs(np.linalg.det(maps[:, :, :2]))
+        return (agreement >= least) & (np.maximum(area, area * scale) >= _MIN_AREA)
+
+    def _liken(self, pairs: NDArray[np.int64], maps: Floats, side: int) -> Floats:
+        """Return how alike aligned pictures are in all fields; 0 for those that are no copies."""
+        likeness = np.zeros(len(pairs), np.float32)
+        both = [[self.read(int(row), side) for row in pair] for pair in pairs]
+        rows = np.flatnonzero([first is not None and second is not None for first, second in both])
+        if not len(rows):
+            return likeness
+        # One of them can be sharper: both are smoothed alike.
+        first, second = (
+            _smooth(
+                np.stack([both[row][place] for row in rows]).astype(np.float32), _SMOOTHING * 1.4
+            )  # type: ignore[arg-type]
+            for place in (0, 1)
+        )
+        seen, inside = warp(second, maps[rows])
+        inside &= self._masks(pairs[rows], maps[rows], side)
+        likeness[rows] = _compare_fields(first, seen, inside)
+        return likeness
+
+    def _masks(self, pairs: NDArray[np.int64], maps: Floats, side: int) -> NDArray[np.bool_]:
+        """Return what to compare: of images that were turned, without the corners, only discs."""
+        masks = np.ones((len(pairs), side, side), bool)
+        first, second = self.shapes[pairs[:, 0]], self.shapes[pairs[:, 1]]
+        quarter = math.pi / 2
+        angles = angles_of(maps, first, second)
+        turned = np.flatnonzero(np.abs((angles + quarter / 2) % quarter - quarter / 2) > _UPRIGHT)
+        if len(turned):
+            place = (np.arange(side, dtype=np.float32) + 0.5) * 2 / side - 1
+            y, x = np.meshgrid(place, place, indexing="ij")
+            points = np.stack([x.ravel(), y.ravel(), np.ones(side * side, np.float32)])
+            own = np.broadcast_to(points[:2], (len(turned), 2, side * side))
+            inside = _is_in_disc(own, first[turned])
+            inside &= _is_in_disc(maps[turned] @ points, second[turned])
+            masks[turned] = inside.reshape(-1, side, side)
+        return masks
+
+
+def _is_in_disc(points: Floats, shapes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return whether points (n, 2, m) of pictures lie in the largest disc of their images."""
+    radii = shapes.min(axis=1, keepdims=True) / shapes[:, ::-1] * _INNER
+    inside: NDArray[np.bool_] = ((points / radii[:, :, None]) ** 2).sum(axis=1) <= 1
+    return inside
+
+
+def _is_near(maps: Floats, guess: Floats) -> NDArray[np.bool_]:
+    """Return whether maps did not run away from what they began with."""
+    change = maps[:, :, :2] @ np.linalg.inv(guess[:, :, :2])
+    stretch = np.linalg.svd(change, compute_uv=False)
+    near: NDArray[np.bool_] = (stretch[:, 0] <= _MOST_STRETCH) & (
+        stretch[:, 1] >= 1 / _MOST_STRETCH
+    )
+    return near
+
+
+def _compare_fields(first: Floats, second: Floats, inside: NDArray[np.bool_]) -> Floats:
+    """Return the correlation within fields of aligned pictures; 0 for those that are no copies."""
+    one, other, weights = (_fields(values) for values in (first, second, inside))
+    total = np.maximum(weights.sum(axis=2, keepdims=True), 1)
+    one = (one - (one * weights).sum(axis=2, keepdims=True) / total) * weights
+    other = (other - (other * weights).sum(axis=2, keepdims=True) / total) * weights
+    n_pixels = one.shape[2]
+    own, others = (one * one).sum(axis=2), (other * other).sum(axis=2)
+    common = (one * other).sum(axis=2)
+    is_seen = total[:, :, 0] > n_pixels / 2
+    faint = _FAINT**2 * n_pixels
+    is_clear = is_seen & (np.maximum(own, others) > faint)
+    agreement = common / np.sqrt(np.maximum(own, faint / 4) * np.maximum(others, faint / 4))
+    n_clear = np.maximum(is_clear.sum(axis=1), 1)
+    mean = (agreement * is_clear).sum(axis=1) / n_clear
+    share = ((agreement > _AGREES) & is_clear).sum(axis=1) / n_clear
+    lengths = np.sqrt((own * is_seen).sum(axis=1) * (others * is_seen).sum(axis=1))
+    likeness: Floats = (common * is_seen).sum(axis=1) / np.maximum(lengths, 1e-6)
+    is_copy = (likeness >= _MIN_LIKENESS) & (mean >= _MIN_MEAN) & (share >= _MIN_SHARE)
+    return np.where(is_copy, np.minimum(likeness, 1), 0).astype(np.float32)
+
+
+def _fields(values: NDArray[np.generic]) -> Floats:
+    """Return pictures (n, side, side) as fields: (n, 64, pixels of a field)."""
+    n, side, _ = values.shape
+    part = side // _N_FIELDS
+    fields = values.reshape(n, _N_FIELDS, part, _N_FIELDS, part).transpose(0, 1, 3, 2, 4)
+    return fields.reshape(n, _N_FIELDS**2, part * part).astype(np.float32)
+
+
+def _smooth(pictures: Floats, sigma: float = _SMOOTHING) -> Floats:
+    """Smooth pictures a little."""
+    from scipy.ndimage import gaussian_filter1d
+
+    across = gaussian_filter1d(pictures, sigma, axis=2, truncate=2.5)
+    smooth: Floats = gaussian_filter1d(across, sigma, axis=1, truncate=2.5)
+    return smooth
+
+
+def _halve(pictures: NDArray[np.uint8]) -> Floats:
+    """Return pictures of half the size."""
+    n, side, _ = pictures.shape
+    return pictures.reshape(n, side // 2, 2, side // 2, 2).mean(axis=(2, 4), dtype=np.float32)
