@@ -19,7 +19,6 @@ from clusterkit.preparation.looking import Look
 KEEP = ("largest", "oldest", "folder")
 # Later than any file.
 _NEVER = 2**63
-_EQUAL = Copy(-1, "equal", 1.0)
 
 
 def check_keep(keep: str) -> None:
@@ -99,29 +98,22 @@ def find_shared_pictures(
     """
     # Of a single colour there are no copies.
     rows = [row for row, look in enumerate(looks) if look.thumbnail and not is_plain(look)]
-    # Of equal files only the one that comes first is compared with others.
-    equal: dict[str, list[int]] = {}
-    for row in sorted(rows, key=lambda row: (ranks[row], row)):
-        equal.setdefault(looks[row].digest, []).append(row)
-    firsts = [members[0] for members in equal.values()]
     groups = group_copies(
-        [files[row] for row in firsts],
-        [thumbnail for row in firsts if (thumbnail := looks[row].thumbnail) is not None],
-        vectors=None if vectors is None else vectors[firsts],
+        [files[row] for row in rows],
+        [thumbnail for row in rows if (thumbnail := looks[row].thumbnail) is not None],
+        order=sorted(range(len(rows)), key=lambda place: (ranks[rows[place]], place)),
+        vectors=None if vectors is None else vectors[rows],
         apart=apart,
         progress=progress,
     )
-    pairs = [(row, members[0], _EQUAL) for members in equal.values() for row in members[1:]]
-    kept_of = {
-        firsts[copy.row]: (firsts[group.kept], copy) for group in groups for copy in group.copies
-    }
-    found = []
-    for row, first, how in pairs + [(row, row, _EQUAL) for row in kept_of]:
-        kept, copy = kept_of.get(first, (first, how))
-        if not _is_one_file(files[row], files[kept]):
-            for kind, detail in _describe(copy, places[row], places[kept]):
-                found.append(Finding(row, paths[row], kind, copy.likeness, paths[kept], detail))
-    return sorted(found)
+    return sorted(
+        Finding(row, paths[row], kind, copy.likeness, paths[kept], detail)
+        for group in groups
+        for copy in group.copies
+        for row, kept in [(rows[copy.row], rows[group.kept])]
+        if not _is_one_file(files[row], files[kept])
+        for kind, detail in _describe(copy, places[row], places[kept])
+    )
 
 
 def _describe(copy: Copy, own: Place, kept: Place) -> list[tuple[str, str]]:
