@@ -21,7 +21,7 @@ from clusterkit.images.folder import ImageFolder, digest_file
 from clusterkit.images.formats import fits_suffix, has_frames, name_format
 from clusterkit.images.quality import measure_quality, take_lines
 from clusterkit.plots import CheckDisplay
-from clusterkit.preparation import KINDS, looking, score_off_topic
+from clusterkit.preparation import KINDS, faults, looking, score_off_topic
 from clusterkit.store.embeddings import Embeddings
 from tests.image_writers import encode
 from tests.kills import Killed, killed_at
@@ -98,14 +98,12 @@ def test_a_fault_of_one_file_is_found_and_nothing_else(photos: Path, kind: str) 
     assert finding.detail
 
 
-def test_oversized(photos: Path) -> None:
-    # A few bytes of PNG, nearly all of one colour.
-    image = Image.new("L", (8_000, 5_100), 40)
-    image.paste(200, (0, 0, 4_000, 2_500))
-    image.save(photos / "cat/wall.png")
+def test_oversized(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "_LARGE_PIXELS", 9_999)
+    paint(50, 100).save(photos / "cat/wall.png")
     found = ck.check(photos)
-    assert kinds_of(found)["oversized"] == ["cat/wall.png"]
-    assert found.of_kind("oversized")[0].figure == pytest.approx(40.8)
+    assert kinds_of(found) == {"oversized": ["cat/wall.png"]}
+    assert found.findings[0].figure == pytest.approx(0.01)
 
 
 def test_every_file_is_read_once(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
