@@ -23,6 +23,8 @@ from clusterkit.images.quality import measure_quality, take_lines
 from clusterkit.plots import CheckDisplay
 from clusterkit.preparation import KINDS, faults, looking, score_off_topic
 from clusterkit.store.embeddings import Embeddings
+from clusterkit.store.part_file import Row
+from clusterkit.store.store import Store
 from tests.image_writers import encode
 from tests.kills import Killed, killed_at
 from tests.odd_files import make_all
@@ -344,15 +346,21 @@ def test_scores_of_few_images_and_of_equal_ones() -> None:
         score_off_topic(np.eye(3), ["a", "b"])
 
 
-def save_space(folder: Path, store: Path, vectors: NDArray[np.float32]) -> None:
-    """Write vectors of the images of a folder into a store."""
-    rows = embed(folder, vectors)
-    ck.import_vectors(rows.vectors, store=store)
+def save_space(folder: Path, vectors: NDArray[np.float32]) -> list[str]:
+    """Write vectors of the images of a folder into the store; return their paths."""
+    images = ImageFolder(folder)
+    space = Store().open_space(SPACE | {"dimension": vectors.shape[1]})
+    root = space.root_of(images.root)
+    space.append(
+        [
+            Row(path, root, digest_file(file), vector=vector, width=96, height=96)
+            for path, file, vector in zip(images.paths, images.files, vectors, strict=True)
+        ]
+    )
+    return images.paths
 
 
-def test_off_topic_images_are_found_if_they_are_embedded(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_off_topic_images_are_found_if_they_are_embedded(photos: Path) -> None:
     fill(photos / "cat", 30)
     found = ck.check(photos)
     assert found.off_topic is None
@@ -360,16 +368,20 @@ def test_off_topic_images_are_found_if_they_are_embedded(
     rng = np.random.default_rng(0)
     vectors = np.concatenate([draw_topic(rng, 0, 30), draw_topic(rng, 1, 6)])
     vectors[4] = draw_topic(rng, 2, 1)
-    embeddings = embed(photos, vectors)
-    monkeypatch.setattr("clusterkit.preparation.checking._read_embeddings", lambda *_: embeddings)
+    paths = save_space(photos, vectors)
     found = ck.check(photos)
-    assert kinds_of(found) == {"off-topic": [embeddings.paths[4]]}
+    assert kinds_of(found) == {"off-topic": [paths[4]]}
     assert "fewer than 10): dog" in found.to_text()
+    # The store is told where files are that were put aside.
+    assert ck.check(photos, quarantine_into="aside", kinds=["off-topic"]).moved is not None
+    moved = Path("aside/off-topic", Path(paths[4]).name)
+    assert moved.resolve() in [file.resolve() for file in Store().read().files]
+    ck.undo("aside", store=Store())
     # A vector of another content of the file says nothing.
-    paint(999).save(photos / embeddings.paths[4])
+    paint(999).save(photos / paths[4])
     found = ck.check(photos)
     assert not found.findings
-    assert "1 image without embeddings were not compared" in found.to_text()
+    assert "with the others of the folder, without embeddings: 1 image." in found.to_text()
 
 
 def test_a_space_that_is_named_must_exist(photos: Path) -> None:

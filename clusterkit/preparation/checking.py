@@ -389,7 +389,7 @@ def _find_off_topic(
     n_readable = sum(look.quality is not None for look in looks)
     if len(known) < n_readable:
         n_unknown = plural(n_readable - len(known), "image")
-        said.append(f"{n_unknown} without embeddings were not compared with their folder.")
+        said.append(f"Not compared with the others of the folder, without embeddings: {n_unknown}.")
     sizes = Counter(folders[row] for row in known)
     if small := sorted(folder for folder, size in sizes.items() if size < LEAST_IMAGES):
         shown = first_few(folder or "the folder itself" for folder in small)
