@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from statistics import median
 
+from clusterkit.datasets.copies import MIN_SIDE
 from clusterkit.images.formats import SUFFIXES
 from clusterkit.images.quality import PictureQuality
 from clusterkit.preparation.findings import Finding
@@ -22,8 +23,6 @@ _LARGE_PIXELS, _LARGE_BYTES = 40_000_000, 32 * 2**20
 # blur of two pixels in 224 were, and 97 % of those that moved by 15.  That is for pictures that are
 # looked at with at most 256 pixels; of others the edges are wider in pixels.
 _BLURRED, _BLURRED_SIDE = 0.45, 256
-# Smaller pictures, and long ones, have too few pixels in a direction to be called blurred.
-_LEAST_SIDE = 32
 # A dark picture has no light in it, as a night shot has.
 _LIGHT = 0.01
 # A blown-out picture is clipped but for little, mostly to white, and hardly any of it is dark, as
@@ -98,7 +97,12 @@ def _look_for(look: Look, usual: float) -> Iterator[tuple[str, float | None, str
     if height * width > _LARGE_PIXELS or n_bytes > _LARGE_BYTES:
         megapixels = height * width / 1e6
         yield "oversized", megapixels, f"{size}, {n_bytes / 2**20:.1f} MiB"
-    yield from _look_for_bad_light(look, can_be_blurred=shorter >= _LEAST_SIDE and not is_long)
+    if is_plain(look):
+        spread = look.quality.spread
+        yield "single-colour", float(spread), f"colours differ by {spread} of 255"
+    elif shorter >= MIN_SIDE:
+        # Smaller ones are mostly digits, signs and icons, which have no light.
+        yield from _look_for_bad_light(look.quality, is_long=is_long)
 
 
 def is_plain(look: Look) -> bool:
@@ -107,30 +111,20 @@ def is_plain(look: Look) -> bool:
 
 
 def _look_for_bad_light(
-    look: Look, *, can_be_blurred: bool
+    quality: PictureQuality, *, is_long: bool
 ) -> Iterator[tuple[str, float | None, str]]:
-    """Yield at most one of single colour, dark, blown out and blurred."""
-    quality = look.quality
-    if quality is None:
-        return
-    if is_plain(look):
-        yield "single-colour", float(quality.spread), f"colours differ by {quality.spread} of 255"
-    elif 1 - quality.dark < _LIGHT:
-        yield (
-            "dark",
-            quality.dark,
-            f"{quality.dark:.1%} of it is darker than a quarter of full light",
-        )
+    """Yield at most one of dark, blown out and blurred."""
+    if 1 - quality.dark < _LIGHT:
+        said = f"{quality.dark:.1%} of it is darker than a quarter of full light"
+        yield "dark", quality.dark, said
     elif _is_blown_out(quality):
         clipped = quality.white + quality.tinted
         yield "blown-out", clipped, f"{clipped:.0%} of it is clipped"
-    elif (
-        can_be_blurred
-        and quality.steepness is not None
-        and quality.steepness < _BLURRED * min(1, _BLURRED_SIDE / quality.side)
-    ):
-        said = f"{quality.steepness:.0%} of a sharp step at its steepest edges"
-        yield "blurred", quality.steepness, said
+    elif quality.steepness is not None and not is_long:
+        # Of a long one there are too few pixels in one direction.
+        if quality.steepness < _BLURRED * min(1, _BLURRED_SIDE / quality.side):
+            said = f"{quality.steepness:.0%} of a sharp step at its steepest edges"
+            yield "blurred", quality.steepness, said
 
 
 def _is_blown_out(quality: PictureQuality) -> bool:
