@@ -117,14 +117,16 @@ def _look_for_bad_light(
     if 1 - quality.dark < _LIGHT:
         said = f"{quality.dark:.1%} of it is darker than a quarter of full light"
         yield "dark", quality.dark, said
-    elif _is_blown_out(quality):
+        return
+    if _is_blown_out(quality):
         clipped = quality.white + quality.tinted
         yield "blown-out", clipped, f"{clipped:.0%} of it is clipped"
-    elif quality.steepness is not None and not is_long:
-        # Of a long one there are too few pixels in one direction.
-        if quality.steepness < _BLURRED * min(1, _BLURRED_SIDE / quality.side):
-            said = f"{quality.steepness:.0%} of a sharp step at its steepest edges"
-            yield "blurred", quality.steepness, said
+        return
+    limit = _BLURRED * min(1, _BLURRED_SIDE / quality.side)
+    # Of a long one there are too few pixels in one direction.
+    if quality.steepness is not None and quality.steepness < limit and not is_long:
+        said = f"{quality.steepness:.0%} of a sharp step at its steepest edges"
+        yield "blurred", quality.steepness, said
 
 
 def _is_blown_out(quality: PictureQuality) -> bool:
