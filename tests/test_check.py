@@ -21,7 +21,7 @@ from clusterkit.images.folder import ImageFolder, digest_file
 from clusterkit.images.formats import fits_suffix, has_frames, name_format
 from clusterkit.images.quality import measure_quality, take_lines
 from clusterkit.plots import CheckDisplay
-from clusterkit.preparation import KINDS, faults, looking, score_off_topic
+from clusterkit.preparation import KINDS, faults, looking, off_topic, score_off_topic
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.part_file import Row
 from clusterkit.store.store import Store
@@ -337,6 +337,16 @@ def test_strangers_in_a_folder_are_unlike_the_others(n_strangers: int, is_one_ki
         np.concatenate([draw_topic(rng, 0, 40), *strangers]), [0] * (40 + n_strangers)
     )
     assert set(np.argsort(-scores)[:n_strangers]) == set(range(40, 40 + n_strangers))
+
+
+def test_scores_of_many_images_are_nearly_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    X = np.concatenate([draw_topic(rng, 0, 300), draw_topic(rng, 1, 30)])
+    exact = score_off_topic(X, ["a"] * 330)
+    monkeypatch.setattr(off_topic, "_MANY", 100)
+    rough = score_off_topic(X, ["a"] * 330)
+    assert np.corrcoef(exact, rough)[0, 1] > 0.99
+    assert set(np.argsort(-rough)[:30]) == set(range(300, 330))
 
 
 def test_scores_of_few_images_and_of_equal_ones() -> None:

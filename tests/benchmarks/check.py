@@ -5,7 +5,7 @@
     python -m tests.benchmarks.check speed --images 10000
     python -m tests.benchmarks.check offtopic STORE
 
-Limits were chosen on half of species10, a quarter of anime5, near_dup and MNIST; ``planted`` and
+Limits were chosen on half of species10, on anime5, near_dup and MNIST; ``planted`` and
 ``clean`` look at cat_dog_wild, imbalanced10, afhq_faces and posters700.  What off-topic images are
 scored by was chosen on half of the 70 species of the stored vectors; ``offtopic`` measures on the
 embeddings of species10 in a store.
