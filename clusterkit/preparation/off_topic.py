@@ -13,8 +13,9 @@ from clusterkit.similarity.approximate import nearest_others_roughly
 from clusterkit.similarity.nearest import nearest_others, unit_rows
 from clusterkit.utils.outliers import modified_z_scores
 
-# Scores from here on are off-topic, and a folder must hold so many images to have a topic.
-OFF_TOPIC, LEAST_IMAGES = 4.0, 10
+# Scores from here on are off-topic: 2 % of the images of 70 species, of which some are.  A folder
+# must hold so many images to have a topic.
+OFF_TOPIC, LEAST_IMAGES = 5.0, 10
 # The half of a folder that is nearest to its own mean is taken for its topic: less than half of
 # it may be of something else, even all of one other thing.
 _TOPIC_SHARE, _MAX_ROUNDS = 0.5, 20
@@ -42,7 +43,7 @@ def score_off_topic(X: ArrayLike, folders: Sequence[Hashable]) -> NDArray[np.flo
     Returns
     -------
     ndarray of shape (n,), float64
-        Modified z-scores within the folder, off-topic from 4 on; NaN in folders of fewer than 10
+        Modified z-scores within the folder, off-topic from 5 on; NaN in folders of fewer than 10
         images.
 
     Raises
