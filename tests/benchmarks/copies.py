@@ -82,11 +82,8 @@ def measure_kinds(name: str, n_images: int, seed: int, into: Path) -> Counter[st
     read = time.perf_counter()
     groups = group_copies(files, thumbnails)
     grouped = time.perf_counter()
-    group_of = {
-        row: index
-        for index, (kept, found) in enumerate(groups)
-        for row in (kept, *(copy.row for copy in found))
-    }
+    group_of = {row: index for index, (kept, found) in enumerate(groups)
+                for row in (kept, *(copy.row for copy in found))}
     found: Counter[str] = Counter()
     total: Counter[str] = Counter()
     for row in range(len(folder.files), len(files)):
@@ -94,20 +91,13 @@ def measure_kinds(name: str, n_images: int, seed: int, into: Path) -> Counter[st
         found[kinds[row]] += group_of.get(row, -1) == group_of.get(family[row], -2)
     links = [(group.kept, copy) for group in groups for copy in group.copies]
     wrong = [(kept, copy) for kept, copy in links if family[kept] != family[copy.row]]
-    print(
-        f"\n{name}: {len(files)} images, {sum(total.values())} copies; read in {read - start:.1f} s, "
-        f"grouped in {grouped - read:.1f} s"
-    )
-    print(
-        "  recall "
-        + f"{sum(found.values()) / sum(total.values()):.3f}: "
-        + ", ".join(f"{kind} {found[kind] / total[kind]:.2f}" for kind in total)
-    )
+    print(f"\n{name}: {len(files)} images, {sum(total.values())} copies; read in {read - start:.1f} s, "
+          f"grouped in {grouped - read:.1f} s")
+    print("  recall " + f"{sum(found.values()) / sum(total.values()):.3f}: "
+          + ", ".join(f"{kind} {found[kind] / total[kind]:.2f}" for kind in total))
     print(f"  {len(links)} links, {len(wrong)} between different files of the set")
     for kept, copy in wrong[:40]:
-        print(
-            f"    {Path(files[kept]).name}  {Path(files[copy.row]).name}  {copy.how}  {copy.likeness:.3f}"
-        )
+        print(f"    {Path(files[kept]).name}  {Path(files[copy.row]).name}  {copy.how}  {copy.likeness:.3f}")
     return found + Counter({f"{kind} of": n for kind, n in total.items()})
 
 
