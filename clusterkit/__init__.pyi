@@ -26,6 +26,7 @@ from .images.folder import ImageFolder as ImageFolder
 from .preparation.gathering.from_web import gather as gather
 from .preparation.sampling import sample_images as sample_images
 from .preparation.splitting import split_folder as split_folder
+from .preparation.checking import check as check
 from .report.writing import write_report as write_report
 from .routing.sorting import sort_into_folders as sort_into_folders
 from .routing.undoing import undo as undo

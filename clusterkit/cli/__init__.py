@@ -20,6 +20,7 @@ from clusterkit.utils.registry import load
 INTERRUPTED = 130
 # Each command is one line here and one module, which is imported on use.
 COMMANDS = {
+    "check": "clusterkit.cli.check:check",
     "embed": "clusterkit.cli.embed:embed",
     "elbow": "clusterkit.cli.elbow:elbow",
     "cluster": "clusterkit.cli.cluster:cluster",

@@ -18,7 +18,7 @@ from clusterkit.datasets.names import (
     TEST,
     TRAIN,
     UNLABELLED,
-    VALIDATION,
+    are_parts,
     first_few,
     match_names,
     part_of,
@@ -211,9 +211,7 @@ def _find_parts(folder: Path, paths: Sequence[str]) -> dict[str, str]:
     tops = sorted(_folders_of(paths, ""))
     meant = {top: part_of(top) for top in tops}
     known = [part for part in meant.values() if part is not None]
-    # A class may be called train: a part needs other parts, or no folders beside it.
-    is_divided = TRAIN in known and (None not in meant.values() or {VALIDATION, TEST} & set(known))
-    if not is_divided:
+    if not are_parts(meant.values()):
         if known and None not in meant.values():
             raise InvalidInputError(
                 f"{folder} must have training images, in a folder such as train. Received: "

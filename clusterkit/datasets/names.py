@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 
 from clusterkit.datasets.tables import spellings
@@ -97,6 +97,23 @@ def part_of(name: str) -> str | None:
         return _PART_OF_WORD["".join(rest)]
     glued = _GLUED.match(rest[0]) if len(rest) == 1 else None
     return _PART_OF_WORD.get(glued[1]) if glued else None
+
+
+def are_parts(meant: Collection[str | None]) -> bool:
+    """Return whether folders beside each other are parts of a data set, not classes.
+
+    Parameters
+    ----------
+    meant : collection of str or None
+        What :func:`part_of` says of each folder.
+
+    Examples
+    --------
+    >>> [are_parts(meant) for meant in (["train", "val"], ["train", None], ["val", "test"])]
+    [True, False, False]
+    """
+    # A class may be called train: a part needs other parts, or no folders beside it.
+    return TRAIN in meant and (None not in meant or bool({VALIDATION, TEST} & set(meant)))
 
 
 def _match(

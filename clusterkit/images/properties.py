@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from clusterkit.errors import ImageError
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import read_bytes
+from clusterkit.images.formats import name_format
 from clusterkit.images.jpeg import estimate_quality
 from clusterkit.images.resizing import resize_image
 from clusterkit.images.tone import to_lab
@@ -161,7 +162,7 @@ def measure_image(data: bytes) -> ImageProperties:
         aspect=math.log2(width / height),
         quality=estimate_quality(data),
         border=_border(grey),
-        format=_format(data),
+        format=name_format(data),
         detail=_detail(grey),
     )
 
@@ -216,23 +217,3 @@ def _detail(grey: NDArray[np.float32]) -> NDArray[np.int8]:
     side = len(edges) // DETAIL_SIDE
     fields = edges.reshape(DETAIL_SIDE, side, DETAIL_SIDE, side).mean(axis=(1, 3))
     return np.rint(127 * fields).astype(np.int8).ravel()
-
-
-def _format(data: bytes) -> str:
-    """Return the format of a file, by its first bytes."""
-    starts = {
-        b"\xff\xd8": "JPEG",
-        b"\x89PNG": "PNG",
-        b"GIF8": "GIF",
-        b"BM": "BMP",
-        b"II": "TIFF",
-        b"MM": "TIFF",
-    }
-    for start, name in starts.items():
-        if data.startswith(start):
-            return name
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WebP"
-    if data[4:8] == b"ftyp":
-        return "AVIF" if data[8:12].startswith(b"avi") else "HEIC"
-    return "other"

@@ -1,6 +1,7 @@
 from .audit import AuditDisplay as AuditDisplay
 from .autoencoder_report import check_autoencoder_report as check_autoencoder_report
 from .autoencoder_report import save_autoencoder_report as save_autoencoder_report
+from .check import CheckDisplay as CheckDisplay
 from .class_counts import ClassCountsDisplay as ClassCountsDisplay
 from .class_scores import ClassScoresDisplay as ClassScoresDisplay
 from .class_similarity import ClassSimilarityDisplay as ClassSimilarityDisplay

@@ -1,6 +1,11 @@
+from .checking import Check as Check
+from .checking import check as check
+from .findings import Finding as Finding
+from .findings import KINDS as KINDS
 from .gathering.from_web import gather as gather
 from .gathering.manifest import Gathered as Gathered
 from .gathering.result import Gathering as Gathering
+from .off_topic import score_off_topic as score_off_topic
 from .sampling import ImageSample as ImageSample
 from .sampling import SampledImage as SampledImage
 from .sampling import sample_images as sample_images

@@ -1,0 +1,440 @@
+"""Check a folder of gathered images: broken, blurred, doubled, and out of place."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.datasets.names import first_few
+from clusterkit.datasets.places import Place, read_places
+from clusterkit.datasets.results import Rows, TableResult
+from clusterkit.datasets.split import MAX_RATIO
+from clusterkit.errors import InvalidInputError
+from clusterkit.images.folder import ImageFolder
+from clusterkit.images.thumbnails import thumbnails
+from clusterkit.preparation.faults import find_faults
+from clusterkit.preparation.findings import KINDS, Finding
+from clusterkit.preparation.looking import Look, look_at_files
+from clusterkit.preparation.not_copies import read_not_copies
+from clusterkit.preparation.off_topic import LEAST_IMAGES, OFF_TOPIC, score_off_topic
+from clusterkit.preparation.quarantining import QUARANTINED, check_quarantine, quarantine
+from clusterkit.preparation.shared_pictures import check_keep, find_shared_pictures, rank_to_keep
+from clusterkit.routing.sorting import Sorting
+from clusterkit.store.embeddings import Embeddings
+from clusterkit.store.store import Store, as_store
+from clusterkit.utils.files import DEFAULT_STORE
+from clusterkit.utils.html import Markup
+from clusterkit.utils.progress import progress_bar
+from clusterkit.utils.text import join_lines, plural
+
+# Number of pictures in a notebook.
+_SHOWN = 20
+_NO_EMBEDDINGS = (
+    "Off-topic images were not looked for: the store has no embeddings of these images, which "
+    "`clusterkit embed` makes."
+)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Check(TableResult):
+    """What a check found, see :func:`check`.
+
+    Attributes
+    ----------
+    root : pathlib.Path
+        The folder that paths are relative to.
+    paths : list of str
+        The images.
+    findings : list of Finding
+        What was found, in the order of their kinds and paths.
+    classes, parts, formats : dict of str to int
+        Number of readable images of each class (by its folder), part of the data and format.
+    shapes : ndarray of shape (n, 2), int64
+        (height, width) of each image; zeros for those that cannot be read.
+    notes : list of str
+        What was not looked at, and what holds for the whole set.
+    keep : str
+        Which of several copies is kept.
+    off_topic : ndarray of shape (n,), float64, or None
+        How unlike the others of its folder each image is, in modified z-scores; NaN where that is
+        not known.  None if it is not known of any.
+    moved : Sorting or None
+        What was put aside, or would be.
+    """
+
+    root: Path
+    paths: list[str]
+    findings: list[Finding]
+    classes: dict[str, int] = field(default_factory=dict)
+    parts: dict[str, int] = field(default_factory=dict)
+    formats: dict[str, int] = field(default_factory=dict)
+    shapes: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    notes: list[str] = field(default_factory=list)
+    keep: str = "largest"
+    off_topic: NDArray[np.float64] | None = None
+    moved: Sorting | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of the images."""
+        return [self.root / path for path in self.paths]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of findings of each kind that there is."""
+        counts = Counter(finding.kind for finding in self.findings)
+        return {kind: counts[kind] for kind in KINDS if counts[kind]}
+
+    def of_kind(self, kind: str) -> list[Finding]:
+        """Return the findings of one kind.
+
+        Raises
+        ------
+        InvalidInputError
+            If there is no such kind.
+        """
+        if kind not in KINDS:
+            raise InvalidInputError(f"a kind must be one of {', '.join(KINDS)}. Received: {kind!r}")
+        return [finding for finding in self.findings if finding.kind == kind]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-able values."""
+        return {
+            "root": str(self.root),
+            "images": len(self.paths),
+            "readable": int((self.shapes[:, 0] > 0).sum()),
+            "counts": self.counts,
+            "findings": [
+                {
+                    "path": finding.path,
+                    "kind": finding.kind,
+                    "figure": finding.figure,
+                    "related": finding.related,
+                    "detail": finding.detail,
+                    "suggestion": finding.suggestion,
+                }
+                for finding in self.findings
+            ],
+            "classes": self.classes,
+            "parts": self.parts,
+            "formats": self.formats,
+            "notes": self.notes,
+            "keep": self.keep,
+            "quarantine": None if self.moved is None else self.moved.to_dict(),
+        }
+
+    def to_text(self) -> str:
+        """Return what was found of each kind, with what to do, and what the images are like."""
+        lines = [self._headline()]
+        for kind, count in self.counts.items():
+            said, advice = KINDS[kind]
+            lines.append(f"{count:>7}  {kind}: {said}")
+            for finding in self.of_kind(kind)[:3]:
+                other = f", as {finding.related}" if finding.related else ""
+                lines.append(f"           {finding.path}{other} ({finding.detail})")
+            lines.append(f"         {advice}")
+        if any(finding.related for finding in self.findings):
+            rule = {"folder": "in the first folder"}.get(self.keep, self.keep)
+            lines.append(f"Of several copies, the one that is {rule} is kept.")
+        lines += self._say_set()
+        lines += self.notes
+        if self.moved is not None:
+            lines.append(self.moved.to_text())
+            if self.moved.transfers and not self.moved.dry_run:
+                lines.append(f"`clusterkit undo {self.moved.into}` takes them back")
+        return "\n".join(map(join_lines, (line.split("\n") for line in lines)))
+
+    def _say_set(self) -> list[str]:
+        """Return what the images are like."""
+        lines = []
+        shapes = self.shapes[self.shapes[:, 0] > 0]
+        if len(shapes):
+            height, width = np.median(shapes, axis=0).astype(int)
+            areas = shapes.prod(axis=1)
+            (least, most) = (shapes[areas.argmin()], shapes[areas.argmax()])
+            sizes = f"{width} x {height} pixels in the middle"
+            if len(np.unique(shapes, axis=0)) > 1:
+                sizes += f", {least[1]} x {least[0]} to {most[1]} x {most[0]}"
+            lines.append(f"Images: {_counted(self.formats)}; {sizes}")
+        if self.parts:
+            lines.append(f"Parts: {_counted(self.parts)}")
+        if self.classes:
+            lines.append(f"Folders: {_counted(self.classes)}")
+        return lines
+
+    def _headline(self) -> str:
+        """Return the number of findings."""
+        n_files = len({finding.row for finding in self.findings})
+        found = plural(len(self.findings), "finding") if self.findings else "nothing found"
+        where = f" in {plural(n_files, 'file')}" if n_files else ""
+        return f"{plural(len(self.paths), 'image')} of {self.root}: {found}{where}"
+
+    def _table(self) -> Rows:
+        """Return one row per finding."""
+        header = ["path", "kind", "figure", "related", "detail", "suggestion"]
+        cells = [
+            [one.path, one.kind, one.figure, one.related, one.detail, one.suggestion]
+            for one in self.findings
+        ]
+        return Rows(header, cells, decimals=4)
+
+    def _table_shown(self) -> Rows:
+        """Return pictures, and what was found in them."""
+        header, cells, _ = self._table()
+        pictures = [Markup()] * len(cells)
+        files = [self.root / finding.path for finding in self.findings[:_SHOWN]]
+        pictures[: len(files)] = thumbnails(files)
+        rows = [[picture, *row] for picture, row in zip(pictures, cells, strict=True)]
+        return Rows(["image", *header], rows)
+
+
+def check(
+    folders: str | Path | Iterable[str | Path],
+    *,
+    exclude: Iterable[str] = (),
+    keep: str = "largest",
+    not_copies: str | Path | None = None,
+    quarantine_into: str | Path | None = None,
+    kinds: Collection[str] = QUARANTINED,
+    store: Store | str | Path = DEFAULT_STORE,
+    extractor: str | None = None,
+    dry_run: bool = False,
+    progress: bool = False,
+) -> Check:
+    """Check gathered images: broken, blurred, doubled, under two labels, out of place.
+
+    Every file is read once and decoded.  Nothing is changed, unless files are to be put aside.
+
+    Parameters
+    ----------
+    folders : path or iterable of paths
+        Folders, image files and lists of paths, as for :class:`clusterkit.ImageFolder`.  Folders
+        such as ``train`` and ``test`` beside each other are parts of the data; the first folders
+        below, or else of all, are taken for classes.
+    exclude : iterable of str
+        Patterns of files and folders to leave out.
+    keep : {"largest", "oldest", "folder"}
+        Which of several copies is kept: the one with the most pixels; the one that was changed
+        first; or the one in the folder that was given first, and of these the first by its path.
+    not_copies : path, optional
+        Images that look alike but are no copies: a text or CSV file with two paths in each line,
+        or a table of clusters, for which ``clusterkit label --not-copies`` said so.
+    quarantine_into : path, optional
+        Move what was found into this folder, which ``clusterkit undo`` takes back.
+    kinds : collection of str
+        Which kinds of findings are moved there: keys of
+        :data:`clusterkit.preparation.KINDS`, by default those that are of no use for sure.
+    store : Store or path
+        A store; if it holds embeddings of these images, off-topic ones are looked for, and copies
+        also among images that are near each other there.
+    extractor : str, optional
+        Whose embeddings to use; by default those of the default space.
+    dry_run : bool
+        Whether to only plan what would be moved.
+    progress : bool
+        Whether to show progress bars.
+
+    Returns
+    -------
+    Check
+        What was found, and what the images are like.
+
+    Raises
+    ------
+    NotFoundError
+        If a folder, the file of pairs or the named space does not exist.
+    InvalidInputError
+        If there are no images, an argument is invalid, or nothing can be moved to the folder.
+    OutputExistsError
+        If the folder for what was found holds other files.
+
+    Examples
+    --------
+    >>> check("photos/").counts  # doctest: +SKIP
+    {'truncated': 2, 'duplicate': 14, 'blurred': 3}
+    """
+    given = [folders] if isinstance(folders, str | os.PathLike) else list(folders)
+    check_keep(keep)
+    if dry_run and quarantine_into is None:
+        raise InvalidInputError("dry_run plans what would be moved: name a folder to move it to")
+    images = ImageFolder(given, exclude=exclude)
+    files, paths = images.files, images.paths
+    tops = [Path(os.path.abspath(one)) for one in given if Path(one).is_dir()]  # noqa: PTH100
+    if quarantine_into is not None:
+        check_quarantine(quarantine_into, kinds, tops, {file.parent for file in files})
+    pairs = read_not_copies(not_copies)
+    embeddings = _read_embeddings(images, store, extractor)
+    with progress_bar(total=len(files), name="checking", enabled=progress, unit="image") as bar:
+        looks = []
+        for look in look_at_files(files):
+            looks.append(look)
+            bar.update()
+    places = read_places(paths)
+    findings, common = find_faults(paths, looks)
+    faulty = set() if quarantine_into is None else {f.row for f in findings if f.kind in kinds}
+    vectors = _align(embeddings, paths, looks)
+    digest_of = {path: look.digest for path, look in zip(paths, looks, strict=True)}
+    findings += find_shared_pictures(
+        files,
+        paths,
+        looks,
+        places,
+        # A copy that stays must not be one that goes for another reason.
+        [
+            (int(row in faulty), *rank)
+            for row, rank in enumerate(rank_to_keep(looks, files, tops, keep))
+        ],
+        vectors=vectors,
+        apart=pairs.resolve(digest_of, images.root),
+        progress=progress,
+    )
+    scores, off_topic, said = _find_off_topic(paths, places, looks, vectors)
+    findings += off_topic
+    order = list(KINDS)
+    findings.sort(key=lambda finding: (order.index(finding.kind), finding.path))
+    moved = None
+    if quarantine_into is not None:
+        moved = quarantine(
+            files,
+            findings,
+            quarantine_into,
+            kinds=kinds,
+            store=store,
+            dry_run=dry_run,
+            progress=progress,
+        )
+    readable = [row for row, look in enumerate(looks) if look.quality is not None]
+    return Check(
+        images.root,
+        paths,
+        findings,
+        classes=_count(places[row].label for row in readable),
+        parts=_count(places[row].part for row in readable),
+        formats=_count(looks[row].format for row in readable),
+        shapes=np.array([look.shape for look in looks], np.int64),
+        notes=[
+            *_say_common(common, len(readable)),
+            *_say_classes([places[row] for row in readable]),
+            *said,
+            *([f"Passed over: {skipped}."] if (skipped := images.passed_over_in_words) else []),
+        ],
+        keep=keep,
+        off_topic=scores,
+        moved=moved,
+    )
+
+
+def _read_embeddings(
+    images: ImageFolder, store: Store | str | Path, extractor: str | None
+) -> Embeddings | None:
+    """Return the embeddings of the images; None if there are none, and none are asked for."""
+    found = as_store(store)
+    if extractor is None and not found.spaces():
+        return None
+    embeddings = found.space(extractor).read(images)
+    return embeddings if len(embeddings) else None
+
+
+def _align(
+    embeddings: Embeddings | None, paths: Sequence[str], looks: Sequence[Look]
+) -> NDArray[np.float32] | None:
+    """Return a vector of each image; zeros for images without one, and those changed since."""
+    if embeddings is None:
+        return None
+    row_of = {path: row for row, path in enumerate(paths)}
+    vectors = np.zeros((len(paths), embeddings.shape[1]), np.float32)
+    digests = embeddings.digests or [""] * len(embeddings)
+    for path, digest, vector in zip(embeddings.paths, digests, embeddings.vectors, strict=True):
+        row = row_of[path]
+        if digest == looks[row].digest:
+            vectors[row] = vector
+    return vectors
+
+
+def _find_off_topic(
+    paths: Sequence[str],
+    places: Sequence[Place],
+    looks: Sequence[Look],
+    vectors: NDArray[np.float32] | None,
+) -> tuple[NDArray[np.float64] | None, list[Finding], list[str]]:
+    """Return the scores of all images, the findings, and what was not looked at."""
+    if vectors is None:
+        return None, [], [_NO_EMBEDDINGS]
+    folders = [
+        place.label or path.rpartition("/")[0] for path, place in zip(paths, places, strict=True)
+    ]
+    known = np.flatnonzero(vectors.any(axis=1))
+    scores = np.full(len(paths), np.nan)
+    scores[known] = score_off_topic(vectors[known], [folders[row] for row in known])
+    findings = [
+        Finding(
+            row,
+            paths[row],
+            "off-topic",
+            float(scores[row]),
+            "",
+            f"{scores[row]:.1f} times the usual spread from the others of "
+            f"{folders[row] or 'the folder'}",
+        )
+        for row in np.flatnonzero(scores >= OFF_TOPIC).tolist()
+    ]
+    said = []
+    n_readable = sum(look.quality is not None for look in looks)
+    if len(known) < n_readable:
+        n_unknown = plural(n_readable - len(known), "image")
+        said.append(f"Not compared with the others of the folder, without embeddings: {n_unknown}.")
+    sizes = Counter(folders[row] for row in known)
+    if small := sorted(folder for folder, size in sizes.items() if size < LEAST_IMAGES):
+        shown = first_few(folder or "the folder itself" for folder in small)
+        said.append(
+            f"Too few images to tell what is off-topic (fewer than {LEAST_IMAGES}): {shown}."
+        )
+    return scores, findings, said
+
+
+def _say_common(common: Sequence[str], n_images: int) -> list[str]:
+    """Return which kinds hold for so many images that they are no finding."""
+    return [
+        f"{count} of {plural(n_images, 'image')} would be called {kind}: so these images are, and "
+        "none is listed for it."
+        for kind, count in Counter(common).items()
+    ]
+
+
+def _say_classes(places: Sequence[Place]) -> list[str]:
+    """Return what is to be said of the number of images of each class."""
+    counts = _count(place.label for place in places)
+    if len(counts) == 1 and all(place.label for place in places):
+        return [
+            f"All images lie in one folder, {first_few(counts)}: if that is a class, there is one."
+        ]
+    if len(counts) < 2:
+        return []
+    (largest, most), *_, (smallest, least) = Counter(counts).most_common()
+    said = []
+    if most > MAX_RATIO * least:
+        said.append(
+            f"{largest} ({most}) has {most / least:.1f} times the images of {smallest} ({least}): "
+            "gather more of the small ones, or let `train classifier` weight them."
+        )
+    if n_outside := sum(place.label is None for place in places):
+        said.append(f"In no folder of a class: {plural(n_outside, 'image')}.")
+    return said
+
+
+def _count(names: Iterable[str | None]) -> dict[str, int]:
+    """Return how many there are of each name, in order of name."""
+    return dict(sorted(Counter(name for name in names if name is not None).items()))
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    """Return counts as text, the largest first."""
+    ranked = Counter(counts).most_common()
+    return first_few((f"{name} {count:,}" for name, count in ranked), most=10)

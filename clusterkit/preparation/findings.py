@@ -1,0 +1,64 @@
+"""What a check can find, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+# Each kind of finding: what it says of images, and what to do.  The first that is found in a file
+# names the folder that the file is put aside in.
+KINDS = {
+    "unreadable": ("cannot be read as an image", "get the file anew, or remove it"),
+    "truncated": ("ends too early", "get the file anew, or remove it"),
+    "duplicate": ("is the same file as another", "remove it"),
+    "near-copy": ("shows the same picture as another", "remove it"),
+    "two-labels": (
+        "shows the same picture as one in another folder",
+        "if the folders are classes, find out which label is right, and remove the other",
+    ),
+    "two-sides": (
+        "shows the same picture as one in another part of the data",
+        "remove one of them: a test is of use on pictures that were not learned from",
+    ),
+    "single-colour": ("is of a single colour", "remove it"),
+    "tiny": ("is tiny beside the others", "get a larger one, or remove it"),
+    "blurred": ("is nowhere sharp", "look at it, and remove it if it shows too little"),
+    "dark": ("is dark everywhere", "look at it, and remove it if it shows too little"),
+    "blown-out": ("is white nearly everywhere", "look at it, and remove it if it shows too little"),
+    "aspect": ("is very long", "crop it: it will be stretched, or cut to its middle"),
+    "animated": ("has several frames or pages", "only the first is used: extract those you need"),
+    "oversized": ("is very large", "make it smaller: reading it takes long"),
+    "suffix": ("has another format than its name says", "give it the suffix of its content"),
+    "off-topic": ("is unlike the others of its folder", "look at it, and remove it"),
+}
+
+
+class Finding(NamedTuple):
+    """One thing that a check found.
+
+    Attributes
+    ----------
+    row : int
+        Row of the image.
+    path : str
+        The image, relative to the checked folder.
+    kind : str
+        A key of :data:`KINDS`.
+    figure : float or None
+        Its figure, such as the aspect ratio; None if there is none.
+    related : str
+        The path of the other image, of copies the one that is kept; else empty.
+    detail : str
+        What was found, in a few words.
+    """
+
+    row: int
+    path: str
+    kind: str
+    figure: float | None
+    related: str
+    detail: str
+
+    @property
+    def suggestion(self) -> str:
+        """What to do about it."""
+        return KINDS[self.kind][1]

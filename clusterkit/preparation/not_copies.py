@@ -1,0 +1,138 @@
+"""Read which images a person called no copies of each other."""
+
+from __future__ import annotations
+
+import csv
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from clusterkit.clustering.provenance import find_not_copies
+from clusterkit.clustering.saved import CLUSTER_COLUMNS
+from clusterkit.datasets.labelled_images import LabelledImages
+from clusterkit.datasets.tables import read_table, spellings
+from clusterkit.errors import InvalidInputError, NotFoundError, Notice
+from clusterkit.utils.text import plural
+
+Pair = tuple[str, str]
+
+
+class NotCopies(NamedTuple):
+    """Pairs of images that are no copies of each other.
+
+    Attributes
+    ----------
+    digests : frozenset of (str, str)
+        Pairs by their sorted digests.
+    paths : list of (str, str)
+        Pairs by their paths.
+    file : pathlib.Path or None
+        The file that they were read from.
+    """
+
+    digests: frozenset[Pair] = frozenset()
+    paths: list[Pair] = []  # noqa: RUF012 (never changed)
+    file: Path | None = None
+
+    def resolve(self, digest_of: Mapping[str, str], root: Path) -> frozenset[Pair]:
+        """Return all pairs by their sorted digests.
+
+        Parameters
+        ----------
+        digest_of : mapping of str to str
+            The digest of each image, by its path relative to ``root``.
+        root : pathlib.Path
+            The folder of the images; paths may also be relative to the current one.
+
+        Warns
+        -----
+        Notice
+            If paths are none of the images.
+        """
+        pairs, unknown = set(self.digests), []
+        for pair in self.paths:
+            one, other = (_find(cell, digest_of, root) for cell in pair)
+            if one and other:
+                pairs.add((min(one, other), max(one, other)))
+            else:
+                unknown.append(pair[0] if one is None else pair[1])
+        if unknown:
+            warnings.warn(
+                f"{plural(len(unknown), 'path')} in {self.file} belong to none of the images, such "
+                f"as {unknown[0]}",
+                Notice,
+                stacklevel=3,
+            )
+        return frozenset(pairs)
+
+
+def read_not_copies(file: str | Path | None) -> NotCopies:
+    """Read pairs of images that are no copies of each other.
+
+    Parameters
+    ----------
+    file : path, or None for no pairs
+        A text or CSV file with two paths in each line, in which lines that start with # are left
+        out; a table of findings, such as some of ``issues.csv``; or a table of clusters for which
+        ``clusterkit label --not-copies`` said so.
+
+    Returns
+    -------
+    NotCopies
+
+    Raises
+    ------
+    NotFoundError
+        If the file does not exist.
+    InvalidInputError
+        If a line does not hold two paths.
+    """
+    if file is None:
+        return NotCopies()
+    file = Path(file)
+    if not file.exists():
+        raise NotFoundError(f"no such file: {file}")
+    try:
+        text = file.read_text("utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {file}: {error.strerror}") from error
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1)]
+    lines = [(number, line) for number, line in lines if line.strip() and line[0] != "#"]
+    header = lines[0][1].casefold().split(",") if lines else []
+    if "path" in header and set(header) & set(CLUSTER_COLUMNS):
+        return NotCopies(find_not_copies(LabelledImages([], [], None), file))
+    if {"path", "related"} <= set(header):
+        table = read_table(file)
+        columns = [table.column(table.header.index(name)) for name in ("path", "related")]
+        return NotCopies(
+            paths=[pair for pair in zip(*columns, strict=True) if all(pair)], file=file
+        )
+    return NotCopies(paths=[_split(line, number, file) for number, line in lines], file=file)
+
+
+def _split(line: str, number: int, file: Path) -> Pair:
+    """Return the two paths of a line, with a comma, a tab or spaces between them."""
+    try:
+        cells = next(csv.reader([line], strict=True))
+    except csv.Error:
+        cells = []
+    if len(cells) < 2:
+        cells = line.split("\t") if "\t" in line else line.split()
+    cells = [cell.strip() for cell in cells if cell.strip()]
+    if len(cells) != 2:
+        raise InvalidInputError(
+            f"{file}, line {number}: must be two paths with a comma between them. Received: "
+            f"{line!r:.100}"
+        )
+    return cells[0], cells[1]
+
+
+def _find(cell: str, digest_of: Mapping[str, str], root: Path) -> str | None:
+    """Return the digest of the image that a cell names; None if it names none."""
+    for spelling in spellings(cell):
+        for path in (spelling, os.path.relpath(os.path.abspath(spelling), root)):  # noqa: PTH100
+            if digest := digest_of.get(path.replace(os.sep, "/")):
+                return digest
+    return None

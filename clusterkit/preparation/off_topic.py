@@ -1,0 +1,128 @@
+"""Find images that are unlike the others of their folder."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clusterkit.errors import InvalidInputError
+from clusterkit.similarity.approximate import nearest_others_roughly
+from clusterkit.similarity.nearest import nearest_others, unit_rows
+from clusterkit.utils.outliers import modified_z_scores
+
+# Scores from here on are off-topic: 2 % of the images of 70 species, of which some are.  A folder
+# must hold so many images to have a topic.
+OFF_TOPIC, LEAST_IMAGES = 5.0, 10
+# The half of a folder that is nearest to its own mean is taken for its topic: less than half of
+# it may be of something else, even all of one other thing.
+_TOPIC_SHARE, _MAX_ROUNDS = 0.5, 20
+# How far it counts that an image is near the topic of another folder.
+_OTHERS = 0.5
+# The share of a folder, farthest from its topic, that shows where strangers are to be looked for.
+_FAR_SHARE = 0.1
+# How far the scores of so many neighbours count.  On 35 species, with pictures of others among
+# them, average precision rises with it, most for those that look alike: 0.76 to 0.86.
+_N_NEIGHBORS, _NEIGHBORS = 5, 0.5
+# Of more images than this, most of the nearest neighbours are enough.
+_MANY = 5_000
+
+
+def score_off_topic(X: ArrayLike, folders: Sequence[Hashable]) -> NDArray[np.float64]:
+    """Return how unlike the other images of its folder each image is.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, dimension)
+        Vectors of the images.
+    folders : sequence of length n
+        The folder of each.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        Modified z-scores within the folder, off-topic from 5 on; NaN in folders of fewer than 10
+        images.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is not one folder per vector.
+
+    Notes
+    -----
+    The distance of an image is one minus its cosine to the topic of its folder: the mean of the
+    half of the folder that is nearest to this mean, found by iteration, without the image itself.
+    What came into the folder from elsewhere therefore does not count as its topic, as long as it is
+    less than half.  Methods that look at near neighbours fail where the strangers are alike.  Half
+    of the cosine to the most similar topic of another folder is added.
+
+    Strangers may be of one kind.  So it also counts how far an image lies in the direction of the
+    farthest tenth, and, to one half, how unlike the others its five nearest neighbours are.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal((9, 0, 0), 1, (30, 3))
+    >>> X[7] = 0, 9, 0
+    >>> int(score_off_topic(X, ["fox"] * 30).argmax())
+    7
+    """
+    rows = unit_rows(X)
+    if len(rows) != len(folders):
+        raise InvalidInputError(
+            f"there must be one folder per vector. Received: {len(folders)} folders, "
+            f"{len(rows)} vectors"
+        )
+    members: dict[Hashable, list[int]] = defaultdict(list)
+    for row, folder in enumerate(folders):
+        members[folder].append(row)
+    of_folder = [np.array(m) for m in members.values() if len(m) >= LEAST_IMAGES]
+    found = [_find_topic(rows[own]) for own in of_folder]
+    topics = np.array([topic for topic, _ in found], np.float32)
+    scores = np.full(len(rows), np.nan)
+    for place, (own, (_, distances)) in enumerate(zip(of_folder, found, strict=True)):
+        others = np.delete(topics, place, axis=0)
+        if len(others):
+            distances = distances + _OTHERS * (rows[own] @ others.T).max(axis=1)
+        scores[own] = _score(rows[own], distances)
+    return scores
+
+
+def _score(rows: NDArray[np.float32], distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return modified z-scores of the images of one folder by their distances to its topic."""
+    order = np.argsort(distances, kind="stable")
+    n_far = max(3, int(_FAR_SHARE * len(rows)))
+    topic = rows[order[: len(rows) // 2]].mean(axis=0)
+    direction = rows[order[-n_far:]].mean(axis=0) - topic
+    own = modified_z_scores(distances)
+    own += modified_z_scores((rows @ direction).astype(np.float64))
+    find_nearest = nearest_others if len(rows) <= _MANY else nearest_others_roughly
+    neighbors = find_nearest(rows, _N_NEIGHBORS)[1]
+    neighbors = np.where(neighbors < 0, np.arange(len(rows))[:, None], neighbors)
+    scores = own
+    for _ in range(_MAX_ROUNDS):
+        scores = own + _NEIGHBORS * scores[neighbors].mean(axis=1)
+    return modified_z_scores(scores)
+
+
+def _find_topic(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return the topic of a folder, of length 1, and the distance of each image to it."""
+    n_inside = int(np.ceil(_TOPIC_SHARE * len(rows)))
+    inside = np.arange(len(rows))
+    for _ in range(_MAX_ROUNDS):
+        is_inside = np.zeros(len(rows), bool)
+        is_inside[inside] = True
+        total = rows[inside].sum(axis=0)
+        others = np.maximum(1, len(inside) - is_inside)
+        cosines = (rows @ total).astype(np.float64) - is_inside
+        # What differs by less is rounding, of which the spread of equal images would consist.
+        cosines = np.round(cosines / others, 6)
+        nearest = np.sort(np.argsort(-cosines, kind="stable")[:n_inside])
+        if np.array_equal(nearest, inside):
+            break
+        inside = nearest
+    topic = total / max(np.linalg.norm(total), 1e-12)
+    return topic.astype(np.float32), 1 - cosines

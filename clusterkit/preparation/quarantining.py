@@ -1,0 +1,137 @@
+"""Put aside what a check found, so that it can be brought back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+from clusterkit.errors import InvalidInputError, OutputExistsError
+from clusterkit.preparation.findings import KINDS, Finding
+from clusterkit.routing.manifest import MANIFEST_NAME, read_manifest
+from clusterkit.routing.sorting import Sorting, sort_into_folders
+from clusterkit.routing.transfer import is_inside
+from clusterkit.store.store import Store
+
+# What is of no use for sure; the others are for a person to look at.
+QUARANTINED = ("unreadable", "truncated", "duplicate", "near-copy")
+# The manifest tells by this that a folder is one of a check.
+_ORIGIN = {"command": "check"}
+
+
+def check_quarantine(
+    into: str | Path, kinds: Collection[str], folders: Iterable[Path], parents: Iterable[Path]
+) -> None:
+    """Check that files can be put aside, before any work.
+
+    Parameters
+    ----------
+    into : path
+        The folder to put them in.
+    kinds : collection of str
+        Which kinds of findings are put aside.
+    folders : iterable of pathlib.Path
+        The checked folders.
+    parents : iterable of pathlib.Path
+        The folders that hold the images.
+
+    Raises
+    ------
+    InvalidInputError
+        If a kind does not exist, one of the folders lies in the other, or one cannot be written.
+    OutputExistsError
+        If the folder holds anything but what an earlier check put aside.
+    """
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        raise InvalidInputError(
+            f"a kind must be one of {', '.join(KINDS)}. Received: {unknown[0]!r}"
+        )
+    into = Path(os.path.abspath(into))  # noqa: PTH100 (resolve() would follow links)
+    for folder in folders:
+        if is_inside(into, folder) or is_inside(folder, into):
+            raise InvalidInputError(
+                f"the quarantine must lie outside of the checked folder {folder}. Received: {into}"
+            )
+    if os.path.lexists(into):
+        _check_is_ours(into)
+    nearest = next(path for path in (into, *into.parents) if os.path.lexists(path))
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InvalidInputError(f"cannot write in {nearest}: no permission")
+    for parent in parents:
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise InvalidInputError(
+                f"no permission to move files out of {parent}: check it without a quarantine"
+            )
+
+
+def _check_is_ours(into: Path) -> None:
+    """Check that a folder is empty, or holds what an earlier check put aside."""
+    if not into.is_dir():
+        raise OutputExistsError(f"{into} is a file; name a folder for the quarantine")
+    if os.path.lexists(into / MANIFEST_NAME):
+        if _ORIGIN in read_manifest(into).origins:
+            return
+    elif not any(into.iterdir()):
+        return
+    raise OutputExistsError(
+        f"{into} holds files of another origin: name a new folder for the quarantine"
+    )
+
+
+def quarantine(
+    files: Sequence[Path],
+    findings: Sequence[Finding],
+    into: str | Path,
+    *,
+    kinds: Collection[str] = QUARANTINED,
+    store: Store | str | Path | None = None,
+    dry_run: bool = False,
+    progress: bool = False,
+) -> Sorting:
+    """Move what was found into a folder of its kind.
+
+    ``clusterkit undo`` brings it back.
+
+    Parameters
+    ----------
+    files : sequence of pathlib.Path
+        All images.
+    findings : sequence of Finding
+        What was found in them.
+    into : path
+        The folder to move them to.
+    kinds : collection of str
+        Which kinds of findings; a file of several kinds goes to the first in the order of
+        :data:`~clusterkit.preparation.findings.KINDS`.
+    store, dry_run, progress
+        As for :func:`clusterkit.routing.sort_into_folders`.
+
+    Returns
+    -------
+    Sorting
+        The moved files.  Links, and files that cannot be opened, stay where they are.
+    """
+    into = Path(os.path.abspath(into))  # noqa: PTH100
+    kind_of: dict[int, str] = {}
+    order = list(KINDS)
+    for finding in sorted(findings, key=lambda finding: order.index(finding.kind)):
+        if finding.kind in kinds and _can_move(files[finding.row]):
+            kind_of.setdefault(finding.row, finding.kind)
+    if not kind_of:
+        return Sorting(into, "move", [], 0, dry_run)
+    rows = sorted(kind_of)
+    return sort_into_folders(
+        [files[row] for row in rows],
+        [kind_of[row] for row in rows],
+        into,
+        mode="move",
+        store=store,
+        origin=_ORIGIN,
+        dry_run=dry_run,
+        progress=progress,
+    )
+
+
+def _can_move(file: Path) -> bool:
+    """Return whether a file is no link, and can be read."""
+    return file.is_file() and not file.is_symlink() and os.access(file, os.R_OK)
