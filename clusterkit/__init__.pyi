@@ -23,10 +23,10 @@ from .embedding.embed import embed_to_store as embed_to_store
 from .extractors.autoencoder.training import train_autoencoder as train_autoencoder
 from .extractors.by_name import create_extractor as create_extractor
 from .images.folder import ImageFolder as ImageFolder
+from .preparation.checking import check as check
 from .preparation.gathering.from_web import gather as gather
 from .preparation.sampling import sample_images as sample_images
 from .preparation.splitting import split_folder as split_folder
-from .preparation.checking import check as check
 from .report.writing import write_report as write_report
 from .routing.sorting import sort_into_folders as sort_into_folders
 from .routing.undoing import undo as undo

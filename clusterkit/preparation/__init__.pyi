@@ -1,7 +1,7 @@
 from .checking import Check as Check
 from .checking import check as check
-from .findings import Finding as Finding
 from .findings import KINDS as KINDS
+from .findings import Finding as Finding
 from .gathering.from_web import gather as gather
 from .gathering.manifest import Gathered as Gathered
 from .gathering.result import Gathering as Gathering
