@@ -173,6 +173,8 @@ def test_poster_genres(shared: Path, tiny_weights: Path, tmp_path: Path, run: Ru
     assert (tmp_path / "posters-report/report.json").is_file()
 
 
+# The painted kinds look alike within each.
+@pytest.mark.filterwarnings("ignore:most images of .* look alike")
 @pytest.mark.usefixtures("few_resamples")
 def test_the_loop(
     tiny_weights: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch

@@ -5,6 +5,7 @@ later command learns anything; of the reports on classifiers, those of one that 
 one label and of one that gives several are drawn.
 """
 
+import csv
 import gzip
 import re
 import shlex
@@ -16,10 +17,12 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from clusterkit.cli import main
 from tests.no_drawing import drawing_nothing
 from tests.no_training import learning_nothing
+from tests.picture_server import Reply, serving
 from tests.small_sets import paint, take, take_posters
 from tests.tiny_network import registered
 
@@ -91,9 +94,35 @@ def wild(
     return tmp_path
 
 
+@pytest.fixture
+def web(wild: Path) -> Iterator[None]:
+    """Serve the photos, one of them twice, at addresses that the README's files name."""
+    photos = {f"/{file.name}": file.read_bytes() for file in sorted((wild / "wild").iterdir())}
+    with Image.open(wild / "wild/fox.jpg") as image:
+        image.resize((150, 150)).save(wild / "small.jpg")
+    photos["/fox_small.jpg"] = (wild / "small.jpg").read_bytes()
+    items = "".join(
+        f'<li><img src="{path}"><b class="genre">{path[1:4]}</b><b class="genre">animal</b></li>'
+        for path in photos
+    )
+    page = Reply(f"<title>All</title>{items}".encode(), headers={"Content-Type": "text/html"})
+    with serving({"/": page, **{path: Reply(body) for path, body in photos.items()}}) as server:
+        rows = [f"{server.url(path)},{path[1:4]}" for path in photos]
+        (wild / "addresses.csv").write_text("\n".join(["address,label", *rows]))
+        (wild / "posters.toml").write_text(
+            f'pages = "{server.url("/")}"\nitem = "li"\npicture = "img"\nlabel = "genres"\n'
+            '[fields]\ngenres = { select = "b.genre", several = true }\n'
+        )
+        yield
+
+
 def run_command(words: list[str]) -> None:
     """Run a command, which searches only few numbers of clusters, and makes small autoencoders."""
-    extra = {"elbow": ["--k-max", "6"], "train autoencoder": ["--image-size", "32"]}
+    extra = {
+        "elbow": ["--k-max", "6"],
+        "train autoencoder": ["--image-size", "32"],
+        "gather": ["--allow-private", "127.0.0.1", "--rate", "1000"],
+    }
     words = words + extra.get(words[1], extra.get(" ".join(words[1:3]), []))
     with ExitStack() as stack:
         if "two-conv" not in words:
@@ -104,14 +133,30 @@ def run_command(words: list[str]) -> None:
     assert result.exit_code == 0, f"{' '.join(words)}\n{result.output}"
 
 
-def test_every_command_runs(wild: Path) -> None:
+# A command says how it reads a table.
+@pytest.mark.filterwarnings("ignore:.* is read with files from column")
+@pytest.mark.usefixtures("wild", "web")
+def test_every_command_runs() -> None:
     lines = [
         line.partition(" #")[0].strip() for block in blocks("bash") for line in block.splitlines()
     ]
     commands = [line for line in lines if line.startswith("clusterkit ")]
     assert len(commands) >= 10
     for command in commands:
+        if "--labels sample.csv" in command:
+            fill_in(Path("sample.csv"))
         run_command(shlex.split(command))
+
+
+def fill_in(sample: Path) -> None:
+    """Write a label into half of the rows of a sample, as a person does."""
+    with sample.open(encoding="utf-8-sig", newline="") as file:
+        header, *rows = csv.reader(file)
+    place = header.index("label")
+    for row in rows[::2]:
+        row[place] = row[0][:3]
+    with sample.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
 
 
 @pytest.fixture

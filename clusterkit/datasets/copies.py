@@ -181,7 +181,7 @@ def pair_copies(
 
 def group_copies(
     images: Sequence[str | Path] | NDArray[np.uint8],
-    thumbnails: Sequence[Thumbnail],
+    thumbnails: Sequence[Thumbnail] | None = None,
     *,
     order: Sequence[int] | NDArray[np.intp] | None = None,
     vectors: NDArray[np.float32] | None = None,
@@ -193,9 +193,9 @@ def group_copies(
     Parameters
     ----------
     images : sequence of paths, or ndarray of shape (n, height, width, 1 or 3), uint8
-        The images.
-    thumbnails : sequence of Thumbnail
-        Their features, see :func:`make_thumbnails`.
+        The images, as for :func:`find_copies`.
+    thumbnails : sequence of Thumbnail, optional
+        Their features, where :func:`make_thumbnails` has computed them already.
     order : sequence of int, optional
         All rows, the first to keep first; by default in their order.
     vectors : ndarray of shape (n, dimension), float32, optional
@@ -212,6 +212,8 @@ def group_copies(
         that is kept: two images that are both copies of a third, and not of each other, are not in
         one group unless the third is kept.
     """
+    if thumbnails is None:
+        thumbnails = make_thumbnails(images, progress=progress)
     links = _Links(images, thumbnails, vectors, apart, progress=progress)
     groups: list[CopyGroup] = []
     taken: set[int] = set()

@@ -36,7 +36,7 @@ _MIN_DETAIL_CORRELATION = 0.58
 # Nearest pictures by each disc that are compared.
 _N_NEIGHBORS = 4
 # Of the pairs of a picture, this many that match best are kept; more are copies of one image.
-_N_KEPT = 6
+_N_KEPT = 12
 # Aspect ratios within 2 % share their discs.
 _ASPECT_STEP = math.log(1.02)
 # Number of pictures that are worked on at a time.

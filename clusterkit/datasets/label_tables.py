@@ -145,7 +145,7 @@ def read_label_table(
         labels, is_multilabel = parse_labels(cells, label_separator, table.file, remarks)
     if len(header) > 2 or paths:
         said = "" if len(chosen) > 1 else f", labels from {_name(table, chosen[0])}"
-        remarks.append(f"files from {_name(table, paths)}{said}")
+        remarks.append(f"with files from {_name(table, paths)}{said}")
     if remarks:
         warnings.warn(f"{table.file} is read {', '.join(remarks)}", Notice, stacklevel=3)
     found = _unite(table, paths, labels, parts)

@@ -11,6 +11,7 @@ from clusterkit.datasets.label_tables import LABEL_SEPARATOR, read_label_table
 from clusterkit.datasets.names import first_few, match_names
 from clusterkit.datasets.tables import as_text
 from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.utils.text import plural
 
 
 def labels_from_folders(paths: Sequence[str]) -> list[str]:
@@ -113,6 +114,11 @@ def read_labels(
         for name, label in zip(table.names, table.labels, strict=True)
         if label is not None
     }
+    if table.names and not known:
+        raise InvalidInputError(
+            f"{labels_csv} has no label in any of its {plural(len(table.names), 'line')}: fill in "
+            f"the column {table.header[1] or 'without a name'}"
+        )
     names = match_names(paths, list(known), labels_csv)
     if not names:
         example = f", for instance {first_few(known)}" if known else ""
