@@ -287,6 +287,6 @@ def test_a_table_whose_labels_are_still_to_be_filled_in(tmp_path: Path) -> None:
     table.write_text("path,label,why\na.jpg,,typical\nb.jpg,,typical\n")
     with (
         pytest.warns(Notice),
-        pytest.raises(InvalidInputError, match="no label in any of its 2 lines: fill in .* label"),
+        pytest.raises(InvalidInputError, match=r"no label in any of its 2 lines: fill in .* label"),
     ):
         read_labels(table, ["a.jpg", "b.jpg"])

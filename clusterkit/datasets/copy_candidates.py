@@ -32,7 +32,7 @@ _N_ANGLES = 64
 # statistics of natural images and the response properties of cortical cells"), and coarse shapes
 # agree by chance.
 _MIN_CORRELATION = 0.8
-_MIN_DETAIL_CORRELATION = 0.58
+_MIN_DETAIL_CORRELATION = 0.62
 # Nearest pictures by each disc that are compared.
 _N_NEIGHBORS = 4
 # Of the pairs of a picture, this many that match best are kept; more are copies of one image.
@@ -42,7 +42,7 @@ _ASPECT_STEP = math.log(1.02)
 # Number of pictures that are worked on at a time.
 _AT_ONCE = 4096
 # More pictures than this are searched by an inverted file instead of all with all.
-_MOST_EXACT = 5_000
+_MOST_EXACT = 2_000
 _N_PROBES = 8
 # Embeddings of more dimensions are projected to so many.
 _MOST_DIMENSIONS = 256
