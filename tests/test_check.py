@@ -552,7 +552,7 @@ def test_classes_and_what_was_passed_over(photos: Path) -> None:
     said = found.to_text()
     assert "cat (13) has 2.2 times the images of dog (6)" in said
     assert "Passed over: 1 video." in said
-    assert "PNG 19; 96 x 96 pixels in the middle" in said
+    assert "PNG 19; median 96 x 96 pixels" in said
 
 
 # The command, the table and the picture.

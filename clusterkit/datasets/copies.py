@@ -355,7 +355,7 @@ def _describe(matrix: NDArray[np.float32], kept: NDArray[np.int64], own: NDArray
         words.append("stretched")
     shown = float(np.abs(np.linalg.det(invert(maps)[:, :, :2]))[0])
     if shown < 1 - _LITTLE:
-        words.append(f"cropped to {shown:.0%}".replace("%", " %"))
+        words.append(f"cropped to {100 * shown:.0f} %")
     elif shown > 1 + _LITTLE:
         words.append("shows more")
     if tuple(kept) != tuple(own):

@@ -159,7 +159,7 @@ class Check(TableResult):
             height, width = np.median(shapes, axis=0).astype(int)
             areas = shapes.prod(axis=1)
             (least, most) = (shapes[areas.argmin()], shapes[areas.argmax()])
-            sizes = f"{width} x {height} pixels in the middle"
+            sizes = f"median {width} x {height} pixels"
             if len(np.unique(shapes, axis=0)) > 1:
                 sizes += f", {least[1]} x {least[0]} to {most[1]} x {most[0]}"
             lines.append(f"Images: {_counted(self.formats)}; {sizes}")

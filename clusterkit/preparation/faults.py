@@ -120,12 +120,12 @@ def _look_for_bad_light(
         return
     if _is_blown_out(quality):
         clipped = quality.white + quality.tinted
-        yield "blown-out", clipped, f"{clipped:.0%} of it is clipped"
+        yield "blown-out", clipped, f"{100 * clipped:.0f} % of it is clipped"
         return
     limit = _BLURRED * min(1, _BLURRED_SIDE / quality.side)
     # Of a long one there are too few pixels in one direction.
     if quality.steepness is not None and quality.steepness < limit and not is_long:
-        said = f"{quality.steepness:.0%} of a sharp step at its steepest edges"
+        said = f"{100 * quality.steepness:.0f} % of a sharp step at its steepest edges"
         yield "blurred", quality.steepness, said
 
 
