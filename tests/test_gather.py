@@ -27,7 +27,13 @@ from clusterkit.errors import (
     OutputExistsError,
 )
 from clusterkit.images.folder import ImageFolder
-from clusterkit.preparation.gathering import gather, manifest, network_guard, politeness
+from clusterkit.preparation.gathering import (
+    gather,
+    manifest,
+    network_guard,
+    picture_names,
+    politeness,
+)
 from clusterkit.preparation.gathering.manifest import MANIFEST_NAME
 from clusterkit.preparation.gathering.result import Gathering
 from clusterkit.routing import transfer
@@ -488,6 +494,24 @@ def test_names_come_from_addresses_that_are_not_trusted(tmp_path: Path) -> None:
     assert not set("".join(names)) & set('\\/:*?"<>|\0\n\u202e')
     assert {"up.jpg", "b.jpg", "_con.jpg", "hidden.jpg", "red fox ä.jpg", "get.jpg"} <= set(names)
     assert names_in(tmp_path) == ["addresses.txt", "out"]
+
+
+def test_names_of_addresses_that_differ_in_their_query_do_not_take_ever_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_keys = 0
+
+    def alike(path: str) -> str:
+        nonlocal n_keys
+        n_keys += 1
+        return path.casefold()
+
+    monkeypatch.setattr(picture_names, "alike", alike)
+    names = picture_names.FreeNames(tmp_path, ["image (3).jpg"])
+    taken = [names.take(".", f"http://a.org/image?id={n}", ".jpg") for n in range(200)]
+    assert taken[:3] == ["image.jpg", "image (2).jpg", "image (4).jpg"]
+    assert len(set(taken)) == 200
+    assert n_keys < 5 * 200
 
 
 def test_nothing_is_overwritten(tmp_path: Path, server: PictureServer) -> None:
