@@ -255,6 +255,16 @@ def test_what_is_asked_to_wait_waits_and_then_succeeds(tmp_path: Path) -> None:
     assert min(one.start for one in rest) - a.start >= 1.0
 
 
+def test_a_wait_holds_also_after_the_last_attempt(tmp_path: Path) -> None:
+    busy = Reply(b"", 429, {"Retry-After": "1"})
+    with serving({"/a.jpg": busy, "/b.jpg": Reply(picture(1))}) as server:
+        source = write_list(tmp_path, [server.url("/a.jpg"), server.url("/b.jpg")])
+        found = gather(source, tmp_path / "out", per_host=1, attempts=1, **FAST)
+        assert len(found.stored) == 1
+        a, b = [request for request in server.requests if request.path != "/robots.txt"]
+    assert b.start - a.start >= 1.0
+
+
 def test_a_wait_that_is_too_long_is_left_to_another_run(tmp_path: Path) -> None:
     closed = Reply(b"", 503, {"Retry-After": "86400"})
     with serving({"/0.jpg": closed, "/1.jpg": Reply(picture())}) as server:
