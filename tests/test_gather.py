@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from clusterkit.errors import (
     InvalidInputError,
     MissingDependencyError,
     NotFoundError,
+    Notice,
     OutputExistsError,
 )
 from clusterkit.images.folder import ImageFolder
@@ -34,6 +36,7 @@ from clusterkit.preparation.gathering import (
     picture_names,
     politeness,
 )
+from clusterkit.preparation.gathering.addresses import read_addresses
 from clusterkit.preparation.gathering.manifest import MANIFEST_NAME
 from clusterkit.preparation.gathering.result import Gathering
 from clusterkit.routing import transfer
@@ -709,6 +712,21 @@ def test_columns_are_chosen_by_name(tmp_path: Path, server: PictureServer) -> No
     assert (tmp_path / "out/cat/1.jpg").is_file()
     gather(source, tmp_path / "bare", address_column="small", label_column="none", **FAST)
     assert (tmp_path / "bare/0.jpg").is_file()
+
+
+@pytest.mark.parametrize("label_column", [None, "none"])
+@pytest.mark.parametrize("ends", [("", ""), (",cat", ",dog")])
+def test_the_first_line_of_a_table_without_a_header_counts(
+    tmp_path: Path, ends: tuple[str, str], label_column: str | None
+) -> None:
+    source = tmp_path / "a.csv"
+    source.write_text("".join(f"http://a.org/{n}.jpg{end}\n" for n, end in enumerate(ends)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Notice)
+        found = read_addresses(source, label_column=label_column)
+    assert [one.address for one in found] == ["http://a.org/0.jpg", "http://a.org/1.jpg"]
+    if label_column is None:
+        assert [",".join(("", *one.labels)) for one in found] == list(ends)
 
 
 def test_a_split_of_the_table_is_kept(tmp_path: Path, server: PictureServer) -> None:
