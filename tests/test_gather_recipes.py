@@ -265,6 +265,10 @@ def test_items_without_a_picture_or_with_that_of_another_are_told(
         ("<p>Käse</p>".encode(), "text/html"),
         ("<p>Käse</p>".encode("latin-1"), "text/html; charset=ISO-8859-1"),
         ('<meta charset="windows-1252"><p>Käse</p>'.encode("cp1252"), "text/html"),
+        ("<p>Käse</p>".encode("cp1252"), "text/html; charset=us-ascii"),
+        ("<p>Käse</p>".encode(), "text/html; charset=undefined"),
+        ("<p>Käse</p>".encode(), "text/html; charset=idna"),
+        ("<p>Käse</p>".encode(), "text/html; charset=hex"),
         (b"\xef\xbb\xbf" + "<p>Käse</p>".encode(), "text/html; charset=nonsense"),
     ],
 )

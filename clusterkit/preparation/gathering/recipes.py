@@ -5,6 +5,7 @@ A recipe is data, a small TOML file, and runs no code.
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import re
 import tomllib
@@ -296,8 +297,11 @@ def _decode(content: bytes, content_type: str) -> str:
     if content.startswith(b"\xef\xbb\xbf"):
         encoding = "utf-8-sig"
     try:
-        return content.decode(encoding, "replace")
-    except LookupError:
+        # What is called Latin-1 or ASCII is Windows' code page, as in all browsers.
+        is_western = codecs.lookup(encoding).name in ("iso8859-1", "ascii")
+        return content.decode("cp1252" if is_western else encoding, "replace")
+    # There are encodings that are not of text, and one that cannot be used: "undefined".
+    except (LookupError, UnicodeError):
         return content.decode("utf-8", "replace")
 
 
