@@ -200,6 +200,10 @@ def test_a_selector_that_finds_nothing_is_told_with_the_title(
         ('label = "genres"', "", "'genres' would be taken for the labels"),
         ("rating =", "split =", "'split' would be taken for"),
         ("rating =", "path =", "'path' would be taken for"),
+        ('label = "genres"', 'label = ["genres"]', "label must be one of the fields"),
+        ('"li.film"', '{ select = "li.film", several = true }', "item.several is not known"),
+        ("picture = {", "picture = { of_page = true,", "picture.of_page is not known"),
+        ("{1..5}", "{1..5}&part={1..3}", "one range of numbers at most"),
         ("{1..5}", "{5..1}", "pages must be from a number to a larger one"),
         ("{1..5}", "{1..99999}", "1000 at most"),
         ("label =", "max_pages = 0\nlabel =", "max_pages must be a whole number"),
@@ -216,6 +220,32 @@ def test_a_recipe_is_checked_before_any_work(
     assert films.n_connections == 0
     with pytest.raises(NotFoundError):
         gather(tmp_path / "no.toml", tmp_path / "out", **FAST)
+
+
+def test_numbers_of_pages_keep_their_zeros(tmp_path: Path, films: PictureServer) -> None:
+    recipe = read_recipe(film_recipe(tmp_path, films, ("{1..5}", "{08..11}")))
+    assert [page.rpartition("=")[2] for page in recipe.pages] == ["08", "09", "10", "11"]
+
+
+def test_pages_beyond_the_most_are_told(tmp_path: Path, films: PictureServer) -> None:
+    file = film_recipe(tmp_path, films, ("label =", "max_pages = 2\nlabel ="))
+    with pytest.warns(UserWarning, match="left out 3 pages of .*: max_pages is 2"):
+        found = gather(file, tmp_path / "out", dry_run=True, **FAST)
+    assert len(found.waiting) == 2 * N_FILMS
+
+
+def test_as_many_are_taken_as_asked_for_if_some_cannot_be(
+    tmp_path: Path, films: PictureServer
+) -> None:
+    # Without a label, and the picture of another.
+    bare = film(0).replace("<a class=genre>Drama</a>", "")
+    body = bare + film(1) + film(1)
+    films.replies["/top?page=1"] = Reply(body.encode(), headers=HTML)
+    file = film_recipe(tmp_path, films, ("several = true", "several = false"))
+    with pytest.warns(UserWarning, match="left out 1 picture without a label"):
+        found = gather(file, tmp_path / "out", max_images=3, **FAST)
+    assert len(found.stored) == 3
+    assert [films.asked(f"/top?page={n}") for n in (1, 2, 3)] == [1, 1, 0]
 
 
 def test_pages_that_cannot_be_read_are_failures(tmp_path: Path, films: PictureServer) -> None:
