@@ -325,6 +325,48 @@ def test_a_disk_that_is_full_ends_the_run_and_loses_nothing(
     assert all(picture(n) == (tmp_path / f"out/{n}.jpg").read_bytes() for n in range(5))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit for the size of files")
+@pytest.mark.parametrize("limit", [20, 700, 1500])
+def test_a_manifest_that_cannot_grow_ends_the_run_and_is_not_damaged(
+    tmp_path: Path, server: PictureServer, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    import resource
+
+    # Python would cut what it keeps of modules, too.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    for n in range(5):
+        server.replies[f"/{n}.jpg"] = Reply(picture(n, side=4, kind="PNG"))
+    source = write_list(tmp_path, [f"{server.url(f'/{n}.jpg')} a|b" for n in range(5)])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(InvalidInputError, match="cannot write in .*: File too large"):
+            gather(source, tmp_path / "out", **FAST)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    found = gather(source, tmp_path / "out", **FAST)
+    assert len(found.stored) == 5
+    assert len(read_labelled(tmp_path / "out/labels.csv")) == 5
+
+
+def test_a_line_that_was_cut_is_taken_back(
+    tmp_path: Path, server: PictureServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    written = manifest.GatherManifest(tmp_path / "out")
+    with written.writing(manifest.PLAIN):
+        with monkeypatch.context() as patch:
+            patch.setattr(manifest.os, "fsync", full)
+            with pytest.raises(OSError, match="No space"):
+                written.add_table("1")
+        assert len((tmp_path / "out" / MANIFEST_NAME).read_text().splitlines()) == 1
+        written.add_table("2")
+    assert manifest.GatherManifest(tmp_path / "out").tables == {"2"}
+
+
 def test_it_runs_where_a_loop_is_running_as_in_a_notebook(
     tmp_path: Path, server: PictureServer
 ) -> None:

@@ -232,20 +232,21 @@ def gather(
         seconds = max(hosts.values(), default=0) / rate
         return Gathering(into, run.rows(), seconds=seconds, dry_run=True)
     table = None
-    with manifest.writing(layout):
-        try:
-            run_apart(work)
-        except OSError as error:
-            if isinstance(error, ClusterkitError):
-                raise
-            raise InvalidInputError(
-                f"cannot write in {into}: {error.strerror or error}. The same command goes on with "
-                "the rest"
-            ) from error
-        finally:
-            # After Ctrl-C as well: what is there can be used.
-            table = write_label_table(manifest, {one.address: one.facts for one in run.wanted})
-        manifest.finish()
+    try:
+        with manifest.writing(layout):
+            try:
+                run_apart(work)
+            finally:
+                # After Ctrl-C as well: what is there can be used.
+                table = write_label_table(manifest, {one.address: one.facts for one in run.wanted})
+            manifest.finish()
+    except OSError as error:
+        if isinstance(error, ClusterkitError):
+            raise
+        raise InvalidInputError(
+            f"cannot write in {into}: {error.strerror or error}. The same command goes on with the "
+            "rest"
+        ) from error
     return Gathering(into, run.rows(), run.done, table, time.monotonic() - started)
 
 

@@ -369,7 +369,7 @@ class _Reader:
         table = {"select": value} if isinstance(value, str) else value
         if not isinstance(table, dict):
             raise self.error(key, "a CSS selector, or a table with select", value)
-        known = ("select", "attribute", "several", "separator", "of_page")
+        known: tuple[str, ...] = ("select", "attribute", "several", "separator", "of_page")
         # An item is an element, and pictures are searched in their items.
         if key == "item":
             known = ("select",)
