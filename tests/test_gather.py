@@ -30,6 +30,7 @@ from clusterkit.errors import (
 )
 from clusterkit.images.folder import ImageFolder
 from clusterkit.preparation.gathering import (
+    from_web,
     gather,
     manifest,
     network_guard,
@@ -341,7 +342,7 @@ def test_a_manifest_that_cannot_grow_ends_the_run_and_is_not_damaged(
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
-        with pytest.raises(InvalidInputError, match="cannot write in .*: File too large"):
+        with pytest.raises(InvalidInputError, match=r"cannot write in .*: File too large"):
             gather(source, tmp_path / "out", **FAST)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -697,6 +698,25 @@ def test_the_pace_of_a_host_and_the_limits_hold(
             assert starts[last] - starts[first] > (last - first) * 0.1 - 0.05
     # The hosts are asked beside each other: six requests each, robots.txt among them.
     assert took < 2 * 0.5 + 1
+
+
+def test_of_many_hosts_only_some_are_asked_beside_each_other(
+    tmp_path: Path, server: PictureServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_tasks: list[int] = []
+
+    def connecting(*how: Any) -> Any:
+        n_tasks.append(len(asyncio.all_tasks()))
+        return in_thread(*how)
+
+    in_thread = network_guard._in_thread
+    monkeypatch.setattr(network_guard, "_in_thread", connecting)
+    monkeypatch.setattr(network_guard, "look_up", lambda host, port: ["127.0.0.1"])
+    monkeypatch.setattr(from_web, "_MAX_HOSTS", 3, raising=False)
+    rows = [server.url(f"/{n}.jpg", f"{n}.test") for n in range(12)]
+    found = gather(write_list(tmp_path, rows), tmp_path / "out", obey_robots=False, **FAST)
+    assert len(found.stored) == 12
+    assert max(n_tasks) <= 1 + 3 * 2 + 2
 
 
 def test_a_crawl_delay_is_kept(tmp_path: Path) -> None:

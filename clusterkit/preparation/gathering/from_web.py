@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 _PICTURES = "images"
 _RECIPE_SUFFIX = ".toml"
+# Hosts that are asked beside each other; a million at a time would fill the memory.
+_MAX_HOSTS = 1000
 
 
 def gather(
@@ -321,13 +323,22 @@ class _Run:
                     await self._gather_one(queue.popleft(), downloader)
                     bar.update()
 
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for queue in queues.values():
+            async def take_hosts() -> None:
+                for queue in waiting:
+                    async with asyncio.TaskGroup() as group:
                         for _ in range(min(per_host, len(queue))):
                             group.create_task(work_through(queue))
+
+            waiting = iter(queues.values())
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(min(_MAX_HOSTS, len(queues))):
+                        group.create_task(take_hosts())
             except BaseExceptionGroup as errors:
-                raise errors.exceptions[0] from None
+                error: BaseException = errors
+                while isinstance(error, BaseExceptionGroup):
+                    error = error.exceptions[0]
+                raise error from None
 
     async def _gather_one(self, row: Gathered, downloader: Downloader) -> None:
         """Download one picture, and write down what became of it."""
