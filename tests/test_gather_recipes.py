@@ -227,6 +227,15 @@ def test_numbers_of_pages_keep_their_zeros(tmp_path: Path, films: PictureServer)
     assert [page.rpartition("=")[2] for page in recipe.pages] == ["08", "09", "10", "11"]
 
 
+def test_a_fact_with_the_name_of_a_column_has_a_column_of_its_own(
+    tmp_path: Path, films: PictureServer
+) -> None:
+    file = film_recipe(tmp_path, films, ("year =", "date ="), ("{1..5}", "1"))
+    frame = gather(file, tmp_path / "out", **FAST).to_frame()
+    assert frame.columns.is_unique
+    assert list(frame["date (fact)"]) == ["1900", "1901", "1902", "1903"]
+
+
 def test_pages_beyond_the_most_are_told(tmp_path: Path, films: PictureServer) -> None:
     file = film_recipe(tmp_path, films, ("label =", "max_pages = 2\nlabel ="))
     with pytest.warns(UserWarning, match="left out 3 pages of .*: max_pages is 2"):

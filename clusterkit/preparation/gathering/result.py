@@ -186,7 +186,9 @@ class Gathering(TableResult):
             ]
             for row in self.rows
         ]
-        return Rows(header + names, cells)
+        # A fact may have the name of another column, such as the date of a film.
+        titles = [f"{name} (fact)" if name in header else name for name in names]
+        return Rows(header + titles, cells)
 
     def _with(self, outcome: str) -> list[Gathered]:
         return [row for row in self.rows if row.outcome == outcome]
