@@ -78,6 +78,11 @@ def test_rules_are_those_of_this_program_or_of_all() -> None:
     assert rules.allows("http://x.org/a/c.png?1") is True
     assert rules.allows("http://x.org/c.jpg") is True
     assert rules.seconds_between == 5.0
+    for name in ("ClusterKit/1.0", "clusterkit (+http://x.org/)"):
+        rules = Rules(f"User-agent: {name}\nDisallow: /a\n\nUser-agent: *\nAllow: /\n")
+        assert rules.allows("http://x.org/a") is False
+        assert rules.allows("http://x.org/b") is True
+    assert Rules("User-agent: clusterkits\nDisallow: /\n").allows("http://x.org/") is True
     nothing = Rules("")
     assert nothing.allows("http://x.org/") is True
     assert nothing.seconds_between == 0.0

@@ -16,6 +16,10 @@ from clusterkit import __version__
 AGENT = "clusterkit"
 # Words of X-Robots-Tag, and of <meta name="robots">, that say no.
 _NO = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none"})
+# What follows our name in a robots.txt, which protego takes for a part of it.
+_VERSION = re.compile(
+    rf"^(\s*user-agent\s*:\s*{AGENT})[/ \t][^\r\n]*", re.IGNORECASE | re.MULTILINE
+)
 # The name of a robot before a colon, rather than a word that has a value, or a time of day.
 _ROBOT = re.compile(r"(?!unavailable_after|max-)[^\s:]+\s*:")
 # What RFC 9309 asks to read at least, and what is read at most.
@@ -92,7 +96,7 @@ class Rules:
     """
 
     def __init__(self, text: str) -> None:
-        self._rules = Protego.parse(text)
+        self._rules = Protego.parse(_VERSION.sub(r"\1", text))
 
     def allows(self, address: str) -> bool:
         """Return whether an address may be asked for."""
