@@ -94,6 +94,21 @@ def test_one_label_an_item_makes_folders_and_a_table_of_facts(
     assert data.class_counts == found.class_counts
 
 
+def test_a_label_that_would_be_read_as_several_is_told(
+    tmp_path: Path, films: PictureServer
+) -> None:
+    body = film(0).replace(">Drama<", ">Drama | Comedy<") + film(1)
+    films.replies["/top?page=1"] = Reply(body.encode(), headers=HTML)
+    changes = ("several = true", "several = false"), ("{1..5}", "1")
+    with pytest.warns(UserWarning, match=r"label 'Drama \| Comedy' reads as several"):
+        gather(film_recipe(tmp_path, films, *changes), tmp_path / "out", **FAST)
+    changes = ("several = true", 'separator = "|"'), ("{1..5}", "1")
+    gather(film_recipe(tmp_path, films, *changes), tmp_path / "several", **FAST)
+    with pytest.warns(match="labels from column 'label'"):
+        data = read_labelled(tmp_path / "several/labels.csv")
+    assert data.class_counts == {"Action": 1, "Comedy": 1, "Drama": 1}
+
+
 def test_only_so_many_are_taken_and_no_page_too_many(tmp_path: Path, films: PictureServer) -> None:
     found = gather(film_recipe(tmp_path, films), tmp_path / "out", max_images=5, **FAST)
     assert len(found.stored) == 5
