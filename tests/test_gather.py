@@ -177,6 +177,8 @@ def bad_replies() -> dict[str, tuple[Reply, str]]:
         "loop.jpg": (redirect("/loop.jpg"), "redirects more than"),
         "file.jpg": (redirect("file:///etc/passwd"), "redirects to no address"),
         "place.jpg": (redirect("http://[bad:99999999/"), ""),
+        "host.jpg": (redirect("http://xn--a.org/"), "broke: Codepoint U+0080"),
+        "hyphen.jpg": (redirect("http://xn--zz--.org/"), "broke: A-label"),
         "nowhere.jpg": (redirect("http://exa%20mple.org:0/"), "redirects to no address"),
         "garbage.jpg": (Reply(b"\0\xff garbage\r\n\r\n", manner="raw"), "broke"),
         "heads.jpg": (
@@ -229,7 +231,7 @@ def test_every_failure_is_in_the_manifest_with_its_reason(tmp_path: Path) -> Non
     may_pass = {row.address.rpartition("/")[2] for row in found.failures if row.may_pass}
     assert may_pass == {
         *("error.jpg", "cut.jpg", "short.png", "drip.jpg", "late.jpg", "mute.jpg"),
-        *("garbage.jpg", "heads.jpg", "lengths.jpg"),
+        *("garbage.jpg", "heads.jpg", "lengths.jpg", "host.jpg", "hyphen.jpg"),
     }
 
 

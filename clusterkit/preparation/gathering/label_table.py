@@ -51,7 +51,7 @@ def write_label_table(
     if split:
         warnings.warn(
             f"the label {split[0]!r} reads as several ones in a table of labels. If they are, a "
-            f'recipe has separator = "{LABEL_SEPARATOR}" at its field: gather it into another folder',
+            f'recipe has separator = "{LABEL_SEPARATOR}" at its field, and another folder',
             stacklevel=3,
         )
     header = ["path", *(["label"] if has_labels else []), *names]
