@@ -532,6 +532,16 @@ def test_the_same_picture_at_two_addresses_is_stored_once(tmp_path: Path) -> Non
     assert "under different labels" in found.to_text()
 
 
+def test_a_picture_whose_first_address_left_the_source_is_there(tmp_path: Path) -> None:
+    with serving({f"/{n}.jpg": Reply(picture(0)) for n in range(3)}) as server:
+        for names in (["0.jpg"], ["1.jpg"], ["2.jpg", "1.jpg", "0.jpg"]):
+            source = write_list(tmp_path, [server.url(f"/{name}") for name in names])
+            found = gather(source, tmp_path / "out", **FAST)
+            assert [row.file for row in found.stored] == ["0.jpg"]
+            assert found.to_dict()["n_new"] == (names == ["0.jpg"])
+            assert ("1 there before" in found.to_text()) == (names != ["0.jpg"])
+
+
 def test_names_come_from_addresses_that_are_not_trusted(tmp_path: Path) -> None:
     paths = ["/..%2f..%2fup.jpg", "/a%5c..%5cb.png", "/con.jpg", "/%2e%2e", "/.hidden.jpg"]
     paths += ["/%E2%80%AEgpj.jpg", "/red%20fox%20%C3%A4.JPEG", "/A.jpg", "/a.jpeg", "/x/a.jpg"]
