@@ -539,6 +539,7 @@ def test_a_picture_whose_first_address_left_the_source_is_there(tmp_path: Path) 
             found = gather(source, tmp_path / "out", **FAST)
             assert [row.file for row in found.stored] == ["0.jpg"]
             assert found.to_dict()["n_new"] == (names == ["0.jpg"])
+            assert "different labels" not in found.to_text()
             assert ("1 there before" in found.to_text()) == (names != ["0.jpg"])
 
 

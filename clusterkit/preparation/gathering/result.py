@@ -56,7 +56,7 @@ class Gathering(TableResult):
             if self._is_there(row):
                 found.setdefault(row.file, row)
         chosen = {row.address for row in found.values()}
-        return [row for row in self.rows if row.address in chosen]
+        return [row for row in self._with(STORED) if row.address in chosen]
 
     @property
     def _n_new(self) -> int:
@@ -140,7 +140,7 @@ class Gathering(TableResult):
             lines.append(
                 f"{n_copies} of the addresses gave a picture that another gave: it is stored once"
             )
-        twins = [row for row in self.stored if row.reason]
+        twins = [row for row in self.stored if row.reason and not row.is_copy]
         if twins:
             lines.append(
                 f"{plural(len(twins), 'picture')} came under different labels as well, such as "
