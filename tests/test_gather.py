@@ -583,6 +583,19 @@ def test_names_of_addresses_that_differ_in_their_query_do_not_take_ever_longer(
     assert n_keys < 5 * 200
 
 
+@pytest.mark.parametrize(("label", "link"), [("cat", "cat"), ("a|b", "images")])
+def test_nothing_is_written_through_a_link_that_leads_elsewhere(
+    tmp_path: Path, server: PictureServer, label: str, link: str
+) -> None:
+    source = write_list(tmp_path, [f"{server.url(f'/{n}.jpg')} {label}" for n in range(2)])
+    gather(source, tmp_path / "out", max_images=1, **FAST)
+    (tmp_path / "out" / link).rename(tmp_path / "elsewhere")
+    (tmp_path / "out" / link).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InvalidInputError, match="is a link that leads out of"):
+        gather(source, tmp_path / "out", **FAST)
+    assert names_in(tmp_path / "elsewhere") == ["0.jpg"]
+
+
 def test_nothing_is_overwritten(tmp_path: Path, server: PictureServer) -> None:
     source = write_list(tmp_path, [f"{server.url(f'/{n}.jpg')} cat" for n in range(2)])
     gather(source, tmp_path / "out", max_images=1, **FAST)

@@ -34,6 +34,7 @@ from clusterkit.preparation.gathering.picture_files import (
 from clusterkit.preparation.gathering.picture_names import FreeNames
 from clusterkit.preparation.gathering.result import Gathering
 from clusterkit.routing.plan import folder_names
+from clusterkit.routing.transfer import is_inside
 from clusterkit.utils.asynchronous import run_apart
 from clusterkit.utils.optional_imports import require
 from clusterkit.utils.progress import progress_bar
@@ -406,7 +407,13 @@ def _select(wanted: list[Wanted], layout: str, max_images: int | None) -> list[W
 
 
 def _plan_folders(wanted: Sequence[Wanted], layout: str, into: Path) -> dict[str, str]:
-    """Return the folder of each label, or raise an error if two would be one."""
-    if layout != BY_CLASS:
-        return {}
-    return folder_names([label for one in wanted for label in one.labels], into)
+    """Return the folder of each label, or raise an error if two would be one, or one elsewhere."""
+    folders = {}
+    if layout == BY_CLASS:
+        folders = folder_names([label for one in wanted for label in one.labels], into)
+    for name in (*folders.values(), _PICTURES):
+        if not is_inside(into / name, into):
+            raise InvalidInputError(
+                f"{into / name} is a link that leads out of {into}: remove the link"
+            )
+    return folders
