@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,10 +25,19 @@ from clusterkit.errors import (
     InvalidInputError,
     MissingDependencyError,
     NotFoundError,
+    Notice,
     OutputExistsError,
 )
 from clusterkit.images.folder import ImageFolder
-from clusterkit.preparation.gathering import gather, manifest, network_guard, politeness
+from clusterkit.preparation.gathering import (
+    from_web,
+    gather,
+    manifest,
+    network_guard,
+    picture_names,
+    politeness,
+)
+from clusterkit.preparation.gathering.addresses import read_addresses
 from clusterkit.preparation.gathering.manifest import MANIFEST_NAME
 from clusterkit.preparation.gathering.result import Gathering
 from clusterkit.routing import transfer
@@ -167,6 +177,8 @@ def bad_replies() -> dict[str, tuple[Reply, str]]:
         "loop.jpg": (redirect("/loop.jpg"), "redirects more than"),
         "file.jpg": (redirect("file:///etc/passwd"), "redirects to no address"),
         "place.jpg": (redirect("http://[bad:99999999/"), ""),
+        "host.jpg": (redirect("http://xn--a.org/"), "broke: Codepoint U+0080"),
+        "hyphen.jpg": (redirect("http://xn--zz--.org/"), "broke: A-label"),
         "nowhere.jpg": (redirect("http://exa%20mple.org:0/"), "redirects to no address"),
         "garbage.jpg": (Reply(b"\0\xff garbage\r\n\r\n", manner="raw"), "broke"),
         "heads.jpg": (
@@ -219,7 +231,7 @@ def test_every_failure_is_in_the_manifest_with_its_reason(tmp_path: Path) -> Non
     may_pass = {row.address.rpartition("/")[2] for row in found.failures if row.may_pass}
     assert may_pass == {
         *("error.jpg", "cut.jpg", "short.png", "drip.jpg", "late.jpg", "mute.jpg"),
-        *("garbage.jpg", "heads.jpg", "lengths.jpg"),
+        *("garbage.jpg", "heads.jpg", "lengths.jpg", "host.jpg", "hyphen.jpg"),
     }
 
 
@@ -247,6 +259,16 @@ def test_what_is_asked_to_wait_waits_and_then_succeeds(tmp_path: Path) -> None:
         a, *rest = [request for request in server.requests if request.path != "/robots.txt"]
     # Nobody at this host is asked meanwhile.
     assert min(one.start for one in rest) - a.start >= 1.0
+
+
+def test_a_wait_holds_also_after_the_last_attempt(tmp_path: Path) -> None:
+    busy = Reply(b"", 429, {"Retry-After": "1"})
+    with serving({"/a.jpg": busy, "/b.jpg": Reply(picture(1))}) as server:
+        source = write_list(tmp_path, [server.url("/a.jpg"), server.url("/b.jpg")])
+        found = gather(source, tmp_path / "out", per_host=1, attempts=1, **FAST)
+        assert len(found.stored) == 1
+        a, b = [request for request in server.requests if request.path != "/robots.txt"]
+    assert b.start - a.start >= 1.0
 
 
 def test_a_wait_that_is_too_long_is_left_to_another_run(tmp_path: Path) -> None:
@@ -304,6 +326,48 @@ def test_a_disk_that_is_full_ends_the_run_and_loses_nothing(
             gather(source, tmp_path / "out", **FAST)
     assert len(gather(source, tmp_path / "out", **FAST).stored) == 5
     assert all(picture(n) == (tmp_path / f"out/{n}.jpg").read_bytes() for n in range(5))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit for the size of files")
+@pytest.mark.parametrize("limit", [20, 700, 1500])
+def test_a_manifest_that_cannot_grow_ends_the_run_and_is_not_damaged(
+    tmp_path: Path, server: PictureServer, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    import resource
+
+    # Python would cut what it keeps of modules, too.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    for n in range(5):
+        server.replies[f"/{n}.jpg"] = Reply(picture(n, side=4, kind="PNG"))
+    source = write_list(tmp_path, [f"{server.url(f'/{n}.jpg')} a|b" for n in range(5)])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(InvalidInputError, match=r"cannot write in .*: File too large"):
+            gather(source, tmp_path / "out", **FAST)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    found = gather(source, tmp_path / "out", **FAST)
+    assert len(found.stored) == 5
+    assert len(read_labelled(tmp_path / "out/labels.csv")) == 5
+
+
+def test_a_line_that_was_cut_is_taken_back(
+    tmp_path: Path, server: PictureServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    written = manifest.GatherManifest(tmp_path / "out")
+    with written.writing(manifest.PLAIN):
+        with monkeypatch.context() as patch:
+            patch.setattr(manifest.os, "fsync", full)
+            with pytest.raises(OSError, match="No space"):
+                written.add_table("1")
+        assert len((tmp_path / "out" / MANIFEST_NAME).read_text().splitlines()) == 1
+        written.add_table("2")
+    assert manifest.GatherManifest(tmp_path / "out").tables == {"2"}
 
 
 def test_it_runs_where_a_loop_is_running_as_in_a_notebook(
@@ -468,6 +532,17 @@ def test_the_same_picture_at_two_addresses_is_stored_once(tmp_path: Path) -> Non
     assert "under different labels" in found.to_text()
 
 
+def test_a_picture_whose_first_address_left_the_source_is_there(tmp_path: Path) -> None:
+    with serving({f"/{n}.jpg": Reply(picture(0)) for n in range(3)}) as server:
+        for names in (["0.jpg"], ["1.jpg"], ["2.jpg", "1.jpg", "0.jpg"]):
+            source = write_list(tmp_path, [server.url(f"/{name}") for name in names])
+            found = gather(source, tmp_path / "out", **FAST)
+            assert [row.file for row in found.stored] == ["0.jpg"]
+            assert found.to_dict()["n_new"] == (names == ["0.jpg"])
+            assert "different labels" not in found.to_text()
+            assert ("1 there before" in found.to_text()) == (names != ["0.jpg"])
+
+
 def test_names_come_from_addresses_that_are_not_trusted(tmp_path: Path) -> None:
     paths = ["/..%2f..%2fup.jpg", "/a%5c..%5cb.png", "/con.jpg", "/%2e%2e", "/.hidden.jpg"]
     paths += ["/%E2%80%AEgpj.jpg", "/red%20fox%20%C3%A4.JPEG", "/A.jpg", "/a.jpeg", "/x/a.jpg"]
@@ -488,6 +563,37 @@ def test_names_come_from_addresses_that_are_not_trusted(tmp_path: Path) -> None:
     assert not set("".join(names)) & set('\\/:*?"<>|\0\n\u202e')
     assert {"up.jpg", "b.jpg", "_con.jpg", "hidden.jpg", "red fox ä.jpg", "get.jpg"} <= set(names)
     assert names_in(tmp_path) == ["addresses.txt", "out"]
+
+
+def test_names_of_addresses_that_differ_in_their_query_do_not_take_ever_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_keys = 0
+
+    def alike(path: str) -> str:
+        nonlocal n_keys
+        n_keys += 1
+        return path.casefold()
+
+    monkeypatch.setattr(picture_names, "alike", alike)
+    names = picture_names.FreeNames(tmp_path, ["image (3).jpg"])
+    taken = [names.take(".", f"http://a.org/image?id={n}", ".jpg") for n in range(200)]
+    assert taken[:3] == ["image.jpg", "image (2).jpg", "image (4).jpg"]
+    assert len(set(taken)) == 200
+    assert n_keys < 5 * 200
+
+
+@pytest.mark.parametrize(("label", "link"), [("cat", "cat"), ("a|b", "images")])
+def test_nothing_is_written_through_a_link_that_leads_elsewhere(
+    tmp_path: Path, server: PictureServer, label: str, link: str
+) -> None:
+    source = write_list(tmp_path, [f"{server.url(f'/{n}.jpg')} {label}" for n in range(2)])
+    gather(source, tmp_path / "out", max_images=1, **FAST)
+    (tmp_path / "out" / link).rename(tmp_path / "elsewhere")
+    (tmp_path / "out" / link).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InvalidInputError, match="is a link that leads out of"):
+        gather(source, tmp_path / "out", **FAST)
+    assert names_in(tmp_path / "elsewhere") == ["0.jpg"]
 
 
 def test_nothing_is_overwritten(tmp_path: Path, server: PictureServer) -> None:
@@ -620,6 +726,25 @@ def test_the_pace_of_a_host_and_the_limits_hold(
     assert took < 2 * 0.5 + 1
 
 
+def test_of_many_hosts_only_some_are_asked_beside_each_other(
+    tmp_path: Path, server: PictureServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_tasks: list[int] = []
+
+    def connecting(*how: Any) -> Any:
+        n_tasks.append(len(asyncio.all_tasks()))
+        return in_thread(*how)
+
+    in_thread = network_guard._in_thread
+    monkeypatch.setattr(network_guard, "_in_thread", connecting)
+    monkeypatch.setattr(network_guard, "look_up", lambda host, port: ["127.0.0.1"])
+    monkeypatch.setattr(from_web, "_MAX_HOSTS", 3, raising=False)
+    rows = [server.url(f"/{n}.jpg", f"{n}.test") for n in range(12)]
+    found = gather(write_list(tmp_path, rows), tmp_path / "out", obey_robots=False, **FAST)
+    assert len(found.stored) == 12
+    assert max(n_tasks) <= 1 + 3 * 2 + 2
+
+
 def test_a_crawl_delay_is_kept(tmp_path: Path) -> None:
     replies = {f"/{n}.jpg": Reply(picture(n)) for n in range(3)}
     rules = Reply(b"User-agent: *\nCrawl-delay: 0.2\n")
@@ -675,6 +800,21 @@ def test_columns_are_chosen_by_name(tmp_path: Path, server: PictureServer) -> No
     assert (tmp_path / "out/cat/1.jpg").is_file()
     gather(source, tmp_path / "bare", address_column="small", label_column="none", **FAST)
     assert (tmp_path / "bare/0.jpg").is_file()
+
+
+@pytest.mark.parametrize("label_column", [None, "none"])
+@pytest.mark.parametrize("ends", [("", ""), (",cat", ",dog")])
+def test_the_first_line_of_a_table_without_a_header_counts(
+    tmp_path: Path, ends: tuple[str, str], label_column: str | None
+) -> None:
+    source = tmp_path / "a.csv"
+    source.write_text("".join(f"http://a.org/{n}.jpg{end}\n" for n, end in enumerate(ends)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Notice)
+        found = read_addresses(source, label_column=label_column)
+    assert [one.address for one in found] == ["http://a.org/0.jpg", "http://a.org/1.jpg"]
+    if label_column is None:
+        assert [",".join(("", *one.labels)) for one in found] == list(ends)
 
 
 def test_a_split_of_the_table_is_kept(tmp_path: Path, server: PictureServer) -> None:

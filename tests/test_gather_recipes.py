@@ -94,6 +94,21 @@ def test_one_label_an_item_makes_folders_and_a_table_of_facts(
     assert data.class_counts == found.class_counts
 
 
+def test_a_label_that_would_be_read_as_several_is_told(
+    tmp_path: Path, films: PictureServer
+) -> None:
+    body = film(0).replace(">Drama<", ">Drama | Comedy<") + film(1)
+    films.replies["/top?page=1"] = Reply(body.encode(), headers=HTML)
+    changes = ("several = true", "several = false"), ("{1..5}", "1")
+    with pytest.warns(UserWarning, match=r"label 'Drama \| Comedy' reads as several"):
+        gather(film_recipe(tmp_path, films, *changes), tmp_path / "out", **FAST)
+    changes = ("several = true", 'separator = "|"'), ("{1..5}", "1")
+    gather(film_recipe(tmp_path, films, *changes), tmp_path / "several", **FAST)
+    with pytest.warns(match="labels from column 'label'"):
+        data = read_labelled(tmp_path / "several/labels.csv")
+    assert data.class_counts == {"Action": 1, "Comedy": 1, "Drama": 1}
+
+
 def test_only_so_many_are_taken_and_no_page_too_many(tmp_path: Path, films: PictureServer) -> None:
     found = gather(film_recipe(tmp_path, films), tmp_path / "out", max_images=5, **FAST)
     assert len(found.stored) == 5
@@ -200,6 +215,10 @@ def test_a_selector_that_finds_nothing_is_told_with_the_title(
         ('label = "genres"', "", "'genres' would be taken for the labels"),
         ("rating =", "split =", "'split' would be taken for"),
         ("rating =", "path =", "'path' would be taken for"),
+        ('label = "genres"', 'label = ["genres"]', "label must be one of the fields"),
+        ('"li.film"', '{ select = "li.film", several = true }', "item.several is not known"),
+        ("picture = {", "picture = { of_page = true,", "picture.of_page is not known"),
+        ("{1..5}", "{1..5}&part={1..3}", "one range of numbers at most"),
         ("{1..5}", "{5..1}", "pages must be from a number to a larger one"),
         ("{1..5}", "{1..99999}", "1000 at most"),
         ("label =", "max_pages = 0\nlabel =", "max_pages must be a whole number"),
@@ -216,6 +235,41 @@ def test_a_recipe_is_checked_before_any_work(
     assert films.n_connections == 0
     with pytest.raises(NotFoundError):
         gather(tmp_path / "no.toml", tmp_path / "out", **FAST)
+
+
+def test_numbers_of_pages_keep_their_zeros(tmp_path: Path, films: PictureServer) -> None:
+    recipe = read_recipe(film_recipe(tmp_path, films, ("{1..5}", "{08..11}")))
+    assert [page.rpartition("=")[2] for page in recipe.pages] == ["08", "09", "10", "11"]
+
+
+def test_a_fact_with_the_name_of_a_column_has_a_column_of_its_own(
+    tmp_path: Path, films: PictureServer
+) -> None:
+    file = film_recipe(tmp_path, films, ("year =", "date ="), ("{1..5}", "1"))
+    frame = gather(file, tmp_path / "out", **FAST).to_frame()
+    assert frame.columns.is_unique
+    assert list(frame["date (fact)"]) == ["1900", "1901", "1902", "1903"]
+
+
+def test_pages_beyond_the_most_are_told(tmp_path: Path, films: PictureServer) -> None:
+    file = film_recipe(tmp_path, films, ("label =", "max_pages = 2\nlabel ="))
+    with pytest.warns(UserWarning, match="left out 3 pages of .*: max_pages is 2"):
+        found = gather(file, tmp_path / "out", dry_run=True, **FAST)
+    assert len(found.waiting) == 2 * N_FILMS
+
+
+def test_as_many_are_taken_as_asked_for_if_some_cannot_be(
+    tmp_path: Path, films: PictureServer
+) -> None:
+    # Without a label, and the picture of another.
+    bare = film(0).replace("<a class=genre>Drama</a>", "")
+    body = bare + film(1) + film(1)
+    films.replies["/top?page=1"] = Reply(body.encode(), headers=HTML)
+    file = film_recipe(tmp_path, films, ("several = true", "several = false"))
+    with pytest.warns(UserWarning, match="left out 1 picture without a label"):
+        found = gather(file, tmp_path / "out", max_images=3, **FAST)
+    assert len(found.stored) == 3
+    assert [films.asked(f"/top?page={n}") for n in (1, 2, 3)] == [1, 1, 0]
 
 
 def test_pages_that_cannot_be_read_are_failures(tmp_path: Path, films: PictureServer) -> None:
@@ -265,6 +319,10 @@ def test_items_without_a_picture_or_with_that_of_another_are_told(
         ("<p>Käse</p>".encode(), "text/html"),
         ("<p>Käse</p>".encode("latin-1"), "text/html; charset=ISO-8859-1"),
         ('<meta charset="windows-1252"><p>Käse</p>'.encode("cp1252"), "text/html"),
+        ("<p>Käse</p>".encode("cp1252"), "text/html; charset=us-ascii"),
+        ("<p>Käse</p>".encode(), "text/html; charset=undefined"),
+        ("<p>Käse</p>".encode(), "text/html; charset=idna"),
+        ("<p>Käse</p>".encode(), "text/html; charset=hex"),
         (b"\xef\xbb\xbf" + "<p>Käse</p>".encode(), "text/html; charset=nonsense"),
     ],
 )

@@ -31,6 +31,7 @@ from clusterkit.preparation.gathering.politeness import (
         (["otherbot: noarchive, noindex"], None),
         (["otherbot: noindex, clusterkit: noai"], "noai"),
         (["unavailable_after: 25 Jun 2030 15:00:00 PST, noai"], "noai"),
+        (["unavailable_after: Wed, 25 Jun 2030 15:00:00 GMT, noindex"], "noindex"),
         (["max-image-preview: none"], None),
         (["all"], None),
         (["noaid, index"], None),
@@ -49,6 +50,9 @@ def test_when_to_come_back() -> None:
     assert read_retry_after(date, now) == pytest.approx(90, abs=1)
     assert read_retry_after(email.utils.formatdate(now - 90, usegmt=True), now) == 0.0
     for nonsense in (None, "", "soon", "-5", "1.5", "²", "9" * 99 + "x"):
+        assert read_retry_after(nonsense, now) is None
+    for hours in ("00:01:00 +" + "9" * 20, "9" * 20 + ":00:00 GMT"):
+        nonsense = f"Thu, 01 Jan 1970 {hours}"
         assert read_retry_after(nonsense, now) is None
     assert read_retry_after("9" * 99, now) == 999_999_999.0
 
@@ -74,6 +78,11 @@ def test_rules_are_those_of_this_program_or_of_all() -> None:
     assert rules.allows("http://x.org/a/c.png?1") is True
     assert rules.allows("http://x.org/c.jpg") is True
     assert rules.seconds_between == 5.0
+    for name in ("ClusterKit/1.0", "clusterkit (+http://x.org/)"):
+        rules = Rules(f"User-agent: {name}\nDisallow: /a\n\nUser-agent: *\nAllow: /\n")
+        assert rules.allows("http://x.org/a") is False
+        assert rules.allows("http://x.org/b") is True
+    assert Rules("User-agent: clusterkits\nDisallow: /\n").allows("http://x.org/") is True
     nothing = Rules("")
     assert nothing.allows("http://x.org/") is True
     assert nothing.seconds_between == 0.0

@@ -115,6 +115,10 @@ def read_addresses(
     if source.suffix.lower() in LIST_SUFFIXES:
         return _read_list(source)
     table = read_table(source)
+    if any(map(_ADDRESS.match, table.header)):
+        # A table without a header, as `read_label_table` names its columns.
+        names = [f"column {number}" for number in range(1, len(table.header) + 1)]
+        table = Table(table.file, names, [table.header, *table.rows], table.remarks)
     column = _find_addresses(table, address_column)
     name = table.header[column]
     wants_labels = label_column not in (NO_LABELS, (NO_LABELS,), [NO_LABELS])

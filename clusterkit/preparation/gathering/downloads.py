@@ -196,14 +196,15 @@ class Downloader:
             try:
                 return await self._follow(address, *how, is_robots=is_robots)
             except FailedError as failure:
+                wait = backoff(attempt, self._rng) if failure.wait is None else failure.wait
+                # For other addresses as well, whether or not this one is asked for again.
+                if failure.host is not None:
+                    failure.host.pause(wait)
                 if not failure.at_once or attempt + 1 == self.limits.attempts:
                     self._note_silence(failure.silent)
                     raise
-                wait = backoff(attempt, self._rng) if failure.wait is None else failure.wait
                 if failure.host is None:
                     await asyncio.sleep(wait)
-                else:
-                    failure.host.pause(wait)
         raise AssertionError("there is at least one attempt")
 
     async def _follow(self, address: str, *how: Any, is_robots: bool) -> Answer:

@@ -34,6 +34,7 @@ from clusterkit.preparation.gathering.picture_files import (
 from clusterkit.preparation.gathering.picture_names import FreeNames
 from clusterkit.preparation.gathering.result import Gathering
 from clusterkit.routing.plan import folder_names
+from clusterkit.routing.transfer import is_inside
 from clusterkit.utils.asynchronous import run_apart
 from clusterkit.utils.optional_imports import require
 from clusterkit.utils.progress import progress_bar
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 _PICTURES = "images"
 _RECIPE_SUFFIX = ".toml"
+# Hosts that are asked beside each other; a million at a time would fill the memory.
+_MAX_HOSTS = 1000
 
 
 def gather(
@@ -232,20 +235,21 @@ def gather(
         seconds = max(hosts.values(), default=0) / rate
         return Gathering(into, run.rows(), seconds=seconds, dry_run=True)
     table = None
-    with manifest.writing(layout):
-        try:
-            run_apart(work)
-        except OSError as error:
-            if isinstance(error, ClusterkitError):
-                raise
-            raise InvalidInputError(
-                f"cannot write in {into}: {error.strerror or error}. The same command goes on with "
-                "the rest"
-            ) from error
-        finally:
-            # After Ctrl-C as well: what is there can be used.
-            table = write_label_table(manifest, {one.address: one.facts for one in run.wanted})
-        manifest.finish()
+    try:
+        with manifest.writing(layout):
+            try:
+                run_apart(work)
+            finally:
+                # After Ctrl-C as well: what is there can be used.
+                table = write_label_table(manifest, {one.address: one.facts for one in run.wanted})
+            manifest.finish()
+    except OSError as error:
+        if isinstance(error, ClusterkitError):
+            raise
+        raise InvalidInputError(
+            f"cannot write in {into}: {error.strerror or error}. The same command goes on with the "
+            "rest"
+        ) from error
     return Gathering(into, run.rows(), run.done, table, time.monotonic() - started)
 
 
@@ -320,13 +324,22 @@ class _Run:
                     await self._gather_one(queue.popleft(), downloader)
                     bar.update()
 
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for queue in queues.values():
+            async def take_hosts() -> None:
+                for queue in waiting:
+                    async with asyncio.TaskGroup() as group:
                         for _ in range(min(per_host, len(queue))):
                             group.create_task(work_through(queue))
+
+            waiting = iter(queues.values())
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(min(_MAX_HOSTS, len(queues))):
+                        group.create_task(take_hosts())
             except BaseExceptionGroup as errors:
-                raise errors.exceptions[0] from None
+                error: BaseException = errors
+                while isinstance(error, BaseExceptionGroup):
+                    error = error.exceptions[0]
+                raise error from None
 
     async def _gather_one(self, row: Gathered, downloader: Downloader) -> None:
         """Download one picture, and write down what became of it."""
@@ -394,7 +407,13 @@ def _select(wanted: list[Wanted], layout: str, max_images: int | None) -> list[W
 
 
 def _plan_folders(wanted: Sequence[Wanted], layout: str, into: Path) -> dict[str, str]:
-    """Return the folder of each label, or raise an error if two would be one."""
-    if layout != BY_CLASS:
-        return {}
-    return folder_names([label for one in wanted for label in one.labels], into)
+    """Return the folder of each label, or raise an error if two would be one, or one elsewhere."""
+    folders = {}
+    if layout == BY_CLASS:
+        folders = folder_names([label for one in wanted for label in one.labels], into)
+    for name in (*folders.values(), _PICTURES):
+        if not is_inside(into / name, into):
+            raise InvalidInputError(
+                f"{into / name} is a link that leads out of {into}: remove the link"
+            )
+    return folders

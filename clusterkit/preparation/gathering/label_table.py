@@ -36,7 +36,7 @@ def write_label_table(
     Warns
     -----
     UserWarning
-        If it was changed by hand.
+        If it was changed by hand, or a label holds what separates several of them.
     """
     rows = [
         replace(row, facts=newest.get(row.address, row.facts))
@@ -47,6 +47,13 @@ def write_label_table(
     if not rows or not (names or manifest.layout == WITH_TABLE):
         return None
     has_labels = any(row.labels for row in rows)
+    split = [label for row in rows for label in row.labels if LABEL_SEPARATOR in label]
+    if split:
+        warnings.warn(
+            f"the label {split[0]!r} reads as several ones in a table of labels. If they are, a "
+            f'recipe has separator = "{LABEL_SEPARATOR}" at its field, and another folder',
+            stacklevel=3,
+        )
     header = ["path", *(["label"] if has_labels else []), *names]
     cells = [
         [

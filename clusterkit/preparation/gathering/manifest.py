@@ -159,7 +159,7 @@ class GatherManifest:
                 self._finish_renames()
                 try:
                     yield
-                except ClusterkitError:
+                except (ClusterkitError, OSError):
                     if was_empty and not any(row.digest for row in self.rows.values()):
                         self.file.unlink()
                     raise
@@ -239,10 +239,19 @@ class GatherManifest:
 
     def _append(self, line: dict[str, Any]) -> None:
         """Append a line, and wait until it is on the disk."""
-        with self.file.open("ab") as stream:
-            stream.write(json.dumps(line, ensure_ascii=True).encode() + b"\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        text = json.dumps(line, ensure_ascii=True).encode() + b"\n"
+        with self.file.open("ab", buffering=0) as stream:
+            end = stream.tell()
+            try:
+                # A disk that is nearly full takes a part.
+                while text:
+                    text = text[stream.write(text) :]
+                os.fsync(stream.fileno())
+            except OSError:
+                # Another line may follow, that of the table.
+                with suppress(OSError):
+                    stream.truncate(end)
+                raise
 
     def _mend(self) -> None:
         """Cut a last line that a kill left unfinished."""

@@ -38,6 +38,7 @@ NETWORK_ERRORS = (
     httpx.HTTPError,
     httpx.InvalidURL,
     OSError,
+    UnicodeError,  # of httpx, for the host of a redirect, such as xn--a.org
 )
 # With several addresses of a host, none but the last may use up all of the time.
 _SECONDS_PER_ADDRESS = 5.0

@@ -53,6 +53,7 @@ class FreeNames:
         self._folder = folder
         self._taken = {_key(file) for file in taken}
         self._listed: set[str] = set()
+        self._number: dict[str, int] = {}
 
     def take(self, place: str, address: str, suffix: str) -> str:
         """Return an unused file, relative to the folder, and reserve it.
@@ -72,11 +73,15 @@ class FreeNames:
             with suppress(FileNotFoundError, NotADirectoryError):
                 names = os.listdir(self._folder / place)  # noqa: PTH208 (names are all it needs)
                 self._taken.update(_key(str(PurePosixPath(place, name))) for name in names)
-        stem, number = stem_of(address), 1
-        file = PurePosixPath(place, stem + suffix)
+        stem = stem_of(address)
+        first = _key(str(PurePosixPath(place, stem + suffix)))
+        # Thousands of addresses may differ in their query alone, and so have one name.
+        number = self._number.get(first, 1)
+        file = PurePosixPath(place, f"{stem} ({number}){suffix}" if number > 1 else stem + suffix)
         while _key(str(file)) in self._taken:
             number += 1
             file = PurePosixPath(place, f"{stem} ({number}){suffix}")
+        self._number[first] = number
         self._taken.add(_key(str(file)))
         return str(file)
 

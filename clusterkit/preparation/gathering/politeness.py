@@ -16,8 +16,12 @@ from clusterkit import __version__
 AGENT = "clusterkit"
 # Words of X-Robots-Tag, and of <meta name="robots">, that say no.
 _NO = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none"})
-# Words of X-Robots-Tag that have a value; other words before a colon are names of robots.
-_WITH_VALUE = re.compile(r"(unavailable_after|max-[a-z-]+)\s*:")
+# What follows our name in a robots.txt, which protego takes for a part of it.
+_VERSION = re.compile(
+    rf"^(\s*user-agent\s*:\s*{AGENT})[/ \t][^\r\n]*", re.IGNORECASE | re.MULTILINE
+)
+# The name of a robot before a colon, rather than a word that has a value, or a time of day.
+_ROBOT = re.compile(r"(?!unavailable_after|max-)[^\s:]+\s*:")
 # What RFC 9309 asks to read at least, and what is read at most.
 ROBOTS_BYTES = 512 * 1024
 # The second wait is this long, then twice as long each time, more or less by half.
@@ -48,7 +52,7 @@ def find_objection(values: Iterable[str]) -> str | None:
         is_for_us = True
         for word in value.lower().split(","):
             word = word.strip()
-            if ":" in word and not _WITH_VALUE.match(word):
+            if _ROBOT.match(word):
                 agent, _, word = (part.strip() for part in word.partition(":"))
                 is_for_us = agent in (AGENT, "*")
             if is_for_us and word in _NO:
@@ -72,7 +76,7 @@ def read_retry_after(value: str | None, now: float) -> float | None:
         return float(value[:9])
     try:
         moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, moment.timestamp() - now)
 
@@ -92,7 +96,7 @@ class Rules:
     """
 
     def __init__(self, text: str) -> None:
-        self._rules = Protego.parse(text)
+        self._rules = Protego.parse(_VERSION.sub(r"\1", text))
 
     def allows(self, address: str) -> bool:
         """Return whether an address may be asked for."""

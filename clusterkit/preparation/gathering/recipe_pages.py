@@ -43,6 +43,8 @@ class PageReader:
         self._recipe, self._downloader = recipe, downloader
         self._manifest, self._keeps = manifest, keeps
         self._version = digest_file(recipe.file)
+        # Where labels are folders, an item without one has no place.
+        self._needs_label = recipe.label is not None and not recipe.fields[recipe.label].is_list
 
     async def read(self, max_images: int | None = None, *, progress: bool = False) -> list[Wanted]:
         """Return the pictures of all pages, each once.
@@ -62,10 +64,11 @@ class PageReader:
         Warns
         -----
         UserWarning
-            About what single pages and items lack.
+            About what single pages and items lack, and pages beyond ``max_pages``.
         """
         queue, seen = deque(self._recipe.pages), set[str]()
         pages: list[Page] = []
+        usable = set[str]()
         total = None if self._recipe.next is not None else len(queue)
         with progress_bar(name="pages", unit="page", enabled=progress, total=total) as bar:
             while queue and len(seen) < self._recipe.max_pages:
@@ -80,8 +83,16 @@ class PageReader:
                 pages.append(page)
                 if page.next is not None:
                     queue.append(page.next)
-                if max_images is not None and sum(len(one.items) for one in pages) >= max_images:
+                usable |= {one.address for one in page.items if one.labels or not self._needs_label}
+                if max_images is not None and len(usable) >= max_images:
                     break
+            else:
+                if left := [address for address in dict.fromkeys(queue) if address not in seen]:
+                    warnings.warn(
+                        f"left out {plural(len(left), 'page')} of {self._recipe.file}, such as "
+                        f"{left[0]}: max_pages is {self._recipe.max_pages}",
+                        stacklevel=3,
+                    )
         self._check_found(pages)
         _warn_of_gaps(self._recipe, pages)
         return _unite(pages)

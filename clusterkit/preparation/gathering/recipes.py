@@ -5,6 +5,7 @@ A recipe is data, a small TOML file, and runs no code.
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import re
 import tomllib
@@ -196,7 +197,7 @@ def read_recipe(file: Path) -> Recipe:
     )
     if type(recipe.max_pages) is not int or not 1 <= recipe.max_pages <= MAX_PAGES:
         raise reader.error("max_pages", f"a whole number from 1 to {MAX_PAGES}", recipe.max_pages)
-    if recipe.label is not None and recipe.label not in recipe.fields:
+    if recipe.label is not None and recipe.label not in list(recipe.fields):
         names = ", ".join(recipe.fields) or "there are none"
         raise reader.error("label", f"one of the fields ({names})", recipe.label)
     for name in recipe.fields:
@@ -296,8 +297,11 @@ def _decode(content: bytes, content_type: str) -> str:
     if content.startswith(b"\xef\xbb\xbf"):
         encoding = "utf-8-sig"
     try:
-        return content.decode(encoding, "replace")
-    except LookupError:
+        # What is called Latin-1 or ASCII is Windows' code page, as in all browsers.
+        is_western = codecs.lookup(encoding).name in ("iso8859-1", "ascii")
+        return content.decode("cp1252" if is_western else encoding, "replace")
+    # There are encodings that are not of text, and one that cannot be used: "undefined".
+    except (LookupError, UnicodeError):
         return content.decode("utf-8", "replace")
 
 
@@ -347,11 +351,14 @@ class _Reader:
     def expand(self, page: str) -> Iterator[str]:
         """Yield the addresses of a page with {1..5} in it."""
         found = _RANGE.search(page)
+        if len(_RANGE.findall(page)) > 1:
+            raise self.error("pages", "an address with one range of numbers at most", page)
         numbers = range(int(found[1]), int(found[2]) + 1) if found else range(1)
         if not 0 < len(numbers) <= MAX_PAGES:
             raise self.error("pages", f"from a number to a larger one, {MAX_PAGES} at most", page)
         for number in numbers:
-            text = _RANGE.sub(str(number), page, count=1) if found else page
+            # {01..12} keeps its zeros.
+            text = _RANGE.sub(str(number).zfill(len(found[1])), page) if found else page
             try:
                 yield parse_address(text)
             except InvalidInputError as error:
@@ -362,7 +369,12 @@ class _Reader:
         table = {"select": value} if isinstance(value, str) else value
         if not isinstance(table, dict):
             raise self.error(key, "a CSS selector, or a table with select", value)
-        known = ("select", "attribute", "several", "separator", "of_page")
+        known: tuple[str, ...] = ("select", "attribute", "several", "separator", "of_page")
+        # An item is an element, and pictures are searched in their items.
+        if key == "item":
+            known = ("select",)
+        elif not key.startswith("fields."):
+            known = ("select", "attribute", "separator")
         self.check_keys(table, known, required=("select",), place=f"{key}.")
         if "attribute" in table:
             attribute = tuple(self.texts(table["attribute"], f"{key}.attribute"))

@@ -50,7 +50,18 @@ class Gathering(TableResult):
     @cached_property
     def stored(self) -> list[Gathered]:
         """The rows whose pictures are there, without further addresses of the same picture."""
-        return [row for row in self._with(STORED) if not row.is_copy and self._is_there(row)]
+        found: dict[str | None, Gathered] = {}
+        # The address that it was stored from may have left the source since.
+        for row in sorted(self._with(STORED), key=lambda row: row.is_copy):
+            if self._is_there(row):
+                found.setdefault(row.file, row)
+        chosen = {row.address for row in found.values()}
+        return [row for row in self._with(STORED) if row.address in chosen]
+
+    @property
+    def _n_new(self) -> int:
+        """How many pictures were stored by this run."""
+        return sum(row.address in self.done and not row.is_copy for row in self.stored)
 
     @cached_property
     def removed(self) -> list[Gathered]:
@@ -78,7 +89,7 @@ class Gathering(TableResult):
         return {
             "into": str(self.into),
             "n": len(self.stored),
-            "n_new": sum(row.address in self.done for row in self.stored),
+            "n_new": self._n_new,
             "n_copies": sum(row.is_copy for row in self.rows),
             "n_failed": len(self.failures),
             "n_waiting": len(self.waiting),
@@ -119,7 +130,7 @@ class Gathering(TableResult):
 
     def _outcome(self) -> list[str]:
         """Return what was done."""
-        n_new = sum(row.address in self.done for row in self.stored)
+        n_new = self._n_new
         before = len(self.stored) - n_new
         lines = [
             f"{plural(len(self.stored), 'picture')} in {self.into}: {n_new} new"
@@ -129,7 +140,7 @@ class Gathering(TableResult):
             lines.append(
                 f"{n_copies} of the addresses gave a picture that another gave: it is stored once"
             )
-        twins = [row for row in self.stored if row.reason]
+        twins = [row for row in self.stored if row.reason and not row.is_copy]
         if twins:
             lines.append(
                 f"{plural(len(twins), 'picture')} came under different labels as well, such as "
@@ -186,7 +197,9 @@ class Gathering(TableResult):
             ]
             for row in self.rows
         ]
-        return Rows(header + names, cells)
+        # A fact may have the name of another column, such as the date of a film.
+        titles = [f"{name} (fact)" if name in header else name for name in names]
+        return Rows(header + titles, cells)
 
     def _with(self, outcome: str) -> list[Gathered]:
         return [row for row in self.rows if row.outcome == outcome]
