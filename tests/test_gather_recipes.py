@@ -12,7 +12,7 @@ from clusterkit.errors import ClusterkitError, InvalidInputError, NotFoundError
 from clusterkit.images.folder import ImageFolder
 from clusterkit.preparation.gathering import gather
 from clusterkit.preparation.gathering.manifest import MANIFEST_NAME
-from clusterkit.preparation.gathering.recipes import extract, read_recipe
+from clusterkit.preparation.gathering.recipes import extract, is_nested_too_deep, read_recipe
 from tests.picture_server import PictureServer, Reply, picture, serving
 
 FAST: dict[str, Any] = {"rate": 1000.0, "allow_private": ["127.0.0.1"], "random_state": 0}
@@ -287,6 +287,14 @@ def test_pages_that_cannot_be_read_are_failures(tmp_path: Path, films: PictureSe
         "page: the page says noimageai (meta robots)",
     ]
     assert (tmp_path / "out" / MANIFEST_NAME).read_text().count("page: ") == 3
+
+
+def test_a_page_that_would_take_minutes_is_refused(tmp_path: Path, films: PictureServer) -> None:
+    deep = b"<div>" * 400_000 + b"</div>" * 400_000
+    films.replies["/top?page=2"] = Reply(deep, headers=HTML)
+    found = gather(film_recipe(tmp_path, films), tmp_path / "out", **FAST)
+    assert [row.reason for row in found.failures] == ["page: its elements are nested too deep"]
+    assert not is_nested_too_deep(b"<ul>" + b"<li><img src=a><br><b>x</b></li>" * 50_000)
 
 
 def test_if_no_page_can_be_read_it_is_an_error(tmp_path: Path) -> None:

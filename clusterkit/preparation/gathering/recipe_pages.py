@@ -11,7 +11,13 @@ from clusterkit.images.folder import digest_file
 from clusterkit.preparation.gathering.addresses import Wanted
 from clusterkit.preparation.gathering.downloads import Downloader, FailedError
 from clusterkit.preparation.gathering.manifest import FAILED, Gathered, GatherManifest, now
-from clusterkit.preparation.gathering.recipes import Page, Recipe, extract, page_objection
+from clusterkit.preparation.gathering.recipes import (
+    Page,
+    Recipe,
+    extract,
+    is_nested_too_deep,
+    page_objection,
+)
 from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.text import plural
 
@@ -114,6 +120,8 @@ class PageReader:
             kind = answer.content_type.partition(";")[0].strip().lower()
             if kind and "html" not in kind:
                 raise FailedError(f"it is {kind}, no web page")
+            if is_nested_too_deep(answer.content):
+                raise FailedError("its elements are nested too deep")
             word = page_objection(answer.content, answer.content_type)
             if self._downloader.limits.obeys_robots and word is not None:
                 raise FailedError(f"the page says {word} (meta robots)")

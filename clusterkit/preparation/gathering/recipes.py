@@ -26,6 +26,11 @@ MAX_PAGES = 1000
 # Names of columns that the table of labels has already.
 _OWN_NAMES = frozenset({"path", "label", "address"})
 _RANGE = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
+# The slash of a closing tag; the name of an element that is never closed.
+_TAG = re.compile(
+    rb"<(/?)(?:(area|base|br|col|embed|hr|img|input|link|meta|source|track|wbr)\b|[a-z])", re.I
+)
+_MAX_DEPTH = 10_000
 _CHARSET = re.compile(
     rb"""<meta[^>]{0,200}charset\s*=\s*["']?\s*([A-Za-z0-9_.:-]+)""", re.IGNORECASE
 )
@@ -272,6 +277,15 @@ def extract(recipe: Recipe, content: bytes, content_type: str, address: str) -> 
         following = next(iter(recipe.next.values(tree.root)), None)
     following = None if following is None else _address(following, root)
     return Page(address, title, items, len(nodes), unusable, found, following)
+
+
+def is_nested_too_deep(content: bytes) -> bool:
+    """Return whether a page has more open elements than any that a person wrote.
+
+    The time of the parser grows with the square of their number: minutes for a hostile page.
+    """
+    depths = itertools.accumulate(-1 if tag[0] else 1 for tag in _TAG.findall(content) if not tag[1])
+    return any(depth > _MAX_DEPTH for depth in depths)
 
 
 def page_objection(content: bytes, content_type: str) -> str | None:
