@@ -284,7 +284,8 @@ def is_nested_too_deep(content: bytes) -> bool:
 
     The time of the parser grows with the square of their number: minutes for a hostile page.
     """
-    depths = itertools.accumulate(-1 if tag[0] else 1 for tag in _TAG.findall(content) if not tag[1])
+    steps = (-1 if closing else 1 for closing, is_single in _TAG.findall(content) if not is_single)
+    depths = itertools.accumulate(steps)
     return any(depth > _MAX_DEPTH for depth in depths)
 
 
