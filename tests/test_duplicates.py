@@ -263,6 +263,16 @@ def test_many_images_are_searched_by_parts(monkeypatch: pytest.MonkeyPatch) -> N
     ]
 
 
+def test_a_search_by_parts_prints_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(copy_candidates, "_MOST_EXACT", 100)
+    vectors = np.random.default_rng(0).standard_normal((400, 8)).astype(np.float32)
+    assert len(copy_candidates.find_near(vectors))
+    # faiss writes to the streams of the process.
+    assert capfd.readouterr() == ("", "")
+
+
 def test_near_vectors_are_compared_too(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.stack([np.asarray(scene(seed, (64, 64))) for seed in (0, 1, 2, 1)])
     pixels[3] = pixels[3, :, ::-1]

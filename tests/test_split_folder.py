@@ -19,6 +19,7 @@ from clusterkit.errors import InvalidInputError, NotFoundError, Notice, OutputEx
 from clusterkit.plots import ClassCountsDisplay
 from clusterkit.preparation import split_folder
 from clusterkit.routing import MANIFEST_NAME, sort_into_folders, undo
+from clusterkit.routing.manifest import read_manifest
 from tests.kills import Killed, killed_at
 
 N = {"cat": 20, "dog": 10}
@@ -145,6 +146,19 @@ def test_a_split_that_was_killed_goes_on_as_it_was_planned(photos: Path, mode: s
     assert len(state(photos)) == 30
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_split_without_a_seed_goes_on_too(photos: Path, mode: str) -> None:
+    into = photos.parent / "into"
+    with killed_at(60), pytest.raises(Killed):
+        split_folder(photos, into, mode=mode)
+    planned = {transfer.target for transfer in read_manifest(into).transfers}
+    with pytest.warns(Notice, match="going on with the split"):
+        found = split_folder(photos, into, mode=mode)
+    assert found.mode == mode
+    assert {file.relative_to(into).as_posix() for file in into.rglob("*.png")} == planned
+    assert len(planned) == len(found.names) == 30
+
+
 def test_a_move_of_someone_elses_manifest_does_not_go_on(photos: Path) -> None:
     divide(photos, "move")
     manifest = photos.parent / "into" / MANIFEST_NAME
@@ -225,6 +239,19 @@ def test_parts_of_the_source_are_kept(photos: Path, tmp_path: Path) -> None:
         half = split_folder(tmp_path / "half", tmp_path / "other", val=0.2, dry_run=True)
     assert half.counts["val"] == {"cat": 4, "dog": 4}
     assert found.counts["val"] == {"cat": 2, "dog": 1}
+
+
+def test_it_is_said_which_copies_the_parts_of_the_source_share(
+    photos: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(photos, tmp_path / "parted/train")
+    fill(tmp_path / "parted/test", {"cat": 2, "dog": 2})
+    with (
+        pytest.warns(Notice, match="test kept as they are"),
+        pytest.warns(UserWarning, match="also among the training images"),
+    ):
+        found = divide(tmp_path / "parted")
+    assert "4 groups of copies (8 images), 4 of these groups in several parts" in found.to_text()
 
 
 def test_a_table_of_several_labels(photos: Path, tmp_path: Path) -> None:
