@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,21 @@ def test_it_is_said_which_copies_the_parts_of_the_source_share(
     ):
         found = divide(tmp_path / "parted")
     assert "4 groups of copies (8 images), 4 of these groups in several parts" in found.to_text()
+
+
+def test_a_table_finds_its_files_and_not_what_was_sorted_from_them(photos: Path) -> None:
+    lines = [f"{file.relative_to(photos).as_posix()},{file.parent.name}" for file in _all(photos)]
+    table = photos.parent / "labels.csv"
+    table.write_text("\n".join(["path,label", *lines]))
+    into = photos.parent / "into"
+    for mode, n_before in [("copy", 0), ("copy", 30), ("move", 0), ("move", 30)]:
+        if mode == "move" and not n_before:
+            undo(into)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Notice)
+            found = split_folder(table, into, mode=mode, random_state=0)
+            assert len(read_labelled(table)) == 30
+        assert found.sorting.n_present == n_before
 
 
 def test_a_table_of_several_labels(photos: Path, tmp_path: Path) -> None:
