@@ -121,6 +121,9 @@ def test_doubt_of_a_table_of_predictions(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("filename,prediction\na.png,cat")
     with pytest.raises(InvalidInputError, match="must have a column of probabilities"):
         sample_images(embeddings, 2, predictions=tmp_path / "p.csv")
+    sample_images(embeddings, 2, random_state=0).to_csv(tmp_path / "sample.csv")
+    with pytest.raises(InvalidInputError, match="must have a column of probabilities"):
+        sample_images(embeddings, 2, predictions=tmp_path / "sample.csv")
     (tmp_path / "p.csv").write_text("filename,prediction,cat,dog\na.png,cat,0.9,0.1")
     with pytest.raises(InvalidInputError, match=r"predictions for none of the 46.*such as a\.png"):
         sample_images(embeddings, 2, predictions=tmp_path / "p.csv")
@@ -251,6 +254,7 @@ def test_bad_input() -> None:
         ({"n_images": 0}, "n_images must be from 1 to 84"),
         ({"n_images": 85}, "n_images must be from 1 to 84.*Received: 85"),
         ({"n_images": 30, "exclude": ["red/"]}, "from 1 to 24"),
+        ({"exclude": ["*"]}, "none of the 84 images is left to choose"),
         ({"by": "good"}, "by must be one of diverse, typical, doubtful"),
         ({"labels": ["a"]}, "one label per image, or None. Received: 1 labels, 84 images"),
         ({"by": "doubtful"}, "need labels of at least 2 classes.*Received: none"),
@@ -301,7 +305,7 @@ def test_the_command_from_the_first_labels_to_the_next(
     assert (first.exit_code, (tmp_path / "s.png").exists()) == (0, True)
     assert "4 typical images of 16 to choose from" in first.stdout
     unlabelled = run("sample", "-n", "4", "--labels", "sample.csv", "-o", "x.csv")
-    assert "has a label for none of the 16 images" in unlabelled.stderr
+    assert "no line of sample.csv has a label: fill in its column label" in unlabelled.stderr
     fill_in(tmp_path / "sample.csv")
     again = run("sample", "-n", "4", "--labels", "sample.csv")
     assert (again.exit_code, again.stderr) == (

@@ -113,13 +113,17 @@ def read_labels(
         for name, label in zip(table.names, table.labels, strict=True)
         if label is not None
     }
+    if not known:
+        raise InvalidInputError(
+            f"no line of {labels_csv} has a label: fill in its column {table.header[1]}, or name "
+            "another one with --label-column"
+        )
     names = match_names(paths, list(known), labels_csv)
     if not names:
-        example = f", for instance {first_few(known)}" if known else ""
         raise InvalidInputError(
             f"{labels_csv} has a label for none of the {len(paths)} images. Its {len(known)} "
-            f"lines name other files{example}; the first image is {paths[0]}. If the files are in "
-            "another column than "
+            f"lines name other files, for instance {first_few(known)}; the first image is "
+            f"{paths[0]}. If the files are in another column than "
             f"{table.header[0] or 'the one without a name'}, name it with --path-column"
         )
     used = set(names.values())

@@ -275,6 +275,11 @@ def sample_images(
     free = ~is_labelled
     if patterns:
         free &= ~np.array(match_paths(embeddings.paths, patterns), np.bool_)
+    if not free.any():
+        raise InvalidInputError(
+            f"none of the {plural(len(embeddings), 'image')} is left to choose: each is excluded "
+            "or has a label"
+        )
     if not 1 <= n_images <= free.sum():
         raise InvalidInputError(
             f"n_images must be from 1 to {free.sum()}, the number of images that are not excluded "
@@ -597,12 +602,17 @@ def _read_predictions(
     header = [name.casefold() for name in table.header]
     path_column = next((header.index(name) for name in ("filename", "path") if name in header), 0)
     columns: dict[str, list[float]] = {}
+    others: list[str] = []
     for index, name in enumerate(table.header):
+        if index == path_column or header[index] in ("prediction", "truth"):
+            continue
         values = [_as_number(cell) for cell in table.column(index)]
-        is_class = index != path_column and header[index] not in ("prediction", "truth")
-        if is_class and all(0 <= value <= 1 for value in values):
+        if all(0 <= value <= 1 for value in values):
             columns[name] = values
-    if not columns:
+        else:
+            others.append(name)
+    # Scores and clusters of other tables may look like probabilities.
+    if not columns or (others and "prediction" not in header):
         raise InvalidInputError(
             f"{file} must have a column of probabilities for each class. Received: "
             f"{', '.join(table.header)[:100]}"
