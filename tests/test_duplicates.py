@@ -235,6 +235,15 @@ def test_another_picture_in_the_same_frame_is_no_copy() -> None:
     ]
 
 
+def test_marks_on_a_plain_ground_are_no_copies() -> None:
+    marks = []
+    for place in ((30, 40), (80, 20), (60, 90), (20, 100)):
+        mark = Image.new("RGB", (128, 128), "white")
+        mark.paste("black", (*place, place[0] + 9, place[1] + 9))
+        marks.append(mark)
+    assert not groups_of(marks)
+
+
 def test_an_edit_of_a_part_is_another_picture() -> None:
     changed = scene(1)
     changed.paste(scene(2, (80, 60)), (40, 30))
