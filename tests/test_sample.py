@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from clusterkit.classifiers import Classifier
 from clusterkit.cli import main
 from clusterkit.clustering import promote
 from clusterkit.datasets.labelled_images import read_labelled
-from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.plots import SampleDisplay
 from clusterkit.preparation import sample_images
 from clusterkit.routing import undo
 from clusterkit.store.embeddings import Embeddings
 from tests import tiny_network
+from tests.kills import Killed, killed_at
 
 SIZES = {"red": 60, "green": 20, "blue": 4}
 
@@ -246,6 +248,31 @@ def test_a_folder_by_what_is_suggested_and_back(tmp_path: Path) -> None:
     assert first.sorting is not None
     assert first.sorting.folders == {"to-label": 2}
     assert not (tmp_path / "first").exists()
+
+
+def test_files_that_are_gone_are_not_chosen(tmp_path: Path) -> None:
+    embeddings = photos(tmp_path / "photos")
+    for path in embeddings.paths[:4]:
+        (tmp_path / "photos" / path).unlink()
+    for by in ("typical", "diverse"):
+        with pytest.warns(Notice, match="left out: 4 of the 12 files are gone"):
+            found = sample_images(embeddings, 8, by=by, random_state=0)
+        assert sorted(found.rows) == list(range(4, 12))
+    for path in embeddings.paths:
+        (tmp_path / "photos" / path).unlink(missing_ok=True)
+    with pytest.raises(NotFoundError, match="12 of the 12 files are gone"):
+        sample_images(embeddings, 2)
+
+
+def test_a_sample_that_was_killed_goes_on(tmp_path: Path) -> None:
+    embeddings = photos(tmp_path / "photos")
+    options: dict[str, Any] = {"into": tmp_path / "into", "mode": "move", "random_state": 0}
+    planned = sample_images(embeddings, 6, **options, dry_run=True)
+    with killed_at(4, victim=(os, "link")), pytest.raises(Killed):
+        sample_images(embeddings, 6, **options)
+    assert 0 < len(list((tmp_path / "into").rglob("*.png"))) < 6
+    assert sample_images(embeddings, 6, **options).rows.tolist() == planned.rows.tolist()
+    assert len(list((tmp_path / "into").rglob("*.png"))) == 6
 
 
 def test_bad_input() -> None:
