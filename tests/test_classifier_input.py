@@ -202,7 +202,7 @@ def test_a_classifier_takes_what_its_functions_take() -> None:
 def test_cross_validation_with_a_column_of_a_table() -> None:
     scores = cross_val_score(
         Classifier("nn", epochs=1, random_state=0),
-        np.repeat(PICTURES, 4, axis=0),
+        np.random.default_rng(0).integers(0, 255, (24, 12, 11, 3), np.uint8),
         pd.Series(list("abab") * 6, index=range(50, 74)),
         cv=2,
         error_score="raise",

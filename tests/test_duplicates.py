@@ -235,6 +235,15 @@ def test_another_picture_in_the_same_frame_is_no_copy() -> None:
     ]
 
 
+def test_marks_on_a_plain_ground_are_no_copies() -> None:
+    marks = []
+    for place in ((30, 40), (80, 20), (60, 90), (20, 100)):
+        mark = Image.new("RGB", (128, 128), "white")
+        mark.paste("black", (*place, place[0] + 9, place[1] + 9))
+        marks.append(mark)
+    assert not groups_of(marks)
+
+
 def test_an_edit_of_a_part_is_another_picture() -> None:
     changed = scene(1)
     changed.paste(scene(2, (80, 60)), (40, 30))
@@ -261,6 +270,16 @@ def test_many_images_are_searched_by_parts(monkeypatch: pytest.MonkeyPatch) -> N
     assert [(kept, copies[0].row) for kept, copies in whole] == [
         (10 * number, 150 + number) for number in range(15)
     ]
+
+
+def test_a_search_by_parts_prints_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(copy_candidates, "_MOST_EXACT", 100)
+    vectors = np.random.default_rng(0).standard_normal((400, 8)).astype(np.float32)
+    assert len(copy_candidates.find_near(vectors))
+    # faiss writes to the streams of the process.
+    assert capfd.readouterr() == ("", "")
 
 
 def test_near_vectors_are_compared_too(monkeypatch: pytest.MonkeyPatch) -> None:

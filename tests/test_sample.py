@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from clusterkit.classifiers import Classifier
 from clusterkit.cli import main
 from clusterkit.clustering import promote
 from clusterkit.datasets.labelled_images import read_labelled
-from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.plots import SampleDisplay
 from clusterkit.preparation import sample_images
 from clusterkit.routing import undo
 from clusterkit.store.embeddings import Embeddings
 from tests import tiny_network
+from tests.kills import Killed, killed_at
 
 SIZES = {"red": 60, "green": 20, "blue": 4}
 
@@ -121,6 +123,9 @@ def test_doubt_of_a_table_of_predictions(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("filename,prediction\na.png,cat")
     with pytest.raises(InvalidInputError, match="must have a column of probabilities"):
         sample_images(embeddings, 2, predictions=tmp_path / "p.csv")
+    sample_images(embeddings, 2, random_state=0).to_csv(tmp_path / "sample.csv")
+    with pytest.raises(InvalidInputError, match="must have a column of probabilities"):
+        sample_images(embeddings, 2, predictions=tmp_path / "sample.csv")
     (tmp_path / "p.csv").write_text("filename,prediction,cat,dog\na.png,cat,0.9,0.1")
     with pytest.raises(InvalidInputError, match=r"predictions for none of the 46.*such as a\.png"):
         sample_images(embeddings, 2, predictions=tmp_path / "p.csv")
@@ -245,12 +250,38 @@ def test_a_folder_by_what_is_suggested_and_back(tmp_path: Path) -> None:
     assert not (tmp_path / "first").exists()
 
 
+def test_files_that_are_gone_are_not_chosen(tmp_path: Path) -> None:
+    embeddings = photos(tmp_path / "photos")
+    for path in embeddings.paths[:4]:
+        (tmp_path / "photos" / path).unlink()
+    for by in ("typical", "diverse"):
+        with pytest.warns(Notice, match="left out: 4 of the 12 files are gone"):
+            found = sample_images(embeddings, 8, by=by, random_state=0)
+        assert sorted(found.rows) == list(range(4, 12))
+    for path in embeddings.paths:
+        (tmp_path / "photos" / path).unlink(missing_ok=True)
+    with pytest.raises(NotFoundError, match="12 of the 12 files are gone"):
+        sample_images(embeddings, 2)
+
+
+def test_a_sample_that_was_killed_goes_on(tmp_path: Path) -> None:
+    embeddings = photos(tmp_path / "photos")
+    options: dict[str, Any] = {"into": tmp_path / "into", "mode": "move", "random_state": 0}
+    planned = sample_images(embeddings, 6, **options, dry_run=True)
+    with killed_at(4, victim=(os, "link")), pytest.raises(Killed):
+        sample_images(embeddings, 6, **options)
+    assert 0 < len(list((tmp_path / "into").rglob("*.png"))) < 6
+    assert sample_images(embeddings, 6, **options).rows.tolist() == planned.rows.tolist()
+    assert len(list((tmp_path / "into").rglob("*.png"))) == 6
+
+
 def test_bad_input() -> None:
     embeddings, _ = make(SIZES)
     for options, message in [
         ({"n_images": 0}, "n_images must be from 1 to 84"),
         ({"n_images": 85}, "n_images must be from 1 to 84.*Received: 85"),
         ({"n_images": 30, "exclude": ["red/"]}, "from 1 to 24"),
+        ({"exclude": ["*"]}, "none of the 84 images is left to choose"),
         ({"by": "good"}, "by must be one of diverse, typical, doubtful"),
         ({"labels": ["a"]}, "one label per image, or None. Received: 1 labels, 84 images"),
         ({"by": "doubtful"}, "need labels of at least 2 classes.*Received: none"),
@@ -301,7 +332,7 @@ def test_the_command_from_the_first_labels_to_the_next(
     assert (first.exit_code, (tmp_path / "s.png").exists()) == (0, True)
     assert "4 typical images of 16 to choose from" in first.stdout
     unlabelled = run("sample", "-n", "4", "--labels", "sample.csv", "-o", "x.csv")
-    assert "has a label for none of the 16 images" in unlabelled.stderr
+    assert "no line of sample.csv has a label: fill in its column label" in unlabelled.stderr
     fill_in(tmp_path / "sample.csv")
     again = run("sample", "-n", "4", "--labels", "sample.csv")
     assert (again.exit_code, again.stderr) == (

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from clusterkit.errors import InvalidInputError, NotFoundError, Notice, OutputEx
 from clusterkit.plots import ClassCountsDisplay
 from clusterkit.preparation import split_folder
 from clusterkit.routing import MANIFEST_NAME, sort_into_folders, undo
+from clusterkit.routing.manifest import read_manifest
 from tests.kills import Killed, killed_at
 
 N = {"cat": 20, "dog": 10}
@@ -123,7 +125,9 @@ def test_undo_of_a_split_that_was_killed(template: Path, tmp_path: Path, mode: s
         if (photos.parent / "into" / MANIFEST_NAME).exists():
             undo(photos.parent / "into")
         assert state(photos) == before
-        assert not state(photos.parent / "into") if (photos.parent / "into").exists() else True
+        # A kill may leave a lock and an unfinished manifest, which are hidden.
+        left = state(photos.parent / "into") if (photos.parent / "into").exists() else {}
+        assert not [path for path in left if not path.startswith(".")]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -143,6 +147,19 @@ def test_a_split_that_was_killed_goes_on_as_it_was_planned(photos: Path, mode: s
     assert len(list(into.rglob("*.png"))) == 30
     undo(into)
     assert len(state(photos)) == 30
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_split_without_a_seed_goes_on_too(photos: Path, mode: str) -> None:
+    into = photos.parent / "into"
+    with killed_at(60), pytest.raises(Killed):
+        split_folder(photos, into, mode=mode)
+    planned = {transfer.target for transfer in read_manifest(into).transfers}
+    with pytest.warns(Notice, match="going on with the split"):
+        found = split_folder(photos, into, mode=mode)
+    assert found.mode == mode
+    assert {file.relative_to(into).as_posix() for file in into.rglob("*.png")} == planned
+    assert len(planned) == len(found.names) == 30
 
 
 def test_a_move_of_someone_elses_manifest_does_not_go_on(photos: Path) -> None:
@@ -225,6 +242,34 @@ def test_parts_of_the_source_are_kept(photos: Path, tmp_path: Path) -> None:
         half = split_folder(tmp_path / "half", tmp_path / "other", val=0.2, dry_run=True)
     assert half.counts["val"] == {"cat": 4, "dog": 4}
     assert found.counts["val"] == {"cat": 2, "dog": 1}
+
+
+def test_it_is_said_which_copies_the_parts_of_the_source_share(
+    photos: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(photos, tmp_path / "parted/train")
+    fill(tmp_path / "parted/test", {"cat": 2, "dog": 2})
+    with (
+        pytest.warns(Notice, match="test kept as they are"),
+        pytest.warns(UserWarning, match="also among the training images"),
+    ):
+        found = divide(tmp_path / "parted")
+    assert "4 groups of copies (8 images), 4 of these groups in several parts" in found.to_text()
+
+
+def test_a_table_finds_its_files_and_not_what_was_sorted_from_them(photos: Path) -> None:
+    lines = [f"{file.relative_to(photos).as_posix()},{file.parent.name}" for file in _all(photos)]
+    table = photos.parent / "labels.csv"
+    table.write_text("\n".join(["path,label", *lines]))
+    into = photos.parent / "into"
+    for mode, n_before in [("copy", 0), ("copy", 30), ("move", 0), ("move", 30)]:
+        if mode == "move" and not n_before:
+            undo(into)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Notice)
+            found = split_folder(table, into, mode=mode, random_state=0)
+            assert len(read_labelled(table)) == 30
+        assert found.sorting.n_present == n_before
 
 
 def test_a_table_of_several_labels(photos: Path, tmp_path: Path) -> None:

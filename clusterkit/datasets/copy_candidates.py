@@ -242,6 +242,8 @@ def _make_search(vectors: NDArray[np.float32]) -> Any:
     cells = faiss.IndexFlatIP(dimension)
     index = faiss.IndexIVFFlat(cells, dimension, 4 * math.isqrt(n), metric)
     index.cp.max_points_per_centroid = 64
+    # Fewer than 39 are enough here; faiss would print a warning.
+    index.cp.min_points_per_centroid = 1
     index.train(vectors)
     index.add(vectors)
     index.nprobe = _N_PROBES

@@ -36,6 +36,9 @@ _FAINT = 4.0
 # Chosen on 60 images of each of seven sets, with 14 copies each; see the benchmark for others.
 _MIN_LIKENESS, _MIN_MEAN, _MIN_SHARE = 0.94, 0.85, 0.87
 _AGREES = 0.5
+# Fields with texture without which nothing is confirmed: a map, brightness and contrast have eight
+# free numbers, by which a mark on a plain ground matches any other.
+_MIN_CLEAR = 8
 # Minimum share of the first or second picture that the other shows.
 _MIN_AREA = 0.2
 # The most that alignment may change the scale of a map, and one direction more than the other.
@@ -278,6 +281,7 @@ def _compare_fields(first: Floats, second: Floats, inside: NDArray[np.bool_]) ->
     lengths = np.sqrt((own * is_seen).sum(axis=1) * (others * is_seen).sum(axis=1))
     likeness: Floats = (common * is_seen).sum(axis=1) / np.maximum(lengths, 1e-6)
     is_copy = (likeness >= _MIN_LIKENESS) & (mean >= _MIN_MEAN) & (share >= _MIN_SHARE)
+    is_copy &= n_clear >= _MIN_CLEAR
     return np.where(is_copy, np.minimum(likeness, 1), 0).astype(np.float32)
 
 

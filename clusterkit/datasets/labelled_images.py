@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,12 @@ from clusterkit.datasets.names import (
 from clusterkit.datasets.pixel_tables import IDX_IMAGES, is_pixel_csv, read_idx_pair, read_pixel_csv
 from clusterkit.datasets.tables import TABLE_SUFFIXES, as_text, spellings
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
-from clusterkit.images.folder import IMAGE_SUFFIXES, ImageFolder, is_passed_over
+from clusterkit.images.folder import (
+    IMAGE_SUFFIXES,
+    MANIFEST_NAME,
+    ImageFolder,
+    is_passed_over,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -321,12 +326,14 @@ def _find_files(names: Sequence[str], folder: Path, table: Path) -> list[Path]:
     missing = [name for name in names if name not in files]
     if missing:
         try:
-            images = ImageFolder(folder)
+            paths = ImageFolder(folder).paths
         except InvalidInputError:
             paths = []
-        else:
-            paths = images.paths
-        matched = match_names(paths, missing, table)
+        # Sorted folders hold copies, unless the files were moved there.
+        matched = match_names(_leave_out_sorted(paths, folder), missing, table)
+        found = set(matched.values())
+        if rest := [name for name in missing if name not in found]:
+            matched |= match_names([path for path in paths if path not in matched], rest, table)
         files |= {name: folder / path for path, name in matched.items()}
         if matched:
             warnings.warn(
@@ -343,6 +350,17 @@ def _find_files(names: Sequence[str], folder: Path, table: Path) -> list[Path]:
             "column, name it with --path-column"
         )
     return [files[name] for name in names]
+
+
+def _leave_out_sorted(paths: Sequence[str], folder: Path) -> list[str]:
+    """Return the paths that are in no folder that files were sorted into."""
+    below = {str(parent) for path in paths for parent in PurePosixPath(path).parents} - {"."}
+    is_sorted = {place for place in below if (folder / place / MANIFEST_NAME).exists()}
+    return [
+        path
+        for path in paths
+        if not any(str(parent) in is_sorted for parent in PurePosixPath(path).parents)
+    ]
 
 
 def _from_pixel_csv(table: Path) -> LabelledImages:

@@ -11,7 +11,6 @@ from clusterkit.datasets.label_tables import LABEL_SEPARATOR, read_label_table
 from clusterkit.datasets.names import first_few, match_names
 from clusterkit.datasets.tables import as_text
 from clusterkit.errors import InvalidInputError, Notice
-from clusterkit.utils.text import plural
 
 
 def labels_from_folders(paths: Sequence[str]) -> list[str]:
@@ -114,18 +113,17 @@ def read_labels(
         for name, label in zip(table.names, table.labels, strict=True)
         if label is not None
     }
-    if table.names and not known:
+    if not known:
         raise InvalidInputError(
-            f"{labels_csv} has no label in any of its {plural(len(table.names), 'line')}: fill in "
-            f"the column {table.header[1] or 'without a name'}"
+            f"no line of {labels_csv} has a label: fill in its column {table.header[1]}, or name "
+            "another one with --label-column"
         )
     names = match_names(paths, list(known), labels_csv)
     if not names:
-        example = f", for instance {first_few(known)}" if known else ""
         raise InvalidInputError(
             f"{labels_csv} has a label for none of the {len(paths)} images. Its {len(known)} "
-            f"lines name other files{example}; the first image is {paths[0]}. If the files are in "
-            "another column than "
+            f"lines name other files, for instance {first_few(known)}; the first image is "
+            f"{paths[0]}. If the files are in another column than "
             f"{table.header[0] or 'the one without a name'}, name it with --path-column"
         )
     used = set(names.values())

@@ -52,6 +52,8 @@ IMAGE_SUFFIXES = frozenset(
         ".webp",
     ]
 )
+# In a folder that files were sorted into, see :mod:`clusterkit.routing.manifest`.
+MANIFEST_NAME = "clusterkit-manifest.jsonl"
 LIST_SUFFIXES = frozenset({".txt", ".lst"})
 RAW_SUFFIXES = frozenset(
     ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef "  # noqa: SIM905

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -22,10 +23,10 @@ from clusterkit.datasets.labels import read_labels
 from clusterkit.datasets.names import match_names
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.datasets.tables import as_text, read_table, unprotect
-from clusterkit.errors import InvalidInputError
+from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.images.folder import match_paths
 from clusterkit.images.thumbnails import thumbnails
-from clusterkit.routing.sorting import Sorting, sort_into_folders
+from clusterkit.routing.sorting import Sorting, check_present, sort_into_folders
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store
@@ -235,7 +236,12 @@ def sample_images(
     InvalidInputError
         If there are fewer images to choose from, nothing tells doubt, or an argument is invalid.
     NotFoundError
-        If a table or model does not exist.
+        If a table or model does not exist, or all files are gone.
+
+    Warns
+    -----
+    Notice
+        If files are gone, which are not chosen.
 
     Notes
     -----
@@ -275,6 +281,12 @@ def sample_images(
     free = ~is_labelled
     if patterns:
         free &= ~np.array(match_paths(embeddings.paths, patterns), np.bool_)
+    free &= ~_find_gone(embeddings, into)
+    if not free.any():
+        raise InvalidInputError(
+            f"none of the {plural(len(embeddings), 'image')} is left to choose: each is excluded, "
+            "has a label, or its file is gone"
+        )
     if not 1 <= n_images <= free.sum():
         raise InvalidInputError(
             f"n_images must be from 1 to {free.sum()}, the number of images that are not excluded "
@@ -315,6 +327,26 @@ def sample_images(
         progress=progress,
     )
     return replace(found, sorting=sorting)
+
+
+def _find_gone(embeddings: Embeddings, into: str | Path | None) -> NDArray[np.bool_]:
+    """Return which images can be neither looked at nor labelled: their files are gone.
+
+    Those that a run that was cut moved into the same folder are not.
+    """
+    if embeddings.root is None:
+        return np.zeros(len(embeddings), np.bool_)
+    root = embeddings.root.absolute()
+    files = [root / path for path in embeddings.paths]
+    gone = set(map(str, check_present(files, root if into is None else into)))
+    if gone:
+        warnings.warn(
+            f"left out: {len(gone)} of the {plural(len(files), 'file')} are gone, such as "
+            f"{min(gone)}; forget those that were deleted with `clusterkit embed FOLDER --prune`",
+            Notice,
+            stacklevel=3,
+        )
+    return np.array([os.path.abspath(file) in gone for file in files], np.bool_)  # noqa: PTH100
 
 
 class _Groups(NamedTuple):
@@ -597,12 +629,17 @@ def _read_predictions(
     header = [name.casefold() for name in table.header]
     path_column = next((header.index(name) for name in ("filename", "path") if name in header), 0)
     columns: dict[str, list[float]] = {}
+    others: list[str] = []
     for index, name in enumerate(table.header):
+        if index == path_column or header[index] in ("prediction", "truth"):
+            continue
         values = [_as_number(cell) for cell in table.column(index)]
-        is_class = index != path_column and header[index] not in ("prediction", "truth")
-        if is_class and all(0 <= value <= 1 for value in values):
+        if all(0 <= value <= 1 for value in values):
             columns[name] = values
-    if not columns:
+        else:
+            others.append(name)
+    # Scores and clusters of other tables may look like probabilities.
+    if not columns or (others and "prediction" not in header):
         raise InvalidInputError(
             f"{file} must have a column of probabilities for each class. Received: "
             f"{', '.join(table.header)[:100]}"

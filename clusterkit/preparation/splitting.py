@@ -63,7 +63,8 @@ class FolderSplit(TableResult):
     parts : list of str
         Their parts: ``"train"``, ``"val"`` or ``"test"``.
     copies : list of list of str
-        Groups of images that are copies of each other, which are in one part.
+        Groups of images that are copies of each other.  Each is in one part, unless the source has
+        parts that share it.
     failures : list of (str, str)
         Name and reason of each image that cannot be read, which is in no part.
     output : pathlib.Path or None
@@ -117,9 +118,12 @@ class FolderSplit(TableResult):
             lines.append(f"{name}: {', '.join(numbers)}")
         if self.copies:
             n_images = plural(sum(map(len, self.copies)), "image")
-            lines.append(
-                f"{plural(len(self.copies), 'group')} of copies ({n_images}), each in one part"
+            part_of = dict(zip(self.names, self.parts, strict=True))
+            n_across = sum(len({part_of[name] for name in group}) > 1 for group in self.copies)
+            where = (
+                f"{n_across} of these groups in several parts" if n_across else "each in one part"
             )
+            lines.append(f"{plural(len(self.copies), 'group')} of copies ({n_images}), {where}")
         return join_lines([*lines, self._headline()])
 
     def _headline(self) -> str:
@@ -239,8 +243,8 @@ def split_folder(
         **{key: str(value) for key, value in reading.items() if value},
     }
     earlier = _check_place(into, origin, made_by)
-    if mode == "move" and earlier is not None:
-        return _continue(earlier, into, origin, store, dry_run=dry_run, progress=progress)
+    if earlier is not None and (mode == "move" or random_state is None):
+        return _continue(earlier, into, origin, store, mode, dry_run=dry_run, progress=progress)
     data = source if isinstance(source, LabelledImages) else read_labelled(source, **reading)
     if isinstance(data.images, np.ndarray):
         raise InvalidInputError("only image files can be split. Received: a table of pixels")
@@ -352,11 +356,11 @@ def _check_place(
 
 
 def _continue(
-    manifest: Manifest, into: Path, source: Path | None, store: Any, **options: Any
+    manifest: Manifest, into: Path, source: Path | None, store: Any, mode: str, **options: Any
 ) -> FolderSplit:
-    """Carry on with a split by moving, whose plan only the manifest still knows.
+    """Carry on with a split whose plan only the manifest still knows.
 
-    The source has fewer images than it had, so that they would be divided otherwise.
+    The images would be divided otherwise: after moves there are fewer of them, or there is no seed.
     """
     if strangers := find_unsealed(manifest.transfers):
         raise InvalidInputError(
@@ -372,13 +376,13 @@ def _continue(
     folders = [PurePosixPath(transfer.folder).parts for transfer in transfers]
     files = [transfer.source for transfer in transfers]
     sorting = sort_into_folders(
-        files, folders, into, mode="move", store=store, origin=manifest.origins, **options
+        files, folders, into, mode=mode, store=store, origin=manifest.origins, **options
     )
     names = [_name(transfer, source) for transfer in transfers]
     labels, parts = [label for _, label in folders], [part for part, _ in folders]
     failures = _explain_rest(source, set(files))
     return FolderSplit(
-        into, "move", names, labels, parts, [], failures, None, sorting, options["dry_run"]
+        into, mode, names, labels, parts, [], failures, None, sorting, options["dry_run"]
     )
 
 

@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.images.folder import MANIFEST_NAME as MANIFEST_NAME
 from clusterkit.routing.transfer import MODES, Transfer
 from clusterkit.utils.documents import NOTHING, NUMBER, TEXT, list_of, table_of
 from clusterkit.utils.files import write_whole
 
-MANIFEST_NAME = "clusterkit-manifest.jsonl"
 LOCK_NAME = ".clusterkit.lock"
 _FORMAT = 1
 _ORIGINS = list_of(table_of(TEXT | NUMBER | NOTHING))
