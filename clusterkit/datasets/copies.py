@@ -286,18 +286,22 @@ class _Links:
         return sorted(copies)
 
     def _compare_all(self, place: int, taken: set[int]) -> None:
-        """Compare a picture with the copies of its copies."""
+        """Compare a picture with the copies of its copies, and so on."""
         maps = {place: np.eye(2, 3, dtype=np.float32)}
-        queue = [place]
-        for one in queue:
-            for other, link in self.links[one].items():
-                if other not in maps and int(self.rows[other]) not in taken:
-                    maps[other] = compose(link.map[None], maps[one][None])[0]
-                    queue.append(other)
-        new = [other for other in queue[1:] if other not in self.links[place]]
-        if new:
-            pairs = np.array([(place, other) for other in new])
-            self._confirm(Candidates(pairs, np.stack([maps[other] for other in new])))
+        copies = [place]
+        while copies:
+            reached = []
+            for one in copies:
+                for other, link in self.links[one].items():
+                    if other not in maps and int(self.rows[other]) not in taken:
+                        maps[other] = compose(link.map[None], maps[one][None])[0]
+                        reached.append(other)
+            new = [other for other in reached if other not in self.links[place]]
+            if new:
+                pairs = np.array([(place, other) for other in new])
+                self._confirm(Candidates(pairs, np.stack([maps[other] for other in new])))
+            # Not beyond what is no copy: frames of a film are linked from the first to the last.
+            copies = [other for other in reached if other in self.links[place]]
 
     def _confirm(self, candidates: Candidates, *, progress: bool = False) -> None:
         """Link the candidates that are copies."""
