@@ -9,8 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
+from clusterkit.datasets import copies as copies_module
 from clusterkit.datasets import copy_candidates
 from clusterkit.datasets.copies import CopyGroup, find_copies, group_copies, make_thumbnails
+from clusterkit.datasets.copy_confirmation import confirm
 from clusterkit.images.folder import ImageFolder
 
 
@@ -189,8 +191,8 @@ def test_every_copy_was_compared_with_the_image_that_is_kept() -> None:
     pixels = np.stack([np.asarray(step) for step in steps])
     groups = group_copies(pixels, make_thumbnails(pixels))
     assert len(groups) > 1
-    for kept, copies in groups:
-        for copy in copies:
+    for kept, found in groups:
+        for copy in found:
             # Together in a fifth of the picture at least.
             assert abs(copy.row - kept) <= 4
 
@@ -201,6 +203,23 @@ def test_copies_of_a_copy_join_the_image_that_is_kept() -> None:
     for order in ([1, 0, 2], [1, 2, 0]):
         [(kept, copies)] = groups_of(images, order=order)
         assert (kept, [copy.row for copy in copies]) == (1, [0, 2])
+
+
+def test_of_a_long_film_only_near_frames_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    # One scene beside the other, seen through a window that moves.
+    film = np.concatenate([np.asarray(scene(seed, (96, 96))) for seed in range(14)], axis=1)
+    frames = np.stack([film[:, 6 * row : 6 * row + 96] for row in range(200)])
+    n_compared = 0
+
+    def count(candidates: Any, *arguments: Any, **options: Any) -> Any:
+        nonlocal n_compared
+        n_compared += len(candidates.pairs)
+        return confirm(candidates, *arguments, **options)
+
+    monkeypatch.setattr(copies_module, "confirm", count)
+    groups = group_copies(frames, make_thumbnails(frames))
+    assert len(groups) > 5
+    assert n_compared < 4 * len(frames)
 
 
 def test_the_order_says_what_is_kept() -> None:
