@@ -17,7 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.datasets.copy_candidates import SIDE, Candidates, find_candidates, find_near
-from clusterkit.datasets.copy_confirmation import Confirmed, angles_of, confirm, linear_of
+from clusterkit.datasets.copy_confirmation import (
+    LIKELY,
+    SURE,
+    Agreement,
+    Confirmed,
+    angles_of,
+    confirm,
+    linear_of,
+)
 from clusterkit.errors import ImageError
 from clusterkit.images.alignment import compose, invert
 from clusterkit.images.decoding import decode_image
@@ -121,7 +129,7 @@ def find_copies(
         not every two of them are a pair.
     """
     thumbnails = make_thumbnails(images, progress=progress)
-    return pair_copies(images, thumbnails, vectors=vectors, apart=apart, progress=progress)
+    return sorted(_Links(images, thumbnails, vectors, apart, SURE, progress=progress).pairs())
 
 
 def make_thumbnails(
@@ -167,16 +175,17 @@ def make_thumbnail(digest: str, picture: NDArray[np.uint8], shape: tuple[int, in
     return Thumbnail(digest, grey if grey.std() > _PLAIN else None, shape)
 
 
-def pair_copies(
+def pair_likely_copies(
     images: Sequence[str | Path] | NDArray[np.uint8],
     thumbnails: Sequence[Thumbnail],
     *,
-    vectors: NDArray[np.float32] | None = None,
     apart: Collection[tuple[str, str]] = (),
-    progress: bool = False,
 ) -> list[tuple[int, int]]:
-    """Return the pairs of :func:`find_copies` for images whose thumbnails are at hand."""
-    return sorted(_Links(images, thumbnails, vectors, apart, progress=progress).pairs())
+    """Return the pairs of :func:`find_copies`, and of pictures that are nearly so.
+
+    For a split, in which a missed copy does harm, and two slides of one template in one part none.
+    """
+    return sorted(_Links(images, thumbnails, None, apart, LIKELY, progress=False).pairs())
 
 
 def group_copies(
@@ -214,7 +223,7 @@ def group_copies(
     """
     if thumbnails is None:
         thumbnails = make_thumbnails(images, progress=progress)
-    links = _Links(images, thumbnails, vectors, apart, progress=progress)
+    links = _Links(images, thumbnails, vectors, apart, SURE, progress=progress)
     groups: list[CopyGroup] = []
     taken: set[int] = set()
     for kept in range(len(thumbnails)) if order is None else map(int, order):
@@ -244,10 +253,12 @@ class _Links:
         thumbnails: Sequence[Thumbnail],
         vectors: NDArray[np.float32] | None,
         apart: Collection[tuple[str, str]],
+        agreement: Agreement,
         *,
         progress: bool,
     ) -> None:
         self.images, self.thumbnails, self.apart = images, thumbnails, apart
+        self.agreement = agreement
         self.equal: dict[str, list[int]] = defaultdict(list)
         for row, thumbnail in enumerate(thumbnails):
             self.equal[thumbnail.digest].append(row)
@@ -309,7 +320,14 @@ class _Links:
         if self.apart:
             kept = [not self._is_apart(one, other) for one, other in candidates.pairs]
             candidates = Candidates(candidates.pairs[kept], candidates.maps[kept])
-        found = confirm(candidates, self.pictures, self.shapes, self._read, progress=progress)
+        found = confirm(
+            candidates,
+            self.pictures,
+            self.shapes,
+            self._read,
+            agreement=self.agreement,
+            progress=progress,
+        )
         for (one, other), link in zip(found.pairs.tolist(), _make_links(found), strict=True):
             self.links[one][other] = link
             self.links[other][one] = _Link(invert(link.map[None])[0], link.likeness)

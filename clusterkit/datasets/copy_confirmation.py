@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +33,6 @@ _RANGE_MARGIN = 4.0
 _N_FIELDS = 8
 # Grey levels of standard deviation below which a field has no texture that noise could not change.
 _FAINT = 4.0
-# Copies must agree in the fields together, in the mean field with texture, and in nearly all of
-# these: slides of one template differ in a few.  Chosen on 60 images of each of five sets, with 11
-# copies each: of each kind, 99 % exceed 0.98, 0.96 and 0.97.
-_MIN_LIKENESS, _MIN_MEAN, _MIN_SHARE = 0.965, 0.94, 0.96
-_AGREES = 0.8
 # Fields with texture without which nothing is confirmed: a map, brightness and contrast have eight
 # free numbers, by which a mark on a plain ground matches any other.
 _MIN_CLEAR = 8
@@ -52,6 +48,34 @@ _UPRIGHT = math.radians(2)
 _AT_ONCE = 128
 
 
+class Agreement(NamedTuple):
+    """How well the fields of aligned pictures must agree.
+
+    Attributes
+    ----------
+    likeness : float
+        Least correlation within all fields together.
+    mean : float
+        Least mean of the correlations of the fields with texture.
+    share : float
+        Least share of the fields with texture whose correlation exceeds ``each``.
+    each : float
+        See ``share``.
+    """
+
+    likeness: float
+    mean: float
+    share: float
+    each: float
+
+
+# Slides of one template differ in a few fields only.  Chosen on 60 images of each of five sets,
+# with 11 copies each: of each kind, 99 % exceed 0.98, 0.96 and 0.97.
+SURE = Agreement(0.965, 0.94, 0.96, 0.8)
+# Where it is worse to miss a copy than to take two pictures of one template for copies.
+LIKELY = Agreement(0.94, 0.85, 0.87, 0.5)
+
+
 @dataclass(frozen=True)
 class Confirmed:
     """Pairs of pictures that are copies.
@@ -63,7 +87,7 @@ class Confirmed:
     maps : ndarray of shape (n, 2, 3), float32
         How the first matches the second, as in :mod:`clusterkit.images.alignment`.
     likeness : ndarray of shape (n,), float32
-        Correlation of the aligned pictures in fields of an eighth of a side, from 0.965 to 1.
+        Correlation of the aligned pictures in fields of an eighth of a side, up to 1.
     """
 
     pairs: NDArray[np.int64]
@@ -77,6 +101,7 @@ def confirm(
     shapes: NDArray[np.int64],
     read: Callable[[int, int], NDArray[np.uint8] | None],
     *,
+    agreement: Agreement = SURE,
     progress: bool = False,
 ) -> Confirmed:
     """Keep the pairs of candidates that are copies.
@@ -91,6 +116,8 @@ def confirm(
         Height and width of the images that they were made from.
     read : callable
         ``read(row, side)`` returns the grey picture of a row at another size, or None.
+    agreement : Agreement
+        How well they must agree.
     progress : bool
         Whether to show a progress bar.
 
@@ -98,7 +125,7 @@ def confirm(
     -------
     Confirmed
     """
-    comparison = _Comparison(pictures, shapes, read)
+    comparison = _Comparison(pictures, shapes, read, agreement)
     n = len(candidates.pairs)
     chunks = [slice(start, start + _AT_ONCE) for start in range(0, n, _AT_ONCE)]
     results = map_ahead(
@@ -152,8 +179,9 @@ class _Comparison:
         pictures: NDArray[np.uint8],
         shapes: NDArray[np.int64],
         read: Callable[[int, int], NDArray[np.uint8] | None],
+        agreement: Agreement,
     ) -> None:
-        self.pictures, self.shapes = pictures, shapes
+        self.pictures, self.shapes, self.agreement = pictures, shapes, agreement
         # Copies of one image are compared one after the other.
         self.read = lru_cache(maxsize=1024)(read)
 
@@ -208,7 +236,7 @@ class _Comparison:
         seen, inside = warp(second, maps[rows])
         inside &= self._masks(pairs[rows], maps[rows], side)
         inside &= ~(_is_clipped(first, seen, inside) | _is_clipped(seen, first, inside))
-        likeness[rows] = _compare_fields(first, seen, inside)
+        likeness[rows] = _compare_fields(first, seen, inside, self.agreement)
         return likeness
 
     def _masks(self, pairs: NDArray[np.int64], maps: Floats, side: int) -> NDArray[np.bool_]:
@@ -263,7 +291,9 @@ def _is_clipped(first: Floats, second: Floats, inside: NDArray[np.bool_]) -> NDA
     return clipped.reshape(first.shape)
 
 
-def _compare_fields(first: Floats, second: Floats, inside: NDArray[np.bool_]) -> Floats:
+def _compare_fields(
+    first: Floats, second: Floats, inside: NDArray[np.bool_], least: Agreement
+) -> Floats:
     """Return the correlation within fields of aligned pictures; 0 for those that are no copies."""
     one, other, weights = (_fields(values) for values in (first, second, inside))
     total = np.maximum(weights.sum(axis=2, keepdims=True), 1)
@@ -278,10 +308,10 @@ def _compare_fields(first: Floats, second: Floats, inside: NDArray[np.bool_]) ->
     agreement = common / np.sqrt(np.maximum(own, faint / 4) * np.maximum(others, faint / 4))
     n_clear = np.maximum(is_clear.sum(axis=1), 1)
     mean = (agreement * is_clear).sum(axis=1) / n_clear
-    share = ((agreement > _AGREES) & is_clear).sum(axis=1) / n_clear
+    share = ((agreement > least.each) & is_clear).sum(axis=1) / n_clear
     lengths = np.sqrt((own * is_seen).sum(axis=1) * (others * is_seen).sum(axis=1))
     likeness: Floats = (common * is_seen).sum(axis=1) / np.maximum(lengths, 1e-6)
-    is_copy = (likeness >= _MIN_LIKENESS) & (mean >= _MIN_MEAN) & (share >= _MIN_SHARE)
+    is_copy = (likeness >= least.likeness) & (mean >= least.mean) & (share >= least.share)
     is_copy &= n_clear >= _MIN_CLEAR
     return np.where(is_copy, np.minimum(likeness, 1), 0).astype(np.float32)
 

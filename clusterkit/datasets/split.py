@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.datasets.copies import Thumbnail, make_thumbnails, pair_copies
+from clusterkit.datasets.copies import Thumbnail, make_thumbnails, pair_likely_copies
 from clusterkit.datasets.labelled_images import LabelledImages, label_tuple
 from clusterkit.datasets.names import TEST, TRAIN, VALIDATION
 from clusterkit.errors import InvalidInputError, Notice
@@ -309,7 +309,7 @@ def _group_copies(
     """
     names = [set(label_tuple(label)) for label in data.labels or []]
     _say_absent(apart, thumbnails)
-    pairs = pair_copies(data.images, thumbnails, apart=apart)
+    pairs = pair_likely_copies(data.images, thumbnails, apart=apart)
     equal = [(a, b) for a, b in pairs if thumbnails[a].digest == thumbnails[b].digest]
     alike = [(a, b) for a, b in pairs if names[a] & names[b]]
     uniform = _uniform_classes(_join(equal + alike, len(thumbnails)), names)
