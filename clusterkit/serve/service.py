@@ -87,7 +87,7 @@ class Service:
                 self.served = await asyncio.to_thread(self.sources.load, self.served)
                 failed = None
                 self.metrics.loads.labels("swapped").inc()
-            except (ClusterkitError, OSError) as error:
+            except Exception as error:
                 # What is served goes on; a file that is being written will change again.
                 self.metrics.loads.labels("failed").inc()
                 _LOG.warning("a change was not taken over: %s", error)
