@@ -244,6 +244,7 @@ def test_describe_and_counts(client: TestClient, files: Files) -> None:
             "no multipart form",
         ),
         ({"files": [("image", ("a.png", b"x"))]}, 422, "must be called files"),
+        ({"files": [("files", (None, b"x"))]}, 422, "must be a file"),
         ({"files": form(b"")}, 422, "the file is empty"),
         ({"files": form(b"some text")}, 422, "the picture cannot be used"),
         ({"files": form(*[b"x"] * 10_000)}, 413, "at most 128 pictures"),
@@ -677,3 +678,31 @@ def test_a_server_answers_and_ends_when_it_is_told(tmp_path: Path) -> None:
     assert "Traceback" not in said
     # Ended by the signal, after the request.
     assert process.returncode in (-signal.SIGTERM, 0)
+
+
+# A schema cannot say which bytes are a picture: others are valid, and refused.
+def test_random_requests_get_documented_answers(client: TestClient) -> None:
+    import requests
+    import schemathesis
+    from hypothesis import HealthCheck, given, settings
+    from schemathesis.checks import positive_data_acceptance
+
+    document = client.get("/openapi.json").json()
+    schema = schemathesis.openapi.from_dict(document)
+    n_requests = 0
+
+    @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=HealthCheck)
+    @given(case=schema.as_strategy())
+    def check(case: Any) -> None:
+        nonlocal n_requests
+        n_requests += 1
+        call = case.as_transport_kwargs(base_url="http://localhost")
+        call.pop("timeout", None)
+        prepared = requests.Request(**call).prepare()
+        answer = client.request(
+            prepared.method, prepared.url, content=prepared.body or b"", headers=prepared.headers
+        )
+        case.validate_response(answer, excluded_checks=[positive_data_acceptance])
+
+    check()
+    assert n_requests > 30

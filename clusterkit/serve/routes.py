@@ -324,6 +324,7 @@ def _add_explain(app: FastAPI, service: Service) -> None:
             answers.Explanations,
             service,
             most=MOST_EXPLAINED,
+            more={404: "There is no image of that id."},
         ),
     )
     async def explain(
@@ -447,7 +448,13 @@ async def _apologise(_: Request, error: Any) -> Response:
 
 
 def _of_pictures(
-    summary: str, model: Any, service: Service, query: str = "", *, most: int | None = None
+    summary: str,
+    model: Any,
+    service: Service,
+    query: str = "",
+    *,
+    most: int | None = None,
+    more: dict[int, str] | None = None,
 ) -> dict[str, Any]:
     """Return what an endpoint that takes pictures says in the document."""
     most = most or service.limits.pictures
@@ -457,8 +464,8 @@ def _of_pictures(
             FIELD: {
                 "type": "array",
                 "items": {"type": "string", "format": "binary"},
+                # How many at most is in /v1/describe, and answered with 413 as in the protocol.
                 "minItems": 1,
-                "maxItems": most,
             }
         },
         "required": [FIELD],
@@ -471,6 +478,7 @@ def _of_pictures(
         415: "The content type is none of a form.",
         422: "No picture can be used, or a parameter is out of range.",
         429: "The server is busy; the header Retry-After says when to try again.",
+        **(more or {}),
     }
     return {
         "summary": summary,

@@ -160,7 +160,9 @@ class _Form:
             raise RefusedError(
                 422, f"the field of the pictures must be called {FIELD}. Received: {field[:99]!r}"
             )
-        name = options.get(b"filename", b"").decode("utf-8", "replace")[:_LONGEST_NAME]
+        if b"filename" not in options:
+            raise RefusedError(422, "each part must be a file, with the parameter filename")
+        name = options[b"filename"].decode("utf-8", "replace")[:_LONGEST_NAME]
         self.pictures.append(Upload(name, b"".join(self.content)))
         self.content = []
 
