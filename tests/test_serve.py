@@ -206,6 +206,23 @@ def test_thumbnail_and_neighbours_of_an_image(client: TestClient, files: Files) 
     assert found["neighbors"] == result["neighbors"][1:]
 
 
+def test_the_page_has_its_policy_and_a_form(client: TestClient, files: Files) -> None:
+    _wait_for(lambda: "upload-part" in client.get("/").text)
+    answer = client.get("/")
+    meta = re.search('Security-Policy" content="([^"]*)"', answer.text)
+    assert meta is not None
+    policy = answer.headers["content-security-policy"]
+    assert policy == meta[1].replace("&#39;", "'") + "; frame-ancestors 'none'"
+    assert "connect-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert 'data-kinds="predict cluster similar"' in answer.text
+    picture = client.get("/images/003.png")
+    assert picture.headers["content-type"] == "image/jpeg"
+    for path in ("/images/nothing.png", "/images/..%2f..%2fclf.keras", "/sheets/00000.avif"):
+        assert client.get(path).status_code == 404
+    assert str(files.photos) not in answer.text
+
+
 def test_describe_and_counts(client: TestClient, files: Files) -> None:
     described = client.get("/v1/describe").json()
     assert described["images"] == len(files.embeddings)

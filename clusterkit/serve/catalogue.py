@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,11 @@ class Catalogue:
         """Return the row of an image with the same bytes; None if there is none."""
         digest = np.bytes_(hashlib.sha256(data).digest())
         return _find(digest, self._digests, self._row_of_digest)
+
+    def row_of_path(self, path: str) -> int | None:
+        """Return the row of a path; None if there is no such image."""
+        row = bisect_left(self.paths, path)
+        return row if row < len(self.paths) and self.paths[row] == path else None
 
     def file_of(self, row: int) -> Path:
         """Return the file of an image."""

@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 import numpy as np
@@ -30,6 +31,12 @@ from clusterkit.utils.text import plural
 # Of lightly-studio-serve.
 _PROTOCOL_VERSION = "1.0"
 _MOST_NEIGHBORS = 1000
+# Of an image that is opened in the page.
+_OPEN_SIDE = 1024
+_WAIT = (
+    '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="1">'
+    "<title>clusterkit</title><p>The page is being made …</p></html>"
+)
 _LOG = logging.getLogger("clusterkit.serve")
 _ID = "^[0-9a-f]{16}$"
 
@@ -86,6 +93,7 @@ def make_routes(service: Service, *, has_token: bool, look_seconds: float) -> Fa
     if served.catalogue is not None:
         _add_similar(app, service)
         _add_images(app, service)
+        _add_page(app, service)
         if served.extractor is not None:
             _add_explain(app, service)
             _add_embed(app, service)
@@ -255,17 +263,7 @@ def _add_images(app: FastAPI, service: Service) -> None:
     ) -> Response:
         catalogue = _catalogue(service.served)
         row = _find(catalogue, image_id)
-        service.waiting.take(1)
-        try:
-            (picture,) = await service.run(
-                service.decoders, lambda: encode_thumbnails([catalogue.file_of(row)], side=side)
-            )
-        finally:
-            service.waiting.give_back(1)
-        if picture is None:
-            raise RefusedError(404, "the file of that image is gone, or cannot be read")
-        headers = {"Cache-Control": "private, max-age=300"}
-        return Response(picture, media_type="image/jpeg", headers=headers)
+        return await _picture(service, catalogue.file_of(row), side)
 
     @app.get(
         "/v1/images/{image_id}/similar",
@@ -280,6 +278,48 @@ def _add_images(app: FastAPI, service: Service) -> None:
         near = await _nearest(service, served, [catalogue.units[row]], n + 1)
         others = [one for one in near[0] if one["id"] != image_id][:n]
         return _json({"id": image_id, "path": catalogue.paths[row], "neighbors": others})
+
+
+async def _picture(service: Service, file: FilePath, side: int) -> Response:
+    """Return a file as a JPEG of that size: its own bytes and metadata stay here."""
+    service.waiting.take(1)
+    try:
+        (picture,) = await service.run(
+            service.decoders, lambda: encode_thumbnails([file], side=side)
+        )
+    finally:
+        service.waiting.give_back(1)
+    if picture is None:
+        raise RefusedError(404, "the file of that image is gone, or cannot be read")
+    headers = {"Cache-Control": "private, max-age=300"}
+    return Response(picture, media_type="image/jpeg", headers=headers)
+
+
+def _add_page(app: FastAPI, service: Service) -> None:
+    """Add the report's page, and what it links to."""
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        made = service.page.get(service.served)
+        if made is None:
+            return Response(_WAIT, media_type="text/html")
+        headers = {"Content-Security-Policy": made.policy}
+        return Response(made.html, media_type="text/html", headers=headers)
+
+    @app.get("/sheets/{name}", include_in_schema=False)
+    async def sheet(name: str) -> Response:
+        made = service.page.get(service.served)
+        if made is None or name not in made.sheets:
+            raise RefusedError(404, f"there is no sheet {name}")
+        return Response(made.sheets[name], media_type=made.kind)
+
+    @app.get("/images/{path:path}", include_in_schema=False)
+    async def picture(path: str) -> Response:
+        catalogue = _catalogue(service.served)
+        row = catalogue.row_of_path(path)
+        if row is None:
+            raise RefusedError(404, f"there is no image {path}")
+        return await _picture(service, catalogue.file_of(row), _OPEN_SIDE)
 
 
 def _find(catalogue: Any, image_id: str) -> int:

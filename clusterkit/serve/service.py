@@ -20,6 +20,7 @@ from clusterkit.serve.batching import Batcher
 from clusterkit.serve.limits import Held, Limits, RefusedError
 from clusterkit.serve.metrics import Metrics
 from clusterkit.serve.networks import OpenNetwork
+from clusterkit.serve.page import PageKeeper
 from clusterkit.serve.served import Served, Sources
 from clusterkit.serve.uploads import Upload
 from clusterkit.similarity.nearest import unit_rows
@@ -66,12 +67,14 @@ class Service:
         self.decoders = ThreadPoolExecutor(count_cpus() + 1, "decode")
         self.searcher = ThreadPoolExecutor(1, "search")
         self.explainer = ThreadPoolExecutor(1, "explain")
+        self.page = PageKeeper(sources)
         self._explains_with: tuple[str, RememberedExtractor] | None = None
 
     def close(self) -> None:
         """End all threads once they have done what they have begun."""
         for pool in (self.decoders, self.searcher, self.explainer):
             pool.shutdown()
+        self.page.close()
         self.batcher.close()
 
     async def follow_changes(self, seconds: float) -> None:
