@@ -52,8 +52,9 @@ const Upload = (() => {
     said.textContent = `Sending ${plural(files.length, "picture")} …`;
     const boxes = files.map((file) => {
       const image = make("img", { alt: "", height: 72 });
-      image.src = URL.createObjectURL(file);
       image.addEventListener("load", () => URL.revokeObjectURL(image.src));
+      image.addEventListener("error", () => image.remove());
+      image.src = URL.createObjectURL(file);
       const box = make("div", { class: "row sent" }, image, make("strong", {}, printable(file.name)));
       results.append(box);
       return box;
