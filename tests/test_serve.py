@@ -683,3 +683,33 @@ def test_random_requests_get_documented_answers(client: TestClient) -> None:
 
     check()
     assert n_requests > 30
+
+
+def test_the_cloud_function_answers_as_the_library_predicts(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import base64
+
+    from functions_framework import create_app as create_function
+
+    monkeypatch.setenv("MODEL", str(files.model))
+    source = Path(__file__).parent.parent / "examples/cloud_function/main.py"
+    function = create_function("predict", str(source)).test_client()
+    photo = files.photos / "003.png"
+    sent = base64.b64encode(photo.read_bytes()).decode()
+    answer = function.post("/", json={"image": sent})
+    expected = ck.classify([photo], files.classifier).predictions[0]
+    assert answer.json["classes"] == list(expected.classes)
+    assert answer.json["probabilities"] == pytest.approx(expected.probabilities, abs=1e-6)
+    for document, status in (
+        ({"image": "no base64!"}, 400),
+        ({"image": 1}, 400),
+        ([], 400),
+        ({"image": ""}, 422),
+        ({"image": base64.b64encode(b"text").decode()}, 422),
+    ):
+        answer = function.post("/", json=document)
+        assert answer.status_code == status
+        assert answer.json["error"]
+    assert function.post("/", data="text").status_code == 400
+    assert function.get("/").status_code == 405
