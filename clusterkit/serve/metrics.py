@@ -24,6 +24,8 @@ class Metrics:
         Sizes of the batches that the network computed.
     loads
         Changed files: swapped in, or failed.
+    lag
+        How late the event loop does what is due: how long something blocks it.
     active
         Requests that are being answered.
     """
@@ -41,6 +43,12 @@ class Metrics:
             **where,
         )
         self.loads = Counter("loads", "Changed files that were loaded.", ["outcome"], **where)
+        self.lag = Histogram(
+            "event_loop_lag_seconds",
+            "How late the event loop is.",
+            buckets=[0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1],
+            **where,
+        )
         self.active = Gauge("active_requests", "Requests that are being answered.", **where)
 
     def to_text(self) -> bytes:

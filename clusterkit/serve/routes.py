@@ -62,11 +62,15 @@ def make_routes(service: Service, *, has_token: bool, look_seconds: float) -> Fa
 
     @asynccontextmanager
     async def live(_: FastAPI) -> AsyncIterator[None]:
-        following = asyncio.create_task(service.follow_changes(look_seconds))
+        tasks = [
+            asyncio.create_task(task)
+            for task in (service.follow_changes(look_seconds), service.watch_loop())
+        ]
         try:
             yield
         finally:
-            following.cancel()
+            for task in tasks:
+                task.cancel()
             await asyncio.to_thread(service.close)
 
     app = FastAPI(

@@ -35,6 +35,8 @@ _NO_NETWORK = (
     "pictures that are not in the store cannot be embedded, since the network that made its "
     "vectors is not known"
 )
+# How often the event loop is watched.
+_LOOK_SECONDS = 0.1
 _LOG = logging.getLogger("clusterkit.serve")
 
 
@@ -94,6 +96,14 @@ class Service:
                 # What is served goes on; a file that is being written will change again.
                 self.metrics.loads.labels("failed").inc()
                 _LOG.warning("a change was not taken over: %s", error)
+
+    async def watch_loop(self) -> None:
+        """Measure again and again how late the event loop is."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _LOOK_SECONDS
+            await asyncio.sleep(_LOOK_SECONDS)
+            self.metrics.lag.observe(max(0.0, loop.time() - due))
 
     async def compute(
         self, pictures: Sequence[Upload], network: OpenNetwork
