@@ -1,6 +1,7 @@
 """The HTTP API: what it answers, what it refuses, and that it goes on while files change."""
 
 import asyncio
+import gc
 import io
 import json
 import os
@@ -390,6 +391,18 @@ def test_a_client_that_goes_away_holds_nothing(files: Files) -> None:
     app = create_app(files.store)
     assert call(app, receive)[0] == 400
     assert (app.service.held.now, app.service.waiting.now, app.requests.now) == (0, 0, 0)
+
+
+def test_nothing_of_a_request_is_left_for_the_garbage_collector(client: TestClient) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        for pictures in (form(new_picture()), form(b"text")):
+            client.post("/v1/predict", files=pictures)
+        left = [one for one in gc.get_objects() if type(one).__name__ in ("_Form", "Upload")]
+    finally:
+        gc.enable()
+    assert left == []
 
 
 def test_too_many_pictures_are_refused_with_a_time_to_try_again(files: Files) -> None:

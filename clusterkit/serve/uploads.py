@@ -62,6 +62,7 @@ async def pictures_of(request: Request, limits: Limits, held: Held) -> AsyncIter
             ) from None
         yield form.finish()
     finally:
+        form.close()
         held.give_back(taken)
 
 
@@ -99,7 +100,7 @@ class _Form:
         self.header = self.value = b""
         self.headers: dict[bytes, bytes] = {}
         self.is_whole = False
-        callbacks: Any = {
+        self.callbacks: Any = {
             "on_part_begin": self._begin,
             "on_part_data": self._add,
             "on_part_end": self._end,
@@ -111,7 +112,7 @@ class _Form:
         try:
             self.parser = MultipartParser(
                 boundary,
-                callbacks,
+                self.callbacks,
                 max_header_count=_MOST_HEADERS,
                 max_header_size=_MOST_HEADER_BYTES,
             )
@@ -134,6 +135,11 @@ class _Form:
         if not self.pictures:
             raise RefusedError(422, f"send at least one picture, in a field called {FIELD}")
         return self.pictures
+
+    def close(self) -> None:
+        """Let go of everything at once: the parser and this form refer to each other."""
+        self.callbacks.clear()
+        self.content, self.pictures = [], []
 
     def _begin(self) -> None:
         if len(self.pictures) == self.most:
