@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.serve.limits import Limits
 from clusterkit.utils.optional_imports import require
+
+if TYPE_CHECKING:
+    from clusterkit.serve.protection import Protection
 
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
@@ -25,7 +28,7 @@ def create_app(
     any_address: bool = False,
     limits: Limits | None = None,
     look_seconds: float = 2.0,
-) -> Any:
+) -> Protection:
     """Return the application, as any ASGI server runs it.
 
     All is loaded before it returns.  Files that change later are loaded aside and swapped in, if

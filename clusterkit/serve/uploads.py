@@ -100,7 +100,7 @@ class _Form:
         self.header = self.value = b""
         self.headers: dict[bytes, bytes] = {}
         self.is_whole = False
-        self.callbacks: Any = {
+        callbacks: Any = {
             "on_part_begin": self._begin,
             "on_part_data": self._add,
             "on_part_end": self._end,
@@ -109,10 +109,11 @@ class _Form:
             "on_header_end": self._end_header,
             "on_end": self._finish,
         }
+        self.callbacks: dict[str, Any] = callbacks
         try:
             self.parser = MultipartParser(
                 boundary,
-                self.callbacks,
+                callbacks,
                 max_header_count=_MOST_HEADERS,
                 max_header_size=_MOST_HEADER_BYTES,
             )
