@@ -8,13 +8,14 @@ functions-framework runs it as it is, here and in the clouds that know it:
     curl -H 'Content-Type: application/json' \
         -d "{\"image\": \"$(base64 -w0 poster.jpg)\"}" http://localhost:8080
 
-MODEL is a file of `clusterkit train classifier`.  It is loaded once, before the first request.
+MODEL is a file of `clusterkit train classifier`.  It is loaded once, with the first request.
 """
 
 import base64
 import binascii
 import os
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import functions_framework
@@ -23,7 +24,13 @@ import clusterkit as ck
 
 # Pictures are sent as base64, which makes them a third larger.
 MOST_BYTES = 20 * 2**20
-classifier = ck.Classifier.load(os.environ.get("MODEL", "clf.keras"))
+
+
+@cache
+def load():
+    """Load the classifier for the first request: TensorFlow does not survive a fork of its process,
+    which functions-framework makes after it has read this file."""
+    return ck.Classifier.load(os.environ.get("MODEL", "clf.keras"))
 
 
 @functions_framework.http
@@ -44,7 +51,7 @@ def predict(request):
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "picture")
         file.write_bytes(data)
-        found = ck.classify([file], classifier)
+        found = ck.classify([file], load())
     for _, reason in found.failures:
         return {"error": f"the picture cannot be read: {reason}"}, 422
     (prediction,) = found.predictions
