@@ -44,6 +44,7 @@ COMMANDS = {
     "gather": "clusterkit.cli.gather:gather",
     "import": "clusterkit.cli.interchange:import_",
     "export": "clusterkit.cli.interchange:export",
+    "serve": "clusterkit.cli.serve:serve",
     "undo": "clusterkit.cli.undo:undo",
     "demo": "clusterkit.cli.demo:demo",
 }

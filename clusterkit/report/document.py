@@ -45,7 +45,7 @@ def make_document(
     top5: Sequence[Any] | None,
     labels: Sequence[Any] | None,
     inspection: Any,
-    output: Path,
+    output: Path | None,
 ) -> str:
     """Return the data of a page as JSON that can stand in a script element.
 
@@ -67,8 +67,8 @@ def make_document(
         The label of each image; None where it is missing.
     inspection : Inspection, optional
         What is known of how images fit their clusters.
-    output : path
-        The page, which links to the files.
+    output : path, optional
+        The page, which links to the files; None for a server, which has them in ``images/``.
     """
     numbers = [*gathered.sizes]
     document = {
@@ -123,14 +123,14 @@ def _code(numbers: Any, kind: str) -> str:
     return base64.b64encode(np.ascontiguousarray(numbers, np.dtype(kind)).tobytes()).decode()
 
 
-def _links(gathered: Gathered, output: Path) -> dict[str, Any]:
+def _links(gathered: Gathered, output: Path | None) -> dict[str, Any]:
     """Return how the page names the files: a base, and the paths that are not those of the table.
 
     Relative to the page, so that both can move together; on Windows, absolute on another drive.
     """
     root = gathered.embeddings.root
-    base = ""
-    if root is not None:
+    base = "" if output is not None else "images"
+    if root is not None and output is not None:
         try:
             base = os.path.relpath(root, output.absolute().parent).replace(os.sep, "/")
         except ValueError:

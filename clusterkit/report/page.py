@@ -34,6 +34,8 @@ SCRIPTS = (
     "list.js",
     "page.js",
 )
+# Last of all, in a page that a server sends.
+UPLOAD_SCRIPT = "upload.js"
 # With more labels, only the most frequent of each cluster are listed.
 _MOST_LABELS, _N_FREQUENT = 30, 4
 # Images of a finding that are shown.
@@ -53,6 +55,7 @@ def render(
     is_audited: bool,
     evaluation: Evaluation | None,
     n_without_picture: int,
+    uploads: Sequence[str] = (),
 ) -> str:
     """Return the page.
 
@@ -76,8 +79,11 @@ def render(
         Clusters and labels.
     n_without_picture : int
         Number of images without a picture.
+    uploads : sequence of str
+        What the server of the page tells about pictures that are sent to it: any of "predict",
+        "cluster" and "similar".  A page that is a file has no server.
     """
-    scripts = [_read(name) for name in SCRIPTS]
+    scripts = [_read(name) for name in (*SCRIPTS, *([UPLOAD_SCRIPT] if uploads else []))]
     style = _read("page.css")
     return (
         _template().render(
@@ -94,7 +100,8 @@ def render(
             findings=[_finding(finding) for finding in findings],
             is_audited=is_audited,
             evaluation=None if evaluation is None else _evaluation(evaluation, gathered),
-            policy=_policy(scripts, style),
+            policy=_policy(scripts, style, may_ask=bool(uploads)),
+            uploads=uploads,
             style=style,
             scripts=scripts,
             data=data,
@@ -126,11 +133,15 @@ def _read(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8")
 
 
-def _policy(scripts: Iterable[str], style: str) -> str:
-    """Return a content security policy that allows the page's own code, by hash, and its images."""
+def _policy(scripts: Iterable[str], style: str, *, may_ask: bool) -> str:
+    """Return a content security policy that allows the page's own code, by hash, and its images.
+
+    Only a page of a server may ask one: its own.
+    """
+    asking = "connect-src 'self'; " if may_ask else ""
     allowed = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
     return (
-        f"default-src 'none'; script-src {allowed}; style-src 'sha256-{_digest(style)}'; "
+        f"default-src 'none'; script-src {allowed}; style-src 'sha256-{_digest(style)}'; {asking}"
         "img-src 'self' blob: data: file:; base-uri 'none'; form-action 'none'"
     )
 

@@ -36,8 +36,8 @@ const Details = (() => {
   /** Return the image as large as it is to be had: the file itself, or its thumbnail. */
   function picture(row) {
     const shown = make("div", { class: "large" }, Pictures.element(row));
-    // A page from a server has no access to the files of the disk.
-    if (location.protocol === "file:" && Pictures.has(row)) {
+    // A page from a server has no access to the files of the disk, unless clusterkit serves it.
+    if ((location.protocol === "file:" || get("upload-part")) && Pictures.has(row)) {
       const image = new Image();
       image.alt = "";
       image.decoding = "async";

@@ -1,0 +1,130 @@
+"""The network in a thread of its own, which computes pictures of several requests together."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST = 32
+WAIT_SECONDS = 0.005
+# Pixels of a batch in, one value for each picture out.
+Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+class _Job(NamedTuple):
+    """A picture that waits for a network."""
+
+    run: Run
+    pixels: NDArray[np.uint8]
+    future: Future[Any]
+    since: float
+
+
+class Batcher:
+    """One thread that runs networks on batches.
+
+    A picture waits for others for at most 5 ms, and only while others are :attr:`coming`, so that a
+    single client does not wait at all.
+
+    Parameters
+    ----------
+    observe : callable, optional
+        Called with the size of each batch, in the thread.
+    """
+
+    def __init__(self, observe: Callable[[int], None] | None = None) -> None:
+        self._observe = observe or (lambda _: None)
+        self._changed = threading.Condition()
+        self._jobs: deque[_Job] = deque()
+        self._coming = 0
+        self._is_open = True
+        self._thread = threading.Thread(target=self._work, name="network", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread still computes."""
+        return self._thread.is_alive()
+
+    def expect(self, n: int) -> None:
+        """Say that ``n`` pictures are coming, or with a negative number that they are not."""
+        with self._changed:
+            self._coming += n
+            self._changed.notify()
+
+    def submit(self, run: Run, pixels: NDArray[np.uint8]) -> Future[Any]:
+        """Let a picture, which was expected, be computed with the next batch of the same network.
+
+        Parameters
+        ----------
+        run : callable
+            The network: uint8 images of shape (n, height, width, 3) in, ``n`` values out.
+        pixels : ndarray of shape (height, width, 3), uint8
+            The picture.
+
+        Returns
+        -------
+        concurrent.futures.Future
+            Its value.
+        """
+        future: Future[Any] = Future()
+        with self._changed:
+            self._coming -= 1
+            self._jobs.append(_Job(run, pixels, future, time.monotonic()))
+            self._changed.notify()
+        return future
+
+    def close(self) -> None:
+        """Compute what waits, and end the thread."""
+        with self._changed:
+            self._is_open = False
+            self._changed.notify()
+        self._thread.join()
+
+    def _work(self) -> None:
+        """Compute batches until the end."""
+        while jobs := self._next_batch():
+            jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+            if not jobs:
+                continue
+            self._observe(len(jobs))
+            try:
+                values = jobs[0].run(np.stack([job.pixels for job in jobs]))
+                for job, value in zip(jobs, values, strict=True):
+                    job.future.set_result(value)
+            except Exception as error:
+                for job in jobs:
+                    if not job.future.done():
+                        job.future.set_exception(error)
+
+    def _next_batch(self) -> list[_Job]:
+        """Wait for the next batch: pictures of one network.  Empty at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._jobs or not self._is_open)
+            if not self._jobs:
+                return []
+            first = self._jobs[0]
+            end = first.since + WAIT_SECONDS
+            while self._is_open and self._coming > 0 and self._count(first.run) < MOST:
+                left = end - time.monotonic()
+                if left <= 0:
+                    break
+                self._changed.wait(left)
+            batch: list[_Job] = []
+            others: deque[_Job] = deque()
+            for job in self._jobs:
+                is_of_batch = job.run is first.run and len(batch) < MOST
+                (batch if is_of_batch else others).append(job)
+            self._jobs = others
+            return batch
+
+    def _count(self, run: Run) -> int:
+        """Return how many pictures wait for a network."""
+        return sum(job.run is run for job in self._jobs)

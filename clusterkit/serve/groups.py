@@ -1,0 +1,120 @@
+"""The groups of a clustering, and which of them a new picture belongs to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.clustering.reopening import is_normalized, reopen_clustering
+from clusterkit.clustering.saved import read_earlier
+from clusterkit.errors import InvalidInputError
+from clusterkit.serve.catalogue import Catalogue
+from clusterkit.similarity.nearest import unit_rows
+from clusterkit.store.space import Space
+from clusterkit.utils.noise import NOISE
+
+_N_NEIGHBORS = 10
+# Of images that are in no group of the table.
+_NOWHERE = NOISE - 1
+
+
+class Groups:
+    """The groups of a table of clusters.
+
+    Parameters
+    ----------
+    clusters_csv : path
+        The table of ``clusterkit cluster``.
+    space : Space
+        Its images.
+    catalogue : Catalogue
+        The same images.
+
+    Attributes
+    ----------
+    numbers : ndarray of shape (n_groups,), int
+        The groups, without noise.
+    names : dict of int to str
+        Names of those that have one.
+
+    Raises
+    ------
+    InvalidInputError
+        If the table has no group, or was made without confounders, which cannot be removed from a
+        new picture.
+    """
+
+    def __init__(self, clusters_csv: str | Path, space: Space, catalogue: Catalogue) -> None:
+        self.is_normalized = is_normalized(read_earlier(clusters_csv))
+        embeddings = catalogue.embeddings() if self.is_normalized else space.read()
+        clustering = reopen_clustering(clusters_csv, embeddings)
+        without = clustering.confounding
+        if without is not None and any(one.n_components for one in without.removed):
+            raise InvalidInputError(
+                f"{clusters_csv} was made without {', '.join(one.name for one in without.removed)}"
+                ", which cannot be removed from a new picture: cluster without --without, or leave "
+                "out --clusters"
+            )
+        self.numbers = np.unique(clustering.labels[clustering.labels != NOISE])
+        if not len(self.numbers):
+            raise InvalidInputError(f"{clusters_csv} has no cluster but noise")
+        vectors = np.asarray(clustering.embeddings, np.float64)
+        if self.is_normalized:
+            vectors = unit_rows(vectors).astype(np.float64)
+        self.centers = np.stack(
+            [vectors[clustering.labels == number].mean(axis=0) for number in self.numbers]
+        )
+        self.names = dict(clustering.names)
+        row_of_path = {path: row for row, path in enumerate(catalogue.paths)}
+        self.labels = np.full(len(catalogue), _NOWHERE, np.int64)
+        rows = [row_of_path[path] for path in clustering.embeddings.paths]
+        self.labels[rows] = clustering.labels
+
+    def assign(self, vectors: NDArray[np.float32], catalogue: Catalogue) -> list[dict[str, Any]]:
+        """Return the group with the nearest centre, and how sure that is, for each vector.
+
+        Parameters
+        ----------
+        vectors : ndarray of shape (n, dimension), float32
+            Vectors as the network makes them.
+        catalogue : Catalogue
+            The images of the groups.
+
+        Returns
+        -------
+        list of dict
+            ``cluster``, ``cluster_name`` and ``distance`` to its centre; ``margin``, by how much
+            the next centre is farther, from 0 (as near) to 1; ``agreement``, the share of the ten
+            nearest images that are in that group; and ``next``, the next group, or None.
+        """
+        scaled = unit_rows(vectors) if self.is_normalized else vectors
+        _, rows = catalogue.nearest(vectors, _N_NEIGHBORS)
+        found = []
+        for vector, near in zip(scaled, rows, strict=True):
+            distances = np.linalg.norm(self.centers - vector.astype(np.float64), axis=1)
+            first, *others = np.argsort(distances, kind="stable")[:2].tolist()
+            labels = self.labels[near]
+            labels = labels[labels != _NOWHERE]
+            far = float(distances[others[0]]) if others else np.inf
+            agreement = float(np.mean(labels == self.numbers[first])) if len(labels) else None
+            found.append(
+                self._describe(first, distances)
+                | {
+                    "margin": 1.0 - float(distances[first]) / far if far > 0 else 0.0,
+                    "agreement": agreement,
+                    "next": self._describe(others[0], distances) if others else None,
+                }
+            )
+        return found
+
+    def _describe(self, place: int, distances: NDArray[np.float64]) -> dict[str, Any]:
+        """Return a group and its distance."""
+        number = int(self.numbers[place])
+        return {
+            "cluster": number,
+            "cluster_name": self.names.get(number),
+            "distance": float(distances[place]),
+        }

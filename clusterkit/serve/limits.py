@@ -1,0 +1,104 @@
+"""What a client may ask for, and the error that says that it asked for too much."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from clusterkit.errors import ClusterkitError, InvalidInputError
+
+_MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of a server.
+
+    The size of a picture is limited by ``CLUSTERKIT_IMAGE_MEMORY`` and ``CLUSTERKIT_IMAGE_SECONDS``
+    as everywhere in clusterkit; see :func:`clusterkit.images.decoding.decode_image`.
+
+    Attributes
+    ----------
+    body_bytes : int
+        Size of the body of one request.
+    pictures : int
+        Pictures in one request.
+    seconds : float
+        Time in which the body of a request must have arrived.
+    requests : int
+        Requests at the same time.
+    waiting : int
+        Pictures that are being decoded or wait for the network, of all requests.
+    held_bytes : int
+        Bodies held in memory, of all requests.
+    """
+
+    body_bytes: int = 64 * _MIB
+    pictures: int = 128
+    seconds: float = 30.0
+    requests: int = 256
+    waiting: int = 256
+    held_bytes: int = 512 * _MIB
+
+    def check(self) -> None:
+        """Raise InvalidInputError if a limit would refuse everything."""
+        for field in fields(self):
+            if not getattr(self, field.name) > 0:
+                raise InvalidInputError(
+                    f"the limit {field.name} must be above 0. Received: {getattr(self, field.name)}"
+                )
+        if self.waiting < self.pictures:
+            raise InvalidInputError(
+                "the limit waiting must be at least that of pictures. Received: "
+                f"waiting={self.waiting}, pictures={self.pictures}"
+            )
+
+
+class RefusedError(ClusterkitError, ValueError):
+    """A request that is answered with an error.
+
+    Attributes
+    ----------
+    status : int
+        Status of the answer, from 400.
+    retry_after : int or None
+        Seconds after which to try again.
+    """
+
+    def __init__(self, status: int, message: str, *, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers of the answer."""
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
+
+class Held:
+    """Something that all requests together hold, up to a limit.
+
+    Parameters
+    ----------
+    most : int
+        The limit.
+    what : str
+        What is held, for the message.
+    """
+
+    def __init__(self, most: int, what: str) -> None:
+        self.most = most
+        self.what = what
+        self.now = 0
+
+    def take(self, amount: int) -> None:
+        """Take an amount, or refuse the request."""
+        if self.now + amount > self.most:
+            raise RefusedError(
+                429, f"the server is busy: too many {self.what}; try again soon", retry_after=1
+            )
+        self.now += amount
+
+    def give_back(self, amount: int) -> None:
+        """Give back what was taken."""
+        self.now -= amount

@@ -1,0 +1,180 @@
+"""Check each request before its body is read: host, token, number; and add safe headers."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import ipaddress
+import json
+import time
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from clusterkit.serve.limits import Held, RefusedError
+from clusterkit.serve.service import Service
+from clusterkit.serve.uploads import too_large
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+# An answer is data: a browser that shows it runs nothing.
+_HEADERS = {
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+# Without a token, for who watches the server; they tell nothing else.
+_OPEN = ("/v2/health/live", "/v2/health/ready")
+
+
+class Protection:
+    """The application, behind checks.
+
+    Parameters
+    ----------
+    app : ASGI application
+        What answers requests that pass.
+    service : Service
+        Its limits and metrics.
+    token : str or None
+        What clients must send as ``Authorization: Bearer TOKEN``, or as the password of HTTP Basic,
+        which browsers ask for.
+    hosts : collection of str
+        Names of this server that requests may use.
+    any_address : bool
+        Whether they may also use any IP address: a foreign page cannot make a browser do so for a
+        name of its own.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        service: Service,
+        *,
+        token: str | None,
+        hosts: Collection[str],
+        any_address: bool,
+    ) -> None:
+        self.app = app
+        self.service = service
+        self.token = None if token is None else token.encode()
+        self.hosts = frozenset(host.lower() for host in hosts)
+        self.any_address = any_address
+        self.requests = Held(service.limits.requests, "requests")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or refuse it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start = time.perf_counter()
+        status = 0
+
+        async def send_safely(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = list(message.get("headers", []))
+                given = {name.lower() for name, _ in headers}
+                headers += [
+                    (name.encode(), value.encode())
+                    for name, value in _HEADERS.items()
+                    if name.encode() not in given
+                ]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        metrics = self.service.metrics
+        is_counted = False
+        metrics.active.inc()
+        try:
+            self._check(scope)
+            if scope["path"] not in _OPEN:
+                self.requests.take(1)
+                is_counted = True
+            await self.app(scope, receive, send_safely)
+        except RefusedError as error:
+            await _refuse(error, send_safely)
+        finally:
+            metrics.active.dec()
+            if is_counted:
+                self.requests.give_back(1)
+            route = scope.get("route")
+            endpoint = getattr(route, "path", "other")
+            metrics.requests.labels(endpoint, str(status or "none")).inc()
+            metrics.seconds.labels(endpoint).observe(time.perf_counter() - start)
+
+    def _check(self, scope: Scope) -> None:
+        """Raise RefusedError if the request may not pass."""
+        headers: dict[bytes, list[bytes]] = {}
+        for name, value in scope["headers"]:
+            headers.setdefault(name.lower(), []).append(value)
+        hosts = headers.get(b"host", [])
+        if len(hosts) != 1 or not self._is_known(hosts[0].decode("latin-1")):
+            raise RefusedError(421, "this server does not answer for that host")
+        if self.token is not None and scope["path"] not in _OPEN:
+            given = headers.get(b"authorization", [])
+            if len(given) != 1 or not hmac.compare_digest(_token_of(given[0]), self.token):
+                raise RefusedError(401, "send the token of the server as a bearer token")
+        for value in headers.get(b"content-length", []):
+            # Servers refuse lengths that are no numbers before the application sees them.
+            if value.isdigit() and int(value[:20]) > self.service.limits.body_bytes:
+                raise too_large(self.service.limits)
+
+    def _is_known(self, host: str) -> bool:
+        """Return whether a Host header names this server."""
+        try:
+            parts = urlsplit(f"//{host}")
+            name, _ = parts.hostname, parts.port
+        except ValueError:
+            return False
+        if name is None or parts.netloc != host or "@" in host:
+            return False
+        return name in self.hosts or (self.any_address and _is_address(name))
+
+
+def _is_address(name: str) -> bool:
+    """Return whether a name is an IP address."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _token_of(authorization: bytes) -> bytes:
+    """Return the token of a header: a bearer token, or the password of HTTP Basic."""
+    scheme, _, rest = authorization.partition(b" ")
+    rest = rest.strip()
+    if scheme.lower() == b"bearer":
+        return rest
+    if scheme.lower() == b"basic":
+        try:
+            return base64.b64decode(rest, validate=True).partition(b":")[2]
+        except binascii.Error:
+            return b""
+    return b""
+
+
+async def _refuse(error: RefusedError, send: Send) -> None:
+    """Send an error as JSON."""
+    headers = {"content-type": "application/json", **error.headers}
+    body = json.dumps({"error": str(error)}).encode()
+    pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    if error.status == 401:
+        pairs += [
+            (b"www-authenticate", b"Bearer"),
+            (b"www-authenticate", b'Basic realm="clusterkit"'),
+        ]
+    pairs.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": error.status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body})

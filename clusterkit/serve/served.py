@@ -1,0 +1,157 @@
+"""What a server serves: loaded from files, and loaded again beside it when these change."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from clusterkit.clustering.selection import find_space
+from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.extractors.by_name import WITHOUT_NETWORK
+from clusterkit.serve.catalogue import Catalogue
+from clusterkit.serve.groups import Groups
+from clusterkit.serve.networks import OpenClassifier, OpenNetwork, open_classifier, open_extractor
+from clusterkit.store.space import Space
+from clusterkit.store.store import Store
+
+# What identifies the content of a file: see FileStatus.
+Status = tuple[int, int, int] | None
+
+
+@dataclass(frozen=True)
+class Served:
+    """A consistent state of everything; requests that began with it end with it.
+
+    Attributes
+    ----------
+    catalogue, extractor
+        The images of the store, and the network that made them; None without a store, or for
+        imported vectors.
+    groups : Groups or None
+        The groups of ``--clusters``.
+    classifier : OpenClassifier or None
+        The classifier of ``--model``.
+    statuses : dict of str to Status
+        The files that it was loaded from.
+    """
+
+    catalogue: Catalogue | None
+    extractor: OpenNetwork | None
+    groups: Groups | None
+    classifier: OpenClassifier | None
+    statuses: dict[str, Status]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The files of a server.
+
+    Attributes
+    ----------
+    store : path or None
+        The store.
+    extractor : str or None
+        Which of its spaces.
+    weights : path or None
+        The weights of its network, if their file has moved.
+    model : path or None
+        A classifier.
+    clusters : path or None
+        A table of clusters.
+    """
+
+    store: Path | None = None
+    extractor: str | None = None
+    weights: Path | None = None
+    model: Path | None = None
+    clusters: Path | None = None
+
+    def load(self, before: Served | None = None) -> Served:
+        """Load what has changed since an earlier state, and take the rest from it.
+
+        Raises
+        ------
+        ClusterkitError
+            If something is missing or damaged, or there is nothing to serve.
+        """
+        space = self._find_space()
+        if space is None and self.model is None:
+            raise InvalidInputError("there is nothing to serve: name a store or a model")
+        if self.clusters is not None and space is None:
+            raise InvalidInputError("clusters are served with the store of their images")
+        # Before the files are read: what changes meanwhile is loaded again.
+        now = self.statuses()
+        old = before.statuses if before is not None else {}
+        same = {name for name in now if name in old and now[name] == old[name]}
+        catalogue = extractor = groups = classifier = None
+        if space is not None:
+            if before is not None and before.catalogue is not None and "store" in same:
+                catalogue = before.catalogue
+            else:
+                catalogue = Catalogue(space)
+            extractor = self._load_extractor(catalogue, before)
+        if self.clusters is not None and space is not None and catalogue is not None:
+            is_same = {"store", "clusters", "clusters.json"} <= same
+            if before is not None and is_same:
+                groups = before.groups
+            else:
+                groups = Groups(self.clusters, space, catalogue)
+        if self.model is not None:
+            if before is not None and "model" in same:
+                classifier = before.classifier
+            else:
+                classifier = open_classifier(self.model)
+        return Served(catalogue, extractor, groups, classifier, now)
+
+    def statuses(self) -> dict[str, Status]:
+        """Return what identifies the content of each file."""
+        files: dict[str, Path] = {}
+        space = self._find_space()
+        if space is not None:
+            files["store"] = space.list_file
+        if self.model is not None:
+            files["model"] = self.model
+        if self.clusters is not None:
+            files["clusters"] = self.clusters
+            files["clusters.json"] = self.clusters.with_suffix(".json")
+        return {name: _status_of(file) for name, file in files.items()}
+
+    def _find_space(self) -> Space | None:
+        """Return the space that is served: that of the extractor, of the table, or the default."""
+        if self.store is None:
+            return None
+        store = Store(self.store)
+        of_table = None
+        if self.clusters is not None and self.extractor is None:
+            if not self.clusters.exists():
+                raise NotFoundError(f"no such file: {self.clusters}")
+            of_table = find_space(self.clusters, store)
+        return of_table or store.space(self.extractor)
+
+    def _load_extractor(self, catalogue: Catalogue, before: Served | None) -> OpenNetwork | None:
+        """Return the network of a space; that of before if the space is the same.
+
+        Imported vectors have none.
+        """
+        source, name = catalogue.info.get("weights_source"), catalogue.info.get("extractor")
+        if source is None and name not in WITHOUT_NETWORK:
+            return None
+        if (
+            before is not None
+            and before.extractor is not None
+            and before.catalogue is not None
+            and before.catalogue.fingerprint == catalogue.fingerprint
+        ):
+            return before.extractor
+        files = [catalogue.file_of(row) for row in range(min(len(catalogue), 16))]
+        return open_extractor(catalogue.info, weights=self.weights, files=files)
+
+
+def _status_of(file: Path) -> Status:
+    """Return what identifies the content of a file; None if there is none."""
+    try:
+        status = os.stat(file)  # noqa: PTH116 (as FileStatus)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

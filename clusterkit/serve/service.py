@@ -1,0 +1,250 @@
+"""The work behind the endpoints: decode, compute and search, without blocking the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.errors import ClusterkitError, ImageError
+from clusterkit.extractors.remembered import RememberedExtractor
+from clusterkit.images.decoding import decode_image
+from clusterkit.serve.batching import Batcher
+from clusterkit.serve.limits import Held, Limits, RefusedError
+from clusterkit.serve.metrics import Metrics
+from clusterkit.serve.networks import OpenNetwork
+from clusterkit.serve.page import PageKeeper
+from clusterkit.serve.served import Served, Sources
+from clusterkit.serve.uploads import Upload
+from clusterkit.similarity.nearest import unit_rows
+from clusterkit.similarity.similar import explain
+from clusterkit.store.embeddings import Embeddings
+from clusterkit.utils.parallel import count_cpus
+
+T = TypeVar("T")
+# Each explanation runs the network on dozens of pictures.
+MOST_EXPLAINED = 8
+_NO_NETWORK = (
+    "pictures that are not in the store cannot be embedded, since the network that made its "
+    "vectors is not known"
+)
+# How often the event loop is watched.
+_LOOK_SECONDS = 0.1
+_LOG = logging.getLogger("clusterkit.serve")
+
+
+class Service:
+    """What the endpoints share.
+
+    Parameters
+    ----------
+    sources : Sources
+        The files.
+    limits : Limits
+        What clients may ask for.
+
+    Attributes
+    ----------
+    served : Served
+        The present state, which is replaced as a whole.
+    """
+
+    def __init__(self, sources: Sources, limits: Limits) -> None:
+        self.sources = sources
+        self.limits = limits
+        self.served: Served = sources.load()
+        self.metrics = Metrics()
+        self.held = Held(limits.held_bytes, "bytes")
+        self.waiting = Held(limits.waiting, "pictures")
+        self.explaining = Held(MOST_EXPLAINED, "explanations")
+        self.batcher = Batcher(self.metrics.batches.observe)
+        # One more than there are CPUs: one may wait for a decoder in another process.
+        self.decoders = ThreadPoolExecutor(count_cpus() + 1, "decode")
+        self.searcher = ThreadPoolExecutor(1, "search")
+        self.explainer = ThreadPoolExecutor(1, "explain")
+        self.page = PageKeeper(sources)
+        self._explains_with: tuple[str, RememberedExtractor] | None = None
+
+    def close(self) -> None:
+        """End all threads once they have done what they have begun."""
+        for pool in (self.decoders, self.searcher, self.explainer):
+            pool.shutdown()
+        self.page.close()
+        self.batcher.close()
+
+    async def follow_changes(self, seconds: float) -> None:
+        """Look for changed files again and again; load them aside, and swap them in."""
+        failed: Any = None
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                now = await asyncio.to_thread(self.sources.statuses)
+                if now in (self.served.statuses, failed):
+                    continue
+                failed = now
+                self.served = await asyncio.to_thread(self.sources.load, self.served)
+                failed = None
+                self.metrics.loads.labels("swapped").inc()
+            except Exception as error:
+                # What is served goes on; a file that is being written will change again.
+                self.metrics.loads.labels("failed").inc()
+                _LOG.warning("a change was not taken over: %s", error)
+
+    async def watch_loop(self) -> None:
+        """Measure again and again how late the event loop is."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _LOOK_SECONDS
+            await asyncio.sleep(_LOOK_SECONDS)
+            self.metrics.lag.observe(max(0.0, loop.time() - due))
+
+    async def compute(
+        self, pictures: Sequence[Upload], network: OpenNetwork
+    ) -> list[NDArray[np.float32] | str]:
+        """Return the network's value of each picture, or why there is none.
+
+        Raises
+        ------
+        RefusedError
+            If too many pictures wait.
+        """
+        self.waiting.take(len(pictures))
+        try:
+            found = await asyncio.gather(*(self._compute(one.data, network) for one in pictures))
+        finally:
+            self.waiting.give_back(len(pictures))
+        n_failed = sum(isinstance(one, str) for one in found)
+        self.metrics.pictures.labels("failed").inc(n_failed)
+        self.metrics.pictures.labels("computed").inc(len(found) - n_failed)
+        return found
+
+    async def _compute(self, data: bytes, network: OpenNetwork) -> NDArray[np.float32] | str:
+        """Decode a picture in the pool, and run the network on it with others."""
+        self.batcher.expect(1)
+        try:
+            pixels = await self.run(self.decoders, _decode, data, network)
+        except ImageError as error:
+            self.batcher.expect(-1)
+            return str(error)
+        except BaseException:
+            self.batcher.expect(-1)
+            raise
+        future = self.batcher.submit(network.run, pixels)
+        value: NDArray[np.float32] = await asyncio.wrap_future(future)
+        if not np.isfinite(value).all():
+            return "the network's output contains NaN or infinity"
+        return value
+
+    async def embed(
+        self, pictures: Sequence[Upload], served: Served
+    ) -> list[NDArray[np.float32] | str]:
+        """Return the vector of each picture, or why there is none."""
+        if served.extractor is None:
+            return [_NO_NETWORK] * len(pictures)
+        return await self.compute(pictures, served.extractor)
+
+    async def look_up(
+        self, pictures: Sequence[Upload], served: Served
+    ) -> tuple[list[NDArray[np.float32] | str], list[int | None]]:
+        """Return the vector of each picture, and the row of the image with the same bytes.
+
+        Known images need no network; their vectors have length 1.
+        """
+        catalogue = served.catalogue
+        assert catalogue is not None  # the endpoint exists only with a store
+        rows = await self.run(
+            self.decoders, lambda: [catalogue.row_of_content(one.data) for one in pictures]
+        )
+        new = [one for one, row in zip(pictures, rows, strict=True) if row is None]
+        made = iter(await self.embed(new, served) if new else [])
+        return [next(made) if row is None else catalogue.units[row] for row in rows], rows
+
+    async def explain(
+        self, pictures: Sequence[Upload], served: Served, row: int | None
+    ) -> list[dict[str, Any] | str]:
+        """Explain each picture beside an image of the store, by default the nearest other one."""
+        if len(pictures) > MOST_EXPLAINED:
+            raise RefusedError(413, f"send at most {MOST_EXPLAINED} pictures to be explained")
+        vectors, known = await self.look_up(pictures, served)
+        found: list[dict[str, Any] | str] = []
+        self.explaining.take(len(pictures))
+        try:
+            for upload, vector, own in zip(pictures, vectors, known, strict=True):
+                if isinstance(vector, str):
+                    found.append(vector)
+                    continue
+                found.append(
+                    await self.run(self.explainer, self._explain, upload, vector, own, row, served)
+                )
+        finally:
+            self.explaining.give_back(len(pictures))
+        return found
+
+    def _explain(
+        self,
+        upload: Upload,
+        vector: NDArray[np.float32],
+        own: int | None,
+        row: int | None,
+        served: Served,
+    ) -> dict[str, Any] | str:
+        """Explain one picture, in the explainer's thread."""
+        catalogue = served.catalogue
+        assert catalogue is not None
+        if row is None:
+            _, rows = catalogue.nearest(vector[None], 2)
+            row = next((int(one) for one in rows[0] if one != own), int(rows[0][0]))
+        if self._explains_with is None or self._explains_with[0] != catalogue.fingerprint:
+            extractor = RememberedExtractor(catalogue.info, weights=self.sources.weights)
+            self._explains_with = catalogue.fingerprint, extractor
+        with tempfile.TemporaryDirectory(prefix="clusterkit-") as folder:
+            # The name that the client gave is not the name of a file.
+            file = Path(folder, "picture")
+            file.write_bytes(upload.data)
+            query = Embeddings(
+                unit_rows(vector[None]), paths=[file.name], root=Path(folder), space=catalogue.info
+            )
+            try:
+                explanation = explain(
+                    query,
+                    row,
+                    catalogue.embeddings(),
+                    extractor=self._explains_with[1],
+                    random_state=0,
+                )
+            except ClusterkitError as error:
+                return str(error).replace(str(folder), "")
+        document = explanation.to_dict()
+        for name in ("path_a", "path_b", "file_a", "file_b"):
+            del document[name]
+        named = {"id": catalogue.id_of(row), "path": catalogue.paths[row]}
+        return named | _without(document, {folder: "", str(catalogue.root): ""})
+
+    async def run(self, pool: ThreadPoolExecutor, function: Callable[..., T], *args: Any) -> T:
+        """Run a function in a thread of a pool."""
+        return await asyncio.get_running_loop().run_in_executor(pool, function, *args)
+
+
+def _decode(data: bytes, network: OpenNetwork) -> NDArray[np.uint8]:
+    """Decode a picture in the network's size."""
+    return decode_image(data, network.size, resize=network.resize)[0]
+
+
+def _without(value: Any, replaced: dict[str, str]) -> Any:
+    """Replace texts in all strings of a document, such as the paths of folders."""
+    if isinstance(value, str):
+        for old, new in replaced.items():
+            value = value.replace(old, new)
+        return value
+    if isinstance(value, dict):
+        return {key: _without(one, replaced) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without(one, replaced) for one in value]
+    return value

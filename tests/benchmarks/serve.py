@@ -1,0 +1,421 @@
+"""Whether a server is as fast as the library, and stays so while others do harm.
+
+``python -m tests.benchmarks.serve speed|harm|swap|neighbours PHOTOS [-e NETWORK] [--weights FILE]``
+runs ``clusterkit serve`` in a process of its own, with clients in threads of this one:
+
+- ``speed``: images/s of ``embed`` and of 16 clients that send one picture at a time; the p95 of one
+  client, and of decoding a picture and running the network on it in this process; the time from
+  loaded weights to the first answer.
+- ``harm``: the p95 of a client before and while 200 clients send slowly, and others send bombs, a
+  body of 5 GiB, and go away; the longest answer of ``/v2/health/live``; the memory after 10,000
+  requests.
+- ``swap``: requests that fail while model and store are replaced 20 times.
+- ``neighbours``: the p95 of the neighbours of an image among ``--rows`` imported vectors of 512
+  dimensions, and the memory.
+
+Prints one JSON document.
+"""
+
+import argparse
+import http.client
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import clusterkit as ck
+from clusterkit.images.decoding import decode_image
+
+CLIENTS, SLOW, AWAY, REQUESTS, SWAPS = 16, 200, 100, 10_000, 20
+EMBED = "/v1/embed/images/bytes"
+
+
+class Server:
+    """A running server."""
+
+    def __init__(self, folder: Path, *options: object) -> None:
+        command = [sys.executable, "-m", "clusterkit", "serve", "--port", "0", "--json"]
+        started = time.perf_counter()
+        self.process = subprocess.Popen(
+            [*command, *map(str, options)], cwd=folder, stdout=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None
+        text = "".join(iter(self.process.stdout.readline, "}\n")) + "}"
+        self.start_seconds = time.perf_counter() - started
+        self.port = int(json.loads(text)["url"].rpartition(":")[2])
+
+    def connect(self) -> http.client.HTTPConnection:
+        """Return a connection."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+
+    def memory(self) -> dict[str, int]:
+        """Return the resident memory in MiB: all, and what is not of mapped files."""
+        text = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
+        found = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+        return {name: int(found[name].split()[0]) // 1024 for name in ("VmRSS", "RssAnon")}
+
+    def cpu_seconds(self) -> float:
+        """Return the time that the processors have spent, which other work does not change."""
+        text = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8")
+        user, system = text.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def serving(folder: Path, *options: object) -> Iterator[Server]:
+    """Run a server within the block."""
+    server = Server(folder, *options)
+    try:
+        yield server
+    finally:
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(60)
+
+
+def form(data: bytes) -> tuple[bytes, dict[str, str]]:
+    """Return the body and headers of a form with one picture."""
+    head = b'--xyz\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=xyz"}
+    return head + data + b"\r\n--xyz--\r\n", headers
+
+
+def post(connection: http.client.HTTPConnection, path: str, data: bytes) -> int:
+    """Send a picture, read the answer, and return its status."""
+    body, headers = form(data)
+    connection.request("POST", path, body, headers)
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
+
+
+def p95(seconds: Sequence[float]) -> float:
+    """Return the 95th percentile in ms."""
+    return round(1000 * float(np.percentile(seconds, 95)), 2)
+
+
+def timed(call: Callable[[Any], Any], items: Sequence[Any]) -> list[float]:
+    """Return the seconds of each call."""
+    found = []
+    for item in items:
+        start = time.perf_counter()
+        call(item)
+        found.append(time.perf_counter() - start)
+    return found
+
+
+def measure_speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Compare the server with the library."""
+    files = ck.ImageFolder(arguments.photos).files[: arguments.images]
+    extractor = ck.create_extractor(arguments.extractor, weights=arguments.weights)
+    ck.embed_to_store(ck.ImageFolder(files), extractor, folder / "store")
+    data = [file.read_bytes() for file in files]
+    one = extractor.extract(np.stack([decode_image(data[0], extractor.image_size)[0]]))
+    assert len(one.vectors) == 1
+
+    def alone(content: bytes) -> None:
+        pixels = decode_image(content, extractor.image_size, resize=extractor.resize)[0]
+        extractor.extract(pixels[None])
+
+    few = data[:60]
+    # In turns, since other work may share the cores.
+    in_process, over_http, rates = [], [], []
+    with serving(folder, "-s", "store") as server:
+        for _ in range(3):
+            in_process += timed(alone, few)
+            ask = partial(post, server.connect(), EMBED)  # idle connections are closed
+            over_http += timed(ask, few)
+        embedding, embed_cpu, server_cpu = [], [], []
+        for _ in range(3):
+            # The network is loaded already, as that of the server.
+            used = time.process_time()
+            embedding.append(len(data) / timed(lambda _: ck.embed(files, extractor), [0])[0])
+            embed_cpu.append(time.process_time() - used)
+            used, start = server.cpu_seconds(), time.perf_counter()
+            with ThreadPoolExecutor(CLIENTS) as pool:
+                list(pool.map(lambda part: send_all(server, part), split(data, CLIENTS)))
+            rates.append(len(data) / (time.perf_counter() - start))
+            server_cpu.append(server.cpu_seconds() - used)
+    return {
+        "images": len(data),
+        "embed_images_per_second": [round(rate, 1) for rate in embedding],
+        "clients_images_per_second": [round(rate, 1) for rate in rates],
+        "embed_cpu_ms_per_image": [round(1000 * used / len(data), 1) for used in embed_cpu],
+        "server_cpu_ms_per_image": [round(1000 * used / len(data), 1) for used in server_cpu],
+        "one_client_p95_ms": p95(over_http),
+        "decode_and_forward_p95_ms": p95(in_process),
+        "one_client_median_ms": round(1000 * float(np.median(over_http)), 2),
+        "decode_and_forward_median_ms": round(1000 * float(np.median(in_process)), 2),
+        "start_seconds": round(server.start_seconds, 1),
+    }
+
+
+def split(data: Sequence[bytes], n: int) -> list[Sequence[bytes]]:
+    """Divide pictures among clients."""
+    return [data[start::n] for start in range(n)]
+
+
+def send_all(server: Server, data: Sequence[bytes]) -> None:
+    """Send pictures one after the other."""
+    connection = server.connect()
+    for content in data:
+        status = post(connection, EMBED, content)
+        assert status == 200, status
+
+
+def bomb() -> bytes:
+    """Return a PNG of 8,000 x 8,000 pixels in few bytes."""
+    side = 8000
+    lines = zlib.compress(bytes(side * (1 + 3 * side)), 1)
+    content = b"\x89PNG\r\n\x1a\n"
+    header = side.to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0"
+    for kind, part in ((b"IHDR", header), (b"IDAT", lines), (b"IEND", b"")):
+        check = zlib.crc32(kind + part).to_bytes(4, "big")
+        content += len(part).to_bytes(4, "big") + kind + part + check
+    return content
+
+
+def loop_lags(server: Server) -> dict[str, int]:
+    """Return how often the event loop was late by at most so many seconds."""
+    connection = server.connect()
+    connection.request("GET", "/metrics")
+    lines = connection.getresponse().read().decode().splitlines()
+    start = "clusterkit_event_loop_lag_seconds_bucket{le="
+    found = [line.removeprefix(start).split() for line in lines if line.startswith(start)]
+    return {bucket.strip('"}'): int(float(count)) for bucket, count in found}
+
+
+def measure_harm(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Compare the answers to a client with and without others that do harm."""
+    files = ck.ImageFolder(arguments.photos).files[:200]
+    extractor = ck.create_extractor(arguments.extractor, weights=arguments.weights)
+    ck.embed_to_store(ck.ImageFolder(files), extractor, folder / "store")
+    data = [file.read_bytes() for file in files]
+    statuses: Counter[Any] = Counter()
+    is_done = threading.Event()
+    lags: list[float] = []
+
+    def look(server: Server) -> None:
+        connection = server.connect()
+        while not is_done.is_set():
+            start = time.perf_counter()
+            connection.request("GET", "/v2/health/live")
+            connection.getresponse().read()
+            lags.append(time.perf_counter() - start)
+            time.sleep(0.01)
+
+    def send_slowly(server: Server) -> None:
+        body, headers = form(data[0])
+        with suppress(OSError), socket.create_connection(("127.0.0.1", server.port)) as link:
+            head = f"POST {EMBED} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+            link.sendall(f"{head}Content-Type: {headers['Content-Type']}\r\n\r\n".encode())
+            for byte in body:
+                if is_done.is_set():
+                    return
+                link.sendall(bytes([byte]))
+                time.sleep(0.2)
+
+    def send_bombs(server: Server) -> None:
+        content = bomb()
+        connection = server.connect()
+        while not is_done.is_set():
+            statuses["bomb", post(connection, EMBED, content)] += 1
+
+    def send_endlessly(server: Server) -> None:
+        _, headers = form(b"")
+        head = b'--xyz\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
+        chunks = itertools.chain([head], itertools.repeat(bytes(2**20), 5 * 1024))
+        connection = server.connect()
+        try:
+            connection.request("POST", EMBED, chunks, headers)
+            statuses["5 GiB", connection.getresponse().status] += 1
+        except OSError:
+            statuses["5 GiB", "cut off"] += 1
+
+    def go_away(server: Server) -> None:
+        body, headers = form(data[0])
+        for _ in range(AWAY):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", server.port)) as link:
+                head = f"POST {EMBED} HTTP/1.1\r\nHost: localhost\r\n"
+                head += f"Content-Length: {len(body)}\r\n"
+                link.sendall(f"{head}Content-Type: {headers['Content-Type']}\r\n\r\n".encode())
+                link.sendall(body[: len(body) // 2])
+
+    with serving(folder, "-s", "store") as server:
+        connection = server.connect()
+        ask = partial(post, connection, EMBED)
+        timed(ask, data[:50])
+        before = timed(ask, data)
+        threads = [threading.Thread(target=send_slowly, args=(server,)) for _ in range(SLOW)]
+        threads += [
+            threading.Thread(target=harm, args=(server,))
+            for harm in (look, send_bombs, send_endlessly, go_away)
+        ]
+        for thread in threads:
+            thread.start()
+        time.sleep(1)
+        during = timed(ask, data)
+        is_done.set()
+        for thread in threads:
+            thread.join()
+        after = timed(ask, data)
+        lag = loop_lags(server)
+        memory = []
+        # The first requests let each thread take what it keeps.
+        for n_requests in (arguments.requests // 5, arguments.requests):
+            part = list(itertools.islice(itertools.cycle(data), n_requests // CLIENTS))
+            with ThreadPoolExecutor(CLIENTS) as pool:
+                list(pool.map(partial(send_all, server), [part] * CLIENTS))
+            memory.append(server.memory())
+    return {
+        "p95_ms_before": p95(before),
+        "p95_ms_during": p95(during),
+        "p95_ms_after": p95(after),
+        "event_loop_lags": lag,
+        "live_longest_ms": round(1000 * max(lags), 1),
+        "live_p95_ms": p95(lags),
+        "statuses": {f"{what}: {status}": n for (what, status), n in statuses.items()},
+        "requests": arguments.requests,
+        "memory_mib": memory,
+    }
+
+
+def measure_swap(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Replace model and store under load."""
+    files = ck.ImageFolder(arguments.photos).files[:60]
+    extractor = ck.create_extractor(arguments.extractor, weights=arguments.weights)
+    known = files[: 60 - SWAPS]
+    emb = ck.embed(ck.ImageFolder(known), extractor, store=folder / "store")
+    classifiers = []
+    for classes in ("ab", "abc"):
+        classifier = ck.Classifier("cnn5", image_size=32, epochs=1, random_state=0)
+        labels = [classes[i % len(classes)] for i in range(len(emb))]
+        classifiers.append(classifier.fit(emb.files, labels))
+    model = folder / "clf.keras"
+    classifiers[0].save(model)
+    data = [file.read_bytes() for file in files]
+    statuses: Counter[Any] = Counter()
+    is_done = threading.Event()
+
+    def ask(server: Server) -> None:
+        connection = server.connect()
+        for content in itertools.cycle(data):
+            for path in ("/v1/predict", "/v1/similar?n=5"):
+                statuses[post(connection, path, content)] += 1
+            if is_done.is_set():
+                return
+
+    def described(server: Server) -> tuple[int, int]:
+        connection = server.connect()
+        connection.request("GET", "/v1/describe")
+        found = json.load(connection.getresponse())
+        return found["images"], len(found["classes"])
+
+    n_swapped = 0
+    with serving(folder, "-s", "store", "--model", model) as server:
+        threads = [threading.Thread(target=ask, args=(server,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for i in range(SWAPS):
+            known = files[: 60 - SWAPS + i + 1]
+            ck.embed_to_store(ck.ImageFolder(known), extractor, folder / "store")
+            classifiers[(i + 1) % 2].save(model, overwrite=True)
+            wanted, end = (len(known), 2 + (i + 1) % 2), time.monotonic() + 60
+            while described(server) != wanted and time.monotonic() < end:
+                time.sleep(0.1)
+            n_swapped += described(server) == wanted
+        is_done.set()
+        for thread in threads:
+            thread.join()
+    return {"swapped": n_swapped, "statuses": {str(key): n for key, n in statuses.items()}}
+
+
+def measure_neighbours(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Time the neighbours of images among very many."""
+    rng = np.random.default_rng(0)
+    centers = rng.normal(size=(1000, 512)).astype(np.float32)
+    vectors = np.lib.format.open_memmap(
+        folder / "vectors.npy", "w+", np.float32, (arguments.rows, 512)
+    )
+    for start in range(0, arguments.rows, 50_000):
+        part = vectors[start : start + 50_000]
+        part[:] = centers[rng.integers(1000, size=len(part))]
+        part += rng.normal(size=part.shape).astype(np.float32)
+    vectors.flush()
+    names = [f"{row:07}.jpg" for row in range(arguments.rows)]
+    (folder / "names.txt").write_text("\n".join(names))
+    ck.import_vectors(
+        folder / "vectors.npy", folder / "store", paths=folder / "names.txt", name="foreign"
+    )
+    del vectors
+    (folder / "vectors.npy").unlink()
+    with serving(folder, "-s", "store"):
+        pass
+    with serving(folder, "-s", "store") as server:
+        connection = server.connect()
+        connection.request("GET", "/openapi.json")
+        text = connection.getresponse().read().decode()
+        one = json.loads(text)["paths"]["/v1/images/{image_id}/similar"]["get"]["parameters"]
+        image_id = next(part["example"] for part in one if "example" in part)
+
+        def ask(_: Any) -> None:
+            nonlocal image_id
+            connection.request("GET", f"/v1/images/{image_id}/similar?n=10")
+            image_id = json.load(connection.getresponse())["neighbors"][-1]["id"]
+
+        timed(ask, range(5))
+        seconds = timed(ask, range(arguments.queries))
+        memory = server.memory()
+    return {
+        "rows": arguments.rows,
+        "second_start_seconds": round(server.start_seconds, 1),
+        "p95_ms": p95(seconds),
+        "median_ms": round(1000 * float(np.median(seconds)), 1),
+        "file_mib": arguments.rows * 512 * 4 // 2**20,
+        "memory_mib": memory,
+    }
+
+
+PARTS = {
+    "speed": measure_speed,
+    "harm": measure_harm,
+    "swap": measure_swap,
+    "neighbours": measure_neighbours,
+}
+
+
+def main() -> None:
+    """Measure one part."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("photos", type=Path, nargs="?")
+    parser.add_argument("-e", "--extractor", default="pixels")
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--requests", type=int, default=REQUESTS)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--queries", type=int, default=50)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="clusterkit-") as folder:
+        os.environ["CLUSTERKIT_CACHE"] = str(Path(folder, "cache"))
+        found = PARTS[arguments.part](arguments, Path(folder))
+    print(json.dumps({"part": arguments.part, "load": os.getloadavg()} | found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
