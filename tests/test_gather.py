@@ -41,6 +41,7 @@ from clusterkit.preparation.gathering.addresses import read_addresses
 from clusterkit.preparation.gathering.manifest import MANIFEST_NAME
 from clusterkit.preparation.gathering.result import Gathering
 from clusterkit.routing import transfer
+from clusterkit.routing.plan import FreeNames
 from tests.picture_server import PictureServer, Reply, gzip_bomb, picture, serving
 
 LOCAL = ("127.0.0.1",)
@@ -576,8 +577,9 @@ def test_names_of_addresses_that_differ_in_their_query_do_not_take_ever_longer(
         return path.casefold()
 
     monkeypatch.setattr(picture_names, "alike", alike)
-    names = picture_names.FreeNames(tmp_path, ["image (3).jpg"])
-    taken = [names.take(".", f"http://a.org/image?id={n}", ".jpg") for n in range(200)]
+    names = FreeNames(tmp_path, ["image (3).jpg"], picture_names.without_suffix)
+    stems = [picture_names.stem_of(f"http://a.org/image?id={n}") for n in range(200)]
+    taken = [names.take(".", f"{stem}.jpg") for stem in stems]
     assert taken[:3] == ["image.jpg", "image (2).jpg", "image (4).jpg"]
     assert len(set(taken)) == 200
     assert n_keys < 5 * 200

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterkit.images.alignment import invert, shrink
 from clusterkit.utils.parallel import workers
 
 # Height and width of the pictures, whatever the shape of the images.
@@ -116,7 +117,8 @@ def find_candidates(
     Candidates
     """
     aspects = np.rint(np.log(shapes[:, 1] / shapes[:, 0]) / _ASPECT_STEP).astype(int)
-    halves = _halve(pictures)
+    # Quarters of grey levels are exact in float16.
+    halves = shrink(pictures, _HALF).astype(np.float16)
     whole = {disc.is_round: _moments(halves, aspects, disc) for disc in (DISCS[0], DISCS[3])}
     searches = {is_round: _make_search(_lengths(found)) for is_round, found in whole.items()}
 
@@ -173,8 +175,6 @@ class _Found:
         maps = _make_maps(disc, aspects[pairs[:, 0]], aspects[pairs[:, 1]], is_mirrored, angles)
         is_swapped = pairs[:, 0] > pairs[:, 1]
         if is_swapped.any():
-            from clusterkit.images.alignment import invert
-
             maps[is_swapped] = invert(maps[is_swapped])
         self.pairs.append(np.sort(pairs, axis=1))
         self.likeness.append(likeness[kept])
@@ -330,13 +330,6 @@ def _moments(
     length = np.sqrt((np.abs(moments) ** 2) @ _doubled())
     moments /= np.maximum(length, 1e-6)[:, None]
     return moments
-
-
-def _halve(pictures: NDArray[np.uint8]) -> NDArray[np.float16]:
-    """Return pictures of half the size; sums of four bytes are exact in float16."""
-    n = len(pictures)
-    sums = pictures.reshape(n, _HALF, 2, _HALF, 2).sum(axis=(2, 4), dtype=np.uint16)
-    return sums.astype(np.float16)
 
 
 def _by_aspect(aspects: NDArray[np.int64], disc: Disc) -> Iterator[tuple[NDArray[np.int64], int]]:

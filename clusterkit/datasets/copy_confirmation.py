@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.datasets.copy_candidates import SIDE, Candidates
-from clusterkit.images.alignment import Floats, align, correlate, detail, warp
+from clusterkit.images.alignment import Floats, align, correlate, detail, shrink, smooth, warp
 from clusterkit.utils.parallel import map_ahead
 from clusterkit.utils.progress import progress_bar
 
@@ -189,7 +189,9 @@ class _Comparison:
         """Return the pairs that are copies, with the better maps."""
         guess = maps
         for side, n_steps, least in _LEVELS:
-            first, second = (_smooth(_shrink(self.pictures[rows], side)) for rows in pairs.T)
+            first, second = (
+                smooth(shrink(self.pictures[rows], side), _SMOOTHING) for rows in pairs.T
+            )
             masks = self._masks(pairs, maps, side)
             maps = align(first, second, maps, masks, n_steps=n_steps)
             kept = self._agree(first, second, maps, masks) >= least
@@ -230,7 +232,7 @@ class _Comparison:
             return likeness
         # One of them can be sharper: both are smoothed alike.
         first, second = (
-            _smooth(np.array([found[row] for row in rows], np.float32), _SMOOTHING * 1.4)
+            smooth(np.array([found[row] for row in rows], np.float32), _SMOOTHING * 1.4)
             for found in read
         )
         seen, inside = warp(second, maps[rows])
@@ -322,21 +324,3 @@ def _fields(values: NDArray[np.generic]) -> Floats:
     part = side // _N_FIELDS
     fields = values.reshape(n, _N_FIELDS, part, _N_FIELDS, part).transpose(0, 1, 3, 2, 4)
     return fields.reshape(n, _N_FIELDS**2, part * part).astype(np.float32)
-
-
-def _smooth(pictures: Floats, sigma: float = _SMOOTHING) -> Floats:
-    """Smooth pictures a little."""
-    from scipy.ndimage import gaussian_filter1d
-
-    across = gaussian_filter1d(pictures, sigma, axis=2, truncate=2.5)
-    smooth: Floats = gaussian_filter1d(across, sigma, axis=1, truncate=2.5)
-    return smooth
-
-
-def _shrink(pictures: NDArray[np.uint8], side: int) -> Floats:
-    """Return pictures of their side halved some times."""
-    sums: NDArray[np.uint16] = pictures.astype(np.uint16)
-    while sums.shape[1] > side:
-        sums = sums[:, ::2] + sums[:, 1::2]
-        sums = sums[:, :, ::2] + sums[:, :, 1::2]
-    return sums.astype(np.float32) * np.float32((side / pictures.shape[1]) ** 2)

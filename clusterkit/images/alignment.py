@@ -7,8 +7,6 @@ Positions in a picture run from -1 to 1 on both axes, whatever its shape.  A map
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,10 +50,10 @@ def align(
     x, y = _grid(side)
     _, inside = _sample(second, maps, x, y)
     weights = (masks.reshape(n, side * side) & inside).astype(np.float32)
-    wanted = _normalise(first.reshape(n, side * side), weights)
+    wanted, deviation = _normalise(first.reshape(n, side * side), weights)
     down, across = np.gradient(first, axis=(1, 2))
-    # By the contrast that _normalise() divides by; half a picture is one unit.
-    scale = side / 2 / _spread(first.reshape(n, side * side), weights)
+    # Half a picture is one unit.
+    scale = side / 2 / deviation
     across = across.reshape(n, side * side) * scale
     down = down.reshape(n, side * side) * scale
     slopes = np.stack([across * x, across * y, across, down * x, down * y, down], axis=1)
@@ -71,7 +69,7 @@ def align(
     maps = maps.copy()
     for _ in range(n_steps):
         seen, inside = _sample(second, maps, x, y)
-        error = (_normalise(seen, weights * inside) - wanted) * inside
+        error = (_normalise(seen, weights * inside)[0] - wanted) * inside
         step = (inverse @ (slopes @ error[:, :, None])).reshape(n, 2, 3)
         largest = np.abs(step).max(axis=(1, 2), keepdims=True)
         step *= np.minimum(1, _MOST_STEP / np.maximum(largest, 1e-9))
@@ -120,19 +118,33 @@ def correlate(first: Floats, second: Floats, masks: NDArray[np.bool_]) -> Floats
     n, side = first.shape[:2]
     weights = masks.reshape(n, side * side).astype(np.float32)
     one, other = (
-        _normalise(picture.reshape(n, side * side), weights) for picture in (first, second)
+        _normalise(picture.reshape(n, side * side), weights)[0] for picture in (first, second)
     )
     correlation: Floats = (one * other).sum(axis=1) / np.maximum(weights.sum(axis=1), 1)
     return correlation
 
 
-def detail(pictures: Floats, sigma: float) -> Floats:
-    """Return pictures without what is coarser than a number of pixels."""
+def smooth(pictures: Floats, sigma: float) -> Floats:
+    """Return pictures behind a Gaussian blur of some pixels."""
     from scipy.ndimage import gaussian_filter1d
 
     coarse = gaussian_filter1d(pictures, sigma, axis=1, truncate=2.5)
-    fine: Floats = pictures - gaussian_filter1d(coarse, sigma, axis=2, truncate=2.5)
-    return fine
+    blurred: Floats = gaussian_filter1d(coarse, sigma, axis=2, truncate=2.5)
+    return blurred
+
+
+def detail(pictures: Floats, sigma: float) -> Floats:
+    """Return pictures without what is coarser than a number of pixels."""
+    return pictures - smooth(pictures, sigma)
+
+
+def shrink(pictures: NDArray[np.uint8], side: int) -> Floats:
+    """Return square pictures whose side is halved until it is ``side``."""
+    sums: NDArray[np.uint16] = pictures.astype(np.uint16)
+    while sums.shape[1] > side:
+        sums = sums[:, ::2] + sums[:, 1::2]
+        sums = sums[:, :, ::2] + sums[:, :, 1::2]
+    return sums.astype(np.float32) * np.float32((side / pictures.shape[1]) ** 2)
 
 
 def compose(outer: Floats, inner: Floats) -> Floats:
@@ -178,22 +190,13 @@ def _sample(
     return upper * (1 - v) + lower * v, inside
 
 
-def _normalise(flat: Floats, weights: Floats) -> Floats:
-    """Return flat pictures of mean 0 and variance 1 within weights, and 0 elsewhere."""
+def _normalise(flat: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Return flat pictures of mean 0 and variance 1 within weights, and 0 elsewhere.
+
+    The second value is their standard deviation before, at least a thousandth.
+    """
     total = np.maximum(weights.sum(axis=1, keepdims=True), 1)
     centred = (flat - (flat * weights).sum(axis=1, keepdims=True) / total) * weights
-    normalised: Floats = centred / _contrast(centred, total)
-    return normalised
-
-
-def _spread(flat: Floats, weights: Floats) -> Floats:
-    """Return the standard deviation within weights that :func:`_normalise` divides by."""
-    total = np.maximum(weights.sum(axis=1, keepdims=True), 1)
-    centred = (flat - (flat * weights).sum(axis=1, keepdims=True) / total) * weights
-    return _contrast(centred, total)
-
-
-def _contrast(centred: Floats, total: Any) -> Floats:
-    """Return the standard deviation of values of mean 0, at least a thousandth."""
-    deviation: Floats = np.sqrt((centred * centred).sum(axis=1, keepdims=True) / total)
-    return np.maximum(deviation, 1e-3)
+    deviation = np.sqrt((centred * centred).sum(axis=1, keepdims=True) / total)
+    deviation = np.maximum(deviation, 1e-3)
+    return centred / deviation, deviation

@@ -4,7 +4,7 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
@@ -78,7 +78,7 @@ def make_plan(
     for transfer in manifest.transfers:
         earlier[find_entry(transfer.source, parents)].append(transfer)
     strays = Strays(into, manifest.transfers)
-    free_names = _FreeNames(into, manifest)
+    free_names = FreeNames(into, (transfer.target for transfer in manifest.transfers))
     chosen: dict[object, tuple[str, str]] = {}
     todo: list[Transfer] = []
     replaced: set[Transfer] = set()
@@ -122,31 +122,52 @@ def make_plan(
     return Plan(todo, len(files) - len(todo), replaced)
 
 
-class _FreeNames:
-    """Provides file names that are unused in the sorted folder on any file system."""
+class FreeNames:
+    """File names that are unused in a folder, on any file system.
 
-    def __init__(self, into: Path, manifest: Manifest) -> None:
-        self._into = into
-        self._taken = {alike(transfer.target) for transfer in manifest.transfers}
+    Parameters
+    ----------
+    into : pathlib.Path
+        The folder.
+    taken : iterable of str
+        Files relative to it that have a name already, also those that are gone.
+    key : callable, optional
+        What is equal for files that cannot stand beside each other.
+    """
+
+    def __init__(
+        self, into: Path, taken: Iterable[str], key: Callable[[str], str] | None = None
+    ) -> None:
+        self._into, self._key = into, key or alike
+        self._taken = {self._key(file) for file in taken}
         self._listed: set[str] = set()
         self._number: dict[str, int] = {}
         self._max_bytes = _name_limit(into)
 
     def take(self, folder: str, file_name: str) -> str:
-        """Return an unused path in the sorted folder, and reserve it."""
+        """Return an unused path relative to the folder, and reserve it.
+
+        Parameters
+        ----------
+        folder : str
+            The folder below the folder; "." for the folder itself.
+        file_name : str
+            The name that is wanted, to which a number may be added.
+        """
         if folder not in self._listed:
             self._listed.add(folder)
             with suppress(FileNotFoundError, NotADirectoryError):
                 present = os.listdir(self._into / folder)  # noqa: PTH208 (names are all it needs)
-                self._taken.update(alike(f"{folder}/{name}") for name in present)
-        key = alike(f"{folder}/{file_name}")
+                self._taken.update(self._key(_join(folder, name)) for name in present)
+        key = self._key(_join(folder, file_name))
+        # Thousands may want one name.
         number = self._number.get(key, 1)
-        target = f"{folder}/{self._fit(file_name, number)}"
-        while alike(target) in self._taken:
+        target = _join(folder, self._fit(file_name, number))
+        while self._key(target) in self._taken:
             number += 1
-            target = f"{folder}/{self._fit(file_name, number)}"
+            target = _join(folder, self._fit(file_name, number))
         self._number[key] = number
-        self._taken.add(alike(target))
+        self._taken.add(self._key(target))
         return target
 
     def _fit(self, file_name: str, number: int) -> str:
@@ -158,6 +179,11 @@ class _FreeNames:
         while len(os.fsencode(stem + end)) > self._max_bytes:
             stem = stem[:-1]
         return stem + end
+
+
+def _join(folder: str, name: str) -> str:
+    """Return the path of a file in a folder, which may be the folder itself."""
+    return name if folder == "." else f"{folder}/{name}"
 
 
 def _name_limit(into: Path) -> int:

@@ -31,9 +31,9 @@ from clusterkit.preparation.gathering.picture_files import (
     why_no_picture,
     why_unreadable,
 )
-from clusterkit.preparation.gathering.picture_names import FreeNames
+from clusterkit.preparation.gathering.picture_names import stem_of, without_suffix
 from clusterkit.preparation.gathering.result import Gathering
-from clusterkit.routing.plan import folder_names
+from clusterkit.routing.plan import FreeNames, folder_names
 from clusterkit.routing.transfer import is_inside
 from clusterkit.utils.asynchronous import run_apart
 from clusterkit.utils.optional_imports import require
@@ -266,7 +266,7 @@ class _Run:
         self.page_failures: list[Gathered] = []
         self._retry_failed, self._progress = retry_failed, progress
         self._folders: dict[str, str] = {}
-        self._names = FreeNames(manifest.folder, ())
+        self._names = FreeNames(manifest.folder, (), without_suffix)
         self._by_digest: dict[str, list[Gathered]] = defaultdict(list)
 
     def start(self, wanted: list[Wanted]) -> None:
@@ -275,7 +275,9 @@ class _Run:
         self._folders = _plan_folders(wanted, self.layout, self.manifest.folder)
         known = self.manifest.rows
         self._names = FreeNames(
-            self.manifest.folder, (row.file for row in known.values() if row.file)
+            self.manifest.folder,
+            (row.file for row in known.values() if row.file),
+            without_suffix,
         )
         for row in known.values():
             if row.digest is not None and not row.is_copy and self.manifest.is_there(row):
@@ -372,7 +374,7 @@ class _Run:
         place = {BY_CLASS: self._folders.get("".join(row.labels), ""), WITH_TABLE: _PICTURES}
         suffix = picture_suffix(content)
         assert suffix is not None
-        file = self._names.take(place.get(self.layout, "."), row.address, suffix)
+        file = self._names.take(place.get(self.layout, "."), stem_of(row.address) + suffix)
         row = replace(row, file=file)
         if same:
             row = replace(row, reason=f"the same picture as {same[0].file}")

@@ -1,10 +1,7 @@
 """File names of gathered pictures, from their addresses, which are not trusted."""
 
-import os
 import unicodedata
-from collections.abc import Iterable
-from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from clusterkit.routing.plan import DEVICE, UNSAFE, alike
@@ -38,54 +35,9 @@ def stem_of(address: str) -> str:
     return name or _NAMELESS
 
 
-class FreeNames:
-    """Names of files that are unused in a gathered folder, on any file system.
+def without_suffix(file: str) -> str:
+    """Return what is equal for files that differ in their suffix, or not at all on some systems.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The folder.
-    taken : iterable of str
-        Files relative to it that have a name already, also those that are gone.
+    Files may be found by their names without a suffix.
     """
-
-    def __init__(self, folder: Path, taken: Iterable[str]) -> None:
-        self._folder = folder
-        self._taken = {_key(file) for file in taken}
-        self._listed: set[str] = set()
-        self._number: dict[str, int] = {}
-
-    def take(self, place: str, address: str, suffix: str) -> str:
-        """Return an unused file, relative to the folder, and reserve it.
-
-        Parameters
-        ----------
-        place : str
-            The folder below the folder; "." for the folder itself.
-        address : str
-            What it is named after.
-        suffix : str
-            The suffix, with a dot.  Names that differ in nothing else count as used, since the
-            others may be found by their names without a suffix.
-        """
-        if place not in self._listed:
-            self._listed.add(place)
-            with suppress(FileNotFoundError, NotADirectoryError):
-                names = os.listdir(self._folder / place)  # noqa: PTH208 (names are all it needs)
-                self._taken.update(_key(str(PurePosixPath(place, name))) for name in names)
-        stem = stem_of(address)
-        first = _key(str(PurePosixPath(place, stem + suffix)))
-        # Thousands of addresses may differ in their query alone, and so have one name.
-        number = self._number.get(first, 1)
-        file = PurePosixPath(place, f"{stem} ({number}){suffix}" if number > 1 else stem + suffix)
-        while _key(str(file)) in self._taken:
-            number += 1
-            file = PurePosixPath(place, f"{stem} ({number}){suffix}")
-        self._number[first] = number
-        self._taken.add(_key(str(file)))
-        return str(file)
-
-
-def _key(file: str) -> str:
-    """Return what is equal for files that differ in their suffix, or not at all on some systems."""
     return alike(str(PurePosixPath(file).with_suffix("")))
