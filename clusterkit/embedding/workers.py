@@ -1,7 +1,6 @@
 """One pass over images: skip known ones, decode ahead, embed in batches."""
 
-import os
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -16,6 +15,7 @@ from clusterkit.images.folder import FileStatus, ImageFolder, digest_bytes, read
 from clusterkit.store.embeddings import Failure
 from clusterkit.store.part_file import Row
 from clusterkit.store.space import Space
+from clusterkit.utils.locations import join
 from clusterkit.utils.parallel import map_ahead
 from clusterkit.utils.paths import escape_path
 from clusterkit.utils.progress import progress_bar
@@ -77,6 +77,7 @@ class EmbedRun:
         """
         load = partial(
             _load,
+            status_of=self.images.status_of,
             root=self.root,
             size=self.extractor.image_size,
             resize=self.extractor.resize,
@@ -104,20 +105,19 @@ class EmbedRun:
         """Return the number of images without a row, about as many as are to be embedded."""
         if self.again or not self.known:
             return len(self.images)
-        files = (os.path.join(self.images.root, path) for path in self.images.paths)  # noqa: PTH118
-        return sum(os.path.normpath(file) not in self.known for file in files)
+        return sum(join(self.images.root, path) not in self.known for path in self.images.paths)
 
     def _new_files(self) -> Iterator[tuple[str, str]]:
         """Yield path and file of each new or changed image."""
         for path in self.images.paths:
-            file = os.path.join(self.images.root, path)  # noqa: PTH118
-            known = None if self.again else self.known.get(os.path.normpath(file))
+            file = join(self.images.root, path)
+            known = None if self.again else self.known.get(file)
             # Imported rows and missing files have no status.
             if (
                 known
                 and known.error is None
                 and known.size is not None
-                and known.status == FileStatus.of(file)
+                and known.status == self.images.status_of(path)
             ):
                 self.reused += 1
                 self.bar.update()
@@ -149,7 +149,7 @@ class EmbedRun:
 
     def _settle(self, loaded: "_Loaded") -> Iterator[Row]:
         """Finish an image that needs no network: a failure, or known content."""
-        row, known = loaded.row, self.known.get(os.path.normpath(loaded.file))
+        row, known = loaded.row, self.known.get(loaded.file)
         if row.error is not None:
             self.failures.append(Failure(loaded.path, row.error))
             self.bar.set_postfix(failed=len(self.failures))
@@ -189,6 +189,7 @@ class _Batch:
 def _load(
     path_and_file: tuple[str, str],
     *,
+    status_of: Callable[[str], FileStatus],
     root: str,
     size: tuple[int, int],
     resize: str,
@@ -198,16 +199,32 @@ def _load(
     path, file = path_and_file
     row = Row(escape_path(path), root)
     loaded = _Loaded(path, file, row)
+    status = status_of(path)
     try:
-        status = FileStatus.of(file)
+        data, status = _read_settled(file, status)
         row.size, row.mtime_ns, row.ctime_ns, row.inode = status
-        data = read_bytes(file)
-        if FileStatus.of(file) != status or len(data) != row.size:
-            raise ImageError("the file changed while it was read")
         row.digest = digest_bytes(data)
         if row.digest not in known_digests:
             loaded.image, (row.height, row.width) = decode_image(data, size, resize=resize)
     except ImageError as error:
+        row.size, row.mtime_ns, row.ctime_ns, row.inode = status
         # The reason may quote bytes of the file that are not text.
         row.error = str(error).encode("utf-8", "backslashreplace").decode()
     return loaded
+
+
+def _read_settled(file: str, status: FileStatus) -> tuple[bytes, FileStatus]:
+    """Return the bytes of a file, and the status that belongs to them.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read, or changes while it is.
+    """
+    # It may have changed since it was found, long ago for the last of a folder.
+    for _ in range(2):
+        before, data = status, read_bytes(file)
+        status = FileStatus.of(file)
+        if status == before and status.size in (None, len(data)):
+            return data, status
+    raise ImageError("the file changed while it was read")
