@@ -28,10 +28,10 @@ from clusterkit.images.decoding import decode_image
 from clusterkit.utils.locations import (
     RemotePath,
     absolute,
+    as_path,
     common_folder,
     is_address,
     join,
-    locate,
 )
 
 IMAGE_SUFFIXES = frozenset(
@@ -255,7 +255,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     UnreachableError
         If it is on object storage that cannot be reached, as then are all others.
     """
-    path = locate(path)
+    path = as_path(path)
     if isinstance(path, RemotePath):
         return _read_object(path)
     try:
@@ -348,7 +348,7 @@ class FileStatus(NamedTuple):
         """Return the status of a file; all None if it does not exist."""
         if is_address(file):
             try:
-                found = locate(file).stat()
+                found = as_path(file).stat()
             except NotFoundError:
                 return cls()
             return cls.of_object(found.st_size, found.st_mtime_ns)
@@ -406,9 +406,9 @@ def _flatten(sources: Iterable[Any]) -> Iterator[Path]:
     """Yield every source as a path, flattening one level of nesting."""
     for source in sources:
         if isinstance(source, str | os.PathLike):
-            yield locate(source)
+            yield as_path(source)
         else:
-            yield from map(locate, source)
+            yield from map(as_path, source)
 
 
 class _Listing:
@@ -655,10 +655,10 @@ def _is_link(entry: os.DirEntry[str]) -> bool:
 def _common_root(sources: list[Path], files: set[str]) -> Path:
     """Return the common folder of the images."""
     if len(sources) == 1 and sources[0].is_dir():
-        return locate(absolute(sources[0]))
+        return as_path(absolute(sources[0]))
     folders = {os.path.dirname(file) for file in files}  # noqa: PTH120
     try:
-        return locate(common_folder(folders))
+        return as_path(common_folder(folders))
     except ValueError:
         raise InvalidInputError(
             "images on different drives or in different buckets have no common folder: use a "

@@ -18,6 +18,7 @@ from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.space import Space
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.files import atomic_file
+from clusterkit.utils.locations import real_path
 
 _BATCH_ROWS = 8192
 
@@ -58,7 +59,7 @@ class Catalogue:
             )
         order = np.argsort(np.array(stream.paths, object), kind="stable")
         self.paths = [stream.paths[row] for row in order]
-        self.root = Path(stream.root)
+        self.root = stream.root
         self.info = space.info
         self.units = _map_units(space, stream, order)
         self._ids, self._row_of_id = _sorted([_id_number(path) for path in self.paths], "<u8")
@@ -155,7 +156,7 @@ def _find(value: Any, ordered: NDArray[Any], rows: NDArray[np.intp]) -> int | No
 def _map_units(space: Space, stream: VectorStream, order: NDArray[np.intp]) -> NDArray[np.float32]:
     """Return the vectors from the cache, written now unless an earlier start did."""
     folder = cache_folder() / "serve"
-    place = hashlib.sha256(str(space.folder.resolve()).encode()).hexdigest()[:16]
+    place = hashlib.sha256(real_path(space.folder).encode()).hexdigest()[:16]
     # The list names all parts, and the names of parts are never used again.
     content = hashlib.sha256("\n".join([stream.space["fingerprint"], *stream.paths]).encode())
     for part in stream.parts:

@@ -22,7 +22,8 @@ from clusterkit.store.part_list import Part, PartList, is_failures, is_part, num
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.documents import read_sealed, write_sealed
 from clusterkit.utils.files import flush
-from clusterkit.utils.paths import escape_path, is_gone, unescape_path
+from clusterkit.utils.locations import is_gone
+from clusterkit.utils.paths import escape_path, unescape_path
 
 # pyarrow is imported on use, to keep the import of this module fast.
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from clusterkit.store.embeddings import Embeddings, describe_space
 from clusterkit.store.space import ABOUT, Space
 from clusterkit.utils.documents import read_sealed, write_sealed
 from clusterkit.utils.files import DEFAULT_STORE
+from clusterkit.utils.locations import as_path
 from clusterkit.utils.text import did_you_mean
 
 
@@ -34,7 +35,7 @@ class Store:
     """
 
     def __init__(self, folder: str | os.PathLike[str] = DEFAULT_STORE) -> None:
-        self.folder = Path(folder)
+        self.folder = as_path(folder)
         self.default_file = self.folder / ABOUT / "store.json"
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
-from clusterkit.utils.locations import RemotePath, locate
+from clusterkit.utils.locations import RemotePath, as_path
 
 # Defined here so that the command line need not load the store.
 DEFAULT_STORE = ".clusterkit"
@@ -39,7 +39,7 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
     InvalidInputError
         If it may not be written, or is on object storage.
     """
-    path = locate(path)
+    path = as_path(path)
     if isinstance(path, RemotePath):
         raise InvalidInputError(f"{path} is on object storage: name a file on this machine")
     if not path.parent.is_dir():

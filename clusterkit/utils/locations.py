@@ -1,6 +1,6 @@
 """Where files are: on this machine, or on object storage at an address such as ``s3://bucket/key``.
 
-Everything of clusterkit that reads images or keeps a store takes both: :func:`locate` makes a
+Everything of clusterkit that reads images or keeps a store takes both: :func:`as_path` makes a
 :class:`pathlib.Path` of a path, and a :class:`RemotePath` of an address, which has its methods.
 """
 
@@ -26,7 +26,6 @@ from clusterkit.errors import (
     RemoteError,
     UnreachableError,
 )
-from clusterkit.utils.paths import is_gone
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://(.*)", re.IGNORECASE | re.DOTALL)
 # What pathlib makes of an address; a name of one letter is a drive of Windows.
@@ -64,7 +63,7 @@ def is_address(path: str | os.PathLike[str]) -> bool:
     )
 
 
-def locate(path: str | os.PathLike[str]) -> Path:
+def as_path(path: str | os.PathLike[str]) -> Path:
     """Return where a file or folder is: a local path, or a :class:`RemotePath` for an address.
 
     Parameters
@@ -102,8 +101,13 @@ def locate(path: str | os.PathLike[str]) -> Path:
 
 def absolute(path: str | os.PathLike[str]) -> str:
     """Return the absolute path of a file as text, or its address; links stay as they are."""
-    found = locate(path)
+    found = as_path(path)
     return str(found) if is_address(found) else os.path.abspath(found)  # noqa: PTH100
+
+
+def real_path(path: str | os.PathLike[str]) -> str:
+    """Return the absolute path of a file as text, with links followed; or its address."""
+    return os.path.realpath(absolute(path)) if not is_address(path) else absolute(path)
 
 
 def join(folder: str | os.PathLike[str], *paths: str) -> str:
@@ -137,7 +141,7 @@ def relative(file: str | os.PathLike[str], folder: str | os.PathLike[str]) -> st
 
 def is_within(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> bool:
     """Return whether a path is a folder, or below it; both absolute."""
-    path, folder = locate(path), locate(folder)
+    path, folder = as_path(path), as_path(folder)
     return path == folder or folder in path.parents
 
 
@@ -162,6 +166,25 @@ def common_folder(folders: Iterable[str]) -> str:
     return f"{scheme}://{key}"
 
 
+def is_gone(file: str | os.PathLike[str]) -> bool:
+    """Return whether a file certainly does not exist; inaccessible files may exist.
+
+    Raises
+    ------
+    RemoteError, NotFoundError
+        As for :func:`find_gone`.
+    """
+    if is_address(file):
+        return bool(find_gone([str(file)]))
+    try:
+        os.lstat(file)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return True  # ValueError: an impossible file name.
+    except OSError:
+        pass
+    return False
+
+
 def find_gone(files: Iterable[str]) -> set[str]:
     """Return which files certainly do not exist, with one request for all of a remote folder.
 
@@ -182,14 +205,14 @@ def find_gone(files: Iterable[str]) -> set[str]:
         elif is_gone(file):
             gone.add(file)
     for folder, found in files_of.items():
-        place = locate(folder)
+        place = as_path(folder)
         assert isinstance(place, RemotePath)
         place.check_bucket()
         if len(found) >= _MANY_FILES:
             present = {entry.path for entry in place.list_files(recursive=False)}
             gone.update(file for file in found if file.rpartition("/")[2] not in present)
         else:
-            gone.update(file for file in found if not locate(file).exists())
+            gone.update(file for file in found if not as_path(file).exists())
     return gone
 
 
@@ -276,7 +299,7 @@ class RemotePath(_Base):
         return str(self) < str(other)
 
     def __truediv__(self, name: Any) -> RemotePath:
-        found = locate(join(str(self), str(name)))
+        found = as_path(join(str(self), str(name)))
         assert isinstance(found, RemotePath)
         return found
 
