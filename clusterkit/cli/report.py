@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import read_space, seed_option, space_option, store_option
+from clusterkit.cli.options import LocalPath, read_space, seed_option, space_option, store_option
 from clusterkit.cli.outputs import OutputFile, Outputs, outputs
 from clusterkit.cli.streams import notice, say_result
 
@@ -12,7 +12,7 @@ _TABLE = Path("clusters.csv")
 
 
 @click.command()
-@click.argument("clusters_csv", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("clusters_csv", required=False, type=LocalPath(dir_okay=False, path_type=Path))
 @click.option(
     "--labels",
     metavar="FILE|folders|none",
