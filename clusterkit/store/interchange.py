@@ -118,6 +118,7 @@ def import_vectors(
         }
     )
     root = common_folder([os.path.dirname(file) for file in files])  # noqa: PTH120
+    space.check_root(as_path(root))
     with store.writing(space):
         rows = []
         for file, digest, vector in zip(

@@ -310,10 +310,10 @@ def _opened(file: Path) -> Iterator[pq.ParquetFile]:
                 source = pa.BufferReader(_with_plain_lists(stream.read()))
                 part = stack.enter_context(pq.ParquetFile(source, **options))
             yield part
-    except ClusterkitError:
-        raise
     except FileNotFoundError as error:
         raise StoreError(f"{file} is missing") from error
+    except ClusterkitError:
+        raise
     # A damaged footer raises many kinds.
     except Exception as error:
         raise StoreError(f"{file} is damaged or cannot be read: {_reason(error)}") from error

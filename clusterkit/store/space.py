@@ -22,7 +22,15 @@ from clusterkit.store.part_list import Part, PartList, is_failures, is_part, num
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.documents import read_sealed, write_sealed
 from clusterkit.utils.files import flush
-from clusterkit.utils.locations import is_gone
+from clusterkit.utils.locations import (
+    absolute,
+    as_path,
+    common_folder,
+    find_gone,
+    is_within,
+    join,
+    relative,
+)
 from clusterkit.utils.paths import escape_path, unescape_path
 
 # pyarrow is imported on use, to keep the import of this module fast.
@@ -329,7 +337,7 @@ class Space:
             "images": len(known),
             "embedded": len(known) - failed,
             "failed": failed,
-            "gone": sum(map(is_gone, known)),
+            "gone": len(find_gone(known)),
             "parts": len(listed.parts),
             "bytes": n_bytes,
             "weights_source": info.get("weights_source"),
@@ -394,14 +402,14 @@ class Space:
 
         if not moves.keys() & self.known_rows().keys():
             return
-        root = os.path.commonpath([os.path.dirname(file) for file in moves.values()])  # noqa: PTH120
+        root = common_folder([os.path.dirname(file) for file in moves.values()])  # noqa: PTH120
         with self.writing(embeds=False):
             known = self.known_rows()
             moved = [(known[old], new) for old, new in moves.items() if old in known]
             rows = [
                 Row(
-                    escape_path(_relative(new, root)),
-                    self.root_of(Path(root)),
+                    escape_path(relative(new, root)),
+                    self.root_of(as_path(root)),
                     row.digest,
                     **FileStatus.of(new)._asdict(),
                     error=row.error,
@@ -431,7 +439,7 @@ class Space:
         listed = self._listed()
         known = self._known_rows(listed)
         candidates = known if prune else _files_of_shared_content(known)
-        gone = {file for file in candidates if is_gone(file)}
+        gone = find_gone(candidates)
         if not prune:
             present = {known[file].digest for file in candidates if file not in gone}
             gone = {file for file in gone if known[file].digest in present}
@@ -518,7 +526,7 @@ class Space:
             root = str(images.root)
             wanted = map(str, images.files)
             row_of_file = {file: row_of_file[file] for file in wanted if file in row_of_file}
-        row_of_path = {_relative(file, root): row for file, row in row_of_file.items()}
+        row_of_path = {relative(file, root): row for file, row in row_of_file.items()}
         rows = sorted(row_of_path.items())
         embedded = [(path, row) for path, row in rows if errors[row] is None]
         order = np.array([row for _, row in embedded], dtype=np.int64)
@@ -528,7 +536,7 @@ class Space:
         return Embeddings(
             vectors,
             paths=[path for (path, _), whole in zip(embedded, intact, strict=True) if whole],
-            root=Path(root),
+            root=as_path(root),
             space=info,
             top5=top5 if any(top5) else None,
             digests=table["digest"].take(order).to_pylist(),
@@ -567,7 +575,7 @@ class Space:
         row_of_file = self._row_of_file(table)
         root = self._common_root(table)
         errors = table["error"].to_pylist()
-        path_of_row = {row: _relative(file, root) for file, row in row_of_file.items()}
+        path_of_row = {row: relative(file, root) for file, row in row_of_file.items()}
         rows = sorted(path_of_row)
         embedded = [row for row in rows if errors[row] is None]
         chosen = np.zeros(len(table), np.bool_)
@@ -575,7 +583,7 @@ class Space:
         ends = np.cumsum([len(facts) for facts in tables.values()])
         return VectorStream(
             [path_of_row[row] for row in embedded],
-            Path(root),
+            as_path(root),
             self.info,
             dict(zip(tables, np.split(chosen, ends[:-1]), strict=True)),
             [Failure(path_of_row[row], errors[row]) for row in rows if errors[row] is not None],
@@ -616,7 +624,7 @@ class Space:
     def _common_root(self, table: Any) -> str:
         """Return the nearest common folder of all roots."""
         roots = [self.file_of(root, "") for root in table["root"].unique().to_pylist()]
-        return os.path.commonpath(roots or [str(self._place())])
+        return common_folder(roots or [self._place()])
 
     def _read_vectors(
         self, tables: dict[Part, Any], order: NDArray[np.int64]
@@ -854,17 +862,32 @@ class Space:
     def root_of(self, folder: Path) -> str:
         """Return an image root as stored, relative to the store's location if below it."""
         place = self._place()
-        inside = folder == place or place in folder.parents
-        return escape_path(os.path.relpath(folder, place) if inside else str(folder))
+        return escape_path(relative(folder, place) if is_within(folder, place) else str(folder))
+
+    def check_root(self, folder: Path) -> None:
+        """Check that images of a folder can be named beside those that are known.
+
+        Raises
+        ------
+        StoreError
+            If they have no folder in common, as on this machine and on object storage.
+        """
+        others = {self.file_of(row.root, "") for row in self.known_rows().values()}
+        try:
+            common_folder([absolute(folder), *others])
+        except ValueError:
+            raise StoreError(
+                f"{self.folder} holds images of {min(others)}, which have no folder in common with "
+                f"{folder}: choose another store with --store"
+            ) from None
 
     def file_of(self, root: str, path: str) -> str:
         """Return the absolute path of a row's file."""
-        joined = os.path.join(self._place(), unescape_path(root), unescape_path(path))  # noqa: PTH118
-        return os.path.normpath(joined)
+        return join(self._place(), unescape_path(root), unescape_path(path))
 
-    def _place(self) -> Path:
+    def _place(self) -> str:
         """Return the folder that contains the store."""
-        return Path(os.path.abspath(self.folder.parent.parent))  # noqa: PTH100
+        return absolute(self.folder.parent.parent)
 
     def cannot_write(self, error: OSError) -> StoreError:
         """Return an error with the reason and a remedy."""
@@ -902,8 +925,3 @@ def _files_of_shared_content(known: dict[str, KnownRow]) -> list[str]:
     return [
         file for file, row in known.items() if row.digest is not None and n_files[row.digest] > 1
     ]
-
-
-def _relative(file: str, root: str) -> str:
-    """Return a file's path relative to a folder, with forward slashes."""
-    return os.path.relpath(file, root).replace(os.sep, "/")
