@@ -24,6 +24,7 @@ from clusterkit.store.ledgers import ORDINARY, PATIENCE, Ledgers, check_writer
 from clusterkit.store.part_list import Part, PartList, number_of, part_name
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.documents import read_sealed, write_sealed
+from clusterkit.utils.files import touch
 from clusterkit.utils.locations import (
     absolute,
     as_path,
@@ -252,6 +253,10 @@ class Space:
         """
         from filelock import Timeout
 
+        if self.folders.is_remote:
+            with self._writing_remotely(embeds=embeds):
+                yield
+            return
         info = self.info
         with ExitStack() as held:
             try:
@@ -262,7 +267,7 @@ class Space:
                 self.ledgers.absorb()
                 self.ledgers.mend()
                 if embeds:
-                    os.utime(self.info_file)
+                    touch(self.info_file)
             except Timeout:
                 raise StoreError(
                     f"another run is writing to {self.folder}: wait for it to end, then run again"
@@ -273,6 +278,27 @@ class Space:
                 yield
             finally:
                 self.folders.remove_empty()
+
+    @contextmanager
+    def _writing_remotely(self, *, embeds: bool, beside: bool = False) -> Iterator[None]:
+        """Write on object storage: as the ordinary run if there is no other, else beside it."""
+        info = self.info
+        with ExitStack() as held:
+            held.callback(self.folders.remove_empty)
+            try:
+                marker = held.enter_context(self.ledgers.marked())
+                if beside or self.ledgers.live():
+                    self._describe(info)
+                    held.enter_context(self.ledgers.adding(marker.writer))
+                else:
+                    self._begin(info)
+                    self.ledgers.absorb()
+                    self.ledgers.mend()
+                if embeds:
+                    touch(self.info_file)
+            except OSError as error:
+                raise self.cannot_write(error) from error
+            yield
 
     @contextmanager
     def adding(self, writer: str) -> Iterator[None]:
@@ -296,6 +322,11 @@ class Space:
         from filelock import Timeout
 
         check_writer(writer)
+        if self.folders.is_remote:
+            # Two processes under one name would not notice each other.
+            with self._writing_remotely(embeds=True, beside=True):
+                yield
+            return
         info = self.info
         with ExitStack() as held:
             try:
@@ -304,7 +335,7 @@ class Space:
                 held.enter_context(self.ledgers.holding(writer, timeout=PATIENCE))
                 self._join(info)
                 held.enter_context(self.ledgers.adding(writer))
-                os.utime(self.info_file)
+                touch(self.info_file)
             except Timeout:
                 raise StoreError(
                     f"another run is writing to {self.folder} as {writer}: wait for it to end, "
@@ -499,6 +530,13 @@ class Space:
         int
             Number of missing files whose rows were dropped.
         """
+        if self.ledgers.writer != ORDINARY:
+            if prune:
+                raise StoreError(
+                    f"another run is writing to {self.folder}, so that no rows were dropped: prune "
+                    "when it has ended"
+                )
+            return 0
         self.ledgers.absorb()
         listed = self.ledgers.joined()
         # Known before who is running: whoever begins later writes rows that are later than these.
@@ -829,6 +867,10 @@ class Space:
         self.folders.make()
         self.folders.tidy()
         self.ledgers.create()
+        self._describe(info)
+
+    def _describe(self, info: dict[str, Any]) -> None:
+        """Write the description unless it is there as it should be."""
         recorded = self.read_info()
         latest = {name: value for name, value in (self.description or {}).items() if name in ORIGIN}
         if recorded is None or recorded["format"] < FORMAT or recorded | latest != recorded:

@@ -14,7 +14,7 @@ from clusterkit.store.folders import ABOUT
 from clusterkit.store.space import Space
 from clusterkit.utils.documents import read_sealed, write_sealed
 from clusterkit.utils.files import DEFAULT_STORE
-from clusterkit.utils.locations import as_path
+from clusterkit.utils.locations import as_path, glob
 from clusterkit.utils.text import did_you_mean
 
 
@@ -190,7 +190,7 @@ class Store:
         """Return all spaces in order of name."""
         names = ("space.json", "parts.json", "part-*.parquet")
         places = [f"{place}*/{name}" for place in ("", f"{ABOUT}/") for name in names]
-        files = [file for place in places for file in self.folder.glob(place)]
+        files = glob(self.folder, places)
         if required and not files:
             raise self._nothing_here()
         return [Space(self.folder / name) for name in sorted({file.parent.name for file in files})]

@@ -108,6 +108,14 @@ def atomic_file(path: Path, *, folder: Path | None = None) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def touch(path: Path) -> None:
+    """Set the time of the last change of a file to now."""
+    if isinstance(path, RemotePath):
+        path.write_bytes(path.read_bytes())
+    else:
+        os.utime(path)
+
+
 def flush(path: Path) -> None:
     """Flush a file, or a folder's list of names, to disk.
 

@@ -185,6 +185,16 @@ def is_gone(file: str | os.PathLike[str]) -> bool:
     return False
 
 
+def glob(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    """Return the files below a folder that fit any of several patterns, as :meth:`Path.glob` does.
+
+    A wildcard stands for a part of one name.  On object storage all are listed once.
+    """
+    if isinstance(folder, RemotePath):
+        return [folder / path for path in folder.list_fitting(patterns)]
+    return [file for pattern in patterns for file in folder.glob(pattern)]
+
+
 def find_gone(files: Iterable[str]) -> set[str]:
     """Return which files certainly do not exist, with one request for all of a remote folder.
 
@@ -407,11 +417,21 @@ class RemotePath(_Base):
 
     def glob(self, pattern: str) -> Iterator[RemotePath]:  # type: ignore[override]
         """Yield the files that fit a pattern: one name or wildcard for each folder below."""
-        pieces = pattern.split("/")
-        for file in self.list_files(recursive=len(pieces) > 1):
-            names = file.path.split("/")
-            if len(names) == len(pieces) and all(map(fnmatchcase, names, pieces)):
-                yield self / file.path
+        return (self / path for path in self.list_fitting([pattern]))
+
+    def list_fitting(self, patterns: Iterable[str]) -> list[str]:
+        """Return the relative paths of the files that fit any of several patterns."""
+        wanted = [pattern.split("/") for pattern in patterns]
+        deepest = max(map(len, wanted))
+        return [
+            file.path
+            for file in self.list_files(recursive=deepest > 1)
+            if any(_fits(file.path.split("/"), pieces) for pieces in wanted)
+        ]
+
+    def iterdir(self) -> Iterator[RemotePath]:  # type: ignore[override]
+        """Yield the files in this folder, without folders."""
+        return (self / file.path for file in self.list_files(recursive=False))
 
     def open(self, mode: str = "rb") -> Any:  # type: ignore[override]
         """Open the file for reading anywhere in it, as a pyarrow stream."""
@@ -446,6 +466,12 @@ class RemotePath(_Base):
         except NotFoundError:
             if not missing_ok:
                 raise
+
+    def replace(self, target: Any) -> Any:
+        """Move the file, and return its new place."""
+        target.write_bytes(self.read_bytes())
+        self.unlink()
+        return target
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
         """Do nothing: a folder is there as soon as a file is."""
@@ -490,6 +516,11 @@ class RemotePath(_Base):
                 f"{self} refuses access: {_reason(said)}. Check {_CREDENTIALS.get(self._scheme)}"
             )
         return RemoteError(f"{self}: {_reason(said)}")
+
+
+def _fits(names: list[str], pieces: list[str]) -> bool:
+    """Return whether the names of a path fit the pieces of a pattern."""
+    return len(names) == len(pieces) and all(map(fnmatchcase, names, pieces))
 
 
 def _settings() -> tuple[tuple[str, str], ...]:
