@@ -207,7 +207,6 @@ def embed_to_store(
     if isinstance(extractor, str):
         extractor = recall_extractor(extractor, store)
     space = store.open_space(describe(extractor))
-    space.check_root(images.root)
     with store.writing(space):
         run = EmbedRun(images, extractor, space, again=again, progress=progress)
         _write(space, run.rows())

@@ -15,7 +15,7 @@ from clusterkit.images.folder import FileStatus, ImageFolder, digest_bytes, read
 from clusterkit.store.embeddings import Failure
 from clusterkit.store.part_file import Row
 from clusterkit.store.space import Space
-from clusterkit.utils.locations import join
+from clusterkit.utils.locations import join, reading_workers
 from clusterkit.utils.parallel import map_ahead
 from clusterkit.utils.paths import escape_path
 from clusterkit.utils.progress import progress_bar
@@ -46,6 +46,8 @@ class EmbedRun:
         self.space = space
         self.root = space.root_of(images.root) if space else str(images.root)
         self.known = space.known_rows() if space else {}
+        if space is not None:
+            space.check_root(images.root, self.known)
         self.again = again
         self.kept_of_digest = {
             row.digest: (row.part, row.position)
@@ -86,7 +88,8 @@ class EmbedRun:
         full = self.extractor.full_batch
         batch = _Batch()
         is_prepared = False
-        for loaded in map_ahead(load, self._new_files(), ahead=2 * full):
+        workers = reading_workers([self.images.root])
+        for loaded in map_ahead(load, self._new_files(), ahead=2 * full, workers=workers):
             (batch.settled if loaded.image is None else batch.images).append(loaded)
             if batch.images and not is_prepared:
                 yield _Batch(n_ahead=max(1, self._count_new()))

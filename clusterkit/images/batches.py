@@ -12,7 +12,7 @@ from clusterkit.errors import ImageError
 from clusterkit.images.folder import ImageFolder, read_image
 from clusterkit.images.pixels import check_pixels, is_pixels, to_grey, to_rgb
 from clusterkit.images.resizing import resize_image
-from clusterkit.utils.locations import as_path
+from clusterkit.utils.locations import as_path, reading_workers
 from clusterkit.utils.parallel import map_ahead
 
 
@@ -88,6 +88,7 @@ def read_batches(
             return str(error)
 
     batch = _BatchBuilder(size)
+    workers = workers or reading_workers(files)
     for row, result in enumerate(map_ahead(read, files, ahead=2 * batch_size, workers=workers)):
         if isinstance(result, str):
             batch.failures.append((row, result))

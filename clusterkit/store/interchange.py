@@ -118,8 +118,8 @@ def import_vectors(
         }
     )
     root = common_folder([os.path.dirname(file) for file in files])  # noqa: PTH120
-    space.check_root(as_path(root))
     with store.writing(space):
+        space.check_root(as_path(root), space.known_rows())
         rows = []
         for file, digest, vector in zip(
             files, map_ahead(_digest, files, ahead=64), vectors, strict=True

@@ -6,7 +6,7 @@ import json
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -32,8 +32,10 @@ from clusterkit.utils.locations import (
     find_gone,
     is_within,
     join,
+    reading_workers,
     relative,
 )
+from clusterkit.utils.parallel import map_ahead
 from clusterkit.utils.paths import escape_path, unescape_path
 from clusterkit.utils.text import plural
 
@@ -220,11 +222,6 @@ class Space:
     def parts(self) -> list[Path]:
         """The valid parts, oldest first."""
         return [self._file(part) for part in self.ledgers.joined().parts]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there are no parts, as after a run that failed before its first."""
-        return not self.folders.part_files()
 
     def answers_to(self, extractor: str) -> bool:
         """Return whether the name of an extractor, space or model file refers to this space."""
@@ -439,8 +436,9 @@ class Space:
     def _known_rows(self, listed: PartList) -> dict[str, KnownRow]:
         """Return the known rows of listed parts."""
         known = {}
-        for part in listed.parts:
-            columns = [column.to_pylist() for column in self._read(part, _FACTS).columns]
+        tables = self._read_each(listed.parts, lambda part: self._read(part, _FACTS))
+        for part, table in tables.items():
+            columns = [column.to_pylist() for column in table.columns]
             for position, values in enumerate(zip(*columns, strict=True)):
                 row = KnownRow(part.name, position, *values)
                 known[self.file_of(row.root, row.path)] = row
@@ -628,7 +626,7 @@ class Space:
 
         info = self.info
         columns = ["path", "root", "digest", "error", "top5"]
-        tables = {part: self._read_or_warn(part, columns) for part in listed.parts}
+        tables = self._read_each(listed.parts, lambda part: self._read_or_warn(part, columns))
         tables = {part: table for part, table in tables.items() if table is not None}
         if not tables:
             return Embeddings(np.zeros((0, info["dimension"]), np.float32), space=info)
@@ -680,10 +678,9 @@ class Space:
         """Open listed parts as a stream."""
         import pyarrow as pa
 
-        tables = {
-            self._file(part): self._read(part, ["path", "root", "digest", "error"])
-            for part in listed.parts
-        }
+        columns = ["path", "root", "digest", "error"]
+        found = self._read_each(listed.parts, lambda part: self._read(part, columns))
+        tables = {self._file(part): table for part, table in found.items()}
         if not tables:
             return VectorStream([], self.folder, self.info)
         table = pa.concat_tables(tables.values())
@@ -783,6 +780,13 @@ class Space:
             f"{self.folder} was rewritten {_ATTEMPTS} times while it was read: wait until "
             "`clusterkit embed` has ended, then run again"
         )
+
+    def _read_each(self, parts: Sequence[Part], read: Callable[[Part], T]) -> dict[Part, T]:
+        """Return what a function reads of each part, side by side from object storage."""
+        if not self.folders.is_remote:
+            return {part: read(part) for part in parts}
+        workers = reading_workers([self.folder])
+        return dict(zip(parts, map_ahead(read, parts, ahead=64, workers=workers), strict=True))
 
     def _read(self, part: Part, columns: list[str]) -> Any:
         """Read columns of a part, checking that it is still in the list."""
@@ -907,15 +911,22 @@ class Space:
         place = self._place()
         return escape_path(relative(folder, place) if is_within(folder, place) else str(folder))
 
-    def check_root(self, folder: Path) -> None:
+    def check_root(self, folder: Path, known: Mapping[str, KnownRow]) -> None:
         """Check that images of a folder can be named beside those that are known.
+
+        Parameters
+        ----------
+        folder : path
+            The folder of new images.
+        known : mapping of str to KnownRow
+            The rows of the space.
 
         Raises
         ------
         StoreError
             If they have no folder in common, as on this machine and on object storage.
         """
-        others = {self.file_of(row.root, "") for row in self.known_rows().values()}
+        others = {self.file_of(root, "") for root in {row.root for row in known.values()}}
         try:
             common_folder([absolute(folder), *others])
         except ValueError:

@@ -11,7 +11,7 @@ import os
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -26,13 +26,16 @@ from clusterkit.errors import (
     RemoteError,
     UnreachableError,
 )
+from clusterkit.utils.parallel import count_cpus
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://(.*)", re.IGNORECASE | re.DOTALL)
 # What pathlib makes of an address; a name of one letter is a drive of Windows.
 _COLLAPSED = re.compile(r"(s3|gs|gcs|abfss?|az|hdfs|hf|memory):/([^/].*)", re.DOTALL)
 # Seconds until a server that does not answer counts as not there, at each of three attempts.
 _CONNECT_SECONDS, _ANSWER_SECONDS, _ATTEMPTS = 3.0, 10.0, 3
-_GOOGLE_SECONDS = 10
+_GOOGLE_SECONDS = 5
+# How many requests are under way at a time.
+_REQUESTS = 32
 # From this many files of a folder on, listing it is cheaper than asking for each.
 _MANY_FILES = 10
 _REFUSED = re.compile(
@@ -97,6 +100,14 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     if not key:
         raise InvalidInputError(f"an address must name a bucket. Received: {text!r}")
     return RemotePath("gs" if scheme == "gcs" else scheme, key)
+
+
+def reading_workers(files: Sequence[Any]) -> int | None:
+    """Return how many threads read files at a time; None for files on this machine.
+
+    Reading from object storage is mostly waiting, and costs no processor.
+    """
+    return count_cpus() + _REQUESTS if files and is_address(files[0]) else None
 
 
 def absolute(path: str | os.PathLike[str]) -> str:
@@ -217,12 +228,14 @@ def find_gone(files: Iterable[str]) -> set[str]:
     for folder, found in files_of.items():
         place = as_path(folder)
         assert isinstance(place, RemotePath)
-        place.check_bucket()
         if len(found) >= _MANY_FILES:
             present = {entry.path for entry in place.list_files(recursive=False)}
-            gone.update(file for file in found if file.rpartition("/")[2] not in present)
+            missing = [file for file in found if file.rpartition("/")[2] not in present]
         else:
-            gone.update(file for file in found if not as_path(file).exists())
+            missing = [file for file in found if not as_path(file).exists()]
+        if missing:
+            place.check_bucket()
+        gone.update(missing)
     return gone
 
 
