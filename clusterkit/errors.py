@@ -33,7 +33,7 @@ class StoreError(ClusterkitError, RuntimeError):
     """The store on disk is missing, damaged, locked, or of a newer format."""
 
 
-class RemoteError(ClusterkitError, OSError):
+class RemoteError(ClusterkitError, RuntimeError):
     """Object storage refuses access, or fails."""
 
 

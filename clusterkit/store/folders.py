@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from clusterkit.errors import RemoteError
 from clusterkit.store.part_list import is_failures, is_part
 from clusterkit.utils.files import flush
 from clusterkit.utils.locations import is_address
@@ -113,7 +114,7 @@ class Folders:
         """Remove the folders if there are no parts, as when the network is unavailable."""
         own = {INFO, LIST, LOCK}
         # Files that cannot be removed are harmless.
-        with suppress(OSError):
+        with suppress(OSError, RemoteError):
             # Folders of object storage cannot refuse to be removed.
             is_empty = not (self.is_remote and self.part_files())
             if is_empty and own.issuperset(self.names_about()):

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from clusterkit.errors import RemoteError
 from clusterkit.store.folders import LOCK
 
 # A run says that it is alive this often, and counts as dead after this time.
@@ -55,7 +56,7 @@ class Marker:
     ) -> None:
         self._ended.set()
         self._thread.join()
-        with suppress(OSError):
+        with suppress(OSError, RemoteError):
             self._file.unlink(missing_ok=True)
 
     def is_live(self, writer: str) -> bool:
@@ -95,6 +96,6 @@ class Marker:
         """Write the file again and again, unless it was deleted."""
         while not self._ended.wait(_BEAT_SECONDS):
             # Whether the service can be reached is for the run itself to say.
-            with suppress(OSError):
+            with suppress(OSError, RemoteError):
                 self.check()
                 self._put()

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from clusterkit.errors import ClusterkitError, StoreError
 from clusterkit.store.part_list import Part, is_failures
 from clusterkit.utils.files import atomic_file
-from clusterkit.utils.locations import is_address
+from clusterkit.utils.locations import RemotePath, is_address
 
 # Metadata key of a part's format, fingerprint and checksum.
 _METADATA = b"clusterkit"
@@ -318,6 +318,9 @@ def _opened(file: Path) -> Iterator[pq.ParquetFile]:
         raise
     # A damaged footer raises many kinds.
     except Exception as error:
+        failure = file.failure(error) if isinstance(file, RemotePath) else None
+        if failure is not None:
+            raise failure from error
         raise StoreError(f"{file} is damaged or cannot be read: {_reason(error)}") from error
 
 

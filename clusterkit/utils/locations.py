@@ -20,6 +20,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clusterkit.errors import (
+    ClusterkitError,
     InvalidInputError,
     MissingDependencyError,
     NotFoundError,
@@ -43,6 +44,7 @@ _REFUSED = re.compile(
     r"MISSING_AUTH|UNAUTHENTICATED|PERMISSION_DENIED|HTTP status 40[13]|Forbidden",
     re.IGNORECASE,
 )
+_SERVICE = re.compile(r"AWS Error|google::cloud|curl", re.IGNORECASE)
 _UNREACHED = re.compile(r"NETWORK_CONNECTION|UNAVAILABLE|curlCode|CURL error|REQUEST_TIMEOUT")
 _NO_BUCKET = re.compile(r"NO_SUCH_BUCKET|Bucket '.*' not found|bucket does not exist", re.I)
 
@@ -504,13 +506,17 @@ class RemotePath(_Base):
 
         try:
             yield _open(self._scheme, self.bucket, _settings()), _path_in(self._scheme, self)
-        except (InvalidInputError, MissingDependencyError, RemoteError, NotFoundError):
+        except ClusterkitError:
             raise
         except FileNotFoundError as error:
             raise NotFoundError(f"no such file: {self}") from error
         # fsspec's file systems raise those of their libraries.
         except (OSError, ArrowException, ValueError, RuntimeError, ImportError) as error:
             raise self._explain(error) from error
+
+    def failure(self, error: Exception) -> Exception | None:
+        """Return an error in one line if it is one of the service, and not of what it sent."""
+        return self._explain(error) if _SERVICE.search(str(error)) else None
 
     def _explain(self, error: Exception) -> Exception:
         """Return an error in one line, with a remedy."""
