@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from clusterkit.errors import RemoteError
+from clusterkit.errors import RemoteError, UnreachableError
 from clusterkit.store.folders import LOCK
 
 # A run says that it is alive this often, and counts as dead after this time.
@@ -56,8 +56,10 @@ class Marker:
     ) -> None:
         self._ended.set()
         self._thread.join()
-        with suppress(OSError, RemoteError):
-            self._file.unlink(missing_ok=True)
+        # What cannot be reached need not be asked again.
+        if not isinstance(error, UnreachableError):
+            with suppress(OSError, RemoteError):
+                self._file.unlink(missing_ok=True)
 
     def is_live(self, writer: str) -> bool:
         """Return whether another run is writing, or may be; the file of a dead one is deleted."""

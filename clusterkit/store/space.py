@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.errors import StoreError
+from clusterkit.errors import StoreError, UnreachableError
 from clusterkit.images.folder import FileStatus, ImageFolder, digest_weights
 from clusterkit.store.embeddings import Embeddings, Failure, TopClasses
 from clusterkit.store.folders import INFO, Folders
@@ -281,7 +281,7 @@ class Space:
         """Write on object storage: as the ordinary run if there is no other, else beside it."""
         info = self.info
         with ExitStack() as held:
-            held.callback(self.folders.remove_empty)
+            held.push(self._remove_remote)
             try:
                 marker = held.enter_context(self.ledgers.marked())
                 if beside or self.ledgers.live():
@@ -296,6 +296,11 @@ class Space:
             except OSError as error:
                 raise self.cannot_write(error) from error
             yield
+
+    def _remove_remote(self, _kind: Any, error: BaseException | None, _trace: Any) -> None:
+        """Remove what a run without parts leaves on object storage, if that can be reached."""
+        if not isinstance(error, UnreachableError):
+            self.folders.remove_empty()
 
     @contextmanager
     def adding(self, writer: str) -> Iterator[None]:

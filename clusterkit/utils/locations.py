@@ -33,7 +33,7 @@ _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://(.*)", re.IGNORECASE | re.DOTALL)
 # What pathlib makes of an address; a name of one letter is a drive of Windows.
 _COLLAPSED = re.compile(r"(s3|gs|gcs|abfss?|az|hdfs|hf|memory):/([^/].*)", re.DOTALL)
 # Seconds until a server that does not answer counts as not there, at each of three attempts.
-_CONNECT_SECONDS, _ANSWER_SECONDS, _ATTEMPTS = 3.0, 10.0, 3
+_CONNECT_SECONDS, _ANSWER_SECONDS, _ATTEMPTS = 3.0, 5.0, 3
 _GOOGLE_SECONDS = 5
 # How many requests are under way at a time.
 _REQUESTS = 32
@@ -613,10 +613,11 @@ def _path_in(scheme: str, path: RemotePath) -> str:
 
 def _reason(said: str) -> str:
     """Return the part of a long message that tells the reason."""
-    for start in (
-        r"Details: ",
-        r"AWS Error \w+ during \w+ operation: ",
-        r"underlying error message was: ",
-    ):
-        said = re.split(start, said)[-1] or said
-    return re.split(r" \(Request ID| error_info=", said)[0].rstrip(". ")
+    code = re.search(r"AWS Error (\w+) during", said)
+    before = r"Details: |AWS Error \w+ during \w+ operation:|error message was: |PerformWork\(\) - "
+    reason = re.split(r" \(Request ID| error_info=|\}\}", re.split(before, said)[-1])[0]
+    reason = reason.strip(". ")
+    # A question without a body has no answer with one.
+    if code and reason in ("", "No response body"):
+        return code[1].lower().replace("_", " ")
+    return reason
