@@ -195,6 +195,17 @@ def _all(photos: Path) -> list[Path]:
     return sorted(photos.rglob("*.png"))
 
 
+def test_what_rounding_takes_from_a_part_in_one_class_it_gets_in_the_next(tmp_path: Path) -> None:
+    photos = fill(tmp_path / "photos", dict.fromkeys(["ape", "bat", "cat", "dog"], 5))
+    found = split_folder(photos, tmp_path / "into", val=0.3, test=0.3, dry_run=True)
+    assert {part: sum(counts.values()) for part, counts in found.counts.items()} == {
+        "train": 8,
+        "val": 6,
+        "test": 6,
+    }
+    assert {*found.counts["val"].values()} == {*found.counts["test"].values()} == {1, 2}
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_copies_are_in_one_part_whatever_their_labels(photos: Path, seed: int) -> None:
     shown = plant(photos)
