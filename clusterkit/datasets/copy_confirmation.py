@@ -196,10 +196,15 @@ class _Comparison:
                 smooth(shrink(self.pictures[rows], side), _SMOOTHING) for rows in pairs.T
             )
             masks = self._masks(pairs, maps, side)
-            maps = align(first, second, maps, masks, n_steps=n_steps)
-            if side > _LEVELS[0][0]:
-                kept = self._agree(first, second, maps, masks) >= self.agreement.coarse
-                pairs, maps, guess = pairs[kept], maps[kept], guess[kept]
+            aligned = align(first, second, maps, masks, n_steps=n_steps)
+            agreement = self._agree(first, second, aligned, masks)
+            if side == _LEVELS[0][0]:
+                # Where brightness is clipped, the smallest pictures can lead away.
+                is_better = agreement >= self._agree(first, second, maps, masks)
+                maps = np.where(is_better[:, None, None], aligned, maps)
+            else:
+                kept = agreement >= self.agreement.coarse
+                pairs, maps, guess = pairs[kept], aligned[kept], guess[kept]
         kept = _is_near(maps, guess)
         pairs, maps = pairs[kept], maps[kept]
         likeness = np.zeros(len(pairs), np.float32)
