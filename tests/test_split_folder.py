@@ -385,11 +385,12 @@ def test_the_command(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     (photos / "cat/broken.png").write_bytes(b"no image")
     command = ["split", "photos", "--into", "into", "--exclude", "cat1?.png"]
-    planned = CliRunner().invoke(main, [*command, "--dry-run", "--json"])
+    planned = CliRunner().invoke(main, [*command, "--table", "t.csv", "--dry-run", "--json"])
     document = json.loads(planned.stdout)
     assert document["parts"] == {"train": 16, "val": 2, "test": 2}
     assert document["failures"][0]["path"] == "cat/broken.png"
     assert not (tmp_path / "into").exists()
+    assert not (tmp_path / "t.csv").exists()
     done = CliRunner().invoke(main, [*command, "--table", "t.csv"])
     assert done.exit_code == 0
     assert "20 images copied to" in done.stdout
