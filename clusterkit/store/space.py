@@ -531,6 +531,19 @@ class Space:
                 raise self.cannot_write(error) from error
         return len(gone)
 
+    def settle(self) -> None:
+        """Take over the lists of further writers, and drop outdated rows, if all have ended.
+
+        The last of several writers beside each other leaves the space as an ordinary run does.
+        """
+        from filelock import Timeout
+
+        if self.is_empty:
+            return
+        with suppress(Timeout), self.ledgers.holding(ORDINARY):
+            if not self.ledgers.live():
+                self.clean()
+
     def _rows_to_rewrite(
         self, replaced: list[Part], keep: dict[str, list[int]], n_rows: int
     ) -> Iterator[tuple[int, list[Any]]]:
@@ -692,7 +705,7 @@ class Space:
     def _common_root(self, table: Any) -> str:
         """Return the nearest common folder of all roots."""
         roots = [self.file_of(root, "") for root in table["root"].unique().to_pylist()]
-        return os.path.commonpath(roots or [str(self._place())])
+        return os.path.commonpath(roots or [str(self.place)])
 
     def _read_vectors(
         self, tables: dict[Part, Any], order: NDArray[np.int64]
@@ -853,17 +866,18 @@ class Space:
 
     def root_of(self, folder: Path) -> str:
         """Return an image root as stored, relative to the store's location if below it."""
-        place = self._place()
+        place = self.place
         inside = folder == place or place in folder.parents
         return escape_path(os.path.relpath(folder, place) if inside else str(folder))
 
     def file_of(self, root: str, path: str) -> str:
         """Return the absolute path of a row's file."""
-        joined = os.path.join(self._place(), unescape_path(root), unescape_path(path))  # noqa: PTH118
+        joined = os.path.join(self.place, unescape_path(root), unescape_path(path))  # noqa: PTH118
         return os.path.normpath(joined)
 
-    def _place(self) -> Path:
-        """Return the folder that contains the store."""
+    @property
+    def place(self) -> Path:
+        """The folder that contains the store; paths below it are stored relative to it."""
         return Path(os.path.abspath(self.folder.parent.parent))  # noqa: PTH100
 
     def cannot_write(self, error: OSError) -> StoreError:
