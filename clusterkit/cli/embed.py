@@ -69,6 +69,11 @@ class ShardOfImages(click.ParamType):
     help="auto is OpenVINO where clusterkit[openvino] is installed and there is no GPU.",
 )
 @click.option(
+    "--half",
+    is_flag=True,
+    help="Keep the vectors of a new space as float16, in half the space on disk.",
+)
+@click.option(
     "--shard",
     type=ShardOfImages(),
     help="Embed one of several parts of the images, such as 3/8, in a task of a job array.",
@@ -86,6 +91,7 @@ def embed(
     batch_size: int | None,
     precision: str | None,
     runtime: str | None,
+    half: bool,
     shard: tuple[int, int] | None,
     prune: bool,
     again: bool,
@@ -132,6 +138,7 @@ def embed(
         store,
         prune=prune,
         again=again,
+        half=half,
         shard=shard,
         progress=True,
     )

@@ -313,12 +313,14 @@ class Ledgers:
 
     def _check(self, parts: Iterable[Part]) -> list[Part]:
         """Return the descriptions of intact parts; damaged ones are set aside with a warning."""
-        from clusterkit.store.part_file import find_damage
+        from clusterkit.store.part_file import find_damage, numbers_of
 
         info, sound = self.describe(), []
         for part in parts:
             file = self.folders.part_file(part.name)
-            damage, found = find_damage(file, info["dimension"], info["fingerprint"], part)
+            damage, found = find_damage(
+                file, info["dimension"], info["fingerprint"], part, numbers_of(info)
+            )
             if found is not None:
                 sound.append(found)
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -38,12 +39,14 @@ ORIGIN = ("weights_source", "resize", "precision", "runtime")
 _FACTS = ["path", "root", "digest", "size", "mtime_ns", "ctime_ns", "inode", "error"]
 # Beyond any network; foreign descriptions may contain any number.
 _MAX_DIMENSION = 2**24
+# Paths that need no normalising: no part of them is empty, or begins with a dot.
+_NORMAL = re.compile(r"(?:[^/.\\\n][^/\\\n]*/)*[^/.\\\n][^/\\\n]*")
 # Maximum attempts of a reader while writers replace the parts.
 _ATTEMPTS = 100
 # Number of rows rewritten at a time.
 _PART_ROWS = 2048
-# Join small parts when there are this many, since small runs would add more and more of them.
-_SMALL_ROWS, _MANY_SMALL = 256, 64
+# Join small parts when there are more, since slow or small runs would add more and more of them.
+_SMALL_ROWS, _MANY_SMALL = _PART_ROWS // 4, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +134,30 @@ class Space:
         StoreError
             If the description is missing, damaged, or of a newer format.
         """
-        info = self.read_info() or self.description
+        info = self.read_info()
+        if info is None and self.description is not None:
+            info = self.description | self._vectors_on_disk()
         if info is None:
             raise StoreError(
                 f"{self.info_file} is missing or damaged: `clusterkit embed` with the same "
                 "extractor writes it again, and keeps the vectors"
             )
         return info
+
+    @property
+    def numbers(self) -> str:
+        """What the vectors are of on disk: "float32" or "float16"; they are read as float32."""
+        from clusterkit.store.part_file import numbers_of
+
+        return numbers_of(self.info)
+
+    def _vectors_on_disk(self) -> dict[str, Any]:
+        """Return what the vectors are of, if the description that said it is gone."""
+        from clusterkit.store.part_file import find_dimension
+
+        found = filter(None, map(find_dimension, self.folders.part_files()))
+        _, numbers = next(found, (0, None))
+        return {} if numbers is None else {"vectors": numbers}
 
     def read_info(self) -> dict[str, Any] | None:
         """Return the description of the space, or None if it is missing or damaged.
@@ -171,9 +191,9 @@ class Space:
             return True
         from clusterkit.store.part_file import find_dimension
 
-        found = map(find_dimension, self.folders.part_files())
-        stored = next((dimension for dimension in found if dimension is not None), None)
-        return stored in (None, info["dimension"])
+        found = filter(None, map(find_dimension, self.folders.part_files()))
+        stored, _ = next(found, (info["dimension"], ""))
+        return bool(stored == info["dimension"])
 
     def write_info(self, description: dict[str, Any]) -> None:
         """Create the space's folder and write its description.
@@ -334,7 +354,9 @@ class Space:
         strays = [Part(file.name) for file in self.folders.part_files() if file.name not in names]
         for part in [*listed.parts, *strays]:
             file = self._file(part)
-            damage, _ = find_damage(file, info["dimension"], info["fingerprint"], part)
+            damage, _ = find_damage(
+                file, info["dimension"], info["fingerprint"], part, self.numbers
+            )
             if damage is None:
                 continue
             if part.name in names:
@@ -350,9 +372,10 @@ class Space:
         Returns
         -------
         dict
-            ``space`` (its folder's name), ``extractor``, ``dimension``, ``created``, ``images``,
-            ``embedded``, ``failed``, ``gone`` (the file no longer exists), ``parts``,
-            ``bytes``, ``weights_source`` (the file, ``"imagenet"`` if downloaded, or None).
+            ``space`` (its folder's name), ``extractor``, ``dimension``, ``vectors`` ("float32" or
+            "float16"), ``created``, ``images``, ``embedded``, ``failed``, ``gone`` (the file no
+            longer exists), ``parts``, ``bytes``, ``weights_source`` (the file, ``"imagenet"`` if
+            downloaded, or None).
 
         Raises
         ------
@@ -376,6 +399,7 @@ class Space:
             "space": self.folder.name,
             "extractor": info["extractor"],
             "dimension": info["dimension"],
+            "vectors": self.numbers,
             "created": info.get("created"),
             "images": len(known),
             "embedded": len(known) - failed,
@@ -400,10 +424,12 @@ class Space:
         """Return the known rows of listed parts."""
         known = {}
         for part in listed.parts:
-            columns = [column.to_pylist() for column in self._read(part, _FACTS).columns]
-            for position, values in enumerate(zip(*columns, strict=True)):
-                row = KnownRow(part.name, position, *values)
-                known[self.file_of(row.root, row.path)] = row
+            paths, roots, *columns = (
+                column.to_pylist() for column in self._read(part, _FACTS).columns
+            )
+            rows = zip(self._files_of(roots, paths), paths, roots, *columns, strict=True)
+            for position, (file, *values) in enumerate(rows):
+                known[file] = KnownRow(part.name, position, *values)
         return known
 
     def append(self, rows: list[Row]) -> None:
@@ -423,7 +449,7 @@ class Space:
         lost = self._fetch_kept([row for row in rows if row.kept is not None])
         rows = [row for row in rows if row.kept is None]
         tables = [
-            rows_to_table([row for row in rows if row.error is None], dimension),
+            rows_to_table([row for row in rows if row.error is None], dimension, self.numbers),
             rows_to_table([row for row in rows if row.error is not None], None),
         ]
         # Later than all rows of other writers so far.
@@ -438,6 +464,20 @@ class Space:
                 f"the vectors of {plural(len(lost), 'image')} were dropped by another run that was "
                 "writing to the store: run again"
             )
+
+    def append_kept(self, rows: list[Row]) -> None:
+        """Write rows whose vectors are in parts, in the order of those, each of which is read once.
+
+        Raises
+        ------
+        StoreError
+            As for :meth:`append`.
+        """
+        place = {part.name: place for place, part in enumerate(self.ledgers.joined().parts)}
+        ordered = [(place.get(row.kept[0], 0), row.kept[1], row) for row in rows if row.kept]
+        ordered.sort(key=lambda item: item[:2])
+        for start in range(0, len(ordered), _PART_ROWS):
+            self.append([row for *_, row in ordered[start : start + _PART_ROWS]])
 
     def follow(self, moves: Mapping[str, str]) -> None:
         """Give the rows of moved files their new paths.
@@ -471,7 +511,10 @@ class Space:
                 )
                 for row, new in moved
             ]
-            self.append(rows)
+            failures = [row for row in rows if row.kept is None]
+            if failures:
+                self.append(failures)
+            self.append_kept(rows)
             self.clean()
 
     def clean(self, *, prune: bool = False) -> int:
@@ -542,6 +585,7 @@ class Space:
             return
         with suppress(Timeout), self.ledgers.holding(ORDINARY):
             if not self.ledgers.live():
+                self.ledgers.delete_leftovers()
                 self.clean()
 
     def _rows_to_rewrite(
@@ -556,13 +600,16 @@ class Space:
         from clusterkit.store.part_file import schema, split_table
 
         columns = [*_FACTS, "width", "height", "vector", "top5"]
-        dimension, number = self.info["dimension"], 0
-        waiting: list[list[Any]] = [[schema(dimension).empty_table()], [schema(None).empty_table()]]
+        dimension, numbers, number = self.info["dimension"], self.numbers, 0
+        waiting: list[list[Any]] = [
+            [schema(dimension, numbers).empty_table()],
+            [schema(None).empty_table()],
+        ]
         for part in replaced:
             if not keep[part.name]:
                 continue
             table = self._read(part, columns).take(sorted(keep[part.name]))
-            for tables, found in zip(waiting, split_table(table, dimension), strict=True):
+            for tables, found in zip(waiting, split_table(table, dimension, numbers), strict=True):
                 tables.append(found)
             number = number_of(part.name)
             if max(sum(map(len, tables)) for tables in waiting) >= n_rows:
@@ -692,14 +739,14 @@ class Space:
             except StoreError:
                 continue
             if table["top5"].null_count < len(table):
-                files = map(self.file_of, table["root"].to_pylist(), table["path"].to_pylist())
+                files = self._files_of(table["root"].to_pylist(), table["path"].to_pylist())
                 rows = zip(files, table_top5(table), strict=True)
                 known.update({file: classes for file, classes in rows if classes})
         return known
 
     def _row_of_file(self, table: Any) -> dict[str, int]:
         """Map the absolute path of each file to its valid row."""
-        files = map(self.file_of, table["root"].to_pylist(), table["path"].to_pylist())
+        files = self._files_of(table["root"].to_pylist(), table["path"].to_pylist())
         return {file: row for row, file in enumerate(files)}
 
     def _common_root(self, table: Any) -> str:
@@ -874,6 +921,14 @@ class Space:
         """Return the absolute path of a row's file."""
         joined = os.path.join(self.place, unescape_path(root), unescape_path(path))  # noqa: PTH118
         return os.path.normpath(joined)
+
+    def _files_of(self, roots: list[str], paths: list[str]) -> Iterator[str]:
+        """Yield the absolute path of each row's file: as :meth:`file_of`, for many rows."""
+        folders = {root: os.path.join(self.file_of(root, ""), "") for root in set(roots)}  # noqa: PTH118
+        for root, path in zip(roots, paths, strict=True):
+            name = unescape_path(path)
+            is_normal = os.sep == "/" and _NORMAL.fullmatch(name)
+            yield folders[root] + name if is_normal else self.file_of(root, path)
 
     @property
     def place(self) -> Path:
