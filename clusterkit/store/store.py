@@ -10,7 +10,8 @@ from typing import Any
 
 from clusterkit.errors import NotFoundError, SpaceMismatchError, StoreError
 from clusterkit.store.embeddings import Embeddings, describe_space
-from clusterkit.store.space import ABOUT, Space
+from clusterkit.store.folders import ABOUT
+from clusterkit.store.space import Space
 from clusterkit.utils.documents import read_sealed, write_sealed
 from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.text import did_you_mean
@@ -99,6 +100,23 @@ class Store:
         if default is not None:
             self._write_default(default)
         with space.writing():
+            yield
+
+    @contextmanager
+    def adding(self, space: Space, writer: str) -> Iterator[None]:
+        """Add rows to a space beside other writers, see :meth:`Space.adding`.
+
+        Raises
+        ------
+        InvalidInputError
+            If the writer's name has other characters than digits and small letters.
+        StoreError
+            If another process writes under the same name, or the store cannot be written.
+        """
+        default = self.default
+        if default is not None:
+            self._write_default(default)
+        with space.adding(writer):
             yield
 
     def spaces(self) -> list[Space]:
@@ -249,10 +267,17 @@ class Store:
         StoreError
             If the folder has a newer format.
         SpaceMismatchError
-            If the folder of that name contains a different space.
+            If the folder of that name contains a different space, or vectors of other numbers than
+            the description's ``vectors``, if it has any.
         """
         space = Space(self.folder / describe_space(description), description)
         recorded = space.read_info()
+        asked = description.get("vectors")
+        if asked is not None and asked != space.numbers:
+            raise SpaceMismatchError(
+                f"{space.folder} holds vectors of {space.numbers}, and of nothing else. "
+                f"Received: {asked}. Choose another folder with --store"
+            )
         if recorded and recorded["fingerprint"] != description["fingerprint"]:
             raise SpaceMismatchError(
                 f"{space.folder} holds vectors of fingerprint {recorded['fingerprint']}. "
