@@ -201,6 +201,22 @@ class Space:
         return [self._file(part) for part in self._listed().parts]
 
     @property
+    def state(self) -> str:
+        """Text that is another one whenever the rows are, or where the store lies."""
+        parts = (f"{part.name} {part.checksum}" for part in self._listed().parts)
+        # Roots are relative to the place of the store.
+        return "\n".join([str(self._place()), self.info["fingerprint"], *parts])
+
+    @property
+    def vector_bytes(self) -> int:
+        """About how many bytes its vectors take in memory, without reading them."""
+        parts = [part for part in self._listed().parts if not is_failures(part.name)]
+        rows = [part.rows for part in parts]
+        if None in rows:  # of the first format
+            return sum(self._file(part).stat().st_size for part in parts)
+        return sum(filter(None, rows)) * int(self.info["dimension"]) * 4
+
+    @property
     def is_empty(self) -> bool:
         """Whether there are no parts, as after a run that failed before its first."""
         return not self._part_files()
