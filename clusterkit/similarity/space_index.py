@@ -26,6 +26,7 @@ from clusterkit.store.embeddings import Embeddings, Failure, check_one_space
 from clusterkit.store.reading import as_space, is_large
 from clusterkit.store.space import Space
 from clusterkit.store.stream import VectorStream
+from clusterkit.utils.parallel import workers
 from clusterkit.utils.paths import escape_path, unescape_path
 from clusterkit.utils.progress import progress_bar
 
@@ -33,6 +34,8 @@ from clusterkit.utils.progress import progress_bar
 _VERSION = 1
 _STEPS = 127  # of the largest number of a vector, on each side of 0
 _BATCH_ROWS = 4096
+# Numbers that are multiplied at a time: 2 MB, which stay in a core's cache.
+_CACHE_VALUES = 2**19
 # Rows that are compared exactly at a time.
 _EXACT_ROWS = 8192
 # Times that a space which is being written to is read again.
@@ -194,11 +197,14 @@ class SpaceIndex:
             return self._answers[key]
         codes, steps = _map(self._folder, "codes"), _map(self._folder, "steps")
         found = np.empty(len(codes), np.float32)
-        wide = np.empty((min(len(codes), _BATCH_ROWS), codes.shape[1]), np.float32)
-        for start in range(0, len(codes), _BATCH_ROWS):
-            part = codes[start : start + _BATCH_ROWS]
-            np.copyto(wide[: len(part)], part)
-            np.dot(wide[: len(part)], unit, out=found[start : start + len(part)])
+        step = max(1, _CACHE_VALUES // codes.shape[1])
+        wide = np.empty((step, codes.shape[1]), np.float32)
+        # A thread of its own for each small product would take longer than the product.
+        with workers():
+            for start in range(0, len(codes), step):
+                part = codes[start : start + step]
+                np.copyto(wide[: len(part)], part)
+                np.dot(wide[: len(part)], unit, out=found[start : start + len(part)])
         found *= steps
         # The same query is asked again for more neighbours, if files are gone.
         self._answers = {key: found}
