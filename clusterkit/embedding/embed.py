@@ -15,8 +15,9 @@ import numpy as np
 
 from clusterkit import __version__
 from clusterkit.datasets.results import Result
+from clusterkit.embedding.shards import Shard
 from clusterkit.embedding.workers import EmbedRun
-from clusterkit.errors import ClusterkitError
+from clusterkit.errors import ClusterkitError, InvalidInputError
 from clusterkit.extractors.base import Extractor
 from clusterkit.extractors.by_name import create_extractor
 from clusterkit.extractors.remembered import recall_extractor
@@ -57,6 +58,8 @@ class EmbedReport(Result):
         The folder that the paths are relative to.
     default_space : str
         Name of the folder of the store's default space, which is used where none is named.
+    shard : str or None
+        Which shard of the images it was, such as ``"3/8"``; its numbers are those of its images.
     """
 
     images: int
@@ -70,6 +73,7 @@ class EmbedReport(Result):
     space: str
     root: str
     default_space: str
+    shard: str | None = None
 
     @property
     def failed(self) -> int:
@@ -91,8 +95,9 @@ class EmbedReport(Result):
 
     def to_text(self) -> str:
         """Return the numbers of images, as one line."""
+        which = "" if self.shard is None else f"shard {self.shard}, "
         return (
-            f"{plural(self.images, 'image')}: {self.embedded} embedded, "
+            f"{which}{plural(self.images, 'image')}: {self.embedded} embedded, "
             f"{self.reused} reused, {self.failed} failed "
             f"({self.extractor}, {self.dimension} dimensions, {self.seconds:.1f} s)"
         )
@@ -165,6 +170,7 @@ def embed_to_store(
     *,
     prune: bool = False,
     again: bool = False,
+    shard: tuple[int, int] | None = None,
     progress: bool = False,
 ) -> EmbedReport:
     """Embed new and changed images into a store.
@@ -187,6 +193,11 @@ def embed_to_store(
         By default only rows of moved files are dropped, whose content is known elsewhere.
     again : bool
         Whether to embed all images again, including known ones.
+    shard : (int, int), optional
+        Which part of the images to embed, as number from 1 and count: ``(3, 8)`` is the third of
+        eight.  Shards run beside each other, on one machine or several that share a disk, in any
+        order; see :class:`~clusterkit.embedding.shards.Shard`.  The last that ends leaves the store
+        as one run over all images does.
     progress : bool
         Whether to show a progress bar on stderr.
 
@@ -198,19 +209,33 @@ def embed_to_store(
     Raises
     ------
     StoreError
-        If the store cannot be written, or another run is writing to the same space.
+        If the store cannot be written, or another run is writing to the same space, or the same
+        shard of it.
+    InvalidInputError
+        If the shard is out of range, or is to be pruned.
     WeightsError
         If the network's weights are not available.
     """
     start = time.perf_counter()
+    part = None if shard is None else Shard(*shard).check()
+    if part is not None and prune:
+        raise InvalidInputError(
+            "a shard cannot be pruned, since others may be writing: prune in a run without shard"
+        )
     store = as_store(store)
     if isinstance(extractor, str):
         extractor = recall_extractor(extractor, store)
     space = store.open_space(describe(extractor))
-    with store.writing(space):
-        run = EmbedRun(images, extractor, space, again=again, progress=progress)
+    all_images, pruned = images, 0
+    if part is not None:
+        images = part.select(images, space.place)
+    with store.writing(space) if part is None else store.adding(space, part.writer):
+        run = EmbedRun(images, extractor, space, of=all_images, again=again, progress=progress)
         _write(space, run.rows())
-        pruned = space.clean(prune=prune)
+        if part is None:
+            pruned = space.clean(prune=prune)
+    if part is not None:
+        space.settle()
     default = store.default or space
     return EmbedReport(
         images=len(images),
@@ -224,6 +249,7 @@ def embed_to_store(
         space=space.folder.name,
         root=str(images.root),
         default_space=default.folder.name,
+        shard=None if part is None else str(part),
     )
 
 

@@ -24,6 +24,22 @@ from clusterkit.utils.progress import progress_bar
 class EmbedRun:
     """One pass over images that embeds the new ones in batches.
 
+    Parameters
+    ----------
+    images : ImageFolder
+        The images.
+    extractor : Extractor
+        The network.
+    space : Space, optional
+        Where known images are.
+    of : ImageFolder, optional
+        What the images are a part of: the network is chosen for as many, so that all parts are
+        embedded alike.
+    again : bool
+        Whether to embed known images, too.
+    progress : bool
+        Whether to show a progress bar on stderr.
+
     Attributes
     ----------
     embedded, reused : int
@@ -38,10 +54,12 @@ class EmbedRun:
         extractor: Extractor,
         space: Space | None = None,
         *,
+        of: ImageFolder | None = None,
         again: bool = False,
         progress: bool = False,
     ) -> None:
         self.images = images
+        self.all_images = images if of is None else of
         self.extractor = extractor
         self.space = space
         self.root = space.root_of(images.root) if space else str(images.root)
@@ -103,8 +121,9 @@ class EmbedRun:
     def _count_new(self) -> int:
         """Return the number of images without a row, about as many as are to be embedded."""
         if self.again or not self.known:
-            return len(self.images)
-        files = (os.path.join(self.images.root, path) for path in self.images.paths)  # noqa: PTH118
+            return len(self.all_images)
+        root = self.all_images.root
+        files = (os.path.join(root, path) for path in self.all_images.paths)  # noqa: PTH118
         return sum(os.path.normpath(file) not in self.known for file in files)
 
     def _new_files(self) -> Iterator[tuple[str, str]]:
