@@ -30,7 +30,7 @@ from clusterkit.cli import main
 from clusterkit.errors import InvalidInputError, NotFoundError, WeightsError
 from clusterkit.serve import Limits, create_app, run_server
 from clusterkit.serve.batching import MOST, Batcher
-from clusterkit.serve.catalogue import Catalogue
+from clusterkit.similarity.catalogue import Catalogue
 from tests.serving import Files, new_picture
 from tests.stores import make_photos
 

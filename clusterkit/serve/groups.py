@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clusterkit.clustering.reopening import is_normalized, reopen_clustering
 from clusterkit.clustering.saved import read_earlier
 from clusterkit.errors import InvalidInputError
-from clusterkit.serve.catalogue import Catalogue
+from clusterkit.similarity.catalogue import Catalogue
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.space import Space
 from clusterkit.utils.noise import NOISE

@@ -9,9 +9,9 @@ from pathlib import Path
 from clusterkit.clustering.selection import find_space
 from clusterkit.errors import InvalidInputError, NotFoundError
 from clusterkit.extractors.by_name import WITHOUT_NETWORK
-from clusterkit.serve.catalogue import Catalogue
 from clusterkit.serve.groups import Groups
 from clusterkit.serve.networks import OpenClassifier, OpenNetwork, open_classifier, open_extractor
+from clusterkit.similarity.catalogue import Catalogue
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store
 

@@ -154,7 +154,7 @@ def _find(value: Any, ordered: NDArray[Any], rows: NDArray[np.intp]) -> int | No
 
 def _map_units(space: Space, stream: VectorStream, order: NDArray[np.intp]) -> NDArray[np.float32]:
     """Return the vectors from the cache, written now unless an earlier start did."""
-    folder = cache_folder() / "serve"
+    folder = cache_folder() / "catalogues"
     place = hashlib.sha256(str(space.folder.resolve()).encode()).hexdigest()[:16]
     # The list names all parts, and the names of parts are never used again.
     content = hashlib.sha256("\n".join([stream.space["fingerprint"], *stream.paths]).encode())
