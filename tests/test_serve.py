@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from clusterkit.cli import main
 from clusterkit.errors import InvalidInputError, NotFoundError, WeightsError
 from clusterkit.serve import Limits, create_app, run_server
 from clusterkit.serve.batching import MOST, Batcher
-from clusterkit.similarity.catalogue import Catalogue
+from clusterkit.similarity.catalogue import Catalogue, build_index
 from tests.serving import Files, new_picture
 from tests.stores import make_photos
 
@@ -534,7 +535,88 @@ def test_vectors_are_mapped_and_found_again(files: Files) -> None:
     assert file.stat().st_mtime_ns == before
     expected = ck.similarity.unit_rows(files.embeddings.vectors)
     np.testing.assert_allclose(again.units, expected, atol=1e-6)
-    assert again.paths == files.embeddings.paths
+    assert list(again.paths) == files.embeddings.paths
+    assert again.paths[1:3] == files.embeddings.paths[1:3]
+
+
+def import_many(folder: Path, vectors: np.ndarray) -> Path:
+    """Return a store of vectors, with images that do not exist."""
+    np.save(folder / "vectors.npy", vectors)
+    names = "".join(f"{i:05}.png\n" for i in range(len(vectors)))
+    (folder / "paths.txt").write_text(names)
+    store = folder / "store"
+    ck.import_vectors(folder / "vectors.npy", store, paths=folder / "paths.txt", name="foreign")
+    return store
+
+
+def test_many_images_get_an_index_and_exact_answers_before_and_on_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clusterkit.similarity.catalogue.MANY", 500)
+    monkeypatch.setattr("clusterkit.similarity.approximate._N_VECTORS_COMPARED", 20)
+    vectors = np.random.default_rng(0).normal(size=(600, 64)).astype(np.float32)
+    store = import_many(tmp_path, vectors)
+    app = create_app(store, look_seconds=0.05)
+    image_id = app.service.served.catalogue.id_of(7)
+    expected = [
+        one["path"] for one in ck.find_similar(7, ck.Store(store).read()).to_dict()["results"]
+    ]
+
+    def ask(query: str = "") -> list[str]:
+        answer = client.get(f"/v1/images/{image_id}/similar{query}").json()
+        return [one["path"] for one in answer["neighbors"]]
+
+    with TestClient(app, base_url="http://localhost") as client:
+        assert client.get("/v1/describe").json()["neighbors"] == "exact"
+        assert ask() == expected
+        _wait_for(lambda: client.get("/v1/describe").json()["neighbors"] == "approximate")
+        assert ask("?exact=true") == expected
+        found = ask()
+        # Few codes are compared exactly here, so that some neighbours are missed.
+        assert len(found) == 10
+        assert len({*found} & {*expected}) >= 5
+        # More neighbours than are near at all.
+        assert len(ask("?n=600")) == 599
+    # A later start finds it.
+    again = Catalogue(ck.Store(store).space())
+    assert again.index is not None
+
+
+def test_a_damaged_index_is_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clusterkit.similarity.catalogue.MANY", 50)
+    space = ck.Store(import_many(tmp_path, np.eye(60, dtype=np.float32))).space()
+    catalogue = Catalogue(space)
+    (catalogue.folder / "index.faiss").write_bytes(b"damaged")
+    assert Catalogue(space).needs_index
+    build_index(catalogue.folder)
+    catalogue.open_index()
+    assert not catalogue.needs_index
+    similarities, rows = catalogue.nearest(np.eye(60, dtype=np.float32)[[3]], 2)
+    assert (similarities[0].tolist(), rows[0].tolist()) == ([1.0, 0.0], [3, 0])
+
+
+def test_names_of_any_bytes_are_served(tmp_path: Path, tiny_weights: Path) -> None:
+    photos = make_photos(tmp_path / "photos", 3)
+    try:
+        (photos / os.fsdecode(b"\xff.png")).write_bytes((photos / "000.png").read_bytes())
+    except OSError:
+        pytest.skip("this file system has names of text only")
+    ck.embed_to_store(ck.ImageFolder(photos), ck.create_extractor("pixels"), tmp_path / "store")
+    catalogue = Catalogue(ck.Store(tmp_path / "store").space())
+    (row,) = (row for row, path in enumerate(catalogue.paths) if "0" not in path)
+    assert catalogue.row_of(catalogue.id_of(row)) == row
+    assert catalogue.row_of_path(catalogue.paths[row]) == row
+    assert catalogue.file_of(row).exists()
+
+
+def test_a_store_that_was_made_anew_is_read_anew(tmp_path: Path) -> None:
+    for value in (1, 2):
+        vectors = np.zeros((3, 2), np.float32)
+        vectors[:, value - 1] = 1
+        store = import_many(tmp_path, vectors)
+        catalogue = Catalogue(ck.Store(store).space())
+        assert catalogue.units.tolist() == vectors.tolist()
+        shutil.rmtree(store)
 
 
 def test_imported_vectors_have_neighbours_but_no_network(tmp_path: Path) -> None:

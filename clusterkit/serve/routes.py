@@ -25,6 +25,7 @@ from clusterkit.serve.metrics import CONTENT_TYPE
 from clusterkit.serve.served import Served
 from clusterkit.serve.service import MOST_EXPLAINED, Service
 from clusterkit.serve.uploads import FIELD, Upload, pictures_of
+from clusterkit.similarity.catalogue import MANY, Catalogue
 from clusterkit.utils.paths import json_text
 from clusterkit.utils.text import plural
 
@@ -42,6 +43,14 @@ _ID = "^[0-9a-f]{16}$"
 
 NNeighbors = Annotated[
     int, Query(ge=1, le=_MOST_NEIGHBORS, description="How many neighbours.", examples=[3])
+]
+
+IsExact = Annotated[
+    bool,
+    Query(
+        description=f"Whether to compare all images. From {MANY:,} images on, an index finds most "
+        "of the nearest, and is faster."
+    ),
 ]
 
 ImageId = Annotated[str, Path(pattern=_ID, description="Of an image of the store.")]
@@ -64,7 +73,11 @@ def make_routes(service: Service, *, has_token: bool, look_seconds: float) -> Fa
     async def live(_: FastAPI) -> AsyncIterator[None]:
         tasks = [
             asyncio.create_task(task)
-            for task in (service.follow_changes(look_seconds), service.watch_loop())
+            for task in (
+                service.follow_changes(look_seconds),
+                service.index_images(look_seconds),
+                service.watch_loop(),
+            )
         ]
         try:
             yield
@@ -158,6 +171,7 @@ def _describe(service: Service) -> dict[str, Any]:
         },
         "clusterkit": __version__,
         "images": 0 if catalogue is None else len(catalogue),
+        "neighbors": None if catalogue is None else _how_found(catalogue),
         "task": None if classifier is None else classifier.kind,
         "classes": None if classifier is None else classifier.classes,
         "groups": None
@@ -167,6 +181,11 @@ def _describe(service: Service) -> dict[str, Any]:
             for number in groups.numbers.tolist()
         ],
     }
+
+
+def _how_found(catalogue: Catalogue) -> str:
+    """Return how neighbours are found."""
+    return "exact" if catalogue.index is None else "approximate"
 
 
 def _space_key(served: Served) -> str:
@@ -204,11 +223,11 @@ def _add_similar(app: FastAPI, service: Service) -> None:
         "/v1/similar",
         **_of_pictures("The most similar images of the store.", answers.Similar, service, "?n=3"),
     )
-    async def similar(request: Request, n: NNeighbors = 10) -> Response:
+    async def similar(request: Request, n: NNeighbors = 10, exact: IsExact = False) -> Response:
         async with pictures_of(request, service.limits, service.held) as pictures:
             served = service.served
             vectors, known = await service.look_up(pictures, served)
-            near = await _nearest(service, served, vectors, n)
+            near = await _nearest(service, served, vectors, n, exact)
 
             def answer(index: int) -> dict[str, Any]:
                 own = known[index]
@@ -221,7 +240,7 @@ def _add_similar(app: FastAPI, service: Service) -> None:
 
 
 async def _nearest(
-    service: Service, served: Served, vectors: Sequence[Any], n: int
+    service: Service, served: Served, vectors: Sequence[Any], n: int, exact: bool
 ) -> dict[int, list[dict[str, Any]]]:
     """Return the neighbours of those pictures that have a vector, by their index."""
     catalogue = _catalogue(served)
@@ -230,7 +249,7 @@ async def _nearest(
     def search() -> dict[int, list[dict[str, Any]]]:
         if not places:
             return {}
-        found = catalogue.nearest(np.stack([vectors[place] for place in places]), n)
+        found = catalogue.nearest(np.stack([vectors[place] for place in places]), n, exact=exact)
         return {
             place: [
                 {
@@ -243,7 +262,8 @@ async def _nearest(
             for place, near, rows in zip(places, *found, strict=True)
         }
 
-    return await service.run(service.searcher, search)
+    is_scan = exact or catalogue.needs_index
+    return await service.run(service.scanner if is_scan else service.searcher, search)
 
 
 def _add_images(app: FastAPI, service: Service) -> None:
@@ -275,11 +295,13 @@ def _add_images(app: FastAPI, service: Service) -> None:
         response_model=answers.NeighborsOfImage,
         responses=responses,
     )
-    async def similar_to_image(image_id: ImageId, n: NNeighbors = 10) -> Response:
+    async def similar_to_image(
+        image_id: ImageId, n: NNeighbors = 10, exact: IsExact = False
+    ) -> Response:
         served = service.served
         catalogue = _catalogue(served)
         row = _find(catalogue, image_id)
-        near = await _nearest(service, served, [catalogue.units[row]], n + 1)
+        near = await _nearest(service, served, [catalogue.units[row]], n + 1, exact)
         others = [one for one in near[0] if one["id"] != image_id][:n]
         return _json({"id": image_id, "path": catalogue.paths[row], "neighbors": others})
 
