@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clusterkit.clustering.selection import find_space
-from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.errors import InvalidInputError, NotFoundError, StoreError
 from clusterkit.extractors.by_name import WITHOUT_NETWORK
 from clusterkit.serve.groups import Groups
 from clusterkit.serve.networks import OpenClassifier, OpenNetwork, open_classifier, open_extractor
@@ -15,8 +15,8 @@ from clusterkit.similarity.catalogue import Catalogue
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store
 
-# What identifies the content of a file: see FileStatus.
-Status = tuple[int, int, int] | None
+# What identifies the content of a file, see FileStatus, or of a space.
+Status = tuple[int, int, int] | str | None
 
 
 @dataclass(frozen=True)
@@ -105,17 +105,16 @@ class Sources:
         return Served(catalogue, extractor, groups, classifier, now)
 
     def statuses(self) -> dict[str, Status]:
-        """Return what identifies the content of each file."""
+        """Return what identifies the content of each file, and of the store."""
         files: dict[str, Path] = {}
-        space = self._find_space()
-        if space is not None:
-            files["store"] = space.list_file
         if self.model is not None:
             files["model"] = self.model
         if self.clusters is not None:
             files["clusters"] = self.clusters
             files["clusters.json"] = self.clusters.with_suffix(".json")
-        return {name: _status_of(file) for name, file in files.items()}
+        found = {name: _status_of(file) for name, file in files.items()}
+        space = self._find_space()
+        return found if space is None else found | {"store": _state_of(space)}
 
     def _find_space(self) -> Space | None:
         """Return the space that is served: that of the extractor, of the table, or the default."""
@@ -146,6 +145,14 @@ class Sources:
             return before.extractor
         files = [catalogue.file_of(row) for row in range(min(len(catalogue), 16))]
         return open_extractor(catalogue.info, weights=self.weights, files=files)
+
+
+def _state_of(space: Space) -> Status:
+    """Return what identifies the rows of a space; None if it is damaged."""
+    try:
+        return space.state
+    except StoreError:
+        return None
 
 
 def _status_of(file: Path) -> Status:

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, overload
@@ -246,42 +246,42 @@ def _find(value: Any, ordered: NDArray[Any], rows: NDArray[np.integer]) -> int |
 
 def _find_or_write(space: Space) -> Path:
     """Return the folder of a space in the cache, written now unless an earlier start did."""
-    folder = _folder_of(space, space.parts)
-    if folder.exists():
-        return folder
-    stream = space.stream()
-    if not len(stream):
-        raise InvalidInputError(
-            f"{space.folder} holds no embedded image: run `clusterkit embed` first"
-        )
-    # Parts may have been added since they were listed.
-    folder = _folder_of(space, stream.parts)
-    if not folder.exists():
-        try:
-            with atomic_folder(folder) as temporary:
-                _write(temporary, stream)
-        except ClusterkitError:
-            raise
-        except OSError as error:
+    state = space.state
+    while not (folder := _folder_of(space, state)).exists():
+        stream = space.stream()
+        if not len(stream):
             raise InvalidInputError(
-                f"cannot write {folder}: {error.strerror or error}. Choose another folder with the "
-                "environment variable CLUSTERKIT_CACHE"
-            ) from error
-    # Of earlier states of this space; who still reads one keeps it until the end.
-    for other in folder.parent.glob(f"{folder.name.partition('-')[0]}-*"):
-        if other != folder:
-            shutil.rmtree(other, ignore_errors=True)
+                f"{space.folder} holds no embedded image: run `clusterkit embed` first"
+            )
+        before, state = state, space.state
+        if before == state:
+            _write_folder(folder, stream)
     return folder
 
 
-def _folder_of(space: Space, parts: Iterable[Path]) -> Path:
-    """Return the folder of a space with these parts in the cache."""
-    place = os.path.abspath(space.folder)  # noqa: PTH100 (paths depend on it as it is named)
-    # The names of parts are never used again, unless the space was deleted and made anew.
-    made = [_FORM, place, space.info["fingerprint"], space.created]
-    content = json.dumps([*made, *sorted(part.name for part in parts)])
-    digests = [hashlib.sha256(text.encode()).hexdigest()[:16] for text in (place, content)]
-    return cache_folder() / "catalogues" / "-".join(digests)
+def _folder_of(space: Space, state: str) -> Path:
+    """Return the folder of a state of a space in the cache."""
+    # Paths depend on the place of the store.
+    place = hashlib.sha256(_as_bytes(os.path.abspath(space.folder))).hexdigest()  # noqa: PTH100
+    return cache_folder() / "catalogues" / f"{place[:16]}-{_FORM}-{state[:32]}"
+
+
+def _write_folder(folder: Path, stream: VectorStream) -> None:
+    """Write a folder as a whole, and delete those of earlier states."""
+    try:
+        with atomic_folder(folder) as temporary:
+            _write(temporary, stream)
+    except ClusterkitError:
+        raise
+    except OSError as error:
+        raise InvalidInputError(
+            f"cannot write {folder}: {error.strerror or error}. Choose another folder with the "
+            "environment variable CLUSTERKIT_CACHE"
+        ) from error
+    # Who still reads one keeps it until the end.
+    for other in folder.parent.glob(f"{folder.name.partition('-')[0]}-*"):
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def _write(folder: Path, stream: VectorStream) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import warnings
@@ -198,6 +199,19 @@ class Space:
     def parts(self) -> list[Path]:
         """The valid parts, oldest first."""
         return [self._file(part) for part in self._listed().parts]
+
+    @property
+    def state(self) -> str:
+        """Identity of the rows: another one whenever they have changed.
+
+        Raises
+        ------
+        StoreError
+            If the list of parts is damaged or missing.
+        """
+        parts = [[part.name, part.rows, part.checksum] for part in self._listed().parts]
+        made = [os.path.abspath(self.folder), self.info["fingerprint"]]  # noqa: PTH100
+        return hashlib.sha256(json.dumps([*made, parts]).encode()).hexdigest()
 
     @property
     def is_empty(self) -> bool:
