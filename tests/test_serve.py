@@ -194,6 +194,8 @@ def test_describe_and_counts(client: TestClient, files: Files) -> None:
     assert client.get("/v2/health/ready").json() == {"ready": True}
     counts = client.get("/metrics").text
     assert 'clusterkit_requests_total{endpoint="/v1/describe",status="200"}' in counts
+    for phase in ("import", "catalogue", "network", "first batch", "groups", "endpoints"):
+        assert f'clusterkit_start_seconds{{phase="{phase}"}}' in counts
     # The request itself is the only active one.
     assert "clusterkit_active_requests 1.0" in counts
 

@@ -11,6 +11,7 @@ from clusterkit.errors import InvalidInputError, NotFoundError, StoreError
 from clusterkit.extractors.by_name import WITHOUT_NETWORK
 from clusterkit.serve.groups import Groups
 from clusterkit.serve.networks import OpenClassifier, OpenNetwork, open_classifier, open_extractor
+from clusterkit.serve.phases import Phases
 from clusterkit.similarity.catalogue import Catalogue
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store
@@ -67,14 +68,22 @@ class Sources:
     model: Path | None = None
     clusters: Path | None = None
 
-    def load(self, before: Served | None = None) -> Served:
+    def load(self, before: Served | None = None, phases: Phases | None = None) -> Served:
         """Load what has changed since an earlier state, and take the rest from it.
+
+        Parameters
+        ----------
+        before : Served, optional
+            The earlier state.
+        phases : Phases, optional
+            What the time is measured with.
 
         Raises
         ------
         ClusterkitError
             If something is missing or damaged, or there is nothing to serve.
         """
+        phases = phases or Phases()
         space = self._find_space()
         if space is None and self.model is None:
             raise InvalidInputError("there is nothing to serve: name a store or a model")
@@ -89,19 +98,22 @@ class Sources:
             if before is not None and before.catalogue is not None and "store" in same:
                 catalogue = before.catalogue
             else:
-                catalogue = Catalogue(space)
-            extractor = self._load_extractor(catalogue, before)
+                with phases.phase("catalogue"):
+                    catalogue = Catalogue(space)
+            extractor = self._load_extractor(catalogue, before, phases)
         if self.clusters is not None and space is not None and catalogue is not None:
             is_same = {"store", "clusters", "clusters.json"} <= same
             if before is not None and is_same:
                 groups = before.groups
             else:
-                groups = Groups(self.clusters, space, catalogue)
+                with phases.phase("groups"):
+                    groups = Groups(self.clusters, space, catalogue)
         if self.model is not None:
             if before is not None and "model" in same:
                 classifier = before.classifier
             else:
-                classifier = open_classifier(self.model)
+                with phases.phase("classifier"):
+                    classifier = open_classifier(self.model)
         return Served(catalogue, extractor, groups, classifier, now)
 
     def statuses(self) -> dict[str, Status]:
@@ -128,7 +140,9 @@ class Sources:
             of_table = find_space(self.clusters, store)
         return of_table or store.space(self.extractor)
 
-    def _load_extractor(self, catalogue: Catalogue, before: Served | None) -> OpenNetwork | None:
+    def _load_extractor(
+        self, catalogue: Catalogue, before: Served | None, phases: Phases
+    ) -> OpenNetwork | None:
         """Return the network of a space; that of before if the space is the same.
 
         Imported vectors have none.
@@ -144,7 +158,7 @@ class Sources:
         ):
             return before.extractor
         files = [catalogue.file_of(row) for row in range(min(len(catalogue), 16))]
-        return open_extractor(catalogue.info, weights=self.weights, files=files)
+        return open_extractor(catalogue.info, weights=self.weights, files=files, phases=phases)
 
 
 def _state_of(space: Space) -> Status:

@@ -22,6 +22,7 @@ from clusterkit.serve.limits import Held, Limits, RefusedError
 from clusterkit.serve.metrics import Metrics
 from clusterkit.serve.networks import OpenNetwork
 from clusterkit.serve.page import PageKeeper
+from clusterkit.serve.phases import Phases
 from clusterkit.serve.served import Served, Sources
 from clusterkit.serve.uploads import Upload
 from clusterkit.similarity.nearest import unit_rows
@@ -50,6 +51,8 @@ class Service:
         The files.
     limits : Limits
         What clients may ask for.
+    phases : Phases
+        What the time of the start is measured with.
 
     Attributes
     ----------
@@ -57,10 +60,10 @@ class Service:
         The present state, which is replaced as a whole.
     """
 
-    def __init__(self, sources: Sources, limits: Limits) -> None:
+    def __init__(self, sources: Sources, limits: Limits, phases: Phases) -> None:
         self.sources = sources
         self.limits = limits
-        self.served: Served = sources.load()
+        self.served: Served = sources.load(phases=phases)
         self.metrics = Metrics()
         self.held = Held(limits.held_bytes, "bytes")
         self.waiting = Held(limits.waiting, "pictures")

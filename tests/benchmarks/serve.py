@@ -60,6 +60,7 @@ class Server:
         assert self.process.stdout is not None
         text = "".join(iter(self.process.stdout.readline, "}\n")) + "}"
         self.start_seconds = time.perf_counter() - started
+        self.start_cpu_seconds = self.cpu_seconds()
         self.port = int(json.loads(text)["url"].rpartition(":")[2])
 
     def connect(self) -> http.client.HTTPConnection:
@@ -138,6 +139,7 @@ def measure_speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]
     # In turns, since other work may share the cores.
     in_process, over_http, rates = [], [], []
     with serving(folder, "-s", "store") as server:
+        phases = phases_of(server)
         for _ in range(3):
             in_process += timed(alone, few)
             ask = partial(post, server.connect(), EMBED)  # idle connections are closed
@@ -164,6 +166,9 @@ def measure_speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]
         "one_client_median_ms": round(1000 * float(np.median(over_http)), 2),
         "decode_and_forward_median_ms": round(1000 * float(np.median(in_process)), 2),
         "start_seconds": round(server.start_seconds, 1),
+        "start_cpu_seconds": round(server.start_cpu_seconds, 1),
+        "phases_seconds": phases,
+        "seconds_after_the_weights": round(phases["first batch"] + phases["endpoints"], 2),
     }
 
 
@@ -192,14 +197,25 @@ def bomb() -> bytes:
     return content
 
 
-def loop_lags(server: Server) -> dict[str, int]:
-    """Return how often the event loop was late by at most so many seconds."""
+def counts(server: Server, name: str) -> dict[str, float]:
+    """Return a count of the server for each value of its label."""
     connection = server.connect()
     connection.request("GET", "/metrics")
     lines = connection.getresponse().read().decode().splitlines()
-    start = "clusterkit_event_loop_lag_seconds_bucket{le="
-    found = [line.removeprefix(start).split() for line in lines if line.startswith(start)]
-    return {bucket.strip('"}'): int(float(count)) for bucket, count in found}
+    start = f"clusterkit_{name}{{"
+    found = [line.removeprefix(start).split("} ") for line in lines if line.startswith(start)]
+    return {label.partition("=")[2].strip('"'): float(value) for label, value in found}
+
+
+def phases_of(server: Server) -> dict[str, float]:
+    """Return the seconds of each phase of the start."""
+    return {name: round(value, 2) for name, value in counts(server, "start_seconds").items()}
+
+
+def loop_lags(server: Server) -> dict[str, int]:
+    """Return how often the event loop was late by at most so many seconds."""
+    found = counts(server, "event_loop_lag_seconds_bucket")
+    return {bucket: int(count) for bucket, count in found.items()}
 
 
 def measure_harm(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -402,7 +418,7 @@ def measure_neighbours(arguments: argparse.Namespace, folder: Path) -> dict[str,
         index_seconds = time.perf_counter() - started
         first_memory = server.memory()
     with serving(folder, "-s", "store") as server:
-        connection = server.connect()
+        connection, phases = server.connect(), phases_of(server)
         timed(lambda _: ask(connection), range(20))
         cpu = server.cpu_seconds()
         seconds = timed(lambda _: ask(connection), range(arguments.queries))
@@ -421,6 +437,7 @@ def measure_neighbours(arguments: argparse.Namespace, folder: Path) -> dict[str,
         "p95_ms_while_the_index_is_built": p95(exact),
         "first_memory_mib": first_memory,
         "second_start_seconds": round(server.start_seconds, 1),
+        "second_phases_seconds": phases,
         "p95_ms": p95(seconds),
         "median_ms": round(1000 * float(np.median(seconds)), 1),
         "cpu_ms": round(1000 * cpu / len(seconds), 1),
