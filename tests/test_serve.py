@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,11 +18,13 @@ import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import uvicorn
 from click.testing import CliRunner
 from PIL import Image
 from starlette.testclient import TestClient
@@ -31,6 +34,7 @@ from clusterkit.cli import main
 from clusterkit.errors import InvalidInputError, NotFoundError, WeightsError
 from clusterkit.serve import Limits, create_app, run_server
 from clusterkit.serve.batching import MOST, Batcher
+from clusterkit.serve.connections import patient_for
 from clusterkit.similarity.catalogue import Catalogue, build_index
 from tests.serving import Files, new_picture
 from tests.stores import make_photos
@@ -752,6 +756,61 @@ def test_a_server_answers_and_ends_when_it_is_told(tmp_path: Path) -> None:
     assert "Traceback" not in said
     # Ended by the signal, after the request.
     assert process.returncode in (-signal.SIGTERM, 0)
+
+
+@contextmanager
+def running(app: Any, seconds: float) -> Iterator[int]:
+    """Run an application behind guarded connections within the block; yield its port."""
+    config = uvicorn.Config(app, http=patient_for(seconds), port=0, log_level="critical")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        _wait_for(lambda: server.started)
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HTT", b"GET / HTTP/1.1\r\nHost: localhost\r\n"])
+def test_a_client_that_sends_no_headers_is_cut_off(begun: bytes) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await asyncio.sleep(0.6)  # longer than a client may idle
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body"})
+
+    with running(app, 0.2) as port, socket.create_connection(("127.0.0.1", port)) as link:
+        link.settimeout(10)
+        # One that has asked waits as long as the answer takes, and may ask again.
+        for _ in range(2):
+            link.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert link.recv(999).startswith(b"HTTP/1.1 204")
+        start = time.monotonic()
+        link.sendall(begun)
+        if begun:
+            assert link.recv(999) == b""
+            assert time.monotonic() - start < 3  # uvicorn itself waits 5 s, and only for the first
+        with socket.create_connection(("127.0.0.1", port)) as silent:
+            silent.settimeout(10)
+            silent.sendall(begun)
+            assert silent.recv(999) == b""
+
+
+def test_a_client_that_does_not_read_is_cut_off() -> None:
+    ended = threading.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            for _ in range(1000):
+                await send({"type": "http.response.body", "body": bytes(2**18), "more_body": True})
+            ended.set()
+
+    with running(app, 0.2) as port, socket.create_connection(("127.0.0.1", port)) as link:
+        link.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert ended.wait(10)
 
 
 # A schema cannot say which bytes are a picture: others are valid, and refused.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path as FilePath
@@ -16,6 +15,7 @@ from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.responses import StreamingResponse
 
 from clusterkit import __version__
 from clusterkit.images.thumbnails import encode_thumbnails
@@ -38,6 +38,7 @@ _WAIT = (
     '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="1">'
     "<title>clusterkit</title><p>The page is being made …</p></html>"
 )
+_PIECE_BYTES = 2**18
 _LOG = logging.getLogger("clusterkit.serve")
 _ID = "^[0-9a-f]{16}$"
 
@@ -158,7 +159,6 @@ def _describe(service: Service) -> dict[str, Any]:
     """Return what is served."""
     served, limits = service.served, service.limits
     catalogue, groups, classifier = served.catalogue, served.groups, served.classifier
-    sizes = Counter([] if groups is None else groups.labels.tolist())
     return {
         "protocol_version": _PROTOCOL_VERSION,
         "space_key": None if catalogue is None else _space_key(served),
@@ -177,7 +177,11 @@ def _describe(service: Service) -> dict[str, Any]:
         "groups": None
         if groups is None
         else [
-            {"cluster": number, "cluster_name": groups.names.get(number), "images": sizes[number]}
+            {
+                "cluster": number,
+                "cluster_name": groups.names.get(number),
+                "images": groups.sizes[number],
+            }
             for number in groups.numbers.tolist()
         ],
     }
@@ -329,8 +333,11 @@ def _add_page(app: FastAPI, service: Service) -> None:
         made = service.page.get(service.served)
         if made is None:
             return Response(_WAIT, media_type="text/html")
-        headers = {"Content-Security-Policy": made.policy}
-        return Response(made.html, media_type="text/html", headers=headers)
+        headers = {
+            "Content-Security-Policy": made.policy,
+            "Content-Length": str(len(made.html)),
+        }
+        return StreamingResponse(_pieces(made.html), media_type="text/html", headers=headers)
 
     @app.get("/sheets/{name}", include_in_schema=False)
     async def sheet(name: str) -> Response:
@@ -346,6 +353,12 @@ def _add_page(app: FastAPI, service: Service) -> None:
         if row is None:
             raise RefusedError(404, f"there is no image {path}")
         return await _picture(service, catalogue.file_of(row), _OPEN_SIDE)
+
+
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    """Yield content in pieces, between which other requests are answered."""
+    for start in range(0, len(content), _PIECE_BYTES):
+        yield content[start : start + _PIECE_BYTES]
 
 
 def _find(catalogue: Any, image_id: str) -> int:
@@ -459,14 +472,16 @@ async def _respond(
         results = []
         for index, (upload, value) in enumerate(zip(pictures, values, strict=True)):
             about = {"index": index, "name": upload.name}
-            results.append(about | ({"error": value} if isinstance(value, str) else answer(index)))
-        document: dict[str, Any] = {"results": results}
-        if any("error" not in one for one in results):
-            return json_text(document, indent=None), 200
-        reason = results[0]["error"]
+            found = {"error": value} if isinstance(value, str) else answer(index)
+            # One by one: other threads run in between.
+            results.append(json_text(about | found, indent=None))
+        rest = f'"results": [{", ".join(results)}]}}'
+        reason = values[0]
+        if not all(isinstance(value, str) for value in values):
+            return f"{{{rest}", 200
         said = f"none of the {len(results)} pictures can be used, such as the first"
         said = said if len(results) > 1 else "the picture cannot be used"
-        return json_text({"error": f"{said}: {reason}"} | document, indent=None), 422
+        return f"{json_text({'error': f'{said}: {reason}'}, indent=None)[:-1]}, {rest}", 422
 
     text, status = await service.run(service.searcher, write)
     return Response(text, status, media_type="application/json")
