@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -233,13 +234,6 @@ class Space:
         return [self._file(part) for part in self.ledgers.joined().parts]
 
     @property
-    def state(self) -> str:
-        """Text that is another one whenever the rows are, or where the store lies."""
-        parts = (f"{part.name} {part.checksum}" for part in self.ledgers.joined().parts)
-        # Roots are relative to the place of the store.
-        return "\n".join([str(self.place), self.info["fingerprint"], *parts])
-
-    @property
     def vector_bytes(self) -> int:
         """About how many bytes its vectors take in memory, without reading them."""
         parts = [part for part in self.ledgers.joined().parts if not is_failures(part.name)]
@@ -247,6 +241,19 @@ class Space:
         if None in rows:  # of the first format
             return sum(self._file(part).stat().st_size for part in parts)
         return sum(filter(None, rows)) * int(self.info["dimension"]) * 4
+
+    @property
+    def state(self) -> str:
+        """Identity of the rows: another one whenever they have changed.
+
+        Raises
+        ------
+        StoreError
+            If the list of parts is damaged or missing.
+        """
+        parts = [[part.name, part.rows, part.checksum] for part in self.ledgers.joined().parts]
+        made = [os.path.abspath(self.folder), self.info["fingerprint"]]  # noqa: PTH100
+        return hashlib.sha256(json.dumps([*made, parts]).encode()).hexdigest()
 
     @property
     def is_empty(self) -> bool:

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,6 +95,35 @@ def atomic_file(path: Path, *, folder: Path | None = None) -> Iterator[Path]:
         flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Context manager with a temporary folder that is renamed to ``path`` at the end.
+
+    If ``path`` exists by then, because another process made it meanwhile, that one stays.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The final folder; the folders above it are made.
+
+    Yields
+    ------
+    pathlib.Path
+        An empty hidden folder beside it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=path.parent))
+    try:
+        yield temporary
+        try:
+            temporary.rename(path)
+        except OSError:
+            if not path.exists():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def flush(path: Path) -> None:
