@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.embedding import embed as pipeline
+from clusterkit.embedding.shards import Shard
 from clusterkit.extractors.base import Extraction, Extractor
 from clusterkit.images.folder import ImageFolder
 from clusterkit.utils.paths import escape_path
@@ -97,10 +98,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.0)
     parser.add_argument("--log", default="")
     parser.add_argument("--part-rows", type=int, default=pipeline.PART_ROWS)
+    parser.add_argument("--shard", type=Shard.parse)
     options = parser.parse_args()
     pipeline.PART_ROWS = options.part_rows
     extractor = GridColours(seconds=options.seconds, log=options.log)
-    report = pipeline.embed_to_store(ImageFolder(options.folder), extractor, options.store)
+    images = ImageFolder(options.folder)
+    report = pipeline.embed_to_store(images, extractor, options.store, shard=options.shard)
     document = dataclasses.asdict(report)
     document["failures"] = {escape_path(path): reason for path, reason in report.failures}
     print(json.dumps(document))

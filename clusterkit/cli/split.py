@@ -109,8 +109,9 @@ def split(
         progress=True,
         **columns,
     )
-    outputs.write(found.to_csv, "table")
-    outputs.draw(lambda: plots.ClassCountsDisplay.from_report(found))
+    if not dry_run:
+        outputs.write(found.to_csv, "table")
+        outputs.draw(lambda: plots.ClassCountsDisplay.from_report(found))
     outputs.show(found.to_dict(), lambda: _print(found))
 
 

@@ -22,7 +22,6 @@ from clusterkit.clusterers.distances import distances_to_centers
 from clusterkit.clusterers.kmeans.estimator import KMeans
 from clusterkit.clusterers.kmeans.minibatch import MiniBatchKMeans
 from clusterkit.clusterers.refinement.estimator import RefinedKMeans
-from clusterkit.clusterers.row_stream import sample_rows
 from clusterkit.clustering.confounding import Confounding, describe_removal
 from clusterkit.clustering.decisions import FREE, Decisions, Placed, hold
 from clusterkit.clustering.levels import ChosenLevel, choose_level
@@ -56,8 +55,6 @@ from clusterkit.utils.text import join_lines, plural
 
 # Extractors whose vectors are nearly the pixels.
 _BY_TONE = frozenset({"pixels", "autoencoder"})
-# Number of rows of a stream for choosing the number of clusters.
-_SAMPLE_SIZE = 20_000
 # In a notebook: the number of clusters up to which pictures are shown, and pictures of each.
 _MAX_PICTURED, _N_CENTRAL = 20, 5
 
@@ -307,8 +304,9 @@ def cluster(
     Parameters
     ----------
     embeddings : Embeddings or VectorStream
-        The images.  A stream (:meth:`clusterkit.store.space.Space.stream`) is read in batches and
-        requires ``"minibatch-kmeans"``.  Paths of plain vectors are their row numbers.
+        The images.  A stream (:meth:`clusterkit.store.space.Space.stream`) is read part by part
+        and requires ``"kmeans"`` or ``"minibatch-kmeans"``.  Paths of plain vectors are their row
+        numbers.
     clusterer : str or estimator
         A name in :data:`clusterkit.clusterers.CLUSTERERS`, or any scikit-learn clusterer.
     n_clusters : int or "auto", optional
@@ -327,7 +325,7 @@ def cluster(
     previous : Clustering or path, optional
         An earlier clustering or its ``clusters.csv``: matching clusters keep their numbers, see
         :func:`clusterkit.clustering.matching.match_clusters`.  If the number of clusters is the
-        same, k-means also continues from their centres, see
+        same, k-means also continues from their centres unless the vectors are a stream, see
         :func:`clusterkit.clustering.saved.continue_kmeans`.  A person's decisions are kept, see
         :func:`clusterkit.clustering.label`: named and pinned clusters, which ``n_clusters``
         includes, keep their images, new images join the nearest cluster, and only the others are
@@ -336,7 +334,7 @@ def cluster(
         Where to look for the ImageNet classes of the images, if the embeddings have none; see
         :func:`clusterkit.clustering.naming.find_top5`.  By default the clusters then have no names.
     progress : bool, default False
-        Whether to show a progress bar for ``"auto"`` on a terminal.
+        Whether to show a progress bar on a terminal, for ``"auto"`` and each pass over a stream.
 
     Returns
     -------
@@ -394,10 +392,11 @@ def cluster(
             f"{clusterer} finds the number of clusters itself; leave out n_clusters. "
             f"Received: {n_clusters!r}"
         )
-    if isinstance(embeddings, VectorStream) and not isinstance(estimator, MiniBatchKMeans):
+    is_stream = isinstance(embeddings, VectorStream)
+    if is_stream and not isinstance(estimator, KMeans | MiniBatchKMeans):
         raise InvalidInputError(
-            "only minibatch-kmeans clusters a stream; the others take the Embeddings that "
-            f"Space.read() loads. Received: {clusterer!r}"
+            "only kmeans and minibatch-kmeans cluster a stream; the others take the Embeddings "
+            f"that Space.read() loads. Received: {clusterer!r}"
         )
     top5, names_from = find_classes(embeddings, store)
     given, cleaned = embeddings, None
@@ -435,7 +434,7 @@ def cluster(
     identity = None
     if earlier is not None:
         free = held == FREE
-        if isinstance(estimator, KMeans) and free.any():
+        if isinstance(estimator, KMeans) and free.any() and not is_stream:
             before = _earlier_labels(embeddings.paths, earlier, NOISE)
             labels[free] = _continue(estimator, vectors[free], labels[free], before[free])
         identity = match_clusters(
@@ -511,8 +510,7 @@ def _cluster_rest(
             rest = np.asarray(embeddings)[free]
     n_held = len(np.unique(held[held >= 0]))
     if n_clusters == "auto":
-        sample = _sample(rest, random_state)
-        curve = elbow_curve(sample, random_state=random_state, progress=progress)
+        curve = elbow_curve(rest, random_state=random_state, progress=progress)
         chosen = choose_level(curve, level)
         estimator.set_params(n_clusters=chosen.k)
     elif isinstance(n_clusters, int):
@@ -523,8 +521,10 @@ def _cluster_rest(
                 f"Received: {n_clusters}"
             )
         estimator.set_params(n_clusters=n_clusters - n_held)
-    vectors = rest if isinstance(rest, VectorStream) else np.asarray(rest)
-    found = np.asarray(estimator.fit_predict(vectors), dtype=np.int64)
+    if isinstance(rest, VectorStream):
+        found = np.asarray(estimator.fit_predict(rest, progress=progress), dtype=np.int64)
+    else:
+        found = np.asarray(estimator.fit_predict(np.asarray(rest)), dtype=np.int64)
     first = max(reserved, default=NOISE) + 1
     labels[free] = np.where(found == NOISE, NOISE, found + first)
     return labels, chosen
@@ -592,13 +592,6 @@ def _scale(vectors: Any, *, normalize: bool) -> NDArray[np.float32]:
 def _describe_refinement(estimator: Any) -> dict[str, Any] | None:
     """Return the description of a refinement; None for other clusterers."""
     return estimator.describe() if isinstance(estimator, RefinedKMeans) else None
-
-
-def _sample(embeddings: Any, random_state: int | None) -> Any:
-    """Return the embeddings, or a random sample of a stream."""
-    if isinstance(embeddings, VectorStream):
-        return sample_rows(embeddings, _SAMPLE_SIZE, random_state)
-    return embeddings
 
 
 def _create(clusterer: Any, random_state: int | None) -> Any:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clusterkit.clustering.reopening import is_normalized, reopen_clustering
 from clusterkit.clustering.saved import read_earlier
 from clusterkit.errors import InvalidInputError
-from clusterkit.serve.catalogue import Catalogue
+from clusterkit.similarity.catalogue import Catalogue
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.space import Space
 from clusterkit.utils.noise import NOISE
@@ -39,6 +39,8 @@ class Groups:
         The groups, without noise.
     names : dict of int to str
         Names of those that have one.
+    sizes : dict of int to int
+        Number of images in each.
 
     Raises
     ------
@@ -72,6 +74,8 @@ class Groups:
         self.labels = np.full(len(catalogue), _NOWHERE, np.int64)
         rows = [row_of_path[path] for path in clustering.embeddings.paths]
         self.labels[rows] = clustering.labels
+        found, counts = np.unique(clustering.labels, return_counts=True)
+        self.sizes = dict(zip(found.tolist(), counts.tolist(), strict=True))
 
     def assign(self, vectors: NDArray[np.float32], catalogue: Catalogue) -> list[dict[str, Any]]:
         """Return the group with the nearest centre, and how sure that is, for each vector.

@@ -21,6 +21,7 @@ from clusterkit.networks.runtimes.base import NetworkSource
 from clusterkit.networks.runtimes.choose import FEW_IMAGES
 from clusterkit.networks.runtimes.keras import KerasRuntime
 from clusterkit.serve.batching import MOST, Run
+from clusterkit.serve.phases import Phases
 
 _N_WARMING = 4
 
@@ -44,7 +45,7 @@ class OpenNetwork(NamedTuple):
 
 
 def open_extractor(
-    space: dict[str, Any], *, weights: str | Path | None, files: Sequence[Path]
+    space: dict[str, Any], *, weights: str | Path | None, files: Sequence[Path], phases: Phases
 ) -> OpenNetwork:
     """Open the network that made a space, and run it once.
 
@@ -57,6 +58,8 @@ def open_extractor(
     files : sequence of path
         Images of the space.  With these, bfloat16 is compared with float32, if the processor has
         it; without any that can be read, the network runs in float32.
+    phases : Phases
+        What the time is measured with.
 
     Returns
     -------
@@ -65,9 +68,11 @@ def open_extractor(
     """
     extractor = RememberedExtractor(space, weights=weights, batch_size=MOST)
     pictures = _read_some(files, extractor)
-    extractor.prepare(FEW_IMAGES if len(pictures) else 1)
+    with phases.phase("network"):
+        extractor.prepare(FEW_IMAGES if len(pictures) else 1)
     blank = np.zeros((1, *extractor.image_size, 3), np.uint8)
-    extractor.extract(pictures if len(pictures) else blank)
+    with phases.phase("first batch"):
+        extractor.extract(pictures if len(pictures) else blank)
 
     def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return extractor.extract(images).vectors

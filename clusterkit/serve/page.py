@@ -31,7 +31,7 @@ class Page:
 
     Attributes
     ----------
-    html : str
+    html : bytes
         The page.
     policy : str
         Its content security policy.
@@ -41,7 +41,7 @@ class Page:
         Their type.
     """
 
-    html: str
+    html: bytes
     policy: str
     sheets: dict[str, bytes] = field(default_factory=dict)
     kind: str = ""
@@ -106,7 +106,7 @@ def make_page(served: Served, sources: Sources) -> Page:
     policy = _POLICY.search(html)
     assert policy is not None  # the template has one
     return Page(
-        html,
+        html.encode(),
         f"{policy[1].replace('&#39;', chr(39))}; frame-ancestors 'none'",
         {} if is_inside else dict(zip(names, sheets.content, strict=True)),
         sheets.kind,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path as FilePath
@@ -16,6 +15,7 @@ from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.responses import StreamingResponse
 
 from clusterkit import __version__
 from clusterkit.images.thumbnails import encode_thumbnails
@@ -25,6 +25,7 @@ from clusterkit.serve.metrics import CONTENT_TYPE
 from clusterkit.serve.served import Served
 from clusterkit.serve.service import MOST_EXPLAINED, Service
 from clusterkit.serve.uploads import FIELD, Upload, pictures_of
+from clusterkit.similarity.catalogue import MANY, Catalogue
 from clusterkit.utils.paths import json_text
 from clusterkit.utils.text import plural
 
@@ -37,11 +38,20 @@ _WAIT = (
     '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="1">'
     "<title>clusterkit</title><p>The page is being made …</p></html>"
 )
+_PIECE_BYTES = 2**18
 _LOG = logging.getLogger("clusterkit.serve")
 _ID = "^[0-9a-f]{16}$"
 
 NNeighbors = Annotated[
     int, Query(ge=1, le=_MOST_NEIGHBORS, description="How many neighbours.", examples=[3])
+]
+
+IsExact = Annotated[
+    bool,
+    Query(
+        description=f"Whether to compare all images. From {MANY:,} images on, an index finds most "
+        "of the nearest, and is faster."
+    ),
 ]
 
 ImageId = Annotated[str, Path(pattern=_ID, description="Of an image of the store.")]
@@ -64,7 +74,11 @@ def make_routes(service: Service, *, has_token: bool, look_seconds: float) -> Fa
     async def live(_: FastAPI) -> AsyncIterator[None]:
         tasks = [
             asyncio.create_task(task)
-            for task in (service.follow_changes(look_seconds), service.watch_loop())
+            for task in (
+                service.follow_changes(look_seconds),
+                service.index_images(look_seconds),
+                service.watch_loop(),
+            )
         ]
         try:
             yield
@@ -145,7 +159,6 @@ def _describe(service: Service) -> dict[str, Any]:
     """Return what is served."""
     served, limits = service.served, service.limits
     catalogue, groups, classifier = served.catalogue, served.groups, served.classifier
-    sizes = Counter([] if groups is None else groups.labels.tolist())
     return {
         "protocol_version": _PROTOCOL_VERSION,
         "space_key": None if catalogue is None else _space_key(served),
@@ -158,15 +171,25 @@ def _describe(service: Service) -> dict[str, Any]:
         },
         "clusterkit": __version__,
         "images": 0 if catalogue is None else len(catalogue),
+        "neighbors": None if catalogue is None else _how_found(catalogue),
         "task": None if classifier is None else classifier.kind,
         "classes": None if classifier is None else classifier.classes,
         "groups": None
         if groups is None
         else [
-            {"cluster": number, "cluster_name": groups.names.get(number), "images": sizes[number]}
+            {
+                "cluster": number,
+                "cluster_name": groups.names.get(number),
+                "images": groups.sizes[number],
+            }
             for number in groups.numbers.tolist()
         ],
     }
+
+
+def _how_found(catalogue: Catalogue) -> str:
+    """Return how neighbours are found."""
+    return "exact" if catalogue.index is None else "approximate"
 
 
 def _space_key(served: Served) -> str:
@@ -204,11 +227,11 @@ def _add_similar(app: FastAPI, service: Service) -> None:
         "/v1/similar",
         **_of_pictures("The most similar images of the store.", answers.Similar, service, "?n=3"),
     )
-    async def similar(request: Request, n: NNeighbors = 10) -> Response:
+    async def similar(request: Request, n: NNeighbors = 10, exact: IsExact = False) -> Response:
         async with pictures_of(request, service.limits, service.held) as pictures:
             served = service.served
             vectors, known = await service.look_up(pictures, served)
-            near = await _nearest(service, served, vectors, n)
+            near = await _nearest(service, served, vectors, n, exact)
 
             def answer(index: int) -> dict[str, Any]:
                 own = known[index]
@@ -221,7 +244,7 @@ def _add_similar(app: FastAPI, service: Service) -> None:
 
 
 async def _nearest(
-    service: Service, served: Served, vectors: Sequence[Any], n: int
+    service: Service, served: Served, vectors: Sequence[Any], n: int, exact: bool
 ) -> dict[int, list[dict[str, Any]]]:
     """Return the neighbours of those pictures that have a vector, by their index."""
     catalogue = _catalogue(served)
@@ -230,7 +253,7 @@ async def _nearest(
     def search() -> dict[int, list[dict[str, Any]]]:
         if not places:
             return {}
-        found = catalogue.nearest(np.stack([vectors[place] for place in places]), n)
+        found = catalogue.nearest(np.stack([vectors[place] for place in places]), n, exact=exact)
         return {
             place: [
                 {
@@ -243,7 +266,8 @@ async def _nearest(
             for place, near, rows in zip(places, *found, strict=True)
         }
 
-    return await service.run(service.searcher, search)
+    is_scan = exact or catalogue.needs_index
+    return await service.run(service.scanner if is_scan else service.searcher, search)
 
 
 def _add_images(app: FastAPI, service: Service) -> None:
@@ -275,11 +299,13 @@ def _add_images(app: FastAPI, service: Service) -> None:
         response_model=answers.NeighborsOfImage,
         responses=responses,
     )
-    async def similar_to_image(image_id: ImageId, n: NNeighbors = 10) -> Response:
+    async def similar_to_image(
+        image_id: ImageId, n: NNeighbors = 10, exact: IsExact = False
+    ) -> Response:
         served = service.served
         catalogue = _catalogue(served)
         row = _find(catalogue, image_id)
-        near = await _nearest(service, served, [catalogue.units[row]], n + 1)
+        near = await _nearest(service, served, [catalogue.units[row]], n + 1, exact)
         others = [one for one in near[0] if one["id"] != image_id][:n]
         return _json({"id": image_id, "path": catalogue.paths[row], "neighbors": others})
 
@@ -307,8 +333,11 @@ def _add_page(app: FastAPI, service: Service) -> None:
         made = service.page.get(service.served)
         if made is None:
             return Response(_WAIT, media_type="text/html")
-        headers = {"Content-Security-Policy": made.policy}
-        return Response(made.html, media_type="text/html", headers=headers)
+        headers = {
+            "Content-Security-Policy": made.policy,
+            "Content-Length": str(len(made.html)),
+        }
+        return StreamingResponse(_pieces(made.html), media_type="text/html", headers=headers)
 
     @app.get("/sheets/{name}", include_in_schema=False)
     async def sheet(name: str) -> Response:
@@ -324,6 +353,12 @@ def _add_page(app: FastAPI, service: Service) -> None:
         if row is None:
             raise RefusedError(404, f"there is no image {path}")
         return await _picture(service, catalogue.file_of(row), _OPEN_SIDE)
+
+
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    """Yield content in pieces, between which other requests are answered."""
+    for start in range(0, len(content), _PIECE_BYTES):
+        yield content[start : start + _PIECE_BYTES]
 
 
 def _find(catalogue: Any, image_id: str) -> int:
@@ -437,14 +472,16 @@ async def _respond(
         results = []
         for index, (upload, value) in enumerate(zip(pictures, values, strict=True)):
             about = {"index": index, "name": upload.name}
-            results.append(about | ({"error": value} if isinstance(value, str) else answer(index)))
-        document: dict[str, Any] = {"results": results}
-        if any("error" not in one for one in results):
-            return json_text(document, indent=None), 200
-        reason = results[0]["error"]
+            found = {"error": value} if isinstance(value, str) else answer(index)
+            # One by one: other threads run in between.
+            results.append(json_text(about | found, indent=None))
+        rest = f'"results": [{", ".join(results)}]}}'
+        reason = values[0]
+        if not all(isinstance(value, str) for value in values):
+            return f"{{{rest}", 200
         said = f"none of the {len(results)} pictures can be used, such as the first"
         said = said if len(results) > 1 else "the picture cannot be used"
-        return json_text({"error": f"{said}: {reason}"} | document, indent=None), 422
+        return f"{json_text({'error': f'{said}: {reason}'}, indent=None)[:-1]}, {rest}", 422
 
     text, status = await service.run(service.searcher, write)
     return Response(text, status, media_type="application/json")

@@ -17,10 +17,12 @@ from clusterkit.errors import ClusterkitError, ImageError
 from clusterkit.extractors.remembered import RememberedExtractor
 from clusterkit.images.decoding import decode_image
 from clusterkit.serve.batching import Batcher
+from clusterkit.serve.indexing import Indexer
 from clusterkit.serve.limits import Held, Limits, RefusedError
 from clusterkit.serve.metrics import Metrics
 from clusterkit.serve.networks import OpenNetwork
 from clusterkit.serve.page import PageKeeper
+from clusterkit.serve.phases import Phases
 from clusterkit.serve.served import Served, Sources
 from clusterkit.serve.uploads import Upload
 from clusterkit.similarity.nearest import unit_rows
@@ -49,6 +51,8 @@ class Service:
         The files.
     limits : Limits
         What clients may ask for.
+    phases : Phases
+        What the time of the start is measured with.
 
     Attributes
     ----------
@@ -56,10 +60,10 @@ class Service:
         The present state, which is replaced as a whole.
     """
 
-    def __init__(self, sources: Sources, limits: Limits) -> None:
+    def __init__(self, sources: Sources, limits: Limits, phases: Phases) -> None:
         self.sources = sources
         self.limits = limits
-        self.served: Served = sources.load()
+        self.served: Served = sources.load(phases=phases)
         self.metrics = Metrics()
         self.held = Held(limits.held_bytes, "bytes")
         self.waiting = Held(limits.waiting, "pictures")
@@ -68,13 +72,17 @@ class Service:
         # One more than there are CPUs: one may wait for a decoder in another process.
         self.decoders = ThreadPoolExecutor(count_cpus() + 1, "decode")
         self.searcher = ThreadPoolExecutor(1, "search")
+        # Apart, since others would wait for whoever compares all of many images.
+        self.scanner = ThreadPoolExecutor(1, "scan")
         self.explainer = ThreadPoolExecutor(1, "explain")
         self.page = PageKeeper(sources)
+        self.indexer = Indexer()
         self._explains_with: tuple[str, RememberedExtractor] | None = None
 
     def close(self) -> None:
         """End all threads once they have done what they have begun."""
-        for pool in (self.decoders, self.searcher, self.explainer):
+        self.indexer.close()
+        for pool in (self.decoders, self.searcher, self.scanner, self.explainer):
             pool.shutdown()
         self.page.close()
         self.batcher.close()
@@ -89,13 +97,32 @@ class Service:
                 if now in (self.served.statuses, failed):
                     continue
                 failed = now
-                self.served = await asyncio.to_thread(self.sources.load, self.served)
+                served = await asyncio.to_thread(self.sources.load, self.served)
                 failed = None
+                if self.served.catalogue is not None and self.served.catalogue.index is not None:
+                    # What is served finds neighbours fast, and so shall what replaces it.
+                    await self._index(served)
+                self.served = served
                 self.metrics.loads.labels("swapped").inc()
             except Exception as error:
                 # What is served goes on; a file that is being written will change again.
                 self.metrics.loads.labels("failed").inc()
                 _LOG.warning("a change was not taken over: %s", error)
+
+    async def index_images(self, seconds: float) -> None:
+        """Look again and again for many images without an index, and build it."""
+        while True:
+            await self._index(self.served)
+            await asyncio.sleep(seconds)
+
+    async def _index(self, served: Served) -> None:
+        """Build the index of many images; until it is there, all are compared."""
+        catalogue = served.catalogue
+        if catalogue is not None and catalogue.needs_index:
+            try:
+                await asyncio.to_thread(self.indexer.build, catalogue)
+            except (ClusterkitError, OSError) as error:
+                _LOG.warning("%s; all images are compared", error)
 
     async def watch_loop(self) -> None:
         """Measure again and again how late the event loop is."""

@@ -154,7 +154,7 @@ def nearest(
         for start in range(0, len(settled), block):
             part = settled[start : start + block]
             found, targets = candidates[part], open_queries[part]
-            exact = _distances(vectors[found], queries[targets])
+            exact = exact_distances(vectors[found], queries[targets])
             order = np.lexsort((found, exact))[:, :n_neighbors]
             distances[targets] = np.take_along_axis(exact, order, axis=1)
             rows[targets] = np.take_along_axis(found, order, axis=1)
@@ -165,10 +165,45 @@ def nearest(
         part = open_queries[start : start + block]
         for target, measured in zip(part, _measure_all(vectors, queries[part]), strict=True):
             found = _choose(measured, n_neighbors, most)
-            exact = _distances(vectors[found][None], queries[[target]])[0]
+            exact = exact_distances(vectors[found][None], queries[[target]])[0]
             order = np.lexsort((found, exact))[:n_neighbors]
             distances[target], rows[target] = exact[order], found[order]
     return distances, rows
+
+
+def nearest_among(
+    vectors: NDArray[np.float32],
+    query: NDArray[np.float32],
+    candidates: NDArray[np.int64],
+    n_neighbors: int,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Find the nearest of some rows to one query by cosine distance, exactly.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, dimension), float32
+        Rows of length 1 or 0, from :func:`unit_rows`; only the candidates are read.
+    query : ndarray of shape (dimension,), float32
+        A row of length 1 or 0.
+    candidates : ndarray of shape (n_candidates,), int64
+        Different rows of ``vectors``.
+    n_neighbors : int
+        Number of neighbours, ``1 <= n_neighbors <= n_candidates``.
+
+    Returns
+    -------
+    distances, rows : ndarray of shape (n_neighbors,)
+        As for :func:`nearest`, without the rows that are no candidates.
+    """
+    # In order of the file, which a disk reads faster.
+    candidates = np.sort(candidates)
+    rows = vectors[candidates]
+    similarities = np.einsum("nd,d->n", rows, query)
+    last = np.partition(similarities, -n_neighbors)[-n_neighbors]
+    near = np.flatnonzero(similarities >= last - FLOAT32_NOISE)
+    exact = exact_distances(rows[near][None], query[None])[0]
+    order = np.lexsort((near, exact))[:n_neighbors]
+    return exact[order], candidates[near[order]]
 
 
 def nearest_of_any_length(
@@ -271,10 +306,18 @@ def _candidates(
     )
 
 
-def _distances(
+def exact_distances(
     candidates: NDArray[np.float32], queries: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """Return the cosine distances of each query to its candidates, shape (q, k)."""
+    """Return the cosine distances of each query to its candidates, shape (q, k).
+
+    Parameters
+    ----------
+    candidates : ndarray of shape (q, k, dimension), float32
+        Rows of length 1 or 0.
+    queries : ndarray of shape (q, dimension), float32
+        Rows of length 1 or 0.
+    """
     difference = candidates - queries[:, None]
     distances = np.einsum("qkd,qkd->qk", difference, difference, dtype=np.float64) / 2
     distances[~candidates.any(axis=2)] = 1

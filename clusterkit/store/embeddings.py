@@ -69,6 +69,25 @@ class Selection(NamedTuple):
         return f"{' and '.join(said)} ({self.n_images:,} of {self.n_before:,} images)"
 
 
+class RandomSample(NamedTuple):
+    """A uniform random sample, without replacement, of the images of a large space.
+
+    Attributes
+    ----------
+    n_images, n_before : int
+        Number of images of the sample, and of those that there are.
+    random_state : int or None
+        Its seed.
+    """
+
+    n_images: int
+    n_before: int
+    random_state: int | None
+
+    def __str__(self) -> str:
+        return f"a random sample of {self.n_images:,} of {self.n_before:,} images"
+
+
 @dataclass(frozen=True, eq=False)
 class Embeddings:
     """Vectors of images in one embedding space, accepted as X by scikit-learn.
@@ -95,6 +114,8 @@ class Embeddings:
         Images without a vector.
     selections : tuple of Selection, optional
         How these images were selected from more, one selection after the other.
+    sampled : RandomSample, optional
+        What they are a random sample of, see :meth:`clusterkit.store.VectorStream.sample`.
 
     Examples
     --------
@@ -115,6 +136,7 @@ class Embeddings:
     digests: list[str] | None = None
     failures: list[Failure] = field(default_factory=list)
     selections: tuple[Selection, ...] = ()
+    sampled: RandomSample | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -199,6 +221,7 @@ class Embeddings:
             top5=_take(self.top5, rows),
             digests=_take(self.digests, rows),
             selections=self.selections,
+            sampled=self.sampled,
         )
 
     def _select(self, key: Any) -> Any:
@@ -248,12 +271,7 @@ class Embeddings:
         SpaceMismatchError
             If both fingerprints are known and differ.
         """
-        theirs = fingerprint_of(other)
-        if self.fingerprint and theirs and theirs != self.fingerprint:
-            raise SpaceMismatchError(
-                "vectors of two embedding spaces never mix. Received: "
-                f"{describe_space(self.space)} and {describe_space(other.space)}"
-            )
+        check_one_space(self, other)
 
     def _file(self, path: str) -> Path:
         """Return the absolute path of an image."""
@@ -317,6 +335,22 @@ def fingerprint_of(X: Any) -> str | None:
     return fingerprint if isinstance(fingerprint, str) else None
 
 
+def check_one_space(known: Any, other: Any) -> None:
+    """Check that vectors are not from a different space than others.
+
+    Raises
+    ------
+    SpaceMismatchError
+        If both fingerprints are known and differ.
+    """
+    ours, theirs = fingerprint_of(known), fingerprint_of(other)
+    if ours and theirs and theirs != ours:
+        raise SpaceMismatchError(
+            "vectors of two embedding spaces never mix. Received: "
+            f"{describe_space(known.space)} and {describe_space(other.space)}"
+        )
+
+
 def check_fitted_space(estimator: Any, X: Any) -> None:
     """Check that vectors are not from a different space than the one an estimator was fitted on.
 
@@ -378,8 +412,3 @@ def _chain(lists: list[list[T] | None]) -> list[T] | None:
     """Concatenate optional lists; None if one is missing."""
     present = [values for values in lists if values is not None]
     return [value for values in present for value in values] if len(present) == len(lists) else None
-
-
-def _absolute(path: str | os.PathLike[str]) -> Path:
-    """Make a path absolute without following links."""
-    return Path(os.path.abspath(path))  # noqa: PTH100

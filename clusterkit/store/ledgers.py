@@ -355,7 +355,7 @@ class Ledgers:
 
     def _check(self, parts: Iterable[Part]) -> list[Part]:
         """Return the descriptions of intact parts; damaged ones are set aside with a warning."""
-        from clusterkit.store.part_file import find_damage
+        from clusterkit.store.part_file import find_damage, numbers_of
 
         info, sound = self.describe(), []
         names = {file.name for file in self.folders.part_files()} if self.folders.is_remote else ()
@@ -365,7 +365,9 @@ class Ledgers:
                 # Object storage checks what it keeps, and reading all again would cost.
                 sound.append(part)
                 continue
-            damage, found = find_damage(file, info["dimension"], info["fingerprint"], part)
+            damage, found = find_damage(
+                file, info["dimension"], info["fingerprint"], part, numbers_of(info)
+            )
             if found is not None:
                 sound.append(found)
                 continue

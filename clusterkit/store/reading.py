@@ -3,11 +3,52 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
-from clusterkit.store.embeddings import Embeddings
+import numpy as np
+
+from clusterkit.errors import InvalidInputError
+from clusterkit.store.embeddings import Embeddings, RandomSample
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store
+from clusterkit.store.stream import VectorStream
+from clusterkit.utils.memory import available_memory
+
+# A space is large if its vectors take more bytes than this, or than this share of the free memory.
+# The first limit mostly decides, so that the result does not depend on the machine.
+LARGE_BYTES, LARGE_SHARE = 2**30, 0.25
+
+
+def is_large(space: Space) -> bool:
+    """Return whether a space is to be read part by part instead of being loaded.
+
+    It is if its vectors take more than 1 GiB, or more than a quarter of the memory that is
+    available: what loads them needs up to four times as much.
+    """
+    free = available_memory()
+    limit = LARGE_BYTES if free is None else min(LARGE_BYTES, int(LARGE_SHARE * free))
+    return space.vector_bytes > limit
+
+
+def open_space(space: Space, *, stream: bool | None = None) -> Embeddings | VectorStream:
+    """Load a space, or open it as a stream of its parts.
+
+    Parameters
+    ----------
+    space : Space
+        The space.
+    stream : bool, optional
+        Whether to open it as a stream; by default if it is large, see :func:`is_large`.
+    """
+    return space.stream() if (is_large(space) if stream is None else stream) else space.read()
+
+
+def as_space(source: Any) -> Any:
+    """Return the space of a store, or of the path of one; anything else as it is."""
+    if isinstance(source, str | os.PathLike):
+        source = Store(source)
+    return source.space() if isinstance(source, Store) else source
 
 
 def as_embeddings(source: Any) -> Embeddings:
@@ -25,10 +66,56 @@ def as_embeddings(source: Any) -> Embeddings:
     InvalidInputError
         If it is none of these.
     """
+    source = as_space(source)
     if isinstance(source, Embeddings):
         return source
-    if isinstance(source, str | os.PathLike):
-        source = Store(source)
-    if isinstance(source, Store | Space):
-        return source.read()
-    return Embeddings(source)
+    return source.read() if isinstance(source, Space) else Embeddings(source)
+
+
+def as_sample(
+    source: Any,
+    size: int | None = None,
+    *,
+    random_state: int | None = None,
+    progress: bool = False,
+) -> Embeddings:
+    """Return embeddings, or a random sample of them if they are too many to be loaded.
+
+    Parameters
+    ----------
+    source : Embeddings, VectorStream, array-like, Store, Space, or path of a store
+        Of a store, its default space.
+    size : int, optional
+        Maximum number of images; by default 20,000 of a stream or a space that is large (see
+        :func:`is_large`), and all of others.
+    random_state : int, optional
+        Seed of the sample.
+    progress : bool
+        Whether to show a progress bar while a stream is read.
+
+    Returns
+    -------
+    Embeddings
+        Its ``sampled`` tells of how many images it is a sample, if it is one.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such store.
+    InvalidInputError
+        If the size is below 1, or the source is none of these.
+    """
+    if size is not None and size < 1:
+        raise InvalidInputError(f"a sample must hold at least 1 image. Received: {size}")
+    source = as_space(source)
+    if isinstance(source, Space):
+        source = open_space(source)
+    if isinstance(source, VectorStream):
+        return source.sample(size, random_state=random_state, progress=progress)
+    loaded = source if isinstance(source, Embeddings) else Embeddings(source)
+    n = len(loaded)
+    if size is None or size >= n:
+        return loaded
+    rows = np.sort(np.random.default_rng(random_state).choice(n, size, replace=False))
+    some = replace(loaded[rows], failures=loaded.failures)
+    return replace(some, sampled=RandomSample(size, n, random_state))

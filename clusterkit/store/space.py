@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +23,8 @@ from clusterkit.images.folder import FileStatus, ImageFolder, digest_weights
 from clusterkit.store.embeddings import Embeddings, Failure, TopClasses
 from clusterkit.store.folders import INFO, Folders
 from clusterkit.store.ledgers import ORDINARY, PATIENCE, Ledgers, check_writer
-from clusterkit.store.part_list import Part, PartList, number_of, part_name
+from clusterkit.store.part_list import Part, PartList, is_failures, number_of, part_name
+from clusterkit.store.row_paths import last_rows, relative_paths
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.documents import read_sealed, write_sealed
 from clusterkit.utils.files import touch
@@ -50,12 +53,14 @@ ORIGIN = ("weights_source", "resize", "precision", "runtime")
 _FACTS = ["path", "root", "digest", "size", "mtime_ns", "ctime_ns", "inode", "error"]
 # Beyond any network; foreign descriptions may contain any number.
 _MAX_DIMENSION = 2**24
+# Paths that need no normalising: no part of them is empty, or begins with a dot.
+_NORMAL = re.compile(r"(?:[^/.\\\n][^/\\\n]*/)*[^/.\\\n][^/\\\n]*")
 # Maximum attempts of a reader while writers replace the parts.
 _ATTEMPTS = 100
 # Number of rows rewritten at a time.
 _PART_ROWS = 2048
-# Join small parts when there are this many, since small runs would add more and more of them.
-_SMALL_ROWS, _MANY_SMALL = 256, 64
+# Join small parts when there are more, since slow or small runs would add more and more of them.
+_SMALL_ROWS, _MANY_SMALL = _PART_ROWS // 4, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +148,30 @@ class Space:
         StoreError
             If the description is missing, damaged, or of a newer format.
         """
-        info = self.read_info() or self.description
+        info = self.read_info()
+        if info is None and self.description is not None:
+            info = self.description | self._vectors_on_disk()
         if info is None:
             raise StoreError(
                 f"{self.info_file} is missing or damaged: `clusterkit embed` with the same "
                 "extractor writes it again, and keeps the vectors"
             )
         return info
+
+    @property
+    def numbers(self) -> str:
+        """What the vectors are of on disk: "float32" or "float16"; they are read as float32."""
+        from clusterkit.store.part_file import numbers_of
+
+        return numbers_of(self.info)
+
+    def _vectors_on_disk(self) -> dict[str, Any]:
+        """Return what the vectors are of, if the description that said it is gone."""
+        from clusterkit.store.part_file import find_dimension
+
+        found = filter(None, map(find_dimension, self.folders.part_files()))
+        _, numbers = next(found, (0, None))
+        return {} if numbers is None else {"vectors": numbers}
 
     def read_info(self) -> dict[str, Any] | None:
         """Return the description of the space, or None if it is missing or damaged.
@@ -183,9 +205,9 @@ class Space:
             return True
         from clusterkit.store.part_file import find_dimension
 
-        found = map(find_dimension, self.folders.part_files())
-        stored = next((dimension for dimension in found if dimension is not None), None)
-        return stored in (None, info["dimension"])
+        found = filter(None, map(find_dimension, self.folders.part_files()))
+        stored, _ = next(found, (info["dimension"], ""))
+        return bool(stored == info["dimension"])
 
     def write_info(self, description: dict[str, Any]) -> None:
         """Create the space's folder and write its description.
@@ -222,6 +244,28 @@ class Space:
     def parts(self) -> list[Path]:
         """The valid parts, oldest first."""
         return [self._file(part) for part in self.ledgers.joined().parts]
+
+    @property
+    def vector_bytes(self) -> int:
+        """About how many bytes its vectors take in memory, without reading them."""
+        parts = [part for part in self.ledgers.joined().parts if not is_failures(part.name)]
+        rows = [part.rows for part in parts]
+        if None in rows:  # of the first format
+            return sum(self._file(part).stat().st_size for part in parts)
+        return sum(filter(None, rows)) * int(self.info["dimension"]) * 4
+
+    @property
+    def state(self) -> str:
+        """Identity of the rows: another one whenever they have changed.
+
+        Raises
+        ------
+        StoreError
+            If the list of parts is damaged or missing.
+        """
+        parts = [[part.name, part.rows, part.checksum] for part in self.ledgers.joined().parts]
+        made = [absolute(self.folder), self.info["fingerprint"]]
+        return hashlib.sha256(json.dumps([*made, parts]).encode()).hexdigest()
 
     def answers_to(self, extractor: str) -> bool:
         """Return whether the name of an extractor, space or model file refers to this space."""
@@ -376,7 +420,9 @@ class Space:
         strays = [Part(file.name) for file in self.folders.part_files() if file.name not in names]
         for part in [*listed.parts, *strays]:
             file = self._file(part)
-            damage, _ = find_damage(file, info["dimension"], info["fingerprint"], part)
+            damage, _ = find_damage(
+                file, info["dimension"], info["fingerprint"], part, self.numbers
+            )
             if damage is None:
                 continue
             if part.name in names:
@@ -392,9 +438,10 @@ class Space:
         Returns
         -------
         dict
-            ``space`` (its folder's name), ``extractor``, ``dimension``, ``created``, ``images``,
-            ``embedded``, ``failed``, ``gone`` (the file no longer exists), ``parts``,
-            ``bytes``, ``weights_source`` (the file, ``"imagenet"`` if downloaded, or None).
+            ``space`` (its folder's name), ``extractor``, ``dimension``, ``vectors`` ("float32" or
+            "float16"), ``created``, ``images``, ``embedded``, ``failed``, ``gone`` (the file no
+            longer exists), ``parts``, ``bytes``, ``weights_source`` (the file, ``"imagenet"`` if
+            downloaded, or None).
 
         Raises
         ------
@@ -418,6 +465,7 @@ class Space:
             "space": self.folder.name,
             "extractor": info["extractor"],
             "dimension": info["dimension"],
+            "vectors": self.numbers,
             "created": info.get("created"),
             "images": len(known),
             "embedded": len(known) - failed,
@@ -441,12 +489,11 @@ class Space:
     def _known_rows(self, listed: PartList) -> dict[str, KnownRow]:
         """Return the known rows of listed parts."""
         known = {}
-        tables = self._read_each(listed.parts, lambda part: self._read(part, _FACTS))
-        for part, table in tables.items():
-            columns = [column.to_pylist() for column in table.columns]
-            for position, values in enumerate(zip(*columns, strict=True)):
-                row = KnownRow(part.name, position, *values)
-                known[self.file_of(row.root, row.path)] = row
+        for part, table in self._read_each(listed.parts, lambda part: self._read(part, _FACTS)):
+            paths, roots, *columns = (column.to_pylist() for column in table.columns)
+            rows = zip(self._files_of(roots, paths), paths, roots, *columns, strict=True)
+            for position, (file, *values) in enumerate(rows):
+                known[file] = KnownRow(part.name, position, *values)
         return known
 
     def append(self, rows: list[Row]) -> None:
@@ -466,7 +513,7 @@ class Space:
         lost = self._fetch_kept([row for row in rows if row.kept is not None])
         rows = [row for row in rows if row.kept is None]
         tables = [
-            rows_to_table([row for row in rows if row.error is None], dimension),
+            rows_to_table([row for row in rows if row.error is None], dimension, self.numbers),
             rows_to_table([row for row in rows if row.error is not None], None),
         ]
         # Later than all rows of other writers so far.
@@ -481,6 +528,20 @@ class Space:
                 f"the vectors of {plural(len(lost), 'image')} were dropped by another run that was "
                 "writing to the store: run again"
             )
+
+    def append_kept(self, rows: list[Row]) -> None:
+        """Write rows whose vectors are in parts, in the order of those, each of which is read once.
+
+        Raises
+        ------
+        StoreError
+            As for :meth:`append`.
+        """
+        place = {part.name: place for place, part in enumerate(self.ledgers.joined().parts)}
+        ordered = [(place.get(row.kept[0], 0), row.kept[1], row) for row in rows if row.kept]
+        ordered.sort(key=lambda item: item[:2])
+        for start in range(0, len(ordered), _PART_ROWS):
+            self.append([row for *_, row in ordered[start : start + _PART_ROWS]])
 
     def follow(self, moves: Mapping[str, str]) -> None:
         """Give the rows of moved files their new paths.
@@ -514,7 +575,10 @@ class Space:
                 )
                 for row, new in moved
             ]
-            self.append(rows)
+            failures = [row for row in rows if row.kept is None]
+            if failures:
+                self.append(failures)
+            self.append_kept(rows)
             self.clean()
 
     def clean(self, *, prune: bool = False) -> int:
@@ -581,6 +645,24 @@ class Space:
                 raise self.cannot_write(error) from error
         return len(gone)
 
+    def settle(self) -> None:
+        """Take over the lists of further writers, and drop outdated rows, if all have ended.
+
+        The last of several writers beside each other leaves the space as an ordinary run does.
+        """
+        from filelock import Timeout
+
+        if not self.folders.part_files():
+            return
+        if self.folders.is_remote:
+            with self._writing_remotely(embeds=False):
+                self.clean()
+            return
+        with suppress(Timeout), self.ledgers.holding(ORDINARY):
+            if not self.ledgers.live():
+                self.ledgers.delete_leftovers()
+                self.clean()
+
     def _rows_to_rewrite(
         self, replaced: list[Part], keep: dict[str, list[int]], n_rows: int
     ) -> Iterator[tuple[int, list[Any]]]:
@@ -593,13 +675,16 @@ class Space:
         from clusterkit.store.part_file import schema, split_table
 
         columns = [*_FACTS, "width", "height", "vector", "top5"]
-        dimension, number = self.info["dimension"], 0
-        waiting: list[list[Any]] = [[schema(dimension).empty_table()], [schema(None).empty_table()]]
+        dimension, numbers, number = self.info["dimension"], self.numbers, 0
+        waiting: list[list[Any]] = [
+            [schema(dimension, numbers).empty_table()],
+            [schema(None).empty_table()],
+        ]
         for part in replaced:
             if not keep[part.name]:
                 continue
             table = self._read(part, columns).take(sorted(keep[part.name]))
-            for tables, found in zip(waiting, split_table(table, dimension), strict=True):
+            for tables, found in zip(waiting, split_table(table, dimension, numbers), strict=True):
                 tables.append(found)
             number = number_of(part.name)
             if max(sum(map(len, tables)) for tables in waiting) >= n_rows:
@@ -631,8 +716,8 @@ class Space:
 
         info = self.info
         columns = ["path", "root", "digest", "error", "top5"]
-        tables = self._read_each(listed.parts, lambda part: self._read_or_warn(part, columns))
-        tables = {part: table for part, table in tables.items() if table is not None}
+        read = self._read_each(listed.parts, lambda part: self._read_or_warn(part, columns))
+        tables = {part: table for part, table in read if table is not None}
         if not tables:
             return Embeddings(np.zeros((0, info["dimension"]), np.float32), space=info)
         table = pa.concat_tables(tables.values())
@@ -685,25 +770,25 @@ class Space:
 
         columns = ["path", "root", "digest", "error"]
         found = self._read_each(listed.parts, lambda part: self._read(part, columns))
-        tables = {self._file(part): table for part, table in found.items()}
+        tables = {self._file(part): table for part, table in found}
         if not tables:
             return VectorStream([], self.folder, self.info)
         table = pa.concat_tables(tables.values())
-        row_of_file = self._row_of_file(table)
         root = self._common_root(table)
-        errors = table["error"].to_pylist()
-        path_of_row = {row: relative(file, root) for file, row in row_of_file.items()}
-        rows = sorted(path_of_row)
-        embedded = [row for row in rows if errors[row] is None]
+        paths = relative_paths(table, root, self.file_of)
+        rows = last_rows(paths)
+        failed = np.asarray(table["error"].is_valid())
+        embedded, broken = rows[~failed[rows]], rows[failed[rows]]
         chosen = np.zeros(len(table), np.bool_)
         chosen[embedded] = True
         ends = np.cumsum([len(facts) for facts in tables.values()])
+        reasons = table["error"].take(broken).to_pylist()
         return VectorStream(
-            [path_of_row[row] for row in embedded],
+            paths if len(embedded) == len(table) else [paths[row] for row in embedded],
             as_path(root),
             self.info,
             dict(zip(tables, np.split(chosen, ends[:-1]), strict=True)),
-            [Failure(path_of_row[row], errors[row]) for row in rows if errors[row] is not None],
+            [Failure(paths[row], why) for row, why in zip(broken, reasons, strict=True)],
             table["digest"].take(embedded).to_pylist(),
         )
 
@@ -728,20 +813,20 @@ class Space:
             except StoreError:
                 continue
             if table["top5"].null_count < len(table):
-                files = map(self.file_of, table["root"].to_pylist(), table["path"].to_pylist())
+                files = self._files_of(table["root"].to_pylist(), table["path"].to_pylist())
                 rows = zip(files, table_top5(table), strict=True)
                 known.update({file: classes for file, classes in rows if classes})
         return known
 
     def _row_of_file(self, table: Any) -> dict[str, int]:
         """Map the absolute path of each file to its valid row."""
-        files = map(self.file_of, table["root"].to_pylist(), table["path"].to_pylist())
+        files = self._files_of(table["root"].to_pylist(), table["path"].to_pylist())
         return {file: row for row, file in enumerate(files)}
 
     def _common_root(self, table: Any) -> str:
         """Return the nearest common folder of all roots."""
         roots = [self.file_of(root, "") for root in table["root"].unique().to_pylist()]
-        return common_folder(roots or [self._place()])
+        return common_folder(roots or [str(self.place)])
 
     def _read_vectors(
         self, tables: dict[Part, Any], order: NDArray[np.int64]
@@ -786,12 +871,13 @@ class Space:
             "`clusterkit embed` has ended, then run again"
         )
 
-    def _read_each(self, parts: Sequence[Part], read: Callable[[Part], T]) -> dict[Part, T]:
-        """Return what a function reads of each part, side by side from object storage."""
-        if not self.folders.is_remote:
-            return {part: read(part) for part in parts}
+    def _read_each(
+        self, parts: Sequence[Part], read: Callable[[Part], T]
+    ) -> Iterator[tuple[Part, T]]:
+        """Yield what a function reads of each part, side by side from object storage."""
         workers = reading_workers([self.folder])
-        return dict(zip(parts, map_ahead(read, parts, ahead=64, workers=workers), strict=True))
+        tables = map_ahead(read, parts, ahead=64, workers=workers) if workers else map(read, parts)
+        return zip(parts, tables, strict=True)
 
     def _read(self, part: Part, columns: list[str]) -> Any:
         """Read columns of a part, checking that it is still in the list."""
@@ -913,7 +999,7 @@ class Space:
 
     def root_of(self, folder: Path) -> str:
         """Return an image root as stored, relative to the store's location if below it."""
-        place = self._place()
+        place = self.place
         return escape_path(relative(folder, place) if is_within(folder, place) else str(folder))
 
     def check_root(self, folder: Path, known: Mapping[str, KnownRow]) -> None:
@@ -942,11 +1028,20 @@ class Space:
 
     def file_of(self, root: str, path: str) -> str:
         """Return the absolute path of a row's file."""
-        return join(self._place(), unescape_path(root), unescape_path(path))
+        return join(self.place, unescape_path(root), unescape_path(path))
 
-    def _place(self) -> str:
-        """Return the folder that contains the store."""
-        return absolute(self.folder.parent.parent)
+    def _files_of(self, roots: list[str], paths: list[str]) -> Iterator[str]:
+        """Yield the absolute path of each row's file: as :meth:`file_of`, for many rows."""
+        folders = {root: os.path.join(self.file_of(root, ""), "") for root in set(roots)}  # noqa: PTH118
+        for root, path in zip(roots, paths, strict=True):
+            name = unescape_path(path)
+            is_normal = os.sep == "/" and _NORMAL.fullmatch(name)
+            yield folders[root] + name if is_normal else self.file_of(root, path)
+
+    @property
+    def place(self) -> Path:
+        """The folder that contains the store; paths below it are stored relative to it."""
+        return as_path(absolute(self.folder.parent.parent))
 
     def cannot_write(self, error: OSError) -> StoreError:
         """Return an error with the reason and a remedy."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,18 +11,86 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.errors import StoreError
-from clusterkit.store.embeddings import Failure, Selection, TopClasses, describe_space
+from clusterkit.errors import InvalidInputError, StoreError
+from clusterkit.store.embeddings import (
+    Embeddings,
+    Failure,
+    RandomSample,
+    Selection,
+    TopClasses,
+    describe_space,
+)
+from clusterkit.utils.progress import progress_bar
 
-# Number of images whose classes are read at a time.
+# Number of images that are read at a time.
 _BATCH_ROWS = 8192
+# Images of a random sample that stands for a large space, unless another number is asked for.
+SAMPLE_SIZE = 20_000
+
+
+@dataclass(frozen=True, eq=False)
+class PartRows:
+    """The rows of one part of a space, as a repeatable stream.
+
+    Small, so that it can be handed to another thread, process or machine.
+
+    Attributes
+    ----------
+    file : pathlib.Path
+        The part.
+    chosen : ndarray of bool
+        Mask of its rows that belong to the stream.
+    dimension : int
+        Length of a vector.
+    """
+
+    file: Path
+    chosen: NDArray[np.bool_]
+    dimension: int
+
+    def __len__(self) -> int:
+        return int(self.chosen.sum())
+
+    def iter_batches(self, n_rows: int, /) -> Iterator[NDArray[np.float32]]:
+        """Yield the vectors in order as arrays of shape (up to ``n_rows``, dimension).
+
+        Raises
+        ------
+        StoreError
+            If the part is damaged, or was rewritten since the stream was opened.
+        """
+        from clusterkit.store.part_file import table_vectors
+
+        for table in self.iter_tables("vector", n_rows):
+            try:
+                yield table_vectors(table, self.dimension)
+            except ValueError as error:
+                raise StoreError(f"{self.file} is damaged: {error}") from error
+
+    def iter_tables(self, column: str, n_rows: int) -> Iterator[Any]:
+        """Yield one column of the rows, as tables of at most ``n_rows`` rows."""
+        from clusterkit.store.part_file import iter_column
+
+        if not self.file.exists():
+            raise StoreError(
+                f"{self.file} was replaced while it was read: wait until `clusterkit embed` has "
+                "ended, then run again"
+            )
+        n_read = 0
+        for table in iter_column(self.file, column, n_rows):
+            mask = self.chosen[n_read : n_read + len(table)]
+            n_read += len(table)
+            if len(mask) == len(table) and mask.any():
+                yield table if mask.all() else table.filter(mask)
+        if n_read != len(self.chosen):
+            raise StoreError(f"{self.file} was rewritten while it was read: open the stream again")
 
 
 @dataclass(eq=False)
 class VectorStream:
     """The vectors of a space as a repeatable stream, in storage order.
 
-    Input for :class:`~clusterkit.clusterers.MiniBatchKMeans` if
+    Input for :class:`~clusterkit.clusterers.KMeans` and what else can read batches, if
     :class:`~clusterkit.store.embeddings.Embeddings` would not fit in memory.  Created by
     :meth:`clusterkit.store.space.Space.stream`.
 
@@ -68,13 +136,15 @@ class VectorStream:
         StoreError
             If a part is damaged, or was rewritten since the stream was opened.
         """
-        from clusterkit.store.part_file import table_vectors
+        for part in self.split():
+            yield from part.iter_batches(n_rows)
 
-        for table in self.iter_tables("vector", n_rows):
-            try:
-                yield table_vectors(table, self.shape[1])
-            except ValueError as error:
-                raise StoreError(f"a part of {self!r} is damaged: {error}") from error
+    def split(self) -> list[PartRows]:
+        """Return the rows of each part, in order, each a stream that can be read on its own."""
+        dimension = self.shape[1]
+        return [
+            PartRows(file, chosen, dimension) for file, chosen in self.parts.items() if chosen.any()
+        ]
 
     @cached_property
     def top5(self) -> Iterable[TopClasses | None] | None:
@@ -87,24 +157,8 @@ class VectorStream:
 
     def iter_tables(self, column: str, n_rows: int) -> Iterator[Any]:
         """Yield one column of the rows of the stream, as tables of at most ``n_rows`` rows."""
-        from clusterkit.store.part_file import iter_column
-
-        for part, chosen in self.parts.items():
-            if not chosen.any():
-                continue
-            if not part.exists():
-                raise StoreError(
-                    f"{part} was replaced while it was read: wait until `clusterkit embed` has "
-                    "ended, then run again"
-                )
-            n_read = 0
-            for table in iter_column(part, column, n_rows):
-                mask = chosen[n_read : n_read + len(table)]
-                n_read += len(table)
-                if len(mask) == len(table) and mask.any():
-                    yield table.filter(mask)
-            if n_read != len(chosen):
-                raise StoreError(f"{part} was rewritten while it was read: open the stream again")
+        for part in self.split():
+            yield from part.iter_tables(column, n_rows)
 
     def select(self, chosen: NDArray[np.bool_]) -> VectorStream:
         """Return a stream of the images in a boolean mask; their vectors stay on disk."""
@@ -123,6 +177,85 @@ class VectorStream:
             digests=None if self.digests is None else [self.digests[row] for row in rows],
             selections=self.selections,
         )
+
+    def take(self, rows: NDArray[np.int64], *, progress: bool = False) -> Embeddings:
+        """Load some images, in the order of their row numbers, each once.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (m,), int
+            Row numbers.
+        progress : bool
+            Whether to show a progress bar over the parts.
+
+        Returns
+        -------
+        Embeddings
+        """
+        rows = np.asarray(rows, np.int64)
+        chosen = np.zeros(len(self), np.bool_)
+        chosen[rows] = True
+        some = self.select(chosen)
+        vectors = np.empty(some.shape, np.float32)
+        n_read = 0
+        for part in progress_bar(some.split(), name="reading", enabled=progress, unit="part"):
+            for batch in part.iter_batches(_BATCH_ROWS):
+                vectors[n_read : n_read + len(batch)] = batch
+                n_read += len(batch)
+        loaded = Embeddings(
+            vectors,
+            some.paths,
+            root=self.root,
+            space=self.space,
+            top5=None if some.top5 is None else list(some.top5),
+            digests=some.digests,  # type: ignore[arg-type]
+            failures=self.failures,
+            selections=self.selections,
+        )
+        if (np.diff(rows) > 0).all():
+            return loaded
+        ordered = loaded[np.searchsorted(np.flatnonzero(chosen), rows)]
+        return replace(ordered, failures=self.failures)
+
+    def sample(
+        self,
+        size: int | None = None,
+        *,
+        random_state: int | None = None,
+        progress: bool = False,
+    ) -> Embeddings:
+        """Load a uniform random sample of the images, without replacement.
+
+        Parameters
+        ----------
+        size : int, optional
+            Number of images, by default 20,000; all if there are no more.
+        random_state : int, optional
+            Seed.
+        progress : bool
+            Whether to show a progress bar over the parts.
+
+        Returns
+        -------
+        Embeddings
+            In order of path.  Their ``sampled`` tells of how many they are.
+
+        Raises
+        ------
+        InvalidInputError
+            If the size is below 1.
+        """
+        size = SAMPLE_SIZE if size is None else size
+        if size < 1:
+            raise InvalidInputError(f"a sample must hold at least 1 image. Received: {size}")
+        n = len(self)
+        rows = np.arange(n)
+        if size < n:
+            rows = np.random.default_rng(random_state).choice(n, size, replace=False)
+        rows = np.array(sorted(rows.tolist(), key=self.paths.__getitem__), np.int64)
+        loaded = self.take(rows, progress=progress)
+        made = RandomSample(size, n, random_state) if size < n else None
+        return replace(loaded, sampled=made)
 
     @property
     def fingerprint(self) -> str | None:

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -114,6 +116,35 @@ def touch(path: Path) -> None:
         path.write_bytes(path.read_bytes())
     else:
         os.utime(path)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Context manager with a temporary folder that is renamed to ``path`` at the end.
+
+    If ``path`` exists by then, because another process made it meanwhile, that one stays.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The final folder; the folders above it are made.
+
+    Yields
+    ------
+    pathlib.Path
+        An empty hidden folder beside it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=path.parent))
+    try:
+        yield temporary
+        try:
+            temporary.rename(path)
+        except OSError:
+            if not path.exists():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def flush(path: Path) -> None:

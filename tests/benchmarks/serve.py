@@ -11,7 +11,8 @@ runs ``clusterkit serve`` in a process of its own, with clients in threads of th
   requests.
 - ``swap``: requests that fail while model and store are replaced 20 times.
 - ``neighbours``: the p95 of the neighbours of an image among ``--rows`` imported vectors of 512
-  dimensions, and the memory.
+  dimensions, the memory, and how many of the ten nearest are found.  The vectors are of 1,000
+  ``clusters``, ``random``, or ``mixed`` of those in a file ``.npz`` in the place of the photos.
 
 Prints one JSON document.
 """
@@ -41,6 +42,7 @@ import numpy as np
 
 import clusterkit as ck
 from clusterkit.images.decoding import decode_image
+from clusterkit.similarity.nearest import nearest_others, unit_rows
 
 CLIENTS, SLOW, AWAY, REQUESTS, SWAPS = 16, 200, 100, 10_000, 20
 EMBED = "/v1/embed/images/bytes"
@@ -58,6 +60,7 @@ class Server:
         assert self.process.stdout is not None
         text = "".join(iter(self.process.stdout.readline, "}\n")) + "}"
         self.start_seconds = time.perf_counter() - started
+        self.start_cpu_seconds = self.cpu_seconds()
         self.port = int(json.loads(text)["url"].rpartition(":")[2])
 
     def connect(self) -> http.client.HTTPConnection:
@@ -136,6 +139,7 @@ def measure_speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]
     # In turns, since other work may share the cores.
     in_process, over_http, rates = [], [], []
     with serving(folder, "-s", "store") as server:
+        phases = phases_of(server)
         for _ in range(3):
             in_process += timed(alone, few)
             ask = partial(post, server.connect(), EMBED)  # idle connections are closed
@@ -162,6 +166,9 @@ def measure_speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]
         "one_client_median_ms": round(1000 * float(np.median(over_http)), 2),
         "decode_and_forward_median_ms": round(1000 * float(np.median(in_process)), 2),
         "start_seconds": round(server.start_seconds, 1),
+        "start_cpu_seconds": round(server.start_cpu_seconds, 1),
+        "phases_seconds": phases,
+        "seconds_after_the_weights": round(phases["first batch"] + phases["endpoints"], 2),
     }
 
 
@@ -190,14 +197,25 @@ def bomb() -> bytes:
     return content
 
 
-def loop_lags(server: Server) -> dict[str, int]:
-    """Return how often the event loop was late by at most so many seconds."""
+def counts(server: Server, name: str) -> dict[str, float]:
+    """Return a count of the server for each value of its label."""
     connection = server.connect()
     connection.request("GET", "/metrics")
     lines = connection.getresponse().read().decode().splitlines()
-    start = "clusterkit_event_loop_lag_seconds_bucket{le="
-    found = [line.removeprefix(start).split() for line in lines if line.startswith(start)]
-    return {bucket.strip('"}'): int(float(count)) for bucket, count in found}
+    start = f"clusterkit_{name}{{"
+    found = [line.removeprefix(start).split("} ") for line in lines if line.startswith(start)]
+    return {label.partition("=")[2].strip('"'): float(value) for label, value in found}
+
+
+def phases_of(server: Server) -> dict[str, float]:
+    """Return the seconds of each phase of the start."""
+    return {name: round(value, 2) for name, value in counts(server, "start_seconds").items()}
+
+
+def loop_lags(server: Server) -> dict[str, int]:
+    """Return how often the event loop was late by at most so many seconds."""
+    found = counts(server, "event_loop_lag_seconds_bucket")
+    return {bucket: int(count) for bucket, count in found.items()}
 
 
 def measure_harm(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -320,10 +338,8 @@ def measure_swap(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             if is_done.is_set():
                 return
 
-    def described(server: Server) -> tuple[int, int]:
-        connection = server.connect()
-        connection.request("GET", "/v1/describe")
-        found = json.load(connection.getresponse())
+    def now(server: Server) -> tuple[int, int]:
+        found = described(server)
         return found["images"], len(found["classes"])
 
     n_swapped = 0
@@ -336,59 +352,118 @@ def measure_swap(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             ck.embed_to_store(ck.ImageFolder(known), extractor, folder / "store")
             classifiers[(i + 1) % 2].save(model, overwrite=True)
             wanted, end = (len(known), 2 + (i + 1) % 2), time.monotonic() + 60
-            while described(server) != wanted and time.monotonic() < end:
+            while now(server) != wanted and time.monotonic() < end:
                 time.sleep(0.1)
-            n_swapped += described(server) == wanted
+            n_swapped += now(server) == wanted
         is_done.set()
         for thread in threads:
             thread.join()
     return {"swapped": n_swapped, "statuses": {str(key): n for key, n in statuses.items()}}
 
 
-def measure_neighbours(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Time the neighbours of images among very many."""
+def write_vectors(file: Path, arguments: argparse.Namespace) -> None:
+    """Write vectors of one kind, shape (rows, 512)."""
     rng = np.random.default_rng(0)
+    vectors = np.lib.format.open_memmap(file, "w+", np.float32, (arguments.rows, 512))
     centers = rng.normal(size=(1000, 512)).astype(np.float32)
-    vectors = np.lib.format.open_memmap(
-        folder / "vectors.npy", "w+", np.float32, (arguments.rows, 512)
-    )
+    if arguments.kind == "mixed":
+        with np.load(arguments.photos) as stored:
+            real = unit_rows(stored["vectors"].astype(np.float32))
+        # Directions at random keep the angles.
+        real = real @ rng.normal(size=(real.shape[1], 512)).astype(np.float32)
+        _, near = nearest_others(real, 16)
     for start in range(0, arguments.rows, 50_000):
         part = vectors[start : start + 50_000]
-        part[:] = centers[rng.integers(1000, size=len(part))]
-        part += rng.normal(size=part.shape).astype(np.float32)
+        part[:] = rng.standard_normal(part.shape, dtype=np.float32)
+        if arguments.kind == "clusters":
+            part += centers[rng.integers(1000, size=len(part))]
+        elif arguments.kind == "mixed":
+            # Between three stored vectors that are near to each other, with noise.
+            first = rng.integers(len(real), size=len(part))
+            shares = rng.dirichlet([1, 1, 1], size=len(part)).astype(np.float32)
+            part *= 0.3 * real.std()
+            part += shares[:, :1] * real[first]
+            for place in (1, 2):
+                other = near[first, rng.integers(near.shape[1], size=len(part))]
+                part += shares[:, place, None] * real[other]
     vectors.flush()
+
+
+def measure_neighbours(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Time the neighbours of images among very many, and compare them with all."""
+    write_vectors(folder / "vectors.npy", arguments)
     names = [f"{row:07}.jpg" for row in range(arguments.rows)]
     (folder / "names.txt").write_text("\n".join(names))
     ck.import_vectors(
         folder / "vectors.npy", folder / "store", paths=folder / "names.txt", name="foreign"
     )
-    del vectors
     (folder / "vectors.npy").unlink()
-    with serving(folder, "-s", "store"):
-        pass
+
+    def ask(connection: http.client.HTTPConnection, query: str = "") -> list[str]:
+        nonlocal image_id
+        connection.request("GET", f"/v1/images/{image_id}/similar?n=10{query}")
+        found = [one["id"] for one in json.load(connection.getresponse())["neighbors"]]
+        if not query:
+            image_id = found[-1]
+        return found
+
     with serving(folder, "-s", "store") as server:
+        started = time.perf_counter()
+        first_start, image_id = server.start_seconds, example_of(server)
         connection = server.connect()
-        connection.request("GET", "/openapi.json")
-        text = connection.getresponse().read().decode()
-        one = json.loads(text)["paths"]["/v1/images/{image_id}/similar"]["get"]["parameters"]
-        image_id = next(part["example"] for part in one if "example" in part)
-
-        def ask(_: Any) -> None:
-            nonlocal image_id
-            connection.request("GET", f"/v1/images/{image_id}/similar?n=10")
-            image_id = json.load(connection.getresponse())["neighbors"][-1]["id"]
-
-        timed(ask, range(5))
-        seconds = timed(ask, range(arguments.queries))
+        exact = timed(lambda _: ask(connection), range(20))
+        end = time.monotonic() + 3000
+        while described(server)["neighbors"] == "exact" and time.monotonic() < end:
+            time.sleep(0.2)
+        index_seconds = time.perf_counter() - started
+        first_memory = server.memory()
+    with serving(folder, "-s", "store") as server:
+        connection, phases = server.connect(), phases_of(server)
+        timed(lambda _: ask(connection), range(20))
+        cpu = server.cpu_seconds()
+        seconds = timed(lambda _: ask(connection), range(arguments.queries))
+        cpu = server.cpu_seconds() - cpu
         memory = server.memory()
+        n_found = 0
+        for _ in range(100):
+            n_found += len({*ask(connection, "&exact=true")} & {*ask(connection)})
+        memory_after_exact = server.memory()
+    files = [file for file in (folder / "cache").rglob("*") if file.is_file()]
     return {
+        "kind": arguments.kind,
         "rows": arguments.rows,
+        "first_start_seconds": round(first_start, 1),
+        "index_seconds": round(index_seconds, 1),
+        "p95_ms_while_the_index_is_built": p95(exact),
+        "first_memory_mib": first_memory,
         "second_start_seconds": round(server.start_seconds, 1),
+        "second_phases_seconds": phases,
         "p95_ms": p95(seconds),
         "median_ms": round(1000 * float(np.median(seconds)), 1),
+        "cpu_ms": round(1000 * cpu / len(seconds), 1),
+        "recall_at_10": n_found / 1000,
         "file_mib": arguments.rows * 512 * 4 // 2**20,
+        "cache_mib": {file.name: file.stat().st_size // 2**20 for file in files},
         "memory_mib": memory,
+        "memory_mib_after_all_vectors_were_compared": memory_after_exact,
     }
+
+
+def example_of(server: Server) -> str:
+    """Return the id of an image, as the document names one."""
+    connection = server.connect()
+    connection.request("GET", "/openapi.json")
+    document = json.load(connection.getresponse())
+    one = document["paths"]["/v1/images/{image_id}/similar"]["get"]["parameters"]
+    return next(part["example"] for part in one if "example" in part)
+
+
+def described(server: Server) -> dict[str, Any]:
+    """Return what is served."""
+    connection = server.connect()
+    connection.request("GET", "/v1/describe")
+    found: dict[str, Any] = json.load(connection.getresponse())
+    return found
 
 
 PARTS = {
@@ -409,7 +484,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--requests", type=int, default=REQUESTS)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--queries", type=int, default=50)
+    parser.add_argument("--queries", type=int, default=300)
+    parser.add_argument("--kind", choices=("clusters", "random", "mixed"), default="clusters")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="clusterkit-") as folder:
         os.environ["CLUSTERKIT_CACHE"] = str(Path(folder, "cache"))
