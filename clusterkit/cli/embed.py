@@ -101,9 +101,9 @@ def embed(
     """Turn images into embeddings and keep them in the store.
 
     FOLDER is searched for images with all its sub-folders; single files, and .txt lists of paths,
-    work as well, and so do addresses on object storage, such as s3://bucket/photos.  Running it again embeds only what is new or changed, with the same weights and
-    options: they need not be given again.  An image that cannot be read is listed with its reason
-    and stops nothing.
+    work as well, and so do addresses on object storage, such as s3://bucket/photos.  Running it
+    again embeds only what is new or changed, with the same weights and options: they need not be
+    given again.  An image that cannot be read is listed with its reason and stops nothing.
 
     \b
     Example:
