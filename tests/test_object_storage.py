@@ -509,7 +509,7 @@ def test_commands_that_need_this_machine_say_so(
     embed_to_store(ImageFolder(photos), "pixels", bucket / "store")
     store = ("-s", bucket / "store")
     into = run("cluster", "-k", 2, "--into", "groups", "-o", "c.csv", *store, status=1)
-    assert "on object storage, where a local path is needed" in into
+    assert "only files of this machine can be sorted" in into
     assert "on this machine" in run("cluster", "-k", 2, "-o", "s3://b/c.csv", *store, status=2)
     assert "on this machine" in run("train", "classifier", photos, status=2)
     assert "on this machine" in run("split", photos, "--into", "parts", status=2)

@@ -11,7 +11,7 @@ from clusterkit.clustering.following import files_in, find_moved
 from clusterkit.clustering.provenance import LabelOrigin
 from clusterkit.clustering.saved import EarlierClusters, read_earlier
 from clusterkit.errors import InvalidInputError, Notice
-from clusterkit.routing.sorting import Sorting, sort_into_folders
+from clusterkit.routing.sorting import Sorting, check_local, sort_into_folders
 from clusterkit.routing.transfer import is_inside
 from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.locations import absolute, as_path, find_gone, join
@@ -138,6 +138,7 @@ def _find_files(
                 "--root"
             )
         files.append(as_path(absolute(join(root, path))))  # links stay
+    check_local(files)
     others = [file for file in files if given is None or not is_inside(file, as_path(given))]
     digests = clusters.digests or [None] * len(clusters.paths)
     if others or (clusters.digests and find_gone(map(str, files))):

@@ -26,7 +26,7 @@ from clusterkit.preparation.not_copies import read_not_copies
 from clusterkit.preparation.off_topic import LEAST_IMAGES, OFF_TOPIC, score_off_topic
 from clusterkit.preparation.quarantining import QUARANTINED, check_quarantine, quarantine
 from clusterkit.preparation.shared_pictures import check_keep, find_shared_pictures, rank_to_keep
-from clusterkit.routing.sorting import Sorting
+from clusterkit.routing.sorting import Sorting, check_local
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store, as_store
 from clusterkit.utils.files import DEFAULT_STORE
@@ -269,6 +269,7 @@ def check(
     files, paths = images.files, images.paths
     tops = [as_path(absolute(one)) for one in given if as_path(one).is_dir()]
     if quarantine_into is not None:
+        check_local(files)
         check_quarantine(quarantine_into, kinds, tops, {file.parent for file in files})
     pairs = read_not_copies(not_copies)
     embeddings = _read_embeddings(images, store, extractor)
