@@ -28,7 +28,8 @@ class Store:
     Parameters
     ----------
     folder : path, optional
-        The folder; created with its first space.
+        The folder, or an address on object storage such as ``s3://bucket/store``; created with its
+        first space.
 
     Examples
     --------

@@ -58,7 +58,10 @@ def kills(bucket: RemotePath, folder: Path, n_kills: int, seed: int) -> None:
     n_known = []
     for number in range(n_kills):
         runs = [subprocess.Popen(command) for _ in range(1 + (number % 3 == 2))]
-        time.sleep(rng.uniform(2, 8))
+        # Starting takes longer than embedding; the first runs are killed before their first part.
+        if number >= 3:
+            wait_for_part(bucket / "store", runs[0])
+        time.sleep(rng.uniform(0, 1.5))
         for run in runs:
             run.send_signal(signal.SIGKILL)
             run.wait()
@@ -75,6 +78,13 @@ def kills(bucket: RemotePath, folder: Path, n_kills: int, seed: int) -> None:
         space.clean()
     same = np.array_equal(Store(store).read().vectors, here.vectors)
     print(f"when the killed runs no longer count: lists {len(space.list_files)}, same: {same}")
+
+
+def wait_for_part(store: RemotePath, run: "subprocess.Popen[bytes]") -> None:
+    """Wait until a store has another part, or a run has ended."""
+    before = len(list(store.list_fitting(["*/part-*"])))
+    while run.poll() is None and len(list(store.list_fitting(["*/part-*"]))) == before:
+        time.sleep(0.05)
 
 
 def latency(bucket: RemotePath) -> None:
