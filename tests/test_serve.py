@@ -530,8 +530,8 @@ def _wait_for(condition: Callable[[], bool]) -> None:
 def test_vectors_are_mapped_and_found_again(files: Files) -> None:
     space = ck.Store(files.store).space()
     first = Catalogue(space)
-    assert not first.units.flags.writeable
-    base = first.units
+    assert not first.vectors.flags.writeable
+    base = first.vectors
     while base is not None and not isinstance(base, np.memmap):
         base = base.base
     assert base is not None
@@ -539,8 +539,7 @@ def test_vectors_are_mapped_and_found_again(files: Files) -> None:
     before = file.stat().st_mtime_ns
     again = Catalogue(space)
     assert file.stat().st_mtime_ns == before
-    expected = ck.similarity.unit_rows(files.embeddings.vectors)
-    np.testing.assert_allclose(again.units, expected, atol=1e-6)
+    np.testing.assert_array_equal(again.vectors, files.embeddings.vectors)
     assert list(again.paths) == files.embeddings.paths
     assert again.paths[1:3] == files.embeddings.paths[1:3]
 
@@ -597,8 +596,10 @@ def test_a_damaged_index_is_built_again(tmp_path: Path, monkeypatch: pytest.Monk
     build_index(catalogue.folder)
     catalogue.open_index()
     assert not catalogue.needs_index
-    similarities, rows = catalogue.nearest(np.eye(60, dtype=np.float32)[[3]], 2)
-    assert (similarities[0].tolist(), rows[0].tolist()) == ([1.0, 0.0], [3, 0])
+    query = np.eye(60, dtype=np.float32)[[3]]
+    for exact in (False, True):
+        distances, rows = catalogue.nearest(query, 2, exact=exact)
+        assert (distances[0].tolist(), rows[0].tolist()) == ([0.0, 1.0], [3, 0])
 
 
 def test_names_of_any_bytes_are_served(tmp_path: Path, tiny_weights: Path) -> None:
@@ -610,7 +611,7 @@ def test_names_of_any_bytes_are_served(tmp_path: Path, tiny_weights: Path) -> No
     ck.embed_to_store(ck.ImageFolder(photos), ck.create_extractor("pixels"), tmp_path / "store")
     catalogue = Catalogue(ck.Store(tmp_path / "store").space())
     (row,) = (row for row, path in enumerate(catalogue.paths) if "0" not in path)
-    assert catalogue.row_of(catalogue.id_of(row)) == row
+    assert catalogue.row_of_id(catalogue.id_of(row)) == row
     assert catalogue.row_of_path(catalogue.paths[row]) == row
     assert catalogue.file_of(row).exists()
 
@@ -621,7 +622,7 @@ def test_a_store_that_was_made_anew_is_read_anew(tmp_path: Path) -> None:
         vectors[:, value - 1] = 1
         store = import_many(tmp_path, vectors)
         catalogue = Catalogue(ck.Store(store).space())
-        assert catalogue.units.tolist() == vectors.tolist()
+        assert catalogue.vectors.tolist() == vectors.tolist()
         shutil.rmtree(store)
 
 

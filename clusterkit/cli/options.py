@@ -15,7 +15,7 @@ from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.text import did_you_mean
 
 if TYPE_CHECKING:
-    from clusterkit.similarity.space_index import SpaceIndex
+    from clusterkit.similarity.catalogue import Catalogue
     from clusterkit.store.embeddings import Embeddings
     from clusterkit.store.space import Space
     from clusterkit.store.stream import VectorStream
@@ -397,15 +397,15 @@ def open_vectors(
 
 def open_search(
     store: Path, extractor: str | None, *, stream: bool | None = None
-) -> "Embeddings | SpaceIndex":
-    """Load the embeddings of a space, or open its index if they are many."""
-    from clusterkit.similarity.space_index import SpaceIndex
+) -> "Embeddings | Catalogue":
+    """Load the embeddings of a space, or open their catalogue if they are many."""
+    from clusterkit.similarity.catalogue import Catalogue
 
     space = _choose_space(store, extractor, None)
     if _is_streamed(space, stream):
-        index = SpaceIndex(space, progress=True)
-        if len(index):
-            return index
+        catalogue = Catalogue(space, progress=True)
+        if len(catalogue):
+            return catalogue
     return _check_not_empty(space, space.read())
 
 

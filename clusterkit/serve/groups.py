@@ -13,7 +13,6 @@ from clusterkit.clustering.saved import read_earlier
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.catalogue import Catalogue
 from clusterkit.similarity.nearest import unit_rows
-from clusterkit.store.space import Space
 from clusterkit.utils.noise import NOISE
 
 _N_NEIGHBORS = 10
@@ -28,10 +27,8 @@ class Groups:
     ----------
     clusters_csv : path
         The table of ``clusterkit cluster``.
-    space : Space
-        Its images.
     catalogue : Catalogue
-        The same images.
+        Its images.
 
     Attributes
     ----------
@@ -49,10 +46,9 @@ class Groups:
         new picture.
     """
 
-    def __init__(self, clusters_csv: str | Path, space: Space, catalogue: Catalogue) -> None:
+    def __init__(self, clusters_csv: str | Path, catalogue: Catalogue) -> None:
         self.is_normalized = is_normalized(read_earlier(clusters_csv))
-        embeddings = catalogue.embeddings() if self.is_normalized else space.read()
-        clustering = reopen_clustering(clusters_csv, embeddings)
+        clustering = reopen_clustering(clusters_csv, catalogue.embeddings())
         without = clustering.confounding
         if without is not None and any(one.n_components for one in without.removed):
             raise InvalidInputError(
@@ -95,7 +91,7 @@ class Groups:
             nearest images that are in that group; and ``next``, the next group, or None.
         """
         scaled = unit_rows(vectors) if self.is_normalized else vectors
-        _, rows = catalogue.nearest(vectors, _N_NEIGHBORS)
+        _, rows = catalogue.nearest(vectors, _N_NEIGHBORS, exact=False)
         found = []
         for vector, near in zip(scaled, rows, strict=True):
             distances = np.linalg.norm(self.centers - vector.astype(np.float64), axis=1)

@@ -162,7 +162,7 @@ def _describe(service: Service) -> dict[str, Any]:
     return {
         "protocol_version": _PROTOCOL_VERSION,
         "space_key": None if catalogue is None else _space_key(served),
-        "dimension": None if catalogue is None else catalogue.dimension,
+        "dimension": None if catalogue is None else catalogue.shape[1],
         "ready": service.batcher.is_alive,
         "capabilities": [] if served.extractor is None else ["image_bytes"],
         "limits": {
@@ -195,7 +195,7 @@ def _how_found(catalogue: Catalogue) -> str:
 def _space_key(served: Served) -> str:
     """Return the name of the space, which depends on everything that affects its vectors."""
     assert served.catalogue is not None
-    return f"{served.catalogue.info.get('extractor', 'unknown')}-{served.catalogue.fingerprint}"
+    return f"{served.catalogue.space.get('extractor', 'unknown')}-{served.catalogue.fingerprint}"
 
 
 def _add_predict(app: FastAPI, service: Service) -> None:
@@ -259,9 +259,9 @@ async def _nearest(
                 {
                     "id": catalogue.id_of(row),
                     "path": catalogue.paths[row],
-                    "similarity": similarity,
+                    "similarity": 1.0 - distance,
                 }
-                for similarity, row in zip(near.tolist(), rows.tolist(), strict=True)
+                for distance, row in zip(near.tolist(), rows.tolist(), strict=True)
             ]
             for place, near, rows in zip(places, *found, strict=True)
         }
@@ -305,7 +305,7 @@ def _add_images(app: FastAPI, service: Service) -> None:
         served = service.served
         catalogue = _catalogue(served)
         row = _find(catalogue, image_id)
-        near = await _nearest(service, served, [catalogue.units[row]], n + 1, exact)
+        near = await _nearest(service, served, [catalogue.vectors[row]], n + 1, exact)
         others = [one for one in near[0] if one["id"] != image_id][:n]
         return _json({"id": image_id, "path": catalogue.paths[row], "neighbors": others})
 
@@ -363,7 +363,7 @@ async def _pieces(content: bytes) -> AsyncIterator[bytes]:
 
 def _find(catalogue: Any, image_id: str) -> int:
     """Return the row of an id."""
-    row: int | None = catalogue.row_of(image_id)
+    row: int | None = catalogue.row_of_id(image_id)
     if row is None:
         raise RefusedError(404, f"there is no image {image_id}")
     return row
@@ -441,7 +441,7 @@ def _add_embed(app: FastAPI, service: Service) -> None:
             kept = [index for index, one in enumerate(vectors) if not isinstance(one, str)]
             head = {
                 "space_key": _space_key(served),
-                "dimension": _catalogue(served).dimension,
+                "dimension": _catalogue(served).shape[1],
                 "kept_indices": kept,
             }
 

@@ -107,7 +107,7 @@ class Sources:
                 groups = before.groups
             else:
                 with phases.phase("groups"):
-                    groups = Groups(self.clusters, space, catalogue)
+                    groups = Groups(self.clusters, catalogue)
         if self.model is not None:
             if before is not None and "model" in same:
                 classifier = before.classifier
@@ -147,7 +147,7 @@ class Sources:
 
         Imported vectors have none.
         """
-        source, name = catalogue.info.get("weights_source"), catalogue.info.get("extractor")
+        source, name = catalogue.space.get("weights_source"), catalogue.space.get("extractor")
         if source is None and name not in WITHOUT_NETWORK:
             return None
         if (
@@ -158,7 +158,7 @@ class Sources:
         ):
             return before.extractor
         files = [catalogue.file_of(row) for row in range(min(len(catalogue), 16))]
-        return open_extractor(catalogue.info, weights=self.weights, files=files, phases=phases)
+        return open_extractor(catalogue.space, weights=self.weights, files=files, phases=phases)
 
 
 def _state_of(space: Space) -> Status:

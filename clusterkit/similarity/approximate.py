@@ -30,7 +30,7 @@ _N_OF_CELL, _MOST_VALUES = 64, 2**27
 
 
 class NeighborIndex:
-    """An index of unit vectors for single queries, of which most neighbours are the nearest.
+    """An index of vectors for single queries, of which most neighbours are the nearest.
 
     The rows are divided into cells by k-means.  In the cells that are nearest to a query, which
     hold about 400,000 rows, all rows are compared by codes of 4 bits for two dimensions or more
@@ -41,7 +41,7 @@ class NeighborIndex:
     ----------
     file : path
         The index, written by :meth:`build`.
-    units : ndarray of shape (n, dimension), float32
+    vectors : ndarray of shape (n, dimension), float32
         The rows that it was built from; may be mapped from a file, of which a search reads the
         compared rows only.
 
@@ -63,28 +63,28 @@ class NeighborIndex:
     Recall of the ten nearest, of 1,000,000 rows of 512 dimensions and a search of 3 ms: RECALLS
     """
 
-    def __init__(self, file: str | Path, units: NDArray[np.float32]) -> None:
+    def __init__(self, file: str | Path, vectors: NDArray[np.float32]) -> None:
         import faiss
 
         try:
             index: Any = faiss.read_index(str(file))
         except RuntimeError as error:
             raise InvalidInputError(f"{file} is no index, or damaged") from error
-        if (index.ntotal, index.d) != (len(units), _padded(units.shape[1])):
+        if (index.ntotal, index.d) != (len(vectors), _padded(vectors.shape[1])):
             raise InvalidInputError(f"{file} is the index of other vectors")
-        self.units = units
+        self.vectors = vectors
         self._index = index
-        share = min(1.0, _N_CODES_COMPARED / len(units))
+        share = min(1.0, _N_CODES_COMPARED / len(vectors))
         index.nprobe = int(np.ceil(share * index.nlist))
 
     @staticmethod
-    def build(units: NDArray[np.float32], file: Path) -> None:
+    def build(vectors: NDArray[np.float32], file: Path) -> None:
         """Build an index and write it; takes about a minute for 1,000,000 rows on two cores.
 
         Parameters
         ----------
-        units : ndarray of shape (n, dimension), float32
-            Rows of length 1 or 0; read in blocks.
+        vectors : ndarray of shape (n, dimension), float32
+            Rows of any length; read in blocks.
         file : pathlib.Path
             The file to write.
 
@@ -95,10 +95,10 @@ class NeighborIndex:
         """
         import faiss
 
-        n, dimension = len(units), _padded(units.shape[1])
+        n, dimension = len(vectors), _padded(vectors.shape[1])
         # A power of two near to the square root, of which each cell holds as many rows.
         n_cells = 2 ** round(np.log2(n) / 2)
-        n_parts = dimension // _part_width(units.shape[1])
+        n_parts = dimension // _part_width(vectors.shape[1])
         index = faiss.IndexIVFPQFastScan(
             faiss.IndexFlatIP(dimension),
             dimension,
@@ -112,10 +112,10 @@ class NeighborIndex:
         index.pq.cp.min_points_per_centroid = 1
         n_learned = min(n, _N_OF_CELL * n_cells, max(n_cells, _MOST_VALUES // dimension))
         chosen = np.random.default_rng(0).choice(n, n_learned, replace=False)
-        index.train(_pad(units[np.sort(chosen)]))
+        index.train(_pad(unit_rows(vectors[np.sort(chosen)])))
         block = max(1, _MOST_VALUES // 8 // dimension)
         for start in range(0, n, block):
-            index.add(_pad(units[start : start + block]))
+            index.add(_pad(unit_rows(vectors[start : start + block])))
         with atomic_file(file) as temporary:
             faiss.write_index(index, str(temporary))
 
@@ -137,13 +137,13 @@ class NeighborIndex:
             As for :func:`clusterkit.similarity.nearest.nearest`; None if there are not that many
             near rows, as with a query of zeros.
         """
-        n_candidates = min(len(self.units), max(_N_VECTORS_COMPARED, 4 * n_neighbors))
+        n_candidates = min(len(self.vectors), max(_N_VECTORS_COMPARED, 4 * n_neighbors))
         with _threads(1 if len(queries) == 1 else None):
             _, candidates = self._index.search(_pad(queries), n_candidates)
         if not queries.any(axis=1).all() or (candidates >= 0).sum(axis=1).min() < n_neighbors:
             return None
         found = [
-            nearest_among(self.units, query, rows[rows >= 0], n_neighbors)
+            nearest_among(self.vectors, query, rows[rows >= 0], n_neighbors)
             for query, rows in zip(queries, candidates, strict=True)
         ]
         distances, rows = zip(*found, strict=True)

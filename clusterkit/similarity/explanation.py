@@ -464,7 +464,7 @@ def select_image(image: Any, embeddings: Any) -> Embeddings:
     ----------
     image : path, int, one-row Embeddings, or ndarray of shape (dimension,)
         A path or row number in ``embeddings``, or a vector of the same space.
-    embeddings : Embeddings or SpaceIndex
+    embeddings : Embeddings or Catalogue
         The images.
 
     Raises

@@ -20,9 +20,9 @@ from clusterkit.errors import (
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import digest_bytes, read_bytes
 from clusterkit.images.thumbnails import thumbnails
+from clusterkit.similarity.catalogue import Catalogue, as_searchable
 from clusterkit.similarity.explanation import Explanation, explain_vectors, select_image
 from clusterkit.similarity.nearest import nearest_of_any_length
-from clusterkit.similarity.space_index import SpaceIndex, as_searchable
 from clusterkit.store.embeddings import Embeddings, describe_space
 from clusterkit.store.reading import as_embeddings
 from clusterkit.utils.paths import is_gone, unescape_path
@@ -40,7 +40,7 @@ class SimilarImages(TableResult):
     ----------
     query : Embeddings
         The query image, as one row.
-    embeddings : Embeddings or SpaceIndex
+    embeddings : Embeddings or Catalogue
         The searched images.
     rows : ndarray of shape (n_neighbors,), int64
         The neighbours' rows in ``embeddings``.
@@ -52,7 +52,7 @@ class SimilarImages(TableResult):
     """
 
     query: Embeddings
-    embeddings: Embeddings | SpaceIndex
+    embeddings: Embeddings | Catalogue
     rows: NDArray[np.int64]
     similarities: NDArray[np.float64]
     n_gone: int = 0
@@ -270,7 +270,7 @@ def locate(
 
 def _look_up(
     image: Any,
-    embeddings: Embeddings | SpaceIndex,
+    embeddings: Embeddings | Catalogue,
     weights: str | Path | None,
     extractor: Extractor | None = None,
 ) -> tuple[Embeddings, list[int]]:
@@ -312,15 +312,15 @@ def _look_up(
     return embeddings[[min(same, key=lambda row: row not in rows)]], sorted(rows)
 
 
-def _rows_of_content(digest: str, embeddings: Embeddings | SpaceIndex) -> list[int]:
+def _rows_of_content(digest: str, embeddings: Embeddings | Catalogue) -> list[int]:
     """Return the rows of all files with a given digest."""
-    if isinstance(embeddings, SpaceIndex):
+    if isinstance(embeddings, Catalogue):
         return embeddings.rows_of_content(digest)
     return [row for row, known in enumerate(embeddings.digests or ()) if known == digest]
 
 
 def _nearest_present(
-    query: Embeddings, embeddings: Embeddings | SpaceIndex, own: list[int], n_neighbors: int
+    query: Embeddings, embeddings: Embeddings | Catalogue, own: list[int], n_neighbors: int
 ) -> SimilarImages:
     """Return the nearest images of a query whose files exist."""
     root = embeddings.root
@@ -351,10 +351,10 @@ def _nearest_present(
 
 
 def _search(
-    embeddings: Embeddings | SpaceIndex, queries: NDArray[np.float32], n_neighbors: int
+    embeddings: Embeddings | Catalogue, queries: NDArray[np.float32], n_neighbors: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return the nearest images of vectors, in memory or on disk."""
-    if isinstance(embeddings, SpaceIndex):
+    if isinstance(embeddings, Catalogue):
         return embeddings.nearest(queries, n_neighbors)
     return nearest_of_any_length(embeddings.vectors, queries, n_neighbors)
 
