@@ -21,7 +21,7 @@ from clusterkit.errors import StoreError
 from clusterkit.images.folder import FileStatus, ImageFolder, digest_weights
 from clusterkit.store.embeddings import Embeddings, Failure, TopClasses
 from clusterkit.store.folders import INFO, Folders
-from clusterkit.store.ledgers import ORDINARY, PATIENCE, Ledgers, check_writer
+from clusterkit.store.ledgers import MOMENT, ORDINARY, PATIENCE, Ledgers, check_writer
 from clusterkit.store.part_list import Part, PartList, number_of, part_name
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.documents import read_sealed, write_sealed
@@ -267,7 +267,7 @@ class Space:
         with ExitStack() as held:
             try:
                 self.folders.make()
-                held.enter_context(self.ledgers.holding(ORDINARY))
+                held.enter_context(self.ledgers.holding(ORDINARY, timeout=MOMENT))
                 self.ledgers.delete_leftovers()
                 self._begin(info)
                 self.ledgers.absorb()
@@ -586,6 +586,8 @@ class Space:
         with suppress(Timeout), self.ledgers.holding(ORDINARY):
             if not self.ledgers.live():
                 self.ledgers.delete_leftovers()
+                self.ledgers.absorb()
+                self.ledgers.mend(check=False)
                 self.clean()
 
     def _rows_to_rewrite(
