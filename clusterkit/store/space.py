@@ -22,7 +22,7 @@ from clusterkit.errors import StoreError
 from clusterkit.images.folder import FileStatus, ImageFolder, digest_weights
 from clusterkit.store.embeddings import Embeddings, Failure, TopClasses
 from clusterkit.store.folders import INFO, Folders
-from clusterkit.store.ledgers import ORDINARY, PATIENCE, Ledgers, check_writer
+from clusterkit.store.ledgers import MOMENT, ORDINARY, PATIENCE, Ledgers, check_writer
 from clusterkit.store.part_list import Part, PartList, is_failures, number_of, part_name
 from clusterkit.store.row_paths import last_rows, relative_path, relative_paths
 from clusterkit.store.stream import VectorStream
@@ -291,7 +291,7 @@ class Space:
         with ExitStack() as held:
             try:
                 self.folders.make()
-                held.enter_context(self.ledgers.holding(ORDINARY))
+                held.enter_context(self.ledgers.holding(ORDINARY, timeout=MOMENT))
                 self.ledgers.delete_leftovers()
                 self._begin(info)
                 self.ledgers.absorb()
@@ -610,6 +610,8 @@ class Space:
         with suppress(Timeout), self.ledgers.holding(ORDINARY):
             if not self.ledgers.live():
                 self.ledgers.delete_leftovers()
+                self.ledgers.absorb()
+                self.ledgers.mend(check=False)
                 self.clean()
 
     def _rows_to_rewrite(
