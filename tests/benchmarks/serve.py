@@ -1,6 +1,6 @@
 """Whether a server is as fast as the library, and stays so while others do harm.
 
-``python -m tests.benchmarks.serve speed|harm|swap|neighbours PHOTOS [-e NETWORK] [--weights FILE]``
+``python -m tests.benchmarks.serve PART PHOTOS [-e NETWORK] [--weights FILE]``
 runs ``clusterkit serve`` in a process of its own, with clients in threads of this one:
 
 - ``speed``: images/s of ``embed`` and of 16 clients that send one picture at a time; the p95 of one
@@ -13,6 +13,8 @@ runs ``clusterkit serve`` in a process of its own, with clients in threads of th
 - ``neighbours``: the p95 of the neighbours of an image among ``--rows`` imported vectors of 512
   dimensions, the memory, and how many of the ten nearest are found.  The vectors are of 1,000
   ``clusters``, ``random``, or ``mixed`` of those in a file ``.npz`` in the place of the photos.
+- ``schema``: answers to 20,000 random requests of the whole OpenAPI document that are an error of
+  the server, or are not as the document says.
 
 Prints one JSON document.
 """
@@ -44,7 +46,7 @@ import clusterkit as ck
 from clusterkit.images.decoding import decode_image
 from clusterkit.similarity.nearest import nearest_others, unit_rows
 
-CLIENTS, SLOW, AWAY, REQUESTS, SWAPS = 16, 200, 100, 10_000, 20
+CLIENTS, SLOW, AWAY, REQUESTS, SWAPS = 16, 200, 100, (10_000, 20_000), 20
 EMBED = "/v1/embed/images/bytes"
 
 
@@ -466,11 +468,67 @@ def described(server: Server) -> dict[str, Any]:
     return found
 
 
+def measure_schema(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Send random requests of the whole document, and check each answer."""
+    import hypothesis
+    import schemathesis
+    from schemathesis.checks import positive_data_acceptance
+
+    files = ck.ImageFolder(arguments.photos).files[:60]
+    extractor = ck.create_extractor(arguments.extractor, weights=arguments.weights)
+    emb = ck.embed(ck.ImageFolder(files), extractor, store=folder / "store")
+    clusters = ck.cluster(emb, n_clusters=3, random_state=0).to_csv(folder / "clusters.csv")
+    classifier = ck.Classifier("cnn5", image_size=32, epochs=1, random_state=0)
+    classifier.fit(emb.files, ["ab"[i % 2] for i in range(len(emb))]).save(folder / "clf.keras")
+    statuses: Counter[str] = Counter()
+    violations: list[str] = []
+
+    with serving(folder, "-s", "store", "--model", "clf.keras", "--clusters", clusters) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
+        operations = [one.ok() for one in schema.get_all_operations()]
+
+        def check(case: Any) -> None:
+            if sum(statuses.values()) >= arguments.requests:
+                return
+            answer = case.call(base_url=url)
+            statuses[f"{case.method} {case.path}: {answer.status_code}"] += 1
+            try:
+                # A schema cannot say which bytes are a picture: others are valid, and refused.
+                case.validate_response(answer, excluded_checks=[positive_data_acceptance])
+            except Exception as error:
+                violations.append(f"{case.method} {case.path}: {error}")
+
+        settings = hypothesis.settings(
+            max_examples=100,
+            deadline=None,
+            database=None,
+            phases=[hypothesis.Phase.generate],
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+        for seed in itertools.count():
+            if sum(statuses.values()) >= arguments.requests:
+                break
+            # As many of each operation.
+            for operation in operations:
+                given = hypothesis.given(case=operation.as_strategy())
+                hypothesis.seed(seed)(settings(given(check)))()
+            print(sum(statuses.values()), len(violations), file=sys.stderr, flush=True)
+    return {
+        "requests": sum(statuses.values()),
+        "statuses": dict(sorted(statuses.items())),
+        "server_errors": sum(n for what, n in statuses.items() if what[-3] == "5"),
+        "violations": len(violations),
+        "first_violations": violations[:5],
+    }
+
+
 PARTS = {
     "speed": measure_speed,
     "harm": measure_harm,
     "swap": measure_swap,
     "neighbours": measure_neighbours,
+    "schema": measure_schema,
 }
 
 
@@ -482,11 +540,12 @@ def main() -> None:
     parser.add_argument("-e", "--extractor", default="pixels")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--requests", type=int, default=REQUESTS)
+    parser.add_argument("--requests", type=int, help="10,000, for the schema 20,000")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--kind", choices=("clusters", "random", "mixed"), default="clusters")
     arguments = parser.parse_args()
+    arguments.requests = arguments.requests or REQUESTS[arguments.part == "schema"]
     with tempfile.TemporaryDirectory(prefix="clusterkit-") as folder:
         os.environ["CLUSTERKIT_CACHE"] = str(Path(folder, "cache"))
         found = PARTS[arguments.part](arguments, Path(folder))
