@@ -8,12 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from clusterkit.report.document import make_document
-from clusterkit.report.gathering import gather
-from clusterkit.report.layouts import find_neighbors, make_layouts
-from clusterkit.report.page import render
-from clusterkit.report.sheets import make_sheets
-from clusterkit.report.writing import MOST_INSIDE
 from clusterkit.serve.limits import RefusedError
 from clusterkit.serve.served import Served, Sources
 from clusterkit.store.embeddings import describe_space
@@ -63,6 +57,14 @@ def make_page(served: Served, sources: Sources) -> Page:
         The map, the groups and the neighbours, without what takes long: the verdict on the number
         of clusters, and the audit, which ``clusterkit report`` adds.
     """
+    # Only the page needs matplotlib and scikit-learn.
+    from clusterkit.report.document import make_document
+    from clusterkit.report.gathering import gather
+    from clusterkit.report.layouts import find_neighbors, make_layouts
+    from clusterkit.report.page import render
+    from clusterkit.report.sheets import make_sheets
+    from clusterkit.report.writing import MOST_INSIDE
+
     catalogue = served.catalogue
     assert catalogue is not None
     embeddings = catalogue.embeddings()

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clusterkit.clustering.selection import find_space
 from clusterkit.errors import InvalidInputError, NotFoundError, StoreError
 from clusterkit.extractors.by_name import WITHOUT_NETWORK
-from clusterkit.serve.groups import Groups
 from clusterkit.serve.networks import OpenClassifier, OpenNetwork, open_classifier, open_extractor
 from clusterkit.serve.phases import Phases
 from clusterkit.similarity.catalogue import Catalogue
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store
+
+if TYPE_CHECKING:
+    from clusterkit.serve.groups import Groups
 
 # What identifies the content of a file, see FileStatus, or of a space.
 Status = tuple[int, int, int] | str | None
@@ -107,6 +110,8 @@ class Sources:
                 groups = before.groups
             else:
                 with phases.phase("groups"):
+                    from clusterkit.serve.groups import Groups
+
                     groups = Groups(self.clusters, catalogue)
         if self.model is not None:
             if before is not None and "model" in same:

@@ -8,13 +8,12 @@ import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import ClusterkitError, ImageError
-from clusterkit.extractors.remembered import RememberedExtractor
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import digest_bytes
 from clusterkit.serve.batching import Batcher
@@ -30,6 +29,9 @@ from clusterkit.similarity.catalogue import Catalogue
 from clusterkit.similarity.similar import explain
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.parallel import count_cpus
+
+if TYPE_CHECKING:
+    from clusterkit.extractors.remembered import RememberedExtractor
 
 T = TypeVar("T")
 # Each explanation runs the network on dozens of pictures.
@@ -222,6 +224,8 @@ class Service:
         served: Served,
     ) -> dict[str, Any] | str:
         """Explain one picture, in the explainer's thread."""
+        from clusterkit.extractors.remembered import RememberedExtractor
+
         catalogue = served.catalogue
         assert catalogue is not None
         if row is None:

@@ -24,7 +24,7 @@ _BLOCK = 2_000
 # An index has codes of at most so many parts with 4 bits each, of at least 2 dimensions.
 _MOST_CODE_PARTS, _CODE_BITS = 256, 4
 # A search compares the codes of this many rows, and the vectors of this many.
-_N_CODES_COMPARED, _N_VECTORS_COMPARED = 400_000, 1_000
+_N_CODES_COMPARED, _N_VECTORS_COMPARED = 300_000, 1_000
 # Rows from which the cells of an index are learned: of each cell, and numbers in all (512 MiB).
 _N_OF_CELL, _MOST_VALUES = 64, 2**27
 
@@ -33,9 +33,9 @@ class NeighborIndex:
     """An index of vectors for single queries, of which most neighbours are the nearest.
 
     The rows are divided into cells by k-means.  In the cells that are nearest to a query, which
-    hold about 400,000 rows, all rows are compared by codes of 4 bits for two dimensions or more
+    hold about 300,000 rows, all rows are compared by codes of 4 bits for two dimensions or more
     (product quantisation [1]_, compared as in [2]_).  The 1,000 nearest of these are compared
-    exactly, by their vectors.  Up to 400,000 rows, no cell is left out.
+    exactly, by their vectors.  Up to 300,000 rows, no cell is left out.
 
     Parameters
     ----------
