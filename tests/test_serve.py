@@ -558,7 +558,7 @@ def test_many_images_get_an_index_and_exact_answers_before_and_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("clusterkit.similarity.catalogue.MANY", 500)
-    monkeypatch.setattr("clusterkit.similarity.approximate._N_VECTORS_COMPARED", 20)
+    monkeypatch.setattr("clusterkit.similarity.neighbor_index._N_VECTORS_COMPARED", 20)
     vectors = np.random.default_rng(0).normal(size=(600, 64)).astype(np.float32)
     store = import_many(tmp_path, vectors)
     app = create_app(store, look_seconds=0.05)

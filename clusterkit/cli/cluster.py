@@ -20,7 +20,7 @@ from clusterkit.cli.streams import say_result
 from clusterkit.clusterers.by_name import CLUSTERERS
 
 # What clusters vectors without loading them all.
-_STREAMED = ("kmeans", "minibatch-kmeans")
+_STREAMED = ("kmeans", "minibatch-kmeans", "refined-kmeans")
 
 
 class NumberOrAuto(click.ParamType):
@@ -161,7 +161,8 @@ def cluster(
 
     A large space is read part by part, and never all held in memory, with -a kmeans and -a
     minibatch-kmeans: the search for the clusters, with its restarts, is that of a random sample of
-    20,000 images, and passes over all images follow until the clusters settle.
+    20,000 images, and passes over all images follow until the clusters settle.  --refine compares
+    on a random sample of 10,000 images, whose clusters the others join, and says so.
 
     With --refine, k-means is compared with k-means on whitened vectors, without labels; the choice,
     its reason and the share of images that it moves are printed.
@@ -205,11 +206,11 @@ def cluster(
     if only_cluster and outputs.files["output"] == of:
         raise click.UsageError(f"{of} is the table that --only-cluster refers to: give another -o")
     check_confounders(without)
-    can_stream = algorithm in _STREAMED and not (without or refine)
+    can_stream = algorithm in _STREAMED and not without
     if stream and not can_stream:
         raise click.UsageError(
-            f"only {' and '.join(_STREAMED)} read vectors part by part, without --refine and "
-            "--without: leave out --stream"
+            f"only {', '.join(_STREAMED)} read vectors part by part, without --without: leave out "
+            "--stream"
         )
     if algorithm == "minibatch-kmeans" and stream is None:
         stream = True

@@ -305,8 +305,8 @@ def cluster(
     ----------
     embeddings : Embeddings or VectorStream
         The images.  A stream (:meth:`clusterkit.store.space.Space.stream`) is read part by part
-        and requires ``"kmeans"`` or ``"minibatch-kmeans"``.  Paths of plain vectors are their row
-        numbers.
+        and requires ``"kmeans"``, ``"minibatch-kmeans"`` or ``"refined-kmeans"``.  Paths of plain
+        vectors are their row numbers.
     clusterer : str or estimator
         A name in :data:`clusterkit.clusterers.CLUSTERERS`, or any scikit-learn clusterer.
     n_clusters : int or "auto", optional
@@ -393,10 +393,10 @@ def cluster(
             f"Received: {n_clusters!r}"
         )
     is_stream = isinstance(embeddings, VectorStream)
-    if is_stream and not isinstance(estimator, KMeans | MiniBatchKMeans):
+    if is_stream and not isinstance(estimator, KMeans | MiniBatchKMeans | RefinedKMeans):
         raise InvalidInputError(
-            "only kmeans and minibatch-kmeans cluster a stream; the others take the Embeddings "
-            f"that Space.read() loads. Received: {clusterer!r}"
+            "only kmeans, minibatch-kmeans and refined-kmeans cluster a stream; the others take "
+            f"the Embeddings that Space.read() loads. Received: {clusterer!r}"
         )
     top5, names_from = find_classes(embeddings, store)
     given, cleaned = embeddings, None

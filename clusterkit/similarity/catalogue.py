@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError, NotFoundError
-from clusterkit.similarity.approximate import NeighborIndex
 from clusterkit.similarity.byte_codes import find_candidates, similarities_of
 from clusterkit.similarity.catalogue_files import (
     Keys,
@@ -23,7 +22,8 @@ from clusterkit.similarity.catalogue_files import (
     number_of,
 )
 from clusterkit.similarity.nearest import nearest_among, unit_rows
-from clusterkit.store.embeddings import Embeddings, Failure, check_one_space
+from clusterkit.similarity.neighbor_index import NeighborIndex
+from clusterkit.store.embeddings import Embeddings, Failure, TopClasses, check_one_space
 from clusterkit.store.reading import as_space, is_large
 from clusterkit.store.space import Space
 from clusterkit.utils.paths import unescape_path
@@ -80,7 +80,8 @@ class Catalogue:
         self.root = Path(unescape_path(about["root"]))
         self.failures = [Failure(unescape_path(path), reason) for path, reason in about["failures"]]
         # All are opened now: another process deletes the files when the space has changed.
-        self.paths: Sequence[str] = Texts(self._map("paths"), self._map("path_ends"))
+        self.paths: Sequence[str] = Texts(self.folder, "path")
+        self._classes = Texts(self.folder, "classes") if about["has_classes"] else None
         self.vectors: NDArray[np.float32] = self._map("vectors")
         self._codes, self._steps, self._errors = map(self._map, ("codes", "steps", "errors"))
         self._of_path, self._of_digest = (Keys(self.folder, name) for name in ("path", "digest"))
@@ -113,8 +114,19 @@ class Catalogue:
         if isinstance(rows, list) and rows and isinstance(rows[0], str | os.PathLike):
             rows = [self.row(path) for path in rows]
         rows = np.atleast_1d(np.asarray(rows, np.int64))
-        paths = [self.paths[row] for row in rows]
-        return Embeddings(self.vectors[rows], paths=paths, root=self.root, space=self.space)
+        return Embeddings(
+            self.vectors[rows],
+            paths=[self.paths[row] for row in rows],
+            root=self.root,
+            space=self.space,
+            top5=None if self._classes is None else [self._classes_of(row) for row in rows],
+        )
+
+    def iter_batches(self, n_rows: int, /) -> Iterator[NDArray[np.float32]]:
+        """Yield all vectors in order, as arrays of shape (up to ``n_rows``, dimension)."""
+        for start in range(0, len(self), n_rows):
+            # Mapped for a batch only: what is mapped counts as memory of the process.
+            yield np.array(self._map("vectors")[start : start + n_rows])
 
     def check_same_space(self, other: Any) -> None:
         """Check that vectors are not from a different space."""
@@ -203,6 +215,11 @@ class Catalogue:
             if unit.any():
                 distances[place], rows[place] = self._compare_all(unit, n_neighbors)
         return distances, rows
+
+    def _classes_of(self, row: int) -> TopClasses | None:
+        """Return the most probable ImageNet classes of an image."""
+        known = None if self._classes is None else json.loads(self._classes[row])
+        return known and [(name, share) for name, share in known]
 
     def _compare_all(
         self, unit: NDArray[np.float32], n_neighbors: int

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -30,19 +30,19 @@ _ATTEMPTS = 10
 
 
 class Texts(Sequence[str]):
-    """Paths, one after the other in an array of bytes.
+    """A text of each row, read from disk as they are needed.
 
     Parameters
     ----------
-    content : ndarray of uint8
-        All paths, escaped as UTF-8.
-    ends : ndarray of int64
-        Where each of them ends.
+    folder : pathlib.Path
+        The catalogue.
+    name : str
+        What they are: ``"path"`` or ``"classes"``.
     """
 
-    def __init__(self, content: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
-        self._content = content
-        self._ends = ends
+    def __init__(self, folder: Path, name: str) -> None:
+        self._content = map_file(folder, f"{name}_text")
+        self._ends = map_file(folder, f"{name}_ends")
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -56,12 +56,12 @@ class Texts(Sequence[str]):
             return [self[one] for one in range(*row.indices(len(self)))]
         row = range(len(self))[row]
         start = int(self._ends[row - 1]) if row else 0
-        return _as_path(self._content[start : int(self._ends[row])].tobytes())
+        return _as_text(self._content[start : int(self._ends[row])].tobytes())
 
     def __iter__(self) -> Iterator[str]:
         start, content = 0, self._content.tobytes()
         for end in self._ends.tolist():
-            yield _as_path(content[start:end])
+            yield _as_text(content[start:end])
             start = end
 
 
@@ -136,12 +136,12 @@ def number_of(path: str) -> int:
     return int.from_bytes(hashlib.blake2b(_as_bytes(path), digest_size=8).digest(), "big")
 
 
-def _as_bytes(path: str) -> bytes:
-    """Return a path as UTF-8."""
-    return escape_path(path).encode()
+def _as_bytes(text: str) -> bytes:
+    """Return a path or another text as UTF-8."""
+    return escape_path(text).encode()
 
 
-def _as_path(content: bytes) -> str:
+def _as_text(content: bytes) -> str:
     """Undo :func:`_as_bytes`."""
     return unescape_path(content.decode())
 
@@ -179,9 +179,10 @@ def _write(folder: Path, stream: VectorStream, *, progress: bool) -> None:
     place = np.empty(n, np.int64)
     place[order] = np.arange(n)
     _write_vectors(folder, stream, place, progress=progress)
-    paths = [_as_bytes(names[row]) for row in order]
-    np.save(folder / "paths.npy", np.frombuffer(b"".join(paths), np.uint8))
-    np.save(folder / "path_ends.npy", np.cumsum([len(path) for path in paths], dtype=np.int64))
+    _write_texts(folder, "path", (names[row] for row in order))
+    if stream.top5 is not None:
+        classes = [json.dumps(known) for known in stream.top5]
+        _write_texts(folder, "classes", (classes[row] for row in order))
     numbers = np.fromiter((number_of(names[row]) for row in order), np.uint64, n)
     _write_keys(folder, "path", numbers, np.arange(n))
     known = np.array([bytes.fromhex(one or "") for one in stream.digests or [None] * n], "S32")
@@ -189,6 +190,7 @@ def _write(folder: Path, stream: VectorStream, *, progress: bool) -> None:
     _write_keys(folder, "digest", known, np.flatnonzero(known != b""))
     about = {
         "root": escape_path(str(stream.root)),
+        "has_classes": stream.top5 is not None,
         "failures": [[escape_path(path), reason] for path, reason in stream.failures],
     }
     (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
@@ -216,6 +218,13 @@ def _write_vectors(
             bar.update(len(batch))
     np.save(folder / "steps.npy", steps)
     np.save(folder / "errors.npy", errors)
+
+
+def _write_texts(folder: Path, name: str, texts: Iterable[str]) -> None:
+    """Write texts one after the other, and where each ends."""
+    coded = [_as_bytes(text) for text in texts]
+    np.save(folder / f"{name}_text.npy", np.frombuffer(b"".join(coded), np.uint8))
+    np.save(folder / f"{name}_ends.npy", np.cumsum([len(one) for one in coded], dtype=np.int64))
 
 
 def _write_keys(folder: Path, name: str, keys: NDArray[Any], rows: NDArray[np.intp]) -> None:
