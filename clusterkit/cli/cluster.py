@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from clusterkit.cli.options import (
+    LocalPath,
     notice_names,
     open_vectors,
     seed_option,
@@ -78,7 +79,7 @@ class NumberOrAuto(click.ParamType):
 )
 @click.option(
     "--into",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False, path_type=Path),
     help="Sort the image files into this folder, one sub-folder per cluster.",
 )
 @click.option(
@@ -90,7 +91,7 @@ class NumberOrAuto(click.ParamType):
 @strict_option
 @click.option(
     "--previous",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     help="The clusters.csv of an earlier run: clusters that go on keep its numbers, and decisions "
     "made by hand are kept.",
 )

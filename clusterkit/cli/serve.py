@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import space_option, store_option, weights_option
+from clusterkit.cli.options import LocalPath, space_option, store_option, weights_option
 from clusterkit.cli.outputs import Outputs, outputs
 from clusterkit.cli.streams import notice
 
@@ -15,12 +15,12 @@ from clusterkit.cli.streams import notice
 @weights_option
 @click.option(
     "--model",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     help="A .keras file of `clusterkit train classifier`, for the classes of pictures.",
 )
 @click.option(
     "--clusters",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     help="A table of `clusterkit cluster`, for the groups of pictures.",
 )
 @click.option(

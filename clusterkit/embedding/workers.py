@@ -1,6 +1,5 @@
 """One pass over images: skip known ones, decode ahead, embed in batches."""
 
-import os
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -16,8 +15,9 @@ from clusterkit.images.folder import FileStatus, ImageFolder, digest_bytes, read
 from clusterkit.store.embeddings import Failure
 from clusterkit.store.part_file import FLOAT16, MAX_FLOAT16, Row
 from clusterkit.store.space import Space
+from clusterkit.utils.locations import is_gone, join, reading_workers
 from clusterkit.utils.parallel import map_ahead
-from clusterkit.utils.paths import escape_path, is_gone
+from clusterkit.utils.paths import escape_path
 from clusterkit.utils.progress import progress_bar
 
 
@@ -64,6 +64,8 @@ class EmbedRun:
         self.space = space
         self.root = space.root_of(images.root) if space else str(images.root)
         self.known = space.known_rows() if space else {}
+        if space is not None:
+            space.check_root(images.root, self.known)
         self.is_half = space is not None and space.numbers == FLOAT16
         self.again = again
         self.kept_of_digest = {
@@ -96,6 +98,7 @@ class EmbedRun:
         """
         load = partial(
             _load,
+            status_of=self.images.status_of,
             root=self.root,
             size=self.extractor.image_size,
             resize=self.extractor.resize,
@@ -105,7 +108,8 @@ class EmbedRun:
         full = self.extractor.full_batch
         batch = _Batch()
         is_prepared = False
-        for loaded in map_ahead(load, self._new_files(), ahead=2 * full):
+        workers = reading_workers([self.images.root])
+        for loaded in map_ahead(load, self._new_files(), ahead=2 * full, workers=workers):
             (batch.settled if loaded.image is None else batch.images).append(loaded)
             if batch.images and not is_prepared:
                 yield _Batch(n_ahead=max(1, self._count_new()))
@@ -144,20 +148,19 @@ class EmbedRun:
         if self.again or not self.known:
             return len(self.all_images)
         root = self.all_images.root
-        files = (os.path.join(root, path) for path in self.all_images.paths)  # noqa: PTH118
-        return sum(os.path.normpath(file) not in self.known for file in files)
+        return sum(join(root, path) not in self.known for path in self.all_images.paths)
 
     def _new_files(self) -> Iterator[tuple[str, str]]:
         """Yield path and file of each new or changed image."""
         for path in self.images.paths:
-            file = os.path.join(self.images.root, path)  # noqa: PTH118
-            known = None if self.again else self.known.get(os.path.normpath(file))
+            file = join(self.images.root, path)
+            known = None if self.again else self.known.get(file)
             # Imported rows and missing files have no status.
             if (
                 known
                 and known.error is None
                 and known.size is not None
-                and known.status == FileStatus.of(file)
+                and known.status == self.images.status_of(path)
             ):
                 self.reused += 1
                 self.bar.update()
@@ -195,7 +198,7 @@ class EmbedRun:
 
     def _settle(self, loaded: "_Loaded") -> Iterator[Row]:
         """Finish an image that needs no network: a failure, or known content."""
-        row, known = loaded.row, self.known.get(os.path.normpath(loaded.file))
+        row, known = loaded.row, self.known.get(loaded.file)
         if row.error is not None:
             self.failures.append(Failure(loaded.path, row.error))
             self.bar.set_postfix(failed=len(self.failures))
@@ -244,6 +247,7 @@ def _is_unique(status: FileStatus) -> bool:
 def _load(
     path_and_file: tuple[str, str],
     *,
+    status_of: Callable[[str], FileStatus],
     root: str,
     size: tuple[int, int],
     resize: str,
@@ -254,19 +258,36 @@ def _load(
     path, file = path_and_file
     row = Row(escape_path(path), root)
     loaded = _Loaded(path, file, row)
+    status = status_of(path)
     try:
-        status = FileStatus.of(file)
         row.size, row.mtime_ns, row.ctime_ns, row.inode = status
         row.digest = find_moved(status)
         if row.digest in known_digests:
             return loaded
-        data = read_bytes(file)
-        if FileStatus.of(file) != status or len(data) != row.size:
-            raise ImageError("the file changed while it was read")
+        data, status = _read_settled(file, status)
+        row.size, row.mtime_ns, row.ctime_ns, row.inode = status
         row.digest = digest_bytes(data)
         if row.digest not in known_digests:
             loaded.image, (row.height, row.width) = decode_image(data, size, resize=resize)
     except ImageError as error:
+        row.size, row.mtime_ns, row.ctime_ns, row.inode = status
         # The reason may quote bytes of the file that are not text.
         row.error = str(error).encode("utf-8", "backslashreplace").decode()
     return loaded
+
+
+def _read_settled(file: str, status: FileStatus) -> tuple[bytes, FileStatus]:
+    """Return the bytes of a file, and the status that belongs to them.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read, or changes while it is.
+    """
+    # It may have changed since it was found, long ago for the last of a folder.
+    for _ in range(2):
+        before, data = status, read_bytes(file)
+        status = FileStatus.of(file)
+        if status == before and status.size in (None, len(data)):
+            return data, status
+    raise ImageError("the file changed while it was read")

@@ -14,6 +14,7 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.plots.grid import SIDE, PictureGrid
 from clusterkit.plots.pictures import Sheet
 from clusterkit.plots.style import BLUE, QUIET
+from clusterkit.utils.locations import as_path
 
 if TYPE_CHECKING:
     from clusterkit.similarity.catalogue import Catalogue
@@ -140,7 +141,7 @@ class GalleryDisplay(PictureGrid):
         titles = [f"similarity {1 - distance:.3f}" for distance in distances]
         if query is not None:
             pictures.insert(0, query)
-            captions.insert(0, Path(query).name)
+            captions.insert(0, as_path(query).name)
             titles.insert(0, "query")
         elif len(rows) and distances[0] < _SAME:
             titles[0] = "query"

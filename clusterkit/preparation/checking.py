@@ -31,6 +31,7 @@ from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store, as_store
 from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.html import Markup
+from clusterkit.utils.locations import absolute, as_path
 from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.text import join_lines, plural
 
@@ -266,7 +267,7 @@ def check(
         raise InvalidInputError("dry_run plans what would be moved: name a folder to move it to")
     images = ImageFolder(given, exclude=exclude)
     files, paths = images.files, images.paths
-    tops = [Path(os.path.abspath(one)) for one in given if Path(one).is_dir()]  # noqa: PTH100
+    tops = [as_path(absolute(one)) for one in given if as_path(one).is_dir()]
     if quarantine_into is not None:
         check_quarantine(quarantine_into, kinds, tops, {file.parent for file in files})
     pairs = read_not_copies(not_copies)

@@ -28,7 +28,7 @@ from clusterkit.routing.transfer import (
     sweep_parts,
 )
 from clusterkit.store.store import Store, as_store
-from clusterkit.utils.paths import is_gone
+from clusterkit.utils.locations import is_gone
 from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.text import join_lines, plural
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from clusterkit.errors import InvalidInputError
 from clusterkit.serve.limits import Limits
 from clusterkit.serve.phases import Phases
+from clusterkit.utils.locations import as_path
 from clusterkit.utils.optional_imports import require
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def create_app(
     if not look_seconds > 0:
         raise InvalidInputError(f"look_seconds must be above 0. Received: {look_seconds}")
     store, weights, model, clusters = (
-        None if path is None else Path(path) for path in (store, weights, model, clusters)
+        None if path is None else as_path(path) for path in (store, weights, model, clusters)
     )
     sources = Sources(store, extractor, weights, model, clusters)
     service = Service(sources, limits, phases)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from clusterkit.clustering.selection import find_space
 from clusterkit.errors import InvalidInputError, NotFoundError, StoreError
 from clusterkit.extractors.by_name import WITHOUT_NETWORK
+from clusterkit.images.folder import FileStatus
 from clusterkit.serve.networks import OpenClassifier, OpenNetwork, open_classifier, open_extractor
 from clusterkit.serve.phases import Phases
 from clusterkit.similarity.catalogue import Catalogue
@@ -176,8 +176,7 @@ def _state_of(space: Space) -> Status:
 
 def _status_of(file: Path) -> Status:
     """Return what identifies the content of a file; None if there is none."""
-    try:
-        status = os.stat(file)  # noqa: PTH116 (as FileStatus)
-    except OSError:
+    status = FileStatus.of(file)
+    if status.size is None or status.mtime_ns is None:
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    return status.mtime_ns, status.size, status.inode or 0

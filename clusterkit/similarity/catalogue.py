@@ -26,6 +26,7 @@ from clusterkit.similarity.neighbor_index import NeighborIndex
 from clusterkit.store.embeddings import Embeddings, Failure, TopClasses, check_one_space
 from clusterkit.store.reading import as_space, is_large
 from clusterkit.store.space import Space
+from clusterkit.utils.locations import absolute, as_path, relative
 from clusterkit.utils.paths import unescape_path
 
 # From so many images on, an index is worth building: comparing all would take 10 ms and more.
@@ -68,7 +69,7 @@ class Catalogue:
     Raises
     ------
     InvalidInputError
-        If the files cannot be written.
+        If the space is empty, or the files cannot be written.
     StoreError
         If the space, or a file, is damaged.
     """
@@ -77,7 +78,7 @@ class Catalogue:
         self.space: dict[str, Any] = space.info
         self.folder = find_or_write(space, progress=progress)
         about = json.loads((self.folder / "about.json").read_text(encoding="utf-8"))
-        self.root = Path(unescape_path(about["root"]))
+        self.root = as_path(unescape_path(about["root"]))
         self.failures = [Failure(unescape_path(path), reason) for path, reason in about["failures"]]
         # All are opened now: another process deletes the files when the space has changed.
         self.paths: Sequence[str] = Texts(self.folder, "path")
@@ -156,11 +157,8 @@ class Catalogue:
 
     def find(self, path: str | os.PathLike[str]) -> int | None:
         """Return the row of an image, given by its path in the space or by its file, or None."""
-        row = self.row_of_path(os.fspath(path))
-        if row is None:
-            absolute = os.path.abspath(path)  # noqa: PTH100 (links are not followed)
-            row = self.row_of_path(os.path.relpath(absolute, self.root).replace(os.sep, "/"))
-        return row
+        row = self.row_of_path(str(path))
+        return self.row_of_path(relative(absolute(path), self.root)) if row is None else row
 
     def row(self, path: str | os.PathLike[str]) -> int:
         """Return the row of an image, as :meth:`find` does.
@@ -173,7 +171,7 @@ class Catalogue:
         row = self.find(path)
         if row is not None:
             return row
-        file = os.path.abspath(path)  # noqa: PTH100 (links are not followed)
+        file = absolute(path)
         for failure in self.failures:
             if file == str(self.root / failure.path) or str(path) == failure.path:
                 raise NotFoundError(f"{path} could not be embedded: {failure.reason}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from clusterkit.similarity.byte_codes import encode
 from clusterkit.store.space import Space
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.files import atomic_folder
+from clusterkit.utils.locations import absolute
 from clusterkit.utils.paths import escape_path, unescape_path
 from clusterkit.utils.progress import progress_bar
 
@@ -102,7 +102,7 @@ def find_or_write(space: Space, *, progress: bool = False) -> Path:
     StoreError
         If a part of the space is damaged, or it is written to all the time.
     InvalidInputError
-        If the files cannot be written.
+        If the space is empty, or the files cannot be written.
     """
     state = space.state
     for _ in range(_ATTEMPTS):
@@ -110,6 +110,10 @@ def find_or_write(space: Space, *, progress: bool = False) -> Path:
         if folder.exists():
             return folder
         stream = space.stream()
+        if not len(stream):
+            raise InvalidInputError(
+                f"{space.folder} holds no embedded image: run `clusterkit embed` first"
+            )
         before, state = state, space.state
         if before == state:
             _write_folder(folder, stream, progress=progress)
@@ -149,7 +153,7 @@ def _as_text(content: bytes) -> str:
 def _folder_of(space: Space, state: str) -> Path:
     """Return the folder of a state of a space in the cache."""
     # Paths depend on the place of the store.
-    place = hashlib.sha256(_as_bytes(os.path.abspath(space.folder))).hexdigest()  # noqa: PTH100
+    place = hashlib.sha256(_as_bytes(absolute(space.folder))).hexdigest()
     return cache_folder() / "catalogues" / f"{place[:16]}-{_FORM}-{state[:32]}"
 
 

@@ -35,6 +35,7 @@ from clusterkit.similarity.catalogue import Catalogue
 from clusterkit.similarity.tone_share import ToneInfluence, place
 from clusterkit.similarity.where import Where, split_by_hiding, split_cosine
 from clusterkit.store.embeddings import Embeddings
+from clusterkit.utils.locations import as_path, join
 
 # Patches along each side that are hidden in turn, as many as most networks have locations.
 _N_PATCHES = 7
@@ -339,7 +340,7 @@ def _read_some(
     files: dict[int, Path] = {}
     # Others take the place of files that are gone; on a disk that is not mounted, all are.
     for row in order[: _TRIES * N_SAMPLE].tolist():
-        file = Path(embeddings.root or "", embeddings.paths[row])
+        file = as_path(join(embeddings.root or "", embeddings.paths[row]))
         if file not in taken and file.is_file():
             files[row] = file
         if len(files) == N_SAMPLE:

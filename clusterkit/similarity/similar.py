@@ -24,7 +24,8 @@ from clusterkit.similarity.catalogue import Catalogue, as_searchable
 from clusterkit.similarity.explanation import Explanation, explain_vectors, select_image
 from clusterkit.similarity.nearest import nearest_of_any_length
 from clusterkit.store.embeddings import Embeddings, describe_space
-from clusterkit.utils.paths import is_gone, unescape_path
+from clusterkit.utils.locations import absolute, as_path, find_gone, is_gone, join, real_path
+from clusterkit.utils.paths import unescape_path
 from clusterkit.utils.text import join_lines, plural
 
 if TYPE_CHECKING:
@@ -286,10 +287,10 @@ def _look_up(
         own = embeddings.find(query.files[0]) if isinstance(image, Embeddings) else None
         return query, [] if own is None else [own]
     # A file takes precedence over a stored image of the same name elsewhere.
-    own = embeddings.find(os.path.abspath(image))  # noqa: PTH100
-    if not os.path.lexists(image):
+    own = embeddings.find(absolute(image))
+    if is_gone(image):
         if own is None:
-            own = embeddings.find(unescape_path(os.fspath(image)))
+            own = embeddings.find(unescape_path(str(image)))
         if own is None and not any(str(image) == failure.path for failure in embeddings.failures):
             raise NotFoundError(f"no such file: {image}, and no such path in the store")
         row = embeddings.row(image) if own is None else own
@@ -302,16 +303,16 @@ def _look_up(
             decode_image(data)
     except ImageError as error:
         raise InvalidInputError(f"{image}: {error}") from error
-    place = os.path.realpath(image)
-    files = [Path(embeddings.root or "", embeddings.paths[row]) for row in same]
-    rows = {row for row, file in zip(same, files, strict=True) if os.path.realpath(file) == place}
+    place = real_path(image)
+    files = [join(embeddings.root or "", embeddings.paths[row]) for row in same]
+    rows = {row for row, file in zip(same, files, strict=True) if real_path(file) == place}
     rows |= {row for row in (own, embeddings.find(place)) if row is not None}
     if not same:
         if extractor is None:
             from clusterkit.extractors.remembered import RememberedExtractor
 
             extractor = RememberedExtractor(embeddings.space, weights=weights)
-        return _embed_query(Path(image), extractor), sorted(rows)
+        return _embed_query(as_path(image), extractor), sorted(rows)
     # Prefer the file's own row to that of a copy.
     return embeddings[[min(same, key=lambda row: row not in rows)]], sorted(rows)
 
@@ -337,9 +338,9 @@ def _nearest_present(
         is_other = ~np.isin(found[0], own)
         rows, similarities = found[0][is_other], 1.0 - distances[0][is_other]
         # Without a root, paths may be mere names.
-        is_there = np.array(
-            [root is None or not is_gone(root / embeddings.paths[row]) for row in rows], dtype=bool
-        )
+        files = [] if root is None else [join(root, embeddings.paths[row]) for row in rows]
+        gone = find_gone(files)
+        is_there = np.array([file not in gone for file in files] or [True] * len(rows), np.bool_)
         n_there = np.count_nonzero(is_there)
         if n_there >= n_wanted or n_looked_at == len(embeddings) or is_away:
             break
