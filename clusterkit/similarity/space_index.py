@@ -36,8 +36,8 @@ _STEPS = 127  # of the largest number of a vector, on each side of 0
 _BATCH_ROWS = 4096
 # Numbers that are multiplied at a time: 2 MB, which stay in a core's cache.
 _CACHE_VALUES = 2**19
-# Rows that are compared exactly at a time.
-_EXACT_ROWS = 8192
+# Single rows that are read from one map.
+_MAPPED_ROWS = 1024
 # Times that a space which is being written to is read again.
 _ATTEMPTS = 10
 
@@ -118,7 +118,7 @@ class SpaceIndex:
             rows = [self.row(path) for path in rows]
         rows = np.atleast_1d(np.asarray(rows, np.int64))
         return Embeddings(
-            np.array(self.vectors[rows]),
+            self.vectors_of(rows),
             paths=[self.paths[row] for row in rows],
             root=self.root,
             space=self.space,
@@ -130,10 +130,20 @@ class SpaceIndex:
         known = json.loads(self._classes[row]) if self._classes is not None else None
         return known and [(name, share) for name, share in known]
 
+    def vectors_of(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors of some rows."""
+        found = np.empty((len(rows), self.shape[1]), np.float32)
+        # Mapped for some rows only: the system maps what lies around each, and what is mapped
+        # counts as memory of the process.
+        for start in range(0, len(rows), _MAPPED_ROWS):
+            part = rows[start : start + _MAPPED_ROWS]
+            found[start : start + len(part)] = _map(self._folder, "vectors")[part]
+        return found
+
     def iter_batches(self, n_rows: int, /) -> Iterator[NDArray[np.float32]]:
         """Yield all vectors in order, as arrays of shape (up to ``n_rows``, dimension)."""
         for start in range(0, len(self), n_rows):
-            # Mapped for a batch only: what is mapped counts as memory of the process.
+            # Mapped for a batch only, see above.
             yield np.array(_map(self._folder, "vectors")[start : start + n_rows])
 
     def find(self, path: str | os.PathLike[str]) -> int | None:
@@ -191,8 +201,8 @@ class SpaceIndex:
                 found = self._candidates(unit, n_neighbors)
                 exact = np.concatenate(
                     [
-                        exact_distances(unit_rows(self.vectors[part])[None], unit[None])[0]
-                        for part in _cut(found, _EXACT_ROWS)
+                        exact_distances(unit_rows(self.vectors_of(part))[None], unit[None])[0]
+                        for part in _cut(found, _BATCH_ROWS)
                     ]
                 )
                 order = np.lexsort((found, exact))[:n_neighbors]
