@@ -217,6 +217,12 @@ def write_report(
     given = gathered.embeddings
     vectors = given if isinstance(given, VectorStream) else np.asarray(given)
     check_layout(layout, vectors)
+    if isinstance(vectors, VectorStream):
+        if inspection is True:
+            raise InvalidInputError(
+                f"an inspection needs all vectors in memory. Received: {vectors!r}"
+            )
+        inspection = None if inspection == "auto" else inspection
     known = _find_labels(labels, gathered)
     n = len(gathered.embeddings)
     if _is_wanted(curve, n, least=2, what="number of clusters"):

@@ -32,6 +32,8 @@ from clusterkit.utils.paths import unescape_path
 # From so many images on, an index is worth building: comparing all would take 10 ms and more.
 MANY = 50_000
 _INDEX = "index.faiss"
+# Single rows that are read from one map.
+_MAPPED_ROWS = 1024
 
 
 class Catalogue:
@@ -116,17 +118,27 @@ class Catalogue:
             rows = [self.row(path) for path in rows]
         rows = np.atleast_1d(np.asarray(rows, np.int64))
         return Embeddings(
-            self.vectors[rows],
+            self.vectors_of(rows),
             paths=[self.paths[row] for row in rows],
             root=self.root,
             space=self.space,
             top5=None if self._classes is None else [self._classes_of(row) for row in rows],
         )
 
+    def vectors_of(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors of some rows."""
+        found = np.empty((len(rows), self.shape[1]), np.float32)
+        # Mapped for some rows only: the system maps what lies around each, and what is mapped
+        # counts as memory of the process.
+        for start in range(0, len(rows), _MAPPED_ROWS):
+            part = rows[start : start + _MAPPED_ROWS]
+            found[start : start + len(part)] = self._map("vectors")[part]
+        return found
+
     def iter_batches(self, n_rows: int, /) -> Iterator[NDArray[np.float32]]:
         """Yield all vectors in order, as arrays of shape (up to ``n_rows``, dimension)."""
         for start in range(0, len(self), n_rows):
-            # Mapped for a batch only: what is mapped counts as memory of the process.
+            # Mapped for a batch only, see above.
             yield np.array(self._map("vectors")[start : start + n_rows])
 
     def check_same_space(self, other: Any) -> None:

@@ -342,7 +342,8 @@ def explain_vectors(
     vectors = embeddings.vectors
     if len(vectors) > _MOST_RANKED and on_disk:
         rng = np.random.default_rng(random_state)
-        vectors = vectors[np.sort(rng.choice(len(vectors), _MOST_RANKED, replace=False))]
+        rows = np.sort(rng.choice(len(vectors), _MOST_RANKED, replace=False))
+        vectors = embeddings.vectors_of(rows)
     standing = rank_similarity(similarity, vectors, random_state=random_state)
     histogram_a, histogram_b, bin_edges = latent_histograms(vector_a, vector_b, bins=bins)
     return Explanation(
