@@ -15,7 +15,7 @@ import numpy as np
 
 from clusterkit import __version__
 from clusterkit.datasets.results import Result
-from clusterkit.embedding.workers import EmbedRun
+from clusterkit.embedding.workers import EmbedRun, Known
 from clusterkit.errors import ClusterkitError
 from clusterkit.extractors.base import Extractor
 from clusterkit.extractors.by_name import create_extractor
@@ -143,7 +143,7 @@ def embed(
         embed_to_store(images, extractor, store, progress=progress)
         store = as_store(store)
         return store.open_space(describe(extractor)).read(images)
-    run = EmbedRun(images, extractor, progress=progress)
+    run = EmbedRun(images, extractor, Known.of(None, images), progress=progress)
     rows = list(run.rows())
     embedded = [row for row in rows if row.error is None]
     vectors = [row.vector for row in embedded if row.vector is not None]
@@ -208,7 +208,8 @@ def embed_to_store(
         extractor = recall_extractor(extractor, store)
     space = store.open_space(describe(extractor))
     with store.writing(space):
-        run = EmbedRun(images, extractor, space, again=again, progress=progress)
+        known = Known.of(space, images, again=again)
+        run = EmbedRun(images, extractor, known, again=again, progress=progress)
         _write(space, run.rows())
         pruned = space.clean(prune=prune)
     default = store.default or space

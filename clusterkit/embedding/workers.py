@@ -1,7 +1,7 @@
 """One pass over images: skip known ones, decode ahead, embed in batches."""
 
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -15,10 +15,42 @@ from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import FileStatus, ImageFolder, digest_bytes, read_bytes
 from clusterkit.store.embeddings import Failure
 from clusterkit.store.part_file import Row
-from clusterkit.store.space import Space
+from clusterkit.store.space import KnownRow, Space
 from clusterkit.utils.parallel import map_ahead
 from clusterkit.utils.paths import escape_path
 from clusterkit.utils.progress import progress_bar
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a store knows of images, before a run.
+
+    Attributes
+    ----------
+    root : str
+        The folder that the paths of new rows are relative to, as stored.
+    rows : dict
+        The row of each file, by absolute path.
+    kept_of_digest : mapping
+        Part and position of the vector of each content, by its digest.
+    """
+
+    root: str
+    rows: dict[str, KnownRow] = field(default_factory=dict)
+    kept_of_digest: Mapping[str | None, tuple[str, int]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, space: Space | None, images: ImageFolder, *, again: bool = False) -> "Known":
+        """Read what a space knows; with ``again`` no vector counts as known."""
+        if space is None:
+            return cls(str(images.root))
+        rows = space.known_rows()
+        kept = {
+            row.digest: (row.part, row.position)
+            for row in rows.values()
+            if row.error is None and not again
+        }
+        return cls(space.root_of(images.root), rows, kept)
 
 
 class EmbedRun:
@@ -36,22 +68,15 @@ class EmbedRun:
         self,
         images: ImageFolder,
         extractor: Extractor,
-        space: Space | None = None,
+        known: Known,
         *,
         again: bool = False,
         progress: bool = False,
     ) -> None:
         self.images = images
         self.extractor = extractor
-        self.space = space
-        self.root = space.root_of(images.root) if space else str(images.root)
-        self.known = space.known_rows() if space else {}
+        self.known = known
         self.again = again
-        self.kept_of_digest = {
-            row.digest: (row.part, row.position)
-            for row in self.known.values()
-            if row.error is None and not again
-        }
         self.embedded = self.reused = 0
         self.failures: list[Failure] = []
         self.bar = progress_bar(
@@ -77,15 +102,15 @@ class EmbedRun:
         """
         load = partial(
             _load,
-            root=self.root,
+            root=self.known.root,
             size=self.extractor.image_size,
             resize=self.extractor.resize,
-            known_digests=self.kept_of_digest.keys(),
+            known_digests=self.known.kept_of_digest.keys(),
         )
         full = self.extractor.full_batch
         batch = _Batch()
         is_prepared = False
-        for loaded in map_ahead(load, self._new_files(), ahead=2 * full):
+        for loaded in map_ahead(load, self.new_files(), ahead=2 * full):
             (batch.settled if loaded.image is None else batch.images).append(loaded)
             if batch.images and not is_prepared:
                 yield _Batch(n_ahead=max(1, self._count_new()))
@@ -102,16 +127,16 @@ class EmbedRun:
 
     def _count_new(self) -> int:
         """Return the number of images without a row, about as many as are to be embedded."""
-        if self.again or not self.known:
+        if self.again or not self.known.rows:
             return len(self.images)
         files = (os.path.join(self.images.root, path) for path in self.images.paths)  # noqa: PTH118
-        return sum(os.path.normpath(file) not in self.known for file in files)
+        return sum(os.path.normpath(file) not in self.known.rows for file in files)
 
-    def _new_files(self) -> Iterator[tuple[str, str]]:
-        """Yield path and file of each new or changed image."""
+    def new_files(self) -> Iterator[tuple[str, str]]:
+        """Yield path and file of each new or changed image, and count the others."""
         for path in self.images.paths:
             file = os.path.join(self.images.root, path)  # noqa: PTH118
-            known = None if self.again else self.known.get(os.path.normpath(file))
+            known = None if self.again else self.known.rows.get(os.path.normpath(file))
             # Imported rows and missing files have no status.
             if (
                 known
@@ -149,7 +174,7 @@ class EmbedRun:
 
     def _settle(self, loaded: "_Loaded") -> Iterator[Row]:
         """Finish an image that needs no network: a failure, or known content."""
-        row, known = loaded.row, self.known.get(os.path.normpath(loaded.file))
+        row, known = loaded.row, self.known.rows.get(os.path.normpath(loaded.file))
         if row.error is not None:
             self.failures.append(Failure(loaded.path, row.error))
             self.bar.set_postfix(failed=len(self.failures))
@@ -158,7 +183,7 @@ class EmbedRun:
                 self.bar.update()
                 return
         else:
-            row.kept = self.kept_of_digest[row.digest]
+            row.kept = self.known.kept_of_digest[row.digest]
             self.reused += 1
         self.bar.update()
         yield row

@@ -21,6 +21,9 @@ _LOOK_SECONDS = 0.1
 # Of a thread of map_ahead: whether its results are still wanted.
 _here = threading.local()
 
+# How many CPUs this process may use of those that the system gives it.
+_allowance: int | None = None
+
 
 def map_serially(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
     """Apply a function to each item in the current thread."""
@@ -61,11 +64,19 @@ def workers() -> Iterator[Map]:
         yield run
 
 
+def limit_cpus(n: int) -> None:
+    """Let this process use at most ``n`` CPUs, as one of several workers on a machine."""
+    global _allowance
+    _allowance = n
+
+
 def count_cpus() -> int:
     """Return the number of CPUs available to this process."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        found = len(os.sched_getaffinity(0))
+    else:
+        found = os.cpu_count() or 1
+    return found if _allowance is None else max(1, min(found, _allowance))
 
 
 @lru_cache
