@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import pytest
+
 # All that writes; a kill happens at one of them, and after it none works.
 WRITES = [
     *[(os, name) for name in ("link", "unlink", "rename", "replace", "mkdir", "rmdir")],
@@ -67,3 +69,21 @@ def killed_at(count: int, *, victim: Write | None = None, across: bool = False) 
             wrapped = deadly(getattr(owner, name), (owner, name))
             stack.enter_context(patch.object(owner, name, wrapped))
         yield
+
+
+class Changes:
+    """Counts the changes of the file system that a store makes, and ends at one of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, last: int | None = None) -> None:
+        self.n, self.last = 0, last
+        for name in ("replace", "unlink"):
+            monkeypatch.setattr(Path, name, self._counting(getattr(Path, name)))
+
+    def _counting(self, change: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(path: Path, *arguments: Any, **options: Any) -> Any:
+            self.n += 1
+            if self.last is not None and self.n > self.last:
+                raise Killed
+            return change(path, *arguments, **options)
+
+        return counted

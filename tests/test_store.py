@@ -113,7 +113,7 @@ def test_cleaning_drops_what_is_superseded(space: Space, tmp_path: Path) -> None
     assert space.clean() == 0
     names = ["part-000002", "failures-000002", "part-000003", "part-000004"]
     assert [part.stem for part in space.parts] == names
-    assert sorted(space._part_files()) == sorted(space.parts)
+    assert sorted(space.folders.part_files()) == sorted(space.parts)
     after = space.read()
     assert numbers(after) == numbers(before)
     assert after.failures == before.failures

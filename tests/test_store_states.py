@@ -22,12 +22,14 @@ from clusterkit.extractors.base import Extraction
 from clusterkit.images.folder import ImageFolder
 from clusterkit.store import part_file as parts
 from clusterkit.store.embeddings import Failure
+from clusterkit.store.folders import Folders
+from clusterkit.store.ledgers import Ledgers
 from clusterkit.store.part_file import Row
 from clusterkit.store.part_list import PartList
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store
 from tests.grid_colours import GridColours
-from tests.kills import Killed
+from tests.kills import Changes, Killed
 from tests.stores import SPACE, make_photos, make_row, rows_of
 
 DATA = Path(__file__).parent / "data"
@@ -87,7 +89,7 @@ def test_a_reader_gives_up_beside_a_writer_that_never_ends(
 ) -> None:
     numbers = iter(range(10, 10_000))
     monkeypatch.setattr(
-        Space, "_listed", lambda _: PartList.of_files([f"part-{next(numbers):06}.parquet"])
+        Ledgers, "joined", lambda _: PartList.of_files([f"part-{next(numbers):06}.parquet"])
     )
     with pytest.raises(StoreError, match=r"rewritten 100 times while it was read: wait"):
         space.known_rows()
@@ -126,24 +128,6 @@ def test_two_processes_a_reader_and_a_writer(tmp_path: Path) -> None:
 
 
 # A writer that is killed
-
-
-class Changes:
-    """Counts the changes of the file system that a store makes, and ends at one of them."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, last: int | None = None) -> None:
-        self.n, self.last = 0, last
-        for name in ("replace", "unlink"):
-            monkeypatch.setattr(Path, name, self._counting(getattr(Path, name)))
-
-    def _counting(self, change: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(path: Path, *arguments: Any, **options: Any) -> Any:
-            self.n += 1
-            if self.last is not None and self.n > self.last:
-                raise Killed
-            return change(path, *arguments, **options)
-
-        return counted
 
 
 def test_a_run_killed_at_any_change_of_the_disk_loses_at_most_a_part(
@@ -206,7 +190,7 @@ def test_small_parts_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         space.append([make_row(i)])
     before = space.read()
     space.clean()
-    assert [file.stem for file in space.parts] == ["part-000008", "failures-000008"]
+    assert [file.stem for file in space.parts] == ["part-000007-000008", "failures-000007-000008"]
     assert space.read().paths == before.paths
     assert np.array_equal(space.read().vectors, before.vectors)
 
@@ -474,7 +458,7 @@ def test_a_store_of_format_2_is_read_and_its_folder_tidied(format_2: Path) -> No
     report = embed_to_store(ImageFolder(format_2 / "photos"), GridColours(cells=1), store)
     assert (report.embedded, report.reused, report.failed) == (0, 8, 1)
     assert {file.name[:5] for file in space.folder.iterdir()} == {"part-"}
-    assert json.loads(space.info_file.read_text())["format"] == 3
+    assert json.loads(space.info_file.read_text())["format"] == 4
     assert Store(store).verify() == []
     assert np.array_equal(space.read().vectors, emb.vectors)
 
@@ -508,26 +492,26 @@ def test_a_reader_starts_over_where_a_file_is_moved(
     """Each place of a file is asked for; it is elsewhere when the file is opened."""
     space, images = Store(format_2 / "store").space(), ImageFolder(format_2 / "photos")
     expected = READS[name](space, images)
-    find = Space._find
+    find = Folders.find
     n_found, moment = 0, 1
 
-    def find_early(space: Space, file: str) -> Path:
+    def find_early(folders: Folders, file: str) -> Path:
         nonlocal n_found
-        place = find(space, file)
+        place = find(folders, file)
         n_found += 1
         if n_found == moment:
             with monkeypatch.context() as patched:
-                patched.setattr(Space, "_find", find)
-                space._tidy()
+                patched.setattr(Folders, "find", find)
+                space.folders.tidy()
         return place
 
     for moment in range(1, 12):  # noqa: B007
         shutil.rmtree(format_2 / "store")
         shutil.copytree(DATA / "format_2/store", format_2 / "store")
-        space._make_folders()
+        space.folders.make()
         n_found = 0
         with monkeypatch.context() as patched:
-            patched.setattr(Space, "_find", find_early)
+            patched.setattr(Folders, "find", find_early)
             assert READS[name](space, images) == expected
 
 

@@ -15,8 +15,8 @@ from clusterkit.serve.networks import OpenClassifier, OpenNetwork, open_classifi
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store
 
-# What identifies the content of a file: see FileStatus.
-Status = tuple[int, int, int] | None
+# What identifies the content of a file, see FileStatus, or of several.
+Status = tuple[int, int, int] | list["Status"] | None
 
 
 @dataclass(frozen=True)
@@ -106,16 +106,17 @@ class Sources:
 
     def statuses(self) -> dict[str, Status]:
         """Return what identifies the content of each file."""
+        found: dict[str, Status] = {}
         files: dict[str, Path] = {}
         space = self._find_space()
         if space is not None:
-            files["store"] = space.list_file
+            found["store"] = [*map(_status_of, space.list_files)]
         if self.model is not None:
             files["model"] = self.model
         if self.clusters is not None:
             files["clusters"] = self.clusters
             files["clusters.json"] = self.clusters.with_suffix(".json")
-        return {name: _status_of(file) for name, file in files.items()}
+        return found | {name: _status_of(file) for name, file in files.items()}
 
     def _find_space(self) -> Space | None:
         """Return the space that is served: that of the extractor, of the table, or the default."""

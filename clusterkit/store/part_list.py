@@ -1,6 +1,7 @@
-"""The list of valid parts of a space, ``parts.json``."""
+"""Lists of the parts of a space, and the names of parts."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 from clusterkit.errors import StoreError
 from clusterkit.utils.documents import read_sealed, write_sealed
 
-_NAME = re.compile(r"(part|failures)-(\d{6,15})\.parquet")
+# Kind, number, writer, and the number at which it was rewritten.
+_NAME = re.compile(r"(part|failures)-(\d{6,15})(?:\.([0-9a-z]+))?(?:-(\d{6,15}))?\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,8 @@ class Part:
     Attributes
     ----------
     name : str
-        ``part-NNNNNN.parquet`` for rows with vectors, ``failures-NNNNNN.parquet`` for failures.
+        ``part-NNNNNN.parquet`` for rows with vectors, ``failures-NNNNNN.parquet`` for failures; see
+        :func:`part_name`.
     rows : int or None
         Number of rows; None if unknown, as in a store of format 1.
     checksum : str or None
@@ -32,14 +35,30 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class PartList:
-    """The parts of a space, oldest first, and the number of the next one.
+    """The parts that one writer added to a space, or all of a space, oldest first.
 
-    The list is replaced atomically, so that readers see a consistent state of the space.  Numbers
-    only increase: the name of a part is never reused.
+    The list of a writer is replaced atomically, so that readers see a consistent state.  The names
+    of parts are never used again: what was removed never comes back, and the lists of all writers
+    can be joined in any order.
+
+    Attributes
+    ----------
+    parts : tuple of Part
+        What was added.
+    next_number : int
+        Number of the next part.  Numbers only increase.
+    removed : frozenset of str
+        Names of parts in the lists of other writers that are no longer valid.
     """
 
     parts: tuple[Part, ...] = ()
     next_number: int = 1
+    removed: frozenset[str] = frozenset()
+
+    @property
+    def names(self) -> set[str]:
+        """The names of the parts."""
+        return {part.name for part in self.parts}
 
     def write(self, file: Path) -> None:
         """Write the list.
@@ -50,11 +69,12 @@ class PartList:
             If it cannot be written.
         """
         parts = [[part.name, part.rows, part.checksum] for part in self.parts]
-        write_sealed(file, {"next_number": self.next_number, "parts": parts})
+        document = {"next_number": self.next_number, "parts": parts}
+        write_sealed(file, document | {"removed": sorted(self.removed)})
 
     @classmethod
     def read(cls, file: Path) -> "PartList | None":
-        """Read the list, or return None if there is none.
+        """Read a list, or return None if there is none.
 
         Raises
         ------
@@ -64,7 +84,9 @@ class PartList:
         try:
             document = read_sealed(file)
             parts = tuple(Part(*values) for values in document["parts"])
-            listed = cls(parts, document["next_number"])
+            # Lists before format 4 have no such key.
+            removed = frozenset(document.get("removed", []))
+            listed = cls(parts, document["next_number"], removed)
             if not _is_sound(listed):
                 raise ValueError("it is no list of parts")
         except FileNotFoundError:
@@ -77,11 +99,40 @@ class PartList:
         return listed
 
     @classmethod
-    def of_files(cls, names: list[str]) -> "PartList":
+    def of_files(cls, names: Iterable[str]) -> "PartList":
         """Make a list of files in order of their numbers."""
-        names = sorted(filter(is_part, names), key=lambda name: (number_of(name), name))
-        last = number_of(names[-1]) if names else 0
-        return cls(tuple(map(Part, names)), last + 1)
+        names = sorted(filter(is_part, names), key=_order)
+        return cls(tuple(map(Part, names)), number_of(names[-1]) + 1 if names else 1)
+
+    @classmethod
+    def joined(cls, lists: Iterable["PartList"]) -> "PartList":
+        """Join the lists of all writers: what they added, without what any of them removed."""
+        lists = list(lists)
+        removed = frozenset[str]().union(*(listed.removed for listed in lists))
+        parts = {part.name: part for listed in lists for part in listed.parts}
+        return cls(
+            tuple(parts[name] for name in sorted(parts.keys() - removed, key=_order)),
+            max((listed.next_number for listed in lists), default=1),
+            removed,
+        )
+
+
+def part_name(kind: str, number: int, writer: str = "", rewritten: int | None = None) -> str:
+    """Return the name of a part.
+
+    Parameters
+    ----------
+    kind : {"part", "failures"}
+        Rows with vectors, or failures.
+    number : int
+        Its place among the parts: of several rows of a file, that of the highest number is valid.
+    writer : str
+        Who writes it; empty for the ordinary run.
+    rewritten : int, optional
+        The number that would have been next, if it replaces parts up to ``number``.
+    """
+    suffix = "" if rewritten is None else f"-{rewritten:06d}"
+    return f"{kind}-{number:06d}{writer and '.'}{writer}{suffix}.parquet"
 
 
 def is_part(name: str) -> bool:
@@ -100,12 +151,26 @@ def number_of(name: str) -> int:
     return int(match[2]) if match else 0
 
 
+def writer_of(name: str) -> str:
+    """Return who wrote a part; empty for the ordinary run."""
+    match = _NAME.fullmatch(name)
+    return (match[3] or "") if match else ""
+
+
+def _order(name: str) -> tuple[int, str, int, bool]:
+    """Return what sorts the names of parts by age."""
+    match = _NAME.fullmatch(name)
+    assert match is not None
+    return int(match[2]), match[3] or "", int(match[4] or 0), is_failures(name)
+
+
 def _is_sound(listed: PartList) -> bool:
     """Return whether a list read from a file is valid, with names only in the space's folder."""
     parts: tuple[Any, ...] = listed.parts
     return (
         isinstance(listed.next_number, int)
         and 0 < listed.next_number < 10**15
+        and all(isinstance(name, str) for name in listed.removed)
         and all(
             isinstance(part.name, str)
             and is_part(part.name)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,21 +19,20 @@ from numpy.typing import NDArray
 from clusterkit.errors import StoreError
 from clusterkit.images.folder import FileStatus, ImageFolder, digest_weights
 from clusterkit.store.embeddings import Embeddings, Failure, TopClasses
-from clusterkit.store.part_list import Part, PartList, is_failures, is_part, number_of
+from clusterkit.store.folders import INFO, Folders
+from clusterkit.store.ledgers import ORDINARY, PATIENCE, Ledgers, check_writer
+from clusterkit.store.part_list import Part, PartList, number_of, part_name
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.documents import read_sealed, write_sealed
-from clusterkit.utils.files import flush
 from clusterkit.utils.paths import escape_path, is_gone, unescape_path
+from clusterkit.utils.text import plural
 
 # pyarrow is imported on use, to keep the import of this module fast.
 if TYPE_CHECKING:
     from clusterkit.store.part_file import Row
 
 T = TypeVar("T")
-FORMAT = 3
-# Folder of the store with everything about its spaces that is no part.
-ABOUT = "about"
-_INFO, _LIST, _LOCK = "space.json", "parts.json", ".lock"
+FORMAT = 4
 # Keys of a description that the latest writer decides: where the network is from, how it runs.
 ORIGIN = ("weights_source", "resize", "precision", "runtime")
 _FACTS = ["path", "root", "digest", "size", "mtime_ns", "ctime_ns", "inode", "error"]
@@ -80,8 +80,9 @@ class Space:
     writer moves them.
 
     Parts are never changed, and their names never reused.  ``parts.json`` lists the valid parts; it
-    is replaced atomically, so that concurrent readers see a consistent state.  If several parts
-    have a row of the same file, the latest is valid.
+    is replaced atomically, so that concurrent readers see a consistent state.  Writers beside each
+    other have a list each, see :mod:`clusterkit.store.ledgers`; the parts of all are the space.  If
+    several parts have a row of the same file, the latest is valid.
 
     Parameters
     ----------
@@ -95,7 +96,8 @@ class Space:
     def __init__(self, folder: Path, description: dict[str, Any] | None = None) -> None:
         self.folder = folder
         self.description = description
-        self.about = folder.parent / ABOUT / folder.name
+        self.folders = Folders(folder)
+        self.ledgers = Ledgers(self.folders, lambda: self.info)
 
     def __repr__(self) -> str:
         return f"Space({self.folder.name!r})"
@@ -103,12 +105,22 @@ class Space:
     @property
     def info_file(self) -> Path:
         """The description, ``space.json``."""
-        return self._find(_INFO)
+        return self.folders.find(INFO)
+
+    @property
+    def about(self) -> Path:
+        """The folder of everything but the parts with vectors."""
+        return self.folders.about
 
     @property
     def list_file(self) -> Path:
-        """The list of parts, ``parts.json``."""
-        return self._find(_LIST)
+        """The list of parts of the ordinary run, ``parts.json``."""
+        return self.ledgers.list_file(ORDINARY)
+
+    @property
+    def list_files(self) -> list[Path]:
+        """The lists of parts of all writers."""
+        return [*map(self.ledgers.list_file, (ORDINARY, *self.ledgers.others()))]
 
     @property
     def info(self) -> dict[str, Any]:
@@ -135,7 +147,7 @@ class Space:
         StoreError
             If it is of a newer format.
         """
-        info = self._settled(_INFO, _read_description)
+        info = self.folders.settled(INFO, _read_description)
         if info is None:
             return None
         version = info.get("format")
@@ -159,7 +171,7 @@ class Space:
             return True
         from clusterkit.store.part_file import find_dimension
 
-        found = map(find_dimension, self._part_files())
+        found = map(find_dimension, self.folders.part_files())
         stored = next((dimension for dimension in found if dimension is not None), None)
         return stored in (None, info["dimension"])
 
@@ -172,8 +184,8 @@ class Space:
             If the folder cannot be written.
         """
         try:
-            self._make_folders()
-            write_sealed(self.about / _INFO, description | {"format": FORMAT})
+            self.folders.make()
+            write_sealed(self.about / INFO, description | {"format": FORMAT})
         except OSError as error:
             raise self.cannot_write(error) from error
 
@@ -197,12 +209,12 @@ class Space:
     @property
     def parts(self) -> list[Path]:
         """The valid parts, oldest first."""
-        return [self._file(part) for part in self._listed().parts]
+        return [self._file(part) for part in self.ledgers.joined().parts]
 
     @property
     def is_empty(self) -> bool:
         """Whether there are no parts, as after a run that failed before its first."""
-        return not self._part_files()
+        return not self.folders.part_files()
 
     def answers_to(self, extractor: str) -> bool:
         """Return whether the name of an extractor, space or model file refers to this space."""
@@ -229,18 +241,17 @@ class Space:
         StoreError
             If another process holds the lock, or the folder cannot be written.
         """
-        from filelock import FileLock, Timeout
+        from filelock import Timeout
 
         info = self.info
         with ExitStack() as held:
             try:
-                self._make_folders()
-                held.enter_context(FileLock(self.about / _LOCK, timeout=0))
-                for folder in (self.folder, self.about):
-                    for leftover in folder.glob(".*.tmp*"):
-                        leftover.unlink()
+                self.folders.make()
+                held.enter_context(self.ledgers.holding(ORDINARY))
+                self.ledgers.delete_leftovers()
                 self._begin(info)
-                self._mend()
+                self.ledgers.absorb()
+                self.ledgers.mend()
                 if embeds:
                     os.utime(self.info_file)
             except Timeout:
@@ -252,7 +263,47 @@ class Space:
             try:
                 yield
             finally:
-                self._remove_empty()
+                self.folders.remove_empty()
+
+    @contextmanager
+    def adding(self, writer: str) -> Iterator[None]:
+        """Lock the name of a further writer, who adds rows beside an ordinary run and others.
+
+        In the block :meth:`append` writes to the list of that writer.  The next ordinary run takes
+        the list over when the writer has ended, or was killed.
+
+        Parameters
+        ----------
+        writer : str
+            Its name, of digits and small letters.
+
+        Raises
+        ------
+        InvalidInputError
+            If the name has other characters.
+        StoreError
+            If another process writes under the same name, or the folder cannot be written.
+        """
+        from filelock import Timeout
+
+        check_writer(writer)
+        info = self.info
+        with ExitStack() as held:
+            try:
+                self.folders.make()
+                held.callback(self._remove_unused)
+                held.enter_context(self.ledgers.holding(writer, timeout=PATIENCE))
+                self._join(info)
+                held.enter_context(self.ledgers.adding(writer))
+                os.utime(self.info_file)
+            except Timeout:
+                raise StoreError(
+                    f"another run is writing to {self.folder} as {writer}: wait for it to end, "
+                    "then run again"
+                ) from None
+            except OSError as error:
+                raise self.cannot_write(error) from error
+            yield
 
     def verify(self) -> list[tuple[Path, str]]:
         """Read all files, and return the damaged ones with a description of the damage.
@@ -266,10 +317,11 @@ class Space:
             if self.description is None:
                 return damages
         try:
-            self._listed()
+            self.ledgers.joined()
         except StoreError as error:
             # Each part has its own metadata.
-            return [*damages, (self.list_file, str(error)), *self._verify(PartList())]
+            found = self.ledgers.damages() or [(self.list_file, str(error))]
+            return [*damages, *found, *self._verify(PartList())]
         return damages + self._consistently(self._verify)
 
     def _verify(self, listed: PartList) -> list[tuple[Path, str]]:
@@ -277,9 +329,9 @@ class Space:
         from clusterkit.store.part_file import find_damage
 
         info, damages = self.info, []
-        names = {part.name for part in listed.parts}
+        names = listed.names
         # A part that is not listed yet belongs to a killed or a running process.
-        strays = [Part(file.name) for file in self._part_files() if file.name not in names]
+        strays = [Part(file.name) for file in self.folders.part_files() if file.name not in names]
         for part in [*listed.parts, *strays]:
             file = self._file(part)
             damage, _ = find_damage(file, info["dimension"], info["fingerprint"], part)
@@ -360,21 +412,32 @@ class Space:
         Raises
         ------
         StoreError
-            If they cannot be written.
+            If they cannot be written, or vectors that were to be kept are gone; the other rows are
+            written nevertheless.
         """
         from clusterkit.store.part_file import rows_to_table
 
         if self.read_info() is None:
             self._begin(self.info)
         dimension = self.info["dimension"]
-        self._fetch_kept(rows)
-        listed = self._listed()
+        lost = self._fetch_kept([row for row in rows if row.kept is not None])
+        rows = [row for row in rows if row.kept is None]
         tables = [
             rows_to_table([row for row in rows if row.error is None], dimension),
             rows_to_table([row for row in rows if row.error is not None], None),
         ]
-        written = self._write_parts(tables, listed.next_number)
-        self._write_list(PartList((*listed.parts, *written), listed.next_number + 1))
+        # Later than all rows of other writers so far.
+        number, writer = self.ledgers.joined().next_number, self.ledgers.writer
+        written = self._write_parts(tables, partial(part_name, number=number, writer=writer))
+        try:
+            self.ledgers.add(written)
+        except OSError as error:
+            raise self.cannot_write(error) from error
+        if lost:
+            raise StoreError(
+                f"the vectors of {plural(len(lost), 'image')} were dropped by another run that was "
+                "writing to the store: run again"
+            )
 
     def follow(self, moves: Mapping[str, str]) -> None:
         """Give the rows of moved files their new paths.
@@ -427,58 +490,72 @@ class Space:
         int
             Number of missing files whose rows were dropped.
         """
-        listed = self._listed()
+        self.ledgers.absorb()
+        listed = self.ledgers.joined()
+        # Known before who is running: whoever begins later writes rows that are later than these.
+        live = self.ledgers.live()
         known = self._known_rows(listed)
         candidates = known if prune else _files_of_shared_content(known)
         gone = {file for file in candidates if is_gone(file)}
         if not prune:
             present = {known[file].digest for file in candidates if file not in gone}
             gone = {file for file in gone if known[file].digest in present}
-        keep: dict[str, list[int]] = {part.name: [] for part in listed.parts}
+        own = self.ledgers.own()
+        # The parts of other writers stay until their lists are taken over.
+        gone = {file for file in gone if known[file].part in own.names}
+        keep: dict[str, list[int]] = {part.name: [] for part in own.parts}
         for file in known.keys() - gone:
-            keep[known[file].part].append(known[file].position)
-        small = [part for part in listed.parts if 0 < len(keep[part.name]) < _SMALL_ROWS]
-        joined = {part.name for part in small} if len(small) > _MANY_SMALL else set()
+            if known[file].part in keep:
+                keep[known[file].part].append(known[file].position)
+        small = [part for part in own.parts if 0 < len(keep[part.name]) < _SMALL_ROWS]
+        joined = {part.name for part in small} if len(small) > _MANY_SMALL and not live else set()
         # A part of format 1 has no checksum, and may hold failures.
         stay = [
             part
-            for part in listed.parts
+            for part in own.parts
             if part.rows == len(keep[part.name]) and part.checksum and part.name not in joined
         ]
-        if len(stay) < len(listed.parts):
-            number = listed.next_number
+        if len(stay) < len(own.parts):
+            replaced = [part for part in own.parts if part not in stay]
+            next_number = listed.next_number
             rewritten = []
-            for tables in self._rows_to_rewrite(listed, keep, {part.name for part in stay}):
-                rewritten += self._write_parts(tables, number)
-                number += 1
-            self._write_list(PartList((*stay, *rewritten), number))
-            for name in keep.keys() - {part.name for part in stay}:
-                # Files that are still open elsewhere are deleted by the next run.
-                with suppress(OSError):
-                    self._file(Part(name)).unlink()
+            # Beside writers each part keeps its place in the order of all.
+            for number, tables in self._rows_to_rewrite(replaced, keep, 1 if live else _PART_ROWS):
+                rewritten += self._write_parts(
+                    tables, partial(part_name, number=number, rewritten=next_number)
+                )
+                next_number += 1
+            try:
+                self.ledgers.replace(replaced, rewritten, next_number)
+            except OSError as error:
+                raise self.cannot_write(error) from error
         return len(gone)
 
     def _rows_to_rewrite(
-        self, listed: PartList, keep: dict[str, list[int]], stay: set[str]
-    ) -> Iterator[list[Any]]:
-        """Yield the valid rows of replaced parts, as tables for new parts."""
+        self, replaced: list[Part], keep: dict[str, list[int]], n_rows: int
+    ) -> Iterator[tuple[int, list[Any]]]:
+        """Yield the valid rows of replaced parts, as number and tables of new parts.
+
+        Parts are joined until there are ``n_rows``, and then have the number of the last of them.
+        """
         import pyarrow as pa
 
         from clusterkit.store.part_file import schema, split_table
 
         columns = [*_FACTS, "width", "height", "vector", "top5"]
-        dimension = self.info["dimension"]
+        dimension, number = self.info["dimension"], 0
         waiting: list[list[Any]] = [[schema(dimension).empty_table()], [schema(None).empty_table()]]
-        for part in listed.parts:
-            if part.name in stay or not keep[part.name]:
+        for part in replaced:
+            if not keep[part.name]:
                 continue
             table = self._read(part, columns).take(sorted(keep[part.name]))
             for tables, found in zip(waiting, split_table(table, dimension), strict=True):
                 tables.append(found)
-            if max(sum(map(len, tables)) for tables in waiting) >= _PART_ROWS:
-                yield [pa.concat_tables(tables) for tables in waiting]
+            number = number_of(part.name)
+            if max(sum(map(len, tables)) for tables in waiting) >= n_rows:
+                yield number, [pa.concat_tables(tables) for tables in waiting]
                 waiting = [tables[:1] for tables in waiting]
-        yield [pa.concat_tables(tables) for tables in waiting]
+        yield number, [pa.concat_tables(tables) for tables in waiting]
 
     def read(self, images: ImageFolder | None = None) -> Embeddings:
         """Load the space.
@@ -654,7 +731,7 @@ class Space:
         """
         for _ in range(_ATTEMPTS):
             with suppress(_SupersededError):
-                return read(self._listed())
+                return read(self.ledgers.joined())
         raise StoreError(
             f"{self.folder} was rewritten {_ATTEMPTS} times while it was read: wait until "
             "`clusterkit embed` has ended, then run again"
@@ -681,174 +758,98 @@ class Space:
 
     def _check_listed(self, part: Part, file: Path) -> None:
         """Restart the reader if an unreadable part is no longer in the list, or was moved."""
-        if part not in self._listed().parts or file != self._file(part):
+        if part not in self.ledgers.joined().parts or file != self._file(part):
             raise _SupersededError
 
-    def _listed(self) -> PartList:
-        """Return the list of parts; for format 1, without a list, all part files.
-
-        Raises
-        ------
-        StoreError
-            If the list is damaged or missing.
-        """
-        listed = self._settled(_LIST, PartList.read)
-        if listed is not None:
-            return listed
-        files = self._part_files()
-        if files and self.info.get("format", FORMAT) > 1:
-            # A writer may just have created it.
-            listed = self._settled(_LIST, PartList.read)
-            if listed is not None:
-                return listed
-            raise StoreError(
-                f"{self.list_file} is missing: run `clusterkit embed` again with the same "
-                "extractor; it is written again from the parts"
-            )
-        return PartList.of_files([file.name for file in files])
-
-    def _write_list(self, listed: PartList) -> None:
-        """Replace the list of parts.
-
-        Raises
-        ------
-        StoreError
-            If it cannot be written.
-        """
-        try:
-            listed.write(self.about / _LIST)
-        except OSError as error:
-            raise self.cannot_write(error) from error
-
-    def _write_parts(self, tables: Iterable[Any], number: int) -> list[Part]:
-        """Write rows with vectors, and failures, as parts of the same number."""
+    def _write_parts(self, tables: Iterable[Any], name: Callable[[str], str]) -> list[Part]:
+        """Write rows with vectors, and failures, as parts; ``name`` gives that of either kind."""
         from clusterkit.store.part_file import write_part
 
         fingerprint = self.info["fingerprint"]
         places = {"part": self.folder, "failures": self.about}
         return [
-            write_part(
-                place / f"{kind}-{number:06d}.parquet", table, fingerprint, folder=self.about
-            )
+            write_part(place / name(kind), table, fingerprint, folder=self.about)
             for (kind, place), table in zip(places.items(), tables, strict=True)
             if len(table)
         ]
 
-    def _fetch_kept(self, rows: list[Row]) -> None:
-        """Fill rows with the vectors that are already in parts, part by part."""
-        from clusterkit.store.part_file import read_part, read_vectors, table_top5
+    def _fetch_kept(self, rows: list[Row]) -> list[Row]:
+        """Fill rows with the vectors that are already in parts; return those whose part is gone."""
+        return self._consistently(lambda listed: self._fetch_from(rows, listed))
 
+    def _fetch_from(self, rows: list[Row], listed: PartList) -> list[Row]:
+        """Fill rows from listed parts, part by part."""
+        from clusterkit.store.part_file import table_top5, table_vectors
+
+        rows = [row for row in rows if row.kept is not None]
+        if any(row.kept[0] not in listed.names for row in rows if row.kept):
+            # Another run replaced a part since this one began.
+            known = self._known_rows(listed).values()
+            place_of = {row.digest: (row.part, row.position) for row in known if row.error is None}
+            for row in rows:
+                row.kept = place_of.get(row.digest, row.kept)
         rows_of_part: dict[str, list[Row]] = {}
         for row in rows:
             if row.kept is not None:
                 rows_of_part.setdefault(row.kept[0], []).append(row)
-        for name, found in rows_of_part.items():
+        columns = ["width", "height", "top5", "vector"]
+        for part in listed.parts:
+            found = rows_of_part.pop(part.name, [])
+            if not found:
+                continue
             positions = np.array([row.kept[1] for row in found if row.kept], np.int64)
-            facts = read_part(self.folder / name, ["width", "height", "top5"]).take(positions)
-            vectors = read_vectors(self.folder / name, positions, self.info["dimension"])
-            columns = zip(
+            table = self._read(part, columns).take(positions)
+            try:
+                vectors = table_vectors(table, self.info["dimension"])
+            except ValueError as error:
+                raise StoreError(f"{self._file(part)} is damaged: {error}") from error
+            values = zip(
                 found,
                 vectors,
-                table_top5(facts),
-                facts["width"].to_pylist(),
-                facts["height"].to_pylist(),
+                table_top5(table),
+                table["width"].to_pylist(),
+                table["height"].to_pylist(),
                 strict=True,
             )
-            for row, row.vector, row.top5, row.width, row.height in columns:
+            for row, row.vector, row.top5, row.width, row.height in values:
                 row.kept = None
+        return [row for lost in rows_of_part.values() for row in lost]
 
     def _begin(self, info: dict[str, Any]) -> None:
         """Create the folders, list of parts and description."""
-        self._make_folders()
-        self._tidy()
-        if not self.list_file.exists():
-            self._write_list(PartList.of_files([file.name for file in self._part_files()]))
+        self.folders.make()
+        self.folders.tidy()
+        self.ledgers.create()
         recorded = self.read_info()
         latest = {name: value for name, value in (self.description or {}).items() if name in ORIGIN}
         if recorded is None or recorded["format"] < FORMAT or recorded | latest != recorded:
             self.write_info(info | latest)
 
-    def _make_folders(self) -> None:
-        """Create the folder of the parts and that of everything else."""
-        for folder in (self.folder, self.about):
-            folder.mkdir(parents=True, exist_ok=True)
+    def _join(self, info: dict[str, Any]) -> None:
+        """Create what a further writer needs, unless it is there."""
+        from filelock import Timeout
 
-    def _tidy(self) -> None:
-        """Move what earlier formats kept among the parts; readers find it in both places."""
-        names = ("failures-*.parquet", "*.damaged", _LIST, _INFO)
-        files = [file for name in names for file in self.folder.glob(name)]
-        for file in files:
-            file.replace(self.about / file.name)
-        (self.folder / _LOCK).unlink(missing_ok=True)
-        for folder in (self.about, self.folder) if files else ():
-            flush(folder)
-
-    def _mend(self) -> None:
-        """Repair the list of parts and the files after a killed run or damage."""
-        from clusterkit.store.part_file import find_damage
-
-        info, files = self.info, [file.name for file in self._part_files()]
+        recorded = self.read_info()
+        is_set_up = recorded is not None and recorded["format"] == FORMAT
+        is_set_up = is_set_up and self.list_file.exists()
         try:
-            listed = PartList.read(self.list_file) or PartList()
-        except StoreError as error:
-            warnings.warn(str(error), stacklevel=4)
-            listed = PartList()
-        names = {part.name for part in listed.parts}
-        strays = PartList.of_files([name for name in files if name not in names])
-        sound = []
-        for part in [*listed.parts, *strays.parts]:
-            file = self._file(part)
-            if part.name not in names and number_of(part.name) < listed.next_number:
-                # Replaced by a run that was killed before it deleted the file.
-                file.unlink()
-                continue
-            damage, found = find_damage(file, info["dimension"], info["fingerprint"], part)
-            if found is not None:
-                sound.append(found)
-                continue
-            aside = ""
-            if damage != "missing":
-                place = self.about / f"{file.name}.damaged"
-                file.replace(place)
-                aside = f" It is set aside as {place}."
-            warnings.warn(f"{file} is {damage}.{aside} Its images are embedded again", stacklevel=4)
-        mended = PartList(tuple(sound), max(listed.next_number, strays.next_number))
-        if mended != listed:
-            self._write_list(mended)
+            with self.ledgers.holding(ORDINARY, timeout=0 if is_set_up else PATIENCE):
+                self._begin(info)
+        except Timeout:
+            # An ordinary run holds the lock as long as it lasts; it has said what it is.
+            if not is_set_up:
+                raise
 
-    def _remove_empty(self) -> None:
-        """Remove the folder if it has no parts, as when the network is unavailable."""
-        own = {_INFO, _LIST, _LOCK}
-        # Files that cannot be removed are harmless.
-        with suppress(OSError):
-            if own.issuperset(file.name for file in self.about.iterdir()):
-                self.folder.rmdir()
-                for name in sorted(own, reverse=True):
-                    (self.about / name).unlink(missing_ok=True)
-                for folder in (self.about, self.about.parent, self.folder.parent):
-                    folder.rmdir()
+    def _remove_unused(self) -> None:
+        """Remove the folders after a further writer, unless there are parts or other writers."""
+        from filelock import Timeout
 
-    def _part_files(self) -> list[Path]:
-        """Return all files with the name of a part, listed or not."""
-        found = [*self.folder.glob("*.parquet"), *self.about.glob("*.parquet")]
-        return sorted(file for file in found if is_part(file.name))
+        with suppress(OSError, Timeout), self.ledgers.holding(ORDINARY):
+            self.folders.remove_empty()
 
     def _file(self, part: Part) -> Path:
         """Return the file of a part."""
-        return self._find(part.name) if is_failures(part.name) else self.folder / part.name
-
-    def _find(self, name: str) -> Path:
-        """Return a file about the space, which is among the parts before format 3."""
-        file, earlier = self.about / name, self.folder / name
-        return earlier if earlier.exists() and not file.exists() else file
-
-    def _settled(self, name: str, read: Callable[[Path], T]) -> T:
-        """Read a file about the space, again if a writer moves it meanwhile."""
-        while True:
-            file = self._find(name)
-            found = read(file)
-            if file == self._find(name):
-                return found
+        return self.folders.part_file(part.name)
 
     def root_of(self, folder: Path) -> str:
         """Return an image root as stored, relative to the store's location if below it."""

@@ -10,7 +10,8 @@ from typing import Any
 
 from clusterkit.errors import NotFoundError, SpaceMismatchError, StoreError
 from clusterkit.store.embeddings import Embeddings, describe_space
-from clusterkit.store.space import ABOUT, Space
+from clusterkit.store.folders import ABOUT
+from clusterkit.store.space import Space
 from clusterkit.utils.documents import read_sealed, write_sealed
 from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.text import did_you_mean
@@ -99,6 +100,23 @@ class Store:
         if default is not None:
             self._write_default(default)
         with space.writing():
+            yield
+
+    @contextmanager
+    def adding(self, space: Space, writer: str) -> Iterator[None]:
+        """Add rows to a space beside other writers, see :meth:`Space.adding`.
+
+        Raises
+        ------
+        InvalidInputError
+            If the writer's name has other characters than digits and small letters.
+        StoreError
+            If another process writes under the same name, or the store cannot be written.
+        """
+        default = self.default
+        if default is not None:
+            self._write_default(default)
+        with space.adding(writer):
             yield
 
     def spaces(self) -> list[Space]:
