@@ -7,9 +7,11 @@ import click
 
 from clusterkit.cli.options import (
     complete_extractor,
+    engine_options,
     exclude_option,
     extractor_file,
     notice_unused,
+    read_engine,
     resize_option,
     store_option,
     weights_option,
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 )
 @click.option("--prune", is_flag=True, help="Forget all images whose file is gone.")
 @click.option("--again", is_flag=True, help="Embed all images again, including those in the store.")
+@engine_options
 @store_option
 @outputs()
 def embed(
@@ -67,6 +70,12 @@ def embed(
     runtime: str | None,
     prune: bool,
     again: bool,
+    engine: str,
+    ray_address: str | None,
+    workers: int | None,
+    worker_cpus: int | None,
+    worker_gpus: float | None,
+    worker_memory: float | None,
     store: Path,
     outputs: Outputs,
 ) -> None:
@@ -77,16 +86,29 @@ def embed(
     options: they need not be given again.  An image that cannot be read is listed with its reason
     and stops nothing.
 
+    With --engine ray the work is done by workers of Ray, on this machine or with --ray-address on
+    all machines of a cluster, which must see the images, the weights and the store in the same
+    places.  The rows are the same, and any run goes on where another ended.
+
     \b
     Example:
       clusterkit embed photos/
       clusterkit embed photos/ -e resnet50-predictions --weights resnet50.h5
+      clusterkit embed photos/ --engine ray --ray-address 10.0.0.1:6379
     """
     from clusterkit.embedding.embed import embed_to_store
     from clusterkit.extractors.by_name import WITHOUT_NETWORK
     from clusterkit.extractors.remembered import recall_extractor
     from clusterkit.images.folder import ImageFolder
 
+    chosen_engine = read_engine(
+        engine,
+        address=ray_address,
+        workers=workers,
+        cpus=worker_cpus,
+        gpus=worker_gpus,
+        memory=worker_memory,
+    )
     images = ImageFolder(folders, exclude=exclude)
     if images.passed_over:
         notice(f"Passed over: {images.passed_over_in_words}")
@@ -109,6 +131,7 @@ def embed(
         store,
         prune=prune,
         again=again,
+        engine=chosen_engine,
         progress=True,
     )
     outputs.show(report.to_dict(), lambda: _print(report))

@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 from clusterkit.classifiers.training.augmentation import AUGMENTATIONS
 from clusterkit.cli.streams import notice
 from clusterkit.utils.files import DEFAULT_STORE
+from clusterkit.utils.ray_engine import ENGINES, RayEngine
 from clusterkit.utils.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -207,6 +208,69 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options for what does the work; :func:`read_engine` reads them."""
+    options = (
+        click.option(
+            "--engine",
+            type=click.Choice(ENGINES),
+            default="local",
+            show_default=True,
+            help="What does the work: this process, or workers of Ray (clusterkit[ray]).",
+        ),
+        click.option(
+            "--ray-address",
+            metavar="HOST:PORT|auto",
+            help="With --engine ray: a running cluster, to which this machine belongs.  [default: "
+            "that of RAY_ADDRESS, otherwise a Ray on this machine alone]",
+        ),
+        click.option(
+            "--workers",
+            type=click.IntRange(1),
+            help="With --engine ray: number of workers.  [default: as many as there is room for]",
+        ),
+        click.option(
+            "--worker-cpus",
+            type=click.IntRange(1),
+            help="With --engine ray: CPUs of a worker.  [default: 4, or all of a smaller machine]",
+        ),
+        click.option(
+            "--worker-gpus",
+            type=click.FloatRange(0),
+            help="With --engine ray: GPUs of a worker.  [default: 1 where there are any]",
+        ),
+        click.option(
+            "--worker-memory",
+            type=click.FloatRange(0, min_open=True),
+            metavar="GB",
+            help="With --engine ray: memory that Ray reserves for a worker.  [default: what the "
+            "work needs]",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def read_engine(engine: str, **options: Any) -> str | RayEngine:
+    """Return what does the work; print which of the options have no effect.
+
+    Parameters
+    ----------
+    engine : {"local", "ray"}
+        Value of --engine.
+    **options
+        Parameters of :class:`~clusterkit.utils.ray_engine.RayEngine`.
+    """
+    if engine == "ray":
+        chosen = RayEngine(**options)
+        chosen.check()
+        return chosen
+    others = ("ray_address", "workers", "worker_cpus", "worker_gpus", "worker_memory")
+    notice_unused("--engine is not ray", *others)
+    return engine
 
 
 top_option = click.option(

@@ -15,6 +15,7 @@ import numpy as np
 
 from clusterkit import __version__
 from clusterkit.datasets.results import Result
+from clusterkit.embedding.on_ray import run_on_ray
 from clusterkit.embedding.workers import EmbedRun, Known
 from clusterkit.errors import ClusterkitError
 from clusterkit.extractors.base import Extractor
@@ -26,6 +27,7 @@ from clusterkit.store.part_file import Row
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store, as_store
 from clusterkit.utils.paths import unescape_path
+from clusterkit.utils.ray_engine import RayEngine, as_engine
 from clusterkit.utils.text import plural
 
 # Maximum seconds and rows per part, which bound lost work and memory.
@@ -165,6 +167,7 @@ def embed_to_store(
     *,
     prune: bool = False,
     again: bool = False,
+    engine: str | RayEngine = "local",
     progress: bool = False,
 ) -> EmbedReport:
     """Embed new and changed images into a store.
@@ -187,6 +190,9 @@ def embed_to_store(
         By default only rows of moved files are dropped, whose content is known elsewhere.
     again : bool
         Whether to embed all images again, including known ones.
+    engine : {"local", "ray"} or RayEngine
+        What does the work: this process, or workers of Ray, on this machine or on those of a
+        cluster, see :class:`~clusterkit.utils.ray_engine.RayEngine`.  The rows are the same.
     progress : bool
         Whether to show a progress bar on stderr.
 
@@ -197,12 +203,16 @@ def embed_to_store(
 
     Raises
     ------
+    ClusterError
+        If the machines of the engine are not there, or refuse: they have other versions or weights,
+        or do not see the images or the store.
     StoreError
         If the store cannot be written, or another run is writing to the same space.
     WeightsError
         If the network's weights are not available.
     """
     start = time.perf_counter()
+    on_ray = as_engine(engine)
     store = as_store(store)
     if isinstance(extractor, str):
         extractor = recall_extractor(extractor, store)
@@ -210,7 +220,10 @@ def embed_to_store(
     with store.writing(space):
         known = Known.of(space, images, again=again)
         run = EmbedRun(images, extractor, known, again=again, progress=progress)
-        _write(space, run.rows())
+        if on_ray is None:
+            _write(space, run.rows())
+        else:
+            run_on_ray(run, space, on_ray)
         pruned = space.clean(prune=prune)
     default = store.default or space
     return EmbedReport(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import platform
-import warnings
 from collections import ChainMap, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from sklearn.base import clone
 
@@ -32,6 +33,8 @@ _PIECES_EACH = 8
 _LEAST_ROWS = 32
 # GB that a worker needs: TensorFlow, a network in up to four sessions, and pictures being read.
 _MEMORY = 2.0
+# Each part has a list of its own until it is taken over; a writer reads all of them.
+_MOST_LEDGERS = 32
 # Libraries that decide what a vector is, to the last bit.
 _LIBRARIES = ("keras", "numpy", "pillow", "simplejpeg")
 
@@ -136,13 +139,13 @@ def run_on_ray(run: EmbedRun, space: Space, engine: RayEngine) -> None:
                 _for_workers(run.extractor),
                 run.extractor.fingerprint,
                 library_versions(),
-                space,
+                Space(Path(os.path.abspath(space.folder)), space.info),  # noqa: PTH100 (links stay)
                 room.cpus,
                 len(paths),
                 run.again,
                 unsized,
             )
-            for outcome in _embed_pieces(job, pieces, room):
+            for number, outcome in enumerate(_embed_pieces(job, pieces, room), 1):
                 if outcome.refused is not None:
                     raise ClusterError(outcome.refused)
                 run.embedded += outcome.embedded
@@ -151,6 +154,8 @@ def run_on_ray(run: EmbedRun, space: Space, engine: RayEngine) -> None:
                 run.bar.update(outcome.embedded + outcome.reused + len(outcome.failures))
                 if run.failures:
                     run.bar.set_postfix(failed=len(run.failures))
+                if number % _MOST_LEDGERS == 0:
+                    space.ledgers.absorb()
     # Pieces end in any order.
     run.failures.sort()
 
@@ -218,7 +223,9 @@ class RayWorker:
             # A network share that is lost in between would turn good rows into failures.
             self._check_sees(piece.images)
             if rows:
-                _write_part(job.space, rows)
+                # A name of its own: a worker that Ray takes for lost may write beside the next.
+                with job.space.adding(f"ray{uuid4().hex[:12]}"):
+                    job.space.append(rows)
         except ClusterkitError as error:
             return Outcome(refused=f"the worker on {platform.node()} cannot work: {error}")
         return Outcome(run.embedded, run.reused, run.failures)
@@ -265,6 +272,7 @@ def _embed_pieces(job: Job, pieces: list[Piece], room: Room) -> Iterator[Outcome
     """Let the workers of a cluster embed pieces; yield their outcomes as they come."""
     import ray.data
 
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -280,11 +288,6 @@ def _embed_pieces(job: Job, pieces: list[Piece], room: Room) -> Iterator[Outcome
     )
     for batch in found.iter_batches(batch_size=1, prefetch_batches=0):
         yield from map(pickle.loads, batch["outcome"])
-
-
-def _write_part(space: Space, rows: list[Any]) -> None:
-    """Write a whole part, in a ledger of its own."""
-    space.append(rows)
 
 
 def _for_workers(extractor: Extractor) -> Extractor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import socket
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from clusterkit.errors import ClusterError, ClusterkitError, InvalidInputError
+from clusterkit.errors import ClusterError, InvalidInputError
 from clusterkit.utils.memory import format_gb
 from clusterkit.utils.optional_imports import require
 from clusterkit.utils.parallel import count_cpus
@@ -20,6 +21,9 @@ from clusterkit.utils.parallel import count_cpus
 _ANSWER_SECONDS = 3.0
 # More CPUs than this do not make one worker faster by as much.
 _MOST_CPUS = 4
+# How a client of HTTP/2 begins, and the kind of frame that the server begins with.
+_HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+_HTTP2_SETTINGS = b"\x04"
 # What a Ray of our own keeps for objects: workers are given names and return counts.
 _OBJECT_BYTES = 2**28
 
@@ -81,14 +85,14 @@ class RayEngine:
         ClusterError
             If there is no cluster at the address, or it stops.
         """
-        self._check()
+        self.check()
         ray = require("ray", extra="ray", caller="the engine ray")
         with warnings.catch_warnings():
             # Of Ray about itself, and of what it does to streams.
             warnings.simplefilter("ignore")
             is_ours = not ray.is_initialized()
             if is_ours:
-                _connect(ray, self.address or os.environ.get("RAY_ADDRESS") or "local")
+                _connect(ray, self._address)
             try:
                 machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
                 yield self._find_room(machines, memory)
@@ -98,12 +102,31 @@ class RayEngine:
                 if is_ours:
                     ray.shutdown()
 
-    def _check(self) -> None:
-        """Check the numbers."""
+    def check(self) -> None:
+        """Check at once what would fail after long work: Ray, the numbers and the address.
+
+        Raises
+        ------
+        MissingDependencyError
+            If Ray is not installed.
+        InvalidInputError
+            If a number or the address is invalid.
+        ClusterError
+            If there is no cluster at the address.
+        """
         for name, least in (("workers", 1), ("cpus", 1), ("gpus", 0), ("memory", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InvalidInputError(f"{name} must be at least {least}. Received: {value}")
+        if importlib.util.find_spec("ray") is None:
+            require("ray", extra="ray", caller="the engine ray")
+        if self._address not in ("local", "auto"):
+            _check_answers(self._address)
+
+    @property
+    def _address(self) -> str:
+        """Address of the cluster; "local" for a Ray of our own."""
+        return self.address or os.environ.get("RAY_ADDRESS") or "local"
 
     def _find_room(self, machines: list[dict[str, float]], memory: float) -> Room:
         """Return how many workers fit on the machines, and what each takes."""
@@ -155,39 +178,34 @@ ENGINES = ("local", "ray")
 
 
 def as_engine(engine: str | RayEngine) -> RayEngine | None:
-    """Return the Ray that a name or an instance means; None for this process alone.
+    """Return the Ray that a name or an instance means, checked; None for this process alone.
 
     Raises
     ------
     InvalidInputError
-        If there is no engine of that name.
+        If there is no engine of that name; otherwise as of :meth:`RayEngine.check`.
     """
-    if isinstance(engine, RayEngine):
-        return engine
-    if engine not in ENGINES:
+    if engine == "local":
+        return None
+    if engine not in ENGINES and not isinstance(engine, RayEngine):
         raise InvalidInputError(f"engine must be one of {', '.join(ENGINES)}. Received: {engine!r}")
-    return RayEngine() if engine == "ray" else None
+    chosen = engine if isinstance(engine, RayEngine) else RayEngine()
+    chosen.check()
+    return chosen
 
 
 def _connect(ray: Any, address: str) -> None:
     """Connect to a cluster, or start a Ray of our own, without a word."""
-    # A process that counts images need not report on itself to others.
+    # Ray reports on itself to its makers, and writes notes for them on stderr.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    options = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
-        ray.init(
-            "local",
-            num_cpus=count_cpus(),
-            include_dashboard=False,
-            object_store_memory=_OBJECT_BYTES,
-            **quiet,
-        )
-        return
-    _check_answers(address)
+        options |= {"num_cpus": count_cpus(), "object_store_memory": _OBJECT_BYTES}
+        options |= {"include_dashboard": False}
     try:
-        ray.init(address, **quiet)
-    except ClusterkitError:
-        raise
+        with _without_stderr():
+            ray.init(address, **options)
     # Of another version, or this machine is no part of it: each is another kind of error.
     except Exception as error:
         raise ClusterError(
@@ -198,9 +216,7 @@ def _connect(ray: Any, address: str) -> None:
 
 
 def _check_answers(address: str) -> None:
-    """Check that something listens at an address: Ray itself would wait for minutes."""
-    if address == "auto":
-        return
+    """Check that a cluster answers at an address: Ray itself would wait for minutes."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal() or "/" in host:
         raise InvalidInputError(
@@ -208,12 +224,32 @@ def _check_answers(address: str) -> None:
             f"Received: {address!r}"
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+        place = host.strip("[]"), int(port)
+        with socket.create_connection(place, timeout=_ANSWER_SECONDS) as connection:
+            connection.sendall(_HTTP2_HELLO)
+            # A server of HTTP/2, as Ray's is, answers with its settings; TLS answers otherwise.
+            is_ray = connection.recv(4)[3:] == _HTTP2_SETTINGS or "RAY_USE_TLS" in os.environ
     except (OSError, OverflowError) as error:
         raise ClusterError(
             f"no Ray cluster answers at {address} ({error}): start one with `ray start --head`, "
             "or leave out the address to work on this machine alone"
         ) from error
+    if not is_ray:
+        raise ClusterError(f"what answers at {address} is no Ray cluster: look at its port")
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Send what native code writes on stderr nowhere."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
 
 
 def _describe(machine: dict[str, float]) -> str:
