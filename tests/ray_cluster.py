@@ -49,6 +49,17 @@ class Machines:
         self.nodes.remove(node)
         self.cluster.remove_node(node, allow_graceful=False)
 
+    def kill_worker(self) -> bool:
+        """Kill one worker of ours, and return whether there was one."""
+        import psutil
+
+        processes = psutil.Process().children(recursive=True)
+        names = {process: " ".join(process.cmdline()) for process in processes}
+        workers = [process for process, name in names.items() if "RayWorker" in name]
+        for worker in workers[:1]:
+            worker.kill()
+        return bool(workers)
+
     def stop(self) -> None:
         """Stop all of them."""
         self.cluster.shutdown()

@@ -223,7 +223,7 @@ def embed_to_store(
         if on_ray is None:
             _write(space, run.rows())
         else:
-            run_on_ray(run, space, on_ray)
+            run_on_ray(run, store, space, on_ray)
         pruned = space.clean(prune=prune)
     default = store.default or space
     return EmbedReport(

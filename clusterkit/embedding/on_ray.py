@@ -23,6 +23,7 @@ from clusterkit.extractors.base import Extractor
 from clusterkit.images.folder import ImageFolder
 from clusterkit.store.embeddings import Failure
 from clusterkit.store.space import Space
+from clusterkit.store.store import Store
 from clusterkit.utils.parallel import limit_cpus
 from clusterkit.utils.ray_engine import RayEngine, Room
 
@@ -85,8 +86,10 @@ class Job:
         Of the space; the weights of the worker must have the same.
     versions : dict
         Of the libraries of the process that started the run.
-    space : Space
-        Where parts are written.
+    store : Store
+        Where parts are written, with an absolute path.
+    space : dict
+        Description of the space.
     cpus : int
         CPUs of a worker.
     n_images : int
@@ -100,14 +103,15 @@ class Job:
     extractor: Extractor
     fingerprint: str
     versions: dict[str, str]
-    space: Space
+    store: Store
+    space: dict[str, Any]
     cpus: int
     n_images: int
     again: bool
     kept_of_digest: dict[str | None, tuple[str, int]]
 
 
-def run_on_ray(run: EmbedRun, space: Space, engine: RayEngine) -> None:
+def run_on_ray(run: EmbedRun, store: Store, space: Space, engine: RayEngine) -> None:
     """Embed the new images of a run on Ray, and add what becomes of them to its counts.
 
     Each piece ends as a part of the store before the next begins.  If a worker is lost, Ray gives
@@ -117,7 +121,7 @@ def run_on_ray(run: EmbedRun, space: Space, engine: RayEngine) -> None:
     ----------
     run : EmbedRun
         The run, whose own network is not loaded.
-    space : Space
+    store, space : Store, Space
         Where the parts are written; all machines must see its folder, and the images.
     engine : RayEngine
         The cluster.
@@ -139,7 +143,8 @@ def run_on_ray(run: EmbedRun, space: Space, engine: RayEngine) -> None:
                 _for_workers(run.extractor),
                 run.extractor.fingerprint,
                 library_versions(),
-                Space(Path(os.path.abspath(space.folder)), space.info),  # noqa: PTH100 (links stay)
+                Store(os.path.abspath(store.folder)),  # noqa: PTH100 (links stay)
+                space.info,
                 room.cpus,
                 len(paths),
                 run.again,
@@ -200,7 +205,7 @@ class RayWorker:
     def __init__(self, job: Job) -> None:
         limit_cpus(job.cpus)
         self.job = job
-        self.is_ready = False
+        self.space: Space | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
         """Embed pickled pieces, and return pickled outcomes."""
@@ -211,24 +216,29 @@ class RayWorker:
         """Embed a piece and write its part."""
         job = self.job
         try:
-            if not self.is_ready:
-                self._check_versions()
-                self._check_sees(piece.images)
-                self._prepare()
-                self.is_ready = True
+            space = self.space or self._begin(piece.images)
             kept = ChainMap(dict(piece.known.kept_of_digest), job.kept_of_digest)
             known = Known(piece.known.root, piece.known.rows, kept)
             run = EmbedRun(piece.images, job.extractor, known, again=job.again)
             rows = list(run.rows())
             # A network share that is lost in between would turn good rows into failures.
-            self._check_sees(piece.images)
+            self._check_sees(piece.images, space)
             if rows:
                 # A name of its own: a worker that Ray takes for lost may write beside the next.
-                with job.space.adding(f"ray{uuid4().hex[:12]}"):
-                    job.space.append(rows)
+                with space.adding(f"ray{uuid4().hex[:12]}"):
+                    space.append(rows)
         except ClusterkitError as error:
             return Outcome(refused=f"the worker on {platform.node()} cannot work: {error}")
         return Outcome(run.embedded, run.reused, run.failures)
+
+    def _begin(self, images: ImageFolder) -> Space:
+        """Check that this worker may work, load its network, and return where it writes."""
+        self._check_versions()
+        space = self.job.store.open_space(self.job.space)
+        self._check_sees(images, space)
+        self._prepare()
+        self.space = space
+        return space
 
     def _check_versions(self) -> None:
         """Check that the libraries are those of the process that started the run."""
@@ -243,13 +253,13 @@ class RayWorker:
                 "the same on all machines"
             )
 
-    def _check_sees(self, images: ImageFolder) -> None:
+    def _check_sees(self, images: ImageFolder, space: Space) -> None:
         """Check that images and store are there, as on the machine that started the run."""
         if not Path(images.root).is_dir():
             raise ClusterError(f"it does not see the images in {images.root}")
-        info = self.job.space.read_info()
+        info = space.read_info()
         if info is None or info["fingerprint"] != self.job.fingerprint:
-            raise ClusterError(f"it does not see the store {self.job.space.folder.parent}")
+            raise ClusterError(f"it does not see the store {self.job.store.folder}")
 
     def _prepare(self) -> None:
         """Load the network, and check that it is the one of the space."""
