@@ -7,17 +7,20 @@ import click
 
 from clusterkit.cli.options import (
     notice_names,
-    read_space,
+    open_vectors,
     seed_option,
     selection_options,
     space_option,
     store_option,
-    stream_space,
+    stream_option,
     strict_option,
 )
 from clusterkit.cli.outputs import OutputFile, Outputs, outputs, picture
 from clusterkit.cli.streams import say_result
 from clusterkit.clusterers.by_name import CLUSTERERS
+
+# What clusters vectors without loading them all.
+_STREAMED = ("kmeans", "minibatch-kmeans")
 
 
 class NumberOrAuto(click.ParamType):
@@ -109,6 +112,7 @@ class NumberOrAuto(click.ParamType):
 )
 @click.option("--file-names", is_flag=True, help="Write file names on --sheet.")
 @seed_option
+@stream_option
 @space_option
 @store_option
 @outputs(
@@ -138,6 +142,7 @@ def cluster(
     only_cluster: tuple[str, ...],
     of: Path,
     seed: int,
+    stream: bool | None,
     extractor: str | None,
     store: Path,
     per_cluster: int,
@@ -154,7 +159,9 @@ def cluster(
     With -k auto, the number is found as `clusterkit elbow` does.  If there are several levels, such
     as 3 kinds of 10 animals, the best is taken, the others are listed, and --level takes another.
 
-    With -a minibatch-kmeans the embeddings are read in batches, and never all held in memory.
+    A large space is read part by part, and never all held in memory, with -a kmeans and -a
+    minibatch-kmeans: the search for the clusters, with its restarts, is that of a random sample of
+    20,000 images, and passes over all images follow until the clusters settle.
 
     With --refine, k-means is compared with k-means on whitened vectors, without labels; the choice,
     its reason and the share of images that it moves are printed.
@@ -198,10 +205,17 @@ def cluster(
     if only_cluster and outputs.files["output"] == of:
         raise click.UsageError(f"{of} is the table that --only-cluster refers to: give another -o")
     check_confounders(without)
-    is_stream = algorithm == "minibatch-kmeans" and not without
-    read = stream_space if is_stream else read_space
+    can_stream = algorithm in _STREAMED and not (without or refine)
+    if stream and not can_stream:
+        raise click.UsageError(
+            f"only {' and '.join(_STREAMED)} read vectors part by part, without --refine and "
+            "--without: leave out --stream"
+        )
+    if algorithm == "minibatch-kmeans" and stream is None:
+        stream = True
     table = previous or (of if only_cluster else None)
-    embeddings = select(read(store, extractor, table), only=only, clusters=only_cluster, of=of)
+    opened = open_vectors(store, extractor, table, stream=stream if can_stream else False)
+    embeddings = select(opened, only=only, clusters=only_cluster, of=of)
     if into is not None:
         check_present(embeddings.files, into, strict=strict)
     result = clustering.cluster(

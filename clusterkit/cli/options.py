@@ -16,6 +16,7 @@ from clusterkit.utils.ray_engine import ENGINES, RayEngine
 from clusterkit.utils.text import did_you_mean
 
 if TYPE_CHECKING:
+    from clusterkit.similarity.space_index import SpaceIndex
     from clusterkit.store.embeddings import Embeddings
     from clusterkit.store.space import Space
     from clusterkit.store.stream import VectorStream
@@ -423,19 +424,59 @@ def into_option(help: str) -> Decorator:  # noqa: A002 (click's word)
     )
 
 
+stream_option = click.option(
+    "--stream/--no-stream",
+    default=None,
+    help="Read the vectors part by part, or load them all.  [default: part by part if they take "
+    "more than 1 GiB, or a quarter of the free memory]",
+)
+
+
 def read_space(store: Path, extractor: str | None, table: Path | None = None) -> "Embeddings":
     """Load the embeddings of a space; print which, if there are several spaces."""
     space = _choose_space(store, extractor, table)
     return _check_not_empty(space, space.read())
 
 
-def stream_space(store: Path, extractor: str | None, table: Path | None = None) -> "VectorStream":
-    """Open the embeddings of a space as a stream, without loading them."""
+def open_vectors(
+    store: Path, extractor: str | None, table: Path | None = None, *, stream: bool | None = None
+) -> "Embeddings | VectorStream":
+    """Load the embeddings of a space, or open them as a stream if they are many; say so."""
     space = _choose_space(store, extractor, table)
-    stream = space.stream()
-    if not len(stream):
-        _check_not_empty(space, space.read())
-    return stream
+    if _is_streamed(space, stream):
+        opened = space.stream()
+        if len(opened):
+            return opened
+    return _check_not_empty(space, space.read())
+
+
+def open_search(
+    store: Path, extractor: str | None, *, stream: bool | None = None
+) -> "Embeddings | SpaceIndex":
+    """Load the embeddings of a space, or open its index if they are many."""
+    from clusterkit.similarity.space_index import SpaceIndex
+
+    space = _choose_space(store, extractor, None)
+    if _is_streamed(space, stream):
+        index = SpaceIndex(space, progress=True)
+        if len(index):
+            return index
+    return _check_not_empty(space, space.read())
+
+
+def _is_streamed(space: "Space", stream: bool | None) -> bool:
+    """Return whether a space is read part by part; say so if nobody asked for it."""
+    from clusterkit.store.reading import is_large
+
+    is_streamed = is_large(space) if stream is None else stream
+    if is_streamed and stream is None:
+        from clusterkit.utils.memory import format_gb
+
+        notice(
+            f"{space.folder.name} holds {format_gb(space.vector_bytes)} of vectors, which are read "
+            "part by part: --no-stream loads them all."
+        )
+    return is_streamed
 
 
 def _choose_space(store: Path, extractor: str | None, table: Path | None) -> "Space":

@@ -7,9 +7,10 @@ import click
 
 from clusterkit.cli.options import (
     extractor_file,
-    read_space,
+    open_search,
     space_option,
     store_option,
+    stream_option,
     top_option,
     weights_option,
 )
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 @top_option
 @space_option
 @weights_option
+@stream_option
 @store_option
 @outputs(picture("Draw the image and its neighbours to this file"))
 def similar(
@@ -33,6 +35,7 @@ def similar(
     top: int,
     extractor: str | None,
     weights: Path | None,
+    stream: bool | None,
     store: Path,
     outputs: Outputs,
 ) -> None:
@@ -40,6 +43,9 @@ def similar(
 
     IMAGE is a file, or a path as the store knows it.  An image whose content is in the store needs
     no network; any other goes through the one that made the embeddings.
+
+    A large space is searched on disk, with the same result: the first search prepares files for
+    that in the cache (CLUSTERKIT_CACHE), the next ones find them again.
 
     \b
     Example:
@@ -50,7 +56,7 @@ def similar(
 
     found = find_similar(
         image,
-        read_space(store, extractor),
+        open_search(store, extractor, stream=stream),
         n_neighbors=top,
         weights=weights or extractor_file(extractor),
     )

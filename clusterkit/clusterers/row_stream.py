@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -20,11 +20,29 @@ class RowStream(Protocol):
         """Yield all rows in order as arrays of shape (up to ``n_rows``, d)."""
 
 
+class RowPart(RowStream, Protocol):
+    """A part of a stream, whose number of rows is known before it is read."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+
+@runtime_checkable
+class PartedStream(RowStream, Protocol):
+    """A stream in parts that can be read side by side, as the parts of a space on disk."""
+
+    def split(self) -> Sequence[RowPart]:
+        """Return the parts, in order."""
+
+
 class ArrayStream:
     """The rows of an array or a memory map as a stream."""
 
     def __init__(self, rows: NDArray[np.generic]) -> None:
         self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
     def iter_batches(self, n_rows: int, /) -> Iterator[NDArray[np.generic]]:
         """Yield slices of ``n_rows`` rows."""

@@ -307,8 +307,9 @@ def cluster(
     Parameters
     ----------
     embeddings : Embeddings or VectorStream
-        The images.  A stream (:meth:`clusterkit.store.space.Space.stream`) is read in batches and
-        requires ``"minibatch-kmeans"``.  Paths of plain vectors are their row numbers.
+        The images.  A stream (:meth:`clusterkit.store.space.Space.stream`) is read part by part
+        and requires ``"kmeans"`` or ``"minibatch-kmeans"``.  Paths of plain vectors are their row
+        numbers.
     clusterer : str or estimator
         A name in :data:`clusterkit.clusterers.CLUSTERERS`, or any scikit-learn clusterer.
     n_clusters : int or "auto", optional
@@ -327,7 +328,7 @@ def cluster(
     previous : Clustering or path, optional
         An earlier clustering or its ``clusters.csv``: matching clusters keep their numbers, see
         :func:`clusterkit.clustering.matching.match_clusters`.  If the number of clusters is the
-        same, k-means also continues from their centres, see
+        same, k-means also continues from their centres unless the vectors are a stream, see
         :func:`clusterkit.clustering.saved.continue_kmeans`.  A person's decisions are kept, see
         :func:`clusterkit.clustering.label`: named and pinned clusters, which ``n_clusters``
         includes, keep their images, new images join the nearest cluster, and only the others are
@@ -336,7 +337,7 @@ def cluster(
         Where to look for the ImageNet classes of the images, if the embeddings have none; see
         :func:`clusterkit.clustering.naming.find_top5`.  By default the clusters then have no names.
     progress : bool, default False
-        Whether to show a progress bar for ``"auto"`` on a terminal.
+        Whether to show a progress bar on a terminal, for ``"auto"`` and each pass over a stream.
 
     Returns
     -------
@@ -394,10 +395,11 @@ def cluster(
             f"{clusterer} finds the number of clusters itself; leave out n_clusters. "
             f"Received: {n_clusters!r}"
         )
-    if isinstance(embeddings, VectorStream) and not isinstance(estimator, MiniBatchKMeans):
+    is_stream = isinstance(embeddings, VectorStream)
+    if is_stream and not isinstance(estimator, KMeans | MiniBatchKMeans):
         raise InvalidInputError(
-            "only minibatch-kmeans clusters a stream; the others take the Embeddings that "
-            f"Space.read() loads. Received: {clusterer!r}"
+            "only kmeans and minibatch-kmeans cluster a stream; the others take the Embeddings "
+            f"that Space.read() loads. Received: {clusterer!r}"
         )
     top5, names_from = find_classes(embeddings, store)
     given, cleaned = embeddings, None
@@ -435,7 +437,7 @@ def cluster(
     identity = None
     if earlier is not None:
         free = held == FREE
-        if isinstance(estimator, KMeans) and free.any():
+        if isinstance(estimator, KMeans) and free.any() and not is_stream:
             before = _earlier_labels(embeddings.paths, earlier, NOISE)
             labels[free] = _continue(estimator, vectors[free], labels[free], before[free])
         identity = match_clusters(
@@ -523,8 +525,10 @@ def _cluster_rest(
                 f"Received: {n_clusters}"
             )
         estimator.set_params(n_clusters=n_clusters - n_held)
-    vectors = rest if isinstance(rest, VectorStream) else np.asarray(rest)
-    found = np.asarray(estimator.fit_predict(vectors), dtype=np.int64)
+    if isinstance(rest, VectorStream):
+        found = np.asarray(estimator.fit_predict(rest, progress=progress), dtype=np.int64)
+    else:
+        found = np.asarray(estimator.fit_predict(np.asarray(rest)), dtype=np.int64)
     first = max(reserved, default=NOISE) + 1
     labels[free] = np.where(found == NOISE, NOISE, found + first)
     return labels, chosen

@@ -17,6 +17,7 @@ from clusterkit.plots.style import BLUE, QUIET
 
 if TYPE_CHECKING:
     from clusterkit.similarity.similar import SimilarImages
+    from clusterkit.similarity.space_index import SpaceIndex
     from clusterkit.store.embeddings import Embeddings
 
 # Tolerance of a vector's cosine distance to itself in float32.
@@ -91,7 +92,7 @@ class GalleryDisplay(PictureGrid):
     @classmethod
     def from_neighbors(
         cls,
-        embeddings: Embeddings,
+        embeddings: Embeddings | SpaceIndex,
         distances: ArrayLike,
         rows: ArrayLike,
         *,
@@ -103,8 +104,8 @@ class GalleryDisplay(PictureGrid):
 
         Parameters
         ----------
-        embeddings : Embeddings
-            The searched embeddings.
+        embeddings : Embeddings or SpaceIndex
+            The searched images.
         distances : array-like of shape (n_neighbors,)
             Cosine distances, 0 to 2, ascending.
         rows : array-like of shape (n_neighbors,), int
@@ -133,9 +134,9 @@ class GalleryDisplay(PictureGrid):
                 "distances and rows of one query must have the same shape (n_neighbors,). "
                 f"Received: {distances.shape} and {rows.shape}"
             )
-        files = embeddings.files
-        pictures: list[str | Path] = [files[row] for row in rows]
-        captions = [embeddings.paths[row] for row in rows]
+        shown = embeddings[rows.astype(np.intp)]
+        pictures: list[str | Path] = list(shown.files)
+        captions = list(shown.paths)
         titles = [f"similarity {1 - distance:.3f}" for distance in distances]
         if query is not None:
             pictures.insert(0, query)

@@ -457,14 +457,14 @@ def _count_sample_below(
     return count
 
 
-def select_image(image: Any, embeddings: Embeddings) -> Embeddings:
+def select_image(image: Any, embeddings: Any) -> Embeddings:
     """Return an image as Embeddings of one row.
 
     Parameters
     ----------
     image : path, int, one-row Embeddings, or ndarray of shape (dimension,)
         A path or row number in ``embeddings``, or a vector of the same space.
-    embeddings : Embeddings
+    embeddings : Embeddings or SpaceIndex
         The images.
 
     Raises

@@ -154,7 +154,7 @@ def nearest(
         for start in range(0, len(settled), block):
             part = settled[start : start + block]
             found, targets = candidates[part], open_queries[part]
-            exact = _distances(vectors[found], queries[targets])
+            exact = exact_distances(vectors[found], queries[targets])
             order = np.lexsort((found, exact))[:, :n_neighbors]
             distances[targets] = np.take_along_axis(exact, order, axis=1)
             rows[targets] = np.take_along_axis(found, order, axis=1)
@@ -165,7 +165,7 @@ def nearest(
         part = open_queries[start : start + block]
         for target, measured in zip(part, _measure_all(vectors, queries[part]), strict=True):
             found = _choose(measured, n_neighbors, most)
-            exact = _distances(vectors[found][None], queries[[target]])[0]
+            exact = exact_distances(vectors[found][None], queries[[target]])[0]
             order = np.lexsort((found, exact))[:n_neighbors]
             distances[target], rows[target] = exact[order], found[order]
     return distances, rows
@@ -271,10 +271,18 @@ def _candidates(
     )
 
 
-def _distances(
+def exact_distances(
     candidates: NDArray[np.float32], queries: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """Return the cosine distances of each query to its candidates, shape (q, k)."""
+    """Return the cosine distances of each query to its candidates, shape (q, k).
+
+    Parameters
+    ----------
+    candidates : ndarray of shape (q, k, dimension), float32
+        Rows of length 1 or 0.
+    queries : ndarray of shape (q, dimension), float32
+        Rows of length 1 or 0.
+    """
     difference = candidates - queries[:, None]
     distances = np.einsum("qkd,qkd->qk", difference, difference, dtype=np.float64) / 2
     distances[~candidates.any(axis=2)] = 1

@@ -22,6 +22,7 @@ from clusterkit.images.folder import digest_bytes, read_bytes
 from clusterkit.images.thumbnails import thumbnails
 from clusterkit.similarity.explanation import Explanation, explain_vectors, select_image
 from clusterkit.similarity.nearest import nearest_of_any_length
+from clusterkit.similarity.space_index import SpaceIndex, as_searchable
 from clusterkit.store.embeddings import Embeddings, describe_space
 from clusterkit.store.reading import as_embeddings
 from clusterkit.utils.paths import is_gone, unescape_path
@@ -39,7 +40,7 @@ class SimilarImages(TableResult):
     ----------
     query : Embeddings
         The query image, as one row.
-    embeddings : Embeddings
+    embeddings : Embeddings or SpaceIndex
         The searched images.
     rows : ndarray of shape (n_neighbors,), int64
         The neighbours' rows in ``embeddings``.
@@ -51,7 +52,7 @@ class SimilarImages(TableResult):
     """
 
     query: Embeddings
-    embeddings: Embeddings
+    embeddings: Embeddings | SpaceIndex
     rows: NDArray[np.int64]
     similarities: NDArray[np.float64]
     n_gone: int = 0
@@ -99,6 +100,8 @@ def find_similar(
     *,
     n_neighbors: int = 10,
     weights: str | Path | None = None,
+    stream: bool | None = None,
+    progress: bool = False,
 ) -> SimilarImages:
     """Find the images most similar to a given one by exact cosine search.
 
@@ -107,12 +110,17 @@ def find_similar(
     image : path, int, one-row Embeddings, or ndarray of shape (dimension,)
         A file, or an image of ``embeddings``; see :func:`locate`.
     embeddings : Embeddings, array-like of shape (n, dimension), Store, Space, or path of a store
-        The images to search; see :func:`clusterkit.store.as_embeddings`.  The query file itself
-        and files that no longer exist are left out.
+        The images to search.  The query file itself and files that no longer exist are left out.
+        A space that is large (see :func:`clusterkit.store.is_large`) is searched on disk, by
+        means of files that the first search makes in the cache; the result is the same.
     n_neighbors : int
         Maximum number of images to return.
     weights : path, optional
         The network's weights, if the query is not among the embeddings.
+    stream : bool, optional
+        Whether to search a space on disk; by default if it is large.
+    progress : bool
+        Whether to show a progress bar while these files are made.
 
     Returns
     -------
@@ -138,14 +146,14 @@ def find_similar(
         raise InvalidInputError(
             f"n_neighbors must be a whole number of at least 1. Received: {n_neighbors}"
         )
-    embeddings = as_embeddings(embeddings)
-    query, own = _look_up(image, embeddings, weights)
-    if len(own) == len(embeddings):
+    searched = as_searchable(embeddings, stream=stream, progress=progress)
+    query, own = _look_up(image, searched, weights)
+    if len(own) == len(searched):
         raise InvalidInputError(
             f"there is nothing to compare {image} with: the store holds "
-            f"{len(embeddings)} embedded images"
+            f"{len(searched)} embedded images"
         )
-    return _nearest_present(query, embeddings, own, n_neighbors)
+    return _nearest_present(query, searched, own, n_neighbors)
 
 
 def explain(
@@ -262,7 +270,7 @@ def locate(
 
 def _look_up(
     image: Any,
-    embeddings: Embeddings,
+    embeddings: Embeddings | SpaceIndex,
     weights: str | Path | None,
     extractor: Extractor | None = None,
 ) -> tuple[Embeddings, list[int]]:
@@ -304,20 +312,24 @@ def _look_up(
     return embeddings[[min(same, key=lambda row: row not in rows)]], sorted(rows)
 
 
-def _rows_of_content(digest: str, embeddings: Embeddings) -> list[int]:
+def _rows_of_content(digest: str, embeddings: Embeddings | SpaceIndex) -> list[int]:
     """Return the rows of all files with a given digest."""
+    if isinstance(embeddings, SpaceIndex):
+        return embeddings.rows_of_content(digest)
     return [row for row, known in enumerate(embeddings.digests or ()) if known == digest]
 
 
 def _nearest_present(
-    query: Embeddings, embeddings: Embeddings, own: list[int], n_neighbors: int
+    query: Embeddings, embeddings: Embeddings | SpaceIndex, own: list[int], n_neighbors: int
 ) -> SimilarImages:
     """Return the nearest images of a query whose files exist."""
     root = embeddings.root
+    # Without its folder, no file needs to be looked for.
+    is_away = root is not None and is_gone(root)
     n_wanted = min(n_neighbors, len(embeddings) - len(own))
     n_looked_at = n_wanted + len(own)
     while True:
-        distances, found = nearest_of_any_length(embeddings.vectors, query.vectors, n_looked_at)
+        distances, found = _search(embeddings, query.vectors, n_looked_at)
         is_other = ~np.isin(found[0], own)
         rows, similarities = found[0][is_other], 1.0 - distances[0][is_other]
         # Without a root, paths may be mere names.
@@ -325,7 +337,7 @@ def _nearest_present(
             [root is None or not is_gone(root / embeddings.paths[row]) for row in rows], dtype=bool
         )
         n_there = np.count_nonzero(is_there)
-        if n_there >= n_wanted or n_looked_at == len(embeddings):
+        if n_there >= n_wanted or n_looked_at == len(embeddings) or is_away:
             break
         n_looked_at = min(4 * n_looked_at, len(embeddings))
     if not n_there:
@@ -336,6 +348,15 @@ def _nearest_present(
     return SimilarImages(
         query, embeddings, rows[shown], similarities[shown], n_gone=n_passed - len(shown)
     )
+
+
+def _search(
+    embeddings: Embeddings | SpaceIndex, queries: NDArray[np.float32], n_neighbors: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the nearest images of vectors, in memory or on disk."""
+    if isinstance(embeddings, SpaceIndex):
+        return embeddings.nearest(queries, n_neighbors)
+    return nearest_of_any_length(embeddings.vectors, queries, n_neighbors)
 
 
 def _embed_query(image: Path, extractor: Extractor) -> Embeddings:

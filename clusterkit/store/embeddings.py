@@ -248,12 +248,7 @@ class Embeddings:
         SpaceMismatchError
             If both fingerprints are known and differ.
         """
-        theirs = fingerprint_of(other)
-        if self.fingerprint and theirs and theirs != self.fingerprint:
-            raise SpaceMismatchError(
-                "vectors of two embedding spaces never mix. Received: "
-                f"{describe_space(self.space)} and {describe_space(other.space)}"
-            )
+        check_one_space(self, other)
 
     def _file(self, path: str) -> Path:
         """Return the absolute path of an image."""
@@ -315,6 +310,22 @@ def fingerprint_of(X: Any) -> str | None:
     """Return the fingerprint of the vectors' space; None for a plain array."""
     fingerprint = getattr(X, "fingerprint", None)
     return fingerprint if isinstance(fingerprint, str) else None
+
+
+def check_one_space(known: Any, other: Any) -> None:
+    """Check that vectors are not from a different space than others.
+
+    Raises
+    ------
+    SpaceMismatchError
+        If both fingerprints are known and differ.
+    """
+    ours, theirs = fingerprint_of(known), fingerprint_of(other)
+    if ours and theirs and theirs != ours:
+        raise SpaceMismatchError(
+            "vectors of two embedding spaces never mix. Received: "
+            f"{describe_space(known.space)} and {describe_space(other.space)}"
+        )
 
 
 def check_fitted_space(estimator: Any, X: Any) -> None:

@@ -21,7 +21,8 @@ from clusterkit.images.folder import FileStatus, ImageFolder, digest_weights
 from clusterkit.store.embeddings import Embeddings, Failure, TopClasses
 from clusterkit.store.folders import INFO, Folders
 from clusterkit.store.ledgers import ORDINARY, PATIENCE, Ledgers, check_writer
-from clusterkit.store.part_list import Part, PartList, number_of, part_name
+from clusterkit.store.part_list import Part, PartList, is_failures, number_of, part_name
+from clusterkit.store.row_paths import last_rows, relative_path, relative_paths
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.documents import read_sealed, write_sealed
 from clusterkit.utils.paths import escape_path, is_gone, unescape_path
@@ -210,6 +211,22 @@ class Space:
     def parts(self) -> list[Path]:
         """The valid parts, oldest first."""
         return [self._file(part) for part in self.ledgers.joined().parts]
+
+    @property
+    def state(self) -> str:
+        """Text that is another one whenever the rows are, or where the store lies."""
+        parts = (f"{part.name} {part.checksum}" for part in self.ledgers.joined().parts)
+        # Roots are relative to the place of the store.
+        return "\n".join([str(self._place()), self.info["fingerprint"], *parts])
+
+    @property
+    def vector_bytes(self) -> int:
+        """About how many bytes its vectors take in memory, without reading them."""
+        parts = [part for part in self.ledgers.joined().parts if not is_failures(part.name)]
+        rows = [part.rows for part in parts]
+        if None in rows:  # of the first format
+            return sum(self._file(part).stat().st_size for part in parts)
+        return sum(filter(None, rows)) * int(self.info["dimension"]) * 4
 
     @property
     def is_empty(self) -> bool:
@@ -462,7 +479,7 @@ class Space:
             moved = [(known[old], new) for old, new in moves.items() if old in known]
             rows = [
                 Row(
-                    escape_path(_relative(new, root)),
+                    escape_path(relative_path(new, root)),
                     self.root_of(Path(root)),
                     row.digest,
                     **FileStatus.of(new)._asdict(),
@@ -594,7 +611,7 @@ class Space:
             root = str(images.root)
             wanted = map(str, images.files)
             row_of_file = {file: row_of_file[file] for file in wanted if file in row_of_file}
-        row_of_path = {_relative(file, root): row for file, row in row_of_file.items()}
+        row_of_path = {relative_path(file, root): row for file, row in row_of_file.items()}
         rows = sorted(row_of_path.items())
         embedded = [(path, row) for path, row in rows if errors[row] is None]
         order = np.array([row for _, row in embedded], dtype=np.int64)
@@ -640,21 +657,21 @@ class Space:
         if not tables:
             return VectorStream([], self.folder, self.info)
         table = pa.concat_tables(tables.values())
-        row_of_file = self._row_of_file(table)
         root = self._common_root(table)
-        errors = table["error"].to_pylist()
-        path_of_row = {row: _relative(file, root) for file, row in row_of_file.items()}
-        rows = sorted(path_of_row)
-        embedded = [row for row in rows if errors[row] is None]
+        paths = relative_paths(table, root, self.file_of)
+        rows = last_rows(paths)
+        failed = np.asarray(table["error"].is_valid())
+        embedded, broken = rows[~failed[rows]], rows[failed[rows]]
         chosen = np.zeros(len(table), np.bool_)
         chosen[embedded] = True
         ends = np.cumsum([len(facts) for facts in tables.values()])
+        reasons = table["error"].take(broken).to_pylist()
         return VectorStream(
-            [path_of_row[row] for row in embedded],
+            paths if len(embedded) == len(table) else [paths[row] for row in embedded],
             Path(root),
             self.info,
             dict(zip(tables, np.split(chosen, ends[:-1]), strict=True)),
-            [Failure(path_of_row[row], errors[row]) for row in rows if errors[row] is not None],
+            [Failure(paths[row], why) for row, why in zip(broken, reasons, strict=True)],
             table["digest"].take(embedded).to_pylist(),
         )
 
@@ -902,8 +919,3 @@ def _files_of_shared_content(known: dict[str, KnownRow]) -> list[str]:
     return [
         file for file, row in known.items() if row.digest is not None and n_files[row.digest] > 1
     ]
-
-
-def _relative(file: str, root: str) -> str:
-    """Return a file's path relative to a folder, with forward slashes."""
-    return os.path.relpath(file, root).replace(os.sep, "/")

@@ -18,11 +18,69 @@ from clusterkit.store.embeddings import Failure, Selection, TopClasses, describe
 _BATCH_ROWS = 8192
 
 
+@dataclass(frozen=True, eq=False)
+class PartRows:
+    """The rows of one part of a space, as a repeatable stream.
+
+    Small, so that it can be handed to another thread, process or machine.
+
+    Attributes
+    ----------
+    file : pathlib.Path
+        The part.
+    chosen : ndarray of bool
+        Mask of its rows that belong to the stream.
+    dimension : int
+        Length of a vector.
+    """
+
+    file: Path
+    chosen: NDArray[np.bool_]
+    dimension: int
+
+    def __len__(self) -> int:
+        return int(self.chosen.sum())
+
+    def iter_batches(self, n_rows: int, /) -> Iterator[NDArray[np.float32]]:
+        """Yield the vectors in order as arrays of shape (up to ``n_rows``, dimension).
+
+        Raises
+        ------
+        StoreError
+            If the part is damaged, or was rewritten since the stream was opened.
+        """
+        from clusterkit.store.part_file import table_vectors
+
+        for table in self.iter_tables("vector", n_rows):
+            try:
+                yield table_vectors(table, self.dimension)
+            except ValueError as error:
+                raise StoreError(f"{self.file} is damaged: {error}") from error
+
+    def iter_tables(self, column: str, n_rows: int) -> Iterator[Any]:
+        """Yield one column of the rows, as tables of at most ``n_rows`` rows."""
+        from clusterkit.store.part_file import iter_column
+
+        if not self.file.exists():
+            raise StoreError(
+                f"{self.file} was replaced while it was read: wait until `clusterkit embed` has "
+                "ended, then run again"
+            )
+        n_read = 0
+        for table in iter_column(self.file, column, n_rows):
+            mask = self.chosen[n_read : n_read + len(table)]
+            n_read += len(table)
+            if len(mask) == len(table) and mask.any():
+                yield table if mask.all() else table.filter(mask)
+        if n_read != len(self.chosen):
+            raise StoreError(f"{self.file} was rewritten while it was read: open the stream again")
+
+
 @dataclass(eq=False)
 class VectorStream:
     """The vectors of a space as a repeatable stream, in storage order.
 
-    Input for :class:`~clusterkit.clusterers.MiniBatchKMeans` if
+    Input for :class:`~clusterkit.clusterers.KMeans` and what else can read batches, if
     :class:`~clusterkit.store.embeddings.Embeddings` would not fit in memory.  Created by
     :meth:`clusterkit.store.space.Space.stream`.
 
@@ -68,13 +126,15 @@ class VectorStream:
         StoreError
             If a part is damaged, or was rewritten since the stream was opened.
         """
-        from clusterkit.store.part_file import table_vectors
+        for part in self.split():
+            yield from part.iter_batches(n_rows)
 
-        for table in self.iter_tables("vector", n_rows):
-            try:
-                yield table_vectors(table, self.shape[1])
-            except ValueError as error:
-                raise StoreError(f"a part of {self!r} is damaged: {error}") from error
+    def split(self) -> list[PartRows]:
+        """Return the rows of each part, in order, each a stream that can be read on its own."""
+        dimension = self.shape[1]
+        return [
+            PartRows(file, chosen, dimension) for file, chosen in self.parts.items() if chosen.any()
+        ]
 
     @cached_property
     def top5(self) -> Iterable[TopClasses | None] | None:
@@ -87,24 +147,8 @@ class VectorStream:
 
     def iter_tables(self, column: str, n_rows: int) -> Iterator[Any]:
         """Yield one column of the rows of the stream, as tables of at most ``n_rows`` rows."""
-        from clusterkit.store.part_file import iter_column
-
-        for part, chosen in self.parts.items():
-            if not chosen.any():
-                continue
-            if not part.exists():
-                raise StoreError(
-                    f"{part} was replaced while it was read: wait until `clusterkit embed` has "
-                    "ended, then run again"
-                )
-            n_read = 0
-            for table in iter_column(part, column, n_rows):
-                mask = chosen[n_read : n_read + len(table)]
-                n_read += len(table)
-                if len(mask) == len(table) and mask.any():
-                    yield table.filter(mask)
-            if n_read != len(chosen):
-                raise StoreError(f"{part} was rewritten while it was read: open the stream again")
+        for part in self.split():
+            yield from part.iter_tables(column, n_rows)
 
     def select(self, chosen: NDArray[np.bool_]) -> VectorStream:
         """Return a stream of the images in a boolean mask; their vectors stay on disk."""

@@ -9,6 +9,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from clusterkit.clusterers.base import UnitClusterer, check_weights, in_units, to_float32
 from clusterkit.clusterers.kmeans.lloyd import assign_all
+from clusterkit.clusterers.kmeans.streaming import sum_in_threads
+from clusterkit.clusterers.row_stream import BATCH_ROWS, RowStream
+from clusterkit.store.embeddings import check_fitted_space
 from clusterkit.utils.parallel import workers
 
 
@@ -17,20 +20,35 @@ class CentroidClusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, UnitC
 
     cluster_centers_: NDArray[np.float32]
 
-    def predict(self, X: ArrayLike) -> NDArray[np.int32]:
+    def predict(self, X: ArrayLike | RowStream) -> NDArray[np.int32]:
         """Find the nearest centre of each row.
 
         Parameters
         ----------
-        X : array-like of shape (n, d)
-            The rows.
+        X : array-like of shape (n, d), or RowStream
+            The rows; a stream, as :meth:`fit` takes it, is read once.
 
         Returns
         -------
         ndarray of shape (n,), int32
             Cluster of each row.
         """
-        return self._nearest(X)[0]
+        return self._label_stream(X) if isinstance(X, RowStream) else self._nearest(X)[0]
+
+    def _label_stream(self, stream: RowStream, batch_size: int = BATCH_ROWS) -> NDArray[np.int32]:
+        """Return the nearest centre of each row of a stream."""
+        check_is_fitted(self)
+        check_fitted_space(self, stream)
+        with workers() as run:
+            parts = sum_in_threads(
+                stream,
+                self._centers(),
+                normalize=self.normalize,
+                unit=self._unit,
+                run=run,
+                batch_size=batch_size,
+            )
+            return np.concatenate([np.empty(0, np.int32), *(part.labels for part in parts)])
 
     def transform(self, X: ArrayLike) -> NDArray[np.float32]:
         """Return the distance to every centre.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,10 +15,23 @@ from clusterkit.clusterers.base import (
     in_units,
     seed_from,
     warn_of_clusters,
+    warn_of_zeros,
 )
 from clusterkit.clusterers.kmeans.centroids import CentroidClusterer
 from clusterkit.clusterers.kmeans.lloyd import Matrix, Solution
 from clusterkit.clusterers.kmeans.restarts import Problem, Search
+from clusterkit.clusterers.kmeans.streaming import (
+    N_SAMPLE,
+    PartSums,
+    Pass,
+    Sample,
+    draw,
+    lloyd_over_parts,
+    settle,
+    sum_in_threads,
+)
+from clusterkit.clusterers.row_stream import BATCH_ROWS, RowStream
+from clusterkit.store.embeddings import fingerprint_of
 from clusterkit.utils.parallel import workers
 
 # Number of runs improved by breathing k-means.
@@ -39,6 +53,13 @@ class KMeans(CentroidClusterer):
     the one of lowest inertia is kept; among those within 0.1 % of it, the one of highest mean
     silhouette.  An empty cluster is given the row farthest from its centre.  Clusters are numbered
     from the largest to the smallest.
+
+    Rows that do not fit into memory are read as a stream, such as that of a space on disk: the
+    search, with its restarts, is that of a uniform random sample of 20,000 rows (or 20 for each
+    cluster, if that is more), whose best run is then finished by passes over all rows.  The sums of
+    each part of the space are float64 and are added in the order of the parts, so that the centres
+    are the same to the bit on any number of threads.  Memory: the sample, some parts, and 4 bytes a
+    row for the labels.
 
     Parameters
     ----------
@@ -110,17 +131,29 @@ class KMeans(CentroidClusterer):
         self.tol = tol
         self.random_state = random_state
 
-    def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike | RowStream,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        progress: bool = False,
+    ) -> Self:
         """Cluster the rows.
 
         Parameters
         ----------
-        X : array-like of shape (n, d)
-            The rows; Embeddings and read-only memory maps are accepted.  One float32 copy is made.
+        X : array-like of shape (n, d), or RowStream
+            The rows; Embeddings and read-only memory maps are accepted.  One float32 copy is made,
+            unless they are a stream: the vectors of a space on disk
+            (:meth:`clusterkit.store.space.Space.stream`), or any object with a method
+            ``iter_batches(n_rows)`` that yields the same rows in the same order on every call.
         y : None
             Ignored.
         sample_weight : array-like of shape (n,), optional
             Weight of each row, 0 or above; 1 by default.
+        progress : bool
+            Whether to show a progress bar for each pass over a stream.
 
         Returns
         -------
@@ -139,20 +172,52 @@ class KMeans(CentroidClusterer):
             If a cluster is tiny or grossly larger than the others, there are fewer different
             rows than clusters, or zero vectors are to be normalised.
         """
+        limits: dict[str, Any] = {
+            "n_init": check_at_least(self.n_init, 1, "n_init"),
+            "max_iter": check_at_least(self.max_iter, 1, "max_iter"),
+            "tol": self.tol,
+        }
+        if isinstance(X, RowStream):
+            return self._fit_stream(X, sample_weight, limits, progress=progress)
         rows = self._check_rows(X)
         check_n_clusters(self.n_clusters, len(rows))
         solution = solve(
             rows,
             check_weights(sample_weight, len(rows)),
             self.n_clusters,
-            n_init=check_at_least(self.n_init, 1, "n_init"),
-            max_iter=check_at_least(self.max_iter, 1, "max_iter"),
-            tol=self.tol,
             seed=seed_from(self.random_state),
+            **limits,
         )
         self.labels_, self.n_iter_ = solution.labels, solution.n_iter
         self.cluster_centers_ = in_units(solution.centers, self._unit)
         self.inertia_ = solution.inertia * self._unit * self._unit
+        warn_of_clusters(self.labels_, len(self.cluster_centers_), self.n_clusters)
+        return self
+
+    def _fit_stream(
+        self,
+        stream: RowStream,
+        sample_weight: ArrayLike | None,
+        limits: dict[str, Any],
+        *,
+        progress: bool,
+    ) -> Self:
+        """Cluster the rows of a stream."""
+        found = solve_stream(
+            stream,
+            self.n_clusters,
+            normalize=self.normalize,
+            seed=seed_from(self.random_state),
+            sample_weight=sample_weight,
+            progress=progress,
+            **limits,
+        )
+        settled = settle(found.centers, found.last)
+        self.fingerprint_, self._unit = fingerprint_of(stream), found.sample.unit
+        self.n_features_in_ = found.centers.shape[1]
+        self.cluster_centers_ = in_units(settled.means, self._unit)
+        self.labels_, self.n_iter_ = settled.labels, settled.n_iter
+        self.inertia_ = settled.inertia * self._unit * self._unit
         warn_of_clusters(self.labels_, len(self.cluster_centers_), self.n_clusters)
         return self
 
@@ -175,3 +240,87 @@ def solve(
         finalists = search.shortlist([*started, *search.improve(started[:_N_IMPROVED])])
         finished = run(lambda one: search.finish(one, max_iter=max_iter, tol=tol), finalists)
         return problem.settle(search.choose(finished), run)
+
+
+class StreamSolution(NamedTuple):
+    """A clustering of a stream.
+
+    Attributes
+    ----------
+    centers : ndarray of shape (k, d), float32
+        The centres that the labels of the last pass belong to, in units of work.
+    last : Pass
+        The last pass.
+    sample : Sample
+        What the centres were initialised with.
+    """
+
+    centers: Matrix
+    last: Pass
+    sample: Sample
+
+
+def solve_stream(
+    stream: RowStream,
+    k: int,
+    *,
+    normalize: bool,
+    n_init: int,
+    max_iter: int,
+    tol: float,
+    seed: int,
+    sample_weight: ArrayLike | None = None,
+    n_sample: int = N_SAMPLE,
+    batch_size: int = BATCH_ROWS,
+    progress: bool = False,
+) -> StreamSolution:
+    """Cluster the rows of a stream: search on a random sample, then pass over all rows.
+
+    Raises
+    ------
+    InvalidInputError
+        If there are fewer rows than clusters, NaN or infinite values, or weights that do not fit.
+
+    Warns
+    -----
+    ClusteringWarning
+        If zero vectors are to be normalised.
+    """
+    weights = None if sample_weight is None else np.asarray(sample_weight, np.float32)
+    if weights is not None:
+        check_weights(weights, weights.size)
+    with workers() as run:
+        sample = draw(
+            stream,
+            k,
+            seed,
+            normalize=normalize,
+            run=run,
+            weights=weights,
+            size=n_sample,
+            batch_size=batch_size,
+            progress=progress,
+        )
+        check_n_clusters(k, len(sample.is_zero))
+        check_weights(weights, len(sample.is_zero))
+        if normalize:
+            warn_of_zeros(sample.is_zero)
+        start = solve(sample.rows, sample.weights, k, n_init=n_init, seed=seed)
+
+        def sum_parts(centers: Matrix, n_iter: int) -> Iterator[PartSums]:
+            """Pass over all parts."""
+            return sum_in_threads(
+                stream,
+                centers,
+                normalize=normalize,
+                unit=sample.unit,
+                run=run,
+                weights=weights,
+                batch_size=batch_size,
+                progress=progress,
+                name=f"pass {n_iter}",
+                total=sample.n_parts,
+            )
+
+        centers, last = lloyd_over_parts(sum_parts, start.centers, max_iter=max_iter, tol=tol)
+    return StreamSolution(centers, last, sample)

@@ -2,58 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 from clusterkit.clusterers.base import (
     as_invalid_input,
     check_at_least,
     check_n_clusters,
-    check_rows,
     check_weights,
-    find_unit,
-    find_zeros,
     in_units,
     seed_from,
-    to_float32,
     warn_of_clusters,
-    warn_of_zeros,
 )
 from clusterkit.clusterers.kmeans.centroids import CentroidClusterer
-from clusterkit.clusterers.kmeans.estimator import solve
-from clusterkit.clusterers.kmeans.lloyd import Matrix, assign_all, sum_clusters
-from clusterkit.clusterers.row_stream import ArrayStream, Reservoir, RowStream
+from clusterkit.clusterers.kmeans.estimator import solve, solve_stream
+from clusterkit.clusterers.kmeans.streaming import add_up, sum_part
+from clusterkit.clusterers.row_stream import ArrayStream, RowStream
 from clusterkit.errors import InvalidInputError
 from clusterkit.store.embeddings import check_fitted_space, fingerprint_of
-from clusterkit.utils.parallel import Map, workers
-
-# A batch of rows and their weights.
-Batch = tuple[Matrix, NDArray[np.float32]]
-
-
-class Pass(NamedTuple):
-    """Result of one pass over all rows.
-
-    Attributes
-    ----------
-    labels : ndarray of shape (n,), int32
-        Nearest centre of each row.
-    inertia : float
-        Weighted sum of squared distances to them.
-    means : ndarray of shape (k, d), float32
-        Weighted mean of the rows of each centre; the centre itself if it has no rows.
-    sizes : ndarray of shape (k,), float64
-        Weight of the rows of each centre.
-    """
-
-    labels: NDArray[np.int32]
-    inertia: float
-    means: NDArray[np.float32]
-    sizes: NDArray[np.float64]
+from clusterkit.utils.parallel import workers
 
 
 class MiniBatchKMeans(CentroidClusterer):
@@ -146,6 +116,8 @@ class MiniBatchKMeans(CentroidClusterer):
         X: ArrayLike | RowStream,
         y: Any = None,
         sample_weight: ArrayLike | None = None,
+        *,
+        progress: bool = False,
     ) -> Self:
         """Cluster the rows.
 
@@ -159,6 +131,8 @@ class MiniBatchKMeans(CentroidClusterer):
             Ignored.
         sample_weight : array-like of shape (n,), optional
             Weight of each row, 0 or above; 1 by default.
+        progress : bool
+            Whether to show a progress bar for each pass.
 
         Returns
         -------
@@ -171,23 +145,29 @@ class MiniBatchKMeans(CentroidClusterer):
             If there are fewer rows than clusters, NaN or infinite values, or weights that do not
             fit.
         """
-        stream = self._open(X)
-        check_at_least(self.max_iter, 1, "max_iter")
-        weights = None if sample_weight is None else np.asarray(sample_weight, np.float32)
-        if weights is not None:
-            check_weights(weights, weights.size)
-        centers = self._start(self._draw(stream, weights))
-        last_inertia, n_iter = np.inf, 0
-        with workers() as run:
-            while True:
-                found = _read(self._batches(stream, weights), centers, run)
-                n_iter += 1
-                saved = last_inertia - found.inertia
-                if n_iter == self.max_iter or saved <= self.tol * found.inertia:
-                    break
-                centers, last_inertia = found.means, found.inertia
-        self._keep(centers, found, n_iter)
-        warn_of_clusters(self.labels_, len(centers), self.n_clusters)
+        check_at_least(self.n_sample, 1, "n_sample")
+        found = solve_stream(
+            self._open(X),
+            self.n_clusters,
+            normalize=self.normalize,
+            n_init=self.n_init,
+            max_iter=check_at_least(self.max_iter, 1, "max_iter"),
+            tol=self.tol,
+            seed=seed_from(self.random_state),
+            sample_weight=sample_weight,
+            n_sample=self.n_sample,
+            batch_size=self.batch_size,
+            progress=progress,
+        )
+        self._unit, self.n_features_in_ = found.sample.unit, found.centers.shape[1]
+        # Clusters are numbered from the largest.
+        order = np.argsort(-found.last.sizes, kind="stable")
+        numbers = np.argsort(order).astype(np.int32)
+        self.cluster_centers_ = in_units(found.centers[order], self._unit)
+        self.inertia_ = found.last.inertia * self._unit * self._unit
+        self.counts_ = found.last.sizes[order]
+        self.labels_, self.n_iter_ = numbers[found.last.labels], found.last.n_iter
+        warn_of_clusters(self.labels_, len(self.cluster_centers_), self.n_clusters)
         return self
 
     def partial_fit(
@@ -221,10 +201,11 @@ class MiniBatchKMeans(CentroidClusterer):
         """
         is_first = not hasattr(self, "cluster_centers_")
         rows = self._check_rows(X, reset=is_first)
-        batch = rows, check_weights(sample_weight, len(rows))
+        weights = check_weights(sample_weight, len(rows))
         if is_first:
             check_n_clusters(self.n_clusters, len(rows))
-            centers = self._start(batch)
+            seed = seed_from(self.random_state)
+            centers = solve(rows, weights, self.n_clusters, n_init=self.n_init, seed=seed).centers
             if len(centers) < self.n_clusters:
                 raise InvalidInputError(
                     "the first batch must hold at least n_clusters different rows. "
@@ -234,8 +215,10 @@ class MiniBatchKMeans(CentroidClusterer):
         else:
             centers = self._centers()
             self.fingerprint_ = self.fingerprint_ or fingerprint_of(X)
-        with workers() as run:
-            found = _read([batch], centers, run)
+        with workers():
+            # The rows are scaled already.
+            sums = sum_part(ArrayStream(rows), centers, normalize=False, weights=weights)
+        found = add_up([sums], centers)
         self.counts_ = self.counts_ + found.sizes
         share = found.sizes / np.maximum(self.counts_, np.finfo(float).tiny)
         moved = (centers + share[:, None] * (found.means - centers)).astype(np.float32)
@@ -257,10 +240,7 @@ class MiniBatchKMeans(CentroidClusterer):
         ndarray of shape (n,), int32
             Cluster of each row.
         """
-        check_is_fitted(self)
-        stream = self._open(X, reset=False)
-        with workers() as run:
-            return _read(self._batches(stream), self._centers(), run).labels
+        return self._label_stream(self._open(X, reset=False), self.batch_size)
 
     def _open(self, X: ArrayLike | RowStream, *, reset: bool = True) -> RowStream:
         """Return X as a stream."""
@@ -274,85 +254,3 @@ class MiniBatchKMeans(CentroidClusterer):
         if reset and hasattr(self, "n_features_in_"):
             del self.n_features_in_
         return X
-
-    def _batches(
-        self,
-        stream: RowStream,
-        weights: NDArray[np.float32] | None = None,
-        *,
-        is_first: bool = False,
-    ) -> Iterator[Batch]:
-        """Yield checked float32 batches in units of work; the first pass finds the unit."""
-        n_read = 0
-        has_unit = self.normalize or not is_first
-        for batch in stream.iter_batches(self.batch_size):
-            rows = check_rows(batch)
-            if not hasattr(self, "n_features_in_"):
-                self.n_features_in_ = int(rows.shape[1])
-            if rows.shape[1] != self.n_features_in_:
-                raise InvalidInputError(
-                    f"batches must have {self.n_features_in_} columns. Received: {rows.shape[1]}"
-                )
-            n_read += len(rows)
-            if weights is None:
-                share = np.ones(len(rows), np.float32)
-            else:
-                share = weights[n_read - len(rows) : n_read]
-                if len(share) < len(rows):
-                    check_weights(weights, n_read)
-            if not has_unit and rows.any():
-                self._unit, has_unit = find_unit(rows), True
-            yield to_float32(rows, normalize=self.normalize, unit=self._unit), share
-
-    def _draw(self, stream: RowStream, weights: NDArray[np.float32] | None) -> Batch:
-        """Return a random sample of the rows of positive weight, in one pass."""
-        size = max(check_at_least(self.n_sample, 1, "n_sample"), 20 * self.n_clusters)
-        sample = Reservoir(size, np.random.default_rng(seed_from(self.random_state)))
-        is_zero: list[NDArray[np.bool_]] = [np.empty(0, bool)]
-        for rows, share in self._batches(stream, weights, is_first=True):
-            sample.add(rows[share > 0], share[share > 0])
-            is_zero.append(find_zeros(rows))
-        n_read = sum(map(len, is_zero))
-        check_n_clusters(self.n_clusters, n_read)
-        check_weights(weights, n_read)
-        if self.normalize:
-            warn_of_zeros(np.concatenate(is_zero))
-        return sample.rows, sample.weights
-
-    def _start(self, sample: Batch) -> Matrix:
-        """Return the centres of KMeans on a sample."""
-        rows, weights = sample
-        solution = solve(
-            rows, weights, self.n_clusters, n_init=self.n_init, seed=seed_from(self.random_state)
-        )
-        return solution.centers
-
-    def _keep(self, centers: NDArray[np.float32], found: Pass, n_iter: int) -> None:
-        """Set the fitted attributes, clusters numbered from the largest."""
-        order = np.argsort(-found.sizes, kind="stable")
-        numbers = np.argsort(order).astype(np.int32)
-        self.cluster_centers_ = in_units(centers[order], self._unit)
-        self.inertia_ = found.inertia * self._unit * self._unit
-        self.counts_ = found.sizes[order]
-        self.labels_, self.n_iter_ = numbers[found.labels], n_iter
-
-
-def _read(batches: Iterable[Batch], centers: Matrix, run: Map) -> Pass:
-    """Make one pass over all rows."""
-    # float32 is most precise near the centres' mean.
-    middle = centers.mean(axis=0)
-    near, k = centers - middle, len(centers)
-    totals, sizes = np.zeros(centers.shape), np.zeros(k)
-    labels, inertia = [], 0.0
-    for rows, weights in batches:
-        moved = rows - middle
-        nearest, distances = assign_all(moved, near, run)
-        batch_totals, batch_sizes = sum_clusters(moved, weights, nearest, k, run)
-        totals += batch_totals
-        sizes += batch_sizes
-        labels.append(nearest)
-        inertia += float(weights @ distances.astype(np.float64))
-    means = centers.copy()
-    filled = sizes > 0
-    means[filled] = totals[filled] / sizes[filled, None] + middle
-    return Pass(np.concatenate(labels), inertia, means, sizes)
