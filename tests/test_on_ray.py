@@ -56,7 +56,7 @@ def two_workers(monkeypatch: pytest.MonkeyPatch) -> list[RayWorker]:
     found: list[RayWorker] = []
 
     @contextmanager
-    def started(_: RayEngine, *, memory: float) -> Iterator[Room]:
+    def started(_: RayEngine, *, memory: float, **__: Any) -> Iterator[Room]:
         yield Room(workers=2, cpus=1, gpus=0, memory=memory)
 
     def embed_pieces(job: Job, pieces: list[Piece], room: Room) -> Iterator[Any]:
@@ -300,7 +300,7 @@ def test_room_is_made_for_no_more_than_fits() -> None:
     gpu = {"CPU": 16.0, "memory": 64 * gb, "GPU": 2.0}
 
     def room(machines: list[dict[str, float]], **options: Any) -> tuple[int, int, float]:
-        found = RayEngine(**options)._find_room(machines, 2.0)
+        found = RayEngine(**options)._find_room(machines, 2.0, 4, uses_gpus=True)
         return found.workers, found.cpus, found.gpus
 
     assert room([head, small]) == (1, 2, 0)

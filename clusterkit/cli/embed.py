@@ -11,7 +11,6 @@ from clusterkit.cli.options import (
     exclude_option,
     extractor_file,
     notice_unused,
-    read_engine,
     resize_option,
     store_option,
     weights_option,
@@ -21,6 +20,7 @@ from clusterkit.cli.streams import notice, say_result
 
 if TYPE_CHECKING:
     from clusterkit.embedding.embed import EmbedReport
+    from clusterkit.utils.ray_engine import RayEngine
 
 
 @click.command()
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 )
 @click.option("--prune", is_flag=True, help="Forget all images whose file is gone.")
 @click.option("--again", is_flag=True, help="Embed all images again, including those in the store.")
-@engine_options
+@engine_options("embeds")
 @store_option
 @outputs()
 def embed(
@@ -70,12 +70,7 @@ def embed(
     runtime: str | None,
     prune: bool,
     again: bool,
-    engine: str,
-    ray_address: str | None,
-    workers: int | None,
-    worker_cpus: int | None,
-    worker_gpus: float | None,
-    worker_memory: float | None,
+    engine: "str | RayEngine",
     store: Path,
     outputs: Outputs,
 ) -> None:
@@ -101,14 +96,6 @@ def embed(
     from clusterkit.extractors.remembered import recall_extractor
     from clusterkit.images.folder import ImageFolder
 
-    chosen_engine = read_engine(
-        engine,
-        address=ray_address,
-        workers=workers,
-        cpus=worker_cpus,
-        gpus=worker_gpus,
-        memory=worker_memory,
-    )
     images = ImageFolder(folders, exclude=exclude)
     if images.passed_over:
         notice(f"Passed over: {images.passed_over_in_words}")
@@ -131,7 +118,7 @@ def embed(
         store,
         prune=prune,
         again=again,
-        engine=chosen_engine,
+        engine=engine,
         progress=True,
     )
     outputs.show(report.to_dict(), lambda: _print(report))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -211,15 +212,21 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options for what does the work; :func:`read_engine` reads them."""
+def engine_options(work: str) -> Decorator:
+    """Return the options for what does the work; the command takes the result as ``engine``.
+
+    Parameters
+    ----------
+    work : str
+        The work, for the help of --engine.
+    """
     options = (
         click.option(
             "--engine",
             type=click.Choice(ENGINES),
             default="local",
             show_default=True,
-            help="What does the work: this process, or workers of Ray (clusterkit[ray]).",
+            help=f"What {work}: this process, or workers of Ray (clusterkit[ray]).",
         ),
         click.option(
             "--ray-address",
@@ -235,12 +242,12 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--worker-cpus",
             type=click.IntRange(1),
-            help="With --engine ray: CPUs of a worker.  [default: 4, or all of a smaller machine]",
+            help="With --engine ray: CPUs of a worker.  [default: as many as it gains from]",
         ),
         click.option(
             "--worker-gpus",
             type=click.FloatRange(0),
-            help="With --engine ray: GPUs of a worker.  [default: 1 where there are any]",
+            help="With --engine ray: GPUs of a worker.  [default: 1 where it gains from one]",
         ),
         click.option(
             "--worker-memory",
@@ -250,28 +257,33 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "work needs]",
         ),
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
 
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
+        def with_engine(
+            *arguments: Any,
+            engine: str,
+            ray_address: str | None,
+            workers: int | None,
+            worker_cpus: int | None,
+            worker_gpus: float | None,
+            worker_memory: float | None,
+            **others: Any,
+        ) -> Any:
+            chosen: str | RayEngine = engine
+            if engine == "ray":
+                chosen = RayEngine(ray_address, workers, worker_cpus, worker_gpus, worker_memory)
+                chosen.check()  # before any other work
+            else:
+                names = ("ray_address", "workers", "worker_cpus", "worker_gpus", "worker_memory")
+                notice_unused("--engine is not ray", *names)
+            return command(*arguments, engine=chosen, **others)
 
-def read_engine(engine: str, **options: Any) -> str | RayEngine:
-    """Return what does the work; print which of the options have no effect.
+        for option in reversed(options):
+            with_engine = option(with_engine)
+        return with_engine
 
-    Parameters
-    ----------
-    engine : {"local", "ray"}
-        Value of --engine.
-    **options
-        Parameters of :class:`~clusterkit.utils.ray_engine.RayEngine`.
-    """
-    if engine == "ray":
-        chosen = RayEngine(**options)
-        chosen.check()
-        return chosen
-    others = ("ray_address", "workers", "worker_cpus", "worker_gpus", "worker_memory")
-    notice_unused("--engine is not ray", *others)
-    return engine
+    return decorate
 
 
 top_option = click.option(

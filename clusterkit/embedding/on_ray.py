@@ -25,7 +25,7 @@ from clusterkit.store.embeddings import Failure
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store
 from clusterkit.utils.parallel import limit_cpus
-from clusterkit.utils.ray_engine import RayEngine, Room
+from clusterkit.utils.ray_engine import RayEngine, Room, check_versions
 
 # Rows of a part, which is what a lost worker loses: a few seconds of its work.
 PIECE_ROWS = {"CPU": 256, "GPU": 2048}
@@ -34,6 +34,8 @@ _PIECES_EACH = 8
 _LEAST_ROWS = 32
 # GB that a worker needs: TensorFlow, a network in up to four sessions, and pictures being read.
 _MEMORY = 2.0
+# CPUs beyond which one worker gains less than another would.
+_MOST_CPUS = 4
 # Each part has a list of its own until it is taken over; a writer reads all of them.
 _MOST_LEDGERS = 32
 # Libraries that decide what a vector is, to the last bit.
@@ -136,7 +138,7 @@ def run_on_ray(run: EmbedRun, store: Store, space: Space, engine: RayEngine) -> 
         paths = [path for path, _ in run.new_files()]
         if not paths:
             return
-        with engine.started(memory=_MEMORY) as room:
+        with engine.started(memory=_MEMORY, cpus=_MOST_CPUS, gpus=True) as room:
             images = ImageFolder._from_paths(run.images.root, paths)
             unsized, pieces = cut(images, run.known, _piece_rows(len(paths), room))
             job = Job(
@@ -233,25 +235,12 @@ class RayWorker:
 
     def _begin(self, images: ImageFolder) -> Space:
         """Check that this worker may work, load its network, and return where it writes."""
-        self._check_versions()
+        check_versions(self.job.versions, library_versions())
         space = self.job.store.open_space(self.job.space)
         self._check_sees(images, space)
         self._prepare()
         self.space = space
         return space
-
-    def _check_versions(self) -> None:
-        """Check that the libraries are those of the process that started the run."""
-        other = [
-            f"{name} {version} here, {self.job.versions.get(name)} where the run was started"
-            for name, version in library_versions().items()
-            if version != self.job.versions.get(name)
-        ]
-        if other:
-            raise ClusterError(
-                f"it has other versions ({'; '.join(other)}), so its vectors may differ: install "
-                "the same on all machines"
-            )
 
     def _check_sees(self, images: ImageFolder, space: Space) -> None:
         """Check that images and store are there, as on the machine that started the run."""

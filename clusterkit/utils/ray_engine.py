@@ -12,15 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from clusterkit.errors import ClusterError, InvalidInputError
+from clusterkit.errors import ClusterError, ClusterkitError, InvalidInputError
 from clusterkit.utils.memory import format_gb
 from clusterkit.utils.optional_imports import require
 from clusterkit.utils.parallel import count_cpus
 
 # Seconds that a cluster may take to answer.
 _ANSWER_SECONDS = 3.0
-# More CPUs than this do not make one worker faster by as much.
-_MOST_CPUS = 4
 # How a client of HTTP/2 begins, and the kind of frame that the server begins with.
 _HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _HTTP2_SETTINGS = b"\x04"
@@ -41,9 +39,10 @@ class RayEngine:
     workers : int, optional
         Maximum number of workers; by default as many as the machines have room for.
     cpus : int, optional
-        CPUs of a worker: by default 4, or those of the smallest machine if it has fewer.
+        CPUs of a worker.  By default as many as it gains from, 4 for a network and 1 for k-means,
+        or those of the smallest machine if it has fewer.
     gpus : float, optional
-        GPUs of a worker: by default 1 if the cluster has any, otherwise 0.
+        GPUs of a worker: by default 1 if the cluster has any and the work gains from it.
     memory : float, optional
         Memory of a worker in GB (1e9 bytes), which Ray reserves for it; by default as much as the
         work needs.
@@ -61,7 +60,7 @@ class RayEngine:
     memory: float | None = None
 
     @contextmanager
-    def started(self, *, memory: float) -> Iterator[Room]:
+    def started(self, *, memory: float, cpus: int, gpus: bool) -> Iterator[Room]:
         """Connect to the cluster, or start a Ray on this machine.
 
         A Ray that runs in this process already is used as it is.
@@ -70,6 +69,10 @@ class RayEngine:
         ----------
         memory : float
             Memory in GB that a worker needs, unless the engine says.
+        cpus : int
+            Number of CPUs beyond which a worker gains little.
+        gpus : bool
+            Whether a worker gains from a GPU.
 
         Yields
         ------
@@ -84,6 +87,8 @@ class RayEngine:
             If a number of the engine is invalid, or no machine has room for a worker.
         ClusterError
             If there is no cluster at the address, or it stops.
+        ClusterkitError
+            What a worker raised.
         """
         self.check()
         ray = require("ray", extra="ray", caller="the engine ray")
@@ -95,8 +100,11 @@ class RayEngine:
                 _connect(ray, self._address)
             try:
                 machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-                yield self._find_room(machines, memory)
+                yield self._find_room(machines, memory, cpus, gpus)
             except ray.exceptions.RayError as error:
+                cause = getattr(error, "cause", None)
+                if isinstance(cause, ClusterkitError):
+                    raise cause from None
                 raise ClusterError(f"Ray stopped: {_last_line(error)}") from error
             finally:
                 if is_ours:
@@ -128,15 +136,17 @@ class RayEngine:
         """Address of the cluster; "local" for a Ray of our own."""
         return self.address or os.environ.get("RAY_ADDRESS") or "local"
 
-    def _find_room(self, machines: list[dict[str, float]], memory: float) -> Room:
+    def _find_room(
+        self, machines: list[dict[str, float]], memory: float, most_cpus: int, uses_gpus: bool
+    ) -> Room:
         """Return how many workers fit on the machines, and what each takes."""
         # A machine without CPUs may be the one that only directs the others.
         working = [machine for machine in machines if machine.get("CPU", 0) >= 1]
         with_gpus = [machine for machine in working if machine.get("GPU", 0)]
-        gpus = self.gpus if self.gpus is not None else float(bool(with_gpus))
+        gpus = self.gpus if self.gpus is not None else float(uses_gpus and bool(with_gpus))
         able = with_gpus if gpus else working
         smallest = min((machine["CPU"] for machine in able), default=1)
-        cpus = self.cpus or int(min(_MOST_CPUS, smallest))
+        cpus = self.cpus or int(min(most_cpus, smallest))
         needs = {"CPU": float(cpus), "GPU": gpus, "memory": (self.memory or memory) * 1e9}
         needs = {kind: amount for kind, amount in needs.items() if amount}
         fitting = sum(
@@ -172,6 +182,26 @@ class Room:
     cpus: int
     gpus: float
     memory: float
+
+
+def check_versions(expected: dict[str, str], found: dict[str, str]) -> None:
+    """Check in a worker that its libraries are those of the process that started the work.
+
+    Raises
+    ------
+    ClusterError
+        If not: results may then differ between machines.
+    """
+    other = [
+        f"{name} {version} here, {expected.get(name)} where the run was started"
+        for name, version in found.items()
+        if version != expected.get(name)
+    ]
+    if other:
+        raise ClusterError(
+            f"it has other versions ({'; '.join(other)}), so its results may differ: install the "
+            "same on all machines"
+        )
 
 
 ENGINES = ("local", "ray")
