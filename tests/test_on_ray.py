@@ -17,6 +17,10 @@ import pytest
 from click.testing import CliRunner
 
 from clusterkit.cli import main
+from clusterkit.clusterers.kmeans import on_ray as kmeans_on_ray
+from clusterkit.clusterers.kmeans.estimator import KMeans
+from clusterkit.clusterers.row_stream import ArrayStream
+from clusterkit.clustering.cluster import cluster as cluster_images
 from clusterkit.embedding import on_ray
 from clusterkit.embedding.embed import describe, embed_to_store
 from clusterkit.embedding.on_ray import Job, Piece, RayWorker, cut, library_versions
@@ -25,6 +29,7 @@ from clusterkit.errors import ClusterError, InvalidInputError, MissingDependency
 from clusterkit.extractors import create_extractor
 from clusterkit.extractors.base import Extractor
 from clusterkit.images.folder import ImageFolder
+from clusterkit.store.part_file import Row
 from clusterkit.store.store import Store
 from clusterkit.utils import parallel
 from clusterkit.utils.ray_engine import RayEngine, Room
@@ -331,6 +336,42 @@ def test_a_cluster_that_is_not_there_is_one_line(photos: Path, store: Path) -> N
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-a", "minibatch-kmeans"], "--engine ray is for -a kmeans"),
+        (["--no-stream"], "--engine ray is for -a kmeans"),
+        (["--refine"], "--engine ray is for -a kmeans"),
+    ],
+)
+def test_the_engine_is_for_kmeans_over_parts(
+    options: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RayEngine, "check", lambda _: None)
+    result = CliRunner().invoke(main, ["cluster", "-k", "2", "--engine", "ray", *options])
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_rows_in_memory_are_not_for_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RayEngine, "check", lambda _: None)
+    rows = np.eye(4, dtype=np.float32)
+    with pytest.raises(InvalidInputError, match="Received: ndarray"):
+        KMeans(2).fit(rows, engine="ray")
+    with pytest.raises(InvalidInputError, match="Received: 'kmeans' on Embeddings"):
+        cluster_images(rows, n_clusters=2, engine="ray")
+    with pytest.raises(InvalidInputError, match="Received: ArrayStream"):
+        KMeans(2).fit(ArrayStream(rows), engine="ray")
+
+
+def test_tasks_are_neighbouring_parts_and_all_of_them() -> None:
+    parts = [(ArrayStream(np.zeros((n, 2))), None) for n in (5, 1, 1, 9, 2, 2, 2, 1)]
+    for n_workers in (1, 2, 3):
+        groups = list(kmeans_on_ray._grouped(parts, n_workers))
+        assert [part for group in groups for part in group] == parts
+        assert n_workers < len(groups) <= 4 * n_workers
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Start two machines of one core each, or skip where Ray is not installed."""
@@ -393,3 +434,36 @@ def test_a_worker_that_no_machine_has_room_for_is_refused(
     assert result.exit_code == 1
     assert "no machine of the cluster has room for a worker of 2 CPUs" in result.stderr
     assert not store.exists()
+
+
+def test_kmeans_has_the_same_centres_on_any_number_of_workers(cluster: Any, store: Path) -> None:
+    space = Store(store).open_space(describe(GridColours(cells=4)))
+    rng = np.random.default_rng(0)
+    colours = rng.uniform(0, 255, (5, 48))
+    rows = (colours[rng.integers(0, 5, 700)] + rng.normal(0, 30, (700, 48))).astype(np.float32)
+    with Store(store).writing(space):
+        for part in np.array_split(rows, 9):
+            space.append([Row(f"{rng.random()}.png", "photos", vector=row) for row in part])
+    stream = space.stream()
+    local = KMeans(5, random_state=0).fit(stream)
+    for workers in (1, 2):
+        engine = RayEngine(cluster.address, workers=workers)
+        found = KMeans(5, random_state=0).fit(stream, engine=engine)
+        assert np.array_equal(found.cluster_centers_, local.cluster_centers_)
+        assert np.array_equal(found.labels_, local.labels_)
+        assert (found.inertia_, found.n_iter_) == (local.inertia_, local.n_iter_)
+
+
+def test_a_part_that_is_gone_is_said_by_the_worker(cluster: Any, photos: Path, store: Path) -> None:
+    embed_to_store(ImageFolder(photos), GridColours(), store)
+    stream = Store(store).space().stream()
+    draw = kmeans_on_ray.groups_of_parts
+
+    def draw_then_lose(*arguments: Any, **options: Any) -> Any:
+        yield from draw(*arguments, **options)
+        next(store.rglob("part-*.parquet")).unlink()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(kmeans_on_ray, "groups_of_parts", draw_then_lose)
+        with pytest.raises(StoreError, match="was replaced while it was read"):
+            KMeans(2, random_state=0).fit(stream, engine=RayEngine(cluster.address))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -131,7 +131,7 @@ def _sum_group(
         ]
 
 
-def _in_order(calls: list[Callable[[], Any]], room: Room) -> Iterator[list[PartSums]]:
+def _in_order(calls: Sequence[Callable[[], Any]], room: Room) -> Iterator[list[PartSums]]:
     """Make calls, as many at a time as there are workers; yield their results in order."""
     import ray
 
