@@ -1,9 +1,10 @@
 """Machines of a Ray cluster, played by nodes of this one with a core each."""
 
 import os
+import random
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 
@@ -49,15 +50,23 @@ class Machines:
         self.nodes.remove(node)
         self.cluster.remove_node(node, allow_graceful=False)
 
-    def kill_worker(self) -> bool:
-        """Kill one worker of ours, and return whether there was one."""
+    def find_workers(self) -> list[Any]:
+        """Return the processes of our workers."""
         import psutil
 
-        processes = psutil.Process().children(recursive=True)
-        names = {process: " ".join(process.cmdline()) for process in processes}
-        workers = [process for process, name in names.items() if "RayWorker" in name]
-        for worker in workers[:1]:
-            worker.kill()
+        found = []
+        for process in psutil.Process().children(recursive=True):
+            # Some end meanwhile.
+            with suppress(psutil.Error):
+                if "RayWorker" in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
+
+    def kill_worker(self) -> bool:
+        """Kill one of our workers, and return whether there was one."""
+        workers = self.find_workers()
+        if workers:
+            random.choice(workers).kill()
         return bool(workers)
 
     def stop(self) -> None:

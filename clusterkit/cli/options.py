@@ -246,7 +246,7 @@ def engine_options(work: str) -> Decorator:
         ),
         click.option(
             "--worker-gpus",
-            type=click.FloatRange(0),
+            type=click.IntRange(0),
             help="With --engine ray: GPUs of a worker.  [default: 1 where it gains from one]",
         ),
         click.option(
@@ -266,7 +266,7 @@ def engine_options(work: str) -> Decorator:
             ray_address: str | None,
             workers: int | None,
             worker_cpus: int | None,
-            worker_gpus: float | None,
+            worker_gpus: int | None,
             worker_memory: float | None,
             **others: Any,
         ) -> Any:

@@ -93,11 +93,15 @@ def describe_processor() -> str:
 
 
 def has_gpu() -> bool:
-    """Return whether the machine has a GPU, from device files without loading a library.
+    """Return whether this process has a GPU, from device files without loading a library.
 
-    Covers NVIDIA, AMD, and both under WSL.
+    Covers NVIDIA, AMD, and both under WSL.  A worker that was given none of a machine's NVIDIA GPUs
+    has none.
     """
-    return any(os.path.exists(file) for file in ("/dev/nvidia0", "/dev/kfd", "/dev/dxg"))  # noqa: PTH110
+    files = ["/dev/kfd", "/dev/dxg"]
+    if os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1"):
+        files.append("/dev/nvidia0")
+    return any(os.path.exists(file) for file in files)  # noqa: PTH110
 
 
 def default_batch_size() -> int:

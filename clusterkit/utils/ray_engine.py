@@ -41,7 +41,7 @@ class RayEngine:
     cpus : int, optional
         CPUs of a worker.  By default as many as it gains from, 4 for a network and 1 for k-means,
         or those of the smallest machine if it has fewer.
-    gpus : float, optional
+    gpus : int, optional
         GPUs of a worker: by default 1 if the cluster has any and the work gains from it.
     memory : float, optional
         Memory of a worker in GB (1e9 bytes), which Ray reserves for it; by default as much as the
@@ -56,7 +56,7 @@ class RayEngine:
     address: str | None = None
     workers: int | None = None
     cpus: int | None = None
-    gpus: float | None = None
+    gpus: int | None = None
     memory: float | None = None
 
     @contextmanager
@@ -143,7 +143,7 @@ class RayEngine:
         # A machine without CPUs may be the one that only directs the others.
         working = [machine for machine in machines if machine.get("CPU", 0) >= 1]
         with_gpus = [machine for machine in working if machine.get("GPU", 0)]
-        gpus = self.gpus if self.gpus is not None else float(uses_gpus and bool(with_gpus))
+        gpus = self.gpus if self.gpus is not None else int(uses_gpus and bool(with_gpus))
         able = with_gpus if gpus else working
         smallest = min((machine["CPU"] for machine in able), default=1)
         cpus = self.cpus or int(min(most_cpus, smallest))
@@ -154,7 +154,7 @@ class RayEngine:
             for machine in able
         )
         if not fitting:
-            said = f"{cpus} CPUs, {gpus:g} GPUs and {format_gb(needs['memory'])} of memory"
+            said = f"{cpus} CPUs, {gpus} GPUs and {format_gb(needs['memory'])} of memory"
             raise InvalidInputError(
                 f"no machine of the cluster has room for a worker of {said}. The machines have: "
                 + "; ".join(map(_describe, machines))
@@ -172,7 +172,7 @@ class Room:
         Number of workers.
     cpus : int
         CPUs of each.
-    gpus : float
+    gpus : int
         GPUs of each.
     memory : float
         Memory of each in bytes.
@@ -180,7 +180,7 @@ class Room:
 
     workers: int
     cpus: int
-    gpus: float
+    gpus: int
     memory: float
 
 

@@ -63,33 +63,51 @@ def measure_speed(folder: Path, sources: list[Path], weights: Path) -> dict[str,
     images = ImageFolder(*sources)
     found: dict[str, Any] = {"images": len(images)}
     with machines(2) as cluster:
-        for name, engine in (
+        on_ray = ["--engine", "ray", "--ray-address", cluster.address, "--workers"]
+        for name, options in (
+            ("one worker", [*on_ray, "1"]),
+            ("two workers", [*on_ray, "2"]),
             ("one process", []),
-            ("one worker", ["--engine", "ray", "--workers", "1"]),
-            ("two workers", ["--engine", "ray", "--workers", "2"]),
         ):
             store = folder / name
             command = [sys.executable, "-m", "clusterkit", "embed", *map(str, sources)]
             command += ["--weights", str(weights), "--precision", "float32", "-s", str(store)]
-            if engine:
-                command += [*engine, "--ray-address", cluster.address]
-            else:
-                command = ["taskset", "-c", "0", *command]
-            before = os.getloadavg()[0]
-            start = time.time()
-            subprocess.run(command, check=True, cwd=REPOSITORY)
+            before, start = os.getloadavg()[0], time.time()
+            process = subprocess.Popen(
+                command + options,
+                cwd=REPOSITORY,
+                # As a machine of one core.
+                preexec_fn=None if options else lambda: os.sched_setaffinity(0, {0}),
+            )
+            peak = 0.0
+            while process.poll() is None:
+                peak = max([peak, *map(peak_memory, cluster.find_workers())])
+                time.sleep(1)
+            if process.returncode:
+                raise SystemExit(f"{name} failed")
             found[name] = rates(store, start) | {"load before": before}
+            found[name] |= {"GB of a worker": peak} if options else {}
             print(name, found[name], file=sys.stderr)
-    stores = [Store(folder / name).space() for name in ("one process", "one worker", "two workers")]
-    reference, *others = [space.read() for space in stores]
+    spaces = [Store(folder / name).space() for name in ("one process", "one worker", "two workers")]
+    reference, *others = [space.read() for space in spaces]
     found["two / one"] = found["two workers"]["images/s"] / found["one worker"]["images/s"]
-    found["same rows"] = all(
-        rows_of(space.folder.parent) == rows_of(stores[0].folder.parent) for space in stores[1:]
-    )
+    rows = [rows_of(space.folder.parent) for space in spaces]
+    found["same rows"] = rows[0] == rows[1] == rows[2]
     found["same vectors to the bit"] = all(
         np.array_equal(other.vectors, reference.vectors) for other in others
     )
     return found
+
+
+def peak_memory(process: Any) -> float:
+    """Return the most memory that a process had, in GB."""
+    try:
+        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return max(
+        (int(line.split()[1]) / 1e6 for line in lines if line.startswith("VmHWM")), default=0
+    )
 
 
 def rates(store: Path, start: float) -> dict[str, float]:
@@ -155,22 +173,13 @@ def after_kills(folder: Path, n_kills: int, n_new: int, seed: int) -> dict[str, 
 
 def kill(kind: str, process: subprocess.Popen[str], cluster: Machines) -> bool:
     """Kill a machine, a worker or the command; return whether there was one."""
-    import psutil
-
     if kind == "command":
         process.kill()
         return process.wait() == -signal.SIGKILL
     if kind == "machine":
         cluster.lose(random.choice(cluster.nodes))
         return True
-    workers = [
-        child
-        for child in psutil.Process().children(recursive=True)
-        if "RayWorker" in " ".join(child.cmdline())
-    ]
-    if workers:
-        random.choice(workers).kill()
-    return bool(workers)
+    return cluster.kill_worker()
 
 
 def look(store: Path, photos: Path, vector_of: dict[str, np.ndarray], counts: Counter[str]) -> None:
