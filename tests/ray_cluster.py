@@ -50,15 +50,15 @@ class Machines:
         self.nodes.remove(node)
         self.cluster.remove_node(node, allow_graceful=False)
 
-    def find_workers(self) -> list[Any]:
-        """Return the processes of our workers."""
+    def find_workers(self, name: str = "RayWorker") -> list[Any]:
+        """Return the processes of our workers, or of tasks of another name."""
         import psutil
 
         found = []
         for process in psutil.Process().children(recursive=True):
             # Some end meanwhile.
             with suppress(psutil.Error):
-                if "RayWorker" in " ".join(process.cmdline()):
+                if name in " ".join(process.cmdline()):
                     found.append(process)
         return found
 

@@ -8,7 +8,10 @@ which count from the moment when a third of the photos are in the store.
 
 ``python -m tests.benchmarks.on_ray kills --kills 50`` kills a machine, a worker or the command
 itself at random moments, starts the same command again, and counts what is lost, wrong, or embedded
-more often than once.  Each prints its findings as JSON.
+more often than once.
+
+``python -m tests.benchmarks.on_ray kmeans --rows 200000`` clusters a store of that many rows here
+and with 1, 2 and 4 workers, and compares the centres.  Each prints its findings as JSON.
 """
 
 import argparse
@@ -19,6 +22,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -26,8 +30,11 @@ from typing import Any
 
 import numpy as np
 
+from clusterkit.clusterers.kmeans.estimator import KMeans
 from clusterkit.images.folder import ImageFolder
+from clusterkit.store.part_file import Row
 from clusterkit.store.store import Store
+from clusterkit.utils.ray_engine import RayEngine
 from tests.benchmarks.store import paint
 from tests.grid_colours import REPOSITORY, GridColours, embed_command
 from tests.ray_cluster import Machines, machines
@@ -48,13 +55,20 @@ def main() -> None:
     kills.add_argument("--kills", type=int, default=50)
     kills.add_argument("--photos", type=int, default=96, help="new ones before each kill")
     kills.add_argument("--seed", type=int, default=0)
+    kmeans = what.add_parser("kmeans")
+    kmeans.add_argument("--rows", type=int, default=200_000)
+    kmeans.add_argument("--dimension", type=int, default=256)
+    kmeans.add_argument("--clusters", type=int, default=50)
+    kmeans.add_argument("--passes", type=int, default=300)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = (
-            measure_speed(Path(folder), options.images, options.weights)
-            if options.what == "speed"
-            else after_kills(Path(folder), options.kills, options.photos, options.seed)
-        )
+        if options.what == "speed":
+            found = measure_speed(Path(folder), options.images, options.weights)
+        elif options.what == "kills":
+            found = after_kills(Path(folder), options.kills, options.photos, options.seed)
+        else:
+            numbers = options.rows, options.dimension, options.clusters, options.passes
+            found = compare_centres(Path(folder), *numbers)
     print(json.dumps(found, indent=2))
 
 
@@ -199,6 +213,57 @@ def look(store: Path, photos: Path, vector_of: dict[str, np.ndarray], counts: Co
         if path not in vector_of:
             vector_of[path] = extractor.transform([photos / path])[0]
         counts["wrong"] += not np.array_equal(vector, vector_of[path])
+
+
+def compare_centres(
+    folder: Path, n_rows: int, dimension: int, n_clusters: int, n_passes: int
+) -> dict[str, Any]:
+    """Cluster the parts of a store here and on Ray, and compare the centres."""
+    rng, n_part = np.random.default_rng(0), 2048
+    middles = rng.normal(size=(3 * n_clusters, dimension)).astype(np.float32)
+    description = {"fingerprint": "f" * 64, "extractor": "none", "dimension": dimension}
+    space = Store(folder / "store").open_space(description)
+    with Store(folder / "store").writing(space):
+        for start in range(0, n_rows, n_part):
+            n = min(n_part, n_rows - start)
+            rows = middles[rng.integers(0, len(middles), n)]
+            rows += rng.normal(0, 0.7, rows.shape).astype(np.float32)
+            space.append([Row(f"{start + i}", "x", vector=row) for i, row in enumerate(rows)])
+    stream = space.stream()
+    found: dict[str, Any] = {"rows": n_rows, "dimension": dimension, "clusters": n_clusters}
+    reference: KMeans | None = None
+    with machines(4) as cluster:
+        for name, engine in [
+            ("local", "local"),
+            *((f"{n} workers", RayEngine(cluster.address, workers=n)) for n in (1, 2, 4)),
+        ]:
+            peaks: list[float] = [0.0]
+            is_over = threading.Event()
+
+            def watch(peaks: list[float] = peaks, is_over: threading.Event = is_over) -> None:
+                while not is_over.wait(0.2):
+                    peaks.extend(map(peak_memory, cluster.find_workers("_sum_group")))
+
+            watcher, start = threading.Thread(target=watch), time.perf_counter()
+            watcher.start()
+            kmeans = KMeans(n_clusters, max_iter=n_passes, random_state=0)
+            kmeans.fit(stream, engine=engine)
+            seconds = time.perf_counter() - start
+            is_over.set()
+            watcher.join()
+            reference = reference or kmeans
+            found[name] = {
+                "seconds": seconds,
+                "passes": kmeans.n_iter_,
+                "inertia": kmeans.inertia_,
+                "same centres to the bit": np.array_equal(
+                    kmeans.cluster_centers_, reference.cluster_centers_
+                ),
+                "same labels": np.array_equal(kmeans.labels_, reference.labels_),
+                "GB of a worker": max(peaks),
+            }
+            print(name, found[name], file=sys.stderr)
+    return found
 
 
 def count_embedded(log: Path) -> int:
