@@ -132,7 +132,8 @@ def _links(gathered: Gathered, output: Path | None) -> dict[str, Any]:
     root = gathered.embeddings.root
     base = "" if output is not None else "images"
     if isinstance(root, RemotePath):
-        base = ""  # a browser opens no addresses of object storage
+        # No browser opens it, but it says where the file is.
+        base = quote(str(root), safe=":/")
     elif root is not None and output is not None:
         try:
             base = os.path.relpath(root, output.absolute().parent).replace(os.sep, "/")

@@ -39,14 +39,19 @@ _GOOGLE_SECONDS = 5
 _REQUESTS = 32
 # From this many files of a folder on, listing it is cheaper than asking for each.
 _MANY_FILES = 10
-_REFUSED = re.compile(
-    r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|UNRECOGNIZED_CLIENT|TOKEN|NOT_AUTHORIZED|"
-    r"MISSING_AUTH|UNAUTHENTICATED|PERMISSION_DENIED|HTTP status 40[13]|Forbidden",
-    re.IGNORECASE,
-)
+# What the libraries say of a service, which names files, too.
 _SERVICE = re.compile(r"AWS Error|google::cloud|curl", re.IGNORECASE)
-_UNREACHED = re.compile(r"NETWORK_CONNECTION|UNAVAILABLE|curlCode|CURL error|REQUEST_TIMEOUT")
-_NO_BUCKET = re.compile(r"NO_SUCH_BUCKET|Bucket '.*' not found|bucket does not exist", re.I)
+_REFUSED = re.compile(
+    r"AWS Error \w*(ACCESS_DENIED|ACCESS_KEY|SIGNATURE|UNRECOGNIZED_CLIENT|TOKEN|AUTH)|"
+    r"UNAUTHENTICATED|PERMISSION_DENIED|OAuth2 access token|HTTP status (code: )?40[13]"
+)
+_UNREACHED = re.compile(
+    r"AWS Error (NETWORK_CONNECTION|REQUEST_TIMEOUT|SERVICE_UNAVAILABLE)|"
+    r"Status\(UNAVAILABLE|curlCode|CURL error"
+)
+_NO_BUCKET = re.compile(
+    r"AWS Error NO_SUCH_BUCKET|Bucket '.*' not found|bucket does not exist", re.IGNORECASE
+)
 
 if TYPE_CHECKING:
     # To type checkers it is a path, since it is taken wherever one is.
@@ -63,9 +68,10 @@ def is_address(path: str | os.PathLike[str]) -> bool:
     >>> is_address("s3://bucket/photos"), is_address("photos")
     (True, False)
     """
-    return isinstance(path, RemotePath) or (
-        isinstance(path, str) and _ADDRESS.fullmatch(path) is not None
-    )
+    if isinstance(path, str):
+        # Looked for first, since this is asked of a million files.
+        return "://" in path and _ADDRESS.fullmatch(path) is not None
+    return isinstance(path, RemotePath)
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:
@@ -521,20 +527,20 @@ class RemotePath(_Base):
     def _explain(self, error: Exception) -> Exception:
         """Return an error in one line, with a remedy."""
         said = " ".join(str(error).split()) or type(error).__name__
+        reason = _reason(said)
         if _NO_BUCKET.search(said):
             return NotFoundError(f"no such bucket: {self.bucket}")
-        if _UNREACHED.search(said):
-            server = _endpoint() if self._scheme == "s3" else None
-            reason = _reason(said)
-            return UnreachableError(
-                f"cannot reach {server or self.bucket}: {reason}. Check the connection"
-                + (", or AWS_ENDPOINT_URL" if self._scheme == "s3" else "")
-            )
         if _REFUSED.search(said):
-            return RemoteError(
-                f"{self} refuses access: {_reason(said)}. Check {_CREDENTIALS.get(self._scheme)}"
+            variables = _CREDENTIALS.get(self._scheme, "the credentials")
+            return RemoteError(f"{self} refuses access: {reason}. Check {variables}")
+        if _UNREACHED.search(said):
+            server, setting = self.bucket, ""
+            if self._scheme == "s3":
+                server, setting = _endpoint() or server, ", or AWS_ENDPOINT_URL"
+            return UnreachableError(
+                f"cannot reach {server}: {reason}. Check the connection{setting}"
             )
-        return RemoteError(f"{self}: {_reason(said)}")
+        return RemoteError(f"{self}: {reason}")
 
 
 def _fits(names: list[str], pieces: list[str]) -> bool:
@@ -544,7 +550,7 @@ def _fits(names: list[str], pieces: list[str]) -> bool:
 
 def _settings() -> tuple[tuple[str, str], ...]:
     """Return the variables that decide how a service is reached."""
-    prefixes = ("AWS_", "GOOGLE_", "CLOUD_STORAGE_")
+    prefixes = ("AWS_", "GOOGLE_", "STORAGE_EMULATOR_")
     return tuple(sorted(item for item in os.environ.items() if item[0].startswith(prefixes)))
 
 
@@ -561,8 +567,7 @@ def _open(scheme: str, bucket: str, settings: tuple[tuple[str, str], ...]) -> An
     if scheme == "s3":
         return _open_s3(bucket.partition("://")[2])
     if scheme == "gs":
-        # Anonymous access to public buckets needs no credentials, but these are looked for first.
-        return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=_GOOGLE_SECONDS))
+        return _open_google()
     try:
         import fsspec
     except ImportError:
@@ -577,6 +582,19 @@ def _open(scheme: str, bucket: str, settings: tuple[tuple[str, str], ...]) -> An
         raise InvalidInputError(
             f"an address must begin with s3://, gs://, or what fsspec knows. Received: {bucket}"
         ) from None
+
+
+def _open_google() -> Any:
+    """Open Google's storage, or the server that ``STORAGE_EMULATOR_HOST`` names in its place."""
+    from pyarrow import fs
+
+    options: dict[str, Any] = {}
+    server = os.environ.get("STORAGE_EMULATOR_HOST")
+    if server:
+        scheme, separator, host = server.rpartition("://")
+        options = {"endpoint_override": host.rstrip("/"), "scheme": scheme if separator else "http"}
+        options["anonymous"] = True
+    return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=_GOOGLE_SECONDS), **options)
 
 
 def _open_s3(bucket: str) -> Any:
@@ -613,6 +631,8 @@ def _path_in(scheme: str, path: RemotePath) -> str:
 
 def _reason(said: str) -> str:
     """Return the part of a long message that tells the reason."""
+    if "OAuth2 access token" in said:
+        return "no credentials"
     code = re.search(r"AWS Error (\w+) during", said)
     before = r"Details: |AWS Error \w+ during \w+ operation:|error message was: |PerformWork\(\) - "
     reason = re.split(r" \(Request ID| error_info=|\}\}", re.split(before, said)[-1])[0]
