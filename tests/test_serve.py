@@ -659,6 +659,8 @@ def test_imported_vectors_have_neighbours_but_no_network(tmp_path: Path) -> None
 
 
 def test_the_conformance_kit_of_lightly_studio_serve_passes(client: TestClient) -> None:
+    # It needs newer libraries than the oldest that a server runs with.
+    pytest.importorskip("lightly_studio_serve.conformance")
     from lightly_studio_serve.conformance import client as kit
     from lightly_studio_serve.conformance.runner import check_conformance
 
