@@ -208,13 +208,13 @@ def test_an_index_is_made_once_and_again_when_the_space_changes(
 ) -> None:
     monkeypatch.setenv("CLUSTERKIT_CACHE", str(tmp_path / "cache"))
     Catalogue(space)
-    (made,) = (tmp_path / "cache" / "search").iterdir()
+    (made,) = (tmp_path / "cache" / "catalogues").iterdir()
     time = (made / "codes.npy").stat().st_mtime_ns
     Catalogue(space)
     assert (made / "codes.npy").stat().st_mtime_ns == time
     space.append([Row("new.png", "photos", vector=np.ones(D, np.float32))])
     assert Catalogue(space).find("new.png") is not None
-    (again,) = (tmp_path / "cache" / "search").iterdir()
+    (again,) = (tmp_path / "cache" / "catalogues").iterdir()
     assert again != made
 
 

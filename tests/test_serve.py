@@ -187,6 +187,17 @@ def test_the_page_has_its_policy_and_a_form(client: TestClient, files: Files) ->
     for path in ("/images/nothing.png", "/images/..%2f..%2fclf.keras", "/sheets/00000.avif"):
         assert client.get(path).status_code == 404
     assert str(files.photos) not in answer.text
+    assert "the audit of the space, take long" in answer.text
+
+
+def test_a_page_of_too_many_images_says_so(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clusterkit.serve.routes.MOST_ON_PAGE", 3)
+    answer = client.get("/")
+    assert answer.status_code == 200
+    assert "a page shows at most 3" in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
 def test_describe_and_counts(client: TestClient, files: Files) -> None:
@@ -520,8 +531,8 @@ def _is_served(client: TestClient, n_images: int, classes: list[str]) -> bool:
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + 20
+    """Wait until something is so: a process of low priority may have little of a busy machine."""
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end, "it did not become so"
         time.sleep(0.02)
@@ -649,6 +660,8 @@ def test_imported_vectors_have_neighbours_but_no_network(tmp_path: Path) -> None
 
 
 def test_the_conformance_kit_of_lightly_studio_serve_passes(client: TestClient) -> None:
+    # It needs newer libraries than the oldest that a server runs with.
+    pytest.importorskip("lightly_studio_serve.conformance")
     from lightly_studio_serve.conformance import client as kit
     from lightly_studio_serve.conformance.runner import check_conformance
 

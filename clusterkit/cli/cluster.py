@@ -223,7 +223,7 @@ def cluster(
             "--stream"
         )
     if engine != "local":
-        if algorithm != "kmeans" or not can_stream or stream is False:
+        if algorithm != "kmeans" or refine or not can_stream or stream is False:
             raise click.UsageError(
                 "--engine ray is for -a kmeans on vectors that are read part by part: leave out "
                 "--refine, --without and --no-stream"

@@ -167,12 +167,12 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
 
     @classmethod
     def _from_paths(
-        cls, root: Path, paths: list[str], listed: dict[str, FileStatus]
+        cls, root: Path, paths: list[str], listed: dict[str, FileStatus] | None = None
     ) -> ImageFolder:
         """Return a subset without searching again."""
         images = cls.__new__(cls)
         images.root, images.paths, images.passed_over = root, paths, Counter()
-        images._listed = listed
+        images._listed = listed or {}
         return images
 
     @property

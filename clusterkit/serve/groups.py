@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterkit.clusterers.distances import cluster_means
 from clusterkit.clustering.reopening import is_normalized, reopen_clustering
 from clusterkit.clustering.saved import read_earlier
 from clusterkit.errors import InvalidInputError
@@ -56,15 +57,11 @@ class Groups:
                 ", which cannot be removed from a new picture: cluster without --without, or leave "
                 "out --clusters"
             )
-        self.numbers = np.unique(clustering.labels[clustering.labels != NOISE])
+        self.numbers, self.centers = cluster_means(
+            np.asarray(clustering.embeddings), clustering.labels, normalize=self.is_normalized
+        )
         if not len(self.numbers):
             raise InvalidInputError(f"{clusters_csv} has no cluster but noise")
-        vectors = np.asarray(clustering.embeddings, np.float64)
-        if self.is_normalized:
-            vectors = unit_rows(vectors).astype(np.float64)
-        self.centers = np.stack(
-            [vectors[clustering.labels == number].mean(axis=0) for number in self.numbers]
-        )
         self.names = dict(clustering.names)
         row_of_path = {path: row for row, path in enumerate(catalogue.paths)}
         self.labels = np.full(len(catalogue), _NOWHERE, np.int64)

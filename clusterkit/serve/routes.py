@@ -22,6 +22,7 @@ from clusterkit.images.thumbnails import encode_thumbnails
 from clusterkit.serve import answers
 from clusterkit.serve.limits import RefusedError
 from clusterkit.serve.metrics import CONTENT_TYPE
+from clusterkit.serve.page import MOST_ON_PAGE
 from clusterkit.serve.served import Served
 from clusterkit.serve.service import MOST_EXPLAINED, Service
 from clusterkit.serve.uploads import FIELD, Upload, pictures_of
@@ -37,6 +38,12 @@ _OPEN_SIDE = 1024
 _WAIT = (
     '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="1">'
     "<title>clusterkit</title><p>The page is being made …</p></html>"
+)
+_TOO_MANY = (
+    '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>clusterkit</title>'
+    "<p>The store holds {n_images:,} images, and a page shows at most {most:,}. "
+    "<code>clusterkit report</code> writes one of some of them, such as one cluster. "
+    "All of them are searched by the calls of <a href='/openapi.json'>the API</a>.</p></html>"
 )
 _PIECE_BYTES = 2**18
 _LOG = logging.getLogger("clusterkit.serve")
@@ -330,6 +337,10 @@ def _add_page(app: FastAPI, service: Service) -> None:
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
+        n_images = len(_catalogue(service.served))
+        if n_images > MOST_ON_PAGE:
+            said = _TOO_MANY.format(n_images=n_images, most=MOST_ON_PAGE)
+            return Response(said, media_type="text/html")
         made = service.page.get(service.served)
         if made is None:
             return Response(_WAIT, media_type="text/html")
@@ -399,7 +410,8 @@ def _add_explain(app: FastAPI, service: Service) -> None:
         "/v1/explain",
         **_of_pictures(
             f"Why up to {MOST_EXPLAINED} pictures are like an image of the store: the nearest, or "
-            "that of `id`.",
+            "that of `id`. For each, the network looks at dozens of changed pictures, which takes "
+            f"seconds; so all clients together have {MOST_EXPLAINED} explained at a time.",
             answers.Explanations,
             service,
             most=MOST_EXPLAINED,

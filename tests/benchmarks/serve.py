@@ -138,6 +138,9 @@ def measure_speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]
         extractor.extract(pixels[None])
 
     few = data[:60]
+    # The first start may convert the network.
+    with serving(folder, "-s", "store"):
+        pass
     # In turns, since other work may share the cores.
     in_process, over_http, rates = [], [], []
     with serving(folder, "-s", "store") as server:
