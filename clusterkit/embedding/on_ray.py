@@ -32,8 +32,8 @@ PIECE_ROWS = {"CPU": 256, "GPU": 2048}
 # So many pieces for each worker that none waits long for the last ones.
 _PIECES_EACH = 8
 _LEAST_ROWS = 32
-# GB that a worker needs: TensorFlow, a network in up to four sessions, and pictures being read.  One
-# of one CPU had 2.3 with Xception.
+# GB that a worker needs: TensorFlow, a network in up to four sessions, and pictures being read.
+# With Xception one of one CPU had 2.3.
 _MEMORY = 3.0
 # CPUs beyond which one worker gains less than another would.
 _MOST_CPUS = 4
