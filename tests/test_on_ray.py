@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -296,6 +297,17 @@ def test_without_ray_the_error_says_what_to_install(
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'clusterkit\[ray\]'"):
         embed_to_store(ImageFolder(photos), GridColours(), store, engine="ray")
+
+
+def test_a_process_that_loaded_tensorflow_starts_no_ray(
+    photos: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace())
+    with pytest.raises(ClusterError, match="with `ray start --head`, and give the address auto"):
+        embed_to_store(ImageFolder(photos), GridColours(), store, engine="ray")
+    assert not store.exists()
 
 
 def test_room_is_made_for_no_more_than_fits() -> None:

@@ -32,7 +32,7 @@ PIECE_ROWS = {"CPU": 256, "GPU": 2048}
 _PIECES_EACH = 8
 _LEAST_ROWS = 32
 # GB that a worker needs: TensorFlow, a network in up to four sessions, and pictures being read.
-# One of one CPU had 2.3 with Xception.
+# With Xception one of one CPU had 2.3.
 _MEMORY = 3.0
 # CPUs beyond which one worker gains less than another would.
 _MOST_CPUS = 4

@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 import socket
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,7 +121,7 @@ class RayEngine:
         InvalidInputError
             If a number or the address is invalid.
         ClusterError
-            If there is no cluster at the address.
+            If there is no cluster at the address, or none can be started in this process.
         """
         for name, least in (("workers", 1), ("cpus", 1), ("gpus", 0), ("memory", 0)):
             value = getattr(self, name)
@@ -128,7 +129,9 @@ class RayEngine:
                 raise InvalidInputError(f"{name} must be at least {least}. Received: {value}")
         if importlib.util.find_spec("ray") is None:
             require("ray", extra="ray", caller="the engine ray")
-        if self._address not in ("local", "auto"):
+        if self._address == "local":
+            _check_may_fork()
+        elif self._address != "auto":
             _check_answers(self._address)
 
     @property
@@ -243,6 +246,17 @@ def _connect(ray: Any, address: str) -> None:
             "machine of the cluster (`ray start --address`), with the same versions of Ray and "
             "Python"
         ) from error
+
+
+def _check_may_fork() -> None:
+    """Check that this process may start a Ray: where TensorFlow was loaded, that never ends."""
+    ray = sys.modules.get("ray")
+    is_running = ray is not None and ray.is_initialized()
+    if "tensorflow" in sys.modules and not is_running:
+        raise ClusterError(
+            "a Ray cannot be started in a process that has loaded TensorFlow: start one before "
+            "(ray.init()), or with `ray start --head`, and give the address auto"
+        )
 
 
 def _check_answers(address: str) -> None:
