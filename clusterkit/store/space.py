@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.errors import StoreError
+from clusterkit.errors import SpaceMismatchError, StoreError
 from clusterkit.images.folder import FileStatus, ImageFolder, digest_weights
 from clusterkit.store.embeddings import Embeddings, Failure, TopClasses
 from clusterkit.store.folders import INFO, Folders
@@ -150,6 +150,21 @@ class Space:
         from clusterkit.store.part_file import numbers_of
 
         return numbers_of(self.info)
+
+    def check_numbers(self) -> None:
+        """Check that the vectors are of what the given description asks for, if it does.
+
+        Raises
+        ------
+        SpaceMismatchError
+            If they are not.
+        """
+        asked = (self.description or {}).get("vectors")
+        if asked not in (None, self.numbers):
+            raise SpaceMismatchError(
+                f"{self.folder} holds vectors of {self.numbers}, and of nothing else. "
+                f"Received: {asked}. Choose another folder with --store"
+            )
 
     def _vectors_on_disk(self) -> dict[str, Any]:
         """Return what the vectors are of, if the description that said it is gone."""
@@ -882,6 +897,8 @@ class Space:
         self.folders.make()
         self.folders.tidy()
         self.ledgers.create()
+        # Another run may have begun the space a moment ago.
+        self.check_numbers()
         recorded = self.read_info()
         latest = {name: value for name, value in (self.description or {}).items() if name in ORIGIN}
         if recorded is None or recorded["format"] < FORMAT or recorded | latest != recorded:
