@@ -560,21 +560,20 @@ class Space:
             gone = {file for file in gone if known[file].digest in present}
         own = self.ledgers.own()
         # The parts of other writers stay until their lists are taken over.
-        gone = {file for file in gone if known[file].part in own.names}
         keep: dict[str, list[int]] = {part.name: [] for part in own.parts}
+        gone = {file for file in gone if known[file].part in keep}
         for file in known.keys() - gone:
             if known[file].part in keep:
                 keep[known[file].part].append(known[file].position)
         small = [part for part in own.parts if 0 < len(keep[part.name]) < _SMALL_ROWS]
         joined = {part.name for part in small} if len(small) > _MANY_SMALL and not live else set()
         # A part of format 1 has no checksum, and may hold failures.
-        stay = [
+        replaced = [
             part
             for part in own.parts
-            if part.rows == len(keep[part.name]) and part.checksum and part.name not in joined
+            if part.rows != len(keep[part.name]) or not part.checksum or part.name in joined
         ]
-        if len(stay) < len(own.parts):
-            replaced = [part for part in own.parts if part not in stay]
+        if replaced:
             next_number = listed.next_number
             rewritten = []
             # Beside writers each part keeps its place in the order of all.
@@ -859,7 +858,7 @@ class Space:
         from clusterkit.store.part_file import table_top5, table_vectors
 
         rows = [row for row in rows if row.kept is not None]
-        if any(row.kept[0] not in listed.names for row in rows if row.kept):
+        if not {row.kept[0] for row in rows if row.kept} <= listed.names:
             # Another run replaced a part since this one began.
             known = self._known_rows(listed).values()
             place_of = {row.digest: (row.part, row.position) for row in known if row.error is None}
@@ -923,6 +922,8 @@ class Space:
         """Remove the folders after a further writer, unless there are parts or other writers."""
         from filelock import Timeout
 
+        if not self.is_empty:
+            return
         with suppress(OSError, Timeout), self.ledgers.holding(ORDINARY):
             self.folders.remove_empty()
 
