@@ -304,8 +304,8 @@ class Ledgers:
         # Before the lists: a further writer has its list before its first part.
         files = [file.name for file in self.folders.part_files()]
         own = _read_or_begin(self.list_file(ORDINARY)) or PartList()
-        others = self.others()
-        strays = [name for name in files if name not in own.names and writer_of(name) not in others]
+        names, others = own.names, self.others()
+        strays = [name for name in files if name not in names and writer_of(name) not in others]
         new = PartList.of_files(name for name in strays if number_of(name) >= own.next_number)
         for name in set(strays) - new.names:
             # Replaced by a run that was killed before it deleted the file.
