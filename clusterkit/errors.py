@@ -49,6 +49,10 @@ class WeightsError(ClusterkitError, RuntimeError):
     """The weights of a network cannot be found, downloaded or loaded."""
 
 
+class ClusterError(ClusterkitError, ConnectionError):
+    """The machines that should do the work are not there, or cannot do it."""
+
+
 class MissingDependencyError(ClusterkitError, ImportError):
     """A required optional library is not installed."""
 

@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.embedding import embed as pipeline
+from clusterkit.embedding import on_ray
 from clusterkit.embedding.shards import Shard
 from clusterkit.extractors.base import Extraction, Extractor
 from clusterkit.images.folder import ImageFolder
 from clusterkit.utils.paths import escape_path
+from clusterkit.utils.ray_engine import RayEngine
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -99,11 +101,16 @@ def main() -> None:
     parser.add_argument("--log", default="")
     parser.add_argument("--part-rows", type=int, default=pipeline.PART_ROWS)
     parser.add_argument("--shard", type=Shard.parse)
+    parser.add_argument("--ray-address", help="of a cluster that does the work")
     options = parser.parse_args()
     pipeline.PART_ROWS = options.part_rows
+    on_ray.PIECE_ROWS = {"CPU": options.part_rows}
     extractor = GridColours(seconds=options.seconds, log=options.log)
     images = ImageFolder(options.folder)
-    report = pipeline.embed_to_store(images, extractor, options.store, shard=options.shard)
+    engine = RayEngine(options.ray_address) if options.ray_address else "local"
+    report = pipeline.embed_to_store(
+        images, extractor, options.store, shard=options.shard, engine=engine
+    )
     document = dataclasses.asdict(report)
     document["failures"] = {escape_path(path): reason for path, reason in report.failures}
     print(json.dumps(document))

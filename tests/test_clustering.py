@@ -273,7 +273,7 @@ def test_a_stream_is_clustered_as_its_embeddings_are(emb: Embeddings, tmp_path: 
     with pytest.raises(InvalidInputError, match="a map needs all vectors"):
         MapDisplay.from_clustering(again)
     MapDisplay.from_clustering(again, space.read()[again.embeddings.paths])
-    with pytest.raises(InvalidInputError, match="only kmeans and minibatch-kmeans cluster a"):
+    with pytest.raises(InvalidInputError, match="only kmeans, minibatch-kmeans and refined-kmeans"):
         cluster(space.stream(), "agglomerative", n_clusters=3)
 
 

@@ -152,6 +152,7 @@ def test_a_level_is_chosen_by_its_position() -> None:
             {"k": 5, "confidence": 0.5},
             {"k": 9, "confidence": 0.9},
         ],
+        "sample": None,
     }
     assert choose_level(curve, 1).to_text() == (
         "level 1 of 3, 2 clusters, confidence 0.20\n"

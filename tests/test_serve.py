@@ -187,6 +187,17 @@ def test_the_page_has_its_policy_and_a_form(client: TestClient, files: Files) ->
     for path in ("/images/nothing.png", "/images/..%2f..%2fclf.keras", "/sheets/00000.avif"):
         assert client.get(path).status_code == 404
     assert str(files.photos) not in answer.text
+    assert "the audit of the space, take long" in answer.text
+
+
+def test_a_page_of_too_many_images_says_so(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clusterkit.serve.routes.MOST_ON_PAGE", 3)
+    answer = client.get("/")
+    assert answer.status_code == 200
+    assert "a page shows at most 3" in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
 def test_describe_and_counts(client: TestClient, files: Files) -> None:
@@ -520,8 +531,8 @@ def _is_served(client: TestClient, n_images: int, classes: list[str]) -> bool:
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + 20
+    """Wait until something is so: a process of low priority may have little of a busy machine."""
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end, "it did not become so"
         time.sleep(0.02)
@@ -530,8 +541,8 @@ def _wait_for(condition: Callable[[], bool]) -> None:
 def test_vectors_are_mapped_and_found_again(files: Files) -> None:
     space = ck.Store(files.store).space()
     first = Catalogue(space)
-    assert not first.units.flags.writeable
-    base = first.units
+    assert not first.vectors.flags.writeable
+    base = first.vectors
     while base is not None and not isinstance(base, np.memmap):
         base = base.base
     assert base is not None
@@ -539,8 +550,7 @@ def test_vectors_are_mapped_and_found_again(files: Files) -> None:
     before = file.stat().st_mtime_ns
     again = Catalogue(space)
     assert file.stat().st_mtime_ns == before
-    expected = ck.similarity.unit_rows(files.embeddings.vectors)
-    np.testing.assert_allclose(again.units, expected, atol=1e-6)
+    np.testing.assert_array_equal(again.vectors, files.embeddings.vectors)
     assert list(again.paths) == files.embeddings.paths
     assert again.paths[1:3] == files.embeddings.paths[1:3]
 
@@ -559,7 +569,7 @@ def test_many_images_get_an_index_and_exact_answers_before_and_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("clusterkit.similarity.catalogue.MANY", 500)
-    monkeypatch.setattr("clusterkit.similarity.approximate._N_VECTORS_COMPARED", 20)
+    monkeypatch.setattr("clusterkit.similarity.neighbor_index._N_VECTORS_COMPARED", 20)
     vectors = np.random.default_rng(0).normal(size=(600, 64)).astype(np.float32)
     store = import_many(tmp_path, vectors)
     app = create_app(store, look_seconds=0.05)
@@ -597,8 +607,10 @@ def test_a_damaged_index_is_built_again(tmp_path: Path, monkeypatch: pytest.Monk
     build_index(catalogue.folder)
     catalogue.open_index()
     assert not catalogue.needs_index
-    similarities, rows = catalogue.nearest(np.eye(60, dtype=np.float32)[[3]], 2)
-    assert (similarities[0].tolist(), rows[0].tolist()) == ([1.0, 0.0], [3, 0])
+    query = np.eye(60, dtype=np.float32)[[3]]
+    for exact in (False, True):
+        distances, rows = catalogue.nearest(query, 2, exact=exact)
+        assert (distances[0].tolist(), rows[0].tolist()) == ([0.0, 1.0], [3, 0])
 
 
 def test_names_of_any_bytes_are_served(tmp_path: Path, tiny_weights: Path) -> None:
@@ -610,7 +622,7 @@ def test_names_of_any_bytes_are_served(tmp_path: Path, tiny_weights: Path) -> No
     ck.embed_to_store(ck.ImageFolder(photos), ck.create_extractor("pixels"), tmp_path / "store")
     catalogue = Catalogue(ck.Store(tmp_path / "store").space())
     (row,) = (row for row, path in enumerate(catalogue.paths) if "0" not in path)
-    assert catalogue.row_of(catalogue.id_of(row)) == row
+    assert catalogue.row_of_id(catalogue.id_of(row)) == row
     assert catalogue.row_of_path(catalogue.paths[row]) == row
     assert catalogue.file_of(row).exists()
 
@@ -621,7 +633,7 @@ def test_a_store_that_was_made_anew_is_read_anew(tmp_path: Path) -> None:
         vectors[:, value - 1] = 1
         store = import_many(tmp_path, vectors)
         catalogue = Catalogue(ck.Store(store).space())
-        assert catalogue.units.tolist() == vectors.tolist()
+        assert catalogue.vectors.tolist() == vectors.tolist()
         shutil.rmtree(store)
 
 
@@ -648,6 +660,8 @@ def test_imported_vectors_have_neighbours_but_no_network(tmp_path: Path) -> None
 
 
 def test_the_conformance_kit_of_lightly_studio_serve_passes(client: TestClient) -> None:
+    # It needs newer libraries than the oldest that a server runs with.
+    pytest.importorskip("lightly_studio_serve.conformance")
     from lightly_studio_serve.conformance import client as kit
     from lightly_studio_serve.conformance.runner import check_conformance
 

@@ -598,6 +598,11 @@ def test_numbers_of_two_kinds_never_mix(tmp_path: Path) -> None:
     space, half = (Store(tmp_path / name).space() for name in ("store", "half"))
     shutil.copy(half.parts[0], space.parts[0])
     assert [reason for _, reason in space.verify()] == ["of another shape than its space"]
+    late = Store(tmp_path / "new").open_space(space.info | {"vectors": "float16"})
+    embed_to_store(photos, GridColours(), tmp_path / "new")  # began a moment earlier
+    for run in (late.writing, lambda: late.adding("1of2")):
+        with pytest.raises(SpaceMismatchError, match=r"holds vectors of float32"), run():
+            pass
     # The parts tell what they hold where the description is lost.
     before = half.read()
     half.info_file.unlink()

@@ -1,12 +1,13 @@
 """``clusterkit cluster``."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from clusterkit.cli.options import (
     LocalPath,
+    engine_options,
     notice_names,
     open_vectors,
     seed_option,
@@ -20,8 +21,11 @@ from clusterkit.cli.outputs import OutputFile, Outputs, outputs, picture
 from clusterkit.cli.streams import say_result
 from clusterkit.clusterers.by_name import CLUSTERERS
 
+if TYPE_CHECKING:
+    from clusterkit.utils.ray_engine import RayEngine
+
 # What clusters vectors without loading them all.
-_STREAMED = ("kmeans", "minibatch-kmeans")
+_STREAMED = ("kmeans", "minibatch-kmeans", "refined-kmeans")
 
 
 class NumberOrAuto(click.ParamType):
@@ -114,6 +118,7 @@ class NumberOrAuto(click.ParamType):
 @click.option("--file-names", is_flag=True, help="Write file names on --sheet.")
 @seed_option
 @stream_option
+@engine_options("passes over all images, with -a kmeans")
 @space_option
 @store_option
 @outputs(
@@ -144,6 +149,7 @@ def cluster(
     of: Path,
     seed: int,
     stream: bool | None,
+    engine: "str | RayEngine",
     extractor: str | None,
     store: Path,
     per_cluster: int,
@@ -162,7 +168,10 @@ def cluster(
 
     A large space is read part by part, and never all held in memory, with -a kmeans and -a
     minibatch-kmeans: the search for the clusters, with its restarts, is that of a random sample of
-    20,000 images, and passes over all images follow until the clusters settle.
+    20,000 images, and passes over all images follow until the clusters settle.  With --engine ray
+    these passes are made by workers of Ray, on this machine or on those of --ray-address; the
+    clusters are the same.  --refine compares on a random sample of 10,000 images, whose clusters
+    the others join, and says so.
 
     With --refine, k-means is compared with k-means on whitened vectors, without labels; the choice,
     its reason and the share of images that it moves are printed.
@@ -188,6 +197,7 @@ def cluster(
       clusterkit cluster -k 5 --without tone -o without-tone.csv
       clusterkit cluster -k 6 --previous clusters.csv --overwrite
       clusterkit cluster -k 3 --only-cluster 2 -o parts-of-2.csv
+      clusterkit cluster -k 50 --engine ray --ray-address 10.0.0.1:6379
     """
     from clusterkit import plots
     from clusterkit.clustering import cluster as clustering
@@ -206,12 +216,19 @@ def cluster(
     if only_cluster and outputs.files["output"] == of:
         raise click.UsageError(f"{of} is the table that --only-cluster refers to: give another -o")
     check_confounders(without)
-    can_stream = algorithm in _STREAMED and not (without or refine)
+    can_stream = algorithm in _STREAMED and not without
     if stream and not can_stream:
         raise click.UsageError(
-            f"only {' and '.join(_STREAMED)} read vectors part by part, without --refine and "
-            "--without: leave out --stream"
+            f"only {', '.join(_STREAMED)} read vectors part by part, without --without: leave out "
+            "--stream"
         )
+    if engine != "local":
+        if algorithm != "kmeans" or refine or not can_stream or stream is False:
+            raise click.UsageError(
+                "--engine ray is for -a kmeans on vectors that are read part by part: leave out "
+                "--refine, --without and --no-stream"
+            )
+        stream = True
     if algorithm == "minibatch-kmeans" and stream is None:
         stream = True
     table = previous or (of if only_cluster else None)
@@ -228,6 +245,7 @@ def cluster(
         random_state=seed,
         previous=previous,
         store=store,
+        engine=engine,
         progress=True,
     )
     # Drawn before --into moves the images.

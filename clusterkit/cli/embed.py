@@ -7,6 +7,7 @@ import click
 
 from clusterkit.cli.options import (
     complete_extractor,
+    engine_options,
     exclude_option,
     extractor_file,
     notice_unused,
@@ -20,6 +21,7 @@ from clusterkit.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from clusterkit.embedding.embed import EmbedReport
+    from clusterkit.utils.ray_engine import RayEngine
 
 
 class ShardOfImages(click.ParamType):
@@ -80,6 +82,7 @@ class ShardOfImages(click.ParamType):
 )
 @click.option("--prune", is_flag=True, help="Forget all images whose file is gone.")
 @click.option("--again", is_flag=True, help="Embed all images again, including those in the store.")
+@engine_options("embeds")
 @store_option
 @outputs()
 def embed(
@@ -95,6 +98,7 @@ def embed(
     shard: tuple[int, int] | None,
     prune: bool,
     again: bool,
+    engine: "str | RayEngine",
     store: Path,
     outputs: Outputs,
 ) -> None:
@@ -105,11 +109,16 @@ def embed(
     again embeds only what is new or changed, with the same weights and options: they need not be
     given again.  An image that cannot be read is listed with its reason and stops nothing.
 
+    With --engine ray the work is done by workers of Ray, on this machine or with --ray-address on
+    all machines of a cluster, which must see the images, the weights and the store in the same
+    places.  The rows are the same, and any run goes on where another ended.
+
     \b
     Example:
       clusterkit embed photos/
       clusterkit embed photos/ -e resnet50-predictions --weights resnet50.h5
       clusterkit embed photos/ --shard 3/8
+      clusterkit embed photos/ --engine ray --ray-address 10.0.0.1:6379
       clusterkit embed s3://bucket/photos --store s3://bucket/store
     """
     from clusterkit.embedding.embed import embed_to_store
@@ -141,6 +150,7 @@ def embed(
         again=again,
         half=half,
         shard=shard,
+        engine=engine,
         progress=True,
     )
     outputs.show(report.to_dict(), lambda: _print(report))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,11 @@ from clusterkit.classifiers.training.augmentation import AUGMENTATIONS
 from clusterkit.cli.streams import notice
 from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.locations import as_path, is_address
+from clusterkit.utils.ray_engine import ENGINES, RayEngine
 from clusterkit.utils.text import did_you_mean
 
 if TYPE_CHECKING:
-    from clusterkit.similarity.space_index import SpaceIndex
+    from clusterkit.similarity.catalogue import Catalogue
     from clusterkit.store.embeddings import Embeddings
     from clusterkit.store.space import Space
     from clusterkit.store.stream import VectorStream
@@ -229,6 +231,80 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def engine_options(work: str) -> Decorator:
+    """Return the options for what does the work; the command takes the result as ``engine``.
+
+    Parameters
+    ----------
+    work : str
+        The work, for the help of --engine.
+    """
+    options = (
+        click.option(
+            "--engine",
+            type=click.Choice(ENGINES),
+            default="local",
+            show_default=True,
+            help=f"What {work}: this process, or workers of Ray (clusterkit[ray]).",
+        ),
+        click.option(
+            "--ray-address",
+            metavar="HOST:PORT|auto",
+            help="With --engine ray: a running cluster, to which this machine belongs.  [default: "
+            "that of RAY_ADDRESS, otherwise a Ray on this machine alone]",
+        ),
+        click.option(
+            "--workers",
+            type=click.IntRange(1),
+            help="With --engine ray: number of workers.  [default: as many as there is room for]",
+        ),
+        click.option(
+            "--worker-cpus",
+            type=click.IntRange(1),
+            help="With --engine ray: CPUs of a worker.  [default: as many as it gains from]",
+        ),
+        click.option(
+            "--worker-gpus",
+            type=click.IntRange(0),
+            help="With --engine ray: GPUs of a worker.  [default: 1 where it gains from one]",
+        ),
+        click.option(
+            "--worker-memory",
+            type=click.FloatRange(0, min_open=True),
+            metavar="GB",
+            help="With --engine ray: memory that Ray reserves for a worker.  [default: what the "
+            "work needs]",
+        ),
+    )
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
+        def with_engine(
+            *arguments: Any,
+            engine: str,
+            ray_address: str | None,
+            workers: int | None,
+            worker_cpus: int | None,
+            worker_gpus: int | None,
+            worker_memory: float | None,
+            **others: Any,
+        ) -> Any:
+            chosen: str | RayEngine = engine
+            if engine == "ray":
+                chosen = RayEngine(ray_address, workers, worker_cpus, worker_gpus, worker_memory)
+                chosen.check()  # before any other work
+            else:
+                names = ("ray_address", "workers", "worker_cpus", "worker_gpus", "worker_memory")
+                notice_unused("--engine is not ray", *names)
+            return command(*arguments, engine=chosen, **others)
+
+        for option in reversed(options):
+            with_engine = option(with_engine)
+        return with_engine
+
+    return decorate
+
+
 top_option = click.option(
     "-n", "--top", type=click.IntRange(1), default=10, show_default=True, help="How many to show."
 )
@@ -416,15 +492,13 @@ def open_vectors(
 
 def open_search(
     store: Path, extractor: str | None, *, stream: bool | None = None
-) -> "Embeddings | SpaceIndex":
-    """Load the embeddings of a space, or open its index if they are many."""
-    from clusterkit.similarity.space_index import SpaceIndex
+) -> "Embeddings | Catalogue":
+    """Load the embeddings of a space, or open their catalogue if they are many."""
+    from clusterkit.similarity.catalogue import Catalogue
 
     space = _choose_space(store, extractor, None)
     if _is_streamed(space, stream):
-        index = SpaceIndex(space, progress=True)
-        if len(index):
-            return index
+        return Catalogue(space, progress=True)
     return _check_not_empty(space, space.read())
 
 

@@ -70,6 +70,9 @@ def serve(
     a result or an error for each.  /openapi.json describes all calls.  Without a store, only the
     classifier is served.
 
+    Neighbours among 50,000 images and more are found with an index, most of them the nearest; the
+    first start builds it while the server answers exactly, as it always does for ?exact=true.
+
     Files that change while it runs are loaded aside and taken over: train, embed or cluster again
     at any time.
 

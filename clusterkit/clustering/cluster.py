@@ -50,6 +50,7 @@ from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.html import Markup
 from clusterkit.utils.noise import NOISE, cluster_text
+from clusterkit.utils.ray_engine import RayEngine, as_engine
 from clusterkit.utils.seeds import draw_seed
 from clusterkit.utils.text import join_lines, plural
 
@@ -297,6 +298,7 @@ def cluster(
     random_state: int | None = None,
     previous: Clustering | str | Path | None = None,
     store: Store | str | Path | None = None,
+    engine: str | RayEngine = "local",
     progress: bool = False,
 ) -> Clustering:
     """Cluster images by their embeddings, and name the clusters if ImageNet classes are known.
@@ -305,8 +307,8 @@ def cluster(
     ----------
     embeddings : Embeddings or VectorStream
         The images.  A stream (:meth:`clusterkit.store.space.Space.stream`) is read part by part
-        and requires ``"kmeans"`` or ``"minibatch-kmeans"``.  Paths of plain vectors are their row
-        numbers.
+        and requires ``"kmeans"``, ``"minibatch-kmeans"`` or ``"refined-kmeans"``.  Paths of plain
+        vectors are their row numbers.
     clusterer : str or estimator
         A name in :data:`clusterkit.clusterers.CLUSTERERS`, or any scikit-learn clusterer.
     n_clusters : int or "auto", optional
@@ -333,6 +335,9 @@ def cluster(
     store : Store or path, optional
         Where to look for the ImageNet classes of the images, if the embeddings have none; see
         :func:`clusterkit.clustering.naming.find_top5`.  By default the clusters then have no names.
+    engine : {"local", "ray"} or RayEngine
+        What makes the passes of ``"kmeans"`` over a stream: threads of this process, or workers of
+        Ray, see :class:`~clusterkit.utils.ray_engine.RayEngine`.  The clusters are the same.
     progress : bool, default False
         Whether to show a progress bar on a terminal, for ``"auto"`` and each pass over a stream.
 
@@ -348,8 +353,9 @@ def cluster(
     InvalidInputError
         If there are no embeddings, more clusters than images, an unknown confounder, no clear
         number of clusters or no such level for ``"auto"``, a level without ``"auto"``, the
-        clusterer has no ``n_clusters``, the earlier clustering has no numbers or no image in
-        common, or its decisions leave too few clusters for the other images.
+        clusterer has no ``n_clusters``, the engine is not for such vectors or such a clusterer, the
+        earlier clustering has no numbers or no image in common, or its decisions leave too few
+        clusters for the other images.
 
     Warns
     -----
@@ -393,10 +399,15 @@ def cluster(
             f"Received: {n_clusters!r}"
         )
     is_stream = isinstance(embeddings, VectorStream)
-    if is_stream and not isinstance(estimator, KMeans | MiniBatchKMeans):
+    if is_stream and not isinstance(estimator, KMeans | MiniBatchKMeans | RefinedKMeans):
         raise InvalidInputError(
-            "only kmeans and minibatch-kmeans cluster a stream; the others take the Embeddings "
-            f"that Space.read() loads. Received: {clusterer!r}"
+            "only kmeans, minibatch-kmeans and refined-kmeans cluster a stream; the others take "
+            f"the Embeddings that Space.read() loads. Received: {clusterer!r}"
+        )
+    if as_engine(engine) is not None and not (is_stream and isinstance(estimator, KMeans)):
+        raise InvalidInputError(
+            "the engine ray is for kmeans on a stream, as Space.stream() opens it. Received: "
+            f"{clusterer!r} on {type(embeddings).__name__}"
         )
     top5, names_from = find_classes(embeddings, store)
     given, cleaned = embeddings, None
@@ -429,6 +440,7 @@ def cluster(
         level,
         reserved=decisions.fixed,
         random_state=random_state,
+        engine=engine,
         progress=progress,
     )
     identity = None
@@ -493,6 +505,7 @@ def _cluster_rest(
     *,
     reserved: frozenset[int],
     random_state: int | None,
+    engine: str | RayEngine = "local",
     progress: bool,
 ) -> tuple[NDArray[np.int64], ChosenLevel | None]:
     """Cluster the rows that no decision holds, with numbers beyond the reserved ones."""
@@ -522,7 +535,10 @@ def _cluster_rest(
             )
         estimator.set_params(n_clusters=n_clusters - n_held)
     if isinstance(rest, VectorStream):
-        found = np.asarray(estimator.fit_predict(rest, progress=progress), dtype=np.int64)
+        options = {"engine": engine} if isinstance(estimator, KMeans) else {}
+        found = np.asarray(
+            estimator.fit_predict(rest, progress=progress, **options), dtype=np.int64
+        )
     else:
         found = np.asarray(estimator.fit_predict(np.asarray(rest)), dtype=np.int64)
     first = max(reserved, default=NOISE) + 1

@@ -15,8 +15,9 @@ import numpy as np
 
 from clusterkit import __version__
 from clusterkit.datasets.results import Result
+from clusterkit.embedding.on_ray import run_on_ray
 from clusterkit.embedding.shards import Shard
-from clusterkit.embedding.workers import EmbedRun
+from clusterkit.embedding.workers import EmbedRun, Known
 from clusterkit.errors import ClusterkitError, InvalidInputError
 from clusterkit.extractors.base import Extractor
 from clusterkit.extractors.by_name import create_extractor
@@ -27,6 +28,7 @@ from clusterkit.store.part_file import FLOAT16, Row
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store, as_store
 from clusterkit.utils.paths import unescape_path
+from clusterkit.utils.ray_engine import RayEngine, as_engine
 from clusterkit.utils.text import plural
 
 # Maximum seconds and rows per part, which bound lost work and memory.
@@ -152,7 +154,7 @@ def embed(
         embed_to_store(images, extractor, store, progress=progress)
         store = as_store(store)
         return store.open_space(describe(extractor)).read(images)
-    run = EmbedRun(images, extractor, progress=progress)
+    run = EmbedRun(images, extractor, Known.of(None, images), progress=progress)
     rows = list(run.rows())
     embedded = [row for row in rows if row.error is None]
     vectors = [row.vector for row in embedded if row.vector is not None]
@@ -176,6 +178,7 @@ def embed_to_store(
     again: bool = False,
     half: bool = False,
     shard: tuple[int, int] | None = None,
+    engine: str | RayEngine = "local",
     progress: bool = False,
 ) -> EmbedReport:
     """Embed new and changed images into a store.
@@ -206,6 +209,9 @@ def embed_to_store(
         eight.  Shards run beside each other, on one machine or several that share a disk or a bucket, in any
         order; see :class:`~clusterkit.embedding.shards.Shard`.  The last that ends leaves the store
         as one run over all images does.
+    engine : {"local", "ray"} or RayEngine
+        What does the work: this process, or workers of Ray, on this machine or on those of a
+        cluster, see :class:`~clusterkit.utils.ray_engine.RayEngine`.  The rows are the same.
     progress : bool
         Whether to show a progress bar on stderr.
 
@@ -216,22 +222,23 @@ def embed_to_store(
 
     Raises
     ------
+    ClusterError
+        If the machines of the engine are not there, or refuse: they have other versions or weights,
+        or do not see the images or the store.
     StoreError
         If the store cannot be written, or another run is writing to the same space, or the same
         shard of it.
     SpaceMismatchError
         If vectors of float16 are asked for where the space has others.
     InvalidInputError
-        If the shard is out of range, or is to be pruned.
+        If the shard is out of range, or is to be pruned or embedded on Ray.
     WeightsError
         If the network's weights are not available.
     """
     start = time.perf_counter()
     part = None if shard is None else Shard(*shard).check()
-    if part is not None and prune:
-        raise InvalidInputError(
-            "a shard cannot be pruned, since others may be writing: prune in a run without shard"
-        )
+    on_ray = as_engine(engine)
+    _check_shard(part, prune=prune, is_on_ray=on_ray is not None)
     store = as_store(store)
     if isinstance(extractor, str):
         extractor = recall_extractor(extractor, store)
@@ -240,8 +247,12 @@ def embed_to_store(
     if part is not None:
         images = part.select(images, space.place)
     with store.writing(space) if part is None else store.adding(space, part.writer):
-        run = EmbedRun(images, extractor, space, of=all_images, again=again, progress=progress)
-        _write(space, run.rows())
+        known = Known.of(space, images, again=again)
+        run = EmbedRun(images, extractor, known, of=all_images, again=again, progress=progress)
+        if on_ray is None:
+            _write(space, run.rows())
+        else:
+            run_on_ray(run, store, space, on_ray)
         if part is None:
             pruned = space.clean(prune=prune)
     if part is not None:
@@ -261,6 +272,19 @@ def embed_to_store(
         default_space=default.folder.name,
         shard=None if part is None else str(part),
     )
+
+
+def _check_shard(part: Shard | None, *, prune: bool, is_on_ray: bool) -> None:
+    """Check that nothing is asked of a shard that needs the whole."""
+    if part is not None and prune:
+        raise InvalidInputError(
+            "a shard cannot be pruned, since others may be writing: prune in a run without shard"
+        )
+    if part is not None and is_on_ray:
+        raise InvalidInputError(
+            "a shard is for tasks without an engine, and Ray divides the images itself: leave one "
+            "of the two out"
+        )
 
 
 def describe(extractor: Extractor) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """One pass over images: skip known ones, decode ahead, embed in batches."""
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
@@ -14,11 +14,47 @@ from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import FileStatus, ImageFolder, digest_bytes, read_bytes
 from clusterkit.store.embeddings import Failure
 from clusterkit.store.part_file import FLOAT16, MAX_FLOAT16, Row
-from clusterkit.store.space import Space
+from clusterkit.store.space import KnownRow, Space
 from clusterkit.utils.locations import is_gone, join, reading_workers
 from clusterkit.utils.parallel import map_ahead
 from clusterkit.utils.paths import escape_path
 from clusterkit.utils.progress import progress_bar
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a store knows of images, before a run.
+
+    Attributes
+    ----------
+    root : str
+        The folder that the paths of new rows are relative to, as stored.
+    rows : dict
+        The row of each file, by absolute path.
+    kept_of_digest : mapping
+        Part and position of the vector of each content, by its digest.
+    is_half : bool
+        Whether vectors are kept as float16.
+    """
+
+    root: str
+    rows: dict[str, KnownRow] = field(default_factory=dict)
+    kept_of_digest: Mapping[str | None, tuple[str, int]] = field(default_factory=dict)
+    is_half: bool = False
+
+    @classmethod
+    def of(cls, space: Space | None, images: ImageFolder, *, again: bool = False) -> "Known":
+        """Read what a space knows; with ``again`` no vector counts as known."""
+        if space is None:
+            return cls(str(images.root))
+        rows = space.known_rows()
+        space.check_root(images.root, rows)
+        kept = {
+            row.digest: (row.part, row.position)
+            for row in rows.values()
+            if row.error is None and not again
+        }
+        return cls(space.root_of(images.root), rows, kept, space.numbers == FLOAT16)
 
 
 class EmbedRun:
@@ -30,8 +66,8 @@ class EmbedRun:
         The images.
     extractor : Extractor
         The network.
-    space : Space, optional
-        Where known images are.
+    known : Known
+        What is known of the images.
     of : ImageFolder, optional
         What the images are a part of: the network is chosen for as many, so that all parts are
         embedded alike.
@@ -52,7 +88,7 @@ class EmbedRun:
         self,
         images: ImageFolder,
         extractor: Extractor,
-        space: Space | None = None,
+        known: Known,
         *,
         of: ImageFolder | None = None,
         again: bool = False,
@@ -61,18 +97,8 @@ class EmbedRun:
         self.images = images
         self.all_images = images if of is None else of
         self.extractor = extractor
-        self.space = space
-        self.root = space.root_of(images.root) if space else str(images.root)
-        self.known = space.known_rows() if space else {}
-        if space is not None:
-            space.check_root(images.root, self.known)
-        self.is_half = space is not None and space.numbers == FLOAT16
+        self.known = known
         self.again = again
-        self.kept_of_digest = {
-            row.digest: (row.part, row.position)
-            for row in self.known.values()
-            if row.error is None and not again
-        }
         self.embedded = self.reused = 0
         self.failures: list[Failure] = []
         self.bar = progress_bar(
@@ -99,17 +125,17 @@ class EmbedRun:
         load = partial(
             _load,
             status_of=self.images.status_of,
-            root=self.root,
+            root=self.known.root,
             size=self.extractor.image_size,
             resize=self.extractor.resize,
-            known_digests=self.kept_of_digest.keys(),
+            known_digests=self.known.kept_of_digest.keys(),
             find_moved=self._find_moved,
         )
         full = self.extractor.full_batch
         batch = _Batch()
         is_prepared = False
         workers = reading_workers([self.images.root])
-        for loaded in map_ahead(load, self._new_files(), ahead=2 * full, workers=workers):
+        for loaded in map_ahead(load, self.new_files(), ahead=2 * full, workers=workers):
             (batch.settled if loaded.image is None else batch.images).append(loaded)
             if batch.images and not is_prepared:
                 yield _Batch(n_ahead=max(1, self._count_new()))
@@ -129,7 +155,7 @@ class EmbedRun:
         """The known file of each status that no other file can have."""
         return {
             row.status: file
-            for file, row in self.known.items()
+            for file, row in self.known.rows.items()
             if row.error is None and not self.again and _is_unique(row.status)
         }
 
@@ -141,20 +167,20 @@ class EmbedRun:
         that edit tags keep it.
         """
         file = self._file_of_status.get(status)
-        return self.known[file].digest if file is not None and is_gone(file) else None
+        return self.known.rows[file].digest if file is not None and is_gone(file) else None
 
     def _count_new(self) -> int:
         """Return the number of images without a row, about as many as are to be embedded."""
-        if self.again or not self.known:
+        if self.again or not self.known.rows:
             return len(self.all_images)
         root = self.all_images.root
-        return sum(join(root, path) not in self.known for path in self.all_images.paths)
+        return sum(join(root, path) not in self.known.rows for path in self.all_images.paths)
 
-    def _new_files(self) -> Iterator[tuple[str, str]]:
-        """Yield path and file of each new or changed image."""
+    def new_files(self) -> Iterator[tuple[str, str]]:
+        """Yield path and file of each new or changed image, and count the others."""
         for path in self.images.paths:
             file = join(self.images.root, path)
-            known = None if self.again else self.known.get(file)
+            known = None if self.again else self.known.rows.get(file)
             # Imported rows and missing files have no status.
             if (
                 known
@@ -185,7 +211,7 @@ class EmbedRun:
                 loaded.row.error = "the network's output contains NaN or infinity"
                 yield from self._settle(loaded)
                 continue
-            if self.is_half and np.abs(vector).max() > MAX_FLOAT16:
+            if self.known.is_half and np.abs(vector).max() > MAX_FLOAT16:
                 loaded.row.error = (
                     f"the network's output exceeds {MAX_FLOAT16:.0f}, the largest of float16"
                 )
@@ -198,7 +224,7 @@ class EmbedRun:
 
     def _settle(self, loaded: "_Loaded") -> Iterator[Row]:
         """Finish an image that needs no network: a failure, or known content."""
-        row, known = loaded.row, self.known.get(loaded.file)
+        row, known = loaded.row, self.known.rows.get(loaded.file)
         if row.error is not None:
             self.failures.append(Failure(loaded.path, row.error))
             self.bar.set_postfix(failed=len(self.failures))
@@ -207,7 +233,7 @@ class EmbedRun:
                 self.bar.update()
                 return
         else:
-            row.kept = self.kept_of_digest[row.digest]
+            row.kept = self.known.kept_of_digest[row.digest]
             self.reused += 1
         self.bar.update()
         yield row

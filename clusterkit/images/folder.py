@@ -212,7 +212,9 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
             return read_image(self.root / self.paths[index])
         rows = np.arange(len(self))
         rows = rows[index if isinstance(index, slice) or len(index) else []]
-        return self._from_paths(self.root, [self.paths[row] for row in rows], self._listed)
+        paths = [self.paths[row] for row in rows]
+        listed = {path: self._listed[path] for path in paths if path in self._listed}
+        return self._from_paths(self.root, paths, listed)
 
     def __repr__(self) -> str:
         return f"ImageFolder({str(self.root)!r}, {len(self)} images)"

@@ -17,8 +17,8 @@ from clusterkit.plots.style import BLUE, QUIET
 from clusterkit.utils.locations import as_path
 
 if TYPE_CHECKING:
+    from clusterkit.similarity.catalogue import Catalogue
     from clusterkit.similarity.similar import SimilarImages
-    from clusterkit.similarity.space_index import SpaceIndex
     from clusterkit.store.embeddings import Embeddings
 
 # Tolerance of a vector's cosine distance to itself in float32.
@@ -93,7 +93,7 @@ class GalleryDisplay(PictureGrid):
     @classmethod
     def from_neighbors(
         cls,
-        embeddings: Embeddings | SpaceIndex,
+        embeddings: Embeddings | Catalogue,
         distances: ArrayLike,
         rows: ArrayLike,
         *,
@@ -105,7 +105,7 @@ class GalleryDisplay(PictureGrid):
 
         Parameters
         ----------
-        embeddings : Embeddings or SpaceIndex
+        embeddings : Embeddings or Catalogue
             The searched images.
         distances : array-like of shape (n_neighbors,)
             Cosine distances, 0 to 2, ascending.

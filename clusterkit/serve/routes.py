@@ -22,6 +22,7 @@ from clusterkit.images.thumbnails import encode_thumbnails
 from clusterkit.serve import answers
 from clusterkit.serve.limits import RefusedError
 from clusterkit.serve.metrics import CONTENT_TYPE
+from clusterkit.serve.page import MOST_ON_PAGE
 from clusterkit.serve.served import Served
 from clusterkit.serve.service import MOST_EXPLAINED, Service
 from clusterkit.serve.uploads import FIELD, Upload, pictures_of
@@ -37,6 +38,12 @@ _OPEN_SIDE = 1024
 _WAIT = (
     '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="1">'
     "<title>clusterkit</title><p>The page is being made …</p></html>"
+)
+_TOO_MANY = (
+    '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>clusterkit</title>'
+    "<p>The store holds {n_images:,} images, and a page shows at most {most:,}. "
+    "<code>clusterkit report</code> writes one of some of them, such as one cluster. "
+    "All of them are searched by the calls of <a href='/openapi.json'>the API</a>.</p></html>"
 )
 _PIECE_BYTES = 2**18
 _LOG = logging.getLogger("clusterkit.serve")
@@ -162,7 +169,7 @@ def _describe(service: Service) -> dict[str, Any]:
     return {
         "protocol_version": _PROTOCOL_VERSION,
         "space_key": None if catalogue is None else _space_key(served),
-        "dimension": None if catalogue is None else catalogue.dimension,
+        "dimension": None if catalogue is None else catalogue.shape[1],
         "ready": service.batcher.is_alive,
         "capabilities": [] if served.extractor is None else ["image_bytes"],
         "limits": {
@@ -195,7 +202,7 @@ def _how_found(catalogue: Catalogue) -> str:
 def _space_key(served: Served) -> str:
     """Return the name of the space, which depends on everything that affects its vectors."""
     assert served.catalogue is not None
-    return f"{served.catalogue.info.get('extractor', 'unknown')}-{served.catalogue.fingerprint}"
+    return f"{served.catalogue.space.get('extractor', 'unknown')}-{served.catalogue.fingerprint}"
 
 
 def _add_predict(app: FastAPI, service: Service) -> None:
@@ -259,9 +266,9 @@ async def _nearest(
                 {
                     "id": catalogue.id_of(row),
                     "path": catalogue.paths[row],
-                    "similarity": similarity,
+                    "similarity": 1.0 - distance,
                 }
-                for similarity, row in zip(near.tolist(), rows.tolist(), strict=True)
+                for distance, row in zip(near.tolist(), rows.tolist(), strict=True)
             ]
             for place, near, rows in zip(places, *found, strict=True)
         }
@@ -305,7 +312,7 @@ def _add_images(app: FastAPI, service: Service) -> None:
         served = service.served
         catalogue = _catalogue(served)
         row = _find(catalogue, image_id)
-        near = await _nearest(service, served, [catalogue.units[row]], n + 1, exact)
+        near = await _nearest(service, served, [catalogue.vectors[row]], n + 1, exact)
         others = [one for one in near[0] if one["id"] != image_id][:n]
         return _json({"id": image_id, "path": catalogue.paths[row], "neighbors": others})
 
@@ -330,6 +337,10 @@ def _add_page(app: FastAPI, service: Service) -> None:
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
+        n_images = len(_catalogue(service.served))
+        if n_images > MOST_ON_PAGE:
+            said = _TOO_MANY.format(n_images=n_images, most=MOST_ON_PAGE)
+            return Response(said, media_type="text/html")
         made = service.page.get(service.served)
         if made is None:
             return Response(_WAIT, media_type="text/html")
@@ -363,7 +374,7 @@ async def _pieces(content: bytes) -> AsyncIterator[bytes]:
 
 def _find(catalogue: Any, image_id: str) -> int:
     """Return the row of an id."""
-    row: int | None = catalogue.row_of(image_id)
+    row: int | None = catalogue.row_of_id(image_id)
     if row is None:
         raise RefusedError(404, f"there is no image {image_id}")
     return row
@@ -399,7 +410,8 @@ def _add_explain(app: FastAPI, service: Service) -> None:
         "/v1/explain",
         **_of_pictures(
             f"Why up to {MOST_EXPLAINED} pictures are like an image of the store: the nearest, or "
-            "that of `id`.",
+            "that of `id`. For each, the network looks at dozens of changed pictures, which takes "
+            f"seconds; so all clients together have {MOST_EXPLAINED} explained at a time.",
             answers.Explanations,
             service,
             most=MOST_EXPLAINED,
@@ -441,7 +453,7 @@ def _add_embed(app: FastAPI, service: Service) -> None:
             kept = [index for index, one in enumerate(vectors) if not isinstance(one, str)]
             head = {
                 "space_key": _space_key(served),
-                "dimension": _catalogue(served).dimension,
+                "dimension": _catalogue(served).shape[1],
                 "kept_indices": kept,
             }
 

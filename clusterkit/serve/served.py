@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clusterkit.clustering.selection import find_space
 from clusterkit.errors import InvalidInputError, NotFoundError, StoreError
 from clusterkit.extractors.by_name import WITHOUT_NETWORK
 from clusterkit.images.folder import FileStatus
-from clusterkit.serve.groups import Groups
 from clusterkit.serve.networks import OpenClassifier, OpenNetwork, open_classifier, open_extractor
 from clusterkit.serve.phases import Phases
 from clusterkit.similarity.catalogue import Catalogue
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store
+
+if TYPE_CHECKING:
+    from clusterkit.serve.groups import Groups
 
 # What identifies the content of a file, see FileStatus, or of a space.
 Status = tuple[int, int, int] | str | None
@@ -107,7 +110,9 @@ class Sources:
                 groups = before.groups
             else:
                 with phases.phase("groups"):
-                    groups = Groups(self.clusters, space, catalogue)
+                    from clusterkit.serve.groups import Groups
+
+                    groups = Groups(self.clusters, catalogue)
         if self.model is not None:
             if before is not None and "model" in same:
                 classifier = before.classifier
@@ -147,7 +152,7 @@ class Sources:
 
         Imported vectors have none.
         """
-        source, name = catalogue.info.get("weights_source"), catalogue.info.get("extractor")
+        source, name = catalogue.space.get("weights_source"), catalogue.space.get("extractor")
         if source is None and name not in WITHOUT_NETWORK:
             return None
         if (
@@ -158,7 +163,7 @@ class Sources:
         ):
             return before.extractor
         files = [catalogue.file_of(row) for row in range(min(len(catalogue), 16))]
-        return open_extractor(catalogue.info, weights=self.weights, files=files, phases=phases)
+        return open_extractor(catalogue.space, weights=self.weights, files=files, phases=phases)
 
 
 def _state_of(space: Space) -> Status:

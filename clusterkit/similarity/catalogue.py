@@ -2,57 +2,69 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
-from bisect import bisect_left
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.errors import ClusterkitError, InvalidInputError, StoreError
-from clusterkit.networks.runtimes.cache import cache_folder
-from clusterkit.similarity.approximate import NeighborIndex
-from clusterkit.similarity.nearest import nearest, unit_rows
-from clusterkit.store.embeddings import Embeddings
+from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.similarity.byte_codes import find_candidates, similarities_of
+from clusterkit.similarity.catalogue_files import (
+    Keys,
+    Texts,
+    find_or_write,
+    map_file,
+    number_of,
+)
+from clusterkit.similarity.nearest import nearest_among, unit_rows
+from clusterkit.similarity.neighbor_index import NeighborIndex
+from clusterkit.store.embeddings import Embeddings, Failure, TopClasses, check_one_space
+from clusterkit.store.reading import as_space, is_large
 from clusterkit.store.space import Space
-from clusterkit.store.stream import VectorStream
-from clusterkit.utils.files import atomic_folder
-from clusterkit.utils.locations import absolute, as_path
+from clusterkit.utils.locations import absolute, as_path, relative
+from clusterkit.utils.paths import unescape_path
 
-# From so many images on, an index is worth building: comparing all would take 30 ms and more.
+# From so many images on, an index is worth building: comparing all would take 10 ms and more.
 MANY = 50_000
-# Of the files; another form gets another number.
-_FORM = 1
-_BATCH_ROWS = 8192
 _INDEX = "index.faiss"
+# Single rows that are read from one map.
+_MAPPED_ROWS = 1024
 
 
 class Catalogue:
-    """The images of a space, in order of path.
+    """The images of a space, in order of path, whose vectors stay on disk.
 
-    Everything lies in files of the cache, which the next start finds again; the system reads of
-    them what is needed.  The vectors are scaled to length 1, as search needs them.
+    Takes the place of :class:`~clusterkit.store.embeddings.Embeddings` where images are looked up
+    and searched.  Everything lies in files of the cache (``CLUSTERKIT_CACHE``), of which the system
+    reads what is needed.  They are written at the first use, and again when the space has changed;
+    they take a quarter more space than the vectors.
 
     Parameters
     ----------
     space : Space
         The space.
+    progress : bool
+        Whether to show a progress bar while the files are written.
 
     Attributes
     ----------
+    folder : pathlib.Path
+        Where the files are.
     paths : sequence of str
-        The images, relative to ``root``.
+        The images, relative to ``root``; read from disk as they are needed.
     root : pathlib.Path
         Absolute folder of the images.
-    info : dict
-        Description of the space.
-    units : ndarray of shape (n, dimension), float32
+    space : dict
+        Description of what made the vectors.
+    vectors : ndarray of shape (n, dimension), float32
         The vectors.
+    failures : list of Failure
+        Images without a vector.
     index : NeighborIndex or None
         What finds most neighbours without comparing all; None until :meth:`open_index` finds one.
 
@@ -61,93 +73,175 @@ class Catalogue:
     InvalidInputError
         If the space is empty, or the files cannot be written.
     StoreError
-        If the space is damaged.
+        If the space, or a file, is damaged.
     """
 
-    def __init__(self, space: Space) -> None:
-        self.info = space.info
-        self.folder = _find_or_write(space)
-        self.root = as_path(json.loads((self.folder / "root.json").read_text(encoding="utf-8")))
-        self.paths: Sequence[str] = _Texts(self._map("paths"), self._map("path_ends"))
-        self.units: NDArray[np.float32] = self._map("units")
-        self._ids, self._row_of_id = self._map("ids"), self._map("id_rows")
-        self._digests, self._row_of_digest = self._map("digests"), self._map("digest_rows")
-        if self.units.shape != (len(self.paths), self.info["dimension"]):
-            raise StoreError(f"{self.folder} is of another space: delete it, and start again")
+    def __init__(self, space: Space, *, progress: bool = False) -> None:
+        self.space: dict[str, Any] = space.info
+        self.folder = find_or_write(space, progress=progress)
+        about = json.loads((self.folder / "about.json").read_text(encoding="utf-8"))
+        self.root = as_path(unescape_path(about["root"]))
+        self.failures = [Failure(unescape_path(path), reason) for path, reason in about["failures"]]
+        # All are opened now: another process deletes the files when the space has changed.
+        self.paths: Sequence[str] = Texts(self.folder, "path")
+        self._classes = Texts(self.folder, "classes") if about["has_classes"] else None
+        self.vectors: NDArray[np.float32] = self._map("vectors")
+        self._codes, self._steps, self._errors = map(self._map, ("codes", "steps", "errors"))
+        self._of_path, self._of_digest = (Keys(self.folder, name) for name in ("path", "digest"))
+        self._answer: tuple[bytes, NDArray[np.float32]] | None = None
         self.index: NeighborIndex | None = None
         self.open_index()
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.vectors)
+
+    def __repr__(self) -> str:
+        return f"Catalogue({len(self)} x {self.shape[1]}, {self.folder.name})"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(number of images, dimension)."""
+        return self.vectors.shape[0], self.vectors.shape[1]
 
     @property
     def fingerprint(self) -> str:
         """Identity of the space."""
-        return str(self.info["fingerprint"])
-
-    @property
-    def dimension(self) -> int:
-        """Length of a vector."""
-        return self.units.shape[1]
+        return str(self.space["fingerprint"])
 
     def embeddings(self) -> Embeddings:
-        """Return the images as embeddings; their vectors have length 1, and stay on disk."""
-        return Embeddings(self.units, paths=list(self.paths), root=self.root, space=self.info)
+        """Return all images as embeddings, whose vectors stay on disk."""
+        return Embeddings(self.vectors, paths=list(self.paths), root=self.root, space=self.space)
+
+    def __getitem__(self, rows: Any) -> Embeddings:
+        """Return some images by their rows, or by a list of paths."""
+        if isinstance(rows, list) and rows and isinstance(rows[0], str | os.PathLike):
+            rows = [self.row(path) for path in rows]
+        rows = np.atleast_1d(np.asarray(rows, np.int64))
+        return Embeddings(
+            self.vectors_of(rows),
+            paths=[self.paths[row] for row in rows],
+            root=self.root,
+            space=self.space,
+            top5=None if self._classes is None else [self._classes_of(row) for row in rows],
+        )
+
+    def vectors_of(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors of some rows."""
+        found = np.empty((len(rows), self.shape[1]), np.float32)
+        # Mapped for some rows only: the system maps what lies around each, and what is mapped
+        # counts as memory of the process.
+        for start in range(0, len(rows), _MAPPED_ROWS):
+            part = rows[start : start + _MAPPED_ROWS]
+            found[start : start + len(part)] = self._map("vectors")[part]
+        return found
+
+    def iter_batches(self, n_rows: int, /) -> Iterator[NDArray[np.float32]]:
+        """Yield all vectors in order, as arrays of shape (up to ``n_rows``, dimension)."""
+        for start in range(0, len(self), n_rows):
+            # Mapped for a batch only, see above.
+            yield np.array(self._map("vectors")[start : start + n_rows])
+
+    def check_same_space(self, other: Any) -> None:
+        """Check that vectors are not from a different space."""
+        check_one_space(self, other)
 
     def id_of(self, row: int) -> str:
         """Return the id of an image, which depends on its path only."""
-        return f"{_id_number(_as_bytes(self.paths[row])):016x}"
+        return f"{number_of(self.paths[row]):016x}"
 
-    def row_of(self, image_id: str) -> int | None:
+    def row_of_id(self, image_id: str) -> int | None:
         """Return the row of an id; None if there is no such image."""
         try:
             number = np.uint64(int(image_id, 16)) if len(image_id) == 16 else None
         except ValueError:
             return None
-        return None if number is None else _find(number, self._ids, self._row_of_id)
-
-    def row_of_content(self, data: bytes) -> int | None:
-        """Return the row of an image with the same bytes; None if there is none."""
-        digest = np.bytes_(hashlib.sha256(data).digest())
-        return _find(digest, self._digests, self._row_of_digest)
+        rows = [] if number is None else self._of_path.rows_of(number)
+        return rows[0] if rows else None
 
     def row_of_path(self, path: str) -> int | None:
-        """Return the row of a path; None if there is no such image."""
-        row = bisect_left(self.paths, path)
-        return row if row < len(self.paths) and self.paths[row] == path else None
+        """Return the row of a path in the space; None if there is no such image."""
+        rows = self._of_path.rows_of(np.uint64(number_of(path)))
+        return next((row for row in rows if self.paths[row] == path), None)
+
+    def rows_of_content(self, digest: str) -> list[int]:
+        """Return the rows of all files with a SHA-256 digest."""
+        return self._of_digest.rows_of(np.bytes_(bytes.fromhex(digest)))
+
+    def find(self, path: str | os.PathLike[str]) -> int | None:
+        """Return the row of an image, given by its path in the space or by its file, or None."""
+        row = self.row_of_path(str(path))
+        return self.row_of_path(relative(absolute(path), self.root)) if row is None else row
+
+    def row(self, path: str | os.PathLike[str]) -> int:
+        """Return the row of an image, as :meth:`find` does.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such image, or it could not be embedded.
+        """
+        row = self.find(path)
+        if row is not None:
+            return row
+        file = absolute(path)
+        for failure in self.failures:
+            if file == str(self.root / failure.path) or str(path) == failure.path:
+                raise NotFoundError(f"{path} could not be embedded: {failure.reason}")
+        raise NotFoundError(f"{path} is not among the {len(self)} embedded images")
 
     def file_of(self, row: int) -> Path:
         """Return the file of an image."""
         return self.root / self.paths[row]
 
     def nearest(
-        self, vectors: NDArray[np.float32], n_neighbors: int, *, exact: bool = False
+        self, queries: NDArray[np.float32], n_neighbors: int, *, exact: bool = True
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Find the nearest images of vectors.
+        """Find the nearest images of vectors by cosine distance.
 
         Parameters
         ----------
-        vectors : ndarray of shape (n_queries, dimension), float32
+        queries : ndarray of shape (n_queries, dimension), float32
             Vectors of any length.
         n_neighbors : int
-            How many; all if there are fewer.
+            How many, at least 1; all if there are fewer.
         exact : bool
             Whether to compare all images although there is an index.
 
         Returns
         -------
-        similarities : ndarray of shape (n_queries, n_neighbors), float64
-            Cosine similarities, descending.
-        rows : ndarray of shape (n_queries, n_neighbors), int64
-            The images; ties are in order of path.
+        distances, rows : ndarray of shape (n_queries, n_neighbors)
+            As for :func:`clusterkit.similarity.nearest.nearest`; ties are in order of path.
         """
         n_neighbors = min(n_neighbors, len(self))
-        queries = unit_rows(vectors)
-        found = None
+        units = unit_rows(queries)
         if self.index is not None and not exact:
-            found = self.index.search(queries, n_neighbors)
-        distances, rows = found or nearest(self.units, queries, n_neighbors)
-        return 1 - distances, rows
+            found = self.index.search(units, n_neighbors)
+            if found is not None:
+                return found
+        distances = np.ones((len(units), n_neighbors))
+        # All images are at distance 1 from a zero vector: the first ones.
+        rows = np.tile(np.arange(n_neighbors), (len(units), 1))
+        for place, unit in enumerate(units):
+            if unit.any():
+                distances[place], rows[place] = self._compare_all(unit, n_neighbors)
+        return distances, rows
+
+    def _classes_of(self, row: int) -> TopClasses | None:
+        """Return the most probable ImageNet classes of an image."""
+        known = None if self._classes is None else json.loads(self._classes[row])
+        return known and [(name, share) for name, share in known]
+
+    def _compare_all(
+        self, unit: NDArray[np.float32], n_neighbors: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Find the nearest images of a vector of length 1, exactly."""
+        # The same query is asked again for more neighbours, if files are gone.
+        answer, key = self._answer, unit.tobytes()
+        if answer is None or answer[0] != key:
+            answer = key, similarities_of(self._codes, self._steps, unit)
+            self._answer = answer
+        found = find_candidates(answer[1], self._errors, n_neighbors)
+        return nearest_among(self.vectors, unit, found, n_neighbors)
 
     @property
     def needs_index(self) -> bool:
@@ -160,14 +254,13 @@ class Catalogue:
         if self.index is None and file.exists():
             # One that is damaged is built again.
             with suppress(InvalidInputError):
-                self.index = NeighborIndex(file, self.units)
+                self.index = NeighborIndex(file, self.vectors)
+                # Mapped anew: what earlier searches read no longer counts as memory.
+                self._codes = self._map("codes")
 
     def _map(self, name: str) -> NDArray[Any]:
         """Map a file into memory."""
-        try:
-            return _map(self.folder, name)
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{self.folder} is damaged: delete it, and start again") from error
+        return map_file(self.folder, name)
 
 
 def build_index(folder: Path) -> None:
@@ -178,139 +271,28 @@ def build_index(folder: Path) -> None:
     OSError
         If it cannot be written.
     """
-    NeighborIndex.build(_map(folder, "units"), folder / _INDEX)
+    NeighborIndex.build(map_file(folder, "vectors"), folder / _INDEX)
 
 
-def _map(folder: Path, name: str) -> NDArray[Any]:
-    """Map a file of a catalogue into memory."""
-    # A plain array: a memmap would pass its slow methods on to each row.
-    return np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r"))
-
-
-class _Texts(Sequence[str]):
-    """Texts one after the other in an array of bytes.
+def as_searchable(
+    source: Any, *, stream: bool | None = None, progress: bool = False
+) -> Embeddings | Catalogue:
+    """Return embeddings, or the catalogue of a space that is too large to be loaded.
 
     Parameters
     ----------
-    content : ndarray of uint8
-        All texts.
-    ends : ndarray of int64
-        Where each of them ends.
+    source : Embeddings, Catalogue, array-like, Store, Space, or path of a store
+        Of a store, its default space.
+    stream : bool, optional
+        Whether a space is searched on disk; by default if it is large, see
+        :func:`clusterkit.store.reading.is_large`.
+    progress : bool
+        Whether to show a progress bar while a catalogue is written.
     """
-
-    def __init__(self, content: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
-        self._content = content
-        self._ends = ends
-
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    @overload
-    def __getitem__(self, row: int) -> str: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[str]: ...
-    def __getitem__(self, row: int | slice) -> str | list[str]:
-        if isinstance(row, slice):
-            return [self[one] for one in range(*row.indices(len(self)))]
-        row = range(len(self))[row]
-        start = int(self._ends[row - 1]) if row else 0
-        return _as_text(self._content[start : int(self._ends[row])].tobytes())
-
-    def __iter__(self) -> Iterator[str]:
-        start, content = 0, self._content.tobytes()
-        for end in self._ends.tolist():
-            yield _as_text(content[start:end])
-            start = end
-
-
-def _as_bytes(text: str) -> bytes:
-    """Return a path as bytes, in the same order; a name that is not UTF-8 has surrogates."""
-    return text.encode("utf-8", "surrogatepass")
-
-
-def _as_text(content: bytes) -> str:
-    """Undo :func:`_as_bytes`."""
-    return content.decode("utf-8", "surrogatepass")
-
-
-def _id_number(path: bytes) -> int:
-    """Return the id of a path as a number."""
-    return int.from_bytes(hashlib.blake2b(path, digest_size=8).digest(), "big")
-
-
-def _find(value: Any, ordered: NDArray[Any], rows: NDArray[np.integer]) -> int | None:
-    """Return the row of a value in order; None if it is not there."""
-    place = int(np.searchsorted(ordered, value))
-    return int(rows[place]) if place < len(ordered) and ordered[place] == value else None
-
-
-def _find_or_write(space: Space) -> Path:
-    """Return the folder of a space in the cache, written now unless an earlier start did."""
-    state = space.state
-    while not (folder := _folder_of(space, state)).exists():
-        stream = space.stream()
-        if not len(stream):
-            raise InvalidInputError(
-                f"{space.folder} holds no embedded image: run `clusterkit embed` first"
-            )
-        before, state = state, space.state
-        if before == state:
-            _write_folder(folder, stream)
-    return folder
-
-
-def _folder_of(space: Space, state: str) -> Path:
-    """Return the folder of a state of a space in the cache."""
-    # Paths depend on the place of the store.
-    place = hashlib.sha256(_as_bytes(absolute(space.folder))).hexdigest()
-    return cache_folder() / "catalogues" / f"{place[:16]}-{_FORM}-{state[:32]}"
-
-
-def _write_folder(folder: Path, stream: VectorStream) -> None:
-    """Write a folder as a whole, and delete those of earlier states."""
-    try:
-        with atomic_folder(folder) as temporary:
-            _write(temporary, stream)
-    except ClusterkitError:
-        raise
-    except OSError as error:
-        raise InvalidInputError(
-            f"cannot write {folder}: {error.strerror or error}. Choose another folder with the "
-            "environment variable CLUSTERKIT_CACHE"
-        ) from error
-    # Who still reads one keeps it until the end.
-    for other in folder.parent.glob(f"{folder.name.partition('-')[0]}-*"):
-        if other != folder:
-            shutil.rmtree(other, ignore_errors=True)
-
-
-def _write(folder: Path, stream: VectorStream) -> None:
-    """Write the files of a space, in order of path."""
-    order = np.argsort(np.array(stream.paths, object), kind="stable")
-    paths = [_as_bytes(stream.paths[row]) for row in order]
-    ids = np.fromiter(map(_id_number, paths), np.uint64, len(paths))
-    known = np.array([bytes.fromhex(one or "") for one in stream.digests or ()], "S32")
-    known = known[order] if len(known) else known
-    found = {
-        "paths": np.frombuffer(b"".join(paths), np.uint8),
-        "path_ends": np.cumsum([len(path) for path in paths]),
-        **_sorted("id", ids, np.arange(len(ids))),
-        **_sorted("digest", known, np.flatnonzero(known != b"")),
-    }
-    for name, values in found.items():
-        np.save(folder / f"{name}.npy", values)
-    (folder / "root.json").write_text(json.dumps(str(stream.root)), encoding="utf-8")
-    place = np.empty(len(order), np.intp)
-    place[order] = np.arange(len(order))
-    units = np.lib.format.open_memmap(folder / "units.npy", "w+", np.float32, stream.shape)
-    start = 0
-    for batch in stream.iter_batches(_BATCH_ROWS):
-        units[place[start : start + len(batch)]] = unit_rows(batch)
-        start += len(batch)
-    units.flush()
-
-
-def _sorted(name: str, values: NDArray[Any], rows: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
-    """Return the values of some rows in order, and the row of each."""
-    rows = rows[np.argsort(values[rows], kind="stable")]
-    return {f"{name}s": values[rows], f"{name}_rows": rows.astype(np.uint32)}
+    source = as_space(source)
+    if isinstance(source, Embeddings | Catalogue):
+        return source
+    if not isinstance(source, Space):
+        return Embeddings(source)
+    on_disk = is_large(source) if stream is None else stream
+    return Catalogue(source, progress=progress) if on_disk else source.read()

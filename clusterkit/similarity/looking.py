@@ -31,6 +31,7 @@ from clusterkit.images.tone import (
     in_grey,
     measure_tone,
 )
+from clusterkit.similarity.catalogue import Catalogue
 from clusterkit.similarity.tone_share import ToneInfluence, place
 from clusterkit.similarity.where import Where, split_by_hiding, split_cosine
 from clusterkit.store.embeddings import Embeddings
@@ -140,7 +141,7 @@ class Viewer:
 def look_at(
     images: tuple[Embeddings, Embeddings],
     extractor: Extractor,
-    embeddings: Embeddings,
+    embeddings: Embeddings | Catalogue,
     *,
     percentile: float | None = None,
     random_state: int | None = None,
@@ -216,7 +217,7 @@ def find_where(pictures: NDArray[np.uint8], viewer: Viewer) -> Where:
 
 
 def take_sample(
-    embeddings: Embeddings,
+    embeddings: Embeddings | Catalogue,
     viewer: Viewer,
     *,
     exclude: Sequence[Path | None] = (),
@@ -328,7 +329,7 @@ def _read_both(
 
 
 def _read_some(
-    embeddings: Embeddings,
+    embeddings: Embeddings | Catalogue,
     extractor: Extractor,
     exclude: Sequence[Path | None],
     random_state: int | None,

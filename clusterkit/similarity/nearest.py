@@ -182,7 +182,7 @@ def nearest_among(
     Parameters
     ----------
     vectors : ndarray of shape (n, dimension), float32
-        Rows of length 1 or 0, from :func:`unit_rows`; only the candidates are read.
+        Rows of any length, of which only the candidates are read.
     query : ndarray of shape (dimension,), float32
         A row of length 1 or 0.
     candidates : ndarray of shape (n_candidates,), int64
@@ -197,13 +197,17 @@ def nearest_among(
     """
     # In order of the file, which a disk reads faster.
     candidates = np.sort(candidates)
-    rows = vectors[candidates]
-    similarities = np.einsum("nd,d->n", rows, query)
-    last = np.partition(similarities, -n_neighbors)[-n_neighbors]
-    near = np.flatnonzero(similarities >= last - FLOAT32_NOISE)
-    exact = exact_distances(rows[near][None], query[None])[0]
-    order = np.lexsort((near, exact))[:n_neighbors]
-    return exact[order], candidates[near[order]]
+    block = max(1, _BLOCK_VALUES // vectors.shape[1])
+    exact = np.concatenate(
+        [
+            exact_distances(
+                unit_rows(vectors[candidates[start : start + block]])[None], query[None]
+            )[0]
+            for start in range(0, len(candidates), block)
+        ]
+    )
+    order = np.lexsort((candidates, exact))[:n_neighbors]
+    return exact[order], candidates[order]
 
 
 def nearest_of_any_length(

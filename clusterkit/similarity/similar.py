@@ -20,11 +20,10 @@ from clusterkit.errors import (
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import digest_bytes, read_bytes
 from clusterkit.images.thumbnails import thumbnails
+from clusterkit.similarity.catalogue import Catalogue, as_searchable
 from clusterkit.similarity.explanation import Explanation, explain_vectors, select_image
 from clusterkit.similarity.nearest import nearest_of_any_length
-from clusterkit.similarity.space_index import SpaceIndex, as_searchable
 from clusterkit.store.embeddings import Embeddings, describe_space
-from clusterkit.store.reading import as_embeddings
 from clusterkit.utils.locations import absolute, as_path, find_gone, is_gone, join, real_path
 from clusterkit.utils.paths import unescape_path
 from clusterkit.utils.text import join_lines, plural
@@ -41,7 +40,7 @@ class SimilarImages(TableResult):
     ----------
     query : Embeddings
         The query image, as one row.
-    embeddings : Embeddings or SpaceIndex
+    embeddings : Embeddings or Catalogue
         The searched images.
     rows : ndarray of shape (n_neighbors,), int64
         The neighbours' rows in ``embeddings``.
@@ -53,7 +52,7 @@ class SimilarImages(TableResult):
     """
 
     query: Embeddings
-    embeddings: Embeddings | SpaceIndex
+    embeddings: Embeddings | Catalogue
     rows: NDArray[np.int64]
     similarities: NDArray[np.float64]
     n_gone: int = 0
@@ -166,6 +165,8 @@ def explain(
     extractor: Extractor | None = None,
     bins: int | None = None,
     random_state: int | None = None,
+    stream: bool | None = None,
+    progress: bool = False,
 ) -> Explanation:
     """Explain why two images are, or are not, similar; they need not be among the embeddings.
 
@@ -177,7 +178,8 @@ def explain(
     a, b : path, int, one-row Embeddings, or ndarray of shape (dimension,)
         Files, or images of ``embeddings``; see :func:`locate`.
     embeddings : Embeddings, array-like of shape (n, dimension), Store, Space, or path of a store
-        The images that the two are compared with; see :func:`clusterkit.store.as_embeddings`.
+        The images that the two are compared with; of a large space, they stay on disk, as for
+        :func:`find_similar`.
     weights : path, optional
         The network's weights, if their file has moved.
     extractor : Extractor, optional
@@ -188,6 +190,8 @@ def explain(
     random_state : int, optional
         Seed of the images that tone is compared with and, if there are too many pairs, of the
         sample of pairs.
+    stream, progress
+        As for :func:`find_similar`.
 
     Returns
     -------
@@ -215,7 +219,7 @@ def explain(
     from clusterkit.extractors.remembered import RememberedExtractor
     from clusterkit.similarity.looking import look_at
 
-    embeddings = as_embeddings(embeddings)
+    embeddings = as_searchable(embeddings, stream=stream, progress=progress)
     if extractor is not None and embeddings.fingerprint not in (None, extractor.fingerprint):
         raise SpaceMismatchError(
             f"extractor must be what made the embeddings of {describe_space(embeddings.space)}. "
@@ -271,7 +275,7 @@ def locate(
 
 def _look_up(
     image: Any,
-    embeddings: Embeddings | SpaceIndex,
+    embeddings: Embeddings | Catalogue,
     weights: str | Path | None,
     extractor: Extractor | None = None,
 ) -> tuple[Embeddings, list[int]]:
@@ -313,15 +317,15 @@ def _look_up(
     return embeddings[[min(same, key=lambda row: row not in rows)]], sorted(rows)
 
 
-def _rows_of_content(digest: str, embeddings: Embeddings | SpaceIndex) -> list[int]:
+def _rows_of_content(digest: str, embeddings: Embeddings | Catalogue) -> list[int]:
     """Return the rows of all files with a given digest."""
-    if isinstance(embeddings, SpaceIndex):
+    if isinstance(embeddings, Catalogue):
         return embeddings.rows_of_content(digest)
     return [row for row, known in enumerate(embeddings.digests or ()) if known == digest]
 
 
 def _nearest_present(
-    query: Embeddings, embeddings: Embeddings | SpaceIndex, own: list[int], n_neighbors: int
+    query: Embeddings, embeddings: Embeddings | Catalogue, own: list[int], n_neighbors: int
 ) -> SimilarImages:
     """Return the nearest images of a query whose files exist."""
     root = embeddings.root
@@ -352,10 +356,10 @@ def _nearest_present(
 
 
 def _search(
-    embeddings: Embeddings | SpaceIndex, queries: NDArray[np.float32], n_neighbors: int
+    embeddings: Embeddings | Catalogue, queries: NDArray[np.float32], n_neighbors: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return the nearest images of vectors, in memory or on disk."""
-    if isinstance(embeddings, SpaceIndex):
+    if isinstance(embeddings, Catalogue):
         return embeddings.nearest(queries, n_neighbors)
     return nearest_of_any_length(embeddings.vectors, queries, n_neighbors)
 

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.errors import StoreError, UnreachableError
+from clusterkit.errors import SpaceMismatchError, StoreError, UnreachableError
 from clusterkit.images.folder import FileStatus, ImageFolder, digest_weights
 from clusterkit.store.embeddings import Embeddings, Failure, TopClasses
 from clusterkit.store.folders import INFO, Folders
-from clusterkit.store.ledgers import ORDINARY, PATIENCE, Ledgers, check_writer
+from clusterkit.store.ledgers import MOMENT, ORDINARY, PATIENCE, Ledgers, check_writer
 from clusterkit.store.part_list import Part, PartList, is_failures, number_of, part_name
 from clusterkit.store.row_paths import last_rows, relative_paths
 from clusterkit.store.stream import VectorStream
@@ -165,6 +165,21 @@ class Space:
 
         return numbers_of(self.info)
 
+    def check_numbers(self) -> None:
+        """Check that the vectors are of what the given description asks for, if it does.
+
+        Raises
+        ------
+        SpaceMismatchError
+            If they are not.
+        """
+        asked = (self.description or {}).get("vectors")
+        if asked not in (None, self.numbers):
+            raise SpaceMismatchError(
+                f"{self.folder} holds vectors of {self.numbers}, and of nothing else. "
+                f"Received: {asked}. Choose another folder with --store"
+            )
+
     def _vectors_on_disk(self) -> dict[str, Any]:
         """Return what the vectors are of, if the description that said it is gone."""
         from clusterkit.store.part_file import find_dimension
@@ -302,7 +317,7 @@ class Space:
         with ExitStack() as held:
             try:
                 self.folders.make()
-                held.enter_context(self.ledgers.holding(ORDINARY))
+                held.enter_context(self.ledgers.holding(ORDINARY, timeout=MOMENT))
                 self.ledgers.delete_leftovers()
                 self._begin(info)
                 self.ledgers.absorb()
@@ -616,21 +631,20 @@ class Space:
             gone = {file for file in gone if known[file].digest in present}
         own = self.ledgers.own()
         # The parts of other writers stay until their lists are taken over.
-        gone = {file for file in gone if known[file].part in own.names}
         keep: dict[str, list[int]] = {part.name: [] for part in own.parts}
+        gone = {file for file in gone if known[file].part in keep}
         for file in known.keys() - gone:
             if known[file].part in keep:
                 keep[known[file].part].append(known[file].position)
         small = [part for part in own.parts if 0 < len(keep[part.name]) < _SMALL_ROWS]
         joined = {part.name for part in small} if len(small) > _MANY_SMALL and not live else set()
         # A part of format 1 has no checksum, and may hold failures.
-        stay = [
+        replaced = [
             part
             for part in own.parts
-            if part.rows == len(keep[part.name]) and part.checksum and part.name not in joined
+            if part.rows != len(keep[part.name]) or not part.checksum or part.name in joined
         ]
-        if len(stay) < len(own.parts):
-            replaced = [part for part in own.parts if part not in stay]
+        if replaced:
             next_number = listed.next_number
             rewritten = []
             # Beside writers each part keeps its place in the order of all.
@@ -661,6 +675,8 @@ class Space:
         with suppress(Timeout), self.ledgers.holding(ORDINARY):
             if not self.ledgers.live():
                 self.ledgers.delete_leftovers()
+                self.ledgers.absorb()
+                self.ledgers.mend(check=False)
                 self.clean()
 
     def _rows_to_rewrite(
@@ -924,7 +940,7 @@ class Space:
         from clusterkit.store.part_file import table_top5, table_vectors
 
         rows = [row for row in rows if row.kept is not None]
-        if any(row.kept[0] not in listed.names for row in rows if row.kept):
+        if not {row.kept[0] for row in rows if row.kept} <= listed.names:
             # Another run replaced a part since this one began.
             known = self._known_rows(listed).values()
             place_of = {row.digest: (row.part, row.position) for row in known if row.error is None}
@@ -966,6 +982,8 @@ class Space:
 
     def _describe(self, info: dict[str, Any]) -> None:
         """Write the description unless it is there as it should be."""
+        # Another run may have begun the space a moment ago.
+        self.check_numbers()
         recorded = self.read_info()
         latest = {name: value for name, value in (self.description or {}).items() if name in ORIGIN}
         if recorded is None or recorded["format"] < FORMAT or recorded | latest != recorded:
@@ -990,6 +1008,8 @@ class Space:
         """Remove the folders after a further writer, unless there are parts or other writers."""
         from filelock import Timeout
 
+        if self.folders.part_files():
+            return
         with suppress(OSError, Timeout), self.ledgers.holding(ORDINARY):
             self.folders.remove_empty()
 

@@ -285,12 +285,7 @@ class Store:
         """
         space = Space(self.folder / describe_space(description), description)
         recorded = space.read_info()
-        asked = description.get("vectors")
-        if asked is not None and asked != space.numbers:
-            raise SpaceMismatchError(
-                f"{space.folder} holds vectors of {space.numbers}, and of nothing else. "
-                f"Received: {asked}. Choose another folder with --store"
-            )
+        space.check_numbers()
         if recorded and recorded["fingerprint"] != description["fingerprint"]:
             raise SpaceMismatchError(
                 f"{space.folder} holds vectors of fingerprint {recorded['fingerprint']}. "

@@ -21,6 +21,9 @@ _LOOK_SECONDS = 0.1
 # Of a thread of map_ahead: whether its results are still wanted.
 _here = threading.local()
 
+# How many CPUs this process may use of those that the system gives it.
+_allowance: int | None = None
+
 
 def map_serially(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
     """Apply a function to each item in the current thread."""
@@ -61,11 +64,19 @@ def workers() -> Iterator[Map]:
         yield run
 
 
+def limit_cpus(n: int) -> None:
+    """Let this process use at most ``n`` CPUs, as one of several workers on a machine."""
+    global _allowance
+    _allowance = n
+
+
 def count_cpus() -> int:
     """Return the number of CPUs available to this process."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        found = len(os.sched_getaffinity(0))
+    else:
+        found = os.cpu_count() or 1
+    return found if _allowance is None else max(1, min(found, _allowance))
 
 
 @lru_cache
@@ -82,11 +93,15 @@ def describe_processor() -> str:
 
 
 def has_gpu() -> bool:
-    """Return whether the machine has a GPU, from device files without loading a library.
+    """Return whether this process has a GPU, from device files without loading a library.
 
-    Covers NVIDIA, AMD, and both under WSL.
+    Covers NVIDIA, AMD, and both under WSL.  A worker that was given none of a machine's NVIDIA GPUs
+    has none.
     """
-    return any(os.path.exists(file) for file in ("/dev/nvidia0", "/dev/kfd", "/dev/dxg"))  # noqa: PTH110
+    files = ["/dev/kfd", "/dev/dxg"]
+    if os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1"):
+        files.append("/dev/nvidia0")
+    return any(os.path.exists(file) for file in files)  # noqa: PTH110
 
 
 def default_batch_size() -> int:

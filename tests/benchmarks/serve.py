@@ -1,6 +1,6 @@
 """Whether a server is as fast as the library, and stays so while others do harm.
 
-``python -m tests.benchmarks.serve speed|harm|swap|neighbours PHOTOS [-e NETWORK] [--weights FILE]``
+``python -m tests.benchmarks.serve PART PHOTOS [-e NETWORK] [--weights FILE]``
 runs ``clusterkit serve`` in a process of its own, with clients in threads of this one:
 
 - ``speed``: images/s of ``embed`` and of 16 clients that send one picture at a time; the p95 of one
@@ -13,6 +13,8 @@ runs ``clusterkit serve`` in a process of its own, with clients in threads of th
 - ``neighbours``: the p95 of the neighbours of an image among ``--rows`` imported vectors of 512
   dimensions, the memory, and how many of the ten nearest are found.  The vectors are of 1,000
   ``clusters``, ``random``, or ``mixed`` of those in a file ``.npz`` in the place of the photos.
+- ``schema``: answers to 20,000 random requests of the whole OpenAPI document that are an error of
+  the server, or are not as the document says.
 
 Prints one JSON document.
 """
@@ -44,7 +46,7 @@ import clusterkit as ck
 from clusterkit.images.decoding import decode_image
 from clusterkit.similarity.nearest import nearest_others, unit_rows
 
-CLIENTS, SLOW, AWAY, REQUESTS, SWAPS = 16, 200, 100, 10_000, 20
+CLIENTS, SLOW, AWAY, REQUESTS, SWAPS = 16, 200, 100, (10_000, 20_000), 20
 EMBED = "/v1/embed/images/bytes"
 
 
@@ -136,6 +138,9 @@ def measure_speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]
         extractor.extract(pixels[None])
 
     few = data[:60]
+    # The first start may convert the network.
+    with serving(folder, "-s", "store"):
+        pass
     # In turns, since other work may share the cores.
     in_process, over_http, rates = [], [], []
     with serving(folder, "-s", "store") as server:
@@ -218,80 +223,112 @@ def loop_lags(server: Server) -> dict[str, int]:
     return {bucket: int(count) for bucket, count in found.items()}
 
 
-def measure_harm(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Compare the answers to a client with and without others that do harm."""
-    files = ck.ImageFolder(arguments.photos).files[:200]
-    extractor = ck.create_extractor(arguments.extractor, weights=arguments.weights)
-    ck.embed_to_store(ck.ImageFolder(files), extractor, folder / "store")
-    data = [file.read_bytes() for file in files]
+def attack(port: int, photo: Path) -> None:
+    """Do harm to a server until the input ends, in a process of its own; print what came of it.
+
+    Its priority is lower: clients elsewhere do not use the cores of the server.
+    """
+    os.nice(5)
+    data = photo.read_bytes()
     statuses: Counter[Any] = Counter()
     is_done = threading.Event()
-    lags: list[float] = []
+    body, headers = form(data)
+    head = f"POST {EMBED} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+    head += f"Content-Type: {headers['Content-Type']}\r\n\r\n"
 
-    def look(server: Server) -> None:
-        connection = server.connect()
-        while not is_done.is_set():
-            start = time.perf_counter()
-            connection.request("GET", "/v2/health/live")
-            connection.getresponse().read()
-            lags.append(time.perf_counter() - start)
-            time.sleep(0.01)
+    def connect() -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=120)
 
-    def send_slowly(server: Server) -> None:
-        body, headers = form(data[0])
-        with suppress(OSError), socket.create_connection(("127.0.0.1", server.port)) as link:
-            head = f"POST {EMBED} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
-            link.sendall(f"{head}Content-Type: {headers['Content-Type']}\r\n\r\n".encode())
+    def send_slowly() -> None:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port)) as link:
+            link.sendall(head.encode())
             for byte in body:
-                if is_done.is_set():
+                if is_done.wait(0.2):
                     return
                 link.sendall(bytes([byte]))
-                time.sleep(0.2)
 
-    def send_bombs(server: Server) -> None:
-        content = bomb()
-        connection = server.connect()
+    def send_bombs() -> None:
+        content, connection = bomb(), connect()
         while not is_done.is_set():
             statuses["bomb", post(connection, EMBED, content)] += 1
 
-    def send_endlessly(server: Server) -> None:
-        _, headers = form(b"")
-        head = b'--xyz\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
-        chunks = itertools.chain([head], itertools.repeat(bytes(2**20), 5 * 1024))
-        connection = server.connect()
+    def send_endlessly() -> None:
+        start = b'--xyz\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
+        chunks = itertools.chain([start], itertools.repeat(bytes(2**20), 5 * 1024))
+        connection = connect()
         try:
             connection.request("POST", EMBED, chunks, headers)
             statuses["5 GiB", connection.getresponse().status] += 1
         except OSError:
             statuses["5 GiB", "cut off"] += 1
 
-    def go_away(server: Server) -> None:
-        body, headers = form(data[0])
+    def go_away() -> None:
         for _ in range(AWAY):
-            with suppress(OSError), socket.create_connection(("127.0.0.1", server.port)) as link:
-                head = f"POST {EMBED} HTTP/1.1\r\nHost: localhost\r\n"
-                head += f"Content-Length: {len(body)}\r\n"
-                link.sendall(f"{head}Content-Type: {headers['Content-Type']}\r\n\r\n".encode())
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port)) as link:
+                link.sendall(head.encode())
                 link.sendall(body[: len(body) // 2])
+                statuses["went away", "-"] += 1
+
+    harms = [send_slowly] * SLOW + [send_bombs, send_endlessly, go_away]
+    threads = [threading.Thread(target=harm) for harm in harms]
+    for thread in threads:
+        thread.start()
+    sys.stdin.read()
+    is_done.set()
+    for thread in threads:
+        thread.join()
+    print(json.dumps({f"{what}: {status}": n for (what, status), n in statuses.items()}))
+
+
+@contextmanager
+def attacked(server: Server, photo: Path, statuses: Counter[str]) -> Iterator[None]:
+    """Let others do harm to a server within the block."""
+    command = [sys.executable, "-m", "tests.benchmarks.serve", "attack", str(photo)]
+    process = subprocess.Popen(
+        [*command, "--port", str(server.port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(8)  # until it is under way
+    try:
+        yield
+    finally:
+        said, _ = process.communicate()
+        statuses.update(json.loads(said))
+
+
+def measure_harm(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Compare the answers to a client with and without others that do harm."""
+    files = ck.ImageFolder(arguments.photos).files[:200]
+    extractor = ck.create_extractor(arguments.extractor, weights=arguments.weights)
+    ck.embed_to_store(ck.ImageFolder(files), extractor, folder / "store")
+    data = [file.read_bytes() for file in files]
+    statuses: Counter[str] = Counter()
+    is_done = threading.Event()
+    lags: list[float] = []
+
+    def look(server: Server) -> None:
+        connection = server.connect()
+        while not is_done.wait(0.01):
+            start = time.perf_counter()
+            connection.request("GET", "/v2/health/live")
+            connection.getresponse().read()
+            lags.append(time.perf_counter() - start)
 
     with serving(folder, "-s", "store") as server:
-        connection = server.connect()
-        ask = partial(post, connection, EMBED)
-        timed(ask, data[:50])
-        before = timed(ask, data)
-        threads = [threading.Thread(target=send_slowly, args=(server,)) for _ in range(SLOW)]
-        threads += [
-            threading.Thread(target=harm, args=(server,))
-            for harm in (look, send_bombs, send_endlessly, go_away)
-        ]
-        for thread in threads:
-            thread.start()
-        time.sleep(1)
-        during = timed(ask, data)
-        is_done.set()
-        for thread in threads:
-            thread.join()
-        after = timed(ask, data)
+        timed(partial(post, server.connect(), EMBED), data[:50])
+        before, during = [], []
+        # In turns, since other work may share the cores.
+        for _ in range(3):
+            before += timed(partial(post, server.connect(), EMBED), data)
+            with attacked(server, files[0], statuses):
+                watcher = threading.Thread(target=look, args=(server,))
+                is_done.clear()
+                watcher.start()
+                during += timed(partial(post, server.connect(), EMBED), data)
+                is_done.set()
+                watcher.join()
         lag = loop_lags(server)
         memory = []
         # The first requests let each thread take what it keeps.
@@ -303,11 +340,12 @@ def measure_harm(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return {
         "p95_ms_before": p95(before),
         "p95_ms_during": p95(during),
-        "p95_ms_after": p95(after),
+        "median_ms_before": round(1000 * float(np.median(before)), 2),
+        "median_ms_during": round(1000 * float(np.median(during)), 2),
         "event_loop_lags": lag,
         "live_longest_ms": round(1000 * max(lags), 1),
         "live_p95_ms": p95(lags),
-        "statuses": {f"{what}: {status}": n for (what, status), n in statuses.items()},
+        "statuses": dict(statuses),
         "requests": arguments.requests,
         "memory_mib": memory,
     }
@@ -466,27 +504,88 @@ def described(server: Server) -> dict[str, Any]:
     return found
 
 
+def measure_schema(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Send random requests of the whole document, and check each answer."""
+    import hypothesis
+    import schemathesis
+    from schemathesis.checks import positive_data_acceptance
+
+    files = ck.ImageFolder(arguments.photos).files[:60]
+    extractor = ck.create_extractor(arguments.extractor, weights=arguments.weights)
+    emb = ck.embed(ck.ImageFolder(files), extractor, store=folder / "store")
+    clusters = ck.cluster(emb, n_clusters=3, random_state=0).to_csv(folder / "clusters.csv")
+    classifier = ck.Classifier("cnn5", image_size=32, epochs=1, random_state=0)
+    classifier.fit(emb.files, ["ab"[i % 2] for i in range(len(emb))]).save(folder / "clf.keras")
+    statuses: Counter[str] = Counter()
+    violations: list[str] = []
+
+    with serving(folder, "-s", "store", "--model", "clf.keras", "--clusters", clusters) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
+        operations = [one.ok() for one in schema.get_all_operations()]
+
+        def check(case: Any) -> None:
+            if sum(statuses.values()) >= arguments.requests:
+                return
+            answer = case.call(base_url=url)
+            statuses[f"{case.method} {case.path}: {answer.status_code}"] += 1
+            try:
+                # A schema cannot say which bytes are a picture: others are valid, and refused.
+                case.validate_response(answer, excluded_checks=[positive_data_acceptance])
+            except Exception as error:
+                violations.append(f"{case.method} {case.path}: {error}")
+
+        settings = hypothesis.settings(
+            max_examples=100,
+            deadline=None,
+            database=None,
+            phases=[hypothesis.Phase.generate],
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+        for seed in itertools.count():
+            if sum(statuses.values()) >= arguments.requests:
+                break
+            # As many of each operation.
+            for operation in operations:
+                given = hypothesis.given(case=operation.as_strategy())
+                hypothesis.seed(seed)(settings(given(check)))()
+            print(sum(statuses.values()), len(violations), file=sys.stderr, flush=True)
+    return {
+        "requests": sum(statuses.values()),
+        "statuses": dict(sorted(statuses.items())),
+        "server_errors": sum(n for what, n in statuses.items() if what[-3] == "5"),
+        "violations": len(violations),
+        "first_violations": violations[:5],
+    }
+
+
 PARTS = {
     "speed": measure_speed,
     "harm": measure_harm,
     "swap": measure_swap,
     "neighbours": measure_neighbours,
+    "schema": measure_schema,
 }
 
 
 def main() -> None:
     """Measure one part."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("part", choices=[*PARTS, "attack"])
     parser.add_argument("photos", type=Path, nargs="?")
     parser.add_argument("-e", "--extractor", default="pixels")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--requests", type=int, default=REQUESTS)
+    parser.add_argument("--requests", type=int, help="10,000, for the schema 20,000")
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--port", type=int, help="of the server that is attacked by `attack`")
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--kind", choices=("clusters", "random", "mixed"), default="clusters")
     arguments = parser.parse_args()
+    if arguments.part == "attack":
+        attack(arguments.port, arguments.photos)
+        return
+    arguments.requests = arguments.requests or REQUESTS[arguments.part == "schema"]
     with tempfile.TemporaryDirectory(prefix="clusterkit-") as folder:
         os.environ["CLUSTERKIT_CACHE"] = str(Path(folder, "cache"))
         found = PARTS[arguments.part](arguments, Path(folder))

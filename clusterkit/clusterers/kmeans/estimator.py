@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ from clusterkit.clusterers.base import (
 )
 from clusterkit.clusterers.kmeans.centroids import CentroidClusterer
 from clusterkit.clusterers.kmeans.lloyd import Matrix, Solution
+from clusterkit.clusterers.kmeans.on_ray import summing_on_ray
 from clusterkit.clusterers.kmeans.restarts import Problem, Search
 from clusterkit.clusterers.kmeans.streaming import (
     N_SAMPLE,
@@ -31,8 +33,10 @@ from clusterkit.clusterers.kmeans.streaming import (
     sum_in_threads,
 )
 from clusterkit.clusterers.row_stream import BATCH_ROWS, RowStream
+from clusterkit.errors import InvalidInputError
 from clusterkit.store.embeddings import fingerprint_of
 from clusterkit.utils.parallel import workers
+from clusterkit.utils.ray_engine import RayEngine, as_engine
 
 # Number of runs improved by breathing k-means.
 _N_IMPROVED = 3
@@ -140,6 +144,7 @@ class KMeans(CentroidClusterer):
         y: Any = None,
         sample_weight: ArrayLike | None = None,
         *,
+        engine: str | RayEngine = "local",
         progress: bool = False,
     ) -> Self:
         """Cluster the rows.
@@ -155,6 +160,10 @@ class KMeans(CentroidClusterer):
             Ignored.
         sample_weight : array-like of shape (n,), optional
             Weight of each row, 0 or above; 1 by default.
+        engine : {"local", "ray"} or RayEngine
+            What makes the passes over the vectors of a space on disk: threads of this process, or
+            workers of Ray, see :class:`~clusterkit.utils.ray_engine.RayEngine`.  The centres are
+            the same to the bit on any number of workers.
         progress : bool
             Whether to show a progress bar for each pass over a stream.
 
@@ -167,7 +176,9 @@ class KMeans(CentroidClusterer):
         ------
         InvalidInputError
             If there are fewer rows than clusters, NaN or infinite values, or weights that do not
-            fit.
+            fit, or the engine is Ray and the rows are in memory.
+        ClusterError
+            If the machines of the engine are not there, or have other versions.
 
         Warns
         -----
@@ -180,8 +191,14 @@ class KMeans(CentroidClusterer):
             "max_iter": check_at_least(self.max_iter, 1, "max_iter"),
             "tol": self.tol,
         }
+        on_ray = as_engine(engine)
         if isinstance(X, RowStream):
-            return self._fit_stream(X, sample_weight, limits, progress=progress)
+            return self._fit_stream(X, sample_weight, limits, on_ray, progress=progress)
+        if on_ray is not None:
+            raise InvalidInputError(
+                "the engine ray clusters the parts of a space on disk, as Space.stream() opens "
+                f"them. Received: {type(X).__name__}"
+            )
         rows = self._check_rows(X)
         check_n_clusters(self.n_clusters, len(rows))
         solution = solve(
@@ -202,6 +219,7 @@ class KMeans(CentroidClusterer):
         stream: RowStream,
         sample_weight: ArrayLike | None,
         limits: dict[str, Any],
+        engine: RayEngine | None,
         *,
         progress: bool,
     ) -> Self:
@@ -212,12 +230,13 @@ class KMeans(CentroidClusterer):
             normalize=self.normalize,
             seed=seed_from(self.random_state),
             sample_weight=sample_weight,
+            engine=engine,
             progress=progress,
             **limits | {"tol": max(self.tol, _STREAM_TOL)},
         )
         settled = settle(found.centers, found.last)
         self.fingerprint_, self._unit = fingerprint_of(stream), found.sample.unit
-        self.n_features_in_ = found.centers.shape[1]
+        self.n_features_in_: int = found.centers.shape[1]
         self.cluster_centers_ = in_units(settled.means, self._unit)
         self.labels_, self.n_iter_ = settled.labels, settled.n_iter
         self.inertia_ = settled.inertia * self._unit * self._unit
@@ -275,6 +294,7 @@ def solve_stream(
     sample_weight: ArrayLike | None = None,
     n_sample: int = N_SAMPLE,
     batch_size: int = BATCH_ROWS,
+    engine: RayEngine | None = None,
     progress: bool = False,
 ) -> StreamSolution:
     """Cluster the rows of a stream: search on a random sample, then pass over all rows.
@@ -325,5 +345,17 @@ def solve_stream(
                 total=sample.n_parts,
             )
 
-        centers, last = lloyd_over_parts(sum_parts, start.centers, max_iter=max_iter, tol=tol)
+        # The search is that of a sample, which this process makes; the passes are for all.
+        summing: Any = nullcontext(sum_parts)
+        if engine is not None:
+            summing = summing_on_ray(
+                stream,
+                engine,
+                normalize=normalize,
+                unit=sample.unit,
+                weights=weights,
+                progress=progress,
+            )
+        with summing as passes:
+            centers, last = lloyd_over_parts(passes, start.centers, max_iter=max_iter, tol=tol)
     return StreamSolution(centers, last, sample)

@@ -1,0 +1,305 @@
+"""Embed on Ray: workers that each hold a network, and write the parts of a store side by side."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import platform
+from collections import ChainMap, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from typing import Any
+from uuid import uuid4
+
+from sklearn.base import clone
+
+from clusterkit import __version__
+from clusterkit.embedding.workers import EmbedRun, Known
+from clusterkit.errors import ClusterError, ClusterkitError
+from clusterkit.extractors.base import Extractor
+from clusterkit.images.folder import ImageFolder
+from clusterkit.store.embeddings import Failure
+from clusterkit.store.space import Space
+from clusterkit.store.store import Store
+from clusterkit.utils.locations import absolute, join
+from clusterkit.utils.parallel import limit_cpus
+from clusterkit.utils.ray_engine import RayEngine, Room, check_versions
+
+# Rows of a part, which is what a lost worker loses: a few seconds of its work.
+PIECE_ROWS = {"CPU": 256, "GPU": 2048}
+# So many pieces for each worker that none waits long for the last ones.
+_PIECES_EACH = 8
+_LEAST_ROWS = 32
+# GB that a worker needs: TensorFlow, a network in up to four sessions, and pictures being read.
+# With Xception one of one CPU had 2.3.
+_MEMORY = 3.0
+# CPUs beyond which one worker gains less than another would.
+_MOST_CPUS = 4
+# Each part has a list of its own until it is taken over; a writer reads all of them.
+_MOST_LEDGERS = 32
+# Libraries that decide what a vector is, to the last bit.
+_LIBRARIES = ("keras", "numpy", "pillow", "simplejpeg")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Images for one part, with what the store knows of them.
+
+    Attributes
+    ----------
+    images : ImageFolder
+        New and changed images.
+    known : Known
+        Their rows, and the vectors of contents that may be theirs.
+    """
+
+    images: ImageFolder
+    known: Known
+
+
+@dataclass
+class Outcome:
+    """What became of a piece.
+
+    Attributes
+    ----------
+    embedded, reused, failures
+        As of :class:`~clusterkit.embedding.workers.EmbedRun`.
+    refused : str or None
+        Why the worker cannot work, or could not write.
+    """
+
+    embedded: int = 0
+    reused: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    refused: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all workers of a run are told.
+
+    Attributes
+    ----------
+    extractor : Extractor
+        The network, not loaded.
+    fingerprint : str
+        Of the space; the weights of the worker must have the same.
+    versions : dict
+        Of the libraries of the process that started the run.
+    store : Store
+        Where parts are written, with an absolute path.
+    space : dict
+        Description of the space.
+    cpus : int
+        CPUs of a worker.
+    n_images : int
+        Number of images that are about to come.
+    again : bool
+        Whether known images are embedded again.
+    kept_of_digest : dict
+        Vectors of contents whose size is not known, such as imported ones.
+    """
+
+    extractor: Extractor
+    fingerprint: str
+    versions: dict[str, str]
+    store: Store
+    space: dict[str, Any]
+    cpus: int
+    n_images: int
+    again: bool
+    kept_of_digest: dict[str | None, tuple[str, int]]
+
+
+def run_on_ray(run: EmbedRun, store: Store, space: Space, engine: RayEngine) -> None:
+    """Embed the new images of a run on Ray, and add what becomes of them to its counts.
+
+    Each piece ends as a part of the store before the next begins.  If a worker is lost, Ray gives
+    its piece to another.  The space is locked by the caller.
+
+    Parameters
+    ----------
+    run : EmbedRun
+        The run, whose own network is not loaded.
+    store, space : Store, Space
+        Where the parts are written; all machines must see its folder, and the images.
+    engine : RayEngine
+        The cluster.
+
+    Raises
+    ------
+    ClusterError
+        If there is no cluster, or a worker refuses: it has other versions or other weights, or does
+        not see the images or the store.
+    """
+    with run.bar:
+        paths = [path for path, _ in run.new_files()]
+        if not paths:
+            return
+        with engine.started(memory=_MEMORY, cpus=_MOST_CPUS, gpus=True) as room:
+            images = ImageFolder._from_paths(run.images.root, paths, run.images._listed)
+            unsized, pieces = cut(images, run.known, _piece_rows(len(paths), room))
+            job = Job(
+                _for_workers(run.extractor),
+                run.extractor.fingerprint,
+                library_versions(),
+                Store(absolute(store.folder)),
+                space.info,
+                room.cpus,
+                len(paths),
+                run.again,
+                unsized,
+            )
+            for number, outcome in enumerate(_embed_pieces(job, pieces, room), 1):
+                if outcome.refused is not None:
+                    raise ClusterError(outcome.refused)
+                run.embedded += outcome.embedded
+                run.reused += outcome.reused
+                run.failures += outcome.failures
+                run.bar.update(outcome.embedded + outcome.reused + len(outcome.failures))
+                if run.failures:
+                    run.bar.set_postfix(failed=len(run.failures))
+                if number % _MOST_LEDGERS == 0:
+                    space.ledgers.absorb()
+    # Pieces end in any order.
+    run.failures.sort()
+
+
+def cut(
+    images: ImageFolder, known: Known, n_rows: int
+) -> tuple[dict[str | None, tuple[str, int]], list[Piece]]:
+    """Cut images into pieces, each with what is known of it.
+
+    A file may only have the content of another if it has its size, so that a piece needs to know
+    few contents.
+
+    Returns
+    -------
+    unsized : dict
+        Known contents whose size is not known.
+    pieces : list of Piece
+        At most ``n_rows`` images each.
+    """
+    of_size: dict[int | None, dict[str | None, tuple[str, int]]] = defaultdict(dict)
+    for row in known.rows.values():
+        if row.digest in known.kept_of_digest:
+            of_size[row.size][row.digest] = known.kept_of_digest[row.digest]
+    pieces = []
+    for start in range(0, len(images), n_rows):
+        some = images[start : start + n_rows]
+        files = [join(images.root, path) for path in some.paths]
+        rows = {file: known.rows[file] for file in files if file in known.rows}
+        kept: dict[str | None, tuple[str, int]] = {}
+        for size in {some.status_of(path).size for path in some.paths} if of_size else ():
+            kept |= of_size.get(size, {}) if size is not None else {}
+        pieces.append(Piece(some, replace(known, rows=rows, kept_of_digest=kept)))
+    return of_size.get(None, {}), pieces
+
+
+class RayWorker:
+    """An actor of Ray that holds one network, and turns pieces into parts.
+
+    Why it cannot work is an outcome rather than an error, since Ray would start it again.
+    """
+
+    def __init__(self, job: Job) -> None:
+        limit_cpus(job.cpus)
+        self.job = job
+        self.space: Space | None = None
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
+        """Embed pickled pieces, and return pickled outcomes."""
+        outcomes = [self.embed(pickle.loads(piece)) for piece in batch["piece"]]
+        return {"outcome": [pickle.dumps(outcome) for outcome in outcomes]}
+
+    def embed(self, piece: Piece) -> Outcome:
+        """Embed a piece and write its part."""
+        job = self.job
+        try:
+            space = self.space or self._begin(piece.images)
+            kept = ChainMap(dict(piece.known.kept_of_digest), job.kept_of_digest)
+            known = replace(piece.known, kept_of_digest=kept)
+            run = EmbedRun(piece.images, job.extractor, known, again=job.again)
+            rows = list(run.rows())
+            # A network share that is lost in between would turn good rows into failures.
+            self._check_sees(piece.images, space)
+            if rows:
+                # A name of its own: a worker that Ray takes for lost may write beside the next.
+                with space.adding(f"ray{uuid4().hex[:12]}"):
+                    space.append(rows)
+        except ClusterkitError as error:
+            return Outcome(refused=f"the worker on {platform.node()} cannot work: {error}")
+        return Outcome(run.embedded, run.reused, run.failures)
+
+    def _begin(self, images: ImageFolder) -> Space:
+        """Check that this worker may work, load its network, and return where it writes."""
+        check_versions(self.job.versions, library_versions())
+        space = self.job.store.open_space(self.job.space)
+        self._check_sees(images, space)
+        self._prepare()
+        self.space = space
+        return space
+
+    def _check_sees(self, images: ImageFolder, space: Space) -> None:
+        """Check that images and store are there, as on the machine that started the run."""
+        if not images.root.is_dir():
+            raise ClusterError(f"it does not see the images in {images.root}")
+        info = space.read_info()
+        if info is None or info["fingerprint"] != self.job.fingerprint:
+            raise ClusterError(f"it does not see the store {self.job.store.folder}")
+
+    def _prepare(self) -> None:
+        """Load the network, and check that it is the one of the space."""
+        extractor = self.job.extractor
+        if extractor.fingerprint != self.job.fingerprint:
+            raise ClusterError(
+                f"its {extractor.name} is another than that of the run (fingerprint "
+                f"{extractor.fingerprint[:8]} and not {self.job.fingerprint[:8]}): give all "
+                "machines the same weights"
+            )
+        extractor.prepare(self.job.n_images)
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of what decides about vectors."""
+    return {"clusterkit": __version__} | {name: metadata.version(name) for name in _LIBRARIES}
+
+
+def _embed_pieces(job: Job, pieces: list[Piece], room: Room) -> Iterator[Outcome]:
+    """Let the workers of a cluster embed pieces; yield their outcomes as they come."""
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    items = [{"piece": pickle.dumps(piece)} for piece in pieces]
+    found = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+        RayWorker,
+        batch_size=1,
+        fn_constructor_args=(job,),
+        compute=ray.data.ActorPoolStrategy(size=min(room.workers, len(items))),
+        num_cpus=room.cpus,
+        num_gpus=room.gpus or None,
+        memory=room.memory,
+    )
+    for batch in found.iter_batches(batch_size=1, prefetch_batches=0):
+        yield from map(pickle.loads, batch["outcome"])
+
+
+def _for_workers(extractor: Extractor) -> Extractor:
+    """Return an extractor that is not loaded, with weights that are found from any folder."""
+    copy: Extractor = clone(extractor)
+    weights = copy.get_params(deep=False).get("weights")
+    if weights is not None and str(weights) != "imagenet":
+        copy.set_params(weights=absolute(weights))
+    return copy
+
+
+def _piece_rows(n_images: int, room: Room) -> int:
+    """Return the number of images of a piece: a part, or fewer so that all workers have some."""
+    most = PIECE_ROWS["GPU" if room.gpus else "CPU"]
+    share = -(-n_images // (room.workers * _PIECES_EACH))
+    return min(most, -(-share // _LEAST_ROWS) * _LEAST_ROWS)

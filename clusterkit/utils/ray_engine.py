@@ -1,0 +1,310 @@
+"""Work on the machines of a Ray cluster, or on this one with a Ray of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import socket
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from clusterkit.errors import ClusterError, ClusterkitError, InvalidInputError
+from clusterkit.utils.memory import format_gb
+from clusterkit.utils.optional_imports import require
+from clusterkit.utils.parallel import count_cpus
+
+# Seconds that a cluster may take to answer.
+_ANSWER_SECONDS = 3.0
+# How a client of HTTP/2 begins, and the kind of frame that the server begins with.
+_HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+_HTTP2_SETTINGS = b"\x04"
+# What a Ray of our own keeps for objects: workers are given names and return counts.
+_OBJECT_BYTES = 2**28
+
+
+@dataclass(frozen=True)
+class RayEngine:
+    """Which machines of Ray work, and what each worker may use.
+
+    Parameters
+    ----------
+    address : str, optional
+        ``HOST:PORT`` of a running cluster, to which this machine belongs, or ``"auto"`` for the one
+        that was started here.  By default the one that ``RAY_ADDRESS`` names, otherwise a Ray is
+        started on this machine and ended afterwards.
+    workers : int, optional
+        Maximum number of workers; by default as many as the machines have room for.
+    cpus : int, optional
+        CPUs of a worker.  By default as many as it gains from, 4 for a network and 1 for k-means,
+        or those of the smallest machine if it has fewer.
+    gpus : int, optional
+        GPUs of a worker: by default 1 if the cluster has any and the work gains from it.
+    memory : float, optional
+        Memory of a worker in GB (1e9 bytes), which Ray reserves for it; by default as much as the
+        work needs.
+
+    Examples
+    --------
+    >>> embed_to_store(images, "xception", ".clusterkit", engine=RayEngine(workers=2))
+    ... # doctest: +SKIP
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    cpus: int | None = None
+    gpus: int | None = None
+    memory: float | None = None
+
+    @contextmanager
+    def started(self, *, memory: float, cpus: int, gpus: bool) -> Iterator[Room]:
+        """Connect to the cluster, or start a Ray on this machine.
+
+        A Ray that runs in this process already is used as it is.
+
+        Parameters
+        ----------
+        memory : float
+            Memory in GB that a worker needs, unless the engine says.
+        cpus : int
+            Number of CPUs beyond which a worker gains little.
+        gpus : bool
+            Whether a worker gains from a GPU.
+
+        Yields
+        ------
+        Room
+            The number of workers, and what each may use.
+
+        Raises
+        ------
+        MissingDependencyError
+            If Ray is not installed.
+        InvalidInputError
+            If a number of the engine is invalid, or no machine has room for a worker.
+        ClusterError
+            If there is no cluster at the address, or it stops.
+        ClusterkitError
+            What a worker raised.
+        """
+        self.check()
+        ray = require("ray", extra="ray", caller="the engine ray")
+        with warnings.catch_warnings():
+            # Of Ray about itself, and of what it does to streams.
+            warnings.simplefilter("ignore")
+            is_ours = not ray.is_initialized()
+            if is_ours:
+                _connect(ray, self._address)
+            try:
+                machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+                yield self._find_room(machines, memory, cpus, gpus)
+            except ray.exceptions.RayError as error:
+                cause = getattr(error, "cause", None)
+                if isinstance(cause, ClusterkitError):
+                    raise cause from None
+                raise ClusterError(f"Ray stopped: {_last_line(error)}") from error
+            finally:
+                if is_ours:
+                    ray.shutdown()
+
+    def check(self) -> None:
+        """Check at once what would fail after long work: Ray, the numbers and the address.
+
+        Raises
+        ------
+        MissingDependencyError
+            If Ray is not installed.
+        InvalidInputError
+            If a number or the address is invalid.
+        ClusterError
+            If there is no cluster at the address, or none can be started in this process.
+        """
+        for name, least in (("workers", 1), ("cpus", 1), ("gpus", 0), ("memory", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InvalidInputError(f"{name} must be at least {least}. Received: {value}")
+        if importlib.util.find_spec("ray") is None:
+            require("ray", extra="ray", caller="the engine ray")
+        if self._address == "local":
+            _check_may_fork()
+        elif self._address != "auto":
+            _check_answers(self._address)
+
+    @property
+    def _address(self) -> str:
+        """Address of the cluster; "local" for a Ray of our own."""
+        return self.address or os.environ.get("RAY_ADDRESS") or "local"
+
+    def _find_room(
+        self, machines: list[dict[str, float]], memory: float, most_cpus: int, uses_gpus: bool
+    ) -> Room:
+        """Return how many workers fit on the machines, and what each takes."""
+        # A machine without CPUs may be the one that only directs the others.
+        working = [machine for machine in machines if machine.get("CPU", 0) >= 1]
+        with_gpus = [machine for machine in working if machine.get("GPU", 0)]
+        gpus = self.gpus if self.gpus is not None else int(uses_gpus and bool(with_gpus))
+        able = with_gpus if gpus else working
+        smallest = min((machine["CPU"] for machine in able), default=1)
+        cpus = self.cpus or int(min(most_cpus, smallest))
+        needs = {"CPU": float(cpus), "GPU": gpus, "memory": (self.memory or memory) * 1e9}
+        needs = {kind: amount for kind, amount in needs.items() if amount}
+        fitting = sum(
+            int(min(machine.get(kind, 0) // amount for kind, amount in needs.items()))
+            for machine in able
+        )
+        if not fitting:
+            said = f"{cpus} CPUs, {gpus} GPUs and {format_gb(needs['memory'])} of memory"
+            raise InvalidInputError(
+                f"no machine of the cluster has room for a worker of {said}. The machines have: "
+                + "; ".join(map(_describe, machines))
+            )
+        return Room(min(self.workers or fitting, fitting), cpus, gpus, needs["memory"])
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many workers there are, and what each may use.
+
+    Attributes
+    ----------
+    workers : int
+        Number of workers.
+    cpus : int
+        CPUs of each.
+    gpus : int
+        GPUs of each.
+    memory : float
+        Memory of each in bytes.
+    """
+
+    workers: int
+    cpus: int
+    gpus: int
+    memory: float
+
+
+def check_versions(expected: dict[str, str], found: dict[str, str]) -> None:
+    """Check in a worker that its libraries are those of the process that started the work.
+
+    Raises
+    ------
+    ClusterError
+        If not: results may then differ between machines.
+    """
+    other = [
+        f"{name} {version} here, {expected.get(name)} where the run was started"
+        for name, version in found.items()
+        if version != expected.get(name)
+    ]
+    if other:
+        raise ClusterError(
+            f"it has other versions ({'; '.join(other)}), so its results may differ: install the "
+            "same on all machines"
+        )
+
+
+ENGINES = ("local", "ray")
+
+
+def as_engine(engine: str | RayEngine) -> RayEngine | None:
+    """Return the Ray that a name or an instance means, checked; None for this process alone.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no engine of that name; otherwise as of :meth:`RayEngine.check`.
+    """
+    if engine == "local":
+        return None
+    if engine not in ENGINES and not isinstance(engine, RayEngine):
+        raise InvalidInputError(f"engine must be one of {', '.join(ENGINES)}. Received: {engine!r}")
+    chosen = engine if isinstance(engine, RayEngine) else RayEngine()
+    chosen.check()
+    return chosen
+
+
+def _connect(ray: Any, address: str) -> None:
+    """Connect to a cluster, or start a Ray of our own, without a word."""
+    # Ray reports on itself to its makers, and writes notes for them on stderr.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    options = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address == "local":
+        options |= {"num_cpus": count_cpus(), "object_store_memory": _OBJECT_BYTES}
+        options |= {"include_dashboard": False}
+    try:
+        with _without_stderr():
+            ray.init(address, **options)
+    # Of another version, or this machine is no part of it: each is another kind of error.
+    except Exception as error:
+        raise ClusterError(
+            f"cannot join the Ray cluster at {address}: {_last_line(error)}. Run the command on a "
+            "machine of the cluster (`ray start --address`), with the same versions of Ray and "
+            "Python"
+        ) from error
+
+
+def _check_may_fork() -> None:
+    """Check that this process may start a Ray: where TensorFlow was loaded, that never ends."""
+    ray = sys.modules.get("ray")
+    is_running = ray is not None and ray.is_initialized()
+    if "tensorflow" in sys.modules and not is_running:
+        raise ClusterError(
+            "a Ray cannot be started in a process that has loaded TensorFlow: start one before "
+            "(ray.init()), or with `ray start --head`, and give the address auto"
+        )
+
+
+def _check_answers(address: str) -> None:
+    """Check that a cluster answers at an address: Ray itself would wait for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or "/" in host:
+        raise InvalidInputError(
+            "the address of a Ray cluster must be HOST:PORT, such as 10.0.0.1:6379, or auto. "
+            f"Received: {address!r}"
+        )
+    try:
+        place = host.strip("[]"), int(port)
+        with socket.create_connection(place, timeout=_ANSWER_SECONDS) as connection:
+            connection.sendall(_HTTP2_HELLO)
+            # A server of HTTP/2, as Ray's is, answers with its settings; TLS answers otherwise.
+            is_ray = connection.recv(4)[3:] == _HTTP2_SETTINGS or "RAY_USE_TLS" in os.environ
+    except (OSError, OverflowError) as error:
+        raise ClusterError(
+            f"no Ray cluster answers at {address} ({error}): start one with `ray start --head`, "
+            "or leave out the address to work on this machine alone"
+        ) from error
+    if not is_ray:
+        raise ClusterError(f"what answers at {address} is no Ray cluster: look at its port")
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Send what native code writes on stderr nowhere."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
+
+
+def _describe(machine: dict[str, float]) -> str:
+    """Return what a machine has, in words."""
+    return (
+        f"{machine.get('CPU', 0):g} CPUs, {machine.get('GPU', 0):g} GPUs, "
+        f"{format_gb(machine.get('memory', 0))}"
+    )
+
+
+def _last_line(error: BaseException) -> str:
+    """Return the last line of an error, which names its cause in tracebacks of other processes."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[-1].rstrip(".")
