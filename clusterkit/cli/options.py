@@ -15,7 +15,6 @@ from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.text import did_you_mean
 
 if TYPE_CHECKING:
-    from clusterkit.similarity.space_index import SpaceIndex
     from clusterkit.store.embeddings import Embeddings
     from clusterkit.store.space import Space
     from clusterkit.store.stream import VectorStream
@@ -397,15 +396,11 @@ def open_vectors(
 
 def open_search(
     store: Path, extractor: str | None, *, stream: bool | None = None
-) -> "Embeddings | SpaceIndex":
-    """Load the embeddings of a space, or open its index if they are many."""
-    from clusterkit.similarity.space_index import SpaceIndex
-
+) -> "Embeddings | Space":
+    """Load the embeddings of a space; if they are many, return the space, to be searched there."""
     space = _choose_space(store, extractor, None)
-    if _is_streamed(space, stream):
-        index = SpaceIndex(space, progress=True)
-        if len(index):
-            return index
+    if _is_streamed(space, stream) and space.vector_bytes:
+        return space
     return _check_not_empty(space, space.read())
 
 

@@ -297,6 +297,10 @@ def _find_or_make(space: Space, *, progress: bool) -> Path:
         stream = space.stream()
         if space.state != state:
             continue  # a writer was at work between both
+        if not len(stream):
+            raise InvalidInputError(
+                f"{space.folder} holds no embedded image: run `clusterkit embed` first"
+            )
         try:
             with _whole_folder(folder) as temporary:
                 _write(temporary, stream, progress=progress)
