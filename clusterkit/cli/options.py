@@ -18,7 +18,6 @@ from clusterkit.utils.ray_engine import ENGINES, RayEngine
 from clusterkit.utils.text import did_you_mean
 
 if TYPE_CHECKING:
-    from clusterkit.similarity.catalogue import Catalogue
     from clusterkit.store.embeddings import Embeddings
     from clusterkit.store.space import Space
     from clusterkit.store.stream import VectorStream
@@ -492,13 +491,11 @@ def open_vectors(
 
 def open_search(
     store: Path, extractor: str | None, *, stream: bool | None = None
-) -> "Embeddings | Catalogue":
-    """Load the embeddings of a space, or open their catalogue if they are many."""
-    from clusterkit.similarity.catalogue import Catalogue
-
+) -> "Embeddings | Space":
+    """Load the embeddings of a space; if they are many, return the space, to be searched there."""
     space = _choose_space(store, extractor, None)
-    if _is_streamed(space, stream):
-        return Catalogue(space, progress=True)
+    if _is_streamed(space, stream) and space.vector_bytes:
+        return space
     return _check_not_empty(space, space.read())
 
 

@@ -60,6 +60,8 @@ def similar(
         open_search(store, extractor, stream=stream),
         n_neighbors=top,
         weights=weights or extractor_file(extractor),
+        stream=True,
+        progress=True,
     )
     outputs.draw(lambda: plots.GalleryDisplay.from_similar(found))
     outputs.show(found.to_dict(), lambda: _print(found))
