@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from clusterkit.embedding import embed as pipeline
 from clusterkit.embedding import on_ray
+from clusterkit.embedding.shards import Shard
 from clusterkit.extractors.base import Extraction, Extractor
 from clusterkit.images.folder import ImageFolder
 from clusterkit.utils.paths import escape_path
@@ -100,13 +101,15 @@ def main() -> None:
     parser.add_argument("--log", default="")
     parser.add_argument("--part-rows", type=int, default=pipeline.PART_ROWS)
     parser.add_argument("--ray-address", help="of a cluster that does the work")
+    parser.add_argument("--shard", type=Shard.parse)
     options = parser.parse_args()
     pipeline.PART_ROWS = options.part_rows
     on_ray.PIECE_ROWS = {"CPU": options.part_rows}
     extractor = GridColours(seconds=options.seconds, log=options.log)
+    images = ImageFolder(options.folder)
     engine = RayEngine(options.ray_address) if options.ray_address else "local"
     report = pipeline.embed_to_store(
-        ImageFolder(options.folder), extractor, options.store, engine=engine
+        images, extractor, options.store, shard=options.shard, engine=engine
     )
     document = dataclasses.asdict(report)
     document["failures"] = {escape_path(path): reason for path, reason in report.failures}

@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from clusterkit.embedding.embed import embed, embed_to_store
-from clusterkit.errors import StoreError
+from clusterkit.errors import SpaceMismatchError, StoreError
 from clusterkit.extractors.base import Extraction
 from clusterkit.images.folder import ImageFolder
 from clusterkit.store import part_file as parts
@@ -547,6 +547,89 @@ def test_the_folder_of_a_space_is_a_table_for_other_programs(space: Space) -> No
             for path, vector in zip(paths, vectors, strict=True):
                 assert np.array_equal(vector, before.vectors[before.row(path)]), name
     assert len(space.read().failures) == 1
+
+
+# Vectors of half the size
+
+
+def test_half_the_bits_of_each_number_are_kept(tmp_path: Path) -> None:
+    photos = ImageFolder(make_photos(tmp_path / "photos", 60))
+    for name, half in (("single", False), ("half", True)):
+        embed_to_store(photos, "pixels", tmp_path / name, half=half)
+    single, space = (Store(tmp_path / name).space() for name in ("single", "half"))
+    assert (single.numbers, space.numbers) == ("float32", "float16")
+    expected, emb = single.read(), space.read()
+    assert emb.vectors.dtype == np.float32
+    assert np.array_equal(emb.vectors, expected.vectors.astype(np.float16).astype(np.float32))
+    assert emb.fingerprint == expected.fingerprint
+    streamed = np.concatenate(list(space.stream().iter_batches(7)))
+    assert np.array_equal(streamed, emb[space.stream().paths].vectors)
+    assert space.verify() == []
+    # Later runs go on with it, unasked; moved images keep their vectors, and clean ones theirs.
+    make_photos(tmp_path / "photos", 5, seed=3)
+    (photos.root / "058.png").rename(photos.root / "moved.png")
+    (photos.root / "057.png").unlink()
+    report = embed_to_store(ImageFolder(photos.root), "pixels", tmp_path / "half", prune=True)
+    assert (report.embedded, report.pruned) == (5, 2)
+    types = {str(pq.read_schema(part).field("vector").type.value_type) for part in space.parts
+             if part.name.startswith("part")}  # fmt: skip
+    assert types == {"halffloat"}
+    assert np.array_equal(space.read()["moved.png"].vectors, emb["058.png"].vectors)
+    assert space.verify() == []
+
+
+def test_vectors_of_float16_take_half_the_space(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(100, 512)).astype(np.float32)
+    sizes = []
+    for numbers in ("float32", "float16"):
+        description = SPACE | {"dimension": 512, "vectors": numbers}
+        space = Store(tmp_path / numbers).open_space(description)
+        space.append([Row(f"{i}.png", "x", vector=vector) for i, vector in enumerate(vectors)])
+        sizes.append(space.summary()["bytes"])
+    assert sizes[1] < 0.55 * sizes[0]
+
+
+def test_numbers_of_two_kinds_never_mix(tmp_path: Path) -> None:
+    photos = ImageFolder(make_photos(tmp_path / "photos", 8))
+    embed_to_store(photos, GridColours(), tmp_path / "store")
+    with pytest.raises(SpaceMismatchError, match=r"holds vectors of float32.* Received: float16"):
+        embed_to_store(photos, GridColours(), tmp_path / "store", half=True)
+    embed_to_store(photos, GridColours(), tmp_path / "half", half=True)
+    space, half = (Store(tmp_path / name).space() for name in ("store", "half"))
+    shutil.copy(half.parts[0], space.parts[0])
+    assert [reason for _, reason in space.verify()] == ["of another shape than its space"]
+    late = Store(tmp_path / "new").open_space(space.info | {"vectors": "float16"})
+    embed_to_store(photos, GridColours(), tmp_path / "new")  # began a moment earlier
+    for run in (late.writing, lambda: late.adding("1of2")):
+        with pytest.raises(SpaceMismatchError, match=r"holds vectors of float32"), run():
+            pass
+    # The parts tell what they hold where the description is lost.
+    before = half.read()
+    half.info_file.unlink()
+    with pytest.raises(SpaceMismatchError, match=r"holds vectors of float16"):
+        Store(tmp_path / "half").open_space(before.space | {"vectors": "float32"})
+    report = embed_to_store(photos, GridColours(), tmp_path / "half")
+    assert (report.embedded, report.reused) == (0, 7)
+    assert np.array_equal(half.read().vectors, before.vectors)
+    assert half.numbers == "float16"
+
+
+class Far(GridColours):
+    """Has numbers beyond those of float16 for the first image of a batch."""
+
+    def _forward(self, images: NDArray[np.uint8]) -> Extraction:
+        vectors = super()._forward(images).vectors
+        vectors[0, 1] = -70_000
+        return Extraction(vectors)
+
+
+def test_a_number_that_float16_cannot_hold_is_a_failure(tmp_path: Path) -> None:
+    photos = ImageFolder(make_photos(tmp_path / "photos", 6))
+    report = embed_to_store(photos, Far(), tmp_path / "store", half=True)
+    assert report.embedded == 5
+    reason = "the network's output exceeds 65504, the largest of float16"
+    assert report.failures == [Failure("000.png", reason)]
+    assert embed_to_store(photos, Far(), tmp_path / "single").failed == 0
 
 
 # What leaves nothing behind

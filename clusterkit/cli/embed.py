@@ -1,7 +1,7 @@
 """``clusterkit embed``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,10 +17,26 @@ from clusterkit.cli.options import (
 )
 from clusterkit.cli.outputs import Outputs, outputs
 from clusterkit.cli.streams import notice, say_result
+from clusterkit.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from clusterkit.embedding.embed import EmbedReport
     from clusterkit.utils.ray_engine import RayEngine
+
+
+class ShardOfImages(click.ParamType):
+    """Which of several parts of the images, as NUMBER/COUNT."""
+
+    name = "NUMBER/COUNT"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
+        """Return number and count."""
+        from clusterkit.embedding.shards import Shard
+
+        try:
+            return Shard.parse(value)
+        except InvalidInputError as error:
+            self.fail(str(error), param, ctx)
 
 
 @click.command()
@@ -54,6 +70,16 @@ if TYPE_CHECKING:
     show_default="as before, or auto",
     help="auto is OpenVINO where clusterkit[openvino] is installed and there is no GPU.",
 )
+@click.option(
+    "--half",
+    is_flag=True,
+    help="Keep the vectors of a new space as float16, in half the space on disk.",
+)
+@click.option(
+    "--shard",
+    type=ShardOfImages(),
+    help="Embed one of several parts of the images, such as 3/8, in a task of a job array.",
+)
 @click.option("--prune", is_flag=True, help="Forget all images whose file is gone.")
 @click.option("--again", is_flag=True, help="Embed all images again, including those in the store.")
 @engine_options("embeds")
@@ -68,6 +94,8 @@ def embed(
     batch_size: int | None,
     precision: str | None,
     runtime: str | None,
+    half: bool,
+    shard: tuple[int, int] | None,
     prune: bool,
     again: bool,
     engine: "str | RayEngine",
@@ -89,6 +117,7 @@ def embed(
     Example:
       clusterkit embed photos/
       clusterkit embed photos/ -e resnet50-predictions --weights resnet50.h5
+      clusterkit embed photos/ --shard 3/8
       clusterkit embed photos/ --engine ray --ray-address 10.0.0.1:6379
     """
     from clusterkit.embedding.embed import embed_to_store
@@ -118,11 +147,13 @@ def embed(
         store,
         prune=prune,
         again=again,
+        half=half,
+        shard=shard,
         engine=engine,
         progress=True,
     )
     outputs.show(report.to_dict(), lambda: _print(report))
-    if report.failed == report.images:
+    if 0 < report.images == report.failed:
         raise click.ClickException("none of the images could be embedded")
 
 

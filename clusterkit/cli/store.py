@@ -94,7 +94,8 @@ def _print_spaces(spaces: list[dict[str, Any]]) -> None:
             say(f"{name}: {space['error']}")
             continue
         say(
-            f"{name}: {space['embedded']} images of {space['dimension']} dimensions, "
+            f"{name}: {space['embedded']} images of {space['dimension']} dimensions"
+            f"{' in float16' if space['vectors'] == 'float16' else ''}, "
             f"{space['failed']} failed, {space['gone']} gone, {space['parts']} parts, "
             f"{space['bytes'] / 1e6:.1f} MB"
             + (f", made with {space['weights_source']}" if space["weights_source"] else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -16,14 +16,15 @@ import numpy as np
 from clusterkit import __version__
 from clusterkit.datasets.results import Result
 from clusterkit.embedding.on_ray import run_on_ray
+from clusterkit.embedding.shards import Shard
 from clusterkit.embedding.workers import EmbedRun, Known
-from clusterkit.errors import ClusterkitError
+from clusterkit.errors import ClusterkitError, InvalidInputError
 from clusterkit.extractors.base import Extractor
 from clusterkit.extractors.by_name import create_extractor
 from clusterkit.extractors.remembered import recall_extractor
 from clusterkit.images.folder import ImageFolder
 from clusterkit.store.embeddings import Embeddings, Failure
-from clusterkit.store.part_file import Row
+from clusterkit.store.part_file import FLOAT16, Row
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store, as_store
 from clusterkit.utils.paths import unescape_path
@@ -33,6 +34,10 @@ from clusterkit.utils.text import plural
 # Maximum seconds and rows per part, which bound lost work and memory.
 PART_SECONDS = 5.0
 PART_ROWS = 2048
+# The same of rows with a vector in other parts, all of which may have to be read for each part.
+# The seconds are at least ten times those that the last writing took.
+KEPT_SECONDS = 60.0
+KEPT_ROWS = 50_000
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,6 +64,8 @@ class EmbedReport(Result):
         The folder that the paths are relative to.
     default_space : str
         Name of the folder of the store's default space, which is used where none is named.
+    shard : str or None
+        Which shard of the images it was, such as ``"3/8"``; its numbers are those of its images.
     """
 
     images: int
@@ -72,6 +79,7 @@ class EmbedReport(Result):
     space: str
     root: str
     default_space: str
+    shard: str | None = None
 
     @property
     def failed(self) -> int:
@@ -93,8 +101,9 @@ class EmbedReport(Result):
 
     def to_text(self) -> str:
         """Return the numbers of images, as one line."""
+        which = "" if self.shard is None else f"shard {self.shard}, "
         return (
-            f"{plural(self.images, 'image')}: {self.embedded} embedded, "
+            f"{which}{plural(self.images, 'image')}: {self.embedded} embedded, "
             f"{self.reused} reused, {self.failed} failed "
             f"({self.extractor}, {self.dimension} dimensions, {self.seconds:.1f} s)"
         )
@@ -167,6 +176,8 @@ def embed_to_store(
     *,
     prune: bool = False,
     again: bool = False,
+    half: bool = False,
+    shard: tuple[int, int] | None = None,
     engine: str | RayEngine = "local",
     progress: bool = False,
 ) -> EmbedReport:
@@ -190,6 +201,14 @@ def embed_to_store(
         By default only rows of moved files are dropped, whose content is known elsewhere.
     again : bool
         Whether to embed all images again, including known ones.
+    half : bool
+        Whether a new space keeps its vectors as float16, in half the memory on disk, with 11
+        significant bits.  Its later runs do so unasked.
+    shard : (int, int), optional
+        Which part of the images to embed, as number from 1 and count: ``(3, 8)`` is the third of
+        eight.  Shards run beside each other, on one machine or several that share a disk, in any
+        order; see :class:`~clusterkit.embedding.shards.Shard`.  The last that ends leaves the store
+        as one run over all images does.
     engine : {"local", "ray"} or RayEngine
         What does the work: this process, or workers of Ray, on this machine or on those of a
         cluster, see :class:`~clusterkit.utils.ray_engine.RayEngine`.  The rows are the same.
@@ -207,24 +226,45 @@ def embed_to_store(
         If the machines of the engine are not there, or refuse: they have other versions or weights,
         or do not see the images or the store.
     StoreError
-        If the store cannot be written, or another run is writing to the same space.
+        If the store cannot be written, or another run is writing to the same space, or the same
+        shard of it.
+    SpaceMismatchError
+        If vectors of float16 are asked for where the space has others.
+    InvalidInputError
+        If the shard is out of range, or is to be pruned or embedded by Ray.
     WeightsError
         If the network's weights are not available.
     """
     start = time.perf_counter()
+    part = None if shard is None else Shard(*shard).check()
+    if part is not None and prune:
+        raise InvalidInputError(
+            "a shard cannot be pruned, since others may be writing: prune in a run without shard"
+        )
     on_ray = as_engine(engine)
+    if part is not None and on_ray is not None:
+        raise InvalidInputError(
+            "a shard is embedded by its own process, and Ray shares out all images: leave out one "
+            "of shard and engine"
+        )
     store = as_store(store)
     if isinstance(extractor, str):
         extractor = recall_extractor(extractor, store)
-    space = store.open_space(describe(extractor))
-    with store.writing(space):
+    space = store.open_space(describe(extractor) | ({"vectors": FLOAT16} if half else {}))
+    all_images, pruned = images, 0
+    if part is not None:
+        images = part.select(images, space.place)
+    with store.writing(space) if part is None else store.adding(space, part.writer):
         known = Known.of(space, images, again=again)
-        run = EmbedRun(images, extractor, known, again=again, progress=progress)
+        run = EmbedRun(images, extractor, known, of=all_images, again=again, progress=progress)
         if on_ray is None:
             _write(space, run.rows())
         else:
             run_on_ray(run, store, space, on_ray)
-        pruned = space.clean(prune=prune)
+        if part is None:
+            pruned = space.clean(prune=prune)
+    if part is not None:
+        space.settle()
     default = store.default or space
     return EmbedReport(
         images=len(images),
@@ -238,6 +278,7 @@ def embed_to_store(
         space=space.folder.name,
         root=str(images.root),
         default_space=default.folder.name,
+        shard=None if part is None else str(part),
     )
 
 
@@ -256,21 +297,48 @@ def describe(extractor: Extractor) -> dict[str, Any]:
 
 def _write(space: Space, rows: Iterator[Row]) -> None:
     """Write rows as parts, each limited in seconds and rows."""
-    waiting: list[Row] = []
-    opened = time.monotonic()
+    new = _Waiting(space.append, PART_ROWS, PART_SECONDS)
+    kept = _Waiting(space.append_kept, KEPT_ROWS, KEPT_SECONDS)
     try:
         for row in rows:
-            waiting.append(row)
-            if len(waiting) >= PART_ROWS or time.monotonic() - opened > PART_SECONDS:
-                space.append(waiting)
-                waiting = []
-                opened = time.monotonic()
+            (new if row.kept is None else kept).add(row)
     except ClusterkitError:
         raise
     except BaseException:
         # On Ctrl-C or a failing network, keep what was embedded.
-        if waiting:
-            space.append(waiting)
+        new.write()
+        kept.write()
         raise
-    if waiting:
-        space.append(waiting)
+    new.write()
+    kept.write()
+
+
+class _Waiting:
+    """Rows that wait to be written together."""
+
+    def __init__(
+        self, write: Callable[[list[Row]], None], max_rows: int, max_seconds: float
+    ) -> None:
+        self._write = write
+        self._rows: list[Row] = []
+        self._max_rows = max_rows
+        self._max_seconds = max_seconds
+        self._since = time.monotonic()
+
+    def add(self, row: Row) -> None:
+        """Add a row, and write all if there are many, or the first has waited for long."""
+        if not self._rows:
+            self._since = time.monotonic()
+        self._rows.append(row)
+        waited = time.monotonic() - self._since
+        if len(self._rows) >= self._max_rows or waited > self._max_seconds:
+            self.write()
+
+    def write(self) -> None:
+        """Write all rows."""
+        if not self._rows:
+            return
+        start = time.monotonic()
+        rows, self._rows = self._rows, []
+        self._write(rows)
+        self._max_seconds = max(self._max_seconds, 10 * (time.monotonic() - start))

@@ -8,7 +8,7 @@ import pickle
 import platform
 from collections import ChainMap, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -195,7 +195,7 @@ def cut(
         kept: dict[str | None, tuple[str, int]] = {}
         for size in {_size_of(file) for file in files} if of_size else ():
             kept |= of_size.get(size, {}) if size is not None else {}
-        pieces.append(Piece(some, Known(known.root, rows, kept)))
+        pieces.append(Piece(some, replace(known, rows=rows, kept_of_digest=kept)))
     return of_size.get(None, {}), pieces
 
 
@@ -221,7 +221,7 @@ class RayWorker:
         try:
             space = self.space or self._begin(piece.images)
             kept = ChainMap(dict(piece.known.kept_of_digest), job.kept_of_digest)
-            known = Known(piece.known.root, piece.known.rows, kept)
+            known = replace(piece.known, kept_of_digest=kept)
             run = EmbedRun(piece.images, job.extractor, known, again=job.again)
             rows = list(run.rows())
             # A network share that is lost in between would turn good rows into failures.

@@ -1,9 +1,9 @@
 """One pass over images: skip known ones, decode ahead, embed in batches."""
 
 import os
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,10 @@ from clusterkit.extractors.imagenet import top_classes
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import FileStatus, ImageFolder, digest_bytes, read_bytes
 from clusterkit.store.embeddings import Failure
-from clusterkit.store.part_file import Row
+from clusterkit.store.part_file import FLOAT16, MAX_FLOAT16, Row
 from clusterkit.store.space import KnownRow, Space
 from clusterkit.utils.parallel import map_ahead
-from clusterkit.utils.paths import escape_path
+from clusterkit.utils.paths import escape_path, is_gone
 from clusterkit.utils.progress import progress_bar
 
 
@@ -33,11 +33,14 @@ class Known:
         The row of each file, by absolute path.
     kept_of_digest : mapping
         Part and position of the vector of each content, by its digest.
+    is_half : bool
+        Whether vectors are kept as float16.
     """
 
     root: str
     rows: dict[str, KnownRow] = field(default_factory=dict)
     kept_of_digest: Mapping[str | None, tuple[str, int]] = field(default_factory=dict)
+    is_half: bool = False
 
     @classmethod
     def of(cls, space: Space | None, images: ImageFolder, *, again: bool = False) -> "Known":
@@ -50,11 +53,27 @@ class Known:
             for row in rows.values()
             if row.error is None and not again
         }
-        return cls(space.root_of(images.root), rows, kept)
+        return cls(space.root_of(images.root), rows, kept, space.numbers == FLOAT16)
 
 
 class EmbedRun:
     """One pass over images that embeds the new ones in batches.
+
+    Parameters
+    ----------
+    images : ImageFolder
+        The images.
+    extractor : Extractor
+        The network.
+    known : Known
+        What is known of them.
+    of : ImageFolder, optional
+        What the images are a part of: the network is chosen for as many, so that all parts are
+        embedded alike.
+    again : bool
+        Whether to embed known images, too.
+    progress : bool
+        Whether to show a progress bar on stderr.
 
     Attributes
     ----------
@@ -70,10 +89,12 @@ class EmbedRun:
         extractor: Extractor,
         known: Known,
         *,
+        of: ImageFolder | None = None,
         again: bool = False,
         progress: bool = False,
     ) -> None:
         self.images = images
+        self.all_images = images if of is None else of
         self.extractor = extractor
         self.known = known
         self.again = again
@@ -106,6 +127,7 @@ class EmbedRun:
             size=self.extractor.image_size,
             resize=self.extractor.resize,
             known_digests=self.known.kept_of_digest.keys(),
+            find_moved=self._find_moved,
         )
         full = self.extractor.full_batch
         batch = _Batch()
@@ -125,11 +147,31 @@ class EmbedRun:
         if batch.images or batch.settled:
             yield batch
 
+    @cached_property
+    def _file_of_status(self) -> dict[FileStatus, str]:
+        """The known file of each status that no other file can have."""
+        return {
+            row.status: file
+            for file, row in self.known.rows.items()
+            if row.error is None and not self.again and _is_unique(row.status)
+        }
+
+    def _find_moved(self, status: FileStatus) -> str | None:
+        """Return the digest of a file in a folder that was moved, which keeps its whole status.
+
+        A file that was itself renamed has another change time.  Its inode, size and time alone say
+        nothing: the next file may get the inode, archives give all files one time, and programs
+        that edit tags keep it.
+        """
+        file = self._file_of_status.get(status)
+        return self.known.rows[file].digest if file is not None and is_gone(file) else None
+
     def _count_new(self) -> int:
         """Return the number of images without a row, about as many as are to be embedded."""
         if self.again or not self.known.rows:
-            return len(self.images)
-        files = (os.path.join(self.images.root, path) for path in self.images.paths)  # noqa: PTH118
+            return len(self.all_images)
+        root = self.all_images.root
+        files = (os.path.join(root, path) for path in self.all_images.paths)  # noqa: PTH118
         return sum(os.path.normpath(file) not in self.known.rows for file in files)
 
     def new_files(self) -> Iterator[tuple[str, str]]:
@@ -165,6 +207,12 @@ class EmbedRun:
         for loaded, vector, classes in zip(images, vectors, top5, strict=True):
             if not np.isfinite(vector).all():
                 loaded.row.error = "the network's output contains NaN or infinity"
+                yield from self._settle(loaded)
+                continue
+            if self.known.is_half and np.abs(vector).max() > MAX_FLOAT16:
+                loaded.row.error = (
+                    f"the network's output exceeds {MAX_FLOAT16:.0f}, the largest of float16"
+                )
                 yield from self._settle(loaded)
                 continue
             loaded.row.vector, loaded.row.top5 = vector, classes
@@ -211,6 +259,15 @@ class _Batch:
     n_ahead: int = 0
 
 
+def _is_unique(status: FileStatus) -> bool:
+    """Return whether no two files have a status.
+
+    File systems with coarse times, such as FAT, and those of other systems over a network may give
+    an inode to another file when they are mounted again.
+    """
+    return None not in status and status.ctime_ns is not None and status.ctime_ns % 10_000_000 != 0
+
+
 def _load(
     path_and_file: tuple[str, str],
     *,
@@ -218,14 +275,18 @@ def _load(
     size: tuple[int, int],
     resize: str,
     known_digests: Container[str | None],
+    find_moved: Callable[[FileStatus], str | None],
 ) -> _Loaded:
-    """Read one file, and decode it unless its content is known."""
+    """Read one file unless it was moved, and decode it unless its content is known."""
     path, file = path_and_file
     row = Row(escape_path(path), root)
     loaded = _Loaded(path, file, row)
     try:
         status = FileStatus.of(file)
         row.size, row.mtime_ns, row.ctime_ns, row.inode = status
+        row.digest = find_moved(status)
+        if row.digest in known_digests:
+            return loaded
         data = read_bytes(file)
         if FileStatus.of(file) != status or len(data) != row.size:
             raise ImageError("the file changed while it was read")

@@ -24,6 +24,8 @@ from clusterkit.store.part_list import Part, PartList, number_of, writer_of
 ORDINARY = ""
 # Seconds that a further writer waits for those that set the space up, or take its list over.
 PATIENCE = 10.0
+# Seconds that an ordinary run waits for a further writer that sets the space up, or leaves it.
+MOMENT = 1.0
 _WRITER = "[0-9a-z]+"
 _LIST = re.compile(rf"parts\.({_WRITER})\.json")
 _LOCK = re.compile(rf"\.lock\.({_WRITER})")
@@ -252,18 +254,22 @@ class Ledgers:
                 self.write(PartList(joined.parts, joined.next_number, own.removed))
                 file.unlink(missing_ok=True)
 
-    def mend(self) -> None:
-        """Repair the list of the ordinary run and its parts after a killed run or damage."""
+    def mend(self, *, check: bool = True) -> None:
+        """Repair the list of the ordinary run and its parts after a killed run or damage.
+
+        Without ``check`` the parts in the list are not read.
+        """
         # Before the lists: a further writer has its list before its first part.
         files = [file.name for file in self.folders.part_files()]
         own = _read_or_begin(self.list_file(ORDINARY)) or PartList()
-        others = self.others()
-        strays = [name for name in files if name not in own.names and writer_of(name) not in others]
+        names, others = own.names, self.others()
+        strays = [name for name in files if name not in names and writer_of(name) not in others]
         new = PartList.of_files(name for name in strays if number_of(name) >= own.next_number)
         for name in set(strays) - new.names:
             # Replaced by a run that was killed before it deleted the file.
             self.folders.part_file(name).unlink()
-        sound = self._check([*own.parts, *new.parts])
+        sound = self._check([*own.parts, *new.parts] if check else new.parts)
+        sound = sound if check else [*own.parts, *sound]
         removed = own.removed & self._names_of_others()
         mended = PartList(tuple(sound), max(own.next_number, new.next_number), removed)
         if mended != own:
@@ -313,12 +319,14 @@ class Ledgers:
 
     def _check(self, parts: Iterable[Part]) -> list[Part]:
         """Return the descriptions of intact parts; damaged ones are set aside with a warning."""
-        from clusterkit.store.part_file import find_damage
+        from clusterkit.store.part_file import find_damage, numbers_of
 
         info, sound = self.describe(), []
         for part in parts:
             file = self.folders.part_file(part.name)
-            damage, found = find_damage(file, info["dimension"], info["fingerprint"], part)
+            damage, found = find_damage(
+                file, info["dimension"], info["fingerprint"], part, numbers_of(info)
+            )
             if found is not None:
                 sound.append(found)
                 continue

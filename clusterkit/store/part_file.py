@@ -37,6 +37,10 @@ _FILE = {
 _TOP5 = pa.list_(pa.struct([("class", pa.string()), ("probability", pa.float32())]))
 _PICTURE = {"width": pa.int32(), "height": pa.int32()}
 _TYPES = _FILE | _PICTURE | {"top5": _TOP5, "error": pa.string()}
+# What the numbers of vectors may be on disk; in memory they are float32.
+FLOAT32, FLOAT16 = "float32", "float16"
+MAX_FLOAT16 = float(np.finfo(np.float16).max)
+_NUMBERS = {FLOAT32: pa.float32(), FLOAT16: pa.float16()}
 _NEVER_NULL = frozenset({"path", "root", "vector", "error"})
 _OTHER_SHAPE = "of another shape than its space"
 
@@ -80,24 +84,30 @@ class Row:
     kept: tuple[str, int] | None = None
 
 
-def schema(dimension: int | None) -> pa.Schema:
+def numbers_of(description: dict[str, Any]) -> str:
+    """Return what the vectors of a space are of; descriptions before format 4 do not say it."""
+    return str(description.get("vectors", FLOAT32))
+
+
+def schema(dimension: int | None, numbers: str = FLOAT32) -> pa.Schema:
     """Return the schema of a part or, without a dimension, of a failures file."""
+    number = _NUMBERS[numbers]
     types = _FILE | (
         {"error": pa.string()}
         if dimension is None
-        else _PICTURE | {"vector": pa.list_(pa.float32(), dimension), "top5": _TOP5}
+        else _PICTURE | {"vector": pa.list_(number, dimension), "top5": _TOP5}
     )
     return pa.schema(
         [pa.field(name, type_, nullable=name not in _NEVER_NULL) for name, type_ in types.items()]
     )
 
 
-def rows_to_table(rows: list[Row], dimension: int | None) -> pa.Table:
+def rows_to_table(rows: list[Row], dimension: int | None, numbers: str = FLOAT32) -> pa.Table:
     """Convert rows to a table, without converting vectors to Python floats."""
     columns: dict[str, Any] = {}
     for name in schema(dimension).names:
         if name == "vector":
-            vectors = np.empty((len(rows), dimension or 0), np.float32)
+            vectors = np.empty((len(rows), dimension or 0), numbers)
             for i, row in enumerate(rows):
                 vectors[i] = row.vector
             columns[name] = _fixed_size(vectors)
@@ -108,19 +118,22 @@ def rows_to_table(rows: list[Row], dimension: int | None) -> pa.Table:
             ]
         else:
             columns[name] = [getattr(row, name) for row in rows]
-    return pa.table(columns, schema=schema(dimension))
+    return pa.table(columns, schema=schema(dimension, numbers))
 
 
-def split_table(table: pa.Table, dimension: int) -> tuple[pa.Table, pa.Table]:
+def split_table(
+    table: pa.Table, dimension: int, numbers: str = FLOAT32
+) -> tuple[pa.Table, pa.Table]:
     """Split a table into rows with and without a vector, with the schemas of their files."""
     failed = np.asarray(table["error"].is_valid())
     failures = table.filter(failed).select(schema(None).names).cast(schema(None))
     if failed.all():
-        return schema(dimension).empty_table(), failures
+        return schema(dimension, numbers).empty_table(), failures
     table = table.filter(~failed)
     columns = {name: table[name] for name in schema(dimension).names}
-    columns["vector"] = _fixed_size(table_vectors(table, dimension))
-    return pa.table(columns, schema=schema(dimension)), failures
+    vectors = table_vectors(table, dimension).astype(numbers, copy=False)
+    columns["vector"] = _fixed_size(vectors)
+    return pa.table(columns, schema=schema(dimension, numbers)), failures
 
 
 def write_part(file: Path, table: pa.Table, fingerprint: str, *, folder: Path) -> Part:
@@ -213,7 +226,7 @@ def iter_column(file: Path, column: str, n_rows: int) -> Iterator[pa.Table]:
 
 
 def find_damage(
-    file: Path, dimension: int, fingerprint: str, part: Part
+    file: Path, dimension: int, fingerprint: str, part: Part, numbers: str = FLOAT32
 ) -> tuple[str, None] | tuple[None, Part]:
     """Read a whole part, and return its damage or, if it is intact, its description.
 
@@ -225,6 +238,8 @@ def find_damage(
         Those of the space.
     part : Part
         The expected part.
+    numbers : {"float32", "float16"}
+        What the vectors are of.
 
     Returns
     -------
@@ -246,7 +261,7 @@ def find_damage(
         damage = "not the part that was written" if part.checksum else _old_damage(table, dimension)
     elif made.get("fingerprint") != fingerprint:
         damage = f"of another network (fingerprint {made.get('fingerprint')})"
-    elif not table.schema.equals(schema(None if is_failures(file.name) else dimension)):
+    elif not table.schema.equals(schema(None if is_failures(file.name) else dimension, numbers)):
         damage = _OTHER_SHAPE
     else:
         damage = _damage_of_rows(table, dimension)
@@ -258,19 +273,20 @@ def find_damage(
     return (None, found) if damage is None else (damage, None)
 
 
-def find_dimension(file: Path) -> int | None:
-    """Return the length of a part's vectors, or None if it has none or cannot be read."""
+def find_dimension(file: Path) -> tuple[int, str] | None:
+    """Return length and numbers of a part's vectors, or None if it has none or cannot be read."""
     try:
         with file.open("rb") as stream:
             vector = pq.read_schema(stream).field("vector").type
-        return int(vector.list_size)
+        is_half = vector.value_type.equals(pa.float16())
+        return int(vector.list_size), FLOAT16 if is_half else FLOAT32
     # A damaged footer raises many kinds.
     except Exception:
         return None
 
 
 def table_vectors(table: pa.Table, dimension: int) -> NDArray[np.float32]:
-    """Return the vectors of a table as an array of shape (n, dimension).
+    """Return the vectors of a table as an array of shape (n, dimension), float32.
 
     Raises
     ------
@@ -280,11 +296,15 @@ def table_vectors(table: pa.Table, dimension: int) -> NDArray[np.float32]:
     column = table.column("vector")
     chunks = [np.asarray(chunk.flatten()) for chunk in column.chunks]
     flat = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
-    if column.null_count or flat.dtype != np.float32 or len(flat) != len(table) * dimension:
+    if (
+        column.null_count
+        or flat.dtype not in (np.float32, np.float16)
+        or len(flat) != len(table) * dimension
+    ):
         raise ValueError(f"it holds rows without a vector of {dimension} numbers")
     if not np.isfinite(flat).all():
         raise ValueError("it holds vectors with NaN or infinity")
-    return flat.reshape(-1, dimension)
+    return flat.astype(np.float32, copy=False).reshape(-1, dimension)
 
 
 def table_top5(table: pa.Table) -> list[list[tuple[str, float]] | None]:
@@ -387,6 +407,6 @@ def _old_damage(table: pa.Table, dimension: int) -> str | None:
     return _damage_of_rows(table.filter(~failed).select(["path", "root", "vector"]), dimension)
 
 
-def _fixed_size(vectors: NDArray[np.float32]) -> pa.FixedSizeListArray:
+def _fixed_size(vectors: NDArray[Any]) -> pa.FixedSizeListArray:
     """Return vectors as a fixed-size list column."""
     return pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,11 +17,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.errors import StoreError
+from clusterkit.errors import SpaceMismatchError, StoreError
 from clusterkit.images.folder import FileStatus, ImageFolder, digest_weights
 from clusterkit.store.embeddings import Embeddings, Failure, TopClasses
 from clusterkit.store.folders import INFO, Folders
-from clusterkit.store.ledgers import ORDINARY, PATIENCE, Ledgers, check_writer
+from clusterkit.store.ledgers import MOMENT, ORDINARY, PATIENCE, Ledgers, check_writer
 from clusterkit.store.part_list import Part, PartList, is_failures, number_of, part_name
 from clusterkit.store.row_paths import last_rows, relative_path, relative_paths
 from clusterkit.store.stream import VectorStream
@@ -39,12 +40,14 @@ ORIGIN = ("weights_source", "resize", "precision", "runtime")
 _FACTS = ["path", "root", "digest", "size", "mtime_ns", "ctime_ns", "inode", "error"]
 # Beyond any network; foreign descriptions may contain any number.
 _MAX_DIMENSION = 2**24
+# Paths that need no normalising: no part of them is empty, or begins with a dot.
+_NORMAL = re.compile(r"(?:[^/.\\\n][^/\\\n]*/)*[^/.\\\n][^/\\\n]*")
 # Maximum attempts of a reader while writers replace the parts.
 _ATTEMPTS = 100
 # Number of rows rewritten at a time.
 _PART_ROWS = 2048
-# Join small parts when there are this many, since small runs would add more and more of them.
-_SMALL_ROWS, _MANY_SMALL = 256, 64
+# Join small parts when there are more, since slow or small runs would add more and more of them.
+_SMALL_ROWS, _MANY_SMALL = _PART_ROWS // 4, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +135,45 @@ class Space:
         StoreError
             If the description is missing, damaged, or of a newer format.
         """
-        info = self.read_info() or self.description
+        info = self.read_info()
+        if info is None and self.description is not None:
+            info = self.description | self._vectors_on_disk()
         if info is None:
             raise StoreError(
                 f"{self.info_file} is missing or damaged: `clusterkit embed` with the same "
                 "extractor writes it again, and keeps the vectors"
             )
         return info
+
+    @property
+    def numbers(self) -> str:
+        """What the vectors are of on disk: "float32" or "float16"; they are read as float32."""
+        from clusterkit.store.part_file import numbers_of
+
+        return numbers_of(self.info)
+
+    def check_numbers(self) -> None:
+        """Check that the vectors are of what the given description asks for, if it does.
+
+        Raises
+        ------
+        SpaceMismatchError
+            If they are not.
+        """
+        asked = (self.description or {}).get("vectors")
+        if asked not in (None, self.numbers):
+            raise SpaceMismatchError(
+                f"{self.folder} holds vectors of {self.numbers}, and of nothing else. "
+                f"Received: {asked}. Choose another folder with --store"
+            )
+
+    def _vectors_on_disk(self) -> dict[str, Any]:
+        """Return what the vectors are of, if the description that said it is gone."""
+        from clusterkit.store.part_file import find_dimension
+
+        found = filter(None, map(find_dimension, self.folders.part_files()))
+        _, numbers = next(found, (0, None))
+        return {} if numbers is None else {"vectors": numbers}
 
     def read_info(self) -> dict[str, Any] | None:
         """Return the description of the space, or None if it is missing or damaged.
@@ -172,9 +207,9 @@ class Space:
             return True
         from clusterkit.store.part_file import find_dimension
 
-        found = map(find_dimension, self.folders.part_files())
-        stored = next((dimension for dimension in found if dimension is not None), None)
-        return stored in (None, info["dimension"])
+        found = filter(None, map(find_dimension, self.folders.part_files()))
+        stored, _ = next(found, (info["dimension"], ""))
+        return bool(stored == info["dimension"])
 
     def write_info(self, description: dict[str, Any]) -> None:
         """Create the space's folder and write its description.
@@ -217,7 +252,7 @@ class Space:
         """Text that is another one whenever the rows are, or where the store lies."""
         parts = (f"{part.name} {part.checksum}" for part in self.ledgers.joined().parts)
         # Roots are relative to the place of the store.
-        return "\n".join([str(self._place()), self.info["fingerprint"], *parts])
+        return "\n".join([str(self.place), self.info["fingerprint"], *parts])
 
     @property
     def vector_bytes(self) -> int:
@@ -264,7 +299,7 @@ class Space:
         with ExitStack() as held:
             try:
                 self.folders.make()
-                held.enter_context(self.ledgers.holding(ORDINARY))
+                held.enter_context(self.ledgers.holding(ORDINARY, timeout=MOMENT))
                 self.ledgers.delete_leftovers()
                 self._begin(info)
                 self.ledgers.absorb()
@@ -351,7 +386,9 @@ class Space:
         strays = [Part(file.name) for file in self.folders.part_files() if file.name not in names]
         for part in [*listed.parts, *strays]:
             file = self._file(part)
-            damage, _ = find_damage(file, info["dimension"], info["fingerprint"], part)
+            damage, _ = find_damage(
+                file, info["dimension"], info["fingerprint"], part, self.numbers
+            )
             if damage is None:
                 continue
             if part.name in names:
@@ -367,9 +404,10 @@ class Space:
         Returns
         -------
         dict
-            ``space`` (its folder's name), ``extractor``, ``dimension``, ``created``, ``images``,
-            ``embedded``, ``failed``, ``gone`` (the file no longer exists), ``parts``,
-            ``bytes``, ``weights_source`` (the file, ``"imagenet"`` if downloaded, or None).
+            ``space`` (its folder's name), ``extractor``, ``dimension``, ``vectors`` ("float32" or
+            "float16"), ``created``, ``images``, ``embedded``, ``failed``, ``gone`` (the file no
+            longer exists), ``parts``, ``bytes``, ``weights_source`` (the file, ``"imagenet"`` if
+            downloaded, or None).
 
         Raises
         ------
@@ -393,6 +431,7 @@ class Space:
             "space": self.folder.name,
             "extractor": info["extractor"],
             "dimension": info["dimension"],
+            "vectors": self.numbers,
             "created": info.get("created"),
             "images": len(known),
             "embedded": len(known) - failed,
@@ -417,10 +456,12 @@ class Space:
         """Return the known rows of listed parts."""
         known = {}
         for part in listed.parts:
-            columns = [column.to_pylist() for column in self._read(part, _FACTS).columns]
-            for position, values in enumerate(zip(*columns, strict=True)):
-                row = KnownRow(part.name, position, *values)
-                known[self.file_of(row.root, row.path)] = row
+            paths, roots, *columns = (
+                column.to_pylist() for column in self._read(part, _FACTS).columns
+            )
+            rows = zip(self._files_of(roots, paths), paths, roots, *columns, strict=True)
+            for position, (file, *values) in enumerate(rows):
+                known[file] = KnownRow(part.name, position, *values)
         return known
 
     def append(self, rows: list[Row]) -> None:
@@ -440,7 +481,7 @@ class Space:
         lost = self._fetch_kept([row for row in rows if row.kept is not None])
         rows = [row for row in rows if row.kept is None]
         tables = [
-            rows_to_table([row for row in rows if row.error is None], dimension),
+            rows_to_table([row for row in rows if row.error is None], dimension, self.numbers),
             rows_to_table([row for row in rows if row.error is not None], None),
         ]
         # Later than all rows of other writers so far.
@@ -455,6 +496,20 @@ class Space:
                 f"the vectors of {plural(len(lost), 'image')} were dropped by another run that was "
                 "writing to the store: run again"
             )
+
+    def append_kept(self, rows: list[Row]) -> None:
+        """Write rows whose vectors are in parts, in the order of those, each of which is read once.
+
+        Raises
+        ------
+        StoreError
+            As for :meth:`append`.
+        """
+        place = {part.name: place for place, part in enumerate(self.ledgers.joined().parts)}
+        ordered = [(place.get(row.kept[0], 0), row.kept[1], row) for row in rows if row.kept]
+        ordered.sort(key=lambda item: item[:2])
+        for start in range(0, len(ordered), _PART_ROWS):
+            self.append([row for *_, row in ordered[start : start + _PART_ROWS]])
 
     def follow(self, moves: Mapping[str, str]) -> None:
         """Give the rows of moved files their new paths.
@@ -488,7 +543,10 @@ class Space:
                 )
                 for row, new in moved
             ]
-            self.append(rows)
+            failures = [row for row in rows if row.kept is None]
+            if failures:
+                self.append(failures)
+            self.append_kept(rows)
             self.clean()
 
     def clean(self, *, prune: bool = False) -> int:
@@ -519,21 +577,20 @@ class Space:
             gone = {file for file in gone if known[file].digest in present}
         own = self.ledgers.own()
         # The parts of other writers stay until their lists are taken over.
-        gone = {file for file in gone if known[file].part in own.names}
         keep: dict[str, list[int]] = {part.name: [] for part in own.parts}
+        gone = {file for file in gone if known[file].part in keep}
         for file in known.keys() - gone:
             if known[file].part in keep:
                 keep[known[file].part].append(known[file].position)
         small = [part for part in own.parts if 0 < len(keep[part.name]) < _SMALL_ROWS]
         joined = {part.name for part in small} if len(small) > _MANY_SMALL and not live else set()
         # A part of format 1 has no checksum, and may hold failures.
-        stay = [
+        replaced = [
             part
             for part in own.parts
-            if part.rows == len(keep[part.name]) and part.checksum and part.name not in joined
+            if part.rows != len(keep[part.name]) or not part.checksum or part.name in joined
         ]
-        if len(stay) < len(own.parts):
-            replaced = [part for part in own.parts if part not in stay]
+        if replaced:
             next_number = listed.next_number
             rewritten = []
             # Beside writers each part keeps its place in the order of all.
@@ -548,6 +605,22 @@ class Space:
                 raise self.cannot_write(error) from error
         return len(gone)
 
+    def settle(self) -> None:
+        """Take over the lists of further writers, and drop outdated rows, if all have ended.
+
+        The last of several writers beside each other leaves the space as an ordinary run does.
+        """
+        from filelock import Timeout
+
+        if self.is_empty:
+            return
+        with suppress(Timeout), self.ledgers.holding(ORDINARY):
+            if not self.ledgers.live():
+                self.ledgers.delete_leftovers()
+                self.ledgers.absorb()
+                self.ledgers.mend(check=False)
+                self.clean()
+
     def _rows_to_rewrite(
         self, replaced: list[Part], keep: dict[str, list[int]], n_rows: int
     ) -> Iterator[tuple[int, list[Any]]]:
@@ -560,13 +633,16 @@ class Space:
         from clusterkit.store.part_file import schema, split_table
 
         columns = [*_FACTS, "width", "height", "vector", "top5"]
-        dimension, number = self.info["dimension"], 0
-        waiting: list[list[Any]] = [[schema(dimension).empty_table()], [schema(None).empty_table()]]
+        dimension, numbers, number = self.info["dimension"], self.numbers, 0
+        waiting: list[list[Any]] = [
+            [schema(dimension, numbers).empty_table()],
+            [schema(None).empty_table()],
+        ]
         for part in replaced:
             if not keep[part.name]:
                 continue
             table = self._read(part, columns).take(sorted(keep[part.name]))
-            for tables, found in zip(waiting, split_table(table, dimension), strict=True):
+            for tables, found in zip(waiting, split_table(table, dimension, numbers), strict=True):
                 tables.append(found)
             number = number_of(part.name)
             if max(sum(map(len, tables)) for tables in waiting) >= n_rows:
@@ -696,20 +772,20 @@ class Space:
             except StoreError:
                 continue
             if table["top5"].null_count < len(table):
-                files = map(self.file_of, table["root"].to_pylist(), table["path"].to_pylist())
+                files = self._files_of(table["root"].to_pylist(), table["path"].to_pylist())
                 rows = zip(files, table_top5(table), strict=True)
                 known.update({file: classes for file, classes in rows if classes})
         return known
 
     def _row_of_file(self, table: Any) -> dict[str, int]:
         """Map the absolute path of each file to its valid row."""
-        files = map(self.file_of, table["root"].to_pylist(), table["path"].to_pylist())
+        files = self._files_of(table["root"].to_pylist(), table["path"].to_pylist())
         return {file: row for row, file in enumerate(files)}
 
     def _common_root(self, table: Any) -> str:
         """Return the nearest common folder of all roots."""
         roots = [self.file_of(root, "") for root in table["root"].unique().to_pylist()]
-        return os.path.commonpath(roots or [str(self._place())])
+        return os.path.commonpath(roots or [str(self.place)])
 
     def _read_vectors(
         self, tables: dict[Part, Any], order: NDArray[np.int64]
@@ -799,7 +875,7 @@ class Space:
         from clusterkit.store.part_file import table_top5, table_vectors
 
         rows = [row for row in rows if row.kept is not None]
-        if any(row.kept[0] not in listed.names for row in rows if row.kept):
+        if not {row.kept[0] for row in rows if row.kept} <= listed.names:
             # Another run replaced a part since this one began.
             known = self._known_rows(listed).values()
             place_of = {row.digest: (row.part, row.position) for row in known if row.error is None}
@@ -837,6 +913,8 @@ class Space:
         self.folders.make()
         self.folders.tidy()
         self.ledgers.create()
+        # Another run may have begun the space a moment ago.
+        self.check_numbers()
         recorded = self.read_info()
         latest = {name: value for name, value in (self.description or {}).items() if name in ORIGIN}
         if recorded is None or recorded["format"] < FORMAT or recorded | latest != recorded:
@@ -861,6 +939,8 @@ class Space:
         """Remove the folders after a further writer, unless there are parts or other writers."""
         from filelock import Timeout
 
+        if not self.is_empty:
+            return
         with suppress(OSError, Timeout), self.ledgers.holding(ORDINARY):
             self.folders.remove_empty()
 
@@ -870,17 +950,26 @@ class Space:
 
     def root_of(self, folder: Path) -> str:
         """Return an image root as stored, relative to the store's location if below it."""
-        place = self._place()
+        place = self.place
         inside = folder == place or place in folder.parents
         return escape_path(os.path.relpath(folder, place) if inside else str(folder))
 
     def file_of(self, root: str, path: str) -> str:
         """Return the absolute path of a row's file."""
-        joined = os.path.join(self._place(), unescape_path(root), unescape_path(path))  # noqa: PTH118
+        joined = os.path.join(self.place, unescape_path(root), unescape_path(path))  # noqa: PTH118
         return os.path.normpath(joined)
 
-    def _place(self) -> Path:
-        """Return the folder that contains the store."""
+    def _files_of(self, roots: list[str], paths: list[str]) -> Iterator[str]:
+        """Yield the absolute path of each row's file: as :meth:`file_of`, for many rows."""
+        folders = {root: os.path.join(self.file_of(root, ""), "") for root in set(roots)}  # noqa: PTH118
+        for root, path in zip(roots, paths, strict=True):
+            name = unescape_path(path)
+            is_normal = os.sep == "/" and _NORMAL.fullmatch(name)
+            yield folders[root] + name if is_normal else self.file_of(root, path)
+
+    @property
+    def place(self) -> Path:
+        """The folder that contains the store; paths below it are stored relative to it."""
         return Path(os.path.abspath(self.folder.parent.parent))  # noqa: PTH100
 
     def cannot_write(self, error: OSError) -> StoreError:

@@ -267,10 +267,12 @@ class Store:
         StoreError
             If the folder has a newer format.
         SpaceMismatchError
-            If the folder of that name contains a different space.
+            If the folder of that name contains a different space, or vectors of other numbers than
+            the description's ``vectors``, if it has any.
         """
         space = Space(self.folder / describe_space(description), description)
         recorded = space.read_info()
+        space.check_numbers()
         if recorded and recorded["fingerprint"] != description["fingerprint"]:
             raise SpaceMismatchError(
                 f"{space.folder} holds vectors of fingerprint {recorded['fingerprint']}. "
