@@ -80,6 +80,7 @@ def test_auto_takes_the_best_level_or_the_one_asked_for(emb: Embeddings, tmp_pat
         "k": 2,
         "confidence": 0.6,
         "levels": [{"k": 2, "confidence": 0.6}, {"k": 3, "confidence": 0.85}],
+        "sample": None,
     }
     lines = best.to_text().split("\n")
     assert lines[1] == "Chosen by the elbow: level 2 of 2, 3 clusters, confidence 0.85"
@@ -272,8 +273,8 @@ def test_a_stream_is_clustered_as_its_embeddings_are(emb: Embeddings, tmp_path: 
     with pytest.raises(InvalidInputError, match="a map needs all vectors"):
         MapDisplay.from_clustering(again)
     MapDisplay.from_clustering(again, space.read()[again.embeddings.paths])
-    with pytest.raises(InvalidInputError, match="only minibatch-kmeans clusters a stream"):
-        cluster(space.stream(), n_clusters=3)
+    with pytest.raises(InvalidInputError, match="only kmeans, minibatch-kmeans and refined-kmeans"):
+        cluster(space.stream(), "agglomerative", n_clusters=3)
 
 
 def test_what_cannot_be_clustered_is_said(emb: Embeddings) -> None:

@@ -138,7 +138,7 @@ def test_without_a_clear_number_there_are_no_levels() -> None:
 
 def test_a_level_is_chosen_by_its_position() -> None:
     levels = tuple(Level(k, k / 10, np.zeros(0, np.int32)) for k in (2, 5, 9))
-    curve: Any = SimpleNamespace(k=5, levels=levels)
+    curve: Any = SimpleNamespace(k=5, levels=levels, sampled=None)
     assert (
         choose_level(curve) == choose_level(curve, 2) == ChosenLevel(2, (2, 5, 9), (0.2, 0.5, 0.9))
     )
@@ -152,6 +152,7 @@ def test_a_level_is_chosen_by_its_position() -> None:
             {"k": 5, "confidence": 0.5},
             {"k": 9, "confidence": 0.9},
         ],
+        "sample": None,
     }
     assert choose_level(curve, 1).to_text() == (
         "level 1 of 3, 2 clusters, confidence 0.20\n"
@@ -160,5 +161,5 @@ def test_a_level_is_chosen_by_its_position() -> None:
     )
     with pytest.raises(InvalidInputError, match=r"1 \(2 clusters.*3 \(9 clusters.*level=4"):
         choose_level(curve, 4)
-    one: Any = SimpleNamespace(k=5, levels=levels[1:2])
+    one: Any = SimpleNamespace(k=5, levels=levels[1:2], sampled=None)
     assert choose_level(one).to_text() == "5 clusters, confidence 0.50"

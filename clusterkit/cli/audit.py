@@ -4,7 +4,14 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import read_space, seed_option, space_option, store_option
+from clusterkit.cli.options import (
+    open_vectors,
+    sample_option,
+    seed_option,
+    space_option,
+    store_option,
+    stream_option,
+)
 from clusterkit.cli.outputs import Outputs, outputs, picture, table
 from clusterkit.cli.streams import say_result
 
@@ -17,6 +24,8 @@ from clusterkit.cli.streams import say_result
     show_default=True,
     help="Look at the files of a random sample of at most so many images.",
 )
+@sample_option
+@stream_option
 @seed_option
 @space_option
 @store_option
@@ -24,12 +33,22 @@ from clusterkit.cli.streams import say_result
     table("Write the findings to this CSV file."),
     picture("Draw what the space follows, and its odd images, to this file"),
 )
-def audit(max_images: int, seed: int, extractor: str | None, store: Path, outputs: Outputs) -> None:
+def audit(
+    max_images: int,
+    sample: int | None,
+    stream: bool | None,
+    seed: int,
+    extractor: str | None,
+    store: Path,
+    outputs: Outputs,
+) -> None:
     """Audit a space: whether it follows what images show, or tone, sharpness, size and the like.
 
     Compares the distances of the vectors with those of properties that have little to do with what
     images show.  Also lists copies, outliers, images that are near to very many others, and what
     an autoencoder rebuilds worst.  Each finding comes with what to do about it; ! marks problems.
+
+    Of a large space, a random sample of 20,000 images is audited (--sample), as the findings say.
 
     \b
     Example:
@@ -41,7 +60,11 @@ def audit(max_images: int, seed: int, extractor: str | None, store: Path, output
     from clusterkit.similarity.space_audit import audit as audit_space
 
     found = audit_space(
-        read_space(store, extractor), max_images=max_images, random_state=seed, progress=True
+        open_vectors(store, extractor, stream=stream),
+        max_images=max_images,
+        sample=sample,
+        random_state=seed,
+        progress=True,
     )
     outputs.write(found.to_csv, "table")
     outputs.draw(lambda: plots.AuditDisplay.from_audit(found))

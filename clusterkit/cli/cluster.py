@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from clusterkit.utils.ray_engine import RayEngine
 
 # What clusters vectors without loading them all.
-_STREAMED = ("kmeans", "minibatch-kmeans")
+_STREAMED = ("kmeans", "minibatch-kmeans", "refined-kmeans")
 
 
 class NumberOrAuto(click.ParamType):
@@ -167,9 +167,11 @@ def cluster(
 
     A large space is read part by part, and never all held in memory, with -a kmeans and -a
     minibatch-kmeans: the search for the clusters, with its restarts, is that of a random sample of
-    20,000 images, and passes over all images follow until the clusters settle.  With --engine ray
-    these passes are made by workers of Ray, on this machine or on those of --ray-address; the
-    clusters are the same.
+    20,000 images, and passes over all images follow until the clusters settle.  --refine compares
+    on a random sample of 10,000 images, whose clusters the others join, and says so.
+
+    With --engine ray the passes of -a kmeans are made by workers of Ray, on this machine or on
+    those of --ray-address; the clusters are the same.
 
     With --refine, k-means is compared with k-means on whitened vectors, without labels; the choice,
     its reason and the share of images that it moves are printed.
@@ -214,14 +216,14 @@ def cluster(
     if only_cluster and outputs.files["output"] == of:
         raise click.UsageError(f"{of} is the table that --only-cluster refers to: give another -o")
     check_confounders(without)
-    can_stream = algorithm in _STREAMED and not (without or refine)
+    can_stream = algorithm in _STREAMED and not without
     if stream and not can_stream:
         raise click.UsageError(
-            f"only {' and '.join(_STREAMED)} read vectors part by part, without --refine and "
-            "--without: leave out --stream"
+            f"only {', '.join(_STREAMED)} read vectors part by part, without --without: leave out "
+            "--stream"
         )
     if engine != "local":
-        if algorithm != "kmeans" or not can_stream or stream is False:
+        if algorithm != "kmeans" or refine or not can_stream or stream is False:
             raise click.UsageError(
                 "--engine ray is for -a kmeans on vectors that are read part by part: leave out "
                 "--refine, --without and --no-stream"

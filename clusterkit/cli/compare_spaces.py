@@ -9,6 +9,7 @@ from clusterkit.cli.options import (
     columns_options,
     complete_space,
     labels_option_or_none,
+    sample_option,
     seed_option,
     store_option,
 )
@@ -36,6 +37,7 @@ from clusterkit.utils.text import plural
 )
 @labels_option_or_none
 @columns_options
+@sample_option
 @seed_option
 @store_option
 @outputs(picture("Draw the scores to this file"))
@@ -43,6 +45,7 @@ def compare_spaces(
     extractors: tuple[str, ...],
     n_clusters: int | None,
     labels: Path | None,
+    sample: int | None,
     seed: int,
     store: Path,
     outputs: Outputs,
@@ -53,6 +56,7 @@ def compare_spaces(
     The score of a space is high if its clusters are stable under resampling (stability), keep an
     image's nearest neighbours together (neighbors), and are found in other spaces too (agreement).
     The silhouette and, with --labels, the accuracy are shown beside it; no rank depends on them.
+    If a space is large, a random sample of 20,000 images is compared (--sample), and that is said.
 
     \b
     Example:
@@ -69,11 +73,14 @@ def compare_spaces(
         extractors=extractors,
         n_clusters=n_clusters,
         labels=labels,
+        sample=sample,
         random_state=seed,
+        progress=True,
         **columns,
     )
     outputs.draw(lambda: plots.ComparisonDisplay.from_comparison(found))
-    notice(f"Compared on the {plural(found.n, 'image')} that all of the spaces hold.")
+    if found.sampled is None:
+        notice(f"Compared on the {plural(found.n, 'image')} that all of the spaces hold.")
     if labels is None:
         notice("For the accuracy, give --labels FILE, or --labels folders if these are the labels.")
     outputs.show(found.to_dict(), lambda: say_result(found))

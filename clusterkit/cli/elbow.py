@@ -6,11 +6,13 @@ import click
 
 from clusterkit.cli.options import (
     notice_names,
-    read_space,
+    open_vectors,
+    sample_option,
     seed_option,
     selection_options,
     space_option,
     store_option,
+    stream_option,
 )
 from clusterkit.cli.outputs import Outputs, outputs, picture
 from clusterkit.cli.streams import say_result
@@ -29,6 +31,8 @@ from clusterkit.cli.streams import say_result
     help="Draw a panel for each single index, too, with the number that it prefers.",
 )
 @selection_options
+@sample_option
+@stream_option
 @seed_option
 @space_option
 @store_option
@@ -40,6 +44,8 @@ def elbow(
     only: tuple[str, ...],
     only_cluster: tuple[str, ...],
     of: Path,
+    sample: int | None,
+    stream: bool | None,
     seed: int,
     extractor: str | None,
     store: Path,
@@ -57,6 +63,9 @@ def elbow(
     the store, the names of its groups.  `clusterkit cluster -k auto` takes the best, with --level
     another.
 
+    Of a large space, a random sample of 20,000 images is looked at (--sample); the verdict and the
+    title of the picture say so.
+
     \b
     Example:
       clusterkit elbow --k-max 30 -o elbow.png
@@ -71,11 +80,12 @@ def elbow(
         raise click.UsageError(f"--k-min must be at most --k-max. Received: {k_min} and {k_max}")
     if indices and outputs.files["output"] is None:
         raise click.UsageError("--indices are panels of the picture: give -o FILE, too")
-    embeddings = read_space(store, extractor, of if only_cluster else None)
+    embeddings = open_vectors(store, extractor, of if only_cluster else None, stream=stream)
     found = find_levels(
         select(embeddings, only=only, clusters=only_cluster, of=of),
         k_min=k_min,
         k_max=k_max,
+        sample=sample,
         random_state=seed,
         store=store,
         progress=True,

@@ -6,9 +6,10 @@ import click
 
 from clusterkit.cli.options import (
     extractor_file,
-    read_space,
+    open_search,
     space_option,
     store_option,
+    stream_option,
     weights_option,
 )
 from clusterkit.cli.outputs import Outputs, outputs, picture
@@ -20,6 +21,7 @@ from clusterkit.cli.streams import say_result
 @click.argument("image_b")
 @space_option
 @weights_option
+@stream_option
 @store_option
 @outputs(picture("Draw the two images and where they are alike to this file"))
 def explain(
@@ -27,6 +29,7 @@ def explain(
     image_b: str,
     extractor: str | None,
     weights: Path | None,
+    stream: bool | None,
     store: Path,
     outputs: Outputs,
 ) -> None:
@@ -37,7 +40,9 @@ def explain(
     they are alike is in the picture (-o) and, as numbers, in --json: maps of both, which sum to the
     similarity if the network ends in global average pooling, and parts that answer to each other.
     Also the features and neighbours that they share, and histograms of their latent values.  What
-    needs the files or the network's weights, and they are gone, is left out and said.
+    needs the files or the network's weights, and they are gone, is left out and said.  Of a large
+    space, the percentage of pairs is that of 20,000 random images; all images are read part by part
+    for the rest.
 
     \b
     Example:
@@ -49,7 +54,7 @@ def explain(
     explanation = explain_images(
         image_a,
         image_b,
-        read_space(store, extractor),
+        open_search(store, extractor, stream=stream),
         weights=weights or extractor_file(extractor),
         random_state=0,
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import read_space, space_option, store_option
+from clusterkit.cli.options import open_vectors, space_option, store_option, stream_option
 from clusterkit.cli.outputs import Outputs, outputs, table
 from clusterkit.cli.streams import say
 
@@ -64,17 +64,26 @@ def import_(
     help="Add the clusters and names of this clusters.csv.  [.parquet]",
 )
 @click.option("--viewer", is_flag=True, help="Add a map, neighbours and pictures.  [.parquet]")
+@stream_option
 @space_option
 @store_option
 @outputs(table("The file to write: .npz, .parquet or .csv.", "--output", "embeddings.npz"))
 def export(
-    clusters: Path | None, viewer: bool, extractor: str | None, store: Path, outputs: Outputs
+    clusters: Path | None,
+    viewer: bool,
+    stream: bool | None,
+    extractor: str | None,
+    store: Path,
+    outputs: Outputs,
 ) -> None:
     """Write the embeddings for other programs.
 
     A Parquet file has the columns path, filepath (absolute), digest, top_class and top5 where they
     are known, and vector; with --clusters also cluster and name; with --viewer also x, y, neighbors
     and image, as embedding-atlas reads them.
+
+    Of a large space, parts are read and written one by one, in the order in which they were made;
+    --viewer loads them all.
 
     \b
     Example:
@@ -84,10 +93,14 @@ def export(
     """
     from clusterkit.clustering.exporting import export_embeddings
 
-    embeddings = read_space(store, extractor, clusters)
+    if viewer and stream:
+        raise click.UsageError("--viewer needs all vectors: leave out --stream")
+    embeddings = open_vectors(store, extractor, clusters, stream=False if viewer else stream)
     images, dimension = embeddings.shape
     text = f"{images} vectors of {dimension} dimensions in {outputs.files['output']}"
     outputs.write(
-        functools.partial(export_embeddings, embeddings, clusters=clusters, viewer=viewer)
+        functools.partial(
+            export_embeddings, embeddings, clusters=clusters, viewer=viewer, progress=True
+        )
     )
     outputs.show({"images": images, "dimension": dimension}, lambda: say(text))

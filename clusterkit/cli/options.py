@@ -444,6 +444,15 @@ stream_option = click.option(
 )
 
 
+sample_option = click.option(
+    "--sample",
+    type=click.IntRange(3),
+    metavar="N",
+    help="Look at a random sample of at most so many images.  [default: 20,000 of a large space, "
+    "all of others]",
+)
+
+
 def read_space(store: Path, extractor: str | None, table: Path | None = None) -> "Embeddings":
     """Load the embeddings of a space; print which, if there are several spaces."""
     space = _choose_space(store, extractor, table)

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import read_space, seed_option, space_option, store_option
+from clusterkit.cli.options import (
+    open_vectors,
+    seed_option,
+    space_option,
+    store_option,
+    stream_option,
+)
 from clusterkit.cli.outputs import OutputFile, Outputs, outputs
 from clusterkit.cli.streams import notice, say_result
 
@@ -41,6 +47,7 @@ _TABLE = Path("clusters.csv")
     help="Show what `clusterkit audit` finds, which takes as long as that command.  [default: up "
     "to 2,000 images]",
 )
+@stream_option
 @seed_option
 @space_option
 @store_option
@@ -58,6 +65,7 @@ def report(
     layout: str,
     elbow: bool | None,
     audit: bool | None,
+    stream: bool | None,
     seed: int,
     extractor: str | None,
     store: Path,
@@ -74,7 +82,8 @@ def report(
     can divide by hand.
 
     Up to 10,000 images, everything is in the page, at less than 2 KB an image; the thumbnails of
-    more lie beside it in a folder.
+    more lie beside it in a folder.  The vectors of a large space are read part by part; neighbours
+    are then approximate, and the map's axes are those of a random sample.
 
     \b
     Example:
@@ -85,7 +94,7 @@ def report(
     from clusterkit.report import write_report
 
     table = _find_table(clusters_csv)
-    embeddings = read_space(store, extractor, table)
+    embeddings = open_vectors(store, extractor, table, stream=stream)
     page = write_report(
         embeddings if table is None else table,
         outputs.files["output"],

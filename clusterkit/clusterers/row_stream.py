@@ -97,12 +97,3 @@ class Reservoir:
     def weights(self) -> NDArray[np.float32]:
         """Weights of the rows of the sample."""
         return self._weights[: self.n_seen]
-
-
-def sample_rows(stream: RowStream, size: int, random_state: int | None) -> NDArray[np.float32]:
-    """Draw a uniform random sample of at most `size` rows in one pass (reservoir sampling)."""
-    sample = Reservoir(size, np.random.default_rng(random_state))
-    for batch in stream.iter_batches(BATCH_ROWS):
-        rows = np.asarray(batch, np.float32)
-        sample.add(rows, np.ones(len(rows), np.float32))
-    return sample.rows

@@ -22,7 +22,6 @@ from clusterkit.clusterers.distances import distances_to_centers
 from clusterkit.clusterers.kmeans.estimator import KMeans
 from clusterkit.clusterers.kmeans.minibatch import MiniBatchKMeans
 from clusterkit.clusterers.refinement.estimator import RefinedKMeans
-from clusterkit.clusterers.row_stream import sample_rows
 from clusterkit.clustering.confounding import Confounding, describe_removal
 from clusterkit.clustering.decisions import FREE, Decisions, Placed, hold
 from clusterkit.clustering.levels import ChosenLevel, choose_level
@@ -57,8 +56,6 @@ from clusterkit.utils.text import join_lines, plural
 
 # Extractors whose vectors are nearly the pixels.
 _BY_TONE = frozenset({"pixels", "autoencoder"})
-# Number of rows of a stream for choosing the number of clusters.
-_SAMPLE_SIZE = 20_000
 # In a notebook: the number of clusters up to which pictures are shown, and pictures of each.
 _MAX_PICTURED, _N_CENTRAL = 20, 5
 
@@ -310,8 +307,8 @@ def cluster(
     ----------
     embeddings : Embeddings or VectorStream
         The images.  A stream (:meth:`clusterkit.store.space.Space.stream`) is read part by part
-        and requires ``"kmeans"`` or ``"minibatch-kmeans"``.  Paths of plain vectors are their row
-        numbers.
+        and requires ``"kmeans"``, ``"minibatch-kmeans"`` or ``"refined-kmeans"``.  Paths of plain
+        vectors are their row numbers.
     clusterer : str or estimator
         A name in :data:`clusterkit.clusterers.CLUSTERERS`, or any scikit-learn clusterer.
     n_clusters : int or "auto", optional
@@ -402,10 +399,10 @@ def cluster(
             f"Received: {n_clusters!r}"
         )
     is_stream = isinstance(embeddings, VectorStream)
-    if is_stream and not isinstance(estimator, KMeans | MiniBatchKMeans):
+    if is_stream and not isinstance(estimator, KMeans | MiniBatchKMeans | RefinedKMeans):
         raise InvalidInputError(
-            "only kmeans and minibatch-kmeans cluster a stream; the others take the Embeddings "
-            f"that Space.read() loads. Received: {clusterer!r}"
+            "only kmeans, minibatch-kmeans and refined-kmeans cluster a stream; the others take "
+            f"the Embeddings that Space.read() loads. Received: {clusterer!r}"
         )
     if as_engine(engine) is not None and not (is_stream and isinstance(estimator, KMeans)):
         raise InvalidInputError(
@@ -526,8 +523,7 @@ def _cluster_rest(
             rest = np.asarray(embeddings)[free]
     n_held = len(np.unique(held[held >= 0]))
     if n_clusters == "auto":
-        sample = _sample(rest, random_state)
-        curve = elbow_curve(sample, random_state=random_state, progress=progress)
+        curve = elbow_curve(rest, random_state=random_state, progress=progress)
         chosen = choose_level(curve, level)
         estimator.set_params(n_clusters=chosen.k)
     elif isinstance(n_clusters, int):
@@ -612,13 +608,6 @@ def _scale(vectors: Any, *, normalize: bool) -> NDArray[np.float32]:
 def _describe_refinement(estimator: Any) -> dict[str, Any] | None:
     """Return the description of a refinement; None for other clusterers."""
     return estimator.describe() if isinstance(estimator, RefinedKMeans) else None
-
-
-def _sample(embeddings: Any, random_state: int | None) -> Any:
-    """Return the embeddings, or a random sample of a stream."""
-    if isinstance(embeddings, VectorStream):
-        return sample_rows(embeddings, _SAMPLE_SIZE, random_state)
-    return embeddings
 
 
 def _create(clusterer: Any, random_state: int | None) -> Any:

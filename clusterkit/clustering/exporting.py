@@ -14,14 +14,15 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.images.thumbnails import encode_thumbnails
 from clusterkit.similarity.nearest import nearest_others
 from clusterkit.similarity.projection import project
+from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.interchange import write_vectors
-from clusterkit.store.reading import as_embeddings
+from clusterkit.store.reading import as_space, open_space
+from clusterkit.store.space import Space
+from clusterkit.store.stream import VectorStream
 from clusterkit.utils.paths import escape_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from clusterkit.store.embeddings import Embeddings
 
 _N_NEIGHBORS = 10
 
@@ -33,13 +34,16 @@ def export_embeddings(
     clusters: Any = None,
     viewer: bool = False,
     overwrite: bool = False,
+    progress: bool = False,
 ) -> Path:
     r"""Write vectors and paths to a file, and in Parquet what is known of the images.
 
     Parameters
     ----------
-    embeddings : Embeddings, Store, Space, or path of a store
-        The embeddings; see :func:`clusterkit.store.as_embeddings`.
+    embeddings : Embeddings, VectorStream, Store, Space, or path of a store
+        The embeddings; see :func:`clusterkit.store.as_embeddings`.  Of a stream, or of a space that
+        is large (see :func:`clusterkit.store.is_large`), the parts are read and written one by one,
+        and the rows are in storage order instead of order of path.
     output : path
         ``.npz`` (arrays ``vectors``, ``paths``, ``root``), ``.csv`` (``path`` and one column per
         dimension, written by :func:`clusterkit.datasets.tables.to_csv`, which escapes formulas), or
@@ -51,6 +55,8 @@ def export_embeddings(
         For Parquet: whether to add what viewers show: a map, neighbours and small pictures.
     overwrite : bool
         Whether to overwrite an existing file.
+    progress : bool
+        Whether to show a progress bar.
 
     Returns
     -------
@@ -86,29 +92,48 @@ def export_embeddings(
     The last three but one are for viewers.  ``embedding-atlas FILE --image image --x x --y y
     --neighbors neighbors`` serves the table; ``fiftyone.Sample(filepath=...)`` takes its rows.
     """
-    embeddings, output = as_embeddings(embeddings), Path(output)
+    opened, output = _open(embeddings, is_whole=viewer), Path(output)
     if output.suffix.lower() != ".parquet":
         if clusters is not None or viewer:
             raise InvalidInputError(
                 f"clusters and what viewers show are for .parquet files. Received: {output}"
             )
-        return write_vectors(embeddings, output, overwrite=overwrite)
-    columns = _describe(embeddings)
+        return write_vectors(opened, output, overwrite=overwrite, progress=progress)
+    columns = _describe(opened)
     if clusters is not None:
-        columns |= _cluster_columns(embeddings, clusters)
-    columns |= _class_columns(embeddings)
-    if viewer:
-        columns |= _viewer_columns(embeddings)
-    return write_vectors(embeddings, output, columns, overwrite=overwrite)
+        columns |= _cluster_columns(opened, clusters)
+    columns |= _class_columns(opened)
+    if isinstance(opened, Embeddings) and viewer:
+        columns |= _viewer_columns(opened)
+    return write_vectors(opened, output, columns, overwrite=overwrite, progress=progress)
 
 
-def _describe(embeddings: Embeddings) -> dict[str, Any]:
+def _open(source: Any, *, is_whole: bool) -> Embeddings | VectorStream:
+    """Return embeddings; of a large space a stream, unless they are needed as a whole."""
+    source = as_space(source)
+    if isinstance(source, Space):
+        return open_space(source, stream=False if is_whole else None)
+    if isinstance(source, VectorStream) and is_whole:
+        raise InvalidInputError(
+            "a map and neighbours need all vectors: pass the Embeddings of Space.read(). "
+            f"Received: {source!r}"
+        )
+    return source if isinstance(source, Embeddings | VectorStream) else Embeddings(source)
+
+
+def _describe(embeddings: Embeddings | VectorStream) -> dict[str, Any]:
     """Return the columns of the files."""
-    columns = {"filepath": [escape_path(str(file)) for file in embeddings.files]}
-    return columns if embeddings.digests is None else columns | {"digest": embeddings.digests}
+    import pyarrow as pa
+
+    root = embeddings.root or Path()
+    files = (escape_path(str(root / path)) for path in embeddings.paths)
+    columns: dict[str, Any] = {"filepath": (pa.string(), files)}
+    if embeddings.digests is not None:
+        columns["digest"] = (pa.string(), embeddings.digests)
+    return columns
 
 
-def _cluster_columns(embeddings: Embeddings, clusters: Any) -> dict[str, Any]:
+def _cluster_columns(embeddings: Embeddings | VectorStream, clusters: Any) -> dict[str, Any]:
     """Return the columns of a clustering, whichever space it is of."""
     import pyarrow as pa
 
@@ -122,15 +147,19 @@ def _cluster_columns(embeddings: Embeddings, clusters: Any) -> dict[str, Any]:
     return columns
 
 
-def _class_columns(embeddings: Embeddings) -> dict[str, Any]:
+def _class_columns(embeddings: Embeddings | VectorStream) -> dict[str, Any]:
     """Return the most probable classes."""
-    if embeddings.top5 is None:
+    import pyarrow as pa
+
+    top5 = embeddings.top5
+    if top5 is None:
         return {}
-    top5 = [
-        [{"class": name, "probability": share} for name, share in classes or ()]
-        for classes in embeddings.top5
-    ]
-    return {"top_class": [one[0]["class"] if one else None for one in top5], "top5": top5}
+    classes = pa.list_(pa.struct([("class", pa.string()), ("probability", pa.float64())]))
+    best = (one[0][0] if one else None for one in top5)
+    all_five = (
+        [{"class": name, "probability": share} for name, share in one or ()] for one in top5
+    )
+    return {"top_class": (pa.string(), best), "top5": (classes, all_five)}
 
 
 def _viewer_columns(embeddings: Embeddings) -> dict[str, Any]:
@@ -145,8 +174,8 @@ def _viewer_columns(embeddings: Embeddings) -> dict[str, Any]:
         for picture, path in zip(pictures, embeddings.paths, strict=True)
     ]
     return {
-        "x": x,
-        "y": y,
+        "x": pa.array(x),
+        "y": pa.array(y),
         "neighbors": _struct(ids=rows, distances=distances),
         "image": pa.array(image, pa.struct({"bytes": pa.binary(), "path": pa.string()})),
     }

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from clusterkit.clustering.naming import find_classes, name_clusters
@@ -16,8 +15,10 @@ from clusterkit.datasets.names import first_few
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.elbow.curve import ElbowCurve, Level, elbow_curve
 from clusterkit.errors import InvalidInputError
-from clusterkit.store.embeddings import Embeddings
+from clusterkit.store.embeddings import Embeddings, RandomSample
+from clusterkit.store.reading import as_sample
 from clusterkit.store.store import Store
+from clusterkit.store.stream import VectorStream
 from clusterkit.utils.text import join_lines
 
 # Names of groups in one line of text have about as many letters.
@@ -125,11 +126,12 @@ class Levels(TableResult):
 
 
 def find_levels(
-    embeddings: Embeddings | ArrayLike,
+    embeddings: Embeddings | VectorStream | ArrayLike,
     *,
     k: Iterable[int] | None = None,
     k_min: int = 2,
     k_max: int | None = None,
+    sample: int | None = None,
     random_state: int | None = None,
     store: Store | str | Path | None = None,
     progress: bool = False,
@@ -141,10 +143,13 @@ def find_levels(
 
     Parameters
     ----------
-    embeddings : Embeddings or array-like of shape (n, d)
+    embeddings : Embeddings, VectorStream or array-like of shape (n, d)
         The images.
     k, k_min, k_max
         The numbers to try, see :func:`clusterkit.elbow.elbow_curve`.
+    sample : int, optional
+        Maximum number of images that are looked at, drawn at random; by default 20,000 of a stream,
+        and all of others.
     random_state : int, optional
         Seed.
     store : Store or path, optional
@@ -173,8 +178,7 @@ def find_levels(
     >>> [sorted(names.values()) for names in found.names]
     [['lion', 'tabby', 'zebra']]
     """
-    if not isinstance(embeddings, Embeddings):
-        embeddings = Embeddings(np.asarray(embeddings))
+    embeddings = as_sample(embeddings, sample, random_state=random_state, progress=progress)
     curve = elbow_curve(
         embeddings, k=k, k_min=k_min, k_max=k_max, random_state=random_state, progress=progress
     )
@@ -197,11 +201,14 @@ class ChosenLevel:
         The number of clusters of each level.
     confidence : tuple of float
         The confidence of each level, from 0 to 1.
+    sampled : RandomSample, optional
+        What the elbow looked at, if that was a random sample.
     """
 
     level: int
     n_clusters: tuple[int, ...]
     confidence: tuple[float, ...]
+    sampled: RandomSample | None = None
 
     @property
     def k(self) -> int:
@@ -214,7 +221,9 @@ class ChosenLevel:
             {"k": k, "confidence": confidence}
             for k, confidence in zip(self.n_clusters, self.confidence, strict=True)
         ]
-        return {"level": self.level} | levels[self.level - 1] | {"levels": levels}
+        sample = None if self.sampled is None else self.sampled._asdict()
+        taken = {"level": self.level} | levels[self.level - 1]
+        return taken | {"levels": levels, "sample": sample}
 
     def to_text(self) -> str:
         """Return the level that was taken, and a line on how to take another, if there is one."""
@@ -222,14 +231,15 @@ class ChosenLevel:
             f"{k} clusters, confidence {confidence:.2f}"
             for k, confidence in zip(self.n_clusters, self.confidence, strict=True)
         ]
+        of = "" if self.sampled is None else f", of {self.sampled}"
         if len(said) == 1:
-            return said[0]
+            return f"{said[0]}{of}"
         others = [
             f"--level {number} ({text})"
             for number, text in enumerate(said, start=1)
             if number != self.level
         ]
-        taken = f"level {self.level} of {len(said)}, {said[self.level - 1]}"
+        taken = f"level {self.level} of {len(said)}, {said[self.level - 1]}{of}"
         return f"{taken}\nOther levels: {', '.join(others)}"
 
 
@@ -263,7 +273,8 @@ def choose_level(curve: ElbowCurve, level: int | None = None) -> ChosenLevel:
             for number, one in enumerate(curve.levels, start=1)
         )
         raise InvalidInputError(f"level must be one of these: {known}. Received: level={level}")
-    return ChosenLevel(level, numbers, tuple(one.confidence for one in curve.levels))
+    sure = tuple(one.confidence for one in curve.levels)
+    return ChosenLevel(level, numbers, sure, curve.sampled)
 
 
 def _shorten(texts: Sequence[str], most: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,7 +17,10 @@ from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.similarity.image_confounders import remove_confounders
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.reading import as_embeddings
+from clusterkit.store.stream import VectorStream
 from clusterkit.utils.text import plural
+
+Opened = TypeVar("Opened", Embeddings, Embeddings | VectorStream)
 
 
 def reopen_clustering(clusters_csv: str | Path, embeddings: Any) -> Clustering:
@@ -90,31 +93,35 @@ def is_normalized(earlier: EarlierClusters) -> bool:
     return bool(parameters.get("normalize")) if isinstance(parameters, dict) else True
 
 
-def as_clustered(earlier: EarlierClusters, embeddings: Embeddings) -> Embeddings:
+def as_clustered(earlier: EarlierClusters, embeddings: Opened) -> Opened:
     """Return the embeddings of a table's images as they were clustered.
 
     Parameters
     ----------
     earlier : EarlierClusters
         The table.
-    embeddings : Embeddings
+    embeddings : Embeddings or VectorStream
         Its images, as the network made them.
 
     Returns
     -------
-    Embeddings
+    Embeddings or VectorStream
         Without the confounders that the clustering was made without.
 
     Warns
     -----
     Notice
-        If these cannot be measured again, since the files are gone; then nothing is removed.
+        If these cannot be measured again, since the files are gone, or the vectors are a stream;
+        then nothing is removed.
     """
     removed = _removed(earlier)
     if not removed:
         return embeddings
     try:
-        return remove_confounders(embeddings, removed).embeddings
+        if isinstance(embeddings, VectorStream):
+            raise InvalidInputError("the vectors are read part by part")
+        cleaned: Any = remove_confounders(embeddings, removed).embeddings
+        return cleaned
     except (InvalidInputError, NotFoundError) as error:
         warnings.warn(
             f"the images are compared with {', '.join(removed)}, which the clusters are made "

@@ -19,6 +19,8 @@ from clusterkit.elbow.preprocessing import all_alike, check_matrix, check_number
 from clusterkit.elbow.resampling import Partitions, count_graphs, distances_between, partition
 from clusterkit.elbow.verdict import count_votes, judge, may_be_more
 from clusterkit.errors import InvalidInputError
+from clusterkit.store.embeddings import RandomSample
+from clusterkit.store.stream import VectorStream
 from clusterkit.utils.noise import without_nan
 from clusterkit.utils.parallel import workers
 from clusterkit.utils.progress import progress_bar
@@ -93,6 +95,8 @@ class ElbowCurve(TableResult):
         The number of clusters preferred by each index alone.
     labels : ndarray of shape (n,) or None
         The cluster of each row for ``k``; None if ``k`` is None.
+    sampled : RandomSample, optional
+        What the rows are a random sample of, if they are one.
     """
 
     k: int | None
@@ -113,6 +117,7 @@ class ElbowCurve(TableResult):
     chance_stability: NDArray[np.float64]
     votes: dict[str, int | None]
     labels: NDArray[np.int32] | None
+    sampled: RandomSample | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON-able values; NaN becomes None."""
@@ -126,6 +131,7 @@ class ElbowCurve(TableResult):
                 {"k": level.n_clusters, "confidence": level.confidence} for level in self.levels
             ],
             "votes": dict(self.votes),
+            "sample": None if self.sampled is None else self.sampled._asdict(),
             "curve": [
                 {"k": k, **{name: columns[name][i] for name in names}}
                 for i, k in enumerate(self.n_clusters.tolist())
@@ -158,7 +164,7 @@ class ElbowCurve(TableResult):
 
 
 def elbow_curve(
-    X: ArrayLike,
+    X: ArrayLike | VectorStream,
     *,
     k: Iterable[int] | None = None,
     k_min: int = 2,
@@ -173,8 +179,9 @@ def elbow_curve(
 
     Parameters
     ----------
-    X : Embeddings or array-like of shape (n, d)
-        The vectors.
+    X : Embeddings, VectorStream or array-like of shape (n, d)
+        The vectors.  Of a stream, 20,000 random rows are taken; the verdict says so, as it does for
+        what :meth:`clusterkit.store.VectorStream.sample` returns.
     k : iterable of int, optional
         The numbers of clusters to try, in any order, each from 2 to n; by default all from
         ``k_min`` to ``k_max``.
@@ -300,6 +307,9 @@ def elbow_curve(
     """
     check_at_least(n_resamples, 1, "n_resamples")
     check_at_least(max_samples, 2, "max_samples")
+    if isinstance(X, VectorStream):
+        X = X.sample(random_state=random_state, progress=progress)
+    sampled = getattr(X, "sampled", None)
     X = check_matrix(X)
     ranges: list[Iterable[int]] = [k] if k is not None else _ranges(k_min, k_max, len(X))
     numbers = check_numbers(ranges[0], len(X))
@@ -308,14 +318,23 @@ def elbow_curve(
     scaled = to_float32(X, normalize=False, unit=unit)
     rows = prepare(scaled, normalize)
     if all_alike(rows):
-        return _without_structure(numbers)
+        return _say_sampled(_without_structure(numbers), sampled)
     settings = (n_resamples, max_samples, random_state, progress)
     curve = _weigh(rows, numbers, *settings)
     for wider in ranges[1:]:
         if not may_be_more(curve.n_clusters, curve.probability):
             break
         curve = _weigh(rows, list(wider), *settings)
-    return curve if rows is not scaled else replace(curve, inertia=curve.inertia * unit * unit)
+    if rows is scaled:
+        curve = replace(curve, inertia=curve.inertia * unit * unit)
+    return _say_sampled(curve, sampled)
+
+
+def _say_sampled(curve: ElbowCurve, sampled: RandomSample | None) -> ElbowCurve:
+    """Say of which images the verdict is, if it is of a random sample."""
+    if sampled is None:
+        return curve
+    return replace(curve, sampled=sampled, verdict=f"{curve.verdict} This is of {sampled}.")
 
 
 def _ranges(k_min: int, k_max: int | None, n_samples: int) -> list[Iterable[int]]:
@@ -384,6 +403,7 @@ def _weigh(
 def _without_structure(numbers: list[int]) -> ElbowCurve:
     """Return the result for identical rows."""
     undefined = np.full(len(numbers), np.nan)
+    curves: dict[str, Any] = dict.fromkeys(_INDICES, undefined)
     return ElbowCurve(
         k=None,
         verdict="No clear number of clusters: all rows are the same.",
@@ -393,7 +413,7 @@ def _without_structure(numbers: list[int]) -> ElbowCurve:
         levels=(),
         probability=np.zeros(len(numbers)),
         labels=None,
-        **dict.fromkeys(_INDICES, undefined) | {"inertia": np.zeros(len(numbers))},
+        **curves | {"inertia": np.zeros(len(numbers))},
     )
 
 

@@ -101,6 +101,8 @@ class AuditDisplay(Display):
         images = {caption: some for caption, some in named.items() if some}
         problems = [finding.sentence for finding in audit.problems]
         title = " ".join(problems) or "Nothing in this space asks for a remedy."
+        if audit.sampled is not None:
+            title += f" This is of {audit.sampled}."
         return cls(bars, images=images, title=title).plot(ax=ax)
 
     def _title(self) -> str:

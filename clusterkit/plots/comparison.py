@@ -77,7 +77,7 @@ class ComparisonDisplay(Display):
             comparison.rank,
             [one.score for one in comparison.spaces],
             others={name: [getattr(one, name) for one in comparison.spaces] for name in names},
-            title=f"{len(comparison.spaces)} spaces of {comparison.n} images",
+            title=comparison.compared,
         )
         return display.plot(ax=ax)
 

@@ -24,7 +24,8 @@ from clusterkit.clustering.saved import (
 from clusterkit.datasets.names import first_few
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.store.embeddings import Embeddings, describe_space
-from clusterkit.store.reading import as_embeddings
+from clusterkit.store.reading import as_space, open_space
+from clusterkit.store.space import Space
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.noise import NOISE
 from clusterkit.utils.text import plural
@@ -51,7 +52,7 @@ class Gathered:
         Mask of the exemplars, as in the table.
     rows : ndarray of shape (n,), int
         Row of each image in the embeddings; -1 for an image that is not there.
-    embeddings : Embeddings
+    embeddings : Embeddings or VectorStream
         Their space.
     names : dict of int to str
         Names of clusters.
@@ -73,7 +74,7 @@ class Gathered:
     distances: NDArray[np.float64]
     exemplars: NDArray[np.bool_]
     rows: NDArray[np.int64]
-    embeddings: Embeddings
+    embeddings: Embeddings | VectorStream
     names: Mapping[int, str]
     kept: frozenset[int]
     next_number: int
@@ -103,7 +104,17 @@ class Gathered:
         return spread
 
     def to_clustering(self) -> Clustering:
-        """Return the clusters of the images that have a vector."""
+        """Return the clusters of the images that have a vector.
+
+        Raises
+        ------
+        InvalidInputError
+            If the vectors are a stream.
+        """
+        if isinstance(self.embeddings, VectorStream):
+            raise InvalidInputError(
+                f"an inspection needs all vectors in memory. Received: {self.embeddings!r}"
+            )
         known = np.flatnonzero(self.rows >= 0)
         return Clustering(
             self.embeddings[self.rows[known]],
@@ -124,12 +135,10 @@ class Gathered:
         open_ = np.isnan(distances) & (self.rows >= 0)
         if open_.any():
             known = self.rows >= 0
-            vectors = np.asarray(self.embeddings)[self.rows[known]]
-            distances[known] = np.where(
-                open_[known],
-                distances_to_centers(vectors, self.labels[known], normalize=self.normalize)[0],
-                distances[known],
-            )
+            labels = np.full(len(self.embeddings), NOISE)
+            labels[self.rows[known]] = self.labels[known]
+            found, _ = distances_to_centers(self.embeddings, labels, normalize=self.normalize)
+            distances[open_] = found[self.rows[open_]]
         # Infinite for images without a vector, which come last; the exemplar is first.
         distances = np.nan_to_num(distances, nan=np.inf)
         distances[self.exemplars] = -1
@@ -144,8 +153,8 @@ def gather(clusters: Any, embeddings: Any = None) -> Gathered:
     NotFoundError
         If the table or the store does not exist.
     InvalidInputError
-        If a table comes without embeddings, none of its images is among them, there are no images,
-        or the vectors are a stream.
+        If a table comes without embeddings, none of its images is among them, or there are no
+        images.
     """
     if isinstance(clusters, Clustering):
         return _from_clustering(clusters, embeddings)
@@ -154,22 +163,37 @@ def gather(clusters: Any, embeddings: Any = None) -> Gathered:
             raise InvalidInputError(
                 f"{clusters} holds no vectors: pass embeddings=, or the path of the store"
             )
-        return _from_table(clusters, as_embeddings(embeddings))
+        return _from_table(clusters, _open(embeddings))
     if clusters is not None and embeddings is not None:
         raise InvalidInputError(
             f"clusters must be a Clustering or its table. Received: {type(clusters).__name__}"
         )
-    return _without_clusters(as_embeddings(embeddings if clusters is None else clusters))
+    return _without_clusters(_open(embeddings if clusters is None else clusters))
+
+
+def _open(source: Any) -> Embeddings | VectorStream:
+    """Return embeddings, or those of a large space as a stream."""
+    source = as_space(source)
+    if isinstance(source, Space):
+        return open_space(source)
+    return source if isinstance(source, Embeddings | VectorStream) else Embeddings(source)
+
+
+def _choose(
+    embeddings: Embeddings | VectorStream, rows: NDArray[np.int64]
+) -> tuple[Embeddings | VectorStream, NDArray[np.int64]]:
+    """Return the images of some rows, and which row each has among them."""
+    if isinstance(embeddings, Embeddings):
+        return embeddings[rows], np.arange(len(rows))
+    chosen = np.zeros(len(embeddings), np.bool_)
+    chosen[rows] = True
+    # A stream stays in its order.
+    return embeddings.select(chosen), np.searchsorted(np.flatnonzero(chosen), rows)
 
 
 def _from_clustering(clustering: Clustering, embeddings: Any) -> Gathered:
     """Gather the images of a clustering in memory."""
-    given = clustering.embeddings if embeddings is None else as_embeddings(embeddings)
-    if isinstance(given, VectorStream):
-        raise InvalidInputError(
-            "a report needs all vectors in memory: pass embeddings=, the Embeddings of "
-            f"Space.read(). Received: {given!r}"
-        )
+    given = clustering.embeddings if embeddings is None else _open(embeddings)
     paths = list(clustering.embeddings.paths)
     row_of = {path: row for row, path in enumerate(given.paths)}
     rows = np.array([row_of.get(path, -1) for path in paths])
@@ -180,8 +204,7 @@ def _from_clustering(clustering: Clustering, embeddings: Any) -> Gathered:
             f"{len(given)} embeddings"
         )
     _say_left_out("the clustering", rows, paths, len(given))
-    given = given[rows[known]]
-    rows[known] = np.arange(len(known))
+    given, rows[known] = _choose(given, rows[known])
     named = set(clustering.names) | set(clustering.decisions.fixed)
     return Gathered(
         paths,
@@ -200,7 +223,7 @@ def _from_clustering(clustering: Clustering, embeddings: Any) -> Gathered:
     )
 
 
-def _from_table(clusters_csv: str | Path, embeddings: Embeddings) -> Gathered:
+def _from_table(clusters_csv: str | Path, embeddings: Embeddings | VectorStream) -> Gathered:
     """Gather the images of a table of clusters."""
     _check_not_empty(embeddings)
     table = read_clusters(clusters_csv)
@@ -210,8 +233,8 @@ def _from_table(clusters_csv: str | Path, embeddings: Embeddings) -> Gathered:
     rows = np.array([row_of.get(path, -1) for path in followed.paths])
     _say_left_out(table.file, rows, followed.paths, len(embeddings))
     known = np.flatnonzero(rows >= 0)
-    embeddings = as_clustered(earlier, embeddings[rows[known]])
-    rows[known] = np.arange(len(known))
+    embeddings, rows[known] = _choose(embeddings, rows[known])
+    embeddings = as_clustered(earlier, embeddings)
     algorithm = earlier.made_by.get("algorithm")
     labels = np.array(earlier.labels)
     return Gathered(
@@ -231,11 +254,11 @@ def _from_table(clusters_csv: str | Path, embeddings: Embeddings) -> Gathered:
     )
 
 
-def _without_clusters(embeddings: Embeddings) -> Gathered:
+def _without_clusters(embeddings: Embeddings | VectorStream) -> Gathered:
     """Gather images that have no clusters yet: all are one."""
     _check_not_empty(embeddings)
     labels = np.zeros(len(embeddings), np.int64)
-    distances, exemplars = distances_to_centers(np.asarray(embeddings), labels, normalize=True)
+    distances, exemplars = distances_to_centers(embeddings, labels, normalize=True)
     return Gathered(
         list(embeddings.paths),
         list(embeddings.paths),
@@ -253,7 +276,7 @@ def _without_clusters(embeddings: Embeddings) -> Gathered:
     )
 
 
-def _check_not_empty(embeddings: Embeddings) -> None:
+def _check_not_empty(embeddings: Embeddings | VectorStream) -> None:
     """Check that there are images."""
     if not len(embeddings):
         raise InvalidInputError(

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.similarity.approximate import nearest_others_roughly
+from clusterkit.similarity.approximate import nearest_others_of_stream, nearest_others_roughly
 from clusterkit.similarity.nearest import nearest_others, unit_rows
 from clusterkit.similarity.projection import project
+from clusterkit.store.stream import SAMPLE_SIZE, VectorStream
 from clusterkit.utils.optional_imports import require
 
 LAYOUTS = ("pca", "umap")
@@ -36,41 +37,63 @@ class Layout(NamedTuple):
     positions: NDArray[np.float64]
 
 
-def make_layouts(vectors: NDArray[np.float32], kind: str) -> list[Layout]:
-    """Return the map of principal components and, if asked for, that of UMAP before it.
-
-    Parameters
-    ----------
-    vectors : ndarray of shape (n, d)
-        The images.
-    kind : {"pca", "umap"}
-        The map.
+def check_layout(kind: str, vectors: Any) -> None:
+    """Check that a map is known, and can be made of vectors.
 
     Raises
     ------
     InvalidInputError
-        If the map is unknown.
-    MissingDependencyError
-        If umap-learn is not installed.
+        If it is unknown, or UMAP of a stream.
     """
     if kind not in LAYOUTS:
         raise InvalidInputError(f"the map must be one of {', '.join(LAYOUTS)}. Received: {kind!r}")
+    if kind == "umap" and isinstance(vectors, VectorStream):
+        raise InvalidInputError(
+            "the map by UMAP needs all vectors in memory: choose pca, or --no-stream. "
+            f"Received: {vectors!r}"
+        )
+
+
+def make_layouts(
+    vectors: NDArray[np.float32] | VectorStream, kind: str, *, progress: bool = False
+) -> list[Layout]:
+    """Return the map of principal components and, if asked for, that of UMAP before it.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, d), or VectorStream
+        The images; of a stream, the components are those of a random sample, and the note says so.
+    kind : {"pca", "umap"}
+        The map.
+    progress : bool
+        Whether to show a progress bar while a stream is read.
+
+    Raises
+    ------
+    InvalidInputError
+        If the map is unknown, or UMAP of a stream.
+    MissingDependencyError
+        If umap-learn is not installed.
+    """
+    check_layout(kind, vectors)
     umap = None if kind == "pca" else require("umap", extra="map", caller="the map by UMAP")
     if min(vectors.shape) < 2:
         places = np.zeros((len(vectors), 2))
         return [Layout("all in one place", "There is nothing to spread out.", places)]
-    positions, shares = project(vectors)
+    positions, shares = project(vectors, progress=progress)
+    n_axes = min(SAMPLE_SIZE, len(vectors)) if isinstance(vectors, VectorStream) else len(vectors)
+    of = "" if n_axes == len(vectors) else f", found on {n_axes:,} random images"
     first, second = (f"{share:.0%}" for share in shares)
     layouts = [
         Layout(
             "principal components",
-            f"The two directions of the largest variance, {first} and {second} of it: what is far "
-            "apart here differs; what is near may differ in other directions.",
+            f"The two directions of the largest variance, {first} and {second} of it{of}: what is "
+            "far apart here differs; what is near may differ in other directions.",
             positions,
         )
     ]
     # UMAP needs some neighbours.
-    if umap is not None and len(vectors) > 4:
+    if umap is not None and len(vectors) > 4 and not isinstance(vectors, VectorStream):
         layouts.insert(0, _umap(umap, vectors))
     return layouts
 
@@ -92,12 +115,13 @@ def _umap(umap: Any, vectors: NDArray[np.float32]) -> Layout:
 
 
 def find_neighbors(
-    vectors: NDArray[np.float32], n_neighbors: int
+    vectors: NDArray[np.float32] | VectorStream, n_neighbors: int, *, progress: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], bool]:
     """Return the nearest other images, and whether they are exact.
 
     Above 20,000 images they are approximate, see
-    :func:`clusterkit.similarity.approximate.nearest_others_roughly`.
+    :func:`clusterkit.similarity.approximate.nearest_others_roughly`, and those of a stream, see
+    :func:`clusterkit.similarity.approximate.nearest_others_of_stream`.
 
     Returns
     -------
@@ -109,6 +133,9 @@ def find_neighbors(
     n_neighbors = min(n_neighbors, len(vectors) - 1)
     if n_neighbors < 1:
         return np.empty((len(vectors), 0)), np.empty((len(vectors), 0), np.int64), True
+    if isinstance(vectors, VectorStream):
+        distances, rows = nearest_others_of_stream(vectors, n_neighbors, progress=progress)
+        return 1 - distances, rows, False
     is_exact = len(vectors) <= _MOST_EXACT
     find = nearest_others if is_exact else nearest_others_roughly
     distances, rows = find(vectors, n_neighbors)

@@ -23,13 +23,14 @@ from clusterkit.elbow.curve import ElbowCurve, elbow_curve
 from clusterkit.errors import InvalidInputError, Notice, OutputExistsError
 from clusterkit.report.document import make_document
 from clusterkit.report.gathering import Gathered, gather
-from clusterkit.report.layouts import find_neighbors, make_layouts
+from clusterkit.report.layouts import check_layout, find_neighbors, make_layouts
 from clusterkit.report.page import render
 from clusterkit.report.sheets import Sheets, make_sheets
 from clusterkit.similarity.space_audit import Audit
 from clusterkit.similarity.space_audit import audit as audit_space
 from clusterkit.store.embeddings import describe_space
 from clusterkit.store.store import Store
+from clusterkit.store.stream import VectorStream
 from clusterkit.utils.files import check_output, write_whole
 from clusterkit.utils.noise import NOISE, is_missing
 from clusterkit.utils.text import join_lines, plural
@@ -150,7 +151,7 @@ def write_report(
     ----------
     clusters : Clustering, path or Embeddings
         A clustering or its ``clusters.csv``.  Embeddings, or a store, that have no clusters yet are
-        shown as one.
+        shown as one.  The vectors of a stream, or of a large space, are read part by part.
     output : path
         The page, .html.
     embeddings : Embeddings, Store, Space, or path of a store, optional
@@ -197,7 +198,7 @@ def write_report(
         If the page exists and ``overwrite`` is false.
     InvalidInputError
         If there are no images, no image of a table is among the embeddings, or the vectors are a
-        stream.
+        stream and UMAP or the inspection is asked for.
     MissingDependencyError
         If the map needs umap-learn.
 
@@ -213,6 +214,15 @@ def write_report(
     """
     output = check_report_path(output, overwrite=overwrite)
     gathered = gather(clusters, embeddings)
+    given = gathered.embeddings
+    vectors = given if isinstance(given, VectorStream) else np.asarray(given)
+    check_layout(layout, vectors)
+    if isinstance(vectors, VectorStream):
+        if inspection is True:
+            raise InvalidInputError(
+                f"an inspection needs all vectors in memory. Received: {vectors!r}"
+            )
+        inspection = None if inspection == "auto" else inspection
     known = _find_labels(labels, gathered)
     n = len(gathered.embeddings)
     if _is_wanted(curve, n, least=2, what="number of clusters"):
@@ -221,10 +231,9 @@ def write_report(
         audit = audit_space(gathered.embeddings, random_state=random_state, progress=progress)
     if _is_wanted(inspection, n, least=2, what="inspection") and gathered.algorithm is not None:
         inspection = inspect_clusters(gathered.to_clustering())
-    vectors = np.asarray(gathered.embeddings)
-    layouts = make_layouts(vectors, layout)
+    layouts = make_layouts(vectors, layout, progress=progress)
     top5, _ = find_classes(gathered.embeddings, store)
-    neighbors = find_neighbors(vectors, _N_NEIGHBORS)
+    neighbors = find_neighbors(vectors, _N_NEIGHBORS, progress=progress)
     sheets = make_sheets(gathered.files, gathered.ranks(), progress=progress)
     is_inside = len(gathered.paths) <= most_inside
     names = [f"{number:05d}{sheets.suffix}" for number in range(len(sheets.content))]

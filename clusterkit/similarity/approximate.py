@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.similarity.nearest import unit_rows
+from clusterkit.store.stream import VectorStream
+from clusterkit.utils.progress import progress_bar
 
 # Candidates are looked for in this many dimensions, and in some cells of a partition.
 _N_REDUCED, _N_CANDIDATES, _N_CELLS_SEARCHED = 96, 48, 16
 _BLOCK = 2_000
+# Of a stream, whose vectors cannot be compared afterwards.
+_N_OF_STREAM = 64
 
 
 def nearest_others_roughly(
@@ -51,8 +57,64 @@ def nearest_others_roughly(
     return distances, rows
 
 
+def nearest_others_of_stream(
+    stream: VectorStream, n_neighbors: int, *, progress: bool = False
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Find near other rows of each row of a stream, in fewer dimensions.
+
+    The rows are reduced to the 64 dimensions that keep the scalar products of 20,000 random ones
+    best, and searched there as by :func:`nearest_others_roughly`.  The distances are those in these
+    dimensions, a few hundredths above the exact ones.
+
+    Parameters
+    ----------
+    stream : VectorStream
+        The rows, of any length.
+    n_neighbors : int
+        Number of neighbours.
+    progress : bool
+        Whether to show progress bars.
+
+    Returns
+    -------
+    distances, rows : ndarray of shape (n, n_neighbors)
+        As for :func:`nearest_others_roughly`.
+    """
+    axes = _directions(unit_rows(stream.sample(random_state=0).vectors), _N_OF_STREAM)
+    n = len(stream)
+    reduced = np.empty((n, axes.shape[1]), np.float32)
+    n_read = 0
+    for part in progress_bar(stream.split(), name="reading", enabled=progress, unit="part"):
+        for batch in part.iter_batches(_BLOCK):
+            reduced[n_read : n_read + len(batch)] = unit_rows(batch) @ axes
+            n_read += len(batch)
+    index = _index(reduced)
+    distances = np.ones((n, n_neighbors), np.float64)
+    rows = np.full((n, n_neighbors), -1)
+    with progress_bar(name="neighbours", enabled=progress, unit="image", total=n) as bar:
+        for start in range(0, n, _BLOCK):
+            block = slice(start, start + _BLOCK)
+            found, near = index.search(reduced[block], n_neighbors + 1)
+            own = np.arange(start, start + len(near))
+            is_other = near != own[:, None]
+            # Of more equal images than are found, the image itself may not be among them.
+            is_other[is_other.all(axis=1), -1] = False
+            shape = (len(near), n_neighbors)
+            rows[block] = near[is_other].reshape(shape)
+            distances[block] = np.clip(1 - found[is_other].reshape(shape), 0, 2)
+            bar.update(len(near))
+    distances[rows < 0] = 1
+    return distances, rows
+
+
 def _search(rows: NDArray[np.float32]) -> NDArray[np.int64]:
     """Return candidates for the neighbours of each row; -1 where there are fewer."""
+    found: NDArray[np.int64] = _index(rows).search(rows, _N_CANDIDATES)[1]
+    return found
+
+
+def _index(rows: NDArray[np.float32]) -> Any:
+    """Return an index of rows in cells of a partition."""
     import faiss
 
     dimension = rows.shape[1]
@@ -68,16 +130,21 @@ def _search(rows: NDArray[np.float32]) -> NDArray[np.int64]:
     index.train(rows)
     index.add(rows)
     index.nprobe = _N_CELLS_SEARCHED
-    return index.search(rows, _N_CANDIDATES)[1]
+    return index
 
 
 def _reduce(units: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return rows in the fewer dimensions that keep their scalar products best."""
     if units.shape[1] <= _N_REDUCED:
         return units
+    return np.ascontiguousarray(units @ _directions(units, _N_REDUCED))
+
+
+def _directions(units: NDArray[np.float32], n: int) -> NDArray[np.float32]:
+    """Return the directions that keep the scalar products of rows best, as columns."""
     products = np.zeros((units.shape[1], units.shape[1]))
     for start in range(0, len(units), _BLOCK):
         part = units[start : start + _BLOCK].astype(np.float64)
         products += part.T @ part
     _, directions = np.linalg.eigh(products)
-    return np.ascontiguousarray(units @ directions[:, -_N_REDUCED:].astype(np.float32))
+    return directions[:, -n:].astype(np.float32)

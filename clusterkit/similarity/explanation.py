@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,8 @@ _MIN_USUAL = 0.01
 # The network gives about the same vectors in any precision; beyond this, the files are others.
 _MAX_MOVED = 0.02
 _BLOCK_ROWS = 512
+# Of vectors on disk, rows that are read at a time, and random ones whose pairs are ranked.
+_BATCH_ROWS, _MOST_RANKED = 8192, 20_000
 
 
 class Contribution(NamedTuple):
@@ -300,8 +303,9 @@ def explain_vectors(
     ----------
     a, b : path, int, one-row Embeddings, or ndarray of shape (dimension,)
         The two images: a path or row number in ``embeddings``, or a vector of the same space.
-    embeddings : Embeddings or array-like of shape (n, dimension)
-        The images whose pairs give the percentile.
+    embeddings : Embeddings, SpaceIndex, or array-like of shape (n, dimension)
+        The images whose pairs give the percentile.  Of an index, whose vectors stay on disk, these
+        are pairs of 20,000 random images.
     bins : int, optional
         Number of bins of the histograms; see :func:`latent_histograms`.
     random_state : int, optional
@@ -328,13 +332,19 @@ def explain_vectors(
     >>> round(explanation.similarity, 2), explanation.n_pairs, explanation.intersection
     (0.96, 3, 1.0)
     """
-    if not isinstance(embeddings, Embeddings):
+    on_disk = hasattr(embeddings, "iter_batches")
+    if not isinstance(embeddings, Embeddings) and not on_disk:
         embeddings = Embeddings(embeddings)
     image_a, image_b = select_image(a, embeddings), select_image(b, embeddings)
     vector_a, vector_b = image_a.vectors[0], image_b.vectors[0]
     unit_a, unit_b = unit_rows([vector_a, vector_b]).astype(np.float64)
     similarity = float(np.clip(unit_a @ unit_b, -1, 1))
-    standing = rank_similarity(similarity, embeddings, random_state=random_state)
+    vectors = embeddings.vectors
+    if len(vectors) > _MOST_RANKED and on_disk:
+        rng = np.random.default_rng(random_state)
+        rows = np.sort(rng.choice(len(vectors), _MOST_RANKED, replace=False))
+        vectors = embeddings.vectors_of(rows)
+    standing = rank_similarity(similarity, vectors, random_state=random_state)
     histogram_a, histogram_b, bin_edges = latent_histograms(vector_a, vector_b, bins=bins)
     return Explanation(
         **_describe(image_a, "a"),
@@ -345,7 +355,12 @@ def explain_vectors(
         histogram_a=histogram_a,
         histogram_b=histogram_b,
         bin_edges=bin_edges,
-        top_dimensions=_strongest(vector_a, vector_b, unit_a * unit_b, embeddings.vectors),
+        top_dimensions=_strongest(
+            vector_a,
+            vector_b,
+            unit_a * unit_b,
+            embeddings.iter_batches(_BATCH_ROWS) if on_disk else [embeddings.vectors],
+        ),
         neighbors=_common_neighbors(image_a, image_b, embeddings),
     )
 
@@ -520,30 +535,33 @@ def _strongest(
     a: NDArray[np.float32],
     b: NDArray[np.float32],
     products: NDArray[np.float64],
-    vectors: NDArray[np.float32],
+    batches: Iterable[NDArray[np.float32]],
 ) -> tuple[Contribution, ...]:
     """Return the dimensions with the largest positive products, in descending order."""
     order = np.argsort(-products, kind="stable")[:_N_TOP_DIMENSIONS]
     order = order[products[order] > 0]
-    lengths = _lengths(vectors)
-    columns = np.divide(
-        vectors[:, order],
-        lengths[:, None],
-        out=np.zeros((len(vectors), len(order))),
-        where=lengths[:, None] > 0,
-    )
-    own = (
+    own = [
         vector[order] / (length or 1)
         for vector, length in zip((a, b), _lengths(np.stack([a, b])), strict=True)
-    )
-    n = len(vectors)
+    ]
+    n = 0
+    totals, squares = np.zeros(len(order)), np.zeros(len(order))
+    n_lower = np.zeros((2, len(order)))
+    for vectors in batches:
+        lengths = _lengths(vectors)[:, None]
+        columns = np.zeros((len(vectors), len(order)))
+        np.divide(vectors[:, order], lengths, out=columns, where=lengths > 0)
+        n += len(vectors)
+        totals += columns.sum(axis=0)
+        squares += (columns**2).sum(axis=0)
+        n_lower += [(columns < values - FLOAT32_NOISE).sum(axis=0) for values in own]
     usual = np.full(len(order), math.nan)
     lower = np.full((2, len(order)), math.nan)
     if n > 1:
         # The mean of the products of all pairs of different rows.
-        usual = (columns.sum(axis=0) ** 2 - (columns**2).sum(axis=0)) / (n * (n - 1))
+        usual = (totals**2 - squares) / (n * (n - 1))
     if n:
-        lower = np.array([100 * (columns < values - FLOAT32_NOISE).mean(axis=0) for values in own])
+        lower = 100 * n_lower / n
     return tuple(
         Contribution(
             int(row),
@@ -563,9 +581,7 @@ def _lengths(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
 
 
-def _common_neighbors(
-    a: Embeddings, b: Embeddings, embeddings: Embeddings
-) -> SharedNeighbors | None:
+def _common_neighbors(a: Embeddings, b: Embeddings, embeddings: Any) -> SharedNeighbors | None:
     """Return the nearest images that two images have in common, themselves left out."""
     own = {row for row in map(_own_row, (a, b), (embeddings, embeddings)) if row is not None}
     n_neighbors = min(_N_NEIGHBORS, len(embeddings) - len(own))
@@ -573,16 +589,20 @@ def _common_neighbors(
         return None
     queries = np.concatenate([a.vectors, b.vectors])
     n_looked_at = n_neighbors + len(own)
-    _, rows = nearest_of_any_length(embeddings.vectors, queries, n_looked_at)
+    if isinstance(embeddings, Embeddings):
+        _, rows = nearest_of_any_length(embeddings.vectors, queries, n_looked_at)
+    else:
+        _, rows = embeddings.nearest(queries, n_looked_at)
     near_a, near_b = ([row for row in found.tolist() if row not in own] for found in rows)
     common = set(near_b[:n_neighbors])
     paths = tuple(embeddings.paths[row] for row in near_a[:n_neighbors] if row in common)
     return SharedNeighbors(n_neighbors, paths)
 
 
-def _own_row(image: Embeddings, embeddings: Embeddings) -> int | None:
+def _own_row(image: Embeddings, embeddings: Any) -> int | None:
     """Return the row of an image in the store; None for others."""
-    return embeddings.find(image.files[0]) if image.paths[0] else None
+    row: int | None = embeddings.find(image.files[0]) if image.paths[0] else None
+    return row
 
 
 def _describe_tone(tone: ToneInfluence) -> str | None:

@@ -31,6 +31,7 @@ from clusterkit.images.tone import (
     in_grey,
     measure_tone,
 )
+from clusterkit.similarity.space_index import SpaceIndex
 from clusterkit.similarity.tone_share import ToneInfluence, place
 from clusterkit.similarity.where import Where, split_by_hiding, split_cosine
 from clusterkit.store.embeddings import Embeddings
@@ -139,7 +140,7 @@ class Viewer:
 def look_at(
     images: tuple[Embeddings, Embeddings],
     extractor: Extractor,
-    embeddings: Embeddings,
+    embeddings: Embeddings | SpaceIndex,
     *,
     percentile: float | None = None,
     random_state: int | None = None,
@@ -215,7 +216,7 @@ def find_where(pictures: NDArray[np.uint8], viewer: Viewer) -> Where:
 
 
 def take_sample(
-    embeddings: Embeddings,
+    embeddings: Embeddings | SpaceIndex,
     viewer: Viewer,
     *,
     exclude: Sequence[Path | None] = (),
@@ -327,7 +328,7 @@ def _read_both(
 
 
 def _read_some(
-    embeddings: Embeddings,
+    embeddings: Embeddings | SpaceIndex,
     extractor: Extractor,
     exclude: Sequence[Path | None],
     random_state: int | None,

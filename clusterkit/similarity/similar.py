@@ -24,7 +24,6 @@ from clusterkit.similarity.explanation import Explanation, explain_vectors, sele
 from clusterkit.similarity.nearest import nearest_of_any_length
 from clusterkit.similarity.space_index import SpaceIndex, as_searchable
 from clusterkit.store.embeddings import Embeddings, describe_space
-from clusterkit.store.reading import as_embeddings
 from clusterkit.utils.paths import is_gone, unescape_path
 from clusterkit.utils.text import join_lines, plural
 
@@ -165,6 +164,8 @@ def explain(
     extractor: Extractor | None = None,
     bins: int | None = None,
     random_state: int | None = None,
+    stream: bool | None = None,
+    progress: bool = False,
 ) -> Explanation:
     """Explain why two images are, or are not, similar; they need not be among the embeddings.
 
@@ -176,7 +177,8 @@ def explain(
     a, b : path, int, one-row Embeddings, or ndarray of shape (dimension,)
         Files, or images of ``embeddings``; see :func:`locate`.
     embeddings : Embeddings, array-like of shape (n, dimension), Store, Space, or path of a store
-        The images that the two are compared with; see :func:`clusterkit.store.as_embeddings`.
+        The images that the two are compared with; of a large space, they stay on disk, as for
+        :func:`find_similar`.
     weights : path, optional
         The network's weights, if their file has moved.
     extractor : Extractor, optional
@@ -187,6 +189,8 @@ def explain(
     random_state : int, optional
         Seed of the images that tone is compared with and, if there are too many pairs, of the
         sample of pairs.
+    stream, progress
+        As for :func:`find_similar`.
 
     Returns
     -------
@@ -214,7 +218,7 @@ def explain(
     from clusterkit.extractors.remembered import RememberedExtractor
     from clusterkit.similarity.looking import look_at
 
-    embeddings = as_embeddings(embeddings)
+    embeddings = as_searchable(embeddings, stream=stream, progress=progress)
     if extractor is not None and embeddings.fingerprint not in (None, extractor.fingerprint):
         raise SpaceMismatchError(
             f"extractor must be what made the embeddings of {describe_space(embeddings.space)}. "

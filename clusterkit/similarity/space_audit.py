@@ -22,8 +22,8 @@ from clusterkit.similarity.image_confounders import (
     measure_confounders,
 )
 from clusterkit.similarity.nearest import nearest_others
-from clusterkit.store.embeddings import Embeddings, describe_space
-from clusterkit.store.reading import as_embeddings
+from clusterkit.store.embeddings import Embeddings, RandomSample, describe_space
+from clusterkit.store.reading import as_sample
 from clusterkit.utils.outliers import UNUSUAL, modified_z_scores
 from clusterkit.utils.text import join_lines, plural
 
@@ -115,6 +115,11 @@ class Audit(TableResult):
     reconstruction: NDArray[np.float64] | None = None
 
     @property
+    def sampled(self) -> RandomSample | None:
+        """What the audited images are a random sample of, if they are one."""
+        return self.embeddings.sampled
+
+    @property
     def problems(self) -> list[Finding]:
         """The findings that something should be done about."""
         return [finding for finding in self.findings if finding.is_problem]
@@ -156,6 +161,7 @@ class Audit(TableResult):
         return {
             "space": describe_space(self.embeddings.space),
             "images": len(paths),
+            "sample": self.sampled and self.sampled._asdict(),
             "findings": [finding._asdict() for finding in self.findings],
             "properties": [
                 one._asdict() | {"follows": does_follow(one)} for one in self.associations
@@ -176,7 +182,8 @@ class Audit(TableResult):
     def to_text(self) -> str:
         """Return the findings, each with what to do about it."""
         n, d = self.embeddings.shape
-        lines = [f"{self._headline()} ({plural(n, 'image')}, {d:,} dimensions)"]
+        images = plural(n, "image") if self.sampled is None else str(self.sampled)
+        lines = [f"{self._headline()} ({images}, {d:,} dimensions)"]
         for finding in self.findings:
             lines.append(f"{'!' if finding.is_problem else '-'} {finding.sentence}")
             if finding.advice:
@@ -205,6 +212,7 @@ def audit(
     embeddings: Any,
     *,
     max_images: int = 1_000,
+    sample: int | None = None,
     random_state: int | None = None,
     progress: bool = False,
 ) -> Audit:
@@ -212,10 +220,13 @@ def audit(
 
     Parameters
     ----------
-    embeddings : Embeddings, Store, Space, or path of a store
+    embeddings : Embeddings, VectorStream, Store, Space, or path of a store
         The images; see :func:`clusterkit.store.as_embeddings`.
     max_images : int
         Maximum number of images whose files are looked at for properties: a random sample of more.
+    sample : int, optional
+        Maximum number of images that are audited at all, drawn at random; by default 20,000 of a
+        stream or a large space, and all of others.
     random_state : int, optional
         Seed of the sample, and of the shuffling for comparison.
     progress : bool
@@ -245,7 +256,7 @@ def audit(
     detect and handle outliers. ASQC Quality Press, 1993, for the modified z-score of 3.5 from which
     on an image is an outlier.
     """
-    embeddings = as_embeddings(embeddings)
+    embeddings = as_sample(embeddings, sample, random_state=random_state, progress=progress)
     n = len(embeddings)
     if n < 3:
         raise InvalidInputError(f"an audit needs at least 3 images. Received: {n}")
@@ -254,12 +265,12 @@ def audit(
     rng = np.random.default_rng(random_state)
     vectors = np.asarray(embeddings, np.float32)
     findings: list[Finding] = []
-    sample = np.arange(n)
+    looked_at = np.arange(n)
     if n > max_images:
-        sample = np.sort(rng.choice(n, max_images, replace=False))
+        looked_at = np.sort(rng.choice(n, max_images, replace=False))
     followed: list[Association] = []
     copies: list[tuple[int, int]] = []
-    measured = _measure(embeddings, sample, findings, progress=progress)
+    measured = _measure(embeddings, looked_at, findings, progress=progress)
     if measured is not None:
         followed = associations(
             vectors[measured.rows], measured.confounders, random_state=random_state

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from clusterkit.errors import InvalidInputError, NotFoundError
 from clusterkit.networks.runtimes.cache import cache_folder
 from clusterkit.similarity.nearest import FLOAT32_NOISE, exact_distances, unit_rows
-from clusterkit.store.embeddings import Embeddings, Failure, check_one_space
+from clusterkit.store.embeddings import Embeddings, Failure, TopClasses, check_one_space
 from clusterkit.store.reading import as_space, is_large
 from clusterkit.store.space import Space
 from clusterkit.store.stream import VectorStream
@@ -31,13 +31,13 @@ from clusterkit.utils.paths import escape_path, unescape_path
 from clusterkit.utils.progress import progress_bar
 
 # Changes with the files below.
-_VERSION = 1
+_VERSION = 2
 _STEPS = 127  # of the largest number of a vector, on each side of 0
 _BATCH_ROWS = 4096
 # Numbers that are multiplied at a time: 2 MB, which stay in a core's cache.
 _CACHE_VALUES = 2**19
-# Rows that are compared exactly at a time.
-_EXACT_ROWS = 8192
+# Single rows that are read from one map.
+_MAPPED_ROWS = 1024
 # Times that a space which is being written to is read again.
 _ATTEMPTS = 10
 
@@ -82,7 +82,8 @@ class SpaceIndex:
         self.space: dict[str, Any] = space.info
         self._folder = folder
         self.vectors: NDArray[np.float32] = _map(folder, "vectors")
-        self.paths: Sequence[str] = _Paths(folder)
+        self.paths: Sequence[str] = _Texts(folder, "path")
+        self._classes = _Texts(folder, "classes") if about["has_classes"] else None
         self._answers: dict[bytes, NDArray[np.float32]] = {}
 
     def __len__(self) -> int:
@@ -116,8 +117,34 @@ class SpaceIndex:
         if isinstance(rows, list) and rows and isinstance(rows[0], str | os.PathLike):
             rows = [self.row(path) for path in rows]
         rows = np.atleast_1d(np.asarray(rows, np.int64))
-        paths = [self.paths[row] for row in rows]
-        return Embeddings(self.vectors[rows], paths=paths, root=self.root, space=self.space)
+        return Embeddings(
+            self.vectors_of(rows),
+            paths=[self.paths[row] for row in rows],
+            root=self.root,
+            space=self.space,
+            top5=None if self._classes is None else [self._classes_of(row) for row in rows],
+        )
+
+    def _classes_of(self, row: int) -> TopClasses | None:
+        """Return the most probable ImageNet classes of an image."""
+        known = json.loads(self._classes[row]) if self._classes is not None else None
+        return known and [(name, share) for name, share in known]
+
+    def vectors_of(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors of some rows."""
+        found = np.empty((len(rows), self.shape[1]), np.float32)
+        # Mapped for some rows only: the system maps what lies around each, and what is mapped
+        # counts as memory of the process.
+        for start in range(0, len(rows), _MAPPED_ROWS):
+            part = rows[start : start + _MAPPED_ROWS]
+            found[start : start + len(part)] = _map(self._folder, "vectors")[part]
+        return found
+
+    def iter_batches(self, n_rows: int, /) -> Iterator[NDArray[np.float32]]:
+        """Yield all vectors in order, as arrays of shape (up to ``n_rows``, dimension)."""
+        for start in range(0, len(self), n_rows):
+            # Mapped for a batch only, see above.
+            yield np.array(_map(self._folder, "vectors")[start : start + n_rows])
 
     def find(self, path: str | os.PathLike[str]) -> int | None:
         """Return the row of an image, given by its path in the space or by its file, or None."""
@@ -174,8 +201,8 @@ class SpaceIndex:
                 found = self._candidates(unit, n_neighbors)
                 exact = np.concatenate(
                     [
-                        exact_distances(unit_rows(self.vectors[part])[None], unit[None])[0]
-                        for part in _cut(found, _EXACT_ROWS)
+                        exact_distances(unit_rows(self.vectors_of(part))[None], unit[None])[0]
+                        for part in _cut(found, _BATCH_ROWS)
                     ]
                 )
                 order = np.lexsort((found, exact))[:n_neighbors]
@@ -240,11 +267,11 @@ def as_searchable(
     return SpaceIndex(source, progress=progress) if on_disk else source.read()
 
 
-class _Paths(Sequence[str]):
-    """The paths of an index, read from disk one by one."""
+class _Texts(Sequence[str]):
+    """A text for each row of an index, read from disk one by one."""
 
-    def __init__(self, folder: Path) -> None:
-        self._text, self._ends = _map(folder, "paths"), _map(folder, "path_ends")
+    def __init__(self, folder: Path, name: str) -> None:
+        self._text, self._ends = _map(folder, f"{name}_text"), _map(folder, f"{name}_ends")
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -329,13 +356,17 @@ def _write(folder: Path, stream: VectorStream, *, progress: bool) -> None:
     np.save(folder / "steps.npy", steps)
     np.save(folder / "errors.npy", errors)
     paths = [escape_path(stream.paths[row]) for row in order]
-    _write_paths(folder, paths)
+    _write_texts(folder, "path", paths)
+    if stream.top5 is not None:
+        classes = [escape_path(json.dumps(known)) for known in stream.top5]
+        _write_texts(folder, "classes", [classes[row] for row in order])
     _write_keys(folder, "path", np.array([_hash(path) for path in paths], np.uint64))
     digests = stream.digests or [None] * n
     known = [bytes.fromhex(digests[row] or "") for row in order]
     _write_keys(folder, "digest", np.array(known, "S32"))
     about = {
         "root": escape_path(str(stream.root)),
+        "has_classes": stream.top5 is not None,
         "failures": [[escape_path(path), reason] for path, reason in stream.failures],
     }
     (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
@@ -357,11 +388,12 @@ def _encode(
     return codes.astype(np.int8), steps, errors
 
 
-def _write_paths(folder: Path, paths: list[str]) -> None:
-    """Write paths as one text, and where each ends."""
-    texts = [path.encode() for path in paths]
-    np.save(folder / "path_ends.npy", np.cumsum([len(text) for text in texts], dtype=np.int64))
-    np.save(folder / "paths.npy", np.frombuffer(b"".join(texts), np.uint8))
+def _write_texts(folder: Path, name: str, texts: list[str]) -> None:
+    """Write texts as one, and where each ends."""
+    coded = [text.encode() for text in texts]
+    ends = np.cumsum([len(text) for text in coded], dtype=np.int64)
+    np.save(folder / f"{name}_ends.npy", ends)
+    np.save(folder / f"{name}_text.npy", np.frombuffer(b"".join(coded), np.uint8))
 
 
 def _write_keys(folder: Path, name: str, keys: NDArray[Any]) -> None:

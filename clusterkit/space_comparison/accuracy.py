@@ -14,6 +14,7 @@ from clusterkit.clustering.evaluation import evaluate
 from clusterkit.datasets.labels import labels_from_folders, read_labels
 from clusterkit.datasets.names import first_few
 from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.space_comparison.shared_images import Opened
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.noise import is_missing
 
@@ -22,14 +23,14 @@ Labels = list[str | None]
 FOLDERS = "folders"
 
 
-def find_labels(labels: Any, space: Embeddings, rows: NDArray[np.int64], **columns: Any) -> Labels:
+def find_labels(labels: Any, space: Opened, rows: NDArray[np.int64], **columns: Any) -> Labels:
     """Return the label of each shared image, or None.
 
     Parameters
     ----------
     labels : path, sequence, "folders" or None
         As for :func:`~clusterkit.space_comparison.compare_spaces`.
-    space : Embeddings
+    space : Embeddings or VectorStream
         The first space.
     rows : ndarray of shape (n,)
         The rows of the shared images.

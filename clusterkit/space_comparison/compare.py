@@ -20,7 +20,8 @@ from clusterkit.space_comparison.scores import (
     measure,
     rank_one_scores,
 )
-from clusterkit.space_comparison.shared_images import name_spaces, share_rows
+from clusterkit.space_comparison.shared_images import draw_shared, name_spaces, share_rows
+from clusterkit.store.embeddings import RandomSample
 from clusterkit.utils.seeds import draw_seed
 from clusterkit.utils.text import join_lines, plural
 
@@ -78,17 +79,26 @@ class SpaceComparison(TableResult):
         The numbers of clusters over which the scores are averaged.
     n_labels : int or None
         Number of distinct labels; None without labels.
+    sampled : RandomSample, optional
+        Of how many images the compared ones are a random sample, if they are one.
     """
 
     spaces: tuple[SpaceScores, ...]
     n: int
     n_clusters: tuple[int, ...]
     n_labels: int | None
+    sampled: RandomSample | None = None
 
     @property
     def rank(self) -> list[str]:
         """The names of the spaces, the best first."""
         return [one.space for one in self.spaces]
+
+    @property
+    def compared(self) -> str:
+        """What was compared: the number of spaces, and of images."""
+        images = plural(self.n, "image") if self.sampled is None else str(self.sampled)
+        return f"{plural(len(self.spaces), 'space')}, {images}"
 
     @property
     def correlations(self) -> dict[str, float] | None:
@@ -108,6 +118,7 @@ class SpaceComparison(TableResult):
         """Return everything as JSON-able values."""
         return {
             "n": self.n,
+            "sample": self.sampled and self.sampled._asdict(),
             "n_clusters": list(self.n_clusters),
             "n_labels": self.n_labels,
             "spaces": [
@@ -118,8 +129,7 @@ class SpaceComparison(TableResult):
 
     def _headline(self) -> str:
         """Return the best space."""
-        compared = f"{plural(len(self.spaces), 'space')}, {plural(self.n, 'image')}"
-        return f"{self.rank[0]} is the best of {compared}"
+        return f"{self.rank[0]} is the best of {self.compared}"
 
     def _table(self) -> Rows:
         """Return the scores, one row per space; the accuracy only with labels."""
@@ -141,6 +151,8 @@ class SpaceComparison(TableResult):
         if self.correlations is not None:
             values = "  ".join(f"{value:>10.2f}" for value in self.correlations.values())
             lines.append(f"{'':>4}  {last:<{width}}  {values}")
+        if self.sampled is not None:
+            lines.append(f"Compared on {self.sampled} that all of the spaces hold")
         return join_lines(lines)
 
 
@@ -152,6 +164,8 @@ def compare_spaces(
     labels: Any = None,
     random_state: int | None = None,
     max_samples: int = 2000,
+    sample: int | None = None,
+    progress: bool = False,
     **columns: Any,
 ) -> SpaceComparison:
     """Rank embedding spaces of the same images by how well they group them, without labels.
@@ -159,8 +173,8 @@ def compare_spaces(
     Parameters
     ----------
     spaces : Store, path of a store, mapping of str to space, or sequence of spaces
-        At least two spaces.  A space is Embeddings, or an array of shape (n, dimension); arrays are
-        compared by row, so that all must have the same number of rows.
+        At least two spaces.  A space is Embeddings, a VectorStream, or an array of shape (n,
+        dimension); arrays are compared by row, so that all must have the same number of rows.
     extractors : sequence of str
         Which spaces of a store, as for :meth:`clusterkit.store.store.Store.space`; by default all.
     n_clusters : int, optional
@@ -175,6 +189,11 @@ def compare_spaces(
         Seed; random by default.
     max_samples : int, default 2000
         Number of random images for all scores except the accuracy.
+    sample : int, optional
+        Maximum number of shared images that are looked at, drawn at random; by default 20,000 if a
+        space is large (see :func:`clusterkit.store.is_large`), and all otherwise.
+    progress : bool
+        Whether to show a progress bar while the parts of a large space are read.
     **columns
         ``label_column``, ``path_column`` and ``label_separator`` of the table of labels.
 
@@ -260,10 +279,15 @@ def compare_spaces(
     shared = share_rows(named)
     first, rows_of_first = next(iter(named.values())), next(iter(shared.values()))
     known = find_labels(labels, first, rows_of_first, **columns)
-    n = len(next(iter(shared.values())))
+    n_images = {name: len(space) for name, space in named.items()}
+    drawn = draw_shared(named, shared, sample, seed, progress=progress)
+    known = [known[place] for place in drawn.chosen]
+    n = len(known)
     numbers = _choose_numbers(n_clusters, n)
-    sample = np.sort(np.random.default_rng(seed).permutation(n)[:max_samples])
-    rows = {name: space.vectors[shared[name][sample]] for name, space in named.items()}
+    compared = np.sort(np.random.default_rng(seed).permutation(n)[:max_samples])
+    rows = {
+        name: space.vectors[drawn.shared[name][compared]] for name, space in drawn.spaces.items()
+    }
     for name, vectors in rows.items():
         if all_alike(unit_rows(vectors)):
             warnings.warn(f"all vectors of {name} are identical", stacklevel=2)
@@ -271,12 +295,12 @@ def compare_spaces(
     table = agreement(measured)
     scores = rank_one_scores(table)
     others = agreement_with_others(table, scores)
-    accuracies = measure_accuracy(named, shared, known, n_clusters, seed)
+    accuracies = measure_accuracy(drawn.spaces, drawn.shared, known, n_clusters, seed)
     found = [
         SpaceScores(
             space=name,
             dimension=space.shape[1],
-            n_images=len(space),
+            n_images=n_images[name],
             score=float(scores[i]),
             stability=float(measured[i].stability.mean()),
             neighbors=float(measured[i].neighbors.mean()),
@@ -284,13 +308,14 @@ def compare_spaces(
             agreement=float(others[i]),
             accuracy=accuracies.get(name),
         )
-        for i, (name, space) in enumerate(named.items())
+        for i, (name, space) in enumerate(drawn.spaces.items())
     ]
     return SpaceComparison(
         spaces=tuple(sorted(found, key=lambda one: (-one.score, one.space))),
         n=n,
         n_clusters=numbers,
         n_labels=len(set(known) - {None}) if accuracies else None,
+        sampled=drawn.sampled,
     )
 
 

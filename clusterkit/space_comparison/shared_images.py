@@ -5,17 +5,23 @@ from __future__ import annotations
 import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from os import PathLike
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError, StoreError
-from clusterkit.store.embeddings import Embeddings, describe_space
+from clusterkit.store.embeddings import Embeddings, RandomSample, describe_space
+from clusterkit.store.reading import open_space
 from clusterkit.store.store import Store
+from clusterkit.store.stream import SAMPLE_SIZE, VectorStream
+
+# A space, in memory or not.
+Opened = Embeddings | VectorStream
 
 
-def read_spaces(store: Store, extractors: Iterable[str] = ()) -> dict[str, Embeddings]:
+def read_spaces(store: Store, extractors: Iterable[str] = ()) -> dict[str, Opened]:
     """Load spaces of a store by folder name.
 
     Parameters
@@ -27,8 +33,8 @@ def read_spaces(store: Store, extractors: Iterable[str] = ()) -> dict[str, Embed
 
     Returns
     -------
-    dict of str to Embeddings
-        The spaces, the default first.
+    dict of str to Embeddings or VectorStream
+        The spaces, the default first; a large one as a stream.
 
     Raises
     ------
@@ -42,10 +48,10 @@ def read_spaces(store: Store, extractors: Iterable[str] = ()) -> dict[str, Embed
     """
     store.space()  # raises an error with a remedy if there is none
     chosen = [store.space(name) for name in extractors] or store.spaces()
-    found = {}
+    found: dict[str, Opened] = {}
     for space in chosen:
         try:
-            embeddings = space.read()
+            embeddings = open_space(space)
         except StoreError as error:
             warnings.warn(f"{space.folder.name} is left out: {error}", stacklevel=2)
             continue
@@ -58,7 +64,7 @@ def read_spaces(store: Store, extractors: Iterable[str] = ()) -> dict[str, Embed
     return found
 
 
-def name_spaces(spaces: Any, extractors: Sequence[str] = ()) -> dict[str, Embeddings]:
+def name_spaces(spaces: Any, extractors: Sequence[str] = ()) -> dict[str, Opened]:
     """Convert the input of :func:`~clusterkit.space_comparison.compare_spaces` to named Embeddings.
 
     Raises
@@ -94,7 +100,7 @@ def name_spaces(spaces: Any, extractors: Sequence[str] = ()) -> dict[str, Embedd
             f"a comparison needs at least two spaces. Received: {names}. Embed the same images "
             "with another extractor: `clusterkit embed FOLDER -e resnet50`, or -e pixels"
         )
-    found: dict[str, Embeddings] = {}
+    found: dict[str, Opened] = {}
     for name, space in named:
         if name in found:
             raise InvalidInputError(f"each space must come once. Twice: {name}")
@@ -103,7 +109,7 @@ def name_spaces(spaces: Any, extractors: Sequence[str] = ()) -> dict[str, Embedd
     return found
 
 
-def share_rows(spaces: Mapping[str, Embeddings]) -> dict[str, NDArray[np.int64]]:
+def share_rows(spaces: Mapping[str, Opened]) -> dict[str, NDArray[np.int64]]:
     """Find the images in all spaces.
 
     Images are identified by the digest of their content if every space has it, otherwise by file;
@@ -141,13 +147,87 @@ def share_rows(spaces: Mapping[str, Embeddings]) -> dict[str, NDArray[np.int64]]
     }
 
 
-def _as_embeddings(space: Any) -> Embeddings:
+class Drawn(NamedTuple):
+    """The shared images that are looked at.
+
+    Attributes
+    ----------
+    spaces : dict of str to Embeddings
+        The spaces, loaded.
+    shared : dict of str to ndarray of shape (m,)
+        The rows of the same images in each.
+    chosen : ndarray of shape (m,)
+        Which of all shared images these are.
+    sampled : RandomSample or None
+        Of how many they are a random sample; None if they are all.
+    """
+
+    spaces: dict[str, Embeddings]
+    shared: Mapping[str, NDArray[np.int64]]
+    chosen: NDArray[np.int64]
+    sampled: RandomSample | None
+
+
+def draw_shared(
+    spaces: Mapping[str, Opened],
+    shared: Mapping[str, NDArray[np.int64]],
+    size: int | None,
+    random_state: int,
+    *,
+    progress: bool = False,
+) -> Drawn:
+    """Load the shared images, or a random sample of them if a space is too large for memory.
+
+    Parameters
+    ----------
+    spaces : mapping of str to Embeddings or VectorStream
+        The spaces.
+    shared : mapping of str to ndarray of shape (n,)
+        The rows of the shared images in each.
+    size : int, optional
+        Maximum number of images; by default 20,000 if a space is a stream, and all otherwise.
+    random_state : int
+        Seed.
+    progress : bool
+        Whether to show a progress bar while a stream is read.
+
+    Raises
+    ------
+    InvalidInputError
+        If the size is below 1.
+    """
+    if size is not None and size < 1:
+        raise InvalidInputError(f"a sample must hold at least 1 image. Received: {size}")
+    n = len(next(iter(shared.values())))
+    in_memory = {name: one for name, one in spaces.items() if isinstance(one, Embeddings)}
+    if size is None and len(in_memory) < len(spaces):
+        size = SAMPLE_SIZE
+    chosen = np.arange(n)
+    if size is not None and size < n:
+        chosen = np.sort(np.random.default_rng(random_state).choice(n, size, replace=False))
+    elif len(in_memory) == len(spaces):
+        return Drawn(in_memory, shared, chosen, None)
+    loaded = {
+        name: space[shared[name][chosen]]
+        if isinstance(space, Embeddings)
+        else space.take(shared[name][chosen], progress=progress)
+        for name, space in spaces.items()
+    }
+    sampled = RandomSample(len(chosen), n, random_state) if len(chosen) < n else None
+    return Drawn(loaded, dict.fromkeys(loaded, np.arange(len(chosen))), chosen, sampled)
+
+
+def _as_embeddings(space: Any) -> Opened:
     """Return Embeddings unchanged, and an array as Embeddings of unknown origin."""
-    return space if isinstance(space, Embeddings) else Embeddings(np.asarray(space, np.float32))
+    if isinstance(space, Embeddings | VectorStream):
+        return space
+    return Embeddings(np.asarray(space, np.float32))
 
 
-def _check_finite(name: str, space: Embeddings) -> None:
-    """Check that the vectors are finite."""
+def _check_finite(name: str, space: Opened) -> None:
+    """Check that the vectors are finite; a stream is checked while it is read."""
+    if isinstance(space, VectorStream):
+        return
     finite = np.isfinite(space.vectors).all(axis=1)
     if not finite.all():
         path = space.paths[int(np.flatnonzero(~finite)[0])]
@@ -156,19 +236,21 @@ def _check_finite(name: str, space: Embeddings) -> None:
         )
 
 
-def _is_nameless(space: Embeddings) -> bool:
+def _is_nameless(space: Opened) -> bool:
     """Return whether the images are only identified by row."""
-    return space.paths == [str(row) for row in range(len(space))]
+    return space.paths[:1] == ["0"] and space.paths == [str(row) for row in range(len(space))]
 
 
-def _has_digests(space: Embeddings) -> bool:
+def _has_digests(space: Opened) -> bool:
     """Return whether every image has a digest."""
     return space.digests is not None and all(space.digests)
 
 
-def _rows_of_images(space: Embeddings, by_content: bool) -> dict[Hashable, int]:
+def _rows_of_images(space: Opened, by_content: bool) -> dict[Hashable, int]:
     """Map the identity of each image to its first row."""
-    keys: Iterable[Hashable] = space.files
+    # Of very many images, joined text is made faster than paths.
+    folder = "" if space.root is None else f"{Path(space.root)}/"
+    keys: Iterable[Hashable] = (folder + path for path in space.paths)
     if by_content and space.digests is not None:
         keys = space.digests
     rows: dict[Hashable, int] = {}

@@ -68,6 +68,25 @@ class Selection(NamedTuple):
         return f"{' and '.join(said)} ({self.n_images:,} of {self.n_before:,} images)"
 
 
+class RandomSample(NamedTuple):
+    """A uniform random sample, without replacement, of the images of a large space.
+
+    Attributes
+    ----------
+    n_images, n_before : int
+        Number of images of the sample, and of those that there are.
+    random_state : int or None
+        Its seed.
+    """
+
+    n_images: int
+    n_before: int
+    random_state: int | None
+
+    def __str__(self) -> str:
+        return f"a random sample of {self.n_images:,} of {self.n_before:,} images"
+
+
 @dataclass(frozen=True, eq=False)
 class Embeddings:
     """Vectors of images in one embedding space, accepted as X by scikit-learn.
@@ -94,6 +113,8 @@ class Embeddings:
         Images without a vector.
     selections : tuple of Selection, optional
         How these images were selected from more, one selection after the other.
+    sampled : RandomSample, optional
+        What they are a random sample of, see :meth:`clusterkit.store.VectorStream.sample`.
 
     Examples
     --------
@@ -114,6 +135,7 @@ class Embeddings:
     digests: list[str] | None = None
     failures: list[Failure] = field(default_factory=list)
     selections: tuple[Selection, ...] = ()
+    sampled: RandomSample | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -198,6 +220,7 @@ class Embeddings:
             top5=_take(self.top5, rows),
             digests=_take(self.digests, rows),
             selections=self.selections,
+            sampled=self.sampled,
         )
 
     def _select(self, key: Any) -> Any:

@@ -8,9 +8,11 @@ import os
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -24,13 +26,17 @@ from clusterkit.images.folder import digest_bytes, read_bytes, read_list
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store, as_store
+from clusterkit.store.stream import VectorStream
 from clusterkit.utils.files import atomic_file, check_output
 from clusterkit.utils.parallel import map_ahead
 from clusterkit.utils.paths import escape_path, unescape_path
+from clusterkit.utils.progress import progress_bar
 
 IMPORT_SUFFIXES = (".npy", ".npz", ".parquet")
 EXPORT_SUFFIXES = (".npz", ".parquet", ".csv")
 _PART_ROWS = 8192
+# Rows that are exported at a time.
+_BATCH_ROWS = 8192
 # Bytes of the paths of an .npz file that are in memory at a time.
 _TEXT_BYTES = 2**24
 # Columns of paths that come before other text.
@@ -133,24 +139,27 @@ def import_vectors(
 
 
 def write_vectors(
-    embeddings: Embeddings,
+    embeddings: Embeddings | VectorStream,
     output: str | Path,
     columns: Mapping[str, Any] | None = None,
     *,
     overwrite: bool = False,
+    progress: bool = False,
 ) -> Path:
     """Write vectors and paths to a file; see :func:`clusterkit.export_embeddings`.
 
     Parameters
     ----------
-    embeddings : Embeddings
-        The embeddings to write.
+    embeddings : Embeddings or VectorStream
+        The embeddings to write; a stream is read and written part by part, in its order.
     output : path
         The file, ending in ``.npz``, ``.parquet`` or ``.csv``.
-    columns : mapping of str to sequence of length n, optional
-        Further columns of a ``.parquet`` file.
+    columns : mapping of str to Arrow array, or to (Arrow type, iterable), optional
+        Further columns of a ``.parquet`` file, of length n; an iterable is read as it is written.
     overwrite : bool
         Whether to overwrite an existing file.
+    progress : bool
+        Whether to show a progress bar.
 
     Returns
     -------
@@ -178,8 +187,12 @@ def write_vectors(
     paths = [escape_path(path) for path in embeddings.paths]
     root = escape_path(str(embeddings.root or ""))
     try:
-        with atomic_file(output) as temporary, temporary.open("wb") as stream:
-            writers[output.suffix.lower()](stream, embeddings.vectors, paths, root)
+        with ExitStack() as opened:
+            temporary = opened.enter_context(atomic_file(output))
+            stream = opened.enter_context(temporary.open("wb"))
+            bar = progress_bar(name="export", enabled=progress, unit="image", total=len(paths))
+            batches = _advance(opened.enter_context(bar), _batches(embeddings))
+            writers[output.suffix.lower()](stream, batches, embeddings.shape, paths, root)
     except OSError as error:
         raise InvalidInputError(f"cannot write {output}: {error.strerror or error}") from error
     return output
@@ -398,51 +411,105 @@ def _kind_of(type_: Any) -> str:
     return str(type_)
 
 
-def _write_npz(stream: IO[bytes], vectors: NDArray[Any], paths: list[str], root: str) -> None:
+def _batches(embeddings: Embeddings | VectorStream) -> Iterator[NDArray[np.float32]]:
+    """Yield the vectors in order, some at a time."""
+    if isinstance(embeddings, VectorStream):
+        yield from embeddings.iter_batches(_BATCH_ROWS)
+        return
+    for start in range(0, len(embeddings), _BATCH_ROWS):
+        yield embeddings.vectors[start : start + _BATCH_ROWS]
+
+
+def _advance(bar: Any, batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+    """Advance a progress bar by the rows of each batch."""
+    for batch in batches:
+        yield batch
+        bar.update(len(batch))
+
+
+def _write_npz(
+    stream: IO[bytes],
+    batches: Iterable[NDArray[np.float32]],
+    shape: tuple[int, int],
+    paths: list[str],
+    root: str,
+) -> None:
     """Write an ``.npz`` file.
 
     NumPy pads each path to the length of the longest, so the paths are compressed and written a few
     rows at a time.
     """
     width = max(map(len, paths), default=1)
-    header = {"descr": f"<U{width}", "fortran_order": False, "shape": (len(paths),)}
     step = max(1, _TEXT_BYTES // (4 * width))
     with zipfile.ZipFile(stream, "w") as archive:
-        for name, array in (("vectors", vectors), ("root", np.array(root))):
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
+        with archive.open("vectors.npy", "w", force_zip64=True) as member:
+            _write_header(member, "<f4", shape)
+            for batch in batches:
+                member.write(np.ascontiguousarray(batch, "<f4").data)
+        with archive.open("root.npy", "w", force_zip64=True) as member:
+            np.lib.format.write_array(member, np.array(root), allow_pickle=False)
         packed = zipfile.ZipInfo("paths.npy")
         packed.compress_type = zipfile.ZIP_DEFLATED
         with archive.open(packed, "w", force_zip64=True) as member:
-            np.lib.format.write_array_header_1_0(member, header)
+            _write_header(member, f"<U{width}", (len(paths),))
             for start in range(0, len(paths), step):
                 member.write(np.array(paths[start : start + step], f"<U{width}").tobytes())
 
 
+def _write_header(member: IO[bytes], kind: str, shape: tuple[int, ...]) -> None:
+    """Write the header of an array in NumPy's format."""
+    header = {"descr": kind, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(member, header)
+
+
 def _write_parquet(
     stream: IO[bytes],
-    vectors: NDArray[Any],
+    batches: Iterable[NDArray[np.float32]],
+    shape: tuple[int, int],
     paths: list[str],
     root: str,
     columns: Mapping[str, Any],
 ) -> None:
-    """Write a ``.parquet`` file."""
+    """Write a ``.parquet`` file, a group of rows for each batch."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
-    table = pa.table({"path": pa.array(paths, pa.string()), **columns, "vector": column})
-    pq.write_table(table.replace_schema_metadata({"root": root}), stream, compression="zstd")
+    given = {"path": (pa.string(), paths), **columns}
+    kinds = {name: one[0] if isinstance(one, tuple) else one.type for name, one in given.items()}
+    kinds["vector"] = pa.list_(pa.float32(), shape[1])
+    schema = pa.schema(list(kinds.items()), metadata={"root": root})
+    rest = {name: iter(one[1]) for name, one in given.items() if isinstance(one, tuple)}
+    with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
+        n_read = 0
+        for batch in batches:
+            n = len(batch)
+            table = {
+                name: pa.array(islice(rest[name], n), kinds[name], size=n)
+                if name in rest
+                else one.slice(n_read, n)
+                for name, one in given.items()
+            }
+            n_read += n
+            flat = pa.array(np.ascontiguousarray(batch).ravel())
+            table["vector"] = pa.FixedSizeListArray.from_arrays(flat, shape[1])
+            writer.write_table(pa.table(table, schema=schema))
 
 
-def _write_csv(stream: IO[bytes], vectors: NDArray[Any], paths: list[str], root: str) -> None:
+def _write_csv(
+    stream: IO[bytes],
+    batches: Iterable[NDArray[np.float32]],
+    shape: tuple[int, int],
+    paths: list[str],
+    root: str,
+) -> None:
     """Write a ``.csv`` file; nine digits are exact for float32."""
     text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
+    vectors = (vector for batch in batches for vector in batch)
     rows = (
         [unescape_path(path), *(f"{value:.9g}" for value in vector)]
         for path, vector in zip(paths, vectors, strict=True)
     )
-    text.writelines(csv_lines(["path", *range(vectors.shape[1])], rows))
+    text.writelines(csv_lines(["path", *range(shape[1])], rows))
     text.detach()
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
-from clusterkit.store.embeddings import Embeddings
+import numpy as np
+
+from clusterkit.errors import InvalidInputError
+from clusterkit.store.embeddings import Embeddings, RandomSample
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
@@ -66,3 +70,52 @@ def as_embeddings(source: Any) -> Embeddings:
     if isinstance(source, Embeddings):
         return source
     return source.read() if isinstance(source, Space) else Embeddings(source)
+
+
+def as_sample(
+    source: Any,
+    size: int | None = None,
+    *,
+    random_state: int | None = None,
+    progress: bool = False,
+) -> Embeddings:
+    """Return embeddings, or a random sample of them if they are too many to be loaded.
+
+    Parameters
+    ----------
+    source : Embeddings, VectorStream, array-like, Store, Space, or path of a store
+        Of a store, its default space.
+    size : int, optional
+        Maximum number of images; by default 20,000 of a stream or a space that is large (see
+        :func:`is_large`), and all of others.
+    random_state : int, optional
+        Seed of the sample.
+    progress : bool
+        Whether to show a progress bar while a stream is read.
+
+    Returns
+    -------
+    Embeddings
+        Its ``sampled`` tells of how many images it is a sample, if it is one.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such store.
+    InvalidInputError
+        If the size is below 1, or the source is none of these.
+    """
+    if size is not None and size < 1:
+        raise InvalidInputError(f"a sample must hold at least 1 image. Received: {size}")
+    source = as_space(source)
+    if isinstance(source, Space):
+        source = open_space(source)
+    if isinstance(source, VectorStream):
+        return source.sample(size, random_state=random_state, progress=progress)
+    loaded = source if isinstance(source, Embeddings) else Embeddings(source)
+    n = len(loaded)
+    if size is None or size >= n:
+        return loaded
+    rows = np.sort(np.random.default_rng(random_state).choice(n, size, replace=False))
+    some = replace(loaded[rows], failures=loaded.failures)
+    return replace(some, sampled=RandomSample(size, n, random_state))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.errors import StoreError
-from clusterkit.store.embeddings import Failure, Selection, TopClasses, describe_space
+from clusterkit.errors import InvalidInputError, StoreError
+from clusterkit.store.embeddings import (
+    Embeddings,
+    Failure,
+    RandomSample,
+    Selection,
+    TopClasses,
+    describe_space,
+)
+from clusterkit.utils.progress import progress_bar
 
-# Number of images whose classes are read at a time.
+# Number of images that are read at a time.
 _BATCH_ROWS = 8192
+# Images of a random sample that stands for a large space, unless another number is asked for.
+SAMPLE_SIZE = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +177,85 @@ class VectorStream:
             digests=None if self.digests is None else [self.digests[row] for row in rows],
             selections=self.selections,
         )
+
+    def take(self, rows: NDArray[np.int64], *, progress: bool = False) -> Embeddings:
+        """Load some images, in the order of their row numbers, each once.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (m,), int
+            Row numbers.
+        progress : bool
+            Whether to show a progress bar over the parts.
+
+        Returns
+        -------
+        Embeddings
+        """
+        rows = np.asarray(rows, np.int64)
+        chosen = np.zeros(len(self), np.bool_)
+        chosen[rows] = True
+        some = self.select(chosen)
+        vectors = np.empty(some.shape, np.float32)
+        n_read = 0
+        for part in progress_bar(some.split(), name="reading", enabled=progress, unit="part"):
+            for batch in part.iter_batches(_BATCH_ROWS):
+                vectors[n_read : n_read + len(batch)] = batch
+                n_read += len(batch)
+        loaded = Embeddings(
+            vectors,
+            some.paths,
+            root=self.root,
+            space=self.space,
+            top5=None if some.top5 is None else list(some.top5),
+            digests=some.digests,  # type: ignore[arg-type]
+            failures=self.failures,
+            selections=self.selections,
+        )
+        if (np.diff(rows) > 0).all():
+            return loaded
+        ordered = loaded[np.searchsorted(np.flatnonzero(chosen), rows)]
+        return replace(ordered, failures=self.failures)
+
+    def sample(
+        self,
+        size: int | None = None,
+        *,
+        random_state: int | None = None,
+        progress: bool = False,
+    ) -> Embeddings:
+        """Load a uniform random sample of the images, without replacement.
+
+        Parameters
+        ----------
+        size : int, optional
+            Number of images, by default 20,000; all if there are no more.
+        random_state : int, optional
+            Seed.
+        progress : bool
+            Whether to show a progress bar over the parts.
+
+        Returns
+        -------
+        Embeddings
+            In order of path.  Their ``sampled`` tells of how many they are.
+
+        Raises
+        ------
+        InvalidInputError
+            If the size is below 1.
+        """
+        size = SAMPLE_SIZE if size is None else size
+        if size < 1:
+            raise InvalidInputError(f"a sample must hold at least 1 image. Received: {size}")
+        n = len(self)
+        rows = np.arange(n)
+        if size < n:
+            rows = np.random.default_rng(random_state).choice(n, size, replace=False)
+        rows = np.array(sorted(rows.tolist(), key=self.paths.__getitem__), np.int64)
+        loaded = self.take(rows, progress=progress)
+        made = RandomSample(size, n, random_state) if size < n else None
+        return replace(loaded, sampled=made)
 
     @property
     def fingerprint(self) -> str | None:

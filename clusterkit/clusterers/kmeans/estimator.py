@@ -40,6 +40,8 @@ from clusterkit.utils.ray_engine import RayEngine, as_engine
 
 # Number of runs improved by breathing k-means.
 _N_IMPROVED = 3
+# Passes over a stream stop at least at this tolerance: what is left was 0.01 % of the inertia.
+_STREAM_TOL = 1e-4
 
 
 class KMeans(CentroidClusterer):
@@ -60,7 +62,8 @@ class KMeans(CentroidClusterer):
 
     Rows that do not fit into memory are read as a stream, such as that of a space on disk: the
     search, with its restarts, is that of a uniform random sample of 20,000 rows (or 20 for each
-    cluster, if that is more), whose best run is then finished by passes over all rows.  The sums of
+    cluster, if that is more), whose best run is then finished by passes over all rows, until one
+    lowers the inertia by less than 0.01 %.  The sums of
     each part of the space are float64 and are added in the order of the parts, so that the centres
     are the same to the bit on any number of threads.  Memory: the sample, some parts, and 4 bytes a
     row for the labels.
@@ -229,7 +232,7 @@ class KMeans(CentroidClusterer):
             sample_weight=sample_weight,
             engine=engine,
             progress=progress,
-            **limits,
+            **limits | {"tol": max(self.tol, _STREAM_TOL)},
         )
         settled = settle(found.centers, found.last)
         self.fingerprint_, self._unit = fingerprint_of(stream), found.sample.unit

@@ -13,9 +13,12 @@ from clusterkit.clusterers.base import (
     check_n_clusters,
     number_by_size,
     seed_from,
+    to_float32,
     unite_equal,
     warn_of_clusters,
+    warn_of_zeros,
 )
+from clusterkit.clusterers.kmeans.streaming import draw, groups_of_parts
 from clusterkit.clusterers.refinement.candidates import make_candidates
 from clusterkit.clusterers.refinement.selection import (
     FIRST,
@@ -25,10 +28,13 @@ from clusterkit.clusterers.refinement.selection import (
     explain_choice,
 )
 from clusterkit.clusterers.refinement.whitening import Points, usable_numbers, whiten
+from clusterkit.clusterers.row_stream import BATCH_ROWS, RowStream
 from clusterkit.clusterers.scikit_learn import find_axes
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import find_equal
+from clusterkit.store.embeddings import fingerprint_of
 from clusterkit.utils.parallel import workers
+from clusterkit.utils.progress import progress_bar
 
 # Number of principal components that are whitened, as many as k-means searches on.
 N_COORDINATES = 64
@@ -71,7 +77,8 @@ class RefinedKMeans(UnitClusterer):
         Whether to scale the rows to length 1.
     max_rows : int, default 10000
         With more rows, a random sample of this size is clustered; every other row is assigned by
-        majority vote of its 10 nearest neighbours in the sample.
+        majority vote of its 10 nearest neighbours in the sample.  So are all rows of a stream, and
+        ``reason_`` says so.
     random_state : int, RandomState or None
         Seed.
 
@@ -143,15 +150,17 @@ class RefinedKMeans(UnitClusterer):
         self.max_rows = max_rows
         self.random_state = random_state
 
-    def fit(self, X: ArrayLike, y: Any = None) -> Self:
+    def fit(self, X: ArrayLike | RowStream, y: Any = None, *, progress: bool = False) -> Self:
         """Compute the candidates and choose one.
 
         Parameters
         ----------
-        X : array-like of shape (n, d)
-            The rows; Embeddings are accepted.
+        X : array-like of shape (n, d), or RowStream
+            The rows; Embeddings are accepted, and streams as :meth:`KMeans.fit` takes them.
         y : None
             Ignored.
+        progress : bool
+            Whether to show progress bars while a stream is read.
 
         Returns
         -------
@@ -170,16 +179,13 @@ class RefinedKMeans(UnitClusterer):
             If a cluster is tiny or grossly larger than the others, there are fewer different
             rows than clusters, or zero vectors are to be normalised.
         """
-        rows = self._check_rows(X)
-        if len(rows) < 2:
-            raise InvalidInputError(
-                f"RefinedKMeans needs at least 2 rows. Received: n_samples={len(rows)}"
-            )
-        k = check_n_clusters(self.n_clusters, len(rows))
-        check_at_least(self.max_rows, max(k, 2), "max_rows")
         seed = self.random_state
         if not isinstance(seed, int | np.integer):
             seed = seed_from(seed)
+        if isinstance(X, RowStream):
+            return self._fit_stream(X, int(seed), progress=progress)
+        rows = self._check_rows(X)
+        k = self._check_number(len(rows))
         order = np.random.default_rng(int(seed)).permutation(len(rows))
         sample, rest = np.sort(order[: self.max_rows]), np.sort(order[self.max_rows :])
         mean, axes = find_axes(rows[sample], N_COORDINATES, int(seed))
@@ -194,6 +200,61 @@ class RefinedKMeans(UnitClusterer):
         if len(rest) or united is not labels:
             united = number_by_size(united)
         self.labels_ = united
+        warn_of_clusters(self.labels_, int(self.labels_.max()) + 1, k)
+        return self
+
+    def _check_number(self, n_samples: int) -> int:
+        """Return the number of clusters; raise an error if it does not fit."""
+        if n_samples < 2:
+            raise InvalidInputError(
+                f"RefinedKMeans needs at least 2 rows. Received: n_samples={n_samples}"
+            )
+        k = check_n_clusters(self.n_clusters, n_samples)
+        check_at_least(self.max_rows, max(k, 2), "max_rows")
+        return k
+
+    def _fit_stream(self, stream: RowStream, seed: int, *, progress: bool) -> Self:
+        """Choose on a random sample of a stream; all rows follow their neighbours in it."""
+        with workers() as run:
+            sample = draw(
+                stream,
+                1,
+                seed,
+                normalize=self.normalize,
+                run=run,
+                size=self.max_rows,
+                progress=progress,
+            )
+        n = len(sample.is_zero)
+        k = self._check_number(n)
+        if self.normalize:
+            warn_of_zeros(sample.is_zero)
+        self.fingerprint_, self._unit = fingerprint_of(stream), sample.unit
+        self.n_features_in_ = sample.rows.shape[1]
+        mean, axes = find_axes(sample.rows, N_COORDINATES, seed)
+
+        def project(rows: Points) -> Points:
+            """Return the principal components of rows."""
+            return ((rows - mean) @ axes).astype(np.float32, copy=False)
+
+        points = project(sample.rows)
+        self.candidates_, self.reason_ = _compare(sample.rows, points, k, seed)
+        chosen = next(candidate for candidate in self.candidates_ if candidate.chosen)
+        labels = [np.empty(0, np.int32)]
+        with progress_bar(
+            name="labelling", enabled=progress, unit="part", total=sample.n_parts
+        ) as bar:
+            for group in groups_of_parts(stream):
+                for part, _ in group:
+                    for batch in part.iter_batches(BATCH_ROWS):
+                        rows = to_float32(
+                            np.asarray(batch), normalize=self.normalize, unit=self._unit
+                        )
+                        labels.append(_vote(points, chosen.labels, project(rows)))
+                    bar.update()
+        if len(points) < n:
+            self.reason_ += f", on a random sample of {len(points):,} of {n:,} rows"
+        self.labels_ = number_by_size(np.concatenate(labels))
         warn_of_clusters(self.labels_, int(self.labels_.max()) + 1, k)
         return self
 
