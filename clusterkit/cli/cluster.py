@@ -168,10 +168,11 @@ def cluster(
 
     A large space is read part by part, and never all held in memory, with -a kmeans and -a
     minibatch-kmeans: the search for the clusters, with its restarts, is that of a random sample of
-    20,000 images, and passes over all images follow until the clusters settle.  With --engine ray
-    these passes are made by workers of Ray, on this machine or on those of --ray-address; the
-    clusters are the same.  --refine compares on a random sample of 10,000 images, whose clusters
-    the others join, and says so.
+    20,000 images, and passes over all images follow until the clusters settle.  --refine compares
+    on a random sample of 10,000 images, whose clusters the others join, and says so.
+
+    With --engine ray the passes of -a kmeans are made by workers of Ray, on this machine or on
+    those of --ray-address; the clusters are the same.
 
     With --refine, k-means is compared with k-means on whitened vectors, without labels; the choice,
     its reason and the share of images that it moves are printed.

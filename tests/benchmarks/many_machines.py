@@ -6,9 +6,8 @@ the process that started the run does for a part.  ``... simulate costs.json`` t
 workers that share one storage and one such process, and tells for each number the images per
 second, the share of linear growth, and what is busiest.
 
-Assumed rather than measured: the storage's bandwidth (``--storage``, MB/s), the size of an image
-file (``--file``, MB), and, to see what a GPU changes, a rate of the network (``--forward``,
-images/s).
+Assumed rather than measured: the storage's bandwidth (``--storage``, MB/s), and, to see what a GPU
+changes, a rate of the network (``--forward``, images/s).
 """
 
 import argparse
@@ -48,8 +47,8 @@ class Costs:
         For a part, in a worker.
     driver : float
         For a part, in the process that started the run.
-    row_bytes : float
-        Bytes of an image's row in a part.
+    row_bytes, file_bytes : float
+        Bytes of an image's row in a part, and of its file.
     """
 
     decode: float
@@ -57,6 +56,7 @@ class Costs:
     write: float
     driver: float
     row_bytes: float
+    file_bytes: float
 
 
 def main() -> None:
@@ -73,7 +73,7 @@ def main() -> None:
     two.add_argument("--cpus", type=int, default=1, help="of a worker")
     two.add_argument("--forward", type=float, help="images/s of a GPU in the place of the CPUs")
     two.add_argument("--storage", type=float, default=100.0, help="MB/s that all workers share")
-    two.add_argument("--file", type=float, default=0.5, help="MB of an image file")
+    two.add_argument("--file", type=float, help="MB of an image file, if not as measured")
     options = parser.parse_args()
     if options.what == "measure":
         costs = measure(options.images, options.weights, options.network)
@@ -81,7 +81,9 @@ def main() -> None:
         print(json.dumps(asdict(costs), indent=2))
         return
     costs = Costs(**json.loads(options.costs.read_text()))
-    show(costs, options.cpus, options.forward, options.storage, options.file)
+    if options.file is not None:
+        costs = replace(costs, file_bytes=options.file * 1e6)
+    show(costs, options.cpus, options.forward, options.storage * 1e6)
 
 
 def measure(folder: Path, weights: Path, network: str) -> Costs:
@@ -101,7 +103,8 @@ def measure(folder: Path, weights: Path, network: str) -> Costs:
         extractor.extract(batch)
     forward = (time.process_time() - start) / sum(map(len, batches))
     write, driver, row_bytes = measure_parts(extractor)
-    return Costs(decode, forward, write, driver + of_ray, row_bytes)
+    file_bytes = float(np.mean([file.stat().st_size for file in images.files]))
+    return Costs(decode, forward, write, driver + of_ray, row_bytes, file_bytes)
 
 
 def measure_parts(extractor: KerasApplication) -> tuple[float, float, float]:
@@ -148,7 +151,7 @@ def measure_ray(n_pieces: int = 200) -> float:
     return (times[-1] - times[0]) / (n_pieces - 1)
 
 
-def show(costs: Costs, cpus: int, forward: float | None, storage: float, file: float) -> None:
+def show(costs: Costs, cpus: int, forward: float | None, storage: float) -> None:
     """Print a table of all numbers of workers."""
     rows = PIECE_ROWS["CPU" if forward is None else "GPU"]
     scale = rows / PIECE_ROWS["CPU"]
@@ -163,7 +166,7 @@ def show(costs: Costs, cpus: int, forward: float | None, storage: float, file: f
     print(line.format("workers", "images/s", "of linear", "hours for a million", "busiest"))
     alone = None
     for n in WORKERS:
-        rate, busy = simulate(costs, n, rows, seconds, storage * 1e6, file * 1e6)
+        rate, busy = simulate(costs, n, rows, seconds, storage)
         alone = alone or rate
         name = max(busy, key=lambda one: busy[one])
         cells = f"{rate:.1f}", f"{rate / alone / n:.0%}", f"{1e6 / rate / 3600:.1f}"
@@ -172,7 +175,7 @@ def show(costs: Costs, cpus: int, forward: float | None, storage: float, file: f
 
 
 def simulate(
-    costs: Costs, n_workers: int, rows: int, seconds: float, storage: float, file: float
+    costs: Costs, n_workers: int, rows: int, seconds: float, storage: float
 ) -> tuple[float, dict[str, float]]:
     """Play workers until each has done some pieces; return images/s and what is busy how much."""
     n_pieces, begun, end = 40 * n_workers, 0, 0.0
@@ -192,7 +195,7 @@ def simulate(
         if step == "read" and begun < n_pieces:
             begun += 1
             # Files are read ahead while others are computed.
-            read = serve("storage", now, rows * file / storage)
+            read = serve("storage", now, rows * costs.file_bytes / storage)
             busy["workers"] += (rows * seconds + costs.write) / n_workers
             heapq.heappush(events, (max(now + rows * seconds, read), worker, "write"))
         elif step == "write":
