@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.errors import InvalidInputError, NotFoundError, StoreError
 from clusterkit.similarity.byte_codes import find_candidates, similarities_of
 from clusterkit.similarity.catalogue_files import (
     Keys,
+    OpenNumbers,
     Texts,
     find_or_write,
     map_file,
     number_of,
+    read_about,
 )
 from clusterkit.similarity.nearest import nearest_among, unit_rows
 from clusterkit.similarity.neighbor_index import NeighborIndex
@@ -78,19 +80,33 @@ class Catalogue:
 
     def __init__(self, space: Space, *, progress: bool = False) -> None:
         self.space: dict[str, Any] = space.info
-        self.folder = find_or_write(space, progress=progress)
-        about = json.loads((self.folder / "about.json").read_text(encoding="utf-8"))
-        self.root = as_path(unescape_path(about["root"]))
-        self.failures = [Failure(unescape_path(path), reason) for path, reason in about["failures"]]
-        # All are opened now: another process deletes the files when the space has changed.
-        self.paths: Sequence[str] = Texts(self.folder, "path")
-        self._classes = Texts(self.folder, "classes") if about["has_classes"] else None
-        self.vectors: NDArray[np.float32] = self._map("vectors")
-        self._codes, self._steps, self._errors = map(self._map, ("codes", "steps", "errors"))
-        self._of_path, self._of_digest = (Keys(self.folder, name) for name in ("path", "digest"))
+        while True:
+            self.folder = find_or_write(space, progress=progress)
+            try:
+                self._open()
+                break
+            except StoreError:
+                # Another process may have deleted it, since the space has changed again.
+                if self.folder.exists():
+                    raise
         self._answer: tuple[bytes, NDArray[np.float32]] | None = None
         self.index: NeighborIndex | None = None
         self.open_index()
+
+    def _open(self) -> None:
+        """Open all files, which another process may delete when the space has changed."""
+        about = read_about(self.folder)
+        self.root = as_path(unescape_path(about["root"]))
+        self.failures = [Failure(unescape_path(path), reason) for path, reason in about["failures"]]
+        self.paths: Sequence[str] = Texts(self.folder, "path")
+        self._classes = Texts(self.folder, "classes") if about["has_classes"] else None
+        self._vectors_file, self._codes_file = (
+            OpenNumbers(self.folder, name) for name in ("vectors", "codes")
+        )
+        self.vectors: NDArray[np.float32] = self._vectors_file.map()
+        self._codes: NDArray[np.int8] = self._codes_file.map()
+        self._steps, self._errors = (map_file(self.folder, name) for name in ("steps", "errors"))
+        self._of_path, self._of_digest = (Keys(self.folder, name) for name in ("path", "digest"))
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -113,10 +129,13 @@ class Catalogue:
         return Embeddings(self.vectors, paths=list(self.paths), root=self.root, space=self.space)
 
     def __getitem__(self, rows: Any) -> Embeddings:
-        """Return some images by their rows, or by a list of paths."""
-        if isinstance(rows, list) and rows and isinstance(rows[0], str | os.PathLike):
-            rows = [self.row(path) for path in rows]
-        rows = np.atleast_1d(np.asarray(rows, np.int64))
+        """Return some images by a slice, row numbers, a boolean mask or paths."""
+        if isinstance(rows, str | os.PathLike):
+            rows = [rows]
+        if isinstance(rows, list):
+            rows = [self.row(one) if isinstance(one, str | os.PathLike) else one for one in rows]
+            rows = np.array(rows, None if rows else np.int64)
+        rows = np.atleast_1d(np.arange(len(self))[rows])
         return Embeddings(
             self.vectors_of(rows),
             paths=[self.paths[row] for row in rows],
@@ -132,14 +151,14 @@ class Catalogue:
         # counts as memory of the process.
         for start in range(0, len(rows), _MAPPED_ROWS):
             part = rows[start : start + _MAPPED_ROWS]
-            found[start : start + len(part)] = self._map("vectors")[part]
+            found[start : start + len(part)] = self._vectors_file.map()[part]
         return found
 
     def iter_batches(self, n_rows: int, /) -> Iterator[NDArray[np.float32]]:
         """Yield all vectors in order, as arrays of shape (up to ``n_rows``, dimension)."""
         for start in range(0, len(self), n_rows):
             # Mapped for a batch only, see above.
-            yield np.array(self._map("vectors")[start : start + n_rows])
+            yield np.array(self._vectors_file.map()[start : start + n_rows])
 
     def check_same_space(self, other: Any) -> None:
         """Check that vectors are not from a different space."""
@@ -152,9 +171,11 @@ class Catalogue:
     def row_of_id(self, image_id: str) -> int | None:
         """Return the row of an id; None if there is no such image."""
         try:
-            number = np.uint64(int(image_id, 16)) if len(image_id) == 16 else None
+            content = bytes.fromhex(image_id) if len(image_id) == 16 else b""
         except ValueError:
             return None
+        # Of 16 characters with spaces between, there are fewer bytes.
+        number = np.uint64(int.from_bytes(content, "big")) if len(content) == 8 else None
         rows = [] if number is None else self._of_path.rows_of(number)
         return rows[0] if rows else None
 
@@ -211,9 +232,21 @@ class Catalogue:
         -------
         distances, rows : ndarray of shape (n_queries, n_neighbors)
             As for :func:`clusterkit.similarity.nearest.nearest`; ties are in order of path.
+
+        Raises
+        ------
+        InvalidInputError
+            If ``n_neighbors`` is below 1, the dimensions differ, or a query is not finite.
         """
+        if n_neighbors < 1:
+            raise InvalidInputError(f"n_neighbors must be at least 1. Received: {n_neighbors}")
         n_neighbors = min(n_neighbors, len(self))
         units = unit_rows(queries)
+        if units.shape[1] != self.shape[1]:
+            raise InvalidInputError(
+                "queries must have the dimension of the vectors. "
+                f"Received: {units.shape[1]} and {self.shape[1]}"
+            )
         if self.index is not None and not exact:
             found = self.index.search(units, n_neighbors)
             if found is not None:
@@ -256,11 +289,7 @@ class Catalogue:
             with suppress(InvalidInputError):
                 self.index = NeighborIndex(file, self.vectors)
                 # Mapped anew: what earlier searches read no longer counts as memory.
-                self._codes = self._map("codes")
-
-    def _map(self, name: str) -> NDArray[Any]:
-        """Map a file into memory."""
-        return map_file(self.folder, name)
+                self._codes = self._codes_file.map()
 
 
 def build_index(folder: Path) -> None:

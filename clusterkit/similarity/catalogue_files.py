@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
+import os
 import shutil
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -24,6 +27,7 @@ from clusterkit.utils.progress import progress_bar
 
 # Of the files; another form gets another number.
 _FORM = 1
+_ABOUT = "about.json"
 _BATCH_ROWS = 4096
 # Times that a space which is being written to is read again.
 _ATTEMPTS = 10
@@ -87,6 +91,39 @@ class Keys:
         return sorted(int(row) for row in self._rows[first:last])
 
 
+class OpenNumbers:
+    """A file of numbers that stays open, and can be mapped again after it was deleted.
+
+    Parameters
+    ----------
+    folder : Path
+        The catalogue.
+    name : str
+        Which file.
+
+    Raises
+    ------
+    StoreError
+        If it is missing or damaged.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        numbers = map_file(folder, name)
+        self._shape, self._kind = numbers.shape, numbers.dtype
+        try:
+            file = os.open(folder / f"{name}.npy", os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except OSError as error:
+            raise _damaged(folder) from error
+        self._file = file
+        self._start = os.fstat(file).st_size - numbers.nbytes
+        weakref.finalize(self, os.close, file)
+
+    def map(self) -> NDArray[Any]:
+        """Map it into memory."""
+        content = mmap.mmap(self._file, 0, access=mmap.ACCESS_READ)
+        return np.frombuffer(content, self._kind, offset=self._start).reshape(self._shape)
+
+
 def find_or_write(space: Space, *, progress: bool = False) -> Path:
     """Return the folder of a space in the cache, written now unless an earlier run did.
 
@@ -132,7 +169,27 @@ def map_file(folder: Path, name: str, mode: Literal["r", "r+"] = "r") -> NDArray
         # A plain array: a memmap would pass its slow methods on to each row.
         return np.asarray(np.load(folder / f"{name}.npy", mmap_mode=mode))
     except (OSError, ValueError) as error:
-        raise StoreError(f"{folder} is damaged: delete it, and run again") from error
+        raise _damaged(folder) from error
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """Return what a catalogue holds beside numbers.
+
+    Raises
+    ------
+    StoreError
+        If it is missing or damaged.
+    """
+    try:
+        about: dict[str, Any] = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+        return about
+    except (OSError, ValueError) as error:
+        raise _damaged(folder) from error
+
+
+def _damaged(folder: Path) -> StoreError:
+    """Return an error with a remedy."""
+    return StoreError(f"{folder} is damaged: delete it, and run again")
 
 
 def number_of(path: str) -> int:
@@ -197,7 +254,7 @@ def _write(folder: Path, stream: VectorStream, *, progress: bool) -> None:
         "has_classes": stream.top5 is not None,
         "failures": [[escape_path(path), reason] for path, reason in stream.failures],
     }
-    (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
+    (folder / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
 
 
 def _write_vectors(
