@@ -23,6 +23,7 @@ from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.space import Space
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.files import atomic_folder
+from clusterkit.utils.memory import give_back_memory
 
 # From so many images on, an index is worth building: comparing all would take 30 ms and more.
 MANY = 50_000
@@ -256,6 +257,8 @@ def _find_or_write(space: Space) -> Path:
         before, state = state, space.state
         if before == state:
             _write_folder(folder, stream)
+        del stream
+        give_back_memory()
     return folder
 
 
