@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
-from clusterkit.utils.files import check_output, flush, write_whole
+from clusterkit.utils.files import atomic_folder, check_output, flush, write_whole
 from tests.grid_colours import REPOSITORY, without_privileges
 
 
@@ -82,3 +82,18 @@ def test_a_disk_that_flushes_no_folder(
     is_fine = name == "." and number == errno.EINVAL
     with nullcontext() if is_fine else pytest.raises(OSError, match=os.strerror(number)):
         flush(tmp_path / name)
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "new"
+    with pytest.raises(ZeroDivisionError), atomic_folder(folder) as part:
+        (part / "half.txt").touch()
+        raise ZeroDivisionError
+    assert os.listdir(folder.parent) == []
+    for content in ("first", "second"):
+        with atomic_folder(folder) as part:
+            assert not folder.exists() or content == "second"
+            (part / "file.txt").write_text(content)
+    # What another process has made meanwhile stays.
+    assert (folder / "file.txt").read_text() == "first"
+    assert os.listdir(folder.parent) == ["new"]
