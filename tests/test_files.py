@@ -4,13 +4,13 @@ import errno
 import os
 import subprocess
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
 
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
-from clusterkit.utils.files import check_output, flush, write_whole
+from clusterkit.utils.files import atomic_folder, check_output, flush, write_whole
 from tests.grid_colours import REPOSITORY, without_privileges
 
 
@@ -82,3 +82,17 @@ def test_a_disk_that_flushes_no_folder(
     is_fine = name == "." and number == errno.EINVAL
     with nullcontext() if is_fine else pytest.raises(OSError, match=os.strerror(number)):
         flush(tmp_path / name)
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "new"
+    with suppress(ZeroDivisionError), atomic_folder(folder) as part:
+        (part / "half.txt").touch()
+        raise ZeroDivisionError
+    assert list(folder.parent.iterdir()) == []
+    for content in ("first", "second"):
+        with atomic_folder(folder) as part:
+            (part / "file.txt").write_text(content)
+    # What another process has made meanwhile stays.
+    assert (folder / "file.txt").read_text() == "first"
+    assert list(folder.parent.iterdir()) == [folder]

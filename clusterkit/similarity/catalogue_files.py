@@ -22,6 +22,7 @@ from clusterkit.store.space import Space
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.files import atomic_folder
 from clusterkit.utils.locations import absolute
+from clusterkit.utils.memory import give_back_memory
 from clusterkit.utils.paths import escape_path, unescape_path
 from clusterkit.utils.progress import progress_bar
 
@@ -154,6 +155,8 @@ def find_or_write(space: Space, *, progress: bool = False) -> Path:
         before, state = state, space.state
         if before == state:
             _write_folder(folder, stream, progress=progress)
+        del stream
+        give_back_memory()
     raise StoreError(f"{space.folder} is being written to: wait, then run again")
 
 

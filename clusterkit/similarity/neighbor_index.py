@@ -53,7 +53,11 @@ class NeighborIndex:
 
     Notes
     -----
-    Recall of the ten nearest, of 1,000,000 rows of 512 dimensions and a search of 3 ms: RECALLS
+    Of the ten nearest among 1,000,000 rows of 512 dimensions, it finds all where there are groups
+    (1.00 of Xception's vectors of 70 species mixed with each other and with noise, and of 1,000
+    clusters), and 0.45 of numbers at random, of which none is much nearer than any other
+    (``tests/benchmarks/serve.py``).  A search takes 4 ms of one core, a file of codes a fifteenth
+    of the vectors.
     """
 
     def __init__(self, file: str | Path, vectors: NDArray[np.float32]) -> None:

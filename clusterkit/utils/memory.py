@@ -1,6 +1,8 @@
-"""Available memory, for clusterers with quadratic memory use."""
+"""Available memory, for clusterers with quadratic memory use, and giving it back."""
 
+import ctypes
 import os
+from contextlib import suppress
 from pathlib import Path
 
 _GB = 1e9
@@ -21,6 +23,20 @@ def available_memory() -> int | None:
         return max(0, min(machine, limit - _read_numbers("/sys/fs/cgroup/memory.stat")["anon"]))
     except (OSError, ValueError, KeyError):  # no container, or no limit ("max")
         return machine
+
+
+def give_back_memory() -> None:
+    """Give memory that is no longer used back to the system at once, as far as libraries can.
+
+    Otherwise a long-running process would keep what it once needed for a moment.
+    """
+    with suppress(ImportError, AttributeError):
+        import pyarrow
+
+        pyarrow.default_memory_pool().release_unused()
+    # Of the GNU C library; others have nothing like it.
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def format_gb(n_bytes: float) -> str:
