@@ -247,6 +247,8 @@ def embed_to_store(
     if part is not None:
         images = part.select(images, space.place)
     with store.writing(space) if part is None else store.adding(space, part.writer):
+        if prune:
+            space.check_alone()
         known = Known.of(space, images, again=again)
         run = EmbedRun(images, extractor, known, of=all_images, again=again, progress=progress)
         if on_ray is None:

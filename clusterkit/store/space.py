@@ -596,6 +596,20 @@ class Space:
             self.append_kept(rows)
             self.clean()
 
+    def check_alone(self) -> None:
+        """Check that rows can be dropped, which on object storage no other run may see.
+
+        Raises
+        ------
+        StoreError
+            If another run is writing.
+        """
+        if self.ledgers.writer != ORDINARY:
+            raise StoreError(
+                f"another run is writing to {self.folder}, or was killed in the last hour: prune "
+                "when it has ended"
+            )
+
     def clean(self, *, prune: bool = False) -> int:
         """Drop outdated rows.
 
@@ -612,12 +626,9 @@ class Space:
         int
             Number of missing files whose rows were dropped.
         """
-        if self.ledgers.writer != ORDINARY:
-            if prune:
-                raise StoreError(
-                    f"another run is writing to {self.folder}, so that no rows were dropped: prune "
-                    "when it has ended"
-                )
+        if prune:
+            self.check_alone()
+        elif self.ledgers.writer != ORDINARY:
             return 0
         self.ledgers.absorb()
         listed = self.ledgers.joined()
