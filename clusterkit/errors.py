@@ -33,6 +33,14 @@ class StoreError(ClusterkitError, RuntimeError):
     """The store on disk is missing, damaged, locked, or of a newer format."""
 
 
+class RemoteError(ClusterkitError, RuntimeError):
+    """Object storage refuses access, or fails."""
+
+
+class UnreachableError(RemoteError):
+    """Object storage cannot be reached."""
+
+
 class SpaceMismatchError(ClusterkitError, ValueError):
     """Vectors of different embedding spaces would be mixed."""
 

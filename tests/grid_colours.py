@@ -100,8 +100,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.0)
     parser.add_argument("--log", default="")
     parser.add_argument("--part-rows", type=int, default=pipeline.PART_ROWS)
-    parser.add_argument("--ray-address", help="of a cluster that does the work")
     parser.add_argument("--shard", type=Shard.parse)
+    parser.add_argument("--ray-address", help="of a cluster that does the work")
     options = parser.parse_args()
     pipeline.PART_ROWS = options.part_rows
     on_ray.PIECE_ROWS = {"CPU": options.part_rows}

@@ -1,5 +1,6 @@
 """Photos, rows and stores that several test files share."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ def rows_of(store: Path) -> dict[str, tuple[Any, ...]]:
     """Return every row that lies in the only space of a store, all columns, by file."""
     space = Store(store).space()
     rows = {}
-    for row in (row for part in space.parts for row in pq.read_table(part).to_pylist()):
+    tables = (pq.read_table(BytesIO(part.read_bytes())) for part in space.parts)
+    for row in (row for table in tables for row in table.to_pylist()):
         file = space.file_of(row.pop("root"), row.pop("path"))
         assert file not in rows, "two rows of one file"
         rows[file] = tuple(row.values())

@@ -1,6 +1,7 @@
 """Spaces that are too large for memory: read part by part, searched on disk, sampled."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,11 @@ from clusterkit.clusterers.kmeans.streaming import add_up, sum_part
 from clusterkit.clusterers.row_stream import ArrayStream
 from clusterkit.clustering.levels import find_levels
 from clusterkit.elbow.curve import elbow_curve
-from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.errors import InvalidInputError, NotFoundError, StoreError
 from clusterkit.plots import AuditDisplay, ComparisonDisplay, ElbowDisplay, GalleryDisplay
+from clusterkit.similarity.catalogue import Catalogue
 from clusterkit.similarity.similar import explain, find_similar
 from clusterkit.similarity.space_audit import audit
-from clusterkit.similarity.space_index import SpaceIndex
 from clusterkit.space_comparison.compare import compare_spaces
 from clusterkit.store import Space, Store, VectorStream, is_large, reading
 from clusterkit.store.part_file import Row
@@ -168,7 +169,7 @@ def test_the_search_on_disk_finds_what_the_one_in_memory_does(space: Space, quer
     for n in (1, 10, N - 1):
         here = find_similar(query, space.read(), n_neighbors=n)
         disk = find_similar(query, space, n_neighbors=n, stream=True)
-        assert isinstance(disk.embeddings, SpaceIndex)
+        assert isinstance(disk.embeddings, Catalogue)
         assert here.to_dict() == disk.to_dict()
         np.testing.assert_array_equal(here.similarities, disk.similarities)
 
@@ -187,7 +188,7 @@ def test_the_search_on_disk_is_exact_among_near_ties(tmp_path: Path) -> None:
 
 
 def test_an_index_answers_as_embeddings_do(space: Space) -> None:
-    index, loaded = SpaceIndex(space), space.read()
+    index, loaded = Catalogue(space), space.read()
     assert len(index) == N
     assert index.shape == loaded.shape
     assert list(index.paths) == loaded.paths
@@ -207,15 +208,69 @@ def test_an_index_is_made_once_and_again_when_the_space_changes(
     space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLUSTERKIT_CACHE", str(tmp_path / "cache"))
-    SpaceIndex(space)
-    (made,) = (tmp_path / "cache" / "search").iterdir()
+    Catalogue(space)
+    (made,) = (tmp_path / "cache" / "catalogues").iterdir()
     time = (made / "codes.npy").stat().st_mtime_ns
-    SpaceIndex(space)
+    Catalogue(space)
     assert (made / "codes.npy").stat().st_mtime_ns == time
     space.append([Row("new.png", "photos", vector=np.ones(D, np.float32))])
-    assert SpaceIndex(space).find("new.png") is not None
-    (again,) = (tmp_path / "cache" / "search").iterdir()
+    assert Catalogue(space).find("new.png") is not None
+    (again,) = (tmp_path / "cache" / "catalogues").iterdir()
     assert again != made
+
+
+def test_an_index_in_use_outlives_its_files(space: Space) -> None:
+    index, loaded = Catalogue(space), space.read()
+    space.append([Row("new.png", "photos", vector=np.ones(D, np.float32))])
+    assert len(Catalogue(space)) == N + 1
+    assert not index.folder.exists()
+    np.testing.assert_array_equal(index[[3, 1]].vectors, loaded.vectors[[3, 1]])
+    np.testing.assert_array_equal(np.concatenate(list(index.iter_batches(150))), loaded.vectors)
+    assert index.nearest(loaded.vectors[5:6], 1)[1].tolist() == [[5]]
+
+
+def test_an_index_whose_files_vanish_while_they_are_opened_is_made_again(
+    space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clusterkit.similarity import catalogue
+
+    found = []
+
+    def find_and_lose(*args: Any, **options: Any) -> Path:
+        found.append(find_or_write(*args, **options))
+        if len(found) == 1:
+            shutil.rmtree(found[0])
+        return found[-1]
+
+    find_or_write = catalogue.find_or_write
+    monkeypatch.setattr(catalogue, "find_or_write", find_and_lose)
+    assert len(Catalogue(space)) == N
+    assert len(found) == 2
+    (found[0] / "about.json").write_text("{")
+    with pytest.raises(StoreError, match="is damaged: delete it"):
+        Catalogue(space)
+
+
+def test_images_of_an_index_are_selected_as_of_embeddings(space: Space) -> None:
+    index, loaded = Catalogue(space), space.read()
+    mask = np.zeros(N, np.bool_)
+    mask[[2, 9]] = True
+    keys = (slice(3, 6), mask, mask.tolist(), [5, 1], [], loaded.paths[4:6], np.array([-1]))
+    for key in keys:
+        np.testing.assert_array_equal(index[key].vectors, loaded[key].vectors)
+        assert index[key].paths == loaded[key].paths
+    assert index[4].paths == index[loaded.paths[4]].paths == [loaded.paths[4]]
+
+
+def test_bad_searches_of_an_index_are_refused(space: Space) -> None:
+    index = Catalogue(space)
+    with pytest.raises(InvalidInputError, match="at least 1"):
+        index.nearest(index.vectors[:1], 0)
+    with pytest.raises(InvalidInputError, match="dimension"):
+        index.nearest(np.ones((1, D + 1), np.float32), 3)
+    for image_id in ("", "zz" * 8, f"{-1:16}", f"{'ab ' * 5}f", "0" * 16):
+        assert index.row_of_id(image_id) is None
+    assert index.row_of_id(index.id_of(8)) == 8
 
 
 def test_a_cache_that_cannot_be_written_is_said(
@@ -224,7 +279,7 @@ def test_a_cache_that_cannot_be_written_is_said(
     (tmp_path / "cache").write_text("a file")
     monkeypatch.setenv("CLUSTERKIT_CACHE", str(tmp_path / "cache"))
     with pytest.raises(InvalidInputError, match="CLUSTERKIT_CACHE"):
-        SpaceIndex(space)
+        Catalogue(space)
 
 
 def test_a_query_from_a_file_is_found_by_its_content(space: Space, tmp_path: Path) -> None:

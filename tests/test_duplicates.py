@@ -11,7 +11,13 @@ from PIL import Image, ImageEnhance
 
 from clusterkit.datasets import copies as copies_module
 from clusterkit.datasets import copy_candidates
-from clusterkit.datasets.copies import CopyGroup, find_copies, group_copies, make_thumbnails
+from clusterkit.datasets.copies import (
+    CopyGroup,
+    find_copies,
+    group_copies,
+    make_thumbnails,
+    pair_likely_copies,
+)
 from clusterkit.datasets.copy_confirmation import confirm
 from clusterkit.images.folder import ImageFolder
 
@@ -149,6 +155,14 @@ def test_vectors_have_digests_only() -> None:
     vectors: NDArray[np.float32] = np.eye(4, 100, dtype=np.float32)[[0, 1, 0]]
     assert find_copies(vectors) == [(0, 2)]  # type: ignore[arg-type]
     assert find_copies([]) == []
+
+
+def test_a_split_knows_a_copy_most_of_which_is_overexposed(shared: Path, tmp_path: Path) -> None:
+    file = shared / "data/imbalanced10/cassette_player/n02979186_11883.jpg"
+    with Image.open(file) as image:
+        ImageEnhance.Brightness(image).enhance(1.2).save(tmp_path / "bright.jpg", quality=92)
+    files = [file, tmp_path / "bright.jpg"]
+    assert pair_likely_copies(files, make_thumbnails(files)) == [(0, 1)]
 
 
 def test_real_duplicates(shared: Path) -> None:

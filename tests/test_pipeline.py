@@ -219,7 +219,7 @@ def test_a_time_that_fits_no_column_stops_nothing(
         told["st_ino"] = 2**64 - 1
         return SimpleNamespace(**told)
 
-    monkeypatch.setattr("clusterkit.embedding.workers.os.stat", told)
+    monkeypatch.setattr("clusterkit.images.folder.os.stat", told)
     report = run(photos, store)
     assert (report.embedded, report.failed) == (18, 2)
     assert run(photos, store).reused == 18

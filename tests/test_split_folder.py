@@ -195,6 +195,17 @@ def _all(photos: Path) -> list[Path]:
     return sorted(photos.rglob("*.png"))
 
 
+def test_what_rounding_takes_from_a_part_in_one_class_it_gets_in_the_next(tmp_path: Path) -> None:
+    photos = fill(tmp_path / "photos", dict.fromkeys(["ape", "bat", "cat", "dog"], 5))
+    found = split_folder(photos, tmp_path / "into", val=0.3, test=0.3, dry_run=True)
+    assert {part: sum(counts.values()) for part, counts in found.counts.items()} == {
+        "train": 8,
+        "val": 6,
+        "test": 6,
+    }
+    assert {*found.counts["val"].values()} == {*found.counts["test"].values()} == {1, 2}
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_copies_are_in_one_part_whatever_their_labels(photos: Path, seed: int) -> None:
     shown = plant(photos)
@@ -374,11 +385,12 @@ def test_the_command(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     (photos / "cat/broken.png").write_bytes(b"no image")
     command = ["split", "photos", "--into", "into", "--exclude", "cat1?.png"]
-    planned = CliRunner().invoke(main, [*command, "--dry-run", "--json"])
+    planned = CliRunner().invoke(main, [*command, "--table", "t.csv", "--dry-run", "--json"])
     document = json.loads(planned.stdout)
     assert document["parts"] == {"train": 16, "val": 2, "test": 2}
     assert document["failures"][0]["path"] == "cat/broken.png"
     assert not (tmp_path / "into").exists()
+    assert not (tmp_path / "t.csv").exists()
     done = CliRunner().invoke(main, [*command, "--table", "t.csv"])
     assert done.exit_code == 0
     assert "20 images copied to" in done.stdout

@@ -11,6 +11,7 @@ from clusterkit.errors import ImageError
 from clusterkit.extractors.base import Extractor
 from clusterkit.images.folder import ImageFolder, digest_file
 from clusterkit.store.store import Store, as_store
+from clusterkit.utils.locations import as_path
 from clusterkit.utils.parallel import map_ahead
 
 
@@ -65,7 +66,7 @@ def read_features(
         reasons = {images.root / path: reason for path, reason in made.failures}
     rows = [row for row, digest in enumerate(digests) if digest in vectors]
     failures = [
-        (row, reasons.get(Path(file).absolute(), "it changed while it was read"))
+        (row, reasons.get(as_path(file).absolute(), "it changed while it was read"))
         for row, (file, digest) in enumerate(zip(files, digests, strict=True))
         if digest not in vectors
     ]

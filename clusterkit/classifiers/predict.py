@@ -19,7 +19,7 @@ from clusterkit.images.batches import list_files, pixel_batches
 from clusterkit.images.folder import ImageFolder
 from clusterkit.images.pixels import as_images
 from clusterkit.images.thumbnails import thumbnails
-from clusterkit.routing.sorting import Sorting, sort_into_folders
+from clusterkit.routing.sorting import Sorting, check_local, sort_into_folders
 from clusterkit.utils.html import Markup
 from clusterkit.utils.parallel import default_batch_size
 from clusterkit.utils.paths import printable
@@ -272,6 +272,7 @@ def route(
         )
     if UNSURE in map(str, classifier.classes_):
         raise InvalidInputError(f"{UNSURE!r} must not be a class: it is the folder for the others")
+    check_local(images.files)
     found = classify(images, classifier, progress=progress)
     predictions, failures = found.predictions, found.failures
     if not predictions:

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import dry_run_option, exclude_option, space_option, store_option
+from clusterkit.cli.options import (
+    LocalPath,
+    dry_run_option,
+    exclude_option,
+    space_option,
+    store_option,
+)
 from clusterkit.cli.outputs import Outputs, outputs, picture, table
 from clusterkit.cli.streams import say_result
 
@@ -22,14 +28,14 @@ from clusterkit.cli.streams import say_result
 )
 @click.option(
     "--not-copies",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Images that look alike but are no copies: two paths in each line, lines of the table of "
     "findings, or a table of clusters for which `clusterkit label --not-copies` said so.",
 )
 @click.option(
     "--quarantine",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False, path_type=Path),
     metavar="DIR",
     help="Move what was found to this folder; `clusterkit undo DIR` brings it back.",
 )

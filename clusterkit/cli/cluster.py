@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clusterkit.cli.options import (
+    LocalPath,
     engine_options,
     notice_names,
     open_vectors,
@@ -82,7 +83,7 @@ class NumberOrAuto(click.ParamType):
 )
 @click.option(
     "--into",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False, path_type=Path),
     help="Sort the image files into this folder, one sub-folder per cluster.",
 )
 @click.option(
@@ -94,7 +95,7 @@ class NumberOrAuto(click.ParamType):
 @strict_option
 @click.option(
     "--previous",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     help="The clusters.csv of an earlier run: clusters that go on keep its numbers, and decisions "
     "made by hand are kept.",
 )

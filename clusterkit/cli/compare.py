@@ -7,6 +7,7 @@ import click
 
 from clusterkit.classifiers.by_name import SCRATCH_NETWORKS
 from clusterkit.cli.options import (
+    LocalPath,
     augmentation_option,
     balance_option,
     batch_size_option,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source", metavar="FOLDER", type=click.Path(path_type=Path))
+@click.argument("source", metavar="FOLDER", type=LocalPath(path_type=Path))
 @exclude_option
 @click.option(
     "--network",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import seed_option
+from clusterkit.cli.options import LocalPath, seed_option
 from clusterkit.cli.outputs import Outputs, outputs
 from clusterkit.cli.streams import notice, say_result
 
@@ -13,7 +13,7 @@ from clusterkit.cli.streams import notice, say_result
 @click.option(
     "-o",
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False, path_type=Path),
     default="clusterkit-demo",
     show_default=True,
     help="Folder to make for the results.",

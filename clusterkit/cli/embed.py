@@ -105,9 +105,9 @@ def embed(
     """Turn images into embeddings and keep them in the store.
 
     FOLDER is searched for images with all its sub-folders; single files, and .txt lists of paths,
-    work as well.  Running it again embeds only what is new or changed, with the same weights and
-    options: they need not be given again.  An image that cannot be read is listed with its reason
-    and stops nothing.
+    work as well, and so do addresses on object storage, such as s3://bucket/photos.  Running it
+    again embeds only what is new or changed, with the same weights and options: they need not be
+    given again.  An image that cannot be read is listed with its reason and stops nothing.
 
     With --engine ray the work is done by workers of Ray, on this machine or with --ray-address on
     all machines of a cluster, which must see the images, the weights and the store in the same
@@ -119,6 +119,7 @@ def embed(
       clusterkit embed photos/ -e resnet50-predictions --weights resnet50.h5
       clusterkit embed photos/ --shard 3/8
       clusterkit embed photos/ --engine ray --ray-address 10.0.0.1:6379
+      clusterkit embed s3://bucket/photos --store s3://bucket/store
     """
     from clusterkit.embedding.embed import embed_to_store
     from clusterkit.extractors.by_name import WITHOUT_NETWORK

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clusterkit.cli.options import columns_options, labels_option, store_option
+from clusterkit.cli.options import LocalPath, columns_options, labels_option, store_option
 from clusterkit.cli.outputs import Outputs, outputs, picture
 from clusterkit.cli.streams import notice, say_result
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("clusters_csv", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("clusters_csv", type=LocalPath(dir_okay=False, path_type=Path))
 @labels_option
 @columns_options
 @store_option

@@ -57,6 +57,8 @@ def explain(
         open_search(store, extractor, stream=stream),
         weights=weights or extractor_file(extractor),
         random_state=0,
+        stream=True,
+        progress=True,
     )
     outputs.draw(lambda: plots.ExplanationDisplay.from_explanation(explanation))
     outputs.show(explanation.to_dict(), lambda: say_result(explanation))

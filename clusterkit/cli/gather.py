@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from clusterkit.cli.options import (
+    LocalPath,
     dry_run_option,
     into_option,
     label_columns_options,
@@ -15,7 +16,7 @@ from clusterkit.cli.streams import say_result
 
 
 @click.command()
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", type=LocalPath(path_type=Path))
 @into_option("Gather into this folder: a new or empty one, or one that was gathered before.")
 @click.option(
     "--address-column",

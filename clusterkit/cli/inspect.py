@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import read_space, space_option, store_option
+from clusterkit.cli.options import LocalPath, read_space, space_option, store_option
 from clusterkit.cli.outputs import Outputs, outputs, picture, table
 from clusterkit.cli.streams import say_result
 
 
 @click.command()
-@click.argument("clusters_csv", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("clusters_csv", type=LocalPath(dir_okay=False, path_type=Path))
 @space_option
 @store_option
 @outputs(

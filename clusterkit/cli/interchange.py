@@ -5,16 +5,22 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import open_vectors, space_option, store_option, stream_option
+from clusterkit.cli.options import (
+    LocalPath,
+    open_vectors,
+    space_option,
+    store_option,
+    stream_option,
+)
 from clusterkit.cli.outputs import Outputs, outputs, table
 from clusterkit.cli.streams import say
 
 
 @click.command(name="import")
-@click.argument("vectors", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("vectors", type=LocalPath(dir_okay=False, path_type=Path))
 @click.option(
     "--paths",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     help="For files without paths: a text file with the path of each image, one per line.",
 )
 @click.option("--vector-column", help="Column or array of the vectors.")
@@ -60,7 +66,7 @@ def import_(
 @click.command()
 @click.option(
     "--clusters",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     help="Add the clusters and names of this clusters.csv.  [.parquet]",
 )
 @click.option("--viewer", is_flag=True, help="Add a map, neighbours and pictures.  [.parquet]")

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import ImageNumber, as_dict, name_option
+from clusterkit.cli.options import ImageNumber, LocalPath, as_dict, name_option
 from clusterkit.cli.outputs import Outputs, outputs
 from clusterkit.cli.streams import say_result
 
 
 @click.command()
-@click.argument("clusters_csv", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("clusters_csv", type=LocalPath(dir_okay=False, path_type=Path))
 @name_option("Name a cluster; NUMBER= removes its name.  Can be given several times.")
 @click.option(
     "--move",

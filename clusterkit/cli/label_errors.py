@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clusterkit.cli.options import (
+    LocalPath,
     columns_options,
     exclude_option,
     not_copies_option,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command("label-errors")
-@click.argument("source", metavar="FOLDER", type=click.Path(path_type=Path))
+@click.argument("source", metavar="FOLDER", type=LocalPath(path_type=Path))
 @exclude_option
 @click.option(
     "--network",

@@ -13,11 +13,11 @@ from click.shell_completion import CompletionItem
 from clusterkit.classifiers.training.augmentation import AUGMENTATIONS
 from clusterkit.cli.streams import notice
 from clusterkit.utils.files import DEFAULT_STORE
+from clusterkit.utils.locations import as_path, is_address
 from clusterkit.utils.ray_engine import ENGINES, RayEngine
 from clusterkit.utils.text import did_you_mean
 
 if TYPE_CHECKING:
-    from clusterkit.similarity.space_index import SpaceIndex
     from clusterkit.store.embeddings import Embeddings
     from clusterkit.store.space import Space
     from clusterkit.store.stream import VectorStream
@@ -69,15 +69,33 @@ def _complete(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
     ]
 
 
+class LocalPath(click.Path):
+    """A path on this machine, as :class:`pathlib.Path`."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the path; an address would become the name of a local folder."""
+        if is_address(value):
+            self.fail(f"must be a path on this machine. Received: {value}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class AnyPath(click.Path):
+    """A path on this machine, or an address on object storage."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the path, or a :class:`~clusterkit.utils.locations.RemotePath`."""
+        return as_path(value) if is_address(value) else super().convert(value, param, ctx)
+
+
 store_option = click.option(
     "-s",
     "--store",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=AnyPath(file_okay=False, path_type=Path),
     default=DEFAULT_STORE,
     show_default=True,
     envvar="CLUSTERKIT_STORE",
     show_envvar=True,
-    help="Folder that keeps the embeddings.",
+    help="Folder that keeps the embeddings; also on object storage, as s3://bucket/store.",
 )
 space_option = click.option(
     "-e",
@@ -88,7 +106,7 @@ space_option = click.option(
 )
 weights_option = click.option(
     "--weights",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     help="Local weights of the network.  [default: those that the space was made with, then those "
     "that CLUSTERKIT_WEIGHTS names, then Keras downloads them once]",
 )
@@ -114,14 +132,14 @@ def resize_option(default: str | None = "stretch") -> Decorator:
 
 labels_option = click.option(
     "--labels",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     help="A table of files and labels.  [default: the name of each image's folder]",
 )
 
 # Where labels are not the point, folders are labels only if a person says so.
 labels_option_or_none = click.option(
     "--labels",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     metavar="FILE|folders",
     help="A table of files and labels, or folders: the name of each image's folder.  "
     "[default: no labels]",
@@ -160,7 +178,7 @@ def columns_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 not_copies_option = click.option(
     "--not-copies",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     metavar="CLUSTERS_CSV",
     help="A table for which `clusterkit label --not-copies` said which images look alike but are "
     "no copies: these need not stay together.  [default: FOLDER, if it is such a table]",
@@ -201,7 +219,7 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--of",
-            type=click.Path(dir_okay=False, path_type=Path),
+            type=LocalPath(dir_okay=False, path_type=Path),
             default="clusters.csv",
             show_default=True,
             help="The table that --only-cluster refers to.",
@@ -292,7 +310,7 @@ top_option = click.option(
 
 model_option = click.option(
     "--model",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     required=True,
     help="The .keras file of `clusterkit train classifier`.",
 )
@@ -352,7 +370,7 @@ precision_option = click.option(
 )
 tensorboard_option = click.option(
     "--tensorboard",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False, path_type=Path),
     metavar="DIR",
     help="Folder of logs for `tensorboard --logdir DIR`.",
 )
@@ -432,7 +450,7 @@ def name_option(help: str) -> Decorator:  # noqa: A002 (click's word)
 def into_option(help: str) -> Decorator:  # noqa: A002 (click's word)
     """Return the option --into of a command that sorts files."""
     return click.option(
-        "--into", type=click.Path(file_okay=False, path_type=Path), required=True, help=help
+        "--into", type=LocalPath(file_okay=False, path_type=Path), required=True, help=help
     )
 
 
@@ -473,15 +491,11 @@ def open_vectors(
 
 def open_search(
     store: Path, extractor: str | None, *, stream: bool | None = None
-) -> "Embeddings | SpaceIndex":
-    """Load the embeddings of a space, or open its index if they are many."""
-    from clusterkit.similarity.space_index import SpaceIndex
-
+) -> "Embeddings | Space":
+    """Load the embeddings of a space; if they are many, return the space, to be searched there."""
     space = _choose_space(store, extractor, None)
-    if _is_streamed(space, stream):
-        index = SpaceIndex(space, progress=True)
-        if len(index):
-            return index
+    if _is_streamed(space, stream) and space.vector_bytes:
+        return space
     return _check_not_empty(space, space.read())
 
 

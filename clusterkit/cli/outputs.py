@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from clusterkit.cli.options import Decorator
+from clusterkit.cli.options import Decorator, LocalPath
 from clusterkit.cli.streams import notice, print_json
 from clusterkit.utils.registry import load
 
@@ -52,7 +52,7 @@ class OutputFile(NamedTuple):
         return click.option(
             *(["-o"] if self.name == "output" else []),
             self.option,
-            type=click.Path(dir_okay=self.is_folder, file_okay=not self.is_folder, path_type=Path),
+            type=LocalPath(dir_okay=self.is_folder, file_okay=not self.is_folder, path_type=Path),
             default=self.default,
             show_default=self.default is not None,
             help=self.help,

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from clusterkit.cli.options import (
+    LocalPath,
     open_vectors,
     seed_option,
     space_option,
@@ -18,7 +19,7 @@ _TABLE = Path("clusters.csv")
 
 
 @click.command()
-@click.argument("clusters_csv", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("clusters_csv", required=False, type=LocalPath(dir_okay=False, path_type=Path))
 @click.option(
     "--labels",
     metavar="FILE|folders|none",

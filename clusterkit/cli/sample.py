@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from clusterkit.cli.options import (
+    LocalPath,
     columns_options,
     dry_run_option,
     mode_option,
@@ -38,26 +39,26 @@ from clusterkit.cli.streams import say_result
     "--labels",
     "tables",
     multiple=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     help="A table of images that have a label already, which are not chosen again and tell what is "
     "in doubt.  Can be given several times.",
 )
 @columns_options
 @click.option(
     "--clusters",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     metavar="CLUSTERS_CSV",
     help="Choose typical images of these clusters, as many of each, or doubtful ones, which are "
     "nearly as near to another.",
 )
 @click.option(
     "--model",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     help="Doubt is that of this classifier, the .keras file of `clusterkit train classifier`.",
 )
 @click.option(
     "--predictions",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     help="Doubt is that of this table, which `clusterkit predict --table` wrote.",
 )
 @click.option(
@@ -68,7 +69,7 @@ from clusterkit.cli.streams import say_result
 )
 @click.option(
     "--into",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False, path_type=Path),
     help="Bring the files into this folder: one folder for each class or cluster that is "
     "suggested, or else to-label.",
 )

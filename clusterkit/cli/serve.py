@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import space_option, store_option, weights_option
+from clusterkit.cli.options import LocalPath, space_option, store_option, weights_option
 from clusterkit.cli.outputs import Outputs, outputs
 from clusterkit.cli.streams import notice
 
@@ -15,12 +15,12 @@ from clusterkit.cli.streams import notice
 @weights_option
 @click.option(
     "--model",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     help="A .keras file of `clusterkit train classifier`, for the classes of pictures.",
 )
 @click.option(
     "--clusters",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     help="A table of `clusterkit cluster`, for the groups of pictures.",
 )
 @click.option(
@@ -69,6 +69,9 @@ def serve(
     --model), /v1/similar and /v1/explain (with a store) or /v1/cluster (with --clusters), and gets
     a result or an error for each.  /openapi.json describes all calls.  Without a store, only the
     classifier is served.
+
+    Neighbours among 50,000 images and more are found with an index, most of them the nearest; the
+    first start builds it while the server answers exactly, as it always does for ?exact=true.
 
     Files that change while it runs are loaded aside and taken over: train, embed or cluster again
     at any time.

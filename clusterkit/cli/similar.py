@@ -16,6 +16,7 @@ from clusterkit.cli.options import (
 )
 from clusterkit.cli.outputs import Outputs, outputs, picture
 from clusterkit.cli.streams import notice, say_result
+from clusterkit.utils.locations import find_gone
 from clusterkit.utils.text import plural
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def similar(
         open_search(store, extractor, stream=stream),
         n_neighbors=top,
         weights=weights or extractor_file(extractor),
+        stream=True,
+        progress=True,
     )
     outputs.draw(lambda: plots.GalleryDisplay.from_similar(found))
     outputs.show(found.to_dict(), lambda: _print(found))
@@ -71,6 +74,7 @@ def _print(found: "SimilarImages") -> None:
             f"{plural(found.n_gone, 'nearer image')} left out, since the file is gone: `clusterkit "
             "embed FOLDER --prune` forgets such images."
         )
-    if not any(Path(file).exists() for file in found.embeddings[found.rows].files):
+    files = {str(file) for file in found.embeddings[found.rows].files}
+    if find_gone(files) == files:
         notice("None of these files is there: is their disk mounted?")
     say_result(found)

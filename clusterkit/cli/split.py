@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clusterkit.cli.options import (
+    LocalPath,
     columns_options,
     dry_run_option,
     exclude_option,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source", metavar="FOLDER", type=click.Path(path_type=Path))
+@click.argument("source", metavar="FOLDER", type=LocalPath(path_type=Path))
 @exclude_option
 @columns_options
 @into_option("Make the folders train, val and test in this one, which is new or empty.")
@@ -108,8 +109,9 @@ def split(
         progress=True,
         **columns,
     )
-    outputs.write(found.to_csv, "table")
-    outputs.draw(lambda: plots.ClassCountsDisplay.from_report(found))
+    if not dry_run:
+        outputs.write(found.to_csv, "table")
+        outputs.draw(lambda: plots.ClassCountsDisplay.from_report(found))
     outputs.show(found.to_dict(), lambda: _print(found))
 
 

@@ -8,6 +8,7 @@ import click
 from clusterkit.classifiers.by_name import SCRATCH_NETWORKS
 from clusterkit.cli.options import (
     Group,
+    LocalPath,
     augmentation_option,
     balance_option,
     batch_size_option,
@@ -152,7 +153,7 @@ def autoencoder(
 
 
 @train.command()
-@click.argument("source", metavar="FOLDER", type=click.Path(path_type=Path))
+@click.argument("source", metavar="FOLDER", type=LocalPath(path_type=Path))
 @exclude_option
 @click.option(
     "--network",

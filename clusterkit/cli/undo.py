@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clusterkit.cli.options import dry_run_option, store_option
+from clusterkit.cli.options import LocalPath, dry_run_option, store_option
 from clusterkit.cli.outputs import Outputs, outputs
 from clusterkit.cli.streams import notice, say_result
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", type=LocalPath(file_okay=False, path_type=Path))
 @click.option(
     "--root",
     "roots",
     multiple=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False, path_type=Path),
     help="Files may go back into this folder, though you did not sort them on this machine; may "
     "be repeated.",
 )

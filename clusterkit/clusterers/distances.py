@@ -29,6 +29,29 @@ class Silhouettes(NamedTuple):
     nearest: NDArray[np.intp]
 
 
+def cluster_means(
+    X: ArrayLike | RowStream, labels: NDArray[np.int64], *, normalize: bool = False
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the mean of the rows of each cluster.
+
+    Parameters
+    ----------
+    X, labels, normalize
+        See :func:`distances_to_centers`.
+
+    Returns
+    -------
+    clusters : ndarray of shape (n_clusters,), int64
+        The clusters, without noise.
+    means : ndarray of shape (n_clusters, d), float64
+        Their means.
+    """
+    stream = X if isinstance(X, RowStream) else ArrayStream(np.asarray(X))
+    clusters, numbers = np.unique(labels, return_inverse=True)
+    means = _means(stream, numbers, len(clusters), normalize)
+    return clusters[clusters >= 0], means[clusters >= 0]
+
+
 def distances_to_centers(
     X: ArrayLike | RowStream, labels: NDArray[np.int64], *, normalize: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -16,6 +16,7 @@ from clusterkit.clustering.saved import ClustersTable, Origin, read_clusters
 from clusterkit.datasets.labels import KnownLabels, labels_from_folders, read_labels
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.store.store import Store
+from clusterkit.utils.locations import as_path
 from clusterkit.utils.noise import is_missing
 from clusterkit.utils.paths import unescape_path
 
@@ -164,7 +165,7 @@ def _find_present(clusters: Any, paths: list[str], store: Store | str | Path | N
         root = unescape_path(root) if isinstance(root, str) else None
     if root is None or digests is None:
         return paths
-    return present_paths(paths, digests, root=Path(root), store=store)
+    return present_paths(paths, digests, root=as_path(root), store=store)
 
 
 def _open_clusters(clusters: Any) -> tuple[list[str] | None, list[Any], dict[int, str]]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from clusterkit.store.store import Store, as_store
-from clusterkit.utils.paths import is_gone
+from clusterkit.utils.locations import find_gone, relative
 
 
 def files_in(store: Store | str | Path) -> tuple[set[str], dict[str | None, Path]]:
@@ -16,10 +15,12 @@ def files_in(store: Store | str | Path) -> tuple[set[str], dict[str | None, Path
     file_of: dict[str | None, Path] = {}
     for space in as_store(store).spaces():
         stream = space.stream()
-        for file, digest in zip(stream.files, stream.digests or (), strict=True):
-            files.add(str(file))
-            if digest and digest not in file_of and not is_gone(file):
-                file_of[digest] = file
+        names = [str(file) for file in stream.files]
+        gone = find_gone(names)
+        files.update(names)
+        for file, name, digest in zip(stream.files, names, stream.digests or (), strict=True):
+            if digest and name not in gone:
+                file_of.setdefault(digest, file)
     return files, file_of
 
 
@@ -37,11 +38,12 @@ def find_moved(
     file_of : dict
         A file that exists for each digest, as from :func:`files_in`.
     """
-    return {
-        file: file_of[digest]
+    found = {
+        str(file): (file, file_of[digest])
         for file, digest in zip(files, digests, strict=True)
-        if digest in file_of and is_gone(file)
+        if digest in file_of
     }
+    return dict(found[name] for name in find_gone(found))
 
 
 def present_paths(
@@ -63,10 +65,10 @@ def present_paths(
         The store that knows where the files are.
     """
     files = [root / path for path in paths]
-    if not any(map(is_gone, files)):
+    if not find_gone(map(str, files)):
         return [*paths]
     moved = find_moved(files, digests, files_in(store)[1])
     return [
-        os.path.relpath(moved[file], root).replace(os.sep, "/") if file in moved else path
+        relative(moved[file], root) if file in moved else path
         for file, path in zip(files, paths, strict=True)
     ]

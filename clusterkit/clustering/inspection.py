@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.clusterers.distances import silhouettes
+from clusterkit.clusterers.distances import cluster_means, silhouettes
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import unit_rows
@@ -251,8 +251,8 @@ def _near_clusters(
     vectors: NDArray[np.float32], labels: NDArray[np.int64]
 ) -> dict[int, list[NearCluster]]:
     """Return the nearest other clusters of each cluster, by the distance of their means."""
-    clusters = [int(number) for number in np.unique(labels[labels != NOISE])]
-    centers = [vectors[labels == number].mean(axis=0, dtype=np.float64) for number in clusters]
+    found, centers = cluster_means(vectors, labels)
+    clusters = found.tolist()
     near = {}
     for number, center in zip(clusters, centers, strict=True):
         others = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from clusterkit.clustering.saved import (
 )
 from clusterkit.datasets.results import Result
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
+from clusterkit.utils.locations import absolute, relative
 from clusterkit.utils.noise import NOISE, cluster_text, is_missing_text
 from clusterkit.utils.text import join_lines, plural
 
@@ -227,7 +227,7 @@ def _find(image: str, earlier: EarlierClusters) -> str:
     if image in paths:
         return image
     if earlier.root is not None:
-        path = os.path.relpath(os.path.abspath(image), earlier.root).replace(os.sep, "/")  # noqa: PTH100
+        path = relative(absolute(image), earlier.root)
         if path in paths:
             return path
     ends = [path for path in paths if path.endswith(f"/{image}")]

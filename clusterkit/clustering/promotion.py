@@ -11,11 +11,11 @@ from clusterkit.clustering.following import files_in, find_moved
 from clusterkit.clustering.provenance import LabelOrigin
 from clusterkit.clustering.saved import EarlierClusters, read_earlier
 from clusterkit.errors import InvalidInputError, Notice
-from clusterkit.routing.sorting import Sorting, sort_into_folders
+from clusterkit.routing.sorting import Sorting, check_local, sort_into_folders
 from clusterkit.routing.transfer import is_inside
 from clusterkit.utils.files import DEFAULT_STORE
+from clusterkit.utils.locations import absolute, as_path, find_gone, join
 from clusterkit.utils.noise import NOISE
-from clusterkit.utils.paths import is_gone
 from clusterkit.utils.text import plural
 
 
@@ -137,10 +137,11 @@ def _find_files(
                 "must be. If that is right, rewrite the paths relative to the folder given with "
                 "--root"
             )
-        files.append(Path(os.path.abspath(Path(root, path))))  # noqa: PTH100 (links stay)
-    others = [file for file in files if given is None or not is_inside(file, Path(given))]
+        files.append(as_path(absolute(join(root, path))))  # links stay
+    check_local(files)
+    others = [file for file in files if given is None or not is_inside(file, as_path(given))]
     digests = clusters.digests or [None] * len(clusters.paths)
-    if others or (clusters.digests and any(map(is_gone, files))):
+    if others or (clusters.digests and find_gone(map(str, files))):
         known, file_of = files_in(store)
         moved = find_moved(files, (digests[row] for row in rows), file_of)
         # A file that the store has under this content, here or in its new place, is one of ours.

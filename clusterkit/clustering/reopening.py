@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -69,7 +70,10 @@ def reopen_clustering(clusters_csv: str | Path, embeddings: Any) -> Clustering:
                 Notice,
                 stacklevel=2,
             )
-    embeddings = as_clustered(given, embeddings[kept])
+    # Vectors of all rows are not copied.
+    is_all = len(kept) == len(embeddings)
+    chosen = replace(embeddings, failures=[]) if is_all else embeddings[kept]
+    embeddings = as_clustered(given, chosen)
     labels = np.array([label_of[path] for path in embeddings.paths], np.int64)
     parameters = given.made_by.get("parameters")
     normalize = is_normalized(given)

@@ -5,7 +5,6 @@ were written, so that edits by hand and moved files are recognised, and a person
 """
 
 import json
-import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -32,6 +31,7 @@ from clusterkit.store.embeddings import Embeddings, Selection, describe_space
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.documents import NOTHING, TEXT, check_document, integer, list_of, table_of
 from clusterkit.utils.files import check_output, write_whole
+from clusterkit.utils.locations import join, relative
 from clusterkit.utils.noise import NOISE, as_cluster, is_missing_text
 from clusterkit.utils.paths import json_text, unescape_path
 from clusterkit.utils.text import plural
@@ -408,8 +408,7 @@ def check_earlier(
     present = set(embeddings.paths)
     here = str(embeddings.root)
     if earlier.root is not None and embeddings.root is not None and earlier.root != here:
-        files = (Path(earlier.root, path) for path in earlier.paths)
-        moved = [os.path.relpath(file, here).replace(os.sep, "/") for file in files]
+        moved = [relative(join(earlier.root, path), here) for path in earlier.paths]
         if present.intersection(moved):
             earlier = earlier._replace(paths=moved)
     earlier = _follow(earlier, embeddings)

@@ -20,6 +20,7 @@ from clusterkit.store.embeddings import Embeddings, Selection
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store, as_store
 from clusterkit.store.stream import VectorStream
+from clusterkit.utils.locations import is_address, relative
 from clusterkit.utils.text import did_you_mean, plural
 
 Selected = TypeVar("Selected", bound=Embeddings | VectorStream)
@@ -135,12 +136,15 @@ def find_space(clusters_csv: str | Path, store: Store | str | Path) -> Space | N
 
 def _as_pattern(pattern: str, root: Path | None) -> str:
     """Return a pattern; an existing folder or file below the root as its path there."""
-    if root is None or not os.path.exists(pattern):  # noqa: PTH110 (any text may be a pattern)
+    # Any text may be a pattern.
+    if root is None or not (is_address(pattern) or os.path.exists(pattern)):  # noqa: PTH110
         return pattern
-    inner = os.path.relpath(pattern, root).replace(os.sep, "/")
-    if inner.startswith(".."):
+    inner = relative(pattern, root)
+    if inner.startswith("..") or is_address(inner):
         return pattern
-    return "**" if inner == "." else f"./{inner}{'/' if Path(pattern).is_dir() else ''}"
+    # An address ends in a slash if a folder is meant, as a pattern does.
+    is_folder = pattern.endswith("/") if is_address(pattern) else Path(pattern).is_dir()
+    return "**" if inner == "." else f"./{inner}{'/' if is_folder else ''}"
 
 
 def _in_clusters(

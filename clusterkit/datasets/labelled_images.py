@@ -32,6 +32,7 @@ from clusterkit.images.folder import (
     ImageFolder,
     is_passed_over,
 )
+from clusterkit.utils.locations import RemotePath, as_path
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +149,11 @@ def read_labelled(
     Notice
         How an ambiguous source was interpreted.
     """
-    source = Path(source)
+    source = as_path(source)
+    if isinstance(source, RemotePath):
+        raise InvalidInputError(
+            f"{source} is on object storage: labelled images must be in a folder of this machine"
+        )
     if not source.exists():
         raise NotFoundError(f"no such file or folder: {source}")
     if source.is_file() and source.suffix.lower() in TABLE_SUFFIXES:

@@ -279,9 +279,11 @@ def _divide(
         # Copies of different classes stay in training: a wrong label would falsify the other parts.
         of_one_class = [group for group in groups if len({labels[row] for row in group}) == 1]
     sizes = Counter(labels)
+    owed = dict.fromkeys([TRAIN, *wanted], 0.0)
     for shuffled in _shuffle_classes(of_one_class, labels, rng):
-        n_images = None if data.is_multilabel else sizes[labels[shuffled[0][0]]]
-        parts = _portion([len(group) for group in shuffled], wanted, n_images)
+        own_sizes = [len(group) for group in shuffled]
+        n_images = sum(own_sizes) if data.is_multilabel else sizes[labels[shuffled[0][0]]]
+        parts = _portion(own_sizes, _count_parts(n_images, wanted, owed))
         for group, part in zip(shuffled, parts, strict=True):
             part_of_row[group] = part
     if data.is_multilabel:
@@ -455,17 +457,31 @@ def _keep_every_class(
             learned |= names
 
 
-def _portion(sizes: Sequence[int], shares: Mapping[str, float], n_images: int | None) -> list[str]:
-    """Assign the groups of a class to parts, keeping the largest for training.
+def _count_parts(n: int, shares: Mapping[str, float], owed: dict[str, float]) -> dict[str, int]:
+    """Return how many of the ``n`` images of a class each part but training gets, at least one.
 
-    The shares are those of all images of the class, by default as many as in the groups.
+    Each part, training too, gets its share of the class rounded up or down: up where rounding took
+    most from it in earlier classes, which ``owed`` sums up.
     """
+    exact = {TRAIN: n * (1 - sum(shares.values()))} | {p: n * share for p, share in shares.items()}
+    # What is less is an error of floating point.
+    counts = {part: int(number + 1e-9) for part, number in exact.items()}
+    fractions = {part: exact[part] - counts[part] for part in exact}
+    by_need = sorted(exact, key=lambda part: fractions[part] + owed[part], reverse=True)
+    for part in by_need[: n - sum(counts.values())]:
+        counts[part] += 1
+    for part in exact:
+        owed[part] += exact[part] - counts[part]
+    return {part: max(1, counts[part]) for part in shares}
+
+
+def _portion(sizes: Sequence[int], counts: Mapping[str, int]) -> list[str]:
+    """Assign the groups of a class to parts of so many images, keeping the largest for training."""
     parts = [TRAIN] * len(sizes)
-    n_images = sum(sizes) if n_images is None else n_images
     # The last of equals.
     largest = max(range(len(sizes)), key=lambda place: (sizes[place], place))
-    for part, share in shares.items():
-        wanted = left = max(1, round(share * n_images))
+    for part, wanted in counts.items():
+        left = wanted
         free = [place for place, taken in enumerate(parts) if taken == TRAIN and place != largest]
         for place in free:
             if sizes[place] <= left:

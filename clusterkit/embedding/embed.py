@@ -206,9 +206,9 @@ def embed_to_store(
         significant bits.  Its later runs do so unasked.
     shard : (int, int), optional
         Which part of the images to embed, as number from 1 and count: ``(3, 8)`` is the third of
-        eight.  Shards run beside each other, on one machine or several that share a disk, in any
-        order; see :class:`~clusterkit.embedding.shards.Shard`.  The last that ends leaves the store
-        as one run over all images does.
+        eight.  Shards run beside each other, on one machine or several that share a disk or a
+        bucket, in any order; see :class:`~clusterkit.embedding.shards.Shard`.  The last that ends
+        leaves the store as one run over all images does.
     engine : {"local", "ray"} or RayEngine
         What does the work: this process, or workers of Ray, on this machine or on those of a
         cluster, see :class:`~clusterkit.utils.ray_engine.RayEngine`.  The rows are the same.
@@ -231,22 +231,14 @@ def embed_to_store(
     SpaceMismatchError
         If vectors of float16 are asked for where the space has others.
     InvalidInputError
-        If the shard is out of range, or is to be pruned or embedded by Ray.
+        If the shard is out of range, or is to be pruned or embedded on Ray.
     WeightsError
         If the network's weights are not available.
     """
     start = time.perf_counter()
     part = None if shard is None else Shard(*shard).check()
-    if part is not None and prune:
-        raise InvalidInputError(
-            "a shard cannot be pruned, since others may be writing: prune in a run without shard"
-        )
     on_ray = as_engine(engine)
-    if part is not None and on_ray is not None:
-        raise InvalidInputError(
-            "a shard is embedded by its own process, and Ray shares out all images: leave out one "
-            "of shard and engine"
-        )
+    _check_shard(part, prune=prune, is_on_ray=on_ray is not None)
     store = as_store(store)
     if isinstance(extractor, str):
         extractor = recall_extractor(extractor, store)
@@ -280,6 +272,19 @@ def embed_to_store(
         default_space=default.folder.name,
         shard=None if part is None else str(part),
     )
+
+
+def _check_shard(part: Shard | None, *, prune: bool, is_on_ray: bool) -> None:
+    """Check that nothing is asked of a shard that needs the whole."""
+    if part is not None and prune:
+        raise InvalidInputError(
+            "a shard cannot be pruned, since others may be writing: prune in a run without shard"
+        )
+    if part is not None and is_on_ray:
+        raise InvalidInputError(
+            "a shard is for tasks without an engine, and Ray divides the images itself: leave one "
+            "of the two out"
+        )
 
 
 def describe(extractor: Extractor) -> dict[str, Any]:

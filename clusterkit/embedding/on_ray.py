@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 import platform
 from collections import ChainMap, Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +22,7 @@ from clusterkit.images.folder import ImageFolder
 from clusterkit.store.embeddings import Failure
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store
+from clusterkit.utils.locations import absolute, join
 from clusterkit.utils.parallel import limit_cpus
 from clusterkit.utils.ray_engine import RayEngine, Room, check_versions
 
@@ -145,13 +144,13 @@ def run_on_ray(run: EmbedRun, store: Store, space: Space, engine: RayEngine) -> 
         if not paths:
             return
         with engine.started(memory=_MEMORY, cpus=_MOST_CPUS, gpus=True) as room:
-            images = ImageFolder._from_paths(run.images.root, paths)
+            images = ImageFolder._from_paths(run.images.root, paths, run.images._listed)
             unsized, pieces = cut(images, run.known, _piece_rows(len(paths), room))
             job = Job(
                 _for_workers(run.extractor),
                 run.extractor.fingerprint,
                 library_versions(),
-                Store(os.path.abspath(store.folder)),  # noqa: PTH100 (links stay)
+                Store(absolute(store.folder)),
                 space.info,
                 room.cpus,
                 len(paths),
@@ -195,10 +194,10 @@ def cut(
     pieces: list[Piece] = []
     for start in range(0, len(images), n_rows):
         some = images[start : start + n_rows]
-        files = [os.path.normpath(os.path.join(images.root, path)) for path in some.paths]  # noqa: PTH118
+        files = [join(images.root, path) for path in some.paths]
         rows = {file: known.rows[file] for file in files if file in known.rows}
         kept: dict[str | None, tuple[str, int]] = {}
-        for size in {_size_of(file) for file in files} if of_size else ():
+        for size in {some.status_of(path).size for path in some.paths} if of_size else ():
             kept |= of_size.get(size, {}) if size is not None else {}
         pieces.append(Piece(some, replace(known, rows=rows, kept_of_digest=kept), len(pieces)))
     return of_size.get(None, {}), pieces
@@ -278,7 +277,7 @@ class RayWorker:
 
     def _check_sees(self, images: ImageFolder, space: Space) -> None:
         """Check that images and store are there, as on the machine that started the run."""
-        if not Path(images.root).is_dir():
+        if not images.root.is_dir():
             raise ClusterError(f"it does not see the images in {images.root}")
         info = space.read_info()
         if info is None or info["fingerprint"] != self.job.fingerprint:
@@ -336,7 +335,7 @@ def _for_workers(extractor: Extractor) -> Extractor:
     copy: Extractor = clone(extractor)
     weights = copy.get_params(deep=False).get("weights")
     if weights is not None and str(weights) != "imagenet":
-        copy.set_params(weights=os.path.abspath(weights))  # noqa: PTH100 (links stay)
+        copy.set_params(weights=absolute(weights))
     return copy
 
 
@@ -345,11 +344,3 @@ def _piece_rows(n_images: int, room: Room) -> int:
     most = PIECE_ROWS["GPU" if room.gpus else "CPU"]
     share = -(-n_images // (room.workers * _PIECES_EACH))
     return min(most, -(-share // _LEAST_ROWS) * _LEAST_ROWS)
-
-
-def _size_of(file: str) -> int | None:
-    """Return the size of a file, if it is there."""
-    try:
-        return os.stat(file).st_size  # noqa: PTH116
-    except OSError:
-        return None

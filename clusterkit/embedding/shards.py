@@ -12,6 +12,7 @@ import numpy as np
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.images.folder import ImageFolder
+from clusterkit.utils.locations import is_address
 from clusterkit.utils.paths import escape_path
 
 _MOST = 100_000
@@ -82,7 +83,10 @@ class Shard(NamedTuple):
             The folder that contains the store.  Paths below it count from there, so that images
             and store can be elsewhere on another machine.
         """
-        root, inside = (os.path.join(folder, "") for folder in (images.root, place))  # noqa: PTH118
+        root, inside = (
+            f"{folder}/" if is_address(folder) else os.path.join(folder, "")  # noqa: PTH118
+            for folder in (images.root, place)
+        )
         # Also of a root above the store: the root is not the same for every list of images.
         names = ((root + path).removeprefix(inside) for path in images.paths)
         return images[[row for row, name in enumerate(names) if self._holds(name)]]

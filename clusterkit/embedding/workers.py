@@ -1,6 +1,5 @@
 """One pass over images: skip known ones, decode ahead, embed in batches."""
 
-import os
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -16,8 +15,9 @@ from clusterkit.images.folder import FileStatus, ImageFolder, digest_bytes, read
 from clusterkit.store.embeddings import Failure
 from clusterkit.store.part_file import FLOAT16, MAX_FLOAT16, Row
 from clusterkit.store.space import KnownRow, Space
+from clusterkit.utils.locations import is_gone, join, reading_workers
 from clusterkit.utils.parallel import map_ahead
-from clusterkit.utils.paths import escape_path, is_gone
+from clusterkit.utils.paths import escape_path
 from clusterkit.utils.progress import progress_bar
 
 
@@ -48,6 +48,7 @@ class Known:
         if space is None:
             return cls(str(images.root))
         rows = space.known_rows()
+        space.check_root(images.root, rows)
         kept = {
             row.digest: (row.part, row.position)
             for row in rows.values()
@@ -66,7 +67,7 @@ class EmbedRun:
     extractor : Extractor
         The network.
     known : Known
-        What is known of them.
+        What is known of the images.
     of : ImageFolder, optional
         What the images are a part of: the network is chosen for as many, so that all parts are
         embedded alike.
@@ -123,6 +124,7 @@ class EmbedRun:
         """
         load = partial(
             _load,
+            status_of=self.images.status_of,
             root=self.known.root,
             size=self.extractor.image_size,
             resize=self.extractor.resize,
@@ -132,7 +134,8 @@ class EmbedRun:
         full = self.extractor.full_batch
         batch = _Batch()
         is_prepared = False
-        for loaded in map_ahead(load, self.new_files(), ahead=2 * full):
+        workers = reading_workers([self.images.root])
+        for loaded in map_ahead(load, self.new_files(), ahead=2 * full, workers=workers):
             (batch.settled if loaded.image is None else batch.images).append(loaded)
             if batch.images and not is_prepared:
                 yield _Batch(n_ahead=max(1, self._count_new()))
@@ -171,20 +174,19 @@ class EmbedRun:
         if self.again or not self.known.rows:
             return len(self.all_images)
         root = self.all_images.root
-        files = (os.path.join(root, path) for path in self.all_images.paths)  # noqa: PTH118
-        return sum(os.path.normpath(file) not in self.known.rows for file in files)
+        return sum(join(root, path) not in self.known.rows for path in self.all_images.paths)
 
     def new_files(self) -> Iterator[tuple[str, str]]:
         """Yield path and file of each new or changed image, and count the others."""
         for path in self.images.paths:
-            file = os.path.join(self.images.root, path)  # noqa: PTH118
-            known = None if self.again else self.known.rows.get(os.path.normpath(file))
+            file = join(self.images.root, path)
+            known = None if self.again else self.known.rows.get(file)
             # Imported rows and missing files have no status.
             if (
                 known
                 and known.error is None
                 and known.size is not None
-                and known.status == FileStatus.of(file)
+                and known.status == self.images.status_of(path)
             ):
                 self.reused += 1
                 self.bar.update()
@@ -222,7 +224,7 @@ class EmbedRun:
 
     def _settle(self, loaded: "_Loaded") -> Iterator[Row]:
         """Finish an image that needs no network: a failure, or known content."""
-        row, known = loaded.row, self.known.rows.get(os.path.normpath(loaded.file))
+        row, known = loaded.row, self.known.rows.get(loaded.file)
         if row.error is not None:
             self.failures.append(Failure(loaded.path, row.error))
             self.bar.set_postfix(failed=len(self.failures))
@@ -271,6 +273,7 @@ def _is_unique(status: FileStatus) -> bool:
 def _load(
     path_and_file: tuple[str, str],
     *,
+    status_of: Callable[[str], FileStatus],
     root: str,
     size: tuple[int, int],
     resize: str,
@@ -281,19 +284,36 @@ def _load(
     path, file = path_and_file
     row = Row(escape_path(path), root)
     loaded = _Loaded(path, file, row)
+    status = status_of(path)
     try:
-        status = FileStatus.of(file)
         row.size, row.mtime_ns, row.ctime_ns, row.inode = status
         row.digest = find_moved(status)
         if row.digest in known_digests:
             return loaded
-        data = read_bytes(file)
-        if FileStatus.of(file) != status or len(data) != row.size:
-            raise ImageError("the file changed while it was read")
+        data, status = _read_settled(file, status)
+        row.size, row.mtime_ns, row.ctime_ns, row.inode = status
         row.digest = digest_bytes(data)
         if row.digest not in known_digests:
             loaded.image, (row.height, row.width) = decode_image(data, size, resize=resize)
     except ImageError as error:
+        row.size, row.mtime_ns, row.ctime_ns, row.inode = status
         # The reason may quote bytes of the file that are not text.
         row.error = str(error).encode("utf-8", "backslashreplace").decode()
     return loaded
+
+
+def _read_settled(file: str, status: FileStatus) -> tuple[bytes, FileStatus]:
+    """Return the bytes of a file, and the status that belongs to them.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read, or changes while it is.
+    """
+    # It may have changed since it was found, long ago for the last of a folder.
+    for _ in range(2):
+        before, data = status, read_bytes(file)
+        status = FileStatus.of(file)
+        if status == before and status.size in (None, len(data)):
+            return data, status
+    raise ImageError("the file changed while it was read")

@@ -7,7 +7,6 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -19,6 +18,7 @@ from clusterkit.images.batches import read_batches
 from clusterkit.images.folder import ImageFolder
 from clusterkit.images.pixels import as_images
 from clusterkit.images.resizing import check_resize_mode
+from clusterkit.utils.locations import as_path
 from clusterkit.utils.parallel import default_batch_size
 
 
@@ -274,7 +274,7 @@ class Extractor(BaseEstimator, ABC):
             for start in range(0, len(X), full):
                 yield X[start : start + full]
             return
-        files = X.files if hasattr(X, "files") else [Path(x) for x in X]
+        files = X.files if hasattr(X, "files") else [as_path(x) for x in X]
         if files:
             self.prepare(len(files))
         for batch in read_batches(files, self.image_size, full, resize=self.resize):

@@ -180,14 +180,16 @@ def _sample(
     places = (maps @ grid + 1) * (side / 2) - 0.5
     inside = ((places >= -0.5) & (places <= side - 0.5)).all(axis=1)
     np.clip(places, 0, side - 1.001, out=places)
-    corner = places.astype(np.int32)
+    corner = places.astype(np.intp)
     places -= corner
     u, v = places[:, 0], places[:, 1]
-    index = corner[:, 1] * side + corner[:, 0] + (np.arange(n, dtype=np.int32) * side**2)[:, None]
-    flat = pictures.reshape(-1)
-    upper = flat[index] * (1 - u) + flat[index + 1] * u
-    lower = flat[index + side] * (1 - u) + flat[index + side + 1] * u
-    return upper * (1 - v) + lower * v, inside
+    index = corner[:, 1] * side + corner[:, 0] + (np.arange(n) * side**2)[:, None]
+    # Nothing is outside, so that nothing is wrapped: this mode is the fastest.
+    left, right, lower_left, lower_right = (
+        pictures.take(index + offset, mode="wrap") for offset in (0, 1, side, side + 1)
+    )
+    upper, lower = left + (right - left) * u, lower_left + (lower_right - lower_left) * u
+    return upper + (lower - upper) * v, inside
 
 
 def _normalise(flat: Floats, weights: Floats) -> tuple[Floats, Floats]:

@@ -12,6 +12,7 @@ from clusterkit.errors import ImageError
 from clusterkit.images.folder import ImageFolder, read_image
 from clusterkit.images.pixels import check_pixels, is_pixels, to_grey, to_rgb
 from clusterkit.images.resizing import resize_image
+from clusterkit.utils.locations import as_path, reading_workers
 from clusterkit.utils.parallel import map_ahead
 
 
@@ -87,6 +88,7 @@ def read_batches(
             return str(error)
 
     batch = _BatchBuilder(size)
+    workers = workers or reading_workers(files)
     for row, result in enumerate(map_ahead(read, files, ahead=2 * batch_size, workers=workers)):
         if isinstance(result, str):
             batch.failures.append((row, result))
@@ -117,7 +119,7 @@ class _BatchBuilder:
 
 def list_files(images: Any) -> list[Path]:
     """Return the files of a folder, or of a sequence of paths."""
-    return images.files if isinstance(images, ImageFolder) else [Path(image) for image in images]
+    return images.files if isinstance(images, ImageFolder) else [as_path(image) for image in images]
 
 
 def pixel_batches(

@@ -30,9 +30,22 @@ _MAIN = "from clusterkit.images.decoding_child import main; main()"
 _START_SECONDS = 300.0
 # Time for a process that closed its output to exit, to get its status.
 _END_SECONDS = 5.0
+_niceness = 0
 _LENGTHS = struct.Struct("<QQ")
 # Limit for an answer without pixels, in case the process's memory is corrupted.
 _MOST_HEAD_BYTES = 2**16
+
+
+def let_decoders_wait(niceness: int) -> None:
+    """Give the processes that start from now on a lower priority, where the system has any.
+
+    Parameters
+    ----------
+    niceness : int
+        From 1 to 19, the lowest priority; see :func:`os.nice`.
+    """
+    global _niceness
+    _niceness = niceness if hasattr(os, "nice") else 0
 
 
 def can_decode_apart() -> bool:
@@ -78,7 +91,8 @@ class _Child:
     """One decoding process."""
 
     def __init__(self) -> None:
-        code = f"import sys; sys.path[:] = {sys.path!r}; {_MAIN}"
+        wait = f"import os; os.nice({_niceness}); " if _niceness else ""
+        code = f"{wait}import sys; sys.path[:] = {sys.path!r}; {_MAIN}"
         # One thread each, since there are several processes.
         changes = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         # Return the memory of pixels to the system at once.

@@ -17,8 +17,22 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.errors import ImageError, InvalidInputError, NotFoundError
+from clusterkit.errors import (
+    ImageError,
+    InvalidInputError,
+    NotFoundError,
+    RemoteError,
+    UnreachableError,
+)
 from clusterkit.images.decoding import decode_image
+from clusterkit.utils.locations import (
+    RemotePath,
+    absolute,
+    as_path,
+    common_folder,
+    is_address,
+    join,
+)
 
 IMAGE_SUFFIXES = frozenset(
     [
@@ -89,10 +103,13 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
     and a ``.txt`` or ``.lst`` file is read as a list of paths, one per line, relative to its own
     folder.
 
+    All of these may be addresses on object storage, see
+    :class:`~clusterkit.utils.locations.RemotePath`.
+
     Parameters
     ----------
     *sources : path or iterable of paths
-        Folders, image files and lists of paths.
+        Folders, image files and lists of paths; also addresses such as ``s3://bucket/photos``.
     exclude : iterable of str
         Patterns of files and folders to skip, as in a ``.gitignore``: ``*``, ``?`` and ``[]`` match
         within a name, ``**`` matches any folders.  A pattern without a slash, such as
@@ -102,7 +119,7 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
 
     Attributes
     ----------
-    root : pathlib.Path
+    root : pathlib.Path or RemotePath
         Absolute path of the folder if only one is given, otherwise of the nearest common folder.
     paths : list of str
         Sorted unique paths of the images relative to ``root``, with forward slashes.
@@ -143,14 +160,19 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
                 f"{_in_words(self.passed_over, '; passed over: ')})"
             )
         self.root = _common_root(flat, files)
-        prefix = len(os.path.join(self.root, ""))  # noqa: PTH118 (keeps a root of "/" right)
+        root = str(self.root)
+        prefix = len(root) if root.endswith(os.sep) else len(root) + 1
         self.paths = sorted(file[prefix:].replace(os.sep, "/") for file in files)
+        self._listed = {file[prefix:]: status for file, status in listing.statuses.items()}
 
     @classmethod
-    def _from_paths(cls, root: Path, paths: list[str]) -> ImageFolder:
+    def _from_paths(
+        cls, root: Path, paths: list[str], listed: dict[str, FileStatus] | None = None
+    ) -> ImageFolder:
         """Return a subset without searching again."""
         images = cls.__new__(cls)
         images.root, images.paths, images.passed_over = root, paths, Counter()
+        images._listed = listed or {}
         return images
 
     @property
@@ -162,6 +184,10 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
     def files(self) -> list[Path]:
         """Absolute paths of all images, in order."""
         return [self.root / path for path in self.paths]
+
+    def status_of(self, path: str) -> FileStatus:
+        """Return the status of an image; on object storage as it was when the folder was listed."""
+        return self._listed.get(path) or FileStatus.of(join(self.root, path))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -186,7 +212,9 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
             return read_image(self.root / self.paths[index])
         rows = np.arange(len(self))
         rows = rows[index if isinstance(index, slice) or len(index) else []]
-        return self._from_paths(self.root, [self.paths[row] for row in rows])
+        paths = [self.paths[row] for row in rows]
+        listed = {path: self._listed[path] for path in paths if path in self._listed}
+        return self._from_paths(self.root, paths, listed)
 
     def __repr__(self) -> str:
         return f"ImageFolder({str(self.root)!r}, {len(self)} images)"
@@ -220,13 +248,22 @@ def read_image(
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Return the bytes of a regular file, or raise ImageError with the reason."""
-    path = Path(path)
+    """Return the bytes of a regular file, or raise ImageError with the reason.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read.
+    UnreachableError
+        If it is on object storage that cannot be reached, as then are all others.
+    """
+    path = as_path(path)
+    if isinstance(path, RemotePath):
+        return _read_object(path)
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
-            if size > MAX_FILE_BYTES:
-                raise ImageError(f"the file has {size:,} bytes; {MAX_FILE_BYTES:,} are allowed")
+            _check_size(size)
             # Read at most the announced size: virtual files may be endless.
             return file.read(size)
     except FileNotFoundError:
@@ -239,6 +276,26 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         raise ImageError("not enough memory to read the file") from None
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror or error}") from error
+
+
+def _read_object(path: RemotePath) -> bytes:
+    """Return the bytes of a file on object storage."""
+    try:
+        with path.open() as file:
+            _check_size(file.size())
+            return bytes(file.read())
+    except UnreachableError:
+        raise
+    except NotFoundError:
+        raise ImageError("the file does not exist") from None
+    except RemoteError as error:
+        raise ImageError(f"cannot be read: {error}") from error
+
+
+def _check_size(size: int) -> None:
+    """Check that a file is not too large for an image."""
+    if size > MAX_FILE_BYTES:
+        raise ImageError(f"the file has {size:,} bytes; {MAX_FILE_BYTES:,} are allowed")
 
 
 def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
@@ -274,6 +331,8 @@ def digest_bytes(data: bytes) -> str:
 
 def digest_file(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    if is_address(path):
+        return digest_bytes(read_bytes(path))
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -289,6 +348,12 @@ class FileStatus(NamedTuple):
     @classmethod
     def of(cls, file: str | os.PathLike[str]) -> FileStatus:
         """Return the status of a file; all None if it does not exist."""
+        if is_address(file):
+            try:
+                found = as_path(file).stat()
+            except NotFoundError:
+                return cls()
+            return cls.of_object(found.st_size, found.st_mtime_ns)
         try:
             status = os.stat(file)  # noqa: PTH116
         except OSError:
@@ -297,10 +362,15 @@ class FileStatus(NamedTuple):
         # Some files have dates such as 1601 or 2300, and some inodes exceed 63 bits.
         return cls(*(value if -(2**63) <= value < 2**63 else None for value in values))
 
+    @classmethod
+    def of_object(cls, size: int | None, mtime_ns: int | None) -> FileStatus:
+        """Return the status of a file on object storage; without a time it says nothing."""
+        return cls(size, mtime_ns) if mtime_ns else cls()
+
 
 def digest_weights(path: str | Path) -> str:
     """Return the SHA-256 of a weights file, cached until it changes."""
-    return _digest_once(os.path.abspath(path), FileStatus.of(path))  # noqa: PTH100
+    return _digest_once(absolute(path), FileStatus.of(path))
 
 
 @lru_cache(maxsize=64)
@@ -326,7 +396,7 @@ def read_list(source: Path) -> Iterator[str]:
         raise InvalidInputError(f"{source} is no list of paths: it holds binary data, or UTF-16")
     for line in text.split("\n"):
         if line.strip():
-            yield os.path.abspath(source.parent / line)  # noqa: PTH100
+            yield absolute(join(source.parent, line))
 
 
 def is_passed_over(name: str) -> bool:
@@ -338,9 +408,9 @@ def _flatten(sources: Iterable[Any]) -> Iterator[Path]:
     """Yield every source as a path, flattening one level of nesting."""
     for source in sources:
         if isinstance(source, str | os.PathLike):
-            yield Path(source)
+            yield as_path(source)
         else:
-            yield from (Path(item) for item in source)
+            yield from map(as_path, source)
 
 
 class _Listing:
@@ -348,6 +418,8 @@ class _Listing:
 
     def __init__(self, exclude: Iterable[str]) -> None:
         self.files: set[str] = set()
+        # Of what was listed on object storage, where each question takes long.
+        self.statuses: dict[str, FileStatus] = {}
         self.passed_over: Counter[str] = Counter()
         self._exclude = [_parse_pattern(pattern) for pattern in exclude]
         self._searched: set[tuple[int, int]] = set()
@@ -357,18 +429,20 @@ class _Listing:
 
     def add(self, source: Path) -> None:
         """Add the files of one source."""
-        absolute = os.path.abspath(source)  # noqa: PTH100 (resolve() would replace links)
+        path = absolute(source)  # resolve() would replace links
         if source.is_dir():
-            if os.path.realpath(absolute) == absolute:
-                self._search(absolute, ())
+            if isinstance(source, RemotePath):
+                self._search_objects(source)
+            elif os.path.realpath(path) == path:
+                self._search(path, ())
             else:
-                self._linked_folders.append((absolute, ()))
-        elif not os.path.lexists(absolute):
+                self._linked_folders.append((path, ()))
+        elif not _is_there(source):
             raise NotFoundError(f"no such file or folder: {source}")
         elif source.suffix.lower() in LIST_SUFFIXES:
             self.files.update(read_list(source))
         else:
-            self.files.add(absolute)
+            self.files.add(path)
 
     def finish(self) -> set[str]:
         """Follow links, and return all files."""
@@ -381,6 +455,7 @@ class _Listing:
             real = {
                 os.path.join(folder_of(os.path.dirname(file)), os.path.basename(file))  # noqa: PTH118, PTH119, PTH120
                 for file in self.files
+                if not is_address(file)
             }
             for file in sorted(self._linked_files - self.files):
                 target = os.path.realpath(file)
@@ -420,28 +495,57 @@ class _Listing:
         waiting: list[tuple[str, tuple[str, ...]]],
     ) -> None:
         """Process one entry of a folder."""
-        name = entry.name
-        if name.startswith("."):
-            self.passed_over["hidden entry"] += 1
+        place = (*place, entry.name)
+        is_folder = not entry.name.startswith(".") and _is_folder(entry)
+        if self._passes_over(place, is_folder=is_folder):
             return
-        is_folder = _is_folder(entry)
-        if is_folder and is_passed_over(name):
-            self.passed_over["system folder"] += 1
-        elif self._exclude and _fits_one((*place, name), self._exclude, is_folder=is_folder):
-            self.passed_over["excluded entry"] += 1
-        elif is_folder:
+        if is_folder:
             todo = self._linked_folders if _is_link(entry) else waiting
-            todo.append((entry.path, (*place, name)))
+            todo.append((entry.path, place))
         else:
-            suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
-            if suffix in IMAGE_SUFFIXES:
-                (self._linked_files if entry.is_symlink() else self.files).add(entry.path)
-            elif suffix in RAW_SUFFIXES:
-                self.passed_over["RAW photo"] += 1
-            elif suffix in VIDEO_SUFFIXES:
-                self.passed_over["video"] += 1
-            else:
-                self.passed_over["other file"] += 1
+            (self._linked_files if entry.is_symlink() else self.files).add(entry.path)
+
+    def _search_objects(self, top: RemotePath) -> None:
+        """Collect the image files below a folder on object storage, from one listing."""
+        entered = {"": True}
+
+        def is_entered(folder: str) -> bool:
+            """Return whether a folder is searched, and count it once if it is not."""
+            if folder not in entered:
+                entered[folder] = is_entered(folder.rpartition("/")[0]) and not self._passes_over(
+                    tuple(folder.split("/")), is_folder=True
+                )
+            return entered[folder]
+
+        for found in top.list_files():
+            place = tuple(found.path.split("/"))
+            if is_entered(found.path.rpartition("/")[0]) and not self._passes_over(
+                place, is_folder=False
+            ):
+                file = f"{top}/{found.path}"
+                self.files.add(file)
+                self.statuses[file] = FileStatus.of_object(found.size, found.mtime_ns)
+
+    def _passes_over(self, place: tuple[str, ...], *, is_folder: bool) -> bool:
+        """Return whether an entry of a folder is left out, and count it."""
+        name = place[-1]
+        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+        if name.startswith("."):
+            kind = "hidden entry"
+        elif is_folder and is_passed_over(name):
+            kind = "system folder"
+        elif self._exclude and _fits_one(place, self._exclude, is_folder=is_folder):
+            kind = "excluded entry"
+        elif is_folder or suffix in IMAGE_SUFFIXES:
+            return False
+        elif suffix in RAW_SUFFIXES:
+            kind = "RAW photo"
+        elif suffix in VIDEO_SUFFIXES:
+            kind = "video"
+        else:
+            kind = "other file"
+        self.passed_over[kind] += 1
+        return True
 
 
 def match_paths(paths: Iterable[str], patterns: Iterable[str]) -> list[bool]:
@@ -518,6 +622,22 @@ def _in_words(counts: Counter[str], start: str = "") -> str:
     return start + ", ".join(said) if said else ""
 
 
+def _is_there(path: Path) -> bool:
+    """Return whether there is such a file, or a link without a target.
+
+    Raises
+    ------
+    NotFoundError
+        If there is not even such a bucket.
+    """
+    if not isinstance(path, RemotePath):
+        return os.path.lexists(path)
+    if path.exists():
+        return True
+    path.check_bucket()
+    return False
+
+
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     """Return whether an entry is a folder or a link to one."""
     try:
@@ -537,11 +657,12 @@ def _is_link(entry: os.DirEntry[str]) -> bool:
 def _common_root(sources: list[Path], files: set[str]) -> Path:
     """Return the common folder of the images."""
     if len(sources) == 1 and sources[0].is_dir():
-        return Path(os.path.abspath(sources[0]))  # noqa: PTH100
+        return as_path(absolute(sources[0]))
     folders = {os.path.dirname(file) for file in files}  # noqa: PTH120
     try:
-        return Path(os.path.commonpath(folders))
+        return as_path(common_folder(folders))
     except ValueError:
         raise InvalidInputError(
-            "images on different drives have no common folder: use a separate run for each drive"
+            "images on different drives or in different buckets have no common folder: use a "
+            "separate run for each"
         ) from None

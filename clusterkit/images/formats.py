@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+from clusterkit.utils.locations import as_path
+
 _STARTS = {
     b"\xff\xd8": "JPEG",
     b"\x89PNG": "PNG",
@@ -65,7 +67,7 @@ def name_format(data: bytes) -> str:
 
 def fits_suffix(data: bytes, path: str | Path) -> bool:
     """Return whether the content of a file is what its suffix says; other suffixes say nothing."""
-    said = _FORMAT_OF_SUFFIX.get(Path(path).suffix.lower())
+    said = _FORMAT_OF_SUFFIX.get(as_path(path).suffix.lower())
     found = name_format(data)
     return said in (None, found) or (said == "AVIF" and data[8:12] in _EITHER)
 

@@ -13,6 +13,7 @@ from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import read_bytes
 from clusterkit.images.resizing import resize_image
 from clusterkit.utils.html import Markup
+from clusterkit.utils.locations import reading_workers
 from clusterkit.utils.parallel import map_ahead
 
 _SHOWN = 72
@@ -45,7 +46,9 @@ def encode_thumbnails(files: Iterable[str | Path], *, side: int = 128) -> list[b
     list of (bytes or None)
         The pictures; None for files that cannot be read.
     """
-    return list(map_ahead(lambda file: _encode(file, side), files, ahead=64))
+    files = list(files)
+    workers = reading_workers(files)
+    return list(map_ahead(lambda file: _encode(file, side), files, ahead=64, workers=workers))
 
 
 def read_thumbnail(file: str | Path, *, side: int) -> NDArray[np.uint8] | None:

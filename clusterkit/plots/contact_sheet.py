@@ -18,6 +18,7 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display, check_figure_path, save_figure
 from clusterkit.plots.pictures import Sheet, and_more, load_pictures
 from clusterkit.plots.style import QUIET, cluster_color, cluster_name
+from clusterkit.utils.locations import as_path
 
 if TYPE_CHECKING:
     from clusterkit.clustering.cluster import Clustering
@@ -202,7 +203,7 @@ class ContactSheetDisplay(Display):
             if n_copies := (self.copies or {}).get(files[index]):
                 sheet.tag(f"x {n_copies + 1}", left + _SIDE, upper + _SIDE)
             if self.file_names:
-                name, middle = Path(files[index]).name, upper + _SIDE + _CAPTION / 2
+                name, middle = as_path(files[index]).name, upper + _SIDE + _CAPTION / 2
                 sheet.line(name, left, middle, _SIDE, size=6, color=QUIET)
 
 

@@ -14,10 +14,11 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.plots.grid import SIDE, PictureGrid
 from clusterkit.plots.pictures import Sheet
 from clusterkit.plots.style import BLUE, QUIET
+from clusterkit.utils.locations import as_path
 
 if TYPE_CHECKING:
+    from clusterkit.similarity.catalogue import Catalogue
     from clusterkit.similarity.similar import SimilarImages
-    from clusterkit.similarity.space_index import SpaceIndex
     from clusterkit.store.embeddings import Embeddings
 
 # Tolerance of a vector's cosine distance to itself in float32.
@@ -92,7 +93,7 @@ class GalleryDisplay(PictureGrid):
     @classmethod
     def from_neighbors(
         cls,
-        embeddings: Embeddings | SpaceIndex,
+        embeddings: Embeddings | Catalogue,
         distances: ArrayLike,
         rows: ArrayLike,
         *,
@@ -104,7 +105,7 @@ class GalleryDisplay(PictureGrid):
 
         Parameters
         ----------
-        embeddings : Embeddings or SpaceIndex
+        embeddings : Embeddings or Catalogue
             The searched images.
         distances : array-like of shape (n_neighbors,)
             Cosine distances, 0 to 2, ascending.
@@ -140,7 +141,7 @@ class GalleryDisplay(PictureGrid):
         titles = [f"similarity {1 - distance:.3f}" for distance in distances]
         if query is not None:
             pictures.insert(0, query)
-            captions.insert(0, Path(query).name)
+            captions.insert(0, as_path(query).name)
             titles.insert(0, "query")
         elif len(rows) and distances[0] < _SAME:
             titles[0] = "query"

@@ -1,6 +1,7 @@
 """Load pictures, and draw them on a sheet."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import read_bytes
 from clusterkit.images.pixels import to_rgb
 from clusterkit.plots.style import INK, QUIET, RULE, TILE, fit, wrap
+from clusterkit.utils.locations import reading_workers
 from clusterkit.utils.parallel import map_ahead
 
 
@@ -64,7 +66,9 @@ def load_picture(source: Any, side: int = 224) -> Picture:
 
 def load_pictures(sources: Iterable[Any], side: int = 224) -> list[Picture]:
     """Load several pictures in threads; see :func:`load_picture`."""
-    return list(map_ahead(lambda source: load_picture(source, side), sources, ahead=64))
+    sources = list(sources)
+    load, workers = partial(load_picture, side=side), reading_workers(sources)
+    return list(map_ahead(load, sources, ahead=64, workers=workers))
 
 
 def to_uint8(images: NDArray[Any]) -> NDArray[np.uint8]:

@@ -26,11 +26,12 @@ from clusterkit.preparation.not_copies import read_not_copies
 from clusterkit.preparation.off_topic import LEAST_IMAGES, OFF_TOPIC, score_off_topic
 from clusterkit.preparation.quarantining import QUARANTINED, check_quarantine, quarantine
 from clusterkit.preparation.shared_pictures import check_keep, find_shared_pictures, rank_to_keep
-from clusterkit.routing.sorting import Sorting
+from clusterkit.routing.sorting import Sorting, check_local
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store, as_store
 from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.html import Markup
+from clusterkit.utils.locations import absolute, as_path
 from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.text import join_lines, plural
 
@@ -266,8 +267,9 @@ def check(
         raise InvalidInputError("dry_run plans what would be moved: name a folder to move it to")
     images = ImageFolder(given, exclude=exclude)
     files, paths = images.files, images.paths
-    tops = [Path(os.path.abspath(one)) for one in given if Path(one).is_dir()]  # noqa: PTH100
+    tops = [as_path(absolute(one)) for one in given if as_path(one).is_dir()]
     if quarantine_into is not None:
+        check_local(files)
         check_quarantine(quarantine_into, kinds, tops, {file.parent for file in files})
     pairs = read_not_copies(not_copies)
     embeddings = _read_embeddings(images, store, extractor)

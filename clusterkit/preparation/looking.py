@@ -14,6 +14,7 @@ from clusterkit.images.folder import FileStatus, digest_bytes, read_bytes
 from clusterkit.images.formats import fits_suffix, has_frames, name_format
 from clusterkit.images.jpeg import read_frame, read_jpeg_orientation
 from clusterkit.images.quality import Lines, PictureQuality, measure_quality, take_lines
+from clusterkit.utils.locations import reading_workers
 from clusterkit.utils.parallel import map_ahead
 
 # Larger pictures are looked at with a longer side of so many pixels to twice as many, about as
@@ -63,7 +64,7 @@ def look_at_files(files: Sequence[Path]) -> Iterator[Look]:
     files : sequence of pathlib.Path
         The files; each is read once, and decoded in a thread.
     """
-    opened = map_ahead(_open, files, ahead=_AHEAD)
+    opened = map_ahead(_open, files, ahead=_AHEAD, workers=reading_workers(files))
     while batch := list(islice(opened, _AT_ONCE)):
         qualities = iter(measure_quality([lines for _, lines in batch if lines is not None]))
         for look, lines in batch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -31,6 +30,7 @@ from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store
 from clusterkit.utils.html import Markup
+from clusterkit.utils.locations import absolute
 from clusterkit.utils.noise import NOISE
 from clusterkit.utils.text import join_lines, plural
 
@@ -346,7 +346,7 @@ def _find_gone(embeddings: Embeddings, into: str | Path | None) -> NDArray[np.bo
             Notice,
             stacklevel=3,
         )
-    return np.array([os.path.abspath(file) in gone for file in files], np.bool_)  # noqa: PTH100
+    return np.array([absolute(file) in gone for file in files], np.bool_)
 
 
 class _Groups(NamedTuple):

@@ -221,8 +221,8 @@ def split_folder(
 
     Notes
     -----
-    If copies allow, each class has its share in each part within one image; but every part has at
-    least one image of each class.
+    If copies allow, each part has its share of each class, and of all images, within one image; but
+    every part has at least one image of each class.
 
     Examples
     --------

@@ -17,6 +17,7 @@ from clusterkit.plots.style import cluster_color
 from clusterkit.report.gathering import Gathered
 from clusterkit.report.layouts import Layout
 from clusterkit.report.sheets import COLUMNS, SIDE, Sheets
+from clusterkit.utils.locations import RemotePath
 from clusterkit.utils.noise import MISSING_WORDS, is_missing
 from clusterkit.utils.paths import json_text
 
@@ -130,7 +131,10 @@ def _links(gathered: Gathered, output: Path | None) -> dict[str, Any]:
     """
     root = gathered.embeddings.root
     base = "" if output is not None else "images"
-    if root is not None and output is not None:
+    if isinstance(root, RemotePath):
+        # No browser opens it, but it says where the file is.
+        base = quote(str(root), safe=":/")
+    elif root is not None and output is not None:
         try:
             base = os.path.relpath(root, output.absolute().parent).replace(os.sep, "/")
         except ValueError:

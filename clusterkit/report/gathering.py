@@ -27,6 +27,7 @@ from clusterkit.store.embeddings import Embeddings, describe_space
 from clusterkit.store.reading import as_space, open_space
 from clusterkit.store.space import Space
 from clusterkit.store.stream import VectorStream
+from clusterkit.utils.locations import as_path
 from clusterkit.utils.noise import NOISE
 from clusterkit.utils.text import plural
 
@@ -86,7 +87,7 @@ class Gathered:
     def files(self) -> list[Path]:
         """The file of each image."""
         root = self.embeddings.root
-        return [Path(path) if root is None else root / path for path in self.present]
+        return [as_path(path) if root is None else root / path for path in self.present]
 
     @property
     def sizes(self) -> dict[int, int]:

@@ -55,6 +55,7 @@ def render(
     is_audited: bool,
     evaluation: Evaluation | None,
     n_without_picture: int,
+    is_served: bool = False,
     uploads: Sequence[str] = (),
 ) -> str:
     """Return the page.
@@ -79,6 +80,8 @@ def render(
         Clusters and labels.
     n_without_picture : int
         Number of images without a picture.
+    is_served : bool
+        Whether a server sends the page, which leaves out what takes long.
     uploads : sequence of str
         What the server of the page tells about pictures that are sent to it: any of "predict",
         "cluster" and "similar".  A page that is a file has no server.
@@ -101,6 +104,7 @@ def render(
             is_audited=is_audited,
             evaluation=None if evaluation is None else _evaluation(evaluation, gathered),
             policy=_policy(scripts, style, may_ask=bool(uploads)),
+            is_served=is_served,
             uploads=uploads,
             style=style,
             scripts=scripts,

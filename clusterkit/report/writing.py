@@ -12,32 +12,23 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
-
-from clusterkit.clustering.agreement import compare
 from clusterkit.clustering.inspection import ClusterInspection, inspect_clusters
 from clusterkit.clustering.naming import find_classes
 from clusterkit.datasets.labels import read_labels
 from clusterkit.datasets.results import Result
 from clusterkit.elbow.curve import ElbowCurve, elbow_curve
 from clusterkit.errors import InvalidInputError, Notice, OutputExistsError
-from clusterkit.report.document import make_document
+from clusterkit.report.assembly import MOST_INSIDE, assemble
 from clusterkit.report.gathering import Gathered, gather
-from clusterkit.report.layouts import check_layout, find_neighbors, make_layouts
-from clusterkit.report.page import render
-from clusterkit.report.sheets import Sheets, make_sheets
+from clusterkit.report.layouts import check_layout
 from clusterkit.similarity.space_audit import Audit
 from clusterkit.similarity.space_audit import audit as audit_space
-from clusterkit.store.embeddings import describe_space
 from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.files import check_output, write_whole
 from clusterkit.utils.noise import NOISE, is_missing
 from clusterkit.utils.text import join_lines, plural
 
-# Up to this number of images, the thumbnails are in the page: about 15 MB.
-MOST_INSIDE = 10_000
-_N_NEIGHBORS = 8
 # Up to this number of images, what takes long is computed without being asked for.
 _MOST_AUTO = 2_000
 _OURS = re.compile(r"\d{5}\.(avif|webp)")
@@ -215,12 +206,11 @@ def write_report(
     output = check_report_path(output, overwrite=overwrite)
     gathered = gather(clusters, embeddings)
     given = gathered.embeddings
-    vectors = given if isinstance(given, VectorStream) else np.asarray(given)
-    check_layout(layout, vectors)
-    if isinstance(vectors, VectorStream):
+    check_layout(layout, given)
+    if isinstance(given, VectorStream):
         if inspection is True:
             raise InvalidInputError(
-                f"an inspection needs all vectors in memory. Received: {vectors!r}"
+                f"an inspection needs all vectors in memory. Received: {given!r}"
             )
         inspection = None if inspection == "auto" else inspection
     known = _find_labels(labels, gathered)
@@ -231,53 +221,31 @@ def write_report(
         audit = audit_space(gathered.embeddings, random_state=random_state, progress=progress)
     if _is_wanted(inspection, n, least=2, what="inspection") and gathered.algorithm is not None:
         inspection = inspect_clusters(gathered.to_clustering())
-    layouts = make_layouts(vectors, layout, progress=progress)
     top5, _ = find_classes(gathered.embeddings, store)
-    neighbors = find_neighbors(vectors, _N_NEIGHBORS, progress=progress)
-    sheets = make_sheets(gathered.files, gathered.ranks(), progress=progress)
-    is_inside = len(gathered.paths) <= most_inside
-    names = [f"{number:05d}{sheets.suffix}" for number in range(len(sheets.content))]
     folder = _folder_of(output)
-    address = quote(os.fsencode(folder.name))
-    title = title or f"{plural(len(gathered.paths), 'image')} of {_folder_name(gathered)}"
-    data = make_document(
+    page = assemble(
         gathered,
+        address=quote(os.fsencode(folder.name)),
+        layout=layout,
+        most_inside=most_inside,
         title=title,
-        layouts=layouts,
-        neighbors=neighbors,
-        sheets=sheets,
-        sheet_files=None if is_inside else [f"{address}/{name}" for name in names],
-        top5=None if top5 is None else list(top5),
-        labels=known,
-        inspection=inspection if isinstance(inspection, ClusterInspection) else None,
-        output=output,
-    )
-    evaluation = None
-    if known is not None:
-        evaluation = compare(list(known), gathered.labels.tolist())
-    n_gone = int((sheets.sizes[:, 0] == 0).sum())
-    page = render(
-        gathered,
-        title=title,
-        data=data,
-        sheets=sheets.content if is_inside else [],
-        space=describe_space(gathered.embeddings.space),
         curve=curve if isinstance(curve, ElbowCurve) else None,
-        findings=audit.findings if isinstance(audit, Audit) else [],
-        is_audited=isinstance(audit, Audit),
-        evaluation=evaluation,
-        n_without_picture=n_gone,
+        audit=audit if isinstance(audit, Audit) else None,
+        inspection=inspection if isinstance(inspection, ClusterInspection) else None,
+        labels=known,
+        top5=None if top5 is None else list(top5),
+        output=output,
+        progress=progress,
     )
-    _write_folder(folder, names, sheets, is_inside)
-    write_whole(output, page)
-    n_bytes = output.stat().st_size + (0 if is_inside else sum(map(len, sheets.content)))
+    _write_folder(folder, page.sheets)
+    write_whole(output, page.html)
     return Report(
         path=output,
-        folder=None if is_inside else folder,
+        folder=folder if page.sheets else None,
         n_images=len(gathered.paths),
         n_clusters=len(gathered.sizes.keys() - {NOISE}) if gathered.algorithm else 0,
-        n_without_picture=n_gone,
-        n_bytes=n_bytes,
+        n_without_picture=page.n_without_picture,
+        n_bytes=output.stat().st_size + sum(map(len, page.sheets.values())),
     )
 
 
@@ -286,20 +254,14 @@ def _folder_of(output: Path) -> Path:
     return output.with_name(f"{output.stem}-sheets")
 
 
-def _folder_name(gathered: Gathered) -> str:
-    """Return what the images are of, for a title."""
-    root = gathered.embeddings.root
-    return root.name if root is not None and root.name else "one space"
-
-
-def _write_folder(folder: Path, names: Sequence[str], sheets: Sheets, is_inside: bool) -> None:
+def _write_folder(folder: Path, sheets: Mapping[str, bytes]) -> None:
     """Write the thumbnails beside the page; those of an earlier page are removed."""
     if folder.exists():
         shutil.rmtree(folder)  # holds nothing else: see check_report_path
-    if is_inside:
+    if not sheets:
         return
     folder.mkdir()
-    for name, content in zip(names, sheets.content, strict=True):
+    for name, content in sheets.items():
         (folder / name).write_bytes(content)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -28,7 +28,7 @@ from clusterkit.routing.transfer import (
     sweep_parts,
 )
 from clusterkit.store.store import Store, as_store
-from clusterkit.utils.paths import is_gone
+from clusterkit.utils.locations import absolute, as_path, find_gone, is_address
 from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.text import join_lines, plural
 
@@ -161,6 +161,7 @@ def sort_into_folders(
     """
     if mode not in MODES:
         raise InvalidInputError(f"mode must be one of {', '.join(MODES)}. Received: {mode!r}")
+    check_local(files)
     if len(files) != len(names):
         raise InvalidInputError(
             f"there must be one name per file. Received: {len(files)} files, {len(names)} names"
@@ -203,6 +204,22 @@ def sort_into_folders(
     return Sorting(into, mode, todo, plan.n_present, dry_run=False)
 
 
+def check_local(files: Iterable[str | Path]) -> None:
+    """Check that all files are on this machine.
+
+    Raises
+    ------
+    InvalidInputError
+        If one is on object storage.
+    """
+    for file in files:
+        if is_address(file):
+            raise InvalidInputError(
+                f"{file} is on object storage, and only files of this machine can be sorted into "
+                "folders: copy the images here and embed them, or go on with a table of paths"
+            )
+
+
 def check_present(
     files: Sequence[str | Path], into: str | Path, *, strict: bool = False
 ) -> list[Path]:
@@ -222,9 +239,14 @@ def check_present(
     ------
     NotFoundError
         If all files are gone, or some with ``strict``.
+    InvalidInputError
+        If a file is on object storage.
     """
-    gone = [_absolute(file) for file in files if is_gone(file)]
-    if gone:
+    if not is_address(into):
+        check_local(files)
+    names = find_gone(map(str, files))
+    gone = [_absolute(file) for file in files if str(file) in names]
+    if gone and not is_address(into):
         sorted_before = {transfer.source for transfer in _known(Path(into)).transfers}
         gone = [file for file in gone if str(file) not in sorted_before]
     if gone and (strict or len(gone) == len(files)):
@@ -243,7 +265,7 @@ def _say_gone(gone: Sequence[Path], n_files: int) -> str:
 
 def _absolute(file: str | Path) -> Path:
     """Return the absolute path of a file, without following links."""
-    return Path(os.path.abspath(file))  # noqa: PTH100
+    return as_path(absolute(file))
 
 
 def tell_store(store: Store | str | Path | None, moves: Mapping[str, str]) -> None:

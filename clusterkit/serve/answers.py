@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -153,6 +155,9 @@ class Description(_Answer):
     limits: DescribedLimits
     clusterkit: str
     images: int
+    neighbors: Literal["exact", "approximate"] | None = Field(
+        description="How neighbours are found: by comparing all images, or with an index."
+    )
     task: str | None
     classes: list[str] | None
     groups: list[DescribedGroup] | None

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.serve.limits import Limits
+from clusterkit.serve.phases import Phases
+from clusterkit.utils.locations import as_path
 from clusterkit.utils.optional_imports import require
 
 if TYPE_CHECKING:
@@ -80,10 +82,12 @@ def create_app(
     <Response [200 OK]>
     """
     check_extra()
-    from clusterkit.serve.protection import Protection
-    from clusterkit.serve.routes import make_routes
-    from clusterkit.serve.served import Sources
-    from clusterkit.serve.service import Service
+    phases = Phases()
+    with phases.phase("import"):
+        from clusterkit.serve.protection import Protection
+        from clusterkit.serve.routes import make_routes
+        from clusterkit.serve.served import Sources
+        from clusterkit.serve.service import Service
 
     limits = limits or Limits()
     limits.check()
@@ -96,11 +100,14 @@ def create_app(
     if not look_seconds > 0:
         raise InvalidInputError(f"look_seconds must be above 0. Received: {look_seconds}")
     store, weights, model, clusters = (
-        None if path is None else Path(path) for path in (store, weights, model, clusters)
+        None if path is None else as_path(path) for path in (store, weights, model, clusters)
     )
     sources = Sources(store, extractor, weights, model, clusters)
-    service = Service(sources, limits)
-    routes = make_routes(service, has_token=token is not None, look_seconds=look_seconds)
+    service = Service(sources, limits, phases)
+    with phases.phase("endpoints"):
+        routes = make_routes(service, has_token=token is not None, look_seconds=look_seconds)
+    for phase, seconds in phases.seconds.items():
+        service.metrics.start.labels(phase).set(seconds)
     return Protection(routes, service, token=token, hosts=hosts, any_address=any_address)
 
 

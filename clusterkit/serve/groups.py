@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterkit.clusterers.distances import cluster_means
 from clusterkit.clustering.reopening import is_normalized, reopen_clustering
 from clusterkit.clustering.saved import read_earlier
 from clusterkit.errors import InvalidInputError
-from clusterkit.serve.catalogue import Catalogue
+from clusterkit.similarity.catalogue import Catalogue
 from clusterkit.similarity.nearest import unit_rows
-from clusterkit.store.space import Space
 from clusterkit.utils.noise import NOISE
 
 _N_NEIGHBORS = 10
@@ -28,10 +28,8 @@ class Groups:
     ----------
     clusters_csv : path
         The table of ``clusterkit cluster``.
-    space : Space
-        Its images.
     catalogue : Catalogue
-        The same images.
+        Its images.
 
     Attributes
     ----------
@@ -39,6 +37,8 @@ class Groups:
         The groups, without noise.
     names : dict of int to str
         Names of those that have one.
+    sizes : dict of int to int
+        Number of images in each.
 
     Raises
     ------
@@ -47,10 +47,9 @@ class Groups:
         new picture.
     """
 
-    def __init__(self, clusters_csv: str | Path, space: Space, catalogue: Catalogue) -> None:
+    def __init__(self, clusters_csv: str | Path, catalogue: Catalogue) -> None:
         self.is_normalized = is_normalized(read_earlier(clusters_csv))
-        embeddings = catalogue.embeddings() if self.is_normalized else space.read()
-        clustering = reopen_clustering(clusters_csv, embeddings)
+        clustering = reopen_clustering(clusters_csv, catalogue.embeddings())
         without = clustering.confounding
         if without is not None and any(one.n_components for one in without.removed):
             raise InvalidInputError(
@@ -58,20 +57,18 @@ class Groups:
                 ", which cannot be removed from a new picture: cluster without --without, or leave "
                 "out --clusters"
             )
-        self.numbers = np.unique(clustering.labels[clustering.labels != NOISE])
+        self.numbers, self.centers = cluster_means(
+            np.asarray(clustering.embeddings), clustering.labels, normalize=self.is_normalized
+        )
         if not len(self.numbers):
             raise InvalidInputError(f"{clusters_csv} has no cluster but noise")
-        vectors = np.asarray(clustering.embeddings, np.float64)
-        if self.is_normalized:
-            vectors = unit_rows(vectors).astype(np.float64)
-        self.centers = np.stack(
-            [vectors[clustering.labels == number].mean(axis=0) for number in self.numbers]
-        )
         self.names = dict(clustering.names)
         row_of_path = {path: row for row, path in enumerate(catalogue.paths)}
         self.labels = np.full(len(catalogue), _NOWHERE, np.int64)
         rows = [row_of_path[path] for path in clustering.embeddings.paths]
         self.labels[rows] = clustering.labels
+        found, counts = np.unique(clustering.labels, return_counts=True)
+        self.sizes = dict(zip(found.tolist(), counts.tolist(), strict=True))
 
     def assign(self, vectors: NDArray[np.float32], catalogue: Catalogue) -> list[dict[str, Any]]:
         """Return the group with the nearest centre, and how sure that is, for each vector.
@@ -91,7 +88,7 @@ class Groups:
             nearest images that are in that group; and ``next``, the next group, or None.
         """
         scaled = unit_rows(vectors) if self.is_normalized else vectors
-        _, rows = catalogue.nearest(vectors, _N_NEIGHBORS)
+        _, rows = catalogue.nearest(vectors, _N_NEIGHBORS, exact=False)
         found = []
         for vector, near in zip(scaled, rows, strict=True):
             distances = np.linalg.norm(self.centers - vector.astype(np.float64), axis=1)

@@ -24,6 +24,10 @@ class Limits:
         Pictures in one request.
     seconds : float
         Time in which the body of a request must have arrived.
+    idle_seconds : float
+        Time in which the headers of a request must have arrived, and in which a client must read
+        what is sent to it.  Only :func:`clusterkit.serve.run_server` sees connections, and limits
+        it.
     requests : int
         Requests at the same time.
     waiting : int
@@ -35,6 +39,7 @@ class Limits:
     body_bytes: int = 64 * _MIB
     pictures: int = 128
     seconds: float = 30.0
+    idle_seconds: float = 15.0
     requests: int = 256
     waiting: int = 256
     held_bytes: int = 512 * _MIB

@@ -28,6 +28,8 @@ class Metrics:
         How late the event loop does what is due: how long something blocks it.
     active
         Requests that are being answered.
+    start
+        Seconds of each phase of the start.
     """
 
     def __init__(self) -> None:
@@ -50,6 +52,7 @@ class Metrics:
             **where,
         )
         self.active = Gauge("active_requests", "Requests that are being answered.", **where)
+        self.start = Gauge("start_seconds", "Time of the start.", ["phase"], **where)
 
     def to_text(self) -> bytes:
         """Return all counts as Prometheus reads them."""

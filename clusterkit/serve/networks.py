@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.classifiers.classifier import Classifier
-from clusterkit.classifiers.predict import Prediction
 from clusterkit.errors import ImageError
-from clusterkit.extractors.remembered import RememberedExtractor
 from clusterkit.images.batches import pixel_batches
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import digest_weights, read_bytes
@@ -21,6 +18,13 @@ from clusterkit.networks.runtimes.base import NetworkSource
 from clusterkit.networks.runtimes.choose import FEW_IMAGES
 from clusterkit.networks.runtimes.keras import KerasRuntime
 from clusterkit.serve.batching import MOST, Run
+from clusterkit.serve.phases import Phases
+
+# These import scikit-learn, which a server of imported vectors does without.
+if TYPE_CHECKING:
+    from clusterkit.classifiers.classifier import Classifier
+    from clusterkit.classifiers.predict import Prediction
+    from clusterkit.extractors.remembered import RememberedExtractor
 
 _N_WARMING = 4
 
@@ -44,7 +48,7 @@ class OpenNetwork(NamedTuple):
 
 
 def open_extractor(
-    space: dict[str, Any], *, weights: str | Path | None, files: Sequence[Path]
+    space: dict[str, Any], *, weights: str | Path | None, files: Sequence[Path], phases: Phases
 ) -> OpenNetwork:
     """Open the network that made a space, and run it once.
 
@@ -57,17 +61,23 @@ def open_extractor(
     files : sequence of path
         Images of the space.  With these, bfloat16 is compared with float32, if the processor has
         it; without any that can be read, the network runs in float32.
+    phases : Phases
+        What the time is measured with.
 
     Returns
     -------
     OpenNetwork
         Its values are vectors of shape (dimension,), float32.
     """
+    from clusterkit.extractors.remembered import RememberedExtractor
+
     extractor = RememberedExtractor(space, weights=weights, batch_size=MOST)
     pictures = _read_some(files, extractor)
-    extractor.prepare(FEW_IMAGES if len(pictures) else 1)
+    with phases.phase("network"):
+        extractor.prepare(FEW_IMAGES if len(pictures) else 1)
     blank = np.zeros((1, *extractor.image_size, 3), np.uint8)
-    extractor.extract(pictures if len(pictures) else blank)
+    with phases.phase("first batch"):
+        extractor.extract(pictures if len(pictures) else blank)
 
     def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return extractor.extract(images).vectors
@@ -112,6 +122,8 @@ class OpenClassifier:
 
     def to_prediction(self, name: str, probabilities: NDArray[np.float32]) -> Prediction:
         """Return the prediction of one picture from its probabilities."""
+        from clusterkit.classifiers.predict import Prediction
+
         classifier = self._classifier
         chosen = classifier.task_.decide(probabilities[None], classifier.thresholds_)[0]
         values = dict(zip(self.classes, map(float, probabilities), strict=True))
@@ -124,6 +136,8 @@ def open_classifier(path: str | Path) -> OpenClassifier:
 
     Its network runs on batches of any size: ``predict`` would fill each up to 32 pictures.
     """
+    from clusterkit.classifiers.classifier import Classifier
+
     classifier = Classifier.load(path)
     shape = classifier.input_shape_
     identity = {"classifier": digest_weights(path)}

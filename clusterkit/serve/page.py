@@ -6,22 +6,11 @@ import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from clusterkit.report.document import make_document
-from clusterkit.report.gathering import gather
-from clusterkit.report.layouts import find_neighbors, make_layouts
-from clusterkit.report.page import render
-from clusterkit.report.sheets import make_sheets
-from clusterkit.report.writing import MOST_INSIDE
 from clusterkit.serve.limits import RefusedError
 from clusterkit.serve.served import Served, Sources
-from clusterkit.store.embeddings import describe_space
-from clusterkit.utils.text import plural
 
 # A page holds about 2 KB of each image.
 MOST_ON_PAGE = 100_000
-_N_NEIGHBORS = 8
 _POLICY = re.compile('<meta http-equiv="Content-Security-Policy" content="([^"]*)">')
 
 
@@ -31,7 +20,7 @@ class Page:
 
     Attributes
     ----------
-    html : str
+    html : bytes
         The page.
     policy : str
         Its content security policy.
@@ -41,7 +30,7 @@ class Page:
         Their type.
     """
 
-    html: str
+    html: bytes
     policy: str
     sheets: dict[str, bytes] = field(default_factory=dict)
     kind: str = ""
@@ -63,53 +52,32 @@ def make_page(served: Served, sources: Sources) -> Page:
         The map, the groups and the neighbours, without what takes long: the verdict on the number
         of clusters, and the audit, which ``clusterkit report`` adds.
     """
+    # Only the page needs matplotlib and scikit-learn.
+    from clusterkit.report.assembly import assemble
+    from clusterkit.report.gathering import gather
+
     catalogue = served.catalogue
     assert catalogue is not None
     embeddings = catalogue.embeddings()
     gathered = gather(embeddings) if served.groups is None else gather(sources.clusters, embeddings)
-    vectors = np.asarray(gathered.embeddings)
-    sheets = make_sheets(gathered.files, gathered.ranks())
-    is_inside = len(gathered.paths) <= MOST_INSIDE
-    names = [f"{number:05d}{sheets.suffix}" for number in range(len(sheets.content))]
-    root = gathered.embeddings.root
-    title = f"{plural(len(gathered.paths), 'image')} of {root.name if root else 'one space'}"
-    data = make_document(
-        gathered,
-        title=title,
-        layouts=make_layouts(vectors, "pca"),
-        neighbors=find_neighbors(vectors, _N_NEIGHBORS),
-        sheets=sheets,
-        sheet_files=None if is_inside else [f"sheets/{name}" for name in names],
-        top5=None,
-        labels=None,
-        inspection=None,
-        output=None,
-    )
     parts = {
         "predict": served.classifier,
         "cluster": served.groups and served.extractor,
         "similar": served.extractor,
     }
-    html = render(
+    made = assemble(
         gathered,
-        title=title,
-        data=data,
-        sheets=sheets.content if is_inside else [],
-        space=describe_space(gathered.embeddings.space),
-        curve=None,
-        findings=[],
-        is_audited=False,
-        evaluation=None,
-        n_without_picture=int((sheets.sizes[:, 0] == 0).sum()),
+        address="sheets",
+        is_served=True,
         uploads=[kind for kind, part in parts.items() if part is not None],
     )
-    policy = _POLICY.search(html)
+    policy = _POLICY.search(made.html)
     assert policy is not None  # the template has one
     return Page(
-        html,
+        made.html.encode(),
         f"{policy[1].replace('&#39;', chr(39))}; frame-ancestors 'none'",
-        {} if is_inside else dict(zip(names, sheets.content, strict=True)),
-        sheets.kind,
+        made.sheets,
+        made.sheet_kind,
     )
 
 
@@ -138,12 +106,6 @@ class PageKeeper:
         """
         if served.catalogue is None:
             raise RefusedError(404, "there is a page only with a store")
-        if len(served.catalogue) > MOST_ON_PAGE:
-            raise RefusedError(
-                404,
-                f"the page shows at most {MOST_ON_PAGE:,} images. There are: "
-                f"{len(served.catalogue):,}",
-            )
         is_done = self._making is None or self._making[1].done()
         if is_done and (self._making is None or self._making[0] is not served):
             self._making = served, self._pool.submit(make_page, served, self._sources)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path as FilePath
@@ -16,15 +15,18 @@ from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.responses import StreamingResponse
 
 from clusterkit import __version__
 from clusterkit.images.thumbnails import encode_thumbnails
 from clusterkit.serve import answers
 from clusterkit.serve.limits import RefusedError
 from clusterkit.serve.metrics import CONTENT_TYPE
+from clusterkit.serve.page import MOST_ON_PAGE
 from clusterkit.serve.served import Served
 from clusterkit.serve.service import MOST_EXPLAINED, Service
 from clusterkit.serve.uploads import FIELD, Upload, pictures_of
+from clusterkit.similarity.catalogue import MANY, Catalogue
 from clusterkit.utils.paths import json_text
 from clusterkit.utils.text import plural
 
@@ -37,11 +39,26 @@ _WAIT = (
     '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="1">'
     "<title>clusterkit</title><p>The page is being made …</p></html>"
 )
+_TOO_MANY = (
+    '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>clusterkit</title>'
+    "<p>The store holds {n_images:,} images, and a page shows at most {most:,}. "
+    "<code>clusterkit report</code> writes one of some of them, such as one cluster. "
+    "All of them are searched by the calls of <a href='/openapi.json'>the API</a>.</p></html>"
+)
+_PIECE_BYTES = 2**18
 _LOG = logging.getLogger("clusterkit.serve")
 _ID = "^[0-9a-f]{16}$"
 
 NNeighbors = Annotated[
     int, Query(ge=1, le=_MOST_NEIGHBORS, description="How many neighbours.", examples=[3])
+]
+
+IsExact = Annotated[
+    bool,
+    Query(
+        description=f"Whether to compare all images. From {MANY:,} images on, an index finds most "
+        "of the nearest, and is faster."
+    ),
 ]
 
 ImageId = Annotated[str, Path(pattern=_ID, description="Of an image of the store.")]
@@ -64,7 +81,11 @@ def make_routes(service: Service, *, has_token: bool, look_seconds: float) -> Fa
     async def live(_: FastAPI) -> AsyncIterator[None]:
         tasks = [
             asyncio.create_task(task)
-            for task in (service.follow_changes(look_seconds), service.watch_loop())
+            for task in (
+                service.follow_changes(look_seconds),
+                service.index_images(look_seconds),
+                service.watch_loop(),
+            )
         ]
         try:
             yield
@@ -145,11 +166,10 @@ def _describe(service: Service) -> dict[str, Any]:
     """Return what is served."""
     served, limits = service.served, service.limits
     catalogue, groups, classifier = served.catalogue, served.groups, served.classifier
-    sizes = Counter([] if groups is None else groups.labels.tolist())
     return {
         "protocol_version": _PROTOCOL_VERSION,
         "space_key": None if catalogue is None else _space_key(served),
-        "dimension": None if catalogue is None else catalogue.dimension,
+        "dimension": None if catalogue is None else catalogue.shape[1],
         "ready": service.batcher.is_alive,
         "capabilities": [] if served.extractor is None else ["image_bytes"],
         "limits": {
@@ -158,21 +178,31 @@ def _describe(service: Service) -> dict[str, Any]:
         },
         "clusterkit": __version__,
         "images": 0 if catalogue is None else len(catalogue),
+        "neighbors": None if catalogue is None else _how_found(catalogue),
         "task": None if classifier is None else classifier.kind,
         "classes": None if classifier is None else classifier.classes,
         "groups": None
         if groups is None
         else [
-            {"cluster": number, "cluster_name": groups.names.get(number), "images": sizes[number]}
+            {
+                "cluster": number,
+                "cluster_name": groups.names.get(number),
+                "images": groups.sizes[number],
+            }
             for number in groups.numbers.tolist()
         ],
     }
 
 
+def _how_found(catalogue: Catalogue) -> str:
+    """Return how neighbours are found."""
+    return "exact" if catalogue.index is None else "approximate"
+
+
 def _space_key(served: Served) -> str:
     """Return the name of the space, which depends on everything that affects its vectors."""
     assert served.catalogue is not None
-    return f"{served.catalogue.info.get('extractor', 'unknown')}-{served.catalogue.fingerprint}"
+    return f"{served.catalogue.space.get('extractor', 'unknown')}-{served.catalogue.fingerprint}"
 
 
 def _add_predict(app: FastAPI, service: Service) -> None:
@@ -204,11 +234,11 @@ def _add_similar(app: FastAPI, service: Service) -> None:
         "/v1/similar",
         **_of_pictures("The most similar images of the store.", answers.Similar, service, "?n=3"),
     )
-    async def similar(request: Request, n: NNeighbors = 10) -> Response:
+    async def similar(request: Request, n: NNeighbors = 10, exact: IsExact = False) -> Response:
         async with pictures_of(request, service.limits, service.held) as pictures:
             served = service.served
             vectors, known = await service.look_up(pictures, served)
-            near = await _nearest(service, served, vectors, n)
+            near = await _nearest(service, served, vectors, n, exact)
 
             def answer(index: int) -> dict[str, Any]:
                 own = known[index]
@@ -221,7 +251,7 @@ def _add_similar(app: FastAPI, service: Service) -> None:
 
 
 async def _nearest(
-    service: Service, served: Served, vectors: Sequence[Any], n: int
+    service: Service, served: Served, vectors: Sequence[Any], n: int, exact: bool
 ) -> dict[int, list[dict[str, Any]]]:
     """Return the neighbours of those pictures that have a vector, by their index."""
     catalogue = _catalogue(served)
@@ -230,20 +260,21 @@ async def _nearest(
     def search() -> dict[int, list[dict[str, Any]]]:
         if not places:
             return {}
-        found = catalogue.nearest(np.stack([vectors[place] for place in places]), n)
+        found = catalogue.nearest(np.stack([vectors[place] for place in places]), n, exact=exact)
         return {
             place: [
                 {
                     "id": catalogue.id_of(row),
                     "path": catalogue.paths[row],
-                    "similarity": similarity,
+                    "similarity": 1.0 - distance,
                 }
-                for similarity, row in zip(near.tolist(), rows.tolist(), strict=True)
+                for distance, row in zip(near.tolist(), rows.tolist(), strict=True)
             ]
             for place, near, rows in zip(places, *found, strict=True)
         }
 
-    return await service.run(service.searcher, search)
+    is_scan = exact or catalogue.needs_index
+    return await service.run(service.scanner if is_scan else service.searcher, search)
 
 
 def _add_images(app: FastAPI, service: Service) -> None:
@@ -275,11 +306,13 @@ def _add_images(app: FastAPI, service: Service) -> None:
         response_model=answers.NeighborsOfImage,
         responses=responses,
     )
-    async def similar_to_image(image_id: ImageId, n: NNeighbors = 10) -> Response:
+    async def similar_to_image(
+        image_id: ImageId, n: NNeighbors = 10, exact: IsExact = False
+    ) -> Response:
         served = service.served
         catalogue = _catalogue(served)
         row = _find(catalogue, image_id)
-        near = await _nearest(service, served, [catalogue.units[row]], n + 1)
+        near = await _nearest(service, served, [catalogue.vectors[row]], n + 1, exact)
         others = [one for one in near[0] if one["id"] != image_id][:n]
         return _json({"id": image_id, "path": catalogue.paths[row], "neighbors": others})
 
@@ -304,11 +337,18 @@ def _add_page(app: FastAPI, service: Service) -> None:
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
+        n_images = len(_catalogue(service.served))
+        if n_images > MOST_ON_PAGE:
+            said = _TOO_MANY.format(n_images=n_images, most=MOST_ON_PAGE)
+            return Response(said, media_type="text/html")
         made = service.page.get(service.served)
         if made is None:
             return Response(_WAIT, media_type="text/html")
-        headers = {"Content-Security-Policy": made.policy}
-        return Response(made.html, media_type="text/html", headers=headers)
+        headers = {
+            "Content-Security-Policy": made.policy,
+            "Content-Length": str(len(made.html)),
+        }
+        return StreamingResponse(_pieces(made.html), media_type="text/html", headers=headers)
 
     @app.get("/sheets/{name}", include_in_schema=False)
     async def sheet(name: str) -> Response:
@@ -326,9 +366,15 @@ def _add_page(app: FastAPI, service: Service) -> None:
         return await _picture(service, catalogue.file_of(row), _OPEN_SIDE)
 
 
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    """Yield content in pieces, between which other requests are answered."""
+    for start in range(0, len(content), _PIECE_BYTES):
+        yield content[start : start + _PIECE_BYTES]
+
+
 def _find(catalogue: Any, image_id: str) -> int:
     """Return the row of an id."""
-    row: int | None = catalogue.row_of(image_id)
+    row: int | None = catalogue.row_of_id(image_id)
     if row is None:
         raise RefusedError(404, f"there is no image {image_id}")
     return row
@@ -364,7 +410,8 @@ def _add_explain(app: FastAPI, service: Service) -> None:
         "/v1/explain",
         **_of_pictures(
             f"Why up to {MOST_EXPLAINED} pictures are like an image of the store: the nearest, or "
-            "that of `id`.",
+            "that of `id`. For each, the network looks at dozens of changed pictures, which takes "
+            f"seconds; so all clients together have {MOST_EXPLAINED} explained at a time.",
             answers.Explanations,
             service,
             most=MOST_EXPLAINED,
@@ -406,7 +453,7 @@ def _add_embed(app: FastAPI, service: Service) -> None:
             kept = [index for index, one in enumerate(vectors) if not isinstance(one, str)]
             head = {
                 "space_key": _space_key(served),
-                "dimension": _catalogue(served).dimension,
+                "dimension": _catalogue(served).shape[1],
                 "kept_indices": kept,
             }
 
@@ -437,14 +484,16 @@ async def _respond(
         results = []
         for index, (upload, value) in enumerate(zip(pictures, values, strict=True)):
             about = {"index": index, "name": upload.name}
-            results.append(about | ({"error": value} if isinstance(value, str) else answer(index)))
-        document: dict[str, Any] = {"results": results}
-        if any("error" not in one for one in results):
-            return json_text(document, indent=None), 200
-        reason = results[0]["error"]
+            found = {"error": value} if isinstance(value, str) else answer(index)
+            # One by one: other threads run in between.
+            results.append(json_text(about | found, indent=None))
+        rest = f'"results": [{", ".join(results)}]}}'
+        reason = values[0]
+        if not all(isinstance(value, str) for value in values):
+            return f"{{{rest}", 200
         said = f"none of the {len(results)} pictures can be used, such as the first"
         said = said if len(results) > 1 else "the picture cannot be used"
-        return json_text({"error": f"{said}: {reason}"} | document, indent=None), 422
+        return f"{json_text({'error': f'{said}: {reason}'}, indent=None)[:-1]}, {rest}", 422
 
     text, status = await service.run(service.searcher, write)
     return Response(text, status, media_type="application/json")

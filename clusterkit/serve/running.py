@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import socket
@@ -9,12 +10,14 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from clusterkit.errors import InvalidInputError
+from clusterkit.images.decoding_apart import let_decoders_wait
 from clusterkit.serve.application import check_extra, create_app
 from clusterkit.serve.limits import Limits
 
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 # A picture of a stranger may not hold a decoder for long.
 _IMAGE_SECONDS = ("CLUSTERKIT_IMAGE_SECONDS", "10")
+_NICENESS = 10
 # Idle connections beside those of requests.
 _CONNECTIONS_PER_REQUEST = 4
 # How long running requests may take after SIGTERM.
@@ -62,6 +65,8 @@ def run_server(
     check_extra()
     import uvicorn
 
+    from clusterkit.serve.connections import patient_for
+
     is_local = is_loopback(host)
     if not is_local and token is None:
         raise InvalidInputError(
@@ -70,6 +75,8 @@ def run_server(
         )
     limits = limits or Limits()
     os.environ.setdefault(*_IMAGE_SECONDS)
+    # Large pictures are decoded in processes apart, which shall not take the cores of the network.
+    let_decoders_wait(_NICENESS)
     # Before the networks are loaded.
     with _bind(host, port) as listener:
         app = create_app(
@@ -85,6 +92,7 @@ def run_server(
         )
         config = uvicorn.Config(
             app,
+            http=patient_for(limits.idle_seconds),
             lifespan="on",
             ws="none",
             log_level="warning",
@@ -94,6 +102,10 @@ def run_server(
             limit_concurrency=_CONNECTIONS_PER_REQUEST * limits.requests,
             timeout_graceful_shutdown=_LAST_SECONDS,
         )
+        # The networks hold half a million objects that stay: to look through them for garbage would
+        # block the event loop for a quarter of a second again and again.
+        gc.collect()
+        gc.freeze()
         # Until now connections were refused; what comes from now on is answered.
         listener.listen(config.backlog)
         if on_ready is not None:

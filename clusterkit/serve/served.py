@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clusterkit.clustering.selection import find_space
-from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.errors import InvalidInputError, NotFoundError, StoreError
 from clusterkit.extractors.by_name import WITHOUT_NETWORK
-from clusterkit.serve.catalogue import Catalogue
-from clusterkit.serve.groups import Groups
+from clusterkit.images.folder import FileStatus
 from clusterkit.serve.networks import OpenClassifier, OpenNetwork, open_classifier, open_extractor
+from clusterkit.serve.phases import Phases
+from clusterkit.similarity.catalogue import Catalogue
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store
 
-# What identifies the content of a file, see FileStatus, or of several.
-Status = tuple[int, int, int] | list["Status"] | None
+if TYPE_CHECKING:
+    from clusterkit.serve.groups import Groups
+
+# What identifies the content of a file, see FileStatus, or of a space.
+Status = tuple[int, int, int] | str | None
 
 
 @dataclass(frozen=True)
@@ -67,14 +71,22 @@ class Sources:
     model: Path | None = None
     clusters: Path | None = None
 
-    def load(self, before: Served | None = None) -> Served:
+    def load(self, before: Served | None = None, phases: Phases | None = None) -> Served:
         """Load what has changed since an earlier state, and take the rest from it.
+
+        Parameters
+        ----------
+        before : Served, optional
+            The earlier state.
+        phases : Phases, optional
+            What the time is measured with.
 
         Raises
         ------
         ClusterkitError
             If something is missing or damaged, or there is nothing to serve.
         """
+        phases = phases or Phases()
         space = self._find_space()
         if space is None and self.model is None:
             raise InvalidInputError("there is nothing to serve: name a store or a model")
@@ -89,34 +101,37 @@ class Sources:
             if before is not None and before.catalogue is not None and "store" in same:
                 catalogue = before.catalogue
             else:
-                catalogue = Catalogue(space)
-            extractor = self._load_extractor(catalogue, before)
+                with phases.phase("catalogue"):
+                    catalogue = Catalogue(space)
+            extractor = self._load_extractor(catalogue, before, phases)
         if self.clusters is not None and space is not None and catalogue is not None:
             is_same = {"store", "clusters", "clusters.json"} <= same
             if before is not None and is_same:
                 groups = before.groups
             else:
-                groups = Groups(self.clusters, space, catalogue)
+                with phases.phase("groups"):
+                    from clusterkit.serve.groups import Groups
+
+                    groups = Groups(self.clusters, catalogue)
         if self.model is not None:
             if before is not None and "model" in same:
                 classifier = before.classifier
             else:
-                classifier = open_classifier(self.model)
+                with phases.phase("classifier"):
+                    classifier = open_classifier(self.model)
         return Served(catalogue, extractor, groups, classifier, now)
 
     def statuses(self) -> dict[str, Status]:
-        """Return what identifies the content of each file."""
-        found: dict[str, Status] = {}
+        """Return what identifies the content of each file, and of the store."""
         files: dict[str, Path] = {}
-        space = self._find_space()
-        if space is not None:
-            found["store"] = [*map(_status_of, space.list_files)]
         if self.model is not None:
             files["model"] = self.model
         if self.clusters is not None:
             files["clusters"] = self.clusters
             files["clusters.json"] = self.clusters.with_suffix(".json")
-        return found | {name: _status_of(file) for name, file in files.items()}
+        found = {name: _status_of(file) for name, file in files.items()}
+        space = self._find_space()
+        return found if space is None else found | {"store": _state_of(space)}
 
     def _find_space(self) -> Space | None:
         """Return the space that is served: that of the extractor, of the table, or the default."""
@@ -130,12 +145,14 @@ class Sources:
             of_table = find_space(self.clusters, store)
         return of_table or store.space(self.extractor)
 
-    def _load_extractor(self, catalogue: Catalogue, before: Served | None) -> OpenNetwork | None:
+    def _load_extractor(
+        self, catalogue: Catalogue, before: Served | None, phases: Phases
+    ) -> OpenNetwork | None:
         """Return the network of a space; that of before if the space is the same.
 
         Imported vectors have none.
         """
-        source, name = catalogue.info.get("weights_source"), catalogue.info.get("extractor")
+        source, name = catalogue.space.get("weights_source"), catalogue.space.get("extractor")
         if source is None and name not in WITHOUT_NETWORK:
             return None
         if (
@@ -146,13 +163,20 @@ class Sources:
         ):
             return before.extractor
         files = [catalogue.file_of(row) for row in range(min(len(catalogue), 16))]
-        return open_extractor(catalogue.info, weights=self.weights, files=files)
+        return open_extractor(catalogue.space, weights=self.weights, files=files, phases=phases)
+
+
+def _state_of(space: Space) -> Status:
+    """Return what identifies the rows of a space; None if it is damaged."""
+    try:
+        return space.state
+    except StoreError:
+        return None
 
 
 def _status_of(file: Path) -> Status:
     """Return what identifies the content of a file; None if there is none."""
-    try:
-        status = os.stat(file)  # noqa: PTH116 (as FileStatus)
-    except OSError:
+    status = FileStatus.of(file)
+    if status.size is None or status.mtime_ns is None:
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    return status.mtime_ns, status.size, status.inode or 0

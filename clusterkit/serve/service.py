@@ -8,25 +8,30 @@ import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import ClusterkitError, ImageError
-from clusterkit.extractors.remembered import RememberedExtractor
 from clusterkit.images.decoding import decode_image
+from clusterkit.images.folder import digest_bytes
 from clusterkit.serve.batching import Batcher
+from clusterkit.serve.indexing import Indexer
 from clusterkit.serve.limits import Held, Limits, RefusedError
 from clusterkit.serve.metrics import Metrics
 from clusterkit.serve.networks import OpenNetwork
 from clusterkit.serve.page import PageKeeper
+from clusterkit.serve.phases import Phases
 from clusterkit.serve.served import Served, Sources
 from clusterkit.serve.uploads import Upload
-from clusterkit.similarity.nearest import unit_rows
+from clusterkit.similarity.catalogue import Catalogue
 from clusterkit.similarity.similar import explain
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.parallel import count_cpus
+
+if TYPE_CHECKING:
+    from clusterkit.extractors.remembered import RememberedExtractor
 
 T = TypeVar("T")
 # Each explanation runs the network on dozens of pictures.
@@ -49,6 +54,8 @@ class Service:
         The files.
     limits : Limits
         What clients may ask for.
+    phases : Phases
+        What the time of the start is measured with.
 
     Attributes
     ----------
@@ -56,10 +63,10 @@ class Service:
         The present state, which is replaced as a whole.
     """
 
-    def __init__(self, sources: Sources, limits: Limits) -> None:
+    def __init__(self, sources: Sources, limits: Limits, phases: Phases) -> None:
         self.sources = sources
         self.limits = limits
-        self.served: Served = sources.load()
+        self.served: Served = sources.load(phases=phases)
         self.metrics = Metrics()
         self.held = Held(limits.held_bytes, "bytes")
         self.waiting = Held(limits.waiting, "pictures")
@@ -68,13 +75,17 @@ class Service:
         # One more than there are CPUs: one may wait for a decoder in another process.
         self.decoders = ThreadPoolExecutor(count_cpus() + 1, "decode")
         self.searcher = ThreadPoolExecutor(1, "search")
+        # Apart, since others would wait for whoever compares all of many images.
+        self.scanner = ThreadPoolExecutor(1, "scan")
         self.explainer = ThreadPoolExecutor(1, "explain")
         self.page = PageKeeper(sources)
+        self.indexer = Indexer()
         self._explains_with: tuple[str, RememberedExtractor] | None = None
 
     def close(self) -> None:
         """End all threads once they have done what they have begun."""
-        for pool in (self.decoders, self.searcher, self.explainer):
+        self.indexer.close()
+        for pool in (self.decoders, self.searcher, self.scanner, self.explainer):
             pool.shutdown()
         self.page.close()
         self.batcher.close()
@@ -89,13 +100,32 @@ class Service:
                 if now in (self.served.statuses, failed):
                     continue
                 failed = now
-                self.served = await asyncio.to_thread(self.sources.load, self.served)
+                served = await asyncio.to_thread(self.sources.load, self.served)
                 failed = None
+                if self.served.catalogue is not None and self.served.catalogue.index is not None:
+                    # What is served finds neighbours fast, and so shall what replaces it.
+                    await self._index(served)
+                self.served = served
                 self.metrics.loads.labels("swapped").inc()
             except Exception as error:
                 # What is served goes on; a file that is being written will change again.
                 self.metrics.loads.labels("failed").inc()
                 _LOG.warning("a change was not taken over: %s", error)
+
+    async def index_images(self, seconds: float) -> None:
+        """Look again and again for many images without an index, and build it."""
+        while True:
+            await self._index(self.served)
+            await asyncio.sleep(seconds)
+
+    async def _index(self, served: Served) -> None:
+        """Build the index of many images; until it is there, all are compared."""
+        catalogue = served.catalogue
+        if catalogue is not None and catalogue.needs_index:
+            try:
+                await asyncio.to_thread(self.indexer.build, catalogue)
+            except (ClusterkitError, OSError) as error:
+                _LOG.warning("%s; all images are compared", error)
 
     async def watch_loop(self) -> None:
         """Measure again and again how late the event loop is."""
@@ -155,16 +185,14 @@ class Service:
     ) -> tuple[list[NDArray[np.float32] | str], list[int | None]]:
         """Return the vector of each picture, and the row of the image with the same bytes.
 
-        Known images need no network; their vectors have length 1.
+        Known images need no network.
         """
         catalogue = served.catalogue
         assert catalogue is not None  # the endpoint exists only with a store
-        rows = await self.run(
-            self.decoders, lambda: [catalogue.row_of_content(one.data) for one in pictures]
-        )
+        rows = await self.run(self.decoders, lambda: [_row_of(one, catalogue) for one in pictures])
         new = [one for one, row in zip(pictures, rows, strict=True) if row is None]
         made = iter(await self.embed(new, served) if new else [])
-        return [next(made) if row is None else catalogue.units[row] for row in rows], rows
+        return [next(made) if row is None else catalogue.vectors[row] for row in rows], rows
 
     async def explain(
         self, pictures: Sequence[Upload], served: Served, row: int | None
@@ -196,20 +224,22 @@ class Service:
         served: Served,
     ) -> dict[str, Any] | str:
         """Explain one picture, in the explainer's thread."""
+        from clusterkit.extractors.remembered import RememberedExtractor
+
         catalogue = served.catalogue
         assert catalogue is not None
         if row is None:
-            _, rows = catalogue.nearest(vector[None], 2)
+            _, rows = catalogue.nearest(vector[None], 2, exact=False)
             row = next((int(one) for one in rows[0] if one != own), int(rows[0][0]))
         if self._explains_with is None or self._explains_with[0] != catalogue.fingerprint:
-            extractor = RememberedExtractor(catalogue.info, weights=self.sources.weights)
+            extractor = RememberedExtractor(catalogue.space, weights=self.sources.weights)
             self._explains_with = catalogue.fingerprint, extractor
         with tempfile.TemporaryDirectory(prefix="clusterkit-") as folder:
             # The name that the client gave is not the name of a file.
             file = Path(folder, "picture")
             file.write_bytes(upload.data)
             query = Embeddings(
-                unit_rows(vector[None]), paths=[file.name], root=Path(folder), space=catalogue.info
+                vector[None], paths=[file.name], root=Path(folder), space=catalogue.space
             )
             try:
                 explanation = explain(
@@ -235,6 +265,11 @@ class Service:
 def _decode(data: bytes, network: OpenNetwork) -> NDArray[np.uint8]:
     """Decode a picture in the network's size."""
     return decode_image(data, network.size, resize=network.resize)[0]
+
+
+def _row_of(upload: Upload, catalogue: Catalogue) -> int | None:
+    """Return the row of an image with the same bytes; None if there is none."""
+    return next(iter(catalogue.rows_of_content(digest_bytes(upload.data))), None)
 
 
 def _without(value: Any, replaced: dict[str, str]) -> Any:

@@ -303,7 +303,7 @@ def explain_vectors(
     ----------
     a, b : path, int, one-row Embeddings, or ndarray of shape (dimension,)
         The two images: a path or row number in ``embeddings``, or a vector of the same space.
-    embeddings : Embeddings, SpaceIndex, or array-like of shape (n, dimension)
+    embeddings : Embeddings, Catalogue, or array-like of shape (n, dimension)
         The images whose pairs give the percentile.  Of an index, whose vectors stay on disk, these
         are pairs of 20,000 random images.
     bins : int, optional
@@ -479,7 +479,7 @@ def select_image(image: Any, embeddings: Any) -> Embeddings:
     ----------
     image : path, int, one-row Embeddings, or ndarray of shape (dimension,)
         A path or row number in ``embeddings``, or a vector of the same space.
-    embeddings : Embeddings or SpaceIndex
+    embeddings : Embeddings or Catalogue
         The images.
 
     Raises

@@ -31,10 +31,11 @@ from clusterkit.images.tone import (
     in_grey,
     measure_tone,
 )
-from clusterkit.similarity.space_index import SpaceIndex
+from clusterkit.similarity.catalogue import Catalogue
 from clusterkit.similarity.tone_share import ToneInfluence, place
 from clusterkit.similarity.where import Where, split_by_hiding, split_cosine
 from clusterkit.store.embeddings import Embeddings
+from clusterkit.utils.locations import as_path, join
 
 # Patches along each side that are hidden in turn, as many as most networks have locations.
 _N_PATCHES = 7
@@ -140,7 +141,7 @@ class Viewer:
 def look_at(
     images: tuple[Embeddings, Embeddings],
     extractor: Extractor,
-    embeddings: Embeddings | SpaceIndex,
+    embeddings: Embeddings | Catalogue,
     *,
     percentile: float | None = None,
     random_state: int | None = None,
@@ -216,7 +217,7 @@ def find_where(pictures: NDArray[np.uint8], viewer: Viewer) -> Where:
 
 
 def take_sample(
-    embeddings: Embeddings | SpaceIndex,
+    embeddings: Embeddings | Catalogue,
     viewer: Viewer,
     *,
     exclude: Sequence[Path | None] = (),
@@ -328,7 +329,7 @@ def _read_both(
 
 
 def _read_some(
-    embeddings: Embeddings | SpaceIndex,
+    embeddings: Embeddings | Catalogue,
     extractor: Extractor,
     exclude: Sequence[Path | None],
     random_state: int | None,
@@ -339,7 +340,7 @@ def _read_some(
     files: dict[int, Path] = {}
     # Others take the place of files that are gone; on a disk that is not mounted, all are.
     for row in order[: _TRIES * N_SAMPLE].tolist():
-        file = Path(embeddings.root or "", embeddings.paths[row])
+        file = as_path(join(embeddings.root or "", embeddings.paths[row]))
         if file not in taken and file.is_file():
             files[row] = file
         if len(files) == N_SAMPLE:

@@ -171,6 +171,45 @@ def nearest(
     return distances, rows
 
 
+def nearest_among(
+    vectors: NDArray[np.float32],
+    query: NDArray[np.float32],
+    candidates: NDArray[np.int64],
+    n_neighbors: int,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Find the nearest of some rows to one query by cosine distance, exactly.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, dimension), float32
+        Rows of any length, of which only the candidates are read.
+    query : ndarray of shape (dimension,), float32
+        A row of length 1 or 0.
+    candidates : ndarray of shape (n_candidates,), int64
+        Different rows of ``vectors``.
+    n_neighbors : int
+        Number of neighbours, ``1 <= n_neighbors <= n_candidates``.
+
+    Returns
+    -------
+    distances, rows : ndarray of shape (n_neighbors,)
+        As for :func:`nearest`, without the rows that are no candidates.
+    """
+    # In order of the file, which a disk reads faster.
+    candidates = np.sort(candidates)
+    block = max(1, _BLOCK_VALUES // vectors.shape[1])
+    exact = np.concatenate(
+        [
+            exact_distances(
+                unit_rows(vectors[candidates[start : start + block]])[None], query[None]
+            )[0]
+            for start in range(0, len(candidates), block)
+        ]
+    )
+    order = np.lexsort((candidates, exact))[:n_neighbors]
+    return exact[order], candidates[order]
+
+
 def nearest_of_any_length(
     vectors: NDArray[np.float32],
     queries: NDArray[np.float32],

@@ -20,11 +20,12 @@ from clusterkit.errors import (
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import digest_bytes, read_bytes
 from clusterkit.images.thumbnails import thumbnails
+from clusterkit.similarity.catalogue import Catalogue, as_searchable
 from clusterkit.similarity.explanation import Explanation, explain_vectors, select_image
 from clusterkit.similarity.nearest import nearest_of_any_length
-from clusterkit.similarity.space_index import SpaceIndex, as_searchable
 from clusterkit.store.embeddings import Embeddings, describe_space
-from clusterkit.utils.paths import is_gone, unescape_path
+from clusterkit.utils.locations import absolute, as_path, find_gone, is_gone, join, real_path
+from clusterkit.utils.paths import unescape_path
 from clusterkit.utils.text import join_lines, plural
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class SimilarImages(TableResult):
     ----------
     query : Embeddings
         The query image, as one row.
-    embeddings : Embeddings or SpaceIndex
+    embeddings : Embeddings or Catalogue
         The searched images.
     rows : ndarray of shape (n_neighbors,), int64
         The neighbours' rows in ``embeddings``.
@@ -51,7 +52,7 @@ class SimilarImages(TableResult):
     """
 
     query: Embeddings
-    embeddings: Embeddings | SpaceIndex
+    embeddings: Embeddings | Catalogue
     rows: NDArray[np.int64]
     similarities: NDArray[np.float64]
     n_gone: int = 0
@@ -274,7 +275,7 @@ def locate(
 
 def _look_up(
     image: Any,
-    embeddings: Embeddings | SpaceIndex,
+    embeddings: Embeddings | Catalogue,
     weights: str | Path | None,
     extractor: Extractor | None = None,
 ) -> tuple[Embeddings, list[int]]:
@@ -286,10 +287,10 @@ def _look_up(
         own = embeddings.find(query.files[0]) if isinstance(image, Embeddings) else None
         return query, [] if own is None else [own]
     # A file takes precedence over a stored image of the same name elsewhere.
-    own = embeddings.find(os.path.abspath(image))  # noqa: PTH100
-    if not os.path.lexists(image):
+    own = embeddings.find(absolute(image))
+    if is_gone(image):
         if own is None:
-            own = embeddings.find(unescape_path(os.fspath(image)))
+            own = embeddings.find(unescape_path(str(image)))
         if own is None and not any(str(image) == failure.path for failure in embeddings.failures):
             raise NotFoundError(f"no such file: {image}, and no such path in the store")
         row = embeddings.row(image) if own is None else own
@@ -302,29 +303,29 @@ def _look_up(
             decode_image(data)
     except ImageError as error:
         raise InvalidInputError(f"{image}: {error}") from error
-    place = os.path.realpath(image)
-    files = [Path(embeddings.root or "", embeddings.paths[row]) for row in same]
-    rows = {row for row, file in zip(same, files, strict=True) if os.path.realpath(file) == place}
+    place = real_path(image)
+    files = [join(embeddings.root or "", embeddings.paths[row]) for row in same]
+    rows = {row for row, file in zip(same, files, strict=True) if real_path(file) == place}
     rows |= {row for row in (own, embeddings.find(place)) if row is not None}
     if not same:
         if extractor is None:
             from clusterkit.extractors.remembered import RememberedExtractor
 
             extractor = RememberedExtractor(embeddings.space, weights=weights)
-        return _embed_query(Path(image), extractor), sorted(rows)
+        return _embed_query(as_path(image), extractor), sorted(rows)
     # Prefer the file's own row to that of a copy.
     return embeddings[[min(same, key=lambda row: row not in rows)]], sorted(rows)
 
 
-def _rows_of_content(digest: str, embeddings: Embeddings | SpaceIndex) -> list[int]:
+def _rows_of_content(digest: str, embeddings: Embeddings | Catalogue) -> list[int]:
     """Return the rows of all files with a given digest."""
-    if isinstance(embeddings, SpaceIndex):
+    if isinstance(embeddings, Catalogue):
         return embeddings.rows_of_content(digest)
     return [row for row, known in enumerate(embeddings.digests or ()) if known == digest]
 
 
 def _nearest_present(
-    query: Embeddings, embeddings: Embeddings | SpaceIndex, own: list[int], n_neighbors: int
+    query: Embeddings, embeddings: Embeddings | Catalogue, own: list[int], n_neighbors: int
 ) -> SimilarImages:
     """Return the nearest images of a query whose files exist."""
     root = embeddings.root
@@ -337,9 +338,9 @@ def _nearest_present(
         is_other = ~np.isin(found[0], own)
         rows, similarities = found[0][is_other], 1.0 - distances[0][is_other]
         # Without a root, paths may be mere names.
-        is_there = np.array(
-            [root is None or not is_gone(root / embeddings.paths[row]) for row in rows], dtype=bool
-        )
+        files = [] if root is None else [join(root, embeddings.paths[row]) for row in rows]
+        gone = find_gone(files)
+        is_there = np.array([file not in gone for file in files] or [True] * len(rows), np.bool_)
         n_there = np.count_nonzero(is_there)
         if n_there >= n_wanted or n_looked_at == len(embeddings) or is_away:
             break
@@ -355,10 +356,10 @@ def _nearest_present(
 
 
 def _search(
-    embeddings: Embeddings | SpaceIndex, queries: NDArray[np.float32], n_neighbors: int
+    embeddings: Embeddings | Catalogue, queries: NDArray[np.float32], n_neighbors: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return the nearest images of vectors, in memory or on disk."""
-    if isinstance(embeddings, SpaceIndex):
+    if isinstance(embeddings, Catalogue):
         return embeddings.nearest(queries, n_neighbors)
     return nearest_of_any_length(embeddings.vectors, queries, n_neighbors)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from clusterkit.store.embeddings import Embeddings, RandomSample, describe_space
 from clusterkit.store.reading import open_space
 from clusterkit.store.store import Store
 from clusterkit.store.stream import SAMPLE_SIZE, VectorStream
+from clusterkit.utils.locations import as_path
 
 # A space, in memory or not.
 Opened = Embeddings | VectorStream
@@ -249,7 +249,7 @@ def _has_digests(space: Opened) -> bool:
 def _rows_of_images(space: Opened, by_content: bool) -> dict[Hashable, int]:
     """Map the identity of each image to its first row."""
     # Of very many images, joined text is made faster than paths.
-    folder = "" if space.root is None else f"{Path(space.root)}/"
+    folder = "" if space.root is None else f"{as_path(space.root)}/"
     keys: Iterable[Hashable] = (folder + path for path in space.paths)
     if by_content and space.digests is not None:
         keys = space.digests

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchError
 from clusterkit.utils import html
+from clusterkit.utils.locations import absolute, as_path, relative
 
 T = TypeVar("T")
 # Images that a notebook shows.
@@ -250,17 +251,16 @@ class Embeddings:
         if row is not None:
             return row
         for failure in self.failures:
-            if str(path) == failure.path or self._file(failure.path) == _absolute(path):
+            if str(path) == failure.path or str(self._file(failure.path)) == absolute(path):
                 raise NotFoundError(f"{path} could not be embedded: {failure.reason}")
         raise NotFoundError(f"{path} is not among the {len(self)} embedded images")
 
     def find(self, path: str | os.PathLike[str]) -> int | None:
         """Return the row of an image as :meth:`row` does, or None if there is none."""
         rows = self._row_of_path
-        row = rows.get(os.fspath(path))
+        row = rows.get(str(path))
         if row is None and self.root is not None:
-            relative = os.path.relpath(_absolute(path), self.root).replace(os.sep, "/")
-            row = rows.get(relative)
+            row = rows.get(relative(absolute(path), self.root))
         return row
 
     def check_same_space(self, other: Any) -> None:
@@ -275,7 +275,7 @@ class Embeddings:
 
     def _file(self, path: str) -> Path:
         """Return the absolute path of an image."""
-        return self.root / path if self.root else Path(path)
+        return self.root / path if self.root else as_path(path)
 
     @cached_property
     def _row_of_path(self) -> dict[str, int]:
@@ -412,8 +412,3 @@ def _chain(lists: list[list[T] | None]) -> list[T] | None:
     """Concatenate optional lists; None if one is missing."""
     present = [values for values in lists if values is not None]
     return [value for values in present for value in values] if len(present) == len(lists) else None
-
-
-def _absolute(path: str | os.PathLike[str]) -> Path:
-    """Make a path absolute without following links."""
-    return Path(os.path.abspath(path))  # noqa: PTH100

@@ -7,8 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from clusterkit.errors import RemoteError
 from clusterkit.store.part_list import is_failures, is_part
 from clusterkit.utils.files import flush
+from clusterkit.utils.locations import is_address
 
 T = TypeVar("T")
 # Folder of the store with everything about its spaces that is no part.
@@ -36,8 +38,15 @@ class Folders:
         self.parts = parts
         self.about = parts.parent / ABOUT / parts.name
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether they are on object storage, where no store is older than format 4."""
+        return is_address(self.parts)
+
     def find(self, name: str) -> Path:
         """Return a file about the space, which is among the parts before format 3."""
+        if self.is_remote:
+            return self.about / name
         file, earlier = self.about / name, self.parts / name
         return earlier if earlier.exists() and not file.exists() else file
 
@@ -67,6 +76,8 @@ class Folders:
 
     def temporaries(self) -> Iterator[Path]:
         """Yield the files that are being written, or were when a run was killed."""
+        if self.is_remote:
+            return  # files appear there when they are whole
         for folder in (self.parts, self.about):
             yield from folder.glob(".*.tmp*")
 
@@ -77,6 +88,8 @@ class Folders:
 
     def tidy(self) -> None:
         """Move what earlier formats kept among the parts; readers find it in both places."""
+        if self.is_remote:
+            return
         names = ("failures-*.parquet", "*.damaged", LIST, INFO)
         files = [file for name in names for file in self.parts.glob(name)]
         for file in files:
@@ -101,8 +114,10 @@ class Folders:
         """Remove the folders if there are no parts, as when the network is unavailable."""
         own = {INFO, LIST, LOCK}
         # Files that cannot be removed are harmless.
-        with suppress(OSError):
-            if own.issuperset(self.names_about()):
+        with suppress(OSError, RemoteError):
+            # Folders of object storage cannot refuse to be removed.
+            is_empty = not (self.is_remote and self.part_files())
+            if is_empty and own.issuperset(self.names_about()):
                 self.parts.rmdir()
                 for name in sorted(own, reverse=True):
                     (self.about / name).unlink(missing_ok=True)

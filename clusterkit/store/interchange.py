@@ -28,6 +28,7 @@ from clusterkit.store.space import Space
 from clusterkit.store.store import Store, as_store
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.files import atomic_file, check_output
+from clusterkit.utils.locations import absolute, as_path, common_folder, join, relative
 from clusterkit.utils.parallel import map_ahead
 from clusterkit.utils.paths import escape_path, unescape_path
 from clusterkit.utils.progress import progress_bar
@@ -122,15 +123,16 @@ def import_vectors(
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )
-    root = os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
+    root = common_folder([os.path.dirname(file) for file in files])  # noqa: PTH120
     with store.writing(space):
+        space.check_root(as_path(root), space.known_rows())
         rows = []
         for file, digest, vector in zip(
             files, map_ahead(_digest, files, ahead=64), vectors, strict=True
         ):
-            path = os.path.relpath(file, root).replace(os.sep, "/")
+            path = relative(file, root)
             rows.append(
-                Row(escape_path(path), space.root_of(Path(root)), digest=digest, vector=vector)
+                Row(escape_path(path), space.root_of(as_path(root)), digest=digest, vector=vector)
             )
         for start in range(0, len(rows), _PART_ROWS):
             space.append(rows[start : start + _PART_ROWS])
@@ -233,7 +235,7 @@ def _read(source: Path, paths: Path | None, asked: Columns) -> tuple[NDArray[Any
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise InvalidInputError(f"{source} cannot be read: {reason}") from error
-    return values, [os.path.abspath(os.path.join(base, name)) for name in names]  # noqa: PTH100, PTH118
+    return values, [absolute(join(base, name)) for name in names]
 
 
 def _check_path(path: Any, place: str) -> str:

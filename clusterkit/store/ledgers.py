@@ -18,6 +18,7 @@ from typing import Any
 from clusterkit.errors import InvalidInputError, StoreError
 from clusterkit.images.folder import FileStatus
 from clusterkit.store.folders import LIST, LOCK, Folders
+from clusterkit.store.markers import Marker
 from clusterkit.store.part_list import Part, PartList, number_of, writer_of
 
 # The writer of the ordinary run.
@@ -47,12 +48,15 @@ class Ledgers:
     ----------
     writer : str
         Whose list is written: empty for the ordinary run.
+    marker : Marker or None
+        On object storage, what stands for a lock while this process writes.
     """
 
     def __init__(self, folders: Folders, describe: Callable[[], dict[str, Any]]) -> None:
         self.folders = folders
         self.describe = describe
         self.writer = ORDINARY
+        self.marker: Marker | None = None
 
     # Lists
 
@@ -75,10 +79,10 @@ class Ledgers:
             If a list is damaged or missing.
         """
         while True:
-            before = FileStatus.of(self.list_file(ORDINARY))
+            before = self._version()
             ordinary, others = self._read_ordinary(), self._read_others()
             # Others only add.  What becomes of their lists is in that of the ordinary run, first.
-            if others is not None and before == FileStatus.of(self.list_file(ORDINARY)):
+            if others is not None and before == self._version():
                 return PartList.joined([ordinary, *others])
 
     def own(self) -> PartList:
@@ -111,6 +115,8 @@ class Ledgers:
         OSError
             If it cannot be written.
         """
+        if self.marker is not None and self.writer == ORDINARY:
+            self.marker.check()
         name = self.list_file(self.writer).name
         listed.write(self.folders.about / name)
 
@@ -149,12 +155,25 @@ class Ledgers:
             names = (file.name for file in self.folders.part_files())
             self.write(PartList.of_files(name for name in names if writer_of(name) not in others))
 
+    def _version(self) -> Any:
+        """Return what differs after each change of the list of the ordinary run."""
+        file = self.list_file(ORDINARY)
+        if not self.folders.is_remote:
+            return FileStatus.of(file)
+        # Times are full seconds there.
+        with suppress(FileNotFoundError):
+            return file.read_bytes()
+        return None
+
     def _read_ordinary(self) -> PartList:
         """Return the list of the ordinary run; for format 1, without a list, all part files."""
         listed = self.folders.settled(LIST, PartList.read)
         if listed is not None:
             return listed
         files = self.folders.part_files()
+        if self.folders.is_remote:
+            # Without a lock, further writers leave the list to a run that is alone.
+            files = [file for file in files if writer_of(file.name) == ORDINARY]
         if files and self.describe().get("format", 2) > 1:
             # A writer may just have created it.
             listed = self.folders.settled(LIST, PartList.read)
@@ -198,9 +217,14 @@ class Ledgers:
         OSError
             If it cannot be written.
         """
-        from filelock import FileLock
+        from filelock import FileLock, Timeout
 
         file = self._lock_file(writer)
+        if self.folders.is_remote:
+            if self._is_live(writer):
+                raise Timeout(str(file))
+            yield
+            return
         with FileLock(file, timeout=timeout):
             try:
                 yield
@@ -209,6 +233,22 @@ class Ledgers:
                     # Windows keeps a file that is open.
                     with suppress(OSError):
                         file.unlink()
+
+    @contextmanager
+    def marked(self) -> Iterator[Marker]:
+        """Tell other runs that this one writes to the space on object storage.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        with Marker(self.folders.about) as marker:
+            self.marker = marker
+            try:
+                yield marker
+            finally:
+                self.marker = None
 
     def live(self) -> list[str]:
         """Return the writers that are running, without the ordinary run."""
@@ -229,6 +269,8 @@ class Ledgers:
         """Return whether a writer is running."""
         from filelock import FileLock, Timeout
 
+        if self.folders.is_remote:
+            return self.marker is None or self.marker.is_live(writer)
         file = self._lock_file(writer)
         if not file.exists():
             return False
@@ -322,8 +364,13 @@ class Ledgers:
         from clusterkit.store.part_file import find_damage, numbers_of
 
         info, sound = self.describe(), []
+        names = {file.name for file in self.folders.part_files()} if self.folders.is_remote else ()
         for part in parts:
             file = self.folders.part_file(part.name)
+            if part.checksum and part.name in names:
+                # Object storage checks what it keeps, and reading all again would cost.
+                sound.append(part)
+                continue
             damage, found = find_damage(
                 file, info["dimension"], info["fingerprint"], part, numbers_of(info)
             )

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from clusterkit.errors import ClusterkitError, StoreError
 from clusterkit.store.part_list import Part, is_failures
 from clusterkit.utils.files import atomic_file
+from clusterkit.utils.locations import RemotePath, is_address
 
 # Metadata key of a part's format, fingerprint and checksum.
 _METADATA = b"clusterkit"
@@ -320,7 +321,8 @@ def _opened(file: Path) -> Iterator[pq.ParquetFile]:
     """Open a part, and convert all errors of reading it to StoreError."""
     # Pre-buffering would hold a whole row group in memory.  Threads are off because an Arrow thread
     # that releases a Python stream during shutdown aborts the process.
-    options = {"pre_buffer": False, "page_checksum_verification": True}
+    # From object storage, all columns are read with one request.
+    options = {"pre_buffer": is_address(file), "page_checksum_verification": True}
     try:
         with ExitStack() as stack:
             stream = stack.enter_context(file.open("rb"))
@@ -330,12 +332,15 @@ def _opened(file: Path) -> Iterator[pq.ParquetFile]:
                 source = pa.BufferReader(_with_plain_lists(stream.read()))
                 part = stack.enter_context(pq.ParquetFile(source, **options))
             yield part
-    except ClusterkitError:
-        raise
     except FileNotFoundError as error:
         raise StoreError(f"{file} is missing") from error
+    except ClusterkitError:
+        raise
     # A damaged footer raises many kinds.
     except Exception as error:
+        failure = file.failure(error) if isinstance(file, RemotePath) else None
+        if failure is not None:
+            raise failure from error
         raise StoreError(f"{file} is damaged or cannot be read: {_reason(error)}") from error
 
 

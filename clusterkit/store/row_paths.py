@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from clusterkit.utils.locations import relative
 
 # Paths that are not simply appended to their folder: escaped ones, and those with "..", "." or "".
 _UNUSUAL = r"\\|[^\x00-\x7F]|(^|/)\.{0,2}(/|$)"
@@ -28,13 +29,13 @@ def relative_paths(table: Any, root: str, file_of: Callable[[str, str], str]) ->
     Returns
     -------
     list of str
-        What ``relative_path(file_of(root, path), root)`` is for each row.
+        What ``relative(file_of(root, path), root)`` is for each row.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     folders = pc.unique(table["root"])
-    starts = [relative_path(file_of(folder, ""), root) for folder in folders.to_pylist()]
+    starts = [relative(file_of(folder, ""), root) for folder in folders.to_pylist()]
     starts = ["" if start == "." else f"{start}/" for start in starts]
     unusual = np.asarray(pc.match_substring_regex(table["path"], _UNUSUAL))
     # What stands in folders beyond ASCII may be no text of Arrow.
@@ -49,7 +50,7 @@ def relative_paths(table: Any, root: str, file_of: Callable[[str, str], str]) ->
     for row, folder, path in zip(
         rows.tolist(), some["root"].to_pylist(), some["path"].to_pylist(), strict=True
     ):
-        paths[row] = relative_path(file_of(folder, path), root)
+        paths[row] = relative(file_of(folder, path), root)
     return paths
 
 
@@ -59,8 +60,3 @@ def last_rows(paths: list[str]) -> NDArray[np.int64]:
     if len(row_of) == len(paths):
         return np.arange(len(paths))
     return np.sort(np.fromiter(row_of.values(), np.int64, len(row_of)))
-
-
-def relative_path(file: str, root: str) -> str:
-    """Return a file's path relative to a folder, with forward slashes."""
-    return os.path.relpath(file, root).replace(os.sep, "/")

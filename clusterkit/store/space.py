@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -17,16 +18,28 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.errors import SpaceMismatchError, StoreError
+from clusterkit.errors import SpaceMismatchError, StoreError, UnreachableError
 from clusterkit.images.folder import FileStatus, ImageFolder, digest_weights
 from clusterkit.store.embeddings import Embeddings, Failure, TopClasses
 from clusterkit.store.folders import INFO, Folders
 from clusterkit.store.ledgers import MOMENT, ORDINARY, PATIENCE, Ledgers, check_writer
 from clusterkit.store.part_list import Part, PartList, is_failures, number_of, part_name
-from clusterkit.store.row_paths import last_rows, relative_path, relative_paths
+from clusterkit.store.row_paths import last_rows, relative_paths
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.documents import read_sealed, write_sealed
-from clusterkit.utils.paths import escape_path, is_gone, unescape_path
+from clusterkit.utils.files import touch
+from clusterkit.utils.locations import (
+    absolute,
+    as_path,
+    common_folder,
+    find_gone,
+    is_within,
+    join,
+    reading_workers,
+    relative,
+)
+from clusterkit.utils.parallel import map_ahead
+from clusterkit.utils.paths import escape_path, unescape_path
 from clusterkit.utils.text import plural
 
 # pyarrow is imported on use, to keep the import of this module fast.
@@ -248,13 +261,6 @@ class Space:
         return [self._file(part) for part in self.ledgers.joined().parts]
 
     @property
-    def state(self) -> str:
-        """Text that is another one whenever the rows are, or where the store lies."""
-        parts = (f"{part.name} {part.checksum}" for part in self.ledgers.joined().parts)
-        # Roots are relative to the place of the store.
-        return "\n".join([str(self.place), self.info["fingerprint"], *parts])
-
-    @property
     def vector_bytes(self) -> int:
         """About how many bytes its vectors take in memory, without reading them."""
         parts = [part for part in self.ledgers.joined().parts if not is_failures(part.name)]
@@ -264,9 +270,17 @@ class Space:
         return sum(filter(None, rows)) * int(self.info["dimension"]) * 4
 
     @property
-    def is_empty(self) -> bool:
-        """Whether there are no parts, as after a run that failed before its first."""
-        return not self.folders.part_files()
+    def state(self) -> str:
+        """Identity of the rows: another one whenever they have changed.
+
+        Raises
+        ------
+        StoreError
+            If the list of parts is damaged or missing.
+        """
+        parts = [[part.name, part.rows, part.checksum] for part in self.ledgers.joined().parts]
+        made = [absolute(self.folder), self.info["fingerprint"]]
+        return hashlib.sha256(json.dumps([*made, parts]).encode()).hexdigest()
 
     def answers_to(self, extractor: str) -> bool:
         """Return whether the name of an extractor, space or model file refers to this space."""
@@ -295,6 +309,10 @@ class Space:
         """
         from filelock import Timeout
 
+        if self.folders.is_remote:
+            with self._writing_remotely(embeds=embeds):
+                yield
+            return
         info = self.info
         with ExitStack() as held:
             try:
@@ -305,7 +323,7 @@ class Space:
                 self.ledgers.absorb()
                 self.ledgers.mend()
                 if embeds:
-                    os.utime(self.info_file)
+                    touch(self.info_file)
             except Timeout:
                 raise StoreError(
                     f"another run is writing to {self.folder}: wait for it to end, then run again"
@@ -316,6 +334,32 @@ class Space:
                 yield
             finally:
                 self.folders.remove_empty()
+
+    @contextmanager
+    def _writing_remotely(self, *, embeds: bool, beside: bool = False) -> Iterator[None]:
+        """Write on object storage: as the ordinary run if there is no other, else beside it."""
+        info = self.info
+        with ExitStack() as held:
+            held.push(self._remove_remote)
+            try:
+                marker = held.enter_context(self.ledgers.marked())
+                if beside or self.ledgers.live():
+                    self._describe(info)
+                    held.enter_context(self.ledgers.adding(marker.writer))
+                else:
+                    self._begin(info)
+                    self.ledgers.absorb()
+                    self.ledgers.mend()
+                if embeds:
+                    touch(self.info_file)
+            except OSError as error:
+                raise self.cannot_write(error) from error
+            yield
+
+    def _remove_remote(self, _kind: Any, error: BaseException | None, _trace: Any) -> None:
+        """Remove what a run without parts leaves on object storage, if that can be reached."""
+        if not isinstance(error, UnreachableError):
+            self.folders.remove_empty()
 
     @contextmanager
     def adding(self, writer: str) -> Iterator[None]:
@@ -339,6 +383,11 @@ class Space:
         from filelock import Timeout
 
         check_writer(writer)
+        if self.folders.is_remote:
+            # Two processes under one name would not notice each other.
+            with self._writing_remotely(embeds=True, beside=True):
+                yield
+            return
         info = self.info
         with ExitStack() as held:
             try:
@@ -347,7 +396,7 @@ class Space:
                 held.enter_context(self.ledgers.holding(writer, timeout=PATIENCE))
                 self._join(info)
                 held.enter_context(self.ledgers.adding(writer))
-                os.utime(self.info_file)
+                touch(self.info_file)
             except Timeout:
                 raise StoreError(
                     f"another run is writing to {self.folder} as {writer}: wait for it to end, "
@@ -436,7 +485,7 @@ class Space:
             "images": len(known),
             "embedded": len(known) - failed,
             "failed": failed,
-            "gone": sum(map(is_gone, known)),
+            "gone": len(find_gone(known)),
             "parts": len(listed.parts),
             "bytes": n_bytes,
             "weights_source": info.get("weights_source"),
@@ -455,10 +504,8 @@ class Space:
     def _known_rows(self, listed: PartList) -> dict[str, KnownRow]:
         """Return the known rows of listed parts."""
         known = {}
-        for part in listed.parts:
-            paths, roots, *columns = (
-                column.to_pylist() for column in self._read(part, _FACTS).columns
-            )
+        for part, table in self._read_each(listed.parts, lambda part: self._read(part, _FACTS)):
+            paths, roots, *columns = (column.to_pylist() for column in table.columns)
             rows = zip(self._files_of(roots, paths), paths, roots, *columns, strict=True)
             for position, (file, *values) in enumerate(rows):
                 known[file] = KnownRow(part.name, position, *values)
@@ -528,14 +575,14 @@ class Space:
 
         if not moves.keys() & self.known_rows().keys():
             return
-        root = os.path.commonpath([os.path.dirname(file) for file in moves.values()])  # noqa: PTH120
+        root = common_folder([os.path.dirname(file) for file in moves.values()])  # noqa: PTH120
         with self.writing(embeds=False):
             known = self.known_rows()
             moved = [(known[old], new) for old, new in moves.items() if old in known]
             rows = [
                 Row(
-                    escape_path(relative_path(new, root)),
-                    self.root_of(Path(root)),
+                    escape_path(relative(new, root)),
+                    self.root_of(as_path(root)),
                     row.digest,
                     **FileStatus.of(new)._asdict(),
                     error=row.error,
@@ -565,13 +612,20 @@ class Space:
         int
             Number of missing files whose rows were dropped.
         """
+        if self.ledgers.writer != ORDINARY:
+            if prune:
+                raise StoreError(
+                    f"another run is writing to {self.folder}, so that no rows were dropped: prune "
+                    "when it has ended"
+                )
+            return 0
         self.ledgers.absorb()
         listed = self.ledgers.joined()
         # Known before who is running: whoever begins later writes rows that are later than these.
         live = self.ledgers.live()
         known = self._known_rows(listed)
         candidates = known if prune else _files_of_shared_content(known)
-        gone = {file for file in candidates if is_gone(file)}
+        gone = find_gone(candidates)
         if not prune:
             present = {known[file].digest for file in candidates if file not in gone}
             gone = {file for file in gone if known[file].digest in present}
@@ -612,7 +666,11 @@ class Space:
         """
         from filelock import Timeout
 
-        if self.is_empty:
+        if not self.folders.part_files():
+            return
+        if self.folders.is_remote:
+            with self._writing_remotely(embeds=False):
+                self.clean()
             return
         with suppress(Timeout), self.ledgers.holding(ORDINARY):
             if not self.ledgers.live():
@@ -674,8 +732,8 @@ class Space:
 
         info = self.info
         columns = ["path", "root", "digest", "error", "top5"]
-        tables = {part: self._read_or_warn(part, columns) for part in listed.parts}
-        tables = {part: table for part, table in tables.items() if table is not None}
+        read = self._read_each(listed.parts, lambda part: self._read_or_warn(part, columns))
+        tables = {part: table for part, table in read if table is not None}
         if not tables:
             return Embeddings(np.zeros((0, info["dimension"]), np.float32), space=info)
         table = pa.concat_tables(tables.values())
@@ -687,7 +745,7 @@ class Space:
             root = str(images.root)
             wanted = map(str, images.files)
             row_of_file = {file: row_of_file[file] for file in wanted if file in row_of_file}
-        row_of_path = {relative_path(file, root): row for file, row in row_of_file.items()}
+        row_of_path = {relative(file, root): row for file, row in row_of_file.items()}
         rows = sorted(row_of_path.items())
         embedded = [(path, row) for path, row in rows if errors[row] is None]
         order = np.array([row for _, row in embedded], dtype=np.int64)
@@ -697,7 +755,7 @@ class Space:
         return Embeddings(
             vectors,
             paths=[path for (path, _), whole in zip(embedded, intact, strict=True) if whole],
-            root=Path(root),
+            root=as_path(root),
             space=info,
             top5=top5 if any(top5) else None,
             digests=table["digest"].take(order).to_pylist(),
@@ -726,10 +784,9 @@ class Space:
         """Open listed parts as a stream."""
         import pyarrow as pa
 
-        tables = {
-            self._file(part): self._read(part, ["path", "root", "digest", "error"])
-            for part in listed.parts
-        }
+        columns = ["path", "root", "digest", "error"]
+        found = self._read_each(listed.parts, lambda part: self._read(part, columns))
+        tables = {self._file(part): table for part, table in found}
         if not tables:
             return VectorStream([], self.folder, self.info)
         table = pa.concat_tables(tables.values())
@@ -744,7 +801,7 @@ class Space:
         reasons = table["error"].take(broken).to_pylist()
         return VectorStream(
             paths if len(embedded) == len(table) else [paths[row] for row in embedded],
-            Path(root),
+            as_path(root),
             self.info,
             dict(zip(tables, np.split(chosen, ends[:-1]), strict=True)),
             [Failure(paths[row], why) for row, why in zip(broken, reasons, strict=True)],
@@ -785,7 +842,7 @@ class Space:
     def _common_root(self, table: Any) -> str:
         """Return the nearest common folder of all roots."""
         roots = [self.file_of(root, "") for root in table["root"].unique().to_pylist()]
-        return os.path.commonpath(roots or [str(self.place)])
+        return common_folder(roots or [str(self.place)])
 
     def _read_vectors(
         self, tables: dict[Part, Any], order: NDArray[np.int64]
@@ -829,6 +886,14 @@ class Space:
             f"{self.folder} was rewritten {_ATTEMPTS} times while it was read: wait until "
             "`clusterkit embed` has ended, then run again"
         )
+
+    def _read_each(
+        self, parts: Sequence[Part], read: Callable[[Part], T]
+    ) -> Iterator[tuple[Part, T]]:
+        """Yield what a function reads of each part, side by side from object storage."""
+        workers = reading_workers([self.folder])
+        tables = map_ahead(read, parts, ahead=64, workers=workers) if workers else map(read, parts)
+        return zip(parts, tables, strict=True)
 
     def _read(self, part: Part, columns: list[str]) -> Any:
         """Read columns of a part, checking that it is still in the list."""
@@ -913,6 +978,10 @@ class Space:
         self.folders.make()
         self.folders.tidy()
         self.ledgers.create()
+        self._describe(info)
+
+    def _describe(self, info: dict[str, Any]) -> None:
+        """Write the description unless it is there as it should be."""
         # Another run may have begun the space a moment ago.
         self.check_numbers()
         recorded = self.read_info()
@@ -939,7 +1008,7 @@ class Space:
         """Remove the folders after a further writer, unless there are parts or other writers."""
         from filelock import Timeout
 
-        if not self.is_empty:
+        if self.folders.part_files():
             return
         with suppress(OSError, Timeout), self.ledgers.holding(ORDINARY):
             self.folders.remove_empty()
@@ -951,13 +1020,35 @@ class Space:
     def root_of(self, folder: Path) -> str:
         """Return an image root as stored, relative to the store's location if below it."""
         place = self.place
-        inside = folder == place or place in folder.parents
-        return escape_path(os.path.relpath(folder, place) if inside else str(folder))
+        return escape_path(relative(folder, place) if is_within(folder, place) else str(folder))
+
+    def check_root(self, folder: Path, known: Mapping[str, KnownRow]) -> None:
+        """Check that images of a folder can be named beside those that are known.
+
+        Parameters
+        ----------
+        folder : path
+            The folder of new images.
+        known : mapping of str to KnownRow
+            The rows of the space.
+
+        Raises
+        ------
+        StoreError
+            If they have no folder in common, as on this machine and on object storage.
+        """
+        others = {self.file_of(root, "") for root in {row.root for row in known.values()}}
+        try:
+            common_folder([absolute(folder), *others])
+        except ValueError:
+            raise StoreError(
+                f"{self.folder} holds images of {min(others)}, which have no folder in common with "
+                f"{folder}: choose another store with --store"
+            ) from None
 
     def file_of(self, root: str, path: str) -> str:
         """Return the absolute path of a row's file."""
-        joined = os.path.join(self.place, unescape_path(root), unescape_path(path))  # noqa: PTH118
-        return os.path.normpath(joined)
+        return join(self.place, unescape_path(root), unescape_path(path))
 
     def _files_of(self, roots: list[str], paths: list[str]) -> Iterator[str]:
         """Yield the absolute path of each row's file: as :meth:`file_of`, for many rows."""
@@ -970,7 +1061,7 @@ class Space:
     @property
     def place(self) -> Path:
         """The folder that contains the store; paths below it are stored relative to it."""
-        return Path(os.path.abspath(self.folder.parent.parent))  # noqa: PTH100
+        return as_path(absolute(self.folder.parent.parent))
 
     def cannot_write(self, error: OSError) -> StoreError:
         """Return an error with the reason and a remedy."""

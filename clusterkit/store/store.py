@@ -11,9 +11,11 @@ from typing import Any
 from clusterkit.errors import NotFoundError, SpaceMismatchError, StoreError
 from clusterkit.store.embeddings import Embeddings, describe_space
 from clusterkit.store.folders import ABOUT
+from clusterkit.store.part_list import is_part
 from clusterkit.store.space import Space
 from clusterkit.utils.documents import read_sealed, write_sealed
 from clusterkit.utils.files import DEFAULT_STORE
+from clusterkit.utils.locations import as_path, glob
 from clusterkit.utils.text import did_you_mean
 
 
@@ -26,7 +28,8 @@ class Store:
     Parameters
     ----------
     folder : path, optional
-        The folder; created with its first space.
+        The folder, or an address on object storage such as ``s3://bucket/store``; created with its
+        first space.
 
     Examples
     --------
@@ -35,7 +38,7 @@ class Store:
     """
 
     def __init__(self, folder: str | os.PathLike[str] = DEFAULT_STORE) -> None:
-        self.folder = Path(folder)
+        self.folder = as_path(folder)
         self.default_file = self.folder / ABOUT / "store.json"
 
     def __repr__(self) -> str:
@@ -44,7 +47,10 @@ class Store:
     @property
     def default(self) -> Space | None:
         """The space that is used where none is named; None in a store without embeddings."""
-        spaces = [space for space in self._folders() if not space.is_empty]
+        return self._default_of(self._filled())
+
+    def _default_of(self, spaces: list[Space]) -> Space | None:
+        """Return the default of all spaces with rows."""
         chosen = self._read_default()
         named = [space for space in spaces if space.folder.name == chosen]
         # Stores of earlier versions have no default yet: there it was the last that was embedded.
@@ -121,10 +127,10 @@ class Store:
 
     def spaces(self) -> list[Space]:
         """Return all spaces with rows: the default, then the others, the oldest first."""
-        default = self.default
+        found = self._filled()
+        default = self._default_of(found)
         if default is None:
             return []
-        found = [space for space in self._folders() if not space.is_empty]
         others = [space for space in found if space.folder != default.folder]
         return [default, *sorted(others, key=lambda space: (space.created, space.folder.name))]
 
@@ -139,15 +145,16 @@ class Store:
             If there is no store.
         """
         found = []
-        default = self.default
-        for space in self._folders(required=True):
-            if space.is_empty or default is None:
-                continue  # left by a run that failed before its first part
+        # Others were left by runs that failed before their first part.
+        spaces = self._filled() or self._folders(required=True)[:0]
+        default = self._default_of(spaces)
+        for space in spaces:
             try:
                 summary = space.summary()
             except StoreError as error:
                 summary = {"space": space.folder.name, "error": str(error)}
-            found.append(summary | {"default": space.folder == default.folder})
+            is_default = default is not None and space.folder == default.folder
+            found.append(summary | {"default": is_default})
         return found
 
     def verify(self) -> list[tuple[Path, str]]:
@@ -185,11 +192,17 @@ class Store:
         for space in self._folders():
             space.follow(moves)
 
+    def _filled(self) -> list[Space]:
+        """Return all spaces with rows, in order of name."""
+        files = glob(self.folder, ["*/*.parquet", f"{ABOUT}/*/*.parquet"])
+        names = {file.parent.name for file in files if is_part(file.name)}
+        return [Space(self.folder / name) for name in sorted(names)]
+
     def _folders(self, *, required: bool = False) -> list[Space]:
         """Return all spaces in order of name."""
         names = ("space.json", "parts.json", "part-*.parquet")
         places = [f"{place}*/{name}" for place in ("", f"{ABOUT}/") for name in names]
-        files = [file for place in places for file in self.folder.glob(place)]
+        files = glob(self.folder, places)
         if required and not files:
             raise self._nothing_here()
         return [Space(self.folder / name) for name in sorted({file.parent.name for file in files})]

@@ -2,12 +2,16 @@
 
 import errno
 import os
+import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
+from clusterkit.utils.locations import RemotePath, as_path
 
 # Defined here so that the command line need not load the store.
 DEFAULT_STORE = ".clusterkit"
@@ -34,8 +38,12 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
         If its folder does not exist.
     OutputExistsError
         If the file exists and ``overwrite`` is false, or the path is a folder.
+    InvalidInputError
+        If it may not be written, or is on object storage.
     """
-    path = Path(path)
+    path = as_path(path)
+    if isinstance(path, RemotePath):
+        raise InvalidInputError(f"{path} is on object storage: name a file on this machine")
     if not path.parent.is_dir():
         raise NotFoundError(f"no such folder: {path.parent}")
     if path.is_dir():
@@ -68,12 +76,13 @@ def atomic_file(path: Path, *, folder: Path | None = None) -> Iterator[Path]:
     """Context manager with a temporary file that is renamed to ``path`` at the end.
 
     The file and its folder are flushed to disk, so that after a power loss ``path`` is either the
-    old or the complete new file.  If the block raises, ``path`` is not changed.
+    old or the complete new file.  If the block raises, ``path`` is not changed.  On object storage,
+    where files appear whole, the temporary file is on this machine and is sent at the end.
 
     Parameters
     ----------
     path : pathlib.Path
-        The final file; an existing file is replaced.
+        The final file, which may be on object storage; an existing file is replaced.
     folder : pathlib.Path, optional
         Folder of the temporary file, on the same disk; by default that of ``path``.
 
@@ -85,6 +94,12 @@ def atomic_file(path: Path, *, folder: Path | None = None) -> Iterator[Path]:
     # Shortened, since the length of a name in bytes is limited.
     stem = path.stem.encode("utf-8", "surrogateescape")[:100].decode("utf-8", "ignore")
     name = f".{stem}.{os.getpid()}-{threading.get_ident()}.tmp{path.suffix}"
+    if isinstance(path, RemotePath):
+        with TemporaryDirectory() as place:
+            temporary = Path(place, name)
+            yield temporary
+            path.write_bytes(temporary.read_bytes())
+        return
     temporary = (folder or path.parent) / name
     try:
         yield temporary
@@ -93,6 +108,43 @@ def atomic_file(path: Path, *, folder: Path | None = None) -> Iterator[Path]:
         flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def touch(path: Path) -> None:
+    """Set the time of the last change of a file to now."""
+    if isinstance(path, RemotePath):
+        path.write_bytes(path.read_bytes())
+    else:
+        os.utime(path)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Context manager with a temporary folder that is renamed to ``path`` at the end.
+
+    If ``path`` exists by then, because another process made it meanwhile, that one stays.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The final folder; the folders above it are made.
+
+    Yields
+    ------
+    pathlib.Path
+        An empty hidden folder beside it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=path.parent))
+    try:
+        yield temporary
+        try:
+            temporary.rename(path)
+        except OSError:
+            if not path.exists():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def flush(path: Path) -> None:

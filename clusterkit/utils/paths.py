@@ -90,17 +90,6 @@ def json_text(document: Any, *, only_ascii: bool = False, indent: int | None = 2
     return "\n".join(_escape(line, lambda letter: json.dumps(letter)[1:-1]) for line in lines)
 
 
-def is_gone(file: str | os.PathLike[str]) -> bool:
-    """Return whether a file certainly does not exist; inaccessible files may exist."""
-    try:
-        os.lstat(file)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return True  # ValueError: an impossible file name.
-    except OSError:
-        pass
-    return False
-
-
 def _json_value(value: Any) -> Any:
     """Convert values that JSON does not support."""
     if isinstance(value, dict):

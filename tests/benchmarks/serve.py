@@ -1,6 +1,6 @@
 """Whether a server is as fast as the library, and stays so while others do harm.
 
-``python -m tests.benchmarks.serve speed|harm|swap|neighbours PHOTOS [-e NETWORK] [--weights FILE]``
+``python -m tests.benchmarks.serve PART PHOTOS [-e NETWORK] [--weights FILE]``
 runs ``clusterkit serve`` in a process of its own, with clients in threads of this one:
 
 - ``speed``: images/s of ``embed`` and of 16 clients that send one picture at a time; the p95 of one
@@ -11,7 +11,10 @@ runs ``clusterkit serve`` in a process of its own, with clients in threads of th
   requests.
 - ``swap``: requests that fail while model and store are replaced 20 times.
 - ``neighbours``: the p95 of the neighbours of an image among ``--rows`` imported vectors of 512
-  dimensions, and the memory.
+  dimensions, the memory, and how many of the ten nearest are found.  The vectors are of 1,000
+  ``clusters``, ``random``, or ``mixed`` of those in a file ``.npz`` in the place of the photos.
+- ``schema``: answers to 20,000 random requests of the whole OpenAPI document that are an error of
+  the server, or are not as the document says.
 
 Prints one JSON document.
 """
@@ -41,8 +44,9 @@ import numpy as np
 
 import clusterkit as ck
 from clusterkit.images.decoding import decode_image
+from clusterkit.similarity.nearest import nearest_others, unit_rows
 
-CLIENTS, SLOW, AWAY, REQUESTS, SWAPS = 16, 200, 100, 10_000, 20
+CLIENTS, SLOW, AWAY, REQUESTS, SWAPS = 16, 200, 100, (10_000, 20_000), 20
 EMBED = "/v1/embed/images/bytes"
 
 
@@ -58,6 +62,7 @@ class Server:
         assert self.process.stdout is not None
         text = "".join(iter(self.process.stdout.readline, "}\n")) + "}"
         self.start_seconds = time.perf_counter() - started
+        self.start_cpu_seconds = self.cpu_seconds()
         self.port = int(json.loads(text)["url"].rpartition(":")[2])
 
     def connect(self) -> http.client.HTTPConnection:
@@ -133,9 +138,13 @@ def measure_speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]
         extractor.extract(pixels[None])
 
     few = data[:60]
+    # The first start may convert the network.
+    with serving(folder, "-s", "store"):
+        pass
     # In turns, since other work may share the cores.
     in_process, over_http, rates = [], [], []
     with serving(folder, "-s", "store") as server:
+        phases = phases_of(server)
         for _ in range(3):
             in_process += timed(alone, few)
             ask = partial(post, server.connect(), EMBED)  # idle connections are closed
@@ -162,6 +171,9 @@ def measure_speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]
         "one_client_median_ms": round(1000 * float(np.median(over_http)), 2),
         "decode_and_forward_median_ms": round(1000 * float(np.median(in_process)), 2),
         "start_seconds": round(server.start_seconds, 1),
+        "start_cpu_seconds": round(server.start_cpu_seconds, 1),
+        "phases_seconds": phases,
+        "seconds_after_the_weights": round(phases["first batch"] + phases["endpoints"], 2),
     }
 
 
@@ -190,14 +202,100 @@ def bomb() -> bytes:
     return content
 
 
-def loop_lags(server: Server) -> dict[str, int]:
-    """Return how often the event loop was late by at most so many seconds."""
+def counts(server: Server, name: str) -> dict[str, float]:
+    """Return a count of the server for each value of its label."""
     connection = server.connect()
     connection.request("GET", "/metrics")
     lines = connection.getresponse().read().decode().splitlines()
-    start = "clusterkit_event_loop_lag_seconds_bucket{le="
-    found = [line.removeprefix(start).split() for line in lines if line.startswith(start)]
-    return {bucket.strip('"}'): int(float(count)) for bucket, count in found}
+    start = f"clusterkit_{name}{{"
+    found = [line.removeprefix(start).split("} ") for line in lines if line.startswith(start)]
+    return {label.partition("=")[2].strip('"'): float(value) for label, value in found}
+
+
+def phases_of(server: Server) -> dict[str, float]:
+    """Return the seconds of each phase of the start."""
+    return {name: round(value, 2) for name, value in counts(server, "start_seconds").items()}
+
+
+def loop_lags(server: Server) -> dict[str, int]:
+    """Return how often the event loop was late by at most so many seconds."""
+    found = counts(server, "event_loop_lag_seconds_bucket")
+    return {bucket: int(count) for bucket, count in found.items()}
+
+
+def attack(port: int, photo: Path) -> None:
+    """Do harm to a server until the input ends, in a process of its own; print what came of it.
+
+    Its priority is lower: clients elsewhere do not use the cores of the server.
+    """
+    os.nice(5)
+    data = photo.read_bytes()
+    statuses: Counter[Any] = Counter()
+    is_done = threading.Event()
+    body, headers = form(data)
+    head = f"POST {EMBED} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+    head += f"Content-Type: {headers['Content-Type']}\r\n\r\n"
+
+    def connect() -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+
+    def send_slowly() -> None:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port)) as link:
+            link.sendall(head.encode())
+            for byte in body:
+                if is_done.wait(0.2):
+                    return
+                link.sendall(bytes([byte]))
+
+    def send_bombs() -> None:
+        content, connection = bomb(), connect()
+        while not is_done.is_set():
+            statuses["bomb", post(connection, EMBED, content)] += 1
+
+    def send_endlessly() -> None:
+        start = b'--xyz\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
+        chunks = itertools.chain([start], itertools.repeat(bytes(2**20), 5 * 1024))
+        connection = connect()
+        try:
+            connection.request("POST", EMBED, chunks, headers)
+            statuses["5 GiB", connection.getresponse().status] += 1
+        except OSError:
+            statuses["5 GiB", "cut off"] += 1
+
+    def go_away() -> None:
+        for _ in range(AWAY):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port)) as link:
+                link.sendall(head.encode())
+                link.sendall(body[: len(body) // 2])
+                statuses["went away", "-"] += 1
+
+    harms = [send_slowly] * SLOW + [send_bombs, send_endlessly, go_away]
+    threads = [threading.Thread(target=harm) for harm in harms]
+    for thread in threads:
+        thread.start()
+    sys.stdin.read()
+    is_done.set()
+    for thread in threads:
+        thread.join()
+    print(json.dumps({f"{what}: {status}": n for (what, status), n in statuses.items()}))
+
+
+@contextmanager
+def attacked(server: Server, photo: Path, statuses: Counter[str]) -> Iterator[None]:
+    """Let others do harm to a server within the block."""
+    command = [sys.executable, "-m", "tests.benchmarks.serve", "attack", str(photo)]
+    process = subprocess.Popen(
+        [*command, "--port", str(server.port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(8)  # until it is under way
+    try:
+        yield
+    finally:
+        said, _ = process.communicate()
+        statuses.update(json.loads(said))
 
 
 def measure_harm(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -206,74 +304,31 @@ def measure_harm(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     extractor = ck.create_extractor(arguments.extractor, weights=arguments.weights)
     ck.embed_to_store(ck.ImageFolder(files), extractor, folder / "store")
     data = [file.read_bytes() for file in files]
-    statuses: Counter[Any] = Counter()
+    statuses: Counter[str] = Counter()
     is_done = threading.Event()
     lags: list[float] = []
 
     def look(server: Server) -> None:
         connection = server.connect()
-        while not is_done.is_set():
+        while not is_done.wait(0.01):
             start = time.perf_counter()
             connection.request("GET", "/v2/health/live")
             connection.getresponse().read()
             lags.append(time.perf_counter() - start)
-            time.sleep(0.01)
-
-    def send_slowly(server: Server) -> None:
-        body, headers = form(data[0])
-        with suppress(OSError), socket.create_connection(("127.0.0.1", server.port)) as link:
-            head = f"POST {EMBED} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
-            link.sendall(f"{head}Content-Type: {headers['Content-Type']}\r\n\r\n".encode())
-            for byte in body:
-                if is_done.is_set():
-                    return
-                link.sendall(bytes([byte]))
-                time.sleep(0.2)
-
-    def send_bombs(server: Server) -> None:
-        content = bomb()
-        connection = server.connect()
-        while not is_done.is_set():
-            statuses["bomb", post(connection, EMBED, content)] += 1
-
-    def send_endlessly(server: Server) -> None:
-        _, headers = form(b"")
-        head = b'--xyz\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
-        chunks = itertools.chain([head], itertools.repeat(bytes(2**20), 5 * 1024))
-        connection = server.connect()
-        try:
-            connection.request("POST", EMBED, chunks, headers)
-            statuses["5 GiB", connection.getresponse().status] += 1
-        except OSError:
-            statuses["5 GiB", "cut off"] += 1
-
-    def go_away(server: Server) -> None:
-        body, headers = form(data[0])
-        for _ in range(AWAY):
-            with suppress(OSError), socket.create_connection(("127.0.0.1", server.port)) as link:
-                head = f"POST {EMBED} HTTP/1.1\r\nHost: localhost\r\n"
-                head += f"Content-Length: {len(body)}\r\n"
-                link.sendall(f"{head}Content-Type: {headers['Content-Type']}\r\n\r\n".encode())
-                link.sendall(body[: len(body) // 2])
 
     with serving(folder, "-s", "store") as server:
-        connection = server.connect()
-        ask = partial(post, connection, EMBED)
-        timed(ask, data[:50])
-        before = timed(ask, data)
-        threads = [threading.Thread(target=send_slowly, args=(server,)) for _ in range(SLOW)]
-        threads += [
-            threading.Thread(target=harm, args=(server,))
-            for harm in (look, send_bombs, send_endlessly, go_away)
-        ]
-        for thread in threads:
-            thread.start()
-        time.sleep(1)
-        during = timed(ask, data)
-        is_done.set()
-        for thread in threads:
-            thread.join()
-        after = timed(ask, data)
+        timed(partial(post, server.connect(), EMBED), data[:50])
+        before, during = [], []
+        # In turns, since other work may share the cores.
+        for _ in range(3):
+            before += timed(partial(post, server.connect(), EMBED), data)
+            with attacked(server, files[0], statuses):
+                watcher = threading.Thread(target=look, args=(server,))
+                is_done.clear()
+                watcher.start()
+                during += timed(partial(post, server.connect(), EMBED), data)
+                is_done.set()
+                watcher.join()
         lag = loop_lags(server)
         memory = []
         # The first requests let each thread take what it keeps.
@@ -285,11 +340,12 @@ def measure_harm(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return {
         "p95_ms_before": p95(before),
         "p95_ms_during": p95(during),
-        "p95_ms_after": p95(after),
+        "median_ms_before": round(1000 * float(np.median(before)), 2),
+        "median_ms_during": round(1000 * float(np.median(during)), 2),
         "event_loop_lags": lag,
         "live_longest_ms": round(1000 * max(lags), 1),
         "live_p95_ms": p95(lags),
-        "statuses": {f"{what}: {status}": n for (what, status), n in statuses.items()},
+        "statuses": dict(statuses),
         "requests": arguments.requests,
         "memory_mib": memory,
     }
@@ -320,10 +376,8 @@ def measure_swap(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             if is_done.is_set():
                 return
 
-    def described(server: Server) -> tuple[int, int]:
-        connection = server.connect()
-        connection.request("GET", "/v1/describe")
-        found = json.load(connection.getresponse())
+    def now(server: Server) -> tuple[int, int]:
+        found = described(server)
         return found["images"], len(found["classes"])
 
     n_swapped = 0
@@ -336,58 +390,172 @@ def measure_swap(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             ck.embed_to_store(ck.ImageFolder(known), extractor, folder / "store")
             classifiers[(i + 1) % 2].save(model, overwrite=True)
             wanted, end = (len(known), 2 + (i + 1) % 2), time.monotonic() + 60
-            while described(server) != wanted and time.monotonic() < end:
+            while now(server) != wanted and time.monotonic() < end:
                 time.sleep(0.1)
-            n_swapped += described(server) == wanted
+            n_swapped += now(server) == wanted
         is_done.set()
         for thread in threads:
             thread.join()
     return {"swapped": n_swapped, "statuses": {str(key): n for key, n in statuses.items()}}
 
 
-def measure_neighbours(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Time the neighbours of images among very many."""
+def write_vectors(file: Path, arguments: argparse.Namespace) -> None:
+    """Write vectors of one kind, shape (rows, 512)."""
     rng = np.random.default_rng(0)
+    vectors = np.lib.format.open_memmap(file, "w+", np.float32, (arguments.rows, 512))
     centers = rng.normal(size=(1000, 512)).astype(np.float32)
-    vectors = np.lib.format.open_memmap(
-        folder / "vectors.npy", "w+", np.float32, (arguments.rows, 512)
-    )
+    if arguments.kind == "mixed":
+        with np.load(arguments.photos) as stored:
+            real = unit_rows(stored["vectors"].astype(np.float32))
+        # Directions at random keep the angles.
+        real = real @ rng.normal(size=(real.shape[1], 512)).astype(np.float32)
+        _, near = nearest_others(real, 16)
     for start in range(0, arguments.rows, 50_000):
         part = vectors[start : start + 50_000]
-        part[:] = centers[rng.integers(1000, size=len(part))]
-        part += rng.normal(size=part.shape).astype(np.float32)
+        part[:] = rng.standard_normal(part.shape, dtype=np.float32)
+        if arguments.kind == "clusters":
+            part += centers[rng.integers(1000, size=len(part))]
+        elif arguments.kind == "mixed":
+            # Between three stored vectors that are near to each other, with noise.
+            first = rng.integers(len(real), size=len(part))
+            shares = rng.dirichlet([1, 1, 1], size=len(part)).astype(np.float32)
+            part *= 0.3 * real.std()
+            part += shares[:, :1] * real[first]
+            for place in (1, 2):
+                other = near[first, rng.integers(near.shape[1], size=len(part))]
+                part += shares[:, place, None] * real[other]
     vectors.flush()
+
+
+def measure_neighbours(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Time the neighbours of images among very many, and compare them with all."""
+    write_vectors(folder / "vectors.npy", arguments)
     names = [f"{row:07}.jpg" for row in range(arguments.rows)]
     (folder / "names.txt").write_text("\n".join(names))
     ck.import_vectors(
         folder / "vectors.npy", folder / "store", paths=folder / "names.txt", name="foreign"
     )
-    del vectors
     (folder / "vectors.npy").unlink()
-    with serving(folder, "-s", "store"):
-        pass
+
+    def ask(connection: http.client.HTTPConnection, query: str = "") -> list[str]:
+        nonlocal image_id
+        connection.request("GET", f"/v1/images/{image_id}/similar?n=10{query}")
+        found = [one["id"] for one in json.load(connection.getresponse())["neighbors"]]
+        if not query:
+            image_id = found[-1]
+        return found
+
     with serving(folder, "-s", "store") as server:
+        started = time.perf_counter()
+        first_start, image_id = server.start_seconds, example_of(server)
         connection = server.connect()
-        connection.request("GET", "/openapi.json")
-        text = connection.getresponse().read().decode()
-        one = json.loads(text)["paths"]["/v1/images/{image_id}/similar"]["get"]["parameters"]
-        image_id = next(part["example"] for part in one if "example" in part)
-
-        def ask(_: Any) -> None:
-            nonlocal image_id
-            connection.request("GET", f"/v1/images/{image_id}/similar?n=10")
-            image_id = json.load(connection.getresponse())["neighbors"][-1]["id"]
-
-        timed(ask, range(5))
-        seconds = timed(ask, range(arguments.queries))
+        exact = timed(lambda _: ask(connection), range(20))
+        end = time.monotonic() + 3000
+        while described(server)["neighbors"] == "exact" and time.monotonic() < end:
+            time.sleep(0.2)
+        index_seconds = time.perf_counter() - started
+        first_memory = server.memory()
+    with serving(folder, "-s", "store") as server:
+        connection, phases = server.connect(), phases_of(server)
+        timed(lambda _: ask(connection), range(20))
+        cpu = server.cpu_seconds()
+        seconds = timed(lambda _: ask(connection), range(arguments.queries))
+        cpu = server.cpu_seconds() - cpu
         memory = server.memory()
+        n_found = 0
+        for _ in range(100):
+            n_found += len({*ask(connection, "&exact=true")} & {*ask(connection)})
+        memory_after_exact = server.memory()
+    files = [file for file in (folder / "cache").rglob("*") if file.is_file()]
     return {
+        "kind": arguments.kind,
         "rows": arguments.rows,
+        "first_start_seconds": round(first_start, 1),
+        "index_seconds": round(index_seconds, 1),
+        "p95_ms_while_the_index_is_built": p95(exact),
+        "first_memory_mib": first_memory,
         "second_start_seconds": round(server.start_seconds, 1),
+        "second_phases_seconds": phases,
         "p95_ms": p95(seconds),
         "median_ms": round(1000 * float(np.median(seconds)), 1),
+        "cpu_ms": round(1000 * cpu / len(seconds), 1),
+        "recall_at_10": n_found / 1000,
         "file_mib": arguments.rows * 512 * 4 // 2**20,
+        "cache_mib": {file.name: file.stat().st_size // 2**20 for file in files},
         "memory_mib": memory,
+        "memory_mib_after_all_vectors_were_compared": memory_after_exact,
+    }
+
+
+def example_of(server: Server) -> str:
+    """Return the id of an image, as the document names one."""
+    connection = server.connect()
+    connection.request("GET", "/openapi.json")
+    document = json.load(connection.getresponse())
+    one = document["paths"]["/v1/images/{image_id}/similar"]["get"]["parameters"]
+    return next(part["example"] for part in one if "example" in part)
+
+
+def described(server: Server) -> dict[str, Any]:
+    """Return what is served."""
+    connection = server.connect()
+    connection.request("GET", "/v1/describe")
+    found: dict[str, Any] = json.load(connection.getresponse())
+    return found
+
+
+def measure_schema(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Send random requests of the whole document, and check each answer."""
+    import hypothesis
+    import schemathesis
+    from schemathesis.checks import positive_data_acceptance
+
+    files = ck.ImageFolder(arguments.photos).files[:60]
+    extractor = ck.create_extractor(arguments.extractor, weights=arguments.weights)
+    emb = ck.embed(ck.ImageFolder(files), extractor, store=folder / "store")
+    clusters = ck.cluster(emb, n_clusters=3, random_state=0).to_csv(folder / "clusters.csv")
+    classifier = ck.Classifier("cnn5", image_size=32, epochs=1, random_state=0)
+    classifier.fit(emb.files, ["ab"[i % 2] for i in range(len(emb))]).save(folder / "clf.keras")
+    statuses: Counter[str] = Counter()
+    violations: list[str] = []
+
+    with serving(folder, "-s", "store", "--model", "clf.keras", "--clusters", clusters) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
+        operations = [one.ok() for one in schema.get_all_operations()]
+
+        def check(case: Any) -> None:
+            if sum(statuses.values()) >= arguments.requests:
+                return
+            answer = case.call(base_url=url)
+            statuses[f"{case.method} {case.path}: {answer.status_code}"] += 1
+            try:
+                # A schema cannot say which bytes are a picture: others are valid, and refused.
+                case.validate_response(answer, excluded_checks=[positive_data_acceptance])
+            except Exception as error:
+                violations.append(f"{case.method} {case.path}: {error}")
+
+        settings = hypothesis.settings(
+            max_examples=100,
+            deadline=None,
+            database=None,
+            phases=[hypothesis.Phase.generate],
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+        for seed in itertools.count():
+            if sum(statuses.values()) >= arguments.requests:
+                break
+            # As many of each operation.
+            for operation in operations:
+                given = hypothesis.given(case=operation.as_strategy())
+                hypothesis.seed(seed)(settings(given(check)))()
+            print(sum(statuses.values()), len(violations), file=sys.stderr, flush=True)
+    return {
+        "requests": sum(statuses.values()),
+        "statuses": dict(sorted(statuses.items())),
+        "server_errors": sum(n for what, n in statuses.items() if what[-3] == "5"),
+        "violations": len(violations),
+        "first_violations": violations[:5],
     }
 
 
@@ -396,21 +564,28 @@ PARTS = {
     "harm": measure_harm,
     "swap": measure_swap,
     "neighbours": measure_neighbours,
+    "schema": measure_schema,
 }
 
 
 def main() -> None:
     """Measure one part."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("part", choices=[*PARTS, "attack"])
     parser.add_argument("photos", type=Path, nargs="?")
     parser.add_argument("-e", "--extractor", default="pixels")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--requests", type=int, default=REQUESTS)
+    parser.add_argument("--requests", type=int, help="10,000, for the schema 20,000")
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--queries", type=int, default=50)
+    parser.add_argument("--port", type=int, help="of the server that is attacked by `attack`")
+    parser.add_argument("--queries", type=int, default=300)
+    parser.add_argument("--kind", choices=("clusters", "random", "mixed"), default="clusters")
     arguments = parser.parse_args()
+    if arguments.part == "attack":
+        attack(arguments.port, arguments.photos)
+        return
+    arguments.requests = arguments.requests or REQUESTS[arguments.part == "schema"]
     with tempfile.TemporaryDirectory(prefix="clusterkit-") as folder:
         os.environ["CLUSTERKIT_CACHE"] = str(Path(folder, "cache"))
         found = PARTS[arguments.part](arguments, Path(folder))

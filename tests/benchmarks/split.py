@@ -1,14 +1,14 @@
 """Whether a split keeps copies together and classes in proportion, on photos with planted copies.
 
 ``python -m tests.benchmarks.split`` copies each set of the shared folder, and plants copies of a
-tenth of its photos: one of each kind, of which every tenth lies in the folder of another class.
+tenth of its photos: one of each kind of ``tests.benchmarks.copies``; those of every tenth lie in
+the folder of another class.
 It then plans the split of ``clusterkit split`` for several seeds.  For each kind it counts the
 copies that are in another part than their original (leaks), and for all classes and parts how many
 images they are off their share.  Prints one JSON document.
 """
 
 import argparse
-import io
 import json
 import shutil
 import tempfile
@@ -18,31 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageOps
 
 from clusterkit.errors import Notice
 from clusterkit.images.folder import ImageFolder
 from clusterkit.preparation import FolderSplit, split_folder
+from tests.benchmarks.copies import copies_of
 from tests.benchmarks.draws import SHARED
 
 SETS = ("species10", "cat_dog_wild", "imbalanced10")
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
-
-
-def _compressed(picture: Image.Image) -> Image.Image:
-    """Return a picture as JPEG of quality 30 shows it."""
-    stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=30)
-    return Image.open(stream)
-
-
-KINDS = {
-    "half size": lambda picture: picture.resize((picture.width // 2, picture.height // 2)),
-    "JPEG quality 30": _compressed,
-    "mirrored": ImageOps.mirror,
-    "20 % brighter": lambda picture: ImageEnhance.Brightness(picture).enhance(1.2),
-    "20 % darker": lambda picture: ImageEnhance.Brightness(picture).enhance(0.8),
-}
 
 
 def plant(photos: Path, share: float, rng: np.random.Generator) -> dict[str, tuple[str, str]]:
@@ -54,12 +39,12 @@ def plant(photos: Path, share: float, rng: np.random.Generator) -> dict[str, tup
     for number, row in enumerate(chosen.tolist()):
         name = images.paths[row]
         picture = ImageOps.exif_transpose(Image.open(images.files[row])).convert("RGB")
-        for kind, make in KINDS.items():
+        for kind, copy in copies_of(picture, rng):
             folder = name.partition("/")[0]
             if number % 10 == 0:
                 folder = classes[(classes.index(folder) + 1) % len(classes)]
             path = f"{folder}/copy-{number}-{len(made)}.jpg"
-            make(picture).save(photos / path, quality=92 if kind != "JPEG quality 30" else 30)
+            copy.save(photos / path, quality=30 if kind == "JPEG 30" else 92)
             made[path] = (name, kind)
     return made
 
@@ -93,12 +78,13 @@ def run(name: str, n_seeds: int, share: float) -> dict[str, Any]:
             for kind, count in judged["leaks"].items():
                 total[kind] += count
             off = max(off, judged["off"])
+    kinds = Counter(kind for _, kind in made.values())
     return {
         "images": len(found.names),
         "copies": len(made),
-        "copies of each kind": len(made) // len(KINDS),
+        "copies of each kind": min(kinds.values()),
         "splits": n_seeds,
-        "leaks": {kind: total[kind] for kind in KINDS},
+        "leaks": {kind: total[kind] for kind in kinds},
         "most images off a share": round(off, 2),
     }
 

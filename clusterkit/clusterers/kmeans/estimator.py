@@ -236,7 +236,7 @@ class KMeans(CentroidClusterer):
         )
         settled = settle(found.centers, found.last)
         self.fingerprint_, self._unit = fingerprint_of(stream), found.sample.unit
-        self.n_features_in_ = found.centers.shape[1]
+        self.n_features_in_ = int(found.centers.shape[1])
         self.cluster_centers_ = in_units(settled.means, self._unit)
         self.labels_, self.n_iter_ = settled.labels, settled.n_iter
         self.inertia_ = settled.inertia * self._unit * self._unit

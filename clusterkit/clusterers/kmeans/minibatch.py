@@ -159,7 +159,7 @@ class MiniBatchKMeans(CentroidClusterer):
             batch_size=self.batch_size,
             progress=progress,
         )
-        self._unit, self.n_features_in_ = found.sample.unit, found.centers.shape[1]
+        self._unit, self.n_features_in_ = found.sample.unit, int(found.centers.shape[1])
         # Clusters are numbered from the largest.
         order = np.argsort(-found.last.sizes, kind="stable")
         numbers = np.argsort(order).astype(np.int32)

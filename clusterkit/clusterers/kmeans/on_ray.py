@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from clusterkit.clusterers.kmeans.streaming import PartSums, Weighted, groups_of
 from clusterkit.clusterers.row_stream import PartedStream, RowStream
 from clusterkit.errors import ClusterError, InvalidInputError
 from clusterkit.store.stream import PartRows
+from clusterkit.utils.locations import absolute, as_path
 from clusterkit.utils.parallel import workers
 from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.ray_engine import RayEngine, Room, check_versions
@@ -169,4 +168,4 @@ def _from_anywhere(part: Any) -> Any:
     """Return a part that is found from any folder."""
     if not isinstance(part, PartRows):
         return part
-    return replace(part, file=Path(os.path.abspath(part.file)))  # noqa: PTH100 (links stay)
+    return replace(part, file=as_path(absolute(part.file)))  # links stay

@@ -230,7 +230,7 @@ class RefinedKMeans(UnitClusterer):
         if self.normalize:
             warn_of_zeros(sample.is_zero)
         self.fingerprint_, self._unit = fingerprint_of(stream), sample.unit
-        self.n_features_in_ = sample.rows.shape[1]
+        self.n_features_in_ = int(sample.rows.shape[1])
         mean, axes = find_axes(sample.rows, N_COORDINATES, seed)
 
         def project(rows: Points) -> Points:

@@ -7,8 +7,6 @@ while 1 - cosine of bfloat16 is below 0.0004: a separate embedding space that ev
 to calibrate, with another heavy dependency.
 """
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from clusterkit.errors import ClusterkitError, InvalidInputError
 from clusterkit.images.batches import pad_batch
 from clusterkit.networks.runtimes.base import MIN_COSINE, NetworkSource, Run, lowest_cosine
 from clusterkit.networks.runtimes.cache import cached_path
+from clusterkit.utils.files import atomic_folder
 from clusterkit.utils.parallel import count_cpus
 
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
@@ -106,18 +105,15 @@ def _converted(source: NetworkSource) -> Path:
     folder = cached_path("openvino", source, library="openvino")
     if not folder.exists():
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
+            with atomic_folder(folder) as part:
+                _convert(source, part / "network.xml")
+        except ClusterkitError:
+            raise
         except OSError as error:
             raise InvalidInputError(
                 f"cannot write the cache {folder.parent}: {error.strerror}. Choose another folder "
                 "with the environment variable CLUSTERKIT_CACHE"
             ) from error
-        try:
-            _convert(source, part / "network.xml")
-            _rename(part, folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
     return folder / "network.xml"
 
 
@@ -145,13 +141,3 @@ def _read(core: Any, file: Path) -> Any:
         if result.get_output_partial_shape(0).rank.get_length() != 2:
             network.remove_result(result)
     return network
-
-
-def _rename(part: Path, folder: Path) -> None:
-    """Rename a complete folder into place, so that no run finds a partial network."""
-    try:
-        part.rename(folder)
-    except OSError:
-        # Another run may have converted it meanwhile.
-        if not folder.exists():
-            raise

@@ -30,7 +30,7 @@ from clusterkit.utils.documents import (
     table_of,
 )
 from clusterkit.utils.files import flush
-from clusterkit.utils.paths import is_gone
+from clusterkit.utils.locations import is_gone
 
 MANIFEST_NAME = "clusterkit-gathered.jsonl"
 PARTS = ".clusterkit-parts"

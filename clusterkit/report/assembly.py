@@ -1,0 +1,130 @@
+"""Put a page together: its map, neighbours, thumbnails and results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clusterkit.clustering.agreement import compare
+from clusterkit.clustering.inspection import ClusterInspection
+from clusterkit.elbow.curve import ElbowCurve
+from clusterkit.report.document import make_document
+from clusterkit.report.gathering import Gathered
+from clusterkit.report.layouts import find_neighbors, make_layouts
+from clusterkit.report.page import render
+from clusterkit.report.sheets import make_sheets
+from clusterkit.similarity.space_audit import Audit
+from clusterkit.store.embeddings import TopClasses, describe_space
+from clusterkit.store.stream import VectorStream
+from clusterkit.utils.text import plural
+
+# Up to this number of images, the thumbnails are in the page: about 15 MB.
+MOST_INSIDE = 10_000
+_N_NEIGHBORS = 8
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A page, and the thumbnails beside it.
+
+    Attributes
+    ----------
+    html : str
+        The page.
+    sheets : dict of str to bytes
+        Thumbnails beside the page, by their names; empty if they are in it.
+    sheet_kind : str
+        Media type of the thumbnails.
+    n_without_picture : int
+        Number of images whose file is gone or cannot be read.
+    """
+
+    html: str
+    sheets: dict[str, bytes]
+    sheet_kind: str
+    n_without_picture: int
+
+
+def assemble(
+    gathered: Gathered,
+    *,
+    address: str,
+    layout: str = "pca",
+    most_inside: int = MOST_INSIDE,
+    title: str | None = None,
+    curve: ElbowCurve | None = None,
+    audit: Audit | None = None,
+    inspection: ClusterInspection | None = None,
+    labels: Sequence[Any] | None = None,
+    top5: Sequence[TopClasses | None] | None = None,
+    output: Path | None = None,
+    is_served: bool = False,
+    uploads: Sequence[str] = (),
+    progress: bool = False,
+) -> Assembled:
+    """Put the page of some images together.
+
+    Parameters
+    ----------
+    gathered : Gathered
+        The images and clusters.
+    address : str
+        Folder of thumbnails that lie beside the page, as its links name it.
+    layout, most_inside, title, progress
+        See :func:`clusterkit.report.write_report`.
+    curve, audit, inspection, labels, top5 : optional
+        What else the page shows.
+    output : path, optional
+        Where the page will lie, for links to the images.
+    is_served : bool
+        Whether a server sends the page, which leaves out what takes long.
+    uploads : sequence of str
+        See :func:`clusterkit.report.page.render`.
+    """
+    given = gathered.embeddings
+    vectors = given if isinstance(given, VectorStream) else np.asarray(given)
+    layouts = make_layouts(vectors, layout, progress=progress)
+    neighbors = find_neighbors(vectors, _N_NEIGHBORS, progress=progress)
+    sheets = make_sheets(gathered.files, gathered.ranks(), progress=progress)
+    is_inside = len(gathered.paths) <= most_inside
+    names = [f"{number:05d}{sheets.suffix}" for number in range(len(sheets.content))]
+    title = title or f"{plural(len(gathered.paths), 'image')} of {_folder_name(gathered)}"
+    data = make_document(
+        gathered,
+        title=title,
+        layouts=layouts,
+        neighbors=neighbors,
+        sheets=sheets,
+        sheet_files=None if is_inside else [f"{address}/{name}" for name in names],
+        top5=None if top5 is None else list(top5),
+        labels=labels,
+        inspection=inspection,
+        output=output,
+    )
+    n_gone = int((sheets.sizes[:, 0] == 0).sum())
+    html = render(
+        gathered,
+        title=title,
+        data=data,
+        sheets=sheets.content if is_inside else [],
+        space=describe_space(gathered.embeddings.space),
+        curve=curve,
+        findings=[] if audit is None else audit.findings,
+        is_audited=audit is not None,
+        evaluation=None if labels is None else compare(list(labels), gathered.labels.tolist()),
+        n_without_picture=n_gone,
+        is_served=is_served,
+        uploads=uploads,
+    )
+    beside = {} if is_inside else dict(zip(names, sheets.content, strict=True))
+    return Assembled(html, beside, sheets.kind, n_gone)
+
+
+def _folder_name(gathered: Gathered) -> str:
+    """Return what the images are of, for a title."""
+    root = gathered.embeddings.root
+    return root.name if root is not None and root.name else "one space"

@@ -1,0 +1,77 @@
+"""Connections that a client cannot hold open by doing nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+
+def patient_for(seconds: float) -> type[asyncio.Protocol]:
+    """Return uvicorn's protocol with limits that it does not have.
+
+    Parameters
+    ----------
+    seconds : float
+        Within this time the headers of a request must have arrived, and a client must have read
+        what was sent to it; otherwise the connection ends.
+
+    Returns
+    -------
+    type
+        For the parameter ``http`` of ``uvicorn.Config``.
+    """
+
+    class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+        """A connection with a timer for the client's next step."""
+
+        # Of uvicorn's classes, in both of which they have these names.
+        loop: asyncio.AbstractEventLoop
+        transport: asyncio.Transport
+        cycle: Any
+        _header_timer: asyncio.TimerHandle | None = None
+        _reading_timer: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            self._header_timer = self._in_time(self.transport.close)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.cycle is not None and not self.cycle.response_complete:
+                # The headers are complete; the application limits the time of the body.
+                self._stop_header_timer()
+            elif self._header_timer is None:
+                self._header_timer = self._in_time(self.transport.close)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            # What was not read is dropped: a transport that closes would wait for its reader.
+            self._reading_timer = self._in_time(self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._stop_reading_timer()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._stop_header_timer()
+            self._stop_reading_timer()
+            super().connection_lost(exc)
+
+        def _in_time(self, end: Callable[[], None]) -> asyncio.TimerHandle:
+            """Let the connection end, unless the timer is stopped before."""
+            return self.loop.call_later(seconds, end)
+
+        def _stop_header_timer(self) -> None:
+            if self._header_timer is not None:
+                self._header_timer.cancel()
+                self._header_timer = None
+
+        def _stop_reading_timer(self) -> None:
+            if self._reading_timer is not None:
+                self._reading_timer.cancel()
+                self._reading_timer = None
+
+    return Connection
