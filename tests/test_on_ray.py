@@ -384,6 +384,13 @@ def test_tasks_are_neighbouring_parts_and_all_of_them() -> None:
         assert n_workers < len(groups) <= 4 * n_workers
 
 
+class EndsItsProcess(GridColours):
+    """Ends its process, as one does that has no more memory."""
+
+    def _forward(self, images: Any) -> Any:
+        os._exit(1)
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Start two machines of one core each, or skip where Ray is not installed."""
@@ -421,6 +428,15 @@ def test_two_machines_of_which_one_loses_its_worker(
     assert is_same(store, photos)
     # The part in hand, at most.
     assert sum(map(int, log.read_text().split())) <= 18 + 3
+
+
+def test_a_piece_that_ends_its_workers_is_not_tried_for_ever(
+    cluster: Any, photos: Path, store: Path
+) -> None:
+    said = r"3 workers ended without a word at the images 0\d\d.png to 0\d\d.png in "
+    engine = RayEngine(cluster.address)
+    with pytest.raises(ClusterError, match=said):
+        embed_to_store(ImageFolder(photos), EndsItsProcess(), store, engine=engine)
 
 
 def test_machines_of_other_versions_are_refused(

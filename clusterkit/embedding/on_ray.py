@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import pickle
 import platform
-from collections import ChainMap, defaultdict
-from collections.abc import Iterator
+from collections import ChainMap, Counter, defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
@@ -36,6 +36,8 @@ _LEAST_ROWS = 32
 _MEMORY = 3.0
 # CPUs beyond which one worker gains less than another would.
 _MOST_CPUS = 4
+# So often is a piece begun whose workers are lost: by then it is the reason.
+_MOST_ATTEMPTS = 3
 # Each part has a list of its own until it is taken over; a writer reads all of them.
 _MOST_LEDGERS = 32
 # Libraries that decide what a vector is, to the last bit.
@@ -52,10 +54,13 @@ class Piece:
         New and changed images.
     known : Known
         Their rows, and the vectors of contents that may be theirs.
+    number : int
+        Which piece of the run it is.
     """
 
     images: ImageFolder
     known: Known
+    number: int = 0
 
 
 @dataclass
@@ -186,7 +191,7 @@ def cut(
     for row in known.rows.values():
         if row.digest in known.kept_of_digest:
             of_size[row.size][row.digest] = known.kept_of_digest[row.digest]
-    pieces = []
+    pieces: list[Piece] = []
     for start in range(0, len(images), n_rows):
         some = images[start : start + n_rows]
         files = [join(images.root, path) for path in some.paths]
@@ -194,19 +199,39 @@ def cut(
         kept: dict[str | None, tuple[str, int]] = {}
         for size in {some.status_of(path).size for path in some.paths} if of_size else ():
             kept |= of_size.get(size, {}) if size is not None else {}
-        pieces.append(Piece(some, replace(known, rows=rows, kept_of_digest=kept)))
+        pieces.append(Piece(some, replace(known, rows=rows, kept_of_digest=kept), len(pieces)))
     return of_size.get(None, {}), pieces
+
+
+class Attempts:
+    """An actor of Ray that counts how often each piece was begun."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[int] = Counter()
+
+    def begin(self, number: int) -> int:
+        """Count one more attempt at a piece, and return how many there are."""
+        self.counts[number] += 1
+        return self.counts[number]
 
 
 class RayWorker:
     """An actor of Ray that holds one network, and turns pieces into parts.
 
     Why it cannot work is an outcome rather than an error, since Ray would start it again.
+
+    Parameters
+    ----------
+    job : Job
+        What all workers are told.
+    begin : callable, optional
+        Returns how often a piece was begun, by its number.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, begin: Callable[[int], int] = lambda _: 1) -> None:
         limit_cpus(job.cpus)
         self.job = job
+        self.begin = begin
         self.space: Space | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
@@ -217,6 +242,14 @@ class RayWorker:
     def embed(self, piece: Piece) -> Outcome:
         """Embed a piece and write its part."""
         job = self.job
+        if self.begin(piece.number) > _MOST_ATTEMPTS:
+            # Ray would try for ever.
+            paths = piece.images.paths
+            return Outcome(
+                refused=f"{_MOST_ATTEMPTS} workers ended without a word at the images {paths[0]} "
+                f"to {paths[-1]} in {piece.images.root}: embed these with the engine local, which "
+                "says more, and give workers more memory if there is too little"
+            )
         try:
             space = self.space or self._begin(piece.images)
             kept = ChainMap(dict(piece.known.kept_of_digest), job.kept_of_digest)
@@ -270,16 +303,24 @@ def library_versions() -> dict[str, str]:
 def _embed_pieces(job: Job, pieces: list[Piece], room: Room) -> Iterator[Outcome]:
     """Let the workers of a cluster embed pieces; yield their outcomes as they come."""
     import ray.data
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    attempts = ray.remote(num_cpus=0)(Attempts).options(scheduling_strategy=here).remote()
+
+    def begin(number: int) -> int:
+        """Count an attempt at a piece, in a worker."""
+        return int(ray.get(attempts.begin.remote(number)))
+
     items = [{"piece": pickle.dumps(piece)} for piece in pieces]
     found = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
         RayWorker,
         batch_size=1,
-        fn_constructor_args=(job,),
+        fn_constructor_args=(job, begin),
         compute=ray.data.ActorPoolStrategy(size=min(room.workers, len(items))),
         num_cpus=room.cpus,
         num_gpus=room.gpus or None,
