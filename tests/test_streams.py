@@ -139,7 +139,7 @@ def test_ctrl_c_ends_with_130_and_one_line(monkeypatch: pytest.MonkeyPatch) -> N
 
     reset = []
     monkeypatch.setattr(signal, "signal", lambda *arguments: reset.append(arguments))
-    monkeypatch.setattr(clusterkit.cli.similar, "read_space", interrupt)
+    monkeypatch.setattr(clusterkit.cli.similar, "open_search", interrupt)
     result = CliRunner().invoke(main, ["similar", "a.png"])
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "Interrupted\n")
     assert reset == [(signal.SIGINT, signal.SIG_DFL)]
@@ -152,11 +152,11 @@ def test_after_ctrl_c_nobody_waits_for_tensorflow_to_leave(
     monkeypatch.setattr(os, "_exit", ended.append)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(sys, "argv", ["clusterkit", "similar", "a.png"])
-    monkeypatch.setattr(clusterkit.cli.similar, "read_space", Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr(clusterkit.cli.similar, "open_search", Mock(side_effect=KeyboardInterrupt))
     run_program()
     assert ended == [130]
     # Whatever else ends a command leaves in order.
-    monkeypatch.setattr(clusterkit.cli.similar, "read_space", Mock(side_effect=FileNotFoundError))
+    monkeypatch.setattr(clusterkit.cli.similar, "open_search", Mock(side_effect=FileNotFoundError))
     with pytest.raises(SystemExit, match="1"):
         run_program()
     assert ended == [130]
@@ -166,7 +166,7 @@ def test_a_pipe_that_breaks_inside_a_command_is_an_error(monkeypatch: pytest.Mon
     def break_pipe(*_: object) -> None:
         raise BrokenPipeError(32, "Broken pipe")
 
-    monkeypatch.setattr(clusterkit.cli.similar, "read_space", break_pipe)
+    monkeypatch.setattr(clusterkit.cli.similar, "open_search", break_pipe)
     result = CliRunner().invoke(main, ["similar", "a.png"])
     assert (result.exit_code, result.stderr) == (1, "Error: Broken pipe\n")
 
