@@ -134,7 +134,7 @@ def test_a_full_disk_is_an_error(folder: Path) -> None:
 
 
 def test_ctrl_c_ends_with_130_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     reset = []
@@ -163,7 +163,7 @@ def test_after_ctrl_c_nobody_waits_for_tensorflow_to_leave(
 
 
 def test_a_pipe_that_breaks_inside_a_command_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def break_pipe(*_: object) -> None:
+    def break_pipe(*_: object, **__: object) -> None:
         raise BrokenPipeError(32, "Broken pipe")
 
     monkeypatch.setattr(clusterkit.cli.similar, "open_search", break_pipe)
