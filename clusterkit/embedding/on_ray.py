@@ -7,6 +7,7 @@ import pickle
 import platform
 from collections import ChainMap, Counter, defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
@@ -314,7 +315,10 @@ def _embed_pieces(job: Job, pieces: list[Piece], room: Room) -> Iterator[Outcome
 
     def begin(number: int) -> int:
         """Count an attempt at a piece, in a worker."""
-        return int(ray.get(attempts.begin.remote(number)))
+        # What counts may be lost with a machine, too, which must not end the run.
+        with suppress(ray.exceptions.RayError):
+            return int(ray.get(attempts.begin.remote(number)))
+        return 1
 
     items = [{"piece": pickle.dumps(piece)} for piece in pieces]
     found = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import re
 import socket
 import sys
 import warnings
@@ -305,6 +306,8 @@ def _describe(machine: dict[str, float]) -> str:
 
 
 def _last_line(error: BaseException) -> str:
-    """Return the last line of an error, which names its cause in tracebacks of other processes."""
+    """Return the line of an error that names its cause: the last of a traceback elsewhere."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[-1].rstrip(".")
+    # Ray puts advice about itself behind it.
+    named = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
+    return (named or lines or [type(error).__name__])[-1].rstrip(".")
