@@ -6,6 +6,7 @@ import os
 import pickle
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from clusterkit.images.folder import FileStatus, ImageFolder, read_bytes
 from clusterkit.similarity.similar import find_similar
 from clusterkit.store import markers
 from clusterkit.store.store import Store
+from clusterkit.utils.documents import read_sealed, write_sealed
 from clusterkit.utils.files import check_output
 from clusterkit.utils.locations import RemotePath, as_path, common_folder, is_gone, join, relative
 from tests.kills import Killed
@@ -522,3 +524,27 @@ def test_a_command_says_in_one_line_what_is_wrong(server: str, store: str) -> No
     output = run("store", "info", "-s", store, status=1)
     assert output.startswith("Error: ")
     assert output.count("\n") == 1
+
+
+def test_a_file_that_is_replaced_or_deleted_while_it_is_read(bucket: RemotePath) -> None:
+    listed, deleted, has_ended = bucket / "parts.json", bucket / "parts.a.json", threading.Event()
+    write_sealed(listed, {"parts": ""})
+
+    def write() -> None:
+        number = 0
+        while not has_ended.is_set():
+            number += 1
+            write_sealed(listed, {"parts": "x" * (number % 7 * 200)})
+            deleted.write_bytes(b"x" * 300)
+            deleted.unlink()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(80):
+            assert set(read_sealed(listed)["parts"]) <= {"x"}
+            with suppress(NotFoundError):
+                assert len(deleted.read_bytes()) == 300
+    finally:
+        has_ended.set()
+        writer.join()

@@ -39,6 +39,8 @@ _GOOGLE_SECONDS = 5
 _REQUESTS = 32
 # From this many files of a folder on, listing it is cheaper than asking for each.
 _MANY_FILES = 10
+# Times that a file is read which is replaced meanwhile.
+_READ_ATTEMPTS = 5
 # What the libraries say of a service, which names files, too.
 _SERVICE = re.compile(r"AWS Error|google::cloud|curl", re.IGNORECASE)
 _REFUSED = re.compile(
@@ -463,12 +465,34 @@ class RemotePath(_Base):
 
     def read_bytes(self) -> bytes:
         """Return the content."""
-        with self._asking() as (system, place), system.open_input_file(place) as stream:
-            return bytes(stream.read())
+        return self._read_settled(is_checked=False)
 
     def read_text(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # type: ignore[override]
-        """Return the content as text with any line ends."""
-        return io.TextIOWrapper(io.BytesIO(self.read_bytes()), encoding, errors).read()
+        """Return the content as text with any line ends, also beside one who replaces the file."""
+        content = self._read_settled(is_checked=True)
+        return io.TextIOWrapper(io.BytesIO(content), encoding, errors).read()
+
+    def _read_settled(self, *, is_checked: bool) -> bytes:
+        """Return the content; again if the file was replaced while it was read.
+
+        The service is asked for the size first, then for so many bytes, which are cut off, or end
+        in anything, if the size has changed.
+        """
+        for _ in range(_READ_ATTEMPTS):
+            try:
+                with self._asking() as (system, place), system.open_input_file(place) as stream:
+                    content = bytes(stream.read())
+            except UnreachableError:
+                raise
+            except RemoteError:
+                # Also said of a file that was deleted, or became shorter, in between.
+                if not self.exists():
+                    raise NotFoundError(f"no such file: {self}") from None
+            else:
+                if not is_checked or len(content) == self._info().size:
+                    return content
+        with self._asking() as (system, place), system.open_input_file(place) as stream:
+            return bytes(stream.read())
 
     def write_bytes(self, content: bytes) -> int:  # type: ignore[override]
         """Write the file, which replaces another when it is whole."""
