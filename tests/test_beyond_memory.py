@@ -273,6 +273,16 @@ def test_bad_searches_of_an_index_are_refused(space: Space) -> None:
     assert index.row_of_id(index.id_of(8)) == 8
 
 
+def test_a_small_cluster_of_a_stream_is_not_outvoted() -> None:
+    rng = np.random.default_rng(0)
+    rows = np.repeat(np.eye(3, 8), (21, 17, 4), axis=0) * 5 + rng.normal(size=(42, 8)) / 10
+    rows = rows.astype(np.float32)
+    loaded = RefinedKMeans(3, random_state=0).fit(rows)
+    streamed = RefinedKMeans(3, random_state=0).fit(ArrayStream(rows))
+    assert np.bincount(loaded.labels_).tolist() == [21, 17, 4]
+    np.testing.assert_array_equal(streamed.labels_, loaded.labels_)
+
+
 def test_a_cache_that_cannot_be_written_is_said(
     space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
