@@ -1,6 +1,7 @@
 """Spaces that are too large for memory: read part by part, searched on disk, sampled."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -281,6 +282,19 @@ def test_a_small_cluster_of_a_stream_is_not_outvoted() -> None:
     streamed = RefinedKMeans(3, random_state=0).fit(ArrayStream(rows))
     assert np.bincount(loaded.labels_).tolist() == [21, 17, 4]
     np.testing.assert_array_equal(streamed.labels_, loaded.labels_)
+
+
+def test_what_a_killed_run_left_of_an_index_is_deleted(
+    space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLUSTERKIT_CACHE", str(tmp_path / "cache"))
+    old, new = (tmp_path / "cache/catalogues" / name for name in (".part-old", ".part-new"))
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    Catalogue(space)
+    assert not old.exists()
+    assert new.exists()
 
 
 def test_a_cache_that_cannot_be_written_is_said(
