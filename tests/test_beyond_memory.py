@@ -1,6 +1,7 @@
 """Spaces that are too large for memory: read part by part, searched on disk, sampled."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -271,6 +272,29 @@ def test_bad_searches_of_an_index_are_refused(space: Space) -> None:
     for image_id in ("", "zz" * 8, f"{-1:16}", f"{'ab ' * 5}f", "0" * 16):
         assert index.row_of_id(image_id) is None
     assert index.row_of_id(index.id_of(8)) == 8
+
+
+def test_a_small_cluster_of_a_stream_is_not_outvoted() -> None:
+    rng = np.random.default_rng(0)
+    rows = np.repeat(np.eye(3, 8), (21, 17, 4), axis=0) * 5 + rng.normal(size=(42, 8)) / 10
+    rows = rows.astype(np.float32)
+    loaded = RefinedKMeans(3, random_state=0).fit(rows)
+    streamed = RefinedKMeans(3, random_state=0).fit(ArrayStream(rows))
+    assert np.bincount(loaded.labels_).tolist() == [21, 17, 4]
+    np.testing.assert_array_equal(streamed.labels_, loaded.labels_)
+
+
+def test_what_a_killed_run_left_of_an_index_is_deleted(
+    space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLUSTERKIT_CACHE", str(tmp_path / "cache"))
+    old, new = (tmp_path / "cache/catalogues" / name for name in (".part-old", ".part-new"))
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    Catalogue(space)
+    assert not old.exists()
+    assert new.exists()
 
 
 def test_a_cache_that_cannot_be_written_is_said(

@@ -28,6 +28,7 @@ from clusterkit.errors import (
 from clusterkit.images.folder import FileStatus, ImageFolder, read_bytes
 from clusterkit.similarity.similar import find_similar
 from clusterkit.store import markers
+from clusterkit.store.part_file import read_part
 from clusterkit.store.store import Store
 from clusterkit.utils.documents import read_sealed, write_sealed
 from clusterkit.utils.files import check_output
@@ -548,3 +549,20 @@ def test_a_file_that_is_replaced_or_deleted_while_it_is_read(bucket: RemotePath)
     finally:
         has_ended.set()
         writer.join()
+
+
+def test_a_part_that_is_deleted_while_it_is_read_is_missing(
+    bucket: RemotePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise OSError("AWS Error INTERNAL_FAILURE during GetObject operation: Failed to flush")
+
+    part = bucket / "part-000001.parquet"
+    part.write_bytes(b"some")
+    monkeypatch.setattr("clusterkit.store.part_file.pq.ParquetFile", fail)
+    with pytest.raises(RemoteError, match="Failed to flush"):
+        read_part(part, ["path"])
+    monkeypatch.setattr(RemotePath, "open", fail)
+    part.unlink()
+    with pytest.raises(StoreError, match="is missing"):
+        read_part(part, ["path"])

@@ -7,8 +7,10 @@ import json
 import mmap
 import os
 import shutil
+import time
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -32,6 +34,8 @@ _ABOUT = "about.json"
 _BATCH_ROWS = 4096
 # Times that a space which is being written to is read again.
 _ATTEMPTS = 10
+# Age from which nobody writes to an unfinished folder any more: a day.
+_LEFT_SECONDS = 86_400
 
 
 class Texts(Sequence[str]):
@@ -233,6 +237,11 @@ def _write_folder(folder: Path, stream: VectorStream, *, progress: bool) -> None
     for other in folder.parent.glob(f"{folder.name.partition('-')[0]}-*"):
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)
+    # What a killed run left, which may be as large as the vectors.
+    for left in folder.parent.glob(".part-*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _write(folder: Path, stream: VectorStream, *, progress: bool) -> None:

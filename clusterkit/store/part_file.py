@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from clusterkit.errors import ClusterkitError, StoreError
+from clusterkit.errors import ClusterkitError, StoreError, UnreachableError
 from clusterkit.store.part_list import Part, is_failures
 from clusterkit.utils.files import atomic_file
 from clusterkit.utils.locations import RemotePath, is_address
@@ -339,8 +339,11 @@ def _opened(file: Path) -> Iterator[pq.ParquetFile]:
     # A damaged footer raises many kinds.
     except Exception as error:
         failure = file.failure(error) if isinstance(file, RemotePath) else None
-        if failure is not None:
+        if failure is not None and (isinstance(failure, UnreachableError) or file.exists()):
             raise failure from error
+        if failure is not None:
+            # Deleted by another run since it was opened.
+            raise StoreError(f"{file} is missing") from FileNotFoundError(str(file))
         raise StoreError(f"{file} is damaged or cannot be read: {_reason(error)}") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Self
 
 import numpy as np
@@ -77,8 +78,7 @@ class RefinedKMeans(UnitClusterer):
         Whether to scale the rows to length 1.
     max_rows : int, default 10000
         With more rows, a random sample of this size is clustered; every other row is assigned by
-        majority vote of its 10 nearest neighbours in the sample.  So are all rows of a stream, and
-        ``reason_`` says so.
+        majority vote of its 10 nearest neighbours in the sample.  ``reason_`` of a stream says so.
     random_state : int, RandomState or None
         Seed.
 
@@ -214,7 +214,7 @@ class RefinedKMeans(UnitClusterer):
         return k
 
     def _fit_stream(self, stream: RowStream, seed: int, *, progress: bool) -> Self:
-        """Choose on a random sample of a stream; all rows follow their neighbours in it."""
+        """Choose on a random sample of a stream; the others follow their neighbours in it."""
         with workers() as run:
             sample = draw(
                 stream,
@@ -241,6 +241,8 @@ class RefinedKMeans(UnitClusterer):
         self.candidates_, self.reason_ = _compare(sample.rows, points, k, seed)
         chosen = next(candidate for candidate in self.candidates_ if candidate.chosen)
         labels = [np.empty(0, np.int32)]
+        # A vote would empty clusters with fewer rows than half of the voters.
+        own = dict(zip(map(_content, sample.rows), chosen.labels.tolist(), strict=True))
         with progress_bar(
             name="labelling", enabled=progress, unit="part", total=sample.n_parts
         ) as bar:
@@ -250,7 +252,12 @@ class RefinedKMeans(UnitClusterer):
                         rows = to_float32(
                             np.asarray(batch), normalize=self.normalize, unit=self._unit
                         )
-                        labels.append(_vote(points, chosen.labels, project(rows)))
+                        voted = _vote(points, chosen.labels, project(rows)).tolist()
+                        found = (
+                            own.get(_content(row), label)
+                            for row, label in zip(rows, voted, strict=True)
+                        )
+                        labels.append(np.fromiter(found, np.int32, len(rows)))
                     bar.update()
         if len(points) < n:
             self.reason_ += f", on a random sample of {len(points):,} of {n:,} rows"
@@ -281,6 +288,11 @@ def _compare(rows: Points, points: Points, k: int, seed: int) -> tuple[list[Cand
             return [only], explain_choice([only], obstacle or "no other has as many clusters")
         candidates = choose(made, whitened.values(), run)
         return candidates, explain_choice(candidates, obstacle)
+
+
+def _content(row: Points) -> bytes:
+    """Return what equal rows have in common; 0.0 and -0.0 are equal."""
+    return hashlib.blake2b((row + np.float32(0)).tobytes(), digest_size=16).digest()
 
 
 def _vote(points: Points, labels: Labels, others: Points) -> Labels:
