@@ -158,7 +158,13 @@ def find_or_write(space: Space, *, progress: bool = False) -> Path:
             )
         before, state = state, space.state
         if before == state:
-            _write_folder(folder, stream, progress=progress)
+            try:
+                _write_folder(folder, stream, progress=progress)
+            except StoreError:
+                before, state = state, space.state
+                # Parts that are replaced while they are read are no damage.
+                if before == state:
+                    raise
         del stream
         give_back_memory()
     raise StoreError(f"{space.folder} is being written to: wait, then run again")
@@ -206,12 +212,12 @@ def number_of(path: str) -> int:
 
 def _as_bytes(text: str) -> bytes:
     """Return a path or another text as UTF-8."""
-    return escape_path(text).encode()
+    return escape_path(text).encode("utf-8", "surrogatepass")
 
 
 def _as_text(content: bytes) -> str:
     """Undo :func:`_as_bytes`."""
-    return unescape_path(content.decode())
+    return unescape_path(content.decode("utf-8", "surrogatepass"))
 
 
 def _folder_of(space: Space, state: str) -> Path:

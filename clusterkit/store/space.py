@@ -683,7 +683,8 @@ class Space:
             with self._writing_remotely(embeds=False):
                 self.clean()
             return
-        with suppress(Timeout), self.ledgers.holding(ORDINARY):
+        # Two that end at once see each other; the one that waits finds the other gone.
+        with suppress(Timeout), self.ledgers.holding(ORDINARY, timeout=MOMENT):
             if not self.ledgers.live():
                 self.ledgers.delete_leftovers()
                 self.ledgers.absorb()

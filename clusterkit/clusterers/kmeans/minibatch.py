@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from clusterkit.clusterers.base import (
     as_invalid_input,
@@ -240,6 +240,7 @@ class MiniBatchKMeans(CentroidClusterer):
         ndarray of shape (n,), int32
             Cluster of each row.
         """
+        check_is_fitted(self)
         return self._label_stream(self._open(X, reset=False), self.batch_size)
 
     def _open(self, X: ArrayLike | RowStream, *, reset: bool = True) -> RowStream:
