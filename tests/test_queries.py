@@ -12,6 +12,7 @@ from PIL import Image
 from clusterkit.embedding.embed import embed
 from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchError, WeightsError
 from clusterkit.extractors import Extraction, Extractor, create_extractor
+from clusterkit.similarity.nearest import nearest_of_any_length
 from clusterkit.similarity.similar import explain, find_similar, locate
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store
@@ -193,6 +194,24 @@ def test_where_all_files_are_gone_all_are_shown(photos: Path, emb: Embeddings) -
     photos.rename(photos.with_name("elsewhere"))
     found = find_similar("2.png", emb, n_neighbors=3)
     assert (len(found.rows), found.n_gone) == (3, 0)
+
+
+def test_where_none_of_many_is_there_further_ones_are_not_looked_for(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clusterkit.similarity.similar._MOST_GONE", 8)
+    vectors = np.random.default_rng(0).normal(size=(200, 4))
+    many = Embeddings(vectors, paths=[f"none{i}.png" for i in range(200)], root=photos)
+    asked: list[int] = []
+
+    def search(embeddings: Any, queries: Any, n_neighbors: int) -> Any:
+        asked.append(n_neighbors)
+        return nearest_of_any_length(embeddings.vectors, queries, n_neighbors)
+
+    monkeypatch.setattr("clusterkit.similarity.similar._search", search)
+    found = find_similar(0, many, n_neighbors=3)
+    assert (len(found.rows), found.n_gone) == (3, 0)
+    assert asked == [4, 16]
 
 
 def test_a_name_that_is_not_utf8_is_taken_as_it_is_printed(photos: Path) -> None:

@@ -16,6 +16,7 @@ import click
 
 from clusterkit.errors import Notice
 from clusterkit.utils.paths import json_text, printable
+from clusterkit.utils.silence import silenced_stderr
 
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
@@ -160,7 +161,7 @@ class _QuietKeras(MetaPathFinder):
         load = spec.loader.exec_module
 
         def load_quietly(module: ModuleType) -> None:
-            with _silenced_stderr(), _without_pyplot():
+            with silenced_stderr(), _without_pyplot():
                 load(module)
                 module.ops.zeros(())
 
@@ -180,21 +181,6 @@ def _without_pyplot() -> Iterator[None]:
         yield
     finally:
         del sys.modules[name]
-
-
-@contextmanager
-def _silenced_stderr() -> Iterator[None]:
-    """Discard standard error of the process, including that of C++ libraries."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

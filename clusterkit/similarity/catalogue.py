@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.errors import InvalidInputError, NotFoundError, StoreError
+from clusterkit.errors import InvalidInputError, StoreError
 from clusterkit.similarity.byte_codes import find_candidates, similarities_of
 from clusterkit.similarity.catalogue_files import (
     Keys,
@@ -25,7 +25,13 @@ from clusterkit.similarity.catalogue_files import (
 )
 from clusterkit.similarity.nearest import nearest_among, unit_rows
 from clusterkit.similarity.neighbor_index import NeighborIndex
-from clusterkit.store.embeddings import Embeddings, Failure, TopClasses, check_one_space
+from clusterkit.store.embeddings import (
+    Embeddings,
+    Failure,
+    TopClasses,
+    check_one_space,
+    row_of_image,
+)
 from clusterkit.store.reading import as_space, is_large
 from clusterkit.store.space import Space
 from clusterkit.utils.locations import absolute, as_path, relative
@@ -201,14 +207,7 @@ class Catalogue:
         NotFoundError
             If there is no such image, or it could not be embedded.
         """
-        row = self.find(path)
-        if row is not None:
-            return row
-        file = absolute(path)
-        for failure in self.failures:
-            if file == str(self.root / failure.path) or str(path) == failure.path:
-                raise NotFoundError(f"{path} could not be embedded: {failure.reason}")
-        raise NotFoundError(f"{path} is not among the {len(self)} embedded images")
+        return row_of_image(self, path)
 
     def file_of(self, row: int) -> Path:
         """Return the file of an image."""

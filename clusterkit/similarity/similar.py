@@ -31,6 +31,9 @@ from clusterkit.utils.text import join_lines, plural
 if TYPE_CHECKING:
     from clusterkit.extractors.base import Extractor
 
+# If none of so many nearest images is there, none is looked for any more.
+_MOST_GONE = 1_000
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SimilarImages(TableResult):
@@ -342,6 +345,8 @@ def _nearest_present(
         gone = find_gone(files)
         is_there = np.array([file not in gone for file in files] or [True] * len(rows), np.bool_)
         n_there = np.count_nonzero(is_there)
+        # Where none of many is there, such as imported vectors, further ones are not looked for.
+        is_away |= not n_there and n_looked_at >= _MOST_GONE
         if n_there >= n_wanted or n_looked_at == len(embeddings) or is_away:
             break
         n_looked_at = min(4 * n_looked_at, len(embeddings))

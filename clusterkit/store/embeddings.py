@@ -247,13 +247,7 @@ class Embeddings:
         NotFoundError
             If there is no such image, or it could not be embedded.
         """
-        row = self.find(path)
-        if row is not None:
-            return row
-        for failure in self.failures:
-            if str(path) == failure.path or str(self._file(failure.path)) == absolute(path):
-                raise NotFoundError(f"{path} could not be embedded: {failure.reason}")
-        raise NotFoundError(f"{path} is not among the {len(self)} embedded images")
+        return row_of_image(self, path)
 
     def find(self, path: str | os.PathLike[str]) -> int | None:
         """Return the row of an image as :meth:`row` does, or None if there is none."""
@@ -333,6 +327,18 @@ def fingerprint_of(X: Any) -> str | None:
     """Return the fingerprint of the vectors' space; None for a plain array."""
     fingerprint = getattr(X, "fingerprint", None)
     return fingerprint if isinstance(fingerprint, str) else None
+
+
+def row_of_image(images: Any, path: str | os.PathLike[str]) -> int:
+    """Return the row of an image among others, in memory or on disk; see :meth:`Embeddings.row`."""
+    row: int | None = images.find(path)
+    if row is not None:
+        return row
+    for failure in images.failures:
+        file = images.root / failure.path if images.root else as_path(failure.path)
+        if str(path) == failure.path or str(file) == absolute(path):
+            raise NotFoundError(f"{path} could not be embedded: {failure.reason}")
+    raise NotFoundError(f"{path} is not among the {len(images)} embedded images")
 
 
 def check_one_space(known: Any, other: Any) -> None:

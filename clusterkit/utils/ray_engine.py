@@ -18,6 +18,7 @@ from clusterkit.errors import ClusterError, ClusterkitError, InvalidInputError
 from clusterkit.utils.memory import format_gb
 from clusterkit.utils.optional_imports import require
 from clusterkit.utils.parallel import count_cpus
+from clusterkit.utils.silence import silenced_stderr
 
 # Seconds that a cluster may take to answer.
 _ANSWER_SECONDS = 3.0
@@ -238,7 +239,7 @@ def _connect(ray: Any, address: str) -> None:
         options |= {"num_cpus": count_cpus(), "object_store_memory": _OBJECT_BYTES}
         options |= {"include_dashboard": False}
     try:
-        with _without_stderr():
+        with silenced_stderr():
             ray.init(address, **options)
     # Of another version, or this machine is no part of it: each is another kind of error.
     except Exception as error:
@@ -281,20 +282,6 @@ def _check_answers(address: str) -> None:
         ) from error
     if not is_ray:
         raise ClusterError(f"what answers at {address} is no Ray cluster: look at its port")
-
-
-@contextmanager
-def _without_stderr() -> Iterator[None]:
-    """Send what native code writes on stderr nowhere."""
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(nowhere)
-        os.close(kept)
 
 
 def _describe(machine: dict[str, float]) -> str:
