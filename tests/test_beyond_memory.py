@@ -29,7 +29,7 @@ from clusterkit.similarity.space_audit import audit
 from clusterkit.space_comparison.compare import compare_spaces
 from clusterkit.store import Space, Store, VectorStream, is_large, reading
 from clusterkit.store.part_file import Row
-from clusterkit.store.reading import as_sample, open_space
+from clusterkit.store.reading import as_sample, read_or_stream
 
 N, D = 400, 24
 
@@ -84,8 +84,8 @@ def test_a_space_is_large_by_its_vectors_and_by_the_memory(
     assert not is_large(space)
     monkeypatch.setattr(reading, "available_memory", lambda: 4 * N * D * 4 - 1)
     assert is_large(space)
-    assert isinstance(open_space(space), VectorStream)
-    assert not isinstance(open_space(space, stream=False), VectorStream)
+    assert isinstance(read_or_stream(space), VectorStream)
+    assert not isinstance(read_or_stream(space, stream=False), VectorStream)
     monkeypatch.setattr(reading, "available_memory", lambda: None)
     monkeypatch.setattr(reading, "LARGE_BYTES", N * D * 4)
     assert not is_large(space)

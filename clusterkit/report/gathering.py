@@ -24,7 +24,7 @@ from clusterkit.clustering.saved import (
 from clusterkit.datasets.names import first_few
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.store.embeddings import Embeddings, describe_space
-from clusterkit.store.reading import as_space, open_space
+from clusterkit.store.reading import as_space, read_or_stream
 from clusterkit.store.space import Space
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.locations import as_path
@@ -176,7 +176,7 @@ def _open(source: Any) -> Embeddings | VectorStream:
     """Return embeddings, or those of a large space as a stream."""
     source = as_space(source)
     if isinstance(source, Space):
-        return open_space(source)
+        return read_or_stream(source)
     return source if isinstance(source, Embeddings | VectorStream) else Embeddings(source)
 
 

@@ -300,7 +300,7 @@ def _look_up(
         return embeddings[[row]], [row]
     try:
         data = read_bytes(image)
-        same = _rows_of_content(digest_bytes(data), embeddings)
+        same = embeddings.rows_of_content(digest_bytes(data))
         if not same:
             # Check that the file is an image before loading the network.
             decode_image(data)
@@ -318,13 +318,6 @@ def _look_up(
         return _embed_query(as_path(image), extractor), sorted(rows)
     # Prefer the file's own row to that of a copy.
     return embeddings[[min(same, key=lambda row: row not in rows)]], sorted(rows)
-
-
-def _rows_of_content(digest: str, embeddings: Embeddings | Catalogue) -> list[int]:
-    """Return the rows of all files with a given digest."""
-    if isinstance(embeddings, Catalogue):
-        return embeddings.rows_of_content(digest)
-    return [row for row, known in enumerate(embeddings.digests or ()) if known == digest]
 
 
 def _nearest_present(

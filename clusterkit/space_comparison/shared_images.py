@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError, StoreError
 from clusterkit.store.embeddings import Embeddings, RandomSample, describe_space
-from clusterkit.store.reading import open_space
+from clusterkit.store.reading import read_or_stream
 from clusterkit.store.store import Store
 from clusterkit.store.stream import SAMPLE_SIZE, VectorStream
 from clusterkit.utils.locations import as_path
@@ -51,7 +51,7 @@ def read_spaces(store: Store, extractors: Iterable[str] = ()) -> dict[str, Opene
     found: dict[str, Opened] = {}
     for space in chosen:
         try:
-            embeddings = open_space(space)
+            embeddings = read_or_stream(space)
         except StoreError as error:
             warnings.warn(f"{space.folder.name} is left out: {error}", stacklevel=2)
             continue

@@ -249,6 +249,10 @@ class Embeddings:
         """
         return row_of_image(self, path)
 
+    def rows_of_content(self, digest: str) -> list[int]:
+        """Return the rows of all files with a SHA-256 digest."""
+        return [row for row, known in enumerate(self.digests or ()) if known == digest]
+
     def find(self, path: str | os.PathLike[str]) -> int | None:
         """Return the row of an image as :meth:`row` does, or None if there is none."""
         rows = self._row_of_path

@@ -31,7 +31,7 @@ def is_large(space: Space) -> bool:
     return space.vector_bytes > limit
 
 
-def open_space(space: Space, *, stream: bool | None = None) -> Embeddings | VectorStream:
+def read_or_stream(space: Space, *, stream: bool | None = None) -> Embeddings | VectorStream:
     """Load a space, or open it as a stream of its parts.
 
     Parameters
@@ -109,7 +109,7 @@ def as_sample(
         raise InvalidInputError(f"a sample must hold at least 1 image. Received: {size}")
     source = as_space(source)
     if isinstance(source, Space):
-        source = open_space(source)
+        source = read_or_stream(source)
     if isinstance(source, VectorStream):
         return source.sample(size, random_state=random_state, progress=progress)
     loaded = source if isinstance(source, Embeddings) else Embeddings(source)
