@@ -135,6 +135,11 @@ class Space:
         return self.ledgers.list_file(ORDINARY)
 
     @property
+    def list_files(self) -> list[Path]:
+        """The lists of parts of all writers."""
+        return [*map(self.ledgers.list_file, (ORDINARY, *self.ledgers.others()))]
+
+    @property
     def info(self) -> dict[str, Any]:
         """What made the space.
 
