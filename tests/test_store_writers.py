@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from clusterkit.errors import InvalidInputError, StoreError
-from clusterkit.store.ledgers import Ledgers
+from clusterkit.store.ledgers import ORDINARY, Ledgers
 from clusterkit.store.part_file import Row
 from clusterkit.store.part_list import Part, PartList, is_part, part_name
+from clusterkit.store.snapshot import Snapshot
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store
 from tests.kills import Changes, Killed
@@ -95,7 +96,7 @@ def test_writers_beside_each_other_are_one_space(space: Space, photos: Path) -> 
 
 
 def test_two_writers_of_one_name(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clusterkit.store.space.PATIENCE", 0.2)
+    monkeypatch.setattr("clusterkit.store.writing.PATIENCE", 0.2)
     with (
         space.adding("3of8"),
         pytest.raises(StoreError, match=r"another run is writing to .*own-01234567 as 3of8: wait"),
@@ -127,6 +128,53 @@ def test_a_writer_begins_a_space_and_leaves_none_behind(tmp_path: Path, photos: 
     assert space.list_files[1:] == [space.about / "parts.1of2.json"]
     assert (numbers(space), store.verify()) == ([1], [])
     assert [found.folder.name for found in store.spaces()] == ["own-01234567"]
+
+
+@pytest.mark.parametrize("writer", ["", "1of2"])
+@pytest.mark.parametrize("is_written_again", [False, True])
+def test_a_store_that_is_deleted_while_a_run_writes(
+    tmp_path: Path, photos: Path, writer: str, is_written_again: bool
+) -> None:
+    """What it wrote is gone, and so is its lock: it ends, and leaves the store of another alone."""
+    store = tmp_path / "store"
+    run = Store(store).open_space(SPACE)
+    other = another(run)
+    with run.adding(writer) if writer else run.writing(), ExitStack() as stack:
+        run.append([make_row(1), make_row(2)])
+        shutil.rmtree(store)
+        if is_written_again:
+            stack.enter_context(other.writing())
+            other.append([make_row(3)])
+        with pytest.raises(StoreError, match=r"deleted while this run was writing .*: run again"):
+            run.append([make_row(5)])
+        stack.close()
+    assert store.exists() == is_written_again
+    if is_written_again:
+        assert (numbers(other), Store(store).verify()) == ([3], [])
+
+
+@pytest.mark.parametrize("writer", ["", "1of2"])
+def test_a_description_that_is_lost_while_a_run_writes(
+    space: Space, photos: Path, writer: str
+) -> None:
+    with space.adding(writer) if writer else space.writing():
+        space.info_file.unlink()
+        space.append([make_row(10)])
+    assert (10 in numbers(another(space)), space.verify()) == (True, [])
+
+
+def test_rows_outside_of_a_run_wait_for_the_one_that_begins_the_space(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clusterkit.store.writing.PATIENCE", 0.1)
+    space = Store(tmp_path / "store").open_space(SPACE)
+    with (
+        another(space).ledgers.holding(ORDINARY),
+        pytest.raises(StoreError, match=r"another run is writing to .*own-01234567: wait"),
+    ):
+        space.append([make_row(1)])
+    space.append([make_row(1)])
+    assert numbers(space) == [1]
 
 
 # Cleaning beside writers
@@ -162,16 +210,16 @@ def test_a_cleaned_row_never_counts_before_a_later_one_of_a_writer(
     """The writer began first, and its part is written while another run cleans."""
     (photos / "1.png").unlink()
     other = another(space)
-    read = Space._read
+    read = Snapshot.read_part
     with other.adding("a"), pytest.MonkeyPatch.context() as patched:
 
-        def read_late(found: Space, *arguments: object) -> object:
+        def read_late(found: Snapshot, *arguments: object) -> object:
             if arguments[1] != ["path", "root", "digest"] and "vector" in arguments[1]:
-                patched.setattr(Space, "_read", read)
+                patched.setattr(Snapshot, "read_part", read)
                 other.append([make_row(20, "0.png")])
             return read(found, *arguments)
 
-        patched.setattr(Space, "_read", read_late)
+        patched.setattr(Snapshot, "read_part", read_late)
         assert space.clean(prune=True) == 1
     assert space.read()["0.png"].vectors[0, 0] == 20
     space.clean()
@@ -181,7 +229,7 @@ def test_a_cleaned_row_never_counts_before_a_later_one_of_a_writer(
 def test_small_parts_wait_until_nobody_else_writes(
     space: Space, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clusterkit.store.space._MANY_SMALL", 2)
+    monkeypatch.setattr("clusterkit.store.cleaning._MANY_SMALL", 2)
     with another(space).adding("a"):
         space.clean()
         assert len(space.parts) == 4

@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from clusterkit.errors import RemoteError
+from clusterkit.errors import RemoteError, StoreError
 from clusterkit.store.part_list import is_failures, is_part
 from clusterkit.utils.files import flush
-from clusterkit.utils.locations import is_address
+from clusterkit.utils.locations import absolute, as_path, is_address
 
 T = TypeVar("T")
 # Folder of the store with everything about its spaces that is no part.
@@ -42,6 +42,11 @@ class Folders:
     def is_remote(self) -> bool:
         """Whether they are on object storage, where no store is older than format 4."""
         return is_address(self.parts)
+
+    @property
+    def place(self) -> Path:
+        """The folder that contains the store; paths of images below it are relative to it."""
+        return as_path(absolute(self.parts.parent.parent))
 
     def find(self, name: str) -> Path:
         """Return a file about the space, which is among the parts before format 3."""
@@ -123,3 +128,10 @@ class Folders:
                     (self.about / name).unlink(missing_ok=True)
                 for folder in (self.about, self.about.parent, self.parts.parent):
                     folder.rmdir()
+
+    def cannot_write(self, error: OSError) -> StoreError:
+        """Return an error with the reason and a remedy."""
+        return StoreError(
+            f"cannot write the store {self.parts.parent}: {error.strerror or error}. "
+            "Choose another folder with --store"
+        )

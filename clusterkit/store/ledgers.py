@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from clusterkit.errors import InvalidInputError, StoreError
 from clusterkit.images.folder import FileStatus
+from clusterkit.store.description import Description
 from clusterkit.store.folders import LIST, LOCK, Folders
 from clusterkit.store.markers import Marker
 from clusterkit.store.part_list import Part, PartList, number_of, writer_of
@@ -41,8 +42,8 @@ class Ledgers:
     ----------
     folders : Folders
         Where the lists, the locks and the parts are.
-    describe : callable
-        Returns the description of the space.
+    description : Description
+        What made the space.
 
     Attributes
     ----------
@@ -52,11 +53,13 @@ class Ledgers:
         On object storage, what stands for a lock while this process writes.
     """
 
-    def __init__(self, folders: Folders, describe: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, folders: Folders, description: Description) -> None:
         self.folders = folders
-        self.describe = describe
+        self.description = description
         self.writer = ORDINARY
         self.marker: Marker | None = None
+        # The locks of this process, each with what tells its file from another of the same name.
+        self._held: dict[str, tuple[int, int]] = {}
 
     # Lists
 
@@ -174,7 +177,7 @@ class Ledgers:
         if self.folders.is_remote:
             # Without a lock, further writers leave the list to a run that is alone.
             files = [file for file in files if writer_of(file.name) == ORDINARY]
-        if files and self.describe().get("format", 2) > 1:
+        if files and self.description.info.get("format", 2) > 1:
             # A writer may just have created it.
             listed = self.folders.settled(LIST, PartList.read)
             if listed is not None:
@@ -226,13 +229,34 @@ class Ledgers:
             yield
             return
         with FileLock(file, timeout=timeout):
+            self._held[writer] = _identity(file)
             try:
                 yield
             finally:
+                del self._held[writer]
                 if writer != ORDINARY:
                     # Windows keeps a file that is open.
                     with suppress(OSError):
                         file.unlink()
+
+    def holds(self, writer: str) -> bool:
+        """Return whether this process holds the lock of a writer.
+
+        Raises
+        ------
+        StoreError
+            If it does, but the file was deleted: others would write as if there were no lock.
+        """
+        try:
+            if self.marker is not None:
+                self.marker.check()
+            elif writer in self._held and self._held[writer] != _identity(self._lock_file(writer)):
+                raise FileNotFoundError
+        except FileNotFoundError:
+            raise StoreError(
+                f"{self.folders.parts} was deleted while this run was writing to it: run again"
+            ) from None
+        return self.marker is not None or writer in self._held
 
     @contextmanager
     def marked(self) -> Iterator[Marker]:
@@ -363,7 +387,7 @@ class Ledgers:
         """Return the descriptions of intact parts; damaged ones are set aside with a warning."""
         from clusterkit.store.part_file import find_damage, numbers_of
 
-        info, sound = self.describe(), []
+        info, sound = self.description.info, []
         names = {file.name for file in self.folders.part_files()} if self.folders.is_remote else ()
         for part in parts:
             file = self.folders.part_file(part.name)
@@ -382,6 +406,12 @@ class Ledgers:
                 aside = f" It is set aside as {self.folders.set_aside(file)}."
             warnings.warn(f"{file} is {damage}.{aside} Its images are embedded again", stacklevel=5)
         return sound
+
+
+def _identity(file: Path) -> tuple[int, int]:
+    """Return what tells a file from a later one of its name."""
+    status = file.stat()
+    return status.st_dev, status.st_ino
 
 
 def check_writer(writer: str) -> str:

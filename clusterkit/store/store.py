@@ -91,7 +91,7 @@ class Store:
             self.default_file.parent.mkdir(exist_ok=True)
             write_sealed(self.default_file, {"default": space.folder.name})
         except OSError as error:
-            raise space.cannot_write(error) from error
+            raise space.folders.cannot_write(error) from error
 
     @contextmanager
     def writing(self, space: Space) -> Iterator[None]:
@@ -132,7 +132,10 @@ class Store:
         if default is None:
             return []
         others = [space for space in found if space.folder != default.folder]
-        return [default, *sorted(others, key=lambda space: (space.created, space.folder.name))]
+        return [
+            default,
+            *sorted(others, key=lambda space: (space.description.created, space.folder.name)),
+        ]
 
     def summaries(self) -> list[dict[str, Any]]:
         """Return :meth:`Space.summary` of every space, or ``space`` and ``error`` if it is damaged.
@@ -285,7 +288,7 @@ class Store:
         """
         space = Space(self.folder / describe_space(description), description)
         recorded = space.read_info()
-        space.check_numbers()
+        space.description.check_numbers()
         if recorded and recorded["fingerprint"] != description["fingerprint"]:
             raise SpaceMismatchError(
                 f"{space.folder} holds vectors of fingerprint {recorded['fingerprint']}. "

@@ -176,7 +176,7 @@ def make_store(folder: Path, n: int, dimension: int) -> None:
         {"extractor": "made", "fingerprint": "0123456789abcdef" * 4, "dimension": dimension}
     )
     centers = np.random.default_rng(0).normal(size=(N_GROUPS, dimension)).astype(np.float32)
-    space.write_info(space.info)
+    space.description.write(space.info)
     parts = []
     for start in range(0, n, PART_ROWS):
         size = min(PART_ROWS, n - start)
