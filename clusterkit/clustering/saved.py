@@ -272,6 +272,8 @@ class EarlierClusters(NamedTuple):
         Description of the clustering; empty if unknown.
     selections : tuple of Selection
         How the images were selected from more.
+    next_number : int
+        The first number that no cluster has or had.
     """
 
     labels: list[int]
@@ -284,6 +286,7 @@ class EarlierClusters(NamedTuple):
     decisions: Decisions = Decisions()
     made_by: Mapping[str, Any] = {}
     selections: tuple[Selection, ...] = ()
+    next_number: int = 0
 
 
 def network_fingerprint(embeddings: Embeddings | VectorStream) -> str | None:
@@ -331,6 +334,7 @@ def read_earlier(previous: Any) -> EarlierClusters:
             previous.decisions,
             previous.to_dict(),
             made.selections,
+            _next_number(previous.labels.tolist(), previous.names, previous.decisions),
         )
     table = previous if isinstance(previous, ClustersTable) else read_clusters(previous)
     return _earlier(table, Origin.read(Path(table.file).with_suffix(".json")))
@@ -355,6 +359,7 @@ def _earlier(table: "ClustersTable", origin: Origin | None) -> EarlierClusters:
     )
     decisions = known.decisions | edited.decisions
     names = {**known.names, **decisions.names}
+    present = set(edited.labels)
     made_by = known.made_by
     root = made_by.get("root")
     fingerprint = made_by.get("fingerprint")
@@ -365,11 +370,18 @@ def _earlier(table: "ClustersTable", origin: Origin | None) -> EarlierClusters:
         fingerprint if isinstance(fingerprint, str) else None,
         str(made_by.get("space", "unknown space")),
         [known.digests.get(path) for path in table.paths] if known.digests else None,
-        {number: name for number, name in names.items() if name and number in set(edited.labels)},
+        {number: name for number, name in names.items() if name and number in present},
         decisions,
         made_by,
         known.selections,
+        _next_number([*present, *known.clusters.values()], names, decisions),
     )
+
+
+def _next_number(labels: list[int], names: Mapping[int, str], decisions: Decisions) -> int:
+    """Return the first number that no cluster has or had."""
+    placed = [image.cluster for image in decisions.placed]
+    return max([*labels, *names, *decisions.fixed, *placed], default=NOISE) + 1
 
 
 def _numbered(names: Mapping[str, str]) -> dict[int, str]:

@@ -15,8 +15,6 @@ from clusterkit.clusterers.distances import distances_to_centers
 from clusterkit.clustering.cluster import Clustering
 from clusterkit.clustering.reopening import as_clustered, is_normalized
 from clusterkit.clustering.saved import (
-    EarlierClusters,
-    Origin,
     check_earlier,
     read_clusters,
     read_earlier,
@@ -206,7 +204,6 @@ def _from_clustering(clustering: Clustering, embeddings: Any) -> Gathered:
         )
     _say_left_out("the clustering", rows, paths, len(given))
     given, rows[known] = _choose(given, rows[known])
-    named = set(clustering.names) | set(clustering.decisions.fixed)
     return Gathered(
         paths,
         paths,
@@ -217,7 +214,7 @@ def _from_clustering(clustering: Clustering, embeddings: Any) -> Gathered:
         given,
         dict(clustering.names),
         clustering.decisions.fixed,
-        max([*clustering.labels.tolist(), *named]) + 1,
+        read_earlier(clustering).next_number,
         _TABLE,
         clustering.algorithm,
         bool(clustering.parameters.get("normalize")),
@@ -248,7 +245,7 @@ def _from_table(clusters_csv: str | Path, embeddings: Embeddings | VectorStream)
         embeddings,
         dict(earlier.names),
         earlier.decisions.fixed,
-        _next_number(earlier, Path(clusters_csv)),
+        earlier.next_number,
         Path(clusters_csv).name,
         algorithm if isinstance(algorithm, str) else "unknown",
         is_normalized(earlier),
@@ -304,13 +301,3 @@ def _say_left_out(
             Notice,
             stacklevel=4,
         )
-
-
-def _next_number(earlier: EarlierClusters, clusters_csv: Path) -> int:
-    """Return the first number that is free in a table and in its description."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # said before
-        origin = Origin.read(clusters_csv.with_suffix(".json")) or Origin({})
-    used = {*earlier.labels, *origin.clusters.values(), *origin.names, *earlier.decisions.fixed}
-    used |= {image.cluster for image in earlier.decisions.placed}
-    return max(used) + 1

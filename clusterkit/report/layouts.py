@@ -137,6 +137,8 @@ def find_neighbors(
         distances, rows = nearest_others_of_stream(vectors, n_neighbors, progress=progress)
         return 1 - distances, rows, False
     is_exact = len(vectors) <= _MOST_EXACT
-    find = nearest_others if is_exact else nearest_others_roughly
-    distances, rows = find(vectors, n_neighbors)
+    if is_exact:
+        distances, rows = nearest_others(vectors, n_neighbors)
+    else:
+        distances, rows = nearest_others_roughly(vectors, n_neighbors, progress=progress)
     return 1 - distances, rows, is_exact

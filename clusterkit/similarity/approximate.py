@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.similarity.nearest import unit_rows
-from clusterkit.store.stream import VectorStream
+from clusterkit.store.stream import SAMPLE_SIZE, VectorStream
 from clusterkit.utils.progress import progress_bar
 
 # Candidates are looked for in this many dimensions, and in some cells of a partition.
 _N_REDUCED, _N_CANDIDATES, _N_CELLS_SEARCHED = 96, 48, 16
 _BLOCK = 2_000
+# Number of values of candidates compared at a time: 2**25 are 128 MiB.
+_BLOCK_VALUES = 2**25
 # Of a stream, whose vectors cannot be compared afterwards.
 _N_OF_STREAM = 64
 
 
 def nearest_others_roughly(
-    vectors: NDArray[np.float32], n_neighbors: int
+    vectors: NDArray[np.float32], n_neighbors: int, *, progress: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Find near other rows of each row by cosine distance, most of them the nearest.
 
-    The rows are reduced to the 96 dimensions that keep their scalar products best, and divided into
-    cells by k-means.  Of the rows in the 16 nearest cells of each, the 48 nearest are candidates,
-    whose distances are then computed in all dimensions.
+    The rows are reduced to the 96 dimensions that keep the scalar products of 20,000 random ones
+    best, and divided into cells by k-means.  Of the rows in the 16 nearest cells of each, the 48
+    nearest are candidates, whose distances are then computed in all dimensions.
 
     Parameters
     ----------
@@ -33,6 +36,8 @@ def nearest_others_roughly(
         Rows of any length.
     n_neighbors : int
         Number of neighbours, at most 47.
+    progress : bool
+        Whether to show a progress bar.
 
     Returns
     -------
@@ -41,19 +46,23 @@ def nearest_others_roughly(
         fewer were found.
     """
     units = unit_rows(vectors)
-    candidates = _search(_reduce(units))
+    reduced = units
+    if units.shape[1] > _N_REDUCED:
+        reduced = units @ _directions(_sample(units), _N_REDUCED)
+    index = _index(reduced)
     distances = np.ones((len(units), n_neighbors))
     rows = np.full((len(units), n_neighbors), -1)
-    for start in range(0, len(units), _BLOCK):
-        part = candidates[start : start + _BLOCK]
-        queries = np.arange(start, start + len(part))
-        found = 1 - np.einsum("qkd,qd->qk", units[part], units[queries], dtype=np.float64)
+    size = max(1, _BLOCK_VALUES // (_N_CANDIDATES * units.shape[1]))
+    for block in _blocks(len(units), size, progress=progress):
+        queries = np.arange(len(units))[block]
+        part = index.search(reduced[block], _N_CANDIDATES)[1]
+        found = 1 - np.matmul(units[part], units[block, :, None])[:, :, 0].astype(np.float64)
         found[(part < 0) | (part == queries[:, None])] = np.inf
         order = np.lexsort((part, found))[:, :n_neighbors]
         near = np.take_along_axis(found, order, axis=1)
         is_found = np.isfinite(near)
-        distances[queries] = np.where(is_found, near, 1)
-        rows[queries] = np.where(is_found, np.take_along_axis(part, order, axis=1), -1)
+        distances[block] = np.where(is_found, near, 1)
+        rows[block] = np.where(is_found, np.take_along_axis(part, order, axis=1), -1)
     return distances, rows
 
 
@@ -91,26 +100,24 @@ def nearest_others_of_stream(
     index = _index(reduced)
     distances = np.ones((n, n_neighbors), np.float64)
     rows = np.full((n, n_neighbors), -1)
-    with progress_bar(name="neighbours", enabled=progress, unit="image", total=n) as bar:
-        for start in range(0, n, _BLOCK):
-            block = slice(start, start + _BLOCK)
-            found, near = index.search(reduced[block], n_neighbors + 1)
-            own = np.arange(start, start + len(near))
-            is_other = near != own[:, None]
-            # Of more equal images than are found, the image itself may not be among them.
-            is_other[is_other.all(axis=1), -1] = False
-            shape = (len(near), n_neighbors)
-            rows[block] = near[is_other].reshape(shape)
-            distances[block] = np.clip(1 - found[is_other].reshape(shape), 0, 2)
-            bar.update(len(near))
+    for block in _blocks(n, _BLOCK, progress=progress):
+        found, near = index.search(reduced[block], n_neighbors + 1)
+        is_other = near != np.arange(n)[block, None]
+        # Of more equal images than are found, the image itself may not be among them.
+        is_other[is_other.all(axis=1), -1] = False
+        shape = (len(near), n_neighbors)
+        rows[block] = near[is_other].reshape(shape)
+        distances[block] = np.clip(1 - found[is_other].reshape(shape), 0, 2)
     distances[rows < 0] = 1
     return distances, rows
 
 
-def _search(rows: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return candidates for the neighbours of each row; -1 where there are fewer."""
-    found: NDArray[np.int64] = _index(rows).search(rows, _N_CANDIDATES)[1]
-    return found
+def _blocks(n: int, size: int, *, progress: bool) -> Iterator[slice]:
+    """Yield blocks of rows whose neighbours are looked for together."""
+    with progress_bar(name="neighbours", enabled=progress, unit="image", total=n) as bar:
+        for start in range(0, n, size):
+            yield slice(start, start + size)
+            bar.update(min(size, n - start))
 
 
 def _index(rows: NDArray[np.float32]) -> Any:
@@ -133,11 +140,11 @@ def _index(rows: NDArray[np.float32]) -> Any:
     return index
 
 
-def _reduce(units: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return rows in the fewer dimensions that keep their scalar products best."""
-    if units.shape[1] <= _N_REDUCED:
+def _sample(units: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the random rows that the directions are found on, the same in each run."""
+    if len(units) <= SAMPLE_SIZE:
         return units
-    return np.ascontiguousarray(units @ _directions(units, _N_REDUCED))
+    return units[np.random.default_rng(0).choice(len(units), SAMPLE_SIZE, replace=False)]
 
 
 def _directions(units: NDArray[np.float32], n: int) -> NDArray[np.float32]:
