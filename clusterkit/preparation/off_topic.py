@@ -122,9 +122,11 @@ def _without_mean(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return rows of length 1 without the mean of their own numbers, of length 1 again."""
     if rows.shape[1] < _LEAST_DIMENSION:
         return rows
-    rows = rows - rows.mean(axis=1, keepdims=True)
-    rows[np.linalg.norm(rows, axis=1) < _LEAST_LENGTH] = 0
-    return unit_rows(rows)
+    rest = rows - rows.mean(axis=1, keepdims=True)
+    lengths = np.sqrt(np.einsum("ij,ij->i", rest, rest))
+    rest /= np.maximum(lengths, _LEAST_LENGTH)[:, None]
+    rest[lengths < _LEAST_LENGTH] = 0
+    return rest
 
 
 def _find_topic(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
