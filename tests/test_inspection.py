@@ -14,7 +14,7 @@ from clusterkit.clustering import Clustering
 from clusterkit.clustering.inspection import inspect_clusters
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.plots import InspectionDisplay
-from clusterkit.report.gathering import gather
+from clusterkit.report.page_images import read_page_images
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +102,8 @@ def test_distances_are_those_of_the_clusterer_in_a_table_and_a_page(clustering, 
     table = clustering.to_csv(tmp_path / "clusters.csv")
     again = ck.reopen_clustering(table, clustering.embeddings)
     assert np.allclose(inspect_clusters(again).silhouettes, expected)
-    gathered = gather(clustering).to_clustering()
-    assert np.allclose(inspect_clusters(gathered).silhouettes, expected)
+    page_images = read_page_images(clustering).to_clustering()
+    assert np.allclose(inspect_clusters(page_images).silhouettes, expected)
     # What a table alone does not say is as by default.
     (tmp_path / "clusters.json").unlink()
     alone = ck.reopen_clustering(table, clustering.embeddings)

@@ -13,9 +13,9 @@ from clusterkit.clustering.agreement import compare
 from clusterkit.clustering.inspection import ClusterInspection
 from clusterkit.elbow.curve import ElbowCurve
 from clusterkit.report.document import make_document
-from clusterkit.report.gathering import Gathered
 from clusterkit.report.layouts import find_neighbors, make_layouts
 from clusterkit.report.page import render
+from clusterkit.report.page_images import PageImages
 from clusterkit.report.sheets import make_sheets
 from clusterkit.similarity.space_audit import Audit
 from clusterkit.store.embeddings import TopClasses, describe_space
@@ -50,7 +50,7 @@ class Assembled:
 
 
 def assemble(
-    gathered: Gathered,
+    page_images: PageImages,
     *,
     address: str,
     layout: str = "pca",
@@ -70,7 +70,7 @@ def assemble(
 
     Parameters
     ----------
-    gathered : Gathered
+    page_images : PageImages
         The images and clusters.
     address : str
         Folder of thumbnails that lie beside the page, as its links name it.
@@ -85,16 +85,16 @@ def assemble(
     uploads : sequence of str
         See :func:`clusterkit.report.page.render`.
     """
-    given = gathered.embeddings
+    given = page_images.embeddings
     vectors = given if isinstance(given, VectorStream) else np.asarray(given)
     layouts = make_layouts(vectors, layout, progress=progress)
     neighbors = find_neighbors(vectors, _N_NEIGHBORS, progress=progress)
-    sheets = make_sheets(gathered.files, gathered.ranks(), progress=progress)
-    is_inside = len(gathered.paths) <= most_inside
+    sheets = make_sheets(page_images.files, page_images.ranks(), progress=progress)
+    is_inside = len(page_images.paths) <= most_inside
     names = [f"{number:05d}{sheets.suffix}" for number in range(len(sheets.content))]
-    title = title or f"{plural(len(gathered.paths), 'image')} of {_folder_name(gathered)}"
+    title = title or f"{plural(len(page_images.paths), 'image')} of {_folder_name(page_images)}"
     data = make_document(
-        gathered,
+        page_images,
         title=title,
         layouts=layouts,
         neighbors=neighbors,
@@ -107,15 +107,15 @@ def assemble(
     )
     n_gone = int((sheets.sizes[:, 0] == 0).sum())
     html = render(
-        gathered,
+        page_images,
         title=title,
         data=data,
         sheets=sheets.content if is_inside else [],
-        space=describe_space(gathered.embeddings.space),
+        space=describe_space(page_images.embeddings.space),
         curve=curve,
         findings=[] if audit is None else audit.findings,
         is_audited=audit is not None,
-        evaluation=None if labels is None else compare(list(labels), gathered.labels.tolist()),
+        evaluation=None if labels is None else compare(list(labels), page_images.labels.tolist()),
         n_without_picture=n_gone,
         is_served=is_served,
         uploads=uploads,
@@ -124,7 +124,7 @@ def assemble(
     return Assembled(html, beside, sheets.kind, n_gone)
 
 
-def _folder_name(gathered: Gathered) -> str:
+def _folder_name(page_images: PageImages) -> str:
     """Return what the images are of, for a title."""
-    root = gathered.embeddings.root
+    root = page_images.embeddings.root
     return root.name if root is not None and root.name else "one space"

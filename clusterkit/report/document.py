@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.plots.style import cluster_color
-from clusterkit.report.gathering import Gathered
 from clusterkit.report.layouts import Layout
+from clusterkit.report.page_images import PageImages
 from clusterkit.report.sheets import COLUMNS, SIDE, Sheets
 from clusterkit.utils.locations import RemotePath
 from clusterkit.utils.noise import MISSING_WORDS, is_missing
@@ -36,7 +36,7 @@ _PER_IMAGE: dict[str, tuple[str, float]] = {
 
 
 def make_document(
-    gathered: Gathered,
+    page_images: PageImages,
     *,
     title: str,
     layouts: Sequence[Layout],
@@ -52,7 +52,7 @@ def make_document(
 
     Parameters
     ----------
-    gathered : Gathered
+    page_images : PageImages
         The images and clusters.
     title : str
         Title of the page.
@@ -71,20 +71,20 @@ def make_document(
     output : path, optional
         The page, which links to the files; None for a server, which has them in ``images/``.
     """
-    numbers = [*gathered.sizes]
+    numbers = [*page_images.sizes]
     document = {
         "title": title,
-        "table": gathered.table,
-        "clustered": gathered.algorithm is not None,
-        "paths": gathered.paths,
-        "links": _links(gathered, output),
-        "clusters": _code(gathered.labels, "<i4"),
-        "distances": _code(gathered.distances, "<f8"),
-        "exemplars": np.flatnonzero(gathered.exemplars).tolist(),
-        "order": _code(gathered.ranks(), "<u4"),
-        "names": {str(number): name for number, name in gathered.names.items()},
-        "kept": sorted(gathered.kept),
-        "next": gathered.next_number,
+        "table": page_images.table,
+        "clustered": page_images.algorithm is not None,
+        "paths": page_images.paths,
+        "links": _links(page_images, output),
+        "clusters": _code(page_images.labels, "<i4"),
+        "distances": _code(page_images.distances, "<f8"),
+        "exemplars": np.flatnonzero(page_images.exemplars).tolist(),
+        "order": _code(page_images.ranks(), "<u4"),
+        "names": {str(number): name for number, name in page_images.names.items()},
+        "kept": sorted(page_images.kept),
+        "next": page_images.next_number,
         "missing": sorted(MISSING_WORDS),
         "colors": [
             cluster_color(number)
@@ -94,12 +94,12 @@ def make_document(
             {
                 "name": layout.name,
                 "note": layout.note,
-                "places": _code(_places(gathered, layout.positions), "<u2"),
+                "places": _code(_places(page_images, layout.positions), "<u2"),
             }
             for layout in layouts
         ],
-        "neighbors": _neighbors(gathered, *neighbors),
-        "classes": None if top5 is None else _classes(gathered, top5),
+        "neighbors": _neighbors(page_images, *neighbors),
+        "classes": None if top5 is None else _classes(page_images, top5),
         "labels": None if labels is None else _labels(labels),
         "sheets": {
             "side": SIDE,
@@ -110,7 +110,7 @@ def make_document(
             "cells": _code(sheets.cells, "<u4"),
             "sizes": _code(sheets.sizes, "u1"),
         },
-        "inspection": None if inspection is None else _inspection(inspection, gathered),
+        "inspection": None if inspection is None else _inspection(inspection, page_images),
     }
     text = json_text(document, indent=None)
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -124,12 +124,12 @@ def _code(numbers: Any, kind: str) -> str:
     return base64.b64encode(np.ascontiguousarray(numbers, np.dtype(kind)).tobytes()).decode()
 
 
-def _links(gathered: Gathered, output: Path | None) -> dict[str, Any]:
+def _links(page_images: PageImages, output: Path | None) -> dict[str, Any]:
     """Return how the page names the files: a base, and the paths that are not those of the table.
 
     Relative to the page, so that both can move together; on Windows, absolute on another drive.
     """
-    root = gathered.embeddings.root
+    root = page_images.embeddings.root
     base = "" if output is not None else "images"
     if isinstance(root, RemotePath):
         # No browser opens it, but it says where the file is.
@@ -141,40 +141,40 @@ def _links(gathered: Gathered, output: Path | None) -> dict[str, Any]:
             base = root.as_uri()
         else:
             base = quote(os.fsencode(base), safe="/")
-    pairs = enumerate(zip(gathered.paths, gathered.present, strict=True))
+    pairs = enumerate(zip(page_images.paths, page_images.present, strict=True))
     moved = {str(row): now for row, (path, now) in pairs if path != now}
     return {"base": f"{base}/" if base else "", "moved": moved}
 
 
-def _places(gathered: Gathered, positions: NDArray[np.float64]) -> NDArray[np.uint16]:
+def _places(page_images: PageImages, positions: NDArray[np.float64]) -> NDArray[np.uint16]:
     """Return positions as whole numbers, with one scale for both axes."""
     low = positions.min(axis=0)
     extent = np.ptp(positions, axis=0)
     scale = (_NOWHERE - 1) / (float(extent.max()) or 1.0)
     margin = ((_NOWHERE - 1) - extent * scale) / 2
     places = np.rint((positions - low) * scale + margin).astype(np.uint16)
-    return gathered.spread(places, _NOWHERE)
+    return page_images.spread(places, _NOWHERE)
 
 
 def _neighbors(
-    gathered: Gathered,
+    page_images: PageImages,
     similarities: NDArray[np.float64],
     rows: NDArray[np.int64],
     is_exact: bool,
 ) -> dict[str, Any]:
     """Return the neighbours by their number on the page; none for images without a vector."""
-    n = len(gathered.rows)
+    n = len(page_images.rows)
     # The last entry is that of row -1: none was found.
-    number_of = np.full(len(gathered.embeddings) + 1, n)
-    known = gathered.rows >= 0
-    number_of[gathered.rows[known]] = np.flatnonzero(known)
+    number_of = np.full(len(page_images.embeddings) + 1, n)
+    known = page_images.rows >= 0
+    number_of[page_images.rows[known]] = np.flatnonzero(known)
     # Embedded images that are not on the page are no neighbours here; n stands for none.
     found = number_of[rows] if rows.size else rows
     shape = (n, rows.shape[1])
     spread = np.full(shape, n)
-    spread[known] = found[gathered.rows[known]]
+    spread[known] = found[page_images.rows[known]]
     shares = np.zeros(shape)
-    shares[known] = similarities[gathered.rows[known]]
+    shares[known] = similarities[page_images.rows[known]]
     return {
         "count": rows.shape[1],
         "exact": is_exact,
@@ -183,9 +183,9 @@ def _neighbors(
     }
 
 
-def _classes(gathered: Gathered, top5: Sequence[Any]) -> dict[str, Any]:
+def _classes(page_images: PageImages, top5: Sequence[Any]) -> dict[str, Any]:
     """Return the most probable ImageNet classes."""
-    rows = gathered.rows.tolist()
+    rows = page_images.rows.tolist()
     chosen = [(top5[row] or ())[:_MAX_CLASSES] if row >= 0 else () for row in rows]
     names = sorted({name for some in chosen for name, _ in some})
     number = {name: index for index, name in enumerate(names)}
@@ -205,11 +205,11 @@ def _labels(labels: Sequence[Any]) -> dict[str, Any]:
     return {"names": names, "rows": _code([number.get(text, -1) for text in texts], "<i4")}
 
 
-def _inspection(inspection: Any, gathered: Gathered) -> dict[str, Any]:
+def _inspection(inspection: Any, page_images: PageImages) -> dict[str, Any]:
     """Return what an inspection knows of each image, by its path, and of near clusters."""
     inspected = inspection.clustering.embeddings.paths
     row_of = {path: row for row, path in enumerate(inspected)}
-    rows = np.array([row_of.get(path, -1) for path in gathered.present])
+    rows = np.array([row_of.get(path, -1) for path in page_images.present])
     columns = {}
     for name, (kind, missing) in _PER_IMAGE.items():
         # The last entry is that of images which were not inspected.

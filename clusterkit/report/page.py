@@ -15,7 +15,7 @@ from clusterkit import __version__
 from clusterkit.clustering.agreement import Evaluation
 from clusterkit.elbow.curve import ElbowCurve
 from clusterkit.plots.style import cluster_color
-from clusterkit.report.gathering import Gathered
+from clusterkit.report.page_images import PageImages
 from clusterkit.similarity.space_audit import Finding
 from clusterkit.utils.noise import NOISE, without_nan
 from clusterkit.utils.paths import printable
@@ -44,7 +44,7 @@ _INDICES = ("silhouette", "eigengap", "stability", "inertia")
 
 
 def render(
-    gathered: Gathered,
+    page_images: PageImages,
     *,
     title: str,
     data: str,
@@ -62,7 +62,7 @@ def render(
 
     Parameters
     ----------
-    gathered : Gathered
+    page_images : PageImages
         The images and clusters.
     title, space : str
         Title of the page, and name of the embedding space.
@@ -92,17 +92,17 @@ def render(
         _template().render(
             title=title,
             space=space,
-            algorithm=gathered.algorithm,
-            table=gathered.table,
-            n_images=len(gathered.paths),
-            n_clusters=len(gathered.sizes.keys() - {NOISE}),
+            algorithm=page_images.algorithm,
+            table=page_images.table,
+            n_images=len(page_images.paths),
+            n_clusters=len(page_images.sizes.keys() - {NOISE}),
             n_without_picture=n_without_picture,
-            n_without_vector=int((gathered.rows < 0).sum()),
-            clusters=_clusters(gathered),
+            n_without_vector=int((page_images.rows < 0).sum()),
+            clusters=_clusters(page_images),
             curve=None if curve is None else _curve(curve),
             findings=[_finding(finding) for finding in findings],
             is_audited=is_audited,
-            evaluation=None if evaluation is None else _evaluation(evaluation, gathered),
+            evaluation=None if evaluation is None else _evaluation(evaluation, page_images),
             policy=_policy(scripts, style, may_ask=bool(uploads)),
             is_served=is_served,
             uploads=uploads,
@@ -155,18 +155,18 @@ def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _clusters(gathered: Gathered) -> list[dict[str, Any]]:
+def _clusters(page_images: PageImages) -> list[dict[str, Any]]:
     """Return the clusters, for a browser without scripts."""
-    order = gathered.ranks()
-    labels = gathered.labels[order]
+    order = page_images.ranks()
+    labels = page_images.labels[order]
     return [
         {
-            "text": _cluster_text(cluster, gathered.names),
+            "text": _cluster_text(cluster, page_images.names),
             "size": size,
             "color": cluster_color(cluster),
-            "paths": [gathered.paths[row] for row in order[labels == cluster][:3].tolist()],
+            "paths": [page_images.paths[row] for row in order[labels == cluster][:3].tolist()],
         }
-        for cluster, size in gathered.sizes.items()
+        for cluster, size in page_images.sizes.items()
     ]
 
 
@@ -221,7 +221,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _evaluation(evaluation: Evaluation, gathered: Gathered) -> dict[str, Any]:
+def _evaluation(evaluation: Evaluation, page_images: PageImages) -> dict[str, Any]:
     """Return the table of clusters and labels, with a shade for each share."""
     rows = []
     for cluster, counts in zip(evaluation.clusters, evaluation.table.tolist(), strict=True):
@@ -229,7 +229,7 @@ def _evaluation(evaluation: Evaluation, gathered: Gathered) -> dict[str, Any]:
         order = sorted(range(len(counts)), key=lambda column, c=counts: -c[column])  # type: ignore[misc]
         rows.append(
             {
-                "text": _cluster_text(cluster, gathered.names),
+                "text": _cluster_text(cluster, page_images.names),
                 "cells": [(count, -(-5 * count // total)) for count in counts],
                 "frequent": [
                     (evaluation.label_names[column], counts[column])

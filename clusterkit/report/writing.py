@@ -19,8 +19,8 @@ from clusterkit.datasets.results import Result
 from clusterkit.elbow.curve import ElbowCurve, elbow_curve
 from clusterkit.errors import InvalidInputError, Notice, OutputExistsError
 from clusterkit.report.assembly import MOST_INSIDE, assemble
-from clusterkit.report.gathering import Gathered, gather
 from clusterkit.report.layouts import check_layout
+from clusterkit.report.page_images import PageImages, read_page_images
 from clusterkit.similarity.space_audit import Audit
 from clusterkit.similarity.space_audit import audit as audit_space
 from clusterkit.store.store import Store
@@ -204,8 +204,8 @@ def write_report(
     policy names the hash of each of its scripts, and a server may send the same policy.
     """
     output = check_report_path(output, overwrite=overwrite)
-    gathered = gather(clusters, embeddings)
-    given = gathered.embeddings
+    page_images = read_page_images(clusters, embeddings)
+    given = page_images.embeddings
     check_layout(layout, given)
     if isinstance(given, VectorStream):
         if inspection is True:
@@ -213,18 +213,18 @@ def write_report(
                 f"an inspection needs all vectors in memory. Received: {given!r}"
             )
         inspection = None if inspection == "auto" else inspection
-    known = _find_labels(labels, gathered)
-    n = len(gathered.embeddings)
+    known = _find_labels(labels, page_images)
+    n = len(page_images.embeddings)
     if _is_wanted(curve, n, least=2, what="number of clusters"):
-        curve = elbow_curve(gathered.embeddings, random_state=random_state, progress=progress)
+        curve = elbow_curve(page_images.embeddings, random_state=random_state, progress=progress)
     if _is_wanted(audit, n, least=3, what="audit"):
-        audit = audit_space(gathered.embeddings, random_state=random_state, progress=progress)
-    if _is_wanted(inspection, n, least=2, what="inspection") and gathered.algorithm is not None:
-        inspection = inspect_clusters(gathered.to_clustering())
-    top5, _ = find_classes(gathered.embeddings, store)
+        audit = audit_space(page_images.embeddings, random_state=random_state, progress=progress)
+    if _is_wanted(inspection, n, least=2, what="inspection") and page_images.algorithm is not None:
+        inspection = inspect_clusters(page_images.to_clustering())
+    top5, _ = find_classes(page_images.embeddings, store)
     folder = _folder_of(output)
     page = assemble(
-        gathered,
+        page_images,
         address=quote(os.fsencode(folder.name)),
         layout=layout,
         most_inside=most_inside,
@@ -242,8 +242,8 @@ def write_report(
     return Report(
         path=output,
         folder=folder if page.sheets else None,
-        n_images=len(gathered.paths),
-        n_clusters=len(gathered.sizes.keys() - {NOISE}) if gathered.algorithm else 0,
+        n_images=len(page_images.paths),
+        n_clusters=len(page_images.sizes.keys() - {NOISE}) if page_images.algorithm else 0,
         n_without_picture=page.n_without_picture,
         n_bytes=output.stat().st_size + sum(map(len, page.sheets.values())),
     )
@@ -277,11 +277,11 @@ def _is_wanted(given: Any, n: int, *, least: int, what: str) -> bool:
     return is_wanted and n >= least
 
 
-def _find_labels(labels: Any, gathered: Gathered) -> Sequence[Any] | None:
+def _find_labels(labels: Any, page_images: PageImages) -> Sequence[Any] | None:
     """Return the known label of each image; None if there are none."""
     if labels is None:
         return None
-    paths = gathered.paths
+    paths = page_images.paths
     folders = [PurePath(path).parent.name or None for path in paths]
     if isinstance(labels, str) and labels in ("auto", "folders"):
         kinds = set(folders)

@@ -54,19 +54,23 @@ def make_page(served: Served, sources: Sources) -> Page:
     """
     # Only the page needs matplotlib and scikit-learn.
     from clusterkit.report.assembly import assemble
-    from clusterkit.report.gathering import gather
+    from clusterkit.report.page_images import read_page_images
 
     catalogue = served.catalogue
     assert catalogue is not None
     embeddings = catalogue.embeddings()
-    gathered = gather(embeddings) if served.groups is None else gather(sources.clusters, embeddings)
+    page_images = (
+        read_page_images(embeddings)
+        if served.groups is None
+        else read_page_images(sources.clusters, embeddings)
+    )
     parts = {
         "predict": served.classifier,
         "cluster": served.groups and served.extractor,
         "similar": served.extractor,
     }
     made = assemble(
-        gathered,
+        page_images,
         address="sheets",
         is_served=True,
         uploads=[kind for kind, part in parts.items() if part is not None],

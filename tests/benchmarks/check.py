@@ -7,8 +7,9 @@
 
 Limits were chosen on half of species10, on anime5, near_dup and MNIST; ``planted`` and
 ``clean`` look at cat_dog_wild, imbalanced10, afhq_faces and posters700.  What off-topic images are
-scored by was chosen on half of the 70 species of the stored vectors; ``offtopic`` measures on the
-embeddings of species10 in a store.
+scored by was chosen on half of the 70 species of the stored vectors (each second one by name) and
+confirmed on the other half; ``offtopic`` measures on the embeddings of species10 in a store, and
+ends each share with the mean of both kinds of strangers.
 """
 
 import io
@@ -303,6 +304,10 @@ def offtopic(store: str, seeds: int) -> None:
             f"{worst[0]:.3f}), {mean[1]:.3f} beside the others ({worst[1]:.3f}); called off-topic "
             f"{mean[2]:.2f} and {mean[3]:.2f} of them"
         )
+    for share in sorted({share for share, _ in found}):
+        both = [figures for (one, _), figures in found.items() if one == share]
+        mean = np.mean(both, axis=(0, 1))
+        print(f"{share:.0%} of either kind: {mean[0]:.3f} alone, {mean[1]:.3f} beside the others")
     clean_scores = score_off_topic(vectors, labels.tolist())
     alarms = Counter(labels[clean_scores >= OFF_TOPIC].tolist())
     n_alarms = sum(alarms.values())

@@ -1,4 +1,4 @@
-"""Gather what is known of the images of a clustering, from memory or from its table."""
+"""Read what is known of the images of a clustering, from memory or from its table."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _TABLE = "clusters.csv"
 
 
 @dataclass(frozen=True, eq=False)
-class Gathered:
+class PageImages:
     """The images of a page, in the order of their table.
 
     Attributes
@@ -144,7 +144,7 @@ class Gathered:
         return np.lexsort((distances, self.labels))
 
 
-def gather(clusters: Any, embeddings: Any = None) -> Gathered:
+def read_page_images(clusters: Any, embeddings: Any = None) -> PageImages:
     """Gather the images of a clustering, of a table, or of embeddings that have no clusters yet.
 
     Raises
@@ -190,7 +190,7 @@ def _choose(
     return embeddings.select(chosen), np.searchsorted(np.flatnonzero(chosen), rows)
 
 
-def _from_clustering(clustering: Clustering, embeddings: Any) -> Gathered:
+def _from_clustering(clustering: Clustering, embeddings: Any) -> PageImages:
     """Gather the images of a clustering in memory."""
     given = clustering.embeddings if embeddings is None else _open(embeddings)
     paths = list(clustering.embeddings.paths)
@@ -204,7 +204,7 @@ def _from_clustering(clustering: Clustering, embeddings: Any) -> Gathered:
         )
     _say_left_out("the clustering", rows, paths, len(given))
     given, rows[known] = _choose(given, rows[known])
-    return Gathered(
+    return PageImages(
         paths,
         paths,
         np.asarray(clustering.labels),
@@ -221,7 +221,7 @@ def _from_clustering(clustering: Clustering, embeddings: Any) -> Gathered:
     )
 
 
-def _from_table(clusters_csv: str | Path, embeddings: Embeddings | VectorStream) -> Gathered:
+def _from_table(clusters_csv: str | Path, embeddings: Embeddings | VectorStream) -> PageImages:
     """Gather the images of a table of clusters."""
     _check_not_empty(embeddings)
     table = read_clusters(clusters_csv)
@@ -235,7 +235,7 @@ def _from_table(clusters_csv: str | Path, embeddings: Embeddings | VectorStream)
     embeddings = as_clustered(earlier, embeddings)
     algorithm = earlier.made_by.get("algorithm")
     labels = np.array(earlier.labels)
-    return Gathered(
+    return PageImages(
         table.paths,
         followed.paths,
         labels,
@@ -252,12 +252,12 @@ def _from_table(clusters_csv: str | Path, embeddings: Embeddings | VectorStream)
     )
 
 
-def _without_clusters(embeddings: Embeddings | VectorStream) -> Gathered:
+def _without_clusters(embeddings: Embeddings | VectorStream) -> PageImages:
     """Gather images that have no clusters yet: all are one."""
     _check_not_empty(embeddings)
     labels = np.zeros(len(embeddings), np.int64)
     distances, exemplars = distances_to_centers(embeddings, labels, normalize=True)
-    return Gathered(
+    return PageImages(
         list(embeddings.paths),
         list(embeddings.paths),
         labels,
