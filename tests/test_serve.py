@@ -32,10 +32,12 @@ from starlette.testclient import TestClient
 import clusterkit as ck
 from clusterkit.cli import main
 from clusterkit.errors import InvalidInputError, NotFoundError, WeightsError
+from clusterkit.images.decoding import decode_image
 from clusterkit.serve import Limits, create_app, run_server
 from clusterkit.serve.batching import MOST, Batcher
 from clusterkit.serve.connections import patient_for
 from clusterkit.similarity.catalogue import Catalogue, build_index
+from tests.image_writers import encode
 from tests.serving import Files, new_picture
 from tests.stores import make_photos
 
@@ -451,6 +453,41 @@ def test_too_many_pictures_are_refused_with_a_time_to_try_again(files: Files) ->
         assert client.post("/v1/similar", files=form(new_picture(60))).status_code == 200
     assert refused.status_code == 429
     assert refused.headers["retry-after"] == "1"
+
+
+def test_nobody_waits_for_a_large_picture_but_other_large_ones(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Longer than the test may take: a large picture must not count as one that is coming.
+    monkeypatch.setattr("clusterkit.serve.batching.WAIT_SECONDS", 100.0)
+    monkeypatch.setattr("clusterkit.serve.service._MOST_BYTES_AT_ONCE", 2**19)
+    large = encode(Image.new("RGB", (300, 200), "red"), "PNG")
+    started, go_on = threading.Event(), threading.Event()
+
+    def decode(data: bytes, *args: Any, in_background: bool = False, **options: Any) -> Any:
+        if in_background:
+            started.set()
+            go_on.wait(60)
+        return decode_image(data, *args, in_background=in_background, **options)
+
+    monkeypatch.setattr("clusterkit.serve.service.decode_image", decode)
+    app = create_app(files.store, limits=Limits(large=1))
+    with (
+        TestClient(app, base_url="http://localhost") as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        first = pool.submit(client.post, "/v1/similar", files=form(large))
+        assert started.wait(60)
+        assert client.post("/v1/similar", files=form(new_picture(70))).status_code == 200
+        refused = client.post("/v1/similar", files=form(large))
+        part = client.post("/v1/similar", files=form(large, new_picture(71))).json()["results"]
+        go_on.set()
+        assert first.result().status_code == 200
+        assert client.post("/v1/similar", files=form(large)).status_code == 200
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    assert "too many large pictures" in part[0]["error"]
+    assert len(part[1]["neighbors"]) == 10
+    assert (app.service.large.now, app.service.waiting.now) == (0, 0)
 
 
 def test_pictures_of_several_requests_are_computed_together() -> None:

@@ -59,7 +59,9 @@ class Batcher:
             self._coming += n
             self._changed.notify()
 
-    def submit(self, run: Run, pixels: NDArray[np.uint8]) -> Future[Any]:
+    def submit(
+        self, run: Run, pixels: NDArray[np.uint8], future: Future[Any] | None = None
+    ) -> Future[Any]:
         """Let a picture, which was expected, be computed with the next batch of the same network.
 
         Parameters
@@ -68,13 +70,15 @@ class Batcher:
             The network: uint8 images of shape (n, height, width, 3) in, ``n`` values out.
         pixels : ndarray of shape (height, width, 3), uint8
             The picture.
+        future : concurrent.futures.Future, optional
+            What gets its value; by default a new one.
 
         Returns
         -------
         concurrent.futures.Future
             Its value.
         """
-        future: Future[Any] = Future()
+        future = Future() if future is None else future
         with self._changed:
             self._coming -= 1
             self._jobs.append(_Job(run, pixels, future, time.monotonic()))

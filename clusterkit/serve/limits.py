@@ -32,6 +32,8 @@ class Limits:
         Requests at the same time.
     waiting : int
         Pictures that are being decoded or wait for the network, of all requests.
+    large : int
+        Those among them that are so large that they are decoded one after the other.
     held_bytes : int
         Bodies held in memory, of all requests.
     """
@@ -42,6 +44,7 @@ class Limits:
     idle_seconds: float = 15.0
     requests: int = 256
     waiting: int = 256
+    large: int = 32
     held_bytes: int = 512 * _MIB
 
     def check(self) -> None:

@@ -10,14 +10,12 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.images.decoding_apart import let_decoders_wait
 from clusterkit.serve.application import check_extra, create_app
 from clusterkit.serve.limits import Limits
 
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 # A picture of a stranger may not hold a decoder for long.
 _IMAGE_SECONDS = ("CLUSTERKIT_IMAGE_SECONDS", "10")
-_NICENESS = 10
 # Idle connections beside those of requests.
 _CONNECTIONS_PER_REQUEST = 4
 # How long running requests may take after SIGTERM.
@@ -75,8 +73,6 @@ def run_server(
         )
     limits = limits or Limits()
     os.environ.setdefault(*_IMAGE_SECONDS)
-    # Large pictures are decoded in processes apart, which shall not take the cores of the network.
-    let_decoders_wait(_NICENESS)
     # Before the networks are loaded.
     with _bind(host, port) as listener:
         app = create_app(

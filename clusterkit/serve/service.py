@@ -6,7 +6,7 @@ import asyncio
 import logging
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from clusterkit.errors import ClusterkitError, ImageError
 from clusterkit.images.decoding import decode_image
+from clusterkit.images.decoding_memory import LargeImageError
 from clusterkit.images.folder import digest_bytes
 from clusterkit.serve.batching import Batcher
 from clusterkit.serve.indexing import Indexer
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from clusterkit.extractors.remembered import RememberedExtractor
 
 T = TypeVar("T")
+# Larger pictures are decoded in the background: PNGs from 6 megapixels on, but hardly any JPEG,
+# since these are decoded in a smaller size.
+_MOST_BYTES_AT_ONCE = 2**26
 # Each explanation runs the network on dozens of pictures.
 MOST_EXPLAINED = 8
 _NO_NETWORK = (
@@ -70,10 +74,12 @@ class Service:
         self.metrics = Metrics()
         self.held = Held(limits.held_bytes, "bytes")
         self.waiting = Held(limits.waiting, "pictures")
+        self.large = Held(limits.large, "large pictures")
         self.explaining = Held(MOST_EXPLAINED, "explanations")
         self.batcher = Batcher(self.metrics.batches.observe)
         # One more than there are CPUs: one may wait for a decoder in another process.
         self.decoders = ThreadPoolExecutor(count_cpus() + 1, "decode")
+        self.large_decoder = ThreadPoolExecutor(1, "decode large")
         self.searcher = ThreadPoolExecutor(1, "search")
         # Apart, since others would wait for whoever compares all of many images.
         self.scanner = ThreadPoolExecutor(1, "scan")
@@ -85,7 +91,13 @@ class Service:
     def close(self) -> None:
         """End all threads once they have done what they have begun."""
         self.indexer.close()
-        for pool in (self.decoders, self.searcher, self.scanner, self.explainer):
+        for pool in (
+            self.decoders,
+            self.large_decoder,
+            self.searcher,
+            self.scanner,
+            self.explainer,
+        ):
             pool.shutdown()
         self.page.close()
         self.batcher.close()
@@ -147,29 +159,69 @@ class Service:
         """
         self.waiting.take(len(pictures))
         try:
-            found = await asyncio.gather(*(self._compute(one.data, network) for one in pictures))
+            values = await asyncio.gather(*(self._compute(one.data, network) for one in pictures))
         finally:
             self.waiting.give_back(len(pictures))
+        busy = [one for one in values if isinstance(one, RefusedError)]
+        if busy and len(busy) == len(values):
+            raise busy[0]
+        found = [str(one) if isinstance(one, ImageError | RefusedError) else one for one in values]
         n_failed = sum(isinstance(one, str) for one in found)
         self.metrics.pictures.labels("failed").inc(n_failed)
         self.metrics.pictures.labels("computed").inc(len(found) - n_failed)
         return found
 
-    async def _compute(self, data: bytes, network: OpenNetwork) -> NDArray[np.float32] | str:
-        """Decode a picture in the pool, and run the network on it with others."""
-        self.batcher.expect(1)
+    async def _compute(
+        self, data: bytes, network: OpenNetwork
+    ) -> NDArray[np.float32] | ImageError | RefusedError:
+        """Return the network's value of a picture, or why there is none.
+
+        Large pictures are decoded one after the other, so that no other picture waits for them.
+        """
         try:
-            pixels = await self.run(self.decoders, _decode, data, network)
-        except ImageError as error:
-            self.batcher.expect(-1)
-            return str(error)
-        except BaseException:
-            self.batcher.expect(-1)
-            raise
-        future = self.batcher.submit(network.run, pixels)
-        value: NDArray[np.float32] = await asyncio.wrap_future(future)
+            try:
+                value = await self._decode_and_run(self.decoders, data, network)
+            except LargeImageError:
+                self.large.take(1)
+                try:
+                    value = await self._decode_and_run(self.large_decoder, data, network)
+                finally:
+                    self.large.give_back(1)
+        except (ImageError, RefusedError) as error:
+            return error
         if not np.isfinite(value).all():
-            return "the network's output contains NaN or infinity"
+            return ImageError("the network's output contains NaN or infinity")
+        return value
+
+    async def _decode_and_run(
+        self, pool: ThreadPoolExecutor, data: bytes, network: OpenNetwork
+    ) -> NDArray[np.float32]:
+        """Decode a picture in a pool, and run the network on it with others."""
+        is_large = pool is self.large_decoder
+        options: dict[str, Any] = (
+            {"in_background": True} if is_large else {"most_bytes": _MOST_BYTES_AT_ONCE}
+        )
+        future: Future[Any] = Future()
+
+        def decode() -> None:
+            try:
+                pixels, _ = decode_image(data, network.size, resize=network.resize, **options)
+            except BaseException as error:
+                if not is_large:
+                    self.batcher.expect(-1)
+                if future.set_running_or_notify_cancel():
+                    future.set_exception(error)
+            else:
+                if is_large:
+                    self.batcher.expect(1)
+                # From this thread: to go through that of the event loop would take longer.
+                self.batcher.submit(network.run, pixels, future)
+
+        # Others do not wait for what is decoded for long.
+        if not is_large:
+            self.batcher.expect(1)
+        pool.submit(decode)
+        value: NDArray[np.float32] = await asyncio.wrap_future(future)
         return value
 
     async def embed(
@@ -260,11 +312,6 @@ class Service:
     async def run(self, pool: ThreadPoolExecutor, function: Callable[..., T], *args: Any) -> T:
         """Run a function in a thread of a pool."""
         return await asyncio.get_running_loop().run_in_executor(pool, function, *args)
-
-
-def _decode(data: bytes, network: OpenNetwork) -> NDArray[np.uint8]:
-    """Decode a picture in the network's size."""
-    return decode_image(data, network.size, resize=network.resize)[0]
 
 
 def _row_of(upload: Upload, catalogue: Catalogue) -> int | None:
