@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from starlette.testclient import TestClient
 
 import clusterkit as ck
 from clusterkit.cli import main
+from clusterkit.clustering.confounding import Confounding, RemovedConfounder
 from clusterkit.errors import InvalidInputError, NotFoundError, WeightsError
 from clusterkit.images.decoding import decode_image
 from clusterkit.serve import Limits, create_app, run_server
@@ -756,6 +758,17 @@ def test_what_cannot_be_served_is_said_before_anything_is_loaded(
             create_app(**arguments)
 
 
+def test_clusters_without_a_confounder_are_refused_before_their_files_are_read(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed = RemovedConfounder("tone", n_components=2, share=0.3, before=0.5, after=0.1)
+    clustering = replace(files.clustering, confounding=Confounding((removed,), moved=0.2))
+    table = clustering.to_csv(tmp_path / "clusters.csv")
+    monkeypatch.setattr("clusterkit.serve.groups.reopen_clustering", None)
+    with pytest.raises(InvalidInputError, match="without tone, which cannot be removed from a new"):
+        create_app(files.store, clusters=table)
+
+
 def test_a_public_address_needs_a_token(files: Files) -> None:
     for host in ("0.0.0.0", "::", "192.168.0.1", "example.org"):
         with pytest.raises(InvalidInputError, match="give a token"):
@@ -844,6 +857,31 @@ def test_a_client_that_sends_no_headers_is_cut_off(begun: bytes) -> None:
             silent.settimeout(10)
             silent.sendall(begun)
             assert silent.recv(999) == b""
+
+
+def test_a_client_that_goes_on_sending_what_was_refused_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 413, "headers": []})
+            await send({"type": "http.response.body"})
+
+    monkeypatch.setattr("clusterkit.serve.connections._LAST_SECONDS", 0.2)
+    with running(app, 60) as port, socket.create_connection(("127.0.0.1", port)) as link:
+        link.settimeout(10)
+        link.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n")
+        assert link.recv(999).startswith(b"HTTP/1.1 413")
+        _wait_for(lambda: _is_cut_off(link))
+
+
+def _is_cut_off(link: socket.socket) -> bool:
+    """Send a little; return whether the connection has ended."""
+    try:
+        link.sendall(b"0" * 1000)
+    except ConnectionError:
+        return True
+    return False
 
 
 def test_a_client_that_does_not_read_is_cut_off() -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 
 from clusterkit.errors import ClusterkitError, InvalidInputError
 
+# The names of this machine, by which requests may always call it.
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 _MIB = 2**20
 
 

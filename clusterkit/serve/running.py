@@ -11,9 +11,8 @@ from pathlib import Path
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.serve.application import check_extra, create_app
-from clusterkit.serve.limits import Limits
+from clusterkit.serve.limits import LOCAL_HOSTS, Limits
 
-_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 # A picture of a stranger may not hold a decoder for long.
 _IMAGE_SECONDS = ("CLUSTERKIT_IMAGE_SECONDS", "10")
 # Idle connections beside those of requests.
@@ -82,7 +81,7 @@ def run_server(
             model=model,
             clusters=clusters,
             token=token,
-            hosts={*_LOCAL_HOSTS, host, *hosts},
+            hosts={*LOCAL_HOSTS, host, *hosts},
             any_address=not is_local,
             limits=limits,
         )
