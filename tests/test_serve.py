@@ -39,6 +39,9 @@ from clusterkit.images.decoding import decode_image
 from clusterkit.serve import Limits, create_app, run_server
 from clusterkit.serve.batching import MOST, Batcher
 from clusterkit.serve.connections import patient_for
+from clusterkit.serve.limits import RefusedError
+from clusterkit.serve.page import Page, PageKeeper
+from clusterkit.serve.served import Sources
 from clusterkit.similarity.catalogue import Catalogue, build_index
 from tests.image_writers import encode
 from tests.serving import Files, new_picture
@@ -193,6 +196,28 @@ def test_the_page_has_its_policy_and_a_form(client: TestClient, files: Files) ->
         assert client.get(path).status_code == 404
     assert str(files.photos) not in answer.text
     assert "the audit of the space, take long" in answer.text
+
+
+def test_the_page_before_stays_where_a_new_one_cannot_be_made(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise ValueError("no disk")
+
+    served, keeper = create_app(files.store).service.served, PageKeeper(Sources(files.store))
+    monkeypatch.setattr("clusterkit.serve.page.make_page", fail)
+    with pytest.raises(RefusedError, match="could not be made"):
+        _wait_for(lambda: keeper.get(served) is not None)
+    made = Page(b"page", "policy")
+    monkeypatch.setattr("clusterkit.serve.page.make_page", lambda *_: made)
+    served = replace(served)
+    _wait_for(lambda: keeper.get(served) is made)
+    monkeypatch.setattr("clusterkit.serve.page.make_page", fail)
+    served = replace(served)
+    for _ in range(20):
+        assert keeper.get(served) is made
+        time.sleep(0.01)
+    keeper.close()
 
 
 def test_a_page_of_too_many_images_says_so(
