@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
 from clusterkit.errors import ClusterkitError, InvalidInputError
@@ -37,7 +39,7 @@ class Limits:
     large : int
         Those among them that are so large that they are decoded one after the other.
     held_bytes : int
-        Bodies held in memory, of all requests.
+        Bodies held in memory, of all requests.  Large pictures have half of it.
     """
 
     body_bytes: int = 64 * _MIB
@@ -112,3 +114,12 @@ class Held:
     def give_back(self, amount: int) -> None:
         """Give back what was taken."""
         self.now -= amount
+
+    @contextmanager
+    def holding(self, amount: int) -> Iterator[None]:
+        """Take an amount within the block, or refuse the request."""
+        self.take(amount)
+        try:
+            yield
+        finally:
+            self.give_back(amount)

@@ -322,13 +322,10 @@ def _add_images(app: FastAPI, service: Service) -> None:
 
 async def _picture(service: Service, file: FilePath, side: int) -> Response:
     """Return a file as a JPEG of that size: its own bytes and metadata stay here."""
-    service.waiting.take(1)
-    try:
+    with service.waiting.holding(1):
         (picture,) = await service.run(
             service.decoders, lambda: encode_thumbnails([file], side=side)
         )
-    finally:
-        service.waiting.give_back(1)
     if picture is None:
         raise RefusedError(404, "the file of that image is gone, or cannot be read")
     headers = {"Cache-Control": "private, max-age=300"}

@@ -57,7 +57,8 @@ def run_server(
 
     Notes
     -----
-    A picture may take 10 seconds to decode, unless ``CLUSTERKIT_IMAGE_SECONDS`` says otherwise.
+    A picture may take 10 seconds to decode, unless ``CLUSTERKIT_IMAGE_SECONDS`` says otherwise; one
+    that is decoded while the processors are idle, since it is large, three times as long.
     """
     check_extra()
     import uvicorn

@@ -75,6 +75,7 @@ class Service:
         self.held = Held(limits.held_bytes, "bytes")
         self.waiting = Held(limits.waiting, "pictures")
         self.large = Held(limits.large, "large pictures")
+        self.large_bytes = Held(limits.held_bytes // 2, "large pictures")
         self.explaining = Held(MOST_EXPLAINED, "explanations")
         self.batcher = Batcher(self.metrics.batches.observe)
         # One more than there are CPUs: one may wait for a decoder in another process.
@@ -157,11 +158,8 @@ class Service:
         RefusedError
             If too many pictures wait.
         """
-        self.waiting.take(len(pictures))
-        try:
+        with self.waiting.holding(len(pictures)):
             values = await asyncio.gather(*(self._compute(one.data, network) for one in pictures))
-        finally:
-            self.waiting.give_back(len(pictures))
         busy = [one for one in values if isinstance(one, RefusedError)]
         if busy and len(busy) == len(values):
             raise busy[0]
@@ -182,11 +180,8 @@ class Service:
             try:
                 value = await self._decode_and_run(self.decoders, data, network)
             except LargeImageError:
-                self.large.take(1)
-                try:
+                with self.large.holding(1), self.large_bytes.holding(len(data)):
                     value = await self._decode_and_run(self.large_decoder, data, network)
-                finally:
-                    self.large.give_back(1)
         except (ImageError, RefusedError) as error:
             return error
         if not np.isfinite(value).all():
@@ -254,8 +249,7 @@ class Service:
             raise RefusedError(413, f"send at most {MOST_EXPLAINED} pictures to be explained")
         vectors, known = await self.look_up(pictures, served)
         found: list[dict[str, Any] | str] = []
-        self.explaining.take(len(pictures))
-        try:
+        with self.explaining.holding(len(pictures)):
             for upload, vector, own in zip(pictures, vectors, known, strict=True):
                 if isinstance(vector, str):
                     found.append(vector)
@@ -263,8 +257,6 @@ class Service:
                 found.append(
                     await self.run(self.explainer, self._explain, upload, vector, own, row, served)
                 )
-        finally:
-            self.explaining.give_back(len(pictures))
         return found
 
     def _explain(
