@@ -34,7 +34,7 @@ from starlette.testclient import TestClient
 import clusterkit as ck
 from clusterkit.cli import main
 from clusterkit.clustering.confounding import Confounding, RemovedConfounder
-from clusterkit.errors import InvalidInputError, NotFoundError, WeightsError
+from clusterkit.errors import ImageError, InvalidInputError, NotFoundError, WeightsError
 from clusterkit.images.decoding import decode_image
 from clusterkit.serve import Limits, create_app, run_server
 from clusterkit.serve.batching import MOST, Batcher
@@ -42,6 +42,7 @@ from clusterkit.serve.connections import patient_for
 from clusterkit.serve.limits import RefusedError
 from clusterkit.serve.page import Page, PageKeeper
 from clusterkit.serve.served import Sources
+from clusterkit.serve.uploads import Upload, _Form
 from clusterkit.similarity.catalogue import Catalogue, build_index
 from tests.image_writers import encode
 from tests.serving import Files, new_picture
@@ -447,8 +448,13 @@ def test_nothing_of_a_request_is_left_for_the_garbage_collector(client: TestClie
     try:
         for pictures in (form(new_picture()), form(b"text")):
             client.post("/v1/predict", files=pictures)
-        left = [one for one in gc.get_objects() if type(one).__name__ in ("_Form", "Upload")]
+        kinds = (_Form, Upload, ImageError)
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        left = [one for one in gc.garbage if isinstance(one, kinds)]
     finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
         gc.enable()
     assert left == []
 

@@ -94,19 +94,27 @@ class Batcher:
 
     def _work(self) -> None:
         """Compute batches until the end."""
-        while jobs := self._next_batch():
-            jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
-            if not jobs:
-                continue
-            self._observe(len(jobs))
-            try:
-                values = jobs[0].run(np.stack([job.pixels for job in jobs]))
-                for job, value in zip(jobs, values, strict=True):
-                    job.future.set_result(value)
-            except Exception as error:
-                for job in jobs:
-                    if not job.future.done():
-                        job.future.set_exception(error)
+        # Nothing of one batch is kept while the next is waited for.
+        while self._compute(self._next_batch()):
+            pass
+
+    def _compute(self, jobs: list[_Job]) -> bool:
+        """Compute a batch; return False for the end, an empty one."""
+        if not jobs:
+            return False
+        jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+        if not jobs:
+            return True
+        self._observe(len(jobs))
+        try:
+            values = jobs[0].run(np.stack([job.pixels for job in jobs]))
+            for job, value in zip(jobs, values, strict=True):
+                job.future.set_result(value)
+        except Exception as error:
+            for job in jobs:
+                if not job.future.done():
+                    job.future.set_exception(error)
+        return True
 
     def _next_batch(self) -> list[_Job]:
         """Wait for the next batch: pictures of one network.  Empty at the end."""

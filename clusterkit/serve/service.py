@@ -49,6 +49,12 @@ _LOOK_SECONDS = 0.1
 _LOG = logging.getLogger("clusterkit.serve")
 
 
+class _Busy(str):
+    """Why a picture has no result, if it may have one later."""
+
+    __slots__ = ()
+
+
 class Service:
     """What the endpoints share.
 
@@ -159,40 +165,38 @@ class Service:
             If too many pictures wait.
         """
         with self.waiting.holding(len(pictures)):
-            values = await asyncio.gather(*(self._compute(one.data, network) for one in pictures))
-        busy = [one for one in values if isinstance(one, RefusedError)]
-        if busy and len(busy) == len(values):
-            raise busy[0]
-        found = [str(one) if isinstance(one, ImageError | RefusedError) else one for one in values]
+            found = await asyncio.gather(*(self._compute(one.data, network) for one in pictures))
+        busy = [str(one) for one in found if isinstance(one, _Busy)]
+        if busy and len(busy) == len(found):
+            raise RefusedError(429, busy[0], retry_after=1)
         n_failed = sum(isinstance(one, str) for one in found)
         self.metrics.pictures.labels("failed").inc(n_failed)
         self.metrics.pictures.labels("computed").inc(len(found) - n_failed)
         return found
 
-    async def _compute(
-        self, data: bytes, network: OpenNetwork
-    ) -> NDArray[np.float32] | ImageError | RefusedError:
+    async def _compute(self, data: bytes, network: OpenNetwork) -> NDArray[np.float32] | str:
         """Return the network's value of a picture, or why there is none.
 
         Large pictures are decoded one after the other, so that no other picture waits for them.
         """
-        try:
+        value = await self._decode_and_run(data, network)
+        if value is None:
             try:
-                value = await self._decode_and_run(self.decoders, data, network)
-            except LargeImageError:
                 with self.large.holding(1), self.large_bytes.holding(len(data)):
-                    value = await self._decode_and_run(self.large_decoder, data, network)
-        except (ImageError, RefusedError) as error:
-            return error
-        if not np.isfinite(value).all():
-            return ImageError("the network's output contains NaN or infinity")
+                    value = await self._decode_and_run(data, network, is_large=True)
+            except RefusedError as error:
+                return _Busy(error)
+        if not isinstance(value, str) and not np.isfinite(value).all():
+            return "the network's output contains NaN or infinity"
         return value
 
     async def _decode_and_run(
-        self, pool: ThreadPoolExecutor, data: bytes, network: OpenNetwork
-    ) -> NDArray[np.float32]:
-        """Decode a picture in a pool, and run the network on it with others."""
-        is_large = pool is self.large_decoder
+        self, data: bytes, network: OpenNetwork, *, is_large: bool = False
+    ) -> Any:
+        """Decode a picture in a pool, and run the network on it with others.
+
+        Returns its value, why there is none, or None for a large picture unless ``is_large``.
+        """
         options: dict[str, Any] = (
             {"in_background": True} if is_large else {"most_bytes": _MOST_BYTES_AT_ONCE}
         )
@@ -204,7 +208,15 @@ class Service:
             except BaseException as error:
                 if not is_large:
                     self.batcher.expect(-1)
-                if future.set_running_or_notify_cancel():
+                if not future.set_running_or_notify_cancel():
+                    return
+                if isinstance(error, LargeImageError):
+                    future.set_result(None)
+                elif isinstance(error, ImageError):
+                    # An exception would refer to the future, and both stay with the picture until
+                    # the garbage collector comes.
+                    future.set_result(str(error))
+                else:
                     future.set_exception(error)
             else:
                 if is_large:
@@ -215,9 +227,8 @@ class Service:
         # Others do not wait for what is decoded for long.
         if not is_large:
             self.batcher.expect(1)
-        pool.submit(decode)
-        value: NDArray[np.float32] = await asyncio.wrap_future(future)
-        return value
+        (self.large_decoder if is_large else self.decoders).submit(decode)
+        return await asyncio.wrap_future(future)
 
     async def embed(
         self, pictures: Sequence[Upload], served: Served
