@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from clusterkit.errors import ImageError, InvalidInputError
 from clusterkit.images import decoding_apart
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.decoding_apart import TIME_VARIABLE, can_decode_apart, decode_apart
-from clusterkit.images.decoding_memory import Claim
+from clusterkit.images.decoding_memory import Claim, LargeImageError
 from tests.grid_colours import REPOSITORY
 from tests.image_writers import encode
 from tests.odd_files import PICTURE
@@ -47,10 +48,10 @@ decoding_child.main()
 @pytest.fixture
 def pretended(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Replace the processes by ones with a decoder that does what the file says."""
-    monkeypatch.setattr(decoding_apart, "_idle", [])
+    monkeypatch.setattr(decoding_apart, "_idle", {False: [], True: []})
     monkeypatch.setattr(decoding_apart, "_MAIN", f"exec({PRETENDED!r})")
     yield
-    for child in decoding_apart._idle:
+    for child in decoding_apart._idle[False] + decoding_apart._idle[True]:
         child.end()
 
 
@@ -70,13 +71,13 @@ def test_a_crash_costs_one_picture() -> None:
     image, shape = apart("good")
     assert (image.shape, image.max(), shape) == ((2, 3, 3), 1, (20, 30))
     assert apart("print")[0].max() == 2
-    assert len(decoding_apart._idle) == 1
+    assert len(decoding_apart._idle[False]) == 1
 
 
 @pytest.mark.usefixtures("pretended")
 def test_a_picture_does_not_pay_for_what_an_earlier_one_broke() -> None:
     apart("good")
-    decoding_apart._idle[0]._process.kill()
+    decoding_apart._idle[False][0]._process.kill()
     assert apart("good")[0].max() == 1
 
 
@@ -114,24 +115,55 @@ def test_threads_have_processes_of_their_own(monkeypatch: pytest.MonkeyPatch) ->
     with ThreadPoolExecutor(3) as pool:
         results = list(pool.map(lambda _: decode_image(WEBP)[0], range(12)))
     assert all((result == np.asarray(PICTURE)).all() for result in results)
-    assert 1 <= len(decoding_apart._idle) <= 4
+    assert 1 <= len(decoding_apart._idle[False]) <= 4
 
 
 def test_a_program_frozen_into_one_file_decodes_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     assert not can_decode_apart()
     monkeypatch.setattr(decoding_apart, "_Child", None)
-    monkeypatch.setattr(decoding_apart, "_idle", [])
+    monkeypatch.setattr(decoding_apart, "_idle", {False: [], True: []})
     assert decode_image(WEBP, (4, 5))[0].shape == (4, 5, 3)
 
 
 def test_a_python_that_cannot_be_started_is_the_reason(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(decoding_apart, "_idle", [])
+    monkeypatch.setattr(decoding_apart, "_idle", {False: [], True: []})
     monkeypatch.setattr(multiprocessing.spawn, "get_executable", lambda: str(tmp_path / "none"))
     with pytest.raises(ImageError, match="its decoder could not be started: No such file"):
         decode_image(WEBP)
+
+
+@pytest.mark.usefixtures("pretended")
+def test_what_is_decoded_in_the_background_has_more_time_and_a_process_that_waits_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Claim(in_background=True) as claim:
+        options = {"resize": "stretch", "in_background": True}
+        assert decode_apart(b"good", None, claim, **options)[0].max() == 1
+        (child,) = decoding_apart._idle[True]
+        if hasattr(os, "SCHED_IDLE"):
+            assert os.sched_getscheduler(child._process.pid) == os.SCHED_IDLE
+        # Set only now: on a busy machine the process waits.
+        monkeypatch.setenv(TIME_VARIABLE, "0.2")
+        with pytest.raises(ImageError, match=r"more than 0\.6 seconds"):
+            decode_apart(b"hang", None, claim, **options)
+
+
+def test_the_background_gives_the_same_pixels() -> None:
+    data = encode(Image.fromarray(np.asarray(PICTURE)), "PNG")
+    image, shape = decode_image(data, (20, 30), in_background=True)
+    assert shape == decode_image(data)[1]
+    assert (image == decode_image(data, (20, 30))[0]).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_a_large_picture_is_none_to_be_decoded_at_once(kind: str) -> None:
+    data = encode(Image.new("RGB", (600, 400)), kind)
+    with pytest.raises(LargeImageError, match="decoding 600 x 400 pixels takes about"):
+        decode_image(data, most_bytes=2**20)
+    assert decode_image(data, most_bytes=2**24)[1] == (400, 600)
 
 
 SCRIPT = """

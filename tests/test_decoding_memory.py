@@ -64,7 +64,7 @@ def test_no_more_is_taken_at_once_than_half_of_the_limit(monkeypatch: pytest.Mon
         # Those of more than half are taken alone.
         list(pool.map(work, (MIB * rng.integers(1, 100, 300)).tolist()))
     assert most <= 100 * MIB
-    assert decoding_memory._budget._taken == 0
+    assert decoding_memory._budgets[False]._taken == 0
 
 
 def test_a_claim_is_given_back_when_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,8 +73,8 @@ def test_a_claim_is_given_back_when_it_is_refused(monkeypatch: pytest.MonkeyPatc
         claim(60 * MIB, "a picture")
         with pytest.raises(ImageError, match="too large"):
             claim(101 * MIB, "a picture")
-        assert decoding_memory._budget._taken == 60 * MIB
-    assert decoding_memory._budget._taken == 0
+        assert decoding_memory._budgets[False]._taken == 60 * MIB
+    assert decoding_memory._budgets[False]._taken == 0
 
 
 def jpeg_of(width: int, height: int, **options: object) -> bytes:

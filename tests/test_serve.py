@@ -14,11 +14,13 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +33,18 @@ from starlette.testclient import TestClient
 
 import clusterkit as ck
 from clusterkit.cli import main
-from clusterkit.errors import InvalidInputError, NotFoundError, WeightsError
+from clusterkit.clustering.confounding import Confounding, RemovedConfounder
+from clusterkit.errors import ImageError, InvalidInputError, NotFoundError, WeightsError
+from clusterkit.images.decoding import decode_image
 from clusterkit.serve import Limits, create_app, run_server
 from clusterkit.serve.batching import MOST, Batcher
 from clusterkit.serve.connections import patient_for
+from clusterkit.serve.limits import RefusedError
+from clusterkit.serve.page import Page, PageKeeper
+from clusterkit.serve.served import Sources
+from clusterkit.serve.uploads import Upload, _Form
 from clusterkit.similarity.catalogue import Catalogue, build_index
+from tests.image_writers import encode
 from tests.serving import Files, new_picture
 from tests.stores import make_photos
 
@@ -188,6 +197,28 @@ def test_the_page_has_its_policy_and_a_form(client: TestClient, files: Files) ->
         assert client.get(path).status_code == 404
     assert str(files.photos) not in answer.text
     assert "the audit of the space, take long" in answer.text
+
+
+def test_the_page_before_stays_where_a_new_one_cannot_be_made(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise ValueError("no disk")
+
+    served, keeper = create_app(files.store).service.served, PageKeeper(Sources(files.store))
+    monkeypatch.setattr("clusterkit.serve.page.make_page", fail)
+    with pytest.raises(RefusedError, match="could not be made"):
+        _wait_for(lambda: keeper.get(served) is not None)
+    made = Page(b"page", "policy")
+    monkeypatch.setattr("clusterkit.serve.page.make_page", lambda *_: made)
+    served = replace(served)
+    _wait_for(lambda: keeper.get(served) is made)
+    monkeypatch.setattr("clusterkit.serve.page.make_page", fail)
+    served = replace(served)
+    for _ in range(20):
+        assert keeper.get(served) is made
+        time.sleep(0.01)
+    keeper.close()
 
 
 def test_a_page_of_too_many_images_says_so(
@@ -417,8 +448,13 @@ def test_nothing_of_a_request_is_left_for_the_garbage_collector(client: TestClie
     try:
         for pictures in (form(new_picture()), form(b"text")):
             client.post("/v1/predict", files=pictures)
-        left = [one for one in gc.get_objects() if type(one).__name__ in ("_Form", "Upload")]
+        kinds = (_Form, Upload, ImageError)
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        left = [one for one in gc.garbage if isinstance(one, kinds)]
     finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
         gc.enable()
     assert left == []
 
@@ -451,6 +487,41 @@ def test_too_many_pictures_are_refused_with_a_time_to_try_again(files: Files) ->
         assert client.post("/v1/similar", files=form(new_picture(60))).status_code == 200
     assert refused.status_code == 429
     assert refused.headers["retry-after"] == "1"
+
+
+def test_nobody_waits_for_a_large_picture_but_other_large_ones(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Longer than the test may take: a large picture must not count as one that is coming.
+    monkeypatch.setattr("clusterkit.serve.batching.WAIT_SECONDS", 100.0)
+    monkeypatch.setattr("clusterkit.serve.service._MOST_BYTES_AT_ONCE", 2**19)
+    large = encode(Image.new("RGB", (300, 200), "red"), "PNG")
+    started, go_on = threading.Event(), threading.Event()
+
+    def decode(data: bytes, *args: Any, in_background: bool = False, **options: Any) -> Any:
+        if in_background:
+            started.set()
+            go_on.wait(60)
+        return decode_image(data, *args, in_background=in_background, **options)
+
+    monkeypatch.setattr("clusterkit.serve.service.decode_image", decode)
+    app = create_app(files.store, limits=Limits(large=1))
+    with (
+        TestClient(app, base_url="http://localhost") as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        first = pool.submit(client.post, "/v1/similar", files=form(large))
+        assert started.wait(60)
+        assert client.post("/v1/similar", files=form(new_picture(70))).status_code == 200
+        refused = client.post("/v1/similar", files=form(large))
+        part = client.post("/v1/similar", files=form(large, new_picture(71))).json()["results"]
+        go_on.set()
+        assert first.result().status_code == 200
+        assert client.post("/v1/similar", files=form(large)).status_code == 200
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    assert "too many large pictures" in part[0]["error"]
+    assert len(part[1]["neighbors"]) == 10
+    assert (app.service.large.now, app.service.waiting.now) == (0, 0)
 
 
 def test_pictures_of_several_requests_are_computed_together() -> None:
@@ -719,6 +790,17 @@ def test_what_cannot_be_served_is_said_before_anything_is_loaded(
             create_app(**arguments)
 
 
+def test_clusters_without_a_confounder_are_refused_before_their_files_are_read(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed = RemovedConfounder("tone", n_components=2, share=0.3, before=0.5, after=0.1)
+    clustering = replace(files.clustering, confounding=Confounding((removed,), moved=0.2))
+    table = clustering.to_csv(tmp_path / "clusters.csv")
+    monkeypatch.setattr("clusterkit.serve.groups.reopen_clustering", None)
+    with pytest.raises(InvalidInputError, match="without tone, which cannot be removed from a new"):
+        create_app(files.store, clusters=table)
+
+
 def test_a_public_address_needs_a_token(files: Files) -> None:
     for host in ("0.0.0.0", "::", "192.168.0.1", "example.org"):
         with pytest.raises(InvalidInputError, match="give a token"):
@@ -757,6 +839,9 @@ def test_a_server_answers_and_ends_when_it_is_told(tmp_path: Path) -> None:
             time.sleep(0.5)
             yield body[50:]
 
+        broken = urllib.request.Request(f"{url}/v1/similar", b"no form", headers)
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            urllib.request.urlopen(broken, timeout=20)
         asked = urllib.request.Request(f"{url}/v1/similar?n=1", slowly(), headers)
         with urllib.request.urlopen(asked, timeout=20) as answer:
             found = json.load(answer)["results"][0]
@@ -764,7 +849,7 @@ def test_a_server_answers_and_ends_when_it_is_told(tmp_path: Path) -> None:
         _, said = process.communicate(timeout=20)
     finally:
         process.kill()
-    assert "Traceback" not in said
+    assert said == ""
     # Ended by the signal, after the request.
     assert process.returncode in (-signal.SIGTERM, 0)
 
@@ -807,6 +892,31 @@ def test_a_client_that_sends_no_headers_is_cut_off(begun: bytes) -> None:
             silent.settimeout(10)
             silent.sendall(begun)
             assert silent.recv(999) == b""
+
+
+def test_a_client_that_goes_on_sending_what_was_refused_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 413, "headers": []})
+            await send({"type": "http.response.body"})
+
+    monkeypatch.setattr("clusterkit.serve.connections._LAST_SECONDS", 0.2)
+    with running(app, 60) as port, socket.create_connection(("127.0.0.1", port)) as link:
+        link.settimeout(10)
+        link.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n")
+        assert link.recv(999).startswith(b"HTTP/1.1 413")
+        _wait_for(lambda: _is_cut_off(link))
+
+
+def _is_cut_off(link: socket.socket) -> bool:
+    """Send a little; return whether the connection has ended."""
+    try:
+        link.sendall(b"0" * 1000)
+    except ConnectionError:
+        return True
+    return False
 
 
 def test_a_client_that_does_not_read_is_cut_off() -> None:

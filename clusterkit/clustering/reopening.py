@@ -118,7 +118,7 @@ def as_clustered(earlier: EarlierClusters, embeddings: Opened) -> Opened:
         If these cannot be measured again, since the files are gone, or the vectors are a stream;
         then nothing is removed.
     """
-    removed = _removed(earlier)
+    removed = removed_confounders(earlier)
     if not removed:
         return embeddings
     try:
@@ -136,8 +136,8 @@ def as_clustered(earlier: EarlierClusters, embeddings: Opened) -> Opened:
         return embeddings
 
 
-def _removed(earlier: EarlierClusters) -> list[str]:
-    """Return the confounders that a clustering was made without."""
+def removed_confounders(earlier: EarlierClusters) -> list[str]:
+    """Return the names of the confounders that a clustering was made without."""
     confounding = Confounding.from_dict(earlier.made_by.get("without"))
     removed = () if confounding is None else confounding.removed
     return [one.name for one in removed if one.n_components]

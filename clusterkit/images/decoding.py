@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -79,7 +80,12 @@ _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 
 
 def decode_image(
-    data: bytes, size: tuple[int, int] | None = None, *, resize: str = "stretch"
+    data: bytes,
+    size: tuple[int, int] | None = None,
+    *,
+    resize: str = "stretch",
+    most_bytes: float = math.inf,
+    in_background: bool = False,
 ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Decode the bytes of an image file.
 
@@ -96,6 +102,11 @@ def decode_image(
         Target (height, width) in pixels.
     resize : {"stretch", "crop", "pad"}
         See :func:`clusterkit.images.resizing.resize_image`.
+    most_bytes : float
+        Images that need more memory are not decoded, which their headers tell.
+    in_background : bool
+        Whether to decode in a process that leaves the processors to others, within an amount of
+        memory of its own.
 
     Returns
     -------
@@ -106,6 +117,8 @@ def decode_image(
 
     Raises
     ------
+    LargeImageError
+        If it needs more than ``most_bytes``.
     ImageError
         If the image cannot be read; the message is the reason.  This includes images that exceed
         the memory limit (:func:`~clusterkit.images.decoding_memory.memory_limit`) or the time limit
@@ -116,10 +129,11 @@ def decode_image(
     check_resize_mode(resize)
     if not data:
         raise ImageError("the file is empty")
-    with Claim() as claim:
-        if _is_safe_here(data) or not can_decode_apart():
+    with Claim(most_bytes=most_bytes, in_background=in_background) as claim:
+        is_safe = not in_background and _is_safe_here(data)
+        if is_safe or not can_decode_apart():
             return decode_here(data, size, claim, resize=resize)
-        return decode_apart(data, size, claim, resize=resize)
+        return decode_apart(data, size, claim, resize=resize, in_background=in_background)
 
 
 def decode_here(

@@ -26,26 +26,16 @@ from clusterkit.images.decoding_memory import Claim, memory_limit
 TIME_VARIABLE = "CLUSTERKIT_IMAGE_SECONDS"
 _DEFAULT_SECONDS = 120.0
 _MAIN = "from clusterkit.images.decoding_child import main; main()"
+_WAIT = "from clusterkit.utils.priority import run_while_idle; run_while_idle(); "
+# So many times the limit for a process that others let wait.
+_PATIENCE = 3
 # Enough for importing NumPy and Pillow from a slow disk.
 _START_SECONDS = 300.0
 # Time for a process that closed its output to exit, to get its status.
 _END_SECONDS = 5.0
-_niceness = 0
 _LENGTHS = struct.Struct("<QQ")
 # Limit for an answer without pixels, in case the process's memory is corrupted.
 _MOST_HEAD_BYTES = 2**16
-
-
-def let_decoders_wait(niceness: int) -> None:
-    """Give the processes that start from now on a lower priority, where the system has any.
-
-    Parameters
-    ----------
-    niceness : int
-        From 1 to 19, the lowest priority; see :func:`os.nice`.
-    """
-    global _niceness
-    _niceness = niceness if hasattr(os, "nice") else 0
 
 
 def can_decode_apart() -> bool:
@@ -54,7 +44,12 @@ def can_decode_apart() -> bool:
 
 
 def decode_apart(
-    data: bytes, size: tuple[int, int] | None, claim: Claim, *, resize: str
+    data: bytes,
+    size: tuple[int, int] | None,
+    claim: Claim,
+    *,
+    resize: str,
+    in_background: bool = False,
 ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Decode an image in a separate process; see :func:`~clusterkit.images.decoding.decode_image`.
 
@@ -65,7 +60,7 @@ def decode_apart(
         120.
     """
     while True:
-        child = _take_child()
+        child = _take_child(in_background)
         was_used = child.was_used
         try:
             return child.decode(data, size, claim, resize)
@@ -80,7 +75,7 @@ def decode_apart(
             raise
         finally:
             if child.is_running:
-                _idle.append(child)
+                _idle[in_background].append(child)
 
 
 class _CrashError(ImageError):
@@ -90,9 +85,9 @@ class _CrashError(ImageError):
 class _Child:
     """One decoding process."""
 
-    def __init__(self) -> None:
-        wait = f"import os; os.nice({_niceness}); " if _niceness else ""
-        code = f"{wait}import sys; sys.path[:] = {sys.path!r}; {_MAIN}"
+    def __init__(self, *, in_background: bool = False) -> None:
+        wait = _WAIT if in_background else ""
+        code = f"import sys; sys.path[:] = {sys.path!r}; {wait}{_MAIN}"
         # One thread each, since there are several processes.
         changes = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         # Return the memory of pixels to the system at once.
@@ -115,7 +110,7 @@ class _Child:
         assert self._process.stdout is not None
         self._requests: BinaryIO = self._process.stdin  # type: ignore[assignment]
         self._answers: BinaryIO = self._process.stdout  # type: ignore[assignment]
-        self.is_running, self.was_used = True, False
+        self.is_running, self.was_used, self._in_background = True, False, in_background
         with self._ending_after(_START_SECONDS, "its decoder did not start"):
             receive(self._answers)
 
@@ -124,7 +119,7 @@ class _Child:
     ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         """Decode one file in the process."""
         self.was_used = True
-        seconds = _time_limit()
+        seconds = _time_limit() * (_PATIENCE if self._in_background else 1)
         slow = (
             f"decoding took more than {seconds:g} seconds; {TIME_VARIABLE} in the environment "
             "sets the limit"
@@ -135,18 +130,19 @@ class _Child:
         with self._ending_after(seconds, slow):
             send(self._requests, head, data)
             answer = self._receive(limit)
+        refused: ImageError | None = None
         while "bytes" in answer:
+            granted: dict[str, Any] = {}
             try:
                 # Waiting for the memory of other images does not count.
                 claim(float(answer["bytes"]), str(answer["what"]))
-                granted: dict[str, Any] = {}
             except ImageError as error:
-                granted = {"error": str(error)}
+                refused, granted = error, {"error": str(error)}
             with self._ending_after(seconds, slow):
                 send(self._requests, granted)
                 answer = self._receive(limit)
         if "error" in answer:
-            raise ImageError(str(answer["error"]))
+            raise refused or ImageError(str(answer["error"]))
         height, width = answer["shape"]
         return answer["pixels"], (int(height), int(width))
 
@@ -225,30 +221,32 @@ def _time_limit() -> float:
     return seconds
 
 
-# Appending and popping are atomic.
-_idle: list[_Child] = []
+# By whether they work in the background.  Appending and popping are atomic.
+_idle: dict[bool, list[_Child]] = {False: [], True: []}
 _of_parent: list[list[_Child]] = []
 
 
-def _take_child() -> _Child:
+def _take_child(in_background: bool) -> _Child:
     """Return an idle process, or a new one."""
     try:
-        return _idle.pop()
+        return _idle[in_background].pop()
     except IndexError:
-        return _Child()
+        return _Child(in_background=in_background)
 
 
 @atexit.register
 def _end_all() -> None:
     """Terminate idle processes."""
-    while _idle:
-        _idle.pop().end()
+    for children in _idle.values():
+        while children:
+            children.pop().end()
 
 
 def _forget_parents() -> None:
     """Drop the processes after a fork, since the parent uses the same pipes."""
-    _of_parent.append(_idle.copy())
-    _idle.clear()
+    for children in _idle.values():
+        _of_parent.append(children.copy())
+        children.clear()
 
 
 if hasattr(os, "register_at_fork"):

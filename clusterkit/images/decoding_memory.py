@@ -17,6 +17,10 @@ _BYTES_PER_PIXEL_OF_LIMIT = 24
 _SMALL_BYTES = 2**20
 
 
+class LargeImageError(ImageError):
+    """An image that takes more memory than its caller wants to decode at once."""
+
+
 def memory_limit() -> float:
     """Return the memory limit for decoding one image in bytes.
 
@@ -63,10 +67,12 @@ class _Budget:
             self._taken += wanted
 
 
-_budget = _Budget()
+# By whether images are decoded in the background: no other image waits for these.
+_budgets = {False: _Budget(), True: _Budget()}
 # After a fork, a thread of the parent may hold the lock, and its images do not exist here.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_budget.__init__)  # type: ignore[misc]
+    for _budget in _budgets.values():
+        os.register_at_fork(after_in_child=_budget.__init__)  # type: ignore[misc]
 
 
 class Claim:
@@ -74,9 +80,18 @@ class Claim:
 
     As a context manager, it releases the memory at the end.  Each call replaces the previous
     amount.
+
+    Parameters
+    ----------
+    most_bytes : float
+        More memory is not taken.
+    in_background : bool
+        Whether the memory is taken from a budget of its own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, most_bytes: float = math.inf, in_background: bool = False) -> None:
+        self._most_bytes = most_bytes
+        self._budget = _budgets[in_background]
         self._held = 0.0
 
     def __call__(self, n_bytes: float, what: str) -> None:
@@ -86,6 +101,8 @@ class Claim:
         ------
         ImageError
             If that exceeds the limit for one image.
+        LargeImageError
+            If it is within that limit, and more than ``most_bytes``.
         """
         limit = memory_limit()
         if n_bytes > limit:
@@ -94,6 +111,8 @@ class Claim:
                 f"{limit / GIB:.2g} GiB are allowed; {LIMIT_VARIABLE}="
                 f"{math.ceil(n_bytes / GIB)} in the environment allows it"
             )
+        if n_bytes > self._most_bytes:
+            raise LargeImageError(f"decoding {what} takes about {n_bytes / GIB:.2g} GiB of memory")
         if self._held or n_bytes >= _SMALL_BYTES:
             self._swap(n_bytes, limit / 2.0)
 
@@ -106,5 +125,5 @@ class Claim:
     def _swap(self, n_bytes: float, total: float) -> None:
         if n_bytes == self._held:
             return
-        _budget.swap(self._held, n_bytes, total)
+        self._budget.swap(self._held, n_bytes, total)
         self._held = n_bytes

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.serve.limits import Limits
+from clusterkit.serve.limits import LOCAL_HOSTS, Limits
 from clusterkit.serve.phases import Phases
 from clusterkit.utils.locations import as_path
 from clusterkit.utils.optional_imports import require
 
 if TYPE_CHECKING:
     from clusterkit.serve.protection import Protection
-
-_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 def create_app(
@@ -26,7 +24,7 @@ def create_app(
     model: str | Path | None = None,
     clusters: str | Path | None = None,
     token: str | None = None,
-    hosts: Collection[str] = _LOCAL_HOSTS,
+    hosts: Collection[str] = LOCAL_HOSTS,
     any_address: bool = False,
     limits: Limits | None = None,
     look_seconds: float = 2.0,

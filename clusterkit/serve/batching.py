@@ -59,7 +59,9 @@ class Batcher:
             self._coming += n
             self._changed.notify()
 
-    def submit(self, run: Run, pixels: NDArray[np.uint8]) -> Future[Any]:
+    def submit(
+        self, run: Run, pixels: NDArray[np.uint8], future: Future[Any] | None = None
+    ) -> Future[Any]:
         """Let a picture, which was expected, be computed with the next batch of the same network.
 
         Parameters
@@ -68,13 +70,15 @@ class Batcher:
             The network: uint8 images of shape (n, height, width, 3) in, ``n`` values out.
         pixels : ndarray of shape (height, width, 3), uint8
             The picture.
+        future : concurrent.futures.Future, optional
+            What gets its value; by default a new one.
 
         Returns
         -------
         concurrent.futures.Future
             Its value.
         """
-        future: Future[Any] = Future()
+        future = Future() if future is None else future
         with self._changed:
             self._coming -= 1
             self._jobs.append(_Job(run, pixels, future, time.monotonic()))
@@ -90,19 +94,27 @@ class Batcher:
 
     def _work(self) -> None:
         """Compute batches until the end."""
-        while jobs := self._next_batch():
-            jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
-            if not jobs:
-                continue
-            self._observe(len(jobs))
-            try:
-                values = jobs[0].run(np.stack([job.pixels for job in jobs]))
-                for job, value in zip(jobs, values, strict=True):
-                    job.future.set_result(value)
-            except Exception as error:
-                for job in jobs:
-                    if not job.future.done():
-                        job.future.set_exception(error)
+        # Nothing of one batch is kept while the next is waited for.
+        while self._compute(self._next_batch()):
+            pass
+
+    def _compute(self, jobs: list[_Job]) -> bool:
+        """Compute a batch; return False for the end, an empty one."""
+        if not jobs:
+            return False
+        jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+        if not jobs:
+            return True
+        self._observe(len(jobs))
+        try:
+            values = jobs[0].run(np.stack([job.pixels for job in jobs]))
+            for job, value in zip(jobs, values, strict=True):
+                job.future.set_result(value)
+        except Exception as error:
+            for job in jobs:
+                if not job.future.done():
+                    job.future.set_exception(error)
+        return True
 
     def _next_batch(self) -> list[_Job]:
         """Wait for the next batch: pictures of one network.  Empty at the end."""

@@ -8,6 +8,10 @@ from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+# A client that still sends the body of a request that has been answered may read the answer for so
+# long: what it sends is read and dropped, since to close at once would lose the answer.
+_LAST_SECONDS = 2.0
+
 
 def patient_for(seconds: float) -> type[asyncio.Protocol]:
     """Return uvicorn's protocol with limits that it does not have.
@@ -44,7 +48,8 @@ def patient_for(seconds: float) -> type[asyncio.Protocol]:
                 # The headers are complete; the application limits the time of the body.
                 self._stop_header_timer()
             elif self._header_timer is None:
-                self._header_timer = self._in_time(self.transport.close)
+                is_refused = self.cycle is not None and self.cycle.more_body
+                self._header_timer = self._in_time(self.transport.close, is_refused)
 
         def pause_writing(self) -> None:
             super().pause_writing()
@@ -60,9 +65,11 @@ def patient_for(seconds: float) -> type[asyncio.Protocol]:
             self._stop_reading_timer()
             super().connection_lost(exc)
 
-        def _in_time(self, end: Callable[[], None]) -> asyncio.TimerHandle:
+        def _in_time(
+            self, end: Callable[[], None], is_refused: bool = False
+        ) -> asyncio.TimerHandle:
             """Let the connection end, unless the timer is stopped before."""
-            return self.loop.call_later(seconds, end)
+            return self.loop.call_later(min(seconds, _LAST_SECONDS) if is_refused else seconds, end)
 
         def _stop_header_timer(self) -> None:
             if self._header_timer is not None:

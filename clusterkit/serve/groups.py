@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.clusterers.distances import cluster_means
-from clusterkit.clustering.reopening import is_normalized, reopen_clustering
+from clusterkit.clustering.reopening import removed_confounders, reopen_clustering
 from clusterkit.clustering.saved import read_earlier
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.catalogue import Catalogue
@@ -48,15 +48,14 @@ class Groups:
     """
 
     def __init__(self, clusters_csv: str | Path, catalogue: Catalogue) -> None:
-        self.is_normalized = is_normalized(read_earlier(clusters_csv))
-        clustering = reopen_clustering(clusters_csv, catalogue.embeddings())
-        without = clustering.confounding
-        if without is not None and any(one.n_components for one in without.removed):
+        removed = removed_confounders(read_earlier(clusters_csv))
+        if removed:
             raise InvalidInputError(
-                f"{clusters_csv} was made without {', '.join(one.name for one in without.removed)}"
-                ", which cannot be removed from a new picture: cluster without --without, or leave "
-                "out --clusters"
+                f"{clusters_csv} was made without {', '.join(removed)}, which cannot be removed "
+                "from a new picture: cluster without --without, or leave out --clusters"
             )
+        clustering = reopen_clustering(clusters_csv, catalogue.embeddings())
+        self.is_normalized = bool(clustering.parameters["normalize"])
         self.numbers, self.centers = cluster_means(
             np.asarray(clustering.embeddings), clustering.labels, normalize=self.is_normalized
         )

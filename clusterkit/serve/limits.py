@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
 from clusterkit.errors import ClusterkitError, InvalidInputError
 
+# The names of this machine, by which requests may always call it.
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 _MIB = 2**20
 
 
@@ -32,8 +36,10 @@ class Limits:
         Requests at the same time.
     waiting : int
         Pictures that are being decoded or wait for the network, of all requests.
+    large : int
+        Those among them that are so large that they are decoded one after the other.
     held_bytes : int
-        Bodies held in memory, of all requests.
+        Bodies held in memory, of all requests.  Large pictures have half of it.
     """
 
     body_bytes: int = 64 * _MIB
@@ -42,6 +48,7 @@ class Limits:
     idle_seconds: float = 15.0
     requests: int = 256
     waiting: int = 256
+    large: int = 32
     held_bytes: int = 512 * _MIB
 
     def check(self) -> None:
@@ -107,3 +114,12 @@ class Held:
     def give_back(self, amount: int) -> None:
         """Give back what was taken."""
         self.now -= amount
+
+    @contextmanager
+    def holding(self, amount: int) -> Iterator[None]:
+        """Take an amount within the block, or refuse the request."""
+        self.take(amount)
+        try:
+            yield
+        finally:
+            self.give_back(amount)

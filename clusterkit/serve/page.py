@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from clusterkit.serve.served import Served, Sources
 
 # A page holds about 2 KB of each image.
 MOST_ON_PAGE = 100_000
+_LOG = logging.getLogger("clusterkit.serve")
 _POLICY = re.compile('<meta http-equiv="Content-Security-Policy" content="([^"]*)">')
 
 
@@ -98,7 +100,7 @@ class PageKeeper:
         self._sources = sources
         self._pool = ThreadPoolExecutor(1, "page")
         self._made: Page | None = None
-        self._making: tuple[Served, Future[Page]] | None = None
+        self._making: tuple[Served, Future[Page | None]] | None = None
 
     def get(self, served: Served) -> Page | None:
         """Return the page, the one before while a new one is made, or None while it is the first.
@@ -106,16 +108,27 @@ class PageKeeper:
         Raises
         ------
         RefusedError
-            If there is no page of what is served.
+            If there is no page of what is served, or the first cannot be made.
         """
         if served.catalogue is None:
             raise RefusedError(404, "there is a page only with a store")
         is_done = self._making is None or self._making[1].done()
         if is_done and (self._making is None or self._making[0] is not served):
-            self._making = served, self._pool.submit(make_page, served, self._sources)
+            self._making = served, self._pool.submit(self._make, served)
         elif is_done and self._making is not None:
-            self._made = self._making[1].result()
+            made = self._making[1].result()
+            if made is None and self._made is None:
+                raise RefusedError(500, "the page could not be made; the server's log says why")
+            self._made = made or self._made
         return self._made
+
+    def _make(self, served: Served) -> Page | None:
+        """Make the page, in the thread; None if it cannot be made."""
+        try:
+            return make_page(served, self._sources)
+        except Exception as error:
+            _LOG.warning("the page could not be made: %s", error)
+            return None
 
     def close(self) -> None:
         """End the thread."""

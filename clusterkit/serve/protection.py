@@ -22,7 +22,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 # An answer is data: a browser that shows it runs nothing.
 _HEADERS = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",

@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path as FilePath
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from fastapi import FastAPI, Path, Query, Request, Response
@@ -30,6 +30,7 @@ from clusterkit.similarity.catalogue import MANY, Catalogue
 from clusterkit.utils.paths import json_text
 from clusterkit.utils.text import plural
 
+T = TypeVar("T")
 # Of lightly-studio-serve.
 _PROTOCOL_VERSION = "1.0"
 _MOST_NEIGHBORS = 1000
@@ -46,6 +47,8 @@ _TOO_MANY = (
     "All of them are searched by the calls of <a href='/openapi.json'>the API</a>.</p></html>"
 )
 _PIECE_BYTES = 2**18
+# The answer of so many pictures is written in a few ms.
+_FEW = 2
 _LOG = logging.getLogger("clusterkit.serve")
 _ID = "^[0-9a-f]{16}$"
 
@@ -319,13 +322,10 @@ def _add_images(app: FastAPI, service: Service) -> None:
 
 async def _picture(service: Service, file: FilePath, side: int) -> Response:
     """Return a file as a JPEG of that size: its own bytes and metadata stay here."""
-    service.waiting.take(1)
-    try:
+    with service.waiting.holding(1):
         (picture,) = await service.run(
             service.decoders, lambda: encode_thumbnails([file], side=side)
         )
-    finally:
-        service.waiting.give_back(1)
     if picture is None:
         raise RefusedError(404, "the file of that image is gone, or cannot be read")
     headers = {"Cache-Control": "private, max-age=300"}
@@ -462,8 +462,7 @@ def _add_embed(app: FastAPI, service: Service) -> None:
                 rows = ",".join(json.dumps(vectors[index].tolist()) for index in kept)  # type: ignore[union-attr]
                 return f'{json.dumps(head)[:-1]},"embeddings":[{rows}]}}'
 
-            text = await service.run(service.searcher, write)
-            return Response(text, media_type="application/json")
+            return Response(await _write(service, pictures, write), media_type="application/json")
 
 
 def _catalogue(served: Served) -> Any:
@@ -495,8 +494,15 @@ async def _respond(
         said = said if len(results) > 1 else "the picture cannot be used"
         return f"{json_text({'error': f'{said}: {reason}'}, indent=None)[:-1]}, {rest}", 422
 
-    text, status = await service.run(service.searcher, write)
+    text, status = await _write(service, pictures, write)
     return Response(text, status, media_type="application/json")
+
+
+async def _write(service: Service, pictures: Sequence[Upload], write: Callable[[], T]) -> T:
+    """Write an answer: that of a few pictures here, which is faster, of more in another thread."""
+    if len(pictures) <= _FEW:
+        return write()
+    return await service.run(service.searcher, write)
 
 
 def _json(document: dict[str, Any], status: int = 200, headers: Any = None) -> Response:

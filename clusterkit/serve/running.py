@@ -10,14 +10,11 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.images.decoding_apart import let_decoders_wait
 from clusterkit.serve.application import check_extra, create_app
-from clusterkit.serve.limits import Limits
+from clusterkit.serve.limits import LOCAL_HOSTS, Limits
 
-_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 # A picture of a stranger may not hold a decoder for long.
 _IMAGE_SECONDS = ("CLUSTERKIT_IMAGE_SECONDS", "10")
-_NICENESS = 10
 # Idle connections beside those of requests.
 _CONNECTIONS_PER_REQUEST = 4
 # How long running requests may take after SIGTERM.
@@ -60,7 +57,8 @@ def run_server(
 
     Notes
     -----
-    A picture may take 10 seconds to decode, unless ``CLUSTERKIT_IMAGE_SECONDS`` says otherwise.
+    A picture may take 10 seconds to decode, unless ``CLUSTERKIT_IMAGE_SECONDS`` says otherwise; one
+    that is decoded while the processors are idle, since it is large, three times as long.
     """
     check_extra()
     import uvicorn
@@ -75,8 +73,6 @@ def run_server(
         )
     limits = limits or Limits()
     os.environ.setdefault(*_IMAGE_SECONDS)
-    # Large pictures are decoded in processes apart, which shall not take the cores of the network.
-    let_decoders_wait(_NICENESS)
     # Before the networks are loaded.
     with _bind(host, port) as listener:
         app = create_app(
@@ -86,7 +82,7 @@ def run_server(
             model=model,
             clusters=clusters,
             token=token,
-            hosts={*_LOCAL_HOSTS, host, *hosts},
+            hosts={*LOCAL_HOSTS, host, *hosts},
             any_address=not is_local,
             limits=limits,
         )

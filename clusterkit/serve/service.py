@@ -6,7 +6,7 @@ import asyncio
 import logging
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from clusterkit.errors import ClusterkitError, ImageError
 from clusterkit.images.decoding import decode_image
+from clusterkit.images.decoding_memory import LargeImageError
 from clusterkit.images.folder import digest_bytes
 from clusterkit.serve.batching import Batcher
 from clusterkit.serve.indexing import Indexer
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from clusterkit.extractors.remembered import RememberedExtractor
 
 T = TypeVar("T")
+# Larger pictures are decoded in the background: PNGs from 6 megapixels on, but hardly any JPEG,
+# since these are decoded in a smaller size.
+_MOST_BYTES_AT_ONCE = 2**26
 # Each explanation runs the network on dozens of pictures.
 MOST_EXPLAINED = 8
 _NO_NETWORK = (
@@ -43,6 +47,12 @@ _NO_NETWORK = (
 # How often the event loop is watched.
 _LOOK_SECONDS = 0.1
 _LOG = logging.getLogger("clusterkit.serve")
+
+
+class _Busy(str):
+    """Why a picture has no result, if it may have one later."""
+
+    __slots__ = ()
 
 
 class Service:
@@ -70,10 +80,13 @@ class Service:
         self.metrics = Metrics()
         self.held = Held(limits.held_bytes, "bytes")
         self.waiting = Held(limits.waiting, "pictures")
+        self.large = Held(limits.large, "large pictures")
+        self.large_bytes = Held(limits.held_bytes // 2, "large pictures")
         self.explaining = Held(MOST_EXPLAINED, "explanations")
         self.batcher = Batcher(self.metrics.batches.observe)
         # One more than there are CPUs: one may wait for a decoder in another process.
         self.decoders = ThreadPoolExecutor(count_cpus() + 1, "decode")
+        self.large_decoder = ThreadPoolExecutor(1, "decode large")
         self.searcher = ThreadPoolExecutor(1, "search")
         # Apart, since others would wait for whoever compares all of many images.
         self.scanner = ThreadPoolExecutor(1, "scan")
@@ -85,7 +98,13 @@ class Service:
     def close(self) -> None:
         """End all threads once they have done what they have begun."""
         self.indexer.close()
-        for pool in (self.decoders, self.searcher, self.scanner, self.explainer):
+        for pool in (
+            self.decoders,
+            self.large_decoder,
+            self.searcher,
+            self.scanner,
+            self.explainer,
+        ):
             pool.shutdown()
         self.page.close()
         self.batcher.close()
@@ -145,32 +164,71 @@ class Service:
         RefusedError
             If too many pictures wait.
         """
-        self.waiting.take(len(pictures))
-        try:
+        with self.waiting.holding(len(pictures)):
             found = await asyncio.gather(*(self._compute(one.data, network) for one in pictures))
-        finally:
-            self.waiting.give_back(len(pictures))
+        busy = [str(one) for one in found if isinstance(one, _Busy)]
+        if busy and len(busy) == len(found):
+            raise RefusedError(429, busy[0], retry_after=1)
         n_failed = sum(isinstance(one, str) for one in found)
         self.metrics.pictures.labels("failed").inc(n_failed)
         self.metrics.pictures.labels("computed").inc(len(found) - n_failed)
         return found
 
     async def _compute(self, data: bytes, network: OpenNetwork) -> NDArray[np.float32] | str:
-        """Decode a picture in the pool, and run the network on it with others."""
-        self.batcher.expect(1)
-        try:
-            pixels = await self.run(self.decoders, _decode, data, network)
-        except ImageError as error:
-            self.batcher.expect(-1)
-            return str(error)
-        except BaseException:
-            self.batcher.expect(-1)
-            raise
-        future = self.batcher.submit(network.run, pixels)
-        value: NDArray[np.float32] = await asyncio.wrap_future(future)
-        if not np.isfinite(value).all():
+        """Return the network's value of a picture, or why there is none.
+
+        Large pictures are decoded one after the other, so that no other picture waits for them.
+        """
+        value = await self._decode_and_run(data, network)
+        if value is None:
+            try:
+                with self.large.holding(1), self.large_bytes.holding(len(data)):
+                    value = await self._decode_and_run(data, network, is_large=True)
+            except RefusedError as error:
+                return _Busy(error)
+        if not isinstance(value, str) and not np.isfinite(value).all():
             return "the network's output contains NaN or infinity"
         return value
+
+    async def _decode_and_run(
+        self, data: bytes, network: OpenNetwork, *, is_large: bool = False
+    ) -> Any:
+        """Decode a picture in a pool, and run the network on it with others.
+
+        Returns its value, why there is none, or None for a large picture unless ``is_large``.
+        """
+        options: dict[str, Any] = (
+            {"in_background": True} if is_large else {"most_bytes": _MOST_BYTES_AT_ONCE}
+        )
+        future: Future[Any] = Future()
+
+        def decode() -> None:
+            try:
+                pixels, _ = decode_image(data, network.size, resize=network.resize, **options)
+            except BaseException as error:
+                if not is_large:
+                    self.batcher.expect(-1)
+                if not future.set_running_or_notify_cancel():
+                    return
+                if isinstance(error, LargeImageError):
+                    future.set_result(None)
+                elif isinstance(error, ImageError):
+                    # An exception would refer to the future, and both stay with the picture until
+                    # the garbage collector comes.
+                    future.set_result(str(error))
+                else:
+                    future.set_exception(error)
+            else:
+                if is_large:
+                    self.batcher.expect(1)
+                # From this thread: to go through that of the event loop would take longer.
+                self.batcher.submit(network.run, pixels, future)
+
+        # Others do not wait for what is decoded for long.
+        if not is_large:
+            self.batcher.expect(1)
+        (self.large_decoder if is_large else self.decoders).submit(decode)
+        return await asyncio.wrap_future(future)
 
     async def embed(
         self, pictures: Sequence[Upload], served: Served
@@ -202,8 +260,7 @@ class Service:
             raise RefusedError(413, f"send at most {MOST_EXPLAINED} pictures to be explained")
         vectors, known = await self.look_up(pictures, served)
         found: list[dict[str, Any] | str] = []
-        self.explaining.take(len(pictures))
-        try:
+        with self.explaining.holding(len(pictures)):
             for upload, vector, own in zip(pictures, vectors, known, strict=True):
                 if isinstance(vector, str):
                     found.append(vector)
@@ -211,8 +268,6 @@ class Service:
                 found.append(
                     await self.run(self.explainer, self._explain, upload, vector, own, row, served)
                 )
-        finally:
-            self.explaining.give_back(len(pictures))
         return found
 
     def _explain(
@@ -260,11 +315,6 @@ class Service:
     async def run(self, pool: ThreadPoolExecutor, function: Callable[..., T], *args: Any) -> T:
         """Run a function in a thread of a pool."""
         return await asyncio.get_running_loop().run_in_executor(pool, function, *args)
-
-
-def _decode(data: bytes, network: OpenNetwork) -> NDArray[np.uint8]:
-    """Decode a picture in the network's size."""
-    return decode_image(data, network.size, resize=network.resize)[0]
 
 
 def _row_of(upload: Upload, catalogue: Catalogue) -> int | None:

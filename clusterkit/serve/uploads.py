@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +16,8 @@ from clusterkit.serve.limits import Held, Limits, RefusedError
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+# What is wrong with a form is answered; the parser would print it as well.
+logging.getLogger("python_multipart").addHandler(logging.NullHandler())
 # The name of the form's field, as in the protocol of lightly-studio-serve.
 FIELD = "files"
 _MOST_HEADERS, _MOST_HEADER_BYTES = 8, 4096

@@ -7,8 +7,9 @@ runs ``clusterkit serve`` in a process of its own, with clients in threads of th
   client, and of decoding a picture and running the network on it in this process; the time from
   loaded weights to the first answer.
 - ``harm``: the p95 of a client before and while 200 clients send slowly, and others send bombs, a
-  body of 5 GiB, and go away; the longest answer of ``/v2/health/live``; the memory after 10,000
-  requests.
+  body of 5 GiB, and go away; the longest answer of ``/v2/health/live``.
+- ``memory``: the memory after 2,000 and after 10,000 requests of all calls, with pictures that are
+  broken, large or too many.
 - ``swap``: requests that fail while model and store are replaced 20 times.
 - ``neighbours``: the p95 of the neighbours of an image among ``--rows`` imported vectors of 512
   dimensions, the memory, and how many of the ten nearest are found.  The vectors are of 1,000
@@ -23,7 +24,9 @@ import argparse
 import http.client
 import itertools
 import json
+import multiprocessing
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -34,7 +37,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -45,8 +48,10 @@ import numpy as np
 import clusterkit as ck
 from clusterkit.images.decoding import decode_image
 from clusterkit.similarity.nearest import nearest_others, unit_rows
+from clusterkit.utils.parallel import count_cpus
 
-CLIENTS, SLOW, AWAY, REQUESTS, SWAPS = 16, 200, 100, (10_000, 20_000), 20
+CLIENTS, SLOW, AWAY, SWAPS = 16, 200, 100, 20
+REQUESTS = {"memory": 10_000, "schema": 20_000}
 EMBED = "/v1/embed/images/bytes"
 
 
@@ -177,8 +182,8 @@ def measure_speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]
     }
 
 
-def split(data: Sequence[bytes], n: int) -> list[Sequence[bytes]]:
-    """Divide pictures among clients."""
+def split(data: Sequence[Any], n: int) -> list[Sequence[Any]]:
+    """Divide pictures or requests among clients."""
     return [data[start::n] for start in range(n)]
 
 
@@ -190,9 +195,8 @@ def send_all(server: Server, data: Sequence[bytes]) -> None:
         assert status == 200, status
 
 
-def bomb() -> bytes:
-    """Return a PNG of 8,000 x 8,000 pixels in few bytes."""
-    side = 8000
+def bomb(side: int = 8000) -> bytes:
+    """Return a PNG of so many pixels a side in few bytes."""
     lines = zlib.compress(bytes(side * (1 + 3 * side)), 1)
     content = b"\x89PNG\r\n\x1a\n"
     header = side.to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0"
@@ -330,13 +334,6 @@ def measure_harm(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 is_done.set()
                 watcher.join()
         lag = loop_lags(server)
-        memory = []
-        # The first requests let each thread take what it keeps.
-        for n_requests in (arguments.requests // 5, arguments.requests):
-            part = list(itertools.islice(itertools.cycle(data), n_requests // CLIENTS))
-            with ThreadPoolExecutor(CLIENTS) as pool:
-                list(pool.map(partial(send_all, server), [part] * CLIENTS))
-            memory.append(server.memory())
     return {
         "p95_ms_before": p95(before),
         "p95_ms_during": p95(during),
@@ -346,8 +343,92 @@ def measure_harm(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "live_longest_ms": round(1000 * max(lags), 1),
         "live_p95_ms": p95(lags),
         "statuses": dict(statuses),
-        "requests": arguments.requests,
+    }
+
+
+def furnish(arguments: argparse.Namespace, folder: Path) -> tuple[list[Path], list[str]]:
+    """Make a store, a classifier and groups; return the pictures, and the options of a server."""
+    files = ck.ImageFolder(arguments.photos).files[:60]
+    extractor = ck.create_extractor(arguments.extractor, weights=arguments.weights)
+    emb = ck.embed(ck.ImageFolder(files), extractor, store=folder / "store")
+    ck.cluster(emb, n_clusters=3, random_state=0).to_csv(folder / "clusters.csv")
+    classifier = ck.Classifier("cnn5", image_size=32, epochs=1, random_state=0)
+    classifier.fit(emb.files, ["ab"[i % 2] for i in range(len(emb))]).save(folder / "clf.keras")
+    return files, ["-s", "store", "--model", "clf.keras", "--clusters", "clusters.csv"]
+
+
+Request = tuple[str, str, bytes, dict[str, str]]
+
+
+def mixed_requests(files: Sequence[Path], image_id: str) -> list[Request]:
+    """Return requests of all calls, about a third of which can have no result."""
+    data = [file.read_bytes() for file in files]
+    posts = ["/v1/predict", "/v1/similar?n=5", "/v1/cluster", EMBED]
+    found: list[Request] = []
+    for i, content in enumerate(data):
+        path = posts[i % len(posts)]
+        broken = [content[: len(content) // 2], content[:40], b"some text", b""][i // 4 % 4]
+        for sent in (content, content + bytes([i]), broken):
+            found.append(("POST", path, *form(sent)))
+        found.append(("POST", path.replace("?n=5", "?n=0"), *form(content)))
+        found += [
+            ("GET", address, b"", {})
+            for address in (
+                f"/v1/images/{image_id}/thumbnail",
+                f"/v1/images/{image_id}/similar",
+                f"/v1/images/{i:016x}/similar",
+                ("/", "/metrics", "/v1/describe", "/openapi.json", "/nothing")[i % 5],
+            )
+        ]
+    for path in posts:
+        found.append(("POST", path, *form(bomb(3000))))
+        body, headers = form(b"x")
+        many = body.removesuffix(b"--xyz--\r\n") * 200
+        found.append(("POST", path, many, headers))
+        found.append(("POST", path, body, {"Content-Type": "text/plain"}))
+        found.append(("POST", path, body[:-9], headers))
+        found.append(("POST", path, body, headers | {"Host": "elsewhere.example"}))
+    found.append(("POST", f"/v1/explain?id={image_id}", *form(data[1])))
+    return found
+
+
+def measure_memory(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Measure the memory after some and after many requests."""
+    files, options = furnish(arguments, folder)
+    statuses: Counter[Any] = Counter()
+    memory = []
+
+    def send(server: Server, requests: Sequence[Request]) -> None:
+        connection = server.connect()
+        for method, path, body, headers in requests:
+            name = f"{method} {re.sub('[0-9a-f]{16}', 'ID', path.partition('?')[0])}"
+            try:
+                connection.request(method, path, body, headers)
+                answer = connection.getresponse()
+                answer.read()
+                statuses[f"{name}: {answer.status}"] += 1
+            except OSError:  # what is refused is not read to its end
+                statuses[f"{name}: cut off"] += 1
+                connection = server.connect()
+
+    with serving(folder, *options) as server:
+        requests = mixed_requests(files, example_of(server))
+        rng = np.random.default_rng(0)
+        n_sent = 0
+        # The first requests let each thread take what it keeps.
+        for n_requests in (arguments.requests // 5, arguments.requests):
+            chosen = [requests[i] for i in rng.integers(len(requests), size=n_requests - n_sent)]
+            with ThreadPoolExecutor(CLIENTS) as pool:
+                list(pool.map(lambda part: send(server, part), split(chosen, CLIENTS)))
+            n_sent = n_requests
+            memory.append(server.memory())
+    first, last = memory
+    return {
+        "requests": n_sent,
+        "statuses": dict(sorted(statuses.items())),
+        "server_errors": sum(n for what, n in statuses.items() if ": 5" in what),
         "memory_mib": memory,
+        "growth_percent": {name: round(100 * (last[name] / first[name] - 1), 1) for name in first},
     }
 
 
@@ -506,50 +587,22 @@ def described(server: Server) -> dict[str, Any]:
 
 def measure_schema(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Send random requests of the whole document, and check each answer."""
-    import hypothesis
-    import schemathesis
-    from schemathesis.checks import positive_data_acceptance
-
-    files = ck.ImageFolder(arguments.photos).files[:60]
-    extractor = ck.create_extractor(arguments.extractor, weights=arguments.weights)
-    emb = ck.embed(ck.ImageFolder(files), extractor, store=folder / "store")
-    clusters = ck.cluster(emb, n_clusters=3, random_state=0).to_csv(folder / "clusters.csv")
-    classifier = ck.Classifier("cnn5", image_size=32, epochs=1, random_state=0)
-    classifier.fit(emb.files, ["ab"[i % 2] for i in range(len(emb))]).save(folder / "clf.keras")
+    _, options = furnish(arguments, folder)
     statuses: Counter[str] = Counter()
     violations: list[str] = []
-
-    with serving(folder, "-s", "store", "--model", "clf.keras", "--clusters", clusters) as server:
-        url = f"http://127.0.0.1:{server.port}"
-        schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
-        operations = [one.ok() for one in schema.get_all_operations()]
-
-        def check(case: Any) -> None:
-            if sum(statuses.values()) >= arguments.requests:
-                return
-            answer = case.call(base_url=url)
-            statuses[f"{case.method} {case.path}: {answer.status_code}"] += 1
-            try:
-                # A schema cannot say which bytes are a picture: others are valid, and refused.
-                case.validate_response(answer, excluded_checks=[positive_data_acceptance])
-            except Exception as error:
-                violations.append(f"{case.method} {case.path}: {error}")
-
-        settings = hypothesis.settings(
-            max_examples=100,
-            deadline=None,
-            database=None,
-            phases=[hypothesis.Phase.generate],
-            suppress_health_check=list(hypothesis.HealthCheck),
-        )
-        for seed in itertools.count():
-            if sum(statuses.values()) >= arguments.requests:
-                break
-            # As many of each operation.
-            for operation in operations:
-                given = hypothesis.given(case=operation.as_strategy())
-                hypothesis.seed(seed)(settings(given(check)))()
-            print(sum(statuses.values()), len(violations), file=sys.stderr, flush=True)
+    # Most time goes into making requests.
+    n_clients = count_cpus()
+    with serving(folder, *options) as server:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(n_clients, mp_context=spawn) as pool:
+            parts = [
+                pool.submit(send_random, server.port, -(-arguments.requests // n_clients), client)
+                for client in range(n_clients)
+            ]
+            for part in parts:
+                some, wrong = part.result()
+                statuses.update(some)
+                violations += wrong
     return {
         "requests": sum(statuses.values()),
         "statuses": dict(sorted(statuses.items())),
@@ -559,9 +612,54 @@ def measure_schema(arguments: argparse.Namespace, folder: Path) -> dict[str, Any
     }
 
 
+def send_random(port: int, n_requests: int, client: int) -> tuple[Counter[str], list[str]]:
+    """Send random requests; return how often there was which status, and what was wrong."""
+    import hypothesis
+    import requests
+    import schemathesis
+    from schemathesis.checks import positive_data_acceptance
+
+    url = f"http://127.0.0.1:{port}"
+    schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
+    operations = [one.ok() for one in schema.get_all_operations()]
+    statuses: Counter[str] = Counter()
+    violations: list[str] = []
+    # One connection: a new one for each request would take longer.
+    session = requests.Session()
+
+    def check(case: Any) -> None:
+        if statuses.total() >= n_requests:
+            return
+        answer = case.call(base_url=url, session=session)
+        statuses[f"{case.method} {case.path}: {answer.status_code}"] += 1
+        try:
+            # A schema cannot say which bytes are a picture: others are valid, and refused.
+            case.validate_response(answer, excluded_checks=[positive_data_acceptance])
+        except Exception as error:
+            violations.append(f"{case.method} {case.path}: {error}")
+
+    settings = hypothesis.settings(
+        max_examples=100,
+        deadline=None,
+        database=None,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    for i in itertools.count():
+        # As many of each operation.
+        for operation in operations:
+            if statuses.total() >= n_requests:
+                return statuses, violations
+            given = hypothesis.given(case=operation.as_strategy())
+            hypothesis.seed(1000 * client + i)(settings(given(check)))()
+        print(client, statuses.total(), len(violations), file=sys.stderr, flush=True)
+    raise AssertionError("the loop has no end")
+
+
 PARTS = {
     "speed": measure_speed,
     "harm": measure_harm,
+    "memory": measure_memory,
     "swap": measure_swap,
     "neighbours": measure_neighbours,
     "schema": measure_schema,
@@ -585,7 +683,7 @@ def main() -> None:
     if arguments.part == "attack":
         attack(arguments.port, arguments.photos)
         return
-    arguments.requests = arguments.requests or REQUESTS[arguments.part == "schema"]
+    arguments.requests = arguments.requests or REQUESTS.get(arguments.part, 0)
     with tempfile.TemporaryDirectory(prefix="clusterkit-") as folder:
         os.environ["CLUSTERKIT_CACHE"] = str(Path(folder, "cache"))
         found = PARTS[arguments.part](arguments, Path(folder))
