@@ -13,7 +13,6 @@ from importlib import metadata
 from typing import Any
 from uuid import uuid4
 
-
 from clusterkit import __version__
 from clusterkit.embedding.workers import EmbedRun, Known
 from clusterkit.errors import ClusterError, ClusterkitError

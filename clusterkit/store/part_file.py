@@ -417,8 +417,4 @@ def _old_damage(table: pa.Table, dimension: int) -> str | None:
 
 def _fixed_size(vectors: NDArray[Any]) -> pa.FixedSizeListArray:
     """Return vectors as a fixed-size list column."""
-    flat = np.ascontiguousarray(vectors).ravel()
-    # pa.array() imports pandas where it is installed, which takes half a second.
-    buffers = [None, pa.py_buffer(flat)]
-    values = pa.Array.from_buffers(pa.from_numpy_dtype(flat.dtype), flat.size, buffers)
-    return pa.FixedSizeListArray.from_arrays(values, vectors.shape[1])
+    return pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])

@@ -3,9 +3,8 @@
 bfloat16 halves the work on processors with hardware support, and changes vectors by less than two
 images of the same scene differ.  It is used only if each vector of the first
 :data:`COMPARED_IMAGES` images agreed with float32 to a cosine of :data:`MIN_COSINE`, now or in an
-earlier run on this machine.  Vectors of
-both precisions and of all runtimes therefore belong to the same embedding space, and neither is
-part of an extractor's fingerprint.
+earlier run on this machine.  Vectors of both precisions and of all runtimes therefore belong to the
+same embedding space, and neither is part of an extractor's fingerprint.
 
 For fewer than :data:`FEW_IMAGES` images nothing is converted or compared, which would take longer
 than it saves; what an earlier run has found out counts.
@@ -22,7 +21,6 @@ from clusterkit.errors import InvalidInputError, MissingDependencyError, Weights
 from clusterkit.networks.runtimes.base import (
     MIN_COSINE,
     NetworkSource,
-    Run,
     Runtime,
     Started,
     lowest_cosine,
@@ -55,8 +53,8 @@ class OpenNetwork:
     precision : {"auto", "float32", "bfloat16"}
         ``auto`` is bfloat16 if the hardware supports it, otherwise float32.
     few : bool
-        Whether there are fewer than :data:`FEW_IMAGES` images: then ``auto`` is OpenVINO
-        only if it has the converted network, and bfloat16 only if it is known to agree.
+        Whether there are fewer than :data:`FEW_IMAGES` images: then ``auto`` is OpenVINO only
+        if it has the converted network, and bfloat16 only if it is known to agree.
 
     Raises
     ------
@@ -98,8 +96,8 @@ class OpenNetwork:
         Parameters
         ----------
         images : ndarray of shape (n, height, width, 3), uint8
-            The first batch, with whose first images bfloat16 is compared with float32 unless an earlier run has
-            done so.
+            The first batch, on whose first images bfloat16 is compared with float32 unless an
+            earlier run has done so.
         batch_size : int
             Maximum number of images per batch.
 
