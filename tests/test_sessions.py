@@ -1,5 +1,6 @@
 """Sessions of TensorFlow without importing it: the same outputs, and no import."""
 
+import gc
 import importlib.util
 import subprocess
 import sys
@@ -62,6 +63,26 @@ def test_a_graph_without_what_is_wanted_is_an_error(
 def test_a_damaged_graph_is_an_error(kind: Any, damage: Any, content: bytes) -> None:
     with pytest.raises(InvalidGraphError):
         kind(damage(content), "images", "output_")
+
+
+def test_a_session_that_nobody_needs_is_freed(
+    content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+    checked = sessions._Calls.checked
+
+    def watched(self: Any, function: Any, *arguments: Any) -> Any:
+        closed.append(function.__name__)
+        return checked(self, function, *arguments)
+
+    graph = sessions._NativeGraph(content, "images", "output_")
+    run = graph.open_session(session_config("float32", 1))
+    del graph  # a session needs it no more
+    run(BATCH)
+    monkeypatch.setattr(sessions._Calls, "checked", watched)
+    del run
+    gc.collect()
+    assert closed == ["TF_CloseSession", "TF_DeleteSession"]
 
 
 def test_images_of_another_shape_are_an_error(content: bytes) -> None:

@@ -9,8 +9,9 @@ import ctypes
 import importlib.util
 import os
 import sys
+import weakref
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from ctypes import POINTER, c_char_p, c_int, c_int64, c_size_t, c_void_p
 from functools import lru_cache
 from pathlib import Path
@@ -134,6 +135,8 @@ class _NativeGraph:
     def __init__(self, content: bytes, images: str, output: str) -> None:
         self._call = call = _Calls(_library())
         self._graph = call.new_graph()
+        # A session counts the graph as its own, too: either may go first.
+        weakref.finalize(self, call.delete_graph, self._graph).atexit = False
         buffer = call.new_buffer(content, len(content))
         options = call.new_import_options()
         try:
@@ -169,6 +172,12 @@ class _NativeGraph:
             call.delete_session_options(options)
         n_outputs = len(self._outputs)
 
+        def close() -> None:
+            """Free the session, which takes several times the memory of the weights."""
+            with suppress(ClusterkitError):
+                call.checked(call.close_session, session)
+                call.checked(call.delete_session, session)
+
         def run(images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
             images = np.ascontiguousarray(images)
             shape = (c_int64 * images.ndim)(*images.shape)
@@ -186,6 +195,7 @@ class _NativeGraph:
                 for tensor in (pixels, *filter(None, found)):
                     call.delete_tensor(tensor)
 
+        weakref.finalize(run, close).atexit = False
         return run
 
     def _read(self, tensor: int | None) -> NDArray[np.float32]:
@@ -223,6 +233,9 @@ class _Calls:
         self.delete_session_options = declare("DeleteSessionOptions", None, pointer)
         self.set_config = declare("SetConfig", None, pointer, c_char_p, c_size_t, pointer)
         self.new_session = declare("NewSession", pointer, *[pointer] * 3)
+        self.close_session = declare("CloseSession", None, pointer, pointer)
+        self.delete_session = declare("DeleteSession", None, pointer, pointer)
+        self.delete_graph = declare("DeleteGraph", None, pointer)
         self.new_tensor = declare(
             "AllocateTensor", pointer, c_int, POINTER(c_int64), c_int, c_size_t
         )
