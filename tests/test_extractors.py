@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils import get_tags
 
 from clusterkit.errors import InvalidInputError, WeightsError
 from clusterkit.extractors import Xception, create_extractor, extractor_names
@@ -136,6 +139,21 @@ def test_transform_fit_and_clone_follow_scikit_learn(tiny_weights: Path) -> None
     np.testing.assert_allclose(other.fit_transform(images), vectors, atol=1e-5)
     again = pickle.loads(pickle.dumps(extractor))
     np.testing.assert_allclose(again.transform(images[:1]), vectors[:1], atol=1e-5)
+
+
+def test_parameters_are_those_of_scikit_learn() -> None:
+    extractor = create_extractor("vgg16", weights="vgg.h5", batch_size=3)
+    assert list(extractor.get_params()) == sorted(
+        ["network", "output", "weights", "batch_size", "resize", "precision", "runtime"]
+    )
+    assert repr(extractor) == "KerasApplication(batch_size=3, network='vgg16', weights='vgg.h5')"
+    with pytest.raises(ValueError, match=r"Invalid parameter 'size' for .*batch_size"):
+        extractor.set_params(size=3)
+    model = make_pipeline(extractor, FunctionTransformer())
+    model.set_params(kerasapplication__batch_size=5)
+    assert extractor.batch_size == 5
+    assert "KerasApplication" in model._repr_html_()
+    assert get_tags(extractor).estimator_type is None
 
 
 @pytest.mark.parametrize("batch_size", [None, 7])

@@ -276,7 +276,7 @@ def test_an_agreement_is_remembered_by_weights_versions_and_processor(
     monkeypatch.setattr(cache, "describe_processor", lambda: "another")
     assert compiled(source)[1:] == ["float32"]
     assert compiled(source)[1:] == []
-    monkeypatch.setattr("tensorflow.__version__", "99.0")
+    monkeypatch.setattr(cache, "_version_of", lambda _: "99.0")
     assert compiled(source)[1:] == ["float32"]
 
 
@@ -316,6 +316,34 @@ def test_few_images_take_what_starts_fastest(
     assert start(source_of(never), few=True).precision == "float32"
     assert runtime.compiled == ["float32"]
     assert start(source_of(never), few=True, precision="bfloat16").precision == "bfloat16"
+
+
+def test_few_images_take_what_is_known_to_agree(rounding: Callable[..., Rounding]) -> None:
+    runtime = rounding(0.01)
+    assert start(source_of(never)).precision == "bfloat16"
+    runtime.compiled.clear()
+    assert start(source_of(never), few=True).precision == "bfloat16"
+    assert runtime.compiled == ["bfloat16"]
+    assert start(source_of(never), few=True, precision="float32").precision == "float32"
+
+
+def test_precisions_are_compared_on_the_first_images(
+    rounding: Callable[..., Rounding], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = rounding(0.01)
+    compile_, seen = runtime.compile, []
+
+    def watched(precision: str, batch_size: int) -> Run:
+        run = compile_(precision, batch_size)
+        return lambda images: (seen.append((precision, len(images))), run(images))[1]
+
+    monkeypatch.setattr(runtime, "compile", watched)
+    many = np.zeros((32, 16, 16, 3), np.uint8)
+    started = start(source_of(never), many, 32)
+    n = runtimes.COMPARED_IMAGES
+    assert seen == [("bfloat16", n), ("float32", n)]
+    started.run(many)
+    assert seen[2:] == [("bfloat16", 32)]
 
 
 def graph_file(cache: Path) -> Path:

@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
@@ -153,34 +154,39 @@ class _QuietKeras(MetaPathFinder):
     ``TF_CPP_MIN_LOG_LEVEL`` suppresses them only after the first operation.
     """
 
+    # What Keras imports where it is installed, for galleries and wrappers that nobody uses here:
+    # half a second, and one.
+    unneeded = ("matplotlib.pyplot", "sklearn")
+
+    def __init__(self) -> None:
+        self._thread: int | None = None
+
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """Return keras with a silent loader; None for other modules."""
+        """Return keras with a silent loader; None for other modules.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            For what Keras can do without, in the thread that imports it.
+        """
+        if fullname in self.unneeded and self._thread == threading.get_ident():
+            raise ModuleNotFoundError(f"Keras does without {fullname}", name=fullname)
         spec = PathFinder.find_spec(fullname, path) if fullname == "keras" else None
         if spec is None or spec.loader is None:
             return None
         load = spec.loader.exec_module
 
         def load_quietly(module: ModuleType) -> None:
-            with silenced_stderr(), _without_pyplot():
-                load(module)
-                module.ops.zeros(())
+            self._thread = threading.get_ident()
+            try:
+                with silenced_stderr():
+                    load(module)
+                    module.ops.zeros(())
+            finally:
+                self._thread = None
 
         spec.loader.exec_module = load_quietly  # type: ignore[method-assign]
         return spec
-
-
-@contextmanager
-def _without_pyplot() -> Iterator[None]:
-    """Let Keras do without pyplot, which takes half a second and serves its own galleries only."""
-    name = "matplotlib.pyplot"
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules[name]
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

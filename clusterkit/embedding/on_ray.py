@@ -13,8 +13,6 @@ from importlib import metadata
 from typing import Any
 from uuid import uuid4
 
-from sklearn.base import clone
-
 from clusterkit import __version__
 from clusterkit.embedding.workers import EmbedRun, Known
 from clusterkit.errors import ClusterError, ClusterkitError
@@ -336,6 +334,8 @@ def _embed_pieces(job: Job, pieces: list[Piece], room: Room) -> Iterator[Outcome
 
 def _for_workers(extractor: Extractor) -> Extractor:
     """Return an extractor that is not loaded, with weights that are found from any folder."""
+    from sklearn.base import clone
+
     copy: Extractor = clone(extractor)
     weights = copy.get_params(deep=False).get("weights")
     if weights is not None and str(weights) != "imagenet":

@@ -253,7 +253,7 @@ class KerasApplication(Extractor):
     def __getstate__(self) -> dict[str, Any]:
         """Exclude the loaded network from pickles; it is loaded again on use."""
         loaded = ("_few", "_network", "_run", "_run_maps")
-        return {k: v for k, v in super().__getstate__().items() if k not in loaded}
+        return {k: v for k, v in vars(self).items() if k not in loaded}
 
     def _build(self, policy: str) -> Any:
         """Build the network from pixels to outputs, including preprocessing.

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 
 from clusterkit.errors import ImageError, InvalidInputError
+from clusterkit.extractors.parameters import Parameterized
 from clusterkit.images.batches import read_batches
 from clusterkit.images.folder import ImageFolder
 from clusterkit.images.pixels import as_images
@@ -37,7 +37,7 @@ class Extraction(NamedTuple):
     probabilities: NDArray[np.float32] | None = None
 
 
-class Extractor(BaseEstimator, ABC):
+class Extractor(Parameterized, ABC):
     """A network with its own preprocessing: uint8 images in, float32 vectors out.
 
     A subclass only stores its parameters in ``__init__``, defines ``name``, ``image_size`` and

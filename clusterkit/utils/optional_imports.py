@@ -2,7 +2,11 @@
 
 import importlib
 import importlib.util
+import json
 import os
+import sys
+from contextlib import suppress
+from pathlib import Path
 from types import ModuleType
 
 from clusterkit.errors import MissingDependencyError
@@ -34,6 +38,23 @@ def require(module: str, *, extra: str, caller: str) -> ModuleType:
         raise MissingDependencyError(
             f"{caller} needs {module.partition('.')[0]}: pip install 'clusterkit[{extra}]'"
         ) from error
+
+
+def keras_backend() -> str:
+    """Return the name of Keras' backend, without importing Keras, which imports the backend.
+
+    As Keras finds it: ``KERAS_BACKEND``, or its file ``keras.json``, or TensorFlow.
+    """
+    if "keras" in sys.modules:
+        return str(sys.modules["keras"].config.backend())
+    if chosen := os.environ.get("KERAS_BACKEND"):
+        return chosen
+    folder = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
+    # Keras passes over a file that is none of JSON, too.
+    with suppress(OSError, ValueError, AttributeError):
+        file = Path(folder).expanduser() / "keras.json"
+        return str(json.loads(file.read_text(encoding="utf-8")).get("backend", "tensorflow"))
+    return "tensorflow"
 
 
 def find_backend_problem() -> str | None:

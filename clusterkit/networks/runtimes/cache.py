@@ -47,10 +47,18 @@ def cached_path(kind: str, source: NetworkSource, *, library: str, machine: str 
     Path
         Another one for other weights, machines, and versions of clusterkit, Keras and the library.
     """
-    versions = [__version__, metadata.version("keras"), library, import_module(library).__version__]
+    versions = [__version__, metadata.version("keras"), library, _version_of(library)]
     key = json.dumps([source.identity, versions, machine], sort_keys=True)
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     return cache_folder() / kind / f"{source.name}-{digest}"
+
+
+def _version_of(library: str) -> str:
+    """Return the version of a library, if possible without importing it, which takes seconds."""
+    # TensorFlow has other names where it is built for other processors.
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version(library)
+    return str(import_module(library).__version__)
 
 
 class Agreement:

@@ -2,7 +2,7 @@
 
 With constant weights TensorFlow folds batch normalisation into the convolutions and keeps chains of
 layers in bfloat16, 1.7 times as fast as a model of the policy ``mixed_bfloat16``.  A graph from the
-cache needs neither building nor tracing: Xception starts 3 s earlier.
+cache needs neither building nor tracing, nor Keras and TensorFlow to be imported.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from clusterkit.errors import InvalidInputError
 from clusterkit.networks.runtimes.base import NetworkSource, Run
 from clusterkit.networks.runtimes.cache import cached_path
+from clusterkit.networks.runtimes.sessions import InvalidGraphError, OpenGraph, encode_config
 from clusterkit.utils.files import write_whole
 from clusterkit.utils.parallel import count_cpus
 
@@ -25,6 +26,8 @@ _IMAGES, _OUTPUT = "images", "output_"
 _CHUNK = 8
 # Each session takes about four times the memory of the weights.
 _MOST_SESSIONS = 4
+# Values of TensorFlow's RewriterConfig.
+_ON, _OFF, _NO_MEMORY_OPTIMIZATION, _ONE_ITERATION = 1, 2, 1, 1
 # Rewriters of TensorFlow that are on by default.
 _NO_GAIN = (
     "arithmetic_optimization",
@@ -40,7 +43,7 @@ _NO_GAIN = (
 )
 
 
-def open_graph(source: NetworkSource) -> Any:
+def open_graph(source: NetworkSource) -> OpenGraph:
     """Return a network as a graph: from the cache, or built, traced and kept.
 
     Parameters
@@ -50,20 +53,21 @@ def open_graph(source: NetworkSource) -> Any:
 
     Returns
     -------
-    tf.Graph
-        Pixels and outputs have the names that :func:`run_graph` expects.
+    OpenGraph
+        What :func:`run_graph` takes.
     """
     path = cached_path("tensorflow", source, library="tensorflow")
     file = path.with_name(f"{path.name}.pb")
-    graph = _read(file)
-    if graph is None:
-        graph = _trace(source.build("float32"))
-        # The first images need not wait for it, and the process ends when it is done.
-        Thread(target=_keep, args=(graph, file), name="keep graph").start()
-    return graph
+    # A damaged file is as good as none.
+    with suppress(OSError, InvalidGraphError):
+        return OpenGraph(file.read_bytes(), _IMAGES, _OUTPUT)
+    content = _trace(source.build("float32"))
+    # The first images need not wait for it, and the process ends when it is done.
+    Thread(target=_keep, args=(content, file), name="keep graph").start()
+    return OpenGraph(content, _IMAGES, _OUTPUT)
 
 
-def run_graph(graph: Any, precision: str) -> Run:
+def run_graph(graph: OpenGraph, precision: str) -> Run:
     """Return the function that runs batches of any size.
 
     A batch is split into chunks of a few images, one at a time for each of up to four threads:
@@ -74,42 +78,22 @@ def run_graph(graph: Any, precision: str) -> Run:
 
     Parameters
     ----------
-    graph : tf.Graph
+    graph : OpenGraph
         The network.
     precision : {"float32", "bfloat16"}
         Of the layers; outputs are float32.
     """
-    import tensorflow as tf
-
     n_sessions = min(count_cpus(), _MOST_SESSIONS)
-    # A session has its own options; tf.config would affect the whole process.
-    config = tf.compat.v1.ConfigProto(
-        intra_op_parallelism_threads=count_cpus() // n_sessions,
-        inter_op_parallelism_threads=1,
-        use_per_session_threads=True,
-    )
-    options = config.graph_options.rewrite_options
-    # Folding and fusing are all that is gained from, and the other rewriters take seconds.
-    for name in _NO_GAIN:
-        setattr(options, name, options.OFF)
-    options.memory_optimization = options.NO_MEM_OPT
-    if precision == "bfloat16":
-        # What is converted is fused in a second iteration, with fewer dependencies in the way:
-        # otherwise ResNet50 takes a quarter more time.
-        options.auto_mixed_precision_onednn_bfloat16 = options.ON
-        options.dependency_optimization = options.ON
-    else:
-        options.meta_optimizer_iterations = options.ONE
-    names = [f"{operation.name}:0" for operation in _outputs(graph)]
+    config = session_config(precision, count_cpus() // n_sessions)
     own = local()
 
     def start() -> None:
         """Open the session of a thread."""
-        own.session = tf.compat.v1.Session(graph=graph, config=config)
+        own.run = graph.open_session(config)
 
     def compute(some: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """Run one chunk."""
-        outputs: list[NDArray[np.float32]] = own.session.run(names, {f"{_IMAGES}:0": some})
+        outputs: list[NDArray[np.float32]] = own.run(some)
         return outputs
 
     threads = ThreadPoolExecutor(n_sessions, initializer=start)
@@ -123,8 +107,36 @@ def run_graph(graph: Any, precision: str) -> Run:
     return run
 
 
-def _trace(model: Any) -> Any:
-    """Return the graph of a Keras model, with its weights as constants."""
+def session_config(precision: str, n_threads: int) -> bytes:
+    """Return the options of a session, which affect no other of the process.
+
+    Parameters
+    ----------
+    precision : {"float32", "bfloat16"}
+        Of the layers.
+    n_threads : int
+        Threads that share the work of a layer.
+    """
+    # Folding and fusing are all that is gained from, and the other rewriters take seconds.
+    rewrites = dict.fromkeys(_NO_GAIN, _OFF) | {"memory_optimization": _NO_MEMORY_OPTIMIZATION}
+    if precision == "bfloat16":
+        # What is converted is fused in a second iteration, with fewer dependencies in the way:
+        # otherwise ResNet50 takes a quarter more time.
+        rewrites |= {"auto_mixed_precision_onednn_bfloat16": _ON, "dependency_optimization": _ON}
+    else:
+        rewrites |= {"meta_optimizer_iterations": _ONE_ITERATION}
+    return encode_config(
+        {
+            "intra_op_parallelism_threads": n_threads,
+            "inter_op_parallelism_threads": 1,
+            "use_per_session_threads": True,
+            "graph_options": {"rewrite_options": rewrites},
+        }
+    )
+
+
+def _trace(model: Any) -> bytes:
+    """Return the graph of a Keras model, with its weights as constants, as it is kept."""
     import tensorflow as tf
 
     groups = model.trainable_variables, model.non_trainable_variables
@@ -137,35 +149,12 @@ def _trace(model: Any) -> Any:
         outputs = model.stateless_call(*constants, images, training=False)[0]
         for i, output in enumerate(outputs if isinstance(outputs, list) else [outputs]):
             tf.identity(output, f"{_OUTPUT}{i}")
-    # Threads cannot run that graph at the same time: each enters it, and leaves it for the others,
-    # too.
-    graph = tf.Graph()
-    with graph.as_default():
-        tf.graph_util.import_graph_def(traced.as_graph_def(), name="")
-    return graph
+    content: bytes = traced.as_graph_def().SerializeToString()
+    return content
 
 
-def _outputs(graph: Any) -> list[Any]:
-    """Return the operations of the outputs, in order."""
-    named = [each for each in graph.get_operations() if each.name.startswith(_OUTPUT)]
-    return sorted(named, key=lambda each: int(each.name.removeprefix(_OUTPUT)))
-
-
-def _read(file: Path) -> Any:
-    """Return a graph of the cache; None if there is none, or it is damaged."""
-    import tensorflow as tf
-    from google.protobuf.message import DecodeError
-
-    graph = tf.Graph()
-    with suppress(OSError, DecodeError, ValueError), graph.as_default():
-        tf.import_graph_def(tf.compat.v1.GraphDef.FromString(file.read_bytes()), name="")
-        if _outputs(graph):
-            return graph
-    return None
-
-
-def _keep(graph: Any, file: Path) -> None:
+def _keep(content: bytes, file: Path) -> None:
     """Write a graph into the cache; without it each run builds its own."""
     with suppress(OSError, InvalidInputError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, graph.as_graph_def().SerializeToString())
+        write_whole(file, content)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from clusterkit.images.batches import pad_batch
 from clusterkit.networks.runtimes.base import NetworkSource, Run
 from clusterkit.networks.runtimes.graph import open_graph, run_graph
+from clusterkit.utils.optional_imports import keras_backend
 from clusterkit.utils.parallel import describe_processor, has_gpu
 
 
@@ -24,7 +25,7 @@ class KerasRuntime:
 
     def __init__(self, source: NetworkSource) -> None:
         self._source = source
-        self._is_graph = _backend() == "tensorflow" and not has_gpu()
+        self._is_graph = keras_backend() == "tensorflow" and not has_gpu()
         self._network = open_graph(source) if self._is_graph else source.build("float32")
 
     @property
@@ -33,7 +34,7 @@ class KerasRuntime:
         if has_gpu():
             return gpu_has_bfloat16()
         # Other backends emulate bfloat16 on the CPU, which is slower than float32.
-        return _backend() == "tensorflow" and _cpu_has_bfloat16()
+        return keras_backend() == "tensorflow" and _cpu_has_bfloat16()
 
     def compile(self, precision: str, batch_size: int) -> Run:
         """Return the function that runs batches of up to ``batch_size`` images."""
@@ -46,15 +47,8 @@ class KerasRuntime:
 
 def gpu_has_bfloat16() -> bool:
     """Return whether Keras' backend uses a GPU with bfloat16."""
-    backend = _backend()
+    backend = keras_backend()
     return has_gpu() and backend in _GPU_CHECKS and _GPU_CHECKS[backend]()
-
-
-def _backend() -> str:
-    """Return the name of Keras' backend."""
-    import keras
-
-    return keras.backend.backend()
 
 
 def _predict(model: Any, batch_size: int) -> Run:
