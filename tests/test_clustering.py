@@ -120,6 +120,16 @@ def test_a_level_that_is_not_there_is_refused(
         cluster(emb, random_state=0, **settings)
 
 
+@pytest.mark.parametrize("wrong", ["3", "Auto", 3.0, True, 0, -1, [3]])
+def test_a_number_of_clusters_that_is_none_is_refused(emb: Embeddings, wrong: Any) -> None:
+    with pytest.raises(InvalidInputError, match="n_clusters must be an integer of at least 1"):
+        cluster(emb, n_clusters=wrong)
+
+
+def test_a_number_of_clusters_may_be_one_of_numpy(emb: Embeddings) -> None:
+    assert cluster(emb, n_clusters=np.int64(3), random_state=0).n_clusters == 3  # type: ignore[arg-type]
+
+
 def test_any_scikit_learn_clusterer_works_and_noise_has_no_distance(emb: Embeddings) -> None:
     far = Embeddings(np.concatenate([emb.vectors, [[9.0] * 8]]).astype(np.float32))
     clustering = cluster(far, DBSCAN(eps=0.5, min_samples=3))

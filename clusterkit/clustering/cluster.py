@@ -377,6 +377,9 @@ def cluster(
         raise InvalidInputError(
             f"there are no embedded images to cluster, and {len(embeddings.failures)} failures"
         )
+    if n_clusters not in (None, "auto"):
+        # Numbers of NumPy become those of Python.
+        n_clusters = check_at_least(n_clusters, 1, "n_clusters")
     if level is not None:
         check_at_least(level, 1, "level")
         if n_clusters != "auto":
