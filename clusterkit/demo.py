@@ -31,7 +31,7 @@ from clusterkit.report.writing import write_report
 from clusterkit.similarity.similar import explain, find_similar
 from clusterkit.similarity.space_audit import audit
 from clusterkit.utils.files import DEFAULT_STORE
-from clusterkit.utils.text import join_lines
+from clusterkit.utils.text import in_shell, join_lines
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,7 +86,7 @@ class DemoReport(Result):
                 "  reconstructions.png  what the autoencoder keeps of an image",
                 "  loss.png             how its training went",
                 "Then try it yourself:",
-                f"  clusterkit similar {self.query} -s {store}",
+                f"  clusterkit similar {in_shell(self.query)} -s {in_shell(store)}",
                 f"  clusterkit embed YOUR_PHOTOS/{_for_photos()} && clusterkit elbow && clusterkit "
                 "cluster -k 5",
             ]

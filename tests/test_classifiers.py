@@ -23,6 +23,7 @@ from clusterkit.classifiers import (
     Classifier,
     train_classifier,
 )
+from clusterkit.classifiers.predict import classify, route
 from clusterkit.classifiers.tasks import Task, choose_thresholds
 from clusterkit.classifiers.training.networks import RECIPES
 from clusterkit.cli import main
@@ -399,6 +400,13 @@ def test_predict(trained: tuple[Path, dict[str, Any]], folder: Path) -> None:
     rows = json.loads(run(f"predict {table} --model {trained[0]} --json").stdout)["predictions"]
     assert [row["path"] for row in rows] == ["test.csv:0", "test.csv:1"]
     assert run(f"predict {folder / 'red/broken.png'} --model {trained[0]}").exit_code == 1
+    # In Python a file is as good as the classifier in it.
+    found = classify(ImageFolder(folder), trained[0])
+    assert [one.classes[0] for one in found.predictions] == [
+        prediction["classes"][0] for prediction in document["predictions"]
+    ]
+    planned = route(ImageFolder(folder), trained[0], folder.parent / "routed", dry_run=True)
+    assert len(planned.predictions) == len(found.predictions)
 
 
 def test_predict_draws_and_writes_a_table(

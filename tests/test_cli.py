@@ -256,6 +256,17 @@ def test_pictures_are_drawn_on_demand(project: Path) -> None:
         (["similar", "photos/red/0.png", "-o", "similar.xyz"], ".png"),
         (["explain", "photos/red/0.png", "nothing.jpg"], "no such file: nothing.jpg"),
         (["evaluate", "nothing.csv"], "nothing.csv"),
+        # No program opens a table under the name of another format.
+        (["cluster", "-k", "3", "-o", "groups.parquet"], "must end in .csv"),
+        (["cluster", "-k", "3", "-o", "groups.json"], "must end in .csv"),
+        (["cluster", "-k", "3", "-o", "groups.png", "--sheet", "groups.png"], "must end in .csv"),
+        (["sample", "-n", "3", "-o", "groups.xlsx"], "must end in .csv"),
+        (["audit", "--table", "findings.xlsx"], "must end in .csv. Received: findings.xlsx"),
+        (["undo", "nowhere"], "no such folder"),
+        (["train", "classifier", "photos/red"], "a folder for each class"),
+        (["train", "classifier", "photos", "--network", "cnnn"], "Did you mean cnn"),
+        # Commands in messages can be pasted.
+        (["predict", "photos", "--model", "my clf.keras"], "FOLDER -o 'my clf.keras'`"),
     ],
 )
 def test_errors_are_one_line_with_exit_code_1(
@@ -295,18 +306,6 @@ def test_errors_are_one_line_with_exit_code_1(
 )
 def test_wrong_usage_has_exit_code_2(project: Path, arguments: list[str]) -> None:
     assert run(*arguments).exit_code == 2
-
-
-@pytest.mark.parametrize(
-    "outputs", [["-o", "groups.json"], ["-o", "groups.png", "--sheet", "groups.png"]]
-)
-def test_the_outputs_of_cluster_do_not_replace_each_other(
-    project: Path, outputs: list[str]
-) -> None:
-    result = run("cluster", "-k", "3", *outputs)
-    assert result.exit_code == 2
-    assert "different files" in result.stderr
-    assert not list(project.glob("groups*"))
 
 
 def test_elbow_tries_no_more_clusters_than_images(project: Path) -> None:

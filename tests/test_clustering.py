@@ -15,11 +15,14 @@ from clusterkit.clusterers.distances import distances_to_centers
 from clusterkit.clustering.cluster import cluster
 from clusterkit.clustering.decisions import Decisions
 from clusterkit.clustering.saved import read_clusters
+from clusterkit.embedding.embed import embed
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
 from clusterkit.plots import MapDisplay
 from clusterkit.store.embeddings import Embeddings, Failure
 from clusterkit.store.part_file import Row
 from clusterkit.store.store import Store
+from tests.grid_colours import GridColours
+from tests.stores import make_photos
 
 
 @pytest.fixture
@@ -118,6 +121,26 @@ def test_a_level_that_is_not_there_is_refused(
 ) -> None:
     with pytest.raises(InvalidInputError, match=said):
         cluster(emb, random_state=0, **settings)
+
+
+@pytest.mark.parametrize("wrong", ["3", "Auto", 3.0, True, 0, -1, [3]])
+def test_a_number_of_clusters_that_is_none_is_refused(emb: Embeddings, wrong: Any) -> None:
+    with pytest.raises(InvalidInputError, match="n_clusters must be an integer of at least 1"):
+        cluster(emb, n_clusters=wrong)
+
+
+def test_a_store_is_as_good_as_its_embeddings(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "photos", 12)
+    emb = embed(photos, GridColours(), store=tmp_path / "store")
+    for source in (Store(tmp_path / "store"), str(tmp_path / "store")):
+        labels = cluster(source, n_clusters=3, random_state=0).labels
+        assert labels.tolist() == cluster(emb, n_clusters=3, random_state=0).labels.tolist()
+    with pytest.raises(NotFoundError, match="no embeddings in the store"):
+        cluster(tmp_path / "nowhere", n_clusters=3)
+
+
+def test_a_number_of_clusters_may_be_one_of_numpy(emb: Embeddings) -> None:
+    assert cluster(emb, n_clusters=np.int64(3), random_state=0).n_clusters == 3  # type: ignore[arg-type]
 
 
 def test_any_scikit_learn_clusterer_works_and_noise_has_no_distance(emb: Embeddings) -> None:

@@ -297,6 +297,8 @@ def test_a_table_keeps_its_other_columns(table: Path) -> None:
     ("arguments", "message"),
     [
         ({"names": {7: "fox"}}, "no cluster 7 in the table, which has 0, 1, 2, 3"),
+        # As JSON has them; 0 is there.
+        ({"names": {"0": "fox"}}, "no cluster '0' in the table, which has 0, 1, 2, 3"),
         ({"pin": [7]}, "no cluster 7"),
         ({"names": {1: "NA"}}, "missing value"),
         ({"pin": [1], "unpin": [1]}, "pinned and unpinned at once"),

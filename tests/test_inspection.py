@@ -84,6 +84,11 @@ def test_it_is_a_table_json_and_a_picture(clustering, tmp_path):
     InspectionDisplay.from_inspection(found).save(tmp_path / "inside.png")
 
 
+def test_a_path_is_refused():
+    with pytest.raises(InvalidInputError, match=r"reopen_clustering.*Received: 'clusters.csv'"):
+        inspect_clusters("clusters.csv")
+
+
 def test_a_stream_is_refused(clustering):
     with pytest.raises(InvalidInputError, match="of a stream cannot be inspected"):
         inspect_clusters(replace(clustering, embeddings=np.zeros((92, 3))))

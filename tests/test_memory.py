@@ -365,6 +365,8 @@ def test_images_are_selected_in_python(years: Path) -> None:
     assert ck.select(emb) is emb
     assert ck.select(emb, only="photos") is emb
     clustering = ck.cluster(emb, n_clusters=3, random_state=0)
+    one = ck.select(emb, clusters=clustering.labels[0], of=clustering)  # a number of NumPy
+    assert one.paths == ck.select(emb, clusters=int(clustering.labels[0]), of=clustering).paths
     part = ck.select(emb, clusters=[0, 1], of=clustering, only=["2018/", "trip/"])
     chosen = np.isin(clustering.labels, [0, 1]) & ["2018/" in p or "trip/" in p for p in emb.paths]
     assert part.paths == emb[chosen].paths

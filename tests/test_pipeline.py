@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from clusterkit.embedding.embed import describe, embed, embed_to_store
-from clusterkit.errors import StoreError
+from clusterkit.errors import InvalidInputError, StoreError
 from clusterkit.extractors import create_extractor
 from clusterkit.images.folder import FileStatus, ImageFolder, read_bytes
 from clusterkit.store import part_file as parts
@@ -58,6 +58,14 @@ def test_vectors_are_those_of_the_extractor(photos: Path) -> None:
     emb = embed([photos / "003.png", photos / "001.png"], GridColours())
     assert emb.paths == ["001.png", "003.png"]
     assert np.array_equal(emb.vectors, GridColours().transform(emb.files))
+
+
+@pytest.mark.parametrize("wrong", [None, 3, GridColours])
+def test_what_is_no_extractor_is_refused(photos: Path, store: Path, wrong: Any) -> None:
+    for settings in ({}, {"store": store}):
+        with pytest.raises(InvalidInputError, match="extractor must be the name of one, or an"):
+            embed(photos, wrong, **settings)
+    assert not store.exists()
 
 
 def test_the_report_counts_every_image_once(photos: Path, store: Path) -> None:

@@ -46,6 +46,8 @@ def test_given_names_win_and_may_join_clusters(table: Path, tmp_path: Path) -> N
 def test_what_cannot_be_promoted(table: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="no cluster 7"):
         promote(table, tmp_path / "classes", names={7: "cat"})
+    with pytest.raises(InvalidInputError, match="no cluster '0'"):
+        promote(table, tmp_path / "classes", names={7: "cat", "0": "dog"})  # type: ignore[dict-item]
     with pytest.raises(InvalidInputError, match="has a name: give one"):
         promote(table, tmp_path / "classes", names={0: "", 1: ""})
     table.with_suffix(".json").unlink()

@@ -36,6 +36,7 @@ from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store
 from clusterkit.utils.parallel import default_batch_size
 from clusterkit.utils.seeds import draw_seed
+from clusterkit.utils.text import did_you_mean
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.training.fitting import Fitting, Learned, Part
@@ -597,6 +598,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     if network not in network_names():
         raise InvalidInputError(
             f"network must be one of {', '.join(network_names())}. Received: {network!r}"
+            f"{did_you_mean(str(network), network_names())}"
         )
     is_transfer = network in NETWORKS
     if is_transfer and image_size is not None:

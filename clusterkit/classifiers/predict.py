@@ -175,7 +175,7 @@ def open_images(
 
 def classify(
     images: ImageFolder | LabelledImages | Sequence[str | Path],
-    classifier: Classifier,
+    classifier: Classifier | str | Path,
     *,
     progress: bool = False,
 ) -> Predictions:
@@ -185,8 +185,8 @@ def classify(
     ----------
     images : ImageFolder, LabelledImages, or sequence of paths
         The images; labels are ignored.
-    classifier : Classifier
-        A fitted classifier.
+    classifier : Classifier or path
+        A fitted classifier, or its ``.keras`` file.
     progress : bool
         Whether to show a progress bar on stderr.
 
@@ -195,6 +195,7 @@ def classify(
     Predictions
         Predictions of the readable images, and reasons for the others.
     """
+    classifier = _opened(classifier)
     if isinstance(images, LabelledImages):
         inputs, names = images.images, images.names
     else:
@@ -224,7 +225,7 @@ def classify(
 
 def route(
     images: ImageFolder,
-    classifier: Classifier,
+    classifier: Classifier | str | Path,
     into: str | Path,
     *,
     mode: str = "copy",
@@ -238,8 +239,8 @@ def route(
     ----------
     images : ImageFolder
         The images; unreadable ones are listed and not moved.
-    classifier : Classifier
-        A fitted classifier with one class per image.
+    classifier : Classifier or path
+        A fitted classifier with one class per image, or its ``.keras`` file.
     into : path
         Parent of the class folders.
     mode : {"copy", "link", "move"}
@@ -265,6 +266,7 @@ def route(
     """
     if not 0 <= threshold <= 1:
         raise InvalidInputError(f"threshold must be between 0 and 1. Received: {threshold}")
+    classifier = _opened(classifier)
     if classifier.task_.kind == MULTILABEL:
         raise InvalidInputError(
             "only a classifier with one class per image can sort images into folders. Received: "
@@ -284,3 +286,8 @@ def route(
     files = [prediction.name for prediction in predictions]
     sorting = sort_into_folders(files, names, into, mode=mode, dry_run=dry_run, progress=progress)
     return Routing(sorting, predictions, failures)
+
+
+def _opened(classifier: Classifier | str | Path) -> Classifier:
+    """Return a classifier itself, or the one in a file."""
+    return Classifier.load(classifier) if isinstance(classifier, str | Path) else classifier

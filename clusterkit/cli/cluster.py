@@ -213,7 +213,6 @@ def cluster(
         raise click.UsageError(f"--level {level} is one of those that -k auto finds: give -k auto")
     if refine and algorithm != "kmeans":
         raise click.UsageError(f"--refine starts from k-means: leave out -a {algorithm}")
-    _check_names(outputs)
     if only_cluster and outputs.files["output"] == of:
         raise click.UsageError(f"{of} is the table that --only-cluster refers to: give another -o")
     check_confounders(without)
@@ -265,17 +264,6 @@ def cluster(
     outputs.draw(lambda: sheet, "sheet")
     outputs.show(result.to_dict() | {"into": into}, lambda: say_result(result))
     notice_names("clusters", result.names_from, embeddings)
-
-
-def _check_names(outputs: Outputs) -> None:
-    """Check that the files to write are different ones."""
-    output, sheet = outputs.files["output"], outputs.files["sheet"]
-    origin = None if output is None else output.with_suffix(".json")
-    if len({output, origin, sheet}) < 3:
-        raise click.UsageError(
-            "--output, the .json file beside it and --sheet must be different files. "
-            f"Received: {output}, {origin}" + (f", {sheet}" if sheet else "")
-        )
 
 
 def _check_number(algorithm: str, n_clusters: int | str | None) -> None:

@@ -12,8 +12,9 @@ from clusterkit.cli.options import (
     store_option,
     stream_option,
 )
-from clusterkit.cli.outputs import Outputs, outputs, table
+from clusterkit.cli.outputs import OutputFile, Outputs, outputs
 from clusterkit.cli.streams import say
+from clusterkit.utils.text import plural
 
 
 @click.command(name="import")
@@ -59,8 +60,8 @@ def import_(
         vector_column=vector_column,
         path_column=path_column,
     ).summary()
-    text = "{images} vectors of {dimension} dimensions as {extractor}"
-    outputs.show(summary, lambda: say(text.format(**summary)))
+    text = "{} of {dimension} dimensions as {extractor}"
+    outputs.show(summary, lambda: say(text.format(plural(summary["images"], "vector"), **summary)))
 
 
 @click.command()
@@ -73,7 +74,14 @@ def import_(
 @stream_option
 @space_option
 @store_option
-@outputs(table("The file to write: .npz, .parquet or .csv.", "--output", "embeddings.npz"))
+@outputs(
+    OutputFile(
+        "--output",
+        "The file to write: .npz, .parquet or .csv.",
+        "embeddings.npz",
+        check="clusterkit.utils.files:check_output",
+    )
+)
 def export(
     clusters: Path | None,
     viewer: bool,
@@ -103,7 +111,7 @@ def export(
         raise click.UsageError("--viewer needs all vectors: leave out --stream")
     embeddings = open_vectors(store, extractor, clusters, stream=False if viewer else stream)
     images, dimension = embeddings.shape
-    text = f"{images} vectors of {dimension} dimensions in {outputs.files['output']}"
+    text = f"{plural(images, 'vector')} of {dimension} dimensions in {outputs.files['output']}"
     outputs.write(
         functools.partial(
             export_embeddings, embeddings, clusters=clusters, viewer=viewer, progress=True

@@ -75,7 +75,7 @@ def table(
     default: str | None = None,
 ) -> OutputFile:
     """Return the option for a table."""
-    return OutputFile(option, help, default, check="clusterkit.utils.files:check_output")
+    return OutputFile(option, help, default, check="clusterkit.datasets.tables:check_table")
 
 
 @dataclass

@@ -83,7 +83,7 @@ from clusterkit.cli.streams import say_result
         "--output",
         "The table of the images, with an empty column for their labels.",
         "sample.csv",
-        check="clusterkit.utils.files:check_output",
+        check="clusterkit.datasets.tables:check_table",
     ),
     picture("Draw the images, and why they were chosen, to this file", "--sheet"),
 )

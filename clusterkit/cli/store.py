@@ -8,6 +8,7 @@ import click
 from clusterkit.cli.options import Group, complete_space, store_option
 from clusterkit.cli.outputs import Outputs, outputs
 from clusterkit.cli.streams import say
+from clusterkit.utils.text import plural
 
 
 @click.group(cls=Group)
@@ -94,9 +95,9 @@ def _print_spaces(spaces: list[dict[str, Any]]) -> None:
             say(f"{name}: {space['error']}")
             continue
         say(
-            f"{name}: {space['embedded']} images of {space['dimension']} dimensions"
+            f"{name}: {plural(space['embedded'], 'image')} of {space['dimension']} dimensions"
             f"{' in float16' if space['vectors'] == 'float16' else ''}, "
-            f"{space['failed']} failed, {space['gone']} gone, {space['parts']} parts, "
+            f"{space['failed']} failed, {space['gone']} gone, {plural(space['parts'], 'part')}, "
             f"{space['bytes'] / 1e6:.1f} MB"
             + (f", made with {space['weights_source']}" if space["weights_source"] else "")
         )

@@ -1,5 +1,6 @@
 """``clusterkit train``."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -279,7 +280,7 @@ def _print_autoencoder(
     say_result(report)
     say(
         f"{report.output}, {', '.join(map(str, pictures))}",
-        f"Next: clusterkit embed {' '.join(folders)} -e {report.output}",
+        f"Next: {shlex.join(['clusterkit', 'embed', *folders, '-e', str(report.output)])}",
     )
 
 

@@ -46,6 +46,7 @@ from clusterkit.images.thumbnails import thumbnails
 from clusterkit.routing.sorting import Sorting, sort_into_folders
 from clusterkit.similarity.image_confounders import remove_confounders
 from clusterkit.store.embeddings import Embeddings, describe_space
+from clusterkit.store.reading import as_embeddings
 from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.html import Markup
@@ -289,7 +290,7 @@ class Clustering(TableResult):
 
 
 def cluster(
-    embeddings: Embeddings | VectorStream,
+    embeddings: Embeddings | VectorStream | Store | str | Path,
     clusterer: Any = "kmeans",
     *,
     n_clusters: int | str | None = None,
@@ -305,10 +306,11 @@ def cluster(
 
     Parameters
     ----------
-    embeddings : Embeddings or VectorStream
-        The images.  A stream (:meth:`clusterkit.store.space.Space.stream`) is read part by part
-        and requires ``"kmeans"``, ``"minibatch-kmeans"`` or ``"refined-kmeans"``.  Paths of plain
-        vectors are their row numbers.
+    embeddings : Embeddings, VectorStream, Store, or path of a store
+        The images; of a store, those of its default space.  A stream
+        (:meth:`clusterkit.store.space.Space.stream`) is read part by part and requires
+        ``"kmeans"``, ``"minibatch-kmeans"`` or ``"refined-kmeans"``.  Paths of plain vectors are
+        their row numbers.
     clusterer : str or estimator
         A name in :data:`clusterkit.clusterers.CLUSTERERS`, or any scikit-learn clusterer.
     n_clusters : int or "auto", optional
@@ -349,7 +351,7 @@ def cluster(
     Raises
     ------
     NotFoundError
-        If the earlier table does not exist.
+        If the earlier table or the store does not exist.
     InvalidInputError
         If there are no embeddings, more clusters than images, an unknown confounder, no clear
         number of clusters or no such level for ``"auto"``, a level without ``"auto"``, the
@@ -372,11 +374,14 @@ def cluster(
     {0: 2, 1: 2}
     """
     if not isinstance(embeddings, Embeddings | VectorStream):
-        embeddings = Embeddings(embeddings)
+        embeddings = as_embeddings(embeddings)
     if not len(embeddings):
         raise InvalidInputError(
             f"there are no embedded images to cluster, and {len(embeddings.failures)} failures"
         )
+    if n_clusters not in (None, "auto"):
+        # Numbers of NumPy become those of Python.
+        n_clusters = check_at_least(n_clusters, 1, "n_clusters")
     if level is not None:
         check_at_least(level, 1, "level")
         if n_clusters != "auto":

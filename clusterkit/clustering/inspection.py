@@ -177,7 +177,7 @@ def inspect_clusters(clustering: Clustering) -> ClusterInspection:
     Raises
     ------
     InvalidInputError
-        If the embeddings are a stream.
+        If it is no clustering, or its embeddings are a stream.
 
     Notes
     -----
@@ -198,6 +198,13 @@ def inspect_clusters(clustering: Clustering) -> ClusterInspection:
     >>> found.borderline.tolist()
     [False, False, True, False, False]
     """
+    from clusterkit.clustering.cluster import Clustering
+
+    if not isinstance(clustering, Clustering):
+        raise InvalidInputError(
+            "clustering must be what cluster returns, or reopen_clustering for a table. Received: "
+            f"{clustering!r:.100}"
+        )
     embeddings, labels = clustering.embeddings, clustering.labels
     if not isinstance(embeddings, Embeddings):
         raise InvalidInputError(

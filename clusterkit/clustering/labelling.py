@@ -185,9 +185,8 @@ def _decide(
     for number in [*names, *pin, *unpin]:
         if number == NOISE or number not in known:
             shown = ", ".join(map(str, sorted(known - {NOISE})))
-            raise InvalidInputError(
-                f"there is no cluster {cluster_text(number)} in the table, which has {shown}"
-            )
+            said = cluster_text(number) if number == NOISE else repr(number)
+            raise InvalidInputError(f"there is no cluster {said} in the table, which has {shown}")
     for number, name in names.items():
         if name and (is_missing_text(name) or name != name.strip()):
             raise InvalidInputError(

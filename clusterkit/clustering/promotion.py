@@ -76,9 +76,9 @@ def promote(
     """
     clusters = read_earlier(clusters_csv)
     known = dict(clusters.names) | dict(names or {})
-    if unknown := sorted(set(known) - set(clusters.labels)):
+    if unknown := sorted(set(known) - set(clusters.labels), key=str):
         raise InvalidInputError(
-            f"there is no cluster {unknown[0]} in {clusters_csv}, which has "
+            f"there is no cluster {unknown[0]!r} in {clusters_csv}, which has "
             f"{', '.join(map(str, sorted(set(clusters.labels))))}"
         )
     chosen = [

@@ -21,6 +21,7 @@ from clusterkit.datasets.names import first_few
 from clusterkit.datasets.tables import (
     Table,
     as_text,
+    check_table,
     read_table,
     say_code_page,
     to_csv,
@@ -142,7 +143,7 @@ def _write(output: Path, file: Path, rows: Sequence[Sequence[Any]], origin: "Ori
 
 def check_clusters_files(output: str | Path, *, overwrite: bool = False) -> tuple[Path, Path]:
     """Check that a table of clusters and its description can be written; return both paths."""
-    output = check_output(output, overwrite=overwrite)
+    output = check_table(output, overwrite=overwrite)
     return output, check_output(output.with_suffix(".json"), overwrite=overwrite)
 
 

@@ -76,7 +76,7 @@ def select(
     ['2019/a.jpg', '2019/b.jpg']
     """
     patterns = [only] if isinstance(only, str) else list(only)
-    numbers = [clusters] if isinstance(clusters, int | str) else list(clusters)
+    numbers = [clusters] if isinstance(clusters, int | str | np.integer) else list(clusters)
     chosen = np.ones(len(embeddings), np.bool_)
     if patterns:
         below = [_as_pattern(pattern, embeddings.root) for pattern in patterns]

@@ -248,9 +248,24 @@ def write_csv(
     OutputExistsError
         If the file exists and ``overwrite`` is false.
     """
-    path = check_output(path, overwrite=overwrite)
+    path = check_table(path, overwrite=overwrite)
     write_whole(path, to_csv(header, rows))
     return path
+
+
+def check_table(path: str | Path, *, overwrite: bool = False) -> Path:
+    """Check that a CSV file can be written, and return its path.
+
+    Raises
+    ------
+    InvalidInputError
+        If its name is that of another format, such as .xlsx, which no program would open.
+    NotFoundError, OutputExistsError
+        As :func:`~clusterkit.utils.files.check_output` does.
+    """
+    if Path(path).suffix.lower() not in ("", ".csv", ".txt"):
+        raise InvalidInputError(f"a table's name must end in .csv. Received: {path}")
+    return check_output(path, overwrite=overwrite)
 
 
 def csv_lines(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> Iterator[str]:

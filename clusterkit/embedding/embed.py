@@ -138,6 +138,8 @@ def embed(
 
     Raises
     ------
+    InvalidInputError
+        If the extractor is none.
     WeightsError
         If the network's weights are not available.
 
@@ -150,6 +152,7 @@ def embed(
         extractor = (
             recall_extractor(extractor, store) if store is not None else create_extractor(extractor)
         )
+    _check_extractor(extractor)
     if store is not None:
         embed_to_store(images, extractor, store, progress=progress)
         store = as_store(store)
@@ -231,7 +234,8 @@ def embed_to_store(
     SpaceMismatchError
         If vectors of float16 are asked for where the space has others.
     InvalidInputError
-        If the shard is out of range, or is to be pruned or embedded on Ray.
+        If the extractor is none, or the shard is out of range, or is to be pruned or embedded on
+        Ray.
     WeightsError
         If the network's weights are not available.
     """
@@ -242,6 +246,7 @@ def embed_to_store(
     store = as_store(store)
     if isinstance(extractor, str):
         extractor = recall_extractor(extractor, store)
+    _check_extractor(extractor)
     space = store.open_space(describe(extractor) | ({"vectors": FLOAT16} if half else {}))
     all_images, pruned = images, 0
     if part is not None:
@@ -274,6 +279,15 @@ def embed_to_store(
         default_space=default.folder.name,
         shard=None if part is None else str(part),
     )
+
+
+def _check_extractor(extractor: Any) -> None:
+    """Check that images can be embedded by something."""
+    if not isinstance(extractor, Extractor):
+        raise InvalidInputError(
+            "extractor must be the name of one, or an instance such as Xception(). Received: "
+            f"{extractor!r:.100}"
+        )
 
 
 def _check_shard(part: Shard | None, *, prune: bool, is_on_ray: bool) -> None:

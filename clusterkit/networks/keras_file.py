@@ -16,6 +16,7 @@ from typing import Any
 from clusterkit.errors import InvalidInputError, WeightsError
 from clusterkit.utils.documents import TEXT, Rule, check_document, integer
 from clusterkit.utils.files import atomic_file
+from clusterkit.utils.text import in_shell
 
 _ENTRY = "clusterkit.json"
 _FORMAT = 1
@@ -65,7 +66,9 @@ def read_document(
     path = Path(path)
     command = f"clusterkit train {kind}"
     if not path.is_file():
-        raise WeightsError(f"no {kind} {path}: train one with `{command} FOLDER -o {path}`")
+        raise WeightsError(
+            f"no {kind} {path}: train one with `{command} FOLDER -o {in_shell(path)}`"
+        )
     # Keras detects the format from the suffix, and older formats have no safe mode.
     if path.suffix != ".keras":
         raise WeightsError(f"the name of a {kind} must end in .keras. Received: {path}")

@@ -33,7 +33,7 @@ from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.html import Markup
 from clusterkit.utils.locations import absolute, as_path
 from clusterkit.utils.progress import progress_bar
-from clusterkit.utils.text import join_lines, plural
+from clusterkit.utils.text import in_shell, join_lines, plural
 
 # Number of pictures in a notebook.
 _SHOWN = 20
@@ -149,7 +149,7 @@ class Check(TableResult):
         if self.moved is not None:
             lines.append(self.moved.to_text())
             if self.moved.transfers and not self.moved.dry_run:
-                lines.append(f"`clusterkit undo {self.moved.into}` takes them back")
+                lines.append(f"`clusterkit undo {in_shell(self.moved.into)}` takes them back")
         return "\n".join(map(join_lines, (line.split("\n") for line in lines)))
 
     def _say_set(self) -> list[str]:

@@ -34,7 +34,7 @@ from clusterkit.routing.seals import find_unsealed
 from clusterkit.routing.sorting import Sorting, sort_into_folders
 from clusterkit.routing.transfer import MODES, Transfer, is_inside, make_folder
 from clusterkit.store.store import Store
-from clusterkit.utils.text import join_lines, plural
+from clusterkit.utils.text import in_shell, join_lines, plural
 
 LIST = "list"
 SPLIT_MODES = (*MODES, LIST)
@@ -350,7 +350,7 @@ def _check_place(
     if made_by not in manifest.origins:
         raise OutputExistsError(
             f"{into} holds another sorting or split: take that back first with `clusterkit undo "
-            f"{into}`, or name a new folder"
+            f"{in_shell(into)}`, or name a new folder"
         )
     return manifest
 

@@ -13,6 +13,7 @@ from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsErro
 from clusterkit.routing.manifest import Manifest
 from clusterkit.routing.strays import Strays
 from clusterkit.routing.transfer import Transfer, find_entry, is_inside, is_same_entry
+from clusterkit.utils.text import in_shell
 
 # Characters that are invalid in names on Windows, macOS or Linux, and device names of Windows.
 UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
@@ -217,7 +218,7 @@ def _check_same(done: Transfer, folder: str, mode: str, into: Path) -> None:
         raise OutputExistsError(
             f"{done.source} was brought to {into / done.target} before (mode {done.mode}), and is "
             f"now to go to {folder} (mode {mode}): take that back first with "
-            f"`clusterkit undo {into}`, or sort into another folder"
+            f"`clusterkit undo {in_shell(into)}`, or sort into another folder"
         )
 
 

@@ -30,7 +30,7 @@ from clusterkit.routing.transfer import (
 from clusterkit.store.store import Store, as_store
 from clusterkit.utils.locations import absolute, as_path, find_gone, is_address
 from clusterkit.utils.progress import progress_bar
-from clusterkit.utils.text import join_lines, plural
+from clusterkit.utils.text import in_shell, join_lines, plural
 
 
 @dataclass(frozen=True, repr=False)
@@ -359,7 +359,8 @@ def _carry_out(todo: Sequence[Transfer], into: Path, *, progress: bool) -> None:
                 raise InvalidInputError(
                     f"cannot {transfer.mode} {transfer.source} to {into / transfer.target}: "
                     f"{error.strerror or error}. {n_done} of {len(todo)} files are done; the same "
-                    f"command goes on with the rest, and `clusterkit undo {into}` takes them back"
+                    f"command goes on with the rest, and `clusterkit undo {in_shell(into)}` takes "
+                    "them back"
                 ) from error
     finally:
         flush_folders(touched)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from clusterkit.datasets.results import Result
-from clusterkit.errors import ClusterkitError, InvalidInputError
+from clusterkit.errors import ClusterkitError, InvalidInputError, NotFoundError
 from clusterkit.routing.manifest import MANIFEST_NAME, Manifest, locked, read_manifest
 from clusterkit.routing.seals import find_unsealed
 from clusterkit.routing.sorting import tell_store
@@ -30,7 +30,7 @@ from clusterkit.routing.transfer import (
 from clusterkit.store.store import Store
 from clusterkit.utils.files import flush
 from clusterkit.utils.progress import progress_bar
-from clusterkit.utils.text import join_lines
+from clusterkit.utils.text import join_lines, plural
 
 _N_SHOWN = 5
 
@@ -78,7 +78,8 @@ class Undoing(Result):
         """Return the number of files that went back to each folder, and that were kept."""
         lines = [f"{n_files:>7}  {place}" for place, n_files in self.places.items()]
         verb = "would be taken back" if self.dry_run else "taken back"
-        return join_lines([*lines, f"{self.n_undone} files {verb}, {len(self.kept)} kept"])
+        done = f"{plural(self.n_undone, 'file')} {verb}, {len(self.kept)} kept"
+        return join_lines([*lines, done])
 
     def _headline(self) -> str:
         """Return the number of files."""
@@ -138,6 +139,8 @@ def undo(
     300
     """
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 (resolve() would follow links)
+    if not folder.is_dir():
+        raise NotFoundError(f"no such folder: {folder}")
     manifest = read_manifest(folder)  # before locking, which creates a file
     if not trust:
         _check_places(folder, manifest, roots)

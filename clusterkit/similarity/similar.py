@@ -154,7 +154,7 @@ def find_similar(
     if len(own) == len(searched):
         raise InvalidInputError(
             f"there is nothing to compare {image} with: the store holds "
-            f"{len(searched)} embedded images"
+            f"{plural(len(searched), 'embedded image')}"
         )
     return _nearest_present(query, searched, own, n_neighbors)
 

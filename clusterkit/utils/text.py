@@ -1,6 +1,8 @@
 """Results as lines of text."""
 
 import difflib
+import os
+import shlex
 from collections.abc import Iterable
 
 from clusterkit.utils.paths import printable
@@ -9,6 +11,17 @@ from clusterkit.utils.paths import printable
 def plural(number: int, noun: str) -> str:
     """Return a number of things, such as "1 image" or "2 images"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def in_shell(path: str | os.PathLike[str]) -> str:
+    """Return a path as a command line takes it, for a message that names a command.
+
+    Examples
+    --------
+    >>> in_shell("my photos")
+    "'my photos'"
+    """
+    return shlex.quote(str(path))
 
 
 def join_lines(lines: Iterable[object]) -> str:
