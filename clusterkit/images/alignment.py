@@ -7,6 +7,8 @@ Positions in a picture run from -1 to 1 on both axes, whatever its shape.  A map
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -140,9 +142,9 @@ def detail(pictures: Floats, sigma: float) -> Floats:
 
 def shrink(pictures: NDArray[np.uint8], side: int) -> Floats:
     """Return square pictures whose side is halved until it is ``side``."""
-    sums: NDArray[np.uint16] = pictures.astype(np.uint16)
+    sums: NDArray[Any] = pictures
     while sums.shape[1] > side:
-        sums = sums[:, ::2] + sums[:, 1::2]
+        sums = np.add(sums[:, ::2], sums[:, 1::2], dtype=np.uint16)
         sums = sums[:, :, ::2] + sums[:, :, 1::2]
     return sums.astype(np.float32) * np.float32((side / pictures.shape[1]) ** 2)
 
