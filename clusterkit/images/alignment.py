@@ -7,6 +7,7 @@ Positions in a picture run from -1 to 1 on both axes, whatever its shape.  A map
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -127,12 +128,9 @@ def correlate(first: Floats, second: Floats, masks: NDArray[np.bool_]) -> Floats
 
 
 def smooth(pictures: Floats, sigma: float) -> Floats:
-    """Return pictures behind a Gaussian blur of some pixels."""
-    from scipy.ndimage import gaussian_filter1d
-
-    coarse = gaussian_filter1d(pictures, sigma, axis=1, truncate=2.5)
-    blurred: Floats = gaussian_filter1d(coarse, sigma, axis=2, truncate=2.5)
-    return blurred
+    """Return square pictures behind a Gaussian blur of some pixels."""
+    blur = _blur(pictures.shape[1], sigma)
+    return np.matmul(np.matmul(blur, pictures), blur.T)
 
 
 def detail(pictures: Floats, sigma: float) -> Floats:
@@ -165,6 +163,15 @@ def invert(maps: Floats) -> Floats:
     shift = -(linear @ maps[:, :, 2:])
     inverse: Floats = np.concatenate([linear, shift], axis=2).astype(np.float32)
     return inverse
+
+
+@lru_cache(maxsize=16)
+def _blur(side: int, sigma: float) -> Floats:
+    """Return the matrix that blurs columns: faster than a filter in small pictures."""
+    from scipy.ndimage import gaussian_filter1d
+
+    blur = gaussian_filter1d(np.eye(side), sigma, axis=0, truncate=2.5)
+    return np.asarray(blur, np.float32)
 
 
 def _grid(side: int) -> tuple[Floats, Floats]:
