@@ -368,8 +368,9 @@ def _disc_matrix(disc: Disc, aspect: int) -> NDArray[np.float32]:
         _sampling(radius * place + centre)
         for radius, centre in ((radii[1], disc.y), (radii[0], disc.x))
     )
-    matrix = np.tensordot(np.tensordot(lines, basis, (0, 0)), columns, (1, 0))
-    return np.ascontiguousarray(matrix.transpose(0, 2, 1)).reshape(_HALF * _HALF, -1)
+    sampled = (lines.T @ basis.reshape(_DISC_SIDE, -1)).reshape(_HALF, _DISC_SIDE, -1)
+    matrix: NDArray[np.float32] = (columns.T @ sampled).reshape(_HALF * _HALF, -1)
+    return matrix
 
 
 def _sampling(places: NDArray[np.float64]) -> NDArray[np.float32]:
