@@ -9,7 +9,7 @@ Crops are found by discs of the other picture that are smaller and off its middl
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
@@ -40,8 +40,8 @@ _N_NEIGHBORS = 4
 _N_KEPT = 12
 # Aspect ratios within 2 % share their discs.
 _ASPECT_STEP = math.log(1.02)
-# Number of pictures that are worked on at a time.
-_AT_ONCE = 4096
+# Number of pictures that are worked on at a time: what is computed stays in the cache of a core.
+_AT_ONCE = 1024
 # More pictures than this are searched by an inverted file instead of all with all.
 _MOST_EXACT = 2_000
 _N_PROBES = 8
@@ -78,6 +78,7 @@ DISCS = [
     *[Disc(False, 0.875, x, y) for x in (-0.125, 0, 0.125) for y in (-0.125, 0, 0.125)],
     *[Disc(False, 0.75, x, y) for x in (-0.25, 0, 0.25) for y in (-0.25, 0, 0.25)],
 ]
+_WHOLE = (DISCS[0], DISCS[3])
 
 
 @dataclass(frozen=True)
@@ -117,32 +118,59 @@ def find_candidates(
     Candidates
     """
     aspects = np.rint(np.log(shapes[:, 1] / shapes[:, 0]) / _ASPECT_STEP).astype(int)
-    # Quarters of grey levels are exact in float16.
-    halves = shrink(pictures, _HALF).astype(np.float16)
-    whole = {disc.is_round: _moments(halves, aspects, disc) for disc in (DISCS[0], DISCS[3])}
-    searches = {is_round: _make_search(_lengths(found)) for is_round, found in whole.items()}
+    # Those of one aspect, which share the matrices of round discs, lie together from here on.
+    order = np.argsort(aspects, kind="stable")
+    aspects = aspects[order]
+    starts = range(0, len(order), _AT_ONCE)
+    given = _both_ways(np.empty((0, 2), np.int64) if near is None else np.argsort(order)[near])
 
-    def search(disc: Disc) -> _Found:
-        """Find the pictures of which a disc matches a whole one."""
+    def flatten(start: int) -> NDArray[np.float32]:
+        """Return some pictures, smaller, as the rows of a matrix."""
+        part = pictures[order[start : start + _AT_ONCE]]
+        return shrink(part, _HALF).reshape(len(part), -1)
+
+    def describe(start: int) -> list[NDArray[np.complex64]]:
+        """Compute the moments of some whole pictures."""
+        flat = flatten(start)
+        return [_moments(flat, aspects[start : start + _AT_ONCE], disc) for disc in _WHOLE]
+
+    def search(start: int) -> _Found:
+        """Find the pictures that match a disc of some pictures."""
         import faiss
 
-        # Of this thread; the discs are spread over the others.
+        # Of this thread; the pictures are spread over the others.
         faiss.omp_set_num_threads(1)
-        moments = _moments(halves, aspects, disc)
-        found = _Found()
-        for start in range(0, len(pictures), _AT_ONCE):
-            part = slice(start, start + _AT_ONCE)
-            nearest = searches[disc.is_round](_lengths(moments[part]))
-            rows = np.repeat(np.arange(start, start + len(nearest)), nearest.shape[1])
-            pairs = np.stack([nearest.ravel(), rows], axis=1)
-            found.add(disc, pairs[nearest.ravel() >= 0], whole[disc.is_round], moments, aspects)
-        if near is not None:
-            for pairs in (near, near[:, ::-1]):
-                found.add(disc, pairs, whole[disc.is_round], moments, aspects)
+        flat, found = flatten(start), _Found()
+        own = aspects[start : start + _AT_ONCE]
+        known = given[slice(*np.searchsorted(given[:, 1], [start, start + len(own)]))]
+        for disc in DISCS:
+            moments = _moments(flat, own, disc)
+            nearest = searches[disc.is_round](_lengths(moments))
+            places = np.repeat(np.arange(start, start + len(own)), nearest.shape[1])
+            pairs = np.stack([nearest.ravel(), places], axis=1)[nearest.ravel() >= 0]
+            found.add(
+                disc, np.concatenate([pairs, known]), whole[disc.is_round], moments, start, aspects
+            )
         return found
 
     with workers() as run:
-        return _choose_best(run(search, DISCS))
+        described = zip(*run(describe, starts), strict=True)
+        whole = {
+            disc.is_round: np.concatenate(parts)
+            for disc, parts in zip(_WHOLE, described, strict=True)
+        }
+        searches = {is_round: _make_search(_lengths(found)) for is_round, found in whole.items()}
+        best = _choose_best(run(search, starts))
+    pairs = order[best.pairs]
+    is_swapped = pairs[:, 0] > pairs[:, 1]
+    best.maps[is_swapped] = invert(best.maps[is_swapped])
+    return Candidates(np.sort(pairs, axis=1), best.maps)
+
+
+def _both_ways(pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return each pair as it is and swapped, in the order of the second of them."""
+    both = np.concatenate([pairs, pairs[:, ::-1]])
+    return both[np.argsort(both[:, 1], kind="stable")]
 
 
 class _Found:
@@ -159,19 +187,20 @@ class _Found:
         pairs: NDArray[np.int64],
         whole: NDArray[np.complex64],
         moments: NDArray[np.complex64],
+        start: int,
         aspects: NDArray[np.int64],
     ) -> None:
-        """Add the pairs of which the whole first picture matches a disc of the second."""
+        """Add the pairs of which the whole first picture matches a disc of the second.
+
+        The moments are those of discs of the pictures from ``start`` on.
+        """
         pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-        likeness, is_mirrored, angles = _match(whole[pairs[:, 0]], moments[pairs[:, 1]])
+        first, second = whole[pairs[:, 0]], moments[pairs[:, 1] - start]
+        likeness, is_mirrored, turns = _match(first, second)
         kept = np.flatnonzero(likeness >= _MIN_CORRELATION)
-        kept = kept[
-            _correlate_detail(
-                whole[pairs[kept, 0]], moments[pairs[kept, 1]], is_mirrored[kept], angles[kept]
-            )
-            >= _MIN_DETAIL_CORRELATION
-        ]
-        pairs, is_mirrored, angles = pairs[kept], is_mirrored[kept], angles[kept]
+        detail = _correlate_detail(first[kept], second[kept], is_mirrored[kept], turns[kept])
+        kept = kept[detail >= _MIN_DETAIL_CORRELATION]
+        pairs, is_mirrored, angles = pairs[kept], is_mirrored[kept], _angles()[turns[kept]]
         maps = _make_maps(disc, aspects[pairs[:, 0]], aspects[pairs[:, 1]], is_mirrored, angles)
         is_swapped = pairs[:, 0] > pairs[:, 1]
         if is_swapped.any():
@@ -252,42 +281,37 @@ def _make_search(vectors: NDArray[np.float32]) -> Any:
 
 def _lengths(moments: NDArray[np.complex64]) -> NDArray[np.float32]:
     """Return the absolute values of moments, which do not change with the angle, as vectors."""
-    return np.abs(moments) * np.sqrt(_doubled())
+    return np.abs(moments)
 
 
 def _match(
     first: NDArray[np.complex64], second: NDArray[np.complex64]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]:
-    """Turn and mirror first discs to match second ones best: correlation, mirrored, angle."""
-    doubled, turns = _doubled(), np.array([m for _, m in _orders()])
-    angles = np.arange(_N_ANGLES) * (2 * math.pi / _N_ANGLES)
-    waves = (doubled[:, None] * np.exp(1j * np.outer(turns, angles))).astype(np.complex64)
-    real, imaginary = np.ascontiguousarray(waves.real), np.ascontiguousarray(waves.imag)
-    best = []
-    for conjugate in (second, second.conj()):
-        product = conjugate * first.conj()
-        best.append(product.real @ real - product.imag @ imaginary)
-    both = np.concatenate(best, axis=1)
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64]]:
+    """Turn and mirror first discs to match second ones best: correlation, mirrored, which angle."""
+    inverse, (sums, waves) = first.conj(), _turning()
+    both = np.concatenate(
+        [(other * inverse).view(np.float32) @ sums @ waves for other in (second, second.conj())],
+        axis=1,
+    )
     place = both.argmax(axis=1)
     likeness: NDArray[np.float32] = both[np.arange(len(both)), place]
-    return likeness, place >= _N_ANGLES, angles[place % _N_ANGLES]
+    return likeness, place >= _N_ANGLES, place % _N_ANGLES
 
 
 def _correlate_detail(
     first: NDArray[np.complex64],
     second: NDArray[np.complex64],
     is_mirrored: NDArray[np.bool_],
-    angles: NDArray[np.float64],
+    turns: NDArray[np.int64],
 ) -> NDArray[np.float32]:
     """Return the correlation of turned and mirrored discs with their detail brought out."""
-    orders, turns = np.array(_orders(), np.float32).T
-    one = first * orders * np.exp(-1j * np.outer(angles, turns))
+    orders, numbers = np.array(_orders(), np.float32).T
+    phases = np.exp(-1j * np.outer(_angles(), numbers)).astype(np.complex64)
+    one = first * orders * phases[turns]
     other = np.where(is_mirrored[:, None], second.conj(), second) * orders
-    doubled = _doubled()
-    lengths = [np.sqrt((np.abs(moments) ** 2) @ doubled) for moments in (one, other)]
-    correlation: NDArray[np.float32] = ((other * one.conj()).real @ doubled) / np.maximum(
-        lengths[0] * lengths[1], 1e-12
-    )
+    one, other = one.view(np.float32), other.view(np.float32)
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    correlation: NDArray[np.float32] = (one * other).sum(axis=1) / np.maximum(lengths, 1e-12)
     return correlation
 
 
@@ -319,45 +343,42 @@ def _radii(is_round: bool, aspects: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _moments(
-    halves: NDArray[np.float16], aspects: NDArray[np.int64], disc: Disc
+    flat: NDArray[np.float32], aspects: NDArray[np.int64], disc: Disc
 ) -> NDArray[np.complex64]:
     """Return the moments of a disc of each picture, of length 1: shape (n, n_moments)."""
-    moments = np.empty((len(halves), len(_orders())), np.complex64)
-    for rows, aspect in _by_aspect(aspects, disc):
-        real, imaginary = _disc_matrices(disc, aspect)
-        flat = halves[rows].reshape(len(rows), -1).astype(np.float32)
-        moments[rows] = flat @ real + 1j * (flat @ imaginary)
-    length = np.sqrt((np.abs(moments) ** 2) @ _doubled())
-    moments /= np.maximum(length, 1e-6)[:, None]
-    return moments
-
-
-def _by_aspect(aspects: NDArray[np.int64], disc: Disc) -> Iterator[tuple[NDArray[np.int64], int]]:
-    """Yield rows of pictures in which a disc is the same, not too many at a time."""
-    for aspect in np.unique(aspects) if disc.is_round else [0]:
-        rows = np.flatnonzero(aspects == aspect) if disc.is_round else np.arange(len(aspects))
-        for start in range(0, len(rows), _AT_ONCE):
-            yield rows[start : start + _AT_ONCE], int(aspect)
+    # Sorted, and for discs that are not round all alike.
+    found = np.unique(aspects, return_index=True) if disc.is_round else ([0], [0])
+    ends = [*found[1][1:], len(flat)]
+    moments = np.concatenate(
+        [
+            flat[start:end] @ _disc_matrix(disc, int(aspect))
+            for aspect, start, end in zip(*found, ends, strict=True)
+        ]
+    )
+    moments /= np.maximum(np.linalg.norm(moments, axis=1, keepdims=True), 1e-6)
+    return moments.view(np.complex64)
 
 
 @lru_cache(maxsize=64)
-def _disc_matrices(disc: Disc, aspect: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the matrices from a flat picture to the moments of a disc, real and imaginary."""
-    from scipy.sparse import coo_array
-
-    x, y, basis = _zernike_basis()
+def _disc_matrix(disc: Disc, aspect: int) -> NDArray[np.float32]:
+    """Return the matrix from a flat picture to the moments of a disc, real and imaginary."""
+    basis, place = _zernike_basis()
     radii = disc.size * _radii(disc.is_round, np.array([aspect]))[0]
-    columns = np.clip((radii[0] * x + disc.x + 1) * _HALF / 2 - 0.5, 0, _HALF - 1.001)
-    lines = np.clip((radii[1] * y + disc.y + 1) * _HALF / 2 - 0.5, 0, _HALF - 1.001)
-    column, line = columns.astype(int), lines.astype(int)
-    u, v = columns - column, lines - line
-    pixels = line * _HALF + column
-    weights = np.concatenate([(1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v])
-    places = np.concatenate([pixels, pixels + 1, pixels + _HALF, pixels + _HALF + 1])
-    points = np.tile(np.arange(len(x)), 4)
-    sampling = coo_array((weights, (places, points)), shape=(_HALF * _HALF, len(x))).tocsr()
-    matrix = sampling @ basis
-    return matrix.real.astype(np.float32), matrix.imag.astype(np.float32)
+    lines, columns = (
+        _sampling(radius * place + centre)
+        for radius, centre in ((radii[1], disc.y), (radii[0], disc.x))
+    )
+    sampled = (lines.T @ basis.reshape(_DISC_SIDE, -1)).reshape(_HALF, _DISC_SIDE, -1)
+    matrix: NDArray[np.float32] = (columns.T @ sampled).reshape(_HALF * _HALF, -1)
+    return matrix
+
+
+def _sampling(places: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the weights of pixels at places between them, from -1 to 1: shape (n, n_pixels)."""
+    places = np.clip((places + 1) * _HALF / 2 - 0.5, 0, _HALF - 1)
+    distances = np.abs(places[:, None] - np.arange(_HALF))
+    weights: NDArray[np.float32] = np.maximum(1 - distances, 0).astype(np.float32)
+    return weights
 
 
 @cache
@@ -366,27 +387,41 @@ def _orders() -> list[tuple[int, int]]:
     return [(n, m) for n in range(1, _ORDER + 1) for m in range(n % 2, n + 1, 2)]
 
 
-@cache
-def _doubled() -> NDArray[np.float32]:
-    """Return how often each moment counts: those of negative turns are conjugates, and left out."""
-    return np.array([2 if m else 1 for _, m in _orders()], np.float32)
+def _angles() -> NDArray[np.float64]:
+    """Return the angles by which discs are turned to match."""
+    angles: NDArray[np.float64] = np.arange(float(_N_ANGLES)) * (2 * math.pi / _N_ANGLES)
+    return angles
 
 
 @cache
-def _zernike_basis() -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return the points of a disc, and the polynomials at them: shape (n_points, n_moments)."""
+def _turning() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return matrices from products of moments to sums, and from those to correlations by angle."""
+    numbers = np.array([m for _, m in _orders()])
+    each = np.arange(_ORDER + 1)
+    sums = np.kron(numbers[:, None] == each, np.eye(2)).astype(np.float32)
+    angles = np.outer(each, _angles())
+    waves = np.stack([np.cos(angles), -np.sin(angles)], axis=1).reshape(-1, _N_ANGLES)
+    return sums, waves.astype(np.float32)
+
+
+@cache
+def _zernike_basis() -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return the polynomials at the points of a disc, and the places of its rows and columns.
+
+    Real and imaginary parts alternate: shape (side, side, 2 * n_moments).  Moments of negative
+    turns are conjugates, and left out; the others count twice.
+    """
     place = (np.arange(_DISC_SIDE) + 0.5) * 2 / _DISC_SIDE - 1
-    y, x = (grid.ravel() for grid in np.meshgrid(place, place, indexing="ij"))
-    is_inside = np.hypot(x, y) <= 1
-    x, y = x[is_inside], y[is_inside]
+    y, x = np.meshgrid(place, place, indexing="ij")
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
-    columns = []
-    for n, m in _orders():
+    is_inside = radius <= 1
+    basis = np.zeros((*radius.shape, len(_orders())), np.complex64)
+    for column, (n, m) in enumerate(_orders()):
         radial = np.zeros_like(radius)
         for k in range((n - m) // 2 + 1):
             factor = (-1) ** k * math.comb(n - k, k) * math.comb(n - 2 * k, (n - m) // 2 - k)
             radial += factor * radius ** (n - 2 * k)
-        columns.append(math.sqrt(n + 1) * radial * np.exp(-1j * m * angle))
-    basis = np.stack(columns, axis=1)
-    # On a grid the polynomials are not exactly orthogonal to the mean.
-    return x, y, basis - basis.mean(axis=0)
+        values = math.sqrt((n + 1) * (2 if m else 1)) * radial * np.exp(-1j * m * angle)
+        # On a grid the polynomials are not exactly orthogonal to the mean.
+        basis[is_inside, column] = (values - values[is_inside].mean())[is_inside]
+    return basis.view(np.float32), place
