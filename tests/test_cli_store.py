@@ -81,7 +81,7 @@ def test_info_counts(project: Path) -> None:
     assert space["bytes"] > 0
     result = run("store", "info")
     assert result.exit_code == 0
-    assert "6 images of 2048 dimensions, 0 failed, 1 gone, 1 parts" in result.stdout
+    assert "6 images of 2048 dimensions, 0 failed, 1 gone, 1 part," in result.stdout
 
 
 def test_info_goes_on_past_a_damaged_space(project: Path) -> None:
