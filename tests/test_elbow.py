@@ -230,7 +230,7 @@ def test_wrong_numbers_of_clusters(k, message):
         (np.zeros((0, 3)), r"Received: \(0, 3\)"),
         (np.array([[0, 1], [np.nan, 1], [1, 1]]), "row 1"),
         (np.array([[0, 1], [1, 1], [np.inf, 1]]), "row 2"),
-        (np.ones((1, 4)), "k=2, n_samples=1"),
+        (np.ones((1, 4)), "at least 2 rows. Received: n_samples=1"),
     ],
 )
 def test_wrong_rows(X, message):

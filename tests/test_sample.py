@@ -15,7 +15,9 @@ from clusterkit.classifiers import Classifier
 from clusterkit.cli import main
 from clusterkit.clustering import promote
 from clusterkit.datasets.labelled_images import read_labelled
+from clusterkit.embedding.embed import embed_to_store
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
+from clusterkit.images.folder import ImageFolder
 from clusterkit.plots import SampleDisplay
 from clusterkit.preparation import sample_images
 from clusterkit.routing import undo
@@ -70,6 +72,14 @@ def test_what_is_labelled_or_excluded_is_not_chosen() -> None:
         assert min(found.rows) >= 10
         assert "blue" not in names
         assert (found.n_candidates, found.n_labelled) == (70, 10)
+
+
+def test_any_form_of_embeddings(tmp_path: Path) -> None:
+    embeddings = photos(tmp_path / "photos")
+    embed_to_store(ImageFolder(tmp_path / "photos"), "pixels", tmp_path / "store")
+    found = sample_images(tmp_path / "store", 3, random_state=0)
+    assert found.n_candidates == len(embeddings)
+    assert len(sample_images(np.eye(5), 2, random_state=0).images) == 2
 
 
 def test_groups_with_a_labelled_image_come_last() -> None:

@@ -263,7 +263,9 @@ def choose_level(curve: ElbowCurve, level: int | None = None) -> ChosenLevel:
         If there is no clear number, or no such level.
     """
     if curve.k is None:
-        raise InvalidInputError(f"n_clusters='auto' found no number: {curve.verdict}")
+        raise InvalidInputError(
+            f"n_clusters='auto' found no number: {curve.verdict} Give one to cluster nevertheless"
+        )
     numbers = tuple(one.n_clusters for one in curve.levels)
     if level is None:
         level = numbers.index(curve.k) + 1

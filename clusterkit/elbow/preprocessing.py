@@ -41,6 +41,8 @@ def check_numbers(k: Iterable[int], n_samples: int) -> list[int]:
             f"k must be the numbers of clusters to try, such as range(2, 21). Received: k={k}"
         )
     numbers = sorted({check_at_least(number, 2, "k") for number in k})
+    if n_samples < 2:
+        raise InvalidInputError(f"groups need at least 2 rows. Received: n_samples={n_samples}")
     if not numbers:
         raise InvalidInputError(f"k must hold at least one number of clusters. Received: {k!r}")
     if numbers[-1] > n_samples:

@@ -28,6 +28,7 @@ from clusterkit.images.thumbnails import thumbnails
 from clusterkit.routing.sorting import Sorting, check_present, sort_into_folders
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.embeddings import Embeddings
+from clusterkit.store.reading import as_embeddings
 from clusterkit.store.store import Store
 from clusterkit.utils.html import Markup
 from clusterkit.utils.locations import absolute
@@ -163,7 +164,7 @@ class ImageSample(TableResult):
 
 
 def sample_images(
-    embeddings: Embeddings,
+    embeddings: Any,
     n_images: int = 50,
     *,
     by: str | None = None,
@@ -189,7 +190,7 @@ def sample_images(
 
     Parameters
     ----------
-    embeddings : Embeddings
+    embeddings : Embeddings, array-like of shape (n, dimension), Store, Space, or path of a store
         The images.
     n_images : int, default 50
         How many to choose.
@@ -260,6 +261,7 @@ def sample_images(
     >>> sorted(image.path for image in sample_images(emb, 3, random_state=0).images)
     ['a', 'e', 'i']
     """
+    embeddings = as_embeddings(embeddings)
     rng = np.random.default_rng(random_state)
     known: list[Any] = [None] * len(embeddings) if labels is None else list(labels)
     if len(known) != len(embeddings):
