@@ -112,9 +112,10 @@ def _library() -> ctypes.CDLL | None:
     name = _LIBRARIES.get(sys.platform)
     if name is None or found is None or found.origin is None:
         return None
-    is_quiet = os.environ.get("TF_CPP_MIN_LOG_LEVEL") not in ("0", "1")
+    # As commands ask for; in a notebook TensorFlow says what it says when it is imported.
+    is_quiet = os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "3"
     try:
-        # It says what it found of the machine, whatever level is set.
+        # What it found of the machine it says at any level.
         with silenced_stderr() if is_quiet else nullcontext():
             library = ctypes.CDLL(str(Path(found.origin).parent / name))
             _Calls(library).new_graph()
