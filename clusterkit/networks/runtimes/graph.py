@@ -84,7 +84,9 @@ def run_graph(graph: OpenGraph, precision: str) -> Run:
         Of the layers; outputs are float32.
     """
     n_sessions = min(count_cpus(), _MOST_SESSIONS)
-    config = session_config(precision, count_cpus() // n_sessions)
+    # All sessions of a process share the threads for parts of a layer, and the first one decides
+    # their number: an image that comes alone uses all processors, too.
+    config = session_config(precision, count_cpus())
     own = local()
 
     def start() -> None:
