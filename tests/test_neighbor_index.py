@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.similarity.nearest import nearest, nearest_among, unit_rows
+from clusterkit.similarity.nearest import exact_distances, nearest, nearest_among, unit_rows
 from clusterkit.similarity.neighbor_index import NeighborIndex
 
 
@@ -54,6 +54,23 @@ def test_what_an_index_cannot_answer_is_left_to_an_exact_search(tmp_path: Path) 
     assert index.search(np.zeros((1, 8), np.float32), 3) is None
     with pytest.raises(InvalidInputError, match="other vectors"):
         NeighborIndex(tmp_path / "index.faiss", units[:-1])
+
+
+@pytest.mark.parametrize("exponent", [-20, 0, 19])
+@pytest.mark.parametrize("kind", ["ordinary", "equal", "zeros"])
+def test_the_nearest_among_candidates_are_exact(kind: str, exponent: int) -> None:
+    """Those that float32 leaves out are never among the nearest."""
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((200, 24)).astype(np.float32) * np.float32(10.0**exponent)
+    if kind != "ordinary":
+        rows[rng.choice(200, 90, replace=False)] = rows[0] if kind == "equal" else 0
+    for n_neighbors in (1, 7, 199, 200):
+        for query in unit_rows(rows[:3]):
+            distances, found = nearest_among(rows, query, rng.permutation(200), n_neighbors)
+            exact = exact_distances(unit_rows(rows)[None], query[None])[0]
+            order = np.lexsort((np.arange(200), exact))[:n_neighbors]
+            np.testing.assert_array_equal(found, order)
+            np.testing.assert_array_equal(distances, exact[order])
 
 
 def test_the_nearest_of_some_rows_are_those_of_an_exact_search_among_them() -> None:

@@ -198,16 +198,30 @@ def nearest_among(
     # In order of the file, which a disk reads faster.
     candidates = np.sort(candidates)
     block = max(1, _BLOCK_VALUES // vectors.shape[1])
-    exact = np.concatenate(
-        [
-            exact_distances(
-                unit_rows(vectors[candidates[start : start + block]])[None], query[None]
-            )[0]
-            for start in range(0, len(candidates), block)
-        ]
-    )
-    order = np.lexsort((candidates, exact))[:n_neighbors]
-    return exact[order], candidates[order]
+    found, exact = [], []
+    for start in range(0, len(candidates), block):
+        rows = candidates[start : start + block]
+        part = vectors[rows]
+        likely = _find_likely(part, query, n_neighbors)
+        found.append(rows[likely])
+        exact.append(exact_distances(unit_rows(part[likely])[None], query[None])[0])
+    rows, distances = np.concatenate(found), np.concatenate(exact)
+    order = np.lexsort((rows, distances))[:n_neighbors]
+    return distances[order], rows[order]
+
+
+def _find_likely(
+    rows: NDArray[np.float32], query: NDArray[np.float32], n_neighbors: int
+) -> NDArray[np.int64]:
+    """Return which rows may be among the nearest of a query, as float32 tells at little cost."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.einsum("ij,ij->i", rows, rows)
+    # Of rows of zeros, and of numbers that float32 cannot square, all are compared.
+    if len(rows) <= n_neighbors or not ((squares > 1e-30) & (squares < 1e30)).all():
+        return np.arange(len(rows))
+    cosines = rows @ query / np.sqrt(squares)
+    least = np.partition(cosines, -n_neighbors)[-n_neighbors] - 4 * FLOAT32_NOISE
+    return np.flatnonzero(cosines >= least)
 
 
 def nearest_of_any_length(
