@@ -79,6 +79,7 @@ def test_a_session_that_nobody_needs_is_freed(
     run = graph.open_session(session_config("float32", 1))
     del graph  # a session needs it no more
     run(BATCH)
+    gc.collect()  # those of other tests
     monkeypatch.setattr(sessions._Calls, "checked", watched)
     del run
     gc.collect()
