@@ -318,15 +318,6 @@ def test_few_images_take_what_starts_fastest(
     assert start(source_of(never), few=True, precision="bfloat16").precision == "bfloat16"
 
 
-def test_few_images_take_what_is_known_to_agree(rounding: Callable[..., Rounding]) -> None:
-    runtime = rounding(0.01)
-    assert start(source_of(never)).precision == "bfloat16"
-    runtime.compiled.clear()
-    assert start(source_of(never), few=True).precision == "bfloat16"
-    assert runtime.compiled == ["bfloat16"]
-    assert start(source_of(never), few=True, precision="float32").precision == "float32"
-
-
 def test_precisions_are_compared_on_the_first_images(
     rounding: Callable[..., Rounding], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ earlier run on this machine.  Vectors of both precisions and of all runtimes the
 same embedding space, and neither is part of an extractor's fingerprint.
 
 For fewer than :data:`FEW_IMAGES` images nothing is converted or compared, which would take longer
-than it saves; what an earlier run has found out counts.
+than it saves.
 """
 
 import importlib.util
@@ -53,8 +53,8 @@ class OpenNetwork:
     precision : {"auto", "float32", "bfloat16"}
         ``auto`` is bfloat16 if the hardware supports it, otherwise float32.
     few : bool
-        Whether there are fewer than :data:`FEW_IMAGES` images: then ``auto`` is OpenVINO only
-        if it has the converted network, and bfloat16 only if it is known to agree.
+        Whether there are fewer than :data:`FEW_IMAGES` images: then ``auto`` is float32, and
+        OpenVINO only if it has the converted network.
 
     Raises
     ------
@@ -112,12 +112,10 @@ class OpenNetwork:
             If bfloat16 was requested and disagrees with float32.
         """
         runtime, wanted = self._runtime, self._precision
-        if wanted == "float32" or (wanted == "auto" and not runtime.has_bfloat16):
+        if wanted == "float32" or (wanted == "auto" and (self.few or not runtime.has_bfloat16)):
             return Started(runtime.compile("float32", batch_size), runtime.name, "float32")
         agreement = Agreement(self._source, runtime.name)
         cosine = agreement.recall()
-        if wanted == "auto" and self.few and cosine is None:
-            return Started(runtime.compile("float32", batch_size), runtime.name, "float32")
         fast = exact = None
         if cosine is None:
             fast = runtime.compile("bfloat16", batch_size)
