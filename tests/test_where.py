@@ -112,10 +112,7 @@ def test_maps_of_a_network_average_to_its_vectors(
     head: bool, batch_size: int, tiny_weights: Path, tiny_weights_with_head: Path
 ) -> None:
     weights = tiny_weights_with_head if head else tiny_weights
-    # Maps are computed in float32; vectors might not be, where bfloat16 is known to agree.
-    extractor = create_extractor(
-        "tinynet", weights=weights, batch_size=batch_size, precision="float32"
-    )
+    extractor = create_extractor("tinynet", weights=weights, batch_size=batch_size)
     maps = Viewer(extractor).maps(PICTURES)
     assert maps is not None
     assert (maps.shape, maps.dtype) == ((3, 4, 4, 24), np.float32)

@@ -195,7 +195,7 @@ def classify(
     Predictions
         Predictions of the readable images, and reasons for the others.
     """
-    classifier = _opened(classifier)
+    classifier = as_classifier(classifier)
     if isinstance(images, LabelledImages):
         inputs, names = images.images, images.names
     else:
@@ -266,7 +266,7 @@ def route(
     """
     if not 0 <= threshold <= 1:
         raise InvalidInputError(f"threshold must be between 0 and 1. Received: {threshold}")
-    classifier = _opened(classifier)
+    classifier = as_classifier(classifier)
     if classifier.task_.kind == MULTILABEL:
         raise InvalidInputError(
             "only a classifier with one class per image can sort images into folders. Received: "
@@ -288,6 +288,6 @@ def route(
     return Routing(sorting, predictions, failures)
 
 
-def _opened(classifier: Classifier | str | Path) -> Classifier:
-    """Return a classifier itself, or the one in a file."""
+def as_classifier(classifier: Classifier | str | Path) -> Classifier:
+    """Return a classifier itself, or the one in a ``.keras`` file."""
     return Classifier.load(classifier) if isinstance(classifier, str | Path) else classifier

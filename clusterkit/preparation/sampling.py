@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.classifiers.classifier import Classifier
-from clusterkit.classifiers.predict import classify
+from clusterkit.classifiers.predict import as_classifier, classify
 from clusterkit.clusterers.base import ClusteringWarning
 from clusterkit.clusterers.distances import margins_to_others
 from clusterkit.clusterers.kmeans.estimator import KMeans
@@ -602,7 +602,7 @@ def _predict(
     model: Classifier | str | Path, embeddings: Embeddings, *, progress: bool
 ) -> tuple[NDArray[np.float64], list[str]]:
     """Return the probabilities of a classifier: by the embeddings, or else by the files."""
-    classifier = model if isinstance(model, Classifier) else Classifier.load(model)
+    classifier = as_classifier(model)
     classes = [str(name) for name in classifier.classes_]
     is_of_space = (
         classifier.takes_embeddings

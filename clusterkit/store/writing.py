@@ -15,8 +15,6 @@ from clusterkit.utils.files import touch
 @contextmanager
 def writing(ledgers: Ledgers, *, embeds: bool = True) -> Iterator[None]:
     """Lock a space for the ordinary run, see :meth:`Space.writing`."""
-    from filelock import Timeout
-
     folders = ledgers.folders
     if folders.is_remote:
         with writing_remotely(ledgers, embeds=embeds):
@@ -24,7 +22,7 @@ def writing(ledgers: Ledgers, *, embeds: bool = True) -> Iterator[None]:
         return
     info = ledgers.description.info
     with ExitStack() as held:
-        try:
+        with _explaining(ledgers):
             folders.make()
             held.enter_context(ledgers.holding(ORDINARY, timeout=MOMENT))
             ledgers.delete_leftovers()
@@ -33,10 +31,6 @@ def writing(ledgers: Ledgers, *, embeds: bool = True) -> Iterator[None]:
             ledgers.mend()
             if embeds:
                 touch(ledgers.description.file)
-        except Timeout:
-            raise _is_busy(ledgers) from None
-        except OSError as error:
-            raise folders.cannot_write(error) from error
         try:
             yield
         finally:
@@ -46,8 +40,6 @@ def writing(ledgers: Ledgers, *, embeds: bool = True) -> Iterator[None]:
 @contextmanager
 def adding(ledgers: Ledgers, writer: str) -> Iterator[None]:
     """Lock the name of a further writer, see :meth:`Space.adding`."""
-    from filelock import Timeout
-
     check_writer(writer)
     folders = ledgers.folders
     if folders.is_remote:
@@ -57,17 +49,13 @@ def adding(ledgers: Ledgers, writer: str) -> Iterator[None]:
         return
     info = ledgers.description.info
     with ExitStack() as held:
-        try:
+        with _explaining(ledgers, f" as {writer}"):
             folders.make()
             held.callback(_remove_unused, ledgers)
             held.enter_context(ledgers.holding(writer, timeout=PATIENCE))
             _join(ledgers, info)
             held.enter_context(ledgers.adding(writer))
             touch(ledgers.description.file)
-        except Timeout:
-            raise _is_busy(ledgers, f" as {writer}") from None
-        except OSError as error:
-            raise folders.cannot_write(error) from error
         yield
 
 
@@ -83,7 +71,7 @@ def writing_remotely(ledgers: Ledgers, *, embeds: bool, beside: bool = False) ->
 
     with ExitStack() as held:
         held.push(remove)
-        try:
+        with _explaining(ledgers):
             marker = held.enter_context(ledgers.marked())
             if beside or ledgers.live():
                 ledgers.description.complete(info)
@@ -94,8 +82,6 @@ def writing_remotely(ledgers: Ledgers, *, embeds: bool, beside: bool = False) ->
                 ledgers.mend()
             if embeds:
                 touch(ledgers.description.file)
-        except OSError as error:
-            raise ledgers.folders.cannot_write(error) from error
         yield
 
 
@@ -107,8 +93,6 @@ def prepare(ledgers: Ledgers) -> None:
     StoreError
         If it was deleted since this run began, or cannot be written.
     """
-    from filelock import Timeout
-
     folders, description = ledgers.folders, ledgers.description
     is_described = description.read() is not None
     if is_described and folders.is_remote:
@@ -117,7 +101,7 @@ def prepare(ledgers: Ledgers) -> None:
     if is_described:
         return
     info = description.info
-    try:
+    with _explaining(ledgers):
         if folders.is_remote and ledgers.writer != ORDINARY:
             description.complete(info)
         elif folders.is_remote or (is_held and ledgers.writer == ORDINARY):
@@ -125,10 +109,6 @@ def prepare(ledgers: Ledgers) -> None:
         else:
             folders.make()
             _join(ledgers, info)
-    except Timeout:
-        raise _is_busy(ledgers) from None
-    except OSError as error:
-        raise folders.cannot_write(error) from error
 
 
 def _begin(ledgers: Ledgers, info: dict[str, Any]) -> None:
@@ -165,9 +145,17 @@ def _remove_unused(ledgers: Ledgers) -> None:
         ledgers.folders.remove_empty()
 
 
-def _is_busy(ledgers: Ledgers, name: str = "") -> StoreError:
-    """Return an error for a lock that another run holds."""
-    return StoreError(
-        f"another run is writing to {ledgers.folders.parts}{name}: wait for it to end, then run "
-        "again"
-    )
+@contextmanager
+def _explaining(ledgers: Ledgers, name: str = "") -> Iterator[None]:
+    """Say in words why a run cannot begin: another holds the lock, or nothing can be written."""
+    from filelock import Timeout
+
+    try:
+        yield
+    except Timeout:
+        raise StoreError(
+            f"another run is writing to {ledgers.folders.parts}{name}: wait for it to end, then "
+            "run again"
+        ) from None
+    except OSError as error:
+        raise ledgers.folders.cannot_write(error) from error
