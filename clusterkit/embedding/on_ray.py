@@ -28,7 +28,7 @@ from clusterkit.utils.ray_engine import RayEngine, Room, check_versions
 # Rows of a part, which is what a lost worker loses: a few seconds of its work.
 PIECE_ROWS = {"CPU": 256, "GPU": 2048}
 # So many pieces for each worker that none waits long for the last ones.
-_PIECES_EACH = 8
+_PIECES_EACH = 16
 _LEAST_ROWS = 32
 # GB that a worker needs: TensorFlow, a network in up to four sessions, and pictures being read.
 # With Xception one of one CPU had 2.3.

@@ -25,6 +25,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,13 +94,14 @@ def measure_speed(folder: Path, sources: list[Path], weights: Path) -> dict[str,
                 # As a machine of one core.
                 preexec_fn=None if options else lambda: os.sched_setaffinity(0, {0}),
             )
-            peak = 0.0
+            peak, parts = 0.0, dict[Path, tuple[float, int]]()
             while process.poll() is None:
                 peak = max([peak, *map(peak_memory, cluster.find_workers())])
-                time.sleep(1)
+                look_for_parts(store, parts)
+                time.sleep(0.5)
             if process.returncode:
                 raise SystemExit(f"{name} failed")
-            found[name] = rates(store, start) | {"load before": before}
+            found[name] = rates(parts, len(images), start) | {"load before": before}
             found[name] |= {"GB of a worker": peak} if options else {}
             print(name, found[name], file=sys.stderr)
     spaces = [Store(folder / name).space() for name in ("one process", "one worker", "two workers")]
@@ -124,15 +126,22 @@ def peak_memory(process: Any) -> float:
     )
 
 
-def rates(store: Path, start: float) -> dict[str, float]:
-    """Return the seconds of a run, and its rate once it is under way."""
+def look_for_parts(store: Path, parts: dict[Path, tuple[float, int]]) -> None:
+    """Note when new parts were written, and their rows: small ones are merged at the end."""
     import pyarrow.parquet as pq
 
-    files = sorted(store.rglob("part-*.parquet"), key=lambda file: file.stat().st_mtime_ns)
-    times = np.array([file.stat().st_mtime for file in files])
-    rows = np.cumsum([pq.read_metadata(file).num_rows for file in files])
-    first = int(np.searchsorted(rows, _STARTED * rows[-1]))
-    steady = (rows[-1] - rows[first]) / (times[-1] - times[first])
+    for file in set(store.rglob("part-*.parquet")) - set(parts):
+        # It may be gone by now.
+        with suppress(OSError):
+            parts[file] = file.stat().st_mtime, pq.read_metadata(file).num_rows
+
+
+def rates(parts: dict[Path, tuple[float, int]], n_rows: int, start: float) -> dict[str, float]:
+    """Return the seconds of a run, and its rate once it is under way."""
+    times, rows = np.array(sorted(parts.values())).T
+    done = np.cumsum(rows)
+    first = int(np.searchsorted(done, _STARTED * n_rows))
+    steady = (n_rows - done[first]) / (times[-1] - times[first])
     return {"images/s": float(steady), "seconds with start-up": float(times[-1] - start)}
 
 
