@@ -33,7 +33,7 @@ _N_ANGLES = 64
 # statistics of natural images and the response properties of cortical cells"), and coarse shapes
 # agree by chance.
 _MIN_CORRELATION = 0.8
-_MIN_DETAIL_CORRELATION = 0.62
+_MIN_DETAIL_CORRELATION = 0.66
 # Nearest pictures by each disc that are compared.
 _N_NEIGHBORS = 4
 # Of the pairs of a picture, this many that match best are kept; more are copies of one image.
