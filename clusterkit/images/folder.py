@@ -69,6 +69,7 @@ IMAGE_SUFFIXES = frozenset(
 # In a folder that files were sorted into, see :mod:`clusterkit.routing.manifest`.
 MANIFEST_NAME = "clusterkit-manifest.jsonl"
 LIST_SUFFIXES = frozenset({".txt", ".lst"})
+_TABLE_SUFFIXES = frozenset({".csv", ".json", ".jsonl", ".npz", ".parquet", ".tsv", ".xlsx"})
 RAW_SUFFIXES = frozenset(
     ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef "  # noqa: SIM905
     ".raf .raw .rw2 .rwl .sr2 .srf .srw .x3f".split()
@@ -405,12 +406,14 @@ def is_passed_over(name: str) -> bool:
 
 
 def _flatten(sources: Iterable[Any]) -> Iterator[Path]:
-    """Yield every source as a path, flattening one level of nesting."""
+    """Yield every source as a path, whatever the nesting."""
     for source in sources:
         if isinstance(source, str | os.PathLike):
             yield as_path(source)
+        elif isinstance(source, Iterable):
+            yield from _flatten(source)
         else:
-            yield from map(as_path, source)
+            raise InvalidInputError(f"a source of images must be a path. Received: {source!r}")
 
 
 class _Listing:
@@ -441,6 +444,11 @@ class _Listing:
             raise NotFoundError(f"no such file or folder: {source}")
         elif source.suffix.lower() in LIST_SUFFIXES:
             self.files.update(read_list(source))
+        elif source.suffix.lower() in _TABLE_SUFFIXES:
+            raise InvalidInputError(
+                f"{source} is a table, not an image; give a folder, images, or a list of paths (a "
+                "file .txt with one path per line)"
+            )
         else:
             self.files.add(path)
 
