@@ -1,4 +1,4 @@
-"""Look into clusters: which images are central, doubtful or odd, and which clusters are near."""
+"""Inspect clusters: which images are central, doubtful or odd, and which clusters are near."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def inspect_clusters(clustering: Clustering) -> ClusterInspection:
     Raises
     ------
     InvalidInputError
-        If it is no clustering, or its embeddings are a stream.
+        If it is not a clustering, or its embeddings are a stream.
 
     Notes
     -----
