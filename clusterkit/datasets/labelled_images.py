@@ -192,7 +192,7 @@ def _from_folder(folder: Path, exclude: list[str]) -> LabelledImages:
         name, slash, _ = path[len(top) :].partition("/")
         if not slash:
             raise InvalidInputError(
-                f"{folder / path} has no label: it lies in none of the classes' folders. Name the "
+                f"{folder / path} has no label: it is in none of the folders of classes. Name the "
                 "folder that holds a folder for each class"
             )
         kept.append(row)

@@ -258,7 +258,7 @@ class ClassificationReport(TableResult):
         }
 
     def to_text(self) -> str:
-        """Return the metrics as a text table, and whether they are about clusters."""
+        """Return the metrics as a text table, with a note if the labels came from clusters."""
         averages = {"macro": self.macro, "weighted": self.weighted}
         lines = [score_table(self.per_class | averages), self._verdict()]
         if self.origins:
@@ -278,7 +278,7 @@ class ClassificationReport(TableResult):
         return f"{verdict}; loss {self.log_loss:.3f}; calibration error {error:.3f}"
 
     def _headline(self) -> str:
-        """Return the verdict, and whether it is about clusters."""
+        """Return the verdict, with a note if the labels came from clusters."""
         return f"{self._verdict()}{'; the labels came from clusters' if self.origins else ''}"
 
     def _table(self) -> Rows:
