@@ -213,7 +213,7 @@ def test_the_variable_names_weights_everywhere(
     assert "nowhere.h5" in result.stderr
 
 
-@pytest.mark.filterwarnings("always:going on with")
+@pytest.mark.filterwarnings("always:using ")
 def test_options_are_remembered_and_can_be_changed(weights: Path) -> None:
     def info() -> list[Any]:
         space = Store().space("tinynet")
@@ -228,7 +228,7 @@ def test_options_are_remembered_and_can_be_changed(weights: Path) -> None:
     assert info()[0] == "crop"
     both = done("embed", "photos", "-e", "tinynet")
     first, second = (space.folder.name for space in Store().spaces())
-    assert f"Note: going on with {second}, the last embedded" in both.stderr
+    assert f"Note: using {second}, the last embedded" in both.stderr
     assert f"tinynet may also be {first}" in both.stderr
     named = done("embed", "photos", "-e", first, "--json")
     assert "Note" not in named.stderr

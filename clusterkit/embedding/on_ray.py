@@ -27,15 +27,15 @@ from clusterkit.utils.ray_engine import RayEngine, Room, check_versions
 
 # Rows of a part, which is what a lost worker loses: a few seconds of its work.
 PIECE_ROWS = {"CPU": 256, "GPU": 2048}
-# So many pieces for each worker that none waits long for the last ones.
+# Number of pieces per worker, so that none waits long for the last ones.
 _PIECES_EACH = 8
 _LEAST_ROWS = 32
 # GB that a worker needs: TensorFlow, a network in up to four sessions, and pictures being read.
-# With Xception one of one CPU had 2.3.
+# One with Xception and one CPU took 2.3.
 _MEMORY = 3.0
 # CPUs beyond which one worker gains less than another would.
 _MOST_CPUS = 4
-# So often is a piece begun whose workers are lost: by then it is the reason.
+# Maximum number of attempts at a piece whose workers die; after that it is assumed to be the cause.
 _MOST_ATTEMPTS = 3
 # Each part has a list of its own until it is taken over; a writer reads all of them.
 _MOST_LEDGERS = 32
@@ -64,7 +64,7 @@ class Piece:
 
 @dataclass
 class Outcome:
-    """What became of a piece.
+    """Result of a piece.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class Job:
     cpus : int
         CPUs of a worker.
     n_images : int
-        Number of images that are about to come.
+        Number of images that will be embedded.
     again : bool
         Whether known images are embedded again.
     kept_of_digest : dict
@@ -135,8 +135,8 @@ def run_on_ray(run: EmbedRun, store: Store, space: Space, engine: RayEngine) -> 
     Raises
     ------
     ClusterError
-        If there is no cluster, or a worker refuses: it has other versions or other weights, or does
-        not see the images or the store.
+        If there is no cluster, or a worker cannot work: it has other versions or other weights, or
+        does not see the images or the store.
     """
     with run.bar:
         paths = [path for path, _ in run.new_files()]
@@ -217,7 +217,7 @@ class Attempts:
 class RayWorker:
     """An actor of Ray that holds one network, and turns pieces into parts.
 
-    Why it cannot work is an outcome rather than an error, since Ray would start it again.
+    The reason why it cannot work is returned rather than raised, since Ray would restart it.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ class RayWorker:
         """Embed a piece and write its part."""
         job = self.job
         if self.begin(piece.number) > _MOST_ATTEMPTS:
-            # Ray would try for ever.
+            # Ray would retry for ever.
             paths = piece.images.paths
             return Outcome(
                 refused=f"{_MOST_ATTEMPTS} workers ended without a word at the images {paths[0]} "
@@ -313,7 +313,7 @@ def _embed_pieces(job: Job, pieces: list[Piece], room: Room) -> Iterator[Outcome
 
     def begin(number: int) -> int:
         """Count an attempt at a piece, in a worker."""
-        # What counts may be lost with a machine, too, which must not end the run.
+        # The actor that counts may also be lost with its machine, which must not end the run.
         with suppress(ray.exceptions.RayError):
             return int(ray.get(attempts.begin.remote(number)))
         return 1
