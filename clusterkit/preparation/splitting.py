@@ -181,7 +181,7 @@ def split_folder(
         :func:`clusterkit.routing.undo` takes it back.  ``list`` leaves the files where they are,
         and writes ``split.csv``: path, label and part of each image.
     not_copies : path, optional
-        The table of clusters whose decisions say which images look alike but are no copies, see
+        A table of clusters that records images which look alike but are not copies, see
         :func:`clusterkit.clustering.label`.  By default the table that ``source`` is, if it is one.
     store : Store or path, optional
         A store that is told where moved files are, so that it keeps their embeddings.
