@@ -21,7 +21,7 @@ from clusterkit.utils.noise import NOISE, without_nan
 from clusterkit.utils.paths import printable
 
 _FOLDER = Path(__file__).parent / "template"
-# Classic scripts, in this order: each uses what the ones before define.
+# Classic scripts, in this order: each uses definitions of earlier ones.
 SCRIPTS = (
     "data.js",
     "decisions.js",
