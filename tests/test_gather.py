@@ -766,7 +766,7 @@ def test_a_crawl_delay_is_kept(tmp_path: Path) -> None:
     ("name", "text", "message"),
     [
         ("a.txt", "", "has no addresses"),
-        ("a.txt", "www.example.org/a.jpg", "starts with http"),
+        ("a.txt", "www.example.org/a.jpg", "does not start with http"),
         ("a.txt", "http://u:p@example.org/", "user name"),
         ("a.txt", "http://exa%20mple.org/", "host or port"),
         (

@@ -280,7 +280,7 @@ def test_engines_are_checked_before_any_work(
             (RayEngine(workers=0), InvalidInputError, "workers must be at least 1. Received: 0"),
             (RayEngine("head"), InvalidInputError, "must be HOST:PORT"),
             (RayEngine("ray://head:10001"), InvalidInputError, "must be HOST:PORT"),
-            (RayEngine(f"127.0.0.1:{port}"), ClusterError, "is no Ray cluster: look at its port"),
+            (RayEngine(f"127.0.0.1:{port}"), ClusterError, "is not a Ray cluster: check the port"),
             (RayEngine("127.0.0.1:1"), ClusterError, "no Ray cluster answers at 127.0.0.1:1"),
         ]:
             start = time.perf_counter()

@@ -342,7 +342,7 @@ def test_bad_input_is_told_before_anything_is_done(photos: Path, tmp_path: Path)
     (tmp_path / "full/mine.txt").write_text("mine")
     (tmp_path / "file").write_text("a file")
     for source, into, options, error, message in [
-        (photos, "into", {"train": 0.8, "val": 0.3}, InvalidInputError, "add up to 1.*1.2"),
+        (photos, "into", {"train": 0.8, "val": 0.3}, InvalidInputError, "sum to 1.*1.2"),
         (photos, "into", {"val": -0.1}, InvalidInputError, "from 0 to 1"),
         (photos, "into", {"val": 0, "test": 0}, InvalidInputError, "must be above 0"),
         (photos, "into", {"val": 0.5, "test": 0.5}, InvalidInputError, "must be above 0"),

@@ -38,7 +38,7 @@ from clusterkit.utils.text import in_shell, join_lines, plural
 # Number of pictures in a notebook.
 _SHOWN = 20
 _NO_EMBEDDINGS = (
-    "Off-topic images were not looked for: the store has no embeddings of these images, which "
+    "There was no search for off-topic images: the store has no embeddings of these images, which "
     "`clusterkit embed` makes."
 )
 

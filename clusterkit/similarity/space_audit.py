@@ -1,4 +1,4 @@
-"""Audit an embedding space without labels: what it follows instead of content, and its oddities."""
+"""Audit an embedding space without labels: confounders that it follows, and odd images."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from clusterkit.store.reading import as_sample
 from clusterkit.utils.outliers import UNUSUAL, modified_z_scores
 from clusterkit.utils.text import join_lines, plural
 
-# A space follows a property if its correlation is at least this.  Content has to do with brightness
-# and sharpness, so Xception's features reach 0.29 with these; with sizes and formats it has not.
+# A space follows a property if its correlation is at least this.  Brightness and sharpness are
+# related to content, so Xception's features reach 0.29 with these; sizes and formats are not.
 FOLLOWS = dict.fromkeys(("size", "aspect", "quality", "format", "border", "mark", "folder"), 0.1)
 FOLLOWS_PICTURE = 0.35
-# And at least this many times what shuffled values reach, which of few images is much.
+# And at least this many times the correlation of shuffled values, which is high for few images.
 _TIMES_CHANCE = 2.0
-# Neighbours of each image, and images that they are looked for among.
+# Number of neighbours of each image, and of the images that are searched.
 _N_NEIGHBORS, _MAX_NEAREST = 10, 10_000
 # Skewness of the number of times an image is a neighbour, above which some are hubs.
 _HUBS = 3.0
-# Fewer effective dimensions than this cannot tell many things apart.
+# Minimum number of effective dimensions to distinguish many things.
 _FEW_DIMENSIONS = 3.0
 # Below this PSNR in dB, reconstructions show blobs of colour.
 _BLURRY = 18.0
-# Colourfulness of images without colour, but for what JPEG adds.
+# Maximum colourfulness of images without colour, allowing for JPEG artefacts.
 _GREY = 1.0
-# Images that a sentence names.
+# Number of images named in a sentence.
 _N_NAMED = 3
 
 
@@ -53,18 +53,18 @@ class Finding(NamedTuple):
     Attributes
     ----------
     kind : str
-        What it is about: a name of :data:`CONFOUNDERS`, ``"not followed"``, ``"dimensions"``,
+        Its subject: a name of :data:`CONFOUNDERS`, ``"not followed"``, ``"dimensions"``,
         ``"hubs"``, ``"copies"``, ``"outliers"``, ``"reconstruction"`` or ``"unread"``.
     is_problem : bool
         Whether something should be done about it.
     sentence : str
         The result in plain words.
     figure : float or None
-        Its number; None if it is not known.
+        Its number; None if unknown.
     advice : str
         What to do about it; empty if nothing.
     images : tuple of str
-        Paths of images that show it, the strongest first.
+        Paths of example images, the strongest first.
     """
 
     kind: str
@@ -86,22 +86,22 @@ class Audit(TableResult):
     findings : list of Finding
         Problems first.
     associations : list of Association
-        How far the distances follow each property of the images.
+        Association of the distances with each property of the images.
     effective_dimension : float
-        Number of dimensions of equal variance that would be as many: the participation ratio.
+        Participation ratio: the equivalent number of dimensions of equal variance.
     n_constant : int
         Number of dimensions that are the same for all images.
     hubness : float or None
-        Skewness of the number of images that each image is a near neighbour of; None if there are
-        too few.
+        Skewness of the number of images of which each image is a near neighbour; None for too few
+        images.
     outliers : list of (int, float)
-        Rows that are unusually far from their nearest neighbours, and how many times the usual
-        spread, worst first.
+        Rows that are unusually far from their nearest neighbours, with modified z-scores, worst
+        first.
     copies : list of (int, int)
         Pairs of rows that show the same picture.
     reconstruction : ndarray of shape (n,), float64, or None
-        Mean squared error of each image as an autoencoder rebuilds it, in grey levels; NaN for
-        images that cannot be read.  None for other networks.
+        Mean squared reconstruction error of each image by an autoencoder, in grey levels squared;
+        NaN for images that cannot be read.  None for other networks.
     """
 
     embeddings: Embeddings
@@ -116,12 +116,12 @@ class Audit(TableResult):
 
     @property
     def sampled(self) -> RandomSample | None:
-        """What the audited images are a random sample of, if they are one."""
+        """The random sample that was audited, if not all images were."""
         return self.embeddings.sampled
 
     @property
     def problems(self) -> list[Finding]:
-        """The findings that something should be done about."""
+        """The findings that are problems."""
         return [finding for finding in self.findings if finding.is_problem]
 
     def follows(self, name: str) -> bool:
@@ -139,7 +139,7 @@ class Audit(TableResult):
         return any(one.name == name and does_follow(one) for one in self.associations)
 
     def bars(self) -> list[tuple[str, float, float, bool]]:
-        """Return what each property is called, its correlation, the limit, and if it counts."""
+        """Return name, correlation and limit of each property, and whether the space follows it."""
         return [
             (
                 CONFOUNDERS[one.name],
@@ -151,7 +151,7 @@ class Audit(TableResult):
         ]
 
     def worst_rebuilt(self, n: int = _N_NAMED) -> list[int]:
-        """Return the rows that the autoencoder rebuilds worst; none for other networks."""
+        """Return the rows that the autoencoder reconstructs worst; empty for other networks."""
         return [] if self.reconstruction is None else _worst(self.reconstruction, n)
 
     def to_dict(self) -> dict[str, Any]:
@@ -180,7 +180,7 @@ class Audit(TableResult):
         }
 
     def to_text(self) -> str:
-        """Return the findings, each with what to do about it."""
+        """Return the findings, each with advice."""
         n, d = self.embeddings.shape
         images = plural(n, "image") if self.sampled is None else str(self.sampled)
         lines = [f"{self._headline()} ({images}, {d:,} dimensions)"]
@@ -216,26 +216,26 @@ def audit(
     random_state: int | None = None,
     progress: bool = False,
 ) -> Audit:
-    """Audit an embedding space: what it follows instead of content, and which images are odd in it.
+    """Audit an embedding space: confounders that it follows, and odd images.
 
     Parameters
     ----------
     embeddings : Embeddings, VectorStream, Store, Space, or path of a store
         The images; see :func:`clusterkit.store.as_embeddings`.
     max_images : int
-        Maximum number of images whose files are looked at for properties: a random sample of more.
+        Maximum number of images whose files are read for properties, drawn at random.
     sample : int, optional
-        Maximum number of images that are audited at all, drawn at random; by default 20,000 of a
-        stream or a large space, and all of others.
+        Maximum number of audited images, drawn at random; by default 20,000 of a stream or a large
+        space, otherwise all.
     random_state : int, optional
-        Seed of the sample, and of the shuffling for comparison.
+        Seed of the samples, and of the shuffled values.
     progress : bool
         Whether to show progress bars.
 
     Returns
     -------
     Audit
-        Findings in plain words, and their figures.
+        The findings as sentences, and their values.
 
     Raises
     ------
@@ -246,15 +246,15 @@ def audit(
     -----
     A space *follows* a property if images of similar values are near each other: the rank
     correlation between both distances over all pairs of images is at least 0.35 for tone,
-    brightness, colourfulness and sharpness, which content has to do with, and 0.1 for size, aspect,
-    quality, format, borders, marks and folders, which it has not; and at least twice what shuffled
-    values reach once in 100 times.
+    brightness, colourfulness and sharpness, which are related to content, and 0.1 for size, aspect,
+    quality, format, borders, marks and folders, which are not; and at least twice the 99th
+    percentile for shuffled values.
 
     References
     ----------
     Radovanovic, Nanopoulos, Ivanovic: Hubs in space. JMLR 11, 2010.  Iglewicz, Hoaglin: How to
-    detect and handle outliers. ASQC Quality Press, 1993, for the modified z-score of 3.5 from which
-    on an image is an outlier.
+    detect and handle outliers. ASQC Quality Press, 1993, for the modified z-score of 3.5 above
+    which an image is an outlier.
     """
     embeddings = as_sample(embeddings, sample, random_state=random_state, progress=progress)
     n = len(embeddings)
@@ -316,7 +316,7 @@ def does_follow(one: Association) -> bool:
 
 
 def _limit(one: Association) -> float:
-    """Return the correlation from which on a space follows a property."""
+    """Return the minimum correlation of a property that a space follows."""
     return max(FOLLOWS.get(one.name, FOLLOWS_PICTURE), _TIMES_CHANCE * one.chance)
 
 
@@ -327,16 +327,16 @@ def _measure(
     *,
     progress: bool,
 ) -> ImageConfounders | None:
-    """Measure the properties of the images; say what cannot be read."""
+    """Measure the properties of the images; add findings on unreadable files."""
     if embeddings.root is None:
-        said = "The vectors belong to no files: tone, size and the like were not looked at."
+        said = "The vectors have no files: tone, size and the like were not measured."
         findings.append(Finding("unread", False, said, float(len(embeddings))))
         return None
     try:
         measured = measure_confounders(embeddings, sample, progress=progress)
     except NotFoundError:
-        said = "No image file can be read: tone, size and the like were not looked at."
-        advice = "Is the disk of the photos there?"
+        said = "No image file can be read: tone, size and the like were not measured."
+        advice = "Check that the disk with the photos is mounted."
         findings.append(Finding("unread", True, said, float(len(embeddings)), advice))
         return None
     if measured.failures:
@@ -371,7 +371,7 @@ def _say_followed(followed: list[Association], measured: ImageConfounders) -> li
             said = f"The space follows {name}: images alike in it are near, whatever they show "
             said += f"{figures}."
             advice = (
-                f"Groups will follow it, too: remove it with {without}, or take another network, "
+                f"Groups will also follow it: remove it with {without}, or take another network, "
                 "such as xception."
             )
             is_problem = True
@@ -416,7 +416,7 @@ def _say_copies(copies: list[tuple[int, int]], embeddings: Embeddings) -> list[F
     paths = embeddings.paths
     pairs = [f"{paths[one]} and {paths[other]}" for one, other in copies]
     said = f"{plural(len(copies), 'pair')} of images show the same picture: {first_few(pairs)}."
-    advice = "Copies weigh twice, and are no news among the similar images."
+    advice = "Copies count twice, and add nothing to lists of similar images."
     images = tuple(paths[row] for pair in copies for row in pair)
     return [Finding("copies", False, said, float(len(copies)), advice, images)]
 
@@ -443,7 +443,7 @@ def _say_dimensions(effective: float, n_constant: int, shape: tuple[int, ...]) -
         return [Finding("dimensions", True, said, 0.0, advice)]
     said = f"Its {d:,} dimensions vary like {effective:.1f} independent ones."
     few = effective < _FEW_DIMENSIONS <= d and n >= LEAST_ROWS
-    advice = "So few tell hardly more than a gradient apart: train longer, or take another network."
+    advice = "These hardly distinguish more than a gradient: train longer, or take another network."
     found = [Finding("dimensions", few, said, effective, advice if few else "")]
     if n_constant:
         share = n_constant / d
@@ -467,7 +467,7 @@ def _say_hubs(hubness: float, neighbors: NDArray[np.int64], paths: list[str]) ->
     never = float((counts == 0).mean())
     hubs = np.argsort(-counts, kind="stable")[:_N_NAMED]
     said = (
-        f"Being near is spread unevenly (skewness {hubness:.1f}): {paths[hubs[0]]} is among the "
+        f"Neighbours are spread unevenly (skewness {hubness:.1f}): {paths[hubs[0]]} is among the "
         f"{_N_NEIGHBORS} nearest of {plural(int(counts[hubs[0]]), 'image')}, {100 * never:.0f} % "
         "are near to none."
     )
@@ -498,12 +498,12 @@ def _say_outliers(outliers: list[tuple[int, float]], embeddings: Embeddings) -> 
 def _reconstruct(
     embeddings: Embeddings, findings: list[Finding], *, progress: bool
 ) -> NDArray[np.float64] | None:
-    """Return how well an autoencoder rebuilds each image; say which it rebuilds worst."""
+    """Return the reconstruction error of each image; add findings on the worst."""
     source = embeddings.space.get("weights_source")
     if embeddings.space.get("extractor") != "autoencoder" or embeddings.root is None:
         return None
     if source is None or not Path(source).is_file():
-        said = f"Its autoencoder {source} is gone: how well it rebuilds images is not known."
+        said = f"Its autoencoder {source} is gone: its reconstruction error is unknown."
         findings.append(Finding("reconstruction", False, said, None))
         return None
     try:
@@ -512,14 +512,14 @@ def _reconstruct(
             raise WeightsError(f"{source} has changed since")
         errors = network.reconstruction_errors(embeddings.files, progress=progress)
     except WeightsError as error:
-        said = f"How well its autoencoder rebuilds images is not known: {error}."
+        said = f"The reconstruction error of its autoencoder is unknown: {error}."
         findings.append(Finding("reconstruction", False, said, None))
         return None
     if np.isnan(errors).all():
         return errors
     paths = tuple(embeddings.paths[row] for row in _worst(errors, _N_NAMED))
     psnr = 10 * math.log10(255**2 / max(float(np.nanmedian(errors)), 1e-9))
-    said = f"Its autoencoder rebuilds images at {psnr:.1f} dB PSNR, worst {', '.join(paths)}."
+    said = f"Its autoencoder reconstructs images at {psnr:.1f} dB PSNR, worst {', '.join(paths)}."
     blurry = psnr < _BLURRY
     advice = "It keeps little of them: train longer, or with a larger --latent-size."
     findings.append(Finding("reconstruction", blurry, said, psnr, advice if blurry else "", paths))

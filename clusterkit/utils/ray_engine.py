@@ -281,7 +281,7 @@ def _check_answers(address: str) -> None:
             "or leave out the address to work on this machine alone"
         ) from error
     if not is_ray:
-        raise ClusterError(f"what answers at {address} is no Ray cluster: look at its port")
+        raise ClusterError(f"what answers at {address} is not a Ray cluster: check the port")
 
 
 def _describe(machine: dict[str, float]) -> str:
