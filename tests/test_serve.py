@@ -255,7 +255,7 @@ def test_describe_and_counts(client: TestClient, files: Files) -> None:
         (
             {"content": b"text", "headers": {"content-type": "multipart/form-data; boundary=x"}},
             400,
-            "no multipart form",
+            "not a multipart form",
         ),
         (
             {"content": b"--x\r\n", "headers": {"content-type": "multipart/form-data; boundary=x"}},
@@ -268,7 +268,7 @@ def test_describe_and_counts(client: TestClient, files: Files) -> None:
                 "headers": {"content-type": "multipart/form-data; boundary=x"},
             },
             400,
-            "no multipart form",
+            "not a multipart form",
         ),
         ({"files": [("image", ("a.png", b"x"))]}, 422, "must be called files"),
         ({"files": [("files", (None, b"x"))]}, 422, "must be a file"),
