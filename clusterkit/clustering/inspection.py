@@ -125,18 +125,18 @@ class ClusterInspection(TableResult):
             shape = "" if mean is None else f", silhouette {mean:.2f}"
             lines.append(f"{title}: {plural(size, 'image')}{shape}")
             if near := self.neighbors.get(cluster):
-                said = ", ".join(self._say(one.cluster) for one in near)
+                said = ", ".join(self._title(one.cluster) for one in near)
                 lines.append(f"  near       {said}")
             for what, rows in (("central", self.central(cluster)), ("odd", self.strange(cluster))):
                 if rows and cluster != NOISE:
                     lines.append(f"  {what:<10} {', '.join(paths[row] for row in rows)}")
             lines += [
-                f"  between    {paths[row]}, nearer to {self._say(int(self.nearest[row]))}"
+                f"  between    {paths[row]}, nearer to {self._title(int(self.nearest[row]))}"
                 for row in self.doubtful(cluster)
             ]
         return join_lines(lines)
 
-    def _say(self, cluster: int) -> str:
+    def _title(self, cluster: int) -> str:
         """Return a cluster's number, and its name if it has one."""
         name = self.clustering.names.get(cluster)
         return f"{cluster} ({name})" if name else str(cluster)

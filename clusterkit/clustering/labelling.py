@@ -145,7 +145,7 @@ def label(
     _check_pins(decided, labels, unpin, decisions)
     called = {**earlier.names, **decided.names}
     called = {number: name for number, name in called.items() if name}
-    _say_shared(called, decided)
+    _warn_shared(called, decided)
     sizes = dict(sorted(Counter(labels.values()).items()))
     if decided or set(unpin) or taken_back:
         digests = earlier.digests or [None] * len(earlier.paths)
@@ -252,7 +252,7 @@ def _check_pins(
             )
 
 
-def _say_shared(names: Mapping[int, str], decided: Decisions) -> None:
+def _warn_shared(names: Mapping[int, str], decided: Decisions) -> None:
     """Warn about clusters with the same name."""
     for number, name in decided.names.items():
         others = [other for other, theirs in names.items() if theirs == name and other != number]

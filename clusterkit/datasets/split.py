@@ -310,7 +310,7 @@ def _group_copies(
     if no class of theirs consists of copies.
     """
     names = [set(label_tuple(label)) for label in data.labels or []]
-    _say_absent(apart, thumbnails)
+    _warn_absent(apart, thumbnails)
     pairs = pair_likely_copies(data.images, thumbnails, apart=apart)
     equal = [(a, b) for a, b in pairs if thumbnails[a].digest == thumbnails[b].digest]
     alike = [(a, b) for a, b in pairs if names[a] & names[b]]
@@ -328,7 +328,7 @@ def _group_copies(
     return _join(equal + copies, len(thumbnails))
 
 
-def _say_absent(apart: Collection[tuple[str, str]], thumbnails: Sequence[Thumbnail]) -> None:
+def _warn_absent(apart: Collection[tuple[str, str]], thumbnails: Sequence[Thumbnail]) -> None:
     """Warn if none of the pairs that are not copies is here, as after files were edited."""
     present = {thumbnail.digest for thumbnail in thumbnails}
     if apart and not any(present.issuperset(pair) for pair in apart):

@@ -318,7 +318,7 @@ def elbow_curve(
     scaled = to_float32(X, normalize=False, unit=unit)
     rows = prepare(scaled, normalize)
     if all_alike(rows):
-        return _say_sampled(_without_structure(numbers), sampled)
+        return _add_sampled(_without_structure(numbers), sampled)
     settings = (n_resamples, max_samples, random_state, progress)
     curve = _weigh(rows, numbers, *settings)
     for wider in ranges[1:]:
@@ -327,10 +327,10 @@ def elbow_curve(
         curve = _weigh(rows, list(wider), *settings)
     if rows is scaled:
         curve = replace(curve, inertia=curve.inertia * unit * unit)
-    return _say_sampled(curve, sampled)
+    return _add_sampled(curve, sampled)
 
 
-def _say_sampled(curve: ElbowCurve, sampled: RandomSample | None) -> ElbowCurve:
+def _add_sampled(curve: ElbowCurve, sampled: RandomSample | None) -> ElbowCurve:
     """Add to the verdict that it is of a random sample, if so."""
     if sampled is None:
         return curve

@@ -144,7 +144,7 @@ class Check(TableResult):
         if any(finding.related for finding in self.findings):
             rule = {"folder": "in the first folder"}.get(self.keep, self.keep)
             lines.append(f"Of several copies, the one that is {rule} is kept.")
-        lines += self._say_set()
+        lines += self._describe_set()
         lines += self.notes
         if self.moved is not None:
             lines.append(self.moved.to_text())
@@ -152,7 +152,7 @@ class Check(TableResult):
                 lines.append(f"`clusterkit undo {in_shell(self.moved.into)}` takes them back")
         return "\n".join(map(join_lines, (line.split("\n") for line in lines)))
 
-    def _say_set(self) -> list[str]:
+    def _describe_set(self) -> list[str]:
         """Describe the images."""
         lines = []
         shapes = self.shapes[self.shapes[:, 0] > 0]
@@ -322,8 +322,8 @@ def check(
         formats=_count(looks[row].format for row in readable),
         shapes=np.array([look.shape for look in looks], np.int64),
         notes=[
-            *_say_common(common, len(readable)),
-            *_say_classes([places[row] for row in readable]),
+            *_describe_common(common, len(readable)),
+            *_describe_classes([places[row] for row in readable]),
             *said,
             *([f"Passed over: {skipped}."] if (skipped := images.passed_over_in_words) else []),
         ],
@@ -401,7 +401,7 @@ def _find_off_topic(
     return scores, findings, said
 
 
-def _say_common(common: Sequence[str], n_images: int) -> list[str]:
+def _describe_common(common: Sequence[str], n_images: int) -> list[str]:
     """Return remarks on kinds that hold for too many images to be findings."""
     return [
         f"{kind}: {count} of {plural(n_images, 'image')}, so this is usual here and not listed."
@@ -409,7 +409,7 @@ def _say_common(common: Sequence[str], n_images: int) -> list[str]:
     ]
 
 
-def _say_classes(places: Sequence[Place]) -> list[str]:
+def _describe_classes(places: Sequence[Place]) -> list[str]:
     """Return remarks on the number of images of each class."""
     counts = _count(place.label for place in places)
     if len(counts) == 1 and all(place.label for place in places):

@@ -84,8 +84,8 @@ def _look_for(look: Look, usual: float) -> Iterator[tuple[str, float | None, str
     size = f"{width} x {height} pixels"
     if not look.fits_suffix:
         suffixes = " or ".join(SUFFIXES[look.format][:2])
-        said = "no known format" if look.format == "other" else f"{look.format}: {suffixes}"
-        yield "suffix", None, f"it is {said}"
+        detail = "no known format" if look.format == "other" else f"{look.format}: {suffixes}"
+        yield "suffix", None, f"it is {detail}"
     if shorter < _NOTHING or longer <= min(_TINY, _TINY_SHARE * usual):
         yield "tiny", float(longer), f"{size}; the usual longer side is {usual:.0f}"
     is_long = longer > _LONG * shorter
@@ -115,8 +115,8 @@ def _look_for_bad_light(
 ) -> Iterator[tuple[str, float | None, str]]:
     """Yield at most one of dark, blown out and blurred."""
     if 1 - quality.dark < _LIGHT:
-        said = f"{quality.dark:.1%} of it is darker than a quarter of full light"
-        yield "dark", quality.dark, said
+        detail = f"{quality.dark:.1%} of it is darker than a quarter of full light"
+        yield "dark", quality.dark, detail
         return
     if _is_blown_out(quality):
         clipped = quality.white + quality.tinted
@@ -125,8 +125,8 @@ def _look_for_bad_light(
     limit = _BLURRED * min(1, _BLURRED_SIDE / quality.side)
     # A long image has too few pixels in one direction.
     if quality.steepness is not None and quality.steepness < limit and not is_long:
-        said = f"{100 * quality.steepness:.0f} % of a sharp step at its steepest edges"
-        yield "blurred", quality.steepness, said
+        detail = f"{100 * quality.steepness:.0f} % of a sharp step at its steepest edges"
+        yield "blurred", quality.steepness, detail
 
 
 def _is_blown_out(quality: PictureQuality) -> bool:

@@ -302,7 +302,7 @@ def sample_images(
     vectors = unit_rows(embeddings.vectors)
     if by == "diverse":
         picks = _spread(vectors, n_images, free, is_labelled, rng)
-        images = [_say_spread(embeddings, row, far) for row, far in picks]
+        images = [_spread_image(embeddings, row, far) for row, far in picks]
     elif by == "doubtful":
         doubts = _measure_doubt(
             embeddings, vectors, known, predictions, model, groups, progress=progress
@@ -311,7 +311,7 @@ def sample_images(
         if not doubts.is_learned:
             weights = _most_doubtful(weights, free, n_images)
         picks = _spread(vectors, n_images, free, is_labelled, rng, weights)
-        images = [_say_doubt(embeddings, row, doubts) for row, _ in picks]
+        images = [_doubtful_image(embeddings, row, doubts) for row, _ in picks]
     elif groups is None:
         images = _find_typical(embeddings, vectors, n_images, free, is_labelled, rng)
     else:
@@ -445,7 +445,7 @@ def _most_doubtful(
     return kept
 
 
-def _say_spread(embeddings: Embeddings, row: int, far: float) -> SampledImage:
+def _spread_image(embeddings: Embeddings, row: int, far: float) -> SampledImage:
     """Return an image that is unlike the others."""
     why = "the first" if far == 2 else f"at distance {far:.2f} from the nearest one before"
     return SampledImage(row, embeddings.paths[row], why, far)
@@ -503,7 +503,7 @@ def _fill(
     taken = np.zeros(len(vectors), np.bool_)
     taken[[image.row for image in found]] = True
     picks = _spread(vectors, n_images, free & ~taken, taken, rng)
-    return [_say_spread(embeddings, row, far) for row, far in picks]
+    return [_spread_image(embeddings, row, far) for row, far in picks]
 
 
 def _find_central(
@@ -711,7 +711,7 @@ def _from_margins(vectors: NDArray[np.float32], groups: _Groups) -> _Doubts:
     return _Doubts(doubts, reasons, suggested, groups.labels)
 
 
-def _say_doubt(embeddings: Embeddings, row: int, doubts: _Doubts) -> SampledImage:
+def _doubtful_image(embeddings: Embeddings, row: int, doubts: _Doubts) -> SampledImage:
     """Return an image that is in doubt."""
     cluster = None if doubts.clusters is None else int(doubts.clusters[row])
     return SampledImage(

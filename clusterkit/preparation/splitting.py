@@ -256,7 +256,7 @@ def split_folder(
         )
     missing = [part for part in (VALIDATION, TEST) if shares[part] and part not in _parts(data)]
     _check_classes(data, 1 + len(missing))
-    _say_kept(data, missing)
+    _notice_kept(data, missing)
     division = divide(
         data,
         test_split=shares[TEST],
@@ -292,7 +292,7 @@ def split_folder(
             dry_run=dry_run,
             progress=progress,
         )
-        _say_renamed(sorting, files, labels)
+        _notice_renamed(sorting, files, labels)
     copies = _list_copies(kept.names, division.groups[readable])
     return FolderSplit(
         into, mode, kept.names, labels, parts, copies, failures, output, sorting, dry_run
@@ -443,7 +443,7 @@ def _check_classes(data: LabelledImages, n_parts: int) -> None:
         )
 
 
-def _say_kept(data: LabelledImages, missing: Sequence[str]) -> None:
+def _notice_kept(data: LabelledImages, missing: Sequence[str]) -> None:
     """Issue a notice about the parts that are kept."""
     if kept := [part for part in _PARTS if part in _parts(data)]:
         rest = f"only {' and '.join(missing)} taken" if missing else "nothing is taken"
@@ -470,7 +470,7 @@ def _warn_of_lacking(data: LabelledImages, parts: Sequence[str]) -> None:
             )
 
 
-def _say_renamed(sorting: Sorting, files: Sequence[Path], labels: Sequence[Any]) -> None:
+def _notice_renamed(sorting: Sorting, files: Sequence[Path], labels: Sequence[Any]) -> None:
     """Issue a notice if a class differs from the name of its folder."""
     label_of = dict(zip(map(str, map(Path.absolute, files)), labels, strict=True))
     folders = {

@@ -202,7 +202,7 @@ def _from_clustering(clustering: Clustering, embeddings: Any) -> PageImages:
             f"none of the {len(paths)} clustered images, such as {paths[0]}, is among the "
             f"{len(given)} embeddings"
         )
-    _say_left_out("the clustering", rows, paths, len(given))
+    _warn_left_out("the clustering", rows, paths, len(given))
     given, rows[known] = _choose(given, rows[known])
     return PageImages(
         paths,
@@ -229,7 +229,7 @@ def _from_table(clusters_csv: str | Path, embeddings: Embeddings | VectorStream)
     followed = check_earlier(earlier, embeddings)
     row_of = {path: row for row, path in enumerate(embeddings.paths)}
     rows = np.array([row_of.get(path, -1) for path in followed.paths])
-    _say_left_out(table.file, rows, followed.paths, len(embeddings))
+    _warn_left_out(table.file, rows, followed.paths, len(embeddings))
     known = np.flatnonzero(rows >= 0)
     embeddings, rows[known] = _choose(embeddings, rows[known])
     embeddings = as_clustered(earlier, embeddings)
@@ -283,7 +283,7 @@ def _check_not_empty(embeddings: Embeddings | VectorStream) -> None:
         )
 
 
-def _say_left_out(
+def _warn_left_out(
     clusters: str | Path, rows: NDArray[np.int64], paths: list[str], n_embedded: int
 ) -> None:
     """Issue notices about images of the table without a vector, and about others."""

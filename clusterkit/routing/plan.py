@@ -258,9 +258,7 @@ def _check_targets(todo: Sequence[Transfer], into: Path) -> None:
     for folder in dict.fromkeys(transfer.folder for transfer in todo):
         place = into / folder
         if os.path.lexists(place) and not place.is_dir():
-            raise InvalidInputError(
-                f"cannot make the folder {place}: a file has its name"
-            )
+            raise InvalidInputError(f"cannot make the folder {place}: a file has its name")
         if not is_inside(place, into):
             raise InvalidInputError(f"{place} is a link that leads out of {into}: remove the link")
         nearest = next(path for path in (place, *place.parents) if os.path.lexists(path))

@@ -170,7 +170,7 @@ def sort_into_folders(
         )
     into = Path(os.path.abspath(into))  # noqa: PTH100 (resolve() would follow links)
     if not strict and (gone := check_present(files, into)):
-        warnings.warn(f"left out: {_say_gone(gone, len(files))}", Notice, stacklevel=2)
+        warnings.warn(f"left out: {_describe_gone(gone, len(files))}", Notice, stacklevel=2)
         left_out = set(gone)
         rows = [row for row, file in enumerate(files) if _absolute(file) not in left_out]
         files, names = [files[row] for row in rows], [names[row] for row in rows]
@@ -252,11 +252,11 @@ def check_present(
         sorted_before = {transfer.source for transfer in _known(Path(into)).transfers}
         gone = [file for file in gone if str(file) not in sorted_before]
     if gone and (strict or len(gone) == len(files)):
-        raise NotFoundError(_say_gone(gone, len(files)))
+        raise NotFoundError(_describe_gone(gone, len(files)))
     return gone
 
 
-def _say_gone(gone: Sequence[Path], n_files: int) -> str:
+def _describe_gone(gone: Sequence[Path], n_files: int) -> str:
     """Describe how many files are gone, and what to do."""
     return (
         f"{len(gone)} of the {plural(n_files, 'file')} are gone, such as {gone[0]}. Those that "

@@ -276,25 +276,25 @@ def audit(
             vectors[measured.rows], measured.confounders, random_state=random_state
         )
         if len(measured.rows) < LEAST_ROWS:
-            said = "There are too few images to tell whether the space follows tone and the like."
-            findings.append(Finding("not followed", False, said, float(len(measured.rows))))
-        findings += _say_followed(followed, measured)
-        findings += _say_not_followed(followed)
-        findings += _say_mark(measured)
+            text = "There are too few images to tell whether the space follows tone and the like."
+            findings.append(Finding("not followed", False, text, float(len(measured.rows))))
+        findings += _report_followed(followed, measured)
+        findings += _report_not_followed(followed)
+        findings += _report_mark(measured)
         copies = find_copies(embeddings.files, progress=progress)
-        findings += _say_copies(copies, embeddings)
+        findings += _report_copies(copies, embeddings)
     spread = vectors.astype(np.float64).std(axis=0)
     n_constant = int((spread <= 1e-7 * max(spread.max(), 1e-30)).sum())
     effective = _effective_dimension(vectors)
-    findings += _say_dimensions(effective, n_constant, vectors.shape)
+    findings += _report_dimensions(effective, n_constant, vectors.shape)
     outliers, hubness = [], None
     if n > 2 * _N_NEIGHBORS:
         near = np.sort(rng.choice(n, min(n, _MAX_NEAREST), replace=False))
         distances, neighbors = nearest_others(vectors[near], _N_NEIGHBORS)
         hubness = _skewness(np.bincount(neighbors.ravel(), minlength=len(near)))
-        findings += _say_hubs(hubness, neighbors, [embeddings.paths[row] for row in near])
+        findings += _report_hubs(hubness, neighbors, [embeddings.paths[row] for row in near])
         outliers = [(int(near[row]), score) for row, score in _find_outliers(distances)]
-        findings += _say_outliers(outliers, embeddings)
+        findings += _report_outliers(outliers, embeddings)
     errors = _reconstruct(embeddings, findings, progress=progress)
     findings.sort(key=lambda finding: not finding.is_problem)
     return Audit(
@@ -329,25 +329,25 @@ def _measure(
 ) -> ImageConfounders | None:
     """Measure the properties of the images; add findings on unreadable files."""
     if embeddings.root is None:
-        said = "The vectors have no files: tone, size and the like were not measured."
-        findings.append(Finding("unread", False, said, float(len(embeddings))))
+        text = "The vectors have no files: tone, size and the like were not measured."
+        findings.append(Finding("unread", False, text, float(len(embeddings))))
         return None
     try:
         measured = measure_confounders(embeddings, sample, progress=progress)
     except NotFoundError:
-        said = "No image file can be read: tone, size and the like were not measured."
+        text = "No image file can be read: tone, size and the like were not measured."
         advice = "Check that the disk with the photos is mounted."
-        findings.append(Finding("unread", True, said, float(len(embeddings)), advice))
+        findings.append(Finding("unread", True, text, float(len(embeddings)), advice))
         return None
     if measured.failures:
         paths = [path for path, _ in measured.failures]
-        said = f"{plural(len(paths), 'image file')} cannot be read now: {first_few(paths)}."
+        text = f"{plural(len(paths), 'image file')} cannot be read now: {first_few(paths)}."
         advice = "`clusterkit embed FOLDER --prune` forgets files that are gone."
-        findings.append(Finding("unread", False, said, float(len(paths)), advice, tuple(paths)))
+        findings.append(Finding("unread", False, text, float(len(paths)), advice, tuple(paths)))
     return measured
 
 
-def _say_followed(followed: list[Association], measured: ImageConfounders) -> list[Finding]:
+def _report_followed(followed: list[Association], measured: ImageConfounders) -> list[Finding]:
     """Return findings on the properties that the space follows."""
     found = []
     for one in filter(does_follow, followed):
@@ -356,26 +356,26 @@ def _say_followed(followed: list[Association], measured: ImageConfounders) -> li
         figures = f"(rank correlation {one.correlation:.2f}, by chance below {chance:.2f})"
         without = f"`clusterkit cluster --without {one.name}`"
         if one.name == "folder":
-            said = f"Images of one folder are near each other {figures}."
+            text = f"Images of one folder are near each other {figures}."
             advice = (
                 "Good if the folders are what you look for; if they are only sources or days, the "
                 f"groups will be these: {without}."
             )
         elif one.name == "tone" and _are_grey(measured):
-            said = f"The space follows the layout of light and dark {figures}."
+            text = f"The space follows the layout of light and dark {figures}."
             advice = (
                 "Good if shapes are what you look for, as in digits; if it is the light in photos, "
                 f"{without} removes it."
             )
         else:
-            said = f"The space follows {name}: images alike in it are near, whatever they show "
-            said += f"{figures}."
+            text = f"The space follows {name}: images alike in it are near, whatever they show "
+            text += f"{figures}."
             advice = (
                 f"Groups will also follow it: remove it with {without}, or take another network, "
                 "such as xception."
             )
             is_problem = True
-        found.append(Finding(one.name, is_problem, said, one.correlation, advice))
+        found.append(Finding(one.name, is_problem, text, one.correlation, advice))
     return found
 
 
@@ -385,40 +385,40 @@ def _are_grey(measured: ImageConfounders) -> bool:
     return bool(np.median(values) < _GREY)
 
 
-def _say_not_followed(followed: list[Association]) -> list[Finding]:
+def _report_not_followed(followed: list[Association]) -> list[Finding]:
     """Return a finding on the properties that the space does not follow."""
     others = [one for one in followed if not does_follow(one) and one.name != "folder"]
     if not others:
         return []
-    said = ", ".join(f"{CONFOUNDERS[one.name]} ({one.correlation:.2f})" for one in others)
+    names = ", ".join(f"{CONFOUNDERS[one.name]} ({one.correlation:.2f})" for one in others)
     highest = max(one.correlation for one in others)
-    return [Finding("not followed", False, f"It does not follow {said}.", highest)]
+    return [Finding("not followed", False, f"It does not follow {names}.", highest)]
 
 
-def _say_mark(measured: ImageConfounders) -> list[Finding]:
+def _report_mark(measured: ImageConfounders) -> list[Finding]:
     """Return a finding on images that carry the same mark."""
     marks = next(one for one in measured.confounders if one.name == "mark").values[:, 0]
     share = float(marks.mean())
     if not share:
         return []
-    said = (
+    text = (
         f"About {100 * share:.0f} % of the images have the same edges in the same place: a "
         "watermark, a date or a frame."
     )
     advice = "Crop it, or see with `clusterkit cluster --without mark` whether it makes groups."
-    return [Finding("mark", True, said, share, advice)]
+    return [Finding("mark", True, text, share, advice)]
 
 
-def _say_copies(copies: list[tuple[int, int]], embeddings: Embeddings) -> list[Finding]:
+def _report_copies(copies: list[tuple[int, int]], embeddings: Embeddings) -> list[Finding]:
     """Return a finding on images that show the same picture."""
     if not copies:
         return []
     paths = embeddings.paths
     pairs = [f"{paths[one]} and {paths[other]}" for one, other in copies]
-    said = f"{plural(len(copies), 'pair')} of images show the same picture: {first_few(pairs)}."
+    text = f"{plural(len(copies), 'pair')} of images show the same picture: {first_few(pairs)}."
     advice = "Copies count twice, and add nothing to lists of similar images."
     images = tuple(paths[row] for pair in copies for row in pair)
-    return [Finding("copies", False, said, float(len(copies)), advice, images)]
+    return [Finding("copies", False, text, float(len(copies)), advice, images)]
 
 
 def _effective_dimension(vectors: NDArray[np.float32]) -> float:
@@ -434,23 +434,23 @@ def _effective_dimension(vectors: NDArray[np.float32]) -> float:
     return float(np.trace(squares) ** 2 / (squares**2).sum())
 
 
-def _say_dimensions(effective: float, n_constant: int, shape: tuple[int, ...]) -> list[Finding]:
+def _report_dimensions(effective: float, n_constant: int, shape: tuple[int, ...]) -> list[Finding]:
     """Return findings on the dimensions of the space."""
     n, d = shape
     if n_constant == d:
-        said = "All images have the same vector."
+        text = "All images have the same vector."
         advice = "The network sees no difference: train it longer, or take another."
-        return [Finding("dimensions", True, said, 0.0, advice)]
-    said = f"Its {d:,} dimensions vary like {effective:.1f} independent ones."
+        return [Finding("dimensions", True, text, 0.0, advice)]
+    text = f"Its {d:,} dimensions vary like {effective:.1f} independent ones."
     few = effective < _FEW_DIMENSIONS <= d and n >= LEAST_ROWS
     advice = "These hardly distinguish more than a gradient: train longer, or take another network."
-    found = [Finding("dimensions", few, said, effective, advice if few else "")]
+    found = [Finding("dimensions", few, text, effective, advice if few else "")]
     if n_constant:
         share = n_constant / d
-        said = f"{n_constant:,} of its {d:,} dimensions are the same for all images."
+        text = f"{n_constant:,} of its {d:,} dimensions are the same for all images."
         many = share > 0.5
         advice = "Most of the network is unused: train longer, or with a smaller --latent-size."
-        found.append(Finding("dimensions", many, said, share, advice if many else ""))
+        found.append(Finding("dimensions", many, text, share, advice if many else ""))
     return found
 
 
@@ -461,12 +461,12 @@ def _skewness(counts: NDArray[np.int64]) -> float:
     return float((centered**3).mean() / spread**3) if spread else 0.0
 
 
-def _say_hubs(hubness: float, neighbors: NDArray[np.int64], paths: list[str]) -> list[Finding]:
+def _report_hubs(hubness: float, neighbors: NDArray[np.int64], paths: list[str]) -> list[Finding]:
     """Return a finding on images that are near to very many others."""
     counts = np.bincount(neighbors.ravel(), minlength=len(paths))
     never = float((counts == 0).mean())
     hubs = np.argsort(-counts, kind="stable")[:_N_NAMED]
-    said = (
+    text = (
         f"Neighbours are spread unevenly (skewness {hubness:.1f}): {paths[hubs[0]]} is among the "
         f"{_N_NEIGHBORS} nearest of {plural(int(counts[hubs[0]]), 'image')}, {100 * never:.0f} % "
         "are near to none."
@@ -474,7 +474,7 @@ def _say_hubs(hubness: float, neighbors: NDArray[np.int64], paths: list[str]) ->
     advice = "Lists of similar images will repeat such hubs: look at them first."
     is_hub = hubness > _HUBS
     images = tuple(paths[row] for row in hubs)
-    return [Finding("hubs", True, said, hubness, advice, images)] if is_hub else []
+    return [Finding("hubs", True, text, hubness, advice, images)] if is_hub else []
 
 
 def _find_outliers(distances: NDArray[np.float64]) -> list[tuple[int, float]]:
@@ -485,14 +485,14 @@ def _find_outliers(distances: NDArray[np.float64]) -> list[tuple[int, float]]:
     return [(int(row), float(scores[row])) for row in order if scores[row] > UNUSUAL]
 
 
-def _say_outliers(outliers: list[tuple[int, float]], embeddings: Embeddings) -> list[Finding]:
+def _report_outliers(outliers: list[tuple[int, float]], embeddings: Embeddings) -> list[Finding]:
     """Return a finding on images that are unlike all others."""
     if not outliers:
         return []
     paths = tuple(embeddings.paths[row] for row, _ in outliers)
-    said = f"{plural(len(paths), 'image')} unlike all others: {first_few(paths)}."
+    text = f"{plural(len(paths), 'image')} unlike all others: {first_few(paths)}."
     advice = "Look at them: other subjects, broken pictures, or the only ones of their kind."
-    return [Finding("outliers", False, said, float(len(paths)), advice, paths)]
+    return [Finding("outliers", False, text, float(len(paths)), advice, paths)]
 
 
 def _reconstruct(
@@ -503,8 +503,8 @@ def _reconstruct(
     if embeddings.space.get("extractor") != "autoencoder" or embeddings.root is None:
         return None
     if source is None or not Path(source).is_file():
-        said = f"Its autoencoder {source} is gone: its reconstruction error is unknown."
-        findings.append(Finding("reconstruction", False, said, None))
+        text = f"Its autoencoder {source} is gone: its reconstruction error is unknown."
+        findings.append(Finding("reconstruction", False, text, None))
         return None
     try:
         network = Autoencoder(source)
@@ -512,17 +512,17 @@ def _reconstruct(
             raise WeightsError(f"{source} has changed since")
         errors = network.reconstruction_errors(embeddings.files, progress=progress)
     except WeightsError as error:
-        said = f"The reconstruction error of its autoencoder is unknown: {error}."
-        findings.append(Finding("reconstruction", False, said, None))
+        text = f"The reconstruction error of its autoencoder is unknown: {error}."
+        findings.append(Finding("reconstruction", False, text, None))
         return None
     if np.isnan(errors).all():
         return errors
     paths = tuple(embeddings.paths[row] for row in _worst(errors, _N_NAMED))
     psnr = 10 * math.log10(255**2 / max(float(np.nanmedian(errors)), 1e-9))
-    said = f"Its autoencoder reconstructs images at {psnr:.1f} dB PSNR, worst {', '.join(paths)}."
+    text = f"Its autoencoder reconstructs images at {psnr:.1f} dB PSNR, worst {', '.join(paths)}."
     blurry = psnr < _BLURRY
     advice = "It keeps little of them: train longer, or with a larger --latent-size."
-    findings.append(Finding("reconstruction", blurry, said, psnr, advice if blurry else "", paths))
+    findings.append(Finding("reconstruction", blurry, text, psnr, advice if blurry else "", paths))
     return errors
 
 
