@@ -14,7 +14,7 @@ def read_options(
     parser = argparse.ArgumentParser(description=description)
     for name, default in folders.items():
         parser.add_argument(name, nargs="?", type=Path, default=SHARED / "data" / default)
-    parser.add_argument("--epochs", type=int, help="maximum number of epochs; by default that of the network")
+    parser.add_argument("--epochs", type=int, help="maximum number of epochs")
     # Without a file, Keras downloads the weights once.
     file = SHARED / "weights" / weights
     parser.add_argument("--weights", type=Path, default=file if file.is_file() else None)

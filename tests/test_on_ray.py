@@ -433,7 +433,7 @@ def test_two_machines_of_which_one_loses_its_worker(
 def test_a_piece_that_ends_its_workers_is_not_tried_for_ever(
     cluster: Any, photos: Path, store: Path
 ) -> None:
-    said = r"3 workers ended without a word at the images 0\d\d.png to 0\d\d.png in "
+    said = r"3 workers died at the images 0\d\d.png to 0\d\d.png in "
     engine = RayEngine(cluster.address)
     with pytest.raises(ClusterError, match=said):
         embed_to_store(ImageFolder(photos), EndsItsProcess(), store, engine=engine)

@@ -68,7 +68,7 @@ def check(
     store: Path,
     outputs: Outputs,
 ) -> None:
-    """Check the images of FOLDER: broken, blurred, doubled, in two folders, off-topic.
+    """Check the images of FOLDER: broken, blurred, duplicated, in two folders, off-topic.
 
     Folders below FOLDER are taken as classes, and train, val and test as parts of the data.
     Off-topic images are found if they are embedded.  Nothing is changed without --quarantine.

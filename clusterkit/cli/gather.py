@@ -48,7 +48,7 @@ from clusterkit.cli.streams import say_result
     type=click.FloatRange(0, min_open=True),
     default=1.0,
     show_default=True,
-    help="Requests per second to one host, or fewer if its robots.txt says so.",
+    help="Requests per second to one host, or fewer if its robots.txt asks for it.",
 )
 @click.option(
     "--per-host",
@@ -81,13 +81,13 @@ from clusterkit.cli.streams import say_result
 @click.option(
     "--ignore-robots",
     is_flag=True,
-    help="Ask even if robots.txt or X-Robots-Tag (noai, noimageai, noindex) say no: only for "
-    "servers whose owner allows it.",
+    help="Ignore robots.txt and X-Robots-Tag (noai, noimageai, noindex): only for servers whose "
+    "owner allows it.",
 )
 @click.option(
     "--contact",
     metavar="TEXT",
-    help="An address of yours, which servers are told as well; some ask for it.",
+    help="Your contact address for the user agent, which some servers require.",
 )
 @click.option(
     "--retry-failed",
@@ -121,9 +121,9 @@ def gather(
     """Gather pictures from the web into class folders, or into one with a table of labels.
 
     SOURCE is a .txt file with an address, and its label if it has one, per line; a table with a
-    column of addresses; or a .toml recipe, which says by CSS selectors where on which pages the
-    pictures and their facts are.  Each address gets a line in clusterkit-gathered.jsonl: what came,
-    or why nothing did.  The same command continues an interrupted run.
+    column of addresses; or a .toml recipe with the pages, and the CSS selectors of pictures and
+    facts.  Each address gets a line in clusterkit-gathered.jsonl: the picture, or the reason of the
+    failure.  The same command continues an interrupted run.
 
     robots.txt, X-Robots-Tag and Retry-After are respected.
 

@@ -62,7 +62,7 @@ def label(
     copies: tuple[tuple[str, str], ...],
     outputs: Outputs,
 ) -> None:
-    """Decide what a cluster of CLUSTERS_CSV is called, and which images it has.
+    """Name clusters of CLUSTERS_CSV, and choose their images.
 
     `clusterkit cluster --previous CLUSTERS_CSV` keeps these decisions: a cluster with a given name
     or a pin keeps its number and images, a moved image stays where it was put, and only the rest is

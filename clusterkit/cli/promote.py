@@ -43,7 +43,7 @@ def promote(
     dry_run: bool,
     outputs: Outputs,
 ) -> None:
-    """Turn the named clusters of CLUSTERS_CSV into class folders, to train a classifier from.
+    """Turn the named clusters of CLUSTERS_CSV into class folders, to train a classifier on.
 
     Clusters with one name become one class; those without a name, and noise, are left out.  `--name
     3=` leaves out a cluster that has a name.  The table may come from anyone: only images that

@@ -104,7 +104,7 @@ def sample(
     outputs: Outputs,
     **columns: Any,
 ) -> None:
-    """Choose which of the embedded images to look at or to label next.
+    """Choose which of the embedded images to review or to label next.
 
     Writes sample.csv: path, label (empty, for you to fill in), suggested, why, score, cluster.
     `train classifier` learns from it when it has labels, and --labels takes it, to choose further

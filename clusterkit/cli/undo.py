@@ -57,11 +57,11 @@ def undo(
 
 
 def _print(undoing: "Undoing") -> None:
-    """Print what was taken back, and what was kept."""
+    """Print the restored and the kept files."""
     for path, reason in undoing.kept:
         notice(f"Kept: {path}: {reason}")
     for path in undoing.missing:
         notice(f"In neither place any more: {path}")
     say_result(undoing)
     if (undoing.kept or undoing.missing) and not undoing.dry_run:
-        notice("What is open stays in the manifest: the same command can take it back later.")
+        notice("These stay in the manifest: the same command can move them back later.")

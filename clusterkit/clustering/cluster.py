@@ -256,7 +256,7 @@ class Clustering(TableResult):
         strict : bool
             Whether files that are gone are an error; by default they are left out.
         store : Store or path, optional
-            A store that is told where moved files are.
+            A store in which the new paths of moved files are recorded.
         mode, dry_run, progress
             See :func:`clusterkit.routing.sort_into_folders`.
 

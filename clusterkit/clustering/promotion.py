@@ -50,7 +50,7 @@ def promote(
         given here, or be in the store.
     store : path
         The store whose images may be sorted without a ``root``.  Files that were renamed or moved
-        are found in it by their content, and it is told where ``mode="move"`` moves files.
+        are found in it by their content, and it records the new paths of ``mode="move"``.
     strict : bool
         Whether files that are gone are an error; by default they are left out.
     mode, dry_run, progress
@@ -126,7 +126,7 @@ def _find_files(
     root = given or clusters.root
     if root is None:
         raise InvalidInputError(
-            f"{table} does not say which folder its images are in: give it with --root"
+            f"{table} does not record the folder of its images: give it with --root"
         )
     files = []
     for path in (clusters.paths[row] for row in rows):

@@ -158,11 +158,11 @@ def origins_text(origins: Sequence[LabelOrigin]) -> str:
     return f"Labels came from clusters{f' ({which})' if which else ''}"
 
 
-def say_scores(origins: Sequence[LabelOrigin]) -> str:
+def scores_text(origins: Sequence[LabelOrigin]) -> str:
     """Return a caveat on the scores of a classifier whose true classes came from clusters."""
     return (
-        f"{origins_text(origins)}: the scores say how well the classifier repeats the clustering, "
-        "not how right the groups are."
+        f"{origins_text(origins)}: the scores measure how well the classifier repeats the "
+        "clustering, not how right the groups are."
     )
 
 

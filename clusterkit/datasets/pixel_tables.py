@@ -103,7 +103,7 @@ def read_idx_pair(images: Path) -> tuple[NDArray[np.uint8], list[str]]:
     Parameters
     ----------
     images : pathlib.Path
-        The file ``NAME-images-idx3-ubyte``; ``NAME-labels-idx1-ubyte`` lies beside it.
+        The file ``NAME-images-idx3-ubyte``; ``NAME-labels-idx1-ubyte`` must be beside it.
 
     Returns
     -------

@@ -209,9 +209,9 @@ def embed_to_store(
         significant bits.  Later runs on the space do the same.
     shard : (int, int), optional
         Which part of the images to embed, as number from 1 and count: ``(3, 8)`` is the third of
-        eight.  Shards run beside each other, on one machine or several that share a disk or a
-        bucket, in any order; see :class:`~clusterkit.embedding.shards.Shard`.  The last that ends
-        leaves the store as one run over all images does.
+        eight.  Shards run concurrently or in any order, on one machine or several that share a disk
+        or a bucket; see :class:`~clusterkit.embedding.shards.Shard`.  The last that ends leaves the
+        store as one run over all images does.
     engine : {"local", "ray"} or RayEngine
         What does the work: this process, or workers of Ray, on this machine or on those of a
         cluster, see :class:`~clusterkit.utils.ray_engine.RayEngine`.  The rows are the same.

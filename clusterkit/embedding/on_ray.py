@@ -37,7 +37,7 @@ _MEMORY = 3.0
 _MOST_CPUS = 4
 # Maximum number of attempts at a piece whose workers die; after that it is assumed to be the cause.
 _MOST_ATTEMPTS = 3
-# Each part has a list of its own until it is taken over; a writer reads all of them.
+# Each part has a separate list until it is taken over; a writer reads all of them.
 _MOST_LEDGERS = 32
 # Libraries that decide what a vector is, to the last bit.
 _LIBRARIES = ("keras", "numpy", "pillow", "simplejpeg")
@@ -82,7 +82,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Job:
-    """What all workers of a run are told.
+    """The job of all workers of a run.
 
     Attributes
     ----------
@@ -222,7 +222,7 @@ class RayWorker:
     Parameters
     ----------
     job : Job
-        What all workers are told.
+        The job.
     begin : callable, optional
         Returns how often a piece was begun, by its number.
     """
@@ -245,9 +245,9 @@ class RayWorker:
             # Ray would retry for ever.
             paths = piece.images.paths
             return Outcome(
-                refused=f"{_MOST_ATTEMPTS} workers ended without a word at the images {paths[0]} "
+                refused=f"{_MOST_ATTEMPTS} workers died at the images {paths[0]} "
                 f"to {paths[-1]} in {piece.images.root}: embed these with the engine local, which "
-                "says more, and give workers more memory if there is too little"
+                "reports more, and give workers more memory if there is too little"
             )
         try:
             space = self.space or self._begin(piece.images)
@@ -258,7 +258,8 @@ class RayWorker:
             # A network share that is lost in between would turn good rows into failures.
             self._check_sees(piece.images, space)
             if rows:
-                # A name of its own: a worker that Ray takes for lost may write beside the next.
+                # A unique name, since a worker that Ray considers lost may write concurrently with
+                # the next.
                 with space.adding(f"ray{uuid4().hex[:12]}"):
                     space.append(rows)
         except ClusterkitError as error:

@@ -1,4 +1,4 @@
-"""Parts of a list of images for runs beside each other, such as the tasks of a job array."""
+"""Parts of a list of images for concurrent runs, such as the tasks of a job array."""
 
 from __future__ import annotations
 

@@ -237,7 +237,7 @@ class Tiff:
 
     @cached_property
     def _planar(self) -> bool:
-        """Whether each sample has a plane of its own."""
+        """Whether each sample has a separate plane."""
         return self._number(_PLANAR, 1) == 2 and self._samples > 1
 
     @cached_property

@@ -156,8 +156,8 @@ class _Transfer:
     def _read(self) -> None:
         """Read everything, in the thread; the last item is empty, or an exception."""
         try:
-            # Longer than the reader's limit, whose message is clearer.  An opener of its own takes
-            # the proxies of now, not of the process's first download.
+            # Longer than the reader's limit, whose message is clearer.  A new opener
+            # uses the present proxies, not those of the first download.
             opener = urllib.request.build_opener()
             with opener.open(self.url, timeout=2 * STALL_SECONDS) as response:
                 length = response.headers.get("Content-Length")

@@ -38,7 +38,7 @@ def check_quarantine(
     Raises
     ------
     InvalidInputError
-        If a kind does not exist, one of the folders lies in the other, or one cannot be written.
+        If a kind does not exist, one of the folders is in the other, or one cannot be written.
     OutputExistsError
         If the folder holds anything but the files of an earlier check.
     """

@@ -1,4 +1,4 @@
-"""Choose which images to look at or to label next."""
+"""Choose which images to review or to label next."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _SHOWN = 20
 
 
 class SampledImage(NamedTuple):
-    """An image to look at or to label.
+    """An image to review or to label.
 
     Attributes
     ----------
@@ -182,7 +182,7 @@ def sample_images(
     progress: bool = False,
     **columns: Any,
 ) -> ImageSample:
-    """Choose which images to look at or to label next.
+    """Choose which images to review or to label next.
 
     To label a set with few labels, choose twice as many typical images as there may be classes, or
     five times as many if a class shows different things; label them; and then choose several times

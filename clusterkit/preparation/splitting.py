@@ -204,8 +204,8 @@ def split_folder(
     Raises
     ------
     InvalidInputError
-        If the shares do not sum to 1, ``into`` lies in the source or the source in it, there is
-        only one class, a class has fewer different images than there are parts, images with several
+        If the shares do not sum to 1, ``into`` is in the source or the source in it, there is only
+        one class, a class has fewer different images than there are parts, images with several
         labels should go into folders, or an argument is invalid.  Nothing is done.
     OutputExistsError
         If ``into`` holds anything else.

@@ -69,7 +69,7 @@ def render(
     data : str
         From :func:`clusterkit.report.document.make_document`.
     sheets : sequence of bytes
-        The thumbnails; empty if they lie beside the page.
+        The thumbnails; empty if they are beside the page.
     curve : ElbowCurve, optional
         The verdict on the number of clusters.
     findings : sequence of Finding

@@ -165,8 +165,8 @@ def write_report(
     layout : {"pca", "umap"}
         The map: principal components, or also UMAP, which needs the extra ``map`` and more time.
     most_inside : int
-        Maximum number of images whose thumbnails are in the page; those of more lie beside it in a
-        folder.
+        Maximum number of images whose thumbnails are in the page; otherwise they are in a folder
+        beside it.
     title : str, optional
         Title of the page.
     random_state : int, optional

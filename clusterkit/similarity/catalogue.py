@@ -48,9 +48,9 @@ class Catalogue:
     """The images of a space, in order of path, whose vectors stay on disk.
 
     Takes the place of :class:`~clusterkit.store.embeddings.Embeddings` where images are looked up
-    and searched.  Everything lies in files of the cache (``CLUSTERKIT_CACHE``), of which the system
-    reads what is needed.  They are written at the first use, and again when the space has changed;
-    they take a quarter more space than the vectors.
+    and searched.  Everything is in files of the cache (``CLUSTERKIT_CACHE``), of which the system
+    reads the needed parts.  They are written at the first use, and again when the space has
+    changed; they take a quarter more space than the vectors.
 
     Parameters
     ----------

@@ -257,7 +257,7 @@ class RemoteFile(NamedTuple):
     path : str
         Relative to the folder.
     size, mtime_ns : int or None
-        Size in bytes, and time of the last change in nanoseconds; None if not told.
+        Size in bytes, and time of the last change in nanoseconds; None if unknown.
     """
 
     path: str
@@ -622,7 +622,7 @@ def _open_google() -> Any:
 
 
 def _open_s3(bucket: str) -> Any:
-    """Open S3, or the server that stands in for it."""
+    """Open S3, or the server that replaces it."""
     from pyarrow import fs
 
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")

@@ -19,7 +19,7 @@ from clusterkit.clustering.provenance import (
     LabelOrigin,
     find_origins,
     origins_document,
-    say_scores,
+    scores_text,
 )
 from clusterkit.datasets.labelled_images import LabelledImages
 from clusterkit.datasets.results import Rows, TableResult
@@ -262,7 +262,7 @@ class ClassificationReport(TableResult):
         averages = {"macro": self.macro, "weighted": self.weighted}
         lines = [score_table(self.per_class | averages), self._verdict()]
         if self.origins:
-            lines.append(say_scores(self.origins))
+            lines.append(scores_text(self.origins))
         return "\n".join(lines)
 
     def _verdict(self) -> str:

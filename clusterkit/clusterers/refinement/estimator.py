@@ -60,9 +60,9 @@ class RefinedKMeans(UnitClusterer):
 
     The silhouette of a row is its mean over the whitened spaces.  The clustering of highest mean
     silhouette replaces k-means if it gains more than two standard errors, taken over the rows;
-    otherwise the result is that of :class:`KMeans` with the same seed.  ``reason_`` says how many
-    rows are in another cluster; often these are few.  The gain is one of the mean, most of it for
-    groups of unequal size; single results can be worse than k-means.
+    otherwise the result is that of :class:`KMeans` with the same seed.  ``reason_`` tells how many
+    rows are in another cluster; often these are few.  The gain is in the mean, mostly for groups of
+    unequal size; single results can be worse than k-means.
 
     Only numbers of neighbours below the mean number of different rows per cluster are used.  With
     no more different rows than components (mostly 64) the covariance is not determined, and the

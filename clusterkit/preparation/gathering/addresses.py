@@ -176,7 +176,7 @@ def _find_addresses(table: Table, name: str | None) -> int:
         return found[0]
     held = ", ".join(table.header[index] for index in found)
     raise InvalidInputError(
-        f"{table.file}: which column holds the addresses cannot be told "
+        f"{table.file}: which column holds the addresses is unclear "
         f"({f'{held} all do' if found else 'none holds any that start with http:// or https://'}); "
         f"name it with --address-column. Its columns are {', '.join(table.header)}"
     )

@@ -48,7 +48,7 @@ class Selector:
     attribute : tuple of str
         The value is that of the first existing one of these attributes; the text if empty.
     several : bool
-        Whether all elements that fit count, rather than the first.
+        Whether all matching elements count, rather than the first.
     separator : str, optional
         Separator of several values in one text.
     of_page : bool
