@@ -440,7 +440,7 @@ def test_images_are_found_by_path_and_cluster(place: Place, open_page: Open) -> 
     lasso_all(tab)
     assert tab.evaluate("Choice.selected.size") == 10
     tab.fill("#text", "nothing of this name")
-    tab.wait_for_selector("text=No image fits what is asked for.")
+    tab.wait_for_selector("text=No image matches the filters.")
     assert tab.evaluate("Choice.selected.size") == 0
     tab.fill("#text", "")
     tab.select_option("#which", "cluster 1")

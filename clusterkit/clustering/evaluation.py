@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clusterkit.clustering.agreement import Evaluation, compare
-from clusterkit.clustering.following import present_paths
+from clusterkit.clustering.moved_files import present_paths
 from clusterkit.clustering.saved import ClustersTable, Origin, read_clusters
 from clusterkit.datasets.labels import KnownLabels, labels_from_folders, read_labels
 from clusterkit.errors import InvalidInputError, Notice

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
-from clusterkit.clustering.following import files_in, find_moved
+from clusterkit.clustering.moved_files import files_in, find_moved
 from clusterkit.clustering.provenance import LabelOrigin
 from clusterkit.clustering.saved import EarlierClusters, read_earlier
 from clusterkit.errors import InvalidInputError, Notice

@@ -30,8 +30,8 @@ from clusterkit.plots.style import (
 
 if TYPE_CHECKING:
     from clusterkit.similarity.explanation import Explanation
+    from clusterkit.similarity.similarity_maps import Where
     from clusterkit.similarity.tone_share import ToneInfluence
-    from clusterkit.similarity.where import Where
 
 _WIDTH, _WORDS, _PICTURES, _CHARTS = 700.0, 32.0, 206.0, 196.0
 # Side at which pictures are drawn, in pixels.

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from clusterkit.datasets.results import Result
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import FLOAT32_NOISE, nearest_of_any_length, unit_rows
+from clusterkit.similarity.similarity_maps import Where
 from clusterkit.similarity.tone_share import UNUSUAL, ToneInfluence, Version
-from clusterkit.similarity.where import Where
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils import html
 from clusterkit.utils.text import join_lines, plural

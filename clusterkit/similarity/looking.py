@@ -32,8 +32,8 @@ from clusterkit.images.tone import (
     measure_tone,
 )
 from clusterkit.similarity.catalogue import Catalogue
+from clusterkit.similarity.similarity_maps import Where, split_by_hiding, split_cosine
 from clusterkit.similarity.tone_share import ToneInfluence, place
-from clusterkit.similarity.where import Where, split_by_hiding, split_cosine
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.locations import as_path, join
 

@@ -95,7 +95,7 @@ const Details = (() => {
       open.addEventListener("click", () => Choice.open(other, { focus: true }));
       list.append(make("li", {}, open));
     }
-    if (!list.children.length) return [make("p", { class: "note" }, "Its neighbours are not known.")];
+    if (!list.children.length) return [make("p", { class: "note" }, "Its neighbours are unknown.")];
     const title = exact ? "Nearest images" : "Nearest images (approximate)";
     return [make("h3", {}, title), list];
   }
