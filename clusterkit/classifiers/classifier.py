@@ -364,6 +364,16 @@ class Classifier(ClassifierMixin, BaseEstimator):
     def load(cls, path: str | Path) -> Self:
         """Read a classifier that :meth:`save` or ``clusterkit train classifier`` wrote.
 
+        Parameters
+        ----------
+        path : path
+            The ``.keras`` file.
+
+        Returns
+        -------
+        Classifier
+            The fitted classifier.
+
         Raises
         ------
         WeightsError

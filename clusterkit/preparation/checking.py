@@ -96,6 +96,16 @@ class Check(TableResult):
     def of_kind(self, kind: str) -> list[Finding]:
         """Return the findings of one kind.
 
+        Parameters
+        ----------
+        kind : str
+            A key of :data:`clusterkit.preparation.KINDS`.
+
+        Returns
+        -------
+        list of Finding
+            In order of path.
+
         Raises
         ------
         InvalidInputError

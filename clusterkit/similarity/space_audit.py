@@ -127,6 +127,16 @@ class Audit(TableResult):
     def follows(self, name: str) -> bool:
         """Return whether the space follows a property.
 
+        Parameters
+        ----------
+        name : str
+            A key of :data:`CONFOUNDERS`.
+
+        Returns
+        -------
+        bool
+            False for a property that was not measured.
+
         Raises
         ------
         InvalidInputError

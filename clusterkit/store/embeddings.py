@@ -242,6 +242,16 @@ class Embeddings:
     def row(self, path: str | os.PathLike[str]) -> int:
         """Return the row of an image, given by its path in the space or by its file.
 
+        Parameters
+        ----------
+        path : path
+            The path in the space, or the file.
+
+        Returns
+        -------
+        int
+            The row.
+
         Raises
         ------
         NotFoundError

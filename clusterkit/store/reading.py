@@ -25,6 +25,16 @@ def is_large(space: Space) -> bool:
 
     It is if its vectors take more than 1 GiB, or more than a quarter of the available memory:
     loading them needs up to four times as much.
+
+    Parameters
+    ----------
+    space : Space
+        The space.
+
+    Returns
+    -------
+    bool
+        Whether it is large.
     """
     free = available_memory()
     limit = LARGE_BYTES if free is None else min(LARGE_BYTES, int(LARGE_SHARE * free))
@@ -58,6 +68,11 @@ def as_embeddings(source: Any) -> Embeddings:
     ----------
     source : Embeddings, array-like of shape (n, dimension), Store, Space, or path of a store
         Of a store, its default space.
+
+    Returns
+    -------
+    Embeddings
+        The given ones, those of a space, or an array as embeddings without paths.
 
     Raises
     ------

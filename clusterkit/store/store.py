@@ -64,6 +64,11 @@ class Store:
         extractor : str
             Which space, as for :meth:`space`.
 
+        Returns
+        -------
+        Space
+            The space.
+
         Raises
         ------
         NotFoundError
@@ -142,6 +147,11 @@ class Store:
 
         Each also tells whether it is the ``default``.
 
+        Returns
+        -------
+        list of dict
+            One per space, in order of name.
+
         Raises
         ------
         NotFoundError
@@ -162,6 +172,11 @@ class Store:
 
     def verify(self) -> list[tuple[Path, str]]:
         """Read all files, and return the damaged ones with a description of the damage.
+
+        Returns
+        -------
+        list of (pathlib.Path, str)
+            Damaged files, with the damage.
 
         Raises
         ------
@@ -225,6 +240,11 @@ class Store:
             Name of the extractor ("xception") or of the space's folder, or the ``.keras`` file that
             made it; of several spaces the last that was embedded.  By default the default space.
 
+        Returns
+        -------
+        Space
+            The space.
+
         Raises
         ------
         NotFoundError
@@ -277,6 +297,11 @@ class Store:
         ----------
         description : dict
             ``fingerprint``, ``extractor``, ``dimension`` and other properties of the extractor.
+
+        Returns
+        -------
+        Space
+            The space.
 
         Raises
         ------

@@ -135,6 +135,11 @@ class ClassificationReport(TableResult):
         thresholds : ndarray of shape (n_classes,), optional
             As from ``Classifier.thresholds_``.
 
+        Returns
+        -------
+        ClassificationReport
+            The report, without images.
+
         Raises
         ------
         InvalidInputError
