@@ -195,8 +195,8 @@ def inspect_clusters(clustering: Clustering) -> ClusterInspection:
     >>> import clusterkit as ck
     >>> vectors = np.array([[1, 0], [1, 0.1], [0.9, 0.8], [0, 1], [0.1, 1]])
     >>> found = inspect_clusters(ck.cluster(ck.Embeddings(vectors), n_clusters=2, random_state=0))
-    >>> found.borderline.tolist()
-    [False, False, True, False, False]
+    >>> found.silhouettes.round(2).tolist()
+    [0.71, 0.73, 0.14, 0.92, 0.91]
     """
     from clusterkit.clustering.cluster import Clustering
 

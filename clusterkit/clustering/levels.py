@@ -171,6 +171,7 @@ def find_levels(
 
     Examples
     --------
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> X = np.repeat(np.eye(3), 30, axis=0) + rng.normal(0, 0.05, (90, 3))
     >>> top5 = [[(name, 0.9)] for name in ("lion", "tabby", "zebra") for _ in range(30)]
