@@ -310,7 +310,7 @@ def test_the_old_format_is_not_read_for_a_keras_file(tmp_path: Path) -> None:
     file = tmp_path / "a.keras"
     with h5py.File(file, "w") as target:
         target.attrs["model_config"] = "{}"
-    with pytest.raises(WeightsError, match=r"a\.keras is damaged or no \.keras file"):
+    with pytest.raises(WeightsError, match=r"a\.keras is damaged or not a \.keras file"):
         Classifier.load(file)
     with pytest.raises(WeightsError, match=r"a\.keras cannot be loaded by Keras"):
         load_network(file, input_shape=(4, 4, 3), output_shape=(2,), layers={})
