@@ -489,7 +489,7 @@ def test_hostile_names_stay_names(hostile: Place, open_page: Open, tmp_path: Pat
     # Words for a missing name would be lost.
     tab.fill(field, "NA")
     tab.press(field, "Enter")
-    assert "stands for a missing name" in status(tab)
+    assert "means a missing value" in status(tab)
     assert tab.input_value(field) == name
 
 
