@@ -34,7 +34,7 @@ class StoreError(ClusterkitError, RuntimeError):
 
 
 class RemoteError(ClusterkitError, RuntimeError):
-    """Object storage refuses access, or fails."""
+    """Object storage denies access, or fails."""
 
 
 class UnreachableError(RemoteError):
@@ -50,7 +50,7 @@ class WeightsError(ClusterkitError, RuntimeError):
 
 
 class ClusterError(ClusterkitError, ConnectionError):
-    """The machines that should do the work are not there, or cannot do it."""
+    """The machines for the work cannot be reached, or cannot do it."""
 
 
 class MissingDependencyError(ClusterkitError, ImportError):

@@ -29,7 +29,7 @@ save_figure(
     overwrite=True,
 )
 
-# The store keeps the vectors: run this again, and only new images go through the network.
+# The store keeps the vectors: when this runs again, only new images go through the network.
 embeddings = ck.embed(images, Autoencoder("autoencoder.keras"), store=".clusterkit")
 
 curve = elbow_curve(embeddings, k=range(2, 21), random_state=0)

@@ -1,4 +1,4 @@
-"""Find the images most similar to one, and ask why two images count as similar."""
+"""Find the images most similar to one, and explain why two images count as similar."""
 
 from pathlib import Path
 

@@ -29,7 +29,7 @@ with tempfile.TemporaryDirectory() as folder:
     photos = Path(folder, "photos")
     shutil.copytree(SAMPLES / "0", photos)
     photos.joinpath("empty.jpg").touch()
-    photos.joinpath("text.jpg").write_text("no picture at all")
+    photos.joinpath("text.jpg").write_text("not a picture")
     whole = next(photos.glob("*.png")).read_bytes()
     photos.joinpath("truncated.png").write_bytes(whole[: len(whole) // 2])
 

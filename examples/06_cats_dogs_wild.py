@@ -1,4 +1,4 @@
-"""Cats, dogs and wild animals: two convolutions from scratch beside a network that knows photos."""
+"""Cats, dogs and wild animals: two convolutions from scratch, and a transfer from Xception."""
 
 from options import read_options
 
@@ -8,8 +8,8 @@ from clusterkit.plots import NetworkCurvesDisplay, PredictionsDisplay, save_figu
 
 options = read_options(__doc__, images="cat_dog_wild")
 
-# Both learn from the same images and are measured on the same others.  Run this again, and what was
-# trained is taken from the folder.
+# Both are trained and tested on the same images.  When this runs again, trained networks are read
+# from the folder.
 found = compare_networks(
     options.images,
     {

@@ -1,4 +1,4 @@
-"""Which of five anime shows is a picture from?  Five convolutions, and everything about them."""
+"""Which of five anime shows is a picture from?  Five convolutions, and the whole report."""
 
 from options import read_options
 

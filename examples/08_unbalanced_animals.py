@@ -1,4 +1,4 @@
-"""Ten classes, some nine times larger than others: what weights and a transfer change."""
+"""Ten classes, some nine times larger than others: the effect of weights and of a transfer."""
 
 from options import read_options
 

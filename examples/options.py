@@ -1,4 +1,4 @@
-"""What the examples from 06 on share: where the images and weights are, and how long to train."""
+"""Command line of the examples from 06 on: images, weights and number of epochs."""
 
 import argparse
 import os
@@ -14,7 +14,7 @@ def read_options(
     parser = argparse.ArgumentParser(description=description)
     for name, default in folders.items():
         parser.add_argument(name, nargs="?", type=Path, default=SHARED / "data" / default)
-    parser.add_argument("--epochs", type=int, help="at most so many; by default the usual number")
+    parser.add_argument("--epochs", type=int, help="maximum number of epochs")
     # Without a file, Keras downloads the weights once.
     file = SHARED / "weights" / weights
     parser.add_argument("--weights", type=Path, default=file if file.is_file() else None)

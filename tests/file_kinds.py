@@ -693,7 +693,7 @@ def deep_jpeg_2000() -> Iterator[FileKind]:
     depths = data.index(b"\xff\x4f\xff\x51") + 4 + 38
     deep = bytearray(data)
     deep[depths : depths + 9 : 3] = bytes([11]) * 3
-    yield FileKind("jp2 rgb 12 bits", bytes(deep), None, "12 bits a colour", others=False)
+    yield FileKind("jp2 rgb 12 bits", bytes(deep), None, "12 bits per colour", others=False)
 
 
 def portable_maps() -> Iterator[FileKind]:

@@ -160,7 +160,7 @@ def test_files_that_are_refused(trained: AutoencoderTraining, tmp_path: Path) ->
             Autoencoder(file).fingerprint  # noqa: B018
     foreign = tmp_path / "foreign.keras"
     build_autoencoder((8, 8), depth=1, width=1).save(foreign)
-    with pytest.raises(WeightsError, match=r"no autoencoder of clusterkit"):
+    with pytest.raises(WeightsError, match=r"not a clusterkit autoencoder"):
         Autoencoder(foreign).transform(np.zeros((1, 8, 8, 3), np.uint8))
 
 

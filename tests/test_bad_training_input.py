@@ -184,10 +184,10 @@ def nothing(file: Path) -> None:
 
 
 MODELS = {
-    no_zip: "is damaged or no .keras file",
-    cut: "is damaged or no .keras file",
-    flipped: "is damaged or no .keras file",
-    other_zip: "is no classifier of clusterkit",
+    no_zip: "is damaged or not a .keras file",
+    cut: "is damaged or not a .keras file",
+    flipped: "is damaged or not a .keras file",
+    other_zip: "is not a clusterkit classifier",
     autoencoder: "must be a file of `clusterkit train classifier`",
     nothing: "train one with `clusterkit train classifier",
 }

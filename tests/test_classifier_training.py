@@ -290,7 +290,7 @@ def test_a_checkpoint_is_of_one_training_only(tmp_path: Path) -> None:
     assert open_checkpoint(file, {"epochs": 3}, pixels).key != key
     assert open_checkpoint(file, {}, 255 - pixels).key != key
     file.write_bytes(b"damaged")
-    with pytest.warns(UserWarning, match="damaged or no checkpoint"):
+    with pytest.warns(UserWarning, match="damaged or not a checkpoint"):
         other = Classifier(**options | {"random_state": 1}).fit(pixels, y, checkpoint=file)
     assert other.history_["loss"][0] != first.history_["loss"][0]
     with pytest.warns(UserWarning, match="is of another training"):

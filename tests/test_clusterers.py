@@ -265,7 +265,7 @@ def test_mixture_predicts_what_it_labelled(directions):
 
 
 def test_graph_in_too_many_parts_is_warned_of(directions):
-    with pytest.warns(ClusteringWarning, match="5 parts, more than n_clusters=2"):
+    with pytest.warns(ClusteringWarning, match="5 components, more than n_clusters=2"):
         SpectralClustering(2, n_neighbors=5, random_state=0).fit(directions[0])
 
 

@@ -51,7 +51,7 @@ def test_top_dimensions_are_addends_of_the_similarity():
     assert [entry.dimension for entry in top] == [2, 0]
     assert (top[0].value_a, top[0].value_b) == (4, 2)
     assert sum(entry.cosine for entry in top) == pytest.approx(explanation.similarity)
-    assert "the 2 strongest shared features make 100 % of it" in explanation.to_text()
+    assert "the 2 strongest shared features are 100 % of it" in explanation.to_text()
 
 
 @pytest.mark.parametrize("key", ["wild/3.jpg", 3, np.int64(3)])
@@ -85,7 +85,7 @@ def test_same_spread_of_other_features_overlaps_without_similarity():
     assert explanation.intersection == pytest.approx(1)
     assert explanation.similarity == 0
     assert explanation.top_dimensions == ()
-    assert "overlap by 100 %, which says how alike the features are spread" in explanation.to_text()
+    assert "overlap by 100 %, which compares the distribution" in explanation.to_text()
 
 
 def test_same_image_is_above_all_pairs(emb):

@@ -140,7 +140,7 @@ def test_labels_from_folders():
         "cat",
         "dog",
     ]
-    with pytest.raises(InvalidInputError, match=r"b\.jpg lies in no folder .* \(--labels\)"):
+    with pytest.raises(InvalidInputError, match=r"b\.jpg is in no folder .* \(--labels\)"):
         labels_from_folders(["fox/a.jpg", "b.jpg"])
 
 

@@ -155,7 +155,7 @@ def bad_replies() -> dict[str, tuple[Reply, str]]:
             Reply(b"<!doctype html>" + b" " * 99, headers={"Content-Type": "image/jpeg"}),
             "text",
         ),
-        "movie.jpg": (Reply(b"\0\0\0 ftypisom" + bytes(99)), "no picture of a known kind"),
+        "movie.jpg": (Reply(b"\0\0\0 ftypisom" + bytes(99)), "not a picture of a known format"),
         "broken.jpg": (Reply(picture(side=64)[:900]), "cannot be read"),
         "empty.jpg": (Reply(b""), "empty"),
         "announced.jpg": (Reply(picture(side=400, kind="BMP")), "more than 100,000 bytes"),
@@ -176,11 +176,11 @@ def bad_replies() -> dict[str, tuple[Reply, str]]:
         "late.jpg": (Reply(manner="late"), "longer than 3 seconds"),
         "mute.jpg": (Reply(manner="mute"), "longer than 3 seconds"),
         "loop.jpg": (redirect("/loop.jpg"), "redirects more than"),
-        "file.jpg": (redirect("file:///etc/passwd"), "redirects to no address"),
+        "file.jpg": (redirect("file:///etc/passwd"), "redirects to an address that does not"),
         "place.jpg": (redirect("http://[bad:99999999/"), ""),
         "host.jpg": (redirect("http://xn--a.org/"), "broke: Codepoint U+0080"),
         "hyphen.jpg": (redirect("http://xn--zz--.org/"), "broke: A-label"),
-        "nowhere.jpg": (redirect("http://exa%20mple.org:0/"), "redirects to no address"),
+        "nowhere.jpg": (redirect("http://exa%20mple.org:0/"), "redirects to an invalid address"),
         "garbage.jpg": (Reply(b"\0\xff garbage\r\n\r\n", manner="raw"), "broke"),
         "heads.jpg": (
             Reply(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000, manner="raw"),
@@ -448,7 +448,7 @@ def test_no_request_reaches_a_private_address(
         assert inside.n_connections == 0
     assert not found.stored
     for row in found.failures:
-        assert "127.0.0.2 is no public address (loopback)" in str(row.reason)
+        assert "127.0.0.2 is not a public address (loopback)" in str(row.reason)
 
 
 def test_a_name_that_changes_its_address_gains_nothing(
@@ -471,7 +471,8 @@ def test_a_name_that_changes_its_address_gains_nothing(
         found = gather(source, tmp_path / "out", obey_robots=False, per_host=1, **FAST)
         assert server.asked() == 3
     assert len(found.failures) == 3
-    assert all("change.test leads to a place inside" in str(row.reason) for row in found.failures)
+    reasons = [str(row.reason) for row in found.failures]
+    assert all("change.test resolves to an internal address" in reason for reason in reasons)
 
 
 def test_by_default_nothing_of_this_machine_is_asked(tmp_path: Path, server: PictureServer) -> None:
@@ -765,7 +766,7 @@ def test_a_crawl_delay_is_kept(tmp_path: Path) -> None:
     ("name", "text", "message"),
     [
         ("a.txt", "", "has no addresses"),
-        ("a.txt", "www.example.org/a.jpg", "starts with http"),
+        ("a.txt", "www.example.org/a.jpg", "does not start with http"),
         ("a.txt", "http://u:p@example.org/", "user name"),
         ("a.txt", "http://exa%20mple.org/", "host or port"),
         (
@@ -865,7 +866,7 @@ def test_a_folder_of_others_is_not_touched(tmp_path: Path, server: PictureServer
     (tmp_path / "mine/notes.txt").write_text("x")
     with pytest.raises(OutputExistsError, match="were not gathered, such as notes"):
         gather(source, tmp_path / "mine", **FAST)
-    with pytest.raises(OutputExistsError, match="is no folder"):
+    with pytest.raises(OutputExistsError, match="is not a folder"):
         gather(source, source, **FAST)
     with pytest.raises(NotFoundError):
         gather(tmp_path / "no.txt", tmp_path / "out", **FAST)

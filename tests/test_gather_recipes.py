@@ -223,7 +223,7 @@ def test_a_selector_that_finds_nothing_is_told_with_the_title(
         ("{1..5}", "{1..99999}", "1000 at most"),
         ("label =", "max_pages = 0\nlabel =", "max_pages must be a whole number"),
         ("label =", "label", "cannot read"),
-        ("http://", "ftp://", "pages: no address"),
+        ("http://", "ftp://", "pages: an address that does not"),
     ],
 )
 def test_a_recipe_is_checked_before_any_work(
@@ -283,8 +283,8 @@ def test_pages_that_cannot_be_read_are_failures(tmp_path: Path, films: PictureSe
     assert len(found.stored) == 4
     assert [row.reason for row in found.failures] == [
         "page: HTTP 404 Not Found",
-        "page: it is application/pdf, no web page",
-        "page: the page says noimageai (meta robots)",
+        "page: it is application/pdf, not a web page",
+        "page: the page forbids it: noimageai (meta robots)",
     ]
     assert (tmp_path / "out" / MANIFEST_NAME).read_text().count("page: ") == 3
 

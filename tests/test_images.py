@@ -79,7 +79,7 @@ def test_a_list_names_files_relative_to_itself(tmp_path: Path, ending: str, mark
 
 def test_a_list_must_be_text(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a.png", encoding="utf-16")
-    with pytest.raises(InvalidInputError, match=r"list\.txt is no list of paths.*UTF-16"):
+    with pytest.raises(InvalidInputError, match=r"list\.txt is not a list of paths.*UTF-16"):
         ImageFolder(tmp_path / "list.txt")
 
 

@@ -56,7 +56,7 @@ def test_a_second_space_changes_no_answer_of_the_first(photos: Path) -> None:
     answers = [done(*question, "--json").stdout for question in questions]
     ck.embed(photos, GridColours(), store=".clusterkit")
     helped = done("embed", "photos", "-e", "pixels", "--again")
-    assert "Commands go on" not in helped.stderr
+    assert "Commands still use" not in helped.stderr
     assert [done(*question, "--json").stdout for question in questions] == answers
     assert "Using pixels-0816849b, the default" in done(*questions[0]).stderr
     assert Store().read().space["extractor"] == "pixels"
@@ -69,7 +69,7 @@ def test_the_first_space_is_the_default_until_another_is_chosen(photos: Path) ->
         ck.embed(photos, GridColours(cells), store=".clusterkit")
     first, second = (space.folder.name for space in Store().spaces())
     embedded = done("embed", "photos", "-e", "pixels")
-    assert f"Commands go on using {first}" in embedded.stderr
+    assert f"Commands still use {first}" in embedded.stderr
     assert "`clusterkit store use pixels-0816849b`" in embedded.stderr
     listed = done("store", "info").stdout
     assert f"{first} (default): 12 images" in listed
@@ -213,7 +213,7 @@ def test_the_variable_names_weights_everywhere(
     assert "nowhere.h5" in result.stderr
 
 
-@pytest.mark.filterwarnings("always:going on with")
+@pytest.mark.filterwarnings("always:using ")
 def test_options_are_remembered_and_can_be_changed(weights: Path) -> None:
     def info() -> list[Any]:
         space = Store().space("tinynet")
@@ -228,7 +228,7 @@ def test_options_are_remembered_and_can_be_changed(weights: Path) -> None:
     assert info()[0] == "crop"
     both = done("embed", "photos", "-e", "tinynet")
     first, second = (space.folder.name for space in Store().spaces())
-    assert f"Note: going on with {second}, the last embedded" in both.stderr
+    assert f"Note: using {second}, the last embedded" in both.stderr
     assert f"tinynet may also be {first}" in both.stderr
     named = done("embed", "photos", "-e", first, "--json")
     assert "Note" not in named.stderr

@@ -310,7 +310,7 @@ def test_the_old_format_is_not_read_for_a_keras_file(tmp_path: Path) -> None:
     file = tmp_path / "a.keras"
     with h5py.File(file, "w") as target:
         target.attrs["model_config"] = "{}"
-    with pytest.raises(WeightsError, match=r"a\.keras is damaged or no \.keras file"):
+    with pytest.raises(WeightsError, match=r"a\.keras is damaged or not a \.keras file"):
         Classifier.load(file)
     with pytest.raises(WeightsError, match=r"a\.keras cannot be loaded by Keras"):
         load_network(file, input_shape=(4, 4, 3), output_shape=(2,), layers={})
@@ -359,7 +359,7 @@ def test_every_value_of_a_checkpoint_is_checked(trained: keras.Model, tmp_path: 
             Checkpoint(file, "key").restore(trained, best)
         n_told += len(told)
         if told:
-            assert "starting anew, and replacing it" in str(told[0].message)
+            assert "training starts again, and it is replaced" in str(told[0].message)
             assert best.n_epochs == 0
         for value, kept in zip(trained.get_weights(), before, strict=True):
             np.testing.assert_array_equal(value, kept)
@@ -382,7 +382,7 @@ def test_damaged_checkpoints_are_told_as_such(trained: keras.Model, tmp_path: Pa
     huge = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("state.npy", huge)
-    with pytest.warns(UserWarning, match="damaged or no checkpoint"):
+    with pytest.warns(UserWarning, match="damaged or not a checkpoint"):
         Checkpoint(file, "key").restore(trained, BestEpoch(3))
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("state.npy", b"\0" * 2**25)

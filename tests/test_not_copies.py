@@ -110,7 +110,7 @@ def test_a_table_of_clusters_tells_by_itself(table: Path) -> None:
     assert find_not_copies(data) == apart
     label("photos/clusters.csv", copies=[PAIR])
     assert find_not_copies(data) == frozenset()
-    with pytest.warns(Notice, match="holds no decision that images are no copies: `clusterkit la"):
+    with pytest.warns(Notice, match="holds no decision that images are not copies: `clusterkit la"):
         assert find_not_copies(data, "photos/clusters.csv") == frozenset()
     # Any table may have a file of this name beside it.
     Path("photos/clusters.json").write_text("[]")
@@ -124,7 +124,7 @@ def test_what_is_no_table_of_such_decisions_or_of_other_images(table: Path) -> N
     Path("labels.csv").write_text("file,label\nphotos/cat/00.png,cat\n")
     with pytest.raises(InvalidInputError, match="must have the columns path and cluster"):
         find_not_copies(data, "labels.csv")
-    with pytest.warns(Notice, match="of the 1 pair of images that are no copies, none is among th"):
+    with pytest.warns(Notice, match="of the 1 pair of images that are not copies, none is among "):
         split(data, random_state=0, apart={("0" * 64, "1" * 64)})
 
 
@@ -132,7 +132,9 @@ def test_what_is_no_table_of_such_decisions_or_of_other_images(table: Path) -> N
 @pytest.mark.filterwarnings("default::clusterkit.errors.Notice")
 def test_a_training_learns_from_one_and_is_tested_on_the_other(table: Path) -> None:
     result = run("promote clusters.csv --into classes --root photos --name 0=one --name 1=other")
-    assert "1 pair of images are no copies: name it with --not-copies clusters.csv" in result.stderr
+    assert (
+        "1 pair of images are not copies: name it with --not-copies clusters.csv" in result.stderr
+    )
     data = read_labelled("classes")
     names = {data.names[row] for row in rows_of_pair(data)}
     n_tested = []

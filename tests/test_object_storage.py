@@ -400,9 +400,9 @@ def test_credentials_that_are_refused(
         lambda: Store(bucket / "store").read(),
         lambda: embed_to_store(images, "pixels", bucket / "store"),
     ):
-        with pytest.raises(RemoteError, match=r"refuses access: .*AWS_ACCESS_KEY_ID"):
+        with pytest.raises(RemoteError, match=r"denies access: .*AWS_ACCESS_KEY_ID"):
             work()
-    with pytest.raises(ImageError, match="refuses access"):
+    with pytest.raises(ImageError, match="denies access"):
         read_bytes(photos / "000.png")
 
 

@@ -280,7 +280,7 @@ def test_engines_are_checked_before_any_work(
             (RayEngine(workers=0), InvalidInputError, "workers must be at least 1. Received: 0"),
             (RayEngine("head"), InvalidInputError, "must be HOST:PORT"),
             (RayEngine("ray://head:10001"), InvalidInputError, "must be HOST:PORT"),
-            (RayEngine(f"127.0.0.1:{port}"), ClusterError, "is no Ray cluster: look at its port"),
+            (RayEngine(f"127.0.0.1:{port}"), ClusterError, "is not a Ray cluster: check the port"),
             (RayEngine("127.0.0.1:1"), ClusterError, "no Ray cluster answers at 127.0.0.1:1"),
         ]:
             start = time.perf_counter()
@@ -433,7 +433,7 @@ def test_two_machines_of_which_one_loses_its_worker(
 def test_a_piece_that_ends_its_workers_is_not_tried_for_ever(
     cluster: Any, photos: Path, store: Path
 ) -> None:
-    said = r"3 workers ended without a word at the images 0\d\d.png to 0\d\d.png in "
+    said = r"3 workers died at the images 0\d\d.png to 0\d\d.png in "
     engine = RayEngine(cluster.address)
     with pytest.raises(ClusterError, match=said):
         embed_to_store(ImageFolder(photos), EndsItsProcess(), store, engine=engine)

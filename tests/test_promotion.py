@@ -51,7 +51,7 @@ def test_what_cannot_be_promoted(table: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="has a name: give one"):
         promote(table, tmp_path / "classes", names={0: "", 1: ""})
     table.with_suffix(".json").unlink()
-    with pytest.raises(InvalidInputError, match="which folder its images are in"):
+    with pytest.raises(InvalidInputError, match="does not record the folder of its images"):
         promote(table, tmp_path / "classes")
     assert promote(table, tmp_path / "classes", root=tmp_path).folders == {"fox": 1, "wolf": 2}
 

@@ -152,8 +152,8 @@ def test_a_manifest_of_anything_else_is_damaged(classes: Path) -> None:
 
 WHERE = "Labels came from clusters (clusters.csv: kmeans, k = 2, made-abababab)"
 SENTENCE = (
-    f"{WHERE}: the scores say how well the classifier repeats the clustering, not how right the "
-    "groups are."
+    f"{WHERE}: the scores measure how well the classifier repeats the clustering, not how right "
+    "the groups are."
 )
 
 

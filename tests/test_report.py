@@ -221,7 +221,7 @@ def test_reasons_and_findings_are_told_and_escaped(found: Clustering, tmp_path: 
     assert curve.verdict in text.replace("&#39;", "'")
     assert text.count("<rect class=") == 5
     none = write_report(found, tmp_path / "two.html", audit=Audit(found.embeddings, []))
-    assert "found nothing to mend" in none.path.read_text()
+    assert "found no problems" in none.path.read_text()
     with pytest.raises(InvalidInputError, match="must be a result, a bool or 'auto'"):
         write_report(found, tmp_path / "three.html", curve="some")
 

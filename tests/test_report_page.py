@@ -440,7 +440,7 @@ def test_images_are_found_by_path_and_cluster(place: Place, open_page: Open) -> 
     lasso_all(tab)
     assert tab.evaluate("Choice.selected.size") == 10
     tab.fill("#text", "nothing of this name")
-    tab.wait_for_selector("text=No image fits what is asked for.")
+    tab.wait_for_selector("text=No image matches the filters.")
     assert tab.evaluate("Choice.selected.size") == 0
     tab.fill("#text", "")
     tab.select_option("#which", "cluster 1")
@@ -489,7 +489,7 @@ def test_hostile_names_stay_names(hostile: Place, open_page: Open, tmp_path: Pat
     # Words for a missing name would be lost.
     tab.fill(field, "NA")
     tab.press(field, "Enter")
-    assert "stands for a missing name" in status(tab)
+    assert "means a missing value" in status(tab)
     assert tab.input_value(field) == name
 
 

@@ -450,7 +450,7 @@ def test_folders_and_links_are_not_moved(photos, tmp_path):
 def test_other_folders_or_modes_need_an_undo_first(photos, tmp_path):
     files = sorted(photos.rglob("*.jpg"))
     sort(photos, tmp_path / "sorted", mode="copy")
-    with pytest.raises(OutputExistsError, match=r"0\.jpg was brought to .* `clusterkit undo "):
+    with pytest.raises(OutputExistsError, match=r"0\.jpg was sorted into .* `clusterkit undo "):
         sort_into_folders(files, ["cluster"] * 12, tmp_path / "sorted")
     with pytest.raises(OutputExistsError, match=r"\(mode copy\).* \(mode link\)"):
         sort(photos, tmp_path / "sorted", mode="link")

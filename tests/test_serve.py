@@ -196,7 +196,7 @@ def test_the_page_has_its_policy_and_a_form(client: TestClient, files: Files) ->
     for path in ("/images/nothing.png", "/images/..%2f..%2fclf.keras", "/sheets/00000.avif"):
         assert client.get(path).status_code == 404
     assert str(files.photos) not in answer.text
-    assert "the audit of the space, take long" in answer.text
+    assert "the audit of the space is slow" in answer.text
 
 
 def test_the_page_before_stays_where_a_new_one_cannot_be_made(
@@ -255,7 +255,7 @@ def test_describe_and_counts(client: TestClient, files: Files) -> None:
         (
             {"content": b"text", "headers": {"content-type": "multipart/form-data; boundary=x"}},
             400,
-            "no multipart form",
+            "not a multipart form",
         ),
         (
             {"content": b"--x\r\n", "headers": {"content-type": "multipart/form-data; boundary=x"}},
@@ -268,7 +268,7 @@ def test_describe_and_counts(client: TestClient, files: Files) -> None:
                 "headers": {"content-type": "multipart/form-data; boundary=x"},
             },
             400,
-            "no multipart form",
+            "not a multipart form",
         ),
         ({"files": [("image", ("a.png", b"x"))]}, 422, "must be called files"),
         ({"files": [("files", (None, b"x"))]}, 422, "must be a file"),

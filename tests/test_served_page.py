@@ -51,7 +51,7 @@ def test_an_upload_shows_its_class_group_and_neighbours(address: str) -> None:
             {"name": "text.png", "mimeType": "image/png", "buffer": b"text"},
         ]
         page.locator("#upload-files").set_input_files(pictures)
-        page.get_by_text("2 pictures looked at.").wait_for()
+        page.get_by_text("2 pictures examined.").wait_for()
         boxes = page.locator("#upload-results .sent")
         first, second = boxes.nth(0).inner_text(), boxes.nth(1).inner_text()
         neighbors = boxes.nth(0).locator(".images img")

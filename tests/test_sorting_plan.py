@@ -77,7 +77,7 @@ def test_something_in_the_way_of_a_folder(tmp_path: Path) -> None:
     ):
         make(into / "dog")
         names = ["cat", "cat", "dog", "dog"]
-        refuse_twice(r"cannot make the folder .*dog: something", photos, names, into, "move")
+        refuse_twice(r"cannot make the folder .*dog: a file has", photos, names, into, "move")
         (into / "dog").unlink()
     (into / "dog").symlink_to(tmp_path / "photos")
     refuse_twice(r"dog is a link that leads out of", photos, names, into, "copy")

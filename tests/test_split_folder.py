@@ -136,7 +136,7 @@ def test_a_split_that_was_killed_goes_on_as_it_was_planned(photos: Path, mode: s
     with killed_at(60), pytest.raises(Killed):
         divide(photos, mode)
     if mode == "move":
-        with pytest.warns(Notice, match="going on with the split"):
+        with pytest.warns(Notice, match="continuing the split"):
             found = divide(photos, mode)
     else:
         found = divide(photos, mode)
@@ -155,7 +155,7 @@ def test_a_split_without_a_seed_goes_on_too(photos: Path, mode: str) -> None:
     with killed_at(60), pytest.raises(Killed):
         split_folder(photos, into, mode=mode)
     planned = {transfer.target for transfer in read_manifest(into).transfers}
-    with pytest.warns(Notice, match="going on with the split"):
+    with pytest.warns(Notice, match="continuing the split"):
         found = split_folder(photos, into, mode=mode)
     assert found.mode == mode
     assert {file.relative_to(into).as_posix() for file in into.rglob("*.png")} == planned
@@ -229,7 +229,7 @@ def test_files_that_cannot_be_read_are_listed_and_left(photos: Path) -> None:
     found = divide(photos, "move")
     assert [path for path, _ in found.failures] == ["cat/broken.png"]
     assert [file.name for file in _all(photos)] == ["broken.png"]
-    with pytest.warns(Notice, match="going on"):
+    with pytest.warns(Notice, match="continuing"):
         assert divide(photos, "move").failures == found.failures
 
 
@@ -342,16 +342,16 @@ def test_bad_input_is_told_before_anything_is_done(photos: Path, tmp_path: Path)
     (tmp_path / "full/mine.txt").write_text("mine")
     (tmp_path / "file").write_text("a file")
     for source, into, options, error, message in [
-        (photos, "into", {"train": 0.8, "val": 0.3}, InvalidInputError, "add up to 1.*1.2"),
+        (photos, "into", {"train": 0.8, "val": 0.3}, InvalidInputError, "sum to 1.*1.2"),
         (photos, "into", {"val": -0.1}, InvalidInputError, "from 0 to 1"),
         (photos, "into", {"val": 0, "test": 0}, InvalidInputError, "must be above 0"),
         (photos, "into", {"val": 0.5, "test": 0.5}, InvalidInputError, "must be above 0"),
         (photos, "into", {"mode": "burn"}, InvalidInputError, "mode must be one of copy, link"),
-        (photos, "photos/cat/into", {}, InvalidInputError, "lies in .*photos, which is"),
-        (photos, "photos", {}, InvalidInputError, "lies in .*photos, which is"),
+        (photos, "photos/cat/into", {}, InvalidInputError, "is in .*photos, which is"),
+        (photos, "photos", {}, InvalidInputError, "is in .*photos, which is"),
         (photos, "", {}, InvalidInputError, "holds .*photos, which is"),
         (photos, "full", {}, OutputExistsError, "is not empty: it holds mine.txt"),
-        (photos, "file", {}, OutputExistsError, "is no folder"),
+        (photos, "file", {}, OutputExistsError, "is not a folder"),
         (photos, "file/into", {}, InvalidInputError, "cannot make the folder"),
         (tmp_path / "small", "into", {}, InvalidInputError, "at least 3 different images for 3 p"),
         (tmp_path / "one", "into", {}, InvalidInputError, "at least 2 classes. Received: cat"),

@@ -592,7 +592,7 @@ def test_vectors_of_float16_take_half_the_space(tmp_path: Path) -> None:
 def test_numbers_of_two_kinds_never_mix(tmp_path: Path) -> None:
     photos = ImageFolder(make_photos(tmp_path / "photos", 8))
     embed_to_store(photos, GridColours(), tmp_path / "store")
-    with pytest.raises(SpaceMismatchError, match=r"holds vectors of float32.* Received: float16"):
+    with pytest.raises(SpaceMismatchError, match=r"holds only float32 vectors.* Received: float16"):
         embed_to_store(photos, GridColours(), tmp_path / "store", half=True)
     embed_to_store(photos, GridColours(), tmp_path / "half", half=True)
     space, half = (Store(tmp_path / name).space() for name in ("store", "half"))
@@ -601,12 +601,12 @@ def test_numbers_of_two_kinds_never_mix(tmp_path: Path) -> None:
     late = Store(tmp_path / "new").open_space(space.info | {"vectors": "float16"})
     embed_to_store(photos, GridColours(), tmp_path / "new")  # began a moment earlier
     for run in (late.writing, lambda: late.adding("1of2")):
-        with pytest.raises(SpaceMismatchError, match=r"holds vectors of float32"), run():
+        with pytest.raises(SpaceMismatchError, match=r"holds only float32 vectors"), run():
             pass
     # The parts tell what they hold where the description is lost.
     before = half.read()
     half.info_file.unlink()
-    with pytest.raises(SpaceMismatchError, match=r"holds vectors of float16"):
+    with pytest.raises(SpaceMismatchError, match=r"holds only float16 vectors"):
         Store(tmp_path / "half").open_space(before.space | {"vectors": "float32"})
     report = embed_to_store(photos, GridColours(), tmp_path / "half")
     assert (report.embedded, report.reused) == (0, 7)

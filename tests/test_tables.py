@@ -225,7 +225,7 @@ def test_no_tables(content: bytes, message: str, tmp_path: Path) -> None:
 
 def test_a_pipe_is_no_table(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "t.csv")
-    with pytest.raises(InvalidInputError, match="no regular file"):
+    with pytest.raises(InvalidInputError, match="not a regular file"):
         read_table(tmp_path / "t.csv")
 
 

@@ -61,7 +61,7 @@ def predict_with_features(
     import keras
 
     def show_features(layer: Any) -> Any:
-        """Return the layer or, for the last one, a network that also outputs its input."""
+        """Return the layer; the last one is replaced by a network that also outputs its input."""
         if layer.name != HEAD:
             return layer
         features = keras.Input(layer.input.shape[1:])

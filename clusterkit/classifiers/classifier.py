@@ -59,8 +59,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         A key of :data:`~clusterkit.classifiers.training.networks.RECIPES` (``"cnn5"``, …), or a
         network of ``keras.applications`` (``"xception"``, …).
     weights : path, optional
-        Local weights of a network of ``keras.applications``; by default those that the store
-        knows, then those that ``CLUSTERKIT_WEIGHTS`` names, otherwise Keras downloads them.
+        Local weights of a network of ``keras.applications``; by default those recorded in the
+        store, then those that ``CLUSTERKIT_WEIGHTS`` names, otherwise Keras downloads them.
     fine_tune : int
         Number of top blocks of a network of ``keras.applications`` that are trained together with
         the last layer; see :func:`~clusterkit.classifiers.training.fine_tuning.find_blocks`. If
@@ -142,7 +142,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
     array([0.97637795, 0.98425197, 0.98412698])
     """
 
-    # Of a transfer: the trained layer, and the whole network once it was asked for.
+    # Of a transfer: the trained layer, and the whole network after its first use.
     _head: Any
     _model: Any
 
@@ -199,7 +199,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return KerasApplication(self.network, weights=weights, resize=self.resize)
 
     def _embedder(self, fingerprint: str | None = None) -> Extractor:
-        """Return what makes the vectors; known images of the store need no file of weights."""
+        """Return the extractor; images that are in the store need no weights file."""
         return recall_if_gone(self.extractor, self.store, fingerprint=fingerprint)
 
     @property
@@ -323,6 +323,11 @@ class Classifier(ClassifierMixin, BaseEstimator):
             The images and their labels.
         sample_weight : array-like of shape (n,), optional
             Sample weights.
+
+        Returns
+        -------
+        float
+            In [0, 1].
         """
         check_is_fitted(self, "task_")
         X, y = _check_pair(X, y)
@@ -359,10 +364,20 @@ class Classifier(ClassifierMixin, BaseEstimator):
     def load(cls, path: str | Path) -> Self:
         """Read a classifier that :meth:`save` or ``clusterkit train classifier`` wrote.
 
+        Parameters
+        ----------
+        path : path
+            The ``.keras`` file.
+
+        Returns
+        -------
+        Classifier
+            The fitted classifier.
+
         Raises
         ------
         WeightsError
-            If the file is missing, damaged, or no classifier of clusterkit.
+            If the file is missing, damaged, or not a classifier of clusterkit.
         """
         network, document = read_classifier(path)
         try:
@@ -416,7 +431,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self._head = network if is_head else network.get_layer(HEAD)
 
     def _run_head(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the outputs of the last layer, which is not worth tracing."""
+        """Return the outputs of the last layer, without tracing a function for it."""
         import keras
 
         return np.asarray(keras.ops.convert_to_numpy(self._head(vectors)))
@@ -460,7 +475,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return self.store is not None and self.takes_embeddings and not is_pixels(X)
 
     def _read_stored(self, X: Any, extractor: Extractor) -> NDArray[np.float32]:
-        """Return the vectors of files by way of the store; every file must be readable."""
+        """Return the vectors of files, known ones from the store; every file must be readable."""
         files = list_files(X)
         vectors, _, failures = read_features(files, extractor, self.store, progress=self.progress)
         for row, reason in failures:

@@ -1,4 +1,4 @@
-"""The vectors of the images that a last layer is trained on, from a store where it knows them."""
+"""Vectors of images for training a last layer, from a store if they are in it."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Find images whose label is probably wrong, by predictions for images not learned from."""
+"""Find images whose label is probably wrong, by out-of-fold predictions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from clusterkit.utils.text import join_lines, plural
 
 # Number of pictures in a notebook.
 _SHOWN = 20
-# Name of the one part that all images are.
+# Name of the single part that holds all images.
 _ALL = "all"
 # Rows of probabilities sum to 1 up to this, as float16 or rounded ones do.
 _NEARLY = 0.01
@@ -95,7 +95,7 @@ class LabelErrors(TableResult):
     errors : list of LabelError
         The labels, worst first.
     n_images : int
-        Number of images that were looked at.
+        Number of examined images.
     failures : list of (str, str)
         Name and reason of each unreadable image.
     images : list of path, or ndarray of shape (n_images, height, width, channels), uint8, or None
@@ -142,9 +142,9 @@ class LabelErrors(TableResult):
         Raises
         ------
         InvalidInputError
-            If there is only one class, a label is none of the classes, or the probabilities are not
-            numbers from 0 to 1 in the right shape, with rows that sum to 1 unless images may have
-            several classes.
+            If there is only one class, a label is not one of the classes, or the probabilities are
+            not numbers from 0 to 1 in the right shape, with rows that sum to 1 unless images may
+            have several classes.
 
         Examples
         --------
@@ -244,7 +244,7 @@ def find_label_errors(
     n_folds : int
         Number of folds, at least 3.  Each class needs as many different images.
     not_copies : path, optional
-        The table of clusters whose decisions say which images look alike but are no copies, see
+        A table of clusters that records images which look alike but are not copies, see
         :func:`clusterkit.clustering.label`: these need not be in one fold.  By default the table
         that ``source`` is, if it is one.
     store : Store or path, optional

@@ -11,7 +11,7 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.utils.noise import is_missing
 
 BINARY, MULTICLASS, MULTILABEL = "binary", "multiclass", "multilabel"
-# Name of the last layer, or of the network that it is alone in.
+# Name of the last layer, or of the network that consists of it alone.
 HEAD = "head"
 _TINY = 1e-9
 # A label of one of these types stands for several classes.

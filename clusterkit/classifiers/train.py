@@ -145,13 +145,12 @@ def train_classifier(
     test_split : float
         Fraction of the images for the test set, unless the source has test images; 0 for none.
     not_copies : path, optional
-        The table of clusters whose decisions say which images look alike but are no copies, see
+        A table of clusters that records images which look alike but are not copies, see
         :func:`clusterkit.clustering.label`: these need not be in one part.  By default the table
         that ``source`` is, if it is one.
     store : Store or path, optional
-        Where to store the embeddings of a pretrained network, for the next training, and where
-        its weights are known, if the classifier has none; by default the ``store`` of the
-        classifier.
+        Where to store the embeddings of a pretrained network, for the next training, and to look up
+        its weights if the classifier has none; by default the ``store`` of the classifier.
     overwrite : bool
         Whether to overwrite an existing file.
 
@@ -184,7 +183,7 @@ def train_classifier(
 
 
 def take_known_weights(classifier: Classifier, store: Store | str | Path | None) -> None:
-    """Let a classifier without weights take those that the store knows of its network, if any."""
+    """Give a classifier without weights those that the store records for its network, if any."""
     store = classifier.store if store is None else store
     if store is not None and classifier.weights is None and classifier.network in NETWORKS:
         classifier.set_params(weights=recall_weights(classifier.network, store))
@@ -206,7 +205,7 @@ def train_on_parts(
     data : LabelledImages
         The images.
     parts : mapping of str to ndarray of int
-        From :func:`~clusterkit.classifiers.split`.
+        From :func:`clusterkit.datasets.split.split`.
     output, classifier, store, overwrite
         As for :func:`train_classifier`.
 

@@ -22,7 +22,7 @@ from clusterkit.cli.streams import say_result
     type=click.IntRange(3),
     default=1_000,
     show_default=True,
-    help="Look at the files of a random sample of at most so many images.",
+    help="Maximum number of images whose files are examined, drawn at random.",
 )
 @sample_option
 @stream_option
@@ -45,10 +45,10 @@ def audit(
     """Audit a space: whether it follows what images show, or tone, sharpness, size and the like.
 
     Compares the distances of the vectors with those of properties that have little to do with what
-    images show.  Also lists copies, outliers, images that are near to very many others, and what
-    an autoencoder rebuilds worst.  Each finding comes with what to do about it; ! marks problems.
+    images show.  Also lists copies, outliers, hubs (images near to very many others), and what an
+    autoencoder rebuilds worst.  Each finding comes with what to do about it; ! marks problems.
 
-    Of a large space, a random sample of 20,000 images is audited (--sample), as the findings say.
+    Of a large space, a random sample of 20,000 images is audited (--sample); the findings state it.
 
     \b
     Example:

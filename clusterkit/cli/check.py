@@ -30,8 +30,8 @@ from clusterkit.cli.streams import say_result
     "--not-copies",
     type=LocalPath(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Images that look alike but are no copies: two paths in each line, lines of the table of "
-    "findings, or a table of clusters for which `clusterkit label --not-copies` said so.",
+    help="Images that look alike but are not copies: two paths in each line, lines of the table of "
+    "findings, or a table of clusters of `clusterkit label --not-copies`.",
 )
 @click.option(
     "--quarantine",
@@ -46,7 +46,7 @@ from clusterkit.cli.streams import say_result
     metavar="KIND",
     default=["unreadable", "truncated", "duplicate", "near-copy"],
     show_default=True,
-    help="Which findings --quarantine moves, as the result calls them.  Can be given several "
+    help="Which findings --quarantine moves, by their names in the result.  Can be given several "
     "times.",
 )
 @dry_run_option
@@ -68,9 +68,9 @@ def check(
     store: Path,
     outputs: Outputs,
 ) -> None:
-    """Check the images of FOLDER: broken, blurred, doubled, in two folders, off-topic.
+    """Check the images of FOLDER: broken, blurred, duplicated, in two folders, off-topic.
 
-    Folders below FOLDER are taken for classes, and train, val and test for parts of the data.
+    Folders below FOLDER are taken as classes, and train, val and test as parts of the data.
     Off-topic images are found if they are embedded.  Nothing is changed without --quarantine.
 
     \b

@@ -24,7 +24,7 @@ from clusterkit.clusterers.by_name import CLUSTERERS
 if TYPE_CHECKING:
     from clusterkit.utils.ray_engine import RayEngine
 
-# What clusters vectors without loading them all.
+# Algorithms that cluster vectors without loading them all.
 _STREAMED = ("kmeans", "minibatch-kmeans", "refined-kmeans")
 
 
@@ -72,14 +72,14 @@ class NumberOrAuto(click.ParamType):
 @click.option(
     "--refine",
     is_flag=True,
-    help="Let k-means on whitened vectors replace it where that separates images better.",
+    help="Also try k-means on whitened vectors, and use it if it separates the images better.",
 )
 @click.option(
     "--without",
     multiple=True,
     metavar="NAME",
-    help="Remove a confounder from the vectors before, such as tone; `clusterkit audit` tells "
-    "which one they follow.  Can be given several times.",
+    help="Remove a confounder, such as tone, from the vectors before clustering; `clusterkit "
+    "audit` tells which one they follow.  Can be given several times.",
 )
 @click.option(
     "--into",
@@ -90,14 +90,14 @@ class NumberOrAuto(click.ParamType):
     "--mode",
     type=click.Choice(["copy", "link", "move"]),
     show_default="copy",
-    help="How --into brings them there; `clusterkit undo` takes it back.",
+    help="How --into transfers the files; `clusterkit undo` reverses it.",
 )
 @strict_option
 @click.option(
     "--previous",
     type=LocalPath(dir_okay=False, path_type=Path),
-    help="The clusters.csv of an earlier run: clusters that go on keep its numbers, and decisions "
-    "made by hand are kept.",
+    help="The clusters.csv of an earlier run: clusters that continue keep its numbers, and "
+    "decisions made by hand are kept.",
 )
 @selection_options
 @click.option(
@@ -166,24 +166,24 @@ def cluster(
     With -k auto, the number is found as `clusterkit elbow` does.  If there are several levels, such
     as 3 kinds of 10 animals, the best is taken, the others are listed, and --level takes another.
 
-    A large space is read part by part, and never all held in memory, with -a kmeans and -a
-    minibatch-kmeans: the search for the clusters, with its restarts, is that of a random sample of
-    20,000 images, and passes over all images follow until the clusters settle.  --refine compares
-    on a random sample of 10,000 images, whose clusters the others join, and says so.
+    With -a kmeans and -a minibatch-kmeans, a large space is read part by part and never loaded as a
+    whole: clusters are searched in a random sample of 20,000 images, then passes over all images
+    follow until they converge.  --refine compares on a random sample of 10,000 images, whose
+    clusters the others join; the output states it.
 
     With --engine ray the passes of -a kmeans are made by workers of Ray, on this machine or on
-    those of --ray-address; the clusters are the same.
+    the cluster of --ray-address; the result is the same.
 
     With --refine, k-means is compared with k-means on whitened vectors, without labels; the choice,
     its reason and the share of images that it moves are printed.
 
     With --without tone (or brightness, colourfulness, sharpness, size, aspect, quality, format,
-    border, mark, folder) the clusters do not follow that; what changed by it is printed.
+    border, mark, folder) the clusters do not follow that property; what changed is printed.
 
     With --previous, clusters that are new, split, merged or vanished are listed, and the number of
-    images that moved between the others.  Clusters that `clusterkit label` or you in the table gave
-    a name or a group of images keep their number, name and images; new images join the nearest
-    cluster, and only the rest is clustered anew.
+    images that moved between the others.  Clusters that you named or filled (with `clusterkit
+    label` or in the table) keep their number, name and images; new images join the nearest cluster,
+    and only the rest is clustered again.
 
     With --only or --only-cluster, a part of the images is clustered, such as a large cluster that
     should be split.

@@ -88,8 +88,8 @@ def compare(
     is listed with its reason.
 
     Writes each network (NAME.keras), the table (comparison.csv) and the curves of all
-    (comparison.png) into a folder.  A network that is there already, from a run that was cut or an
-    earlier one with the same images and options, is not trained again.  A table or picture that is
+    (comparison.png) into a folder.  A network that an earlier run trained there, with the same
+    images and options, is not trained again.  A table or picture that is
     not of an earlier run, or was changed since, is replaced with --overwrite only.
 
     \b

@@ -56,7 +56,8 @@ def compare_spaces(
     The score of a space is high if its clusters are stable under resampling (stability), keep an
     image's nearest neighbours together (neighbors), and are found in other spaces too (agreement).
     The silhouette and, with --labels, the accuracy are shown beside it; no rank depends on them.
-    If a space is large, a random sample of 20,000 images is compared (--sample), and that is said.
+    If a space is large, a random sample of 20,000 images is compared (--sample), as the output
+    says.
 
     \b
     Example:

@@ -28,7 +28,7 @@ from clusterkit.cli.streams import say_result
 @click.option(
     "--indices",
     is_flag=True,
-    help="Draw a panel for each single index, too, with the number that it prefers.",
+    help="Also draw a panel for each single index, with the number that it prefers.",
 )
 @selection_options
 @sample_option
@@ -63,8 +63,8 @@ def elbow(
     the store, the names of its groups.  `clusterkit cluster -k auto` takes the best, with --level
     another.
 
-    Of a large space, a random sample of 20,000 images is looked at (--sample); the verdict and the
-    title of the picture say so.
+    Of a large space, a random sample of 20,000 images is used (--sample); the verdict and the title
+    of the picture state it.
 
     \b
     Example:

@@ -104,14 +104,14 @@ def embed(
 ) -> None:
     """Turn images into embeddings and keep them in the store.
 
-    FOLDER is searched for images with all its sub-folders; single files, and .txt lists of paths,
-    work as well, and so do addresses on object storage, such as s3://bucket/photos.  Running it
+    FOLDER is searched for images, including its sub-folders; single files, .txt lists of paths, and
+    addresses on object storage, such as s3://bucket/photos, work as well.  Running it
     again embeds only what is new or changed, with the same weights and options: they need not be
-    given again.  An image that cannot be read is listed with its reason and stops nothing.
+    given again.  An image that cannot be read is listed with the reason and skipped.
 
     With --engine ray the work is done by workers of Ray, on this machine or with --ray-address on
     all machines of a cluster, which must see the images, the weights and the store in the same
-    places.  The rows are the same, and any run goes on where another ended.
+    places.  The rows are the same, and any run continues where another stopped.
 
     \b
     Example:
@@ -130,10 +130,10 @@ def embed(
     if images.passed_over:
         notice(f"Passed over: {images.passed_over_in_words}")
     if extractor_file(extractor) is not None:
-        reason = "the file of an autoencoder says all this itself"
+        reason = "the file of an autoencoder defines them"
         notice_unused(reason, "weights", "resize", "precision", "runtime")
     elif extractor in WITHOUT_NETWORK:
-        notice_unused(f"{extractor} is no network", "weights", "precision", "runtime")
+        notice_unused(f"{extractor} is not a network", "weights", "precision", "runtime")
     report = embed_to_store(
         images,
         recall_extractor(
@@ -165,6 +165,6 @@ def _print(report: "EmbedReport") -> None:
     say_result(report)
     if report.space != report.default_space:
         notice(
-            f"Commands go on using {report.default_space}: choose {report.space} with "
+            f"Commands still use {report.default_space}: choose {report.space} with "
             f"-e {report.space}, or for good with `clusterkit store use {report.space}`."
         )

@@ -35,14 +35,13 @@ def explain(
 ) -> None:
     """Explain why IMAGE_A and IMAGE_B are, or are not, similar.
 
-    Says how similar they are among all pairs of the store, and how much of that is colour tone:
-    the network looks at both again in grey and with one tone, and so at some other images.  Where
-    they are alike is in the picture (-o) and, as numbers, in --json: maps of both, which sum to the
-    similarity if the network ends in global average pooling, and parts that answer to each other.
-    Also the features and neighbours that they share, and histograms of their latent values.  What
-    needs the files or the network's weights, and they are gone, is left out and said.  Of a large
-    space, the percentage of pairs is that of 20,000 random images; all images are read part by part
-    for the rest.
+    Tells how similar they are among all pairs of the store, and how much of that is colour tone:
+    the network embeds both again, and some other images, in grey and with one tone.  The picture
+    (-o) and, as numbers, --json show where they are alike: maps of both, which sum to the
+    similarity if the network ends in global average pooling, and corresponding parts.  Also shows
+    the features and neighbours that they share, and histograms of their latent values.  What needs
+    files or weights that are missing is left out, and listed.  In a large space, the percentage of
+    pairs is computed on 20,000 random images, and everything else on all images, part by part.
 
     \b
     Example:

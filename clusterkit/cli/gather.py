@@ -25,7 +25,9 @@ from clusterkit.cli.streams import say_result
 )
 @label_columns_options
 @click.option(
-    "--max-images", type=click.IntRange(1), help="Gather only so many, the first of SOURCE."
+    "--max-images",
+    type=click.IntRange(1),
+    help="Maximum number of pictures, the first of SOURCE.",
 )
 @click.option(
     "--max-bytes",
@@ -39,14 +41,14 @@ from clusterkit.cli.streams import say_result
     type=click.FloatRange(0, min_open=True),
     default=60.0,
     show_default=True,
-    help="Longest time for one picture.",
+    help="Time limit for one picture.",
 )
 @click.option(
     "--rate",
     type=click.FloatRange(0, min_open=True),
     default=1.0,
     show_default=True,
-    help="Requests per second to one host, or fewer if its robots.txt says so.",
+    help="Requests per second to one host, or fewer if its robots.txt asks for it.",
 )
 @click.option(
     "--per-host",
@@ -67,7 +69,7 @@ from clusterkit.cli.streams import say_result
     type=click.IntRange(1),
     default=3,
     show_default=True,
-    help="How often to ask for a picture, if that may help.",
+    help="Maximum number of attempts per picture.",
 )
 @click.option(
     "--allow-private",
@@ -79,22 +81,22 @@ from clusterkit.cli.streams import say_result
 @click.option(
     "--ignore-robots",
     is_flag=True,
-    help="Ask even if robots.txt or X-Robots-Tag (noai, noimageai, noindex) say no: only for "
-    "servers whose owner allows it.",
+    help="Ignore robots.txt and X-Robots-Tag (noai, noimageai, noindex): only for servers whose "
+    "owner allows it.",
 )
 @click.option(
     "--contact",
     metavar="TEXT",
-    help="An address of yours, which servers are told as well; some ask for it.",
+    help="Your contact address for the user agent, which some servers require.",
 )
 @click.option(
     "--retry-failed",
     is_flag=True,
-    help="Ask again for all that failed.  [default: for what failed for a reason that may pass]",
+    help="Retry all failures.  [default: only those that may be temporary]",
 )
 @seed_option
 @dry_run_option
-@outputs(table("Write what became of each address to this CSV file."))
+@outputs(table("Write the outcome of each address to this CSV file."))
 def gather(
     source: Path,
     into: Path,
@@ -119,11 +121,11 @@ def gather(
     """Gather pictures from the web into class folders, or into one with a table of labels.
 
     SOURCE is a .txt file with an address, and its label if it has one, per line; a table with a
-    column of addresses; or a .toml recipe, which says by CSS selectors where on which pages the
-    pictures and their facts are.  Each address gets a line in clusterkit-gathered.jsonl: what came,
-    or why nothing did.  The same command goes on after an interruption.
+    column of addresses; or a .toml recipe with the pages, and the CSS selectors of pictures and
+    facts.  Each address gets a line in clusterkit-gathered.jsonl: the picture, or the reason of the
+    failure.  The same command continues an interrupted run.
 
-    Servers are asked as politely as their robots.txt and X-Robots-Tag wish.
+    robots.txt, X-Robots-Tag and Retry-After are respected.
 
     \b
     Example:

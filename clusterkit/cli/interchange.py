@@ -38,7 +38,7 @@ def import_(
     store: Path,
     outputs: Outputs,
 ) -> None:
-    """Bring VECTORS that another program made into the store.
+    """Import VECTORS of another program into the store.
 
     VECTORS is a .npy file with a row per image, or an .npz or Parquet file with vectors and paths,
     by any names.  Every command works on them; only images outside the store cannot be

@@ -33,16 +33,16 @@ from clusterkit.cli.streams import say_result
     multiple=True,
     type=click.IntRange(0),
     metavar="NUMBER",
-    help="No longer keep the images of a cluster.  Can be given several times.",
+    help="Undo --pin: no longer keep the images of a cluster.  Can be given several times.",
 )
 @click.option(
     "--not-copies",
     nargs=2,
     multiple=True,
     metavar="IMAGE IMAGE",
-    help="Say that two images are no copies of each other, so that --sheet shows both, and `train "
-    "classifier`, `compare` and `label-errors` with --not-copies CLUSTERS_CSV need not keep them "
-    "together.  Can be given several times.",
+    help="Record that two images are not copies of each other, so that --sheet shows both, and "
+    "`train classifier`, `compare` and `label-errors` with --not-copies CLUSTERS_CSV need not keep "
+    "them together.  Can be given several times.",
 )
 @click.option(
     "--copies",
@@ -62,11 +62,11 @@ def label(
     copies: tuple[tuple[str, str], ...],
     outputs: Outputs,
 ) -> None:
-    """Decide what a cluster of CLUSTERS_CSV is called, and which images it has.
+    """Name clusters of CLUSTERS_CSV, and choose their images.
 
     `clusterkit cluster --previous CLUSTERS_CSV` keeps these decisions: a cluster with a given name
     or a pin keeps its number and images, a moved image stays where it was put, and only the rest is
-    clustered anew.  Edits of the table in a spreadsheet count as well: another name or number in
+    clustered again.  Edits of the table in a spreadsheet count as well: another name or number in
     some rows.
 
     Without options, the decisions so far are listed.

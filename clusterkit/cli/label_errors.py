@@ -94,5 +94,5 @@ def label_errors(
 def _print(found: "LabelErrors") -> None:
     """Print the labels, and the images that cannot be read."""
     for path, reason in found.failures:
-        notice(f"Not looked at: {path}: {reason}")
+        notice(f"Not examined: {path}: {reason}")
     say_result(found)

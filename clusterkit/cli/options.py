@@ -31,7 +31,7 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that is named first; completion goes on without."""
+        """Find the command that is named first, unless the shell is completing a line."""
         known = self.list_commands(ctx)
         if not (args[0] in known or args[0].startswith("-") or ctx.resilient_parsing):
             ctx.fail(f"No such command {args[0]!r}{did_you_mean(args[0], known)}")
@@ -60,7 +60,7 @@ def complete_extractor(
 
 
 def _complete(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
-    """Return the names, and the files of autoencoders, that go on as what is typed."""
+    """Return the names, and the files of autoencoders, that start with what was typed."""
     files = (str(file) for file in Path().glob("*.keras"))
     return [
         CompletionItem(name)
@@ -102,7 +102,7 @@ space_option = click.option(
     "--extractor",
     shell_complete=complete_space,
     help="Whose embeddings to use: an extractor's name, or a .keras file.  [default: the first "
-    "that were made, or as `clusterkit store use` says]",
+    "that were made, or the choice of `clusterkit store use`]",
 )
 weights_option = click.option(
     "--weights",
@@ -136,7 +136,7 @@ labels_option = click.option(
     help="A table of files and labels.  [default: the name of each image's folder]",
 )
 
-# Where labels are not the point, folders are labels only if a person says so.
+# Where labels are optional, the names of folders are labels only on request.
 labels_option_or_none = click.option(
     "--labels",
     type=LocalPath(dir_okay=False, path_type=Path),
@@ -180,8 +180,8 @@ not_copies_option = click.option(
     "--not-copies",
     type=LocalPath(dir_okay=False, path_type=Path),
     metavar="CLUSTERS_CSV",
-    help="A table for which `clusterkit label --not-copies` said which images look alike but are "
-    "no copies: these need not stay together.  [default: FOLDER, if it is such a table]",
+    help="A table in which `clusterkit label --not-copies` recorded images that look alike but "
+    "are not copies: these need not stay together.  [default: FOLDER, if it is such a table]",
 )
 
 seed_option = click.option(
@@ -231,7 +231,7 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def engine_options(work: str) -> Decorator:
-    """Return the options for what does the work; the command takes the result as ``engine``.
+    """Return the options that choose the engine; the command takes the result as ``engine``.
 
     Parameters
     ----------
@@ -319,7 +319,7 @@ mode_option = click.option(
     type=click.Choice(["copy", "link", "move"]),
     default="copy",
     show_default=True,
-    help="How files are brought there; `clusterkit undo` takes it back.",
+    help="How files are transferred; `clusterkit undo` reverses it.",
 )
 strict_option = click.option(
     "--strict",
@@ -466,8 +466,8 @@ sample_option = click.option(
     "--sample",
     type=click.IntRange(3),
     metavar="N",
-    help="Look at a random sample of at most so many images.  [default: 20,000 of a large space, "
-    "all of others]",
+    help="Maximum number of images to use, drawn at random.  [default: 20,000 if the space is "
+    "large, otherwise all]",
 )
 
 
@@ -480,7 +480,7 @@ def read_space(store: Path, extractor: str | None, table: Path | None = None) ->
 def open_vectors(
     store: Path, extractor: str | None, table: Path | None = None, *, stream: bool | None = None
 ) -> "Embeddings | VectorStream":
-    """Load the embeddings of a space, or open them as a stream if they are many; say so."""
+    """Load the embeddings of a space, or open them as a stream if they are many, with a notice."""
     space = _choose_space(store, extractor, table)
     if _is_streamed(space, stream):
         opened = space.stream()
@@ -492,7 +492,7 @@ def open_vectors(
 def open_search(
     store: Path, extractor: str | None, *, stream: bool | None = None
 ) -> "Embeddings | Space":
-    """Load the embeddings of a space; if they are many, return the space, to be searched there."""
+    """Load the embeddings of a space; if they are many, return the space, to search it on disk."""
     space = _choose_space(store, extractor, None)
     if _is_streamed(space, stream) and space.vector_bytes:
         return space
@@ -500,7 +500,7 @@ def open_search(
 
 
 def _is_streamed(space: "Space", stream: bool | None) -> bool:
-    """Return whether a space is read part by part; say so if nobody asked for it."""
+    """Return whether a space is read part by part; print a notice if that was not requested."""
     from clusterkit.store.reading import is_large
 
     is_streamed = is_large(space) if stream is None else stream

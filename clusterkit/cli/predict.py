@@ -43,7 +43,7 @@ def predict(
 
     opened = open_images(images, exclude=exclude)
     found = classify(opened, Classifier.load(model), progress=True)
-    # Written first: who reads the lines may leave, as in `| head`.
+    # Written first, since the reader of the lines may stop early, as in `| head`.
     if found.predictions:
         outputs.write(found.to_csv, "table")
         outputs.draw(lambda: plots.PredictionsDisplay.from_predictions(found.predictions, opened))

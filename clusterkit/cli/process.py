@@ -7,8 +7,8 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Importing TensorFlow makes a million objects that stay: looking at all of them again and again
-# for garbage took a tenth of the time, and another second at the end of the process.
+# Importing TensorFlow creates a million permanent objects: scanning them for garbage repeatedly
+# took a tenth of the time, and another second at the end of the process.
 _ALLOCATIONS = 200_000
 _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 

@@ -25,7 +25,7 @@ from clusterkit.cli.streams import say_result
     "--root",
     type=LocalPath(exists=True, file_okay=False, path_type=Path),
     help="The folder that the table's paths are relative to; needed where its images are not in "
-    "the store.  [default: as the .json file beside the table says]",
+    "the store.  [default: as in the .json file beside the table]",
 )
 @store_option
 @mode_option
@@ -43,10 +43,10 @@ def promote(
     dry_run: bool,
     outputs: Outputs,
 ) -> None:
-    """Turn the named clusters of CLUSTERS_CSV into class folders, to train a classifier from.
+    """Turn the named clusters of CLUSTERS_CSV into class folders, to train a classifier on.
 
     Clusters with one name become one class; those without a name, and noise, are left out.  `--name
-    3=` leaves a cluster out that has a name.  The table may come from anyone: only images that
+    3=` leaves out a cluster that has a name.  The table may come from anyone: only images that
     are in the store, or below the --root that you give, are sorted.
 
     \b

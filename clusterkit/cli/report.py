@@ -72,18 +72,18 @@ def report(
     store: Path,
     outputs: Outputs,
 ) -> None:
-    """Write one page to look at the clusters of CLUSTERS_CSV, and to decide about them.
+    """Write one HTML page of the clusters of CLUSTERS_CSV, for browsing and editing.
 
     The page opens in any browser, without a server or the internet.  It shows each cluster with its
     images, a map of all, the neighbours of each image and why they are near.  In it you rename,
     merge and split clusters, move and mark images, undo, and download the result as a table, which
     `cluster --previous`, `promote` and `evaluate` read.
 
-    CLUSTERS_CSV is clusters.csv if that exists; without it, all images are one cluster, which you
-    can divide by hand.
+    CLUSTERS_CSV is clusters.csv if that exists; otherwise all images are one cluster, which you can
+    divide by hand.
 
-    Up to 10,000 images, everything is in the page, at less than 2 KB an image; the thumbnails of
-    more lie beside it in a folder.  The vectors of a large space are read part by part; neighbours
+    Up to 10,000 images, everything is in the page, at less than 2 KB per image; the thumbnails of
+    more are in a folder beside it.  The vectors of a large space are read part by part; neighbours
     are then approximate, and the map's axes are those of a random sample.
 
     \b

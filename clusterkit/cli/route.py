@@ -46,8 +46,8 @@ def route(
 ) -> None:
     """Send the images of FOLDER into the folders of their classes.
 
-    Nothing is ever overwritten, a run that was cut goes on with the same command, and `clusterkit
-    undo` takes it back.  An image that cannot be read is listed and stays where it is.
+    Nothing is ever overwritten, the same command continues an interrupted run, and `clusterkit
+    undo` reverses it.  An image that cannot be read is listed and stays where it is.
 
     \b
     Example:

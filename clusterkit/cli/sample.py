@@ -40,8 +40,8 @@ from clusterkit.cli.streams import say_result
     "tables",
     multiple=True,
     type=LocalPath(dir_okay=False, path_type=Path),
-    help="A table of images that have a label already, which are not chosen again and tell what is "
-    "in doubt.  Can be given several times.",
+    help="A table of images that already have a label: these are not chosen again, and are used to "
+    "measure doubt.  Can be given several times.",
 )
 @columns_options
 @click.option(
@@ -54,12 +54,12 @@ from clusterkit.cli.streams import say_result
 @click.option(
     "--model",
     type=LocalPath(dir_okay=False, path_type=Path),
-    help="Doubt is that of this classifier, the .keras file of `clusterkit train classifier`.",
+    help="Measure doubt by this classifier, a .keras file of `clusterkit train classifier`.",
 )
 @click.option(
     "--predictions",
     type=LocalPath(dir_okay=False, path_type=Path),
-    help="Doubt is that of this table, which `clusterkit predict --table` wrote.",
+    help="Measure doubt by this table of `clusterkit predict --table`.",
 )
 @click.option(
     "--exclude",
@@ -104,7 +104,7 @@ def sample(
     outputs: Outputs,
     **columns: Any,
 ) -> None:
-    """Choose which of the embedded images to look at or to label next.
+    """Choose which of the embedded images to review or to label next.
 
     Writes sample.csv: path, label (empty, for you to fill in), suggested, why, score, cluster.
     `train classifier` learns from it when it has labels, and --labels takes it, to choose further

@@ -63,18 +63,16 @@ def serve(
     hosts: tuple[str, ...],
     outputs: Outputs,
 ) -> None:
-    """Answer over HTTP: classes, neighbours and groups of the pictures that are sent.
+    """Serve an HTTP API: classes, neighbours and groups of posted pictures.
 
     A client posts one or several pictures as a form, in a field called files, to /v1/predict (with
     --model), /v1/similar and /v1/explain (with a store) or /v1/cluster (with --clusters), and gets
     a result or an error for each.  /openapi.json describes all calls.  Without a store, only the
     classifier is served.
 
-    Neighbours among 50,000 images and more are found with an index, most of them the nearest; the
-    first start builds it while the server answers exactly, as it always does for ?exact=true.
-
-    Files that change while it runs are loaded aside and taken over: train, embed or cluster again
-    at any time.
+    From 50,000 images on, an index finds most of the nearest neighbours; the first start builds it,
+    and search is exact until then, and with ?exact=true.  Files that change are loaded in the
+    background and swapped in: train, embed or cluster again at any time.
 
     \b
     Example:

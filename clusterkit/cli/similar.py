@@ -46,7 +46,7 @@ def similar(
     no network; any other goes through the one that made the embeddings.
 
     A large space is searched on disk, with the same result: the first search prepares files for
-    that in the cache (CLUSTERKIT_CACHE), the next ones find them again.
+    that in the cache (CLUSTERKIT_CACHE), which later searches reuse.
 
     \b
     Example:
@@ -68,7 +68,7 @@ def similar(
 
 
 def _print(found: "SimilarImages") -> None:
-    """Print the neighbours, and what is to be known of files that are gone."""
+    """Print the neighbours, and notices about files that are gone."""
     if found.n_gone:
         notice(
             f"{plural(found.n_gone, 'nearer image')} left out, since the file is gone: `clusterkit "

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option(
     "--train",
     type=click.FloatRange(0, 1),
-    help="Share of the images for training.  [default: what the others leave]",
+    help="Share of the images for training.  [default: what remains]",
 )
 @click.option(
     "--val",
@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     type=click.Choice(["copy", "link", "move", "list"]),
     default="copy",
     show_default=True,
-    help="How files are brought there; `clusterkit undo` takes it back.  list leaves them where "
-    "they are, and writes split.csv.",
+    help="How files are transferred; `clusterkit undo` reverses it.  list leaves them where they "
+    "are, and writes split.csv.",
 )
 @not_copies_option
 @seed_option
@@ -81,8 +81,8 @@ def split(
 
     FOLDER is as for `train classifier`: one sub-folder per class, or a table (CSV) of files and
     labels.  Every class has its share in each part, and all copies of an image are in one part.
-    Parts that FOLDER has are kept.  Nothing is ever overwritten, a run that was cut goes on with
-    the same command, and `clusterkit undo` takes it back.
+    Parts that FOLDER has are kept.  Nothing is ever overwritten, the same command continues an
+    interrupted run, and `clusterkit undo` reverses it.
 
     \b
     Example:

@@ -44,7 +44,7 @@ def info(store: Path, outputs: Outputs) -> None:
 @store_option
 @outputs()
 def use(name: str, store: Path, outputs: Outputs) -> None:
-    """Make NAME the default space, which commands use where -e names none.
+    """Make NAME the default space, which commands use without -e.
 
     NAME is an extractor's name, or that of a space as `clusterkit store info` lists it.  Without
     this command the default is the first space that was embedded.

@@ -154,8 +154,8 @@ class _QuietKeras(MetaPathFinder):
     ``TF_CPP_MIN_LOG_LEVEL`` suppresses them only after the first operation.
     """
 
-    # What Keras imports where it is installed, for galleries and wrappers that nobody uses here:
-    # half a second, and one.
+    # Optional imports of Keras, for galleries and wrappers that are not used here; they take half a
+    # second, and one.
     unneeded = ("matplotlib.pyplot", "sklearn")
 
     def __init__(self) -> None:

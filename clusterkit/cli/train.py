@@ -223,7 +223,7 @@ def classifier(
     Writes the network (NAME.keras), and tables and pictures of it to NAME-report/: figures, class
     counts, training curves, and of the test images the predictions, the worst mistakes, the
     confusion matrix, ROC and precision-recall curves, reliability, and similarity of the classes.
-    A training that was interrupted goes on when the same command is given again.
+    The same command continues an interrupted training.
 
     \b
     Example:

@@ -35,13 +35,13 @@ def undo(
     dry_run: bool,
     outputs: Outputs,
 ) -> None:
-    """Take back the sorting of files into FOLDER.
+    """Undo the sorting of files into FOLDER.
 
-    Copies and links are removed, and moved files go back to where they were.  What was changed
-    since, would overwrite another file, or has lost its original, is kept and listed.
+    Copies and links are removed, and moved files go back to where they were.  Files
+    that have changed, would overwrite another, or have lost their original, are kept and listed.
 
-    A folder that came from someone else could send files anywhere: where you did not sort it
-    yourself on this machine, the places are shown, and nothing is done before you allow them.
+    The manifest of a folder that you did not sort on this machine could name any place: then the
+    places are shown, and nothing is moved until you allow them.
 
     \b
     Example:
@@ -57,11 +57,11 @@ def undo(
 
 
 def _print(undoing: "Undoing") -> None:
-    """Print what was taken back, and what was kept."""
+    """Print the restored and the kept files."""
     for path, reason in undoing.kept:
         notice(f"Kept: {path}: {reason}")
     for path in undoing.missing:
         notice(f"In neither place any more: {path}")
     say_result(undoing)
     if (undoing.kept or undoing.missing) and not undoing.dry_run:
-        notice("What is open stays in the manifest: the same command can take it back later.")
+        notice("These stay in the manifest: the same command can move them back later.")

@@ -225,7 +225,7 @@ class SpectralClustering(LabellingClusterer):
         return super()._label(model, rows[kinds], kinds)[numbers]
 
     def _prepare(self, rows: NDArray[np.float32]) -> Any:
-        """Return the symmetric graph of nearest neighbours, each row the first of its own."""
+        """Return the symmetric graph of nearest neighbours, which include the row itself."""
         from sklearn.neighbors import kneighbors_graph
 
         n_neighbors = min(check_at_least(self.n_neighbors, 1, "n_neighbors"), len(rows))
@@ -233,7 +233,7 @@ class SpectralClustering(LabellingClusterer):
         n_parts, _ = number_parts(graph)
         if n_parts > self.n_clusters:
             warnings.warn(
-                f"the graph of neighbours falls into {n_parts} parts, more than "
+                f"the graph of neighbours has {n_parts} components, more than "
                 f"n_clusters={self.n_clusters}; raise n_neighbors={self.n_neighbors}",
                 ClusteringWarning,
                 stacklevel=5,

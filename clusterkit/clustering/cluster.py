@@ -57,7 +57,7 @@ from clusterkit.utils.text import join_lines, plural
 
 # Extractors whose vectors are nearly the pixels.
 _BY_TONE = frozenset({"pixels", "autoencoder"})
-# In a notebook: the number of clusters up to which pictures are shown, and pictures of each.
+# In a notebook: the largest number of clusters whose pictures are shown, and pictures of each.
 _MAX_PICTURED, _N_CENTRAL = 20, 5
 
 
@@ -138,7 +138,7 @@ class Clustering(TableResult):
             "refinement": self.refinement,
             "without": None if self.confounding is None else self.confounding.to_dict(),
             "space": space.get("made_from") or describe_space(space),
-            # That of the network's space: what was removed from it is said above.
+            # The fingerprint of the network's space: what was removed from it is listed above.
             "fingerprint": network_fingerprint(self.embeddings),
             "selections": [chosen._asdict() for chosen in self.embeddings.selections],
             "root": None if root is None else str(root),
@@ -256,7 +256,7 @@ class Clustering(TableResult):
         strict : bool
             Whether files that are gone are an error; by default they are left out.
         store : Store or path, optional
-            A store that is told where moved files are.
+            A store in which the new paths of moved files are recorded.
         mode, dry_run, progress
             See :func:`clusterkit.routing.sort_into_folders`.
 
@@ -317,13 +317,12 @@ def cluster(
         Number of clusters, for clusterers with this parameter; by default that of the clusterer.
         ``"auto"`` uses :func:`clusterkit.elbow.elbow_curve`.
     level : int, optional
-        For ``"auto"``, which of the numbers that it finds to take, if these are several levels, as
-        :func:`clusterkit.clustering.find_levels` shows them; 1 is the coarsest.  By default the
-        best.
+        For ``"auto"``, which level to take if there are several, as listed by
+        :func:`clusterkit.clustering.find_levels`; 1 is the coarsest.  By default the best.
     without : str or collection of str, optional
-        Confounders to remove from the vectors before, such as ``"tone"``; see
-        :func:`clusterkit.similarity.remove_confounders`.  Without the removal the images are
-        clustered as well, to tell what it changed.
+        Confounders to remove from the vectors before clustering, such as ``"tone"``; see
+        :func:`clusterkit.similarity.remove_confounders`.  The images are also clustered without the
+        removal, to report what it changed.
     random_state : int, optional
         Seed, for clusterers given by name; random by default.
     previous : Clustering or path, optional
@@ -364,8 +363,8 @@ def cluster(
     UserWarning
         If the earlier clustering is from a different embedding space.
     Notice
-        If a decision could not be kept, or the earlier clustering was of a part that this one is
-        not of.
+        If a decision could not be kept, or the earlier clustering was of a part of the images, and
+        this one is not.
 
     Examples
     --------
@@ -386,7 +385,7 @@ def cluster(
         check_at_least(level, 1, "level")
         if n_clusters != "auto":
             raise InvalidInputError(
-                "level is one of the numbers that n_clusters='auto' finds. "
+                "level selects one of the numbers that n_clusters='auto' finds. "
                 f"Received: level={level}, n_clusters={n_clusters!r}"
             )
     earlier = None if previous is None else check_earlier(read_earlier(previous), embeddings)
@@ -394,7 +393,7 @@ def cluster(
         say_other_part(earlier, embeddings)
     decisions = Decisions() if earlier is None else earlier.decisions
     if without and random_state is None:
-        # The clusters with and without the removal are of one seed.
+        # The clusterings with and without the removal have the same seed.
         random_state = draw_seed(None)
     estimator = _create(clusterer, random_state)
     plain = clone(estimator)
@@ -558,7 +557,7 @@ def _keep(
     places: dict[str, int],
     labels: NDArray[np.int64],
 ) -> Decisions:
-    """Return the decisions for the next run; say which could not be kept in this one."""
+    """Return the decisions for the next run; warn about those that could not be kept."""
     if not decisions:
         return decisions
     present, numbers = set(paths), set(labels.tolist())
@@ -578,7 +577,7 @@ def _keep(
             stacklevel=3,
         )
     digests = earlier.digests or [None] * len(earlier.paths)
-    # The absent images of kept clusters return there when they are back.
+    # Absent images of kept clusters return to them when they are back.
     absent = (
         Placed(path, digest, label)
         for path, digest, label in zip(earlier.paths, digests, earlier.labels, strict=True)
@@ -596,7 +595,7 @@ def _earlier_labels(paths: list[str], earlier: EarlierClusters, missing: int) ->
 def _continue(
     estimator: KMeans, vectors: Any, labels: NDArray[np.int64], previous: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return the labels of k-means, or of a solution as good that continues the earlier one."""
+    """Return k-means labels, or an equally good solution that continues the earlier one."""
     unit = 1.0 if estimator.normalize else find_unit(vectors)
     points = _scale(vectors, normalize=estimator.normalize)
     first = labels.min()

@@ -24,7 +24,7 @@ from clusterkit.utils.documents import (
 from clusterkit.utils.noise import NOISE
 from clusterkit.utils.paths import unescape_path
 
-# Stands for the cluster of a row that no decision holds.
+# The cluster of a row to which no decision applies.
 FREE = -2
 _MAX_NUMBER = 2**31
 _ANY = Rule("an image", lambda x: isinstance(x, dict))
@@ -56,7 +56,7 @@ class Decisions:
     placed : tuple of Placed
         Images that were put into a cluster by hand, and images of kept clusters that are absent.
     not_copies : frozenset of (str, str)
-        Pairs of images, by their sorted digests, that look alike but are no copies of each other.
+        Pairs of images, by their sorted digests, that look alike but are not copies of each other.
     """
 
     names: Mapping[int, str] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clusterkit.clustering.agreement import Evaluation, compare
-from clusterkit.clustering.following import present_paths
+from clusterkit.clustering.moved_files import present_paths
 from clusterkit.clustering.saved import ClustersTable, Origin, read_clusters
 from clusterkit.datasets.labels import KnownLabels, labels_from_folders, read_labels
 from clusterkit.errors import InvalidInputError, Notice
@@ -43,8 +43,8 @@ def evaluate(
         The cluster of each image, in the same order; or a clustering or its ``clusters.csv``, for
         labels of any kind.  Noise is -1, ``-1.0``, ``"-1"`` or ``"noise"``.
     store : Store or path, optional
-        Where to look, by their content, for files that are no longer where the clusters say, so
-        that labels may name either place.  The names of folders are those of before.
+        Where to find files by their content that are no longer at the paths of the clusters, so
+        that labels may name either place.  Names of folders are those of the old paths.
     label_column, path_column, label_separator
         Columns of a table of labels; see :func:`~clusterkit.datasets.labels.read_labels`.
 
@@ -140,7 +140,7 @@ def _labels_of(
         return found
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Notice)  # said before
+            warnings.simplefilter("ignore", Notice)  # issued before
             later = read(present)
     except InvalidInputError:
         return found

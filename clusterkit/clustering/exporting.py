@@ -36,7 +36,7 @@ def export_embeddings(
     overwrite: bool = False,
     progress: bool = False,
 ) -> Path:
-    r"""Write vectors and paths to a file, and in Parquet what is known of the images.
+    r"""Write vectors and paths to a file; Parquet files also hold classes, clusters and pictures.
 
     Parameters
     ----------
@@ -66,8 +66,8 @@ def export_embeddings(
     Raises
     ------
     InvalidInputError
-        If the suffix is unknown or not that of the options, no image is in a cluster, or the file
-        cannot be written.
+        If the suffix is unknown or does not support the options, no image is in a cluster, or the
+        file cannot be written.
     OutputExistsError
         If the file exists and ``overwrite`` is False.
 
@@ -89,8 +89,9 @@ def export_embeddings(
     ``vector``                the embedding
     ========================  ======================================================================
 
-    The last three but one are for viewers.  ``embedding-atlas FILE --image image --x x --y y
-    --neighbors neighbors`` serves the table; ``fiftyone.Sample(filepath=...)`` takes its rows.
+    ``x``, ``y``, ``neighbors`` and ``image`` are for viewers.  ``embedding-atlas FILE --image image
+    --x x --y y --neighbors neighbors`` serves the table; ``fiftyone.Sample(filepath=...)`` takes
+    its rows.
     """
     opened, output = _open(embeddings, is_whole=viewer), Path(output)
     if output.suffix.lower() != ".parquet":

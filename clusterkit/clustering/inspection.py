@@ -1,4 +1,4 @@
-"""Look into clusters: which images are central, doubtful or odd, and which clusters are near."""
+"""Inspect clusters: which images are central, doubtful or odd, and which clusters are near."""
 
 from __future__ import annotations
 
@@ -125,18 +125,18 @@ class ClusterInspection(TableResult):
             shape = "" if mean is None else f", silhouette {mean:.2f}"
             lines.append(f"{title}: {plural(size, 'image')}{shape}")
             if near := self.neighbors.get(cluster):
-                said = ", ".join(self._say(one.cluster) for one in near)
+                said = ", ".join(self._title(one.cluster) for one in near)
                 lines.append(f"  near       {said}")
             for what, rows in (("central", self.central(cluster)), ("odd", self.strange(cluster))):
                 if rows and cluster != NOISE:
                     lines.append(f"  {what:<10} {', '.join(paths[row] for row in rows)}")
             lines += [
-                f"  between    {paths[row]}, nearer to {self._say(int(self.nearest[row]))}"
+                f"  between    {paths[row]}, nearer to {self._title(int(self.nearest[row]))}"
                 for row in self.doubtful(cluster)
             ]
         return join_lines(lines)
 
-    def _say(self, cluster: int) -> str:
+    def _title(self, cluster: int) -> str:
         """Return a cluster's number, and its name if it has one."""
         name = self.clustering.names.get(cluster)
         return f"{cluster} ({name})" if name else str(cluster)
@@ -177,7 +177,7 @@ def inspect_clusters(clustering: Clustering) -> ClusterInspection:
     Raises
     ------
     InvalidInputError
-        If it is no clustering, or its embeddings are a stream.
+        If it is not a clustering, or its embeddings are a stream.
 
     Notes
     -----
@@ -195,8 +195,8 @@ def inspect_clusters(clustering: Clustering) -> ClusterInspection:
     >>> import clusterkit as ck
     >>> vectors = np.array([[1, 0], [1, 0.1], [0.9, 0.8], [0, 1], [0.1, 1]])
     >>> found = inspect_clusters(ck.cluster(ck.Embeddings(vectors), n_clusters=2, random_state=0))
-    >>> found.borderline.tolist()
-    [False, False, True, False, False]
+    >>> found.silhouettes.round(2).tolist()
+    [0.71, 0.73, 0.14, 0.92, 0.91]
     """
     from clusterkit.clustering.cluster import Clustering
 

@@ -59,11 +59,11 @@ class Labelling(Result):
         }
 
     def to_text(self) -> str:
-        """Return the clusters that keep their images, and the number of images with a place."""
+        """Return the kept clusters, and the number of images moved to each cluster."""
         decisions = self.decisions
         lines = [f"{plural(self.n_moved, 'image')} moved"] if self.n_moved else []
         if decisions.not_copies:
-            lines.append(f"{plural(len(decisions.not_copies), 'pair')} of images are no copies")
+            lines.append(f"{plural(len(decisions.not_copies), 'pair')} of images are not copies")
         for number in sorted(decisions.fixed):
             why = "named" if decisions.names.get(number) else "pinned"
             size = plural(self.sizes.get(number, 0), "image")
@@ -107,9 +107,9 @@ def label(
     pin, unpin : iterable of int
         Clusters that keep their images, and those that no longer do.
     not_copies, copies : iterable of (str, str)
-        Pairs of images that look alike but are no copies of each other, so that a contact sheet
+        Pairs of images that look alike but are not copies of each other, so that a contact sheet
         shows both, and :func:`~clusterkit.classifiers.train_classifier` and the like need not keep
-        them in one part; and those of which this no longer holds.
+        them in one part; and pairs that count as copies again.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def label(
     _check_pins(decided, labels, unpin, decisions)
     called = {**earlier.names, **decided.names}
     called = {number: name for number, name in called.items() if name}
-    _say_shared(called, decided)
+    _warn_shared(called, decided)
     sizes = dict(sorted(Counter(labels.values()).items()))
     if decided or set(unpin) or taken_back:
         digests = earlier.digests or [None] * len(earlier.paths)
@@ -194,7 +194,7 @@ def _decide(
                 f"Received: {name!r} for cluster {number}"
             )
     new = set(placed.values()) - set(labels.values()) - {NOISE}
-    # That an image belongs where it is already is a decision, too.
+    # Confirming the present cluster of an image is a decision, too.
     images = tuple(Placed(path, digest_of.get(path), number) for path, number in placed.items())
     return Decisions(dict(names), frozenset(pin | new), images)
 
@@ -209,8 +209,8 @@ def _pairs(
         one, other = (digest_of.get(_find(image, earlier)) for image in pair)
         if not one or not other:
             raise InvalidInputError(
-                "the table does not tell the content of its images, by which pairs are kept: write "
-                f"it anew with `clusterkit cluster`. Received: {' and '.join(pair)}"
+                "the table does not hold digests of its images, by which pairs are kept: write "
+                f"it again with `clusterkit cluster`. Received: {' and '.join(pair)}"
             )
         if one == other:
             raise InvalidInputError(
@@ -252,8 +252,8 @@ def _check_pins(
             )
 
 
-def _say_shared(names: Mapping[int, str], decided: Decisions) -> None:
-    """Say which clusters have the same name."""
+def _warn_shared(names: Mapping[int, str], decided: Decisions) -> None:
+    """Warn about clusters with the same name."""
     for number, name in decided.names.items():
         others = [other for other, theirs in names.items() if theirs == name and other != number]
         if name and others:

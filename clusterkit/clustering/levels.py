@@ -21,7 +21,7 @@ from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.text import join_lines
 
-# Names of groups in one line of text have about as many letters.
+# Approximate number of letters for the names of groups in one line of text.
 _WIDTH = 72
 
 
@@ -148,8 +148,8 @@ def find_levels(
     k, k_min, k_max
         The numbers to try, see :func:`clusterkit.elbow.elbow_curve`.
     sample : int, optional
-        Maximum number of images that are looked at, drawn at random; by default 20,000 of a stream,
-        and all of others.
+        Maximum number of images to use, drawn at random; by default 20,000 of a stream, otherwise
+        all.
     random_state : int, optional
         Seed.
     store : Store or path, optional
@@ -167,10 +167,11 @@ def find_levels(
     Raises
     ------
     InvalidInputError
-        If the embeddings or the numbers are refused by :func:`clusterkit.elbow.elbow_curve`.
+        If the embeddings or the numbers are invalid, see :func:`clusterkit.elbow.elbow_curve`.
 
     Examples
     --------
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> X = np.repeat(np.eye(3), 30, axis=0) + rng.normal(0, 0.05, (90, 3))
     >>> top5 = [[(name, 0.9)] for name in ("lion", "tabby", "zebra") for _ in range(30)]
@@ -202,7 +203,7 @@ class ChosenLevel:
     confidence : tuple of float
         The confidence of each level, from 0 to 1.
     sampled : RandomSample, optional
-        What the elbow looked at, if that was a random sample.
+        The random sample that the elbow used, if it did not use all images.
     """
 
     level: int
@@ -280,7 +281,7 @@ def choose_level(curve: ElbowCurve, level: int | None = None) -> ChosenLevel:
 
 
 def _shorten(texts: Sequence[str], most: int) -> str:
-    """Join at most ``most`` texts, as many as fit in a line, and say how many more there are."""
+    """Join at most ``most`` texts, as many as fit in a line, and add how many more there are."""
     shown = next(
         (count for count in range(most, 1, -1) if len(", ".join(texts[:count])) <= _WIDTH),
         1,

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
-from clusterkit.clustering.following import files_in, find_moved
+from clusterkit.clustering.moved_files import files_in, find_moved
 from clusterkit.clustering.provenance import LabelOrigin
 from clusterkit.clustering.saved import EarlierClusters, read_earlier
 from clusterkit.errors import InvalidInputError, Notice
@@ -42,15 +42,15 @@ def promote(
         Parent of the class folders.
     names : mapping of int to str, optional
         Names of clusters.  By default, and for other clusters, the column ``name`` of the table, if
-        any; clusters with an empty name are left out.  A name that was written into some rows of a
-        cluster is a class of these.
+        any; clusters with an empty name are left out.  A name written into some rows of a cluster
+        makes these rows a class.
     root : path, optional
         The folder that the table's paths are relative to; by default the one in the ``.json`` file
         beside the table.  Because tables are not trusted, all images must be below a root that is
         given here, or be in the store.
     store : path
         The store whose images may be sorted without a ``root``.  Files that were renamed or moved
-        are found in it by their content, and it is told where ``mode="move"`` moves files.
+        are found in it by their content, and it records the new paths of ``mode="move"``.
     strict : bool
         Whether files that are gone are an error; by default they are left out.
     mode, dry_run, progress
@@ -72,7 +72,7 @@ def promote(
     Warns
     -----
     Notice
-        If files are gone, or the table says that images are no copies.
+        If files are gone, or the table says that images are not copies.
     """
     clusters = read_earlier(clusters_csv)
     known = dict(clusters.names) | dict(names or {})
@@ -92,8 +92,8 @@ def promote(
     files = _find_files(clusters_csv, clusters, chosen, root, store)
     if pairs := clusters.decisions.not_copies:
         warnings.warn(
-            f"{clusters_csv} says that {plural(len(pairs), 'pair')} of images are no copies: name "
-            f"it with --not-copies {clusters_csv} when you learn from {into}, or they are kept "
+            f"{clusters_csv} says that {plural(len(pairs), 'pair')} of images are not copies: name "
+            f"it with --not-copies {clusters_csv} when you train on {into}, or they are kept "
             "together there",
             Notice,
             stacklevel=2,
@@ -126,7 +126,7 @@ def _find_files(
     root = given or clusters.root
     if root is None:
         raise InvalidInputError(
-            f"{table} does not say which folder its images are in: give it with --root"
+            f"{table} does not record the folder of its images: give it with --root"
         )
     files = []
     for path in (clusters.paths[row] for row in rows):
@@ -144,7 +144,7 @@ def _find_files(
     if others or (clusters.digests and find_gone(map(str, files))):
         known, file_of = files_in(store)
         moved = find_moved(files, (digests[row] for row in rows), file_of)
-        # A file that the store has under this content, here or in its new place, is one of ours.
+        # A file whose content is in the store, under this path or a new one, is one of ours.
         others = [file for file in others if str(file) not in known and file not in moved]
         files = [moved.get(file, file) for file in files]
     if others and given is None:

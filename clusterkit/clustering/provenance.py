@@ -1,8 +1,8 @@
-"""What clusterings say of labelled images: which of them the labels came from, and decisions.
+"""Which clusterings the labels of images came from, and the decisions kept with them.
 
-A classifier that learned labels of clusters is scored by how well it repeats the clustering.
-Sorted folders say where labels came from in their manifest, tables of clusters in the ``.json``
-file beside them, which also keeps a person's decisions.
+The score of a classifier trained on clusters tells how well it repeats the clustering.  The origin
+of labels is in the manifest of a sorted folder, or in the ``.json`` file beside a table of
+clusters, which also keeps a person's decisions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.routing.manifest import read_manifest
 from clusterkit.utils.paths import printable
 
-# What the manifest of a divided folder says of the division, which is no clustering.
+# Key in the manifest of a split folder, whose origin is a split and not a clustering.
 SPLIT_OF = "split_of"
 
 
@@ -103,7 +103,7 @@ def find_origins(data: LabelledImages) -> tuple[LabelOrigin, ...]:
 def find_not_copies(
     data: LabelledImages, clusters_csv: str | Path | None = None
 ) -> frozenset[tuple[str, str]]:
-    """Find which images a person called no copies of each other.
+    """Find the pairs of images that a person marked as not copies of each other.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def find_not_copies(
     NotFoundError
         If the table does not exist.
     InvalidInputError
-        If it is no table of clusters.
+        If it is not a table of clusters.
 
     Warns
     -----
@@ -134,7 +134,7 @@ def find_not_copies(
         pairs = read_earlier(clusters_csv).decisions.not_copies
         if not pairs:
             warnings.warn(
-                f"{clusters_csv} holds no decision that images are no copies: `clusterkit label "
+                f"{clusters_csv} holds no decision that images are not copies: `clusterkit label "
                 f"{clusters_csv} --not-copies IMAGE IMAGE` makes one",
                 Notice,
                 stacklevel=3,
@@ -158,11 +158,11 @@ def origins_text(origins: Sequence[LabelOrigin]) -> str:
     return f"Labels came from clusters{f' ({which})' if which else ''}"
 
 
-def say_scores(origins: Sequence[LabelOrigin]) -> str:
-    """Return what the scores of a classifier say whose true classes came from clusters."""
+def scores_text(origins: Sequence[LabelOrigin]) -> str:
+    """Return a caveat on the scores of a classifier whose true classes came from clusters."""
     return (
-        f"{origins_text(origins)}: the scores say how well the classifier repeats the clustering, "
-        "not how right the groups are."
+        f"{origins_text(origins)}: the scores measure how well the classifier repeats the "
+        "clustering, not how right the groups are."
     )
 
 
@@ -192,6 +192,7 @@ def _of_table(table: Path, column: str) -> Iterator[LabelOrigin]:
 def _description(table: Path) -> Origin | None:
     """Read what made a table; None if nothing is known of it."""
     with warnings.catch_warnings():
-        # That a description is damaged: it may be that of anything, since any table can be here.
+        # A damaged description: any table may be given here, with a .json file of any kind beside
+        # it.
         warnings.simplefilter("ignore")
         return Origin.read(table.with_suffix(".json"))

@@ -39,7 +39,7 @@ from clusterkit.utils.text import plural
 
 # Inertias that differ by less than this fraction count as equal.
 _NEARLY_EQUAL = 1e-3
-# What the description of a table says of its images and clusters.
+# Rules for the images and clusters in the description of a table.
 _WRITTEN = {
     "names": table_of(TEXT),
     "clusters": table_of(integer(NOISE)),
@@ -106,7 +106,7 @@ def rewrite_clusters(clusters_csv: str | Path, origin: "Origin") -> None:
     """Write changed clusters and names into a table, and its description; other columns stay.
 
     Where the cluster of an image changed, its distance to the centre is removed, and it is no
-    exemplar.
+    longer an exemplar.
     """
     opened = _open_clusters(clusters_csv)
     header = [as_text(name) for name in opened.table.header]
@@ -190,7 +190,7 @@ class Origin:
         Warns
         -----
         Notice
-            If it is damaged, and what is lost by that.
+            If it is damaged, with what is lost.
         """
         try:
             document = json.loads(file.read_text(encoding="utf-8"))
@@ -220,7 +220,7 @@ class Origin:
             return None
 
 
-# What a description says of each selection of the images, see Selection.
+# Rules for each selection of the images in a description, see Selection.
 _SELECTION = {
     "only": list_of(TEXT),
     "clusters": list_of(TEXT),
@@ -442,7 +442,7 @@ def check_earlier(
 
 
 def say_other_part(earlier: EarlierClusters, embeddings: Embeddings | VectorStream) -> None:
-    """Say how to select the images of an earlier clustering of a part, if these are others."""
+    """Tell how to select the images of an earlier clustering again, if the present ones differ."""
     before, now = (
         [chosen[:3] for chosen in selections]
         for selections in (earlier.selections, embeddings.selections)

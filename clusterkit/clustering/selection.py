@@ -35,7 +35,7 @@ def select(
 ) -> Selected:
     """Select images by their paths, and by their clusters in an earlier clustering.
 
-    So that a part of the images can be clustered further without being embedded again.
+    A part of the images can then be clustered further without embedding it again.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def find_space(clusters_csv: str | Path, store: Store | str | Path) -> Space | N
         The space; None if it is not known, or not in the store.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # whoever reads the table will tell
+        warnings.simplefilter("ignore")  # reported when the table is read
         origin = Origin.read(Path(clusters_csv).with_suffix(".json"))
     name = None if origin is None else origin.made_by.get("space")
     spaces = as_store(store).spaces()

@@ -342,7 +342,7 @@ def _find_parts(
             continue
         if others:
             raise InvalidInputError(
-                f"{table.file}: the column {table.header[index]} must say train, val or test. "
+                f"{table.file}: the column {table.header[index]} must contain train, val or test. "
                 f"Received: {others[0]!r}"
             )
         remarks.append(f"with parts from {_name(table, index)}")
@@ -413,7 +413,7 @@ def _raise_ambiguous(table: Table, what: str, columns: Sequence[int], option: st
     """Raise an error for an ambiguous choice of column."""
     names = ", ".join(table.header[index] or "(no name)" for index in columns)
     raise InvalidInputError(
-        f"{table.file}: which column holds the {what} cannot be told from {names}: name it with "
+        f"{table.file}: which column holds the {what} is unclear from {names}: name it with "
         f"{option}"
     )
 

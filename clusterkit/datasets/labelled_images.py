@@ -192,7 +192,7 @@ def _from_folder(folder: Path, exclude: list[str]) -> LabelledImages:
         name, slash, _ = path[len(top) :].partition("/")
         if not slash:
             raise InvalidInputError(
-                f"{folder / path} has no label: it lies in none of the classes' folders. Name the "
+                f"{folder / path} has no label: it is in none of the folders of classes. Name the "
                 "folder that holds a folder for each class"
             )
         kept.append(row)
@@ -281,7 +281,7 @@ def _check_folders_differ(folder: Path, paths: Sequence[str]) -> None:
     first = next(iter(below.values()), set())
     if len(below) > 1 and len(first) > 1 and all(names == first for names in below.values()):
         raise InvalidInputError(
-            f"which folders are the classes cannot be told: {first_few(sorted(below))} in {folder} "
+            f"which folders are the classes is unclear: {first_few(sorted(below))} in {folder} "
             f"all hold the folders {first_few(sorted(first))}. Call parts of the data train, val "
             "and test; put the images of a class right into its folder; or name the labels in a "
             "CSV file"

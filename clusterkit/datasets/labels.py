@@ -35,7 +35,7 @@ def labels_from_folders(paths: Sequence[str]) -> list[str]:
     for path, label in zip(paths, labels, strict=True):
         if not label:
             raise InvalidInputError(
-                f"{path} lies in no folder that could be its label: "
+                f"{path} is in no folder that could be its label: "
                 "give the known labels as a CSV file (--labels)"
             )
     return labels

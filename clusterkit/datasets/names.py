@@ -105,7 +105,7 @@ def are_parts(meant: Collection[str | None]) -> bool:
     Parameters
     ----------
     meant : collection of str or None
-        What :func:`part_of` says of each folder.
+        The result of :func:`part_of` for each folder.
 
     Examples
     --------

@@ -103,7 +103,7 @@ def read_idx_pair(images: Path) -> tuple[NDArray[np.uint8], list[str]]:
     Parameters
     ----------
     images : pathlib.Path
-        The file ``NAME-images-idx3-ubyte``; ``NAME-labels-idx1-ubyte`` lies beside it.
+        The file ``NAME-images-idx3-ubyte``; ``NAME-labels-idx1-ubyte`` must be beside it.
 
     Returns
     -------
@@ -204,6 +204,6 @@ def _read_idx(path: Path, kind: bytes) -> NDArray[np.uint8]:
     shape = [int.from_bytes(data[at : at + 4], "big") for at in range(4, header, 4)]
     if data[:4] != kind or len(data) != header + math.prod(shape):
         raise InvalidInputError(
-            f"{path} is damaged, or no idx file of unsigned bytes in {n_dimensions} dimensions"
+            f"{path} is damaged, or not an idx file of unsigned bytes in {n_dimensions} dimensions"
         )
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)

@@ -1,4 +1,4 @@
-"""What the folders of an image say of it: its class, and its part of a data set."""
+"""Class and part of images, from the names of their folders."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from clusterkit.datasets.names import UNLABELLED, are_parts, part_of
 
 
 class Place(NamedTuple):
-    """What the folders of an image say of it.
+    """Class and part of an image, from the names of its folders.
 
     Attributes
     ----------
     label : str or None
-        The folder of its class; None if it lies in none.
+        The folder of its class; None if it is in none.
     part : str or None
         ``"train"``, ``"val"``, ``"test"`` or ``"unlabelled"``; None if the images are not divided.
     """
@@ -26,8 +26,8 @@ class Place(NamedTuple):
 def read_places(paths: Sequence[str]) -> list[Place]:
     """Read the class and the part of images from their paths.
 
-    Unlike :func:`clusterkit.datasets.read_labelled`, which must know every label, this also takes
-    folders that are in no order.
+    Unlike :func:`clusterkit.datasets.read_labelled`, which requires a label for every image, this
+    accepts any folders.
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ def read_places(paths: Sequence[str]) -> list[Place]:
     Returns
     -------
     list of Place
-        One per image.  Folders such as ``train`` and ``val`` beside each other are parts, in which
-        the classes' folders are; else the first folders are the classes.
+        One per image.  Folders such as ``train`` and ``val`` beside each other are parts that
+        contain the folders of the classes; otherwise the first folders are the classes.
 
     Examples
     --------
@@ -54,7 +54,7 @@ def read_places(paths: Sequence[str]) -> list[Place]:
 
 
 def _read_place(folders: list[str], meant: dict[str, str | None]) -> Place:
-    """Return what the folders of one image say."""
+    """Return the class and the part of one image."""
     part = meant.get(folders[0]) if folders else None
     if part is None:
         return Place(folders[0] if folders and not meant else None, None)

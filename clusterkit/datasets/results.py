@@ -1,4 +1,4 @@
-"""What all results can do: show themselves in a notebook and, if they are tables, leave it."""
+"""Base classes of results: text, HTML for notebooks and, for tables, CSV and data frames."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Result:
 
 
 class TableResult(Result):
-    """Base of results that are tables, as CSV for other programs and as data frame for pandas."""
+    """Base of results that are tables: also CSV files, and data frames for pandas."""
 
     def _table(self) -> Rows:
         """Return the rows of the result."""

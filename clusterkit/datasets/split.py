@@ -46,8 +46,8 @@ def split(
     """Split images, stratified by class, with all copies of an image in the same part.
 
     Copies are equal files, and images of one class that
-    :func:`clusterkit.datasets.copies.find_copies` finds: in another size, quality or brightness, or
-    mirrored.  If these are most of a class, as in scans of the same form, only equal files count as
+    :func:`clusterkit.datasets.copies.find_copies` finds: resized, cropped, rotated, mirrored or
+    edited.  If these are most of a class, as in scans of the same form, only equal files count as
     copies.  Copies of different classes, one of which must be wrong, are in training.
 
     Parameters
@@ -61,7 +61,7 @@ def split(
     random_state : int, optional
         Seed; random by default.
     apart : collection of (str, str)
-        Pairs of images that are no copies of each other, as for
+        Pairs of images that are not copies of each other, as for
         :func:`clusterkit.datasets.copies.find_copies`.  Two that are both copies of a third image
         stay together all the same.
 
@@ -114,7 +114,7 @@ def divide(
         Least number of different readable training images of a class, before the other parts are
         taken from them; by default 2, or 1 if the source has all parts.
     of_any_label : bool, default False
-        Whether images of different classes that look alike are copies, too, as for
+        Whether images of different classes that look alike also count as copies, as for
         :func:`draw_folds`.
 
     Returns
@@ -157,7 +157,7 @@ def draw_folds(
 ) -> NDArray[np.intp]:
     """Divide images into folds for cross-validation, stratified by class.
 
-    All copies of an image are in the same fold, as for :func:`split`; here also copies of different
+    All copies of an image are in the same fold, as for :func:`split`; here also those of different
     labels, one of which must be wrong.
 
     Parameters
@@ -169,7 +169,7 @@ def draw_folds(
     random_state : int, optional
         Seed; random by default.
     apart : collection of (str, str)
-        Pairs of images that are no copies of each other, as for :func:`split`.
+        Pairs of images that are not copies of each other, as for :func:`split`.
 
     Returns
     -------
@@ -310,7 +310,7 @@ def _group_copies(
     if no class of theirs consists of copies.
     """
     names = [set(label_tuple(label)) for label in data.labels or []]
-    _say_absent(apart, thumbnails)
+    _warn_absent(apart, thumbnails)
     pairs = pair_likely_copies(data.images, thumbnails, apart=apart)
     equal = [(a, b) for a, b in pairs if thumbnails[a].digest == thumbnails[b].digest]
     alike = [(a, b) for a, b in pairs if names[a] & names[b]]
@@ -328,12 +328,12 @@ def _group_copies(
     return _join(equal + copies, len(thumbnails))
 
 
-def _say_absent(apart: Collection[tuple[str, str]], thumbnails: Sequence[Thumbnail]) -> None:
-    """Say if no pair of images that are no copies is here, as after the files were edited."""
+def _warn_absent(apart: Collection[tuple[str, str]], thumbnails: Sequence[Thumbnail]) -> None:
+    """Warn if none of the pairs that are not copies is here, as after files were edited."""
     present = {thumbnail.digest for thumbnail in thumbnails}
     if apart and not any(present.issuperset(pair) for pair in apart):
         warnings.warn(
-            f"of the {plural(len(apart), 'pair')} of images that are no copies, none is among "
+            f"of the {plural(len(apart), 'pair')} of images that are not copies, none is among "
             f"these {plural(len(thumbnails), 'image')}",
             Notice,
             stacklevel=2,
@@ -464,7 +464,7 @@ def _count_parts(n: int, shares: Mapping[str, float], owed: dict[str, float]) ->
     most from it in earlier classes, which ``owed`` sums up.
     """
     exact = {TRAIN: n * (1 - sum(shares.values()))} | {p: n * share for p, share in shares.items()}
-    # What is less is an error of floating point.
+    # Smaller differences are floating-point errors.
     counts = {part: int(number + 1e-9) for part, number in exact.items()}
     fractions = {part: exact[part] - counts[part] for part in exact}
     by_need = sorted(exact, key=lambda part: fractions[part] + owed[part], reverse=True)
@@ -476,9 +476,9 @@ def _count_parts(n: int, shares: Mapping[str, float], owed: dict[str, float]) ->
 
 
 def _portion(sizes: Sequence[int], counts: Mapping[str, int]) -> list[str]:
-    """Assign the groups of a class to parts of so many images, keeping the largest for training."""
+    """Assign the groups of a class to parts of given sizes, keeping the largest for training."""
     parts = [TRAIN] * len(sizes)
-    # The last of equals.
+    # The last of equal groups.
     largest = max(range(len(sizes)), key=lambda place: (sizes[place], place))
     for part, wanted in counts.items():
         left = wanted

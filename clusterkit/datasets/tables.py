@@ -100,7 +100,7 @@ def read_table(file: str | Path) -> Table:
     except OSError as error:
         raise InvalidInputError(f"cannot read {file}: {error}") from error
     if data is None:
-        raise InvalidInputError(f"cannot read {file}: it is no regular file")
+        raise InvalidInputError(f"cannot read {file}: it is not a regular file")
     text, encoding = _decode(data, file)
     text, delimiter, is_short = _find_delimiter(text)
     remarks = [f"as {encoding}"] if encoding else []
@@ -312,10 +312,12 @@ def _decode(data: bytes, file: Path) -> tuple[str, str]:
         text = data.decode(encoding or "utf-8", "surrogateescape" if encoding is None else "strict")
     except UnicodeDecodeError as error:
         if encoding != "utf-8-sig":
-            raise InvalidInputError(f"{file} is no table: as {encoding} {error.reason}") from error
+            raise InvalidInputError(
+                f"{file} is not a table: as {encoding} {error.reason}"
+            ) from error
         text = data.decode(encoding, "surrogateescape")
     if "\0" in text:
-        raise InvalidInputError(f"{file} is no table: it holds binary data")
+        raise InvalidInputError(f"{file} is not a table: it holds binary data")
     if encoding not in (None, "utf-8-sig"):
         return text, str(encoding).upper()
     return text, ""

@@ -73,7 +73,7 @@ class ElbowCurve(TableResult):
     levels : tuple of Level
         The numbers that stand out, ascending, ``k`` among them; empty if ``k`` is None.
     probability : ndarray of shape (m,)
-        Probability of each number; what lacks to a sum of 1 is that of no groups.
+        Probability of each number; the rest to 1 is the probability that there are no groups.
     n_clusters : ndarray of shape (m,)
         The tried numbers of clusters, ascending.
     inertia : ndarray of shape (m,)
@@ -96,7 +96,7 @@ class ElbowCurve(TableResult):
     labels : ndarray of shape (n,) or None
         The cluster of each row for ``k``; None if ``k`` is None.
     sampled : RandomSample, optional
-        What the rows are a random sample of, if they are one.
+        The random sample that the rows are, if they are one.
     """
 
     k: int | None
@@ -180,8 +180,8 @@ def elbow_curve(
     Parameters
     ----------
     X : Embeddings, VectorStream or array-like of shape (n, d)
-        The vectors.  Of a stream, 20,000 random rows are taken; the verdict says so, as it does for
-        what :meth:`clusterkit.store.VectorStream.sample` returns.
+        The vectors.  Of a stream, 20,000 random rows are used; the verdict states it, as for the
+        result of :meth:`clusterkit.store.VectorStream.sample`.
     k : iterable of int, optional
         The numbers of clusters to try, in any order, each from 2 to n; by default all from
         ``k_min`` to ``k_max``.
@@ -220,7 +220,7 @@ def elbow_curve(
     *Which number?*  The numbers are ranked by the silhouette [1]_ of the k-means clusters and the
     square root of the eigengap [2]_ of the graphs of 7, 15 and 30 nearest neighbours, whose weights
     fall with the distance [3]_.  The weighted sum of both is the score of a conditional logit [4]_,
-    which gives each number a probability.  Groups of unequal size are not punished: no index
+    which gives each number a probability.  Groups of unequal size are not penalised: no index
     compares sizes.
 
     *Are these groups at all?*  Any cloud can be cut into slices.  Two things tell groups from
@@ -232,9 +232,9 @@ def elbow_curve(
 
     The confidence is the probability of groups, times the probability that the number or one beside
     it is right, a logistic regression of its lead over the others.  A number is a level if its
-    groups are groups, its confidence is at least 0.05, and it is one and a half times as probable
-    as some number on the way to each more probable one.  The groups of the levels are those of
-    k-means: nearly nested, not exactly.
+    groups pass the test for groups, its confidence is at least 0.05, and it is one and a half times
+    as probable as some number between it and each more probable one.  The groups of the levels are
+    those of k-means: nearly nested, not exactly.
 
     The weights, eight numbers in all, are learned by ``tests/benchmarks/learn_verdict.py`` from
     random draws of the classes of photo sets, and from generated sets.  A digest of its name puts
@@ -253,13 +253,13 @@ def elbow_curve(
     2 to 30 species, unequal     10 %        43 %          13 %                 67 %
     ==========================  =====  ==========  ============  ===================
 
-    The species that were kept aside are hard to tell apart: of the ten nearest neighbours of a
-    photo, 85 % are of its species, 95 % on the other side, where the verdict is within one for 95
-    and 45 % of the draws of equal and unequal size.  Single indices are within one for these four
-    kinds of draws in 100, 93, 53 and 37 % (eigengap), 100, 100, 50 and 50 % (silhouette), 100, 80,
-    40 and 23 % (stability), and 37, 13, 20 and 30 % (knee).  Of the verdicts with a confidence
-    above 0.8, 0.96 in the mean, 94 % are within one; of those from 0.6 to 0.8, 71 %; below, they
-    are too sure: 23 % at 0.48 and 8 % at 0.33.
+    The held-out species are hard to tell apart: of the ten nearest neighbours of a photo, 85 % are
+    of its species, 95 % on the other side, where the verdict is within one for 95 % and 45 % of the
+    draws of equal and unequal size.  Single indices are within one for these four kinds of draws in
+    100, 93, 53 and 37 % (eigengap), 100, 100, 50 and 50 % (silhouette), 100, 80, 40 and 23 %
+    (stability), and 37, 13, 20 and 30 % (knee).  Of the verdicts with a confidence above 0.8, 0.96
+    in the mean, 94 % are within one; of those from 0.6 to 0.8, 71 %; below, they are overconfident:
+    23 % at 0.48 and 8 % at 0.33.
 
     Generated sets, 25 of each kind, in 2 to 256 dimensions, 200 to 1,500 rows and 2 to 30 blobs;
     blobs of unequal size differ by up to 1 : 20, the few small ones are [1000, 10], [1000, 30],
@@ -318,7 +318,7 @@ def elbow_curve(
     scaled = to_float32(X, normalize=False, unit=unit)
     rows = prepare(scaled, normalize)
     if all_alike(rows):
-        return _say_sampled(_without_structure(numbers), sampled)
+        return _add_sampled(_without_structure(numbers), sampled)
     settings = (n_resamples, max_samples, random_state, progress)
     curve = _weigh(rows, numbers, *settings)
     for wider in ranges[1:]:
@@ -327,11 +327,11 @@ def elbow_curve(
         curve = _weigh(rows, list(wider), *settings)
     if rows is scaled:
         curve = replace(curve, inertia=curve.inertia * unit * unit)
-    return _say_sampled(curve, sampled)
+    return _add_sampled(curve, sampled)
 
 
-def _say_sampled(curve: ElbowCurve, sampled: RandomSample | None) -> ElbowCurve:
-    """Say of which images the verdict is, if it is of a random sample."""
+def _add_sampled(curve: ElbowCurve, sampled: RandomSample | None) -> ElbowCurve:
+    """Add to the verdict that it is of a random sample, if so."""
     if sampled is None:
         return curve
     return replace(curve, sampled=sampled, verdict=f"{curve.verdict} This is of {sampled}.")

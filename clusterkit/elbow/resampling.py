@@ -26,13 +26,13 @@ SCALES = (7, 15, 30)
 _FINEST = SCALES[0]
 # Number of normal distributions; the groups of one vary with the rows that are drawn.
 _N_CLOUDS = 4
-# A place is as sparse as its neighbour of this rank is far.
+# The sparseness at a row is the distance to its neighbour of this rank.
 _RANK = 10
 # Fraction of the rows in a subsample (Ben-Hur et al., 2002).
 _KEPT = 0.8
 # Range of the valleys: between groups that no link joins there is no border to measure.
 _LOWEST, _HIGHEST = -0.2, 0.5
-# A smaller share of leaving links than this is that of single rows between the groups.
+# A share of leaving links below this comes from single rows between the groups.
 _TRACE = 0.002
 
 

@@ -21,8 +21,8 @@ NEARNESS = {"constant": 0.633, "lead": 1.18}
 _LEAST, _LEAST_CONFIDENCE = 0.5, 0.125
 # Below this confidence the verdict says "About".
 _LOW_CONFIDENCE = 0.5
-# A number stands out if it is this many times as probable as some number on the way to each more
-# probable one; at most so many do.
+# A number stands out if it is this many times as probable as some number between it and each more
+# probable one; and the maximum number of those that stand out.
 _PROMINENCE, MAX_LEVELS = 1.5, 4
 # A level other than the best has at least this confidence.
 _LEAST_LEVEL = 0.05
@@ -30,8 +30,7 @@ _LEAST_LEVEL = 0.05
 _TAIL, _OPEN = 0.2, 0.2
 # The lead is the logarithm of at most this ratio, and of at least its inverse.
 _LONGEST_LEAD = 1e3
-# Below this stability groups are not said to come back, and below this valley, of 5 % longer
-# distances, not to have gaps between them.
+# Minimum stability for the words "come back", and minimum valley (5 % longer distances) for gaps.
 _STABLE, _GAP = 0.8, 0.05
 _NO_LEAD = "many numbers are about as probable, and none stands out"
 
@@ -50,7 +49,7 @@ class Verdict(NamedTuple):
     levels : dict of int to float
         The confidence of each number that stands out, ascending, ``k`` among them.
     probability : ndarray of shape (m,)
-        Probability of each number; what lacks to a sum of 1 is that of no groups.
+        Probability of each number; the rest to 1 is the probability that there are no groups.
     """
 
     k: int | None
@@ -61,20 +60,20 @@ class Verdict(NamedTuple):
 
 
 def describe_numbers(curves: Mapping[str, Curve]) -> Curve:
-    """Return what ranks the numbers of clusters, in the order of ``RANKING``: shape (m, 2)."""
+    """Return the features that rank the numbers, in the order of ``RANKING``: shape (m, 2)."""
     root = np.sqrt(np.maximum(curves["eigengap"], 0))
     return np.column_stack([root, curves["silhouette"]])
 
 
 def describe_groups(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> Curve:
-    """Return what tells groups from slices, in the order of ``GROUPS``: shape (m, 4)."""
+    """Return the features of real groups, in the order of ``GROUPS``: shape (m, 4)."""
     separation = curves["chance_conductance"] - curves["conductance"]
     ones = np.ones(len(n_clusters))
     return np.column_stack([ones, np.log(n_clusters), separation, curves["valley"]])
 
 
 def describe_lead(ranks: Curve) -> Curve:
-    """Return what tells whether a number is nearly right, in the order of ``NEARNESS``.
+    """Return the features of whether a number is nearly right, in the order of ``NEARNESS``.
 
     The lead is the logarithm of the odds that the right number is this one or one beside it.
     """
@@ -106,7 +105,7 @@ def find_peaks(ranks: Curve) -> list[int]:
     """Return the places of the numbers that stand out, the most probable first.
 
     A number stands out if it is more probable than its neighbours, and one and a half times as
-    probable as some number on the way to each more probable one.
+    probable as some number between it and each more probable one.
     """
     from scipy import signal
 
@@ -219,7 +218,7 @@ def _probability(table: Curve, weights: Mapping[str, float]) -> Curve:
 
 
 def _what_lacks(best: int, n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> str:
-    """Return why the groups of the most probable number are none."""
+    """Return why the groups of the most probable number do not count as groups."""
     tried = f"for no number from {n_clusters[0]} to {n_clusters[-1]}"
     if curves["stability"][best] < _STABLE:
         return f"{tried} do the same groups come back when some rows are left out"
@@ -229,7 +228,7 @@ def _what_lacks(best: int, n_clusters: NDArray[np.int64], curves: Mapping[str, C
 
 
 def _what_speaks(best: int, curves: Mapping[str, Curve]) -> str:
-    """Return what speaks for the groups of the most probable number."""
+    """Return the evidence for the groups of the most probable number."""
     reasons = []
     if curves["stability"][best] >= _STABLE:
         reasons.append("they come back when some rows are left out")

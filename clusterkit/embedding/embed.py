@@ -34,8 +34,8 @@ from clusterkit.utils.text import plural
 # Maximum seconds and rows per part, which bound lost work and memory.
 PART_SECONDS = 5.0
 PART_ROWS = 2048
-# The same of rows with a vector in other parts, all of which may have to be read for each part.
-# The seconds are at least ten times those that the last writing took.
+# The same for rows with a vector in other parts, all of which may have to be read for each part.
+# The seconds are at least ten times those of the last writing.
 KEPT_SECONDS = 60.0
 KEPT_ROWS = 50_000
 
@@ -63,7 +63,7 @@ class EmbedReport(Result):
     root : str
         The folder that the paths are relative to.
     default_space : str
-        Name of the folder of the store's default space, which is used where none is named.
+        Name of the folder of the store's default space.
     shard : str or None
         Which shard of the images it was, such as ``"3/8"``; its numbers are those of its images.
     """
@@ -123,8 +123,8 @@ def embed(
     images : ImageFolder, path, or list of paths
         The images; paths are converted to an ImageFolder.
     extractor : Extractor or str
-        The network, or its name; a store knows the weights and options of a name that it has
-        embeddings of, see :func:`~clusterkit.extractors.remembered.recall_extractor`.
+        The network, or its name; a store remembers the weights and options of its spaces, see
+        :func:`~clusterkit.extractors.remembered.recall_extractor`.
     store : Store or path, optional
         Where to store the embeddings, so that the next run embeds only new or changed images.  By
         default they are kept only in memory.
@@ -139,7 +139,7 @@ def embed(
     Raises
     ------
     InvalidInputError
-        If the extractor is none.
+        If ``extractor`` is not an extractor.
     WeightsError
         If the network's weights are not available.
 
@@ -196,7 +196,7 @@ def embed_to_store(
     images : ImageFolder
         The images.
     extractor : Extractor or str
-        The network, or its name, whose weights and options the store knows from earlier runs.
+        The network, or its name; the store remembers its weights and options.
     store : Store or path
         Where to store the embeddings.
     prune : bool
@@ -205,13 +205,13 @@ def embed_to_store(
     again : bool
         Whether to embed all images again, including known ones.
     half : bool
-        Whether a new space keeps its vectors as float16, in half the memory on disk, with 11
-        significant bits.  Its later runs do so unasked.
+        Whether a new space keeps its vectors as float16, in half the space on disk, with 11
+        significant bits.  Later runs on the space do the same.
     shard : (int, int), optional
         Which part of the images to embed, as number from 1 and count: ``(3, 8)`` is the third of
-        eight.  Shards run beside each other, on one machine or several that share a disk or a
-        bucket, in any order; see :class:`~clusterkit.embedding.shards.Shard`.  The last that ends
-        leaves the store as one run over all images does.
+        eight.  Shards run concurrently or in any order, on one machine or several that share a disk
+        or a bucket; see :class:`~clusterkit.embedding.shards.Shard`.  The last that ends leaves the
+        store as one run over all images does.
     engine : {"local", "ray"} or RayEngine
         What does the work: this process, or workers of Ray, on this machine or on those of a
         cluster, see :class:`~clusterkit.utils.ray_engine.RayEngine`.  The rows are the same.
@@ -226,16 +226,16 @@ def embed_to_store(
     Raises
     ------
     ClusterError
-        If the machines of the engine are not there, or refuse: they have other versions or weights,
-        or do not see the images or the store.
+        If the machines of the engine cannot be reached, have other versions or weights, or do not
+        see the images or the store.
     StoreError
         If the store cannot be written, or another run is writing to the same space, or the same
         shard of it.
     SpaceMismatchError
-        If vectors of float16 are asked for where the space has others.
+        If float16 vectors are requested and the space has float32.
     InvalidInputError
-        If the extractor is none, or the shard is out of range, or is to be pruned or embedded on
-        Ray.
+        If ``extractor`` is not an extractor, or the shard is out of range, or is to be pruned or
+        embedded on Ray.
     WeightsError
         If the network's weights are not available.
     """
@@ -282,7 +282,7 @@ def embed_to_store(
 
 
 def _check_extractor(extractor: Any) -> None:
-    """Check that images can be embedded by something."""
+    """Check that ``extractor`` can embed images."""
     if not isinstance(extractor, Extractor):
         raise InvalidInputError(
             "extractor must be the name of one, or an instance such as Xception(). Received: "
@@ -291,7 +291,7 @@ def _check_extractor(extractor: Any) -> None:
 
 
 def _check_shard(part: Shard | None, *, prune: bool, is_on_ray: bool) -> None:
-    """Check that nothing is asked of a shard that needs the whole."""
+    """Check that a shard is not asked for what needs all images."""
     if part is not None and prune:
         raise InvalidInputError(
             "a shard cannot be pruned, since others may be writing: prune in a run without shard"

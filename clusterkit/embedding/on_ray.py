@@ -27,17 +27,17 @@ from clusterkit.utils.ray_engine import RayEngine, Room, check_versions
 
 # Rows of a part, which is what a lost worker loses: a few seconds of its work.
 PIECE_ROWS = {"CPU": 256, "GPU": 2048}
-# So many pieces for each worker that none waits long for the last ones.
+# Number of pieces per worker, so that none waits long for the last ones.
 _PIECES_EACH = 16
 _LEAST_ROWS = 32
 # GB that a worker needs: TensorFlow, a network in up to four sessions, and pictures being read.
-# With Xception one of one CPU had 2.3.
+# One with Xception and one CPU took 2.3.
 _MEMORY = 3.0
 # CPUs beyond which one worker gains less than another would.
 _MOST_CPUS = 4
-# So often is a piece begun whose workers are lost: by then it is the reason.
+# Maximum number of attempts at a piece whose workers die; after that it is assumed to be the cause.
 _MOST_ATTEMPTS = 3
-# Each part has a list of its own until it is taken over; a writer reads all of them.
+# Each part has a separate list until it is taken over; a writer reads all of them.
 _MOST_LEDGERS = 32
 # Libraries that decide what a vector is, to the last bit.
 _LIBRARIES = ("keras", "numpy", "pillow", "simplejpeg")
@@ -64,7 +64,7 @@ class Piece:
 
 @dataclass
 class Outcome:
-    """What became of a piece.
+    """Result of a piece.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Job:
-    """What all workers of a run are told.
+    """The job of all workers of a run.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class Job:
     cpus : int
         CPUs of a worker.
     n_images : int
-        Number of images that are about to come.
+        Number of images that will be embedded.
     again : bool
         Whether known images are embedded again.
     kept_of_digest : dict
@@ -135,8 +135,8 @@ def run_on_ray(run: EmbedRun, store: Store, space: Space, engine: RayEngine) -> 
     Raises
     ------
     ClusterError
-        If there is no cluster, or a worker refuses: it has other versions or other weights, or does
-        not see the images or the store.
+        If there is no cluster, or a worker cannot work: it has other versions or other weights, or
+        does not see the images or the store.
     """
     with run.bar:
         paths = [path for path, _ in run.new_files()]
@@ -217,12 +217,12 @@ class Attempts:
 class RayWorker:
     """An actor of Ray that holds one network, and turns pieces into parts.
 
-    Why it cannot work is an outcome rather than an error, since Ray would start it again.
+    The reason why it cannot work is returned rather than raised, since Ray would restart it.
 
     Parameters
     ----------
     job : Job
-        What all workers are told.
+        The job.
     begin : callable, optional
         Returns how often a piece was begun, by its number.
     """
@@ -242,12 +242,12 @@ class RayWorker:
         """Embed a piece and write its part."""
         job = self.job
         if self.begin(piece.number) > _MOST_ATTEMPTS:
-            # Ray would try for ever.
+            # Ray would retry for ever.
             paths = piece.images.paths
             return Outcome(
-                refused=f"{_MOST_ATTEMPTS} workers ended without a word at the images {paths[0]} "
+                refused=f"{_MOST_ATTEMPTS} workers died at the images {paths[0]} "
                 f"to {paths[-1]} in {piece.images.root}: embed these with the engine local, which "
-                "says more, and give workers more memory if there is too little"
+                "reports more, and give workers more memory if there is too little"
             )
         try:
             space = self.space or self._begin(piece.images)
@@ -258,7 +258,8 @@ class RayWorker:
             # A network share that is lost in between would turn good rows into failures.
             self._check_sees(piece.images, space)
             if rows:
-                # A name of its own: a worker that Ray takes for lost may write beside the next.
+                # A unique name, since a worker that Ray considers lost may write concurrently with
+                # the next.
                 with space.adding(f"ray{uuid4().hex[:12]}"):
                     space.append(rows)
         except ClusterkitError as error:
@@ -313,7 +314,7 @@ def _embed_pieces(job: Job, pieces: list[Piece], room: Room) -> Iterator[Outcome
 
     def begin(number: int) -> int:
         """Count an attempt at a piece, in a worker."""
-        # What counts may be lost with a machine, too, which must not end the run.
+        # The actor that counts may also be lost with its machine, which must not end the run.
         with suppress(ray.exceptions.RayError):
             return int(ray.get(attempts.begin.remote(number)))
         return 1

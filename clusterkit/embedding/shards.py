@@ -1,4 +1,4 @@
-"""Parts of a list of images for runs beside each other, such as the tasks of a job array."""
+"""Parts of a list of images for concurrent runs, such as the tasks of a job array."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _ALLOWED = f"NUMBER/COUNT with 1 <= NUMBER <= COUNT <= {_MOST}, such as 3/8"
 class Shard(NamedTuple):
     """One of several parts of the images.
 
-    An image belongs to the shard that the digest of its path says.  Whatever is added to a folder
-    while shards wait for their turn, each image is in exactly one of them; they differ a little in
-    size, about as much as the square root of their number of images.
+    The digest of its path determines the shard of an image.  Whatever is added to a folder while
+    shards wait for their turn, each image is in exactly one of them; they differ a little in size,
+    about as much as the square root of their number of images.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Shard(NamedTuple):
         Raises
         ------
         InvalidInputError
-            If it is no shard.
+            If it is not a shard.
         """
         match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip(), re.ASCII)
         if match is None:

@@ -162,9 +162,9 @@ class EmbedRun:
     def _find_moved(self, status: FileStatus) -> str | None:
         """Return the digest of a file in a folder that was moved, which keeps its whole status.
 
-        A file that was itself renamed has another change time.  Its inode, size and time alone say
-        nothing: the next file may get the inode, archives give all files one time, and programs
-        that edit tags keep it.
+        A file that was itself renamed has another change time.  Its inode, size and time alone
+        prove nothing: the next file may get the inode, archives give all files one time, and
+        programs that edit tags keep it.
         """
         file = self._file_of_status.get(status)
         return self.known.rows[file].digest if file is not None and is_gone(file) else None

@@ -106,7 +106,7 @@ class KerasApplication(Extractor):
     resize : {"stretch", "crop", "pad"}
         See :func:`clusterkit.images.resizing.resize_image`.
     precision : {"auto", "float32", "bfloat16"}
-        By default bfloat16 if the hardware supports it, the first batch agrees with float32, and
+        By default bfloat16 if the hardware supports it, the first images agree with float32, and
         there are enough images to gain from it.
     runtime : {"auto", "keras", "openvino"}
         By default OpenVINO if it is installed and there is no GPU.  Runtime and precision are not
@@ -197,7 +197,7 @@ class KerasApplication(Extractor):
             self._load(few)
 
     def _load(self, few: bool) -> None:
-        """Load the network, which the next batch starts."""
+        """Load the network, which is compiled at the next batch."""
         identity = {"network": self.network, "output": self.output}
         self._network = OpenNetwork(
             NetworkSource(self.name, identity | {"weights": self._weights_digest()}, self._build),
@@ -222,7 +222,7 @@ class KerasApplication(Extractor):
 
     def _forward_maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         """Run the network up to the layer before pooling, in float32."""
-        # ConvNeXt normalises after pooling: its vectors are no averages.
+        # ConvNeXt normalises after pooling: its vectors are not averages.
         if self.output != "features" or self._row().module == "convnext":
             return None
         if not hasattr(self, "_run_maps"):

@@ -106,9 +106,9 @@ class Extractor(Parameterized, ABC):
         }
 
     def origin(self) -> dict[str, Any]:
-        """Return where the network is from and how it runs, which is no part of its identity.
+        """Return where the network is from and how it runs, which is not part of its identity.
 
-        A space remembers it, so that nobody needs to say it again.
+        A space records it, so that it need not be given again.
 
         Returns
         -------
@@ -136,8 +136,8 @@ class Extractor(Parameterized, ABC):
         Parameters
         ----------
         n_images : int
-            Number of images that are about to be embedded.  Few images are embedded by what starts
-            fastest, many by what runs fastest.
+            Number of images that will be embedded.  For few images the runtime that starts fastest
+            is used, for many the one that runs fastest.
         """
         self._drop_outdated()
         self._prepare(n_images)
@@ -191,7 +191,7 @@ class Extractor(Parameterized, ABC):
         Returns
         -------
         ndarray of shape (n, h, w, dimension), float32, or None
-            The last feature maps of the network; None if its vectors are no averages of such maps.
+            The last feature maps of the network; None if its vectors are not averages of such maps.
 
         Raises
         ------
@@ -204,7 +204,7 @@ class Extractor(Parameterized, ABC):
         return None if maps is None else np.ascontiguousarray(maps, dtype=np.float32)
 
     def _forward_maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-        """Return no maps: most vectors are not the average of any."""
+        """Return None: most vectors are not averages of maps."""
         return None
 
     def _check_batch(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -253,6 +253,8 @@ class Extractor(Parameterized, ABC):
         ------
         ImageError
             If an image cannot be read; :func:`clusterkit.embed` skips and lists it instead.
+        InvalidInputError
+            If there are no images, or the shape or dtype of an array is invalid.
         """
         check_resize_mode(self.resize)
         vectors = [self.extract(batch).vectors for batch in self._batches(X)]

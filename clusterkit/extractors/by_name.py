@@ -52,6 +52,11 @@ def create_extractor(
         See :class:`~clusterkit.extractors.applications.KerasApplication`.  Autoencoders run in
         float32 with Keras.
 
+    Returns
+    -------
+    Extractor
+        The extractor; its network is loaded at the first forward pass.
+
     Raises
     ------
     InvalidInputError

@@ -1,4 +1,4 @@
-"""Parameters as those of scikit-learn's estimators, without importing it, which takes a second."""
+"""Parameters as in scikit-learn's estimators, without its import, which takes a second."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Parameterized:
         return self
 
     def __repr__(self) -> str:
-        """Return the call that makes the object, with those parameters that are no defaults."""
+        """Return the call that makes the object, with parameters that are not defaults."""
         defaults, values = self._parameter_defaults(), self.get_params(deep=False)
         changed = (
             f"{name}={value!r}"

@@ -30,9 +30,9 @@ def recall_extractor(
 ) -> Extractor:
     """Return the extractor of a space in a store, or a new one if there is no such space.
 
-    What is not given is as it was when the space was embedded.  A new space takes the weights and
-    options of one that the same network made: ``resnet50-predictions`` those of ``resnet50``, if
-    they have the classification head.
+    Options that are not given are as when the space was embedded.  A new space takes the weights
+    and options of another space of the same network: ``resnet50-predictions`` those of
+    ``resnet50``, if they have the classification head.
 
     Parameters
     ----------
@@ -64,12 +64,12 @@ def recall_extractor(
     options = {"weights": weights, "batch_size": batch_size, "resize": resize}
     options |= {"precision": precision, "runtime": runtime}
     if name.endswith(".keras") and Path(name).is_file():
-        return _create(name, options)  # the file says everything itself
+        return _create(name, options)  # its file defines everything
     spaces = as_store(store).spaces_of(name)
     known = [space for space in spaces if _fits(space, name, weights)]
     fitting = [space for space in known if resize in (None, space.info["parameters"].get("resize"))]
     if not fitting:
-        # Resized in another way, or another output of the same network: a space of its own.
+        # Resized in another way, or another output of the same network: another space.
         related = known[0].info if known else _find_related(name, store)
         before = {option: related.get(option) for option in ("resize", "precision", "runtime")}
         before["weights"] = related.get("weights_source")
@@ -78,7 +78,7 @@ def recall_extractor(
     found, *others = fitting
     if others:
         warnings.warn(
-            f"going on with {found.folder.name}, the last embedded; {name} may also be "
+            f"using {found.folder.name}, the last embedded; {name} may also be "
             f"{', '.join(space.folder.name for space in others)}: choose one by its name",
             Notice,
             stacklevel=2,
@@ -89,7 +89,7 @@ def recall_extractor(
 
 
 class RememberedExtractor(Extractor):
-    """The extractor that made an embedding space, as the space remembers it.
+    """The extractor that made an embedding space, as recorded in the space.
 
     The network is opened for the first batch, so that known images need no weights.
 
@@ -203,12 +203,12 @@ class RememberedExtractor(Extractor):
         return self._opened.feature_maps(images)
 
     def _open(self) -> Extractor:
-        """Return the extractor itself, with the first weights that are those of the space."""
+        """Return the extractor itself, with the first weights that match the space."""
         source = self.space.get("weights_source")
         if source is None and self.name not in WITHOUT_NETWORK:
             self._recall("weights_source of a network")
         is_file = str(source).endswith(".keras")
-        # The file of an autoencoder holds its weights; those meant for other networks do not count.
+        # The file of an autoencoder holds its weights; those for other networks do not apply.
         given = self.weights if not is_file or str(self.weights).endswith(".keras") else None
         first = source if given is None else str(given)
         candidates = [first] if is_file or source is None else [first, default_weights()]
@@ -255,7 +255,7 @@ def _fits(space: Space, name: str, weights: str | Path | None) -> bool:
         return False  # imported
     if weights is not None and "weights" in known and known["weights"] != _digest(weights):
         return False
-    # Another preprocessing makes another space, unless this very one is meant.
+    # Another preprocessing makes another space, unless this one is named.
     is_current = info.get("preprocessing_version") == Extractor.preprocessing_version
     return is_current or name == space.folder.name
 
@@ -263,7 +263,7 @@ def _fits(space: Space, name: str, weights: str | Path | None) -> bool:
 def _find_related(name: str, store: Store | str | Path) -> dict[str, Any]:
     """Return the description of a space of the same network with another output; empty if none.
 
-    Its weights must be there, and have what the name needs.
+    Its weights must exist, and have what the name needs.
     """
     network = name.removesuffix("-predictions")
     other = network if name != network else f"{network}-predictions"
@@ -278,7 +278,7 @@ def _find_related(name: str, store: Store | str | Path) -> dict[str, Any]:
 
 
 def recall_weights(network: str, store: Store | str | Path) -> str | None:
-    """Return the file of weights that the store knows of a network, if it is there.
+    """Return the weights file that the store records for a network, if it exists.
 
     Parameters
     ----------
@@ -306,7 +306,7 @@ def recall_if_gone(
 ) -> Extractor:
     """Return an extractor, or that of its space in the store if the file of its weights is gone.
 
-    Images that the store knows then need no weights.
+    Images in the store then need no weights.
 
     Parameters
     ----------

@@ -103,10 +103,9 @@ def decode_image(
     resize : {"stretch", "crop", "pad"}
         See :func:`clusterkit.images.resizing.resize_image`.
     most_bytes : float
-        Images that need more memory are not decoded, which their headers tell.
+        Maximum memory; images that need more, by their headers, are not decoded.
     in_background : bool
-        Whether to decode in a process that leaves the processors to others, within an amount of
-        memory of its own.
+        Whether to decode in a process of low priority, with a separate memory budget.
 
     Returns
     -------
@@ -226,14 +225,14 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _why_unknown(data: bytes) -> str:
-    """Return why Pillow cannot open a file, which its own error does not tell."""
+    """Return why Pillow cannot open a file, since its own error does not tell."""
     for start, name in _UNSUPPORTED.items():
         if data.startswith(start):
             return f"{name} is not supported"
     if data.startswith(b"\xff\xd8"):
         frame = read_frame(data)
         if frame and frame.precision != 8:
-            return f"a JPEG of {frame.precision} bits a sample is not supported"
+            return f"a JPEG of {frame.precision} bits per sample is not supported"
         if b"\xff\xf7" in data[: 2**16]:
             return "JPEG-LS is not supported"
     for factory, accepts in Image.OPEN.values():
@@ -307,7 +306,7 @@ def _decode(image: Image.Image, data: bytes, claim: ClaimBytes) -> Decoded:
             image.info["transparency"] = in_8_bits(image.info["transparency"])
     if image.format == "JPEG2000" and (bits := _jpeg_2000_colour_bits(data)) > 8:
         # Pillow's rounding overflows from nearly white to black.
-        raise ImageError(f"JPEG 2000 of {bits} bits a colour is not supported")
+        raise ImageError(f"JPEG 2000 of {bits} bits per colour is not supported")
     image.load()
     if image.format == "TGA" and image.mode in ("RGBA", "LA") and not data[17] & 0x0F:
         # The header states that the fourth byte is not opacity.

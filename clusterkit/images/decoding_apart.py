@@ -27,7 +27,7 @@ TIME_VARIABLE = "CLUSTERKIT_IMAGE_SECONDS"
 _DEFAULT_SECONDS = 120.0
 _MAIN = "from clusterkit.images.decoding_child import main; main()"
 _WAIT = "from clusterkit.utils.priority import run_while_idle; run_while_idle(); "
-# So many times the limit for a process that others let wait.
+# Factor of the time limit for a process of low priority.
 _PATIENCE = 3
 # Enough for importing NumPy and Pillow from a slow disk.
 _START_SECONDS = 300.0
@@ -221,7 +221,7 @@ def _time_limit() -> float:
     return seconds
 
 
-# By whether they work in the background.  Appending and popping are atomic.
+# Idle processes, by whether they have low priority.  Appending and popping are atomic.
 _idle: dict[bool, list[_Child]] = {False: [], True: []}
 _of_parent: list[list[_Child]] = []
 

@@ -18,7 +18,7 @@ _SMALL_BYTES = 2**20
 
 
 class LargeImageError(ImageError):
-    """An image that takes more memory than its caller wants to decode at once."""
+    """An image that takes more memory than its caller allows."""
 
 
 def memory_limit() -> float:
@@ -67,7 +67,7 @@ class _Budget:
             self._taken += wanted
 
 
-# By whether images are decoded in the background: no other image waits for these.
+# By whether images are decoded in the background, so that no other image waits for these.
 _budgets = {False: _Budget(), True: _Budget()}
 # After a fork, a thread of the parent may hold the lock, and its images do not exist here.
 if hasattr(os, "register_at_fork"):
@@ -84,9 +84,9 @@ class Claim:
     Parameters
     ----------
     most_bytes : float
-        More memory is not taken.
+        Maximum memory of the decoding.
     in_background : bool
-        Whether the memory is taken from a budget of its own.
+        Whether a separate budget is used.
     """
 
     def __init__(self, *, most_bytes: float = math.inf, in_background: bool = False) -> None:

@@ -66,7 +66,7 @@ IMAGE_SUFFIXES = frozenset(
         ".webp",
     ]
 )
-# In a folder that files were sorted into, see :mod:`clusterkit.routing.manifest`.
+# The manifest of a sorted folder, see :mod:`clusterkit.routing.manifest`.
 MANIFEST_NAME = "clusterkit-manifest.jsonl"
 LIST_SUFFIXES = frozenset({".txt", ".lst"})
 _TABLE_SUFFIXES = frozenset({".csv", ".json", ".jsonl", ".npz", ".parquet", ".tsv", ".xlsx"})
@@ -365,7 +365,7 @@ class FileStatus(NamedTuple):
 
     @classmethod
     def of_object(cls, size: int | None, mtime_ns: int | None) -> FileStatus:
-        """Return the status of a file on object storage; without a time it says nothing."""
+        """Return the status of a file on object storage; all None without a time."""
         return cls(size, mtime_ns) if mtime_ns else cls()
 
 
@@ -394,7 +394,7 @@ def read_list(source: Path) -> Iterator[str]:
     except OSError as error:
         raise InvalidInputError(f"cannot read {source}: {error.strerror}") from error
     if "\0" in text:
-        raise InvalidInputError(f"{source} is no list of paths: it holds binary data, or UTF-16")
+        raise InvalidInputError(f"{source} is not a list of paths: it holds binary data, or UTF-16")
     for line in text.split("\n"):
         if line.strip():
             yield absolute(join(source.parent, line))
@@ -421,7 +421,7 @@ class _Listing:
 
     def __init__(self, exclude: Iterable[str]) -> None:
         self.files: set[str] = set()
-        # Of what was listed on object storage, where each question takes long.
+        # Status of what was listed on object storage, where each request is slow.
         self.statuses: dict[str, FileStatus] = {}
         self.passed_over: Counter[str] = Counter()
         self._exclude = [_parse_pattern(pattern) for pattern in exclude]
@@ -631,12 +631,12 @@ def _in_words(counts: Counter[str], start: str = "") -> str:
 
 
 def _is_there(path: Path) -> bool:
-    """Return whether there is such a file, or a link without a target.
+    """Return whether the file exists, or is a link without a target.
 
     Raises
     ------
     NotFoundError
-        If there is not even such a bucket.
+        If the bucket does not exist.
     """
     if not isinstance(path, RemotePath):
         return os.path.lexists(path)

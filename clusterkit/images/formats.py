@@ -1,4 +1,4 @@
-"""Tell the format of a file by its first bytes, and whether its name and its frames fit."""
+"""Detect the format of a file by its first bytes, and whether it matches its suffix."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ SUFFIXES = {
     "HEIC": (".heic", ".heif", ".hif"),
     "JPEG 2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
     "PNM": (".ppm", ".pgm", ".pbm", ".pnm"),
-    # It has no first bytes of its own.
+    # It has no signature.
     "other": (".tga",),
 }
 _FORMAT_OF_SUFFIX = {suffix: name for name, group in SUFFIXES.items() for suffix in group}
-# Brands of HEIF files whose pictures may be coded either way.
+# Brands of HEIF files with either codec.
 _EITHER = frozenset({b"mif1", b"msf1"})
 
 
@@ -48,7 +48,7 @@ def name_format(data: bytes) -> str:
     Returns
     -------
     str
-        A key of :data:`SUFFIXES`; ``"other"`` if it is none of these.
+        A key of :data:`SUFFIXES`, or ``"other"``.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def name_format(data: bytes) -> str:
 
 
 def fits_suffix(data: bytes, path: str | Path) -> bool:
-    """Return whether the content of a file is what its suffix says; other suffixes say nothing."""
+    """Return whether the content of a file matches its suffix; True for other suffixes."""
     said = _FORMAT_OF_SUFFIX.get(as_path(path).suffix.lower())
     found = name_format(data)
     return said in (None, found) or (said == "AVIF" and data[8:12] in _EITHER)

@@ -171,7 +171,8 @@ def read_jpeg_orientation(data: bytes) -> int:
 def estimate_quality(data: bytes) -> float:
     """Return the quality that a JPEG file was written with, from 1 to 100; NaN for other files.
 
-    That of the table of libjpeg with the nearest sum: exact for libjpeg, an estimate for others.
+    The quality of the libjpeg table with the nearest sum: exact for libjpeg, an estimate for
+    others.
     """
     if not data.startswith(b"\xff\xd8"):
         return math.nan

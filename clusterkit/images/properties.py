@@ -1,4 +1,4 @@
-"""Properties of images that are not what they show: tone, sharpness, size, format."""
+"""Properties of images other than their content: tone, sharpness, size, format."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def _fields(picture: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _sharpness(grey: NDArray[np.float32]) -> float:
-    """Return how much of an image's contrast is in its finest detail."""
+    """Return the share of an image's contrast in its finest detail."""
     laplacian = (
         4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
     )
@@ -196,7 +196,7 @@ def _border(grey: NDArray[np.float32]) -> float:
 def _count_plain(lines: NDArray[np.float32]) -> int:
     """Return the number of leading lines of one colour, that of the first, if they are a border.
 
-    A border ends along most of a line, a plain background at the tip of something.
+    A border ends along most of a line, a plain background at the edge of an object.
     """
     is_off = np.abs(lines - np.median(lines[0])) >= _PLAIN
     is_plain = ~is_off.any(axis=1)

@@ -1,4 +1,4 @@
-"""Figures that tell blurred, dark, blown out and plain pictures from good ones."""
+"""Measures that distinguish blurred, dark, overexposed and plain pictures from good ones."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-# Lines of a picture that are looked at, in each direction.
+# Number of examined lines of a picture in each direction.
 _N_LINES = 32
-# An edge is a change by so many levels within so many pixels: less may be noise.
+# An edge is a change by at least this many levels within this many pixels; less may be noise.
 _EDGE, _FAINT, _REACH = 24, 8, 8
-# If less of the picture is edges, the strongest changes that there are.
+# If a smaller share of the picture is edges, its strongest changes are used.
 _LEAST_EDGES = 0.02
-# The share of the edges that are as steep as the figure, or steeper.
+# Share of the edges that are at least as steep as the measure.
 _STEEPEST = 0.1
-# Pictures are sharp if one step is half of the change: by how much more is not measured.
+# Pictures are sharp if one step is half of the change; larger values are clipped.
 SHARP = 0.5
 # A pixel is clipped if a colour is from this level on, and white if no colour is below the other.
 _CLIPPED, _WHITE = 250, 235
@@ -40,15 +40,15 @@ class Lines(NamedTuple):
 
 
 class PictureQuality(NamedTuple):
-    """Figures of a picture.
+    """Measures of a picture.
 
     Attributes
     ----------
     steepness : float or None
-        How much of the change at an edge falls between two pixels that are neighbours, at the
-        steepest tenth of the edges, along rows or columns, whichever is less: 0.5 stands for all
-        that is more, as in sharp pictures; about 0.4 behind a Gaussian blur of two pixels, 0.3
-        behind one of three.  None where there is no edge.
+        Largest share of the change at an edge between two neighbouring pixels, at the steepest
+        tenth of the edges, along rows or columns, whichever is less; at most 0.5, as in sharp
+        pictures; about 0.4 after a Gaussian blur of two pixels, and 0.3 after one of three.  None
+        without edges.
     dark, dim : float
         Share of the pixels in which all colours are below a quarter of full light, and below 160 of
         255.
@@ -70,12 +70,12 @@ class PictureQuality(NamedTuple):
 
 
 def take_lines(picture: NDArray[np.uint8]) -> Lines:
-    """Return the lines of a picture that :func:`measure_quality` looks at.
+    """Return the lines of a picture for :func:`measure_quality`.
 
     Parameters
     ----------
     picture : ndarray of shape (height, width, 3), uint8
-        The picture, of at most some hundred pixels a side.
+        The picture, with sides of at most some hundred pixels.
     """
     height, width = picture.shape[:2]
     rows = picture[:: max(1, height // _N_LINES)]
@@ -98,9 +98,9 @@ def measure_quality(pictures: Sequence[Lines]) -> list[PictureQuality]:
 
     Notes
     -----
-    Where a picture is smooth says nothing: a background may be out of focus, a sky has no edge.
-    Only its steepest edges tell whether it is sharp, in both directions: a camera that moved blurs
-    one of them.
+    Smooth areas are not informative: a background may be out of focus, and a sky has no edges.
+    Only the steepest edges show whether a picture is sharp.  Both directions count, since camera
+    motion blurs one of them.
 
     Examples
     --------
@@ -142,7 +142,7 @@ def measure_quality(pictures: Sequence[Lines]) -> list[PictureQuality]:
 
 
 def _places(sizes: Sequence[int]) -> list[slice]:
-    """Return where parts of these sizes lie, one behind the other."""
+    """Return the slices of consecutive parts of these sizes."""
     ends = np.cumsum(sizes).tolist()
     return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
 
@@ -155,7 +155,7 @@ def _share(where: NDArray[np.bool_]) -> float:
 def _measure_steepness(pictures: list[NDArray[np.uint8]]) -> list[float | None]:
     """Return how steep the steepest edges along the lines of each picture are."""
     change, step = _find_edges(np.concatenate([lines.ravel() for lines in pictures]))
-    # Changes from the end of a line to the begin of the next one are none.
+    # Changes from the end of a line to the start of the next one do not count.
     ends = np.cumsum([lines.shape[1] for lines in pictures for _ in lines])
     across = (ends[:, None] - np.arange(1, _REACH)).ravel()
     change[across[(across >= 0) & (across < len(change))]] = 0
@@ -175,20 +175,20 @@ def _measure_steepness(pictures: list[NDArray[np.uint8]]) -> list[float | None]:
 
 
 def _find_edges(line: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return the change within each eight pixels from each on, and the largest step in them."""
+    """Return the change within eight pixels from each one on, and the largest step in them."""
     line = np.pad(line, (0, _REACH - 1))
     high, low = _widen(line, 1, np.maximum), _widen(line, 1, np.minimum)
     step = high - low
     for further in (2, 4):
         high, low = _widen(high, further, np.maximum), _widen(low, further, np.minimum)
-    # Seven steps lie between eight pixels.
+    # Eight pixels have seven steps.
     for further in (1, 2, 3):
         step = _widen(step, further, np.maximum)
     return high - low, step
 
 
 def _widen(values: NDArray[np.uint8], by: int, of: np.ufunc) -> NDArray[np.uint8]:
-    """Return the extreme of each value and the one so many places further."""
+    """Return the extreme of each value and the one at a distance."""
     return of(values[by:], values[:-by])
 
 

@@ -173,7 +173,7 @@ class Tiff:
             raise ImageError(f"the TIFF compression {name} is not supported")
         if self.compression in _JPEG_CODECS:
             if self._number(_BITS, 8) != 8:
-                raise ImageError(f"TIFF JPEG of {self._bits} bits a sample is not supported")
+                raise ImageError(f"TIFF JPEG of {self._bits} bits per sample is not supported")
             return
         if self._photometric not in _COLOURS:
             name = _OTHER_PHOTOMETRICS.get(self._photometric, f"colours {self._photometric}")
@@ -237,7 +237,7 @@ class Tiff:
 
     @cached_property
     def _planar(self) -> bool:
-        """Whether each sample has a plane of its own."""
+        """Whether each sample has a separate plane."""
         return self._number(_PLANAR, 1) == 2 and self._samples > 1
 
     @cached_property

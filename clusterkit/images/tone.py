@@ -1,4 +1,4 @@
-"""Colour tone of pictures: how alike two are, and the same pictures without it.
+"""Colour tone of pictures: how similar it is in two, and pictures without it.
 
 The *tone* of a picture is how its colours are distributed, regardless of where they are.  All is
 computed in CIELAB, where equal distances look about equally large.
@@ -126,7 +126,7 @@ def give_tone(picture: NDArray[np.uint8], tone: Tone) -> NDArray[np.uint8]:
     picture : ndarray of shape (height, width, 3), uint8
         RGB.
     tone : Tone
-        What it gets.
+        The tone to apply.
 
     Returns
     -------
@@ -146,7 +146,7 @@ def give_tone(picture: NDArray[np.uint8], tone: Tone) -> NDArray[np.uint8]:
 
 
 def compare_tones(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """Return how alike the colours of two pictures are distributed.
+    """Return how similar the colour distributions of two pictures are.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def compare_tones(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     float
         Intersection of their colour histograms, from 0 (no colour in common) to 1 (Swain and
         Ballard, 1991, "Color indexing"), in CIELAB.  A pixel counts for the bins around it in
-        proportion, so that a slightly different colour is not a different one.
+        proportion, so that slightly different colours are similar.
     """
     return float(np.minimum(color_histogram(a), color_histogram(b)).sum())
 
@@ -169,7 +169,7 @@ def color_histogram(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
     Parameters
     ----------
     picture : ndarray of shape (height, width, 3), uint8
-        RGB.  Of large pictures every second, third, … pixel counts.
+        RGB.  In large pictures only every second, third, … pixel is counted.
 
     Returns
     -------

@@ -1,8 +1,8 @@
-"""Downloads of weights: with a bar and a time limit, ended at once, and whole or not at all.
+"""Downloads of weights: with a progress bar and a time limit, interruptible, and atomic.
 
-Keras knows which file of which address belongs to a network, and where files are kept; how the
-bytes come is decided here.  ``urllib`` alone would wait for a silent server for ever, and not end
-at Ctrl-C while it looks up a name.
+Keras knows the address and the cache path of the weights of a network; this module transfers the
+bytes.  ``urllib`` alone would wait for a silent server for ever, and ignore Ctrl-C while it
+resolves a name.
 """
 
 import queue
@@ -23,13 +23,13 @@ from clusterkit.utils.files import atomic_file
 from clusterkit.utils.parallel import is_abandoned
 from clusterkit.utils.progress import progress_bar
 
-# A download ends if nothing has come for so long, whether it connects or reads.
+# Seconds without any data, while connecting or reading, after which a download fails.
 STALL_SECONDS = 30.0
-# How often it is looked whether somebody still waits for the file.
+# Interval of checks whether the download is still wanted.
 _LOOK_SECONDS = 0.1
 _CHUNK_BYTES = 2**18
 
-# Keras has one function that downloads, whichever thread calls it.
+# Keras has one download function for all threads.
 _lock = threading.RLock()
 
 
@@ -42,7 +42,7 @@ def guarded_downloads() -> Iterator[None]:
     fetched: list[Path] = []
 
     def retrieve(url: str, filename: str, *_: Any) -> tuple[str, None]:
-        """Take the place of ``urllib.request.urlretrieve``."""
+        """Replace ``urllib.request.urlretrieve``."""
         download(url, Path(filename))
         fetched.append(Path(filename))
         return filename, None
@@ -79,8 +79,8 @@ def download(url: str, target: Path) -> None:
     Raises
     ------
     WeightsError
-        If nothing comes for :data:`STALL_SECONDS`, the server refuses, or the connection ends
-        early; also if nobody waits for the file any more, see
+        If no data arrive for :data:`STALL_SECONDS`, the server returns an error, or the connection
+        ends early; also if the task was abandoned, see
         :func:`~clusterkit.utils.parallel.is_abandoned`.
     """
     transfer = _Transfer(url)
@@ -105,10 +105,10 @@ def download(url: str, target: Path) -> None:
 
 
 class _Transfer:
-    """The bytes of an address, read in a thread of its own, which nobody has to wait for.
+    """The bytes of an address, read in a separate thread that can be abandoned.
 
-    Looking up a name and connecting cannot be interrupted, therefore the thread is left alone when
-    it takes too long; a daemon does not keep the program from ending.
+    Resolving a name and connecting cannot be interrupted, so the thread is abandoned if it takes
+    too long; a daemon thread does not keep the program running.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ class _Transfer:
     def __init__(self, url: str) -> None:
         self.url = url
         self.size: int | None = None
-        # Bounded, should the disk be slower than the network.
+        # Bounded, in case the disk is slower than the network.
         self._received: queue.Queue[bytes | Exception] = queue.Queue(maxsize=64)
         self._is_closed = False
         threading.Thread(target=self._read, name="clusterkit-download", daemon=True).start()
@@ -134,7 +134,7 @@ class _Transfer:
         self._is_closed = True
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the bytes as they come."""
+        """Yield the bytes as they arrive."""
         waited = 0.0
         while waited < STALL_SECONDS:
             if is_abandoned():
@@ -154,19 +154,19 @@ class _Transfer:
         raise WeightsError(f"nothing has come from {host} for {STALL_SECONDS:g} seconds")
 
     def _read(self) -> None:
-        """Read all, in the thread; the last item is empty, or what went wrong."""
+        """Read everything, in the thread; the last item is empty, or an exception."""
         try:
-            # Longer than the reader waits, who says it better.
-            # An opener of its own takes the proxies of now, not of the process's first download.
+            # Longer than the reader's limit, whose message is clearer.  A new opener
+            # uses the present proxies, not those of the first download.
             opener = urllib.request.build_opener()
             with opener.open(self.url, timeout=2 * STALL_SECONDS) as response:
                 length = response.headers.get("Content-Length")
                 self.size = int(length) if length else None
-                # read1 returns what has come, read would wait until the chunk is full.
+                # read1 returns the available data; read would wait until the chunk is full.
                 while (chunk := response.read1(_CHUNK_BYTES)) and not self._is_closed:
                     self._received.put(chunk, timeout=STALL_SECONDS)
             self._received.put(b"", timeout=STALL_SECONDS)
-        # Whatever it is, the reader is told.
+        # Any exception is passed to the reader.
         except Exception as error:
             if isinstance(error, urllib.error.HTTPError):
                 error.close()  # it holds the connection
@@ -175,7 +175,7 @@ class _Transfer:
 
 
 def _explain(error: Exception) -> str:
-    """Return why the network refused, without the names of Python's classes."""
+    """Return the reason of a network error, without the names of Python's classes."""
     if isinstance(error, urllib.error.HTTPError):
         return f"HTTP {error.code} {error.reason}"
     reason = error.reason if isinstance(error, urllib.error.URLError) else error

@@ -20,9 +20,9 @@ from clusterkit.utils.text import in_shell
 
 _ENTRY = "clusterkit.json"
 _FORMAT = 1
-# Files of the first kind were written before there was a second.
+# Files without a kind were written before there were two kinds.
 _FIRST_KIND = "autoencoder"
-# Both are far above what is written, and soon read.
+# Both are far above the size of valid files, and small enough to read.
 _MAX_DOCUMENT_BYTES = 2**24
 _MAX_INFLATION = 20
 _RULES = {"format": integer(1), "kind": TEXT}
@@ -77,7 +77,7 @@ def read_document(
             check_sizes(archive)
             if _ENTRY not in archive.namelist():
                 raise WeightsError(
-                    f"{path} is no {kind} of clusterkit (it holds no {_ENTRY}): train one "
+                    f"{path} is not a clusterkit {kind} (it holds no {_ENTRY}): train one "
                     f"with `{command}`"
                 )
             if archive.getinfo(_ENTRY).file_size > _MAX_DOCUMENT_BYTES:
@@ -90,7 +90,7 @@ def read_document(
         raise
     except _BAD_ZIP as error:
         raise WeightsError(
-            f"{path} is damaged or no .keras file ({error}): copy it again, or train it again"
+            f"{path} is damaged or not a .keras file ({error}): copy it again, or train it again"
         ) from error
     except TypeError as error:
         raise WeightsError(
@@ -173,7 +173,7 @@ def load_network(
     expected += [(None, length) for length in layers.values()]
     if shapes != expected:
         raise WeightsError(
-            f"{path} is damaged: its network has the shapes {shapes}, and its {_ENTRY} says "
+            f"{path} is damaged: its network has the shapes {shapes}, and its {_ENTRY} has "
             f"{expected}"
         )
     return model

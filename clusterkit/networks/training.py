@@ -118,7 +118,7 @@ def fit_epochs(
     """
     first = epochs if best.is_over else best.n_epochs
     if first and progress:
-        print(f"Going on after epoch {best.n_epochs}", file=sys.stderr)
+        print(f"Continuing after epoch {best.n_epochs}", file=sys.stderr)
     bar = _TrainingBar(n_images, enabled=progress, first_epoch=first)
     _create_variables(model)
     model.fit(

@@ -1,4 +1,4 @@
-"""Chart of what an embedding space follows, with its odd images."""
+"""Chart of the properties that an embedding space follows, with odd images."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _WIDTH = _NAME + _BAR + 50.0
 
 
 class PropertyBar(NamedTuple):
-    """One property of images, and how far a space follows it.
+    """One property of images, and its association with a space.
 
     Attributes
     ----------
     name : str
-        What it is called.
+        Its name.
     correlation : float
-        How far distances follow it, at most 1.
+        Association of the distances with it, at most 1.
     limit : float
-        From here on the space follows it.
+        Minimum association of a followed property.
     follows : bool
-        Whether it does; a bar of another colour.
+        Whether the space follows it; changes the colour of the bar.
     """
 
     name: str
@@ -44,7 +44,7 @@ class PropertyBar(NamedTuple):
 
 
 class AuditDisplay(Display):
-    """How far a space follows each property of the images, and rows of odd images.
+    """Association of a space with each property of the images, and rows of odd images.
 
     Parameters
     ----------

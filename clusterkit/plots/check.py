@@ -1,4 +1,4 @@
-"""Chart of what a check found, with example images."""
+"""Chart of the findings of a check, with example images."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _N_IMAGES = 6
 _PICTURES = _NAME + _BAR + 16.0
 _WIDTH = _PICTURES + _N_IMAGES * (_SIDE + _GAP)
 _ROW = _SIDE + _GAP + 2.0
-# Classes that have a bar.
+# Maximum number of classes with a bar.
 _MOST_CLASSES = 12
 
 
 class CheckDisplay(Display):
-    """How often each kind of fault was found, with examples, and the images of each class.
+    """Number of findings of each kind, with examples, and number of images of each class.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ class CheckDisplay(Display):
 
 
 def _present_places(check: Check) -> dict[Path, Path]:
-    """Return where files are that were put aside."""
+    """Return the present paths of files that were moved."""
     from pathlib import Path
 
     if check.moved is None:

@@ -35,7 +35,18 @@ _PICTURES = (
 
 
 def report_folder(output: str | Path) -> Path:
-    """Return the folder for the report of a classifier: ``NAME-report`` beside ``NAME.keras``."""
+    """Return the folder for the report of a classifier: ``NAME-report`` beside ``NAME.keras``.
+
+    Parameters
+    ----------
+    output : path
+        The ``.keras`` file.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder, which need not exist.
+    """
     output = Path(output)
     return output.with_name(f"{output.stem}-report")
 

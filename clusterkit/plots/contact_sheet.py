@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _SIDE, _GAP, _MARGIN, _HEAD, _NOTE, _CAPTION = 76.0, 6.0, 4.0, 112.0, 20.0, 10.0
 # Pictures per row, and rows per page.
 _COLUMNS, _MAX_ROWS = 8, 30
-# Copies are looked for among this many times the images that are shown.
+# Copies are searched among this many times the number of shown images.
 _N_CANDIDATES = 3
 SHOWN = ("central", "doubtful", "random", "all")
 
@@ -43,9 +43,9 @@ class ContactSheetDisplay(Display):
     names : dict of int to str, optional
         Names of clusters.
     copies : dict of path to int, optional
-        Number of further images that a picture stands for, since they are copies of it.
+        Number of further images that a picture represents, since they are copies of it.
     starts : dict of int to int, optional
-        Number of pictures of each cluster on the pages before.
+        Number of pictures of each cluster on earlier pages.
     file_names : bool
         Whether to write the name of each file below its picture.
     n_images : int
@@ -91,7 +91,7 @@ class ContactSheetDisplay(Display):
         clusters: Sequence[int] | None = None,
         n_images: int = 8,
         show: str = "central",
-        random_state: int | None = 0,
+        random_state: int | None = None,
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
@@ -100,8 +100,8 @@ class ContactSheetDisplay(Display):
         Parameters
         ----------
         clustering : Clustering
-            Labels and distances to the centres.  Images that a person said not to be copies of each
-            other take two, see :func:`clusterkit.clustering.label`.
+            Labels and distances to the centres.  Images marked as not copies of each other take two
+            pictures, see :func:`clusterkit.clustering.label`.
         clusters : sequence of int, optional
             Clusters to show, for instance the next page; by default all.
         n_images : int
@@ -110,7 +110,7 @@ class ContactSheetDisplay(Display):
             Which images: the nearest to the centre, those that are nearly as near to another
             centre, a random sample, or all.
         random_state : int, optional
-            Seed of the sample.
+            Seed of the sample; random by default.
         ax : matplotlib.axes.Axes, optional
             Axes to draw in.
         **kwargs
@@ -226,7 +226,7 @@ class ContactSheets:
         *,
         n_images: int = 8,
         show: str = "central",
-        random_state: int | None = 0,
+        random_state: int | None = None,
         **kwargs: Any,
     ) -> Self:
         """Plot images of all clusters, on as many pages as they need.
@@ -235,6 +235,11 @@ class ContactSheets:
         ----------
         clustering, n_images, show, random_state, **kwargs
             See :meth:`ContactSheetDisplay.from_clustering`.
+
+        Returns
+        -------
+        ContactSheets
+            The plotted pages.
         """
         chosen = _choose(clustering, None, n_images, show, random_state)
         kwargs = _described(clustering, chosen, kwargs)
@@ -269,7 +274,19 @@ class ContactSheets:
 
 
 def check_sheet_path(path: str | Path, *, overwrite: bool = False) -> Path:
-    """Check that the pages of a contact sheet can be written; return the path of the first.
+    """Check that the pages of a contact sheet can be written.
+
+    Parameters
+    ----------
+    path : path
+        The file of the first page.
+    overwrite : bool
+        Whether to overwrite existing files.
+
+    Returns
+    -------
+    pathlib.Path
+        The path of the first page.
 
     Raises
     ------
@@ -326,7 +343,7 @@ def _choose(
 
 
 def _rank(clustering: Clustering, show: str, random_state: int | None) -> NDArray[np.float64]:
-    """Return numbers by which the images are ordered, the first to show the lowest."""
+    """Return the sort key of the images; the lowest is shown first."""
     distances = np.asarray(clustering.distances, float)
     if show == "random":
         return np.random.default_rng(random_state).random(len(distances))
@@ -340,7 +357,7 @@ def _first_copies(files: Sequence[Path], apart: frozenset[tuple[str, str]]) -> d
     """Map each copy among files to the first of its kind; see :func:`find_copies` for ``apart``."""
     first: dict[int, int] = {}
     for one, other in find_copies(files, apart=apart):
-        # Sorted pairs: the first of a copy's first is known.
+        # The pairs are sorted, so that the first of each first is known.
         first[other] = min(first.get(other, other), first.get(one, one))
     return {files[other]: files[one] for other, one in first.items()}
 
@@ -354,7 +371,7 @@ def _described(clustering: Clustering, chosen: _Chosen, kwargs: dict[str, Any]) 
 def _pages(
     files: Mapping[int, Sequence[Path]],
 ) -> Iterator[tuple[dict[int, Sequence[Path]], dict[int, int]]]:
-    """Yield the files of each page, and how many of each cluster are on the pages before."""
+    """Yield the files of each page, and the number of each cluster on earlier pages."""
     page: dict[int, Sequence[Path]] = {}
     starts: dict[int, int] = {}
     n_free = _MAX_ROWS

@@ -25,8 +25,8 @@ class Display(ABC):
     """Base class of displays, following scikit-learn's convention.
 
     Without ``ax``, a notebook shows the figure after the cell, as for scikit-learn's displays.
-    Elsewhere pyplot does not manage the figure: no screen is needed, and memory is released with
-    the display.  For ``plt.show()`` in a script, pass ``ax`` from ``plt.subplots()``.
+    Elsewhere pyplot does not manage the figure: no screen is needed, and memory is freed with the
+    display.  For ``plt.show()`` in a script, pass ``ax`` from ``plt.subplots()``.
 
     Attributes
     ----------

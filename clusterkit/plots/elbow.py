@@ -1,4 +1,4 @@
-"""Plot of the number of clusters: how probable each is, the levels, and the elbow."""
+"""Plot of the probability of each number of clusters, the levels, and the elbow."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LABEL, _LINE = 9.0, 12.0
 
 
 class _Mark(NamedTuple):
-    """A bar that is pointed out: where, and what is said of it."""
+    """A labelled bar: its position and label."""
 
     x: float
     text: str
@@ -49,9 +49,9 @@ class ElbowDisplay(Display):
 
     The bars and the share of "none", which stands for no clear number, have a sum of 1.  Numbers
     with strong evidence, the levels, are labelled with their confidence, the best one in bold.
-    Single indices follow in panels of their own if they are given.
+    Single indices follow in further panels if given.
 
-    On an Axes of the caller, one panel is drawn: the bars, or the inertia if there are none.
+    On the caller's Axes, one panel is drawn: the bars, or the inertia without probabilities.
 
     Parameters
     ----------
@@ -60,13 +60,13 @@ class ElbowDisplay(Display):
     inertia : array-like of shape (n,)
         Sum of squared distances to the centres.
     probability : array-like of shape (n,), optional
-        Probability of each number; what lacks to a sum of 1 is that there is no clear number.
+        Probability of each number; the rest to 1 is the probability that there is no clear number.
     levels : dict of int to (float or None), optional
         Numbers with strong evidence, and their confidence from 0 to 1.
     chosen : int, optional
         The best number; None if there is no clear one.
     verdict : str
-        Text of the verdict, used as the title; on an Axes of the caller, its first words.
+        Text of the verdict, used as the title; on the caller's Axes, its first words.
     indices : dict of str to array-like of shape (n,), optional
         Single indices by name; undefined values are NaN.
     votes : dict of str to int or None, optional
@@ -166,7 +166,7 @@ class ElbowDisplay(Display):
 
     def _size(self) -> tuple[float, float]:
         """Return the size of a new figure in points."""
-        # A line of the verdict has about 80 letters; each level may need a line of its own.
+        # A line of the verdict has about 80 letters; each level may need a separate line.
         lines = len(self.verdict) // 80 + len(self.levels or ())
         return _WIDTH, sum(self._heights) + 60 + _LINE * lines
 
@@ -270,7 +270,7 @@ class ElbowDisplay(Display):
             dot.set(color=VERMILION, markersize=6, clip_on=False, zorder=3)
 
     def _draw_labels(self, ax: Axes, width: float) -> int:
-        """Write what is said of the marked numbers above the panel; return the number of lines."""
+        """Write the labels of the marked numbers above the panel; return the number of lines."""
         lines: list[list[tuple[float, float]]] = []
         first, last = ax.get_xlim()
         # The best is nearest to its bar.
@@ -300,7 +300,7 @@ class ElbowDisplay(Display):
         return len(lines)
 
     def _marks(self) -> Iterator[_Mark]:
-        """Yield the numbers to label, or that there is none."""
+        """Yield the marks of the numbers, or of no clear number."""
         for number, confidence in self._levels.items():
             is_best = number == self.chosen
             text = f"{number} clusters" if is_best else f"{number}"
@@ -327,7 +327,7 @@ class ElbowDisplay(Display):
 
     @property
     def _none_at(self) -> float:
-        """The place of none, left of the numbers."""
+        """Position of "none", left of the numbers."""
         numbers = np.asarray(self.n_clusters)
         return float(numbers[0] - max(1.5, 0.06 * np.ptp(numbers)))
 

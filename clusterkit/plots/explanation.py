@@ -1,4 +1,4 @@
-"""Plot of why two images are similar: where, how much of it is tone, and their latent vectors."""
+"""Plot of why two images are similar: where, the share of tone, and their latent vectors."""
 
 from __future__ import annotations
 
@@ -30,21 +30,22 @@ from clusterkit.plots.style import (
 
 if TYPE_CHECKING:
     from clusterkit.similarity.explanation import Explanation
+    from clusterkit.similarity.similarity_maps import Where
     from clusterkit.similarity.tone_share import ToneInfluence
-    from clusterkit.similarity.where import Where
 
 _WIDTH, _WORDS, _PICTURES, _CHARTS = 700.0, 32.0, 206.0, 196.0
 # Side at which pictures are drawn, in pixels.
 _SIDE = 224
-# Of the parts: neither of the colours that stand for one of the images.
+# Colours of the parts, different from those of the two images.
 _PART_COLORS = (ORANGE, SKY, PURPLE)
 
 
 class ExplanationDisplay(Display):
-    """Two images, where they are alike, how much of it is tone, and their latent vectors.
+    """Two images, where they are alike, the share of tone, and their latent vectors.
 
-    In the first two pictures fades to white what can be hidden without making them less similar.
-    In the others parts of the same colour answer to each other; if none do, they are as they are.
+    In the first two pictures, areas fade to white that can be hidden without making them less
+    similar. In the others, corresponding parts have the same colour; without such parts, the
+    pictures are unchanged.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ class ExplanationDisplay(Display):
     ----------
     axes_ : ndarray of matplotlib.axes.Axes
         Both pictures, both pictures with their parts, the bars of the tone, and the histograms;
-        what is not known is empty. Set by :meth:`plot`.
+        unknown ones are empty. Set by :meth:`plot`.
     """
 
     axes_: NDArray[Any]
@@ -139,7 +140,7 @@ class ExplanationDisplay(Display):
         self.axes_ = np.concatenate([pictures, charts])
 
     def _draw_pictures(self, axes: NDArray[Any]) -> None:
-        """Draw both images as they count, then their parts."""
+        """Draw both images faded by their effect, then their parts."""
         where = self.where
         mode = "stretch" if where is None else where.resize
         effects = (None, None) if where is None else (where.effect_a, where.effect_b)
@@ -209,7 +210,7 @@ def _draw_tone(ax: Axes, tone: ToneInfluence | None) -> None:
 
 
 def _load(file: str | Path | None, mode: str) -> Picture:
-    """Load a picture as the network saw it; stretched ones keep their own proportions."""
+    """Load a picture as the network saw it; stretched ones keep their proportions."""
     if file is None or mode == "stretch":
         return load_picture(file, _SIDE)
     try:
@@ -244,13 +245,13 @@ def _color_parts(picture: Picture, masks: list[NDArray[np.bool_]]) -> Picture:
 
 
 def _number_parts(ax: Axes, picture: Picture, masks: list[NDArray[np.bool_]]) -> None:
-    """Number the parts, since not everybody sees their colours."""
+    """Number the parts, for readers who cannot distinguish the colours."""
     width, height = min(1, 1 / picture.aspect), min(1, picture.aspect)
     for number, (mask, color) in enumerate(zip(masks, _PART_COLORS, strict=False), 1):
         if not mask.any():
             continue
         places = np.argwhere(mask)
-        # The location nearest to the middle of the part, which itself may be outside of it.
+        # The location nearest to the middle of the part, as the middle may be outside of it.
         row, column = places[np.argmin(((places - places.mean(axis=0)) ** 2).sum(axis=1))]
         x = 50 + 100 * width * ((column + 0.5) / mask.shape[1] - 0.5)
         y = 50 + 100 * height * ((row + 0.5) / mask.shape[0] - 0.5)

@@ -25,7 +25,7 @@ _COLUMNS = ("central", "between two clusters: nearer to", "odd")
 
 
 class ClusterRow(NamedTuple):
-    """What the sheet shows of one cluster.
+    """Row of the sheet for one cluster.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Pictures of the images to look at or to label, with the reasons."""
+"""Pictures of the images to review or to label, with the reasons."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class SampleDisplay(PictureGrid):
 
     @classmethod
     def from_sample(cls, sample: ImageSample, *, ax: Axes | None = None, **kwargs: Any) -> Self:
-        """Plot the images of a sample, and why they were chosen.
+        """Plot the images of a sample, with the reasons of the choice.
 
         Parameters
         ----------

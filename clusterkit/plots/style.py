@@ -16,7 +16,7 @@ from matplotlib.textpath import text_to_path
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#F0E442"
 CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW)
-# Where the colours of clusters go after one cycle and two: towards white (1) or black (0).
+# Change of the colours after one cycle and two: towards white (1) or black (0).
 _SHADES = ((0.0, 0.0), (1.0, 0.5), (0.0, 0.4))
 _GOLDEN_RATIO = 0.6180339887
 _SATURATIONS, _VALUES = (0.4, 0.7), (0.95, 0.75, 0.55)
@@ -90,8 +90,8 @@ def styled() -> AbstractContextManager[None]:
 def cluster_color(cluster: int) -> str:
     """Return the colour of a cluster; noise (-1) is grey.
 
-    The first seven are distinct for all kinds of colour vision; lighter and darker ones of these
-    follow, then hues by the golden ratio, which repeat nowhere near.
+    The first seven are distinct for all kinds of colour vision; lighter and darker variants follow,
+    then hues by the golden ratio, so that near numbers have different colours.
     """
     if cluster < 0:
         return QUIET

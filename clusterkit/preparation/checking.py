@@ -1,4 +1,4 @@
-"""Check a folder of gathered images: broken, blurred, doubled, and out of place."""
+"""Check folders of images for broken, blurred, duplicated and off-topic ones."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from clusterkit.utils.text import in_shell, join_lines, plural
 # Number of pictures in a notebook.
 _SHOWN = 20
 _NO_EMBEDDINGS = (
-    "Off-topic images were not looked for: the store has no embeddings of these images, which "
+    "There was no search for off-topic images: the store has no embeddings of these images, which "
     "`clusterkit embed` makes."
 )
 
@@ -60,14 +60,14 @@ class Check(TableResult):
     shapes : ndarray of shape (n, 2), int64
         (height, width) of each image; zeros for those that cannot be read.
     notes : list of str
-        What was not looked at, and what holds for the whole set.
+        What was not checked, and remarks on the whole set.
     keep : str
         Which of several copies is kept.
     off_topic : ndarray of shape (n,), float64, or None
-        How unlike the others of its folder each image is, in modified z-scores; NaN where that is
-        not known.  None if it is not known of any.
+        Modified z-score of how unlike the others of its folder each image is; NaN if unknown.  None
+        if unknown for all.
     moved : Sorting or None
-        What was put aside, or would be.
+        The files that were quarantined, or would be.
     """
 
     root: Path
@@ -89,12 +89,22 @@ class Check(TableResult):
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of findings of each kind that there is."""
+        """Number of findings of each kind."""
         counts = Counter(finding.kind for finding in self.findings)
         return {kind: counts[kind] for kind in KINDS if counts[kind]}
 
     def of_kind(self, kind: str) -> list[Finding]:
         """Return the findings of one kind.
+
+        Parameters
+        ----------
+        kind : str
+            A key of :data:`clusterkit.preparation.KINDS`.
+
+        Returns
+        -------
+        list of Finding
+            In order of path.
 
         Raises
         ------
@@ -132,7 +142,7 @@ class Check(TableResult):
         }
 
     def to_text(self) -> str:
-        """Return what was found of each kind, with what to do, and what the images are like."""
+        """Return the findings of each kind with advice, and a description of the images."""
         lines = [self._headline()]
         for kind, count in self.counts.items():
             said, advice = KINDS[kind]
@@ -144,7 +154,7 @@ class Check(TableResult):
         if any(finding.related for finding in self.findings):
             rule = {"folder": "in the first folder"}.get(self.keep, self.keep)
             lines.append(f"Of several copies, the one that is {rule} is kept.")
-        lines += self._say_set()
+        lines += self._describe_set()
         lines += self.notes
         if self.moved is not None:
             lines.append(self.moved.to_text())
@@ -152,8 +162,8 @@ class Check(TableResult):
                 lines.append(f"`clusterkit undo {in_shell(self.moved.into)}` takes them back")
         return "\n".join(map(join_lines, (line.split("\n") for line in lines)))
 
-    def _say_set(self) -> list[str]:
-        """Return what the images are like."""
+    def _describe_set(self) -> list[str]:
+        """Describe the images."""
         lines = []
         shapes = self.shapes[self.shapes[:, 0] > 0]
         if len(shapes):
@@ -187,7 +197,7 @@ class Check(TableResult):
         return Rows(header, cells, decimals=4)
 
     def _table_shown(self) -> Rows:
-        """Return pictures, and what was found in them."""
+        """Return the images with their findings."""
         header, cells, _ = self._table()
         pictures = [Markup()] * len(cells)
         files = [self.root / finding.path for finding in self.findings[:_SHOWN]]
@@ -209,34 +219,34 @@ def check(
     dry_run: bool = False,
     progress: bool = False,
 ) -> Check:
-    """Check gathered images: broken, blurred, doubled, under two labels, out of place.
+    """Check images: broken, blurred, duplicated, under two labels, off-topic.
 
-    Every file is read once and decoded.  Nothing is changed, unless files are to be put aside.
+    Every file is read and decoded once.  Nothing is changed without ``quarantine_into``.
 
     Parameters
     ----------
     folders : path or iterable of paths
         Folders, image files and lists of paths, as for :class:`clusterkit.ImageFolder`.  Folders
-        such as ``train`` and ``test`` beside each other are parts of the data; the first folders
-        below, or else of all, are taken for classes.
+        such as ``train`` and ``test`` beside each other are parts of the data; the folders below
+        them, or otherwise the first folders, are classes.
     exclude : iterable of str
         Patterns of files and folders to leave out.
     keep : {"largest", "oldest", "folder"}
-        Which of several copies is kept: the one with the most pixels; the one that was changed
-        first; or the one in the folder that was given first, and of these the first by its path.
+        Which of several copies is kept: the one with the most pixels; the one with the oldest
+        modification time; or the one in the folder that was given first, ties by path.
     not_copies : path, optional
-        Images that look alike but are no copies: a text or CSV file with two paths in each line,
-        or a table of clusters, for which ``clusterkit label --not-copies`` said so.
+        Images that look alike but are not copies: a text or CSV file with two paths per line, or a
+        table of clusters with decisions of ``clusterkit label --not-copies``.
     quarantine_into : path, optional
-        Move what was found into this folder, which ``clusterkit undo`` takes back.
+        Folder to which the found files are moved; ``clusterkit undo`` moves them back.
     kinds : collection of str
-        Which kinds of findings are moved there: keys of
-        :data:`clusterkit.preparation.KINDS`, by default those that are of no use for sure.
+        Kinds of findings that are moved: keys of :data:`clusterkit.preparation.KINDS`, by default
+        those that are certainly useless.
     store : Store or path
-        A store; if it holds embeddings of these images, off-topic ones are looked for, and copies
-        also among images that are near each other there.
+        A store; if it holds embeddings of these images, they are used to find off-topic images and
+        more copies.
     extractor : str, optional
-        Whose embeddings to use; by default those of the default space.
+        Extractor whose embeddings are used; by default the default space.
     dry_run : bool
         Whether to only plan what would be moved.
     progress : bool
@@ -245,7 +255,7 @@ def check(
     Returns
     -------
     Check
-        What was found, and what the images are like.
+        The findings, and a description of the images.
 
     Raises
     ------
@@ -254,7 +264,7 @@ def check(
     InvalidInputError
         If there are no images, an argument is invalid, or nothing can be moved to the folder.
     OutputExistsError
-        If the folder for what was found holds other files.
+        If ``quarantine_into`` holds other files.
 
     Examples
     --------
@@ -288,7 +298,7 @@ def check(
         paths,
         looks,
         places,
-        # A copy that stays must not be one that goes for another reason.
+        # A kept copy must not be one that is moved for another reason.
         [
             (int(row in faulty), *rank)
             for row, rank in enumerate(rank_to_keep(looks, files, tops, keep))
@@ -322,8 +332,8 @@ def check(
         formats=_count(looks[row].format for row in readable),
         shapes=np.array([look.shape for look in looks], np.int64),
         notes=[
-            *_say_common(common, len(readable)),
-            *_say_classes([places[row] for row in readable]),
+            *_describe_common(common, len(readable)),
+            *_describe_classes([places[row] for row in readable]),
             *said,
             *([f"Passed over: {skipped}."] if (skipped := images.passed_over_in_words) else []),
         ],
@@ -336,7 +346,7 @@ def check(
 def _read_embeddings(
     images: ImageFolder, store: Store | str | Path, extractor: str | None
 ) -> Embeddings | None:
-    """Return the embeddings of the images; None if there are none, and none are asked for."""
+    """Return the embeddings of the images; None if there are none, and none were requested."""
     found = as_store(store)
     if extractor is None and not found.spaces():
         return None
@@ -347,7 +357,7 @@ def _read_embeddings(
 def _align(
     embeddings: Embeddings | None, paths: Sequence[str], looks: Sequence[Look]
 ) -> NDArray[np.float32] | None:
-    """Return a vector of each image; zeros for images without one, and those changed since."""
+    """Return a vector for each image; zeros for images without one, or that have changed since."""
     if embeddings is None:
         return None
     row_of = {path: row for row, path in enumerate(paths)}
@@ -366,7 +376,7 @@ def _find_off_topic(
     looks: Sequence[Look],
     vectors: NDArray[np.float32] | None,
 ) -> tuple[NDArray[np.float64] | None, list[Finding], list[str]]:
-    """Return the scores of all images, the findings, and what was not looked at."""
+    """Return the scores of all images, the findings, and remarks on what was not checked."""
     if vectors is None:
         return None, [], [_NO_EMBEDDINGS]
     folders = [
@@ -401,21 +411,20 @@ def _find_off_topic(
     return scores, findings, said
 
 
-def _say_common(common: Sequence[str], n_images: int) -> list[str]:
-    """Return which kinds hold for so many images that they are no finding."""
+def _describe_common(common: Sequence[str], n_images: int) -> list[str]:
+    """Return remarks on kinds that hold for too many images to be findings."""
     return [
-        f"{count} of {plural(n_images, 'image')} would be called {kind}: so these images are, and "
-        "none is listed for it."
+        f"{kind}: {count} of {plural(n_images, 'image')}, so this is usual here and not listed."
         for kind, count in Counter(common).items()
     ]
 
 
-def _say_classes(places: Sequence[Place]) -> list[str]:
-    """Return what is to be said of the number of images of each class."""
+def _describe_classes(places: Sequence[Place]) -> list[str]:
+    """Return remarks on the number of images of each class."""
     counts = _count(place.label for place in places)
     if len(counts) == 1 and all(place.label for place in places):
         return [
-            f"All images lie in one folder, {first_few(counts)}: if that is a class, there is one."
+            f"All images are in one folder, {first_few(counts)}: if that is a class, there is one."
         ]
     if len(counts) < 2:
         return []
@@ -432,7 +441,7 @@ def _say_classes(places: Sequence[Place]) -> list[str]:
 
 
 def _count(names: Iterable[str | None]) -> dict[str, int]:
-    """Return how many there are of each name, in order of name."""
+    """Return the number of each name, in order of name."""
     return dict(sorted(Counter(name for name in names if name is not None).items()))
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with single files: unreadable, blurred, dark, of the wrong name, and so on."""
+"""Find faults of single files: unreadable, blurred, dark, misnamed, and so on."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ _TINY, _TINY_SHARE, _NOTHING = 64, 1 / 3, 8
 _LONG = 4.0
 # Pixels and bytes of a picture that takes long to read.
 _LARGE_PIXELS, _LARGE_BYTES = 40_000_000, 32 * 2**20
-# Of 437 photos and drawings none was below 0.56 in steepness; 99 % of the same behind a Gaussian
-# blur of two pixels in 224 were, and 97 % of those that moved by 15.  That is for pictures that are
-# looked at with at most 256 pixels; of others the edges are wider in pixels.
+# Of 437 photos and drawings none was below 0.56 in steepness; after a Gaussian blur of two pixels
+# in 224, 99 % were, and after a motion of 15 pixels, 97 %.  This holds for pictures examined at 256
+# pixels or fewer; the edges of others are wider in pixels.
 _BLURRED, _BLURRED_SIDE = 0.45, 256
-# A dark picture has no light in it, as a night shot has.
+# A dark picture has no light in it, unlike a night shot.
 _LIGHT = 0.01
-# A blown-out picture is clipped but for little, mostly to white, and hardly any of it is dark, as
-# the ink of a drawing is; or it is less clipped, but also to colours; or it is only pale, but
-# hardly anything in it is even dim.  Of 190 photos one is, and of 1,895 frames of films 11.
+# A blown-out picture is almost completely clipped, mostly to white, and hardly any of it is as dark
+# as the ink of a drawing; or it is less clipped, but also to colours; or it is only pale, but
+# hardly anything in it is even dim.  One of 190 photos is, and 11 of 1,895 film frames.
 _CLIPPED, _INK, _WHITE = 0.85, 0.05, 0.5
 _ALSO_CLIPPED, _ALSO_INK, _TINTED = 0.8, 0.1, 0.03
 _PALE_CLIPPED, _DIM = 0.2, 0.01
 # Largest difference in a colour that is only noise.
 _PLAIN = 8
-# What more than a quarter of the images are, and not only a few, is what they are like.
+# A kind that holds for more than this share of the images, and not only for a few, is usual.
 _COMMON, _FEW = 0.25, 20
 _MAY_BE_COMMON = ("tiny", "blurred", "dark", "blown-out", "aspect", "animated", "oversized")
 
 
 def find_faults(paths: Sequence[str], looks: Sequence[Look]) -> tuple[list[Finding], list[str]]:
-    """Find what is wrong with single files.
+    """Find faults of single files.
 
     Parameters
     ----------
@@ -53,8 +53,8 @@ def find_faults(paths: Sequence[str], looks: Sequence[Look]) -> tuple[list[Findi
     findings : list of Finding
         In the order of the images.
     common : list of str
-        Kinds that were left out because they hold for so many images that these are just so, such
-        as a set of small icons; one entry per image.
+        Kinds that were left out because they are usual in this set, such as small images in a set
+        of icons; one entry per image.
     """
     sides = [max(look.shape) for look in looks if look.quality]
     usual = median(sides) if sides else 0.0
@@ -73,7 +73,7 @@ def find_faults(paths: Sequence[str], looks: Sequence[Look]) -> tuple[list[Findi
 
 
 def _look_for(look: Look, usual: float) -> Iterator[tuple[str, float | None, str]]:
-    """Yield the kind, the figure and the words of each fault of a file."""
+    """Yield the kind, the figure and a description of each fault of a file."""
     if look.reason:
         is_cut = "truncated" in look.reason.lower()
         yield "truncated" if is_cut else "unreadable", None, look.reason
@@ -84,8 +84,8 @@ def _look_for(look: Look, usual: float) -> Iterator[tuple[str, float | None, str
     size = f"{width} x {height} pixels"
     if not look.fits_suffix:
         suffixes = " or ".join(SUFFIXES[look.format][:2])
-        said = "no known format" if look.format == "other" else f"{look.format}: {suffixes}"
-        yield "suffix", None, f"it is {said}"
+        detail = "no known format" if look.format == "other" else f"{look.format}: {suffixes}"
+        yield "suffix", None, f"it is {detail}"
     if shorter < _NOTHING or longer <= min(_TINY, _TINY_SHARE * usual):
         yield "tiny", float(longer), f"{size}; the usual longer side is {usual:.0f}"
     is_long = longer > _LONG * shorter
@@ -101,7 +101,7 @@ def _look_for(look: Look, usual: float) -> Iterator[tuple[str, float | None, str
         spread = look.quality.spread
         yield "single-colour", float(spread), f"colours differ by {spread} of 255"
     elif shorter >= MIN_SIDE:
-        # Smaller ones are mostly digits, signs and icons, which have no light.
+        # Smaller ones are mostly digits, signs and icons, without light and shadow.
         yield from _look_for_bad_light(look.quality, is_long=is_long)
 
 
@@ -115,22 +115,22 @@ def _look_for_bad_light(
 ) -> Iterator[tuple[str, float | None, str]]:
     """Yield at most one of dark, blown out and blurred."""
     if 1 - quality.dark < _LIGHT:
-        said = f"{quality.dark:.1%} of it is darker than a quarter of full light"
-        yield "dark", quality.dark, said
+        detail = f"{quality.dark:.1%} of it is darker than a quarter of full light"
+        yield "dark", quality.dark, detail
         return
     if _is_blown_out(quality):
         clipped = quality.white + quality.tinted
         yield "blown-out", clipped, f"{100 * clipped:.0f} % of it is clipped"
         return
     limit = _BLURRED * min(1, _BLURRED_SIDE / quality.side)
-    # Of a long one there are too few pixels in one direction.
+    # A long image has too few pixels in one direction.
     if quality.steepness is not None and quality.steepness < limit and not is_long:
-        said = f"{100 * quality.steepness:.0f} % of a sharp step at its steepest edges"
-        yield "blurred", quality.steepness, said
+        detail = f"{100 * quality.steepness:.0f} % of a sharp step at its steepest edges"
+        yield "blurred", quality.steepness, detail
 
 
 def _is_blown_out(quality: PictureQuality) -> bool:
-    """Return whether there was too much light for a picture."""
+    """Return whether a picture is overexposed."""
     clipped = quality.white + quality.tinted
     if clipped >= _PALE_CLIPPED and quality.dim <= _DIM:
         return True

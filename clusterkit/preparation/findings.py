@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-# Each kind of finding: what it says of images, and what to do.  The first that is found in a file
-# names the folder that the file is put aside in.
+# Each kind of finding: its meaning, and what to do.  The first kind that is found in a file names
+# the folder into which --quarantine moves it.
 KINDS = {
-    "unreadable": ("cannot be read as an image", "get the file anew, or remove it"),
-    "truncated": ("ends too early", "get the file anew, or remove it"),
+    "unreadable": ("cannot be read as an image", "get the file again, or remove it"),
+    "truncated": ("ends too early", "get the file again, or remove it"),
     "duplicate": ("is the same file as another", "remove it"),
     "near-copy": ("shows the same picture as another", "remove it"),
     "two-labels": (
@@ -17,10 +17,10 @@ KINDS = {
     ),
     "two-sides": (
         "shows the same picture as one in another part of the data",
-        "remove one of them: a test is of use on pictures that were not learned from",
+        "remove one of them: test images must not be training images",
     ),
     "single-colour": ("is of a single colour", "remove it"),
-    "tiny": ("is tiny beside the others", "get a larger one, or remove it"),
+    "tiny": ("is tiny compared with the others", "get a larger one, or remove it"),
     "blurred": ("is nowhere sharp", "look at it, and remove it if it shows too little"),
     "dark": ("is dark everywhere", "look at it, and remove it if it shows too little"),
     "blown-out": ("is white nearly everywhere", "look at it, and remove it if it shows too little"),
@@ -44,9 +44,9 @@ class Finding(NamedTuple):
     kind : str
         A key of :data:`KINDS`.
     figure : float or None
-        Its figure, such as the aspect ratio; None if there is none.
+        Its number, such as the aspect ratio; None if it has none.
     related : str
-        The path of the other image, of copies the one that is kept; else empty.
+        The path of the other image (of copies, the kept one); empty if there is none.
     detail : str
         What was found, in a few words.
     """

@@ -1,4 +1,4 @@
-"""Read which images a person called no copies of each other."""
+"""Read pairs of images that a person marked as not copies of each other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Pair = tuple[str, str]
 
 
 class NotCopies(NamedTuple):
-    """Pairs of images that are no copies of each other.
+    """Pairs of images that are not copies of each other.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class NotCopies(NamedTuple):
         Warns
         -----
         Notice
-            If paths are none of the images.
+            If paths match none of the images.
         """
         pairs, unknown = set(self.digests), []
         for pair in self.paths:
@@ -69,14 +69,14 @@ class NotCopies(NamedTuple):
 
 
 def read_not_copies(file: str | Path | None) -> NotCopies:
-    """Read pairs of images that are no copies of each other.
+    """Read pairs of images that are not copies of each other.
 
     Parameters
     ----------
     file : path, or None for no pairs
-        A text or CSV file with two paths in each line, in which lines that start with # are left
-        out; a table of findings, such as some of ``issues.csv``; or a table of clusters for which
-        ``clusterkit label --not-copies`` said so.
+        A text or CSV file with two paths per line, in which lines that start with # are skipped; a
+        table of findings, such as some lines of ``issues.csv``; or a table of clusters with
+        decisions of ``clusterkit label --not-copies``.
 
     Returns
     -------
@@ -130,7 +130,7 @@ def _split(line: str, number: int, file: Path) -> Pair:
 
 
 def _find(cell: str, digest_of: Mapping[str, str], root: Path) -> str | None:
-    """Return the digest of the image that a cell names; None if it names none."""
+    """Return the digest of the image named by a cell; None if there is no such image."""
     for spelling in spellings(cell):
         for path in (spelling, os.path.relpath(os.path.abspath(spelling), root)):  # noqa: PTH100
             if digest := digest_of.get(path.replace(os.sep, "/")):

@@ -13,24 +13,25 @@ from clusterkit.similarity.approximate import nearest_others_roughly
 from clusterkit.similarity.nearest import nearest_others, unit_rows
 from clusterkit.utils.outliers import modified_z_scores
 
-# Scores from here on are off-topic: 2 % of the images of 70 species, of which some are.  A folder
-# must hold so many images to have a topic.
+# Minimum score of off-topic images: 2 % of the images of 70 species, some of them rightly.  And the
+# minimum number of images of a folder with a topic.
 OFF_TOPIC, LEAST_IMAGES = 5.0, 10
-# The half of a folder that is nearest to its own mean is taken for its topic: less than half of
-# it may be of something else, even all of one other thing.
+# The half of a folder that is nearest to its own mean is its topic: up to half of the folder may
+# show something else, even one single thing.
 _TOPIC_SHARE, _MAX_ROUNDS = 0.5, 20
-# How far it counts that an image is near the topic of another folder.
+# Weight of the similarity to the topic of another folder.
 _OTHERS = 0.5
-# The share of a folder, farthest from its topic, that shows where strangers are to be looked for.
+# Share of a folder, the farthest from its topic, that defines the direction of strangers.
 _FAR_SHARE = 0.1
-# How far the scores of so many neighbours count; one that is farther than the nearest by _NEAR
-# counts 1 / e as much.  In folders of 35 species, with a tenth of pictures of those most like it,
-# average precision rises with it from 0.93 to 0.95 where these are of one species, and falls from
-# 0.89 to 0.88 where they are of many.
+# Weight of the scores of neighbours, and their number; one that is farther than the nearest by
+# _NEAR counts 1 / e as much.  In folders of 35 species, with a tenth of pictures of those most like
+# it, average precision rises with it from 0.93 to 0.95 where these are of one species, and falls
+# from 0.89 to 0.88 where they are of many.
 _N_NEIGHBORS, _NEIGHBORS, _NEAR = 10, 0.5, 0.1
-# Fewer numbers have no correlation of use, and what is shorter without its mean is rounding.
+# Vectors with fewer numbers have no useful correlation; shorter ones, without their mean, are
+# rounding.
 _LEAST_DIMENSION, _LEAST_LENGTH = 3, 1e-5
-# Of more images than this, most of the nearest neighbours are enough.
+# Number of images above which approximate neighbours are used.
 _MANY = 5_000
 
 
@@ -57,18 +58,17 @@ def score_off_topic(X: ArrayLike, folders: Sequence[Hashable]) -> NDArray[np.flo
 
     Notes
     -----
-    Vectors are compared by their correlation: by the cosine of what is left of them without their
-    own mean.  Features of a network are seldom negative, so any two images are alike in that.
+    Vectors are compared by their correlation, the cosine after subtracting the mean of each:
+    features of a network are seldom negative, which makes any two images similar.
 
     The distance of an image is one minus this cosine to the topic of its folder: the mean of the
     half of the folder that is nearest to this mean, found by iteration, without the image itself.
-    What came into the folder from elsewhere therefore does not count as its topic, as long as it is
-    less than half.  Methods that look at near neighbours fail where the strangers are alike.  Half
-    of the cosine to the most similar topic of another folder is added.
+    Off-topic images therefore do not affect the topic as long as they are less than half.  Methods
+    based on near neighbours fail if the off-topic images are alike.  Half of the cosine to the most
+    similar topic of another folder is added.
 
-    Strangers may be of one kind.  So it also counts how far an image lies in the direction of the
-    farthest tenth, and, to one half, how unlike the others its ten nearest neighbours are, the
-    nearest of them most.
+    Off-topic images may be alike.  Therefore the position in the direction of the farthest tenth is
+    added, and half of the score of the ten nearest neighbours, weighted by nearness.
 
     Examples
     --------
@@ -141,7 +141,7 @@ def _find_topic(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray
         total = rows[inside].sum(axis=0)
         others = np.maximum(1, len(inside) - is_inside)
         cosines = (rows @ total).astype(np.float64) - is_inside * squares
-        # What differs by less is rounding, of which the spread of equal images would consist.
+        # Smaller differences are rounding, and would be the whole spread of equal images.
         cosines = np.round(cosines / others, 6)
         nearest = np.sort(np.argsort(-cosines, kind="stable")[:n_inside])
         if np.array_equal(nearest, inside):

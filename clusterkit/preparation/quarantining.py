@@ -1,4 +1,4 @@
-"""Put aside what a check found, so that it can be brought back."""
+"""Move the findings of a check into a folder, from which they can be moved back."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from clusterkit.routing.sorting import Sorting, sort_into_folders
 from clusterkit.routing.transfer import is_inside
 from clusterkit.store.store import Store
 
-# What is of no use for sure; the others are for a person to look at.
+# Certainly useless; other findings are for a person to judge.
 QUARANTINED = ("unreadable", "truncated", "duplicate", "near-copy")
-# The manifest tells by this that a folder is one of a check.
+# Marks the manifest of a folder of a check.
 _ORIGIN = {"command": "check"}
 
 
 def check_quarantine(
     into: str | Path, kinds: Collection[str], folders: Iterable[Path], parents: Iterable[Path]
 ) -> None:
-    """Check that files can be put aside, before any work.
+    """Check that files can be moved, before any work.
 
     Parameters
     ----------
     into : path
         The folder to put them in.
     kinds : collection of str
-        Which kinds of findings are put aside.
+        Kinds of findings that are moved.
     folders : iterable of pathlib.Path
         The checked folders.
     parents : iterable of pathlib.Path
@@ -38,9 +38,9 @@ def check_quarantine(
     Raises
     ------
     InvalidInputError
-        If a kind does not exist, one of the folders lies in the other, or one cannot be written.
+        If a kind does not exist, one of the folders is in the other, or one cannot be written.
     OutputExistsError
-        If the folder holds anything but what an earlier check put aside.
+        If the folder holds anything but the files of an earlier check.
     """
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise InvalidInputError(
@@ -65,7 +65,7 @@ def check_quarantine(
 
 
 def _check_is_ours(into: Path) -> None:
-    """Check that a folder is empty, or holds what an earlier check put aside."""
+    """Check that a folder is empty, or holds the files of an earlier check."""
     if not into.is_dir():
         raise OutputExistsError(f"{into} is a file; name a folder for the quarantine")
     if os.path.lexists(into / MANIFEST_NAME):
@@ -88,20 +88,20 @@ def quarantine(
     dry_run: bool = False,
     progress: bool = False,
 ) -> Sorting:
-    """Move what was found into a folder of its kind.
+    """Move the files of findings into one folder per kind.
 
-    ``clusterkit undo`` brings it back.
+    ``clusterkit undo`` moves them back.
 
     Parameters
     ----------
     files : sequence of pathlib.Path
         All images.
     findings : sequence of Finding
-        What was found in them.
+        The findings.
     into : path
         The folder to move them to.
     kinds : collection of str
-        Which kinds of findings; a file of several kinds goes to the first in the order of
+        Kinds of findings; a file of several kinds goes to the first in the order of
         :data:`~clusterkit.preparation.findings.KINDS`.
     store, dry_run, progress
         As for :func:`clusterkit.routing.sort_into_folders`.
@@ -133,5 +133,5 @@ def quarantine(
 
 
 def _can_move(file: Path) -> bool:
-    """Return whether a file is no link, and can be read."""
+    """Return whether a file is not a link, and can be read."""
     return file.is_file() and not file.is_symlink() and os.access(file, os.R_OK)

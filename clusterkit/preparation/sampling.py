@@ -1,4 +1,4 @@
-"""Choose which images to look at or to label next."""
+"""Choose which images to review or to label next."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _SHOWN = 20
 
 
 class SampledImage(NamedTuple):
-    """An image to look at or to label.
+    """An image to review or to label.
 
     Attributes
     ----------
@@ -64,12 +64,12 @@ class SampledImage(NamedTuple):
     why : str
         Why it was chosen.
     score : float
-        Of typical images the share of the images that it stands for, of diverse ones the distance
-        to the nearest one before, of doubtful ones the doubt, from 0 to 1.
+        For typical images, the share of the images that it represents; for diverse ones, the
+        distance to the nearest earlier choice; for doubtful ones, the doubt, from 0 to 1.
     cluster : int or None
         Its cluster, if it was chosen from clusters.
     suggested : str
-        The class that it probably is of, or the name of its cluster; empty if none is known.
+        Its probable class, or the name of its cluster; empty if unknown.
     """
 
     row: int
@@ -114,7 +114,7 @@ class ImageSample(TableResult):
 
     @property
     def title(self) -> str:
-        """How many images were chosen, how, and from how many."""
+        """Number of chosen images, the strategy, and the number of candidates."""
         labelled = f"; {self.n_labelled} have a label" if self.n_labelled else ""
         images = plural(len(self.images), f"{self.by} image")
         return f"{images} of {self.n_candidates} to choose from{labelled}"
@@ -132,14 +132,14 @@ class ImageSample(TableResult):
         }
 
     def to_text(self) -> str:
-        """Return each image and why it was chosen, and how many there are."""
+        """Return each image with the reason, and the number of images."""
         lines = [f"{image.path}  {image.why}" for image in self.images]
         if self.sorting is not None:
             lines += self.sorting.to_text().split("\n")
         return join_lines([*lines, self._headline()])
 
     def _headline(self) -> str:
-        """Return how many images were chosen."""
+        """Return the number of images."""
         return self.title
 
     def _table(self) -> Rows:
@@ -151,7 +151,7 @@ class ImageSample(TableResult):
         return Rows(["path", "label", "suggested", "why", "score", "cluster"], rows, decimals=6)
 
     def _table_shown(self) -> Rows:
-        """Return pictures, and why they were chosen."""
+        """Return the images with the reasons."""
         pictures = [Markup()] * len(self.images)
         if self.files is not None:
             found = thumbnails(self.files[:_SHOWN])
@@ -182,7 +182,7 @@ def sample_images(
     progress: bool = False,
     **columns: Any,
 ) -> ImageSample:
-    """Choose which images to look at or to label next.
+    """Choose which images to review or to label next.
 
     To label a set with few labels, choose twice as many typical images as there may be classes, or
     five times as many if a class shows different things; label them; and then choose several times
@@ -193,22 +193,24 @@ def sample_images(
     embeddings : Embeddings, array-like of shape (n, dimension), Store, Space, or path of a store
         The images.
     n_images : int, default 50
-        How many to choose.
+        Number of images to choose.
     by : {"diverse", "typical", "doubtful"}, optional
         - ``typical``: images in the middle of groups, see Notes: those of ``clusters``, as many of
           each; by default of groups without a labelled image, the largest first.
         - ``diverse``: images unlike each other and unlike those with a label.
-        - ``doubtful``: images whose class is in doubt, and unlike each other.  Their doubt is told
-          by ``predictions``, ``model``, ``labels`` or ``clusters``, the first of these that is
+        - ``doubtful``: images whose class is in doubt, and unlike each other.  The doubt is
+        measured by ``predictions``, ``model``, ``labels`` or ``clusters``, the first of these that
+        is
           given.
 
         By default ``doubtful`` with predictions, a model, or labels of at least two classes,
         otherwise ``typical``.
     labels : sequence of length n, optional
-        Labels so far, None for images without; images with a label are not chosen.  They tell doubt
-        by a linear classifier of the vectors.
+        Labels so far, None for images without; images with a label are not chosen.  Doubt is
+        measured by a linear classifier trained on them.
     label_tables : sequence of path
-        Tables of labels so far, such as samples in which they were filled in; the last one counts.
+        Tables of labels so far, such as samples in which they were filled in; the last label of an
+        image counts.
     model : Classifier or path, optional
         A fitted classifier, or its ``.keras`` file.
     predictions : path, optional
@@ -225,7 +227,8 @@ def sample_images(
     random_state : int, optional
         Seed; random by default.
     **columns
-        How the tables of labels are read, see :func:`clusterkit.datasets.labels.read_labels`.
+        Options for reading the tables of labels, see
+        :func:`clusterkit.datasets.labels.read_labels`.
 
     Returns
     -------
@@ -235,7 +238,8 @@ def sample_images(
     Raises
     ------
     InvalidInputError
-        If there are fewer images to choose from, nothing tells doubt, or an argument is invalid.
+        If there are fewer images to choose from, there is nothing to measure doubt by, or an
+        argument is invalid.
     NotFoundError
         If a table or model does not exist, or all files are gone.
 
@@ -249,11 +253,11 @@ def sample_images(
     Typical images are the nearest to the centres of k-means with as many clusters as images with a
     label and images to choose (TypiClust: Hacohen, Dekel, Weinshall 2022, "Active learning on a
     budget: opposite strategies suit high and low budgets", ICML, with the centre for the density).
-    Diverse images are drawn by greedy k-means++, from the images with a label on (Arthur,
-    Vassilvitskii 2007).  Doubtful images are drawn likewise, by the product of squared distance and
-    doubt, which is 1 less the difference of the two highest probabilities: from all images if the
-    labels so far tell it, as a class may look otherwise elsewhere, and else from the most doubtful
-    ones, twice as many as wanted.
+    Diverse images are drawn by greedy k-means++, with the images that have a label as the first
+    centres (Arthur, Vassilvitskii 2007).  Doubtful images are drawn likewise, by the product of
+    squared distance and doubt, which is 1 minus the difference of the two highest probabilities:
+    from all images if the doubt is that of the labels so far, as a class may look different
+    elsewhere, and otherwise from the most doubtful ones, twice as many as requested.
 
     Examples
     --------
@@ -298,7 +302,7 @@ def sample_images(
     vectors = unit_rows(embeddings.vectors)
     if by == "diverse":
         picks = _spread(vectors, n_images, free, is_labelled, rng)
-        images = [_say_spread(embeddings, row, far) for row, far in picks]
+        images = [_spread_image(embeddings, row, far) for row, far in picks]
     elif by == "doubtful":
         doubts = _measure_doubt(
             embeddings, vectors, known, predictions, model, groups, progress=progress
@@ -307,7 +311,7 @@ def sample_images(
         if not doubts.is_learned:
             weights = _most_doubtful(weights, free, n_images)
         picks = _spread(vectors, n_images, free, is_labelled, rng, weights)
-        images = [_say_doubt(embeddings, row, doubts) for row, _ in picks]
+        images = [_doubtful_image(embeddings, row, doubts) for row, _ in picks]
     elif groups is None:
         images = _find_typical(embeddings, vectors, n_images, free, is_labelled, rng)
     else:
@@ -332,9 +336,9 @@ def sample_images(
 
 
 def _find_gone(embeddings: Embeddings, into: str | Path | None) -> NDArray[np.bool_]:
-    """Return which images can be neither looked at nor labelled: their files are gone.
+    """Return which images cannot be labelled because their files are gone.
 
-    Those that a run that was cut moved into the same folder are not.
+    Files that an interrupted run moved into the same folder do not count as gone.
     """
     if embeddings.root is None:
         return np.zeros(len(embeddings), np.bool_)
@@ -358,18 +362,18 @@ class _Groups(NamedTuple):
     names: dict[int, str]
 
     def name(self, cluster: int) -> str:
-        """Return what a cluster is called."""
+        """Return the name or number of a cluster."""
         return self.names.get(cluster) or str(cluster)
 
 
 class _Doubts(NamedTuple):
-    """How doubtful each image is, from 0 to 1, why, and what it probably is."""
+    """The doubt of each image, from 0 to 1, the reason, and the probable class."""
 
     values: NDArray[np.float64]
     reasons: list[str]
     suggested: list[str]
     clusters: NDArray[np.int64] | None = None
-    # Whether the labels so far tell the doubt: they are few, and there may be more to discover.
+    # Whether the doubt is that of the labels so far: these are few, and more may be discovered.
     is_learned: bool = False
 
 
@@ -402,8 +406,8 @@ def _spread(
 ) -> list[tuple[int, float]]:
     """Draw rows far from each other and from labelled ones; return also how far each is.
 
-    This is greedy k-means++: of some candidates drawn by weighted squared distance, the one that
-    leaves the least of it.
+    This is greedy k-means++: of some candidates drawn in proportion to the weighted squared
+    distance, the one that reduces its sum most.
     """
     weights = np.ones(len(vectors)) if weights is None else weights
     # Images that are surely of a class are drawn only if there are no others.
@@ -441,7 +445,7 @@ def _most_doubtful(
     return kept
 
 
-def _say_spread(embeddings: Embeddings, row: int, far: float) -> SampledImage:
+def _spread_image(embeddings: Embeddings, row: int, far: float) -> SampledImage:
     """Return an image that is unlike the others."""
     why = "the first" if far == 2 else f"at distance {far:.2f} from the nearest one before"
     return SampledImage(row, embeddings.paths[row], why, far)
@@ -493,13 +497,13 @@ def _fill(
     found: Sequence[SampledImage],
     rng: np.random.Generator,
 ) -> list[SampledImage]:
-    """Return further images, unlike those found: there are fewer groups than images wanted."""
+    """Return further images, unlike those found: there are fewer groups than requested."""
     if not n_images:
         return []
     taken = np.zeros(len(vectors), np.bool_)
     taken[[image.row for image in found]] = True
     picks = _spread(vectors, n_images, free & ~taken, taken, rng)
-    return [_say_spread(embeddings, row, far) for row, far in picks]
+    return [_spread_image(embeddings, row, far) for row, far in picks]
 
 
 def _find_central(
@@ -510,7 +514,7 @@ def _find_central(
     groups: _Groups,
     rng: np.random.Generator,
 ) -> list[SampledImage]:
-    """Return typical images of clusters, in turn one of each, the largest first."""
+    """Return typical images of clusters, one of each in turn, the largest cluster first."""
     sizes = Counter(groups.labels[groups.labels != NOISE].tolist())
     if not sizes:
         raise InvalidInputError("there must be a cluster that is not noise. Received: none")
@@ -542,7 +546,7 @@ def _find_central(
 
 
 def _share_out(sizes: dict[int, int], n: int) -> dict[int, int]:
-    """Return how many images are taken of each cluster: as equal as their sizes allow."""
+    """Return the number of images of each cluster, as equal as the sizes allow."""
     shares = dict.fromkeys(sizes, 0)
     while n > 0 and (open_ones := [one for one in sizes if shares[one] < sizes[one]]):
         for one in sorted(open_ones, key=lambda one: (-sizes[one], one))[:n]:
@@ -567,7 +571,7 @@ def _measure_doubt(
     *,
     progress: bool,
 ) -> _Doubts:
-    """Return how doubtful the class of each image is, by the first source that is given."""
+    """Return the doubt of the class of each image, by the first source that is given."""
     if predictions is not None:
         return _from_probabilities(*_read_predictions(predictions, embeddings.paths))
     if model is not None:
@@ -591,7 +595,7 @@ def _learn(
 
     rows = [row for row, label in enumerate(labels) if label is not None]
     truth = [str(labels[row]) for row in rows]
-    # A linear classifier lies in the span of its rows: few numbers are enough.
+    # A linear classifier is in the span of its rows, so few numbers are enough.
     axes = np.linalg.qr(vectors[rows].T.astype(np.float64))[0]
     learned = LogisticRegression(C=_C, max_iter=1000).fit(vectors[rows] @ axes, truth)
     probabilities: NDArray[np.float64] = learned.predict_proba(vectors @ axes)
@@ -671,7 +675,7 @@ def _as_number(cell: str) -> float:
 
 
 def _from_probabilities(probabilities: ArrayLike, classes: list[str]) -> _Doubts:
-    """Return doubts by the probabilities of classes; images without are not in doubt."""
+    """Return doubts by the probabilities of classes; images without them are not in doubt."""
     values = np.asarray(probabilities, np.float64)
     known = ~np.any(np.isnan(values), axis=1)
     numbers = np.where(known[:, None], values, 0)
@@ -682,7 +686,7 @@ def _from_probabilities(probabilities: ArrayLike, classes: list[str]) -> _Doubts
     if is_single:
         doubts = 1 - (first[:, 0] - first[:, 1])
     else:
-        # Images may have several classes: the one that is nearest to neither yes nor no.
+        # Images may have several classes: the class that is least certain.
         order = np.argsort(abs(numbers - 0.5), axis=1, kind="stable")[:, :2]
         first = np.take_along_axis(numbers, order, axis=1)
         doubts = 1 - 2 * abs(first[:, 0] - 0.5)
@@ -707,7 +711,7 @@ def _from_margins(vectors: NDArray[np.float32], groups: _Groups) -> _Doubts:
     return _Doubts(doubts, reasons, suggested, groups.labels)
 
 
-def _say_doubt(embeddings: Embeddings, row: int, doubts: _Doubts) -> SampledImage:
+def _doubtful_image(embeddings: Embeddings, row: int, doubts: _Doubts) -> SampledImage:
     """Return an image that is in doubt."""
     cluster = None if doubts.clusters is None else int(doubts.clusters[row])
     return SampledImage(

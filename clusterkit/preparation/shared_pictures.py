@@ -1,4 +1,4 @@
-"""Find pictures that are there more than once: copies, under two labels, in two parts."""
+"""Find duplicated pictures: copies, under two labels, in two parts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_keep(keep: str) -> None:
 def rank_to_keep(
     looks: Sequence[Look], files: Sequence[Path], folders: Sequence[Path], keep: str
 ) -> list[tuple[int, ...]]:
-    """Return a key of each image; of several copies the one with the smallest key is kept.
+    """Return a key for each image; of several copies, the one with the smallest key is kept.
 
     Parameters
     ----------
@@ -40,8 +40,8 @@ def rank_to_keep(
         The checked folders, absolute.
     keep : {"largest", "oldest", "folder"}
         The one with the most pixels, of these with the most bytes, and of these the oldest; the one
-        that was changed first; or the one in the folder that was given first.  What is left open is
-        decided by the order of paths.
+        with the oldest modification time; or the one in the folder that was given first.  Ties are
+        in order of path.
     """
     check_keep(keep)
     if keep == "largest":
@@ -80,23 +80,23 @@ def find_shared_pictures(
     Parameters
     ----------
     files, paths, looks, places : sequence of length n
-        The images, what is known of them, and what their folders say.
+        The images, the features of each, and its class and part.
     ranks : sequence of length n
         A key of each image; of several copies the one with the smallest key is kept.
     vectors : ndarray of shape (n, dimension), float32, optional
         Embeddings, in which more copies are found; rows of zeros have none.
     apart : collection of (str, str)
-        Sorted pairs of digests of images that are no copies of each other.
+        Sorted pairs of digests of images that are not copies of each other.
     progress : bool
         Whether to show a progress bar.
 
     Returns
     -------
     list of Finding
-        Of each copy: that it is in another folder of a class than the one that is kept, that it is
-        in another part of the data, or else that it is a copy.
+        For each copy: that it is in the folder of another class than the kept image, that it is in
+        another part of the data, or otherwise that it is a copy.
     """
-    # Of a single colour there are no copies.
+    # Images of a single colour have no copies.
     rows = [row for row, look in enumerate(looks) if look.thumbnail and not is_plain(look)]
     groups = group_copies(
         [files[row] for row in rows],
@@ -117,7 +117,7 @@ def find_shared_pictures(
 
 
 def _describe(copy: Copy, own: Place, kept: Place) -> list[tuple[str, str]]:
-    """Return the kinds of finding that a copy is, with their words."""
+    """Return the kinds of finding of a copy, with descriptions."""
     found = []
     if own.label != kept.label and None not in (own.label, kept.label):
         found.append(("two-labels", f"{copy.how}; here {own.label}, there {kept.label}"))
@@ -127,5 +127,5 @@ def _describe(copy: Copy, own: Place, kept: Place) -> list[tuple[str, str]]:
 
 
 def _is_one_file(one: Path, other: Path) -> bool:
-    """Return whether two paths lead to one file through a link, which is no copy."""
+    """Return whether two paths lead to one file through a link, which is not a copy."""
     return (one.is_symlink() or other.is_symlink()) and one.samefile(other)

@@ -42,7 +42,7 @@ SPLIT_MODES = (*MODES, LIST)
 LIST_NAME = "split.csv"
 _PARTS = (TRAIN, VALIDATION, TEST)
 _DONE = {"copy": "copied to", "link": "linked in", "move": "moved to", LIST: "listed in"}
-# Shares that add up to 1 but for rounding, such as three times 0.333.
+# Tolerance of the sum of the shares, such as three times 0.333.
 _NEARLY = 2e-3
 
 
@@ -55,7 +55,7 @@ class FolderSplit(TableResult):
     into : pathlib.Path
         The folder of the parts.
     mode : {"copy", "link", "move", "list"}
-        How the images were brought there.
+        How the images were transferred.
     names : list of str
         The images, as paths below the source or as in its table.
     labels : list of (str or tuple of str)
@@ -110,7 +110,7 @@ class FolderSplit(TableResult):
         }
 
     def to_text(self) -> str:
-        """Return the number of images of each class in each part, and what was done with them."""
+        """Return the number of images of each class in each part, and the transfers."""
         counts = self.counts
         lines = []
         for name in sorted({name for classes in counts.values() for name in classes}):
@@ -127,7 +127,7 @@ class FolderSplit(TableResult):
         return join_lines([*lines, self._headline()])
 
     def _headline(self) -> str:
-        """Return the number of images in each part, and what was done with them."""
+        """Return the number of images in each part, and the transfers."""
         n_parts = Counter(self.parts)
         numbers = ", ".join(f"{part} {n_parts[part]}" for part in _PARTS if n_parts[part])
         done = f"would be {_DONE[self.mode]}" if self.dry_run else _DONE[self.mode]
@@ -159,10 +159,9 @@ def split_folder(
 ) -> FolderSplit:
     """Split labelled images into parts for training, validation and test.
 
-    Each class is divided by the shares, at random, with all copies of an image in one part.  Copies
-    of different labels, one of which must be wrong, are in training.  The result is what
-    ``train_classifier(into, ...)`` reads: the folders ``train/CLASS/``, ``val/CLASS/`` and
-    ``test/CLASS/``, or one table.
+    Each class is divided at random, with all copies of an image in one part.  Copies with different
+    labels, one of which must be wrong, are in training.  ``train_classifier(into, ...)`` reads the
+    result: the folders ``train/CLASS/``, ``val/CLASS/`` and ``test/CLASS/``, or one table.
 
     Parameters
     ----------
@@ -171,20 +170,21 @@ def split_folder(
         :func:`~clusterkit.datasets.labelled_images.read_labelled`.  If it has parts, these are
         kept, and only missing ones are taken from its training images.
     into : path
-        The folder of the parts, outside of the source.  It must not exist, or be empty, unless the
-        same call was interrupted: then it continues.
+        The folder of the parts, outside the source.  It must be new or empty, unless the same call
+        was interrupted: then it continues.
     train, val, test : float
-        Shares of the images, which add up to 1; ``train`` is by default what the others leave.  A
-        part of share 0 is not made.
+        Shares of the images, which sum to 1; ``train`` is by default what remains.  A part of share
+        0 is not made.
     mode : {"copy", "link", "move", "list"}
-        How files are brought there, see :func:`clusterkit.routing.sort_into_folders`;
-        :func:`clusterkit.routing.undo` takes it back.  ``list`` leaves the files where they are,
-        and writes ``split.csv``: path, label and part of each image.
+        How files are transferred, see :func:`clusterkit.routing.sort_into_folders`;
+        :func:`clusterkit.routing.undo` reverses it.  ``list`` leaves the files where they are, and
+        writes ``split.csv``: path, label and part of each image.
     not_copies : path, optional
-        The table of clusters whose decisions say which images look alike but are no copies, see
+        A table of clusters that records images which look alike but are not copies, see
         :func:`clusterkit.clustering.label`.  By default the table that ``source`` is, if it is one.
     store : Store or path, optional
-        A store that is told where moved files are, so that it keeps their embeddings.
+        A store in which the new paths of moved files are recorded, so that it keeps their
+        embeddings.
     random_state : int, optional
         Seed; random by default.
     dry_run : bool
@@ -192,8 +192,9 @@ def split_folder(
     progress : bool
         Whether to show progress bars on stderr.
     **reading
-        How a ``source`` that is a path is read: ``exclude``, ``label_column``, ``path_column`` and
-        ``label_separator`` of :func:`~clusterkit.datasets.labelled_images.read_labelled`.
+        Options for reading a ``source`` that is a path: ``exclude``, ``label_column``,
+        ``path_column`` and ``label_separator`` of
+        :func:`~clusterkit.datasets.labelled_images.read_labelled`.
 
     Returns
     -------
@@ -203,8 +204,8 @@ def split_folder(
     Raises
     ------
     InvalidInputError
-        If the shares do not add up to 1, ``into`` lies in the source or the source in it, there is
-        only one class, a class has fewer different images than there are parts, images with several
+        If the shares do not sum to 1, ``into`` is in the source or the source in it, there is only
+        one class, a class has fewer different images than there are parts, images with several
         labels should go into folders, or an argument is invalid.  Nothing is done.
     OutputExistsError
         If ``into`` holds anything else.
@@ -217,7 +218,7 @@ def split_folder(
         If parts of the source share images, or copies of images of other classes leave a class
         without an image in a part.
     Notice
-        If parts of the source are kept, or labels do not become folders as they are.
+        If parts of the source are kept, or names of folders differ from the labels.
 
     Notes
     -----
@@ -255,7 +256,7 @@ def split_folder(
         )
     missing = [part for part in (VALIDATION, TEST) if shares[part] and part not in _parts(data)]
     _check_classes(data, 1 + len(missing))
-    _say_kept(data, missing)
+    _notice_kept(data, missing)
     division = divide(
         data,
         test_split=shares[TEST],
@@ -276,7 +277,7 @@ def split_folder(
         output = into / LIST_NAME
         _check_labels(labels, output)
         if origins := find_origins(data):
-            said = f"{origins_text(origins)}, which {output} does not tell"
+            said = f"{origins_text(origins)}, which {output} does not record"
             warnings.warn(said, Notice, stacklevel=2)
         if not dry_run:
             _write_list(output, files, labels, parts)
@@ -291,7 +292,7 @@ def split_folder(
             dry_run=dry_run,
             progress=progress,
         )
-        _say_renamed(sorting, files, labels)
+        _notice_renamed(sorting, files, labels)
     copies = _list_copies(kept.names, division.groups[readable])
     return FolderSplit(
         into, mode, kept.names, labels, parts, copies, failures, output, sorting, dry_run
@@ -306,7 +307,7 @@ def _check_shares(train: float | None, val: float, test: float) -> dict[str, flo
     total = sum(shares.values())
     if not all(0 <= share <= 1 for share in shares.values()) or abs(total - 1) > _NEARLY:
         raise InvalidInputError(
-            f"the shares must be from 0 to 1 and add up to 1. Received: {shown}, together {total:g}"
+            f"the shares must be from 0 to 1 and sum to 1. Received: {shown}, together {total:g}"
         )
     if shares[TRAIN] < _NEARLY or not (val or test):
         raise InvalidInputError(
@@ -322,7 +323,7 @@ def _check_place(
     if source is not None and source.is_dir():
         if is_inside(into, source):
             raise InvalidInputError(
-                f"{into} lies in {source}, which is to be split: name a folder outside of it"
+                f"{into} is in {source}, which is to be split: name a folder outside of it"
             )
         if is_inside(source, into):
             raise InvalidInputError(
@@ -332,7 +333,7 @@ def _check_place(
         entries = sorted(entry.name for entry in into.iterdir() if not entry.name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):
         if os.path.lexists(into):
-            raise OutputExistsError(f"{into} is no folder: name another") from None
+            raise OutputExistsError(f"{into} is not a folder: name another") from None
         nearest = next(place for place in into.parents if os.path.lexists(place))
         if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
             raise InvalidInputError(f"cannot make the folder {into} in {nearest}") from None
@@ -349,7 +350,7 @@ def _check_place(
         ) from None
     if made_by not in manifest.origins:
         raise OutputExistsError(
-            f"{into} holds another sorting or split: take that back first with `clusterkit undo "
+            f"{into} holds another sorting or split: undo that first with `clusterkit undo "
             f"{in_shell(into)}`, or name a new folder"
         )
     return manifest
@@ -358,9 +359,9 @@ def _check_place(
 def _continue(
     manifest: Manifest, into: Path, source: Path | None, store: Any, mode: str, **options: Any
 ) -> FolderSplit:
-    """Carry on with a split whose plan only the manifest still knows.
+    """Continue an interrupted split by the plan in its manifest.
 
-    The images would be divided otherwise: after moves there are fewer of them, or there is no seed.
+    A new plan would differ, since files were moved already, or there is no seed.
     """
     if strangers := find_unsealed(manifest.transfers):
         raise InvalidInputError(
@@ -368,7 +369,7 @@ def _continue(
             f"{strangers[0].source}: name a new folder"
         )
     warnings.warn(
-        f"going on with the split that was begun in {into}: its plan is kept",
+        f"continuing the split that was begun in {into}, by its plan",
         Notice,
         stacklevel=3,
     )
@@ -387,7 +388,7 @@ def _continue(
 
 
 def _name(transfer: Transfer, source: Path | None) -> str:
-    """Return the path of a file below the source, or else as it is."""
+    """Return the path of a file relative to the source, if it is below it."""
     root = None if source is None else source.absolute()
     place = Path(transfer.source)
     below = root is not None and place.is_relative_to(root)
@@ -395,7 +396,7 @@ def _name(transfer: Transfer, source: Path | None) -> str:
 
 
 def _explain_rest(source: Path | None, moved: set[str]) -> list[tuple[str, str]]:
-    """Return path and reason of each image of a folder that is not to be moved."""
+    """Return path and reason of each image of a folder that must not be moved."""
     if source is None or not source.is_dir():
         return []
     try:
@@ -423,12 +424,12 @@ def _find_reason(file: Path) -> str:
 
 
 def _parts(data: LabelledImages) -> set[str]:
-    """Return the parts that the images come in, besides that for training."""
+    """Return the parts of the source other than training."""
     return set(data.parts or ()) - {TRAIN}
 
 
 def _check_classes(data: LabelledImages, n_parts: int) -> None:
-    """Check the number of images of each class, before they are looked at."""
+    """Check the number of images of each class, before reading them."""
     counts = data.class_counts
     if len(counts) < 2:
         raise InvalidInputError(
@@ -442,8 +443,8 @@ def _check_classes(data: LabelledImages, n_parts: int) -> None:
         )
 
 
-def _say_kept(data: LabelledImages, missing: Sequence[str]) -> None:
-    """Say which parts are kept as they are."""
+def _notice_kept(data: LabelledImages, missing: Sequence[str]) -> None:
+    """Issue a notice about the parts that are kept."""
     if kept := [part for part in _PARTS if part in _parts(data)]:
         rest = f"only {' and '.join(missing)} taken" if missing else "nothing is taken"
         warnings.warn(
@@ -469,8 +470,8 @@ def _warn_of_lacking(data: LabelledImages, parts: Sequence[str]) -> None:
             )
 
 
-def _say_renamed(sorting: Sorting, files: Sequence[Path], labels: Sequence[Any]) -> None:
-    """Say if a class is not called like its folder."""
+def _notice_renamed(sorting: Sorting, files: Sequence[Path], labels: Sequence[Any]) -> None:
+    """Issue a notice if a class differs from the name of its folder."""
     label_of = dict(zip(map(str, map(Path.absolute, files)), labels, strict=True))
     folders = {
         label_of[transfer.source]: PurePosixPath(transfer.folder).name
@@ -499,7 +500,7 @@ def _cell(label: Any) -> str:
 
 
 def _check_labels(labels: Sequence[Any], output: Path) -> None:
-    """Check that a table of labels says what they are."""
+    """Check that the labels can be read back from the table."""
     wanted = [label_tuple(label) for label in labels if label != ()]
     cells = [LABEL_SEPARATOR.join(label) for label in wanted]
     if n_without := len(labels) - len(wanted):

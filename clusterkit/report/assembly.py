@@ -73,7 +73,7 @@ def assemble(
     page_images : PageImages
         The images and clusters.
     address : str
-        Folder of thumbnails that lie beside the page, as its links name it.
+        Folder of the thumbnails beside the page, as in its links.
     layout, most_inside, title, progress
         See :func:`clusterkit.report.write_report`.
     curve, audit, inspection, labels, top5 : optional

@@ -21,12 +21,12 @@ from clusterkit.utils.locations import RemotePath
 from clusterkit.utils.noise import MISSING_WORDS, is_missing
 from clusterkit.utils.paths import json_text
 
-# Colours of clusters that a person makes in the page.
+# Colours for new clusters in the page.
 _MORE_COLORS = 60
 # Marks an image without a place on the map.
 _NOWHERE = 65_535
 _MAX_CLASSES = 5
-# Which attributes of an inspection are one number per image, and what stands for none.
+# Attributes of an inspection with one number per image, and their missing value.
 _PER_IMAGE: dict[str, tuple[str, float]] = {
     "silhouettes": ("<f4", np.nan),
     "nearest": ("<i4", -1),
@@ -48,7 +48,7 @@ def make_document(
     inspection: Any,
     output: Path | None,
 ) -> str:
-    """Return the data of a page as JSON that can stand in a script element.
+    """Return the data of a page as JSON for a script element.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def make_document(
     labels : sequence, optional
         The label of each image; None where it is missing.
     inspection : Inspection, optional
-        What is known of how images fit their clusters.
+        How well images fit their clusters.
     output : path, optional
         The page, which links to the files; None for a server, which has them in ``images/``.
     """
@@ -132,7 +132,7 @@ def _links(page_images: PageImages, output: Path | None) -> dict[str, Any]:
     root = page_images.embeddings.root
     base = "" if output is not None else "images"
     if isinstance(root, RemotePath):
-        # No browser opens it, but it says where the file is.
+        # No browser opens it, but it shows where the file is.
         base = quote(str(root), safe=":/")
     elif root is not None and output is not None:
         try:
@@ -168,7 +168,7 @@ def _neighbors(
     number_of = np.full(len(page_images.embeddings) + 1, n)
     known = page_images.rows >= 0
     number_of[page_images.rows[known]] = np.flatnonzero(known)
-    # Embedded images that are not on the page are no neighbours here; n stands for none.
+    # Embedded images that are not on the page are not neighbours here; n is the missing value.
     found = number_of[rows] if rows.size else rows
     shape = (n, rows.shape[1])
     spread = np.full(shape, n)

@@ -1,4 +1,4 @@
-"""Places of images on the maps of a page, and their nearest neighbours."""
+"""Positions of images on the maps of a page, and their nearest neighbours."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Layout(NamedTuple):
     Attributes
     ----------
     name : str
-        What it is called.
+        Its name.
     note : str
         How to read it, in one sentence.
     positions : ndarray of shape (n, 2), float
-        The place of each image.
+        The position of each image.
     """
 
     name: str
@@ -62,7 +62,8 @@ def make_layouts(
     Parameters
     ----------
     vectors : ndarray of shape (n, d), or VectorStream
-        The images; of a stream, the components are those of a random sample, and the note says so.
+        The images; for a stream, the components are those of a random sample, and the note states
+        it.
     kind : {"pca", "umap"}
         The map.
     progress : bool
@@ -104,7 +105,7 @@ def _umap(umap: Any, vectors: NDArray[np.float32]) -> Layout:
 
     reducer = umap.UMAP(n_neighbors=min(15, len(vectors) - 1), metric="cosine", random_state=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a seed means one thread, and such
+        warnings.simplefilter("ignore")  # such as that a seed means one thread
         positions = reducer.fit_transform(unit_rows(vectors))
     return Layout(
         "UMAP",

@@ -21,7 +21,7 @@ from clusterkit.utils.noise import NOISE, without_nan
 from clusterkit.utils.paths import printable
 
 _FOLDER = Path(__file__).parent / "template"
-# Classic scripts, in this order: each uses what the ones before define.
+# Classic scripts, in this order: each uses definitions of earlier ones.
 SCRIPTS = (
     "data.js",
     "decisions.js",
@@ -69,7 +69,7 @@ def render(
     data : str
         From :func:`clusterkit.report.document.make_document`.
     sheets : sequence of bytes
-        The thumbnails; empty if they lie beside the page.
+        The thumbnails; empty if they are beside the page.
     curve : ElbowCurve, optional
         The verdict on the number of clusters.
     findings : sequence of Finding

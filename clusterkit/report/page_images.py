@@ -1,4 +1,4 @@
-"""Read what is known of the images of a clustering, from memory or from its table."""
+"""Collect the images of a page from a clustering or its table."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class PageImages:
     table : str
         Name of the table.
     algorithm : str or None
-        What made the clusters; None if there are none yet.
+        The clusterer; None if there are no clusters yet.
     normalize : bool
         Whether distances are those of vectors of length 1.
     """
@@ -145,7 +145,7 @@ class PageImages:
 
 
 def read_page_images(clusters: Any, embeddings: Any = None) -> PageImages:
-    """Gather the images of a clustering, of a table, or of embeddings that have no clusters yet.
+    """Collect the images of a clustering, of a table, or of embeddings that have no clusters yet.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def _open(source: Any) -> Embeddings | VectorStream:
 def _choose(
     embeddings: Embeddings | VectorStream, rows: NDArray[np.int64]
 ) -> tuple[Embeddings | VectorStream, NDArray[np.int64]]:
-    """Return the images of some rows, and which row each has among them."""
+    """Return the images of some rows, and the new row of each."""
     if isinstance(embeddings, Embeddings):
         return embeddings[rows], np.arange(len(rows))
     chosen = np.zeros(len(embeddings), np.bool_)
@@ -191,7 +191,7 @@ def _choose(
 
 
 def _from_clustering(clustering: Clustering, embeddings: Any) -> PageImages:
-    """Gather the images of a clustering in memory."""
+    """Collect the images of a clustering in memory."""
     given = clustering.embeddings if embeddings is None else _open(embeddings)
     paths = list(clustering.embeddings.paths)
     row_of = {path: row for row, path in enumerate(given.paths)}
@@ -202,7 +202,7 @@ def _from_clustering(clustering: Clustering, embeddings: Any) -> PageImages:
             f"none of the {len(paths)} clustered images, such as {paths[0]}, is among the "
             f"{len(given)} embeddings"
         )
-    _say_left_out("the clustering", rows, paths, len(given))
+    _warn_left_out("the clustering", rows, paths, len(given))
     given, rows[known] = _choose(given, rows[known])
     return PageImages(
         paths,
@@ -222,14 +222,14 @@ def _from_clustering(clustering: Clustering, embeddings: Any) -> PageImages:
 
 
 def _from_table(clusters_csv: str | Path, embeddings: Embeddings | VectorStream) -> PageImages:
-    """Gather the images of a table of clusters."""
+    """Collect the images of a table of clusters."""
     _check_not_empty(embeddings)
     table = read_clusters(clusters_csv)
     earlier = read_earlier(table)
     followed = check_earlier(earlier, embeddings)
     row_of = {path: row for row, path in enumerate(embeddings.paths)}
     rows = np.array([row_of.get(path, -1) for path in followed.paths])
-    _say_left_out(table.file, rows, followed.paths, len(embeddings))
+    _warn_left_out(table.file, rows, followed.paths, len(embeddings))
     known = np.flatnonzero(rows >= 0)
     embeddings, rows[known] = _choose(embeddings, rows[known])
     embeddings = as_clustered(earlier, embeddings)
@@ -253,7 +253,7 @@ def _from_table(clusters_csv: str | Path, embeddings: Embeddings | VectorStream)
 
 
 def _without_clusters(embeddings: Embeddings | VectorStream) -> PageImages:
-    """Gather images that have no clusters yet: all are one."""
+    """Collect images that have no clusters yet as one cluster."""
     _check_not_empty(embeddings)
     labels = np.zeros(len(embeddings), np.int64)
     distances, exemplars = distances_to_centers(embeddings, labels, normalize=True)
@@ -283,10 +283,10 @@ def _check_not_empty(embeddings: Embeddings | VectorStream) -> None:
         )
 
 
-def _say_left_out(
+def _warn_left_out(
     clusters: str | Path, rows: NDArray[np.int64], paths: list[str], n_embedded: int
 ) -> None:
-    """Say which images of the table have no vector, and that others are not in the table."""
+    """Issue notices about images of the table without a vector, and about others."""
     missing = [path for path, row in zip(paths, rows.tolist(), strict=True) if row < 0]
     if missing:
         warnings.warn(

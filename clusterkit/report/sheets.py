@@ -19,9 +19,9 @@ from clusterkit.utils.progress import progress_bar
 COLUMNS, SIDE = 8, 96
 _PER_SHEET = COLUMNS * COLUMNS
 _BACKGROUND = 128
-# Of 640 photos of four sets, base64 included, on two cores: AVIF of quality 50 costs 1,379 bytes
-# and 0.8 ms an image at speed 9 (29.1 dB), 1,318 bytes and 4 ms at speed 8 (29.6 dB); WebP of
-# quality 45 costs 1,634 bytes and 1.4 ms (29.9 dB).  One thread a sheet, so that the bytes do not
+# Of 640 photos of four sets, base64 included, on two cores: AVIF of quality 50 takes 1,379 bytes
+# and 0.8 ms per image at speed 9 (29.1 dB), 1,318 bytes and 4 ms at speed 8 (29.6 dB); WebP of
+# quality 45 takes 1,634 bytes and 1.4 ms (29.9 dB).  One thread per sheet, so that the bytes do not
 # depend on the number of cores.
 _AVIF = {"quality": 50, "speed": 9, "max_threads": 1}
 _WEBP = {"quality": 45, "method": 4}
@@ -29,7 +29,7 @@ _WEBP = {"quality": 45, "method": 4}
 
 @dataclass(frozen=True, eq=False)
 class Sheets:
-    """Thumbnails of images, 64 a sheet.
+    """Thumbnails of images, 64 per sheet.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ def _make_sheet(files: Sequence[Path], form: str) -> tuple[bytes, list[tuple[int
         height, width = picture.shape[:2]
         row, column = divmod(place, COLUMNS)
         cell = pixels[row * SIDE : (row + 1) * SIDE, column * SIDE : (column + 1) * SIDE]
-        # The edges go on, which costs less than a sharp border, and does not bleed in.
+        # Edges are repeated, which takes fewer bytes than a sharp border, and does not bleed in.
         cell[:] = np.pad(picture, ((0, SIDE - height), (0, SIDE - width), (0, 0)), mode="edge")
         sizes.append((width, height))
     if not any(width for width, _ in sizes):

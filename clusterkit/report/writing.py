@@ -29,7 +29,7 @@ from clusterkit.utils.files import check_output, write_whole
 from clusterkit.utils.noise import NOISE, is_missing
 from clusterkit.utils.text import join_lines, plural
 
-# Up to this number of images, what takes long is computed without being asked for.
+# Number of images up to which "auto" computes the slow parts.
 _MOST_AUTO = 2_000
 _OURS = re.compile(r"\d{5}\.(avif|webp)")
 
@@ -102,12 +102,12 @@ def check_report_path(path: str | Path, *, overwrite: bool = False) -> Path:
         raise InvalidInputError(f"a report is a page, .html. Received: {path}")
     folder = _folder_of(path)
     if folder.exists() and not folder.is_dir():
-        raise OutputExistsError(f"{folder} exists, where the thumbnails would lie")
+        raise OutputExistsError(f"{folder} exists, where the thumbnails would be")
     if folder.is_dir():
         others = [file for file in os.listdir(folder) if not _OURS.fullmatch(file)]  # noqa: PTH208
         if others or not overwrite:
             raise OutputExistsError(
-                f"{folder} exists, where the thumbnails would lie; name another page"
+                f"{folder} exists, where the thumbnails would be; name another page"
                 + ("" if others else ", or allow it with --overwrite")
             )
     return path
@@ -133,10 +133,10 @@ def write_report(
     """Write one HTML page of images and their clusters, in which a person can decide about them.
 
     The page opens from the disk, without a server or the internet.  It shows the clusters, a map of
-    all images, the neighbours of each, and what else is given.  In it, clusters are renamed, merged
-    and split, and images moved and marked; the browser keeps that, and the page offers the result
-    as a table that :func:`~clusterkit.promote`, :func:`~clusterkit.evaluate` and
-    :func:`~clusterkit.cluster` with ``previous`` read.
+    all images, the neighbours of each, and the optional results below.  In it, clusters are
+    renamed, merged and split, and images moved and marked; the browser stores the decisions, and
+    the page offers the result as a table that :func:`~clusterkit.promote`,
+    :func:`~clusterkit.evaluate` and :func:`~clusterkit.cluster` with ``previous`` read.
 
     Parameters
     ----------
@@ -165,8 +165,8 @@ def write_report(
     layout : {"pca", "umap"}
         The map: principal components, or also UMAP, which needs the extra ``map`` and more time.
     most_inside : int
-        Maximum number of images whose thumbnails are in the page; those of more lie beside it in a
-        folder.
+        Maximum number of images whose thumbnails are in the page; otherwise they are in a folder
+        beside it.
     title : str, optional
         Title of the page.
     random_state : int, optional
@@ -266,7 +266,7 @@ def _write_folder(folder: Path, sheets: Mapping[str, bytes]) -> None:
 
 
 def _is_wanted(given: Any, n: int, *, least: int, what: str) -> bool:
-    """Return whether something is to be computed for n images; say if there are too few."""
+    """Return whether a part is to be computed for n images, with a notice if these are too few."""
     if given != "auto" and isinstance(given, str):
         raise InvalidInputError(
             f"the {what} must be a result, a bool or 'auto'. Received: {given!r}"
@@ -289,7 +289,7 @@ def _find_labels(labels: Any, page_images: PageImages) -> Sequence[Any] | None:
             return None
         if kinds == {None}:
             raise InvalidInputError(
-                f"{paths[0]} lies in no folder that could be its label: give a table of labels"
+                f"{paths[0]} is in no folder that could be its label: give a table of labels"
             )
         return folders
     if isinstance(labels, str | os.PathLike):

@@ -36,7 +36,7 @@ class Manifest:
     folders : list of str
         Created folders, relative to the sorted folder; ``"."`` is the sorted folder itself.
     origins : list of dict
-        Descriptions of what the names of the folders came from, if known.
+        Descriptions of the origin of the names of the folders, if known.
     """
 
     transfers: list[Transfer] = field(default_factory=list)
@@ -62,7 +62,7 @@ def read_manifest(folder: Path) -> Manifest:
     Raises
     ------
     NotFoundError
-        If there is none.
+        If there is no manifest.
     InvalidInputError
         If it cannot be read, is damaged or of another format, or contains invalid values.
     """
@@ -86,7 +86,7 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest([_read_transfer(line) for line in rest], folders, origins)
     except (FileNotFoundError, NotADirectoryError):
         raise NotFoundError(
-            f"no {MANIFEST_NAME} in {folder}: nothing was sorted into it, or all was taken back"
+            f"no {MANIFEST_NAME} in {folder}: nothing was sorted into it, or all was undone"
         ) from None
     except OSError as error:
         raise InvalidInputError(f"cannot read {file}: {error.strerror}") from error
@@ -119,14 +119,14 @@ def _read_transfer(line: Any) -> Transfer:
     )
     source, target = _path(line["source"]), _inner_path(line["target"])
     if PurePosixPath(target) == PurePosixPath("."):
-        raise _DamageError(f"{target!r} is no file")
+        raise _DamageError(f"{target!r} is not a file")
     if not os.path.isabs(source) or os.path.abspath(source) != source:  # noqa: PTH100, PTH117
         raise _DamageError(f"{source!r} is not an absolute path")
     mode, digest, seal = line["mode"], line["digest"], line.get("seal")
     if mode not in MODES:
         raise _DamageError(f"mode must be one of {', '.join(MODES)}. Received: {mode!r:.100}")
     if (digest is None) != (mode == "link") or not _is_digest(digest) or not _is_digest(seal):
-        raise _DamageError(f"the digest of {target} is none")
+        raise _DamageError(f"the digest of {target} is invalid")
     return Transfer(source, target, mode, digest, seal)
 
 
@@ -138,7 +138,7 @@ def _is_digest(value: Any) -> bool:
 def _path(text: Any) -> str:
     """Check that a path is valid on this system, and return it."""
     if not isinstance(text, str) or not text or "\0" in text:
-        raise _DamageError(f"{text!r:.100} is no path")
+        raise _DamageError(f"{text!r:.100} is not a path")
     os.fsencode(text)
     return text
 

@@ -131,9 +131,9 @@ class FreeNames:
     into : pathlib.Path
         The folder.
     taken : iterable of str
-        Files relative to it that have a name already, also those that are gone.
+        Files relative to it whose names are taken, even if they are gone.
     key : callable, optional
-        What is equal for files that cannot stand beside each other.
+        Key that is equal for names that cannot be in the same folder.
     """
 
     def __init__(
@@ -151,9 +151,9 @@ class FreeNames:
         Parameters
         ----------
         folder : str
-            The folder below the folder; "." for the folder itself.
+            Sub-folder; "." for the folder itself.
         file_name : str
-            The name that is wanted, to which a number may be added.
+            The preferred name, to which a number may be added.
         """
         if folder not in self._listed:
             self._listed.add(folder)
@@ -161,7 +161,7 @@ class FreeNames:
                 present = os.listdir(self._into / folder)  # noqa: PTH208 (names are all it needs)
                 self._taken.update(self._key(_join(folder, name)) for name in present)
         key = self._key(_join(folder, file_name))
-        # Thousands may want one name.
+        # Thousands of files may have one name.
         number = self._number.get(key, 1)
         target = _join(folder, self._fit(file_name, number))
         while self._key(target) in self._taken:
@@ -216,8 +216,8 @@ def _check_same(done: Transfer, folder: str, mode: str, into: Path) -> None:
     """Check that a file was not sorted into another folder or in another mode before."""
     if (done.folder, done.mode) != (folder, mode):
         raise OutputExistsError(
-            f"{done.source} was brought to {into / done.target} before (mode {done.mode}), and is "
-            f"now to go to {folder} (mode {mode}): take that back first with "
+            f"{done.source} was sorted into {into / done.target} before (mode {done.mode}), and "
+            f"would now go to {folder} (mode {mode}): undo that first with "
             f"`clusterkit undo {in_shell(into)}`, or sort into another folder"
         )
 
@@ -258,9 +258,7 @@ def _check_targets(todo: Sequence[Transfer], into: Path) -> None:
     for folder in dict.fromkeys(transfer.folder for transfer in todo):
         place = into / folder
         if os.path.lexists(place) and not place.is_dir():
-            raise InvalidInputError(
-                f"cannot make the folder {place}: something that is no folder has its name"
-            )
+            raise InvalidInputError(f"cannot make the folder {place}: a file has its name")
         if not is_inside(place, into):
             raise InvalidInputError(f"{place} is a link that leads out of {into}: remove the link")
         nearest = next(path for path in (place, *place.parents) if os.path.lexists(path))
@@ -273,7 +271,7 @@ def _check_targets(todo: Sequence[Transfer], into: Path) -> None:
             pass
         except OSError as error:
             raise InvalidInputError(
-                f"cannot bring {transfer.source} to {into / transfer.target}: {error.strerror}"
+                f"cannot transfer {transfer.source} to {into / transfer.target}: {error.strerror}"
             ) from error
 
 

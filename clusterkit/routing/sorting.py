@@ -75,7 +75,7 @@ class Sorting(Result):
         }
 
     def to_text(self) -> str:
-        """Return the number of files in each folder, and what was done with them."""
+        """Return the number of files in each folder, and the transfers."""
         lines = [f"{n_files:>7}  {self.into / folder}" for folder, n_files in self.folders.items()]
         verb = {"copy": "copied", "link": "linked", "move": "moved"}[self.mode]
         done = f"would be {verb}" if self.dry_run else verb
@@ -124,9 +124,10 @@ def sort_into_folders(
     strict : bool
         Whether files that are gone are an error; otherwise they are left out.
     store : Store or path, optional
-        A store that is told where moved files are, so that it keeps their embeddings.
+        A store in which the new paths of moved files are recorded, so that it keeps their
+        embeddings.
     origin : mapping of str to str, number or None, or sequence of these, optional
-        Description of what the names came from, which the manifest keeps.
+        Description of the origin of the names, which is stored in the manifest.
     dry_run : bool
         Whether to only plan, without writing anything.
     progress : bool
@@ -151,7 +152,8 @@ def sort_into_folders(
     Warns
     -----
     UserWarning
-        If a partial copy of unknown content is found, which is kept, or the store cannot be told.
+        If a partial copy of unknown content is found, which is kept, or the store cannot be
+        updated.
     Notice
         If files are left out.
 
@@ -168,14 +170,14 @@ def sort_into_folders(
         )
     into = Path(os.path.abspath(into))  # noqa: PTH100 (resolve() would follow links)
     if not strict and (gone := check_present(files, into)):
-        warnings.warn(f"left out: {_say_gone(gone, len(files))}", Notice, stacklevel=2)
+        warnings.warn(f"left out: {_describe_gone(gone, len(files))}", Notice, stacklevel=2)
         left_out = set(gone)
         rows = [row for row, file in enumerate(files) if _absolute(file) not in left_out]
         files, names = [files[row] for row in rows], [names[row] for row in rows]
     try:
         into.lstat()
     except (FileNotFoundError, NotADirectoryError):
-        pass  # It is created, or the plan says what is in the way.
+        pass  # It is created, or the plan reports what is in the way.
     except OSError as error:
         raise InvalidInputError(f"cannot sort into {into}: {error.strerror}") from error
     if dry_run:
@@ -216,7 +218,7 @@ def check_local(files: Iterable[str | Path]) -> None:
         if is_address(file):
             raise InvalidInputError(
                 f"{file} is on object storage, and only files of this machine can be sorted into "
-                "folders: copy the images here and embed them, or go on with a table of paths"
+                "folders: copy the images here and embed them, or use a table of paths"
             )
 
 
@@ -250,12 +252,12 @@ def check_present(
         sorted_before = {transfer.source for transfer in _known(Path(into)).transfers}
         gone = [file for file in gone if str(file) not in sorted_before]
     if gone and (strict or len(gone) == len(files)):
-        raise NotFoundError(_say_gone(gone, len(files)))
+        raise NotFoundError(_describe_gone(gone, len(files)))
     return gone
 
 
-def _say_gone(gone: Sequence[Path], n_files: int) -> str:
-    """Return how many files are gone, and what to do."""
+def _describe_gone(gone: Sequence[Path], n_files: int) -> str:
+    """Describe how many files are gone, and what to do."""
     return (
         f"{len(gone)} of the {plural(n_files, 'file')} are gone, such as {gone[0]}. Those that "
         "were moved are found after `clusterkit embed` on the folder that they are in now; forget "
@@ -269,15 +271,15 @@ def _absolute(file: str | Path) -> Path:
 
 
 def tell_store(store: Store | str | Path | None, moves: Mapping[str, str]) -> None:
-    """Tell a store where files are now; warn if it cannot be told, since they were moved."""
+    """Record the new paths of files in a store; only warn if that fails, since they were moved."""
     if store is None or not moves:
         return
     try:
         as_store(store).follow(moves)
     except StoreError as error:
         warnings.warn(
-            f"the files were moved, but the store could not be told: {error}. `clusterkit embed` "
-            "on the folder that they are in now finds their embeddings again",
+            f"the files were moved, but the store was not updated: {error}. `clusterkit embed` "
+            "on the folder that they are in now recovers their embeddings",
             stacklevel=3,
         )
 
@@ -359,8 +361,8 @@ def _carry_out(todo: Sequence[Transfer], into: Path, *, progress: bool) -> None:
                 raise InvalidInputError(
                     f"cannot {transfer.mode} {transfer.source} to {into / transfer.target}: "
                     f"{error.strerror or error}. {n_done} of {len(todo)} files are done; the same "
-                    f"command goes on with the rest, and `clusterkit undo {in_shell(into)}` takes "
-                    "them back"
+                    f"command continues with the rest, and `clusterkit undo {in_shell(into)}` "
+                    "reverts them"
                 ) from error
     finally:
         flush_folders(touched)

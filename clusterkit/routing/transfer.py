@@ -73,7 +73,7 @@ class Transfer(NamedTuple):
         Raises
         ------
         OSError
-            If a file is at the target, or the disk refuses; nothing is lost.
+            If there is a file at the target, or the disk cannot be written; nothing is lost.
         InvalidInputError
             If the file changed since its digest was taken.
         """
@@ -164,7 +164,7 @@ def move(source: Path, target: Path, digest: str | None) -> None:
     Raises
     ------
     OSError
-        If a file is at the target, or the disk refuses; nothing is lost.
+        If there is a file at the target, or the disk cannot be written; nothing is lost.
     InvalidInputError
         If the file does not match the digest.
     """

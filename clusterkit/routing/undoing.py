@@ -75,7 +75,7 @@ class Undoing(Result):
         }
 
     def to_text(self) -> str:
-        """Return the number of files that went back to each folder, and that were kept."""
+        """Return the number of files moved back to each folder, and of those that were kept."""
         lines = [f"{n_files:>7}  {place}" for place, n_files in self.places.items()]
         verb = "would be taken back" if self.dry_run else "taken back"
         done = f"{plural(self.n_undone, 'file')} {verb}, {len(self.kept)} kept"
@@ -114,7 +114,7 @@ def undo(
     trust : bool
         Whether to move files back to any place in the manifest.
     store : Store or path, optional
-        A store that is told where the files are again.
+        A store in which the restored paths of the files are recorded.
     dry_run : bool
         Whether to only plan, without changing anything.
     progress : bool
@@ -152,7 +152,7 @@ def undo(
             _check_places(folder, manifest, roots)
         undoing, left, moves = _undo(folder, manifest, dry_run=False, progress=progress)
         _sweep(folder, manifest)
-        # A folder comes after those in it, which sort behind it.
+        # A folder comes after its sub-folders, which sort behind it.
         for name in sorted(manifest.folders, reverse=True):
             # Removes only empty folders; the sorted folder itself still has its manifest.
             if is_inside((folder / name).parent, folder):
@@ -227,7 +227,7 @@ class _Planner:
             return _Step(step.place, goes_back=True)
         if transfer.mode == "move":
             if self._is_same(transfer, old_place, step.place):
-                # A kill left it in both places.
+                # An interrupted run left it in both places.
                 return step
             return _Step(step.place, reason=f"another file is in its old place: {old_place}")
         if not is_there or not (transfer.source in self._back or old_place.exists()):

@@ -22,7 +22,7 @@ class Failed(_Answer):
 
 
 class Refusal(_Answer):
-    """Why a request was refused; the reasons for each picture if none can be used."""
+    """Why a request was rejected; the reasons for each picture if none can be used."""
 
     error: str
     results: list[Failed] | None = None

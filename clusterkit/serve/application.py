@@ -29,10 +29,10 @@ def create_app(
     limits: Limits | None = None,
     look_seconds: float = 2.0,
 ) -> Protection:
-    """Return the application, as any ASGI server runs it.
+    """Return the ASGI application.
 
-    All is loaded before it returns.  Files that change later are loaded aside and swapped in, if
-    the server sends the events of a lifespan.
+    Everything is loaded before it returns.  Files that change later are loaded in the background
+    and swapped in, if the server sends lifespan events.
 
     Parameters
     ----------
@@ -41,19 +41,19 @@ def create_app(
     extractor : str, optional
         Which of its spaces; by default that of ``clusters``, or the default space.
     weights : path, optional
-        The weights of its network, if their file has moved.
+        The weights of its network, if the file has moved.
     model : path, optional
         A ``.keras`` file of ``clusterkit train classifier``, for classes.
     clusters : path, optional
         A table of ``clusterkit cluster``, for groups.
     token : str, optional
-        What clients must send, as a bearer token or as the password of HTTP Basic.
+        Token that clients must send, as a bearer token or as the password of HTTP Basic.
     hosts : collection of str
         Names of this server that requests may use.
     any_address : bool
         Whether requests may use any IP address instead.
     limits : Limits, optional
-        What a client may ask for.
+        Limits of requests.
     look_seconds : float
         How often to look for changed files, in seconds.
 

@@ -1,4 +1,4 @@
-"""The network in a thread of its own, which computes pictures of several requests together."""
+"""Run the network in a separate thread, on pictures of several requests together."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Batcher:
         return self._thread.is_alive()
 
     def expect(self, n: int) -> None:
-        """Say that ``n`` pictures are coming, or with a negative number that they are not."""
+        """Announce ``n`` pictures, or withdraw them with a negative number."""
         with self._changed:
             self._coming += n
             self._changed.notify()
@@ -62,7 +62,7 @@ class Batcher:
     def submit(
         self, run: Run, pixels: NDArray[np.uint8], future: Future[Any] | None = None
     ) -> Future[Any]:
-        """Let a picture, which was expected, be computed with the next batch of the same network.
+        """Submit an announced picture for the next batch of the same network.
 
         Parameters
         ----------
@@ -71,7 +71,7 @@ class Batcher:
         pixels : ndarray of shape (height, width, 3), uint8
             The picture.
         future : concurrent.futures.Future, optional
-            What gets its value; by default a new one.
+            Future for its value; by default a new one.
 
         Returns
         -------
@@ -86,7 +86,7 @@ class Batcher:
         return future
 
     def close(self) -> None:
-        """Compute what waits, and end the thread."""
+        """Compute the waiting pictures, and end the thread."""
         with self._changed:
             self._is_open = False
             self._changed.notify()
@@ -94,7 +94,7 @@ class Batcher:
 
     def _work(self) -> None:
         """Compute batches until the end."""
-        # Nothing of one batch is kept while the next is waited for.
+        # No reference to a batch is kept while waiting for the next.
         while self._compute(self._next_batch()):
             pass
 
@@ -138,5 +138,5 @@ class Batcher:
             return batch
 
     def _count(self, run: Run) -> int:
-        """Return how many pictures wait for a network."""
+        """Return the number of pictures that wait for a network."""
         return sum(job.run is run for job in self._jobs)

@@ -1,4 +1,4 @@
-"""Connections that a client cannot hold open by doing nothing."""
+"""Connections with time limits for inactive clients."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-# A client that still sends the body of a request that has been answered may read the answer for so
-# long: what it sends is read and dropped, since to close at once would lose the answer.
+# Seconds for a client that still sends the body of an answered request to read the answer.  Its
+# data are discarded, since closing the connection at once would lose the answer.
 _LAST_SECONDS = 2.0
 
 
 def patient_for(seconds: float) -> type[asyncio.Protocol]:
-    """Return uvicorn's protocol with limits that it does not have.
+    """Return uvicorn's protocol with additional time limits.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def patient_for(seconds: float) -> type[asyncio.Protocol]:
     class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         """A connection with a timer for the client's next step."""
 
-        # Of uvicorn's classes, in both of which they have these names.
+        # Attributes that both of uvicorn's protocol classes have.
         loop: asyncio.AbstractEventLoop
         transport: asyncio.Transport
         cycle: Any
@@ -53,7 +53,7 @@ def patient_for(seconds: float) -> type[asyncio.Protocol]:
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            # What was not read is dropped: a transport that closes would wait for its reader.
+            # Unread data are discarded, since a closing transport would wait for its reader.
             self._reading_timer = self._in_time(self.transport.abort)
 
         def resume_writing(self) -> None:
@@ -68,7 +68,7 @@ def patient_for(seconds: float) -> type[asyncio.Protocol]:
         def _in_time(
             self, end: Callable[[], None], is_refused: bool = False
         ) -> asyncio.TimerHandle:
-            """Let the connection end, unless the timer is stopped before."""
+            """Close the connection, unless the timer is stopped before."""
             return self.loop.call_later(min(seconds, _LAST_SECONDS) if is_refused else seconds, end)
 
         def _stop_header_timer(self) -> None:

@@ -1,4 +1,4 @@
-"""The groups of a clustering, and which of them a new picture belongs to."""
+"""The groups of a clustering, and the assignment of new pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from clusterkit.similarity.nearest import unit_rows
 from clusterkit.utils.noise import NOISE
 
 _N_NEIGHBORS = 10
-# Of images that are in no group of the table.
+# Label of images that are in no group of the table.
 _NOWHERE = NOISE - 1
 
 
@@ -70,12 +70,12 @@ class Groups:
         self.sizes = dict(zip(found.tolist(), counts.tolist(), strict=True))
 
     def assign(self, vectors: NDArray[np.float32], catalogue: Catalogue) -> list[dict[str, Any]]:
-        """Return the group with the nearest centre, and how sure that is, for each vector.
+        """Return the group with the nearest centre for each vector, with measures of certainty.
 
         Parameters
         ----------
         vectors : ndarray of shape (n, dimension), float32
-            Vectors as the network makes them.
+            Vectors from the network, not normalised.
         catalogue : Catalogue
             The images of the groups.
 

@@ -1,4 +1,4 @@
-"""Build the index of many images in a process of its own, while the server goes on."""
+"""Build the index of many images in a separate process, while the server keeps running."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PRIORITY = 10
 class Indexer:
     """Builds indices one after the other.
 
-    A process of its own gives back all memory, and leaves the cores to the server.
+    A separate process returns all memory, and leaves the cores to the server.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Indexer:
         self._is_open = True
 
     def build(self, catalogue: Catalogue) -> None:
-        """Build the index of a catalogue that needs one, and let it use it; try once.
+        """Build the index of a catalogue that needs one, and open it there; try once.
 
         Raises
         ------
@@ -65,7 +65,7 @@ class Indexer:
             raise ClusterkitError(f"the index of the images could not be built: {reason}")
 
     def close(self) -> None:
-        """End the process, and begin no other."""
+        """End the process, and start no other."""
         with self._lock:
             self._is_open = False
             if self._process is not None:
@@ -73,7 +73,7 @@ class Indexer:
 
 
 def main() -> None:
-    """Build the index of the catalogue in the folder that is named, in the process."""
+    """Build the index of the catalogue in the given folder; runs in the process."""
     if hasattr(os, "nice"):
         os.nice(_PRIORITY)
     build_index(Path(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""What a client may ask for, and the error that says that it asked for too much."""
+"""Limits of requests, and the error for those that exceed them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 
 from clusterkit.errors import ClusterkitError, InvalidInputError
 
-# The names of this machine, by which requests may always call it.
+# Names of this machine that are always accepted.
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 _MIB = 2**20
 
@@ -37,7 +37,7 @@ class Limits:
     waiting : int
         Pictures that are being decoded or wait for the network, of all requests.
     large : int
-        Those among them that are so large that they are decoded one after the other.
+        The large ones among them, which are decoded one after the other.
     held_bytes : int
         Bodies held in memory, of all requests.  Large pictures have half of it.
     """
@@ -52,7 +52,7 @@ class Limits:
     held_bytes: int = 512 * _MIB
 
     def check(self) -> None:
-        """Raise InvalidInputError if a limit would refuse everything."""
+        """Raise InvalidInputError if a limit would reject everything."""
         for field in fields(self):
             if not getattr(self, field.name) > 0:
                 raise InvalidInputError(
@@ -88,14 +88,14 @@ class RefusedError(ClusterkitError, ValueError):
 
 
 class Held:
-    """Something that all requests together hold, up to a limit.
+    """A resource that all requests share, up to a limit.
 
     Parameters
     ----------
     most : int
         The limit.
     what : str
-        What is held, for the message.
+        Name of the resource, for the message.
     """
 
     def __init__(self, most: int, what: str) -> None:
@@ -104,7 +104,7 @@ class Held:
         self.now = 0
 
     def take(self, amount: int) -> None:
-        """Take an amount, or refuse the request."""
+        """Take an amount, or reject the request."""
         if self.now + amount > self.most:
             raise RefusedError(
                 429, f"the server is busy: too many {self.what}; try again soon", retry_after=1
@@ -112,12 +112,12 @@ class Held:
         self.now += amount
 
     def give_back(self, amount: int) -> None:
-        """Give back what was taken."""
+        """Return an amount."""
         self.now -= amount
 
     @contextmanager
     def holding(self, amount: int) -> Iterator[None]:
-        """Take an amount within the block, or refuse the request."""
+        """Take an amount within the block, or reject the request."""
         self.take(amount)
         try:
             yield

@@ -12,20 +12,20 @@ _PREFIX = "clusterkit"
 
 
 class Metrics:
-    """The counts of one application, apart from those of others in the process.
+    """The counts of one application, separate from those of others in the process.
 
     Attributes
     ----------
     requests, seconds
-        Answers by endpoint and status, and the time that they took.
+        Answers by endpoint and status, and their time.
     pictures
-        Pictures by what became of them.
+        Pictures by result.
     batches
         Sizes of the batches that the network computed.
     loads
         Changed files: swapped in, or failed.
     lag
-        How late the event loop does what is due: how long something blocks it.
+        Delay of the event loop.
     active
         Requests that are being answered.
     start

@@ -1,4 +1,4 @@
-"""Networks that are open: pictures of their size in, one value for each out."""
+"""Open networks: pictures of the input size in, one value per picture out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from clusterkit.networks.runtimes.keras import KerasRuntime
 from clusterkit.serve.batching import MOST, Run
 from clusterkit.serve.phases import Phases
 
-# These import scikit-learn, which a server of imported vectors does without.
+# These import scikit-learn, which a server of imported vectors does not need.
 if TYPE_CHECKING:
     from clusterkit.classifiers.classifier import Classifier
     from clusterkit.classifiers.predict import Prediction
@@ -37,7 +37,7 @@ class OpenNetwork(NamedTuple):
     size : tuple of int
         (height, width) of its input, in pixels.
     resize : str
-        How pictures get this size.
+        How pictures are resized.
     run : callable
         uint8 images of shape (n, height, width, 3) in, ``n`` values out.
     """
@@ -59,10 +59,10 @@ def open_extractor(
     weights : path, optional
         The weights, if their file has moved.
     files : sequence of path
-        Images of the space.  With these, bfloat16 is compared with float32, if the processor has
-        it; without any that can be read, the network runs in float32.
+        Images of the space, on which bfloat16 is compared with float32 if the processor supports
+        it; without readable ones, the network runs in float32.
     phases : Phases
-        What the time is measured with.
+        Measures the time.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def open_classifier(path: str | Path) -> OpenClassifier:
 
 
 def _from_pixels(network: Any) -> Any:
-    """Return a network with one input; one that was loaded may have a list of one."""
+    """Return a network with one input; a loaded network may have a list of one."""
     import keras
 
     return keras.Model(network.inputs[0], network.outputs[0])

@@ -1,4 +1,4 @@
-"""The report's page of what is served, with a form for other pictures."""
+"""The report's page of the served images, with a form for other pictures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _POLICY = re.compile('<meta http-equiv="Content-Security-Policy" content="([^"]*
 
 @dataclass(frozen=True)
 class Page:
-    """A page as a server sends it.
+    """A page for the server.
 
     Attributes
     ----------
@@ -44,15 +44,15 @@ def make_page(served: Served, sources: Sources) -> Page:
     Parameters
     ----------
     served : Served
-        What is served, with a store of at most 100,000 images.
+        The served state, with a store of at most 100,000 images.
     sources : Sources
         Its files: the table of the groups.
 
     Returns
     -------
     Page
-        The map, the groups and the neighbours, without what takes long: the verdict on the number
-        of clusters, and the audit, which ``clusterkit report`` adds.
+        The map, the groups and the neighbours, without the slow parts that ``clusterkit report``
+        adds: the verdict on the number of clusters, and the audit.
     """
     # Only the page needs matplotlib and scikit-learn.
     from clusterkit.report.assembly import assemble
@@ -88,7 +88,7 @@ def make_page(served: Served, sources: Sources) -> Page:
 
 
 class PageKeeper:
-    """Makes the page in a thread when it is first asked for, and again when something changed.
+    """Makes the page in a thread at the first request, and again after changes.
 
     Parameters
     ----------
@@ -103,12 +103,12 @@ class PageKeeper:
         self._making: tuple[Served, Future[Page | None]] | None = None
 
     def get(self, served: Served) -> Page | None:
-        """Return the page, the one before while a new one is made, or None while it is the first.
+        """Return the page, the old one while a new one is made, or None while the first is made.
 
         Raises
         ------
         RefusedError
-            If there is no page of what is served, or the first cannot be made.
+            If there can be no page, or the first one cannot be made.
         """
         if served.catalogue is None:
             raise RefusedError(404, "there is a page only with a store")

@@ -1,4 +1,4 @@
-"""Check each request before its body is read: host, token, number; and add safe headers."""
+"""Check host, token and number of requests before reading bodies, and add safe headers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# An answer is data: a browser that shows it runs nothing.
+# Answers are data, in which a browser must run nothing.
 _HEADERS = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -31,17 +31,17 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
-# Without a token, for who watches the server; they tell nothing else.
+# Available without a token, for monitoring; they reveal nothing else.
 _OPEN = ("/v2/health/live", "/v2/health/ready")
 
 
 class Protection:
-    """The application, behind checks.
+    """The application behind checks.
 
     Parameters
     ----------
     app : ASGI application
-        What answers requests that pass.
+        The application for requests that pass.
     service : Service
         Its limits and metrics.
     token : str or None
@@ -50,8 +50,8 @@ class Protection:
     hosts : collection of str
         Names of this server that requests may use.
     any_address : bool
-        Whether they may also use any IP address: a foreign page cannot make a browser do so for a
-        name of its own.
+        Whether they may also use any IP address: a foreign page cannot make a browser send one for
+        its own host name.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Protection:
         self.requests = Held(service.limits.requests, "requests")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or refuse it."""
+        """Answer a request, or reject it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -125,7 +125,7 @@ class Protection:
             if len(given) != 1 or not hmac.compare_digest(_token_of(given[0]), self.token):
                 raise RefusedError(401, "send the token of the server as a bearer token")
         for value in headers.get(b"content-length", []):
-            # Servers refuse lengths that are no numbers before the application sees them.
+            # Servers reject invalid lengths before the application sees them.
             if value.isdigit() and int(value[:20]) > self.service.limits.body_bytes:
                 raise too_large(self.service.limits)
 

@@ -34,7 +34,7 @@ T = TypeVar("T")
 # Of lightly-studio-serve.
 _PROTOCOL_VERSION = "1.0"
 _MOST_NEIGHBORS = 1000
-# Of an image that is opened in the page.
+# Side of an image that is opened in the page.
 _OPEN_SIDE = 1024
 _WAIT = (
     '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="1">'
@@ -47,7 +47,7 @@ _TOO_MANY = (
     "All of them are searched by the calls of <a href='/openapi.json'>the API</a>.</p></html>"
 )
 _PIECE_BYTES = 2**18
-# The answer of so many pictures is written in a few ms.
+# Number of pictures whose answer is written in a few ms.
 _FEW = 2
 _LOG = logging.getLogger("clusterkit.serve")
 _ID = "^[0-9a-f]{16}$"
@@ -68,12 +68,12 @@ ImageId = Annotated[str, Path(pattern=_ID, description="Of an image of the store
 
 
 def make_routes(service: Service, *, has_token: bool, look_seconds: float) -> FastAPI:
-    """Return the endpoints of what is served.
+    """Return the endpoints.
 
     Parameters
     ----------
     service : Service
-        What does the work.
+        Does the work.
     has_token : bool
         Whether clients must send a token, for the document.
     look_seconds : float
@@ -133,7 +133,7 @@ def make_routes(service: Service, *, has_token: bool, look_seconds: float) -> Fa
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
-    """Add what tells about the server."""
+    """Add the endpoints about the server."""
 
     @app.get("/v2/health/live", summary="Whether the server lives.", response_model=answers.Health)
     async def live() -> Response:
@@ -166,7 +166,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
 
 def _describe(service: Service) -> dict[str, Any]:
-    """Return what is served."""
+    """Describe the served state."""
     served, limits = service.served, service.limits
     catalogue, groups, classifier = served.catalogue, served.groups, served.classifier
     return {
@@ -256,7 +256,7 @@ def _add_similar(app: FastAPI, service: Service) -> None:
 async def _nearest(
     service: Service, served: Served, vectors: Sequence[Any], n: int, exact: bool
 ) -> dict[int, list[dict[str, Any]]]:
-    """Return the neighbours of those pictures that have a vector, by their index."""
+    """Return the neighbours of the pictures with a vector, by their index."""
     catalogue = _catalogue(served)
     places = [index for index, vector in enumerate(vectors) if not isinstance(vector, str)]
 
@@ -281,7 +281,7 @@ async def _nearest(
 
 
 def _add_images(app: FastAPI, service: Service) -> None:
-    """Add what can be asked of the images of the store."""
+    """Add the endpoints of images of the store."""
     responses: dict[int | str, dict[str, Any]] = {
         404: {"model": answers.Refusal, "description": "There is no such image."}
     }
@@ -321,7 +321,7 @@ def _add_images(app: FastAPI, service: Service) -> None:
 
 
 async def _picture(service: Service, file: FilePath, side: int) -> Response:
-    """Return a file as a JPEG of that size: its own bytes and metadata stay here."""
+    """Return a file as a JPEG of that size, so that its own bytes and metadata are not sent."""
     with service.waiting.holding(1):
         (picture,) = await service.run(
             service.decoders, lambda: encode_thumbnails([file], side=side)
@@ -333,7 +333,7 @@ async def _picture(service: Service, file: FilePath, side: int) -> Response:
 
 
 def _add_page(app: FastAPI, service: Service) -> None:
-    """Add the report's page, and what it links to."""
+    """Add the report's page, and its linked files."""
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
@@ -404,7 +404,7 @@ def _add_cluster(app: FastAPI, service: Service) -> None:
 
 
 def _add_explain(app: FastAPI, service: Service) -> None:
-    """Add why pictures are like an image of the store."""
+    """Add explanations of pictures and an image of the store."""
 
     @app.post(
         "/v1/explain",
@@ -415,7 +415,7 @@ def _add_explain(app: FastAPI, service: Service) -> None:
             answers.Explanations,
             service,
             most=MOST_EXPLAINED,
-            more={404: "There is no image of that id."},
+            more={404: "There is no image with that id."},
         ),
     )
     async def explain(
@@ -512,7 +512,7 @@ def _json(document: dict[str, Any], status: int = 200, headers: Any = None) -> R
 
 
 async def _refuse(_: Request, error: Any) -> Response:
-    """Answer what exceeds a limit, or is no picture."""
+    """Answer a request that exceeds a limit, or has no picture."""
     return _json({"error": str(error)}, error.status, error.headers)
 
 
@@ -536,12 +536,12 @@ async def _explain_parameter(_: Request, error: Any) -> Response:
 
 
 async def _drop(_: Request, __: Any) -> Response:
-    """Answer a client that has gone away, which nobody reads."""
+    """Answer for a client that has disconnected, which is not read."""
     return _json({"error": "the client went away"}, 400)
 
 
 async def _apologise(_: Request, error: Any) -> Response:
-    """Answer an error of the server; the log says more."""
+    """Answer an error of the server; the log has details."""
     _LOG.error("%s", type(error).__name__)
     return _json({"error": "an error of the server, which its log describes"}, 500)
 
@@ -555,7 +555,7 @@ def _of_pictures(
     most: int | None = None,
     more: dict[int, str] | None = None,
 ) -> dict[str, Any]:
-    """Return what an endpoint that takes pictures says in the document."""
+    """Return the OpenAPI description of an endpoint that takes pictures."""
     most = most or service.limits.pictures
     schema = {
         "type": "object",
@@ -563,7 +563,7 @@ def _of_pictures(
             FIELD: {
                 "type": "array",
                 "items": {"type": "string", "format": "binary"},
-                # How many at most is in /v1/describe, and answered with 413 as in the protocol.
+                # The maximum is in /v1/describe; more are answered with 413, as in the protocol.
                 "minItems": 1,
             }
         },
@@ -571,10 +571,10 @@ def _of_pictures(
         "additionalProperties": False,
     }
     refusals = {
-        400: "The body is no form.",
+        400: "The body is not a form.",
         408: "The body came too slowly.",
         413: f"The body is too large, or holds more than {plural(most, 'picture')}.",
-        415: "The content type is none of a form.",
+        415: "The content type is not that of a form.",
         422: "No picture can be used, or a parameter is out of range.",
         429: "The server is busy; the header Retry-After says when to try again.",
         **(more or {}),
@@ -597,7 +597,7 @@ def _of_pictures(
 
 
 def _document(app: FastAPI, has_token: bool, image_id: str | None) -> None:
-    """Add to the document what all endpoints share, and an example of each call."""
+    """Add shared responses to the document, and an example of each call."""
     refusal = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
     shared = {"421": "The host is not one of this server."}
     if has_token:

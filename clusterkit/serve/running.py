@@ -1,4 +1,4 @@
-"""Run the application in a server of its own."""
+"""Run the application in a server."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.serve.application import check_extra, create_app
 from clusterkit.serve.limits import LOCAL_HOSTS, Limits
 
-# A picture of a stranger may not hold a decoder for long.
+# Limits the time of a decoder for a picture from an unknown sender.
 _IMAGE_SECONDS = ("CLUSTERKIT_IMAGE_SECONDS", "10")
-# Idle connections beside those of requests.
+# Connections per request, including idle ones.
 _CONNECTIONS_PER_REQUEST = 4
-# How long running requests may take after SIGTERM.
+# Seconds that running requests may take after SIGTERM.
 _LAST_SECONDS = 30
 
 
@@ -35,7 +35,7 @@ def run_server(
     limits: Limits | None = None,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve until the process is told to end; running requests are answered before.
+    """Serve until SIGINT or SIGTERM; running requests are answered first.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ def run_server(
 
     Notes
     -----
-    A picture may take 10 seconds to decode, unless ``CLUSTERKIT_IMAGE_SECONDS`` says otherwise; one
-    that is decoded while the processors are idle, since it is large, three times as long.
+    A picture may take 10 seconds to decode, or ``CLUSTERKIT_IMAGE_SECONDS``; a large one, which is
+    decoded while the processors are idle, three times as long.
     """
     check_extra()
     import uvicorn
@@ -98,11 +98,11 @@ def run_server(
             limit_concurrency=_CONNECTIONS_PER_REQUEST * limits.requests,
             timeout_graceful_shutdown=_LAST_SECONDS,
         )
-        # The networks hold half a million objects that stay: to look through them for garbage would
-        # block the event loop for a quarter of a second again and again.
+        # The networks hold half a million permanent objects: scanning them for garbage would
+        # repeatedly block the event loop for a quarter of a second.
         gc.collect()
         gc.freeze()
-        # Until now connections were refused; what comes from now on is answered.
+        # Until now connections were refused; from now on requests are answered.
         listener.listen(config.backlog)
         if on_ready is not None:
             shown = f"[{host}]" if ":" in host else host
@@ -121,7 +121,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    """Return a socket at an address, which does not listen yet."""
+    """Return a socket bound to an address, which does not listen yet."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM

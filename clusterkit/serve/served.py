@@ -1,4 +1,4 @@
-"""What a server serves: loaded from files, and loaded again beside it when these change."""
+"""The served state: loaded from files, and loaded again in the background when these change."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from clusterkit.store.store import Store
 if TYPE_CHECKING:
     from clusterkit.serve.groups import Groups
 
-# What identifies the content of a file, see FileStatus, or of a space.
+# Identity of the content of a file, see FileStatus, or of a space.
 Status = tuple[int, int, int] | str | None
 
 
 @dataclass(frozen=True)
 class Served:
-    """A consistent state of everything; requests that began with it end with it.
+    """A consistent state; requests that start with one also end with it.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Served:
     classifier : OpenClassifier or None
         The classifier of ``--model``.
     statuses : dict of str to Status
-        The files that it was loaded from.
+        The source files.
     """
 
     catalogue: Catalogue | None
@@ -79,7 +79,7 @@ class Sources:
         before : Served, optional
             The earlier state.
         phases : Phases, optional
-            What the time is measured with.
+            Measures the time.
 
         Raises
         ------
@@ -92,7 +92,7 @@ class Sources:
             raise InvalidInputError("there is nothing to serve: name a store or a model")
         if self.clusters is not None and space is None:
             raise InvalidInputError("clusters are served with the store of their images")
-        # Before the files are read: what changes meanwhile is loaded again.
+        # Before the files are read, so that later changes are loaded again.
         now = self.statuses()
         old = before.statuses if before is not None else {}
         same = {name for name in now if name in old and now[name] == old[name]}
@@ -122,7 +122,7 @@ class Sources:
         return Served(catalogue, extractor, groups, classifier, now)
 
     def statuses(self) -> dict[str, Status]:
-        """Return what identifies the content of each file, and of the store."""
+        """Return the identity of the content of each file, and of the store."""
         files: dict[str, Path] = {}
         if self.model is not None:
             files["model"] = self.model
@@ -134,7 +134,7 @@ class Sources:
         return found if space is None else found | {"store": _state_of(space)}
 
     def _find_space(self) -> Space | None:
-        """Return the space that is served: that of the extractor, of the table, or the default."""
+        """Return the served space: that of the extractor, of the table, or the default."""
         if self.store is None:
             return None
         store = Store(self.store)
@@ -148,7 +148,7 @@ class Sources:
     def _load_extractor(
         self, catalogue: Catalogue, before: Served | None, phases: Phases
     ) -> OpenNetwork | None:
-        """Return the network of a space; that of before if the space is the same.
+        """Return the network of a space; the earlier one if the space is the same.
 
         Imported vectors have none.
         """
@@ -167,7 +167,7 @@ class Sources:
 
 
 def _state_of(space: Space) -> Status:
-    """Return what identifies the rows of a space; None if it is damaged."""
+    """Return the identity of the rows of a space; None if it is damaged."""
     try:
         return space.state
     except StoreError:
@@ -175,7 +175,7 @@ def _state_of(space: Space) -> Status:
 
 
 def _status_of(file: Path) -> Status:
-    """Return what identifies the content of a file; None if there is none."""
+    """Return the identity of the content of a file; None if there is no file."""
     status = FileStatus.of(file)
     if status.size is None or status.mtime_ns is None:
         return None

@@ -44,28 +44,28 @@ _NO_NETWORK = (
     "pictures that are not in the store cannot be embedded, since the network that made its "
     "vectors is not known"
 )
-# How often the event loop is watched.
+# Interval of measurements of the event loop's delay.
 _LOOK_SECONDS = 0.1
 _LOG = logging.getLogger("clusterkit.serve")
 
 
 class _Busy(str):
-    """Why a picture has no result, if it may have one later."""
+    """Reason why a picture has no result, if it may have one later."""
 
     __slots__ = ()
 
 
 class Service:
-    """What the endpoints share.
+    """The work that the endpoints share.
 
     Parameters
     ----------
     sources : Sources
         The files.
     limits : Limits
-        What clients may ask for.
+        Limits of requests.
     phases : Phases
-        What the time of the start is measured with.
+        Measures the time of the start.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ class Service:
         self.decoders = ThreadPoolExecutor(count_cpus() + 1, "decode")
         self.large_decoder = ThreadPoolExecutor(1, "decode large")
         self.searcher = ThreadPoolExecutor(1, "search")
-        # Apart, since others would wait for whoever compares all of many images.
+        # Separate, since others would wait for searches that compare all of many images.
         self.scanner = ThreadPoolExecutor(1, "scan")
         self.explainer = ThreadPoolExecutor(1, "explain")
         self.page = PageKeeper(sources)
@@ -96,7 +96,7 @@ class Service:
         self._explains_with: tuple[str, RememberedExtractor] | None = None
 
     def close(self) -> None:
-        """End all threads once they have done what they have begun."""
+        """End all threads after their present tasks."""
         self.indexer.close()
         for pool in (
             self.decoders,
@@ -110,7 +110,7 @@ class Service:
         self.batcher.close()
 
     async def follow_changes(self, seconds: float) -> None:
-        """Look for changed files again and again; load them aside, and swap them in."""
+        """Check regularly for changed files; load them in the background, and swap them in."""
         failed: Any = None
         while True:
             await asyncio.sleep(seconds)
@@ -122,23 +122,23 @@ class Service:
                 served = await asyncio.to_thread(self.sources.load, self.served)
                 failed = None
                 if self.served.catalogue is not None and self.served.catalogue.index is not None:
-                    # What is served finds neighbours fast, and so shall what replaces it.
+                    # The replacement must find neighbours as fast as the present state.
                     await self._index(served)
                 self.served = served
                 self.metrics.loads.labels("swapped").inc()
             except Exception as error:
-                # What is served goes on; a file that is being written will change again.
+                # The present state is kept; a file that is being written will change again.
                 self.metrics.loads.labels("failed").inc()
                 _LOG.warning("a change was not taken over: %s", error)
 
     async def index_images(self, seconds: float) -> None:
-        """Look again and again for many images without an index, and build it."""
+        """Check regularly for many images without an index, and build it."""
         while True:
             await self._index(self.served)
             await asyncio.sleep(seconds)
 
     async def _index(self, served: Served) -> None:
-        """Build the index of many images; until it is there, all are compared."""
+        """Build the index of many images; until then, all are compared."""
         catalogue = served.catalogue
         if catalogue is not None and catalogue.needs_index:
             try:
@@ -147,7 +147,7 @@ class Service:
                 _LOG.warning("%s; all images are compared", error)
 
     async def watch_loop(self) -> None:
-        """Measure again and again how late the event loop is."""
+        """Measure the delay of the event loop regularly."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + _LOOK_SECONDS
@@ -157,7 +157,7 @@ class Service:
     async def compute(
         self, pictures: Sequence[Upload], network: OpenNetwork
     ) -> list[NDArray[np.float32] | str]:
-        """Return the network's value of each picture, or why there is none.
+        """Return the network's value of each picture, or the reason why there is none.
 
         Raises
         ------
@@ -175,7 +175,7 @@ class Service:
         return found
 
     async def _compute(self, data: bytes, network: OpenNetwork) -> NDArray[np.float32] | str:
-        """Return the network's value of a picture, or why there is none.
+        """Return the network's value of a picture, or the reason why there is none.
 
         Large pictures are decoded one after the other, so that no other picture waits for them.
         """
@@ -195,7 +195,7 @@ class Service:
     ) -> Any:
         """Decode a picture in a pool, and run the network on it with others.
 
-        Returns its value, why there is none, or None for a large picture unless ``is_large``.
+        Returns its value, a reason, or None for a large picture unless ``is_large``.
         """
         options: dict[str, Any] = (
             {"in_background": True} if is_large else {"most_bytes": _MOST_BYTES_AT_ONCE}
@@ -221,10 +221,10 @@ class Service:
             else:
                 if is_large:
                     self.batcher.expect(1)
-                # From this thread: to go through that of the event loop would take longer.
+                # From this thread, since going through the event loop would take longer.
                 self.batcher.submit(network.run, pixels, future)
 
-        # Others do not wait for what is decoded for long.
+        # Other pictures do not wait for a slow decoding.
         if not is_large:
             self.batcher.expect(1)
         (self.large_decoder if is_large else self.decoders).submit(decode)
@@ -233,7 +233,7 @@ class Service:
     async def embed(
         self, pictures: Sequence[Upload], served: Served
     ) -> list[NDArray[np.float32] | str]:
-        """Return the vector of each picture, or why there is none."""
+        """Return the vector of each picture, or the reason why there is none."""
         if served.extractor is None:
             return [_NO_NETWORK] * len(pictures)
         return await self.compute(pictures, served.extractor)
@@ -255,7 +255,7 @@ class Service:
     async def explain(
         self, pictures: Sequence[Upload], served: Served, row: int | None
     ) -> list[dict[str, Any] | str]:
-        """Explain each picture beside an image of the store, by default the nearest other one."""
+        """Explain each picture and an image of the store, by default the nearest other one."""
         if len(pictures) > MOST_EXPLAINED:
             raise RefusedError(413, f"send at most {MOST_EXPLAINED} pictures to be explained")
         vectors, known = await self.look_up(pictures, served)
@@ -290,7 +290,7 @@ class Service:
             extractor = RememberedExtractor(catalogue.space, weights=self.sources.weights)
             self._explains_with = catalogue.fingerprint, extractor
         with tempfile.TemporaryDirectory(prefix="clusterkit-") as folder:
-            # The name that the client gave is not the name of a file.
+            # The name given by the client is not the name of a file.
             file = Path(folder, "picture")
             file.write_bytes(upload.data)
             query = Embeddings(

@@ -16,7 +16,7 @@ from clusterkit.serve.limits import Held, Limits, RefusedError
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-# What is wrong with a form is answered; the parser would print it as well.
+# Errors of a form are answered; the parser would also print them.
 logging.getLogger("python_multipart").addHandler(logging.NullHandler())
 # The name of the form's field, as in the protocol of lightly-studio-serve.
 FIELD = "files"
@@ -46,7 +46,7 @@ async def pictures_of(request: Request, limits: Limits, held: Held) -> AsyncIter
     Raises
     ------
     RefusedError
-        If the request is none with pictures, or exceeds a limit.
+        If the request has no pictures, or exceeds a limit.
     """
     form = _Form(_find_boundary(request), limits.pictures)
     taken = 0
@@ -77,7 +77,7 @@ def too_large(limits: Limits) -> RefusedError:
 
 
 def _find_boundary(request: Request) -> bytes:
-    """Return what separates the parts, which the header says."""
+    """Return the boundary of the parts from the header."""
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data":
         raise RefusedError(
@@ -141,7 +141,7 @@ class _Form:
         return self.pictures
 
     def close(self) -> None:
-        """Let go of everything at once: the parser and this form refer to each other."""
+        """Release everything at once, since the parser and this form refer to each other."""
         self.callbacks.clear()
         self.content, self.pictures = [], []
 
@@ -181,5 +181,5 @@ class _Form:
 
 
 def _malformed(error: Exception) -> RefusedError:
-    """Return the error for a body that is no form."""
-    return RefusedError(400, f"the body is no multipart form: {error}")
+    """Return the error for a body that is not a form."""
+    return RefusedError(400, f"the body is not a multipart form: {error}")

@@ -1,4 +1,4 @@
-"""Approximate nearest neighbours of all rows of a large array, for where a miss harms little."""
+"""Approximate nearest neighbours of all rows of a large array, where a miss does little harm."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.stream import SAMPLE_SIZE, VectorStream
 from clusterkit.utils.progress import progress_bar
 
-# Candidates are looked for in this many dimensions, and in some cells of a partition.
+# Candidates are searched in this many dimensions, and in some cells of a partition.
 _N_REDUCED, _N_CANDIDATES, _N_CELLS_SEARCHED = 96, 48, 16
 _BLOCK = 2_000
 # Number of values of candidates compared at a time: 2**25 are 128 MiB.
 _BLOCK_VALUES = 2**25
-# Of a stream, whose vectors cannot be compared afterwards.
+# For a stream, whose vectors cannot be compared afterwards.
 _N_OF_STREAM = 64
 
 
@@ -103,7 +103,7 @@ def nearest_others_of_stream(
     for block in _blocks(n, _BLOCK, progress=progress):
         found, near = index.search(reduced[block], n_neighbors + 1)
         is_other = near != np.arange(n)[block, None]
-        # Of more equal images than are found, the image itself may not be among them.
+        # If more images are equal than are found, the image itself may not be among them.
         is_other[is_other.all(axis=1), -1] = False
         shape = (len(near), n_neighbors)
         rows[block] = near[is_other].reshape(shape)
@@ -113,7 +113,7 @@ def nearest_others_of_stream(
 
 
 def _blocks(n: int, size: int, *, progress: bool) -> Iterator[slice]:
-    """Yield blocks of rows whose neighbours are looked for together."""
+    """Yield blocks of rows whose neighbours are searched together."""
     with progress_bar(name="neighbours", enabled=progress, unit="image", total=n) as bar:
         for start in range(0, n, size):
             yield slice(start, start + size)
@@ -131,7 +131,7 @@ def _index(rows: NDArray[np.float32]) -> Any:
         max(1, int(2 * np.sqrt(len(rows)))),
         faiss.METRIC_INNER_PRODUCT,
     )
-    # Few rows are enough for cells; the seed is fixed, and the rows are taken in their order.
+    # Few rows are enough for cells; the seed is fixed, and the rows are used in their order.
     index.cp.niter, index.cp.seed = 8, 0
     index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 1, 64
     index.train(rows)

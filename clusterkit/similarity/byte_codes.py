@@ -1,4 +1,4 @@
-"""Exact search in one byte a number: which rows may be among the nearest, of which few are read.
+"""Exact search with one byte per number, which excludes most rows before vectors are read.
 
 A million rows of 512 dimensions take 0.1 s and 0.5 GB, a quarter of their vectors.
 """
@@ -32,7 +32,7 @@ def encode(
     steps : ndarray of shape (n,), float32
         The step of each row.
     errors : ndarray of shape (n,), float32
-        The length of what is lost of each, with the rounding of products in float32 on top.
+        Length of the rounding error of each row, including that of float32 products.
     """
     units = unit_rows(vectors).astype(np.float64)
     steps = (np.abs(units).max(axis=1, initial=0) / _STEPS).astype(np.float32)
@@ -48,7 +48,7 @@ def find_candidates(
 ) -> NDArray[np.int64]:
     """Return all rows that may be among the nearest, by their similarities and errors.
 
-    The product of a unit vector with the error of a row is at most as large as the error is long.
+    The scalar product of a unit vector with the error of a row is at most the length of the error.
     """
     least = np.partition(similarities - errors, len(errors) - n_neighbors)[-n_neighbors]
     return np.flatnonzero(similarities + errors >= least)
@@ -61,7 +61,7 @@ def similarities_of(
     found = np.empty(len(codes), np.float32)
     step = max(1, _CACHE_VALUES // codes.shape[1])
     wide = np.empty((step, codes.shape[1]), np.float32)
-    # A thread of its own for each small product would take longer than the product.
+    # A separate thread for each small product would take longer than the product.
     with workers():
         for start in range(0, len(codes), step):
             part = codes[start : start + step]

@@ -37,7 +37,7 @@ from clusterkit.store.space import Space
 from clusterkit.utils.locations import absolute, as_path, relative
 from clusterkit.utils.paths import unescape_path
 
-# From so many images on, an index is worth building: comparing all would take 10 ms and more.
+# Number of images from which an index is worthwhile: comparing all would take 10 ms and more.
 MANY = 50_000
 _INDEX = "index.faiss"
 # Single rows that are read from one map.
@@ -48,9 +48,9 @@ class Catalogue:
     """The images of a space, in order of path, whose vectors stay on disk.
 
     Takes the place of :class:`~clusterkit.store.embeddings.Embeddings` where images are looked up
-    and searched.  Everything lies in files of the cache (``CLUSTERKIT_CACHE``), of which the system
-    reads what is needed.  They are written at the first use, and again when the space has changed;
-    they take a quarter more space than the vectors.
+    and searched.  Everything is in files of the cache (``CLUSTERKIT_CACHE``), of which the system
+    reads the needed parts.  They are written at the first use, and again when the space has
+    changed; they take a quarter more space than the vectors.
 
     Parameters
     ----------
@@ -74,7 +74,8 @@ class Catalogue:
     failures : list of Failure
         Images without a vector.
     index : NeighborIndex or None
-        What finds most neighbours without comparing all; None until :meth:`open_index` finds one.
+        Index that finds most neighbours without comparing all; None until :meth:`open_index` finds
+        one.
 
     Raises
     ------
@@ -92,7 +93,7 @@ class Catalogue:
                 self._open()
                 break
             except StoreError:
-                # Another process may have deleted it, since the space has changed again.
+                # Another process may have deleted it because the space changed again.
                 if self.folder.exists():
                     raise
         self._answer: tuple[bytes, NDArray[np.float32]] | None = None
@@ -180,7 +181,7 @@ class Catalogue:
             content = bytes.fromhex(image_id) if len(image_id) == 16 else b""
         except ValueError:
             return None
-        # Of 16 characters with spaces between, there are fewer bytes.
+        # With spaces among the 16 characters, there are fewer bytes.
         number = np.uint64(int.from_bytes(content, "big")) if len(content) == 8 else None
         rows = [] if number is None else self._of_path.rows_of(number)
         return rows[0] if rows else None
@@ -223,9 +224,9 @@ class Catalogue:
         queries : ndarray of shape (n_queries, dimension), float32
             Vectors of any length.
         n_neighbors : int
-            How many, at least 1; all if there are fewer.
+            Number of neighbours, at least 1; all images if there are fewer.
         exact : bool
-            Whether to compare all images although there is an index.
+            Whether to compare all images even if there is an index.
 
         Returns
         -------
@@ -267,7 +268,7 @@ class Catalogue:
         self, unit: NDArray[np.float32], n_neighbors: int
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Find the nearest images of a vector of length 1, exactly."""
-        # The same query is asked again for more neighbours, if files are gone.
+        # The same query is repeated with more neighbours if files are gone.
         answer, key = self._answer, unit.tobytes()
         if answer is None or answer[0] != key:
             answer = key, similarities_of(self._codes, self._steps, unit)
@@ -287,7 +288,7 @@ class Catalogue:
             # One that is damaged is built again.
             with suppress(InvalidInputError):
                 self.index = NeighborIndex(file, self.vectors)
-                # Mapped anew: what earlier searches read no longer counts as memory.
+                # Mapped again, so that pages read by earlier searches no longer count as memory.
                 self._codes = self._codes_file.map()
 
 

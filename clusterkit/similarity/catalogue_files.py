@@ -28,13 +28,13 @@ from clusterkit.utils.memory import give_back_memory
 from clusterkit.utils.paths import escape_path, unescape_path
 from clusterkit.utils.progress import progress_bar
 
-# Of the files; another form gets another number.
+# Version of the file format.
 _FORM = 1
 _ABOUT = "about.json"
 _BATCH_ROWS = 4096
-# Times that a space which is being written to is read again.
+# Maximum attempts to read a space that is being written to.
 _ATTEMPTS = 10
-# Age from which nobody writes to an unfinished folder any more: a day.
+# Age (a day) from which an unfinished folder is considered abandoned.
 _LEFT_SECONDS = 86_400
 
 
@@ -82,7 +82,7 @@ class Keys:
     folder : pathlib.Path
         The catalogue.
     name : str
-        What is the key: ``"path"`` or ``"digest"``.
+        The key: ``"path"`` or ``"digest"``.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -142,7 +142,7 @@ def find_or_write(space: Space, *, progress: bool = False) -> Path:
     Raises
     ------
     StoreError
-        If a part of the space is damaged, or it is written to all the time.
+        If a part of the space is damaged, or the space is being written to continuously.
     InvalidInputError
         If the space is empty, or the files cannot be written.
     """
@@ -162,7 +162,7 @@ def find_or_write(space: Space, *, progress: bool = False) -> Path:
                 _write_folder(folder, stream, progress=progress)
             except StoreError:
                 before, state = state, space.state
-                # Parts that are replaced while they are read are no damage.
+                # Parts that are replaced while they are read are not damaged.
                 if before == state:
                     raise
         del stream
@@ -186,7 +186,7 @@ def map_file(folder: Path, name: str, mode: Literal["r", "r+"] = "r") -> NDArray
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """Return what a catalogue holds beside numbers.
+    """Return the JSON document of a catalogue.
 
     Raises
     ------
@@ -239,11 +239,11 @@ def _write_folder(folder: Path, stream: VectorStream, *, progress: bool) -> None
             f"cannot write {folder}: {error.strerror or error}. Choose another folder with the "
             "environment variable CLUSTERKIT_CACHE"
         ) from error
-    # Who still reads one keeps it until the end.
+    # Processes that still read one keep it open.
     for other in folder.parent.glob(f"{folder.name.partition('-')[0]}-*"):
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)
-    # What a killed run left, which may be as large as the vectors.
+    # Remains of a killed run, which may be as large as the vectors.
     for left in folder.parent.glob(".part-*"):
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > _LEFT_SECONDS:

@@ -1,4 +1,4 @@
-"""Confounders: what distances may follow instead of content, how far they do, and its removal."""
+"""Confounders: properties that distances may follow instead of content, and their removal."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Values = NDArray[np.float64]
 
 # Number of rows whose distances are compared; a sample of larger sets.
 _MAX_ROWS = 1_000
-# A property that fewer images have, or fewer of them, is not compared.
+# Minimum share and number of images with a property that is compared.
 _LEAST_SHARE, LEAST_ROWS = 0.5, 10
-# Nor is one that fewer pairs of images differ in: a few images can be near each other by chance.
+# Minimum share of pairs that differ in it, since a few images can be near each other by chance.
 _LEAST_APART = 0.1
-# A principal component is removed if a confounder predicts more than this share of its variance:
-# then it is more the confounder than everything else.
+# A principal component is changed if a confounder predicts more than this share of its variance,
+# and thus more than everything else.
 _MOST_PREDICTED = 0.5
 # Components beyond these have little variance left.
 _N_COMPONENTS = 200
-# More categories than this take too long.
+# Maximum number of categories, which limits the time.
 _MOST_KINDS = 1_000
-# Less than this share of the variance is rounding.
+# A smaller share of the variance is rounding.
 _NO_VARIANCE = 1e-9
 # Ridge penalty for each predictor of variance 1, and folds.
 _PENALTY, _N_FOLDS = 1.0, 5
@@ -40,12 +40,12 @@ class Confounder(NamedTuple):
     name : str
         Its name, such as ``"tone"``.
     values : ndarray of shape (n, m), float64
-        Numbers, NaN for images that do not have it.  Of a category, one column with its code.
+        Numbers, NaN for images without it.  For categories, one column of codes.
     is_category : bool
-        Whether images either share it or not.
+        Whether it is categorical.
     compared : tuple of ndarray of shape (n, k), float64
-        What distances are those of, if not of the values: ways in which a network may see the
-        property.
+        Values whose distances are compared instead of ``values``: ways in which a network may see
+        the property.
     """
 
     name: str
@@ -62,11 +62,10 @@ class Association(NamedTuple):
     name : str
         Name of the property.
     correlation : float
-        Of numbers, Spearman's rank correlation between the distances of the vectors and those of
-        the property, over all pairs of images.  Of categories, how much oftener a pair of two
-        categories is farther apart than one of the same than the other way round (Somers' D).  Both
-        are 0 without association and at most 1.  If the property can be compared in several ways,
-        the largest.
+        For numbers, Spearman's rank correlation between the distances of the vectors and those of
+        the property, over all pairs of images.  For categories, Somers' D between the distances and
+        whether the categories of a pair differ.  Both are 0 without association and at most 1.  If
+        the property is compared in several ways, the largest.
     chance : float
         The 99th percentile of the same if the property were shuffled among the images.
     n_images : int
@@ -80,15 +79,15 @@ class Association(NamedTuple):
 
 
 class Removal(NamedTuple):
-    """What the removal of a confounder did to vectors.
+    """Result of the removal of a confounder from vectors.
 
     Attributes
     ----------
     name : str
         Name of the confounder.
     n_components : int
-        Number of principal components that it predicted for the most part; 0 if nothing was
-        removed.
+        Number of principal components with more than half of their variance predicted; 0 if nothing
+        was removed.
     share : float
         Share of the variance of the vectors that was removed.
     """
@@ -135,13 +134,13 @@ def associations(
     rows = np.arange(n)
     if n > _MAX_ROWS:
         rows = np.sort(rng.choice(n, _MAX_ROWS, replace=False))
-    # Properties of the same images are shuffled together, which takes no longer than for one.
+    # Properties of the same images are shuffled together, which takes no longer than one.
     groups: dict[bytes, list[int]] = {}
     for place, confounder in enumerate(confounders):
         has = np.isfinite(confounder.values[rows]).all(axis=1)
         enough = has.sum() >= max(LEAST_ROWS, _LEAST_SHARE * len(rows))
         share = _share_apart(confounder.values[rows][has]) if enough else 0.0
-        # Of categories that no two images share, nothing can be told.
+        # Categories that no two images share cannot be compared.
         if share >= _LEAST_APART and not (confounder.is_category and share == 1):
             groups.setdefault(has.tobytes(), []).append(place)
     found: dict[int, Association] = {}
@@ -181,7 +180,7 @@ def _associate(
         if confounder.is_category:
             apart = (values[pairs[0], 0] != values[pairs[1], 0]).astype(np.float64)
             share = apart.mean()
-            # Of uniform ranks and two kinds of pairs, Somers' D is the correlation times this.
+            # For uniform ranks and two kinds of pairs, Somers' D is the correlation times this.
             scale, ways = 1 / np.sqrt(3 * share * (1 - share)), [apart]
         else:
             compared = [way[rows] for way in confounder.compared] or [values]
@@ -205,25 +204,24 @@ def _associate(
 def remove_confounder(
     vectors: NDArray[np.float32], confounder: Confounder
 ) -> tuple[NDArray[np.float32], Removal]:
-    """Remove from vectors what a confounder predicts, where it predicts more than anything else.
+    """Remove from vectors what a confounder predicts, in components that it mostly determines.
 
     The vectors, scaled to length 1, are split into principal components.  Where ridge regression on
     the confounder predicts more than half of the variance of a component, in cross-validation, the
-    prediction is subtracted.  All other components stay as they are: what content and confounder
-    share, as tigers and orange, is not lost.
+    prediction is subtracted.  All other components are unchanged, so that what content and
+    confounder share, such as tigers and orange, is kept.
 
     Parameters
     ----------
     vectors : ndarray of shape (n, d)
         The vectors.
     confounder : Confounder
-        The property; where an image does not have it, the mean is taken.
+        The property; for images without it, the mean is used.
 
     Returns
     -------
     vectors : ndarray of shape (n, d), float32
-        The changed vectors around their mean if anything was removed, otherwise those that were
-        given.
+        The changed vectors, centred, if anything was removed; otherwise the given ones.
     removal : Removal
         What was removed.
 
@@ -263,7 +261,7 @@ def remove_confounder(
 
 
 def explained_share(labels: NDArray[np.int64], confounder: Confounder) -> float:
-    """Return the share of a property's variance that lies between clusters, less that of chance.
+    """Return the share of a property's variance between clusters, corrected for chance.
 
     Parameters
     ----------
@@ -275,7 +273,7 @@ def explained_share(labels: NDArray[np.int64], confounder: Confounder) -> float:
     Returns
     -------
     float
-        Omega squared: 1 if the clusters determine the property, about 0 for clusters of chance.
+        Omega squared: 1 if the clusters determine the property, about 0 for random clusters.
 
     References
     ----------

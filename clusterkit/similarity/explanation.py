@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from clusterkit.datasets.results import Result
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import FLOAT32_NOISE, nearest_of_any_length, unit_rows
+from clusterkit.similarity.similarity_maps import Where
 from clusterkit.similarity.tone_share import UNUSUAL, ToneInfluence, Version
-from clusterkit.similarity.where import Where
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils import html
 from clusterkit.utils.text import join_lines, plural
@@ -25,12 +25,12 @@ from clusterkit.utils.text import join_lines, plural
 _BIN_LIMITS = (10, 100)
 _N_TOP_DIMENSIONS = 10
 _N_NEIGHBORS = 10
-# Below this, what an ordinary pair shares is no measure.
+# Minimum mean similarity of ordinary pairs for a comparison with them.
 _MIN_USUAL = 0.01
-# The network gives about the same vectors in any precision; beyond this, the files are others.
+# Vectors are about the same in any precision; a larger difference means that the files changed.
 _MAX_MOVED = 0.02
 _BLOCK_ROWS = 512
-# Of vectors on disk, rows that are read at a time, and random ones whose pairs are ranked.
+# For vectors on disk: rows that are read at a time, and random rows whose pairs are ranked.
 _BATCH_ROWS, _MOST_RANKED = 8192, 20_000
 
 
@@ -100,13 +100,13 @@ class Explanation(Result):
 
     The *similarity* is high if the network finds the same features in both images.  The
     *percentile* puts it in the context of the store, since in some stores every pair is at 0.8.
-    *Where* has a map of each picture, and the parts that answer to each other.  *Tone* says how
-    similar the pictures are without their colours, and with the same tone.  The
-    *top dimensions* are the features that both images share.  The *histograms* show the
-    distribution of feature values in each latent vector, regardless of which feature has which
-    value, so their overlap does not measure similar content: any two photos overlap widely (the
-    median overlap of Xception's features over random pairs of 380 animal photos is 0.88, and its
-    correlation with the similarity only 0.08).
+    *Where* has a map of each picture, and corresponding parts.  *Tone* tells how similar the
+    pictures are without their colours, and with the same tone.  The *top dimensions* are the
+    features that both images share.  The *histograms* show the distribution of feature values in
+    each latent vector, regardless of which feature has which value, so their overlap does not
+    measure similar content: any two photos overlap widely (the median overlap of Xception's
+    features over random pairs of 380 animal photos is 0.88, and its correlation with the similarity
+    only 0.08).
 
     Attributes
     ----------
@@ -137,13 +137,13 @@ class Explanation(Result):
         The nearest images that both have in common; None if a vector is zero, or there are no other
         images.
     where : Where or None
-        Where in the pictures the similarity is; None if they were not looked at.
+        Where in the pictures the similarity is; None if they were not examined.
     tone : ToneInfluence or None
-        How much of the similarity is colour tone; None if the pictures were not looked at.
+        How much of the similarity is colour tone; None if the pictures were not examined.
     missing : tuple of str
         What could not be answered, and what to do about it.
     thumbnails : tuple of str
-        Both pictures as HTML, if they were looked at.
+        Both pictures as HTML, if they were examined.
     """
 
     path_a: str | None
@@ -169,7 +169,7 @@ class Explanation(Result):
 
     @property
     def summary(self) -> str:
-        """How similar the images are, where that stands, and whether it is colour tone."""
+        """Similarity of the images, its rank among all pairs, and whether it is colour tone."""
         said = f"{self.similarity:z.2f} similar{self._standing()}"
         if self.file_a is not None and self.file_a == self.file_b:
             return f"{said}: this is one image, compared with itself."
@@ -177,35 +177,35 @@ class Explanation(Result):
         return f"{said}{tone or ''}."
 
     def to_text(self) -> str:
-        """Return the figures in plain words, the most important first."""
+        """Return the results as sentences, the most important first."""
         lines = [self.summary, self._where(), f"Features: {self._features()}", self._neighbors()]
         lines += [f"Not answered: {what}" for what in self.missing]
         return join_lines(line for line in lines if line)
 
     def _standing(self) -> str:
-        """Return where the similarity stands among all pairs."""
+        """Return the rank of the similarity among all pairs."""
         if self.percentile is None:
             return ""
         pairs = "all pairs" if self.is_exact else f"{self.n_pairs:,} random pairs"
         return f", closer than {_percent(self.percentile)} of {pairs} of images"
 
     def _where(self) -> str:
-        """Return how the maps were made, and how much the matching parts make."""
+        """Return the method of the maps, and the share of the corresponding parts."""
         if self.where is None:
             return ""
         words = "Where: the maps sum to the similarity, exactly"
         if self.where.method == "occlusion":
             words = (
                 "Where: the maps show how much less similar the images are with a patch hidden "
-                "(occlusion: the vectors are no averages over the places of a picture)"
+                "(occlusion: the vectors are not averages over the locations of a picture)"
             )
         parts = self.where.parts
         if self.where.method == "exact" and parts and self.where.cosine > 0:
             share = sum(part.cosine for part in parts) / self.where.cosine
             words += (
                 f"; {100 * share:.0f} % of it is between "
-                f"{plural(len(parts), 'part')} of one and what answers to "
-                f"{'it' if len(parts) == 1 else 'them'} in the other"
+                f"{plural(len(parts), 'part')} of one and the corresponding "
+                f"{'part' if len(parts) == 1 else 'parts'} of the other"
             )
         moved = self.where.cosine - self.similarity
         if abs(moved) > _MAX_MOVED:
@@ -216,34 +216,34 @@ class Explanation(Result):
         return f"{words}."
 
     def _features(self) -> str:
-        """Return what the strongest dimensions make, and how alike the values are spread."""
+        """Return the share of the strongest dimensions, and the overlap of the histograms."""
         shared = ""
         strongest = sum(entry.cosine for entry in self.top_dimensions)
         # With negative products elsewhere, the strongest ones can exceed the total.
         if 0 < strongest <= self.similarity:
             shared = (
-                f"the {len(self.top_dimensions)} strongest shared features make "
+                f"the {len(self.top_dimensions)} strongest shared features are "
                 f"{100 * strongest / self.similarity:.0f} % of it"
             )
             usual = sum(entry.usual for entry in self.top_dimensions)
             # In a centred space ordinary pairs share nothing.
             if usual >= _MIN_USUAL:
-                shared += f", {strongest / usual:.1f} times what they make of an ordinary pair"
+                shared += f", {strongest / usual:.1f} times their contribution to an ordinary pair"
             ranks = [(one.percentile_a, one.percentile_b) for one in self.top_dimensions]
             middle_a, middle_b = np.median(ranks, axis=0)
             if not math.isnan(middle_a) and self.n_pairs:
                 shared += (
-                    f"; in the middle one of them the images are above {_percent(middle_a)} and "
+                    f"; in the median one, the images are above {_percent(middle_a)} and "
                     f"{_percent(middle_b)} of all"
                 )
             shared += ". "
         return (
             f"{shared}The histograms of the latent values overlap by {100 * self.intersection:.0f} "
-            "%, which says how alike the features are spread, not whether these are the same."
+            "%, which compares the distribution of the values, not which features have them."
         )
 
     def _neighbors(self) -> str:
-        """Return how many neighbours are common."""
+        """Return the number of common neighbours."""
         if self.neighbors is None:
             return ""
         n_neighbors, paths = self.neighbors
@@ -260,7 +260,7 @@ class Explanation(Result):
         return shown + html.table(header, rows)
 
     def _headline(self) -> str:
-        """Return the similarity, and where it stands."""
+        """Return the similarity, and its rank."""
         return self.summary.removesuffix(".")
 
     def to_dict(self) -> dict[str, Any]:
@@ -304,8 +304,8 @@ def explain_vectors(
     a, b : path, int, one-row Embeddings, or ndarray of shape (dimension,)
         The two images: a path or row number in ``embeddings``, or a vector of the same space.
     embeddings : Embeddings, Catalogue, or array-like of shape (n, dimension)
-        The images whose pairs give the percentile.  Of an index, whose vectors stay on disk, these
-        are pairs of 20,000 random images.
+        The images whose pairs give the percentile.  For a Catalogue, whose vectors stay on disk,
+        these are pairs of 20,000 random images.
     bins : int, optional
         Number of bins of the histograms; see :func:`latent_histograms`.
     random_state : int, optional
@@ -582,7 +582,7 @@ def _lengths(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _common_neighbors(a: Embeddings, b: Embeddings, embeddings: Any) -> SharedNeighbors | None:
-    """Return the nearest images that two images have in common, themselves left out."""
+    """Return the nearest images that two images have in common, without themselves."""
     own = {row for row in map(_own_row, (a, b), (embeddings, embeddings)) if row is not None}
     n_neighbors = min(_N_NEIGHBORS, len(embeddings) - len(own))
     if n_neighbors < 1 or not (a.vectors.any() and b.vectors.any()):
@@ -606,7 +606,7 @@ def _own_row(image: Embeddings, embeddings: Any) -> int | None:
 
 
 def _describe_tone(tone: ToneInfluence) -> str | None:
-    """Return the end of the sentence on two images: whether their similarity is colour tone."""
+    """Return the end of the summary: whether the similarity is colour tone."""
     if tone.verdict is None or tone.grey is None or tone.matched is None:
         return None
     if tone.verdict == "ordinary":
@@ -627,7 +627,7 @@ def _describe_tone(tone: ToneInfluence) -> str | None:
 
 
 def _describe_version(name: str, version: Version) -> str:
-    """Return the similarity of a version, and where it stands."""
+    """Return the similarity of a version, and its rank."""
     words = f"{name} they are at {version.similarity:z.2f}"
     if version.percentile is None:
         return words

@@ -1,4 +1,4 @@
-"""Confounders of image files: tone, sharpness, size, marks, and the rest that is no content."""
+"""Confounders of image files: tone, sharpness, size, marks and others that are not content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from clusterkit.store.embeddings import Embeddings, describe_space
 from clusterkit.store.reading import as_embeddings
 from clusterkit.utils.text import did_you_mean, plural
 
-# What each confounder is called in a sentence.
+# Name of each confounder in a sentence.
 CONFOUNDERS = {
     "tone": "colour tone",
     "brightness": "brightness",
@@ -36,15 +36,16 @@ CONFOUNDERS = {
     "folder": "the folder",
 }
 _NUMBERS = ("brightness", "colourfulness", "sharpness", "size", "aspect", "quality")
-# A place is part of a mark if its mean edge is this many standard errors from none, and at least so
-# many places are: 4,096 places of photos without a mark never had more than 7.
+# A location is part of a mark if its mean edge is this many standard errors from 0, and there are
+# at least this many: of 4,096 locations of photos without a mark, at most 7 were.
 _N_ERRORS, _N_PLACES = 5.0, 8
-# Where more places are, all images are alike, as centred faces or digits.
+# With more locations than this, all images are alike, such as centred faces or digits.
 _MOST_PLACES = 0.1
-# Images with a mark are told from the others if the means of their likenesses to it are this many
-# times the spread within both apart, above and below these limits.  Digits of MNIST reach 0.53.
+# Images with a mark are separated from the others if the means of their similarities to it differ
+# by this many times the spread within both, and are above and below these limits.  MNIST digits
+# reach 0.53.
 _APART, _LIKE, _UNLIKE = 3.0, 0.7, 0.3
-# An image with a larger share of its area in borders has one.  Its edges are no mark.
+# An image with a larger share of its area in borders has a border, whose edges are not a mark.
 _IS_BORDER = 0.01
 
 
@@ -56,7 +57,7 @@ class ImageConfounders(NamedTuple):
     rows : ndarray of shape (m,), int64
         Rows of these images in the embeddings.
     confounders : list of Confounder
-        Each with m values; those that all images share are among them.
+        Each with m values, including those that all images share.
     failures : list of (str, str)
         Path and reason of each image that could not be read.
     """
@@ -85,12 +86,12 @@ class WithoutConfounders(NamedTuple):
 
 
 def check_confounders(names: Collection[str]) -> list[str]:
-    """Return the names once each; raise an error for an unknown one.
+    """Return the unique names; raise an error for an unknown one.
 
     Raises
     ------
     InvalidInputError
-        If a name is none of :data:`CONFOUNDERS`.
+        If a name is not in :data:`CONFOUNDERS`.
     """
     for name in names:
         if name not in CONFOUNDERS:
@@ -146,8 +147,7 @@ def remove_confounders(
     """Remove from embeddings what confounders predict, one after the other.
 
     See :func:`clusterkit.similarity.confounders.remove_confounder`: only principal components that
-    are the confounder for the most part are changed, so that a space that does not follow it stays
-    as it is.
+    it mostly determines are changed, so that a space that does not follow it is unchanged.
 
     Parameters
     ----------
@@ -161,12 +161,12 @@ def remove_confounders(
     Returns
     -------
     WithoutConfounders
-        The embeddings, in a space of their own if anything was removed, and what was removed.
+        The embeddings, in a new space if anything was removed, and what was removed.
 
     Raises
     ------
     InvalidInputError
-        If a name is unknown, or the vectors belong to no files.
+        If a name is unknown, or the vectors have no files.
     NotFoundError
         If no file can be read.
 
@@ -185,7 +185,7 @@ def remove_confounders(
     embeddings = as_embeddings(embeddings)
     if embeddings.root is None:
         raise InvalidInputError(
-            f"{', '.join(names)} cannot be measured, since the vectors belong to no files"
+            f"{', '.join(names)} cannot be measured, since the vectors have no files"
         )
     measured = measure_confounders(embeddings, progress=progress)
     if measured.failures:
@@ -223,7 +223,7 @@ def as_confounders(properties: Sequence[ImageProperties], paths: Sequence[str]) 
     """Return the properties and folders of images as confounders, in the usual order."""
     tone = np.array([one.tone for one in properties], np.float64)
     colours = np.array([one.colours for one in properties], np.float64)
-    # Plain pixels are compared by their angle, networks see how they differ from the mean picture.
+    # Plain pixels are compared by their angle; networks see the difference from the mean picture.
     ways = _directions(colours), _directions(tone - tone.mean(axis=0))
     found = {"tone": Confounder("tone", tone, compared=ways)}
     for name in _NUMBERS:
@@ -243,8 +243,8 @@ def find_mark(
 ) -> NDArray[np.float64]:
     """Tell which images carry the same mark in the same place, such as a watermark.
 
-    Where edges are in the same place, and as bright, in more images than by chance, there may be a
-    mark; it is one if the images fall into those that are like it and those that are not.
+    Edges in the same place with the same brightness in more images than by chance may be a mark;
+    they are one if the images divide into those that are similar to it and those that are not.
 
     Parameters
     ----------
@@ -264,14 +264,14 @@ def find_mark(
         return found
     edges = details[rows].astype(np.float32) / 127
     mean, n = edges.mean(axis=0), len(rows)
-    # Places without any edge have no spread.
+    # Locations without any edge have no spread.
     errors = (edges.std(axis=0) + 1 / 127) / math.sqrt(n)
     places = np.abs(mean) > _N_ERRORS * errors
     if not _N_PLACES <= places.sum() <= _MOST_PLACES * len(places):
         return found
     edges, mean = edges[:, places], mean[places]
     squares = (edges**2).sum(axis=1)
-    # Without what the image itself adds to the mean.
+    # Without the contribution of the image itself to the mean.
     likeness = edges @ mean - squares / n
     likeness /= np.sqrt(squares) * np.linalg.norm(mean) + 1e-6
     found[rows] = _split(likeness.astype(np.float64))
@@ -279,7 +279,7 @@ def find_mark(
 
 
 def _split(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which likenesses are high, if they fall into high and low ones (Otsu, 1979)."""
+    """Return which similarities are high, if they divide into high and low ones (Otsu, 1979)."""
     ordered = np.sort(values)
     n, sums = len(ordered), np.cumsum(ordered)
     counts = np.arange(1, n)
@@ -293,7 +293,7 @@ def _split(values: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def _directions(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return rows of length 1, but for zero rows."""
+    """Return rows of length 1; zero rows stay zero."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows / np.where(lengths, lengths, 1)
 

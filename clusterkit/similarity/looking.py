@@ -1,7 +1,7 @@
-"""Look at two pictures again, with the network that made their vectors.
+"""Examine two pictures with the network that made their vectors.
 
-It answers what vectors alone cannot: where in the pictures the similarity is, and how much of it is
-colour tone.  What cannot be answered is said in words.
+This answers what vectors alone cannot: where in the pictures the similarity is, and how much of it
+is colour tone.  What cannot be answered is listed.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ from clusterkit.images.tone import (
     measure_tone,
 )
 from clusterkit.similarity.catalogue import Catalogue
+from clusterkit.similarity.similarity_maps import Where, split_by_hiding, split_cosine
 from clusterkit.similarity.tone_share import ToneInfluence, place
-from clusterkit.similarity.where import Where, split_by_hiding, split_cosine
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.locations import as_path, join
 
-# Patches along each side that are hidden in turn, as many as most networks have locations.
+# Number of hidden patches along each side, as many as most networks have locations.
 _N_PATCHES = 7
 # Other images of the store that go through the network in grey and with one tone.
 N_SAMPLE = 24
-# Times as many are looked for.
+# Multiple of that number that is tried, since files may be gone.
 _TRIES = 20
-# What needs the files and the network.
+# Questions that need the files and the network.
 _QUESTIONS = "where they are alike, and how much of it is colour tone"
-# Side of pictures that no network asks for a size of.
+# Side of pictures without a network.
 _SIDE = 128
 
 
 class Look(NamedTuple):
-    """What a second look at two pictures found.
+    """Result of examining two pictures.
 
     Attributes
     ----------
@@ -71,14 +71,14 @@ class Look(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """Other images of the store, as they are and in the versions of :class:`ToneInfluence`.
+    """Other images of the store, unchanged and in the versions of :class:`ToneInfluence`.
 
     Attributes
     ----------
     tone : Tone
-        The mean tone of the images, which all get in the version ``matched``.
+        The mean tone of the images, to which all are matched in the version ``matched``.
     colours : ndarray of shape (n_pairs,), float64
-        How alike the colours of each pair are.
+        Similarity of the colours of each pair.
     as_is, grey, matched : ndarray of shape (n, dimension), float32
         Their vectors.
     """
@@ -132,7 +132,7 @@ class Viewer:
         """Return the feature maps of a batch."""
         maps = None if self._has_maps is False else self.extractor.feature_maps(batch)
         if self._has_maps is None and maps is None:
-            # The network of the vectors themselves, for some hundred pictures.
+            # The network of the vectors itself, for some hundred pictures.
             self.extractor.prepare(1)
         self._has_maps = maps is not None
         return maps
@@ -146,7 +146,7 @@ def look_at(
     percentile: float | None = None,
     random_state: int | None = None,
 ) -> Look:
-    """Look at two pictures with a network.
+    """Examine two pictures with a network.
 
     Parameters
     ----------
@@ -155,9 +155,9 @@ def look_at(
     extractor : Extractor
         The network that made the vectors.
     embeddings : Embeddings
-        Of the store: some of its images tell what is ordinary.
+        Embeddings of the store, some of which define an ordinary pair.
     percentile : float, optional
-        That of the similarity of the pictures among all pairs of the store.
+        Percentile of the similarity of the pictures among all pairs of the store.
     random_state : int, optional
         Seed of the choice of images.
 
@@ -191,7 +191,7 @@ def look_at(
 
 
 def find_where(pictures: NDArray[np.uint8], viewer: Viewer) -> Where:
-    """Say where in two pictures their similarity is.
+    """Find where in two pictures their similarity is.
 
     Parameters
     ----------
@@ -232,7 +232,7 @@ def take_sample(
     viewer : Viewer
         The network.
     exclude : sequence of path
-        Files that are not taken.
+        Files to leave out.
     random_state : int, optional
         Seed of the choice.
 
@@ -267,7 +267,7 @@ def weigh_tone(
     *,
     percentile: float | None = None,
 ) -> ToneInfluence:
-    """Say how much of the similarity of two pictures is their colour tone.
+    """Measure how much of the similarity of two pictures is their colour tone.
 
     Parameters
     ----------
@@ -280,7 +280,7 @@ def weigh_tone(
     sample : Sample or None
         Other images.
     percentile : float, optional
-        That of the similarity of the pictures as they are, if it is known of more images.
+        Percentile of the similarity of the unchanged pictures, if known for more images.
 
     Returns
     -------
@@ -316,7 +316,7 @@ def _look_without(files: Sequence[Path | None], problem: Exception) -> Look:
 def _read_both(
     files: Sequence[Path | None], size: tuple[int, int], resize: str
 ) -> tuple[NDArray[np.uint8] | None, tuple[str, ...]]:
-    """Return two pictures, or why there are none."""
+    """Return two pictures, or the reason why there are none."""
     pictures, missing = [], []
     for file in files:
         if file is None:
@@ -338,7 +338,7 @@ def _read_some(
     order = np.random.default_rng(random_state).permutation(len(embeddings))
     taken = set(exclude)
     files: dict[int, Path] = {}
-    # Others take the place of files that are gone; on a disk that is not mounted, all are.
+    # Others replace files that are gone; on a disk that is not mounted, all are gone.
     for row in order[: _TRIES * N_SAMPLE].tolist():
         file = as_path(join(embeddings.root or "", embeddings.paths[row]))
         if file not in taken and file.is_file():

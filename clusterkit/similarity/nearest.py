@@ -145,7 +145,7 @@ def nearest(
     while len(open_queries) and n_candidates <= most:
         n_candidates = min(n_candidates, len(vectors))
         similarities, candidates = _candidates(vectors, queries[open_queries], n_candidates)
-        # If the last candidate ties with the last neighbour, a row that is no candidate may come
+        # If the last candidate ties with the last neighbour, a row that is not a candidate may come
         # first.
         is_tied = similarities[:, n_neighbors - 1] - similarities[:, -1] < FLOAT32_NOISE
         is_tied &= n_candidates < len(vectors)
@@ -193,7 +193,7 @@ def nearest_among(
     Returns
     -------
     distances, rows : ndarray of shape (n_neighbors,)
-        As for :func:`nearest`, without the rows that are no candidates.
+        As for :func:`nearest`, for the candidates only.
     """
     # In order of the file, which a disk reads faster.
     candidates = np.sort(candidates)
@@ -213,10 +213,10 @@ def nearest_among(
 def _find_likely(
     rows: NDArray[np.float32], query: NDArray[np.float32], n_neighbors: int
 ) -> NDArray[np.int64]:
-    """Return which rows may be among the nearest of a query, as float32 tells at little cost."""
+    """Return which rows may be among the nearest of a query, found at little cost in float32."""
     with np.errstate(over="ignore", invalid="ignore"):
         squares = np.einsum("ij,ij->i", rows, rows)
-    # Of rows of zeros, and of numbers that float32 cannot square, all are compared.
+    # For zero rows, and numbers that float32 cannot square, all are compared.
     if len(rows) <= n_neighbors or not ((squares > 1e-30) & (squares < 1e30)).all():
         return np.arange(len(rows))
     cosines = rows @ query / np.sqrt(squares)

@@ -1,4 +1,4 @@
-"""An index that is built once, and finds most of the nearest neighbours again and again."""
+"""An index of vectors that finds most of the nearest neighbours of a query."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import nearest_among, unit_rows
 from clusterkit.utils.files import atomic_file
 
-# An index has codes of at most so many parts with 4 bits each, of at least 2 dimensions.
+# Maximum number of parts of a code, each of at least 2 dimensions, and bits per part.
 _MOST_CODE_PARTS, _CODE_BITS = 256, 4
 # A search compares the codes of this many rows, and the vectors of this many.
 _N_CODES_COMPARED, _N_VECTORS_COMPARED = 300_000, 1_000
-# Rows from which the cells of an index are learned: of each cell, and numbers in all (512 MiB).
+# Training data for the cells of an index: rows per cell, and numbers in all (512 MiB).
 _N_OF_CELL, _MOST_VALUES = 64, 2**27
 
 
 class NeighborIndex:
-    """An index of vectors for single queries, of which most neighbours are the nearest.
+    """An index of vectors for single queries, which finds most of the nearest neighbours.
 
     The rows are divided into cells by k-means.  In the cells that are nearest to a query, which
     hold about 300,000 rows, all rows are compared by codes of 4 bits for two dimensions or more
@@ -41,7 +41,7 @@ class NeighborIndex:
     Raises
     ------
     InvalidInputError
-        If the file is damaged, or of other rows.
+        If the file is damaged, or was built from other rows.
 
     References
     ----------
@@ -55,7 +55,7 @@ class NeighborIndex:
     -----
     Of the ten nearest among 1,000,000 rows of 512 dimensions, it finds all where there are groups
     (1.00 of Xception's vectors of 70 species mixed with each other and with noise, and of 1,000
-    clusters), and 0.45 of numbers at random, of which none is much nearer than any other
+    clusters), and 0.45 of them for random numbers, where all distances are nearly equal
     (``tests/benchmarks/serve.py``).  A search takes 4 ms of one core, a file of codes a fifteenth
     of the vectors.
     """
@@ -66,9 +66,9 @@ class NeighborIndex:
         try:
             index: Any = faiss.read_index(str(file))
         except RuntimeError as error:
-            raise InvalidInputError(f"{file} is no index, or damaged") from error
+            raise InvalidInputError(f"{file} is not an index, or damaged") from error
         if (index.ntotal, index.d) != (len(vectors), _padded(vectors.shape[1])):
-            raise InvalidInputError(f"{file} is the index of other vectors")
+            raise InvalidInputError(f"{file} was built from other vectors")
         self.vectors = vectors
         self._index = index
         share = min(1.0, _N_CODES_COMPARED / len(vectors))
@@ -93,7 +93,8 @@ class NeighborIndex:
         import faiss
 
         n, dimension = len(vectors), _padded(vectors.shape[1])
-        # A power of two near to the square root, of which each cell holds as many rows.
+        # A power of two near the square root, so that there are about as many cells as rows per
+        # cell.
         n_cells = 2 ** round(np.log2(n) / 2)
         n_parts = dimension // _part_width(vectors.shape[1])
         index = faiss.IndexIVFPQFastScan(
@@ -119,7 +120,7 @@ class NeighborIndex:
     def search(
         self, queries: NDArray[np.float32], n_neighbors: int
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
-        """Find near rows of each query by cosine distance, most of them the nearest.
+        """Find most of the nearest rows of each query by cosine distance.
 
         Parameters
         ----------
@@ -166,9 +167,9 @@ def _pad(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @contextmanager
 def _threads(n: int | None) -> Iterator[None]:
-    """Let faiss use so many threads in the present one; all if None.
+    """Set the number of threads of faiss for the present thread; all if None.
 
-    Several wait for each other, and for a core, longer than a short search takes.
+    Synchronising several threads takes longer than a short search.
     """
     import faiss
 

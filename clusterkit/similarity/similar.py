@@ -31,7 +31,7 @@ from clusterkit.utils.text import join_lines, plural
 if TYPE_CHECKING:
     from clusterkit.extractors.base import Extractor
 
-# If none of so many nearest images is there, none is looked for any more.
+# Number of missing nearest images after which no further files are checked.
 _MOST_GONE = 1_000
 
 
@@ -51,7 +51,7 @@ class SimilarImages(TableResult):
         Cosine similarities, in [-1, 1].
     n_gone : int
         Number of nearer images left out because their files no longer exist.  If no file exists, as
-        on a disk that is not mounted, none is left out.
+        on a disk that is not mounted, none are left out.
     """
 
     query: Embeddings
@@ -173,20 +173,20 @@ def explain(
 ) -> Explanation:
     """Explain why two images are, or are not, similar; they need not be among the embeddings.
 
-    Besides the vectors, the pictures are looked at again by the network, if their files and its
-    weights are there: where in them the similarity is, and how much of it is colour tone.
+    If the files and the weights of the network exist, the pictures themselves are also examined:
+    where in them the similarity is, and how much of it is colour tone.
 
     Parameters
     ----------
     a, b : path, int, one-row Embeddings, or ndarray of shape (dimension,)
         Files, or images of ``embeddings``; see :func:`locate`.
     embeddings : Embeddings, array-like of shape (n, dimension), Store, Space, or path of a store
-        The images that the two are compared with; of a large space, they stay on disk, as for
+        The images that the two are compared with; those of a large space stay on disk, as for
         :func:`find_similar`.
     weights : path, optional
         The network's weights, if their file has moved.
     extractor : Extractor, optional
-        What made the embeddings; by default the network that their space remembers.
+        The extractor that made the embeddings; by default the one recorded in their space.
     bins : int, optional
         Number of bins of the histograms; see
         :func:`~clusterkit.similarity.explanation.latent_histograms`.
@@ -199,16 +199,16 @@ def explain(
     Returns
     -------
     Explanation
-        Similarity, where it stands among all pairs, where in the pictures it is, shared features
-        and neighbours, histograms, and the share of colour tone.  Its ``missing`` says what could
-        not be answered.
+        Similarity, its rank among all pairs, where in the pictures it is, shared features and
+        neighbours, histograms, and the share of colour tone.  ``missing`` lists what could not be
+        answered.
 
     Raises
     ------
     NotFoundError
         If an image does not exist.
     InvalidInputError
-        If a file is no image, or a row or vector does not fit.
+        If a file is not an image, or a row or vector does not fit.
     SpaceMismatchError
         If a vector is from a different embedding space.
 
@@ -325,7 +325,7 @@ def _nearest_present(
 ) -> SimilarImages:
     """Return the nearest images of a query whose files exist."""
     root = embeddings.root
-    # Without its folder, no file needs to be looked for.
+    # If the folder is gone, no file needs to be checked.
     is_away = root is not None and is_gone(root)
     n_wanted = min(n_neighbors, len(embeddings) - len(own))
     n_looked_at = n_wanted + len(own)
@@ -338,7 +338,7 @@ def _nearest_present(
         gone = find_gone(files)
         is_there = np.array([file not in gone for file in files] or [True] * len(rows), np.bool_)
         n_there = np.count_nonzero(is_there)
-        # Where none of many is there, such as imported vectors, further ones are not looked for.
+        # If none of many files exists, as for imported vectors, further ones are not checked.
         is_away |= not n_there and n_looked_at >= _MOST_GONE
         if n_there >= n_wanted or n_looked_at == len(embeddings) or is_away:
             break

@@ -1,4 +1,4 @@
-"""Audit an embedding space without labels: what it follows instead of content, and its oddities."""
+"""Audit an embedding space without labels: confounders that it follows, and odd images."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from clusterkit.store.reading import as_sample
 from clusterkit.utils.outliers import UNUSUAL, modified_z_scores
 from clusterkit.utils.text import join_lines, plural
 
-# A space follows a property if its correlation is at least this.  Content has to do with brightness
-# and sharpness, so Xception's features reach 0.29 with these; with sizes and formats it has not.
+# A space follows a property if its correlation is at least this.  Brightness and sharpness are
+# related to content, so Xception's features reach 0.29 with these; sizes and formats are not.
 FOLLOWS = dict.fromkeys(("size", "aspect", "quality", "format", "border", "mark", "folder"), 0.1)
 FOLLOWS_PICTURE = 0.35
-# And at least this many times what shuffled values reach, which of few images is much.
+# And at least this many times the correlation of shuffled values, which is high for few images.
 _TIMES_CHANCE = 2.0
-# Neighbours of each image, and images that they are looked for among.
+# Number of neighbours of each image, and of the images that are searched.
 _N_NEIGHBORS, _MAX_NEAREST = 10, 10_000
 # Skewness of the number of times an image is a neighbour, above which some are hubs.
 _HUBS = 3.0
-# Fewer effective dimensions than this cannot tell many things apart.
+# Minimum number of effective dimensions to distinguish many things.
 _FEW_DIMENSIONS = 3.0
 # Below this PSNR in dB, reconstructions show blobs of colour.
 _BLURRY = 18.0
-# Colourfulness of images without colour, but for what JPEG adds.
+# Maximum colourfulness of images without colour, allowing for JPEG artefacts.
 _GREY = 1.0
-# Images that a sentence names.
+# Number of images named in a sentence.
 _N_NAMED = 3
 
 
@@ -53,18 +53,18 @@ class Finding(NamedTuple):
     Attributes
     ----------
     kind : str
-        What it is about: a name of :data:`CONFOUNDERS`, ``"not followed"``, ``"dimensions"``,
+        Its subject: a name of :data:`CONFOUNDERS`, ``"not followed"``, ``"dimensions"``,
         ``"hubs"``, ``"copies"``, ``"outliers"``, ``"reconstruction"`` or ``"unread"``.
     is_problem : bool
         Whether something should be done about it.
     sentence : str
         The result in plain words.
     figure : float or None
-        Its number; None if it is not known.
+        Its number; None if unknown.
     advice : str
         What to do about it; empty if nothing.
     images : tuple of str
-        Paths of images that show it, the strongest first.
+        Paths of example images, the strongest first.
     """
 
     kind: str
@@ -86,22 +86,22 @@ class Audit(TableResult):
     findings : list of Finding
         Problems first.
     associations : list of Association
-        How far the distances follow each property of the images.
+        Association of the distances with each property of the images.
     effective_dimension : float
-        Number of dimensions of equal variance that would be as many: the participation ratio.
+        Participation ratio: the equivalent number of dimensions of equal variance.
     n_constant : int
         Number of dimensions that are the same for all images.
     hubness : float or None
-        Skewness of the number of images that each image is a near neighbour of; None if there are
-        too few.
+        Skewness of the number of images of which each image is a near neighbour; None for too few
+        images.
     outliers : list of (int, float)
-        Rows that are unusually far from their nearest neighbours, and how many times the usual
-        spread, worst first.
+        Rows that are unusually far from their nearest neighbours, with modified z-scores, worst
+        first.
     copies : list of (int, int)
         Pairs of rows that show the same picture.
     reconstruction : ndarray of shape (n,), float64, or None
-        Mean squared error of each image as an autoencoder rebuilds it, in grey levels; NaN for
-        images that cannot be read.  None for other networks.
+        Mean squared reconstruction error of each image by an autoencoder, in grey levels squared;
+        NaN for images that cannot be read.  None for other networks.
     """
 
     embeddings: Embeddings
@@ -116,16 +116,26 @@ class Audit(TableResult):
 
     @property
     def sampled(self) -> RandomSample | None:
-        """What the audited images are a random sample of, if they are one."""
+        """The random sample that was audited, if not all images were."""
         return self.embeddings.sampled
 
     @property
     def problems(self) -> list[Finding]:
-        """The findings that something should be done about."""
+        """The findings that are problems."""
         return [finding for finding in self.findings if finding.is_problem]
 
     def follows(self, name: str) -> bool:
         """Return whether the space follows a property.
+
+        Parameters
+        ----------
+        name : str
+            A key of :data:`CONFOUNDERS`.
+
+        Returns
+        -------
+        bool
+            False for a property that was not measured.
 
         Raises
         ------
@@ -139,7 +149,7 @@ class Audit(TableResult):
         return any(one.name == name and does_follow(one) for one in self.associations)
 
     def bars(self) -> list[tuple[str, float, float, bool]]:
-        """Return what each property is called, its correlation, the limit, and if it counts."""
+        """Return name, correlation and limit of each property, and whether the space follows it."""
         return [
             (
                 CONFOUNDERS[one.name],
@@ -151,7 +161,7 @@ class Audit(TableResult):
         ]
 
     def worst_rebuilt(self, n: int = _N_NAMED) -> list[int]:
-        """Return the rows that the autoencoder rebuilds worst; none for other networks."""
+        """Return the rows that the autoencoder reconstructs worst; empty for other networks."""
         return [] if self.reconstruction is None else _worst(self.reconstruction, n)
 
     def to_dict(self) -> dict[str, Any]:
@@ -180,7 +190,7 @@ class Audit(TableResult):
         }
 
     def to_text(self) -> str:
-        """Return the findings, each with what to do about it."""
+        """Return the findings, each with advice."""
         n, d = self.embeddings.shape
         images = plural(n, "image") if self.sampled is None else str(self.sampled)
         lines = [f"{self._headline()} ({images}, {d:,} dimensions)"]
@@ -216,26 +226,26 @@ def audit(
     random_state: int | None = None,
     progress: bool = False,
 ) -> Audit:
-    """Audit an embedding space: what it follows instead of content, and which images are odd in it.
+    """Audit an embedding space: confounders that it follows, and odd images.
 
     Parameters
     ----------
     embeddings : Embeddings, VectorStream, Store, Space, or path of a store
         The images; see :func:`clusterkit.store.as_embeddings`.
     max_images : int
-        Maximum number of images whose files are looked at for properties: a random sample of more.
+        Maximum number of images whose files are read for properties, drawn at random.
     sample : int, optional
-        Maximum number of images that are audited at all, drawn at random; by default 20,000 of a
-        stream or a large space, and all of others.
+        Maximum number of audited images, drawn at random; by default 20,000 of a stream or a large
+        space, otherwise all.
     random_state : int, optional
-        Seed of the sample, and of the shuffling for comparison.
+        Seed of the samples, and of the shuffled values.
     progress : bool
         Whether to show progress bars.
 
     Returns
     -------
     Audit
-        Findings in plain words, and their figures.
+        The findings as sentences, and their values.
 
     Raises
     ------
@@ -246,15 +256,15 @@ def audit(
     -----
     A space *follows* a property if images of similar values are near each other: the rank
     correlation between both distances over all pairs of images is at least 0.35 for tone,
-    brightness, colourfulness and sharpness, which content has to do with, and 0.1 for size, aspect,
-    quality, format, borders, marks and folders, which it has not; and at least twice what shuffled
-    values reach once in 100 times.
+    brightness, colourfulness and sharpness, which are related to content, and 0.1 for size, aspect,
+    quality, format, borders, marks and folders, which are not; and at least twice the 99th
+    percentile for shuffled values.
 
     References
     ----------
     Radovanovic, Nanopoulos, Ivanovic: Hubs in space. JMLR 11, 2010.  Iglewicz, Hoaglin: How to
-    detect and handle outliers. ASQC Quality Press, 1993, for the modified z-score of 3.5 from which
-    on an image is an outlier.
+    detect and handle outliers. ASQC Quality Press, 1993, for the modified z-score of 3.5 above
+    which an image is an outlier.
     """
     embeddings = as_sample(embeddings, sample, random_state=random_state, progress=progress)
     n = len(embeddings)
@@ -276,25 +286,25 @@ def audit(
             vectors[measured.rows], measured.confounders, random_state=random_state
         )
         if len(measured.rows) < LEAST_ROWS:
-            said = "There are too few images to tell whether the space follows tone and the like."
-            findings.append(Finding("not followed", False, said, float(len(measured.rows))))
-        findings += _say_followed(followed, measured)
-        findings += _say_not_followed(followed)
-        findings += _say_mark(measured)
+            text = "There are too few images to tell whether the space follows tone and the like."
+            findings.append(Finding("not followed", False, text, float(len(measured.rows))))
+        findings += _report_followed(followed, measured)
+        findings += _report_not_followed(followed)
+        findings += _report_mark(measured)
         copies = find_copies(embeddings.files, progress=progress)
-        findings += _say_copies(copies, embeddings)
+        findings += _report_copies(copies, embeddings)
     spread = vectors.astype(np.float64).std(axis=0)
     n_constant = int((spread <= 1e-7 * max(spread.max(), 1e-30)).sum())
     effective = _effective_dimension(vectors)
-    findings += _say_dimensions(effective, n_constant, vectors.shape)
+    findings += _report_dimensions(effective, n_constant, vectors.shape)
     outliers, hubness = [], None
     if n > 2 * _N_NEIGHBORS:
         near = np.sort(rng.choice(n, min(n, _MAX_NEAREST), replace=False))
         distances, neighbors = nearest_others(vectors[near], _N_NEIGHBORS)
         hubness = _skewness(np.bincount(neighbors.ravel(), minlength=len(near)))
-        findings += _say_hubs(hubness, neighbors, [embeddings.paths[row] for row in near])
+        findings += _report_hubs(hubness, neighbors, [embeddings.paths[row] for row in near])
         outliers = [(int(near[row]), score) for row, score in _find_outliers(distances)]
-        findings += _say_outliers(outliers, embeddings)
+        findings += _report_outliers(outliers, embeddings)
     errors = _reconstruct(embeddings, findings, progress=progress)
     findings.sort(key=lambda finding: not finding.is_problem)
     return Audit(
@@ -316,7 +326,7 @@ def does_follow(one: Association) -> bool:
 
 
 def _limit(one: Association) -> float:
-    """Return the correlation from which on a space follows a property."""
+    """Return the minimum correlation of a property that a space follows."""
     return max(FOLLOWS.get(one.name, FOLLOWS_PICTURE), _TIMES_CHANCE * one.chance)
 
 
@@ -327,27 +337,27 @@ def _measure(
     *,
     progress: bool,
 ) -> ImageConfounders | None:
-    """Measure the properties of the images; say what cannot be read."""
+    """Measure the properties of the images; add findings on unreadable files."""
     if embeddings.root is None:
-        said = "The vectors belong to no files: tone, size and the like were not looked at."
-        findings.append(Finding("unread", False, said, float(len(embeddings))))
+        text = "The vectors have no files: tone, size and the like were not measured."
+        findings.append(Finding("unread", False, text, float(len(embeddings))))
         return None
     try:
         measured = measure_confounders(embeddings, sample, progress=progress)
     except NotFoundError:
-        said = "No image file can be read: tone, size and the like were not looked at."
-        advice = "Is the disk of the photos there?"
-        findings.append(Finding("unread", True, said, float(len(embeddings)), advice))
+        text = "No image file can be read: tone, size and the like were not measured."
+        advice = "Check that the disk with the photos is mounted."
+        findings.append(Finding("unread", True, text, float(len(embeddings)), advice))
         return None
     if measured.failures:
         paths = [path for path, _ in measured.failures]
-        said = f"{plural(len(paths), 'image file')} cannot be read now: {first_few(paths)}."
+        text = f"{plural(len(paths), 'image file')} cannot be read now: {first_few(paths)}."
         advice = "`clusterkit embed FOLDER --prune` forgets files that are gone."
-        findings.append(Finding("unread", False, said, float(len(paths)), advice, tuple(paths)))
+        findings.append(Finding("unread", False, text, float(len(paths)), advice, tuple(paths)))
     return measured
 
 
-def _say_followed(followed: list[Association], measured: ImageConfounders) -> list[Finding]:
+def _report_followed(followed: list[Association], measured: ImageConfounders) -> list[Finding]:
     """Return findings on the properties that the space follows."""
     found = []
     for one in filter(does_follow, followed):
@@ -356,26 +366,26 @@ def _say_followed(followed: list[Association], measured: ImageConfounders) -> li
         figures = f"(rank correlation {one.correlation:.2f}, by chance below {chance:.2f})"
         without = f"`clusterkit cluster --without {one.name}`"
         if one.name == "folder":
-            said = f"Images of one folder are near each other {figures}."
+            text = f"Images of one folder are near each other {figures}."
             advice = (
                 "Good if the folders are what you look for; if they are only sources or days, the "
                 f"groups will be these: {without}."
             )
         elif one.name == "tone" and _are_grey(measured):
-            said = f"The space follows the layout of light and dark {figures}."
+            text = f"The space follows the layout of light and dark {figures}."
             advice = (
                 "Good if shapes are what you look for, as in digits; if it is the light in photos, "
                 f"{without} removes it."
             )
         else:
-            said = f"The space follows {name}: images alike in it are near, whatever they show "
-            said += f"{figures}."
+            text = f"The space follows {name}: images alike in it are near, whatever they show "
+            text += f"{figures}."
             advice = (
-                f"Groups will follow it, too: remove it with {without}, or take another network, "
+                f"Groups will also follow it: remove it with {without}, or take another network, "
                 "such as xception."
             )
             is_problem = True
-        found.append(Finding(one.name, is_problem, said, one.correlation, advice))
+        found.append(Finding(one.name, is_problem, text, one.correlation, advice))
     return found
 
 
@@ -385,40 +395,40 @@ def _are_grey(measured: ImageConfounders) -> bool:
     return bool(np.median(values) < _GREY)
 
 
-def _say_not_followed(followed: list[Association]) -> list[Finding]:
+def _report_not_followed(followed: list[Association]) -> list[Finding]:
     """Return a finding on the properties that the space does not follow."""
     others = [one for one in followed if not does_follow(one) and one.name != "folder"]
     if not others:
         return []
-    said = ", ".join(f"{CONFOUNDERS[one.name]} ({one.correlation:.2f})" for one in others)
+    names = ", ".join(f"{CONFOUNDERS[one.name]} ({one.correlation:.2f})" for one in others)
     highest = max(one.correlation for one in others)
-    return [Finding("not followed", False, f"It does not follow {said}.", highest)]
+    return [Finding("not followed", False, f"It does not follow {names}.", highest)]
 
 
-def _say_mark(measured: ImageConfounders) -> list[Finding]:
+def _report_mark(measured: ImageConfounders) -> list[Finding]:
     """Return a finding on images that carry the same mark."""
     marks = next(one for one in measured.confounders if one.name == "mark").values[:, 0]
     share = float(marks.mean())
     if not share:
         return []
-    said = (
+    text = (
         f"About {100 * share:.0f} % of the images have the same edges in the same place: a "
         "watermark, a date or a frame."
     )
     advice = "Crop it, or see with `clusterkit cluster --without mark` whether it makes groups."
-    return [Finding("mark", True, said, share, advice)]
+    return [Finding("mark", True, text, share, advice)]
 
 
-def _say_copies(copies: list[tuple[int, int]], embeddings: Embeddings) -> list[Finding]:
+def _report_copies(copies: list[tuple[int, int]], embeddings: Embeddings) -> list[Finding]:
     """Return a finding on images that show the same picture."""
     if not copies:
         return []
     paths = embeddings.paths
     pairs = [f"{paths[one]} and {paths[other]}" for one, other in copies]
-    said = f"{plural(len(copies), 'pair')} of images show the same picture: {first_few(pairs)}."
-    advice = "Copies weigh twice, and are no news among the similar images."
+    text = f"{plural(len(copies), 'pair')} of images show the same picture: {first_few(pairs)}."
+    advice = "Copies count twice, and add nothing to lists of similar images."
     images = tuple(paths[row] for pair in copies for row in pair)
-    return [Finding("copies", False, said, float(len(copies)), advice, images)]
+    return [Finding("copies", False, text, float(len(copies)), advice, images)]
 
 
 def _effective_dimension(vectors: NDArray[np.float32]) -> float:
@@ -434,23 +444,23 @@ def _effective_dimension(vectors: NDArray[np.float32]) -> float:
     return float(np.trace(squares) ** 2 / (squares**2).sum())
 
 
-def _say_dimensions(effective: float, n_constant: int, shape: tuple[int, ...]) -> list[Finding]:
+def _report_dimensions(effective: float, n_constant: int, shape: tuple[int, ...]) -> list[Finding]:
     """Return findings on the dimensions of the space."""
     n, d = shape
     if n_constant == d:
-        said = "All images have the same vector."
+        text = "All images have the same vector."
         advice = "The network sees no difference: train it longer, or take another."
-        return [Finding("dimensions", True, said, 0.0, advice)]
-    said = f"Its {d:,} dimensions vary like {effective:.1f} independent ones."
+        return [Finding("dimensions", True, text, 0.0, advice)]
+    text = f"Its {d:,} dimensions vary like {effective:.1f} independent ones."
     few = effective < _FEW_DIMENSIONS <= d and n >= LEAST_ROWS
-    advice = "So few tell hardly more than a gradient apart: train longer, or take another network."
-    found = [Finding("dimensions", few, said, effective, advice if few else "")]
+    advice = "These hardly distinguish more than a gradient: train longer, or take another network."
+    found = [Finding("dimensions", few, text, effective, advice if few else "")]
     if n_constant:
         share = n_constant / d
-        said = f"{n_constant:,} of its {d:,} dimensions are the same for all images."
+        text = f"{n_constant:,} of its {d:,} dimensions are the same for all images."
         many = share > 0.5
         advice = "Most of the network is unused: train longer, or with a smaller --latent-size."
-        found.append(Finding("dimensions", many, said, share, advice if many else ""))
+        found.append(Finding("dimensions", many, text, share, advice if many else ""))
     return found
 
 
@@ -461,20 +471,20 @@ def _skewness(counts: NDArray[np.int64]) -> float:
     return float((centered**3).mean() / spread**3) if spread else 0.0
 
 
-def _say_hubs(hubness: float, neighbors: NDArray[np.int64], paths: list[str]) -> list[Finding]:
+def _report_hubs(hubness: float, neighbors: NDArray[np.int64], paths: list[str]) -> list[Finding]:
     """Return a finding on images that are near to very many others."""
     counts = np.bincount(neighbors.ravel(), minlength=len(paths))
     never = float((counts == 0).mean())
     hubs = np.argsort(-counts, kind="stable")[:_N_NAMED]
-    said = (
-        f"Being near is spread unevenly (skewness {hubness:.1f}): {paths[hubs[0]]} is among the "
+    text = (
+        f"Neighbours are spread unevenly (skewness {hubness:.1f}): {paths[hubs[0]]} is among the "
         f"{_N_NEIGHBORS} nearest of {plural(int(counts[hubs[0]]), 'image')}, {100 * never:.0f} % "
         "are near to none."
     )
     advice = "Lists of similar images will repeat such hubs: look at them first."
     is_hub = hubness > _HUBS
     images = tuple(paths[row] for row in hubs)
-    return [Finding("hubs", True, said, hubness, advice, images)] if is_hub else []
+    return [Finding("hubs", True, text, hubness, advice, images)] if is_hub else []
 
 
 def _find_outliers(distances: NDArray[np.float64]) -> list[tuple[int, float]]:
@@ -485,26 +495,26 @@ def _find_outliers(distances: NDArray[np.float64]) -> list[tuple[int, float]]:
     return [(int(row), float(scores[row])) for row in order if scores[row] > UNUSUAL]
 
 
-def _say_outliers(outliers: list[tuple[int, float]], embeddings: Embeddings) -> list[Finding]:
+def _report_outliers(outliers: list[tuple[int, float]], embeddings: Embeddings) -> list[Finding]:
     """Return a finding on images that are unlike all others."""
     if not outliers:
         return []
     paths = tuple(embeddings.paths[row] for row, _ in outliers)
-    said = f"{plural(len(paths), 'image')} unlike all others: {first_few(paths)}."
+    text = f"{plural(len(paths), 'image')} unlike all others: {first_few(paths)}."
     advice = "Look at them: other subjects, broken pictures, or the only ones of their kind."
-    return [Finding("outliers", False, said, float(len(paths)), advice, paths)]
+    return [Finding("outliers", False, text, float(len(paths)), advice, paths)]
 
 
 def _reconstruct(
     embeddings: Embeddings, findings: list[Finding], *, progress: bool
 ) -> NDArray[np.float64] | None:
-    """Return how well an autoencoder rebuilds each image; say which it rebuilds worst."""
+    """Return the reconstruction error of each image; add findings on the worst."""
     source = embeddings.space.get("weights_source")
     if embeddings.space.get("extractor") != "autoencoder" or embeddings.root is None:
         return None
     if source is None or not Path(source).is_file():
-        said = f"Its autoencoder {source} is gone: how well it rebuilds images is not known."
-        findings.append(Finding("reconstruction", False, said, None))
+        text = f"Its autoencoder {source} is gone: its reconstruction error is unknown."
+        findings.append(Finding("reconstruction", False, text, None))
         return None
     try:
         network = Autoencoder(source)
@@ -512,17 +522,17 @@ def _reconstruct(
             raise WeightsError(f"{source} has changed since")
         errors = network.reconstruction_errors(embeddings.files, progress=progress)
     except WeightsError as error:
-        said = f"How well its autoencoder rebuilds images is not known: {error}."
-        findings.append(Finding("reconstruction", False, said, None))
+        text = f"The reconstruction error of its autoencoder is unknown: {error}."
+        findings.append(Finding("reconstruction", False, text, None))
         return None
     if np.isnan(errors).all():
         return errors
     paths = tuple(embeddings.paths[row] for row in _worst(errors, _N_NAMED))
     psnr = 10 * math.log10(255**2 / max(float(np.nanmedian(errors)), 1e-9))
-    said = f"Its autoencoder rebuilds images at {psnr:.1f} dB PSNR, worst {', '.join(paths)}."
+    text = f"Its autoencoder reconstructs images at {psnr:.1f} dB PSNR, worst {', '.join(paths)}."
     blurry = psnr < _BLURRY
     advice = "It keeps little of them: train longer, or with a larger --latent-size."
-    findings.append(Finding("reconstruction", blurry, said, psnr, advice if blurry else "", paths))
+    findings.append(Finding("reconstruction", blurry, text, psnr, advice if blurry else "", paths))
     return errors
 
 

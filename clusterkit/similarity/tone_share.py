@@ -1,8 +1,8 @@
 """How much of the similarity of two pictures is their colour tone.
 
-The pictures are embedded again without colour, and with one tone for both.  A sample of other
-pictures goes the same way: pictures without colour are more alike than others in some spaces, so
-that only pairs of the same kind tell what is ordinary.
+The pictures are embedded again without colour, and with one tone for both.  So is a sample of other
+pictures: in some spaces all pictures without colour are similar, so that only pairs of the same
+version show what is ordinary.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from clusterkit.similarity.nearest import FLOAT32_NOISE, unit_rows
 
-# A pair above this percentile is no ordinary one.
+# A pair above this percentile is not ordinary.
 UNUSUAL = 90.0
-# From these shares on, most of the similarity is colour tone, or a part of it.
+# Minimum shares for which most of the similarity is colour tone, or a part of it.
 _MOST, _PART = 0.5, 0.25
 # With fewer images the ordinary pair is not known.
 _MIN_IMAGES = 4
 
 
 class Version(NamedTuple):
-    """The similarity of two pictures in one version: as they are, in grey, or with one tone.
+    """The similarity of two pictures in one version: unchanged, in grey, or with one tone.
 
     Attributes
     ----------
@@ -65,10 +65,10 @@ class ToneInfluence(NamedTuple):
         Intersection of their colour histograms, in [0, 1]; see
         :func:`clusterkit.images.tone.compare_tones`.
     colours_percentile : float or None
-        Percentage of pairs of other pictures whose colours are less alike.
+        Percentage of pairs of other pictures with less similar colours.
     as_is, grey, matched : Version or None
-        The similarity of the pictures as they are, without colour, and with the same mean and
-        spread of lightness and colour; None if the network cannot be run.
+        The similarity of the unchanged pictures, without colour, and with the same mean and spread
+        of lightness and colour; None if the network cannot be run.
     n_images : int
         Number of other pictures that these are compared with.
     """
@@ -112,7 +112,7 @@ class ToneInfluence(NamedTuple):
 
     @property
     def versions(self) -> list[tuple[str, Version]]:
-        """The versions that were looked at, with their names."""
+        """The examined versions, with their names."""
         names = ("as they are", "in grey", "with matched tone")
         found = zip(names, (self.as_is, self.grey, self.matched), strict=True)
         return [(name, version) for name, version in found if version is not None]
@@ -136,7 +136,7 @@ def place(
     *,
     percentile: float | None = None,
 ) -> Version:
-    """Return the similarity of two vectors, and where it stands among pairs of others.
+    """Return the similarity of two vectors, and its rank among pairs of others.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def place(
     others : ndarray of shape (n, d)
         Vectors of other pictures, of the same version.
     percentile : float, optional
-        The percentile, if it is known of more pictures.
+        The percentile, if known for more pictures.
 
     Returns
     -------

@@ -80,7 +80,7 @@ class SpaceComparison(TableResult):
     n_labels : int or None
         Number of distinct labels; None without labels.
     sampled : RandomSample, optional
-        Of how many images the compared ones are a random sample, if they are one.
+        The random sample that was compared, if not all images were.
     """
 
     spaces: tuple[SpaceScores, ...]
@@ -96,7 +96,7 @@ class SpaceComparison(TableResult):
 
     @property
     def compared(self) -> str:
-        """What was compared: the number of spaces, and of images."""
+        """Number of compared spaces and images, as text."""
         images = plural(self.n, "image") if self.sampled is None else str(self.sampled)
         return f"{plural(len(self.spaces), 'space')}, {images}"
 
@@ -190,8 +190,8 @@ def compare_spaces(
     max_samples : int, default 2000
         Number of random images for all scores except the accuracy.
     sample : int, optional
-        Maximum number of shared images that are looked at, drawn at random; by default 20,000 if a
-        space is large (see :func:`clusterkit.store.is_large`), and all otherwise.
+        Maximum number of shared images to use, drawn at random; by default 20,000 if a space is
+        large (see :func:`clusterkit.store.is_large`), otherwise all.
     progress : bool
         Whether to show a progress bar while the parts of a large space are read.
     **columns
@@ -251,16 +251,16 @@ def compare_spaces(
     silhouette  0.25         0.17        0.13
     ==========  ===========  ==========  ===================
 
-    The table was measured with the stability of groups on 50 principal components; with the present
-    one, in all columns, the ranks of ten animals, of cats, dogs and wild, and of the classes of
-    unequal size in three or four spaces each are the same.
+    The table was measured with the stability of groups on 50 principal components.  With the
+    present one, in all columns, the ranks are the same for ten animals, cats, dogs and wild, and
+    the classes of unequal size, in three or four spaces each.
 
-    Score and agreement correlate well with the accuracy.  Stability and neighbors do in part: they
-    detect spaces without groups, but prefer compact groups to correct ones.  Class probabilities,
-    for instance, are more compact than the features they are computed from, but seldom better.  The
-    silhouette does not.  Agreement alone needs several good spaces.  Effective rank, hubness,
-    reciprocal neighbours and the overlap of neighbours between spaces correlated less than the
-    score.
+    Score and agreement correlate well with the accuracy.  Stability and neighbors correlate in
+    part: they detect spaces without groups, but prefer compact groups to correct ones.  Class
+    probabilities, for instance, are more compact than the features they are computed from, but
+    seldom better.  The silhouette does not.  Agreement alone needs several good spaces.  Effective
+    rank, hubness, reciprocal neighbours and the overlap of neighbours between spaces correlated
+    less than the score.
 
     Known limits: if only one space is good, its score rests on stability and neighbors.  Spaces
     with similar errors, such as two layers of one network, support each other: they came first on
@@ -271,7 +271,7 @@ def compare_spaces(
     >>> rng = np.random.default_rng(0)
     >>> truth = np.repeat(np.eye(3), 20, axis=0)
     >>> clear, blurred = (truth + rng.normal(0, noise, (60, 3)) for noise in (0.1, 0.4))
-    >>> compare_spaces({"blurred": blurred, "clear": clear}, n_clusters=3).rank
+    >>> compare_spaces({"blurred": blurred, "clear": clear}, n_clusters=3, random_state=0).rank
     ['clear', 'blurred']
     """
     seed = draw_seed(random_state)

@@ -148,7 +148,7 @@ def share_rows(spaces: Mapping[str, Opened]) -> dict[str, NDArray[np.int64]]:
 
 
 class Drawn(NamedTuple):
-    """The shared images that are looked at.
+    """The shared images that are used.
 
     Attributes
     ----------
@@ -157,9 +157,9 @@ class Drawn(NamedTuple):
     shared : dict of str to ndarray of shape (m,)
         The rows of the same images in each.
     chosen : ndarray of shape (m,)
-        Which of all shared images these are.
+        Their positions among all shared images.
     sampled : RandomSample or None
-        Of how many they are a random sample; None if they are all.
+        The random sample that they are; None if they are all.
     """
 
     spaces: dict[str, Embeddings]
@@ -248,7 +248,7 @@ def _has_digests(space: Opened) -> bool:
 
 def _rows_of_images(space: Opened, by_content: bool) -> dict[Hashable, int]:
     """Map the identity of each image to its first row."""
-    # Of very many images, joined text is made faster than paths.
+    # For very many images, joining text is faster than making paths.
     folder = "" if space.root is None else f"{as_path(space.root)}/"
     keys: Iterable[Hashable] = (folder + path for path in space.paths)
     if by_content and space.digests is not None:

@@ -17,7 +17,7 @@ from clusterkit.utils.text import plural
 if TYPE_CHECKING:
     from clusterkit.store.part_file import Row
 
-# Rows of a part that are read from others, and written again.
+# Rows per part when rows of other parts are written again.
 PART_ROWS = 2048
 
 

@@ -1,4 +1,4 @@
-"""Drop outdated rows of a space: those left are written as new parts."""
+"""Drop outdated rows of a space; the remaining rows are written as new parts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from clusterkit.store.snapshot import FACTS, KnownRow, Snapshot
 from clusterkit.store.writing import writing_remotely
 from clusterkit.utils.locations import find_gone
 
-# Join small parts when there are more, since slow or small runs would add more and more of them.
+# Number of small parts above which they are joined, since slow or small runs add many.
 _SMALL_ROWS, _MANY_SMALL = PART_ROWS // 4, 16
 
 
@@ -37,7 +37,7 @@ def clean(ledgers: Ledgers, *, prune: bool = False) -> int:
         return 0
     ledgers.absorb()
     snapshot = Snapshot(ledgers, ledgers.joined())
-    # Known before who is running: whoever begins later writes rows that are later than these.
+    # Read before checking for other writers: later writers add rows that are later than these.
     live = ledgers.live()
     known = snapshot.known_rows()
     candidates = known if prune else _files_of_shared_content(known)
@@ -46,7 +46,7 @@ def clean(ledgers: Ledgers, *, prune: bool = False) -> int:
         present = {known[file].digest for file in candidates if file not in gone}
         gone = {file for file in gone if known[file].digest in present}
     own = ledgers.own()
-    # The parts of other writers stay until their lists are taken over.
+    # The parts of other writers remain until their lists are taken over.
     keep: dict[str, list[int]] = {part.name: [] for part in own.parts}
     gone = {file for file in gone if known[file].part in keep}
     for file in known.keys() - gone:
@@ -63,7 +63,7 @@ def clean(ledgers: Ledgers, *, prune: bool = False) -> int:
     if replaced:
         next_number = snapshot.listed.next_number
         rewritten = []
-        # Beside writers each part keeps its place in the order of all.
+        # While others write, each part keeps its place in the order of all parts.
         for number, tables in _valid_rows(snapshot, replaced, keep, 1 if live else PART_ROWS):
             name = partial(part_name, number=number, rewritten=next_number)
             rewritten += write_parts(ledgers, tables, name)
@@ -85,7 +85,7 @@ def settle(ledgers: Ledgers) -> None:
         with writing_remotely(ledgers, embeds=False):
             clean(ledgers)
         return
-    # Two that end at once see each other; the one that waits finds the other gone.
+    # Two writers that end at the same time see each other; the one that waits finds the other gone.
     with suppress(Timeout), ledgers.holding(ORDINARY, timeout=MOMENT):
         if not ledgers.live():
             ledgers.delete_leftovers()

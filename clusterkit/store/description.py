@@ -11,14 +11,14 @@ from clusterkit.store.folders import INFO, Folders
 from clusterkit.utils.documents import read_sealed, write_sealed
 
 FORMAT = 4
-# Keys of a description that the latest writer decides: where the network is from, how it runs.
+# Keys that the latest writer sets: the origin of the network, and how it runs.
 ORIGIN = ("weights_source", "resize", "precision", "runtime")
-# Beyond any network; foreign descriptions may contain any number.
+# Larger than for any network; foreign descriptions may contain any number.
 _MAX_DIMENSION = 2**24
 
 
 class Description:
-    """What made the vectors of a space: as the file says, and as whoever writes says.
+    """The description of a space: as stored in the file, and as given by a writer.
 
     Parameters
     ----------
@@ -44,7 +44,8 @@ class Description:
         Raises
         ------
         StoreError
-            If the file is missing or damaged, and nothing is given; or of a newer format.
+            If the file is missing or damaged and no description is given, or if it has a newer
+            format.
         """
         info = self.read()
         if info is None and self.given is not None:
@@ -59,7 +60,7 @@ class Description:
 
     @property
     def numbers(self) -> str:
-        """What the vectors are of on disk: "float32" or "float16"."""
+        """Data type of the vectors on disk: "float32" or "float16"."""
         from clusterkit.store.part_file import numbers_of
 
         return numbers_of(self.info)
@@ -82,7 +83,7 @@ class Description:
         return "unknown"
 
     def read(self) -> dict[str, Any] | None:
-        """Return what the file says, or None if it is missing or damaged.
+        """Return the description in the file, or None if it is missing or damaged.
 
         Raises
         ------
@@ -103,7 +104,7 @@ class Description:
         return info if self._is_valid(info) else None
 
     def check_numbers(self) -> None:
-        """Check that the vectors are of what the given description asks for, if it does.
+        """Check that the vectors have the data type of the given description, if it has one.
 
         Raises
         ------
@@ -113,7 +114,7 @@ class Description:
         asked = (self.given or {}).get("vectors")
         if asked not in (None, self.numbers):
             raise SpaceMismatchError(
-                f"{self.folders.parts} holds vectors of {self.numbers}, and of nothing else. "
+                f"{self.folders.parts} holds only {self.numbers} vectors. "
                 f"Received: {asked}. Choose another folder with --store"
             )
 
@@ -132,8 +133,8 @@ class Description:
             raise self.folders.cannot_write(error) from error
 
     def complete(self, info: dict[str, Any]) -> None:
-        """Write the file unless it is there as it should be."""
-        # Another run may have begun the space a moment ago.
+        """Write the file unless it exists with this content."""
+        # Another run may just have created the space.
         self.check_numbers()
         recorded = self.read()
         latest = {name: value for name, value in (self.given or {}).items() if name in ORIGIN}
@@ -153,7 +154,7 @@ class Description:
         return vectors is None or vectors[0] == info["dimension"]
 
     def _vectors_on_disk(self) -> tuple[int, str] | None:
-        """Return length and numbers of the vectors as the parts have them, if there are any."""
+        """Return the length and data type of the vectors in the parts, if there are any."""
         from clusterkit.store.part_file import find_dimension
 
         return next(filter(None, map(find_dimension, self.folders.part_files())), None)

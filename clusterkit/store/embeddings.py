@@ -18,7 +18,7 @@ from clusterkit.utils import html
 from clusterkit.utils.locations import absolute, as_path, relative
 
 T = TypeVar("T")
-# Images that a notebook shows.
+# Number of images shown in a notebook.
 _N_SHOWN = 5
 # The most probable ImageNet classes of an image, as (name, probability) pairs.
 TopClasses = list[tuple[str, float]]
@@ -32,7 +32,7 @@ class Failure(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """What :func:`clusterkit.select` chose: images of these folders, and of these clusters.
+    """A selection by :func:`clusterkit.select`: images of these folders, and of these clusters.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Selection(NamedTuple):
     of : str or None
         The table of these clusters; None for a clustering that was in memory.
     n_images, n_before : int
-        Number of images that were chosen, and of those that there were.
+        Number of selected images, and of images before.
     """
 
     only: tuple[str, ...]
@@ -54,7 +54,7 @@ class Selection(NamedTuple):
 
     @property
     def options(self) -> str:
-        """The options of the command line that select the same."""
+        """Command-line options that select the same images."""
         words = [word for pattern in self.only for word in ("--only", pattern)]
         words += [word for cluster in self.clusters for word in ("--only-cluster", cluster)]
         return shlex.join([*words, "--of", self.of] if self.of else words)
@@ -75,7 +75,7 @@ class RandomSample(NamedTuple):
     Attributes
     ----------
     n_images, n_before : int
-        Number of images of the sample, and of those that there are.
+        Number of images in the sample, and of all images.
     random_state : int or None
         Its seed.
     """
@@ -115,7 +115,7 @@ class Embeddings:
     selections : tuple of Selection, optional
         How these images were selected from more, one selection after the other.
     sampled : RandomSample, optional
-        What they are a random sample of, see :meth:`clusterkit.store.VectorStream.sample`.
+        The random sample that they are, see :meth:`clusterkit.store.VectorStream.sample`.
 
     Examples
     --------
@@ -241,6 +241,16 @@ class Embeddings:
 
     def row(self, path: str | os.PathLike[str]) -> int:
         """Return the row of an image, given by its path in the space or by its file.
+
+        Parameters
+        ----------
+        path : path
+            The path in the space, or the file.
+
+        Returns
+        -------
+        int
+            The row.
 
         Raises
         ------

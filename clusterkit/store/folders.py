@@ -1,4 +1,4 @@
-"""The folders of a space: that of its parts, and that of everything about them."""
+"""The two folders of a space: its parts, and everything about them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clusterkit.utils.files import flush
 from clusterkit.utils.locations import absolute, as_path, is_address
 
 T = TypeVar("T")
-# Folder of the store with everything about its spaces that is no part.
+# Folder of the store with everything about its spaces except the parts.
 ABOUT = "about"
 INFO, LIST, LOCK = "space.json", "parts.json", ".lock"
 
@@ -40,7 +40,7 @@ class Folders:
 
     @property
     def is_remote(self) -> bool:
-        """Whether they are on object storage, where no store is older than format 4."""
+        """Whether they are on object storage, where all stores have format 4 or later."""
         return is_address(self.parts)
 
     @property
@@ -56,7 +56,7 @@ class Folders:
         return earlier if earlier.exists() and not file.exists() else file
 
     def settled(self, name: str, read: Callable[[Path], T]) -> T:
-        """Read a file about the space, again if a writer moves it meanwhile."""
+        """Read a file about the space; read again if a writer moves it meanwhile."""
         while True:
             file = self.find(name)
             found = read(file)
@@ -80,7 +80,7 @@ class Folders:
             return []
 
     def temporaries(self) -> Iterator[Path]:
-        """Yield the files that are being written, or were when a run was killed."""
+        """Yield temporary files, including those of killed runs."""
         if self.is_remote:
             return  # files appear there when they are whole
         for folder in (self.parts, self.about):
@@ -116,11 +116,11 @@ class Folders:
                 self.part_file(name).unlink()
 
     def remove_empty(self) -> None:
-        """Remove the folders if there are no parts, as when the network is unavailable."""
+        """Remove the folders if there are no parts, such as after a failed run."""
         own = {INFO, LIST, LOCK}
         # Files that cannot be removed are harmless.
         with suppress(OSError, RemoteError):
-            # Folders of object storage cannot refuse to be removed.
+            # On object storage, removing a non-empty folder would not fail.
             is_empty = not (self.is_remote and self.part_files())
             if is_empty and own.issuperset(self.names_about()):
                 self.parts.rmdir()

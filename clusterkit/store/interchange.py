@@ -36,11 +36,11 @@ from clusterkit.utils.progress import progress_bar
 IMPORT_SUFFIXES = (".npy", ".npz", ".parquet")
 EXPORT_SUFFIXES = (".npz", ".parquet", ".csv")
 _PART_ROWS = 8192
-# Rows that are exported at a time.
+# Number of rows that are exported at a time.
 _BATCH_ROWS = 8192
 # Bytes of the paths of an .npz file that are in memory at a time.
 _TEXT_BYTES = 2**24
-# Columns of paths that come before other text.
+# Columns of paths that are preferred to other text.
 _PATH_COLUMNS = ("path", "filepath", "file_path", "filename", "file_name", "file", "image_path")
 # Vectors of shape (n, dimension), their paths, and the folder that these are relative to.
 Contents = tuple[NDArray[Any], list[str], str]
@@ -344,18 +344,18 @@ def _choose(
     source : pathlib.Path
         The file.
     what : {"vectors", "paths"}
-        What is looked for.
+        The requested content.
     asked : str or None
         The name that the user gave.
     usual : sequence of str
-        Names that are taken before others.
+        Preferred names.
     kinds : mapping of str to str
-        What each name stands for: "vectors", "paths", or the type of anything else.
+        The meaning of each name: "vectors", "paths", or another type.
 
     Raises
     ------
     InvalidInputError
-        If there is none, or one of several must be named.
+        If there is none, or there are several.
     """
     option = {"vectors": "--vector-column", "paths": "--path-column"}[what]
     fitting = [name for name, kind in kinds.items() if kind == what]
@@ -381,14 +381,14 @@ def _choose(
 def _check_none(
     source: Path, asked: Columns, usual: Sequence[str], kinds: Mapping[str, str]
 ) -> list[str]:
-    """Check that a file has no paths of its own beside those that are given; return no names."""
+    """Check that a file has no paths in addition to the given ones; return no names."""
     if asked.paths is not None or set(usual) & set(kinds):
         raise InvalidInputError(f"{source} holds its own paths; leave out --paths")
     return []
 
 
 def _read_kind(arrays: Any, name: str) -> str:
-    """Return what an array of an ``.npz`` file stands for."""
+    """Return the meaning of an array of an ``.npz`` file."""
     try:
         array = arrays[name]
     except ValueError:
@@ -401,7 +401,7 @@ def _read_kind(arrays: Any, name: str) -> str:
 
 
 def _kind_of(type_: Any) -> str:
-    """Return what a column of a ``.parquet`` file stands for."""
+    """Return the meaning of a column of a ``.parquet`` file."""
     import pyarrow.types as pt
 
     if pt.is_list(type_) or pt.is_large_list(type_) or pt.is_fixed_size_list(type_):

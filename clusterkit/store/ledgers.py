@@ -2,8 +2,8 @@
 
 The ordinary run writes ``parts.json`` and holds ``.lock``; every further writer, such as a shard,
 writes ``parts.<writer>.json`` and holds ``.lock.<writer>``.  Each list has one owner, so that
-writers beside each other need not wait.  When a further writer has ended, or was killed, the next
-ordinary run takes over its list.
+concurrent writers need not wait.  When a further writer has ended, or was killed, the next ordinary
+run takes over its list.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from clusterkit.store.part_list import Part, PartList, number_of, writer_of
 
 # The writer of the ordinary run.
 ORDINARY = ""
-# Seconds that a further writer waits for those that set the space up, or take its list over.
+# Seconds that a further writer waits while others set up the space, or take over its list.
 PATIENCE = 10.0
-# Seconds that an ordinary run waits for a further writer that sets the space up, or leaves it.
+# Seconds that an ordinary run waits while a further writer sets up the space, or ends.
 MOMENT = 1.0
 _WRITER = "[0-9a-z]+"
 _LIST = re.compile(rf"parts\.({_WRITER})\.json")
@@ -48,9 +48,9 @@ class Ledgers:
     Attributes
     ----------
     writer : str
-        Whose list is written: empty for the ordinary run.
+        Writer whose list is written; empty for the ordinary run.
     marker : Marker or None
-        On object storage, what stands for a lock while this process writes.
+        On object storage, the marker that replaces a lock while this process writes.
     """
 
     def __init__(self, folders: Folders, description: Description) -> None:
@@ -58,7 +58,7 @@ class Ledgers:
         self.description = description
         self.writer = ORDINARY
         self.marker: Marker | None = None
-        # The locks of this process, each with what tells its file from another of the same name.
+        # The locks of this process, each with the identity of its file.
         self._held: dict[str, tuple[int, int]] = {}
 
     # Lists
@@ -84,7 +84,8 @@ class Ledgers:
         while True:
             before = self._version()
             ordinary, others = self._read_ordinary(), self._read_others()
-            # Others only add.  What becomes of their lists is in that of the ordinary run, first.
+            # Others only add.  What becomes of their lists is written to that of the ordinary run
+            # first.
             if others is not None and before == self._version():
                 return PartList.joined([ordinary, *others])
 
@@ -124,7 +125,7 @@ class Ledgers:
         listed.write(self.folders.about / name)
 
     def add(self, parts: list[Part]) -> None:
-        """Add parts of a number that is higher than all.
+        """Add parts with a number above all others.
 
         Raises
         ------
@@ -137,7 +138,7 @@ class Ledgers:
         self.write(PartList((*own.parts, *parts), number, own.removed))
 
     def replace(self, replaced: Iterable[Part], new: Iterable[Part], next_number: int) -> None:
-        """Put other parts in the place of some of the list of the ordinary run.
+        """Replace some parts in the list of the ordinary run.
 
         Raises
         ------
@@ -146,7 +147,7 @@ class Ledgers:
         """
         own, names = self.own(), {part.name for part in replaced}
         stay = tuple(part for part in own.parts if part.name not in names)
-        # Those that are in the list of another writer, too, must not come back.
+        # Parts that are also in the list of another writer must not come back.
         removed = own.removed | (names & self._names_of_others())
         self.write(PartList((*stay, *new), next_number, removed))
         self.folders.delete_parts(names)
@@ -159,11 +160,11 @@ class Ledgers:
             self.write(PartList.of_files(name for name in names if writer_of(name) not in others))
 
     def _version(self) -> Any:
-        """Return what differs after each change of the list of the ordinary run."""
+        """Return an identity of the list of the ordinary run, which differs after each change."""
         file = self.list_file(ORDINARY)
         if not self.folders.is_remote:
             return FileStatus.of(file)
-        # Times are full seconds there.
+        # Times have a resolution of one second there.
         with suppress(FileNotFoundError):
             return file.read_bytes()
         return None
@@ -175,7 +176,7 @@ class Ledgers:
             return listed
         files = self.folders.part_files()
         if self.folders.is_remote:
-            # Without a lock, further writers leave the list to a run that is alone.
+            # Without a lock, only a run that is alone writes the list.
             files = [file for file in files if writer_of(file.name) == ORDINARY]
         if files and self.description.info.get("format", 2) > 1:
             # A writer may just have created it.
@@ -245,7 +246,7 @@ class Ledgers:
         Raises
         ------
         StoreError
-            If it does, but the file was deleted: others would write as if there were no lock.
+            If it does, but the file was deleted, so that others would not see the lock.
         """
         try:
             if self.marker is not None:
@@ -304,7 +305,7 @@ class Ledgers:
         except Timeout:
             return True
 
-    # After writers that were killed
+    # After killed writers
 
     def absorb(self) -> None:
         """Take over the lists of further writers that have ended or were killed."""
@@ -325,7 +326,7 @@ class Ledgers:
 
         Without ``check`` the parts in the list are not read.
         """
-        # Before the lists: a further writer has its list before its first part.
+        # Before the lists, since a further writer creates its list before its first part.
         files = [file.name for file in self.folders.part_files()]
         own = _read_or_begin(self.list_file(ORDINARY)) or PartList()
         names, others = own.names, self.others()
@@ -343,7 +344,7 @@ class Ledgers:
 
     @contextmanager
     def adding(self, writer: str) -> Iterator[None]:
-        """Write the list of a further writer, whose lock is held, instead of that of the ordinary.
+        """Write the list of a further writer, whose lock is held, instead of the ordinary one.
 
         Raises
         ------
@@ -392,7 +393,7 @@ class Ledgers:
         for part in parts:
             file = self.folders.part_file(part.name)
             if part.checksum and part.name in names:
-                # Object storage checks what it keeps, and reading all again would cost.
+                # Object storage checks its content itself, and reading everything again would cost.
                 sound.append(part)
                 continue
             damage, found = find_damage(
@@ -409,7 +410,7 @@ class Ledgers:
 
 
 def _identity(file: Path) -> tuple[int, int]:
-    """Return what tells a file from a later one of its name."""
+    """Return the identity of a file, which differs from that of a later file of its name."""
     status = file.stat()
     return status.st_dev, status.st_ino
 
@@ -430,7 +431,7 @@ def check_writer(writer: str) -> str:
 
 
 def _read_or_begin(file: Path) -> PartList | None:
-    """Read a list; a damaged one is begun again, with a warning."""
+    """Read a list; a damaged one is started again, with a warning."""
     try:
         return PartList.read(file)
     except StoreError as error:

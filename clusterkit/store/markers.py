@@ -1,9 +1,9 @@
 """Writers of a space on object storage, where nothing can be locked.
 
-A run puts a file ``.lock.<writer>`` beside the lists of parts before it reads any, and deletes it
-at its end.  If it then finds no such file of another, every later run finds its own: it is alone,
-and writes the list of the ordinary run.  All others write a list each, as shards do; so do two runs
-that find each other.  A run that was killed leaves its file, which counts for an hour.
+A run creates a file ``.lock.<writer>`` beside the lists of parts before it reads any, and deletes
+it at its end.  If it then finds no such file of another run, every later run will find its own: it
+is alone, and writes the list of the ordinary run.  All others write separate lists, as shards do;
+so do two runs that find each other.  A killed run leaves its file, which counts for an hour.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Self
 from clusterkit.errors import RemoteError, UnreachableError
 from clusterkit.store.folders import LOCK
 
-# A run says that it is alive this often, and counts as dead after this time.
+# Interval at which a run renews its file, and age at which it counts as dead.
 _BEAT_SECONDS, _LIFE_SECONDS = 300.0, 3600.0
 
 
@@ -33,7 +33,7 @@ class Marker:
     Attributes
     ----------
     writer : str
-        The name of the run, which no other has.
+        Unique name of the run.
     """
 
     def __init__(self, about: Path) -> None:
@@ -56,7 +56,7 @@ class Marker:
     ) -> None:
         self._ended.set()
         self._thread.join()
-        # What cannot be reached need not be asked again.
+        # A service that cannot be reached is not asked again.
         if not isinstance(error, UnreachableError):
             with suppress(OSError, RemoteError):
                 self._file.unlink(missing_ok=True)
@@ -77,12 +77,12 @@ class Marker:
         return False
 
     def check(self) -> None:
-        """Check that no other run takes this one for dead, after a machine was asleep.
+        """Check that no other run considers this one dead, for example after a machine was asleep.
 
         Raises
         ------
         FileNotFoundError
-            If one did.
+            If one does.
         """
         self._file.stat()
 
@@ -95,9 +95,9 @@ class Marker:
         self._file.write_bytes(b"A run of clusterkit is writing to this space.\n")
 
     def _beat(self) -> None:
-        """Write the file again and again, unless it was deleted."""
+        """Renew the file regularly, unless it was deleted."""
         while not self._ended.wait(_BEAT_SECONDS):
-            # Whether the service can be reached is for the run itself to say.
+            # The run itself reports that the service cannot be reached.
             with suppress(OSError, RemoteError):
                 self.check()
                 self._put()

@@ -38,7 +38,7 @@ _FILE = {
 _TOP5 = pa.list_(pa.struct([("class", pa.string()), ("probability", pa.float32())]))
 _PICTURE = {"width": pa.int32(), "height": pa.int32()}
 _TYPES = _FILE | _PICTURE | {"top5": _TOP5, "error": pa.string()}
-# What the numbers of vectors may be on disk; in memory they are float32.
+# Data types of vectors on disk; in memory they are float32.
 FLOAT32, FLOAT16 = "float32", "float16"
 MAX_FLOAT16 = float(np.finfo(np.float16).max)
 _NUMBERS = {FLOAT32: pa.float32(), FLOAT16: pa.float16()}
@@ -86,7 +86,7 @@ class Row:
 
 
 def numbers_of(description: dict[str, Any]) -> str:
-    """Return what the vectors of a space are of; descriptions before format 4 do not say it."""
+    """Return the data type of a space's vectors; descriptions before format 4 lack it."""
     return str(description.get("vectors", FLOAT32))
 
 
@@ -138,7 +138,7 @@ def split_table(
 
 
 def write_part(file: Path, table: pa.Table, fingerprint: str, *, folder: Path) -> Part:
-    """Write a part atomically, flushed to disk; until it is whole, it is in another folder.
+    """Write a part atomically, flushed to disk; until it is complete, it is in another folder.
 
     Raises
     ------
@@ -240,7 +240,7 @@ def find_damage(
     part : Part
         The expected part.
     numbers : {"float32", "float16"}
-        What the vectors are of.
+        Data type of the vectors.
 
     Returns
     -------
@@ -275,13 +275,13 @@ def find_damage(
 
 
 def find_dimension(file: Path) -> tuple[int, str] | None:
-    """Return length and numbers of a part's vectors, or None if it has none or cannot be read."""
+    """Return length and data type of a part's vectors; None if it has none or is unreadable."""
     try:
         with file.open("rb") as stream:
             vector = pq.read_schema(stream).field("vector").type
         is_half = vector.value_type.equals(pa.float16())
         return int(vector.list_size), FLOAT16 if is_half else FLOAT32
-    # A damaged footer raises many kinds.
+    # A damaged footer raises many kinds of errors.
     except Exception:
         return None
 
@@ -336,7 +336,7 @@ def _opened(file: Path) -> Iterator[pq.ParquetFile]:
         raise StoreError(f"{file} is missing") from error
     except ClusterkitError:
         raise
-    # A damaged footer raises many kinds.
+    # A damaged footer raises many kinds of errors.
     except Exception as error:
         failure = file.failure(error) if isinstance(file, RemotePath) else None
         if failure is not None and (isinstance(failure, UnreachableError) or file.exists()):

@@ -35,16 +35,16 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class PartList:
-    """The parts that one writer added to a space, or all of a space, oldest first.
+    """The parts that one writer added to a space, or all parts of a space, oldest first.
 
-    The list of a writer is replaced atomically, so that readers see a consistent state.  The names
-    of parts are never used again: what was removed never comes back, and the lists of all writers
-    can be joined in any order.
+    The list of a writer is replaced atomically, so that readers see a consistent state.  Names of
+    parts are never reused: removed parts never come back, and the lists of all writers can be
+    joined in any order.
 
     Attributes
     ----------
     parts : tuple of Part
-        What was added.
+        The added parts.
     next_number : int
         Number of the next part.  Numbers only increase.
     removed : frozenset of str
@@ -88,7 +88,7 @@ class PartList:
             removed = frozenset(document.get("removed", []))
             listed = cls(parts, document["next_number"], removed)
             if not _is_sound(listed):
-                raise ValueError("it is no list of parts")
+                raise ValueError("it is not a list of parts")
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -125,11 +125,12 @@ def part_name(kind: str, number: int, writer: str = "", rewritten: int | None = 
     kind : {"part", "failures"}
         Rows with vectors, or failures.
     number : int
-        Its place among the parts: of several rows of a file, that of the highest number is valid.
+        Its position among the parts: of several rows of a file, the one with the highest number is
+        valid.
     writer : str
-        Who writes it; empty for the ordinary run.
+        The writer; empty for the ordinary run.
     rewritten : int, optional
-        The number that would have been next, if it replaces parts up to ``number``.
+        The next number at that time, if it replaces parts up to ``number``.
     """
     suffix = "" if rewritten is None else f"-{rewritten:06d}"
     return f"{kind}-{number:06d}{writer and '.'}{writer}{suffix}.parquet"
@@ -152,13 +153,13 @@ def number_of(name: str) -> int:
 
 
 def writer_of(name: str) -> str:
-    """Return who wrote a part; empty for the ordinary run."""
+    """Return the writer of a part; empty for the ordinary run."""
     match = _NAME.fullmatch(name)
     return (match[3] or "") if match else ""
 
 
 def _order(name: str) -> tuple[int, str, int, bool]:
-    """Return what sorts the names of parts by age."""
+    """Return a key that sorts the names of parts by age."""
     match = _NAME.fullmatch(name)
     assert match is not None
     return int(match[2]), match[3] or "", int(match[4] or 0), is_failures(name)

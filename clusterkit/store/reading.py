@@ -1,4 +1,4 @@
-"""Take embeddings in whatever form they are given."""
+"""Convert embeddings given in any form."""
 
 from __future__ import annotations
 
@@ -16,15 +16,25 @@ from clusterkit.store.stream import VectorStream
 from clusterkit.utils.memory import available_memory
 
 # A space is large if its vectors take more bytes than this, or than this share of the free memory.
-# The first limit mostly decides, so that the result does not depend on the machine.
+# The first limit usually applies, so that the result does not depend on the machine.
 LARGE_BYTES, LARGE_SHARE = 2**30, 0.25
 
 
 def is_large(space: Space) -> bool:
     """Return whether a space is to be read part by part instead of being loaded.
 
-    It is if its vectors take more than 1 GiB, or more than a quarter of the memory that is
-    available: what loads them needs up to four times as much.
+    It is if its vectors take more than 1 GiB, or more than a quarter of the available memory:
+    loading them needs up to four times as much.
+
+    Parameters
+    ----------
+    space : Space
+        The space.
+
+    Returns
+    -------
+    bool
+        Whether it is large.
     """
     free = available_memory()
     limit = LARGE_BYTES if free is None else min(LARGE_BYTES, int(LARGE_SHARE * free))
@@ -45,7 +55,7 @@ def read_or_stream(space: Space, *, stream: bool | None = None) -> Embeddings | 
 
 
 def as_space(source: Any) -> Any:
-    """Return the space of a store, or of the path of one; anything else as it is."""
+    """Return the default space of a store or of its path; return anything else unchanged."""
     if isinstance(source, str | os.PathLike):
         source = Store(source)
     return source.space() if isinstance(source, Store) else source
@@ -58,6 +68,11 @@ def as_embeddings(source: Any) -> Embeddings:
     ----------
     source : Embeddings, array-like of shape (n, dimension), Store, Space, or path of a store
         Of a store, its default space.
+
+    Returns
+    -------
+    Embeddings
+        The given ones, those of a space, or an array as embeddings without paths.
 
     Raises
     ------
@@ -86,8 +101,8 @@ def as_sample(
     source : Embeddings, VectorStream, array-like, Store, Space, or path of a store
         Of a store, its default space.
     size : int, optional
-        Maximum number of images; by default 20,000 of a stream or a space that is large (see
-        :func:`is_large`), and all of others.
+        Maximum number of images; by default 20,000 of a stream or a large space (see
+        :func:`is_large`), otherwise all.
     random_state : int, optional
         Seed of the sample.
     progress : bool
@@ -96,7 +111,7 @@ def as_sample(
     Returns
     -------
     Embeddings
-        Its ``sampled`` tells of how many images it is a sample, if it is one.
+        ``sampled`` describes the sample, if it is one.
 
     Raises
     ------

@@ -63,8 +63,8 @@ def relative_paths(place: Path, table: Any, root: str) -> list[str]:
     Returns
     -------
     list of str
-        What ``relative(file_of(place, root, path), root)`` is for each row; the work of very many
-        rows is done by Arrow.
+        ``relative(file_of(place, root, path), root)`` of each row; for very many rows, Arrow does
+        the work.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -73,7 +73,7 @@ def relative_paths(place: Path, table: Any, root: str) -> list[str]:
     starts = [relative(file_of(place, folder, ""), root) for folder in folders.to_pylist()]
     starts = ["" if start == "." else f"{start}/" for start in starts]
     unusual = np.asarray(pc.match_substring_regex(table["path"], _UNUSUAL))
-    # What stands in folders beyond ASCII may be no text of Arrow.
+    # Folder names beyond ASCII may be invalid text for Arrow.
     if not all(start.isascii() for start in starts):
         unusual[:] = True
     numbers = pc.index_in(table["root"], value_set=folders)

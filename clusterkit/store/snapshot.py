@@ -1,4 +1,4 @@
-"""One state of the rows of a space: what its lists of parts named at one moment."""
+"""A snapshot of the rows of a space: the parts in its lists at one moment."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from clusterkit.store.part_file import Row
 
 T = TypeVar("T")
-# The columns of what is known of a file.
+# The columns of a row without its vector.
 FACTS = ["path", "root", "digest", "size", "mtime_ns", "ctime_ns", "inode", "error"]
 # Maximum attempts of a reader while writers replace the parts.
 _ATTEMPTS = 100
@@ -59,9 +59,9 @@ class _SupersededError(Exception):
 
 
 class Snapshot:
-    """The rows that listed parts hold; nothing in it changes.
+    """The rows of the listed parts; immutable.
 
-    A part of it may be replaced by a writer meanwhile: :func:`read_consistently` then reads another
+    A writer may replace one of its parts meanwhile: :func:`read_consistently` then reads another
     snapshot.
 
     Parameters
@@ -69,7 +69,7 @@ class Snapshot:
     ledgers : Ledgers
         The lists of parts of the space.
     listed : PartList
-        What they named.
+        The parts in them.
     """
 
     def __init__(self, ledgers: Ledgers, listed: PartList) -> None:
@@ -198,7 +198,7 @@ class Snapshot:
         }
 
     def damages(self) -> list[tuple[Path, str]]:
-        """Return the damage of the parts, and of files that the list does not name."""
+        """Return the damage of the parts, and of files that are not in the list."""
         from clusterkit.store.part_file import find_damage
 
         info, numbers, damages = self.description.info, self.description.numbers, []
@@ -305,7 +305,7 @@ class Snapshot:
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Read vectors of the parts in a given order, and return which are intact.
 
-        Besides the result, one part is in memory at a time.
+        Apart from the result, one part is in memory at a time.
         """
         from clusterkit.store.part_file import read_vectors
 
@@ -334,7 +334,7 @@ class Snapshot:
 
 
 def read_consistently(ledgers: Ledgers, read: Callable[[Snapshot], T]) -> T:
-    """Return what a function reads of a snapshot, or of the next one if parts of it are replaced.
+    """Return the result of a function of a snapshot, or of the next one if parts are replaced.
 
     Raises
     ------

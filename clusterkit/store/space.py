@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class Space:
-    """The rows of one extractor: a folder of Parquet parts, and a folder of what is known of them.
+    """The rows of one extractor: a folder of Parquet parts, and a folder of data about them.
 
     The folder of the space holds parts with vectors and nothing else, so that other programs can
     read it as one table.  ``about/<space>/`` beside it holds ``space.json``, ``parts.json``, the
@@ -39,8 +39,8 @@ class Space:
     writer moves them.
 
     Parts are never changed, and their names never reused.  ``parts.json`` lists the valid parts; it
-    is replaced atomically, so that concurrent readers see a consistent state.  Writers beside each
-    other have a list each, see :mod:`clusterkit.store.ledgers`; the parts of all are the space.  If
+    is replaced atomically, so that concurrent readers see a consistent state.  Concurrent writers
+    have separate lists, see :mod:`clusterkit.store.ledgers`; the parts of all are the space.  If
     several parts have a row of the same file, the latest is valid.
 
     Parameters
@@ -96,7 +96,7 @@ class Space:
 
     @property
     def numbers(self) -> str:
-        """What the vectors are of on disk: "float32" or "float16"; they are read as float32."""
+        """Data type of the vectors on disk, "float32" or "float16"; they are read as float32."""
         return self.description.numbers
 
     def read_info(self) -> dict[str, Any] | None:
@@ -130,7 +130,7 @@ class Space:
 
     @property
     def state(self) -> str:
-        """Identity of the rows: another one whenever they have changed.
+        """Identity of the rows, which changes whenever they do.
 
         Raises
         ------
@@ -248,13 +248,13 @@ class Space:
         return damages + self._read(Snapshot.damages)
 
     def _read(self, read: Callable[[Snapshot], T]) -> T:
-        """Return what a function reads of one state of the space."""
+        """Return the result of a function of a snapshot of the space."""
         return read_consistently(self.ledgers, read)
 
     # Writing
 
     def writing(self, *, embeds: bool = True) -> AbstractContextManager[None]:
-        """Lock the space for writing, and mark it as the last that was embedded.
+        """Lock the space for writing, and mark it as the most recently embedded.
 
         Remains of killed runs are deleted, and damaged parts are set aside with a warning, so that
         their images count as new.  If no part is written, the folder is removed.
@@ -267,7 +267,7 @@ class Space:
         return writing.writing(self.ledgers, embeds=embeds)
 
     def adding(self, writer: str) -> AbstractContextManager[None]:
-        """Lock the name of a further writer, who adds rows beside an ordinary run and others.
+        """Lock the name of a further writer, which adds rows concurrently with other runs.
 
         In the block :meth:`append` writes to the list of that writer.  The next ordinary run takes
         the list over when the writer has ended, or was killed.
@@ -292,13 +292,13 @@ class Space:
         Raises
         ------
         StoreError
-            If they cannot be written, or vectors that were to be kept are gone; the other rows are
-            written nevertheless.
+            If they cannot be written, or vectors to be kept are gone; the other rows are still
+            written.
         """
         appending.append(self.ledgers, rows)
 
     def append_kept(self, rows: list[Row]) -> None:
-        """Write rows whose vectors are in parts, in the order of those, each of which is read once.
+        """Write rows whose vectors are in parts, in the order of the parts, each read once.
 
         Raises
         ------
@@ -346,7 +346,7 @@ class Space:
             self.clean()
 
     def check_alone(self) -> None:
-        """Check that rows can be dropped, which on object storage no other run may see.
+        """Check that rows can be dropped: on object storage, no other run may be writing.
 
         Raises
         ------
@@ -376,7 +376,7 @@ class Space:
     def settle(self) -> None:
         """Take over the lists of further writers, and drop outdated rows, if all have ended.
 
-        The last of several writers beside each other leaves the space as an ordinary run does.
+        The last of several concurrent writers leaves the space as an ordinary run does.
         """
         cleaning.settle(self.ledgers)
 
@@ -396,7 +396,7 @@ class Space:
         return row_paths.file_of(self.place, root, path)
 
     def check_root(self, folder: Path, known: Mapping[str, KnownRow]) -> None:
-        """Check that images of a folder can be named beside those that are known.
+        """Check that images of a folder have a common folder with the known ones.
 
         Parameters
         ----------
@@ -421,5 +421,5 @@ class Space:
 
 
 def _as_json(path: str) -> str:
-    """Return the absolute path of a file, as a description holds it."""
+    """Return the absolute path of a file, as in a description."""
     return json.dumps(os.path.abspath(path), ensure_ascii=False)  # noqa: PTH100

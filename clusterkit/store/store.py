@@ -22,8 +22,8 @@ from clusterkit.utils.text import did_you_mean
 class Store:
     """A folder of embeddings, with one sub-folder per embedding space.
 
-    One space is the default, which is used wherever none is named: the first that was embedded,
-    until :meth:`use` names another.  Embedding further spaces does not change it.
+    One space is the default, which is used if none is named: the first that was embedded, until
+    :meth:`use` sets another.  Embedding further spaces does not change it.
 
     Parameters
     ----------
@@ -46,14 +46,14 @@ class Store:
 
     @property
     def default(self) -> Space | None:
-        """The space that is used where none is named; None in a store without embeddings."""
+        """The default space; None in a store without embeddings."""
         return self._default_of(self._filled())
 
     def _default_of(self, spaces: list[Space]) -> Space | None:
         """Return the default of all spaces with rows."""
         chosen = self._read_default()
         named = [space for space in spaces if space.folder.name == chosen]
-        # Stores of earlier versions have no default yet: there it was the last that was embedded.
+        # Stores of earlier versions record no default, which was the last embedded space.
         return max(named or spaces, key=lambda space: space.used_ns, default=None)
 
     def use(self, extractor: str) -> Space:
@@ -63,6 +63,11 @@ class Store:
         ----------
         extractor : str
             Which space, as for :meth:`space`.
+
+        Returns
+        -------
+        Space
+            The space.
 
         Raises
         ------
@@ -95,7 +100,7 @@ class Store:
 
     @contextmanager
     def writing(self, space: Space) -> Iterator[None]:
-        """Lock a space for writing, see :meth:`Space.writing`; the default stays as it is.
+        """Lock a space for writing, see :meth:`Space.writing`; the default does not change.
 
         Raises
         ------
@@ -110,7 +115,7 @@ class Store:
 
     @contextmanager
     def adding(self, space: Space, writer: str) -> Iterator[None]:
-        """Add rows to a space beside other writers, see :meth:`Space.adding`.
+        """Add rows to a space concurrently with other writers, see :meth:`Space.adding`.
 
         Raises
         ------
@@ -142,13 +147,18 @@ class Store:
 
         Each also tells whether it is the ``default``.
 
+        Returns
+        -------
+        list of dict
+            One per space, in order of name.
+
         Raises
         ------
         NotFoundError
             If there is no store.
         """
         found = []
-        # Others were left by runs that failed before their first part.
+        # Other folders were left by runs that failed before their first part.
         spaces = self._filled() or self._folders(required=True)[:0]
         default = self._default_of(spaces)
         for space in spaces:
@@ -162,6 +172,11 @@ class Store:
 
     def verify(self) -> list[tuple[Path, str]]:
         """Read all files, and return the damaged ones with a description of the damage.
+
+        Returns
+        -------
+        list of (pathlib.Path, str)
+            Damaged files, with the damage.
 
         Raises
         ------
@@ -177,7 +192,7 @@ class Store:
         return damages
 
     def follow(self, moves: Mapping[str, str]) -> None:
-        """Record where files were moved to, so that their embeddings are found there.
+        """Record the new paths of moved files, so that their embeddings are found.
 
         Parameters
         ----------
@@ -225,6 +240,11 @@ class Store:
             Name of the extractor ("xception") or of the space's folder, or the ``.keras`` file that
             made it; of several spaces the last that was embedded.  By default the default space.
 
+        Returns
+        -------
+        Space
+            The space.
+
         Raises
         ------
         NotFoundError
@@ -246,7 +266,7 @@ class Store:
         return matching[0]
 
     def spaces_of(self, extractor: str) -> list[Space]:
-        """Return the spaces that a name may mean, see :meth:`space`; the last embedded first."""
+        """Return the spaces that match a name, see :meth:`space`; the last embedded first."""
         matching = [space for space in self.spaces() if space.answers_to(extractor)]
         return sorted(matching, key=lambda space: -space.used_ns)
 
@@ -277,6 +297,11 @@ class Store:
         ----------
         description : dict
             ``fingerprint``, ``extractor``, ``dimension`` and other properties of the extractor.
+
+        Returns
+        -------
+        Space
+            The space.
 
         Raises
         ------

@@ -24,7 +24,7 @@ from clusterkit.utils.progress import progress_bar
 
 # Number of images that are read at a time.
 _BATCH_ROWS = 8192
-# Images of a random sample that stands for a large space, unless another number is asked for.
+# Default size of a random sample of a large space.
 SAMPLE_SIZE = 20_000
 
 
@@ -32,7 +32,7 @@ SAMPLE_SIZE = 20_000
 class PartRows:
     """The rows of one part of a space, as a repeatable stream.
 
-    Small, so that it can be handed to another thread, process or machine.
+    Small, so that it can be sent to another thread, process or machine.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ class PartRows:
 class VectorStream:
     """The vectors of a space as a repeatable stream, in storage order.
 
-    Input for :class:`~clusterkit.clusterers.KMeans` and what else can read batches, if
+    Input for :class:`~clusterkit.clusterers.KMeans` and others that read batches, if
     :class:`~clusterkit.store.embeddings.Embeddings` would not fit in memory.  Created by
     :meth:`clusterkit.store.space.Space.stream`.
 
@@ -238,7 +238,7 @@ class VectorStream:
         Returns
         -------
         Embeddings
-            In order of path.  Their ``sampled`` tells of how many they are.
+            In order of path; ``sampled`` describes the sample.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The runs that write to a space: each sets it up, holds a lock, and leaves nothing half-made."""
+"""Runs that write to a space: set-up, locks, and clean-up."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def adding(ledgers: Ledgers, writer: str) -> Iterator[None]:
 
 @contextmanager
 def writing_remotely(ledgers: Ledgers, *, embeds: bool, beside: bool = False) -> Iterator[None]:
-    """Write on object storage: as the ordinary run if there is no other, else beside it."""
+    """Write on object storage: as the ordinary run if alone, otherwise as a further writer."""
     info = ledgers.description.info
 
     def remove(_kind: Any, error: BaseException | None, _trace: Any) -> None:
-        """Remove what a run without parts leaves, if the service can be reached."""
+        """Remove the files of a run without parts, if the service can be reached."""
         if not isinstance(error, UnreachableError):
             ledgers.folders.remove_empty()
 
@@ -86,7 +86,7 @@ def writing_remotely(ledgers: Ledgers, *, embeds: bool, beside: bool = False) ->
 
 
 def prepare(ledgers: Ledgers) -> None:
-    """Create what a space lacks before rows are written: all, or a description that was damaged.
+    """Create the missing files of a space before rows are written.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def _begin(ledgers: Ledgers, info: dict[str, Any]) -> None:
 
 
 def _join(ledgers: Ledgers, info: dict[str, Any]) -> None:
-    """Create what a further writer needs, unless it is there."""
+    """Create the files for a further writer, unless they exist."""
     from filelock import Timeout
 
     recorded = ledgers.description.read()
@@ -130,7 +130,7 @@ def _join(ledgers: Ledgers, info: dict[str, Any]) -> None:
         with ledgers.holding(ORDINARY, timeout=0 if is_set_up else PATIENCE):
             _begin(ledgers, info)
     except Timeout:
-        # An ordinary run holds the lock as long as it lasts; it has said what it is.
+        # An ordinary run holds the lock while it runs, and has written the description.
         if not is_set_up:
             raise
 
@@ -147,7 +147,7 @@ def _remove_unused(ledgers: Ledgers) -> None:
 
 @contextmanager
 def _explaining(ledgers: Ledgers, name: str = "") -> Iterator[None]:
-    """Say in words why a run cannot begin: another holds the lock, or nothing can be written."""
+    """Explain why a run cannot begin: another holds the lock, or nothing can be written."""
     from filelock import Timeout
 
     try:

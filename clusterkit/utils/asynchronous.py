@@ -1,4 +1,4 @@
-"""Run coroutines from code that knows of none."""
+"""Run coroutines from synchronous code."""
 
 import asyncio
 import threading
@@ -7,15 +7,15 @@ from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
-# How often it is looked whether Ctrl-C was pressed, which only the main thread hears of.
+# Interval of checks for Ctrl-C, which only the main thread receives.
 _LOOK_SECONDS = 0.1
 
 
 def run_apart(main: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-    """Run a coroutine in a thread of its own, and return its result.
+    """Run a coroutine in a separate thread, and return its result.
 
-    A notebook's thread runs a loop already, in which no other can run.  Ctrl-C cancels the
-    coroutine, and waits until it has ended.
+    The thread of a notebook already runs an event loop, in which no other can run.  Ctrl-C cancels
+    the coroutine, and waits until it has ended.
 
     Parameters
     ----------

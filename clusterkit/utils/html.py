@@ -12,7 +12,7 @@ _MAX_ROWS = 20
 
 
 class Markup(str):
-    """A text that is HTML already."""
+    """Text that is already HTML."""
 
     __slots__ = ()
 

@@ -1,6 +1,6 @@
-"""Where files are: on this machine, or on object storage at an address such as ``s3://bucket/key``.
+"""Paths on this machine, and addresses on object storage such as ``s3://bucket/key``.
 
-Everything of clusterkit that reads images or keeps a store takes both: :func:`as_path` makes a
+Everything that reads images or keeps a store accepts both: :func:`as_path` makes a
 :class:`pathlib.Path` of a path, and a :class:`RemotePath` of an address, which has its methods.
 """
 
@@ -32,16 +32,16 @@ from clusterkit.utils.parallel import count_cpus
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://(.*)", re.IGNORECASE | re.DOTALL)
 # What pathlib makes of an address; a name of one letter is a drive of Windows.
 _COLLAPSED = re.compile(r"(s3|gs|gcs|abfss?|az|hdfs|hf|memory):/([^/].*)", re.DOTALL)
-# Seconds until a server that does not answer counts as not there, at each of three attempts.
+# Seconds to wait for a server's answer, at each of three attempts.
 _CONNECT_SECONDS, _ANSWER_SECONDS, _ATTEMPTS = 3.0, 5.0, 3
 _GOOGLE_SECONDS = 5
-# How many requests are under way at a time.
+# Number of concurrent requests.
 _REQUESTS = 32
-# From this many files of a folder on, listing it is cheaper than asking for each.
+# Number of files in a folder above which listing it is cheaper than checking each.
 _MANY_FILES = 10
-# Times that a file is read which is replaced meanwhile.
+# Maximum attempts to read a file that is being replaced.
 _READ_ATTEMPTS = 5
-# What the libraries say of a service, which names files, too.
+# Patterns in error messages of the libraries, which may also contain file names.
 _SERVICE = re.compile(r"AWS Error|google::cloud|curl", re.IGNORECASE)
 _REFUSED = re.compile(
     r"AWS Error \w*(ACCESS_DENIED|ACCESS_KEY|SIGNATURE|UNRECOGNIZED_CLIENT|TOKEN|AUTH)|"
@@ -56,7 +56,7 @@ _NO_BUCKET = re.compile(
 )
 
 if TYPE_CHECKING:
-    # To type checkers it is a path, since it is taken wherever one is.
+    # To type checkers it is a path, since it is accepted wherever one is.
     _Base = Path
 else:
     _Base = object
@@ -71,13 +71,13 @@ def is_address(path: str | os.PathLike[str]) -> bool:
     (True, False)
     """
     if isinstance(path, str):
-        # Looked for first, since this is asked of a million files.
+        # Checked first for speed, since this is called for a million files.
         return "://" in path and _ADDRESS.fullmatch(path) is not None
     return isinstance(path, RemotePath)
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:
-    """Return where a file or folder is: a local path, or a :class:`RemotePath` for an address.
+    """Return the path of a file or folder: a local path, or a :class:`RemotePath` for an address.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def as_path(path: str | os.PathLike[str]) -> Path:
 
 
 def reading_workers(files: Sequence[Any]) -> int | None:
-    """Return how many threads read files at a time; None for files on this machine.
+    """Return the number of threads for reading files; None for files on this machine.
 
     Reading from object storage is mostly waiting, and costs no processor.
     """
@@ -227,7 +227,7 @@ def find_gone(files: Iterable[str]) -> set[str]:
     Raises
     ------
     RemoteError, NotFoundError
-        If object storage cannot be reached, or a bucket is not there: the files may exist.
+        If object storage cannot be reached, or a bucket does not exist: the files may exist.
     """
     gone, files_of = set(), defaultdict(list)
     for file in files:
@@ -250,14 +250,14 @@ def find_gone(files: Iterable[str]) -> set[str]:
 
 
 class RemoteFile(NamedTuple):
-    """What a listing says of a file on object storage.
+    """Listing entry of a file on object storage.
 
     Attributes
     ----------
     path : str
         Relative to the folder.
     size, mtime_ns : int or None
-        Size in bytes, and time of the last change in nanoseconds; None if not told.
+        Size in bytes, and time of the last change in nanoseconds; None if unknown.
     """
 
     path: str
@@ -286,8 +286,8 @@ class RemotePath(_Base):
     ``AWS_REGION``, and ``AWS_ENDPOINT_URL_S3`` or ``AWS_ENDPOINT_URL`` for another server than
     Amazon's.
 
-    A file appears when it is whole, and replaces another at once.  Folders are nothing but common
-    beginnings of names.  There are no links and no locks.
+    Files are replaced atomically.  Folders are only common prefixes of names.  There are no links
+    and no locks.
 
     Parameters
     ----------
@@ -299,9 +299,9 @@ class RemotePath(_Base):
     Raises
     ------
     RemoteError
-        By all methods that ask the service, if it cannot be reached, or refuses.
+        By all methods that access the service, if it cannot be reached, or denies access.
     NotFoundError
-        Likewise, if there is no such file or bucket.
+        Likewise, if the file or bucket does not exist.
     """
 
     __slots__ = ("_key", "_scheme")
@@ -319,7 +319,7 @@ class RemotePath(_Base):
         return f"RemotePath({str(self)!r})"
 
     def __fspath__(self) -> str:
-        # Whatever opens a path by itself would look for it on this machine.
+        # Code that opens a path itself would look for it on this machine.
         raise InvalidInputError(f"{self} is on object storage, where a local path is needed here")
 
     def __eq__(self, other: object) -> bool:
@@ -405,12 +405,12 @@ class RemotePath(_Base):
         return _Status(info.size, info.mtime_ns or 0)
 
     def check_bucket(self) -> None:
-        """Check that the bucket is there.
+        """Check that the bucket exists.
 
         Raises
         ------
         NotFoundError
-            If it is not.
+            If it does not exist.
         """
         bucket = self.parents[-1] if self.parents else self
         if self._scheme in ("s3", "gs") and not bucket.exists():
@@ -468,15 +468,15 @@ class RemotePath(_Base):
         return self._read_settled(is_checked=False)
 
     def read_text(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # type: ignore[override]
-        """Return the content as text with any line ends, also beside one who replaces the file."""
+        """Return the content as text with any line ends, even while the file is replaced."""
         content = self._read_settled(is_checked=True)
         return io.TextIOWrapper(io.BytesIO(content), encoding, errors).read()
 
     def _read_settled(self, *, is_checked: bool) -> bytes:
         """Return the content; again if the file was replaced while it was read.
 
-        The service is asked for the size first, then for so many bytes, which are cut off, or end
-        in anything, if the size has changed.
+        The size is requested first, and then that many bytes, which are truncated or padded if the
+        size has changed.
         """
         for _ in range(_READ_ATTEMPTS):
             try:
@@ -485,7 +485,7 @@ class RemotePath(_Base):
             except UnreachableError:
                 raise
             except RemoteError:
-                # Also said of a file that was deleted, or became shorter, in between.
+                # Also raised for a file that was deleted, or became shorter, in between.
                 if not self.exists():
                     raise NotFoundError(f"no such file: {self}") from None
             else:
@@ -495,9 +495,9 @@ class RemotePath(_Base):
             return bytes(stream.read())
 
     def write_bytes(self, content: bytes) -> int:  # type: ignore[override]
-        """Write the file, which replaces another when it is whole."""
+        """Write the file, which replaces an existing one when it is complete."""
         with self._asking() as (system, place):
-            # Left open on an error, since closing it would write a part as the whole.
+            # Left open on an error, since closing it would store an incomplete file.
             stream = system.open_output_stream(place)
             stream.write(content)
             stream.close()
@@ -519,13 +519,13 @@ class RemotePath(_Base):
         return target
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
-        """Do nothing: a folder is there as soon as a file is."""
+        """Do nothing: a folder exists as soon as it has a file."""
 
     def rmdir(self) -> None:
         """Do nothing: a folder goes with its last file."""
 
     def _info(self) -> Any:
-        """Return what the service says of this file or folder."""
+        """Return the service's information about this file or folder."""
         with self._asking() as (system, place):
             return system.get_file_info(place)
 
@@ -540,12 +540,12 @@ class RemotePath(_Base):
             raise
         except FileNotFoundError as error:
             raise NotFoundError(f"no such file: {self}") from error
-        # fsspec's file systems raise those of their libraries.
+        # fsspec's file systems raise the errors of their libraries.
         except (OSError, ArrowException, ValueError, RuntimeError, ImportError) as error:
             raise self._explain(error) from error
 
     def failure(self, error: Exception) -> Exception | None:
-        """Return an error in one line if it is one of the service, and not of what it sent."""
+        """Return a one-line error if it comes from the service, not from the content of a file."""
         return self._explain(error) if _SERVICE.search(str(error)) else None
 
     def _explain(self, error: Exception) -> Exception:
@@ -556,7 +556,7 @@ class RemotePath(_Base):
             return NotFoundError(f"no such bucket: {self.bucket}")
         if _REFUSED.search(said):
             variables = _CREDENTIALS.get(self._scheme, "the credentials")
-            return RemoteError(f"{self} refuses access: {reason}. Check {variables}")
+            return RemoteError(f"{self} denies access: {reason}. Check {variables}")
         if _UNREACHED.search(said):
             server, setting = self.bucket, ""
             if self._scheme == "s3":
@@ -573,13 +573,13 @@ def _fits(names: list[str], pieces: list[str]) -> bool:
 
 
 def _settings() -> tuple[tuple[str, str], ...]:
-    """Return the variables that decide how a service is reached."""
+    """Return the environment variables that configure the access to a service."""
     prefixes = ("AWS_", "GOOGLE_", "STORAGE_EMULATOR_")
     return tuple(sorted(item for item in os.environ.items() if item[0].startswith(prefixes)))
 
 
 def _endpoint() -> str | None:
-    """Return the server that stands in for Amazon's, if one is set."""
+    """Return the server that replaces Amazon's, if one is set."""
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
 
 
@@ -622,7 +622,7 @@ def _open_google() -> Any:
 
 
 def _open_s3(bucket: str) -> Any:
-    """Open S3, or the server that stands in for it."""
+    """Open S3, or the server that replaces it."""
     from pyarrow import fs
 
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
@@ -654,14 +654,14 @@ def _path_in(scheme: str, path: RemotePath) -> str:
 
 
 def _reason(said: str) -> str:
-    """Return the part of a long message that tells the reason."""
+    """Return the part of a long message that contains the reason."""
     if "OAuth2 access token" in said:
         return "no credentials"
     code = re.search(r"AWS Error (\w+) during", said)
     before = r"Details: |AWS Error \w+ during \w+ operation:|error message was: |PerformWork\(\) - "
     reason = re.split(r" \(Request ID| error_info=|\}\}", re.split(before, said)[-1])[0]
     reason = reason.strip(". ")
-    # A question without a body has no answer with one.
+    # Answers to requests without a body have none.
     if code and reason in ("", "No response body"):
         return code[1].lower().replace("_", " ")
     return reason

@@ -1,4 +1,4 @@
-"""Available memory, for clusterers with quadratic memory use, and giving it back."""
+"""Available memory, and returning unused memory to the system."""
 
 import ctypes
 import os
@@ -26,15 +26,15 @@ def available_memory() -> int | None:
 
 
 def give_back_memory() -> None:
-    """Give memory that is no longer used back to the system at once, as far as libraries can.
+    """Return unused memory to the system at once, as far as libraries allow it.
 
-    Otherwise a long-running process would keep what it once needed for a moment.
+    Otherwise a long-running process would keep memory that it needed only once.
     """
     with suppress(ImportError, AttributeError):
         import pyarrow
 
         pyarrow.default_memory_pool().release_unused()
-    # Of the GNU C library; others have nothing like it.
+    # A function of the GNU C library; others have no equivalent.
     with suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
 

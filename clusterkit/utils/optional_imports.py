@@ -43,14 +43,14 @@ def require(module: str, *, extra: str, caller: str) -> ModuleType:
 def keras_backend() -> str:
     """Return the name of Keras' backend, without importing Keras, which imports the backend.
 
-    As Keras finds it: ``KERAS_BACKEND``, or its file ``keras.json``, or TensorFlow.
+    By the rule of Keras: ``KERAS_BACKEND``, its file ``keras.json``, or TensorFlow.
     """
     if "keras" in sys.modules:
         return str(sys.modules["keras"].config.backend())
     if chosen := os.environ.get("KERAS_BACKEND"):
         return chosen
     folder = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
-    # Keras passes over a file that is none of JSON, too.
+    # Keras also ignores an invalid file.
     with suppress(OSError, ValueError, AttributeError):
         file = Path(folder).expanduser() / "keras.json"
         return str(json.loads(file.read_text(encoding="utf-8")).get("backend", "tensorflow"))

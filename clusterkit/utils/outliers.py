@@ -1,14 +1,15 @@
-"""Tell unusually large values from the others."""
+"""Detect unusually large values."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Scores above this are unusual, and the median absolute deviation of a normal distribution.
+# Minimum score of unusual values, and median absolute deviation of the standard normal
+# distribution.
 UNUSUAL, _MAD = 3.5, 0.6745
 
 
 def modified_z_scores(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how many times the usual spread each value is above the median.
+    """Return the modified z-scores of values: distances above the median in units of the spread.
 
     Parameters
     ----------

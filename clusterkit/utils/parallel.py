@@ -15,13 +15,13 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
 
-# How often a thread that waits for a result looks for Ctrl-C.
+# Interval of checks for Ctrl-C in a thread that waits for a result.
 _LOOK_SECONDS = 0.1
 
-# Of a thread of map_ahead: whether its results are still wanted.
+# In a thread of map_ahead: whether its results are still needed.
 _here = threading.local()
 
-# How many CPUs this process may use of those that the system gives it.
+# Number of CPUs that this process may use of those available to it.
 _allowance: int | None = None
 
 
@@ -81,12 +81,12 @@ def count_cpus() -> int:
 
 @lru_cache
 def describe_processor() -> str:
-    """Return the words of the system about the processor: its model, and what it can do."""
+    """Return the system's description of the processor: its model and features."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return f"{platform.processor()} {platform.machine()}"
-    # The lines of the first core; the speed of the moment is no property.
+    # The lines of the first core, without its present speed.
     lines = text.partition("\n\n")[0].splitlines()
     wanted = ("vendor_id", "model name", "flags", "Features", "CPU part")
     return " ".join(line.partition(":")[2].strip() for line in lines if line.startswith(wanted))
@@ -95,8 +95,7 @@ def describe_processor() -> str:
 def has_gpu() -> bool:
     """Return whether this process has a GPU, from device files without loading a library.
 
-    Covers NVIDIA, AMD, and both under WSL.  A worker that was given none of a machine's NVIDIA GPUs
-    has none.
+    Covers NVIDIA, AMD, and both under WSL.  NVIDIA GPUs that are hidden from a worker do not count.
     """
     files = ["/dev/kfd", "/dev/dxg"]
     if os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1"):
@@ -144,7 +143,7 @@ def map_ahead(
     abandoned = threading.Event()
 
     def mark() -> None:
-        """Let the tasks of a thread see when nobody waits for them."""
+        """Let the tasks of a thread detect that they were abandoned."""
         _here.abandoned = abandoned
 
     with ThreadPoolExecutor(workers or count_cpus() + 1, initializer=mark) as pool:
@@ -165,8 +164,8 @@ def map_ahead(
 def _result(future: Future[Result]) -> Result:
     """Return the result of a task once it is done.
 
-    The system may give the signal of Ctrl-C to any thread, and Python handles it in the main thread
-    only, which would not hear of it until the task ends.
+    The system may deliver the signal of Ctrl-C to any thread, and Python handles it in the main
+    thread only, which would not notice it until the task ends.
     """
     while not future.done():
         wait([future], timeout=_LOOK_SECONDS)
@@ -174,10 +173,10 @@ def _result(future: Future[Result]) -> Result:
 
 
 def is_abandoned() -> bool:
-    """Return whether nobody waits any more for the current task of :func:`map_ahead`.
+    """Return whether the current task of :func:`map_ahead` was abandoned.
 
-    As after Ctrl-C, which only the main thread hears of; a task that takes long looks from time to
-    time.  Outside of such tasks it is always False.
+    This happens after Ctrl-C, which only the main thread receives; long tasks should check it
+    regularly.  Outside of such tasks it is always False.
     """
     abandoned: threading.Event | None = getattr(_here, "abandoned", None)
     return abandoned is not None and abandoned.is_set()

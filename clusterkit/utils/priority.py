@@ -1,4 +1,4 @@
-"""Let a process wait for others."""
+"""Lower the priority of a process."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _NICEST = 19
 def run_while_idle() -> None:
     """Let this process run only while the processors are idle, or else with the lowest priority.
 
-    On Linux, niceness alone is not enough: a process that wakes up may have to wait for one that
-    computes until the end of its time slice, some milliseconds, however nice that one is.  One of
-    ``SCHED_IDLE`` it replaces at once.  Systems with neither are left as they are.
+    On Linux, niceness alone is not enough: a process that wakes up may have to wait some
+    milliseconds until the end of the time slice of a computing one, whatever its niceness.  A
+    process of ``SCHED_IDLE`` is preempted at once.  On systems with neither, nothing changes.
     """
     try:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

@@ -43,7 +43,7 @@ def progress_bar(
     tqdm.tqdm
         A context manager, and an iterator over ``items``.
     """
-    # None: drawn unless stderr is no terminal, which it never is in a notebook.
+    # None: drawn only if stderr is a terminal, which it never is in a notebook.
     disable = (False if _in_notebook() else None) if enabled else True
     scale = {"unit": "B", "unit_scale": True} if in_bytes else {"unit": unit}
     return tqdm(items, name, total, initial=initial, disable=disable, **scale)

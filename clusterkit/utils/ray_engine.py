@@ -1,4 +1,4 @@
-"""Work on the machines of a Ray cluster, or on this one with a Ray of its own."""
+"""Work on the machines of a Ray cluster, or on this one with a local Ray."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from clusterkit.utils.silence import silenced_stderr
 
 # Seconds that a cluster may take to answer.
 _ANSWER_SECONDS = 3.0
-# How a client of HTTP/2 begins, and the kind of frame that the server begins with.
+# The start of an HTTP/2 client, and the type of the server's first frame.
 _HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _HTTP2_SETTINGS = b"\x04"
-# What a Ray of our own keeps for objects: workers are given names and return counts.
+# Object memory of a local Ray, which is small, since workers get names and return counts.
 _OBJECT_BYTES = 2**28
 
 
 @dataclass(frozen=True)
 class RayEngine:
-    """Which machines of Ray work, and what each worker may use.
+    """The machines of a Ray cluster, and the resources of each worker.
 
     Parameters
     ----------
     address : str, optional
         ``HOST:PORT`` of a running cluster, to which this machine belongs, or ``"auto"`` for the one
-        that was started here.  By default the one that ``RAY_ADDRESS`` names, otherwise a Ray is
-        started on this machine and ended afterwards.
+        that was started here.  By default the one that ``RAY_ADDRESS`` names, otherwise a local Ray
+        is started and stopped afterwards.
     workers : int, optional
         Maximum number of workers; by default as many as the machines have room for.
     cpus : int, optional
@@ -71,7 +71,7 @@ class RayEngine:
         Parameters
         ----------
         memory : float
-            Memory in GB that a worker needs, unless the engine says.
+            Memory in GB that a worker needs, unless the engine sets it.
         cpus : int
             Number of CPUs beyond which a worker gains little.
         gpus : bool
@@ -80,7 +80,7 @@ class RayEngine:
         Yields
         ------
         Room
-            The number of workers, and what each may use.
+            The number of workers, and the resources of each.
 
         Raises
         ------
@@ -91,12 +91,12 @@ class RayEngine:
         ClusterError
             If there is no cluster at the address, or it stops.
         ClusterkitError
-            What a worker raised.
+            Any error raised by a worker.
         """
         self.check()
         ray = require("ray", extra="ray", caller="the engine ray")
         with warnings.catch_warnings():
-            # Of Ray about itself, and of what it does to streams.
+            # Warnings of Ray about itself, and about streams.
             warnings.simplefilter("ignore")
             is_ours = not ray.is_initialized()
             if is_ours:
@@ -114,7 +114,7 @@ class RayEngine:
                     ray.shutdown()
 
     def check(self) -> None:
-        """Check at once what would fail after long work: Ray, the numbers and the address.
+        """Check Ray, the numbers and the address before long work.
 
         Raises
         ------
@@ -138,14 +138,14 @@ class RayEngine:
 
     @property
     def _address(self) -> str:
-        """Address of the cluster; "local" for a Ray of our own."""
+        """Address of the cluster; "local" for a local Ray."""
         return self.address or os.environ.get("RAY_ADDRESS") or "local"
 
     def _find_room(
         self, machines: list[dict[str, float]], memory: float, most_cpus: int, uses_gpus: bool
     ) -> Room:
-        """Return how many workers fit on the machines, and what each takes."""
-        # A machine without CPUs may be the one that only directs the others.
+        """Return the number of workers that fit on the machines, and the resources of each."""
+        # A machine without CPUs may be the head node.
         working = [machine for machine in machines if machine.get("CPU", 0) >= 1]
         with_gpus = [machine for machine in working if machine.get("GPU", 0)]
         gpus = self.gpus if self.gpus is not None else int(uses_gpus and bool(with_gpus))
@@ -169,7 +169,7 @@ class RayEngine:
 
 @dataclass(frozen=True)
 class Room:
-    """How many workers there are, and what each may use.
+    """Number of workers, and the resources of each.
 
     Attributes
     ----------
@@ -230,8 +230,8 @@ def as_engine(engine: str | RayEngine) -> RayEngine | None:
 
 
 def _connect(ray: Any, address: str) -> None:
-    """Connect to a cluster, or start a Ray of our own, without a word."""
-    # Ray reports on itself to its makers, and writes notes for them on stderr.
+    """Connect to a cluster, or start a local Ray, without output."""
+    # Ray sends usage statistics, and writes notes about them on stderr.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     options = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -241,7 +241,7 @@ def _connect(ray: Any, address: str) -> None:
     try:
         with silenced_stderr():
             ray.init(address, **options)
-    # Of another version, or this machine is no part of it: each is another kind of error.
+    # Another version, or this machine is not part of the cluster: various kinds of errors.
     except Exception as error:
         raise ClusterError(
             f"cannot join the Ray cluster at {address}: {_last_line(error)}. Run the command on a "
@@ -251,7 +251,7 @@ def _connect(ray: Any, address: str) -> None:
 
 
 def _check_may_fork() -> None:
-    """Check that this process may start a Ray: where TensorFlow was loaded, that never ends."""
+    """Check that this process may start a Ray, which hangs after TensorFlow was loaded."""
     ray = sys.modules.get("ray")
     is_running = ray is not None and ray.is_initialized()
     if "tensorflow" in sys.modules and not is_running:
@@ -273,7 +273,7 @@ def _check_answers(address: str) -> None:
         place = host.strip("[]"), int(port)
         with socket.create_connection(place, timeout=_ANSWER_SECONDS) as connection:
             connection.sendall(_HTTP2_HELLO)
-            # A server of HTTP/2, as Ray's is, answers with its settings; TLS answers otherwise.
+            # An HTTP/2 server, such as Ray's, answers with its settings; a TLS server does not.
             is_ray = connection.recv(4)[3:] == _HTTP2_SETTINGS or "RAY_USE_TLS" in os.environ
     except (OSError, OverflowError) as error:
         raise ClusterError(
@@ -281,11 +281,11 @@ def _check_answers(address: str) -> None:
             "or leave out the address to work on this machine alone"
         ) from error
     if not is_ray:
-        raise ClusterError(f"what answers at {address} is no Ray cluster: look at its port")
+        raise ClusterError(f"what answers at {address} is not a Ray cluster: check the port")
 
 
 def _describe(machine: dict[str, float]) -> str:
-    """Return what a machine has, in words."""
+    """Describe the resources of a machine."""
     return (
         f"{machine.get('CPU', 0):g} CPUs, {machine.get('GPU', 0):g} GPUs, "
         f"{format_gb(machine.get('memory', 0))}"
@@ -295,6 +295,6 @@ def _describe(machine: dict[str, float]) -> str:
 def _last_line(error: BaseException) -> str:
     """Return the line of an error that names its cause: the last of a traceback elsewhere."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # Ray puts advice about itself behind it.
+    # Ray appends general advice.
     named = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
     return (named or lines or [type(error).__name__])[-1].rstrip(".")

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def draw_seed(random_state: int | None) -> int:
-    """Return the seed itself, or a random one if there is none.
+    """Return the seed itself, or a random one for None.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Send what others write on standard error nowhere."""
+"""Discard standard error."""
 
 import os
 import sys

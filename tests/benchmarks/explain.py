@@ -60,7 +60,7 @@ from clusterkit.images.tone import give_tone, in_grey, measure_tone
 from clusterkit.similarity.explanation import rank_similarity
 from clusterkit.similarity.looking import Viewer, take_sample, weigh_tone
 from clusterkit.similarity.nearest import unit_rows
-from clusterkit.similarity.where import split_cosine
+from clusterkit.similarity.similarity_maps import split_cosine
 from tests.benchmarks.draws import SHARED
 
 SIDES = ("chosen on", "kept aside", "all")

@@ -55,7 +55,7 @@ def compare_networks(
     Parameters
     ----------
     source : path or LabelledImages
-        The images; see :func:`~clusterkit.classifiers.read_labelled`.
+        The images; see :func:`~clusterkit.read_labelled`.
     networks : sequence of str, or mapping of str to Classifier
         Names of networks, or classifiers by name.
     output : path, optional
@@ -67,7 +67,7 @@ def compare_networks(
     random_state : int, optional
         Seed of the split, and of networks that are given by name; random by default.
     not_copies : path, optional
-        The table of clusters whose decisions say which images look alike but are no copies, see
+        A table of clusters that records images which look alike but are not copies, see
         :func:`clusterkit.clustering.label`: these need not be in one part.  By default the table
         that ``source`` is, if it is one.
     store : Store or path, optional

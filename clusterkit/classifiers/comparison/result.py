@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from clusterkit.clustering.provenance import LabelOrigin, say_scores
+from clusterkit.clustering.provenance import LabelOrigin, scores_text
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.utils.text import plural
 
@@ -157,7 +157,7 @@ def _text_table(comparison: NetworkComparison) -> str:
     # One split for all: the test images, and where their labels came from, are the same.
     tests = [result.test for result in comparison.results if result.test is not None]
     if tests and (origins := tests[0].get("labels_from_clusters")):
-        rows.append(say_scores([LabelOrigin.from_description(origin) for origin in origins]))
+        rows.append(scores_text([LabelOrigin.from_description(origin) for origin in origins]))
     return "\n".join(rows)
 
 

@@ -19,7 +19,7 @@ from clusterkit.clustering.provenance import (
     LabelOrigin,
     find_origins,
     origins_document,
-    say_scores,
+    scores_text,
 )
 from clusterkit.datasets.labelled_images import LabelledImages
 from clusterkit.datasets.results import Rows, TableResult
@@ -134,6 +134,11 @@ class ClassificationReport(TableResult):
             As from ``Classifier.predict_proba``.
         thresholds : ndarray of shape (n_classes,), optional
             As from ``Classifier.thresholds_``.
+
+        Returns
+        -------
+        ClassificationReport
+            The report, without images.
 
         Raises
         ------
@@ -258,11 +263,11 @@ class ClassificationReport(TableResult):
         }
 
     def to_text(self) -> str:
-        """Return the metrics as a text table, and whether they are about clusters."""
+        """Return the metrics as a text table, with a note if the labels came from clusters."""
         averages = {"macro": self.macro, "weighted": self.weighted}
         lines = [score_table(self.per_class | averages), self._verdict()]
         if self.origins:
-            lines.append(say_scores(self.origins))
+            lines.append(scores_text(self.origins))
         return "\n".join(lines)
 
     def _verdict(self) -> str:
@@ -278,7 +283,7 @@ class ClassificationReport(TableResult):
         return f"{verdict}; loss {self.log_loss:.3f}; calibration error {error:.3f}"
 
     def _headline(self) -> str:
-        """Return the verdict, and whether it is about clusters."""
+        """Return the verdict, with a note if the labels came from clusters."""
         return f"{self._verdict()}{'; the labels came from clusters' if self.origins else ''}"
 
     def _table(self) -> Rows:

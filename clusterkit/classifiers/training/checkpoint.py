@@ -76,15 +76,15 @@ class Checkpoint:
         # NumPy raises nearly anything on damaged bytes.
         except Exception as error:
             warnings.warn(
-                f"{self.path} is damaged or no checkpoint ({error}): starting anew, and replacing "
-                "it",
+                f"{self.path} is damaged or not a checkpoint ({error}): training starts again, "
+                "and it is replaced",
                 stacklevel=2,
             )
             return
         if state["key"] != self.key:
             warnings.warn(
                 f"{self.path} is of another training, with other images, parameters or "
-                "versions: starting anew, and replacing it",
+                "versions: training starts again, and it is replaced",
                 stacklevel=2,
             )
             return

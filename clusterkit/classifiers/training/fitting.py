@@ -23,7 +23,7 @@ from clusterkit.networks.training import BestEpoch, compile_network, fit_epochs
 _SPANS = 16
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
-# Inputs of a network, and which classes each shows.
+# Inputs of a network, and the classes of each.
 Part = tuple[NDArray[Any], NDArray[np.bool_]]
 
 

@@ -12,7 +12,7 @@ from clusterkit.utils.parallel import Map
 
 # Number of values that are perturbed at a time.
 _BLOCK_VALUES = 2**16
-# Bytes of the messages per value of S: almost none at the end, but a float64 each while messages
+# Bytes of the messages per value of S: almost none at the end, but one float64 while messages
 # oscillate.
 _MESSAGE_BYTES = 8
 # Blocks in progress, column sums, and the rows in float64 while distances are computed.

@@ -40,7 +40,7 @@ from clusterkit.utils.ray_engine import RayEngine, as_engine
 
 # Number of runs improved by breathing k-means.
 _N_IMPROVED = 3
-# Passes over a stream stop at least at this tolerance: what is left was 0.01 % of the inertia.
+# Passes over a stream stop at this tolerance or a larger one: the rest was 0.01 % of the inertia.
 _STREAM_TOL = 1e-4
 
 
@@ -63,10 +63,9 @@ class KMeans(CentroidClusterer):
     Rows that do not fit into memory are read as a stream, such as that of a space on disk: the
     search, with its restarts, is that of a uniform random sample of 20,000 rows (or 20 for each
     cluster, if that is more), whose best run is then finished by passes over all rows, until one
-    lowers the inertia by less than 0.01 %.  The sums of
-    each part of the space are float64 and are added in the order of the parts, so that the centres
-    are the same to the bit on any number of threads.  Memory: the sample, some parts, and 4 bytes a
-    row for the labels.
+    lowers the inertia by less than 0.01 %.  The sums of each part of the space are float64 and are
+    added in the order of the parts, so that the centres are the same to the bit on any number of
+    threads.  Memory: the sample, some parts, and 4 bytes per row for the labels.
 
     Parameters
     ----------
@@ -162,7 +161,7 @@ class KMeans(CentroidClusterer):
             Weight of each row, 0 or above; 1 by default.
         engine : {"local", "ray"} or RayEngine
             What makes the passes over the vectors of a space on disk: threads of this process, or
-            workers of Ray, see :class:`~clusterkit.utils.ray_engine.RayEngine`.  The centres are
+            workers of Ray; see :class:`~clusterkit.utils.ray_engine.RayEngine`.  The centres are
             the same to the bit on any number of workers.
         progress : bool
             Whether to show a progress bar for each pass over a stream.
@@ -178,7 +177,7 @@ class KMeans(CentroidClusterer):
             If there are fewer rows than clusters, NaN or infinite values, or weights that do not
             fit, or the engine is Ray and the rows are in memory.
         ClusterError
-            If the machines of the engine are not there, or have other versions.
+            If the machines of the engine cannot be reached, or have other versions.
 
         Warns
         -----
@@ -345,7 +344,7 @@ def solve_stream(
                 total=sample.n_parts,
             )
 
-        # The search is that of a sample, which this process makes; the passes are for all.
+        # The search uses a sample and runs in this process; the passes are over all rows.
         summing: Any = nullcontext(sum_parts)
         if engine is not None:
             summing = summing_on_ray(

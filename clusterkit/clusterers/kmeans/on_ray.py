@@ -24,7 +24,7 @@ from clusterkit.utils.parallel import workers
 from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.ray_engine import RayEngine, Room, check_versions
 
-# Rows of a task: fewer take no longer than Ray needs to hand them out.
+# Rows per task: fewer take less time than Ray needs to distribute them.
 _TASK_ROWS = 65_536
 # Tasks for each worker, so that none waits long for the last.
 _TASKS_EACH = 4
@@ -83,7 +83,7 @@ def summing_on_ray(
             for group in groups_of_parts(stream, weights=weights)
             for part, share in group
         ]
-        # Masks of rows are as long as the rows are many, and the same in each pass.
+        # Masks of rows have one value per row, and are the same in each pass.
         groups = [ray.put(group) for group in _grouped(parts, room.workers)]
         task = ray.remote(_sum_group).options(num_cpus=room.cpus, memory=room.memory)
         versions = library_versions()

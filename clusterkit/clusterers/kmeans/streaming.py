@@ -1,4 +1,4 @@
-"""Lloyd's algorithm over rows that do not fit into memory: one pass over all parts an iteration.
+"""Lloyd's algorithm over rows that do not fit into memory: one pass over all parts per iteration.
 
 The unit of work is :func:`sum_part`, the sums and counts of one part.  Parts may be computed in any
 thread, process or machine; their sums are float64 and are added in the order of the parts, so that
@@ -28,7 +28,7 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.utils.parallel import Map, count_cpus
 from clusterkit.utils.progress import progress_bar
 
-# Rows of the random sample that the search for initial centres uses, and the least per cluster.
+# Rows of the random sample that the search for initial centres uses, and their minimum per cluster.
 N_SAMPLE, _SAMPLE_PER_CLUSTER = 20_000, 20
 # A part, and the weights of its rows; None for 1.
 Weighted = tuple[RowPart, NDArray[np.float32] | None]
@@ -87,7 +87,7 @@ class Pass(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A random sample of a stream, and what one pass tells of all rows.
+    """A random sample of a stream, and what one pass finds about all rows.
 
     Attributes
     ----------
@@ -208,7 +208,7 @@ def lloyd_over_parts(
     max_iter: int,
     tol: float,
 ) -> tuple[Matrix, Pass]:
-    """Run Lloyd's algorithm, with one pass over all parts an iteration.
+    """Run Lloyd's algorithm, with one pass over all parts per iteration.
 
     Parameters
     ----------

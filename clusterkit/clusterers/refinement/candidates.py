@@ -38,8 +38,8 @@ def make_candidates(
     points : ndarray of shape (n, m), float32
         Their leading principal components, for the single runs.
     whitened : dict of int to ndarray of shape (n, m)
-        Number of neighbours to the rows whitened by that many; if it is empty, nothing can choose,
-        and only k-means is made.
+        Number of neighbours to the rows whitened by that many; if empty, no choice is possible, and
+        only k-means is run.
     k : int
         Number of clusters.
     seed : int

@@ -1,4 +1,4 @@
-"""k-means, or another run or k-means on whitened rows where the silhouette is higher."""
+"""k-means, another run of it, or k-means on whitened rows, whichever has the best silhouette."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ N_VOTERS = 10
 
 
 class RefinedKMeans(UnitClusterer):
-    """k-means, or another run or k-means on whitened rows if that separates the rows better.
+    """k-means, another run of it, or k-means on whitened rows if that separates the rows better.
 
     Images of one group often differ more in some directions of the space, such as background and
     pose, than groups differ from each other.  k-means then cuts large groups and joins small ones.
@@ -60,9 +60,9 @@ class RefinedKMeans(UnitClusterer):
 
     The silhouette of a row is its mean over the whitened spaces.  The clustering of highest mean
     silhouette replaces k-means if it gains more than two standard errors, taken over the rows;
-    otherwise the result is that of :class:`KMeans` with the same seed.  ``reason_`` says how many
-    rows are in another cluster; often these are few.  The gain is one of the mean, most of it for
-    groups of unequal size; single results can be worse than k-means.
+    otherwise the result is that of :class:`KMeans` with the same seed.  ``reason_`` tells how many
+    rows are in another cluster; often these are few.  The gain is in the mean, mostly for groups of
+    unequal size; single results can be worse than k-means.
 
     Only numbers of neighbours below the mean number of different rows per cluster are used.  With
     no more different rows than components (mostly 64) the covariance is not determined, and the
@@ -78,7 +78,8 @@ class RefinedKMeans(UnitClusterer):
         Whether to scale the rows to length 1.
     max_rows : int, default 10000
         With more rows, a random sample of this size is clustered; every other row is assigned by
-        majority vote of its 10 nearest neighbours in the sample.  ``reason_`` of a stream says so.
+        majority vote of its 10 nearest neighbours in the sample.  For a stream, ``reason_`` states
+        it.
     random_state : int, RandomState or None
         Seed.
 
@@ -96,8 +97,8 @@ class RefinedKMeans(UnitClusterer):
     Notes
     -----
     Gain of accuracy, in points, over scikit-learn's ``KMeans`` with ``n_init=10`` on rows of length
-    1, with the true number of clusters, on random draws of classes that nothing was chosen on (four
-    sets of photos, Xception features):
+    1, with the true number of clusters, on random draws of classes that were not used for any
+    choice (four sets of photos, Xception features):
 
     ================  =====  ====  =========  =====
     sizes of classes  draws  mean  not lower  worst
@@ -109,7 +110,7 @@ class RefinedKMeans(UnitClusterer):
 
     ``not lower`` is the share of the draws that lose at most one point.  :class:`KMeans` alone has
     a mean of +0.8, 95 % and a worst of -31.9; scikit-learn's with another seed +0.1, 84 % and
-    -33.0, which tells how much is luck.  Classes of unequal size have 5 to 100 % of their images.
+    -33.0, which shows how much is chance.  Classes of unequal size have 5 to 100 % of their images.
     Made by ``python -m tests.benchmarks.refinement --side "kept aside" --features DIR --draws 30
     --first-seed 1000 --match xception``.
 

@@ -12,7 +12,7 @@ N_NEIGHBORS = (3, 5, 10)
 
 
 def usable_numbers(k: int, n_distinct: int, n_columns: int) -> tuple[list[int], str]:
-    """Return the numbers of neighbours that can whiten, and why there are none.
+    """Return the numbers of neighbours to whiten by, or why there are none.
 
     Parameters
     ----------

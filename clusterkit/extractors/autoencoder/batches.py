@@ -30,7 +30,7 @@ class ScratchPixels:
     Parameters
     ----------
     folder : path
-        Where the scratch file lies; the system's own temporary folder is often in memory.
+        Where the scratch file is; the system's temporary folder is often in memory.
     image_shape : tuple of int
         (height, width, 3).
 
@@ -63,7 +63,7 @@ class ScratchPixels:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(n, height, width, 3), as of an array."""
+        """(n, height, width, 3), as for an array."""
         return (self._length, *self.image_shape)
 
     def append(self, images: NDArray[np.uint8]) -> None:
@@ -114,11 +114,11 @@ def open_pixels(
     Parameters
     ----------
     images : ImageFolder or ndarray of shape (n, height, width, 3), uint8
-        An array is taken as it is.
+        An array is used unchanged.
     image_size : tuple of int
         (height, width) in pixels of images from files.
     resize : {"stretch", "crop", "pad"}
-        How pictures are brought to that size.
+        How images are resized.
     scratch : pathlib.Path
         Folder for the decoded pixels.
     progress : bool

@@ -126,7 +126,7 @@ class Autoencoder(Extractor):
     def reconstruction_errors(
         self, files: Sequence[str | Path], *, progress: bool = False
     ) -> NDArray[np.float64]:
-        """Return how well image files are rebuilt.
+        """Return the reconstruction error of image files.
 
         Parameters
         ----------
@@ -147,7 +147,7 @@ class Autoencoder(Extractor):
         ) as bar:
             for batch in batches:
                 if batch.rows:
-                    # The last batch is padded, since another size would be compiled anew.
+                    # The last batch is padded, since another size would be compiled again.
                     padded = pad_batch(batch.images, self.full_batch)
                     rebuilt = self.reconstruct(padded)[: len(batch.rows)]
                     off = batch.images.astype(np.float32) - rebuilt

@@ -44,7 +44,7 @@ class AutoencoderTraining(Result):
     output : pathlib.Path
         The ``.keras`` file.
     images : int
-        Images given.
+        Number of given images.
     failures : list of (str, str)
         Path and reason of every image that could not be read.
     image_size : tuple of int
@@ -61,7 +61,7 @@ class AutoencoderTraining(Result):
     seconds : float
         Wall time, decoding included.
     originals, reconstructions : ndarray of shape (n, height, width, 3), uint8
-        Up to 8 validation images, and what the autoencoder makes of them.
+        Up to 8 validation images, and their reconstructions.
     """
 
     output: Path
@@ -78,7 +78,7 @@ class AutoencoderTraining(Result):
 
     @property
     def epochs(self) -> int:
-        """How many epochs were run."""
+        """Number of epochs that were run."""
         return len(self.history["loss"])
 
     def to_text(self) -> str:
@@ -137,15 +137,14 @@ def train_autoencoder(
     output : path
         The file to write, ending in ``.keras``.
     image_size : int or tuple of int
-        Side, or (height, width), in pixels, that pictures from files are brought to.  An array's
-        own size is kept.
+        Side, or (height, width), in pixels to which files are resized.  Arrays keep their size.
     latent_size : int, optional
         Length of a vector; see
         :func:`~clusterkit.extractors.autoencoder.network.build_autoencoder`.
     depth : int
         Number of times the picture is halved. A deeper network is smaller, and blurs more.
     epochs : int, optional
-        Maximum number of epochs; by default 3 to 75, so that about 50,000 pictures are seen.
+        Maximum number of epochs; by default 3 to 75, so that about 50,000 images are seen in all.
     validation_split : float
         Share of the images that is held out for early stopping and for the PSNR; at least one
         image.
@@ -155,7 +154,7 @@ def train_autoencoder(
     batch_size : int, optional
         Images per step; by default 16, and 64 from 10,000 images on.
     resize : {"stretch", "crop", "pad"}
-        How pictures are brought to one size; see :func:`clusterkit.images.resizing.resize_image`.
+        How files are resized; see :func:`clusterkit.images.resizing.resize_image`.
     random_state : int, optional
         Seed of the split, the order, the augmentation and the network's first weights; random by
         default.
@@ -167,7 +166,7 @@ def train_autoencoder(
     Returns
     -------
     AutoencoderTraining
-        The history, the validation PSNR, and pictures to look at.
+        The history, the validation PSNR, and example reconstructions.
 
     Raises
     ------
@@ -320,7 +319,7 @@ def _measure_psnr(model: keras.Model, batches: PictureBatches) -> float:
 def _metadata(
     report: AutoencoderTraining, resize: str, parameters: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return what travels inside the file."""
+    """Return the metadata in the file."""
     document = report.to_dict()
     results = ("images", "failed", "epochs", "best_epoch", "loss", "val_loss", "psnr")
     return {

@@ -1,4 +1,4 @@
-"""What a machine remembers of networks: converted files, and how well bfloat16 agrees."""
+"""Cache of networks on this machine: converted files, and the agreement of bfloat16."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from clusterkit.utils.parallel import describe_processor
 
 
 def cache_folder() -> Path:
-    """Return the folder of what is remembered: ``CLUSTERKIT_CACHE`` or the user's cache."""
+    """Return the cache folder: ``CLUSTERKIT_CACHE``, or clusterkit's in the user's cache."""
     if chosen := os.environ.get("CLUSTERKIT_CACHE"):
         return Path(chosen)
     if sys.platform == "win32":
@@ -29,7 +29,7 @@ def cache_folder() -> Path:
 
 
 def cached_path(kind: str, source: NetworkSource, *, library: str, machine: str = "") -> Path:
-    """Return the path in the cache for something that is known of a network.
+    """Return the path in the cache for data about a network.
 
     Parameters
     ----------
@@ -40,12 +40,12 @@ def cached_path(kind: str, source: NetworkSource, *, library: str, machine: str 
     library : str
         The library that runs it.
     machine : str
-        What it depends on of the machine.
+        Properties of the machine that it depends on.
 
     Returns
     -------
     Path
-        Another one for other weights, machines, and versions of clusterkit, Keras and the library.
+        Different for other weights, machines, and versions of clusterkit, Keras and the library.
     """
     versions = [__version__, metadata.version("keras"), library, _version_of(library)]
     key = json.dumps([source.identity, versions, machine], sort_keys=True)
@@ -54,22 +54,22 @@ def cached_path(kind: str, source: NetworkSource, *, library: str, machine: str 
 
 
 def _version_of(library: str) -> str:
-    """Return the version of a library, if possible without importing it, which takes seconds."""
-    # TensorFlow has other names where it is built for other processors.
+    """Return the version of a library, if possible without the import, which takes seconds."""
+    # TensorFlow's packages for some processors have other names.
     with suppress(metadata.PackageNotFoundError):
         return metadata.version(library)
     return str(import_module(library).__version__)
 
 
 class Agreement:
-    """How well bfloat16 agrees with float32 for a network, as an earlier run found.
+    """Agreement of bfloat16 with float32 for a network, as measured by an earlier run.
 
     Parameters
     ----------
     source : NetworkSource
         The network.
     runtime : {"keras", "openvino"}
-        What runs it.
+        The runtime.
     """
 
     def __init__(self, source: NetworkSource, runtime: str) -> None:
@@ -79,15 +79,15 @@ class Agreement:
         self._file = path.with_name(f"{path.name}.json")
 
     def recall(self) -> float | None:
-        """Return the lowest cosine between vectors of both precisions; None if it is not known."""
-        # A damaged file is as good as none: the precisions are compared again.
+        """Return the lowest cosine between vectors of both precisions; None if unknown."""
+        # A damaged file counts as missing: the precisions are compared again.
         with suppress(OSError, ValueError, TypeError, KeyError):
             cosine = float(json.loads(self._file.read_text(encoding="utf-8"))["cosine"])
             return cosine if -1 <= cosine <= 1 else None
         return None
 
     def remember(self, cosine: float) -> None:
-        """Write the cosine for later runs; without a cache each of them compares again."""
+        """Write the cosine for later runs; without a cache, each run compares again."""
         with suppress(OSError, InvalidInputError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self._file, json.dumps({"cosine": cosine}) + "\n")

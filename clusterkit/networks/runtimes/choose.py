@@ -6,8 +6,8 @@ images of the same scene differ.  It is used only if each vector of the first
 earlier run on this machine.  Vectors of both precisions and of all runtimes therefore belong to the
 same embedding space, and neither is part of an extractor's fingerprint.
 
-For fewer than :data:`FEW_IMAGES` images nothing is converted or compared, which would take longer
-than it saves.
+For fewer than :data:`FEW_IMAGES` images, converting and comparing would take longer than they save,
+and are skipped.
 """
 
 import importlib.util
@@ -34,15 +34,15 @@ RUNTIMES = ("auto", "keras", "openvino")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
-# Below this, starting in the fastest way takes longer than it saves (Xception, two cores).
+# Below this, preparing the fastest runtime takes longer than it saves (Xception, two cores).
 FEW_IMAGES = 128
 
-# bfloat16 and float32 are compared on as many: 32 of them took 2 s on two cores.
+# Number of images on which bfloat16 and float32 are compared: 32 took 2 s on two cores.
 COMPARED_IMAGES = 8
 
 
 class OpenNetwork:
-    """A network that is loaded, and chooses its precision with the first batch.
+    """A loaded network, which chooses its precision at the first batch.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Run a network with TensorFlow on the CPU, as a graph of constants that the cache keeps.
+"""Run a network with TensorFlow on the CPU, as a cached graph of constants.
 
 With constant weights TensorFlow folds batch normalisation into the convolutions and keeps chains of
 layers in bfloat16, 1.7 times as fast as a model of the policy ``mixed_bfloat16``.  A graph from the
@@ -58,11 +58,12 @@ def open_graph(source: NetworkSource) -> OpenGraph:
     """
     path = cached_path("tensorflow", source, library="tensorflow")
     file = path.with_name(f"{path.name}.pb")
-    # A damaged file is as good as none.
+    # A damaged file counts as missing.
     with suppress(OSError, InvalidGraphError):
         return OpenGraph(file.read_bytes(), _IMAGES, _OUTPUT)
     content = _trace(source.build("float32"))
-    # The first images need not wait for it, and the process ends when it is done.
+    # Written in a thread, so that the first images need not wait; the process waits for it at its
+    # end.
     Thread(target=_keep, args=(content, file), name="keep graph").start()
     return OpenGraph(content, _IMAGES, _OUTPUT)
 
@@ -71,17 +72,17 @@ def run_graph(graph: OpenGraph, precision: str) -> Run:
     """Return the function that runs batches of any size.
 
     A batch is split into chunks of a few images, one at a time for each of up to four threads:
-    those that share the work of each layer wait for each other, and took a tenth more time on two
-    processors.  Each thread has a session, and so layers, of its own: a convolution of oneDNN that
-    adds a residual keeps its operands in the layer, so that two threads in one session overwrote
-    each other's results, or crashed.
+    threads that share the work of each layer wait for each other, and took a tenth more time on two
+    processors.  Each thread has its own session and thus layers: a oneDNN convolution that adds a
+    residual keeps its operands in the layer, so that two threads in one session overwrote each
+    other's results, or crashed.
 
     Parameters
     ----------
     graph : OpenGraph
         The network.
     precision : {"float32", "bfloat16"}
-        Of the layers; outputs are float32.
+        Data type of the layers; outputs are float32.
     """
     n_sessions = min(count_cpus(), _MOST_SESSIONS)
     # All sessions of a process share the threads for parts of a layer, and the first one decides
@@ -110,7 +111,7 @@ def run_graph(graph: OpenGraph, precision: str) -> Run:
 
 
 def session_config(precision: str, n_threads: int) -> bytes:
-    """Return the options of a session, which affect no other of the process.
+    """Return the options of a session, which do not affect others of the process.
 
     Parameters
     ----------
@@ -119,10 +120,10 @@ def session_config(precision: str, n_threads: int) -> bytes:
     n_threads : int
         Threads that share the work of a layer.
     """
-    # Folding and fusing are all that is gained from, and the other rewriters take seconds.
+    # Only folding and fusing help, and the other rewriters take seconds.
     rewrites = dict.fromkeys(_NO_GAIN, _OFF) | {"memory_optimization": _NO_MEMORY_OPTIMIZATION}
     if precision == "bfloat16":
-        # What is converted is fused in a second iteration, with fewer dependencies in the way:
+        # Converted nodes are fused in a second iteration, when fewer dependencies prevent it:
         # otherwise ResNet50 takes a quarter more time.
         rewrites |= {"auto_mixed_precision_onednn_bfloat16": _ON, "dependency_optimization": _ON}
     else:
@@ -138,7 +139,7 @@ def session_config(precision: str, n_threads: int) -> bytes:
 
 
 def _trace(model: Any) -> bytes:
-    """Return the graph of a Keras model, with its weights as constants, as it is kept."""
+    """Return the graph of a Keras model, with its weights as constants."""
     import tensorflow as tf
 
     groups = model.trainable_variables, model.non_trainable_variables
@@ -156,7 +157,7 @@ def _trace(model: Any) -> bytes:
 
 
 def _keep(content: bytes, file: Path) -> None:
-    """Write a graph into the cache; without it each run builds its own."""
+    """Write a graph into the cache; without it, each run builds its own."""
     with suppress(OSError, InvalidInputError):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, content)

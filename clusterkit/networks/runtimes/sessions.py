@@ -1,4 +1,4 @@
-"""Sessions of TensorFlow that need no import of it, which takes longer than embedding 20 photos.
+"""TensorFlow sessions without importing TensorFlow, which takes longer than embedding 20 photos.
 
 They call its C interface, which is public and stable, in the libraries that TensorFlow installs:
 loading those takes a tenth of the time.  Where they are not found, as on Windows, TensorFlow is
@@ -52,7 +52,7 @@ Session = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
 
 
 class InvalidGraphError(ClusterkitError):
-    """Bytes that are no graph, or one without the wanted inputs and outputs."""
+    """Bytes that are not a graph, or a graph without the required inputs and outputs."""
 
 
 def encode_config(options: dict[str, Any]) -> bytes:
@@ -89,12 +89,12 @@ class OpenGraph:
     images : str
         Name of the operation that takes the images.
     output : str
-        What the names of the operations of the outputs start with, before their numbers.
+        Prefix of the names of the output operations, before their numbers.
 
     Raises
     ------
     InvalidGraphError
-        If it is none, or lacks these operations.
+        If it is not a graph, or lacks these operations.
     """
 
     def __init__(self, content: bytes, images: str, output: str) -> None:
@@ -107,15 +107,15 @@ class OpenGraph:
 
 @lru_cache
 def _library() -> ctypes.CDLL | None:
-    """Return TensorFlow's library, None if it is not where its wheels for this system have it."""
+    """Return TensorFlow's library; None if it is not where its wheels for this system have it."""
     found = importlib.util.find_spec("tensorflow")
     name = _LIBRARIES.get(sys.platform)
     if name is None or found is None or found.origin is None:
         return None
-    # As commands ask for; in a notebook TensorFlow says what it says when it is imported.
+    # As commands set it; in a notebook TensorFlow prints the same as when it is imported.
     is_quiet = os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "3"
     try:
-        # What it found of the machine it says at any level.
+        # It prints its findings about the machine at any level.
         with silenced_stderr() if is_quiet else nullcontext():
             library = ctypes.CDLL(str(Path(found.origin).parent / name))
             _Calls(library).new_graph()
@@ -136,7 +136,7 @@ class _NativeGraph:
     def __init__(self, content: bytes, images: str, output: str) -> None:
         self._call = call = _Calls(_library())
         self._graph = call.new_graph()
-        # A session counts the graph as its own, too: either may go first.
+        # A session also owns the graph: either may be freed first.
         weakref.finalize(self, call.delete_graph, self._graph).atexit = False
         buffer = call.new_buffer(content, len(content))
         options = call.new_import_options()

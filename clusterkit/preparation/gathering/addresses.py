@@ -28,9 +28,9 @@ class Wanted:
     address : str
         Its address.
     labels : tuple of str
-        Its labels; none, one, or several.
+        Its labels: none, one, or several.
     facts : dict of str to str
-        What else is known of it, by the name of the column.
+        Other facts, by the name of the column.
     """
 
     address: str
@@ -46,12 +46,12 @@ def parse_address(text: str, base: str | None = None) -> str:
     text : str
         The address.
     base : str, optional
-        Where it was found, for one that is not complete.
+        Address of the page where it was found, for relative addresses.
 
     Raises
     ------
     InvalidInputError
-        If it is none, is not of the web, or holds a password, which would be written down.
+        If it is not an address, is not of the web, or holds a password, which would be recorded.
 
     Examples
     --------
@@ -66,12 +66,12 @@ def parse_address(text: str, base: str | None = None) -> str:
         url = url.copy_with(fragment=None) if url.fragment else url
         is_complete = url.scheme in ("http", "https") and bool(url.host)
         if is_complete and (_NO_HOST.search(url.host) or not 0 < (url.port or 80) < 2**16):
-            raise ValueError("its host or port is none")
+            raise ValueError("its host or port is invalid")
     except (httpx.InvalidURL, ValueError, TypeError) as error:
-        raise InvalidInputError(f"no address: {text[:200]!r} ({error})") from None
+        raise InvalidInputError(f"an invalid address: {text[:200]!r} ({error})") from None
     if not is_complete:
         raise InvalidInputError(
-            f"no address that starts with http:// or https://. Received: {text[:200]!r}"
+            f"an address that does not start with http:// or https://. Received: {text[:200]!r}"
         )
     if url.userinfo:
         raise InvalidInputError(f"an address with a user name in it, at {url.host}")
@@ -91,13 +91,13 @@ def read_addresses(
     ----------
     source : pathlib.Path
         A ``.txt`` file with one address per line, and its label behind it if it has one, with ``|``
-        between several; lines that start with # are passed over.  Any other file is a table, see
+        between several; lines that start with # are skipped.  Any other file is a table, see
         :func:`clusterkit.datasets.tables.read_table`.
     address_column : str, optional
         The column of addresses.  By default the one that holds them.
     label_column, label_separator
-        See :func:`clusterkit.datasets.label_tables.read_label_table`; the label column "none" is
-        for none.  A column that says train, val or test becomes a fact, ``split``.
+        See :func:`clusterkit.datasets.label_tables.read_label_table`; the label column "none"
+        stands for no labels.  A column of train, val and test becomes a fact, ``split``.
 
     Returns
     -------
@@ -107,10 +107,10 @@ def read_addresses(
     Raises
     ------
     NotFoundError
-        If there is no such file.
+        If the file does not exist.
     InvalidInputError
-        If an address is none, or has two labels, the table has no such column, or the file has no
-        address.
+        If an address is invalid, or has two labels, the table has no such column, or the file has
+        no address.
     """
     if source.suffix.lower() in LIST_SUFFIXES:
         return _read_list(source)
@@ -176,7 +176,7 @@ def _find_addresses(table: Table, name: str | None) -> int:
         return found[0]
     held = ", ".join(table.header[index] for index in found)
     raise InvalidInputError(
-        f"{table.file}: which column holds the addresses cannot be told "
+        f"{table.file}: which column holds the addresses is unclear "
         f"({f'{held} all do' if found else 'none holds any that start with http:// or https://'}); "
         f"name it with --address-column. Its columns are {', '.join(table.header)}"
     )

@@ -1,4 +1,4 @@
-"""Ask for an address: politely, within limits, over redirects, and again where that may help."""
+"""Download addresses: politely, within limits, with redirects and retries."""
 
 import asyncio
 import http.cookiejar
@@ -34,9 +34,9 @@ from clusterkit.preparation.gathering.politeness import (
 
 _MAX_HOPS = 8
 _CONNECT_SECONDS = 10.0
-# A host that did not answer for so many addresses in a row is left alone.
+# Number of addresses in a row without an answer after which a host is skipped.
 _MAX_SILENT = 5
-# A wait that a server asks for and that is longer than this is left to another run.
+# Longest wait at a server's request; longer ones are left to another run.
 MAX_WAIT_SECONDS = 120.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SLOW_DOWN = frozenset({429, 503})
@@ -52,21 +52,21 @@ class Limits:
     Attributes
     ----------
     max_bytes : int
-        Of one file, as sent and after decompression.
+        Maximum size of a file, as sent and after decompression.
     seconds : float
-        For one request, from the connection to the last byte.
+        Time limit of a request, from the connection to the last byte.
     rate : float
-        Requests a second to one host.
+        Requests per second to one host.
     per_host, parallel : int
-        Requests under way at one host, and at all together.
+        Concurrent requests to one host, and to all hosts.
     attempts : int
-        How often an address is asked for, if it may help.
+        Maximum number of attempts per address.
     obeys_robots : bool
-        Whether robots.txt and X-Robots-Tag count.
+        Whether robots.txt and X-Robots-Tag are respected.
     allowed : list of networks
-        May be connected to although they are not public.
+        Networks that may be accessed although they are not public.
     contact : str, optional
-        Whom to ask about the program; a part of its name.
+        Contact address, a part of the user agent.
     """
 
     max_bytes: int
@@ -91,7 +91,7 @@ class Answer:
     content : bytes
         The decompressed body.
     content_type : str
-        What the server says that it is; it may be wrong.
+        Content type according to the server; it may be wrong.
     """
 
     address: str
@@ -105,7 +105,7 @@ class FailedError(Exception):
     Parameters
     ----------
     reason : str
-        For people.
+        The message.
     may_pass : bool
         Whether another run may succeed.
     at_once : bool
@@ -113,7 +113,7 @@ class FailedError(Exception):
     status : int, optional
         The status of the answer.
     host : Host, optional
-        Who asked to slow down, for ``wait`` seconds if it said how long.
+        The host that asked to slow down, for ``wait`` seconds if given.
     silent : str, optional
         The host that did not answer.
     """
@@ -135,7 +135,7 @@ class FailedError(Exception):
 
 
 class Downloader:
-    """Downloads addresses; one for a whole run, since it knows the pace of each host.
+    """Downloads addresses; one per run, since it keeps the pace of each host.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ class Downloader:
     async def fetch(
         self, address: str, *, why_wrong: Callable[[bytes], str | None] | None = None
     ) -> Answer:
-        """Return what an address gives.
+        """Download an address.
 
         Parameters
         ----------
@@ -186,18 +186,18 @@ class Downloader:
         Raises
         ------
         FailedError
-            If it cannot be had, or its servers do not wish it.
+            If it cannot be downloaded, or its servers do not allow it.
         """
         return await self._persist(address, self.limits.max_bytes, why_wrong, is_robots=False)
 
     async def _persist(self, address: str, *how: Any, is_robots: bool) -> Answer:
-        """Ask until it succeeds, or is of no use."""
+        """Retry until it succeeds, or retrying is of no use."""
         for attempt in range(self.limits.attempts):
             try:
                 return await self._follow(address, *how, is_robots=is_robots)
             except FailedError as failure:
                 wait = backoff(attempt, self._rng) if failure.wait is None else failure.wait
-                # For other addresses as well, whether or not this one is asked for again.
+                # Also for other addresses, whether or not this one is retried.
                 if failure.host is not None:
                     failure.host.pause(wait)
                 if not failure.at_once or attempt + 1 == self.limits.attempts:
@@ -208,7 +208,7 @@ class Downloader:
         raise AssertionError("there is at least one attempt")
 
     async def _follow(self, address: str, *how: Any, is_robots: bool) -> Answer:
-        """Ask for an address, and for those that it redirects to."""
+        """Request an address, and those that it redirects to."""
         for _ in range(_MAX_HOPS):
             url = httpx.URL(address)
             if self.limits.obeys_robots and not is_robots:
@@ -235,12 +235,12 @@ class Downloader:
         if rules.seconds_between > MAX_WAIT_SECONDS:
             raise FailedError(
                 f"the robots.txt of {url.host} asks for {rules.seconds_between:g} seconds between "
-                f"requests, and {MAX_WAIT_SECONDS:g} are waited at most"
+                f"requests, more than the limit of {MAX_WAIT_SECONDS:g}"
             )
         self._host(url).slow_down(rules.seconds_between)
 
     async def _read_rules(self, origin: str) -> Rules | FailedError:
-        """Return the rules of a robots.txt, as RFC 9309 has it: 4xx is none, 5xx forbids all."""
+        """Return the rules of a robots.txt by RFC 9309: 4xx allows all, 5xx forbids all."""
         try:
             answer = await self._persist(origin, ROBOTS_BYTES, None, is_robots=True)
         except FailedError as failure:
@@ -277,7 +277,7 @@ class Downloader:
             self._check_open(url.host)
 
             async def watch(event: str, _: Any) -> None:
-                """Hear of what the connection does."""
+                """Record events of the connection."""
                 if event == "http11.send_request_headers.complete":
                     sent()
 
@@ -294,7 +294,7 @@ class Downloader:
                     if self.limits.obeys_robots and not is_robots:
                         word = find_objection(response.headers.get_list("x-robots-tag"))
                         if word is not None:
-                            raise FailedError(f"its server says {word} (X-Robots-Tag)")
+                            raise FailedError(f"its server forbids it: {word} (X-Robots-Tag)")
                     content = await _read(response, max_bytes, why_wrong, cuts=is_robots)
                     host.n_silent = 0
                     return Answer(str(url), content, response.headers.get("content-type", ""))
@@ -308,7 +308,7 @@ class Downloader:
                     at_once=True,
                     silent=url.host,
                 ) from None
-            # As long again would hardly be of use.
+            # Another attempt would hardly be faster.
             except (TimeoutError, httpcore.TimeoutException):
                 raise FailedError(
                     f"{url.host} took longer than {self.limits.seconds:g} seconds",
@@ -323,12 +323,12 @@ class Downloader:
                 ) from None
 
     def _check_open(self, name: str) -> None:
-        """Raise FailedError if a host is left alone."""
+        """Raise FailedError if a host is skipped."""
         if name in self._closed:
             raise FailedError(self._closed[name], may_pass=True)
 
     def _check_status(self, response: httpx.Response, host: Host) -> None:
-        """Raise FailedError unless an answer has what was asked for."""
+        """Raise FailedError unless an answer has the requested content."""
         status = response.status_code
         if status == HTTPStatus.OK:
             return
@@ -353,7 +353,7 @@ class Downloader:
         )
 
     def _note_silence(self, name: str | None) -> None:
-        """Count that a host did not answer, and leave it alone after several times in a row."""
+        """Count that a host did not answer, and skip it after several times in a row."""
         if name is not None:
             self._hosts[name].n_silent += 1
             if self._hosts[name].n_silent >= _MAX_SILENT:
@@ -374,11 +374,11 @@ async def _read(
     response : httpx.Response
         The answer, whose body was not read.
     max_bytes : int
-        Of the body, as sent and decompressed.
+        Maximum size of the body, as sent and decompressed.
     why_wrong : callable, optional
         Returns why a file with these first bytes is not wanted.
     cuts : bool
-        Whether a longer body is cut, rather than refused.
+        Whether a longer body is truncated instead of raising an error.
     """
     encoding = response.headers.get("content-encoding", "identity").strip().lower() or "identity"
     if encoding != "identity" and encoding not in _GZIP:

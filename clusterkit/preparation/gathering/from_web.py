@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 _PICTURES = "images"
 _RECIPE_SUFFIX = ".toml"
-# Hosts that are asked beside each other; a million at a time would fill the memory.
+# Hosts that are accessed at the same time; a million would fill the memory.
 _MAX_HOSTS = 1000
 
 
@@ -75,14 +75,14 @@ def gather(
 ) -> Gathering:
     """Gather pictures from the web into class folders, or into one with a table of labels.
 
-    Each address gets a line in ``clusterkit-gathered.jsonl``: what came, from where, when, its
-    digest, or why nothing came.  The same call goes on after an interruption, asks for nothing that
-    is there already, and tries again what failed for a reason that may pass.  Pictures that were
-    taken away by hand are not gathered again.  Nothing is overwritten.
+    Each address gets a line in ``clusterkit-gathered.jsonl``: the picture, its origin, date and
+    digest, or the reason of the failure.  The same call continues an interrupted run, skips what is
+    there already, and retries failures that may be temporary.  Pictures that were removed by hand
+    are not gathered again.  Nothing is overwritten.
 
-    Servers are asked politely: as their robots.txt and X-Robots-Tag wish, at a rate for each host,
-    later if they say so, and under an honest name.  Private addresses are refused when a connection
-    is made, on each hop of a redirect.
+    robots.txt, X-Robots-Tag and Retry-After are respected, the rate per host is limited, and the
+    user agent names clusterkit.  Private addresses are rejected when a connection is made, at each
+    redirect.
 
     Parameters
     ----------
@@ -103,28 +103,28 @@ def gather(
         See :func:`clusterkit.datasets.label_tables.read_label_table`; the label column "none" is
         for none.
     max_images : int, optional
-        Gather only so many, the first of the source.
+        Maximum number of pictures, the first of the source.
     max_bytes : int, default 20,000,000
-        Of one file or page, as sent and after decompression.
+        Maximum size of a file or page, as sent and after decompression.
     max_seconds : float, default 60
-        For one request, from the connection to the last byte.
+        Time limit of a request in seconds, from the connection to the last byte.
     rate : float, default 1
-        Requests per second to one host, or fewer if its robots.txt says so.
+        Requests per second to one host, or fewer if its robots.txt asks for it.
     per_host, parallel : int, default 2 and 8
-        Requests at a time to one host, and to all together.
+        Concurrent requests to one host, and to all hosts.
     attempts : int, default 3
-        How often to ask for an address, if that may help.
+        Maximum number of attempts per address.
     allow_private : iterable of str
-        IP addresses and networks that may be asked although they are not public, or ``"all"``.
+        IP addresses and networks that may be accessed although they are not public, or ``"all"``.
     obey_robots : bool, default True
-        Whether robots.txt and X-Robots-Tag (noai, noimageai, noindex) count.  Only the owner of a
-        server can say that they do not.
+        Whether to respect robots.txt and X-Robots-Tag (noai, noimageai, noindex).  Set it to False
+        only with the permission of the server's owner.
     contact : str, optional
-        An address of yours, which servers are told as well.
+        Contact address for the user agent, which some servers require.
     retry_failed : bool, default False
-        Whether to ask again for all that failed, also where it hardly helps.
+        Whether to retry all failures, not only those that may be temporary.
     dry_run : bool, default False
-        Whether to only plan, without writing anything; the pages of a recipe are looked at.
+        Whether to only plan, without writing anything; the pages of a recipe are read.
     random_state : int, optional
         Seed of the length of waits after failures.
     progress : bool, default False
@@ -133,17 +133,17 @@ def gather(
     Returns
     -------
     Gathering
-        A row an address.
+        One row per address.
 
     Raises
     ------
     NotFoundError
-        If there is no source.
+        If the source does not exist.
     OutputExistsError
         If the folder holds files that were not gathered.
     InvalidInputError
         If the source or an argument is invalid, the selectors of a recipe find nothing, or the disk
-        refuses.
+        cannot be written.
     MissingDependencyError
         If httpx, protego or selectolax is not installed.
 
@@ -240,21 +240,21 @@ def gather(
             try:
                 run_apart(work)
             finally:
-                # After Ctrl-C as well: what is there can be used.
+                # After Ctrl-C as well: what was gathered can be used.
                 table = write_label_table(manifest, {one.address: one.facts for one in run.wanted})
             manifest.finish()
     except OSError as error:
         if isinstance(error, ClusterkitError):
             raise
         raise InvalidInputError(
-            f"cannot write in {into}: {error.strerror or error}. The same command goes on with the "
-            "rest"
+            f"cannot write in {into}: {error.strerror or error}. The same command continues with "
+            "the rest"
         ) from error
     return Gathering(into, run.rows(), run.done, table, time.monotonic() - started)
 
 
 class _Run:
-    """One run: which addresses there are, and what becomes of each."""
+    """One run: the addresses, and the result of each."""
 
     def __init__(
         self, manifest: GatherManifest, layout: str, *, retry_failed: bool, progress: bool
@@ -302,7 +302,7 @@ class _Run:
         self.todo = new + again
 
     def rows(self) -> list[Gathered]:
-        """Return what became of each address so far."""
+        """Return the result of each address so far."""
         waiting = {row.address: row for row in self.todo}
         found = []
         for one in self.wanted:
@@ -313,7 +313,7 @@ class _Run:
         return found + self.page_failures
 
     async def download(self, downloader: Downloader, per_host: int) -> None:
-        """Download all that is to be done, the hosts beside each other."""
+        """Download all pending pictures, from several hosts at the same time."""
         queues: dict[str | None, deque[Gathered]] = defaultdict(deque)
         for row in self.todo:
             queues[urlsplit(row.address).hostname].append(row)
@@ -344,7 +344,7 @@ class _Run:
                 raise error from None
 
     async def _gather_one(self, row: Gathered, downloader: Downloader) -> None:
-        """Download one picture, and write down what became of it."""
+        """Download one picture, and record the result."""
         from clusterkit.preparation.gathering.downloads import FailedError
 
         row = replace(row, date=now())
@@ -383,14 +383,14 @@ class _Run:
 
 
 def _layout_of(recipe: Recipe) -> str:
-    """Return what the folder of a recipe is like."""
+    """Return the layout of the folder for a recipe."""
     if recipe.label is None:
         return PLAIN
     return WITH_TABLE if recipe.fields[recipe.label].is_list else BY_CLASS
 
 
 def _layout_for(wanted: Sequence[Wanted]) -> str:
-    """Return what the folder of a list is like."""
+    """Return the layout of the folder for a list."""
     most = max(len(one.labels) for one in wanted)
     return (PLAIN, BY_CLASS)[most] if most < 2 else WITH_TABLE
 

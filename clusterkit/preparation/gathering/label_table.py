@@ -18,7 +18,7 @@ TABLE_NAME = "labels.csv"
 def write_label_table(
     manifest: GatherManifest, newest: Mapping[str, dict[str, str]]
 ) -> Path | None:
-    """Write the labels and facts of all pictures, if their folders do not say everything.
+    """Write the labels and facts of all pictures, unless their folders are the only labels.
 
     Parameters
     ----------
@@ -30,13 +30,13 @@ def write_label_table(
     Returns
     -------
     pathlib.Path or None
-        The table; None if there is none.  One that was changed by hand is kept, and this is another
-        file.
+        The table; None if there is none.  A table that was changed by hand is kept, and another
+        file is written.
 
     Warns
     -----
     UserWarning
-        If it was changed by hand, or a label holds what separates several of them.
+        If it was changed by hand, or a label contains the separator of several labels.
     """
     rows = [
         replace(row, facts=newest.get(row.address, row.facts))

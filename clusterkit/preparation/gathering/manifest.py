@@ -1,8 +1,8 @@
-"""The manifest of gathered pictures: what became of each address, written down as it happens.
+"""The manifest of gathered pictures: the result of each address, recorded as it happens.
 
-JSON lines: first the format, then one line an event.  A picture's line is on the disk before the
-picture has its name, and its bytes are on the disk before its line: whatever a kill leaves behind,
-a picture that was received whole is there, or one rename away.
+JSON lines: first the format, then one line per event.  The bytes of a picture are flushed to disk
+before its line, and the line before the picture gets its final name: after a kill, every complete
+picture has its name or can be renamed.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from clusterkit.utils.locations import is_gone
 MANIFEST_NAME = "clusterkit-gathered.jsonl"
 PARTS = ".clusterkit-parts"
 STORED, FAILED = "stored", "failed"
-# What a row of a dry run or of an interrupted one is.
+# Outcome of a row in a dry run or an interrupted one.
 WAITING = "waiting"
-# What the folder is like.
+# Layouts of the folder.
 BY_CLASS, WITH_TABLE, PLAIN = "a folder per class", "a table of labels", "one folder"
 _FORMAT = 1
 _RULES = {
@@ -58,7 +58,7 @@ _RULES = {
 
 @dataclass(frozen=True)
 class Gathered:
-    """What became of an address.
+    """Result of an address.
 
     Attributes
     ----------
@@ -71,14 +71,14 @@ class Gathered:
     outcome : {"stored", "failed", "waiting"}
         Whether the picture is there.
     reason : str, optional
-        Why not, or what is to be said of it.
+        Why it is not, or a remark.
     may_pass : bool
-        Whether a failure may pass, so that the next run tries again.
+        Whether a failure may be temporary, so that the next run retries.
     file : str, optional
         The picture, relative to the folder.
     is_copy : bool
-        Whether another address, with the same labels, gave the same picture before, whose ``file``
-        this is.
+        Whether another address with the same labels gave the same picture before; ``file`` is that
+        picture.
     final_address : str, optional
         The address after redirects.
     date : str, optional
@@ -104,7 +104,7 @@ class Gathered:
 
 
 class GatherManifest:
-    """What is known of a gathered folder.
+    """The record of a gathered folder.
 
     Parameters
     ----------
@@ -114,11 +114,11 @@ class GatherManifest:
     Attributes
     ----------
     layout : str or None
-        What the folder is like; None if there is none yet.
+        Layout of the folder; None if it is not decided yet.
     rows : dict of str to Gathered
-        What became of each address.
+        The result of each address.
     pages : dict of str to dict
-        What a run that has not ended found on each page.
+        What an interrupted run found on each page.
     tables : set of str
         Digests of the tables of labels that were written.
 
@@ -141,9 +141,9 @@ class GatherManifest:
 
     @contextmanager
     def writing(self, layout: str) -> Iterator[None]:
-        """Write what happens within the block, which no other run may do.
+        """Record events within the block, with the folder locked.
 
-        If it raises an error before anything was stored, what is new is removed.
+        If it raises an error before anything was stored, new files are removed.
         """
         is_new = not os.path.lexists(self.folder)
         make_folder(self.folder)
@@ -173,12 +173,12 @@ class GatherManifest:
                     self.folder.rmdir()
 
     def store(self, row: Gathered, content: bytes) -> None:
-        """Keep a picture, and write it down.
+        """Store a picture, and record it.
 
         Raises
         ------
         OSError
-            If the disk refuses, or a file of the name is there.
+            If the disk cannot be written, or a file of that name exists.
         """
         assert row.file is not None
         target = self.folder / row.file
@@ -193,23 +193,23 @@ class GatherManifest:
         flush(target.parent)
 
     def add(self, row: Gathered) -> None:
-        """Write down what became of an address."""
+        """Record the result of an address."""
         self._append({"picture": asdict(row)})
         self.rows[row.address] = row
 
     def add_page(self, address: str, page: dict[str, Any]) -> None:
-        """Write down what a page has."""
+        """Record the content of a page."""
         self._append({"page": address, "found": page})
         self.pages[address] = page
 
     def add_table(self, digest: str) -> None:
-        """Write down that a table of labels is about to be written."""
+        """Record a table of labels before it is written."""
         if digest not in self.tables:
             self._append({"table": digest})
             self.tables.add(digest)
 
     def finish(self) -> None:
-        """Write down that a run has come to its end: the next one looks at its pages again."""
+        """Record the end of a run: the next one reads its pages again."""
         if self.pages:
             self._append({"finished": True})
             self.pages.clear()
@@ -219,11 +219,11 @@ class GatherManifest:
         return row.file is not None and not is_gone(self.folder / row.file)
 
     def _part(self, row: Gathered) -> Path:
-        """Return where a picture is before it has its name."""
+        """Return the temporary path of a picture."""
         return self.folder / PARTS / digest_bytes(str(row.file).encode())
 
     def _finish_renames(self) -> None:
-        """Give pictures their names that a kill left without, and remove what is not whole."""
+        """Rename complete pictures that a killed run left, and remove incomplete ones."""
         parts = self.folder / PARTS
         if not parts.is_dir():
             return
@@ -243,18 +243,18 @@ class GatherManifest:
         with self.file.open("ab", buffering=0) as stream:
             end = stream.tell()
             try:
-                # A disk that is nearly full takes a part.
+                # A nearly full disk may take only a part.
                 while text:
                     text = text[stream.write(text) :]
                 os.fsync(stream.fileno())
             except OSError:
-                # Another line may follow, that of the table.
+                # The line of the table may follow.
                 with suppress(OSError):
                     stream.truncate(end)
                 raise
 
     def _mend(self) -> None:
-        """Cut a last line that a kill left unfinished."""
+        """Remove an incomplete last line, as left by a kill."""
         if not self.file.exists():
             return
         data = self.file.read_bytes()
@@ -283,7 +283,7 @@ class GatherManifest:
                 ) from None
 
     def _read_line(self, line: Any, *, is_first: bool) -> None:
-        """Take one event in."""
+        """Apply one event."""
         if is_first:
             if line["clusterkit_gather"] != _FORMAT:
                 raise ValueError(f"its format must be {_FORMAT} for this version of clusterkit")
@@ -305,11 +305,11 @@ class GatherManifest:
             raise ValueError("its kind is not known")
 
     def _check_empty(self) -> None:
-        """Raise an error if the folder is another's."""
+        """Raise an error if the folder holds other files."""
         if not os.path.lexists(self.folder):
             return
         if not self.folder.is_dir():
-            raise OutputExistsError(f"{self.folder} exists, and is no folder")
+            raise OutputExistsError(f"{self.folder} exists, and is not a folder")
         others = [entry for entry in self.folder.iterdir() if entry.name not in (LOCK_NAME, PARTS)]
         if others:
             raise OutputExistsError(

@@ -1,8 +1,8 @@
 """Connections to public addresses only.
 
-A name is looked up once for a connection, what it stands for is checked, and the connection goes to
-exactly the checked IP address: a name that changes its address in between gains nothing.  This is
-the only way to the network, for each hop of a redirect as well, and past any proxy.
+A name is resolved once per connection, its IP addresses are checked, and the connection goes to
+exactly the checked address, so that a name which changes its address in between gains nothing.  All
+requests go this way, also after redirects, and without proxies.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ Network = IPv4Network | IPv6Network
 Resolve = Callable[[str, int], Sequence[str]]
 
 EVERYWHERE = "all"
-# What a connection may fail with; the guard's own error is none of them.
+# Errors of a connection; the guard's own error is not among them.
 NETWORK_ERRORS = (
     httpcore.NetworkError,
     httpcore.ProtocolError,
@@ -40,11 +40,11 @@ NETWORK_ERRORS = (
     OSError,
     UnicodeError,  # of httpx, for the host of a redirect, such as xn--a.org
 )
-# With several addresses of a host, none but the last may use up all of the time.
+# With several addresses of a host, only the last may use all of the time.
 _SECONDS_PER_ADDRESS = 5.0
 # Translates IPv4 for networks without it (RFC 6052): as good as the IPv4 address within.
 _NAT64 = IPv6Network("64:ff9b::/96")
-# IPv4 addresses in the guise of IPv6: mapped, compatible, local NAT64, Teredo and 6to4.
+# IPv4 addresses embedded in IPv6: mapped, compatible, local NAT64, Teredo and 6to4.
 _DISGUISED = [
     IPv6Network(text)
     for text in ("::ffff:0:0/96", "::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16")
@@ -77,7 +77,7 @@ class RefusedAddressError(Exception):
 
 
 def parse_networks(texts: Iterable[str]) -> list[Network]:
-    """Return the networks that may be connected to although they are not public.
+    """Return the networks that may be accessed although they are not public.
 
     Parameters
     ----------
@@ -117,18 +117,18 @@ def why_refused(address: str, allowed: Iterable[Network] = ()) -> str | None:
     Examples
     --------
     >>> why_refused("10.0.0.1")
-    '10.0.0.1 is no public address (private)'
+    '10.0.0.1 is not a public address (private)'
     >>> why_refused("9.9.9.9")
     """
     ip = ip_address(address)
     if any(ip in network for network in allowed):
         return None
     kind = _kind(ip)
-    return None if kind is None else f"{address} is no public address ({kind})"
+    return None if kind is None else f"{address} is not a public address ({kind})"
 
 
 def _kind(ip: IPv4Address | IPv6Address) -> str | None:
-    """Return what an address is, or None if it is public."""
+    """Return the kind of a non-public address, or None if it is public."""
     if isinstance(ip, IPv6Address):
         if ip in _NAT64:
             return _kind(IPv4Address(int(ip) & 0xFFFFFFFF))
@@ -169,14 +169,15 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Connect to the first address of a host that answers, if all of them may be."""
+        """Connect to the first address of a host that answers, if all addresses are allowed."""
         try:
             addresses = await _in_thread(self._resolve, host, port)
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(f"the name {host} cannot be found") from error
         for address in addresses:
             if reason := why_refused(address, self._allowed):
-                named = reason if address == host else f"{host} leads to a place inside: {reason}"
+                inside = f"{host} resolves to an internal address: {reason}"
+                named = reason if address == host else inside
                 raise RefusedAddressError(f"{named} (--allow-private {address} allows it)")
         last: Exception = httpcore.ConnectError(f"the name {host} has no address")
         for number, address in enumerate(addresses, 1):
@@ -197,7 +198,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Refuse."""
+        """Raise RefusedAddressError."""
         raise RefusedAddressError(f"{path} is on this machine")
 
     async def sleep(self, seconds: float) -> None:
@@ -208,8 +209,8 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
 class GuardedTransport(httpx.AsyncBaseTransport):
     """Brings the requests of an ``httpx`` client through a :class:`GuardedBackend`.
 
-    ``httpx`` has no public way to give its own transport another backend; should a private one
-    change its name, nothing would be guarded any more.
+    ``httpx`` has no public way to replace the backend of its transport, and relying on a private
+    name could silently disable the guard.
 
     Parameters
     ----------
@@ -266,7 +267,7 @@ class _Body(httpx.AsyncByteStream):
 
 
 async def _in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a thread that nobody has to wait for: a look-up cannot be interrupted."""
+    """Call a function in a thread that can be abandoned, since a look-up cannot be interrupted."""
     loop = asyncio.get_running_loop()
     future = loop.create_future()
 

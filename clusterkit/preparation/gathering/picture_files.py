@@ -1,11 +1,11 @@
-"""What was downloaded: whether it is a picture, and of which kind, by its content alone."""
+"""Tell by its content alone whether a download is a picture, and of which format."""
 
 import re
 
 from clusterkit.errors import ImageError
 from clusterkit.images.decoding import decode_image
 
-# So many bytes tell what a file is.
+# Number of bytes that identify a format.
 START_BYTES = 32
 _STARTS = {
     b"\xff\xd8\xff": ".jpg",
@@ -28,7 +28,7 @@ _SIZE = (32, 32)
 
 
 def picture_suffix(start: bytes) -> str | None:
-    """Return the suffix of a picture by its first bytes; None if it is none of a known kind.
+    """Return the suffix of a picture by its first bytes; None if the format is unknown.
 
     Examples
     --------
@@ -46,14 +46,14 @@ def picture_suffix(start: bytes) -> str | None:
 
 
 def why_no_picture(start: bytes) -> str | None:
-    """Return why a file with these first bytes is no picture; None if it may be one."""
+    """Return why a file with these first bytes is not a picture; None if it may be one."""
     if not start:
         return "the file is empty"
     if picture_suffix(start) is not None:
         return None
     if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"<", b"{", b"[")):
-        return "it is text, such as a web page or a drawing in SVG, and no picture"
-    return "it is no picture of a known kind"
+        return "it is text, such as a web page or an SVG drawing, not a picture"
+    return "it is not a picture of a known format"
 
 
 def why_unreadable(content: bytes) -> str | None:

@@ -1,4 +1,4 @@
-"""What a server asks of those who take its pictures: robots.txt, X-Robots-Tag, and its pace."""
+"""What servers ask of clients: robots.txt, X-Robots-Tag, and the pace of requests."""
 
 import asyncio
 import email.utils
@@ -12,30 +12,30 @@ from protego import Protego
 
 from clusterkit import __version__
 
-# The name that a robots.txt may speak to.
+# The name of this robot in a robots.txt.
 AGENT = "clusterkit"
-# Words of X-Robots-Tag, and of <meta name="robots">, that say no.
+# Words of X-Robots-Tag, and of <meta name="robots">, that forbid gathering.
 _NO = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none"})
-# What follows our name in a robots.txt, which protego takes for a part of it.
+# Text after our name in a robots.txt, which protego would take as a part of it.
 _VERSION = re.compile(
     rf"^(\s*user-agent\s*:\s*{AGENT})[/ \t][^\r\n]*", re.IGNORECASE | re.MULTILINE
 )
 # The name of a robot before a colon, rather than a word that has a value, or a time of day.
 _ROBOT = re.compile(r"(?!unavailable_after|max-)[^\s:]+\s*:")
-# What RFC 9309 asks to read at least, and what is read at most.
+# Maximum number of bytes that are read, the minimum by RFC 9309.
 ROBOTS_BYTES = 512 * 1024
 # The second wait is this long, then twice as long each time, more or less by half.
 BACKOFF_SECONDS = 1.0
 
 
 def user_agent(contact: str | None) -> str:
-    """Return the honest name of this program, and whom to ask about it."""
+    """Return the user agent: the name of this program, and a contact."""
     about = "gathers pictures for its user" + (f"; {contact}" if contact else "")
     return f"{AGENT}/{__version__} ({about})"
 
 
 def find_objection(values: Iterable[str]) -> str | None:
-    """Return the word of X-Robots-Tag by which a server says no, or None.
+    """Return the word of X-Robots-Tag by which a server forbids gathering, or None.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ class Rules:
 
     @property
     def seconds_between(self) -> float:
-        """The seconds between two requests that it asks for; 0 if it asks for none."""
+        """Requested seconds between two requests; 0 if not given."""
         rate = self._rules.request_rate(AGENT)
         return max(
             self._rules.crawl_delay(AGENT) or 0.0, rate.seconds / rate.requests if rate else 0.0
@@ -119,14 +119,14 @@ class Host:
     seconds_between : float
         Between the starts of two requests.
     per_host : int
-        How many requests may be under way.
+        Maximum number of concurrent requests.
     everywhere : asyncio.Semaphore
-        How many requests may be under way at all hosts together.
+        Limit of concurrent requests to all hosts.
 
     Attributes
     ----------
     n_silent : int
-        How many addresses in a row the host did not answer for.
+        Number of addresses in a row without an answer.
     """
 
     def __init__(
@@ -140,10 +140,10 @@ class Host:
         self._next = 0.0
 
     def slow_down(self, seconds_between: float) -> None:
-        """Leave at least so many seconds between two requests."""
+        """Set the minimum number of seconds between two requests."""
         if seconds_between > self.seconds_between:
             self.seconds_between = seconds_between
-            # The request that told us so was one.
+            # The request that returned this counts as one.
             self._next = max(self._next, time.monotonic() + seconds_between)
 
     def pause(self, seconds: float) -> None:
@@ -157,8 +157,8 @@ class Host:
         Yields
         ------
         callable
-            To be called when the request was sent, from when on the pace counts: connecting takes
-            longer at one time than at another.  Until then no other starts.
+            To be called when the request was sent, which starts the interval to the next one, since
+            connecting takes a variable time.  Until then no other request starts.
         """
         async with self._slots:
             await self._order.acquire()
@@ -175,7 +175,7 @@ class Host:
                 while True:
                     while (wait := self._next - time.monotonic()) > 0:
                         await asyncio.sleep(wait)
-                    # Nobody holds a place among all while it waits for its host.
+                    # A request that waits for its host does not count for the limit of all hosts.
                     await self._everywhere.acquire()
                     if self._next <= time.monotonic():
                         break

@@ -1,4 +1,4 @@
-"""Look at the pages of a recipe: which pictures they have, and what they lack."""
+"""Read the pages of a recipe: which pictures they have, and what they lack."""
 
 import warnings
 from collections import deque
@@ -30,11 +30,11 @@ class PageReader:
     recipe : Recipe
         The recipe.
     downloader : Downloader
-        Asks for pages.
+        Downloads pages.
     manifest : GatherManifest
-        Knows the pages of a run that was cut, which are not asked for again.
+        Holds the pages of an interrupted run, which are not downloaded again.
     keeps : bool
-        Whether it is told of pages.
+        Whether to record pages in it.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class PageReader:
         self._recipe, self._downloader = recipe, downloader
         self._manifest, self._keeps = manifest, keeps
         self._version = digest_file(recipe.file)
-        # Where labels are folders, an item without one has no place.
+        # If labels are folders, an item without a label has no folder.
         self._needs_label = recipe.label is not None and not recipe.fields[recipe.label].is_list
 
     async def read(self, max_images: int | None = None, *, progress: bool = False) -> list[Wanted]:
@@ -58,7 +58,7 @@ class PageReader:
         Parameters
         ----------
         max_images : int, optional
-            Read no more pages than that many need.
+            Stop reading pages when there are this many.
         progress : bool
             Whether to show a progress bar.
 
@@ -70,7 +70,7 @@ class PageReader:
         Warns
         -----
         UserWarning
-            About what single pages and items lack, and pages beyond ``max_pages``.
+            If pages or items lack something, or there are pages beyond ``max_pages``.
         """
         queue, seen = deque(self._recipe.pages), set[str]()
         pages: list[Page] = []
@@ -104,7 +104,7 @@ class PageReader:
         return _unite(pages)
 
     async def _read_once(self, address: str) -> Page | None:
-        """Return a page as a run that was cut has found it, or as it is now."""
+        """Return a page as recorded by an interrupted run, or as it is now."""
         kept = self._manifest.pages.get(address)
         if kept is not None and kept.get("recipe") == self._version:
             return _page_from(kept)
@@ -119,14 +119,14 @@ class PageReader:
             answer = await self._downloader.fetch(address)
             kind = answer.content_type.partition(";")[0].strip().lower()
             if kind and "html" not in kind:
-                raise FailedError(f"it is {kind}, no web page")
+                raise FailedError(f"it is {kind}, not a web page")
             if is_nested_too_deep(answer.content):
                 raise FailedError("its elements are nested too deep")
             word = page_objection(answer.content, answer.content_type)
             if self._downloader.limits.obeys_robots and word is not None:
-                raise FailedError(f"the page says {word} (meta robots)")
+                raise FailedError(f"the page forbids it: {word} (meta robots)")
         except FailedError as failure:
-            # Pages are looked at by each run.
+            # Pages are read by each run.
             row = Gathered(
                 address, outcome=FAILED, reason=f"page: {failure}", may_pass=True, date=now()
             )
@@ -194,7 +194,7 @@ def _unite(pages: Sequence[Page]) -> list[Wanted]:
 
 
 def _page_from(kept: dict[str, Any]) -> Page:
-    """Return a page as an earlier run found it."""
+    """Return a page as recorded by an earlier run."""
     values = {name: kept[name] for name in Page.__dataclass_fields__}
     items = [Wanted(one["address"], tuple(one["labels"]), one["facts"]) for one in kept["items"]]
     return Page(**{**values, "items": items})

@@ -1,4 +1,4 @@
-"""Recipes: which pages list pictures, and where on a page they and their facts are.
+"""Recipes: which pages list pictures, and where on a page these and their facts are.
 
 A recipe is data, a small TOML file, and runs no code.
 """
@@ -39,18 +39,18 @@ _CHARSET_OF_TYPE = re.compile(r"""charset\s*=\s*["']?([A-Za-z0-9_.:-]+)""", re.I
 
 @dataclass(frozen=True)
 class Selector:
-    """Where on a page, or within an item, a value is.
+    """The place of a value on a page, or within an item.
 
     Attributes
     ----------
     select : str
         A CSS selector.
     attribute : tuple of str
-        The first of these attributes that is there is the value; the text if there are none.
+        The value is that of the first existing one of these attributes; the text if empty.
     several : bool
-        Whether all elements that fit count, rather than the first.
+        Whether all matching elements count, rather than the first.
     separator : str, optional
-        Between several values in one text.
+        Separator of several values in one text.
     of_page : bool
         Whether it is searched on the whole page, such as a heading, rather than in the item.
     """
@@ -90,7 +90,7 @@ class Recipe:
     Attributes
     ----------
     file : pathlib.Path
-        Where it is from.
+        Its file.
     pages : list of str
         Addresses of the pages.
     item : str
@@ -104,7 +104,7 @@ class Recipe:
     next : Selector, optional
         The address of the next page.
     max_pages : int
-        How many pages to look at, at most.
+        Maximum number of pages.
     """
 
     file: Path
@@ -132,9 +132,9 @@ class Page:
     n_items : int
         Number of all items.
     unusable : list of str
-        Addresses of pictures that are none, such as those that hold the picture itself.
+        Invalid addresses of pictures, such as data URLs.
     found : dict of str to int
-        For how many items each field, and the picture, was found.
+        Number of items in which each field, and the picture, was found.
     next : str, optional
         The next page.
     """
@@ -165,15 +165,15 @@ def read_recipe(file: Path) -> Recipe:
 
         A place is a CSS selector, whose first element's text counts, or a table: ``select``, the
         ``attribute`` to take instead (of several the first that is there), ``several`` for all
-        elements, ``separator`` between several values in one text, and ``of_page`` for what is said
-        once for all items of a page.
+        elements, ``separator`` between several values in one text, and ``of_page`` for a value that
+        appears once for all items of a page.
 
     Raises
     ------
     NotFoundError
-        If there is no such file.
+        If the file does not exist.
     InvalidInputError
-        If it is no TOML, has an unknown key or one of the wrong type, or a selector is none.
+        If it is not TOML, has an unknown key or one of the wrong type, or a selector is invalid.
     """
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8-sig"))
@@ -213,7 +213,7 @@ def read_recipe(file: Path) -> Recipe:
             )
         if name != recipe.label and is_label_name(name):
             raise InvalidInputError(
-                f"{file}: the field {name!r} would be taken for the labels: say "
+                f"{file}: the field {name!r} would be taken for the labels: write "
                 f'label = "{name}", or give it another name'
             )
     return recipe
@@ -229,7 +229,7 @@ def extract(recipe: Recipe, content: bytes, content_type: str, address: str) -> 
     content : bytes
         The page.
     content_type : str
-        Its type, as its server says, which may name the encoding.
+        Its type according to the server, which may name the encoding.
     address : str
         Its address.
 
@@ -280,9 +280,9 @@ def extract(recipe: Recipe, content: bytes, content_type: str, address: str) -> 
 
 
 def is_nested_too_deep(content: bytes) -> bool:
-    """Return whether a page has more open elements than any that a person wrote.
+    """Return whether a page has more nested elements than any page written by a person.
 
-    The time of the parser grows with the square of their number: minutes for a hostile page.
+    The time of the parser grows with the square of their number, to minutes for a malicious page.
     """
     steps = (-1 if closing else 1 for closing, is_single in _TAG.findall(content) if not is_single)
     depths = itertools.accumulate(steps)
@@ -290,14 +290,14 @@ def is_nested_too_deep(content: bytes) -> bool:
 
 
 def page_objection(content: bytes, content_type: str) -> str | None:
-    """Return the word of a ``<meta name="robots">`` by which a page says no, or None."""
+    """Return the word of a ``<meta name="robots">`` by which a page forbids gathering, or None."""
     tree = LexborHTMLParser(_decode(content, content_type))
     nodes = tree.css('meta[name="robots" i], meta[name="clusterkit" i]')
     return find_objection(node.attributes.get("content") or "" for node in nodes)
 
 
 def _address(text: str, base: str) -> str | None:
-    """Return an address of a page in full; None if it is none."""
+    """Return an address of a page in full; None if it is invalid."""
     try:
         return parse_address(text, base=base)
     except InvalidInputError:
@@ -305,14 +305,14 @@ def _address(text: str, base: str) -> str | None:
 
 
 def _decode(content: bytes, content_type: str) -> str:
-    """Return a page as text, in the encoding that its server or itself names."""
+    """Return a page as text, in the encoding named by its server or by itself."""
     named = _CHARSET_OF_TYPE.search(content_type)
     written = _CHARSET.search(content[:2048])
     encoding = named[1] if named else written[1].decode("ascii") if written else "utf-8"
     if content.startswith(b"\xef\xbb\xbf"):
         encoding = "utf-8-sig"
     try:
-        # What is called Latin-1 or ASCII is Windows' code page, as in all browsers.
+        # Latin-1 and ASCII mean Windows' code page, as in all browsers.
         is_western = codecs.lookup(encoding).name in ("iso8859-1", "ascii")
         return content.decode("cp1252" if is_western else encoding, "replace")
     # There are encodings that are not of text, and one that cannot be used: "undefined".
@@ -380,7 +380,7 @@ class _Reader:
                 raise InvalidInputError(f"{self.file}: pages: {error}") from None
 
     def selector(self, value: Any, key: str, attribute: tuple[str, ...] = ()) -> Selector:
-        """Return a selector: a text, or a table that says more."""
+        """Return a selector, from text or a table."""
         table = {"select": value} if isinstance(value, str) else value
         if not isinstance(table, dict):
             raise self.error(key, "a CSS selector, or a table with select", value)

@@ -15,27 +15,27 @@ from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.preparation.gathering.manifest import FAILED, STORED, WAITING, Gathered
 from clusterkit.utils.text import join_lines, plural
 
-# Reasons that are listed; the table has all.
+# Number of listed reasons; the table has all.
 _MAX_REASONS = 12
 
 
 @dataclass(frozen=True, repr=False)
 class Gathering(TableResult):
-    """Result of :func:`gather`, a row an address.
+    """Result of :func:`gather`, one row per address.
 
     Attributes
     ----------
     into : pathlib.Path
         The folder.
     rows : list of Gathered
-        What became of each address, in the order of the source; pages that could not be read are
-        at the end.
+        The result of each address, in the order of the source; pages that could not be read are at
+        the end.
     done : set of str
         The addresses that this run asked for.
     table : pathlib.Path or None
         The table of labels.
     seconds : float
-        How long it took; of a dry run, how long it takes at least.
+        Wall time; for a dry run, the minimum wall time of the real run.
     dry_run : bool
         Whether this was only planned.
     """
@@ -51,7 +51,7 @@ class Gathering(TableResult):
     def stored(self) -> list[Gathered]:
         """The rows whose pictures are there, without further addresses of the same picture."""
         found: dict[str | None, Gathered] = {}
-        # The address that it was stored from may have left the source since.
+        # The address that it was stored from may no longer be in the source.
         for row in sorted(self._with(STORED), key=lambda row: row.is_copy):
             if self._is_there(row):
                 found.setdefault(row.file, row)
@@ -60,17 +60,17 @@ class Gathering(TableResult):
 
     @property
     def _n_new(self) -> int:
-        """How many pictures were stored by this run."""
+        """Number of pictures stored by this run."""
         return sum(row.address in self.done and not row.is_copy for row in self.stored)
 
     @cached_property
     def removed(self) -> list[Gathered]:
-        """The rows whose pictures were gathered, and taken away since."""
+        """The rows whose pictures were gathered, and removed since."""
         return [row for row in self._with(STORED) if not self._is_there(row)]
 
     @property
     def failures(self) -> list[Gathered]:
-        """The rows without a picture, for some reason."""
+        """The failed rows."""
         return self._with(FAILED)
 
     @property
@@ -80,7 +80,7 @@ class Gathering(TableResult):
 
     @property
     def class_counts(self) -> dict[str, int]:
-        """Number of pictures of each label, in a dry run as if all were there."""
+        """Number of pictures of each label; in a dry run, as if all were gathered."""
         shown = self.waiting + self.stored if self.dry_run else self.stored
         return dict(sorted(Counter(label for row in shown for label in row.labels).items()))
 
@@ -112,7 +112,7 @@ class Gathering(TableResult):
         if reasons:
             lines.append(f"{len(self.failures)} failed:")
             for (reason, may_pass), count in reasons.most_common(_MAX_REASONS):
-                lines.append(f"{count:>7}  {reason}{' (may pass)' if may_pass else ''}")
+                lines.append(f"{count:>7}  {reason}{' (may be temporary)' if may_pass else ''}")
             if (more := len(reasons) - _MAX_REASONS) > 0:
                 lines.append(f"         and {plural(more, 'more reason')}, which --table writes")
             lines.append(self._advice())
@@ -167,7 +167,7 @@ class Gathering(TableResult):
         return (self._plan() if self.dry_run else self._outcome())[0]
 
     def _table(self) -> Rows:
-        """Return a row an address."""
+        """Return one row per address."""
         names = list(dict.fromkeys(name for row in self.rows for name in row.facts))
         header = [
             "address",

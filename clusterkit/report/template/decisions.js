@@ -160,7 +160,7 @@ const Decisions = (() => {
 
   /** Return why a cluster cannot have a name, or "" if it can. */
   function whyNot(number, name) {
-    if (Data.missing.has(name) && name) return `“${name}” stands for a missing name in tables.`;
+    if (Data.missing.has(name) && name) return `“${name}” means a missing value in tables.`;
     if (!name || number < Data.next) return "";
     // All rows would hold the name that they had, as if nobody had named the new cluster.
     const rows = clusters().get(number) ?? [];

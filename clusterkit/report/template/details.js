@@ -95,7 +95,7 @@ const Details = (() => {
       open.addEventListener("click", () => Choice.open(other, { focus: true }));
       list.append(make("li", {}, open));
     }
-    if (!list.children.length) return [make("p", { class: "note" }, "Its neighbours are not known.")];
+    if (!list.children.length) return [make("p", { class: "note" }, "Its neighbours are unknown.")];
     const title = exact ? "Nearest images" : "Nearest images (approximate)";
     return [make("h3", {}, title), list];
   }
@@ -110,7 +110,7 @@ const Details = (() => {
   function show(row, focus) {
     if (row === null) return;
     if (panel.hidden) back = document.activeElement;
-    // A button that was pressed is made anew, and stays where the keyboard is.
+    // A button that was pressed is made again, and stays where the keyboard is.
     const pressed = [...panel.querySelectorAll("button")].indexOf(document.activeElement);
     const path = printable(Data.paths[row]);
     const isMarked = Decisions.marks.has(row);

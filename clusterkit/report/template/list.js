@@ -212,7 +212,7 @@ const List = (() => {
     root.append(nothing);
   }
 
-  const nothing = make("p", { class: "note", hidden: true }, "No image fits what is asked for.");
+  const nothing = make("p", { class: "note", hidden: true }, "No image matches the filters.");
 
   function updateSelected() {
     for (const item of root.querySelectorAll("[data-row]")) {

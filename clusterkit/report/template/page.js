@@ -123,7 +123,7 @@ const Page = (() => {
     get("redo").addEventListener("click", () => { Decisions.redo(); Choice.filter(); });
     get("download").addEventListener("click", () => {
       ClustersTable.download();
-      status(`Downloaded ${Data.table}: save it over the one it came from, beside its .json file.`);
+      status(`Downloaded ${Data.table}: save it in place of the original, beside its .json file.`);
     });
     let timer = 0;
     get("text").addEventListener("input", (event) => {

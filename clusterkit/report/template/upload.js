@@ -76,7 +76,7 @@ const Upload = (() => {
         }
       });
     }));
-    if (mine === number) said.textContent = `${plural(files.length, "picture")} looked at.`;
+    if (mine === number) said.textContent = `${plural(files.length, "picture")} examined.`;
   }
 
   function begin() {

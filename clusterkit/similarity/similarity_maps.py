@@ -1,4 +1,4 @@
-"""Where in two pictures their similarity is: maps of both, and parts that answer to each other.
+"""Where in two pictures their similarity is: maps of both, and corresponding parts.
 
 If a vector is the average of a network's features over the locations of a picture, the cosine of
 two vectors is a sum over pairs of locations (Stylianou, Souvenir and Pless, 2019, "Visualizing deep
@@ -8,10 +8,11 @@ metric learning", arXiv 1909.12977)::
     cosine(a, b) = sum over p, q of f_p . g_q / (n_a n_b |a| |b|)
 
 The sum over one of them leaves a map of the other picture, which sums to the cosine.  A location
-that adds much to the sum is not always one that makes the pictures alike: it may add still more to
-the length of its vector.  So each location also has its *effect*: how much the cosine falls without
-it.  Of other networks only that is measured, by hiding one patch of a picture after the other
-(Zeiler and Fergus, 2014, "Visualizing and understanding convolutional networks", arXiv 1311.2901).
+that contributes much to the sum does not always make the pictures similar: it may contribute still
+more to the length of its vector.  Each location therefore also has an *effect*: how much the cosine
+falls without it.  For other networks only the effect is measured, by hiding one patch of a picture
+after the other (Zeiler and Fergus, 2014, "Visualizing and understanding convolutional networks",
+arXiv 1311.2901).
 """
 
 from __future__ import annotations
@@ -23,26 +24,26 @@ from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
 
-# Parts that are looked for: more are hard to tell apart in a picture.
+# Number of parts: more are hard to tell apart in a picture.
 _N_PARTS = 3
-# A part must make at least this share of the similarity.
+# Minimum share of the similarity for a part.
 _MIN_SHARE = 0.03
-# Parts are made of the strongest locations, which make this share of a map.
+# Parts consist of the strongest locations, which contribute this share of a map.
 _KEPT = 0.8
 _N_STEPS = 20
-# Of singular values whose largest is 1, and of lengths of vectors.
+# Tolerance for singular values, of which the largest is 1, and for lengths of vectors.
 _NOISE = 1e-6
 
 
 class Part(NamedTuple):
-    """A part of one picture, and the part of the other that answers to it.
+    """A part of one picture, and the corresponding part of the other.
 
     Attributes
     ----------
     mask_a, mask_b : ndarray of shape (h, w), bool
         The locations of the part in each picture; no location is in two parts.
     cosine : float
-        What the pairs of these locations contribute to the similarity.
+        Contribution of the pairs of these locations to the similarity.
     """
 
     mask_a: NDArray[np.bool_]
@@ -57,18 +58,18 @@ class Where(NamedTuple):
     ----------
     method : {"exact", "occlusion"}
         ``exact``: the maps sum to the cosine of the two vectors.  ``occlusion``: the maps are the
-        effects of hiding patches, which sum to nothing in particular.
+        effects of hiding patches, whose sum has no meaning.
     map_a, map_b : ndarray of shape (h, w), float64
-        What each location of a picture contributes to the similarity.
+        Contribution of each location of a picture to the similarity.
     effect_a, effect_b : ndarray of shape (h, w), float64
         How much the cosine falls without each location; negative where it rises.
     cosine : float
-        The similarity that was looked at: of the vectors of this forward pass, which the precision
-        of the network moves a little from that of the stored ones.
+        Similarity of the vectors of this forward pass, which may differ a little from that of the
+        stored ones because of the network's precision.
     parts : tuple of Part
-        Parts of both pictures that answer to each other, in descending order of contribution.
+        Corresponding parts of both pictures, in descending order of contribution.
     resize : {"stretch", "crop", "pad"}
-        How the pictures were resized before they were looked at.
+        How the pictures were resized.
     """
 
     method: str
@@ -155,7 +156,7 @@ def split_by_hiding(
     *,
     resize: str = "stretch",
 ) -> Where:
-    """Say where the similarity of two pictures is by what hiding their patches changes.
+    """Find where the similarity of two pictures is by hiding their patches.
 
     Parameters
     ----------
@@ -175,7 +176,7 @@ def split_by_hiding(
     cosine = float(a @ b)
     map_a = cosine - _unit(hidden_a.astype(np.float64)) @ b
     map_b = cosine - _unit(hidden_b.astype(np.float64)) @ a
-    # What a patch adds to the vector takes the place of the features of a location.
+    # The contribution of a patch to the vector replaces the features of a location.
     lost_a = _relative_rows(vectors[0].astype(np.float64) - hidden_a, vectors[0])
     lost_b = _relative_rows(vectors[1].astype(np.float64) - hidden_b, vectors[1])
     parts = _match_parts(lost_a, lost_b, map_a, map_b) if cosine > 0 else ()
@@ -197,15 +198,15 @@ def _leave_out(
     Parameters
     ----------
     rows : ndarray of shape (n, d)
-        What the locations add to a vector of length 1.
+        Contributions of the locations to a vector of length 1.
     contributions : ndarray of shape (h, w)
-        What they add to the cosine.
+        Their contributions to the cosine.
     """
     cosine = contributions.sum()
     squares = np.einsum("pd,pd->p", rows, rows)
     left = 1 - 2 * np.einsum("pd,d->p", rows, rows.sum(axis=0)) + squares
     lengths = np.sqrt(np.maximum(left, 0)).reshape(contributions.shape)
-    # Nothing is like a picture without its only location.
+    # A picture without its only location has no similarity.
     rest = np.divide(
         cosine - contributions, lengths, out=np.zeros_like(lengths), where=lengths > _NOISE
     )
@@ -232,21 +233,22 @@ def _match_parts(
     map_a: NDArray[np.float64],
     map_b: NDArray[np.float64],
 ) -> tuple[Part, ...]:
-    """Find parts of two pictures that answer to each other.
+    """Find corresponding parts of two pictures.
 
     Parameters
     ----------
     rows_a, rows_b : ndarray of shape (n, d)
-        What each location adds to the vector of its picture, of length 1; the scalar products of
-        two locations are what the pair contributes to the similarity.
+        Contribution of each location to the vector of its picture, of length 1; the scalar product
+        of two locations is the contribution of the pair to the similarity.
     map_a, map_b : ndarray of shape (h, w)
-        What the locations contribute.
+        Contributions of the locations.
 
     Notes
     -----
-    Of the strongest locations.  Spectral co-clustering (Dhillon, 2001, "Co-clustering documents and
-    words using bipartite spectral graph partitioning") divides those of both pictures together:
-    the locations of a part contribute more with each other than their strengths let expect.
+    Only the strongest locations are used.  Spectral co-clustering (Dhillon, 2001, "Co-clustering
+    documents and words using bipartite spectral graph partitioning") divides those of both pictures
+    together: the locations of a part contribute more with each other than expected from their
+    strengths.
     """
     strong_a, strong_b = np.flatnonzero(_strongest(map_a)), np.flatnonzero(_strongest(map_b))
     pairs = np.einsum("pd,qd->pq", rows_a[strong_a], rows_b[strong_b])
@@ -266,7 +268,7 @@ def _match_parts(
 
 
 def _strongest(contributions: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return the fewest locations that make most of the sum; none if all are zero."""
+    """Return the fewest locations that contribute most of the sum; none if all are zero."""
     values = np.maximum(contributions.ravel(), 0)
     order = np.argsort(-values, kind="stable")
     total = np.cumsum(values[order])
@@ -290,7 +292,7 @@ def _divide_both(table: NDArray[np.float64]) -> NDArray[np.intp]:
     points = np.vstack([scale_a[:, None] * u[:, kept], scale_b[:, None] * vt[kept].T])
     if not points.size:
         return np.zeros(len(points), dtype=np.intp)
-    # k-means from points that are far from each other, weighted by strength, which has no chance.
+    # k-means from points that are far from each other, weighted by strength: deterministic.
     weights = np.concatenate([rows, columns])
     centers = [points[int(np.argmax(weights * (points**2).sum(axis=1)))]]
     for _ in range(1, _N_PARTS):

@@ -12,7 +12,7 @@ from clusterkit.extractors import Extraction, Extractor, create_extractor
 from clusterkit.extractors.applications import NETWORKS, KerasApplication
 from clusterkit.images.folder import ImageFolder
 from clusterkit.similarity.looking import Viewer, find_where
-from clusterkit.similarity.where import split_by_hiding, split_cosine
+from clusterkit.similarity.similarity_maps import split_by_hiding, split_cosine
 
 rng = np.random.default_rng(0)
 PICTURES = rng.integers(0, 256, (3, 4, 4, 3), dtype=np.uint8).repeat(8, axis=1).repeat(8, axis=2)
