@@ -14,7 +14,7 @@ import pytest
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
 from clusterkit.routing import MANIFEST_NAME, MODES, sort_into_folders, undo
 from clusterkit.routing.manifest import locked
-from clusterkit.routing.seals import seal
+from clusterkit.routing.signatures import seal
 from tests.kills import Killed, killed_at
 
 NAMES = ("cat", "dog", "wild")

@@ -11,7 +11,7 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.extractors import Extraction, Extractor, create_extractor
 from clusterkit.extractors.applications import NETWORKS, KerasApplication
 from clusterkit.images.folder import ImageFolder
-from clusterkit.similarity.looking import Viewer, find_where
+from clusterkit.similarity.picture_explanation import Viewer, find_where
 from clusterkit.similarity.similarity_maps import split_by_hiding, split_cosine
 
 rng = np.random.default_rng(0)

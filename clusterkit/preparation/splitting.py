@@ -30,7 +30,7 @@ from clusterkit.errors import (
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import ImageFolder, read_bytes
 from clusterkit.routing.manifest import Manifest, read_manifest
-from clusterkit.routing.seals import find_unsealed
+from clusterkit.routing.signatures import find_unsealed
 from clusterkit.routing.sorting import Sorting, sort_into_folders
 from clusterkit.routing.transfer import MODES, Transfer, is_inside, make_folder
 from clusterkit.store.store import Store

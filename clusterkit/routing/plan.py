@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
 from clusterkit.routing.manifest import Manifest
-from clusterkit.routing.strays import Strays
+from clusterkit.routing.moved_by_hand import Strays
 from clusterkit.routing.transfer import Transfer, find_entry, is_inside, is_same_entry
 from clusterkit.utils.text import in_shell
 

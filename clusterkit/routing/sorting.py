@@ -16,7 +16,7 @@ from clusterkit.errors import ClusterkitError, InvalidInputError, NotFoundError,
 from clusterkit.images.folder import digest_file
 from clusterkit.routing.manifest import Manifest, locked, read_manifest
 from clusterkit.routing.plan import Plan, make_plan
-from clusterkit.routing.seals import seal
+from clusterkit.routing.signatures import seal
 from clusterkit.routing.transfer import (
     MODES,
     Transfer,

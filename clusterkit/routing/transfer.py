@@ -37,7 +37,7 @@ class Transfer(NamedTuple):
         SHA-256 of its bytes, in hexadecimal; None for a link.
     seal : str or None
         Signature of a move planned by this user on this machine, see
-        :mod:`clusterkit.routing.seals`.
+        :mod:`clusterkit.routing.signatures`.
     """
 
     source: str

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from clusterkit.datasets.results import Result
 from clusterkit.errors import ClusterkitError, InvalidInputError, NotFoundError
 from clusterkit.routing.manifest import MANIFEST_NAME, Manifest, locked, read_manifest
-from clusterkit.routing.seals import find_unsealed
+from clusterkit.routing.moved_by_hand import Strays
+from clusterkit.routing.signatures import find_unsealed
 from clusterkit.routing.sorting import tell_store
-from clusterkit.routing.strays import Strays
 from clusterkit.routing.transfer import (
     Transfer,
     find_parts,

@@ -220,7 +220,7 @@ def explain(
     (0.96, 3, 1.0)
     """
     from clusterkit.extractors.remembered import RememberedExtractor
-    from clusterkit.similarity.looking import look_at
+    from clusterkit.similarity.picture_explanation import look_at
 
     embeddings = as_searchable(embeddings, stream=stream, progress=progress)
     if extractor is not None and embeddings.fingerprint not in (None, extractor.fingerprint):
