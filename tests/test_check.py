@@ -446,7 +446,7 @@ def test_quarantine_and_undo_bring_every_byte_and_time_back(faulty: Path) -> Non
     assert kinds_of(left) == {"blurred": ["dog/soft.png"]}
     # Again, with nothing more to do, and with more.
     assert ck.check(faulty, quarantine_into="aside").moved.transfers == []
-    assert ck.check(faulty, quarantine_into="aside", kinds=["blurred"]).moved.folders == {
+    assert ck.check(faulty, quarantine_into="aside", kinds="blurred").moved.folders == {
         "blurred": 1
     }
     assert ck.undo("aside").n_undone == 4

@@ -67,6 +67,10 @@ def test_what_is_labelled_or_excluded_is_not_chosen() -> None:
         found = sample_images(
             embeddings, 30, by=by, labels=known, exclude=["blue/"], random_state=0
         )
+        options = {"by": by, "labels": known, "random_state": 0}
+        assert (
+            sample_images(embeddings, 30, exclude="blue/", **options).to_dict() == found.to_dict()
+        )
         names = [labels[row] for row in found.rows]
         assert len(set(found.rows)) == 30
         assert min(found.rows) >= 10

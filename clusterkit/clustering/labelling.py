@@ -19,6 +19,7 @@ from clusterkit.clustering.saved import (
 )
 from clusterkit.datasets.results import Result
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
+from clusterkit.utils.arguments import as_list
 from clusterkit.utils.locations import absolute, relative
 from clusterkit.utils.noise import NOISE, cluster_text, is_missing_text
 from clusterkit.utils.text import join_lines, plural
@@ -81,8 +82,8 @@ def label(
     *,
     names: Mapping[int, str] | None = None,
     moves: Mapping[str, int] | None = None,
-    pin: Iterable[int] = (),
-    unpin: Iterable[int] = (),
+    pin: int | Iterable[int] = (),
+    unpin: int | Iterable[int] = (),
     not_copies: Iterable[tuple[str, str]] = (),
     copies: Iterable[tuple[str, str]] = (),
 ) -> Labelling:
@@ -104,7 +105,7 @@ def label(
     moves : mapping of str to int, optional
         The cluster of images, by their path in the table, their file, or their file name if it is
         unique.  A number that is not in use makes a new group; -1 is noise.
-    pin, unpin : iterable of int
+    pin, unpin : int or iterable of int
         Clusters that keep their images, and those that no longer do.
     not_copies, copies : iterable of (str, str)
         Pairs of images that look alike but are no copies of each other, so that a contact sheet
@@ -128,6 +129,7 @@ def label(
     Notice
         If two clusters have the same name.
     """
+    pin, unpin = as_list(pin), as_list(unpin)
     table = read_clusters(clusters_csv)
     earlier = read_earlier(table)
     labels = dict(zip(earlier.paths, earlier.labels, strict=True))

@@ -30,6 +30,7 @@ from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.reading import as_embeddings
 from clusterkit.store.store import Store
+from clusterkit.utils.arguments import as_list
 from clusterkit.utils.html import Markup
 from clusterkit.utils.locations import absolute
 from clusterkit.utils.noise import NOISE
@@ -169,11 +170,11 @@ def sample_images(
     *,
     by: str | None = None,
     labels: Sequence[Any] | None = None,
-    label_tables: Sequence[str | Path] = (),
+    label_tables: str | Path | Iterable[str | Path] = (),
     model: Classifier | str | Path | None = None,
     predictions: str | Path | None = None,
     clusters: Any = None,
-    exclude: Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
     into: str | Path | None = None,
     mode: str = "copy",
     store: Store | str | Path | None = None,
@@ -207,7 +208,7 @@ def sample_images(
     labels : sequence of length n, optional
         Labels so far, None for images without; images with a label are not chosen.  They tell doubt
         by a linear classifier of the vectors.
-    label_tables : sequence of path
+    label_tables : path or iterable of paths
         Tables of labels so far, such as samples in which they were filled in; the last one counts.
     model : Classifier or path, optional
         A fitted classifier, or its ``.keras`` file.
@@ -215,7 +216,7 @@ def sample_images(
         A table of ``clusterkit predict``: files, and the probability of each class.
     clusters : Clustering or path, optional
         A clustering of the images, or its ``clusters.csv``; noise is not typical of anything.
-    exclude : iterable of str
+    exclude : str or iterable of str
         Patterns of images not to choose, as for :class:`~clusterkit.images.folder.ImageFolder`.
     into : path, optional
         Bring the files into this folder: into one folder for each suggested class or cluster, or
@@ -269,7 +270,7 @@ def sample_images(
             f"there must be one label per image, or None. Received: {len(known)} labels, "
             f"{len(embeddings)} images"
         )
-    for table in label_tables:
+    for table in as_list(label_tables):
         found_labels = read_labels(table, embeddings.paths, **columns).labels
         known = [old if new is None else new for old, new in zip(known, found_labels, strict=True)]
     is_labelled = np.array([label is not None for label in known], np.bool_)
@@ -279,7 +280,7 @@ def sample_images(
         by = "doubtful" if tells else "typical"
     if by not in STRATEGIES:
         raise InvalidInputError(f"by must be one of {', '.join(STRATEGIES)}. Received: {by!r}")
-    patterns = list(exclude)
+    patterns = as_list(exclude)
     free = ~is_labelled
     if patterns:
         free &= ~np.array(match_paths(embeddings.paths, patterns), np.bool_)
