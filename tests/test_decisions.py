@@ -150,6 +150,13 @@ def test_an_image_that_was_moved_stays_where_it_was_put(table: Path) -> None:
     assert go_on(found).labels[[4, 5, 6]].tolist() == [0, 2, -1]
 
 
+def test_numbers_of_numpy_and_one_number_are_taken(table: Path) -> None:
+    found = label(table, names={np.int64(1): "fox"}, moves={Path("05.png"): np.int64(2)}, pin=3)
+    assert found.decisions.fixed == {1, 3}
+    assert label(table).to_dict() == found.to_dict() | {"n_moved": 0}
+    assert label(table, unpin=np.int64(3)).decisions.fixed == {1}
+
+
 def test_an_image_may_belong_where_it_is(table: Path) -> None:
     labelled = label(table, moves={"05.png": 0})
     assert labelled.n_moved == 0
@@ -298,7 +305,10 @@ def test_a_table_keeps_its_other_columns(table: Path) -> None:
     [
         ({"names": {7: "fox"}}, "no cluster 7 in the table, which has 0, 1, 2, 3"),
         # As JSON has them; 0 is there.
-        ({"names": {"0": "fox"}}, "no cluster '0' in the table, which has 0, 1, 2, 3"),
+        ({"names": {"0": "fox"}}, "a cluster must be given by its number. Received: '0'"),
+        ({"moves": {"05.png": "2"}}, "a cluster must be given by its number. Received: '2'"),
+        ({"names": {0: 5}}, "the name of a cluster must be a text. Received: 5"),
+        ({"not_copies": ("00.png", "01.png")}, "a pair must be two images. Received: '00.png'"),
         ({"pin": [7]}, "no cluster 7"),
         ({"names": {1: "NA"}}, "missing value"),
         ({"pin": [1], "unpin": [1]}, "pinned and unpinned at once"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from clusterkit.clustering.decisions import Decisions, Placed
 from clusterkit.clustering.saved import (
@@ -129,11 +132,13 @@ def label(
     Notice
         If two clusters have the same name.
     """
-    pin, unpin = as_list(pin), as_list(unpin)
+    names = {_number(number): _name(name) for number, name in (names or {}).items()}
+    moves = {str(image): _number(number) for image, number in (moves or {}).items()}
+    pin, unpin = (set(map(_number, as_list(numbers))) for numbers in (pin, unpin))
     table = read_clusters(clusters_csv)
     earlier = read_earlier(table)
     labels = dict(zip(earlier.paths, earlier.labels, strict=True))
-    decided = _decide(earlier, labels, names or {}, moves or {}, set(pin), set(unpin))
+    decided = _decide(earlier, labels, names, moves, pin, unpin)
     n_moved = sum(labels[image.path] != image.cluster for image in decided.placed)
     labels |= {image.path: image.cluster for image in decided.placed}
     decided = replace(decided, not_copies=_pairs(not_copies, earlier))
@@ -141,7 +146,7 @@ def label(
     decisions = earlier.decisions | decided
     decisions = replace(
         decisions,
-        pinned=decisions.pinned - set(unpin),
+        pinned=decisions.pinned - unpin,
         not_copies=decisions.not_copies - taken_back,
     )
     _check_pins(decided, labels, unpin, decisions)
@@ -149,7 +154,7 @@ def label(
     called = {number: name for number, name in called.items() if name}
     _say_shared(called, decided)
     sizes = dict(sorted(Counter(labels.values()).items()))
-    if decided or set(unpin) or taken_back:
+    if decided or unpin or taken_back:
         digests = earlier.digests or [None] * len(earlier.paths)
         origin = Origin(
             {**earlier.made_by} | {"k": len(sizes.keys() - {NOISE}), "sizes": _as_text(sizes)},
@@ -160,6 +165,20 @@ def label(
         )
         rewrite_clusters(clusters_csv, origin)
     return Labelling(Path(clusters_csv), sizes, called, decisions, n_moved)
+
+
+def _number(given: Any) -> int:
+    """Return the number of a cluster, also of NumPy, as one of Python."""
+    if isinstance(given, bool) or not isinstance(given, int | np.integer):
+        raise InvalidInputError(f"a cluster must be given by its number. Received: {given!r}")
+    return int(given)
+
+
+def _name(given: Any) -> str:
+    """Return the name of a cluster."""
+    if not isinstance(given, str):
+        raise InvalidInputError(f"the name of a cluster must be a text. Received: {given!r}")
+    return given
 
 
 def _decide(
@@ -208,15 +227,18 @@ def _pairs(
     digest_of = dict(zip(earlier.paths, earlier.digests or (), strict=False))
     found = set()
     for pair in pairs:
-        one, other = (digest_of.get(_find(image, earlier)) for image in pair)
+        if isinstance(pair, str | os.PathLike) or len(pair) != 2:
+            raise InvalidInputError(f"a pair must be two images. Received: {pair!r}")
+        one, other = (digest_of.get(_find(str(image), earlier)) for image in pair)
         if not one or not other:
             raise InvalidInputError(
                 "the table does not tell the content of its images, by which pairs are kept: write "
-                f"it anew with `clusterkit cluster`. Received: {' and '.join(pair)}"
+                f"it anew with `clusterkit cluster`. Received: {' and '.join(map(str, pair))}"
             )
         if one == other:
             raise InvalidInputError(
-                f"{' and '.join(pair)} are the same image or equal files, which are always copies"
+                f"{' and '.join(map(str, pair))} are the same image or equal files, which are "
+                "always copies"
             )
         found.add((min(one, other), max(one, other)))
     return frozenset(found)
