@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.predict import as_classifier, classify
-from clusterkit.clusterers.base import ClusteringWarning
+from clusterkit.clusterers.base import ClusteringWarning, check_at_least
 from clusterkit.clusterers.distances import margins_to_others
 from clusterkit.clusterers.kmeans.estimator import KMeans
 from clusterkit.clustering.saved import check_earlier, read_earlier
@@ -33,7 +33,7 @@ from clusterkit.store.store import Store
 from clusterkit.utils.arguments import as_list
 from clusterkit.utils.html import Markup
 from clusterkit.utils.locations import absolute
-from clusterkit.utils.noise import NOISE
+from clusterkit.utils.noise import NOISE, is_missing
 from clusterkit.utils.text import join_lines, plural
 
 STRATEGIES = ("diverse", "typical", "doubtful")
@@ -206,8 +206,8 @@ def sample_images(
         By default ``doubtful`` with predictions, a model, or labels of at least two classes,
         otherwise ``typical``.
     labels : sequence of length n, optional
-        Labels so far, None for images without; images with a label are not chosen.  They tell doubt
-        by a linear classifier of the vectors.
+        Labels so far; None, NaN or an empty text for images without.  Images with a label are not
+        chosen.  They tell doubt by a linear classifier of the vectors.
     label_tables : path or iterable of paths
         Tables of labels so far, such as samples in which they were filled in; the last one counts.
     model : Classifier or path, optional
@@ -263,8 +263,11 @@ def sample_images(
     ['a', 'e', 'i']
     """
     embeddings = as_embeddings(embeddings)
+    n_images = check_at_least(n_images, 1, "n_images")
     rng = np.random.default_rng(random_state)
-    known: list[Any] = [None] * len(embeddings) if labels is None else list(labels)
+    known: list[Any] = [None] * len(embeddings)
+    if labels is not None:
+        known = [None if is_missing(label) else label for label in labels]
     if len(known) != len(embeddings):
         raise InvalidInputError(
             f"there must be one label per image, or None. Received: {len(known)} labels, "
@@ -290,7 +293,7 @@ def sample_images(
             f"none of the {plural(len(embeddings), 'image')} is left to choose: each is excluded, "
             "has a label, or its file is gone"
         )
-    if not 1 <= n_images <= free.sum():
+    if n_images > free.sum():
         raise InvalidInputError(
             f"n_images must be from 1 to {free.sum()}, the number of images that are not excluded "
             f"and have no label. Received: {n_images}"
