@@ -52,6 +52,21 @@ def test_columns_of_a_table_and_generators(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("mode", ["copy", "link", "move"])
+def test_a_photo_that_is_in_its_folder_stays_as_it_is(tmp_path: Path, mode: str) -> None:
+    photos = take(tmp_path / "photos/cat")
+    before = texts(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    for into in ("photos", "link", "photos"):
+        done = sort(photos, tmp_path / into, mode)
+        assert (len(done.transfers), done.n_present) == ((2, 2) if into == "photos" else (0, 4))
+        assert set(texts(tmp_path / "photos")) >= {"cat/a.jpg", "cat/b.jpg", "dog/c.jpg"}
+        assert not list(tmp_path.rglob("*(2)*"))
+        if into == "link":
+            undo(tmp_path / "photos")
+            assert texts(tmp_path) == before
+
+
 @pytest.mark.parametrize("name", [None, np.nan, pd.NA, ("train", None)])
 def test_files_without_a_name(tmp_path: Path, name: Any) -> None:
     photos = take(tmp_path / "photos")

@@ -48,7 +48,8 @@ class Sorting(Result):
     transfers : list of Transfer
         The transfers of this run, in order, without files that were already there.
     n_present : int
-        Number of files that an earlier run sorted, and of further paths to a file of this run.
+        Number of files that were in their folder before, and of further paths to a file of this
+        run.
     dry_run : bool
         Whether this was only planned.
     """
@@ -112,8 +113,8 @@ def sort_into_folders(
     Parameters
     ----------
     files : iterable of paths
-        The files.  Files that an earlier call sorted into ``into`` are left in place.  A file given
-        by two paths, through a linked folder, is sorted once.
+        The files.  Files that are in their folder of ``into`` or that an earlier call sorted are
+        left in place.  A file given by two paths, through a linked folder, is sorted once.
     names : iterable of the same length
         The folder of each file, or a tuple of nested folders, such as ``("train", "cat")``;
         characters that are invalid on some file systems become ``_``.
