@@ -168,8 +168,10 @@ class Clustering(TableResult):
             lines.append(f"Kept as named or pinned: {', '.join(map(str, kept))}")
         if self.identity is not None:
             lines += self.identity.to_text().split("\n")
-        extractor = self.embeddings.space.get("extractor")
-        if extractor in _BY_TONE and "tone" not in self.embeddings.space.get("without", ()):
+        space = self.embeddings.space
+        extractor = space.get("extractor")
+        is_by_tone = extractor in _BY_TONE and "imported_from" not in space
+        if is_by_tone and "tone" not in space.get("without", ()):
             lines.append(
                 f"Note: {extractor} groups photos by colour and tone, not by what they show"
             )
