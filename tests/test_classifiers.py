@@ -161,7 +161,9 @@ def test_same_seed_same_network(
     [
         ({"network": "cnn9"}, "network must be one of nn, dnn"),
         ({"network": "xception", "image_size": 99}, "xception has its own"),
-        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"epochs": 0}, "epochs must be an integer of at least 1. Received: epochs=0"),
+        ({"epochs": 1.5}, "epochs must be an integer of at least 1. Received: epochs=1.5"),
+        ({"image_size": (28, 28)}, r"image_size must be an integer .*Received: .*\(28, 28\)"),
         ({"validation_split": 1.0}, "validation_split must be between"),
         ({"balance": "heavy"}, "balance must be one of auto, weights, oversample, None"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
@@ -407,6 +409,12 @@ def test_predict(trained: tuple[Path, dict[str, Any]], folder: Path) -> None:
     ]
     planned = route(ImageFolder(folder), trained[0], folder.parent / "routed", dry_run=True)
     assert len(planned.predictions) == len(found.predictions)
+    # A folder, a table and a list are as good as what is opened in them.
+    assert classify(folder, trained[0]).to_dict() == found.to_dict()
+    assert len(classify(str(table), trained[0]).predictions) == 2
+    for images in (str(folder), folder, ImageFolder(folder).files):
+        again = route(images, trained[0], folder.parent / "routed", dry_run=True)
+        assert again.to_dict() == planned.to_dict()
 
 
 def test_predict_draws_and_writes_a_table(

@@ -21,6 +21,7 @@ from clusterkit.classifiers.model_file import (
 )
 from clusterkit.classifiers.tasks import HEAD, Task, as_labels, is_multilabel
 from clusterkit.classifiers.training.augmentation import check_augmentation
+from clusterkit.clusterers.base import check_at_least
 from clusterkit.datasets.labelled_images import LabelledImages
 from clusterkit.datasets.names import TRAIN, VALIDATION
 from clusterkit.datasets.split import split
@@ -619,8 +620,8 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     check_augmentation(augmentation or ())
     for name in ("image_size", "epochs", "patience", "batch_size"):
         value = parameters[name]
-        if value is not None and value < 1:
-            raise InvalidInputError(f"{name} must be at least 1. Received: {name}={value}")
+        if value is not None:
+            check_at_least(value, 1, name)
     share, rate = parameters["validation_split"], parameters["learning_rate"]
     if not 0 < share < 1:
         raise InvalidInputError(

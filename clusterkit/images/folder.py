@@ -221,6 +221,11 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
         return f"ImageFolder({str(self.root)!r}, {len(self)} images)"
 
 
+def as_image_folder(images: Any) -> ImageFolder:
+    """Return an ImageFolder itself, or that of a path or of several."""
+    return images if isinstance(images, ImageFolder) else ImageFolder(images)
+
+
 def read_image(
     path: str | Path, size: tuple[int, int] | None = None, *, resize: str = "stretch"
 ) -> NDArray[np.uint8]:

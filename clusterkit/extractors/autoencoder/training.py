@@ -17,7 +17,7 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.autoencoder.batches import PictureBatches, open_pixels
 from clusterkit.extractors.autoencoder.extractor import LATENT_LAYER, save_autoencoder, to_pixels
 from clusterkit.extractors.autoencoder.network import build_autoencoder, whiten
-from clusterkit.images.folder import ImageFolder
+from clusterkit.images.folder import ImageFolder, as_image_folder
 from clusterkit.images.pixels import check_pixels, to_rgb
 from clusterkit.networks.training import BestEpoch, compile_network, fit_epochs
 from clusterkit.utils.files import check_output
@@ -109,7 +109,7 @@ class AutoencoderTraining(Result):
 
 
 def train_autoencoder(
-    images: ImageFolder | NDArray[np.uint8],
+    images: ImageFolder | NDArray[np.uint8] | str | Path | list[Any],
     output: str | Path,
     *,
     image_size: int | tuple[int, int] = 128,
@@ -132,7 +132,7 @@ def train_autoencoder(
 
     Parameters
     ----------
-    images : ImageFolder or ndarray of shape (n, height, width[, 3]), uint8
+    images : ImageFolder, path, list of paths, or ndarray of shape (n, height, width[, 3]), uint8
         The images. Files that cannot be read are skipped and listed in ``failures``.
     output : path
         The file to write, ending in ``.keras``.
@@ -184,8 +184,10 @@ def train_autoencoder(
     if isinstance(images, np.ndarray):
         images = to_rgb(check_pixels(images))
         image_size = images.shape[1], images.shape[2]
-    elif isinstance(image_size, int):
-        image_size = image_size, image_size
+    else:
+        images = as_image_folder(images)
+        if isinstance(image_size, int):
+            image_size = image_size, image_size
     seed = draw_seed(random_state)
     keras.utils.set_random_seed(seed)
     model = build_autoencoder(image_size, latent_size=latent_size, depth=depth)
