@@ -209,6 +209,14 @@ def test_what_could_not_be_kept_is_said(table: Path) -> None:
     assert found.decisions.placed[0].cluster == 2  # for when it is back
 
 
+def test_that_all_clusters_are_kept_is_said(table: Path) -> None:
+    label(table, pin=[0, 1, 2, 3])
+    assert go_on(table, k=4).n_clusters == 4
+    for k in (2, 5):
+        with pytest.warns(Notice, match=f"in the 4 clusters that decisions keep.*n_clusters={k}"):
+            assert go_on(table, k=k).n_clusters == 4
+
+
 def test_too_few_clusters_are_an_error(table: Path) -> None:
     label(table, pin=[0, 1])
     with pytest.raises(InvalidInputError, match=r"2 clusters are kept .* at least 3. Received: 2"):

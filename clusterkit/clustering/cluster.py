@@ -519,7 +519,16 @@ def _cluster_rest(
     free = held == FREE
     labels = held.copy()
     chosen = None
+    n_held = len(np.unique(held[held >= 0]))
     if not free.any():
+        if n_clusters not in (None, n_held):
+            warnings.warn(
+                f"all images are in the {plural(n_held, 'cluster')} that decisions keep: there are "
+                f"none to make others of. Received: n_clusters={n_clusters}. `clusterkit label` "
+                "takes names and pins back",
+                Notice,
+                stacklevel=3,
+            )
         return labels, chosen
     is_whole = bool(free.all())
     rest: Any = embeddings
@@ -528,7 +537,6 @@ def _cluster_rest(
             rest = embeddings.select(free)
         else:
             rest = np.asarray(embeddings)[free]
-    n_held = len(np.unique(held[held >= 0]))
     if n_clusters == "auto":
         curve = elbow_curve(rest, random_state=random_state, progress=progress)
         chosen = choose_level(curve, level)
