@@ -14,6 +14,7 @@ from clusterkit.clustering import Clustering, label
 from clusterkit.clustering.cluster import cluster
 from clusterkit.clustering.decisions import Decisions, Placed, read_edits
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
+from clusterkit.routing.manifest import locked
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.part_file import Row
 from clusterkit.store.store import Store
@@ -155,6 +156,15 @@ def test_numbers_of_numpy_and_one_number_are_taken(table: Path) -> None:
     assert found.decisions.fixed == {1, 3}
     assert label(table).to_dict() == found.to_dict() | {"n_moved": 0}
     assert label(table, unpin=np.int64(3)).decisions.fixed == {1}
+
+
+def test_two_calls_at_once_lose_nothing(table: Path) -> None:
+    with locked(table.parent, doing="labelling clusters"):
+        with pytest.raises(InvalidInputError, match="another run is labelling clusters in"):
+            label(table, names={1: "fox"})
+        assert label(table).names == {}  # reading waits for nobody
+    assert label(table, names={1: "fox"}).names == label(table).names == {1: "fox"}
+    assert sorted(file.name for file in table.parent.iterdir()) == ["clusters.csv", "clusters.json"]
 
 
 def test_an_image_may_belong_where_it_is(table: Path) -> None:

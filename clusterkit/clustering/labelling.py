@@ -6,6 +6,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from clusterkit.clustering.saved import (
 )
 from clusterkit.datasets.results import Result
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
+from clusterkit.routing.manifest import locked
 from clusterkit.utils.arguments import as_list
 from clusterkit.utils.locations import absolute, relative
 from clusterkit.utils.noise import NOISE, cluster_text, is_missing_text
@@ -125,7 +127,8 @@ def label(
     NotFoundError
         If the table or an image does not exist.
     InvalidInputError
-        If there is no such cluster, a name cannot be written, or two decisions exclude each other.
+        If there is no such cluster, a name cannot be written, two decisions exclude each other, or
+        another call is labelling a table of the folder.
 
     Warns
     -----
@@ -135,36 +138,43 @@ def label(
     names = {_number(number): _name(name) for number, name in (names or {}).items()}
     moves = {str(image): _number(number) for image, number in (moves or {}).items()}
     pin, unpin = (set(map(_number, as_list(numbers))) for numbers in (pin, unpin))
-    table = read_clusters(clusters_csv)
-    earlier = read_earlier(table)
-    labels = dict(zip(earlier.paths, earlier.labels, strict=True))
-    decided = _decide(earlier, labels, names, moves, pin, unpin)
-    n_moved = sum(labels[image.path] != image.cluster for image in decided.placed)
-    labels |= {image.path: image.cluster for image in decided.placed}
-    decided = replace(decided, not_copies=_pairs(not_copies, earlier))
-    taken_back = _pairs(copies, earlier)
-    decisions = earlier.decisions | decided
-    decisions = replace(
-        decisions,
-        pinned=decisions.pinned - unpin,
-        not_copies=decisions.not_copies - taken_back,
-    )
-    _check_pins(decided, labels, unpin, decisions)
-    called = {**earlier.names, **decided.names}
-    called = {number: name for number, name in called.items() if name}
-    _say_shared(called, decided)
-    sizes = dict(sorted(Counter(labels.values()).items()))
-    if decided or unpin or taken_back:
-        digests = earlier.digests or [None] * len(earlier.paths)
-        origin = Origin(
-            {**earlier.made_by} | {"k": len(sizes.keys() - {NOISE}), "sizes": _as_text(sizes)},
-            called,
-            labels,
-            dict(zip(earlier.paths, digests, strict=True)),
+    not_copies, copies = list(not_copies), list(copies)
+    is_changed = any((names, moves, pin, unpin, not_copies, copies))
+    with ExitStack() as held:
+        if is_changed and Path(clusters_csv).is_file():
+            # Of two calls at once, the last would write what it read before the first.
+            folder = Path(clusters_csv).absolute().parent
+            held.enter_context(locked(folder, doing="labelling clusters"))
+        table = read_clusters(clusters_csv)
+        earlier = read_earlier(table)
+        labels = dict(zip(earlier.paths, earlier.labels, strict=True))
+        decided = _decide(earlier, labels, names, moves, pin, unpin)
+        n_moved = sum(labels[image.path] != image.cluster for image in decided.placed)
+        labels |= {image.path: image.cluster for image in decided.placed}
+        decided = replace(decided, not_copies=_pairs(not_copies, earlier))
+        taken_back = _pairs(copies, earlier)
+        decisions = earlier.decisions | decided
+        decisions = replace(
             decisions,
+            pinned=decisions.pinned - unpin,
+            not_copies=decisions.not_copies - taken_back,
         )
-        rewrite_clusters(clusters_csv, origin)
-    return Labelling(Path(clusters_csv), sizes, called, decisions, n_moved)
+        _check_pins(decided, labels, unpin, decisions)
+        called = {**earlier.names, **decided.names}
+        called = {number: name for number, name in called.items() if name}
+        _say_shared(called, decided)
+        sizes = dict(sorted(Counter(labels.values()).items()))
+        if decided or unpin or taken_back:
+            digests = earlier.digests or [None] * len(earlier.paths)
+            origin = Origin(
+                {**earlier.made_by} | {"k": len(sizes.keys() - {NOISE}), "sizes": _as_text(sizes)},
+                called,
+                labels,
+                dict(zip(earlier.paths, digests, strict=True)),
+                decisions,
+            )
+            rewrite_clusters(clusters_csv, origin)
+        return Labelling(Path(clusters_csv), sizes, called, decisions, n_moved)
 
 
 def _number(given: Any) -> int:
