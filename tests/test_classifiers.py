@@ -156,6 +156,20 @@ def test_same_seed_same_network(
     np.testing.assert_array_equal(again.predict_proba(images), fitted.predict_proba(images))
 
 
+def test_numbers_of_numpy(
+    fitted: Classifier, arrays: tuple[NDArray[np.uint8], list[str]], tmp_path: Path
+) -> None:
+    """As a search over np.arange and np.linspace gives them, and JSON and Keras take none."""
+    numbers = {
+        name: np.array(value)[()] if type(value) in (int, float) else value
+        for name, value in QUICK.items()
+    }
+    again = Classifier(**numbers).fit(*arrays)
+    np.testing.assert_array_equal(again.predict_proba(arrays[0]), fitted.predict_proba(arrays[0]))
+    again.save(tmp_path / "clf.keras")
+    assert Classifier.load(tmp_path / "clf.keras").get_params()["epochs"] == QUICK["epochs"]
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [

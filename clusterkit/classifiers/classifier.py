@@ -35,6 +35,7 @@ from clusterkit.networks.runtimes.choose import PRECISIONS
 from clusterkit.networks.runtimes.keras import gpu_has_bfloat16, run_network
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store
+from clusterkit.utils.arguments import as_plain
 from clusterkit.utils.parallel import default_batch_size
 from clusterkit.utils.seeds import draw_seed
 from clusterkit.utils.text import did_you_mean
@@ -532,7 +533,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return Fitting(
             epochs=self.epochs or (EPOCHS if self._is_transfer else RECIPES[self.network].epochs),
             batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
+            learning_rate=as_plain(self.learning_rate),
             patience=self.patience,
             balance=self.balance,
             random_state=seed,
@@ -651,7 +652,7 @@ def training_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     parameters : mapping of str to object
         From :meth:`Classifier.get_params`.
     """
-    kept = dict(parameters)
+    kept = {name: as_plain(value) for name, value in parameters.items()}
     del kept["progress"], kept["tensorboard"], kept["store"]
     if kept["weights"] is None and kept["network"] in NETWORKS and default_weights() != "imagenet":
         kept["weights"] = default_weights()

@@ -49,6 +49,7 @@ from clusterkit.store.embeddings import Embeddings, describe_space
 from clusterkit.store.reading import as_embeddings
 from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
+from clusterkit.utils.arguments import as_plain
 from clusterkit.utils.html import Markup
 from clusterkit.utils.noise import NOISE, cluster_text
 from clusterkit.utils.ray_engine import RayEngine, as_engine
@@ -646,4 +647,5 @@ def _folder_name(label: int, name: str | None) -> str:
 def _json_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
     """Convert parameters to JSON-able values, other objects to strings."""
     simple = (bool, int, float, str, type(None))
-    return {k: v if isinstance(v, simple) else repr(v) for k, v in parameters.items()}
+    plain = {name: as_plain(value) for name, value in parameters.items()}
+    return {k: v if isinstance(v, simple) else repr(v) for k, v in plain.items()}

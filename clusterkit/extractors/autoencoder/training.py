@@ -186,8 +186,8 @@ def train_autoencoder(
         image_size = images.shape[1], images.shape[2]
     else:
         images = as_image_folder(images)
-        if isinstance(image_size, int):
-            image_size = image_size, image_size
+        if isinstance(image_size, int | np.integer):
+            image_size = int(image_size), int(image_size)
     seed = draw_seed(random_state)
     keras.utils.set_random_seed(seed)
     model = build_autoencoder(image_size, latent_size=latent_size, depth=depth)
