@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> AutoencoderTraining:
     """Train once for all tests."""
     output = tmp_path_factory.mktemp("model") / "ae.keras"
-    return train_autoencoder(folder, output, **QUICK)
+    return train_autoencoder(folder, output, **{k: np.int64(v) for k, v in QUICK.items()})
 
 
 def test_training_learns_and_reports(trained: AutoencoderTraining) -> None:

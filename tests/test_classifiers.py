@@ -166,8 +166,12 @@ def test_numbers_of_numpy(
     }
     again = Classifier(**numbers).fit(*arrays)
     np.testing.assert_array_equal(again.predict_proba(arrays[0]), fitted.predict_proba(arrays[0]))
-    again.save(tmp_path / "clf.keras")
-    assert Classifier.load(tmp_path / "clf.keras").get_params()["epochs"] == QUICK["epochs"]
+    for name, clf in (
+        ("clf", again),
+        ("sized", Classifier(**numbers, image_size=np.int64(8)).fit(*arrays)),
+    ):
+        clf.save(tmp_path / f"{name}.keras")
+        assert Classifier.load(tmp_path / f"{name}.keras").get_params()["epochs"] == 5
 
 
 @pytest.mark.parametrize(

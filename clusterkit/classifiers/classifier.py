@@ -429,7 +429,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             return (*self.extractor.image_size, 3)
         from clusterkit.classifiers.training.networks import RECIPES
 
-        side = self.image_size
+        side = as_plain(self.image_size)
         if is_pixels(X):
             _, height, width, channels = check_pixels(X).shape
             return (side or height, side or width, channels)

@@ -20,6 +20,7 @@ from clusterkit.extractors.autoencoder.network import build_autoencoder, whiten
 from clusterkit.images.folder import ImageFolder, as_image_folder
 from clusterkit.images.pixels import check_pixels, to_rgb
 from clusterkit.networks.training import BestEpoch, compile_network, fit_epochs
+from clusterkit.utils.arguments import as_plain
 from clusterkit.utils.files import check_output
 from clusterkit.utils.seeds import draw_seed
 from clusterkit.utils.text import plural
@@ -180,6 +181,8 @@ def train_autoencoder(
     output = check_output(output, overwrite=overwrite)
     if output.suffix != ".keras":
         raise InvalidInputError(f"the output's name must end in .keras. Received: {output}")
+    numbers = (latent_size, depth, epochs, patience, batch_size)
+    latent_size, depth, epochs, patience, batch_size = map(as_plain, numbers)
     _check(epochs, validation_split, patience, batch_size)
     if isinstance(images, np.ndarray):
         images = to_rgb(check_pixels(images))
