@@ -16,7 +16,7 @@ from PIL import Image
 
 from clusterkit.cli import main
 from clusterkit.errors import InvalidInputError, OutputExistsError, WeightsError
-from clusterkit.extractors import Autoencoder
+from clusterkit.extractors import Autoencoder, create_extractor
 from clusterkit.extractors.autoencoder.batches import PictureBatches, ScratchPixels
 from clusterkit.extractors.autoencoder.extractor import load_autoencoder, read_metadata
 from clusterkit.extractors.autoencoder.network import build_autoencoder, whiten
@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> AutoencoderTraining:
     """Train once for all tests."""
     output = tmp_path_factory.mktemp("model") / "ae.keras"
-    return train_autoencoder(ImageFolder(folder), output, **QUICK)
+    return train_autoencoder(folder, output, **{k: np.int64(v) for k, v in QUICK.items()})
 
 
 def test_training_learns_and_reports(trained: AutoencoderTraining) -> None:
@@ -70,7 +70,8 @@ def test_training_learns_and_reports(trained: AutoencoderTraining) -> None:
 
 
 def test_extractor_is_the_encoder_alone(trained: AutoencoderTraining, folder: Path) -> None:
-    extractor = Autoencoder(trained.output, batch_size=16)
+    extractor = create_extractor(trained.output, batch_size=16)
+    assert isinstance(extractor, Autoencoder)
     files = [folder / f"{i:02}.png" for i in range(40)]
     vectors = extractor.transform(files)
     assert vectors.dtype == np.float32

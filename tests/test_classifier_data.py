@@ -50,6 +50,7 @@ def test_folders_of_systems_and_what_is_excluded_are_no_classes(folder: Path) ->
     save(folder / "@eaDir/0.png", 0)
     save(folder / "fox/0.png", 7)
     data = read_labelled(folder, exclude=["fox/", "cat/[1-9].png"])
+    assert "fox" not in read_labelled(folder, exclude="fox/").class_counts
     assert data.class_counts == {"cat": 1, "dog": 10}
 
 

@@ -156,12 +156,32 @@ def test_same_seed_same_network(
     np.testing.assert_array_equal(again.predict_proba(images), fitted.predict_proba(images))
 
 
+def test_numbers_of_numpy(
+    fitted: Classifier, arrays: tuple[NDArray[np.uint8], list[str]], tmp_path: Path
+) -> None:
+    """As a search over np.arange and np.linspace gives them, and JSON and Keras take none."""
+    numbers = {
+        name: np.array(value)[()] if type(value) in (int, float) else value
+        for name, value in QUICK.items()
+    }
+    again = Classifier(**numbers).fit(*arrays)
+    np.testing.assert_array_equal(again.predict_proba(arrays[0]), fitted.predict_proba(arrays[0]))
+    for name, clf in (
+        ("clf", again),
+        ("sized", Classifier(**numbers, image_size=np.int64(8)).fit(*arrays)),
+    ):
+        clf.save(tmp_path / f"{name}.keras")
+        assert Classifier.load(tmp_path / f"{name}.keras").get_params()["epochs"] == 5
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
         ({"network": "cnn9"}, "network must be one of nn, dnn"),
         ({"network": "xception", "image_size": 99}, "xception has its own"),
-        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"epochs": 0}, "epochs must be an integer of at least 1. Received: epochs=0"),
+        ({"epochs": 1.5}, "epochs must be an integer of at least 1. Received: epochs=1.5"),
+        ({"image_size": (28, 28)}, r"image_size must be an integer .*Received: .*\(28, 28\)"),
         ({"validation_split": 1.0}, "validation_split must be between"),
         ({"balance": "heavy"}, "balance must be one of auto, weights, oversample, None"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
@@ -407,6 +427,12 @@ def test_predict(trained: tuple[Path, dict[str, Any]], folder: Path) -> None:
     ]
     planned = route(ImageFolder(folder), trained[0], folder.parent / "routed", dry_run=True)
     assert len(planned.predictions) == len(found.predictions)
+    # A folder, a table and a list are as good as what is opened in them.
+    assert classify(folder, trained[0]).to_dict() == found.to_dict()
+    assert len(classify(str(table), trained[0]).predictions) == 2
+    for images in (str(folder), folder, ImageFolder(folder).files):
+        again = route(images, trained[0], folder.parent / "routed", dry_run=True)
+        assert again.to_dict() == planned.to_dict()
 
 
 def test_predict_draws_and_writes_a_table(

@@ -92,6 +92,8 @@ def test_auto_takes_the_best_level_or_the_one_asked_for(emb: Embeddings, tmp_pat
     written = json.loads((tmp_path / "clusters.json").read_text())
     assert written["level"] == coarse.to_dict()["level"]
     assert cluster(emb, n_clusters=3, random_state=0).to_dict()["level"] is None
+    of_numpy = cluster(emb, n_clusters=np.int64(3), random_state=np.int64(0))
+    assert of_numpy.to_dict() == cluster(emb, n_clusters=3, random_state=0).to_dict()
 
 
 @pytest.mark.usefixtures("two_levels")

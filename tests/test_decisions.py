@@ -14,6 +14,7 @@ from clusterkit.clustering import Clustering, label
 from clusterkit.clustering.cluster import cluster
 from clusterkit.clustering.decisions import Decisions, Placed, read_edits
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
+from clusterkit.routing.manifest import locked
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.part_file import Row
 from clusterkit.store.store import Store
@@ -150,6 +151,22 @@ def test_an_image_that_was_moved_stays_where_it_was_put(table: Path) -> None:
     assert go_on(found).labels[[4, 5, 6]].tolist() == [0, 2, -1]
 
 
+def test_numbers_of_numpy_and_one_number_are_taken(table: Path) -> None:
+    found = label(table, names={np.int64(1): "fox"}, moves={Path("05.png"): np.int64(2)}, pin=3)
+    assert found.decisions.fixed == {1, 3}
+    assert label(table).to_dict() == found.to_dict() | {"n_moved": 0}
+    assert label(table, unpin=np.int64(3)).decisions.fixed == {1}
+
+
+def test_two_calls_at_once_lose_nothing(table: Path) -> None:
+    with locked(table.parent, doing="labelling clusters"):
+        with pytest.raises(InvalidInputError, match="another run is labelling clusters in"):
+            label(table, names={1: "fox"})
+        assert label(table).names == {}  # reading waits for nobody
+    assert label(table, names={1: "fox"}).names == label(table).names == {1: "fox"}
+    assert sorted(file.name for file in table.parent.iterdir()) == ["clusters.csv", "clusters.json"]
+
+
 def test_an_image_may_belong_where_it_is(table: Path) -> None:
     labelled = label(table, moves={"05.png": 0})
     assert labelled.n_moved == 0
@@ -200,6 +217,14 @@ def test_what_could_not_be_kept_is_said(table: Path) -> None:
     with pytest.warns(Notice, match=r"could not keep 1 image in .*gone: 05\.png"):
         found = go_on(table, bundles([*range(20), *range(30, 40)]), k=3)
     assert found.decisions.placed[0].cluster == 2  # for when it is back
+
+
+def test_that_all_clusters_are_kept_is_said(table: Path) -> None:
+    label(table, pin=[0, 1, 2, 3])
+    assert go_on(table, k=4).n_clusters == 4
+    for k in (2, 5):
+        with pytest.warns(Notice, match=f"in the 4 clusters that decisions keep.*n_clusters={k}"):
+            assert go_on(table, k=k).n_clusters == 4
 
 
 def test_too_few_clusters_are_an_error(table: Path) -> None:
@@ -298,7 +323,10 @@ def test_a_table_keeps_its_other_columns(table: Path) -> None:
     [
         ({"names": {7: "fox"}}, "no cluster 7 in the table, which has 0, 1, 2, 3"),
         # As JSON has them; 0 is there.
-        ({"names": {"0": "fox"}}, "no cluster '0' in the table, which has 0, 1, 2, 3"),
+        ({"names": {"0": "fox"}}, "a cluster must be given by its number. Received: '0'"),
+        ({"moves": {"05.png": "2"}}, "a cluster must be given by its number. Received: '2'"),
+        ({"names": {0: 5}}, "the name of a cluster must be a text. Received: 5"),
+        ({"not_copies": ("00.png", "01.png")}, "a pair must be two images. Received: '00.png'"),
         ({"pin": [7]}, "no cluster 7"),
         ({"names": {1: "NA"}}, "missing value"),
         ({"pin": [1], "unpin": [1]}, "pinned and unpinned at once"),

@@ -51,6 +51,13 @@ def test_attributes_are_not_assigned_to_but_replaced_in_a_copy(emb: Embeddings) 
     assert emb.find("/other/d.png") is None
 
 
+def test_a_root_may_be_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    emb = Embeddings(np.eye(2), paths=["a.png", "b.png"], root="photos")
+    assert emb.files == [tmp_path / "photos/a.png", tmp_path / "photos/b.png"]
+    assert emb.row(Path("photos/b.png")) == 1
+
+
 @pytest.mark.parametrize(
     ("key", "rows"),
     [

@@ -217,6 +217,8 @@ def test_patterns_leave_files_and_folders_out(
     add(tmp_path, *PLACES)
     images = ImageFolder(tmp_path, exclude=[pattern])
     assert images.paths == sorted(set(PLACES) - set(left_out))
+    # One pattern is not taken for its letters.
+    assert ImageFolder(tmp_path, exclude=pattern).paths == images.paths
     assert bool(images.passed_over["excluded entry"]) == bool(left_out)
 
 

@@ -260,6 +260,21 @@ def ragged(folder: Path) -> dict[str, Path]:
     return {"source": folder / "r.parquet"}
 
 
+def test_a_name_of_an_extractor_means_what_it_made(tmp_path: Path) -> None:
+    make_photos(tmp_path / "photos", 4)
+    store = Store(tmp_path / "store")
+    imported = import_vectors(**write_npz(tmp_path), store=store, name="pixels")
+    assert store.space("pixels").folder == imported.folder
+    # They have nothing to do with pixels.
+    assert "colour and tone" not in cluster(imported.read(), n_clusters=2).to_text()
+    report = embed_to_store(ImageFolder(tmp_path / "photos"), "pixels", store)
+    import_vectors(**write_npz(tmp_path), store=store, name="pixels")  # later
+    assert [space.folder.name for space in store.spaces_of("pixels")] == [
+        report.space,
+        imported.folder.name,
+    ]
+
+
 def bad_parquet(folder: Path, root: bytes = b"", **columns: object) -> dict[str, Path]:
     table = pa.table(columns).replace_schema_metadata({"root": root})
     pq.write_table(table, folder / "bad.parquet")
@@ -291,6 +306,7 @@ BAD = [
     (ragged, "one length"),
     (lambda f: write_npz(f) | {"name": "../up"}, r"Received: '\.\./up'"),
     (lambda f: write_npz(f) | {"name": ".hidden"}, "--name"),
+    (lambda f: write_npz(f) | {"name": "my.keras"}, "not end in .keras.* Received: 'my.keras'"),
     (lambda f: bad_npy(f, [[1.0], [1e39]]), "range of float32, 3.4e38. Received: 1e[+]39 in row 1"),
     (lambda f: bad_npy(f, np.array([[1], [-np.inf]], np.float16)), "Received: -inf in row 1"),
     (lambda f: bad_npy(f, np.eye(2, dtype=complex)), "must be numbers"),

@@ -364,6 +364,9 @@ def test_images_are_selected_in_python(years: Path) -> None:
     assert ck.select(emb, only="2019/").paths == [p for p in emb.paths if "2019/" in p]
     assert ck.select(emb) is emb
     assert ck.select(emb, only="photos") is emb
+    part = ck.select(Store().folder, only=Path("photos/2019"))
+    assert part.paths == ck.select(Store(), only="./2019/").paths
+    assert part.paths == [p for p in emb.paths if p.startswith("2019/")] != []
     clustering = ck.cluster(emb, n_clusters=3, random_state=0)
     one = ck.select(emb, clusters=clustering.labels[0], of=clustering)  # a number of NumPy
     assert one.paths == ck.select(emb, clusters=int(clustering.labels[0]), of=clustering).paths

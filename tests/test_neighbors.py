@@ -152,6 +152,17 @@ def test_takes_embeddings_and_read_only_maps(vectors, tmp_path):
         np.testing.assert_array_equal(CosineNeighbors(3).fit(X).kneighbors()[1], expected)
 
 
+def test_a_number_of_numpy(vectors):
+    found = CosineNeighbors(np.int64(3)).fit(vectors)
+    expected = CosineNeighbors(3).fit(vectors)
+    for X in (None, vectors[:2]):
+        for n in (None, np.int16(2)):
+            for one, other in zip(
+                found.kneighbors(X, n), expected.kneighbors(X, n and int(n)), strict=True
+            ):
+                np.testing.assert_array_equal(one, other)
+
+
 def test_survives_pickling(vectors):
     neighbors = CosineNeighbors(3).fit(vectors)
     again = pickle.loads(pickle.dumps(neighbors))

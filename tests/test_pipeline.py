@@ -30,7 +30,7 @@ from tests.stores import BROKEN, make_photos, rows_of
 
 
 def run(folder: Path, store: Path, **options: Any) -> Any:
-    return embed_to_store(ImageFolder(folder), GridColours(), store, **options)
+    return embed_to_store(folder, GridColours(), store, **options)
 
 
 @pytest.fixture

@@ -63,9 +63,15 @@ def test_typical_images_are_in_the_middle_of_the_largest_groups() -> None:
 def test_what_is_labelled_or_excluded_is_not_chosen() -> None:
     embeddings, labels = make(SIZES)
     known = [label if label == "red" and row < 10 else None for row, label in enumerate(labels)]
+    # As pandas has them, and tables.
+    known[10], known[11] = float("nan"), ""  # type: ignore[call-overload]
     for by in ("typical", "diverse"):
         found = sample_images(
             embeddings, 30, by=by, labels=known, exclude=["blue/"], random_state=0
+        )
+        options = {"by": by, "labels": known, "random_state": 0}
+        assert (
+            sample_images(embeddings, 30, exclude="blue/", **options).to_dict() == found.to_dict()
         )
         names = [labels[row] for row in found.rows]
         assert len(set(found.rows)) == 30
@@ -288,7 +294,9 @@ def test_a_sample_that_was_killed_goes_on(tmp_path: Path) -> None:
 def test_bad_input() -> None:
     embeddings, _ = make(SIZES)
     for options, message in [
-        ({"n_images": 0}, "n_images must be from 1 to 84"),
+        ({"n_images": 0}, "n_images must be an integer of at least 1. Received: n_images=0"),
+        ({"n_images": "3"}, "n_images must be an integer of at least 1. Received: n_images='3'"),
+        ({"n_images": np.float64(3)}, "n_images must be an integer of at least 1"),
         ({"n_images": 85}, "n_images must be from 1 to 84.*Received: 85"),
         ({"n_images": 30, "exclude": ["red/"]}, "from 1 to 24"),
         ({"exclude": ["*"]}, "none of the 84 images is left to choose"),

@@ -8,9 +8,11 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from clusterkit.errors import InvalidInputError
+from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.routing import sort_into_folders, undo
 from tests.grid_colours import without_privileges
 from tests.letters import take, texts
@@ -29,6 +31,47 @@ def refuse_twice(message: str, photos: list[Path], names: list[str], into: Path,
         with pytest.raises(InvalidInputError, match=message):
             sort_into_folders(photos, names, into, mode=mode, dry_run=dry_run)
     assert sorted(photos[0].parent.parent.rglob("*")) == before
+
+
+def test_columns_of_a_table_and_generators(tmp_path: Path) -> None:
+    photos = take(tmp_path / "photos")
+    names = ["cat", "dog", "cat", "dog"]
+    table = pd.DataFrame({"file": photos, "name": names}).iloc[::-1]
+    into = tmp_path / "sorted"
+    for files, folders in ((table["file"], table["name"]), (iter(photos), iter(names))):
+        found = sort_into_folders(files, folders, into, dry_run=True)
+        assert {Path(t.source): t.folder for t in found.transfers} == dict(
+            zip(photos, names, strict=True)
+        )
+    # Their order counts, not their index.
+    photos[0].unlink()
+    with pytest.warns(Notice, match="left out: 1 of the 4 files"):
+        found = sort_into_folders(table["file"], table["name"], into, strict=False)
+    assert {Path(t.source): t.folder for t in found.transfers} == dict(
+        zip(photos[1:], names[1:], strict=True)
+    )
+
+
+@pytest.mark.parametrize("mode", ["copy", "link", "move"])
+def test_a_photo_that_is_in_its_folder_stays_as_it_is(tmp_path: Path, mode: str) -> None:
+    photos = take(tmp_path / "photos/cat")
+    before = texts(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    for into in ("photos", "link", "photos"):
+        done = sort(photos, tmp_path / into, mode)
+        assert (len(done.transfers), done.n_present) == ((2, 2) if into == "photos" else (0, 4))
+        assert set(texts(tmp_path / "photos")) >= {"cat/a.jpg", "cat/b.jpg", "dog/c.jpg"}
+        assert not list(tmp_path.rglob("*(2)*"))
+        if into == "link":
+            undo(tmp_path / "photos")
+            assert texts(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", [None, np.nan, pd.NA, ("train", None)])
+def test_files_without_a_name(tmp_path: Path, name: Any) -> None:
+    photos = take(tmp_path / "photos")
+    message = f"2 of the 4 files have no name of a folder, such as {photos[1]}"
+    refuse_twice(message, photos, ["cat", name, "cat", name], tmp_path / "sorted", "move")
 
 
 @pytest.mark.parametrize("mode", ["copy", "link", "move"])

@@ -104,6 +104,15 @@ def test_the_same_seed_is_the_same_split(photos: Path) -> None:
     assert not (photos.parent / "into").exists()
 
 
+def test_numbers_of_numpy_are_those_of_python(photos: Path) -> None:
+    options = {"random_state": np.int64(0), "val": np.float32(0.25), "test": np.float64(0.25)}
+    found = split_folder(photos, photos.parent / "into", **options)
+    plain = split_folder(photos, photos.parent / "other", val=0.25, test=0.25, random_state=0)
+    assert (found.names, found.parts) == (plain.names, plain.parts)
+    again = split_folder(photos, photos.parent / "into", **options)
+    assert again.sorting.n_present == 30
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_undo_brings_every_file_back(photos: Path, mode: str) -> None:
     before = state(photos)

@@ -133,8 +133,13 @@ def test_a_full_disk_is_an_error(folder: Path) -> None:
     assert (done.returncode, done.stderr) == (1, b"Error: No space left on device\n")
 
 
-def test_ctrl_c_ends_with_130_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_wrapped", [False, True])
+def test_ctrl_c_ends_with_130_and_one_line(
+    is_wrapped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(*_: object, **__: object) -> None:
+        if is_wrapped:  # as by Python 3.11 while a class is defined
+            raise RuntimeError("in a class") from KeyboardInterrupt()
         raise KeyboardInterrupt
 
     reset = []

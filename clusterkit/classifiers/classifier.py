@@ -21,6 +21,7 @@ from clusterkit.classifiers.model_file import (
 )
 from clusterkit.classifiers.tasks import HEAD, Task, as_labels, is_multilabel
 from clusterkit.classifiers.training.augmentation import check_augmentation
+from clusterkit.clusterers.base import check_at_least
 from clusterkit.datasets.labelled_images import LabelledImages
 from clusterkit.datasets.names import TRAIN, VALIDATION
 from clusterkit.datasets.split import split
@@ -34,6 +35,7 @@ from clusterkit.networks.runtimes.choose import PRECISIONS
 from clusterkit.networks.runtimes.keras import gpu_has_bfloat16, run_network
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store
+from clusterkit.utils.arguments import as_plain
 from clusterkit.utils.parallel import default_batch_size
 from clusterkit.utils.seeds import draw_seed
 from clusterkit.utils.text import did_you_mean
@@ -442,7 +444,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             return (*self.extractor.image_size, 3)
         from clusterkit.classifiers.training.networks import RECIPES
 
-        side = self.image_size
+        side = as_plain(self.image_size)
         if is_pixels(X):
             _, height, width, channels = check_pixels(X).shape
             return (side or height, side or width, channels)
@@ -546,7 +548,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return Fitting(
             epochs=self.epochs or (EPOCHS if self._is_transfer else RECIPES[self.network].epochs),
             batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
+            learning_rate=as_plain(self.learning_rate),
             patience=self.patience,
             balance=self.balance,
             random_state=seed,
@@ -634,8 +636,8 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     check_augmentation(augmentation or ())
     for name in ("image_size", "epochs", "patience", "batch_size"):
         value = parameters[name]
-        if value is not None and value < 1:
-            raise InvalidInputError(f"{name} must be at least 1. Received: {name}={value}")
+        if value is not None:
+            check_at_least(value, 1, name)
     share, rate = parameters["validation_split"], parameters["learning_rate"]
     if not 0 < share < 1:
         raise InvalidInputError(
@@ -665,7 +667,7 @@ def training_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     parameters : mapping of str to object
         From :meth:`Classifier.get_params`.
     """
-    kept = dict(parameters)
+    kept = {name: as_plain(value) for name, value in parameters.items()}
     del kept["progress"], kept["tensorboard"], kept["store"]
     if kept["weights"] is None and kept["network"] in NETWORKS and default_weights() != "imagenet":
         kept["weights"] = default_weights()

@@ -16,7 +16,7 @@ from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
 from clusterkit.datasets.results import Result, Rows, TableResult
 from clusterkit.errors import InvalidInputError
 from clusterkit.images.batches import list_files, pixel_batches
-from clusterkit.images.folder import ImageFolder
+from clusterkit.images.folder import ImageFolder, as_image_folder
 from clusterkit.images.pixels import as_images
 from clusterkit.images.thumbnails import thumbnails
 from clusterkit.routing.sorting import Sorting, check_local, sort_into_folders
@@ -174,7 +174,7 @@ def open_images(
 
 
 def classify(
-    images: ImageFolder | LabelledImages | Sequence[str | Path],
+    images: ImageFolder | LabelledImages | str | Path | Sequence[str | Path],
     classifier: Classifier | str | Path,
     *,
     progress: bool = False,
@@ -183,8 +183,9 @@ def classify(
 
     Parameters
     ----------
-    images : ImageFolder, LabelledImages, or sequence of paths
-        The images; labels are ignored.
+    images : ImageFolder, LabelledImages, path, or sequence of paths
+        The images; labels are ignored.  One path is that of a folder, a file, or a table with a
+        column per pixel.
     classifier : Classifier or path
         A fitted classifier, or its ``.keras`` file.
     progress : bool
@@ -196,6 +197,8 @@ def classify(
         Predictions of the readable images, and reasons for the others.
     """
     classifier = as_classifier(classifier)
+    if isinstance(images, str | Path):
+        images = open_images([images])
     if isinstance(images, LabelledImages):
         inputs, names = images.images, images.names
     else:
@@ -224,7 +227,7 @@ def classify(
 
 
 def route(
-    images: ImageFolder,
+    images: ImageFolder | str | Path | Sequence[str | Path],
     classifier: Classifier | str | Path,
     into: str | Path,
     *,
@@ -237,7 +240,7 @@ def route(
 
     Parameters
     ----------
-    images : ImageFolder
+    images : ImageFolder, path, or sequence of paths
         The images; unreadable ones are listed and not moved.
     classifier : Classifier or path
         A fitted classifier with one class per image, or its ``.keras`` file.
@@ -266,7 +269,7 @@ def route(
     """
     if not 0 <= threshold <= 1:
         raise InvalidInputError(f"threshold must be between 0 and 1. Received: {threshold}")
-    classifier = as_classifier(classifier)
+    images, classifier = as_image_folder(images), as_classifier(classifier)
     if classifier.task_.kind == MULTILABEL:
         raise InvalidInputError(
             "only a classifier with one class per image can sort images into folders. Received: "

@@ -72,6 +72,11 @@ class CommandTable(Group):
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
             raise click.Abort from None
+        except RuntimeError as error:
+            # As Python 3.11 wraps a Ctrl-C while a module defines a class.
+            if not isinstance(error.__cause__, KeyboardInterrupt):
+                raise
+            raise click.Abort from None
         except EOFError as error:
             # click treats it as Ctrl-D.
             raise click.ClickException(f"a file ends too early {error}".rstrip()) from error

@@ -49,6 +49,7 @@ from clusterkit.store.embeddings import Embeddings, describe_space
 from clusterkit.store.reading import as_embeddings
 from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
+from clusterkit.utils.arguments import as_plain
 from clusterkit.utils.html import Markup
 from clusterkit.utils.noise import NOISE, cluster_text
 from clusterkit.utils.ray_engine import RayEngine, as_engine
@@ -168,8 +169,10 @@ class Clustering(TableResult):
             lines.append(f"Kept as named or pinned: {', '.join(map(str, kept))}")
         if self.identity is not None:
             lines += self.identity.to_text().split("\n")
-        extractor = self.embeddings.space.get("extractor")
-        if extractor in _BY_TONE and "tone" not in self.embeddings.space.get("without", ()):
+        space = self.embeddings.space
+        extractor = space.get("extractor")
+        is_by_tone = extractor in _BY_TONE and "imported_from" not in space
+        if is_by_tone and "tone" not in space.get("without", ()):
             lines.append(
                 f"Note: {extractor} groups photos by colour and tone, not by what they show"
             )
@@ -516,7 +519,16 @@ def _cluster_rest(
     free = held == FREE
     labels = held.copy()
     chosen = None
+    n_held = len(np.unique(held[held >= 0]))
     if not free.any():
+        if n_clusters not in (None, n_held):
+            warnings.warn(
+                f"all images are in the {plural(n_held, 'cluster')} that decisions keep: there are "
+                f"none to make others of. Received: n_clusters={n_clusters}. `clusterkit label` "
+                "takes names and pins back",
+                Notice,
+                stacklevel=3,
+            )
         return labels, chosen
     is_whole = bool(free.all())
     rest: Any = embeddings
@@ -525,7 +537,6 @@ def _cluster_rest(
             rest = embeddings.select(free)
         else:
             rest = np.asarray(embeddings)[free]
-    n_held = len(np.unique(held[held >= 0]))
     if n_clusters == "auto":
         curve = elbow_curve(rest, random_state=random_state, progress=progress)
         chosen = choose_level(curve, level)
@@ -635,4 +646,5 @@ def _folder_name(label: int, name: str | None) -> str:
 def _json_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
     """Convert parameters to JSON-able values, other objects to strings."""
     simple = (bool, int, float, str, type(None))
-    return {k: v if isinstance(v, simple) else repr(v) for k, v in parameters.items()}
+    plain = {name: as_plain(value) for name, value in parameters.items()}
+    return {k: v if isinstance(v, simple) else repr(v) for k, v in plain.items()}

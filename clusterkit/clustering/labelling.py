@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from clusterkit.clustering.decisions import Decisions, Placed
 from clusterkit.clustering.saved import (
@@ -19,6 +23,8 @@ from clusterkit.clustering.saved import (
 )
 from clusterkit.datasets.results import Result
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
+from clusterkit.routing.manifest import locked
+from clusterkit.utils.arguments import as_list
 from clusterkit.utils.locations import absolute, relative
 from clusterkit.utils.noise import NOISE, cluster_text, is_missing_text
 from clusterkit.utils.text import join_lines, plural
@@ -81,8 +87,8 @@ def label(
     *,
     names: Mapping[int, str] | None = None,
     moves: Mapping[str, int] | None = None,
-    pin: Iterable[int] = (),
-    unpin: Iterable[int] = (),
+    pin: int | Iterable[int] = (),
+    unpin: int | Iterable[int] = (),
     not_copies: Iterable[tuple[str, str]] = (),
     copies: Iterable[tuple[str, str]] = (),
 ) -> Labelling:
@@ -104,7 +110,7 @@ def label(
     moves : mapping of str to int, optional
         The cluster of images, by their path in the table, their file, or their file name if it is
         unique.  A number that is not in use makes a new group; -1 is noise.
-    pin, unpin : iterable of int
+    pin, unpin : int or iterable of int
         Clusters that keep their images, and those that no longer do.
     not_copies, copies : iterable of (str, str)
         Pairs of images that look alike but are not copies of each other, so that a contact sheet
@@ -121,43 +127,68 @@ def label(
     NotFoundError
         If the table or an image does not exist.
     InvalidInputError
-        If there is no such cluster, a name cannot be written, or two decisions exclude each other.
+        If there is no such cluster, a name cannot be written, two decisions exclude each other, or
+        another call is labelling a table of the folder.
 
     Warns
     -----
     Notice
         If two clusters have the same name.
     """
-    table = read_clusters(clusters_csv)
-    earlier = read_earlier(table)
-    labels = dict(zip(earlier.paths, earlier.labels, strict=True))
-    decided = _decide(earlier, labels, names or {}, moves or {}, set(pin), set(unpin))
-    n_moved = sum(labels[image.path] != image.cluster for image in decided.placed)
-    labels |= {image.path: image.cluster for image in decided.placed}
-    decided = replace(decided, not_copies=_pairs(not_copies, earlier))
-    taken_back = _pairs(copies, earlier)
-    decisions = earlier.decisions | decided
-    decisions = replace(
-        decisions,
-        pinned=decisions.pinned - set(unpin),
-        not_copies=decisions.not_copies - taken_back,
-    )
-    _check_pins(decided, labels, unpin, decisions)
-    called = {**earlier.names, **decided.names}
-    called = {number: name for number, name in called.items() if name}
-    _warn_shared(called, decided)
-    sizes = dict(sorted(Counter(labels.values()).items()))
-    if decided or set(unpin) or taken_back:
-        digests = earlier.digests or [None] * len(earlier.paths)
-        origin = Origin(
-            {**earlier.made_by} | {"k": len(sizes.keys() - {NOISE}), "sizes": _as_text(sizes)},
-            called,
-            labels,
-            dict(zip(earlier.paths, digests, strict=True)),
+    names = {_number(number): _name(name) for number, name in (names or {}).items()}
+    moves = {str(image): _number(number) for image, number in (moves or {}).items()}
+    pin, unpin = (set(map(_number, as_list(numbers))) for numbers in (pin, unpin))
+    not_copies, copies = list(not_copies), list(copies)
+    is_changed = any((names, moves, pin, unpin, not_copies, copies))
+    with ExitStack() as held:
+        if is_changed and Path(clusters_csv).is_file():
+            # Of two calls at once, the last would write what it read before the first.
+            folder = Path(clusters_csv).absolute().parent
+            held.enter_context(locked(folder, doing="labelling clusters"))
+        table = read_clusters(clusters_csv)
+        earlier = read_earlier(table)
+        labels = dict(zip(earlier.paths, earlier.labels, strict=True))
+        decided = _decide(earlier, labels, names, moves, pin, unpin)
+        n_moved = sum(labels[image.path] != image.cluster for image in decided.placed)
+        labels |= {image.path: image.cluster for image in decided.placed}
+        decided = replace(decided, not_copies=_pairs(not_copies, earlier))
+        taken_back = _pairs(copies, earlier)
+        decisions = earlier.decisions | decided
+        decisions = replace(
             decisions,
+            pinned=decisions.pinned - unpin,
+            not_copies=decisions.not_copies - taken_back,
         )
-        rewrite_clusters(clusters_csv, origin)
-    return Labelling(Path(clusters_csv), sizes, called, decisions, n_moved)
+        _check_pins(decided, labels, unpin, decisions)
+        called = {**earlier.names, **decided.names}
+        called = {number: name for number, name in called.items() if name}
+        _warn_shared(called, decided)
+        sizes = dict(sorted(Counter(labels.values()).items()))
+        if decided or unpin or taken_back:
+            digests = earlier.digests or [None] * len(earlier.paths)
+            origin = Origin(
+                {**earlier.made_by} | {"k": len(sizes.keys() - {NOISE}), "sizes": _as_text(sizes)},
+                called,
+                labels,
+                dict(zip(earlier.paths, digests, strict=True)),
+                decisions,
+            )
+            rewrite_clusters(clusters_csv, origin)
+        return Labelling(Path(clusters_csv), sizes, called, decisions, n_moved)
+
+
+def _number(given: Any) -> int:
+    """Return the number of a cluster, also of NumPy, as one of Python."""
+    if isinstance(given, bool) or not isinstance(given, int | np.integer):
+        raise InvalidInputError(f"a cluster must be given by its number. Received: {given!r}")
+    return int(given)
+
+
+def _name(given: Any) -> str:
+    """Return the name of a cluster."""
+    if not isinstance(given, str):
+        raise InvalidInputError(f"the name of a cluster must be a text. Received: {given!r}")
+    return given
 
 
 def _decide(
@@ -206,15 +237,18 @@ def _pairs(
     digest_of = dict(zip(earlier.paths, earlier.digests or (), strict=False))
     found = set()
     for pair in pairs:
-        one, other = (digest_of.get(_find(image, earlier)) for image in pair)
+        if isinstance(pair, str | os.PathLike) or len(pair) != 2:
+            raise InvalidInputError(f"a pair must be two images. Received: {pair!r}")
+        one, other = (digest_of.get(_find(str(image), earlier)) for image in pair)
         if not one or not other:
             raise InvalidInputError(
                 "the table does not hold digests of its images, by which pairs are kept: write "
-                f"it again with `clusterkit cluster`. Received: {' and '.join(pair)}"
+                f"it again with `clusterkit cluster`. Received: {' and '.join(map(str, pair))}"
             )
         if one == other:
             raise InvalidInputError(
-                f"{' and '.join(pair)} are the same image or equal files, which are always copies"
+                f"{' and '.join(map(str, pair))} are the same image or equal files, which are "
+                "always copies"
             )
         found.add((min(one, other), max(one, other)))
     return frozenset(found)

@@ -17,6 +17,7 @@ from clusterkit.elbow.curve import ElbowCurve, Level, elbow_curve
 from clusterkit.errors import InvalidInputError
 from clusterkit.store.embeddings import Embeddings, RandomSample
 from clusterkit.store.reading import as_sample
+from clusterkit.store.space import Space
 from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.text import join_lines
@@ -126,7 +127,7 @@ class Levels(TableResult):
 
 
 def find_levels(
-    embeddings: Embeddings | VectorStream | ArrayLike,
+    embeddings: Embeddings | VectorStream | ArrayLike | Store | Space | Path,
     *,
     k: Iterable[int] | None = None,
     k_min: int = 2,
@@ -143,8 +144,8 @@ def find_levels(
 
     Parameters
     ----------
-    embeddings : Embeddings, VectorStream or array-like of shape (n, d)
-        The images.
+    embeddings : Embeddings, VectorStream, array-like of shape (n, d), Store, Space, or path
+        The images; of a store, those of its default space.
     k, k_min, k_max
         The numbers to try, see :func:`clusterkit.elbow.elbow_curve`.
     sample : int, optional

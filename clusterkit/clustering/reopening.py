@@ -61,12 +61,12 @@ def reopen_clustering(clusters_csv: str | Path, embeddings: Any) -> Clustering:
     kept = [row for row, path in enumerate(embeddings.paths) if path in label_of]
     missing = [path for path in earlier.paths if embeddings.find(path) is None]
     for paths, where in (
-        (missing, f"of {clusters_csv} are not in the store"),
-        (sorted({*embeddings.paths} - {*label_of}), f"of the store are not in {clusters_csv}"),
+        (missing, f"of {clusters_csv} that are not in the store"),
+        (sorted({*embeddings.paths} - {*label_of}), f"of the store that are not in {clusters_csv}"),
     ):
         if paths:
             warnings.warn(
-                f"left out {plural(len(paths), 'image')} that {where}: {first_few(paths)}",
+                f"left out {plural(len(paths), 'image')} {where}: {first_few(paths)}",
                 Notice,
                 stacklevel=2,
             )

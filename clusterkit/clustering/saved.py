@@ -315,7 +315,7 @@ def read_earlier(previous: Any) -> EarlierClusters:
     NotFoundError
         If the table does not exist.
     InvalidInputError
-        If the file is not such a table, or its clusters are not numbers.
+        If the file is not such a table, or its clusters are not numbers, or it is something else.
 
     Warns
     -----
@@ -323,6 +323,11 @@ def read_earlier(previous: Any) -> EarlierClusters:
         If the description is damaged.
     """
     if not isinstance(previous, str | Path | ClustersTable):
+        if not hasattr(previous, "embeddings"):
+            raise InvalidInputError(
+                "an earlier clustering must be what cluster returns, or the path of its table. "
+                f"Received: {type(previous).__name__}"
+            )
         made = previous.embeddings
         return EarlierClusters(
             previous.labels.tolist(),

@@ -7,41 +7,57 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, overload
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.clustering.saved import Origin, check_earlier, read_earlier
 from clusterkit.datasets.names import first_few
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.images.folder import match_paths
 from clusterkit.store.embeddings import Embeddings, Selection
+from clusterkit.store.reading import as_embeddings
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store, as_store
 from clusterkit.store.stream import VectorStream
+from clusterkit.utils.arguments import as_list
 from clusterkit.utils.locations import is_address, relative
 from clusterkit.utils.text import did_you_mean, plural
 
-Selected = TypeVar("Selected", bound=Embeddings | VectorStream)
 
-
+@overload
 def select(
-    embeddings: Selected,
+    embeddings: VectorStream,
     *,
-    only: str | Iterable[str] = (),
+    only: str | Path | Iterable[str | Path] = (),
     clusters: int | str | Iterable[int | str] = (),
     of: Any = "clusters.csv",
-) -> Selected:
+) -> VectorStream: ...
+@overload
+def select(
+    embeddings: Embeddings | Store | Space | str | Path | ArrayLike,
+    *,
+    only: str | Path | Iterable[str | Path] = (),
+    clusters: int | str | Iterable[int | str] = (),
+    of: Any = "clusters.csv",
+) -> Embeddings: ...
+def select(
+    embeddings: Any,
+    *,
+    only: str | Path | Iterable[str | Path] = (),
+    clusters: int | str | Iterable[int | str] = (),
+    of: Any = "clusters.csv",
+) -> Any:
     """Select images by their paths, and by their clusters in an earlier clustering.
 
     A part of the images can then be clustered further without embedding it again.
 
     Parameters
     ----------
-    embeddings : Embeddings or VectorStream
-        The images.
-    only : str or iterable of str
+    embeddings : Embeddings, VectorStream, array-like, Store, Space, or path of a store
+        The images; see :func:`clusterkit.store.as_embeddings`.
+    only : str, path, or iterable of these
         Folders or patterns, as :class:`~clusterkit.images.folder.ImageFolder` excludes them:
         ``"2019/"`` anywhere, ``"2019/*.tif"`` below the root, ``**`` for any folders.  Existing
         folders and files may be named as well.  An image is selected if it fits one, or if a folder
@@ -75,8 +91,9 @@ def select(
     >>> select(emb, only="2019/").paths
     ['2019/a.jpg', '2019/b.jpg']
     """
-    patterns = [only] if isinstance(only, str) else list(only)
-    numbers = [clusters] if isinstance(clusters, int | str | np.integer) else list(clusters)
+    if not isinstance(embeddings, VectorStream):
+        embeddings = as_embeddings(embeddings)
+    patterns, numbers = [str(pattern) for pattern in as_list(only)], as_list(clusters)
     chosen = np.ones(len(embeddings), np.bool_)
     if patterns:
         below = [_as_pattern(pattern, embeddings.root) for pattern in patterns]
@@ -95,7 +112,6 @@ def select(
             )
     if chosen.all():
         return embeddings
-    found: Any
     if isinstance(embeddings, VectorStream):
         found = embeddings.select(chosen)
     else:
@@ -107,8 +123,7 @@ def select(
         len(found),
         len(embeddings),
     )
-    selected: Selected = replace(found, selections=(*embeddings.selections, made))
-    return selected
+    return replace(found, selections=(*embeddings.selections, made))
 
 
 def find_space(clusters_csv: str | Path, store: Store | str | Path) -> Space | None:

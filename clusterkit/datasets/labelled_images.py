@@ -32,6 +32,7 @@ from clusterkit.images.folder import (
     ImageFolder,
     is_passed_over,
 )
+from clusterkit.utils.arguments import as_list
 from clusterkit.utils.locations import RemotePath, as_path
 
 
@@ -103,7 +104,7 @@ def label_tuple(label: Any) -> tuple[str, ...]:
 def read_labelled(
     source: str | Path,
     *,
-    exclude: Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
     label_column: str | Sequence[str] | None = None,
     path_column: str | None = None,
     label_separator: str | None = None,
@@ -124,7 +125,7 @@ def read_labelled(
           :func:`clusterkit.datasets.names.match_names`;
         - a table with one column per pixel, and optionally ``label``;
         - a folder of idx files, such as MNIST, or a single idx file of images.
-    exclude : iterable of str
+    exclude : str or iterable of str
         Patterns of files to exclude from a folder; see
         :class:`~clusterkit.images.folder.ImageFolder`.
     label_column, path_column, label_separator
@@ -172,7 +173,7 @@ def read_labelled(
             f"labelled images must be a folder, a .csv file or idx files. Received: {source}"
         )
     idx_files = sorted(source.glob(f"*{IDX_IMAGES}*"))
-    return _from_idx(idx_files) if idx_files else _from_folder(source, list(exclude))
+    return _from_idx(idx_files) if idx_files else _from_folder(source, as_list(exclude))
 
 
 def _from_folder(folder: Path, exclude: list[str]) -> LabelledImages:

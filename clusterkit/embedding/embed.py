@@ -22,7 +22,7 @@ from clusterkit.errors import ClusterkitError, InvalidInputError
 from clusterkit.extractors.base import Extractor
 from clusterkit.extractors.by_name import create_extractor
 from clusterkit.extractors.remembered import recall_extractor
-from clusterkit.images.folder import ImageFolder
+from clusterkit.images.folder import ImageFolder, as_image_folder
 from clusterkit.store.embeddings import Embeddings, Failure
 from clusterkit.store.part_file import FLOAT16, Row
 from clusterkit.store.space import Space
@@ -147,7 +147,7 @@ def embed(
     --------
     >>> emb = embed("wild/", "xception", store=".clusterkit")  # doctest: +SKIP
     """
-    images = images if isinstance(images, ImageFolder) else ImageFolder(images)
+    images = as_image_folder(images)
     if isinstance(extractor, str):
         extractor = (
             recall_extractor(extractor, store) if store is not None else create_extractor(extractor)
@@ -173,7 +173,7 @@ def embed(
 
 
 def embed_to_store(
-    images: ImageFolder,
+    images: ImageFolder | str | Path | list[Any],
     extractor: Extractor | str,
     store: Store | str | Path,
     *,
@@ -193,7 +193,7 @@ def embed_to_store(
 
     Parameters
     ----------
-    images : ImageFolder
+    images : ImageFolder, path, or list of paths
         The images.
     extractor : Extractor or str
         The network, or its name; the store remembers its weights and options.
@@ -240,6 +240,7 @@ def embed_to_store(
         If the network's weights are not available.
     """
     start = time.perf_counter()
+    images = as_image_folder(images)
     part = None if shard is None else Shard(*shard).check()
     on_ray = as_engine(engine)
     _check_shard(part, prune=prune, is_on_ray=on_ray is not None)

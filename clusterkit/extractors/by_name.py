@@ -26,7 +26,7 @@ def extractor_names() -> list[str]:
 
 
 def create_extractor(
-    name: str,
+    name: str | Path,
     *,
     weights: str | Path | None = None,
     batch_size: int | None = None,
@@ -38,7 +38,7 @@ def create_extractor(
 
     Parameters
     ----------
-    name : str
+    name : str or path
         A network of ``keras.applications`` in lower case, with ``-predictions`` for its class
         probabilities, ``pixels``, or the path of an autoencoder's ``.keras`` file.
     weights : path, optional
@@ -62,6 +62,7 @@ def create_extractor(
     InvalidInputError
         If there is no extractor of that name.
     """
+    name = str(name)
     options: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
     if name.endswith(".keras"):
         from clusterkit.extractors.autoencoder.extractor import Autoencoder

@@ -25,6 +25,7 @@ from clusterkit.errors import (
     UnreachableError,
 )
 from clusterkit.images.decoding import decode_image
+from clusterkit.utils.arguments import as_list
 from clusterkit.utils.locations import (
     RemotePath,
     absolute,
@@ -111,7 +112,7 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
     ----------
     *sources : path or iterable of paths
         Folders, image files and lists of paths; also addresses such as ``s3://bucket/photos``.
-    exclude : iterable of str
+    exclude : str or iterable of str
         Patterns of files and folders to skip, as in a ``.gitignore``: ``*``, ``?`` and ``[]`` match
         within a name, ``**`` matches any folders.  A pattern without a slash, such as
         ``*_small.jpg``, is matched against the name of each file and folder; others, such as
@@ -144,7 +145,7 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
     """
 
     def __init__(
-        self, *sources: str | Path | Iterable[str | Path], exclude: Iterable[str] = ()
+        self, *sources: str | Path | Iterable[str | Path], exclude: str | Iterable[str] = ()
     ) -> None:
         flat = list(_flatten(sources))
         if not flat:
@@ -219,6 +220,11 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
 
     def __repr__(self) -> str:
         return f"ImageFolder({str(self.root)!r}, {len(self)} images)"
+
+
+def as_image_folder(images: Any) -> ImageFolder:
+    """Return an ImageFolder itself, or that of a path or of several."""
+    return images if isinstance(images, ImageFolder) else ImageFolder(images)
 
 
 def read_image(
@@ -419,12 +425,12 @@ def _flatten(sources: Iterable[Any]) -> Iterator[Path]:
 class _Listing:
     """Folder search: first without links, then following them."""
 
-    def __init__(self, exclude: Iterable[str]) -> None:
+    def __init__(self, exclude: str | Iterable[str]) -> None:
         self.files: set[str] = set()
         # Status of what was listed on object storage, where each request is slow.
         self.statuses: dict[str, FileStatus] = {}
         self.passed_over: Counter[str] = Counter()
-        self._exclude = [_parse_pattern(pattern) for pattern in exclude]
+        self._exclude = [_parse_pattern(pattern) for pattern in as_list(exclude)]
         self._searched: set[tuple[int, int]] = set()
         # Pairs of a path and its parts below the given folder.
         self._linked_folders: list[tuple[str, tuple[str, ...]]] = []
@@ -556,14 +562,14 @@ class _Listing:
         return True
 
 
-def match_paths(paths: Iterable[str], patterns: Iterable[str]) -> list[bool]:
+def match_paths(paths: Iterable[str], patterns: str | Iterable[str]) -> list[bool]:
     """Return which paths fit a pattern, or are in a folder that does.
 
     Parameters
     ----------
     paths : iterable of str
         Files, with forward slashes.
-    patterns : iterable of str
+    patterns : str or iterable of str
         Patterns as for ``exclude`` of :class:`ImageFolder`.
 
     Raises
@@ -576,7 +582,7 @@ def match_paths(paths: Iterable[str], patterns: Iterable[str]) -> list[bool]:
     >>> match_paths(["2019/a.jpg", "2020/a.jpg"], ["2019/"])
     [True, False]
     """
-    parsed = [_parse_pattern(pattern) for pattern in patterns]
+    parsed = [_parse_pattern(pattern) for pattern in as_list(patterns)]
     return [_is_within(tuple(path.split("/")), parsed) for path in paths]
 
 
@@ -598,7 +604,7 @@ def _fits_one(
 
 def _parse_pattern(pattern: str) -> tuple[list[str], bool]:
     """Split a pattern at its slashes; return also whether it matches folders only."""
-    text = pattern.replace(os.sep, "/").strip()
+    text = str(pattern).replace(os.sep, "/").strip()
     pieces = [piece for piece in text.split("/") if piece not in ("", ".")]
     if not pieces or ".." in pieces:
         raise InvalidInputError(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from clusterkit.preparation.shared_pictures import check_keep, find_shared_pictu
 from clusterkit.routing.sorting import Sorting, check_local
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store, as_store
+from clusterkit.utils.arguments import as_list
 from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.html import Markup
 from clusterkit.utils.locations import absolute, as_path
@@ -209,11 +209,11 @@ class Check(TableResult):
 def check(
     folders: str | Path | Iterable[str | Path],
     *,
-    exclude: Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
     keep: str = "largest",
     not_copies: str | Path | None = None,
     quarantine_into: str | Path | None = None,
-    kinds: Collection[str] = QUARANTINED,
+    kinds: str | Iterable[str] = QUARANTINED,
     store: Store | str | Path = DEFAULT_STORE,
     extractor: str | None = None,
     dry_run: bool = False,
@@ -229,7 +229,7 @@ def check(
         Folders, image files and lists of paths, as for :class:`clusterkit.ImageFolder`.  Folders
         such as ``train`` and ``test`` beside each other are parts of the data; the folders below
         them, or otherwise the first folders, are classes.
-    exclude : iterable of str
+    exclude : str or iterable of str
         Patterns of files and folders to leave out.
     keep : {"largest", "oldest", "folder"}
         Which of several copies is kept: the one with the most pixels; the one with the oldest
@@ -239,7 +239,7 @@ def check(
         table of clusters with decisions of ``clusterkit label --not-copies``.
     quarantine_into : path, optional
         Folder to which the found files are moved; ``clusterkit undo`` moves them back.
-    kinds : collection of str
+    kinds : str or iterable of str
         Kinds of findings that are moved: keys of :data:`clusterkit.preparation.KINDS`, by default
         those that are certainly useless.
     store : Store or path
@@ -271,7 +271,7 @@ def check(
     >>> check("photos/").counts  # doctest: +SKIP
     {'truncated': 2, 'duplicate': 14, 'blurred': 3}
     """
-    given = [folders] if isinstance(folders, str | os.PathLike) else list(folders)
+    given, kinds = as_list(folders), as_list(kinds)
     check_keep(keep)
     if dry_run and quarantine_into is None:
         raise InvalidInputError("dry_run plans what would be moved: name a folder to move it to")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,12 +102,14 @@ def read_not_copies(file: str | Path | None) -> NotCopies:
         raise InvalidInputError(f"cannot read {file}: {error.strerror}") from error
     lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1)]
     lines = [(number, line) for number, line in lines if line.strip() and line[0] != "#"]
-    header = lines[0][1].casefold().split(",") if lines else []
+    # Spreadsheets of other languages write semicolons.
+    header = re.split("[,;\t]", lines[0][1].casefold().replace('"', "")) if lines else []
     if "path" in header and set(header) & set(CLUSTER_COLUMNS):
         return NotCopies(find_not_copies(LabelledImages([], [], None), file))
     if {"path", "related"} <= set(header):
         table = read_table(file)
-        columns = [table.column(table.header.index(name)) for name in ("path", "related")]
+        names = [name.casefold() for name in table.header]
+        columns = [table.column(names.index(name)) for name in ("path", "related")]
         return NotCopies(
             paths=[pair for pair in zip(*columns, strict=True) if all(pair)], file=file
         )
@@ -113,11 +117,13 @@ def read_not_copies(file: str | Path | None) -> NotCopies:
 
 
 def _split(line: str, number: int, file: Path) -> Pair:
-    """Return the two paths of a line, with a comma, a tab or spaces between them."""
-    try:
-        cells = next(csv.reader([line], strict=True))
-    except csv.Error:
-        cells = []
+    """Return the two paths of a line, with a comma, a semicolon, a tab or spaces between them."""
+    cells: list[str] = []
+    for delimiter in ",;":
+        with suppress(csv.Error):
+            cells = next(csv.reader([line], strict=True, delimiter=delimiter))
+        if len(cells) > 1:
+            break
     if len(cells) < 2:
         cells = line.split("\t") if "\t" in line else line.split()
     cells = [cell.strip() for cell in cells if cell.strip()]

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.predict import as_classifier, classify
-from clusterkit.clusterers.base import ClusteringWarning
+from clusterkit.clusterers.base import ClusteringWarning, check_at_least
 from clusterkit.clusterers.distances import margins_to_others
 from clusterkit.clusterers.kmeans.estimator import KMeans
 from clusterkit.clustering.saved import check_earlier, read_earlier
@@ -30,9 +30,10 @@ from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.reading import as_embeddings
 from clusterkit.store.store import Store
+from clusterkit.utils.arguments import as_list
 from clusterkit.utils.html import Markup
 from clusterkit.utils.locations import absolute
-from clusterkit.utils.noise import NOISE
+from clusterkit.utils.noise import NOISE, is_missing
 from clusterkit.utils.text import join_lines, plural
 
 STRATEGIES = ("diverse", "typical", "doubtful")
@@ -169,11 +170,11 @@ def sample_images(
     *,
     by: str | None = None,
     labels: Sequence[Any] | None = None,
-    label_tables: Sequence[str | Path] = (),
+    label_tables: str | Path | Iterable[str | Path] = (),
     model: Classifier | str | Path | None = None,
     predictions: str | Path | None = None,
     clusters: Any = None,
-    exclude: Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
     into: str | Path | None = None,
     mode: str = "copy",
     store: Store | str | Path | None = None,
@@ -206,9 +207,9 @@ def sample_images(
         By default ``doubtful`` with predictions, a model, or labels of at least two classes,
         otherwise ``typical``.
     labels : sequence of length n, optional
-        Labels so far, None for images without; images with a label are not chosen.  Doubt is
-        measured by a linear classifier trained on them.
-    label_tables : sequence of path
+        Labels so far; None, NaN or an empty text for images without.  Images with a label are not
+        chosen.  Doubt is measured by a linear classifier trained on them.
+    label_tables : path or iterable of paths
         Tables of labels so far, such as samples in which they were filled in; the last label of an
         image counts.
     model : Classifier or path, optional
@@ -217,7 +218,7 @@ def sample_images(
         A table of ``clusterkit predict``: files, and the probability of each class.
     clusters : Clustering or path, optional
         A clustering of the images, or its ``clusters.csv``; noise is not typical of anything.
-    exclude : iterable of str
+    exclude : str or iterable of str
         Patterns of images not to choose, as for :class:`~clusterkit.images.folder.ImageFolder`.
     into : path, optional
         Bring the files into this folder: into one folder for each suggested class or cluster, or
@@ -266,14 +267,17 @@ def sample_images(
     ['a', 'e', 'i']
     """
     embeddings = as_embeddings(embeddings)
+    n_images = check_at_least(n_images, 1, "n_images")
     rng = np.random.default_rng(random_state)
-    known: list[Any] = [None] * len(embeddings) if labels is None else list(labels)
+    known: list[Any] = [None] * len(embeddings)
+    if labels is not None:
+        known = [None if is_missing(label) else label for label in labels]
     if len(known) != len(embeddings):
         raise InvalidInputError(
             f"there must be one label per image, or None. Received: {len(known)} labels, "
             f"{len(embeddings)} images"
         )
-    for table in label_tables:
+    for table in as_list(label_tables):
         found_labels = read_labels(table, embeddings.paths, **columns).labels
         known = [old if new is None else new for old, new in zip(known, found_labels, strict=True)]
     is_labelled = np.array([label is not None for label in known], np.bool_)
@@ -283,7 +287,7 @@ def sample_images(
         by = "doubtful" if tells else "typical"
     if by not in STRATEGIES:
         raise InvalidInputError(f"by must be one of {', '.join(STRATEGIES)}. Received: {by!r}")
-    patterns = list(exclude)
+    patterns = as_list(exclude)
     free = ~is_labelled
     if patterns:
         free &= ~np.array(match_paths(embeddings.paths, patterns), np.bool_)
@@ -293,7 +297,7 @@ def sample_images(
             f"none of the {plural(len(embeddings), 'image')} is left to choose: each is excluded, "
             "has a label, or its file is gone"
         )
-    if not 1 <= n_images <= free.sum():
+    if n_images > free.sum():
         raise InvalidInputError(
             f"n_images must be from 1 to {free.sum()}, the number of images that are not excluded "
             f"and have no label. Received: {n_images}"

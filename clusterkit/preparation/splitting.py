@@ -34,6 +34,7 @@ from clusterkit.routing.signatures import find_unsealed
 from clusterkit.routing.sorting import Sorting, sort_into_folders
 from clusterkit.routing.transfer import MODES, Transfer, is_inside, make_folder
 from clusterkit.store.store import Store
+from clusterkit.utils.arguments import as_plain
 from clusterkit.utils.text import in_shell, join_lines, plural
 
 LIST = "list"
@@ -231,6 +232,7 @@ def split_folder(
     >>> found.counts["test"]  # doctest: +SKIP
     {'cat': 12, 'dog': 12}
     """
+    train, val, test, random_state = map(as_plain, (train, val, test, random_state))
     shares = _check_shares(train, val, test)
     if mode not in SPLIT_MODES:
         raise InvalidInputError(f"mode must be one of {', '.join(SPLIT_MODES)}. Received: {mode!r}")

@@ -94,6 +94,9 @@ def make_plan(
         if other != source or entry in brought_here:
             continue
         planned = earlier[entry]
+        place = str(into / folder / PurePath(source).name)
+        if not planned and entry == find_entry(place, parents) and is_inside(into / folder, into):
+            continue  # It would only get another name.
         done = [t for t in planned if t.is_in_place(into) and not t.is_source_taken()]
         if done:
             _check_same(done[0], folder, mode, into)

@@ -28,7 +28,9 @@ from clusterkit.routing.transfer import (
     sweep_parts,
 )
 from clusterkit.store.store import Store, as_store
+from clusterkit.utils.arguments import as_list
 from clusterkit.utils.locations import absolute, as_path, find_gone, is_address
+from clusterkit.utils.noise import is_missing
 from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.text import in_shell, join_lines, plural
 
@@ -46,7 +48,8 @@ class Sorting(Result):
     transfers : list of Transfer
         The transfers of this run, in order, without files that were already there.
     n_present : int
-        Number of files that an earlier run sorted, and of further paths to a file of this run.
+        Number of files that were in their folder before, and of further paths to a file of this
+        run.
     dry_run : bool
         Whether this was only planned.
     """
@@ -88,8 +91,8 @@ class Sorting(Result):
 
 
 def sort_into_folders(
-    files: Sequence[str | Path],
-    names: Sequence[Any],
+    files: Iterable[str | Path],
+    names: Iterable[Any],
     into: str | Path,
     *,
     mode: str = "copy",
@@ -109,10 +112,10 @@ def sort_into_folders(
 
     Parameters
     ----------
-    files : sequence of path
-        The files.  Files that an earlier call sorted into ``into`` are left in place.  A file given
-        by two paths, through a linked folder, is sorted once.
-    names : sequence, same length
+    files : iterable of paths
+        The files.  Files that are in their folder of ``into`` or that an earlier call sorted are
+        left in place.  A file given by two paths, through a linked folder, is sorted once.
+    names : iterable of the same length
         The folder of each file, or a tuple of nested folders, such as ``("train", "cat")``;
         characters that are invalid on some file systems become ``_``.
     into : path
@@ -163,10 +166,18 @@ def sort_into_folders(
     """
     if mode not in MODES:
         raise InvalidInputError(f"mode must be one of {', '.join(MODES)}. Received: {mode!r}")
+    # Rows of pandas are counted as they come, not by their index.
+    files, names = as_list(files), list(names)
     check_local(files)
     if len(files) != len(names):
         raise InvalidInputError(
             f"there must be one name per file. Received: {len(files)} files, {len(names)} names"
+        )
+    nameless = [file for file, name in zip(files, names, strict=True) if _is_nameless(name)]
+    if nameless:
+        raise InvalidInputError(
+            f"{len(nameless)} of the {plural(len(files), 'file')} have no name of a folder, such "
+            f"as {nameless[0]}: leave them out, or give them one"
         )
     into = Path(os.path.abspath(into))  # noqa: PTH100 (resolve() would follow links)
     if not strict and (gone := check_present(files, into)):
@@ -204,6 +215,12 @@ def sort_into_folders(
     if mode == "move":
         tell_store(store, {t.source: str(into / t.target) for t in todo})
     return Sorting(into, mode, todo, plan.n_present, dry_run=False)
+
+
+def _is_nameless(name: Any) -> bool:
+    """Return whether a name, or a level of it, is a missing value, such as of a table."""
+    levels = name if isinstance(name, tuple) else (name,)
+    return any(is_missing(level) and not isinstance(level, str) for level in levels)
 
 
 def check_local(files: Iterable[str | Path]) -> None:

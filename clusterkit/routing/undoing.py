@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from clusterkit.routing.transfer import (
     sweep_parts,
 )
 from clusterkit.store.store import Store
+from clusterkit.utils.arguments import as_list
 from clusterkit.utils.files import flush
 from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.text import join_lines, plural
@@ -89,7 +90,7 @@ class Undoing(Result):
 def undo(
     folder: str | Path,
     *,
-    roots: Sequence[str | Path] = (),
+    roots: str | Path | Iterable[str | Path] = (),
     trust: bool = False,
     store: Store | str | Path | None = None,
     dry_run: bool = False,
@@ -108,7 +109,7 @@ def undo(
     ----------
     folder : path
         The sorted folder.
-    roots : sequence of path
+    roots : path or iterable of paths
         Folders that files may be moved back to even if the manifest was not written by this user on
         this machine, since such a manifest could name any place.
     trust : bool
@@ -139,6 +140,7 @@ def undo(
     300
     """
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 (resolve() would follow links)
+    roots = as_list(roots)
     if not folder.is_dir():
         raise NotFoundError(f"no such folder: {folder}")
     manifest = read_manifest(folder)  # before locking, which creates a file

@@ -132,6 +132,7 @@ def nearest(
             "queries must have the dimension of the vectors. "
             f"Received: {queries.shape[1]} and {vectors.shape[1]}"
         )
+    n_neighbors = int(n_neighbors)  # faiss takes no numbers of NumPy
     kinds, place = np.unique(find_equal(queries), return_inverse=True)
     if len(kinds) < len(queries):
         distances, rows = nearest(vectors, queries[kinds], n_neighbors)

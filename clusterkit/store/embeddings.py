@@ -102,8 +102,8 @@ class Embeddings:
         One row per embedded image.
     paths : sequence of str, optional
         The images, relative to ``root``; by default the row numbers.  Stored as a list.
-    root : pathlib.Path, optional
-        Absolute folder that the paths are relative to.
+    root : path, optional
+        Folder that the paths are relative to; stored as an absolute path.
     space : dict, optional
         Description of what made the vectors; its ``fingerprint`` identifies the embedding space.
     top5 : list, optional
@@ -164,6 +164,8 @@ class Embeddings:
         object.__setattr__(self, "vectors", vectors)
         object.__setattr__(self, "paths", paths)
         object.__setattr__(self, "failures", list(self.failures))
+        if isinstance(self.root, str):
+            object.__setattr__(self, "root", as_path(absolute(self.root)))
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -78,7 +78,8 @@ def import_vectors(
         relative to the text file's folder.  Paths in ``.npz`` and ``.parquet`` files are relative
         to their ``root``, if given, otherwise to the file's folder.  The images need not exist.
     name : str, optional
-        Name of the space's extractor; by default the file's name without its suffix.
+        Name of the space's extractor; by default the file's name without its suffix.  Where an
+        extractor of that name has made a space, too, the name means that one.
     vector_column, path_column : str, optional
         Name of the arrays or columns of an ``.npz`` or ``.parquet`` file.  By default ``vectors``
         and ``paths``, or ``vector`` and ``path``, otherwise the only ones with rows of numbers, and
@@ -103,9 +104,10 @@ def import_vectors(
 
     source = Path(source)
     name = source.stem if name is None else name
-    if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
+    if not re.fullmatch(r"[\w.-]+", name) or name.startswith(".") or name.endswith(".keras"):
         raise InvalidInputError(
-            f"a name may hold letters, digits, '.', '_' and '-'. Received: {name!r} (use --name)"
+            "a name may hold letters, digits, '.', '_' and '-', and not end in .keras, as the file "
+            f"of a network does. Received: {name!r} (use --name)"
         )
     asked = Columns(vector_column, path_column)
     values, files = _read(source, None if paths is None else Path(paths), asked)

@@ -266,9 +266,14 @@ class Store:
         return matching[0]
 
     def spaces_of(self, extractor: str) -> list[Space]:
-        """Return the spaces that match a name, see :meth:`space`; the last embedded first."""
+        """Return the spaces that match a name, see :meth:`space`; the last embedded first.
+
+        Spaces that were imported under the name of an extractor come after its own.
+        """
         matching = [space for space in self.spaces() if space.answers_to(extractor)]
-        return sorted(matching, key=lambda space: -space.used_ns)
+        if len(matching) < 2:
+            return matching
+        return sorted(matching, key=lambda space: (_is_imported(space), -space.used_ns))
 
     def read(self, extractor: str | None = None) -> Embeddings:
         """Load the embeddings of a space, see :meth:`space` and :meth:`Space.read`.
@@ -320,6 +325,14 @@ class Store:
                 f"Received: {description['fingerprint']}. Choose another folder with --store"
             )
         return space
+
+
+def _is_imported(space: Space) -> bool:
+    """Return whether another program made the vectors of a space; False if it is damaged."""
+    try:
+        return "imported_from" in (space.read_info() or {})
+    except StoreError:
+        return False
 
 
 def as_store(store: Store | str | os.PathLike[str]) -> Store:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from clusterkit.utils.arguments import as_plain
+
 
 def draw_seed(random_state: int | None) -> int:
     """Return the seed itself, or a random one for None.
@@ -16,4 +18,7 @@ def draw_seed(random_state: int | None) -> int:
     >>> draw_seed(7)
     7
     """
-    return int(np.random.default_rng().integers(2**31)) if random_state is None else random_state
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31))
+    seed: int = as_plain(random_state)
+    return seed

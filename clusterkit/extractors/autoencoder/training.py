@@ -17,9 +17,10 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.autoencoder.batches import PictureBatches, open_pixels
 from clusterkit.extractors.autoencoder.extractor import LATENT_LAYER, save_autoencoder, to_pixels
 from clusterkit.extractors.autoencoder.network import build_autoencoder, whiten
-from clusterkit.images.folder import ImageFolder
+from clusterkit.images.folder import ImageFolder, as_image_folder
 from clusterkit.images.pixels import check_pixels, to_rgb
 from clusterkit.networks.training import BestEpoch, compile_network, fit_epochs
+from clusterkit.utils.arguments import as_plain
 from clusterkit.utils.files import check_output
 from clusterkit.utils.seeds import draw_seed
 from clusterkit.utils.text import plural
@@ -109,7 +110,7 @@ class AutoencoderTraining(Result):
 
 
 def train_autoencoder(
-    images: ImageFolder | NDArray[np.uint8],
+    images: ImageFolder | NDArray[np.uint8] | str | Path | list[Any],
     output: str | Path,
     *,
     image_size: int | tuple[int, int] = 128,
@@ -132,7 +133,7 @@ def train_autoencoder(
 
     Parameters
     ----------
-    images : ImageFolder or ndarray of shape (n, height, width[, 3]), uint8
+    images : ImageFolder, path, list of paths, or ndarray of shape (n, height, width[, 3]), uint8
         The images. Files that cannot be read are skipped and listed in ``failures``.
     output : path
         The file to write, ending in ``.keras``.
@@ -179,12 +180,16 @@ def train_autoencoder(
     output = check_output(output, overwrite=overwrite)
     if output.suffix != ".keras":
         raise InvalidInputError(f"the output's name must end in .keras. Received: {output}")
+    numbers = (latent_size, depth, epochs, patience, batch_size)
+    latent_size, depth, epochs, patience, batch_size = map(as_plain, numbers)
     _check(epochs, validation_split, patience, batch_size)
     if isinstance(images, np.ndarray):
         images = to_rgb(check_pixels(images))
         image_size = images.shape[1], images.shape[2]
-    elif isinstance(image_size, int):
-        image_size = image_size, image_size
+    else:
+        images = as_image_folder(images)
+        if isinstance(image_size, int | np.integer):
+            image_size = int(image_size), int(image_size)
     seed = draw_seed(random_state)
     keras.utils.set_random_seed(seed)
     model = build_autoencoder(image_size, latent_size=latent_size, depth=depth)
