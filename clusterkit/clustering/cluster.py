@@ -523,9 +523,9 @@ def _cluster_rest(
     if not free.any():
         if n_clusters not in (None, n_held):
             warnings.warn(
-                f"all images are in the {plural(n_held, 'cluster')} that decisions keep: there are "
-                f"none to make others of. Received: n_clusters={n_clusters}. `clusterkit label` "
-                "takes names and pins back",
+                f"all images are in the {plural(n_held, 'cluster')} that decisions keep, and none "
+                f"are left for others. Received: n_clusters={n_clusters}. `clusterkit label` "
+                "removes names and pins",
                 Notice,
                 stacklevel=3,
             )
