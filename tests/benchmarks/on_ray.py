@@ -98,7 +98,7 @@ def measure_speed(folder: Path, sources: list[Path], weights: Path) -> dict[str,
             while process.poll() is None:
                 peak = max([peak, *map(peak_memory, cluster.find_workers())])
                 look_for_parts(store, parts)
-                time.sleep(0.5)
+                time.sleep(1)
             if process.returncode:
                 raise SystemExit(f"{name} failed")
             found[name] = rates(parts, len(images), start) | {"load before": before}
