@@ -6,7 +6,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -140,41 +140,53 @@ def label(
     pin, unpin = (set(map(_number, as_list(numbers))) for numbers in (pin, unpin))
     not_copies, copies = list(not_copies), list(copies)
     is_changed = any((names, moves, pin, unpin, not_copies, copies))
-    with ExitStack() as held:
-        if is_changed and Path(clusters_csv).is_file():
-            # Of two calls at once, the last would write what it read before the first.
-            folder = Path(clusters_csv).absolute().parent
-            held.enter_context(locked(folder, doing="labelling clusters"))
-        table = read_clusters(clusters_csv)
-        earlier = read_earlier(table)
-        labels = dict(zip(earlier.paths, earlier.labels, strict=True))
-        decided = _decide(earlier, labels, names, moves, pin, unpin)
-        n_moved = sum(labels[image.path] != image.cluster for image in decided.placed)
-        labels |= {image.path: image.cluster for image in decided.placed}
-        decided = replace(decided, not_copies=_pairs(not_copies, earlier))
-        taken_back = _pairs(copies, earlier)
-        decisions = earlier.decisions | decided
-        decisions = replace(
+    # Of two calls at once, the last would write what it read before the first.
+    folder = Path(clusters_csv).absolute().parent
+    is_locked = is_changed and Path(clusters_csv).is_file()
+    with locked(folder, doing="labelling clusters") if is_locked else nullcontext():
+        return _label(clusters_csv, names, moves, pin, unpin, not_copies, copies)
+
+
+def _label(
+    clusters_csv: str | Path,
+    names: Mapping[int, str],
+    moves: Mapping[str, int],
+    pin: set[int],
+    unpin: set[int],
+    not_copies: Iterable[tuple[str, str]],
+    copies: Iterable[tuple[str, str]],
+) -> Labelling:
+    """Read a table, decide, and write it; see :func:`label`."""
+    table = read_clusters(clusters_csv)
+    earlier = read_earlier(table)
+    labels = dict(zip(earlier.paths, earlier.labels, strict=True))
+    decided = _decide(earlier, labels, names, moves, pin, unpin)
+    n_moved = sum(labels[image.path] != image.cluster for image in decided.placed)
+    labels |= {image.path: image.cluster for image in decided.placed}
+    decided = replace(decided, not_copies=_pairs(not_copies, earlier))
+    taken_back = _pairs(copies, earlier)
+    decisions = earlier.decisions | decided
+    decisions = replace(
+        decisions,
+        pinned=decisions.pinned - unpin,
+        not_copies=decisions.not_copies - taken_back,
+    )
+    _check_pins(decided, labels, unpin, decisions)
+    called = {**earlier.names, **decided.names}
+    called = {number: name for number, name in called.items() if name}
+    _warn_shared(called, decided)
+    sizes = dict(sorted(Counter(labels.values()).items()))
+    if decided or unpin or taken_back:
+        digests = earlier.digests or [None] * len(earlier.paths)
+        origin = Origin(
+            {**earlier.made_by} | {"k": len(sizes.keys() - {NOISE}), "sizes": _as_text(sizes)},
+            called,
+            labels,
+            dict(zip(earlier.paths, digests, strict=True)),
             decisions,
-            pinned=decisions.pinned - unpin,
-            not_copies=decisions.not_copies - taken_back,
         )
-        _check_pins(decided, labels, unpin, decisions)
-        called = {**earlier.names, **decided.names}
-        called = {number: name for number, name in called.items() if name}
-        _warn_shared(called, decided)
-        sizes = dict(sorted(Counter(labels.values()).items()))
-        if decided or unpin or taken_back:
-            digests = earlier.digests or [None] * len(earlier.paths)
-            origin = Origin(
-                {**earlier.made_by} | {"k": len(sizes.keys() - {NOISE}), "sizes": _as_text(sizes)},
-                called,
-                labels,
-                dict(zip(earlier.paths, digests, strict=True)),
-                decisions,
-            )
-            rewrite_clusters(clusters_csv, origin)
-        return Labelling(Path(clusters_csv), sizes, called, decisions, n_moved)
+        rewrite_clusters(clusters_csv, origin)
+    return Labelling(Path(clusters_csv), sizes, called, decisions, n_moved)
 
 
 def _number(given: Any) -> int:
@@ -295,7 +307,7 @@ def _warn_shared(names: Mapping[int, str], decided: Decisions) -> None:
                 f"clusters {_join([number, *others])} are all called {name!r}: `clusterkit "
                 "promote` makes one class of them",
                 Notice,
-                stacklevel=3,
+                stacklevel=4,
             )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import re
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,8 +13,8 @@ from typing import NamedTuple
 from clusterkit.clustering.provenance import find_not_copies
 from clusterkit.clustering.saved import CLUSTER_COLUMNS
 from clusterkit.datasets.labelled_images import LabelledImages
-from clusterkit.datasets.tables import read_table, spellings
-from clusterkit.errors import InvalidInputError, NotFoundError, Notice
+from clusterkit.datasets.tables import read_table, sniff, spellings
+from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.utils.text import plural
 
 Pair = tuple[str, str]
@@ -89,31 +88,28 @@ def read_not_copies(file: str | Path | None) -> NotCopies:
     NotFoundError
         If the file does not exist.
     InvalidInputError
-        If a line does not hold two paths.
+        If it cannot be read, or a line does not hold two paths.
     """
     if file is None:
         return NotCopies()
     file = Path(file)
-    if not file.exists():
-        raise NotFoundError(f"no such file: {file}")
-    try:
-        text = file.read_text("utf-8-sig", errors="surrogateescape")
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {file}: {error.strerror}") from error
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1)]
-    lines = [(number, line) for number, line in lines if line.strip() and line[0] != "#"]
-    # Spreadsheets of other languages write semicolons.
-    header = re.split("[,;\t]", lines[0][1].casefold().replace('"', "")) if lines else []
-    if "path" in header and set(header) & set(CLUSTER_COLUMNS):
+    header = {name.casefold() for name in sniff(file)[0]}
+    if "path" in header and header & set(CLUSTER_COLUMNS):
         return NotCopies(find_not_copies(LabelledImages([], [], None), file))
-    if {"path", "related"} <= set(header):
+    if {"path", "related"} <= header:
         table = read_table(file)
         names = [name.casefold() for name in table.header]
         columns = [table.column(names.index(name)) for name in ("path", "related")]
         return NotCopies(
             paths=[pair for pair in zip(*columns, strict=True) if all(pair)], file=file
         )
-    return NotCopies(paths=[_split(line, number, file) for number, line in lines], file=file)
+    lines = file.read_text("utf-8-sig", errors="surrogateescape").splitlines()
+    pairs = [
+        _split(line, number, file)
+        for number, line in enumerate(lines, start=1)
+        if line.strip() and line[0] != "#"
+    ]
+    return NotCopies(paths=pairs, file=file)
 
 
 def _split(line: str, number: int, file: Path) -> Pair:
