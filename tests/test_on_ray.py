@@ -148,7 +148,7 @@ def test_a_piece_knows_only_contents_of_the_size_of_its_files(photos: Path, stor
     space = Store(store).space()
     (photos / "000.png").rename(photos / "moved.png")
     known = Known.of(space, ImageFolder(photos))
-    unsized, pieces = cut(ImageFolder([photos / "001.png", photos / "moved.png"]), known, 1)
+    unsized, pieces = cut(ImageFolder([photos / "001.png", photos / "moved.png"]), known, [1, 1])
     assert unsized == {}
     sizes = {row.digest: row.size for row in known.rows.values()}
     for piece, name in zip(pieces, ("001.png", "moved.png"), strict=True):

@@ -6,10 +6,11 @@ import logging
 import pickle
 import platform
 from collections import ChainMap, Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import metadata
+from math import ceil
 from typing import Any
 from uuid import uuid4
 
@@ -25,11 +26,12 @@ from clusterkit.utils.locations import absolute, join
 from clusterkit.utils.parallel import limit_cpus
 from clusterkit.utils.ray_engine import RayEngine, Room, check_versions
 
-# Rows of a part, which is what a lost worker loses: a few seconds of its work.
+# Maximum rows of a part, which is what a lost worker loses: up to a minute of its work.
 PIECE_ROWS = {"CPU": 256, "GPU": 2048}
-# Number of pieces per worker, so that none waits long for the last ones.
-_PIECES_EACH = 16
-_LEAST_ROWS = 32
+# Minimum rows, which bounds how long a worker waits for the last of the others.
+_LEAST_ROWS = {"CPU": 8, "GPU": 128}
+# A piece is this share of what each worker still has to do.
+_SHARE = 1 / 8
 # GB that a worker needs: TensorFlow, a network in up to four sessions, and pictures being read.
 # One with Xception and one CPU took 2.3.
 _MEMORY = 3.0
@@ -144,7 +146,7 @@ def run_on_ray(run: EmbedRun, store: Store, space: Space, engine: RayEngine) -> 
             return
         with engine.started(memory=_MEMORY, cpus=_MOST_CPUS, gpus=True) as room:
             images = ImageFolder._from_paths(run.images.root, paths, run.images._listed)
-            unsized, pieces = cut(images, run.known, _piece_rows(len(paths), room))
+            unsized, pieces = cut(images, run.known, _piece_sizes(len(paths), room))
             job = Job(
                 _for_workers(run.extractor),
                 run.extractor.fingerprint,
@@ -172,27 +174,38 @@ def run_on_ray(run: EmbedRun, store: Store, space: Space, engine: RayEngine) -> 
 
 
 def cut(
-    images: ImageFolder, known: Known, n_rows: int
+    images: ImageFolder, known: Known, sizes: Iterable[int]
 ) -> tuple[dict[str | None, tuple[str, int]], list[Piece]]:
     """Cut images into pieces, each with what is known of it.
 
     A file may only have the content of another if it has its size, so that a piece needs to know
     few contents.
 
+    Parameters
+    ----------
+    images : ImageFolder
+        New and changed images.
+    known : Known
+        What the store knows.
+    sizes : iterable of int
+        Numbers of images of the pieces; their sum is the number of images.
+
     Returns
     -------
     unsized : dict
         Known contents whose size is not known.
     pieces : list of Piece
-        At most ``n_rows`` images each.
+        One per size.
     """
     of_size: dict[int | None, dict[str | None, tuple[str, int]]] = defaultdict(dict)
     for row in known.rows.values():
         if row.digest in known.kept_of_digest:
             of_size[row.size][row.digest] = known.kept_of_digest[row.digest]
     pieces: list[Piece] = []
-    for start in range(0, len(images), n_rows):
-        some = images[start : start + n_rows]
+    start = 0
+    for n_images in sizes:
+        some = images[start : start + n_images]
+        start += n_images
         files = [join(images.root, path) for path in some.paths]
         rows = {file: known.rows[file] for file in files if file in known.rows}
         kept: dict[str | None, tuple[str, int]] = {}
@@ -324,7 +337,10 @@ def _embed_pieces(job: Job, pieces: list[Piece], room: Room) -> Iterator[Outcome
         RayWorker,
         batch_size=1,
         fn_constructor_args=(job, begin),
-        compute=ray.data.ActorPoolStrategy(size=min(room.workers, len(items))),
+        # No piece waits behind another one while a worker has nothing to do.
+        compute=ray.data.ActorPoolStrategy(
+            size=min(room.workers, len(items)), max_tasks_in_flight_per_actor=1
+        ),
         num_cpus=room.cpus,
         num_gpus=room.gpus or None,
         memory=room.memory,
@@ -344,8 +360,15 @@ def _for_workers(extractor: Extractor) -> Extractor:
     return copy
 
 
-def _piece_rows(n_images: int, room: Room) -> int:
-    """Return the number of images of a piece: a part, or fewer so that all workers have some."""
-    most = PIECE_ROWS["GPU" if room.gpus else "CPU"]
-    share = -(-n_images // (room.workers * _PIECES_EACH))
-    return min(most, -(-share // _LEAST_ROWS) * _LEAST_ROWS)
+def _piece_sizes(n_images: int, room: Room) -> Iterator[int]:
+    """Yield the numbers of images of the pieces.
+
+    They get smaller, so that all workers end at about the same time, however fast each is
+    (guided self-scheduling, Polychronopoulos and Kuck, IEEE Trans. Computers C-36, 1987).
+    """
+    kind = "GPU" if room.gpus else "CPU"
+    while n_images:
+        share = max(_LEAST_ROWS[kind], ceil(n_images / room.workers * _SHARE))
+        size = min(n_images, share, PIECE_ROWS[kind])
+        yield size
+        n_images -= size
