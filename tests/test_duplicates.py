@@ -9,7 +9,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from clusterkit.datasets import copies as copies_module
 from clusterkit.datasets import copy_candidates
 from clusterkit.datasets.copies import (
     CopyGroup,
@@ -18,7 +17,7 @@ from clusterkit.datasets.copies import (
     make_thumbnails,
     pair_likely_copies,
 )
-from clusterkit.datasets.copy_confirmation import confirm
+from clusterkit.datasets.copy_confirmation import Comparison
 from clusterkit.images.folder import ImageFolder
 
 
@@ -225,12 +224,14 @@ def test_of_a_long_film_only_near_frames_are_compared(monkeypatch: pytest.Monkey
     frames = np.stack([film[:, 6 * row : 6 * row + 96] for row in range(200)])
     n_compared = 0
 
-    def count(candidates: Any, *arguments: Any, **options: Any) -> Any:
+    confirm = Comparison.confirm
+
+    def count(comparison: Comparison, candidates: Any, **options: Any) -> Any:
         nonlocal n_compared
         n_compared += len(candidates.pairs)
-        return confirm(candidates, *arguments, **options)
+        return confirm(comparison, candidates, **options)
 
-    monkeypatch.setattr(copies_module, "confirm", count)
+    monkeypatch.setattr(Comparison, "confirm", count)
     groups = group_copies(frames, make_thumbnails(frames))
     assert len(groups) > 5
     assert n_compared < 4 * len(frames)
@@ -325,7 +326,9 @@ def test_near_vectors_are_compared_too(monkeypatch: pytest.MonkeyPatch) -> None:
     shapes = np.full((4, 2), 64)
     # As if there were so many images that others are nearer by their discs.
     monkeypatch.setattr(
-        copy_candidates, "_make_search", lambda _: lambda wanted: np.full((len(wanted), 1), -1)
+        copy_candidates,
+        "_make_search",
+        lambda _, **__: lambda wanted: np.full((len(wanted), 1), -1),
     )
     assert not len(copy_candidates.find_candidates(pictures, shapes).pairs)
     assert copy_candidates.find_candidates(pictures, shapes, near).pairs.tolist() == [[1, 3]]

@@ -159,6 +159,26 @@ def test_a_piece_knows_only_contents_of_the_size_of_its_files(photos: Path, stor
     assert pieces[1].known.rows == {}
 
 
+@pytest.mark.parametrize(
+    ("n_images", "workers", "gpus", "largest", "least"),
+    [(699, 2, 0, 44, 8), (100_000, 2, 0, 256, 8), (5, 2, 0, 5, 5), (100_000, 4, 1, 2048, 128)],
+)
+def test_pieces_get_smaller_so_that_all_workers_end_together(
+    monkeypatch: pytest.MonkeyPatch,
+    n_images: int,
+    workers: int,
+    gpus: int,
+    largest: int,
+    least: int,
+) -> None:
+    monkeypatch.setattr(on_ray, "PIECE_ROWS", {"CPU": 256, "GPU": 2048})
+    sizes = list(on_ray._piece_sizes(n_images, Room(workers, cpus=1, gpus=gpus, memory=1.0)))
+    assert sum(sizes) == n_images
+    assert sizes == sorted(sizes, reverse=True)
+    # But for the last, which is what is left over.
+    assert (sizes[0], min(sizes[:-1], default=sizes[0])) == (largest, least)
+
+
 def test_a_worker_that_is_lost_after_its_part_leaves_no_row_twice(
     photos: Path, store: Path, two_workers: list[RayWorker], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,9 +21,9 @@ from clusterkit.datasets.copy_confirmation import (
     LIKELY,
     SURE,
     Agreement,
+    Comparison,
     Confirmed,
     angles_of,
-    confirm,
     linear_of,
 )
 from clusterkit.errors import ImageError
@@ -258,7 +258,6 @@ class _Links:
         progress: bool,
     ) -> None:
         self.images, self.thumbnails, self.apart = images, thumbnails, apart
-        self.agreement = agreement
         self.equal: dict[str, list[int]] = defaultdict(list)
         for row, thumbnail in enumerate(thumbnails):
             self.equal[thumbnail.digest].append(row)
@@ -271,6 +270,7 @@ class _Links:
         found = [thumbnails[row] for row in self.rows]
         self.pictures = np.array([thumbnail.picture for thumbnail in found], np.uint8)
         self.shapes = np.array([thumbnail.shape for thumbnail in found], np.int64).reshape(-1, 2)
+        self.comparison = Comparison(self.pictures, self.shapes, self._read, agreement)
         # By places among these pictures.
         self.links: dict[int, dict[int, _Link]] = defaultdict(dict)
         if len(self.rows) > 1:
@@ -320,14 +320,7 @@ class _Links:
         if self.apart:
             kept = [not self._is_apart(one, other) for one, other in candidates.pairs]
             candidates = Candidates(candidates.pairs[kept], candidates.maps[kept])
-        found = confirm(
-            candidates,
-            self.pictures,
-            self.shapes,
-            self._read,
-            agreement=self.agreement,
-            progress=progress,
-        )
+        found = self.comparison.confirm(candidates, progress=progress)
         for (one, other), link in zip(found.pairs.tolist(), _make_links(found), strict=True):
             self.links[one][other] = link
             self.links[other][one] = _Link(invert(link.map[None])[0], link.likeness)

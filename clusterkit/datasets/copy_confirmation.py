@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -25,7 +25,8 @@ _SMOOTHING = 0.8
 # Detail is finer than this share of a side.
 _DETAIL = 0.075
 # Sizes at which pictures are aligned in turn, and numbers of steps.
-_LEVELS = ((16, 3), (32, 2), (SIDE, 2))
+_SMALLEST = 16
+_LEVELS = ((_SMALLEST, 3), (32, 2), (SIDE, 2))
 # Grey levels beyond the range that a change of brightness must reach to count as clipped there.
 _RANGE_MARGIN = 4.0
 # Fields that are compared: rows and columns.
@@ -44,13 +45,14 @@ _EDGE = 2.5
 # Angles, in radians, up to which corners that were filled are too small to matter.
 _UPRIGHT = math.radians(2)
 # How much less the detail of the smallest pictures may agree than that of larger ones, and how much
-# more it must where they lead away, and how much further they may change a map.  Of 21,000 pairs of
-# copies 60 do not agree so well, and of 30,000 other pairs with like moments 60 %.
-_LESS, _MORE, _SLACK = 0.1, 0.05, 1.08
+# more it must where they lead away, and how much further they may change a map.  Of 35,300 pairs of
+# copies 94 do not agree so well, and of 12,800 other pairs with like moments 52 %.
+_LESS, _MORE, _SLACK = 0.1, 0.07, 1.08
 # Agreement of pictures that hardly overlap without the corners that were turned.
 _UNKNOWN = -1.0
-# Pairs that are worked on at a time.
-_AT_ONCE = 128
+# Pairs, and pixels of each of their two pictures, that are worked on at a time: many, since threads
+# wait for each other between steps, but so few that what is computed stays in the cache of a core.
+_PAIRS_AT_ONCE, _PIXELS_AT_ONCE = 512, 2**17
 
 
 class Agreement(NamedTuple):
@@ -104,56 +106,6 @@ class Confirmed:
     likeness: Floats
 
 
-def confirm(
-    candidates: Candidates,
-    pictures: NDArray[np.uint8],
-    shapes: NDArray[np.int64],
-    read: Callable[[int, int], NDArray[np.uint8] | None],
-    *,
-    agreement: Agreement = SURE,
-    progress: bool = False,
-) -> Confirmed:
-    """Keep the pairs of candidates that are copies.
-
-    Parameters
-    ----------
-    candidates : Candidates
-        Pairs, and about how they match.
-    pictures : ndarray of shape (n, 64, 64), uint8
-        Grey pictures.
-    shapes : ndarray of shape (n, 2), int
-        Height and width of the images that they were made from.
-    read : callable
-        ``read(row, side)`` returns the grey picture of a row at another size, or None.
-    agreement : Agreement
-        How well they must agree.
-    progress : bool
-        Whether to show a progress bar.
-
-    Returns
-    -------
-    Confirmed
-    """
-    comparison = _Comparison(pictures, shapes, read, agreement)
-    n = len(candidates.pairs)
-    chunks = [slice(start, start + _AT_ONCE) for start in range(0, n, _AT_ONCE)]
-    results = map_ahead(
-        lambda chunk: comparison.run(candidates.pairs[chunk], candidates.maps[chunk]),
-        chunks,
-        ahead=4,
-    )
-    confirmed = []
-    with progress_bar(total=n, name="comparing pairs", enabled=progress, unit="pair") as bar:
-        for chunk, result in zip(chunks, results, strict=True):
-            confirmed.append(result)
-            bar.update(len(candidates.pairs[chunk]))
-    return Confirmed(
-        np.concatenate([np.empty((0, 2), np.int64), *(found.pairs for found in confirmed)]),
-        np.concatenate([np.empty((0, 2, 3), np.float32), *(found.maps for found in confirmed)]),
-        np.concatenate([np.empty(0, np.float32), *(found.likeness for found in confirmed)]),
-    )
-
-
 def angles_of(maps: Floats, first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
     """Return how far images are turned, in radians from -pi to pi, once a mirrored one is not.
 
@@ -180,40 +132,78 @@ def linear_of(maps: Floats, first: NDArray[np.int64], second: NDArray[np.int64])
     return linear
 
 
-class _Comparison:
-    """Compares pairs of pictures, at three sizes in turn."""
+class Comparison:
+    """Compares pairs of pictures, at three sizes in turn.
+
+    Parameters
+    ----------
+    pictures : ndarray of shape (n, 64, 64), uint8
+        Grey pictures.
+    shapes : ndarray of shape (n, 2), int
+        Height and width of the images that they were made from.
+    read : callable
+        ``read(row, side)`` returns the grey picture of a row at another size, or None.
+    agreement : Agreement
+        How well copies must agree.
+    """
 
     def __init__(
         self,
         pictures: NDArray[np.uint8],
         shapes: NDArray[np.int64],
         read: Callable[[int, int], NDArray[np.uint8] | None],
-        agreement: Agreement,
+        agreement: Agreement = SURE,
     ) -> None:
         self.pictures, self.shapes, self.agreement = pictures, shapes, agreement
         # Copies of one image are compared one after the other.
         self.read = lru_cache(maxsize=1024)(read)
+        # Most pairs are only compared at this size, and each picture is in several.
+        self.smallest = np.empty((2, len(pictures), _SMALLEST, _SMALLEST), np.float32)
+        for part in _parts(len(pictures), SIDE):
+            self.smallest[:, part] = _scale(pictures[part], _SMALLEST)
 
-    def run(self, pairs: NDArray[np.int64], maps: Floats) -> Confirmed:
-        """Return the pairs that are copies, with the better maps."""
+    def confirm(self, candidates: Candidates, *, progress: bool = False) -> Confirmed:
+        """Keep the pairs of candidates that are copies.
+
+        Parameters
+        ----------
+        candidates : Candidates
+            Pairs, and about how they match.
+        progress : bool
+            Whether to show a progress bar.
+
+        Returns
+        -------
+        Confirmed
+        """
+        n = len(candidates.pairs)
+        # At least one, so that there is a result.
+        starts = range(0, max(n, 1), _PAIRS_AT_ONCE)
+        chunks = [slice(start, start + _PAIRS_AT_ONCE) for start in starts]
+        results = map_ahead(
+            lambda chunk: self._compare(candidates.pairs[chunk], candidates.maps[chunk]),
+            chunks,
+            ahead=4,
+        )
+        confirmed = []
+        with progress_bar(total=n, name="comparing pairs", enabled=progress, unit="pair") as bar:
+            for chunk, result in zip(chunks, results, strict=True):
+                confirmed.append(result)
+                bar.update(len(candidates.pairs[chunk]))
+        pairs, maps, likeness = map(np.concatenate, zip(*confirmed, strict=True))
+        return Confirmed(pairs, maps, likeness)
+
+    def _compare(
+        self, pairs: NDArray[np.int64], maps: Floats
+    ) -> tuple[NDArray[np.int64], Floats, Floats]:
+        """Return the pairs that are copies, the better maps, and how alike they are."""
         guess = maps
         for side, n_steps in _LEVELS:
-            first, second = (
-                smooth(shrink(self.pictures[rows], side), _SMOOTHING) for rows in pairs.T
-            )
-            masks = self._masks(pairs, maps, side)
-            aligned = align(first, second, maps, masks, n_steps=n_steps)
-            agreement = self._agree(first, second, aligned, masks)
-            # The smallest pictures tell a map less exactly.
-            is_near = _is_near(aligned, guess, _SLACK if side == _LEVELS[0][0] else 1)
-            kept = is_near & (agreement >= self.agreement.coarse)
-            if side == _LEVELS[0][0]:
-                # Where brightness is clipped, the smallest pictures can lead away.
-                before = self._agree(first, second, maps, masks)
-                is_better = is_near & (agreement >= before)
-                aligned = np.where(is_better[:, None, None], aligned, maps)
-                kept = is_near & (agreement >= self.agreement.coarse - _LESS)
-                kept |= (before >= self.agreement.coarse + _MORE) | (before == _UNKNOWN)
+            kept, aligned = np.zeros(len(pairs), bool), np.empty_like(maps)
+            for part in _parts(len(pairs), side):
+                kept[part], aligned[part] = self._align(
+                    pairs[part], maps[part], guess[part], side, n_steps
+                )
             pairs, maps, guess = pairs[kept], aligned[kept], guess[kept]
         likeness = np.zeros(len(pairs), np.float32)
         is_full = (self.shapes[pairs].min(axis=2) >= _MIN_FULL_SIDE).all(axis=1)
@@ -221,25 +211,37 @@ class _Comparison:
             (_FULL_SIDE, np.flatnonzero(is_full)),
             (SIDE, np.flatnonzero(~is_full)),
         ):
-            if len(rows):
-                likeness[rows] = self._liken(pairs[rows], maps[rows], side)
+            for part in _parts(len(rows), side):
+                here = rows[part]
+                likeness[here] = self._liken(pairs[here], maps[here], side)
         kept = likeness > 0
-        return Confirmed(pairs[kept], maps[kept], likeness[kept])
+        return pairs[kept], maps[kept], likeness[kept]
 
-    def _agree(
-        self, first: Floats, second: Floats, maps: Floats, masks: NDArray[np.bool_]
-    ) -> Floats:
-        """Return the correlation of the detail of aligned pictures, if they overlap."""
-        sigma = _DETAIL * first.shape[1]
-        seen, inside = warp(detail(second, sigma), maps)
-        inside &= masks
-        area = inside.mean(axis=(1, 2))
-        scale = np.abs(np.linalg.det(maps[:, :, :2]))
-        overlaps = np.maximum(area, area * scale) >= _MIN_AREA
-        agreement: Floats = np.where(
-            overlaps, correlate(detail(first, sigma), seen, inside), _UNKNOWN
-        )
-        return agreement
+    def _align(
+        self, pairs: NDArray[np.int64], maps: Floats, guess: Floats, side: int, n_steps: int
+    ) -> tuple[NDArray[np.bool_], Floats]:
+        """Align pictures at one size: which agree, and the better maps."""
+        (first, detail), (second, other_detail) = (self._at(rows, side) for rows in pairs.T)
+        masks = self._masks(pairs, maps, side)
+        aligned = align(first, second, maps, masks, n_steps=n_steps)
+        agreement = _agree(detail, other_detail, aligned, masks)
+        coarse = self.agreement.coarse
+        if side > _SMALLEST:
+            return _is_near(aligned, guess, 1) & (agreement >= coarse), aligned
+        # The smallest pictures tell a map less exactly; where brightness is clipped, they can lead
+        # away.
+        is_near = _is_near(aligned, guess, _SLACK)
+        before = _agree(detail, other_detail, maps, masks)
+        is_better = is_near & (agreement >= before)
+        kept = is_near & (agreement >= coarse - _LESS)
+        kept |= (before >= coarse + _MORE) | (before == _UNKNOWN)
+        return kept, np.where(is_better[:, None, None], aligned, maps)
+
+    def _at(self, rows: NDArray[np.int64], side: int) -> tuple[Floats, Floats]:
+        """Return pictures at a size, and their detail."""
+        if side == _SMALLEST:
+            return self.smallest[0, rows], self.smallest[1, rows]
+        return _scale(self.pictures[rows], side)
 
     def _liken(self, pairs: NDArray[np.int64], maps: Floats, side: int) -> Floats:
         """Return how alike aligned pictures are in all fields; 0 for those that are no copies."""
@@ -277,6 +279,29 @@ class _Comparison:
             inside &= _is_in_disc(maps[turned] @ points, second[turned], radius)
             masks[turned] = inside.reshape(-1, side, side)
         return masks
+
+
+def _parts(n: int, side: int) -> Iterator[slice]:
+    """Yield consecutive parts of pairs that are worked on at a time at a size."""
+    n_part = max(1, _PIXELS_AT_ONCE // side**2)
+    yield from (slice(start, start + n_part) for start in range(0, n, n_part))
+
+
+def _scale(pictures: NDArray[np.uint8], side: int) -> tuple[Floats, Floats]:
+    """Return pictures at a size, smoothed, and their detail."""
+    smoothed = smooth(shrink(pictures, side), _SMOOTHING)
+    return smoothed, detail(smoothed, _DETAIL * side)
+
+
+def _agree(first: Floats, second: Floats, maps: Floats, masks: NDArray[np.bool_]) -> Floats:
+    """Return the correlation of aligned pictures of detail, if they overlap."""
+    seen, inside = warp(second, maps)
+    inside &= masks
+    area = inside.mean(axis=(1, 2))
+    scale = np.abs(np.linalg.det(maps[:, :, :2]))
+    overlaps = np.maximum(area, area * scale) >= _MIN_AREA
+    agreement: Floats = np.where(overlaps, correlate(first, seen, inside), _UNKNOWN)
+    return agreement
 
 
 def _is_in_disc(points: Floats, shapes: NDArray[np.int64], radius: float) -> NDArray[np.bool_]:

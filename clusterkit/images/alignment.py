@@ -51,7 +51,7 @@ def align(
     if not n:
         return maps
     x, y = _grid(side)
-    _, inside = _sample(second, maps, x, y)
+    seen, inside = _sample(second, maps, x, y)
     weights = (masks.reshape(n, side * side) & inside).astype(np.float32)
     wanted, deviation = _normalise(first.reshape(n, side * side), weights)
     down, across = np.gradient(first, axis=(1, 2))
@@ -69,9 +69,9 @@ def align(
     products[:, diagonal, diagonal] *= 1 + _DAMPING
     products[:, diagonal, diagonal] += 1e-6 * total[:, 0]
     inverse = np.linalg.inv(products)
-    maps = maps.copy()
-    for _ in range(n_steps):
-        seen, inside = _sample(second, maps, x, y)
+    for number in range(n_steps):
+        if number:
+            seen, inside = _sample(second, maps, x, y)
         error = (_normalise(seen, weights * inside)[0] - wanted) * inside
         step = (inverse @ (slopes @ error[:, :, None])).reshape(n, 2, 3)
         largest = np.abs(step).max(axis=(1, 2), keepdims=True)
