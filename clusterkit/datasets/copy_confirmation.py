@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clusterkit.datasets.copy_candidates import SIDE, Candidates
 from clusterkit.images.alignment import Floats, align, correlate, detail, shrink, smooth, warp
-from clusterkit.utils.parallel import map_ahead
+from clusterkit.utils.parallel import map_ahead, serial_blas
 from clusterkit.utils.progress import progress_bar
 
 # Pictures are compared at this size.
@@ -186,7 +186,8 @@ class Comparison:
             ahead=4,
         )
         confirmed = []
-        with progress_bar(total=n, name="comparing pairs", enabled=progress, unit="pair") as bar:
+        bar = progress_bar(total=n, name="comparing pairs", enabled=progress, unit="pair")
+        with serial_blas(), bar:
             for chunk, result in zip(chunks, results, strict=True):
                 confirmed.append(result)
                 bar.update(len(candidates.pairs[chunk]))

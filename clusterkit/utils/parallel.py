@@ -44,10 +44,6 @@ def workers() -> Iterator[Map]:
         ``map(function, items)``, which returns a list of results in order.  Nested calls run in the
         thread of the calling task.
     """
-    from threadpoolctl import ThreadpoolController
-
-    blas = ThreadpoolController().select(user_api="blas")
-    n_threads = max((library["num_threads"] for library in blas.info()), default=1)
     thread = threading.local()
 
     def mark() -> None:
@@ -60,8 +56,25 @@ def workers() -> Iterator[Map]:
             return map_serially(function, items)
         return list(pool.map(function, items))
 
-    with blas.limit(limits=1), ThreadPoolExecutor(n_threads, initializer=mark) as pool:
+    with serial_blas() as n_threads, ThreadPoolExecutor(n_threads, initializer=mark) as pool:
         yield run
+
+
+@contextmanager
+def serial_blas() -> Iterator[int]:
+    """Let BLAS use one thread, since threads that each start others wait for them.
+
+    Yields
+    ------
+    int
+        Number of threads that BLAS was allowed to use before.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    blas = ThreadpoolController().select(user_api="blas")
+    n_threads = max((library["num_threads"] for library in blas.info()), default=1)
+    with blas.limit(limits=1):
+        yield n_threads
 
 
 def limit_cpus(n: int) -> None:
