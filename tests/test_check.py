@@ -21,7 +21,7 @@ from clusterkit.images.folder import ImageFolder, digest_file
 from clusterkit.images.formats import fits_suffix, has_frames, name_format
 from clusterkit.images.quality import measure_quality, take_lines
 from clusterkit.plots import CheckDisplay
-from clusterkit.preparation import KINDS, faults, looking, off_topic, score_off_topic
+from clusterkit.preparation import KINDS, faults, file_inspection, off_topic, score_off_topic
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.part_file import Row
 from clusterkit.store.store import Store
@@ -110,9 +110,9 @@ def test_oversized(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_file_is_read_once(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[str] = []
-    read_bytes = looking.read_bytes
+    read_bytes = file_inspection.read_bytes
     monkeypatch.setattr(
-        looking, "read_bytes", lambda file: (reads.append(file), read_bytes(file))[1]
+        file_inspection, "read_bytes", lambda file: (reads.append(file), read_bytes(file))[1]
     )
     assert not ck.check(photos).findings
     assert sorted(reads) == ImageFolder(photos).files
@@ -535,7 +535,7 @@ def test_bad_requests_are_refused_before_any_work(
     Path("mine/a.txt").write_text("mine")
     ck.sort_into_folders([fill(Path("others")) / "0.png"], ["cat"], "sorted")
     before = state(Path())
-    monkeypatch.setattr("clusterkit.preparation.checking.look_at_files", None)
+    monkeypatch.setattr("clusterkit.preparation.checking.inspect_files", None)
     with pytest.raises(error, match=message):
         ck.check("photos", **options)
     assert state(Path()) == before

@@ -31,7 +31,7 @@ from clusterkit.datasets.labels import labels_from_folders
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import read_bytes
 from clusterkit.preparation import KINDS, score_off_topic
-from clusterkit.preparation.looking import look_at_files, size_to_look_at
+from clusterkit.preparation.file_inspection import decoding_size, inspect_files
 from clusterkit.preparation.off_topic import OFF_TOPIC
 from clusterkit.utils.parallel import map_ahead
 
@@ -207,7 +207,7 @@ def time_of(run: Callable[[], object]) -> tuple[float, float]:
 def decode(file: Path, *, whole: bool) -> None:
     """Read and decode a file, in its own size or in that in which the check looks at it."""
     data = read_bytes(file)
-    decode_image(data, None if whole else size_to_look_at(data))
+    decode_image(data, None if whole else decoding_size(data))
 
 
 @main.command()
@@ -230,7 +230,7 @@ def speed(images: int, side: int, rounds: int) -> None:
                 pass
 
         def look_at_all() -> None:
-            for _ in look_at_files(made):
+            for _ in inspect_files(made):
                 pass
 
         runs: dict[str, Callable[[], object]] = {
