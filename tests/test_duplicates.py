@@ -299,7 +299,7 @@ def test_many_images_are_searched_by_parts(monkeypatch: pytest.MonkeyPatch) -> N
     images += [image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in images[::10]]
     whole = groups_of(images)
     monkeypatch.setattr(copy_candidates, "_MOST_EXACT", 10)
-    monkeypatch.setattr(copy_candidates, "_AT_ONCE", 40)
+    monkeypatch.setattr(copy_candidates, "_BATCH_SIZE", 40)
     assert groups_of(images) == whole
     assert [(kept, copies[0].row) for kept, copies in whole] == [
         (10 * number, 150 + number) for number in range(15)
