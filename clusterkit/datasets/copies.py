@@ -19,8 +19,8 @@ from clusterkit.datasets.copy_candidates import SIDE, Candidates, find_candidate
 from clusterkit.datasets.copy_confirmation import (
     LIKELY,
     SURE,
-    Agreement,
     Comparison,
+    Thresholds,
     angles_of,
     linear_of,
 )
@@ -274,7 +274,7 @@ class _CopyGraph:
         thumbnails: Sequence[Thumbnail],
         vectors: NDArray[np.float32] | None,
         apart: Collection[tuple[str, str]],
-        agreement: Agreement,
+        thresholds: Thresholds,
         *,
         progress: bool,
     ) -> None:
@@ -291,7 +291,7 @@ class _CopyGraph:
         distinct = [thumbnails[row] for row in self.rows]
         self.pictures = np.array([thumbnail.picture for thumbnail in distinct], np.uint8)
         self.shapes = np.array([thumbnail.shape for thumbnail in distinct], np.int64).reshape(-1, 2)
-        self.comparison = Comparison(self.pictures, self.shapes, self._read, agreement)
+        self.comparison = Comparison(self.pictures, self.shapes, self._read, thresholds)
         # For each node, its copies and how they match.
         self.links: dict[int, dict[int, _Link]] = defaultdict(dict)
         if len(self.rows) > 1:
