@@ -24,7 +24,7 @@ from clusterkit.clusterers.row_stream import ArrayStream
 from clusterkit.clustering.cluster import cluster as cluster_images
 from clusterkit.embedding import on_ray
 from clusterkit.embedding.embed import describe, embed_to_store
-from clusterkit.embedding.on_ray import Job, Piece, RayWorker, cut, library_versions
+from clusterkit.embedding.on_ray import Job, Piece, RayWorker, cut_into_pieces, library_versions
 from clusterkit.embedding.workers import Known
 from clusterkit.errors import ClusterError, InvalidInputError, MissingDependencyError, StoreError
 from clusterkit.extractors import create_extractor
@@ -148,7 +148,9 @@ def test_a_piece_knows_only_contents_of_the_size_of_its_files(photos: Path, stor
     space = Store(store).space()
     (photos / "000.png").rename(photos / "moved.png")
     known = Known.of(space, ImageFolder(photos))
-    unsized, pieces = cut(ImageFolder([photos / "001.png", photos / "moved.png"]), known, [1, 1])
+    unsized, pieces = cut_into_pieces(
+        ImageFolder([photos / "001.png", photos / "moved.png"]), known, [1, 1]
+    )
     assert unsized == {}
     sizes = {row.digest: row.size for row in known.rows.values()}
     for piece, name in zip(pieces, ("001.png", "moved.png"), strict=True):
