@@ -50,11 +50,11 @@ _UPRIGHT = math.radians(2)
 # The smallest pictures align less exactly, so pairs pass them more easily: if their correlation
 # after alignment is not lower than the threshold minus the first value, or if their correlation
 # before it is not lower than the threshold plus the second (the alignment may go astray).
-_LESS, _MORE = 0.1, 0.07
+_SMALLEST_LESS, _SMALLEST_MORE = 0.1, 0.07
 # The limits of ``_MOST_SCALE`` and ``_MOST_STRETCH`` are multiplied by this for the smallest
 # pictures.  With these three values, they reject 94 of 35,300 pairs of copies, and 52 % of 12,800
 # other pairs with similar moments.
-_SLACK = 1.08
+_SMALLEST_SLACK = 1.08
 # Correlation of pictures that hardly overlap without the filled corners, so that it is not known.
 _UNKNOWN = -1.0
 # Number of pairs that a thread processes at a time: many, since threads wait for each other
@@ -252,11 +252,11 @@ class Comparison:
         if side > _SMALLEST:
             return _is_near(aligned, guess, 1) & (agreement >= coarse), aligned
         # The smallest pictures give less exact maps, and wrong ones where brightness is clipped.
-        is_near = _is_near(aligned, guess, _SLACK)
+        is_near = _is_near(aligned, guess, _SMALLEST_SLACK)
         before = _agree(detail, other_detail, maps, masks)
         is_better = is_near & (agreement >= before)
-        kept = is_near & (agreement >= coarse - _LESS)
-        kept |= (before >= coarse + _MORE) | (before == _UNKNOWN)
+        kept = is_near & (agreement >= coarse - _SMALLEST_LESS)
+        kept |= (before >= coarse + _SMALLEST_MORE) | (before == _UNKNOWN)
         return kept, np.where(is_better[:, None, None], aligned, maps)
 
     def _scaled(self, rows: NDArray[np.int64], side: int) -> tuple[Floats, Floats]:

@@ -14,7 +14,7 @@ from clusterkit.preparation.findings import Finding
 
 # A picture is tiny if its longer side is at most this and at most a third of the usual one, or in
 # any case if its shorter side is below the last figure.
-_TINY, _TINY_SHARE, _NOTHING = 64, 1 / 3, 8
+_TINY, _TINY_SHARE, _TINIEST = 64, 1 / 3, 8
 # Longer side over shorter side.
 _LONG = 4.0
 # Pixels and bytes of a picture that takes long to read.
@@ -86,7 +86,7 @@ def _find_in_file(info: FileInfo, usual: float) -> Iterator[tuple[str, float | N
         suffixes = " or ".join(SUFFIXES[info.format][:2])
         detail = "no known format" if info.format == "other" else f"{info.format}: {suffixes}"
         yield "suffix", None, f"it is {detail}"
-    if shorter < _NOTHING or longer <= min(_TINY, _TINY_SHARE * usual):
+    if shorter < _TINIEST or longer <= min(_TINY, _TINY_SHARE * usual):
         yield "tiny", float(longer), f"{size}; the usual longer side is {usual:.0f}"
     is_long = longer > _LONG * shorter
     if is_long:
