@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
-# hypothesis would make a folder in the checkout.
+# Otherwise hypothesis creates a folder in the checkout.
 os.environ.setdefault(
     "HYPOTHESIS_STORAGE_DIRECTORY", str(Path(tempfile.gettempdir(), "clusterkit-hypothesis"))
 )
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # Each worker has a core of its own; further threads would wait for each other in turns.
+    # Each test worker has one core; more threads would only wait for each other.
     for library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
         os.environ.setdefault(library, "1")
 
-# Tests send Ctrl-C, which a shell lets its background jobs ignore.
+# Tests send Ctrl-C, which background jobs of a shell ignore.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).parent.parent
@@ -31,7 +31,7 @@ REPOSITORY = Path(__file__).parent.parent
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Return the folder of real weights and photos, or skip where it is absent."""
+    """Return the folder of real weights and photos; skip the test if there is none."""
     folder = Path(os.environ.get("CLUSTERKIT_SHARED", REPOSITORY.parent / "shared"))
     if not (folder / "weights").is_dir():
         pytest.skip(f"needs the real weights and photos in {folder} (CLUSTERKIT_SHARED)")
@@ -40,10 +40,10 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def user_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep what clusterkit knows of its user, and what it converts, apart from the real user's."""
+    """Keep settings and converted networks of tests apart from those of the real user."""
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
     folder = tmp_path_factory.getbasetemp()
-    # Workers share what they convert.
+    # Test workers share converted networks.
     folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     os.environ["CLUSTERKIT_CACHE"] = str(folder / "cache")
 
@@ -62,7 +62,7 @@ def space(tmp_path: Path) -> "Space":
 
 @pytest.fixture(scope="module")
 def tiny_network() -> Iterator[None]:
-    """Register the small network ``tinynet`` beside those of keras.applications."""
+    """Register the small network ``tinynet`` in addition to those of keras.applications."""
     from tests.tiny_network import registered
 
     with registered():
@@ -71,7 +71,7 @@ def tiny_network() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a file of weights of ``tinynet``, without its head."""
+    """Return a file of weights of ``tinynet`` without its head."""
     from tests.tiny_network import save_weights
 
     return save_weights(tmp_path_factory.mktemp("weights") / "tiny.weights.h5")
@@ -79,7 +79,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_weights_with_head(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a file of weights of ``tinynet``, with a head of ImageNet's classes."""
+    """Return a file of weights of ``tinynet`` with a head for the classes of ImageNet."""
     from tests.tiny_network import save_weights
 
     file = tmp_path_factory.mktemp("weights") / "tiny-with-head.weights.h5"
@@ -88,7 +88,7 @@ def tiny_weights_with_head(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def untrained() -> Iterator[None]:
-    """Let networks go through every epoch of a training without learning anything."""
+    """Make trainings run all epochs without learning anything."""
     from tests.no_training import learning_nothing
 
     with learning_nothing():
@@ -97,7 +97,7 @@ def untrained() -> Iterator[None]:
 
 @pytest.fixture
 def undrawn() -> Iterator[None]:
-    """Let pictures be composed and written, but not drawn."""
+    """Make figures compose and save, but not draw."""
     from tests.no_drawing import drawing_nothing
 
     with drawing_nothing():
@@ -106,7 +106,7 @@ def undrawn() -> Iterator[None]:
 
 @pytest.fixture
 def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the number of clusters be found with fewer subsamples than are of use elsewhere."""
+    """Find the number of clusters with fewer subsamples than outside of tests."""
     from clusterkit.elbow.curve import elbow_curve
 
     monkeypatch.setitem(elbow_curve.__kwdefaults__, "n_resamples", 4)
@@ -114,7 +114,7 @@ def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def two_levels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the elbow find two levels in any images: 3 clusters, the best, and 2."""
+    """Make the elbow find two levels in any images: 3 clusters, the best, and 2."""
     from dataclasses import replace
 
     import numpy as np

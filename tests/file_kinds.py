@@ -1,6 +1,6 @@
-"""Files of many kinds, generated: the grid behind test_file_kinds.py.
+"""Generated files of many kinds: the cases of test_file_kinds.py.
 
-All show one picture, or what their kind can hold of it, so that it is known what must be seen.
+All show the same picture, as far as their kind can represent it, so the expected pixels are known.
 """
 
 import io
@@ -18,29 +18,30 @@ from tests.image_writers import CODECS, HAS_HEIC, STORED, chunk, encode, exif, p
 Pixels = NDArray[np.uint8]
 Samples = NDArray[Any]
 
-# Sides that are no multiple of anything.
+# Odd sides, which are multiples of no common block or tile size.
 HEIGHT, WIDTH = 21, 29
 ROUNDED, LOSSY = 1, 12
 
 
 class FileKind(NamedTuple):
-    """One row of the grid.
+    """A file and the expected result.
 
     Attributes
     ----------
     name : str
-        What is special.
+        What is special about the file.
     data : bytes
         The file.
     shows : ndarray of shape (height, width, 3), uint8, or None
-        The picture; None where the file must be refused.
+        The expected picture; None if the file must be rejected.
     reason : str
-        Words that the reason must hold.
+        Text that the reason must contain.
     tolerance : int
-        By how much a pixel may be off.
+        Maximum difference of a pixel.
     others : bool
-        Whether OpenCV or libvips sees the same, or neither reads it.  Both turn no fractions whose
-        zero is white, know no missing values, and have ideas of their own of extra samples.
+        Whether OpenCV or libvips gives the same picture, or neither reads the file.  Both do not
+        invert fractions whose zero is white, do not support missing values, and interpret extra
+        samples in their own way.
     """
 
     name: str
@@ -67,22 +68,22 @@ ALPHA = np.linspace(0, 1, WIDTH)[None, :, None].repeat(HEIGHT, axis=0)
 
 
 def eight(values: NDArray[np.float64]) -> Pixels:
-    """Return values from 0 to 1 as a picture."""
+    """Convert values from 0 to 1 to a picture."""
     return np.rint(np.broadcast_to(values, (*values.shape[:2], 3)) * 255).astype(np.uint8)
 
 
 def whole(values: NDArray[np.float64], bits: int) -> NDArray[np.int64]:
-    """Return values from 0 to 1 as whole numbers of some bits."""
+    """Convert values from 0 to 1 to integers of some bits."""
     return np.rint(values * (2**bits - 1)).astype(np.int64)
 
 
 def seen_of(values: NDArray[np.float64], bits: int) -> Pixels:
-    """Return what is left of values from 0 to 1 in some bits."""
+    """Quantise values from 0 to 1 to some bits."""
     return eight(whole(values, bits) / (2**bits - 1))
 
 
 def luma(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the brightness of colours, as JPEG and AVIF have it."""
+    """Return the luma of colours, as defined for JPEG and AVIF."""
     return values @ np.array([[0.299], [0.587], [0.114]])
 
 
@@ -119,7 +120,7 @@ def tiff_greys() -> Iterator[FileKind]:
                 f"tiff grey {bits} bits {CODECS[codec][0]}{form}",
                 tiff(values, 1, bits, codec=codec, **options),
                 seen_of(GREY, bits),
-                # libvips gives empty tiles where it lacks a codec.
+                # libvips returns empty tiles if it lacks a codec.
                 others=codec != 34925,
             )
     for bits, order in itertools.product([8, 16, 32], ORDERS):
@@ -178,7 +179,7 @@ def tiff_colours() -> Iterator[FileKind]:
             f"tiff rgb {bits} bits{' planes' * planar}{ORDERS[order]}{form}",
             tiff(whole(RGB, bits), 2, bits, planar=planar, order=order, **forms[form]),
             seen_of(RGB, bits),
-            # OpenCV takes planes of more than 8 bits for something else.
+            # OpenCV misinterprets planes of more than 8 bits.
             others=not planar or bits == 8 or (bits != 12 and "tiles" not in form),
         )
     for planar, bits, codec in itertools.product([False, True], [16, 32, 64], [1, 8]):
@@ -322,7 +323,7 @@ def ycbcr(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def tiff_ycbcr() -> Iterator[FileKind]:
-    # The same colour for all pixels of a block, so that nothing depends on how one goes between.
+    # The same colour for all pixels of a block, so that interpolation does not matter.
     for (along, down), codec, order in itertools.product(
         [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (4, 2), (4, 4)], [1, 8], ORDERS
     ):
@@ -362,7 +363,7 @@ def tiff_ycbcr() -> Iterator[FileKind]:
 
 
 def tiff_lab() -> Iterator[FileKind]:
-    # Greys alone: for colours each program has a white of its own.
+    # Greys only, since each program has its own white point for colours.
     lightness = np.where(GREY > 216 / 24389, 116 * np.cbrt(GREY) - 16, GREY * 24389 / 27)
     linear = GREY
     shows = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
@@ -531,7 +532,7 @@ def pngs() -> Iterator[FileKind]:
         yield FileKind(f"png orientation {orientation}", data, eight(RGB))
 
 
-# What lossy formats make of a picture is taken from another decoder; see test_file_kinds.py.
+# The expected picture of lossy formats is that of another decoder; see test_file_kinds.py.
 
 
 def jpegs() -> Iterator[FileKind]:
@@ -555,7 +556,7 @@ def jpegs() -> Iterator[FileKind]:
             stored, "JPEG", quality=98, subsampling=0, exif=b"Exif\0\0" + exif(orientation)
         )
         yield FileKind(f"jpeg orientation {orientation}", data, eight(RGB), tolerance=255)
-    # Photoshop stores inks inverted, and so does Pillow, which 255 - x undoes.
+    # Photoshop stores inverted inks, and so does Pillow, which 255 - x undoes.
     inks = np.dstack([np.rint(ycbcr(1 - RGB)), np.full((HEIGHT, WIDTH), 255)]).clip(0, 255)
     image = Image.fromarray(255 - inks.astype(np.uint8), "CMYK")
     data = encode(image, "JPEG", quality=98, subsampling=0)
@@ -681,14 +682,14 @@ def targas() -> Iterator[FileKind]:
 
 
 def targa_without_opacity() -> Iterator[FileKind]:
-    """A fourth byte that the header says to be none of opacity."""
+    """The fourth byte is not opacity, according to the header."""
     four = np.dstack([eight(RGB)[..., ::-1], np.zeros((HEIGHT, WIDTH), np.uint8)])
     head = struct.pack("<BBBHHBHHHHBB", 0, 0, 2, 0, 0, 0, 0, 0, WIDTH, HEIGHT, 32, 0x20)
     yield FileKind("tga rgb and nothing", head + four.tobytes(), eight(RGB), others=False)
 
 
 def deep_jpeg_2000() -> Iterator[FileKind]:
-    """JPEG 2000 of 8 bits whose header says 12: what Pillow cannot read rightly is not read."""
+    """An 8-bit JPEG 2000 whose header says 12 bits: Pillow misreads it, so it is rejected."""
     data = encode(Image.fromarray(eight(RGB)), "JPEG2000")
     depths = data.index(b"\xff\x4f\xff\x51") + 4 + 38
     deep = bytearray(data)
@@ -835,7 +836,7 @@ def heic_files() -> Iterator[FileKind]:
 
 
 def all_kinds() -> list[FileKind]:
-    """Return the grid."""
+    """Return all cases."""
     makers = [
         *(tiff_greys, tiff_no_data, tiff_colours, tiff_alphas, tiff_palettes, tiff_ycbcr, tiff_lab),
         *(tiff_by_pillow, tiff_refused, pngs, jpegs, windows_bitmaps, targas, portable_maps),

@@ -1,6 +1,6 @@
 """A real extractor that needs no network, and a program that embeds with it.
 
-Run as ``python -m tests.grid_colours FOLDER STORE`` it embeds a folder and prints the report.
+``python -m tests.grid_colours FOLDER STORE`` embeds a folder and prints the report.
 """
 
 import argparse
@@ -34,9 +34,9 @@ class GridColours(Extractor):
     cells : int
         Cells along each side.
     seconds : float
-        How long a batch takes, so that a test has time to interrupt it.
+        Time of a batch, so that a test can interrupt it.
     log : str
-        A file that gets a line for each batch: the number of images in it.
+        File to which a line is added for each batch: its number of images.
     """
 
     name = "grid-colours"
@@ -68,19 +68,19 @@ class GridColours(Extractor):
         cells = images.reshape(n, self.cells, side, self.cells, side, 3)
         if self.log:
             with Path(self.log).open("a") as log:
-                # Padding is black, and the images of the tests are not.
+                # Padding is black; the images of the tests are not.
                 log.write(f"{images.any(axis=(1, 2, 3)).sum()}\n")
         return Extraction(cells.mean(axis=(2, 4), dtype=np.float32).reshape(n, -1))
 
 
 def embed_command(folder: Path, store: Path, **options: object) -> list[str]:
-    """Return the command that embeds a folder in a process of its own."""
+    """Return the command that embeds a folder in a separate process."""
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     return [sys.executable, "-m", "tests.grid_colours", str(folder), str(store), *flags]
 
 
 def without_privileges(command: list[str]) -> list[str]:
-    """Let a command meet permissions even where root runs the tests, or skip."""
+    """Make permissions apply to a command even if root runs the tests, or skip the test."""
     import pytest
 
     if os.name != "posix":
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--log", default="")
     parser.add_argument("--part-rows", type=int, default=pipeline.PART_ROWS)
     parser.add_argument("--shard", type=Shard.parse)
-    parser.add_argument("--ray-address", help="of a cluster that does the work")
+    parser.add_argument("--ray-address", help="address of a Ray cluster that embeds the images")
     options = parser.parse_args()
     pipeline.PART_ROWS = options.part_rows
     on_ray.PIECE_ROWS = {"CPU": options.part_rows}

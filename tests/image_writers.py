@@ -29,7 +29,7 @@ STORED = {
 
 
 def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
-    """Return an image as the bytes of a file."""
+    """Encode an image as the bytes of a file."""
     stream = io.BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()
@@ -42,7 +42,7 @@ def stored_for(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def exif(orientation: int) -> bytes:
-    """Return an EXIF block that holds an orientation, without the prefix that JPEG has."""
+    """Return an EXIF block with an orientation, without the prefix of JPEG."""
     block = Image.Exif()
     block[0x0112] = orientation
     return block.tobytes().removeprefix(b"Exif\0\0")
@@ -85,9 +85,9 @@ def png(
     claim: tuple[int, int] | None = None,
     extra: bytes = b"",
 ) -> bytes:
-    """Return samples, of shape (height, width, samples), as a PNG file.
+    """Encode samples, of shape (height, width, samples), as a PNG file.
 
-    ``colours`` is PNG's colour type; ``claim`` is a false (width, height) for the header.
+    ``colours`` is PNG's colour type; ``claim`` is a wrong (width, height) for the header.
     """
     lines = [
         b"\0" + pack(line.reshape(1, -1), bits, ">")
@@ -110,7 +110,7 @@ def segment(marker: int, body: bytes) -> bytes:
 
 
 def lossless_jpeg(width: int, height: int, bands: int = 3, kind: int = 0xC3) -> bytes:
-    """Return a plain lossless JPEG of one tone."""
+    """Return a uniform lossless JPEG."""
     components = b"".join(bytes([i + 1, 0x11, 0]) for i in range(bands))
     frame = segment(kind, struct.pack(">BHHB", 8, height, width, bands) + components)
     # Category 0 is the code 0, category 1 is 10.
@@ -134,7 +134,7 @@ def pack_bits(data: bytes) -> bytes:
 
 
 def lzw(data: bytes) -> bytes:
-    """LZW of literal codes only, with the table cleared before codes of ten bits are due."""
+    """LZW with literal codes only; the table is cleared before codes would need ten bits."""
     bits = ""
     for at in range(0, len(data), 250):
         bits += f"{256:09b}" + "".join(f"{byte:09b}" for byte in data[at : at + 250])
@@ -169,7 +169,7 @@ def float_difference(values: Samples, bits: int) -> bytes:
 
 
 def ifd(tags: dict[int, tuple[int, Any]], at: int, order: str, big: bool) -> bytes:
-    """Return a list of tags that stands at a place of the file."""
+    """Return a directory of tags for an offset in the file."""
     letters = {1: "B", 2: "s", 3: "H", 4: "L", 5: "L", 7: "s", 11: "f", 12: "d", 16: "Q"}
     count, entry, room, end = ("Q", "HHQ", 8, 8) if big else ("H", "HHL", 4, 4)
     outside_at = (
@@ -209,7 +209,7 @@ def tiff(
     tags: dict[int, Any] | None = None,
     blocks: list[bytes] | None = None,
 ) -> bytes:
-    """Return samples, of shape (height, width, samples), as a TIFF file."""
+    """Encode samples, of shape (height, width, samples), as a TIFF file."""
     height, width, samples = values.shape
     rows, columns = tile or (rows_per_strip, width)
     planes = [values[..., i : i + 1] for i in range(samples)] if planar else [values]

@@ -1,4 +1,4 @@
-"""A process that ends at one of its writes: what a kill leaves behind, without a process."""
+"""Simulate a process that is killed at one of its writes, without a process."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import pytest
 
-# All that writes; a kill happens at one of them, and after it none works.
+# All functions that write.  A kill happens at one of them; after it, all fail.
 WRITES = [
     *[(os, name) for name in ("link", "unlink", "rename", "replace", "mkdir", "rmdir")],
     *[(os, name) for name in ("symlink", "fsync")],
@@ -23,21 +23,21 @@ Write = tuple[Any, str]
 
 
 class Killed(BaseException):
-    """The process is gone; no handler of errors takes it for an error."""
+    """The process was killed; no ``except Exception`` catches this."""
 
 
 @contextmanager
 def killed_at(count: int, *, victim: Write | None = None, across: bool = False) -> Iterator[None]:
-    """End everything at a write, whose file may then be half-written.
+    """Simulate a kill at a write, whose file may then be incomplete.
 
     Parameters
     ----------
     count : int
-        Which one of all writes, or of the calls of ``victim``, counted from 1.
+        Number of the write, or of the call of ``victim``, at which it happens, from 1.
     victim : tuple of (owner, name), optional
-        A function that writes.
+        A function that writes; by default, all of them.
     across : bool
-        Whether files cannot be linked from folder to folder, as between two disks.
+        Whether files cannot be linked between folders, as between two disks.
     """
     calls, is_dead = 0, False
     link, write_bytes = os.link, Path.write_bytes
@@ -72,7 +72,7 @@ def killed_at(count: int, *, victim: Write | None = None, across: bool = False) 
 
 
 class Changes:
-    """Counts the changes of the file system that a store makes, and ends at one of them."""
+    """Counts the changes of the file system by a store, and simulates a kill at one of them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, last: int | None = None) -> None:
         self.n, self.last = 0, last

@@ -1,10 +1,10 @@
-"""Photos that are texts, one for each letter: to be sorted, and never to be looked at."""
+"""Text files in the place of photos, one per letter, for tests of sorting that decode nothing."""
 
 from pathlib import Path
 
 
 def take(folder: Path, names: str = "abcd") -> list[Path]:
-    """Write a photo for each letter, each with content of its own."""
+    """Write a file for each letter, each with different content."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         (folder / f"{name}.jpg").write_text(f"photo {name}")
@@ -12,7 +12,7 @@ def take(folder: Path, names: str = "abcd") -> list[Path]:
 
 
 def texts(folder: Path) -> dict[str, str]:
-    """Return what can be read below a folder, by its path."""
+    """Return the content of each file below a folder, by path."""
     return {
         path.relative_to(folder).as_posix(): path.read_text()
         for path in folder.rglob("*.jpg")

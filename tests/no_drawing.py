@@ -1,7 +1,7 @@
-"""Pictures that are composed but not drawn, for tests whose pictures other tests draw.
+"""Skip the drawing of figures, in tests of code whose figures other tests draw.
 
-Drawing takes longer than all other parts of a short training.  The fixture ``undrawn`` of
-conftest.py is for whole tests.
+Drawing takes longer than all other parts of a short training.  The fixture ``undrawn`` in
+conftest.py applies this to whole tests.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def _save(figure: "Figure", content: IO[bytes], **_: Any) -> None:
 
 @contextmanager
 def drawing_nothing() -> Iterator[None]:
-    """Let figures be saved as the number of their axes."""
+    """Save the number of axes of a figure instead of its picture."""
     from matplotlib.figure import Figure
 
     with pytest.MonkeyPatch.context() as patch:

@@ -1,6 +1,6 @@
-"""Trainings that learn nothing, for tests of what stands around a training: tracing takes longest.
+"""Skip the training of networks in tests of the code around it: tracing takes most of the time.
 
-The fixture ``untrained`` of conftest.py is for whole tests.
+The fixture ``untrained`` in conftest.py applies this to whole tests.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ def _fit(
 
 @contextmanager
 def learning_nothing() -> Iterator[None]:
-    """Let networks go through every epoch of a training without learning anything."""
+    """Make trainings run all epochs without learning anything."""
     import keras
 
     with pytest.MonkeyPatch.context() as patch:

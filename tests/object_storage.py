@@ -1,4 +1,4 @@
-"""A real S3 server on this machine, whose buckets and files a test may make."""
+"""A real S3 server on this machine, in which tests may create buckets and files."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ from tests.kills import Killed
 
 @contextmanager
 def running() -> Iterator[str]:
-    """Run a server within the block, to which all of ``s3://`` goes, and yield its address."""
+    """Run a server that gets all requests to ``s3://``, and yield its address."""
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -40,13 +40,13 @@ def running() -> Iterator[str]:
 
 
 def make_bucket(server: str, name: str) -> RemotePath:
-    """Make an empty bucket on a server."""
+    """Create an empty bucket on a server."""
     with urllib.request.urlopen(urllib.request.Request(f"{server}/{name}", method="PUT")):
         return RemotePath("s3", name)
 
 
 def upload(folder: Path, target: RemotePath) -> RemotePath:
-    """Copy a folder there, and return its address."""
+    """Upload a folder to a bucket, and return its address."""
     for file in folder.rglob("*"):
         if file.is_file():
             (target / file.relative_to(folder).as_posix()).write_bytes(file.read_bytes())
@@ -55,7 +55,7 @@ def upload(folder: Path, target: RemotePath) -> RemotePath:
 
 @contextmanager
 def killed_at(count: int) -> Iterator[None]:
-    """End everything at a change of the object storage, counted from 1, as a kill does."""
+    """Simulate a kill at a change of the object storage, counted from 1."""
     calls = 0
 
     def deadly(change: Any) -> Any:

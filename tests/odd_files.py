@@ -1,4 +1,4 @@
-"""Broken and odd image files, and what is to become of each: the table behind test_odd_files."""
+"""Broken and odd image files, and the expected result of each: the cases of test_odd_files.py."""
 
 import base64
 import functools
@@ -19,28 +19,28 @@ Corners = tuple[tuple[int, int, int], ...]
 
 RED, GREEN, BLUE, LIGHT = (220, 40, 40), (40, 200, 60), (40, 60, 220), (230, 230, 230)
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
-# Top left, top right, bottom left, bottom right: no rotation or flip goes unnoticed.
+# Top left, top right, bottom left, bottom right: any rotation or flip is noticed.
 COLOURS: Corners = (RED, GREEN, BLUE, LIGHT)
-# The same as luminance (ITU-R 601).
+# Their luma (ITU-R 601).
 GREYS: Corners = ((94,) * 3, (136,) * 3, (72,) * 3, (230,) * 3)
 TRANSPARENT_GREEN: Corners = (RED, WHITE, BLUE, LIGHT)
 
 
 class OddFile(NamedTuple):
-    """One row of the table.
+    """A file and the expected result.
 
     Attributes
     ----------
     name : str
-        The file's name.
+        Name of the file.
     make : callable
-        Makes it at the path that it is given.
+        ``make(path)`` writes the file.
     corners : tuple of colours, or None
-        What the middles of the four quarters must show; None where it cannot be embedded.
+        Expected colours at the centres of the four quarters; None if the file is rejected.
     reason : str
-        Words that the reason of the failure must hold.
+        Text that the reason of the failure must contain.
     event, moment : callable, and "listed" or "read"
-        What happens to the file, and after what.
+        What happens to the file, and after which step.
     """
 
     name: str
@@ -54,12 +54,12 @@ class OddFile(NamedTuple):
 def broken(
     name: str, make: Make, reason: str, event: Make | None = None, moment: str = ""
 ) -> OddFile:
-    """Return a row of a file that cannot be embedded."""
+    """Return the case of a file that cannot be embedded."""
     return OddFile(name, make, None, reason, event, moment)
 
 
 def picture(width: int = 48, height: int = 32) -> NDArray[np.uint8]:
-    """Return a picture of four coloured quarters, shape (height, width, 3)."""
+    """Return a picture with four coloured quarters, of shape (height, width, 3)."""
     rgb = np.empty((height, width, 3), np.uint8)
     rgb[: height // 2, : width // 2], rgb[: height // 2, width // 2 :] = RED, GREEN
     rgb[height // 2 :, : width // 2], rgb[height // 2 :, width // 2 :] = BLUE, LIGHT
@@ -77,7 +77,7 @@ def save(image: Image.Image = PICTURE, kind: str | None = None, **options: Any) 
 
 
 def later_frames(n: int) -> list[Image.Image]:
-    """Return the frames or pages that must not be seen."""
+    """Return further frames or pages, which must not be used."""
     return [Image.new("RGB", PICTURE.size, "black") for _ in range(n)]
 
 
@@ -101,14 +101,14 @@ def jpeg_with_exif(block: bytes) -> bytes:
 
 
 def turned(orientation: int) -> Make:
-    """Return a maker of a JPEG that is stored turned, with the EXIF tag that sets it upright."""
+    """Return a maker of a rotated JPEG with the EXIF orientation that corrects it."""
     stored = stored_for(PICTURE, orientation)
     return save(stored, "JPEG", quality=95, exif=b"Exif\0\0" + exif(orientation))
 
 
 def ycck(path: Path) -> None:
-    """Write a JPEG of four components whose first three are YCbCr, as Photoshop does."""
-    # Photoshop stores CMYK inverted, and so does Pillow, which the 255 - x below undoes.
+    """Write a YCCK JPEG, as Photoshop does."""
+    # Photoshop stores inverted CMYK, and so does Pillow, which the 255 - x below undoes.
     colour = np.asarray(ImageOps.invert(PICTURE).convert("YCbCr"))
     planes = np.dstack([colour, np.full(colour.shape[:2], 255, np.uint8)])
     data = encode(Image.fromarray(255 - planes, "CMYK"), "JPEG", quality=95)
@@ -118,13 +118,13 @@ def ycck(path: Path) -> None:
 
 @functools.cache
 def noisy_jpeg() -> bytes:
-    """Return a JPEG large enough to be cut anywhere."""
+    """Return a JPEG that is large enough to be truncated anywhere."""
     noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
     return encode(Image.fromarray(noise), "JPEG")
 
 
 def cut(tenths: int) -> Make:
-    """Return a maker of a JPEG of which only some tenths are left."""
+    """Return a maker of a JPEG that is truncated to some tenths."""
     return lambda path: path.write_bytes(noisy_jpeg()[: len(noisy_jpeg()) * tenths // 10])
 
 
@@ -137,20 +137,20 @@ def lab(path: Path) -> None:
 
 
 def sparse(path: Path) -> None:
-    """Make a file of 5 GB that takes no room."""
+    """Write a sparse file of 5 GB."""
     with path.open("wb") as file:
         file.write(JPEG)
         file.truncate(5 * 10**9)
 
 
 def no_permission(path: Path) -> None:
-    """Make an image that its owner may not read."""
+    """Write an image without read permission."""
     path.write_bytes(PNG)
     path.chmod(0)
 
 
 def heic(path: Path) -> None:
-    """Write HEIC where the plugin is installed, else the start of such a file."""
+    """Write HEIC if the plugin is installed, otherwise the start of such a file."""
     if HAS_HEIC:
         import pillow_heif
 
@@ -176,7 +176,7 @@ GREY_VALUES = np.asarray(GREY)
 TURNED = stored_for(PICTURE, 6)
 
 ODD_FILES = [
-    # Damaged, or no image at all.
+    # Damaged, or not an image.
     broken("empty.png", write(b""), "empty"),
     broken("text.jpg", write(b"Dear diary, today I learnt about file suffixes.\n"), "not an image"),
     broken("page.jpg", write(b"<!DOCTYPE html><title>404</title>"), "not an image"),
@@ -190,7 +190,7 @@ ODD_FILES = [
     broken("huge_header.png", write(png(picture(), claim=(50_000, 50_000))), "too large"),
     broken("large_and_cut.png", write(png(picture(), claim=(10_000, 9_000))), "runcated"),
     broken("five_gigabytes.jpg", sparse, "5,000,000,000 bytes"),
-    # What the file system brings along.
+    # Problems of the file system.
     broken("unreadable.png", no_permission, "permission"),
     broken("dangling_link.png", lambda path: path.symlink_to("nowhere.png"), "link"),
     broken("link_to_itself.png", lambda path: path.symlink_to(path.name), "cannot be read"),
@@ -203,7 +203,7 @@ ODD_FILES = [
     OddFile(r"looks_escaped_\udce9.png", save()),
     OddFile(" spaces and ünïcödé 狐.png", save()),
     OddFile("n" * 251 + ".png", save()),
-    # Odd, and right.
+    # Odd, but valid.
     OddFile("wrong_suffix.jpg", write(PNG)),
     OddFile("UPPER.PNG", save()),
     OddFile("trailing_garbage.jpg", write(JPEG + b"garbage" * 99)),
@@ -230,7 +230,7 @@ ODD_FILES = [
     OddFile("16_bit_grey.png", from_values(GREY_VALUES.astype(np.uint16) * 257), GREYS),
     OddFile("16_bit_dark.png", from_values(GREY_VALUES.astype(np.uint16)), (BLACK,) * 4),
     OddFile("16_bit_rgb.png", write(png(picture().astype(np.uint16) * 257, bits=16))),
-    # A text that unpacks to much is not needed for the pixels, and is not unpacked.
+    # A compressed text that expands a lot is not needed for the pixels, so it is ignored.
     OddFile(
         "text_bomb.png",
         write(png(picture(), extra=chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(2**26))))),
@@ -260,7 +260,7 @@ ODD_FILES = [
 
 
 def make_all(folder: Path) -> Iterator[OddFile]:
-    """Make every file of the table that this file system can hold, and yield its row."""
+    """Write every file that this file system supports, and yield its case."""
     for odd in ODD_FILES:
         try:
             odd.make(folder / odd.name)

@@ -1,4 +1,4 @@
-"""A web server on this machine for tests of gathering: it serves, misbehaves, and remembers."""
+"""A web server on this machine for tests of gathering, which can misbehave and logs requests."""
 
 import gzip
 import io
@@ -15,7 +15,7 @@ from PIL import Image
 
 
 def picture(seed: int = 0, kind: str = "JPEG", side: int = 24, **options: Any) -> bytes:
-    """Return a picture that is unlike those of other seeds."""
+    """Return a picture that differs from those of other seeds."""
     pixels = np.random.default_rng(seed).integers(0, 255, (side, side, 3), np.uint8)
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, kind, **options)
@@ -23,25 +23,25 @@ def picture(seed: int = 0, kind: str = "JPEG", side: int = 24, **options: Any) -
 
 
 def gzip_bomb(n_bytes: int, start: bytes = b"") -> bytes:
-    """Return a little data that unpack to very many."""
+    """Return a small body that expands to a very large one."""
     return gzip.compress(start + bytes(n_bytes))
 
 
 @dataclass
 class Reply:
-    """How an address is answered.
+    """Answer to a request.
 
     Attributes
     ----------
     body : bytes
-        What is sent.
+        Content of the answer.
     status : int
-        The status.
+        Status code.
     headers : mapping
-        Beside the length, which is announced if the manner is "whole" or "cut".
+        Further headers; the length is sent if the manner is "whole" or "cut".
     manner : {"whole", "cut", "endless", "drip", "mute", "late", "raw"}
-        All at once; only half of it; the body again and again; a byte at a time; no answer at
-        all; a byte of the head at a time; the body as it is, without a head.
+        How the answer is sent: all at once; only half of the body; the body repeated forever; one
+        byte at a time; not at all; one byte of the head at a time; the body without a head.
     """
 
     body: bytes = b""
@@ -52,7 +52,7 @@ class Reply:
 
 @dataclass
 class Request:
-    """What was asked for, when, and for how long it was under way."""
+    """A request in the log of the server, with its start and end."""
 
     host: str
     path: str
@@ -62,15 +62,15 @@ class Request:
 
 
 class PictureServer(ThreadingHTTPServer):
-    """Answers by a table of paths.
+    """Server that answers by a table of paths.
 
     Parameters
     ----------
     replies : mapping
-        A reply for each path, or a function of the number of requests for it before that returns
-        one; anything else is 404.
+        A reply for each path, or a function that returns one, given the number of earlier requests
+        for the path; other paths are answered by 404.
     ip : str
-        Where it listens.
+        Address on which the server listens.
     """
 
     daemon_threads = True
@@ -91,14 +91,14 @@ class PictureServer(ThreadingHTTPServer):
         return True
 
     def handle_error(self, *_: Any) -> None:
-        """Say nothing of clients that leave."""
+        """Ignore clients that disconnect."""
 
     def url(self, path: str, host: str | None = None) -> str:
-        """Return an address of this server, under a name if one is given."""
+        """Return an address on this server, under a host name if one is given."""
         return f"http://{host or self.server_address[0]}:{self.server_port}{path}"
 
     def asked(self, path: str | None = None) -> int:
-        """Return how often a path was asked for; by default any but robots.txt."""
+        """Return the number of requests for a path; by default, for any except robots.txt."""
         with self.lock:
             paths = [request.path for request in self.requests]
         return sum(one != "/robots.txt" if path is None else one == path for one in paths)
@@ -162,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
 def serving(
     replies: Mapping[str, Reply | Callable[[int], Reply]], ip: str = "127.0.0.1"
 ) -> Iterator[PictureServer]:
-    """Run a server within the block."""
+    """Run a server within a with statement."""
     with PictureServer(replies, ip) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         try:

@@ -1,4 +1,4 @@
-"""Machines of a Ray cluster, played by nodes of this one with a core each."""
+"""A Ray cluster of several machines, simulated by nodes on this one with a core each."""
 
 import os
 import random
@@ -9,14 +9,14 @@ from typing import Any
 
 
 class Machines:
-    """A head that only directs, and machines of one core each.
+    """A head node without workers, and machines with one core each.
 
     Attributes
     ----------
     address : str
-        Of the cluster.
+        Address of the cluster.
     nodes : list
-        The machines, as Ray knows them.
+        The machines as Ray nodes.
     """
 
     def __init__(self) -> None:
@@ -31,11 +31,11 @@ class Machines:
         self.nodes: list[Any] = []
 
     def add(self) -> Any:
-        """Start one more machine, whose processes share one core."""
+        """Add a machine whose processes share one core."""
         cores = sorted(os.sched_getaffinity(0))
         used = len(self.nodes)
         try:
-            # Its processes inherit it from this thread.
+            # Its processes inherit the affinity from this thread.
             os.sched_setaffinity(0, {cores[used % len(cores)]})
             node = self.cluster.add_node(
                 num_cpus=1, object_store_memory=2**27, memory=6 * 10**9, wait=True
@@ -46,17 +46,17 @@ class Machines:
         return node
 
     def lose(self, node: Any) -> None:
-        """Kill all processes of a machine, as if its power failed."""
+        """Kill all processes of a machine, as a power failure does."""
         self.nodes.remove(node)
         self.cluster.remove_node(node, allow_graceful=False)
 
     def find_workers(self, name: str = "RayWorker") -> list[Any]:
-        """Return the processes of our workers, or of tasks of another name."""
+        """Return the processes of our workers, or those of another name."""
         import psutil
 
         found = []
         for process in psutil.Process().children(recursive=True):
-            # Some end meanwhile.
+            # Some may end meanwhile.
             with suppress(psutil.Error):
                 if name in " ".join(process.cmdline()):
                     found.append(process)
@@ -70,7 +70,7 @@ class Machines:
         return bool(workers)
 
     def stop(self) -> None:
-        """Stop all of them."""
+        """Stop all nodes."""
         self.cluster.shutdown()
 
 

@@ -1,4 +1,4 @@
-"""Files that several tests serve."""
+"""A store, a classifier and a clustering that several tests of the server share."""
 
 import io
 from pathlib import Path
@@ -33,7 +33,7 @@ class Files:
         ck.embed_to_store(ck.ImageFolder(self.photos), self.extractor, self.store)
 
     def train(self, classes: str) -> Any:
-        """Train a classifier of these classes, and write it over the one before."""
+        """Train a classifier of these classes, and overwrite the previous one."""
         labels = [classes[i % len(classes)] for i in range(len(self.embeddings))]
         classifier = ck.Classifier("tinynet", weights=self.weights, random_state=0)
         classifier.fit(self.embeddings, labels)
@@ -41,12 +41,12 @@ class Files:
         return classifier
 
     def app(self, **options: Any) -> Any:
-        """Return an application that serves all of it."""
+        """Return an application that serves them all."""
         return create_app(self.store, model=self.model, clusters=self.clusters, **options)
 
 
 def new_picture(seed: int = 99) -> bytes:
-    """Return a picture that is in no store."""
+    """Return a picture that is not in the store."""
     content = io.BytesIO()
     colours = np.random.default_rng(seed).integers(1, 256, (2, 2, 3), dtype=np.uint8)
     Image.fromarray(colours).resize((24, 20), Image.Resampling.NEAREST).save(content, "PNG")

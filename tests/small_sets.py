@@ -1,4 +1,4 @@
-"""Small sets of images, for scripts and commands that train on whole folders."""
+"""Small sets of images for scripts and commands that train on whole folders."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ CHANNELS = {"cat": 0, "dog": 1, "wild": 2}
 
 
 def take(source: Path, target: Path, n: int, *, first: int = 0) -> Path:
-    """Copy ``n`` images of each class into a folder of the same shape."""
+    """Copy ``n`` images of each class to a folder with the same structure."""
     for folder in sorted(path for path in source.iterdir() if path.is_dir()):
         (target / folder.name).mkdir(parents=True, exist_ok=True)
         for file in sorted(folder.iterdir())[first : first + n]:
@@ -19,7 +19,7 @@ def take(source: Path, target: Path, n: int, *, first: int = 0) -> Path:
 
 
 def take_posters(source: Path, target: Path, n: int) -> Path:
-    """Copy the first ``n`` posters with their table, and return it."""
+    """Copy the first ``n`` posters and their table, and return the table."""
     lines = (source / "labels.csv").read_text().splitlines()[: n + 1]
     (target / "images").mkdir(parents=True)
     for line in lines[1:]:
@@ -29,7 +29,7 @@ def take_posters(source: Path, target: Path, n: int) -> Path:
 
 
 def paint(folder: Path, name: str, n: int, *, seed: int, kinds: int = 1) -> Path:
-    """Write noisy pictures of the colour of a name; several kinds have stripes of other widths."""
+    """Write noisy pictures of a named colour; kinds differ in the width of their stripes."""
     rng = np.random.default_rng(seed)
     (folder / name).mkdir(parents=True)
     for number in range(n):

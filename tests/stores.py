@@ -16,7 +16,7 @@ SPACE = {"extractor": "own", "fingerprint": "0123456789abcdef", "dimension": 3}
 
 
 def make_photos(folder: Path, n: int = 20, *, seed: int = 0) -> Path:
-    """Make small pictures of random colours, every seventh of them broken."""
+    """Write small pictures of random colours, every seventh of them broken."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(n):
@@ -30,7 +30,7 @@ def make_photos(folder: Path, n: int = 20, *, seed: int = 0) -> Path:
 
 
 def rows_of(store: Path) -> dict[str, tuple[Any, ...]]:
-    """Return every row that lies in the only space of a store, all columns, by file."""
+    """Return all rows of the only space of a store, with all columns, by file."""
     space = Store(store).space()
     rows = {}
     tables = (pq.read_table(BytesIO(part.read_bytes())) for part in space.parts)
@@ -42,7 +42,7 @@ def rows_of(store: Path) -> dict[str, tuple[Any, ...]]:
 
 
 def make_row(i: int, path: str = "", root: str = "photos") -> Row:
-    """Return the row of an image whose vector tells its number."""
+    """Return the row of an image whose vector contains its number."""
     row = Row(path or f"{i}.png", root, f"{i:064x}", size=i, mtime_ns=i, width=3, height=2)
     if i == 4:
         row.error = "the file is empty"

@@ -37,7 +37,7 @@ SETS = {
     "digits": (DIGITS[:900], {}),
     "digits, float32": (DIGITS[900:].astype(np.float32), {}),
     "iris": (load_iris().data, {}),
-    # As they are, one column outweighs all others, and the last bit decides about a row.
+    # Without scaling, one column outweighs all others, and the last bit decides about a row.
     "wine": (scale(load_wine().data), {}),
     "wide blobs": (blobs(400, 64, 6, 8.0, 0), {"damping": 0.8}),
     "overlapping blobs": (blobs(500, 2, 4, 3.0, 1), {"damping": 0.9}),
@@ -91,7 +91,7 @@ def test_more_damping_where_messages_do_not_settle():
 
 
 def test_all_candidates_as_exemplars_are_no_result_for_a_low_preference():
-    # The messages seem to have settled after 16 iterations, long before they do.
+    # After 16 iterations, messages seem to have converged, long before they do.
     model = AffinityPropagation(preference=-50, n_candidates=150, random_state=0)
     with pytest.warns(ConvergenceWarning, match="did not settle"):
         model.set_params(damping=0.5).fit(DIGITS[:300])

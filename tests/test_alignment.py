@@ -1,4 +1,4 @@
-"""Pictures that nearly match are aligned, whatever their brightness, and compared."""
+"""Nearly matching pictures are aligned and compared, regardless of their brightness."""
 
 import numpy as np
 import pytest

@@ -36,7 +36,7 @@ from clusterkit.similarity.image_confounders import (
 
 
 def scene(seed: int, size: tuple[int, int] = (96, 96), tint: tuple[float, ...] = (1, 1, 1)):
-    """Return a picture of random discs on a random ground."""
+    """Return a picture of random discs on a random background."""
     rng = np.random.default_rng(seed)
     image = Image.new("RGB", size, tuple(rng.integers(40, 200, 3).tolist()))
     draw = ImageDraw.Draw(image)
@@ -69,7 +69,7 @@ def pixels(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> ck.Embeddi
 
 
 def test_lab_is_that_of_the_standard():
-    """Values of a colour calculator for sRGB and D65."""
+    """The expected values are those of a colour calculator for sRGB and D65."""
     rgb = np.array([[255, 255, 255], [0, 0, 0], [255, 0, 0], [0, 0, 255], [119, 119, 119]])
     expected = [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20], [32.30, 79.19, -107.86]]
     found = to_lab(rgb.astype(np.uint8))
@@ -235,7 +235,7 @@ def test_a_clustering_without_tone_is_reopened_as_it_was(pixels, tmp_path):
         warnings.simplefilter("error")  # such as: of another space
         page = ck.write_report(table, tmp_path / "report.html", embeddings=pixels, labels=None)
     assert page.n_clusters == 2
-    # The space is found by its name in the store.
+    # The name of the space is used to find it in the store.
     assert description["space"].startswith("pixels-")
 
 

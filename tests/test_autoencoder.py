@@ -1,4 +1,4 @@
-"""The autoencoder: what it learns, what its file keeps, and which files it refuses."""
+"""The autoencoder: what it learns, what its file contains, and which files it rejects."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ QUICK = {"image_size": SIZE, "depth": 2, "epochs": 4, "batch_size": 16, "random_
 
 
 def draw_discs(n: int) -> NDArray[np.uint8]:
-    """Return pictures of a disc of random colour at a random place."""
+    """Return pictures of a disc with a random colour and position."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:SIZE, :SIZE]
     images = np.empty((n, SIZE, SIZE, 3), np.uint8)
@@ -41,7 +41,7 @@ def draw_discs(n: int) -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write 40 good images and a broken one."""
+    """Write 40 valid images and a broken one."""
     folder = tmp_path_factory.mktemp("discs")
     for i, image in enumerate(draw_discs(40)):
         Image.fromarray(image).save(folder / f"{i:02}.png")

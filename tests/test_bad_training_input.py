@@ -1,4 +1,4 @@
-"""What no classifier can learn from, or is none, is refused in one line, before any work."""
+"""Input on which no classifier can be trained is rejected with one line, before any work."""
 
 import os
 import subprocess

@@ -37,7 +37,7 @@ N, D = 400, 24
 def fill(
     space: Space, vectors: np.ndarray[Any, Any], *, size: int = 90, order_seed: int = 1
 ) -> Space:
-    """Write vectors as parts of some size, in no order of paths, with a failure between."""
+    """Write vectors in parts, with unsorted paths and a failed image among them."""
     order = np.random.default_rng(order_seed).permutation(len(vectors))
     for start in range(0, len(order), size):
         rows = [
@@ -50,7 +50,7 @@ def fill(
 
 
 def make_vectors() -> np.ndarray[Any, Any]:
-    """Return rows around six centres; some are equal."""
+    """Return rows around six centres, some of them equal."""
     rng = np.random.default_rng(0)
     centers = rng.normal(size=(6, D)) * 3
     rows = (centers[rng.integers(6, size=N)] + rng.normal(size=(N, D))).astype(np.float32)
@@ -66,12 +66,12 @@ def space(tmp_path: Path) -> Space:
 
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every space be large."""
+    """Treat every space as a large one."""
     monkeypatch.setattr(reading, "LARGE_BYTES", 100)
 
 
 def run(*words: Any) -> Any:
-    """Return the JSON of a command."""
+    """Run a command, and return its JSON."""
     result = CliRunner().invoke(main, [*map(str, words), "--json"], catch_exceptions=False)
     assert result.exit_code == 0, result.stderr
     return json.loads(result.stdout)
@@ -384,7 +384,7 @@ def test_findings_of_a_sample_say_so(space: Space, tmp_path: Path) -> None:
     assert compared.to_dict()["sample"] == sample
     assert {one.n_images for one in compared.spaces} == {400}
     assert ComparisonDisplay.from_comparison(compared).title == f"2 spaces, {said}"
-    # The same images of both, though they lie in another order.
+    # The same images of both spaces, although their order differs.
     assert [one.agreement for one in compared.spaces] == pytest.approx([1, 1])
 
 

@@ -1,4 +1,4 @@
-"""A check finds what is wrong with gathered images, and puts aside what can be brought back."""
+"""A check finds problems in gathered images, and moves files so that they can be moved back."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from clusterkit.images.folder import ImageFolder, digest_file
 from clusterkit.images.formats import fits_suffix, has_frames, name_format
 from clusterkit.images.quality import measure_quality, take_lines
 from clusterkit.plots import CheckDisplay
-from clusterkit.preparation import KINDS, faults, looking, off_topic, score_off_topic
+from clusterkit.preparation import KINDS, faults, file_inspection, off_topic, score_off_topic
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.part_file import Row
 from clusterkit.store.store import Store
@@ -34,7 +34,7 @@ REPOSITORY = Path(__file__).parent.parent
 
 
 def paint(seed: int, side: int = 96) -> Image.Image:
-    """Return a picture of sharp fields in colours of its own."""
+    """Return a picture of sharp fields with random colours."""
     fields = np.random.default_rng(seed).integers(20, 236, (7, 7, 3), dtype=np.uint8)
     return Image.fromarray(fields).resize((side, side), Image.Resampling.NEAREST)
 
@@ -110,16 +110,16 @@ def test_oversized(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_file_is_read_once(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[str] = []
-    read_bytes = looking.read_bytes
+    read_bytes = file_inspection.read_bytes
     monkeypatch.setattr(
-        looking, "read_bytes", lambda file: (reads.append(file), read_bytes(file))[1]
+        file_inspection, "read_bytes", lambda file: (reads.append(file), read_bytes(file))[1]
     )
     assert not ck.check(photos).findings
     assert sorted(reads) == ImageFolder(photos).files
 
 
 def test_odd_files_are_unreadable_exactly_if_they_cannot_be_embedded(tmp_path: Path) -> None:
-    """Among them are damaged metadata, wrong suffixes, animations and strips of one pixel."""
+    """The files include damaged metadata, wrong suffixes, animations and strips of one pixel."""
     odd = [
         one for one in make_all(tmp_path) if one.event is None and one.name != "five_gigabytes.jpg"
     ]
@@ -151,13 +151,13 @@ def test_formats_by_their_first_bytes(kind: str, suffixes: str) -> None:
     if kind in ("PNG", "WEBP", "TIFF", "GIF"):
         frames = encode(paint(0), kind, save_all=True, append_images=[paint(1)])
         assert has_frames(frames)
-        # What is cut or damaged has no frames, and raises nothing.
+        # Truncated or damaged files have no frames, and raise no error.
         for cut in (4, 12, 21, 40):
             has_frames(frames[:cut])
     assert name_format(b"") == "other"
 
 
-# What blur checks are notorious for.
+# Frequent false alarms of blur detection.
 
 
 def steepness(image: Image.Image) -> float:
@@ -267,7 +267,7 @@ def test_one_picture_under_two_labels_and_on_two_sides(tmp_path: Path) -> None:
     (tmp_path / "test/cat/y.png").write_bytes(data)
     paint(2, 144).save(tmp_path / "test/dog/z.png")
     found = ck.check(tmp_path, keep="folder")
-    # Each copy is compared with the one that is kept: the first by its path.
+    # Each copy is compared with the kept image, the first by path.
     assert {(f.kind, f.path, f.related) for f in found.findings} == {
         ("two-sides", "train/cat/1.png", "test/cat/y.png"),
         ("two-labels", "train/dog/x.png", "test/cat/y.png"),
@@ -301,7 +301,7 @@ def test_pairs_that_a_person_called_no_copies(photos: Path) -> None:
 
 
 def saved_again(file: Path) -> None:
-    """Save a table as spreadsheets of many languages do."""
+    """Save a table as spreadsheets in many languages do."""
     text = file.read_text().replace(",", ";").replace("path", '"Path"', 1)
     file.write_text(text, "utf-8-sig", newline="\r\n")
 
@@ -342,7 +342,7 @@ def draw_topic(rng: np.random.Generator, axis: int, n: int) -> NDArray[np.float3
 @pytest.mark.parametrize("n_strangers", [4, 16])
 @pytest.mark.parametrize("is_one_kind", [True, False])
 def test_strangers_in_a_folder_are_unlike_the_others(n_strangers: int, is_one_kind: bool) -> None:
-    """Also where they are alike, so that each is near its own neighbours."""
+    """Also if strangers are similar to each other, so that each is near its own neighbours."""
     rng = np.random.default_rng(0)
     axes = np.ones(n_strangers, int) if is_one_kind else np.arange(1, n_strangers + 1)
     strangers = [draw_topic(rng, axis, 1) for axis in axes]
@@ -353,7 +353,7 @@ def test_strangers_in_a_folder_are_unlike_the_others(n_strangers: int, is_one_ki
 
 
 def test_what_the_numbers_of_an_image_share_says_nothing() -> None:
-    """Features of networks are seldom negative: that makes no two images alike."""
+    """Features of networks are rarely negative, which alone does not make images similar."""
     rng = np.random.default_rng(0)
     X = np.concatenate([draw_topic(rng, 0, 40), draw_topic(rng, 1, 4)])
     lifted = X + rng.uniform(0, 20, (len(X), 1)).astype(np.float32)
@@ -405,12 +405,12 @@ def test_off_topic_images_are_found_if_they_are_embedded(photos: Path) -> None:
     found = ck.check(photos)
     assert kinds_of(found) == {"off-topic": [paths[4]]}
     assert "fewer than 10): dog" in found.to_text()
-    # The store is told where files are that were put aside.
+    # The store learns the new places of the moved files.
     assert ck.check(photos, quarantine_into="aside", kinds=["off-topic"]).moved is not None
     moved = Path("aside/off-topic", Path(paths[4]).name)
     assert moved.resolve() in [file.resolve() for file in Store().read().files]
     ck.undo("aside", store=Store())
-    # A vector of another content of the file says nothing.
+    # A vector of previous content of the file is not used.
     paint(999).save(photos / paths[4])
     found = ck.check(photos)
     assert paths[4] not in {finding.path for finding in found.findings}
@@ -457,7 +457,7 @@ def test_quarantine_and_undo_bring_every_byte_and_time_back(faulty: Path) -> Non
     assert Path("aside/duplicate/c.png").exists()
     left = ck.check(faulty)
     assert kinds_of(left) == {"blurred": ["dog/soft.png"]}
-    # Again, with nothing more to do, and with more.
+    # Again, first without new findings, then with some.
     assert ck.check(faulty, quarantine_into="aside").moved.transfers == []
     assert ck.check(faulty, quarantine_into="aside", kinds="blurred").moved.folders == {
         "blurred": 1
@@ -491,7 +491,7 @@ def test_killed_half_way_and_taken_up_again(faulty: Path) -> None:
 
 
 def test_a_copy_that_stays_is_not_put_aside_for_another_reason(photos: Path) -> None:
-    """The largest copy is blurred, and blurred ones go: the other one stays."""
+    """The largest copy is moved because it is blurred, so the other one stays."""
     paint(60, 300).filter(ImageFilter.GaussianBlur(9)).save(photos / "cat/large.png")
     paint(60).save(photos / "cat/small.png")
     found = ck.check(photos, quarantine_into="aside", kinds=["blurred", "near-copy"])
@@ -535,7 +535,7 @@ def test_bad_requests_are_refused_before_any_work(
     Path("mine/a.txt").write_text("mine")
     ck.sort_into_folders([fill(Path("others")) / "0.png"], ["cat"], "sorted")
     before = state(Path())
-    monkeypatch.setattr("clusterkit.preparation.checking.look_at_files", None)
+    monkeypatch.setattr("clusterkit.preparation.checking.inspect_files", None)
     with pytest.raises(error, match=message):
         ck.check("photos", **options)
     assert state(Path()) == before

@@ -1,4 +1,4 @@
-"""The report of a classifier: every figure agrees with a definition found elsewhere."""
+"""The report on a classifier: every figure agrees with an independent definition."""
 
 import csv
 import json
@@ -31,7 +31,7 @@ def report_of(
 
 @pytest.fixture(scope="module")
 def report() -> ClassificationReport:
-    """Return a report of 60 images of three classes, predicted a little better than by chance."""
+    """Return a report on 60 images of three classes, predicted slightly better than chance."""
     rng = np.random.default_rng(0)
     y = rng.choice(["a", "b", "c"], 60).tolist()
     scores = rng.normal(0, 1, (60, 3)) + Task.from_labels(y).indicators(y)
@@ -40,7 +40,7 @@ def report() -> ClassificationReport:
 
 @pytest.fixture(scope="module")
 def several() -> ClassificationReport:
-    """Return a report of images with any number of labels; all show "x", one shows "z"."""
+    """Return a report on images with several labels; all have "x", one has "z"."""
     y = [("x",), ("x", "y"), ("x", "y", "z"), ("x",)]
     probabilities = [[0.9, 0.2, 0.1], [0.8, 0.7, 0.3], [0.9, 0.4, 0.2], [0.3, 0.6, 0.1]]
     return report_of(y, np.array(probabilities), np.array([0.5, 0.5, 0.15]))
@@ -84,7 +84,7 @@ def test_several_labels_have_a_loss_and_thresholds(several: ClassificationReport
 
 
 def test_reliability_is_the_expected_calibration_error() -> None:
-    # Two sure predictions of which one came true, and one unsure that did: in bins of a fifth.
+    # Two confident predictions, of which one is right, and a right unsure one: in five bins.
     found = Reliability.from_predictions(
         np.array([0.9, 1.0, 0.2, 0.0]), np.array([True, False, True, False]), n_bins=5
     )
@@ -122,7 +122,7 @@ def test_classes_are_compared_by_the_cosine_of_their_means() -> None:
     truth = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]], bool)
     similarity = class_similarity(vectors, truth)
     np.testing.assert_allclose(similarity[:2, :2], [[1, 0.5**0.5], [0.5**0.5, 1]])
-    # No image shows the third.
+    # No image has the third label.
     assert np.isnan(similarity[2]).all()
     found = report_of(["a", "b"], np.eye(2))
     shown = replace(found, class_similarity=similarity).to_dict()["class_similarity"]
@@ -149,7 +149,7 @@ def test_measuring_a_classifier_keeps_images_and_compares_classes() -> None:
     )
     assert found.images is images
     assert found.class_similarity is not None
-    # Two reds are more alike than red and blue.
+    # Two reds are more similar than red and blue.
     assert found.class_similarity[0, 1] > found.class_similarity[0, 2]
     with pytest.raises(InvalidInputError, match="needs images with labels"):
         ClassificationReport.from_classifier(classifier, replace(data, labels=None))

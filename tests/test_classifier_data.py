@@ -1,4 +1,4 @@
-"""Labelled images in every shape that people keep them in, and splits that are fair."""
+"""Labelled images in all common forms, and fair splits."""
 
 import gzip
 import shutil
@@ -119,7 +119,7 @@ def test_a_pixel_table(tmp_path: Path) -> None:
         ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,x,4\n", "column pixel2.*Received: 'x'"),
         ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,256,4\n", "column pixel2.*Received: 256"),
         ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,,4\n", "column pixel2.*Received: None"),
-        # The wrong value is named, and not the good one before it.
+        # The message names the wrong value, not the valid one before it.
         ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,5,4\n1,2,3,x,4\n", "Received: 'x'"),
         ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,5,4\n1,2,3,0.5,4\n", "Received: 0.5"),
         ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,5,4\n1,2,3,-1,4\n", "Received: -1"),
@@ -218,7 +218,7 @@ def test_nearly_equal_images_of_a_class_stay_on_one_side() -> None:
     rows = split(data, test_split=0.3, validation_split=0.2, random_state=0)
     sides = [{seeds[row] for row in part} for part in rows.values()]
     assert sum(map(len, sides)) == 20
-    # Each part keeps its share of the images, not of the pictures.
+    # Each part has its share of the images, not of the distinct pictures.
     assert [len(part) for part in rows.values()] == [20, 8, 12]
 
 

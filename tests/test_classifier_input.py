@@ -111,7 +111,7 @@ def test_tasks_of_labels() -> None:
     task = Task.from_labels([["cat", "dog"], "fox"])
     assert (task.kind, task.classes.tolist()) == (MULTILABEL, ["cat", "dog", "fox"])
     assert task.indicators(["dog", ["fox", "cat"]]).tolist() == [[0, 1, 0], [1, 0, 1]]
-    # Indicators of a few images may look as if each had one class.
+    # Indicators of a few images may look like one class per image.
     task = Task.from_labels(TABLE.astype(int))
     assert task.indicators(np.eye(3)).tolist() == np.eye(3).tolist()
     with pytest.raises(InvalidInputError, match=r"among cat, dog. Received: \('cat',\)"):

@@ -1,4 +1,4 @@
-"""Pictures of classifiers show the figures of their reports."""
+"""Plots of classifiers show the figures of their reports."""
 
 import json
 from dataclasses import replace
@@ -38,7 +38,7 @@ from clusterkit.plots.style import INK, QUIET, VERMILION
 
 
 def make_report(n_classes: int, n: int = 120, *, several: bool = False) -> ClassificationReport:
-    """Return a report of random images, predicted a little better than by chance."""
+    """Return a report on random images, predicted slightly better than chance."""
     rng = np.random.default_rng(0)
     classes = [f"class {number:02}" for number in range(n_classes)]
     y = [str(name) for name in rng.choice(classes, n)]
@@ -158,7 +158,7 @@ def test_predictions_of_files_and_of_pixels(tmp_path: Path) -> None:
 def test_counts_are_drawn_part_by_part() -> None:
     counts = {"train": {"a": 90, "b": 1200}, "val": {}, "test": {"b": 30, "c": 1}}
     display = ClassCountsDisplay(counts).plot()
-    # Validation has no image, and no bar.
+    # There is no validation image, hence no bar.
     assert [bar.get_width() for bar in display.ax_.patches] == [90, 1200, 0, 0, 30, 1]
     assert legend(display.ax_) == ["train", "test"]
     assert "1,200" in texts(display)
@@ -186,7 +186,7 @@ def test_similarity_writes_every_cosine() -> None:
 
 
 def training(test: ClassificationReport | None) -> ClassifierTraining:
-    """Return the report of a training of two epochs."""
+    """Return the report on a training of two epochs."""
     history = {name: [0.5, 0.4] for name in ("loss", "val_loss", "accuracy", "val_accuracy")}
     classes = np.array(["a", "b"])
     task = SimpleNamespace(kind="multiclass")

@@ -90,7 +90,7 @@ def test_every_epoch_of_oversampling_has_full_batches(n: int, n_rare: int, batch
         assert (times >= 1).all()
         assert (np.abs(times - repeats) < 1.1).all()
         shown += times
-    # On average each as often as it should, and all classes as often.
+    # On average, all rows as often as expected, and all classes equally often.
     assert np.abs(shown / 100 / repeats - 1).max() < 0.12
     assert shown[:n].sum() / shown[n:].sum() == pytest.approx(1, rel=0.03)
 
@@ -134,7 +134,7 @@ def test_the_temperature_is_part_of_the_layer() -> None:
 
 
 def test_a_head_is_measured_on_images_that_it_did_not_learn_from() -> None:
-    # Labels by chance can be learned by heart, and not be foreseen.
+    # Random labels can be memorised, but not predicted.
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(90, 200)).astype(np.float32)
     task = Task.from_labels(["a", "b", "c"])
@@ -174,7 +174,7 @@ def test_the_best_epoch_is_no_lucky_one() -> None:
 
 def test_a_training_that_diverges_says_so() -> None:
     def build() -> keras.Model:
-        """Return a network that has diverged already."""
+        """Return a network that has already diverged."""
         network = RECIPES["nn"].build((4, 4, 3), 2, "softmax")
         network.get_layer("head").bias.assign([np.nan, 0])
         return network
@@ -233,7 +233,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def build_restless(
     shape: tuple[int, int, int], n_outputs: int, activation: str, **_: Any
 ) -> keras.Model:
-    """Build a small network that has every kind of state: weights, statistics and seeds."""
+    """Build a small network with every kind of state: weights, statistics and seeds."""
     inputs = keras.Input(shape)
     x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
     x = keras.layers.BatchNormalization()(x)
@@ -280,7 +280,7 @@ def test_a_checkpoint_is_of_one_training_only(tmp_path: Path) -> None:
     options: dict[str, Any] = {"network": "nn", "epochs": 2, "random_state": 0}
     first = Classifier(**options).fit(pixels, y, checkpoint=file)
     state = file.read_bytes()
-    # All epochs are run: the result is there at once, and the same.
+    # All epochs were run already: the result is there at once, and the same.
     again = Classifier(**options).fit(pixels, y, checkpoint=file)
     assert file.read_bytes() == state
     assert again.history_ == first.history_

@@ -1,4 +1,4 @@
-"""Classifiers: what they learn, what their file keeps, and where they send images."""
+"""Classifiers: what they learn, what their file contains, and where they move images."""
 
 import csv
 import json
@@ -73,7 +73,7 @@ def fitted(arrays: tuple[NDArray[np.uint8], list[str]]) -> Classifier:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write a folder a colour, and a broken file."""
+    """Write one folder per colour, and a broken file."""
     folder = tmp_path_factory.mktemp("colours")
     for colour in COLOURS:
         (folder / colour).mkdir()
@@ -113,7 +113,7 @@ def test_every_network_gives_probabilities(name: str) -> None:
         outputs = np.asarray(model(images, training=False))
         assert outputs.shape == (2, 3)
         np.testing.assert_allclose(outputs.sum(axis=1), 1, rtol=1e-5)
-    # Nothing is varied in prediction.
+    # Prediction uses no augmentation.
     np.testing.assert_array_equal(outputs, model.predict_on_batch(images))
 
 
@@ -159,7 +159,7 @@ def test_same_seed_same_network(
 def test_numbers_of_numpy(
     fitted: Classifier, arrays: tuple[NDArray[np.uint8], list[str]], tmp_path: Path
 ) -> None:
-    """As a search over np.arange and np.linspace gives them, and JSON and Keras take none."""
+    """A search over np.arange gives NumPy numbers, which JSON and Keras do not accept."""
     numbers = {
         name: np.array(value)[()] if type(value) in (int, float) else value
         for name, value in QUICK.items()
@@ -272,7 +272,7 @@ def test_transfer_trains_on_stored_embeddings_and_saves_the_whole_network(
     report = train_classifier(folder, tmp_path / "clf.keras", clf, store=store)
     assert [path for path, _ in report.failures] == ["red/broken.png"]
     assert list(store.glob("tinynet-*/part-*.parquet"))
-    # Other files of the same content leave the store as it is.
+    # Other files with the same content do not change the store.
     shutil.copytree(folder, tmp_path / "copies", ignore=lambda *_: {"broken.png"})
     before = sorted(store.rglob("*"))
     again = run(
@@ -283,7 +283,7 @@ def test_transfer_trains_on_stored_embeddings_and_saves_the_whole_network(
     assert "Not used: --epochs" in again.stderr
     assert (tmp_path / "again-report/report.json").exists()
     assert sorted(store.rglob("*")) == before
-    # The file predicts from pixels on, without weights or store, what was measured on embeddings.
+    # The file predicts from pixels, without weights or store, as was measured on embeddings.
     assert report.test is not None
     files = [folder / name for name in report.test.names]
     found = Classifier.load(report.output).predict_proba(files)
@@ -420,14 +420,14 @@ def test_predict(trained: tuple[Path, dict[str, Any]], folder: Path) -> None:
     rows = json.loads(run(f"predict {table} --model {trained[0]} --json").stdout)["predictions"]
     assert [row["path"] for row in rows] == ["test.csv:0", "test.csv:1"]
     assert run(f"predict {folder / 'red/broken.png'} --model {trained[0]}").exit_code == 1
-    # In Python a file is as good as the classifier in it.
+    # In Python, a file can replace the classifier in it.
     found = classify(ImageFolder(folder), trained[0])
     assert [one.classes[0] for one in found.predictions] == [
         prediction["classes"][0] for prediction in document["predictions"]
     ]
     planned = route(ImageFolder(folder), trained[0], folder.parent / "routed", dry_run=True)
     assert len(planned.predictions) == len(found.predictions)
-    # A folder, a table and a list are as good as what is opened in them.
+    # A folder, a table or a list can replace the object that is read from it.
     assert classify(folder, trained[0]).to_dict() == found.to_dict()
     assert len(classify(str(table), trained[0]).predictions) == 2
     for images in (str(folder), folder, ImageFolder(folder).files):
@@ -485,7 +485,7 @@ def test_route_sends_to_classes_and_unsure_and_back(
     assert [file.name for file in wild.iterdir()] == ["broken.png"]
     assert run(f"undo {into}").exit_code == 0
     assert {file.name: file.read_bytes() for file in wild.iterdir()} == before
-    # Pictures between two colours are less sure than any of one colour, or as sure.
+    # Pictures between two colours are predicted with at most the confidence of those of one colour.
     for number, pair in enumerate(zip(paint("red", 4), paint("blue", 4), strict=True)):
         Image.fromarray(np.mean(pair, axis=0).astype(np.uint8)).save(wild / f"both{number}.png")
     files = [file for file in sorted(wild.iterdir()) if file.name != "broken.png"]
@@ -498,7 +498,7 @@ def test_route_sends_to_classes_and_unsure_and_back(
 
 
 def test_thresholds_are_those_of_the_highest_f1() -> None:
-    # Where probabilities are certain, what is expected and what is shown are one.
+    # With nearly certain probabilities, the expected and the observed F1 agree.
     truth = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0]], bool)
     probabilities = np.array([[0.9, 0.8, 0.1], [0.85, 0.1, 0], [0.05, 0.05, 0], [0, 0.05, 0]])
     thresholds = choose_thresholds(truth, probabilities.astype(np.float32))

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: help, exit codes, JSON, and errors of one line."""
+"""The command line as a user sees it: help, exit codes, JSON, and errors of one line."""
 
 import importlib.util
 import json
@@ -30,7 +30,7 @@ def run(*arguments: str | Path) -> Result:
 
 
 def every_command(group: click.Group = main, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """Return the words of each command, those of groups included."""
+    """Return the words of each command, including those of groups."""
     context = click.Context(group)
     found = []
     for name in group.list_commands(context):
@@ -44,7 +44,7 @@ def every_command(group: click.Group = main, path: tuple[str, ...] = ()) -> list
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Enter a folder with three colours of images, embedded by their mean colour."""
+    """Enter a folder with images of three colours, embedded by their mean colour."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     for name, colour in {
@@ -256,7 +256,7 @@ def test_pictures_are_drawn_on_demand(project: Path) -> None:
         (["similar", "photos/red/0.png", "-o", "similar.xyz"], ".png"),
         (["explain", "photos/red/0.png", "nothing.jpg"], "no such file: nothing.jpg"),
         (["evaluate", "nothing.csv"], "nothing.csv"),
-        # No program opens a table under the name of another format.
+        # No program opens a table whose suffix is that of another format.
         (["cluster", "-k", "3", "-o", "groups.parquet"], "must end in .csv"),
         (["cluster", "-k", "3", "-o", "groups.json"], "must end in .csv"),
         (["cluster", "-k", "3", "-o", "groups.png", "--sheet", "groups.png"], "must end in .csv"),
@@ -346,12 +346,12 @@ def test_one_file_that_is_gone_stops_no_sorting(project: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "Note: left out: 1 of the 24 files are gone" in result.stderr
     assert len(list(project.glob("sorted/*/*"))) == 23
-    # Again, when they are where they were sorted.
+    # Again, when the files are in their sorted places.
     assert run(*arguments, "--overwrite").exit_code == 0
 
 
 def add_predictions() -> None:
-    """Embed all photos but one by a network that takes colours for animals."""
+    """Embed all photos except one by a network that classifies colours as animals."""
     animals = {"red": "fox_squirrel", "green": "green mamba", "blue": "jack-o'-lantern"}
     description = {"fingerprint": "b" * 64, "extractor": "guess-predictions", "dimension": 2}
     space = Store(".clusterkit").open_space(description)
@@ -412,7 +412,7 @@ def test_a_second_run_keeps_the_numbers_and_says_what_changed(project: Path) -> 
 def test_an_earlier_table_of_another_space_is_warned_of(project: Path) -> None:
     assert run("cluster", "-k", "3").exit_code == 0
     add_predictions()
-    # Without -e, the table says which space it was made from.
+    # Without -e, the space is the one recorded in the table.
     arguments = ["-e", "guess-predictions", "--previous", "clusters.csv"]
     result = run("cluster", "-k", "1", *arguments, "-o", "b.csv")
     assert result.exit_code == 0
@@ -482,7 +482,7 @@ def test_a_misspelt_command_gets_a_hint(words: str, meant: str) -> None:
 
 
 def complete(words: str, **environment: str) -> list[str]:
-    """Return what the shell offers for the last word."""
+    """Return the completions that the shell offers for the last word."""
     asked = {"_CLUSTERKIT_COMPLETE": "bash_complete", "COMP_WORDS": f"clusterkit {words}"}
     asked["COMP_CWORD"] = str(len(words.split(" ")))
     result = CliRunner().invoke(main, prog_name="clusterkit", env=asked | environment)

@@ -1,4 +1,4 @@
-"""Each command is one call of the library, which a notebook can make as well."""
+"""Each command is one call of the library, which a notebook can make, too."""
 
 import ast
 import inspect
@@ -14,7 +14,7 @@ import clusterkit.cli
 
 TOUR = Path(__file__).parent.parent / "examples/tour.ipynb"
 CLI = Path(clusterkit.cli.__file__).parent
-# What a call works on, or how its result is drawn.
+# Objects on which a call works, or that draw its result.
 OPENED = {
     "ImageFolder",
     "Store",
@@ -45,7 +45,7 @@ COMMANDS = {name: function for name, function in functions() if is_command(funct
 
 
 def imported(function: ast.FunctionDef) -> dict[str, str]:
-    """Return what the body imports from the library, constants left out."""
+    """Return what the body imports from the library, without constants."""
     return {
         alias.asname or alias.name: node.module or ""
         for node in ast.walk(function)
@@ -58,7 +58,7 @@ def imported(function: ast.FunctionDef) -> dict[str, str]:
 
 
 def called(function: ast.FunctionDef) -> list[str]:
-    """Return the names from the library that the body uses, each as often as it does."""
+    """Return the library's names that the body uses, with repetitions."""
     names = imported(function)
     used = []
     for node in ast.walk(function):
@@ -145,7 +145,7 @@ def words_of_commands() -> Iterator[tuple[str, str]]:
 
 
 def calls_of_command(function: ast.FunctionDef) -> set[str]:
-    """Return the library's own names of what a command calls, and of methods of the store."""
+    """Return the library's public names that a command calls, and methods of the store."""
     nodes = list(ast.walk(function))
     aliases = [alias for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names]
     names = {alias.asname: alias.name for alias in aliases if alias.asname}

@@ -1,4 +1,4 @@
-"""The commands that keep house: embed --prune, store, import and export."""
+"""The commands that maintain a store: embed --prune, store, import and export."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def run(*arguments: Any) -> Result:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Enter a folder with images that a network with these weights is said to have embedded."""
+    """Enter a folder with images whose space names a network with these weights."""
     monkeypatch.chdir(tmp_path)
     images = ImageFolder(make_photos(tmp_path / "photos", 6))
     (tmp_path / "weights.h5").write_bytes(b"of which only the digest counts")

@@ -26,7 +26,7 @@ from clusterkit.errors import InvalidInputError
 
 @pytest.fixture(scope="module")
 def directions():
-    """Five tight bundles of directions of unequal size, of all lengths, and their truth."""
+    """Five tight bundles of directions, with unequal sizes and any lengths, and their labels."""
     rng = np.random.default_rng(0)
     truth = np.repeat(np.arange(5), [60, 50, 40, 30, 20])
     X = rng.normal(size=(5, 80))[truth] + 0.2 * rng.normal(size=(200, 80))
@@ -35,14 +35,14 @@ def directions():
 
 
 def create(name, n_clusters=5):
-    """Build a clusterer, with a number of clusters and a seed where it takes them."""
+    """Build a clusterer, with a number of clusters and a seed if it has these parameters."""
     estimator = CLUSTERERS[name]()
     wanted = {"n_clusters": n_clusters, "random_state": 0}
     known = estimator.get_params()
     return estimator.set_params(**{key: wanted[key] for key in wanted if key in known})
 
 
-# Checks use sets so small that some of our warnings are true.
+# The checks use such small sets that some of our warnings apply.
 @pytest.mark.filterwarnings("ignore::clusterkit.clusterers.ClusteringWarning")
 @parametrize_with_checks([CLUSTERERS[name]() for name in CLUSTERERS])
 def test_scikit_learn_checks(estimator, check):
@@ -188,7 +188,7 @@ def test_the_scale_of_the_rows_does_not_matter(name, normalize):
     for scale, dtype in SCALES:
         rows = (X * scale).astype(dtype)
         found = clone(model).fit(rows)
-        # Numbers that are nearly zero have a few digits.
+        # Values near zero have only a few exact digits.
         is_exact = scale > 1e-310 and (scale > 1e-37 or dtype == np.float64)
         agreement = adjusted_rand_score(expected.labels_, found.labels_)
         assert agreement == 1 if is_exact else agreement > 0.9, (scale, dtype)
@@ -207,7 +207,7 @@ def test_measures_are_on_the_scale_of_the_rows():
         model = create(name, 2).set_params(normalize=False)
         small, large = clone(model).fit(X), clone(model).fit(X * 1e20)
         assert large.inertia_ == pytest.approx(small.inertia_ * 1e40, rel=1e-4)
-        # Sums of squares in float32, whose rounding depends on the processor.
+        # Sums of squares in float32; their rounding depends on the processor.
         assert large.score(X * 1e20) == pytest.approx(small.score(X) * 1e40, rel=1e-4)
         distances = small.transform(X) * 1e20
         np.testing.assert_allclose(large.transform(X * 1e20), distances, rtol=1e-3)

@@ -208,7 +208,7 @@ def test_a_second_run_keeps_the_numbers(
 
 @pytest.mark.parametrize("before", [np.repeat([0, 1], 20), np.tile(np.repeat([0, 1], 10), 2)])
 def test_of_two_solutions_that_fit_as_well_the_earlier_one_stays(before: np.ndarray) -> None:
-    # Four bundles in a square, as good side by side as one above the other.
+    # Four bundles in a square: two partitions into pairs are equally good.
     corners = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]).repeat(10, axis=0)
     square = Embeddings(corners + np.random.default_rng(0).normal(0, 1e-4, corners.shape))
     first = cluster(square, KMeans(2, normalize=False, random_state=0))
@@ -356,7 +356,7 @@ def test_clusters_are_sorted_into_folders_of_their_names(emb: Embeddings, tmp_pa
         random_state=0,
     )
     sorting = found.sort_into(tmp_path / "sorted", mode="move")
-    # The same words as in the table.
+    # The same text as in the table.
     names = sorted(folder.partition(" ")[2] for folder in sorting.folders)
     assert names == ["fox squirrel", "lion", "zebra"]
     assert set(sorting.folders.values()) == {10}

@@ -1,4 +1,4 @@
-"""Spaces are ranked by what they tell of the images, on the images that all of them hold."""
+"""Spaces are ranked by what they show of the images, on the images that they have in common."""
 
 import json
 import shutil
@@ -26,20 +26,20 @@ from tests.grid_colours import GridColours
 
 KINDS = 5
 TRUTH = np.repeat(np.arange(KINDS), 24)
-# Where the scores are not the point.
+# For tests that do not depend on the scores.
 QUICK: dict[str, Any] = {"n_clusters": 2, "max_samples": 20, "random_state": 0}
 Spaces = dict[str, NDArray[np.float32]]
 
 
 def view(noise: float, seed: int, dimension: int = 40) -> NDArray[np.float32]:
-    """Return the true groups as a space of its own shows them, with errors of its own."""
+    """Return the true groups in a random space, with random errors."""
     rng = np.random.default_rng(seed)
     centers = np.abs(rng.normal(size=(KINDS, dimension)))
     return (centers[TRUTH] + rng.normal(0, noise, (len(TRUTH), dimension))).astype(np.float32)
 
 
 def brightness(seed: int) -> NDArray[np.float32]:
-    """Return a space that is smooth and stable, and knows nothing of the groups."""
+    """Return a smooth and stable space that is independent of the groups."""
     rng = np.random.default_rng(seed)
     light = rng.uniform(size=(len(TRUTH), 1))
     return (1 + light @ rng.normal(size=(1, 60)) + rng.normal(0, 0.05, (len(TRUTH), 60))).astype(

@@ -1,4 +1,4 @@
-"""A person's decisions: found as edits of a table, made by a command, and kept by later runs."""
+"""Decisions by a person: edits of a table are recognised, applied by a command, and kept later."""
 
 import csv
 import json
@@ -38,7 +38,7 @@ ALL = list(range(40))
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    """Write the table of four clusters, of which images 00, 10, 20 and 30 are the first."""
+    """Write the table of four clusters, whose first images are 00, 10, 20 and 30."""
     found = cluster(bundles(ALL), n_clusters=4, random_state=0)
     found = replace(found, labels=np.repeat([0, 1, 2, 3], 10))
     return found.to_csv(tmp_path / "clusters.csv")
@@ -66,7 +66,7 @@ def members(found: Clustering, number: int) -> set[str]:
 
 def test_a_given_name_keeps_number_and_images(table: Path) -> None:
     assert label(table, names={1: "my tigers"}).names == {1: "my tigers"}
-    # A fifth bundle, near none of the others, and fewer clusters.
+    # A fifth bundle, which is near no other one, and fewer clusters.
     found = go_on(table, bundles([*ALL, *range(40, 50)]), k=3)
     assert found.names == {1: "my tigers"}
     assert members(found, 1) >= {f"{row:02d}.png" for row in range(10, 20)}
@@ -180,7 +180,7 @@ def test_new_images_join_the_nearest_cluster(table: Path) -> None:
     found = go_on(earlier, bundles([*ALL, *range(40, 50)]), k=4)
     assert found.labels[[3, 25]].tolist() == [0, 2]
     assert members(found, 3) >= {f"{row}.png" for row in range(30, 40)}
-    # The others are clustered anew, without those that joined.
+    # The others are clustered again, without those that joined.
     assert set(found.labels[:20].tolist()) == {0, 1}
 
 
@@ -292,7 +292,7 @@ def test_an_edit_in_words() -> None:
         digests={},
         names={0: "fox", 1: "wolf"},
     )
-    # The name of the cluster that an image comes from is no new name.
+    # The name of an image's previous cluster is not a new name.
     assert edited.labels == [0, 0, 1, 7]
     assert edited.decisions == Decisions({}, frozenset({7}), (Placed("d", None, 7),))
 
@@ -322,7 +322,7 @@ def test_a_table_keeps_its_other_columns(table: Path) -> None:
     ("arguments", "message"),
     [
         ({"names": {7: "fox"}}, "no cluster 7 in the table, which has 0, 1, 2, 3"),
-        # As JSON has them; 0 is there.
+        # As in JSON; cluster 0 exists.
         ({"names": {"0": "fox"}}, "a cluster must be given by its number. Received: '0'"),
         ({"moves": {"05.png": "2"}}, "a cluster must be given by its number. Received: '2'"),
         ({"names": {0: 5}}, "the name of a cluster must be a text. Received: 5"),

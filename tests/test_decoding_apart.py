@@ -1,4 +1,4 @@
-"""Pictures that are decoded in a process of their own: a crash, a hang, a lie costs one of them."""
+"""Pictures decoded in separate processes: a crash, a hang or a wrong answer costs one picture."""
 
 import multiprocessing
 import os
@@ -22,7 +22,7 @@ from tests.image_writers import encode
 from tests.odd_files import PICTURE
 
 WEBP = encode(PICTURE, "WEBP", lossless=True)
-# A decoder that does what the file says.
+# A decoder that does what the content of the file says.
 PRETENDED = """
 import os, signal, sys, time
 import numpy as np
@@ -47,7 +47,7 @@ decoding_child.main()
 
 @pytest.fixture
 def pretended(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Replace the processes by ones with a decoder that does what the file says."""
+    """Use processes with a decoder that does what the content of the file says."""
     monkeypatch.setattr(decoding_apart, "_idle", {False: [], True: []})
     monkeypatch.setattr(decoding_apart, "_MAIN", f"exec({PRETENDED!r})")
     yield
@@ -67,7 +67,7 @@ def test_a_crash_costs_one_picture() -> None:
         apart("crash")
     with pytest.raises(ImageError, match=r"its decoder crashed on it \(exit status 7\)"):
         apart("leave")
-    # New processes have decoded nothing yet, the first for the third time.
+    # A new process decodes its first picture.
     image, shape = apart("good")
     assert (image.shape, image.max(), shape) == ((2, 3, 3), 1, (20, 30))
     assert apart("print")[0].max() == 2

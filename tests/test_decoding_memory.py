@@ -1,4 +1,4 @@
-"""What pictures may take of the memory: one alone, and all at once."""
+"""The memory that decoding may take: of one picture, and of all at once."""
 
 import io
 import math
@@ -61,7 +61,7 @@ def test_no_more_is_taken_at_once_than_half_of_the_limit(monkeypatch: pytest.Mon
 
     rng = np.random.default_rng(0)
     with ThreadPoolExecutor(8) as pool:
-        # Those of more than half are taken alone.
+        # Pictures that need more than half are decoded alone.
         list(pool.map(work, (MIB * rng.integers(1, 100, 300)).tolist()))
     assert most <= 100 * MIB
     assert decoding_memory._budgets[False]._taken == 0
@@ -78,7 +78,7 @@ def test_a_claim_is_given_back_when_it_is_refused(monkeypatch: pytest.MonkeyPatc
 
 
 def jpeg_of(width: int, height: int, **options: object) -> bytes:
-    """Return a plain JPEG of any size, quickly."""
+    """Return a uniform JPEG of any size, quickly."""
     stream = io.BytesIO()
     Image.new("L", (width, height), 200).save(stream, "JPEG", quality=30, **options)
     return stream.getvalue()
@@ -93,7 +93,7 @@ def test_a_large_photo_is_decoded_scaled(size: tuple[int, int]) -> None:
 
 
 def test_coefficients_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A progressive file is held as a whole, in two bytes a sample.
+    # A progressive file is decoded as a whole, with two bytes per sample.
     monkeypatch.setenv(LIMIT_VARIABLE, str(6e6 / GIB))
     assert decode_image(jpeg_of(2000, 2000), (20, 20))[1] == (2000, 2000)
     with pytest.raises(ImageError, match="too large"):
@@ -101,7 +101,7 @@ def test_coefficients_count(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_header_that_lies_takes_no_memory() -> None:
-    # 34 bytes, for which Pillow makes room for 268 million pixels when it opens them.
+    # 34 bytes for which Pillow allocates 268 million pixels when it opens them.
     bits = (16383 - 1 | (16383 - 1) << 14).to_bytes(4, "little")
     chunk = b"VP8L" + (13).to_bytes(4, "little") + b"\x2f" + bits + bytes(9)
     data = b"RIFF" + (4 + len(chunk)).to_bytes(4, "little") + b"WEBP" + chunk

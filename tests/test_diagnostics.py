@@ -1,4 +1,4 @@
-"""Explanations: figures against their definitions, and the degenerate cases."""
+"""Explanations: figures compared with their definitions, and degenerate cases."""
 
 import json
 import subprocess

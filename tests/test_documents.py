@@ -1,4 +1,4 @@
-"""JSON documents that carry their own digest."""
+"""JSON documents that contain their own digest."""
 
 import json
 from pathlib import Path

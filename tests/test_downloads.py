@@ -23,7 +23,7 @@ from tests import tiny_network as tiny
 
 
 class Server(ThreadingHTTPServer):
-    """Serves ``content`` under any name; the folder of the address says how."""
+    """Serves ``content`` under any name, in the way that the folder in the address names."""
 
     daemon_threads = True
     content = b"weights" * 1000
@@ -53,7 +53,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if how in ("stall", "short"):
             content = content[:3000]
-        # Slowly: each piece comes in time, all of it takes longer than the limit.
+        # Slowly: each piece arrives in time, but all of them take longer than the limit.
         n_pieces = 4 if how == "slow" else 1
         for start in range(0, len(content), -(-len(content) // n_pieces)):
             self.wfile.write(content[start : start + -(-len(content) // n_pieces)])
@@ -120,7 +120,7 @@ def test_no_server_is_an_error_without_names_of_classes(tmp_path: Path) -> None:
 def downloaded(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_weights_with_head: Path
 ) -> Iterator[dict[str, str]]:
-    """Let ``tinynet`` download its weights as networks of Keras do; yield how, to be changed."""
+    """Make ``tinynet`` download its weights like networks of Keras; yield how they are served."""
     import keras
 
     server.content = tiny_weights_with_head.read_bytes()
@@ -140,7 +140,7 @@ def downloaded(
     (tmp_path / "cache").mkdir()
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (40, 40), "red").save(tmp_path / "photos" / "a.png")
-    # A graph that another test has kept would need no weights.
+    # With a graph that another test cached, no weights would be needed.
     monkeypatch.setenv("CLUSTERKIT_CACHE", str(tmp_path / "graphs"))
     with tiny.registered(), monkeypatch.context() as patch:
         patch.setattr(keras.applications, tiny.ROW.builder, build)

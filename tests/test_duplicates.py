@@ -1,4 +1,4 @@
-"""Copies of a picture are found in any size, quality and format; other pictures are none."""
+"""Copies of a picture are found in any size, quality and format; other pictures are not copies."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +28,7 @@ def landscape(seed: int, side: int = 96) -> Image.Image:
 
 
 def scene(seed: int, size: tuple[int, int] = (160, 120)) -> Image.Image:
-    """Return a picture of shapes of several sizes, coarse ones stronger."""
+    """Return a picture of shapes of several sizes, with more contrast in coarse ones."""
     rng = np.random.default_rng(seed)
     pixels = np.zeros((size[1], size[0], 3))
     for side, strength in ((4, 60), (9, 35), (20, 20)):
@@ -38,7 +38,7 @@ def scene(seed: int, size: tuple[int, int] = (160, 120)) -> Image.Image:
 
 
 def groups_of(images: list[Image.Image], **options: Any) -> list[CopyGroup]:
-    """Group pictures, as files of equal shape."""
+    """Group pictures after resizing them to one shape."""
     pixels = np.stack([np.asarray(image.resize((128, 128), 3)) for image in images])
     return group_copies(pixels, make_thumbnails(pixels), **options)
 
@@ -88,7 +88,7 @@ def test_a_copy_is_found(name: str, tmp_path: Path) -> None:
 def test_a_jpeg_in_another_size_looks_the_same(
     shape: tuple[int, int], scale: float, tmp_path: Path
 ) -> None:
-    # Fine detail, since blocks of eight pixels matter; sides that are no multiples of eight.
+    # Fine detail, since blocks of eight pixels matter; sides are not multiples of eight.
     coarse = np.random.default_rng(1).integers(0, 256, (24, 24, 3), dtype=np.uint8)
     image = Image.fromarray(coarse).resize(shape, Image.Resampling.NEAREST)
     image.save(tmp_path / "a.jpg", quality=92)
@@ -198,7 +198,7 @@ def test_an_edited_copy_is_found_and_described(edit: str, tmp_path: Path) -> Non
 
 
 def test_every_copy_was_compared_with_the_image_that_is_kept() -> None:
-    # Steps to the right, each of which shows three quarters of the one before: a chain.
+    # A chain: each step to the right shows three quarters of the previous one.
     wide = scene(1, (400, 128))
     steps = [wide.crop((left, 0, left + 128, 128)) for left in range(0, 256, 24)]
     pixels = np.stack([np.asarray(step) for step in steps])
@@ -206,7 +206,7 @@ def test_every_copy_was_compared_with_the_image_that_is_kept() -> None:
     assert len(groups) > 1
     for kept, found in groups:
         for copy in found:
-            # Together in a fifth of the picture at least.
+            # They have at least a fifth of the picture in common.
             assert abs(copy.row - kept) <= 4
 
 
@@ -219,7 +219,7 @@ def test_copies_of_a_copy_join_the_image_that_is_kept() -> None:
 
 
 def test_of_a_long_film_only_near_frames_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    # One scene beside the other, seen through a window that moves.
+    # Two scenes side by side, seen through a moving window.
     film = np.concatenate([np.asarray(scene(seed, (96, 96))) for seed in range(14)], axis=1)
     frames = np.stack([film[:, 6 * row : 6 * row + 96] for row in range(200)])
     n_compared = 0
@@ -299,7 +299,7 @@ def test_many_images_are_searched_by_parts(monkeypatch: pytest.MonkeyPatch) -> N
     images += [image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in images[::10]]
     whole = groups_of(images)
     monkeypatch.setattr(copy_candidates, "_MOST_EXACT", 10)
-    monkeypatch.setattr(copy_candidates, "_AT_ONCE", 40)
+    monkeypatch.setattr(copy_candidates, "_BATCH_SIZE", 40)
     assert groups_of(images) == whole
     assert [(kept, copies[0].row) for kept, copies in whole] == [
         (10 * number, 150 + number) for number in range(15)
@@ -324,7 +324,7 @@ def test_near_vectors_are_compared_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [1, 3] in near.tolist()
     pictures = np.array([thumbnail.picture for thumbnail in make_thumbnails(pixels)])
     shapes = np.full((4, 2), 64)
-    # As if there were so many images that others are nearer by their discs.
+    # As if there were many images with more similar discs.
     monkeypatch.setattr(
         copy_candidates,
         "_make_search",

@@ -1,4 +1,4 @@
-"""The clusters of an earlier run: read from its table, and found among the images of today."""
+"""The clusters of an earlier run: read from its table, and matched with the current images."""
 
 import json
 from contextlib import nullcontext
@@ -31,7 +31,7 @@ def emb() -> Embeddings:
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    """Write a table, and beside it what made it."""
+    """Write a table, and the file that describes how it was made."""
     table = tmp_path / "clusters.csv"
     table.write_text(
         "path,cluster,distance,exemplar,name\na/1.png,0,0.1,true,fox\nb.png,-1,,false,\n"
@@ -107,7 +107,7 @@ def test_another_space_is_warned_of(emb: Embeddings) -> None:
 
 
 def test_kmeans_goes_on_where_another_solution_fits_as_well() -> None:
-    # A square of four bundles: two clusters fit as well side by side as one above the other.
+    # A square of four bundles: two partitions into two clusters are equally good.
     corners = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32).repeat(5, axis=0)
     rows = corners + np.random.default_rng(0).normal(0, 0.01, corners.shape).astype(np.float32)
     above = np.tile(np.repeat([0, 1], 5), 2)

@@ -11,12 +11,12 @@ from clusterkit.images.eight_bit import on_white, to_8_bit
     [
         ([0, 128, 255], "u1", [0, 128, 255]),
         ([0, 257, 65535], "u2", [0, 1, 255]),
-        # Whole numbers of more bits tell their scale.
+        # Integers of more bits define their scale.
         ([0, 128, 255], "u4", [0, 128, 255]),
         ([0, 257, 65535], "i4", [0, 1, 255]),
         ([0, 2**31, 2**32 - 1], "u4", [0, 128, 255]),
         ([0, 2**16, 2**17 - 1], "u4", [0, 128, 255]),
-        # Signs: the negative is black.
+        # Signed numbers: negative ones are black.
         ([-128, 0, 127], "i1", [0, 0, 255]),
         ([-1, 128, 255], "i2", [0, 128, 255]),
         ([-32768, 16384, 32767], "i2", [0, 128, 255]),
@@ -26,7 +26,7 @@ from clusterkit.images.eight_bit import on_white, to_8_bit
         ([0.0, 257.0, 65535.0], "f8", [0, 1, 255]),
         ([0.0, 50_000.0, 100_000.0], "f4", [0, 128, 255]),
         ([0.0, 0.5, 1.0], "f2", [0, 128, 255]),
-        # What is missing is black, and has no part in the scale.
+        # Missing values are black, and do not count for the scale.
         ([np.nan, 0.5, 1.0], "f4", [0, 128, 255]),
         ([np.inf, 0.5, 1.0], "f4", [0, 128, 255]),
         ([-np.inf, 0.5, 1.0], "f8", [0, 128, 255]),
@@ -65,5 +65,5 @@ def test_on_white() -> None:
     assert on_white(rgb, alpha)[0, :, 0].tolist() == [255, 224, 100]
     premultiplied = np.array([[[0] * 3, [20] * 3, [100] * 3]] * 2, np.uint8)
     assert on_white(premultiplied, alpha, premultiplied=True)[0, :, 0].tolist() == [255, 224, 100]
-    # Damage: a colour above its opacity.
+    # Damaged: a colour exceeds its opacity.
     assert on_white(rgb, alpha, premultiplied=True)[0, 0].tolist() == [255] * 3

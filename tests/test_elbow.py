@@ -119,7 +119,7 @@ def test_result_describes_every_number(five):
     chosen = five.n_clusters == 5
     assert five.probability[chosen] > 0.9
     assert five.probability.sum() == pytest.approx(1, abs=0.05)
-    # Five groups without a link between them, which all come back.
+    # Five groups without links between them, which are all found.
     assert five.conductance[chosen] == pytest.approx(0, abs=0.01)
     assert five.stability[chosen] == 1 > five.stability[-1]
     assert five.valley[chosen] > 0.3 > five.valley[-1]
@@ -319,7 +319,7 @@ def test_groups_are_read_off_the_eigenvectors_of_separate_groups():
 def test_borders_in_a_valley_are_sparser():
     from scipy.sparse import csr_array
 
-    # A chain of rows, cut in the middle.
+    # A chain of rows that is cut in the middle.
     n = 40
     chain = np.eye(n, k=1) + np.eye(n, k=-1)
     halves = np.repeat([0, 1], n // 2).astype(np.int32)
@@ -346,7 +346,7 @@ def test_distances_far_from_the_origin_are_not_rounding():
 
 
 def made_up(eigengap, silhouette, *, valley=0.2, separation=0.4, stability=1.0):
-    """Judge curves from 2 on."""
+    """Evaluate the verdict on curves that start at 2."""
     n = len(eigengap)
     numbers = np.arange(2, n + 2)
     curves = {name: np.linspace(1, 0.5, n) for name in ("inertia", "calinski_harabasz")}

@@ -1,4 +1,4 @@
-"""Reading ahead in threads: in order, bounded, and with every failure at its place."""
+"""Reading ahead in threads: in order, bounded, and with every failure in its place."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def test_ctrl_c_is_heard_whichever_thread_the_signal_reaches() -> None:
             time.sleep(0.01)
 
     def interrupt() -> None:
-        # Blocked in the main thread, the signal reaches this one.
+        # The signal is blocked in the main thread, so it reaches this one.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         os.kill(os.getpid(), signal.SIGINT)
         waiting.wait(10)

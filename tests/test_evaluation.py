@@ -1,4 +1,4 @@
-"""Agreement of clusters with labels, and the reading of both from files."""
+"""Agreement of clusters with labels, and reading both from files."""
 
 import itertools
 import json
@@ -152,11 +152,11 @@ def test_labels_from_folders():
         (["p/fox/a.jpg", "p/cat/a.jpg"], ["cat/a.jpg", r"fox\a.jpg"], [1, 0]),
         (["fox/a.jpg", "cat/b.jpg"], ["b.jpg", "a.jpg"], [1, 0]),
         (["fox/a.jpg", "cat/b.jpg"], ["elsewhere/b.jpg", "elsewhere/c.jpg"], [None, 0]),
-        # The exact path wins, and its line is not given away twice.
+        # The exact path has priority, and its line is not used twice.
         (["fox/a.jpg", "cat/a.jpg"], ["fox/a.jpg"], [0, None]),
         (["fox/a.jpg", "a.jpg"], ["a.jpg", "b.jpg"], [None, 0]),
         (["fox/a.jpg", "cat/a.jpg"], ["fox/a.jpg", "x/a.jpg"], [0, None]),
-        # Not by a part of a file name.
+        # A part of a file name does not match.
         (["fox/aa.jpg", "fox/b.jpg"], ["a.jpg", "b.jpg"], [None, 1]),
     ],
 )
@@ -236,7 +236,7 @@ def test_thousands_of_equal_file_names_are_told_apart_quickly(write):
     [
         ("path,cluster,name\na/1,0,red fox\na/2,0,red fox\nb/3,1,\n", {0: "red fox"}),
         ("path,cluster\na/1,0\nb/3,1\n", {}),
-        # Another program's column of that name.
+        # A column of another program with that name.
         ("path,cluster,name\na/1,0,1.jpg\na/2,0,2.jpg\nb/3,1,3.jpg\n", {}),
         ("path,cluster,name\na/1,left,x\nb/3,right,y\n", {}),
     ],

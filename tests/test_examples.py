@@ -1,8 +1,8 @@
-"""The examples run as they stand.
+"""The examples run unchanged.
 
-The README's commands train the five projects, see test_readme.py; the scripts that do the same in
-Python are run with a small network in the place of Xception and ResNet50, and learn nothing.  Their
-pictures are composed but not drawn: those of the README's commands are.
+The commands in the README train the five projects, see test_readme.py.  The scripts that do the
+same in Python run with a small network instead of Xception and ResNet50, and learn nothing.  Their
+figures are composed but not drawn; those of the commands are drawn.
 """
 
 import ast
@@ -24,7 +24,7 @@ from tests.tiny_network import registered
 
 REPOSITORY = Path(__file__).parent.parent
 EXAMPLES = REPOSITORY / "examples"
-# The scripts of each of the README's projects, in its order.
+# The scripts of each project in the README, in its order.
 PROJECTS = [
     ("06_cats_dogs_wild.py", "11_the_loop.py"),
     ("07_anime_shows.py",),
@@ -37,7 +37,7 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return a function that runs a script in a folder of its own, and returns what it prints."""
+    """Return a function that runs a script in its own folder, and returns its output."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(EXAMPLES))
 
@@ -79,7 +79,7 @@ def test_the_pictures_of_a_notebook_are_small(name: str) -> None:
 def test_the_notebook_of_results_runs(
     tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every cell runs, and its last line shows itself in HTML, as the notebook has it."""
+    """Every cell runs, and the value of its last line is shown as HTML, as in a notebook."""
     pytest.importorskip("pandas")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLUSTERKIT_WEIGHTS", str(tiny_weights))
@@ -173,7 +173,7 @@ def test_poster_genres(shared: Path, tiny_weights: Path, tmp_path: Path, run: Ru
     assert (tmp_path / "posters-report/report.json").is_file()
 
 
-# The painted kinds look alike within each.
+# Images of one painted kind are similar.
 @pytest.mark.filterwarnings("ignore:most images of .* look alike")
 @pytest.mark.usefixtures("few_resamples")
 def test_the_loop(

@@ -1,4 +1,4 @@
-"""Explaining two images: where they are alike, what they share, and whether it is colour tone."""
+"""Explanations of two images: where they match, what they have in common, and the role of tone."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ from tests.stores import make_photos
 
 
 class MeanColour(Extractor):
-    """A network that sees nothing but tone."""
+    """A network that sees only the colour tone."""
 
     name = "mean-colour"
     image_size = (16, 16)
@@ -37,7 +37,7 @@ class MeanColour(Extractor):
 
 
 class Edges(Extractor):
-    """A network that sees which pixels are lighter than those beside them, and no tone."""
+    """A network that sees which pixels are lighter than their neighbours, but not the tone."""
 
     name = "edges"
     image_size = (16, 16)
@@ -49,7 +49,7 @@ class Edges(Extractor):
 
 
 def draw(seed: int) -> NDArray[np.uint8]:
-    """Return a picture of its own content and tone."""
+    """Return a picture with random content and tone."""
     rng = np.random.default_rng(seed)
     colours = rng.integers(80, 176, (16, 16, 3))
     return np.clip(colours + rng.integers(-60, 60, 3), 0, 255).astype(np.uint8)
@@ -150,7 +150,7 @@ def test_common_neighbours_and_rare_features_follow_their_definitions() -> None:
     assert first.percentile_a == pytest.approx(100 * (column < column[3] - 1e-6).mean())
 
 
-# What cannot be answered.
+# Questions without an answer.
 
 
 def test_without_the_weights_all_that_needs_none_is_answered(
@@ -178,7 +178,7 @@ def test_without_the_weights_all_that_needs_none_is_answered(
     assert "--weights" in reason
     assert f"Not answered: {reason}" in found.to_text()
     save_figure(ExplanationDisplay.from_explanation(found), tmp_path / "explain.png")
-    # They have moved.
+    # The files were moved.
     again = explain("000.png", "001.png", emb, weights=tiny_weights, random_state=0)
     assert again.to_dict() == whole.to_dict()
 
@@ -258,7 +258,7 @@ def test_a_file_that_changed_since_is_said(tmp_path: Path) -> None:
     assert "may have changed" in explain(0, 1, emb, random_state=0).to_text()
 
 
-# What is shown.
+# Output.
 
 
 def test_the_command_answers_in_one_document_and_one_figure(

@@ -1,4 +1,4 @@
-"""Every network of the table keeps the extractors' contract."""
+"""Every network in the table satisfies the contract of extractors."""
 
 import importlib
 import pickle
@@ -22,16 +22,16 @@ from clusterkit.extractors.applications import NETWORKS, KerasApplication, _pool
 from clusterkit.extractors.imagenet import class_names
 from tests import tiny_network
 
-# One of each way to end a network, and quick to build.
+# One network for each kind of head, quick to build.
 ENDINGS = ["convnexttiny", "efficientnetb0", "mobilenet", "mobilenetv3small", "vgg16", "xception"]
-# One of each way to scale pixels.
+# One network for each scaling of pixels.
 SCALINGS = [*ENDINGS, "densenet121", "inceptionv3", "mobilenetv2", "resnet50", "resnet50v2"]
 EXACT = {"runtime": "keras", "precision": "float32"}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Keep what is converted out of the user's own cache, and convert each network once."""
+    """Use a separate cache of converted networks, and convert each network once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLUSTERKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -51,7 +51,7 @@ def test_the_table_holds_every_network_of_keras() -> None:
     assert extractor_names()[:2] == ["xception", "xception-predictions"]
 
 
-# MobileNetV3 takes any size; its documentation names 224.
+# MobileNetV3 accepts any size; its documentation recommends 224.
 @pytest.mark.parametrize("network", [n for n in NETWORKS if not n.startswith("mobilenetv3")])
 def test_builder_module_and_side_are_those_of_keras(
     network: str, monkeypatch: pytest.MonkeyPatch
@@ -82,7 +82,7 @@ def test_features_of_a_network_with_a_head_are_pooled_as_without(network: str) -
 
     row = NETWORKS[network]
     builder = getattr(keras.applications, row.builder)
-    # No weights are made: what counts is that both are computed by the same layers.
+    # No weights are created; it is enough that both are computed by the same layers.
     shape = (75, 75, 3)
     with keras.StatelessScope():
         whole = builder(weights=None, input_shape=shape)
@@ -117,7 +117,7 @@ def test_pixels_are_scaled_as_keras_does(network: str, monkeypatch: pytest.Monke
     import keras
 
     extractor = KerasApplication(network)
-    # A network that passes its input on.
+    # A network that returns its input.
     side = keras.Input((*extractor.image_size, 3))
     monkeypatch.setattr(
         extractor, "_build_inner", lambda: keras.Model(side, keras.layers.Identity()(side))

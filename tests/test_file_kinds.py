@@ -1,4 +1,4 @@
-"""The grid of kinds of files, against what they hold and against what OpenCV and libvips see."""
+"""Files of many kinds, compared with their content and with the results of OpenCV and libvips."""
 
 import functools
 
@@ -13,7 +13,7 @@ from tests.file_kinds import FileKind, Pixels, all_kinds
 
 @functools.cache
 def seen() -> list[tuple[FileKind, Pixels | str]]:
-    """Return all kinds, each with the picture, or the reason why there is none."""
+    """Return all kinds of files, with the decoded picture or the reason of the failure."""
     return [(kind, _decode(kind.data)) for kind in all_kinds()]
 
 
@@ -25,7 +25,7 @@ def _decode(data: bytes) -> Pixels | str:
 
 
 def fault(kind: FileKind, image: Pixels | str) -> str:
-    """Return what is wrong with a picture of a kind, or nothing."""
+    """Describe what is wrong with the picture of a file; empty if it is right."""
     if isinstance(image, str):
         return "" if kind.shows is None and kind.reason in image else f"refused: {image}"
     if kind.shows is None:
@@ -46,7 +46,7 @@ def test_every_kind_shows_its_picture_or_is_refused_with_a_reason() -> None:
 
 
 def as_shown(values: NDArray[np.generic], *, cmyk: bool = False) -> Pixels:
-    """Return what another decoder gives, (height, width[, bands]), as RGB of 8 bits on white."""
+    """Convert the result of another decoder, (height, width[, bands]), to 8-bit RGB on white."""
     values = values[..., None] if values.ndim == 2 else values
     if values.dtype.kind == "f":
         top = 1.0
@@ -103,7 +103,7 @@ def test_another_decoder_sees_the_same() -> None:
             int(np.abs(image.astype(int) - other).max()) if image.shape == other.shape else 255
             for other in others
         ]
-        # What a lossy format makes of a picture is the same for all.
+        # All decoders agree on a lossy picture.
         if any(each <= (2 if kind.tolerance == 255 else max(2, kind.tolerance)) for each in off):
             agreeing += 1
         elif off:

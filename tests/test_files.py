@@ -1,4 +1,4 @@
-"""Result files: whole or not at all, and never over another."""
+"""Result files are written completely or not at all, and never over another file."""
 
 import errno
 import os
@@ -47,7 +47,7 @@ def test_a_file_appears_whole_and_replaces(tmp_path: Path) -> None:
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("old")
-    # A limit on the size of files stands for the full disk.
+    # A limit on the size of files simulates a full disk.
     code = (
         "import resource;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
@@ -93,6 +93,6 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     for content in ("first", "second"):
         with atomic_folder(folder) as part:
             (part / "file.txt").write_text(content)
-    # What another process has made meanwhile stays.
+    # A file that another process wrote meanwhile is kept.
     assert (folder / "file.txt").read_text() == "first"
     assert list(folder.parent.iterdir()) == [folder]

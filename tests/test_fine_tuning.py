@@ -1,4 +1,4 @@
-"""Fine-tuning: which blocks a network has, and what training its top does."""
+"""Fine-tuning: which blocks a network has, and the effect of training the last of them."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from tests import tiny_network
 
 pytestmark = [
     pytest.mark.usefixtures("tiny_network"),
-    # Random weights are not made to be rounded.
+    # Random weights are not robust to rounding.
     pytest.mark.filterwarnings("ignore:bfloat16 moves the vectors"),
 ]
 
@@ -33,7 +33,7 @@ def test_blocks_are_those_of_the_papers(name: str, n_blocks: int) -> None:
     network = builder(weights=None, include_top=False, pooling="avg", input_shape=(75, 75, 3))
     blocks = find_blocks(network)
     assert len(blocks) == n_blocks
-    # Cut at any of them, the two parts are the whole.
+    # Split at any block, the two parts together equal the network.
     images = np.random.default_rng(0).random((2, 75, 75, 3)).astype(np.float32)
     below = keras.Model(network.inputs[0], blocks[-3])(images, training=False)
     top = keras.Model(blocks[-3], network.outputs[0])
@@ -46,7 +46,7 @@ def test_blocks_are_those_of_the_papers(name: str, n_blocks: int) -> None:
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the file of a small network with random weights."""
     path = tmp_path_factory.mktemp("weights") / "small.weights.h5"
-    # Statistics of some images, without which all of them would end in the same vector.
+    # Without statistics of some images, all vectors would be the same.
     return tiny_network.save_weights(path, images=draw_stripes(2)[0] / np.float32(127.5) - 1)
 
 
@@ -57,7 +57,7 @@ def pictures() -> tuple[NDArray[np.uint8], list[str]]:
 
 
 def draw_stripes(seed: int) -> tuple[NDArray[np.uint8], list[str]]:
-    """Draw stripes that run down, and stripes that run across, hidden in noise."""
+    """Draw vertical and horizontal stripes in noise."""
     rng, n, side = np.random.default_rng(seed), 24, tiny_network.SIDE
     stripes = np.repeat(rng.integers(0, 140, (2 * n, 1, side // 4, 3)), 4, axis=2)
     images = stripes + rng.integers(0, 116, (2 * n, side, side, 3))
@@ -74,9 +74,9 @@ def tuned(
 
 
 def tune(weights: Path, pictures: tuple[NDArray[np.uint8], list[str]]) -> Classifier:
-    """Tune two blocks, and keep them whatever they bring.
+    """Tune two blocks, and keep them even if they are no improvement.
 
-    Blocks of random weights learn little that the last layer alone does not.
+    Blocks with random weights learn little more than the last layer alone.
     """
     fit_network = fine_tuning.fit_network
     clf = Classifier(
@@ -105,12 +105,12 @@ def test_tuning_changes_the_top_alone(
         if not np.array_equal(np.asarray(old), np.asarray(new))
     }
     assert changed == {"residual", "last"}
-    # The file holds the tuned network, and embeddings do not serve it.
+    # The file contains the tuned network, so embeddings cannot be used.
     copy = Classifier.load(clf.save(tmp_path / "clf.keras"))
     np.testing.assert_allclose(
         copy.predict_proba(images), clf.predict_proba(images), rtol=1e-3, atol=1e-5
     )
-    # The last layer, on what it sees, says what the whole network says.
+    # The last layer on its input gives the same result as the whole network.
     for one in (clf, copy):
         _, seen = predict_with_features(one, images)
         head = one.model_.get_layer("head")
@@ -138,7 +138,7 @@ def test_a_tuned_network_is_reported_and_written_and_the_last_layer_alone_where_
     assert report.test is not None
     assert report.test.class_similarity.shape == (2, 2)
     ClassSimilarityDisplay.from_report(report.test)
-    # At this learning rate tuning does harm.
+    # At this learning rate, tuning is harmful.
     assert clf.history_["val_loss"][1] > clf.history_["val_loss"][0]
     assert clf.best_epoch_ == 1
     assert np.isfinite(report.test.probabilities).all()
@@ -153,7 +153,7 @@ def test_the_seed_decides_however_much_was_built_before(
     run_bottom = fine_tuning._run_bottom
 
     def run_after_building(*args: Any, **kwargs: Any) -> Any:
-        """Take one of Keras' own seeds first, as the conversion for a runtime does."""
+        """Draw a seed from Keras first, as the conversion for a runtime does."""
         keras.layers.Dropout(0.5)
         return run_bottom(*args, **kwargs)
 

@@ -1,4 +1,4 @@
-"""Damaged files of every kind end in a picture or a reason: the short version of the benchmark."""
+"""Damaged files of every kind are decoded or rejected with a reason: the benchmark in short."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Pictures gathered from a server on this machine: what is right is there, else its reason."""
+"""Pictures gathered from a server on this machine: each is stored, or its reason is reported."""
 
 import asyncio
 import errno
@@ -84,7 +84,7 @@ def reasons(found: Gathering) -> dict[str, str]:
     return {row.address.rpartition("/")[2]: str(row.reason) for row in found.failures}
 
 
-# What is right.
+# Valid pictures.
 
 
 def test_pictures_go_to_the_folders_of_their_labels(tmp_path: Path, server: PictureServer) -> None:
@@ -143,11 +143,11 @@ def test_what_is_compressed_on_the_way_is_unpacked(tmp_path: Path) -> None:
     assert (tmp_path / "out/a.jpg").read_bytes() == picture()
 
 
-# What is not, with its reason.
+# Invalid pictures, with their reasons.
 
 
 def bad_replies() -> dict[str, tuple[Reply, str]]:
-    """Return what a server may do wrong, and what is said of it."""
+    """Return misbehaviour of a server, with the reason that is reported."""
     return {
         "missing.jpg": (Reply(b"no", 404), "HTTP 404 Not Found"),
         "error.jpg": (Reply(b"no", 500), "HTTP 500"),
@@ -227,7 +227,7 @@ def test_every_failure_is_in_the_manifest_with_its_reason(tmp_path: Path) -> Non
     for row in found.rows:
         assert written[row.address]["reason"] == row.reason
     assert written[server.url("/moved.jpg")]["final_address"] == server.url("/other.jpg")
-    # Nothing else was left behind.
+    # There are no other files.
     assert names_in(tmp_path / "out") == [MANIFEST_NAME, "good.jpg", "moved.jpg"]
     may_pass = {row.address.rpartition("/")[2] for row in found.failures if row.may_pass}
     assert may_pass == {
@@ -258,7 +258,7 @@ def test_what_is_asked_to_wait_waits_and_then_succeeds(tmp_path: Path) -> None:
         found = gather(source, tmp_path / "out", per_host=1, **FAST)
         assert len(found.stored) == 2
         a, *rest = [request for request in server.requests if request.path != "/robots.txt"]
-    # Nobody at this host is asked meanwhile.
+    # This host gets no request meanwhile.
     assert min(one.start for one in rest) - a.start >= 1.0
 
 
@@ -410,7 +410,7 @@ def test_robots_rules_are_obeyed_unless_the_owner_says_otherwise(tmp_path: Path)
     ],
 )
 def test_robots_that_cannot_be_read(tmp_path: Path, reply: Reply, n_stored: int) -> None:
-    """RFC 9309: 4xx is as if there were none, after 5xx nothing may be asked for."""
+    """RFC 9309: after 4xx everything is allowed, after 5xx nothing."""
     replies = {"/robots.txt": reply, "/0.jpg": Reply(picture())}
     replies["/rules.txt"] = Reply(b"User-agent: clusterkit\nDisallow: /\n")
     with serving(replies) as server:
@@ -430,7 +430,7 @@ def test_no_request_reaches_a_private_address(
     names = {"inner.test": ["127.0.0.2"], "both.test": ["127.0.0.1", "127.0.0.2"]}
     names["outer.test"] = ["127.0.0.1"]
     monkeypatch.setattr(network_guard, "look_up", lambda host, port: names.get(host, [host]))
-    # A proxy would connect in our place.
+    # A proxy would connect instead of us.
     for variable in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(variable, "http://127.0.0.2:9")
     with serving({"/secret.jpg": Reply(picture())}, ip="127.0.0.2") as inside:
@@ -454,14 +454,14 @@ def test_no_request_reaches_a_private_address(
 def test_a_name_that_changes_its_address_gains_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is looked up once for a connection, and the answer that was checked is connected to."""
+    """The name is resolved once per connection, and the checked address is used."""
     answers = iter(range(1000))
 
     def change(host: str, port: int) -> list[str]:
         return ["127.0.0.1"] if next(answers) % 2 == 0 else ["127.0.0.2"]
 
     monkeypatch.setattr(network_guard, "look_up", change)
-    # Each answer ends its connection, so that each request needs a new one.
+    # Each answer closes its connection, so that each request needs a new one.
     good = Reply(picture(), headers={"Connection": "close"})
     with serving({f"/{n}.jpg": good for n in range(6)}) as server:
         port = server.server_port
@@ -509,7 +509,7 @@ def test_only_what_may_pass_is_tried_again(tmp_path: Path) -> None:
         found = gather(source, tmp_path / "out", attempts=1, **FAST)
         assert "tries 1 of them again, --retry-failed all" in found.to_text()
         server.replies |= {path: Reply(picture(1)) for path in ("/gone.jpg", "/busy.jpg")}
-        # What failed before comes after what is new.
+        # Earlier failures are tried after new addresses.
         write_list(tmp_path, [server.url(path) for path in [*replies, "/new.jpg"]])
         gather(source, tmp_path / "out", per_host=1, **FAST)
         assert [server.asked(path) for path in replies] == [1, 2, 1]
@@ -659,7 +659,7 @@ def test_a_kill_at_any_step_loses_nothing(
     assert (tmp_path / "out/cat/0.jpg").read_bytes() == picture(0)
     assert names_in(tmp_path / "out") == ["cat", MANIFEST_NAME]
     assert len(found.stored) == 1
-    # Written down before: never asked for again.
+    # Already recorded, so it is never requested again.
     n_asked = 2 if step in ("write_bytes", "add") else 1
     assert server.asked() == n_asked
     assert len(gather(source, tmp_path / "out", **FAST).stored) == 1
@@ -685,7 +685,7 @@ def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(tmp_path: Path) -> None:
         _, said = process.communicate(timeout=20)
         assert process.returncode == 130, said
         assert said.strip() == "Interrupted"
-        # What is there can be used.
+        # The existing files can be used.
         assert len(read_labelled(tmp_path / "out/labels.csv")) == 2
         server.replies["/mute.jpg"] = Reply(picture(9))
         found = gather(source, tmp_path / "out", **FAST)
@@ -702,7 +702,7 @@ def test_two_runs_at_a_time_are_refused(tmp_path: Path, server: PictureServer) -
         gather(write_list(tmp_path, [server.url("/0.jpg")]), tmp_path / "out", **FAST)
 
 
-# Politeness, as the server sees it.
+# Politeness, as seen by the server.
 
 
 def test_the_pace_of_a_host_and_the_limits_hold(
@@ -722,10 +722,10 @@ def test_the_pace_of_a_host_and_the_limits_hold(
             by_host.setdefault(request.host, []).append(request.start)
     assert len(by_host) == 3
     for starts in by_host.values():
-        # What a server sees is a little early or late on a busy machine.
+        # On a busy machine, times at the server are slightly early or late.
         for first, last in itertools.combinations(range(len(starts)), 2):
             assert starts[last] - starts[first] > (last - first) * 0.1 - 0.05
-    # The hosts are asked beside each other: six requests each, robots.txt among them.
+    # The hosts are requested in parallel: six requests each, including robots.txt.
     assert took < 2 * 0.5 + 1
 
 

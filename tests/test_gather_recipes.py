@@ -1,4 +1,4 @@
-"""Recipes: pictures and facts from pages, and what is said of a recipe that does not fit."""
+"""Recipes: pictures and facts from pages, and the messages if a recipe does not match."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,7 +138,7 @@ def test_pages_of_a_run_that_was_cut_are_not_asked_for_again(
         patch.setattr("clusterkit.preparation.gathering.from_web._Run.download", die)
         with pytest.raises(Killed):
             gather(recipe, tmp_path / "out", **FAST)
-        # With other selectors they have to be looked at again.
+        # With other selectors, the pages have to be read again.
         changed = film_recipe(tmp_path, films, ("h3", "h3 i"))
         with pytest.raises(Killed):
             gather(changed, tmp_path / "other", **FAST)
@@ -148,7 +148,7 @@ def test_pages_of_a_run_that_was_cut_are_not_asked_for_again(
     films.requests.clear()
     found = gather(recipe, tmp_path / "out", **FAST)
     assert films.asked() == 20 == len(found.stored)
-    # A run that has ended looks again: the list may have grown.
+    # After a complete run, the list is read again, since it may have grown.
     films.replies["/top?page=5"] = Reply(
         f"<title>Top</title>{film(19)}{film(99)}".encode(), headers=HTML
     )
@@ -180,7 +180,7 @@ def test_pages_follow_each_other(tmp_path: Path) -> None:
     assert ImageFolder(tmp_path / "out").paths == ["Cats/1.jpg", "Cats/2.jpg"]
 
 
-# Recipes that do not fit.
+# Recipes that do not match their pages.
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_selector_that_finds_nothing_is_told_with_the_title(
     with pytest.raises(InvalidInputError, match=message):
         gather(file, tmp_path / "out", **FAST)
     assert films.asked("/0.jpg") == 0
-    # Nothing half done.
+    # Nothing is left incomplete.
     assert not (tmp_path / "out").exists()
 
 
@@ -346,7 +346,7 @@ def test_pages_of_any_encoding(tmp_path: Path, content: bytes, content_type: str
     assert page.items[0].address == "http://a.org/b/x"
 
 
-# The examples that ship.
+# The examples that are included.
 
 BOOKS = b"""<html><head><title>Travel | Books to Scrape</title></head><body>
 <div class="page-header action"><h1>Travel</h1></div>

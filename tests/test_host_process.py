@@ -1,4 +1,4 @@
-"""The library leaves the process that uses it as it was; only the command line quiets libraries."""
+"""The library does not change the process that uses it; only commands silence libraries."""
 
 import gc
 import logging
@@ -47,7 +47,7 @@ clusterkit.plots.CrosstabDisplay
 after = state()
 THEN
 """
-# What they do themselves to the process that imports them is no fault of ours.
+# Effects of importing these libraries are not caused by clusterkit.
 OTHERS = """
 import keras, tensorflow, sklearn.cluster, sklearn.neighbors, matplotlib.figure, PIL.Image
 import pyarrow.parquet, scipy.optimize, tqdm, h5py, threadpoolctl
@@ -56,7 +56,7 @@ keras.ops.zeros(())
 
 
 def use(first: str, then: str) -> str:
-    """Use the library in a process of its own, and return what libraries say there."""
+    """Use the library in a new process, and return the messages of other libraries."""
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     code = USE.replace("FIRST", first).replace("THEN", then)
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Clusters that keep their numbers, and the report of what changed, on planted cases."""
+"""Clusters keep their numbers, and changes are reported, in constructed cases."""
 
 import json
 
@@ -15,7 +15,7 @@ BEFORE = np.repeat([0, 1, 2, 3], [40, 30, 20, 10])
 
 
 def renumbered(labels: NDArray[np.int64], seed: int = 0) -> NDArray[np.int64]:
-    """Give the clusters other numbers, as another seed of k-means would; noise stays."""
+    """Renumber the clusters, like another seed of k-means; noise stays."""
     numbers = np.random.default_rng(seed).permutation(labels.max() + 1)
     return np.where(labels < 0, -1, numbers[labels])
 
@@ -25,7 +25,7 @@ def lines(report: IdentityReport) -> list[str]:
 
 
 def changes(report: IdentityReport) -> dict[str, object]:
-    """Return the parts of a report that say that something changed."""
+    """Return the parts of a report that describe changes."""
     return {
         name: value
         for name in ("new", "split", "merged", "vanished", "moved", "n_added", "n_removed")

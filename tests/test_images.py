@@ -1,4 +1,4 @@
-"""Finding image files, and decoding them to a wanted size."""
+"""Finding image files, and decoding them to a given size."""
 
 import os
 import subprocess
@@ -151,7 +151,7 @@ def test_one_file_is_one_row_under_the_path_without_a_link(tmp_path: Path) -> No
     both = ImageFolder(tmp_path / "way/a_link", tmp_path / "way/z")
     assert both.paths == ["a_link/b.png", "z/gone.png", "z/real/a.png"]
     assert both.passed_over == {"second path to a file or folder": 1}
-    # Hard links are two files that happen to be equal.
+    # Hard links count as two equal files.
     (photos / "hard.png").hardlink_to(photos / "z/real/a.png")
     assert "hard.png" in ImageFolder(photos).paths
 
@@ -217,7 +217,7 @@ def test_patterns_leave_files_and_folders_out(
     add(tmp_path, *PLACES)
     images = ImageFolder(tmp_path, exclude=[pattern])
     assert images.paths == sorted(set(PLACES) - set(left_out))
-    # One pattern is not taken for its letters.
+    # A single pattern is not split into letters.
     assert ImageFolder(tmp_path, exclude=pattern).paths == images.paths
     assert bool(images.passed_over["excluded entry"]) == bool(left_out)
 

@@ -1,4 +1,4 @@
-"""Look into clusters: silhouettes, borderline and odd images, near clusters."""
+"""Inspecting clusters: silhouettes, borderline and odd images, near clusters."""
 
 import json
 from dataclasses import replace
@@ -19,7 +19,7 @@ from clusterkit.report.page_images import read_page_images
 
 @pytest.fixture(scope="module")
 def clustering() -> ck.Clustering:
-    """Two near blobs, one far away, a row between the near ones, and one of no blob."""
+    """Two near blobs, a distant one, a row between the near ones, and an outlier."""
     centers = np.array([[10, 0, 0], [10, 4, 0], [0, 0, 10]])
     X, _ = make_blobs([30, 30, 30], centers=centers, cluster_std=0.4, random_state=0)
     X = np.vstack([X, [[10, 2.2, 0], [10, -1, 6]]]).astype(np.float32)

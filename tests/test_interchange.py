@@ -1,4 +1,4 @@
-"""Vectors come in from other programs and go out to them."""
+"""Vectors are imported from other programs, and exported to them."""
 
 import csv
 import dataclasses
@@ -62,7 +62,7 @@ def test_vectors_come_in(tmp_path: Path, write: Callable[[Path], dict[str, Path]
     assert emb.paths == ["a.png", "b.png", "sub/c.png"]
     assert np.array_equal(emb.vectors, VECTORS[[1, 0, 2]])
     assert emb.root == tmp_path
-    # A file that is there is known by its content, a name alone by the name.
+    # An existing file is identified by its content, otherwise by its name.
     for query, nearest in ((tmp_path / "copy.png", "sub/c.png"), ("b.png", "sub/c.png")):
         assert find_similar(query, emb).to_dict()["results"][0]["path"] == nearest
     (tmp_path / "other.jpg").write_bytes(JPEG)
@@ -84,7 +84,7 @@ def test_the_same_again_changes_nothing_and_other_content_is_another_space(tmp_p
 
 
 def write_parquet_of_others(folder: Path) -> Path:
-    """Write a table as other programs do, with two columns of vectors."""
+    """Write a table like other programs, with two columns of vectors."""
     columns = {"id": [1, 2, 3], "caption": ["x", "y", "z"], "file": NAMES}
     columns |= {"clip": VECTORS.tolist(), "text": VECTORS.tolist()}
     pq.write_table(pa.table(columns), folder / "others.parquet")
@@ -103,7 +103,7 @@ def test_columns_have_any_names(tmp_path: Path) -> None:
     table = write_parquet_of_others(tmp_path)
     with pytest.raises(InvalidInputError, match=r"2 columns of vectors: .*--vector-column"):
         import_vectors(table, tmp_path / "c")
-    # Of several columns of text, "file" is one of files.
+    # Of several text columns, "file" is that of the files.
     words = ["import", str(table), "--vector-column", "text", "-s", str(tmp_path / "c")]
     assert CliRunner().invoke(main, words).exit_code == 0
     for emb in (found, Store(tmp_path / "c").space().read()):

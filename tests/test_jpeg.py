@@ -1,4 +1,4 @@
-"""What JPEG headers say: the kinds that can be scaled, and files that take for ever."""
+"""JPEG headers: the kinds that can be scaled, and files that would take forever."""
 
 import contextlib
 import io
@@ -15,7 +15,7 @@ from tests.odd_files import PICTURE
 
 
 def with_scans(n: int) -> bytes:
-    """Return a progressive JPEG whose last scan is said ``n`` times more, without its data."""
+    """Return a progressive JPEG whose last scan header is repeated ``n`` times, without data."""
     data = encode(PICTURE, "JPEG", progressive=True)
     start = data.rindex(b"\xff\xda")
     header = data[start : start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")]
@@ -44,7 +44,7 @@ def test_the_frame_is_found_as_libjpeg_finds_it() -> None:
     assert frame is not None
     assert frame[:5] == (0xC0, 8, PICTURE.height, PICTURE.width, 3)
     assert not frame.keeps_coefficients
-    # A thumbnail's frame, inside a segment, is none; fill and stray bytes are passed over.
+    # The frame of a thumbnail in a segment does not count; fill and stray bytes are skipped.
     thumbnail = segment(0xE1, encode(PICTURE.resize((8, 8)), "JPEG"))
     assert read_frame(data[:2] + thumbnail + b"\0\x12\xff\xff\xff" + data[3:]) == frame
     assert read_frame(lossless_jpeg(8, 8)).kind == 0xC3  # type: ignore[union-attr]

@@ -19,7 +19,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def wide():
-    """Noisy directions in more dimensions than the search keeps."""
+    """Noisy directions in more dimensions than the search uses."""
     rng = np.random.default_rng(0)
     centers = rng.normal(size=(7, 200))
     return np.repeat(centers, 60, axis=0) + rng.normal(size=(420, 200)), np.repeat(range(7), 60)

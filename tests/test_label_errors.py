@@ -1,4 +1,4 @@
-"""Wrong labels are found, the same as by cleanlab, with predictions for images not learned from."""
+"""Wrong labels are found, like by cleanlab, with predictions for images not used in training."""
 
 import json
 from dataclasses import replace
@@ -60,7 +60,7 @@ def test_the_same_labels_as_cleanlab(case: Any) -> None:
     *_, joint, issues = case
     np.testing.assert_array_equal(confident_joint(labels, probabilities), joint)
     assert find_errors(labels, probabilities)[0].tolist() == issues
-    # float32, as classifiers give, is no other result.
+    # float32, which classifiers return, gives the same result.
     assert find_errors(labels, probabilities.astype(np.float32))[0].tolist() == issues
 
 
@@ -77,7 +77,7 @@ def test_what_holds_for_any_labels(seed: int) -> None:
     assert (probabilities.argmax(axis=1)[rows] != labels[rows]).all()
     assert (np.diff(scores[rows]) >= 0).all()
     assert (scores[rows] < 0.5).all()
-    # Each class keeps an image.
+    # Each class keeps at least one image.
     assert set(np.delete(labels, rows)) == set(range(n_classes))
 
 
@@ -156,7 +156,7 @@ def test_folds_are_stratified_and_keep_copies_together() -> None:
     assert set(np.bincount(folds)) == {11}
     again = draw_folds(as_data(images, labels), n_folds=4, random_state=0)
     assert again.tolist() == folds.tolist()
-    # Copies of different labels, too.
+    # Copies with different labels, too.
     labels[1] = "b"
     for seed in range(4):
         folds = draw_folds(as_data(images, labels), n_folds=4, random_state=seed)
@@ -189,7 +189,7 @@ def test_what_cannot_be_divided() -> None:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Paint cats, dogs and wild animals, and put a cat among the dogs, and a dog to the wild."""
+    """Paint cats, dogs and wild animals, with a cat among the dogs and a dog among the wild."""
     folder = tmp_path_factory.mktemp("photos")
     for number, name in enumerate(("cat", "dog", "wild")):
         paint(folder, name, 9, seed=number)
@@ -220,7 +220,7 @@ def test_wrong_labels_are_found(photos: Path, tiny_weights: Path, tmp_path: Path
 
 
 class Watched(BaseEstimator):
-    """Predicts what it learned most often, and checks that it did not learn the asked images."""
+    """Predicts the most frequent class, and checks that no predicted image was in training."""
 
     def __init__(self, progress: bool = False) -> None:
         self.progress = progress
@@ -238,7 +238,7 @@ class Watched(BaseEstimator):
 
 @pytest.mark.parametrize("inputs", [np.arange(9), [Path(f"{row}.png") for row in range(9)]])
 def test_no_image_is_predicted_by_what_learned_it(inputs: Any) -> None:
-    # A class of one image is unknown to the classifier that predicts it.
+    # The classifier that predicts the only image of a class was not trained on that class.
     y = [("a",), ("b",), ("a", "b")] * 2 + [("a",), ("b",), ("a", "rare")]
     classifier: Any = Watched()
     task, probabilities = predict_folds(classifier, inputs, y, np.arange(9) % 3)

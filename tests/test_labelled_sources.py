@@ -1,4 +1,4 @@
-"""Folders and tables of labelled images, as data sets are handed round: read right, or refused."""
+"""Labelled folders and tables in common forms are read correctly, or rejected."""
 
 import csv
 import json
@@ -67,7 +67,7 @@ def run(*arguments: Any) -> Result:
         ("train2017 val2017", "train val"),
         ("train-images test-images", "train test"),
         ("trainset", "train"),
-        # As archives of Kaggle unpack.
+        # Like unpacked archives of Kaggle.
         ("seg_train/seg_train seg_test/seg_test", "train test"),
         ("archive/../training/training test", "train test"),
     ],
@@ -244,7 +244,7 @@ def test_evaluate_says_what_matched(tmp_path: Path) -> None:
 
 @pytest.fixture
 def odd_folder(tmp_path: Path) -> Path:
-    """Make class folders whose names are no UTF-8 or a formula, with entries that are no images."""
+    """Write class folders named by non-UTF-8 bytes or a formula, with files that are no images."""
     folder = tmp_path / "photos"
     for name in (os.fsdecode(b"L\xf6we"), "=1+1", "$x_{"):
         paint(*(folder / name / f"{'=' if i else '-'}{i}.png" for i in range(6)))
@@ -336,7 +336,7 @@ def test_compare_replaces_only_what_it_wrote(tmp_path: Path) -> None:
     (tmp_path / "comparison.csv").write_text("my,own\nnumbers,2\n")
     with pytest.raises(OutputExistsError, match=r"comparison\.csv exists"):
         check_own(tmp_path, names, overwrite=False)
-    # Folders of the version that put nothing down.
+    # Folders of the version that recorded nothing.
     (tmp_path / "comparison.json").unlink()
     (tmp_path / "comparison.csv").write_text("network,train,val\nnn,1,1\n")
     check_own(tmp_path, names, overwrite=False)

@@ -1,4 +1,4 @@
-"""Levels: how many groups there are, more than once, and what the groups are called."""
+"""Levels: several numbers of groups, and the names of the groups."""
 
 import csv
 from dataclasses import replace
@@ -70,7 +70,7 @@ def test_the_text_lists_the_levels_below_the_verdict(emb: Embeddings) -> None:
     *_, verdict, header, coarse, fine = find_levels(emb).to_text().split("\n")
     assert verdict == "3 clusters: so it is."
     assert header.split() == ["level", "k", "confidence", "groups"]
-    # Large groups first; of two as large any.
+    # Large groups first; ties in any order.
     assert coarse.split(maxsplit=3)[:3] == ["1", "2", "0.60"]
     assert set(coarse.split(maxsplit=3)[3].split(", ")) == {"zebra", "leopard / lion"}
     assert fine.split()[:5] == ["2", "3", "<", "0.85", "zebra,"]

@@ -1,4 +1,4 @@
-"""The store remembers: which space is in use, and what made each space."""
+"""The store remembers which space is current, and how each space was made."""
 
 import json
 import shutil
@@ -42,7 +42,7 @@ def default() -> str:
     return space.folder.name.rpartition("-")[0]
 
 
-# The space in use.
+# The current space.
 
 
 def test_a_second_space_changes_no_answer_of_the_first(photos: Path) -> None:
@@ -82,7 +82,7 @@ def test_the_first_space_is_the_default_until_another_is_chosen(photos: Path) ->
     assert Store().spaces()[0].folder.name == second
     summaries = json.loads(done("store", "info", "--json").stdout)["spaces"]
     assert [one["space"] for one in summaries if one["default"]] == [second]
-    # Of two spaces of one name the last that was embedded is used, and it is said.
+    # Of two spaces with one name, the last embedded is used, with a message.
     named = done("similar", "000.png", "-e", "grid-colours").stderr
     assert named == f"Using {first}, the last embedded: also grid-colours: {second}.\n"
 
@@ -109,7 +109,7 @@ def test_a_store_without_a_default_keeps_that_of_before(photos: Path, content: s
     ck.embed(photos, GridColours(), store=".clusterkit")
     file = Path(".clusterkit/about/store.json")
     file.unlink() if content is None else file.write_text(content)
-    # As earlier versions chose: the last that was embedded; from now on it stays.
+    # Like in earlier versions, the last embedded one is chosen; from now on, it is kept.
     assert default() == "grid-colours"
     ck.embed(photos, "pixels", store=".clusterkit")
     assert default() == "grid-colours"
@@ -128,12 +128,12 @@ def test_a_store_that_cannot_be_written_is_read(photos: Path, monkeypatch: Any) 
         Store().use("pixels")
 
 
-# What made a space.
+# The origin of a space.
 
 
 @pytest.fixture
 def weights(photos: Path, tiny_network: None, tiny_weights: Path) -> Path:
-    """Embed the photos by the small network, and return its weights, which may be deleted."""
+    """Embed the photos by the small network, and return its weights, which a test may delete."""
     file = photos.parent / "tiny.weights.h5"
     shutil.copy(tiny_weights, file)
     options = ("--runtime", "keras", "--precision", "float32", "--resize", "pad")
@@ -176,7 +176,7 @@ def test_new_images_need_the_weights_and_say_which(weights: Path) -> None:
         assert result.exit_code == 1
         assert f"no weights file {weights}: new images need" in result.stderr
         assert "made the space tinynet. Give their file with --weights" in result.stderr
-    # Nothing is lost by that.
+    # No data are lost by this.
     assert len(Store().read()) == 13
 
 
@@ -239,7 +239,7 @@ def test_options_are_remembered_and_can_be_changed(weights: Path) -> None:
 def test_another_output_of_a_network_takes_the_weights_that_the_store_knows(
     weights: Path, tiny_weights_with_head: Path
 ) -> None:
-    # Without the head it is as if the store knew none.
+    # Without the head, it is as if the store had no weights.
     assert recall_extractor("tinynet-predictions", ".clusterkit").get_params()["weights"] is None
     full = shutil.copy(tiny_weights_with_head, "full.weights.h5")
     options = ("--weights", full, "--runtime", "keras", "--precision", "float32")
@@ -280,7 +280,7 @@ def test_spaces_that_only_their_maker_knows(photos: Path) -> None:
 
 @pytest.fixture
 def years(photos: Path) -> Path:
-    """Sort the photos into years, of which one has two folders, and embed them."""
+    """Sort the photos by year, one of which has two folders, and embed them."""
     for number, photo in enumerate(sorted(photos.iterdir())):
         folder = photos / ("2018", "2019", "trip/2019")[number % 3]
         folder.mkdir(parents=True, exist_ok=True)
@@ -345,7 +345,7 @@ def test_a_clustering_of_a_part_says_so(years: Path) -> None:
         assert (selection["clusters"], selection["only"]) == (["0"], [])
         assert selection["n_images"] == len(members)
     done("label", "part of 0.csv", "--pin", "0")
-    # The same part goes on without a word; for others it is said how to get it.
+    # The same part continues silently; for others, a message says how to get it.
     again = ("cluster", "-k", "2", "--previous", "part of 0.csv", "-o", "again.csv", "--overwrite")
     assert "earlier" not in done(*again, "--only-cluster", "0").stderr
     assert "--only-cluster 0 --of clusters.csv selects the same again" in done(*again).stderr
@@ -353,7 +353,7 @@ def test_a_clustering_of_a_part_says_so(years: Path) -> None:
     said = [chosen.options for chosen in both[:3].selections]
     assert said == ["--only 2019/", "--only 'trip*' --only x"]
     assert "(kmeans)\nOnly 2019/ (" in ck.cluster(both, n_clusters=1).to_text()
-    # A description that was damaged by hand is said to be, and the table counts.
+    # A damaged description is reported, and the table is used.
     damaged = json.loads(Path("part of 0.json").read_text()) | {"selections": [{"only": 3}]}
     Path("part of 0.json").write_text(json.dumps(damaged))
     assert "it is damaged" in done(*again).stderr
@@ -379,7 +379,7 @@ def test_images_are_selected_in_python(years: Path) -> None:
     assert some.paths == [path for path in stream.paths if "2018/" in path]
     np.testing.assert_array_equal(batches, emb[some.paths].vectors)
     assert some.digests == emb[some.paths].digests
-    # Of images that were embedded in part it is said how many are not there.
+    # If only a part was embedded, a message says how many images are missing.
     with pytest.warns(Notice, match="images of these clusters of the clustering are not among"):
         ck.select(emb[chosen], clusters=[0, 1, 2], of=clustering)
     elsewhere = emb.paths[int(np.flatnonzero(clustering.labels == 1)[0])]

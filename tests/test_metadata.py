@@ -1,4 +1,4 @@
-"""Tests of clusterkit.images.metadata: whole pixels are shown, whatever stands beside them."""
+"""Tests of clusterkit.images.metadata: intact pixels are decoded, whatever the metadata contain."""
 
 import io
 import struct
@@ -51,7 +51,7 @@ UNREADABLE = {
 
 
 def with_exif(kind: str, block: bytes) -> bytes:
-    """Return a picture with an EXIF block, which no encoder looks at."""
+    """Return a picture with an EXIF block that no encoder parses."""
     if kind == "jpeg":
         return segments((0xE1, b"Exif\0\0" + block))
     if kind == "webp":

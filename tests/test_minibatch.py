@@ -19,7 +19,7 @@ def digits():
 
 
 class Stream:
-    """Rows in batches of its own size, counting how often they are read."""
+    """Rows in batches of a fixed size; counts how often they are read."""
 
     def __init__(self, *parts):
         self.parts = parts
@@ -32,7 +32,7 @@ class Stream:
 
 
 class MadeUpRows:
-    """Very many rows around 10 directions, made when they are read."""
+    """Very many rows around 10 directions, generated when they are read."""
 
     def __init__(self, n, d):
         self.n, self.d = n, d

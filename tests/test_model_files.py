@@ -1,4 +1,4 @@
-"""Model files and checkpoints from anywhere: damaged, hostile, or of another kind."""
+"""Model files and checkpoints from any source: damaged, malicious, or of another kind."""
 
 import base64
 import io
@@ -27,7 +27,7 @@ from clusterkit.networks.keras_file import load_network, read_document, save_net
 from clusterkit.networks.training import BestEpoch
 
 REPOSITORY = Path(__file__).parent.parent
-# A classifier from before the first release, with what it predicted then for two sample images.
+# A classifier from before the first release, with its predictions for two sample images.
 MODEL_1 = REPOSITORY / "tests/data/model_1"
 WRONG = [None, True, -1, 0, 1.5, float("nan"), 10**30, "", "x", [], ["x"], [[]], {}, {"a": []}]
 CLASSIFIER = {
@@ -59,7 +59,7 @@ def build_network(name: str) -> keras.Model:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Return a sound file of each kind."""
+    """Return a valid file of each kind."""
     folder = tmp_path_factory.mktemp("models")
     found = {}
     for kind, document in (("classifier", CLASSIFIER), ("autoencoder", AUTOENCODER)):
@@ -69,7 +69,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def rewrite(file: Path, output: Path, entry: str, content: str | bytes, **options: Any) -> Path:
-    """Copy a model file with another content of one entry."""
+    """Copy a model file, with different content of one entry."""
     with zipfile.ZipFile(file) as source, zipfile.ZipFile(output, "w") as target:
         for name in source.namelist():
             if name != entry:
@@ -93,7 +93,7 @@ def mutations(document: Any) -> Iterator[Any]:
 
 
 def refused(read: Callable[[Path], Any], file: Path) -> bool:
-    """Tell whether a file is refused, by an error of ours that names it."""
+    """Return whether a file is rejected with an error of clusterkit that names it."""
     try:
         read(file)
     except WeightsError as error:
@@ -102,7 +102,7 @@ def refused(read: Callable[[Path], Any], file: Path) -> bool:
 
 
 def predict_one(file: Path) -> None:
-    """Read a classifier, and decide for one image."""
+    """Load a classifier, and predict one image."""
     classifier = Classifier.load(file)
     probabilities = np.full((1, len(classifier.classes_)), 0.5, np.float32)
     assert len(classifier.task_.decide(probabilities, classifier.thresholds_)) == 1
@@ -187,7 +187,7 @@ def test_damaged_bytes_are_told_as_such(files: dict[str, Path], tmp_path: Path) 
     file = tmp_path / "a.keras"
     for trial in range(300):
         damaged = bytearray(content)
-        # The directory, where most can go wrong, lies at the end.
+        # The directory, whose damage matters most, is at the end.
         last = len(content) if trial % 2 else 900
         for position in rng.integers(1, last, rng.integers(1, 4)):
             damaged[-position] = rng.integers(256)
@@ -220,7 +220,7 @@ def layer(name: str, **config: Any) -> dict[str, Any]:
 
 
 def hostile_layers(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return layers that would run something, or read or fetch a file, when they are loaded."""
+    """Return layers that would run code, or read or download a file, when they are loaded."""
     mark = folder / "mark"
     touch = f"__import__('pathlib').Path({str(mark)!r}).touch() or x"
     fetch = {"origin": (folder / "secret").as_uri(), "cache_dir": str(folder), "fname": "mark"}

@@ -1,4 +1,4 @@
-"""Names for clusters: what is frequent in one and rare elsewhere; the real weights see a fox."""
+"""Names of clusters: frequent in one and rare in others; real weights recognise a fox."""
 
 import shutil
 from pathlib import Path
@@ -117,14 +117,14 @@ def test_nothing_instead_of_nonsense() -> None:
 
 
 def test_a_name_that_two_classes_share_belongs_to_no_kind() -> None:
-    # Each bird alone holds too little; "crane" may be the machine.
+    # Each bird alone is too rare; "crane" may be the machine.
     birds = ["pelican", "goose", "albatross", "toucan", "jay", "crane", "crane", "crane"]
     names = name_clusters([0] * 8 + [1] * 8, [[(bird, 0.9)] for bird in birds] + [LION] * 8)
     assert names == {0: "bird / crane", 1: "lion"}
 
 
 def add_space(store: Store, name: str, top5: dict[str, TopClasses | None]) -> Space:
-    """Embed photos of a folder as if by a network that has these answers."""
+    """Embed the photos of a folder, as if by a network with these predictions."""
     description = {"extractor": name, "fingerprint": name[0] * 64, "dimension": 2}
     space = store.open_space(description)
     vector = np.ones(2, np.float32)

@@ -54,7 +54,7 @@ def test_equal_rows_are_linked():
 def test_conductance_is_the_share_of_links_that_leave():
     path = csr_array(np.diag([2, 1, 3], 1) + np.diag([2, 1, 3], -1))
     assert conductances(path, np.array([0, 0, 1, 1])) == pytest.approx([1 / 5, 1 / 7])
-    # A cluster without nodes holds nothing together.
+    # A cluster without nodes has no links.
     assert conductances(path, np.array([0, 0, 2, 2])) == pytest.approx([1 / 5, 1, 1 / 7])
 
 
@@ -70,7 +70,7 @@ def test_parts_of_a_graph_are_found(sizes):
 @pytest.mark.parametrize("n_samples", [60, 1200])
 def test_eigenvectors_are_those_of_the_whole_graph(n_samples):
     rng = np.random.default_rng(0)
-    # Two parts, of which one holds many rows that are the same.
+    # Two parts, one of which contains many equal rows.
     X = rng.normal(size=(n_samples, 3)).astype(np.float32)
     X[: n_samples // 3] = np.round(X[: n_samples // 3]) + 100
     graph = link(X, 10)

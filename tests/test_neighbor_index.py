@@ -1,4 +1,4 @@
-"""An index of unit vectors: it finds what an exact search finds, whatever the dimension."""
+"""An index of unit vectors finds what an exact search finds, in any dimension."""
 
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def test_what_an_index_cannot_answer_is_left_to_an_exact_search(tmp_path: Path) 
 @pytest.mark.parametrize("exponent", [-20, 0, 19])
 @pytest.mark.parametrize("kind", ["ordinary", "equal", "zeros"])
 def test_the_nearest_among_candidates_are_exact(kind: str, exponent: int) -> None:
-    """Those that float32 leaves out are never among the nearest."""
+    """Rows that float32 excludes are never among the nearest."""
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((200, 24)).astype(np.float32) * np.float32(10.0**exponent)
     if kind != "ordinary":

@@ -1,4 +1,4 @@
-"""Cosine search: exact, in scikit-learn's contract, in a fixed order."""
+"""Cosine search: exact, with the contract of scikit-learn, in a fixed order."""
 
 import pickle
 import subprocess
@@ -62,7 +62,7 @@ def test_ties_come_in_order_of_row(vectors):
 
 
 def test_finer_than_float32_products():
-    """Distances near 1e-10 cannot be told apart in float32 scalar products."""
+    """Distances near 1e-10 cannot be distinguished by scalar products in float32."""
     rng = np.random.default_rng(0)
     near = rng.normal(size=50) + 1e-5 * rng.normal(size=(400, 50))
     unit = unit_rows(near)

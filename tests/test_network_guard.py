@@ -1,4 +1,4 @@
-"""Which addresses may be connected to, and that a connection goes to what was checked."""
+"""Which addresses may be connected to, and that a connection goes to the checked address."""
 
 import asyncio
 import socket
@@ -97,7 +97,7 @@ def test_what_is_allowed_and_nothing_else() -> None:
 
 @pytest.fixture
 def listeners() -> Iterator[list[socket.socket]]:
-    """Return two sockets that listen on one port of two addresses of this machine."""
+    """Return two sockets that listen on the same port of two addresses of this machine."""
     with (
         socket.create_server(("127.0.0.1", 0)) as one,
         socket.create_server(("127.0.0.2", one.getsockname()[1])) as other,

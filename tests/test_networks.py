@@ -1,4 +1,4 @@
-"""The networks that are trained from scratch, and what varies their images in training."""
+"""The networks that are trained from scratch, and the augmentation of their images."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def test_images_stay_sharp(images: NDArray[np.float32]) -> None:
     for layer in build_augmentation(["rotation", "shift", "zoom", "shear"]):
         varied = np.asarray(layer(varied, training=True))
     steps = [np.abs(np.diff(pixels, axis=2)).mean() for pixels in (images, varied)]
-    # Noise is all detail: closer, some neighbours become equal.  Blurred, less than half is left.
+    # Noise is pure detail: zooming in makes some neighbours equal, blur leaves less than half.
     assert steps[1] > 0.75 * steps[0]
 
 

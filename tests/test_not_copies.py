@@ -1,4 +1,4 @@
-"""A person's word that images are no copies reaches every split, by the table that keeps it."""
+"""Every split respects which images are declared not to be copies, in the table that records it."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ APART = "--not-copies clusters.csv"
 
 @pytest.fixture
 def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Cluster 24 smooth pictures, of which two cats look alike, and say that these differ."""
+    """Cluster 24 smooth pictures, and declare that two similar cats are not copies."""
     monkeypatch.chdir(tmp_path)
     for first, name in ((0, "cat"), (100, "dog")):
         (tmp_path / "photos" / name).mkdir(parents=True)
@@ -59,14 +59,14 @@ def run(command: str) -> Result:
 
 
 def rows_of_pair(data: LabelledImages) -> list[int]:
-    """Return the rows of the two images, wherever they lie."""
+    """Return the rows of the two images, wherever they are."""
     wanted = [digest_file(Path("photos", name)) for name in PAIR]
     digests = [digest_file(str(file)) for file in data.images]
     return [digests.index(digest) for digest in wanted]
 
 
 def seed_that_divides(data: LabelledImages, table: Path) -> int:
-    """Return a seed by which one of the two is for the test, and the other is not."""
+    """Return a seed with which only one of the two images is in the test part."""
     rows, apart = rows_of_pair(data), find_not_copies(data, table)
     tests = (split(data, random_state=seed, apart=apart)["test"] for seed in range(100))
     return next(seed for seed, test in enumerate(tests) if np.isin(rows, test).sum() == 1)
@@ -103,7 +103,7 @@ def test_copies_of_a_third_image_stay_together(table: Path) -> None:
 @pytest.mark.filterwarnings("ignore::clusterkit.errors.Notice")
 def test_a_table_of_clusters_tells_by_itself(table: Path) -> None:
     apart = find_not_copies(read_labelled("photos"), table)
-    # It must lie where its paths begin.
+    # It must be in the folder to which its paths are relative.
     for file in (table, table.with_suffix(".json")):
         file.rename(Path("photos", file.name))
     data = read_labelled("photos/clusters.csv", label_column="cluster")

@@ -57,7 +57,7 @@ def bucket(server: str, request: pytest.FixtureRequest) -> RemotePath:
 
 @pytest.fixture
 def photos(bucket: RemotePath, tmp_path: Path) -> RemotePath:
-    """Return a folder of ten pictures, of which one is broken."""
+    """Return a folder of ten pictures, one of which is broken."""
     return upload(make_photos(tmp_path / "photos", 10), bucket / "photos")
 
 
@@ -236,7 +236,7 @@ def test_a_store_of_any_file_system_of_fsspec(tmp_path: Path) -> None:
     assert ImageFolder(there).paths == ImageFolder(folder).paths
 
 
-# Runs that are killed, and runs beside each other
+# Runs that are killed, and parallel runs
 
 
 def test_a_run_that_is_killed_anywhere_is_resumed(
@@ -255,7 +255,7 @@ def test_a_run_that_is_killed_anywhere_is_resumed(
                         done = start + 3
         except Killed:
             is_killed = True
-        # As the next run, with the file of the dead one still there.
+        # Like the next run, while the file of the killed one still exists.
         space = store.open_space(SPACE)
         with space.writing():
             known = {int(row.size or 0) for row in space.known_rows().values()}
@@ -263,7 +263,7 @@ def test_a_run_that_is_killed_anywhere_is_resumed(
             space.append([make_row(i) for i in range(9) if i not in known])
             space.clean()
         rows = rows_of(bucket / f"store{count}")
-        # When the dead one no longer counts, the lists are joined and nothing is left of it.
+        # When the killed run no longer counts, the lists are merged and its file is removed.
         monkeypatch.setattr(markers, "_LIFE_SECONDS", -1.0)
         with space.writing():
             space.clean()
@@ -302,7 +302,7 @@ def test_two_runs_at_once_lose_nothing(bucket: RemotePath) -> None:
 
 def test_two_runs_that_find_each_other_write_a_list_each(bucket: RemotePath) -> None:
     first, second = (Store(bucket / "store").open_space(SPACE) for _ in range(2))
-    # Both have said that they write before either looks for others.
+    # Both have announced that they write before either looks for others.
     with first.ledgers.marked() as one, second.ledgers.marked() as other:
         assert first.ledgers.live() == [other.writer]
         assert second.ledgers.live() == [one.writer]
@@ -337,7 +337,7 @@ def test_runs_in_threads(photos: RemotePath, bucket: RemotePath, tmp_path: Path)
 
 def test_shards_beside_each_other(bucket: RemotePath) -> None:
     first, second = (Store(bucket / "store").open_space(SPACE) for _ in range(2))
-    # Two processes with one name do not disturb each other either.
+    # Two processes with the same name do not disturb each other either.
     with first.adding("1of2"), second.adding("1of2"):
         first.append([make_row(0)])
         second.append([make_row(1)])
@@ -435,7 +435,7 @@ def test_a_service_that_fails_is_no_damage(
     file = space.parts[0]
 
     class Failing(io.BytesIO):
-        """A stream that breaks off."""
+        """A stream that is interrupted."""
 
         def read(self, size: int | None = -1, /) -> bytes:
             raise OSError("AWS Error NETWORK_CONNECTION during GetObject operation: reset")

@@ -1,4 +1,4 @@
-"""The table of broken and odd files: each alone, and all together through the pipeline."""
+"""Broken and odd image files: each alone, and all together through the pipeline."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from tests.odd_files import ODD_FILES, Corners, OddFile, make_all
 
 STILL = [odd for odd in ODD_FILES if odd.event is None]
 EVENTFUL = [odd for odd in ODD_FILES if odd.event is not None]
-# JPEG, and the resize across the edges of the quarters, change colours by so much.
+# Maximum change of colours by JPEG, and by resizing across the edges of the quarters.
 TOLERANCE = 12
 
 
@@ -121,6 +121,6 @@ def test_files_that_change_under_the_run(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(embed_run, "read_bytes", read_then_change)
     check_all(embed(listed, GridColours(), store=tmp_path / "store"), EVENTFUL)
     monkeypatch.undo()
-    # What had changed is whole by now, and is embedded by the next run.
+    # Files that were changed are complete by now, and are embedded by the next run.
     report = embed_to_store(ImageFolder(folder), GridColours(), tmp_path / "store")
     assert (report.embedded, report.reused, report.failed) == (1, 1, 0)

@@ -1,4 +1,4 @@
-"""Embedding on Ray: the same rows as in one process, whoever does the work and whoever dies."""
+"""Embedding on Ray gives the same rows as in one process, also if workers or machines die."""
 
 import os
 import pickle
@@ -24,7 +24,7 @@ from clusterkit.clusterers.row_stream import ArrayStream
 from clusterkit.clustering.cluster import cluster as cluster_images
 from clusterkit.embedding import on_ray
 from clusterkit.embedding.embed import describe, embed_to_store
-from clusterkit.embedding.on_ray import Job, Piece, RayWorker, cut, library_versions
+from clusterkit.embedding.on_ray import Job, Piece, RayWorker, cut_into_pieces, library_versions
 from clusterkit.embedding.workers import Known
 from clusterkit.errors import ClusterError, InvalidInputError, MissingDependencyError, StoreError
 from clusterkit.extractors import create_extractor
@@ -58,7 +58,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def two_workers(monkeypatch: pytest.MonkeyPatch) -> list[RayWorker]:
-    """Let two workers in this process take pieces in turn, the last first, in the place of Ray."""
+    """Replace Ray by two workers in this process that take turns with pieces, the last first."""
     found: list[RayWorker] = []
 
     @contextmanager
@@ -87,7 +87,7 @@ def count(report: Any) -> tuple[int, ...]:
 
 
 def is_same(store: Path, photos: Path) -> bool:
-    """Compare a store with one of a run of one process."""
+    """Compare a store with that of a run in one process."""
     other = store.parent / "one-process"
     embed_to_store(ImageFolder(photos), GridColours(), other, prune=True)
     assert len(rows_of(store)) == len(ImageFolder(photos))
@@ -106,7 +106,7 @@ def test_the_rows_are_those_of_one_process(
     assert [failure.path for failure in report.failures] == ["006.png", "013.png"]
     assert is_same(store, photos)
     assert all(worker.space for worker in two_workers)
-    # Every list of a worker was taken over, and no lock is left.
+    # All ledgers of the workers were merged, and no lock is left.
     about = store / "about" / Store(store).space().folder.name
     assert not [*about.glob("parts.*.json"), *about.glob(".lock.*")]
     before = sorted(store.rglob("part-*"))
@@ -148,7 +148,9 @@ def test_a_piece_knows_only_contents_of_the_size_of_its_files(photos: Path, stor
     space = Store(store).space()
     (photos / "000.png").rename(photos / "moved.png")
     known = Known.of(space, ImageFolder(photos))
-    unsized, pieces = cut(ImageFolder([photos / "001.png", photos / "moved.png"]), known, [1, 1])
+    unsized, pieces = cut_into_pieces(
+        ImageFolder([photos / "001.png", photos / "moved.png"]), known, [1, 1]
+    )
     assert unsized == {}
     sizes = {row.digest: row.size for row in known.rows.values()}
     for piece, name in zip(pieces, ("001.png", "moved.png"), strict=True):
@@ -175,7 +177,7 @@ def test_pieces_get_smaller_so_that_all_workers_end_together(
     sizes = list(on_ray._piece_sizes(n_images, Room(workers, cpus=1, gpus=gpus, memory=1.0)))
     assert sum(sizes) == n_images
     assert sizes == sorted(sizes, reverse=True)
-    # But for the last, which is what is left over.
+    # Except the last piece, which is the remainder.
     assert (sizes[0], min(sizes[:-1], default=sizes[0])) == (largest, least)
 
 
@@ -185,7 +187,7 @@ def test_a_worker_that_is_lost_after_its_part_leaves_no_row_twice(
     embed, lost = RayWorker.embed, []
 
     def embed_twice(worker: RayWorker, piece: Piece) -> Any:
-        # Ray has not heard of the first time, and gives the piece to the next.
+        # Ray does not know of the first attempt, and gives the piece to the next worker.
         if not lost:
             lost.append(embed(worker, piece))
         return embed(worker, piece)
@@ -201,7 +203,7 @@ def make_job(extractor: Extractor, store: Path) -> Job:
 
 
 def refusal(photos: Path, store: Path, change: Callable[[], Any]) -> str:
-    """Return why a worker refuses after a change, and check that it wrote nothing."""
+    """Return why a worker cannot work after a change, and check that it wrote nothing."""
     extractor = GridColours()
     space = Store(store).open_space(describe(extractor))
     images = ImageFolder(photos)
@@ -341,11 +343,11 @@ def test_room_is_made_for_no_more_than_fits() -> None:
         return found.workers, found.cpus, found.gpus
 
     assert room([head, small]) == (1, 2, 0)
-    # By CPUs there would be 9; memory holds 2 and 3.
+    # CPUs would allow 9 workers; memory allows 2 and 3.
     assert room([head, small, big], cpus=1) == (5, 1, 0)
     assert room([big], memory=6) == (1, 4, 0)
     assert room([small, big], workers=2) == (2, 2, 0)
-    # One for each GPU; the others stay idle.
+    # One worker per GPU; the other CPUs stay idle.
     assert room([small, gpu]) == (2, 4, 1)
     assert room([gpu], gpus=0) == (4, 4, 0)
     with pytest.raises(InvalidInputError, match="no machine of the cluster has room for a worker"):
@@ -405,7 +407,7 @@ def test_tasks_are_neighbouring_parts_and_all_of_them() -> None:
 
 
 class EndsItsProcess(GridColours):
-    """Ends its process, as one does that has no more memory."""
+    """Ends its process, as if it ran out of memory."""
 
     def _forward(self, images: Any) -> Any:
         os._exit(1)
@@ -413,7 +415,7 @@ class EndsItsProcess(GridColours):
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """Start two machines of one core each, or skip where Ray is not installed."""
+    """Start two machines with one core each; skip the test if Ray is not installed."""
     pytest.importorskip("ray")
     from tests.ray_cluster import machines
 
@@ -446,7 +448,7 @@ def test_two_machines_of_which_one_loses_its_worker(
     assert killed[0]
     assert count(report) == (20, 18, 0, 2, 0)
     assert is_same(store, photos)
-    # The part in hand, at most.
+    # At most the current part.
     assert sum(map(int, log.read_text().split())) <= 18 + 3
 
 

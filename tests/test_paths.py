@@ -1,4 +1,4 @@
-"""Paths as text: reversible, valid, and one line that does nothing to a terminal."""
+"""Paths as text: reversible, valid, and one line without control characters for terminals."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A photographer's decisions last: three rounds of change on real photos in messy folders."""
+"""Decisions of a photographer persist: three rounds of changes on real photos in messy folders."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ def run(*words: object) -> dict[str, Any]:
 
 
 def copy_photos(shared: Path) -> None:
-    """Copy 440 photos into folders of two years and a card, in the order of their names."""
+    """Copy 440 photos, in order of name, into folders of two years and of a memory card."""
     species = sorted(path for path in (shared / "data/species10").rglob("*") if path.is_file())
     others = sorted(path for path in (shared / "data/cat_dog_wild").rglob("*") if path.is_file())
     for number, file in enumerate([*species, *others[::6]]):
@@ -34,7 +34,7 @@ def copy_photos(shared: Path) -> None:
 
 
 def read_groups(table: str = "clusters.csv") -> dict[int, set[str]]:
-    """Return the content of the files of each cluster; all files must be there."""
+    """Return the content of the files of each cluster; all files must exist."""
     root = Path(json.loads(Path(table).with_suffix(".json").read_text())["root"])
     groups = defaultdict(set)
     with Path(table).open(newline="") as stream:
@@ -49,7 +49,7 @@ def names_of(table: str = "clusters.csv") -> dict[int, str]:
 
 
 def edit_in_spreadsheet(numbers: dict[str, str], table: str = "clusters.csv") -> None:
-    """Give images other numbers, and save with semicolons, line ends and code page of Windows."""
+    """Change cluster numbers, and save with semicolons, line ends and code page of Windows."""
     with Path(table).open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     with Path(table).open("w", newline="", encoding="cp1252") as stream:
@@ -70,7 +70,7 @@ def test_decisions_last(shared: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     assert run("embed", "photos", "-e", "pixels")["images"] == 440
     run("cluster", "-k", 8)
 
-    # A name, a pin, an image that belongs elsewhere; and in the spreadsheet a group of its own.
+    # A name, a pin, an image moved to another cluster; and a new group in the spreadsheet.
     run("label", "clusters.csv", "--name", "2=my tigers", "--name", "5=Löwen", "--pin", 0)
     moved = "2019/zoo/IMG_0003.jpg"
     run("label", "clusters.csv", "--move", f"{moved}=5")
@@ -106,7 +106,7 @@ def test_decisions_last(shared: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     next_round("archive", k=11)
     check_kept(kept, gone_content - {digest_file(back)}, content[moved])
 
-    # A photo is deleted and the table is not made anew: sorting and promoting go through.
+    # A photo is deleted, and the table is not updated: sorting and promoting still work.
     victim = Path("archive/2019/zoo/IMG_0009.jpg")
     victim.unlink()
     assert run("promote", "clusters.csv", "--into", "classes")["folders"].keys() == {
@@ -120,7 +120,7 @@ def test_decisions_last(shared: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         "002 tigers of the zoo",
         "005 Löwen",
     }
-    # The store knows where they are: nothing is embedded anew, and the way back is known as well.
+    # The store knows the new places, so nothing is embedded again, also after undoing.
     assert run("embed", "sorted", "-e", "pixels")["embedded"] == 0
     photo = next(Path("sorted/002 tigers of the zoo").iterdir())
     assert len(run("similar", photo)["results"]) == 10
@@ -129,7 +129,7 @@ def test_decisions_last(shared: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def read_kept(group: list[str], content: dict[str, str]) -> dict[int, set[str]]:
-    """Return the content of the clusters that are to be kept, after the edits."""
+    """Return the content of the clusters to keep, after the edits."""
     with Path("clusters.csv").open(newline="", encoding="cp1252") as stream:
         rows = list(csv.DictReader(stream, delimiter=";"))
     kept = defaultdict(set)

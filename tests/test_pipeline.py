@@ -1,4 +1,4 @@
-"""Embedding: every image ends as a row, whatever happens on the way."""
+"""Embedding: every image becomes a row, whatever happens on the way."""
 
 import json
 import os
@@ -324,7 +324,7 @@ def test_a_moved_folder_is_known_without_reading_it(
 def test_a_known_status_is_no_proof(
     photos: Path, store: Path, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    """The files of two folders have the same statuses and other content."""
+    """The files of two folders have the same status, but different content."""
     time_ns = 1_700_000_000_000_000_000 + (why == "it is still there")
 
     def status_of(file: str | os.PathLike[str]) -> FileStatus:
@@ -413,7 +413,7 @@ def test_no_image_at_all_can_be_embedded(tmp_path: Path, store: Path) -> None:
 
 
 def start(folder: Path, store: Path, log: Path, seconds: float) -> subprocess.Popen[str]:
-    """Start to embed in another process, in parts of 8 rows, with a pause in each batch."""
+    """Start embedding in another process, in parts of 8 rows, with a pause in each batch."""
     command = embed_command(folder, store, log=log, part_rows=8, seconds=seconds)
     return subprocess.Popen(
         command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -421,7 +421,7 @@ def start(folder: Path, store: Path, log: Path, seconds: float) -> subprocess.Po
 
 
 def wait_for_lines(process: subprocess.Popen[str], log: Path, n: int) -> None:
-    """Wait until a process has embedded some batches more."""
+    """Wait until a process has embedded some more batches."""
     end = time.monotonic() + 60
     while len(log.read_text().splitlines()) < n and process.poll() is None:
         assert time.monotonic() < end
@@ -449,7 +449,7 @@ def test_a_killed_run_is_resumed_and_nothing_is_lost(tmp_path: Path, store: Path
     report = json.loads(output)
     assert report["embedded"] + report["reused"] == 86
     assert report["reused"] > 0
-    # What a kill can cost: the part in hand, and the batch in the network.
+    # A kill may cost the current part, and the batch in the network.
     assert sum(map(int, log.read_text().split())) <= 86 + kills * (8 + 8)
     run(photos, tmp_path / "uninterrupted")
     assert rows_of(store) == rows_of(tmp_path / "uninterrupted")
@@ -470,7 +470,7 @@ def test_a_kill_between_writing_and_dropping_leaves_no_ghosts(
 
 
 class Interrupted(GridColours):
-    """Stops as Ctrl-C does, in the second batch."""
+    """Stops in the second batch, like Ctrl-C."""
 
     def _forward(self, images: Any) -> Any:
         self.batches = getattr(self, "batches", 0) + 1
@@ -480,7 +480,7 @@ class Interrupted(GridColours):
 
 
 class Prepared(GridColours):
-    """Notes when it is prepared, and for how many images, and when it runs."""
+    """Records when it is prepared, for how many images, and when it runs."""
 
     def _prepare(self, n_images: int) -> None:
         self.notes = [*getattr(self, "notes", []), f"for {n_images}"]
@@ -553,7 +553,7 @@ def test_memory_does_not_grow_with_the_folder(tmp_path: Path) -> None:
             command, cwd=REPOSITORY, check=True, capture_output=True, text=True
         ).stdout
         peaks.append(int(output.splitlines()[-1]) / 1024)
-    # The files of the larger folder are 150 MB more.
+    # The larger folder has 150 MB more of files.
     assert peaks[1] - peaks[0] < 30
 
 

@@ -1,4 +1,4 @@
-"""Displays: numbers in, Axes out; every figure can be saved, and any file name is survived."""
+"""Displays: numbers in, Axes out; every figure can be saved, with any file names."""
 
 import gc
 import os
@@ -57,7 +57,7 @@ from clusterkit.store.embeddings import Embeddings
 
 DIGITS = Path(__file__).parent.parent / "data" / "digits"
 SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
-# Each breaks a naive picture in another way.
+# Each breaks a naive plot in a different way.
 AWKWARD_NAMES = (
     "x" * 200 + ".png",
     "costs $5 and $6.png",
@@ -80,7 +80,7 @@ def emb() -> Embeddings:
 
 @pytest.fixture(scope="module")
 def clustering(emb: Embeddings) -> Any:
-    """Three clusters and noise; the later a row, the nearer it lies to its centre."""
+    """Three clusters and noise; later rows are nearer to their centre."""
     labels = np.arange(len(emb)) % 3
     labels[-4:] = -1
     distances = np.linspace(1, 0, len(emb))
@@ -207,13 +207,13 @@ KINDS = (
 
 
 def texts(display: Display) -> list[str]:
-    """Return everything that is written on a figure."""
+    """Return all text on a figure."""
     written = [text.get_text() for text in display.figure_.findobj(Text)]
     return [text for text in written if text]
 
 
 def drawn_texts(figure: Figure) -> Iterator[Text]:
-    """Yield every text that is drawn: ticks beyond the limits are not."""
+    """Yield every drawn text; ticks beyond the limits are not drawn."""
     for ax in figure.axes:
         yield from (child for child in ax.get_children() if isinstance(child, Text))
         if ax.get_legend():
@@ -265,7 +265,7 @@ def test_nothing_is_drawn_outside_the_picture(
     displays: dict[str, Display], kind: str, tmp_path: Path
 ) -> None:
     pixels = read_png(render_figure(displays[kind]), tmp_path / "a.png")
-    # White all around, so nothing is cut off; dark somewhere, so something is there.
+    # White at the borders, so nothing is cut off; dark somewhere, so something is drawn.
     edges = np.concatenate([pixels[:4].ravel(), pixels[-4:].ravel(), pixels[:, :4].ravel()])
     assert edges.min() == 255
     assert pixels[:, -4:].min() == 255
@@ -284,7 +284,7 @@ def test_no_two_lines_of_text_overlap(displays: dict[str, Display], kind: str) -
     for (text, box), (other, other_box) in combinations(drawn, 2):
         shared = Bbox.intersection(box, other_box)
         area = 0 if shared is None else shared.width * shared.height
-        # The boxes of two lines touch: they hold room for accents.
+        # The boxes of two lines touch, since they include space for accents.
         assert area < 0.1 * box.width * box.height, (text, other)
 
 
@@ -493,7 +493,7 @@ def test_elbow_without_a_clear_number() -> None:
 def test_elbow_draws_single_indices_on_request() -> None:
     curve = elbow_curve(stability=np.linspace(1, 0.5, 6), valley=np.linspace(0, 1, 6))
     display = ElbowDisplay.from_curve(curve, indices=True)
-    # What is None or NaN throughout has no panel.
+    # A curve of only None or NaN has no panel.
     titles = [ax.get_title(loc="left") for ax in display.axes_[2:]]
     assert titles == ["stability", "valley between groups", "silhouette: 4"]
     silhouette = display.axes_[-1]
@@ -695,7 +695,7 @@ def test_contact_sheet_draws_copies_once(tmp_path: Path) -> None:
     assert "x 3" in written
     assert "1.png" in written
     assert "3 of 5 images" in written
-    # A person may know better: then each has a picture, and equal files still share one.
+    # If a person declared that they are no copies, each has a picture; equal files share one.
     digests = [digest_file(file) for file in files]
     made.decisions = Decisions(not_copies=frozenset({tuple(sorted((digests[1], digests[3])))}))
     display = ContactSheetDisplay.from_clustering(made)

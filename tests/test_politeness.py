@@ -1,4 +1,4 @@
-"""What servers ask for, and the pace of requests."""
+"""Limits that servers request, and the pace of requests."""
 
 import asyncio
 import email.utils
@@ -98,7 +98,7 @@ def test_the_name_is_honest() -> None:
 def starts_of(
     n: int, *, seconds_between: float, per_host: int, parallel: int, lasts: float, hosts: int = 1
 ) -> tuple[list[list[float]], int]:
-    """Return when requests were sent, by host, and how many were under way at a time."""
+    """Return the times of requests by host, and the maximum number at the same time."""
     starts: list[list[float]] = [[] for _ in range(hosts)]
     under_way = most = 0
 

@@ -1,4 +1,4 @@
-"""A power loss takes nothing that was sorted, tried with file systems in files."""
+"""A power loss loses nothing that was sorted, tested with file systems in files."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ from clusterkit.routing import MANIFEST_NAME, sort_into_folders
 
 N_PHOTOS = 50
 
-# Sorts, writes a table as `clusterkit cluster` does, and says that it is done.
+# Sorts, writes a table like `clusterkit cluster`, and reports that it is done.
 RUN = """
 import sys
 from pathlib import Path
@@ -44,7 +44,7 @@ class Disk(NamedTuple):
 
 @contextmanager
 def mounted(image: Path, place: Path) -> Iterator[Disk]:
-    """Mount a file system, or skip where that is not permitted."""
+    """Mount a file system; skip the test if that is not permitted."""
     place.mkdir(exist_ok=True)
     done = subprocess.run(["mount", "-o", "loop", image, place], capture_output=True, check=False)
     if done.returncode:
@@ -74,7 +74,7 @@ def disks(tmp_path: Path) -> Iterator[list[Disk]]:
 
 
 def take(folder: Path) -> dict[str, bytes]:
-    """Write photos that are on the disk for good."""
+    """Write photos, and flush them to the disk."""
     folder.mkdir()
     photos = {f"{number:02}.jpg": os.urandom(20_000) for number in range(N_PHOTOS)}
     for name, data in photos.items():
@@ -85,7 +85,7 @@ def take(folder: Path) -> dict[str, bytes]:
 
 @contextmanager
 def after_power_loss(disks: list[Disk], tmp_path: Path) -> Iterator[list[Path]]:
-    """Mount what the disks hold now, without anything that the system has not yet written."""
+    """Mount copies of the disks, without anything that the system has not yet written."""
     copies = []
     for number, disk in enumerate(disks):
         copies.append(tmp_path / f"copy {number}.img")
@@ -111,7 +111,7 @@ def found(*folders: Path) -> set[bytes]:
 
 @pytest.mark.parametrize(("mode", "across"), [("move", False), ("move", True), ("copy", True)])
 def test_after_success(disks: list[Disk], tmp_path: Path, mode: str, across: bool) -> None:
-    """What is said to be done is done: also the other way round."""
+    """What is reported as done is done, also for undo."""
     photos = take(disks[0].mounted / "photos")
     place = int(across)
     into = disks[place].mounted / "sorted"
@@ -148,7 +148,7 @@ def test_in_the_middle(disks: list[Disk], tmp_path: Path, across: bool) -> None:
     try:
         with after_power_loss(disks, tmp_path) as cut:
             assert set(photos.values()) <= found(*cut)
-            # The copies have other places, so that the manifest is not that of this run.
+            # The copies have other paths, so the manifest is not that of this run.
             files = sorted((cut[0] / "photos").glob("*.jpg"))
             names = [file.stem[-1] for file in files]
             sort_into_folders(files, names, cut[place] / "sorted", mode="move")

@@ -1,4 +1,4 @@
-"""Progress is drawn where a person sees it."""
+"""Progress bars are drawn only where a person sees them."""
 
 import sys
 from types import SimpleNamespace

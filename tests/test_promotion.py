@@ -1,4 +1,4 @@
-"""Named clusters become class folders, and a table reaches nothing but the folder it is about."""
+"""Named clusters become class folders, and a table gives access only to its own folder."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from clusterkit.extractors import Pixels
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    """Write a table of five images in three clusters, one of them without a name, and noise."""
+    """Write a table of five images in three clusters, one of them unnamed, and noise."""
     lines = ["path,cluster,distance,exemplar,name"]
     for number, (cluster, name) in enumerate([(0, "fox"), (1, "wolf"), (1, "wolf"), (2, "")]):
         lines.append(f"{number}.jpg,{cluster},0.1,false,{name}")
@@ -86,7 +86,7 @@ def test_on_the_command_line(table: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def secrets(tmp_path: Path) -> Path:
-    """Write a folder of pictures with their table, from someone else, and files that are ours."""
+    """Write pictures and a table as from someone else, and files of our own."""
     for name in ("data/images/a.jpg", "data/images/b.jpg", "home/key", "home/other"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)

@@ -1,4 +1,4 @@
-"""Where labels came from clusters, what is trained on them says so; otherwise nothing is said."""
+"""If labels came from clusters, classifiers trained on them say so; otherwise nothing is said."""
 
 import json
 import shutil
@@ -54,7 +54,7 @@ def test_a_promoted_folder_tells(classes: Path) -> None:
     data = read_labelled(classes)
     assert find_origins(data) == (ORIGIN,)
     assert find_origins(data[[0, 7]]) == (ORIGIN,)
-    # Renamed, corrected and extended by hand, it still came from clusters.
+    # Renamed, corrected and extended by hand, it still comes from clusters.
     (classes / "one").rename(classes / "cats")
     shutil.copy(min((classes / "cats").iterdir()), classes / "other/new.png")
     assert find_origins(read_labelled(classes)) == (ORIGIN,)
@@ -148,7 +148,7 @@ def test_a_manifest_of_anything_else_is_damaged(classes: Path) -> None:
     assert origins_text([LabelOrigin()]) == "Labels came from clusters"
 
 
-# What says it.
+# Where the origin is shown.
 
 WHERE = "Labels came from clusters (clusters.csv: kmeans, k = 2, made-abababab)"
 SENTENCE = (

@@ -65,7 +65,7 @@ def test_results_have_the_same_methods() -> None:
 
 
 def test_help_shows_types_as_they_are_written() -> None:
-    """ArrayLike alone is 500 characters where it is written out."""
+    """ArrayLike alone takes 500 characters if it is written out."""
     for stub in STUBS:
         package = importlib.import_module(package_of(stub))
         for value in (getattr(package, name) for name in names_of(stub)):

@@ -110,7 +110,7 @@ def test_unknown_content_goes_through_the_same_network(photos: Path, tiny_weight
 
 @pytest.fixture
 def cameras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Embeddings:
-    """Enter the folder of one of two cameras that give their photos the same names."""
+    """Enter the folder of one of two cameras whose photos have the same names."""
     rng = np.random.default_rng(1)
     (tmp_path / "camera2").mkdir()
     for name in ("1.png", "2.png", "camera2/1.png", "camera2/2.png"):
@@ -243,7 +243,7 @@ def test_images_and_embeddings_come_in_many_forms(
     for image in (photos / "2.png", str(photos / "2.png"), 2, -4, np.int64(2), emb[[2]]):
         assert find_similar(image, searched).to_dict() == expected
         assert explain(image, 3, searched).similarity == explain("2.png", "3.png", emb).similarity
-    # A vector alone is no image of the store.
+    # A bare vector is not an image of the store.
     assert find_similar(emb.vectors[2], searched, n_neighbors=1).rows.tolist() == [2]
 
 

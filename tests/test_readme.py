@@ -1,8 +1,8 @@
-"""The README is true: commands and code run as they stand, and its command table is complete.
+"""The README is correct: its commands and code run unchanged, and its command table is complete.
 
-A small network stands in for Xception and ResNet50, and only the network that sorts photos for a
-later command learns anything; of the reports on classifiers, those of one that gives each image
-one label and of one that gives several are drawn.
+A small network replaces Xception and ResNet50, and only the network that sorts photos for a later
+command is really trained.  Of the reports on classifiers, two are drawn: one with a single label
+per image, and one with several.
 """
 
 import csv
@@ -35,7 +35,7 @@ def blocks(language: str) -> list[str]:
 
 
 def command_table() -> str:
-    """Return the README's table of commands, made from their own help."""
+    """Return the table of commands for the README, generated from their help."""
     rows = ["| command | does |", "|---|---|"]
     context = click.Context(main)
     for name in main.list_commands(context):
@@ -65,7 +65,7 @@ def test_the_command_table_is_complete() -> None:
 
 @pytest.fixture(scope="module")
 def stand_in() -> Iterator[None]:
-    """Put a small network into the place of those that the README names."""
+    """Replace the networks that the README names by a small one."""
     with registered("xception", "resnet50"):
         yield
 
@@ -78,7 +78,7 @@ def wild(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
-    """Enter a folder with photos of three kinds and the weights, under the README's names."""
+    """Enter a folder with photos of three kinds and weights, named as in the README."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "wild"
     folder.mkdir()
@@ -96,7 +96,7 @@ def wild(
 
 @pytest.fixture
 def web(wild: Path) -> Iterator[None]:
-    """Serve the photos, one of them twice, at addresses that the README's files name."""
+    """Serve the photos, one of them twice, at the addresses in the files of the README."""
     photos = {f"/{file.name}": file.read_bytes() for file in sorted((wild / "wild").iterdir())}
     with Image.open(wild / "wild/fox.jpg") as image:
         image.resize((150, 150)).save(wild / "small.jpg")
@@ -117,7 +117,7 @@ def web(wild: Path) -> Iterator[None]:
 
 
 def run_command(words: list[str]) -> None:
-    """Run a command, which searches only few numbers of clusters, and makes small autoencoders."""
+    """Run a command with few numbers of clusters and small autoencoders."""
     extra = {
         "elbow": ["--k-max", "6"],
         "train autoencoder": ["--image-size", "32"],
@@ -133,7 +133,7 @@ def run_command(words: list[str]) -> None:
     assert result.exit_code == 0, f"{' '.join(words)}\n{result.output}"
 
 
-# A command says how it reads a table.
+# Commands print how they read a table.
 @pytest.mark.filterwarnings("ignore:.* is read with files from column")
 @pytest.mark.usefixtures("wild", "web")
 def test_every_command_runs() -> None:
@@ -149,7 +149,7 @@ def test_every_command_runs() -> None:
 
 
 def fill_in(sample: Path) -> None:
-    """Write a label into half of the rows of a sample, as a person does."""
+    """Write labels into half of the rows of a sample, like a person."""
     with sample.open(encoding="utf-8-sig", newline="") as file:
         header, *rows = csv.reader(file)
     place = header.index("label")
@@ -168,10 +168,10 @@ def projects(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
-    """Enter a folder with a few images for each of the five projects, under the README's names."""
+    """Enter a folder with a few images for each of the five projects, named as in the README."""
     monkeypatch.chdir(tmp_path)
     data = shared / "data"
-    # What two convolutions tell apart at once: coloured noise for cats and dogs, photos of wild.
+    # Images that two convolutions can distinguish: coloured noise for cats and dogs, and photos.
     for name in ("cat", "dog"):
         paint(tmp_path / "faces", name, 20, seed=0)
         paint(tmp_path / "mixed", name, 4, seed=1)

@@ -18,13 +18,13 @@ from tests.benchmarks.draws import draw_classes, read_sets
 
 
 def refine(X, k, **parameters):
-    """Fit on rows as they are."""
+    """Fit on the unchanged rows."""
     parameters = {"normalize": False, "random_state": 0} | parameters
     return RefinedKMeans(k, **parameters).fit(X)
 
 
 def chosen(model):
-    """Return the one chosen candidate."""
+    """Return the only chosen candidate."""
     (candidate,) = [candidate for candidate in model.candidates_ if candidate.chosen]
     return candidate
 

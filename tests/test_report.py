@@ -1,4 +1,4 @@
-"""The report as it is written: from any clusters, whatever their files and names are."""
+"""The report as it is written: from any clusters, with any files and names."""
 
 import json
 import re
@@ -35,7 +35,7 @@ ROWS = np.repeat(np.eye(4, dtype=np.float32), 6, axis=0)
 
 
 def bundles(folder: Path, *, name: str = "own") -> Embeddings:
-    """Return 24 images of four bundles in two folders, of which the first twelve are files."""
+    """Return 24 images of four bundles in two folders, the first twelve of which are files."""
     noise = np.random.default_rng(0).normal(0, 0.05, ROWS.shape)
     paths = [f"{'ab'[i % 2]}/{i:02d}.png" for i in range(24)]
     for path in paths[:12]:
@@ -93,7 +93,7 @@ def test_an_existing_page_is_replaced_only_on_request(found: Clustering, tmp_pat
         write_report(found, page)
     write_report(found, page, overwrite=True)
     assert not (tmp_path / "report-sheets").exists()
-    # A folder of somebody's files is not ours to remove.
+    # A folder with files of the user must not be removed.
     (tmp_path / "report-sheets").mkdir()
     (tmp_path / "report-sheets/notes.txt").write_text("mine")
     with pytest.raises(OutputExistsError, match="name another page"):
@@ -155,7 +155,7 @@ def test_a_table_of_another_space_and_images_that_are_elsewhere(
         pytest.warns(Notice, match=r"2 images of .*clusters\.csv are not in the store"),
     ):
         report = write_report(table, tmp_path / "report.html", embeddings=other)
-    # Their files are there, and so are their pictures.
+    # Their files exist, so their pictures are shown.
     assert (report.n_images, report.n_without_picture) == (24, 12)
     assert "2 are not in the store" in report.path.read_text()
     more = bundles(tmp_path / "photos")
@@ -308,7 +308,7 @@ def test_a_pillow_without_avif_writes_webp(
 
 
 def test_a_new_group_has_the_name_that_some_of_it_had(found: Clustering) -> None:
-    """As a page writes it that merges parts of two clusters under the name of one."""
+    """As written by a page on which parts of two clusters were merged under the name of one."""
     edited = read_edits(
         ["a", "b", "c", "d"],
         [0, 5, 5, 1],

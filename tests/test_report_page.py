@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="needs Debian's chromium: apt-get install chromium"
 )
 COLORS = {"red": (200, 40, 40), "green": (40, 160, 60), "blue": (40, 60, 200)}
-# Names of files that a page, a table or a spreadsheet could misread.
+# File names that a page, a table or a spreadsheet could misinterpret.
 HOSTILE = [
     '"quoted", and more.png',
     "<img src=x onerror=alert(1)>.png",
@@ -169,7 +169,7 @@ def status(tab: Any) -> str:
 
 
 def n_painted(tab: Any, canvas: str) -> int:
-    """Return the number of pixels of a canvas that are not clear."""
+    """Return the number of pixels of a canvas that are not transparent."""
     return tab.evaluate(
         """(id) => {
             const from = document.getElementById(id);
@@ -188,7 +188,7 @@ def n_painted(tab: Any, canvas: str) -> int:
 
 
 def wait_until(tab: Any, expression: str) -> None:
-    """Wait for an expression; Playwright's own way is code as text, which the page forbids."""
+    """Wait for an expression; Playwright evaluates strings, which the page forbids."""
     for _ in range(100):
         if tab.evaluate(expression):
             return
@@ -240,7 +240,7 @@ def test_the_map_zooms_and_moves(place: Place, open_page: Open) -> None:
     tab.mouse.wheel(0, -400)
     wait_until(tab, f"Plane.view.scale > {view['scale']} * 1.5")
     near = tab.evaluate("({ ...Plane.view })")
-    # The place under the pointer stays there.
+    # The point under the pointer does not move.
     before = (x - box["x"] - view["x"]) / view["scale"]
     assert (x - box["x"] - near["x"]) / near["scale"] == pytest.approx(before)
     tab.mouse.down()
@@ -278,7 +278,7 @@ def test_what_is_decided_is_read_by_every_command(
 ) -> None:
     tab = open_page(place.page)
     assert download(tab, tmp_path / "same.csv").read_bytes() == place.table.read_bytes()
-    # A name, a merge, a new group by lasso with a name, noise, and a mark.
+    # A name, a merge, a new named group by lasso, noise, and a mark.
     tab.fill("[aria-label='Name of cluster 1']", '=wolves, "grey"')
     tab.press("[aria-label='Name of cluster 1']", "Enter")
     tab.focus("[aria-label='Merge cluster 2 into']")
@@ -310,7 +310,7 @@ def test_what_is_decided_is_read_by_every_command(
     assert labels.count(3) >= n_split - 1
     assert names == {0: "first", 1: '=wolves, "grey"', 3: "new ones"}
 
-    # Saved beside the description of the original, as over it.
+    # Saved next to the description of the original, as when it is overwritten.
     csv_file = download(tab, tmp_path / "clusters.csv")
     shutil.copy(place.table.with_suffix(".json"), tmp_path / "clusters.json")
     earlier = read_earlier(csv_file)
@@ -422,7 +422,7 @@ def test_an_image_shows_its_neighbors_and_why(place: Place, open_page: Open) -> 
     path = details.locator("h3").first.inner_text()
     details.locator(".near button").first.click()
     assert details.locator("h3").first.inner_text() != path
-    # A click on the map opens what is there.
+    # A click on the map opens the image there.
     details.get_by_text("Close").click()
     box = tab.locator("#over").bounding_box()
     x, y = tab.evaluate("[Plane.view.width / 2, Plane.view.height / 2]")
@@ -474,7 +474,7 @@ def test_hostile_names_stay_names(hostile: Place, open_page: Open, tmp_path: Pat
     same = download(tab, tmp_path / "clusters.csv")
     assert same.read_bytes() == hostile.table.read_bytes()
     assert tab.locator("#list [role=option]").count() == len(HOSTILE) + 4
-    # Every file is reached by its link.
+    # Every link leads to its file.
     for row, path in enumerate(hostile.found.embeddings.paths):
         address = tab.evaluate("(row) => new URL(linkTo(row), location.href).pathname", row)
         assert unquote(address) == hostile.page.parent / "photos" / path

@@ -1,4 +1,4 @@
-"""All results can be printed, shown, kept as JSON and, where they are tables, handed on alike."""
+"""All results can be printed, displayed, saved as JSON and, if they are tables, exported."""
 
 import base64
 import csv
@@ -29,7 +29,7 @@ from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.paths import json_text
 from tests.stores import make_photos
 
-# The prefix keeps spreadsheets from running a cell; a line end must not make two lines.
+# The prefix prevents formulas in spreadsheets; a line end must not create two lines.
 NAMES = ["=1.png", "two\nlines.png", *(f"{i}.png" for i in range(2, 24))]
 LABELS = np.repeat([0, 1], 12)
 rng = np.random.default_rng(0)
@@ -75,7 +75,7 @@ def test_a_result_is_text_and_json(made: tuple[str, Any]) -> None:
 
 
 class Tags(HTMLParser):
-    """Counts tags, and fails where they do not close."""
+    """Counts tags, and fails if they are not closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What is written is read back the same, whatever names, cells and numbers it holds."""
+"""Written files are read back unchanged, with any names, cells and numbers."""
 
 import json
 import os
@@ -19,11 +19,11 @@ from clusterkit.store.part_file import Row
 from clusterkit.store.store import Store
 from clusterkit.utils.paths import escape_path, json_text, printable, unescape_path
 
-# Machines differ, and a database would be a folder in the checkout.
+# No deadline, since machines differ; no database, which would be a folder in the checkout.
 few = settings(max_examples=25, deadline=None, database=None)
-# What a spreadsheet takes for the start of a formula.
+# Characters that start a formula in a spreadsheet.
 FORMULA = {*"=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"}
-# Any bytes, and often those that mean something to a reader.
+# Any bytes, often those with a meaning for a reader.
 MEANT = [
     rb"\udce9",
     *(letter.encode() for letter in "=+-@'\"\\,;|\t\n\r \x1b\ufeffé\uff1d\u2028\u202e"),

@@ -1,4 +1,4 @@
-"""Routing a mixed folder on the command line, killed half-way and taken up again."""
+"""Routing a mixed folder on the command line, killed halfway and resumed."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Sorting files into folders: nothing lost, nothing overwritten, all of it undone."""
+"""Sorting files into folders: nothing is lost or overwritten, and all of it can be undone."""
 
 import errno
 import hashlib
@@ -168,7 +168,7 @@ def run_until_killed(run, victim, count, across=False):
     [
         ("move", (os, "link"), 1, False),
         ("move", (os, "link"), 6, False),
-        # Between the two halves of a move: the file is in both places.
+        # Between the two steps of a move, the file is in both places.
         ("move", (os, "unlink"), 6, False),
         ("move", (os, "unlink"), 17, True),
         ("move", (os, "fsync"), 5, True),
@@ -184,7 +184,7 @@ def test_a_killed_run_goes_on_and_is_undone(photos, tmp_path, mode, victim, coun
     run_until_killed(lambda: sort(photos, tmp_path / "sorted", mode=mode), victim, count, across)
     assert set(everything) <= set(contents(tmp_path).values()), "a file is lost"
     if resume:
-        # As a user would: by the same call, on the files that are still listed.
+        # Like a user, by the same call on the files that are still listed.
         left = sorted(photos.rglob("*.jpg"))
         sort(photos, tmp_path / "sorted", left if mode == "move" else files, mode=mode)
         assert (
@@ -196,7 +196,7 @@ def test_a_killed_run_goes_on_and_is_undone(photos, tmp_path, mode, victim, coun
             == everything
         )
         assert bool(list(photos.rglob("*.jpg"))) == (mode != "move")
-        # Each in the place that the first run planned for it, and each planned once.
+        # Each is in the place that the first run planned, and each is planned once.
         found = {path.name for path in (tmp_path / "sorted").glob("*/*.jpg")}
         assert found == {f"{n}.jpg" for n in range(6)} | {f"{n} (2).jpg" for n in range(6)}
         assert len((tmp_path / "sorted" / MANIFEST_NAME).read_text().splitlines()) == 13
@@ -218,7 +218,7 @@ def test_a_killed_undo_goes_on(photos, tmp_path, victim, count):
 
 
 def test_moving_between_disks(photos, tmp_path, monkeypatch):
-    """On this disk, with the error that another disk would give."""
+    """On this disk, with the error that another disk would raise."""
     link = os.link
 
     def other_disk(source, target, **options):

@@ -1,4 +1,4 @@
-"""How networks are run: every runtime gives the same vectors, and bfloat16 only where it agrees."""
+"""Runtimes of networks: all give the same vectors, and bfloat16 is used only where it agrees."""
 
 import shutil
 import sys
@@ -39,7 +39,7 @@ def start(
 
 @pytest.fixture(scope="module", autouse=True)
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Keep what is converted out of the user's own cache, and convert the network once."""
+    """Use a separate cache of converted networks, and convert the network once."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLUSTERKIT_CACHE", str(folder))
@@ -199,7 +199,7 @@ def test_without_openvino(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Rounding:
-    """A runtime whose bfloat16 is off by some angle in its last vector."""
+    """A runtime whose last vector in bfloat16 is off by some angle."""
 
     name = "keras"
 
@@ -222,7 +222,7 @@ class Rounding:
 
 @pytest.fixture
 def rounding(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rounding]:
-    """Return a function that makes every network run with some rounding."""
+    """Return a function that makes every network round its results."""
 
     def use(*properties: Any) -> Rounding:
         runtime = Rounding(*properties)
@@ -369,7 +369,7 @@ def test_threads_share_a_graph(empty_cache: Path, model: Any) -> None:
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
-        # Threads that enter the graph at the same time, again and again.
+        # Threads that repeatedly enter the graph at the same time.
         with ThreadPoolExecutor(4) as threads:
             counts = list(threads.map(lambda _: len(run(BATCH)[0]), range(1500)))
     finally:

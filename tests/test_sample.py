@@ -1,4 +1,4 @@
-"""Images to label next: typical of groups, unlike each other, or in doubt; never labelled ones."""
+"""Images to label next: typical of groups, different, or doubtful; never labelled ones."""
 
 import csv
 import json
@@ -63,7 +63,7 @@ def test_typical_images_are_in_the_middle_of_the_largest_groups() -> None:
 def test_what_is_labelled_or_excluded_is_not_chosen() -> None:
     embeddings, labels = make(SIZES)
     known = [label if label == "red" and row < 10 else None for row, label in enumerate(labels)]
-    # As pandas has them, and tables.
+    # Like in pandas, and in tables.
     known[10], known[11] = float("nan"), ""  # type: ignore[call-overload]
     for by in ("typical", "diverse"):
         found = sample_images(
@@ -161,7 +161,7 @@ def test_doubt_of_several_labels_is_that_of_one_of_them(tmp_path: Path) -> None:
 
 
 class _Sure(Classifier):
-    """A classifier that doubts one image of a folder."""
+    """A classifier that is unsure about one image of a folder."""
 
     takes_embeddings = False  # type: ignore[assignment]
     classes_ = np.array(["cat", "dog"])
@@ -181,7 +181,7 @@ class _Sure(Classifier):
 
 
 def photos(folder: Path) -> Embeddings:
-    """Write two groups of pictures, and one that is dark; return their embeddings."""
+    """Write two groups of pictures, and a dark one; return their embeddings."""
     embeddings, _ = make({"cat": 6, "dog": 6})
     for row, path in enumerate(embeddings.paths):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The HTTP API: what it answers, what it refuses, and that it goes on while files change."""
+"""The HTTP API: its answers, its errors, and that it continues while files change."""
 
 import asyncio
 import gc
@@ -145,7 +145,7 @@ def test_explanation_is_that_of_the_library(
     assert result["path"] == other["path"]
     assert result["similarity"] == pytest.approx(expected["similarity"], abs=2e-3)
     assert result["percentile"] == pytest.approx(expected["percentile"], abs=1)
-    # JSON has no tuples, and other rounding of float32.
+    # JSON has no tuples, and rounds float32 differently.
     assert result["where"].keys() == json.loads(json.dumps(expected["where"])).keys()
     assert str(files.photos.parent) not in answer.text
     assert "/tmp" not in answer.text
@@ -480,7 +480,7 @@ def test_too_many_pictures_are_refused_with_a_time_to_try_again(files: Files) ->
         )
         assert started.wait(10)
         refused = client.post("/v1/similar", files=form(new_picture(60)))
-        # Others are answered meanwhile: the event loop is not blocked.
+        # Other requests are answered meanwhile: the event loop is not blocked.
         assert client.get("/v1/describe").status_code == 200
         go_on.set()
         assert first.result().status_code == 200
@@ -541,7 +541,7 @@ def test_pictures_of_several_requests_are_computed_together() -> None:
     assert [future.result(10)[0] for future in futures] == list(range(40))
     assert max(sizes) <= MOST
     assert len(sizes) < 40
-    # The next picture waits for one that does not come, but not for long.
+    # The next picture waits for one that does not arrive, but not for long.
     batcher.expect(2)
     assert batcher.submit(run, pixels[7]).result(10)[0] == 7
     assert time.monotonic() - start < 5
@@ -583,7 +583,7 @@ def test_changed_files_are_swapped_in_without_a_failed_request(
                 files.embed()
                 n_images = len(files.embeddings) + i + 1
                 _wait_for(lambda n=n_images, c=[*classes]: _is_served(client, n, c))
-            # A damaged model is not taken over.
+            # A damaged model is not loaded.
             files.model.write_bytes(b"damaged")
             _wait_for(lambda: 'loads_total{outcome="failed"} 1' in client.get("/metrics").text)
             assert client.get("/v1/describe").json()["classes"] == ["a", "b", "c"]
@@ -596,13 +596,13 @@ def test_changed_files_are_swapped_in_without_a_failed_request(
 
 
 def _is_served(client: TestClient, n_images: int, classes: list[str]) -> bool:
-    """Return whether so many images and these classes are served."""
+    """Return whether this number of images and these classes are served."""
     described = client.get("/v1/describe").json()
     return (described["images"], described["classes"]) == (n_images, classes)
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until something is so: a process of low priority may have little of a busy machine."""
+    """Wait for a condition: a process of low priority may be slow on a busy machine."""
     end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end, "it did not become so"
@@ -656,12 +656,12 @@ def test_many_images_get_an_index_and_exact_answers_before_and_on_request(
         _wait_for(lambda: client.get("/v1/describe").json()["neighbors"] == "approximate")
         assert ask("?exact=true") == expected
         found = ask()
-        # Few codes are compared exactly here, so that some neighbours are missed.
+        # Few codes are compared exactly here, so some neighbours are missed.
         assert len(found) == 10
         assert len({*found} & {*expected}) >= 5
-        # More neighbours than are near at all.
+        # More neighbours than there are near ones.
         assert len(ask("?n=600")) == 599
-    # A later start finds it.
+    # A later start finds the index.
     again = Catalogue(ck.Store(store).space())
     assert again.index is not None
 
@@ -728,7 +728,7 @@ def test_imported_vectors_have_neighbours_but_no_network(tmp_path: Path) -> None
 
 
 def test_the_conformance_kit_of_lightly_studio_serve_passes(client: TestClient) -> None:
-    # It needs newer libraries than the oldest that a server runs with.
+    # It needs newer libraries than the minimum versions of the server.
     pytest.importorskip("lightly_studio_serve.conformance")
     from lightly_studio_serve.conformance import client as kit
     from lightly_studio_serve.conformance.runner import check_conformance
@@ -879,7 +879,7 @@ def test_a_client_that_sends_no_headers_is_cut_off(begun: bytes) -> None:
 
     with running(app, 0.2) as port, socket.create_connection(("127.0.0.1", port)) as link:
         link.settimeout(10)
-        # One that has asked waits as long as the answer takes, and may ask again.
+        # A client that sent a request may wait for the answer, and send another.
         for _ in range(2):
             link.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert link.recv(999).startswith(b"HTTP/1.1 204")
@@ -934,7 +934,7 @@ def test_a_client_that_does_not_read_is_cut_off() -> None:
         assert ended.wait(10)
 
 
-# A schema cannot say which bytes are a picture: others are valid, and refused.
+# The schema allows any bytes as a picture, but the server rejects those that are none.
 def test_random_requests_get_documented_answers(client: TestClient) -> None:
     import requests
     import schemathesis

@@ -77,9 +77,9 @@ def test_a_session_that_nobody_needs_is_freed(
 
     graph = sessions._NativeGraph(content, "images", "output_")
     run = graph.open_session(session_config("float32", 1))
-    del graph  # a session needs it no more
+    del graph  # A session no longer needs it.
     run(BATCH)
-    gc.collect()  # those of other tests
+    gc.collect()  # Sessions of other tests.
     monkeypatch.setattr(sessions._Calls, "checked", watched)
     del run
     gc.collect()

@@ -1,4 +1,4 @@
-"""Shards of a folder that are embedded beside each other: one store, as one run makes it."""
+"""Shards of a folder that are embedded in parallel give the same store as one run."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def test_every_image_is_in_one_shard(tmp_path: Path) -> None:
         assert sorted(path for shard in shards for path in shard.paths) == paths
         assert all(shard.paths == sorted(shard.paths) for shard in shards)
         if of == 8:
-            # Their sizes differ as random numbers do: a standard deviation of 21 from 500.
+            # Their sizes are random: 500, with a standard deviation of 21.
             assert all(420 < len(shard) < 580 for shard in shards)
 
 
@@ -70,12 +70,12 @@ def test_what_is_added_moves_no_other_image(photos: Path, tmp_path: Path) -> Non
     more: list[Path] = []
     before = shards()
     Image.new("RGB", (8, 8)).save(photos / "000a.png")
-    # Another root of all.
+    # With another root of all images.
     more = [make_photos(tmp_path / "more", 3)]
     after = shards()
     assert len(after) == len(before) + 4
     assert {file: after[file] for file in before} == before
-    # Moved together with the store.
+    # With images and store moved together.
     moved = tmp_path / "elsewhere"
     moved.mkdir()
     shutil.move(photos, moved)
@@ -154,7 +154,7 @@ def test_shards_make_the_store_that_one_run_makes(
     assert one.summary()["images"] == other.summary()["images"] == 40
     # Each shard was the last while it ran.
     assert one.list_files == [one.list_file]
-    # Again, after changes, with other shards and an ordinary run over what they did.
+    # Again, after changes, with other shards, and an ordinary run afterwards.
     change(photos)
     run(photos, tmp_path / "whole")
     reports = [run(photos, store, (number, 2)) for number in (1, 2)]
@@ -191,7 +191,7 @@ def test_the_network_knows_nothing_of_the_others_in_a_batch(
 
 
 class Counting(GridColours):
-    """Notes for how many images it is prepared."""
+    """Records the number of images for which it is prepared."""
 
     prepared = 0
 
@@ -200,21 +200,21 @@ class Counting(GridColours):
 
 
 def test_the_network_is_chosen_for_all_images(photos: Path, store: Path) -> None:
-    """A shard of few images computes as the run over all of them."""
+    """A shard with few images computes like the run on all of them."""
     for number, n_new in ((1, 40), (2, 20 + 6)):
         embed_to_store(ImageFolder(photos), Counting(), store, shard=(number, 2))
         assert n_new - 12 < Counting.prepared <= n_new + 12
     assert Counting.prepared < 40
 
 
-# Beside each other
+# In parallel
 
 
 @contextmanager
 def embedding(
     photos: Path, store: Path, shards: list[str], *, seconds: float = 0.05
 ) -> Iterator[list[subprocess.Popen[str]]]:
-    """Embed shards in processes of their own, with a pause in each batch."""
+    """Embed shards in separate processes, with a pause in each batch."""
     options = {"part_rows": 4, "seconds": seconds}
     processes = [
         subprocess.Popen(
@@ -271,7 +271,7 @@ def test_killed_shards_are_resumed_and_nothing_is_lost(tmp_path: Path, store: Pa
 
 
 class Interrupted(GridColours):
-    """Does something else in its second batch, in the middle of a run."""
+    """Calls a function in its second batch, in the middle of a run."""
 
     def __init__(self, act: Callable[[], None] = lambda: None) -> None:
         super().__init__()
@@ -304,7 +304,7 @@ def test_all_else_goes_on_beside_shards(
         done.append("the other shard")
 
     def second() -> None:
-        """Beside two shards."""
+        """In parallel with two shards."""
         report = run(others, store)
         assert (report.embedded, report.failed) == (9, 1)
         (others / "000.png").unlink()

@@ -1,4 +1,4 @@
-"""Networks side by side: one split, one table, one picture; a run that was cut goes on."""
+"""Networks side by side: one split, one table, one picture; an interrupted run continues."""
 
 import csv
 import json
@@ -79,7 +79,7 @@ def test_what_was_trained_is_not_trained_again(folder: Path) -> None:
     assert [one.name for one in found.results] == ["dnn-dropout", "nn"]
     assert all(one.is_reused for one in found.results)
     assert {file: file.stat().st_mtime_ns for file in folder.iterdir()} == before
-    # A network that was begun and not ended is trained, and so is one whose file is gone.
+    # Networks whose training was interrupted, or whose file is gone, are trained.
     record = json.loads((folder / "nn.json").read_text())
     (folder / "nn.json").write_text(json.dumps(record | {"result": None}))
     found = compare_again(folder, "dnn-dropout", "nn")
@@ -95,7 +95,7 @@ def test_other_images_or_parameters_replace_nothing_unasked(folder: Path, tmp_pa
     for options in ({"random_state": 4}, {"parameters": {"epochs": 3}}, {"test_split": 0.3}):
         with pytest.raises(OutputExistsError, match=r"nn\.keras is of other images or other par"):
             compare_again(folder, "nn", **options)
-    # What was begun and never ended is in nobody's way; a file that is no record is.
+    # Unfinished records are no obstacle; other files are.
     record = json.loads((folder / "nn.json").read_text())
     (tmp_path / "dnn.json").write_text(json.dumps(record | {"result": None}))
     assert not compare_again(tmp_path, "dnn").failures
@@ -125,7 +125,7 @@ def test_one_that_fails_is_listed_and_stops_no_other(tmp_path: Path) -> None:
     assert [row["network"] for row in rows] == ["nn", "mobilenet"]
     assert rows[1]["reason"] == found.failures[0][1]
     assert float(rows[0]["train"]) == found.results[0].train_accuracy
-    # Another try leaves alone what was trained.
+    # Another run does not change trained networks.
     assert compare_networks(paint(), networks, tmp_path, random_state=0).results[0].is_reused
 
 

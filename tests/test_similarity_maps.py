@@ -1,4 +1,4 @@
-"""Where two pictures are alike: maps that sum to the cosine, and parts that match."""
+"""Where two pictures match: maps that sum to the cosine, and matching parts."""
 
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def test_effects_are_what_is_lost_without_a_location() -> None:
         where.cosine - cosine(np.delete(rows, i, axis=0).sum(axis=0), other) for i in range(12)
     ]
     np.testing.assert_allclose(where.effect_a.ravel(), falls, atol=1e-12)
-    # A location that is like nothing in the other picture pulls them apart, however strong it is.
+    # A location without a similar one lowers the similarity, however strong it is.
     features = np.zeros((2, 1, 2, 3))
     features[0] = [[1, 0, 0], [0.5, 9, 0]]
     features[1, ..., 0] = 1
@@ -63,7 +63,7 @@ def test_maps_of_two_sizes() -> None:
 
 
 def test_parts_answer_to_each_other() -> None:
-    # An eye and a tail at different places of two pictures, each with features of its own.
+    # An eye and a tail at different positions in two pictures, each with different features.
     eye, tail, ground = np.eye(3) + 0.05
     features = np.tile(0.1 * ground, (2, 6, 6, 1))
     features[0, :2, :2], features[0, 4:, 4:] = eye, tail

@@ -1,4 +1,4 @@
-"""Sort, edit by hand, kill, resume and undo in any order: no content is ever gone."""
+"""Sort, edit by hand, kill, resume and undo in any order: no content is ever lost."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ from tests.kills import Killed, killed_at
 
 N_EXAMPLES = int(os.environ.get("CLUSTERKIT_SORTING_EXAMPLES", "40"))
 CLASSES = ("cat", "dog")
-# A part whose file has gone elsewhere is kept, and said.
+# A part whose file was moved elsewhere is kept and reported.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is a copy that was cut short:UserWarning")
 
 
@@ -33,11 +33,11 @@ def contents(folder: Path, *patterns: str) -> set[str]:
 
 
 class Sorting(RuleBasedStateMachine):
-    """A user, a folder of photos, and a folder that they are sorted into."""
+    """A user, a folder of photos, and a folder into which they are sorted."""
 
     def __init__(self) -> None:
         super().__init__()
-        # In memory, where there is such a place: flushing is tried elsewhere.
+        # In memory if possible; flushing is tested elsewhere.
         memory = Path("/dev/shm")
         self._folder = tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None)
         self.home = Path(self._folder.name)
@@ -59,7 +59,7 @@ class Sorting(RuleBasedStateMachine):
             folder = self.photos / (f"camera {number}" if same_names else "camera")
             folder.mkdir(parents=True, exist_ok=True)
             name = "IMG.jpg" if same_names else f"IMG {number}.jpg"
-            # Two photos of the same content, now and then.
+            # Sometimes two photos with the same content.
             data = b"twin" if same and number < 2 else self.new_content()
             (folder / name).write_bytes(data)
         self.expected = contents(self.home, "*.jpg")
@@ -112,7 +112,7 @@ class Sorting(RuleBasedStateMachine):
     @precondition(lambda self: self.files())
     @rule(data=st.data(), kind=st.sampled_from(["move", "delete", "change", "add", "swap", "link"]))
     def edit(self, data: st.DataObject, kind: str) -> None:
-        """Do what a user does by hand; only that may end a content."""
+        """Change files like a user; only this may remove content."""
         before = contents(self.home)
         file = data.draw(st.sampled_from(self.files()))
         other = data.draw(st.sampled_from(self.files()))
@@ -137,7 +137,7 @@ class Sorting(RuleBasedStateMachine):
                 other.rename(file)
             aside.rename(other)
         elif kind == "link" and file != other and not other.is_symlink():
-            # As programs do that save space: the same content, once.
+            # Like programs that save space: equal content is stored once.
             file.unlink()
             file.symlink_to(other)
         after = contents(self.home)
@@ -153,7 +153,7 @@ TestSorting.settings = settings(
     max_examples=N_EXAMPLES,
     stateful_step_count=12,
     deadline=None,
-    # A failing run is short enough to be read as it is; shrinking it takes minutes.
+    # A failing run is short enough to be read; shrinking it takes minutes.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )

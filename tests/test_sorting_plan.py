@@ -1,4 +1,4 @@
-"""A sorting is planned and checked as a whole; what was cut goes on with the same call."""
+"""A sorting is planned and checked as a whole; an interrupted one continues with the same call."""
 
 import errno
 import os
@@ -78,7 +78,7 @@ def test_files_without_a_name(tmp_path: Path, name: Any) -> None:
 def test_a_folder_that_could_not_be_made_once(
     tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As by a full disk, when the manifest was written already."""
+    """As with a full disk, after the manifest was written."""
     photos = take(tmp_path / "photos")
     mkdir = Path.mkdir
 
@@ -191,7 +191,7 @@ def test_two_paths_to_one_file_and_two_folders(tmp_path: Path) -> None:
 
 
 def test_two_names_of_one_file_are_two_files(tmp_path: Path) -> None:
-    """Hard links: each is an entry of its own, and moved like any other."""
+    """Each hard link is a separate entry, and is moved like any other file."""
     photos = take(tmp_path / "photos", "a")
     os.link(photos[0], tmp_path / "photos/b.jpg")
     photos.append(tmp_path / "photos/b.jpg")
@@ -257,7 +257,7 @@ def test_a_photo_that_was_moved_on_by_hand_is_there(tmp_path: Path) -> None:
     (into / "cat/a.jpg").rename(into / "dog/a.jpg")
     again = sort(photos, into)
     assert (again.transfers, again.n_present) == ([], 4)
-    # And is still known when a new photo has its old name.
+    # It is still known when a new photo has its old name.
     photos[0].write_text("a new one")
     assert sort(photos, into).folders == {"cat": 1}
     done = undo(into)
@@ -266,7 +266,7 @@ def test_a_photo_that_was_moved_on_by_hand_is_there(tmp_path: Path) -> None:
 
 
 def cut_move(tmp_path: Path, content: str) -> tuple[list[Path], Path, Path]:
-    """Leave a move between disks as a power loss may: one photo is nowhere but in a part."""
+    """Interrupt a move between disks like a power loss: one photo exists only in a part."""
     photos, into = take(tmp_path / "photos"), tmp_path / "sorted"
     sort(photos, into)
     part = into / "cat/.clusterkit.part"
@@ -327,7 +327,7 @@ def test_a_part_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
 
 
 def test_an_undo_that_was_cut_between_disks(tmp_path: Path) -> None:
-    """Its part is beside the old place, and the sorted file is gone: the rename was lost."""
+    """Its part is next to the old place, and the sorted file is gone: the rename was lost."""
     photos, into = take(tmp_path / "photos"), tmp_path / "sorted"
     sort(photos, into)
     (into / "cat/a.jpg").rename(tmp_path / "photos/.clusterkit.part")

@@ -1,4 +1,4 @@
-"""Vectors of two embedding spaces never mix: in estimators, and in extractors that change."""
+"""Vectors of two embedding spaces never mix, in estimators or in extractors that change."""
 
 import pickle
 from pathlib import Path
@@ -20,7 +20,7 @@ from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.stream import VectorStream
 
 ESTIMATORS = {**{name: CLUSTERERS[name] for name in CLUSTERERS}, "neighbors": CosineNeighbors}
-# What takes vectors of the space that an estimator was fitted on.
+# Methods that accept vectors of the space on which an estimator was fitted.
 METHODS = ("predict", "predict_proba", "transform", "score", "kneighbors", "partial_fit")
 USES = [
     (name, method)
@@ -68,7 +68,7 @@ def test_every_method_refuses_vectors_of_another_space(name: str, method: str) -
     for other in (b, vectors("b" * 64, width=9), b[:4]):
         with pytest.raises(SpaceMismatchError, match=r"aaaaaaaa.* Received: made-bbbbbbbb"):
             getattr(fitted, method)(other)
-    # Its own space, plain arrays, and a space that is not known are free.
+    # Its own space, plain arrays, and an unknown space are accepted.
     for same in (a, a[3:9], a.vectors, vectors(None)):
         getattr(fitted, method)(same)
     getattr(make(name).fit(a.vectors), method)(b)
@@ -81,7 +81,7 @@ def test_streams_and_batches_are_of_one_space() -> None:
     for other in (stream("b" * 64), vectors("b" * 64)):
         with pytest.raises(SpaceMismatchError, match="bbbbbbbb"):
             fitted.predict(other)
-    # A plain batch is free, and what follows decides.
+    # A plain batch is accepted; the next one decides.
     model = MiniBatchKMeans(3, random_state=0).partial_fit(vectors(None))
     model.partial_fit(vectors("a" * 64))
     with pytest.raises(SpaceMismatchError):
@@ -89,7 +89,7 @@ def test_streams_and_batches_are_of_one_space() -> None:
 
 
 class Shade(Extractor):
-    """Makes something at its first batch, from a parameter and a file, and keeps it."""
+    """Creates a state at its first batch, from a parameter and a file, and keeps it."""
 
     name, image_size, dimension = "shade", (2, 2), 1
 
@@ -178,7 +178,7 @@ def test_few_images_are_embedded_by_what_starts_fastest(
     opened = []
 
     class Network:
-        """A network that tells for how many images it was opened."""
+        """A network that records for how many images it was opened."""
 
         def __init__(self, source: NetworkSource, *, few: bool, **options: Any) -> None:
             opened.append(few)

@@ -1,4 +1,4 @@
-"""A split is what training reads, keeps copies and shares, and can be taken back whole."""
+"""A split is what training reads, respects copies and shares, and can be undone completely."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ def picture(seed: int) -> Image.Image:
 
 
 def fill(photos: Path, counts: dict[str, int]) -> Path:
-    """Write different pictures for each class, with times of their own."""
+    """Write different pictures for each class, with different times."""
     for place, (name, n) in enumerate(counts.items()):
         (photos / name).mkdir(parents=True)
         for number in range(n):
@@ -229,7 +229,7 @@ def test_copies_are_in_one_part_whatever_their_labels(photos: Path, seed: int) -
     for part, share in {"train": 0.6, "val": 0.2, "test": 0.2}.items():
         assert abs(found.counts[part]["cat"] - 31 * share) <= 1
         assert abs(found.counts[part]["dog"] - 11 * share) <= 1
-    # Copies with two labels, one of which is wrong, are not for tests.
+    # Copies with two labels, one of which is wrong, are not in the test part.
     assert sides[shown["dog/bright0.png"]] == {"train"}
 
 
@@ -253,7 +253,7 @@ def test_parts_of_the_source_are_kept(photos: Path, tmp_path: Path) -> None:
     ):
         found = divide(parted)
     assert found.counts["test"] == {"cat": 1}
-    # Shares are those of all images.
+    # Shares are relative to all images.
     fill(tmp_path / "half/train", {"cat": 10, "dog": 10})
     fill(tmp_path / "half/test", {"other": 0, "further": 0, "cat": 10, "dog": 10})
     (tmp_path / "half/test/other").rmdir()

@@ -315,7 +315,7 @@ def test_a_full_disk_is_said_and_what_is_written_stays(
     assert 0 < n_kept < 86
     subprocess.run(["mount", "-o", "remount,size=2m", small_disk], check=True)
     report = embed_to_store(images, extractor, store)
-    # A part that was whole, but not listed when the disk was full, counts, too.
+    # A complete part that could not be listed because the disk was full counts, too.
     assert report.reused >= n_kept
     assert report.embedded == 86 - report.reused
     embed_to_store(images, extractor, tmp_path / "uninterrupted")

@@ -1,4 +1,4 @@
-"""A store is in one state whoever reads, writes or kills; damage is found, the rest stays."""
+"""A store is in one consistent state for readers and writers, also after kills and damage."""
 
 import json
 import multiprocessing
@@ -35,7 +35,7 @@ from tests.stores import SPACE, make_photos, make_row, rows_of
 DATA = Path(__file__).parent / "data"
 
 
-# A reader beside a writer
+# A reader in parallel with a writer
 
 READS: dict[str, Callable[[Space, ImageFolder], Any]] = {
     "read": lambda space, _: [*space.read().paths, *space.read().vectors[:, 0].tolist()],
@@ -54,7 +54,7 @@ READS: dict[str, Callable[[Space, ImageFolder], Any]] = {
 def test_a_reader_starts_over_where_a_writer_was_quicker(
     space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """The writer comes between every two reads of the file system, one after the other."""
+    """The writer runs between any two reads of the file system, one after the other."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for i in range(9):
@@ -96,7 +96,7 @@ def test_a_reader_gives_up_beside_a_writer_that_never_ends(
 
 
 def prune_again_and_again(photos: Path, store: Path, rounds: int) -> None:
-    """Delete a photo and embed with --prune, some times over."""
+    """Delete a photo and embed with --prune, several times."""
     warnings.simplefilter("error")
     for file in sorted(photos.glob("*.png"))[:rounds]:
         file.unlink()
@@ -115,7 +115,7 @@ def test_two_processes_a_reader_and_a_writer(tmp_path: Path) -> None:
     sizes = []
     before = Store(store).space().list_file.read_bytes()
     while writer.is_alive() and Store(store).space().list_file.read_bytes() == before:
-        time.sleep(0.01)  # leaves the processor to the writer's imports
+        time.sleep(0.01)  # Leaves the CPU to the imports of the writer.
     while writer.is_alive():
         emb = Store(store).space().read()
         sizes.append(len(emb) + len(emb.failures))
@@ -307,7 +307,7 @@ def test_a_damaged_list_is_said_and_written_again_from_the_parts(space: Space, t
     for action in (space.read, space.stream, space.known_rows, space.summary):
         with pytest.raises(StoreError, match=r"parts\.json is damaged.*embed"):
             action()
-    assert space.read_top5() == {}  # the names of clusters do without
+    assert space.read_top5() == {}  # Naming clusters works without them.
     assert [file.name for file, _ in Store(space.folder.parent).verify()] == ["parts.json"]
     with pytest.warns(UserWarning, match="written again from the parts"), space.writing():
         pass
@@ -358,7 +358,7 @@ def test_what_a_network_gives_that_is_no_number_is_a_failure(tmp_path: Path) -> 
     assert report.failures[0] == Failure("000.png", "the network's output contains NaN or infinity")
     assert len(embed(photos, Unreliable())) == 4
     assert Store(store).verify() == []
-    # Another run tries again, and nothing of it was kept.
+    # Another run tries again; nothing was stored.
     assert embed_to_store(ImageFolder(photos), GridColours(), store).embedded == 2
 
 
@@ -454,7 +454,7 @@ def test_a_store_of_format_2_is_read_and_its_folder_tidied(format_2: Path) -> No
     np.testing.assert_allclose(emb.vectors, vectors, atol=1e-6)
     assert [failure.path for failure in emb.failures] == ["006.png"]
     assert (space.summary()["images"], Store(store).verify()) == (9, [])
-    assert space.info_file.parent == space.folder  # nothing was written
+    assert space.info_file.parent == space.folder  # Nothing was written.
     report = embed_to_store(ImageFolder(format_2 / "photos"), GridColours(cells=1), store)
     assert (report.embedded, report.reused, report.failed) == (0, 8, 1)
     assert {file.name[:5] for file in space.folder.iterdir()} == {"part-"}
@@ -515,7 +515,7 @@ def test_a_reader_starts_over_where_a_file_is_moved(
             assert READS[name](space, images) == expected
 
 
-# What other programs see
+# The store in other programs
 
 
 def engines() -> dict[str, Callable[[Path], Any]]:
@@ -539,7 +539,7 @@ def test_the_folder_of_a_space_is_a_table_for_other_programs(space: Space) -> No
         pass
     with space.writing():
         space.append([make_row(i) for i in (3, 4, 5)])  # the fourth cannot be embedded
-        for name, read in engines().items():  # beside a writer, which holds the lock
+        for name, read in engines().items():  # While a writer holds the lock.
             table = read(space.folder)
             paths = [Path(path).name for path in table["path"]]
             assert sorted(paths) == sorted(before.paths), name
@@ -549,7 +549,7 @@ def test_the_folder_of_a_space_is_a_table_for_other_programs(space: Space) -> No
     assert len(space.read().failures) == 1
 
 
-# Vectors of half the size
+# Vectors in float16
 
 
 def test_half_the_bits_of_each_number_are_kept(tmp_path: Path) -> None:
@@ -632,11 +632,11 @@ def test_a_number_that_float16_cannot_hold_is_a_failure(tmp_path: Path) -> None:
     assert embed_to_store(photos, Far(), tmp_path / "single").failed == 0
 
 
-# What leaves nothing behind
+# Nothing is left behind
 
 
 class NoNetwork(GridColours):
-    """A network that cannot be had."""
+    """A network that is not available."""
 
     def _forward(self, images: NDArray[np.uint8]) -> Extraction:
         raise StoreError("no weights")

@@ -1,4 +1,4 @@
-"""Several writers in one space: their parts are one store, whoever ends, is killed or cleans."""
+"""Several writers in one space: their parts form one store, whichever ends, is killed or cleans."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ from tests.stores import SPACE, make_row, rows_of
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Make the files of the rows 0 to 29."""
+    """Create the files of the rows 0 to 29."""
     (tmp_path / "photos").mkdir()
     for i in range(30):
         (tmp_path / f"photos/{i}.png").touch()
@@ -87,7 +87,7 @@ def test_writers_beside_each_other_are_one_space(space: Space, photos: Path) -> 
     assert (space.summary()["images"], space.summary()["failed"]) == (13, 2)
     assert not list(space.about.glob(".lock.*"))
     before = rows_of(space.folder.parent)
-    # The next run takes the lists over.
+    # The next run merges the lists.
     with space.writing():
         assert space.list_files == [space.list_file]
     assert rows_of(space.folder.parent) == before
@@ -135,7 +135,7 @@ def test_a_writer_begins_a_space_and_leaves_none_behind(tmp_path: Path, photos: 
 def test_a_store_that_is_deleted_while_a_run_writes(
     tmp_path: Path, photos: Path, writer: str, is_written_again: bool
 ) -> None:
-    """What it wrote is gone, and so is its lock: it ends, and leaves the store of another alone."""
+    """Its parts and its lock are gone: it ends, and does not change the store of another."""
     store = tmp_path / "store"
     run = Store(store).open_space(SPACE)
     other = another(run)
@@ -177,7 +177,7 @@ def test_rows_outside_of_a_run_wait_for_the_one_that_begins_the_space(
     assert numbers(space) == [1]
 
 
-# Cleaning beside writers
+# Cleaning in parallel with writers
 
 
 @pytest.mark.parametrize("is_live", [True, False])

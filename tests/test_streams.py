@@ -60,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(
     folder: Path, *arguments: str, shell: str = '"$@"', **environment: str
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run the program as a user does, from a shell."""
+    """Run the program from a shell, like a user."""
     command = ["sh", "-c", shell, "sh", sys.executable, "-m", "clusterkit", *arguments]
     return subprocess.run(
         command, cwd=folder, env=os.environ | environment, capture_output=True, check=False
@@ -123,7 +123,7 @@ def test_closed_streams_lose_no_work(
     done = run(folder, *arguments, shell=shell)
     assert (done.returncode, done.stderr) == (status, b"")
     if "new" in arguments:
-        # Nothing that was meant for a closed stream went into the store.
+        # Nothing that was meant for a closed stream is in the store.
         again = run(folder, "embed", "photos", "-e", "pixels", "-s", "new", "--json")
         assert json.loads(again.stdout)["reused"] == len(ODD_NAMES)
 

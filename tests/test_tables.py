@@ -1,4 +1,4 @@
-"""Tables as pandas, R, Excel and people write them, read as what they mean; and ours, written."""
+"""Tables from pandas, R, Excel and people are read as intended; and our own tables."""
 
 import contextlib
 import csv
@@ -20,7 +20,7 @@ from clusterkit.datasets.names import match_names, part_of
 from clusterkit.datasets.tables import read_table, to_csv, unprotect
 from clusterkit.errors import ClusterkitError, InvalidInputError, Notice
 
-# What is said of a table that is not plain is for the tests below that ask for it.
+# Notices about unusual tables are tested below.
 pytestmark = pytest.mark.filterwarnings("ignore::clusterkit.errors.Notice")
 
 NAMES = ["a.png", "b.png", "c.png", "d.png"]
@@ -123,7 +123,7 @@ def test_a_column_for_each_class(one: Any, is_several: bool, tmp_path: Path) -> 
         ({"": [3, 1, 2, 7], "filename": NAMES, "label": ONE}, "label"),
         ({"Unnamed: 0": range(4), "label": ONE, "file": NAMES}, "label"),
         ({"width": [1, 2, 3, 4], "image": NAMES, "species": ONE}, "species"),
-        # The same in numbers and in words.
+        # The same with numbers and with words.
         ({"path": NAMES, "class_id": [0, 1, 2, 0], "class_name": ONE}, "class_name"),
         ({"path": NAMES, "label": [0, 1, 2, 0], "class": ONE}, "class"),
         ({"id": range(4), "file_name": NAMES, "category": ONE, "area": [1, 2, 3, 4]}, "category"),
@@ -239,7 +239,7 @@ def test_a_pipe_is_no_table(tmp_path: Path) -> None:
         ("train/a.b.jpg", "a.b"),
         ("caf\u00e9.jpg", "caf\udce9.jpg"),  # code page 1252
         ("caf\udce9.jpg", "caf\udce9.jpg"),
-        ("caf\udce9.jpg", r"caf\udce9.jpg"),  # as we write it
+        ("caf\udce9.jpg", r"caf\udce9.jpg"),  # As written by clusterkit.
         ("=1.jpg", "'=1.jpg"),
         ("'=1.jpg", "'=1.jpg"),
     ],
@@ -333,7 +333,7 @@ def test_what_we_write_is_no_formula_and_comes_back(cell: str, tmp_path: Path) -
     rows = list(csv.reader(io.StringIO(text, newline="")))
     assert rows[1][2] == "-1.5"
     first = rows[1][0]
-    assert first[0] not in "=+-@\t\r\n\uff1d" or float(first)  # a number does no harm
+    assert first[0] not in "=+-@\t\r\n\uff1d" or float(first)  # A number is harmless.
     assert [unprotect(one) for one in (rows[0][1], first)] == [cell, cell]
     assert pd.read_csv(io.StringIO(text)).shape == (1, 3)
     (tmp_path / "t.csv").write_text(to_csv(["path", "cluster"], [[cell, -1], ["b", 2]]), newline="")

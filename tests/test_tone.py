@@ -1,4 +1,4 @@
-"""Colour tone of pictures: conversions against known values, and versions without it."""
+"""Colour tone of pictures: conversions compared with known values, and removal of tone."""
 
 from itertools import pairwise
 
@@ -17,7 +17,7 @@ from clusterkit.images.tone import (
 
 rng = np.random.default_rng(0)
 NOISE = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
-# Coarse patches of moderate colours, which another tone does not clip.
+# Coarse patches of moderate colours, which are not clipped in another tone.
 PATCHES = rng.integers(90, 170, (6, 5, 3), dtype=np.uint8).repeat(4, axis=0)
 
 
@@ -59,7 +59,7 @@ def test_a_picture_gets_the_tone_that_is_given() -> None:
     found = measure_tone(give_tone(PATCHES, wanted))
     np.testing.assert_allclose(found.mean, wanted.mean, atol=0.3)
     np.testing.assert_allclose(found.spread, wanted.spread, atol=0.3)
-    # Its own tone changes nothing but the rounding.
+    # Its own tone changes nothing except rounding.
     own = give_tone(PATCHES, measure_tone(PATCHES))
     assert np.abs(own.astype(int) - PATCHES).max() <= 1
 

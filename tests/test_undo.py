@@ -1,4 +1,4 @@
-"""Undo takes back what it safely can, keeps and says the rest, and obeys no manifest blindly."""
+"""Undo moves back what it safely can, keeps and reports the rest, and distrusts manifests."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from tests.letters import take, texts
 
 
 def undo_twice(folder: Path, **options: Any) -> Any:
-    """Undo; the dry run before must say the same."""
+    """Undo; the dry run before must give the same result."""
     planned = undo(folder, dry_run=True, **options)
     done = undo(folder, **options)
     assert planned.to_dict() | {"dry_run": False} == done.to_dict()
@@ -38,7 +38,7 @@ def sort(tmp_path: Path, mode: str) -> Path:
         (lambda file, copy: file.write_text("photo A"), "is no longer the same"),
         (lambda file, copy: file.unlink(), "is gone"),
         (lambda file, copy: (file.unlink(), file.mkdir()), "is no longer the same"),
-        # What programs do that look for duplicates: the copy is now all that there is.
+        # Like programs that remove duplicates: only the copy exists now.
         (lambda file, copy: (file.unlink(), file.symlink_to(copy)), "is no longer the same"),
         (lambda file, copy: (file.unlink(), file.symlink_to("nowhere")), "is gone"),
         (lambda file, copy: (file.unlink(), os.mkfifo(file)), "is no longer the same"),
@@ -53,7 +53,7 @@ def test_a_copy_goes_only_where_the_original_is_still_good(
     assert done.n_undone == 3
     assert [(Path(path).name, reason in why) for path, why in done.kept] == [("a.jpg", True)]
     assert texts(into) == {"cat/a.jpg": "photo a"}
-    # It is still known, and taken back once the original is good again.
+    # It is still recorded, and is moved back once the original is valid again.
     original = tmp_path / "photos/a.jpg"
     if original.is_dir():
         original.rmdir()
@@ -99,7 +99,7 @@ def test_photos_that_were_swapped_by_hand(tmp_path: Path) -> None:
 
 
 def test_a_photo_that_was_put_back_by_hand(tmp_path: Path) -> None:
-    """Also where the old place is below the sorted folder."""
+    """Also if the old place is below the sorted folder."""
     photos = tmp_path / "photos"
     sort_into_folders(take(photos), ["cat", "cat", "dog", "dog"], photos, mode="move")
     (photos / "cat/a.jpg").rename(photos / "a.jpg")
@@ -146,7 +146,7 @@ def test_a_file_of_the_users_own_is_no_copy(tmp_path: Path) -> None:
 
 
 def test_two_photos_from_one_place(tmp_path: Path) -> None:
-    """The dry run knows that the first one takes the place of the second."""
+    """The dry run knows that the first one moves to the place of the second."""
     into = tmp_path / "sorted"
     for name in "ab":
         file = take(tmp_path / "photos", name)[0].rename(tmp_path / "photos/IMG.jpg")
@@ -159,7 +159,7 @@ def test_two_photos_from_one_place(tmp_path: Path) -> None:
 def write_manifest(
     into: Path, *transfers: dict[str, Any], folders: tuple[str, ...] = (".",), **header: Any
 ) -> None:
-    """Write a manifest as anyone could."""
+    """Write a manifest as any person could."""
     into.mkdir(exist_ok=True)
     lines = [{"clusterkit_manifest": 1, "folders": folders} | header, *transfers]
     (into / MANIFEST_NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -238,13 +238,13 @@ def test_without_a_place_for_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(InvalidInputError, match=r"4 to .*photos"):
         undo(into)
     assert undo_twice(into, roots=[tmp_path / "photos"]).n_undone == 4
-    # Copies and links put nothing anywhere: they need no seal.
+    # Copies and links move nothing, so they need no seal.
     assert undo_twice(sort(tmp_path, "copy")).n_undone == 4
 
 
 @pytest.mark.parametrize("mode", ["copy", "link", "move"])
 def test_a_linked_folder_that_leads_out(tmp_path: Path, mode: str) -> None:
-    """Neither what is there, nor a part in it, is touched."""
+    """Neither the existing files nor a part among them are changed."""
     into, home = tmp_path / "received", tmp_path / "home"
     into.mkdir()
     original = take(home, "a")[0]
@@ -327,7 +327,7 @@ def test_a_manifest_that_is_nested_or_no_file(tmp_path: Path) -> None:
 
 
 def test_a_manifest_of_an_older_version(tmp_path: Path) -> None:
-    """Without seals: what was copied goes as before, what was moved is asked for once."""
+    """Without seals, copies are removed as before, and moves need one confirmation."""
     photos = take(tmp_path / "photos", "a")
     take(tmp_path / "sorted/cat", "a")
     write_manifest(tmp_path / "sorted", transfer(photos[0], "cat/a.jpg", "copy"))

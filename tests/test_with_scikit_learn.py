@@ -1,4 +1,4 @@
-"""Embeddings and lists of images wherever scikit-learn takes X."""
+"""Embeddings and lists of images can be used wherever scikit-learn accepts X."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def emb() -> Embeddings:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> ImageFolder:
-    """Return 12 pictures of different sizes, dark and bright by turns."""
+    """Return 12 pictures of different sizes, alternately dark and bright."""
     folder = tmp_path_factory.mktemp("images")
     for number in range(12):
         picture = np.full((8 + number, 9, 3), 200 * (number % 2) + number, np.uint8)

@@ -1,7 +1,7 @@
-"""A small network that stands in for those of keras.applications: built, run and tuned in a moment.
+"""A small network in the place of keras.applications' networks: fast to build, run and tune.
 
-The fixture ``tiny_network`` of conftest.py registers it as ``tinynet``; :func:`registered` can also
-put it in the place of others, for texts that name them.
+The fixture ``tiny_network`` in conftest.py registers it as ``tinynet``.  :func:`registered` can
+also register it under the names of others, for documents that name them.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def build(
     input_shape: tuple[int, int, int] = (SIDE, SIDE, 3),
     pooling: str | None = None,
 ) -> Any:
-    """Build the network, as the functions of keras.applications do.
+    """Build the network, like the functions of keras.applications.
 
     Three blocks: a convolution, a residual block, and a convolution.  Every layer has a name, so
     that files of the same weights are equal.
@@ -48,15 +48,15 @@ def build(
         x = layers.Dense(N_CLASSES, activation="softmax", name="predictions")(x)
     model = keras.Model(inputs, x, name=NAME)
     if weights is not None:
-        # Links may bear the names of other networks' weights, in the format of their time.
+        # Links may have the names of weights of other networks, whose format is older.
         model.load_weights(Path(weights).resolve())
     return model
 
 
 def save_weights(path: Path, *, include_top: bool = False, images: Any = None) -> Path:
-    """Write random weights, with statistics of some images, and return the file.
+    """Write random weights with statistics of some images, and return the file.
 
-    Without the statistics all images would end in about the same vector.
+    Without the statistics, the vectors of all images would be nearly equal.
     """
     import keras
     import numpy as np
@@ -71,7 +71,7 @@ def save_weights(path: Path, *, include_top: bool = False, images: Any = None) -
         images = coarse.repeat(SIDE // 4, axis=1).repeat(SIDE // 4, axis=2)
     network(images, training=True)
     if include_top:
-        # Sure of what it sees, or no cluster gets a name.
+        # High probabilities, since otherwise no cluster gets a name.
         head = network.get_layer("predictions")
         head.kernel.assign(head.kernel * 40)
     network.save_weights(path)
@@ -80,7 +80,7 @@ def save_weights(path: Path, *, include_top: bool = False, images: Any = None) -
 
 @contextmanager
 def registered(*names: str) -> Iterator[None]:
-    """Put the network into the table of networks, also in the place of others."""
+    """Register the network, also in the place of others."""
     import keras
 
     with pytest.MonkeyPatch.context() as patch:

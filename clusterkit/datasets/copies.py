@@ -1,14 +1,13 @@
 """Find copies of an image: equal files, and the same image resized, cropped, turned or edited.
 
-Pairs that may be copies are found by small pictures (and by embeddings where there are some), and
-confirmed by comparing the two images themselves, aligned.  Different photos of one object are not
-copies.
+Candidate pairs are found from thumbnails, and from embeddings if there are any.  They are confirmed
+by aligning and comparing the two images.  Different photos of one object are not copies.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -20,9 +19,8 @@ from clusterkit.datasets.copy_candidates import SIDE, Candidates, find_candidate
 from clusterkit.datasets.copy_confirmation import (
     LIKELY,
     SURE,
-    Agreement,
     Comparison,
-    Confirmed,
+    Thresholds,
     angles_of,
     linear_of,
 )
@@ -37,25 +35,26 @@ from clusterkit.utils.progress import progress_bar
 
 # Smaller images are mostly digits, signs and icons, many of which look alike.
 MIN_SIDE = 48
-# Files are first decoded at about this size.  A JPEG decoded at an eighth has up to seven columns
-# of padding in its last one, which is too much in 64 columns to match a copy of another size, but
-# not in 128.
-_FIRST = (128, 128)
-# Below this standard deviation, grey values are of one tone but for rounding.
-_PLAIN = 1.0
-# What is less than this is not worth a word: degrees, and shares of a side or an area.
-_FEW_DEGREES, _LITTLE = 1.5, 0.03
+# Height and width at which files are decoded.  The last column of a JPEG decoded at an eighth may
+# include seven columns of padding.  One such column in 64 is too much to match a copy of another
+# size; one in 128 is not.
+_DECODED_SHAPE = (128, 128)
+# Maximum standard deviation of the grey values of a uniform picture, which vary by rounding.
+_UNIFORM = 1.0
+# Differences up to these are not described: an angle in degrees, and a share of a side or an area.
+_SMALL_ANGLE, _SMALL_SHARE = 1.5, 0.03
 
 
 class Thumbnail(NamedTuple):
-    """What is kept of an image to find its copies.
+    """Features of an image by which its copies are found.
 
     Attributes
     ----------
     digest : str
-        Digest of its bytes, or of its pixels if it is not a file.
+        Digest of the file's bytes, or of the pixels of an array; the path of a file that cannot be
+        opened.
     picture : ndarray of shape (64, 64), uint8, or None
-        The image in grey; None if it is too small, uniform, or cannot be read.
+        The image in grey; None if it is too small or uniform, or cannot be read.
     shape : (int, int)
         (height, width) of the image.
     is_readable : bool
@@ -76,9 +75,9 @@ class Copy(NamedTuple):
     row : int
         Row of the copy.
     how : str
-        How it differs from the image that is kept, such as ``"equal"`` or ``"mirrored"``.
+        How it differs from the kept image, such as ``"equal"`` or ``"mirrored"``.
     likeness : float
-        Correlation with the image that is kept, once aligned; 1 for equal files.
+        Correlation with the kept image after alignment; 1 for equal files.
     """
 
     row: int
@@ -87,14 +86,14 @@ class Copy(NamedTuple):
 
 
 class CopyGroup(NamedTuple):
-    """An image that is kept, and its copies, each of which was compared with it.
+    """A kept image and its copies, each of which was compared with it.
 
     Attributes
     ----------
     kept : int
-        Row of the image that is kept.
+        Row of the kept image.
     copies : list of Copy
-        In the order of their rows.
+        The copies, in order of row.
     """
 
     kept: int
@@ -113,29 +112,29 @@ def find_copies(
     Parameters
     ----------
     images : sequence of paths, or ndarray of shape (n, height, width, 1 or 3), uint8
-        The images; unreadable files, and images with a side below 48 pixels, are copies only of
-        equal ones.
+        The images.  Of unreadable or uniform images, and those with a side below 48 pixels, only
+        equal ones are copies.
     vectors : ndarray of shape (n, dimension), float32, optional
-        Embeddings: near ones are compared, too.
+        Embeddings; images with similar embeddings are compared, too.
     apart : collection of (str, str)
-        Sorted pairs of digests of images that are no copies of each other, whatever they look like.
+        Sorted pairs of digests of images that are not copies of each other, however similar.
     progress : bool
         Whether to show a progress bar.
 
     Returns
     -------
     list of (int, int)
-        Sorted rows ``(a, b)`` with ``a < b``.  All copies of an image are connected by pairs, but
-        not every two of them are a pair.
+        Sorted pairs of rows ``(a, b)`` with ``a < b``.  All copies of an image are connected
+        through pairs, but not every two of them are a pair.
     """
     thumbnails = make_thumbnails(images, progress=progress)
-    return sorted(_Links(images, thumbnails, vectors, apart, SURE, progress=progress).pairs())
+    return sorted(_CopyGraph(images, thumbnails, vectors, apart, SURE, progress=progress).pairs())
 
 
 def make_thumbnails(
     images: Sequence[str | Path] | NDArray[np.uint8], *, progress: bool = False
 ) -> list[Thumbnail]:
-    """Compute the features by which copies of images are found.
+    """Compute the features of images by which copies are found.
 
     Parameters
     ----------
@@ -164,15 +163,19 @@ def make_thumbnail(digest: str, picture: NDArray[np.uint8], shape: tuple[int, in
     digest : str
         Digest of the file.
     picture : ndarray of shape (height, width, 3), uint8
-        The image, decoded at 128 x 128 pixels or more.
+        The decoded image, with sides of at least 128 pixels unless the image itself is smaller.
     shape : (int, int)
-        (height, width) of the file's image.
+        (height, width) of the image itself.
+
+    Returns
+    -------
+    Thumbnail
     """
     if min(shape) < MIN_SIDE:
         return Thumbnail(digest, None, shape)
     resized = resize_grey(to_grey(picture), (SIDE, SIDE))
     grey = np.rint(np.clip(resized, 0, 255)).astype(np.uint8)
-    return Thumbnail(digest, grey if grey.std() > _PLAIN else None, shape)
+    return Thumbnail(digest, grey if grey.std() > _UNIFORM else None, shape)
 
 
 def pair_likely_copies(
@@ -181,11 +184,25 @@ def pair_likely_copies(
     *,
     apart: Collection[tuple[str, str]] = (),
 ) -> list[tuple[int, int]]:
-    """Return the pairs of :func:`find_copies`, and of pictures that are nearly so.
+    """Find pairs of copies with lower thresholds than :func:`find_copies`.
 
-    For a split, in which a missed copy does harm, and two slides of one template in one part none.
+    This is for splits: a missed copy does harm, two slides of one template in the same part do not.
+
+    Parameters
+    ----------
+    images : sequence of paths, or ndarray of shape (n, height, width, 1 or 3), uint8
+        The images, as for :func:`find_copies`.
+    thumbnails : sequence of Thumbnail
+        Their features, from :func:`make_thumbnails`.
+    apart : collection of (str, str)
+        Sorted pairs of digests of images that are not copies of each other.
+
+    Returns
+    -------
+    list of (int, int)
+        Sorted pairs of rows, as of :func:`find_copies`.
     """
-    return sorted(_Links(images, thumbnails, None, apart, LIKELY, progress=False).pairs())
+    return sorted(_CopyGraph(images, thumbnails, None, apart, LIKELY, progress=False).pairs())
 
 
 def group_copies(
@@ -204,32 +221,33 @@ def group_copies(
     images : sequence of paths, or ndarray of shape (n, height, width, 1 or 3), uint8
         The images, as for :func:`find_copies`.
     thumbnails : sequence of Thumbnail, optional
-        Their features, where :func:`make_thumbnails` has computed them already.
+        Their features, if :func:`make_thumbnails` has computed them already.
     order : sequence of int, optional
-        All rows, the first to keep first; by default in their order.
+        All rows in order of preference: of several copies, the first in this order is kept.  By
+        default, in ascending order.
     vectors : ndarray of shape (n, dimension), float32, optional
-        Embeddings: near ones are compared, too.
+        Embeddings; images with similar embeddings are compared, too.
     apart : collection of (str, str)
-        Sorted pairs of digests of images that are no copies of each other.
+        Sorted pairs of digests of images that are not copies of each other.
     progress : bool
         Whether to show a progress bar.
 
     Returns
     -------
     list of CopyGroup
-        Each image is in at most one group.  All copies of a group were compared with the image
-        that is kept: two images that are both copies of a third, and not of each other, are not in
-        one group unless the third is kept.
+        Each image is in at most one group.  All copies in a group were compared with the kept
+        image: two images that are copies of a third, but not of each other, are in one group only
+        if the third is kept.
     """
     if thumbnails is None:
         thumbnails = make_thumbnails(images, progress=progress)
-    links = _Links(images, thumbnails, vectors, apart, SURE, progress=progress)
+    graph = _CopyGraph(images, thumbnails, vectors, apart, SURE, progress=progress)
     groups: list[CopyGroup] = []
     taken: set[int] = set()
     for kept in range(len(thumbnails)) if order is None else map(int, order):
         if kept in taken:
             continue
-        copies = links.copies_of(kept, taken)
+        copies = graph.copies_of(kept, taken)
         if copies:
             taken.update([kept, *(copy.row for copy in copies)])
             groups.append(CopyGroup(kept, copies))
@@ -238,14 +256,17 @@ def group_copies(
 
 @dataclass(frozen=True)
 class _Link:
-    """How a picture matches another one."""
+    """How a picture matches a copy of it."""
 
     map: NDArray[np.float32]
     likeness: float
 
 
-class _Links:
-    """Pairs of copies among images: equal files, and pictures that were compared."""
+class _CopyGraph:
+    """Graph of images and their copies: equal files, and pictures confirmed by comparison.
+
+    Equal files share one node; nodes are numbered in order of their first file.
+    """
 
     def __init__(
         self,
@@ -253,7 +274,7 @@ class _Links:
         thumbnails: Sequence[Thumbnail],
         vectors: NDArray[np.float32] | None,
         apart: Collection[tuple[str, str]],
-        agreement: Agreement,
+        thresholds: Thresholds,
         *,
         progress: bool,
     ) -> None:
@@ -261,17 +282,17 @@ class _Links:
         self.equal: dict[str, list[int]] = defaultdict(list)
         for row, thumbnail in enumerate(thumbnails):
             self.equal[thumbnail.digest].append(row)
-        # Of equal files the first stands for all.
+        # The first of equal files represents them all.
         self.rows = np.array(
             [rows[0] for rows in self.equal.values() if thumbnails[rows[0]].picture is not None],
             np.int64,
         )
-        self.place_of = {int(row): place for place, row in enumerate(self.rows)}
-        found = [thumbnails[row] for row in self.rows]
-        self.pictures = np.array([thumbnail.picture for thumbnail in found], np.uint8)
-        self.shapes = np.array([thumbnail.shape for thumbnail in found], np.int64).reshape(-1, 2)
-        self.comparison = Comparison(self.pictures, self.shapes, self._read, agreement)
-        # By places among these pictures.
+        self.node_of = {int(row): node for node, row in enumerate(self.rows)}
+        distinct = [thumbnails[row] for row in self.rows]
+        self.pictures = np.array([thumbnail.picture for thumbnail in distinct], np.uint8)
+        self.shapes = np.array([thumbnail.shape for thumbnail in distinct], np.int64).reshape(-1, 2)
+        self.comparison = Comparison(self.pictures, self.shapes, self._read, thresholds)
+        # For each node, its copies and how they match.
         self.links: dict[int, dict[int, _Link]] = defaultdict(dict)
         if len(self.rows) > 1:
             near = None if vectors is None else find_near(vectors[self.rows])
@@ -279,95 +300,96 @@ class _Links:
             self._confirm(candidates, progress=progress)
 
     def pairs(self) -> Iterator[tuple[int, int]]:
-        """Yield the rows of copies, the lower first."""
+        """Yield pairs of rows of copies, the lower row first."""
         for rows in self.equal.values():
             yield from ((rows[0], row) for row in rows[1:])
-        for place, others in self.links.items():
-            one = int(self.rows[place])
+        for node, others in self.links.items():
+            one = int(self.rows[node])
             yield from ((one, row) for row in self.rows[list(others)].tolist() if one < row)
 
     def copies_of(self, kept: int, taken: set[int]) -> list[Copy]:
         """Return the copies of an image that are in no group yet."""
-        first = self.equal[self.thumbnails[kept].digest]
-        copies = [Copy(row, "equal", 1.0) for row in first if row != kept and row not in taken]
-        place = self.place_of.get(first[0])
-        if place is not None:
-            self._compare_all(place, taken)
-            for other, link in self.links[place].items():
-                how = _describe(link.map, self.shapes[place], self.shapes[other])
+        equal = self.equal[self.thumbnails[kept].digest]
+        copies = [Copy(row, "equal", 1.0) for row in equal if row != kept and row not in taken]
+        node = self.node_of.get(equal[0])
+        if node is not None:
+            self._link_indirect(node, taken)
+            for other, link in self.links[node].items():
+                how = _describe(link.map, self.shapes[node], self.shapes[other])
                 rows = self.equal[self.thumbnails[self.rows[other]].digest]
                 copies += [Copy(row, how, link.likeness) for row in rows if row not in taken]
         return sorted(copies)
 
-    def _compare_all(self, place: int, taken: set[int]) -> None:
-        """Compare a picture with the copies of its copies, and theirs, as long as they match."""
-        own = self.links[place]
-        seen, latest = {place, *own}, list(own)
-        while latest:
+    def _link_indirect(self, node: int, taken: set[int]) -> None:
+        """Compare a picture with the copies of its copies, and with theirs, as long as they match.
+
+        Pictures that are in a group already are left out.
+        """
+        own = self.links[node]
+        seen, frontier = {node, *own}, list(own)
+        while frontier:
             maps: dict[int, NDArray[np.float32]] = {}
-            for one in latest:
+            for one in frontier:
                 for other, link in self.links[one].items():
                     if other not in seen and int(self.rows[other]) not in taken:
                         maps[other] = compose(link.map[None], own[one].map[None])[0]
             if maps:
-                pairs = np.array([(place, other) for other in maps], np.int64)
+                pairs = np.array([(node, other) for other in maps], np.int64)
                 self._confirm(Candidates(pairs, np.stack(list(maps.values()))))
             seen.update(maps)
-            latest = [other for other in maps if other in own]
+            frontier = [other for other in maps if other in own]
 
     def _confirm(self, candidates: Candidates, *, progress: bool = False) -> None:
-        """Link the candidates that are copies."""
+        """Compare candidates, and link those that are copies."""
         if self.apart:
             kept = [not self._is_apart(one, other) for one, other in candidates.pairs]
             candidates = Candidates(candidates.pairs[kept], candidates.maps[kept])
         found = self.comparison.confirm(candidates, progress=progress)
-        for (one, other), link in zip(found.pairs.tolist(), _make_links(found), strict=True):
-            self.links[one][other] = link
-            self.links[other][one] = _Link(invert(link.map[None])[0], link.likeness)
+        links = zip(found.pairs.tolist(), found.maps, found.likeness.tolist(), strict=True)
+        for (one, other), matrix, likeness in links:
+            self.links[one][other] = _Link(matrix, likeness)
+            self.links[other][one] = _Link(invert(matrix[None])[0], likeness)
 
     def _is_apart(self, one: int, other: int) -> bool:
-        """Return whether two pictures are no copies by a person's word."""
-        digests = sorted(self.thumbnails[self.rows[place]].digest for place in (one, other))
+        """Return whether the caller declared that two pictures are not copies."""
+        digests = sorted(self.thumbnails[self.rows[node]].digest for node in (one, other))
         return tuple(digests) in self.apart
 
-    def _read(self, place: int, side: int) -> NDArray[np.uint8] | None:
-        """Return a picture at another size; None if it cannot be read any more."""
+    def _read(self, node: int, side: int) -> NDArray[np.uint8] | None:
+        """Return a grey picture with this side; None if the file can no longer be read."""
         if side == SIDE:
-            return self.pictures[place]
-        image = self.images[int(self.rows[place])]
+            return self.pictures[node]
+        image = self.images[int(self.rows[node])]
         try:
             if isinstance(image, np.ndarray):
-                colours = resize_image(np.ascontiguousarray(to_rgb(image)), (side, side))
+                rgb = resize_image(np.ascontiguousarray(to_rgb(image)), (side, side))
             else:
-                colours, _ = decode_image(read_bytes(image), (side, side))
+                rgb, _ = decode_image(read_bytes(image), (side, side))
         except ImageError:
             return None
-        return np.rint(to_grey(colours)).astype(np.uint8)
-
-
-def _make_links(found: Confirmed) -> Iterable[_Link]:
-    """Yield how each first picture matches the second."""
-    for matrix, likeness in zip(found.maps, found.likeness.tolist(), strict=True):
-        yield _Link(matrix, likeness)
+        return np.rint(to_grey(rgb)).astype(np.uint8)
 
 
 def _describe(matrix: NDArray[np.float32], kept: NDArray[np.int64], own: NDArray[np.int64]) -> str:
-    """Return in words how a copy differs from the image that is kept."""
+    """Describe how a copy differs from the kept image.
+
+    The arguments are the map from the kept image to the copy, and their (height, width).
+    """
     words = []
     maps, first, second = matrix[None], kept[None], own[None]
     linear = linear_of(maps, first, second)
     if np.linalg.det(linear)[0] < 0:
         words.append("mirrored")
     angle = round(float(np.degrees(angles_of(maps, first, second)[0])))
-    if abs(angle) > _FEW_DEGREES:
+    if abs(angle) > _SMALL_ANGLE:
         words.append(f"turned by {abs(angle)}°")
     stretch = np.linalg.svd(linear[0], compute_uv=False)
-    if stretch[0] > stretch[1] * (1 + _LITTLE):
+    if stretch[0] > stretch[1] * (1 + _SMALL_SHARE):
         words.append("stretched")
     shown = float(np.abs(np.linalg.det(invert(maps)[:, :, :2]))[0])
-    if shown < 1 - _LITTLE:
+    if shown < 1 - _SMALL_SHARE:
         words.append(f"cropped to {100 * shown:.0f} %")
-    elif shown > 1 + _LITTLE:
+    elif shown > 1 + _SMALL_SHARE:
         words.append("shows more")
     if tuple(kept) != tuple(own):
         words.append(f"{own[1]} x {own[0]} pixels")
@@ -375,20 +397,20 @@ def _describe(matrix: NDArray[np.float32], kept: NDArray[np.int64], own: NDArray
 
 
 def _make_from_file(file: str | Path) -> Thumbnail:
-    """Compute the features of a file; an unreadable one has no copies but equal files."""
+    """Compute the features of a file; of an unreadable one, only the digest."""
     try:
         data = read_bytes(file)
     except ImageError:
         return Thumbnail(str(file), is_readable=False)
     try:
-        picture, shape = decode_image(data, _FIRST)
+        picture, shape = decode_image(data, _DECODED_SHAPE)
     except ImageError:
         return Thumbnail(digest_bytes(data), is_readable=False)
     return make_thumbnail(digest_bytes(data), picture, shape)
 
 
 def _make_from_pixels(image: NDArray[np.uint8]) -> Thumbnail:
-    """Compute the features of pixels."""
+    """Compute the features of an array; of one that is not an image, only the digest."""
     digest = digest_bytes(image.tobytes())
     if image.ndim != 3:
         return Thumbnail(digest)

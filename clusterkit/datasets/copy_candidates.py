@@ -1,9 +1,9 @@
-"""Find pictures that may be copies of each other, turned, mirrored or cropped, and how they match.
+"""Find candidate pairs of copies: pictures that match if one is turned, mirrored or cropped.
 
-Each picture is described by Zernike moments of a disc in its middle (Khotanzad and Hong, 1990,
-"Invariant image recognition by Zernike moments").  To turn or mirror a disc changes only their
-phases, so pictures are searched by the absolute values, and their phases then tell the angle.
-Crops are found by discs of the other picture that are smaller and off its middle.
+Each picture is described by the Zernike moments of a disc in its centre (Khotanzad and Hong, 1990,
+"Invariant image recognition by Zernike moments").  Turning or mirroring a disc changes only their
+phases: pictures are searched by the magnitudes, and the phases then give the angle.  To find crops,
+the disc of a picture is compared with smaller discs of the others, some of them off centre.
 """
 
 from __future__ import annotations
@@ -22,33 +22,39 @@ from clusterkit.utils.parallel import workers
 
 # Height and width of the pictures, whatever the shape of the images.
 SIDE = 64
-# Moments up to this order; higher ones differ more after a crop that no disc matches exactly.
+# Maximum order of the moments.  Higher ones differ more after a crop that no disc matches exactly.
 _ORDER = 12
-# Moments are computed from pictures of half the size, with discs of so many rows and columns.
-_HALF = SIDE // 2
+# Side of the shrunk pictures from which moments are computed.
+_SMALL_SIDE = SIDE // 2
+# Number of rows and columns at which discs are sampled.
 _DISC_SIDE = 32
+# Number of angles at which discs are compared.
 _N_ANGLES = 64
-# Minimum correlation of two discs, turned to match best, as they are and with their detail brought
-# out: the amplitudes in photos fall with the frequency (Field, 1987, "Relations between the
-# statistics of natural images and the response properties of cortical cells"), and coarse shapes
-# agree by chance.  Moments are multiplied by this power of their order: of 0.5, 1, 1.5, 2 and 3 the
-# one that leaves fewest other pairs for as many copies.
+# Minimum correlation of two discs, turned to match best.
 _MIN_CORRELATION = 0.8
-_MIN_DETAIL_CORRELATION, _DETAIL_POWER = 0.56, 2
-# Nearest pictures by each disc that are compared.
+# The same after their detail is enhanced, since coarse shapes agree by chance: amplitudes in photos
+# fall with the frequency (Field, 1987, "Relations between the statistics of natural images and the
+# response properties of cortical cells").
+_MIN_DETAIL_CORRELATION = 0.56
+# To enhance detail, moments are multiplied by this power of their order.  Of 0.5, 1, 1.5, 2 and 3,
+# it keeps the fewest pairs that are not copies, for the same number of copies.
+_DETAIL_POWER = 2
+# Number of nearest pictures that are compared for each disc.
 _N_NEIGHBORS = 4
-# Of the pairs of a picture, this many that match best are kept; more are copies of one image.
+# Number of best matches that are kept for each picture; further ones are copies of the same image.
 _N_KEPT = 12
 # Aspect ratios within 2 % share their discs.
 _ASPECT_STEP = math.log(1.02)
-# Number of pictures that are worked on at a time: what is computed stays in the cache of a core.
-_AT_ONCE = 1024
-# More pictures than this are searched by an inverted file instead of all with all, on this many
-# principal axes of their moments.  Among 100,000 pictures, as many copies are found as on all 48,
-# in four fifths of the time.
+# Number of pictures processed at a time; more would not fit in the cache of a core.
+_BATCH_SIZE = 1024
+# Maximum number of pictures that are searched exactly; more are searched by an inverted file.
 _MOST_EXACT = 2_000
-_N_PROBES, _N_AXES = 4, 32
-# Embeddings of more dimensions are projected to so many.
+# Number of cells of the inverted file that are searched.
+_N_PROBES = 4
+# Number of principal axes of the 48 magnitudes that the inverted file compares.  Among 100,000
+# pictures, this finds as many copies as all 48 values, in four fifths of the time.
+_N_AXES = 32
+# Maximum dimension of embeddings; longer ones are projected to it.
 _MOST_DIMENSIONS = 256
 
 
@@ -58,10 +64,10 @@ class Disc(NamedTuple):
     Attributes
     ----------
     is_round : bool
-        Whether it is round in the image, as it must be to be turned; else in the picture, whose
-        sides are equal whatever the shape of the image.
+        Whether it is round in the image, which turning requires; otherwise it is round in the
+        picture, which is square whatever the shape of the image.
     size : float
-        Its diameter over the largest that fits.
+        Its diameter, as a share of that of the largest disc that fits.
     x, y : float
         Its centre, as positions in the picture from -1 to 1.
     """
@@ -72,7 +78,8 @@ class Disc(NamedTuple):
     y: float
 
 
-# A random crop of 0.77 to 1 of each side is less than 0.04 of a side off one of these.
+# Discs of a picture that the whole of another may match.  A random crop to 0.77 to 1 of each side
+# differs from one of these by less than 0.04 of a side.
 DISCS = [
     Disc(True, 1, 0, 0),
     Disc(True, 0.87, 0, 0),
@@ -81,7 +88,8 @@ DISCS = [
     *[Disc(False, 0.875, x, y) for x in (-0.125, 0, 0.125) for y in (-0.125, 0, 0.125)],
     *[Disc(False, 0.75, x, y) for x in (-0.25, 0, 0.25) for y in (-0.25, 0, 0.25)],
 ]
-_WHOLE = (DISCS[0], DISCS[3])
+# The discs of whole pictures, round in the image and in the picture.
+_WHOLE_DISCS = (DISCS[0], DISCS[3])
 
 
 @dataclass(frozen=True)
@@ -91,9 +99,10 @@ class Candidates:
     Attributes
     ----------
     pairs : ndarray of shape (n, 2), int64
-        Rows of two pictures, the lower first; no pair twice.
+        Rows of two pictures, the lower first; each pair once.
     maps : ndarray of shape (n, 2, 3), float32
-        About how the first matches the second, as in :mod:`clusterkit.images.alignment`.
+        Approximate maps from the first picture to the second, as in
+        :mod:`clusterkit.images.alignment`.
     """
 
     pairs: NDArray[np.int64]
@@ -110,9 +119,9 @@ def find_candidates(
     Parameters
     ----------
     pictures : ndarray of shape (n, 64, 64), uint8
-        Grey pictures, none of one tone.
+        Grey pictures, none of them uniform.
     shapes : ndarray of shape (n, 2), int
-        Height and width of the images that they were made from.
+        Height and width of the images from which they were made.
     near : ndarray of shape (m, 2), int, optional
         Further pairs of rows to compare.
 
@@ -121,50 +130,50 @@ def find_candidates(
     Candidates
     """
     aspects = np.rint(np.log(shapes[:, 1] / shapes[:, 0]) / _ASPECT_STEP).astype(int)
-    # Those of one aspect, which share the matrices of round discs, lie together from here on.
+    # Sorted by aspect ratio: pictures of one ratio share the matrices of round discs.
     order = np.argsort(aspects, kind="stable")
     aspects = aspects[order]
-    starts = range(0, len(order), _AT_ONCE)
+    starts = range(0, len(order), _BATCH_SIZE)
     given = _both_ways(np.empty((0, 2), np.int64) if near is None else np.argsort(order)[near])
 
     def flatten(start: int) -> NDArray[np.float32]:
-        """Return some pictures, smaller, as the rows of a matrix."""
-        part = pictures[order[start : start + _AT_ONCE]]
-        return shrink(part, _HALF).reshape(len(part), -1)
+        """Shrink the pictures of a batch, and return them as the rows of a matrix."""
+        part = pictures[order[start : start + _BATCH_SIZE]]
+        return shrink(part, _SMALL_SIDE).reshape(len(part), -1)
 
     def describe(start: int) -> list[NDArray[np.complex64]]:
-        """Compute the moments of some whole pictures."""
+        """Compute the moments of the whole pictures of a batch."""
         flat = flatten(start)
-        return [_moments(flat, aspects[start : start + _AT_ONCE], disc) for disc in _WHOLE]
+        return [_moments(flat, aspects[start : start + _BATCH_SIZE], disc) for disc in _WHOLE_DISCS]
 
-    def search(start: int) -> _Found:
-        """Find the pictures that match a disc of some pictures."""
+    def search(start: int) -> _Matches:
+        """Find the whole pictures that match the discs of a batch."""
         import faiss
 
-        # Of this thread; the pictures are spread over the others.
+        # The batches are distributed over threads; within one of them, faiss uses no others.
         faiss.omp_set_num_threads(1)
-        flat, found = flatten(start), _Found()
-        own = aspects[start : start + _AT_ONCE]
+        flat, matches = flatten(start), _Matches()
+        own = aspects[start : start + _BATCH_SIZE]
         known = given[slice(*np.searchsorted(given[:, 1], [start, start + len(own)]))]
         for disc in DISCS:
             moments = _moments(flat, own, disc)
-            nearest = searches[disc.is_round](_lengths(moments))
+            nearest = searches[disc.is_round](np.abs(moments))
             places = np.repeat(np.arange(start, start + len(own)), nearest.shape[1])
             pairs = np.stack([nearest.ravel(), places], axis=1)[nearest.ravel() >= 0]
-            found.add(
+            matches.add(
                 disc, np.concatenate([pairs, known]), whole[disc.is_round], moments, start, aspects
             )
-        return found
+        return matches
 
     with workers() as run:
         described = zip(*run(describe, starts), strict=True)
         whole = {
             disc.is_round: np.concatenate(parts)
-            for disc, parts in zip(_WHOLE, described, strict=True)
+            for disc, parts in zip(_WHOLE_DISCS, described, strict=True)
         }
         searches = {
-            is_round: _make_search(_lengths(found), n_axes=_N_AXES)
-            for is_round, found in whole.items()
+            is_round: _make_search(np.abs(moments), n_axes=_N_AXES)
+            for is_round, moments in whole.items()
         }
         best = _choose_best(run(search, starts))
     pairs = order[best.pairs]
@@ -174,13 +183,13 @@ def find_candidates(
 
 
 def _both_ways(pairs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return each pair as it is and swapped, in the order of the second of them."""
+    """Return each pair in both directions, sorted by the second row."""
     both = np.concatenate([pairs, pairs[:, ::-1]])
     return both[np.argsort(both[:, 1], kind="stable")]
 
 
-class _Found:
-    """Pairs whose moments match, and how."""
+class _Matches:
+    """Pairs of pictures whose moments match, and their maps."""
 
     def __init__(self) -> None:
         self.pairs: list[NDArray[np.int64]] = [np.empty((0, 2), np.int64)]
@@ -196,9 +205,22 @@ class _Found:
         start: int,
         aspects: NDArray[np.int64],
     ) -> None:
-        """Add the pairs of which the whole first picture matches a disc of the second.
+        """Add the pairs whose first picture, as a whole, matches a disc of the second.
 
-        The moments are those of discs of the pictures from ``start`` on.
+        Parameters
+        ----------
+        disc : Disc
+            The disc of the second pictures.
+        pairs : ndarray of shape (n, 2), int64
+            Pairs to compare.
+        whole : ndarray of shape (n_pictures, n_moments), complex64
+            Moments of all whole pictures.
+        moments : ndarray of shape (n_batch, n_moments), complex64
+            Moments of the disc of the pictures from ``start`` on.
+        start : int
+            The first picture of the batch.
+        aspects : ndarray of shape (n_pictures,), int
+            Aspect ratios of all pictures, in steps of ``_ASPECT_STEP``.
         """
         pairs = pairs[pairs[:, 0] != pairs[:, 1]]
         first, second = whole[pairs[:, 0]], moments[pairs[:, 1] - start]
@@ -216,11 +238,11 @@ class _Found:
         self.maps.append(maps)
 
 
-def _choose_best(found: Sequence[_Found]) -> Candidates:
-    """Return each pair once, as it matches best, and not too many of one picture."""
-    pairs = np.concatenate([part for one in found for part in one.pairs])
-    likeness = np.concatenate([part for one in found for part in one.likeness])
-    maps = np.concatenate([part for one in found for part in one.maps])
+def _choose_best(matches: Sequence[_Matches]) -> Candidates:
+    """Return the best match of each pair, and only the best pairs of each picture."""
+    pairs = np.concatenate([part for batch in matches for part in batch.pairs])
+    likeness = np.concatenate([part for batch in matches for part in batch.likeness])
+    maps = np.concatenate([part for batch in matches for part in batch.maps])
     order = np.lexsort((-likeness, pairs[:, 1], pairs[:, 0]))
     pairs, likeness, maps = pairs[order], likeness[order], maps[order]
     is_first = np.ones(len(pairs), bool)
@@ -232,7 +254,7 @@ def _choose_best(found: Sequence[_Found]) -> Candidates:
 
 
 def _rank(rows: NDArray[np.int64], likeness: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the place of each pair among those of one row, the best first."""
+    """Return the rank of each pair among the pairs of its row; the best has rank 0."""
     order = np.lexsort((-likeness, rows))
     starts = np.flatnonzero(np.diff(rows[order], prepend=-1))
     rank = np.empty(len(rows), np.int64)
@@ -241,7 +263,7 @@ def _rank(rows: NDArray[np.int64], likeness: NDArray[np.float32]) -> NDArray[np.
 
 
 def find_near(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return pairs of rows whose vectors are near, for :func:`find_candidates`.
+    """Find pairs of near vectors, for :func:`find_candidates`.
 
     Parameters
     ----------
@@ -251,11 +273,11 @@ def find_near(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
     Returns
     -------
     ndarray of shape (m, 2), int64
-        No pair twice.
+        Rows of two vectors, the lower first; each pair once.
     """
     n, dimension = vectors.shape
     if dimension > _MOST_DIMENSIONS:
-        # Angles hardly change in a random projection (Johnson and Lindenstrauss, 1984).
+        # A random projection hardly changes angles (Johnson and Lindenstrauss, 1984).
         rng = np.random.default_rng(0)
         vectors = vectors @ rng.standard_normal((dimension, _MOST_DIMENSIONS)).astype(np.float32)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -267,57 +289,63 @@ def find_near(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def _make_search(vectors: NDArray[np.float32], *, n_axes: int | None = None) -> Any:
-    """Return a function that finds the nearest rows of unit vectors; -1 for none.
+    """Return a function that finds the nearest of these unit vectors; -1 where there is none.
 
-    Many vectors are compared along so many of their principal axes, if a number is given.
+    If there are many vectors, only their first ``n_axes`` principal components are compared; all
+    dimensions if it is None.
     """
     import faiss
 
     (n, dimension), metric = vectors.shape, faiss.METRIC_INNER_PRODUCT
     k = min(_N_NEIGHBORS + 1, n)
     if n <= _MOST_EXACT:
-        return lambda wanted: faiss.knn(wanted, vectors, k, metric=metric)[1]
+        return lambda queries: faiss.knn(queries, vectors, k, metric=metric)[1]
     if n_axes is None:
         index = cells = _make_cells(n, dimension, metric)
     else:
-        # Axes have their origin in the mean, where lengths differ.
+        # Principal components are centred, so vectors no longer have length 1: use L2 distances.
         cells = _make_cells(n, n_axes, faiss.METRIC_L2)
         index = faiss.IndexPreTransform(faiss.PCAMatrix(dimension, n_axes), cells)
     index.train(vectors)
     index.add(vectors)
     cells.nprobe = _N_PROBES
-    return lambda wanted: index.search(wanted, k)[1]
+    return lambda queries: index.search(queries, k)[1]
 
 
 def _make_cells(n: int, dimension: int, metric: int) -> Any:
-    """Return an empty inverted file for a number of vectors."""
+    """Return an empty inverted file for ``n`` vectors."""
     import faiss
 
     centres = faiss.IndexFlat(dimension, metric)
     index = faiss.IndexIVFFlat(centres, dimension, 2 * math.isqrt(n), metric)
     index.cp.max_points_per_centroid, index.cp.niter = 64, 10
-    # Fewer than 39 are enough here; faiss would print a warning.
+    # faiss warns about fewer than 39 vectors per cell, which are enough here.
     index.cp.min_points_per_centroid = 1
     return index
-
-
-def _lengths(moments: NDArray[np.complex64]) -> NDArray[np.float32]:
-    """Return the absolute values of moments, which do not change with the angle, as vectors."""
-    return np.abs(moments)
 
 
 def _match(
     first: NDArray[np.complex64], second: NDArray[np.complex64]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64]]:
-    """Turn and mirror first discs to match second ones best: correlation, mirrored, which angle."""
-    inverse, (sums, waves) = first.conj(), _turning()
-    both = np.concatenate(
-        [(other * inverse).view(np.float32) @ sums @ waves for other in (second, second.conj())],
+    """Turn and mirror first discs to match second ones best.
+
+    Returns
+    -------
+    correlation : ndarray of shape (n,), float32
+        Correlation of the best match.
+    is_mirrored : ndarray of shape (n,), bool
+        Whether it is mirrored.
+    turns : ndarray of shape (n,), int64
+        Its angle, as an index of :func:`_angles`.
+    """
+    conjugate, (sums, waves) = first.conj(), _correlation_matrices()
+    correlations = np.concatenate(
+        [(other * conjugate).view(np.float32) @ sums @ waves for other in (second, second.conj())],
         axis=1,
     )
-    place = both.argmax(axis=1)
-    likeness: NDArray[np.float32] = both[np.arange(len(both)), place]
-    return likeness, place >= _N_ANGLES, place % _N_ANGLES
+    best = correlations.argmax(axis=1)
+    correlation: NDArray[np.float32] = correlations[np.arange(len(correlations)), best]
+    return correlation, best >= _N_ANGLES, best % _N_ANGLES
 
 
 def _correlate_detail(
@@ -326,9 +354,9 @@ def _correlate_detail(
     is_mirrored: NDArray[np.bool_],
     turns: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """Return the correlation of turned and mirrored discs with their detail brought out."""
-    orders, numbers = np.array(_orders(), np.float32).T
-    phases = np.exp(-1j * np.outer(_angles(), numbers)).astype(np.complex64)
+    """Return the correlation of turned and mirrored discs with enhanced detail."""
+    orders, repetitions = np.array(_orders(), np.float32).T
+    phases = np.exp(-1j * np.outer(_angles(), repetitions)).astype(np.complex64)
     weights = orders**_DETAIL_POWER
     one = first * weights * phases[turns]
     other = np.where(is_mirrored[:, None], second.conj(), second) * weights
@@ -345,10 +373,10 @@ def _make_maps(
     is_mirrored: NDArray[np.bool_],
     angles: NDArray[np.float64],
 ) -> NDArray[np.float32]:
-    """Return the maps from whole first pictures, of some aspect, to a disc of second ones."""
+    """Return the maps from whole first pictures to a disc of second ones, given their aspects."""
     cosine, sine = np.cos(angles), np.sin(angles)
     turn = np.stack([np.stack([cosine, -sine], 1), np.stack([sine, cosine], 1)], 1)
-    # Phases of mirrored discs run backwards.
+    # Mirroring reverses the sign of the phases.
     turn[is_mirrored, 1] *= -1
     inner = _radii(disc.is_round, first)
     outer = disc.size * _radii(disc.is_round, second)
@@ -358,7 +386,7 @@ def _make_maps(
 
 
 def _radii(is_round: bool, aspects: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the radii of the largest disc along x and y, in pictures of some aspects."""
+    """Return the radii along x and y of the largest disc in pictures of these aspects."""
     if not is_round:
         return np.ones((len(aspects), 2))
     ratio = np.exp(aspects * _ASPECT_STEP)
@@ -368,14 +396,14 @@ def _radii(is_round: bool, aspects: NDArray[np.int64]) -> NDArray[np.float64]:
 def _moments(
     flat: NDArray[np.float32], aspects: NDArray[np.int64], disc: Disc
 ) -> NDArray[np.complex64]:
-    """Return the moments of a disc of each picture, of length 1: shape (n, n_moments)."""
-    # Sorted, and for discs that are not round all alike.
-    found = np.unique(aspects, return_index=True) if disc.is_round else ([0], [0])
-    ends = [*found[1][1:], len(flat)]
+    """Return the moments of a disc of each picture, scaled to length 1: shape (n, n_moments)."""
+    # Aspects are sorted.  Discs that are not round do not depend on them.
+    values, starts = np.unique(aspects, return_index=True) if disc.is_round else ([0], [0])
+    ends = [*starts[1:], len(flat)]
     moments = np.concatenate(
         [
             flat[start:end] @ _disc_matrix(disc, int(aspect))
-            for aspect, start, end in zip(*found, ends, strict=True)
+            for aspect, start, end in zip(values, starts, ends, strict=True)
         ]
     )
     moments /= np.maximum(np.linalg.norm(moments, axis=1, keepdims=True), 1e-6)
@@ -384,29 +412,29 @@ def _moments(
 
 @lru_cache(maxsize=64)
 def _disc_matrix(disc: Disc, aspect: int) -> NDArray[np.float32]:
-    """Return the matrix from a flat picture to the moments of a disc, real and imaginary."""
-    basis, place = _zernike_basis()
+    """Return the matrix from a flat picture to the real and imaginary moments of a disc."""
+    basis, positions = _zernike_basis()
     radii = disc.size * _radii(disc.is_round, np.array([aspect]))[0]
-    lines, columns = (
-        _sampling(radius * place + centre)
+    rows, columns = (
+        _interpolation_weights(radius * positions + centre)
         for radius, centre in ((radii[1], disc.y), (radii[0], disc.x))
     )
-    sampled = (lines.T @ basis.reshape(_DISC_SIDE, -1)).reshape(_HALF, _DISC_SIDE, -1)
-    matrix: NDArray[np.float32] = (columns.T @ sampled).reshape(_HALF * _HALF, -1)
+    sampled = (rows.T @ basis.reshape(_DISC_SIDE, -1)).reshape(_SMALL_SIDE, _DISC_SIDE, -1)
+    matrix: NDArray[np.float32] = (columns.T @ sampled).reshape(_SMALL_SIDE * _SMALL_SIDE, -1)
     return matrix
 
 
-def _sampling(places: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the weights of pixels at places between them, from -1 to 1: shape (n, n_pixels)."""
-    places = np.clip((places + 1) * _HALF / 2 - 0.5, 0, _HALF - 1)
-    distances = np.abs(places[:, None] - np.arange(_HALF))
+def _interpolation_weights(positions: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the weights of pixels at positions from -1 to 1: shape (n, n_pixels)."""
+    pixels = np.clip((positions + 1) * _SMALL_SIDE / 2 - 0.5, 0, _SMALL_SIDE - 1)
+    distances = np.abs(pixels[:, None] - np.arange(_SMALL_SIDE))
     weights: NDArray[np.float32] = np.maximum(1 - distances, 0).astype(np.float32)
     return weights
 
 
 @cache
 def _orders() -> list[tuple[int, int]]:
-    """Return the order and the number of turns of each moment, without the mean."""
+    """Return the order and the repetition of each moment, without the mean."""
     return [(n, m) for n in range(1, _ORDER + 1) for m in range(n % 2, n + 1, 2)]
 
 
@@ -417,11 +445,14 @@ def _angles() -> NDArray[np.float64]:
 
 
 @cache
-def _turning() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return matrices from products of moments to sums, and from those to correlations by angle."""
-    numbers = np.array([m for _, m in _orders()])
+def _correlation_matrices() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return two matrices that give the correlation of two discs at each angle.
+
+    The first sums the products of the moments by repetition, the second is a Fourier transform.
+    """
+    repetitions = np.array([m for _, m in _orders()])
     each = np.arange(_ORDER + 1)
-    sums = np.kron(numbers[:, None] == each, np.eye(2)).astype(np.float32)
+    sums = np.kron(repetitions[:, None] == each, np.eye(2)).astype(np.float32)
     angles = np.outer(each, _angles())
     waves = np.stack([np.cos(angles), -np.sin(angles)], axis=1).reshape(-1, _N_ANGLES)
     return sums, waves.astype(np.float32)
@@ -429,13 +460,13 @@ def _turning() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 @cache
 def _zernike_basis() -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Return the polynomials at the points of a disc, and the places of its rows and columns.
+    """Return the polynomials on the grid of a disc, and the positions of its rows and columns.
 
     Real and imaginary parts alternate: shape (side, side, 2 * n_moments).  Moments of negative
-    turns are conjugates, and left out; the others count twice.
+    repetition are complex conjugates of the others, which count twice instead.
     """
-    place = (np.arange(_DISC_SIDE) + 0.5) * 2 / _DISC_SIDE - 1
-    y, x = np.meshgrid(place, place, indexing="ij")
+    positions = (np.arange(_DISC_SIDE) + 0.5) * 2 / _DISC_SIDE - 1
+    y, x = np.meshgrid(positions, positions, indexing="ij")
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
     is_inside = radius <= 1
     basis = np.zeros((*radius.shape, len(_orders())), np.complex64)
@@ -447,4 +478,4 @@ def _zernike_basis() -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         values = math.sqrt((n + 1) * (2 if m else 1)) * radial * np.exp(-1j * m * angle)
         # On a grid the polynomials are not exactly orthogonal to the mean.
         basis[is_inside, column] = (values - values[is_inside].mean())[is_inside]
-    return basis.view(np.float32), place
+    return basis.view(np.float32), positions

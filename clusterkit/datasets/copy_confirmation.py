@@ -16,60 +16,70 @@ from clusterkit.images.alignment import Floats, align, correlate, detail, shrink
 from clusterkit.utils.parallel import map_ahead, serial_blas
 from clusterkit.utils.progress import progress_bar
 
-# Pictures are compared at this size.
+# Side, in pixels, at which aligned pictures are finally compared.
 _FULL_SIDE = 128
-# Images with a shorter side are only compared at the size of the pictures.
+# Images with a shorter side are finally compared at the side of the thumbnails.
 _MIN_FULL_SIDE = 96
-# Smoothing, in pixels, without which pictures that are half a pixel off differ in their detail.
+# Standard deviation, in pixels, of the Gaussian blur before pictures are compared.  Without it, the
+# detail of pictures that are half a pixel off differs.
 _SMOOTHING = 0.8
-# Detail is finer than this share of a side.
+# Standard deviation, as a share of a side, of the blur that is subtracted to leave the detail.
 _DETAIL = 0.075
-# Sizes at which pictures are aligned in turn, and numbers of steps.
+# Side of the smallest pictures, in pixels.
 _SMALLEST = 16
+# Sides at which pictures are aligned, one after the other, and the number of steps at each.
 _LEVELS = ((_SMALLEST, 3), (32, 2), (SIDE, 2))
-# Grey levels beyond the range that a change of brightness must reach to count as clipped there.
+# Grey levels beyond 0 and 255 that a change of brightness must reach to count as clipped.
 _RANGE_MARGIN = 4.0
-# Fields that are compared: rows and columns.
+# Number of rows, and of columns, of the fields into which pictures are divided.
 _N_FIELDS = 8
-# Grey levels of standard deviation below which a field has no texture that noise could not change.
+# Minimum standard deviation, in grey levels, of a field with texture; noise changes fainter ones.
 _FAINT = 4.0
-# Fields with texture without which nothing is confirmed: a map, brightness and contrast have eight
-# free numbers, by which a mark on a plain ground matches any other.
+# Minimum number of fields with texture.  A map, brightness and contrast have eight free parameters:
+# with these, a mark on a plain background matches any other.
 _MIN_CLEAR = 8
-# Minimum share of the first or second picture that the other shows.
+# Minimum share of the first or the second picture that the other one shows.
 _MIN_AREA = 0.2
-# The most that alignment may change the scale of a map, and one direction more than the other.
+# Maximum factors by which alignment may change the scale of a map, and one direction more than the
+# other.
 _MOST_SCALE, _MOST_STRETCH = 1.3, 1.2
-# Pixels along the edge of a turned disc that are blurred into the filled corners.
+# Width, in pixels, of the rim of a turned disc that is blurred with the filled corners.
 _EDGE = 2.5
-# Angles, in radians, up to which corners that were filled are too small to matter.
+# Maximum angle, in radians, at which the filled corners are too small to matter.
 _UPRIGHT = math.radians(2)
-# How much less the detail of the smallest pictures may agree than that of larger ones, and how much
-# more it must where they lead away, and how much further they may change a map.  Of 35,300 pairs of
-# copies 94 do not agree so well, and of 12,800 other pairs with like moments 52 %.
-_LESS, _MORE, _SLACK = 0.1, 0.07, 1.08
-# Agreement of pictures that hardly overlap without the corners that were turned.
+# The smallest pictures align less exactly, so pairs pass them more easily: if their correlation
+# after alignment is not lower than the threshold minus the first value, or if their correlation
+# before it is not lower than the threshold plus the second (the alignment may go astray).
+_SMALLEST_LESS, _SMALLEST_MORE = 0.1, 0.07
+# The limits of ``_MOST_SCALE`` and ``_MOST_STRETCH`` are multiplied by this for the smallest
+# pictures.  With these three values, they reject 94 of 35,300 pairs of copies, and 52 % of 12,800
+# other pairs with similar moments.
+_SMALLEST_SLACK = 1.08
+# Correlation of pictures that hardly overlap without the filled corners, so that it is not known.
 _UNKNOWN = -1.0
-# Pairs, and pixels of each of their two pictures, that are worked on at a time: many, since threads
-# wait for each other between steps, but so few that what is computed stays in the cache of a core.
-_PAIRS_AT_ONCE, _PIXELS_AT_ONCE = 512, 2**17
+# Number of pairs that a thread processes at a time: many, since threads wait for each other
+# between steps.
+_PAIRS_AT_ONCE = 512
+# Number of pairs times pixels of a picture that are computed together; more would not fit in the
+# cache of a core.
+_PIXELS_AT_ONCE = 2**17
 
 
-class Agreement(NamedTuple):
-    """How well the fields of aligned pictures must agree.
+class Thresholds(NamedTuple):
+    """Thresholds for the agreement of aligned copies.
 
     Attributes
     ----------
     likeness : float
-        Least correlation within all fields together.
+        Minimum correlation within all fields together.
     mean : float
-        Least mean of the correlations of the fields with texture.
+        Minimum mean of the correlations of the fields with texture.
     share : float
-        Least share of the fields with texture whose correlation exceeds ``each``.
+        Minimum share of the fields with texture whose correlation exceeds ``each``.
     each : float
         See ``share``.
     coarse : float
-        Least correlation of the detail of the small pictures by which they are aligned.
+        Minimum correlation of the detail of the small pictures that are used for alignment.
     """
 
     likeness: float
@@ -79,12 +89,13 @@ class Agreement(NamedTuple):
     coarse: float
 
 
-# Slides of one template differ in a few fields only.  Chosen on 60 images of each of five sets,
-# with 11 copies each: of each kind, 99 % exceed 0.98, 0.96 and 0.97.  Of 400 copies, one has less
-# than 0.8 at small sizes, where other candidates cost most: of them, nine of ten have.
-SURE = Agreement(0.965, 0.94, 0.96, 0.8, 0.8)
-# Where it is worse to miss a copy than to take two pictures of one template for copies.
-LIKELY = Agreement(0.94, 0.85, 0.87, 0.5, 0.65)
+# Thresholds for copies.  They are strict, since slides of one template differ in a few fields only.
+# They were chosen on 60 images of each of five data sets, with 11 kinds of copies of each image: of
+# every kind, 99 % have a likeness, a mean and a share above 0.98, 0.96 and 0.97.  The last value,
+# ``coarse``, rejects nine of ten other candidates already at small sizes, and one of 400 copies.
+SURE = Thresholds(0.965, 0.94, 0.96, 0.8, 0.8)
+# Thresholds where missing a copy is worse than taking two slides of one template for copies.
+LIKELY = Thresholds(0.94, 0.85, 0.87, 0.5, 0.65)
 
 
 @dataclass(frozen=True)
@@ -96,9 +107,9 @@ class Confirmed:
     pairs : ndarray of shape (n, 2), int64
         Rows of two pictures.
     maps : ndarray of shape (n, 2, 3), float32
-        How the first matches the second, as in :mod:`clusterkit.images.alignment`.
+        Maps from the first picture to the second, as in :mod:`clusterkit.images.alignment`.
     likeness : ndarray of shape (n,), float32
-        Correlation of the aligned pictures in fields of an eighth of a side, up to 1.
+        Correlation of the aligned pictures within fields of an eighth of a side, at most 1.
     """
 
     pairs: NDArray[np.int64]
@@ -107,14 +118,19 @@ class Confirmed:
 
 
 def angles_of(maps: Floats, first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
-    """Return how far images are turned, in radians from -pi to pi, once a mirrored one is not.
+    """Return the angles by which images are turned, after mirrored ones are mirrored back.
 
     Parameters
     ----------
     maps : ndarray of shape (n, 2, 3), float32
-        How the first matches the second.
+        Maps from the first image to the second.
     first, second : ndarray of shape (n, 2), int
         Height and width of the images.
+
+    Returns
+    -------
+    ndarray of shape (n,), float32
+        Angles in radians, from -pi to pi.
     """
     linear = linear_of(maps, first, second)
     is_mirrored = np.linalg.det(linear) < 0
@@ -126,25 +142,29 @@ def angles_of(maps: Floats, first: NDArray[np.int64], second: NDArray[np.int64])
 
 
 def linear_of(maps: Floats, first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
-    """Return the linear part of maps in pixels of the images; see :func:`angles_of`."""
+    """Return the linear part of maps in pixels of the images, of shape (n, 2, 2).
+
+    The parameters are those of :func:`angles_of`.
+    """
     ratio = second[:, ::-1, None] / first[:, None, ::-1]
     linear: Floats = maps[:, :, :2] * ratio.astype(np.float32)
     return linear
 
 
 class Comparison:
-    """Compares pairs of pictures, at three sizes in turn.
+    """Aligns and compares pairs of pictures, at increasing sizes.
 
     Parameters
     ----------
     pictures : ndarray of shape (n, 64, 64), uint8
         Grey pictures.
     shapes : ndarray of shape (n, 2), int
-        Height and width of the images that they were made from.
+        Height and width of the images from which they were made.
     read : callable
-        ``read(row, side)`` returns the grey picture of a row at another size, or None.
-    agreement : Agreement
-        How well copies must agree.
+        ``read(row, side)`` returns the grey picture of a row with this side, or None if it cannot
+        be read.
+    thresholds : Thresholds
+        Thresholds for copies.
     """
 
     def __init__(
@@ -152,23 +172,23 @@ class Comparison:
         pictures: NDArray[np.uint8],
         shapes: NDArray[np.int64],
         read: Callable[[int, int], NDArray[np.uint8] | None],
-        agreement: Agreement = SURE,
+        thresholds: Thresholds = SURE,
     ) -> None:
-        self.pictures, self.shapes, self.agreement = pictures, shapes, agreement
-        # Copies of one image are compared one after the other.
+        self.pictures, self.shapes, self.thresholds = pictures, shapes, thresholds
+        # The pairs of one image are compared shortly after each other.
         self.read = lru_cache(maxsize=1024)(read)
-        # Most pairs are only compared at this size, and each picture is in several.
+        # Computed once: most pairs are compared at this size only, and each picture is in several.
         self.smallest = np.empty((2, len(pictures), _SMALLEST, _SMALLEST), np.float32)
         for part in _parts(len(pictures), SIDE):
             self.smallest[:, part] = _scale(pictures[part], _SMALLEST)
 
     def confirm(self, candidates: Candidates, *, progress: bool = False) -> Confirmed:
-        """Keep the pairs of candidates that are copies.
+        """Return the candidates that are copies.
 
         Parameters
         ----------
         candidates : Candidates
-            Pairs, and about how they match.
+            Pairs, and their approximate maps.
         progress : bool
             Whether to show a progress bar.
 
@@ -177,7 +197,7 @@ class Comparison:
         Confirmed
         """
         n = len(candidates.pairs)
-        # At least one, so that there is a result.
+        # At least one chunk, so that there are arrays to concatenate.
         starts = range(0, max(n, 1), _PAIRS_AT_ONCE)
         chunks = [slice(start, start + _PAIRS_AT_ONCE) for start in starts]
         results = map_ahead(
@@ -197,7 +217,7 @@ class Comparison:
     def _compare(
         self, pairs: NDArray[np.int64], maps: Floats
     ) -> tuple[NDArray[np.int64], Floats, Floats]:
-        """Return the pairs that are copies, the better maps, and how alike they are."""
+        """Return the pairs that are copies, their improved maps, and their likeness."""
         guess = maps
         for side, n_steps in _LEVELS:
             kept, aligned = np.zeros(len(pairs), bool), np.empty_like(maps)
@@ -214,65 +234,67 @@ class Comparison:
         ):
             for part in _parts(len(rows), side):
                 here = rows[part]
-                likeness[here] = self._liken(pairs[here], maps[here], side)
+                likeness[here] = self._measure_likeness(pairs[here], maps[here], side)
         kept = likeness > 0
         return pairs[kept], maps[kept], likeness[kept]
 
     def _align(
         self, pairs: NDArray[np.int64], maps: Floats, guess: Floats, side: int, n_steps: int
     ) -> tuple[NDArray[np.bool_], Floats]:
-        """Align pictures at one size: which agree, and the better maps."""
-        (first, detail), (second, other_detail) = (self._at(rows, side) for rows in pairs.T)
+        """Align pictures at one size; return which of them agree, and their improved maps.
+
+        The guess is the map of the candidates, from which the alignment must not stray far.
+        """
+        (first, detail), (second, other_detail) = (self._scaled(rows, side) for rows in pairs.T)
         masks = self._masks(pairs, maps, side)
         aligned = align(first, second, maps, masks, n_steps=n_steps)
         agreement = _agree(detail, other_detail, aligned, masks)
-        coarse = self.agreement.coarse
+        coarse = self.thresholds.coarse
         if side > _SMALLEST:
             return _is_near(aligned, guess, 1) & (agreement >= coarse), aligned
-        # The smallest pictures tell a map less exactly; where brightness is clipped, they can lead
-        # away.
-        is_near = _is_near(aligned, guess, _SLACK)
+        # The smallest pictures give less exact maps, and wrong ones where brightness is clipped.
+        is_near = _is_near(aligned, guess, _SMALLEST_SLACK)
         before = _agree(detail, other_detail, maps, masks)
         is_better = is_near & (agreement >= before)
-        kept = is_near & (agreement >= coarse - _LESS)
-        kept |= (before >= coarse + _MORE) | (before == _UNKNOWN)
+        kept = is_near & (agreement >= coarse - _SMALLEST_LESS)
+        kept |= (before >= coarse + _SMALLEST_MORE) | (before == _UNKNOWN)
         return kept, np.where(is_better[:, None, None], aligned, maps)
 
-    def _at(self, rows: NDArray[np.int64], side: int) -> tuple[Floats, Floats]:
-        """Return pictures at a size, and their detail."""
+    def _scaled(self, rows: NDArray[np.int64], side: int) -> tuple[Floats, Floats]:
+        """Return the pictures of rows at one size, and their detail."""
         if side == _SMALLEST:
             return self.smallest[0, rows], self.smallest[1, rows]
         return _scale(self.pictures[rows], side)
 
-    def _liken(self, pairs: NDArray[np.int64], maps: Floats, side: int) -> Floats:
-        """Return how alike aligned pictures are in all fields; 0 for those that are no copies."""
+    def _measure_likeness(self, pairs: NDArray[np.int64], maps: Floats, side: int) -> Floats:
+        """Return the likeness of aligned pictures; 0 for those that are not copies."""
         likeness = np.zeros(len(pairs), np.float32)
-        read = [[self.read(place, side) for place in places] for places in pairs.T.tolist()]
-        is_known = [[picture is not None for picture in found] for found in read]
-        rows = np.flatnonzero(np.all(is_known, axis=0))
-        if not len(rows):
+        read = [[self.read(row, side) for row in rows] for rows in pairs.T.tolist()]
+        is_read = [[picture is not None for picture in pictures] for pictures in read]
+        known = np.flatnonzero(np.all(is_read, axis=0))
+        if not len(known):
             return likeness
-        # One of them can be sharper: both are smoothed alike.
+        # One picture of a pair may be sharper; the blur makes them alike.
         first, second = (
-            smooth(np.array([found[row] for row in rows], np.float32), _SMOOTHING * 1.4)
-            for found in read
+            smooth(np.array([pictures[pair] for pair in known], np.float32), _SMOOTHING * 1.4)
+            for pictures in read
         )
-        seen, inside = warp(second, maps[rows])
-        inside &= self._masks(pairs[rows], maps[rows], side)
+        seen, inside = warp(second, maps[known])
+        inside &= self._masks(pairs[known], maps[known], side)
         inside &= ~(_is_clipped(first, seen, inside) | _is_clipped(seen, first, inside))
-        likeness[rows] = _compare_fields(first, seen, inside, self.agreement)
+        likeness[known] = _compare_fields(first, seen, inside, self.thresholds)
         return likeness
 
     def _masks(self, pairs: NDArray[np.int64], maps: Floats, side: int) -> NDArray[np.bool_]:
-        """Return what to compare: of images that were turned, without the corners, only discs."""
+        """Return which pixels to compare: of turned images only a disc, not the filled corners."""
         masks = np.ones((len(pairs), side, side), bool)
         first, second = self.shapes[pairs[:, 0]], self.shapes[pairs[:, 1]]
         quarter = math.pi / 2
         angles = angles_of(maps, first, second)
         turned = np.flatnonzero(np.abs((angles + quarter / 2) % quarter - quarter / 2) > _UPRIGHT)
         if len(turned):
-            place = (np.arange(side, dtype=np.float32) + 0.5) * 2 / side - 1
-            y, x = np.meshgrid(place, place, indexing="ij")
+            positions = (np.arange(side, dtype=np.float32) + 0.5) * 2 / side - 1
+            y, x = np.meshgrid(positions, positions, indexing="ij")
             points = np.stack([x.ravel(), y.ravel(), np.ones(side * side, np.float32)])
             own = np.broadcast_to(points[:2], (len(turned), 2, side * side))
             radius = 1 - 2 * _EDGE / side
@@ -283,19 +305,19 @@ class Comparison:
 
 
 def _parts(n: int, side: int) -> Iterator[slice]:
-    """Yield consecutive parts of pairs that are worked on at a time at a size."""
+    """Yield slices of ``n`` pictures of a side, each small enough to be processed together."""
     n_part = max(1, _PIXELS_AT_ONCE // side**2)
     yield from (slice(start, start + n_part) for start in range(0, n, n_part))
 
 
 def _scale(pictures: NDArray[np.uint8], side: int) -> tuple[Floats, Floats]:
-    """Return pictures at a size, smoothed, and their detail."""
+    """Shrink and smooth pictures; return them and their detail."""
     smoothed = smooth(shrink(pictures, side), _SMOOTHING)
     return smoothed, detail(smoothed, _DETAIL * side)
 
 
 def _agree(first: Floats, second: Floats, maps: Floats, masks: NDArray[np.bool_]) -> Floats:
-    """Return the correlation of aligned pictures of detail, if they overlap."""
+    """Return the correlation of the aligned detail of pictures; -1 if they hardly overlap."""
     seen, inside = warp(second, maps)
     inside &= masks
     area = inside.mean(axis=(1, 2))
@@ -306,14 +328,17 @@ def _agree(first: Floats, second: Floats, maps: Floats, masks: NDArray[np.bool_]
 
 
 def _is_in_disc(points: Floats, shapes: NDArray[np.int64], radius: float) -> NDArray[np.bool_]:
-    """Return whether points (n, 2, m) of pictures lie in discs; the largest has radius 1."""
+    """Return whether points, of shape (n, 2, m), are in discs.
+
+    A disc of radius 1 is the largest round one in an image of that shape.
+    """
     radii = shapes.min(axis=1, keepdims=True) / shapes[:, ::-1] * radius
     inside: NDArray[np.bool_] = ((points / radii[:, :, None]) ** 2).sum(axis=1) <= 1
     return inside
 
 
 def _is_near(maps: Floats, guess: Floats, slack: float) -> NDArray[np.bool_]:
-    """Return whether maps did not run away from what they began with."""
+    """Return whether maps are still near the guess from which the alignment started."""
     change = maps[:, :, :2] @ np.linalg.inv(guess[:, :, :2])
     stretch = np.linalg.svd(change, compute_uv=False)
     largest, least = stretch.T
@@ -324,7 +349,7 @@ def _is_near(maps: Floats, guess: Floats, slack: float) -> NDArray[np.bool_]:
 
 
 def _is_clipped(first: Floats, second: Floats, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return where the brightness and contrast of the second picture put the first out of range."""
+    """Return where the first picture, at the brightness and contrast of the second, is clipped."""
     n = len(first)
     one, other = first.reshape(n, -1), second.reshape(n, -1)
     weights = inside.reshape(n, -1) & (np.abs(other - 127.5) < 127.5 - _RANGE_MARGIN)
@@ -340,9 +365,9 @@ def _is_clipped(first: Floats, second: Floats, inside: NDArray[np.bool_]) -> NDA
 
 
 def _compare_fields(
-    first: Floats, second: Floats, inside: NDArray[np.bool_], least: Agreement
+    first: Floats, second: Floats, inside: NDArray[np.bool_], thresholds: Thresholds
 ) -> Floats:
-    """Return the correlation within fields of aligned pictures; 0 for those that are no copies."""
+    """Return the correlation within the fields of aligned pictures; 0 if they are not copies."""
     one, other, weights = (_fields(values) for values in (first, second, inside))
     total = np.maximum(weights.sum(axis=2, keepdims=True), 1)
     one = (one - (one * weights).sum(axis=2, keepdims=True) / total) * weights
@@ -356,16 +381,18 @@ def _compare_fields(
     agreement = common / np.sqrt(np.maximum(own, faint / 4) * np.maximum(others, faint / 4))
     n_clear = np.maximum(is_clear.sum(axis=1), 1)
     mean = (agreement * is_clear).sum(axis=1) / n_clear
-    share = ((agreement > least.each) & is_clear).sum(axis=1) / n_clear
+    share = ((agreement > thresholds.each) & is_clear).sum(axis=1) / n_clear
     lengths = np.sqrt((own * is_seen).sum(axis=1) * (others * is_seen).sum(axis=1))
     likeness: Floats = (common * is_seen).sum(axis=1) / np.maximum(lengths, 1e-6)
-    is_copy = (likeness >= least.likeness) & (mean >= least.mean) & (share >= least.share)
+    is_copy = (
+        (likeness >= thresholds.likeness) & (mean >= thresholds.mean) & (share >= thresholds.share)
+    )
     is_copy &= n_clear >= _MIN_CLEAR
     return np.where(is_copy, np.minimum(likeness, 1), 0).astype(np.float32)
 
 
 def _fields(values: NDArray[np.generic]) -> Floats:
-    """Return pictures (n, side, side) as fields: (n, 64, pixels of a field)."""
+    """Divide pictures, of shape (n, side, side), into fields: (n, 64, pixels of a field)."""
     n, side, _ = values.shape
     part = side // _N_FIELDS
     fields = values.reshape(n, _N_FIELDS, part, _N_FIELDS, part).transpose(0, 1, 3, 2, 4)

@@ -1,4 +1,4 @@
-"""Embed on Ray: workers that each hold a network, and write the parts of a store side by side."""
+"""Embed images on Ray: each worker holds a network, and all write parts of a store in parallel."""
 
 from __future__ import annotations
 
@@ -26,37 +26,38 @@ from clusterkit.utils.locations import absolute, join
 from clusterkit.utils.parallel import limit_cpus
 from clusterkit.utils.ray_engine import RayEngine, Room, check_versions
 
-# Maximum rows of a part, which is what a lost worker loses: up to a minute of its work.
+# Maximum number of rows of a part.  This is what a lost worker loses: up to a minute of its work.
 PIECE_ROWS = {"CPU": 256, "GPU": 2048}
-# Minimum rows, which bounds how long a worker waits for the last of the others.
+# Minimum number of rows of a part, which limits how long workers wait for the last one.
 _LEAST_ROWS = {"CPU": 8, "GPU": 128}
-# A piece is this share of what each worker still has to do.
+# Number of rows of a part as a share of the rows that remain for each worker.
 _SHARE = 1 / 8
-# GB that a worker needs: TensorFlow, a network in up to four sessions, and pictures being read.
-# One with Xception and one CPU took 2.3.
+# Memory of a worker in GB, for TensorFlow, a network in up to four sessions, and pictures being
+# read.  A worker with Xception and one CPU took 2.3.
 _MEMORY = 3.0
-# CPUs beyond which one worker gains less than another would.
+# Maximum number of CPUs of a worker; beyond this, one more worker gains more.
 _MOST_CPUS = 4
-# Maximum number of attempts at a piece whose workers die; after that it is assumed to be the cause.
+# Maximum number of attempts at a piece whose workers die.  Then the piece is taken for the cause.
 _MOST_ATTEMPTS = 3
-# Each part has a separate list until it is taken over; a writer reads all of them.
+# Number of pieces after which their ledgers are merged.  Each part has a ledger of its own until
+# then, and a writer reads all of them.
 _MOST_LEDGERS = 32
-# Libraries that decide what a vector is, to the last bit.
+# Libraries on which the last bit of a vector depends.
 _LIBRARIES = ("keras", "numpy", "pillow", "simplejpeg")
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Images for one part, with what the store knows of them.
+    """Images that one worker embeds as one part of the store.
 
     Attributes
     ----------
     images : ImageFolder
         New and changed images.
     known : Known
-        Their rows, and the vectors of contents that may be theirs.
+        Their rows in the store, and stored vectors of contents that may be theirs.
     number : int
-        Which piece of the run it is.
+        Number of the piece in the run.
     """
 
     images: ImageFolder
@@ -71,9 +72,9 @@ class Outcome:
     Attributes
     ----------
     embedded, reused, failures
-        As of :class:`~clusterkit.embedding.workers.EmbedRun`.
+        As in :class:`~clusterkit.embedding.workers.EmbedRun`.
     refused : str or None
-        Why the worker cannot work, or could not write.
+        Why the worker cannot work, or could not write; None if it could.
     """
 
     embedded: int = 0
@@ -84,28 +85,28 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Job:
-    """The job of all workers of a run.
+    """What all workers of a run have in common.
 
     Attributes
     ----------
     extractor : Extractor
         The network, not loaded.
     fingerprint : str
-        Of the space; the weights of the worker must have the same.
+        Fingerprint of the space; the weights of each worker must have the same.
     versions : dict
-        Of the libraries of the process that started the run.
+        Versions of the libraries in the process that started the run.
     store : Store
-        Where parts are written, with an absolute path.
+        Where parts are written; its path is absolute.
     space : dict
         Description of the space.
     cpus : int
-        CPUs of a worker.
+        Number of CPUs of a worker.
     n_images : int
         Number of images that will be embedded.
     again : bool
         Whether known images are embedded again.
     kept_of_digest : dict
-        Vectors of contents whose size is not known, such as imported ones.
+        Stored vectors of contents whose size is not known, such as imported ones.
     """
 
     extractor: Extractor
@@ -120,25 +121,25 @@ class Job:
 
 
 def run_on_ray(run: EmbedRun, store: Store, space: Space, engine: RayEngine) -> None:
-    """Embed the new images of a run on Ray, and add what becomes of them to its counts.
+    """Embed the new images of a run on Ray, and add the results to its counts.
 
-    Each piece ends as a part of the store before the next begins.  If a worker is lost, Ray gives
-    its piece to another.  The space is locked by the caller.
+    A worker writes each piece as a part of the store before it begins the next one.  If a worker is
+    lost, Ray gives its piece to another.  The caller holds the lock of the space.
 
     Parameters
     ----------
     run : EmbedRun
         The run, whose own network is not loaded.
     store, space : Store, Space
-        Where the parts are written; all machines must see its folder, and the images.
+        Where the parts are written; all machines must see its folder and the images.
     engine : RayEngine
         The cluster.
 
     Raises
     ------
     ClusterError
-        If there is no cluster, or a worker cannot work: it has other versions or other weights, or
-        does not see the images or the store.
+        If there is no cluster, or a worker cannot work because its versions or weights differ, or
+        because it does not see the images or the store.
     """
     with run.bar:
         paths = [path for path, _ in run.new_files()]
@@ -146,7 +147,7 @@ def run_on_ray(run: EmbedRun, store: Store, space: Space, engine: RayEngine) -> 
             return
         with engine.started(memory=_MEMORY, cpus=_MOST_CPUS, gpus=True) as room:
             images = ImageFolder._from_paths(run.images.root, paths, run.images._listed)
-            unsized, pieces = cut(images, run.known, _piece_sizes(len(paths), room))
+            unsized, pieces = cut_into_pieces(images, run.known, _piece_sizes(len(paths), room))
             job = Job(
                 _for_workers(run.extractor),
                 run.extractor.fingerprint,
@@ -173,13 +174,13 @@ def run_on_ray(run: EmbedRun, store: Store, space: Space, engine: RayEngine) -> 
     run.failures.sort()
 
 
-def cut(
+def cut_into_pieces(
     images: ImageFolder, known: Known, sizes: Iterable[int]
 ) -> tuple[dict[str | None, tuple[str, int]], list[Piece]]:
-    """Cut images into pieces, each with what is known of it.
+    """Cut images into pieces, each with what the store knows of its images.
 
-    A file may only have the content of another if it has its size, so that a piece needs to know
-    few contents.
+    Only files of equal size can have equal content, so each piece gets the stored contents of its
+    sizes only.
 
     Parameters
     ----------
@@ -188,12 +189,12 @@ def cut(
     known : Known
         What the store knows.
     sizes : iterable of int
-        Numbers of images of the pieces; their sum is the number of images.
+        Number of images of each piece; their sum is the number of all images.
 
     Returns
     -------
     unsized : dict
-        Known contents whose size is not known.
+        Stored contents whose size is not known.
     pieces : list of Piece
         One per size.
     """
@@ -204,40 +205,40 @@ def cut(
     pieces: list[Piece] = []
     start = 0
     for n_images in sizes:
-        some = images[start : start + n_images]
+        part = images[start : start + n_images]
         start += n_images
-        files = [join(images.root, path) for path in some.paths]
+        files = [join(images.root, path) for path in part.paths]
         rows = {file: known.rows[file] for file in files if file in known.rows}
         kept: dict[str | None, tuple[str, int]] = {}
-        for size in {some.status_of(path).size for path in some.paths} if of_size else ():
+        for size in {part.status_of(path).size for path in part.paths} if of_size else ():
             kept |= of_size.get(size, {}) if size is not None else {}
-        pieces.append(Piece(some, replace(known, rows=rows, kept_of_digest=kept), len(pieces)))
+        pieces.append(Piece(part, replace(known, rows=rows, kept_of_digest=kept), len(pieces)))
     return of_size.get(None, {}), pieces
 
 
 class Attempts:
-    """An actor of Ray that counts how often each piece was begun."""
+    """Ray actor that counts the attempts at each piece."""
 
     def __init__(self) -> None:
         self.counts: Counter[int] = Counter()
 
     def begin(self, number: int) -> int:
-        """Count one more attempt at a piece, and return how many there are."""
+        """Count another attempt at a piece, and return the number of attempts so far."""
         self.counts[number] += 1
         return self.counts[number]
 
 
 class RayWorker:
-    """An actor of Ray that holds one network, and turns pieces into parts.
+    """Ray actor that holds one network, and embeds each piece as a part of the store.
 
-    The reason why it cannot work is returned rather than raised, since Ray would restart it.
+    Errors are returned instead of raised, since Ray would restart the actor.
 
     Parameters
     ----------
     job : Job
-        The job.
+        What all workers have in common.
     begin : callable, optional
-        Returns how often a piece was begun, by its number.
+        ``begin(number)`` counts an attempt at a piece, and returns their number.
     """
 
     def __init__(self, job: Job, begin: Callable[[int], int] = lambda _: 1) -> None:
@@ -255,7 +256,7 @@ class RayWorker:
         """Embed a piece and write its part."""
         job = self.job
         if self.begin(piece.number) > _MOST_ATTEMPTS:
-            # Ray would retry for ever.
+            # Otherwise Ray would retry forever.
             paths = piece.images.paths
             return Outcome(
                 refused=f"{_MOST_ATTEMPTS} workers died at the images {paths[0]} "
@@ -263,41 +264,41 @@ class RayWorker:
                 "reports more, and give workers more memory if there is too little"
             )
         try:
-            space = self.space or self._begin(piece.images)
+            space = self.space or self._start(piece.images)
             kept = ChainMap(dict(piece.known.kept_of_digest), job.kept_of_digest)
             known = replace(piece.known, kept_of_digest=kept)
             run = EmbedRun(piece.images, job.extractor, known, again=job.again)
             rows = list(run.rows())
-            # A network share that is lost in between would turn good rows into failures.
+            # If a network share was lost meanwhile, good images were counted as failures.
             self._check_sees(piece.images, space)
             if rows:
                 # A unique name, since a worker that Ray considers lost may write concurrently with
-                # the next.
+                # its successor.
                 with space.adding(f"ray{uuid4().hex[:12]}"):
                     space.append(rows)
         except ClusterkitError as error:
             return Outcome(refused=f"the worker on {platform.node()} cannot work: {error}")
         return Outcome(run.embedded, run.reused, run.failures)
 
-    def _begin(self, images: ImageFolder) -> Space:
-        """Check that this worker may work, load its network, and return where it writes."""
+    def _start(self, images: ImageFolder) -> Space:
+        """Check that this worker can work, load its network, and return the space it writes to."""
         check_versions(self.job.versions, library_versions())
         space = self.job.store.open_space(self.job.space)
         self._check_sees(images, space)
-        self._prepare()
+        self._load()
         self.space = space
         return space
 
     def _check_sees(self, images: ImageFolder, space: Space) -> None:
-        """Check that images and store are there, as on the machine that started the run."""
+        """Check that this worker sees the images and the store of the run."""
         if not images.root.is_dir():
             raise ClusterError(f"it does not see the images in {images.root}")
         info = space.read_info()
         if info is None or info["fingerprint"] != self.job.fingerprint:
             raise ClusterError(f"it does not see the store {self.job.store.folder}")
 
-    def _prepare(self) -> None:
-        """Load the network, and check that it is the one of the space."""
+    def _load(self) -> None:
+        """Load the network, and check that it is that of the space."""
         extractor = self.job.extractor
         if extractor.fingerprint != self.job.fingerprint:
             raise ClusterError(
@@ -309,12 +310,12 @@ class RayWorker:
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of what decides about vectors."""
+    """Return the versions of clusterkit and of the libraries on which vectors depend."""
     return {"clusterkit": __version__} | {name: metadata.version(name) for name in _LIBRARIES}
 
 
 def _embed_pieces(job: Job, pieces: list[Piece], room: Room) -> Iterator[Outcome]:
-    """Let the workers of a cluster embed pieces; yield their outcomes as they come."""
+    """Embed pieces by the workers of a cluster; yield outcomes in order of completion."""
     import ray.data
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -326,18 +327,18 @@ def _embed_pieces(job: Job, pieces: list[Piece], room: Room) -> Iterator[Outcome
     attempts = ray.remote(num_cpus=0)(Attempts).options(scheduling_strategy=here).remote()
 
     def begin(number: int) -> int:
-        """Count an attempt at a piece, in a worker."""
-        # The actor that counts may also be lost with its machine, which must not end the run.
+        """Count an attempt at a piece; called in a worker."""
+        # The counting actor may be lost with its machine, too, which must not end the run.
         with suppress(ray.exceptions.RayError):
             return int(ray.get(attempts.begin.remote(number)))
         return 1
 
     items = [{"piece": pickle.dumps(piece)} for piece in pieces]
-    found = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+    outcomes = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
         RayWorker,
         batch_size=1,
         fn_constructor_args=(job, begin),
-        # No piece waits behind another one while a worker has nothing to do.
+        # One piece in flight per worker: none waits for a busy worker while another is idle.
         compute=ray.data.ActorPoolStrategy(
             size=min(room.workers, len(items)), max_tasks_in_flight_per_actor=1
         ),
@@ -345,12 +346,12 @@ def _embed_pieces(job: Job, pieces: list[Piece], room: Room) -> Iterator[Outcome
         num_gpus=room.gpus or None,
         memory=room.memory,
     )
-    for batch in found.iter_batches(batch_size=1, prefetch_batches=0):
+    for batch in outcomes.iter_batches(batch_size=1, prefetch_batches=0):
         yield from map(pickle.loads, batch["outcome"])
 
 
 def _for_workers(extractor: Extractor) -> Extractor:
-    """Return an extractor that is not loaded, with weights that are found from any folder."""
+    """Return a copy of an extractor, not loaded, whose weights have an absolute path."""
     from sklearn.base import clone
 
     copy: Extractor = clone(extractor)
@@ -361,9 +362,9 @@ def _for_workers(extractor: Extractor) -> Extractor:
 
 
 def _piece_sizes(n_images: int, room: Room) -> Iterator[int]:
-    """Yield the numbers of images of the pieces.
+    """Yield the number of images of each piece.
 
-    They get smaller, so that all workers end at about the same time, however fast each is
+    Pieces become smaller, so that all workers finish at about the same time, however fast each is
     (guided self-scheduling, Polychronopoulos and Kuck, IEEE Trans. Computers C-36, 1987).
     """
     kind = "GPU" if room.gpus else "CPU"

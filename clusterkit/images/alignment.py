@@ -1,8 +1,8 @@
-"""Align grey pictures and compare them, many pairs at a time.
+"""Align and compare pairs of grey pictures, many at a time.
 
-Positions in a picture run from -1 to 1 on both axes, whatever its shape.  A map is a matrix
-``[[a, b, c], [d, e, f]]`` that takes positions ``(x, y)`` in the first picture of a pair to
-``(a x + b y + c, d x + e y + f)`` in the second.
+Positions in a picture range from -1 to 1 on both axes, whatever its shape.  A map is an affine
+transformation, a matrix ``[[a, b, c], [d, e, f]]`` that maps positions ``(x, y)`` in the first
+picture of a pair to ``(a x + b y + c, d x + e y + f)`` in the second.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ Floats = NDArray[np.float32]
 
 # Largest change of an entry of a map in one step.
 _MOST_STEP = 0.15
-# Share of the squared gradients that is added to their products, so that flat pictures stay.
+# Relative damping of the diagonal of the normal equations, so that flat pictures do not move.
 _DAMPING = 1e-3
 
 
 def align(
     first: Floats, second: Floats, maps: Floats, masks: NDArray[np.bool_], *, n_steps: int = 8
 ) -> Floats:
-    """Improve the maps between pictures that nearly match.
+    """Improve the maps of pairs of pictures that nearly match.
 
     Parameters
     ----------
     first, second : ndarray of shape (n, side, side), float32
         The pictures of each pair, smoothed by about a pixel.
     maps : ndarray of shape (n, 2, 3), float32
-        Maps to begin with, off by less than about a tenth of a picture.
+        Initial maps, off by less than about a tenth of a picture.
     masks : ndarray of shape (n, side, side), bool
-        What counts in the first pictures.
+        Pixels of the first pictures to compare.
     n_steps : int
-        Number of steps.
+        Number of iterations.
 
     Returns
     -------
     ndarray of shape (n, 2, 3), float32
-        Maps that minimise the squared differences, whatever the brightness and contrast.
+        Maps that reduce the squared differences, regardless of brightness and contrast.
 
     Notes
     -----
     The inverse compositional algorithm of Baker and Matthews (2004, "Lucas-Kanade 20 years on: a
-    unifying framework"), with brightness and contrast projected out.
+    unifying framework"), with brightness and contrast projected out of the gradients.
     """
     n, side = first.shape[:2]
     if not n:
@@ -55,7 +55,7 @@ def align(
     weights = (masks.reshape(n, side * side) & inside).astype(np.float32)
     wanted, deviation = _normalise(first.reshape(n, side * side), weights)
     down, across = np.gradient(first, axis=(1, 2))
-    # Half a picture is one unit.
+    # Gradients per unit of position, which is half a side, and of the normalised picture.
     scale = side / 2 / deviation
     across = across.reshape(n, side * side) * scale
     down = down.reshape(n, side * side) * scale
@@ -81,22 +81,23 @@ def align(
 
 
 def warp(second: Floats, maps: Floats, side: int | None = None) -> tuple[Floats, NDArray[np.bool_]]:
-    """Bring the second pictures of pairs to the positions of the first.
+    """Warp the second pictures of pairs to the positions of the first.
 
     Parameters
     ----------
     second : ndarray of shape (n, side, side), float32
-        The pictures.
+        The second pictures.
     maps : ndarray of shape (n, 2, 3), float32
-        From positions in the first pictures.
+        Maps from the first pictures to the second.
     side : int, optional
-        Height and width of the first pictures; by default those of the second.
+        Height and width of the first pictures; by default, those of the second.
 
     Returns
     -------
     pictures : ndarray of shape (n, side, side), float32
+        The warped pictures.
     inside : ndarray of shape (n, side, side), bool
-        Where the second pictures have anything.
+        Whether the position is inside the second picture.
     """
     side = second.shape[1] if side is None else side
     pictures, inside = _sample(second, maps, *_grid(side))
@@ -104,14 +105,14 @@ def warp(second: Floats, maps: Floats, side: int | None = None) -> tuple[Floats,
 
 
 def correlate(first: Floats, second: Floats, masks: NDArray[np.bool_]) -> Floats:
-    """Return the correlation of each pair of aligned pictures where a mask is true.
+    """Compute the correlation of each pair of aligned pictures within a mask.
 
     Parameters
     ----------
     first, second : ndarray of shape (n, side, side), float32
         The pictures of each pair.
     masks : ndarray of shape (n, side, side), bool
-        What to compare.
+        Pixels to compare.
 
     Returns
     -------
@@ -128,18 +129,18 @@ def correlate(first: Floats, second: Floats, masks: NDArray[np.bool_]) -> Floats
 
 
 def smooth(pictures: Floats, sigma: float) -> Floats:
-    """Return square pictures behind a Gaussian blur of some pixels."""
+    """Blur square pictures by a Gaussian with a standard deviation of ``sigma`` pixels."""
     blur = _blur(pictures.shape[1], sigma)
     return np.matmul(np.matmul(blur, pictures), blur.T)
 
 
 def detail(pictures: Floats, sigma: float) -> Floats:
-    """Return pictures without what is coarser than a number of pixels."""
+    """Return the detail of square pictures: what a Gaussian blur of ``sigma`` pixels removes."""
     return pictures - smooth(pictures, sigma)
 
 
 def shrink(pictures: NDArray[np.uint8], side: int) -> Floats:
-    """Return square pictures whose side is halved until it is ``side``."""
+    """Shrink square pictures by halving their side until it is ``side``."""
     sums: NDArray[Any] = pictures
     while sums.shape[1] > side:
         sums = np.add(sums[:, ::2], sums[:, 1::2], dtype=np.uint16)
@@ -167,7 +168,7 @@ def invert(maps: Floats) -> Floats:
 
 @lru_cache(maxsize=16)
 def _blur(side: int, sigma: float) -> Floats:
-    """Return the matrix that blurs columns: faster than a filter in small pictures."""
+    """Return the matrix that blurs columns, which is faster than a filter for small pictures."""
     from scipy.ndimage import gaussian_filter1d
 
     blur = gaussian_filter1d(np.eye(side), sigma, axis=0, truncate=2.5)
@@ -175,28 +176,28 @@ def _blur(side: int, sigma: float) -> Floats:
 
 
 def _grid(side: int) -> tuple[Floats, Floats]:
-    """Return the positions of all pixels, flattened."""
-    place = (np.arange(side, dtype=np.float32) + 0.5) * 2 / side - 1
-    return np.tile(place, side), np.repeat(place, side)
+    """Return the x and y positions of all pixels, flattened."""
+    positions = (np.arange(side, dtype=np.float32) + 0.5) * 2 / side - 1
+    return np.tile(positions, side), np.repeat(positions, side)
 
 
 def _sample(
     pictures: Floats, maps: Floats, x: Floats, y: Floats
 ) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return pictures at mapped positions, interpolated linearly, and what is inside of them."""
+    """Sample pictures at mapped positions by bilinear interpolation, and return what is inside."""
     n, side = len(pictures), pictures.shape[1]
     grid = np.stack([x, y, np.ones_like(x)])
-    places = (maps @ grid + 1) * (side / 2) - 0.5
-    inside = ((places >= -0.5) & (places <= side - 0.5)).all(axis=1)
-    np.clip(places, 0, side - 1.001, out=places)
-    # Whole numbers as floats, which are faster to make and to take off.
-    corner = np.floor(places)
-    places -= corner
-    u, v = places[:, 0], places[:, 1]
+    pixels = (maps @ grid + 1) * (side / 2) - 0.5
+    inside = ((pixels >= -0.5) & (pixels <= side - 0.5)).all(axis=1)
+    np.clip(pixels, 0, side - 1.001, out=pixels)
+    # Kept as floats, which is faster than converting to integers and back.
+    corner = np.floor(pixels)
+    pixels -= corner
+    u, v = pixels[:, 0], pixels[:, 1]
     index = (corner[:, 1] * side + corner[:, 0]).astype(np.intp)
     index += (np.arange(n) * side**2)[:, None]
     flat = pictures.reshape(-1)
-    # Nothing is outside, so that nothing is wrapped: this mode is the fastest.
+    # No index is out of range, so nothing is wrapped; this mode of ``take`` is the fastest.
     left, right, lower_left, lower_right = (
         flat[offset:].take(index, mode="wrap") for offset in (0, 1, side, side + 1)
     )
@@ -205,9 +206,9 @@ def _sample(
 
 
 def _normalise(flat: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """Return flat pictures of mean 0 and variance 1 within weights, and 0 elsewhere.
+    """Standardise flattened pictures to mean 0 and variance 1 where weights are 1; 0 elsewhere.
 
-    The second value is their standard deviation before, at least a thousandth.
+    Also return the standard deviations of the pictures, at least 0.001.
     """
     total = np.maximum(weights.sum(axis=1, keepdims=True), 1)
     centred = (flat - (flat * weights).sum(axis=1, keepdims=True) / total) * weights

@@ -1,4 +1,4 @@
-"""Measures that distinguish blurred, dark, overexposed and plain pictures from good ones."""
+"""Measures that distinguish blurred, dark, overexposed and uniform pictures from good ones."""
 
 from __future__ import annotations
 
@@ -8,31 +8,34 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-# Number of examined lines of a picture in each direction.
+# Approximate number of lines of a picture that are examined in each direction.
 _N_LINES = 32
-# An edge is a change by at least this many levels within this many pixels; less may be noise.
+# An edge is a change of at least ``_EDGE`` grey levels within ``_REACH`` pixels.  In pictures with
+# few edges, changes from ``_FAINT`` levels on count; smaller ones may be noise.
 _EDGE, _FAINT, _REACH = 24, 8, 8
-# If a smaller share of the picture is edges, its strongest changes are used.
+# If the share of edges in a picture is smaller than this, its strongest changes are used instead.
 _LEAST_EDGES = 0.02
 # Share of the edges that are at least as steep as the measure.
 _STEEPEST = 0.1
-# Pictures are sharp if one step is half of the change; larger values are clipped.
+# Steepness of sharp pictures: one step is half of the change.  Larger values are clipped to this.
 SHARP = 0.5
-# A pixel is clipped if a colour is from this level on, and white if no colour is below the other.
+# A pixel is clipped if a colour has at least the first level.  A clipped pixel is white if all
+# colours have at least the second.
 _CLIPPED, _WHITE = 250, 235
-# It is dark if all colours are below a quarter of full light, and dim below the other level.
+# A pixel is dark if all colours are below the first level, a quarter of full light, and dim if all
+# are below the second.
 _DARK, _DIM = 64, 160
 
 
 class Lines(NamedTuple):
-    """Some lines of a picture.
+    """Evenly spaced rows and columns of a picture.
 
     Attributes
     ----------
-    rows : ndarray of shape (n, width, 3), uint8
-        Rows.
-    columns : ndarray of shape (m, height), uint8
-        The green of columns, each as a row.
+    rows : ndarray of shape (n_rows, width, 3), uint8
+        The rows.
+    columns : ndarray of shape (n_columns, height), uint8
+        The green channel of the columns, transposed.
     """
 
     rows: NDArray[np.uint8]
@@ -45,17 +48,18 @@ class PictureQuality(NamedTuple):
     Attributes
     ----------
     steepness : float or None
-        Largest share of the change at an edge between two neighbouring pixels, at the steepest
-        tenth of the edges, along rows or columns, whichever is less; at most 0.5, as in sharp
-        pictures; about 0.4 after a Gaussian blur of two pixels, and 0.3 after one of three.  None
-        without edges.
+        Largest difference of two neighbouring pixels at an edge, as a share of the whole change
+        there: the 90th percentile over all edges, along rows or along columns, whichever is less.
+        At most 0.5, as in sharp pictures; about 0.4 after a Gaussian blur of two pixels, and 0.3
+        after one of three.  None if there are no edges.
     dark, dim : float
         Share of the pixels in which all colours are below a quarter of full light, and below 160 of
         255.
     white, tinted : float
-        Share of the clipped pixels, in which a colour is full, that are white, and that are not.
+        Share of the pixels that are clipped (at least one colour is full) and white, and of those
+        that are clipped and not white.
     spread : int
-        Largest difference of two pixels in a colour.
+        Largest difference of two pixels in any colour.
     side : int
         Longer side of the picture, in pixels.
     """
@@ -76,6 +80,10 @@ def take_lines(picture: NDArray[np.uint8]) -> Lines:
     ----------
     picture : ndarray of shape (height, width, 3), uint8
         The picture, with sides of at most some hundred pixels.
+
+    Returns
+    -------
+    Lines
     """
     height, width = picture.shape[:2]
     rows = picture[:: max(1, height // _N_LINES)]
@@ -84,12 +92,12 @@ def take_lines(picture: NDArray[np.uint8]) -> Lines:
 
 
 def measure_quality(pictures: Sequence[Lines]) -> list[PictureQuality]:
-    """Measure pictures by some of their lines, several at once, which is faster.
+    """Measure the quality of pictures; several at once are faster.
 
     Parameters
     ----------
     pictures : sequence of Lines
-        The lines of each.
+        The lines of each picture.
 
     Returns
     -------
@@ -99,8 +107,8 @@ def measure_quality(pictures: Sequence[Lines]) -> list[PictureQuality]:
     Notes
     -----
     Smooth areas are not informative: a background may be out of focus, and a sky has no edges.
-    Only the steepest edges show whether a picture is sharp.  Both directions count, since camera
-    motion blurs one of them.
+    Only the steepest edges show whether a picture is sharp.  Rows and columns are measured
+    separately, since camera motion blurs only one direction.
 
     Examples
     --------
@@ -112,7 +120,7 @@ def measure_quality(pictures: Sequence[Lines]) -> list[PictureQuality]:
     if not pictures:
         return []
     flat = np.concatenate([lines.rows.reshape(-1, 3) for lines in pictures])
-    own = _places([lines.rows.shape[0] * lines.rows.shape[1] for lines in pictures])
+    own = _slices([lines.rows.shape[0] * lines.rows.shape[1] for lines in pictures])
     red, green, blue = (np.ascontiguousarray(flat[:, colour]) for colour in range(3))
     fullest = np.maximum(np.maximum(red, green), blue)
     is_dark, is_dim, is_clipped = fullest < _DARK, fullest < _DIM, fullest >= _CLIPPED
@@ -141,28 +149,28 @@ def measure_quality(pictures: Sequence[Lines]) -> list[PictureQuality]:
     ]
 
 
-def _places(sizes: Sequence[int]) -> list[slice]:
-    """Return the slices of consecutive parts of these sizes."""
+def _slices(sizes: Sequence[int]) -> list[slice]:
+    """Return slices of consecutive parts with these sizes."""
     ends = np.cumsum(sizes).tolist()
     return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
 
 
 def _share(where: NDArray[np.bool_]) -> float:
-    """Return the share of the values that are true."""
+    """Return the share of values that are true."""
     return float(np.count_nonzero(where) / where.size)
 
 
 def _measure_steepness(pictures: list[NDArray[np.uint8]]) -> list[float | None]:
-    """Return how steep the steepest edges along the lines of each picture are."""
+    """Return the steepness of each picture along its lines; None without edges."""
     change, step = _find_edges(np.concatenate([lines.ravel() for lines in pictures]))
-    # Changes from the end of a line to the start of the next one do not count.
+    # Changes between the end of a line and the start of the next one do not count.
     ends = np.cumsum([lines.shape[1] for lines in pictures for _ in lines])
     across = (ends[:, None] - np.arange(1, _REACH)).ravel()
     change[across[(across >= 0) & (across < len(change))]] = 0
     is_edge = change >= _EDGE
     is_steep = is_edge & (change - step <= step)
     found: list[float | None] = []
-    for here in _places([lines.size for lines in pictures]):
+    for here in _slices([lines.size for lines in pictures]):
         own = is_edge[here]
         n_edges = np.count_nonzero(own)
         if n_edges < max(1, _LEAST_EDGES * own.size):
@@ -175,31 +183,31 @@ def _measure_steepness(pictures: list[NDArray[np.uint8]]) -> list[float | None]:
 
 
 def _find_edges(line: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return the change within eight pixels from each one on, and the largest step in them."""
+    """Return the change within the eight pixels from each one on, and their largest step."""
     line = np.pad(line, (0, _REACH - 1))
     high, low = _widen(line, 1, np.maximum), _widen(line, 1, np.minimum)
     step = high - low
-    for further in (2, 4):
-        high, low = _widen(high, further, np.maximum), _widen(low, further, np.minimum)
+    for offset in (2, 4):
+        high, low = _widen(high, offset, np.maximum), _widen(low, offset, np.minimum)
     # Eight pixels have seven steps.
-    for further in (1, 2, 3):
-        step = _widen(step, further, np.maximum)
+    for offset in (1, 2, 3):
+        step = _widen(step, offset, np.maximum)
     return high - low, step
 
 
-def _widen(values: NDArray[np.uint8], by: int, of: np.ufunc) -> NDArray[np.uint8]:
-    """Return the extreme of each value and the one at a distance."""
-    return of(values[by:], values[:-by])
+def _widen(values: NDArray[np.uint8], offset: int, extreme: np.ufunc) -> NDArray[np.uint8]:
+    """Combine the extreme of each window with that of the window ``offset`` pixels further on."""
+    return extreme(values[offset:], values[:-offset])
 
 
 def _steepness_of_faint(change: NDArray[np.uint8], step: NDArray[np.uint8]) -> float | None:
-    """Return how steep the strongest changes are, in a picture without many edges."""
+    """Return the steepness of the strongest changes in a picture with few edges."""
     is_edge = change >= max(_FAINT, np.quantile(change, 1 - _LEAST_EDGES))
     return _steepness(change[is_edge], step[is_edge]) if is_edge.any() else None
 
 
 def _steepness(change: NDArray[np.uint8], step: NDArray[np.uint8]) -> float:
-    """Return how steep the steepest tenth of the edges is, at most one half."""
+    """Return the 90th percentile of the steepness of edges, at most 0.5."""
     ratios = step / change.astype(np.float32)
-    place = int((1 - _STEEPEST) * (len(ratios) - 1))
-    return min(SHARP, float(np.partition(ratios, place)[place]))
+    rank = int((1 - _STEEPEST) * (len(ratios) - 1))
+    return min(SHARP, float(np.partition(ratios, rank)[rank]))

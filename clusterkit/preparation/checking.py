@@ -19,8 +19,8 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.images.folder import ImageFolder
 from clusterkit.images.thumbnails import thumbnails
 from clusterkit.preparation.faults import find_faults
+from clusterkit.preparation.file_inspection import FileInfo, inspect_files
 from clusterkit.preparation.findings import KINDS, Finding
-from clusterkit.preparation.looking import Look, look_at_files
 from clusterkit.preparation.not_copies import read_not_copies
 from clusterkit.preparation.off_topic import LEAST_IMAGES, OFF_TOPIC, score_off_topic
 from clusterkit.preparation.quarantining import QUARANTINED, check_quarantine, quarantine
@@ -284,30 +284,30 @@ def check(
     pairs = read_not_copies(not_copies)
     embeddings = _read_embeddings(images, store, extractor)
     with progress_bar(total=len(files), name="checking", enabled=progress, unit="image") as bar:
-        looks = []
-        for look in look_at_files(files):
-            looks.append(look)
+        infos = []
+        for info in inspect_files(files):
+            infos.append(info)
             bar.update()
     places = read_places(paths)
-    findings, common = find_faults(paths, looks)
+    findings, common = find_faults(paths, infos)
     faulty = set() if quarantine_into is None else {f.row for f in findings if f.kind in kinds}
-    vectors = _align(embeddings, paths, looks)
-    digest_of = {path: look.digest for path, look in zip(paths, looks, strict=True)}
+    vectors = _align(embeddings, paths, infos)
+    digest_of = {path: info.digest for path, info in zip(paths, infos, strict=True)}
     findings += find_shared_pictures(
         files,
         paths,
-        looks,
+        infos,
         places,
         # A kept copy must not be one that is moved for another reason.
         [
             (int(row in faulty), *rank)
-            for row, rank in enumerate(rank_to_keep(looks, files, tops, keep))
+            for row, rank in enumerate(rank_to_keep(infos, files, tops, keep))
         ],
         vectors=vectors,
         apart=pairs.resolve(digest_of, images.root),
         progress=progress,
     )
-    scores, off_topic, said = _find_off_topic(paths, places, looks, vectors)
+    scores, off_topic, said = _find_off_topic(paths, places, infos, vectors)
     findings += off_topic
     order = list(KINDS)
     findings.sort(key=lambda finding: (order.index(finding.kind), finding.path))
@@ -322,15 +322,15 @@ def check(
             dry_run=dry_run,
             progress=progress,
         )
-    readable = [row for row, look in enumerate(looks) if look.quality is not None]
+    readable = [row for row, info in enumerate(infos) if info.quality is not None]
     return Check(
         images.root,
         paths,
         findings,
         classes=_count(places[row].label for row in readable),
         parts=_count(places[row].part for row in readable),
-        formats=_count(looks[row].format for row in readable),
-        shapes=np.array([look.shape for look in looks], np.int64),
+        formats=_count(infos[row].format for row in readable),
+        shapes=np.array([info.shape for info in infos], np.int64),
         notes=[
             *_describe_common(common, len(readable)),
             *_describe_classes([places[row] for row in readable]),
@@ -355,7 +355,7 @@ def _read_embeddings(
 
 
 def _align(
-    embeddings: Embeddings | None, paths: Sequence[str], looks: Sequence[Look]
+    embeddings: Embeddings | None, paths: Sequence[str], infos: Sequence[FileInfo]
 ) -> NDArray[np.float32] | None:
     """Return a vector for each image; zeros for images without one, or that have changed since."""
     if embeddings is None:
@@ -365,7 +365,7 @@ def _align(
     digests = embeddings.digests or [""] * len(embeddings)
     for path, digest, vector in zip(embeddings.paths, digests, embeddings.vectors, strict=True):
         row = row_of[path]
-        if digest == looks[row].digest:
+        if digest == infos[row].digest:
             vectors[row] = vector
     return vectors
 
@@ -373,7 +373,7 @@ def _align(
 def _find_off_topic(
     paths: Sequence[str],
     places: Sequence[Place],
-    looks: Sequence[Look],
+    infos: Sequence[FileInfo],
     vectors: NDArray[np.float32] | None,
 ) -> tuple[NDArray[np.float64] | None, list[Finding], list[str]]:
     """Return the scores of all images, the findings, and remarks on what was not checked."""
@@ -398,7 +398,7 @@ def _find_off_topic(
         for row in np.flatnonzero(scores >= OFF_TOPIC).tolist()
     ]
     said = []
-    n_readable = sum(look.quality is not None for look in looks)
+    n_readable = sum(info.quality is not None for info in infos)
     if len(known) < n_readable:
         n_unknown = plural(n_readable - len(known), "image")
         said.append(f"Not compared with the others of the folder, without embeddings: {n_unknown}.")

@@ -9,12 +9,12 @@ from statistics import median
 from clusterkit.datasets.copies import MIN_SIDE
 from clusterkit.images.formats import SUFFIXES
 from clusterkit.images.quality import PictureQuality
+from clusterkit.preparation.file_inspection import FileInfo
 from clusterkit.preparation.findings import Finding
-from clusterkit.preparation.looking import Look
 
 # A picture is tiny if its longer side is at most this and at most a third of the usual one, or in
 # any case if its shorter side is below the last figure.
-_TINY, _TINY_SHARE, _NOTHING = 64, 1 / 3, 8
+_TINY, _TINY_SHARE, _TINIEST = 64, 1 / 3, 8
 # Longer side over shorter side.
 _LONG = 4.0
 # Pixels and bytes of a picture that takes long to read.
@@ -38,15 +38,15 @@ _COMMON, _FEW = 0.25, 20
 _MAY_BE_COMMON = ("tiny", "blurred", "dark", "blown-out", "aspect", "animated", "oversized")
 
 
-def find_faults(paths: Sequence[str], looks: Sequence[Look]) -> tuple[list[Finding], list[str]]:
+def find_faults(paths: Sequence[str], infos: Sequence[FileInfo]) -> tuple[list[Finding], list[str]]:
     """Find faults of single files.
 
     Parameters
     ----------
     paths : sequence of str
         The images.
-    looks : sequence of Look
-        What is known of each.
+    infos : sequence of FileInfo
+        The inspection of each.
 
     Returns
     -------
@@ -56,12 +56,12 @@ def find_faults(paths: Sequence[str], looks: Sequence[Look]) -> tuple[list[Findi
         Kinds that were left out because they are usual in this set, such as small images in a set
         of icons; one entry per image.
     """
-    sides = [max(look.shape) for look in looks if look.quality]
+    sides = [max(info.shape) for info in infos if info.quality]
     usual = median(sides) if sides else 0.0
     found = [
         Finding(row, path, kind, figure, "", detail)
-        for row, (path, look) in enumerate(zip(paths, looks, strict=True))
-        for kind, figure, detail in _look_for(look, usual)
+        for row, (path, info) in enumerate(zip(paths, infos, strict=True))
+        for kind, figure, detail in _find_in_file(info, usual)
     ]
     counts = Counter(finding.kind for finding in found)
     most = max(_FEW, _COMMON * len(sides))
@@ -72,45 +72,45 @@ def find_faults(paths: Sequence[str], looks: Sequence[Look]) -> tuple[list[Findi
     )
 
 
-def _look_for(look: Look, usual: float) -> Iterator[tuple[str, float | None, str]]:
+def _find_in_file(info: FileInfo, usual: float) -> Iterator[tuple[str, float | None, str]]:
     """Yield the kind, the figure and a description of each fault of a file."""
-    if look.reason:
-        is_cut = "truncated" in look.reason.lower()
-        yield "truncated" if is_cut else "unreadable", None, look.reason
-    if look.quality is None:
+    if info.reason:
+        is_cut = "truncated" in info.reason.lower()
+        yield "truncated" if is_cut else "unreadable", None, info.reason
+    if info.quality is None:
         return
-    height, width = look.shape
+    height, width = info.shape
     shorter, longer = sorted((height, width))
     size = f"{width} x {height} pixels"
-    if not look.fits_suffix:
-        suffixes = " or ".join(SUFFIXES[look.format][:2])
-        detail = "no known format" if look.format == "other" else f"{look.format}: {suffixes}"
+    if not info.fits_suffix:
+        suffixes = " or ".join(SUFFIXES[info.format][:2])
+        detail = "no known format" if info.format == "other" else f"{info.format}: {suffixes}"
         yield "suffix", None, f"it is {detail}"
-    if shorter < _NOTHING or longer <= min(_TINY, _TINY_SHARE * usual):
+    if shorter < _TINIEST or longer <= min(_TINY, _TINY_SHARE * usual):
         yield "tiny", float(longer), f"{size}; the usual longer side is {usual:.0f}"
     is_long = longer > _LONG * shorter
     if is_long:
         yield "aspect", longer / shorter, f"{size}: {longer / shorter:.1f} to 1"
-    if look.has_frames:
-        yield "animated", None, f"a {look.format} file of several frames or pages"
-    n_bytes = look.status.size or 0
+    if info.has_frames:
+        yield "animated", None, f"a {info.format} file of several frames or pages"
+    n_bytes = info.status.size or 0
     if height * width > _LARGE_PIXELS or n_bytes > _LARGE_BYTES:
         megapixels = height * width / 1e6
         yield "oversized", megapixels, f"{size}, {n_bytes / 2**20:.1f} MiB"
-    if is_plain(look):
-        spread = look.quality.spread
+    if is_plain(info):
+        spread = info.quality.spread
         yield "single-colour", float(spread), f"colours differ by {spread} of 255"
     elif shorter >= MIN_SIDE:
         # Smaller ones are mostly digits, signs and icons, without light and shadow.
-        yield from _look_for_bad_light(look.quality, is_long=is_long)
+        yield from _find_photo_faults(info.quality, is_long=is_long)
 
 
-def is_plain(look: Look) -> bool:
+def is_plain(info: FileInfo) -> bool:
     """Return whether a picture is of a single colour."""
-    return look.quality is not None and look.quality.spread <= _PLAIN
+    return info.quality is not None and info.quality.spread <= _PLAIN
 
 
-def _look_for_bad_light(
+def _find_photo_faults(
     quality: PictureQuality, *, is_long: bool
 ) -> Iterator[tuple[str, float | None, str]]:
     """Yield at most one of dark, blown out and blurred."""

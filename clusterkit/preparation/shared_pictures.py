@@ -12,8 +12,8 @@ from clusterkit.datasets.copies import Copy, group_copies
 from clusterkit.datasets.places import Place
 from clusterkit.errors import InvalidInputError
 from clusterkit.preparation.faults import is_plain
+from clusterkit.preparation.file_inspection import FileInfo
 from clusterkit.preparation.findings import Finding
-from clusterkit.preparation.looking import Look
 
 # Which of several copies is kept.
 KEEP = ("largest", "oldest", "folder")
@@ -28,14 +28,14 @@ def check_keep(keep: str) -> None:
 
 
 def rank_to_keep(
-    looks: Sequence[Look], files: Sequence[Path], folders: Sequence[Path], keep: str
+    infos: Sequence[FileInfo], files: Sequence[Path], folders: Sequence[Path], keep: str
 ) -> list[tuple[int, ...]]:
     """Return a key for each image; of several copies, the one with the smallest key is kept.
 
     Parameters
     ----------
-    looks, files : sequence of length n
-        What is known of each image, and its file.
+    infos, files : sequence of length n
+        The inspection of each image, and its file.
     folders : sequence of pathlib.Path
         The checked folders, absolute.
     keep : {"largest", "oldest", "folder"}
@@ -46,16 +46,16 @@ def rank_to_keep(
     check_keep(keep)
     if keep == "largest":
         return [
-            (-look.shape[0] * look.shape[1], -(look.status.size or 0), _age(look)) for look in looks
+            (-info.shape[0] * info.shape[1], -(info.status.size or 0), _age(info)) for info in infos
         ]
     if keep == "oldest":
-        return [(_age(look),) for look in looks]
+        return [(_age(info),) for info in infos]
     return [(_first_inside(file, folders),) for file in files]
 
 
-def _age(look: Look) -> int:
-    """Return when a file was changed."""
-    return _NEVER if look.status.mtime_ns is None else look.status.mtime_ns
+def _age(info: FileInfo) -> int:
+    """Return the modification time of a file in nanoseconds."""
+    return _NEVER if info.status.mtime_ns is None else info.status.mtime_ns
 
 
 def _first_inside(file: Path, folders: Sequence[Path]) -> int:
@@ -67,7 +67,7 @@ def _first_inside(file: Path, folders: Sequence[Path]) -> int:
 def find_shared_pictures(
     files: Sequence[Path],
     paths: Sequence[str],
-    looks: Sequence[Look],
+    infos: Sequence[FileInfo],
     places: Sequence[Place],
     ranks: Sequence[tuple[int, ...]],
     *,
@@ -79,8 +79,8 @@ def find_shared_pictures(
 
     Parameters
     ----------
-    files, paths, looks, places : sequence of length n
-        The images, the features of each, and its class and part.
+    files, paths, infos, places : sequence of length n
+        The images, the inspection of each, and its class and part.
     ranks : sequence of length n
         A key of each image; of several copies the one with the smallest key is kept.
     vectors : ndarray of shape (n, dimension), float32, optional
@@ -97,10 +97,10 @@ def find_shared_pictures(
         another part of the data, or otherwise that it is a copy.
     """
     # Images of a single colour have no copies.
-    rows = [row for row, look in enumerate(looks) if look.thumbnail and not is_plain(look)]
+    rows = [row for row, info in enumerate(infos) if info.thumbnail and not is_plain(info)]
     groups = group_copies(
         [files[row] for row in rows],
-        [thumbnail for row in rows if (thumbnail := looks[row].thumbnail) is not None],
+        [thumbnail for row in rows if (thumbnail := infos[row].thumbnail) is not None],
         order=sorted(range(len(rows)), key=lambda place: (ranks[rows[place]], place)),
         vectors=None if vectors is None else vectors[rows],
         apart=apart,

@@ -1,10 +1,10 @@
-"""Affinity propagation of clusterkit and scikit-learn: time, peak memory, labels, quality.
+"""Compare affinity propagation of clusterkit and scikit-learn: time, peak memory, labels, quality.
 
-``python -m tests.benchmarks.affinity`` takes the first 5,000 of shuffled MNIST training digits;
-``--rows N`` more or fewer, ``--features FILE`` the ``vectors`` (and ``labels``) of an ``.npz``
-file instead, ``--methods`` some of the methods.  Each method runs in its own process, one after
-the other.  Peak memory is that of the process above what it held before the fit.  The table goes to
-stderr, the same as JSON to stdout.
+``python -m tests.benchmarks.affinity`` clusters the first 5,000 of the shuffled MNIST training
+digits.  ``--rows N`` sets the number of digits, ``--features FILE`` reads the ``vectors`` (and
+``labels``) of an ``.npz`` file instead, and ``--methods`` selects methods.  The methods run one
+after the other, each in a new process.  Peak memory is that of the process minus what it held
+before the fit.  The table is printed to stderr, and the same as JSON to stdout.
 """
 
 import argparse
@@ -47,9 +47,9 @@ METHODS: dict[str, Callable[[], Any]] = {
 
 
 def measure(name: str, X: NDArray[np.float32], truth: NDArray[Any]) -> dict[str, Any]:
-    """Fit one method and describe what it took and found."""
+    """Fit one method, and return its cost and its result."""
     model = METHODS[name]()
-    METHODS[name]().fit(X[:200])  # imports and thread pools are no part of the measurement
+    METHODS[name]().fit(X[:200])  # Imports and thread pools are not measured.
     before = peak_memory()
     start = time.perf_counter()
     model.fit(X)
@@ -69,14 +69,14 @@ def measure(name: str, X: NDArray[np.float32], truth: NDArray[Any]) -> dict[str,
 
 
 def peak_memory() -> int:
-    """Return the largest memory that this process ever held, in bytes; on Linux only."""
+    """Return the peak memory of this process in bytes, on Linux."""
     # Not getrusage: its peak is inherited from the process that started this one.
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def load_digits(n: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
-    """Return normalised MNIST digits and their names."""
+    """Return normalised MNIST digits and their labels."""
     folder = SHARED / "data" / "mnist"
     with gzip.open(next(folder.glob("*train*images*"))) as file:
         pixels = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 784)
@@ -102,7 +102,7 @@ def main() -> None:
     print(f"{X.shape[0]} x {X.shape[1]} {X.dtype}, {count_cpus()} CPUs", file=sys.stderr)
     results: list[dict[str, Any]] = []
     for name in arguments.methods:
-        # A new process for each: peak memory never falls.
+        # A new process for each method, since peak memory never decreases.
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             result = pool.apply(measure, (name, X, truth))
         labels = result.pop("labels")

@@ -1,13 +1,14 @@
-"""What an audit finds: planted confounders, real spaces, and what clusters cost without tone.
+"""Measure what an audit finds: planted confounders, real spaces, and clusters without colour tone.
 
     python -m tests.benchmarks.audit planted --weights XCEPTION_WEIGHTS
     python -m tests.benchmarks.audit spaces STORE…
     python -m tests.benchmarks.audit without STORE…
 
-``planted`` changes a random half of the photos of each set in ten ways at three strengths, and
-prints how far the space of a network follows what was changed (the audit's figure), and how far it
-follows the change itself, which the audit cannot know: where a network does not see a change, there
-is nothing to find.  The untouched sets, whole and as random halves, are the controls.
+``planted`` changes a random half of the photos of each set in ten ways, at three strengths.  It
+prints how strongly the space of a network is associated with the changed property (the figure of
+the audit), and with the changed half itself, which the audit does not know: if the network does
+not see a change, there is nothing to find.  The unchanged sets, whole and as random halves, are the
+controls.  ``spaces`` audits the spaces of stores, and ``without`` clusters them without tone.
 """
 
 import io
@@ -33,7 +34,7 @@ from clusterkit.similarity.space_audit import does_follow
 
 SHARED = Path(os.environ.get("CLUSTERKIT_SHARED", "../shared"))
 
-# A change, and the property that it is found by.
+# Each change, and the property in which it should be found.
 CHANGES = {
     "tone": "tone",
     "brightness": "brightness",
@@ -47,12 +48,12 @@ CHANGES = {
     "folder": "folder",
 }
 SETS = ("species10", "imbalanced10", "anime5", "posters700", "cat_dog_wild")
-# The space follows a change if its association with the half that was changed is at least this.
+# Minimum association of a space with the changed half to count as a change that it sees.
 _SEEN = 0.1
 
 
 def change(image: Image.Image, kind: str, strength: int) -> bytes:
-    """Return a changed photo as JPEG; the strength is 0, 1 or 2."""
+    """Change a photo with a strength of 0, 1 or 2, and return it as JPEG."""
     image, quality = image.convert("RGB"), 92
     width, height = image.size
     side = min(width, height)
@@ -87,7 +88,7 @@ def change(image: Image.Image, kind: str, strength: int) -> bytes:
         kept = 1 / (1.15, 1.4, 2.0)[strength]
         image = image.crop((0, int(height * (1 - kept) / 2), width, int(height * (1 + kept) / 2)))
     elif kind == "folder":
-        # Of another camera: darker, softer, more compressed.
+        # As from another camera: darker, softer, more compressed.
         image = ImageEnhance.Brightness(image).enhance((0.9, 0.8, 0.65)[strength])
         image = image.filter(ImageFilter.GaussianBlur((0.4, 0.8, 1.4)[strength] * side / 224))
         quality = (80, 60, 35)[strength]
@@ -114,7 +115,7 @@ def measure(vectors: np.ndarray, files: list[Path], half: np.ndarray) -> dict[st
 def plant(
     extractor: Any, name: str, n: int, seed: int, folder: Path
 ) -> Iterator[tuple[str, int, dict[str, Association]]]:
-    """Yield the associations of a set without change, and with each change and strength."""
+    """Yield the associations of the unchanged set, and with each change at each strength."""
     photos = draw_photos(name, n, seed)
     half = np.zeros(len(photos), bool)
     half[np.random.default_rng(seed).permutation(len(photos))[: len(photos) // 2]] = True
@@ -140,11 +141,15 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--weights", type=click.Path(exists=True), help="Of Xception; otherwise pixels.")
+@click.option(
+    "--weights",
+    type=click.Path(exists=True),
+    help="Weights of Xception; by default, pixels are the features.",
+)
 @click.option("--photos", default=100, show_default=True)
 @click.option("--seed", default=1, show_default=True)
 def planted(weights: str | None, photos: int, seed: int) -> None:
-    """Plant confounders into half of the photos of each set."""
+    """Plant confounders in half of the photos of each set."""
     extractor = extractors.Xception(weights=weights) if weights else extractors.Pixels()
     found: dict[str, list[tuple[bool, float]]] = {kind: [] for kind in CHANGES}
     alarms = n_controls = 0
@@ -201,7 +206,7 @@ def spaces(stores: tuple[str, ...], halves: int) -> None:
 @click.argument("stores", nargs=-1, type=click.Path(exists=True))
 @click.option("--seeds", default=5, show_default=True)
 def without(stores: tuple[str, ...], seeds: int) -> None:
-    """Cluster without tone: tone's share in the clusters, and the accuracy."""
+    """Cluster without tone: print the share of tone in the clusters, and the accuracy."""
     for store in stores:
         for space in ck.Store(store).spaces():
             embeddings = space.read()

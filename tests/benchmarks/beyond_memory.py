@@ -1,11 +1,11 @@
-"""Time and memory of spaces that do not fit into memory.
+"""Measure time and memory of spaces that do not fit into memory.
 
 ``python -m tests.benchmarks.beyond_memory commands --rows 10000 --rows 100000 --rows 1000000``
-makes stores of that many vectors and runs the commands on each, as a user does: wall time, CPU time
-and the largest resident memory of each process, beside that of an interpreter that only imports
-clusterkit.  ``kmeans --rows 10000000 --dimension 256`` clusters the parts of a store on one thread
-and on several, and compares the centres bit by bit.  ``inertia --features FILE.npz`` compares the
-inertia with that of k-means in memory.
+writes stores with these numbers of vectors, and runs the commands on each as a user does.  It
+prints wall time, CPU time and peak memory of each process, and those of an interpreter that only
+imports clusterkit.  ``kmeans --rows 10000000 --dimension 256`` clusters the parts of a store on one
+thread and on several, and checks that the centres are equal to the bit.  ``inertia --features
+FILE.npz`` compares the inertia with that of k-means in memory.
 """
 
 import os
@@ -42,7 +42,7 @@ COMMANDS: dict[str, list[str]] = {
 
 
 class Cost(NamedTuple):
-    """What a process took."""
+    """Time and memory of a process."""
 
     wall: float
     cpu: float
@@ -58,8 +58,8 @@ def main() -> None:
 @main.command()
 @click.option("--rows", multiple=True, type=int, default=[10_000, 100_000, 1_000_000])
 @click.option("--dimension", default=512, show_default=True)
-@click.option("--folder", type=click.Path(path_type=Path), help="Where the stores are made.")
-@click.option("--only", multiple=True, help="Names of commands; by default all.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Folder for the stores.")
+@click.option("--only", multiple=True, help="Commands to measure; by default, all.")
 def commands(
     rows: tuple[int, ...], dimension: int, folder: Path | None, only: tuple[str, ...]
 ) -> None:
@@ -75,7 +75,7 @@ def commands(
                 if only and name not in only:
                     continue
                 asked = [word.format(**names) for word in words]
-                # The packages of this checkout, whatever is installed.
+                # Import clusterkit from this checkout, whatever is installed.
                 cost = measure(
                     [sys.executable, "-m", "clusterkit", *asked, "-s", f"{place}/store"],
                     {"CLUSTERKIT_CACHE": f"{place}/cache", "PYTHONPATH": str(Path.cwd())},
@@ -94,7 +94,7 @@ def commands(
 @click.option("-k", "k", default=50, show_default=True)
 @click.option("--threads", multiple=True, type=int, default=[1, 2, 4])
 @click.option("--max-iter", default=300, show_default=True, help="Maximum number of passes.")
-@click.option("--folder", type=click.Path(path_type=Path), help="Where the store is made.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Folder for the store.")
 def kmeans(
     rows: int, dimension: int, k: int, threads: tuple[int, ...], max_iter: int, folder: Path | None
 ) -> None:
@@ -125,7 +125,7 @@ def kmeans(
 @main.command()
 @click.option("--features", type=click.Path(exists=True, path_type=Path), multiple=True)
 def inertia(features: tuple[Path, ...]) -> None:
-    """Compare the inertia of streams with that in memory, also of samples of a part."""
+    """Compare the inertia of streams, also of samples of a part, with that in memory."""
     for file in features:
         vectors = np.load(file)["vectors"].astype(np.float32)
         for k in (10, 30):
@@ -152,7 +152,7 @@ def fit_parts(place: str, dimension: str, k: str, max_iter: str, output: str) ->
     """Cluster the parts in a folder by their names alone, and write the centres."""
     files = sorted(Path(place).glob("store/*/part-*.parquet"))
     chosen = {file: np.ones(_rows_of(file), np.bool_) for file in files}
-    names: Any = range(sum(map(len, chosen.values())))  # only their number matters
+    names: Any = range(sum(map(len, chosen.values())))  # Only their number matters.
     stream = VectorStream(names, Path(), {"dimension": int(dimension)}, chosen)
     model = KMeans(int(k), max_iter=int(max_iter), random_state=0).fit(stream, progress=True)
     np.save(output, model.cluster_centers_)
@@ -171,7 +171,7 @@ def path_of(i: int) -> str:
 
 
 def make_store(folder: Path, n: int, dimension: int) -> None:
-    """Write vectors of overlapping groups as the parts of a space, some at a time."""
+    """Write vectors of overlapping groups as the parts of a space, one part after the other."""
     space = Store(folder / "store").open_space(
         {"extractor": "made", "fingerprint": "0123456789abcdef" * 4, "dimension": dimension}
     )
@@ -197,7 +197,7 @@ def make_store(folder: Path, n: int, dimension: int) -> None:
 
 
 def measure(words: list[str], environment: dict[str, str]) -> Cost:
-    """Run a process, and return what it took."""
+    """Run a process, and return its time and memory."""
     started = time.perf_counter()
     quiet = os.open(os.devnull, os.O_WRONLY)
     pid = os.posix_spawn(

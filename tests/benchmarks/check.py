@@ -1,15 +1,15 @@
-"""What a check finds, how fast it is, and what is off-topic.
+"""Measure what ``clusterkit check`` finds, its speed, and its detection of off-topic images.
 
     python -m tests.benchmarks.check planted --seeds 3
     python -m tests.benchmarks.check clean
     python -m tests.benchmarks.check speed --images 10000
     python -m tests.benchmarks.check offtopic STORE
 
-Limits were chosen on half of species10, on anime5, near_dup and MNIST; ``planted`` and
-``clean`` look at cat_dog_wild, imbalanced10, afhq_faces and posters700.  What off-topic images are
-scored by was chosen on half of the 70 species of the stored vectors (each second one by name) and
-confirmed on the other half; ``offtopic`` measures on the embeddings of species10 in a store, and
-ends each share with the mean of both kinds of strangers.
+The limits were chosen on half of species10, and on anime5, near_dup and MNIST; ``planted`` and
+``clean`` use cat_dog_wild, imbalanced10, afhq_faces and posters700.  The score of off-topic images
+was chosen on every second of the 70 species of the stored vectors, in order of name, and confirmed
+on the other half.  ``offtopic`` measures on the embeddings of species10 in a store, and prints for
+each share the mean over both kinds of strangers.
 """
 
 import io
@@ -31,14 +31,14 @@ from clusterkit.datasets.labels import labels_from_folders
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import read_bytes
 from clusterkit.preparation import KINDS, score_off_topic
-from clusterkit.preparation.looking import look_at_files, size_to_look_at
+from clusterkit.preparation.file_inspection import decoding_size, inspect_files
 from clusterkit.preparation.off_topic import OFF_TOPIC
 from clusterkit.utils.parallel import map_ahead
 
 SHARED = Path(os.environ.get("CLUSTERKIT_SHARED", "../shared"))
 SETS = ("cat_dog_wild", "imbalanced10", "afhq_faces", "posters700")
 N_PHOTOS, N_OF_KIND = 500, 4
-# Of these, either of the two images may be the one that is listed.
+# Kinds of pairs, of which either image may be listed.
 PAIRS = ("duplicate", "near-copy", "two-labels", "two-sides")
 
 
@@ -48,20 +48,20 @@ def photos_of(name: str) -> list[Path]:
 
 
 def encode(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
-    """Return an image as the content of a file."""
+    """Encode an image, and return the content of the file."""
     content = io.BytesIO()
     image.save(content, kind, **({"quality": 92} if kind == "JPEG" else {}) | options)
     return content.getvalue()
 
 
 def expose(image: Image.Image, gain: float, *, flare: float = 0.0) -> Image.Image:
-    """Return a photo with another exposure, in linear light, clipped; flare lifts its blacks."""
+    """Change the exposure of a photo in linear light, and clip it; flare lifts the blacks."""
     light = ((np.asarray(image) / 255.0) ** 2.2 + flare) * gain
     return Image.fromarray(np.round(255 * np.clip(light, 0, 1) ** (1 / 2.2)).astype(np.uint8))
 
 
 def harm(kind: str, file: Path, rng: np.random.Generator) -> tuple[str, bytes]:
-    """Return the suffix and the content of a photo with a fault."""
+    """Return the suffix and the content of a file with a fault, made from a photo."""
     data = file.read_bytes()
     image = Image.open(file).convert("RGB")
     width, height = image.size
@@ -97,7 +97,7 @@ def harm(kind: str, file: Path, rng: np.random.Generator) -> tuple[str, bytes]:
     if kind == "dark":
         return ".jpg", encode(expose(image, 2.0 ** rng.uniform(-8, -6)))
     if kind == "blown-out":
-        # So much light that nineteen of twenty pixels are white; in the lens, it reaches the rest.
+        # Exposed until 95 % of the pixels are white; lens flare lifts the others.
         low = np.quantile(np.asarray(image.convert("L")), 0.05)
         gain = (255 / max(low, 4)) ** 2.2
         return ".jpg", encode(expose(image, gain, flare=0.1 / gain))
@@ -109,12 +109,12 @@ def harm(kind: str, file: Path, rng: np.random.Generator) -> tuple[str, bytes]:
             image,
         ]
         return ".jpg", encode(copies[choice], quality=60)
-    # The same file elsewhere.
+    # The same file in another place.
     return ".jpg", data
 
 
 def plant(folder: Path, seed: int) -> dict[str, list[str]]:
-    """Fill a folder with photos in two parts, plant faults, and return their paths by kind."""
+    """Write photos in two parts of a folder, plant faults, and return their paths by kind."""
     rng = np.random.default_rng(seed)
     everything = [file for name in SETS for file in photos_of(name)]
     kinds = [kind for kind in KINDS if kind != "off-topic"]
@@ -156,7 +156,7 @@ def main() -> None:
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--first", default=0, show_default=True)
 def planted(seeds: int, first: int) -> None:
-    """Plant faults into 500 photos, and count those that are found, and the false alarms."""
+    """Plant faults in 500 photos, and count which are found, and the false alarms."""
     for seed in range(first, first + seeds):
         with tempfile.TemporaryDirectory() as name:
             faults = plant(Path(name), seed)
@@ -179,7 +179,7 @@ def planted(seeds: int, first: int) -> None:
 
 @main.command()
 def clean() -> None:
-    """Check the sets as they are: all that is found of single files is a false alarm, or true."""
+    """Check the unchanged sets, and print all findings: real faults, or false alarms."""
     for name in SETS:
         found = ck.check(SHARED / "data" / name, store="none")
         print(f"{name}: {len(found.paths)} images, {found.counts}", *found.notes[:-1])
@@ -188,7 +188,7 @@ def clean() -> None:
 
 
 def enlarge(files: list[Path], side: int, folder: Path) -> None:
-    """Write photos with so many pixels at the longer side."""
+    """Write photos whose longer side has ``side`` pixels."""
     for number, file in enumerate(files):
         image = Image.open(file).convert("RGB")
         scale = side / max(image.size)
@@ -198,16 +198,16 @@ def enlarge(files: list[Path], side: int, folder: Path) -> None:
 
 
 def time_of(run: Callable[[], object]) -> tuple[float, float]:
-    """Return the seconds that a call takes, and those of all cores together."""
+    """Return the wall time and the CPU time of a call, in seconds."""
     start, busy = time.perf_counter(), time.process_time()
     run()
     return time.perf_counter() - start, time.process_time() - busy
 
 
 def decode(file: Path, *, whole: bool) -> None:
-    """Read and decode a file, in its own size or in that in which the check looks at it."""
+    """Read and decode a file, in its own size or in the size that the check uses."""
     data = read_bytes(file)
-    decode_image(data, None if whole else size_to_look_at(data))
+    decode_image(data, None if whole else decoding_size(data))
 
 
 @main.command()
@@ -215,7 +215,7 @@ def decode(file: Path, *, whole: bool) -> None:
 @click.option("--side", default=1_024, show_default=True, help="Longer side of the photos.")
 @click.option("--rounds", default=3, show_default=True)
 def speed(images: int, side: int, rounds: int) -> None:
-    """Compare the check with decoding alone, side by side, on different photos of one size."""
+    """Compare the speed of the check with that of decoding alone, on photos of one size."""
     names = [*SETS, "species10", "anime5", "near_dup/ukbench", "near_dup/holidays"]
     files = [file for name in names for file in photos_of(name)]
     files = [files[row] for row in np.random.default_rng(0).permutation(len(files))]
@@ -230,7 +230,7 @@ def speed(images: int, side: int, rounds: int) -> None:
                 pass
 
         def look_at_all() -> None:
-            for _ in look_at_files(made):
+            for _ in inspect_files(made):
                 pass
 
         runs: dict[str, Callable[[], object]] = {
@@ -239,7 +239,7 @@ def speed(images: int, side: int, rounds: int) -> None:
             "looked at": look_at_all,
             "checked": lambda: found.update(ck.check(folder, store=folder / "none").counts),
         }
-        # In turns, and the best of each: others may be using the cores.
+        # Run in turns, and keep the best time of each, since other processes may use the cores.
         seconds: dict[str, list[tuple[float, float]]] = {what: [] for what in runs}
         for _ in range(rounds):
             for what, run in runs.items():
@@ -257,7 +257,7 @@ def speed(images: int, side: int, rounds: int) -> None:
 def contaminate(
     labels: np.ndarray, name: str, share: float, n_others: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows of a folder, of which a share is of other classes, and which are."""
+    """Return the rows of a folder with a share of strangers, and which rows are strangers."""
     own = np.flatnonzero(labels == name)
     n = max(1, round(share / (1 - share) * len(own)))
     others = rng.permutation([other for other in np.unique(labels) if other != name])
@@ -279,7 +279,7 @@ def draws(labels: np.ndarray, seeds: int) -> Iterator[tuple[float, str, str, int
 @click.argument("store", type=click.Path(exists=True))
 @click.option("--seeds", default=3, show_default=True)
 def offtopic(store: str, seeds: int) -> None:
-    """Plant images of other classes into a folder of one, alone and beside the other folders."""
+    """Plant images of other classes in the folder of one, alone or beside the other folders."""
     embeddings = ck.Store(store).read()
     labels = np.array(labels_from_folders(embeddings.paths))
     vectors = np.asarray(embeddings)
@@ -289,7 +289,7 @@ def offtopic(store: str, seeds: int) -> None:
         n_others = 1 if kind == "of one class" else len(labels)
         rows, is_strange = contaminate(labels, name, share, n_others, rng)
         alone = score_off_topic(vectors[rows], ["folder"] * len(rows))
-        # The strangers are taken from their own folders.
+        # Strangers are removed from their own folders.
         beside = np.setdiff1d(np.flatnonzero(labels != name), rows)
         folders = ["folder"] * len(rows) + labels[beside].tolist()
         scores = score_off_topic(vectors[np.r_[rows, beside]], folders)[: len(rows)]

@@ -1,13 +1,13 @@
-"""k-means of clusterkit, scikit-learn and faiss on the same real vectors: time, memory, inertia.
+"""Compare k-means of clusterkit, scikit-learn and faiss on real vectors: time, memory, inertia.
 
-``python -m tests.benchmarks.clustering`` embeds the labelled photos of the shared folder and takes
-2,339 of them; ``--features DIR`` takes ``.npz`` files with ``vectors`` instead; ``--mnist`` takes
-the first 50,000 training digits of MNIST, their pixels on 512 principal components.  All rows are
-normalised first.  Each method runs in its own process, one after the other, over the same numbers
-of clusters (``--k``).  The table goes to stderr, the same as JSON to stdout.
+``python -m tests.benchmarks.clustering`` embeds the labelled photos of the shared folder, and
+clusters 2,339 of them.  ``--features DIR`` reads ``.npz`` files with ``vectors`` instead;
+``--mnist`` takes 512 principal components of the pixels of the first 50,000 training digits of
+MNIST.  All rows are normalised.  The methods run one after the other, each in a new process, on the
+same numbers of clusters (``--k``).  The table is printed to stderr, and the same as JSON to stdout.
 
-``--store ROWS`` measures something else: the memory of MiniBatchKMeans over a store on disk of so
-many rows of 256 columns, which is written first.
+``--store ROWS`` measures the memory of MiniBatchKMeans on a store on disk instead, which is written
+with ``ROWS`` rows of 256 columns.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from clusterkit.store.store import Store
 from clusterkit.utils.parallel import count_cpus
 from tests.benchmarks.verdict import SHARED, embed_photos, read_features
 
-# Of the rows of the store.
+# Dimension of the rows of the store.
 N_GROUPS = 10
 Vectors = NDArray[np.float32]
 Inertias = list[float]
@@ -46,7 +46,7 @@ def sweep(X: Vectors, ks: list[int]) -> Inertias:
 
 
 def kmeans(X: Vectors, ks: list[int]) -> Inertias:
-    """Fit clusterkit's KMeans for each k on its own."""
+    """Fit clusterkit's KMeans separately for each k."""
     return [KMeans(k, random_state=0).fit(X).inertia_ for k in ks]
 
 
@@ -86,7 +86,7 @@ def faiss_plus_plus(X: Vectors, ks: list[int]) -> Inertias:
     return inertias
 
 
-# The first that runs is what the others are compared with.
+# The first method that runs is the reference for the others.
 METHODS: dict[str, Callable[[Vectors, list[int]], Inertias]] = {
     "sklearn-10": lambda X, ks: scikit_learn(X, ks, n_init=10),
     "sklearn-1": lambda X, ks: scikit_learn(X, ks, n_init=1),
@@ -123,7 +123,7 @@ def load_mnist() -> Vectors:
 def measure(method: str, data: Path, ks: list[int]) -> dict[str, Any]:
     """Run one method in this process."""
     X = np.load(data)
-    # Imports and first calls outside of the time.
+    # Imports and first calls are not timed.
     METHODS[method](X[:200], [2])
     before = resident_mib()
     start, cpu_start = time.perf_counter(), time.process_time()
@@ -140,19 +140,19 @@ def measure(method: str, data: Path, ks: list[int]) -> dict[str, Any]:
 
 
 def resident_mib() -> float:
-    """Return the memory of this process on Linux."""
+    """Return the memory of this process, on Linux."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
 
 
 def run_apart(*options: str) -> dict[str, Any]:
-    """Run this benchmark with other options in a process of its own."""
+    """Run this benchmark with other options in a new process."""
     command = [sys.executable, "-m", "tests.benchmarks.clustering", *options]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def write_store(folder: Path, n_rows: int) -> None:
-    """Write rows around 10 directions as a store, with the parts and columns of a real one."""
+    """Write a store of rows around 10 directions, with the parts and columns of a real one."""
     centers = np.random.default_rng(0).normal(size=(N_GROUPS, 256)).astype(np.float32)
     description = {"extractor": "made-up", "fingerprint": "0" * 64, "dimension": 256}
     space = Store(folder).open_space(description)
@@ -171,7 +171,7 @@ def write_store(folder: Path, n_rows: int) -> None:
 
 def measure_store(folder: Path) -> dict[str, Any]:
     """Do in this process what ``clusterkit cluster -a minibatch-kmeans`` does."""
-    # Imports and first calls outside of the memory.
+    # The memory of imports and first calls is not counted.
     MiniBatchKMeans(2).fit(np.random.default_rng(0).normal(size=(100, 4)))
     import scipy.sparse  # noqa: F401
 
@@ -209,14 +209,19 @@ def report(result: dict[str, Any], first: dict[str, Any]) -> None:
 def main() -> None:
     """Measure, and print table and JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--features", type=Path, help="folder of .npz files")
-    parser.add_argument("--rows", type=int, default=2339, help="of the photos")
-    parser.add_argument("--mnist", action="store_true", help="digits instead of photos")
+    parser.add_argument("--features", type=Path, help="folder of .npz files with vectors")
+    parser.add_argument("--rows", type=int, default=2339, help="number of photos")
+    parser.add_argument("--mnist", action="store_true", help="cluster digits instead of photos")
     parser.add_argument("--k", type=int, nargs="+", default=list(range(2, 21)))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--run", choices=[*METHODS, "store"], help=argparse.SUPPRESS)
     parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--store", type=int, metavar="ROWS", help="memory over a store on disk")
+    parser.add_argument(
+        "--store",
+        type=int,
+        metavar="ROWS",
+        help="measure the memory on a store of ROWS rows instead",
+    )
     options = parser.parse_args()
     if options.run == "store":
         print(json.dumps(measure_store(options.data)))

@@ -1,13 +1,13 @@
-"""How many copies of real photos are found, and how many other images are taken for copies.
+"""Measure how many copies of real photos are found, and how many other images are taken for copies.
 
     python -m tests.benchmarks.copies kinds SET... [--images 100] [--seed 0]
     python -m tests.benchmarks.copies originals SET...
     python -m tests.benchmarks.copies size [--images 100000]
 
-``kinds`` makes copies of images of each set (the folders in ``data`` of the shared files), adds
-them to the whole set, and groups everything.  It leaves out the first 60 images of the random
-order of seed 0, on which the thresholds were chosen.  ``originals`` groups the sets as they are,
-and lists all groups.  ``size`` groups parts of these images, of which 1 % are mirrored copies.
+The sets are folders in ``data`` of the shared files.  ``kinds`` adds copies of some images to each
+set, and groups all images.  It omits the first 60 images in the random order of seed 0, on which
+the thresholds were chosen.  ``originals`` groups the unchanged sets, and prints all groups.
+``size`` groups crops of these images, 1 % of which are mirrored copies of others.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ N_CHOSEN = 60
 
 
 def copies_of(image: Image.Image, rng: np.random.Generator) -> Iterator[tuple[str, Image.Image]]:
-    """Yield copies of an image: the five of imagededup's transformed set, and six others."""
+    """Yield 11 copies of an image: the five of imagededup's transformed set, and six others."""
     width, height = image.size
     crop = round(width * 0.875), round(height * 0.875)
     left, top = int(rng.integers(width - crop[0] + 1)), int(rng.integers(height - crop[1] + 1))
@@ -41,7 +41,7 @@ def copies_of(image: Image.Image, rng: np.random.Generator) -> Iterator[tuple[st
     yield "upside down", image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
     angle = 25 if rng.random() < 0.5 else -25
     yield "turned 25°", image.rotate(angle, Image.Resampling.BICUBIC)
-    # To a square; a square to 4:3.
+    # Stretched to a square; a square to 4:3.
     side = min(image.size)
     other = (side, side) if width != height else (width, round(width * 0.75))
     yield "other aspect", image.resize(other, Image.Resampling.LANCZOS)
@@ -55,7 +55,7 @@ def copies_of(image: Image.Image, rng: np.random.Generator) -> Iterator[tuple[st
 
 
 def measure_kinds(name: str, n_images: int, seed: int, into: Path) -> None:
-    """Print the share of copies of each kind that is found in one set, and the precision."""
+    """Print the recall of each kind of copies in one set, and the precision."""
     folder = ImageFolder(DATA / name)
     files = list(folder.files)
     order = np.random.default_rng(0).permutation(len(files))[N_CHOSEN:]
@@ -104,7 +104,7 @@ def measure_kinds(name: str, n_images: int, seed: int, into: Path) -> None:
 
 
 def list_originals(name: str) -> None:
-    """Print the groups in a set as it is."""
+    """Print the groups of an unchanged set."""
     files = ImageFolder(DATA / name).files
     groups = group_copies(files, make_thumbnails(files))
     print(f"{name}: {len(files)} images, {len(groups)} groups")
@@ -114,7 +114,7 @@ def list_originals(name: str) -> None:
 
 
 def measure_size(n_images: int) -> None:
-    """Print how long it takes to group parts of images, of which 1 % are mirrored copies."""
+    """Print the time to group crops of images, 1 % of which are mirrored copies."""
     tiles: list[np.ndarray] = []
     files = [file for name in SETS for file in ImageFolder(DATA / name).files]
     n_rows = max(1, round((0.99 * n_images / len(files)) ** 0.5))

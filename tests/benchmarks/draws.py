@@ -1,7 +1,7 @@
-"""Random sets to judge the number of groups and the refinement on: drawn from photos, or generated.
+"""Draw random data sets from photos, and generate others, to evaluate the number of groups.
 
-Classes are divided once, by a digest of their names: rules are chosen on the draws of one side, and
-the figures that are published are computed on the draws of the other.  The shared folder holds
+The classes are divided into two sides, by a digest of their names.  Rules are chosen on draws from
+one side, and published figures are computed on draws from the other.  The shared folder holds
 Xception vectors of 70 species and of imagenette.
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 REPOSITORY = Path(__file__).parent.parent.parent
 SHARED = Path(os.environ.get("CLUSTERKIT_SHARED", REPOSITORY.parent / "shared"))
 SIDES = ("chosen on", "kept aside")
-# Fewest rows of a class in a draw, and the smallest size of a class relative to the largest.
+# Minimum number of rows of a class in a draw, and of its size relative to the largest class.
 LEAST, RATIO = 5, 1 / 20
 MOST_CLASSES, MOST_ROWS = 30, 3000
 # Share of another row in a blurred one: 97 to 75 % of the ten nearest rows are of the same species.
@@ -35,7 +35,7 @@ class LabelledSet(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """One set to judge: ``truth`` is its number of groups, None if it has no groups."""
+    """A drawn or generated set; ``truth`` is its number of groups, None if it has no groups."""
 
     name: str
     vectors: Vectors
@@ -44,7 +44,7 @@ class Draw(NamedTuple):
 
 
 def side_of(class_name: str) -> str:
-    """Return the side of a class: the same for ever, and for every space."""
+    """Return the side of a class, which depends on its name only."""
     return SIDES[hashlib.sha256(class_name.encode()).digest()[0] % 2]
 
 
@@ -59,7 +59,7 @@ def read_sets(*folders: Path) -> list[LabelledSet]:
 
 
 def digits() -> LabelledSet:
-    """Return scikit-learn's digits as they are."""
+    """Return scikit-learn's digits as pixels."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
@@ -74,14 +74,14 @@ def mnist() -> LabelledSet:
 
 
 def draw_classes(source: LabelledSet, side: str, seed: int, *, equal: bool) -> Draw | None:
-    """Draw some classes of one side, each with most of its rows, or with unequal shares of them.
+    """Draw some classes of one side, with most of their rows or with unequal shares of them.
 
     Returns None if the set has fewer than two classes on that side.
     """
     names = [name for name in np.unique(source.classes) if side_of(name) == side]
     if len(names) < 2:
         return None
-    # One generator per draw: adding a set or a draw does not change the others.
+    # One generator per draw, so that an additional set or draw does not change the others.
     digest = hashlib.sha256(f"{source.name} {side} {equal} {seed}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
     n_classes = int(rng.integers(2, min(len(names), MOST_CLASSES) + 1))
@@ -100,7 +100,7 @@ def draw_classes(source: LabelledSet, side: str, seed: int, *, equal: bool) -> D
 def draw_all(sets: list[LabelledSet], side: str, n_draws: int, first: int = 0) -> Iterator[Draw]:
     """Draw ``n_draws`` times from each set, every other draw with classes of unequal size.
 
-    The draws have the seeds from ``first`` on: others give fresh draws of the same classes.
+    Seeds start at ``first``; other seeds give different draws of the same classes.
     """
     for source in sets:
         for seed in range(first, first + n_draws):
@@ -110,7 +110,7 @@ def draw_all(sets: list[LabelledSet], side: str, n_draws: int, first: int = 0) -
 
 
 def blur(draw: Draw, seed: int) -> Draw:
-    """Mix every row with another of the draw: classes become as hard to tell as look-alikes."""
+    """Mix every row with another of the draw, so that classes become harder to distinguish."""
     rng = np.random.default_rng(seed)
     share = np.float32(rng.uniform(*BLURRED))
     others = draw.vectors[rng.permutation(len(draw.vectors))]
@@ -131,7 +131,7 @@ def blobs(
     """
     k = len(sizes)
     labels = np.repeat(np.arange(k), sizes)
-    # Random directions are nearly orthogonal in many dimensions; in few, centres are drawn apart.
+    # Random directions are nearly orthogonal in many dimensions; in few, draw until they are apart.
     centers = rng.normal(size=(1, d))
     width = 8.0 * max(2.0, 1.3 * k ** (1 / d))
     while len(centers) < k:
@@ -141,7 +141,7 @@ def blobs(
         else:
             width *= 1.01
     scales = rng.uniform(1 - spread, 1 + spread, k)[labels][:, None]
-    # In many dimensions, neighbours are separated by the distance of centres to sqrt(2 d).
+    # In many dimensions, what counts is the distance of centres relative to sqrt(2 d).
     rows = centers[labels] * max(1.0, np.sqrt(d / 16)) + rng.normal(size=(len(labels), d)) * scales
     if noise:
         lost = rng.random(len(rows)) < noise
@@ -156,7 +156,7 @@ def gaussian(rng: np.random.Generator, n: int, d: int) -> Vectors:
 
 
 def stretched(rng: np.random.Generator, n: int, d: int) -> Vectors:
-    """Draw one normal distribution whose standard deviations fall like those of features."""
+    """Draw one normal distribution whose standard deviations decrease like those of features."""
     return (gaussian(rng, n, d) / np.sqrt(1 + np.arange(d)) + rng.normal(size=d)).astype(np.float32)
 
 

@@ -1,15 +1,15 @@
-"""How fast embedding is, next to the limits of the machine and to the script of a user.
+"""Compare the speed of embedding with the limits of the machine and with a simple Keras script.
 
 ``python -m tests.benchmarks.embed limits --images DIR --weights FILE`` measures, in one run:
 decoding only; forward passes only, with whole batches in memory, for each runtime and precision;
-the script that a user would write instead; and clusterkit end to end.  Start-up (imports, building,
-the first batch) is outside all times.
+a script that a user would write instead; and clusterkit as a whole.  Start-up (imports, building
+the network, the first batch) is not timed.
 
-``python -m tests.benchmarks.embed processes --images DIR --weights FILE`` measures whole processes,
-in turn: the script, then ``clusterkit embed`` on first use (with an empty cache) and on second use,
-for 15, 300 and 1,000 images.
+``python -m tests.benchmarks.embed processes --images DIR --weights FILE`` measures whole processes
+in turns: the script, then ``clusterkit embed`` on first use (with an empty cache) and on second
+use, for 15, 300 and 1,000 images.
 
-Tables go to stderr, the same as JSON to stdout.
+Tables are printed to stderr, and the same as JSON to stdout.
 """
 
 import argparse
@@ -47,8 +47,9 @@ FORWARD_IMAGES = 256
 class Measurement:
     """One line of the table.
 
-    ``of_limit`` is relative to the lower of the limits of decoding and of the same forward passes,
-    ``times_script`` to the user's script; ``cosine`` is the lowest to the vectors of float32.
+    ``of_limit`` is the rate relative to the lower limit, that of decoding or of the same forward
+    passes; ``times_script`` is relative to the user's script; ``cosine`` is the lowest cosine of a
+    vector with that in float32.
     """
 
     what: str
@@ -82,7 +83,7 @@ def main() -> None:
 
 
 def measure_limits(arguments: argparse.Namespace) -> None:
-    """Measure rates, without start-up."""
+    """Measure rates without start-up."""
     images = ImageFolder(arguments.images)
     extractors = started_extractors(images, arguments.network, arguments.weights)
 
@@ -121,7 +122,7 @@ numpy.save(output, model.predict(data))
 def measure_processes(arguments: argparse.Namespace) -> None:
     """Measure whole processes in turn, and print their medians and the ratios of pairs."""
     files = [Path(file) for file in ImageFolder(arguments.images).files]
-    # What TensorFlow's own reader in the script can decode.
+    # Only formats that TensorFlow's reader in the script can decode.
     files = [file for file in files if file.suffix.lower() in (".jpg", ".jpeg", ".png")]
     np.random.default_rng(0).shuffle(files)  # type: ignore[arg-type]
     row = NETWORKS[arguments.network]
@@ -178,7 +179,7 @@ def measure_processes(arguments: argparse.Namespace) -> None:
 
 
 def time_process(command: list[str], folder: Path) -> tuple[float, float]:
-    """Return the seconds of a process, by the clock and of the processors."""
+    """Return the wall time and the CPU time of a process, in seconds."""
     environment = os.environ | {"CLUSTERKIT_CACHE": str(folder / "cache")}
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
@@ -189,7 +190,7 @@ def time_process(command: list[str], folder: Path) -> tuple[float, float]:
 
 
 def started_extractors(images: ImageFolder, network: str, weights: Path) -> list[KerasApplication]:
-    """Return an extractor for each runtime and precision that there is, Keras in float32 first."""
+    """Return an extractor for each available runtime and precision, Keras in float32 first."""
     extractors: list[KerasApplication] = []
     for runtime in ("keras", "openvino"):
         for precision in ("float32", "auto"):
@@ -207,7 +208,7 @@ def started_extractors(images: ImageFolder, network: str, weights: Path) -> list
 
 
 def decode_only(images: ImageFolder, extractor: KerasApplication, repeats: int) -> Measurement:
-    """Read and decode all images, in as many threads as a run has."""
+    """Read and decode all images, with as many threads as a run has."""
 
     def work() -> None:
         for _ in read_batches(images.files, extractor.image_size, extractor.full_batch):
@@ -217,7 +218,7 @@ def decode_only(images: ImageFolder, extractor: KerasApplication, repeats: int) 
 
 
 def forward_only(images: ImageFolder, extractor: KerasApplication, repeats: int) -> Measurement:
-    """Run full batches that are in memory."""
+    """Run the network on whole batches in memory."""
     full = extractor.full_batch
     n_batches = max(1, min(FORWARD_IMAGES, len(images)) // full)
     some = images[: n_batches * full].files
@@ -233,7 +234,7 @@ def forward_only(images: ImageFolder, extractor: KerasApplication, repeats: int)
 
 
 def user_script(images: ImageFolder, network: str, weights: Path) -> Measurement:
-    """Run what a user would write with Keras alone."""
+    """Embed images by a script that a user would write with Keras alone."""
     import keras
 
     row = NETWORKS[network]
@@ -269,7 +270,7 @@ def end_to_end(
 def measure(
     work: Callable[[], Any], n_images: int, repeats: int, what: str, runtime: str, precision: str
 ) -> Measurement:
-    """Time some work, the best of several runs."""
+    """Time a function, and return the best of several runs."""
     best = None
     for _ in range(repeats):
         wall, cpu = time.perf_counter(), time.process_time()

@@ -1,19 +1,19 @@
-"""Whether explanations are true: the maps, what they cost, and the sentence on colour tone.
+"""Measure whether explanations are true: the maps, their cost, and the verdict on colour tone.
 
 ``python -m tests.benchmarks.explain maps --network xception`` takes 200 pairs of photos of the
-shared folder.  It prints how far the sum of each map is from the cosine of the averaged maps and of
-the extractor's vectors; how often hiding the strongest fifth of a map lowers the cosine at least
-three times as much as hiding a random fifth (mean of 20 draws), of the feature locations, by their
-effects and by their contributions, and of the pixels (filled with the picture's mean colour, one
-draw).  ``cost --network xception`` prints, side by side in one run, what both maps cost against
-two forward passes of the same precision.
+shared folder.  It prints how far the sum of each map is from the cosine of the averaged maps and
+of the extractor's vectors.  It also prints how often hiding the strongest fifth of a map lowers the
+cosine at least three times as much as hiding a random fifth: of the feature locations, by their
+effects and by their contributions (mean of 20 random draws), and of the pixels, which are filled
+with the mean colour of the picture (one draw).  ``cost --network xception`` compares the time of
+both maps with that of two forward passes of the same precision.
 
 ``python -m tests.benchmarks.explain tone --space autoencoder --autoencoder ae.keras --set species10
 --side "kept aside"`` makes 400 pairs, 80 of each kind, and asks whether the verdict on tone is
-right.  A pair is *unusual* above the 90th percentile of the pairs of the set.
+right.  A pair is *unusual* if it is above the 90th percentile of the pairs of the set.
 
 =============  =================================================  ==================================
-kind           made of                                            right
+kind           made of                                            right verdict
 =============  =================================================  ==================================
 tone           two classes, one with the tone of the other        as measured
 grey           half: a photo and itself in grey                   ``little`` or ``ordinary``
@@ -32,8 +32,8 @@ same colour transfer as the verdict, but unlike tones instead of one, and no oth
 matched tone.  In spaces that photos of unlike tone hardly move in (networks trained on ImageNet)
 the truth is near 0.
 
-The rules were chosen on the classes of the side ``"chosen on"``; a class belongs to a side by the
-digest of its name.  The autoencoder is one of ``clusterkit train autoencoder
+The rules were chosen on the classes of the side ``"chosen on"``; the digest of its name decides to
+which side a class belongs.  The autoencoder was trained by ``clusterkit train autoencoder
 ../shared/data/species10 -o ae.keras --epochs 15``.
 """
 
@@ -66,11 +66,11 @@ from tests.benchmarks.draws import SHARED
 SIDES = ("chosen on", "kept aside", "all")
 WEIGHTS = {"xception": "xception_imagenet_notop.h5", "resnet50": "resnet50_imagenet.h5"}
 KINDS = ("tone", "grey", "crop", "format", "other tone")
-# Verdicts are right if the measured share is in their range, give or take.
+# Range of the measured share for which each verdict is right, and its tolerance.
 RANGES = {"most": (0.5, np.inf), "part": (0.25, 0.75), "little": (-np.inf, 0.25)}
 TOLERANCE = 0.1
 N_TONES = 6
-# Side at which pairs are made, in pixels.
+# Side of the pictures of pairs, in pixels.
 SIDE = 224
 
 Picture = NDArray[np.uint8]
@@ -100,7 +100,7 @@ def side_of(name: str) -> str:
 
 
 def measure_maps(network: str, n_pairs: int) -> dict[str, Any]:
-    """Return how exact and telling maps are, and what they cost."""
+    """Return how exact and how informative maps are, and their cost."""
     extractor = open_extractor(network, None)
     rng = np.random.default_rng(0)
     files = rng.permutation(np.array(files_of("species10", "all"), dtype=object))[:96]
@@ -145,7 +145,7 @@ def measure_maps(network: str, n_pairs: int) -> dict[str, Any]:
 
 
 def _compare_falls(falls: NDArray[np.float64]) -> dict[str, float]:
-    """Return how often the strongest fifth counts three times as much as a random one."""
+    """Return how often the strongest fifth has three times the effect of a random one."""
     top, chance = falls.T
     return {
         "pairs with three times": float((top >= 3 * np.maximum(chance, 0)).mean()),
@@ -155,9 +155,9 @@ def _compare_falls(falls: NDArray[np.float64]) -> dict[str, float]:
 
 
 def measure_cost(network: str) -> dict[str, float]:
-    """Return the times of a forward pass of two pictures, and of both their maps, in turns."""
+    """Return the times of a forward pass of two pictures, and of both maps, measured in turns."""
     extractor = open_extractor(network, None)
-    # Two pictures alone are embedded in float32; bfloat16 is for many.
+    # Pairs are embedded in float32; bfloat16 is for many images.
     extractor.prepare(2)
     files = files_of("species10", "all")[:2]
     pictures = np.stack([read_image(file, extractor.image_size) for file in files])
@@ -183,14 +183,14 @@ def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 def _without(features: NDArray[np.float32], some: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return the sum of the features of the other locations."""
+    """Return the sum of the features without some locations."""
     return np.delete(features.reshape(-1, features.shape[2]).astype(np.float64), some, 0).sum(
         axis=0
     )
 
 
 def _hide(picture: Picture, shape: tuple[int, ...], some: NDArray[np.intp]) -> Picture:
-    """Fill the pixels of some locations with the mean colour."""
+    """Fill the pixels of some locations with the mean colour of the picture."""
     mask = np.zeros(shape, dtype=bool)
     mask.flat[some] = True
     rows, columns = (
@@ -206,7 +206,7 @@ def _hide(picture: Picture, shape: tuple[int, ...], some: NDArray[np.intp]) -> P
 
 
 class Pairs:
-    """Makes pairs of photos, each with what is right to say of it.
+    """Makes pairs of photos with the right verdicts on their tone.
 
     Parameters
     ----------
@@ -224,14 +224,14 @@ class Pairs:
         return read_image(self.files[row], (SIDE, SIDE))
 
     def draw(self, like: int | None = None, *, same: bool = False) -> int:
-        """Return a row, of the same class as another or of a different one."""
+        """Return a random row of the same class as another, or of a different class."""
         if like is None:
             return int(self.rng.integers(len(self.files)))
         rows = np.flatnonzero((self.classes == self.classes[like]) == same)
         return int(self.rng.choice(rows[rows != like]))
 
     def make(self, kind: str, number: int) -> tuple[Picture, Picture, set[str] | None]:
-        """Return two pictures, and the verdicts that are right; None for what is measured."""
+        """Return two pictures and the right verdicts; None if these are measured."""
         row = self.draw()
         photo, is_even = self.read(row), number % 2 == 0
         not_tone = {"little", "ordinary"}
@@ -251,13 +251,13 @@ class Pairs:
         return give_tone(photo, measure_tone(other)), other, None
 
     def _crop(self, photo: Picture) -> Picture:
-        """Return a random part of a photo."""
+        """Return a random crop of a photo."""
         side = int(SIDE * np.sqrt(self.rng.uniform(0.6, 0.9)))
         top, left = self.rng.integers(0, SIDE - side + 1, 2)
         return resize_image(photo[top : top + side, left : left + side], (SIDE, SIDE))
 
     def _write(self, photo: Picture) -> Picture:
-        """Write a photo to another kind of file, and read it."""
+        """Write a photo in another format, and read it again."""
         content, image = io.BytesIO(), Image.fromarray(photo)
         if self.rng.random() < 0.5:
             image.save(content, "JPEG", quality=int(self.rng.integers(15, 50)))
@@ -278,7 +278,7 @@ def measure_tones(
     viewer.maps(np.zeros((1, *size, 3), np.uint8))
     pairs, unusual, wrong = Pairs(files), Counter[str](), []
     right: Counter[str] = Counter()
-    # Seeded per pair, as if each was explained alone, but with the same sample.
+    # One seed per pair, as if each were explained alone, but with the same sample.
     sample = take_sample(embeddings, viewer, random_state=0)
     tones = [measure_tone(pairs.read(pairs.draw())) for _ in range(32)]
     said: Counter[tuple[str, str]] = Counter()
@@ -321,7 +321,7 @@ def measure_tones(
 def measure_share(
     pictures: NDArray[np.uint8], viewer: Viewer, tones: list[Any], as_is: Any, rng: Any
 ) -> float:
-    """Return the share of the excess that vanishes if both pictures get unlike tones."""
+    """Return the share of the excess that vanishes if both pictures get different tones."""
     versions = []
     for _ in range(N_TONES):
         chosen = rng.choice(len(tones), 2, replace=False)
@@ -340,9 +340,9 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--space", default="pixels", help="autoencoder, pixels, xception, resnet50")
     parser.add_argument("--autoencoder", type=Path, help="a .keras file")
-    parser.add_argument("--set", default="species10", help="a folder of the shared data")
+    parser.add_argument("--set", default="species10", help="folder of the shared data")
     parser.add_argument("--side", choices=SIDES, default="all")
-    parser.add_argument("--each", type=int, default=80, help="pairs of each kind")
+    parser.add_argument("--each", type=int, default=80, help="number of pairs of each kind")
     given = parser.parse_args()
     if given.what == "maps":
         found: dict[str, Any] = measure_maps(given.network, given.pairs)

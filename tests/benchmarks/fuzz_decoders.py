@@ -1,10 +1,11 @@
-"""Damage small files of every kind at random: each is to end in a picture or a reason.
+"""Damage small files of every format at random: each must be decoded or rejected with a reason.
 
 ``python -m tests.benchmarks.fuzz_decoders --mutations 100000 [--only jpeg webp] [--seed 0]``
-counts, for each decoder, pictures, reasons and crashes of the processes apart.  A crash of this
-process ends it, and is what must not be.  ``--here`` decodes all kinds in this process, for use
-under a checker: ``PYTHONMALLOC=malloc valgrind --error-exitcode=9 python -m …``.  With
-``CLUSTERKIT_IMAGE_MEMORY=0.1`` in the environment it is quicker.
+counts, for each decoder, the pictures, the rejections, and the crashes of separate processes.  A
+crash of the main process ends the benchmark, and is a failure.  ``--here`` decodes all formats in
+the main process, for use under a memory checker: ``PYTHONMALLOC=malloc valgrind
+--error-exitcode=9 python -m …``.  ``CLUSTERKIT_IMAGE_MEMORY=0.1`` in the environment makes it
+faster.
 """
 
 import argparse
@@ -33,7 +34,7 @@ def photo(mode: str = "RGB", side: int = 40) -> Image.Image:
 
 
 def heif() -> list[bytes]:
-    """Return HEIC files, or none without the library that writes them."""
+    """Return HEIC files; none if the library that writes them is not installed."""
     try:
         import pillow_heif
     except ImportError:
@@ -43,7 +44,7 @@ def heif() -> list[bytes]:
     return [stream.getvalue()]
 
 
-# Of each kind a few files, as different as the options of its encoder.
+# A few files of each format, written with different options of its encoder.
 SEEDS: dict[str, Make] = {
     "jpeg": lambda: [
         encode(photo(), "JPEG", quality=60),
@@ -101,17 +102,17 @@ SEEDS: dict[str, Make] = {
         encode(photo("F"), "PPM"),
     ],
 }
-# Values at which counts and lengths go wrong.
+# Extreme values for counts and lengths.
 _EDGES = (0x00, 0x01, 0x7F, 0x80, 0xFE, 0xFF)
 
 
 def mutations(seeds: list[bytes], n: int, seed: int) -> Iterator[bytes]:
-    """Yield ``n`` damaged files: bits, bytes, lengths, cuts, copies and swaps of pieces."""
+    """Yield ``n`` files with changed bits, bytes or lengths, or cut, copied or swapped pieces."""
     chance = random.Random(seed)
     for _ in range(n):
         data = bytearray(chance.choice(seeds))
         for _ in range(1 + int(chance.expovariate(0.5))):
-            # Headers are small, and decide most.
+            # Damage headers often: they are small, and matter most.
             end = len(data) if chance.random() < 0.5 else min(len(data), 200)
             at, kind = chance.randrange(max(1, end)), chance.randrange(7)
             length = min(len(data) - at, 1 + int(chance.expovariate(0.05)))
@@ -138,7 +139,7 @@ def mutations(seeds: list[bytes], n: int, seed: int) -> Iterator[bytes]:
 
 
 def checked_png(data: bytes | bytearray) -> bytes:
-    """Return a PNG whose chunks have right check sums, so that what they hold is looked at."""
+    """Return a PNG with correct checksums, so that the content of its chunks is decoded."""
     if not data.startswith(b"\x89PNG\r\n\x1a\n"):
         return bytes(data)
     result, at = bytearray(data[:8]), 8
@@ -152,7 +153,7 @@ def checked_png(data: bytes | bytearray) -> bytes:
 def fuzz(
     kind: str, n: int, seed: int = 0, *, here: bool = False, seconds: float = math.inf
 ) -> Counter[str]:
-    """Decode up to ``n`` damaged files of a kind, scaled and not; count how they end."""
+    """Decode up to ``n`` damaged files of a format, scaled and not; count the results."""
     ends: Counter[str] = Counter()
     end = time.monotonic() + seconds
     seeds = SEEDS[kind]()
@@ -181,12 +182,14 @@ def fuzz(
 
 
 def main() -> None:
-    """Print a line for each decoder."""
+    """Print the results of each decoder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mutations", type=int, default=100_000)
     parser.add_argument("--only", nargs="*", choices=SEEDS, default=list(SEEDS))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=math.inf, help="for each decoder")
+    parser.add_argument(
+        "--seconds", type=float, default=math.inf, help="maximum time of each decoder"
+    )
     parser.add_argument("--here", action="store_true")
     arguments = parser.parse_args()
     with suppress(KeyboardInterrupt):

@@ -1,14 +1,15 @@
-"""Whether gathering loses nothing, asks for nothing twice, is polite, and stays outside.
+"""Check that gathering loses nothing, requests nothing twice, is polite, and respects the guard.
 
-``python -m tests.benchmarks.gather`` serves pictures on several addresses of this machine, each a
-host of its own, and gathers them with the command line in processes of their own:
+``python -m tests.benchmarks.gather`` serves pictures on several addresses of this machine, each of
+which is a host, and gathers them with the command line in separate processes:
 
-- ``kills``: the process is killed at random moments, again and again, and run again until it ends.
-  What was stored at a kill must not be asked for again, and in the end every picture must be there,
-  byte for byte, and once.
-- ``pace``: what the servers see of the limits: requests in any second, at a time, after a
-  Crawl-delay, and after 429 with Retry-After; and requests for what their robots.txt forbids.
-- ``guard``: connections to addresses that are not allowed, by their own names, other spellings, and
+- ``kills``: the process is killed at random moments, and run again, until it finishes.  What was
+  stored before a kill must not be requested again, and in the end every picture must be stored
+  exactly once, with the same bytes.
+- ``pace``: what the servers see of the limits: the maximum number of requests per second and at the
+  same time; requests after a Crawl-delay, and after 429 with Retry-After; and requests for paths
+  that robots.txt forbids.
+- ``guard``: connections to addresses that are not allowed, by name, in other spellings and through
   redirects, with and without a proxy in the environment.
 
 Prints one JSON document.
@@ -39,14 +40,14 @@ INSIDE = "127.0.0.99"
 
 
 def command(source: Path, into: Path, *options: str) -> list[str]:
-    """Return the command line, which may ask the hosts."""
+    """Return a command line that is allowed to contact the hosts."""
     allowed = [word for host in HOSTS for word in ("--allow-private", host)]
     start = [sys.executable, "-m", "clusterkit", "gather", str(source), "--into", str(into)]
     return [*start, *allowed, *options]
 
 
 def run(*arguments: Any, environment: dict[str, str] | None = None) -> dict[str, Any]:
-    """Run the command to its end, and return its JSON."""
+    """Run the command, and return its JSON."""
     done = subprocess.run(
         [*command(*arguments), "--json"],
         capture_output=True,
@@ -60,7 +61,7 @@ def run(*arguments: Any, environment: dict[str, str] | None = None) -> dict[str,
 
 
 def stored(into: Path) -> set[str]:
-    """Return the addresses whose pictures are safe: written down, and there or a rename away."""
+    """Return the addresses whose pictures are safe: recorded, and in place or one rename away."""
     if not (into / MANIFEST_NAME).exists():
         return set()
     found = set()
@@ -74,14 +75,14 @@ def stored(into: Path) -> set[str]:
 
 
 def requests_of(servers: Sequence[PictureServer]) -> Counter[str]:
-    """Return how often each address was asked for."""
+    """Return the number of requests for each address."""
     return Counter(
         f"http://{request.host}{request.path}" for s in servers for request in s.requests
     )
 
 
 def slow(content: bytes, seconds: float) -> Callable[[int], Reply]:
-    """Return an answer that takes a moment."""
+    """Return an answer that takes some time."""
 
     def reply(_: int) -> Reply:
         time.sleep(seconds)
@@ -91,7 +92,7 @@ def slow(content: bytes, seconds: float) -> Callable[[int], Reply]:
 
 
 def measure_kills(folder: Path, n: int, n_kills: int, seed: int) -> dict[str, Any]:
-    """Kill the process at random, and count at the servers."""
+    """Kill the process at random moments, and count requests at the servers."""
     rng = random.Random(seed)
     contents = [picture(number, side=rng.randrange(16, 160)) for number in range(n)]
     with ExitStack() as stack:
@@ -110,7 +111,7 @@ def measure_kills(folder: Path, n: int, n_kills: int, seed: int) -> dict[str, An
         addresses = [servers[number % len(HOSTS)].url(f"/{number}.jpg") for number in range(n)]
         source, into = folder / "killed.txt", folder / "killed"
         source.write_text("".join(f"{one} {'ab'[i % 2]}\n" for i, one in enumerate(addresses)))
-        # So slow that it cannot come to its end before the last kill.
+        # So slow that it cannot finish before the last kill.
         options = ("--rate", "15")
         safe: set[str] = set()
         asked_again, kills = 0, []
@@ -153,13 +154,13 @@ def measure_kills(folder: Path, n: int, n_kills: int, seed: int) -> dict[str, An
 
 
 def most_at_a_time(requests: Sequence[Request]) -> int:
-    """Return how many requests were under way at a time, at most."""
+    """Return the maximum number of requests at the same time."""
     events = sorted([(one.start, 1) for one in requests] + [(one.end, -1) for one in requests])
     return max(itertools.accumulate(change for _, change in events))
 
 
 def most_in(seconds: float, starts: Sequence[float]) -> int:
-    """Return how many requests came within some seconds, at most."""
+    """Return the maximum number of requests within some seconds."""
     return max(sum(first <= one < first + seconds for one in starts) for first in starts)
 
 
@@ -227,7 +228,7 @@ def measure_pace(folder: Path) -> dict[str, Any]:
 
 
 def measure_guard(folder: Path) -> dict[str, Any]:
-    """Count what reaches an address that is not allowed."""
+    """Count the connections to addresses that are not allowed."""
     secret = {"/secret.jpg": Reply(picture()), "/robots.txt": Reply(b"")}
     with serving(secret, INSIDE) as inside:
         port = inside.server_port
@@ -272,9 +273,9 @@ def measure_guard(folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Read the arguments, run, print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("-n", type=int, default=600, help="how many pictures")
-    parser.add_argument("--kills", type=int, default=20, help="how often to kill")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("-n", type=int, default=600, help="number of pictures")
+    parser.add_argument("--kills", type=int, default=20, help="number of kills")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments of the kills")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

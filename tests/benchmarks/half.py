@@ -1,9 +1,9 @@
-"""What is lost with vectors of float16: search and clusters against those of float32.
+"""Compare search and clusters on vectors in float16 with those in float32.
 
-``python -m tests.benchmarks.half --vectors FILES.npz`` stores the vectors of each file (arrays
-``vectors`` and ``labels``), scaled to length 1, in two stores, and compares what is read from them:
-all cosines, the ten nearest neighbours of each image, and the clusters of k-means with as many
-clusters as there are labels, over some seeds.  Prints one JSON document.
+``python -m tests.benchmarks.half --vectors FILES.npz`` scales the vectors of each file (arrays
+``vectors`` and ``labels``) to length 1, stores them in both precisions, and compares what is read:
+all cosines, the ten nearest neighbours of each image, and the clusters of k-means for several
+seeds, with as many clusters as there are labels.  Prints one JSON document.
 """
 
 import argparse
@@ -26,7 +26,7 @@ N_NEIGHBORS = 10
 
 
 def main() -> None:
-    """Compare, and print what was found."""
+    """Compare, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vectors", type=Path, nargs="+", required=True)
     parser.add_argument("--seeds", type=int, default=3)
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def compare(file: Path, n_seeds: int) -> dict[str, Any]:
-    """Store the vectors of a file in both ways, and compare them."""
+    """Store the vectors of a file in both precisions, and compare them."""
     with np.load(file) as arrays:
         vectors, labels = arrays["vectors"].astype(np.float32), arrays["labels"]
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -69,7 +69,7 @@ def compare(file: Path, n_seeds: int) -> dict[str, Any]:
 
 
 def keep(folder: Path, numbers: str, vectors: np.ndarray) -> tuple[Embeddings, float]:
-    """Store vectors, and return what is read, and the megabytes on disk."""
+    """Store vectors; return what is read, and the size on disk in MB."""
     space = Store(folder / numbers).open_space(
         {
             "extractor": "own",

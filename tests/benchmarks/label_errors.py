@@ -1,10 +1,10 @@
-"""How many labels made wrong on purpose are found: precision and recall over several seeds.
+"""Measure how many wrong labels are found: precision and recall over several seeds.
 
     python -m tests.benchmarks.label_errors photos/ --network xception --weights notop.h5 -s STORE
 
-Labels of some images are replaced, by any other class or, with ``--pairs``, always by the next one.
-A label that was wrong from the start and is found counts as a false alarm.  Where cleanlab is
-installed, its ``find_label_issues`` is shown beside, on the same probabilities.
+The labels of some images are replaced by a random other class or, with ``--pairs``, always by the
+next class.  A label that was already wrong counts as a false alarm if it is found.  If cleanlab is
+installed, its ``find_label_issues`` is evaluated on the same probabilities.
 """
 
 import argparse
@@ -29,7 +29,7 @@ except ImportError:
 
 
 def main() -> None:
-    """Measure, and print one line for each share of wrong labels."""
+    """Measure, and print a line for each share of wrong labels."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--network", default="xception")
@@ -67,7 +67,7 @@ def main() -> None:
 def flip(
     labels: list[Any], share: float, seed: int, *, pairs: bool
 ) -> tuple[list[Any], NDArray[np.bool_]]:
-    """Replace some labels by another class; return also which."""
+    """Replace some labels by another class; return the labels, and which were replaced."""
     rng = np.random.default_rng(seed)
     classes = sorted(set(labels))
     is_flipped = np.zeros(len(labels), bool)
@@ -86,7 +86,7 @@ def rate(found: set[int], is_flipped: NDArray[np.bool_]) -> tuple[float, float]:
 
 
 def say(item: tuple[str, list[tuple[float, float]]]) -> str:
-    """Return mean and worst precision and recall."""
+    """Return the mean and the worst precision and recall."""
     name, values = item
     if not values:
         return f"{name}: not installed"

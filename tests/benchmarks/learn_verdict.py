@@ -1,9 +1,9 @@
-"""Learn the weights of clusterkit.elbow.verdict on the classes that rules may be chosen on.
+"""Learn the weights of clusterkit.elbow.verdict on the classes on which rules may be chosen.
 
-``python -m tests.benchmarks.learn_verdict`` judges draws from the shared Xception vectors, and from
-further ``.npz`` files of ``--features DIR``, beside generated sets with and without groups, and
-prints the tables ``RANKING``, ``GROUPS`` and ``NEARNESS``.  ``tests/benchmarks/verdict.py`` shows
-how the verdicts do on the classes that are kept aside.
+``python -m tests.benchmarks.learn_verdict`` computes curves of draws from the shared Xception
+vectors and from the ``.npz`` files in ``--features DIR``, and of generated sets with and without
+groups.  It prints the tables ``RANKING``, ``GROUPS`` and ``NEARNESS``.
+``tests/benchmarks/verdict.py`` evaluates the verdicts on the classes that are kept aside.
 """
 
 import argparse
@@ -28,16 +28,16 @@ from tests.benchmarks.draws import (
     read_sets,
 )
 
-# Ridge penalties, of weights of indices in units of their standard deviation.
+# Ridge penalties for the weights of standardised indices.
 PENALTY = 0.1
-# Photos are what the rule is for; all generated sets together count this share of them.
+# Weight of all generated sets together, relative to the photos, for which the rule is made.
 GENERATED = 0.5
 Weights = dict[str, float]
 RANGES = (20, 40)
 
 
 class Judged(NamedTuple):
-    """A draw's kind, true number of groups (None without any), and curve."""
+    """The kind, the true number of groups (None if there are none) and the curve of a draw."""
 
     kind: str
     truth: int | None
@@ -49,7 +49,7 @@ class Judged(NamedTuple):
 
 
 def draws(folders: Sequence[Path], n_photos: int, n_generated: int) -> Iterator[Draw]:
-    """Draw from the classes that rules may be chosen on, as they are and blurred; generate sets."""
+    """Draw from the classes on which rules may be chosen, also blurred, and generate sets."""
     for seed, drawn in enumerate(draw_all(read_sets(*folders), SIDES[0], n_photos)):
         yield drawn
         yield blur(drawn, seed)
@@ -58,14 +58,14 @@ def draws(folders: Sequence[Path], n_photos: int, n_generated: int) -> Iterator[
 
 
 def judge_draw(draw: Draw, number: int) -> Judged:
-    """Compute the curve up to 20 or 40 groups by turns; always up to 40 for many."""
+    """Compute the curve up to 20 or 40 groups in turns; always up to 40 if there are many."""
     largest = RANGES[1] if (draw.truth or 0) > 16 else RANGES[number % 2]
     curve = elbow_curve(draw.vectors, k_max=min(largest, len(draw.vectors)), random_state=0)
     return Judged("/".join(draw.name.split("/")[:-1]), draw.truth, curve)
 
 
 def weigh(judged: Sequence[Judged]) -> NDArray[np.float64]:
-    """Weight the draws of photos equally, and all generated sets together half as much."""
+    """Return equal weights for the draws of photos; all generated sets together get half."""
     are_photos = np.array(["/" in one.kind for one in judged])
     weights = np.ones(len(judged))
     if are_photos.any() and not are_photos.all():
@@ -103,7 +103,7 @@ def learn_ranking(judged: Sequence[Judged]) -> Weights:
 
 
 def learn_groups(judged: Sequence[Judged], ranking: Weights) -> Weights:
-    """Fit the probability that the groups of the most probable number are groups."""
+    """Fit the probability that there are groups at all, given the most probable number."""
     rows, known = [], []
     for one in judged:
         ranks = rule.rank(one.curves(), ranking)
@@ -111,14 +111,14 @@ def learn_groups(judged: Sequence[Judged], ranking: Weights) -> Weights:
         rows.append(table[int(ranks.argmax())])
         known.append(one.truth is not None)
     weights, are_groups = weigh(judged), np.array(known)
-    # Sets with and without groups count the same.
+    # Sets with and without groups have equal weight.
     for side in (are_groups, ~are_groups):
         weights[side] /= weights[side].sum()
     return regress(rule.GROUPS, rows, known, weights * len(rows))
 
 
 def learn_nearness(judged: Sequence[Judged], ranking: Weights) -> Weights:
-    """Fit the probability that a number that stands out is within one of the true number."""
+    """Fit the probability that a prominent number is within one of the true number."""
     rows, near, weights = [], [], []
     known = [one for one in judged if one.truth is not None]
     for one, weight in zip(known, weigh(known), strict=True):
@@ -134,7 +134,7 @@ def learn_nearness(judged: Sequence[Judged], ranking: Weights) -> Weights:
 def regress(
     names: Iterable[str], rows: list[Any], outcomes: list[bool], weights: NDArray[np.float64]
 ) -> Weights:
-    """Fit a logistic regression; the first column is the constant."""
+    """Fit a logistic regression; the first column is the intercept."""
     from sklearn.linear_model import LogisticRegression
 
     table = np.array(rows)
@@ -156,16 +156,20 @@ def learn(judged: Sequence[Judged]) -> dict[str, Weights]:
 
 
 def _named(names: Iterable[str], values: NDArray[np.float64]) -> Weights:
-    """Return values by name, rounded to what matters."""
+    """Return values by name, rounded."""
     return {name: float(f"{value:.3g}") for name, value in zip(names, values, strict=True)}
 
 
 def main() -> None:
-    """Judge the draws, and print the tables."""
+    """Compute the curves, fit the tables, and print them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--features", type=Path, nargs="*", default=[])
-    parser.add_argument("--photos", type=int, default=60, help="draws from each set of photos")
-    parser.add_argument("--generated", type=int, default=20, help="sets of each generated kind")
+    parser.add_argument(
+        "--photos", type=int, default=60, help="number of draws from each set of photos"
+    )
+    parser.add_argument(
+        "--generated", type=int, default=20, help="number of generated sets of each kind"
+    )
     options = parser.parse_args()
     folders = [SHARED / "bench", *options.features]
     drawn = draws(folders, options.photos, options.generated)

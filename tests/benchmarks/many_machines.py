@@ -1,13 +1,13 @@
-"""Where the limit moves as machines are added: a simulation with costs that are measured here.
+"""Simulate how embedding scales with the number of machines, from costs measured on this one.
 
 ``python -m tests.benchmarks.many_machines measure --images DIR --weights FILE -o costs.json``
-measures, on one core: to decode an image, to run it through the network, to write a part, and what
-the process that started the run does for a part.  ``... simulate costs.json`` then plays 1 to 64
-workers that share one storage and one such process, and tells for each number the images per
-second, the share of linear growth, and what is busiest.
+measures, on one core: decoding an image, running the network on it, writing a part, and the work
+for a part in the process that started the run.  ``... simulate costs.json`` simulates 1 to 64
+workers that share one storage and one such process, and prints, for each number of workers, the
+images per second, the share of linear scaling, and the busiest resource.
 
-Assumed rather than measured: the storage's bandwidth (``--storage``, MB/s), and, to see what a GPU
-changes, a rate of the network (``--forward``, images/s).
+The bandwidth of the storage (``--storage``, in MB/s) is an assumption, and so is the rate of the
+network (``--forward``, in images/s) that simulates a GPU.
 """
 
 import argparse
@@ -31,24 +31,24 @@ from clusterkit.store.part_file import Row
 from clusterkit.store.store import Store
 
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
-# Ledgers that wait when a part is written, and parts that are measured.
+# Number of ledgers that exist when a part is written, and number of measured parts.
 N_PARTS = 33
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds of one core.
+    """Costs in seconds of one core.
 
     Attributes
     ----------
     decode, forward : float
-        For an image.
+        Cost of an image.
     write : float
-        For a part, in a worker.
+        Cost of a part in a worker.
     driver : float
-        For a part, in the process that started the run.
+        Cost of a part in the process that started the run.
     row_bytes, file_bytes : float
-        Bytes of an image's row in a part, and of its file.
+        Size of the row of an image in a part, and of its file, in bytes.
     """
 
     decode: float
@@ -70,10 +70,14 @@ def main() -> None:
     one.add_argument("-o", "--output", type=Path, required=True)
     two = what.add_parser("simulate")
     two.add_argument("costs", type=Path)
-    two.add_argument("--cpus", type=int, default=1, help="of a worker")
-    two.add_argument("--forward", type=float, help="images/s of a GPU in the place of the CPUs")
-    two.add_argument("--storage", type=float, default=100.0, help="MB/s that all workers share")
-    two.add_argument("--file", type=float, help="MB of an image file, if not as measured")
+    two.add_argument("--cpus", type=int, default=1, help="CPUs of a worker")
+    two.add_argument("--forward", type=float, help="images/s of a GPU that replaces the CPUs")
+    two.add_argument(
+        "--storage", type=float, default=100.0, help="bandwidth that all workers share, in MB/s"
+    )
+    two.add_argument(
+        "--file", type=float, help="size of an image file in MB; by default, as measured"
+    )
     options = parser.parse_args()
     if options.what == "measure":
         costs = measure(options.images, options.weights, options.network)
@@ -87,9 +91,9 @@ def main() -> None:
 
 
 def measure(folder: Path, weights: Path, network: str) -> Costs:
-    """Measure all costs on one core, in processor time where nothing waits."""
+    """Measure all costs on one core, in CPU time where nothing waits."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    of_ray = measure_ray()  # first: no Ray starts beside TensorFlow
+    of_ray = measure_ray()  # First, since Ray does not start beside TensorFlow.
     images = ImageFolder(folder)[:128]
     extractor = KerasApplication(network, weights=weights, precision="float32", batch_size=32)
     extractor.prepare(len(images) * 10)
@@ -108,7 +112,7 @@ def measure(folder: Path, weights: Path, network: str) -> Costs:
 
 
 def measure_parts(extractor: KerasApplication) -> tuple[float, float, float]:
-    """Return the seconds to write a part, and to take its list over, and the bytes of a row."""
+    """Return the seconds to write a part and to absorb its ledger, and the bytes of a row."""
     n_rows, rng = PIECE_ROWS["CPU"], np.random.default_rng(0)
     vectors = rng.random((n_rows, extractor.dimension), np.float32)
     with tempfile.TemporaryDirectory() as name:
@@ -131,7 +135,7 @@ def measure_parts(extractor: KerasApplication) -> tuple[float, float, float]:
 
 
 def measure_ray(n_pieces: int = 200) -> float:
-    """Return the seconds that Ray takes for a piece of no work."""
+    """Return the seconds that Ray takes for an empty piece."""
     import ray.data
 
     from clusterkit.utils.ray_engine import RayEngine
@@ -152,15 +156,15 @@ def measure_ray(n_pieces: int = 200) -> float:
 
 
 def show(costs: Costs, cpus: int, forward: float | None, storage: float) -> None:
-    """Print a table of all numbers of workers."""
+    """Print a table with a line for each number of workers."""
     rows = PIECE_ROWS["CPU" if forward is None else "GPU"]
     scale = rows / PIECE_ROWS["CPU"]
-    # What is written grows with the part; what a part costs besides does not.
+    # The bytes of a part grow with its rows; its other costs do not.
     costs = replace(costs, write=costs.write * scale)
     if forward is None:
         seconds = (costs.decode + costs.forward) / cpus
     else:
-        # Decoding and the network go on side by side.
+        # Decoding and the network run in parallel.
         seconds = max(costs.decode / cpus, 1 / forward)
     line = "{:>8}{:>11}{:>10}{:>22}  {}"
     print(line.format("workers", "images/s", "of linear", "hours for a million", "busiest"))
@@ -177,15 +181,15 @@ def show(costs: Costs, cpus: int, forward: float | None, storage: float) -> None
 def simulate(
     costs: Costs, n_workers: int, rows: int, seconds: float, storage: float
 ) -> tuple[float, dict[str, float]]:
-    """Play workers until each has done some pieces; return images/s and what is busy how much."""
+    """Simulate some pieces per worker; return images/s and how busy each resource is."""
     n_pieces, begun, end = 40 * n_workers, 0, 0.0
     free = {"storage": 0.0, "driver": 0.0}
     busy = {"workers": 0.0, "storage": 0.0, "driver": 0.0}
-    # In order of time: when, who, and what is next.
+    # Heap of events: time, worker, and its next step.
     events = [(0.0, worker, "read") for worker in range(n_workers)]
 
     def serve(name: str, now: float, duration: float) -> float:
-        """Let one take its turn at what all share; return when it is done."""
+        """Use a shared resource after those before; return when it is done."""
         free[name] = max(free[name], now) + duration
         busy[name] += duration
         return free[name]
@@ -194,7 +198,7 @@ def simulate(
         now, worker, step = heapq.heappop(events)
         if step == "read" and begun < n_pieces:
             begun += 1
-            # Files are read ahead while others are computed.
+            # Files are read ahead during computation.
             read = serve("storage", now, rows * costs.file_bytes / storage)
             busy["workers"] += (rows * seconds + costs.write) / n_workers
             heapq.heappush(events, (max(now + rows * seconds, read), worker, "write"))

@@ -1,10 +1,10 @@
-"""How long it takes to know moved files again.
+"""Measure how long it takes to recognise moved files.
 
 ``python -m tests.benchmarks.moving --files 6000`` embeds pictures with the extractor "pixels" in
-parts of ``--part-rows`` rows, and then runs ``clusterkit embed`` again: as they are, after all
-files were renamed, and after their folder was renamed.  The first is the time of listing them: all
-files are found, their status is compared with the store, and nothing is written.  Prints seconds,
-also those of the processors, and numbers of parts, as JSON.
+parts of ``--part-rows`` rows, and then runs ``clusterkit embed`` again: unchanged, after all files
+were renamed, and after their folder was renamed.  The first run only finds all files and compares
+their status with the store; it writes nothing.  Prints wall time, CPU time and numbers of parts as
+JSON.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from clusterkit.store.store import Store
 
 
 def main() -> None:
-    """Measure, and print what was measured."""
+    """Measure, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=6000)
     parser.add_argument("--side", type=int, default=128)
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def measure(folder: Path, n_files: int, side: int, part_rows: int) -> dict[str, Any]:
-    """Embed and move pictures, and return seconds and numbers of parts."""
+    """Embed and move pictures; return times and numbers of parts."""
     photos, store = folder / "photos", folder / "store"
     photos.mkdir()
     rng = np.random.default_rng(0)
@@ -54,7 +54,7 @@ def measure(folder: Path, n_files: int, side: int, part_rows: int) -> dict[str, 
     }
 
     def run(name: str, images: Path) -> None:
-        """Run the command in a process of its own."""
+        """Run the command in a new process."""
         command = [sys.executable, "-m", "clusterkit", "embed", images, "-e", "pixels"]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done, seconds = timed(
@@ -96,7 +96,7 @@ def measure(folder: Path, n_files: int, side: int, part_rows: int) -> dict[str, 
 
 
 def timed(action: Callable[[], Any]) -> tuple[Any, float]:
-    """Return the result of an action, and its seconds."""
+    """Return the result of an action, and its time in seconds."""
     start = time.perf_counter()
     result = action()
     return result, round(time.perf_counter() - start, 2)

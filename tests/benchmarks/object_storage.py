@@ -1,7 +1,7 @@
-"""Measure stores on object storage: kills of real processes, and the cost of waiting.
+"""Measure stores on object storage: kills of real processes, and the cost of latency.
 
-Run as ``python -m tests.benchmarks.object_storage kills`` or ``latency``.  A real S3 server on this
-machine stands for the service.
+Run as ``python -m tests.benchmarks.object_storage kills`` or ``latency``.  The service is a real S3
+server on this machine.
 """
 
 import argparse
@@ -34,7 +34,7 @@ N_IMAGES = 240
 
 
 def prepare(server: str, folder: Path) -> RemotePath:
-    """Make photos in a folder and in a bucket, and return the bucket."""
+    """Write photos to a folder and to a bucket, and return the bucket."""
     bucket = make_bucket(server, "measured")
     make_photos(folder, N_IMAGES)
 
@@ -52,13 +52,13 @@ def child(store: str) -> None:
 
 
 def kills(bucket: RemotePath, folder: Path, n_kills: int, seed: int) -> None:
-    """Kill runs at random times, every third time two beside each other; then let one end."""
+    """Kill runs at random moments, every third time two in parallel; then let one finish."""
     rng, store = random.Random(seed), str(bucket / "store")
     command = [sys.executable, "-m", "tests.benchmarks.object_storage", "child", store]
     n_known = []
     for number in range(n_kills):
         runs = [subprocess.Popen(command) for _ in range(1 + (number % 3 == 2))]
-        # Starting takes longer than embedding; the first runs are killed before their first part.
+        # Start-up takes longer than embedding: the first runs are killed before their first part.
         if number >= 3:
             wait_for_part(bucket / "store", runs[0])
         time.sleep(rng.uniform(0, 1.5))
@@ -88,7 +88,7 @@ def wait_for_part(store: RemotePath, run: "subprocess.Popen[bytes]") -> None:
 
 
 def latency(bucket: RemotePath) -> None:
-    """Embed with many requests at a time, and as from a disk; then with nothing new."""
+    """Embed with many requests at a time, and with as many as for a disk; then with nothing new."""
     images = ImageFolder(bucket / "photos")
     for name, workers in (("many requests", None), ("as from a disk", lambda _: None)):
         with contextlib.ExitStack() as stack:
@@ -106,7 +106,7 @@ def latency(bucket: RemotePath) -> None:
 
 @contextlib.contextmanager
 def slow(seconds: float) -> Any:
-    """Let each answer of the server take longer."""
+    """Delay each answer of the server."""
     from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
 
@@ -127,7 +127,7 @@ def slow(seconds: float) -> Any:
 
 
 def main() -> None:
-    """Run what is asked for."""
+    """Run one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["kills", "latency", "child"])
     parser.add_argument("store", nargs="?")

@@ -1,17 +1,18 @@
-"""Embedding on Ray: how much faster two machines are, and what is lost when one of them dies.
+"""Measure embedding on Ray: the speed-up by a second machine, and what is lost when machines die.
 
-Two nodes of this machine, each bound to a core, stand for two machines.
+Two nodes on this machine, each bound to one core, represent two machines.
 
 ``python -m tests.benchmarks.on_ray speed --images DIR --weights FILE`` embeds the same photos in
-one process, with one worker and with two, and compares the rows.  Start-up is outside the rates,
-which count from the moment when a third of the photos are in the store.
+one process, with one worker and with two, and compares the rows.  Rates exclude start-up: they are
+measured from the moment when a third of the photos are in the store.
 
 ``python -m tests.benchmarks.on_ray kills --kills 50`` kills a machine, a worker or the command
-itself at random moments, starts the same command again, and counts what is lost, wrong, or embedded
-more often than once.
+itself at random moments, runs the same command again, and counts what is lost, wrong, or embedded
+more than once.
 
-``python -m tests.benchmarks.on_ray kmeans --rows 200000`` clusters a store of that many rows here
-and with 1, 2 and 4 workers, and compares the centres.  Each prints its findings as JSON.
+``python -m tests.benchmarks.on_ray kmeans --rows 200000`` clusters a store of that many rows in
+this process and with 1, 2 and 4 workers, and compares the centres.  Each prints its results as
+JSON.
 """
 
 import argparse
@@ -41,12 +42,12 @@ from tests.grid_colours import REPOSITORY, GridColours, embed_command
 from tests.ray_cluster import Machines, machines
 from tests.stores import rows_of
 
-# Share of the photos after which the rate is taken.
+# Share of the photos after which the rate is measured.
 _STARTED = 1 / 3
 
 
 def main() -> None:
-    """Run one of the two, and print what was found."""
+    """Run one of the measurements, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     what = parser.add_subparsers(dest="what", required=True)
     speed = what.add_parser("speed")
@@ -54,7 +55,9 @@ def main() -> None:
     speed.add_argument("--weights", type=Path, required=True)
     kills = what.add_parser("kills")
     kills.add_argument("--kills", type=int, default=50)
-    kills.add_argument("--photos", type=int, default=96, help="new ones before each kill")
+    kills.add_argument(
+        "--photos", type=int, default=96, help="number of new photos before each kill"
+    )
     kills.add_argument("--seed", type=int, default=0)
     kmeans = what.add_parser("kmeans")
     kmeans.add_argument("--rows", type=int, default=200_000)
@@ -91,7 +94,7 @@ def measure_speed(folder: Path, sources: list[Path], weights: Path) -> dict[str,
             process = subprocess.Popen(
                 command + options,
                 cwd=REPOSITORY,
-                # As a machine of one core.
+                # Like a machine with one core.
                 preexec_fn=None if options else lambda: os.sched_setaffinity(0, {0}),
             )
             peak, parts = 0.0, dict[Path, tuple[float, int]]()
@@ -116,7 +119,7 @@ def measure_speed(folder: Path, sources: list[Path], weights: Path) -> dict[str,
 
 
 def peak_memory(process: Any) -> float:
-    """Return the most memory that a process had, in GB."""
+    """Return the peak memory of a process in GB."""
     try:
         lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     except OSError:
@@ -127,17 +130,17 @@ def peak_memory(process: Any) -> float:
 
 
 def look_for_parts(store: Path, parts: dict[Path, tuple[float, int]]) -> None:
-    """Note when new parts were written, and their rows: small ones are merged at the end."""
+    """Record when new parts are written, and their rows, since small ones are merged at the end."""
     import pyarrow.parquet as pq
 
     for file in set(store.rglob("part-*.parquet")) - set(parts):
-        # It may be gone by now.
+        # It may have been deleted meanwhile.
         with suppress(OSError):
             parts[file] = file.stat().st_mtime, pq.read_metadata(file).num_rows
 
 
 def rates(parts: dict[Path, tuple[float, int]], n_rows: int, start: float) -> dict[str, float]:
-    """Return the seconds of a run, and its rate once it is under way."""
+    """Return the time of a run in seconds, and its rate after start-up."""
     times, rows = np.array(sorted(parts.values())).T
     done = np.cumsum(rows)
     first = int(np.searchsorted(done, _STARTED * n_rows))
@@ -145,13 +148,13 @@ def rates(parts: dict[Path, tuple[float, int]], n_rows: int, start: float) -> di
     return {"images/s": float(steady), "seconds with start-up": float(times[-1] - start)}
 
 
-# Rows of a part, and how long a batch of 8 images takes, so that kills meet workers at work.
+# Rows of a part, and seconds of a batch of 8 images, so that kills hit working workers.
 PART_ROWS, SECONDS = 16, 0.3
 KINDS = ("machine", "worker", "command")
 
 
 def after_kills(folder: Path, n_kills: int, n_new: int, seed: int) -> dict[str, int]:
-    """Kill what embeds new photos, embed again, and look at the store after each time."""
+    """Kill the embedding of new photos, embed again, and check the store after each kill."""
     rng, paints = random.Random(seed), np.random.default_rng(seed)
     photos, store, log = folder / "photos", folder / "store", folder / "log"
     log.touch()
@@ -168,7 +171,7 @@ def after_kills(folder: Path, n_kills: int, n_new: int, seed: int) -> dict[str, 
             process = subprocess.Popen(
                 command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
             )
-            # Both workers are at work, until about the end.
+            # Kill while both workers are busy, until about the end of the run.
             wanted = before + rng.randint(8, n_new)
             wait_for(lambda wanted=wanted: count_embedded(log) >= wanted, process)
             time.sleep(rng.random() * SECONDS)
@@ -182,9 +185,9 @@ def after_kills(folder: Path, n_kills: int, n_new: int, seed: int) -> dict[str, 
                 errors = done.stderr
             else:
                 counts["failed"] += process.returncode != 0
-            look(store, photos, vector_of, counts)
+            check_rows(store, photos, vector_of, counts)
             redone = count_embedded(log) - before - n_new
-            # What a kill may cost: the part in hand of each worker that it meets.
+            # A kill may cost the current part of each worker that it hits.
             bound = PART_ROWS * (2 if kind == "command" else 1)
             counts["redone"] += redone
             counts["more redone than a part"] += redone > bound
@@ -195,7 +198,7 @@ def after_kills(folder: Path, n_kills: int, n_new: int, seed: int) -> dict[str, 
 
 
 def kill(kind: str, process: subprocess.Popen[str], cluster: Machines) -> bool:
-    """Kill a machine, a worker or the command; return whether there was one."""
+    """Kill a machine, a worker or the command; return whether it was running."""
     if kind == "command":
         process.kill()
         return process.wait() == -signal.SIGKILL
@@ -205,8 +208,10 @@ def kill(kind: str, process: subprocess.Popen[str], cluster: Machines) -> bool:
     return cluster.kill_worker()
 
 
-def look(store: Path, photos: Path, vector_of: dict[str, np.ndarray], counts: Counter[str]) -> None:
-    """Compare the rows of a store with what they must be."""
+def check_rows(
+    store: Path, photos: Path, vector_of: dict[str, np.ndarray], counts: Counter[str]
+) -> None:
+    """Compare the rows of a store with the expected ones."""
     space, extractor = Store(store).space(), GridColours()
     try:
         rows = rows_of(store)
@@ -227,7 +232,7 @@ def look(store: Path, photos: Path, vector_of: dict[str, np.ndarray], counts: Co
 def compare_centres(
     folder: Path, n_rows: int, dimension: int, n_clusters: int, n_passes: int
 ) -> dict[str, Any]:
-    """Cluster the parts of a store here and on Ray, and compare the centres."""
+    """Cluster the parts of a store in this process and on Ray, and compare the centres."""
     rng, n_part = np.random.default_rng(0), 2048
     middles = rng.normal(size=(3 * n_clusters, dimension)).astype(np.float32)
     description = {"fingerprint": "f" * 64, "extractor": "none", "dimension": dimension}
@@ -276,12 +281,12 @@ def compare_centres(
 
 
 def count_embedded(log: Path) -> int:
-    """Return the number of images that were embedded so far."""
+    """Return the number of images embedded so far."""
     return sum(map(int, log.read_text().split()))
 
 
 def wait_for(is_so: Any, process: subprocess.Popen[str]) -> None:
-    """Wait for something, or the end of a process."""
+    """Wait for a condition, or for the end of a process."""
     while not is_so() and process.poll() is None:
         time.sleep(0.02)
 

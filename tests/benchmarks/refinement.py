@@ -1,12 +1,13 @@
-"""What refined k-means gains over ten-run k-means, on draws of the classes of one side.
+"""Measure the gain in accuracy of refined k-means over k-means with ten runs.
 
-``python -m tests.benchmarks.refinement --features DIR --side "kept aside"`` draws from the sets of
-the shared folder, from those of ``DIR`` (``.npz`` files with ``vectors`` and ``labels``, named
-``SET_SPACE.npz``), and from handwritten digits; rules are chosen on the side ``"chosen on"``.  The
-gain is that of the accuracy, under the best matching of clusters to classes, over scikit-learn's
-``KMeans`` with ``n_init=10`` and the same seed on rows of length 1; each has the true number of
-clusters.  ``another seed`` is the same ``KMeans`` with the next seed: how much luck there is in the
-gains and losses.  The table goes to stderr, every draw as JSON to stdout.
+``python -m tests.benchmarks.refinement --features DIR --side "kept aside"`` draws from the classes
+of one side: of the sets in the shared folder, of those in ``DIR`` (``.npz`` files with ``vectors``
+and ``labels``, named ``SET_SPACE.npz``), and of handwritten digits.  Rules are chosen on the side
+``"chosen on"``.  Accuracy is that of the best matching of clusters to classes.  The gain is
+relative to scikit-learn's ``KMeans`` with ``n_init=10`` and the same seed, on rows of length 1;
+both have the true number of clusters.  ``another seed`` is the same ``KMeans`` with the next seed,
+and shows how much of the gains and losses is chance.  The table is printed to stderr, and every
+draw as JSON to stdout.
 """
 
 import argparse
@@ -27,17 +28,17 @@ from clusterkit.utils.parallel import count_cpus
 from tests.benchmarks.draws import SHARED, SIDES, Draw, digits, draw_all, mnist, read_sets
 
 METHODS = ("refined", "k-means alone", "another seed")
-# Gains and losses of up to a point count as none.
+# Gains and losses of up to one percentage point count as none.
 EVEN = 0.01
 
 
 def measure(draw: Draw, seed: int) -> dict[str, Any]:
-    """Return what refined k-means, k-means before it, and another seed gain on a draw."""
+    """Return the gains of refined k-means, k-means before it, and another seed on a draw."""
     from sklearn.cluster import KMeans
 
     start = time.perf_counter()
     with warnings.catch_warnings():
-        # Draws of unequal size have clusters of unequal size.
+        # The clusters of these draws have unequal sizes.
         warnings.simplefilter("ignore", ClusteringWarning)
         model = RefinedKMeans(draw.truth, random_state=seed).fit(draw.vectors)
     seconds = time.perf_counter() - start
@@ -63,7 +64,7 @@ def measure(draw: Draw, seed: int) -> dict[str, Any]:
 
 
 def report(title: str, results: list[dict[str, Any]]) -> None:
-    """Print the gains on some draws in a line per method."""
+    """Print the gains on some draws, one line per method."""
     for method in METHODS:
         gains = np.array([result["gain"][method] for result in results])
         kept = (gains >= -EVEN).mean()
@@ -77,11 +78,13 @@ def report(title: str, results: list[dict[str, Any]]) -> None:
 def main() -> None:
     """Measure, and print table and JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--features", type=Path, nargs="*", default=[], help="folders of .npz")
+    parser.add_argument(
+        "--features", type=Path, nargs="*", default=[], help="folders of .npz files"
+    )
     parser.add_argument("--side", choices=SIDES, default=SIDES[0])
-    parser.add_argument("--draws", type=int, default=60, help="from each set")
+    parser.add_argument("--draws", type=int, default=60, help="number of draws from each set")
     parser.add_argument("--first-seed", type=int, default=0, help="seed of the first draw")
-    parser.add_argument("--match", default="", help="only sets whose name holds this")
+    parser.add_argument("--match", default="", help="only sets whose name contains this")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     sets = [*read_sets(SHARED / "bench", *options.features), digits(), mnist()]

@@ -1,10 +1,10 @@
-"""How large a report is, how long it takes to write, and how fast its map is.
+"""Measure the size of a report, the time to write it, and the speed of its map.
 
     python -m tests.benchmarks.report [N ...]
 
-For each number of images (by default 10,000 and 100,000), a page is written and opened in Chromium
-without a graphics card.  Up to 20,000, the images are crops of the shared photos, with vectors of
-2,048 numbers; of more, the files are gone, and only points are drawn.
+For each number of images (by default 10,000 and 100,000), a page is written, and opened in Chromium
+without a graphics card.  Up to 20,000 images are crops of the shared photos, with vectors of 2,048
+dimensions.  Above that, there are no image files, and only points are drawn.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SETS = ("species10", "imbalanced10", "anime5", "posters700")
 MOST_PICTURES = 20_000
 N_FRAMES = 120
 
-# In the page: the time from frame to frame while the map is moved and zoomed, in milliseconds.
+# Script that returns the times between frames, in ms, while the map is moved and zoomed.
 FRAMES = """
 async (n) => {
   const times = [];
@@ -47,7 +47,7 @@ async (n) => {
 
 
 def make_images(folder: Path, n: int, rng: np.random.Generator) -> list[str]:
-    """Write crops of the shared photos, 224 pixels wide, and return their names."""
+    """Write crops of the shared photos, 224 pixels wide; return their names."""
     photos = sorted(file for name in SETS for file in (SHARED / "data" / name).rglob("*.jpg"))
     if not photos:
         raise SystemExit(f"needs the photos in {SHARED} (CLUSTERKIT_SHARED)")
@@ -67,7 +67,7 @@ def make_images(folder: Path, n: int, rng: np.random.Generator) -> list[str]:
 
 
 def make_space(folder: Path, n: int) -> Embeddings:
-    """Return vectors of 20 groups, with images if there are not too many."""
+    """Return vectors in 20 groups, with images if there are not too many."""
     rng = np.random.default_rng(0)
     has_pictures = n <= MOST_PICTURES
     dimension = 2048 if has_pictures else 64
@@ -86,7 +86,7 @@ def make_space(folder: Path, n: int) -> Embeddings:
 
 
 def look(page: Path) -> dict[str, float]:
-    """Open a page, and return what was measured."""
+    """Open a page, and return the measurements."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

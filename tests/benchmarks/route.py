@@ -1,9 +1,9 @@
-"""Whether routing is safe: moved, killed half-way, resumed, undone, and every file is back.
+"""Check that routing is safe: moves that are killed, resumed and undone bring every file back.
 
-``python -m tests.benchmarks.route --images DIR`` makes a folder of copies of DIR's photos (a folder
-a class) under other names, with broken files among them, trains a small network on DIR, and routes
-the folder in processes of their own: one is killed half-way, the next goes on; of the undoing too.
-The files are compared by their SHA-256 and modification time.  Prints one JSON document.
+``python -m tests.benchmarks.route --images DIR`` trains a small network on DIR (one folder per
+class).  It copies the photos to one folder under other names, adds broken files, and routes the
+folder in separate processes: the first is killed halfway, and the next one resumes; the same for
+undoing.  Files are compared by SHA-256 and modification time.  Prints one JSON document.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import Any
 from clusterkit.images.folder import ImageFolder
 from clusterkit.routing import MANIFEST_NAME
 
-# The command line, in a process that ends itself at a given call of os.link, which moves a file.
+# Runs the command line, and exits at a given call of os.link, which moves a file.
 _COMMAND = """
 import os, signal, sys
 count, *arguments = sys.argv[1:]
@@ -41,7 +41,7 @@ NEVER = 0
 
 
 def run(*arguments: str | Path, killed_at_call: int = NEVER) -> dict[str, Any]:
-    """Run the command line in a process of its own; return its JSON, or {} if it was killed."""
+    """Run the command line in a new process; return its JSON, or {} if it was killed."""
     command = [sys.executable, "-c", _COMMAND, str(killed_at_call), *map(str, arguments), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if killed_at_call != NEVER:
@@ -53,9 +53,9 @@ def run(*arguments: str | Path, killed_at_call: int = NEVER) -> dict[str, Any]:
 
 
 def state(folder: Path) -> dict[str, tuple[str, int]]:
-    """Return the digest and the modification time of every file below a folder, by its path.
+    """Return the digest and the modification time of each file below a folder, by path.
 
-    Not of what sorting keeps there for itself.
+    Files that sorting keeps for itself are left out.
     """
     return {
         path.relative_to(folder).as_posix(): (
@@ -68,13 +68,13 @@ def state(folder: Path) -> dict[str, tuple[str, int]]:
 
 
 def mix(photos: Path, folder: Path, n: int) -> None:
-    """Make a folder of ``n`` files: photos under names that say nothing, and some broken ones."""
+    """Write a folder of ``n`` files: photos with meaningless names, and some broken files."""
     files = ImageFolder(photos).files
     rng = random.Random(0)
     rng.shuffle(files)
     n_broken = max(1, n // 100)
     for number, file in enumerate(files[: n - n_broken]):
-        # Three cameras that count alike: the same name in each folder.
+        # As from three cameras with the same numbering: each name is in every folder.
         target = folder / f"camera {number % 3}" / f"IMG_{number // 3:04}{file.suffix.upper()}"
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(file, target)
@@ -97,17 +97,17 @@ def check(
     Parameters
     ----------
     model, folder, into : path
-        The classifier, the images, and the folder that they are moved to.
+        The classifier, the images, and the folder to which they are moved.
     threshold : float
-        Below it, an image is doubtful.
+        Minimum probability; images below it are doubtful.
     run : callable
-        Runs the command line as :func:`run`.
+        Runs the command line, like :func:`run`.
 
     Returns
     -------
     dict
-        ``n`` images, how many of them were moved when the run was killed, folders after it went
-        on, and ``failures`` that stayed where they were.
+        Number of images ``n``, number of those moved before the kill, folders after the run was
+        resumed, and ``failures`` that were not moved.
     """
     before = state(folder)
     everything = sorted(before.values())
@@ -146,9 +146,9 @@ def check(
 def main() -> None:
     """Read the arguments, run, print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--images", type=Path, required=True, help="photos, a folder a class")
-    parser.add_argument("--model", type=Path, help="a classifier; by default a small one is made")
-    parser.add_argument("-n", type=int, default=300, help="how many files to route")
+    parser.add_argument("--images", type=Path, required=True, help="photos, one folder per class")
+    parser.add_argument("--model", type=Path, help="classifier; by default, a small one is trained")
+    parser.add_argument("-n", type=int, default=300, help="number of files to route")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         model = options.model or Path(name, "clf.keras")

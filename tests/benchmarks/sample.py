@@ -1,27 +1,28 @@
-"""Whether labels of chosen images are worth more than those of random ones.
+"""Measure whether labels of selected images are more useful than those of random images.
 
-``python -m tests.benchmarks.sample STORE...`` takes stores of embedded sets whose folders are the
-classes.  Of a set with C classes, each seed labels 5 C images in two ways with ``clusterkit
-sample``: at once, as typical images, and in rounds, as its help says: 2 C typical images, then
-three times C doubtful ones, each time with the labels so far.  No label is given to an image that
-was not chosen.  A logistic regression and the nearest neighbour, on vectors of length 1, learn
-these labels, and so does the last layer of ``clusterkit train classifier``; their accuracy is that
-on the images without a label, and on those that the 15 random labels of a class leave as well.
-Another logistic regression learns all images, each with the label of the nearest one that has one.
-Random labels are 15 and 5 of each class (fewer of a class that has not as many and one more), and
-15 C and 5 C of all images.  Also counts in how many seeds 2 C typical or diverse images contain
-every class.  As a limit, ``--draws`` looks up all labels: the best accuracy of so many random draws
-of 5 images of each class.  Prints one JSON document.
+``python -m tests.benchmarks.sample STORE...`` reads stores of embedded sets whose folders are the
+classes.  In a set with C classes, each seed labels 5 C images in two ways with ``clusterkit
+sample``: at once, as typical images; and in rounds, as described in its help, with 2 C typical
+images and then three times C doubtful ones, given the labels so far.  Images that were not selected
+get no label.  A logistic regression and the nearest neighbour, on vectors of length 1, are fitted
+to these labels, and so is the last layer of ``clusterkit train classifier``.  Accuracy is measured
+on the images without a label, and on those of them that are not among the 15 random ones of each
+class either.  Another logistic regression is fitted to all images, each with the label of its
+nearest labelled one.
+Random labels are 15 and 5 of each class (fewer in a class that would have no image left), and 15 C
+and 5 C of all images.  The benchmark also counts in how many seeds 2 C typical or diverse images
+contain every class.  As an upper limit, ``--draws`` looks up all labels, and takes the best of that
+many random draws of 5 images of each class.  Prints one JSON document.
 
-The limit is what keeps a logistic regression (C = 100) short of 15 random labels of a class.  On
-anime5 the best of 300 draws, with all labels looked up, has 0.624, and 15 random labels 0.642 (10
-seeds).  On the four sets (species10, imbalanced10, cat_dog_wild, anime5) the best draws have 0.967,
-0.985, 0.957 and 0.624, on average 0.883, which is only 0.006 above 15 random labels.
-Eighteen other ways of choosing were tried on half of 70 species, in sets of like, imbalanced,
-composite and mixed classes.  The best one, typical images of those groups that are most in doubt,
-gains 0.005 on typical ones at once, also on the other half, and loses 0.01 by the nearest
-neighbour.  Labels of 5 C typical images reach more if they are spread to all images: 0.862 on the
-four sets (3 seeds), against 0.876 of 15 random ones as they are; without anime5, 0.964 and 0.957.
+The upper limit shows why a logistic regression (C = 100) does not reach 15 random labels of each
+class.  On anime5, the best of 300 draws reaches 0.624, and 15 random labels 0.642 (10 seeds).  On
+the four sets (species10, imbalanced10, cat_dog_wild, anime5) the best draws reach 0.967, 0.985,
+0.957 and 0.624, on average 0.883, which is only 0.006 above 15 random labels.  Eighteen other
+strategies were tried on half of 70 species, in sets of similar, imbalanced, composite and mixed
+classes.  The best one, typical images of the most doubtful groups, gains 0.005 over typical images
+at once, also on the other half, but loses 0.01 with the nearest neighbour.  Labels of 5 C typical
+images reach more if they are spread to all images: 0.862 on the four sets (3 seeds), compared with
+0.876 of 15 random ones that are not spread; without anime5, 0.964 and 0.957.
 """
 
 import argparse
@@ -44,22 +45,22 @@ from clusterkit.store.store import Store
 
 Rows = NDArray[np.intp]
 BY = ("typical", "diverse")
-# The last layer takes longer.
+# Selections for which the last layer is fitted, which takes longer.
 COMPARED = ("5 C in rounds", "5 C typical", "15 of each class")
-# Inverse strengths of the regularisation: of sample's own classifier, and the default.
+# Inverse regularisation strengths: that of sample's own classifier, and the default.
 STRENGTHS = (100.0, 1.0)
-# Principal axes in which the classifier of spread labels learns.
+# Number of principal components to which the classifier with spread labels is fitted.
 N_AXES = 100
 
 
 def read_set(store: Path) -> tuple[Embeddings, NDArray[np.str_]]:
-    """Return embeddings and the names of their folders."""
+    """Return embeddings and their labels, the names of the folders."""
     embeddings = Store(store).space(None).read()
     return embeddings, np.array([Path(path).parent.name for path in embeddings.paths])
 
 
 def choose_in_rounds(embeddings: Embeddings, truth: NDArray[np.str_], seed: int) -> Rows:
-    """Return the rows that are labelled by 2 C typical images and three times C doubtful ones."""
+    """Return the rows to label: 2 C typical images, and three times C doubtful ones."""
     n_classes = len(np.unique(truth))
     labels: list[str | None] = [None] * len(truth)
     for number in (2 * n_classes, *[n_classes] * 3):
@@ -69,7 +70,7 @@ def choose_in_rounds(embeddings: Embeddings, truth: NDArray[np.str_], seed: int)
 
 
 def draw_of_each(truth: NDArray[np.str_], n: int, seed: int) -> Rows:
-    """Return as many random rows of each class, of which one at least is left."""
+    """Return random rows, equally many of each class, but leave at least one of each."""
     rng = np.random.default_rng(seed)
     drawn = []
     for name in np.unique(truth):
@@ -81,8 +82,8 @@ def draw_of_each(truth: NDArray[np.str_], n: int, seed: int) -> Rows:
 def measure(
     vectors: NDArray[np.float32], truth: NDArray[np.str_], learned: Rows, tested: Rows
 ) -> dict[str, float]:
-    """Return the accuracy of classifiers that learned the labels of some rows."""
-    # Rows of a linear classifier lie in the span of those learned from.
+    """Return the accuracy of classifiers that are fitted to the labels of some rows."""
+    # The weights of a linear classifier are in the span of the rows to which it is fitted.
     axes = np.linalg.qr(vectors[learned].T.astype(np.float64))[0]
     found = {}
     for strength in STRENGTHS:
@@ -98,7 +99,7 @@ def measure(
 def measure_spread(
     vectors: NDArray[np.float32], truth: NDArray[np.str_], learned: Rows, tested: Rows
 ) -> float:
-    """Return the accuracy of a classifier that learns all images, by the nearest labelled ones."""
+    """Return the accuracy of a classifier fitted to all images, with the nearest labels."""
     nearest = (vectors @ vectors[learned].T).argmax(axis=1)
     spread = truth[learned][nearest]
     reduced = PCA(min(N_AXES, len(vectors)), random_state=0).fit_transform(vectors)
@@ -109,7 +110,7 @@ def measure_spread(
 def measure_head(
     embeddings: Embeddings, truth: NDArray[np.str_], learned: Rows, tested: Rows
 ) -> float:
-    """Return the accuracy of the last layer that ``train classifier`` learns from the vectors."""
+    """Return the accuracy of the last layer that ``train classifier`` fits to the vectors."""
     task = Task.from_labels(truth[learned].tolist())
     part = embeddings.vectors[learned], task.indicators(truth[learned].tolist())
     head = learn_head(task, part, balance="auto", random_state=0).network
@@ -200,8 +201,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("stores", nargs="+", type=Path, metavar="STORE")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--coverage", type=int, default=100, help="seeds for coverage")
-    parser.add_argument("--draws", type=int, default=0, help="random draws, for the limit")
+    parser.add_argument(
+        "--coverage", type=int, default=100, help="number of seeds for the coverage of classes"
+    )
+    parser.add_argument(
+        "--draws", type=int, default=0, help="number of random draws for the upper limit"
+    )
     options = parser.parse_args()
     numbers = (options.seeds, options.coverage, options.draws)
     found = {store.name: run(store, *numbers) for store in options.stores}

@@ -1,21 +1,22 @@
-"""Whether a server is as fast as the library, and stays so while others do harm.
+"""Measure whether a server is as fast as the library, and remains so under attack.
 
-``python -m tests.benchmarks.serve PART PHOTOS [-e NETWORK] [--weights FILE]``
-runs ``clusterkit serve`` in a process of its own, with clients in threads of this one:
+``python -m tests.benchmarks.serve PART PHOTOS [-e NETWORK] [--weights FILE]`` runs ``clusterkit
+serve`` in a separate process, with clients in threads of this one:
 
-- ``speed``: images/s of ``embed`` and of 16 clients that send one picture at a time; the p95 of one
-  client, and of decoding a picture and running the network on it in this process; the time from
-  loaded weights to the first answer.
-- ``harm``: the p95 of a client before and while 200 clients send slowly, and others send bombs, a
-  body of 5 GiB, and go away; the longest answer of ``/v2/health/live``.
-- ``memory``: the memory after 2,000 and after 10,000 requests of all calls, with pictures that are
-  broken, large or too many.
-- ``swap``: requests that fail while model and store are replaced 20 times.
-- ``neighbours``: the p95 of the neighbours of an image among ``--rows`` imported vectors of 512
-  dimensions, the memory, and how many of the ten nearest are found.  The vectors are of 1,000
-  ``clusters``, ``random``, or ``mixed`` of those in a file ``.npz`` in the place of the photos.
-- ``schema``: answers to 20,000 random requests of the whole OpenAPI document that are an error of
-  the server, or are not as the document says.
+- ``speed``: images/s of ``embed`` and of 16 clients that send one picture at a time; the 95th
+  percentile of the latency (p95) of one client, and of decoding a picture and running the network
+  in this process; the time from loaded weights to the first answer.
+- ``harm``: the p95 of a client, before and while 200 clients send slowly and others send bombs, a
+  body of 5 GiB, or disconnect; the longest latency of ``/v2/health/live``.
+- ``memory``: the memory after 2,000 and after 10,000 requests to all endpoints, with pictures that
+  are broken, large or too many.
+- ``swap``: the number of requests that fail while model and store are replaced 20 times.
+- ``neighbours``: the p95 of searching the neighbours of an image among ``--rows`` imported vectors
+  of 512 dimensions, the memory, and the recall of the ten nearest.  The vectors are of 1,000
+  ``clusters``, ``random``, or ``mixed`` from those in an ``.npz`` file, which is given instead of
+  the photos.
+- ``schema``: the number of answers to 20,000 random requests for the whole OpenAPI document that
+  are server errors, or do not match the document.
 
 Prints one JSON document.
 """
@@ -75,13 +76,13 @@ class Server:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
 
     def memory(self) -> dict[str, int]:
-        """Return the resident memory in MiB: all, and what is not of mapped files."""
+        """Return the resident memory in MiB: all of it, and that without mapped files."""
         text = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
         found = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
         return {name: int(found[name].split()[0]) // 1024 for name in ("VmRSS", "RssAnon")}
 
     def cpu_seconds(self) -> float:
-        """Return the time that the processors have spent, which other work does not change."""
+        """Return the CPU time of the server, on which other processes have no influence."""
         text = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8")
         user, system = text.rpartition(")")[2].split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
@@ -89,7 +90,7 @@ class Server:
 
 @contextmanager
 def serving(folder: Path, *options: object) -> Iterator[Server]:
-    """Run a server within the block."""
+    """Run a server within a with statement."""
     server = Server(folder, *options)
     try:
         yield server
@@ -99,7 +100,7 @@ def serving(folder: Path, *options: object) -> Iterator[Server]:
 
 
 def form(data: bytes) -> tuple[bytes, dict[str, str]]:
-    """Return the body and headers of a form with one picture."""
+    """Return the body and the headers of a form with one picture."""
     head = b'--xyz\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
     headers = {"Content-Type": "multipart/form-data; boundary=xyz"}
     return head + data + b"\r\n--xyz--\r\n", headers
@@ -120,7 +121,7 @@ def p95(seconds: Sequence[float]) -> float:
 
 
 def timed(call: Callable[[Any], Any], items: Sequence[Any]) -> list[float]:
-    """Return the seconds of each call."""
+    """Return the time of each call in seconds."""
     found = []
     for item in items:
         start = time.perf_counter()
@@ -146,17 +147,17 @@ def measure_speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]
     # The first start may convert the network.
     with serving(folder, "-s", "store"):
         pass
-    # In turns, since other work may share the cores.
+    # In turns, since other processes may use the cores.
     in_process, over_http, rates = [], [], []
     with serving(folder, "-s", "store") as server:
         phases = phases_of(server)
         for _ in range(3):
             in_process += timed(alone, few)
-            ask = partial(post, server.connect(), EMBED)  # idle connections are closed
+            ask = partial(post, server.connect(), EMBED)  # Idle connections are closed.
             over_http += timed(ask, few)
         embedding, embed_cpu, server_cpu = [], [], []
         for _ in range(3):
-            # The network is loaded already, as that of the server.
+            # The network is already loaded, as in the server.
             used = time.process_time()
             embedding.append(len(data) / timed(lambda _: ck.embed(files, extractor), [0])[0])
             embed_cpu.append(time.process_time() - used)
@@ -183,7 +184,7 @@ def measure_speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]
 
 
 def split(data: Sequence[Any], n: int) -> list[Sequence[Any]]:
-    """Divide pictures or requests among clients."""
+    """Distribute pictures or requests among clients."""
     return [data[start::n] for start in range(n)]
 
 
@@ -196,7 +197,7 @@ def send_all(server: Server, data: Sequence[bytes]) -> None:
 
 
 def bomb(side: int = 8000) -> bytes:
-    """Return a PNG of so many pixels a side in few bytes."""
+    """Return a small PNG file of a picture with ``side`` x ``side`` pixels."""
     lines = zlib.compress(bytes(side * (1 + 3 * side)), 1)
     content = b"\x89PNG\r\n\x1a\n"
     header = side.to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0"
@@ -207,7 +208,7 @@ def bomb(side: int = 8000) -> bytes:
 
 
 def counts(server: Server, name: str) -> dict[str, float]:
-    """Return a count of the server for each value of its label."""
+    """Return a counter of the server for each value of its label."""
     connection = server.connect()
     connection.request("GET", "/metrics")
     lines = connection.getresponse().read().decode().splitlines()
@@ -217,20 +218,20 @@ def counts(server: Server, name: str) -> dict[str, float]:
 
 
 def phases_of(server: Server) -> dict[str, float]:
-    """Return the seconds of each phase of the start."""
+    """Return the time of each phase of the start in seconds."""
     return {name: round(value, 2) for name, value in counts(server, "start_seconds").items()}
 
 
 def loop_lags(server: Server) -> dict[str, int]:
-    """Return how often the event loop was late by at most so many seconds."""
+    """Return the cumulative histogram of delays of the event loop, by bound in seconds."""
     found = counts(server, "event_loop_lag_seconds_bucket")
     return {bucket: int(count) for bucket, count in found.items()}
 
 
 def attack(port: int, photo: Path) -> None:
-    """Do harm to a server until the input ends, in a process of its own; print what came of it.
+    """Attack a server until stdin is closed, in a separate process; print the status codes.
 
-    Its priority is lower: clients elsewhere do not use the cores of the server.
+    It has a lower priority, since real attackers do not use the cores of the server.
     """
     os.nice(5)
     data = photo.read_bytes()
@@ -286,7 +287,7 @@ def attack(port: int, photo: Path) -> None:
 
 @contextmanager
 def attacked(server: Server, photo: Path, statuses: Counter[str]) -> Iterator[None]:
-    """Let others do harm to a server within the block."""
+    """Attack a server within a with statement."""
     command = [sys.executable, "-m", "tests.benchmarks.serve", "attack", str(photo)]
     process = subprocess.Popen(
         [*command, "--port", str(server.port)],
@@ -294,7 +295,7 @@ def attacked(server: Server, photo: Path, statuses: Counter[str]) -> Iterator[No
         stdout=subprocess.PIPE,
         text=True,
     )
-    time.sleep(8)  # until it is under way
+    time.sleep(8)  # Until the attack is under way.
     try:
         yield
     finally:
@@ -303,7 +304,7 @@ def attacked(server: Server, photo: Path, statuses: Counter[str]) -> Iterator[No
 
 
 def measure_harm(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Compare the answers to a client with and without others that do harm."""
+    """Compare the answers to a client with and without an attack."""
     files = ck.ImageFolder(arguments.photos).files[:200]
     extractor = ck.create_extractor(arguments.extractor, weights=arguments.weights)
     ck.embed_to_store(ck.ImageFolder(files), extractor, folder / "store")
@@ -323,7 +324,7 @@ def measure_harm(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     with serving(folder, "-s", "store") as server:
         timed(partial(post, server.connect(), EMBED), data[:50])
         before, during = [], []
-        # In turns, since other work may share the cores.
+        # In turns, since other processes may use the cores.
         for _ in range(3):
             before += timed(partial(post, server.connect(), EMBED), data)
             with attacked(server, files[0], statuses):
@@ -347,7 +348,7 @@ def measure_harm(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def furnish(arguments: argparse.Namespace, folder: Path) -> tuple[list[Path], list[str]]:
-    """Make a store, a classifier and groups; return the pictures, and the options of a server."""
+    """Create a store, a classifier and groups; return the pictures and the server options."""
     files = ck.ImageFolder(arguments.photos).files[:60]
     extractor = ck.create_extractor(arguments.extractor, weights=arguments.weights)
     emb = ck.embed(ck.ImageFolder(files), extractor, store=folder / "store")
@@ -361,7 +362,7 @@ Request = tuple[str, str, bytes, dict[str, str]]
 
 
 def mixed_requests(files: Sequence[Path], image_id: str) -> list[Request]:
-    """Return requests of all calls, about a third of which can have no result."""
+    """Return requests to all endpoints, about a third of which cannot succeed."""
     data = [file.read_bytes() for file in files]
     posts = ["/v1/predict", "/v1/similar?n=5", "/v1/cluster", EMBED]
     found: list[Request] = []
@@ -407,7 +408,7 @@ def measure_memory(arguments: argparse.Namespace, folder: Path) -> dict[str, Any
                 answer = connection.getresponse()
                 answer.read()
                 statuses[f"{name}: {answer.status}"] += 1
-            except OSError:  # what is refused is not read to its end
+            except OSError:  # Rejected bodies are not read completely.
                 statuses[f"{name}: cut off"] += 1
                 connection = server.connect()
 
@@ -415,7 +416,7 @@ def measure_memory(arguments: argparse.Namespace, folder: Path) -> dict[str, Any
         requests = mixed_requests(files, example_of(server))
         rng = np.random.default_rng(0)
         n_sent = 0
-        # The first requests let each thread take what it keeps.
+        # During the first requests, each thread allocates memory that it keeps.
         for n_requests in (arguments.requests // 5, arguments.requests):
             chosen = [requests[i] for i in rng.integers(len(requests), size=n_requests - n_sent)]
             with ThreadPoolExecutor(CLIENTS) as pool:
@@ -488,7 +489,7 @@ def write_vectors(file: Path, arguments: argparse.Namespace) -> None:
     if arguments.kind == "mixed":
         with np.load(arguments.photos) as stored:
             real = unit_rows(stored["vectors"].astype(np.float32))
-        # Directions at random keep the angles.
+        # Random directions preserve angles.
         real = real @ rng.normal(size=(real.shape[1], 512)).astype(np.float32)
         _, near = nearest_others(real, 16)
     for start in range(0, arguments.rows, 50_000):
@@ -497,7 +498,7 @@ def write_vectors(file: Path, arguments: argparse.Namespace) -> None:
         if arguments.kind == "clusters":
             part += centers[rng.integers(1000, size=len(part))]
         elif arguments.kind == "mixed":
-            # Between three stored vectors that are near to each other, with noise.
+            # Between three near vectors, with noise.
             first = rng.integers(len(real), size=len(part))
             shares = rng.dirichlet([1, 1, 1], size=len(part)).astype(np.float32)
             part *= 0.3 * real.std()
@@ -509,7 +510,7 @@ def write_vectors(file: Path, arguments: argparse.Namespace) -> None:
 
 
 def measure_neighbours(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Time the neighbours of images among very many, and compare them with all."""
+    """Measure the search of neighbours among many images, and its recall."""
     write_vectors(folder / "vectors.npy", arguments)
     names = [f"{row:07}.jpg" for row in range(arguments.rows)]
     (folder / "names.txt").write_text("\n".join(names))
@@ -569,7 +570,7 @@ def measure_neighbours(arguments: argparse.Namespace, folder: Path) -> dict[str,
 
 
 def example_of(server: Server) -> str:
-    """Return the id of an image, as the document names one."""
+    """Return the id of an image in the form that the document requires."""
     connection = server.connect()
     connection.request("GET", "/openapi.json")
     document = json.load(connection.getresponse())
@@ -586,11 +587,11 @@ def described(server: Server) -> dict[str, Any]:
 
 
 def measure_schema(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Send random requests of the whole document, and check each answer."""
+    """Send random requests for the whole document, and check each answer."""
     _, options = furnish(arguments, folder)
     statuses: Counter[str] = Counter()
     violations: list[str] = []
-    # Most time goes into making requests.
+    # Most of the time is spent on generating requests.
     n_clients = count_cpus()
     with serving(folder, *options) as server:
         spawn = multiprocessing.get_context("spawn")
@@ -613,7 +614,7 @@ def measure_schema(arguments: argparse.Namespace, folder: Path) -> dict[str, Any
 
 
 def send_random(port: int, n_requests: int, client: int) -> tuple[Counter[str], list[str]]:
-    """Send random requests; return how often there was which status, and what was wrong."""
+    """Send random requests; return the number of answers with each status, and violations."""
     import hypothesis
     import requests
     import schemathesis
@@ -624,7 +625,7 @@ def send_random(port: int, n_requests: int, client: int) -> tuple[Counter[str], 
     operations = [one.ok() for one in schema.get_all_operations()]
     statuses: Counter[str] = Counter()
     violations: list[str] = []
-    # One connection: a new one for each request would take longer.
+    # One connection, since a new one for each request would take longer.
     session = requests.Session()
 
     def check(case: Any) -> None:
@@ -633,7 +634,7 @@ def send_random(port: int, n_requests: int, client: int) -> tuple[Counter[str], 
         answer = case.call(base_url=url, session=session)
         statuses[f"{case.method} {case.path}: {answer.status_code}"] += 1
         try:
-            # A schema cannot say which bytes are a picture: others are valid, and refused.
+            # The schema allows any bytes as a picture, but the server rejects those that are none.
             case.validate_response(answer, excluded_checks=[positive_data_acceptance])
         except Exception as error:
             violations.append(f"{case.method} {case.path}: {error}")
@@ -646,7 +647,7 @@ def send_random(port: int, n_requests: int, client: int) -> tuple[Counter[str], 
         suppress_health_check=list(hypothesis.HealthCheck),
     )
     for i in itertools.count():
-        # As many of each operation.
+        # Equally many requests for each operation.
         for operation in operations:
             if statuses.total() >= n_requests:
                 return statuses, violations
@@ -674,9 +675,13 @@ def main() -> None:
     parser.add_argument("-e", "--extractor", default="pixels")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--requests", type=int, help="10,000, for the schema 20,000")
+    parser.add_argument(
+        "--requests",
+        type=int,
+        help="number of requests; by default 10,000, and 20,000 for the schema",
+    )
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--port", type=int, help="of the server that is attacked by `attack`")
+    parser.add_argument("--port", type=int, help="port of the server that `attack` attacks")
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--kind", choices=("clusters", "random", "mixed"), default="clusters")
     arguments = parser.parse_args()

@@ -1,13 +1,13 @@
-"""Shards that are killed beside each other: counts what is lost, doubled or wrong: nothing.
+"""Kill shards that run in parallel, and count lost, duplicate and wrong rows; all must be 0.
 
-``python -m tests.benchmarks.shards --kills 50`` embeds a folder as three shards in processes beside
-each other, over and over, while photos are renamed, deleted and added.  Each time some of the
-processes are killed at random moments, and some of the runs are ordinary ones beside the shards.
-At the end the same commands run to their end, and the store is compared row by row with that of one
-run.  Prints its counts as JSON.
+``python -m tests.benchmarks.shards --kills 50`` embeds a folder as three shards in parallel
+processes, again and again, while photos are renamed, deleted and added.  Each time, some of the
+processes are killed at random moments, and sometimes an ordinary run is started in parallel.  At
+the end, the same commands run without kills, and the store is compared row by row with that of a
+single run.  Prints counts as JSON.
 
 ``python -m tests.benchmarks.shards --network xception --weights FILE --images DIR`` embeds the
-photos of DIR in one run and as three shards, and compares the vectors to the bit.
+photos in DIR in a single run and as three shards, and checks that the vectors are equal to the bit.
 """
 
 import argparse
@@ -41,7 +41,7 @@ AHEAD = 3 * 8
 
 
 def main() -> None:
-    """Kill, or compare with one run, and print what was counted."""
+    """Kill shards, or compare them with one run, and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
@@ -59,20 +59,20 @@ def main() -> None:
 
 
 def paint(folder: Path, names: list[str], rng: np.random.Generator) -> None:
-    """Write small pictures of noise."""
+    """Write small noise pictures."""
     folder.mkdir(exist_ok=True)
     for name in names:
         Image.fromarray(rng.integers(1, 256, (16, 16, 3), np.uint8)).save(folder / name)
 
 
 def embed_part(photos: Path, store: Path, log: Path, shard: tuple[int, int] | None) -> None:
-    """Embed one shard, or all, in a process of its own."""
+    """Embed one shard, or all, in a new process."""
     extractor = GridColours(seconds=0.02, log=str(log))
     embed_to_store(ImageFolder(photos), extractor, store, shard=shard)
 
 
 def after_kills(folder: Path, n_kills: int, seed: int) -> dict[str, Any]:
-    """Kill shards again and again, and look at the store after each time."""
+    """Kill shards again and again, and check the store each time."""
     rng, paints = random.Random(seed), np.random.default_rng(seed)
     photos, store, log = folder / "photos", folder / "store", folder / "log"
     paint(photos, [f"{i:04}.png" for i in range(300)], paints)
@@ -87,7 +87,7 @@ def after_kills(folder: Path, n_kills: int, seed: int) -> dict[str, Any]:
     while counts["kills"] < n_kills:
         counts["rounds"] += 1
         shards: list[Any] = [(number, N_SHARDS) for number in range(1, N_SHARDS + 1)]
-        # An ordinary run beside them, over the same photos.
+        # An ordinary run on the same photos, in parallel.
         shards += [None] if rng.random() < 0.3 else []
         processes = [
             fork.Process(target=embed_part, args=(photos, store, log, shard)) for shard in shards
@@ -103,7 +103,7 @@ def after_kills(folder: Path, n_kills: int, seed: int) -> dict[str, Any]:
             counts["ended before the kill"] += process.exitcode == 0
             counts["failed"] += process.exitcode not in (0, -signal.SIGKILL)
         n_ended = sum(process.exitcode == 0 for process in processes)
-        # Some go to the end, so that a run's last steps are reached, too.
+        # Some are not killed, so that the last steps of a run are reached, too.
         seconds *= 0.8 if n_ended > 1 else 1.1
         print(dict(counts), file=sys.stderr)
         if not Store(store).spaces():
@@ -123,7 +123,7 @@ def after_kills(folder: Path, n_kills: int, seed: int) -> dict[str, Any]:
                 if digest not in vector_of:
                     vector_of[digest] = GridColours().transform([photos / name])[0]
                 counts["wrong"] += not np.array_equal(vector, vector_of[digest])
-        # What was stored stays.
+        # Stored rows must remain.
         counts["lost"] += len(kept - set(stored.values()))
         files = sorted(photos.glob("[0-9n]*.png"))
         for file in rng.sample(files, 3):
@@ -137,7 +137,7 @@ def after_kills(folder: Path, n_kills: int, seed: int) -> dict[str, Any]:
     embed_to_store(ImageFolder(photos), GridColours(), folder / "whole")
     counts["other than one run without kills"] = rows_of(store) != rows_of(folder / "whole")
     counts["images"] = n_new
-    # Also what an ordinary run and a shard embedded at the same time.
+    # Including images that an ordinary run and a shard embedded at the same time.
     redone = sum(map(int, log.read_text().split())) - n_new
     counts["embedded again"] = redone
     counts["most that kills may cost"] = (PART_ROWS + AHEAD) * counts["kills"]

@@ -1,12 +1,12 @@
-"""Whether sorting loses anything: killed at random times, and by four processes at once.
+"""Check that sorting loses nothing when it is killed, or runs in four processes at once.
 
-``python -m tests.benchmarks.sorting kills --images DIR`` copies DIR's photos, embeds them, and runs
-``clusterkit cluster --into sorted --mode move`` and ``clusterkit undo`` again and again, each in a
-process that is killed (SIGKILL) at a random time, until ``-n`` sortings were: within one disk, and
-between two where ``--other`` names a folder on another.  ``together`` lets four processes sort into
-one folder, and take back, for ``--seconds``.  After each kill, and at the end, every file is there,
-known by its SHA-256, and every file in the sorted folder is in its manifest.  Prints one JSON
-document.
+``python -m tests.benchmarks.sorting kills --images DIR`` copies the photos in DIR, embeds them, and
+alternates ``clusterkit cluster --into sorted --mode move`` and ``clusterkit undo`` in processes
+that are killed (SIGKILL) at random moments, until ``-n`` sortings were killed: within one disk, and
+between two disks if ``--other`` is a folder on another one.  ``together`` lets four processes sort
+files into one folder, and undo it, for ``--seconds``.  After each kill, and at the end, every file
+must exist, by its SHA-256, and every file in the sorted folder must be in the manifest.  Prints one
+JSON document.
 """
 
 import argparse
@@ -32,7 +32,7 @@ OWN = (MANIFEST_NAME, LOCK_NAME)
 
 
 def contents(*folders: Path) -> dict[Path, str]:
-    """Return the digest of every file below folders, but for what sorting keeps for itself."""
+    """Return the digest of every file below folders, without the files of sorting itself."""
     return {
         path: hashlib.sha256(path.read_bytes()).hexdigest()
         for folder in folders
@@ -42,7 +42,7 @@ def contents(*folders: Path) -> dict[Path, str]:
 
 
 def check(expected: set[str], photos: Path, into: Path) -> None:
-    """Nothing is lost, and nothing lies in the sorted folder that its manifest does not know."""
+    """Check that no file is lost, and that the manifest has all files of the sorted folder."""
     assert expected == set(contents(photos, into).values()) & expected, "a file is lost"
     listed = set()
     if (into / MANIFEST_NAME).exists():
@@ -52,7 +52,7 @@ def check(expected: set[str], photos: Path, into: Path) -> None:
 
 
 def start(command: list[str], folder: Path) -> int:
-    """Run the command line in a fork of this process, which has imported all that it needs."""
+    """Run the command line in a fork of this process, which has all imports already."""
     child = os.fork()
     if child:
         return child
@@ -72,7 +72,7 @@ def start(command: list[str], folder: Path) -> int:
 
 
 def kills(images: Path, n: int, other: Path | None, seed: int) -> dict[str, Any]:
-    """Kill sortings and undoings until ``n`` sortings were killed, and check after each."""
+    """Kill sortings and undos until ``n`` sortings were killed, and check after each kill."""
     import clusterkit.clustering.cluster
     import clusterkit.store.store  # noqa: F401 (for the forks)
 
@@ -94,7 +94,7 @@ def kills(images: Path, n: int, other: Path | None, seed: int) -> dict[str, Any]
                 while not is_done:
                     counted = f"killed {'sortings' if command[0] == 'cluster' else 'undoings'}"
                     child = start(command, home)
-                    # k-means comes first; the sorting begins with the manifest.
+                    # k-means runs first; sorting begins with the manifest.
                     waits_until = time.monotonic() + 10
                     while not (into / MANIFEST_NAME).exists() and time.monotonic() < waits_until:
                         time.sleep(0.0005)
@@ -118,7 +118,7 @@ _TOGETHER = "import sys; from tests.benchmarks.sorting import take_turns; take_t
 
 
 def take_turns(photos: str, into: str, seconds: str, seed: str) -> None:
-    """Sort a folder's files into one that others sort into, and take all back now and then."""
+    """Sort files into a folder that other processes use, too, and sometimes undo everything."""
     rng, end = random.Random(int(seed)), time.monotonic() + float(seconds)
     counts = {"sorted": 0, "undone": 0, "waited": 0}
     while time.monotonic() < end:
@@ -133,9 +133,9 @@ def take_turns(photos: str, into: str, seconds: str, seed: str) -> None:
                 sort_into_folders(chosen, names, into, mode="move")
                 counts["sorted"] += 1
         except NotFoundError:
-            counts["waited"] += 1  # nothing to undo
+            counts["waited"] += 1  # Nothing to undo.
         except InvalidInputError as error:
-            # Another is at work; or nothing is left to sort until someone undoes.
+            # Another process holds the lock, or all files are sorted until a process undoes it.
             reasons = ("another run", "no image", "cannot write in")
             if not any(reason in str(error) for reason in reasons):
                 raise
@@ -176,9 +176,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("what", choices=["kills", "together"])
     parser.add_argument("--images", type=Path, required=True, help="photos")
-    parser.add_argument("-n", type=int, default=100, help="how many sortings to kill")
-    parser.add_argument("--other", type=Path, help="a folder on another disk")
-    parser.add_argument("--seconds", type=float, default=120, help="how long together")
+    parser.add_argument("-n", type=int, default=100, help="number of sortings to kill")
+    parser.add_argument("--other", type=Path, help="folder on another disk")
+    parser.add_argument(
+        "--seconds", type=float, default=120, help="duration of `together` in seconds"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.what == "kills":

@@ -1,11 +1,11 @@
-"""Whether a split keeps copies together and classes in proportion, on photos with planted copies.
+"""Measure whether a split keeps planted copies together and classes in proportion.
 
 ``python -m tests.benchmarks.split`` copies each set of the shared folder, and plants copies of a
-tenth of its photos: one of each kind of ``tests.benchmarks.copies``; those of every tenth lie in
-the folder of another class.
-It then plans the split of ``clusterkit split`` for several seeds.  For each kind it counts the
-copies that are in another part than their original (leaks), and for all classes and parts how many
-images they are off their share.  Prints one JSON document.
+tenth of its photos, one of each kind in ``tests.benchmarks.copies``.  Those of every tenth of these
+photos are in the folder of another class.  It then plans the split of ``clusterkit split`` for
+several seeds.  It counts, for each kind, the copies that are in another part than their original
+(leaks), and, over all classes and parts, by how many images they differ from their share.  Prints
+one JSON document.
 """
 
 import argparse
@@ -31,7 +31,7 @@ SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 
 def plant(photos: Path, share: float, rng: np.random.Generator) -> dict[str, tuple[str, str]]:
-    """Write copies of some photos; return the original and the kind of each, by its path."""
+    """Write copies of some photos; return the original and the kind of each copy, by path."""
     images = ImageFolder(photos)
     classes = sorted({path.partition("/")[0] for path in images.paths})
     made = {}
@@ -50,7 +50,7 @@ def plant(photos: Path, share: float, rng: np.random.Generator) -> dict[str, tup
 
 
 def judge(found: FolderSplit, made: dict[str, tuple[str, str]]) -> dict[str, Any]:
-    """Count the leaks of each kind, and how far the classes are off their shares."""
+    """Count the leaks of each kind, and the differences of classes from their shares."""
     part_of = dict(zip(found.names, found.parts, strict=True))
     leaks = Counter(kind for copy, (name, kind) in made.items() if part_of[copy] != part_of[name])
     n = Counter(found.labels)
@@ -94,7 +94,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sets", nargs="*", default=SETS)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--share", type=float, default=0.1, help="photos that have copies")
+    parser.add_argument(
+        "--share", type=float, default=0.1, help="share of the photos that have copies"
+    )
     options = parser.parse_args()
     found = {name: run(name, options.seeds, options.share) for name in options.sets}
     print(json.dumps(found, indent=2))

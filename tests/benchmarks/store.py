@@ -1,9 +1,9 @@
-"""A store beside a writer, and after kills: counts what is wrong, which must be nothing.
+"""Read a store while it is written, or kill its writers, and count errors; all must be 0.
 
-``python -m tests.benchmarks.store readers --seconds 120`` reads, clusters, exports, looks for
-similar images and draws the elbow in one process, while another deletes a photo and runs
-``embed --prune``, over and over.  ``python -m tests.benchmarks.store kills --kills 100`` kills
-``embed`` at random moments, between changes of the folder.  Each prints its counts as JSON.
+``python -m tests.benchmarks.store readers --seconds 120`` reads, clusters, exports, searches
+similar images and computes the elbow in one process, while another one repeatedly deletes a photo
+and runs ``embed --prune``.  ``python -m tests.benchmarks.store kills --kills 100`` kills ``embed``
+at random moments, between changes of the folder.  Each prints its counts as JSON.
 """
 
 import argparse
@@ -47,7 +47,7 @@ print(rounds)
 
 
 def main() -> None:
-    """Run one of the two, and print what was counted."""
+    """Run one of the two measurements, and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["readers", "kills"])
     parser.add_argument("--seconds", type=float, default=120)
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def paint(folder: Path, names: list[str], rng: np.random.Generator) -> None:
-    """Write small pictures of noise."""
+    """Write small noise pictures."""
     folder.mkdir(exist_ok=True)
     for name in names:
         Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(folder / name)
@@ -135,13 +135,13 @@ def beside_a_writer(folder: Path, seconds: float) -> dict[str, int]:
 
 
 def count_wrong(emb: Embeddings, truth: dict[str, np.ndarray]) -> int:
-    """Count the images that have the vector of another."""
+    """Count the images with the vector of another image."""
     pairs = zip(emb.paths, emb.vectors, strict=True)
     return sum(not np.array_equal(truth[path], vector) for path, vector in pairs)
 
 
 def after_kills(folder: Path, n_kills: int, seed: int) -> dict[str, int]:
-    """Kill ``embed`` again and again, and look at the store after each."""
+    """Kill ``embed`` again and again, and check the store each time."""
     rng, paints = random.Random(seed), np.random.default_rng(seed)
     photos, store = folder / "photos", folder / "store"
     paint(photos, [f"{i:04}.png" for i in range(200)], paints)
@@ -159,7 +159,7 @@ def after_kills(folder: Path, n_kills: int, seed: int) -> dict[str, int]:
         kept.discard(digest_file(deleted))
         deleted.unlink()
         paint(photos, [f"new{rng.random():.9f}.png" for _ in range(12)], paints)
-        # A fork is a process of its own, without the seconds that imports take.
+        # A fork is a separate process that needs no time for imports.
         run = (ImageFolder(photos), GridColours(seconds=0.01), store)
         process = multiprocessing.get_context("fork").Process(
             target=embed_to_store, args=run, kwargs={"prune": True}
@@ -172,7 +172,7 @@ def after_kills(folder: Path, n_kills: int, seed: int) -> dict[str, int]:
         counts["kills"] += process.exitcode == -signal.SIGKILL
         counts["ended before the kill"] += ended
         counts["failed"] += process.exitcode not in (0, -signal.SIGKILL)
-        # Some go to the end, so that a run's last steps are reached, too.
+        # Some are not killed, so that the last steps of a run are reached, too.
         seconds = seconds * 0.8 if ended else seconds * 1.05
         print(dict(counts), file=sys.stderr)
         if not Store(store).spaces():
@@ -187,7 +187,7 @@ def after_kills(folder: Path, n_kills: int, seed: int) -> dict[str, int]:
                 if digest not in vector_of:
                     vector_of[digest] = extractor.transform([emb.root / path])[0]
                 counts["wrong"] += not np.array_equal(vector, vector_of[digest])
-        # What was stored stays, unless its photo was deleted.
+        # Stored rows must remain, unless their photo was deleted.
         counts["lost"] += len(kept - set(emb.digests or []))
         kept = {
             digest

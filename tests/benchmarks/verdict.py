@@ -1,12 +1,12 @@
-"""Verdicts on the number of clusters over random draws of photos, and over generated sets.
+"""Evaluate verdicts on the number of clusters, on random draws of photos and on generated sets.
 
-``python -m tests.benchmarks.verdict judge`` compares the verdict, its levels and every index alone
-with the truth, on the classes that no rule was chosen on (``--side "chosen on"`` for the others):
-exact, within one, mean absolute error of log(k), no number where there is one, and for sets without
-groups how often none is found.  It also checks the confidence.  ``repeat`` counts how often the
-verdict stays the same with other seeds and on 80 % of the rows, ``whole`` judges whole sets, and
-``speed`` compares with scikit-learn.  ``--features DIR`` adds ``.npz`` files with ``vectors`` and
-``labels``: further sets and spaces.
+``python -m tests.benchmarks.verdict judge`` compares the verdict, its levels and each index with
+the truth, on the classes on which no rule was chosen (``--side "chosen on"`` for the others).  It
+prints the shares of exact answers and of those within one, the mean absolute error of log(k), the
+share of missing answers, and, for sets without groups, how often none is found.  It also checks the
+confidence.  ``repeat`` counts how often the verdict is the same with other seeds and on 80 % of the
+rows, ``whole`` evaluates whole sets, and ``speed`` compares with scikit-learn.  ``--features DIR``
+adds sets and spaces from ``.npz`` files with ``vectors`` and ``labels``.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from tests.benchmarks.draws import (
     read_sets,
 )
 
-# Seeds of the generated sets that figures are computed on; rules are chosen on those from 0.
+# First seed of the generated sets for evaluation; rules are chosen on those from seed 0.
 FIRST_SEED = 10_000
 BINS = (0.25, 0.4, 0.6, 0.8)
 Answers = list[tuple[int | None, int | None]]
@@ -47,7 +47,7 @@ def draws(options: argparse.Namespace) -> Iterable[Draw]:
 
 
 def nearest_level(curve: ElbowCurve, truth: int | None) -> int | None:
-    """Return the number of the level that is nearest to the truth."""
+    """Return the number of clusters of the level nearest to the truth."""
     numbers = [level.n_clusters for level in curve.levels]
     if truth is None or not numbers:
         return curve.k
@@ -55,7 +55,7 @@ def nearest_level(curve: ElbowCurve, truth: int | None) -> int | None:
 
 
 def describe(answers: Answers) -> str:
-    """Return how well some answers do."""
+    """Describe the quality of some answers."""
     known = [(truth, k) for truth, k in answers if truth is not None]
     if not known:
         return f"None {np.mean([k is None for _, k in answers]):6.1%}"
@@ -100,7 +100,7 @@ def judge(options: argparse.Namespace) -> None:
 
 
 def repeat(options: argparse.Namespace) -> None:
-    """Print how often the verdict stays the same with other seeds, and with other rows."""
+    """Print how often the verdict is the same with other seeds, and on other rows."""
     same: dict[str, list[float]] = defaultdict(list)
     near: dict[str, list[float]] = defaultdict(list)
     for draw in draws(options):
@@ -123,7 +123,7 @@ def repeat(options: argparse.Namespace) -> None:
 
 
 def whole(options: argparse.Namespace) -> None:
-    """Print the verdicts on whole sets, classes of both sides together, with five seeds."""
+    """Print the verdicts on whole sets, with the classes of both sides, for five seeds."""
     for one in (*read_sets(SHARED / "bench", *options.features), digits(), mnist()):
         curves = [elbow_curve(one.vectors, random_state=seed) for seed in range(5)]
         levels = {level.n_clusters: level.confidence for level in curves[0].levels}
@@ -135,7 +135,7 @@ def whole(options: argparse.Namespace) -> None:
 
 
 def speed(options: argparse.Namespace) -> None:
-    """Print the seconds of a sweep with all indices, and of scikit-learn's loop of k-means."""
+    """Print the time of a sweep with all indices, and of a loop of scikit-learn's k-means."""
     from sklearn.cluster import KMeans
     from sklearn.metrics import silhouette_score
 
@@ -159,14 +159,18 @@ def speed(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one of the parts."""
+    """Run one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
     parts = {part.__name__: part for part in (judge, repeat, whole, speed)}
     parser.add_argument("part", choices=parts)
     parser.add_argument("--side", choices=SIDES, default=SIDES[1])
     parser.add_argument("--features", type=Path, nargs="*", default=[])
-    parser.add_argument("--photos", type=int, default=60, help="draws from each set of photos")
-    parser.add_argument("--generated", type=int, default=30, help="sets of each generated kind")
+    parser.add_argument(
+        "--photos", type=int, default=60, help="number of draws from each set of photos"
+    )
+    parser.add_argument(
+        "--generated", type=int, default=30, help="number of generated sets of each kind"
+    )
     options = parser.parse_args(arguments)
     parts[options.part](options)
 
