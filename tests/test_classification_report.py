@@ -171,3 +171,10 @@ def test_bad_input() -> None:
         )
     with pytest.raises(InvalidInputError, match="diverged"):
         report_of(["a", "b"], np.full((2, 2), np.nan))
+
+
+def test_a_class_called_as_a_column_has_its_own_heading() -> None:
+    frame = report_of(["prediction", "x"], np.array([[0.9, 0.1], [0.8, 0.2]])).to_frame()
+    assert frame["prediction"].tolist() == ["prediction"] * 2
+    np.testing.assert_allclose(frame["probability of prediction"], [0.9, 0.8])
+    assert list(frame) == ["filename", "truth", "prediction", "probability of prediction", "x"]

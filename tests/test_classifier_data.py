@@ -40,6 +40,12 @@ def folder(tmp_path: Path) -> Path:
 def test_a_folder_a_class(folder: Path) -> None:
     data = read_labelled(folder)
     assert data.class_counts == {"cat": 10, "dog": 10}
+    # A mask is no list of the rows 0 and 1.
+    dogs = data[np.array(data.labels) == "dog"]
+    assert (len(dogs), dogs.class_counts) == (10, {"dog": 10})
+    assert data[:3].names == data[(0, 1, 2)].names == data.names[:3]
+    assert data[-1].labels == ["dog"]
+    assert len(data[[]]) == 0
     assert data.names[-1] == "dog/deeper/9.png"
     assert data.labels == ["cat"] * 10 + ["dog"] * 10
     assert data.parts is None

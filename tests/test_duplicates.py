@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
@@ -18,6 +19,7 @@ from clusterkit.datasets.copies import (
     pair_likely_copies,
 )
 from clusterkit.datasets.copy_confirmation import Comparison
+from clusterkit.errors import InvalidInputError
 from clusterkit.images.folder import ImageFolder
 
 
@@ -148,6 +150,22 @@ def test_pictures_of_one_tone_and_broken_files_are_like_no_other(tmp_path: Path)
     (tmp_path / "empty.jpg").touch()
     files = [*ImageFolder(tmp_path).files, tmp_path / "gone.jpg"]
     assert find_copies(files) == []
+
+
+def test_images_to_compare_may_come_in_any_form(tmp_path: Path) -> None:
+    for number, seed in enumerate((0, 1, 0)):
+        landscape(seed).save(tmp_path / f"{number}.png")
+    images = ImageFolder(tmp_path)
+    pixels = [np.asarray(landscape(seed)) for seed in (0, 1, 0)]
+    for given in (images, iter(images.files), pd.Series(images.files, range(3, 6)), pixels):
+        assert find_copies(given) == [(0, 2)]  # type: ignore[arg-type]
+    assert [group.kept for group in group_copies(images)] == [0]
+    # A path is no list of its characters, and 0.5 of 1 is no grey value.
+    for find in (find_copies, group_copies):
+        with pytest.raises(InvalidInputError, match="images must be several"):
+            find(str(tmp_path))
+        with pytest.raises(InvalidInputError, match=r"must be uint8.*Received: float64"):
+            find(np.stack(pixels) / 255)
 
 
 def test_vectors_have_digests_only() -> None:

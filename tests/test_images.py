@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from clusterkit.errors import ImageError, InvalidInputError, NotFoundError
+from clusterkit.images.batches import list_files
 from clusterkit.images.folder import ImageFolder, digest_bytes, digest_file, read_bytes, read_image
 from clusterkit.utils.paths import escape_path, unescape_path
 from tests.grid_colours import REPOSITORY, without_privileges
@@ -269,3 +271,17 @@ def test_an_image_is_its_own_and_contiguous(tmp_path: Path) -> None:
     image = read_image(tmp_path / "a.jpg", (48, 32))
     assert image.flags.c_contiguous
     assert image.dtype == np.uint8
+
+
+def test_pixels_are_no_files(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    images = ImageFolder(tmp_path)
+    with pytest.raises(
+        InvalidInputError, match=r"a path\. Received: pixels of shape \(2, 8, 8, 3\)"
+    ):
+        ImageFolder(np.zeros((2, 8, 8, 3), np.uint8))  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match=r"Received: pixels of shape \(8, 8, 3\)"):
+        ImageFolder([*images])  # type: ignore[list-item]
+    with pytest.raises(InvalidInputError, match=r"images must be files\. Received: ndarray"):
+        list_files([*images])
+    assert list_files(images) == list_files(iter(images.files)) == images.files

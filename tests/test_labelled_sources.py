@@ -165,6 +165,29 @@ def test_pixel_tables_of_any_kind(delimiter: str, encoding: str, tmp_path: Path)
     assert read_labelled(tmp_path / "test.csv").labels is None
 
 
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["pixel0", "pixel1", "pixel10", "pixel2"], ["pixel0", "pixel1", "pixel2", "pixel10"]),
+        (["3", "2", "1", "0"], ["0", "1", "2", "3"]),
+        (["1x1", "1x10", "1x2", "2x1"], ["1x1", "1x2", "1x10", "2x1"]),
+        # Columns before rows may be meant.
+        (["1x1", "2x1", "1x2", "2x2"], ["1x1", "2x1", "1x2", "2x2"]),
+    ],
+)
+def test_pixel_columns_in_another_order(names: list[str], found: list[str], tmp_path: Path) -> None:
+    table = pd.DataFrame(np.arange(8).reshape(2, 4), columns=names)
+    table.insert(2, "label", ["a", "b"])
+    table.to_csv(tmp_path / "t.csv", index=False)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        data = read_labelled(tmp_path / "t.csv")
+    np.testing.assert_array_equal(np.reshape(data.images, (2, 4)), table[found])
+    assert ["in the order of their numbers" in str(one.message) for one in said] == [True] * (
+        names != found
+    )
+
+
 NOISY: dict[str, list[Any]] = {
     "int": [0, 0, -1, 1, 1, -1],
     "float": [0.0, 0.0, -1.0, 1.0, 1.0, -1.0],

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,8 @@ from clusterkit.datasets.copy_confirmation import (
 from clusterkit.errors import ImageError
 from clusterkit.images.alignment import compose, invert
 from clusterkit.images.decoding import decode_image
-from clusterkit.images.folder import digest_bytes, read_bytes
-from clusterkit.images.pixels import to_grey, to_rgb
+from clusterkit.images.folder import ImageFolder, digest_bytes, read_bytes
+from clusterkit.images.pixels import as_images, check_pixels, to_grey, to_rgb
 from clusterkit.images.resizing import resize_grey, resize_image
 from clusterkit.utils.parallel import map_ahead
 from clusterkit.utils.progress import progress_bar
@@ -101,7 +101,7 @@ class CopyGroup(NamedTuple):
 
 
 def find_copies(
-    images: Sequence[str | Path] | NDArray[np.uint8],
+    images: ImageFolder | Sequence[str | Path] | NDArray[np.uint8],
     *,
     vectors: NDArray[np.float32] | None = None,
     apart: Collection[tuple[str, str]] = (),
@@ -111,7 +111,7 @@ def find_copies(
 
     Parameters
     ----------
-    images : sequence of paths, or ndarray of shape (n, height, width, 1 or 3), uint8
+    images : ImageFolder, paths, or ndarray of shape (n, height, width, 1 or 3), uint8
         The images.  Of unreadable or uniform images, and those with a side below 48 pixels, only
         equal ones are copies.
     vectors : ndarray of shape (n, dimension), float32, optional
@@ -126,7 +126,13 @@ def find_copies(
     list of (int, int)
         Sorted pairs of rows ``(a, b)`` with ``a < b``.  All copies of an image are connected
         through pairs, but not every two of them are a pair.
+
+    Raises
+    ------
+    InvalidInputError
+        If the images are neither files nor pixels of this shape and dtype.
     """
+    images = _take_images(images)
     thumbnails = make_thumbnails(images, progress=progress)
     return sorted(_CopyGraph(images, thumbnails, vectors, apart, SURE, progress=progress).pairs())
 
@@ -206,7 +212,7 @@ def pair_likely_copies(
 
 
 def group_copies(
-    images: Sequence[str | Path] | NDArray[np.uint8],
+    images: ImageFolder | Sequence[str | Path] | NDArray[np.uint8],
     thumbnails: Sequence[Thumbnail] | None = None,
     *,
     order: Sequence[int] | NDArray[np.intp] | None = None,
@@ -218,7 +224,7 @@ def group_copies(
 
     Parameters
     ----------
-    images : sequence of paths, or ndarray of shape (n, height, width, 1 or 3), uint8
+    images : ImageFolder, paths, or ndarray of shape (n, height, width, 1 or 3), uint8
         The images, as for :func:`find_copies`.
     thumbnails : sequence of Thumbnail, optional
         Their features, if :func:`make_thumbnails` has computed them already.
@@ -238,7 +244,13 @@ def group_copies(
         Each image is in at most one group.  All copies in a group were compared with the kept
         image: two images that are copies of a third, but not of each other, are in one group only
         if the third is kept.
+
+    Raises
+    ------
+    InvalidInputError
+        If the images are neither files nor pixels of this shape and dtype.
     """
+    images = _take_images(images)
     if thumbnails is None:
         thumbnails = make_thumbnails(images, progress=progress)
     graph = _CopyGraph(images, thumbnails, vectors, apart, SURE, progress=progress)
@@ -252,6 +264,17 @@ def group_copies(
             taken.update([kept, *(copy.row for copy in copies)])
             groups.append(CopyGroup(kept, copies))
     return groups
+
+
+def _take_images(images: Any) -> Sequence[str | Path] | NDArray[np.uint8]:
+    """Return the files or pixels of images; vectors, of which only equal ones are copies, as is."""
+    if isinstance(images, np.ndarray) and images.ndim == 2:
+        return images
+    taken = as_images(images)
+    if isinstance(taken, np.ndarray):
+        return check_pixels(taken)
+    files: Sequence[str | Path] = getattr(taken, "files", taken)
+    return files
 
 
 @dataclass(frozen=True)

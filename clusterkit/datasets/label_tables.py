@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from clusterkit.datasets.names import UNLABELLED, part_of
+from clusterkit.datasets.names import UNLABELLED, first_few, part_of
 from clusterkit.datasets.tables import Table, as_text, is_raw, read_table, say_code_page, unprotect
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.utils.noise import is_missing_text
@@ -411,7 +411,7 @@ def _choose_equal(table: Table, columns: Sequence[int]) -> int:
 
 def _raise_ambiguous(table: Table, what: str, columns: Sequence[int], option: str) -> int:
     """Raise an error for an ambiguous choice of column."""
-    names = ", ".join(table.header[index] or "(no name)" for index in columns)
+    names = first_few((table.header[index] or "(no name)" for index in columns), most=10)
     raise InvalidInputError(
         f"{table.file}: which column holds the {what} is unclear from {names}: name it with "
         f"{option}"

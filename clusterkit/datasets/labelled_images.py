@@ -69,9 +69,12 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, rows: Sequence[int] | NDArray[np.intp]) -> LabelledImages:
-        """Select rows."""
-        take = [int(row) for row in rows]
+    def __getitem__(
+        self, rows: slice | Sequence[int] | NDArray[np.intp] | NDArray[np.bool_]
+    ) -> LabelledImages:
+        """Select rows: by their numbers, a slice, or one truth value per row."""
+        rows = list(rows) if isinstance(rows, tuple) else rows
+        take = np.atleast_1d(np.arange(len(self))[rows]).tolist()
         images = self.images
         return LabelledImages(
             images[take] if isinstance(images, np.ndarray) else [images[row] for row in take],

@@ -3,6 +3,7 @@
 import gzip
 import math
 import re
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from clusterkit.datasets.label_tables import is_index_name, is_label_name
 from clusterkit.datasets.tables import as_text, sniff
-from clusterkit.errors import InvalidInputError, NotFoundError
+from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.utils.noise import is_missing_text
 
 _PIXEL_COLUMN = re.compile(r"(pixel_?)?\d+(x\d+)?", re.IGNORECASE)
@@ -36,8 +37,9 @@ def read_pixel_csv(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
     ----------
     path : pathlib.Path
         A file with a header, one column per pixel in row-major order, and optionally a column
-        ``label`` (or ``class``, ``target``, …) and a row index.  Images are square: s * s columns
-        are grey, 3 * s * s are RGB.  Delimiter and encoding are detected.
+        ``label`` (or ``class``, ``target``, …) and a row index.  Columns in another order, such as
+        pixel1, pixel10, pixel100, are put in the order of their numbers.  Images are square: s * s
+        columns are grey, 3 * s * s are RGB.  Delimiter and encoding are detected.
 
     Returns
     -------
@@ -51,6 +53,11 @@ def read_pixel_csv(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
     InvalidInputError
         If the lines differ in length, a value is not an integer from 0 to 255, the images are not
         square, or a label is missing.
+
+    Warns
+    -----
+    Notice
+        If the pixel columns are not in order.
     """
     from pyarrow import ArrowInvalid, binary
     from pyarrow import csv as arrow
@@ -82,6 +89,15 @@ def read_pixel_csv(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
             f"label,pixel0,pixel1. Received: {','.join(names[:6])},…"
         )
     shape = _image_shape(len(columns), path)
+    ordered = _put_in_order(columns, names)
+    if ordered != columns:
+        warnings.warn(
+            f"{path}: the pixel columns are read in the order of their numbers, from "
+            f"{names[ordered[0]]} to {names[ordered[-1]]}, not in that of the file",
+            Notice,
+            stacklevel=2,
+        )
+        columns = ordered
     pixels = np.empty((table.num_rows, len(columns)), np.uint8)
     for place, index in enumerate(columns):
         pixels[:, place] = _to_bytes(table.column(index), f"{path}, column {names[index]}")
@@ -143,6 +159,17 @@ def _image_shape(n_columns: int, path: Path) -> tuple[int, int, int]:
         f"{path} must have s*s pixel columns (grey) or 3*s*s (RGB), for square images. "
         f"Received: {n_columns} pixel columns"
     )
+
+
+def _put_in_order(columns: list[int], names: list[str]) -> list[int]:
+    """Return pixel columns by the numbers in their names, such as 12 of pixel12.
+
+    1x1, 2x1, 3x1 stay as they are: there the first number may be that of the column.
+    """
+    numbers = [[int(digits) for digits in re.findall(r"\d+", names[index])] for index in columns]
+    if numbers == sorted(numbers, key=lambda pair: pair[::-1]):
+        return columns
+    return [index for _, index in sorted(zip(numbers, columns, strict=True))]
 
 
 def _to_bytes(column: Any, place: str) -> NDArray[np.uint8]:

@@ -1,5 +1,6 @@
 """Read images, from files or arrays, into batches of one size."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.errors import ImageError
+from clusterkit.errors import ImageError, InvalidInputError
 from clusterkit.images.folder import ImageFolder, read_image
 from clusterkit.images.pixels import check_pixels, is_pixels, to_grey, to_rgb
 from clusterkit.images.resizing import resize_image
@@ -118,8 +119,14 @@ class _BatchBuilder:
 
 
 def list_files(images: Any) -> list[Path]:
-    """Return the files of a folder, or of a sequence of paths."""
-    return images.files if isinstance(images, ImageFolder) else [as_path(image) for image in images]
+    """Return the files of a folder, of embeddings, or of a sequence of paths."""
+    if hasattr(images, "files"):
+        return list(images.files)
+    images = list(images)
+    for image in images:
+        if not isinstance(image, str | os.PathLike):
+            raise InvalidInputError(f"images must be files. Received: {type(image).__name__}")
+    return [as_path(image) for image in images]
 
 
 def pixel_batches(

@@ -416,6 +416,10 @@ def _flatten(sources: Iterable[Any]) -> Iterator[Path]:
     for source in sources:
         if isinstance(source, str | os.PathLike):
             yield as_path(source)
+        elif isinstance(source, np.ndarray) and source.ndim > 1:
+            raise InvalidInputError(
+                f"a source of images must be a path. Received: pixels of shape {source.shape}"
+            )
         elif isinstance(source, Iterable):
             yield from _flatten(source)
         else:

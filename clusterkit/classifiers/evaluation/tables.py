@@ -35,7 +35,8 @@ def prediction_table(
         Columns of labels, such as ``truth`` and ``prediction``: the classes of each image, joined
         with ``|``.
     classes : sequence of str
-        The columns of ``probabilities``.
+        The columns of ``probabilities``.  A class that is called as another column gets the heading
+        ``probability of NAME``.
     probabilities : ndarray of shape (n, n_classes)
         Predicted probabilities.
     """
@@ -43,7 +44,9 @@ def prediction_table(
         [name, *(LABEL_SEPARATOR.join(column[row]) for column in labels.values()), *values]
         for row, (name, values) in enumerate(zip(names, probabilities.tolist(), strict=True))
     ]
-    return Rows(["filename", *labels, *classes], rows, decimals=6)
+    columns = ["filename", *labels]
+    headings = [f"probability of {name}" if name in columns else name for name in classes]
+    return Rows([*columns, *headings], rows, decimals=6)
 
 
 def score_table(scores: Mapping[str, Mapping[str, float]]) -> str:
