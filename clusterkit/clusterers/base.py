@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_array, validate_data
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.embeddings import check_fitted_space, fingerprint_of
+from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.noise import NOISE
 
 # Squares of numbers this many times larger than the fitted ones would overflow.
@@ -163,18 +164,20 @@ def warn_of_zeros(is_zero: NDArray[np.bool_]) -> None:
         )
 
 
+def random_state_from(random_state: int | np.random.RandomState | None) -> np.random.RandomState:
+    """Return NumPy's random state for a seed, as scikit-learn does, or raise InvalidInputError."""
+    try:
+        return check_random_state(random_state)
+    except ValueError as error:
+        raise InvalidInputError(
+            "random_state must be an integer from 0 to 2**32 - 1, a RandomState, or None. "
+            f"Received: random_state={random_state!r}"
+        ) from error
+
+
 def seed_from(random_state: int | np.random.RandomState | None) -> int:
     """Draw a seed for NumPy's generators from a random state as scikit-learn accepts it."""
-    return int(check_random_state(random_state).randint(2**31 - 1))
-
-
-def check_at_least(value: Any, minimum: int, name: str) -> int:
-    """Return a parameter as an int, or raise InvalidInputError with its name."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
-        raise InvalidInputError(
-            f"{name} must be an integer of at least {minimum}. Received: {name}={value!r}"
-        )
-    return int(value)
+    return int(random_state_from(random_state).randint(2**31 - 1))
 
 
 def check_n_clusters(n_clusters: Any, n_samples: int, *, minimum: int = 1) -> int:

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clusterkit.clusterers.base import check_at_least
 from clusterkit.clusterers.kmeans.lloyd import Matrix
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import unit_rows
+from clusterkit.utils.arguments import check_at_least
 
 # Lengths that vary by less than a quarter of their mean carry little information.  Rows whose mean
 # is shorter than a quarter of theirs lie all around the origin.

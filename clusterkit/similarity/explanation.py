@@ -19,6 +19,8 @@ from clusterkit.similarity.similarity_maps import Where
 from clusterkit.similarity.tone_share import UNUSUAL, ToneInfluence, Version
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils import html
+from clusterkit.utils.arguments import check_at_least
+from clusterkit.utils.seeds import generator_from
 from clusterkit.utils.text import join_lines, plural
 
 # Limits on the number of bins of a readable histogram.
@@ -341,7 +343,7 @@ def explain_vectors(
     similarity = float(np.clip(unit_a @ unit_b, -1, 1))
     vectors = embeddings.vectors
     if len(vectors) > _MOST_RANKED and on_disk:
-        rng = np.random.default_rng(random_state)
+        rng = generator_from(random_state)
         rows = np.sort(rng.choice(len(vectors), _MOST_RANKED, replace=False))
         vectors = embeddings.vectors_of(rows)
     standing = rank_similarity(similarity, vectors, random_state=random_state)
@@ -391,8 +393,8 @@ def latent_histograms(
     InvalidInputError
         If ``bins`` is below 1.
     """
-    if bins is not None and bins < 1:
-        raise InvalidInputError(f"bins must be at least 1. Received: bins={bins}")
+    if bins is not None:
+        check_at_least(bins, 1, "bins")
     pooled = np.concatenate([a, b]).astype(np.float64)
     edges = np.histogram_bin_edges(pooled, bins or _count_bins(pooled))
     fractions = [np.histogram(values, edges)[0] / len(values) for values in (a, b)]
@@ -460,7 +462,7 @@ def _count_sample_below(
     vectors: NDArray[np.float32], limit: float, size: int, random_state: int | None
 ) -> int:
     """Count the pairs below the limit among random pairs of different rows."""
-    rng = np.random.default_rng(random_state)
+    rng = generator_from(random_state)
     n = len(vectors)
     first = rng.integers(n, size=size)
     second = (first + rng.integers(1, n, size=size)) % n

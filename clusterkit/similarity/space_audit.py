@@ -24,7 +24,9 @@ from clusterkit.similarity.image_confounders import (
 from clusterkit.similarity.nearest import nearest_others
 from clusterkit.store.embeddings import Embeddings, RandomSample, describe_space
 from clusterkit.store.reading import as_sample
+from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.outliers import UNUSUAL, modified_z_scores
+from clusterkit.utils.seeds import generator_from
 from clusterkit.utils.text import join_lines, plural
 
 # A space follows a property if its correlation is at least this.  Brightness and sharpness are
@@ -266,13 +268,12 @@ def audit(
     detect and handle outliers. ASQC Quality Press, 1993, for the modified z-score of 3.5 above
     which an image is an outlier.
     """
+    check_at_least(max_images, 3, "max_images")
     embeddings = as_sample(embeddings, sample, random_state=random_state, progress=progress)
     n = len(embeddings)
     if n < 3:
         raise InvalidInputError(f"an audit needs at least 3 images. Received: {n}")
-    if max_images < 3:
-        raise InvalidInputError(f"max_images must be at least 3. Received: {max_images}")
-    rng = np.random.default_rng(random_state)
+    rng = generator_from(random_state)
     vectors = np.asarray(embeddings, np.float32)
     findings: list[Finding] = []
     looked_at = np.arange(n)

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.clusterers.base import (
-    check_at_least,
     check_n_clusters,
     check_weights,
     in_units,
@@ -35,6 +34,7 @@ from clusterkit.clusterers.kmeans.streaming import (
 from clusterkit.clusterers.row_stream import BATCH_ROWS, RowStream
 from clusterkit.errors import InvalidInputError
 from clusterkit.store.embeddings import fingerprint_of
+from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.parallel import workers
 from clusterkit.utils.ray_engine import RayEngine, as_engine
 

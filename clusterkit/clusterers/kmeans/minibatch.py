@@ -10,7 +10,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from clusterkit.clusterers.base import (
     as_invalid_input,
-    check_at_least,
     check_n_clusters,
     check_weights,
     in_units,
@@ -23,6 +22,7 @@ from clusterkit.clusterers.kmeans.streaming import add_up, sum_part
 from clusterkit.clusterers.row_stream import ArrayStream, RowStream
 from clusterkit.errors import InvalidInputError
 from clusterkit.store.embeddings import check_fitted_space, fingerprint_of
+from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.parallel import workers
 
 
