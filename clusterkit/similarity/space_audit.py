@@ -27,7 +27,7 @@ from clusterkit.store.reading import as_sample
 from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.outliers import UNUSUAL, modified_z_scores
 from clusterkit.utils.seeds import generator_from
-from clusterkit.utils.text import join_lines, plural
+from clusterkit.utils.text import join_lines, percent, plural
 
 # A space follows a property if its correlation is at least this.  Brightness and sharpness are
 # related to content, so Xception's features reach 0.29 with these; sizes and formats are not.
@@ -413,7 +413,7 @@ def _report_mark(measured: ImageConfounders) -> list[Finding]:
     if not share:
         return []
     text = (
-        f"About {100 * share:.0f} % of the images have the same edges in the same place: a "
+        f"About {percent(share)} of the images have the same edges in the same place: a "
         "watermark, a date or a frame."
     )
     advice = "Crop it, or see with `clusterkit cluster --without mark` whether it makes groups."
@@ -479,7 +479,7 @@ def _report_hubs(hubness: float, neighbors: NDArray[np.int64], paths: list[str])
     hubs = np.argsort(-counts, kind="stable")[:_N_NAMED]
     text = (
         f"Neighbours are spread unevenly (skewness {hubness:.1f}): {paths[hubs[0]]} is among the "
-        f"{_N_NEIGHBORS} nearest of {plural(int(counts[hubs[0]]), 'image')}, {100 * never:.0f} % "
+        f"{_N_NEIGHBORS} nearest of {plural(int(counts[hubs[0]]), 'image')}, {percent(never)} "
         "are near to none."
     )
     advice = "Lists of similar images will repeat such hubs: look at them first."
