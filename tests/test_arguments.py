@@ -1,5 +1,6 @@
-"""Arguments of the wrong type: every public call names them, before it works."""
+"""Arguments of the wrong type: public calls name them, and what belongs there."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,15 @@ import pytest
 from PIL import Image
 
 import clusterkit as ck
-from clusterkit.clusterers import AffinityPropagation, KMeans
+from clusterkit.clusterers import (
+    AffinityPropagation,
+    KMeans,
+    MiniBatchKMeans,
+    centers_of,
+    kmeans_sweep,
+)
 from clusterkit.errors import InvalidInputError
+from clusterkit.similarity import CosineNeighbors, unit_rows
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.ray_engine import RayEngine
 
@@ -122,3 +130,36 @@ def test_wrong_types_for_numbers_are_told(
     assert " must be " in message
     assert repr(wrong) in message.partition("Received: ")[2]
     assert [path.name for path in images.iterdir()] == [LABELLED.name]
+
+
+@pytest.mark.parametrize("given", [".clusterkit", Path(".clusterkit"), ck.Store(), 3], ids=repr)
+@pytest.mark.parametrize(
+    "call",
+    [
+        ck.elbow_curve,
+        ck.Embeddings,
+        KMeans(2).fit,
+        KMeans(2).fit(EMB.vectors).predict,
+        MiniBatchKMeans(2).fit,
+        AffinityPropagation().fit,
+        CosineNeighbors(2).fit,
+        CosineNeighbors(2).fit(EMB.vectors).kneighbors,
+        unit_rows,
+        lambda X: kmeans_sweep(X, [2, 3]),
+        lambda X: centers_of(X, [0] * 16),
+        lambda X: ck.compare_spaces({"a": X, "b": EMB}),
+    ],
+)
+def test_a_store_where_vectors_belong_is_told_how_to_read_it(
+    call: Callable[[Any], Any], given: Any
+) -> None:
+    with pytest.raises(InvalidInputError, match=r"must have shape \(n, dim.*read\(\)") as told:
+        call(given)
+    assert f"Received: {given!r}" in str(told.value)
+
+
+def test_what_the_message_says_gives_vectors(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(images)
+    ck.embed_to_store(LABELLED, "pixels", ".clusterkit")
+    assert KMeans(2).fit(ck.Store(".clusterkit").read()).labels_.shape == (8,)
+    shutil.rmtree(".clusterkit")

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_array, validate_data
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.embeddings import check_fitted_space, fingerprint_of
-from clusterkit.utils.arguments import check_at_least
+from clusterkit.utils.arguments import check_at_least, check_vectors
 from clusterkit.utils.noise import NOISE
 
 # Squares of numbers this many times larger than the fitted ones would overflow.
@@ -51,6 +51,7 @@ class UnitClusterer(ClusterMixin, BaseEstimator):
         """Check X and return it as a scaled float32 matrix."""
         if not reset:
             check_fitted_space(self, X)
+        check_vectors(X)
         rows = as_invalid_input(validate_data)(
             self, X, reset=reset, dtype=[np.float64, np.float32], accept_large_sparse=False
         )
@@ -71,6 +72,7 @@ def check_rows(X: ArrayLike) -> NDArray[Any]:
     InvalidInputError
         If X is not a matrix, is empty, or contains NaN or infinite values.
     """
+    check_vectors(X)
     return as_invalid_input(check_array)(X, dtype=[np.float64, np.float32])
 
 
@@ -241,6 +243,7 @@ def centers_of(X: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
     InvalidInputError
         If there is not one label per row.
     """
+    check_vectors(X)
     X, labels = np.asarray(X), np.asarray(labels)
     if len(X) != len(labels):
         raise InvalidInputError(

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import nearest, unit_rows
 from clusterkit.store.embeddings import check_fitted_space, fingerprint_of
-from clusterkit.utils.arguments import check_at_least
+from clusterkit.utils.arguments import check_at_least, check_vectors
 
 _NUMBERS = [np.float64, np.float32]
 
@@ -71,6 +71,7 @@ class CosineNeighbors(BaseEstimator):
             This object.
         """
         check_at_least(self.n_neighbors, 1, "n_neighbors")
+        check_vectors(X)
         self.vectors_ = unit_rows(validate_data(self, X, dtype=_NUMBERS))
         self.n_samples_fit_ = len(self.vectors_)
         self.fingerprint_ = fingerprint_of(X)
@@ -117,6 +118,7 @@ class CosineNeighbors(BaseEstimator):
         if X is None:
             distances, indices = self._others(n_neighbors)
         else:
+            check_vectors(X)
             check_fitted_space(self, X)
             queries = unit_rows(validate_data(self, X, dtype=_NUMBERS, reset=False))
             distances, indices = nearest(self.vectors_, queries, n_neighbors)

@@ -223,7 +223,7 @@ def _as_embeddings(space: Any) -> Opened:
     """Return Embeddings unchanged, and an array as Embeddings of unknown origin."""
     if isinstance(space, Embeddings | VectorStream):
         return space
-    return Embeddings(np.asarray(space, np.float32))
+    return Embeddings(space)
 
 
 def _check_finite(name: str, space: Opened) -> None:

@@ -47,6 +47,16 @@ def is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def check_vectors(X: Any, name: str = "X") -> None:
+    """Raise InvalidInputError if vectors are something else, such as a store or its path."""
+    is_array = hasattr(X, "__array__") or hasattr(X, "__len__")
+    if not is_array or isinstance(X, str | bytes | os.PathLike):
+        raise InvalidInputError(
+            f"{name} must have shape (n, dimension), as the vectors have that "
+            f"clusterkit.Store('.clusterkit').read() returns. Received: {X!r}"
+        )
+
+
 def check_at_least(value: Any, minimum: int, name: str) -> int:
     """Return a parameter as an int, or raise InvalidInputError with its name."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:

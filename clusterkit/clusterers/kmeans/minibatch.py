@@ -22,7 +22,7 @@ from clusterkit.clusterers.kmeans.streaming import add_up, sum_part
 from clusterkit.clusterers.row_stream import ArrayStream, RowStream
 from clusterkit.errors import InvalidInputError
 from clusterkit.store.embeddings import check_fitted_space, fingerprint_of
-from clusterkit.utils.arguments import check_at_least
+from clusterkit.utils.arguments import check_at_least, check_vectors
 from clusterkit.utils.parallel import workers
 
 
@@ -251,6 +251,7 @@ class MiniBatchKMeans(CentroidClusterer):
         else:
             check_fitted_space(self, X)
         if not isinstance(X, RowStream):
+            check_vectors(X)
             return ArrayStream(as_invalid_input(validate_data)(self, X, reset=reset))
         if reset and hasattr(self, "n_features_in_"):
             del self.n_features_in_
