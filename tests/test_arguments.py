@@ -93,7 +93,12 @@ CALLS: dict[str, tuple[Callable[..., Any], str]] = {
         "image_size latent_size depth epochs validation_split patience batch_size random_state",
     ),
     "create_extractor": (lambda **a: ck.create_extractor("pixels", **a).full_batch, "batch_size"),
-    "KMeans": (lambda **a: KMeans(2, **a).fit(EMB.vectors), "n_init max_iter random_state"),
+    "KMeans": (lambda **a: KMeans(2, **a).fit(EMB.vectors), "n_init max_iter tol random_state"),
+    "MiniBatchKMeans": (
+        lambda **a: MiniBatchKMeans(**{"n_clusters": 2, **a}).fit(EMB.vectors),
+        "n_clusters batch_size n_sample n_init max_iter tol random_state",
+    ),
+    "kmeans_sweep": (lambda **a: kmeans_sweep(EMB, [2, 3], **a), "n_init random_state"),
     "AffinityPropagation": (
         lambda **a: AffinityPropagation(**a).fit(EMB.vectors),
         "damping preference random_state",

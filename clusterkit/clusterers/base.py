@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_array, validate_data
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.embeddings import check_fitted_space, fingerprint_of
-from clusterkit.utils.arguments import check_at_least, check_vectors
+from clusterkit.utils.arguments import check_at_least, check_vectors, is_number
 from clusterkit.utils.noise import NOISE
 
 # Squares of numbers this many times larger than the fitted ones would overflow.
@@ -180,6 +180,13 @@ def random_state_from(random_state: int | np.random.RandomState | None) -> np.ra
 def seed_from(random_state: int | np.random.RandomState | None) -> int:
     """Draw a seed for NumPy's generators from a random state as scikit-learn accepts it."""
     return int(random_state_from(random_state).randint(2**31 - 1))
+
+
+def check_tol(tol: Any) -> float:
+    """Return a tolerance, or raise InvalidInputError."""
+    if not is_number(tol) or tol < 0:
+        raise InvalidInputError(f"tol must be a number of at least 0. Received: tol={tol!r}")
+    return float(tol)
 
 
 def check_n_clusters(n_clusters: Any, n_samples: int, *, minimum: int = 1) -> int:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.clusterers.base import (
     check_n_clusters,
+    check_tol,
     check_weights,
     in_units,
     seed_from,
@@ -188,7 +189,7 @@ class KMeans(CentroidClusterer):
         limits: dict[str, Any] = {
             "n_init": check_at_least(self.n_init, 1, "n_init"),
             "max_iter": check_at_least(self.max_iter, 1, "max_iter"),
-            "tol": self.tol,
+            "tol": check_tol(self.tol),
         }
         on_ray = as_engine(engine)
         if isinstance(X, RowStream):

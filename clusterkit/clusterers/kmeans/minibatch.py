@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from clusterkit.clusterers.base import (
     as_invalid_input,
     check_n_clusters,
+    check_tol,
     check_weights,
     in_units,
     seed_from,
@@ -148,11 +149,11 @@ class MiniBatchKMeans(CentroidClusterer):
         check_at_least(self.n_sample, 1, "n_sample")
         found = solve_stream(
             self._open(X),
-            self.n_clusters,
+            check_at_least(self.n_clusters, 1, "n_clusters"),
             normalize=self.normalize,
-            n_init=self.n_init,
+            n_init=check_at_least(self.n_init, 1, "n_init"),
             max_iter=check_at_least(self.max_iter, 1, "max_iter"),
-            tol=self.tol,
+            tol=check_tol(self.tol),
             seed=seed_from(self.random_state),
             sample_weight=sample_weight,
             n_sample=self.n_sample,
@@ -205,7 +206,8 @@ class MiniBatchKMeans(CentroidClusterer):
         if is_first:
             check_n_clusters(self.n_clusters, len(rows))
             seed = seed_from(self.random_state)
-            centers = solve(rows, weights, self.n_clusters, n_init=self.n_init, seed=seed).centers
+            n_init = check_at_least(self.n_init, 1, "n_init")
+            centers = solve(rows, weights, self.n_clusters, n_init=n_init, seed=seed).centers
             if len(centers) < self.n_clusters:
                 raise InvalidInputError(
                     "the first batch must hold at least n_clusters different rows. "
