@@ -302,7 +302,7 @@ def test_few_images_and_equal_ones(pixels):
     ("call", "message"),
     [
         (lambda emb: ck.audit(emb[:2]), "an audit needs at least 3 images. Received: 2"),
-        (lambda emb: ck.audit(emb, max_images=2), "max_images must be at least 3"),
+        (lambda emb: ck.audit(emb, max_images=2), "max_images must be an integer of at least 3"),
         (lambda emb: ck.remove_confounders(emb, "tome"), "Did you mean tone?"),
         (lambda emb: ck.cluster(emb, n_clusters=2, without="hue"), "must be one of tone, bright"),
         (lambda emb: ck.remove_confounders(emb.vectors, "tone"), "have no files"),

@@ -93,6 +93,20 @@ def test_info_goes_on_past_a_damaged_space(project: Path) -> None:
     assert "6 images of 2048" in result.stdout
 
 
+def test_info_tells_that_rows_are_missing(project: Path) -> None:
+    (part,) = Store().space().parts
+    part.unlink()
+    alone = run("store", "info")
+    assert run("embed", "photos", "-e", "pixels").exit_code == 0
+    beside_another = run("store", "info")
+    assert "6 images of 3072" in beside_another.stdout
+    for result in (alone, beside_another):
+        assert result.exit_code == 0
+        assert f"6 rows missing: 1 file of the list of parts gone, such as {part}." in result.stdout
+        assert "`clusterkit store verify` lists what is damaged" in result.stdout
+    assert f"{part}: missing" in run("store", "verify").stdout
+
+
 def test_verify_lists_damage_and_exits_with_1(project: Path) -> None:
     assert run("store", "verify").stdout == ".clusterkit is whole\n"
     assert json.loads(run("store", "verify", "--json").stdout)["whole"] is True

@@ -211,7 +211,11 @@ def with_nan(X: NDArray[np.float32]) -> NDArray[np.float32]:
         (lambda s: s | {"short": s["clear"][:50]}, {}, "same number of rows. Received: .*short 50"),
         (lambda s: {name: X[:7] for name, X in s.items()}, {}, "at least 8 images .* Received: 7"),
         (lambda s: s, {"n_clusters": 31}, "from 2 to 30, .* 120 images .* Received: 31"),
-        (lambda s: s, {"n_clusters": 1}, "n_clusters must be from 2 to 30.* Received: 1"),
+        (
+            lambda s: s,
+            {"n_clusters": 1},
+            "n_clusters must be an integer of at least 2. Received: n_clusters=1",
+        ),
         (lambda s: s, {"labels": ["a"] * 7}, "one label for each row .* 7 labels, 120 rows"),
         (lambda s: s | {"flat": s["clear"][0]}, {}, "vectors must have shape"),
     ],

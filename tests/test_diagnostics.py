@@ -10,6 +10,7 @@ import pytest
 from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchError
 from clusterkit.similarity.explanation import explain_vectors, latent_histograms, rank_similarity
 from clusterkit.store.embeddings import Embeddings
+from clusterkit.utils.text import percent
 
 
 @pytest.fixture
@@ -52,6 +53,34 @@ def test_top_dimensions_are_addends_of_the_similarity():
     assert (top[0].value_a, top[0].value_b) == (4, 2)
     assert sum(entry.cosine for entry in top) == pytest.approx(explanation.similarity)
     assert "the 2 strongest shared features are 100 % of it" in explanation.to_text()
+
+
+def test_a_share_that_is_not_the_whole_is_not_written_as_it():
+    explanation = explain_vectors([1, *[1e-4] * 30], [1] * 31, np.eye(31))
+    strongest = sum(entry.cosine for entry in explanation.top_dimensions)
+    assert 0.995 < strongest / explanation.similarity < 1
+    assert "strongest shared features are 99." in explanation.to_text()
+
+
+@pytest.mark.parametrize(
+    ("share", "decimals", "text"),
+    [
+        (0, 0, "0 %"),
+        (1, 0, "100 %"),
+        (1 - 1e-8, 0, "100 %"),
+        (0.9996, 0, "99.96 %"),
+        (0.9996, 1, "99.96 %"),
+        (0.99999, 0, "99.999 %"),
+        (0.995, 0, "99.5 %"),
+        (0.994, 0, "99 %"),
+        (0.004, 0, "0.4 %"),
+        (0.00002, 1, "0.002 %"),
+        (0.123, 1, "12.3 %"),
+        (1.04, 0, "104 %"),
+    ],
+)
+def test_only_nothing_is_0_percent_and_only_the_whole_100(share, decimals, text):
+    assert percent(share, decimals) == text
 
 
 @pytest.mark.parametrize("key", ["wild/3.jpg", 3, np.int64(3)])

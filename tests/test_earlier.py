@@ -2,6 +2,7 @@
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 
 from clusterkit.clustering.saved import (
     EarlierClusters,
+    Origin,
     check_earlier,
     continue_kmeans,
+    find_placed,
     read_earlier,
 )
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
@@ -85,13 +88,35 @@ def test_a_missing_table_is_named(tmp_path: Path) -> None:
         ("/photos/a", ["1.png", "gone.png"]),
         ("/", ["photos/a/1.png", "photos/gone.png"]),
         ("/elsewhere", ["a/1.png", "gone.png"]),
+        (None, ["/photos/a/1.png", "/photos/gone.png"]),
+        ("/photos", ["/photos/a/1.png", "gone.png"]),
+        ("/elsewhere", ["/photos/a/1.png", "gone.png"]),
     ],
-    ids=["same", "unknown", "below", "above", "moved"],
+    ids=["same", "unknown", "below", "above", "moved", "absolute", "mixed", "absolute and moved"],
 )
 def test_images_are_found_whatever_the_root(
     emb: Embeddings, root: str | None, paths: list[str]
 ) -> None:
     assert "a/1.png" in check_earlier(EarlierClusters([0, 0], paths, root), emb).paths
+
+
+def test_edits_and_moved_files_are_known_in_a_table_of_absolute_paths(
+    tmp_path: Path, emb: Embeddings
+) -> None:
+    table = tmp_path / "clusters.csv"
+    table.write_text("path,cluster\n/photos/a/1.png,0\n/photos/a/2.png,1\n/photos/old.png,1\n")
+    origin = Origin(
+        {"root": "/photos"},
+        clusters={"a/1.png": 0, "a/2.png": 0, "old.png": 1},
+        digests={"a/1.png": "1", "a/2.png": "2", "old.png": "3"},
+    )
+    table.with_suffix(".json").write_text(json.dumps(origin.to_dict()))
+    emb = replace(emb, digests=["1", "2", "3"])
+    earlier = check_earlier(read_earlier(table), emb)
+    assert earlier.paths == ["a/1.png", "a/2.png", "b/1.png"]
+    (placed,) = earlier.decisions.placed
+    assert (placed.digest, placed.cluster) == ("2", 1)
+    assert find_placed(earlier, emb) == {"a/2.png": 1}
 
 
 def test_nothing_in_common_is_an_error(emb: Embeddings) -> None:

@@ -179,7 +179,7 @@ def test_a_batch_is_checked(name: str, batch_size: int | None) -> None:
     [
         ({"network": "resnet51"}, "network must be one of xception.*Received: 'resnet51'"),
         ({"output": "logits"}, "output must be one of features, predictions.*'logits'"),
-        ({"batch_size": 0}, "batch_size must be at least 1. Received: 0"),
+        ({"batch_size": 0}, "batch_size must be an integer of at least 1. Received: batch_size=0"),
         ({"resize": "zoom"}, "resize must be one of stretch, crop, pad. Received: 'zoom'"),
         ({"precision": "half"}, "precision must be one of auto, float32, bfloat16"),
         ({"runtime": "tpu"}, "runtime must be one of auto, keras, openvino"),

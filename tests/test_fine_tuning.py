@@ -166,7 +166,7 @@ def test_what_cannot_be_tuned(
 ) -> None:
     with pytest.raises(InvalidInputError, match="is for networks of keras"):
         Classifier("cnn", fine_tune=1).fit(*pictures)
-    with pytest.raises(InvalidInputError, match="fine_tune must be at least 0"):
+    with pytest.raises(InvalidInputError, match="fine_tune must be an integer of at least 0"):
         Classifier(tiny_network.NAME, fine_tune=-1).fit(*pictures)
     with pytest.raises(InvalidInputError, match=r"Received: fine_tune=99, 3 blocks"):
         Classifier(tiny_network.NAME, weights=weights, fine_tune=99).fit(*pictures)

@@ -176,7 +176,7 @@ def test_what_cannot_be_divided() -> None:
     data = as_data(draw_images(6), ["a"] * 4 + ["b"] * 2)
     with pytest.raises(InvalidInputError, match="at least 3 different images to divide into 3 fo"):
         draw_folds(data, n_folds=3)
-    with pytest.raises(InvalidInputError, match=r"n_folds must be at least 3. Received: 2"):
+    with pytest.raises(InvalidInputError, match="n_folds must be an integer of at least 3"):
         draw_folds(data, n_folds=2)
     with pytest.raises(InvalidInputError, match="at least 2 classes"):
         draw_folds(as_data(draw_images(6), ["a"] * 6))

@@ -73,7 +73,7 @@ def test_a_query_names_what_is_wrong(photos: Path, emb: Embeddings) -> None:
         locate("broken.png", emb)
     with pytest.raises(InvalidInputError, match="not a regular file"):
         locate(photos, emb)
-    with pytest.raises(InvalidInputError, match=r"at least 1\. Received: 0"):
+    with pytest.raises(InvalidInputError, match=r"at least 1. Received: n_neighbors=0"):
         find_similar("2.png", emb, n_neighbors=0)
     with pytest.raises(InvalidInputError, match="nothing to compare"):
         find_similar("2.png", emb[["2.png"]])
@@ -264,7 +264,7 @@ def test_plain_vectors_are_searched_by_row() -> None:
         (None, None, {}, InvalidInputError, "an image must be one vector"),
         ("x.png", None, {}, NotFoundError, "no such file: x.png"),
         (0, "nowhere", {}, NotFoundError, "no embeddings in the store nowhere"),
-        (0, "x", {"n_neighbors": 2.5}, InvalidInputError, "whole number of at least 1.*2.5"),
+        (0, "x", {"n_neighbors": 2.5}, InvalidInputError, "an integer of at least 1.*2.5"),
         (OTHER, None, {}, SpaceMismatchError, "two embedding spaces never mix"),
     ],
 )

@@ -14,6 +14,7 @@ from clusterkit.clusterers.refinement.whitening import whiten
 from clusterkit.clustering.evaluation import evaluate
 from clusterkit.errors import InvalidInputError
 from clusterkit.utils.parallel import map_serially
+from clusterkit.utils.text import percent
 from tests.benchmarks.draws import draw_classes, read_sets
 
 
@@ -84,7 +85,7 @@ def test_candidates_say_what_was_compared():
     described = json.loads(json.dumps(model.describe()))
     assert [entry["name"] for entry in described["candidates"] if entry["chosen"]] == [best.name]
     assert described["reason"] == model.reason_
-    share = f"differs from k-means in {100 * best.moved:.1f} % of the rows; silhouette "
+    share = f"differs from k-means in {percent(best.moved, 1)} of the rows; silhouette "
     assert model.reason_.startswith(f"{best.name}: {share}{best.silhouette:.3f}")
     np.testing.assert_array_equal(model.labels_, best.labels)
 

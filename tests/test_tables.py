@@ -242,6 +242,11 @@ def test_a_pipe_is_no_table(tmp_path: Path) -> None:
         ("caf\udce9.jpg", r"caf\udce9.jpg"),  # As written by clusterkit.
         ("=1.jpg", "'=1.jpg"),
         ("'=1.jpg", "'=1.jpg"),
+        ("a/1.jpg", " 1.jpg "),
+        ("a/ 1.jpg", " 1.jpg"),
+        ("x/a/1.jpg ", "a/1.jpg "),
+        ("a/1 .jpg", "1 "),
+        ("a/ caf\u00e9.jpg", " cafe\u0301"),
     ],
 )
 def test_a_name_means_a_file(path: str, name: str) -> None:
@@ -261,6 +266,12 @@ def test_a_name_means_a_file(path: str, name: str) -> None:
 def test_a_name_of_several_files_is_refused(paths: list[str], names: list[str]) -> None:
     with pytest.raises(InvalidInputError, match=r"fits 2 .* Write each path with its folders"):
         match_names(paths, names, "t.csv")
+
+
+def test_a_table_names_files_that_differ_by_a_space(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,label\n 1.jpg,with\n1.jpg,without\n2.jpg ,trailing\n")
+    paths = ["a/1.jpg", "a/ 1.jpg", "a/2.jpg"]
+    assert read_labels(tmp_path / "t.csv", paths).labels == ["without", "with", "trailing"]
 
 
 def test_names_that_are_the_numbers_of_others_mean_none() -> None:

@@ -21,7 +21,6 @@ from clusterkit.classifiers.model_file import (
 )
 from clusterkit.classifiers.tasks import HEAD, Task, as_labels, is_multilabel
 from clusterkit.classifiers.training.augmentation import check_augmentation
-from clusterkit.clusterers.base import check_at_least
 from clusterkit.datasets.labelled_images import LabelledImages
 from clusterkit.datasets.names import TRAIN, VALIDATION
 from clusterkit.datasets.split import split
@@ -35,7 +34,7 @@ from clusterkit.networks.runtimes.choose import PRECISIONS
 from clusterkit.networks.runtimes.keras import gpu_has_bfloat16, run_network
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store
-from clusterkit.utils.arguments import as_plain
+from clusterkit.utils.arguments import as_plain, check_at_least, is_number
 from clusterkit.utils.parallel import default_batch_size
 from clusterkit.utils.seeds import draw_seed
 from clusterkit.utils.text import did_you_mean
@@ -623,9 +622,9 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
             f"image_size is for networks that are trained from scratch; {network} has its own. "
             f"Received: image_size={image_size}"
         )
-    if fine_tune < 0 or (fine_tune and not is_transfer):
+    if check_at_least(fine_tune, 0, "fine_tune") and not is_transfer:
         raise InvalidInputError(
-            "fine_tune must be at least 0, and is for networks of keras.applications. "
+            "fine_tune is for networks of keras.applications. "
             f"Received: fine_tune={fine_tune}, network={network!r}"
         )
     if is_transfer and augmentation is not None:
@@ -636,13 +635,13 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     check_augmentation(augmentation or ())
     for name in ("image_size", "epochs", "patience", "batch_size"):
         value = parameters[name]
-        if value is not None:
+        if value is not None or name == "batch_size":
             check_at_least(value, 1, name)
     share, rate = parameters["validation_split"], parameters["learning_rate"]
-    if not 0 < share < 1:
+    if not (is_number(share) and 0 < share < 1):
         raise InvalidInputError(
             "validation_split must be between 0 and 1, both excluded. "
-            f"Received: validation_split={share}"
+            f"Received: validation_split={share!r}"
         )
     for name, allowed in (("balance", _BALANCES), ("precision", PRECISIONS)):
         if parameters[name] not in allowed:
@@ -650,9 +649,9 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
                 f"{name} must be one of {', '.join(map(str, allowed))}. "
                 f"Received: {parameters[name]!r}"
             )
-    if not 0 < rate <= 1:
+    if not (is_number(rate) and 0 < rate <= 1):
         raise InvalidInputError(
-            f"learning_rate must be above 0, and at most 1. Received: learning_rate={rate}"
+            f"learning_rate must be above 0, and at most 1. Received: learning_rate={rate!r}"
         )
     folder = parameters["tensorboard"]
     if folder is not None and Path(folder).exists() and not Path(folder).is_dir():

@@ -20,6 +20,7 @@ from clusterkit.images.folder import ImageFolder, as_image_folder
 from clusterkit.images.pixels import as_images
 from clusterkit.images.thumbnails import thumbnails
 from clusterkit.routing.sorting import Sorting, check_local, sort_into_folders
+from clusterkit.utils.arguments import is_number
 from clusterkit.utils.html import Markup
 from clusterkit.utils.parallel import default_batch_size
 from clusterkit.utils.paths import printable
@@ -267,8 +268,8 @@ def route(
         If the threshold is out of range, the classifier is multilabel, a class is called
         ``unsure``, or no image can be read.
     """
-    if not 0 <= threshold <= 1:
-        raise InvalidInputError(f"threshold must be between 0 and 1. Received: {threshold}")
+    if not (is_number(threshold) and 0 <= threshold <= 1):
+        raise InvalidInputError(f"threshold must be between 0 and 1. Received: {threshold!r}")
     images, classifier = as_image_folder(images), as_classifier(classifier)
     if classifier.task_.kind == MULTILABEL:
         raise InvalidInputError(

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_array, validate_data
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.embeddings import check_fitted_space, fingerprint_of
+from clusterkit.utils.arguments import check_at_least, check_vectors, is_number
 from clusterkit.utils.noise import NOISE
 
 # Squares of numbers this many times larger than the fitted ones would overflow.
@@ -50,6 +51,7 @@ class UnitClusterer(ClusterMixin, BaseEstimator):
         """Check X and return it as a scaled float32 matrix."""
         if not reset:
             check_fitted_space(self, X)
+        check_vectors(X)
         rows = as_invalid_input(validate_data)(
             self, X, reset=reset, dtype=[np.float64, np.float32], accept_large_sparse=False
         )
@@ -70,6 +72,7 @@ def check_rows(X: ArrayLike) -> NDArray[Any]:
     InvalidInputError
         If X is not a matrix, is empty, or contains NaN or infinite values.
     """
+    check_vectors(X)
     return as_invalid_input(check_array)(X, dtype=[np.float64, np.float32])
 
 
@@ -163,18 +166,27 @@ def warn_of_zeros(is_zero: NDArray[np.bool_]) -> None:
         )
 
 
+def random_state_from(random_state: int | np.random.RandomState | None) -> np.random.RandomState:
+    """Return NumPy's random state for a seed, as scikit-learn does, or raise InvalidInputError."""
+    try:
+        return check_random_state(random_state)
+    except ValueError as error:
+        raise InvalidInputError(
+            "random_state must be an integer from 0 to 2**32 - 1, a RandomState, or None. "
+            f"Received: random_state={random_state!r}"
+        ) from error
+
+
 def seed_from(random_state: int | np.random.RandomState | None) -> int:
     """Draw a seed for NumPy's generators from a random state as scikit-learn accepts it."""
-    return int(check_random_state(random_state).randint(2**31 - 1))
+    return int(random_state_from(random_state).randint(2**31 - 1))
 
 
-def check_at_least(value: Any, minimum: int, name: str) -> int:
-    """Return a parameter as an int, or raise InvalidInputError with its name."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
-        raise InvalidInputError(
-            f"{name} must be an integer of at least {minimum}. Received: {name}={value!r}"
-        )
-    return int(value)
+def check_tol(tol: Any) -> float:
+    """Return a tolerance, or raise InvalidInputError."""
+    if not is_number(tol) or tol < 0:
+        raise InvalidInputError(f"tol must be a number of at least 0. Received: tol={tol!r}")
+    return float(tol)
 
 
 def check_n_clusters(n_clusters: Any, n_samples: int, *, minimum: int = 1) -> int:
@@ -238,6 +250,7 @@ def centers_of(X: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
     InvalidInputError
         If there is not one label per row.
     """
+    check_vectors(X)
     X, labels = np.asarray(X), np.asarray(labels)
     if len(X) != len(labels):
         raise InvalidInputError(

@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from clusterkit.clusterers.base import (
     ClusteringWarning,
     UnitClusterer,
-    check_at_least,
     check_n_clusters,
     count_distinct,
     number_by_size,
@@ -24,6 +23,7 @@ from clusterkit.clusterers.kmeans.restarts import principal_axes
 from clusterkit.clusterers.neighbor_graph import number_parts
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import find_equal
+from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.parallel import workers
 
 

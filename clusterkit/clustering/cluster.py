@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from clusterkit import __version__
-from clusterkit.clusterers.base import check_at_least, find_unit, to_float32
+from clusterkit.clusterers.base import find_unit, to_float32
 from clusterkit.clusterers.by_name import CLUSTERERS
 from clusterkit.clusterers.distances import distances_to_centers
 from clusterkit.clusterers.kmeans.estimator import KMeans
@@ -49,7 +49,7 @@ from clusterkit.store.embeddings import Embeddings, describe_space
 from clusterkit.store.reading import as_embeddings
 from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
-from clusterkit.utils.arguments import as_plain
+from clusterkit.utils.arguments import as_plain, check_at_least
 from clusterkit.utils.html import Markup
 from clusterkit.utils.noise import NOISE, cluster_text
 from clusterkit.utils.ray_engine import RayEngine, as_engine

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clusterkit.clusterers.refinement.selection import share_moved
 from clusterkit.similarity.confounders import Confounder, Removal, explained_share
 from clusterkit.similarity.image_confounders import CONFOUNDERS
-from clusterkit.utils.text import join_lines, plural
+from clusterkit.utils.text import join_lines, percent, plural
 
 
 class RemovedConfounder(NamedTuple):
@@ -75,10 +75,10 @@ class Confounding(NamedTuple):
                 lines.append(f"Nothing to remove: the vectors do not follow {name}")
                 continue
             lines.append(
-                f"Without {name}: {100 * one.share:.0f} % of the variance, in "
+                f"Without {name}: {percent(one.share)} of the variance, in "
                 f"{plural(one.n_components, 'component')}, was removed; clusters explain "
-                f"{100 * max(one.after, 0):.0f} % of it, {100 * max(one.before, 0):.0f} % before; "
-                f"{100 * self.moved:.0f} % of the images moved"
+                f"{percent(max(one.after, 0))} of it, {percent(max(one.before, 0))} before; "
+                f"{percent(self.moved)} of the images moved"
             )
         return join_lines(lines)
 

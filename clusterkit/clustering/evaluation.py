@@ -18,7 +18,6 @@ from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.store.store import Store
 from clusterkit.utils.locations import as_path
 from clusterkit.utils.noise import is_missing
-from clusterkit.utils.paths import unescape_path
 
 
 def evaluate(
@@ -161,8 +160,8 @@ def _find_present(clusters: Any, paths: list[str], store: Store | str | Path | N
         root, digests = clusters.embeddings.root, clusters.embeddings.digests
     else:
         origin = Origin.read(Path(clusters).with_suffix(".json")) or Origin({})
-        root, digests = origin.made_by.get("root"), [origin.digests.get(path) for path in paths]
-        root = unescape_path(root) if isinstance(root, str) else None
+        origin = origin.named_as(paths)
+        root, digests = origin.root, [origin.digests.get(path) for path in paths]
     if root is None or digests is None:
         return paths
     return present_paths(paths, digests, root=as_path(root), store=store)

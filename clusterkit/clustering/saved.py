@@ -32,7 +32,7 @@ from clusterkit.store.embeddings import Embeddings, Selection, describe_space
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.documents import NOTHING, TEXT, check_document, integer, list_of, table_of
 from clusterkit.utils.files import check_output, write_whole
-from clusterkit.utils.locations import join, relative
+from clusterkit.utils.locations import is_absolute, join, relative
 from clusterkit.utils.noise import NOISE, as_cluster, is_missing_text
 from clusterkit.utils.paths import json_text, unescape_path
 from clusterkit.utils.text import plural
@@ -182,6 +182,26 @@ class Origin:
             "clusters": self.clusters,
             "digests": self.digests,
         }
+
+    @property
+    def root(self) -> str | None:
+        """Folder that the paths are relative to; None if unknown."""
+        root = self.made_by.get("root")
+        return unescape_path(root) if isinstance(root, str) else None
+
+    def named_as(self, paths: Sequence[str]) -> "Origin":
+        """Return the description with the images named as in a table, if there by absolute paths.
+
+        Another program may have written these into the table.
+        """
+        if self.root is None or not any(map(is_absolute, paths)):
+            return self
+        called = {relative(path, self.root): path for path in paths if is_absolute(path)}
+        return replace(
+            self,
+            clusters={called.get(path, path): label for path, label in self.clusters.items()},
+            digests={called.get(path, path): digest for path, digest in self.digests.items()},
+        )
 
     @classmethod
     def read(cls, file: Path) -> "Origin | None":
@@ -354,7 +374,7 @@ def _earlier(table: "ClustersTable", origin: Origin | None) -> EarlierClusters:
         raise InvalidInputError(
             f"only numbers from {NOISE} can be kept. Received: cluster {others[0]} in {table.file}"
         )
-    known = origin or Origin({})
+    known = (origin or Origin({})).named_as(table.paths)
     edited = read_edits(
         table.paths,
         numbers,
@@ -367,12 +387,11 @@ def _earlier(table: "ClustersTable", origin: Origin | None) -> EarlierClusters:
     names = {**known.names, **decisions.names}
     present = set(edited.labels)
     made_by = known.made_by
-    root = made_by.get("root")
     fingerprint = made_by.get("fingerprint")
     return EarlierClusters(
         edited.labels,
         table.paths,
-        unescape_path(root) if isinstance(root, str) else None,
+        known.root,
         fingerprint if isinstance(fingerprint, str) else None,
         str(made_by.get("space", "unknown space")),
         [known.digests.get(path) for path in table.paths] if known.digests else None,
@@ -425,8 +444,9 @@ def check_earlier(
     """
     present = set(embeddings.paths)
     here = str(embeddings.root)
-    if earlier.root is not None and embeddings.root is not None and earlier.root != here:
-        moved = [relative(join(earlier.root, path), here) for path in earlier.paths]
+    is_elsewhere = earlier.root not in (None, here) or any(map(is_absolute, earlier.paths))
+    if embeddings.root is not None and is_elsewhere:
+        moved = [relative(join(earlier.root or here, path), here) for path in earlier.paths]
         if present.intersection(moved):
             earlier = earlier._replace(paths=moved)
     earlier = _follow(earlier, embeddings)

@@ -32,6 +32,7 @@ from clusterkit.images.pixels import as_images, check_pixels, to_grey, to_rgb
 from clusterkit.images.resizing import resize_grey, resize_image
 from clusterkit.utils.parallel import map_ahead
 from clusterkit.utils.progress import progress_bar
+from clusterkit.utils.text import percent
 
 # Smaller images are mostly digits, signs and icons, many of which look alike.
 MIN_SIDE = 48
@@ -411,7 +412,7 @@ def _describe(matrix: NDArray[np.float32], kept: NDArray[np.int64], own: NDArray
         words.append("stretched")
     shown = float(np.abs(np.linalg.det(invert(maps)[:, :, :2]))[0])
     if shown < 1 - _SMALL_SHARE:
-        words.append(f"cropped to {100 * shown:.0f} %")
+        words.append(f"cropped to {percent(shown)}")
     elif shown > 1 + _SMALL_SHARE:
         words.append("shows more")
     if tuple(kept) != tuple(own):

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 
-from clusterkit.datasets.tables import spellings
+from clusterkit.datasets.tables import as_text, spellings, unprotect
 from clusterkit.errors import InvalidInputError
 
 TRAIN, VALIDATION, TEST = "train", "val", "test"
@@ -36,8 +36,8 @@ def match_names(paths: Sequence[str], names: Sequence[str], source: str | Path) 
         Unique names in the table.  A name matches the path that is equal; otherwise the one that is
         equal in Unicode normal form C; otherwise the one where either ends with the other
         (``fox/1.jpg``, ``photos/fox/1.jpg``); otherwise the one with the same file name, if it is
-        unique.  Names without a match are compared in the same order with the paths without suffix
-        (``fox/1``, ``1``).
+        unique.  Names without a match are compared in the same order without the spaces around
+        them, then with the paths without suffix (``fox/1``, ``1``).
     source : path
         The table, for messages.
 
@@ -57,16 +57,14 @@ def match_names(paths: Sequence[str], names: Sequence[str], source: str | Path) 
         for spelling in spellings(name):
             if spelling in known and found.setdefault(spelling, name) == name:
                 break
-    meant = {path: _composed(path) for path in paths if path not in found}
-    used = set(found.values())
-    said = {name: _composed(spellings(name)[-1]) for name in names if name not in used}
-    everything = [*map(_composed, paths)], [_composed(spellings(name)[-1]) for name in names]
-    _match(meant, said, found, everything, source)
-    # Again, without file suffixes.
-    meant = {path: _stem(spelling) for path, spelling in meant.items() if path not in found}
-    used = set(found.values())
-    said = {name: spelling for name, spelling in said.items() if name not in used}
-    _match(meant, said, found, (list(map(_stem, everything[0])), everything[1]), source)
+    composed = {path: _composed(path) for path in paths}
+    exact = {name: _composed(unprotect(as_text(name))) for name in names}
+    stripped = {name: spelling.strip() for name, spelling in exact.items()}
+    for shorten in (str, _stem):  # with file suffixes, then without
+        meant = {path: shorten(spelling) for path, spelling in composed.items()}
+        # Spaces around a name are mostly not part of it, but some files have them.
+        for spelled in (exact, stripped):
+            _match(meant, spelled, found, source)
     return found
 
 
@@ -117,13 +115,20 @@ def are_parts(meant: Collection[str | None]) -> bool:
 
 
 def _match(
-    meant: dict[str, str],
-    said: dict[str, str],
+    paths: dict[str, str],
+    names: dict[str, str],
     found: dict[str, str],
-    everything: tuple[list[str], list[str]],
     source: str | Path,
 ) -> None:
-    """Add pairs that are equal, end in each other, or have the same file name."""
+    """Add pairs that are equal, end in each other, or have the same file name.
+
+    Paths and names map to their spellings; those that have been found are left out.
+    """
+    used = set(found.values())
+    meant = {path: spelling for path, spelling in paths.items() if path not in found}
+    said = {name: spelling for name, spelling in names.items() if name not in used}
+    if not meant or not said:
+        return
     by_spelling = defaultdict(list)
     for name, spelling in said.items():
         by_spelling[spelling].append(name)
@@ -133,7 +138,7 @@ def _match(
     meant = {path: spelling for path, spelling in meant.items() if path not in found}
     said = {name: spelling for name, spelling in said.items() if name not in used}
     found.update(_one_to_one(_by_end(meant, said), source))
-    n_paths, n_names = (Counter(map(_file, spellings)) for spellings in everything)
+    n_paths, n_names = (Counter(map(_file, every.values())) for every in (paths, names))
     used = set(found.values())
     by_file = {_file(spelling): name for name, spelling in said.items() if name not in used}
     for path, spelling in meant.items():

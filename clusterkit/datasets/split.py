@@ -12,6 +12,8 @@ from clusterkit.datasets.copies import Thumbnail, make_thumbnails, pair_likely_c
 from clusterkit.datasets.labelled_images import LabelledImages, label_tuple
 from clusterkit.datasets.names import TEST, TRAIN, VALIDATION
 from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.utils.arguments import check_at_least, is_number
+from clusterkit.utils.seeds import generator_from
 from clusterkit.utils.text import plural
 
 # Ratio of the largest to the smallest class above which classes are weighted.
@@ -132,17 +134,16 @@ def divide(
     UserWarning, Notice
         As for :func:`split`.
     """
-    if min(test_split, validation_split) < 0 or test_split + validation_split >= 1:
+    given = test_split, validation_split
+    if not all(map(is_number, given)) or min(given) < 0 or sum(given) >= 1:
         raise InvalidInputError(
             "test_split and validation_split must be at least 0, and together below 1. "
-            f"Received: {test_split}, {validation_split}"
+            f"Received: {test_split!r}, {validation_split!r}"
         )
     found, thumbnails, readable = _read_thumbnails(data)
     group_of_row = _group_copies(found, thumbnails, apart, of_any_label=of_any_label)
     shares = {TEST: test_split, VALIDATION: validation_split}
-    part_of_row = _divide(
-        found, group_of_row, shares, np.random.default_rng(random_state), n_different
-    )
+    part_of_row = _divide(found, group_of_row, shares, generator_from(random_state), n_different)
     parts, groups = np.full(len(data), None, dtype=object), np.full(len(data), -1)
     parts[readable], groups[readable] = part_of_row, group_of_row
     return Division(parts, groups)
@@ -187,8 +188,7 @@ def draw_folds(
     Notice
         If no pair of ``apart`` is among the images.
     """
-    if n_folds < 3:
-        raise InvalidInputError(f"n_folds must be at least 3. Received: {n_folds}")
+    check_at_least(n_folds, 3, "n_folds")
     n_images = len(data)
     data, thumbnails, readable = _read_thumbnails(data)
     labels = data.labels or []
@@ -200,7 +200,7 @@ def draw_folds(
     groups = _gather(range(len(data)), group_of_row)
     folds = np.full(n_images, -1)
     sizes = np.zeros(n_folds)
-    for shuffled in _shuffle_classes(groups, labels, np.random.default_rng(random_state)):
+    for shuffled in _shuffle_classes(groups, labels, generator_from(random_state)):
         own = np.zeros(n_folds)
         for group in sorted(shuffled, key=len, reverse=True):
             # The fold with the fewest images of the class, and among equals of all.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clusterkit.clusterers.base import ClusteringWarning, check_at_least, find_unit, to_float32
+from clusterkit.clusterers.base import ClusteringWarning, find_unit, to_float32
 from clusterkit.clusterers.kmeans.lloyd import Labels, Matrix
 from clusterkit.clusterers.kmeans.sweep import kmeans_sweep
 from clusterkit.datasets.results import Rows, TableResult
@@ -21,9 +21,11 @@ from clusterkit.elbow.verdict import count_votes, judge, may_be_more
 from clusterkit.errors import InvalidInputError
 from clusterkit.store.embeddings import RandomSample
 from clusterkit.store.stream import VectorStream
+from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.noise import without_nan
 from clusterkit.utils.parallel import workers
 from clusterkit.utils.progress import progress_bar
+from clusterkit.utils.seeds import generator_from
 
 # Largest default numbers of clusters, tried in turn.
 _LARGEST = (20, 40, 80)
@@ -339,8 +341,9 @@ def _add_sampled(curve: ElbowCurve, sampled: RandomSample | None) -> ElbowCurve:
 
 def _ranges(k_min: int, k_max: int | None, n_samples: int) -> list[Iterable[int]]:
     """Return the ranges of numbers of clusters to try in turn."""
+    check_at_least(k_min, 2, "k_min")
     if k_max is not None:
-        if k_min > k_max:
+        if k_min > check_at_least(k_max, 1, "k_max"):
             raise InvalidInputError(
                 f"k_min must be at most k_max. Received: k_min={k_min}, k_max={k_max}"
             )
@@ -359,7 +362,7 @@ def _weigh(
     progress: bool,
 ) -> ElbowCurve:
     """Compute all indices and the verdict."""
-    rng = np.random.default_rng(random_state)
+    rng = generator_from(random_state)
     seed = int(rng.integers(2**31))
     n_clusters = np.array(numbers)
     labels, inertia = _sweep(X, numbers, seed)

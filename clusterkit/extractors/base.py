@@ -18,6 +18,7 @@ from clusterkit.images.batches import read_batches
 from clusterkit.images.folder import ImageFolder
 from clusterkit.images.pixels import as_images
 from clusterkit.images.resizing import check_resize_mode
+from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.locations import as_path
 from clusterkit.utils.parallel import default_batch_size
 
@@ -80,9 +81,7 @@ class Extractor(Parameterized, ABC):
         """Number of images in a full batch: ``batch_size`` or the hardware's default."""
         if self.batch_size is None:
             return default_batch_size()
-        if self.batch_size < 1:
-            raise InvalidInputError(f"batch_size must be at least 1. Received: {self.batch_size}")
-        return self.batch_size
+        return check_at_least(self.batch_size, 1, "batch_size")
 
     @abstractmethod
     def _forward(self, images: NDArray[np.uint8]) -> Extraction:

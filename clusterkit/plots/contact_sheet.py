@@ -19,6 +19,7 @@ from clusterkit.plots.display import Display, check_figure_path, save_figure
 from clusterkit.plots.pictures import Sheet, and_more, load_pictures
 from clusterkit.plots.style import QUIET, cluster_color, cluster_name
 from clusterkit.utils.locations import as_path
+from clusterkit.utils.seeds import generator_from
 
 if TYPE_CHECKING:
     from clusterkit.clustering.cluster import Clustering
@@ -346,7 +347,7 @@ def _rank(clustering: Clustering, show: str, random_state: int | None) -> NDArra
     """Return the sort key of the images; the lowest is shown first."""
     distances = np.asarray(clustering.distances, float)
     if show == "random":
-        return np.random.default_rng(random_state).random(len(distances))
+        return generator_from(random_state).random(len(distances))
     if show == "doubtful":
         normalize = bool(clustering.parameters.get("normalize", False))
         return margins_to_others(clustering.embeddings, clustering.labels, normalize=normalize)

@@ -11,6 +11,7 @@ from clusterkit.images.formats import SUFFIXES
 from clusterkit.images.quality import PictureQuality
 from clusterkit.preparation.file_inspection import FileInfo
 from clusterkit.preparation.findings import Finding
+from clusterkit.utils.text import percent
 
 # A picture is tiny if its longer side is at most this and at most a third of the usual one, or in
 # any case if its shorter side is below the last figure.
@@ -115,17 +116,17 @@ def _find_photo_faults(
 ) -> Iterator[tuple[str, float | None, str]]:
     """Yield at most one of dark, blown out and blurred."""
     if 1 - quality.dark < _LIGHT:
-        detail = f"{quality.dark:.1%} of it is darker than a quarter of full light"
+        detail = f"{percent(quality.dark, 1)} of it is darker than a quarter of full light"
         yield "dark", quality.dark, detail
         return
     if _is_blown_out(quality):
         clipped = quality.white + quality.tinted
-        yield "blown-out", clipped, f"{100 * clipped:.0f} % of it is clipped"
+        yield "blown-out", clipped, f"{percent(clipped)} of it is clipped"
         return
     limit = _BLURRED * min(1, _BLURRED_SIDE / quality.side)
     # A long image has too few pixels in one direction.
     if quality.steepness is not None and quality.steepness < limit and not is_long:
-        detail = f"{100 * quality.steepness:.0f} % of a sharp step at its steepest edges"
+        detail = f"{percent(quality.steepness)} of a sharp step at its steepest edges"
         yield "blurred", quality.steepness, detail
 
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.predict import as_classifier, classify
-from clusterkit.clusterers.base import ClusteringWarning, check_at_least
+from clusterkit.clusterers.base import ClusteringWarning
 from clusterkit.clusterers.distances import margins_to_others
 from clusterkit.clusterers.kmeans.estimator import KMeans
 from clusterkit.clustering.saved import check_earlier, read_earlier
@@ -30,10 +30,11 @@ from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.reading import as_embeddings
 from clusterkit.store.store import Store
-from clusterkit.utils.arguments import as_list
+from clusterkit.utils.arguments import as_list, check_at_least
 from clusterkit.utils.html import Markup
 from clusterkit.utils.locations import absolute
 from clusterkit.utils.noise import NOISE, is_missing
+from clusterkit.utils.seeds import generator_from
 from clusterkit.utils.text import join_lines, plural
 
 STRATEGIES = ("diverse", "typical", "doubtful")
@@ -268,7 +269,7 @@ def sample_images(
     """
     embeddings = as_embeddings(embeddings)
     n_images = check_at_least(n_images, 1, "n_images")
-    rng = np.random.default_rng(random_state)
+    rng = generator_from(random_state)
     known: list[Any] = [None] * len(embeddings)
     if labels is not None:
         known = [None if is_missing(label) else label for label in labels]

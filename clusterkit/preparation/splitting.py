@@ -34,7 +34,7 @@ from clusterkit.routing.signatures import find_unsealed
 from clusterkit.routing.sorting import Sorting, sort_into_folders
 from clusterkit.routing.transfer import MODES, Transfer, is_inside, make_folder
 from clusterkit.store.store import Store
-from clusterkit.utils.arguments import as_plain
+from clusterkit.utils.arguments import as_plain, is_number
 from clusterkit.utils.text import in_shell, join_lines, plural
 
 LIST = "list"
@@ -303,6 +303,9 @@ def split_folder(
 
 def _check_shares(train: float | None, val: float, test: float) -> dict[str, float]:
     """Return the share of each part, after checking them."""
+    for name, share in (("train", train), ("val", val), ("test", test)):
+        if not is_number(share) and not (name == "train" and share is None):
+            raise InvalidInputError(f"{name} must be a number from 0 to 1. Received: {share!r}")
     rest = 1 - val - test
     shares = {TRAIN: rest if train is None else train, VALIDATION: val, TEST: test}
     shown = ", ".join(f"{part} {share:g}" for part, share in shares.items())

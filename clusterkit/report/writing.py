@@ -25,6 +25,7 @@ from clusterkit.similarity.space_audit import Audit
 from clusterkit.similarity.space_audit import audit as audit_space
 from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
+from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.files import check_output, write_whole
 from clusterkit.utils.noise import NOISE, is_missing
 from clusterkit.utils.text import join_lines, plural
@@ -203,6 +204,7 @@ def write_report(
     The same input gives the same bytes.  The page runs no code but its own: its content security
     policy names the hash of each of its scripts, and a server may send the same policy.
     """
+    check_at_least(most_inside, 0, "most_inside")
     output = check_report_path(output, overwrite=overwrite)
     page_images = read_page_images(clusters, embeddings)
     given = page_images.embeddings

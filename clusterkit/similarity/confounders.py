@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import unit_rows
+from clusterkit.utils.seeds import generator_from
 
 Values = NDArray[np.float64]
 
@@ -129,7 +130,7 @@ def associations(
     Research 27, 1967, for the permutations.  Somers: A new asymmetric measure of association for
     ordinal variables. American Sociological Review 27, 1962.
     """
-    rng = np.random.default_rng(random_state)
+    rng = generator_from(random_state)
     n = len(vectors)
     rows = np.arange(n)
     if n > _MAX_ROWS:

@@ -19,7 +19,9 @@ from clusterkit.similarity.similarity_maps import Where
 from clusterkit.similarity.tone_share import UNUSUAL, ToneInfluence, Version
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils import html
-from clusterkit.utils.text import join_lines, plural
+from clusterkit.utils.arguments import check_at_least
+from clusterkit.utils.seeds import generator_from
+from clusterkit.utils.text import join_lines, percent, plural
 
 # Limits on the number of bins of a readable histogram.
 _BIN_LIMITS = (10, 100)
@@ -187,7 +189,7 @@ class Explanation(Result):
         if self.percentile is None:
             return ""
         pairs = "all pairs" if self.is_exact else f"{self.n_pairs:,} random pairs"
-        return f", closer than {_percent(self.percentile)} of {pairs} of images"
+        return f", closer than {percent(self.percentile / 100, 1)} of {pairs} of images"
 
     def _where(self) -> str:
         """Return the method of the maps, and the share of the corresponding parts."""
@@ -203,7 +205,7 @@ class Explanation(Result):
         if self.where.method == "exact" and parts and self.where.cosine > 0:
             share = sum(part.cosine for part in parts) / self.where.cosine
             words += (
-                f"; {100 * share:.0f} % of it is between "
+                f"; {percent(share)} of it is between "
                 f"{plural(len(parts), 'part')} of one and the corresponding "
                 f"{'part' if len(parts) == 1 else 'parts'} of the other"
             )
@@ -223,7 +225,7 @@ class Explanation(Result):
         if 0 < strongest <= self.similarity:
             shared = (
                 f"the {len(self.top_dimensions)} strongest shared features are "
-                f"{100 * strongest / self.similarity:.0f} % of it"
+                f"{percent(strongest / self.similarity)} of it"
             )
             usual = sum(entry.usual for entry in self.top_dimensions)
             # In a centred space ordinary pairs share nothing.
@@ -233,13 +235,14 @@ class Explanation(Result):
             middle_a, middle_b = np.median(ranks, axis=0)
             if not math.isnan(middle_a) and self.n_pairs:
                 shared += (
-                    f"; in the median one, the images are above {_percent(middle_a)} and "
-                    f"{_percent(middle_b)} of all"
+                    f"; in the median one, the images are above {percent(middle_a / 100, 1)} and "
+                    f"{percent(middle_b / 100, 1)} of all"
                 )
             shared += ". "
         return (
-            f"{shared}The histograms of the latent values overlap by {100 * self.intersection:.0f} "
-            "%, which compares the distribution of the values, not which features have them."
+            f"{shared}The histograms of the latent values overlap by "
+            f"{percent(self.intersection)}, which compares the distribution of the values, not "
+            "which features have them."
         )
 
     def _neighbors(self) -> str:
@@ -341,7 +344,7 @@ def explain_vectors(
     similarity = float(np.clip(unit_a @ unit_b, -1, 1))
     vectors = embeddings.vectors
     if len(vectors) > _MOST_RANKED and on_disk:
-        rng = np.random.default_rng(random_state)
+        rng = generator_from(random_state)
         rows = np.sort(rng.choice(len(vectors), _MOST_RANKED, replace=False))
         vectors = embeddings.vectors_of(rows)
     standing = rank_similarity(similarity, vectors, random_state=random_state)
@@ -391,8 +394,8 @@ def latent_histograms(
     InvalidInputError
         If ``bins`` is below 1.
     """
-    if bins is not None and bins < 1:
-        raise InvalidInputError(f"bins must be at least 1. Received: bins={bins}")
+    if bins is not None:
+        check_at_least(bins, 1, "bins")
     pooled = np.concatenate([a, b]).astype(np.float64)
     edges = np.histogram_bin_edges(pooled, bins or _count_bins(pooled))
     fractions = [np.histogram(values, edges)[0] / len(values) for values in (a, b)]
@@ -460,7 +463,7 @@ def _count_sample_below(
     vectors: NDArray[np.float32], limit: float, size: int, random_state: int | None
 ) -> int:
     """Count the pairs below the limit among random pairs of different rows."""
-    rng = np.random.default_rng(random_state)
+    rng = generator_from(random_state)
     n = len(vectors)
     first = rng.integers(n, size=size)
     second = (first + rng.integers(1, n, size=size)) % n
@@ -633,9 +636,4 @@ def _describe_version(name: str, version: Version) -> str:
         return words
     if version.is_ordinary:
         return f"{words}, an ordinary pair"
-    return f"{words}, closer than {_percent(version.percentile)} of such pairs"
-
-
-def _percent(percentile: float) -> str:
-    """Return a percentage, rounded down, so that 100 % is exact."""
-    return f"{math.floor(10 * percentile) / 10:g} %"
+    return f"{words}, closer than {percent(version.percentile / 100, 1)} of such pairs"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
+from clusterkit.utils.arguments import check_vectors
 
 # Tolerance of scalar products of float32 unit vectors for any order of summation.
 FLOAT32_NOISE = 2e-6
@@ -42,6 +43,7 @@ def unit_rows(vectors: Any) -> NDArray[np.float32]:
     InvalidInputError
         If the array is not two-dimensional or contains NaN or infinite values.
     """
+    check_vectors(vectors, "vectors")
     rows = np.asarray(vectors)
     if rows.ndim != 2:
         raise InvalidInputError(f"vectors must have shape (n, dimension). Received: {rows.shape}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import nearest, unit_rows
 from clusterkit.store.embeddings import check_fitted_space, fingerprint_of
+from clusterkit.utils.arguments import check_at_least, check_vectors
 
 _NUMBERS = [np.float64, np.float32]
 
@@ -70,7 +70,8 @@ class CosineNeighbors(BaseEstimator):
         CosineNeighbors
             This object.
         """
-        _check_n_neighbors(self.n_neighbors)
+        check_at_least(self.n_neighbors, 1, "n_neighbors")
+        check_vectors(X)
         self.vectors_ = unit_rows(validate_data(self, X, dtype=_NUMBERS))
         self.n_samples_fit_ = len(self.vectors_)
         self.fingerprint_ = fingerprint_of(X)
@@ -106,7 +107,7 @@ class CosineNeighbors(BaseEstimator):
         """
         check_is_fitted(self)
         n_neighbors = self.n_neighbors if n_neighbors is None else n_neighbors
-        _check_n_neighbors(n_neighbors)
+        check_at_least(n_neighbors, 1, "n_neighbors")
         others = self.n_samples_fit_ - (X is None)
         if n_neighbors > others:
             raise InvalidInputError(
@@ -117,6 +118,7 @@ class CosineNeighbors(BaseEstimator):
         if X is None:
             distances, indices = self._others(n_neighbors)
         else:
+            check_vectors(X)
             check_fitted_space(self, X)
             queries = unit_rows(validate_data(self, X, dtype=_NUMBERS, reset=False))
             distances, indices = nearest(self.vectors_, queries, n_neighbors)
@@ -130,11 +132,3 @@ class CosineNeighbors(BaseEstimator):
         is_other[is_other.all(axis=1), -1] = False
         shape = (self.n_samples_fit_, n_neighbors)
         return distances[is_other].reshape(shape), indices[is_other].reshape(shape)
-
-
-def _check_n_neighbors(n_neighbors: Any) -> None:
-    """Check that the number of neighbours is an integer of at least 1."""
-    if not isinstance(n_neighbors, Integral) or isinstance(n_neighbors, bool) or n_neighbors < 1:
-        raise InvalidInputError(
-            f"n_neighbors must be an integer of at least 1. Received: {n_neighbors!r}"
-        )

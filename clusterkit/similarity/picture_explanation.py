@@ -36,6 +36,7 @@ from clusterkit.similarity.similarity_maps import Where, split_by_hiding, split_
 from clusterkit.similarity.tone_share import ToneInfluence, place
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.locations import as_path, join
+from clusterkit.utils.seeds import generator_from
 
 # Number of hidden patches along each side, as many as most networks have locations.
 _N_PATCHES = 7
@@ -335,7 +336,7 @@ def _read_some(
     random_state: int | None,
 ) -> tuple[NDArray[np.intp], list[NDArray[np.uint8]]]:
     """Return the rows of some images of the store, chosen at random, and their pixels."""
-    order = np.random.default_rng(random_state).permutation(len(embeddings))
+    order = generator_from(random_state).permutation(len(embeddings))
     taken = set(exclude)
     files: dict[int, Path] = {}
     # Others replace files that are gone; on a disk that is not mounted, all are gone.

@@ -24,6 +24,7 @@ from clusterkit.similarity.catalogue import Catalogue, as_searchable
 from clusterkit.similarity.explanation import Explanation, explain_vectors, select_image
 from clusterkit.similarity.nearest import nearest_of_any_length
 from clusterkit.store.embeddings import Embeddings, describe_space
+from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.locations import absolute, as_path, find_gone, is_gone, join, real_path
 from clusterkit.utils.paths import unescape_path
 from clusterkit.utils.text import join_lines, plural
@@ -145,10 +146,7 @@ def find_similar(
     >>> find_similar("a.png", emb, n_neighbors=1).to_dict()["results"][0]["path"]
     'b.png'
     """
-    if not isinstance(n_neighbors, int | np.integer) or n_neighbors < 1:
-        raise InvalidInputError(
-            f"n_neighbors must be a whole number of at least 1. Received: {n_neighbors}"
-        )
+    check_at_least(n_neighbors, 1, "n_neighbors")
     searched = as_searchable(embeddings, stream=stream, progress=progress)
     query, own = _look_up(image, searched, weights)
     if len(own) == len(searched):

@@ -24,8 +24,10 @@ from clusterkit.similarity.image_confounders import (
 from clusterkit.similarity.nearest import nearest_others
 from clusterkit.store.embeddings import Embeddings, RandomSample, describe_space
 from clusterkit.store.reading import as_sample
+from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.outliers import UNUSUAL, modified_z_scores
-from clusterkit.utils.text import join_lines, plural
+from clusterkit.utils.seeds import generator_from
+from clusterkit.utils.text import join_lines, percent, plural
 
 # A space follows a property if its correlation is at least this.  Brightness and sharpness are
 # related to content, so Xception's features reach 0.29 with these; sizes and formats are not.
@@ -266,13 +268,12 @@ def audit(
     detect and handle outliers. ASQC Quality Press, 1993, for the modified z-score of 3.5 above
     which an image is an outlier.
     """
+    check_at_least(max_images, 3, "max_images")
     embeddings = as_sample(embeddings, sample, random_state=random_state, progress=progress)
     n = len(embeddings)
     if n < 3:
         raise InvalidInputError(f"an audit needs at least 3 images. Received: {n}")
-    if max_images < 3:
-        raise InvalidInputError(f"max_images must be at least 3. Received: {max_images}")
-    rng = np.random.default_rng(random_state)
+    rng = generator_from(random_state)
     vectors = np.asarray(embeddings, np.float32)
     findings: list[Finding] = []
     looked_at = np.arange(n)
@@ -412,7 +413,7 @@ def _report_mark(measured: ImageConfounders) -> list[Finding]:
     if not share:
         return []
     text = (
-        f"About {100 * share:.0f} % of the images have the same edges in the same place: a "
+        f"About {percent(share)} of the images have the same edges in the same place: a "
         "watermark, a date or a frame."
     )
     advice = "Crop it, or see with `clusterkit cluster --without mark` whether it makes groups."
@@ -478,7 +479,7 @@ def _report_hubs(hubness: float, neighbors: NDArray[np.int64], paths: list[str])
     hubs = np.argsort(-counts, kind="stable")[:_N_NAMED]
     text = (
         f"Neighbours are spread unevenly (skewness {hubness:.1f}): {paths[hubs[0]]} is among the "
-        f"{_N_NEIGHBORS} nearest of {plural(int(counts[hubs[0]]), 'image')}, {100 * never:.0f} % "
+        f"{_N_NEIGHBORS} nearest of {plural(int(counts[hubs[0]]), 'image')}, {percent(never)} "
         "are near to none."
     )
     advice = "Lists of similar images will repeat such hubs: look at them first."

@@ -22,6 +22,7 @@ from clusterkit.space_comparison.scores import (
 )
 from clusterkit.space_comparison.shared_images import draw_shared, name_spaces, share_rows
 from clusterkit.store.embeddings import RandomSample
+from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.seeds import draw_seed
 from clusterkit.utils.text import join_lines, plural
 
@@ -275,6 +276,9 @@ def compare_spaces(
     ['clear', 'blurred']
     """
     seed = draw_seed(random_state)
+    check_at_least(max_samples, 2, "max_samples")
+    if n_clusters is not None:
+        check_at_least(n_clusters, 2, "n_clusters")
     named = name_spaces(spaces, extractors)
     shared = share_rows(named)
     first, rows_of_first = next(iter(named.values())), next(iter(shared.values()))

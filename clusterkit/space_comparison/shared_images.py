@@ -15,7 +15,9 @@ from clusterkit.store.embeddings import Embeddings, RandomSample, describe_space
 from clusterkit.store.reading import read_or_stream
 from clusterkit.store.store import Store
 from clusterkit.store.stream import SAMPLE_SIZE, VectorStream
+from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.locations import as_path
+from clusterkit.utils.seeds import generator_from
 
 # A space, in memory or not.
 Opened = Embeddings | VectorStream
@@ -196,15 +198,15 @@ def draw_shared(
     InvalidInputError
         If the size is below 1.
     """
-    if size is not None and size < 1:
-        raise InvalidInputError(f"a sample must hold at least 1 image. Received: {size}")
+    if size is not None:
+        check_at_least(size, 1, "sample")
     n = len(next(iter(shared.values())))
     in_memory = {name: one for name, one in spaces.items() if isinstance(one, Embeddings)}
     if size is None and len(in_memory) < len(spaces):
         size = SAMPLE_SIZE
     chosen = np.arange(n)
     if size is not None and size < n:
-        chosen = np.sort(np.random.default_rng(random_state).choice(n, size, replace=False))
+        chosen = np.sort(generator_from(random_state).choice(n, size, replace=False))
     elif len(in_memory) == len(spaces):
         return Drawn(in_memory, shared, chosen, None)
     loaded = {
@@ -221,7 +223,7 @@ def _as_embeddings(space: Any) -> Opened:
     """Return Embeddings unchanged, and an array as Embeddings of unknown origin."""
     if isinstance(space, Embeddings | VectorStream):
         return space
-    return Embeddings(np.asarray(space, np.float32))
+    return Embeddings(space)
 
 
 def _check_finite(name: str, space: Opened) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchError
 from clusterkit.utils import html
+from clusterkit.utils.arguments import check_vectors
 from clusterkit.utils.locations import absolute, as_path, relative
 
 T = TypeVar("T")
@@ -139,6 +140,7 @@ class Embeddings:
     sampled: RandomSample | None = None
 
     def __post_init__(self) -> None:
+        check_vectors(self.vectors, "vectors")
         try:
             vectors = np.asarray(self.vectors, dtype=np.float32)
         except (TypeError, ValueError) as error:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from clusterkit.errors import InvalidInputError
 from clusterkit.store.embeddings import Embeddings, RandomSample
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
+from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.memory import available_memory
+from clusterkit.utils.seeds import generator_from
 
 # A space is large if its vectors take more bytes than this, or than this share of the free memory.
 # The first limit usually applies, so that the result does not depend on the machine.
@@ -120,8 +121,8 @@ def as_sample(
     InvalidInputError
         If the size is below 1, or the source is none of these.
     """
-    if size is not None and size < 1:
-        raise InvalidInputError(f"a sample must hold at least 1 image. Received: {size}")
+    if size is not None:
+        check_at_least(size, 1, "sample")
     source = as_space(source)
     if isinstance(source, Space):
         source = read_or_stream(source)
@@ -131,6 +132,6 @@ def as_sample(
     n = len(loaded)
     if size is None or size >= n:
         return loaded
-    rows = np.sort(np.random.default_rng(random_state).choice(n, size, replace=False))
+    rows = np.sort(generator_from(random_state).choice(n, size, replace=False))
     some = replace(loaded[rows], failures=loaded.failures)
     return replace(some, sampled=RandomSample(size, n, random_state))

@@ -21,6 +21,7 @@ from clusterkit.store.row_paths import common_root, files_of, last_rows, relativ
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.locations import as_path, find_gone, reading_workers, relative
 from clusterkit.utils.parallel import map_ahead
+from clusterkit.utils.text import plural
 
 # pyarrow is imported on use, to keep the import of this module fast.
 if TYPE_CHECKING:
@@ -173,15 +174,25 @@ class Snapshot:
 
     def summary(self) -> dict[str, Any]:
         """Return counts of the content."""
-        info, known = self.description.info, self.known_rows()
-        failed = sum(row.error is not None for row in known.values())
-        n_bytes = 0
+        n_bytes, missing = 0, []
         for part in self.listed.parts:
             file = self.file(part)
             try:
                 n_bytes += file.stat().st_size
+            except FileNotFoundError:
+                self._check_listed(part, file)
+                missing.append(part)
             except OSError:
                 self._check_listed(part, file)
+        if missing:
+            n_rows = sum(part.rows or 0 for part in missing)
+            raise StoreError(
+                f"{plural(n_rows, 'row')} missing: {plural(len(missing), 'file')} of the list of "
+                f"parts gone, such as {self.file(missing[0])}. `clusterkit store verify` lists "
+                "what is damaged, and says how to restore it"
+            )
+        info, known = self.description.info, self.known_rows()
+        failed = sum(row.error is not None for row in known.values())
         return {
             "space": self.folders.parts.name,
             "extractor": info["extractor"],

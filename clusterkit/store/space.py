@@ -120,6 +120,14 @@ class Space:
         return [self.folders.part_file(part.name) for part in self.ledgers.joined().parts]
 
     @property
+    def lists_rows(self) -> bool:
+        """Whether the list of parts has any, even if their files are gone."""
+        try:
+            return bool(self.ledgers.joined().parts)
+        except StoreError:
+            return False
+
+    @property
     def vector_bytes(self) -> int:
         """About how many bytes its vectors take in memory, without reading them."""
         parts = [part for part in self.ledgers.joined().parts if not is_failures(part.name)]

@@ -158,8 +158,12 @@ class Store:
             If there is no store.
         """
         found = []
+        filled = self._filled()
+        names = {space.folder.name for space in filled}
         # Other folders were left by runs that failed before their first part.
-        spaces = self._filled() or self._folders(required=True)[:0]
+        others = [space for space in self._folders(required=not filled) if space.lists_rows]
+        lost = [space for space in others if space.folder.name not in names]
+        spaces = sorted([*filled, *lost], key=lambda space: space.folder.name)
         default = self._default_of(spaces)
         for space in spaces:
             try:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.errors import InvalidInputError, StoreError
+from clusterkit.errors import StoreError
 from clusterkit.store.embeddings import (
     Embeddings,
     Failure,
@@ -20,7 +20,9 @@ from clusterkit.store.embeddings import (
     TopClasses,
     describe_space,
 )
+from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.progress import progress_bar
+from clusterkit.utils.seeds import generator_from
 
 # Number of images that are read at a time.
 _BATCH_ROWS = 8192
@@ -246,12 +248,11 @@ class VectorStream:
             If the size is below 1.
         """
         size = SAMPLE_SIZE if size is None else size
-        if size < 1:
-            raise InvalidInputError(f"a sample must hold at least 1 image. Received: {size}")
+        check_at_least(size, 1, "size")
         n = len(self)
         rows = np.arange(n)
         if size < n:
-            rows = np.random.default_rng(random_state).choice(n, size, replace=False)
+            rows = generator_from(random_state).choice(n, size, replace=False)
         rows = np.array(sorted(rows.tolist(), key=self.paths.__getitem__), np.int64)
         loaded = self.take(rows, progress=progress)
         made = RandomSample(size, n, random_state) if size < n else None

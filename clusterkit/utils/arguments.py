@@ -1,10 +1,14 @@
 """Arguments of functions, as people give them."""
 
+import math
 import os
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any
 
 import numpy as np
+
+from clusterkit.errors import InvalidInputError
 
 
 def as_list(given: Any) -> list[Any]:
@@ -30,3 +34,33 @@ def as_plain(value: Any) -> Any:
     (3, '3')
     """
     return value.item() if isinstance(value, np.generic) else value
+
+
+def is_number(value: Any) -> bool:
+    """Return whether an argument is a finite real number; True and False are none.
+
+    Examples
+    --------
+    >>> is_number(0.5), is_number("0.5"), is_number(float("nan"))
+    (True, False, False)
+    """
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check_vectors(X: Any, name: str = "X") -> None:
+    """Raise InvalidInputError if vectors are something else, such as a store or its path."""
+    is_array = hasattr(X, "__array__") or hasattr(X, "__len__")
+    if not is_array or isinstance(X, str | bytes | os.PathLike):
+        raise InvalidInputError(
+            f"{name} must have shape (n, dimension), as the vectors have that "
+            f"clusterkit.Store('.clusterkit').read() returns. Received: {X!r}"
+        )
+
+
+def check_at_least(value: Any, minimum: int, name: str) -> int:
+    """Return a parameter as an int, or raise InvalidInputError with its name."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
+        raise InvalidInputError(
+            f"{name} must be an integer of at least {minimum}. Received: {name}={value!r}"
+        )
+    return int(value)

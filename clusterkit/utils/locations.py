@@ -131,6 +131,11 @@ def real_path(path: str | os.PathLike[str]) -> str:
     return os.path.realpath(absolute(path)) if not is_address(path) else absolute(path)
 
 
+def is_absolute(path: str) -> bool:
+    """Return whether a path names a file wherever it is read: it is absolute, or an address."""
+    return os.path.isabs(path) or is_address(path)  # noqa: PTH117
+
+
 def join(folder: str | os.PathLike[str], *paths: str) -> str:
     """Return the normalised path of a file below a folder; of several absolute ones the last."""
     joined = str(folder)

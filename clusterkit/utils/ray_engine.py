@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clusterkit.errors import ClusterError, ClusterkitError, InvalidInputError
+from clusterkit.utils.arguments import is_number
 from clusterkit.utils.memory import format_gb
 from clusterkit.utils.optional_imports import require
 from clusterkit.utils.parallel import count_cpus
@@ -127,8 +128,8 @@ class RayEngine:
         """
         for name, least in (("workers", 1), ("cpus", 1), ("gpus", 0), ("memory", 0)):
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise InvalidInputError(f"{name} must be at least {least}. Received: {value}")
+            if value is not None and not (is_number(value) and value >= least):
+                raise InvalidInputError(f"{name} must be at least {least}. Received: {value!r}")
         if importlib.util.find_spec("ray") is None:
             require("ray", extra="ray", caller="the engine ray")
         if self._address == "local":

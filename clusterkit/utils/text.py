@@ -13,6 +13,23 @@ def plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def percent(share: float, decimals: int = 0) -> str:
+    """Return a share as a percentage: 0 % only for nothing, 100 % only for the whole.
+
+    A share near either gets as many more decimals as it takes.  Within 1e-6 it is taken for it,
+    since sums of float32 differ by so much.
+
+    Examples
+    --------
+    >>> percent(0.5), percent(0.9996), percent(1), percent(0.0001)
+    ('50 %', '99.96 %', '100 %', '0.01 %')
+    """
+    is_between = 1e-6 <= share <= 1 - 1e-6
+    while is_between and round(100 * share, decimals) in (0, 100):
+        decimals += 1
+    return f"{round(100 * share, decimals):g} %"
+
+
 def in_shell(path: str | os.PathLike[str]) -> str:
     """Return a path as a command line takes it, for a message that names a command.
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from numbers import Real
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from clusterkit.clusterers.affinity.message_passing import Exemplars, find_exemplars
@@ -19,13 +17,14 @@ from clusterkit.clusterers.affinity.similarities import Similarities, memory_nee
 from clusterkit.clusterers.base import (
     ClusteringWarning,
     UnitClusterer,
-    check_at_least,
     check_n_clusters,
     count_distinct,
     in_units,
+    random_state_from,
 )
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import find_equal, level_rows
+from clusterkit.utils.arguments import check_at_least, is_number
 from clusterkit.utils.memory import available_memory, format_gb
 from clusterkit.utils.parallel import Map, workers
 
@@ -180,7 +179,7 @@ class AffinityPropagation(UnitClusterer):
         rows = self._check_rows(X)
         self._check_parameters(len(rows))
         self._check_memory(rows)
-        rng = check_random_state(self.random_state)
+        rng = random_state_from(self.random_state)
         candidates = np.arange(len(rows))
         if self.n_candidates is not None and self.n_candidates < len(rows):
             candidates = np.sort(rng.choice(len(rows), self.n_candidates, replace=False))
@@ -335,11 +334,11 @@ class AffinityPropagation(UnitClusterer):
                     "n_candidates must be at least n_clusters. "
                     f"Received: n_candidates={self.n_candidates}, n_clusters={self.n_clusters}"
                 )
-        if self.preference is not None and not _is_number(self.preference):
+        if self.preference is not None and not is_number(self.preference):
             raise InvalidInputError(
                 f"preference must be a finite number. Received: preference={self.preference!r}"
             )
-        if self.damping is not None and not (_is_number(self.damping) and 0.5 <= self.damping < 1):
+        if self.damping is not None and not (is_number(self.damping) and 0.5 <= self.damping < 1):
             raise InvalidInputError(
                 f"damping must be from 0.5 to below 1. Received: damping={self.damping!r}"
             )
@@ -406,8 +405,3 @@ def _distance(run: Run, n_clusters: int) -> float:
     """Return how far a run is from the requested number, with a penalty if it did not converge."""
     penalty = 0 if run.found.converged else math.log(1.5)
     return abs(math.log(run.n_clusters / n_clusters)) + penalty
-
-
-def _is_number(value: Any) -> bool:
-    """Return whether the value is a finite real number."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.clusterers.base import (
-    check_at_least,
     check_n_clusters,
+    check_tol,
     check_weights,
     in_units,
     seed_from,
@@ -35,6 +35,7 @@ from clusterkit.clusterers.kmeans.streaming import (
 from clusterkit.clusterers.row_stream import BATCH_ROWS, RowStream
 from clusterkit.errors import InvalidInputError
 from clusterkit.store.embeddings import fingerprint_of
+from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.parallel import workers
 from clusterkit.utils.ray_engine import RayEngine, as_engine
 
@@ -188,7 +189,7 @@ class KMeans(CentroidClusterer):
         limits: dict[str, Any] = {
             "n_init": check_at_least(self.n_init, 1, "n_init"),
             "max_iter": check_at_least(self.max_iter, 1, "max_iter"),
-            "tol": self.tol,
+            "tol": check_tol(self.tol),
         }
         on_ray = as_engine(engine)
         if isinstance(X, RowStream):

@@ -10,8 +10,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from clusterkit.clusterers.base import (
     as_invalid_input,
-    check_at_least,
     check_n_clusters,
+    check_tol,
     check_weights,
     in_units,
     seed_from,
@@ -23,6 +23,7 @@ from clusterkit.clusterers.kmeans.streaming import add_up, sum_part
 from clusterkit.clusterers.row_stream import ArrayStream, RowStream
 from clusterkit.errors import InvalidInputError
 from clusterkit.store.embeddings import check_fitted_space, fingerprint_of
+from clusterkit.utils.arguments import check_at_least, check_vectors
 from clusterkit.utils.parallel import workers
 
 
@@ -148,11 +149,11 @@ class MiniBatchKMeans(CentroidClusterer):
         check_at_least(self.n_sample, 1, "n_sample")
         found = solve_stream(
             self._open(X),
-            self.n_clusters,
+            check_at_least(self.n_clusters, 1, "n_clusters"),
             normalize=self.normalize,
-            n_init=self.n_init,
+            n_init=check_at_least(self.n_init, 1, "n_init"),
             max_iter=check_at_least(self.max_iter, 1, "max_iter"),
-            tol=self.tol,
+            tol=check_tol(self.tol),
             seed=seed_from(self.random_state),
             sample_weight=sample_weight,
             n_sample=self.n_sample,
@@ -205,7 +206,8 @@ class MiniBatchKMeans(CentroidClusterer):
         if is_first:
             check_n_clusters(self.n_clusters, len(rows))
             seed = seed_from(self.random_state)
-            centers = solve(rows, weights, self.n_clusters, n_init=self.n_init, seed=seed).centers
+            n_init = check_at_least(self.n_init, 1, "n_init")
+            centers = solve(rows, weights, self.n_clusters, n_init=n_init, seed=seed).centers
             if len(centers) < self.n_clusters:
                 raise InvalidInputError(
                     "the first batch must hold at least n_clusters different rows. "
@@ -251,6 +253,7 @@ class MiniBatchKMeans(CentroidClusterer):
         else:
             check_fitted_space(self, X)
         if not isinstance(X, RowStream):
+            check_vectors(X)
             return ArrayStream(as_invalid_input(validate_data)(self, X, reset=reset))
         if reset and hasattr(self, "n_features_in_"):
             del self.n_features_in_

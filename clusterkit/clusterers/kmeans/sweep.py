@@ -26,6 +26,7 @@ from clusterkit.clusterers.base import (
 from clusterkit.clusterers.kmeans.lloyd import Solution
 from clusterkit.clusterers.kmeans.restarts import Problem, Search
 from clusterkit.errors import InvalidInputError
+from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.parallel import workers
 
 # Lloyd's algorithm stops when an iteration lowers the inertia by less than this fraction.
@@ -111,6 +112,7 @@ def kmeans_sweep(
     """
     rows = check_rows(X)
     numbers = _check_range(n_clusters, len(rows))
+    check_at_least(n_init, 1, "n_init")
     seed = seed_from(random_state)
     weights = check_weights(sample_weight, len(rows))
     unit = 1.0 if normalize else find_unit(rows)

@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 
 from clusterkit.clusterers.base import (
     UnitClusterer,
-    check_at_least,
     check_n_clusters,
     number_by_size,
     seed_from,
@@ -34,6 +33,7 @@ from clusterkit.clusterers.scikit_learn import find_axes
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import find_equal
 from clusterkit.store.embeddings import fingerprint_of
+from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.parallel import workers
 from clusterkit.utils.progress import progress_bar
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from clusterkit.clusterers.distances import silhouettes
 from clusterkit.clusterers.refinement.whitening import Points
 from clusterkit.utils.parallel import Map
+from clusterkit.utils.text import percent
 
 Labels = NDArray[np.int32]
 FIRST = "k-means"
@@ -112,7 +113,7 @@ def explain_choice(candidates: list[Candidate], obstacle: str) -> str:
         f"silhouette {best.silhouette:.3f}, that of {FIRST} {first.silhouette:.3f} "
         f"(difference {best.gain:+.3f} ± {best.error:.3f})"
     )
-    changes = f"differs from {FIRST} in {best.moved:.1%} of the rows".replace("%", " %")
+    changes = f"differs from {FIRST} in {percent(best.moved, 1)} of the rows"
     if best.chosen:
         return f"{best.name}: {changes}; {comparison}"
     return f"{FIRST}: no other is clearly better; the next, {best.name}, {changes}; {comparison}"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.autoencoder.extractor import LATENT_LAYER
+from clusterkit.utils.arguments import check_at_least
 
 # Channels of the latent feature map if there is no latent size.
 CODE_CHANNELS = 8
@@ -156,8 +157,8 @@ def _bottleneck(x: Any, latent_size: int | None) -> Any:
 def _check(image_size: tuple[int, int], latent_size: int | None, depth: int, width: int) -> None:
     """Check that the parameters are in range."""
     for name, value in (("latent_size", latent_size), ("depth", depth), ("width", width)):
-        if value is not None and value < 1:
-            raise InvalidInputError(f"{name} must be at least 1. Received: {name}={value}")
+        if value is not None or name == "depth":
+            check_at_least(value, 1, name)
     if min(image_size) < 2**depth:
         raise InvalidInputError(
             f"image_size must be at least 2**depth={2**depth} pixels, to be halved {depth} times. "

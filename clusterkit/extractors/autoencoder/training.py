@@ -20,7 +20,7 @@ from clusterkit.extractors.autoencoder.network import build_autoencoder, whiten
 from clusterkit.images.folder import ImageFolder, as_image_folder
 from clusterkit.images.pixels import check_pixels, to_rgb
 from clusterkit.networks.training import BestEpoch, compile_network, fit_epochs
-from clusterkit.utils.arguments import as_plain
+from clusterkit.utils.arguments import as_list, as_plain, check_at_least, is_number
 from clusterkit.utils.files import check_output
 from clusterkit.utils.seeds import draw_seed
 from clusterkit.utils.text import plural
@@ -188,8 +188,7 @@ def train_autoencoder(
         image_size = images.shape[1], images.shape[2]
     else:
         images = as_image_folder(images)
-        if isinstance(image_size, int | np.integer):
-            image_size = int(image_size), int(image_size)
+        image_size = _as_size(image_size)
     seed = draw_seed(random_state)
     keras.utils.set_random_seed(seed)
     model = build_autoencoder(image_size, latent_size=latent_size, depth=depth)
@@ -238,6 +237,16 @@ def train_autoencoder(
     return report
 
 
+def _as_size(given: Any) -> tuple[int, int]:
+    """Return a height and width, given as such or as one number for both."""
+    sides = [check_at_least(side, 1, "image_size") for side in as_list(given)]
+    if len(sides) not in (1, 2):
+        raise InvalidInputError(
+            f"image_size must be a number of pixels, or a height and width. Received: {given!r}"
+        )
+    return sides[0], sides[-1]
+
+
 def _check(
     epochs: int | None,
     validation_split: float,
@@ -246,12 +255,12 @@ def _check(
 ) -> None:
     """Raise InvalidInputError if a parameter is out of range."""
     for name, value in (("epochs", epochs), ("patience", patience), ("batch_size", batch_size)):
-        if value is not None and value < 1:
-            raise InvalidInputError(f"{name} must be at least 1. Received: {name}={value}")
-    if not 0 < validation_split < 1:
+        if value is not None:
+            check_at_least(value, 1, name)
+    if not (is_number(validation_split) and 0 < validation_split < 1):
         raise InvalidInputError(
             "validation_split must be between 0 and 1, both excluded. "
-            f"Received: validation_split={validation_split}"
+            f"Received: validation_split={validation_split!r}"
         )
 
 

@@ -35,6 +35,7 @@ from clusterkit.preparation.gathering.picture_names import stem_of, without_suff
 from clusterkit.preparation.gathering.result import Gathering
 from clusterkit.routing.plan import FreeNames, folder_names
 from clusterkit.routing.transfer import is_inside
+from clusterkit.utils.arguments import check_at_least, is_number
 from clusterkit.utils.asynchronous import run_apart
 from clusterkit.utils.optional_imports import require
 from clusterkit.utils.progress import progress_bar
@@ -173,11 +174,10 @@ def gather(
         ("parallel", parallel, 1),
         ("attempts", attempts, 1),
     ):
-        if value < least:
-            raise InvalidInputError(f"{name} must be at least {least}. Received: {value}")
+        check_at_least(value, least, name)
     for name, number in (("rate", rate), ("max_seconds", max_seconds)):
-        if not 0 < number < float("inf"):
-            raise InvalidInputError(f"{name} must be a positive number. Received: {number}")
+        if not (is_number(number) and number > 0):
+            raise InvalidInputError(f"{name} must be a positive number. Received: {number!r}")
     if contact is not None and not (contact.isascii() and contact.isprintable()):
         raise InvalidInputError(f"contact must be printable ASCII. Received: {contact!r}")
     limits = Limits(

@@ -1,0 +1,170 @@
+"""Arguments of the wrong type: public calls name them, and what belongs there."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import clusterkit as ck
+from clusterkit.clusterers import (
+    AffinityPropagation,
+    KMeans,
+    MiniBatchKMeans,
+    centers_of,
+    kmeans_sweep,
+)
+from clusterkit.errors import InvalidInputError
+from clusterkit.similarity import CosineNeighbors, unit_rows
+from clusterkit.store.embeddings import Embeddings
+from clusterkit.utils.ray_engine import RayEngine
+
+EMB = Embeddings(
+    np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32),
+    paths=[f"{row}.png" for row in range(16)],
+)
+LABELLED = Path("labelled")
+
+
+def _train(**parameters: Any) -> Any:
+    return ck.train_classifier(LABELLED, "out.keras", ck.Classifier("nn", **parameters))
+
+
+def _compare_spaces(**parameters: Any) -> Any:
+    return ck.compare_spaces({"a": EMB, "b": EMB}, **parameters)
+
+
+def _train_autoencoder(**parameters: Any) -> Any:
+    return ck.train_autoencoder(
+        LABELLED, "ae.keras", **({"image_size": 8, "depth": 1} | parameters)
+    )
+
+
+CALLS: dict[str, tuple[Callable[..., Any], str]] = {
+    "cluster": (
+        lambda **a: ck.cluster(EMB, **{"n_clusters": 2, **a}),
+        "level n_clusters random_state",
+    ),
+    "elbow_curve": (
+        lambda **a: ck.elbow_curve(EMB, **a),
+        "k_min k_max n_resamples max_samples random_state",
+    ),
+    "find_levels": (lambda **a: ck.find_levels(EMB, **a), "k_min k_max sample random_state"),
+    "explain": (lambda **a: ck.explain(0, 1, EMB, **a), "bins"),
+    "find_similar": (lambda **a: ck.find_similar(0, EMB, **a), "n_neighbors"),
+    "audit": (lambda **a: ck.audit(EMB, **a), "max_images sample random_state"),
+    "compare_spaces": (_compare_spaces, "n_clusters max_samples sample random_state"),
+    "sample_images": (
+        lambda **a: ck.sample_images(EMB, **{"n_images": 3, **a}),
+        "n_images random_state",
+    ),
+    "write_report": (lambda **a: ck.write_report(EMB, "report.html", **a), "most_inside"),
+    "route": (lambda **a: ck.route(".", "model.keras", "into", **a), "threshold"),
+    "split_folder": (
+        lambda **a: ck.split_folder(LABELLED, "parts", **a),
+        "train val test random_state",
+    ),
+    "gather": (
+        lambda **a: ck.gather("list.csv", "into", **a),
+        "max_images max_bytes max_seconds rate per_host parallel attempts",
+    ),
+    "train_classifier": (
+        lambda **a: ck.train_classifier(LABELLED, "out.keras", ck.Classifier("nn"), **a),
+        "test_split",
+    ),
+    "compare_networks": (
+        lambda **a: ck.compare_networks(LABELLED, ["nn"], **a),
+        "test_split validation_split",
+    ),
+    "find_label_errors": (
+        lambda **a: ck.find_label_errors(LABELLED, ck.Classifier("nn"), **a),
+        "n_folds",
+    ),
+    "Classifier": (
+        _train,
+        "fine_tune image_size epochs batch_size learning_rate validation_split patience "
+        "random_state",
+    ),
+    "train_autoencoder": (
+        _train_autoencoder,
+        "image_size latent_size depth epochs validation_split patience batch_size random_state",
+    ),
+    "create_extractor": (lambda **a: ck.create_extractor("pixels", **a).full_batch, "batch_size"),
+    "KMeans": (lambda **a: KMeans(2, **a).fit(EMB.vectors), "n_init max_iter tol random_state"),
+    "MiniBatchKMeans": (
+        lambda **a: MiniBatchKMeans(**{"n_clusters": 2, **a}).fit(EMB.vectors),
+        "n_clusters batch_size n_sample n_init max_iter tol random_state",
+    ),
+    "kmeans_sweep": (lambda **a: kmeans_sweep(EMB, [2, 3], **a), "n_init random_state"),
+    "AffinityPropagation": (
+        lambda **a: AffinityPropagation(**a).fit(EMB.vectors),
+        "damping preference random_state",
+    ),
+    "RayEngine": (lambda **a: RayEngine(**a).check(), "workers cpus gpus memory"),
+}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("arguments")
+    rng = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        (folder / LABELLED / label).mkdir(parents=True)
+        for number in range(4):
+            pixels = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / LABELLED / label / f"{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize("wrong", ["5", float("nan"), 1j])
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [(call, name) for call, (_, names) in CALLS.items() for name in names.split()],
+)
+def test_wrong_types_for_numbers_are_told(
+    call: str, name: str, wrong: Any, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(images)
+    with pytest.raises(InvalidInputError) as told:
+        CALLS[call][0](**{name: wrong})
+    message = str(told.value)
+    assert name in message
+    assert " must be " in message
+    assert repr(wrong) in message.partition("Received: ")[2]
+    assert [path.name for path in images.iterdir()] == [LABELLED.name]
+
+
+@pytest.mark.parametrize("given", [".clusterkit", Path(".clusterkit"), ck.Store(), 3], ids=repr)
+@pytest.mark.parametrize(
+    "call",
+    [
+        ck.elbow_curve,
+        ck.Embeddings,
+        KMeans(2).fit,
+        KMeans(2).fit(EMB.vectors).predict,
+        MiniBatchKMeans(2).fit,
+        AffinityPropagation().fit,
+        CosineNeighbors(2).fit,
+        CosineNeighbors(2).fit(EMB.vectors).kneighbors,
+        unit_rows,
+        lambda X: kmeans_sweep(X, [2, 3]),
+        lambda X: centers_of(X, [0] * 16),
+        lambda X: ck.compare_spaces({"a": X, "b": EMB}),
+    ],
+)
+def test_a_store_where_vectors_belong_is_told_how_to_read_it(
+    call: Callable[[Any], Any], given: Any
+) -> None:
+    with pytest.raises(InvalidInputError, match=r"must have shape \(n, dim.*read\(\)") as told:
+        call(given)
+    assert f"Received: {given!r}" in str(told.value)
+
+
+def test_what_the_message_says_gives_vectors(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(images)
+    ck.embed_to_store(LABELLED, "pixels", ".clusterkit")
+    assert KMeans(2).fit(ck.Store(".clusterkit").read()).labels_.shape == (8,)
+    shutil.rmtree(".clusterkit")
