@@ -443,6 +443,11 @@ def test_wrap_breaks_lines_and_says_when_there_is_more() -> None:
     assert wrap("", 60) == ""
 
 
+def test_a_number_and_its_percent_sign_stay_on_one_line() -> None:
+    for width in range(60, 200, 5):
+        assert "\n%" not in wrap("closer than 99.8 % of all pairs, and 100 % of others", width)
+
+
 # ---------------------------------------------------------------- elbow
 
 

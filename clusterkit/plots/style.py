@@ -170,7 +170,8 @@ def wrap(text: str, width: float, *, size: float = 9, lines: int | None = None) 
     str
         Text for matplotlib.
     """
-    text = _printable(" ".join(text.split()))
+    # A number and its % stay on one line.
+    text = _printable(" ".join(text.split())).replace(" %", "\N{NO-BREAK SPACE}%")
     # Letters differ in width: assume narrow ones and reduce the columns until each line fits.
     for columns in range(max(2, int(3 * width / size)), 1, -1):
         broken = textwrap.wrap(text, columns, max_lines=lines, placeholder="…")

@@ -636,4 +636,5 @@ def _describe_version(name: str, version: Version) -> str:
         return words
     if version.is_ordinary:
         return f"{words}, an ordinary pair"
-    return f"{words}, closer than {percent(version.percentile / 100, 1)} of such pairs"
+    share = "all" if version.percentile == 100 else f"{percent(version.percentile / 100, 1)} of"
+    return f"{words}, closer than {share} such pairs"
