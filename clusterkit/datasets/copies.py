@@ -26,6 +26,7 @@ from clusterkit.datasets.copy_confirmation import (
 )
 from clusterkit.errors import ImageError
 from clusterkit.images.alignment import compose, invert
+from clusterkit.images.batches import list_files
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import ImageFolder, digest_bytes, read_bytes
 from clusterkit.images.pixels import as_images, check_pixels, to_grey, to_rgb
@@ -272,10 +273,7 @@ def _take_images(images: Any) -> Sequence[str | Path] | NDArray[np.uint8]:
     if isinstance(images, np.ndarray) and images.ndim == 2:
         return images
     taken = as_images(images)
-    if isinstance(taken, np.ndarray):
-        return check_pixels(taken)
-    files: Sequence[str | Path] = getattr(taken, "files", taken)
-    return files
+    return check_pixels(taken) if isinstance(taken, np.ndarray) else list_files(taken)
 
 
 @dataclass(frozen=True)

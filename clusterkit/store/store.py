@@ -158,12 +158,13 @@ class Store:
             If there is no store.
         """
         found = []
-        filled = self._filled()
-        names = {space.folder.name for space in filled}
+        filled = {space.folder.name for space in self._filled()}
         # Other folders were left by runs that failed before their first part.
-        others = [space for space in self._folders(required=not filled) if space.lists_rows]
-        lost = [space for space in others if space.folder.name not in names]
-        spaces = sorted([*filled, *lost], key=lambda space: space.folder.name)
+        spaces = [
+            space
+            for space in self._folders(required=True)
+            if space.folder.name in filled or space.lists_rows
+        ]
         default = self._default_of(spaces)
         for space in spaces:
             try:
