@@ -90,9 +90,9 @@ def _note_other_folder(images: ImageFolder, known: Embeddings, space: Path) -> N
     if known.root is None or is_within(images.root, known.root):
         return
     warnings.warn(
-        f"adding {plural(len(images), 'image')} of {images.root} to those of {known.root} in {space}, "
-        "where commands such as cluster use all of them; another store (--store, or store= in "
-        "Python) keeps them apart",
+        f"adding {plural(len(images), 'image')} of {images.root} to those of {known.root} in "
+        f"{space}, where commands such as cluster use all of them; another store (--store, or "
+        "store= in Python) keeps them apart",
         Notice,
         stacklevel=2,
     )
