@@ -732,6 +732,13 @@ def test_contact_sheets_have_as_many_pages_as_needed(tmp_path: Path) -> None:
         with pytest.raises(OutputExistsError, match=r"sheet-2\.jpg exists"):
             check(tmp_path / "sheet.jpg")
     assert not written[0].exists()
+    # How many pages there will be is known only after clustering.
+    written[1].rename(tmp_path / "sheet-3.jpg")
+    with pytest.raises(OutputExistsError, match=r"sheet-3\.jpg exists"):
+        check_sheet_path(tmp_path / "sheet.jpg")
+    check_sheet_path(tmp_path / "sheet.jpg", overwrite=True)
+    (tmp_path / "sheet-3.jpg").rename(tmp_path / "sheet-one.jpg")
+    check_sheet_path(tmp_path / "sheet.jpg")
 
 
 def test_many_clusters_have_different_colours() -> None:

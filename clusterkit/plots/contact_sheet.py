@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -275,7 +276,7 @@ class ContactSheets:
 
 
 def check_sheet_path(path: str | Path, *, overwrite: bool = False) -> Path:
-    """Check that the pages of a contact sheet can be written.
+    """Check that the pages of a contact sheet can be written, before their number is known.
 
     Parameters
     ----------
@@ -294,8 +295,12 @@ def check_sheet_path(path: str | Path, *, overwrite: bool = False) -> Path:
     InvalidInputError, NotFoundError, OutputExistsError
         As for :func:`clusterkit.plots.check_figure_path`.
     """
-    check_figure_path(_page_path(path, 2), overwrite=overwrite)
-    return check_figure_path(path, overwrite=overwrite)
+    path = check_figure_path(path, overwrite=overwrite)
+    for file in sorted(path.parent.glob(f"{glob.escape(path.stem)}-*{glob.escape(path.suffix)}")):
+        number = file.stem.rpartition("-")[2]
+        if number.isdecimal() and int(number) > 1:
+            check_figure_path(file, overwrite=overwrite)
+    return path
 
 
 class _Chosen:
