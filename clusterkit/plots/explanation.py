@@ -27,6 +27,7 @@ from clusterkit.plots.style import (
     on_color,
     wrap,
 )
+from clusterkit.similarity.tone_share import closer_than
 from clusterkit.utils.text import percent
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def _draw_tone(ax: Axes, tone: ToneInfluence | None) -> None:
             mark = (version.ordinary, version.ordinary)
             ax.plot(mark, (place - 0.38, place + 0.38), color=ORANGE, linewidth=2.5)
         rank = version.percentile
-        standing = "" if rank is None else f", above {percent(rank / 100)} of pairs"
+        standing = "" if rank is None else f", {closer_than(rank)}"
         # To the right of all bars, where no bar or mark is.
         ax.text(1.04, place, f"{version.similarity:z.2f}{standing}", va="center", fontsize=8.5)
     lowest = min(0.0, *values, *(version.ordinary or 0.0 for version in kept))
