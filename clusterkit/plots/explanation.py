@@ -199,7 +199,7 @@ def _draw_tone(ax: Axes, tone: ToneInfluence | None) -> None:
         ax.text(1.04, place, f"{version.similarity:z.2f}{standing}", va="center", fontsize=8.5)
     lowest = min(0.0, *values, *(version.ordinary or 0.0 for version in kept))
     ax.set_title(f"their colours are {percent(tone.colours)} alike", fontsize=8.5, color=QUIET)
-    ax.set_xlim(lowest * 1.1, 1.95)
+    ax.set_xlim(lowest * 1.1, 2.3)
     ax.set_xticks([tick for tick in (-1, -0.5, 0, 0.5, 1) if tick >= lowest * 1.1])
     ax.set_yticks(places, names)
     ax.tick_params(axis="y", length=0)

@@ -50,12 +50,14 @@ class NotCopies(NamedTuple):
         Warns
         -----
         Notice
-            If paths match none of the images.
+            If paths match none of the images, or the files of a pair are equal.
         """
-        pairs, unknown = set(self.digests), []
+        pairs, unknown, equal = set(self.digests), [], []
         for pair in self.paths:
             one, other = (_find(cell, digest_of, root) for cell in pair)
-            if one and other:
+            if one and one == other:
+                equal.append(pair)
+            elif one and other:
                 pairs.add((min(one, other), max(one, other)))
             else:
                 unknown.append(pair[0] if one is None else pair[1])
@@ -63,6 +65,13 @@ class NotCopies(NamedTuple):
             warnings.warn(
                 f"{plural(len(unknown), 'path')} in {self.file} belong to none of the images, such "
                 f"as {unknown[0]}",
+                Notice,
+                stacklevel=3,
+            )
+        if equal:
+            warnings.warn(
+                f"{plural(len(equal), 'pair')} in {self.file} without effect, since equal files "
+                f"are copies: such as {equal[0][0]} and {equal[0][1]}",
                 Notice,
                 stacklevel=3,
             )

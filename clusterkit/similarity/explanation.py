@@ -233,7 +233,7 @@ class Explanation(Result):
             )
             usual = sum(entry.usual for entry in self.top_dimensions)
             # In a centred space ordinary pairs share nothing.
-            if usual >= _MIN_USUAL:
+            if usual >= _MIN_USUAL and self.percentile is not None:
                 shared += f", {strongest / usual:.1f} times their contribution to an ordinary pair"
             ranks = [(one.percentile_a, one.percentile_b) for one in self.top_dimensions]
             middle_a, middle_b = np.median(ranks, axis=0)
