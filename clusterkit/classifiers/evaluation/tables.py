@@ -55,20 +55,25 @@ def score_table(scores: Mapping[str, Mapping[str, float]]) -> str:
     Parameters
     ----------
     scores : mapping of str to mapping of str to float
-        Metrics of each class or average; metrics that none of them has are left out.
+        Metrics of each class or average; metrics that none of them has are left out.  Undefined
+        metrics of a class are written as ``-``.
     """
     has = set().union(*scores.values())
     columns = {key: title for key, title in _HEADINGS.items() if key in has}
     width = max(map(len, scores))
     lines = ["  ".join([" " * width, *columns.values()])]
     for name, row in scores.items():
-        cells = [_cell(key, row.get(key)).rjust(len(title)) for key, title in columns.items()]
+        # An average has no number of images.
+        undefined = "-" if "support" in row else ""
+        cells = [
+            _cell(key, row.get(key), undefined).rjust(len(title)) for key, title in columns.items()
+        ]
         lines.append("  ".join([f"{name:{width}}", *cells]).rstrip())
     return "\n".join(lines)
 
 
-def _cell(key: str, value: float | None) -> str:
-    """Format one value; empty if there is none."""
-    if value is None:
-        return ""
+def _cell(key: str, value: float | None, undefined: str) -> str:
+    """Format one value."""
+    if value is None or np.isnan(value):
+        return undefined
     return f"{value:.0f}" if key == "support" else f"{value:.3f}"
