@@ -53,7 +53,7 @@ from clusterkit.utils.arguments import as_plain, check_at_least
 from clusterkit.utils.html import Markup
 from clusterkit.utils.noise import NOISE, cluster_text
 from clusterkit.utils.ray_engine import RayEngine, as_engine
-from clusterkit.utils.seeds import draw_seed
+from clusterkit.utils.seeds import check_seed, draw_seed
 from clusterkit.utils.text import join_lines, plural
 
 # Extractors whose vectors are nearly the pixels.
@@ -391,6 +391,7 @@ def cluster(
                 "level selects one of the numbers that n_clusters='auto' finds. "
                 f"Received: level={level}, n_clusters={n_clusters!r}"
             )
+    check_seed(random_state)
     earlier = None if previous is None else check_earlier(read_earlier(previous), embeddings)
     if earlier is not None:
         say_other_part(earlier, embeddings)

@@ -20,7 +20,7 @@ from clusterkit.plots.display import Display, check_figure_path, save_figure
 from clusterkit.plots.pictures import Sheet, and_more, load_pictures
 from clusterkit.plots.style import QUIET, cluster_color, cluster_name
 from clusterkit.utils.locations import as_path
-from clusterkit.utils.seeds import generator_from
+from clusterkit.utils.seeds import check_seed, generator_from
 
 if TYPE_CHECKING:
     from clusterkit.clustering.cluster import Clustering
@@ -322,6 +322,7 @@ def _choose(
     """Choose the images of each cluster, one of several copies."""
     if show not in SHOWN:
         raise InvalidInputError(f"show must be one of {', '.join(SHOWN)}. Received: {show!r}")
+    check_seed(random_state)
     files = clustering.embeddings.files
     labels = np.asarray(clustering.labels)
     existing = np.unique(labels).tolist()

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from clusterkit.errors import InvalidInputError
 from clusterkit.plots.style import font_families, styled
 from clusterkit.utils.files import check_output, write_whole
+from clusterkit.utils.locations import as_path
 
 
 class Display(ABC):
@@ -153,7 +154,8 @@ def check_figure_path(path: str | Path, *, overwrite: bool = False) -> Path:
     OutputExistsError
         If the file exists and ``overwrite`` is false.
     """
-    _format(Path(path).suffix)
+    path = as_path(path, "the output")
+    _format(path.suffix)
     return check_output(path, overwrite=overwrite)
 
 

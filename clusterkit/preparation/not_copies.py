@@ -15,6 +15,7 @@ from clusterkit.clustering.saved import CLUSTER_COLUMNS
 from clusterkit.datasets.labelled_images import LabelledImages
 from clusterkit.datasets.tables import read_table, sniff, spellings
 from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.utils.locations import as_path
 from clusterkit.utils.text import plural
 
 Pair = tuple[str, str]
@@ -101,7 +102,7 @@ def read_not_copies(file: str | Path | None) -> NotCopies:
     """
     if file is None:
         return NotCopies()
-    file = Path(file)
+    file = as_path(file, "not_copies, a file of pairs,")
     header = {name.casefold() for name in sniff(file)[0]}
     if "path" in header and header & set(CLUSTER_COLUMNS):
         return NotCopies(find_not_copies(LabelledImages([], [], None), file))

@@ -20,7 +20,7 @@ from clusterkit.similarity.tone_share import UNUSUAL, ToneInfluence, Version, cl
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils import html
 from clusterkit.utils.arguments import check_at_least
-from clusterkit.utils.seeds import generator_from
+from clusterkit.utils.seeds import check_seed, generator_from
 from clusterkit.utils.text import join_lines, percent, plural
 
 # Limits on the number of bins of a readable histogram.
@@ -339,6 +339,7 @@ def explain_vectors(
     >>> round(explanation.similarity, 2), explanation.n_pairs, explanation.intersection
     (0.96, 3, 1.0)
     """
+    check_seed(random_state)
     on_disk = hasattr(embeddings, "iter_batches")
     if not isinstance(embeddings, Embeddings) and not on_disk:
         embeddings = Embeddings(embeddings)
