@@ -112,6 +112,10 @@ CALLS: dict[str, tuple[Callable[..., Any], str]] = {
         lambda **a: MiniBatchKMeans(**{"n_clusters": 2, **a}).fit(EMB.vectors),
         "n_clusters batch_size n_sample n_init max_iter tol random_state",
     ),
+    "MiniBatchKMeans in batches": (
+        lambda **a: MiniBatchKMeans(**{"n_clusters": 2, **a}).partial_fit(EMB.vectors),
+        "n_clusters batch_size n_sample n_init max_iter tol random_state",
+    ),
     "kmeans_sweep": (lambda **a: kmeans_sweep(EMB, [2, 3], **a), "n_init random_state"),
     "AffinityPropagation": (
         lambda **a: AffinityPropagation(**a).fit(EMB.vectors),
