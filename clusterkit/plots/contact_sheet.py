@@ -19,6 +19,7 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display, check_figure_path, save_figure
 from clusterkit.plots.pictures import Sheet, and_more, load_pictures
 from clusterkit.plots.style import QUIET, cluster_color, cluster_name
+from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.locations import as_path
 from clusterkit.utils.seeds import check_seed, generator_from
 
@@ -322,6 +323,7 @@ def _choose(
     """Choose the images of each cluster, one of several copies."""
     if show not in SHOWN:
         raise InvalidInputError(f"show must be one of {', '.join(SHOWN)}. Received: {show!r}")
+    check_at_least(n_images, 1, "n_images")
     check_seed(random_state)
     files = clustering.embeddings.files
     labels = np.asarray(clustering.labels)
