@@ -5,7 +5,9 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +49,8 @@ def test_ctrl_c_is_heard_whichever_thread_the_signal_reaches() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def test_no_more_than_ahead_are_begun_before_they_are_taken() -> None:
+@pytest.mark.parametrize("workers", [2, None])
+def test_no_more_than_ahead_are_begun_before_they_are_taken(workers: int | None) -> None:
     begun = 0
 
     def items() -> Iterator[int]:
@@ -56,7 +59,7 @@ def test_no_more_than_ahead_are_begun_before_they_are_taken() -> None:
             begun += 1
             yield i
 
-    for taken, _ in enumerate(map_ahead(lambda i: i, items(), ahead=7, workers=2)):
+    for taken, _ in enumerate(map_ahead(lambda i: i, items(), ahead=7, workers=workers)):
         assert begun <= taken + 1 + 7
 
 
@@ -65,24 +68,58 @@ def test_work_is_done_in_several_threads() -> None:
     assert len(list(map_ahead(lambda _: barrier.wait(), range(3), ahead=3, workers=3))) == 3
 
 
-def test_an_exception_comes_at_its_place_and_ends_the_threads() -> None:
+@pytest.mark.parametrize(
+    ("seconds", "workers", "n_items", "are_grouped"),
+    [(0, None, 1000, True), (0.01, None, 10, False), (0, 2, 100, False)],
+    ids=["short", "long", "waiting"],
+)
+def test_only_short_items_are_given_to_a_thread_several_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    workers: int | None,
+    n_items: int,
+    are_grouped: bool,
+) -> None:
+    groups: list[int] = []
+    submit = ThreadPoolExecutor.submit
+
+    def count(pool: ThreadPoolExecutor, run: Any, group: list[int]) -> Any:
+        groups.append(len(group))
+        return submit(pool, run, group)
+
+    def work(i: int) -> int:
+        time.sleep(seconds)
+        return i
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", count)
+    assert list(map_ahead(work, range(n_items), ahead=32, workers=workers)) == list(range(n_items))
+    assert max(groups) <= 32
+    assert len(groups) < n_items / 2 if are_grouped else len(groups) == n_items
+
+
+@pytest.mark.parametrize("workers", [2, None])
+@pytest.mark.parametrize("place", [3, 333])
+def test_an_exception_comes_at_its_place_and_ends_the_threads(
+    workers: int | None, place: int
+) -> None:
     def fail(i: int) -> int:
-        if i == 3:
-            raise ValueError("three")
+        if i == place:
+            raise ValueError("here")
         return i
 
     before = threading.active_count()
-    results = map_ahead(fail, range(1000), ahead=5, workers=2)
-    assert [next(results) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(ValueError, match="three"):
+    results = map_ahead(fail, range(1000), ahead=5, workers=workers)
+    assert [next(results) for _ in range(place)] == list(range(place))
+    with pytest.raises(ValueError, match="here"):
         next(results)
     assert threading.active_count() == before
 
 
-def test_leaving_early_ends_the_threads() -> None:
+@pytest.mark.parametrize("workers", [2, None])
+def test_leaving_early_ends_the_threads(workers: int | None) -> None:
     before = threading.active_count()
-    results = map_ahead(lambda i: i, range(1000), ahead=5, workers=2)
-    assert next(results) == 0
+    results = map_ahead(lambda i: i, range(1000), ahead=5, workers=workers)
+    assert [next(results) for _ in range(100)] == list(range(100))
     results.close()
     assert threading.active_count() == before
 

@@ -286,7 +286,7 @@ def test_a_host_that_does_not_answer_is_left_alone(tmp_path: Path) -> None:
     replies = {f"/{n}.jpg": Reply(manner="mute") for n in range(9)} | {"/robots.txt": Reply(b"")}
     with serving(replies) as server:
         source = write_list(tmp_path, [server.url(path) for path in replies if "jpg" in path])
-        found = gather(source, tmp_path / "out", max_seconds=0.1, per_host=1, **FAST)
+        found = gather(source, tmp_path / "out", max_seconds=0.4, per_host=1, **FAST)
         assert server.asked() == 5
     assert len(found.failures) == 9
     assert all(row.may_pass for row in found.failures)

@@ -3,13 +3,16 @@
 import os
 import platform
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -17,6 +20,8 @@ Map = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
 
 # Interval of checks for Ctrl-C in a thread that waits for a result.
 _LOOK_SECONDS = 0.1
+# Time that a thread of map_ahead should work on the items that it is given at once.
+_GROUP_SECONDS = 0.01
 
 # In a thread of map_ahead: whether its results are still needed.
 _here = threading.local()
@@ -145,7 +150,10 @@ def map_ahead(
     ahead : int
         Maximum number of items that are in progress or waiting to be consumed.
     workers : int, optional
-        Number of threads; by default one per CPU, and one more for waiting on the disk.
+        Number of threads that mostly wait; each is given one item at a time.  By default one per
+        CPU, and one more for waiting on the disk.  Then items that take little time are given to a
+        thread several at once, as joblib does: threads that do little at a time mostly wait for
+        each other.
 
     Yields
     ------
@@ -155,23 +163,56 @@ def map_ahead(
     """
     abandoned = threading.Event()
 
-    def mark() -> None:
-        """Let the tasks of a thread detect that they were abandoned."""
+    def run(group: list[Item]) -> _Done[Result]:
+        """Apply the function to a few items, up to the first that fails."""
         _here.abandoned = abandoned
-
-    with ThreadPoolExecutor(workers or count_cpus() + 1, initializer=mark) as pool:
-        pending: deque[Future[Result]] = deque()
+        start = time.perf_counter()
+        done: _Done[Result] = _Done()
         try:
-            for item in items:
-                if len(pending) >= ahead:
-                    yield _result(pending.popleft())
-                pending.append(pool.submit(function, item))
-            while pending:
-                yield _result(pending.popleft())
+            for item in group:
+                done.results.append(function(item))
+                if abandoned.is_set():
+                    break
+        # Raised again where its result is waited for.
+        except BaseException as error:
+            done.error = error
+        done.seconds = time.perf_counter() - start
+        return done
+
+    with ThreadPoolExecutor(workers or count_cpus() + 1) as pool:
+        pending: deque[tuple[int, Future[_Done[Result]]]] = deque()
+        n_pending, size, items = 0, 1, iter(items)
+        try:
+            while True:
+                group = list(islice(items, size)) if n_pending + size <= ahead else []
+                if group:
+                    pending.append((len(group), pool.submit(run, group)))
+                    n_pending += len(group)
+                elif pending:
+                    n_taken, future = pending.popleft()
+                    n_pending -= n_taken
+                    done = _result(future)
+                    yield from done.results
+                    if done.error is not None:
+                        raise done.error
+                    if workers is None:
+                        wanted = int(n_taken * _GROUP_SECONDS / max(done.seconds, 1e-9))
+                        size = max(1, min(wanted, 2 * n_taken, ahead))
+                else:
+                    return
         finally:
             abandoned.set()
-            for future in pending:
+            for _, future in pending:
                 future.cancel()
+
+
+@dataclass
+class _Done(Generic[Result]):
+    """Results of a few items, the error of the next one if it failed, and the time taken."""
+
+    results: list[Result] = field(default_factory=list)
+    error: BaseException | None = None
+    seconds: float = 0.0
 
 
 def _result(future: Future[Result]) -> Result:
@@ -181,7 +222,8 @@ def _result(future: Future[Result]) -> Result:
     thread only, which would not notice it until the task ends.
     """
     while not future.done():
-        wait([future], timeout=_LOOK_SECONDS)
+        with suppress(TimeoutError):
+            future.exception(timeout=_LOOK_SECONDS)
     return future.result()
 
 
