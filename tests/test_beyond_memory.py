@@ -330,7 +330,7 @@ def test_explain_reads_a_large_space_part_by_part(space: Space) -> None:
 def test_explain_ranks_a_large_space_among_random_pairs(
     space: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clusterkit.similarity.explanation._MOST_RANKED", 100)
+    monkeypatch.setattr("clusterkit.similarity.explanation._MAX_RANKED", 100)
     found = explain("1/0007.png", "0/0300.png", space, random_state=0, stream=True)
     assert found.n_pairs == 100 * 99 // 2
 

@@ -316,7 +316,7 @@ def test_many_images_are_searched_by_parts(monkeypatch: pytest.MonkeyPatch) -> N
     images = [scene(seed, (64, 64)) for seed in range(150)]
     images += [image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in images[::10]]
     whole = groups_of(images)
-    monkeypatch.setattr(copy_candidates, "_MOST_EXACT", 10)
+    monkeypatch.setattr(copy_candidates, "_MAX_EXACT", 10)
     monkeypatch.setattr(copy_candidates, "_BATCH_SIZE", 40)
     assert groups_of(images) == whole
     assert [(kept, copies[0].row) for kept, copies in whole] == [
@@ -327,7 +327,7 @@ def test_many_images_are_searched_by_parts(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_search_by_parts_prints_nothing(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(copy_candidates, "_MOST_EXACT", 100)
+    monkeypatch.setattr(copy_candidates, "_MAX_EXACT", 100)
     vectors = np.random.default_rng(0).standard_normal((400, 8)).astype(np.float32)
     assert len(copy_candidates.find_near(vectors))
     # faiss writes to the streams of the process.

@@ -199,7 +199,7 @@ def test_where_all_files_are_gone_all_are_shown(photos: Path, emb: Embeddings) -
 def test_where_none_of_many_is_there_further_ones_are_not_looked_for(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clusterkit.similarity.similar._MOST_GONE", 8)
+    monkeypatch.setattr("clusterkit.similarity.similar._MAX_GONE", 8)
     vectors = np.random.default_rng(0).normal(size=(200, 4))
     many = Embeddings(vectors, paths=[f"none{i}.png" for i in range(200)], root=photos)
     asked: list[int] = []

@@ -202,7 +202,7 @@ def test_labels_are_those_of_folders_or_given(
         write_report(found, tmp_path / "short.html", labels=["a"])
     with pytest.raises(InvalidInputError, match="name none of the 24 images"):
         write_report(found, tmp_path / "strange.html", labels={"x.png": "a"})
-    monkeypatch.setattr("clusterkit.report.page._MOST_LABELS", 20)
+    monkeypatch.setattr("clusterkit.report.page._MAX_LABELS", 20)
     many = write_report(found, tmp_path / "many.html", labels=[f"kind {i}" for i in range(24)])
     assert "most frequent labels" in many.path.read_text()
 
@@ -252,7 +252,7 @@ def test_neighbors_of_many_images_are_nearly_all_found(monkeypatch: pytest.Monke
     X = (centers[rng.integers(0, 30, 3000)] + rng.normal(0, 0.6, (3000, 200))).astype(np.float32)
     exact, rows, is_exact = layouts.find_neighbors(X, 8)
     assert is_exact
-    monkeypatch.setattr(layouts, "_MOST_EXACT", 1000)
+    monkeypatch.setattr(layouts, "_MAX_EXACT", 1000)
     near, found, is_exact = layouts.find_neighbors(X, 8)
     assert not is_exact
     assert not (found == np.arange(3000)[:, None]).any()

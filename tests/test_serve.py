@@ -37,7 +37,7 @@ from clusterkit.clustering.confounding import Confounding, RemovedConfounder
 from clusterkit.errors import ImageError, InvalidInputError, NotFoundError, WeightsError
 from clusterkit.images.decoding import decode_image
 from clusterkit.serve import Limits, create_app, run_server
-from clusterkit.serve.batching import MOST, Batcher
+from clusterkit.serve.batching import MAX_BATCH, Batcher
 from clusterkit.serve.connections import patient_for
 from clusterkit.serve.limits import RefusedError
 from clusterkit.serve.page import Page, PageKeeper
@@ -224,7 +224,7 @@ def test_the_page_before_stays_where_a_new_one_cannot_be_made(
 def test_a_page_of_too_many_images_says_so(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clusterkit.serve.routes.MOST_ON_PAGE", 3)
+    monkeypatch.setattr("clusterkit.serve.routes.MAX_ON_PAGE", 3)
     answer = client.get("/")
     assert answer.status_code == 200
     assert "a page shows at most 3" in answer.text
@@ -494,7 +494,7 @@ def test_nobody_waits_for_a_large_picture_but_other_large_ones(
 ) -> None:
     # Longer than the test may take: a large picture must not count as one that is coming.
     monkeypatch.setattr("clusterkit.serve.batching.WAIT_SECONDS", 100.0)
-    monkeypatch.setattr("clusterkit.serve.service._MOST_BYTES_AT_ONCE", 2**19)
+    monkeypatch.setattr("clusterkit.serve.service._MAX_BYTES_AT_ONCE", 2**19)
     large = encode(Image.new("RGB", (300, 200), "red"), "PNG")
     started, go_on = threading.Event(), threading.Event()
 
@@ -539,7 +539,7 @@ def test_pictures_of_several_requests_are_computed_together() -> None:
     start = time.monotonic()
     futures = [batcher.submit(run, one) for one in pixels]
     assert [future.result(10)[0] for future in futures] == list(range(40))
-    assert max(sizes) <= MOST
+    assert max(sizes) <= MAX_BATCH
     assert len(sizes) < 40
     # The next picture waits for one that does not arrive, but not for long.
     batcher.expect(2)

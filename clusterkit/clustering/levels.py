@@ -281,10 +281,10 @@ def choose_level(curve: ElbowCurve, level: int | None = None) -> ChosenLevel:
     return ChosenLevel(level, numbers, sure, curve.sampled)
 
 
-def _shorten(texts: Sequence[str], most: int) -> str:
-    """Join at most ``most`` texts, as many as fit in a line, and add how many more there are."""
+def _shorten(texts: Sequence[str], max_texts: int) -> str:
+    """Join at most ``max_texts`` texts, as many as fit in a line, and count the others."""
     shown = next(
-        (count for count in range(most, 1, -1) if len(", ".join(texts[:count])) <= _WIDTH),
+        (count for count in range(max_texts, 1, -1) if len(", ".join(texts[:count])) <= _WIDTH),
         1,
     )
     return first_few(texts, shown)

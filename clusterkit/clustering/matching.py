@@ -18,8 +18,8 @@ from clusterkit.utils.noise import NOISE, cluster_text
 from clusterkit.utils.text import plural
 
 # Minimum fraction of its remaining images in the cluster that continues it, unless the largest.
-_LEAST_SHARE = 0.2
-_MOST_SHOWN = 10
+_MIN_SHARE = 0.2
+_MAX_SHOWN = 10
 # Numbers of images by earlier and new cluster.
 Flows = Counter[tuple[int, int]]
 
@@ -79,10 +79,10 @@ class IdentityReport(Result):
         moves = Counter((move.before, move.after) for move in self.moved).most_common()
         lines += [
             f"moved: {plural(n, 'image')} from {cluster_text(before)} to {cluster_text(after)}"
-            for (before, after), n in moves[:_MOST_SHOWN]
+            for (before, after), n in moves[:_MAX_SHOWN]
         ]
-        if len(moves) > _MOST_SHOWN:
-            rest = sum(n for _, n in moves[_MOST_SHOWN:])
+        if len(moves) > _MAX_SHOWN:
+            rest = sum(n for _, n in moves[_MAX_SHOWN:])
             lines.append(f"moved: {plural(rest, 'image')} between other clusters")
         if self.n_added:
             lines.append(f"added: {plural(self.n_added, 'image')}")
@@ -221,7 +221,7 @@ def _go_on(flows: Flows) -> dict[int, int]:
     if not table.size:
         return number
     for row, column in zip(*linear_sum_assignment(table, maximize=True), strict=True):
-        least = min(_LEAST_SHARE * remaining[olds[row]], table[row].max())
+        least = min(_MIN_SHARE * remaining[olds[row]], table[row].max())
         if table[row, column] >= max(1, least):
             number[news[column]] = olds[row]
     return number
@@ -269,6 +269,6 @@ def _images(paths: Sequence[Hashable] | None, n: int, name: str) -> Sequence[Has
 
 def _join(numbers: Sequence[int]) -> str:
     """Return numbers as text: "1, 2 and 3", shortened if there are many."""
-    shown = [str(number) for number in numbers[:_MOST_SHOWN]]
-    last = shown.pop() if len(numbers) <= _MOST_SHOWN else f"{len(numbers) - _MOST_SHOWN} more"
+    shown = [str(number) for number in numbers[:_MAX_SHOWN]]
+    last = shown.pop() if len(numbers) <= _MAX_SHOWN else f"{len(numbers) - _MAX_SHOWN} more"
     return f"{', '.join(shown)} and {last}"

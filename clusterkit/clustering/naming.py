@@ -46,7 +46,7 @@ _RELATIVE_SCORE = 0.25
 # Classes with this share of the probability are not replaced by a kind.
 _GOOD_SHARE = 0.5
 # Minimum share of the probability for a name.
-_LEAST_SHARE = 0.25
+_MIN_SHARE = 0.25
 # Minimum share of a class that is added only to distinguish two clusters.
 _ADDED_SHARE = 0.1
 
@@ -230,7 +230,7 @@ def _candidates(classes: _Terms, kinds: _Terms, number: int) -> list[_Name]:
     if names[0].share < _GOOD_SHARE:
         kind = kinds.name(number)
         names.insert(0 if kind.score > names[0].score else 1, kind)
-    return [name for name in names if name.share >= _LEAST_SHARE]
+    return [name for name in names if name.share >= _MIN_SHARE]
 
 
 def _choose(candidates: dict[int, list[_Name]], taken: Collection[str]) -> dict[int, str]:

@@ -48,14 +48,14 @@ _ASPECT_STEP = math.log(1.02)
 # Number of pictures processed at a time; more would not fit in the cache of a core.
 _BATCH_SIZE = 1024
 # Maximum number of pictures that are searched exactly; more are searched by an inverted file.
-_MOST_EXACT = 2_000
+_MAX_EXACT = 2_000
 # Number of cells of the inverted file that are searched.
 _N_PROBES = 4
 # Number of principal axes of the 48 magnitudes that the inverted file compares.  Among 100,000
 # pictures, this finds as many copies as all 48 values, in four fifths of the time.
 _N_AXES = 32
 # Maximum dimension of embeddings; longer ones are projected to it.
-_MOST_DIMENSIONS = 256
+_MAX_DIMENSIONS = 256
 
 
 class Disc(NamedTuple):
@@ -276,10 +276,10 @@ def find_near(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
         Rows of two vectors, the lower first; each pair once.
     """
     n, dimension = vectors.shape
-    if dimension > _MOST_DIMENSIONS:
+    if dimension > _MAX_DIMENSIONS:
         # A random projection hardly changes angles (Johnson and Lindenstrauss, 1984).
         rng = np.random.default_rng(0)
-        vectors = vectors @ rng.standard_normal((dimension, _MOST_DIMENSIONS)).astype(np.float32)
+        vectors = vectors @ rng.standard_normal((dimension, _MAX_DIMENSIONS)).astype(np.float32)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = np.ascontiguousarray(vectors / np.where(length > 0, length, 1), np.float32)
     nearest = _make_search(unit)(unit)
@@ -298,7 +298,7 @@ def _make_search(vectors: NDArray[np.float32], *, n_axes: int | None = None) -> 
 
     (n, dimension), metric = vectors.shape, faiss.METRIC_INNER_PRODUCT
     k = min(_N_NEIGHBORS + 1, n)
-    if n <= _MOST_EXACT:
+    if n <= _MAX_EXACT:
         return lambda queries: faiss.knn(queries, vectors, k, metric=metric)[1]
     if n_axes is None:
         index = cells = _make_cells(n, dimension, metric)

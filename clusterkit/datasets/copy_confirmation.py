@@ -42,7 +42,7 @@ _MIN_CLEAR = 8
 _MIN_AREA = 0.2
 # Maximum factors by which alignment may change the scale of a map, and one direction more than the
 # other.
-_MOST_SCALE, _MOST_STRETCH = 1.3, 1.2
+_MAX_SCALE, _MAX_STRETCH = 1.3, 1.2
 # Width, in pixels, of the rim of a turned disc that is blurred with the filled corners.
 _EDGE = 2.5
 # Maximum angle, in radians, at which the filled corners are too small to matter.
@@ -51,7 +51,7 @@ _UPRIGHT = math.radians(2)
 # after alignment is not lower than the threshold minus the first value, or if their correlation
 # before it is not lower than the threshold plus the second (the alignment may go astray).
 _SMALLEST_LESS, _SMALLEST_MORE = 0.1, 0.07
-# The limits of ``_MOST_SCALE`` and ``_MOST_STRETCH`` are multiplied by this for the smallest
+# The limits of ``_MAX_SCALE`` and ``_MAX_STRETCH`` are multiplied by this for the smallest
 # pictures.  With these three values, they reject 94 of 35,300 pairs of copies, and 52 % of 12,800
 # other pairs with similar moments.
 _SMALLEST_SLACK = 1.08
@@ -342,7 +342,7 @@ def _is_near(maps: Floats, guess: Floats, slack: float) -> NDArray[np.bool_]:
     change = maps[:, :, :2] @ np.linalg.inv(guess[:, :, :2])
     stretch = np.linalg.svd(change, compute_uv=False)
     largest, least = stretch.T
-    scale, stretched = slack * _MOST_SCALE, slack * _MOST_STRETCH
+    scale, stretched = slack * _MAX_SCALE, slack * _MAX_STRETCH
     near: NDArray[np.bool_] = largest <= np.minimum(scale, stretched * least)
     near &= least >= 1 / scale
     return near

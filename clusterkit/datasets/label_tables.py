@@ -411,7 +411,7 @@ def _choose_equal(table: Table, columns: Sequence[int]) -> int:
 
 def _raise_ambiguous(table: Table, what: str, columns: Sequence[int], option: str) -> int:
     """Raise an error for an ambiguous choice of column."""
-    names = first_few((table.header[index] or "(no name)" for index in columns), most=10)
+    names = first_few((table.header[index] or "(no name)" for index in columns), max_items=10)
     raise InvalidInputError(
         f"{table.file}: which column holds the {what} is unclear from {names}: name it with "
         f"{option}"

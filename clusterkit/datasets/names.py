@@ -177,11 +177,11 @@ def _one_to_one(pairs: Sequence[tuple[str, str]], source: str | Path) -> dict[st
     return dict(pairs)
 
 
-def first_few(items: Iterable[str], most: int = 3) -> str:
+def first_few(items: Iterable[str], max_items: int = 3) -> str:
     """Return the first items as text: "a, b, c and 4 more"."""
     items = list(items)
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(items[:most]) + more
+    more = f" and {len(items) - max_items} more" if len(items) > max_items else ""
+    return ", ".join(items[:max_items]) + more
 
 
 def _composed(path: str) -> str:

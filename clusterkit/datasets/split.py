@@ -195,7 +195,7 @@ def draw_folds(
     group_of_row = _group_copies(data, thumbnails, apart, of_any_label=True)
     parts = np.full(len(data), TRAIN, dtype=object)
     _check_classes(
-        data, group_of_row.tolist(), parts, least=n_folds, what=f"to divide into {n_folds} folds"
+        data, group_of_row.tolist(), parts, minimum=n_folds, what=f"to divide into {n_folds} folds"
     )
     groups = _gather(range(len(data)), group_of_row)
     folds = np.full(n_images, -1)
@@ -267,10 +267,10 @@ def _divide(
     labels = data.labels or []
     part_of_row = np.array(data.parts or [TRAIN] * len(data), dtype=object)
     wanted = {part: share for part, share in shares.items() if share and part not in part_of_row}
-    least, what = (2 if wanted else 1), "to learn from"
+    minimum, what = (2 if wanted else 1), "to learn from"
     if n_different is not None:
-        least, what = n_different, f"for {plural(n_different, 'part')}"
-    _check_classes(data, group_of_row.tolist(), part_of_row, least=least, what=what)
+        minimum, what = n_different, f"for {plural(n_different, 'part')}"
+    _check_classes(data, group_of_row.tolist(), part_of_row, minimum=minimum, what=what)
     _warn_of_shared(group_of_row, part_of_row)
     groups = _gather(np.flatnonzero(part_of_row == TRAIN).tolist(), group_of_row)
     if data.is_multilabel:
@@ -392,12 +392,12 @@ def _check_classes(
     digests: Sequence[Hashable],
     part_of_row: NDArray[np.object_],
     *,
-    least: int,
+    minimum: int,
     what: str = "to learn from",
 ) -> None:
     """Check that the classes can be learned and occur in the training images.
 
-    Each class must have ``least`` different training images.
+    Each class must have ``minimum`` different training images.
     """
     parts: dict[str, dict[str, set[Hashable]]] = {part: defaultdict(set) for part in (TRAIN, TEST)}
     others = parts[TEST]
@@ -416,9 +416,9 @@ def _check_classes(
         )
     for name, images in sorted(known.items()):
         # Multi-label classes are skipped, since their images also have other labels.
-        if len(images) < least and not data.is_multilabel:
+        if len(images) < minimum and not data.is_multilabel:
             raise InvalidInputError(
-                f"each class needs at least {least} different images {what}. "
+                f"each class needs at least {minimum} different images {what}. "
                 f"Received: {len(images)} of {name}"
             )
 

@@ -18,14 +18,14 @@ GROUPS = {"constant": -1.34, "log(k)": -2.53, "separation": 40.2, "valley": 12.1
 # Whether a number that stands out is within one of the right number, if there are groups.
 NEARNESS = {"constant": 0.633, "lead": 1.18}
 # Below this probability of groups, or below this confidence, there is no clear number.
-_LEAST, _LEAST_CONFIDENCE = 0.5, 0.125
+_MIN_GROUPED, _MIN_CONFIDENCE = 0.5, 0.125
 # Below this confidence the verdict says "About".
 _LOW_CONFIDENCE = 0.5
 # A number stands out if it is this many times as probable as some number between it and each more
 # probable one; and the maximum number of those that stand out.
 _PROMINENCE, MAX_LEVELS = 1.5, 4
 # A level other than the best has at least this confidence.
-_LEAST_LEVEL = 0.05
+_MIN_LEVEL = 0.05
 # Larger numbers are tried if the last fifth of the range holds this share of the probability.
 _TAIL, _OPEN = 0.2, 0.2
 # The lead is the logarithm of at most this ratio, and of at least its inverse.
@@ -192,13 +192,13 @@ def judge(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], votes: Vot
     best, *others = find_peaks(ranks)
     k, confidence = int(n_clusters[best]), round(float(confidences[best]), 2)
     probability = ranks * grouped[best]
-    if grouped[best] < _LEAST or confidence < _LEAST_CONFIDENCE:
-        is_one = grouped[best] < _LEAST
+    if grouped[best] < _MIN_GROUPED or confidence < _MIN_CONFIDENCE:
+        is_one = grouped[best] < _MIN_GROUPED
         lacking = _what_lacks(best, n_clusters, curves) if is_one else _NO_LEAD
         more = f"; there may be more than {n_clusters[-1]}" if is_open else ""
         sentence = f"No clear number of clusters: {lacking}{more}."
         return Verdict(None, confidence, sentence, {}, probability)
-    are_levels = (grouped >= _LEAST) & (confidences >= _LEAST_LEVEL)
+    are_levels = (grouped >= _MIN_GROUPED) & (confidences >= _MIN_LEVEL)
     strong = [best, *(place for place in others if are_levels[place])]
     levels = {int(n_clusters[place]): round(float(confidences[place]), 2) for place in strong}
     about = "About " if confidence < _LOW_CONFIDENCE else ""

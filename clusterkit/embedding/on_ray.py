@@ -29,19 +29,19 @@ from clusterkit.utils.ray_engine import RayEngine, Room, check_versions
 # Maximum number of rows of a part.  This is what a lost worker loses: up to a minute of its work.
 PIECE_ROWS = {"CPU": 256, "GPU": 2048}
 # Minimum number of rows of a part, which limits how long workers wait for the last one.
-_LEAST_ROWS = {"CPU": 8, "GPU": 128}
+_MIN_ROWS = {"CPU": 8, "GPU": 128}
 # Number of rows of a part as a share of the rows that remain for each worker.
 _SHARE = 1 / 8
 # Memory of a worker in GB, for TensorFlow, a network in up to four sessions, and pictures being
 # read.  A worker with Xception and one CPU took 2.3.
 _MEMORY = 3.0
 # Maximum number of CPUs of a worker; beyond this, one more worker gains more.
-_MOST_CPUS = 4
+_MAX_CPUS = 4
 # Maximum number of attempts at a piece whose workers die.  Then the piece is taken for the cause.
-_MOST_ATTEMPTS = 3
+_MAX_ATTEMPTS = 3
 # Number of pieces after which their ledgers are merged.  Each part has a ledger of its own until
 # then, and a writer reads all of them.
-_MOST_LEDGERS = 32
+_MAX_LEDGERS = 32
 # Libraries on which the last bit of a vector depends.
 _LIBRARIES = ("keras", "numpy", "pillow", "simplejpeg")
 
@@ -145,7 +145,7 @@ def run_on_ray(run: EmbedRun, store: Store, space: Space, engine: RayEngine) -> 
         paths = [path for path, _ in run.new_files()]
         if not paths:
             return
-        with engine.started(memory=_MEMORY, cpus=_MOST_CPUS, gpus=True) as room:
+        with engine.started(memory=_MEMORY, cpus=_MAX_CPUS, gpus=True) as room:
             images = ImageFolder._from_paths(run.images.root, paths, run.images._listed)
             unsized, pieces = cut_into_pieces(images, run.known, _piece_sizes(len(paths), room))
             job = Job(
@@ -168,7 +168,7 @@ def run_on_ray(run: EmbedRun, store: Store, space: Space, engine: RayEngine) -> 
                 run.bar.update(outcome.embedded + outcome.reused + len(outcome.failures))
                 if run.failures:
                     run.bar.set_postfix(failed=len(run.failures))
-                if number % _MOST_LEDGERS == 0:
+                if number % _MAX_LEDGERS == 0:
                     space.ledgers.absorb()
     # Pieces end in any order.
     run.failures.sort()
@@ -255,11 +255,11 @@ class RayWorker:
     def embed(self, piece: Piece) -> Outcome:
         """Embed a piece and write its part."""
         job = self.job
-        if self.begin(piece.number) > _MOST_ATTEMPTS:
+        if self.begin(piece.number) > _MAX_ATTEMPTS:
             # Otherwise Ray would retry forever.
             paths = piece.images.paths
             return Outcome(
-                refused=f"{_MOST_ATTEMPTS} workers died at the images {paths[0]} "
+                refused=f"{_MAX_ATTEMPTS} workers died at the images {paths[0]} "
                 f"to {paths[-1]} in {piece.images.root}: embed these with the engine local, which "
                 "reports more, and give workers more memory if there is too little"
             )
@@ -369,7 +369,7 @@ def _piece_sizes(n_images: int, room: Room) -> Iterator[int]:
     """
     kind = "GPU" if room.gpus else "CPU"
     while n_images:
-        share = max(_LEAST_ROWS[kind], ceil(n_images / room.workers * _SHARE))
+        share = max(_MIN_ROWS[kind], ceil(n_images / room.workers * _SHARE))
         size = min(n_images, share, PIECE_ROWS[kind])
         yield size
         n_images -= size

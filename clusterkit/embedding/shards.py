@@ -15,8 +15,8 @@ from clusterkit.images.folder import ImageFolder
 from clusterkit.utils.locations import is_address
 from clusterkit.utils.paths import escape_path
 
-_MOST = 100_000
-_ALLOWED = f"NUMBER/COUNT with 1 <= NUMBER <= COUNT <= {_MOST}, such as 3/8"
+_MAX_COUNT = 100_000
+_ALLOWED = f"NUMBER/COUNT with 1 <= NUMBER <= COUNT <= {_MAX_COUNT}, such as 3/8"
 
 
 class Shard(NamedTuple):
@@ -60,7 +60,7 @@ class Shard(NamedTuple):
             If they are out of range.
         """
         is_whole = all(isinstance(value, int | np.integer) for value in self)
-        if not is_whole or not 1 <= self.number <= self.of <= _MOST:
+        if not is_whole or not 1 <= self.number <= self.of <= _MAX_COUNT:
             raise InvalidInputError(f"a shard must be {_ALLOWED}. Received: {self}")
         return self
 

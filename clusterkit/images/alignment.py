@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 # Largest change of an entry of a map in one step.
-_MOST_STEP = 0.15
+_MAX_STEP = 0.15
 # Relative damping of the diagonal of the normal equations, so that flat pictures do not move.
 _DAMPING = 1e-3
 
@@ -75,7 +75,7 @@ def align(
         error = (_normalise(seen, weights * inside)[0] - wanted) * inside
         step = (inverse @ (slopes @ error[:, :, None])).reshape(n, 2, 3)
         largest = np.abs(step).max(axis=(1, 2), keepdims=True)
-        step *= np.minimum(1, _MOST_STEP / np.maximum(largest, 1e-9))
+        step *= np.minimum(1, _MAX_STEP / np.maximum(largest, 1e-9))
         maps = compose(maps, invert(step + np.eye(2, 3, dtype=np.float32)))
     return maps
 

@@ -31,10 +31,10 @@ from clusterkit.utils.optional_imports import require
 _HEIC_BRANDS = frozenset(b"heic heim heis heix hevc hevx mif1 msf1".split())
 
 # Pillow's own limit, unless changed for the whole process.
-_MOST_JPEG_PIXELS_HERE = 89_478_485
+_MAX_JPEG_PIXELS_HERE = 89_478_485
 # The C library may keep the memory of Pillow's pixels per thread; larger images are decoded in
 # separate processes, which return it.
-_MOST_PIXELS_HERE = 2**24
+_MAX_PIXELS_HERE = 2**24
 _PIXELS_AT_ONCE = 2**17
 # Bytes per pixel of decoding: the decoder's, Pillow's, and the array's.  The peak memory of
 # processes that decoded 9 megapixels grew by 18 for WebP, 24 for JPEG 2000, 4 for modes of one
@@ -159,12 +159,12 @@ def _is_safe_here(data: bytes) -> bool:
     The decoders of these formats are mature, and decoded 100,000 damaged files each without a crash
     (``tests/benchmarks/fuzz_decoders.py``).
     """
-    most = _MOST_PIXELS_HERE
+    most = _MAX_PIXELS_HERE
     if data.startswith(b"\xff\xd8\xff"):
         frame = read_frame(data)
         if frame is None or not frame.can_be_scaled:
             return False
-        most, height, width = _MOST_JPEG_PIXELS_HERE, frame.height, frame.width
+        most, height, width = _MAX_JPEG_PIXELS_HERE, frame.height, frame.width
     elif data.startswith(b"\x89PNG\r\n\x1a\n"):
         width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     elif data.startswith((b"GIF87a", b"GIF89a")):

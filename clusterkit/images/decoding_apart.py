@@ -35,7 +35,7 @@ _START_SECONDS = 300.0
 _END_SECONDS = 5.0
 _LENGTHS = struct.Struct("<QQ")
 # Limit for an answer without pixels, in case the process's memory is corrupted.
-_MOST_HEAD_BYTES = 2**16
+_MAX_HEAD_BYTES = 2**16
 
 
 def can_decode_apart() -> bool:
@@ -265,7 +265,7 @@ def send(stream: BinaryIO, head: dict[str, Any], body: bytes | NDArray[np.uint8]
 def receive(stream: BinaryIO, *, most_bytes: float = math.inf) -> tuple[dict[str, Any], bytearray]:
     """Read a message; raise EOFError at the end of the stream, ValueError if it is invalid."""
     n_words, n_bytes = _LENGTHS.unpack(_read(stream, _LENGTHS.size))
-    if n_words > _MOST_HEAD_BYTES or n_bytes > most_bytes:
+    if n_words > _MAX_HEAD_BYTES or n_bytes > most_bytes:
         raise ValueError("no message")
     head = json.loads(bytes(_read(stream, n_words)))
     return head, _read(stream, n_bytes)

@@ -21,7 +21,7 @@ from clusterkit.images.decoding_apart import receive, send
 
 # Allowance above the limit of an image for the decoders' threads and the allocator.
 _SPARE_BYTES = 2**29
-_MOST_LETTERS = 1000
+_MAX_LETTERS = 1000
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def _answer(request: dict[str, Any], data: bytes, requests: BinaryIO, answers: B
         size = tuple(request["size"]) if request["size"] else None
         image, shape = decode_here(data, size, claim, resize=request["resize"])
     except ImageError as error:
-        send(answers, {"error": str(error)[:_MOST_LETTERS]})
+        send(answers, {"error": str(error)[:_MAX_LETTERS]})
     else:
         send(answers, {"image": image.shape[:2], "shape": shape}, np.ascontiguousarray(image))
 

@@ -33,11 +33,11 @@ _FAINT = 8.0
 # from those of the outermost line.
 _PLAIN = 6.0
 # Share of the pixels of the next line that differ from the border.
-_MOST_OF_A_LINE = 0.5
+_MIN_SHARE_OF_LINE = 0.5
 # The largest share of each side that a border can take.
-_MOST_BORDER = 0.4
+_MAX_BORDER = 0.4
 # Below this variance of grey levels an image has no detail to be sharp.
-_LEAST_VARIANCE = 1.0
+_MIN_VARIANCE = 1.0
 
 
 class ImageProperties(NamedTuple):
@@ -179,15 +179,15 @@ def _sharpness(grey: NDArray[np.float32]) -> float:
     laplacian = (
         4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
     )
-    floor = _LEAST_VARIANCE / 256
-    return math.log2(max(laplacian.var(), floor) / max(grey.var(), _LEAST_VARIANCE))
+    floor = _MIN_VARIANCE / 256
+    return math.log2(max(laplacian.var(), floor) / max(grey.var(), _MIN_VARIANCE))
 
 
 def _border(grey: NDArray[np.float32]) -> float:
     """Return the share of an image's area that lies in borders of one colour."""
     kept = []
     for picture in (grey, grey.T):
-        limit = int(_MOST_BORDER * len(picture))
+        limit = int(_MAX_BORDER * len(picture))
         sides = [_count_plain(lines[:limit]) for lines in (picture, picture[::-1])]
         kept.append(1 - sum(sides) / len(picture))
     return 1 - kept[0] * kept[1]
@@ -204,7 +204,7 @@ def _count_plain(lines: NDArray[np.float32]) -> int:
         return 0
     count = int(is_plain.argmin())
     # Resizing blurs the first line after a border.
-    return count if is_off[count : count + 2].mean(axis=1).max() > _MOST_OF_A_LINE else 0
+    return count if is_off[count : count + 2].mean(axis=1).max() > _MIN_SHARE_OF_LINE else 0
 
 
 def _detail(grey: NDArray[np.float32]) -> NDArray[np.int8]:

@@ -14,7 +14,7 @@ _N_LINES = 32
 # few edges, changes from ``_FAINT`` levels on count; smaller ones may be noise.
 _EDGE, _FAINT, _REACH = 24, 8, 8
 # If the share of edges in a picture is smaller than this, its strongest changes are used instead.
-_LEAST_EDGES = 0.02
+_MIN_EDGES = 0.02
 # Share of the edges that are at least as steep as the measure.
 _STEEPEST = 0.1
 # Steepness of sharp pictures: one step is half of the change.  Larger values are clipped to this.
@@ -173,7 +173,7 @@ def _measure_steepness(pictures: list[NDArray[np.uint8]]) -> list[float | None]:
     for here in _slices([lines.size for lines in pictures]):
         own = is_edge[here]
         n_edges = np.count_nonzero(own)
-        if n_edges < max(1, _LEAST_EDGES * own.size):
+        if n_edges < max(1, _MIN_EDGES * own.size):
             found.append(_steepness_of_faint(change[here], step[here]))
         elif np.count_nonzero(is_steep[here]) >= _STEEPEST * n_edges:
             found.append(SHARP)
@@ -202,7 +202,7 @@ def _widen(values: NDArray[np.uint8], offset: int, extreme: np.ufunc) -> NDArray
 
 def _steepness_of_faint(change: NDArray[np.uint8], step: NDArray[np.uint8]) -> float | None:
     """Return the steepness of the strongest changes in a picture with few edges."""
-    is_edge = change >= max(_FAINT, np.quantile(change, 1 - _LEAST_EDGES))
+    is_edge = change >= max(_FAINT, np.quantile(change, 1 - _MIN_EDGES))
     return _steepness(change[is_edge], step[is_edge]) if is_edge.any() else None
 
 

@@ -48,7 +48,7 @@ _PIXEL_TAGS = (_DECISIVE_TAGS | _JPEG_TAGS) | {
 }
 # Limits on strips or tiles, values per tag, and tags, so that damaged counts take neither much
 # memory nor time.
-_MOST_PIECES, _MOST_VALUES, _MOST_TAGS = 2**18, 2**22, 2**16
+_MAX_PIECES, _MAX_VALUES, _MAX_TAGS = 2**18, 2**22, 2**16
 
 # Struct format of each value type; 2 and 7 are bytes, 5 and 10 are fractions.
 _TYPES = {1: "B", 2: "s", 3: "H", 4: "L", 5: "L", 6: "b", 7: "s", 8: "h", 9: "l", 10: "l"}
@@ -327,8 +327,8 @@ class Tiff:
         width, height = self._piece_shape
         columns = -(-self.width // width)
         n = columns * -(-self.height // height)
-        if n > _MOST_PIECES:
-            raise ImageError(f"the TIFF file has {n:,} pieces; {_MOST_PIECES:,} are allowed")
+        if n > _MAX_PIECES:
+            raise ImageError(f"the TIFF file has {n:,} pieces; {_MAX_PIECES:,} are allowed")
         offsets = self._tags.get(_TILE_OFFSETS if tiled else _STRIP_OFFSETS, ())
         sizes = self._tags.get(_TILE_BYTES if tiled else _STRIP_BYTES, ())
         offsets = offsets[plane * n : (plane + 1) * n]
@@ -597,7 +597,7 @@ def read_tags(data: bytes) -> tuple[str, dict[int, Any]]:
     except struct.error:
         raise ImageError("damaged: the TIFF file is truncated") from None
     at += 8 if big else 2
-    n = min(n, _MOST_TAGS)
+    n = min(n, _MAX_TAGS)
     head, room = (f"{order}HHQ", 8) if big else (f"{order}HHL", 4)
     step = struct.calcsize(head) + room
     tags: dict[int, Any] = {}
@@ -611,7 +611,7 @@ def read_tags(data: bytes) -> tuple[str, dict[int, Any]]:
         if not known or letter is None or not count or tag in tags:
             continue
         tags[tag] = None
-        if count > _MOST_VALUES:
+        if count > _MAX_VALUES:
             continue
         form = f"{order}{count * (2 if kind in _FRACTIONS else 1)}{letter}"
         size = struct.calcsize(form)

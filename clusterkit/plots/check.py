@@ -23,7 +23,7 @@ _PICTURES = _NAME + _BAR + 16.0
 _WIDTH = _PICTURES + _N_IMAGES * (_SIDE + _GAP)
 _ROW = _SIDE + _GAP + 2.0
 # Maximum number of classes with a bar.
-_MOST_CLASSES = 12
+_MAX_CLASSES = 12
 
 
 class CheckDisplay(Display):
@@ -98,7 +98,7 @@ class CheckDisplay(Display):
     def _largest(self) -> list[tuple[str, int]]:
         """Return the classes that are drawn, the largest first."""
         ranked = sorted((self.classes or {}).items(), key=lambda item: -item[1])
-        return ranked[:_MOST_CLASSES]
+        return ranked[:_MAX_CLASSES]
 
     def _size(self) -> tuple[float, float]:
         """Return the size of the sheet, in points."""
@@ -137,13 +137,13 @@ class CheckDisplay(Display):
         self.ax_ = ax
 
     @staticmethod
-    def _bar(sheet: Sheet, name: str, count: int, most: int, y: float, color: str) -> None:
+    def _bar(sheet: Sheet, name: str, count: int, highest: int, y: float, color: str) -> None:
         """Draw a name, a bar and its number at a height."""
         left = _MARGIN + _NAME
         sheet.line(name, left - 8, y, _NAME - 8, size=9, ha="right")
         width = 0.6 * _BAR
         sheet.box(left, y - 5, width, 10, color=RULE)
-        sheet.box(left, y - 5, width * count / most, 10, color=color)
+        sheet.box(left, y - 5, width * count / highest, 10, color=color)
         sheet.line(f"{count:,}", left + width + 6, y, _BAR - width, size=9)
 
 

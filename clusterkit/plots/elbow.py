@@ -244,7 +244,7 @@ class ElbowDisplay(Display):
         votes = self.votes or {}
         for panel, (name, values) in zip(grid, panels.items(), strict=False):
             self._draw_line(panel, values, votes.get(name))
-            self._scale(panel, most=8)
+            self._scale(panel, max_ticks=8)
             caption = _CAPTIONS.get(name, name)
             if name in votes:
                 caption += f": {'no number' if votes[name] is None else votes[name]}"
@@ -331,18 +331,18 @@ class ElbowDisplay(Display):
         numbers = np.asarray(self.n_clusters)
         return float(numbers[0] - max(1.5, 0.06 * np.ptp(numbers)))
 
-    def _scale(self, ax: Axes, *, left: float | None = None, most: int = 12) -> None:
+    def _scale(self, ax: Axes, *, left: float | None = None, max_ticks: int = 12) -> None:
         """Set limits and ticks of the numbers, with room from ``left``."""
         numbers = np.asarray(self.n_clusters)
         room = max(0.7, 0.02 * np.ptp(numbers))
         ax.set_xlim((numbers[0] if left is None else left) - room, numbers[-1] + room)
-        ax.set_xticks(self._ticks(most))
+        ax.set_xticks(self._ticks(max_ticks))
 
-    def _ticks(self, most: int) -> list[int]:
-        """Return at most about ``most`` round numbers in the tried range."""
+    def _ticks(self, max_ticks: int) -> list[int]:
+        """Return at most about ``max_ticks`` round numbers in the tried range."""
         numbers = np.asarray(self.n_clusters)
         if len(numbers) == 1:
             return numbers.tolist()
-        steps = MaxNLocator(most, steps=_STEPS, integer=True)
+        steps = MaxNLocator(max_ticks, steps=_STEPS, integer=True)
         first, last = numbers[[0, -1]]
         return [int(tick) for tick in steps.tick_values(first, last) if first <= tick <= last]

@@ -22,7 +22,7 @@ from clusterkit.preparation.faults import find_faults
 from clusterkit.preparation.file_inspection import FileInfo, inspect_files
 from clusterkit.preparation.findings import KINDS, Finding
 from clusterkit.preparation.not_copies import read_not_copies
-from clusterkit.preparation.off_topic import LEAST_IMAGES, OFF_TOPIC, score_off_topic
+from clusterkit.preparation.off_topic import MIN_IMAGES, OFF_TOPIC, score_off_topic
 from clusterkit.preparation.quarantining import QUARANTINED, check_quarantine, quarantine
 from clusterkit.preparation.shared_pictures import check_keep, find_shared_pictures, rank_to_keep
 from clusterkit.routing.sorting import Sorting, check_local
@@ -403,11 +403,9 @@ def _find_off_topic(
         n_unknown = plural(n_readable - len(known), "image")
         said.append(f"Not compared with the others of the folder, without embeddings: {n_unknown}.")
     sizes = Counter(folders[row] for row in known)
-    if small := sorted(folder for folder, size in sizes.items() if size < LEAST_IMAGES):
+    if small := sorted(folder for folder, size in sizes.items() if size < MIN_IMAGES):
         shown = first_few(folder or "the folder itself" for folder in small)
-        said.append(
-            f"Too few images to tell what is off-topic (fewer than {LEAST_IMAGES}): {shown}."
-        )
+        said.append(f"Too few images to tell what is off-topic (fewer than {MIN_IMAGES}): {shown}.")
     return scores, findings, said
 
 
@@ -448,4 +446,4 @@ def _count(names: Iterable[str | None]) -> dict[str, int]:
 def _counted(counts: Mapping[str, int]) -> str:
     """Return counts as text, the largest first."""
     ranked = Counter(counts).most_common()
-    return first_few((f"{name} {count:,}" for name, count in ranked), most=10)
+    return first_few((f"{name} {count:,}" for name, count in ranked), max_items=10)

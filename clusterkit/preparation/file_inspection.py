@@ -19,7 +19,7 @@ from clusterkit.utils.parallel import map_ahead
 
 # Minimum sides, in pixels, to which pictures are reduced.  Networks see images at about this size.
 _LONGER_SIDE = 256
-_LEAST_SHORTER_SIDE = 128
+_MIN_SHORTER_SIDE = 128
 # Number of pictures measured together; more would not fit in the cache of a core.
 _BATCH_SIZE = 16
 # Number of files opened in advance.
@@ -126,7 +126,7 @@ def decoding_size(data: bytes) -> tuple[int, int] | None:
         return _LONGER_SIDE, _LONGER_SIDE
     height, width = frame.height, frame.width
     fitting = (f for f in (8, 4, 2) if max(height, width) >= f * _LONGER_SIDE)
-    factor = next((f for f in fitting if min(height, width) >= f * _LEAST_SHORTER_SIDE), 1)
+    factor = next((f for f in fitting if min(height, width) >= f * _MIN_SHORTER_SIDE), 1)
     if factor == 1:
         return None
     size = -(-height // factor), -(-width // factor)

@@ -15,7 +15,7 @@ from clusterkit.utils.outliers import modified_z_scores
 
 # Minimum score of off-topic images: 2 % of the images of 70 species, some of them rightly.  And the
 # minimum number of images of a folder with a topic.
-OFF_TOPIC, LEAST_IMAGES = 5.0, 10
+OFF_TOPIC, MIN_IMAGES = 5.0, 10
 # The half of a folder that is nearest to its own mean is its topic: up to half of the folder may
 # show something else, even one single thing.
 _TOPIC_SHARE, _MAX_ROUNDS = 0.5, 20
@@ -30,7 +30,7 @@ _FAR_SHARE = 0.1
 _N_NEIGHBORS, _NEIGHBORS, _NEAR = 10, 0.5, 0.1
 # Vectors with fewer numbers have no useful correlation; shorter ones, without their mean, are
 # rounding.
-_LEAST_DIMENSION, _LEAST_LENGTH = 3, 1e-5
+_MIN_DIMENSION, _MIN_LENGTH = 3, 1e-5
 # Number of images above which approximate neighbours are used.
 _MANY = 5_000
 
@@ -87,7 +87,7 @@ def score_off_topic(X: ArrayLike, folders: Sequence[Hashable]) -> NDArray[np.flo
     members: dict[Hashable, list[int]] = defaultdict(list)
     for row, folder in enumerate(folders):
         members[folder].append(row)
-    of_folder = [np.array(m) for m in members.values() if len(m) >= LEAST_IMAGES]
+    of_folder = [np.array(m) for m in members.values() if len(m) >= MIN_IMAGES]
     found = [_find_topic(rows[own]) for own in of_folder]
     topics = np.array([topic for topic, _ in found], np.float32)
     scores = np.full(len(rows), np.nan)
@@ -120,12 +120,12 @@ def _score(rows: NDArray[np.float32], distances: NDArray[np.float64]) -> NDArray
 
 def _without_mean(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return rows of length 1 without the mean of their own numbers, of length 1 again."""
-    if rows.shape[1] < _LEAST_DIMENSION:
+    if rows.shape[1] < _MIN_DIMENSION:
         return rows
     rest = rows - rows.mean(axis=1, keepdims=True)
     lengths = np.sqrt(np.einsum("ij,ij->i", rest, rest))
-    rest /= np.maximum(lengths, _LEAST_LENGTH)[:, None]
-    rest[lengths < _LEAST_LENGTH] = 0
+    rest /= np.maximum(lengths, _MIN_LENGTH)[:, None]
+    rest[lengths < _MIN_LENGTH] = 0
     return rest
 
 

@@ -23,7 +23,7 @@ from clusterkit.store.stream import VectorStream
 from clusterkit.utils.text import plural
 
 # Up to this number of images, the thumbnails are in the page: about 15 MB.
-MOST_INSIDE = 10_000
+MAX_INSIDE = 10_000
 _N_NEIGHBORS = 8
 
 
@@ -54,7 +54,7 @@ def assemble(
     *,
     address: str,
     layout: str = "pca",
-    most_inside: int = MOST_INSIDE,
+    most_inside: int = MAX_INSIDE,
     title: str | None = None,
     curve: ElbowCurve | None = None,
     audit: Audit | None = None,

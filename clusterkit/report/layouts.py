@@ -16,7 +16,7 @@ from clusterkit.utils.optional_imports import require
 
 LAYOUTS = ("pca", "umap")
 # All pairs of 20,000 images in 2,048 dimensions take about half a minute on two cores.
-_MOST_EXACT = 20_000
+_MAX_EXACT = 20_000
 
 
 class Layout(NamedTuple):
@@ -137,7 +137,7 @@ def find_neighbors(
     if isinstance(vectors, VectorStream):
         distances, rows = nearest_others_of_stream(vectors, n_neighbors, progress=progress)
         return 1 - distances, rows, False
-    is_exact = len(vectors) <= _MOST_EXACT
+    is_exact = len(vectors) <= _MAX_EXACT
     if is_exact:
         distances, rows = nearest_others(vectors, n_neighbors)
     else:

@@ -37,9 +37,9 @@ SCRIPTS = (
 # Last of all, in a page that a server sends.
 UPLOAD_SCRIPT = "upload.js"
 # With more labels, only the most frequent of each cluster are listed.
-_MOST_LABELS, _N_FREQUENT = 30, 4
+_MAX_LABELS, _N_FREQUENT = 30, 4
 # Images of a finding that are shown.
-_MOST_NAMED = 12
+_MAX_NAMED = 12
 _INDICES = ("silhouette", "eigengap", "stability", "inertia")
 
 
@@ -217,7 +217,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "advice": finding.advice,
         "figure": "" if is_told else f"{figure:.3g}",
         "is_problem": finding.is_problem,
-        "images": list(finding.images[:_MOST_NAMED]),
+        "images": list(finding.images[:_MAX_NAMED]),
     }
 
 
@@ -244,6 +244,6 @@ def _evaluation(evaluation: Evaluation, page_images: PageImages) -> dict[str, An
         "purity": evaluation.purity,
         "n": evaluation.n,
         "names": evaluation.label_names,
-        "is_table": len(evaluation.label_names) <= _MOST_LABELS,
+        "is_table": len(evaluation.label_names) <= _MAX_LABELS,
         "rows": rows,
     }

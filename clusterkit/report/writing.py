@@ -18,7 +18,7 @@ from clusterkit.datasets.labels import read_labels
 from clusterkit.datasets.results import Result
 from clusterkit.elbow.curve import ElbowCurve, elbow_curve
 from clusterkit.errors import InvalidInputError, Notice, OutputExistsError
-from clusterkit.report.assembly import MOST_INSIDE, assemble
+from clusterkit.report.assembly import MAX_INSIDE, assemble
 from clusterkit.report.layouts import check_layout
 from clusterkit.report.page_images import PageImages, read_page_images
 from clusterkit.similarity.space_audit import Audit
@@ -32,7 +32,7 @@ from clusterkit.utils.seeds import check_seed
 from clusterkit.utils.text import join_lines, plural
 
 # Number of images up to which "auto" computes the slow parts.
-_MOST_AUTO = 2_000
+_MAX_AUTO = 2_000
 _OURS = re.compile(r"\d{5}\.(avif|webp)")
 
 
@@ -126,7 +126,7 @@ def write_report(
     inspection: ClusterInspection | bool | str | None = "auto",
     labels: Any = "auto",
     layout: str = "pca",
-    most_inside: int = MOST_INSIDE,
+    most_inside: int = MAX_INSIDE,
     title: str | None = None,
     random_state: int | None = None,
     overwrite: bool = False,
@@ -219,11 +219,14 @@ def write_report(
         inspection = None if inspection == "auto" else inspection
     known = _find_labels(labels, page_images)
     n = len(page_images.embeddings)
-    if _is_wanted(curve, n, least=2, what="number of clusters"):
+    if _is_wanted(curve, n, minimum=2, what="number of clusters"):
         curve = elbow_curve(page_images.embeddings, random_state=random_state, progress=progress)
-    if _is_wanted(audit, n, least=3, what="audit"):
+    if _is_wanted(audit, n, minimum=3, what="audit"):
         audit = audit_space(page_images.embeddings, random_state=random_state, progress=progress)
-    if _is_wanted(inspection, n, least=2, what="inspection") and page_images.algorithm is not None:
+    if (
+        _is_wanted(inspection, n, minimum=2, what="inspection")
+        and page_images.algorithm is not None
+    ):
         inspection = inspect_clusters(page_images.to_clustering())
     top5, _ = find_classes(page_images.embeddings, store)
     folder = _folder_of(output)
@@ -269,16 +272,16 @@ def _write_folder(folder: Path, sheets: Mapping[str, bytes]) -> None:
         (folder / name).write_bytes(content)
 
 
-def _is_wanted(given: Any, n: int, *, least: int, what: str) -> bool:
+def _is_wanted(given: Any, n: int, *, minimum: int, what: str) -> bool:
     """Return whether a part is to be computed for n images, with a notice if these are too few."""
     if given != "auto" and isinstance(given, str):
         raise InvalidInputError(
             f"the {what} must be a result, a bool or 'auto'. Received: {given!r}"
         )
-    is_wanted = given is True or (given == "auto" and n <= _MOST_AUTO)
-    if given is True and n < least:
+    is_wanted = given is True or (given == "auto" and n <= _MAX_AUTO)
+    if given is True and n < minimum:
         warnings.warn(f"{plural(n, 'image')}: too few for the {what}", Notice, stacklevel=3)
-    return is_wanted and n >= least
+    return is_wanted and n >= minimum
 
 
 def _find_labels(labels: Any, page_images: PageImages) -> Sequence[Any] | None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MOST = 32
+MAX_BATCH = 32
 WAIT_SECONDS = 0.005
 # Pixels of a batch in, one value for each picture out.
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -124,7 +124,7 @@ class Batcher:
                 return []
             first = self._jobs[0]
             end = first.since + WAIT_SECONDS
-            while self._is_open and self._coming > 0 and self._count(first.run) < MOST:
+            while self._is_open and self._coming > 0 and self._count(first.run) < MAX_BATCH:
                 left = end - time.monotonic()
                 if left <= 0:
                     break
@@ -132,7 +132,7 @@ class Batcher:
             batch: list[_Job] = []
             others: deque[_Job] = deque()
             for job in self._jobs:
-                is_of_batch = job.run is first.run and len(batch) < MOST
+                is_of_batch = job.run is first.run and len(batch) < MAX_BATCH
                 (batch if is_of_batch else others).append(job)
             self._jobs = others
             return batch

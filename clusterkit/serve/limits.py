@@ -92,20 +92,20 @@ class Held:
 
     Parameters
     ----------
-    most : int
+    maximum : int
         The limit.
     what : str
         Name of the resource, for the message.
     """
 
-    def __init__(self, most: int, what: str) -> None:
-        self.most = most
+    def __init__(self, maximum: int, what: str) -> None:
+        self.maximum = maximum
         self.what = what
         self.now = 0
 
     def take(self, amount: int) -> None:
         """Take an amount, or reject the request."""
-        if self.now + amount > self.most:
+        if self.now + amount > self.maximum:
             raise RefusedError(
                 429, f"the server is busy: too many {self.what}; try again soon", retry_after=1
             )

@@ -17,7 +17,7 @@ from clusterkit.images.folder import digest_weights, read_bytes
 from clusterkit.networks.runtimes.base import NetworkSource
 from clusterkit.networks.runtimes.choose import FEW_IMAGES
 from clusterkit.networks.runtimes.keras import KerasRuntime
-from clusterkit.serve.batching import MOST, Run
+from clusterkit.serve.batching import MAX_BATCH, Run
 from clusterkit.serve.phases import Phases
 
 # These import scikit-learn, which a server of imported vectors does not need.
@@ -71,7 +71,7 @@ def open_extractor(
     """
     from clusterkit.extractors.remembered import RememberedExtractor
 
-    extractor = RememberedExtractor(space, weights=weights, batch_size=MOST)
+    extractor = RememberedExtractor(space, weights=weights, batch_size=MAX_BATCH)
     pictures = _read_some(files, extractor)
     with phases.phase("network"):
         extractor.prepare(FEW_IMAGES if len(pictures) else 1)
@@ -142,7 +142,7 @@ def open_classifier(path: str | Path) -> OpenClassifier:
     shape = classifier.input_shape_
     identity = {"classifier": digest_weights(path)}
     source = NetworkSource("classifier", identity, lambda _: _from_pixels(classifier.model_))
-    compute = KerasRuntime(source).compile("float32", MOST)
+    compute = KerasRuntime(source).compile("float32", MAX_BATCH)
 
     def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         # A network may take pictures in grey.

@@ -11,7 +11,7 @@ from clusterkit.serve.limits import RefusedError
 from clusterkit.serve.served import Served, Sources
 
 # A page holds about 2 KB of each image.
-MOST_ON_PAGE = 100_000
+MAX_ON_PAGE = 100_000
 _LOG = logging.getLogger("clusterkit.serve")
 _POLICY = re.compile('<meta http-equiv="Content-Security-Policy" content="([^"]*)">')
 

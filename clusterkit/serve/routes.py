@@ -22,9 +22,9 @@ from clusterkit.images.thumbnails import encode_thumbnails
 from clusterkit.serve import answers
 from clusterkit.serve.limits import RefusedError
 from clusterkit.serve.metrics import CONTENT_TYPE
-from clusterkit.serve.page import MOST_ON_PAGE
+from clusterkit.serve.page import MAX_ON_PAGE
 from clusterkit.serve.served import Served
-from clusterkit.serve.service import MOST_EXPLAINED, Service
+from clusterkit.serve.service import MAX_EXPLAINED, Service
 from clusterkit.serve.uploads import FIELD, Upload, pictures_of
 from clusterkit.similarity.catalogue import MANY, Catalogue
 from clusterkit.utils.paths import json_text
@@ -33,7 +33,7 @@ from clusterkit.utils.text import plural
 T = TypeVar("T")
 # Of lightly-studio-serve.
 _PROTOCOL_VERSION = "1.0"
-_MOST_NEIGHBORS = 1000
+_MAX_NEIGHBORS = 1000
 # Side of an image that is opened in the page.
 _OPEN_SIDE = 1024
 _WAIT = (
@@ -53,7 +53,7 @@ _LOG = logging.getLogger("clusterkit.serve")
 _ID = "^[0-9a-f]{16}$"
 
 NNeighbors = Annotated[
-    int, Query(ge=1, le=_MOST_NEIGHBORS, description="How many neighbours.", examples=[3])
+    int, Query(ge=1, le=_MAX_NEIGHBORS, description="How many neighbours.", examples=[3])
 ]
 
 IsExact = Annotated[
@@ -338,8 +338,8 @@ def _add_page(app: FastAPI, service: Service) -> None:
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
         n_images = len(_catalogue(service.served))
-        if n_images > MOST_ON_PAGE:
-            said = _TOO_MANY.format(n_images=n_images, most=MOST_ON_PAGE)
+        if n_images > MAX_ON_PAGE:
+            said = _TOO_MANY.format(n_images=n_images, most=MAX_ON_PAGE)
             return Response(said, media_type="text/html")
         made = service.page.get(service.served)
         if made is None:
@@ -409,12 +409,12 @@ def _add_explain(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v1/explain",
         **_of_pictures(
-            f"Why up to {MOST_EXPLAINED} pictures are like an image of the store: the nearest, or "
+            f"Why up to {MAX_EXPLAINED} pictures are like an image of the store: the nearest, or "
             "that of `id`. For each, the network looks at dozens of changed pictures, which takes "
-            f"seconds; so all clients together have {MOST_EXPLAINED} explained at a time.",
+            f"seconds; so all clients together have {MAX_EXPLAINED} explained at a time.",
             answers.Explanations,
             service,
-            most=MOST_EXPLAINED,
+            max_pictures=MAX_EXPLAINED,
             more={404: "There is no image with that id."},
         ),
     )
@@ -552,11 +552,11 @@ def _of_pictures(
     service: Service,
     query: str = "",
     *,
-    most: int | None = None,
+    max_pictures: int | None = None,
     more: dict[int, str] | None = None,
 ) -> dict[str, Any]:
     """Return the OpenAPI description of an endpoint that takes pictures."""
-    most = most or service.limits.pictures
+    max_pictures = max_pictures or service.limits.pictures
     schema = {
         "type": "object",
         "properties": {
@@ -573,7 +573,7 @@ def _of_pictures(
     refusals = {
         400: "The body is not a form.",
         408: "The body came too slowly.",
-        413: f"The body is too large, or holds more than {plural(most, 'picture')}.",
+        413: f"The body is too large, or holds more than {plural(max_pictures, 'picture')}.",
         415: "The content type is not that of a form.",
         422: "No picture can be used, or a parameter is out of range.",
         429: "The server is busy; the header Retry-After says when to try again.",

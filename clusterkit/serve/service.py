@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # Larger pictures are decoded in the background: PNGs from 6 megapixels on, but hardly any JPEG,
 # since these are decoded in a smaller size.
-_MOST_BYTES_AT_ONCE = 2**26
+_MAX_BYTES_AT_ONCE = 2**26
 # Each explanation runs the network on dozens of pictures.
-MOST_EXPLAINED = 8
+MAX_EXPLAINED = 8
 _NO_NETWORK = (
     "pictures that are not in the store cannot be embedded, since the network that made its "
     "vectors is not known"
@@ -82,7 +82,7 @@ class Service:
         self.waiting = Held(limits.waiting, "pictures")
         self.large = Held(limits.large, "large pictures")
         self.large_bytes = Held(limits.held_bytes // 2, "large pictures")
-        self.explaining = Held(MOST_EXPLAINED, "explanations")
+        self.explaining = Held(MAX_EXPLAINED, "explanations")
         self.batcher = Batcher(self.metrics.batches.observe)
         # One more than there are CPUs: one may wait for a decoder in another process.
         self.decoders = ThreadPoolExecutor(count_cpus() + 1, "decode")
@@ -198,7 +198,7 @@ class Service:
         Returns its value, a reason, or None for a large picture unless ``is_large``.
         """
         options: dict[str, Any] = (
-            {"in_background": True} if is_large else {"most_bytes": _MOST_BYTES_AT_ONCE}
+            {"in_background": True} if is_large else {"most_bytes": _MAX_BYTES_AT_ONCE}
         )
         future: Future[Any] = Future()
 
@@ -256,8 +256,8 @@ class Service:
         self, pictures: Sequence[Upload], served: Served, row: int | None
     ) -> list[dict[str, Any] | str]:
         """Explain each picture and an image of the store, by default the nearest other one."""
-        if len(pictures) > MOST_EXPLAINED:
-            raise RefusedError(413, f"send at most {MOST_EXPLAINED} pictures to be explained")
+        if len(pictures) > MAX_EXPLAINED:
+            raise RefusedError(413, f"send at most {MAX_EXPLAINED} pictures to be explained")
         vectors, known = await self.look_up(pictures, served)
         found: list[dict[str, Any] | str] = []
         with self.explaining.holding(len(pictures)):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logging.getLogger("python_multipart").addHandler(logging.NullHandler())
 # The name of the form's field, as in the protocol of lightly-studio-serve.
 FIELD = "files"
-_MOST_HEADERS, _MOST_HEADER_BYTES = 8, 4096
+_MAX_HEADERS, _MAX_HEADER_BYTES = 8, 4096
 _LONGEST_NAME = 255
 
 
@@ -96,8 +96,8 @@ def _find_boundary(request: Request) -> bytes:
 class _Form:
     """The parts of a body, as they arrive."""
 
-    def __init__(self, boundary: bytes, most: int) -> None:
-        self.most = most
+    def __init__(self, boundary: bytes, max_pictures: int) -> None:
+        self.max_pictures = max_pictures
         self.pictures: list[Upload] = []
         self.content: list[bytes] = []
         self.header = self.value = b""
@@ -117,8 +117,8 @@ class _Form:
             self.parser = MultipartParser(
                 boundary,
                 callbacks,
-                max_header_count=_MOST_HEADERS,
-                max_header_size=_MOST_HEADER_BYTES,
+                max_header_count=_MAX_HEADERS,
+                max_header_size=_MAX_HEADER_BYTES,
             )
         except FormParserError as error:
             raise _malformed(error) from error
@@ -146,8 +146,8 @@ class _Form:
         self.content, self.pictures = [], []
 
     def _begin(self) -> None:
-        if len(self.pictures) == self.most:
-            raise RefusedError(413, f"send at most {self.most} pictures at a time")
+        if len(self.pictures) == self.max_pictures:
+            raise RefusedError(413, f"send at most {self.max_pictures} pictures at a time")
         self.content, self.headers = [], {}
 
     def _add(self, data: bytes, start: int, end: int) -> None:

@@ -17,16 +17,16 @@ Values = NDArray[np.float64]
 # Number of rows whose distances are compared; a sample of larger sets.
 _MAX_ROWS = 1_000
 # Minimum share and number of images with a property that is compared.
-_LEAST_SHARE, LEAST_ROWS = 0.5, 10
+_MIN_SHARE, MIN_ROWS = 0.5, 10
 # Minimum share of pairs that differ in it, since a few images can be near each other by chance.
-_LEAST_APART = 0.1
+_MIN_APART = 0.1
 # A principal component is changed if a confounder predicts more than this share of its variance,
 # and thus more than everything else.
-_MOST_PREDICTED = 0.5
+_MAX_PREDICTED = 0.5
 # Components beyond these have little variance left.
 _N_COMPONENTS = 200
 # Maximum number of categories, which limits the time.
-_MOST_KINDS = 1_000
+_MAX_KINDS = 1_000
 # A smaller share of the variance is rounding.
 _NO_VARIANCE = 1e-9
 # Ridge penalty for each predictor of variance 1, and folds.
@@ -139,10 +139,10 @@ def associations(
     groups: dict[bytes, list[int]] = {}
     for place, confounder in enumerate(confounders):
         has = np.isfinite(confounder.values[rows]).all(axis=1)
-        enough = has.sum() >= max(LEAST_ROWS, _LEAST_SHARE * len(rows))
+        enough = has.sum() >= max(MIN_ROWS, _MIN_SHARE * len(rows))
         share = _share_apart(confounder.values[rows][has]) if enough else 0.0
         # Categories that no two images share cannot be compared.
-        if share >= _LEAST_APART and not (confounder.is_category and share == 1):
+        if share >= _MIN_APART and not (confounder.is_category and share == 1):
             groups.setdefault(has.tobytes(), []).append(place)
     found: dict[int, Association] = {}
     for key, places in groups.items():
@@ -252,7 +252,7 @@ def remove_confounder(
     errors = components - _predict_across(predictors, components)
     with np.errstate(invalid="ignore", divide="ignore"):
         predicted = 1 - (errors**2).sum(axis=0) / variances
-    chosen = (predicted > _MOST_PREDICTED) & (variances > _NO_VARIANCE * total)
+    chosen = (predicted > _MAX_PREDICTED) & (variances > _NO_VARIANCE * total)
     if not chosen.any():
         return nothing
     fitted = predictors @ _regress(predictors, components[:, chosen])
@@ -299,10 +299,10 @@ def _predictors(confounder: Confounder) -> Values:
     if confounder.is_category:
         has = np.isfinite(values)
         kinds = np.unique(values[has])
-        if len(kinds) > _MOST_KINDS:
+        if len(kinds) > _MAX_KINDS:
             raise InvalidInputError(
                 f"{confounder.name} has {len(kinds):,} different values, more than the "
-                f"{_MOST_KINDS:,} that can be removed"
+                f"{_MAX_KINDS:,} that can be removed"
             )
         values = np.where(has, values == kinds, np.nan)
     known = np.isfinite(values)

@@ -35,7 +35,7 @@ _MAX_MOVED = 0.02
 _MIN_PAIRS, _MIN_IMAGES = 10, 5
 _BLOCK_ROWS = 512
 # For vectors on disk: rows that are read at a time, and random rows whose pairs are ranked.
-_BATCH_ROWS, _MOST_RANKED = 8192, 20_000
+_BATCH_ROWS, _MAX_RANKED = 8192, 20_000
 
 
 class Contribution(NamedTuple):
@@ -348,9 +348,9 @@ def explain_vectors(
     unit_a, unit_b = unit_rows([vector_a, vector_b]).astype(np.float64)
     similarity = float(np.clip(unit_a @ unit_b, -1, 1))
     vectors = embeddings.vectors
-    if len(vectors) > _MOST_RANKED and on_disk:
+    if len(vectors) > _MAX_RANKED and on_disk:
         rng = generator_from(random_state)
-        rows = np.sort(rng.choice(len(vectors), _MOST_RANKED, replace=False))
+        rows = np.sort(rng.choice(len(vectors), _MAX_RANKED, replace=False))
         vectors = embeddings.vectors_of(rows)
     standing = rank_similarity(similarity, vectors, random_state=random_state)
     if standing.n_pairs < _MIN_PAIRS:

@@ -40,7 +40,7 @@ _NUMBERS = ("brightness", "colourfulness", "sharpness", "size", "aspect", "quali
 # at least this many: of 4,096 locations of photos without a mark, at most 7 were.
 _N_ERRORS, _N_PLACES = 5.0, 8
 # With more locations than this, all images are alike, such as centred faces or digits.
-_MOST_PLACES = 0.1
+_MAX_PLACES = 0.1
 # Images with a mark are separated from the others if the means of their similarities to it differ
 # by this many times the spread within both, and are above and below these limits.  MNIST digits
 # reach 0.53.
@@ -267,7 +267,7 @@ def find_mark(
     # Locations without any edge have no spread.
     errors = (edges.std(axis=0) + 1 / 127) / math.sqrt(n)
     places = np.abs(mean) > _N_ERRORS * errors
-    if not _N_PLACES <= places.sum() <= _MOST_PLACES * len(places):
+    if not _N_PLACES <= places.sum() <= _MAX_PLACES * len(places):
         return found
     edges, mean = edges[:, places], mean[places]
     squares = (edges**2).sum(axis=1)

@@ -18,7 +18,7 @@ _BLOCK_VALUES = 2**25
 # Tolerance of scalar products in float64.
 _FLOAT64_NOISE = 1e-12
 # With more candidates than this, comparing all rows in float64 is faster.
-_MOST_CANDIDATES = 512
+_MAX_CANDIDATES = 512
 # Columns that are compared first: different rows usually differ in these.
 _N_COMPARED = 16
 # Number of values scaled or converted to float64 at a time: 16 and 32 MiB.
@@ -144,8 +144,8 @@ def nearest(
     rows = np.tile(np.arange(n_neighbors), (len(queries), 1))
     open_queries = np.flatnonzero(queries.any(axis=1))
     n_candidates = n_neighbors + 1
-    most = max(_MOST_CANDIDATES, 4 * n_candidates)
-    while len(open_queries) and n_candidates <= most:
+    max_rows = max(_MAX_CANDIDATES, 4 * n_candidates)
+    while len(open_queries) and n_candidates <= max_rows:
         n_candidates = min(n_candidates, len(vectors))
         similarities, candidates = _candidates(vectors, queries[open_queries], n_candidates)
         # If the last candidate ties with the last neighbour, a row that is not a candidate may come
@@ -167,7 +167,7 @@ def nearest(
     for start in range(0, len(open_queries), block):
         part = open_queries[start : start + block]
         for target, measured in zip(part, _measure_all(vectors, queries[part]), strict=True):
-            found = _choose(measured, n_neighbors, most)
+            found = _choose(measured, n_neighbors, max_rows)
             exact = exact_distances(vectors[found][None], queries[[target]])[0]
             order = np.lexsort((found, exact))[:n_neighbors]
             distances[target], rows[target] = exact[order], found[order]
@@ -304,11 +304,11 @@ def _measure_all(vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> 
     return measured
 
 
-def _choose(measured: NDArray[np.float64], n_neighbors: int, most: int) -> NDArray[np.int64]:
+def _choose(measured: NDArray[np.float64], n_neighbors: int, max_rows: int) -> NDArray[np.int64]:
     """Return the candidate rows; of too many ties, the first."""
     last = np.partition(measured, n_neighbors - 1)[n_neighbors - 1]
     found = np.flatnonzero(measured <= last + _FLOAT64_NOISE)
-    if len(found) <= most:
+    if len(found) <= max_rows:
         return found
     is_nearer = measured[found] < last - _FLOAT64_NOISE
     tied = found[~is_nearer][: n_neighbors - is_nearer.sum()]

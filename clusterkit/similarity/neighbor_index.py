@@ -15,11 +15,11 @@ from clusterkit.similarity.nearest import nearest_among, unit_rows
 from clusterkit.utils.files import atomic_file
 
 # Maximum number of parts of a code, each of at least 2 dimensions, and bits per part.
-_MOST_CODE_PARTS, _CODE_BITS = 256, 4
+_MAX_CODE_PARTS, _CODE_BITS = 256, 4
 # A search compares the codes of this many rows, and the vectors of this many.
 _N_CODES_COMPARED, _N_VECTORS_COMPARED = 300_000, 1_000
 # Training data for the cells of an index: rows per cell, and numbers in all (512 MiB).
-_N_OF_CELL, _MOST_VALUES = 64, 2**27
+_N_OF_CELL, _MAX_VALUES = 64, 2**27
 
 
 class NeighborIndex:
@@ -108,10 +108,10 @@ class NeighborIndex:
         index.cp.niter, index.cp.seed = 8, 0
         index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 1, _N_OF_CELL
         index.pq.cp.min_points_per_centroid = 1
-        n_learned = min(n, _N_OF_CELL * n_cells, max(n_cells, _MOST_VALUES // dimension))
+        n_learned = min(n, _N_OF_CELL * n_cells, max(n_cells, _MAX_VALUES // dimension))
         chosen = np.random.default_rng(0).choice(n, n_learned, replace=False)
         index.train(_pad(unit_rows(vectors[np.sort(chosen)])))
-        block = max(1, _MOST_VALUES // 8 // dimension)
+        block = max(1, _MAX_VALUES // 8 // dimension)
         for start in range(0, n, block):
             index.add(_pad(unit_rows(vectors[start : start + block])))
         with atomic_file(file) as temporary:
@@ -150,7 +150,7 @@ class NeighborIndex:
 
 def _part_width(dimension: int) -> int:
     """Return how many dimensions a part of the code describes."""
-    return max(2, -(-dimension // _MOST_CODE_PARTS))
+    return max(2, -(-dimension // _MAX_CODE_PARTS))
 
 
 def _padded(dimension: int) -> int:

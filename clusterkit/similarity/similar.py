@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from clusterkit.extractors.base import Extractor
 
 # Number of missing nearest images after which no further files are checked.
-_MOST_GONE = 1_000
+_MAX_GONE = 1_000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -339,7 +339,7 @@ def _nearest_present(
         is_there = np.array([file not in gone for file in files] or [True] * len(rows), np.bool_)
         n_there = np.count_nonzero(is_there)
         # If none of many files exists, as for imported vectors, further ones are not checked.
-        is_away |= not n_there and n_looked_at >= _MOST_GONE
+        is_away |= not n_there and n_looked_at >= _MAX_GONE
         if n_there >= n_wanted or n_looked_at == len(embeddings) or is_away:
             break
         n_looked_at = min(4 * n_looked_at, len(embeddings))

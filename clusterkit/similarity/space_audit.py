@@ -15,7 +15,7 @@ from clusterkit.datasets.names import first_few
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.errors import InvalidInputError, NotFoundError, WeightsError
 from clusterkit.extractors.autoencoder.extractor import Autoencoder
-from clusterkit.similarity.confounders import LEAST_ROWS, Association, associations
+from clusterkit.similarity.confounders import MIN_ROWS, Association, associations
 from clusterkit.similarity.image_confounders import (
     CONFOUNDERS,
     ImageConfounders,
@@ -286,7 +286,7 @@ def audit(
         followed = associations(
             vectors[measured.rows], measured.confounders, random_state=random_state
         )
-        if len(measured.rows) < LEAST_ROWS:
+        if len(measured.rows) < MIN_ROWS:
             text = "There are too few images to tell whether the space follows tone and the like."
             findings.append(Finding("not followed", False, text, float(len(measured.rows))))
         findings += _report_followed(followed, measured)
@@ -453,7 +453,7 @@ def _report_dimensions(effective: float, n_constant: int, shape: tuple[int, ...]
         advice = "The network sees no difference: train it longer, or take another."
         return [Finding("dimensions", True, text, 0.0, advice)]
     text = f"Its {d:,} dimensions vary like {effective:.1f} independent ones."
-    few = effective < _FEW_DIMENSIONS <= d and n >= LEAST_ROWS
+    few = effective < _FEW_DIMENSIONS <= d and n >= MIN_ROWS
     advice = "These hardly distinguish more than a gradient: train longer, or take another network."
     found = [Finding("dimensions", few, text, effective, advice if few else "")]
     if n_constant:

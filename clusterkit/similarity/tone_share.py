@@ -18,7 +18,7 @@ from clusterkit.utils.text import percent
 # A pair above this percentile is not ordinary.
 UNUSUAL = 90.0
 # Minimum shares for which most of the similarity is colour tone, or a part of it.
-_MOST, _PART = 0.5, 0.25
+_MIN_MOST, _MIN_PART = 0.5, 0.25
 # With fewer images the ordinary pair is not known.
 _MIN_IMAGES = 4
 
@@ -107,9 +107,9 @@ class ToneInfluence(NamedTuple):
         share = self.share
         if share is None:
             return None
-        if share >= _MOST:
+        if share >= _MIN_MOST:
             return "most"
-        return "part" if share >= _PART else "little"
+        return "part" if share >= _MIN_PART else "little"
 
     @property
     def versions(self) -> list[tuple[str, Version]]:

@@ -23,7 +23,7 @@ import functions_framework
 import clusterkit as ck
 
 # Pictures are sent as base64, which makes them a third larger.
-MOST_BYTES = 20 * 2**20
+MAX_BYTES = 20 * 2**20
 
 
 @cache
@@ -38,8 +38,8 @@ def predict(request):
     """Return the classes of the picture, and the probability of each class."""
     if request.method != "POST":
         return {"error": "send a POST"}, 405, {"Allow": "POST"}
-    if (request.content_length or 0) > MOST_BYTES:
-        return {"error": f"send at most {MOST_BYTES} bytes"}, 413
+    if (request.content_length or 0) > MAX_BYTES:
+        return {"error": f"send at most {MAX_BYTES} bytes"}, 413
     document = request.get_json(silent=True)
     code = document.get("image") if isinstance(document, dict) else None
     if not isinstance(code, str):

@@ -18,8 +18,8 @@ REPOSITORY = Path(__file__).parent.parent.parent
 SHARED = Path(os.environ.get("CLUSTERKIT_SHARED", REPOSITORY.parent / "shared"))
 SIDES = ("chosen on", "kept aside")
 # Minimum number of rows of a class in a draw, and of its size relative to the largest class.
-LEAST, RATIO = 5, 1 / 20
-MOST_CLASSES, MOST_ROWS = 30, 3000
+MIN_IMAGES, RATIO = 5, 1 / 20
+MAX_CLASSES, MAX_ROWS = 30, 3000
 # Share of another row in a blurred one: 97 to 75 % of the ten nearest rows are of the same species.
 BLURRED = (0.2, 0.38)
 
@@ -84,13 +84,13 @@ def draw_classes(source: LabelledSet, side: str, seed: int, *, equal: bool) -> D
     # One generator per draw, so that an additional set or draw does not change the others.
     digest = hashlib.sha256(f"{source.name} {side} {equal} {seed}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
-    n_classes = int(rng.integers(2, min(len(names), MOST_CLASSES) + 1))
+    n_classes = int(rng.integers(2, min(len(names), MAX_CLASSES) + 1))
     rows = []
     for name in rng.permutation(names)[:n_classes]:
         own = rng.permutation(np.flatnonzero(source.classes == name))
         share = rng.uniform(0.7, 1) if equal else np.exp(rng.uniform(np.log(RATIO), 0))
-        rows.append(own[: max(LEAST, round(share * len(own)))])
-    kept = rng.permutation(np.concatenate(rows))[:MOST_ROWS]
+        rows.append(own[: max(MIN_IMAGES, round(share * len(own)))])
+    kept = rng.permutation(np.concatenate(rows))[:MAX_ROWS]
     labels = np.unique(source.classes[kept], return_inverse=True)[1]
     kind = "equal" if equal else "unequal"
     truth = len(np.unique(labels))
@@ -221,7 +221,7 @@ def draw_generated(kind: str, seed: int) -> Draw:
     if kind in STRUCTURELESS:
         rows = STRUCTURELESS[kind](rng, n, d)
         return Draw(name, rows, np.zeros(len(rows), np.int64), None)
-    k = int(rng.integers(2, MOST_CLASSES + 1))
+    k = int(rng.integers(2, MAX_CLASSES + 1))
     noise = 0.05 if "background" in kind else 0.0
     if kind == "few small blobs":
         sizes = list(UNEQUAL[seed % len(UNEQUAL)])

@@ -25,7 +25,7 @@ from clusterkit.store.embeddings import Embeddings
 
 SHARED = Path(os.environ.get("CLUSTERKIT_SHARED", Path(__file__).parents[3] / "shared"))
 SETS = ("species10", "imbalanced10", "anime5", "posters700")
-MOST_PICTURES = 20_000
+MAX_PICTURES = 20_000
 N_FRAMES = 120
 
 # Script that returns the times between frames, in ms, while the map is moved and zoomed.
@@ -69,7 +69,7 @@ def make_images(folder: Path, n: int, rng: np.random.Generator) -> list[str]:
 def make_space(folder: Path, n: int) -> Embeddings:
     """Return vectors in 20 groups, with images if there are not too many."""
     rng = np.random.default_rng(0)
-    has_pictures = n <= MOST_PICTURES
+    has_pictures = n <= MAX_PICTURES
     dimension = 2048 if has_pictures else 64
     centers = rng.normal(0, 1, (20, dimension))
     vectors = centers[rng.integers(0, 20, n)] + rng.normal(0, 1.5, (n, dimension))

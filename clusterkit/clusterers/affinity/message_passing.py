@@ -33,7 +33,7 @@ _MIN_ROWS = 64
 # Margin, relative to a similarity, for entries beyond those needed.
 _SLACK = 0.05
 # Fraction of positions above which dense work is faster, as while messages oscillate.
-_MOST_ENTRIES = 0.1
+_MAX_ENTRIES = 0.1
 
 
 class Exemplars(NamedTuple):
@@ -280,7 +280,7 @@ class _Block:
         self.entries.put(wanted, self.entries.take(wanted) | matters)
         wanted.reshape(-1)[self.own] = wanted.reshape(-1)[self.at_p] = True
         old = self.entries
-        if np.count_nonzero(wanted) > _MOST_ENTRIES * wanted.size:
+        if np.count_nonzero(wanted) > _MAX_ENTRIES * wanted.size:
             self.entries = _All(wanted.shape)
         else:
             self.entries = _Some(np.flatnonzero(wanted), wanted.shape)

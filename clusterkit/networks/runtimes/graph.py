@@ -25,7 +25,7 @@ _IMAGES, _OUTPUT = "images", "output_"
 # Maximum number of images that a processor computes at once.
 _CHUNK = 8
 # Each session takes about four times the memory of the weights.
-_MOST_SESSIONS = 4
+_MAX_SESSIONS = 4
 # Values of TensorFlow's RewriterConfig.
 _ON, _OFF, _NO_MEMORY_OPTIMIZATION, _ONE_ITERATION = 1, 2, 1, 1
 # Rewriters of TensorFlow that are on by default.
@@ -84,7 +84,7 @@ def run_graph(graph: OpenGraph, precision: str) -> Run:
     precision : {"float32", "bfloat16"}
         Data type of the layers; outputs are float32.
     """
-    n_sessions = min(count_cpus(), _MOST_SESSIONS)
+    n_sessions = min(count_cpus(), _MAX_SESSIONS)
     # All sessions of a process share the threads for parts of a layer, and the first one decides
     # their number: an image that comes alone uses all processors, too.
     config = session_config(precision, count_cpus())
