@@ -135,6 +135,7 @@ def run_command(words: list[str]) -> None:
 
 # Commands print how they read a table.
 @pytest.mark.filterwarnings("ignore:.* is read with files from column")
+@pytest.mark.filterwarnings("ignore:adding .* to those of")
 @pytest.mark.usefixtures("wild", "web")
 def test_every_command_runs() -> None:
     lines = [
@@ -200,6 +201,7 @@ def projects(
     return tmp_path
 
 
+@pytest.mark.filterwarnings("ignore:adding .* to those of")
 def test_the_five_projects_can_be_redone(projects: Path) -> None:
     commands = [line for block in blocks("sh") for line in block.splitlines()]
     assert len(commands) == 21
