@@ -17,7 +17,7 @@ from clusterkit.plots.style import BLUE, GREEN, QUIET, TILE, VERMILION
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.classifier import Classifier
-    from clusterkit.classifiers.evaluation.report import ClassificationReport
+    from clusterkit.classifiers.evaluation import ClassificationReport
     from clusterkit.classifiers.label_errors import LabelError, LabelErrors
     from clusterkit.classifiers.predict import Prediction
 
