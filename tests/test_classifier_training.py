@@ -16,10 +16,14 @@ from clusterkit.classifiers.tasks import HEAD, Task
 from clusterkit.classifiers.train import ClassifierTraining
 from clusterkit.classifiers.training.calibration import apply_temperature, fit_temperature
 from clusterkit.classifiers.training.checkpoint import Checkpoint, open_checkpoint
-from clusterkit.classifiers.training.fitting import Fitting, learn_network
+from clusterkit.classifiers.training.fitting import (
+    Fitting,
+    LabelledBatches,
+    balance_classes,
+    learn_network,
+)
 from clusterkit.classifiers.training.heads import learn_head
 from clusterkit.classifiers.training.networks import RECIPES, Recipe
-from clusterkit.classifiers.training.sequences import LabelledBatches, balance_classes
 from clusterkit.errors import InvalidInputError
 from clusterkit.networks.keras_file import read_document
 from clusterkit.networks.training import BestEpoch

@@ -9,9 +9,15 @@ from numpy.typing import NDArray
 
 from clusterkit.classifiers.tasks import Task
 from clusterkit.classifiers.training.calibration import apply_temperature, calibrate
-from clusterkit.classifiers.training.fitting import Fitting, Learned, Part, fit_network
+from clusterkit.classifiers.training.fitting import (
+    Fitting,
+    LabelledBatches,
+    Learned,
+    Part,
+    balance_classes,
+    fit_network,
+)
 from clusterkit.classifiers.training.heads import learn_head, note_outputs
-from clusterkit.classifiers.training.sequences import LabelledBatches, balance_classes
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.applications import KerasApplication
 from clusterkit.networks.runtimes.base import NetworkSource

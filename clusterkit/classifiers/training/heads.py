@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from clusterkit.classifiers.tasks import HEAD, Task
 from clusterkit.classifiers.training.calibration import apply_temperature, calibrate
-from clusterkit.classifiers.training.fitting import Learned, Part
-from clusterkit.classifiers.training.sequences import balance_classes
+from clusterkit.classifiers.training.fitting import Learned, Part, balance_classes
 from clusterkit.utils.parallel import workers
 
 _FOLDS = 5
