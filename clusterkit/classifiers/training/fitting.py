@@ -138,7 +138,7 @@ def balance_classes(
 
 
 @dataclass(frozen=True)
-class Fitting:
+class FitParameters:
     """Parameters of a training by epochs.
 
     Attributes
@@ -181,7 +181,7 @@ def fit_network(
     task: Task,
     batches: LabelledBatches,
     validation: tuple[NDArray[Any], NDArray[np.float32]],
-    fitting: Fitting,
+    parameters: FitParameters,
     *,
     loss: float = np.inf,
 ) -> tuple[dict[str, list[float]], int]:
@@ -197,7 +197,7 @@ def fit_network(
         The training data.
     validation : tuple of (inputs, targets)
         The validation data.
-    fitting : Fitting
+    parameters : FitParameters
         Parameters of the training.
     loss : float
         Validation loss of the network as given, if that may be the result.
@@ -210,15 +210,15 @@ def fit_network(
         The epoch, counted from 1, with the lowest validation loss; 0 if none was below ``loss``.
         If ``epochs`` is 32 or more, the loss is a moving average over a sixteenth of them.
     """
-    _compile(model, task, fitting, steps=fitting.epochs * len(batches))
-    patience = fitting.patience or min(15, max(5, fitting.epochs // 4))
-    best = BestEpoch(patience, loss, span=max(1, fitting.epochs // _SPANS))
+    _compile(model, task, parameters, steps=parameters.epochs * len(batches))
+    patience = parameters.patience or min(15, max(5, parameters.epochs // 4))
+    best = BestEpoch(patience, loss, span=max(1, parameters.epochs // _SPANS))
     callbacks: list[keras.callbacks.Callback] = []
-    if fitting.checkpoint is not None:
-        fitting.checkpoint.restore(model, best)
-        callbacks.append(KeepCheckpoint(fitting.checkpoint, best))
-    if fitting.tensorboard is not None:
-        callbacks.append(TensorBoardLog(fitting.tensorboard))
+    if parameters.checkpoint is not None:
+        parameters.checkpoint.restore(model, best)
+        callbacks.append(KeepCheckpoint(parameters.checkpoint, best))
+    if parameters.tensorboard is not None:
+        callbacks.append(TensorBoardLog(parameters.tensorboard))
     batches.set_epoch(best.n_epochs)
     fit_epochs(
         model,
@@ -226,25 +226,25 @@ def fit_network(
         validation,
         best,
         n_images=len(batches.targets),
-        epochs=fitting.epochs,
+        epochs=parameters.epochs,
         callbacks=callbacks,
-        progress=fitting.progress,
+        progress=parameters.progress,
     )
     return best.history, best.epoch
 
 
-def _compile(model: keras.Model, task: Task, fitting: Fitting, *, steps: int) -> None:
+def _compile(model: keras.Model, task: Task, parameters: FitParameters, *, steps: int) -> None:
     """Compile a network with the loss and metric of its task."""
     is_softmax = task.kind == MULTICLASS
     accuracy = keras.metrics.CategoricalAccuracy if is_softmax else keras.metrics.BinaryAccuracy
     rate = keras.optimizers.schedules.CosineDecay(
-        fitting.learning_rate, decay_steps=steps, alpha=0.01
+        parameters.learning_rate, decay_steps=steps, alpha=0.01
     )
     compile_network(model, keras.optimizers.Adam(rate), task.loss, [accuracy("accuracy")])
 
 
 @dataclass(frozen=True)
-class Learned:
+class TrainedNetwork:
     """Result of a training.
 
     Attributes
@@ -268,13 +268,13 @@ class Learned:
     thresholds: NDArray[np.float64] | None
 
 
-def learn_network(
+def train_network(
     build: Callable[[], keras.Model],
     task: Task,
     training: Part,
     validation: Part,
-    fitting: Fitting,
-) -> Learned:
+    parameters: FitParameters,
+) -> TrainedNetwork:
     """Train a whole network.
 
     Parameters
@@ -285,12 +285,12 @@ def learn_network(
         The task.
     training, validation : tuple of (pixels, truth)
         Images and their classes.
-    fitting : Fitting
+    parameters : FitParameters
         Parameters of the training.
 
     Returns
     -------
-    Learned
+    TrainedNetwork
         The network, in float32 regardless of the precision of the training.
 
     Raises
@@ -298,28 +298,28 @@ def learn_network(
     InvalidInputError
         If the training diverges.
     """
-    with dtype_policy(_POLICIES[fitting.precision]):
+    with dtype_policy(_POLICIES[parameters.precision]):
         network = build()
     inputs, truth = training
-    weights, repeats = balance_classes(task, truth, fitting.balance)
+    weights, repeats = balance_classes(task, truth, parameters.balance)
     batches = LabelledBatches(
         inputs,
         task.targets(truth),
         weights,
-        batch_size=fitting.batch_size,
-        random_state=fitting.random_state,
+        batch_size=parameters.batch_size,
+        random_state=parameters.random_state,
         repeats=repeats,
     )
     held_out = validation[0], task.targets(validation[1])
-    history, best_epoch = fit_network(network, task, batches, held_out, fitting)
+    history, best_epoch = fit_network(network, task, batches, held_out, parameters)
     if not best_epoch:
         raise InvalidInputError(
             "the training diverged: no epoch has a finite validation loss. Try a lower learning "
-            f"rate. Received: learning_rate={fitting.learning_rate}"
+            f"rate. Received: learning_rate={parameters.learning_rate}"
         )
-    if fitting.precision != "float32":
+    if parameters.precision != "float32":
         trained, network = network, build()
         network.set_weights(trained.get_weights())
     temperature, thresholds = calibrate(task, run_network(network, validation[0]), validation[1])
     apply_temperature(network.get_layer(HEAD), temperature)
-    return Learned(network, history, best_epoch, temperature, thresholds)
+    return TrainedNetwork(network, history, best_epoch, temperature, thresholds)
