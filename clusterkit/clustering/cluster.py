@@ -25,13 +25,12 @@ from clusterkit.clusterers.refinement.estimator import RefinedKMeans
 from clusterkit.clustering.confounding import Confounding, describe_removal
 from clusterkit.clustering.decisions import FREE, Decisions, Placed, hold
 from clusterkit.clustering.levels import ChosenLevel, choose_level
-from clusterkit.clustering.matching import IdentityReport, match_clusters
+from clusterkit.clustering.matching import IdentityReport, continue_kmeans, match_clusters
 from clusterkit.clustering.naming import find_classes, name_clusters
 from clusterkit.clustering.provenance import LabelOrigin
 from clusterkit.clustering.saved import (
     EarlierClusters,
     check_earlier,
-    continue_kmeans,
     find_placed,
     network_fingerprint,
     read_earlier,
@@ -332,7 +331,7 @@ def cluster(
         An earlier clustering or its ``clusters.csv``: matching clusters keep their numbers, see
         :func:`clusterkit.clustering.matching.match_clusters`.  If the number of clusters is the
         same, k-means also continues from their centres unless the vectors are a stream, see
-        :func:`clusterkit.clustering.saved.continue_kmeans`.  A person's decisions are kept, see
+        :func:`clusterkit.clustering.matching.continue_kmeans`.  A person's decisions are kept, see
         :func:`clusterkit.clustering.label`: named and pinned clusters, which ``n_clusters``
         includes, keep their images, new images join the nearest cluster, and only the others are
         clustered.
@@ -496,7 +495,7 @@ def cluster(
         names={label: names[label] for label in np.unique(labels).tolist() if names.get(label)},
         names_from=names_from,
         identity=identity,
-        refinement=_describe_refinement(estimator),
+        refinement=estimator.describe() if isinstance(estimator, RefinedKMeans) else None,
         decisions=decisions,
         level=chosen,
         confounding=confounding,
@@ -607,22 +606,12 @@ def _continue(
     estimator: KMeans, vectors: Any, labels: NDArray[np.int64], previous: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return k-means labels, or an equally good solution that continues the earlier one."""
+    # Scaled as by the clusterer: to length 1, or to a safe range.
     unit = 1.0 if estimator.normalize else find_unit(vectors)
-    points = _scale(vectors, normalize=estimator.normalize)
+    points = to_float32(vectors, normalize=estimator.normalize, unit=unit)
     first = labels.min()
     inertia = estimator.inertia_ / unit / unit
     return first + continue_kmeans(points, labels - first, inertia, previous=previous)
-
-
-def _scale(vectors: Any, *, normalize: bool) -> NDArray[np.float32]:
-    """Scale vectors as a clusterer does: to length 1, or to a safe range."""
-    unit = 1.0 if normalize else find_unit(vectors)
-    return to_float32(vectors, normalize=normalize, unit=unit)
-
-
-def _describe_refinement(estimator: Any) -> dict[str, Any] | None:
-    """Return the description of a refinement; None for other clusterers."""
-    return estimator.describe() if isinstance(estimator, RefinedKMeans) else None
 
 
 def _create(clusterer: Any, random_state: int | None) -> Any:
