@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.plots.grid import SIDE, PictureGrid
-from clusterkit.plots.pictures import Sheet
+from clusterkit.plots.pictures import SIDE, PictureGrid, Sheet
 from clusterkit.plots.style import BLUE, GREEN, QUIET, TILE, VERMILION
 
 if TYPE_CHECKING:
