@@ -413,7 +413,7 @@ def _numbered(names: Mapping[str, str]) -> dict[int, str]:
 
 
 def check_earlier(
-    earlier: EarlierClusters, embeddings: Embeddings | VectorStream
+    earlier: EarlierClusters, embeddings: Embeddings | VectorStream, *, any_space: bool = False
 ) -> EarlierClusters:
     """Match the images of an earlier clustering to those of the new one.
 
@@ -423,6 +423,8 @@ def check_earlier(
         The earlier clustering.
     embeddings : Embeddings or VectorStream
         The images.
+    any_space : bool
+        Whether the clustering may be of another space.
 
     Returns
     -------
@@ -438,7 +440,7 @@ def check_earlier(
     Warns
     -----
     UserWarning
-        If the spaces are known to differ.
+        If the spaces are known to differ, without ``any_space``.
     """
     present = set(embeddings.paths)
     here = str(embeddings.root)
@@ -454,7 +456,8 @@ def check_earlier(
             f"{len(embeddings)} images now, such as {embeddings.paths[0]}, and "
             f"{len(earlier.paths)} before, such as {earlier.paths[0]}"
         )
-    if earlier.fingerprint and network_fingerprint(embeddings) not in (None, earlier.fingerprint):
+    is_other = network_fingerprint(embeddings) not in (None, earlier.fingerprint)
+    if earlier.fingerprint and is_other and not any_space:
         warnings.warn(
             f"the earlier clusters are of the space {earlier.space}, these of "
             f"{describe_space(embeddings.space)}: the numbers are matched by common images, but "
