@@ -379,49 +379,21 @@ def cluster(
         raise InvalidInputError(
             f"there are no embedded images to cluster, and {len(embeddings.failures)} failures"
         )
-    if n_clusters not in (None, "auto"):
-        # Numbers of NumPy become those of Python.
-        n_clusters = check_at_least(n_clusters, 1, "n_clusters")
-    if level is not None:
-        check_at_least(level, 1, "level")
-        if n_clusters != "auto":
-            raise InvalidInputError(
-                "level selects one of the numbers that n_clusters='auto' finds. "
-                f"Received: level={level}, n_clusters={n_clusters!r}"
-            )
-    earlier = None if previous is None else check_earlier(read_earlier(previous), embeddings)
-    if earlier is not None:
-        say_other_part(earlier, embeddings)
-    decisions = Decisions() if earlier is None else earlier.decisions
     if without and random_state is None:
         # The clusterings with and without the removal have the same seed.
         random_state = draw_seed(None)
     estimator = _create(clusterer, random_state)
     plain = clone(estimator)
-    if n_clusters is not None and "n_clusters" not in estimator.get_params(deep=False):
-        raise InvalidInputError(
-            f"{clusterer} finds the number of clusters itself; leave out n_clusters. "
-            f"Received: {n_clusters!r}"
-        )
-    is_stream = isinstance(embeddings, VectorStream)
-    if is_stream and not isinstance(estimator, KMeans | MiniBatchKMeans | RefinedKMeans):
-        raise InvalidInputError(
-            "only kmeans, minibatch-kmeans and refined-kmeans cluster a stream; the others take "
-            f"the Embeddings that Space.read() loads. Received: {clusterer!r}"
-        )
-    if as_engine(engine) is not None and not (is_stream and isinstance(estimator, KMeans)):
-        raise InvalidInputError(
-            "the engine ray is for kmeans on a stream, as Space.stream() opens it. Received: "
-            f"{clusterer!r} on {type(embeddings).__name__}"
-        )
+    n_clusters = _check_arguments(
+        embeddings, clusterer, estimator, n_clusters, level, without=without, engine=engine
+    )
+    earlier = None if previous is None else check_earlier(read_earlier(previous), embeddings)
+    if earlier is not None:
+        say_other_part(earlier, embeddings)
+    decisions = Decisions() if earlier is None else earlier.decisions
     top5, names_from = find_classes(embeddings, store)
     given, cleaned = embeddings, None
     if without:
-        if isinstance(embeddings, VectorStream):
-            raise InvalidInputError(
-                "confounders are removed from the Embeddings that Space.read() loads, not from a "
-                "stream: choose another clusterer"
-            )
         cleaned = remove_confounders(embeddings, without, progress=progress)
         embeddings = cleaned.embeddings
     vectors: Any = embeddings if isinstance(embeddings, VectorStream) else np.asarray(embeddings)
@@ -451,7 +423,7 @@ def cluster(
     identity = None
     if earlier is not None:
         free = held == FREE
-        if isinstance(estimator, KMeans) and free.any() and not is_stream:
+        if isinstance(estimator, KMeans) and free.any() and isinstance(embeddings, Embeddings):
             before = _earlier_labels(embeddings.paths, earlier, NOISE)
             labels[free] = _continue(estimator, vectors[free], labels[free], before[free])
         identity = match_clusters(
@@ -499,6 +471,51 @@ def cluster(
         level=chosen,
         confounding=confounding,
     )
+
+
+def _check_arguments(
+    embeddings: Embeddings | VectorStream,
+    clusterer: Any,
+    estimator: Any,
+    n_clusters: int | str | None,
+    level: int | None,
+    *,
+    without: str | Collection[str],
+    engine: str | RayEngine,
+) -> int | str | None:
+    """Check that the arguments of :func:`cluster` fit together, and return ``n_clusters``."""
+    if n_clusters not in (None, "auto"):
+        # Numbers of NumPy become those of Python.
+        n_clusters = check_at_least(n_clusters, 1, "n_clusters")
+    if level is not None:
+        check_at_least(level, 1, "level")
+        if n_clusters != "auto":
+            raise InvalidInputError(
+                "level selects one of the numbers that n_clusters='auto' finds. "
+                f"Received: level={level}, n_clusters={n_clusters!r}"
+            )
+    if n_clusters is not None and "n_clusters" not in estimator.get_params(deep=False):
+        raise InvalidInputError(
+            f"{clusterer} finds the number of clusters itself; leave out n_clusters. "
+            f"Received: {n_clusters!r}"
+        )
+    is_stream = isinstance(embeddings, VectorStream)
+    if is_stream and not isinstance(estimator, KMeans | MiniBatchKMeans | RefinedKMeans):
+        raise InvalidInputError(
+            "only kmeans, minibatch-kmeans and refined-kmeans cluster a stream; the others take "
+            f"the Embeddings that Space.read() loads. Received: {clusterer!r}"
+        )
+    if is_stream and without:
+        raise InvalidInputError(
+            "confounders are removed from the Embeddings that Space.read() loads, not from a "
+            "stream: choose another clusterer"
+        )
+    if as_engine(engine) is not None and not (is_stream and isinstance(estimator, KMeans)):
+        raise InvalidInputError(
+            "the engine ray is for kmeans on a stream, as Space.stream() opens it. Received: "
+            f"{clusterer!r} on {type(embeddings).__name__}"
+        )
+    return n_clusters
 
 
 def _cluster_rest(
