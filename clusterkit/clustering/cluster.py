@@ -48,10 +48,11 @@ from clusterkit.store.embeddings import Embeddings, describe_space
 from clusterkit.store.reading import as_embeddings
 from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
-from clusterkit.utils.arguments import as_plain, check_at_least, draw_seed
+from clusterkit.utils.arguments import as_plain, check_at_least
 from clusterkit.utils.html import Markup
 from clusterkit.utils.noise import NOISE, cluster_text
 from clusterkit.utils.ray_engine import RayEngine, as_engine
+from clusterkit.utils.seeds import draw_seed
 from clusterkit.utils.text import join_lines, plural
 
 # Extractors whose vectors are nearly the pixels.

@@ -18,8 +18,8 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display, check_figure_path, save_figure
 from clusterkit.plots.pictures import Sheet, and_more, load_pictures
 from clusterkit.plots.style import QUIET, cluster_color, cluster_name
-from clusterkit.utils.arguments import generator_from
 from clusterkit.utils.locations import as_path
+from clusterkit.utils.seeds import generator_from
 
 if TYPE_CHECKING:
     from clusterkit.clustering.cluster import Clustering

@@ -19,7 +19,8 @@ from clusterkit.similarity.similarity_maps import Where
 from clusterkit.similarity.tone_share import UNUSUAL, ToneInfluence, Version
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils import html
-from clusterkit.utils.arguments import check_at_least, generator_from
+from clusterkit.utils.arguments import check_at_least
+from clusterkit.utils.seeds import generator_from
 from clusterkit.utils.text import join_lines, percent, plural
 
 # Limits on the number of bins of a readable histogram.
