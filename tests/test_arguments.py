@@ -1,5 +1,6 @@
 """Arguments of the wrong type: public calls name them, and what belongs there."""
 
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,17 +8,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 import clusterkit as ck
 from clusterkit.clusterers import (
+    HDBSCAN,
     AffinityPropagation,
+    GaussianMixture,
     KMeans,
     MiniBatchKMeans,
+    RefinedKMeans,
+    SpectralClustering,
     centers_of,
     kmeans_sweep,
 )
 from clusterkit.errors import InvalidInputError
+from clusterkit.plots import ContactSheets, save_figure
 from clusterkit.similarity import CosineNeighbors, unit_rows
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.ray_engine import RayEngine
@@ -53,7 +60,11 @@ CALLS: dict[str, tuple[Callable[..., Any], str]] = {
         "k_min k_max n_resamples max_samples random_state",
     ),
     "find_levels": (lambda **a: ck.find_levels(EMB, **a), "k_min k_max sample random_state"),
-    "explain": (lambda **a: ck.explain(0, 1, EMB, **a), "bins"),
+    "explain": (lambda **a: ck.explain(0, 1, EMB, **a), "bins random_state"),
+    "cluster agglomerative": (
+        lambda **a: ck.cluster(EMB, "agglomerative", n_clusters=2, **a),
+        "random_state",
+    ),
     "find_similar": (lambda **a: ck.find_similar(0, EMB, **a), "n_neighbors"),
     "audit": (lambda **a: ck.audit(EMB, **a), "max_images sample random_state"),
     "compare_spaces": (_compare_spaces, "n_clusters max_samples sample random_state"),
@@ -61,7 +72,10 @@ CALLS: dict[str, tuple[Callable[..., Any], str]] = {
         lambda **a: ck.sample_images(EMB, **{"n_images": 3, **a}),
         "n_images random_state",
     ),
-    "write_report": (lambda **a: ck.write_report(EMB, "report.html", **a), "most_inside"),
+    "write_report": (
+        lambda **a: ck.write_report(EMB, "report.html", **a),
+        "most_inside random_state",
+    ),
     "route": (lambda **a: ck.route(".", "model.keras", "into", **a), "threshold"),
     "split_folder": (
         lambda **a: ck.split_folder(LABELLED, "parts", **a),
@@ -98,10 +112,27 @@ CALLS: dict[str, tuple[Callable[..., Any], str]] = {
         lambda **a: MiniBatchKMeans(**{"n_clusters": 2, **a}).fit(EMB.vectors),
         "n_clusters batch_size n_sample n_init max_iter tol random_state",
     ),
+    "MiniBatchKMeans in batches": (
+        lambda **a: MiniBatchKMeans(**{"n_clusters": 2, **a}).partial_fit(EMB.vectors),
+        "n_clusters batch_size n_sample n_init max_iter tol random_state",
+    ),
     "kmeans_sweep": (lambda **a: kmeans_sweep(EMB, [2, 3], **a), "n_init random_state"),
     "AffinityPropagation": (
         lambda **a: AffinityPropagation(**a).fit(EMB.vectors),
         "damping preference random_state",
+    ),
+    "HDBSCAN": (lambda **a: HDBSCAN(**a).fit(EMB.vectors), "random_state"),
+    "GaussianMixture": (lambda **a: GaussianMixture(2, **a).fit(EMB.vectors), "random_state"),
+    "RefinedKMeans": (lambda **a: RefinedKMeans(2, **a).fit(EMB.vectors), "random_state"),
+    "SpectralClustering": (
+        lambda **a: SpectralClustering(2, **a).fit(EMB.vectors),
+        "random_state",
+    ),
+    "ContactSheets": (
+        lambda **a: ContactSheets.from_clustering(
+            ck.cluster(EMB, n_clusters=2, random_state=0), **a
+        ),
+        "random_state",
     ),
     "RayEngine": (lambda **a: RayEngine(**a).check(), "workers cpus gpus memory"),
 }
@@ -137,6 +168,16 @@ def test_wrong_types_for_numbers_are_told(
     assert [path.name for path in images.iterdir()] == [LABELLED.name]
 
 
+@pytest.mark.parametrize("call", [call for call, (_, names) in CALLS.items() if "random" in names])
+def test_a_negative_seed_is_told_even_where_nothing_is_random(
+    call: str, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(images)
+    with pytest.raises(InvalidInputError, match=r"random_state must be .* Received: .*-1$"):
+        CALLS[call][0](random_state=-1)
+    assert [path.name for path in images.iterdir()] == [LABELLED.name]
+
+
 @pytest.mark.parametrize("given", [".clusterkit", Path(".clusterkit"), ck.Store(), 3], ids=repr)
 @pytest.mark.parametrize(
     "call",
@@ -168,3 +209,39 @@ def test_what_the_message_says_gives_vectors(images: Path, monkeypatch: pytest.M
     ck.embed_to_store(LABELLED, "pixels", ".clusterkit")
     assert KMeans(2).fit(ck.Store(".clusterkit").read()).labels_.shape == (8,)
     shutil.rmtree(".clusterkit")
+
+
+@pytest.mark.parametrize("given", [3, None, b"a.csv", ["a.csv"], io.StringIO()], ids=repr)
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda path: ck.cluster(EMB, n_clusters=2, random_state=0).to_csv(path),
+        lambda path: ck.find_similar(0, EMB).to_csv(path),
+        lambda path: save_figure(Figure(), path),
+        lambda path: ck.write_report(EMB, path),
+        lambda path: ck.train_classifier(LABELLED, path, ck.Classifier("nn")),
+    ],
+)
+def test_an_output_that_is_no_path_is_told(save: Callable[[Any], Any], given: Any) -> None:
+    with pytest.raises(
+        InvalidInputError, match=r"^the output must be text or .* Received: "
+    ) as told:
+        save(given)
+    assert repr(given)[:100] in str(told.value)
+
+
+@pytest.mark.parametrize("given", [3, [("a.png", "b.png")], ("a.png", "b.png"), {"a": "b"}])
+def test_pairs_that_are_not_in_a_file_are_told(
+    given: Any, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(images)
+    with pytest.raises(InvalidInputError, match=r"^not_copies, a file of pairs, must be text or "):
+        ck.check(LABELLED, not_copies=given)
+    with pytest.raises(InvalidInputError, match="must be what cluster returns, or the path"):
+        ck.split_folder(LABELLED, "parts", not_copies=given)
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_a_share_of_none_is_told(part: str) -> None:
+    with pytest.raises(InvalidInputError, match=rf"^{part} must be .* to 1\. Received: None$"):
+        ck.split_folder(LABELLED, "parts", **{part: None})

@@ -71,6 +71,33 @@ def test_ranking_of_a_class_that_all_images_show_or_none_is_absent(
     json.dumps(only_a.to_dict(), allow_nan=False)
 
 
+def test_scores_of_a_class_without_images_are_unknown() -> None:
+    # Nobody shows c, which is predicted once, nor d, which never is.
+    task, y = Task.from_labels(["a", "b", "c", "d"]), ["a", "a", "b", "b"]
+    best = np.eye(4, dtype=np.float32)[[0, 0, 1, 2]]
+    found = ClassificationReport.from_predictions(task, list("1234"), y, 0.9 * best + 0.02)
+    truth, predicted = found.truth.argmax(axis=1), found.predicted.argmax(axis=1)
+    expected = metrics.precision_recall_fscore_support(
+        truth, predicted, labels=[0, 1, 2, 3], zero_division=np.nan
+    )
+    names = ("precision", "recall", "f1", "support")
+    for column, name in enumerate(found.classes):
+        row = [found.per_class[name][key] for key in names]
+        np.testing.assert_allclose(row, [values[column] for values in expected])
+    assert np.isnan(found.per_class["d"]["f1"])
+    assert found.macro["recall"] == pytest.approx(np.nanmean(expected[1])) == 0.75
+    assert found.macro["precision"] == 1
+    weighted = metrics.recall_score(truth, predicted, labels=[0, 1], average="weighted")
+    assert found.weighted["recall"] == pytest.approx(weighted)
+    lines = found.to_text().splitlines()
+    assert lines[3].split() == ["c", "0.000", "-", "0.000", "-", "-", "0"]
+    assert lines[4].split() == ["d", "-", "-", "-", "-", "-", "0"]
+    assert "-" not in lines[1] + lines[5] + lines[6]
+    document = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert document["classes"]["c"] == {"precision": 0, "recall": None, "f1": 0, "support": 0}
+    assert "nan" not in found._repr_html_().casefold()
+
+
 def test_several_labels_have_a_loss_and_thresholds(several: ClassificationReport) -> None:
     expected = metrics.log_loss(several.truth.ravel(), several.probabilities.ravel())
     assert several.log_loss == pytest.approx(expected, rel=1e-5)

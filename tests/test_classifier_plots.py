@@ -176,6 +176,16 @@ def test_scores_of_several_labels_have_thresholds() -> None:
     assert "threshold" not in legend(ClassScoresDisplay.from_report(make_report(3)).axes_[0])
 
 
+def test_a_class_without_images_has_no_scores() -> None:
+    keys = ("f1", "precision", "recall", "support")
+    scores = {"a": dict.fromkeys(keys, 0.5), "b": dict(zip(keys, (0, 0, np.nan, 0), strict=True))}
+    assert "no images" not in texts(ClassScoresDisplay({"a": scores["a"]}).plot())
+    display = ClassScoresDisplay(scores).plot()
+    assert texts(display).count("no images") == 1
+    (recall,) = [line for line in display.axes_[0].lines if line.get_label() == "recall"]
+    np.testing.assert_array_equal(recall.get_xdata(), [0.5, np.nan])
+
+
 def test_similarity_writes_every_cosine() -> None:
     similarity = np.array([[1, 0.62, np.nan], [0.62, 1, np.nan], [np.nan] * 3])
     display = ClassSimilarityDisplay(similarity, ["a", "b", "c"]).plot()

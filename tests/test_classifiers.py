@@ -33,6 +33,7 @@ from clusterkit.errors import (
     ImageError,
     InvalidInputError,
     NotFoundError,
+    Notice,
     SpaceMismatchError,
     WeightsError,
 )
@@ -284,6 +285,15 @@ def test_transfer_trains_on_stored_embeddings_and_saves_the_whole_network(
     assert "Not used: --epochs" in again.stderr
     assert (tmp_path / "again-report/report.json").exists()
     assert sorted(store.rglob("*")) == before
+    # Images of another folder that are added to the store are mentioned.
+    for colour in COLOURS:
+        for number, pixels in enumerate(paint(colour, 4, seed=5)):
+            file = tmp_path / "other" / colour / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(file)
+    said = f"^adding 12 images of {tmp_path / 'other'} to those of {folder} in "
+    with pytest.warns(Notice, match=said):
+        train_classifier(tmp_path / "other", tmp_path / "other.keras", clone(clf), store=store)
     # The file predicts from pixels, without weights or store, as was measured on embeddings.
     assert report.test is not None
     files = [folder / name for name in report.test.names]
@@ -315,9 +325,13 @@ def test_a_classifier_with_a_store_runs_no_network_for_images_that_it_knows(
         np.testing.assert_allclose(saved.predict_proba(images), first, atol=1e-6)
     known = len(Store(store).space().read())
     Image.fromarray(paint("red", 1, seed=9)[0]).save(tmp_path / "new.png")
-    clf.predict([tmp_path / "new.png"])
+    with pytest.warns(
+        Notice, match=r"^adding 1 image of .* to those of .*photos in .*store/tinynet-"
+    ):
+        clf.predict([tmp_path / "new.png"])
     assert len(Store(store).space().read()) == known + 1
-    with pytest.raises(ImageError, match=r"red/broken\.png: "):
+    is_broken = pytest.raises(ImageError, match=r"red/broken\.png: ")
+    with pytest.warns(Notice, match="adding 1 image of"), is_broken:
         clf.predict(ImageFolder(folder))
     with pytest.raises(NotFoundError, match=r"no such file or folder: .*gone\.png"):
         clf.predict([photos / "gone.png"])
@@ -345,7 +359,8 @@ def test_vectors_of_the_store_need_no_weights_any_more(
         np.testing.assert_array_equal(again.fit(images, y).predict_proba(images), first)
         assert again.fingerprint_ == clf.fingerprint_
         assert cross_val_score(again, images, y, cv=2).min() > 0.8
-        with pytest.raises(WeightsError, match=r"no weights file .*own\.weights\.h5"):
+        gone = pytest.raises(WeightsError, match=r"no weights file .*own\.weights\.h5")
+        with pytest.warns(Notice, match="adding 1 image of"), gone:
             again.predict([new])
     # A classifier that was loaded knows its space, wherever its weights were.
     loaded = Classifier.load(saved).set_params(store=store, weights=tmp_path / "elsewhere.h5")

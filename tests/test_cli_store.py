@@ -73,6 +73,13 @@ def test_embed_leaves_out_what_is_excluded_and_says_what_it_passed_over(project:
         assert said in found.stderr
 
 
+def test_a_store_in_memory_is_refused_since_it_ends_with_the_command(project: Path) -> None:
+    result = run("embed", "photos", "-e", "pixels", "-s", "memory://store")
+    assert result.exit_code == 2
+    assert "must outlast the command, which memory does not" in result.stderr
+    assert "memory://store" in result.stderr
+
+
 def test_info_counts(project: Path) -> None:
     (project / "photos/000.png").unlink()
     (space,) = json.loads(run("store", "info", "--json").stdout)["spaces"]

@@ -122,6 +122,7 @@ def test_same_image_is_above_all_pairs(emb):
     assert explanation.similarity == pytest.approx(1)
     assert explanation.percentile == 100
     assert explanation.intersection == pytest.approx(1)
+    assert explanation.summary.startswith("1.00 similar, closer than all pairs of images: ")
 
 
 def test_percentile_never_counts_the_pair_itself(emb):
@@ -167,8 +168,18 @@ def test_one_row_store_has_no_percentile():
     assert explanation.to_text().startswith("1.00 similar: this is one image")
 
 
+@pytest.mark.parametrize("n", [2, 4, 5])
+def test_a_rank_among_a_few_pairs_is_not_told(n):
+    explanation = explain_vectors(0, 1, np.random.default_rng(0).uniform(size=(n, 6)))
+    few = "; with 5 images or more this is compared with other pairs."
+    assert explanation.summary.endswith(few) == (n < 5)
+    assert (explanation.percentile is None) == (n < 5)
+    assert explanation.n_pairs == n * (n - 1) // 2
+    assert (" % of all" in explanation.to_text()) == (n == 5)
+
+
 def test_zero_and_constant_vectors():
-    explanation = explain_vectors(np.zeros(4), np.zeros(4), np.ones((3, 4)))
+    explanation = explain_vectors(np.zeros(4), np.zeros(4), np.ones((5, 4)))
     assert explanation.similarity == 0
     assert explanation.percentile == 0
     assert explanation.intersection == 1

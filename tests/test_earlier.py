@@ -125,6 +125,19 @@ def test_nothing_in_common_is_an_error(emb: Embeddings) -> None:
         check_earlier(earlier, emb)
 
 
+def test_a_table_without_its_description_after_the_root_changed_names_the_remedy(
+    emb: Embeddings, table: Path
+) -> None:
+    above = replace(emb, paths=[f"photos/{path}" for path in emb.paths], root=Path("/"))
+    assert "photos/a/1.png" in check_earlier(read_earlier(table), above).paths
+    copy = table.rename(table.with_name("copy.csv"))
+    remedy = r"such as a/1\.png\. No \.json file beside the table tells .*: copy that of the"
+    with pytest.raises(InvalidInputError, match=remedy):
+        check_earlier(read_earlier(copy), above)
+    table.with_suffix(".json").rename(copy.with_suffix(".json"))
+    assert "photos/a/1.png" in check_earlier(read_earlier(copy), above).paths
+
+
 def test_another_space_is_warned_of(emb: Embeddings) -> None:
     earlier = EarlierClusters([0], ["a/1.png"], "/photos", "0" * 64, "shape-00000000")
     with pytest.warns(UserWarning, match="shape-00000000, these of colour-ffffffff"):

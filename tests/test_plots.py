@@ -6,6 +6,8 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Iterator
+from copy import copy
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
@@ -204,6 +206,39 @@ KINDS = (
     "reconstruction",
     "reliability",
 )
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 2.5, "6", None, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_of_what_is_drawn_are_checked(
+    displays: dict[str, Display], kind: str, wrong: Any
+) -> None:
+    display = copy(displays[kind])
+    names = {"columns", "n_images", *(name for name in vars(display) if name.startswith("max_"))}
+    for name in names & vars(display).keys():
+        right = getattr(display, name)
+        setattr(display, name, wrong)
+        said = rf"^{name} must be an integer of at least 1\. Received: {name}={wrong!r}$"
+        with pytest.raises(InvalidInputError, match=said):
+            display.plot()
+        setattr(display, name, right)
+
+
+@pytest.mark.parametrize("n_images", [0, -1, "6"])
+def test_numbers_of_images_to_choose_are_checked(clustering: Any, n_images: Any) -> None:
+    pixels = np.zeros((3, 4, 4, 3), np.uint8)
+    for draw in (
+        partial(PredictionsDisplay.from_report, report()),
+        partial(ContactSheets.from_clustering, clustering),
+        partial(ContactSheetDisplay.from_clustering, clustering, show="all"),
+        partial(ReconstructionDisplay.from_arrays, pixels, pixels),
+    ):
+        with pytest.raises(InvalidInputError, match=r"^n_images must be an integer of at least 1"):
+            draw(n_images=n_images)
+    with pytest.raises(
+        InvalidInputError, match=r"^max_thumbnails must be an integer of at least 0"
+    ):
+        MapDisplay.from_clustering(clustering, max_thumbnails="6")
 
 
 def texts(display: Display) -> list[str]:
@@ -732,6 +767,13 @@ def test_contact_sheets_have_as_many_pages_as_needed(tmp_path: Path) -> None:
         with pytest.raises(OutputExistsError, match=r"sheet-2\.jpg exists"):
             check(tmp_path / "sheet.jpg")
     assert not written[0].exists()
+    # How many pages there will be is known only after clustering.
+    written[1].rename(tmp_path / "sheet-3.jpg")
+    with pytest.raises(OutputExistsError, match=r"sheet-3\.jpg exists"):
+        check_sheet_path(tmp_path / "sheet.jpg")
+    check_sheet_path(tmp_path / "sheet.jpg", overwrite=True)
+    (tmp_path / "sheet-3.jpg").rename(tmp_path / "sheet-one.jpg")
+    check_sheet_path(tmp_path / "sheet.jpg")
 
 
 def test_many_clusters_have_different_colours() -> None:

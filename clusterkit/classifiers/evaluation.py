@@ -254,9 +254,11 @@ class ClassificationReport(TableResult):
     def per_class(self) -> dict[str, dict[str, float]]:
         """Metrics of each class.
 
-        ``precision``, ``recall``, ``f1`` (0 if undefined), ``support`` (number of images),
-        ``roc_auc`` and ``average_precision`` (missing if all images or none are of the class) and,
-        for multilabel tasks, ``threshold``.
+        ``precision``, ``recall``, ``f1``, ``support`` (number of images), ``roc_auc`` and
+        ``average_precision`` (missing if all images or none are of the class) and, for multilabel
+        tasks, ``threshold``.  Without images of a class its recall is NaN and, if it is never
+        predicted either, so are precision and F1.  A class with images that is never predicted has
+        a precision of 0, as in scikit-learn.
         """
         columns = [*self._scores(), self.truth.sum(axis=0)]
         names = [*_MEASURES, "support"]
@@ -281,7 +283,8 @@ class ClassificationReport(TableResult):
     def weighted(self) -> dict[str, float]:
         """Mean of each metric over the classes, weighted by their number of images."""
         support = self.truth.sum(axis=0)
-        means = self._scores() @ support / max(int(support.sum()), 1)
+        # Only scores of classes without images are NaN.
+        means = np.nan_to_num(self._scores()) @ support / max(int(support.sum()), 1)
         return dict(zip(_MEASURES, map(float, means), strict=True))
 
     @property
@@ -328,13 +331,17 @@ class ClassificationReport(TableResult):
     def to_dict(self) -> dict[str, Any]:
         """Return all metrics as JSON-able values."""
         confusion, similarity = self.confusion, self.class_similarity
+        classes = {
+            name: {key: None if np.isnan(value) else value for key, value in scores.items()}
+            for name, scores in self.per_class.items()
+        }
         return {
             "n": len(self.names),
             "accuracy": self.accuracy,
             "log_loss": self.log_loss,
             "macro": self.macro,
             "weighted": self.weighted,
-            "classes": self.per_class,
+            "classes": classes,
             "confusion": None if confusion is None else confusion.tolist(),
             "calibration": self.reliability.to_dict(),
             "class_similarity": None if similarity is None else without_nan(similarity),
@@ -400,13 +407,16 @@ class ClassificationReport(TableResult):
         """Return precision, recall and F1 of each class, of shape (3, n_classes)."""
         hits = (self.truth & self.predicted).sum(axis=0)
         n_true, n_predicted = self.truth.sum(axis=0), self.predicted.sum(axis=0)
-        return np.stack(
+        scores = np.stack(
             [
                 hits / np.maximum(n_predicted, 1),
                 hits / np.maximum(n_true, 1),
                 2 * hits / np.maximum(n_true + n_predicted, 1),
             ]
         )
+        scores[:, (n_true == 0) & (n_predicted == 0)] = np.nan
+        scores[_MEASURES.index("recall"), n_true == 0] = np.nan
+        return scores
 
 
 def class_similarity(vectors: NDArray[np.float32], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -506,20 +516,25 @@ def _score_table(scores: Mapping[str, Mapping[str, float]]) -> str:
     Parameters
     ----------
     scores : mapping of str to mapping of str to float
-        Metrics of each class or average; metrics that none of them has are left out.
+        Metrics of each class or average; metrics that none of them has are left out.  Undefined
+        metrics of a class are written as ``-``.
     """
     has = set().union(*scores.values())
     columns = {key: title for key, title in _HEADINGS.items() if key in has}
     width = max(map(len, scores))
     lines = ["  ".join([" " * width, *columns.values()])]
     for name, row in scores.items():
-        cells = [_cell(key, row.get(key)).rjust(len(title)) for key, title in columns.items()]
+        # An average has no number of images.
+        undefined = "-" if "support" in row else ""
+        cells = [
+            _cell(key, row.get(key), undefined).rjust(len(title)) for key, title in columns.items()
+        ]
         lines.append("  ".join([f"{name:{width}}", *cells]).rstrip())
     return "\n".join(lines)
 
 
-def _cell(key: str, value: float | None) -> str:
-    """Format one value; empty if there is none."""
-    if value is None:
-        return ""
+def _cell(key: str, value: float | None, undefined: str) -> str:
+    """Format one value."""
+    if value is None or np.isnan(value):
+        return undefined
     return f"{value:.0f}" if key == "support" else f"{value:.3f}"

@@ -1,5 +1,6 @@
 """Vectors of images for training a last layer, from a store if they are in it."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.embedding.embed import describe, embed
-from clusterkit.errors import ImageError
+from clusterkit.errors import ImageError, Notice
 from clusterkit.extractors.base import Extractor
 from clusterkit.images.folder import ImageFolder, digest_file
+from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store, as_store
-from clusterkit.utils.locations import as_path
+from clusterkit.utils.locations import as_path, is_within
 from clusterkit.utils.parallel import map_ahead
+from clusterkit.utils.text import plural
 
 
 def read_features(
@@ -50,17 +53,24 @@ def read_features(
     ------
     NotFoundError
         If a file does not exist.
+
+    Warns
+    -----
+    Notice
+        If images of another folder are added to those of the store.
     """
     digests = list(map_ahead(_digest, files, ahead=64))
     vectors: dict[str | None, NDArray[np.float32]] = {}
     if store is not None:
-        folder = as_store(store)
-        known = folder.open_space(describe(extractor)).read()
+        space = as_store(store).open_space(describe(extractor))
+        known = space.read()
         vectors.update(zip(known.digests or [], known.vectors, strict=True))
     new = [file for file, digest in zip(files, digests, strict=True) if digest not in vectors]
     reasons: dict[Path, str] = {}
     if new:
         images = ImageFolder([str(file) for file in new])
+        if store is not None:
+            _note_other_folder(images, known, space.folder)
         made = embed(images, extractor, store=store, progress=progress)
         vectors.update(zip(made.digests or [], made.vectors, strict=True))
         reasons = {images.root / path: reason for path, reason in made.failures}
@@ -73,6 +83,19 @@ def read_features(
     found = [vectors[digests[row]] for row in rows]
     shape = (len(rows), extractor.dimension)
     return np.array(found, np.float32).reshape(shape), rows, failures
+
+
+def _note_other_folder(images: ImageFolder, known: Embeddings, space: Path) -> None:
+    """Issue a notice if new images are not in the folder of those in the store."""
+    if known.root is None or is_within(images.root, known.root):
+        return
+    warnings.warn(
+        f"adding {plural(len(images), 'image')} of {images.root} to those of {known.root} in "
+        f"{space}, where commands such as cluster use all of them; another store (--store, or "
+        "store= in Python) keeps them apart",
+        Notice,
+        stacklevel=2,
+    )
 
 
 def _digest(file: str | Path) -> str | None:

@@ -84,6 +84,8 @@ class AnyPath(click.Path):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """Return the path, or a :class:`~clusterkit.utils.locations.RemotePath`."""
+        if str(value).lower().startswith("memory://"):
+            self.fail(f"must outlast the command, which memory does not. Received: {value}")
         return as_path(value) if is_address(value) else super().convert(value, param, ctx)
 
 

@@ -15,6 +15,7 @@ from clusterkit.clusterers.base import (
     check_n_clusters,
     count_distinct,
     number_by_size,
+    random_state_from,
     seed_from,
     unite_equal,
     warn_of_equal_rows,
@@ -103,6 +104,7 @@ class LabellingClusterer(UnitClusterer):
             raise InvalidInputError(
                 f"{type(self).__name__} needs at least 2 rows. Received: n_samples={len(rows)}"
             )
+        random_state_from(getattr(self, "random_state", None))  # checks it
         first = find_equal(rows)
         n_distinct = count_distinct(first)
         model = self._build(len(rows), n_distinct)

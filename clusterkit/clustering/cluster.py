@@ -52,7 +52,7 @@ from clusterkit.utils.arguments import as_plain, check_at_least
 from clusterkit.utils.html import Markup
 from clusterkit.utils.noise import NOISE, cluster_text
 from clusterkit.utils.ray_engine import RayEngine, as_engine
-from clusterkit.utils.seeds import draw_seed
+from clusterkit.utils.seeds import check_seed, draw_seed
 from clusterkit.utils.text import join_lines, plural
 
 # Extractors whose vectors are nearly the pixels.
@@ -380,6 +380,7 @@ def cluster(
         raise InvalidInputError(
             f"there are no embedded images to cluster, and {len(embeddings.failures)} failures"
         )
+    check_seed(random_state)
     if without and random_state is None:
         # The clusterings with and without the removal have the same seed.
         random_state = draw_seed(None)

@@ -451,10 +451,16 @@ def check_earlier(
             earlier = earlier._replace(paths=moved)
     earlier = _follow(earlier, embeddings)
     if not present.intersection(earlier.paths):
+        remedy = (
+            ""
+            if earlier.made_by
+            else ". No .json file beside the table tells which folder its paths are in: copy that "
+            "of the original table, too"
+        )
         raise InvalidInputError(
             "the two clusterings must have an image in common. Received: "
             f"{len(embeddings)} images now, such as {embeddings.paths[0]}, and "
-            f"{len(earlier.paths)} before, such as {earlier.paths[0]}"
+            f"{len(earlier.paths)} before, such as {earlier.paths[0]}{remedy}"
         )
     is_other = network_fingerprint(embeddings) not in (None, earlier.fingerprint)
     if earlier.fingerprint and is_other and not any_space:

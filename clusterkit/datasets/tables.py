@@ -16,6 +16,7 @@ from typing import Any
 
 from clusterkit.errors import InvalidInputError, NotFoundError
 from clusterkit.utils.files import check_output, write_whole
+from clusterkit.utils.locations import as_path
 from clusterkit.utils.paths import escape_path, unescape_path
 
 TABLE_SUFFIXES = frozenset({".csv", ".tab", ".tsv"})
@@ -263,7 +264,8 @@ def check_table(path: str | Path, *, overwrite: bool = False) -> Path:
     NotFoundError, OutputExistsError
         As :func:`~clusterkit.utils.files.check_output` does.
     """
-    if Path(path).suffix.lower() not in ("", ".csv", ".txt"):
+    path = as_path(path, "the output")
+    if path.suffix.lower() not in ("", ".csv", ".txt"):
         raise InvalidInputError(f"a table's name must end in .csv. Received: {path}")
     return check_output(path, overwrite=overwrite)
 

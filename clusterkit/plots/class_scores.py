@@ -31,7 +31,8 @@ class ClassScoresDisplay(Display):
     Parameters
     ----------
     scores : mapping of str to mapping of str to float
-        ``f1``, ``precision``, ``recall``, ``support`` and optionally ``threshold`` of each class.
+        ``f1``, ``precision``, ``recall``, ``support`` and optionally ``threshold`` of each class;
+        NaN is not drawn.
     title : str
         Title of the figure.
     max_classes : int
@@ -106,6 +107,9 @@ def _draw_scores(ax: Axes, shown: Mapping[str, Mapping[str, float]]) -> None:
         if not np.isnan(values).all():
             marks = ax.plot(values, rows, marker, color=color, label=name)[0]
             marks.set(markersize=10 if marker == "|" else 4.5, clip_on=False)
+    for row, scores in enumerate(shown.values()):
+        if not scores["support"]:
+            ax.text(0.02, row, "no images", va="center", fontsize=7, color=QUIET)
     ax.set_yticks(rows, [fit(name, _NAME, size=8.5) for name in shown])
     ax.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5))
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=3, ncols=4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +19,9 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display, check_figure_path, save_figure
 from clusterkit.plots.pictures import Sheet, and_more, load_pictures
 from clusterkit.plots.style import QUIET, cluster_color, cluster_name
+from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.locations import as_path
-from clusterkit.utils.seeds import generator_from
+from clusterkit.utils.seeds import check_seed, generator_from
 
 if TYPE_CHECKING:
     from clusterkit.clustering.cluster import Clustering
@@ -275,7 +277,7 @@ class ContactSheets:
 
 
 def check_sheet_path(path: str | Path, *, overwrite: bool = False) -> Path:
-    """Check that the pages of a contact sheet can be written.
+    """Check that the pages of a contact sheet can be written, before their number is known.
 
     Parameters
     ----------
@@ -294,8 +296,12 @@ def check_sheet_path(path: str | Path, *, overwrite: bool = False) -> Path:
     InvalidInputError, NotFoundError, OutputExistsError
         As for :func:`clusterkit.plots.check_figure_path`.
     """
-    check_figure_path(_page_path(path, 2), overwrite=overwrite)
-    return check_figure_path(path, overwrite=overwrite)
+    path = check_figure_path(path, overwrite=overwrite)
+    for file in sorted(path.parent.glob(f"{glob.escape(path.stem)}-*{glob.escape(path.suffix)}")):
+        number = file.stem.rpartition("-")[2]
+        if number.isdecimal() and int(number) > 1:
+            check_figure_path(file, overwrite=overwrite)
+    return path
 
 
 class _Chosen:
@@ -317,6 +323,8 @@ def _choose(
     """Choose the images of each cluster, one of several copies."""
     if show not in SHOWN:
         raise InvalidInputError(f"show must be one of {', '.join(SHOWN)}. Received: {show!r}")
+    check_at_least(n_images, 1, "n_images")
+    check_seed(random_state)
     files = clustering.embeddings.files
     labels = np.asarray(clustering.labels)
     existing = np.unique(labels).tolist()

@@ -18,7 +18,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.plots.style import font_families, styled
+from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.files import check_output, write_whole
+from clusterkit.utils.locations import as_path
+
+# Parameters of displays that are numbers of what is drawn.
+_NUMBERS = (
+    "columns",
+    "max_classes",
+    "max_clusters",
+    "max_columns",
+    "max_pictures",
+    "max_rows",
+    "n_images",
+)
 
 
 class Display(ABC):
@@ -50,7 +63,15 @@ class Display(ABC):
         -------
         self
             The display with ``figure_``, and ``ax_`` or ``axes_``.
+
+        Raises
+        ------
+        InvalidInputError
+            If there is nothing to draw, or a parameter that is a number is not one of at least 1.
         """
+        for name in _NUMBERS:
+            if hasattr(self, name):
+                check_at_least(getattr(self, name), 1, name)
         make_figure = _figure_maker()
         with styled():
             if ax is None:
@@ -153,7 +174,8 @@ def check_figure_path(path: str | Path, *, overwrite: bool = False) -> Path:
     OutputExistsError
         If the file exists and ``overwrite`` is false.
     """
-    _format(Path(path).suffix)
+    path = as_path(path, "the output")
+    _format(path.suffix)
     return check_output(path, overwrite=overwrite)
 
 

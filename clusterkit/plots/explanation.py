@@ -27,6 +27,7 @@ from clusterkit.plots.style import (
     on_color,
     wrap,
 )
+from clusterkit.similarity.tone_share import closer_than
 from clusterkit.utils.text import percent
 
 if TYPE_CHECKING:
@@ -193,12 +194,12 @@ def _draw_tone(ax: Axes, tone: ToneInfluence | None) -> None:
             mark = (version.ordinary, version.ordinary)
             ax.plot(mark, (place - 0.38, place + 0.38), color=ORANGE, linewidth=2.5)
         rank = version.percentile
-        standing = "" if rank is None else f", above {percent(rank / 100)} of pairs"
+        standing = "" if rank is None else f", {closer_than(rank)}"
         # To the right of all bars, where no bar or mark is.
         ax.text(1.04, place, f"{version.similarity:z.2f}{standing}", va="center", fontsize=8.5)
     lowest = min(0.0, *values, *(version.ordinary or 0.0 for version in kept))
     ax.set_title(f"their colours are {percent(tone.colours)} alike", fontsize=8.5, color=QUIET)
-    ax.set_xlim(lowest * 1.1, 1.95)
+    ax.set_xlim(lowest * 1.1, 2.3)
     ax.set_xticks([tick for tick in (-1, -0.5, 0, 0.5, 1) if tick >= lowest * 1.1])
     ax.set_yticks(places, names)
     ax.tick_params(axis="y", length=0)

@@ -18,6 +18,7 @@ from clusterkit.plots.pictures import and_more, load_pictures
 from clusterkit.plots.style import cluster_color, fit, on_color
 from clusterkit.similarity.projection import project
 from clusterkit.store.stream import VectorStream
+from clusterkit.utils.arguments import check_at_least
 
 if TYPE_CHECKING:
     from clusterkit.clustering.cluster import Clustering
@@ -98,6 +99,7 @@ class MapDisplay(Display):
             If there are fewer than two images or dimensions, or for a clustering of a stream
             without ``embeddings``.
         """
+        check_at_least(max_thumbnails, 0, "max_thumbnails")
         rows = clustering.embeddings if embeddings is None else embeddings
         if isinstance(rows, VectorStream):
             raise InvalidInputError(

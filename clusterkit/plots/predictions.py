@@ -13,6 +13,7 @@ from matplotlib.colors import to_rgb
 from clusterkit.errors import InvalidInputError
 from clusterkit.plots.pictures import SIDE, PictureGrid, Sheet
 from clusterkit.plots.style import BLUE, GREEN, QUIET, TILE, VERMILION
+from clusterkit.utils.arguments import check_at_least
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.classifier import Classifier
@@ -150,6 +151,7 @@ class PredictionsDisplay(PictureGrid):
         """
         from clusterkit.datasets.labelled_images import LabelledImages
 
+        check_at_least(n_classes, 1, "n_classes")
         known: dict[str, Any] = {}
         if isinstance(images, LabelledImages):
             known = dict(zip(images.names, images.images, strict=True))
@@ -198,6 +200,7 @@ class PredictionsDisplay(PictureGrid):
         """
         if report.images is None:
             raise InvalidInputError("the report was made without its images")
+        check_at_least(n_images, 1, "n_images")
         rows = report.worst_first[:n_images].tolist()
         kwargs.setdefault("title", f"{_count_mistakes(report)}; bold: predicted, green: real")
         return cls(
@@ -244,6 +247,7 @@ class PredictionsDisplay(PictureGrid):
         """
         if found.images is None:
             raise InvalidInputError("the labels were compared without their images")
+        check_at_least(n_images, 1, "n_images")
         errors = found.errors[:n_images]
         kwargs.setdefault("title", f"{found._headline()}, the worst first")
         return cls(

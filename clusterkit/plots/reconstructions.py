@@ -13,6 +13,7 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display
 from clusterkit.plots.pictures import Sheet, load_picture, to_uint8
 from clusterkit.plots.style import QUIET
+from clusterkit.utils.arguments import check_at_least
 
 _SIDE, _GAP, _MARGIN, _HEAD = 92.0, 6.0, 4.0, 78.0
 
@@ -86,6 +87,7 @@ class ReconstructionDisplay(Display):
                 "originals and reconstructions must have the same shape. "
                 f"Received: {originals.shape} and {reconstructions.shape}"
             )
+        check_at_least(n_images, 1, "n_images")
         values = _psnr(originals, reconstructions) if psnr is None else np.asarray(psnr, float)
         display = cls(originals[:n_images], reconstructions[:n_images], psnr=values[:n_images])
         return display.plot(ax=ax)

@@ -15,6 +15,7 @@ from clusterkit.clustering.saved import CLUSTER_COLUMNS
 from clusterkit.datasets.labelled_images import LabelledImages
 from clusterkit.datasets.tables import read_table, sniff, spellings
 from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.utils.locations import as_path
 from clusterkit.utils.text import plural
 
 Pair = tuple[str, str]
@@ -50,12 +51,14 @@ class NotCopies(NamedTuple):
         Warns
         -----
         Notice
-            If paths match none of the images.
+            If paths match none of the images, or the files of a pair are equal.
         """
-        pairs, unknown = set(self.digests), []
+        pairs, unknown, equal = set(self.digests), [], []
         for pair in self.paths:
             one, other = (_find(cell, digest_of, root) for cell in pair)
-            if one and other:
+            if one and one == other:
+                equal.append(pair)
+            elif one and other:
                 pairs.add((min(one, other), max(one, other)))
             else:
                 unknown.append(pair[0] if one is None else pair[1])
@@ -63,6 +66,13 @@ class NotCopies(NamedTuple):
             warnings.warn(
                 f"{plural(len(unknown), 'path')} in {self.file} belong to none of the images, such "
                 f"as {unknown[0]}",
+                Notice,
+                stacklevel=3,
+            )
+        if equal:
+            warnings.warn(
+                f"{plural(len(equal), 'pair')} in {self.file} without effect, since equal files "
+                f"are copies: such as {equal[0][0]} and {equal[0][1]}",
                 Notice,
                 stacklevel=3,
             )
@@ -92,7 +102,7 @@ def read_not_copies(file: str | Path | None) -> NotCopies:
     """
     if file is None:
         return NotCopies()
-    file = Path(file)
+    file = as_path(file, "not_copies, a file of pairs,")
     header = {name.casefold() for name in sniff(file)[0]}
     if "path" in header and header & set(CLUSTER_COLUMNS):
         return NotCopies(find_not_copies(LabelledImages([], [], None), file))

@@ -28,6 +28,7 @@ from clusterkit.store.stream import VectorStream
 from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.files import check_output, write_whole
 from clusterkit.utils.noise import NOISE, is_missing
+from clusterkit.utils.seeds import check_seed
 from clusterkit.utils.text import join_lines, plural
 
 # Number of images up to which "auto" computes the slow parts.
@@ -205,6 +206,7 @@ def write_report(
     policy names the hash of each of its scripts, and a server may send the same policy.
     """
     check_at_least(most_inside, 0, "most_inside")
+    check_seed(random_state)
     output = check_report_path(output, overwrite=overwrite)
     page_images = read_page_images(clusters, embeddings)
     given = page_images.embeddings

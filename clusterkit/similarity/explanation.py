@@ -16,11 +16,11 @@ from clusterkit.datasets.results import Result
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import FLOAT32_NOISE, nearest_of_any_length, unit_rows
 from clusterkit.similarity.similarity_maps import Where
-from clusterkit.similarity.tone_share import UNUSUAL, ToneInfluence, Version
+from clusterkit.similarity.tone_share import UNUSUAL, ToneInfluence, Version, closer_than
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils import html
 from clusterkit.utils.arguments import check_at_least
-from clusterkit.utils.seeds import generator_from
+from clusterkit.utils.seeds import check_seed, generator_from
 from clusterkit.utils.text import join_lines, percent, plural
 
 # Limits on the number of bins of a readable histogram.
@@ -31,6 +31,8 @@ _N_NEIGHBORS = 10
 _MIN_USUAL = 0.01
 # Vectors are about the same in any precision; a larger difference means that the files changed.
 _MAX_MOVED = 0.02
+# Minimum number of pairs among which a similarity has a rank; 5 images have as many.
+_MIN_PAIRS, _MIN_IMAGES = 10, 5
 _BLOCK_ROWS = 512
 # For vectors on disk: rows that are read at a time, and random rows whose pairs are ranked.
 _BATCH_ROWS, _MOST_RANKED = 8192, 20_000
@@ -121,8 +123,8 @@ class Explanation(Result):
     similarity : float
         Cosine similarity, in [-1, 1]; 0 if a vector is zero.
     percentile : float or None
-        Percentage of the store's pairs of images that are less similar; None if the store has no
-        pairs.
+        Percentage of the store's pairs of images that are less similar; None if the store has
+        fewer than 10 pairs.
     n_pairs : int
         Number of pairs for the percentile.
     is_exact : bool
@@ -172,9 +174,13 @@ class Explanation(Result):
     @property
     def summary(self) -> str:
         """Similarity of the images, its rank among all pairs, and whether it is colour tone."""
-        said = f"{self.similarity:z.2f} similar{self._standing()}"
+        said = f"{self.similarity:z.2f} similar"
+        if self.percentile is not None:
+            said += f", {self._standing(self.percentile)}"
         if self.file_a is not None and self.file_a == self.file_b:
             return f"{said}: this is one image, compared with itself."
+        if self.percentile is None:
+            said += f"; with {_MIN_IMAGES} images or more this is compared with other pairs"
         tone = None if self.tone is None else _describe_tone(self.tone)
         return f"{said}{tone or ''}."
 
@@ -184,12 +190,10 @@ class Explanation(Result):
         lines += [f"Not answered: {what}" for what in self.missing]
         return join_lines(line for line in lines if line)
 
-    def _standing(self) -> str:
+    def _standing(self, percentile: float) -> str:
         """Return the rank of the similarity among all pairs."""
-        if self.percentile is None:
-            return ""
         pairs = "all pairs" if self.is_exact else f"{self.n_pairs:,} random pairs"
-        return f", closer than {percent(self.percentile / 100, 1)} of {pairs} of images"
+        return f"{closer_than(percentile, pairs)} of images"
 
     def _where(self) -> str:
         """Return the method of the maps, and the share of the corresponding parts."""
@@ -229,11 +233,11 @@ class Explanation(Result):
             )
             usual = sum(entry.usual for entry in self.top_dimensions)
             # In a centred space ordinary pairs share nothing.
-            if usual >= _MIN_USUAL:
+            if usual >= _MIN_USUAL and self.percentile is not None:
                 shared += f", {strongest / usual:.1f} times their contribution to an ordinary pair"
             ranks = [(one.percentile_a, one.percentile_b) for one in self.top_dimensions]
             middle_a, middle_b = np.median(ranks, axis=0)
-            if not math.isnan(middle_a) and self.n_pairs:
+            if not math.isnan(middle_a) and self.percentile is not None:
                 shared += (
                     f"; in the median one, the images are above {percent(middle_a / 100, 1)} and "
                     f"{percent(middle_b / 100, 1)} of all"
@@ -335,6 +339,7 @@ def explain_vectors(
     >>> round(explanation.similarity, 2), explanation.n_pairs, explanation.intersection
     (0.96, 3, 1.0)
     """
+    check_seed(random_state)
     on_disk = hasattr(embeddings, "iter_batches")
     if not isinstance(embeddings, Embeddings) and not on_disk:
         embeddings = Embeddings(embeddings)
@@ -348,6 +353,8 @@ def explain_vectors(
         rows = np.sort(rng.choice(len(vectors), _MOST_RANKED, replace=False))
         vectors = embeddings.vectors_of(rows)
     standing = rank_similarity(similarity, vectors, random_state=random_state)
+    if standing.n_pairs < _MIN_PAIRS:
+        standing = standing._replace(percentile=None)
     histogram_a, histogram_b, bin_edges = latent_histograms(vector_a, vector_b, bins=bins)
     return Explanation(
         **_describe(image_a, "a"),
@@ -636,5 +643,4 @@ def _describe_version(name: str, version: Version) -> str:
         return words
     if version.is_ordinary:
         return f"{words}, an ordinary pair"
-    share = "all" if version.percentile == 100 else f"{percent(version.percentile / 100, 1)} of"
-    return f"{words}, closer than {share} such pairs"
+    return f"{words}, {closer_than(version.percentile, 'such pairs')}"

@@ -27,6 +27,7 @@ from clusterkit.store.embeddings import Embeddings, describe_space
 from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.locations import absolute, as_path, find_gone, is_gone, join, real_path
 from clusterkit.utils.paths import unescape_path
+from clusterkit.utils.seeds import check_seed
 from clusterkit.utils.text import join_lines, plural
 
 if TYPE_CHECKING:
@@ -220,6 +221,7 @@ def explain(
     from clusterkit.extractors.remembered import RememberedExtractor
     from clusterkit.similarity.picture_explanation import explain_pictures
 
+    check_seed(random_state)
     embeddings = as_searchable(embeddings, stream=stream, progress=progress)
     if extractor is not None and embeddings.fingerprint not in (None, extractor.fingerprint):
         raise SpaceMismatchError(

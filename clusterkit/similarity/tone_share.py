@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.similarity.nearest import FLOAT32_NOISE, unit_rows
+from clusterkit.utils.text import percent
 
 # A pair above this percentile is not ordinary.
 UNUSUAL = 90.0
@@ -165,6 +166,20 @@ def rank_pair(
     if percentile is None:
         percentile = 100 * float((pairs < similarity - FLOAT32_NOISE).mean())
     return Version(similarity, percentile, float(pairs.mean()))
+
+
+def closer_than(percentile: float, pairs: str = "pairs") -> str:
+    """Return the rank of a similarity among pairs as words.
+
+    Examples
+    --------
+    >>> closer_than(99.9, "all pairs"), closer_than(100, "all pairs"), closer_than(100)
+    ('closer than 99.9 % of all pairs', 'closer than all pairs', 'closer than all pairs')
+    """
+    share = percent(percentile / 100, 1)
+    if share == "100 %":
+        return f"closer than all {pairs.removeprefix('all ')}"
+    return f"closer than {share} of {pairs}"
 
 
 def pairwise(rows: NDArray[np.float64]) -> NDArray[np.float64]:

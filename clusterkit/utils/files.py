@@ -39,9 +39,9 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
     OutputExistsError
         If the file exists and ``overwrite`` is false, or the path is a folder.
     InvalidInputError
-        If it may not be written, or is on object storage.
+        If it may not be written, is on object storage, or is no path, such as an open file.
     """
-    path = as_path(path)
+    path = as_path(path, "the output")
     if isinstance(path, RemotePath):
         raise InvalidInputError(f"{path} is on object storage: name a file on this machine")
     if not path.parent.is_dir():

@@ -76,7 +76,7 @@ def is_address(path: str | os.PathLike[str]) -> bool:
     return isinstance(path, RemotePath)
 
 
-def as_path(path: str | os.PathLike[str]) -> Path:
+def as_path(path: str | os.PathLike[str], name: str = "a path") -> Path:
     """Return the path of a file or folder: a local path, or a :class:`RemotePath` for an address.
 
     Parameters
@@ -84,14 +84,18 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     path : path
         A path, an address such as ``s3://bucket/photos``, or what :class:`pathlib.Path` made of
         one, ``s3:/bucket/photos``.
+    name : str
+        What it is, for the error.
 
     Raises
     ------
     InvalidInputError
-        If an address names no bucket, or has options.
+        If it is neither text nor a path, or an address names no bucket, or has options.
     """
     if isinstance(path, RemotePath):
         return path
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidInputError(f"{name} must be text or a pathlib.Path. Received: {path!r:.100}")
     text = os.fspath(path)
     match = _ADDRESS.fullmatch(text)
     if match is None and isinstance(path, PurePath):

@@ -25,6 +25,18 @@ def generator_from(random_state: Any) -> np.random.Generator:
         ) from error
 
 
+def check_seed(random_state: Any) -> None:
+    """Check a seed where nothing may turn out to be random.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is no seed, as for :func:`generator_from`.
+    """
+    if not isinstance(random_state, np.random.RandomState):
+        generator_from(random_state)
+
+
 def draw_seed(random_state: int | None) -> int:
     """Return the seed itself, or a random one for None.
 

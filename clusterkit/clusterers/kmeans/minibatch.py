@@ -146,14 +146,14 @@ class MiniBatchKMeans(CentroidClusterer):
             If there are fewer rows than clusters, NaN or infinite values, or weights that do not
             fit.
         """
-        check_at_least(self.n_sample, 1, "n_sample")
+        self._check_parameters()
         found = solve_stream(
             self._open(X),
-            check_at_least(self.n_clusters, 1, "n_clusters"),
+            self.n_clusters,
             normalize=self.normalize,
-            n_init=check_at_least(self.n_init, 1, "n_init"),
-            max_iter=check_at_least(self.max_iter, 1, "max_iter"),
-            tol=check_tol(self.tol),
+            n_init=self.n_init,
+            max_iter=self.max_iter,
+            tol=self.tol,
             seed=seed_from(self.random_state),
             sample_weight=sample_weight,
             n_sample=self.n_sample,
@@ -200,14 +200,15 @@ class MiniBatchKMeans(CentroidClusterer):
         SpaceMismatchError
             If the batch is from a different embedding space than the earlier ones.
         """
+        self._check_parameters()
         is_first = not hasattr(self, "cluster_centers_")
         rows = self._check_rows(X, reset=is_first)
         weights = check_weights(sample_weight, len(rows))
         if is_first:
             check_n_clusters(self.n_clusters, len(rows))
             seed = seed_from(self.random_state)
-            n_init = check_at_least(self.n_init, 1, "n_init")
-            centers = solve(rows, weights, self.n_clusters, n_init=n_init, seed=seed).centers
+            start = solve(rows, weights, self.n_clusters, n_init=self.n_init, seed=seed)
+            centers = start.centers
             if len(centers) < self.n_clusters:
                 raise InvalidInputError(
                     "the first batch must hold at least n_clusters different rows. "
@@ -244,6 +245,12 @@ class MiniBatchKMeans(CentroidClusterer):
         """
         check_is_fitted(self)
         return self._label_stream(self._open(X, reset=False), self.batch_size)
+
+    def _check_parameters(self) -> None:
+        """Check what a fit takes from the constructor, however it is done."""
+        for name in ("n_clusters", "batch_size", "n_sample", "n_init", "max_iter"):
+            check_at_least(getattr(self, name), 1, name)
+        check_tol(self.tol)
 
     def _open(self, X: ArrayLike | RowStream, *, reset: bool = True) -> RowStream:
         """Return X as a stream."""

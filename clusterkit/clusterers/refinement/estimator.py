@@ -12,6 +12,7 @@ from clusterkit.clusterers.base import (
     UnitClusterer,
     check_n_clusters,
     number_by_size,
+    random_state_from,
     seed_from,
     to_float32,
     unite_equal,
@@ -181,6 +182,7 @@ class RefinedKMeans(UnitClusterer):
             rows than clusters, or zero vectors are to be normalised.
         """
         seed = self.random_state
+        random_state_from(seed)  # checks it
         if not isinstance(seed, int | np.integer):
             seed = seed_from(seed)
         if isinstance(X, RowStream):
