@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from sklearn import metrics
 
 from clusterkit.classifiers import ClassificationReport, Classifier
-from clusterkit.classifiers.class_similarity import class_similarity, predict_with_features
-from clusterkit.classifiers.evaluation.reliability import Reliability
+from clusterkit.classifiers.evaluation import Reliability, class_similarity, predict_with_features
 from clusterkit.classifiers.tasks import Task
 from clusterkit.datasets.labelled_images import LabelledImages
 from clusterkit.errors import InvalidInputError

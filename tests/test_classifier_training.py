@@ -16,10 +16,14 @@ from clusterkit.classifiers.tasks import HEAD, Task
 from clusterkit.classifiers.train import ClassifierTraining
 from clusterkit.classifiers.training.calibration import apply_temperature, fit_temperature
 from clusterkit.classifiers.training.checkpoint import Checkpoint, open_checkpoint
-from clusterkit.classifiers.training.fitting import Fitting, learn_network
-from clusterkit.classifiers.training.heads import learn_head
+from clusterkit.classifiers.training.fitting import (
+    FitParameters,
+    LabelledBatches,
+    balance_classes,
+    train_network,
+)
+from clusterkit.classifiers.training.heads import train_head
 from clusterkit.classifiers.training.networks import RECIPES, Recipe
-from clusterkit.classifiers.training.sequences import LabelledBatches, balance_classes
 from clusterkit.errors import InvalidInputError
 from clusterkit.networks.keras_file import read_document
 from clusterkit.networks.training import BestEpoch
@@ -139,7 +143,7 @@ def test_a_head_is_measured_on_images_that_it_did_not_learn_from() -> None:
     vectors = rng.normal(size=(90, 200)).astype(np.float32)
     task = Task.from_labels(["a", "b", "c"])
     truth = np.eye(3, dtype=bool)[rng.integers(3, size=90)]
-    learned = learn_head(task, (vectors, truth), balance=None, random_state=0)
+    learned = train_head(task, (vectors, truth), balance=None, random_state=0)
     assert max(learned.history["accuracy"]) > 0.9
     assert max(learned.history["val_accuracy"]) < 0.6
     assert learned.best_epoch == 1 + int(np.argmin(learned.history["val_loss"]))
@@ -150,7 +154,7 @@ def test_a_head_is_calibrated(balance: str | None) -> None:
     vectors, y = draw_vectors(300)
     task = Task.from_labels(["a", "b", "c"])
     part = vectors, np.eye(3, dtype=bool)[y]
-    learned = learn_head(task, part, balance=balance, random_state=0)
+    learned = train_head(task, part, balance=balance, random_state=0)
     fresh, true = draw_vectors(3000, seed=1)
     outputs = learned.network.predict(fresh, verbose=0)
     hits = outputs.argmax(axis=1) == true
@@ -181,9 +185,9 @@ def test_a_training_that_diverges_says_so() -> None:
 
     part = np.zeros((4, 4, 4, 3), np.uint8), np.eye(2, dtype=bool)[[0, 1, 0, 1]]
     task = Task("multiclass", np.array(["a", "b"]))
-    fitting = Fitting(2, 2, 0.5, None, None, 0)
+    parameters = FitParameters(2, 2, 0.5, None, None, 0)
     with pytest.raises(InvalidInputError, match=r"diverged.*Received: learning_rate=0\.5"):
-        learn_network(build, task, part, part, fitting)
+        train_network(build, task, part, part, parameters)
 
 
 def test_half_precision_leaves_a_plain_network(tmp_path: Path) -> None:

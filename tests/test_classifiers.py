@@ -24,7 +24,8 @@ from clusterkit.classifiers import (
     train_classifier,
 )
 from clusterkit.classifiers.predict import classify, route
-from clusterkit.classifiers.tasks import Task, choose_thresholds
+from clusterkit.classifiers.tasks import Task
+from clusterkit.classifiers.training.calibration import choose_thresholds
 from clusterkit.classifiers.training.networks import RECIPES
 from clusterkit.cli import main
 from clusterkit.datasets import labels_from_folders

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clusterkit.clustering.matching import continue_kmeans
 from clusterkit.clustering.saved import (
     EarlierClusters,
     Origin,
     check_earlier,
-    continue_kmeans,
     find_placed,
     read_earlier,
 )

@@ -6,8 +6,8 @@ import pytest
 from sklearn.datasets import make_moons
 
 from clusterkit.elbow import elbow_curve
-from clusterkit.elbow.preprocessing import prepare
-from clusterkit.elbow.resampling import (
+from clusterkit.elbow.curve import prepare
+from clusterkit.elbow.indices import (
     cloud_like,
     distances_between,
     find_groups,

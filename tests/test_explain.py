@@ -19,7 +19,7 @@ from clusterkit.plots import ExplanationDisplay, save_figure
 from clusterkit.similarity.explanation import explain_vectors
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.similarity.similar import explain
-from clusterkit.similarity.tone_share import ToneInfluence, Version, place
+from clusterkit.similarity.tone_share import ToneInfluence, Version, rank_pair
 from clusterkit.store.embeddings import Embeddings
 from tests.stores import make_photos
 
@@ -127,7 +127,7 @@ def test_a_share_is_that_of_the_excess() -> None:
     assert tone._replace(as_is=Version(0.6, 70, 0.5)).verdict == "ordinary"
     for unknown in (Version(0.9), Version(1.0, 99, 1.0)):
         assert tone._replace(as_is=unknown).verdict is None
-    assert place(np.ones((2, 3)), np.eye(3)).percentile is None
+    assert rank_pair(np.ones((2, 3)), np.eye(3)).percentile is None
 
 
 def test_common_neighbours_and_rare_features_follow_their_definitions() -> None:

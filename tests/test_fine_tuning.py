@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clusterkit.classifiers import Classifier, train_classifier
-from clusterkit.classifiers.class_similarity import predict_with_features
+from clusterkit.classifiers.evaluation import predict_with_features
 from clusterkit.classifiers.training import fine_tuning
 from clusterkit.classifiers.training.fine_tuning import check_memory, find_blocks
 from clusterkit.errors import InvalidInputError

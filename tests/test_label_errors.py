@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.base import BaseEstimator
 
 from clusterkit.classifiers import Classifier, LabelErrors, find_label_errors
-from clusterkit.classifiers.evaluation.confident_learning import confident_joint, find_errors
+from clusterkit.classifiers.confident_learning import confident_joint, find_errors
 from clusterkit.classifiers.label_errors import predict_folds
 from clusterkit.cli import main
 from clusterkit.datasets.labelled_images import LabelledImages

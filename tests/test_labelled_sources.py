@@ -18,7 +18,7 @@ from PIL import Image
 from clusterkit.classifiers import Classifier
 from clusterkit.classifiers import train as training
 from clusterkit.classifiers.comparison.records import check_own, record_own
-from clusterkit.classifiers.evaluation.report import ClassificationReport
+from clusterkit.classifiers.evaluation import ClassificationReport
 from clusterkit.cli import main
 from clusterkit.clustering.evaluation import evaluate
 from clusterkit.clustering.promotion import promote

@@ -14,7 +14,7 @@ import pytest
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
 from clusterkit.routing import MANIFEST_NAME, MODES, sort_into_folders, undo
 from clusterkit.routing.manifest import locked
-from clusterkit.routing.signatures import seal
+from clusterkit.routing.signatures import sign_moves
 from tests.kills import Killed, killed_at
 
 NAMES = ("cat", "dog", "wild")
@@ -158,7 +158,7 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(
 
 
 def run_until_killed(run, victim, count, across=False):
-    seal([])  # makes the user's key, once
+    sign_moves([])  # makes the user's key, once
     with killed_at(count, victim=victim, across=across), pytest.raises(Killed):
         run()
 

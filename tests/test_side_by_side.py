@@ -242,7 +242,7 @@ def test_on_the_command_line(photos: Path, tmp_path: Path) -> None:
     assert sum(document["counts"].values()) == 48
     again = CliRunner().invoke(main, command.split())
     assert again.exit_code == 0, again.output
-    assert "Not learned from: red/broken.png" in again.stderr
+    assert "Left out of the training: red/broken.png" in again.stderr
     assert f"Not trained again: nn, which {output / 'nn.keras'} holds" in again.stderr
     assert again.stdout.splitlines()[1].startswith("nn ")
     none = CliRunner().invoke(main, ["compare", str(photos), "--network", "cnn9"])

@@ -11,7 +11,7 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.extractors import Extraction, Extractor, create_extractor
 from clusterkit.extractors.applications import NETWORKS, KerasApplication
 from clusterkit.images.folder import ImageFolder
-from clusterkit.similarity.picture_explanation import Viewer, find_where
+from clusterkit.similarity.picture_explanation import PictureEmbedder, find_where
 from clusterkit.similarity.similarity_maps import split_by_hiding, split_cosine
 
 rng = np.random.default_rng(0)
@@ -113,12 +113,12 @@ def test_maps_of_a_network_average_to_its_vectors(
 ) -> None:
     weights = tiny_weights_with_head if head else tiny_weights
     extractor = create_extractor("tinynet", weights=weights, batch_size=batch_size)
-    maps = Viewer(extractor).maps(PICTURES)
+    maps = PictureEmbedder(extractor).maps(PICTURES)
     assert maps is not None
     assert (maps.shape, maps.dtype) == ((3, 4, 4, 24), np.float32)
     vectors = extractor.transform(PICTURES)
     np.testing.assert_allclose(maps.mean(axis=(1, 2)), vectors, atol=1e-5)
-    where = find_where(PICTURES[:2], Viewer(extractor))
+    where = find_where(PICTURES[:2], PictureEmbedder(extractor))
     assert where.method == "exact"
     assert where.map_a.sum() == pytest.approx(cosine(vectors[0], vectors[1]), abs=1e-5)
 
@@ -130,7 +130,7 @@ def test_what_follows_pooling_has_no_maps(
     weights = tiny_weights_with_head
     predictions = create_extractor("tinynet-predictions", weights=weights, batch_size=64)
     assert predictions.feature_maps(PICTURES) is None
-    where = find_where(PICTURES[:2], Viewer(predictions))
+    where = find_where(PICTURES[:2], PictureEmbedder(predictions))
     assert where.method == "occlusion"
     assert where.map_a.shape == (7, 7)
     row = NETWORKS["tinynet"]._replace(module="convnext")
@@ -152,7 +152,7 @@ class Corner(Extractor):
 def test_hiding_finds_what_a_black_box_sees() -> None:
     pictures = np.full((2, 14, 14, 3), 100, np.uint8)
     pictures[:, :2, :2] = [250, 10, 10]
-    where = find_where(pictures, Viewer(Corner()))
+    where = find_where(pictures, PictureEmbedder(Corner()))
     assert where.method == "occlusion"
     assert np.unravel_index(where.map_a.argmax(), (7, 7)) == (0, 0)
     assert np.count_nonzero(np.abs(where.map_a) > 1e-6) == 1

@@ -3,7 +3,7 @@ from .by_name import network_names as network_names
 from .classifier import Classifier as Classifier
 from .comparison.compare import compare_networks as compare_networks
 from .comparison.result import NetworkComparison as NetworkComparison
-from .evaluation.report import ClassificationReport as ClassificationReport
+from .evaluation import ClassificationReport as ClassificationReport
 from .label_errors import LabelError as LabelError
 from .label_errors import LabelErrors as LabelErrors
 from .label_errors import find_label_errors as find_label_errors

@@ -40,7 +40,7 @@ from clusterkit.utils.seeds import draw_seed
 from clusterkit.utils.text import did_you_mean
 
 if TYPE_CHECKING:
-    from clusterkit.classifiers.training.fitting import Fitting, Learned, Part
+    from clusterkit.classifiers.training.fitting import FitParameters, Part, TrainedNetwork
 
 _BALANCES = ("auto", "weights", "oversample", None)
 
@@ -276,10 +276,10 @@ class Classifier(ClassifierMixin, BaseEstimator):
                 self._read_inputs(validation_data[0]),
                 self.task_.indicators(validation_data[1]),
             )
-        learned = self._learn(training, validation, checkpoint, seed)
-        self._set_network(learned.network)
-        self.history_, self.best_epoch_ = learned.history, learned.best_epoch
-        self.temperature_, self.thresholds_ = learned.temperature, learned.thresholds
+        trained = self._train(training, validation, checkpoint, seed)
+        self._set_network(trained.network)
+        self.history_, self.best_epoch_ = trained.history, trained.best_epoch
+        self.temperature_, self.thresholds_ = trained.temperature, trained.thresholds
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
@@ -498,43 +498,43 @@ class Classifier(ClassifierMixin, BaseEstimator):
             )
         return X.vectors
 
-    def _learn(
+    def _train(
         self, training: Part, validation: Part, checkpoint: str | Path | None, seed: int
-    ) -> Learned:
+    ) -> TrainedNetwork:
         """Train: a last layer alone, the top blocks below it as well, or a whole network."""
         import keras
 
-        from clusterkit.classifiers.training.fine_tuning import learn_top
-        from clusterkit.classifiers.training.fitting import learn_network
+        from clusterkit.classifiers.training.fine_tuning import train_top_blocks
+        from clusterkit.classifiers.training.fitting import train_network
 
         keras.utils.set_random_seed(seed)
         if self.takes_embeddings:
-            return self._learn_head(training, validation, seed)
-        fitting = self._fitting(training, validation, checkpoint, seed)
+            return self._train_head(training, validation, seed)
+        parameters = self._fit_parameters(training, validation, checkpoint, seed)
         if self._is_transfer:
-            return learn_top(
-                self.task_, self.extractor, self.fine_tune, training, validation, fitting
+            return train_top_blocks(
+                self.task_, self.extractor, self.fine_tune, training, validation, parameters
             )
-        return learn_network(self._build, self.task_, training, validation, fitting)
+        return train_network(self._build, self.task_, training, validation, parameters)
 
-    def _learn_head(self, training: Part, validation: Part, seed: int) -> Learned:
+    def _train_head(self, training: Part, validation: Part, seed: int) -> TrainedNetwork:
         """Train a last layer on all images: its validation is cross-validation."""
-        from clusterkit.classifiers.training.heads import learn_head
+        from clusterkit.classifiers.training.heads import train_head
         from clusterkit.classifiers.training.tensorboard import write_history
 
         vectors, truth = (np.concatenate(both) for both in zip(training, validation, strict=True))
-        learned = learn_head(self.task_, (vectors, truth), balance=self.balance, random_state=seed)
+        trained = train_head(self.task_, (vectors, truth), balance=self.balance, random_state=seed)
         if self.tensorboard is not None:
-            write_history(self.tensorboard, learned.history)
-        return learned
+            write_history(self.tensorboard, trained.history)
+        return trained
 
-    def _fitting(
+    def _fit_parameters(
         self, training: Part, validation: Part, checkpoint: str | Path | None, seed: int
-    ) -> Fitting:
+    ) -> FitParameters:
         """Return the parameters of a training by epochs, with the network's defaults."""
         from clusterkit.classifiers.training.checkpoint import open_checkpoint
         from clusterkit.classifiers.training.fine_tuning import EPOCHS
-        from clusterkit.classifiers.training.fitting import Fitting
+        from clusterkit.classifiers.training.fitting import FitParameters
         from clusterkit.classifiers.training.networks import RECIPES
 
         precision = self.precision
@@ -544,7 +544,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         if checkpoint is not None:
             parameters = training_parameters(self.get_params())
             kept = open_checkpoint(checkpoint, parameters, *training, *validation)
-        return Fitting(
+        return FitParameters(
             epochs=self.epochs or (EPOCHS if self._is_transfer else RECIPES[self.network].epochs),
             batch_size=self.batch_size,
             learning_rate=as_plain(self.learning_rate),

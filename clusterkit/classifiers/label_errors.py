@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
 from clusterkit.classifiers.classifier import Classifier, check_parameters
-from clusterkit.classifiers.evaluation.confident_learning import find_errors
+from clusterkit.classifiers.confident_learning import find_errors
 from clusterkit.classifiers.tasks import MULTILABEL, Task, as_labels
 from clusterkit.classifiers.train import read_inputs, take_known_weights
 from clusterkit.clustering.provenance import (

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from clusterkit.classifiers.classifier import Classifier
-from clusterkit.classifiers.evaluation.tables import prediction_table
+from clusterkit.classifiers.evaluation import prediction_table
 from clusterkit.classifiers.tasks import MULTILABEL
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
 from clusterkit.datasets.results import Result, Rows, TableResult

@@ -13,7 +13,6 @@ from clusterkit.utils.noise import is_missing
 BINARY, MULTICLASS, MULTILABEL = "binary", "multiclass", "multilabel"
 # Name of the last layer, or of the network that consists of it alone.
 HEAD = "head"
-_TINY = 1e-9
 # A label of one of these types stands for several classes.
 _COLLECTIONS = (list, tuple, set, frozenset, np.ndarray)
 
@@ -271,36 +270,3 @@ def _check_kinds(labels: list[Any]) -> None:
         raise InvalidInputError(
             f"labels must be all names, or all numbers. Received: {name!r} and {number!r}"
         )
-
-
-def choose_thresholds(
-    truth: NDArray[np.bool_], probabilities: NDArray[np.float32]
-) -> NDArray[np.float64]:
-    """Choose for each class the threshold of the highest F1.
-
-    F1 is computed with the mean of truth and probability as the truth of each image.  For a rare
-    class, the true labels of few images alone would give a threshold by chance; probabilities alone
-    give the threshold of the highest expected F1 (Lipton et al. 2014, "Optimal Thresholding of
-    Classifiers to Maximize F1 Measure") if they are well calibrated.  Ties are broken by the F1 of
-    all classes together.
-
-    Parameters
-    ----------
-    truth : ndarray of shape (n, n_classes), bool
-        The classes of each image.
-    probabilities : ndarray of shape (n, n_classes)
-        Calibrated predictions for images that are not in the training set.
-
-    Returns
-    -------
-    ndarray of shape (n_classes,), float64
-        The thresholds, in (0, 1).
-    """
-    grid = np.linspace(0.02, 0.9, 89)
-    shown = ((truth + probabilities) / 2)[:, :, None]
-    predicted = probabilities[:, :, None] >= grid
-    hits = (predicted * shown).sum(axis=0)
-    size = predicted.sum(axis=0) + shown.sum(axis=0)
-    common = hits.sum(axis=0) / np.maximum(size.sum(axis=0), _TINY)
-    own = hits / np.maximum(size, _TINY)
-    return grid[(own + 1e-6 * common).argmax(axis=1)]

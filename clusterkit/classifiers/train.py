@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.classifiers.classifier import Classifier, check_parameters
-from clusterkit.classifiers.evaluation.report import ClassificationReport
+from clusterkit.classifiers.evaluation import ClassificationReport
 from clusterkit.classifiers.features import read_features
 from clusterkit.classifiers.model_file import check_model_path
 from clusterkit.classifiers.tasks import MULTILABEL

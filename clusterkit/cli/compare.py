@@ -136,7 +136,7 @@ def compare(
 def _print(found: "NetworkComparison") -> None:
     """Print the figures of all networks."""
     for name in found.unreadable:
-        notice(f"Not learned from: {name}, which cannot be read")
+        notice(f"Left out of the training: {name}, which cannot be read")
     for result in found.results:
         if result.is_reused:
             notice(f"Not trained again: {result.name}, which {result.model} holds")

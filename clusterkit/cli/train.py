@@ -276,7 +276,7 @@ def _print_autoencoder(
 ) -> None:
     """Print the figures of an autoencoder, and what comes next."""
     for path, reason in report.failures:
-        notice(f"Not learned from: {path}: {reason}")
+        notice(f"Left out of the training: {path}: {reason}")
     say_result(report)
     say(
         f"{report.output}, {', '.join(map(str, pictures))}",
@@ -287,7 +287,7 @@ def _print_autoencoder(
 def _print_classifier(report: "ClassifierTraining", written: list[Path]) -> None:
     """Print class counts, and the figures on the test images."""
     for path, reason in report.failures:
-        notice(f"Not learned from: {path}: {reason}")
+        notice(f"Left out of the training: {path}: {reason}")
     say_result(report)
     folder, names = written[-1].parent, ", ".join(file.name for file in written[1:])
     notice(f"Wrote {report.output} and {folder}/ ({names})")

@@ -115,7 +115,7 @@ class Evaluation(TableResult):
         return Rows(["cluster", *self.label_names], [[one, *row] for one, row in rows])
 
 
-def compare(labels: list[Any], clusters: list[Any], *, n_unused: int = 0) -> Evaluation:
+def measure_agreement(labels: list[Any], clusters: list[Any], *, n_unused: int = 0) -> Evaluation:
     """Compare the cluster and the label of each image."""
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 

@@ -25,13 +25,12 @@ from clusterkit.clusterers.refinement.estimator import RefinedKMeans
 from clusterkit.clustering.confounding import Confounding, describe_removal
 from clusterkit.clustering.decisions import FREE, Decisions, Placed, hold
 from clusterkit.clustering.levels import ChosenLevel, choose_level
-from clusterkit.clustering.matching import IdentityReport, match_clusters
+from clusterkit.clustering.matching import IdentityReport, continue_kmeans, match_clusters
 from clusterkit.clustering.naming import find_classes, name_clusters
 from clusterkit.clustering.provenance import LabelOrigin
 from clusterkit.clustering.saved import (
     EarlierClusters,
     check_earlier,
-    continue_kmeans,
     find_placed,
     network_fingerprint,
     read_earlier,
@@ -332,7 +331,7 @@ def cluster(
         An earlier clustering or its ``clusters.csv``: matching clusters keep their numbers, see
         :func:`clusterkit.clustering.matching.match_clusters`.  If the number of clusters is the
         same, k-means also continues from their centres unless the vectors are a stream, see
-        :func:`clusterkit.clustering.saved.continue_kmeans`.  A person's decisions are kept, see
+        :func:`clusterkit.clustering.matching.continue_kmeans`.  A person's decisions are kept, see
         :func:`clusterkit.clustering.label`: named and pinned clusters, which ``n_clusters``
         includes, keep their images, new images join the nearest cluster, and only the others are
         clustered.
@@ -381,50 +380,22 @@ def cluster(
         raise InvalidInputError(
             f"there are no embedded images to cluster, and {len(embeddings.failures)} failures"
         )
-    if n_clusters not in (None, "auto"):
-        # Numbers of NumPy become those of Python.
-        n_clusters = check_at_least(n_clusters, 1, "n_clusters")
-    if level is not None:
-        check_at_least(level, 1, "level")
-        if n_clusters != "auto":
-            raise InvalidInputError(
-                "level selects one of the numbers that n_clusters='auto' finds. "
-                f"Received: level={level}, n_clusters={n_clusters!r}"
-            )
     check_seed(random_state)
-    earlier = None if previous is None else check_earlier(read_earlier(previous), embeddings)
-    if earlier is not None:
-        say_other_part(earlier, embeddings)
-    decisions = Decisions() if earlier is None else earlier.decisions
     if without and random_state is None:
         # The clusterings with and without the removal have the same seed.
         random_state = draw_seed(None)
     estimator = _create(clusterer, random_state)
     plain = clone(estimator)
-    if n_clusters is not None and "n_clusters" not in estimator.get_params(deep=False):
-        raise InvalidInputError(
-            f"{clusterer} finds the number of clusters itself; leave out n_clusters. "
-            f"Received: {n_clusters!r}"
-        )
-    is_stream = isinstance(embeddings, VectorStream)
-    if is_stream and not isinstance(estimator, KMeans | MiniBatchKMeans | RefinedKMeans):
-        raise InvalidInputError(
-            "only kmeans, minibatch-kmeans and refined-kmeans cluster a stream; the others take "
-            f"the Embeddings that Space.read() loads. Received: {clusterer!r}"
-        )
-    if as_engine(engine) is not None and not (is_stream and isinstance(estimator, KMeans)):
-        raise InvalidInputError(
-            "the engine ray is for kmeans on a stream, as Space.stream() opens it. Received: "
-            f"{clusterer!r} on {type(embeddings).__name__}"
-        )
+    n_clusters = _check_arguments(
+        embeddings, clusterer, estimator, n_clusters, level, without=without, engine=engine
+    )
+    earlier = None if previous is None else check_earlier(read_earlier(previous), embeddings)
+    if earlier is not None:
+        say_other_part(earlier, embeddings)
+    decisions = Decisions() if earlier is None else earlier.decisions
     top5, names_from = find_classes(embeddings, store)
     given, cleaned = embeddings, None
     if without:
-        if isinstance(embeddings, VectorStream):
-            raise InvalidInputError(
-                "confounders are removed from the Embeddings that Space.read() loads, not from a "
-                "stream: choose another clusterer"
-            )
         cleaned = remove_confounders(embeddings, without, progress=progress)
         embeddings = cleaned.embeddings
     vectors: Any = embeddings if isinstance(embeddings, VectorStream) else np.asarray(embeddings)
@@ -454,7 +425,7 @@ def cluster(
     identity = None
     if earlier is not None:
         free = held == FREE
-        if isinstance(estimator, KMeans) and free.any() and not is_stream:
+        if isinstance(estimator, KMeans) and free.any() and isinstance(embeddings, Embeddings):
             before = _earlier_labels(embeddings.paths, earlier, NOISE)
             labels[free] = _continue(estimator, vectors[free], labels[free], before[free])
         identity = match_clusters(
@@ -497,11 +468,56 @@ def cluster(
         names={label: names[label] for label in np.unique(labels).tolist() if names.get(label)},
         names_from=names_from,
         identity=identity,
-        refinement=_describe_refinement(estimator),
+        refinement=estimator.describe() if isinstance(estimator, RefinedKMeans) else None,
         decisions=decisions,
         level=chosen,
         confounding=confounding,
     )
+
+
+def _check_arguments(
+    embeddings: Embeddings | VectorStream,
+    clusterer: Any,
+    estimator: Any,
+    n_clusters: int | str | None,
+    level: int | None,
+    *,
+    without: str | Collection[str],
+    engine: str | RayEngine,
+) -> int | str | None:
+    """Check that the arguments of :func:`cluster` fit together, and return ``n_clusters``."""
+    if n_clusters not in (None, "auto"):
+        # Numbers of NumPy become those of Python.
+        n_clusters = check_at_least(n_clusters, 1, "n_clusters")
+    if level is not None:
+        check_at_least(level, 1, "level")
+        if n_clusters != "auto":
+            raise InvalidInputError(
+                "level selects one of the numbers that n_clusters='auto' finds. "
+                f"Received: level={level}, n_clusters={n_clusters!r}"
+            )
+    if n_clusters is not None and "n_clusters" not in estimator.get_params(deep=False):
+        raise InvalidInputError(
+            f"{clusterer} finds the number of clusters itself; leave out n_clusters. "
+            f"Received: {n_clusters!r}"
+        )
+    is_stream = isinstance(embeddings, VectorStream)
+    if is_stream and not isinstance(estimator, KMeans | MiniBatchKMeans | RefinedKMeans):
+        raise InvalidInputError(
+            "only kmeans, minibatch-kmeans and refined-kmeans cluster a stream; the others take "
+            f"the Embeddings that Space.read() loads. Received: {clusterer!r}"
+        )
+    if is_stream and without:
+        raise InvalidInputError(
+            "confounders are removed from the Embeddings that Space.read() loads, not from a "
+            "stream: choose another clusterer"
+        )
+    if as_engine(engine) is not None and not (is_stream and isinstance(estimator, KMeans)):
+        raise InvalidInputError(
+            "the engine ray is for kmeans on a stream, as Space.stream() opens it. Received: "
+            f"{clusterer!r} on {type(embeddings).__name__}"
+        )
+    return n_clusters
 
 
 def _cluster_rest(
@@ -608,22 +624,12 @@ def _continue(
     estimator: KMeans, vectors: Any, labels: NDArray[np.int64], previous: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return k-means labels, or an equally good solution that continues the earlier one."""
+    # Scaled as by the clusterer: to length 1, or to a safe range.
     unit = 1.0 if estimator.normalize else find_unit(vectors)
-    points = _scale(vectors, normalize=estimator.normalize)
+    points = to_float32(vectors, normalize=estimator.normalize, unit=unit)
     first = labels.min()
     inertia = estimator.inertia_ / unit / unit
     return first + continue_kmeans(points, labels - first, inertia, previous=previous)
-
-
-def _scale(vectors: Any, *, normalize: bool) -> NDArray[np.float32]:
-    """Scale vectors as a clusterer does: to length 1, or to a safe range."""
-    unit = 1.0 if normalize else find_unit(vectors)
-    return to_float32(vectors, normalize=normalize, unit=unit)
-
-
-def _describe_refinement(estimator: Any) -> dict[str, Any] | None:
-    """Return the description of a refinement; None for other clusterers."""
-    return estimator.describe() if isinstance(estimator, RefinedKMeans) else None
 
 
 def _create(clusterer: Any, random_state: int | None) -> Any:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from clusterkit.clustering.agreement import Evaluation, compare
+from clusterkit.clustering.agreement import Evaluation, measure_agreement
 from clusterkit.clustering.moved_files import present_paths
 from clusterkit.clustering.saved import ClustersTable, Origin, read_clusters
 from clusterkit.datasets.labels import KnownLabels, labels_from_folders, read_labels
@@ -89,7 +89,7 @@ def evaluate(
             f"columns are those of a table of labels. Received: {type(labels).__name__}"
         )
     if not (labels is None or is_table or isinstance(labels, Mapping)):
-        return replace(compare(_listed(labels, "labels"), given), names=names)
+        return replace(measure_agreement(_listed(labels, "labels"), given), names=names)
     if paths is None:
         raise InvalidInputError(
             "labels of files need the files of the clusters: give a Clustering or its clusters.csv."
@@ -97,7 +97,7 @@ def evaluate(
         )
     known = _labels_of(labels, paths, columns, partial(_find_present, clusters, paths, store))
     return replace(
-        compare(known.labels, given, n_unused=len(known.unused)),
+        measure_agreement(known.labels, given, n_unused=len(known.unused)),
         names=names,
         unlabelled=[path for path, one in zip(paths, known.labels, strict=True) if is_missing(one)],
         unused=known.unused,

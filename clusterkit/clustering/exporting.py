@@ -1,4 +1,4 @@
-r"""Write embeddings, clusters and pictures for other programs."""
+"""Write embeddings, clusters and pictures for other programs."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def _cluster_columns(embeddings: Embeddings | VectorStream, clusters: Any) -> di
     """Return the columns of a clustering, whichever space it is of."""
     import pyarrow as pa
 
-    earlier = check_earlier(read_earlier(clusters)._replace(fingerprint=None), embeddings)
+    earlier = check_earlier(read_earlier(clusters), embeddings, any_space=True)
     label_of = dict(zip(earlier.paths, earlier.labels, strict=True))
     labels = [label_of.get(path) for path in embeddings.paths]
     columns = {"cluster": pa.array(labels, pa.int64())}

@@ -1,4 +1,4 @@
-"""Keep cluster numbers across runs, and report changes."""
+"""Keep clusters and their numbers across runs, and report changes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clusterkit.clusterers.kmeans.lloyd import lloyd
 from clusterkit.clustering.decisions import FREE
 from clusterkit.datasets.results import Result
 from clusterkit.errors import InvalidInputError
@@ -19,6 +20,8 @@ from clusterkit.utils.text import plural
 
 # Minimum fraction of its remaining images in the cluster that continues it, unless the largest.
 _MIN_SHARE = 0.2
+# Inertias that differ by less than this fraction count as equal.
+_NEARLY_EQUAL = 1e-3
 _MAX_SHOWN = 10
 # Numbers of images by earlier and new cluster.
 Flows = Counter[tuple[int, int]]
@@ -205,6 +208,45 @@ def match_clusters(
         n_added=len(images) - len(rows),
         n_removed=len(old_images) - len(rows),
     )
+
+
+def continue_kmeans(
+    X: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    inertia: float,
+    *,
+    previous: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Prefer the k-means solution that continues earlier clusters, if its inertia is as good.
+
+    If k-means has several solutions of nearly the same inertia, a few new images can change which
+    is best.  Therefore Lloyd's algorithm is also run from the centres of the earlier clusters, and
+    its result is used unless the inertia is 0.1 % worse.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d), float32
+        The rows, scaled as for k-means.
+    labels : ndarray of shape (n,), int
+        Their clusters by k-means.
+    inertia : float
+        Its inertia.
+    previous : ndarray of shape (n,), int
+        Earlier cluster of each row; -1 if none.
+
+    Returns
+    -------
+    ndarray of shape (n,), int
+        The preferred labels; ``labels`` if the number of clusters differs.
+    """
+    numbers = np.unique(previous[previous != NOISE])
+    if len(numbers) != len(np.unique(labels)):
+        return labels
+    centers = np.stack([X[previous == number].mean(axis=0) for number in numbers])
+    continued = lloyd(X, np.ones(len(X), np.float32), centers)
+    if continued.inertia > (1 + _NEARLY_EQUAL) * inertia:
+        return labels
+    return continued.labels.astype(np.int64)
 
 
 def _go_on(flows: Flows) -> dict[int, int]:

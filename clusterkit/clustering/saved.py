@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from clusterkit.clusterers.kmeans.lloyd import lloyd
 from clusterkit.clustering.decisions import Decisions, read_edits
 from clusterkit.datasets.names import first_few
 from clusterkit.datasets.tables import (
@@ -37,8 +35,6 @@ from clusterkit.utils.noise import NOISE, as_cluster, is_missing_text
 from clusterkit.utils.paths import json_text, unescape_path
 from clusterkit.utils.text import plural
 
-# Inertias that differ by less than this fraction count as equal.
-_NEARLY_EQUAL = 1e-3
 # Rules for the images and clusters in the description of a table.
 _WRITTEN = {
     "names": table_of(TEXT),
@@ -72,33 +68,38 @@ def write_clusters(clustering: Any, output: str | Path, *, overwrite: bool = Fal
     InvalidInputError
         If the name ends in ``.json``.
     """
-    output, origin = check_clusters_files(output, overwrite=overwrite)
-    if output == origin:
+    output, description = check_clusters_files(output, overwrite=overwrite)
+    if output == description:
         raise InvalidInputError(
             f"the table's name must not end in .json, which its description takes: {output}"
         )
-    embeddings = clustering.embeddings
+    embeddings, names = clustering.embeddings, clustering.names
     labels = clustering.labels.tolist()
-    cells = [
-        ("" if np.isnan(distance) else f"{distance:.6f}", str(bool(exemplar)).lower())
-        for distance, exemplar in zip(clustering.distances, clustering.exemplars, strict=True)
-    ]
     rows = [
-        [path, label, *rest]
-        for path, label, rest in zip(embeddings.paths, labels, cells, strict=True)
+        [
+            path,
+            label,
+            "" if np.isnan(distance) else f"{distance:.6f}",
+            str(bool(exemplar)).lower(),
+            *([names.get(label, "")] if names else []),
+        ]
+        for path, label, distance, exemplar in zip(
+            embeddings.paths, labels, clustering.distances, clustering.exemplars, strict=True
+        )
     ]
     if isinstance(embeddings, VectorStream):
         # Streams are in storage order.
         rows.sort()
     digests = getattr(embeddings, "digests", None) or [None] * len(labels)
-    origin_of = Origin(
+    origin = Origin(
         clustering.to_dict(),
-        clustering.names,
+        names,
         dict(zip(embeddings.paths, labels, strict=True)),
         dict(zip(embeddings.paths, digests, strict=True)),
         clustering.decisions,
     )
-    _write(output, origin, rows, origin_of)
+    columns = ["path", "cluster", "distance", "exemplar", *(["name"] if names else [])]
+    _write(output, columns, rows, origin)
     return output
 
 
@@ -127,18 +128,15 @@ def rewrite_clusters(clusters_csv: str | Path, origin: "Origin") -> None:
             if "name" in known:
                 row[known.index("name")] = origin.names.get(label, "")
         rows.append(row)
-    output = Path(clusters_csv)
-    write_whole(output, to_csv(header, rows))
-    write_whole(output.with_suffix(".json"), json_text(origin.to_dict()) + "\n")
+    _write(Path(clusters_csv), header, rows, origin)
 
 
-def _write(output: Path, file: Path, rows: Sequence[Sequence[Any]], origin: "Origin") -> None:
+def _write(
+    output: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]], origin: "Origin"
+) -> None:
     """Write a table of clusters and its description."""
-    names = origin.names
-    columns = ["path", "cluster", "distance", "exemplar", *(["name"] if names else [])]
-    cells = [[*row, names.get(row[1], "")][: len(columns)] for row in rows]
-    write_whole(output, to_csv(columns, cells))
-    write_whole(file, json_text(origin.to_dict()) + "\n")
+    write_whole(output, to_csv(columns, rows))
+    write_whole(output.with_suffix(".json"), json_text(origin.to_dict()) + "\n")
 
 
 def check_clusters_files(output: str | Path, *, overwrite: bool = False) -> tuple[Path, Path]:
@@ -415,7 +413,7 @@ def _numbered(names: Mapping[str, str]) -> dict[int, str]:
 
 
 def check_earlier(
-    earlier: EarlierClusters, embeddings: Embeddings | VectorStream
+    earlier: EarlierClusters, embeddings: Embeddings | VectorStream, *, any_space: bool = False
 ) -> EarlierClusters:
     """Match the images of an earlier clustering to those of the new one.
 
@@ -425,6 +423,8 @@ def check_earlier(
         The earlier clustering.
     embeddings : Embeddings or VectorStream
         The images.
+    any_space : bool
+        Whether the clustering may be of another space.
 
     Returns
     -------
@@ -440,7 +440,7 @@ def check_earlier(
     Warns
     -----
     UserWarning
-        If the spaces are known to differ.
+        If the spaces are known to differ, without ``any_space``.
     """
     present = set(embeddings.paths)
     here = str(embeddings.root)
@@ -462,7 +462,8 @@ def check_earlier(
             f"{len(embeddings)} images now, such as {embeddings.paths[0]}, and "
             f"{len(earlier.paths)} before, such as {earlier.paths[0]}{remedy}"
         )
-    if earlier.fingerprint and network_fingerprint(embeddings) not in (None, earlier.fingerprint):
+    is_other = network_fingerprint(embeddings) not in (None, earlier.fingerprint)
+    if earlier.fingerprint and is_other and not any_space:
         warnings.warn(
             f"the earlier clusters are of the space {earlier.space}, these of "
             f"{describe_space(embeddings.space)}: the numbers are matched by common images, but "
@@ -517,45 +518,6 @@ def find_placed(earlier: EarlierClusters, embeddings: Embeddings | VectorStream)
         if path in present:
             found[path] = image.cluster
     return found
-
-
-def continue_kmeans(
-    X: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    inertia: float,
-    *,
-    previous: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """Prefer the k-means solution that continues earlier clusters, if its inertia is as good.
-
-    If k-means has several solutions of nearly the same inertia, a few new images can change which
-    is best.  Therefore Lloyd's algorithm is also run from the centres of the earlier clusters, and
-    its result is used unless the inertia is 0.1 % worse.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n, d), float32
-        The rows, scaled as for k-means.
-    labels : ndarray of shape (n,), int
-        Their clusters by k-means.
-    inertia : float
-        Its inertia.
-    previous : ndarray of shape (n,), int
-        Earlier cluster of each row; -1 if none.
-
-    Returns
-    -------
-    ndarray of shape (n,), int
-        The preferred labels; ``labels`` if the number of clusters differs.
-    """
-    numbers = np.unique(previous[previous != NOISE])
-    if len(numbers) != len(np.unique(labels)):
-        return labels
-    centers = np.stack([X[previous == number].mean(axis=0) for number in numbers])
-    continued = lloyd(X, np.ones(len(X), np.float32), centers)
-    if continued.inertia > (1 + _NEARLY_EQUAL) * inertia:
-        return labels
-    return continued.labels.astype(np.int64)
 
 
 class ClustersTable(NamedTuple):

@@ -166,8 +166,7 @@ def _in_clusters(
     embeddings: Embeddings | VectorStream, wanted: Sequence[int | str], of: Any
 ) -> NDArray[np.bool_]:
     """Return which images are in some clusters of an earlier clustering."""
-    # Whether the spaces differ does not matter here.
-    earlier = check_earlier(read_earlier(of)._replace(fingerprint=None), embeddings)
+    earlier = check_earlier(read_earlier(of), embeddings, any_space=True)
     known = {str(label): {label} for label in earlier.labels}
     for label, name in earlier.names.items():
         known.setdefault(name, set()).add(label)

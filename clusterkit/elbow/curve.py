@@ -14,14 +14,20 @@ from clusterkit.clusterers.base import ClusteringWarning, find_unit, to_float32
 from clusterkit.clusterers.kmeans.lloyd import Labels, Matrix
 from clusterkit.clusterers.kmeans.sweep import kmeans_sweep
 from clusterkit.datasets.results import Rows, TableResult
-from clusterkit.elbow.indices import Geometry, geometry
-from clusterkit.elbow.preprocessing import all_alike, check_matrix, check_numbers, prepare
-from clusterkit.elbow.resampling import Partitions, count_graphs, distances_between, partition
+from clusterkit.elbow.indices import (
+    InternalIndices,
+    Partitions,
+    count_graphs,
+    distances_between,
+    internal_indices,
+    partition,
+)
 from clusterkit.elbow.verdict import count_votes, judge, may_be_more
 from clusterkit.errors import InvalidInputError
+from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.embeddings import RandomSample
 from clusterkit.store.stream import VectorStream
-from clusterkit.utils.arguments import check_at_least
+from clusterkit.utils.arguments import check_at_least, check_vectors
 from clusterkit.utils.noise import without_nan
 from clusterkit.utils.parallel import workers
 from clusterkit.utils.progress import progress_bar
@@ -29,15 +35,13 @@ from clusterkit.utils.seeds import generator_from
 
 # Largest default numbers of clusters, tried in turn.
 _LARGEST = (20, 40, 80)
-_INDICES = ("inertia", *Geometry._fields, *Partitions._fields)
-_SHOWN = (
-    "inertia",
-    "silhouette",
-    "eigengap",
-    "valley",
-    "stability",
-    "probability",
-)
+_INDICES = ("inertia", *InternalIndices._fields, *Partitions._fields)
+_SHOWN = ("inertia", "silhouette", "eigengap", "valley", "stability", "probability")
+# Lengths that vary by less than a quarter of their mean carry little information.  Rows whose mean
+# is shorter than a quarter of theirs lie all around the origin.
+_MAX_VARIATION = _MIN_COMMON = 0.25
+# Relative squared spread below which rows differ only by rounding.
+_ROUNDING = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
@@ -312,9 +316,9 @@ def elbow_curve(
     if isinstance(X, VectorStream):
         X = X.sample(random_state=random_state, progress=progress)
     sampled = getattr(X, "sampled", None)
-    X = check_matrix(X)
+    X = _check_matrix(X)
     ranges: list[Iterable[int]] = [k] if k is not None else _ranges(k_min, k_max, len(X))
-    numbers = check_numbers(ranges[0], len(X))
+    numbers = _check_numbers(ranges[0], len(X))
     # The result does not depend on the scale of the rows.
     unit = find_unit(X)
     scaled = to_float32(X, normalize=False, unit=unit)
@@ -330,6 +334,60 @@ def elbow_curve(
     if rows is scaled:
         curve = replace(curve, inertia=curve.inertia * unit * unit)
     return _add_sampled(curve, sampled)
+
+
+def _check_matrix(X: ArrayLike) -> NDArray[Any]:
+    """Return X as a finite float32 or float64 matrix."""
+    check_vectors(X)
+    try:
+        rows = np.asarray(X)
+        rows = rows if rows.dtype == np.float32 else rows.astype(np.float64, copy=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"X must be a matrix of numbers. Received: {error}") from error
+    if rows.ndim != 2 or rows.size == 0:
+        raise InvalidInputError(f"X must have shape (n_samples, dimension). Received: {rows.shape}")
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        row = int(np.flatnonzero(~finite)[0])
+        raise InvalidInputError(f"X must be finite. Received: NaN or infinity in row {row}")
+    return rows
+
+
+def _check_numbers(k: Iterable[int], n_samples: int) -> list[int]:
+    """Return the numbers of clusters, sorted and unique."""
+    if not isinstance(k, Iterable):
+        raise InvalidInputError(
+            f"k must be the numbers of clusters to try, such as range(2, 21). Received: k={k}"
+        )
+    numbers = sorted({check_at_least(number, 2, "k") for number in k})
+    if n_samples < 2:
+        raise InvalidInputError(f"groups need at least 2 rows. Received: n_samples={n_samples}")
+    if not numbers:
+        raise InvalidInputError(f"k must hold at least one number of clusters. Received: {k!r}")
+    if numbers[-1] > n_samples:
+        raise InvalidInputError(
+            "k must be at most the number of rows. "
+            f"Received: k={numbers[-1]}, n_samples={n_samples}"
+        )
+    return numbers
+
+
+def prepare(X: Matrix, normalize: Any) -> Matrix:
+    """Scale the rows to length 1 if requested, or with "auto" if only their directions differ."""
+    if normalize not in (True, False, "auto"):
+        raise InvalidInputError(f"normalize must be True, False or 'auto'. Received: {normalize!r}")
+    if normalize == "auto":
+        lengths = np.linalg.norm(X, axis=1)
+        common = np.linalg.norm(X.mean(axis=0, dtype=np.float64))
+        are_similar = lengths.std() <= _MAX_VARIATION * lengths.mean()
+        normalize = are_similar and common >= _MIN_COMMON * lengths.mean()
+    return unit_rows(X) if normalize else X
+
+
+def all_alike(X: Matrix) -> bool:
+    """Return whether the rows differ only by rounding."""
+    spread = np.square(X - X[0], dtype=np.float64).mean()
+    return bool(spread <= _ROUNDING * np.square(X, dtype=np.float64).mean())
 
 
 def _add_sampled(curve: ElbowCurve, sampled: RandomSample | None) -> ElbowCurve:
@@ -372,7 +430,7 @@ def _weigh(
     with bar, workers() as run:
         sample = X[rows]
         distances = distances_between(sample)
-        geometries = run(lambda found: geometry(sample, found, distances), clusters)
+        classical = run(lambda found: internal_indices(sample, found, distances), clusters)
         partitions = partition(
             sample,
             distances,
@@ -385,7 +443,7 @@ def _weigh(
         )
     curves = {
         "inertia": inertia,
-        **dict(zip(Geometry._fields, np.transpose(geometries), strict=True)),
+        **dict(zip(InternalIndices._fields, np.transpose(classical), strict=True)),
         **partitions._asdict(),
     }
     votes = count_votes(n_clusters, curves)

@@ -15,7 +15,7 @@ from clusterkit.plots.display import Display, highest, of_classes
 from clusterkit.plots.style import BLUE, GREEN, INK, ORANGE, QUIET, RULE, SKY, fit, wrap
 
 if TYPE_CHECKING:
-    from clusterkit.classifiers.evaluation.report import ClassificationReport
+    from clusterkit.classifiers.evaluation import ClassificationReport
 
 _ROW, _NAME, _WIDTH = 18.0, 110.0, 560.0
 # Width of a line of the title, which must not reach that of the numbers of images.

@@ -14,7 +14,7 @@ from clusterkit.plots.display import Display, highest, of_classes
 from clusterkit.plots.heat_map import draw_heat_map, square_size
 
 if TYPE_CHECKING:
-    from clusterkit.classifiers.evaluation.report import ClassificationReport
+    from clusterkit.classifiers.evaluation import ClassificationReport
 
 _CELL = 34.0
 

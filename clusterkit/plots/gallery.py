@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.plots.grid import SIDE, PictureGrid
-from clusterkit.plots.pictures import Sheet
+from clusterkit.plots.pictures import SIDE, PictureGrid, Sheet
 from clusterkit.plots.style import BLUE, QUIET
 from clusterkit.utils.locations import as_path
 

@@ -11,14 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.plots.grid import SIDE, PictureGrid
-from clusterkit.plots.pictures import Sheet
+from clusterkit.plots.pictures import SIDE, PictureGrid, Sheet
 from clusterkit.plots.style import BLUE, GREEN, QUIET, TILE, VERMILION
 from clusterkit.utils.arguments import check_at_least
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.classifier import Classifier
-    from clusterkit.classifiers.evaluation.report import ClassificationReport
+    from clusterkit.classifiers.evaluation import ClassificationReport
     from clusterkit.classifiers.label_errors import LabelError, LabelErrors
     from clusterkit.classifiers.predict import Prediction
 

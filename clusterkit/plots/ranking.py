@@ -14,7 +14,7 @@ from clusterkit.plots.display import Display
 from clusterkit.plots.style import CYCLE, INK, QUIET, RULE, fit
 
 if TYPE_CHECKING:
-    from clusterkit.classifiers.evaluation.report import ClassificationReport
+    from clusterkit.classifiers.evaluation import ClassificationReport
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 

@@ -11,8 +11,7 @@ from clusterkit.plots.display import Display
 from clusterkit.plots.style import BLUE, INK, QUIET, RULE
 
 if TYPE_CHECKING:
-    from clusterkit.classifiers.evaluation.reliability import Reliability
-    from clusterkit.classifiers.evaluation.report import ClassificationReport
+    from clusterkit.classifiers.evaluation import ClassificationReport, Reliability
 
 
 class ReliabilityDisplay(Display):

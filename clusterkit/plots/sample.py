@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from matplotlib.axes import Axes
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.plots.grid import SIDE, PictureGrid
-from clusterkit.plots.pictures import Sheet
+from clusterkit.plots.pictures import SIDE, PictureGrid, Sheet
 from clusterkit.plots.style import INK, QUIET, wrap
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from clusterkit.errors import (
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import ImageFolder, read_bytes
 from clusterkit.routing.manifest import Manifest, read_manifest
-from clusterkit.routing.signatures import find_unsealed
+from clusterkit.routing.signatures import find_unsigned
 from clusterkit.routing.sorting import Sorting, sort_into_folders
 from clusterkit.routing.transfer import MODES, Transfer, is_inside, make_folder
 from clusterkit.store.store import Store
@@ -368,7 +368,7 @@ def _continue(
 
     A new plan would differ, since files were moved already, or there is no seed.
     """
-    if strangers := find_unsealed(manifest.transfers):
+    if strangers := find_unsigned(manifest.transfers):
         raise InvalidInputError(
             f"the manifest in {into} was not written by you on this machine, and would move "
             f"{strangers[0].source}: name a new folder"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from clusterkit.clustering.agreement import compare
+from clusterkit.clustering.agreement import measure_agreement
 from clusterkit.clustering.inspection import ClusterInspection
 from clusterkit.elbow.curve import ElbowCurve
 from clusterkit.report.document import make_document
@@ -115,7 +115,9 @@ def assemble(
         curve=curve,
         findings=[] if audit is None else audit.findings,
         is_audited=audit is not None,
-        evaluation=None if labels is None else compare(list(labels), page_images.labels.tolist()),
+        evaluation=None
+        if labels is None
+        else measure_agreement(list(labels), page_images.labels.tolist()),
         n_without_picture=n_gone,
         is_served=is_served,
         uploads=uploads,

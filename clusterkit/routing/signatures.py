@@ -21,7 +21,7 @@ from clusterkit.utils.files import flush
 _KEY_BYTES = 32
 
 
-def seal(transfers: Iterable[Transfer]) -> list[Transfer]:
+def sign_moves(transfers: Iterable[Transfer]) -> list[Transfer]:
     """Sign the moves; without a key, they remain unsigned."""
     key = _read_key() or _make_key()
     return [
@@ -32,7 +32,7 @@ def seal(transfers: Iterable[Transfer]) -> list[Transfer]:
     ]
 
 
-def find_unsealed(transfers: Iterable[Transfer]) -> list[Transfer]:
+def find_unsigned(transfers: Iterable[Transfer]) -> list[Transfer]:
     """Return the moves without a valid signature."""
     key = _read_key()
     return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import warnings
 from collections import Counter
@@ -16,7 +17,7 @@ from clusterkit.errors import ClusterkitError, InvalidInputError, NotFoundError,
 from clusterkit.images.folder import digest_file
 from clusterkit.routing.manifest import Manifest, locked, read_manifest
 from clusterkit.routing.plan import Plan, make_plan
-from clusterkit.routing.signatures import seal
+from clusterkit.routing.signatures import sign_moves
 from clusterkit.routing.transfer import (
     MODES,
     Transfer,
@@ -313,9 +314,10 @@ def _with_digests(todo: Sequence[Transfer], *, progress: bool) -> list[Transfer]
                     f"cannot read {transfer.source}: {error.strerror}"
                 ) from error
         found.append(transfer)
-    new = iter(seal(t for t, planned in zip(found, todo, strict=True) if planned.digest is None))
     # A continued move is kept as in the manifest.
-    return [t if planned.digest else next(new) for t, planned in zip(found, todo, strict=True)]
+    is_new = [planned.digest is None for planned in todo]
+    signed = iter(sign_moves(itertools.compress(found, is_new)))
+    return [next(signed) if new else t for t, new in zip(found, is_new, strict=True)]
 
 
 def _write_ahead(

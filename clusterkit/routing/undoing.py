@@ -14,7 +14,7 @@ from clusterkit.datasets.results import Result
 from clusterkit.errors import ClusterkitError, InvalidInputError, NotFoundError
 from clusterkit.routing.manifest import MANIFEST_NAME, Manifest, locked, read_manifest
 from clusterkit.routing.moved_by_hand import Strays
-from clusterkit.routing.signatures import find_unsealed
+from clusterkit.routing.signatures import find_unsigned
 from clusterkit.routing.sorting import tell_store
 from clusterkit.routing.transfer import (
     Transfer,
@@ -176,7 +176,7 @@ def _check_places(folder: Path, manifest: Manifest, roots: Sequence[str | Path])
     """Check that files are not moved to unconfirmed places of an unsigned manifest."""
     allowed = [folder, *map(Path, roots)]
     places: dict[Path, list[str]] = {}
-    for transfer in find_unsealed(manifest.transfers):
+    for transfer in find_unsigned(manifest.transfers):
         source = Path(transfer.source)
         places.setdefault(source.parent, []).append(source.name)
     for place in list(places):

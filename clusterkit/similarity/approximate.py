@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.similarity.nearest import unit_rows
+from clusterkit.similarity.nearest import unit_rows, without_own
 from clusterkit.store.stream import SAMPLE_SIZE, VectorStream
 from clusterkit.utils.progress import progress_bar
 
@@ -102,12 +102,8 @@ def nearest_others_of_stream(
     rows = np.full((n, n_neighbors), -1)
     for block in _blocks(n, _BLOCK, progress=progress):
         found, near = index.search(reduced[block], n_neighbors + 1)
-        is_other = near != np.arange(n)[block, None]
-        # If more images are equal than are found, the image itself may not be among them.
-        is_other[is_other.all(axis=1), -1] = False
-        shape = (len(near), n_neighbors)
-        rows[block] = near[is_other].reshape(shape)
-        distances[block] = np.clip(1 - found[is_other].reshape(shape), 0, 2)
+        found, rows[block] = without_own(found, near, np.arange(n)[block])
+        distances[block] = np.clip(1 - found, 0, 2)
     distances[rows < 0] = 1
     return distances, rows
 

@@ -281,10 +281,30 @@ def nearest_others(
     """
     n_neighbors = min(n_neighbors, len(vectors) - 1)
     distances, rows = nearest_of_any_length(vectors, vectors, n_neighbors + 1)
-    # Of more equal images than are found, the image itself may not be among them.
-    is_other = rows != np.arange(len(rows))[:, None]
+    return without_own(distances, rows, np.arange(len(rows)))
+
+
+def without_own(
+    distances: NDArray[Any], rows: NDArray[np.int64], own: NDArray[np.int64]
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Remove from the neighbours of each query the row that is the query itself.
+
+    Parameters
+    ----------
+    distances, rows : ndarray of shape (n_queries, n_neighbors)
+        Neighbours, nearest first.
+    own : ndarray of shape (n_queries,), int64
+        The row of each query.
+
+    Returns
+    -------
+    distances, rows : ndarray of shape (n_queries, n_neighbors - 1)
+        The last neighbour is removed instead if a query was not found: of more equal rows than are
+        found, it may not be among them.
+    """
+    is_other = rows != own[:, None]
     is_other[is_other.all(axis=1), -1] = False
-    shape = (len(rows), n_neighbors)
+    shape = (len(rows), rows.shape[1] - 1)
     return distances[is_other].reshape(shape), rows[is_other].reshape(shape)
 
 

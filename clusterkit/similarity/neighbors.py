@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.similarity.nearest import nearest, unit_rows
+from clusterkit.similarity.nearest import nearest, unit_rows, without_own
 from clusterkit.store.embeddings import check_fitted_space, fingerprint_of
 from clusterkit.utils.arguments import check_at_least, check_vectors
 
@@ -116,19 +116,11 @@ class CosineNeighbors(BaseEstimator):
                 f"Received: n_neighbors={n_neighbors}, n_samples_fit={self.n_samples_fit_}"
             )
         if X is None:
-            distances, indices = self._others(n_neighbors)
+            found = nearest(self.vectors_, self.vectors_, n_neighbors + 1)
+            distances, indices = without_own(*found, np.arange(self.n_samples_fit_))
         else:
             check_vectors(X)
             check_fitted_space(self, X)
             queries = unit_rows(validate_data(self, X, dtype=_NUMBERS, reset=False))
             distances, indices = nearest(self.vectors_, queries, n_neighbors)
         return (distances, indices) if return_distance else indices
-
-    def _others(self, n_neighbors: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Find the neighbours of each fitted vector among the others."""
-        distances, indices = nearest(self.vectors_, self.vectors_, n_neighbors + 1)
-        is_other = indices != np.arange(self.n_samples_fit_)[:, None]
-        # Among many duplicates a row may not find itself; then drop its last neighbour.
-        is_other[is_other.all(axis=1), -1] = False
-        shape = (self.n_samples_fit_, n_neighbors)
-        return distances[is_other].reshape(shape), indices[is_other].reshape(shape)

@@ -33,7 +33,7 @@ from clusterkit.images.tone import (
 )
 from clusterkit.similarity.catalogue import Catalogue
 from clusterkit.similarity.similarity_maps import Where, split_by_hiding, split_cosine
-from clusterkit.similarity.tone_share import ToneInfluence, place
+from clusterkit.similarity.tone_share import ToneInfluence, rank_pair
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.locations import as_path, join
 from clusterkit.utils.seeds import generator_from
@@ -50,7 +50,7 @@ _QUESTIONS = "where they are alike, and how much of it is colour tone"
 _SIDE = 128
 
 
-class Look(NamedTuple):
+class PictureExplanation(NamedTuple):
     """Result of examining two pictures.
 
     Attributes
@@ -91,7 +91,7 @@ class Sample(NamedTuple):
     matched: NDArray[np.float32]
 
 
-class Viewer:
+class PictureEmbedder:
     """A network that embeds pictures, by its feature maps if it has any.
 
     Parameters
@@ -139,14 +139,14 @@ class Viewer:
         return maps
 
 
-def look_at(
+def explain_pictures(
     images: tuple[Embeddings, Embeddings],
     extractor: Extractor,
     embeddings: Embeddings | Catalogue,
     *,
     percentile: float | None = None,
     random_state: int | None = None,
-) -> Look:
+) -> PictureExplanation:
     """Examine two pictures with a network.
 
     Parameters
@@ -164,41 +164,41 @@ def look_at(
 
     Returns
     -------
-    Look
+    PictureExplanation
         Where the similarity is, how much of it is tone, and what could not be answered.
     """
     files = [image.files[0] if image.paths[0] else None for image in images]
     try:
         size, resize = extractor.image_size, extractor.resize
     except (WeightsError, SpaceMismatchError) as error:
-        return _look_without(files, error)
+        return _explain_without_network(files, error)
     pictures, missing = _read_both(files, size, resize)
     if pictures is None:
-        return Look(missing=missing)
+        return PictureExplanation(missing=missing)
     try:
-        viewer = Viewer(extractor)
-        where = find_where(pictures, viewer)
-        sample = take_sample(embeddings, viewer, exclude=files, random_state=random_state)
+        embedder = PictureEmbedder(extractor)
+        where = find_where(pictures, embedder)
+        sample = take_sample(embeddings, embedder, exclude=files, random_state=random_state)
         vectors = np.concatenate([image.vectors for image in images])
-        tone = weigh_tone(pictures, vectors, viewer, sample, percentile=percentile)
+        tone = weigh_tone(pictures, vectors, embedder, sample, percentile=percentile)
     except (WeightsError, SpaceMismatchError, MissingDependencyError) as error:
-        return _look_without(files, error)
+        return _explain_without_network(files, error)
     if sample is None:
         missing = (
             "how much of it is colour tone: the store has too few other images whose files are "
             "there",
         )
-    return Look(where, tone, missing, tuple(thumbnails(filter(None, files))))
+    return PictureExplanation(where, tone, missing, tuple(thumbnails(filter(None, files))))
 
 
-def find_where(pictures: NDArray[np.uint8], viewer: Viewer) -> Where:
+def find_where(pictures: NDArray[np.uint8], embedder: PictureEmbedder) -> Where:
     """Find where in two pictures their similarity is.
 
     Parameters
     ----------
     pictures : ndarray of shape (2, height, width, 3), uint8
         Of the network's size.
-    viewer : Viewer
+    embedder : PictureEmbedder
         The network.
 
     Returns
@@ -206,20 +206,20 @@ def find_where(pictures: NDArray[np.uint8], viewer: Viewer) -> Where:
     Where
         Exact if the vectors are averages of feature maps, otherwise by hiding patches.
     """
-    resize = viewer.extractor.resize
-    maps = viewer.maps(pictures)
+    resize = embedder.extractor.resize
+    maps = embedder.maps(pictures)
     if maps is not None:
         return split_cosine(maps[0], maps[1], resize=resize)
     hidden = [patch for picture in pictures for patch in _hide_patches(picture)]
     rows, columns = (min(_N_PATCHES, side) for side in pictures.shape[1:3])
-    vectors = viewer.vectors([*pictures, *hidden])
+    vectors = embedder.vectors([*pictures, *hidden])
     vectors, parts = vectors[:2], vectors[2:].reshape(2, rows, columns, -1)
     return split_by_hiding(vectors, parts[0], parts[1], resize=resize)
 
 
 def take_sample(
     embeddings: Embeddings | Catalogue,
-    viewer: Viewer,
+    embedder: PictureEmbedder,
     *,
     exclude: Sequence[Path | None] = (),
     random_state: int | None = None,
@@ -230,7 +230,7 @@ def take_sample(
     ----------
     embeddings : Embeddings
         The images.
-    viewer : Viewer
+    embedder : PictureEmbedder
         The network.
     exclude : sequence of path
         Files to leave out.
@@ -242,13 +242,13 @@ def take_sample(
     Sample or None
         None if fewer than two of the images can be read.
     """
-    rows, pictures = _read_some(embeddings, viewer.extractor, exclude, random_state)
+    rows, pictures = _read_some(embeddings, embedder.extractor, exclude, random_state)
     if len(rows) < 2:
         return None
     tones = [measure_tone(picture) for picture in pictures]
     tone = Tone(*(np.mean(values, axis=0) for values in zip(*tones, strict=True)))
     matched = [give_tone(picture, tone) for picture in pictures]
-    vectors = viewer.vectors([*map(in_grey, pictures), *matched])
+    vectors = embedder.vectors([*map(in_grey, pictures), *matched])
     histograms = np.stack([color_histogram(picture) for picture in pictures])
     first, second = np.triu_indices(len(rows), 1)
     return Sample(
@@ -263,7 +263,7 @@ def take_sample(
 def weigh_tone(
     pictures: NDArray[np.uint8],
     vectors: NDArray[np.float32],
-    viewer: Viewer,
+    embedder: PictureEmbedder,
     sample: Sample | None,
     *,
     percentile: float | None = None,
@@ -276,7 +276,7 @@ def weigh_tone(
         Of the network's size.
     vectors : ndarray of shape (2, dimension), float32
         Their vectors, as they are.
-    viewer : Viewer
+    embedder : PictureEmbedder
         The network.
     sample : Sample or None
         Other images.
@@ -291,27 +291,31 @@ def weigh_tone(
     colours = compare_tones(*pictures)
     tone = measure_tone(pictures.reshape(1, -1, 3)) if sample is None else sample.tone
     versions = [*map(in_grey, pictures), *(give_tone(one, tone) for one in pictures)]
-    grey, matched = np.split(viewer.vectors(versions), 2)
+    grey, matched = np.split(embedder.vectors(versions), 2)
     if sample is None:
         none = np.empty((0, vectors.shape[1]))
-        first = place(vectors, none, percentile=percentile)
-        return ToneInfluence(colours, None, first, place(grey, none), place(matched, none))
+        first = rank_pair(vectors, none, percentile=percentile)
+        return ToneInfluence(colours, None, first, rank_pair(grey, none), rank_pair(matched, none))
     return ToneInfluence(
         colours,
         100 * float((sample.colours < colours).mean()),
-        place(vectors, sample.as_is, percentile=percentile),
-        place(grey, sample.grey),
-        place(matched, sample.matched),
+        rank_pair(vectors, sample.as_is, percentile=percentile),
+        rank_pair(grey, sample.grey),
+        rank_pair(matched, sample.matched),
         len(sample.as_is),
     )
 
 
-def _look_without(files: Sequence[Path | None], problem: Exception) -> Look:
+def _explain_without_network(
+    files: Sequence[Path | None], problem: Exception
+) -> PictureExplanation:
     """Compare the colours of two pictures, without the network."""
     pictures, missing = _read_both(files, (_SIDE, _SIDE), "stretch")
     if pictures is None:
-        return Look(missing=missing)
-    return Look(tone=ToneInfluence(compare_tones(*pictures)), missing=(f"{_QUESTIONS}: {problem}",))
+        return PictureExplanation(missing=missing)
+    return PictureExplanation(
+        tone=ToneInfluence(compare_tones(*pictures)), missing=(f"{_QUESTIONS}: {problem}",)
+    )
 
 
 def _read_both(

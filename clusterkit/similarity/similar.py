@@ -219,7 +219,7 @@ def explain(
     (0.96, 3, 1.0)
     """
     from clusterkit.extractors.remembered import RememberedExtractor
-    from clusterkit.similarity.picture_explanation import look_at
+    from clusterkit.similarity.picture_explanation import explain_pictures
 
     check_seed(random_state)
     embeddings = as_searchable(embeddings, stream=stream, progress=progress)
@@ -230,14 +230,14 @@ def explain(
         )
     first, second = (_look_up(image, embeddings, weights, extractor)[0] for image in (a, b))
     found = explain_vectors(first, second, embeddings, bins=bins, random_state=random_state)
-    look = look_at(
+    pictures = explain_pictures(
         (first, second),
         extractor or RememberedExtractor(embeddings.space, weights=weights),
         embeddings,
         percentile=found.percentile,
         random_state=random_state,
     )
-    return replace(found, **look._asdict())
+    return replace(found, **pictures._asdict())
 
 
 def locate(

@@ -131,7 +131,7 @@ class ToneInfluence(NamedTuple):
         }
 
 
-def place(
+def rank_pair(
     pair: NDArray[np.floating[Any]],
     others: NDArray[np.floating[Any]],
     *,
@@ -155,7 +155,7 @@ def place(
 
     Examples
     --------
-    >>> place(np.array([[1, 0], [1, 1]]), np.eye(4, 2)).percentile is not None
+    >>> rank_pair(np.array([[1, 0], [1, 1]]), np.eye(4, 2)).percentile is not None
     True
     """
     a, b = unit_rows(pair).astype(np.float64)

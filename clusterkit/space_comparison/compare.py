@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from clusterkit.datasets.results import Rows, TableResult
-from clusterkit.elbow.preprocessing import all_alike
+from clusterkit.elbow.curve import all_alike
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.space_comparison.accuracy import find_labels, measure_accuracy

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from clusterkit.clusterers.base import ClusteringWarning
 from clusterkit.clusterers.kmeans.lloyd import Labels, Matrix
 from clusterkit.clusterers.kmeans.sweep import kmeans_sweep
-from clusterkit.elbow.indices import geometry
-from clusterkit.elbow.preprocessing import all_alike
-from clusterkit.elbow.resampling import distances_between, partition
+from clusterkit.elbow.curve import all_alike
+from clusterkit.elbow.indices import distances_between, internal_indices, partition
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.similarity.neighbors import CosineNeighbors
 from clusterkit.utils.parallel import workers
@@ -83,7 +82,7 @@ def measure(X: Matrix, numbers: Sequence[int], seed: int) -> Measures:
             rows, distances, numbers, labels, n_resamples=_N_RESAMPLES, seed=seed, run=run
         )
     above_chance = (found.stability - found.chance_stability) / (1 - found.chance_stability + _TINY)
-    silhouettes = [geometry(rows, one, distances).silhouette for one in labels]
+    silhouettes = [internal_indices(rows, one, distances).silhouette for one in labels]
     return Measures(
         labels,
         np.clip(np.nan_to_num(above_chance), 0, 1),

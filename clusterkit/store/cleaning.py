@@ -9,11 +9,10 @@ from functools import partial
 from typing import Any
 
 from clusterkit.errors import StoreError
-from clusterkit.store.appending import PART_ROWS, write_parts
 from clusterkit.store.ledgers import MOMENT, ORDINARY, Ledgers
 from clusterkit.store.part_list import Part, number_of, part_name
 from clusterkit.store.snapshot import FACTS, KnownRow, Snapshot
-from clusterkit.store.writing import writing_remotely
+from clusterkit.store.writing import PART_ROWS, write_parts, writing_remotely
 from clusterkit.utils.locations import find_gone
 
 # Number of small parts above which they are joined, since slow or small runs add many.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from clusterkit.errors import StoreError
 from clusterkit.images.folder import FileStatus, ImageFolder, digest_weights
-from clusterkit.store import appending, cleaning, row_paths, writing
+from clusterkit.store import cleaning, row_paths, writing
 from clusterkit.store.description import Description
 from clusterkit.store.embeddings import Embeddings, TopClasses
 from clusterkit.store.folders import Folders
@@ -303,7 +303,7 @@ class Space:
             If they cannot be written, or vectors to be kept are gone; the other rows are still
             written.
         """
-        appending.append(self.ledgers, rows)
+        writing.append(self.ledgers, rows)
 
     def append_kept(self, rows: list[Row]) -> None:
         """Write rows whose vectors are in parts, in the order of the parts, each read once.
@@ -313,7 +313,7 @@ class Space:
         StoreError
             As for :meth:`append`.
         """
-        appending.append_kept(self.ledgers, rows)
+        writing.append_kept(self.ledgers, rows)
 
     def follow(self, moves: Mapping[str, str]) -> None:
         """Give the rows of moved files their new paths.

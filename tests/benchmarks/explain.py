@@ -59,7 +59,7 @@ from clusterkit.images.resizing import resize_image
 from clusterkit.images.tone import give_tone, in_grey, measure_tone
 from clusterkit.similarity.explanation import rank_similarity
 from clusterkit.similarity.nearest import unit_rows
-from clusterkit.similarity.picture_explanation import Viewer, take_sample, weigh_tone
+from clusterkit.similarity.picture_explanation import PictureEmbedder, take_sample, weigh_tone
 from clusterkit.similarity.similarity_maps import split_cosine
 from tests.benchmarks.draws import SHARED
 
@@ -273,28 +273,28 @@ def measure_tones(
     extractor = open_extractor(space, autoencoder)
     files = files_of(name, side)
     embeddings = embed([*files], extractor)
-    viewer = Viewer(extractor)
+    embedder = PictureEmbedder(extractor)
     size = extractor.image_size
-    viewer.maps(np.zeros((1, *size, 3), np.uint8))
+    embedder.maps(np.zeros((1, *size, 3), np.uint8))
     pairs, unusual, wrong = Pairs(files), Counter[str](), []
     right: Counter[str] = Counter()
     # One seed per pair, as if each were explained alone, but with the same sample.
-    sample = take_sample(embeddings, viewer, random_state=0)
+    sample = take_sample(embeddings, embedder, random_state=0)
     tones = [measure_tone(pairs.read(pairs.draw())) for _ in range(32)]
     said: Counter[tuple[str, str]] = Counter()
     for kind in KINDS:
         for number in range(n_each):
             made = pairs.make(kind, number)
             pictures = np.stack([resize_image(picture, size) for picture in made[:2]])
-            vectors = viewer.vectors(list(pictures))
+            vectors = embedder.vectors(list(pictures))
             similarity = float(np.prod(unit_rows(vectors).astype(np.float64), axis=0).sum())
             percentile = rank_similarity(similarity, embeddings).percentile
-            tone = weigh_tone(pictures, vectors, viewer, sample, percentile=percentile)
+            tone = weigh_tone(pictures, vectors, embedder, sample, percentile=percentile)
             verdict = str(tone.verdict)
             said[kind, verdict] += 1
             allowed, truth = made[2], None
             if allowed is None and verdict != "ordinary" and tone.as_is is not None:
-                truth = measure_share(pictures, viewer, tones, tone.as_is, pairs.rng)
+                truth = measure_share(pictures, embedder, tones, tone.as_is, pairs.rng)
                 low, high = RANGES[verdict]
                 is_right = low - TOLERANCE <= truth <= high + TOLERANCE
             else:
@@ -319,14 +319,14 @@ def measure_tones(
 
 
 def measure_share(
-    pictures: NDArray[np.uint8], viewer: Viewer, tones: list[Any], as_is: Any, rng: Any
+    pictures: NDArray[np.uint8], embedder: PictureEmbedder, tones: list[Any], as_is: Any, rng: Any
 ) -> float:
     """Return the share of the excess that vanishes if both pictures get different tones."""
     versions = []
     for _ in range(N_TONES):
         chosen = rng.choice(len(tones), 2, replace=False)
         versions += [give_tone(pictures[i], tones[tone]) for i, tone in enumerate(chosen)]
-    rows = unit_rows(viewer.vectors(versions)).astype(np.float64)
+    rows = unit_rows(embedder.vectors(versions)).astype(np.float64)
     similarity = np.einsum("ij,ij->i", rows[::2], rows[1::2]).mean()
     after = as_is._replace(similarity=float(similarity)).excess
     return 1 - after / as_is.excess

@@ -37,7 +37,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 
 from clusterkit.classifiers.tasks import Task
-from clusterkit.classifiers.training.heads import learn_head
+from clusterkit.classifiers.training.heads import train_head
 from clusterkit.preparation import sample_images
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.embeddings import Embeddings
@@ -113,7 +113,7 @@ def measure_head(
     """Return the accuracy of the last layer that ``train classifier`` fits to the vectors."""
     task = Task.from_labels(truth[learned].tolist())
     part = embeddings.vectors[learned], task.indicators(truth[learned].tolist())
-    head = learn_head(task, part, balance="auto", random_state=0).network
+    head = train_head(task, part, balance="auto", random_state=0).network
     probabilities = task.probabilities(head.predict(embeddings.vectors[tested], verbose=0))
     return float(np.mean(task.classes[probabilities.argmax(axis=1)] == truth[tested]))
 

@@ -1,15 +1,16 @@
-"""Calibrate probabilities by temperature scaling."""
+"""Calibrate probabilities by temperature scaling, and choose thresholds for them."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.classifiers.tasks import MULTICLASS, MULTILABEL, Task, choose_thresholds
+from clusterkit.classifiers.tasks import MULTICLASS, MULTILABEL, Task
 
 # Outputs are float32, which represent no probability nearer to 1.
 _NEAREST = 1e-7
 _LIMITS = (0.05, 20.0)
+_TINY = 1e-9
 
 
 def fit_temperature(
@@ -69,7 +70,7 @@ def calibrate(
     temperature : float
         For :func:`apply_temperature`.
     thresholds : ndarray of shape (n_classes,), or None
-        See :func:`~clusterkit.classifiers.tasks.choose_thresholds`; None for other tasks.
+        See :func:`choose_thresholds`; None for other tasks.
     """
     temperature = fit_temperature(task, outputs, indicators)
     if task.kind != MULTILABEL:
@@ -77,6 +78,39 @@ def calibrate(
     return temperature, choose_thresholds(
         indicators, task.activate(_logits(task, outputs) / temperature)
     )
+
+
+def choose_thresholds(
+    truth: NDArray[np.bool_], probabilities: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Choose for each class the threshold of the highest F1.
+
+    F1 is computed with the mean of truth and probability as the truth of each image.  For a rare
+    class, the true labels of few images alone would give a threshold by chance; probabilities alone
+    give the threshold of the highest expected F1 (Lipton et al. 2014, "Optimal Thresholding of
+    Classifiers to Maximize F1 Measure") if they are well calibrated.  Ties are broken by the F1 of
+    all classes together.
+
+    Parameters
+    ----------
+    truth : ndarray of shape (n, n_classes), bool
+        The classes of each image.
+    probabilities : ndarray of shape (n, n_classes)
+        Calibrated predictions for images that are not in the training set.
+
+    Returns
+    -------
+    ndarray of shape (n_classes,), float64
+        The thresholds, in (0, 1).
+    """
+    grid = np.linspace(0.02, 0.9, 89)
+    shown = ((truth + probabilities) / 2)[:, :, None]
+    predicted = probabilities[:, :, None] >= grid
+    hits = (predicted * shown).sum(axis=0)
+    size = predicted.sum(axis=0) + shown.sum(axis=0)
+    common = hits.sum(axis=0) / np.maximum(size.sum(axis=0), _TINY)
+    own = hits / np.maximum(size, _TINY)
+    return grid[(own + 1e-6 * common).argmax(axis=1)]
 
 
 def apply_temperature(layer: Any, temperature: float) -> None:

@@ -9,9 +9,15 @@ from numpy.typing import NDArray
 
 from clusterkit.classifiers.tasks import Task
 from clusterkit.classifiers.training.calibration import apply_temperature, calibrate
-from clusterkit.classifiers.training.fitting import Fitting, Learned, Part, fit_network
-from clusterkit.classifiers.training.heads import learn_head, note_outputs
-from clusterkit.classifiers.training.sequences import LabelledBatches, balance_classes
+from clusterkit.classifiers.training.fitting import (
+    FitParameters,
+    LabelledBatches,
+    Part,
+    TrainedNetwork,
+    balance_classes,
+    fit_network,
+)
+from clusterkit.classifiers.training.heads import record_epoch, train_head
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.applications import KerasApplication
 from clusterkit.networks.runtimes.base import NetworkSource
@@ -29,14 +35,14 @@ MAX_BYTES = 8 * 2**30
 _DTYPE = np.float16
 
 
-def learn_top(
+def train_top_blocks(
     task: Task,
     extractor: KerasApplication,
     n_blocks: int,
     training: Part,
     validation: Part,
-    fitting: Fitting,
-) -> Learned:
+    parameters: FitParameters,
+) -> TrainedNetwork:
     """Train a last layer, then fine-tune it together with the network's top blocks.
 
     The frozen part is run once for each image and once for its mirror image; each epoch uses one of
@@ -54,12 +60,12 @@ def learn_top(
         Number of blocks to train; see :func:`find_blocks`.
     training, validation : tuple of (pixels, truth)
         Images of the network's input size, uint8, and their classes.
-    fitting : Fitting
+    parameters : FitParameters
         Parameters of the training; a tenth of the learning rate is used.
 
     Returns
     -------
-    Learned
+    TrainedNetwork
         The whole network, from pixels to probabilities.
 
     Raises
@@ -70,45 +76,45 @@ def learn_top(
     whole = extractor.build_network()
     cut, top = _split(_find_inner(whole), extractor.network, n_blocks)
     check_memory(len(training[0]), len(validation[0]), cut.shape[1:])
-    fitting = replace(fitting, learning_rate=_RATE * fitting.learning_rate)
+    parameters = replace(parameters, learning_rate=_RATE * parameters.learning_rate)
     activations, held_out = _run_bottom(
-        extractor, n_blocks, cut.shape[1:], training[0], validation[0], progress=fitting.progress
+        extractor, n_blocks, cut.shape[1:], training[0], validation[0], progress=parameters.progress
     )
-    features = run_network(top, activations[0], fitting.batch_size)
-    learned = learn_head(
+    features = run_network(top, activations[0], parameters.batch_size)
+    trained = train_head(
         task,
         (features, training[1]),
-        balance=fitting.balance,
-        random_state=fitting.random_state,
+        balance=parameters.balance,
+        random_state=parameters.random_state,
     )
-    head = learned.network
+    head = trained.network
     targets = task.targets(training[1]), task.targets(validation[1])
     history: dict[str, list[float]] = {}
-    before = run_network(head, run_network(top, held_out, fitting.batch_size))
-    note_outputs(history, "", task, targets[0], run_network(head, features))
-    note_outputs(history, "val_", task, targets[1], before)
-    tuned = keras.Model(cut, head(_add_variation(top, cut, fitting.random_state)))
-    weights, repeats = balance_classes(task, training[1], fitting.balance)
+    before = run_network(head, run_network(top, held_out, parameters.batch_size))
+    record_epoch(history, "", task, targets[0], run_network(head, features))
+    record_epoch(history, "val_", task, targets[1], before)
+    tuned = keras.Model(cut, head(_add_variation(top, cut, parameters.random_state)))
+    weights, repeats = balance_classes(task, training[1], parameters.balance)
     batches = LabelledBatches(
         activations,
         targets[0],
         weights,
-        batch_size=fitting.batch_size,
-        random_state=fitting.random_state,
+        batch_size=parameters.batch_size,
+        random_state=parameters.random_state,
         repeats=repeats,
         n_variants=2,
     )
     later, best_epoch = fit_network(
-        tuned, task, batches, (held_out, targets[1]), fitting, loss=history["val_loss"][0]
+        tuned, task, batches, (held_out, targets[1]), parameters, loss=history["val_loss"][0]
     )
-    outputs = run_network(tuned, held_out, fitting.batch_size)
+    outputs = run_network(tuned, held_out, parameters.batch_size)
     temperature, thresholds = calibrate(task, outputs, validation[1])
     apply_temperature(head.layers[-1], temperature)
-    return Learned(
+    return TrainedNetwork(
         keras.Model(whole.input, head(whole.output), name="classifier"),
         {name: history[name] + later.get(name, []) for name in history},
         best_epoch + 1,
-        learned.temperature * temperature,
+        trained.temperature * temperature,
         thresholds,
     )
 

@@ -1,5 +1,6 @@
-"""Train a network by epochs: parameters, loop and result; a whole network from scratch."""
+"""Train a network by epochs: batches, parameters, loop and result; a whole one from scratch."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +10,14 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.classifiers.tasks import HEAD, MULTICLASS, Task
+from clusterkit.classifiers.tasks import HEAD, MULTICLASS, MULTILABEL, Task
 from clusterkit.classifiers.training.calibration import apply_temperature, calibrate
 from clusterkit.classifiers.training.checkpoint import Checkpoint, KeepCheckpoint
-from clusterkit.classifiers.training.sequences import LabelledBatches, balance_classes
 from clusterkit.classifiers.training.tensorboard import TensorBoardLog
+from clusterkit.datasets.split import MAX_RATIO, class_weights
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.applications import dtype_policy
-from clusterkit.networks.runtimes.keras import run_network
+from clusterkit.networks.runtimes.keras import run_network, to_computed
 from clusterkit.networks.training import BestEpoch, compile_network, fit_epochs
 
 # The validation loss is averaged over this part of the epochs.
@@ -27,8 +28,117 @@ _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 Part = tuple[NDArray[Any], NDArray[np.bool_]]
 
 
+class LabelledBatches(keras.utils.PyDataset):
+    """Batches of (inputs, targets, weights).
+
+    Parameters
+    ----------
+    inputs : ndarray of shape (n, ...) or (n_variants, n, ...)
+        Pixels, vectors or activations. If there are variants of each image, an epoch shows one.
+    targets : ndarray of shape (n, ...), float32
+        The expected outputs.
+    weights : ndarray of shape (n, ...), float32
+        Sample weights.
+    batch_size : int
+        Images per batch; the last may hold fewer.
+    random_state : int
+        Seed.
+    repeats : ndarray of shape (n,), optional
+        Mean number of times that an epoch shows each image; at least 1.
+    n_variants : int
+        Number of variants of each image; 1 if ``inputs`` has no axis for them.
+    """
+
+    def __init__(
+        self,
+        inputs: NDArray[np.generic],
+        targets: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        *,
+        batch_size: int,
+        random_state: int,
+        repeats: NDArray[np.float64] | None = None,
+        n_variants: int = 1,
+    ) -> None:
+        super().__init__()
+        self.inputs = inputs if n_variants > 1 else inputs[None]
+        self.targets = targets
+        self.weights = weights
+        self.batch_size = batch_size
+        self.random_state = random_state
+        repeats = np.ones(len(targets)) if repeats is None else repeats
+        # Every epoch shows the same number of images.
+        self.n_shown = math.ceil(repeats.sum() * (1 - 1e-12))
+        self.repeats = repeats * (self.n_shown / repeats.sum())
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the order of an epoch, counted from 0; the same epoch has the same order.
+
+        The number of times that each image is shown is drawn by systematic sampling: images in
+        random order take as much space on a line as they have repeats, and points at equal
+        distances select them.
+        """
+        self.epoch = epoch
+        rng = np.random.default_rng((self.random_state, epoch))
+        draws = rng.random(len(self.repeats))
+        order, offset = np.argsort(draws), draws.sum() % 1
+        ends = np.minimum(np.floor(np.cumsum(self.repeats[order]) + offset), self.n_shown)
+        ends[-1] = self.n_shown
+        times = np.diff(ends.astype(int), prepend=0)
+        self.rows = rng.permutation(np.repeat(np.arange(len(times)), times[np.argsort(order)]))
+        self.variants = rng.integers(len(self.inputs), size=len(self.rows))
+
+    def on_epoch_end(self) -> None:
+        """Draw the order of the next epoch."""
+        self.set_epoch(self.epoch + 1)
+
+    def __len__(self) -> int:
+        return math.ceil(self.n_shown / self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.generic], ...]:
+        """Return one batch."""
+        part = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        rows = self.rows[part]
+        inputs = to_computed(self.inputs[self.variants[part], rows])
+        return inputs, self.targets[rows], self.weights[rows]
+
+
+def balance_classes(
+    task: Task, truth: NDArray[np.bool_], balance: str | None
+) -> tuple[NDArray[np.float32], NDArray[np.float64] | None]:
+    """Return sample weights, or numbers of repetitions, that balance the classes.
+
+    Parameters
+    ----------
+    task : Task
+        The task; a multilabel one is not balanced.
+    truth : ndarray of shape (n, n_classes), bool
+        The classes of the training images.
+    balance : {"auto", "weights", "oversample"} or None
+        See :class:`~clusterkit.classifiers.classifier.Classifier`.
+
+    Returns
+    -------
+    weights : ndarray of shape (n,), float32
+        Sample weights, of mean 1.
+    repeats : ndarray of shape (n,), or None
+        Mean number of times that an epoch shows each image.
+    """
+    even = np.ones(len(truth), np.float32)
+    if balance is None or task.kind == MULTILABEL:
+        return even, None
+    wanted = class_weights(truth.sum(axis=0), max_ratio=MAX_RATIO if balance == "auto" else 1.0)
+    if wanted is None:
+        return even, None
+    weights = wanted[truth.argmax(axis=1)]
+    if balance == "oversample":
+        return even, weights / weights.min()
+    return weights.astype(np.float32), None
+
+
 @dataclass(frozen=True)
-class Fitting:
+class FitParameters:
     """Parameters of a training by epochs.
 
     Attributes
@@ -71,7 +181,7 @@ def fit_network(
     task: Task,
     batches: LabelledBatches,
     validation: tuple[NDArray[Any], NDArray[np.float32]],
-    fitting: Fitting,
+    parameters: FitParameters,
     *,
     loss: float = np.inf,
 ) -> tuple[dict[str, list[float]], int]:
@@ -87,7 +197,7 @@ def fit_network(
         The training data.
     validation : tuple of (inputs, targets)
         The validation data.
-    fitting : Fitting
+    parameters : FitParameters
         Parameters of the training.
     loss : float
         Validation loss of the network as given, if that may be the result.
@@ -100,15 +210,15 @@ def fit_network(
         The epoch, counted from 1, with the lowest validation loss; 0 if none was below ``loss``.
         If ``epochs`` is 32 or more, the loss is a moving average over a sixteenth of them.
     """
-    _compile(model, task, fitting, steps=fitting.epochs * len(batches))
-    patience = fitting.patience or min(15, max(5, fitting.epochs // 4))
-    best = BestEpoch(patience, loss, span=max(1, fitting.epochs // _SPANS))
+    _compile(model, task, parameters, steps=parameters.epochs * len(batches))
+    patience = parameters.patience or min(15, max(5, parameters.epochs // 4))
+    best = BestEpoch(patience, loss, span=max(1, parameters.epochs // _SPANS))
     callbacks: list[keras.callbacks.Callback] = []
-    if fitting.checkpoint is not None:
-        fitting.checkpoint.restore(model, best)
-        callbacks.append(KeepCheckpoint(fitting.checkpoint, best))
-    if fitting.tensorboard is not None:
-        callbacks.append(TensorBoardLog(fitting.tensorboard))
+    if parameters.checkpoint is not None:
+        parameters.checkpoint.restore(model, best)
+        callbacks.append(KeepCheckpoint(parameters.checkpoint, best))
+    if parameters.tensorboard is not None:
+        callbacks.append(TensorBoardLog(parameters.tensorboard))
     batches.set_epoch(best.n_epochs)
     fit_epochs(
         model,
@@ -116,25 +226,25 @@ def fit_network(
         validation,
         best,
         n_images=len(batches.targets),
-        epochs=fitting.epochs,
+        epochs=parameters.epochs,
         callbacks=callbacks,
-        progress=fitting.progress,
+        progress=parameters.progress,
     )
     return best.history, best.epoch
 
 
-def _compile(model: keras.Model, task: Task, fitting: Fitting, *, steps: int) -> None:
+def _compile(model: keras.Model, task: Task, parameters: FitParameters, *, steps: int) -> None:
     """Compile a network with the loss and metric of its task."""
     is_softmax = task.kind == MULTICLASS
     accuracy = keras.metrics.CategoricalAccuracy if is_softmax else keras.metrics.BinaryAccuracy
     rate = keras.optimizers.schedules.CosineDecay(
-        fitting.learning_rate, decay_steps=steps, alpha=0.01
+        parameters.learning_rate, decay_steps=steps, alpha=0.01
     )
     compile_network(model, keras.optimizers.Adam(rate), task.loss, [accuracy("accuracy")])
 
 
 @dataclass(frozen=True)
-class Learned:
+class TrainedNetwork:
     """Result of a training.
 
     Attributes
@@ -158,13 +268,13 @@ class Learned:
     thresholds: NDArray[np.float64] | None
 
 
-def learn_network(
+def train_network(
     build: Callable[[], keras.Model],
     task: Task,
     training: Part,
     validation: Part,
-    fitting: Fitting,
-) -> Learned:
+    parameters: FitParameters,
+) -> TrainedNetwork:
     """Train a whole network.
 
     Parameters
@@ -175,12 +285,12 @@ def learn_network(
         The task.
     training, validation : tuple of (pixels, truth)
         Images and their classes.
-    fitting : Fitting
+    parameters : FitParameters
         Parameters of the training.
 
     Returns
     -------
-    Learned
+    TrainedNetwork
         The network, in float32 regardless of the precision of the training.
 
     Raises
@@ -188,28 +298,28 @@ def learn_network(
     InvalidInputError
         If the training diverges.
     """
-    with dtype_policy(_POLICIES[fitting.precision]):
+    with dtype_policy(_POLICIES[parameters.precision]):
         network = build()
     inputs, truth = training
-    weights, repeats = balance_classes(task, truth, fitting.balance)
+    weights, repeats = balance_classes(task, truth, parameters.balance)
     batches = LabelledBatches(
         inputs,
         task.targets(truth),
         weights,
-        batch_size=fitting.batch_size,
-        random_state=fitting.random_state,
+        batch_size=parameters.batch_size,
+        random_state=parameters.random_state,
         repeats=repeats,
     )
     held_out = validation[0], task.targets(validation[1])
-    history, best_epoch = fit_network(network, task, batches, held_out, fitting)
+    history, best_epoch = fit_network(network, task, batches, held_out, parameters)
     if not best_epoch:
         raise InvalidInputError(
             "the training diverged: no epoch has a finite validation loss. Try a lower learning "
-            f"rate. Received: learning_rate={fitting.learning_rate}"
+            f"rate. Received: learning_rate={parameters.learning_rate}"
         )
-    if fitting.precision != "float32":
+    if parameters.precision != "float32":
         trained, network = network, build()
         network.set_weights(trained.get_weights())
     temperature, thresholds = calibrate(task, run_network(network, validation[0]), validation[1])
     apply_temperature(network.get_layer(HEAD), temperature)
-    return Learned(network, history, best_epoch, temperature, thresholds)
+    return TrainedNetwork(network, history, best_epoch, temperature, thresholds)

@@ -8,13 +8,12 @@ from numpy.typing import NDArray
 
 from clusterkit.classifiers.tasks import HEAD, Task
 from clusterkit.classifiers.training.calibration import apply_temperature, calibrate
-from clusterkit.classifiers.training.fitting import Learned, Part
-from clusterkit.classifiers.training.sequences import balance_classes
+from clusterkit.classifiers.training.fitting import Part, TrainedNetwork, balance_classes
 from clusterkit.utils.parallel import workers
 
 _FOLDS = 5
 # From a prediction of little more than class frequencies to overfitting, three per decade.
-_STRENGTHS = np.logspace(-1, -6, 16)
+_PENALTIES = np.logspace(-1, -6, 16)
 _PATIENCE = 4
 _STEPS = 60
 _TINY = np.float32(1e-12)
@@ -23,7 +22,7 @@ _TINY = np.float32(1e-12)
 Weights = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
-def learn_head(task: Task, part: Part, *, balance: str | None, random_state: int) -> Learned:
+def train_head(task: Task, part: Part, *, balance: str | None, random_state: int) -> TrainedNetwork:
     """Train a last layer by logistic regression, with the L2 penalty chosen by cross-validation.
 
     The loss is convex, so training needs no early stopping.  Instead the penalty is reduced step by
@@ -45,7 +44,7 @@ def learn_head(task: Task, part: Part, *, balance: str | None, random_state: int
 
     Returns
     -------
-    Learned
+    TrainedNetwork
         A network of one layer, from features to probabilities.  In its history, ``loss`` is that of
         the layer trained on all images, and ``val_loss`` that of cross-validation.
     """
@@ -59,18 +58,18 @@ def learn_head(task: Task, part: Part, *, balance: str | None, random_state: int
     history: dict[str, list[float]] = {}
     best_epoch, held_out = 0, targets
     with workers() as spread:
-        basis, coordinates = _shorten(vectors)
+        basis, coordinates = _reduce(vectors)
         paths = [
-            _loosen(coordinates[rows], targets[rows], weights[rows], task)
+            _fit_with_each_penalty(coordinates[rows], targets[rows], weights[rows], task)
             for rows in [*parts, slice(None)]
         ]
-        for epoch in range(1, len(_STRENGTHS) + 1):
+        for epoch in range(1, len(_PENALTIES) + 1):
             *layers, whole = spread(next, paths)
             outputs = np.empty_like(targets)
             for rows, layer in zip(parts, layers, strict=True):
                 outputs[~rows] = _predict(task, layer, coordinates[~rows])
-            note_outputs(history, "", task, targets, _predict(task, whole, coordinates))
-            note_outputs(history, "val_", task, targets, outputs)
+            record_epoch(history, "", task, targets, _predict(task, whole, coordinates))
+            record_epoch(history, "val_", task, targets, outputs)
             if min(history["val_loss"]) == history["val_loss"][-1]:
                 best_epoch, held_out = epoch, outputs
                 kernel, bias = whole
@@ -79,10 +78,12 @@ def learn_head(task: Task, part: Part, *, balance: str | None, random_state: int
     temperature, thresholds = calibrate(task, held_out, truth)
     head = _build(task, basis @ kernel, bias)
     apply_temperature(head.layers[-1], temperature)
-    return Learned(head, history, best_epoch, temperature, thresholds)
+    return TrainedNetwork(head, history, best_epoch, temperature, thresholds)
 
 
-def _shorten(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _reduce(
+    vectors: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return an orthonormal basis, and the coordinates of the vectors in it.
 
     If there are fewer images than dimensions, these span a smaller space.  The loss and its penalty
@@ -103,7 +104,7 @@ def _draw_folds(truth: NDArray[np.bool_], random_state: int) -> NDArray[np.intp]
     return fold
 
 
-def _loosen(
+def _fit_with_each_penalty(
     vectors: NDArray[np.float32],
     targets: NDArray[np.float32],
     weights: NDArray[np.float32],
@@ -133,7 +134,7 @@ def _loosen(
         penalty = strength / 2 * float(np.square(kernel).sum())
         return float((task.log_losses(logits, targets) * share[:, 0]).sum()) + penalty, gradient
 
-    for strength in _STRENGTHS:
+    for strength in _PENALTIES:
         options = {"maxiter": _STEPS}
         found = minimize(loss, found, strength, jac=True, method="L-BFGS-B", options=options).x
         kernel, bias = np.split(found.reshape(shape).astype(np.float32), [-1])
@@ -147,7 +148,7 @@ def _predict(task: Task, layer: Weights, vectors: NDArray[np.float32]) -> NDArra
     return task.activate(vectors @ kernel + bias)
 
 
-def note_outputs(
+def record_epoch(
     history: dict[str, list[float]],
     prefix: str,
     task: Task,

@@ -1,21 +1,62 @@
-"""Candidate clusterings for refinement: other runs of k-means, and k-means on whitened rows."""
+"""Candidate clusterings for refinement, and the choice between them by their silhouettes.
+
+The candidates are k-means, single runs of it, and k-means on whitened rows.
+"""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterkit.clusterers.distances import silhouettes
 from clusterkit.clusterers.kmeans.estimator import KMeans
 from clusterkit.clusterers.kmeans.restarts import Problem, Search
-from clusterkit.clusterers.refinement.selection import FIRST, Labels
 from clusterkit.clusterers.refinement.whitening import Points
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.utils.parallel import Map
+from clusterkit.utils.text import percent
 
+Labels = NDArray[np.int32]
+FIRST = "k-means"
+# Number of standard errors by which a candidate must beat k-means, for a confidence of 95 %.
+N_ERRORS = 2
 # Number of single runs, as many as k-means begins with.
 N_RUNS = 10
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One candidate clustering.
+
+    Attributes
+    ----------
+    name : str
+        Name of the method.
+    silhouette : float or None
+        Mean silhouette width on the whitened rows, in [-1, 1]; None if nothing was compared.
+    gain : float
+        Difference to the silhouette of k-means.
+    error : float
+        Standard error of ``gain`` over the rows.
+    moved : float
+        Share of the rows that are in another cluster than by k-means, with clusters matched so that
+        it is smallest; in [0, 1].
+    chosen : bool
+        Whether it was chosen.
+    labels : ndarray of shape (n,), int32
+        Cluster of each fitted row, numbered from the largest.
+    """
+
+    name: str
+    silhouette: float | None
+    gain: float
+    error: float
+    moved: float
+    chosen: bool
+    labels: Labels = field(repr=False, compare=False)
 
 
 def make_candidates(
@@ -70,6 +111,76 @@ def make_candidates(
                 made[f"{FIRST}, run {number}"] = labels
     # Points on one line have only two directions.
     return {name: labels for name, labels in made.items() if name == FIRST or labels.max() == k - 1}
+
+
+def choose(made: dict[str, Labels], spaces: Collection[Points], run: Map) -> list[Candidate]:
+    """Choose the candidate of highest silhouette if it gains more than two standard errors.
+
+    Parameters
+    ----------
+    made : dict of str to ndarray of shape (n,), int32
+        Name to cluster of each row; k-means first.  With others, each has at least 2 clusters, and
+        fewer than rows.
+    spaces : collection of ndarray of shape (n, m), float32
+        The whitened rows; the silhouette of a row is the mean over these.
+    run : callable
+        From :func:`clusterkit.utils.parallel.workers`.
+
+    Returns
+    -------
+    list of Candidate
+        In the same order; exactly one is chosen.
+
+    References
+    ----------
+    Rousseeuw: Silhouettes. Journal of Computational and Applied Mathematics 20, 1987.
+    """
+    labellings = list(made.values())
+    measured = [silhouettes(points, labellings, run).widths for points in spaces]
+    widths = dict(zip(made, np.mean(measured, axis=0), strict=True))
+    gains = {name: width - widths[FIRST] for name, width in widths.items()}
+    errors = {name: gain.std() / np.sqrt(len(gain)) for name, gain in gains.items()}
+    best = max(made, key=lambda name: widths[name].mean())
+    if gains[best].mean() <= N_ERRORS * errors[best]:
+        best = FIRST
+    return [
+        Candidate(
+            name,
+            silhouette=float(widths[name].mean()),
+            gain=float(gains[name].mean()),
+            error=float(errors[name]),
+            moved=share_moved(made[FIRST], labels),
+            chosen=name == best,
+            labels=labels,
+        )
+        for name, labels in made.items()
+    ]
+
+
+def share_moved(before: NDArray[np.integer], after: NDArray[np.integer]) -> float:
+    """Return the share of rows that change their cluster, under the best matching of clusters."""
+    from scipy.optimize import linear_sum_assignment
+    from sklearn.metrics.cluster import contingency_matrix
+
+    shared = contingency_matrix(before, after)
+    kept = shared[linear_sum_assignment(shared, maximize=True)].sum()
+    return float(1 - kept / len(before))
+
+
+def explain_choice(candidates: list[Candidate], obstacle: str) -> str:
+    """Return what was chosen and why, in a sentence; ``obstacle`` is why nothing was compared."""
+    first, others = candidates[0], candidates[1:]
+    if not others:
+        return f"{FIRST}: nothing else was compared, because {obstacle}"
+    best = max(others, key=lambda candidate: candidate.gain)
+    comparison = (
+        f"silhouette {best.silhouette:.3f}, that of {FIRST} {first.silhouette:.3f} "
+        f"(difference {best.gain:+.3f} ± {best.error:.3f})"
+    )
+    changes = f"differs from {FIRST} in {percent(best.moved, 1)} of the rows"
+    if best.chosen:
+        return f"{best.name}: {changes}; {comparison}"
+    return f"{FIRST}: no other is clearly better; the next, {best.name}, {changes}; {comparison}"
 
 
 def _cluster(points: Points, k: int, seed: int) -> Labels:

@@ -20,13 +20,13 @@ from clusterkit.clusterers.base import (
     warn_of_zeros,
 )
 from clusterkit.clusterers.kmeans.streaming import draw, groups_of_parts
-from clusterkit.clusterers.refinement.candidates import make_candidates
-from clusterkit.clusterers.refinement.selection import (
+from clusterkit.clusterers.refinement.candidates import (
     FIRST,
     Candidate,
     Labels,
     choose,
     explain_choice,
+    make_candidates,
 )
 from clusterkit.clusterers.refinement.whitening import Points, usable_numbers, whiten
 from clusterkit.clusterers.row_stream import BATCH_ROWS, RowStream

@@ -1,8 +1,8 @@
-"""Evaluation of a classifier on test images."""
+"""Evaluate a classifier on test images: metrics, calibration, and similarity of the classes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,27 +11,106 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.classifiers.class_similarity import class_similarity, predict_with_features
-from clusterkit.classifiers.evaluation.reliability import Reliability
-from clusterkit.classifiers.evaluation.tables import prediction_table, score_table
-from clusterkit.classifiers.tasks import MULTILABEL, Task
+from clusterkit.classifiers.tasks import HEAD, MULTILABEL, Task
 from clusterkit.clustering.provenance import (
     LabelOrigin,
     find_origins,
     origins_document,
     scores_text,
 )
+from clusterkit.datasets.label_tables import LABEL_SEPARATOR
 from clusterkit.datasets.labelled_images import LabelledImages
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.errors import InvalidInputError
+from clusterkit.images.batches import strict_batches
+from clusterkit.networks.runtimes.keras import run_network
+from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.noise import without_nan
+from clusterkit.utils.parallel import default_batch_size
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.classifier import Classifier
 
+# Columns of the text table, with their headings.
+_HEADINGS = {
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "   F1",
+    "roc_auc": "ROC AUC",
+    "average_precision": "avg. prec.",
+    "threshold": "threshold",
+    "support": "images",
+}
 _MEASURES = ("precision", "recall", "f1")
 # Keras' smallest probability in a loss.
 _EPSILON = 1e-7
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """Predicted probabilities and observed accuracy in bins of equal width.
+
+    For single-label tasks, the probability of the predicted class of each image; for multilabel
+    tasks, the probability of every class for every image.
+
+    Attributes
+    ----------
+    edges : ndarray of shape (n_bins + 1,)
+        Edges of the bins, from 0 to 1.
+    counts : ndarray of shape (n_bins,), int
+        Number of predictions in each bin.
+    confidence : ndarray of shape (n_bins,)
+        Their mean probability; NaN in empty bins.
+    accuracy : ndarray of shape (n_bins,)
+        Fraction of correct predictions; NaN in empty bins.
+    """
+
+    edges: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+
+    @classmethod
+    def from_predictions(
+        cls, probabilities: NDArray[Any], is_right: NDArray[np.bool_], *, n_bins: int = 15
+    ) -> Reliability:
+        """Compute the bins of predictions.
+
+        Parameters
+        ----------
+        probabilities : ndarray of shape (n,)
+            Predicted probabilities, in [0, 1].
+        is_right : ndarray of shape (n,), bool
+            Whether each prediction is correct.
+        n_bins : int
+            Number of bins.
+        """
+        edges = np.linspace(0, 1, n_bins + 1)
+        # Bins include their upper edge, as in Guo et al.
+        place = np.clip(np.ceil(probabilities * n_bins).astype(int) - 1, 0, n_bins - 1)
+        counts = np.bincount(place, minlength=n_bins)
+        filled = np.where(counts, counts, np.nan)
+        sums = (np.bincount(place, values, n_bins) for values in (probabilities, is_right))
+        confidence, accuracy = (total / filled for total in sums)
+        return cls(edges, counts, confidence, accuracy)
+
+    @property
+    def expected_error(self) -> float:
+        """Expected calibration error, in [0, 1]; 0 is perfect.
+
+        The mean difference between accuracy and probability over the bins, weighted by their
+        counts: Guo et al. (2017), "On calibration of modern neural networks", equation 3.
+        """
+        distances = np.abs(self.accuracy - self.confidence)
+        return float(np.nansum(distances * self.counts) / self.counts.sum())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the error and the non-empty bins as JSON-able values."""
+        columns = (self.edges, self.edges[1:], self.counts, self.confidence, self.accuracy)
+        names = ("from", "to", "n", "confidence", "accuracy")
+        rows = zip(*(column.tolist() for column in columns), strict=False)
+        bins = [dict(zip(names, row, strict=True)) for row in rows]
+        return {"expected_error": self.expected_error, "bins": [row for row in bins if row["n"]]}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,7 +134,7 @@ class ClassificationReport(TableResult):
     images : list of path, or ndarray of shape (n, height, width, channels), uint8, or None
         The images, for figures.
     class_similarity : ndarray of shape (n_classes, n_classes), or None
-        See :func:`~clusterkit.classifiers.class_similarity.class_similarity`.
+        See :func:`class_similarity`.
     origins : tuple of LabelOrigin
         The clusterings that the true classes came from, if known; see
         :func:`~clusterkit.clustering.provenance.find_origins`.
@@ -272,7 +351,7 @@ class ClassificationReport(TableResult):
     def to_text(self) -> str:
         """Return the metrics as a text table, with a note if the labels came from clusters."""
         averages = {"macro": self.macro, "weighted": self.weighted}
-        lines = [score_table(self.per_class | averages), self._verdict()]
+        lines = [_score_table(self.per_class | averages), self._verdict()]
         if self.origins:
             lines.append(scores_text(self.origins))
         return "\n".join(lines)
@@ -338,3 +417,124 @@ class ClassificationReport(TableResult):
         scores[:, (n_true == 0) & (n_predicted == 0)] = np.nan
         scores[_MEASURES.index("recall"), n_true == 0] = np.nan
         return scores
+
+
+def class_similarity(vectors: NDArray[np.float32], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Compute the cosine similarity of the mean vectors of classes.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, d)
+        Embeddings of images.
+    truth : ndarray of shape (n, n_classes), bool
+        The classes of each image.
+
+    Returns
+    -------
+    ndarray of shape (n_classes, n_classes), float64
+        Cosine similarities, in [-1, 1]; NaN for classes without images or with a mean of 0.
+    """
+    # The cosine does not depend on lengths, so sums can replace means.
+    sums = truth.T.astype(np.float64) @ vectors
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    directions = sums / np.where(lengths, lengths, np.nan)
+    return np.clip(directions @ directions.T, -1, 1)
+
+
+def predict_with_features(
+    classifier: Classifier, X: Any
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Predict images, and return the inputs of the last layer.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        A fitted classifier.
+    X : as for ``Classifier.predict_proba``
+        The images, or embeddings by the pretrained network.
+
+    Returns
+    -------
+    probabilities : ndarray of shape (n, n_classes), float32
+        As from ``Classifier.predict_proba``.
+    features : ndarray of shape (n, d), float32
+        Activations before the last layer; embeddings are returned unchanged.
+    """
+    if isinstance(X, Embeddings):
+        return classifier.predict_proba(X), X.vectors
+    import keras
+
+    def show_features(layer: Any) -> Any:
+        """Return the layer; the last one is replaced by a network that also outputs its input."""
+        if layer.name != HEAD:
+            return layer
+        features = keras.Input(layer.input.shape[1:])
+        outputs = keras.layers.Concatenate(dtype="float32")([features, layer(features)])
+        return keras.Model(features, outputs)
+
+    network = keras.models.clone_model(classifier.model_, clone_function=show_features)
+    size = default_batch_size()
+    batches = strict_batches(X, classifier.input_shape_, size, resize=classifier.resize)
+    found = np.concatenate([run_network(network, pixels, size) for _, pixels in batches])
+    features, outputs = np.split(found, [-classifier.task_.n_outputs], axis=1)
+    return classifier.task_.probabilities(outputs), features
+
+
+def prediction_table(
+    names: Sequence[str],
+    labels: Mapping[str, Sequence[Sequence[str]]],
+    classes: Sequence[str],
+    probabilities: NDArray[np.floating],
+) -> Rows:
+    """Return file name, labels and each class's probability of each image.
+
+    Parameters
+    ----------
+    names : sequence of str, length n
+        The images.
+    labels : mapping of str to sequence of length n
+        Columns of labels, such as ``truth`` and ``prediction``: the classes of each image, joined
+        with ``|``.
+    classes : sequence of str
+        The columns of ``probabilities``.  A class that is called as another column gets the heading
+        ``probability of NAME``.
+    probabilities : ndarray of shape (n, n_classes)
+        Predicted probabilities.
+    """
+    rows = [
+        [name, *(LABEL_SEPARATOR.join(column[row]) for column in labels.values()), *values]
+        for row, (name, values) in enumerate(zip(names, probabilities.tolist(), strict=True))
+    ]
+    columns = ["filename", *labels]
+    headings = [f"probability of {name}" if name in columns else name for name in classes]
+    return Rows([*columns, *headings], rows, decimals=6)
+
+
+def _score_table(scores: Mapping[str, Mapping[str, float]]) -> str:
+    """Format metrics as a text table.
+
+    Parameters
+    ----------
+    scores : mapping of str to mapping of str to float
+        Metrics of each class or average; metrics that none of them has are left out.  Undefined
+        metrics of a class are written as ``-``.
+    """
+    has = set().union(*scores.values())
+    columns = {key: title for key, title in _HEADINGS.items() if key in has}
+    width = max(map(len, scores))
+    lines = ["  ".join([" " * width, *columns.values()])]
+    for name, row in scores.items():
+        # An average has no number of images.
+        undefined = "-" if "support" in row else ""
+        cells = [
+            _cell(key, row.get(key), undefined).rjust(len(title)) for key, title in columns.items()
+        ]
+        lines.append("  ".join([f"{name:{width}}", *cells]).rstrip())
+    return "\n".join(lines)
+
+
+def _cell(key: str, value: float | None, undefined: str) -> str:
+    """Format one value."""
+    if value is None or np.isnan(value):
+        return undefined
+    return f"{value:.0f}" if key == "support" else f"{value:.3f}"

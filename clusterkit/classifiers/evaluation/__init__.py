@@ -1,1 +1,0 @@
-"""Evaluate a classifier on test images."""
