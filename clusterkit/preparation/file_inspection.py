@@ -75,11 +75,12 @@ def inspect_files(files: Sequence[Path]) -> Iterator[FileInfo]:
     FileInfo
         One per file, in order.
     """
-    # Few files are divided over many threads, since those on object storage are mostly waited for.
-    size = max(1, min(_BATCH_SIZE, len(files) // _AHEAD))
+    workers = reading_workers(files)
+    # Files on object storage are mostly waited for, so each has a thread.
+    size = _BATCH_SIZE if workers is None else 1
     batches = [files[start : start + size] for start in range(0, len(files), size)]
     with serial_blas():
-        inspected = map_ahead(_inspect, batches, ahead=_AHEAD, workers=reading_workers(files))
+        inspected = map_ahead(_inspect, batches, ahead=_AHEAD, workers=workers)
         for batch in inspected:
             yield from batch
 
