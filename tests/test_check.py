@@ -187,6 +187,17 @@ def test_pictures_are_measured_alike_alone_and_together() -> None:
     assert measure_quality([]) == []
 
 
+def test_files_are_inspected_alike_alone_and_in_batches(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos / "cat/3.png").write_bytes(b"no image")
+    files = [*ImageFolder(photos).files, photos / "none.png"]
+    alone = [file_inspection.inspect_files([file]) for file in files]
+    monkeypatch.setattr(file_inspection, "_BATCH_SIZE", 5)
+    together = list(file_inspection.inspect_files(files))
+    assert [str(info) for info in together] == [str(info) for one in alone for info in one]
+
+
 def test_lights_in_the_night_and_ink_on_paper(photos: Path) -> None:
     night = Image.new("RGB", (96, 96), (4, 4, 8))
     paper = Image.new("RGB", (96, 96), "white")

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+import simplejpeg
 from PIL import Image, ImageOps
 
 from clusterkit.errors import ImageError, InvalidInputError
@@ -101,3 +102,12 @@ def test_the_limit_of_pixels_is_pillows(monkeypatch: pytest.MonkeyPatch) -> None
         decode_image(PNG)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     assert decode_image(PNG)[0].shape == (32, 48, 3)
+
+
+def test_a_jpeg_with_odd_sides_is_decoded_at_half_its_size_without_a_resize() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (95, 127, 3), dtype=np.uint8)
+    data = encode(Image.fromarray(noise), "JPEG")
+    half = simplejpeg.decode_jpeg(data, "RGB", min_height=48, min_width=64)
+    assert half.shape == (48, 64, 3)
+    assert (decode_image(data, (48, 64))[0] == half).all()
+    assert decode_image(data, (48, 64))[1] == (95, 127)

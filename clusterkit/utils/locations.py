@@ -101,7 +101,7 @@ def as_path(path: str | os.PathLike[str], name: str = "a path") -> Path:
     if match is None and isinstance(path, PurePath):
         match = _COLLAPSED.fullmatch(text)
     if match is None:
-        return Path(path)
+        return path if isinstance(path, Path) else Path(path)
     scheme, key = match[1].lower(), match[2]
     if scheme == "file":
         return Path(f"/{key.lstrip('/')}")

@@ -188,8 +188,11 @@ def clean() -> None:
 
 
 def enlarge(files: list[Path], side: int, folder: Path) -> None:
-    """Write photos whose longer side has ``side`` pixels."""
+    """Write photos whose longer side has ``side`` pixels; with 0, copies of the files."""
     for number, file in enumerate(files):
+        if not side:
+            shutil.copy(file, folder / f"{number}.jpg")
+            continue
         image = Image.open(file).convert("RGB")
         scale = side / max(image.size)
         size = round(scale * image.width), round(scale * image.height)
@@ -212,7 +215,9 @@ def decode(file: Path, *, whole: bool) -> None:
 
 @main.command()
 @click.option("--images", default=10_000, show_default=True)
-@click.option("--side", default=1_024, show_default=True, help="Longer side of the photos.")
+@click.option(
+    "--side", default=1_024, show_default=True, help="Longer side of the photos; 0 for their own."
+)
 @click.option("--rounds", default=3, show_default=True)
 def speed(images: int, side: int, rounds: int) -> None:
     """Compare the speed of the check with that of decoding alone, on photos of one size."""
@@ -244,7 +249,8 @@ def speed(images: int, side: int, rounds: int) -> None:
         for _ in range(rounds):
             for what, run in runs.items():
                 seconds[what].append(time_of(run))
-    print(f"{len(made)} photos of {side} pixels, in images a second (and a second of a core):")
+    size = f"{side} pixels" if side else "their own size"
+    print(f"{len(made)} photos of {size}, in images a second (and a second of a core):")
     best = {what: np.min(times, axis=0) for what, times in seconds.items()}
     for what, times in best.items():
         rates = [f"{len(made) / one:,.0f}" for one in times]
