@@ -12,12 +12,12 @@ from typing import Any
 
 from clusterkit.clustering.agreement import Evaluation, compare
 from clusterkit.clustering.moved_files import present_paths
-from clusterkit.clustering.saved import ClustersTable, Origin, read_clusters
+from clusterkit.clustering.saved import ClustersTable, Origin, read_clusters, read_earlier
 from clusterkit.datasets.labels import KnownLabels, labels_from_folders, read_labels
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.store.store import Store
 from clusterkit.utils.locations import as_path
-from clusterkit.utils.noise import is_missing
+from clusterkit.utils.noise import NOISE, is_missing
 
 
 def evaluate(
@@ -175,6 +175,9 @@ def _open_clusters(clusters: Any) -> tuple[list[str] | None, list[Any], dict[int
     """Return the images, if known, their clusters, and names of clusters."""
     if isinstance(clusters, str | os.PathLike):
         table = read_clusters(Path(clusters))
+        if _is_ours(table):
+            edited = read_earlier(table)
+            return table.paths, edited.labels, dict(edited.names)
         return table.paths, table.clusters, _names_if_any(table)
     if hasattr(clusters, "embeddings"):
         return clusters.embeddings.paths, clusters.labels.tolist(), dict(clusters.names)
@@ -183,9 +186,15 @@ def _open_clusters(clusters: Any) -> tuple[list[str] | None, list[Any], dict[int
     return None, _listed(clusters, "clusters"), {}
 
 
+def _is_ours(table: ClustersTable) -> bool:
+    """Return whether a table has a description, with which the edits of a person are found."""
+    is_numbered = all(isinstance(one, int) and one >= NOISE for one in table.clusters)
+    return is_numbered and Path(table.file).with_suffix(".json").is_file()
+
+
 def _has_names(values: Any) -> bool:
     """Return whether values are a Series of pandas whose index names the images."""
-    index = getattr(values, "index", None)
+    index: Any = getattr(values, "index", None)
     return getattr(index, "inferred_type", "") == "string" and bool(index.is_unique)
 
 
