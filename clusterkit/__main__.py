@@ -1,14 +1,21 @@
 """The program: ``clusterkit``, or ``python -m clusterkit``."""
 
 import os
+import signal
 import sys
 from contextlib import suppress
-
-from clusterkit.cli import INTERRUPTED, main
 
 
 def run() -> None:
     """Run the program; after Ctrl-C it ends at once."""
+    raises = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if raises:
+        # While the program is imported, nothing catches KeyboardInterrupt.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from clusterkit.cli import INTERRUPTED, main
+
+    if raises:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main(prog_name="clusterkit")
     except SystemExit as end:

@@ -211,7 +211,7 @@ def test_what_the_message_says_gives_vectors(images: Path, monkeypatch: pytest.M
     shutil.rmtree(".clusterkit")
 
 
-@pytest.mark.parametrize("given", [3, None, b"a.csv", ["a.csv"], io.StringIO()], ids=repr)
+@pytest.mark.parametrize("given", [3, None, b"a.csv", ["a.csv"], io.StringIO()])
 @pytest.mark.parametrize(
     "save",
     [

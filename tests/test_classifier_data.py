@@ -335,3 +335,12 @@ def test_class_weights_answer_imbalance_only() -> None:
     weights = class_weights([30, 10])
     assert weights is not None
     np.testing.assert_allclose(weights * [30, 10], 20)
+
+
+def test_a_notebook_shows_the_labels_not_all_images() -> None:
+    pixels = np.zeros((4, 8, 8, 1), np.uint8)
+    one = LabelledImages(pixels, list("wxyz"), [3, 1, 1, 2])
+    several = LabelledImages(pixels, list("wxyz"), [("a", "b"), (), ("c", "d"), ("e",)], True)
+    assert repr(one) == "LabelledImages(4 images, labels 1, 2, 3)"
+    assert repr(several) == "LabelledImages(4 images, labels a, b, c and 2 more)"
+    assert repr(LabelledImages(pixels[:1], ["w"], None)) == "LabelledImages(1 image, no labels)"

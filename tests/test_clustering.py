@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.cluster import DBSCAN
 
 from clusterkit.clusterers import KMeans
@@ -153,6 +154,33 @@ def test_any_scikit_learn_clusterer_works_and_noise_has_no_distance(emb: Embeddi
     assert clustering.sizes[-1] == 1
     assert np.isnan(clustering.distances[-1])
     assert not clustering.exemplars[-1]
+
+
+class Labelled(ClusterMixin, BaseEstimator):  # type: ignore[misc]
+    """A clusterer of somebody, with given labels."""
+
+    def __init__(self, labels: Any) -> None:
+        self.labels = labels
+
+    def fit(self, X: Any, y: Any = None) -> "Labelled":
+        self.labels_ = np.asarray(self.labels)
+        return self
+
+
+def test_labels_of_any_clusterer_may_be_whole_floats(emb: Embeddings) -> None:
+    labels = [-1.0, *[0.0] * 14, *[2.0] * 15]
+    assert cluster(emb, Labelled(labels)).labels.tolist() == labels
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[np.nan, *[0.0] * 29], [0.5] * 30, ["a", "b"] * 15, [0, 1, 1], [-2, *[0] * 29]],
+    ids=["nan", "fraction", "text", "too few", "below noise"],
+)
+def test_other_labels_of_a_clusterer_are_an_error(emb: Embeddings, labels: list[Any]) -> None:
+    message = "labels of Labelled must be integers of at least -1, one for each of 30 rows"
+    with pytest.raises(InvalidInputError, match=message):
+        cluster(emb, Labelled(labels))
 
 
 def test_the_table_and_its_origin(emb: Embeddings, tmp_path: Path) -> None:

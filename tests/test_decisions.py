@@ -13,6 +13,7 @@ from clusterkit.cli import main
 from clusterkit.clustering import Clustering, label
 from clusterkit.clustering.cluster import cluster
 from clusterkit.clustering.decisions import Decisions, Placed, read_edits
+from clusterkit.clustering.evaluation import evaluate
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.routing.manifest import locked
 from clusterkit.store.embeddings import Embeddings
@@ -331,6 +332,7 @@ def test_a_table_keeps_its_other_columns(table: Path) -> None:
         ({"names": {1: "NA"}}, "missing value"),
         ({"pin": [1], "unpin": [1]}, "pinned and unpinned at once"),
         ({"moves": {"05.png": -2}}, "numbers from 0"),
+        ({"moves": {"05.png": 10**20}}, f"numbers from 0 to 9007199254740991, .* 05.png={10**20}"),
         ({"moves": {"05.png": 2, "/photos/05.png": 3}}, "cannot be in clusters 2 and 3"),
         (
             {"moves": {f"1{row}.png": 0 for row in range(10)}, "pin": [1]},
@@ -345,6 +347,24 @@ def test_decisions_that_cannot_be(table: Path, arguments: dict, message: str) ->
     with pytest.raises(NotFoundError, match="is not among the 40 images"):
         label(table, moves={"none.png": 2})
     assert (table.read_bytes(), table.with_suffix(".json").read_bytes()) == before
+
+
+def test_a_number_that_no_program_keeps_is_an_error(table: Path) -> None:
+    edit(table, {"05.png": {"cluster": "9007199254740991"}})
+    assert go_on(table, k=5).sizes[2**53 - 1] == 1
+    edit(table, {"05.png": {"cluster": "99999999999999999999"}})
+    message = r"must be at most 9007199254740991\. Received: 99999999999999999999 in .*clusters.csv"
+    for read in (label, go_on):
+        with pytest.raises(InvalidInputError, match=message):
+            read(table)
+
+
+def test_edits_by_name_are_evaluated(table: Path) -> None:
+    truth = {f"{row:02d}.png": row // 5 for row in ALL}
+    assert evaluate(truth, table).accuracy == 0.5
+    edit(table, {f"{row:02d}.png": {"name": "half"} for row in range(5)})
+    found = evaluate(truth, table)
+    assert (found.accuracy, found.clusters, found.names[4]) == (0.625, [0, 1, 2, 3, 4], "half")
 
 
 def test_on_the_command_line(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:

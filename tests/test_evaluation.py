@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -43,6 +44,19 @@ def test_table_and_matching_name_rows_and_columns():
     assert evaluation.matching == {2: "dog", 7: "cat", 10: None}
     assert evaluation.accuracy == pytest.approx(4 / 6)
     assert evaluation.purity == pytest.approx(5 / 6)
+
+
+def test_a_series_with_images_as_its_index_may_have_any_order():
+    paths = [f"{i}.png" for i in range(6)]
+    clustering = cluster(Embeddings(np.eye(3)[[0, 0, 1, 1, 2, 2]], paths), n_clusters=3)
+    labels = pd.Series(list("aabbcc"), index=paths)
+    for shuffled in (labels[::-1], labels.sample(frac=1, random_state=1)):
+        assert evaluate(shuffled, clustering).accuracy == 1
+        assert evaluate(shuffled, pd.Series(clustering.labels, index=paths)).accuracy == 1
+    assert evaluate(labels[:4], clustering).unlabelled == ["4.png", "5.png"]
+    # Other indices are no names of images: the values count as they come.
+    assert evaluate(labels.set_axis(range(5, -1, -1)), clustering).accuracy == 1
+    assert evaluate(labels.set_axis(list("abcabc")), clustering).accuracy == 1
 
 
 def test_more_labels_than_clusters():

@@ -28,6 +28,16 @@ def test_what_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> No
         check_output(tmp_path / name, overwrite=True)
 
 
+def test_a_device_or_pipe_is_never_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "stdout").symlink_to("/dev/null")
+    for name in ("pipe", "stdout"):
+        with pytest.raises(InvalidInputError, match=f"{name} is a device or pipe, not a regular"):
+            check_output(tmp_path / name, overwrite=True)
+    with pytest.raises(InvalidInputError, match=r"results are files: name one.* Received: -"):
+        check_output("-", overwrite=True)
+
+
 def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o500)
     new = tmp_path / "closed" / "new.csv"

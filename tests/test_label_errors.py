@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
@@ -112,6 +113,19 @@ def test_several_labels_are_looked_at_one_by_one() -> None:
     found = LabelErrors.from_predictions(y, p)
     shown = [(error.row, error.given, error.suggested) for error in found.errors]
     assert shown == [(1, "a", "not a"), (4, "not b", "b")]
+
+
+def test_the_columns_of_a_data_frame_are_its_classes() -> None:
+    y = ["cat"] * 5 + ["dog"] * 5
+    p = np.array([[0.9, 0.1]] * 4 + [[0.1, 0.9]] * 6)
+    frame = pd.DataFrame(p, columns=["cat", "dog"])
+    for given in (frame, frame[["dog", "cat"]], frame.set_axis([0, 1], axis=1), p):
+        found = LabelErrors.from_predictions(y, given)
+        assert found.to_frame()[["path", "given", "suggested"]].values.tolist() == [
+            ["4", "cat", "dog"]
+        ]
+    with pytest.raises(InvalidInputError, match="must have the shape"):
+        LabelErrors.from_predictions(y, frame[["dog", "cat", "cat"]])
 
 
 def test_what_cannot_be_compared() -> None:

@@ -150,6 +150,28 @@ def test_ctrl_c_ends_with_130_and_one_line(
     assert reset == [(signal.SIGINT, signal.SIG_DFL)]
 
 
+def test_ctrl_c_while_the_program_starts_prints_no_traceback() -> None:
+    program = """
+import os, signal, sys
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == "clusterkit.cli.options":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+from clusterkit.__main__ import run
+run()
+"""
+    command = [sys.executable, "-c", program, "--version"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    # A shell reports it as 130, too.
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+    # As in a background job of a shell, whose SIGINT is ignored.
+    ignored = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+    command[2] = ignored + program
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_after_ctrl_c_nobody_waits_for_tensorflow_to_leave(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

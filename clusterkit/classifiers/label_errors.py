@@ -130,7 +130,8 @@ class LabelErrors(TableResult):
             Probability of each class, predicted for images that the classifier did not learn from,
             as from scikit-learn's ``cross_val_predict(..., method="predict_proba")``.
         classes : sequence, optional
-            The classes of the columns; by default those of the labels, sorted.
+            The classes of the columns; by default the columns of a DataFrame, if they are the
+            classes, otherwise those of the labels, sorted.
         names : sequence of str, optional
             Names of the images; by default their rows.
 
@@ -156,6 +157,11 @@ class LabelErrors(TableResult):
         """
         labels = as_labels(y)
         task = Task.from_labels(labels)
+        columns = list(getattr(probabilities, "columns", ()))
+        own = {name: name for name in task.classes.tolist()}
+        if classes is None and len(columns) == len(own) and set(columns) == set(own):
+            # In whatever order they are.
+            classes = [own[name] for name in columns]
         if classes is not None:
             task = replace(task, classes=np.asarray(classes))
         shown = [str(row) for row in range(len(labels))] if names is None else list(names)
@@ -166,12 +172,12 @@ class LabelErrors(TableResult):
             )
         values = _check_probabilities(probabilities, task, len(labels))
         truth = task.indicators(labels)
-        columns = [str(name) for name in task.classes]
+        shown_classes = [str(name) for name in task.classes]
         if task.kind != MULTILABEL:
-            errors = _list_errors(truth.argmax(axis=1), values, columns, shown)
+            errors = _list_errors(truth.argmax(axis=1), values, shown_classes, shown)
         else:
             errors = []
-            for name, shows, p in zip(columns, truth.T, values.T, strict=True):
+            for name, shows, p in zip(shown_classes, truth.T, values.T, strict=True):
                 # Each class against its absence.
                 pair = np.stack([1 - p, p], axis=1)
                 errors += _list_errors(shows.astype(np.intp), pair, [f"not {name}", name], shown)

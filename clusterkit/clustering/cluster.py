@@ -568,14 +568,29 @@ def _cluster_rest(
         estimator.set_params(n_clusters=n_clusters - n_held)
     if isinstance(rest, VectorStream):
         options = {"engine": engine} if isinstance(estimator, KMeans) else {}
-        found = np.asarray(
-            estimator.fit_predict(rest, progress=progress, **options), dtype=np.int64
-        )
+        found = _checked(estimator.fit_predict(rest, progress=progress, **options), rest, estimator)
     else:
-        found = np.asarray(estimator.fit_predict(np.asarray(rest)), dtype=np.int64)
+        found = _checked(estimator.fit_predict(np.asarray(rest)), rest, estimator)
     first = max(reserved, default=NOISE) + 1
     labels[free] = np.where(found == NOISE, NOISE, found + first)
     return labels, chosen
+
+
+def _checked(found: Any, rows: Any, estimator: Any) -> NDArray[np.int64]:
+    """Return the labels of an estimator of anyone as integers; a mere cast would hide NaN."""
+    labels = np.asarray(found)
+    if (
+        labels.shape != (len(rows),)
+        or labels.dtype.kind not in "iuf"
+        or not (labels == np.floor(labels)).all()
+        or labels.min() < NOISE
+    ):
+        raise InvalidInputError(
+            f"labels of {type(estimator).__name__} must be integers of at least -1, one for each "
+            f"of {plural(len(rows), 'row')}. Received: {labels.dtype} of shape {labels.shape}, "
+            f"such as {labels.ravel()[:3]}"
+        )
+    return labels.astype(np.int64)
 
 
 def _keep(

@@ -12,12 +12,12 @@ from typing import Any
 
 from clusterkit.clustering.agreement import Evaluation, measure_agreement
 from clusterkit.clustering.moved_files import present_paths
-from clusterkit.clustering.saved import ClustersTable, Origin, read_clusters
+from clusterkit.clustering.saved import ClustersTable, Origin, read_clusters, read_earlier
 from clusterkit.datasets.labels import KnownLabels, labels_from_folders, read_labels
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.store.store import Store
 from clusterkit.utils.locations import as_path
-from clusterkit.utils.noise import is_missing
+from clusterkit.utils.noise import NOISE, is_missing
 
 
 def evaluate(
@@ -37,10 +37,12 @@ def evaluate(
         The true label of each image; or a table of files and labels, see
         :func:`~clusterkit.datasets.labels.read_labels`; or None for the names of the images'
         folders.  Images with a missing label (None, NaN, an empty string) are left out and counted
-        in ``n_unlabelled``, images with a missing cluster in ``n_unused``.
+        in ``n_unlabelled``, images with a missing cluster in ``n_unused``.  A pandas Series whose
+        index is text, each once, is a mapping, if the images of the clusters are known.
     clusters : sequence of int or str of length n, Clustering, or path
         The cluster of each image, in the same order; or a clustering or its ``clusters.csv``, for
-        labels of any kind.  Noise is -1, ``-1.0``, ``"-1"`` or ``"noise"``.
+        labels of any kind; or a pandas Series with the images as its index.  Noise is -1, ``-1.0``,
+        ``"-1"`` or ``"noise"``.
     store : Store or path, optional
         Where to find files by their content that are no longer at the paths of the clusters, so
         that labels may name either place.  Names of folders are those of the old paths.
@@ -78,6 +80,8 @@ def evaluate(
     (0.8, {0: 'cat', 1: 'dog'})
     """
     paths, given, names = _open_clusters(clusters)
+    if paths is not None and _has_names(labels):
+        labels = dict(labels.items())
     columns = {
         "label_column": label_column,
         "path_column": path_column,
@@ -171,10 +175,27 @@ def _open_clusters(clusters: Any) -> tuple[list[str] | None, list[Any], dict[int
     """Return the images, if known, their clusters, and names of clusters."""
     if isinstance(clusters, str | os.PathLike):
         table = read_clusters(Path(clusters))
+        if _is_ours(table):
+            edited = read_earlier(table)
+            return table.paths, edited.labels, dict(edited.names)
         return table.paths, table.clusters, _names_if_any(table)
     if hasattr(clusters, "embeddings"):
         return clusters.embeddings.paths, clusters.labels.tolist(), dict(clusters.names)
+    if _has_names(clusters):
+        return list(clusters.index), list(clusters), {}
     return None, _listed(clusters, "clusters"), {}
+
+
+def _is_ours(table: ClustersTable) -> bool:
+    """Return whether a table has a description, with which the edits of a person are found."""
+    is_numbered = all(isinstance(one, int) and one >= NOISE for one in table.clusters)
+    return is_numbered and Path(table.file).with_suffix(".json").is_file()
+
+
+def _has_names(values: Any) -> bool:
+    """Return whether values are a Series of pandas whose index names the images."""
+    index: Any = getattr(values, "index", None)
+    return getattr(index, "inferred_type", "") == "string" and bool(index.is_unique)
 
 
 def _listed(values: Any, name: str) -> list[Any]:

@@ -26,7 +26,7 @@ from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.routing.manifest import locked
 from clusterkit.utils.arguments import as_list
 from clusterkit.utils.locations import absolute, relative
-from clusterkit.utils.noise import NOISE, cluster_text, is_missing_text
+from clusterkit.utils.noise import MAX_CLUSTER, NOISE, cluster_text, is_missing_text
 from clusterkit.utils.text import join_lines, plural
 
 
@@ -217,9 +217,10 @@ def _decide(
     digest_of = dict(zip(earlier.paths, earlier.digests or (), strict=False))
     placed: dict[str, int] = {}
     for image, number in moves.items():
-        if number < NOISE:
+        if not NOISE <= number <= MAX_CLUSTER:
             raise InvalidInputError(
-                f"clusters are numbers from 0, and {NOISE} is noise. Received: {image}={number}"
+                f"clusters are numbers from 0 to {MAX_CLUSTER}, and {NOISE} is noise. Received: "
+                f"{image}={number}"
             )
         path = _find(image, earlier)
         if placed.setdefault(path, number) != number:

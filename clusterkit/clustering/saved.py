@@ -31,7 +31,7 @@ from clusterkit.store.stream import VectorStream
 from clusterkit.utils.documents import NOTHING, TEXT, check_document, integer, list_of, table_of
 from clusterkit.utils.files import check_output, write_whole
 from clusterkit.utils.locations import is_absolute, join, relative
-from clusterkit.utils.noise import NOISE, as_cluster, is_missing_text
+from clusterkit.utils.noise import MAX_CLUSTER, NOISE, as_cluster, is_missing_text
 from clusterkit.utils.paths import json_text, unescape_path
 from clusterkit.utils.text import plural
 
@@ -371,6 +371,11 @@ def _earlier(table: "ClustersTable", origin: Origin | None) -> EarlierClusters:
         others = [label for label in table.clusters if isinstance(label, str) or label < NOISE]
         raise InvalidInputError(
             f"only numbers from {NOISE} can be kept. Received: cluster {others[0]} in {table.file}"
+        )
+    if max(numbers) > MAX_CLUSTER:
+        raise InvalidInputError(
+            f"numbers of clusters must be at most {MAX_CLUSTER}. Received: {max(numbers)} in "
+            f"{table.file}"
         )
     known = (origin or Origin({})).named_as(table.paths)
     edited = read_edits(

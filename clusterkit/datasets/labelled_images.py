@@ -34,9 +34,10 @@ from clusterkit.images.folder import (
 )
 from clusterkit.utils.arguments import as_list
 from clusterkit.utils.locations import RemotePath, as_path
+from clusterkit.utils.text import plural
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LabelledImages:
     """Images with their labels.
 
@@ -68,6 +69,13 @@ class LabelledImages:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def __repr__(self) -> str:
+        """Return the number of images and their labels, as a notebook shows it."""
+        each = [label if self.is_multilabel else (label,) for label in self.labels or ()]
+        known = sorted({str(name) for names in each for name in names})
+        labels = f"labels {first_few(known)}" if known else "no labels"
+        return f"LabelledImages({plural(len(self), 'image')}, {labels})"
 
     def __getitem__(
         self, rows: slice | Sequence[int] | NDArray[np.intp] | NDArray[np.bool_]

@@ -39,15 +39,23 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
     OutputExistsError
         If the file exists and ``overwrite`` is false, or the path is a folder.
     InvalidInputError
-        If it may not be written, is on object storage, or is no path, such as an open file.
+        If it may not be written, is on object storage, is a device, a pipe or ``-``, or is no path,
+        such as an open file.
     """
     path = as_path(path, "the output")
     if isinstance(path, RemotePath):
         raise InvalidInputError(f"{path} is on object storage: name a file on this machine")
+    if str(path) == "-":
+        raise InvalidInputError(
+            "results are files: name one, or print one with --json. Received: -"
+        )
     if not path.parent.is_dir():
         raise NotFoundError(f"no such folder: {path.parent}")
     if path.is_dir():
         raise OutputExistsError(f"{path} is a folder; name a file")
+    if path.exists() and not path.is_file():
+        # Such as /dev/stdout: a new file would take its place, for all programs.
+        raise InvalidInputError(f"{path} is a device or pipe, not a regular file: name another")
     if os.path.lexists(path) and not overwrite:
         raise OutputExistsError(f"{path} exists; name another file, or allow it with --overwrite")
     if not os.access(path.parent, os.W_OK):

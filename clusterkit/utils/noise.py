@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 NOISE = -1
+# Larger numbers of clusters would change in JSON and in a browser, where numbers are float64.
+MAX_CLUSTER = 2**53 - 1
 # Spellings of noise as text.
 _NOISE_WORDS = frozenset({"-1", "-1.0", "noise"})
 # Missing values as written by pandas, R, Excel and databases.
