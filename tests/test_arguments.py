@@ -74,7 +74,7 @@ CALLS: dict[str, tuple[Callable[..., Any], str]] = {
     ),
     "write_report": (
         lambda **a: ck.write_report(EMB, "report.html", **a),
-        "most_inside random_state",
+        "max_inside random_state",
     ),
     "route": (lambda **a: ck.route(".", "model.keras", "into", **a), "threshold"),
     "split_folder": (

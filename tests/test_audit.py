@@ -68,6 +68,10 @@ def pixels(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> ck.Embeddi
     return ck.embed(ck.ImageFolder(photos), Pixels(), store=tmp_path_factory.mktemp("store"))
 
 
+def test_a_confounder_shows_its_name_and_number_of_images() -> None:
+    assert repr(Confounder("tone", np.zeros((3, 48)))) == "Confounder('tone', 3 images)"
+
+
 def test_lab_is_that_of_the_standard():
     """The expected values are those of a colour calculator for sRGB and D65."""
     rgb = np.array([[255, 255, 255], [0, 0, 0], [255, 0, 0], [0, 0, 255], [119, 119, 119]])

@@ -162,8 +162,8 @@ def test_the_background_gives_the_same_pixels() -> None:
 def test_a_large_picture_is_none_to_be_decoded_at_once(kind: str) -> None:
     data = encode(Image.new("RGB", (600, 400)), kind)
     with pytest.raises(LargeImageError, match="decoding 600 x 400 pixels takes about"):
-        decode_image(data, most_bytes=2**20)
-    assert decode_image(data, most_bytes=2**24)[1] == (400, 600)
+        decode_image(data, max_bytes=2**20)
+    assert decode_image(data, max_bytes=2**24)[1] == (400, 600)
 
 
 SCRIPT = """

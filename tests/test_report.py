@@ -87,7 +87,7 @@ def test_a_page_names_nothing_but_its_own_code(found: Clustering, tmp_path: Path
 
 def test_an_existing_page_is_replaced_only_on_request(found: Clustering, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
-    write_report(found, page, most_inside=5)
+    write_report(found, page, max_inside=5)
     assert len(list((tmp_path / "report-sheets").iterdir())) == 1
     with pytest.raises(OutputExistsError, match=r"report\.html exists"):
         write_report(found, page)
@@ -301,7 +301,7 @@ def test_a_pillow_without_avif_writes_webp(
     found: Clustering, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("PIL.features.check", lambda name: name != "avif")
-    write_report(found, tmp_path / "report.html", most_inside=1)
+    write_report(found, tmp_path / "report.html", max_inside=1)
     (sheet,) = (tmp_path / "report-sheets").iterdir()
     with Image.open(sheet) as image:
         assert image.format == "WEBP"

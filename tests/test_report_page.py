@@ -538,7 +538,7 @@ def test_thumbnails_beside_the_page_are_shown(
 ) -> None:
     page = tmp_path / 'large "#1" %20.html'
     report = write_report(
-        place.table, page, embeddings=place.found.embeddings, most_inside=10, layout="pca"
+        place.table, page, embeddings=place.found.embeddings, max_inside=10, layout="pca"
     )
     assert report.folder == tmp_path / 'large "#1" %20-sheets'
     assert page.stat().st_size < place.page.stat().st_size
@@ -555,7 +555,7 @@ def test_thumbnails_beside_the_page_are_shown(
 
 def test_a_server_may_send_the_same_policy(place: Place, open_page: Open, tmp_path: Path) -> None:
     page = tmp_path / "served.html"
-    write_report(place.found, page, most_inside=10)
+    write_report(place.found, page, max_inside=10)
     policy = html.unescape(
         page.read_text().partition('Content-Security-Policy" content="')[2].partition('"')[0]
     )

@@ -378,7 +378,8 @@ def cluster(
         embeddings = as_embeddings(embeddings)
     if not len(embeddings):
         raise InvalidInputError(
-            f"there are no embedded images to cluster, and {len(embeddings.failures)} failures"
+            "there are no embedded images to cluster, and "
+            f"{plural(len(embeddings.failures), 'failure')}"
         )
     check_seed(random_state)
     if without and random_state is None:
@@ -498,8 +499,8 @@ def _check_arguments(
             )
     if n_clusters is not None and "n_clusters" not in estimator.get_params(deep=False):
         raise InvalidInputError(
-            f"{clusterer} finds the number of clusters itself; leave out n_clusters. "
-            f"Received: {n_clusters!r}"
+            f"{clusterer} finds the number of clusters itself, or has it from its constructor: "
+            f"leave out n_clusters. Received: {n_clusters!r}"
         )
     is_stream = isinstance(embeddings, VectorStream)
     if is_stream and not isinstance(estimator, KMeans | MiniBatchKMeans | RefinedKMeans):

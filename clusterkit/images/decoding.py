@@ -84,7 +84,7 @@ def decode_image(
     size: tuple[int, int] | None = None,
     *,
     resize: str = "stretch",
-    most_bytes: float = math.inf,
+    max_bytes: float = math.inf,
     in_background: bool = False,
 ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Decode the bytes of an image file.
@@ -102,7 +102,7 @@ def decode_image(
         Target (height, width) in pixels.
     resize : {"stretch", "crop", "pad"}
         See :func:`clusterkit.images.resizing.resize_image`.
-    most_bytes : float
+    max_bytes : float
         Maximum memory; images that need more, by their headers, are not decoded.
     in_background : bool
         Whether to decode in a process of low priority, with a separate memory budget.
@@ -117,7 +117,7 @@ def decode_image(
     Raises
     ------
     LargeImageError
-        If it needs more than ``most_bytes``.
+        If it needs more than ``max_bytes``.
     ImageError
         If the image cannot be read; the message is the reason.  This includes images that exceed
         the memory limit (:func:`~clusterkit.images.decoding_memory.memory_limit`) or the time limit
@@ -128,7 +128,7 @@ def decode_image(
     check_resize_mode(resize)
     if not data:
         raise ImageError("the file is empty")
-    with Claim(most_bytes=most_bytes, in_background=in_background) as claim:
+    with Claim(max_bytes=max_bytes, in_background=in_background) as claim:
         is_safe = not in_background and _is_safe_here(data)
         if is_safe or not can_decode_apart():
             return decode_here(data, size, claim, resize=resize)

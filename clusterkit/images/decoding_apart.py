@@ -148,7 +148,7 @@ class _Child:
 
     def _receive(self, limit: float) -> dict[str, Any]:
         """Receive an answer with its pixels."""
-        answer, pixels = receive(self._answers, most_bytes=limit)
+        answer, pixels = receive(self._answers, max_bytes=limit)
         if "image" in answer:
             height, width = answer["image"]
             answer["pixels"] = np.frombuffer(pixels, np.uint8).reshape(int(height), int(width), 3)
@@ -262,10 +262,10 @@ def send(stream: BinaryIO, head: dict[str, Any], body: bytes | NDArray[np.uint8]
     stream.flush()
 
 
-def receive(stream: BinaryIO, *, most_bytes: float = math.inf) -> tuple[dict[str, Any], bytearray]:
+def receive(stream: BinaryIO, *, max_bytes: float = math.inf) -> tuple[dict[str, Any], bytearray]:
     """Read a message; raise EOFError at the end of the stream, ValueError if it is invalid."""
     n_words, n_bytes = _LENGTHS.unpack(_read(stream, _LENGTHS.size))
-    if n_words > _MAX_HEAD_BYTES or n_bytes > most_bytes:
+    if n_words > _MAX_HEAD_BYTES or n_bytes > max_bytes:
         raise ValueError("no message")
     head = json.loads(bytes(_read(stream, n_words)))
     return head, _read(stream, n_bytes)

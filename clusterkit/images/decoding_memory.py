@@ -83,14 +83,14 @@ class Claim:
 
     Parameters
     ----------
-    most_bytes : float
+    max_bytes : float
         Maximum memory of the decoding.
     in_background : bool
         Whether a separate budget is used.
     """
 
-    def __init__(self, *, most_bytes: float = math.inf, in_background: bool = False) -> None:
-        self._most_bytes = most_bytes
+    def __init__(self, *, max_bytes: float = math.inf, in_background: bool = False) -> None:
+        self._max_bytes = max_bytes
         self._budget = _budgets[in_background]
         self._held = 0.0
 
@@ -102,7 +102,7 @@ class Claim:
         ImageError
             If that exceeds the limit for one image.
         LargeImageError
-            If it is within that limit, and more than ``most_bytes``.
+            If it is within that limit, and more than ``max_bytes``.
         """
         limit = memory_limit()
         if n_bytes > limit:
@@ -111,7 +111,7 @@ class Claim:
                 f"{limit / GIB:.2g} GiB are allowed; {LIMIT_VARIABLE}="
                 f"{math.ceil(n_bytes / GIB)} in the environment allows it"
             )
-        if n_bytes > self._most_bytes:
+        if n_bytes > self._max_bytes:
             raise LargeImageError(f"decoding {what} takes about {n_bytes / GIB:.2g} GiB of memory")
         if self._held or n_bytes >= _SMALL_BYTES:
             self._swap(n_bytes, limit / 2.0)

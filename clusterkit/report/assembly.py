@@ -54,7 +54,7 @@ def assemble(
     *,
     address: str,
     layout: str = "pca",
-    most_inside: int = MAX_INSIDE,
+    max_inside: int = MAX_INSIDE,
     title: str | None = None,
     curve: ElbowCurve | None = None,
     audit: Audit | None = None,
@@ -74,7 +74,7 @@ def assemble(
         The images and clusters.
     address : str
         Folder of the thumbnails beside the page, as in its links.
-    layout, most_inside, title, progress
+    layout, max_inside, title, progress
         See :func:`clusterkit.report.write_report`.
     curve, audit, inspection, labels, top5 : optional
         What else the page shows.
@@ -90,7 +90,7 @@ def assemble(
     layouts = make_layouts(vectors, layout, progress=progress)
     neighbors = find_neighbors(vectors, _N_NEIGHBORS, progress=progress)
     sheets = make_sheets(page_images.files, page_images.ranks(), progress=progress)
-    is_inside = len(page_images.paths) <= most_inside
+    is_inside = len(page_images.paths) <= max_inside
     names = [f"{number:05d}{sheets.suffix}" for number in range(len(sheets.content))]
     title = title or f"{plural(len(page_images.paths), 'image')} of {_folder_name(page_images)}"
     data = make_document(

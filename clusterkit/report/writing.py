@@ -126,7 +126,7 @@ def write_report(
     inspection: ClusterInspection | bool | str | None = "auto",
     labels: Any = "auto",
     layout: str = "pca",
-    most_inside: int = MAX_INSIDE,
+    max_inside: int = MAX_INSIDE,
     title: str | None = None,
     random_state: int | None = None,
     overwrite: bool = False,
@@ -166,7 +166,7 @@ def write_report(
         are at least two and on average at least two images of each.
     layout : {"pca", "umap"}
         The map: principal components, or also UMAP, which needs the extra ``map`` and more time.
-    most_inside : int
+    max_inside : int
         Maximum number of images whose thumbnails are in the page; otherwise they are in a folder
         beside it.
     title : str, optional
@@ -205,7 +205,7 @@ def write_report(
     The same input gives the same bytes.  The page runs no code but its own: its content security
     policy names the hash of each of its scripts, and a server may send the same policy.
     """
-    check_at_least(most_inside, 0, "most_inside")
+    check_at_least(max_inside, 0, "max_inside")
     check_seed(random_state)
     output = check_report_path(output, overwrite=overwrite)
     page_images = read_page_images(clusters, embeddings)
@@ -234,7 +234,7 @@ def write_report(
         page_images,
         address=quote(os.fsencode(folder.name)),
         layout=layout,
-        most_inside=most_inside,
+        max_inside=max_inside,
         title=title,
         curve=curve if isinstance(curve, ElbowCurve) else None,
         audit=audit if isinstance(audit, Audit) else None,

@@ -198,7 +198,7 @@ class Service:
         Returns its value, a reason, or None for a large picture unless ``is_large``.
         """
         options: dict[str, Any] = (
-            {"in_background": True} if is_large else {"most_bytes": _MAX_BYTES_AT_ONCE}
+            {"in_background": True} if is_large else {"max_bytes": _MAX_BYTES_AT_ONCE}
         )
         future: Future[Any] = Future()
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.utils.seeds import generator_from
+from clusterkit.utils.text import plural
 
 Values = NDArray[np.float64]
 
@@ -53,6 +54,10 @@ class Confounder(NamedTuple):
     values: Values
     is_category: bool = False
     compared: tuple[Values, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return its name and the number of images, as a notebook shows it."""
+        return f"Confounder({self.name!r}, {plural(len(self.values), 'image')})"
 
 
 class Association(NamedTuple):

@@ -120,7 +120,7 @@ def main() -> None:
             embeddings = make_space(folder, n)
             found = cluster(embeddings, "minibatch-kmeans", n_clusters=20, random_state=0)
             start = time.perf_counter()
-            report = write_report(found, Path(temporary, "report.html"), most_inside=n)
+            report = write_report(found, Path(temporary, "report.html"), max_inside=n)
             seconds = time.perf_counter() - start
             print(f"{n:,} images: {seconds:.1f} s, {report.n_bytes / 1e6:.1f} MB, ", end="")
             print(f"{report.n_bytes / n:,.0f} bytes an image")
