@@ -932,7 +932,7 @@ def test_map_of_identical_vectors(emb: Embeddings) -> None:
 
 def test_a_confusion_matrix_shows_counts_and_rates() -> None:
     texts = {text.get_text() for text in ConfusionDisplay.from_report(report()).ax_.texts}
-    assert texts == {"1\n50%", "1\n100%"}
+    assert texts == {"1\n50 %", "1\n100 %"}
     several = ClassificationReport(
         ["a"], ["1"], *[np.ones((1, 1), bool)] * 2, np.ones((1, 1)), True
     )

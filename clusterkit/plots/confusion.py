@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display, highest, of_classes
 from clusterkit.plots.heat_map import draw_heat_map, square_size
+from clusterkit.utils.text import percent
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.evaluation import ClassificationReport
@@ -101,7 +102,7 @@ class ConfusionDisplay(Display):
         mistakes = table.sum(axis=0) + table.sum(axis=1) - 2 * np.diagonal(table)
         shown = highest(mistakes, self.max_classes)
         texts = [
-            [f"{table[i, j]}\n{share[i, j]:.0%}" if table[i, j] else "" for j in shown]
+            [f"{table[i, j]}\n{percent(share[i, j])}" if table[i, j] else "" for j in shown]
             for i in shown
         ]
         names = [self.classes[i] for i in shown]

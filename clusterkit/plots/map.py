@@ -19,6 +19,7 @@ from clusterkit.plots.style import cluster_color, fit, on_color
 from clusterkit.similarity.projection import project
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.arguments import check_at_least
+from clusterkit.utils.text import percent
 
 if TYPE_CHECKING:
     from clusterkit.clustering.cluster import Clustering
@@ -107,7 +108,7 @@ class MapDisplay(Display):
                 f"Received: {rows!r}"
             )
         positions, shares = project(rows)
-        first, second = (f"{share:.0%}" for share in shares)
+        first, second = map(percent, shares)
         display = cls(
             positions,
             clustering.labels,

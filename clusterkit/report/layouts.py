@@ -13,6 +13,7 @@ from clusterkit.similarity.nearest import nearest_others, unit_rows
 from clusterkit.similarity.projection import project
 from clusterkit.store.stream import SAMPLE_SIZE, VectorStream
 from clusterkit.utils.optional_imports import require
+from clusterkit.utils.text import percent
 
 LAYOUTS = ("pca", "umap")
 # All pairs of 20,000 images in 2,048 dimensions take about half a minute on two cores.
@@ -84,7 +85,7 @@ def make_layouts(
     positions, shares = project(vectors, progress=progress)
     n_axes = min(SAMPLE_SIZE, len(vectors)) if isinstance(vectors, VectorStream) else len(vectors)
     of = "" if n_axes == len(vectors) else f", found on {n_axes:,} random images"
-    first, second = (f"{share:.0%}" for share in shares)
+    first, second = map(percent, shares)
     layouts = [
         Layout(
             "principal components",
