@@ -609,6 +609,29 @@ def _wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def test_a_default_that_changes_while_it_is_loaded_is_loaded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ck.Store(tmp_path / ".clusterkit")
+    for name in ("first", "second"):
+        np.savez(tmp_path / f"{name}.npz", vectors=np.eye(2, dtype="f"), paths=["a.png", name])
+        ck.import_vectors(tmp_path / f"{name}.npz", store)
+    find_space = Sources._find_space
+
+    def find_and_change(sources: Sources) -> Any:
+        found = find_space(sources)
+        store.use("second")
+        return found
+
+    sources = Sources(store.folder)
+    with monkeypatch.context() as patched:
+        patched.setattr(Sources, "_find_space", find_and_change)
+        served = sources.load()
+    again = sources.load(served)
+    assert again.catalogue is not None
+    assert list(again.catalogue.paths) == ["a.png", "second"]
+
+
 def test_vectors_are_mapped_and_found_again(files: Files) -> None:
     space = ck.Store(files.store).space()
     first = Catalogue(space)

@@ -87,13 +87,13 @@ class Sources:
             If something is missing or damaged, or there is nothing to serve.
         """
         phases = phases or Phases()
+        # Before anything is read, so that later changes are loaded again.
+        now = self.statuses()
         space = self._find_space()
         if space is None and self.model is None:
             raise InvalidInputError("there is nothing to serve: name a store or a model")
         if self.clusters is not None and space is None:
             raise InvalidInputError("clusters are served with the store of their images")
-        # Before the files are read, so that later changes are loaded again.
-        now = self.statuses()
         old = before.statuses if before is not None else {}
         same = {name for name in now if name in old and now[name] == old[name]}
         catalogue = extractor = groups = classifier = None
