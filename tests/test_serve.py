@@ -361,6 +361,27 @@ def test_a_public_server_answers_for_any_address_and_its_names(files: Files) -> 
         assert client.get("/v1/describe", headers={"host": host}).status_code == status
 
 
+@pytest.mark.parametrize(
+    ("origin", "site", "status"),
+    [
+        ("http://localhost:8000", "same-site", 200),
+        ("https://127.0.0.1", "cross-site", 200),
+        ("null", "same-origin", 200),
+        ("null", "cross-site", 403),
+        ("http://evil.example", "cross-site", 403),
+        ("http://localhost.evil.example", "cross-site", 403),
+        ("http://evil.example/@localhost", "cross-site", 403),
+        ("", "none", 403),
+    ],
+)
+def test_pages_of_other_hosts_are_refused(
+    client: TestClient, origin: str, site: str, status: int
+) -> None:
+    headers = {"origin": origin, "sec-fetch-site": site}
+    answer = client.post("/v1/predict", files=form(new_picture()), headers=headers)
+    assert answer.status_code == status
+
+
 def test_answers_have_safe_headers(client: TestClient) -> None:
     for path in ("/v1/describe", "/nothing"):
         headers = client.get(path).headers
@@ -806,6 +827,8 @@ def test_what_cannot_be_served_is_said_before_anything_is_loaded(
         ),
         (InvalidInputError, "with the store", {"model": files.model, "clusters": files.clusters}),
         (InvalidInputError, "token", {"store": files.store, "token": ""}),
+        (InvalidInputError, "without https://", {"store": files.store, "hosts": ["http://a.b"]}),
+        (InvalidInputError, "'a.b:80'", {"store": files.store, "hosts": ["::1", "a.b:80"]}),
         (InvalidInputError, "above 0", {"store": files.store, "limits": Limits(seconds=0)}),
         (InvalidInputError, "at least", {"store": files.store, "limits": Limits(waiting=1)}),
     ):

@@ -236,7 +236,7 @@ class Snapshot:
         if not {row.kept[0] for row in rows if row.kept} <= self.listed.names:
             # Another run replaced a part since this one began.
             known = self.known_rows().values()
-            # Imported vectors of files that could not be read have no digest, and nothing in common.
+            # Imported vectors of unreadable files have no digest, and nothing in common.
             place_of = {
                 row.digest: (row.part, row.position)
                 for row in known
