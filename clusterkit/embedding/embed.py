@@ -241,7 +241,7 @@ def embed_to_store(
     """
     start = time.perf_counter()
     images = as_image_folder(images)
-    part = None if shard is None else Shard(*shard).check()
+    part = None if shard is None else Shard.of_pair(shard)
     on_ray = as_engine(engine)
     _check_shard(part, prune=prune, is_on_ray=on_ray is not None)
     store = as_store(store)
