@@ -205,19 +205,19 @@ def _from_clustering(clustering: Clustering, embeddings: Any) -> PageImages:
     _warn_left_out("the clustering", rows, paths, len(given))
     given, rows[known] = _choose(given, rows[known])
     return PageImages(
-        paths,
-        paths,
-        np.asarray(clustering.labels),
-        np.asarray(clustering.distances, np.float64),
-        np.asarray(clustering.exemplars),
-        rows,
-        given,
-        dict(clustering.names),
-        clustering.decisions.fixed,
-        read_earlier(clustering).next_number,
-        _TABLE,
-        clustering.algorithm,
-        bool(clustering.parameters.get("normalize")),
+        paths=paths,
+        present=paths,
+        labels=np.asarray(clustering.labels),
+        distances=np.asarray(clustering.distances, np.float64),
+        exemplars=np.asarray(clustering.exemplars),
+        rows=rows,
+        embeddings=given,
+        names=dict(clustering.names),
+        kept=clustering.decisions.fixed,
+        next_number=read_earlier(clustering).next_number,
+        table=_TABLE,
+        algorithm=clustering.algorithm,
+        normalize=bool(clustering.parameters.get("normalize")),
     )
 
 
@@ -234,21 +234,20 @@ def _from_table(clusters_csv: str | Path, embeddings: Embeddings | VectorStream)
     embeddings, rows[known] = _choose(embeddings, rows[known])
     embeddings = as_clustered(earlier, embeddings)
     algorithm = earlier.made_by.get("algorithm")
-    labels = np.array(earlier.labels)
     return PageImages(
-        table.paths,
-        followed.paths,
-        labels,
-        np.array(table.distances, np.float64),
-        np.array(table.exemplars, np.bool_),
-        rows,
-        embeddings,
-        dict(earlier.names),
-        earlier.decisions.fixed,
-        earlier.next_number,
-        Path(clusters_csv).name,
-        algorithm if isinstance(algorithm, str) else "unknown",
-        is_normalized(earlier),
+        paths=table.paths,
+        present=followed.paths,
+        labels=np.array(earlier.labels),
+        distances=np.array(table.distances, np.float64),
+        exemplars=np.array(table.exemplars, np.bool_),
+        rows=rows,
+        embeddings=embeddings,
+        names=dict(earlier.names),
+        kept=earlier.decisions.fixed,
+        next_number=earlier.next_number,
+        table=Path(clusters_csv).name,
+        algorithm=algorithm if isinstance(algorithm, str) else "unknown",
+        normalize=is_normalized(earlier),
     )
 
 
@@ -258,19 +257,19 @@ def _without_clusters(embeddings: Embeddings | VectorStream) -> PageImages:
     labels = np.zeros(len(embeddings), np.int64)
     distances, exemplars = distances_to_centers(embeddings, labels, normalize=True)
     return PageImages(
-        list(embeddings.paths),
-        list(embeddings.paths),
-        labels,
-        distances,
-        exemplars,
-        np.arange(len(embeddings)),
-        embeddings,
-        {},
-        frozenset(),
-        1,
-        _TABLE,
-        None,
-        True,
+        paths=list(embeddings.paths),
+        present=list(embeddings.paths),
+        labels=labels,
+        distances=distances,
+        exemplars=exemplars,
+        rows=np.arange(len(embeddings)),
+        embeddings=embeddings,
+        names={},
+        kept=frozenset(),
+        next_number=1,
+        table=_TABLE,
+        algorithm=None,
+        normalize=True,
     )
 
 
