@@ -69,8 +69,19 @@ def _complete(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
     ]
 
 
-class LocalPath(click.Path):
-    """A path on this machine, as :class:`pathlib.Path`."""
+class AnyPath(click.Path):
+    """A path on this machine, or an address on object storage; the options are those of click."""
+
+    def __init__(self, **options: bool) -> None:
+        super().__init__(path_type=Path, **options)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return a Path, or a :class:`~clusterkit.utils.locations.RemotePath`."""
+        return as_path(value) if is_address(value) else super().convert(value, param, ctx)
+
+
+class LocalPath(AnyPath):
+    """A path on this machine."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """Return the path; an address would become the name of a local folder."""
@@ -79,18 +90,10 @@ class LocalPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-class AnyPath(click.Path):
-    """A path on this machine, or an address on object storage."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Return the path, or a :class:`~clusterkit.utils.locations.RemotePath`."""
-        return as_path(value) if is_address(value) else super().convert(value, param, ctx)
-
-
 store_option = click.option(
     "-s",
     "--store",
-    type=AnyPath(file_okay=False, path_type=Path),
+    type=AnyPath(file_okay=False),
     default=DEFAULT_STORE,
     show_default=True,
     envvar="CLUSTERKIT_STORE",
@@ -106,7 +109,7 @@ space_option = click.option(
 )
 weights_option = click.option(
     "--weights",
-    type=LocalPath(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     help="Local weights of the network.  [default: those that the space was made with, then those "
     "that CLUSTERKIT_WEIGHTS names, then Keras downloads them once]",
 )
@@ -132,14 +135,14 @@ def resize_option(default: str | None = "stretch") -> Decorator:
 
 labels_option = click.option(
     "--labels",
-    type=LocalPath(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     help="A table of files and labels.  [default: the name of each image's folder]",
 )
 
 # Where labels are optional, the names of folders are labels only on request.
 labels_option_or_none = click.option(
     "--labels",
-    type=LocalPath(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     metavar="FILE|folders",
     help="A table of files and labels, or folders: the name of each image's folder.  "
     "[default: no labels]",
@@ -178,7 +181,7 @@ def columns_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 not_copies_option = click.option(
     "--not-copies",
-    type=LocalPath(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     metavar="CLUSTERS_CSV",
     help="A table in which `clusterkit label --not-copies` recorded images that look alike but "
     "are not copies: these need not stay together.  [default: FOLDER, if it is such a table]",
@@ -219,7 +222,7 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--of",
-            type=LocalPath(dir_okay=False, path_type=Path),
+            type=LocalPath(dir_okay=False),
             default="clusters.csv",
             show_default=True,
             help="The table that --only-cluster refers to.",
@@ -310,7 +313,7 @@ top_option = click.option(
 
 model_option = click.option(
     "--model",
-    type=LocalPath(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     required=True,
     help="The .keras file of `clusterkit train classifier`.",
 )
@@ -370,7 +373,7 @@ precision_option = click.option(
 )
 tensorboard_option = click.option(
     "--tensorboard",
-    type=LocalPath(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False),
     metavar="DIR",
     help="Folder of logs for `tensorboard --logdir DIR`.",
 )
@@ -449,9 +452,7 @@ def name_option(help: str) -> Decorator:  # noqa: A002 (click's word)
 
 def into_option(help: str) -> Decorator:  # noqa: A002 (click's word)
     """Return the option --into of a command that sorts files."""
-    return click.option(
-        "--into", type=LocalPath(file_okay=False, path_type=Path), required=True, help=help
-    )
+    return click.option("--into", type=LocalPath(file_okay=False), required=True, help=help)
 
 
 stream_option = click.option(
