@@ -22,8 +22,7 @@ from clusterkit.clustering.saved import (
 from clusterkit.datasets.names import first_few
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.store.embeddings import Embeddings, describe_space
-from clusterkit.store.reading import as_space, read_or_stream
-from clusterkit.store.space import Space
+from clusterkit.store.reading import as_vectors
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.locations import as_path
 from clusterkit.utils.noise import NOISE
@@ -162,20 +161,12 @@ def read_page_images(clusters: Any, embeddings: Any = None) -> PageImages:
             raise InvalidInputError(
                 f"{clusters} holds no vectors: pass embeddings=, or the path of the store"
             )
-        return _from_table(clusters, _open(embeddings))
+        return _from_table(clusters, as_vectors(embeddings))
     if clusters is not None and embeddings is not None:
         raise InvalidInputError(
             f"clusters must be a Clustering or its table. Received: {type(clusters).__name__}"
         )
-    return _without_clusters(_open(embeddings if clusters is None else clusters))
-
-
-def _open(source: Any) -> Embeddings | VectorStream:
-    """Return embeddings, or those of a large space as a stream."""
-    source = as_space(source)
-    if isinstance(source, Space):
-        return read_or_stream(source)
-    return source if isinstance(source, Embeddings | VectorStream) else Embeddings(source)
+    return _without_clusters(as_vectors(embeddings if clusters is None else clusters))
 
 
 def _choose(
@@ -192,7 +183,7 @@ def _choose(
 
 def _from_clustering(clustering: Clustering, embeddings: Any) -> PageImages:
     """Collect the images of a clustering in memory."""
-    given = clustering.embeddings if embeddings is None else _open(embeddings)
+    given = clustering.embeddings if embeddings is None else as_vectors(embeddings)
     paths = list(clustering.embeddings.paths)
     row_of = {path: row for row, path in enumerate(given.paths)}
     rows = np.array([row_of.get(path, -1) for path in paths])
