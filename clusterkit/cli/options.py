@@ -69,25 +69,29 @@ def _complete(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
     ]
 
 
-class AnyPath(click.Path):
-    """A path on this machine, or an address on object storage; the options are those of click."""
+class _PathlibPath(click.Path):
+    """A path as :class:`pathlib.Path`; the options are those of click."""
 
     def __init__(self, **options: bool) -> None:
         super().__init__(path_type=Path, **options)
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Return a Path, or a :class:`~clusterkit.utils.locations.RemotePath`."""
-        return as_path(value) if is_address(value) else super().convert(value, param, ctx)
 
-
-class LocalPath(AnyPath):
-    """A path on this machine."""
+class LocalPath(_PathlibPath):
+    """A path on this machine, as :class:`pathlib.Path`."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """Return the path; an address would become the name of a local folder."""
         if is_address(value):
             self.fail(f"must be a path on this machine. Received: {value}", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class AnyPath(_PathlibPath):
+    """A path on this machine, or an address on object storage."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the path, or a :class:`~clusterkit.utils.locations.RemotePath`."""
+        return as_path(value) if is_address(value) else super().convert(value, param, ctx)
 
 
 store_option = click.option(
