@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -121,6 +122,24 @@ def test_whitening_changes_the_vectors_and_not_the_pictures(latent_size: int | N
     np.testing.assert_allclose(vectors.mean(axis=0), 0, atol=0.02)
     correlation = np.corrcoef(vectors.T)
     np.testing.assert_allclose(correlation, np.eye(len(correlation)), atol=0.05)
+
+
+@pytest.mark.parametrize("images", [draw_discs(1), draw_discs(1).repeat(9, axis=0)])
+def test_images_that_do_not_differ_leave_the_scale_of_vectors(images: NDArray[np.uint8]) -> None:
+    model = build_autoencoder((SIZE, SIZE), latent_size=6, depth=2, width=8)
+    encoder = keras.Model(model.input, model.get_layer("latent").output)
+    others = draw_discs(20)
+    before, distances = np.asarray(model(others)), _distances(encoder(others))
+    whiten(model, np.asarray(encoder(images)))
+    np.testing.assert_allclose(model(others), before, atol=1e-4)
+    np.testing.assert_allclose(_distances(encoder(others)), distances, rtol=1e-3)
+
+
+def _distances(vectors: Any) -> NDArray[np.float64]:
+    """Return the distances of all vectors to the first."""
+    vectors = np.asarray(vectors, np.float64)
+    distances: NDArray[np.float64] = np.linalg.norm(vectors[1:] - vectors[0], axis=1)
+    return distances
 
 
 def test_file_describes_itself_without_keras(trained: AutoencoderTraining) -> None:

@@ -190,6 +190,20 @@ def test_files_are_absolute(emb: Embeddings) -> None:
     assert Embeddings(np.eye(2)).files == [Path("0"), Path("1")]
 
 
+@pytest.mark.parametrize(
+    ("vectors", "said"),
+    [
+        (np.array([[1e39, 1.0]]), "range of float32"),
+        ([[1.0, 10**400]], "range of float32"),
+        (np.array([[1j, 1.0]]), "complex numbers"),
+        ([["a", "b"]], "could not convert"),
+    ],
+)
+def test_numbers_that_would_change_are_refused(vectors: Any, said: str) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        Embeddings(vectors)
+
+
 def test_bad_shapes() -> None:
     with pytest.raises(InvalidInputError, match=r"shape \(n, dimension\). Received: \(3,\)"):
         Embeddings([1, 2, 3])

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from starlette.testclient import TestClient
 
 from clusterkit.cli import main
 from clusterkit.embedding.embed import embed, embed_to_store
@@ -26,6 +28,9 @@ from clusterkit.errors import (
     UnreachableError,
 )
 from clusterkit.images.folder import FileStatus, ImageFolder, read_bytes
+from clusterkit.serve import create_app
+from clusterkit.serve.page import make_page
+from clusterkit.serve.served import Sources
 from clusterkit.similarity.similar import find_similar
 from clusterkit.store import markers
 from clusterkit.store.part_file import read_part
@@ -495,6 +500,17 @@ def test_commands(photos: RemotePath, bucket: RemotePath, tmp_path: Path) -> Non
     run("check", photos, *store)
     only = run("cluster", "-k", 2, "--only", f"{photos}/", "-o", tmp_path / "all.csv", *store)
     assert "Error" not in only
+
+
+def test_a_server_sends_the_pictures_of_its_page(photos: RemotePath, tmp_path: Path) -> None:
+    run("embed", photos, "-e", "pixels", "-s", tmp_path / "store")
+    sources = Sources(tmp_path / "store")
+    page = make_page(sources.load(), sources)
+    data = re.search(rb'id="data">(.*)</script>', page.html)
+    assert data is not None
+    assert json.loads(data[1])["links"] == {"base": "images/", "moved": {}}
+    with TestClient(create_app(tmp_path / "store"), base_url="http://localhost") as client:
+        assert client.get("/images/000.png").headers["content-type"] == "image/jpeg"
 
 
 def test_the_variable_names_a_store(

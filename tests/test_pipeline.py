@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clusterkit.embedding.embed import describe, embed, embed_to_store
+from clusterkit.embedding.embed import _Waiting, describe, embed, embed_to_store
 from clusterkit.errors import InvalidInputError, StoreError
 from clusterkit.extractors import create_extractor
 from clusterkit.images.folder import FileStatus, ImageFolder, read_bytes
@@ -266,6 +266,27 @@ def test_another_locale_knows_the_same_files(tmp_path: Path, store: Path) -> Non
     report = json.loads(process.stdout)
     assert (report["embedded"], report["reused"]) == (0, 6)
     assert rows_of(store) == before
+
+
+def test_after_one_slow_writing_parts_are_as_small_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, durations, written = [0.0], [60.0, 0.1, 0.1], []
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr("clusterkit.embedding.embed.time", clock)
+
+    def write(rows: list[Row]) -> None:
+        written.append(len(rows))
+        now[0] += durations.pop(0)
+
+    waiting = _Waiting(write, max_rows=100_000, max_seconds=5.0)
+    for number in range(700):
+        waiting.add(Row(f"{number}.png", "photos"))
+        now[0] += 1.0
+        if len(written) == 3:
+            break
+    # Ten times the time of the slow writing, once.
+    assert written == [7, 602, 7]
 
 
 def test_renamed_files_are_read_from_each_part_once(

@@ -57,6 +57,20 @@ def test_when_to_come_back() -> None:
     assert read_retry_after("9" * 99, now) == 999_999_999.0
 
 
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="Windows has one time zone per process")
+def test_a_date_without_a_zone_is_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        for date in ("Thu, 01 Jan 1970 00:01:00 -0000", "Thu Jan  1 00:01:00 1970"):
+            assert read_retry_after(date, now=0.0) == 60.0
+        # In the time of Tokyo, this would be in a year that Python does not know.
+        assert read_retry_after("Fri, 31 Dec 9999 23:59:59 -0000", now=0.0)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_waits_grow_are_spread_and_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(politeness, "BACKOFF_SECONDS", 1.0)
     rng = random.Random(0)

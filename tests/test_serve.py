@@ -361,6 +361,27 @@ def test_a_public_server_answers_for_any_address_and_its_names(files: Files) -> 
         assert client.get("/v1/describe", headers={"host": host}).status_code == status
 
 
+@pytest.mark.parametrize(
+    ("origin", "site", "status"),
+    [
+        ("http://localhost:8000", "same-site", 200),
+        ("https://127.0.0.1", "cross-site", 200),
+        ("null", "same-origin", 200),
+        ("null", "cross-site", 403),
+        ("http://evil.example", "cross-site", 403),
+        ("http://localhost.evil.example", "cross-site", 403),
+        ("http://evil.example/@localhost", "cross-site", 403),
+        ("", "none", 403),
+    ],
+)
+def test_pages_of_other_hosts_are_refused(
+    client: TestClient, origin: str, site: str, status: int
+) -> None:
+    headers = {"origin": origin, "sec-fetch-site": site}
+    answer = client.post("/v1/predict", files=form(new_picture()), headers=headers)
+    assert answer.status_code == status
+
+
 def test_answers_have_safe_headers(client: TestClient) -> None:
     for path in ("/v1/describe", "/nothing"):
         headers = client.get(path).headers
@@ -609,6 +630,29 @@ def _wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def test_a_default_that_changes_while_it_is_loaded_is_loaded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ck.Store(tmp_path / ".clusterkit")
+    for name in ("first", "second"):
+        np.savez(tmp_path / f"{name}.npz", vectors=np.eye(2, dtype="f"), paths=["a.png", name])
+        ck.import_vectors(tmp_path / f"{name}.npz", store)
+    find_space = Sources._find_space
+
+    def find_and_change(sources: Sources) -> Any:
+        found = find_space(sources)
+        store.use("second")
+        return found
+
+    sources = Sources(store.folder)
+    with monkeypatch.context() as patched:
+        patched.setattr(Sources, "_find_space", find_and_change)
+        served = sources.load()
+    again = sources.load(served)
+    assert again.catalogue is not None
+    assert list(again.catalogue.paths) == ["a.png", "second"]
+
+
 def test_vectors_are_mapped_and_found_again(files: Files) -> None:
     space = ck.Store(files.store).space()
     first = Catalogue(space)
@@ -783,6 +827,8 @@ def test_what_cannot_be_served_is_said_before_anything_is_loaded(
         ),
         (InvalidInputError, "with the store", {"model": files.model, "clusters": files.clusters}),
         (InvalidInputError, "token", {"store": files.store, "token": ""}),
+        (InvalidInputError, "without https://", {"store": files.store, "hosts": ["http://a.b"]}),
+        (InvalidInputError, "'a.b:80'", {"store": files.store, "hosts": ["::1", "a.b:80"]}),
         (InvalidInputError, "above 0", {"store": files.store, "limits": Limits(seconds=0)}),
         (InvalidInputError, "at least", {"store": files.store, "limits": Limits(waiting=1)}),
     ):

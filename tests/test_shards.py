@@ -102,6 +102,9 @@ def test_a_shard_in_python_is_two_numbers(photos: Path, store: Path) -> None:
     for shard in ((0, 8), (9, 8), (1.5, 2)):
         with pytest.raises(InvalidInputError, match="must be NUMBER/COUNT"):
             run(photos, store, shard)  # type: ignore[arg-type]
+    for other in ("3/8", 3, (3,), (1, 2, 3)):
+        with pytest.raises(InvalidInputError, match="must be a number and a count"):
+            run(photos, store, other)  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="shard cannot be pruned"):
         run(photos, store, (1, 2), prune=True)
     assert not store.exists()

@@ -268,6 +268,25 @@ def test_known_content_is_found_where_another_run_moved_it(space: Space, photos:
     assert {"20.png", "21.png"} < set(space.read().paths)
 
 
+def test_a_vector_without_a_digest_is_not_taken_for_another(space: Space, photos: Path) -> None:
+    """Of imported vectors whose files cannot be read, no digest is known."""
+    imported = [make_row(20), make_row(21)]
+    for row in imported:
+        row.digest = None
+    space.append(imported)
+    other = another(space)
+    with other.adding("a"):
+        row = next(row for row in other.known_rows().values() if row.path == "20.png")
+        (photos / "0.png").unlink()
+        (photos / "20.png").unlink()
+        space.clean(prune=True)
+        kept = make_row(20, "moved.png")
+        kept.digest, kept.vector, kept.kept = None, None, (row.part, row.position)
+        with pytest.raises(StoreError, match=r"1 image .* run again"):
+            other.append([kept])
+    assert "moved.png" not in space.read().paths
+
+
 # Writers that are killed
 
 

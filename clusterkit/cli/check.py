@@ -28,14 +28,14 @@ from clusterkit.cli.streams import say_result
 )
 @click.option(
     "--not-copies",
-    type=LocalPath(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     metavar="FILE",
     help="Images that look alike but are not copies: two paths in each line, lines of the table of "
     "findings, or a table of clusters of `clusterkit label --not-copies`.",
 )
 @click.option(
     "--quarantine",
-    type=LocalPath(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False),
     metavar="DIR",
     help="Move what was found to this folder; `clusterkit undo DIR` brings it back.",
 )

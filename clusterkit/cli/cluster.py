@@ -83,7 +83,7 @@ class NumberOrAuto(click.ParamType):
 )
 @click.option(
     "--into",
-    type=LocalPath(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False),
     help="Sort the image files into this folder, one sub-folder per cluster.",
 )
 @click.option(
@@ -95,7 +95,7 @@ class NumberOrAuto(click.ParamType):
 @strict_option
 @click.option(
     "--previous",
-    type=LocalPath(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     help="The clusters.csv of an earlier run: clusters that continue keep its numbers, and "
     "decisions made by hand are kept.",
 )

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source", metavar="FOLDER", type=LocalPath(path_type=Path))
+@click.argument("source", metavar="FOLDER", type=LocalPath())
 @exclude_option
 @click.option(
     "--network",

@@ -13,7 +13,7 @@ from clusterkit.cli.streams import notice, say_result
 @click.option(
     "-o",
     "--output",
-    type=LocalPath(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False),
     default="clusterkit-demo",
     show_default=True,
     help="Folder to make for the results.",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("clusters_csv", type=LocalPath(dir_okay=False, path_type=Path))
+@click.argument("clusters_csv", type=LocalPath(dir_okay=False))
 @labels_option
 @columns_options
 @store_option

@@ -16,7 +16,7 @@ from clusterkit.cli.streams import say_result
 
 
 @click.command()
-@click.argument("source", type=LocalPath(path_type=Path))
+@click.argument("source", type=LocalPath())
 @into_option("Gather into this folder: a new or empty one, or one that was gathered before.")
 @click.option(
     "--address-column",

@@ -18,10 +18,10 @@ from clusterkit.utils.text import plural
 
 
 @click.command(name="import")
-@click.argument("vectors", type=LocalPath(dir_okay=False, path_type=Path))
+@click.argument("vectors", type=LocalPath(dir_okay=False))
 @click.option(
     "--paths",
-    type=LocalPath(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     help="For files without paths: a text file with the path of each image, one per line.",
 )
 @click.option("--vector-column", help="Column or array of the vectors.")
@@ -67,7 +67,7 @@ def import_(
 @click.command()
 @click.option(
     "--clusters",
-    type=LocalPath(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     help="Add the clusters and names of this clusters.csv.  [.parquet]",
 )
 @click.option("--viewer", is_flag=True, help="Add a map, neighbours and pictures.  [.parquet]")

@@ -10,7 +10,7 @@ from clusterkit.cli.streams import say_result
 
 
 @click.command()
-@click.argument("clusters_csv", type=LocalPath(dir_okay=False, path_type=Path))
+@click.argument("clusters_csv", type=LocalPath(dir_okay=False))
 @name_option("Name a cluster; NUMBER= removes its name.  Can be given several times.")
 @click.option(
     "--move",

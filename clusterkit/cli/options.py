@@ -69,7 +69,14 @@ def _complete(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
     ]
 
 
-class LocalPath(click.Path):
+class _PathlibPath(click.Path):
+    """A path as :class:`pathlib.Path`; the options are those of click."""
+
+    def __init__(self, **options: bool) -> None:
+        super().__init__(path_type=Path, **options)
+
+
+class LocalPath(_PathlibPath):
     """A path on this machine, as :class:`pathlib.Path`."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
@@ -79,7 +86,7 @@ class LocalPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-class AnyPath(click.Path):
+class AnyPath(_PathlibPath):
     """A path on this machine, or an address on object storage."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
@@ -92,7 +99,7 @@ class AnyPath(click.Path):
 store_option = click.option(
     "-s",
     "--store",
-    type=AnyPath(file_okay=False, path_type=Path),
+    type=AnyPath(file_okay=False),
     default=DEFAULT_STORE,
     show_default=True,
     envvar="CLUSTERKIT_STORE",
@@ -108,7 +115,7 @@ space_option = click.option(
 )
 weights_option = click.option(
     "--weights",
-    type=LocalPath(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     help="Local weights of the network.  [default: those that the space was made with, then those "
     "that CLUSTERKIT_WEIGHTS names, then Keras downloads them once]",
 )
@@ -134,14 +141,14 @@ def resize_option(default: str | None = "stretch") -> Decorator:
 
 labels_option = click.option(
     "--labels",
-    type=LocalPath(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     help="A table of files and labels.  [default: the name of each image's folder]",
 )
 
 # Where labels are optional, the names of folders are labels only on request.
 labels_option_or_none = click.option(
     "--labels",
-    type=LocalPath(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     metavar="FILE|folders",
     help="A table of files and labels, or folders: the name of each image's folder.  "
     "[default: no labels]",
@@ -180,7 +187,7 @@ def columns_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 not_copies_option = click.option(
     "--not-copies",
-    type=LocalPath(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     metavar="CLUSTERS_CSV",
     help="A table in which `clusterkit label --not-copies` recorded images that look alike but "
     "are not copies: these need not stay together.  [default: FOLDER, if it is such a table]",
@@ -221,7 +228,7 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--of",
-            type=LocalPath(dir_okay=False, path_type=Path),
+            type=LocalPath(dir_okay=False),
             default="clusters.csv",
             show_default=True,
             help="The table that --only-cluster refers to.",
@@ -312,7 +319,7 @@ top_option = click.option(
 
 model_option = click.option(
     "--model",
-    type=LocalPath(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     required=True,
     help="The .keras file of `clusterkit train classifier`.",
 )
@@ -372,7 +379,7 @@ precision_option = click.option(
 )
 tensorboard_option = click.option(
     "--tensorboard",
-    type=LocalPath(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False),
     metavar="DIR",
     help="Folder of logs for `tensorboard --logdir DIR`.",
 )
@@ -451,9 +458,7 @@ def name_option(help: str) -> Decorator:  # noqa: A002 (click's word)
 
 def into_option(help: str) -> Decorator:  # noqa: A002 (click's word)
     """Return the option --into of a command that sorts files."""
-    return click.option(
-        "--into", type=LocalPath(file_okay=False, path_type=Path), required=True, help=help
-    )
+    return click.option("--into", type=LocalPath(file_okay=False), required=True, help=help)
 
 
 stream_option = click.option(

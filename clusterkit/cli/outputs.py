@@ -52,7 +52,7 @@ class OutputFile(NamedTuple):
         return click.option(
             *(["-o"] if self.name == "output" else []),
             self.option,
-            type=LocalPath(dir_okay=self.is_folder, file_okay=not self.is_folder, path_type=Path),
+            type=LocalPath(dir_okay=self.is_folder, file_okay=not self.is_folder),
             default=self.default,
             show_default=self.default is not None,
             help=self.help,

@@ -18,12 +18,12 @@ from clusterkit.cli.streams import say_result
 
 
 @click.command()
-@click.argument("clusters_csv", type=LocalPath(dir_okay=False, path_type=Path))
+@click.argument("clusters_csv", type=LocalPath(dir_okay=False))
 @into_option("Make the classes' folders in this one.")
 @name_option("What a cluster is called; may be repeated.  [default: the table's column name]")
 @click.option(
     "--root",
-    type=LocalPath(exists=True, file_okay=False, path_type=Path),
+    type=LocalPath(exists=True, file_okay=False),
     help="The folder that the table's paths are relative to; needed where its images are not in "
     "the store.  [default: as in the .json file beside the table]",
 )

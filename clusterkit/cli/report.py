@@ -19,7 +19,7 @@ _TABLE = Path("clusters.csv")
 
 
 @click.command()
-@click.argument("clusters_csv", required=False, type=LocalPath(dir_okay=False, path_type=Path))
+@click.argument("clusters_csv", required=False, type=LocalPath(dir_okay=False))
 @click.option(
     "--labels",
     metavar="FILE|folders|none",

@@ -39,26 +39,26 @@ from clusterkit.cli.streams import say_result
     "--labels",
     "tables",
     multiple=True,
-    type=LocalPath(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     help="A table of images that already have a label: these are not chosen again, and are used to "
     "measure doubt.  Can be given several times.",
 )
 @columns_options
 @click.option(
     "--clusters",
-    type=LocalPath(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     metavar="CLUSTERS_CSV",
     help="Choose typical images of these clusters, as many of each, or doubtful ones, which are "
     "nearly as near to another.",
 )
 @click.option(
     "--model",
-    type=LocalPath(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     help="Measure doubt by this classifier, a .keras file of `clusterkit train classifier`.",
 )
 @click.option(
     "--predictions",
-    type=LocalPath(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     help="Measure doubt by this table of `clusterkit predict --table`.",
 )
 @click.option(
@@ -69,7 +69,7 @@ from clusterkit.cli.streams import say_result
 )
 @click.option(
     "--into",
-    type=LocalPath(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False),
     help="Bring the files into this folder: one folder for each class or cluster that is "
     "suggested, or else to-label.",
 )

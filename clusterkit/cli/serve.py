@@ -15,12 +15,12 @@ from clusterkit.cli.streams import notice
 @weights_option
 @click.option(
     "--model",
-    type=LocalPath(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     help="A .keras file of `clusterkit train classifier`, for the classes of pictures.",
 )
 @click.option(
     "--clusters",
-    type=LocalPath(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     help="A table of `clusterkit cluster`, for the groups of pictures.",
 )
 @click.option(

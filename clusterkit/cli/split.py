@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source", metavar="FOLDER", type=LocalPath(path_type=Path))
+@click.argument("source", metavar="FOLDER", type=LocalPath())
 @exclude_option
 @columns_options
 @into_option("Make the folders train, val and test in this one, which is new or empty.")

@@ -154,7 +154,7 @@ def autoencoder(
 
 
 @train.command()
-@click.argument("source", metavar="FOLDER", type=LocalPath(path_type=Path))
+@click.argument("source", metavar="FOLDER", type=LocalPath())
 @exclude_option
 @click.option(
     "--network",

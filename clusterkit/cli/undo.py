@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("folder", type=LocalPath(file_okay=False, path_type=Path))
+@click.argument("folder", type=LocalPath(file_okay=False))
 @click.option(
     "--root",
     "roots",
     multiple=True,
-    type=LocalPath(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False),
     help="Files may go back into this folder, though you did not sort them on this machine; may "
     "be repeated.",
 )

@@ -16,8 +16,7 @@ from clusterkit.similarity.nearest import nearest_others
 from clusterkit.similarity.projection import project
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.interchange import write_vectors
-from clusterkit.store.reading import as_space, read_or_stream
-from clusterkit.store.space import Space
+from clusterkit.store.reading import as_vectors
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.paths import escape_path
 
@@ -111,15 +110,13 @@ def export_embeddings(
 
 def _open(source: Any, *, is_whole: bool) -> Embeddings | VectorStream:
     """Return embeddings; of a large space a stream, unless they are needed as a whole."""
-    source = as_space(source)
-    if isinstance(source, Space):
-        return read_or_stream(source, stream=False if is_whole else None)
-    if isinstance(source, VectorStream) and is_whole:
+    opened = as_vectors(source, stream=False if is_whole else None)
+    if isinstance(opened, VectorStream) and is_whole:
         raise InvalidInputError(
             "a map and neighbours need all vectors: pass the Embeddings of Space.read(). "
-            f"Received: {source!r}"
+            f"Received: {opened!r}"
         )
-    return source if isinstance(source, Embeddings | VectorStream) else Embeddings(source)
+    return opened
 
 
 def _describe(embeddings: Embeddings | VectorStream) -> dict[str, Any]:

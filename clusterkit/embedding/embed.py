@@ -241,7 +241,7 @@ def embed_to_store(
     """
     start = time.perf_counter()
     images = as_image_folder(images)
-    part = None if shard is None else Shard(*shard).check()
+    part = None if shard is None else Shard.of_pair(shard)
     on_ray = as_engine(engine)
     _check_shard(part, prune=prune, is_on_ray=on_ray is not None)
     store = as_store(store)
@@ -344,7 +344,7 @@ class _Waiting:
         self._write = write
         self._rows: list[Row] = []
         self._max_rows = max_rows
-        self._max_seconds = max_seconds
+        self._least_seconds = self._max_seconds = max_seconds
         self._since = time.monotonic()
 
     def add(self, row: Row) -> None:
@@ -363,4 +363,4 @@ class _Waiting:
         start = time.monotonic()
         rows, self._rows = self._rows, []
         self._write(rows)
-        self._max_seconds = max(self._max_seconds, 10 * (time.monotonic() - start))
+        self._max_seconds = max(self._least_seconds, 10 * (time.monotonic() - start))

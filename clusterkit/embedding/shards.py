@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -63,6 +63,21 @@ class Shard(NamedTuple):
         if not is_whole or not 1 <= self.number <= self.of <= _MAX_COUNT:
             raise InvalidInputError(f"a shard must be {_ALLOWED}. Received: {self}")
         return self
+
+    @classmethod
+    def of_pair(cls, pair: Any) -> Self:
+        """Return the shard of a number and a count, such as ``(3, 8)``.
+
+        Raises
+        ------
+        InvalidInputError
+            If they are not two numbers, or out of range.
+        """
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise InvalidInputError(
+                f"a shard must be a number and a count, such as (3, 8). Received: {pair!r}"
+            )
+        return cls(*pair).check()
 
     @property
     def writer(self) -> str:

@@ -186,21 +186,21 @@ class RememberedExtractor(Extractor):
 
     def _prepare(self, n_images: int) -> None:
         """Load the network."""
-        if not hasattr(self, "_opened"):
-            self._opened = self._open()
-        self._opened.prepare(n_images)
+        self._open_once().prepare(n_images)
 
     def _forward(self, images: NDArray[np.uint8]) -> Extraction:
         """Run the network."""
-        if not hasattr(self, "_opened"):
-            self._opened = self._open()
-        return self._opened.extract(images)
+        return self._open_once().extract(images)
 
     def _forward_maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         """Run the network up to its last feature maps, if its vectors are their average."""
+        return self._open_once().feature_maps(images)
+
+    def _open_once(self) -> Extractor:
+        """Return the extractor itself, opened at the first call."""
         if not hasattr(self, "_opened"):
             self._opened = self._open()
-        return self._opened.feature_maps(images)
+        return self._opened
 
     def _open(self) -> Extractor:
         """Return the extractor itself, with the first weights that match the space."""

@@ -114,7 +114,7 @@ def fit_epochs(
     callbacks : sequence of keras.callbacks.Callback
         Called after ``best``.
     progress : bool
-        Draw a progress bar on stderr.
+        Whether to show a progress bar on stderr.
     """
     first = epochs if best.is_over else best.n_epochs
     if first and progress:

@@ -79,7 +79,7 @@ def assemble(
     curve, audit, inspection, labels, top5 : optional
         What else the page shows.
     output : path, optional
-        Where the page will lie, for links to the images.
+        Where the page will be written, for links to the images.
     is_served : bool
         Whether a server sends the page, which leaves out what takes long.
     uploads : sequence of str

@@ -129,12 +129,13 @@ def _links(page_images: PageImages, output: Path | None) -> dict[str, Any]:
 
     Relative to the page, so that both can move together; on Windows, absolute on another drive.
     """
-    root = page_images.embeddings.root
-    base = "" if output is not None else "images"
-    if isinstance(root, RemotePath):
+    root, base = page_images.embeddings.root, ""
+    if output is None:
+        base = "images"
+    elif isinstance(root, RemotePath):
         # No browser opens it, but it shows where the file is.
         base = quote(str(root), safe=":/")
-    elif root is not None and output is not None:
+    elif root is not None:
         try:
             base = os.path.relpath(root, output.absolute().parent).replace(os.sep, "/")
         except ValueError:

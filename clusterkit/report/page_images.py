@@ -22,8 +22,7 @@ from clusterkit.clustering.saved import (
 from clusterkit.datasets.names import first_few
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.store.embeddings import Embeddings, describe_space
-from clusterkit.store.reading import as_space, read_or_stream
-from clusterkit.store.space import Space
+from clusterkit.store.reading import as_vectors
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.locations import as_path
 from clusterkit.utils.noise import NOISE
@@ -162,20 +161,12 @@ def read_page_images(clusters: Any, embeddings: Any = None) -> PageImages:
             raise InvalidInputError(
                 f"{clusters} holds no vectors: pass embeddings=, or the path of the store"
             )
-        return _from_table(clusters, _open(embeddings))
+        return _from_table(clusters, as_vectors(embeddings))
     if clusters is not None and embeddings is not None:
         raise InvalidInputError(
             f"clusters must be a Clustering or its table. Received: {type(clusters).__name__}"
         )
-    return _without_clusters(_open(embeddings if clusters is None else clusters))
-
-
-def _open(source: Any) -> Embeddings | VectorStream:
-    """Return embeddings, or those of a large space as a stream."""
-    source = as_space(source)
-    if isinstance(source, Space):
-        return read_or_stream(source)
-    return source if isinstance(source, Embeddings | VectorStream) else Embeddings(source)
+    return _without_clusters(as_vectors(embeddings if clusters is None else clusters))
 
 
 def _choose(
@@ -192,7 +183,7 @@ def _choose(
 
 def _from_clustering(clustering: Clustering, embeddings: Any) -> PageImages:
     """Collect the images of a clustering in memory."""
-    given = clustering.embeddings if embeddings is None else _open(embeddings)
+    given = clustering.embeddings if embeddings is None else as_vectors(embeddings)
     paths = list(clustering.embeddings.paths)
     row_of = {path: row for row, path in enumerate(given.paths)}
     rows = np.array([row_of.get(path, -1) for path in paths])
@@ -205,19 +196,19 @@ def _from_clustering(clustering: Clustering, embeddings: Any) -> PageImages:
     _warn_left_out("the clustering", rows, paths, len(given))
     given, rows[known] = _choose(given, rows[known])
     return PageImages(
-        paths,
-        paths,
-        np.asarray(clustering.labels),
-        np.asarray(clustering.distances, np.float64),
-        np.asarray(clustering.exemplars),
-        rows,
-        given,
-        dict(clustering.names),
-        clustering.decisions.fixed,
-        read_earlier(clustering).next_number,
-        _TABLE,
-        clustering.algorithm,
-        bool(clustering.parameters.get("normalize")),
+        paths=paths,
+        present=paths,
+        labels=np.asarray(clustering.labels),
+        distances=np.asarray(clustering.distances, np.float64),
+        exemplars=np.asarray(clustering.exemplars),
+        rows=rows,
+        embeddings=given,
+        names=dict(clustering.names),
+        kept=clustering.decisions.fixed,
+        next_number=read_earlier(clustering).next_number,
+        table=_TABLE,
+        algorithm=clustering.algorithm,
+        normalize=bool(clustering.parameters.get("normalize")),
     )
 
 
@@ -234,21 +225,20 @@ def _from_table(clusters_csv: str | Path, embeddings: Embeddings | VectorStream)
     embeddings, rows[known] = _choose(embeddings, rows[known])
     embeddings = as_clustered(earlier, embeddings)
     algorithm = earlier.made_by.get("algorithm")
-    labels = np.array(earlier.labels)
     return PageImages(
-        table.paths,
-        followed.paths,
-        labels,
-        np.array(table.distances, np.float64),
-        np.array(table.exemplars, np.bool_),
-        rows,
-        embeddings,
-        dict(earlier.names),
-        earlier.decisions.fixed,
-        earlier.next_number,
-        Path(clusters_csv).name,
-        algorithm if isinstance(algorithm, str) else "unknown",
-        is_normalized(earlier),
+        paths=table.paths,
+        present=followed.paths,
+        labels=np.array(earlier.labels),
+        distances=np.array(table.distances, np.float64),
+        exemplars=np.array(table.exemplars, np.bool_),
+        rows=rows,
+        embeddings=embeddings,
+        names=dict(earlier.names),
+        kept=earlier.decisions.fixed,
+        next_number=earlier.next_number,
+        table=Path(clusters_csv).name,
+        algorithm=algorithm if isinstance(algorithm, str) else "unknown",
+        normalize=is_normalized(earlier),
     )
 
 
@@ -258,19 +248,19 @@ def _without_clusters(embeddings: Embeddings | VectorStream) -> PageImages:
     labels = np.zeros(len(embeddings), np.int64)
     distances, exemplars = distances_to_centers(embeddings, labels, normalize=True)
     return PageImages(
-        list(embeddings.paths),
-        list(embeddings.paths),
-        labels,
-        distances,
-        exemplars,
-        np.arange(len(embeddings)),
-        embeddings,
-        {},
-        frozenset(),
-        1,
-        _TABLE,
-        None,
-        True,
+        paths=list(embeddings.paths),
+        present=list(embeddings.paths),
+        labels=labels,
+        distances=distances,
+        exemplars=exemplars,
+        rows=np.arange(len(embeddings)),
+        embeddings=embeddings,
+        names={},
+        kept=frozenset(),
+        next_number=1,
+        table=_TABLE,
+        algorithm=None,
+        normalize=True,
     )
 
 

@@ -40,7 +40,7 @@ class Sheets:
     cells : ndarray of shape (n,), uint32
         The place of each image: its sheet times 64, plus its cell row by row.
     sizes : ndarray of shape (n, 2), uint8
-        (width, height) of each picture in the upper left of its cell; 0 where the file is gone or
+        (width, height) of each picture at the top left of its cell; 0 where the file is gone or
         cannot be read.
     """
 

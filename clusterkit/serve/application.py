@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.serve.limits import LOCAL_HOSTS, Limits
+from clusterkit.serve.limits import LOCAL_HOSTS, Limits, check_hosts
 from clusterkit.serve.phases import Phases
 from clusterkit.utils.locations import as_path
 from clusterkit.utils.optional_imports import require
@@ -49,7 +49,7 @@ def create_app(
     token : str, optional
         Token that clients must send, as a bearer token or as the password of HTTP Basic.
     hosts : collection of str
-        Names of this server that requests may use.
+        Names of this server that requests may use, and pages that send them; without a port.
     any_address : bool
         Whether requests may use any IP address instead.
     limits : Limits, optional
@@ -95,6 +95,7 @@ def create_app(
         raise InvalidInputError(
             "the token must be printable ASCII text, without spaces at its ends"
         )
+    check_hosts(hosts)
     if not look_seconds > 0:
         raise InvalidInputError(f"look_seconds must be above 0. Received: {look_seconds}")
     store, weights, model, clusters = (

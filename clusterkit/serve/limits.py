@@ -1,8 +1,10 @@
-"""Limits of requests, and the error for those that exceed them."""
+"""Limits of requests, the hosts that they may name, and the error for all others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ipaddress
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
@@ -11,6 +13,7 @@ from clusterkit.errors import ClusterkitError, InvalidInputError
 # Names of this machine that are always accepted.
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 _MIB = 2**20
+_NAME = re.compile(r"[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,25 @@ class Limits:
                 "the limit waiting must be at least that of pictures. Received: "
                 f"waiting={self.waiting}, pictures={self.pictures}"
             )
+
+
+def check_hosts(hosts: Iterable[str]) -> None:
+    """Raise InvalidInputError unless all are names or IP addresses: others would never match."""
+    for host in hosts:
+        if not (_NAME.fullmatch(host) or is_ip_address(host)):
+            raise InvalidInputError(
+                "a host must be a name or an IP address, without https:// and port. "
+                f"Received: {host!r}"
+            )
+
+
+def is_ip_address(host: str) -> bool:
+    """Return whether a host is an IP address, rather than a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 class RefusedError(ClusterkitError, ValueError):

@@ -1,4 +1,4 @@
-"""Open networks: pictures of the input size in, one value per picture out."""
+"""Loaded networks: pictures of the input size in, one value per picture out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _N_WARMING = 4
 
 
-class OpenNetwork(NamedTuple):
+class LoadedNetwork(NamedTuple):
     """A network that is loaded.
 
     Attributes
@@ -47,10 +47,10 @@ class OpenNetwork(NamedTuple):
     run: Run
 
 
-def open_extractor(
+def load_extractor(
     space: dict[str, Any], *, weights: str | Path | None, files: Sequence[Path], phases: Phases
-) -> OpenNetwork:
-    """Open the network that made a space, and run it once.
+) -> LoadedNetwork:
+    """Load the network that made a space, and run it once.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def open_extractor(
 
     Returns
     -------
-    OpenNetwork
+    LoadedNetwork
         Its values are vectors of shape (dimension,), float32.
     """
     from clusterkit.extractors.remembered import RememberedExtractor
@@ -82,7 +82,7 @@ def open_extractor(
     def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return extractor.extract(images).vectors
 
-    return OpenNetwork(extractor.image_size, extractor.resize, run)
+    return LoadedNetwork(extractor.image_size, extractor.resize, run)
 
 
 def _read_some(files: Sequence[Path], extractor: RememberedExtractor) -> NDArray[np.uint8]:
@@ -102,12 +102,12 @@ def _read_some(files: Sequence[Path], extractor: RememberedExtractor) -> NDArray
 
 
 @dataclass(frozen=True)
-class OpenClassifier:
+class LoadedClassifier:
     """A classifier that is loaded.
 
     Attributes
     ----------
-    network : OpenNetwork
+    network : LoadedNetwork
         Its values are the probabilities of the classes.
     classes : list of str
         The classes.
@@ -115,7 +115,7 @@ class OpenClassifier:
         The task: binary, multiclass or multilabel.
     """
 
-    network: OpenNetwork
+    network: LoadedNetwork
     classes: list[str]
     kind: str
     _classifier: Classifier
@@ -131,7 +131,7 @@ class OpenClassifier:
         return Prediction(name, found, values)
 
 
-def open_classifier(path: str | Path) -> OpenClassifier:
+def load_classifier(path: str | Path) -> LoadedClassifier:
     """Load a classifier, and run it once.
 
     Its network runs on batches of any size: ``predict`` would fill each up to 32 pictures.
@@ -150,8 +150,8 @@ def open_classifier(path: str | Path) -> OpenClassifier:
         return classifier.task_.probabilities(compute(pixels)[0])
 
     run(np.zeros((1, *shape[:2], 3), np.uint8))
-    return OpenClassifier(
-        OpenNetwork((shape[0], shape[1]), classifier.resize, run),
+    return LoadedClassifier(
+        LoadedNetwork((shape[0], shape[1]), classifier.resize, run),
         [str(name) for name in classifier.classes_],
         classifier.task_.kind,
         classifier,

@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import ipaddress
 import json
 import time
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from clusterkit.serve.limits import Held, RefusedError
+from clusterkit.serve.limits import Held, RefusedError, is_ip_address
 from clusterkit.serve.service import Service
 from clusterkit.serve.uploads import too_large
 
@@ -32,7 +31,7 @@ _HEADERS = {
     "cache-control": "no-store",
 }
 # Available without a token, for monitoring; they reveal nothing else.
-_OPEN = ("/v2/health/live", "/v2/health/ready")
+OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
 
 
 class Protection:
@@ -48,7 +47,7 @@ class Protection:
         What clients must send as ``Authorization: Bearer TOKEN``, or as the password of HTTP Basic,
         which browsers ask for.
     hosts : collection of str
-        Names of this server that requests may use.
+        Names of this server that requests may use, and pages that send them.
     any_address : bool
         Whether they may also use any IP address: a foreign page cannot make a browser send one for
         its own host name.
@@ -97,7 +96,7 @@ class Protection:
         metrics.active.inc()
         try:
             self._check(scope)
-            if scope["path"] not in _OPEN:
+            if scope["path"] not in OPEN_PATHS:
                 self.requests.take(1)
                 is_counted = True
             await self.app(scope, receive, send_safely)
@@ -120,7 +119,8 @@ class Protection:
         hosts = headers.get(b"host", [])
         if len(hosts) != 1 or not self._is_known(hosts[0].decode("latin-1")):
             raise RefusedError(421, "this server does not answer for that host")
-        if self.token is not None and scope["path"] not in _OPEN:
+        self._check_page(headers)
+        if self.token is not None and scope["path"] not in OPEN_PATHS:
             given = headers.get(b"authorization", [])
             if len(given) != 1 or not hmac.compare_digest(_token_of(given[0]), self.token):
                 raise RefusedError(401, "send the token of the server as a bearer token")
@@ -128,6 +128,17 @@ class Protection:
             # Servers reject invalid lengths before the application sees them.
             if value.isdigit() and int(value[:20]) > self.service.limits.body_bytes:
                 raise too_large(self.service.limits)
+
+    def _check_page(self, headers: dict[bytes, list[bytes]]) -> None:
+        """Raise RefusedError if a browser sends the request for a page of another host.
+
+        Such a page could not read the answer, but keep the networks busy.
+        """
+        if headers.get(b"sec-fetch-site") == [b"same-origin"]:
+            return  # whose origin some browsers hide, as the page sends no referrer
+        for origin in headers.get(b"origin", []):
+            if not self._is_known(origin.decode("latin-1").partition("://")[2]):
+                raise RefusedError(403, "pages of other hosts may not send requests")
 
     def _is_known(self, host: str) -> bool:
         """Return whether a Host header names this server."""
@@ -138,16 +149,7 @@ class Protection:
             return False
         if name is None or parts.netloc != host or "@" in host:
             return False
-        return name in self.hosts or (self.any_address and _is_address(name))
-
-
-def _is_address(name: str) -> bool:
-    """Return whether a name is an IP address."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+        return name in self.hosts or (self.any_address and is_ip_address(name))
 
 
 def _token_of(authorization: bytes) -> bytes:

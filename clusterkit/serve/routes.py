@@ -23,6 +23,7 @@ from clusterkit.serve import answers
 from clusterkit.serve.limits import RefusedError
 from clusterkit.serve.metrics import CONTENT_TYPE
 from clusterkit.serve.page import MAX_ON_PAGE
+from clusterkit.serve.protection import OPEN_PATHS
 from clusterkit.serve.served import Served
 from clusterkit.serve.service import MAX_EXPLAINED, Service
 from clusterkit.serve.uploads import FIELD, Upload, pictures_of
@@ -599,7 +600,10 @@ def _of_pictures(
 def _document(app: FastAPI, has_token: bool, image_id: str | None) -> None:
     """Add shared responses to the document, and an example of each call."""
     refusal = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
-    shared = {"421": "The host is not one of this server."}
+    shared = {
+        "403": "The request is from a page of another host.",
+        "421": "The host is not one of this server.",
+    }
     if has_token:
         shared["401"] = "The token is missing or wrong."
     document = app.openapi()
@@ -625,7 +629,7 @@ def _document(app: FastAPI, has_token: bool, image_id: str | None) -> None:
                 responses["422"]["content"] = refusal
             for status, text in shared.items():
                 responses[status] = {"description": text, "content": refusal}
-            if has_token and path not in ("/v2/health/live", "/v2/health/ready"):
+            if has_token and path not in OPEN_PATHS:
                 operation["security"] = [{"token": []}]
     if has_token:
         scheme = {"type": "http", "scheme": "bearer"}

@@ -10,7 +10,12 @@ from clusterkit.clustering.selection import find_space
 from clusterkit.errors import InvalidInputError, NotFoundError, StoreError
 from clusterkit.extractors.by_name import WITHOUT_NETWORK
 from clusterkit.images.folder import FileStatus
-from clusterkit.serve.networks import OpenClassifier, OpenNetwork, open_classifier, open_extractor
+from clusterkit.serve.networks import (
+    LoadedClassifier,
+    LoadedNetwork,
+    load_classifier,
+    load_extractor,
+)
 from clusterkit.serve.phases import Phases
 from clusterkit.similarity.catalogue import Catalogue
 from clusterkit.store.space import Space
@@ -34,16 +39,16 @@ class Served:
         imported vectors.
     groups : Groups or None
         The groups of ``--clusters``.
-    classifier : OpenClassifier or None
+    classifier : LoadedClassifier or None
         The classifier of ``--model``.
     statuses : dict of str to Status
         The source files.
     """
 
     catalogue: Catalogue | None
-    extractor: OpenNetwork | None
+    extractor: LoadedNetwork | None
     groups: Groups | None
-    classifier: OpenClassifier | None
+    classifier: LoadedClassifier | None
     statuses: dict[str, Status]
 
 
@@ -87,13 +92,13 @@ class Sources:
             If something is missing or damaged, or there is nothing to serve.
         """
         phases = phases or Phases()
+        # Before anything is read, so that later changes are loaded again.
+        now = self.statuses()
         space = self._find_space()
         if space is None and self.model is None:
             raise InvalidInputError("there is nothing to serve: name a store or a model")
         if self.clusters is not None and space is None:
             raise InvalidInputError("clusters are served with the store of their images")
-        # Before the files are read, so that later changes are loaded again.
-        now = self.statuses()
         old = before.statuses if before is not None else {}
         same = {name for name in now if name in old and now[name] == old[name]}
         catalogue = extractor = groups = classifier = None
@@ -118,7 +123,7 @@ class Sources:
                 classifier = before.classifier
             else:
                 with phases.phase("classifier"):
-                    classifier = open_classifier(self.model)
+                    classifier = load_classifier(self.model)
         return Served(catalogue, extractor, groups, classifier, now)
 
     def statuses(self) -> dict[str, Status]:
@@ -147,7 +152,7 @@ class Sources:
 
     def _load_extractor(
         self, catalogue: Catalogue, before: Served | None, phases: Phases
-    ) -> OpenNetwork | None:
+    ) -> LoadedNetwork | None:
         """Return the network of a space; the earlier one if the space is the same.
 
         Imported vectors have none.
@@ -163,7 +168,7 @@ class Sources:
         ):
             return before.extractor
         files = [catalogue.file_of(row) for row in range(min(len(catalogue), 16))]
-        return open_extractor(catalogue.space, weights=self.weights, files=files, phases=phases)
+        return load_extractor(catalogue.space, weights=self.weights, files=files, phases=phases)
 
 
 def _state_of(space: Space) -> Status:

@@ -21,7 +21,7 @@ from clusterkit.serve.batching import Batcher
 from clusterkit.serve.indexing import Indexer
 from clusterkit.serve.limits import Held, Limits, RefusedError
 from clusterkit.serve.metrics import Metrics
-from clusterkit.serve.networks import OpenNetwork
+from clusterkit.serve.networks import LoadedNetwork
 from clusterkit.serve.page import PageKeeper
 from clusterkit.serve.phases import Phases
 from clusterkit.serve.served import Served, Sources
@@ -155,7 +155,7 @@ class Service:
             self.metrics.lag.observe(max(0.0, loop.time() - due))
 
     async def compute(
-        self, pictures: Sequence[Upload], network: OpenNetwork
+        self, pictures: Sequence[Upload], network: LoadedNetwork
     ) -> list[NDArray[np.float32] | str]:
         """Return the network's value of each picture, or the reason why there is none.
 
@@ -174,7 +174,7 @@ class Service:
         self.metrics.pictures.labels("computed").inc(len(found) - n_failed)
         return found
 
-    async def _compute(self, data: bytes, network: OpenNetwork) -> NDArray[np.float32] | str:
+    async def _compute(self, data: bytes, network: LoadedNetwork) -> NDArray[np.float32] | str:
         """Return the network's value of a picture, or the reason why there is none.
 
         Large pictures are decoded one after the other, so that no other picture waits for them.
@@ -191,7 +191,7 @@ class Service:
         return value
 
     async def _decode_and_run(
-        self, data: bytes, network: OpenNetwork, *, is_large: bool = False
+        self, data: bytes, network: LoadedNetwork, *, is_large: bool = False
     ) -> Any:
         """Decode a picture in a pool, and run the network on it with others.
 

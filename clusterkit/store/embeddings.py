@@ -118,6 +118,12 @@ class Embeddings:
     sampled : RandomSample, optional
         The random sample that they are, see :meth:`clusterkit.store.VectorStream.sample`.
 
+    Raises
+    ------
+    InvalidInputError
+        If the vectors are not two-dimensional real numbers within the range of float32, or there is
+        not one path, digest and list of classes per vector.
+
     Examples
     --------
     >>> emb = Embeddings(np.eye(3, dtype="float32"), paths=["a.png", "b.png", "c.png"])
@@ -141,12 +147,7 @@ class Embeddings:
 
     def __post_init__(self) -> None:
         check_vectors(self.vectors, "vectors")
-        try:
-            vectors = np.asarray(self.vectors, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise InvalidInputError(
-                f"vectors must be numbers of shape (n, dimension). Received: {error}"
-            ) from error
+        vectors = _as_float32(self.vectors)
         if vectors.ndim != 2:
             raise InvalidInputError(
                 f"vectors must have shape (n, dimension). Received: {vectors.shape}"
@@ -404,6 +405,23 @@ def describe_space(space: dict[str, Any]) -> str:
     if not space.get("fingerprint"):
         return "unknown space"
     return f"{space.get('extractor', 'unknown')}-{space['fingerprint'][:8]}"
+
+
+def _as_float32(given: Any) -> NDArray[np.float32]:
+    """Return vectors as float32, or raise InvalidInputError if they are not such numbers."""
+    try:
+        if np.iscomplexobj(given):
+            raise TypeError("complex numbers")
+        with np.errstate(over="raise"):
+            return np.asarray(given, dtype=np.float32)
+    except (FloatingPointError, OverflowError):
+        raise InvalidInputError(
+            "vectors must be within the range of float32, 3.4e38. Received: a larger number"
+        ) from None
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"vectors must be numbers of shape (n, dimension). Received: {error}"
+        ) from error
 
 
 def _names(paths: Iterable[Any]) -> list[str]:

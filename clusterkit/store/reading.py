@@ -62,6 +62,29 @@ def as_space(source: Any) -> Any:
     return source.space() if isinstance(source, Store) else source
 
 
+def as_vectors(source: Any, *, stream: bool | None = None) -> Embeddings | VectorStream:
+    """Return embeddings, or those of a large space as a stream.
+
+    Parameters
+    ----------
+    source : Embeddings, VectorStream, array-like, Store, Space, or path of a store
+        Of a store, its default space.
+    stream : bool, optional
+        Whether to open a space as a stream; by default if it is large, see :func:`is_large`.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such store.
+    InvalidInputError
+        If the source is none of these.
+    """
+    source = as_space(source)
+    if isinstance(source, Space):
+        return read_or_stream(source, stream=stream)
+    return source if isinstance(source, Embeddings | VectorStream) else Embeddings(source)
+
+
 def as_embeddings(source: Any) -> Embeddings:
     """Return embeddings, read from the store if one is given.
 
@@ -123,12 +146,9 @@ def as_sample(
     """
     if size is not None:
         check_at_least(size, 1, "sample")
-    source = as_space(source)
-    if isinstance(source, Space):
-        source = read_or_stream(source)
-    if isinstance(source, VectorStream):
-        return source.sample(size, random_state=random_state, progress=progress)
-    loaded = source if isinstance(source, Embeddings) else Embeddings(source)
+    loaded = as_vectors(source)
+    if isinstance(loaded, VectorStream):
+        return loaded.sample(size, random_state=random_state, progress=progress)
     n = len(loaded)
     if size is None or size >= n:
         return loaded

@@ -236,9 +236,14 @@ class Snapshot:
         if not {row.kept[0] for row in rows if row.kept} <= self.listed.names:
             # Another run replaced a part since this one began.
             known = self.known_rows().values()
-            place_of = {row.digest: (row.part, row.position) for row in known if row.error is None}
+            # Imported vectors of unreadable files have no digest, and nothing in common.
+            place_of = {
+                row.digest: (row.part, row.position)
+                for row in known
+                if row.error is None and row.digest is not None
+            }
             for row in rows:
-                row.kept = place_of.get(row.digest, row.kept)
+                row.kept = place_of.get(row.digest or "", row.kept)
         rows_of_part: dict[str, list[Row]] = {}
         for row in rows:
             if row.kept is not None:

@@ -98,6 +98,12 @@ class Store:
         except OSError as error:
             raise space.folders.cannot_write(error) from error
 
+    def _keep_default(self) -> None:
+        """Record the default space, if there is one, before another is written."""
+        default = self.default
+        if default is not None:
+            self._write_default(default)
+
     @contextmanager
     def writing(self, space: Space) -> Iterator[None]:
         """Lock a space for writing, see :meth:`Space.writing`; the default does not change.
@@ -107,9 +113,7 @@ class Store:
         StoreError
             If another process holds the lock, or the store cannot be written.
         """
-        default = self.default
-        if default is not None:
-            self._write_default(default)
+        self._keep_default()
         with space.writing():
             yield
 
@@ -124,9 +128,7 @@ class Store:
         StoreError
             If another process writes under the same name, or the store cannot be written.
         """
-        default = self.default
-        if default is not None:
-            self._write_default(default)
+        self._keep_default()
         with space.adding(writer):
             yield
 
@@ -209,9 +211,7 @@ class Store:
         StoreError
             If another run is writing to a space, or it cannot be written.
         """
-        default = self.default
-        if default is not None:
-            self._write_default(default)
+        self._keep_default()
         for space in self._folders():
             space.follow(moves)
 

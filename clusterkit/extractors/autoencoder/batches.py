@@ -122,7 +122,7 @@ def open_pixels(
     scratch : pathlib.Path
         Folder for the decoded pixels.
     progress : bool
-        Draw a progress bar on stderr.
+        Whether to show a progress bar on stderr.
 
     Yields
     ------

@@ -19,6 +19,8 @@ CODE_CHANNELS = 8
 MAX_WIDTH = 128
 # Channels between the feature map and a dense bottleneck.
 HIDDEN_UNITS = 512
+# Share of the largest latent value below which differences are only those of rounding.
+_ROUNDING = 1e-5
 _ENCODE, _DECODE = "encode", "decode"
 
 
@@ -82,7 +84,8 @@ def whiten(model: keras.Model, vectors: NDArray[np.float32]) -> None:
 
     The basis of a bottleneck is arbitrary, since the next layer can undo any invertible map.  With
     principal components of equal variance, distances and angles between vectors depend on all
-    learned directions, not on arbitrary scales.  The reconstructions do not change.
+    learned directions, not on arbitrary scales.  The reconstructions do not change.  Directions in
+    which the images do not differ, as with a single image or copies of one, keep their scale.
 
     Parameters
     ----------
@@ -99,10 +102,11 @@ def whiten(model: keras.Model, vectors: NDArray[np.float32]) -> None:
     samples = vectors.reshape(-1, n_channels).astype(np.float64)
     mean = samples.mean(axis=0)
     # Shrinkage, so that directions that few images determine are not amplified.
-    covariance, _ = ledoit_wolf(samples)
+    covariance = ledoit_wolf(samples)[0] if len(samples) > 1 else np.zeros((n_channels,) * 2)
     variances, axes = np.linalg.eigh(np.atleast_2d(covariance))
-    scales = np.sqrt(np.maximum(variances[::-1], np.finfo(np.float32).tiny))
-    axes = axes[:, ::-1]
+    variances, axes = variances[::-1], axes[:, ::-1]
+    rounding = (_ROUNDING * np.abs(samples).max()) ** 2
+    scales = np.sqrt(np.where(variances > rounding, variances, 1.0))
     encode.set_weights([kernel @ (axes / scales), (bias - mean) @ (axes / scales)])
     matrix = next_kernel.reshape(n_channels, -1)
     unmixed = ((axes * scales).T @ matrix).reshape(next_kernel.shape)

@@ -162,7 +162,7 @@ def train_autoencoder(
     overwrite : bool
         Whether an existing output may be replaced.
     progress : bool
-        Draw a progress bar on stderr; plain lines if that is not a terminal.
+        Whether to show a progress bar on stderr, or plain lines if that is not a terminal.
 
     Returns
     -------

@@ -199,7 +199,7 @@ def _unite(
             )
             raise InvalidInputError(
                 f"{source} has two labels for {address}: {first} and {second}. Several labels of a "
-                f"picture belong into one line, with {LABEL_SEPARATOR} between"
+                f"picture belong in one line, with {LABEL_SEPARATOR} between"
             )
     if not found:
         raise InvalidInputError(f"{source} has no addresses")

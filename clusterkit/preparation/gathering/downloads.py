@@ -43,6 +43,8 @@ _SLOW_DOWN = frozenset({429, 503})
 # Statuses after which the same request may succeed.
 _MAY_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _GZIP = frozenset({"gzip", "x-gzip"})
+# Returns why a file with these first bytes is not wanted, or None if it may be.
+WhyWrong = Callable[[bytes], str | None]
 
 
 @dataclass(frozen=True)
@@ -171,9 +173,7 @@ class Downloader:
         await asyncio.gather(*self._rules.values(), return_exceptions=True)
         await self._client.aclose()
 
-    async def fetch(
-        self, address: str, *, why_wrong: Callable[[bytes], str | None] | None = None
-    ) -> Answer:
+    async def fetch(self, address: str, *, why_wrong: WhyWrong | None = None) -> Answer:
         """Download an address.
 
         Parameters
@@ -190,11 +190,13 @@ class Downloader:
         """
         return await self._persist(address, self.limits.max_bytes, why_wrong, is_robots=False)
 
-    async def _persist(self, address: str, *how: Any, is_robots: bool) -> Answer:
+    async def _persist(
+        self, address: str, max_bytes: int, why_wrong: WhyWrong | None, *, is_robots: bool
+    ) -> Answer:
         """Retry until it succeeds, or retrying is of no use."""
         for attempt in range(self.limits.attempts):
             try:
-                return await self._follow(address, *how, is_robots=is_robots)
+                return await self._follow(address, max_bytes, why_wrong, is_robots=is_robots)
             except FailedError as failure:
                 wait = backoff(attempt, self._rng) if failure.wait is None else failure.wait
                 # Also for other addresses, whether or not this one is retried.
@@ -207,13 +209,15 @@ class Downloader:
                     await asyncio.sleep(wait)
         raise AssertionError("there is at least one attempt")
 
-    async def _follow(self, address: str, *how: Any, is_robots: bool) -> Answer:
+    async def _follow(
+        self, address: str, max_bytes: int, why_wrong: WhyWrong | None, *, is_robots: bool
+    ) -> Answer:
         """Request an address, and those that it redirects to."""
         for _ in range(_MAX_HOPS):
             url = httpx.URL(address)
             if self.limits.obeys_robots and not is_robots:
                 await self._check_rules(url)
-            answer = await self._ask(url, *how, is_robots=is_robots)
+            answer = await self._ask(url, max_bytes, why_wrong, is_robots=is_robots)
             if isinstance(answer, Answer):
                 return answer
             try:
@@ -266,7 +270,7 @@ class Downloader:
         self,
         url: httpx.URL,
         max_bytes: int,
-        why_wrong: Callable[[bytes], str | None] | None,
+        why_wrong: WhyWrong | None,
         *,
         is_robots: bool,
     ) -> Answer | str:
@@ -363,7 +367,7 @@ class Downloader:
 async def _read(
     response: httpx.Response,
     max_bytes: int,
-    why_wrong: Callable[[bytes], str | None] | None,
+    why_wrong: WhyWrong | None,
     *,
     cuts: bool,
 ) -> bytes:

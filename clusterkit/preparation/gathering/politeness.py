@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from datetime import UTC
 
 from protego import Protego
 
@@ -76,9 +77,11 @@ def read_retry_after(value: str | None, now: float) -> float | None:
         return float(value[:9])
     try:
         moment = email.utils.parsedate_to_datetime(value)
+        # A date without a zone, as old servers write it, is in UTC, not in that of this machine.
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return max(0.0, moment.timestamp() - now)
     except (ValueError, OverflowError):
         return None
-    return max(0.0, moment.timestamp() - now)
 
 
 def backoff(attempt: int, rng: random.Random) -> float:
