@@ -10,6 +10,8 @@ from PIL import Image
 
 from clusterkit.errors import ImageError
 from clusterkit.images.decoding import decode_image
+from clusterkit.images.formats import has_frames
+from clusterkit.images.tiff import exif_orientation
 from tests.image_writers import chunk, encode, segment, tiff
 from tests.odd_files import PICTURE, picture
 
@@ -262,3 +264,12 @@ def test_an_end_is_not_lent_to_a_jpeg_that_lacks_pixels() -> None:
 def test_what_is_not_supported_is_named(start: bytes, reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
         decode_image(start + bytes(99))
+
+
+@pytest.mark.parametrize("offset", [2**40, 2**63, 2**64 - 1])
+def test_places_beyond_any_file_are_no_orientation(offset: int) -> None:
+    block = b"II+\0\x08\0\0\0" + struct.pack("<Q", offset)
+    assert exif_orientation(block) is None
+    data = encode(Image.new("RGB", (64, 48), "teal"), "JPEG", exif=b"Exif\0\0" + block)
+    assert decode_image(data, (24, 32))[1] == (48, 64)
+    assert not has_frames(block + bytes(100))

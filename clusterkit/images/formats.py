@@ -92,7 +92,7 @@ def has_frames(data: bytes) -> bool:
             return _has_tiff_pages(data)
         if kind == "WebP":
             return data[12:16] == b"VP8X" and bool(data[20] & 2)
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, OverflowError):
         pass  # It is too short, or damaged.
     return kind == "AVIF" and data[8:12] == b"avis"
 

@@ -594,7 +594,8 @@ def read_tags(data: bytes) -> tuple[str, dict[int, Any]]:
     try:
         at = struct.unpack_from(f"{order}Q" if big else f"{order}L", data, 8 if big else 4)[0]
         n = struct.unpack_from(f"{order}Q" if big else f"{order}H", data, at)[0]
-    except struct.error:
+    # A place beyond 2**63 cannot be read at, either.
+    except (struct.error, OverflowError):
         raise ImageError("damaged: the TIFF file is truncated") from None
     at += 8 if big else 2
     n = min(n, _MAX_TAGS)
