@@ -676,3 +676,20 @@ def test_the_tables_of_a_curve_and_of_labels_are_there(
     assert "3 clusters" in tab.inner_text("section:has(> #number) p")
     assert tab.locator(".bars .best").count() == 1
     assert "accuracy 1.000" in tab.inner_text("section:has(> #labels)")
+
+
+def test_two_windows_of_a_page_share_their_decisions(place: Place, open_page: Open) -> None:
+    tab = open_page(place.page)
+    other = tab.context.new_page()
+    other.goto(place.page.as_uri())
+    other.wait_for_selector("body[data-ready]")
+    tab.evaluate("Page.mark([1, 2], true)")
+    wait_until(other, "Decisions.marks.size === 2")
+    assert status(other) == "As in another window of this page. 1 decision."
+    other.evaluate("Page.mark([7], true)")
+    wait_until(tab, "Decisions.marks.size === 3")
+    tab.click("#undo")
+    wait_until(other, "Decisions.marks.size === 2")
+    other.reload()
+    other.wait_for_selector("body[data-ready]")
+    assert other.evaluate("[...Decisions.marks]") == [1, 2]

@@ -143,6 +143,10 @@ const Page = (() => {
       moveTo(rows, number, `${plural(rows.length, "image")} moved to ${Decisions.title(number)}`);
       Choice.clear();
     });
+    const follow = () => { Decisions.follow(); Choice.filter(); };
+    addEventListener("storage", (event) => { if (event.key === Decisions.place) follow(); });
+    // A page that a browser had put away, for its button Back, has heard nothing meanwhile.
+    addEventListener("pageshow", (event) => { if (event.persisted) follow(); });
     document.addEventListener("keydown", (event) => {
       const isTyping = event.target.matches("input, select, textarea");
       if (!(event.ctrlKey || event.metaKey) || isTyping || event.key.toLowerCase() !== "z") return;
