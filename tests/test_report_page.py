@@ -693,3 +693,19 @@ def test_two_windows_of_a_page_share_their_decisions(place: Place, open_page: Op
     other.reload()
     other.wait_for_selector("body[data-ready]")
     assert other.evaluate("[...Decisions.marks]") == [1, 2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pictures_are_printed_and_controls_are_not(
+    place: Place, open_page: Open, scheme: str
+) -> None:
+    tab = open_page(place.page, color_scheme=scheme)
+    tab.locator("#list [role=option]").first.click()
+    tab.evaluate("Choice.select([0])")
+    tab.emulate_media(media="print")
+    cell = tab.locator("#list .cell").first
+    assert cell.evaluate("(one) => getComputedStyle(one).printColorAdjust") == "exact"
+    for control in ("#bar", "#filters", "#map-part", "#selected", "#details", "nav"):
+        assert not tab.is_visible(control)
+    paper = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert paper == "rgb(255, 255, 255)"

@@ -186,6 +186,7 @@ const Page = (() => {
       List.begin();
       linkFindings();
       Pictures.arrived();
+      Pictures.loadAll();
       document.body.dataset.ready = "true";
     };
     if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", rest);
