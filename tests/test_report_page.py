@@ -709,3 +709,51 @@ def test_pictures_are_printed_and_controls_are_not(
         assert not tab.is_visible(control)
     paper = tab.evaluate("getComputedStyle(document.body).backgroundColor")
     assert paper == "rgb(255, 255, 255)"
+
+
+def test_the_keyboard_is_never_lost(place: Place, open_page: Open) -> None:
+    tab = open_page(place.page)
+    active = "document.activeElement.getAttribute('aria-label') || document.activeElement.id"
+    # From the images to the decisions, and back, whatever was decided there.
+    sheet = tab.locator("[role=listbox]").nth(1)
+    for keys in (["Escape"], ["Tab", "Enter"], ["Shift+Tab", "Enter"]):
+        sheet.focus()
+        tab.keyboard.press("Space")
+        tab.keyboard.press("m")
+        assert tab.evaluate(active) == "target"
+        if keys[0] == "Tab":
+            tab.select_option("#target", "0")
+        for key in keys:
+            tab.keyboard.press(key)
+        assert tab.evaluate(active) == "Images of cluster 1", keys
+        sheet.press("Escape")
+    assert labels_of(tab).count(0) == 21
+    # Buttons that disappear, or are disabled.
+    tab.focus("#undo")
+    tab.keyboard.press("Enter")
+    assert tab.evaluate(active) == "redo"
+    tab.keyboard.press("Enter")
+    assert tab.evaluate(active) == "undo"
+    tab.select_option("[aria-label='Merge cluster 2 into']", "0")
+    tab.focus("section.cluster:has(#cluster-2) button:text-is('Merge')")
+    tab.keyboard.press("Enter")
+    assert "Images of cluster" in tab.evaluate(active)
+    more = tab.locator("section.cluster:has(#cluster-0) button:text-matches('^Show')")
+    more.focus()
+    tab.keyboard.press("Enter")
+    assert "Images of cluster" in tab.evaluate(active)
+
+
+def test_going_back_shows_no_filter_that_is_not_applied(place: Place, open_page: Open) -> None:
+    tab = open_page(place.page)
+    tab.fill("#text", "green")
+    tab.uncheck("#pictures")
+    tab.select_option("#color", "label")
+    wait_until(tab, "document.getElementById('shown').textContent.startsWith('20 of 60')")
+    tab.goto("about:blank")
+    tab.go_back()
+    tab.wait_for_selector("body[data-ready]")
+    state = tab.evaluate("({ ...Choice.state })")
+    assert tab.input_value("#text") == state["text"]
+    assert tab.input_value("#color") == state["color"]
+    assert tab.is_checked("#pictures")

@@ -10,6 +10,9 @@ const List = (() => {
   const parts = new Map();
   let last = null;
 
+  // The list of images that had the keyboard last.
+  let visited = null;
+
   const isLong = (number) => shown.get(number) ?? FIRST;
 
   /** Return the name of a cluster as one types it. */
@@ -81,7 +84,7 @@ const List = (() => {
     if (number !== NOISE) {
       field = make("input", {
         "aria-label": `Name of cluster ${number}`, placeholder: "name", maxlength: 200, size: 24,
-        dir: "auto",
+        dir: "auto", autocomplete: "off",
       });
       field.addEventListener("change", () => Page.rename(number, field));
       field.addEventListener("keydown", (event) => {
@@ -108,6 +111,7 @@ const List = (() => {
     more.addEventListener("click", () => {
       shown.set(number, isLong(number) + MORE);
       fill(part, number);
+      if (more.hidden) sheet.focus({ preventScroll: true });
     });
     const element = make("section", { class: "cluster", "aria-labelledby": id }, head, sheet, more);
     const part = { element, sheet, more, size, field, merge, go };
@@ -139,6 +143,7 @@ const List = (() => {
     const { sheet } = part;
     const current = () => sheet.querySelector(".active") ?? sheet.firstElementChild;
     sheet.addEventListener("focus", () => {
+      visited = sheet;
       if (sheet.matches(":focus-visible")) activate(part, current());
     });
     sheet.addEventListener("click", (event) => {
@@ -177,6 +182,8 @@ const List = (() => {
         Choice.open(Number(items[index].dataset.row), { focus: true });
       } else if (event.key === "a" && (event.ctrlKey || event.metaKey)) {
         Choice.select(rowsOf(number));
+      } else if (event.key === "m" && Choice.selected.size) {
+        get("target").focus();
       } else if (event.key === "Escape") {
         Choice.clear();
       } else {
@@ -212,6 +219,13 @@ const List = (() => {
     root.append(nothing);
   }
 
+  /** Give the keyboard to the list of images that had it last, or to that of a cluster. */
+  function focus(number = null) {
+    const isThere = visited?.isConnected && visited.offsetParent;
+    const sheet = isThere ? visited : parts.get(number)?.sheet ?? root.querySelector("[role=listbox]");
+    sheet?.focus({ preventScroll: true });
+  }
+
   const nothing = make("p", { class: "note", hidden: true }, "No image matches the filters.");
 
   function updateSelected() {
@@ -229,5 +243,5 @@ const List = (() => {
     Decisions.changed.add(update);
   }
 
-  return { begin, offer, parts, nameOf };
+  return { begin, focus, offer, parts, nameOf };
 })();
