@@ -479,7 +479,7 @@ def test_hostile_names_stay_names(hostile: Place, open_page: Open, tmp_path: Pat
         address = tab.evaluate("(row) => new URL(linkTo(row), location.href).pathname", row)
         assert unquote(address) == hostile.page.parent / "photos" / path
     shown = tab.locator("#list [role=option][title*='two']").first
-    assert shown.get_attribute("title") == "red/two\\nlines.png"
+    assert shown.get_attribute("title").partition(", ")[0] == "red/two\\nlines.png"
     name = "</script><b>x & \"y\" 'z' \\udc80 שלום"
     field = "[aria-label='Name of cluster 2']"
     tab.fill(field, name)
@@ -655,7 +655,8 @@ def test_axe_finds_nothing_serious(
 
 def test_findings_open_their_images(place: Place, open_page: Open, tmp_path: Path) -> None:
     path = place.found.embeddings.paths[7]
-    finding = Finding("outliers", False, "One is odd.", 1.0, "Look.", (path, "other.png"))
+    named = (path, "other.png", path)  # as in two pairs of copies
+    finding = Finding("outliers", False, "One is odd.", 1.0, "Look.", named)
     page = tmp_path / "report.html"
     write_report(place.found, page, audit=Audit(place.found.embeddings, [finding]))
     tab = open_page(page)
@@ -757,3 +758,18 @@ def test_going_back_shows_no_filter_that_is_not_applied(place: Place, open_page:
     assert tab.input_value("#text") == state["text"]
     assert tab.input_value("#color") == state["color"]
     assert tab.is_checked("#pictures")
+
+
+def test_the_colours_of_the_map_are_explained(place: Place, open_page: Open) -> None:
+    tab = open_page(place.page)
+    legend = tab.locator("#legend li")
+    assert legend.all_text_contents() == ["0 first 20", "cluster 1 20", "cluster 2 20"]
+    swatch = "(one) => getComputedStyle(one.querySelector('.swatch')).backgroundColor"
+    heading = tab.locator("section.cluster").nth(1).evaluate(swatch)
+    assert legend.nth(1).evaluate(swatch) == heading
+    tab.evaluate("Page.merge(2, 1)")
+    assert legend.all_text_contents() == ["0 first 20", "cluster 1 40"]
+    tab.select_option("#color", "label")
+    assert legend.all_text_contents() == ["blue 20", "green 20", "red 20"]
+    tab.click("#list-words summary")
+    assert "silhouette" in tab.inner_text("#list-words dl")

@@ -33,7 +33,7 @@ const List = (() => {
     if (seen?.odd[row]) said.push("unlike its cluster");
     if (Decisions.marks.has(row)) said.push("marked");
     const made = make("li", {
-      role: "option", id: `image-${row}`, title: path, "aria-label": said.join(", "),
+      role: "option", id: `image-${row}`, title: said.join(", "), "aria-label": said.join(", "),
       "aria-selected": String(Choice.selected.has(row)),
     }, Pictures.element(row), make("span", { class: "tick", "aria-hidden": "true" }));
     if (Decisions.marks.has(row)) made.classList.add("marked");
@@ -236,7 +236,7 @@ const List = (() => {
 
   function begin() {
     root.replaceChildren();
-    get("list-help").hidden = false;
+    get("list-help").hidden = get("list-words").hidden = false;
     update();
     Choice.filtered.add(update);
     Choice.selection.add(updateSelected);

@@ -198,6 +198,7 @@ const Page = (() => {
     updateShown();
     // The map needs no thumbnails to begin; the sheets stand behind this script.
     Plane.begin();
+    Legend.begin();
     const rest = () => {
       Details.begin();
       List.begin();
