@@ -97,7 +97,7 @@ def test_a_stream_is_refused(clustering):
 def test_reopening_says_what_is_only_in_one_of_both(clustering, tmp_path):
     table = clustering.to_csv(tmp_path / "clusters.csv")
     with pytest.warns(
-        Notice, match=r"left out 12 images of .*clusters\.csv that are not in the store"
+        Notice, match=r"left out 12 images of .*clusters\.csv without a vector in the store"
     ):
         part = ck.reopen_clustering(table, clustering.embeddings[:80])
     assert (part.labels == clustering.labels[:80]).all()

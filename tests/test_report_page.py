@@ -631,6 +631,7 @@ def test_what_an_inspection_knows_is_shown(place: Place, open_page: Open, tmp_pa
     assert tab.locator("#list .borderline").get_attribute("id") == "image-3"
     tab.locator("#image-5").click()
     assert "unlike its cluster" in tab.inner_text("#details")
+    assert tab.evaluate("twoDecimals(-0.001)") == "0.00"
     tab.select_option("#which", "odd")
     assert tab.locator("#list [role=option]:visible").count() == 1
     tab.select_option("#which", "all")
@@ -773,3 +774,19 @@ def test_the_colours_of_the_map_are_explained(place: Place, open_page: Open) -> 
     assert legend.all_text_contents() == ["blue 20", "green 20", "red 20"]
     tab.click("#list-words summary")
     assert "silhouette" in tab.inner_text("#list-words dl")
+
+
+def test_a_page_that_was_sent_says_that_its_files_are_elsewhere(
+    place: Place, browser: Any, tmp_path: Path
+) -> None:
+    said = "the file is not where it was"
+    for page, is_sent in ((place.page, False), (tmp_path / "mail" / "report.html", True)):
+        page.parent.mkdir(exist_ok=True)
+        if is_sent:
+            shutil.copy(place.page, page)
+        tab = browser.new_page()
+        tab.goto(page.as_uri())
+        tab.locator("#list [role=option]").first.click()
+        tab.locator(f"#details :text('{said}')" if is_sent else "#details .large img").wait_for()
+        assert (said in tab.inner_text("#details")) == is_sent
+        tab.close()
