@@ -790,3 +790,22 @@ def test_a_page_that_was_sent_says_that_its_files_are_elsewhere(
         tab.locator(f"#details :text('{said}')" if is_sent else "#details .large img").wait_for()
         assert (said in tab.inner_text("#details")) == is_sent
         tab.close()
+
+
+def test_little_room_and_forced_colours_leave_everything_to_be_seen(
+    place: Place, open_page: Open
+) -> None:
+    tab = open_page(place.page, width=320, forced_colors="active")
+    tab.set_viewport_size({"width": 320, "height": 256})
+    swatch = tab.locator("#legend .swatch").first
+    color = "(one) => getComputedStyle(one).backgroundColor"
+    assert swatch.evaluate(color) == "rgb(0, 114, 178)"
+    tab.evaluate("Choice.select([0])")
+    tab.locator("#image-0").scroll_into_view_if_needed()
+    assert tab.locator("#selected").bounding_box()["height"] < 60
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 320
+    border = "(row) => getComputedStyle(document.getElementById(`image-${row}`)).borderTopColor"
+    assert tab.evaluate(border, 0) != tab.evaluate(border, 1)
+    # A single cluster has none to be merged into.
+    tab.evaluate("Page.merge(1, 0); Page.merge(2, 0)")
+    assert tab.locator("[aria-label^='Merge']:visible").count() == 0

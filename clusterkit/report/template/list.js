@@ -119,13 +119,14 @@ const List = (() => {
     return part;
   }
 
-  /** Fill a list of the clusters that images can be put into. */
+  /** Fill a list of the clusters that images can be put into, and return how many there are. */
   function offer(select, except) {
     const numbers = [...Decisions.clusters().keys()].filter((one) => one !== except && one !== NOISE);
     const first = select.firstElementChild;
     const before = select.value;
     select.replaceChildren(first, ...numbers.map((one) => make("option", { value: one }, Decisions.title(one))));
     select.value = numbers.includes(Number(before)) && before !== "" ? before : "";
+    return numbers.length;
   }
 
   // Keys and clicks in a sheet.
@@ -211,7 +212,7 @@ const List = (() => {
       before = part.element;
       if (part.field) part.field.value = nameOf(number);
       part.size.textContent = describe(number);
-      offer(part.merge, number);
+      part.merge.hidden = !offer(part.merge, number);
       part.go.hidden = part.merge.value === "";
       fill(part, number);
     }
