@@ -121,5 +121,5 @@ def test_a_page_of_other_images_is_refused(clustering, tmp_path):
     others = ck.Embeddings(np.eye(3), paths=["a", "b", "c"])
     with pytest.raises(InvalidInputError, match="none of the 92 clustered images, such as 0"):
         ck.write_report(clustering, tmp_path / "report.html", embeddings=others)
-    with pytest.warns(Notice, match="12 images of the clustering are not in the store"):
+    with pytest.warns(Notice, match="12 images of the clustering without a vector in the store"):
         ck.write_report(clustering, tmp_path / "report.html", embeddings=clustering.embeddings[:80])
