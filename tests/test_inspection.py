@@ -97,7 +97,7 @@ def test_a_stream_is_refused(clustering):
 def test_reopening_says_what_is_only_in_one_of_both(clustering, tmp_path):
     table = clustering.to_csv(tmp_path / "clusters.csv")
     with pytest.warns(
-        Notice, match=r"left out 12 images of .*clusters\.csv that are not in the store"
+        Notice, match=r"left out 12 images of .*clusters\.csv without a vector in the store"
     ):
         part = ck.reopen_clustering(table, clustering.embeddings[:80])
     assert (part.labels == clustering.labels[:80]).all()
@@ -121,5 +121,5 @@ def test_a_page_of_other_images_is_refused(clustering, tmp_path):
     others = ck.Embeddings(np.eye(3), paths=["a", "b", "c"])
     with pytest.raises(InvalidInputError, match="none of the 92 clustered images, such as 0"):
         ck.write_report(clustering, tmp_path / "report.html", embeddings=others)
-    with pytest.warns(Notice, match="12 images of the clustering are not in the store"):
+    with pytest.warns(Notice, match="12 images of the clustering without a vector in the store"):
         ck.write_report(clustering, tmp_path / "report.html", embeddings=clustering.embeddings[:80])

@@ -28,6 +28,7 @@ from clusterkit.clustering.decisions import Decisions
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
 from clusterkit.images.folder import ImageFolder, digest_file
 from clusterkit.plots import (
+    AuditDisplay,
     ClassCountsDisplay,
     ClassScoresDisplay,
     ClassSimilarityDisplay,
@@ -40,6 +41,7 @@ from clusterkit.plots import (
     ElbowDisplay,
     ExplanationDisplay,
     GalleryDisplay,
+    InspectionDisplay,
     LearningCurvesDisplay,
     LossCurveDisplay,
     MapDisplay,
@@ -52,8 +54,11 @@ from clusterkit.plots import (
     render_figure,
     save_figure,
 )
+from clusterkit.plots.audit import PropertyBar
+from clusterkit.plots.inspection import ClusterRow
 from clusterkit.plots.style import BLUE, CYCLE, VERMILION, cluster_color, fit, wrap
 from clusterkit.similarity.similar import explain
+from clusterkit.similarity.space_audit import Audit
 from clusterkit.space_comparison import SpaceComparison, SpaceScores
 from clusterkit.store.embeddings import Embeddings
 
@@ -948,3 +953,14 @@ def test_learning_curves_mark_the_epoch_that_was_kept() -> None:
         training, validation, mark = axes.get_lines()
         assert (training.get_linestyle(), validation.get_linestyle()) == ("--", "-")
         assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (2, value)
+
+
+def test_one_image_is_no_images_and_nothing_is_minus_zero() -> None:
+    row = ClusterRow(0, "", 1, -0.001, [], [], [])
+    assert {"1 image", "silhouette 0.00"} <= {*texts(InspectionDisplay([row]).plot())}
+    assert "0.00" in texts(AuditDisplay([PropertyBar("brightness", -0.001, 0.3, False)]).plot())
+
+
+def test_an_image_with_several_copies_is_drawn_once(emb: Embeddings) -> None:
+    display = AuditDisplay.from_audit(Audit(emb, [], copies=[(0, 1), (0, 2), (1, 2)]))
+    assert display.images["copies"] == [emb.files[row] for row in (0, 1, 2)]

@@ -152,7 +152,7 @@ def test_a_table_of_another_space_and_images_that_are_elsewhere(
     other = bundles(tmp_path / "photos", name="other")[2:]
     with (
         pytest.warns(UserWarning, match="the earlier clusters are of the space own"),
-        pytest.warns(Notice, match=r"2 images of .*clusters\.csv are not in the store"),
+        pytest.warns(Notice, match=r"2 images of .*clusters\.csv without a vector in the store"),
     ):
         report = write_report(table, tmp_path / "report.html", embeddings=other)
     # Their files exist, so their pictures are shown.

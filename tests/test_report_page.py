@@ -479,7 +479,7 @@ def test_hostile_names_stay_names(hostile: Place, open_page: Open, tmp_path: Pat
         address = tab.evaluate("(row) => new URL(linkTo(row), location.href).pathname", row)
         assert unquote(address) == hostile.page.parent / "photos" / path
     shown = tab.locator("#list [role=option][title*='two']").first
-    assert shown.get_attribute("title") == "red/two\\nlines.png"
+    assert shown.get_attribute("title").partition(", ")[0] == "red/two\\nlines.png"
     name = "</script><b>x & \"y\" 'z' \\udc80 שלום"
     field = "[aria-label='Name of cluster 2']"
     tab.fill(field, name)
@@ -631,6 +631,7 @@ def test_what_an_inspection_knows_is_shown(place: Place, open_page: Open, tmp_pa
     assert tab.locator("#list .borderline").get_attribute("id") == "image-3"
     tab.locator("#image-5").click()
     assert "unlike its cluster" in tab.inner_text("#details")
+    assert tab.evaluate("twoDecimals(-0.001)") == "0.00"
     tab.select_option("#which", "odd")
     assert tab.locator("#list [role=option]:visible").count() == 1
     tab.select_option("#which", "all")
@@ -655,7 +656,8 @@ def test_axe_finds_nothing_serious(
 
 def test_findings_open_their_images(place: Place, open_page: Open, tmp_path: Path) -> None:
     path = place.found.embeddings.paths[7]
-    finding = Finding("outliers", False, "One is odd.", 1.0, "Look.", (path, "other.png"))
+    named = (path, "other.png", path)  # as in two pairs of copies
+    finding = Finding("outliers", False, "One is odd.", 1.0, "Look.", named)
     page = tmp_path / "report.html"
     write_report(place.found, page, audit=Audit(place.found.embeddings, [finding]))
     tab = open_page(page)
@@ -676,3 +678,134 @@ def test_the_tables_of_a_curve_and_of_labels_are_there(
     assert "3 clusters" in tab.inner_text("section:has(> #number) p")
     assert tab.locator(".bars .best").count() == 1
     assert "accuracy 1.000" in tab.inner_text("section:has(> #labels)")
+
+
+def test_two_windows_of_a_page_share_their_decisions(place: Place, open_page: Open) -> None:
+    tab = open_page(place.page)
+    other = tab.context.new_page()
+    other.goto(place.page.as_uri())
+    other.wait_for_selector("body[data-ready]")
+    tab.evaluate("Page.mark([1, 2], true)")
+    wait_until(other, "Decisions.marks.size === 2")
+    assert status(other) == "As in another window of this page. 1 decision."
+    other.evaluate("Page.mark([7], true)")
+    wait_until(tab, "Decisions.marks.size === 3")
+    tab.click("#undo")
+    wait_until(other, "Decisions.marks.size === 2")
+    other.reload()
+    other.wait_for_selector("body[data-ready]")
+    assert other.evaluate("[...Decisions.marks]") == [1, 2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pictures_are_printed_and_controls_are_not(
+    place: Place, open_page: Open, scheme: str
+) -> None:
+    tab = open_page(place.page, color_scheme=scheme)
+    tab.locator("#list [role=option]").first.click()
+    tab.evaluate("Choice.select([0])")
+    tab.emulate_media(media="print")
+    cell = tab.locator("#list .cell").first
+    assert cell.evaluate("(one) => getComputedStyle(one).printColorAdjust") == "exact"
+    for control in ("#bar", "#filters", "#map-part", "#selected", "#details", "nav"):
+        assert not tab.is_visible(control)
+    paper = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert paper == "rgb(255, 255, 255)"
+
+
+def test_the_keyboard_is_never_lost(place: Place, open_page: Open) -> None:
+    tab = open_page(place.page)
+    active = "document.activeElement.getAttribute('aria-label') || document.activeElement.id"
+    # From the images to the decisions, and back, whatever was decided there.
+    sheet = tab.locator("[role=listbox]").nth(1)
+    for keys in (["Escape"], ["Tab", "Enter"], ["Shift+Tab", "Enter"]):
+        sheet.focus()
+        tab.keyboard.press("Space")
+        tab.keyboard.press("m")
+        assert tab.evaluate(active) == "target"
+        if keys[0] == "Tab":
+            tab.select_option("#target", "0")
+        for key in keys:
+            tab.keyboard.press(key)
+        assert tab.evaluate(active) == "Images of cluster 1", keys
+        sheet.press("Escape")
+    assert labels_of(tab).count(0) == 21
+    # Buttons that disappear, or are disabled.
+    tab.focus("#undo")
+    tab.keyboard.press("Enter")
+    assert tab.evaluate(active) == "redo"
+    tab.keyboard.press("Enter")
+    assert tab.evaluate(active) == "undo"
+    tab.select_option("[aria-label='Merge cluster 2 into']", "0")
+    tab.focus("section.cluster:has(#cluster-2) button:text-is('Merge')")
+    tab.keyboard.press("Enter")
+    assert "Images of cluster" in tab.evaluate(active)
+    more = tab.locator("section.cluster:has(#cluster-0) button:text-matches('^Show')")
+    more.focus()
+    tab.keyboard.press("Enter")
+    assert "Images of cluster" in tab.evaluate(active)
+
+
+def test_going_back_shows_no_filter_that_is_not_applied(place: Place, open_page: Open) -> None:
+    tab = open_page(place.page)
+    tab.fill("#text", "green")
+    tab.uncheck("#pictures")
+    tab.select_option("#color", "label")
+    wait_until(tab, "document.getElementById('shown').textContent.startsWith('20 of 60')")
+    tab.goto("about:blank")
+    tab.go_back()
+    tab.wait_for_selector("body[data-ready]")
+    state = tab.evaluate("({ ...Choice.state })")
+    assert tab.input_value("#text") == state["text"]
+    assert tab.input_value("#color") == state["color"]
+    assert tab.is_checked("#pictures")
+
+
+def test_the_colours_of_the_map_are_explained(place: Place, open_page: Open) -> None:
+    tab = open_page(place.page)
+    legend = tab.locator("#legend li")
+    assert legend.all_text_contents() == ["0 first 20", "cluster 1 20", "cluster 2 20"]
+    swatch = "(one) => getComputedStyle(one.querySelector('.swatch')).backgroundColor"
+    heading = tab.locator("section.cluster").nth(1).evaluate(swatch)
+    assert legend.nth(1).evaluate(swatch) == heading
+    tab.evaluate("Page.merge(2, 1)")
+    assert legend.all_text_contents() == ["0 first 20", "cluster 1 40"]
+    tab.select_option("#color", "label")
+    assert legend.all_text_contents() == ["blue 20", "green 20", "red 20"]
+    tab.click("#list-words summary")
+    assert "silhouette" in tab.inner_text("#list-words dl")
+
+
+def test_a_page_that_was_sent_says_that_its_files_are_elsewhere(
+    place: Place, browser: Any, tmp_path: Path
+) -> None:
+    said = "the file is not where it was"
+    for page, is_sent in ((place.page, False), (tmp_path / "mail" / "report.html", True)):
+        page.parent.mkdir(exist_ok=True)
+        if is_sent:
+            shutil.copy(place.page, page)
+        tab = browser.new_page()
+        tab.goto(page.as_uri())
+        tab.locator("#list [role=option]").first.click()
+        tab.locator(f"#details :text('{said}')" if is_sent else "#details .large img").wait_for()
+        assert (said in tab.inner_text("#details")) == is_sent
+        tab.close()
+
+
+def test_little_room_and_forced_colours_leave_everything_to_be_seen(
+    place: Place, open_page: Open
+) -> None:
+    tab = open_page(place.page, width=320, forced_colors="active")
+    tab.set_viewport_size({"width": 320, "height": 256})
+    swatch = tab.locator("#legend .swatch").first
+    color = "(one) => getComputedStyle(one).backgroundColor"
+    assert swatch.evaluate(color) == "rgb(0, 114, 178)"
+    tab.evaluate("Choice.select([0])")
+    tab.locator("#image-0").scroll_into_view_if_needed()
+    assert tab.locator("#selected").bounding_box()["height"] < 60
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 320
+    border = "(row) => getComputedStyle(document.getElementById(`image-${row}`)).borderTopColor"
+    assert tab.evaluate(border, 0) != tab.evaluate(border, 1)
+    # A single cluster has none to be merged into.
+    tab.evaluate("Page.merge(1, 0); Page.merge(2, 0)")
+    assert tab.locator("[aria-label^='Merge']:visible").count() == 0

@@ -231,6 +231,25 @@ def test_a_page_of_too_many_images_says_so(
     assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
+def test_head_is_answered_as_get_without_the_body(client: TestClient) -> None:
+    for path in ("/v2/health/live", "/v1/describe", "/openapi.json"):
+        got, head = client.get(path), client.head(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == got.headers["content-length"]
+    assert client.head("/v1/predict").status_code == 405
+    assert client.head("/nothing").status_code == 404
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs file names that are not UTF-8")
+def test_the_page_shows_files_whose_names_are_not_utf_8(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "photos", 3)
+    (photos / "000.png").rename(photos / os.fsdecode(b"caf\xe9 %.png"))
+    ck.embed(ck.ImageFolder(photos), ck.create_extractor("pixels"), store=tmp_path / "store")
+    with TestClient(create_app(tmp_path / "store"), base_url="http://localhost") as client:
+        assert client.get("/images/caf%E9%20%25.png").status_code == 200
+        assert client.get("/images/caf%E8.png").status_code == 404
+
+
 def test_describe_and_counts(client: TestClient, files: Files) -> None:
     described = client.get("/v1/describe").json()
     assert described["images"] == len(files.embeddings)

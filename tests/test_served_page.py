@@ -1,5 +1,6 @@
 """The page that clusterkit serves, in a real browser: Chromium, driven by Playwright."""
 
+import io
 import shutil
 import socket
 import threading
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from PIL import Image
 
 from tests.serving import Files, new_picture
 
@@ -56,6 +58,17 @@ def test_an_upload_shows_its_class_group_and_neighbours(address: str) -> None:
         first, second = boxes.nth(0).inner_text(), boxes.nth(1).inner_text()
         neighbors = boxes.nth(0).locator(".images img")
         sizes = [neighbors.nth(i).evaluate("one => one.decode()") for i in range(8)]
+        # A folder of photos is sent in parts, and a very wide one stays in the page.
+        wide = io.BytesIO()
+        Image.new("RGB", (2000, 20), "red").save(wide, "PNG")
+        many = [{**pictures[0], "name": f"{i}.png"} for i in range(139)]
+        many.append({"name": "wide.png", "mimeType": "image/png", "buffer": wide.getvalue()})
+        page.locator("#upload-files").set_input_files(many)
+        page.get_by_text("140 pictures examined.").wait_for()
+        texts = [boxes.nth(i).inner_text() for i in (0, 138, 139)]
+        page.set_viewport_size({"width": 360, "height": 740})
+        width = page.evaluate("document.documentElement.scrollWidth")
+        page.set_viewport_size({"width": 1280, "height": 740})
         neighbors.first.click()
         large = page.locator("#details .large img")
         large.wait_for()
@@ -65,6 +78,8 @@ def test_an_upload_shows_its_class_group_and_neighbours(address: str) -> None:
     assert "Class: " in first
     assert "Group: cluster " in first
     assert len(sizes) == 8
+    assert all("Class: " in text and "Group: cluster " in text for text in texts)
+    assert width <= 360
     assert "Cannot be used: not an image" in second
     assert (opened.status, opened.headers["content-type"]) == (200, "image/jpeg")
     assert said == []

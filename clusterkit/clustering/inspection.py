@@ -122,7 +122,7 @@ class ClusterInspection(TableResult):
         for cluster, size in self.clustering.sizes.items():
             name, mean = self.clustering.names.get(cluster), self.mean_silhouette(cluster)
             title = f"{cluster_text(cluster)}{f' {name}' if name else ''}"
-            shape = "" if mean is None else f", silhouette {mean:.2f}"
+            shape = "" if mean is None else f", silhouette {mean:z.2f}"
             lines.append(f"{title}: {plural(size, 'image')}{shape}")
             if near := self.neighbors.get(cluster):
                 said = ", ".join(self._title(one.cluster) for one in near)

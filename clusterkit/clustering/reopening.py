@@ -61,8 +61,11 @@ def reopen_clustering(clusters_csv: str | Path, embeddings: Any) -> Clustering:
     kept = [row for row, path in enumerate(embeddings.paths) if path in label_of]
     missing = [path for path in earlier.paths if embeddings.find(path) is None]
     for paths, where in (
-        (missing, f"of {clusters_csv} that are not in the store"),
-        (sorted({*embeddings.paths} - {*label_of}), f"of the store that are not in {clusters_csv}"),
+        (missing, f"of {clusters_csv} without a vector in the store"),
+        (
+            sorted({*embeddings.paths} - {*label_of}),
+            f"of the store without a cluster in {clusters_csv}",
+        ),
     ):
         if paths:
             warnings.warn(

@@ -95,7 +95,8 @@ class AuditDisplay(Display):
         named = {
             "unlike all others, worst first": [files[row] for row, _ in audit.outliers],
             "rebuilt worst": [files[row] for row in audit.worst_rebuilt(_N_IMAGES)],
-            "pairs of copies": [files[row] for pair in audit.copies for row in pair],
+            # An image with several copies is in several pairs.
+            "copies": list(dict.fromkeys(files[row] for pair in audit.copies for row in pair)),
         }
         bars = [PropertyBar(*bar) for bar in audit.bars()]
         images = {caption: some for caption, some in named.items() if some}
@@ -136,7 +137,7 @@ class AuditDisplay(Display):
                 sheet.box(left, y + 2, _BAR * max(0.0, min(1, bar.correlation)), 10, color=color)
                 sheet.box(left + _BAR * bar.limit, y, 1.2, 14, color=INK)
                 weight = "bold" if bar.follows else "normal"
-                text = f"{bar.correlation:.2f}"
+                text = f"{bar.correlation:z.2f}"
                 sheet.line(text, left + _BAR + 8, y + 7, 40, size=9, weight=weight)
                 y += _LINE
         for caption, files in (self.images or {}).items():

@@ -137,12 +137,12 @@ class InspectionDisplay(Display):
         sheet.box(_MARGIN, y, 4, _SIDE, color=color)
         x, width = _MARGIN + 10, _HEAD - 22
         lines = [(cluster_name(row.cluster), "bold"), (row.name, "normal")]
-        lines.append((f"{row.size:,} images", "normal"))
+        lines.append((f"{row.size:,} image{'' if row.size == 1 else 's'}", "normal"))
         for index, (text, weight) in enumerate(line for line in lines if line[0]):
             sheet.line(text, x, y + 8 + 13 * index, width, size=9, weight=weight)
         if row.silhouette is not None:
             bar = y + _SIDE - 7
-            sheet.line(f"silhouette {row.silhouette:.2f}", x, bar - 7, width, color=QUIET)
+            sheet.line(f"silhouette {row.silhouette:z.2f}", x, bar - 7, width, color=QUIET)
             sheet.box(x, bar, width, 4, color=RULE)
             sheet.box(x, bar, width * max(0, min(1, row.silhouette)), 4, color=color)
         groups: tuple[list[tuple[Path, int | None]], ...] = (

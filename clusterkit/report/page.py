@@ -30,6 +30,7 @@ SCRIPTS = (
     "choice.js",
     "points.js",
     "map.js",
+    "legend.js",
     "details.js",
     "list.js",
     "page.js",
@@ -217,7 +218,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "advice": finding.advice,
         "figure": "" if is_told else f"{figure:.3g}",
         "is_problem": finding.is_problem,
-        "images": list(finding.images[:_MAX_NAMED]),
+        "images": list(dict.fromkeys(finding.images))[:_MAX_NAMED],
     }
 
 

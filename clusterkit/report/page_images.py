@@ -280,14 +280,14 @@ def _warn_left_out(
     missing = [path for path, row in zip(paths, rows.tolist(), strict=True) if row < 0]
     if missing:
         warnings.warn(
-            f"{plural(len(missing), 'image')} of {clusters} are not in the store, and are listed "
-            f"without neighbours and a place on the map: {first_few(missing)}",
+            f"listed without neighbours and a place on the map: {plural(len(missing), 'image')} of "
+            f"{clusters} without a vector in the store: {first_few(missing)}",
             Notice,
             stacklevel=4,
         )
     if others := n_embedded - (len(rows) - len(missing)):
         warnings.warn(
-            f"left out {plural(others, 'image')} of the store, which have no cluster in {clusters}",
+            f"left out {plural(others, 'image')} of the store without a cluster in {clusters}",
             Notice,
             stacklevel=4,
         )

@@ -83,8 +83,7 @@ class Report(Result):
             lines.append(f"Its thumbnails are in {self.folder}: keep both together")
         if self.n_without_picture:
             lines.append(
-                f"{plural(self.n_without_picture, 'image')} without a picture: the files are gone "
-                "or cannot be read"
+                f"{plural(self.n_without_picture, 'image')} without a picture: gone, or unreadable"
             )
         return join_lines(lines)
 

@@ -76,6 +76,10 @@ class Protection:
             return
         start = time.perf_counter()
         status = 0
+        # HEAD is answered as GET, without the body: monitors and `curl -I` use it.
+        is_head = scope["method"] == "HEAD"
+        if is_head:
+            scope = {**scope, "method": "GET"}
 
         async def send_safely(message: Message) -> None:
             nonlocal status
@@ -89,6 +93,8 @@ class Protection:
                     if name.encode() not in given
                 ]
                 message = {**message, "headers": headers}
+            elif is_head:
+                message = {**message, "body": b""}
             await send(message)
 
         metrics = self.service.metrics

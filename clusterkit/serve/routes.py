@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path as FilePath
 from typing import Annotated, Any, TypeVar
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 from fastapi import FastAPI, Path, Query, Request, Response
@@ -359,8 +360,12 @@ def _add_page(app: FastAPI, service: Service) -> None:
         return Response(made.sheets[name], media_type=made.kind)
 
     @app.get("/images/{path:path}", include_in_schema=False)
-    async def picture(path: str) -> Response:
+    async def picture(path: str, request: Request) -> Response:
         catalogue = _catalogue(service.served)
+        if "\ufffd" in path and (raw := request.scope.get("raw_path")):
+            # The name of the file is not UTF-8: as Python has such names.
+            raw = raw.partition(b"/images/")[2]
+            path = unquote_to_bytes(raw).decode("utf-8", "surrogateescape")
         row = catalogue.row_of_path(path)
         if row is None:
             raise RefusedError(404, f"there is no image {path}")

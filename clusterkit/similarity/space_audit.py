@@ -364,7 +364,7 @@ def _report_followed(followed: list[Association], measured: ImageConfounders) ->
     for one in filter(does_follow, followed):
         is_problem = False
         name, chance = CONFOUNDERS[one.name], max(one.chance, 0.005)
-        figures = f"(rank correlation {one.correlation:.2f}, by chance below {chance:.2f})"
+        figures = f"(rank correlation {one.correlation:z.2f}, by chance below {chance:.2f})"
         without = f"`clusterkit cluster --without {one.name}`"
         if one.name == "folder":
             text = f"Images of one folder are near each other {figures}."
@@ -401,7 +401,7 @@ def _report_not_followed(followed: list[Association]) -> list[Finding]:
     others = [one for one in followed if not does_follow(one) and one.name != "folder"]
     if not others:
         return []
-    names = ", ".join(f"{CONFOUNDERS[one.name]} ({one.correlation:.2f})" for one in others)
+    names = ", ".join(f"{CONFOUNDERS[one.name]} ({one.correlation:z.2f})" for one in others)
     highest = max(one.correlation for one in others)
     return [Finding("not followed", False, f"It does not follow {names}.", highest)]
 

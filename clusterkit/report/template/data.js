@@ -79,6 +79,11 @@ function printable(text) {
   });
 }
 
+/** Return a number with two decimals, without "-0.00". */
+function twoDecimals(number) {
+  return Number(number.toFixed(2)).toFixed(2);
+}
+
 /** Return "1 image" or "2 images". */
 function plural(number, noun) {
   return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;

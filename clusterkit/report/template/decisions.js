@@ -144,6 +144,15 @@ const Decisions = (() => {
     }
   }
 
+  /** Take over what another window of this page has decided, so that neither overwrites the other's. */
+  function follow() {
+    while (done.length) done.pop().back.forEach((one) => one());
+    undone.length = 0;
+    members = null;
+    recall();
+    changed("as in another window of this page");
+  }
+
   /** Return the name of a cluster as it is shown, such as "3 red fox". */
   function title(number) {
     if (number === NOISE) return "noise";
@@ -171,7 +180,8 @@ const Decisions = (() => {
 
   recall();
   return {
-    labels, names, marks, done, undone, changed, clusters, act, undo, redo, title, newNumber, whyNot,
+    labels, names, marks, done, undone, changed, place,
+    clusters, act, undo, redo, follow, title, newNumber, whyNot,
     isKept: () => isKept,
   };
 })();

@@ -23,7 +23,7 @@ const Details = (() => {
   function why(row, other, similarity) {
     const ours = new Set(classesOf(row).map(([number]) => number));
     const shared = classesOf(other).filter(([number]) => ours.has(number));
-    const said = [`${similarity.toFixed(2)} similar`];
+    const said = [`${twoDecimals(similarity)} similar`];
     if (shared.length) said.push(`both ${shared.slice(0, 2).map(([number]) => className(number)).join(", ")}`);
     else if (ours.size && classesOf(other).length) said.push("no class in common");
     if (Data.labels) {
@@ -33,8 +33,8 @@ const Details = (() => {
     return said.join("; ");
   }
 
-  /** Return the image as large as it is to be had: the file itself, or its thumbnail. */
-  function picture(row) {
+  /** Return the image as large as it is to be had, the file itself or its thumbnail; say which in a note. */
+  function picture(row, note) {
     const shown = make("div", { class: "large" }, Pictures.element(row));
     // A page from a server has no access to the files of the disk, unless clusterkit serves it.
     if ((location.protocol === "file:" || get("upload-part")) && Pictures.has(row)) {
@@ -42,6 +42,9 @@ const Details = (() => {
       image.alt = "";
       image.decoding = "async";
       image.addEventListener("load", () => shown.replaceChildren(image));
+      image.addEventListener("error", () => {
+        note.append(make("br"), "Shown small: the file is not where it was, or of a format that browsers cannot show.");
+      });
       image.src = linkTo(row);
     }
     return shown;
@@ -67,7 +70,7 @@ const Details = (() => {
     }
     const seen = Data.inspection;
     if (seen) {
-      if (!Number.isNaN(seen.silhouettes[row])) list.append(...fact("Silhouette", seen.silhouettes[row].toFixed(2)));
+      if (!Number.isNaN(seen.silhouettes[row])) list.append(...fact("Silhouette", twoDecimals(seen.silhouettes[row])));
       const marks = [];
       if (seen.borderline[row]) marks.push("between two clusters");
       if (seen.odd[row]) marks.push("unlike its cluster");
@@ -122,6 +125,9 @@ const Details = (() => {
     selector = button("", () => Choice.toggle(row));
     updateSelector();
     const title = make("h3", { tabindex: "-1", class: "path" }, make("bdi", {}, path));
+    const file = make("p", {}, Pictures.has(row)
+      ? make("a", { href: linkTo(row), target: "_blank", rel: "noopener" }, "Open the file")
+      : "The file is gone or cannot be read.");
     panel.replaceChildren(
       make("div", { class: "row" },
         button("Close", close),
@@ -129,10 +135,8 @@ const Details = (() => {
         selector,
       ),
       title,
-      picture(row),
-      make("p", {}, Pictures.has(row)
-        ? make("a", { href: linkTo(row), target: "_blank", rel: "noopener" }, "Open the file")
-        : "The file is gone or cannot be read."),
+      picture(row, file),
+      file,
       facts(row),
       ...neighbors(row),
     );

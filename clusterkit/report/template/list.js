@@ -10,6 +10,9 @@ const List = (() => {
   const parts = new Map();
   let last = null;
 
+  // The list of images that had the keyboard last.
+  let visited = null;
+
   const isLong = (number) => shown.get(number) ?? FIRST;
 
   /** Return the name of a cluster as one types it. */
@@ -30,7 +33,7 @@ const List = (() => {
     if (seen?.odd[row]) said.push("unlike its cluster");
     if (Decisions.marks.has(row)) said.push("marked");
     const made = make("li", {
-      role: "option", id: `image-${row}`, title: path, "aria-label": said.join(", "),
+      role: "option", id: `image-${row}`, title: said.join(", "), "aria-label": said.join(", "),
       "aria-selected": String(Choice.selected.has(row)),
     }, Pictures.element(row), make("span", { class: "tick", "aria-hidden": "true" }));
     if (Decisions.marks.has(row)) made.classList.add("marked");
@@ -81,7 +84,7 @@ const List = (() => {
     if (number !== NOISE) {
       field = make("input", {
         "aria-label": `Name of cluster ${number}`, placeholder: "name", maxlength: 200, size: 24,
-        dir: "auto",
+        dir: "auto", autocomplete: "off",
       });
       field.addEventListener("change", () => Page.rename(number, field));
       field.addEventListener("keydown", (event) => {
@@ -108,6 +111,7 @@ const List = (() => {
     more.addEventListener("click", () => {
       shown.set(number, isLong(number) + MORE);
       fill(part, number);
+      if (more.hidden) sheet.focus({ preventScroll: true });
     });
     const element = make("section", { class: "cluster", "aria-labelledby": id }, head, sheet, more);
     const part = { element, sheet, more, size, field, merge, go };
@@ -115,13 +119,14 @@ const List = (() => {
     return part;
   }
 
-  /** Fill a list of the clusters that images can be put into. */
+  /** Fill a list of the clusters that images can be put into, and return how many there are. */
   function offer(select, except) {
     const numbers = [...Decisions.clusters().keys()].filter((one) => one !== except && one !== NOISE);
     const first = select.firstElementChild;
     const before = select.value;
     select.replaceChildren(first, ...numbers.map((one) => make("option", { value: one }, Decisions.title(one))));
     select.value = numbers.includes(Number(before)) && before !== "" ? before : "";
+    return numbers.length;
   }
 
   // Keys and clicks in a sheet.
@@ -139,6 +144,7 @@ const List = (() => {
     const { sheet } = part;
     const current = () => sheet.querySelector(".active") ?? sheet.firstElementChild;
     sheet.addEventListener("focus", () => {
+      visited = sheet;
       if (sheet.matches(":focus-visible")) activate(part, current());
     });
     sheet.addEventListener("click", (event) => {
@@ -177,6 +183,8 @@ const List = (() => {
         Choice.open(Number(items[index].dataset.row), { focus: true });
       } else if (event.key === "a" && (event.ctrlKey || event.metaKey)) {
         Choice.select(rowsOf(number));
+      } else if (event.key === "m" && Choice.selected.size) {
+        get("target").focus();
       } else if (event.key === "Escape") {
         Choice.clear();
       } else {
@@ -204,12 +212,19 @@ const List = (() => {
       before = part.element;
       if (part.field) part.field.value = nameOf(number);
       part.size.textContent = describe(number);
-      offer(part.merge, number);
+      part.merge.hidden = !offer(part.merge, number);
       part.go.hidden = part.merge.value === "";
       fill(part, number);
     }
     nothing.hidden = [...parts.values()].some((part) => !part.element.hidden);
     root.append(nothing);
+  }
+
+  /** Give the keyboard to the list of images that had it last, or to that of a cluster. */
+  function focus(number = null) {
+    const isThere = visited?.isConnected && visited.offsetParent;
+    const sheet = isThere ? visited : parts.get(number)?.sheet ?? root.querySelector("[role=listbox]");
+    sheet?.focus({ preventScroll: true });
   }
 
   const nothing = make("p", { class: "note", hidden: true }, "No image matches the filters.");
@@ -222,12 +237,12 @@ const List = (() => {
 
   function begin() {
     root.replaceChildren();
-    get("list-help").hidden = false;
+    get("list-help").hidden = get("list-words").hidden = false;
     update();
     Choice.filtered.add(update);
     Choice.selection.add(updateSelected);
     Decisions.changed.add(update);
   }
 
-  return { begin, offer, parts, nameOf };
+  return { begin, focus, offer, parts, nameOf };
 })();

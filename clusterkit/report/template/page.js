@@ -4,7 +4,16 @@
 const Page = (() => {
   const say = (text) => { get("announce").textContent = text; };
 
-  // Decisions, by their buttons.
+  // Decisions, by their buttons.  One that disappears or is disabled leaves the keyboard nowhere.
+
+  const hasFocus = () => document.activeElement !== document.body && document.activeElement?.isConnected;
+
+  /** Give up the selection; the keyboard goes back to the images that it came from. */
+  function leaveSelection(number = null) {
+    const isHere = get("selected").contains(document.activeElement);
+    Choice.clear();
+    if (isHere) List.focus(number);
+  }
 
   function rename(number, field) {
     const typed = field.value.trim();
@@ -34,6 +43,7 @@ const Page = (() => {
     const steps = name && !Decisions.names.get(target) ? [{ name: target, as: name }] : [];
     moveTo(rows, target, `${Decisions.title(number)} merged into ${Decisions.title(target)}`, steps);
     get(`cluster-${target}`)?.scrollIntoView({ block: "nearest" });
+    if (!hasFocus()) List.focus(target);
   }
 
   function split() {
@@ -61,8 +71,14 @@ const Page = (() => {
 
   function updateBar(what = "") {
     const { done, undone } = Decisions;
-    get("undo").disabled = !done.length;
-    get("redo").disabled = !undone.length;
+    for (const [one, other, actions] of [["undo", "redo", done], ["redo", "undo", undone]]) {
+      const isHere = document.activeElement === get(one);
+      get(one).disabled = !actions.length;
+      if (isHere && !actions.length) {
+        get(other).disabled = false;
+        get(other).focus();
+      }
+    }
     const lost = Decisions.isKept() ? "" : " This browser does not keep them: download before you leave.";
     const said = what ? `${what[0].toUpperCase()}${what.slice(1)}. ` : "";
     status(done.length || what ? `${said}${plural(done.length, "decision")}.${lost}` : "No decisions yet.");
@@ -134,15 +150,20 @@ const Page = (() => {
     get("color").addEventListener("change", (event) => Choice.set({ color: event.target.value }));
     get("split").addEventListener("click", split);
     get("mark").addEventListener("click", () => mark([...Choice.selected], !areMarked()));
-    get("clear").addEventListener("click", Choice.clear);
+    get("clear").addEventListener("click", () => leaveSelection());
+    get("selected").addEventListener("keydown", (event) => { if (event.key === "Escape") List.focus(); });
     const target = get("target");
     target.addEventListener("change", () => { get("move").disabled = target.value === ""; });
     get("move").addEventListener("click", () => {
       const number = Number(target.value);
       const rows = [...Choice.selected];
       moveTo(rows, number, `${plural(rows.length, "image")} moved to ${Decisions.title(number)}`);
-      Choice.clear();
+      leaveSelection(number);
     });
+    const follow = () => { Decisions.follow(); Choice.filter(); };
+    addEventListener("storage", (event) => { if (event.key === Decisions.place) follow(); });
+    // A page that a browser had put away, for its button Back, has heard nothing meanwhile.
+    addEventListener("pageshow", (event) => { if (event.persisted) follow(); });
     document.addEventListener("keydown", (event) => {
       const isTyping = event.target.matches("input, select, textarea");
       if (!(event.ctrlKey || event.metaKey) || isTyping || event.key.toLowerCase() !== "z") return;
@@ -177,11 +198,13 @@ const Page = (() => {
     updateShown();
     // The map needs no thumbnails to begin; the sheets stand behind this script.
     Plane.begin();
+    Legend.begin();
     const rest = () => {
       Details.begin();
       List.begin();
       linkFindings();
       Pictures.arrived();
+      Pictures.loadAll();
       document.body.dataset.ready = "true";
     };
     if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", rest);

@@ -2,7 +2,7 @@
 // Thumbnails: cells of sheets, which are in the page or in a folder beside it.
 
 const Pictures = (() => {
-  const { side, columns, kind, files, cells, sizes } = Data.sheets;
+  const { side, columns, kind, count, files, cells, sizes } = Data.sheets;
   const perSheet = columns * columns;
   const addresses = new Map();
   const blobs = new Map();
@@ -97,6 +97,17 @@ const Pictures = (() => {
     }
   }
 
+  const kept = [];
+
+  /** Load the sheets in the page one after the other: what nobody has scrolled to is printed, too. */
+  function loadAll() {
+    if (files || kept.length === count) return;
+    const image = new Image();
+    image.src = address(kept.length);
+    kept.push(image);
+    setTimeout(loadAll, 50);
+  }
+
   const asked = new Set();
   const failed = new Set();
 
@@ -147,5 +158,5 @@ const Pictures = (() => {
     return [(width * sizes[2 * row]) / side, (width * sizes[2 * row + 1]) / side];
   }
 
-  return { has, element, draw, shape, arrived };
+  return { has, element, draw, shape, loadAll, arrived };
 })();

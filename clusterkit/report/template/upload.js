@@ -34,6 +34,26 @@ const Upload = (() => {
     return make("div", { class: "images" }, ...pictures);
   }
 
+  // The server limits a request: a folder of photos is sent in parts, well below it.
+  const MOST_FILES = 16, MOST_BYTES = 32e6;
+
+  /** Return files in parts that can be sent at once; one that is too large is alone. */
+  function partsOf(files) {
+    const parts = [[]];
+    let bytes = 0;
+    for (const file of files) {
+      const last = parts.at(-1);
+      if (last.length && (last.length === MOST_FILES || bytes + file.size > MOST_BYTES)) {
+        parts.push([file]);
+        bytes = file.size;
+      } else {
+        last.push(file);
+        bytes += file.size;
+      }
+    }
+    return parts;
+  }
+
   /** Send pictures to an endpoint; return a result or an error for each. */
   async function ask(kind, files) {
     const body = new FormData();
@@ -59,24 +79,21 @@ const Upload = (() => {
       results.append(box);
       return box;
     });
-    const errors = new Set();
-    await Promise.all(kinds.map(async (kind) => {
-      let found;
-      try {
-        found = await ask(kind, files);
-      } catch {
-        found = files.map(() => ({ error: "the server does not answer" }));
-      }
+    let n = 0;
+    for (const part of partsOf(files)) {
+      const found = await Promise.all(kinds.map((kind) => ask(kind, part).catch(
+        () => part.map(() => ({ error: "the server does not answer" })),
+      )));
       if (mine !== number) return;
-      found.forEach((one, i) => {
-        if (!("error" in one)) boxes[i].append(show[kind](one));
-        else if (!errors.has(`${i} ${one.error}`)) {
-          errors.add(`${i} ${one.error}`);
-          boxes[i].append(text(`Cannot be used: ${one.error}`));
-        }
+      part.forEach((_, i) => {
+        const errors = new Set(found.map((of) => of[i].error).filter(Boolean));
+        kinds.forEach((kind, at) => { if (!found[at][i].error) boxes[n + i].append(show[kind](found[at][i])); });
+        for (const error of errors) boxes[n + i].append(text(`Cannot be used: ${error}`));
       });
-    }));
-    if (mine === number) said.textContent = `${plural(files.length, "picture")} examined.`;
+      n += part.length;
+      said.textContent = n < files.length
+        ? `${n} of ${plural(files.length, "picture")} examined …` : `${plural(n, "picture")} examined.`;
+    }
   }
 
   function begin() {
