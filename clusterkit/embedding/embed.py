@@ -344,7 +344,7 @@ class _Waiting:
         self._write = write
         self._rows: list[Row] = []
         self._max_rows = max_rows
-        self._least_seconds = self._max_seconds = max_seconds
+        self._min_seconds = self._max_seconds = max_seconds
         self._since = time.monotonic()
 
     def add(self, row: Row) -> None:
@@ -363,4 +363,4 @@ class _Waiting:
         start = time.monotonic()
         rows, self._rows = self._rows, []
         self._write(rows)
-        self._max_seconds = max(self._least_seconds, 10 * (time.monotonic() - start))
+        self._max_seconds = max(self._min_seconds, 10 * (time.monotonic() - start))
