@@ -20,10 +20,10 @@ import pytest
 from PIL import Image
 
 from clusterkit.clustering.cluster import Clustering, cluster
+from clusterkit.clustering.earlier import read_earlier
 from clusterkit.clustering.evaluation import evaluate
 from clusterkit.clustering.inspection import ClusterInspection, NearCluster
 from clusterkit.clustering.promotion import promote
-from clusterkit.clustering.saved import read_earlier
 from clusterkit.embedding.embed import embed
 from clusterkit.extractors.pixels import Pixels
 from clusterkit.images.folder import ImageFolder

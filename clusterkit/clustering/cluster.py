@@ -24,19 +24,19 @@ from clusterkit.clusterers.kmeans.minibatch import MiniBatchKMeans
 from clusterkit.clusterers.refinement.estimator import RefinedKMeans
 from clusterkit.clustering.confounding import Confounding, describe_removal
 from clusterkit.clustering.decisions import FREE, Decisions, Placed, hold
-from clusterkit.clustering.levels import ChosenLevel, choose_level
-from clusterkit.clustering.matching import IdentityReport, continue_kmeans, match_clusters
-from clusterkit.clustering.naming import find_classes, name_clusters
-from clusterkit.clustering.provenance import LabelOrigin
-from clusterkit.clustering.saved import (
+from clusterkit.clustering.earlier import (
     EarlierClusters,
     check_earlier,
     find_placed,
     network_fingerprint,
     read_earlier,
     say_other_part,
-    write_clusters,
 )
+from clusterkit.clustering.levels import ChosenLevel, choose_level
+from clusterkit.clustering.matching import IdentityReport, continue_kmeans, match_clusters
+from clusterkit.clustering.naming import find_classes, name_clusters
+from clusterkit.clustering.provenance import LabelOrigin
+from clusterkit.clustering.saved import write_clusters
 from clusterkit.datasets.names import first_few
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.elbow.curve import elbow_curve
