@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clusterkit.clustering.cluster import Clustering, cluster
+from clusterkit.clustering.cluster import cluster
+from clusterkit.clustering.clustering import Clustering
 from clusterkit.clustering.earlier import read_earlier
 from clusterkit.clustering.evaluation import evaluate
 from clusterkit.clustering.inspection import ClusterInspection, NearCluster

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.clusterers.distances import cluster_means, silhouettes
+from clusterkit.clustering.clustering import Clustering
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import unit_rows
@@ -17,9 +18,6 @@ from clusterkit.utils.noise import NOISE, cluster_text
 from clusterkit.utils.outliers import UNUSUAL, modified_z_scores
 from clusterkit.utils.parallel import workers
 from clusterkit.utils.text import join_lines, plural
-
-if TYPE_CHECKING:
-    from clusterkit.clustering.cluster import Clustering
 
 # Images of each kind that are named for each cluster, and neighbouring clusters.
 _N_NAMED, _N_NEAR = 3, 3
@@ -198,8 +196,6 @@ def inspect_clusters(clustering: Clustering) -> ClusterInspection:
     >>> found.silhouettes.round(2).tolist()
     [0.71, 0.73, 0.14, 0.92, 0.91]
     """
-    from clusterkit.clustering.cluster import Clustering
-
     if not isinstance(clustering, Clustering):
         raise InvalidInputError(
             "clustering must be what cluster returns, or reopen_clustering for a table. Received: "
