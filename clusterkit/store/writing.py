@@ -19,7 +19,7 @@ from clusterkit.utils.text import plural
 if TYPE_CHECKING:
     from clusterkit.store.part_file import Row
 
-# Rows per part when rows of other parts are written again.
+# Maximum rows per part, of new rows and of those of other parts that are written again.
 PART_ROWS = 2048
 
 
