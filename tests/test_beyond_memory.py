@@ -22,7 +22,7 @@ from clusterkit.clusterers.row_stream import ArrayStream
 from clusterkit.clustering.levels import find_levels
 from clusterkit.elbow.curve import elbow_curve
 from clusterkit.errors import InvalidInputError, NotFoundError, StoreError
-from clusterkit.plots import AuditDisplay, ComparisonDisplay, ElbowDisplay, GalleryDisplay
+from clusterkit.plots import AuditDisplay, ElbowDisplay, GalleryDisplay, SpaceComparisonDisplay
 from clusterkit.similarity.catalogue import Catalogue
 from clusterkit.similarity.similar import explain, find_similar
 from clusterkit.similarity.space_audit import audit
@@ -383,7 +383,7 @@ def test_findings_of_a_sample_say_so(space: Space, tmp_path: Path) -> None:
     assert said in compared.to_text()
     assert compared.to_dict()["sample"] == sample
     assert {one.n_images for one in compared.spaces} == {400}
-    assert ComparisonDisplay.from_comparison(compared).title == f"2 spaces, {said}"
+    assert SpaceComparisonDisplay.from_comparison(compared).title == f"2 spaces, {said}"
     # The same images of both spaces, although their order differs.
     assert [one.agreement for one in compared.spaces] == pytest.approx([1, 1])
 

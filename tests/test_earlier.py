@@ -8,14 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clusterkit.clustering.earlier import EarlierClusters, check_earlier, find_placed, read_earlier
 from clusterkit.clustering.matching import continue_kmeans
-from clusterkit.clustering.saved import (
-    EarlierClusters,
-    Origin,
-    check_earlier,
-    find_placed,
-    read_earlier,
-)
+from clusterkit.clustering.saved import Origin
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.store.embeddings import Embeddings
 

@@ -38,6 +38,7 @@ from clusterkit.preparation.gathering import (
     politeness,
 )
 from clusterkit.preparation.gathering.addresses import read_addresses
+from clusterkit.preparation.gathering.downloads import Gunzip
 from clusterkit.preparation.gathering.manifest import MANIFEST_NAME
 from clusterkit.preparation.gathering.result import Gathering
 from clusterkit.routing import transfer
@@ -141,6 +142,41 @@ def test_what_is_compressed_on_the_way_is_unpacked(tmp_path: Path) -> None:
     with serving({"/a.jpg": packed}) as server:
         gather(write_list(tmp_path, [server.url("/a.jpg")]), tmp_path / "out", **FAST)
     assert (tmp_path / "out/a.jpg").read_bytes() == picture()
+
+
+def test_gzip_data_of_several_members_are_unpacked_to_their_end(tmp_path: Path) -> None:
+    """As concatenated files have them, and servers that compress piece by piece."""
+    content = picture(side=64)
+    pieces = [content[:100], b"", content[100:700], content[700:]]
+    members = b"".join(map(gzip.compress, pieces))
+    packed = Reply(members, headers={"Content-Encoding": "gzip"})
+    with serving({"/a.jpg": packed}) as server:
+        gather(write_list(tmp_path, [server.url("/a.jpg")]), tmp_path / "out", **FAST)
+    assert (tmp_path / "out/a.jpg").read_bytes() == content
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 10_000])
+@pytest.mark.parametrize("after", [b"", bytes(9), b"\x1f", b"\x1frest", b"\0\x1fa", b"rest" * 99])
+def test_gzip_members_are_told_from_what_follows_in_pieces_of_any_size(
+    size: int, after: bytes
+) -> None:
+    data = gzip.compress(b"first ") + bytes(3) + gzip.compress(b"second") + after
+    gunzip = Gunzip()
+    content = b"".join(
+        gunzip.feed(data[start : start + size], 99) for start in range(0, len(data), size)
+    )
+    assert content == b"first second"
+    assert gunzip.is_whole
+
+
+def test_gzip_data_that_end_within_a_member_are_not_whole() -> None:
+    first, second = gzip.compress(b"first"), gzip.compress(b"second")
+    gunzip = Gunzip()
+    assert gunzip.feed(first, 99) == b"first"
+    assert gunzip.is_whole
+    assert b"second".startswith(gunzip.feed(second[:-9], 99))
+    assert not gunzip.is_whole
+    assert Gunzip().feed(first + second, 7) == b"firstse"
 
 
 # Invalid pictures, with their reasons.

@@ -1,4 +1,4 @@
-"""Inspecting clusters: silhouettes, borderline and odd images, near clusters."""
+"""Inspecting clusters: silhouettes, doubtful and odd images, near clusters."""
 
 import json
 from dataclasses import replace
@@ -31,7 +31,7 @@ def test_silhouettes_are_those_of_scikit_learn(clustering):
     found = inspect_clusters(clustering)
     expected = silhouette_samples(np.asarray(clustering.embeddings), clustering.labels)
     assert np.allclose(found.silhouettes, expected, atol=1e-5)
-    assert (found.borderline == (found.silhouettes <= 0)).all()
+    assert (found.is_doubtful == (found.silhouettes <= 0)).all()
 
 
 def test_the_nearest_clusters_and_the_odd_image(clustering):
@@ -42,9 +42,9 @@ def test_the_nearest_clusters_and_the_odd_image(clustering):
     assert found.neighbors[int(first)][0].cluster == second
     assert found.neighbors[int(second)][0].cluster == first
     assert {near.cluster for near in found.neighbors[int(third)]} == {first, second}
-    assert found.odd[91]
-    assert found.odd.sum() <= 6
-    assert 91 in found.strange(int(clustering.labels[91]))
+    assert found.is_odd[91]
+    assert found.is_odd.sum() <= 6
+    assert 91 in found.odd(int(clustering.labels[91]))
     central = found.central(int(first), 1)[0]
     assert clustering.exemplars[central]
 
@@ -57,7 +57,7 @@ def test_noise_one_cluster_and_single_images(clustering):
     found = inspect_clusters(one)
     assert np.isnan(found.silhouettes).all()
     assert (found.nearest == -1).all()
-    assert not found.borderline.any()
+    assert not found.is_doubtful.any()
     assert found.neighbors == {0: []}
     labels = clustering.labels.copy()
     labels[:5], labels[5] = -1, 7
@@ -67,7 +67,7 @@ def test_noise_one_cluster_and_single_images(clustering):
     found = inspect_clusters(some)
     assert np.isnan(found.silhouettes[:5]).all()
     assert found.silhouettes[5] == 0
-    assert not found.borderline[5]
+    assert not found.is_doubtful[5]
     assert (found.nearest[:5] == -1).all()
     assert "noise" in found.to_text()
 
@@ -75,7 +75,7 @@ def test_noise_one_cluster_and_single_images(clustering):
 def test_it_is_a_table_json_and_a_picture(clustering, tmp_path):
     found = inspect_clusters(clustering)
     lines = found.to_csv(tmp_path / "images.csv").read_text().splitlines()
-    assert lines[0] == "path,cluster,silhouette,nearest,borderline,odd"
+    assert lines[0] == "path,cluster,silhouette,nearest,doubtful,odd"
     assert len(lines) == 93
     document = json.loads(json.dumps(found.to_dict()))
     assert len(document["clusters"]) == 3

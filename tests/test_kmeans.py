@@ -8,7 +8,8 @@ from threadpoolctl import threadpool_limits
 
 from clusterkit.clusterers import ClusteringWarning, KMeans
 from clusterkit.clusterers.kmeans.lloyd import sum_clusters
-from clusterkit.clusterers.kmeans.restarts import Search, mean_silhouette, principal_axes
+from clusterkit.clusterers.kmeans.restarts import Search, mean_silhouette
+from clusterkit.clusterers.principal_axes import principal_axes
 from clusterkit.errors import InvalidInputError
 
 

@@ -96,7 +96,7 @@ def test_a_default_that_is_not_there(photos: Path) -> None:
     kept = Store().use("grid-colours")
     assert repr(kept) == f"Space({kept.folder.name!r})"
     shutil.rmtree(kept.folder)
-    shutil.rmtree(kept.about)
+    shutil.rmtree(kept.folders.about)
     assert default() == "pixels"
     with pytest.raises(NotFoundError, match="embed FOLDER"):
         Store("elsewhere").use("pixels")
@@ -400,7 +400,7 @@ def test_the_space_of_a_table_is_used_with_it(years: Path) -> None:
     )
     assert json.loads(other.stdout)["space"] == "pixels-0816849b"
     space = Store().space("grid-colours")
-    for folder in (space.folder, space.about):
+    for folder in (space.folder, space.folders.about):
         shutil.rmtree(folder)
     without = run("cluster", "-k", "2", "--only-cluster", "0", "-o", "without.csv")
     assert "Using" not in without.stderr

@@ -196,9 +196,9 @@ def test_what_only_looks_changed_is_read_and_not_embedded(photos: Path, store: P
     os.utime(photos / "001.png", ns=(status.st_atime_ns, status.st_mtime_ns))
     report = run(photos, store)
     assert (report.embedded, report.reused) == (0, 18)
-    before = Store(store).space().list_file.read_bytes()
+    before = Store(store).space().ledgers.list_file().read_bytes()
     assert run(photos, store).reused == 18
-    assert Store(store).space().list_file.read_bytes() == before
+    assert Store(store).space().ledgers.list_file().read_bytes() == before
 
 
 def test_embedding_again_embeds_what_is_known(photos: Path, store: Path) -> None:

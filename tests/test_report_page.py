@@ -19,11 +19,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clusterkit.clustering.cluster import Clustering, cluster
+from clusterkit.clustering.cluster import cluster
+from clusterkit.clustering.clustering import Clustering
+from clusterkit.clustering.earlier import read_earlier
 from clusterkit.clustering.evaluation import evaluate
 from clusterkit.clustering.inspection import ClusterInspection, NearCluster
 from clusterkit.clustering.promotion import promote
-from clusterkit.clustering.saved import read_earlier
 from clusterkit.embedding.embed import embed
 from clusterkit.extractors.pixels import Pixels
 from clusterkit.images.folder import ImageFolder
@@ -621,14 +622,14 @@ def test_what_an_inspection_knows_is_shown(place: Place, open_page: Open, tmp_pa
         place.found,
         silhouettes=np.linspace(-1, 1, n),
         nearest=np.full(n, 1),
-        borderline=np.arange(n) == 3,
-        odd=np.arange(n) == 5,
+        is_doubtful=np.arange(n) == 3,
+        is_odd=np.arange(n) == 5,
         neighbors={0: [NearCluster(2, 0.25), NearCluster(1, 0.5)], 1: [], 2: []},
     )
     page = tmp_path / "report.html"
     write_report(place.found, page, inspection=inspection)
     tab = open_page(page)
-    assert tab.locator("#list .borderline").get_attribute("id") == "image-3"
+    assert tab.locator("#list .doubtful").get_attribute("id") == "image-3"
     tab.locator("#image-5").click()
     assert "unlike its cluster" in tab.inner_text("#details")
     assert tab.evaluate("twoDecimals(-0.001)") == "0.00"

@@ -126,6 +126,52 @@ def test_a_converted_network_is_kept_and_starts_without_keras(
     assert [folder.name for folder in (shared_cache / "openvino").iterdir()] == [kept.name]
 
 
+@pytest.mark.parametrize(
+    ("runtime", "damage"),
+    [
+        ("auto", "no weights"),
+        ("openvino", "cut weights"),
+        ("auto", "cut network"),
+        ("openvino", "no network"),
+    ],
+)
+def test_a_damaged_converted_network_is_converted_again(
+    runtime: str, damage: str, empty_cache: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(runtimes, "has_gpu", lambda: False)
+    source = source_of(lambda _: model)
+    expected = start(source, runtime="openvino", precision="float32").run(BATCH)
+    (kept,) = (empty_cache / "openvino").iterdir()
+    extent, part = damage.split()
+    file = kept / {"weights": "network.bin", "network": "network.xml"}[part]
+    whole = file.read_bytes()
+    if extent == "no":
+        file.unlink()
+    else:
+        file.write_bytes(whole[: len(whole) // 2])
+    # A warning that Keras is used instead would be an error.
+    started = start(source, runtime=runtime, precision="float32")
+    assert started.runtime == "openvino"
+    for output, wanted in zip(started.run(BATCH), expected, strict=True):
+        np.testing.assert_allclose(output, wanted, atol=1e-6)
+    assert len(file.read_bytes()) == len(whole)
+    start(source_of(never), runtime=runtime, precision="float32")
+
+
+def test_a_damaged_converted_network_that_stays_is_an_error_of_one_line(
+    empty_cache: Path, model: Any
+) -> None:
+    pytest.importorskip("openvino")
+    source = source_of(lambda _: model)
+    start(source, runtime="openvino")
+    (kept,) = (empty_cache / "openvino").iterdir()
+    shutil.rmtree(kept)
+    kept.write_text("a file")
+    with pytest.raises(InvalidInputError, match=r"cannot write the cache .*CLUSTERKIT_CACHE"):
+        start(source, runtime="openvino")
+
+
 def test_a_run_that_was_faster_is_no_error(
     shared_cache: Path, tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

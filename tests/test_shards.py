@@ -156,7 +156,7 @@ def test_shards_make_the_store_that_one_run_makes(
     assert np.array_equal(one.read().vectors, other.read().vectors)
     assert one.summary()["images"] == other.summary()["images"] == 40
     # Each shard was the last while it ran.
-    assert one.list_files == [one.list_file]
+    assert one.ledgers.list_files() == [one.ledgers.list_file()]
     # Again, after changes, with other shards, and an ordinary run afterwards.
     change(photos)
     run(photos, tmp_path / "whole")
@@ -269,7 +269,7 @@ def test_killed_shards_are_resumed_and_nothing_is_lost(tmp_path: Path, store: Pa
     assert sum(report.reused for report in reports) >= len(kept) > 10
     run(photos, tmp_path / "whole")
     assert rows_of(store) == rows_of(tmp_path / "whole")
-    assert Store(store).space().list_files == [Store(store).space().list_file]
+    assert Store(store).space().ledgers.list_files() == [Store(store).space().ledgers.list_file()]
     assert not [file for file in store.rglob("*") if ".tmp" in file.name or ".lock." in file.name]
 
 
@@ -315,7 +315,7 @@ def test_all_else_goes_on_beside_shards(
         (others / "001.png").rename(others / "moved.png")
         Store(store).follow({str(others / "001.png"): str(others / "moved.png")})
         space = Store(store).space()
-        assert len(space.list_files) == 3
+        assert len(space.ledgers.list_files()) == 3
         found = space.read()
         assert {"others/moved.png"} < set(found.paths)
         assert not {"others/000.png", "others/001.png"} & set(found.paths)
@@ -334,4 +334,4 @@ def test_all_else_goes_on_beside_shards(
     for folder in (photos, others):
         run(folder, whole)
     assert rows_of(store) == rows_of(whole)
-    assert len(Store(store).space().list_files) == 1
+    assert len(Store(store).space().ledgers.list_files()) == 1

@@ -90,7 +90,7 @@ def test_parts_are_plain_parquet(space: Space) -> None:
     assert list(table.columns) == [*columns.split(), "width", "height", "vector", "top5"]
     assert len(table) == 8
     assert table["vector"].notna().all()
-    failures = pandas.read_parquet(next(space.about.glob("failures-*.parquet")))
+    failures = pandas.read_parquet(next(space.folders.about.glob("failures-*.parquet")))
     assert list(failures.columns) == [*columns.split(), "error"]
     assert failures["error"].tolist() == ["the file is empty"]
 
@@ -270,7 +270,7 @@ def test_a_part_of_another_dimension_is_damage(space: Space, tmp_path: Path) -> 
 def test_leftovers_of_a_killed_run_go(space: Space) -> None:
     for name in (".part-000004.parquet.tmp", ".space.json.123.tmp"):
         (space.folder / name).write_bytes(b"half")
-        (space.about / name).write_bytes(b"half")
+        (space.folders.about / name).write_bytes(b"half")
     assert len(space.read()) == 8
     with space.writing():
         assert not list(space.folder.parent.rglob(".*.tmp"))
@@ -352,7 +352,7 @@ def test_a_read_only_store_can_be_read_but_not_written(tmp_path: Path) -> None:
     embed_to_store(ImageFolder(photos), GridColours(), store)
     (photos / "new.png").write_bytes((photos / "000.png").read_bytes())
     space = Store(store).space()
-    (space.about / ".lock").unlink()
+    (space.folders.about / ".lock").unlink()
     for path in (*store.rglob("*"), store):
         path.chmod(0o500)
     code = f"from clusterkit import Store; print(Store({str(store)!r}).space().read())"

@@ -113,8 +113,8 @@ def test_two_processes_a_reader_and_a_writer(tmp_path: Path) -> None:
     writer = fork.Process(target=prune_again_and_again, args=(photos, store, 6))
     writer.start()
     sizes = []
-    before = Store(store).space().list_file.read_bytes()
-    while writer.is_alive() and Store(store).space().list_file.read_bytes() == before:
+    before = Store(store).space().ledgers.list_file().read_bytes()
+    while writer.is_alive() and Store(store).space().ledgers.list_file().read_bytes() == before:
         time.sleep(0.01)  # Leaves the CPU to the imports of the writer.
     while writer.is_alive():
         emb = Store(store).space().read()
@@ -171,9 +171,9 @@ def test_names_of_parts_are_never_used_again(space: Space) -> None:
 
 
 def test_a_part_that_a_killed_run_did_not_list_counts(space: Space, tmp_path: Path) -> None:
-    before = space.list_file.read_bytes()
+    before = space.ledgers.list_file().read_bytes()
     space.append([make_row(20), Row("21.png", "photos", error="broken")])
-    space.list_file.write_bytes(before)
+    space.ledgers.list_file().write_bytes(before)
     assert space.verify() == []
     with space.writing():
         assert sorted(path for path in space.known_rows() if "2" in Path(path).stem) == [
@@ -303,7 +303,7 @@ def test_a_stray_part_of_another_network_is_found(space: Space) -> None:
 )
 def test_a_damaged_list_is_said_and_written_again_from_the_parts(space: Space, text: str) -> None:
     before = space.read()
-    space.list_file.write_text(text)
+    space.ledgers.list_file().write_text(text)
     for action in (space.read, space.stream, space.known_rows, space.summary):
         with pytest.raises(StoreError, match=r"parts\.json is damaged.*embed"):
             action()
@@ -316,7 +316,7 @@ def test_a_damaged_list_is_said_and_written_again_from_the_parts(space: Space, t
 
 
 def test_a_missing_list_is_said_and_written_again_from_the_parts(space: Space) -> None:
-    space.list_file.unlink()
+    space.ledgers.list_file().unlink()
     with pytest.raises(StoreError, match=r"parts\.json is missing"):
         Space(space.folder).read()
     assert [file.name for file, _ in Store(space.folder.parent).verify()] == ["parts.json"]

@@ -79,17 +79,17 @@ def test_writers_beside_each_other_are_one_space(space: Space, photos: Path) -> 
         assert numbers(space) == [0, 1, 2, 3, 5, 6, 7, 8, 10, 11, 20]
         assert one.known_rows() == two.known_rows() == space.known_rows()
         assert space.verify() == []
-    assert [file.name for file in space.list_files] == [
+    assert [file.name for file in space.ledgers.list_files()] == [
         "parts.json",
         "parts.1of2.json",
         "parts.2of2.json",
     ]
     assert (space.summary()["images"], space.summary()["failed"]) == (13, 2)
-    assert not list(space.about.glob(".lock.*"))
+    assert not list(space.folders.about.glob(".lock.*"))
     before = rows_of(space.folder.parent)
     # The next run merges the lists.
     with space.writing():
-        assert space.list_files == [space.list_file]
+        assert space.ledgers.list_files() == [space.ledgers.list_file()]
     assert rows_of(space.folder.parent) == before
     assert space.verify() == []
     assert [failure.path for failure in space.read().failures] == ["21.png", "4.png"]
@@ -125,7 +125,7 @@ def test_a_writer_begins_a_space_and_leaves_none_behind(tmp_path: Path, photos: 
     assert not store.folder.exists()
     with store.adding(space, "1of2"), another(space).adding("2of2"):
         space.append([make_row(1)])
-    assert space.list_files[1:] == [space.about / "parts.1of2.json"]
+    assert space.ledgers.list_files()[1:] == [space.folders.about / "parts.1of2.json"]
     assert (numbers(space), store.verify()) == ([1], [])
     assert [found.folder.name for found in store.spaces()] == ["own-01234567"]
 
@@ -348,11 +348,11 @@ def killed(space: Space) -> Space:
     other = another(space)
     with other.adding("a"):
         other.append([make_row(10)])
-        listed = space.list_files[1].read_bytes()
+        listed = space.ledgers.list_files()[1].read_bytes()
         other.append([make_row(11)])
-    space.list_files[1].write_bytes(listed)
-    (space.about / ".lock.a").touch()
-    (space.about / ".part-000009.a.123-4.tmp.parquet").write_bytes(b"half")
+    space.ledgers.list_files()[1].write_bytes(listed)
+    (space.folders.about / ".lock.a").touch()
+    (space.folders.about / ".part-000009.a.123-4.tmp.parquet").write_bytes(b"half")
     return space
 
 
@@ -361,8 +361,10 @@ def test_what_a_killed_writer_did_not_list_counts(killed: Space) -> None:
     assert killed.verify() == []
     with killed.writing():
         assert numbers(killed)[-2:] == [10, 11]
-        assert killed.list_files == [killed.list_file]
-        assert not list(killed.about.glob(".lock.*")) + list(killed.about.glob("*.tmp*"))
+        assert killed.ledgers.list_files() == [killed.ledgers.list_file()]
+        assert not list(killed.folders.about.glob(".lock.*")) + list(
+            killed.folders.about.glob("*.tmp*")
+        )
 
 
 def test_a_killed_writer_goes_on(killed: Space) -> None:
@@ -380,10 +382,10 @@ def test_parts_and_files_of_a_running_writer_are_left_alone(space: Space) -> Non
     other = another(space)
     with other.adding("a"):
         other.append([make_row(10)])
-        listed = space.list_files[1].read_bytes()
+        listed = space.ledgers.list_files()[1].read_bytes()
         other.append([make_row(11)])
-        space.list_files[1].write_bytes(listed)  # as in the moment before it is listed
-        hidden = space.about / ".part-000009.a.123-4.tmp.parquet"
+        space.ledgers.list_files()[1].write_bytes(listed)  # as in the moment before it is listed
+        hidden = space.folders.about / ".part-000009.a.123-4.tmp.parquet"
         hidden.write_bytes(b"half")
         with space.writing():
             space.clean(prune=True)
@@ -398,7 +400,7 @@ def test_a_list_that_cannot_be_deleted_brings_nothing_back(
     with other.adding("a"):
         other.append([make_row(10), make_row(11)])
     (photos / "11.png").unlink()
-    listed = space.list_files[1]
+    listed = space.ledgers.list_files()[1]
     content = listed.read_bytes()
     with space.writing():
         listed.write_bytes(content)
@@ -408,7 +410,7 @@ def test_a_list_that_cannot_be_deleted_brings_nothing_back(
     assert numbers(space)[-1] == 10
     assert space.verify() == []
     with space.writing():
-        assert space.list_files == [space.list_file]
+        assert space.ledgers.list_files() == [space.ledgers.list_file()]
     assert numbers(space)[-1] == 10
 
 
@@ -417,7 +419,7 @@ def test_a_damaged_list_of_a_writer(space: Space, text: str) -> None:
     other = another(space)
     with other.adding("a"):
         other.append([make_row(10)])
-    listed = space.list_files[1]
+    listed = space.ledgers.list_files()[1]
     for run in (lambda: other.adding("a"), space.writing):
         listed.write_text(text)
         with pytest.raises(StoreError, match=r"parts\.a\.json is damaged"):

@@ -79,7 +79,7 @@ def compare_spaces(
         progress=True,
         **columns,
     )
-    outputs.draw(lambda: plots.ComparisonDisplay.from_comparison(found))
+    outputs.draw(lambda: plots.SpaceComparisonDisplay.from_comparison(found))
     if found.sampled is None:
         notice(f"Compared on the {plural(found.n, 'image')} that all of the spaces hold.")
     if labels is None:

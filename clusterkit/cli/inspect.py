@@ -18,10 +18,10 @@ from clusterkit.cli.streams import say_result
     picture("Draw the silhouettes, and images of each cluster, to this file"),
 )
 def inspect(clusters_csv: Path, extractor: str | None, store: Path, outputs: Outputs) -> None:
-    """Inspect the clusters of CLUSTERS_CSV: central, borderline and odd images.
+    """Inspect the clusters of CLUSTERS_CSV: central, doubtful and odd images.
 
-    For each cluster: its mean silhouette, the nearest clusters, the most central images, those
-    between two clusters (with the nearer one), and those that are unlike the rest.
+    For each cluster: its mean silhouette, the nearest clusters, the most central images, doubtful
+    ones between two clusters (with the nearer one), and odd ones, which are unlike the rest.
 
     \b
     Example:

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from clusterkit.clusterers.base import check_n_clusters
-from clusterkit.clusterers.scikit_learn import LabellingClusterer, find_axes
+from clusterkit.clusterers.principal_axes import mean_and_axes
+from clusterkit.clusterers.scikit_learn import LabellingClusterer
 
 
 class GaussianMixture(LabellingClusterer):
@@ -84,7 +85,7 @@ class GaussianMixture(LabellingClusterer):
 
     def _label(self, model: Any, rows: NDArray[np.float32], first: NDArray[np.intp]) -> Any:
         """Fit the mixture to the principal components, and return the component of each row."""
-        self._mean, self._axes = find_axes(rows, self.n_coordinates, self.random_state)
+        self._mean, self._axes = mean_and_axes(rows, self.n_coordinates, self.random_state)
         coordinates = self._locate(rows)
         return model.fit(coordinates).predict(coordinates)
 

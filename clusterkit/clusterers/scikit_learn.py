@@ -16,34 +16,15 @@ from clusterkit.clusterers.base import (
     count_distinct,
     number_by_size,
     random_state_from,
-    seed_from,
     unite_equal,
     warn_of_equal_rows,
 )
-from clusterkit.clusterers.kmeans.restarts import principal_axes
 from clusterkit.clusterers.neighbor_graph import number_parts
+from clusterkit.clusterers.principal_axes import mean_and_axes
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import find_equal
 from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.parallel import workers
-
-
-def find_axes(
-    rows: NDArray[np.float32],
-    n_coordinates: int | None,
-    random_state: int | np.random.RandomState | None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the mean (d,) and the leading principal axes (d, n_coordinates) of rows.
-
-    Returns the identity if there are at most ``n_coordinates`` columns, or if it is None.
-    """
-    mean, d = rows.mean(axis=0), rows.shape[1]
-    if n_coordinates is None or d <= check_at_least(n_coordinates, 1, "n_coordinates"):
-        return mean, np.eye(d, dtype=np.float32)
-    rng = np.random.default_rng(seed_from(random_state))
-    with workers():
-        axes = principal_axes(rows - mean, np.ones(len(rows), np.float32), n_coordinates, rng)
-    return mean, axes
 
 
 class LabellingClusterer(UnitClusterer):
@@ -302,5 +283,5 @@ class HDBSCAN(LabellingClusterer):
         return HDBSCAN(min(size, n_samples), min(neighbors, n_samples), copy=True)
 
     def _prepare(self, rows: NDArray[np.float32]) -> Any:
-        mean, axes = find_axes(rows, self.n_coordinates, self.random_state)
+        mean, axes = mean_and_axes(rows, self.n_coordinates, self.random_state)
         return (rows - mean) @ axes

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from clusterkit.clustering.agreement import Evaluation, measure_agreement
+from clusterkit.clustering.earlier import read_earlier
 from clusterkit.clustering.moved_files import present_paths
-from clusterkit.clustering.saved import ClustersTable, Origin, read_clusters, read_earlier
+from clusterkit.clustering.saved import ClustersTable, Origin, read_clusters
 from clusterkit.datasets.labels import KnownLabels, labels_from_folders, read_labels
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.store.store import Store

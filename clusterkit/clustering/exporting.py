@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.clustering.saved import check_earlier, read_earlier
+from clusterkit.clustering.earlier import check_earlier, read_earlier
 from clusterkit.errors import InvalidInputError
 from clusterkit.images.thumbnails import encode_thumbnails
 from clusterkit.similarity.nearest import nearest_others

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.clusterers.distances import cluster_means, silhouettes
+from clusterkit.clustering.clustering import Clustering
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import unit_rows
@@ -17,9 +18,6 @@ from clusterkit.utils.noise import NOISE, cluster_text
 from clusterkit.utils.outliers import UNUSUAL, modified_z_scores
 from clusterkit.utils.parallel import workers
 from clusterkit.utils.text import join_lines, plural
-
-if TYPE_CHECKING:
-    from clusterkit.clustering.cluster import Clustering
 
 # Images of each kind that are named for each cluster, and neighbouring clusters.
 _N_NAMED, _N_NEAR = 3, 3
@@ -48,9 +46,10 @@ class ClusterInspection(TableResult):
         and if there is only one cluster.
     nearest : ndarray of shape (n,), int64
         The nearest other cluster of each image; -1 if there is none.
-    borderline : ndarray of shape (n,), bool
-        The images whose silhouette is not positive, but for those alone in their cluster.
-    odd : ndarray of shape (n,), bool
+    is_doubtful : ndarray of shape (n,), bool
+        The images between two clusters: their silhouette is not positive.  Those alone in their
+        cluster are not doubtful.
+    is_odd : ndarray of shape (n,), bool
         The images that are unusually far from their nearest neighbours in their cluster.
     neighbors : dict of int to list of NearCluster
         The nearest other clusters of each cluster, by their centres.
@@ -59,8 +58,8 @@ class ClusterInspection(TableResult):
     clustering: Clustering
     silhouettes: NDArray[np.float64]
     nearest: NDArray[np.int64]
-    borderline: NDArray[np.bool_]
-    odd: NDArray[np.bool_]
+    is_doubtful: NDArray[np.bool_]
+    is_odd: NDArray[np.bool_]
     neighbors: dict[int, list[NearCluster]]
 
     def central(self, cluster: int, n: int = _N_NAMED) -> list[int]:
@@ -68,14 +67,14 @@ class ClusterInspection(TableResult):
         return self._first(cluster, self.clustering.distances, n)
 
     def doubtful(self, cluster: int, n: int = _N_NAMED) -> list[int]:
-        """Return the borderline rows of a cluster, the most doubtful first."""
+        """Return the doubtful rows of a cluster, those of the lowest silhouette first."""
         rows = self._first(cluster, self.silhouettes, len(self.silhouettes))
-        return [row for row in rows if self.borderline[row]][:n]
+        return [row for row in rows if self.is_doubtful[row]][:n]
 
-    def strange(self, cluster: int, n: int = _N_NAMED) -> list[int]:
+    def odd(self, cluster: int, n: int = _N_NAMED) -> list[int]:
         """Return the odd rows of a cluster, the farthest from its centre first."""
         rows = self._first(cluster, -self.clustering.distances, len(self.silhouettes))
-        return [row for row in rows if self.odd[row]][:n]
+        return [row for row in rows if self.is_odd[row]][:n]
 
     def _first(self, cluster: int, values: NDArray[np.float64], n: int) -> list[int]:
         """Return the rows of a cluster with the lowest values."""
@@ -94,11 +93,11 @@ class ClusterInspection(TableResult):
                     "images": size,
                     "silhouette": self.mean_silhouette(cluster),
                     "central": [paths[row] for row in self.central(cluster)],
-                    "borderline": [
+                    "doubtful": [
                         {"path": paths[row], "nearest": int(self.nearest[row])}
                         for row in self.doubtful(cluster)
                     ],
-                    "odd": [paths[row] for row in self.strange(cluster)],
+                    "odd": [paths[row] for row in self.odd(cluster)],
                     "near": [near._asdict() for near in self.neighbors.get(cluster, [])],
                 }
                 for cluster, size in self.clustering.sizes.items()
@@ -112,12 +111,12 @@ class ClusterInspection(TableResult):
         return None if np.isnan(widths).any() else float(widths.mean())
 
     def to_text(self) -> str:
-        """Return the clusters, each with its central, borderline and odd images."""
+        """Return the clusters, each with its central, doubtful and odd images."""
         paths = self.clustering.embeddings.paths
-        n_between, n_odd = int(self.borderline.sum()), int(self.odd.sum())
+        n_doubtful, n_odd = int(self.is_doubtful.sum()), int(self.is_odd.sum())
         lines = [
             f"{plural(len(paths), 'image')} in {plural(self.clustering.n_clusters, 'cluster')}: "
-            f"{n_between} between two clusters, {n_odd} odd in their own"
+            f"{n_doubtful} doubtful, {n_odd} odd"
         ]
         for cluster, size in self.clustering.sizes.items():
             name, mean = self.clustering.names.get(cluster), self.mean_silhouette(cluster)
@@ -127,11 +126,11 @@ class ClusterInspection(TableResult):
             if near := self.neighbors.get(cluster):
                 said = ", ".join(self._title(one.cluster) for one in near)
                 lines.append(f"  near       {said}")
-            for what, rows in (("central", self.central(cluster)), ("odd", self.strange(cluster))):
+            for what, rows in (("central", self.central(cluster)), ("odd", self.odd(cluster))):
                 if rows and cluster != NOISE:
                     lines.append(f"  {what:<10} {', '.join(paths[row] for row in rows)}")
             lines += [
-                f"  between    {paths[row]}, nearer to {self._title(int(self.nearest[row]))}"
+                f"  doubtful   {paths[row]}, nearer to {self._title(int(self.nearest[row]))}"
                 for row in self.doubtful(cluster)
             ]
         return join_lines(lines)
@@ -147,14 +146,14 @@ class ClusterInspection(TableResult):
 
     def _table(self) -> Rows:
         """Return one row per image."""
-        columns = ["path", "cluster", "silhouette", "nearest", "borderline", "odd"]
+        columns = ["path", "cluster", "silhouette", "nearest", "doubtful", "odd"]
         values = zip(
             self.clustering.embeddings.paths,
             self.clustering.labels.tolist(),
             (None if np.isnan(width) else width for width in self.silhouettes.tolist()),
             (None if number == NOISE else number for number in self.nearest.tolist()),
-            self.borderline.tolist(),
-            self.odd.tolist(),
+            self.is_doubtful.tolist(),
+            self.is_odd.tolist(),
             strict=True,
         )
         return Rows(columns, [list(row) for row in values], decimals=6)
@@ -171,8 +170,7 @@ def inspect_clusters(clustering: Clustering) -> ClusterInspection:
     Returns
     -------
     ClusterInspection
-        Silhouettes, the nearest other cluster of each image, and the images that are borderline or
-        odd.
+        Silhouettes, the nearest other cluster of each image, and which images are doubtful or odd.
 
     Raises
     ------
@@ -198,8 +196,6 @@ def inspect_clusters(clustering: Clustering) -> ClusterInspection:
     >>> found.silhouettes.round(2).tolist()
     [0.71, 0.73, 0.14, 0.92, 0.91]
     """
-    from clusterkit.clustering.cluster import Clustering
-
     if not isinstance(clustering, Clustering):
         raise InvalidInputError(
             "clustering must be what cluster returns, or reopen_clustering for a table. Received: "
@@ -226,8 +222,8 @@ def inspect_clusters(clustering: Clustering) -> ClusterInspection:
         clustering,
         silhouettes=widths,
         nearest=other,
-        borderline=(np.nan_to_num(widths, nan=1) <= 0) & ~_are_alone(labels),
-        odd=_find_odd(vectors, labels),
+        is_doubtful=(np.nan_to_num(widths, nan=1) <= 0) & ~_are_alone(labels),
+        is_odd=_find_odd(vectors, labels),
         neighbors=_near_clusters(vectors, labels),
     )
 

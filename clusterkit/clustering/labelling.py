@@ -14,13 +14,8 @@ from typing import Any
 import numpy as np
 
 from clusterkit.clustering.decisions import Decisions, Placed
-from clusterkit.clustering.saved import (
-    EarlierClusters,
-    Origin,
-    read_clusters,
-    read_earlier,
-    rewrite_clusters,
-)
+from clusterkit.clustering.earlier import EarlierClusters, read_earlier
+from clusterkit.clustering.saved import Origin, read_clusters, rewrite_clusters
 from clusterkit.datasets.results import Result
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.routing.manifest import locked

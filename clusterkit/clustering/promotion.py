@@ -7,9 +7,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
+from clusterkit.clustering.earlier import EarlierClusters, read_earlier
 from clusterkit.clustering.moved_files import files_in, find_moved
 from clusterkit.clustering.provenance import LabelOrigin
-from clusterkit.clustering.saved import EarlierClusters, read_earlier
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.routing.sorting import Sorting, check_local, sort_into_folders
 from clusterkit.routing.transfer import is_inside

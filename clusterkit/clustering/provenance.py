@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from clusterkit.clustering.saved import CLUSTER_COLUMNS, Origin, read_earlier
+from clusterkit.clustering.earlier import read_earlier
+from clusterkit.clustering.saved import CLUSTER_COLUMNS, Origin
 from clusterkit.datasets.labelled_images import LabelledImages
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.routing.manifest import read_manifest

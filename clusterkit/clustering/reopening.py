@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from clusterkit.clusterers.distances import distances_to_centers
-from clusterkit.clustering.cluster import Clustering
+from clusterkit.clustering.clustering import Clustering
 from clusterkit.clustering.confounding import Confounding
-from clusterkit.clustering.saved import EarlierClusters, check_earlier, read_earlier
+from clusterkit.clustering.earlier import EarlierClusters, check_earlier, read_earlier
 from clusterkit.datasets.names import first_few
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.similarity.image_confounders import remove_confounders

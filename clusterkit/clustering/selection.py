@@ -12,7 +12,8 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clusterkit.clustering.saved import Origin, check_earlier, read_earlier
+from clusterkit.clustering.earlier import check_earlier, read_earlier
+from clusterkit.clustering.saved import Origin
 from clusterkit.datasets.names import first_few
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.images.folder import match_paths

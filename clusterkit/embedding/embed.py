@@ -27,14 +27,14 @@ from clusterkit.store.embeddings import Embeddings, Failure
 from clusterkit.store.part_file import FLOAT16, Row
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store, as_store
+from clusterkit.store.writing import PART_ROWS
 from clusterkit.utils.paths import unescape_path
 from clusterkit.utils.ray_engine import RayEngine, as_engine
 from clusterkit.utils.text import plural
 
-# Maximum seconds and rows per part, which bound lost work and memory.
+# Maximum seconds per part: with PART_ROWS, they bound lost work and memory.
 PART_SECONDS = 5.0
-PART_ROWS = 2048
-# The same for rows with a vector in other parts, all of which may have to be read for each part.
+# Both for rows with a vector in other parts, all of which may have to be read for each part.
 # The seconds are at least ten times those of the last writing.
 KEPT_SECONDS = 60.0
 KEPT_ROWS = 50_000

@@ -16,6 +16,7 @@ from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import read_bytes
 from clusterkit.images.formats import name_format
 from clusterkit.images.jpeg import estimate_quality
+from clusterkit.images.pixels import to_grey
 from clusterkit.images.resizing import resize_image
 from clusterkit.images.tone import to_lab
 from clusterkit.utils.parallel import map_ahead
@@ -151,7 +152,7 @@ def measure_image(data: bytes) -> ImageProperties:
     pixels, (height, width) = decode_image(data, (_SIDE, _SIDE))
     small = resize_image(pixels, (_SMALL, _SMALL))
     lab = to_lab(small)
-    grey = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    grey = to_grey(pixels)
     return ImageProperties(
         colours=_fields(small),
         tone=_fields(lab),

@@ -8,7 +8,6 @@ from .class_similarity import ClassSimilarityDisplay as ClassSimilarityDisplay
 from .classifier_report import check_report_folder as check_report_folder
 from .classifier_report import report_folder as report_folder
 from .classifier_report import save_classifier_report as save_classifier_report
-from .comparison import ComparisonDisplay as ComparisonDisplay
 from .comparison_report import check_comparison_folder as check_comparison_folder
 from .comparison_report import save_comparison_report as save_comparison_report
 from .confusion import ConfusionDisplay as ConfusionDisplay
@@ -31,5 +30,6 @@ from .ranking import RankingCurvesDisplay as RankingCurvesDisplay
 from .reconstructions import ReconstructionDisplay as ReconstructionDisplay
 from .reliability import ReliabilityDisplay as ReliabilityDisplay
 from .sample import SampleDisplay as SampleDisplay
+from .space_comparison import SpaceComparisonDisplay as SpaceComparisonDisplay
 from .training import LearningCurvesDisplay as LearningCurvesDisplay
 from .training import LossCurveDisplay as LossCurveDisplay

@@ -24,7 +24,7 @@ from clusterkit.utils.locations import as_path
 from clusterkit.utils.seeds import check_seed, generator_from
 
 if TYPE_CHECKING:
-    from clusterkit.clustering.cluster import Clustering
+    from clusterkit.clustering.clustering import Clustering
 
 _SIDE, _GAP, _MARGIN, _HEAD, _NOTE, _CAPTION = 76.0, 6.0, 4.0, 112.0, 20.0, 10.0
 # Pictures per row, and rows per page.

@@ -1,4 +1,4 @@
-"""Sheet of the central, borderline and odd images of each cluster."""
+"""Sheet of the central, doubtful and odd images of each cluster."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SIDE, _GAP, _MARGIN, _HEAD, _TOP, _SPACE = 62.0, 5.0, 6.0, 132.0, 22.0, 16.0
 _N_IMAGES, _MAX_CLUSTERS = 3, 30
 _GROUP = _N_IMAGES * (_SIDE + _GAP) + _SPACE
-_COLUMNS = ("central", "between two clusters: nearer to", "odd")
+_COLUMNS = ("central", "doubtful: nearer to", "odd")
 
 
 class ClusterRow(NamedTuple):
@@ -39,7 +39,7 @@ class ClusterRow(NamedTuple):
         Mean silhouette width.
     central, odd : sequence of path
         Images.
-    between : sequence of (path, int)
+    doubtful : sequence of (path, int)
         Images, and the other cluster that each is nearer to.
     """
 
@@ -48,12 +48,12 @@ class ClusterRow(NamedTuple):
     size: int
     silhouette: float | None
     central: Sequence[Path]
-    between: Sequence[tuple[Path, int]]
+    doubtful: Sequence[tuple[Path, int]]
     odd: Sequence[Path]
 
 
 class InspectionDisplay(Display):
-    """The central, borderline and odd images of each cluster, and its silhouette as a bar.
+    """The central, doubtful and odd images of each cluster, and its silhouette as a bar.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class InspectionDisplay(Display):
                     (files[row], int(inspection.nearest[row]))
                     for row in inspection.doubtful(cluster, _N_IMAGES)
                 ],
-                [files[row] for row in inspection.strange(cluster, _N_IMAGES)],
+                [files[row] for row in inspection.odd(cluster, _N_IMAGES)],
             )
             for cluster, size in clustering.sizes.items()
             if cluster != NOISE
@@ -147,7 +147,7 @@ class InspectionDisplay(Display):
             sheet.box(x, bar, width * max(0, min(1, row.silhouette)), 4, color=color)
         groups: tuple[list[tuple[Path, int | None]], ...] = (
             [(file, None) for file in row.central],
-            list(row.between),
+            list(row.doubtful),
             [(file, None) for file in row.odd],
         )
         for group, images in enumerate(groups):

@@ -17,7 +17,7 @@ from clusterkit.classifiers.predict import as_classifier, classify
 from clusterkit.clusterers.base import ClusteringWarning
 from clusterkit.clusterers.distances import margins_to_others
 from clusterkit.clusterers.kmeans.estimator import KMeans
-from clusterkit.clustering.saved import check_earlier, read_earlier
+from clusterkit.clustering.earlier import check_earlier, read_earlier
 from clusterkit.datasets.labels import read_labels
 from clusterkit.datasets.names import match_names
 from clusterkit.datasets.results import Rows, TableResult

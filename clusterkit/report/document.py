@@ -30,8 +30,8 @@ _MAX_CLASSES = 5
 _PER_IMAGE: dict[str, tuple[str, float]] = {
     "silhouettes": ("<f4", np.nan),
     "nearest": ("<i4", -1),
-    "borderline": ("u1", 0),
-    "odd": ("u1", 0),
+    "is_doubtful": ("u1", 0),
+    "is_odd": ("u1", 0),
 }
 
 

@@ -12,13 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.clusterers.distances import distances_to_centers
-from clusterkit.clustering.cluster import Clustering
+from clusterkit.clustering.clustering import Clustering
+from clusterkit.clustering.earlier import check_earlier, read_earlier
 from clusterkit.clustering.reopening import as_clustered, is_normalized
-from clusterkit.clustering.saved import (
-    check_earlier,
-    read_clusters,
-    read_earlier,
-)
+from clusterkit.clustering.saved import read_clusters
 from clusterkit.datasets.names import first_few
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.store.embeddings import Embeddings, describe_space

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.clusterers.distances import cluster_means
+from clusterkit.clustering.earlier import read_earlier
 from clusterkit.clustering.reopening import removed_confounders, reopen_clustering
-from clusterkit.clustering.saved import read_earlier
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.catalogue import Catalogue
 from clusterkit.similarity.nearest import unit_rows

@@ -63,15 +63,26 @@ class Ledgers:
 
     # Lists
 
-    def list_file(self, writer: str) -> Path:
-        """Return the list of a writer."""
+    def list_file(self, writer: str = ORDINARY) -> Path:
+        """Return the list of a writer, by default ``parts.json`` of the ordinary run."""
         if writer == ORDINARY:
             return self.folders.find(LIST)
         return self.folders.about / f"parts.{writer}.json"
 
+    def list_files(self) -> list[Path]:
+        """Return the lists of all writers."""
+        return [*map(self.list_file, (ORDINARY, *self.others()))]
+
     def others(self) -> list[str]:
         """Return the writers with a list, without the ordinary run."""
         return self._writers(_LIST)
+
+    def has_parts(self) -> bool:
+        """Return whether the lists have any part, even if their files are gone."""
+        try:
+            return bool(self.joined().parts)
+        except StoreError:
+            return False
 
     def joined(self) -> PartList:
         """Return the parts of all writers.
@@ -104,7 +115,7 @@ class Ledgers:
     def damages(self) -> list[tuple[Path, str]]:
         """Return the lists that are damaged, with the reason."""
         found = []
-        for file in map(self.list_file, (ORDINARY, *self.others())):
+        for file in self.list_files():
             try:
                 PartList.read(file)
             except StoreError as error:
@@ -154,14 +165,14 @@ class Ledgers:
 
     def create(self) -> None:
         """Write a list of all parts for the ordinary run, if it has none."""
-        if not self.list_file(ORDINARY).exists():
+        if not self.list_file().exists():
             others = self.others()
             names = (file.name for file in self.folders.part_files())
             self.write(PartList.of_files(name for name in names if writer_of(name) not in others))
 
     def _version(self) -> Any:
         """Return an identity of the list of the ordinary run, which differs after each change."""
-        file = self.list_file(ORDINARY)
+        file = self.list_file()
         if not self.folders.is_remote:
             return FileStatus.of(file)
         # Times have a resolution of one second there.
@@ -184,7 +195,7 @@ class Ledgers:
             if listed is not None:
                 return listed
             raise StoreError(
-                f"{self.list_file(ORDINARY)} is missing: run `clusterkit embed` again with the "
+                f"{self.list_file()} is missing: run `clusterkit embed` again with the "
                 "same extractor; it is written again from the parts"
             )
         return PartList.of_files([file.name for file in files])
@@ -328,7 +339,7 @@ class Ledgers:
         """
         # Before the lists, since a further writer creates its list before its first part.
         files = [file.name for file in self.folders.part_files()]
-        own = _read_or_begin(self.list_file(ORDINARY)) or PartList()
+        own = _read_or_begin(self.list_file()) or PartList()
         names, others = own.names, self.others()
         strays = [name for name in files if name not in names and writer_of(name) not in others]
         new = PartList.of_files(name for name in strays if number_of(name) >= own.next_number)

@@ -16,7 +16,7 @@ from clusterkit.store import cleaning, row_paths, writing
 from clusterkit.store.description import Description
 from clusterkit.store.embeddings import Embeddings, TopClasses
 from clusterkit.store.folders import Folders
-from clusterkit.store.ledgers import ORDINARY, Ledgers
+from clusterkit.store.ledgers import Ledgers
 from clusterkit.store.part_list import PartList, is_failures
 from clusterkit.store.snapshot import KnownRow, Snapshot, read_consistently
 from clusterkit.store.stream import VectorStream
@@ -69,21 +69,6 @@ class Space:
         return self.description.file
 
     @property
-    def about(self) -> Path:
-        """The folder of everything but the parts with vectors."""
-        return self.folders.about
-
-    @property
-    def list_file(self) -> Path:
-        """The list of parts of the ordinary run, ``parts.json``."""
-        return self.ledgers.list_file(ORDINARY)
-
-    @property
-    def list_files(self) -> list[Path]:
-        """The lists of parts of all writers."""
-        return [*map(self.ledgers.list_file, (ORDINARY, *self.ledgers.others()))]
-
-    @property
     def info(self) -> dict[str, Any]:
         """What made the space.
 
@@ -118,14 +103,6 @@ class Space:
     def parts(self) -> list[Path]:
         """The valid parts, oldest first."""
         return [self.folders.part_file(part.name) for part in self.ledgers.joined().parts]
-
-    @property
-    def lists_rows(self) -> bool:
-        """Whether the list of parts has any, even if their files are gone."""
-        try:
-            return bool(self.ledgers.joined().parts)
-        except StoreError:
-            return False
 
     @property
     def vector_bytes(self) -> int:
@@ -251,7 +228,7 @@ class Space:
             self.ledgers.joined()
         except StoreError as error:
             # Each part has its own metadata.
-            found = self.ledgers.damages() or [(self.list_file, str(error))]
+            found = self.ledgers.damages() or [(self.ledgers.list_file(), str(error))]
             return [*damages, *found, *Snapshot(self.ledgers, PartList()).damages()]
         return damages + self._read(Snapshot.damages)
 

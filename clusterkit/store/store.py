@@ -165,7 +165,7 @@ class Store:
         spaces = [
             space
             for space in self._folders(required=True)
-            if space.folder.name in filled or space.lists_rows
+            if space.folder.name in filled or space.ledgers.has_parts()
         ]
         default = self._default_of(spaces)
         for space in spaces:

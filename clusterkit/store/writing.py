@@ -19,7 +19,7 @@ from clusterkit.utils.text import plural
 if TYPE_CHECKING:
     from clusterkit.store.part_file import Row
 
-# Rows per part when rows of other parts are written again.
+# Maximum rows per part, of new rows and of those of other parts that are written again.
 PART_ROWS = 2048
 
 
@@ -185,7 +185,7 @@ def _join(ledgers: Ledgers, info: dict[str, Any]) -> None:
 
     recorded = ledgers.description.read()
     is_set_up = recorded is not None and recorded["format"] == FORMAT
-    is_set_up = is_set_up and ledgers.list_file(ORDINARY).exists()
+    is_set_up = is_set_up and ledgers.list_file().exists()
     try:
         with ledgers.holding(ORDINARY, timeout=0 if is_set_up else PATIENCE):
             _begin(ledgers, info)

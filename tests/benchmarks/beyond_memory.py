@@ -192,8 +192,8 @@ def make_store(folder: Path, n: int, dimension: int) -> None:
         columns = {field.name: known.get(field.name, pa.nulls(size, field.type)) for field in kinds}
         file = space.folder / f"part-{len(parts) + 1:06d}.parquet"
         table = pa.table(columns, schema=kinds)
-        parts.append(write_part(file, table, space.info["fingerprint"], folder=space.about))
-    PartList(tuple(parts), len(parts) + 1).write(space.about / "parts.json")
+        parts.append(write_part(file, table, space.info["fingerprint"], folder=space.folders.about))
+    PartList(tuple(parts), len(parts) + 1).write(space.folders.about / "parts.json")
 
 
 def measure(words: list[str], environment: dict[str, str]) -> Cost:

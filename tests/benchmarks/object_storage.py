@@ -73,11 +73,12 @@ def kills(bucket: RemotePath, folder: Path, n_kills: int, seed: int) -> None:
     print(f"same paths: {there.paths == here.paths}, failures: {there.failures == here.failures}")
     print(f"same vectors: {np.array_equal(there.vectors, here.vectors)}")
     space = Store(store).space()
-    print(f"lists: {len(space.list_files)}, damaged: {Store(store).verify()}")
+    print(f"lists: {len(space.ledgers.list_files())}, damaged: {Store(store).verify()}")
     with patch.object(markers, "_LIFE_SECONDS", -1.0), space.writing():
         space.clean()
     same = np.array_equal(Store(store).read().vectors, here.vectors)
-    print(f"when the killed runs no longer count: lists {len(space.list_files)}, same: {same}")
+    n_lists = len(space.ledgers.list_files())
+    print(f"when the killed runs no longer count: lists {n_lists}, same: {same}")
 
 
 def wait_for_part(store: RemotePath, run: "subprocess.Popen[bytes]") -> None:

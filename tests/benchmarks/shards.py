@@ -145,7 +145,7 @@ def after_kills(folder: Path, n_kills: int, seed: int) -> dict[str, Any]:
     files = {file.name for file in store.rglob("*.parquet")}
     counts["leftovers"] = len(files - {file.name for file in space.parts})
     counts["leftovers"] += sum(".tmp" in file.name for file in store.rglob("*"))
-    counts["lists"] = len(space.list_files)
+    counts["lists"] = len(space.ledgers.list_files())
     return dict(counts)
 
 

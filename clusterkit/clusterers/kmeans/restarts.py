@@ -20,6 +20,7 @@ from clusterkit.clusterers.kmeans.lloyd import (
     measure_inertia,
     sum_clusters,
 )
+from clusterkit.clusterers.principal_axes import principal_axes
 from clusterkit.similarity.nearest import find_equal
 from clusterkit.utils.parallel import Map, map_serially
 
@@ -81,43 +82,6 @@ class Problem:
         if len(labels) < len(self._rows):
             labels, _ = assign_all(self._rows, centers, run)
         return Solution(labels, centers + self._mean, inertia, solution.n_iter)
-
-
-def principal_axes(
-    X: Matrix, weights: NDArray[np.float32], n_axes: int, rng: np.random.Generator
-) -> Matrix:
-    """Approximate the leading principal axes by randomised SVD.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n, d), float32
-        The centred rows; above 10,000 a random sample is used.
-    weights : ndarray of shape (n,), float32
-        Weight of each row.
-    n_axes : int
-        Number of axes, at most d.
-    rng : numpy.random.Generator
-        Random generator.
-
-    Returns
-    -------
-    ndarray of shape (d, n_axes), float32
-        Orthonormal columns.
-
-    References
-    ----------
-    Halko, Martinsson, Tropp: Finding structure with randomness: probabilistic algorithms for
-    constructing approximate matrix decompositions. SIAM Review 53, 2011 (algorithm 4.4).
-    """
-    rows = rng.permutation(len(X))[:N_SEARCH_ROWS]
-    sample = X[rows] * np.sqrt(weights[rows, None])
-    d = X.shape[1]
-    axes = rng.standard_normal((d, min(n_axes + 10, d)), dtype=np.float32)
-    for _ in range(3):
-        axes, _ = np.linalg.qr(sample.T @ (sample @ axes))
-    # Not the SVD, which may fail to converge for fewer rows than axes, where the rank is low.
-    _, rotation = np.linalg.eigh(axes.T @ (sample.T @ (sample @ axes)))
-    return axes @ rotation[:, ::-1][:, :n_axes]
 
 
 def seed_centers(

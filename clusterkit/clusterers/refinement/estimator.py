@@ -20,6 +20,7 @@ from clusterkit.clusterers.base import (
     warn_of_zeros,
 )
 from clusterkit.clusterers.kmeans.streaming import draw, groups_of_parts
+from clusterkit.clusterers.principal_axes import mean_and_axes
 from clusterkit.clusterers.refinement.candidates import (
     FIRST,
     Candidate,
@@ -30,7 +31,6 @@ from clusterkit.clusterers.refinement.candidates import (
 )
 from clusterkit.clusterers.refinement.whitening import Points, usable_numbers, whiten
 from clusterkit.clusterers.row_stream import BATCH_ROWS, RowStream
-from clusterkit.clusterers.scikit_learn import find_axes
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import find_equal
 from clusterkit.store.embeddings import fingerprint_of
@@ -191,7 +191,7 @@ class RefinedKMeans(UnitClusterer):
         k = self._check_number(len(rows))
         order = np.random.default_rng(int(seed)).permutation(len(rows))
         sample, rest = np.sort(order[: self.max_rows]), np.sort(order[self.max_rows :])
-        mean, axes = find_axes(rows[sample], N_COORDINATES, int(seed))
+        mean, axes = mean_and_axes(rows[sample], N_COORDINATES, int(seed))
         points = ((rows - mean) @ axes).astype(np.float32, copy=False)
         self.candidates_, self.reason_ = _compare(rows[sample], points[sample], k, int(seed))
         chosen = next(candidate for candidate in self.candidates_ if candidate.chosen)
@@ -234,7 +234,7 @@ class RefinedKMeans(UnitClusterer):
             warn_of_zeros(sample.is_zero)
         self.fingerprint_, self._unit = fingerprint_of(stream), sample.unit
         self.n_features_in_ = int(sample.rows.shape[1])
-        mean, axes = find_axes(sample.rows, N_COORDINATES, seed)
+        mean, axes = mean_and_axes(sample.rows, N_COORDINATES, seed)
 
         def project(rows: Points) -> Points:
             """Return the principal components of rows."""

@@ -7,6 +7,8 @@ while 1 - cosine of bfloat16 is below 0.0004: a separate embedding space that ev
 to calibrate, with another heavy dependency.
 """
 
+import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,7 @@ class OpenVinoRuntime:
         import openvino
 
         self._core = openvino.Core()
-        self._network = _read(self._core, _converted(source))
+        self._network = _open(self._core, source)
 
     @property
     def has_bfloat16(self) -> bool:
@@ -100,21 +102,27 @@ def is_converted(source: NetworkSource) -> bool:
     return cached_path("openvino", source, library="openvino").exists()
 
 
-def _converted(source: NetworkSource) -> Path:
-    """Return the file of the converted network, converting it if necessary."""
+def _open(core: Any, source: NetworkSource) -> Any:
+    """Return a converted network: from the cache, or converted and kept."""
     folder = cached_path("openvino", source, library="openvino")
-    if not folder.exists():
-        try:
-            with atomic_folder(folder) as part:
-                _convert(source, part / "network.xml")
-        except ClusterkitError:
-            raise
-        except OSError as error:
-            raise InvalidInputError(
-                f"cannot write the cache {folder.parent}: {error.strerror}. Choose another folder "
-                "with the environment variable CLUSTERKIT_CACHE"
-            ) from error
-    return folder / "network.xml"
+    file = folder / "network.xml"
+    try:
+        if folder.exists():
+            # A damaged network, for which OpenVINO raises several kinds of errors, counts as
+            # missing.
+            with suppress(Exception):
+                return _read(core, file)
+            shutil.rmtree(folder)
+        with atomic_folder(folder) as part:
+            _convert(source, part / file.name)
+    except ClusterkitError:
+        raise
+    except OSError as error:
+        raise InvalidInputError(
+            f"cannot write the cache {folder.parent}: {error.strerror}. Choose another folder "
+            "with the environment variable CLUSTERKIT_CACHE"
+        ) from error
+    return _read(core, file)
 
 
 def _convert(source: NetworkSource, file: Path) -> None:

@@ -43,6 +43,8 @@ _SLOW_DOWN = frozenset({429, 503})
 # Statuses after which the same request may succeed.
 _MAY_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _GZIP = frozenset({"gzip", "x-gzip"})
+# The first bytes of each member of gzip data.
+_GZIP_START = b"\x1f\x8b"
 # Returns why a file with these first bytes is not wanted, or None if it may be.
 WhyWrong = Callable[[bytes], str | None]
 
@@ -364,6 +366,50 @@ class Downloader:
                 self._closed[name] = f"{name} did not answer {_MAX_SILENT} times in a row"
 
 
+class Gunzip:
+    """Decompress gzip data as they come: one member, or several whose contents follow each other.
+
+    Other bytes after a member are ignored, as browsers do.
+    """
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(wbits=31)
+        # The first bytes after a member, until they tell whether another one follows.
+        self._after = b""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the data may end here."""
+        return self._member.eof
+
+    def feed(self, data: bytes, room: int) -> bytes:
+        """Return the content of the next data, at most ``room`` bytes of it.
+
+        Parameters
+        ----------
+        data : bytes
+            The next data.
+        room : int
+            Maximum number of bytes to return, at least 1.  What is beyond is lost.
+
+        Raises
+        ------
+        zlib.error
+            If the data are damaged.
+        """
+        content = bytearray()
+        while data and len(content) < room:
+            if self._member.eof:
+                data = (self._after + data).lstrip(b"\0")
+                if not data.startswith(_GZIP_START):
+                    self._after = data[: len(_GZIP_START)]
+                    break
+                self._member, self._after = zlib.decompressobj(wbits=31), b""
+            content += self._member.decompress(data, room - len(content))
+            data = self._member.unused_data
+        return bytes(content)
+
+
 async def _read(
     response: httpx.Response,
     max_bytes: int,
@@ -387,7 +433,7 @@ async def _read(
     encoding = response.headers.get("content-encoding", "identity").strip().lower() or "identity"
     if encoding != "identity" and encoding not in _GZIP:
         raise FailedError(f"it is compressed as {encoding}, which was not asked for")
-    decompress = zlib.decompressobj(wbits=31) if encoding in _GZIP else None
+    gunzip = Gunzip() if encoding in _GZIP else None
     too_large = FailedError(f"it has more than {max_bytes:,} bytes")
     announced = response.headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:18]) > max_bytes and not cuts:
@@ -398,7 +444,7 @@ async def _read(
         try:
             # One byte more than allowed tells that there is too much.
             room = max_bytes + 1 - len(content)
-            content += part[:room] if decompress is None else decompress.decompress(part, room)
+            content += part[:room] if gunzip is None else gunzip.feed(part, room)
         except zlib.error as error:
             raise FailedError(f"its compression is damaged: {error}") from None
         if len(content) > max_bytes or n_received > max_bytes:
@@ -409,7 +455,7 @@ async def _read(
             is_checked = True
             if reason := why_wrong(bytes(content[:START_BYTES])):
                 raise FailedError(reason)
-    if decompress is not None and not decompress.eof and content:
+    if gunzip is not None and not gunzip.is_whole and content:
         raise FailedError("its compressed data end early", may_pass=True, at_once=True)
     if not is_checked and why_wrong is not None and (reason := why_wrong(bytes(content))):
         raise FailedError(reason)

@@ -26,8 +26,8 @@ const Choice = (() => {
       marked: (row) => Decisions.marks.has(row),
       moved: (row) => Decisions.labels[row] !== Data.clusters[row],
       gone: (row) => !Pictures.has(row),
-      borderline: (row) => seen.borderline[row],
-      odd: (row) => seen.odd[row],
+      doubtful: (row) => seen.isDoubtful[row],
+      odd: (row) => seen.isOdd[row],
     }[which];
   }
 

@@ -57,8 +57,8 @@ const Data = (() => {
     inspection: seen && {
       silhouettes: numbers(Float32Array, seen.silhouettes),
       nearest: numbers(Int32Array, seen.nearest),
-      borderline: numbers(Uint8Array, seen.borderline),
-      odd: numbers(Uint8Array, seen.odd),
+      isDoubtful: numbers(Uint8Array, seen.is_doubtful),
+      isOdd: numbers(Uint8Array, seen.is_odd),
       neighbors: seen.neighbors,
     },
   };

@@ -72,8 +72,8 @@ const Details = (() => {
     if (seen) {
       if (!Number.isNaN(seen.silhouettes[row])) list.append(...fact("Silhouette", twoDecimals(seen.silhouettes[row])));
       const marks = [];
-      if (seen.borderline[row]) marks.push("between two clusters");
-      if (seen.odd[row]) marks.push("unlike its cluster");
+      if (seen.isDoubtful[row]) marks.push("doubtful: between two clusters");
+      if (seen.isOdd[row]) marks.push("odd: unlike its cluster");
       if (marks.length) list.append(...fact("Note", marks.join(", ")));
       if (seen.nearest[row] >= 0) list.append(...fact("Nearest other", Decisions.title(seen.nearest[row])));
     }

@@ -29,16 +29,16 @@ const List = (() => {
     const said = [path];
     if (Data.exemplars.has(row) && Decisions.labels[row] === Data.clusters[row]) said.push("exemplar");
     if (!Pictures.has(row)) said.push("no picture");
-    if (seen?.borderline[row]) said.push("between two clusters");
-    if (seen?.odd[row]) said.push("unlike its cluster");
+    if (seen?.isDoubtful[row]) said.push("doubtful: between two clusters");
+    if (seen?.isOdd[row]) said.push("odd: unlike its cluster");
     if (Decisions.marks.has(row)) said.push("marked");
     const made = make("li", {
       role: "option", id: `image-${row}`, title: said.join(", "), "aria-label": said.join(", "),
       "aria-selected": String(Choice.selected.has(row)),
     }, Pictures.element(row), make("span", { class: "tick", "aria-hidden": "true" }));
     if (Decisions.marks.has(row)) made.classList.add("marked");
-    if (seen?.borderline[row]) made.classList.add("borderline");
-    if (seen?.odd[row]) made.classList.add("odd");
+    if (seen?.isDoubtful[row]) made.classList.add("doubtful");
+    if (seen?.isOdd[row]) made.classList.add("odd");
     made.dataset.row = row;
     return made;
   }

@@ -93,7 +93,7 @@ const Page = (() => {
     const options = [["all", "all images"]];
     for (const number of Decisions.clusters().keys()) options.push([`cluster ${number}`, Decisions.title(number)]);
     if (Data.labels) Data.labels.names.forEach((name, i) => options.push([`label ${i}`, `label ${printable(name)}`]));
-    if (Data.inspection) options.push(["borderline", "between two clusters"], ["odd", "unlike their cluster"]);
+    if (Data.inspection) options.push(["doubtful", "doubtful: between two clusters"], ["odd", "odd: unlike their cluster"]);
     options.push(["marked", "marked"], ["moved", "moved"]);
     if (Data.sheets.sizes.some((size) => !size)) options.push(["gone", "without a picture"]);
     const isThere = options.some(([value]) => value === Choice.state.which);

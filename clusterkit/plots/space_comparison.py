@@ -19,7 +19,7 @@ _ROW, _NAME, _WIDTH = 26.0, 170.0, 520.0
 _MARKERS = "osD^vP"
 
 
-class ComparisonDisplay(Display):
+class SpaceComparisonDisplay(Display):
     """Scores of embedding spaces as bars, with other measures as marks.
 
     Parameters
@@ -67,7 +67,7 @@ class ComparisonDisplay(Display):
 
         Returns
         -------
-        ComparisonDisplay
+        SpaceComparisonDisplay
             The plotted display.
         """
         names = ["stability", "neighbors", "agreement"]

@@ -1,0 +1,66 @@
+"""Principal axes of rows, in whose few coordinates clusterers search and measure density."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterkit.clusterers.base import seed_from
+from clusterkit.utils.arguments import check_at_least
+from clusterkit.utils.parallel import workers
+
+# Number of rows that the axes are computed from.
+_MAX_ROWS = 10_000
+
+
+def principal_axes(
+    X: NDArray[np.float32], weights: NDArray[np.float32], n_axes: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Approximate the leading principal axes by randomised SVD.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d), float32
+        The centred rows; above 10,000 a random sample is used.
+    weights : ndarray of shape (n,), float32
+        Weight of each row.
+    n_axes : int
+        Number of axes, at most d.
+    rng : numpy.random.Generator
+        Random generator.
+
+    Returns
+    -------
+    ndarray of shape (d, n_axes), float32
+        Orthonormal columns.
+
+    References
+    ----------
+    Halko, Martinsson, Tropp: Finding structure with randomness: probabilistic algorithms for
+    constructing approximate matrix decompositions. SIAM Review 53, 2011 (algorithm 4.4).
+    """
+    rows = rng.permutation(len(X))[:_MAX_ROWS]
+    sample = X[rows] * np.sqrt(weights[rows, None])
+    d = X.shape[1]
+    axes = rng.standard_normal((d, min(n_axes + 10, d)), dtype=np.float32)
+    for _ in range(3):
+        axes, _ = np.linalg.qr(sample.T @ (sample @ axes))
+    # Not the SVD, which may fail to converge for fewer rows than axes, where the rank is low.
+    _, rotation = np.linalg.eigh(axes.T @ (sample.T @ (sample @ axes)))
+    return axes @ rotation[:, ::-1][:, :n_axes]
+
+
+def mean_and_axes(
+    rows: NDArray[np.float32],
+    n_coordinates: int | None,
+    random_state: int | np.random.RandomState | None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the mean (d,) and the leading principal axes (d, n_coordinates) of rows.
+
+    The axes are the identity if there are at most ``n_coordinates`` columns, or if it is None.
+    """
+    mean, d = rows.mean(axis=0), rows.shape[1]
+    if n_coordinates is None or d <= check_at_least(n_coordinates, 1, "n_coordinates"):
+        return mean, np.eye(d, dtype=np.float32)
+    rng = np.random.default_rng(seed_from(random_state))
+    with workers():
+        axes = principal_axes(rows - mean, np.ones(len(rows), np.float32), n_coordinates, rng)
+    return mean, axes
