@@ -702,7 +702,7 @@ def test_thumbnails_beside_the_page_are_shown(
         " return Pictures.draw(c.getContext('2d'), 0, 48, 48, 40); })()",
     )
     thumb = tab.locator("#list .cell").first
-    assert "-sheets/00000." in thumb.evaluate("(one) => getComputedStyle(one).backgroundImage")
+    assert "-sheets/00000-" in thumb.evaluate("(one) => getComputedStyle(one).backgroundImage")
 
 
 def test_a_server_may_send_the_same_policy(place: Place, open_page: Open, tmp_path: Path) -> None:
