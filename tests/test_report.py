@@ -190,7 +190,7 @@ def test_a_table_of_another_space_and_images_that_are_elsewhere(
     table = found.to_csv(tmp_path / "clusters.csv")
     other = bundles(tmp_path / "photos", name="other")[2:]
     with (
-        pytest.warns(UserWarning, match="the earlier clusters are of the space own"),
+        pytest.warns(UserWarning, match="^the clusters are of the space own-.* the vectors of "),
         pytest.warns(Notice, match=r"2 images of .*clusters\.csv without a vector in the store"),
     ):
         report = write_report(table, tmp_path / "report.html", embeddings=other)
