@@ -382,7 +382,7 @@ def test_the_same_run_again_keeps_everything(pixels, tmp_path):
     assert reopened.confounding.removed[0].name == "tone"
     assert reopened.to_dict()["fingerprint"] == pixels.fingerprint
     other = replace(pixels, space=pixels.space | {"fingerprint": "0" * 64})
-    with pytest.warns(UserWarning, match="the earlier clusters are of the space"):
+    with pytest.warns(UserWarning, match="^the clusters are of the space"):
         ck.reopen_clustering(table, other)
 
 

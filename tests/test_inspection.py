@@ -1,10 +1,13 @@
 """Inspecting clusters: silhouettes, doubtful and odd images, near clusters."""
 
+import hashlib
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
+from PIL import Image
 from sklearn.datasets import make_blobs
 from sklearn.metrics import silhouette_samples
 
@@ -82,6 +85,59 @@ def test_it_is_a_table_json_and_a_picture(clustering, tmp_path):
     assert "92 images in 3 clusters" in repr(found)
     assert "<table" in found._repr_html_()
     InspectionDisplay.from_inspection(found).save(tmp_path / "inside.png")
+
+
+def photos(folder, n_copies):
+    """Return clusters of files: three copies of one picture are the most central of the first."""
+    rng = np.random.default_rng(0)
+    paths = [f"{i:02d}.png" for i in range(12)]
+    pictures = [rng.integers(0, 255, (6, 6, 3), dtype=np.uint8) for _ in paths]
+    for i, path in enumerate(paths):
+        pixels = pictures[0] if i < n_copies else pictures[i]
+        Image.fromarray(pixels).resize((60, 60), Image.Resampling.BICUBIC).save(folder / path)
+    labels = np.repeat([0, 1], 6)
+    vectors = np.eye(2, dtype=np.float32)[labels] + np.arange(12)[:, None] * [0.001, -0.001]
+    emb = ck.Embeddings(vectors.astype(np.float32), paths=paths, root=folder)
+    return Clustering(
+        emb, labels, np.arange(12) / 100, labels < 0, algorithm="", parameters={"normalize": True}
+    )
+
+
+def texts(display):
+    return [text.get_text() for text in display.figure_.findobj(Text) if text.get_text()]
+
+
+def test_the_picture_has_copies_once_and_no_empty_columns(tmp_path):
+    found = inspect_clusters(photos(tmp_path, 3))
+    assert found.central(0, 3) == [0, 1, 2]
+    display = InspectionDisplay.from_inspection(found)
+    names = [[file.name for file in row.central] for row in display.rows]
+    assert names == [["00.png", "03.png", "04.png"], ["06.png", "07.png", "08.png"]]
+    assert texts(display).count("x 3") == 1
+    # No image is between two clusters or odd: these columns are left out, and this is said.
+    assert "odd" not in texts(display)
+    assert "no image is between two clusters; no image is odd" in texts(display)
+    narrow = display.figure_.get_figwidth()
+    found = replace(found, odd=np.arange(12) == 4, borderline=np.arange(12) == 4)
+    display = InspectionDisplay.from_inspection(found)
+    assert display.figure_.get_figwidth() > 1.2 * narrow
+    assert {"odd", "between two clusters: nearer to"} <= {*texts(display)}
+    assert not any("no image" in text for text in texts(display))
+
+
+def test_images_that_are_no_copies_by_a_decision_are_all_drawn(tmp_path):
+    clustering = photos(tmp_path, 2)
+    with Image.open(tmp_path / "00.png") as image:
+        image.save(tmp_path / "01.png", compress_level=1)
+    pair = sorted(
+        hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("00.png", "01.png")
+    )
+    (first, _) = InspectionDisplay.from_inspection(inspect_clusters(clustering)).rows
+    assert [file.name for file in first.central][:2] == ["00.png", "02.png"]
+    decisions = replace(clustering.decisions, not_copies=frozenset({(pair[0], pair[1])}))
+    found = inspect_clusters(replace(clustering, decisions=decisions))
+    (first, _) = InspectionDisplay.from_inspection(found).rows
+    assert [file.name for file in first.central][:2] == ["00.png", "01.png"]
 
 
 def test_a_path_is_refused():

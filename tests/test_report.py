@@ -31,6 +31,7 @@ from clusterkit.report import layouts, write_report
 from clusterkit.report.sheets import SIDE, make_sheets
 from clusterkit.similarity.space_audit import Audit, Finding
 from clusterkit.store.embeddings import Embeddings
+from tests.kills import Killed, killed_at
 
 ROWS = np.repeat(np.eye(4, dtype=np.float32), 6, axis=0)
 
@@ -106,6 +107,44 @@ def test_an_existing_page_is_replaced_only_on_request(found: Clustering, tmp_pat
         write_report(found, tmp_path / "nowhere/report.html")
 
 
+def test_a_killed_report_leaves_one_whole_page(found: Clustering, tmp_path: Path) -> None:
+    page, folder = tmp_path / "report.html", tmp_path / "report-sheets"
+
+    def state() -> tuple[bytes, dict[str, bytes]]:
+        names = data_of(page)["sheets"]["files"] or []
+        return page.read_bytes(), {name: (tmp_path / name).read_bytes() for name in names}
+
+    write_report(found, page, max_inside=5, title="new", overwrite=True)
+    new = state()
+    # The old page has other thumbnails: those of fewer images.
+    rows = np.arange(0, len(found.labels), 2)
+    fewer = replace(
+        found,
+        embeddings=found.embeddings[rows],
+        labels=found.labels[rows],
+        distances=found.distances[rows],
+        exemplars=found.exemplars[rows],
+    )
+    ends = set()
+    for count in range(1, 100):
+        write_report(fewer, page, max_inside=5, overwrite=True)
+        old = state()
+        assert old[1].keys() != new[1].keys()
+        try:
+            with killed_at(count):
+                write_report(found, page, max_inside=5, title="new", overwrite=True)
+            break
+        except Killed:
+            assert state() in (old, new)
+            ends.add(state() == new)
+    assert ends == {True, False}
+    # What the killed runs left is gone.
+    assert {file.name for file in folder.iterdir()} == {Path(name).name for name in new[1]}
+    (folder / ".00000-0123abcd.12-34.tmp.avif").write_bytes(b"of a killed run")
+    write_report(found, page, overwrite=True)
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_few_images_make_a_page(n: int, tmp_path: Path) -> None:
     emb = bundles(tmp_path / "photos")[:n]
@@ -152,7 +191,7 @@ def test_a_table_of_another_space_and_images_that_are_elsewhere(
     table = found.to_csv(tmp_path / "clusters.csv")
     other = bundles(tmp_path / "photos", name="other")[2:]
     with (
-        pytest.warns(UserWarning, match="the earlier clusters are of the space own"),
+        pytest.warns(UserWarning, match="^the clusters are of the space own-.* the vectors of "),
         pytest.warns(Notice, match=r"2 images of .*clusters\.csv without a vector in the store"),
     ):
         report = write_report(table, tmp_path / "report.html", embeddings=other)

@@ -379,6 +379,158 @@ def test_a_browser_that_keeps_nothing_says_so(place: Place, open_page: Open) -> 
     assert status(tab) == "No decisions yet."
 
 
+def rebuild(place: Place, labels: list[int], *, without: str = "", **options: Any) -> None:
+    """Write the page again, with other clusters of the images, and one image less."""
+    found = place.found
+    rows = [row for row, path in enumerate(found.embeddings.paths) if path != without]
+    again = replace(
+        found,
+        embeddings=found.embeddings[rows],
+        labels=np.array(labels)[rows],
+        distances=found.distances[rows],
+        exemplars=found.exemplars[rows],
+        **options,
+    )
+    table = again.to_csv(place.table, overwrite=True)
+    write_report(table, place.page, embeddings=again.embeddings, overwrite=True)
+
+
+def reopen(tab: Any) -> None:
+    """Load the page again, as it is on the disk now."""
+    tab.reload()
+    tab.wait_for_selector("body[data-ready]")
+
+
+def test_a_rebuilt_page_offers_earlier_decisions_by_their_images(
+    open_page: Open, tmp_path: Path
+) -> None:
+    names = {color: [f"{i:02d}.png" for i in range(20)] for color in COLORS}
+    place = prepare(tmp_path, names)
+    paths, old = place.found.embeddings.paths, place.found.labels.tolist()
+    shutil.copy(place.page, other := tmp_path / "other.html")
+    tab = open_page(place.page)
+    assert not tab.is_visible("#earlier")
+    blue, green, red = (old[paths.index(f"{color}/00.png")] for color in sorted(COLORS))
+    moved = [f"red/{i:02d}.png" for i in range(3)]
+    made = [f"green/{i:02d}.png" for i in range(6)]
+    rows = {path: row for row, path in enumerate(paths)}
+    tab.evaluate(f"Page.moveTo({[rows[path] for path in moved]}, {blue}, 'to blue')")
+    number = tab.evaluate("Decisions.newNumber()")
+    steps = f"[{{ name: {number}, as: 'a few' }}]"
+    tab.evaluate(f"Page.moveTo({[rows[path] for path in made]}, {number}, 'new', {steps})")
+    tab.evaluate(f"Decisions.act('name', [{{ name: {blue}, as: 'sky' }}])")
+    tab.evaluate(f"Page.mark([{rows['green/10.png']}], true)")
+
+    # A copy of the page has the same decisions.
+    tab.goto(other.as_uri())
+    tab.wait_for_selector("body[data-ready]")
+    assert "4 decisions" in status(tab)
+    tab.goto(place.page.as_uri())
+
+    # Other numbers, an image less: nothing is done unasked, and undone at once.
+    change = {blue: green, green: red, red: blue}
+    new = [change[label] for label in old]
+    rebuild(place, new, without="red/02.png", names={})
+    reopen(tab)
+    now = tab.evaluate("Data.paths")
+    before = labels_of(tab)
+    assert status(tab) == "No decisions yet."
+    said = tab.inner_text("#earlier-text")
+    assert "8 images moved, 2 names, 1 image marked. 1 image is gone or changed." in said
+    tab.click("#keep")
+    assert not tab.is_visible("#earlier")
+    labels = dict(zip(now, labels_of(tab), strict=True))
+    assert {labels[path] for path in moved[:2]} == {change[blue]} == {labels["blue/07.png"]}
+    (number,) = {labels[path] for path in made}
+    assert number not in new
+    assert dict(tab.evaluate("[...Decisions.names]")) == {change[blue]: "sky", number: "a few"}
+    assert [now[row] for row in tab.evaluate("[...Decisions.marks]")] == ["green/10.png"]
+    assert sum(one != other for one, other in zip(before, labels.values(), strict=True)) == 8
+    tab.click("#undo")
+    assert labels_of(tab) == before
+    tab.click("#redo")
+    reopen(tab)
+    assert labels_of(tab) == list(labels.values())
+    assert not tab.is_visible("#earlier")
+
+    # The copy, which is as it was, still has its own, and is offered no others.
+    tab.goto(other.as_uri())
+    tab.wait_for_selector("body[data-ready]")
+    assert "4 decisions" in status(tab)
+    assert not tab.is_visible("#earlier")
+    for _ in range(4):
+        tab.click("#undo")
+
+    # Once in the table, they are there, except for the marks, which a table does not give a page.
+    tab.goto(place.page.as_uri())
+    tab.wait_for_selector("body[data-ready]")
+    labels["red/02.png"] = blue
+    rebuild(
+        place,
+        [labels[path] for path in paths],
+        without="red/02.png",
+        names={change[blue]: "sky", number: "a few"},
+    )
+    reopen(tab)
+    assert tab.inner_text("#earlier-text").endswith("can be kept: 1 image marked.")
+    tab.click("#discard")
+    assert not tab.is_visible("#earlier")
+    reopen(tab)
+    assert not tab.is_visible("#earlier")
+    assert tab.evaluate("Object.keys(localStorage)") == []
+
+
+def test_decisions_about_clusters_that_are_no_more_are_told(
+    open_page: Open, tmp_path: Path
+) -> None:
+    place = prepare(tmp_path, {color: [f"{i}.png" for i in range(6)] for color in COLORS})
+    paths, old = place.found.embeddings.paths, place.found.labels
+    tab = open_page(place.page)
+    tab.evaluate("Decisions.act('name', [{ name: 1, as: 'one' }])")
+    tab.evaluate("Decisions.act('name', [{ name: 2, as: 'two' }])")
+    # Cluster 1 is in three parts, and 2 has another name.
+    parts = [3 + i % 3 if label == 1 else int(label) for i, label in enumerate(old)]
+    rebuild(place, parts, names={2: "zwei"})
+    reopen(tab)
+    said = tab.inner_text("#earlier-text")
+    assert "cannot be kept: 2 clusters have other images or another name now." in said
+    assert not tab.is_visible("#keep")
+    assert tab.evaluate("Decisions.names.get(2)") == "zwei"
+    # Pictures that changed under their names are others.
+    assert len(set(old)) == 3
+    for path in paths:
+        pixels = np.random.default_rng(1).integers(0, 255, (30, 40, 3))
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "photos" / path)
+    tab.evaluate("Page.mark([0], true)")
+    emb = embed(ImageFolder(tmp_path / "photos"), Pixels(), store=tmp_path / "store")
+    write_report(place.table, place.page, embeddings=emb, overwrite=True)
+    reopen(tab)
+    assert "cannot be kept: 1 image is gone or changed" in tab.inner_text("#earlier-text")
+
+
+def test_two_reports_in_one_folder_do_not_mix(place: Place, open_page: Open) -> None:
+    second = place.page.with_name("second.html")
+    write_report(place.table, second, embeddings=place.found.embeddings, title="Second")
+    tab = open_page(place.page)
+    tab.evaluate("Page.mark([0, 1], true)")
+    tab.goto(second.as_uri())
+    tab.wait_for_selector("body[data-ready]")
+    assert not tab.is_visible("#earlier")
+    assert status(tab) == "No decisions yet."
+    # The address without a fragment is the page, and an earlier version of it is its own.
+    tab.evaluate("Page.mark([5], true)")
+    write_report(
+        place.table, second, embeddings=place.found.embeddings, title="Third", overwrite=True
+    )
+    tab.goto(second.as_uri() + "#clusters")
+    reopen(tab)
+    assert "1 image marked" in tab.inner_text("#earlier-text")
+    tab.goto(place.page.as_uri())
+    tab.wait_for_selector("body[data-ready]")
+    assert tab.evaluate("[...Decisions.marks]") == [0, 1]
+    second.unlink()
+
+
 def test_everything_works_by_keyboard(place: Place, open_page: Open) -> None:
     tab = open_page(place.page)
     tab.keyboard.press("Tab")
@@ -551,7 +703,7 @@ def test_thumbnails_beside_the_page_are_shown(
         " return Pictures.draw(c.getContext('2d'), 0, 48, 48, 40); })()",
     )
     thumb = tab.locator("#list .cell").first
-    assert "-sheets/00000." in thumb.evaluate("(one) => getComputedStyle(one).backgroundImage")
+    assert "-sheets/00000-" in thumb.evaluate("(one) => getComputedStyle(one).backgroundImage")
 
 
 def test_a_server_may_send_the_same_policy(place: Place, open_page: Open, tmp_path: Path) -> None:

@@ -132,6 +132,16 @@ def test_groups_are_those_of_the_table(client: TestClient, files: Files) -> None
     assert all(one["next"]["distance"] >= one["distance"] for one in results)
 
 
+def test_groups_of_another_space_are_told_of_in_their_own_words(
+    files: Files, tmp_path: Path
+) -> None:
+    other = replace(files.embeddings, space=files.embeddings.space | {"fingerprint": "0" * 64})
+    table = ck.cluster(other, n_clusters=3, random_state=0).to_csv(tmp_path / "other.csv")
+    said = r"^the clusters are of the space .*-00000000, the vectors of .*: centres, distances and"
+    with pytest.warns(UserWarning, match=said):
+        create_app(files.store, extractor="tinynet", clusters=table)
+
+
 def test_explanation_is_that_of_the_library(
     client: TestClient, files: Files, tmp_path: Path
 ) -> None:

@@ -144,7 +144,11 @@ def cluster(
     n_clusters = _check_arguments(
         embeddings, clusterer, estimator, n_clusters, level, without=without, engine=engine
     )
-    earlier = None if previous is None else check_earlier(read_earlier(previous), embeddings)
+    earlier = (
+        None
+        if previous is None
+        else check_earlier(read_earlier(previous), embeddings, is_previous=True)
+    )
     if earlier is not None:
         say_other_part(earlier, embeddings)
     decisions = Decisions() if earlier is None else earlier.decisions

@@ -162,9 +162,13 @@ def _next_number(labels: list[int], names: Mapping[int, str], decisions: Decisio
 
 
 def check_earlier(
-    earlier: EarlierClusters, embeddings: Embeddings | VectorStream, *, any_space: bool = False
+    earlier: EarlierClusters,
+    embeddings: Embeddings | VectorStream,
+    *,
+    any_space: bool = False,
+    is_previous: bool = False,
 ) -> EarlierClusters:
-    """Match the images of an earlier clustering to those of the new one.
+    """Match the images of an earlier clustering to present ones.
 
     Parameters
     ----------
@@ -174,6 +178,9 @@ def check_earlier(
         The images.
     any_space : bool
         Whether the clustering may be of another space.
+    is_previous : bool
+        Whether it is compared with a new one, for the words of the warning; otherwise it is shown
+        or measured as it is.
 
     Returns
     -------
@@ -213,10 +220,14 @@ def check_earlier(
         )
     is_other = network_fingerprint(embeddings) not in (None, earlier.fingerprint)
     if earlier.fingerprint and is_other and not any_space:
+        space = describe_space(embeddings.space)
         warnings.warn(
-            f"the earlier clusters are of the space {earlier.space}, these of "
-            f"{describe_space(embeddings.space)}: the numbers are matched by common images, but "
-            "the two spaces may group by different things",
+            f"the earlier clusters are of the space {earlier.space}, these of {space}: the numbers "
+            "are matched by common images, but the two spaces may group by different things"
+            if is_previous
+            else f"the clusters are of the space {earlier.space}, the vectors of {space}: centres, "
+            "distances and neighbours are measured in the latter, which may group by different "
+            "things",
             stacklevel=3,
         )
     return earlier

@@ -14,10 +14,15 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from clusterkit.clusterers.distances import margins_to_others
-from clusterkit.datasets.copies import find_copies
 from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display, check_figure_path, save_figure
-from clusterkit.plots.pictures import Sheet, and_more, load_pictures
+from clusterkit.plots.pictures import (
+    N_CANDIDATES,
+    Sheet,
+    and_more,
+    find_first_copies,
+    load_pictures,
+)
 from clusterkit.plots.style import QUIET, cluster_color, cluster_name
 from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.locations import as_path
@@ -29,8 +34,6 @@ if TYPE_CHECKING:
 _SIDE, _GAP, _MARGIN, _HEAD, _NOTE, _CAPTION = 76.0, 6.0, 4.0, 112.0, 20.0, 10.0
 # Pictures per row, and rows per page.
 _COLUMNS, _MAX_ROWS = 8, 30
-# Copies are searched among this many times the number of shown images.
-_N_CANDIDATES = 3
 SHOWN = ("central", "doubtful", "random", "all")
 
 
@@ -343,8 +346,8 @@ def _choose(
         chosen.sizes[cluster] = len(members)
         candidates = [files[row] for row in members]
         if show != "all":
-            candidates = candidates[: _N_CANDIDATES * n_images]
-        copy_of = _first_copies(candidates, apart)
+            candidates = candidates[: N_CANDIDATES * n_images]
+        copy_of = find_first_copies(candidates, apart)
         own = [file for file in candidates if file not in copy_of]
         chosen.files[cluster] = own if show == "all" else own[:n_images]
         chosen.copies |= Counter(copy_of.values())
@@ -360,15 +363,6 @@ def _rank(clustering: Clustering, show: str, random_state: int | None) -> NDArra
         normalize = bool(clustering.parameters.get("normalize", False))
         return margins_to_others(clustering.embeddings, clustering.labels, normalize=normalize)
     return distances
-
-
-def _first_copies(files: Sequence[Path], apart: frozenset[tuple[str, str]]) -> dict[Path, Path]:
-    """Map each copy among files to the first of its kind; see :func:`find_copies` for ``apart``."""
-    first: dict[int, int] = {}
-    for one, other in find_copies(files, apart=apart):
-        # The pairs are sorted, so that the first of each first is known.
-        first[other] = min(first.get(other, other), first.get(one, one))
-    return {files[other]: files[one] for other, one in first.items()}
 
 
 def _described(clustering: Clustering, chosen: _Chosen, kwargs: dict[str, Any]) -> dict[str, Any]:

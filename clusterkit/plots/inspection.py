@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from matplotlib.axes import Axes
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display
-from clusterkit.plots.pictures import Sheet, and_more, load_pictures
+from clusterkit.plots.pictures import (
+    N_CANDIDATES,
+    Sheet,
+    and_more,
+    find_first_copies,
+    load_pictures,
+)
 from clusterkit.plots.style import QUIET, RULE, cluster_color, cluster_name
 from clusterkit.utils.noise import NOISE
 
@@ -22,6 +29,8 @@ _SIDE, _GAP, _MARGIN, _HEAD, _TOP, _SPACE = 62.0, 5.0, 6.0, 132.0, 22.0, 16.0
 _N_IMAGES, _MAX_CLUSTERS = 3, 30
 _GROUP = _N_IMAGES * (_SIDE + _GAP) + _SPACE
 _COLUMNS = ("central", "doubtful: nearer to", "odd")
+# What is said of a column without images, which is not drawn.
+_NONE = ("", "no image is doubtful", "no image is odd")
 
 
 class ClusterRow(NamedTuple):
@@ -41,6 +50,8 @@ class ClusterRow(NamedTuple):
         Images.
     doubtful : sequence of (path, int)
         Images, and the other cluster that each is nearer to.
+    copies : dict of path to int, optional
+        Number of further images that a picture represents, since they are copies of it.
     """
 
     cluster: int
@@ -50,6 +61,7 @@ class ClusterRow(NamedTuple):
     central: Sequence[Path]
     doubtful: Sequence[tuple[Path, int]]
     odd: Sequence[Path]
+    copies: Mapping[Path, int] = {}
 
 
 class InspectionDisplay(Display):
@@ -74,7 +86,7 @@ class InspectionDisplay(Display):
 
     @classmethod
     def from_inspection(cls, inspection: ClusterInspection, *, ax: Axes | None = None) -> Self:
-        """Plot the result of :func:`clusterkit.inspect_clusters`.
+        """Plot the result of :func:`clusterkit.inspect_clusters`; copies take one picture.
 
         Parameters
         ----------
@@ -88,22 +100,9 @@ class InspectionDisplay(Display):
         InspectionDisplay
             The plotted display.
         """
-        clustering = inspection.clustering
-        files = clustering.embeddings.files
         rows = [
-            ClusterRow(
-                cluster,
-                clustering.names.get(cluster, ""),
-                size,
-                inspection.mean_silhouette(cluster),
-                [files[row] for row in inspection.central(cluster, _N_IMAGES)],
-                [
-                    (files[row], int(inspection.nearest[row]))
-                    for row in inspection.doubtful(cluster, _N_IMAGES)
-                ],
-                [files[row] for row in inspection.odd(cluster, _N_IMAGES)],
-            )
-            for cluster, size in clustering.sizes.items()
+            _row(inspection, cluster, size)
+            for cluster, size in inspection.clustering.sizes.items()
             if cluster != NOISE
         ]
         return cls(rows).plot(ax=ax)
@@ -111,9 +110,24 @@ class InspectionDisplay(Display):
     def _size(self) -> tuple[float, float]:
         """Return the size of the sheet, in points."""
         shown = min(len(self.rows), _MAX_CLUSTERS)
-        note = _TOP if len(self.rows) > shown else 0
-        width = _HEAD + 3 * _GROUP + 2 * _MARGIN
+        note = _TOP if self._note() else 0
+        width = _HEAD + max(2, len(self._groups())) * _GROUP + 2 * _MARGIN
         return width, _TOP + shown * (_SIDE + _GAP) + note + 2 * _MARGIN
+
+    def _groups(self) -> list[int]:
+        """Return the columns that have an image."""
+        shown = self.rows[:_MAX_CLUSTERS]
+        filled = [any(map(len, column)) for column in zip(*map(_images, shown), strict=True)]
+        return [group for group, is_filled in enumerate(filled) if is_filled]
+
+    def _note(self) -> str:
+        """Return what is not drawn."""
+        hidden = len(self.rows) - _MAX_CLUSTERS
+        said = [and_more(hidden, "cluster")] if hidden > 0 else []
+        for group in (1, 2):
+            if not any(_images(row)[group] for row in self.rows):
+                said.append(_NONE[group])
+        return "; ".join(said)
 
     def _draw(self, ax: Axes) -> None:
         """Draw one row per cluster."""
@@ -121,17 +135,17 @@ class InspectionDisplay(Display):
             raise InvalidInputError("there must be at least one cluster. Received: none")
         width, height = self._size()
         sheet = Sheet(ax, width, height)
-        for group, title in enumerate(_COLUMNS):
-            left = _MARGIN + _HEAD + group * _GROUP
-            sheet.line(title, left, _MARGIN + _TOP / 2 - 3, _GROUP - _SPACE, color=QUIET)
+        groups = self._groups()
+        for place, group in enumerate(groups):
+            left = _MARGIN + _HEAD + place * _GROUP
+            sheet.line(_COLUMNS[group], left, _MARGIN + _TOP / 2 - 3, _GROUP - _SPACE, color=QUIET)
         for place, row in enumerate(self.rows[:_MAX_CLUSTERS]):
-            self._draw_row(sheet, row, _MARGIN + _TOP + place * (_SIDE + _GAP))
-        if len(self.rows) > _MAX_CLUSTERS:
-            note = and_more(len(self.rows) - _MAX_CLUSTERS, "cluster")
+            self._draw_row(sheet, row, _MARGIN + _TOP + place * (_SIDE + _GAP), groups)
+        if note := self._note():
             sheet.line(note, _MARGIN, height - _MARGIN - 6, width - 2 * _MARGIN, color=QUIET)
         self.ax_ = ax
 
-    def _draw_row(self, sheet: Sheet, row: ClusterRow, y: float) -> None:
+    def _draw_row(self, sheet: Sheet, row: ClusterRow, y: float, groups: list[int]) -> None:
         """Draw the caption of a cluster, and its pictures."""
         color = cluster_color(row.cluster)
         sheet.box(_MARGIN, y, 4, _SIDE, color=color)
@@ -145,17 +159,52 @@ class InspectionDisplay(Display):
             sheet.line(f"silhouette {row.silhouette:z.2f}", x, bar - 7, width, color=QUIET)
             sheet.box(x, bar, width, 4, color=RULE)
             sheet.box(x, bar, width * max(0, min(1, row.silhouette)), 4, color=color)
-        groups: tuple[list[tuple[Path, int | None]], ...] = (
-            [(file, None) for file in row.central],
-            list(row.doubtful),
-            [(file, None) for file in row.odd],
-        )
-        for group, images in enumerate(groups):
-            left = _MARGIN + _HEAD + group * _GROUP
+        for column, group in enumerate(groups):
+            images = _images(row)[group]
+            left = _MARGIN + _HEAD + column * _GROUP
             pictures = load_pictures(file for file, _ in images)
-            for index, (picture, (_, other)) in enumerate(zip(pictures, images, strict=True)):
+            for index, (picture, (file, other)) in enumerate(zip(pictures, images, strict=True)):
                 place = left + index * (_SIDE + _GAP)
                 frame = None if other is None else cluster_color(other)
                 sheet.picture(picture, place, y, _SIDE, frame=frame)
-                if other is not None:
-                    sheet.tag(str(other), place + _SIDE, y + _SIDE)
+                said = [] if other is None else [str(other)]
+                if n_copies := row.copies.get(file):
+                    said.append(f"x {n_copies + 1}")
+                if said:
+                    sheet.tag(", ".join(said), place + _SIDE, y + _SIDE)
+
+
+def _row(inspection: ClusterInspection, cluster: int, size: int) -> ClusterRow:
+    """Return the row of a cluster, with one of several copies in each column."""
+    clustering, n = inspection.clustering, N_CANDIDATES * _N_IMAGES
+    files = clustering.embeddings.files
+    copies: dict[Path, int] = {}
+
+    def first(rows: Sequence[int]) -> list[int]:
+        copy_of = find_first_copies([files[row] for row in rows], clustering.decisions.not_copies)
+        copies.update(Counter(copy_of.values()))
+        return [row for row in rows if files[row] not in copy_of][:_N_IMAGES]
+
+    central, doubtful, odd = (
+        first(choose(cluster, n))
+        for choose in (inspection.central, inspection.doubtful, inspection.odd)
+    )
+    return ClusterRow(
+        cluster,
+        clustering.names.get(cluster, ""),
+        size,
+        inspection.mean_silhouette(cluster),
+        [files[row] for row in central],
+        [(files[row], int(inspection.nearest[row])) for row in doubtful],
+        [files[row] for row in odd],
+        copies,
+    )
+
+
+def _images(row: ClusterRow) -> tuple[list[tuple[Path, int | None]], ...]:
+    """Return the images of each column of a row, some with another cluster."""
+    return (
+        [(file, None) for file in row.central],
+        list(row.doubtful),
+        [(file, None) for file in row.odd],
+    )

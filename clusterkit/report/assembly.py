@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,8 @@ class Assembled:
     html : str
         The page.
     sheets : dict of str to bytes
-        Thumbnails beside the page, by their names; empty if they are in it.
+        Thumbnails beside the page, by their names, which tell their content, so that no page shows
+        those of another; empty if they are in it.
     sheet_kind : str
         Media type of the thumbnails.
     n_without_picture : int
@@ -91,7 +93,10 @@ def assemble(
     neighbors = find_neighbors(vectors, _N_NEIGHBORS, progress=progress)
     sheets = make_sheets(page_images.files, page_images.ranks(), progress=progress)
     is_inside = len(page_images.paths) <= max_inside
-    names = [f"{number:05d}{sheets.suffix}" for number in range(len(sheets.content))]
+    names = [
+        f"{number:05d}-{hashlib.sha256(content).hexdigest()[:8]}{sheets.suffix}"
+        for number, content in enumerate(sheets.content)
+    ]
     title = title or f"{plural(len(page_images.paths), 'image')} of {_folder_name(page_images)}"
     data = make_document(
         page_images,

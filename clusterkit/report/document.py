@@ -78,6 +78,7 @@ def make_document(
         "clustered": page_images.algorithm is not None,
         "paths": page_images.paths,
         "links": _links(page_images, output),
+        "images": _identities(page_images),
         "clusters": _code(page_images.labels, "<i4"),
         "distances": _code(page_images.distances, "<f8"),
         "exemplars": np.flatnonzero(page_images.exemplars).tolist(),
@@ -114,7 +115,8 @@ def make_document(
     }
     text = json_text(document, indent=None)
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
-    # Decisions are kept in the browser under this key: a page of other clusters has another.
+    # Decisions are kept in the browser under this key: a page of other clusters has another, and
+    # takes them over by the identities of the images.
     text = f'{{"key":"{key}",{text[1:]}'
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
@@ -122,6 +124,21 @@ def make_document(
 def _code(numbers: Any, kind: str) -> str:
     """Return numbers as base64 of little-endian bytes."""
     return base64.b64encode(np.ascontiguousarray(numbers, np.dtype(kind)).tobytes()).decode()
+
+
+def _identities(page_images: PageImages) -> str:
+    """Return 48 bits of each image in base64: a hash of its path in the table, and of its content.
+
+    Where the content is unknown, as of an image that is not in the store, of its path alone.
+    """
+    digests = page_images.embeddings.digests
+    rows = page_images.rows.tolist()
+    hashes = []
+    for path, row in zip(page_images.paths, rows, strict=True):
+        digest = (digests[row] if digests is not None and row >= 0 else None) or ""
+        text = f"{path}\0{digest}".encode("utf-8", "surrogatepass")
+        hashes.append(hashlib.sha256(text).digest()[:6])
+    return base64.b64encode(b"".join(hashes)).decode()
 
 
 def _links(page_images: PageImages, output: Path | None) -> dict[str, Any]:

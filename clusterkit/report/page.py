@@ -24,6 +24,8 @@ _FOLDER = Path(__file__).parent / "template"
 # Classic scripts, in this order: each uses definitions of earlier ones.
 SCRIPTS = (
     "data.js",
+    "steps.js",
+    "earlier.js",
     "decisions.js",
     "table.js",
     "pictures.js",

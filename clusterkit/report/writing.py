@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +32,8 @@ from clusterkit.utils.text import join_lines, plural
 
 # Number of images up to which "auto" computes the slow parts.
 _MAX_AUTO = 2_000
-_OURS = re.compile(r"\d{5}\.(avif|webp)")
+# Thumbnails, also those without a hash of earlier pages, and what a killed run leaves.
+_OURS = re.compile(r"\.?\d{5}(-[0-9a-f]{8})?(\.\d+-\d+\.tmp)?\.(avif|webp)")
 
 
 @dataclass(frozen=True, repr=False)
@@ -243,8 +243,10 @@ def write_report(
         output=output,
         progress=progress,
     )
-    _write_folder(folder, page.sheets)
+    # A run that is killed leaves the old page whole, or the new one.
+    _write_sheets(folder, page.sheets)
     write_whole(output, page.html)
+    _remove_others(folder, page.sheets)
     return Report(
         path=output,
         folder=folder if page.sheets else None,
@@ -260,15 +262,25 @@ def _folder_of(output: Path) -> Path:
     return output.with_name(f"{output.stem}-sheets")
 
 
-def _write_folder(folder: Path, sheets: Mapping[str, bytes]) -> None:
-    """Write the thumbnails beside the page; those of an earlier page are removed."""
-    if folder.exists():
-        shutil.rmtree(folder)  # holds nothing else: see check_report_path
-    if not sheets:
-        return
-    folder.mkdir()
+def _write_sheets(folder: Path, sheets: Mapping[str, bytes]) -> None:
+    """Write the thumbnails beside the page, without changing those of the earlier page."""
+    if sheets:
+        folder.mkdir(exist_ok=True)
     for name, content in sheets.items():
-        (folder / name).write_bytes(content)
+        file = folder / name
+        if not file.exists() or file.read_bytes() != content:
+            write_whole(file, content)
+
+
+def _remove_others(folder: Path, sheets: Mapping[str, bytes]) -> None:
+    """Remove the thumbnails of an earlier page: the folder holds nothing else, see above."""
+    if not folder.exists():
+        return
+    for file in folder.iterdir():
+        if file.name not in sheets and _OURS.fullmatch(file.name):
+            file.unlink()
+    if not sheets:
+        folder.rmdir()
 
 
 def _is_wanted(given: Any, n: int, *, minimum: int, what: str) -> bool:

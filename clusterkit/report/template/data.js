@@ -4,16 +4,16 @@
 const NOISE = -1;
 const NOWHERE = 65535;
 
+/** Return the bytes of base64 as an array of numbers of a type. */
+function numbers(Type, code) {
+  const text = atob(code);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return new Type(bytes.buffer);
+}
+
 const Data = (() => {
   const given = JSON.parse(document.getElementById("data").textContent);
-
-  /** Return the bytes of base64 as an array of numbers of a type. */
-  function numbers(Type, code) {
-    const text = atob(code);
-    const bytes = new Uint8Array(text.length);
-    for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-    return new Type(bytes.buffer);
-  }
 
   const n = given.paths.length;
   const near = given.neighbors;
@@ -24,7 +24,10 @@ const Data = (() => {
     n,
     paths: given.paths,
     links: given.links,
+    // Eight letters for each image, which another version of the page has, too.
+    images: given.images,
     clusters: numbers(Int32Array, given.clusters),
+    packedClusters: given.clusters,
     distances: numbers(Float64Array, given.distances),
     exemplars: new Set(given.exemplars),
     order: numbers(Uint32Array, given.order),

@@ -1,8 +1,7 @@
 "use strict";
 // What a person decides: the clusters as they are now, and how they came to be.
 //
-// An action is {what, steps}; a step is {move: rows, to: number}, {name: number, as: text} or
-// {mark: rows, on: boolean}.  The browser keeps the actions, with rows as text such as "1-5,9".
+// An action is {what, steps}; for steps see steps.js.  The browser keeps the actions.
 
 const Decisions = (() => {
   const labels = Data.clusters.slice();
@@ -13,7 +12,8 @@ const Decisions = (() => {
   const changed = signal();
   let members = null;
   let isKept = true;
-  const place = `clusterkit-report:${Data.key}`;
+  let isForLater = true;
+  const place = Earlier.placeOf(Data.key);
 
   /** Return the images of each cluster, the clusters in order and the noise last. */
   function clusters() {
@@ -28,27 +28,8 @@ const Decisions = (() => {
     return members;
   }
 
-  /** Do a step, and return what takes it back. */
-  function apply(step) {
-    if (step.move) {
-      const before = step.move.map((row) => labels[row]);
-      for (const row of step.move) labels[row] = step.to;
-      return () => step.move.forEach((row, i) => { labels[row] = before[i]; });
-    }
-    if (step.mark) {
-      const before = step.mark.map((row) => marks.has(row));
-      const set = (row, on) => (on ? marks.add(row) : marks.delete(row));
-      for (const row of step.mark) set(row, step.on);
-      return () => step.mark.forEach((row, i) => set(row, before[i]));
-    }
-    const before = names.get(step.name);
-    const set = (name) => (name ? names.set(step.name, name) : names.delete(step.name));
-    set(step.as);
-    return () => set(before);
-  }
-
   function run(action) {
-    const back = action.steps.map(apply).reverse();
+    const back = action.steps.map((step) => Steps.apply({ labels, names, marks }, step)).reverse();
     done.push({ ...action, back });
     members = null;
   }
@@ -81,46 +62,8 @@ const Decisions = (() => {
 
   // The browser's memory, which may be full, forbidden, or changed by others.
 
-  /** Return sorted rows as text, such as "1-5,9". */
-  function pack(rows) {
-    const sorted = [...rows].sort((a, b) => a - b);
-    const parts = [];
-    for (let i = 0; i < sorted.length; i++) {
-      const first = sorted[i];
-      while (sorted[i + 1] === sorted[i] + 1) i++;
-      parts.push(sorted[i] === first ? `${first}` : `${first}-${sorted[i]}`);
-    }
-    return parts.join(",");
-  }
-
-  function unpack(text) {
-    const rows = [];
-    for (const part of text.split(",")) {
-      const [first, last = first] = part.split("-").map(Number);
-      if (!(first >= 0 && first <= last && last < Data.n)) throw new Error(`no such images: ${part}`);
-      for (let row = first; row <= last; row++) rows.push(row);
-    }
-    return rows;
-  }
-
-  function packStep(step) {
-    if (step.move) return { move: pack(step.move), to: step.to };
-    if (step.mark) return { mark: pack(step.mark), on: step.on };
-    return step;
-  }
-
-  function unpackStep(step) {
-    if (step.move !== undefined) {
-      if (!Number.isInteger(step.to) || step.to < NOISE) throw new Error("no such cluster");
-      return { move: unpack(step.move), to: step.to };
-    }
-    if (step.mark !== undefined) return { mark: unpack(step.mark), on: Boolean(step.on) };
-    if (!Number.isInteger(step.name) || typeof step.as !== "string") throw new Error("no such name");
-    return { name: step.name, as: step.as };
-  }
-
   function keep() {
-    const packed = done.map(({ what, steps }) => ({ what, steps: steps.map(packStep) }));
+    const packed = done.map(({ what, steps }) => ({ what, steps: steps.map(Steps.pack) }));
     try {
       if (packed.length) localStorage.setItem(place, JSON.stringify(packed));
       else localStorage.removeItem(place);
@@ -128,15 +71,17 @@ const Decisions = (() => {
     } catch {
       isKept = false;
     }
+    isForLater = Earlier.remember(packed.length > 0);
   }
 
   function recall() {
     try {
       const packed = JSON.parse(localStorage.getItem(place) ?? "[]");
       const actions = packed.map(({ what, steps }) => ({
-        what: String(what), steps: steps.map(unpackStep),
+        what: String(what), steps: steps.map((step) => Steps.unpack(step, Data.n)),
       }));
       actions.forEach(run);
+      if (done.length) isForLater = Earlier.remember(true);
     } catch {
       // Forbidden or damaged: the page starts without decisions.
       while (done.length) done.pop().back.forEach((one) => one());
@@ -183,5 +128,6 @@ const Decisions = (() => {
     labels, names, marks, done, undone, changed, place,
     clusters, act, undo, redo, follow, title, newNumber, whyNot,
     isKept: () => isKept,
+    isForLater: () => isForLater,
   };
 })();

@@ -63,6 +63,42 @@ const Page = (() => {
     Decisions.act(`${plural(changed.length, "image")} ${on ? "marked" : "no longer marked"}`, [{ mark: changed, on }]);
   }
 
+  // Decisions of an earlier version of this page.
+
+  let earlier = null;
+
+  /** Offer the decisions of the newest earlier version that has any left. */
+  function offerEarlier() {
+    earlier = Earlier.find(Decisions);
+    const isHere = get("earlier").contains(document.activeElement);
+    get("earlier").hidden = !earlier;
+    if (!earlier && isHere) get("map").parentElement.querySelector("button")?.focus();
+    if (!earlier) return;
+    const { steps, can, cannot } = earlier;
+    const rest = cannot.length ? ` ${cannot.join("; ")}.` : "";
+    get("earlier-text").textContent = steps.length
+      ? `Decisions made in an earlier version of this page can be kept: ${can.join(", ")}.${rest}`
+      : `Decisions made in an earlier version of this page cannot be kept:${rest}`;
+    get("keep").hidden = !steps.length;
+  }
+
+  function keepEarlier() {
+    // This page, or another window of it, may have changed since.
+    const found = Earlier.find(Decisions);
+    if (found?.key === earlier.key && found.steps.length) {
+      Decisions.act(`earlier decisions kept: ${found.can.join(", ")}`, found.steps);
+      if (Decisions.isKept()) Earlier.forget(found.key);
+      Choice.filter();
+    }
+    offerEarlier();
+  }
+
+  function discardEarlier() {
+    Earlier.forget(earlier.key);
+    status("Earlier decisions discarded.");
+    offerEarlier();
+  }
+
   // What is shown of them.
 
   function status(text) {
@@ -79,7 +115,9 @@ const Page = (() => {
         get(other).focus();
       }
     }
-    const lost = Decisions.isKept() ? "" : " This browser does not keep them: download before you leave.";
+    let lost = "";
+    if (!Decisions.isKept()) lost = " This browser does not keep them: download before you leave.";
+    else if (!Decisions.isForLater()) lost = " This browser has no room to keep them for a new version of this page: download before you make one.";
     const said = what ? `${what[0].toUpperCase()}${what.slice(1)}. ` : "";
     status(done.length || what ? `${said}${plural(done.length, "decision")}.${lost}` : "No decisions yet.");
     const n = [...Decisions.clusters().keys()].filter((number) => number !== NOISE).length;
@@ -137,6 +175,8 @@ const Page = (() => {
   function listen() {
     get("undo").addEventListener("click", () => { Decisions.undo(); Choice.filter(); });
     get("redo").addEventListener("click", () => { Decisions.redo(); Choice.filter(); });
+    get("keep").addEventListener("click", keepEarlier);
+    get("discard").addEventListener("click", discardEarlier);
     get("download").addEventListener("click", () => {
       ClustersTable.download();
       status(`Downloaded ${Data.table}: save it in place of the original, beside its .json file.`);
@@ -205,6 +245,7 @@ const Page = (() => {
       linkFindings();
       Pictures.arrived();
       Pictures.loadAll();
+      offerEarlier();
       document.body.dataset.ready = "true";
     };
     if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", rest);
